@@ -1,0 +1,78 @@
+"""Errors a user can meet: each says what is wrong, where, and how to mend it.
+
+Every class derives from ``ValueError`` too, so that callers who never heard of
+Variolite can catch them. The command line turns them into one line and exit
+code 2; anything else is a fault of ours and ends with code 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "DataError",
+    "ModelFileError",
+    "RecipeError",
+    "RunFolderError",
+    "SchemaError",
+    "TrainingError",
+    "VarioliteError",
+    "nearest",
+]
+
+
+class VarioliteError(ValueError):
+    """Root of every error that the user can mend.
+
+    Parameters
+    ----------
+    what
+        What is wrong, without a closing full stop.
+    where
+        The file, column, row or option that it concerns.
+    mend
+        How to mend it, as an instruction.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, mend: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.mend = mend
+        super().__init__(what, where, mend)
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        advice = f". {self.mend.rstrip('.')}." if self.mend else ""
+        return f"{place}{self.what}{advice}"
+
+
+class DataError(VarioliteError):
+    """A table or file does not hold what is needed of it."""
+
+
+class SchemaError(VarioliteError):
+    """A schema is inconsistent, or does not fit the table it is applied to."""
+
+
+class RecipeError(VarioliteError):
+    """A recipe is unknown, malformed or cannot be carried out."""
+
+
+class TrainingError(VarioliteError):
+    """Training cannot start or cannot go on."""
+
+
+class ModelFileError(VarioliteError):
+    """A model file is foreign, truncated, altered or too new."""
+
+
+class RunFolderError(VarioliteError):
+    """A run folder is missing, incomplete or in the way."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate most like ``name``, or None when none is close."""
+    folded = {candidate.casefold(): candidate for candidate in candidates}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
