@@ -1,0 +1,41 @@
+"""Tabular data: schema, reading, reversible transforms, masked records, grouped splits."""
+
+from variolite.records.extraction import groups_of, usable_rows
+from variolite.records.fitted import FittedSchema
+from variolite.records.reading import read_table, units_of
+from variolite.records.records import MISSING, UNSEEN, Records
+from variolite.records.reporting import ApplyReport
+from variolite.records.schema import Column, Schema
+from variolite.records.splits import Split, leave_one_group_out, repeated_splits, split_groups
+from variolite.records.transforms import (
+    TRANSFORMS,
+    FittedChain,
+    TransformSpec,
+    fit_transform_chain,
+)
+from variolite.records.writing import write_bytes_atomic, write_table, write_text_atomic
+
+__all__ = [
+    "MISSING",
+    "TRANSFORMS",
+    "UNSEEN",
+    "ApplyReport",
+    "Column",
+    "FittedChain",
+    "FittedSchema",
+    "Records",
+    "Schema",
+    "Split",
+    "TransformSpec",
+    "fit_transform_chain",
+    "groups_of",
+    "leave_one_group_out",
+    "read_table",
+    "repeated_splits",
+    "split_groups",
+    "units_of",
+    "usable_rows",
+    "write_bytes_atomic",
+    "write_table",
+    "write_text_atomic",
+]

@@ -1,0 +1,426 @@
+"""A schema with everything it learned from the training rows.
+
+Fitted once on training rows, stored with the model as plain JSON, applied to every
+table afterwards. What is learned per column: the transform, the quantiles to clip to,
+bounds and decimals where asked for, and the levels of categories. No row is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from variolite.errors import DataError, ModelFileError, SchemaError
+from variolite.records.extraction import Extracted, check_units, extract, rows_to_keep
+from variolite.records.numeric_column import FittedNumeric, fit_numeric
+from variolite.records.reading import read_table
+from variolite.records.records import MISSING, UNSEEN, Records
+from variolite.records.reporting import ApplyReport
+from variolite.records.schema import Column, Schema
+
+__all__ = ["FittedSchema"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FittedSchema:
+    """A bound schema with fitted columns.
+
+    Attributes
+    ----------
+    schema
+        Bound to the training table.
+    numeric
+        Fitted numeric inputs and conditions, by name.
+    levels
+        Levels of category inputs and conditions, by name, sorted.
+    rows_fitted
+        Number of training rows used.
+    """
+
+    schema: Schema
+    numeric: Mapping[str, FittedNumeric]
+    levels: Mapping[str, tuple[str, ...]]
+    rows_fitted: int
+
+    @classmethod
+    def fit(
+        cls,
+        schema: Schema,
+        frame: Any,
+        rows: ArrayLike | None = None,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> FittedSchema:
+        """Learn from the given rows only.
+
+        Parameters
+        ----------
+        schema
+            Bound or not; bound here with ``mapping``.
+        frame
+            Anything that :func:`variolite.records.read_table` takes.
+        rows
+            Training rows: integers or a bool mask over the table; all by default. Of
+            these, the rows that the missing-value policies drop are left out.
+        mapping
+            Table column by meaning.
+        units
+            Units by table column, from :func:`variolite.records.units_of`; units in
+            headers are found without it.
+
+        Raises
+        ------
+        SchemaError
+            If a column is absent, constant, never observed, in another unit, or
+            impossible for its transform.
+        DataError
+            If a column is not numeric, holds infinite values, or no row is left.
+        """
+        table = read_table(frame)
+        bound = schema.bind(table.columns, mapping)
+        check_units(bound, table, units)
+        found = extract(bound, table)
+        missing = {name: found.is_missing(name) for name in bound.columns}
+        keep, dropped = _judge(bound, missing, table.height, _row_mask(rows, table.height))
+        if not keep.any():
+            reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+            raise DataError(
+                f"no training row is left ({reasons})",
+                mend="Set 'missing: mask' for columns that are often missing, or leave them out",
+            )
+        numeric = {
+            column.name: fit_numeric(column, found.numeric[column.name][keep])
+            for role in ("input", "condition")
+            for column in bound.of_role(role, "numeric")
+        }
+        levels = {
+            column.name: _levels(column, found.text[column.name][keep])
+            for role in ("input", "condition")
+            for column in bound.of_role(role, "category")
+        }
+        return cls(bound, numeric, levels, int(keep.sum()))
+
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """Names of the d numeric inputs."""
+        return tuple(column.name for column in self.schema.of_role("input", "numeric"))
+
+    @property
+    def category_names(self) -> tuple[str, ...]:
+        """Names of the c category inputs."""
+        return tuple(column.name for column in self.schema.of_role("input", "category"))
+
+    @property
+    def category_levels(self) -> dict[str, tuple[str, ...]]:
+        """Levels of the category inputs; a code is a position in them."""
+        return {name: self.levels[name] for name in self.category_names}
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """Names of the k condition features; ``name=level`` for one-hot ones."""
+        numeric = [column.name for column in self.schema.of_role("condition", "numeric")]
+        onehot = [
+            f"{column.name}={level}"
+            for column in self.schema.of_role("condition", "category")
+            for level in self.levels[column.name]
+        ]
+        return (*numeric, *onehot)
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return tuple(column.name for column in self.schema.labels)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Units by numeric input, "" where none is declared."""
+        return {name: self.schema.columns[name].unit or "" for name in self.numeric_names}
+
+    def apply(
+        self,
+        frame: Any,
+        *,
+        mapping: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+    ) -> Records:
+        """Make records of any table, with what was learned in training.
+
+        Labels, group, order and id may be absent from the table, and so may inputs
+        that are optional or have the policy ``mask``: these are then missing in every
+        row.
+
+        Raises
+        ------
+        SchemaError, DataError
+            As :meth:`fit`, except that infinite values and values impossible for a
+            transform count as missing, and that no row may be left.
+        """
+        table = read_table(frame)
+        found = extract(self.schema, table, mapping, lenient=True)
+        _check_applied_units(self.schema, table, mapping, units)
+        return _build(self, found, table)
+
+    def inverse(self, numeric: ArrayLike) -> NDArray[np.float64]:
+        """Return transformed inputs to original units.
+
+        Parameters
+        ----------
+        numeric
+            Shape [..., d].
+
+        Returns
+        -------
+        ndarray of float64, shape [..., d]
+            Within bounds and rounded for columns that learned these.
+        """
+        values = np.asarray(numeric, dtype=np.float64)
+        self._check_width(values)
+        out = np.empty_like(values)
+        for i, name in enumerate(self.numeric_names):
+            out[..., i] = self.numeric[name].inverse(values[..., i])
+        return out
+
+    def forward(self, raw: ArrayLike) -> NDArray[np.float64]:
+        """Transform inputs in original units, shape [..., d]; NaN stays NaN."""
+        return self._both(raw)[0]
+
+    def log_det(self, raw: ArrayLike) -> NDArray[np.float64]:
+        """Return log |d transformed / d original| at inputs in original units.
+
+        Parameters
+        ----------
+        raw
+            Shape [..., d]. Values beyond the clip quantiles are clipped first.
+
+        Returns
+        -------
+        ndarray of float64, shape [..., d]
+            0 where ``raw`` is NaN or impossible for the transform.
+        """
+        return np.nan_to_num(self._both(raw)[1], nan=0.0)
+
+    def _both(self, raw: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        values = np.asarray(raw, dtype=np.float64)
+        self._check_width(values)
+        forward, log_det = np.empty_like(values), np.empty_like(values)
+        for i, name in enumerate(self.numeric_names):
+            forward[..., i], log_det[..., i] = self.numeric[name].evaluate(values[..., i])
+        return forward, log_det
+
+    def _check_width(self, values: NDArray[np.float64]) -> None:
+        d = len(self.numeric_names)
+        if values.ndim == 0 or values.shape[-1] != d:
+            raise DataError(f"the last axis must have length {d}, but the shape is {values.shape}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types; no training row is inside."""
+        return {
+            "format": FORMAT,
+            "schema": self.schema.to_dict(),
+            "numeric": {name: fitted.to_dict() for name, fitted in self.numeric.items()},
+            "levels": {name: list(levels) for name, levels in self.levels.items()},
+            "rows_fitted": self.rows_fitted,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FittedSchema:
+        """Rebuild from :meth:`to_dict`.
+
+        Raises
+        ------
+        ModelFileError
+            If the format is newer than this version reads, or something is missing.
+        """
+        found = data.get("format")
+        if found != FORMAT:
+            raise ModelFileError(
+                f"the fitted schema has format {found!r}, and this version reads {FORMAT}",
+                mend="Update Variolite" if isinstance(found, int) and found > FORMAT else None,
+            )
+        try:
+            schema = Schema.from_dict(data["schema"])
+            numeric = {n: FittedNumeric.from_dict(v) for n, v in data["numeric"].items()}
+            levels = {n: tuple(map(str, v)) for n, v in data["levels"].items()}
+            rows_fitted = int(data["rows_fitted"])
+        except (KeyError, TypeError, AttributeError, SchemaError) as error:
+            raise ModelFileError(f"the fitted schema is damaged ({error})") from None
+        needed = {c.name: c.kind for c in (*schema.inputs, *schema.conditions)}
+        for name, kind in needed.items():
+            if name not in (numeric if kind == "numeric" else levels):
+                raise ModelFileError(f"the fitted schema lacks the column {name!r}")
+        return cls(schema, numeric, levels, rows_fitted)
+
+
+def _row_mask(rows: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+    if rows is None:
+        return np.ones(count, dtype=bool)
+    chosen = np.asarray(rows)
+    if chosen.dtype == bool:
+        if chosen.shape != (count,):
+            raise DataError(f"the row mask has shape {chosen.shape}, the table {count} rows")
+        return chosen
+    mask = np.zeros(count, dtype=bool)
+    if chosen.size:
+        if chosen.min() < 0 or chosen.max() >= count:
+            raise DataError(f"row numbers must lie between 0 and {count - 1}")
+        mask[chosen.astype(np.int64)] = True
+    return mask
+
+
+def _judge(
+    schema: Schema, missing: Mapping[str, NDArray[np.bool_]], rows: int, among: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Apply the missing-value policies to the rows of ``among`` only."""
+    judged = {name: mask[among] for name, mask in missing.items()}
+    kept, dropped = rows_to_keep(schema, judged, int(among.sum()))
+    keep = np.zeros(rows, dtype=bool)
+    keep[np.flatnonzero(among)[kept]] = True
+    return keep, dropped
+
+
+def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
+    levels = tuple(sorted(level for level in pl.Series(values).unique().to_list() if level))
+    if len(levels) < 2:
+        raise SchemaError(
+            f"has {len(levels)} level(s) in the training rows, and a category needs two",
+            where=f"column {column.name!r}",
+            mend="Leave the column out of the schema",
+        )
+    return levels
+
+
+def _check_applied_units(
+    schema: Schema,
+    table: pl.DataFrame,
+    mapping: Mapping[str, str] | None,
+    units: Mapping[str, str] | None,
+) -> None:
+    sources = {
+        name: (mapping or {}).get(name) or column.source for name, column in schema.columns.items()
+    }
+    renamed = {
+        name: column.model_copy(update={"source": sources[name]})
+        for name, column in schema.columns.items()
+    }
+    check_units(schema.model_copy(update={"columns": renamed}), table, units)
+
+
+def _codes(
+    levels: tuple[str, ...], values: NDArray[np.str_]
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Return codes and the counts of unseen levels, the most frequent first."""
+    series = pl.Series(values)
+    known = {"": MISSING, **{level: code for code, level in enumerate(levels)}}
+    codes = series.replace_strict(known, default=UNSEEN, return_dtype=pl.Int64).to_numpy()
+    unseen = series.filter(pl.Series(codes == UNSEEN)).value_counts(sort=True, name="n")
+    return np.array(codes), dict(zip(unseen[:, 0].to_list(), unseen["n"].to_list(), strict=True))
+
+
+def _build(fitted: FittedSchema, found: Extracted, table: pl.DataFrame) -> Records:
+    schema, n = fitted.schema, found.rows
+    transformed, log_dets, missing = {}, {}, {}
+    outside: dict[str, int] = {}
+    clipped: dict[str, int] = {}
+    for name, column in fitted.numeric.items():
+        if name not in found.numeric:
+            transformed[name] = log_dets[name] = np.full(n, np.nan)
+            missing[name] = np.ones(n, dtype=bool)
+            continue
+        values = found.numeric[name]
+        infinite = np.isinf(values)
+        if infinite.any():
+            found.out_of_range[name] = found.out_of_range.get(name, 0) + int(infinite.sum())
+            values[infinite] = np.nan
+        transformed[name], log_dets[name] = column.evaluate(values)
+        impossible = np.isnan(transformed[name]) & ~np.isnan(values)
+        if impossible.any():
+            outside[name] = int(impossible.sum())
+            values[impossible] = np.nan
+        missing[name] = np.isnan(values)
+    codes: dict[str, NDArray[np.int64]] = {}
+    unseen: dict[str, dict[str, int]] = {}
+    for name, levels in fitted.levels.items():
+        if name in found.text:
+            codes[name], new = _codes(levels, found.text[name])
+            unseen |= {name: new} if new else {}
+        else:
+            codes[name] = np.full(n, MISSING, dtype=np.int64)
+        missing[name] = codes[name] < 0
+    for column_spec in (*schema.labels, schema.group, schema.order, schema.id):
+        if column_spec is not None and column_spec.name not in found.absent:
+            missing[column_spec.name] = found.is_missing(column_spec.name)
+    keep, dropped = rows_to_keep(schema, missing, n)
+    row = np.flatnonzero(keep).astype(np.int64)
+    for name, column in fitted.numeric.items():
+        count = column.count_clipped(found.numeric[name][keep]) if name in found.numeric else 0
+        clipped |= {name: count} if count else {}
+    if not row.size:
+        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
+        raise DataError(f"no row of the table can be used ({reasons})")
+    report = ApplyReport(
+        rows_read=n,
+        rows_kept=len(row),
+        dropped=dropped,
+        missing=found.missing,
+        sentinels=found.sentinels,
+        out_of_range=found.out_of_range,
+        outside_domain=outside,
+        clipped=clipped,
+        unseen=unseen,
+        absent=found.absent,
+        ignored=tuple(name for name in table.columns if name not in found.sources),
+    )
+    names = fitted.numeric_names
+    observed = _stack([~missing[name][keep] for name in names], len(row), np.bool_)
+    never = np.full(n, np.nan)
+    raw = _stack([found.numeric.get(name, never)[keep] for name in names], len(row), np.float64)
+    condition = [
+        transformed[column.name][keep] for column in schema.of_role("condition", "numeric")
+    ]
+    condition += [
+        codes[column.name][keep] == code
+        for column in schema.of_role("condition", "category")
+        for code in range(len(fitted.levels[column.name]))
+    ]
+    text = {name: values[keep] for name, values in found.text.items()}
+    return replace(
+        Records(
+            numeric=_filled([transformed[name][keep] for name in names], len(row), np.float32),
+            observed=observed,
+            raw=raw,
+            log_det=_filled([log_dets[name][keep] for name in names], len(row), np.float64),
+            category=_stack(
+                [codes[name][keep] for name in fitted.category_names], len(row), np.int64
+            ),
+            condition=_stack(condition, len(row), np.float32),
+            row=row,
+            group=text.get(schema.group.name) if schema.group else None,
+            order=found.numeric[schema.order.name][keep]
+            if schema.order and schema.order.name in found.numeric
+            else None,
+            labels={c.name: text[c.name] for c in schema.labels if c.name in text},
+            ids=text.get(schema.id.name) if schema.id else None,
+        ),
+        report=report,
+    )
+
+
+def _stack(parts: list[Any], rows: int, dtype: Any) -> NDArray[Any]:
+    out = np.empty((rows, len(parts)), dtype=dtype)
+    for i, part in enumerate(parts):
+        out[:, i] = part
+    return out
+
+
+def _filled(parts: list[Any], rows: int, dtype: Any) -> NDArray[Any]:
+    out = _stack(parts, rows, dtype)
+    out[np.isnan(out)] = 0.0
+    return out

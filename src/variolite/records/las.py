@@ -1,0 +1,88 @@
+"""Reading well logs in LAS format (LAS 1.2 and 2.0) with lasio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from variolite.errors import DataError
+
+__all__ = ["las_units", "read_las"]
+
+_WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
+
+
+def read_las(path: Path) -> pl.DataFrame:
+    """Read the curves of a LAS file, one column each.
+
+    Values equal to the header's NULL become NaN. When no curve names the well, the
+    column ``WELL`` repeats the name in the header, so that files can be stacked.
+
+    Raises
+    ------
+    DataError
+        If the file is not LAS, is truncated, or holds no data.
+    """
+    las = _load(path, data=True)
+    if not las.curves:
+        raise DataError("no curves are declared", where=str(path), mend="Check its ~Curve section")
+    columns = [_column(curve.mnemonic, np.asarray(curve.data)) for curve in las.curves]
+    lengths = {len(column) for column in columns}
+    if lengths == {0}:
+        raise DataError("the ~ASCII section holds no rows", where=str(path))
+    if len(lengths) > 1:
+        raise DataError("the curves differ in length", where=str(path))
+    frame = pl.DataFrame(columns)
+    name = _well_name(las)
+    if name and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
+        frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
+    return frame
+
+
+def las_units(path: Path) -> dict[str, str]:
+    """Return the units of the curves, by mnemonic; curves without one are left out."""
+    las = _load(path, data=False)
+    units = {curve.mnemonic: str(curve.unit or "").strip() for curve in las.curves}
+    return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
+
+
+def _load(path: Path, *, data: bool) -> Any:
+    head = path.read_bytes()[:65536]
+    if b"\0" in head or b"~" not in head:
+        raise DataError(
+            "is not a LAS file: no section starts with '~'",
+            where=str(path),
+            mend="Check the file ending",
+        )
+    import lasio
+
+    try:
+        return lasio.read(path, ignore_data=not data, engine="numpy" if data else "normal")
+    except Exception:
+        # The fast engine refuses wrapped lines and text values that the other can read;
+        # lasio raises many types, among them bare Exception.
+        if data:
+            try:
+                return lasio.read(path)
+            except Exception as second:
+                first = second
+        reason = " ".join(str(first).split())[:160] or type(first).__name__
+        raise DataError(
+            f"cannot be read as LAS ({reason})",
+            where=str(path),
+            mend="The file is truncated or its ~Curve section does not match its data",
+        ) from None
+
+
+def _column(name: str, values: np.ndarray[Any, Any]) -> pl.Series:
+    if values.dtype.kind in "fiub":
+        return pl.Series(name, values)
+    return pl.Series(name, [str(value) for value in values.tolist()])
+
+
+def _well_name(las: Any) -> str:
+    item = las.well.get("WELL") if "WELL" in las.well else None
+    return str(item.value).strip() if item is not None else ""

@@ -1,0 +1,461 @@
+"""What each column of a table means: its role, unit, transform and missing-value policy.
+
+A schema is keyed by *meaning* (``bulk_density``); :meth:`Schema.bind` finds which
+column of a given table holds each meaning, by name, never by position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from variolite.errors import SchemaError, nearest
+from variolite.records.transforms import AnyTransform, dump_transform
+from variolite.records.units import split_header
+from variolite.records.validation import explain_validation
+
+__all__ = ["Column", "Schema", "find_source"]
+
+Kind = Literal["numeric", "category"]
+Role = Literal["input", "condition", "label", "group", "order", "id"]
+Likelihood = Literal["gaussian", "student_t", "categorical"]
+Missing = Literal["error", "drop", "mask"]
+
+_ROLES: tuple[str, ...] = ("input", "condition", "label", "group", "order", "id")
+_TEXT_ROLES = ("label", "group", "id")
+_KEPT_WHEN_MISSING = ("label", "order", "id")
+
+
+def _defaults_of_role(role: str, kind: object = None) -> dict[str, Any]:
+    """Defaults that follow from the role, as a schema file would spell them."""
+    kind = kind or ("category" if role in _TEXT_ROLES else "numeric")
+    scaled = role in ("input", "condition") and kind == "numeric"
+    return {
+        "kind": kind,
+        "missing": "mask" if role in _KEPT_WHEN_MISSING else "drop",
+        "transform": ["standardise"] if scaled else [],
+    }
+
+
+class Column(BaseModel):
+    """One column, by meaning.
+
+    Attributes
+    ----------
+    name
+        The meaning, such as ``bulk_density``.
+    kind
+        ``numeric`` or ``category``; by default ``category`` for labels, groups and ids.
+    role
+        ``input`` is modelled, ``condition`` is given to the model, ``label`` is only
+        scored against, ``group`` keeps rows together in a split, ``order`` sorts the
+        rows of a group, ``id`` is carried along.
+    unit
+        Unit of the values; compared with the table's where that one is known.
+    transform
+        Steps applied in turn; by default ``[standardise]`` for numeric inputs and
+        conditions. ``[]`` leaves the values as they are.
+    likelihood
+        None leaves the choice to the model.
+    missing
+        ``error`` refuses, ``drop`` leaves the row out and counts it, ``mask`` keeps
+        the row. By default ``drop``, and ``mask`` for labels, order and ids.
+    aliases
+        Names under which tables hold this meaning.
+    source
+        Column of the table in hand; found by name and aliases when None.
+    optional
+        Whether a table may lack the column.
+    valid
+        Lowest and highest plausible value in ``unit``; values beyond count as missing.
+    sentinels
+        Values that stand for a missing one, such as -999.25.
+    clip
+        Two quantiles of the training rows to clip to before transforming.
+    learn_bounds
+        Keep values returned to original units within the training range.
+    learn_rounding
+        Round values returned to original units to the decimals of the training rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    kind: Kind = "numeric"
+    role: Role = "input"
+    unit: str | None = None
+    transform: tuple[AnyTransform, ...] = ()
+    likelihood: Likelihood | None = None
+    missing: Missing = "drop"
+    aliases: tuple[str, ...] = ()
+    source: str | None = None
+    optional: bool = False
+    valid: tuple[float | None, float | None] | None = None
+    sentinels: tuple[float, ...] = ()
+    clip: tuple[float, float] | None = None
+    learn_bounds: bool = False
+    learn_rounding: bool = False
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            what, where, mend = explain_validation(error, Column)
+            place = f"column {data.get('name', '?')!r}" + (f", {where}" if where else "")
+            raise SchemaError(what, where=place, mend=mend) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_role(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        role = data.get("role", "input")
+        if role not in _ROLES:
+            return data
+        given = {key: value for key, value in data.items() if value is not None}
+        return {**_defaults_of_role(role, given.get("kind")), **given}
+
+    @field_validator("transform", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Mapping) else value
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _one_alias(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("sentinels", mode="before")
+    @classmethod
+    def _one_sentinel(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Column:
+        numeric = self.kind == "numeric"
+        if not self.name.strip():
+            raise SchemaError("a column needs a name")
+        if numeric and self.role in _TEXT_ROLES:
+            raise SchemaError(f"a {self.role} is a category, not numeric", mend="Leave out 'kind'")
+        if not numeric:
+            if self.role == "order":
+                raise SchemaError("an order column is numeric", mend="Leave out 'kind'")
+            only_numeric = ("transform", "valid", "sentinels", "clip")
+            used = [key for key in only_numeric if getattr(self, key)]
+            used += [key for key in ("learn_bounds", "learn_rounding") if getattr(self, key)]
+            if used:
+                raise SchemaError(f"{used[0]!r} is for numeric columns, and this is a category")
+        if self.transform and self.role not in ("input", "condition"):
+            raise SchemaError(f"a column with role {self.role!r} takes no transform")
+        if self.likelihood is not None and (self.likelihood == "categorical") == numeric:
+            raise SchemaError(f"likelihood {self.likelihood!r} does not suit kind {self.kind!r}")
+        if self.role == "condition" and self.missing == "mask":
+            raise SchemaError(
+                "a condition must be known, so 'missing: mask' is not possible",
+                mend="Use 'drop' or 'error', or make the column an input",
+            )
+        if self.role == "group" and self.missing == "mask":
+            raise SchemaError("a row without a group cannot be split", mend="Use 'drop' or 'error'")
+        if self.valid is not None:
+            low, high = self.valid
+            if low is not None and high is not None and low >= high:
+                raise SchemaError(f"'valid' runs from {low:g} to {high:g}", mend="Lowest first")
+        if self.clip is not None and not 0 <= self.clip[0] < self.clip[1] <= 1:
+            raise SchemaError(
+                f"'clip' takes two quantiles between 0 and 1, not {self.clip}",
+                mend="For example [0.001, 0.999]",
+            )
+        return self
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return what a schema file would say: only what differs from the defaults."""
+        role_defaults = _defaults_of_role(self.role, None)
+        # The other defaults follow from the kind too, once that is known.
+        role_defaults |= {
+            key: value
+            for key, value in _defaults_of_role(self.role, self.kind).items()
+            if key != "kind"
+        }
+        spec: dict[str, Any] = {}
+        for key, info in type(self).model_fields.items():
+            if key == "name":
+                continue
+            value = getattr(self, key)
+            if key == "transform":
+                value = [dump_transform(step) for step in value]
+            elif isinstance(value, tuple):
+                value = list(value)
+            default = role_defaults.get(key, info.default)
+            default = list(default) if isinstance(default, tuple) else default
+            if value != default:
+                spec[key] = value
+        return spec
+
+
+class Schema(BaseModel):
+    """The columns of a table, keyed by meaning.
+
+    Attributes
+    ----------
+    columns
+        Columns by meaning, in the order the model sees them.
+    minimum_inputs
+        Rows with fewer observed inputs are dropped.
+    left_out
+        Optional columns that :meth:`bind` did not find.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: dict[str, Column]
+    minimum_inputs: int = 1
+    left_out: tuple[str, ...] = ()
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            loc = error.errors()[0]["loc"]
+            known: type[BaseModel] = Schema if len(loc) < 2 else Column
+            what, where, mend = explain_validation(error, known)
+            raise SchemaError(what, where=where or None, mend=mend) from None
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_from_keys(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise SchemaError("'columns' maps each meaning to its settings")
+        filled: dict[str, Any] = {}
+        for key, column in value.items():
+            if isinstance(column, Column):
+                if column.name != key:
+                    raise SchemaError(f"column {key!r} is named {column.name!r}")
+                filled[str(key)] = column
+            elif column is None or isinstance(column, Mapping):
+                filled[str(key)] = {"name": str(key), **(column or {})}
+            else:
+                raise SchemaError(f"column {key!r} needs settings, not {column!r:.80}")
+        return filled
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Schema:
+        if not self.inputs:
+            raise SchemaError(
+                "no column has the role 'input'", mend="A model needs at least one input"
+            )
+        for role in ("group", "order", "id"):
+            names = [column.name for column in self.columns.values() if column.role == role]
+            if len(names) > 1:
+                raise SchemaError(f"only one column can have the role {role!r}, not {names}")
+        if not 1 <= self.minimum_inputs <= len(self.inputs):
+            raise SchemaError(
+                f"minimum_inputs is {self.minimum_inputs}, but there are "
+                f"{len(self.inputs)} input columns",
+                mend=f"Give a number from 1 to {len(self.inputs)}",
+            )
+        taken: dict[tuple[str, str], str] = {}
+        for column in self.columns.values():
+            if column.source is None:
+                continue
+            other = taken.setdefault((column.source, column.role), column.name)
+            if other != column.name:
+                raise SchemaError(
+                    f"{other!r} and {column.name!r} both take the table column {column.source!r}",
+                    mend="Map each to a column of its own",
+                )
+        return self
+
+    def of_role(self, role: Role, kind: Kind | None = None) -> tuple[Column, ...]:
+        """Return the columns with this role, and kind where given, in order."""
+        return tuple(
+            column
+            for column in self.columns.values()
+            if column.role == role and (kind is None or column.kind == kind)
+        )
+
+    @property
+    def inputs(self) -> tuple[Column, ...]:
+        return self.of_role("input")
+
+    @property
+    def conditions(self) -> tuple[Column, ...]:
+        return self.of_role("condition")
+
+    @property
+    def labels(self) -> tuple[Column, ...]:
+        return self.of_role("label")
+
+    @property
+    def group(self) -> Column | None:
+        return next(iter(self.of_role("group")), None)
+
+    @property
+    def order(self) -> Column | None:
+        return next(iter(self.of_role("order")), None)
+
+    @property
+    def id(self) -> Column | None:
+        return next(iter(self.of_role("id")), None)
+
+    @property
+    def bound(self) -> bool:
+        """Whether every column knows its column of a table."""
+        return all(column.source is not None for column in self.columns.values())
+
+    def bind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
+        """Find the table column of every meaning.
+
+        Parameters
+        ----------
+        available
+            Column names of the table.
+        mapping
+            Table column by meaning, ahead of ``source``, name and aliases. An empty
+            text or ``-`` leaves an optional column out.
+
+        Returns
+        -------
+        Schema
+            With every ``source`` set. Optional columns that the table lacks are gone
+            from ``columns`` and named in ``left_out``.
+
+        Raises
+        ------
+        SchemaError
+            If a column cannot be found, is ambiguous, or is mapped wrongly.
+        """
+        mapping = dict(mapping or {})
+        for meaning in mapping:
+            if meaning not in self.columns:
+                raise SchemaError(
+                    f"{meaning!r} is not a column of the schema",
+                    where="column mapping",
+                    mend=_suggest(meaning, self.columns, "The schema has"),
+                )
+        found: dict[str, Column] = {}
+        left_out, absent = list(self.left_out), []
+        for name, column in self.columns.items():
+            source = find_source(column, available, mapping.get(name))
+            if source is not None:
+                found[name] = column.model_copy(update={"source": source})
+            elif column.optional:
+                left_out.append(name)
+            else:
+                absent.append(name)
+        if absent:
+            tried = ", ".join(repr(alias) for alias in self.columns[absent[0]].aliases[:4])
+            also = f" (also known as {tried})" if tried else ""
+            listed = ", ".join(repr(name) for name in absent)
+            raise SchemaError(
+                f"the table has no column for {listed}{also}",
+                mend=f"Map it with {absent[0]}=COLUMN. "
+                + _suggest(absent[0], available, "The table has"),
+            )
+        wanted = min(self.minimum_inputs, sum(c.role == "input" for c in self.columns.values()))
+        present = sum(column.role == "input" for column in found.values())
+        if present < wanted or not present:
+            raise SchemaError(
+                f"the table has {present} of the input columns, and at least "
+                f"{max(wanted, 1)} are needed",
+                mend=f"It lacks {', '.join(left_out)}. "
+                + _suggest(left_out[0], available, "It has"),
+            )
+        return Schema(
+            columns=found,
+            minimum_inputs=self.minimum_inputs,
+            left_out=tuple(dict.fromkeys(left_out)),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types, with only what differs from the defaults."""
+        data: dict[str, Any] = {
+            "columns": {name: column.to_spec() for name, column in self.columns.items()}
+        }
+        if self.minimum_inputs != 1:
+            data["minimum_inputs"] = self.minimum_inputs
+        if self.left_out:
+            data["left_out"] = list(self.left_out)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Any, *, where: str | None = None) -> Schema:
+        """Read what :meth:`to_dict` or a YAML file says; SchemaError when it cannot be read."""
+        if not isinstance(data, Mapping):
+            raise SchemaError("a schema maps 'columns' to settings", where=where)
+        try:
+            return cls(**{str(key): value for key, value in data.items()})
+        except SchemaError as error:
+            place = ", ".join(part for part in (where, error.where) if part)
+            raise SchemaError(error.what, where=place or None, mend=error.mend) from None
+
+    def to_yaml(self) -> str:
+        """Return the schema as YAML text that :meth:`from_yaml` reads back."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    @classmethod
+    def from_yaml(cls, text: str, *, where: str | None = None) -> Schema:
+        """Read a schema from YAML text."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SchemaError(f"not valid YAML ({error})", where=where) from None
+        return cls.from_dict(data, where=where)
+
+
+def find_source(column: Column, available: Sequence[str], mapped: str | None = None) -> str | None:
+    """Return the table column that holds ``column``, or None.
+
+    Tried in turn: the mapping, ``source``, then name and aliases as they stand,
+    without regard to case, and against headers stripped of a unit in brackets.
+    """
+    if mapped is not None:
+        if mapped in ("", "-"):
+            if not column.optional:
+                raise SchemaError(
+                    f"{column.name!r} is not optional and cannot be left out",
+                    where="column mapping",
+                )
+            return None
+        if mapped not in available:
+            raise SchemaError(
+                f"{column.name!r} is mapped to {mapped!r}, which the table does not have",
+                where="column mapping",
+                mend=_suggest(mapped, available, "The table has"),
+            )
+        return mapped
+    if column.source is not None:
+        if column.source in available:
+            return column.source
+        raise SchemaError(
+            f"{column.name!r} is held by {column.source!r}, which the table does not have",
+            mend=_suggest(column.source, available, "The table has"),
+        )
+    wanted = (column.name, *column.aliases)
+    for name in wanted:
+        if name in available:
+            return name
+    for fold in (str.casefold, lambda text: split_header(text)[0].casefold()):
+        headers: dict[str, list[str]] = {}
+        for header in available:
+            headers.setdefault(fold(header), []).append(header)
+        for name in wanted:
+            match = headers.get(name.strip().casefold(), [])
+            if len(match) > 1:
+                raise SchemaError(
+                    f"{column.name!r} could be any of the columns {', '.join(map(repr, match))}",
+                    mend=f"Say which with {column.name}=COLUMN",
+                )
+            if match:
+                return match[0]
+    return None
+
+
+def _suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: str) -> str:
+    names = list(candidates)
+    close = nearest(name, names)
+    hint = f"Did you mean {close!r}? " if close else ""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"{hint}{lead}: {shown}"

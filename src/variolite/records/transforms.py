@@ -1,0 +1,303 @@
+"""Reversible transforms of one numeric column: what a schema asks for, and fitting it.
+
+A transform is *specified* by name, with options where it has any, and *fitted* on
+training values into a chain of strictly increasing functions. In YAML::
+
+    transform: [signed_log, standardise]
+    transform: [{logit: {lower: 0, upper: 255}}, standardise]
+    transform: [{quantile: {knots: 200}}]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from scipy.special import ndtri
+
+from variolite.errors import SchemaError, nearest
+from variolite.records import monotone
+from variolite.records.monotone import MonotoneMap, monotone_from_dict
+
+__all__ = [
+    "TRANSFORMS",
+    "FittedChain",
+    "TransformSpec",
+    "dump_transform",
+    "fit_transform_chain",
+    "parse_transform",
+]
+
+Array = NDArray[np.float64]
+
+
+class TransformSpec(BaseModel):
+    """One step asked for by a schema; see the subclasses in ``TRANSFORMS``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    name: ClassVar[str] = ""
+
+    def fit(self, values: Array) -> MonotoneMap:
+        """Fit on finite training values, shape [n], n >= 1."""
+        raise NotImplementedError
+
+
+class _Identity(TransformSpec):
+    name: ClassVar[str] = "identity"
+
+    def fit(self, values: Array) -> MonotoneMap:  # noqa: ARG002
+        return monotone.Identity()
+
+
+class _Log(TransformSpec):
+    name: ClassVar[str] = "log"
+
+    def fit(self, values: Array) -> MonotoneMap:
+        _require(
+            values > 0,
+            values,
+            "the logarithm needs values above 0",
+            "Use signed_log, or exclude such values with 'valid: [lowest, null]'",
+        )
+        return monotone.Logarithm(math.e)
+
+
+class _Log10(TransformSpec):
+    name: ClassVar[str] = "log10"
+
+    def fit(self, values: Array) -> MonotoneMap:
+        _Log().fit(values)
+        return monotone.Logarithm(10.0)
+
+
+class _SignedLog(TransformSpec):
+    name: ClassVar[str] = "signed_log"
+    scale: float = Field(default=1.0, gt=0)
+
+    def fit(self, values: Array) -> MonotoneMap:  # noqa: ARG002
+        return monotone.SignedLogarithm(self.scale)
+
+
+class _Logit(TransformSpec):
+    name: ClassVar[str] = "logit"
+    lower: float = 0.0
+    upper: float = 1.0
+
+    def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002
+        if self.lower >= self.upper:
+            raise ValueError(f"lower ({self.lower:g}) must be below upper ({self.upper:g})")
+
+    def fit(self, values: Array) -> MonotoneMap:
+        _require(
+            (values > self.lower) & (values < self.upper),
+            values,
+            f"logit needs values strictly between {self.lower:g} and {self.upper:g}",
+            "Widen its bounds a little beyond the possible values (for whole numbers 0 to 255: "
+            "-0.5 to 255.5), or exclude such values with 'valid'",
+        )
+        return monotone.BoundedLogit(self.lower, self.upper)
+
+
+class _Quantile(TransformSpec):
+    name: ClassVar[str] = "quantile"
+    knots: int = Field(default=500, ge=2, le=100_000)
+
+    def fit(self, values: Array) -> MonotoneMap:
+        return _normal_scores(values, self.knots)
+
+
+class _Standardise(TransformSpec):
+    name: ClassVar[str] = "standardise"
+
+    def fit(self, values: Array) -> MonotoneMap:
+        scale = float(values.std())
+        if not scale > 0 or not math.isfinite(scale):
+            raise SchemaError(
+                f"its spread is {scale:g}, so it cannot be standardised",
+                mend="Leave the column out, or give it 'transform: [identity]'",
+            )
+        return monotone.Affine(float(values.mean()), scale)
+
+
+TRANSFORMS: dict[str, type[TransformSpec]] = {
+    spec.name: spec
+    for spec in (_Identity, _Log, _Log10, _SignedLog, _Logit, _Quantile, _Standardise)
+}
+
+
+def _require(good: NDArray[np.bool_], values: Array, need: str, mend: str) -> None:
+    bad = values[~good]
+    if bad.size:
+        raise SchemaError(
+            f"{need}, but {bad.size} of {values.size} training values are not (such as {bad[0]:g})",
+            mend=mend,
+        )
+
+
+def _normal_scores(values: Array, knots: int) -> monotone.PiecewiseLinear:
+    """Fit a piecewise linear map from training quantiles to standard normal quantiles.
+
+    Every segment rests on ten values or more: fewer would make the density, which
+    is the slope, noise, and would store the training values themselves.
+    """
+    count = max(2, min(knots, values.size // 10))
+    probability = (np.arange(count) + 0.5) / count
+    x = np.quantile(values, probability)
+    # Ties share one knot at their mean probability; knots that float64 can barely
+    # tell apart count as ties, else the slope between them would be meaningless.
+    apart = np.diff(x) > 1e-12 * max(float(np.abs(x).max()), float(x[-1] - x[0]))
+    member = np.concatenate([[0], np.cumsum(apart)])
+    sizes = np.bincount(member)
+    if sizes.size < 2:
+        raise SchemaError(
+            "almost all of its values are equal, so quantiles cannot be told apart",
+            mend="Use another transform, or leave the column out",
+        )
+    x = np.bincount(member, weights=x) / sizes
+    y = ndtri(np.bincount(member, weights=probability) / sizes)
+    # Beyond the outer knots: the mean slope over one unit of normal score. A single
+    # outer segment is too short to trust with an extrapolation.
+    low = max(1, int(np.searchsorted(y, y[0] + 1.0)))
+    low = min(low, len(y) - 1)
+    high = min(len(y) - 2, int(np.searchsorted(y, y[-1] - 1.0, side="right")) - 1)
+    high = max(high, 0)
+    lower_slope = (y[low] - y[0]) / (x[low] - x[0])
+    upper_slope = (y[-1] - y[high]) / (x[-1] - x[high])
+    return monotone.PiecewiseLinear(
+        tuple(x.tolist()), tuple(y.tolist()), float(lower_slope), float(upper_slope)
+    )
+
+
+def parse_transform(value: object) -> TransformSpec:
+    """Read one step: a name, or ``{name: {option: value}}``.
+
+    Raises
+    ------
+    SchemaError
+        If the name or an option is unknown or impossible.
+    """
+    if isinstance(value, TransformSpec):
+        return value
+    name: object = value
+    options: object = {}
+    if isinstance(value, Mapping) and len(value) == 1:
+        name, options = next(iter(value.items()))
+        options = {} if options is None else options
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise SchemaError(
+            f"a transform is a name or {{name: {{option: value}}}}, not {value!r:.80}",
+            mend=f"Known transforms: {', '.join(TRANSFORMS)}",
+        )
+    if name not in TRANSFORMS:
+        close = nearest(name, TRANSFORMS)
+        hint = f"Did you mean {close!r}? " if close else ""
+        raise SchemaError(
+            f"unknown transform {name!r}", mend=f"{hint}Known transforms: {', '.join(TRANSFORMS)}"
+        )
+    try:
+        return TRANSFORMS[name](**options)
+    except (ValidationError, TypeError) as error:
+        known = ", ".join(TRANSFORMS[name].model_fields) or "none"
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise SchemaError(
+            f"transform {name!r} does not take {dict(options)!r} ({reason})",
+            mend=f"Its options: {known}",
+        ) from None
+
+
+def dump_transform(spec: TransformSpec) -> str | dict[str, Any]:
+    """Write one step as a schema file spells it; inverse of :func:`parse_transform`."""
+    options = spec.model_dump(exclude_defaults=True)
+    return {spec.name: options} if options else spec.name
+
+
+AnyTransform = Annotated[
+    TransformSpec, BeforeValidator(parse_transform), PlainSerializer(dump_transform)
+]
+
+
+@dataclass(frozen=True)
+class FittedChain:
+    """Transforms applied one after the other; strictly increasing as a whole."""
+
+    steps: tuple[MonotoneMap, ...] = ()
+
+    def evaluate(self, x: ArrayLike) -> tuple[Array, Array]:
+        """Return y and log |dy/dx|, any shape; both NaN where x is outside the domain."""
+        y = np.asarray(x, dtype=np.float64)
+        log_det = np.where(np.isnan(y), np.nan, 0.0)
+        for step in self.steps:
+            lower, upper = step.domain
+            if math.isfinite(lower) or math.isfinite(upper):
+                y = np.where((y > lower) & (y < upper), y, np.nan)
+            with np.errstate(over="ignore"):
+                log_det = log_det + step.log_det(y)
+                y = step.forward(y)
+        return y, log_det
+
+    def forward(self, x: ArrayLike) -> Array:
+        """Transform; NaN where x is NaN or outside the domain."""
+        y = np.asarray(x, dtype=np.float64)
+        for step in self.steps:
+            lower, upper = step.domain
+            if math.isfinite(lower) or math.isfinite(upper):
+                y = np.where((y > lower) & (y < upper), y, np.nan)
+            y = step.forward(y)
+        return y
+
+    def inverse(self, y: ArrayLike) -> Array:
+        """Return to original units; overflows to infinity, never fails."""
+        x = np.asarray(y, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            for step in reversed(self.steps):
+                x = step.inverse(x)
+        return x
+
+    def log_det(self, x: ArrayLike) -> Array:
+        """Elementwise log |dy/dx|; NaN where x is NaN or outside the domain."""
+        return self.evaluate(x)[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"steps": [step.to_dict() for step in self.steps]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> FittedChain:
+        """Rebuild from :meth:`to_dict`; ModelFileError when damaged."""
+        return cls(tuple(monotone_from_dict(step) for step in data.get("steps", ())))
+
+
+def fit_transform_chain(
+    specs: Sequence[TransformSpec] | Iterable[object], values: ArrayLike
+) -> FittedChain:
+    """Fit each step on the output of the one before it.
+
+    Parameters
+    ----------
+    specs
+        Steps in order, parsed or as a schema file spells them.
+    values
+        Training values, shape [n]; NaN entries are left out.
+
+    Raises
+    ------
+    SchemaError
+        If no value is left, a value is infinite, or a step cannot take the values.
+    """
+    current = np.asarray(values, dtype=np.float64).ravel()
+    current = current[~np.isnan(current)]
+    if not current.size:
+        raise SchemaError("it holds no value to fit a transform on")
+    if not np.isfinite(current).all():
+        raise SchemaError("it holds infinite values", mend="Exclude them with 'valid'")
+    steps: list[MonotoneMap] = []
+    for spec in specs:
+        step = parse_transform(spec).fit(current)
+        current = step.forward(current)
+        steps.append(step)
+    return FittedChain(tuple(steps))

@@ -1,0 +1,127 @@
+"""Writing tables and text so that a reader never sees half a file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from variolite.errors import DataError
+from variolite.records.endings import ending_of
+
+__all__ = ["write_bytes_atomic", "write_table", "write_text_atomic"]
+
+
+def _csv(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer)
+    return buffer.getvalue()
+
+
+def _tsv(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer, separator="\t")
+    return buffer.getvalue()
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _feather(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_ipc(buffer)
+    return buffer.getvalue()
+
+
+_WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
+    ".csv": _csv,
+    # A fixed time stamp: the same table always gives the same bytes.
+    ".csv.gz": lambda frame: gzip.compress(_csv(frame), mtime=0),
+    ".tsv": _tsv,
+    ".parquet": _parquet,
+    ".feather": _feather,
+    ".arrow": _feather,
+}
+
+
+def write_table(frame: pl.DataFrame, path: str | Path) -> None:
+    """Write a table in the format its file ending names.
+
+    Parameters
+    ----------
+    frame
+        The table. NaN is written as an empty cell in CSV.
+    path
+        Ending in .csv, .csv.gz, .tsv, .parquet, .feather or .arrow.
+
+    Raises
+    ------
+    DataError
+        If the ending is unknown or the file cannot be written. An existing file is
+        then left as it was.
+    """
+    ending = ending_of(Path(path), _WRITERS, "written")
+    try:
+        data = _WRITERS[ending](frame)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"the table cannot be written as {ending} ({error})",
+            where=str(path),
+            mend="Parquet holds every type of column",
+        ) from None
+    write_bytes_atomic(path, data)
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with line feeds; see :func:`write_bytes_atomic`."""
+    write_bytes_atomic(path, text.encode("utf-8"))
+
+
+def write_bytes_atomic(path: str | Path, data: bytes) -> None:
+    """Write ``data`` to a temporary file beside ``path``, then put it in place.
+
+    Raises
+    ------
+    DataError
+        If the folder is missing or the file cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise DataError("is a folder", where=str(path), mend="Give the name of a file")
+    if not path.parent.is_dir():
+        raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as handle:
+                handle.write(data)
+                handle.flush()
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot be written ({error.strerror or error})",
+            where=str(path),
+            mend="Check permissions and free space",
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new directory entry last a power cut, where the system can do so."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
