@@ -1,0 +1,195 @@
+"""The Recipe: everything that decides a run, typed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from variolite.records import Column, Schema
+
+__all__ = [
+    "ClusteringSpec",
+    "ConstantBeta",
+    "CyclicalBeta",
+    "LinearBeta",
+    "ModelSpec",
+    "PlateauSpec",
+    "Recipe",
+    "Schedule",
+    "SigmoidBeta",
+    "SplitSpec",
+    "TrainingSpec",
+]
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+Weight = Annotated[float, Field(ge=0.0)]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ConstantBeta(_Spec):
+    """The same beta throughout."""
+
+    kind: Literal["constant"] = "constant"
+    value: Weight = 1.0
+
+
+class LinearBeta(_Spec):
+    """A straight line from start to end over the given epochs, then end."""
+
+    kind: Literal["linear"] = "linear"
+    start: Weight = 0.0
+    end: Weight = 1.0
+    epochs: Positive = 10
+
+
+class SigmoidBeta(_Spec):
+    """An S-curve from start to end over the given epochs, then end."""
+
+    kind: Literal["sigmoid"] = "sigmoid"
+    start: Weight = 0.0
+    end: Weight = 1.0
+    epochs: Positive = 10
+    steepness: Annotated[float, Field(gt=0.0)] = 10.0
+
+
+class CyclicalBeta(_Spec):
+    """Ramps from start to end, again and again (Fu et al. 2019).
+
+    ``epochs`` is the length of one cycle, of which the share ``rise`` climbs
+    and the rest stays at ``end``.
+    """
+
+    kind: Literal["cyclical"] = "cyclical"
+    start: Weight = 0.0
+    end: Weight = 1.0
+    epochs: Positive = 10
+    cycles: Positive = 4
+    rise: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+
+
+Schedule = Annotated[
+    ConstantBeta | LinearBeta | SigmoidBeta | CyclicalBeta, Field(discriminator="kind")
+]
+
+
+class ModelSpec(_Spec):
+    """Network and likelihood.
+
+    ``sigma2`` is the noise variance of the decoder in transformed
+    (unit-variance) units and belongs to ``variance: fixed`` alone. Sources that
+    minimise squared error + beta_s * KL, both summed over columns, mean
+    sigma2 = beta_s / 2 at beta 1.
+    """
+
+    latent: Positive = 10
+    encoder: tuple[Positive, ...] = (32, 16)
+    decoder: tuple[Positive, ...] = (16, 32)
+    norm: Literal["none", "layer"] = "none"
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    likelihood: Literal["gaussian", "student_t"] = "gaussian"
+    variance: Literal["fixed", "feature", "row"] = "feature"
+    sigma2: Annotated[float, Field(gt=0.0)] | None = None
+
+    @model_validator(mode="after")
+    def _sigma2_with_fixed_variance(self) -> Self:
+        if (self.variance == "fixed") != (self.sigma2 is not None):
+            raise ValueError(
+                "sigma2 and variance: fixed go together: give both, or neither and let "
+                "the model learn its noise"
+            )
+        return self
+
+
+class PlateauSpec(_Spec):
+    """Multiply the learning rate by ``factor`` after ``patience`` epochs without gain."""
+
+    factor: Share = 0.5
+    patience: Positive = 5
+
+
+class TrainingSpec(_Spec):
+    """How the model is trained. Every epoch count includes the warm-up of beta."""
+
+    beta: Schedule = LinearBeta()
+    epochs: Positive = 100
+    batch_size: Positive | Literal["auto"] = "auto"
+    learning_rate: Annotated[float, Field(gt=0.0)] | Literal["auto"] = "auto"
+    plateau: PlateauSpec | None = None
+    patience: Positive | None = 15
+    min_gain: Weight = 1e-3
+    gradient_clip: Annotated[float, Field(gt=0.0)] = 20.0
+    seed: Annotated[int, Field(ge=0)] = 0
+    engine: Literal["eager", "compiled"] = "eager"
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        beta = self.beta
+        if isinstance(beta, ConstantBeta):
+            return self
+        cycles = beta.cycles if isinstance(beta, CyclicalBeta) else 1
+        if beta.epochs * cycles >= self.epochs:
+            raise ValueError(
+                f"the beta schedule takes {beta.epochs * cycles} epochs but training stops at "
+                f"{self.epochs}: beta would never hold its final value; raise epochs or "
+                "shorten beta.epochs"
+            )
+        return self
+
+
+class SplitSpec(_Spec):
+    """Held-out groups, as shares of the number of groups."""
+
+    test: Share = 0.25
+    validation: Share = 0.15
+    stratify: bool = False
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class ClusteringSpec(_Spec):
+    """How latents become clusters. ``rule`` picks k from ``k`` without labels."""
+
+    algorithm: Literal["kmeans", "gmm", "hdbscan"] = "gmm"
+    k: tuple[Annotated[int, Field(ge=2)], ...] = (4, 6, 9, 12, 15, 18)
+    rule: Literal["bic", "silhouette", "stability"] = "stability"
+    minimum_label_rows: Annotated[int, Field(ge=0)] = 0
+
+
+class Recipe(_Spec):
+    """A run, from the columns it needs to the clusters it ends with.
+
+    ``columns`` are keyed by meaning (``bulk_density``); a table binds its own
+    names to them through aliases or a mapping.
+    """
+
+    name: str = ""
+    title: str = ""
+    description: str = ""
+    minimum_inputs: Positive = 1
+    columns: dict[str, Column]
+    split: SplitSpec = SplitSpec()
+    model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    clustering: ClusteringSpec = ClusteringSpec()
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_from_keys(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("columns maps each meaning to its settings")
+        return {
+            key: {"name": str(key), **(spec or {})}
+            if spec is None or isinstance(spec, Mapping)
+            else spec
+            for key, spec in value.items()
+        }
+
+    @property
+    def table(self) -> Schema:
+        """The columns as a schema, ready to be bound to a table."""
+        return Schema(columns=self.columns, minimum_inputs=self.minimum_inputs)

@@ -1,0 +1,80 @@
+"""Where a model trains, and with how many threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from variolite.errors import TrainingError
+
+__all__ = ["choose_device", "single_thread"]
+
+SMALL_NETWORK = 1_000_000
+"""Multiply-adds per row below which a network gains nothing from a second thread or a GPU."""
+
+
+def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device.
+
+    Returns
+    -------
+    device
+        The device.
+    reason
+        A sentence that says what was chosen and why.
+
+    Raises
+    ------
+    TrainingError
+        If the device is not there.
+    """
+    small = multiply_adds < SMALL_NETWORK
+    if wanted == "auto":
+        if small:
+            return torch.device("cpu"), "cpu: the network is too small to gain from a GPU"
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"cuda: {torch.cuda.get_device_name()}"
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "mps: the GPU of this machine"
+        return torch.device("cpu"), "cpu: no GPU was found"
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise TrainingError(
+            f"there is no device called {wanted!r}",
+            where="--device",
+            mend="choose auto, cpu, cuda, cuda:1 or mps",
+        ) from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available()
+        and (device.index is None or device.index < torch.cuda.device_count()),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if not available.get(device.type, False):
+        raise TrainingError(
+            f"device {wanted!r} is not available on this machine",
+            where="--device",
+            mend="use --device auto or --device cpu",
+        )
+    return device, f"{wanted}: as asked"
+
+
+@contextmanager
+def single_thread(multiply_adds: int) -> Iterator[None]:
+    """Use one thread for a small network, and put the former number back.
+
+    With several threads the barriers of OpenMP spin whenever a partner is
+    descheduled: a busy machine then slows small networks a hundredfold.
+    """
+    before = torch.get_num_threads()
+    if multiply_adds < SMALL_NETWORK:
+        torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(before)

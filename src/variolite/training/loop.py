@@ -1,0 +1,256 @@
+"""The training loop: one for all models.
+
+Tensors stay on the device and nothing is read back within an epoch. The
+monitored value uses the final beta, early stopping counts from the end of the
+warm-up, and the best weights of every member are restored at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from variolite.errors import TrainingError
+from variolite.recipe import TrainingSpec
+from variolite.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from variolite.training.history import EpochRecord
+from variolite.training.optimiser import Adam, FlatParameters
+from variolite.training.schedules import beta_at, final_beta, warm_up
+from variolite.training.stopping import Stopping
+from variolite.vae import Batch, Parts
+
+__all__ = ["BatchSource", "Resume", "StoppedByUserError", "Validation", "train"]
+
+CHECKPOINT_SECONDS = 5.0
+
+
+class StoppedByUserError(TrainingError):
+    """The user stopped the run; everything up to the last epoch is stored."""
+
+
+class BatchSource(Protocol):
+    """Batches of an epoch; the same epoch number always gives the same batches."""
+
+    steps: int
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Parts of the objective on held-back rows, and active units, each of shape (M,)."""
+
+    reconstruction: Tensor
+    divergence: Tensor
+    active_units: Tensor
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where checkpoints go and which run they belong to."""
+
+    path: Path
+    fingerprint: str
+
+
+def train(
+    module: torch.nn.Module,
+    loss: Callable[[Batch, Tensor], Parts],
+    source: BatchSource,
+    validate: Callable[[], Validation] | None,
+    spec: TrainingSpec,
+    *,
+    rate: float,
+    betas: Sequence[float],
+    resume: Resume | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> list[EpochRecord]:
+    """Train a model in place and leave it with its best weights.
+
+    Parameters
+    ----------
+    module
+        The model; every parameter has a leading axis of len(betas) members.
+    loss
+        Its objective, called with a batch and beta (M,).
+    source
+        Batches of every epoch.
+    validate
+        Parts on validation rows with fixed noise. None monitors the training
+        parts instead.
+    spec
+        Epochs, schedule, patience and the like.
+    rate
+        Starting learning rate.
+    betas
+        Factor of every member on the schedule.
+    resume
+        Where to keep checkpoints; an existing one is continued.
+    on_epoch
+        Called after every epoch.
+
+    Returns
+    -------
+    list of EpochRecord
+        All epochs, those before an interruption included.
+
+    Raises
+    ------
+    TrainingError
+        If the loss stops being a finite number.
+    StoppedByUserError
+        On Ctrl-C, after the state is stored.
+    """
+    members = len(betas)
+    flat = FlatParameters(module, members)
+    device = flat.values.device
+    factor = torch.tensor(betas, dtype=torch.float32, device=device)
+    optimiser = Adam(flat, torch.full((members,), rate, device=device), spec.gradient_clip)
+    stopping = Stopping(members, warm_up(spec.beta), spec)
+    best = flat.values.clone()
+    history: list[EpochRecord] = []
+    first = 0
+
+    stored = load_checkpoint(resume.path, resume.fingerprint) if resume else None
+    if stored is not None:
+        optimiser.restore(stored.tensors, stored.steps)
+        best.copy_(stored.tensors["best"])
+        stopping.restore(stored.progress)
+        history = stored.history
+        first = stored.epoch
+
+    def store(next_epoch: int) -> None:
+        if resume is None:
+            return
+        tensors = {**optimiser.state(), "best": best}
+        save_checkpoint(
+            resume.path,
+            Checkpoint(
+                resume.fingerprint, next_epoch, optimiser.steps, tensors, stopping.state(), history
+            ),
+        )
+
+    saved = time.monotonic()
+    epoch = first
+    try:
+        for epoch in range(first, spec.epochs):
+            if stopping.all_done:
+                break
+            began = time.monotonic()
+            beta = beta_at(spec.beta, epoch)
+            sums = _train_epoch(module, loss, source, epoch, factor * beta, optimiser)
+            checked = _validate(module, validate, sums, device)
+            record = _record(epoch, beta, final_beta(spec.beta), factor, sums, checked, optimiser)
+            record = _timed(record, time.monotonic() - began)
+            _require_finite(record)
+            improved = stopping.update(epoch, np.asarray(record.val_monitored))
+            chosen = torch.from_numpy(improved).to(device).unsqueeze(1)
+            best = torch.where(chosen, flat.values, best)
+            optimiser.rate = optimiser.rate * torch.from_numpy(stopping.rate_factor()).to(
+                device, torch.float32
+            )
+            history.append(record)
+            if on_epoch is not None:
+                on_epoch(record)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                store(epoch + 1)
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        # The broken-off epoch is lost; the checkpoint of the last whole ones stands.
+        raise StoppedByUserError(
+            f"stopped by the user in epoch {epoch + 1} of {spec.epochs}",
+            mend="the same command goes on from the last checkpoint"
+            if resume
+            else "nothing was stored",
+        ) from None
+    with torch.no_grad():
+        flat.values.copy_(best)
+    return history
+
+
+def _train_epoch(
+    module: torch.nn.Module,
+    loss: Callable[[Batch, Tensor], Parts],
+    source: BatchSource,
+    epoch: int,
+    beta: Tensor,
+    optimiser: Adam,
+) -> Tensor:
+    """Take every step of an epoch; return mean reconstruction and divergence, (2, M)."""
+    module.train()
+    sums = torch.zeros((2, len(beta)), device=beta.device)
+    for batch in source.epoch(epoch):
+        parts = loss(batch, beta)
+        optimiser.parameters.collect(parts.total.sum())
+        optimiser.step()
+        sums[0] += parts.reconstruction.detach()
+        sums[1] += parts.divergence.detach()
+    return sums / source.steps
+
+
+def _validate(
+    module: torch.nn.Module,
+    validate: Callable[[], Validation] | None,
+    sums: Tensor,
+    device: torch.device,
+) -> Validation:
+    if validate is None:
+        unknown = torch.zeros(sums.shape[1], dtype=torch.int64, device=device)
+        return Validation(sums[0], sums[1], unknown)
+    module.eval()
+    with torch.no_grad():
+        return validate()
+
+
+def _record(
+    epoch: int,
+    beta: float,
+    final: float,
+    factor: Tensor,
+    sums: Tensor,
+    checked: Validation,
+    optimiser: Adam,
+) -> EpochRecord:
+    monitored = checked.reconstruction + final * factor * checked.divergence
+    total = sums[0] + beta * factor * sums[1]
+    return EpochRecord(
+        epoch=epoch,
+        beta=beta,
+        seconds=0.0,
+        rate=optimiser.rate.tolist(),
+        train_total=total.tolist(),
+        train_reconstruction=sums[0].tolist(),
+        train_kl=sums[1].tolist(),
+        val_monitored=monitored.tolist(),
+        val_reconstruction=checked.reconstruction.tolist(),
+        val_kl=checked.divergence.tolist(),
+        active_units=checked.active_units.tolist(),
+    )
+
+
+def _timed(record: EpochRecord, seconds: float) -> EpochRecord:
+    return EpochRecord(**{**record.__dict__, "seconds": round(seconds, 4)})
+
+
+def _require_finite(record: EpochRecord) -> None:
+    bad = [
+        m
+        for m, values in enumerate(zip(record.train_total, record.val_monitored, strict=True))
+        if not np.isfinite(values).all()
+    ]
+    if bad:
+        raise TrainingError(
+            f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}",
+            where="training",
+            mend="lower training.learning_rate, or look for extreme values with `variolite "
+            "schema` and give their column a valid range or a signed_log transform",
+        )

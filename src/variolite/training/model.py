@@ -1,0 +1,171 @@
+"""A trained tabular VAE: schema and network together, in the user's own units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from variolite.records import FittedSchema, Records
+from variolite.training.batches import Member, Rows, evaluation_batches
+from variolite.vae import Batch, TabularModule
+from variolite.vae import member as take_member
+
+__all__ = ["TabularModel"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TabularModel:
+    """One or several trained members.
+
+    Arrays that come out have a leading members axis M; rows keep their order.
+
+    Attributes
+    ----------
+    schema
+        Columns with their fitted transforms.
+    module
+        The network, in evaluation mode.
+    members
+        Seed, beta and latent size of every member.
+    provenance
+        Who made it, from what and how; JSON-able.
+    """
+
+    schema: FittedSchema
+    module: TabularModule
+    members: tuple[Member, ...]
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def only(self, index: int) -> TabularModel:
+        """Return one member as a model of its own."""
+        chosen = self.members[index]
+        module = take_member(self.module, index, chosen.latent).eval()
+        return TabularModel(self.schema, module, (chosen,), self.provenance)
+
+    def posterior(self, records: Records) -> tuple[Array, Array]:
+        """Posterior means and log-variances, each of shape (M, n, L)."""
+        means, log_variances = [], []
+        for batch in self._batches(records):
+            posterior = self.module.infer(batch)
+            means.append(posterior.mean)
+            log_variances.append(posterior.clamped_log_variance)
+        return _joined(means), _joined(log_variances)
+
+    def encode(self, records: Records) -> Array:
+        """Posterior means, shape (M, n, L): deterministic, no sampling."""
+        return self.posterior(records)[0]
+
+    def reconstruct(self, records: Records) -> Array:
+        """Numeric columns decoded at the posterior mean, original units, (M, n, D).
+
+        The transforms are monotone, so that the centre of a symmetric
+        likelihood becomes the *median* in original units.
+        """
+        centres = []
+        for batch in self._batches(records):
+            z = self.module.infer(batch).mean
+            numeric = self.module.generate(z, batch.condition).numeric
+            assert numeric is not None
+            centres.append(numeric.mean)
+        original: Array = self.schema.inverse(_joined(centres))
+        return original
+
+    def evidence(self, records: Records, *, samples: int = 1, seed: int = 0) -> Array:
+        """Bound on the log-likelihood of every row in original units, nats, (M, n).
+
+        Parameters
+        ----------
+        records
+            Rows.
+        samples
+            1 gives the evidence lower bound; more give the importance-weighted
+            bound of Burda et al. (2016), which is tighter.
+        seed
+            Of the noise.
+        """
+        rows = []
+        for batch in self._batches(records):
+            posterior = self.module.infer(batch)
+            bounds = []
+            generator = torch.Generator().manual_seed(seed)
+            for _ in range(samples):
+                noise = torch.randn(posterior.mean.shape, generator=generator)
+                noise = self._own_dimensions(noise).to(posterior.mean.device)
+                z, divergence = self.module.prior.draw(posterior, noise)
+                likelihood = self.module.generate(z, batch.condition)
+                log_p = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
+                if samples == 1:
+                    bounds.append(log_p - divergence)
+                else:
+                    # Padded dimensions have z = noise = 0 on both sides and cancel.
+                    log_p = log_p + self.module.prior.log_prob(z)
+                    bounds.append(log_p - posterior.log_prob(z))
+            stacked = torch.logsumexp(torch.stack(bounds), dim=0) - float(np.log(samples))
+            rows.append(stacked)
+        return _joined(rows) + records.log_det.sum(axis=1)
+
+    def sample(self, count: int, *, seed: int = 0, member: int = 0) -> dict[str, NDArray[Any]]:
+        """Draw rows from the prior and the likelihood, in original units.
+
+        Raises no error for conditions: a conditional model samples at the
+        mean condition of its training rows, which is zero after scaling.
+
+        Returns
+        -------
+        dict
+            Column name to values, shape (n,); categories as their level names.
+        """
+        alone = self.only(member)
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((1, count, alone.module.architecture.latent), generator=generator)
+        width = alone.module.architecture.condition
+        condition = torch.zeros((1, count, width)) if width else None
+        with torch.no_grad():
+            likelihood = alone.module.cpu().generate(alone.module.prior.sample(noise), condition)
+        columns: dict[str, NDArray[Any]] = {}
+        if likelihood.numeric is not None:
+            drawn = likelihood.numeric.sample(generator)[0].double().numpy()
+            values = self.schema.inverse(drawn)
+            columns |= {name: values[:, i] for i, name in enumerate(self.schema.numeric_names)}
+        for name, category in zip(self.schema.category_names, likelihood.categories, strict=True):
+            levels = np.asarray(self.schema.category_levels[name])
+            columns[name] = levels[category.sample(generator)[0].numpy()]
+        return columns
+
+    def noise(self) -> Array | None:
+        """Decoder standard deviation per column in transformed units, (M, D); None by row."""
+        if self.module.architecture.variance == "row" or not self.module.architecture.numeric:
+            return None
+        z = torch.zeros((len(self.members), 1, self.module.architecture.latent))
+        width = self.module.architecture.condition
+        device = next(self.module.parameters()).device
+        condition = torch.zeros((1, 1, width), device=device) if width else None
+        with torch.no_grad():
+            numeric = self.module.generate(z.to(device), condition).numeric
+        assert numeric is not None
+        deviation: Array = numeric.deviation.double().cpu().numpy()
+        return deviation[:, 0]
+
+    def _batches(self, records: Records) -> Iterator[Batch]:
+        device = next(self.module.parameters()).device
+        rows = Rows.from_records(records, device)
+        with torch.no_grad():
+            yield from evaluation_batches(rows, self.members, noise_seed=None)
+
+    def _own_dimensions(self, noise: Tensor) -> Tensor:
+        for block, member in zip(noise, self.members, strict=True):
+            block[:, member.latent :] = 0.0
+        return noise
+
+
+def _joined(parts: list[Tensor]) -> Array:
+    joined: Array = torch.cat(parts, dim=1).double().cpu().numpy()
+    return joined

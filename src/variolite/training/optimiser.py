@@ -1,0 +1,103 @@
+"""Adam on one flat tensor, with a learning rate of its own for every member.
+
+A small network has a dozen tiny tensors; updating them one by one costs more
+than the mathematics. Here all parameters are views into one (members, P)
+tensor and all gradients are gathered into another, so that a step is a handful
+of calls.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Adam", "FlatParameters"]
+
+
+class FlatParameters:
+    """Lay the parameters of a module out in one tensor, a row per member.
+
+    Attributes
+    ----------
+    values
+        Shape (M, P). The module's parameters are views into it, so that changing
+        one changes the other.
+    gradients
+        Shape (M, P), of the last `collect`.
+    """
+
+    def __init__(self, module: nn.Module, members: int) -> None:
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.members = members
+        with torch.no_grad():
+            self.values = torch.cat([p.reshape(members, -1) for p in self.parameters], dim=1)
+        self.gradients = torch.zeros_like(self.values)
+        start = 0
+        for parameter in self.parameters:
+            size = parameter.numel() // members
+            parameter.data = self.values[:, start : start + size].view(parameter.shape)
+            start += size
+
+    def collect(self, total: Tensor) -> None:
+        """Gather the gradients of a scalar."""
+        found = torch.autograd.grad(total, self.parameters)
+        torch.cat([g.reshape(self.members, -1) for g in found], dim=1, out=self.gradients)
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015) without weight decay.
+
+    Parameters
+    ----------
+    parameters
+        Flat values and gradients.
+    rate
+        Learning rate of every member, shape (M,). May be replaced between steps.
+    clip
+        Largest Euclidean norm of a member's gradient; longer ones are scaled down.
+    """
+
+    decay_first, decay_second, epsilon = 0.9, 0.999, 1e-8
+
+    def __init__(self, parameters: FlatParameters, rate: Tensor, clip: float) -> None:
+        self.parameters = parameters
+        self.rate = rate
+        self.clip = clip
+        self.steps = 0
+        self.first = torch.zeros_like(parameters.values)
+        self.second = torch.zeros_like(parameters.values)
+        self._scratch = torch.empty_like(parameters.values)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Apply the collected gradients."""
+        values, gradients = self.parameters.values, self.parameters.gradients
+        self.steps += 1
+        norm = gradients.norm(dim=1, keepdim=True)
+        gradients.mul_(self.clip / norm.clamp_(min=self.clip))
+        self.first.lerp_(gradients, 1.0 - self.decay_first)
+        self.second.mul_(self.decay_second)
+        self.second.addcmul_(gradients, gradients, value=1.0 - self.decay_second)
+        # The bias corrections go into one scalar and the epsilon, as in the paper's section 2.
+        root = (1.0 - self.decay_second**self.steps) ** 0.5
+        scale = root / (1.0 - self.decay_first**self.steps)
+        denominator = torch.sqrt(self.second, out=self._scratch).add_(self.epsilon * root)
+        rate = self.rate.unsqueeze(1) * -scale
+        values.addcmul_(self.first.div(denominator), rate.expand_as(values))
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to store so that training can go on."""
+        return {
+            "values": self.parameters.values,
+            "first": self.first,
+            "second": self.second,
+            "rate": self.rate,
+        }
+
+    def restore(self, state: dict[str, Tensor], steps: int) -> None:
+        """Go on from stored tensors."""
+        self.parameters.values.copy_(state["values"])
+        self.first.copy_(state["first"])
+        self.second.copy_(state["second"])
+        self.rate = state["rate"].to(self.first.device)
+        self.steps = steps

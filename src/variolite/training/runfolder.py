@@ -1,0 +1,172 @@
+"""The run folder: the only thing that passes from training to everything after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from variolite.errors import RunFolderError
+from variolite.recipe import Recipe, load_recipe
+from variolite.records import Split, write_text_atomic
+from variolite.training.model import TabularModel
+from variolite.training.modelfile import load_model
+
+__all__ = ["RunFolder"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run and the reading of its parts.
+
+    Attributes
+    ----------
+    path
+        The folder.
+    """
+
+    path: Path
+
+    @property
+    def model_folder(self) -> Path:
+        return self.path / "model"
+
+    @property
+    def recipe_file(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def split_file(self) -> Path:
+        return self.path / "split.json"
+
+    @property
+    def history_file(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return self.path / "checkpoint" / "state.safetensors"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.path / "environment.json"
+
+    @property
+    def scorecard_file(self) -> Path:
+        return self.path / "scorecard.json"
+
+    @property
+    def health_file(self) -> Path:
+        return self.path / "health.json"
+
+    @property
+    def held_out_file(self) -> Path:
+        return self.path / "held_out.parquet"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds a whole model."""
+        return (self.model_folder / "model.json").is_file()
+
+    def prepare(self, *, restart: bool) -> None:
+        """Make the folder ready for a new run, or for the rest of a broken-off one.
+
+        Raises
+        ------
+        RunFolderError
+            If a finished run, or something else, is in the way.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(
+                "this is a file", where=str(self.path), mend="choose another --out"
+            )
+        if self.finished and not restart:
+            raise RunFolderError(
+                "a finished run is here already",
+                where=str(self.path),
+                mend="choose another --out, or --restart to replace it",
+            )
+        ours = self.finished or self.checkpoint_file.is_file() or self.recipe_file.is_file()
+        if self.path.is_dir() and any(self.path.iterdir()) and not ours:
+            raise RunFolderError(
+                "the folder is not empty and is no run",
+                where=str(self.path),
+                mend="choose another --out",
+            )
+        try:
+            if restart and self.path.is_dir():
+                shutil.rmtree(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"cannot write here: {error.strerror}", where=str(self.path)
+            ) from None
+
+    def require_finished(self) -> None:
+        """Say clearly when there is no run here, or one that is not finished."""
+        if self.finished:
+            return
+        if self.checkpoint_file.is_file():
+            raise RunFolderError(
+                "this run is not finished",
+                where=str(self.path),
+                mend="run the same `variolite fit` command again: it goes on",
+            )
+        raise RunFolderError(
+            "there is no run here",
+            where=str(self.path),
+            mend="give the folder that `variolite fit --out` wrote",
+        )
+
+    def model(self) -> TabularModel:
+        """Load the model on the CPU."""
+        self.require_finished()
+        return load_model(self.model_folder)
+
+    def recipe(self) -> Recipe:
+        """Load the resolved recipe."""
+        self.require_finished()
+        return load_recipe(self.recipe_file)
+
+    def split(self) -> Split:
+        """Load the groups of every part."""
+        return Split.from_dict(self.read_json(self.split_file))
+
+    def read_json(self, path: Path) -> Any:
+        """Read one of the JSON files of the run."""
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunFolderError(
+                "a part of the run is missing", where=str(path), mend="run `variolite fit` again"
+            ) from None
+        except (OSError, ValueError):
+            raise RunFolderError("this file of the run is damaged", where=str(path)) from None
+
+    def write_json(self, path: Path, content: Any) -> None:
+        """Write one of the JSON files of the run in one step."""
+        write_text_atomic(path, json.dumps(content, indent=1) + "\n")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine of this process, as ``environment.json`` holds them."""
+    import numpy
+    import torch
+
+    from variolite import __version__
+
+    return {
+        "variolite": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(terse=True),
+        "processors": os.cpu_count(),
+        "device": device,
+        "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
+    }

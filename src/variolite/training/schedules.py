@@ -1,0 +1,81 @@
+"""Beta schedules as pure functions of the epoch.
+
+The monitored quantity always uses the *final* beta, so that a schedule moves
+the gradient and never the yardstick. Early stopping counts only from the epoch
+at which a schedule first holds its final value (`warm_up`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from variolite.recipe import (
+    ConstantBeta,
+    CyclicalBeta,
+    LinearBeta,
+    Schedule,
+    SigmoidBeta,
+)
+
+__all__ = ["beta_at", "final_beta", "warm_up"]
+
+
+def _constant(schedule: ConstantBeta, epoch: int) -> float:
+    del epoch
+    return schedule.value
+
+
+def _linear(schedule: LinearBeta, epoch: int) -> float:
+    share = min(epoch / schedule.epochs, 1.0)
+    return schedule.start + share * (schedule.end - schedule.start)
+
+
+def _sigmoid(schedule: SigmoidBeta, epoch: int) -> float:
+    if epoch >= schedule.epochs:
+        return schedule.end
+
+    def logistic(share: float) -> float:
+        return 1.0 / (1.0 + math.exp(-schedule.steepness * (share - 0.5)))
+
+    # Rescaled, so that the curve starts at `start` and meets `end` without a step.
+    low, high = logistic(0.0), logistic(1.0)
+    share = (logistic(epoch / schedule.epochs) - low) / (high - low)
+    return schedule.start + share * (schedule.end - schedule.start)
+
+
+def _cyclical(schedule: CyclicalBeta, epoch: int) -> float:
+    if epoch >= schedule.epochs * schedule.cycles:
+        return schedule.end
+    ramp = schedule.rise * schedule.epochs
+    share = min((epoch % schedule.epochs) / ramp, 1.0)
+    return schedule.start + share * (schedule.end - schedule.start)
+
+
+_VALUE: Mapping[str, Callable[[Any, int], float]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "sigmoid": _sigmoid,
+    "cyclical": _cyclical,
+}
+
+
+def beta_at(schedule: Schedule, epoch: int) -> float:
+    """Beta during the given epoch; epochs count from 0."""
+    return _VALUE[schedule.kind](schedule, epoch)
+
+
+def final_beta(schedule: Schedule) -> float:
+    """The value that the schedule ends on and that the monitor uses."""
+    return schedule.value if isinstance(schedule, ConstantBeta) else schedule.end
+
+
+def warm_up(schedule: Schedule) -> int:
+    """First epoch from which beta stays at its final value."""
+    if isinstance(schedule, ConstantBeta):
+        return 0
+    if isinstance(schedule, CyclicalBeta):
+        last_cycle = schedule.epochs * (schedule.cycles - 1)
+        return last_cycle + math.ceil(schedule.rise * schedule.epochs)
+    return schedule.epochs

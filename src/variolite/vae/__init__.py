@@ -1,0 +1,25 @@
+"""The model: posterior, prior, likelihoods, networks and the objective."""
+
+from variolite.vae.batch import Batch
+from variolite.vae.likelihoods import Categorical, Gaussian, Joint, StudentT
+from variolite.vae.members import member, stack
+from variolite.vae.objective import Parts
+from variolite.vae.posterior import Posterior
+from variolite.vae.priors import Prior, StandardNormal
+from variolite.vae.tabular import Architecture, TabularModule
+
+__all__ = [
+    "Architecture",
+    "Batch",
+    "Categorical",
+    "Gaussian",
+    "Joint",
+    "Parts",
+    "Posterior",
+    "Prior",
+    "StandardNormal",
+    "StudentT",
+    "TabularModule",
+    "member",
+    "stack",
+]

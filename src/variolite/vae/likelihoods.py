@@ -1,0 +1,175 @@
+"""Likelihoods p(x | z): distribution objects with log_prob, sample and mean.
+
+A numeric likelihood speaks of all numeric columns in transformed units; the
+log-determinant of the transforms turns its densities into original units.
+Entries that were not observed contribute nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from variolite.vae.kernels import HALF_LOG_2PI, gaussian_log_prob
+
+__all__ = ["Categorical", "Gaussian", "Joint", "Numeric", "StudentT"]
+
+
+class Numeric(Protocol):
+    """What a model asks of the likelihood of its numeric columns."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value in transformed units, shape (M, B, D)."""
+        ...
+
+    @property
+    def deviation(self) -> Tensor:
+        """Scale in transformed units, broadcastable to (M, B, D)."""
+        ...
+
+    def elementwise(self, x: Tensor) -> Tensor:
+        """Log-density of every entry in nats, shape (M, B, D)."""
+        ...
+
+    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density of the observed entries of each row in nats, shape (M, B)."""
+        ...
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one value for every entry, shape (M, B, D)."""
+        ...
+
+
+def _sum_observed(elementwise: Tensor, observed: Tensor | None) -> Tensor:
+    if observed is None:
+        return elementwise.sum(-1)
+    return elementwise.masked_fill(~observed, 0.0).sum(-1)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent Gaussians.
+
+    Attributes
+    ----------
+    mean
+        Shape (M, B, D).
+    log_scale
+        Log standard deviation: (M, 1, D) per feature, (M, B, D) per row.
+    """
+
+    mean: Tensor
+    log_scale: Tensor
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation, broadcastable to (M, B, D)."""
+        return self.log_scale.exp()
+
+    def elementwise(self, x: Tensor) -> Tensor:
+        """Log-density of every entry in nats, shape (M, B, D)."""
+        standardised = (x - self.mean) * torch.exp(-self.log_scale)
+        return -0.5 * standardised.square() - self.log_scale - HALF_LOG_2PI
+
+    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density of the observed entries of each row in nats, shape (M, B)."""
+        if observed is None and self.log_scale.shape[1] == 1:
+            return gaussian_log_prob(x, self.mean, self.log_scale)
+        return _sum_observed(self.elementwise(x), observed)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one value for every entry, shape (M, B, D)."""
+        noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
+        return self.mean + self.deviation * noise
+
+
+@dataclass(frozen=True)
+class StudentT:
+    """Independent Student-t distributions: heavy tails for logs with spikes.
+
+    Attributes
+    ----------
+    mean
+        Location, shape (M, B, D); it is the mean as the degrees of freedom exceed 2.
+    log_scale
+        Log scale: (M, 1, D) per feature, (M, B, D) per row.
+    freedom
+        Degrees of freedom per feature, above 2, shape (M, 1, D).
+    """
+
+    mean: Tensor
+    log_scale: Tensor
+    freedom: Tensor
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation: scale times sqrt(nu / (nu - 2)), broadcastable to (M, B, D)."""
+        return self.log_scale.exp() * torch.sqrt(self.freedom / (self.freedom - 2.0))
+
+    def elementwise(self, x: Tensor) -> Tensor:
+        """Log-density of every entry in nats, shape (M, B, D)."""
+        half = 0.5 * self.freedom
+        constant = torch.lgamma(half + 0.5) - torch.lgamma(half)
+        constant = constant - 0.5 * torch.log(self.freedom * math.pi) - self.log_scale
+        standardised = (x - self.mean) * torch.exp(-self.log_scale)
+        return constant - (half + 0.5) * torch.log1p(standardised.square() / self.freedom)
+
+    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density of the observed entries of each row in nats, shape (M, B)."""
+        return _sum_observed(self.elementwise(x), observed)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one value for every entry: a normal over the root of a gamma."""
+        shape, device = self.mean.shape, self.mean.device
+        noise = torch.randn(shape, generator=generator, device=device)
+        half = (0.5 * self.freedom).expand(shape).contiguous()
+        gamma = torch._standard_gamma(half, generator=generator)
+        return self.mean + self.log_scale.exp() * noise * torch.sqrt(half / gamma)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One categorical column; ``logits`` has shape (M, B, levels)."""
+
+    logits: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Probability of every level, shape (M, B, levels)."""
+        return torch.softmax(self.logits, dim=-1)
+
+    def log_prob(self, codes: Tensor) -> Tensor:
+        """Log-probability of level codes (M or 1, B); code -1 (missing) counts nothing."""
+        codes = codes.expand(self.logits.shape[:-1])
+        chosen = codes.clamp(min=0).unsqueeze(-1)
+        result = torch.log_softmax(self.logits, dim=-1).gather(-1, chosen).squeeze(-1)
+        return result.masked_fill(codes < 0, 0.0)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one level code for every row, shape (M, B)."""
+        flat = self.mean.reshape(-1, self.logits.shape[-1])
+        drawn = torch.multinomial(flat, 1, generator=generator)
+        return drawn.reshape(self.logits.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Joint:
+    """All columns of a table: independent given z."""
+
+    numeric: Numeric | None
+    categories: tuple[Categorical, ...] = ()
+
+    def log_prob(self, numeric: Tensor, observed: Tensor | None, category: Tensor | None) -> Tensor:
+        """Log-probability of the observed entries of each row in nats, shape (M, B)."""
+        parts = []
+        if self.numeric is not None:
+            parts.append(self.numeric.log_prob(numeric, observed))
+        if category is not None:
+            columns = enumerate(self.categories)
+            parts.extend(likelihood.log_prob(category[..., i]) for i, likelihood in columns)
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

@@ -1,0 +1,113 @@
+"""Networks with a leading members axis: several models train as one.
+
+Every parameter has shape (M, ...): member m of the batched model computes what
+a model of its own would. Rows enter as (M, B, in), or as (1, B, in) where all
+members see the same rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Embedding", "Linear", "Norm", "Stack"]
+
+Norm = Literal["none", "layer"]
+
+
+def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> nn.Parameter:
+    values = torch.empty(shape).uniform_(-bound, bound, generator=generator)
+    return nn.Parameter(values)
+
+
+class Linear(nn.Module):
+    """x @ weight + bias for every member.
+
+    Starts as ``torch.nn.Linear`` does: uniform within one over the root of the
+    number of inputs. A new layer has one member; `variolite.vae.members`
+    stacks several.
+    """
+
+    def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(max(inputs, 1))
+        self.weight = _uniform((1, inputs, outputs), bound, generator)
+        self.bias = _uniform((1, 1, outputs), bound, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (M or 1, B, in) to (M, B, out)."""
+        members = self.weight.shape[0]
+        if members == 1:  # one matrix product is quicker than a batch of one
+            product = torch.addmm(self.bias.view(-1), x.squeeze(0), self.weight.squeeze(0))
+            return product.unsqueeze(0)
+        return torch.baddbmm(self.bias, x.expand(members, -1, -1), self.weight)
+
+
+class Embedding(nn.Module):
+    """One learned vector per level of a category; code -1 (missing) gives zeros."""
+
+    def __init__(self, levels: int, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, levels, size).normal_(generator=generator))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Map codes (M or 1, B) to vectors (M, B, size)."""
+        members = self.weight.shape[0]
+        codes = codes.expand(members, -1)
+        rows = torch.arange(members, device=codes.device).unsqueeze(1)
+        vectors = self.weight[rows, codes.clamp(min=0)]
+        return vectors * (codes >= 0).unsqueeze(-1)
+
+
+class Stack(nn.Module):
+    """Linear layers with ReLU, and normalisation and dropout where asked for.
+
+    Parameters
+    ----------
+    sizes
+        Width of the input, of every hidden layer and of the output.
+    norm
+        ``layer`` normalises each hidden row after its ReLU (no batch
+        statistics: a row's code never depends on its neighbours).
+    dropout
+        Share of hidden units silenced in training.
+    generator
+        Source of the starting weights.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], *, norm: Norm, dropout: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.norm = norm
+        self.dropout = dropout
+        self.layers = nn.ModuleList(Linear(a, b, generator) for a, b in pairwise(sizes))
+
+    def forward(self, x: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
+        """Map (M or 1, B, in) to (M, B, out).
+
+        ``generators``, one per member, switch dropout on: each member draws
+        from its own, as it would alone.
+        """
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            x = layer(x)
+            if i == last:
+                break
+            x = torch.relu_(x)
+            if self.norm == "layer":
+                x = torch.nn.functional.layer_norm(x, x.shape[-1:])
+            if self.dropout > 0.0 and generators:
+                x = x * self._keep(x, generators)
+        return x
+
+    def _keep(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        keep = torch.empty_like(x)
+        for member, generator in zip(keep, generators, strict=True):
+            member.bernoulli_(1.0 - self.dropout, generator=generator)
+        return keep.mul_(1.0 / (1.0 - self.dropout))

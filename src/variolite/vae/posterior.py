@@ -1,0 +1,53 @@
+"""The approximate posterior q(z | x): a diagonal Gaussian for every row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from variolite.vae.kernels import LOG_VARIANCE_RANGE
+
+__all__ = ["Posterior"]
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Diagonal Gaussian over the latent space.
+
+    Attributes
+    ----------
+    mean, log_variance
+        Shape (M, B, L): members, rows, latent dimensions. The log-variance is
+        as the network gave it; every use clamps it to `LOG_VARIANCE_RANGE`.
+    """
+
+    mean: Tensor
+    log_variance: Tensor
+
+    @property
+    def clamped_log_variance(self) -> Tensor:
+        """Log-variance within `LOG_VARIANCE_RANGE`, shape (M, B, L)."""
+        return self.log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation, shape (M, B, L)."""
+        return torch.exp(0.5 * self.clamped_log_variance)
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return mean + deviation * noise; ``noise`` is standard normal, (M, B, L)."""
+        return self.mean + self.deviation * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of ``z`` in nats, summed over dimensions, shape (M, B)."""
+        standardised = (z - self.mean) / self.deviation
+        constant = self.clamped_log_variance + math.log(2.0 * math.pi)
+        return -0.5 * (standardised.square() + constant).sum(-1)
+
+    def divergence_per_dimension(self) -> Tensor:
+        """KL from the standard normal for each dimension in nats, shape (M, B, L)."""
+        log_variance = self.clamped_log_variance
+        return 0.5 * (self.mean.square() + log_variance.exp() - log_variance - 1.0)
