@@ -59,12 +59,19 @@ def read_delimited(path: Path, text: Sequence[str] = ()) -> pl.DataFrame:
     has_blank_lines = _check_fields(data, separator, len(header), path)
     overrides: dict[str, type[pl.DataType]] = {name: pl.String for name in text if name in header}
     try:
-        frame = _parse(data, separator, header, overrides, infer=True)
+        frame = pl.read_csv(
+            io.BytesIO(data),
+            separator=separator,
+            new_columns=header,
+            schema_overrides=overrides or None,
+            infer_schema_length=None,
+        )
     except pl.exceptions.PolarsError:
-        # A number too large for its inferred type, or the like: decide per column.
-        frame = _parse(data, separator, header, {}, infer=False)
+        # Loosely written files (a blank after a closing quotation mark, a number too
+        # large for its type) are read slowly, and each column gets the type it allows.
+        frame = _parse_slowly(data, separator, header)
         frame = frame.with_columns(
-            _narrowed(frame[name]) for name in frame.columns if name not in overrides
+            _narrowed(frame[name]) for name in header if name not in overrides
         )
     if has_blank_lines and len(header) > 1:
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
@@ -101,6 +108,8 @@ def _content(path: Path) -> bytes:
         except UnicodeDecodeError:
             raise DataError("is damaged UTF-16 text", where=str(path)) from None
     data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\r" in data and b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
     if b"\0" in data[:_SAMPLE]:
         raise DataError(
             "is binary, not delimited text", where=str(path), mend="Export it as CSV or Parquet"
@@ -236,22 +245,15 @@ def _field_counts(data: bytes, separator: str) -> NDArray[np.int64]:
     return np.concatenate(found)
 
 
-def _parse(
-    data: bytes,
-    separator: str,
-    header: list[str],
-    overrides: dict[str, type[pl.DataType]],
-    *,
-    infer: bool,
-) -> pl.DataFrame:
-    return pl.read_csv(
-        io.BytesIO(data),
-        separator=separator,
-        has_header=True,
-        new_columns=header,
-        schema_overrides=overrides or None,
-        infer_schema=infer,
-        infer_schema_length=None,
+def _parse_slowly(data: bytes, separator: str, header: list[str]) -> pl.DataFrame:
+    lines = io.StringIO(data.decode("utf-8"), newline="")
+    records = [record for record in csv.reader(lines, delimiter=separator) if record]
+    columns = zip(*records[1:], strict=True) if len(records) > 1 else [()] * len(header)
+    return pl.DataFrame(
+        [
+            pl.Series(name, [value.strip() or None for value in column], dtype=pl.String)
+            for name, column in zip(header, columns, strict=True)
+        ]
     )
 
 

@@ -34,6 +34,10 @@ class Extracted:
         str [n] by name, for categories, labels, group and id; "" where missing.
     missing, sentinels, out_of_range
         Counts by column, over all rows.
+    absent
+        Names that the table lacks.
+    sources
+        Table column by name.
     """
 
     rows: int
@@ -43,7 +47,7 @@ class Extracted:
     sentinels: dict[str, int] = field(default_factory=dict)
     out_of_range: dict[str, int] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
 
     def is_missing(self, name: str) -> NDArray[np.bool_]:
         """Return a mask of the rows that lack this column."""
@@ -84,7 +88,6 @@ def extract(
     """
     found = Extracted(rows=frame.height)
     absent: list[str] = []
-    sources: list[str] = []
     for column in schema.columns.values():
         source = _locate(column, frame.columns, (mapping or {}).get(column.name))
         if source is None:
@@ -97,7 +100,7 @@ def extract(
                 raise SchemaError(f"the table has no column for {column.name!r}")
             absent.append(column.name)
             continue
-        sources.append(source)
+        found.sources[column.name] = source
         if column.kind == "category":
             found.text[column.name] = text_values(frame[source])
         else:
@@ -106,7 +109,7 @@ def extract(
         lacking -= found.sentinels.get(column.name, 0) + found.out_of_range.get(column.name, 0)
         if lacking:
             found.missing[column.name] = lacking
-    found.absent, found.sources = tuple(absent), tuple(sources)
+    found.absent = tuple(absent)
     return found
 
 
@@ -230,16 +233,16 @@ def groups_of(
 
 
 def check_units(
-    schema: Schema, frame: pl.DataFrame, units: Mapping[str, str] | None = None
+    schema: Schema, sources: Mapping[str, str], units: Mapping[str, str] | None = None
 ) -> None:
     """Compare declared units with those the table is known to have.
 
     Parameters
     ----------
     schema
-        Bound to the table.
-    frame
-        The table, whose headers may read ``name (unit)``.
+        Its declared units.
+    sources
+        Table column by name; its header may read ``name (unit)``.
     units
         Units by table column, from :func:`variolite.records.units_of`.
 
@@ -248,10 +251,10 @@ def check_units(
     SchemaError
         If two known units differ; names both.
     """
-    for column in schema.columns.values():
-        source = column.source or ""
+    for name, source in sources.items():
+        column = schema.columns[name]
         known = (units or {}).get(source) or split_header(source)[1]
-        if source in frame.columns and not units_agree(column.unit, known):
+        if not units_agree(column.unit, known):
             raise SchemaError(
                 f"{column.name!r} is declared in {column.unit}, but the table gives it in {known}",
                 where=f"column {source!r}",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from variolite.errors import DataError, ModelFileError, SchemaError
 from variolite.records.extraction import Extracted, check_units, extract, rows_to_keep
 from variolite.records.numeric_column import FittedNumeric, fit_numeric
-from variolite.records.reading import read_table
+from variolite.records.reading import read_table, units_of
 from variolite.records.records import MISSING, UNSEEN, Records
 from variolite.records.reporting import ApplyReport
 from variolite.records.schema import Column, Schema
@@ -26,6 +27,7 @@ from variolite.records.schema import Column, Schema
 __all__ = ["FittedSchema"]
 
 FORMAT = 1
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ class FittedSchema:
         mapping
             Table column by meaning.
         units
-            Units by table column, from :func:`variolite.records.units_of`; units in
-            headers are found without it.
+            Units by table column, from :func:`variolite.records.units_of`. Units in
+            headers, and in a LAS file given as a path, are found without it.
 
         Raises
         ------
@@ -86,8 +88,8 @@ class FittedSchema:
         """
         table = read_table(frame)
         bound = schema.bind(table.columns, mapping)
-        check_units(bound, table, units)
         found = extract(bound, table)
+        check_units(bound, found.sources, _stated_units(frame, units))
         missing = {name: found.is_missing(name) for name in bound.columns}
         keep, dropped = _judge(bound, missing, table.height, _row_mask(rows, table.height))
         if not keep.any():
@@ -165,7 +167,7 @@ class FittedSchema:
         """
         table = read_table(frame)
         found = extract(self.schema, table, mapping, lenient=True)
-        _check_applied_units(self.schema, table, mapping, units)
+        check_units(self.schema, found.sources, _stated_units(frame, units))
         return _build(self, found, table)
 
     def inverse(self, numeric: ArrayLike) -> NDArray[np.float64]:
@@ -259,6 +261,10 @@ class FittedSchema:
         return cls(schema, numeric, levels, rows_fitted)
 
 
+def _stated_units(source: Any, units: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return units_of(source) if units is None and isinstance(source, str | Path) else units
+
+
 def _row_mask(rows: ArrayLike | None, count: int) -> NDArray[np.bool_]:
     if rows is None:
         return np.ones(count, dtype=bool)
@@ -297,22 +303,6 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     return levels
 
 
-def _check_applied_units(
-    schema: Schema,
-    table: pl.DataFrame,
-    mapping: Mapping[str, str] | None,
-    units: Mapping[str, str] | None,
-) -> None:
-    sources = {
-        name: (mapping or {}).get(name) or column.source for name, column in schema.columns.items()
-    }
-    renamed = {
-        name: column.model_copy(update={"source": sources[name]})
-        for name, column in schema.columns.items()
-    }
-    check_units(schema.model_copy(update={"columns": renamed}), table, units)
-
-
 def _codes(
     levels: tuple[str, ...], values: NDArray[np.str_]
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
@@ -340,10 +330,12 @@ def _build(fitted: FittedSchema, found: Extracted, table: pl.DataFrame) -> Recor
             found.out_of_range[name] = found.out_of_range.get(name, 0) + int(infinite.sum())
             values[infinite] = np.nan
         transformed[name], log_dets[name] = column.evaluate(values)
-        impossible = np.isnan(transformed[name]) & ~np.isnan(values)
+        possible = np.abs(transformed[name]) <= _LARGEST
+        impossible = ~possible & ~np.isnan(values)
         if impossible.any():
             outside[name] = int(impossible.sum())
-            values[impossible] = np.nan
+            for array in (values, transformed[name], log_dets[name]):
+                array[impossible] = np.nan
         missing[name] = np.isnan(values)
     codes: dict[str, NDArray[np.int64]] = {}
     unseen: dict[str, dict[str, int]] = {}
@@ -365,6 +357,7 @@ def _build(fitted: FittedSchema, found: Extracted, table: pl.DataFrame) -> Recor
     if not row.size:
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         raise DataError(f"no row of the table can be used ({reasons})")
+    used = set(found.sources.values())
     report = ApplyReport(
         rows_read=n,
         rows_kept=len(row),
@@ -376,7 +369,7 @@ def _build(fitted: FittedSchema, found: Extracted, table: pl.DataFrame) -> Recor
         clipped=clipped,
         unseen=unseen,
         absent=found.absent,
-        ignored=tuple(name for name in table.columns if name not in found.sources),
+        ignored=tuple(name for name in table.columns if name not in used),
     )
     names = fitted.numeric_names
     observed = _stack([~missing[name][keep] for name in names], len(row), np.bool_)

@@ -60,13 +60,18 @@ def _load(path: Path, *, data: bool) -> Any:
     import lasio
 
     try:
-        return lasio.read(path, ignore_data=not data, engine="numpy" if data else "normal")
+        return lasio.read(
+            path,
+            ignore_data=not data,
+            engine="numpy" if data else "normal",
+            mnemonic_case="preserve",
+        )
     except Exception:
         # The fast engine refuses wrapped lines and text values that the other can read;
         # lasio raises many types, among them bare Exception.
         if data:
             try:
-                return lasio.read(path)
+                return lasio.read(path, mnemonic_case="preserve")
             except Exception as second:
                 first = second
         reason = " ".join(str(first).split())[:160] or type(first).__name__
@@ -84,5 +89,5 @@ def _column(name: str, values: np.ndarray[Any, Any]) -> pl.Series:
 
 
 def _well_name(las: Any) -> str:
-    item = las.well.get("WELL") if "WELL" in las.well else None
-    return str(item.value).strip() if item is not None else ""
+    values = [item.value for item in las.well if item.original_mnemonic.casefold() == "well"]
+    return str(values[0]).strip() if values else ""

@@ -40,6 +40,19 @@ def _defaults_of_role(role: str, kind: object = None) -> dict[str, Any]:
     }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Lists on one line, as a person would write them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+        super().increase_indent(flow, False)
+
+
+_Dumper.add_representer(
+    list,
+    lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True),
+)
+
+
 class Column(BaseModel):
     """One column, by meaning.
 
@@ -393,7 +406,7 @@ class Schema(BaseModel):
 
     def to_yaml(self) -> str:
         """Return the schema as YAML text that :meth:`from_yaml` reads back."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str | None = None) -> Schema:
@@ -429,6 +442,8 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
     if column.source is not None:
         if column.source in available:
             return column.source
+        if column.optional:
+            return None
         raise SchemaError(
             f"{column.name!r} is held by {column.source!r}, which the table does not have",
             mend=_suggest(column.source, available, "The table has"),

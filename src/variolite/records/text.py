@@ -55,6 +55,8 @@ def as_text(values: ArrayLike | pl.Series) -> NDArray[np.str_]:
     if isinstance(values, pl.Series):
         return text_values(values)
     array = np.asarray(values)
+    if array.dtype.kind == "T":
+        array = array.astype(str)
     if array.ndim != 1:
         raise SchemaError(f"names need one dimension, not {array.ndim}")
     if array.dtype.kind == "U":
@@ -63,5 +65,5 @@ def as_text(values: ArrayLike | pl.Series) -> NDArray[np.str_]:
         flat = [None if value is None or value != value else value for value in array.tolist()]
         if all(value is None or isinstance(value, str) for value in flat):
             return text_values(pl.Series("names", flat, dtype=pl.String))
-        return text_values(pl.Series("names", flat, strict=False))
+        return np.concatenate([text_values(pl.Series("names", [value])) for value in flat])
     return text_values(pl.Series("names", array))

@@ -13,12 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
-from scipy.special import ndtri
 
 from variolite.errors import SchemaError, nearest
 from variolite.records import monotone
@@ -159,7 +159,8 @@ def _normal_scores(values: Array, knots: int) -> monotone.PiecewiseLinear:
             mend="Use another transform, or leave the column out",
         )
     x = np.bincount(member, weights=x) / sizes
-    y = ndtri(np.bincount(member, weights=probability) / sizes)
+    shares = np.bincount(member, weights=probability) / sizes
+    y = np.array([NormalDist().inv_cdf(share) for share in shares])
     # Beyond the outer knots: the mean slope over one unit of normal score. A single
     # outer segment is too short to trust with an extrapolation.
     low = max(1, int(np.searchsorted(y, y[0] + 1.0)))

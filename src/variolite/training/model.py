@@ -92,10 +92,10 @@ class TabularModel:
             Of the noise.
         """
         rows = []
+        generator = torch.Generator().manual_seed(seed)
         for batch in self._batches(records):
             posterior = self.module.infer(batch)
             bounds = []
-            generator = torch.Generator().manual_seed(seed)
             for _ in range(samples):
                 noise = torch.randn(posterior.mean.shape, generator=generator)
                 noise = self._own_dimensions(noise).to(posterior.mean.device)
@@ -110,7 +110,8 @@ class TabularModel:
                     bounds.append(log_p - posterior.log_prob(z))
             stacked = torch.logsumexp(torch.stack(bounds), dim=0) - float(np.log(samples))
             rows.append(stacked)
-        return _joined(rows) + records.log_det.sum(axis=1)
+        bound: Array = _joined(rows) + records.log_det.sum(axis=1)
+        return bound
 
     def sample(self, count: int, *, seed: int = 0, member: int = 0) -> dict[str, NDArray[Any]]:
         """Draw rows from the prior and the likelihood, in original units.
