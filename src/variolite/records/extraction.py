@@ -14,8 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError
+from variolite.records.binding import find_source
+from variolite.records.column import Column
 from variolite.records.numbers import numeric_values
-from variolite.records.schema import Column, Schema, find_source
+from variolite.records.schema import Schema
 from variolite.records.text import text_values
 from variolite.records.units import split_header, units_agree
 
@@ -76,8 +78,8 @@ def extract(
     mapping
         Table column by meaning, as in :meth:`Schema.bind`.
     lenient
-        For new data: labels, group, order, id and optional or maskable inputs may be
-        absent.
+        For new data: labels, group, order, id and inputs with the policy ``mask``
+        may be absent.
 
     Raises
     ------
@@ -91,13 +93,15 @@ def extract(
     for column in schema.columns.values():
         source = _locate(column, frame.columns, (mapping or {}).get(column.name))
         if source is None:
-            needed = column.role in ("input", "condition") and not (
-                column.role == "input" and (column.optional or column.missing == "mask")
-            )
+            # Only a column that may be masked can be absent from new data altogether.
+            needed = column.role in ("input", "condition") and column.missing != "mask"
             if needed or not lenient:
                 # Binding says best what is wrong and what to do about it.
                 _without_source(schema).bind(frame.columns, mapping)
-                raise SchemaError(f"the table has no column for {column.name!r}")
+                raise SchemaError(
+                    f"the table has no column for {column.name!r}, which every row needs",
+                    mend="A model trained with 'missing: mask' for it can do without",
+                )
             absent.append(column.name)
             continue
         found.sources[column.name] = source

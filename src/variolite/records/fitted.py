@@ -8,7 +8,7 @@ bounds and decimals where asked for, and the levels of categories. No row is kep
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, ModelFileError, SchemaError
-from variolite.records.extraction import Extracted, check_units, extract, rows_to_keep
+from variolite.records.building import build_records
+from variolite.records.extraction import check_units, extract, rows_to_keep
 from variolite.records.numeric_column import FittedNumeric, fit_numeric
 from variolite.records.reading import read_table, units_of
-from variolite.records.records import MISSING, UNSEEN, Records
-from variolite.records.reporting import ApplyReport
+from variolite.records.records import Records
 from variolite.records.schema import Column, Schema
 
 __all__ = ["FittedSchema"]
 
 FORMAT = 1
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -156,8 +155,7 @@ class FittedSchema:
         """Make records of any table, with what was learned in training.
 
         Labels, group, order and id may be absent from the table, and so may inputs
-        that are optional or have the policy ``mask``: these are then missing in every
-        row.
+        with the policy ``mask``: these are then missing in every row.
 
         Raises
         ------
@@ -168,7 +166,7 @@ class FittedSchema:
         table = read_table(frame)
         found = extract(self.schema, table, mapping, lenient=True)
         check_units(self.schema, found.sources, _stated_units(frame, units))
-        return _build(self, found, table)
+        return build_records(self.schema, self.numeric, self.levels, found, table.columns)
 
     def inverse(self, numeric: ArrayLike) -> NDArray[np.float64]:
         """Return transformed inputs to original units.
@@ -301,119 +299,3 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
             mend="Leave the column out of the schema",
         )
     return levels
-
-
-def _codes(
-    levels: tuple[str, ...], values: NDArray[np.str_]
-) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Return codes and the counts of unseen levels, the most frequent first."""
-    series = pl.Series(values)
-    known = {"": MISSING, **{level: code for code, level in enumerate(levels)}}
-    codes = series.replace_strict(known, default=UNSEEN, return_dtype=pl.Int64).to_numpy()
-    unseen = series.filter(pl.Series(codes == UNSEEN)).value_counts(sort=True, name="n")
-    return np.array(codes), dict(zip(unseen[:, 0].to_list(), unseen["n"].to_list(), strict=True))
-
-
-def _build(fitted: FittedSchema, found: Extracted, table: pl.DataFrame) -> Records:
-    schema, n = fitted.schema, found.rows
-    transformed, log_dets, missing = {}, {}, {}
-    outside: dict[str, int] = {}
-    clipped: dict[str, int] = {}
-    for name, column in fitted.numeric.items():
-        if name not in found.numeric:
-            transformed[name] = log_dets[name] = np.full(n, np.nan)
-            missing[name] = np.ones(n, dtype=bool)
-            continue
-        values = found.numeric[name]
-        infinite = np.isinf(values)
-        if infinite.any():
-            found.out_of_range[name] = found.out_of_range.get(name, 0) + int(infinite.sum())
-            values[infinite] = np.nan
-        transformed[name], log_dets[name] = column.evaluate(values)
-        possible = np.abs(transformed[name]) <= _LARGEST
-        impossible = ~possible & ~np.isnan(values)
-        if impossible.any():
-            outside[name] = int(impossible.sum())
-            for array in (values, transformed[name], log_dets[name]):
-                array[impossible] = np.nan
-        missing[name] = np.isnan(values)
-    codes: dict[str, NDArray[np.int64]] = {}
-    unseen: dict[str, dict[str, int]] = {}
-    for name, levels in fitted.levels.items():
-        if name in found.text:
-            codes[name], new = _codes(levels, found.text[name])
-            unseen |= {name: new} if new else {}
-        else:
-            codes[name] = np.full(n, MISSING, dtype=np.int64)
-        missing[name] = codes[name] < 0
-    for column_spec in (*schema.labels, schema.group, schema.order, schema.id):
-        if column_spec is not None and column_spec.name not in found.absent:
-            missing[column_spec.name] = found.is_missing(column_spec.name)
-    keep, dropped = rows_to_keep(schema, missing, n)
-    row = np.flatnonzero(keep).astype(np.int64)
-    for name, column in fitted.numeric.items():
-        count = column.count_clipped(found.numeric[name][keep]) if name in found.numeric else 0
-        clipped |= {name: count} if count else {}
-    if not row.size:
-        reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
-        raise DataError(f"no row of the table can be used ({reasons})")
-    used = set(found.sources.values())
-    report = ApplyReport(
-        rows_read=n,
-        rows_kept=len(row),
-        dropped=dropped,
-        missing=found.missing,
-        sentinels=found.sentinels,
-        out_of_range=found.out_of_range,
-        outside_domain=outside,
-        clipped=clipped,
-        unseen=unseen,
-        absent=found.absent,
-        ignored=tuple(name for name in table.columns if name not in used),
-    )
-    names = fitted.numeric_names
-    observed = _stack([~missing[name][keep] for name in names], len(row), np.bool_)
-    never = np.full(n, np.nan)
-    raw = _stack([found.numeric.get(name, never)[keep] for name in names], len(row), np.float64)
-    condition = [
-        transformed[column.name][keep] for column in schema.of_role("condition", "numeric")
-    ]
-    condition += [
-        codes[column.name][keep] == code
-        for column in schema.of_role("condition", "category")
-        for code in range(len(fitted.levels[column.name]))
-    ]
-    text = {name: values[keep] for name, values in found.text.items()}
-    return replace(
-        Records(
-            numeric=_filled([transformed[name][keep] for name in names], len(row), np.float32),
-            observed=observed,
-            raw=raw,
-            log_det=_filled([log_dets[name][keep] for name in names], len(row), np.float64),
-            category=_stack(
-                [codes[name][keep] for name in fitted.category_names], len(row), np.int64
-            ),
-            condition=_stack(condition, len(row), np.float32),
-            row=row,
-            group=text.get(schema.group.name) if schema.group else None,
-            order=found.numeric[schema.order.name][keep]
-            if schema.order and schema.order.name in found.numeric
-            else None,
-            labels={c.name: text[c.name] for c in schema.labels if c.name in text},
-            ids=text.get(schema.id.name) if schema.id else None,
-        ),
-        report=report,
-    )
-
-
-def _stack(parts: list[Any], rows: int, dtype: Any) -> NDArray[Any]:
-    out = np.empty((rows, len(parts)), dtype=dtype)
-    for i, part in enumerate(parts):
-        out[:, i] = part
-    return out
-
-
-def _filled(parts: list[Any], rows: int, dtype: Any) -> NDArray[Any]:
-    out = _stack(parts, rows, dtype)
-    out[np.isnan(out)] = 0.0
-    return out
