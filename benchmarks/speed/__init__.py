@@ -1,0 +1,1 @@
+"""Speed of training: our engine beside a plain PyTorch loop, pythae, scvi-tools and plain C."""

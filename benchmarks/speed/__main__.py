@@ -1,0 +1,89 @@
+"""``python -m benchmarks.speed``: time every engine and write ``benchmarks/results/speed.*``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import driver, figures, machine, peers, task
+from benchmarks.speed.lines import LINES, OURS, SOURCES, line
+from benchmarks.speed.page import write_page
+
+_RESULTS = Path(__file__).parents[1] / "results"
+_SOURCE_EPOCHS = 10
+_OUR_EPOCHS = 60
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="times every engine has its turn")
+    parser.add_argument("--epochs", type=int, default=3, help="timed epochs per turn")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the time to an ELBO")
+    parser.add_argument("--only", nargs="*", help="keys of the lines to time (default: all)")
+    parser.add_argument("--peers", type=Path, default=peers.default_folder(), metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=_RESULTS, metavar="FOLDER")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> None:
+    """Measure and write ``speed.json`` and ``speed.md``.
+
+    Parameters
+    ----------
+    arguments : list of str
+        Command line without the program's name.
+    """
+    options = _options(arguments)
+    # The folder of the peers belongs to one machine and stays out of the record.
+    told = [f"--{name}={getattr(options, name)}" for name in ("rounds", "epochs", "seeds")]
+    os.environ["OMP_NUM_THREADS"] = "1"
+    before = machine.load() or 0.0
+    chosen = [found for found in LINES if not options.only or found.key in options.only]
+    with driver.stored_table() as table:
+        records = driver.time_lines(
+            chosen, table, options.peers, rounds=options.rounds, epochs=options.epochs
+        )
+        watched = driver.watch_lines(
+            [(line(OURS), _OUR_EPOCHS), *((line(key), _SOURCE_EPOCHS) for key in SOURCES)],
+            table,
+            seeds=options.seeds,
+        )
+    timed = [figures.line_figures(record) for record in records]
+    elbo = figures.elbo_figures(watched)
+    written: dict[str, Any] = {
+        "format": 1,
+        "command": shlex.join(["python", "-m", "benchmarks.speed", *told]),
+        "machine": machine.describe(),
+        "load": [before, machine.load() or 0.0],
+        "versions": {
+            record.line.peer or "ours and plain": record.versions
+            for record in records
+            if record.versions
+        },
+        "task": {
+            "train_rows": 170_000,
+            "held_out_rows": 30_000,
+            "features": task.FEATURES,
+            "network": "VAE 6-32-16-(10, 10)-16-32-6, ReLU, Adam",
+            "noise_variance": task.NOISE_VARIANCE,
+        },
+        "rounds": options.rounds,
+        "source_epochs": _SOURCE_EPOCHS,
+        "tolerance": figures.TOLERANCE,
+        "claims": figures.verdicts(timed, elbo),
+        "lines": timed,
+        "elbo": elbo,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "speed.json").write_text(json.dumps(written, indent=1) + "\n")
+    (options.out / "speed.md").write_text(write_page(written))
+    print(write_page(written))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

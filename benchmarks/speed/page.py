@@ -1,0 +1,145 @@
+"""``speed.md``, written from the figures of ``speed.json`` and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+Figures = Mapping[str, Any]
+
+_WAYS = {"least": "at least", "greatest": "at most"}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    marks = [" --- " if column == 0 else " ---: " for column in range(len(head))]
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "|".join(marks) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+
+
+def _lines(figures: Figures) -> list[str]:
+    timed = {line["key"]: line for line in figures["lines"] if "median" in line}
+    rows = []
+    for line in figures["lines"]:
+        batch = str(line["batch"] or "default")
+        if "median" not in line:
+            rows.append([line["label"], batch, f"not available: {line['failure']}", "", "", ""])
+            continue
+        ours, floor = timed.get(f"variolite-{batch}"), timed.get(f"c-{batch}")
+        rows.append(
+            [
+                line["label"],
+                batch,
+                f"**{line['median']:.3f}**",
+                f"{line['low']:.3f}-{line['high']:.3f}",
+                f"{line['median'] / ours['median']:.1f}" if ours else "",
+                f"{line['median'] / floor['median']:.1f}" if floor else "",
+            ]
+        )
+    head = [
+        "engine",
+        "batch",
+        "CPU s per epoch",
+        "min-max",
+        "times ours, same batch",
+        "times C, same batch",
+    ]
+    return _table(head, rows)
+
+
+def _elbo(figures: Figures) -> list[str]:
+    labels = {line["key"]: f"{line['label']}, batch {line['batch']}" for line in figures["lines"]}
+    rows = []
+    for one in figures["elbo"]:
+        ours, theirs = one["our_seconds"], one["source_seconds"]
+        rows.append(
+            [
+                labels.get(one["source"], one["source"]),
+                str(one["seed"]),
+                f"{one['target']:.3f}",
+                f"{theirs:.2f}",
+                f"{ours:.2f}" if ours else "not reached",
+                f"{theirs / ours:.1f}" if ours else "-",
+            ]
+        )
+    return _table(["to match", "seed", "ELBO, nats", "its CPU s", "our CPU s", "ratio"], rows)
+
+
+def _claims(figures: Figures) -> list[str]:
+    rows = [
+        [
+            claim["claim"],
+            f"{_WAYS[claim['sense']]} {claim['bound']:g}",
+            f"**{claim['value']:.2f}**",
+            f"{claim['low']:.2f}-{claim['high']:.2f}",
+            "yes" if claim["met"] else "**no**",
+        ]
+        for claim in figures["claims"]
+    ]
+    return _table(["claim", "asked", "measured", "over rounds or seeds", "met"], rows)
+
+
+def write_page(figures: Figures) -> str:
+    """The page.
+
+    Parameters
+    ----------
+    figures : mapping
+        The contents of ``speed.json``.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    task = figures["task"]
+    versions = "; ".join(
+        f"{peer}: " + ", ".join(f"{name} {number}" for name, number in found.items())
+        for peer, found in figures["versions"].items()
+    )
+    count = median(line["epochs"] for line in figures["lines"] if "epochs" in line)
+    parts = [
+        "# Speed of training",
+        "",
+        f"Written by `{figures['command']}`; the figures are in `speed.json` beside it.",
+        "",
+        f"Task: {task['train_rows']:,} x {task['features']} float32 rows "
+        f"({task['held_out_rows']:,} more held out by group), {task['network']}. "
+        "CPU seconds of the whole process at one thread (`OMP_NUM_THREADS=1`), evaluation left "
+        f"out, each engine in a process of its own, {figures['rounds']} rounds in turn; the first "
+        f"epoch of every run is left out, {count:.0f} epochs a line remain. Median, least and "
+        "greatest epoch.",
+        "",
+        f"Machine: {figures['machine']}; shared with other work (load {figures['load'][0]:.1f} at "
+        f"the start, {figures['load'][1]:.1f} at the end). Versions: {versions}.",
+        "",
+        "## Claims",
+        "",
+        *_claims(figures),
+        "",
+        "## CPU seconds per epoch",
+        "",
+        *_lines(figures),
+        "",
+        "pythae trains with its own trainer on the same network and objective. scvi-tools cannot "
+        "take the same network: two hidden layers of 32 on either side, its BatchNorm and dropout, "
+        "Normal likelihood; it shows what its loop costs. The loop in C does the same arithmetic, "
+        "shuffling, noise and Adam and nothing else.",
+    ]
+    if figures["elbo"]:
+        parts += [
+            "",
+            "## CPU seconds to the same held-out ELBO",
+            "",
+            f"The ELBO is of a Gaussian decoder with fixed variance {task['noise_variance']} (the "
+            f"objective of all), eight fixed draws per row. The plain loop trains "
+            f"{figures['source_epochs']} epochs at batch 256 and rate 0.001; the value to reach is "
+            f"its best over them less {figures['tolerance']} nats, for each seed anew; both are "
+            "timed to the first epoch that reaches it. Ours runs at its default settings.",
+            "",
+            *_elbo(figures),
+        ]
+    return "\n".join(parts) + "\n"
