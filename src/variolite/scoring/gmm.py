@@ -1,0 +1,258 @@
+"""Gaussian mixtures with full covariances, fitted by expectation maximisation.
+
+The work is done in :mod:`variolite.scoring.expectation_maximisation`; here are the
+fitted mixture and the choice of starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from variolite.errors import DataError, ModelFileError
+from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
+from variolite.scoring.expectation_maximisation import (
+    Scaling,
+    coefficients_of,
+    expectation_maximisation,
+    joint_density,
+)
+from variolite.scoring.kmeans import fit_kmeans
+
+__all__ = ["GaussianMixture", "fit_gaussian_mixture"]
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """A fitted mixture of k Gaussians in d dimensions.
+
+    Attributes
+    ----------
+    weights
+        Mixing weights [k], sum 1.
+    means
+        Component means [k, d].
+    covariances
+        Component covariances [k, d, d].
+    log_likelihood
+        Mean log-likelihood per training row in nats at the last E step.
+    iterations
+        EM iterations of the restart that was kept.
+    converged
+        Whether the gain per iteration fell below the tolerance.
+    collapsed
+        Indices of components whose smallest variance is at the floor set by
+        ``reg_covar``: they describe a point or a plane, not a cloud.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.concatenate([np.zeros((50, 1)), np.ones((50, 1)) * 9.0])
+    >>> x = x + np.random.default_rng(0).normal(size=x.shape)
+    >>> mixture = fit_gaussian_mixture(x, 2)
+    >>> np.sort(mixture.means[:, 0]).round()
+    array([0., 9.])
+    """
+
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
+    log_likelihood: float
+    iterations: int
+    converged: bool
+    collapsed: tuple[int, ...] = ()
+
+    @property
+    def n_components(self) -> int:
+        """Number of components k."""
+        return int(self.means.shape[0])
+
+    n_clusters = n_components
+
+    @property
+    def n_parameters(self) -> int:
+        """Free parameters: k (d + d (d + 1) / 2) + k - 1."""
+        k, d = self.means.shape
+        return int(k * (d + d * (d + 1) // 2) + k - 1)
+
+    def score_samples(self, x: ArrayLike) -> FloatArray:
+        """Log-density of every row of ``x`` [n, d] in nats, [n]."""
+        joint = self._joint(x)
+        peak = joint.max(axis=0)
+        total: FloatArray = peak + np.log(np.exp(joint - peak).sum(axis=0))
+        return total
+
+    def responsibilities(self, x: ArrayLike) -> FloatArray:
+        """Posterior probability of every component for every row, [n, k]."""
+        joint = self._joint(x)
+        joint -= joint.max(axis=0)
+        np.exp(joint, out=joint)
+        joint /= joint.sum(axis=0)
+        return np.ascontiguousarray(joint.T)
+
+    def predict(self, x: ArrayLike) -> IntArray:
+        """Most probable component of every row, [n]."""
+        return np.asarray(self._joint(x).argmax(axis=0), dtype=np.int64)
+
+    def bic(self, x: ArrayLike) -> float:
+        """Bayesian information criterion on ``x``: p log n - 2 log-likelihood (lower is better).
+
+        G. Schwarz, Annals of Statistics 6 (1978) 461.
+        """
+        scores = self.score_samples(x)
+        return float(self.n_parameters * np.log(len(scores)) - 2.0 * scores.sum())
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the mixture as a dict of arrays, ready for safetensors."""
+        return {
+            "weights": self.weights,
+            "means": self.means,
+            "covariances": self.covariances,
+            "log_likelihood": np.array([self.log_likelihood]),
+            "iterations": np.array([self.iterations], dtype=np.int64),
+            "converged": np.array([self.converged], dtype=np.int64),
+            "collapsed": np.array(self.collapsed, dtype=np.int64),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> GaussianMixture:
+        """Rebuild a mixture from :meth:`to_arrays`.
+
+        Raises
+        ------
+        ModelFileError
+            If an array is absent or the shapes do not fit one another.
+        """
+        try:
+            mixture = cls(
+                weights=np.asarray(arrays["weights"], dtype=np.float64),
+                means=np.asarray(arrays["means"], dtype=np.float64),
+                covariances=np.asarray(arrays["covariances"], dtype=np.float64),
+                log_likelihood=float(arrays["log_likelihood"][0]),
+                iterations=int(arrays["iterations"][0]),
+                converged=bool(arrays["converged"][0]),
+                collapsed=tuple(int(index) for index in arrays["collapsed"]),
+            )
+        except (KeyError, IndexError) as error:
+            raise ModelFileError(f"lacks {error}", where="Gaussian mixture") from error
+        k, d = mixture.means.shape if mixture.means.ndim == 2 else (-1, -1)
+        if mixture.weights.shape != (k,) or mixture.covariances.shape != (k, d, d):
+            raise ModelFileError(
+                f"has weights {mixture.weights.shape}, means {mixture.means.shape} and "
+                f"covariances {mixture.covariances.shape}, which do not fit one another",
+                where="Gaussian mixture",
+            )
+        return mixture
+
+    def _joint(self, x: ArrayLike) -> FloatArray:
+        """Log of weight times density, [k, n]."""
+        matrix = as_matrix(x)
+        if matrix.shape[1] != self.means.shape[1]:
+            raise DataError(
+                f"has {matrix.shape[1]} features, the mixture was fitted on {self.means.shape[1]}",
+                where="features",
+            )
+        scaling = Scaling.of_mixture(self.weights, self.means, self.covariances)
+        coefficients = coefficients_of(*scaling.forward(self.weights, self.means, self.covariances))
+        joint = joint_density(scaling.rows(matrix), coefficients)
+        joint -= np.log(scaling.scale).sum()
+        return joint
+
+
+def fit_gaussian_mixture(
+    x: ArrayLike,
+    k: int,
+    *,
+    seed: int = 0,
+    n_init: int = 1,
+    max_iter: int = 200,
+    tol: float = 1e-3,
+    reg_covar: float = 1e-6,
+    start: ArrayLike | None = None,
+) -> GaussianMixture:
+    """Fit k Gaussians with full covariances to the rows of ``x``.
+
+    Parameters
+    ----------
+    x
+        Training rows [n, d], finite.
+    k
+        Number of components, at most n.
+    seed
+        Seed of the k-means starts and of the re-seeding of empty components.
+    n_init
+        Number of restarts; the one with the highest likelihood is kept.
+    max_iter
+        Most EM iterations per restart.
+    tol
+        EM stops when the mean log-likelihood per row gains less than this (nats).
+    reg_covar
+        Variance added to the diagonal of every covariance, in squared units of ``x``.
+    start
+        Component of every row [n] to start from, instead of k-means; then
+        ``n_init`` is not used.
+
+    Returns
+    -------
+    GaussianMixture
+        A component left without rows is set anew on the rows that the mixture
+        describes worst, up to five times per restart.
+
+    Raises
+    ------
+    DataError
+        If k is not within 1..n, or ``x`` or ``start`` cannot be used.
+    """
+    matrix = as_matrix(x)
+    n = len(matrix)
+    if not 1 <= k <= n:
+        raise DataError(
+            f"{k} components were asked of {n} rows",
+            where="Gaussian mixture",
+            mend="Choose k between 1 and the number of rows",
+        )
+    scaling = Scaling.of_rows(matrix)
+    rows = scaling.rows(matrix)
+    floor = reg_covar / scaling.scale**2
+    generator = np.random.default_rng(seed)
+    if start is not None:
+        starts = [_check_start(start, n, k)]
+    else:
+        starts = [_kmeans_start(matrix, k, generator) for _ in range(max(1, n_init))]
+    fits = [expectation_maximisation(rows, s, k, floor, max_iter, tol, generator) for s in starts]
+    best = max(fits, key=lambda fit: fit.log_likelihood)
+    weights, means, covariances = scaling.backward(best.weights, best.means, best.covariances)
+    return GaussianMixture(
+        weights=weights,
+        means=means,
+        covariances=covariances,
+        log_likelihood=best.log_likelihood - float(np.log(scaling.scale).sum()),
+        iterations=best.iterations,
+        converged=best.converged,
+        collapsed=_collapsed(best.covariances, floor),
+    )
+
+
+def _collapsed(covariances: FloatArray, floor: FloatArray) -> tuple[int, ...]:
+    # Scaled by the floor itself, an eigenvalue near 1 is regularisation and nothing else.
+    root = np.sqrt(np.maximum(floor, np.finfo(np.float64).tiny))
+    relative = np.linalg.eigvalsh(covariances / (root[:, None] * root))[:, 0]
+    return tuple(int(index) for index in np.flatnonzero(relative < 10.0))
+
+
+def _check_start(start: ArrayLike, n: int, k: int) -> IntArray:
+    labels = np.asarray(start, dtype=np.int64)
+    if labels.shape != (n,) or labels.min() < 0 or labels.max() >= k:
+        raise DataError(
+            f"start must hold one component in 0..{k - 1} for each of {n} rows",
+            where="Gaussian mixture",
+        )
+    return labels
+
+
+def _kmeans_start(x: FloatArray, k: int, generator: np.random.Generator) -> IntArray:
+    return fit_kmeans(x, k, seed=int(generator.integers(2**31)), n_init=1).predict(x)

@@ -1,0 +1,109 @@
+"""The number of clusters by rules that look at no label, and the oracle that does.
+
+"bic": least Bayesian information criterion on the fitted rows (Gaussian mixtures
+only). "silhouette": highest mean silhouette on a sample of the fitted rows.
+"stability": highest agreement between clusterings of two halves of the fitted
+rows, on the rows of the other half (T. Lange et al., Neural Computation 16
+(2004) 1299, with the adjusted Rand index for the agreement). "oracle": highest
+adjusted Rand index with the held-out labels themselves; it shows what choosing k
+could gain and is never available in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from variolite.errors import DataError, nearest
+from variolite.scoring.agreement import adjusted_rand_index
+from variolite.scoring.arrays import FloatArray, as_matrix
+from variolite.scoring.clusterers import Clusterer
+from variolite.scoring.contingency import LabelCodes, count_tables
+
+__all__ = ["RULES", "choose_k", "stability"]
+
+RULES: Mapping[str, Callable[[FloatArray], np.intp]] = MappingProxyType(
+    {"bic": np.nanargmin, "silhouette": np.nanargmax, "stability": np.nanargmax}
+)
+"""Unsupervised rules and whether their criterion is to be least or highest."""
+
+
+def choose_k(rule: str, criterion: Mapping[int, float]) -> int:
+    """Choose k by a rule from the criterion's value at every k of the grid.
+
+    Parameters
+    ----------
+    rule
+        "bic", "silhouette" or "stability".
+    criterion
+        Value per k; several seeds are averaged before. Of equal values the
+        first, in the order given, is taken.
+
+    Raises
+    ------
+    DataError
+        If the rule is unknown or no value is defined.
+    """
+    if rule not in RULES:
+        close = nearest(rule, RULES)
+        raise DataError(
+            f"there is no rule {rule!r} for k",
+            where="rules",
+            mend=f"Did you mean {close!r}?" if close else f"Choose from {', '.join(RULES)}",
+        )
+    ks = list(criterion)
+    values = np.array([criterion[k] for k in ks], dtype=np.float64)
+    if not np.isfinite(values).any():
+        raise DataError(f"the criterion of rule {rule!r} is undefined at every k", where="rules")
+    return ks[int(RULES[rule](np.where(np.isfinite(values), values, np.nan)))]
+
+
+def stability(
+    algorithm: Clusterer,
+    x: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    repeats: int = 2,
+    seed: int = 0,
+) -> float:
+    """Agreement of clusterings of two random halves, in -1..1.
+
+    Parameters
+    ----------
+    algorithm
+        What to fit to each half.
+    x
+        Rows [n, d].
+    groups
+        Group of every row [n]: whole groups go to one half, where there are at
+        least four; else rows do.
+    repeats
+        Number of random halvings to average over.
+    seed
+        Seed of the halvings and fits.
+
+    Returns
+    -------
+    float
+        Mean adjusted Rand index of the two fitted clusterings' predictions on
+        all rows.
+    """
+    matrix = as_matrix(x)
+    unit = np.arange(len(matrix))
+    if groups is not None:
+        codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+        unit = codes if codes.max() >= 3 else unit
+    scores = []
+    for repeat in range(repeats):
+        generator = np.random.default_rng([seed, repeat, 11])
+        order = generator.permutation(int(unit.max()) + 1)
+        half = (order < len(order) // 2)[unit]
+        fits = [algorithm.fit(matrix[part], seed=seed + repeat) for part in (half, ~half)]
+        first, second = (fit.predict(matrix) for fit in fits)
+        classes = tuple(str(name) for name in range(-1, fits[1].n_clusters))
+        table = count_tables(first, LabelCodes(second + 1, classes), fits[0].n_clusters)
+        scores.append(float(adjusted_rand_index(table[0])))
+    return float(np.mean(scores))

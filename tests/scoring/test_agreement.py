@@ -1,0 +1,219 @@
+"""Agreement scores against scikit-learn, and what must hold for any tables."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.stats import hypergeom
+from sklearn import metrics
+
+from variolite.errors import DataError
+from variolite.scoring.agreement import (
+    adjusted_mutual_information,
+    adjusted_rand_index,
+    completeness,
+    homogeneity,
+    purity,
+    v_measure,
+)
+from variolite.scoring.contingency import count_tables, drop_rare, encode_labels
+from variolite.scoring.expected_information import expected_mutual_information
+from variolite.scoring.mapping import (
+    confusion,
+    macro_f1,
+    majority_map,
+    mapped_accuracy,
+    mean_penalty,
+)
+
+PAIRS = [
+    (adjusted_rand_index, metrics.adjusted_rand_score),
+    (adjusted_mutual_information, metrics.adjusted_mutual_info_score),
+    (v_measure, metrics.v_measure_score),
+    (homogeneity, metrics.homogeneity_score),
+    (completeness, metrics.completeness_score),
+]
+
+labellings = st.integers(1, 120).flatmap(
+    lambda n: st.tuples(
+        hnp.arrays(np.int64, n, elements=st.integers(0, 6)),
+        hnp.arrays(np.int64, n, elements=st.integers(0, 4)),
+    )
+)
+any_tables = hnp.arrays(
+    np.int64, hnp.array_shapes(min_dims=2, max_dims=3, max_side=5), elements=st.integers(0, 40)
+)
+
+
+def table_of(clusters, classes):
+    return count_tables(clusters, encode_labels(classes), int(clusters.max()) + 1)[0]
+
+
+@given(labellings)
+def test_equal_to_scikit_learn(pair):
+    clusters, classes = pair
+    table = table_of(clusters, classes)
+    for ours, theirs in PAIRS:
+        assert ours(table) == pytest.approx(theirs(classes, clusters), abs=1e-10)
+
+
+@pytest.mark.parametrize(("n", "k", "c"), [(60_000, 18, 11), (4_000, 3, 2), (20_000, 40, 30)])
+def test_equal_to_scikit_learn_where_the_coarse_sum_is_used(n, k, c):
+    rng = np.random.default_rng(n)
+    classes = rng.choice(c, size=n, p=rng.dirichlet(np.full(c, 0.5)))
+    clusters = np.where(rng.random(n) < 0.4, classes % k, rng.integers(k, size=n))
+    table = table_of(clusters, classes)
+    ours = float(adjusted_mutual_information(table))
+    assert ours == pytest.approx(metrics.adjusted_mutual_info_score(classes, clusters), abs=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("n", "a", "b"), [(30, 7, 12), (30, 29, 28), (500, 499, 1), (5000, 900, 3500), (9000, 60, 50)]
+)
+def test_expected_information_is_the_full_hypergeometric_sum(n, a, b):
+    rows, columns = np.array([a, n - a], float), np.array([b, n - b], float)
+    slow = 0.0
+    for i in rows:
+        for j in columns:
+            x = np.arange(1, int(min(i, j)) + 1)
+            chance = hypergeom(n, int(i), int(j)).pmf(x)
+            slow += float((x / n * np.log(n * x / (i * j)) * chance).sum())
+    assert float(expected_mutual_information(rows, columns)) == pytest.approx(slow, rel=1e-8)
+
+
+def test_leading_axes_are_independent():
+    rng = np.random.default_rng(0)
+    tables = rng.integers(0, 300, size=(3, 2, 5, 4)).astype(float)
+    for ours, _ in [*PAIRS, (purity, None)]:
+        together = ours(tables)
+        assert together.shape == (3, 2)
+        for index in np.ndindex(3, 2):
+            assert together[index] == pytest.approx(float(ours(tables[index])), abs=1e-13)
+
+
+@given(any_tables, st.randoms(use_true_random=False))
+def test_names_of_clusters_and_classes_do_not_matter(tables, random):
+    tables = tables.astype(float)
+    rows, columns = list(range(tables.shape[-2])), list(range(tables.shape[-1]))
+    random.shuffle(rows)
+    random.shuffle(columns)
+    shuffled = tables[..., rows, :][..., columns]
+    for ours, _ in [*PAIRS, (purity, None)]:
+        np.testing.assert_allclose(ours(shuffled), ours(tables), atol=1e-9)
+
+
+@given(any_tables)
+def test_bounds(tables):
+    tables = tables.astype(float)
+    filled = tables.sum(axis=(-2, -1)) > 0
+    for ours, low in [
+        (adjusted_rand_index, -0.5),
+        (adjusted_mutual_information, -1.0),
+        (v_measure, 0.0),
+        (homogeneity, 0.0),
+        (completeness, 0.0),
+        (purity, 0.0),
+    ]:
+        values = ours(tables)
+        assert (np.isnan(values) == ~filled).all()
+        assert (values[filled] >= low - 1e-9).all()
+        assert (values[filled] <= 1.0 + 1e-9).all()
+
+
+@given(hnp.arrays(np.int64, st.integers(2, 6), elements=st.integers(1, 50)))
+def test_perfect_agreement_is_one(counts):
+    table = np.diag(counts).astype(float)
+    for ours, _ in [*PAIRS, (purity, None)]:
+        assert ours(table) == pytest.approx(1.0, abs=1e-9)
+
+
+@given(any_tables)
+def test_homogeneity_and_completeness_are_mirror_images(tables):
+    tables = tables.astype(float)
+    mirrored = np.swapaxes(tables, -1, -2)
+    np.testing.assert_allclose(homogeneity(tables), completeness(mirrored), atol=1e-12)
+
+
+def test_random_labels_score_zero_where_chance_is_corrected():
+    rng = np.random.default_rng(1)
+    scores = []
+    for _ in range(200):
+        table = table_of(rng.integers(8, size=60), rng.integers(5, size=60))
+        scores.append(
+            [adjusted_rand_index(table), adjusted_mutual_information(table), v_measure(table)]
+        )
+    ari, ami, v = np.mean(scores, axis=0)
+    assert abs(ari) < 0.01
+    assert abs(ami) < 0.01
+    assert v > 0.1
+
+
+@given(labellings)
+def test_accuracy_and_f1_are_those_of_the_mapped_prediction(pair):
+    clusters, classes = pair
+    half = len(clusters) // 2 + 1
+    k = int(clusters.max()) + 1
+    codes = encode_labels(classes)
+    train, test = np.arange(half), np.arange(len(clusters) // 2, len(clusters))
+    mapping = majority_map(count_tables(clusters[train], codes.take(train), k)[0])
+    table = count_tables(clusters[test], codes.take(test), k)[0]
+    predicted, true = mapping[clusters[test]], codes.codes[test]
+    counts = confusion(table, mapping)
+    assert mapped_accuracy(counts) == pytest.approx(metrics.accuracy_score(true, predicted))
+    f1 = metrics.f1_score(true, predicted, average="macro", zero_division=0)
+    assert macro_f1(counts) == pytest.approx(f1)
+    penalty = np.random.default_rng(0).uniform(size=(len(codes.classes),) * 2)
+    assert mean_penalty(counts, penalty) == pytest.approx(-penalty[true, predicted].mean())
+
+
+def test_map_is_learned_from_training_rows_alone():
+    train = np.array([[9.0, 1.0], [2.0, 8.0], [0.0, 0.0]])
+    test = np.array([[1.0, 9.0], [8.0, 2.0], [3.0, 4.0]])
+    mapping = majority_map(train)
+    # The cluster that no training row fell into takes the commonest class, the first (11 of 20).
+    assert mapping.tolist() == [0, 1, 0]
+    assert mapped_accuracy(confusion(test, mapping)) == pytest.approx((1 + 2 + 3) / 27)
+    assert purity(test) == pytest.approx((9 + 8 + 4) / 27)
+
+
+def test_map_without_training_labels_and_penalty_of_wrong_size():
+    with pytest.raises(DataError, match="no training row has a label"):
+        majority_map(np.zeros((3, 2)))
+    with pytest.raises(DataError, match=r"has shape \(3, 3\), but there are 2 classes"):
+        mean_penalty(np.ones((2, 2)), np.zeros((3, 3)))
+
+
+def test_missing_labels_are_left_out_and_counted():
+    labels = encode_labels(np.array(["clay", "", None, "sand", np.nan, "clay"], dtype=object))
+    assert labels.classes == ("clay", "sand")
+    assert labels.missing == 3
+    table = count_tables([0, 0, 0, 1, 1, 1], labels, 2)
+    np.testing.assert_array_equal(table, [[[1, 0], [1, 1]]])
+    numbers = encode_labels(np.array([3.0, np.nan, 3.0]))
+    assert numbers.missing == 1
+
+
+def test_tables_by_group_sum_to_the_whole_and_noise_is_a_cluster():
+    rng = np.random.default_rng(0)
+    clusters, groups = rng.integers(-1, 4, size=500), rng.integers(6, size=500)
+    labels = encode_labels(rng.choice(["a", "b", ""], size=500))
+    tables = count_tables(clusters, labels, 4, groups, 6, noise=True)
+    assert tables.shape == (6, 5, 2)
+    np.testing.assert_array_equal(
+        tables.sum(axis=0), count_tables(clusters, labels, 4, noise=True)[0]
+    )
+    expected = ((clusters == -1) & (labels.codes == 1) & (groups == 2)).sum()
+    assert tables[2, 4, 1] == expected
+    with pytest.raises(DataError, match="holds indices -1 to 3, expected 0 to 3"):
+        count_tables(clusters, labels, 4, groups, 6)
+
+
+def test_classes_can_be_given_and_rare_ones_dropped():
+    labels = np.array(["b", "a", "a", ""])
+    assert encode_labels(labels, ("z", "b", "a")).codes.tolist() == [1, 2, 2, -1]
+    with pytest.raises(DataError, match="1 labels are not among the classes given: b"):
+        encode_labels(labels, ("a",))
+    assert drop_rare(labels, 2).tolist() == ["", "a", "a", ""]
+    with pytest.raises(DataError, match="one of each per row"):
+        count_tables([0], encode_labels(labels), 1)

@@ -1,0 +1,182 @@
+"""The mixture against scikit-learn, closed forms, and awkward data."""
+
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+from sklearn.mixture import GaussianMixture as ScikitMixture
+
+from variolite.errors import DataError, ModelFileError
+from variolite.scoring.gmm import GaussianMixture, fit_gaussian_mixture
+
+
+def clouds(n=600, d=3, k=4, seed=0, spread=3.0):
+    rng = np.random.default_rng(seed)
+    centres = spread * rng.normal(size=(k, d))
+    mixing = rng.normal(size=(k, d, d))
+    member = rng.integers(k, size=n)
+    noise = np.einsum("nij,nj->ni", mixing[member], rng.normal(size=(n, d)))
+    return centres[member] + 0.5 * noise, member
+
+
+def scikit_from(x, start, k, iterations, reg_covar=1e-6):
+    """scikit-learn's EM from given responsibilities."""
+
+    class FromStart(ScikitMixture):
+        def _initialize_parameters(self, X, random_state, xp=None):
+            self._initialize(X, np.eye(k)[start])
+
+    model = FromStart(k, max_iter=iterations, tol=0.0, reg_covar=reg_covar)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return model.fit(x)
+
+
+@pytest.mark.parametrize("iterations", [1, 5, 25])
+@pytest.mark.parametrize("scale", [1.0, 1000.0])
+def test_same_likelihood_per_row_as_scikit_learn(iterations, scale):
+    x, member = clouds()
+    x = x * np.array([scale, 1.0, 0.1]) + np.array([0.0, 300.0, -5.0])
+    start = (member + (np.arange(len(x)) % 7 == 0)) % 4
+    ours = fit_gaussian_mixture(x, 4, start=start, max_iter=iterations, tol=0.0)
+    theirs = scikit_from(x, start, 4, iterations)
+    assert np.abs(ours.score_samples(x) - theirs.score_samples(x)).max() < 1e-6
+    assert ours.log_likelihood == pytest.approx(theirs.lower_bound_, abs=1e-8)
+    assert ours.bic(x) == pytest.approx(theirs.bic(x), rel=1e-9)
+    assert ours.n_parameters == theirs._n_parameters()
+    assert (ours.predict(x) == theirs.predict(x)).all()
+    assert np.abs(ours.responsibilities(x) - theirs.predict_proba(x)).max() < 1e-6
+
+
+def test_one_component_is_the_sample_gaussian():
+    x, _ = clouds(n=200)
+    mixture = fit_gaussian_mixture(x, 1)
+    covariance = np.cov(x.T, bias=True) + 1e-6 * np.eye(3)
+    np.testing.assert_allclose(mixture.means[0], x.mean(axis=0), atol=1e-12)
+    np.testing.assert_allclose(mixture.covariances[0], covariance, atol=1e-10)
+    exact = multivariate_normal(x.mean(axis=0), covariance).logpdf(x)
+    np.testing.assert_allclose(mixture.score_samples(x), exact, atol=1e-9)
+
+
+def test_likelihood_never_falls():
+    x, _ = clouds(seed=3)
+    start = np.arange(len(x)) % 4
+    path = [
+        fit_gaussian_mixture(x, 4, start=start, max_iter=m, tol=0.0).log_likelihood
+        for m in range(1, 15)
+    ]
+    assert np.diff(path).min() > -1e-7
+    assert path[-1] > path[0] + 0.1
+
+
+@given(seed=st.integers(0, 1000), shift=st.floats(-1e4, 1e4), scale=st.floats(1e-2, 1e2))
+def test_shift_and_scale_of_the_data_change_nothing_but_the_units(seed, shift, scale):
+    x, member = clouds(n=120, d=2, k=2, seed=seed)
+    plain = fit_gaussian_mixture(x, 2, start=member, max_iter=10, tol=0.0, reg_covar=1e-6)
+    moved = fit_gaussian_mixture(
+        x * scale + shift, 2, start=member, max_iter=10, tol=0.0, reg_covar=1e-6 * scale**2
+    )
+    difference = moved.score_samples(x * scale + shift) - plain.score_samples(x)
+    np.testing.assert_allclose(difference, -2 * np.log(scale), atol=1e-5)
+
+
+def test_finds_separated_clouds_and_repeats_by_seed():
+    x, member = clouds(n=900, spread=20.0)
+    first, second = (fit_gaussian_mixture(x, 4, seed=1, n_init=3) for _ in range(2))
+    np.testing.assert_array_equal(first.means, second.means)
+    assert first.converged
+    table = np.zeros((4, 4))
+    np.add.at(table, (first.predict(x), member), 1)
+    assert (table > 0).sum() == 4
+
+
+def test_more_restarts_are_never_worse():
+    x, _ = clouds(n=400, k=8, seed=5, spread=1.0)
+    one = fit_gaussian_mixture(x, 8, seed=2, n_init=1, tol=1e-5)
+    five = fit_gaussian_mixture(x, 8, seed=2, n_init=5, tol=1e-5)
+    assert five.log_likelihood >= one.log_likelihood
+
+
+def test_arrays_and_back():
+    x, _ = clouds()
+    mixture = fit_gaussian_mixture(x, 3)
+    again = GaussianMixture.from_arrays(mixture.to_arrays())
+    np.testing.assert_array_equal(again.score_samples(x), mixture.score_samples(x))
+    assert (again.iterations, again.converged) == (mixture.iterations, mixture.converged)
+    assert all(isinstance(a, np.ndarray) for a in mixture.to_arrays().values())
+    arrays = mixture.to_arrays()
+    del arrays["means"]
+    with pytest.raises(ModelFileError, match="lacks 'means'"):
+        GaussianMixture.from_arrays(arrays)
+    with pytest.raises(ModelFileError, match="do not fit"):
+        GaussianMixture.from_arrays(mixture.to_arrays() | {"weights": np.ones(2)})
+
+
+def test_empty_component_is_set_anew():
+    x, member = clouds(n=300, k=2, d=2)
+    mixture = fit_gaussian_mixture(x, 3, start=member, tol=1e-6)
+    assert np.bincount(mixture.predict(x), minlength=3).min() > 0
+    assert np.isfinite(mixture.score_samples(x)).all()
+
+
+def test_repeated_rows_are_reported_as_collapsed():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(200, 2)), np.full((50, 2), 8.0)])
+    start = np.r_[np.zeros(200, int), np.ones(50, int)]
+    mixture = fit_gaussian_mixture(x, 2, start=start)
+    assert mixture.collapsed == (1,)
+    assert np.isfinite(mixture.score_samples(x)).all()
+    assert fit_gaussian_mixture(x[:200], 2).collapsed == ()
+
+
+def test_constant_and_collinear_features_survive():
+    rng = np.random.default_rng(0)
+    x = np.c_[rng.normal(size=100), np.full(100, 7.0)]
+    x = np.c_[x, 2.0 * x[:, 0]]
+    mixture = fit_gaussian_mixture(x, 2)
+    assert np.isfinite(mixture.score_samples(x)).all()
+
+
+def test_far_rows_keep_a_finite_score():
+    x, _ = clouds()
+    mixture = fit_gaussian_mixture(x, 3)
+    far = mixture.score_samples(np.full((1, 3), 1e6))
+    assert np.isfinite(far).all()
+    assert far[0] < -1e9
+
+
+@pytest.mark.parametrize(
+    ("x", "k", "words"),
+    [
+        (np.zeros((3, 2)), 4, "4 components were asked of 3 rows"),
+        (np.zeros((3, 2)), 0, "0 components"),
+        (np.array([[1.0, np.nan], [0.0, 1.0]]), 1, "NaN or infinite, the first in feature 1"),
+        (np.zeros((0, 2)), 1, "is empty"),
+        (np.zeros(5), 1, "expected two dimensions"),
+        (np.array([["a"]]), 1, "does not hold numbers"),
+    ],
+)
+def test_bad_input_is_said_plainly(x, k, words):
+    with pytest.raises(DataError, match=words):
+        fit_gaussian_mixture(x, k)
+
+
+def test_bad_start_and_wrong_width():
+    x, _ = clouds(n=20)
+    with pytest.raises(DataError, match=r"one component in 0\.\.1"):
+        fit_gaussian_mixture(x, 2, start=np.full(20, 2))
+    with pytest.raises(DataError, match="has 2 features, the mixture was fitted on 3"):
+        fit_gaussian_mixture(x, 2).predict(x[:, :2])
+
+
+def test_cost_of_an_iteration():
+    x, _ = clouds(n=40_000, d=10, k=12)
+    start = np.arange(len(x)) % 12
+    begin = time.process_time()
+    fit_gaussian_mixture(x, 12, start=start, max_iter=10, tol=0.0)
+    # Measured 0.06 s; scikit-learn takes ten times as long.
+    assert time.process_time() - begin < 0.5
