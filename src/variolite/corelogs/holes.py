@@ -1,0 +1,237 @@
+"""One name for a hole, whatever a table calls it.
+
+A drill hole is (expedition, site, hole letter). Tables write it as
+``318-U1355A``, ``318-U1355-A`` or ``318_U1355_A``, or keep the three parts in
+columns of their own; joined as text, these match nothing. Everything in this
+room goes through the functions here and uses the canonical text
+``318-U1355A`` (expedition, hyphen, hole name), the form printed on core labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import polars as pl
+
+from variolite.errors import DataError, nearest
+
+__all__ = [
+    "HoleId",
+    "canonical_holes",
+    "find_hole_columns",
+    "holes_from_columns",
+    "holes_from_text",
+    "parse_hole",
+]
+
+_EXPEDITION = r"\d{1,4}[A-Z]{0,2}"
+_SITE = r"[A-Z]{0,2}\d{1,5}"
+_LETTERS = r"[A-Z]{1,2}"
+_TEXT = rf"^({_EXPEDITION})[-_ /]+({_SITE})[-_ /]*({_LETTERS})$"
+
+_PART_NAMES = {
+    "expedition": ("exp", "expedition", "leg"),
+    "site": ("site",),
+    "hole": ("hole",),
+}
+_PART_PATTERNS = {
+    "expedition": rf"^{_EXPEDITION}$",
+    "site": rf"^{_SITE}$",
+    "hole": rf"^{_LETTERS}$",
+}
+_WHOLE_NAMES = ("borehole_id", "borehole", "hole_id", "holeid", "well", "hole")
+_MEND = "write it as 318-U1355A, 318-U1355-A or 318_U1355_A, or give columns Exp, Site and Hole"
+
+
+class HoleId(NamedTuple):
+    """A drill hole: expedition (as text, for example ``"397T"``), site, hole letter."""
+
+    expedition: str
+    site: str
+    hole: str
+
+    @property
+    def text(self) -> str:
+        """Canonical text, for example ``318-U1355A``."""
+        return f"{self.expedition}-{self.site}{self.hole}"
+
+
+def parse_hole(text: str) -> HoleId:
+    """Read one hole name in any of the known spellings.
+
+    Raises
+    ------
+    DataError
+        If the text is no hole name.
+    """
+    row = holes_from_text(pl.Series("hole", [text])).row(0)
+    return HoleId(row[1], row[2], row[3])
+
+
+def holes_from_text(names: pl.Series) -> pl.DataFrame:
+    """Read a column of hole names in any mixture of the known spellings.
+
+    Parameters
+    ----------
+    names
+        Text, [n].
+
+    Returns
+    -------
+    pl.DataFrame
+        [n] rows with ``hole`` (canonical text), ``expedition``, ``site`` and
+        ``hole_letter``.
+
+    Raises
+    ------
+    DataError
+        If a name is missing or cannot be read; the first few are shown.
+    """
+    text = _clean(pl.col("text"))
+    parts = (
+        pl.DataFrame({"text": names.cast(pl.String)})
+        .lazy()
+        .select(
+            "text",
+            text.str.extract(_TEXT, 1).alias("expedition"),
+            text.str.extract(_TEXT, 2).alias("site"),
+            text.str.extract(_TEXT, 3).alias("hole_letter"),
+        )
+        .collect()
+    )
+    _refuse(parts.filter(pl.col("expedition").is_null())["text"], names.name or "hole")
+    return _with_text(parts)
+
+
+def holes_from_columns(expedition: pl.Series, site: pl.Series, hole: pl.Series) -> pl.DataFrame:
+    """Read holes whose three parts stand in columns of their own.
+
+    Parameters
+    ----------
+    expedition, site, hole
+        [n] each; numbers are accepted for expedition and site, since a table
+        without text expeditions is often read as numeric.
+
+    Returns
+    -------
+    pl.DataFrame
+        As :func:`holes_from_text`.
+
+    Raises
+    ------
+    DataError
+        If a part is missing or malformed; the first few are shown.
+    """
+    columns = {"expedition": expedition, "site": site, "hole_letter": hole}
+    parts = (
+        pl.DataFrame({name: column.cast(pl.String) for name, column in columns.items()})
+        .lazy()
+        .with_columns(_clean(pl.col(name)) for name in columns)
+        .collect()
+    )
+    whole = parts["hole_letter"].str.contains(_TEXT).fill_null(False)
+    if len(parts) and whole.all():
+        return holes_from_text(parts["hole_letter"].alias(hole.name))
+    good = pl.all_horizontal(
+        pl.col("expedition").str.contains(_PART_PATTERNS["expedition"]).fill_null(False),
+        pl.col("site").str.contains(_PART_PATTERNS["site"]).fill_null(False),
+        pl.col("hole_letter").str.contains(_PART_PATTERNS["hole"]).fill_null(False),
+    )
+    bad = parts.filter(~good).select(
+        pl.concat_str(pl.all().fill_null("(missing)"), separator=" | ").alias("text")
+    )
+    _refuse(bad["text"], "Exp | Site | Hole")
+    return _with_text(parts)
+
+
+def find_hole_columns(available: Sequence[str]) -> tuple[str, ...]:
+    """Find the columns that name the hole.
+
+    Parameters
+    ----------
+    available
+        Column names of a table.
+
+    Returns
+    -------
+    tuple of str
+        Three names (expedition, site, hole) or one (a whole hole name).
+
+    Raises
+    ------
+    DataError
+        If neither is present; the nearest column is named.
+    """
+    folded = {name.strip().casefold(): name for name in available}
+    found = [
+        next((folded[alias] for alias in aliases if alias in folded), None)
+        for aliases in _PART_NAMES.values()
+    ]
+    expedition, site, hole = found
+    if expedition is not None and site is not None and hole is not None:
+        return expedition, site, hole
+    for alias in _WHOLE_NAMES:
+        if alias in folded and (alias != "hole" or site is None):
+            return (folded[alias],)
+    missing = [
+        name for name, column in zip(("Exp", "Site", "Hole"), found, strict=True) if column is None
+    ]
+    close = nearest(missing[0], available)
+    hint = f"; the nearest column is '{close}'" if close else ""
+    raise DataError(
+        f"no column {', '.join(missing)}{hint}",
+        mend="a table needs Exp, Site and Hole, or one column Borehole_ID",
+    )
+
+
+def canonical_holes(frame: pl.DataFrame) -> pl.DataFrame:
+    """Read the holes of a table, whichever columns name them.
+
+    Parameters
+    ----------
+    frame
+        Any table with Exp, Site and Hole, or with one hole name per row.
+
+    Returns
+    -------
+    pl.DataFrame
+        As :func:`holes_from_text`, one row per row of ``frame``.
+
+    Raises
+    ------
+    DataError
+        If no column names the hole, or a name cannot be read.
+    """
+    columns = find_hole_columns(frame.columns)
+    if len(columns) == 1:
+        return holes_from_text(frame[columns[0]])
+    return holes_from_columns(*(frame[name] for name in columns))
+
+
+def _clean(text: pl.Expr) -> pl.Expr:
+    # A column of expeditions with gaps is read as floating point: 318.0.
+    return text.str.strip_chars().str.to_uppercase().str.replace(r"^(\d+)\.0+$", "$1")
+
+
+def _with_text(parts: pl.DataFrame) -> pl.DataFrame:
+    return parts.select(
+        pl.concat_str("expedition", pl.lit("-"), "site", "hole_letter").alias("hole"),
+        "expedition",
+        "site",
+        "hole_letter",
+    )
+
+
+def _refuse(bad: pl.Series, where: str) -> None:
+    if bad.is_empty():
+        return
+    shown: Iterable[str] = (
+        repr(value) if value is not None else "(missing)"
+        for value in bad.unique(maintain_order=True).head(3).to_list()
+    )
+    raise DataError(
+        f"{len(bad)} hole names cannot be read, such as {', '.join(shown)}",
+        where=where,
+        mend=_MEND,
+    )

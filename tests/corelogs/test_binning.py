@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+from slow_reference import reference_bins, reference_join
+
+from variolite.corelogs import (
+    OUTLIER_RULES,
+    OutlierRule,
+    bin_tables,
+    simulate_cores,
+    write_instrument_tables,
+)
+from variolite.corelogs.labels import label_bins
+from variolite.errors import DataError
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    cores = simulate_cores(4, 25, seed=3, camera_everywhere=True)
+    return write_instrument_tables(cores, tmp_path_factory.mktemp("simulated"))
+
+
+@pytest.fixture(scope="module")
+def references(tables: dict[str, Path]) -> dict[str, list[pd.DataFrame]]:
+    rules = {"plausible": OUTLIER_RULES["plausible"].ranges, "none": {}}
+    return {
+        name: [reference_bins(path, code, ranges, 0.2) for code, path in tables.items()]
+        for name, ranges in rules.items()
+    }
+
+
+def assert_same(ours: pl.DataFrame, slow: pd.DataFrame) -> None:
+    keys = list(zip(ours["hole"], ours["bin"], strict=True))
+    assert keys == list(slow.index)
+    for name in slow.columns:
+        column = ours[name]
+        if column.dtype == pl.String:
+            assert column.to_list() == [None if pd.isna(v) else v for v in slow[name]]
+        else:
+            expected = slow[name].astype(float).fillna(0.0 if name.endswith("_count") else np.nan)
+            np.testing.assert_allclose(
+                column.cast(pl.Float64).fill_null(np.nan).to_numpy(),
+                expected.to_numpy(),
+                rtol=1e-9,
+                atol=1e-9,
+                err_msg=name,
+            )
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+@pytest.mark.parametrize("rule", ["plausible", "none"])
+def test_bins_equal_a_slow_reference(tables, references, join: str, rule: str) -> None:
+    binned = bin_tables(list(tables.values()), join=join, outliers=rule)
+    assert_same(binned.table, reference_join(references[rule], join))
+
+
+def test_the_published_rule_for_bins_drops_bins_and_not_readings(tables, references) -> None:
+    binned = bin_tables(list(tables.values()), outliers="lily_v2")
+    slow = reference_join(references["none"], "inner")
+    kept = slow[slow["bulk_density"].between(0.3, 4.0)]
+    for colour in ("red", "green", "blue"):
+        kept = kept[kept[colour].between(0, 255)]
+    assert_same(binned.table, kept)
+    assert binned.report.outlier_bins == len(slow) - len(kept)
+
+
+def test_the_label_can_come_from_another_instrument(tables, references) -> None:
+    binned = bin_tables(list(tables.values()), label_source="NGR")
+    assert_same(binned.table, reference_join(references["plausible"], "inner", label_from=2))
+    assert binned.report.label_source == "NGR"
+
+
+def test_order_of_files_and_a_table_in_parts_change_nothing(tables, tmp_path: Path) -> None:
+    whole = bin_tables(list(tables.values()))
+    ms = pl.read_csv(tables["MS"], infer_schema=False)
+    parts = [tmp_path / "first.csv", tmp_path / "second.parquet"]
+    ms[::2].write_csv(parts[0])
+    # The same holes in another format: parquet with numbers, whole names for the hole.
+    second = ms[1::2].with_columns(
+        pl.col("Depth CSF-A (m)", "Magnetic susceptibility (instr. units)").cast(pl.Float64),
+        pl.concat_str("Exp", pl.lit("_"), "Site", pl.lit("_"), "Hole").alias("Borehole_ID"),
+    )
+    second.drop("Exp", "Site", "Hole").write_parquet(parts[1])
+    mixed = bin_tables([tables["RGB"], *parts, tables["NGR"], tables["GRA"]])
+    assert_frame_equal(whole.table, mixed.table, rel_tol=1e-9, abs_tol=1e-9)
+    assert [t.instrument for t in mixed.report.tables] == ["GRA", "MS", "MS", "NGR", "RGB"]
+
+
+def test_every_row_is_accounted_for(tables) -> None:
+    report = bin_tables(list(tables.values())).report
+    for counts, path in zip(report.tables, tables.values(), strict=True):
+        frame = pd.read_csv(path, low_memory=False)
+        assert counts.rows == len(frame)
+        assert counts.rows == sum(
+            (
+                counts.missing_depth,
+                counts.missing_label,
+                counts.missing_value,
+                counts.out_of_range,
+                counts.used,
+            )
+        )
+        assert counts.missing_label == frame["Principal"].isna().sum() > 0
+    assert report.tables[0].missing_value > 0
+    assert report.tables[0].out_of_range > 0
+
+
+def reading(depth: float | str, value: float | str, label: str = "clay", hole: str = "A") -> str:
+    return f"318,U1355,{hole},{depth},{value},{label}\n"
+
+
+HEADER = "Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal\n"
+
+
+def write(path: Path, *rows: str, header: str = HEADER) -> Path:
+    path.write_text(header + "".join(rows), encoding="utf-8")
+    return path
+
+
+def test_a_bin_is_centred_on_its_index_and_ties_go_to_the_even_bin(tmp_path: Path) -> None:
+    depths = [0.0, 0.0999, 0.1, 0.1001, 0.29, 0.3, 0.5, 0.7, -0.1, -0.3001]
+    path = write(tmp_path / "gra.csv", *(reading(d, 1.0 + i) for i, d in enumerate(depths)))
+    table = bin_tables([path], outliers="none").table
+    expected = np.unique(np.round(np.array(depths) / 0.2))
+    assert table["bin"].to_list() == expected.astype(int).tolist()
+    np.testing.assert_allclose(table["depth"], expected * 0.2)
+    # 0.1 / 0.2 is a half and goes to bin 0; 0.3 / 0.2 and 0.7 / 0.2 are just below a half.
+    assert table["bulk_density_count"].to_list() == [1, 4, 3, 1, 1]
+
+
+def test_bins_are_those_of_true_division(tmp_path: Path) -> None:
+    depths = np.arange(0, 20_000) / 100
+    path = write(tmp_path / "gra.csv", *(reading(depth, 2.0) for depth in depths))
+    table = bin_tables([path]).table
+    index, count = np.unique(np.round(depths / 0.2).astype(int), return_counts=True)
+    assert table["bin"].to_list() == index.tolist()
+    assert table["bulk_density_count"].to_list() == count.tolist()
+    assert (np.round(depths * (1 / 0.2)) != np.round(depths / 0.2)).any(), "the test has no teeth"
+
+
+@given(
+    st.lists(st.floats(0, 500, allow_nan=False), min_size=1, max_size=40),
+    st.sampled_from([0.05, 0.1, 0.2, 0.25, 1.0]),
+)
+def test_every_reading_lies_in_its_bin(tmp_path_factory, depths: list[float], spacing) -> None:
+    path = tmp_path_factory.mktemp("bins") / "gra.csv"
+    write(path, *(reading(depth, 2.0) for depth in depths))
+    table = bin_tables([path], spacing=spacing).table
+    assert table["bulk_density_count"].sum() == len(depths)
+    centres = table["depth"].to_numpy()
+    off = np.abs(np.array(depths)[:, None] - centres[None, :]).min(axis=1)
+    assert off.max() <= spacing / 2 * (1 + 1e-9)
+
+
+def test_spread_of_a_single_reading_is_missing_and_a_constant_has_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.csv", reading(1.0, 1.5), reading(2.0, 1.6), reading(2.01, 1.6))
+    table = bin_tables([path]).table
+    assert table["bulk_density_count"].to_list() == [1, 2]
+    assert table["bulk_density_sd"].to_list() == [None, 0.0]
+
+
+def test_gaps_stay_visible(tmp_path: Path) -> None:
+    # Bins 0 1 2, a gap of three bins, 6 7; then another hole.
+    depths = [0.0, 0.2, 0.4, 1.2, 1.4]
+    rows = [reading(d, 1.5) for d in depths] + [reading(3.0, 1.5, hole="B")]
+    table = bin_tables([write(tmp_path / "g.csv", *rows)]).table
+    assert table["bin"].to_list() == [0, 1, 2, 6, 7, 15]
+    gaps = table["gap_above"].to_list()
+    assert gaps[0] is None
+    assert gaps[5] is None
+    np.testing.assert_allclose(gaps[1:5], [0.0, 0.0, 0.6, 0.0])
+    np.testing.assert_allclose(table["gap_distance"], [0.1, 0.3, 0.1, 0.1, 0.1, 0.1])
+
+
+def test_purity_second_label_and_ties() -> None:
+    counts = pl.DataFrame(
+        {
+            "hole": ["A"] * 7,
+            "bin": [0, 0, 0, 1, 1, 2, 2],
+            "label": ["sand", "clay", "sand", "sand", "clay", "clay", None],
+            "used": [2, 3, 2, 1, 1, 4, 6],
+        }
+    )
+    table = label_bins(counts, min_purity=0.55)
+    assert table["lithology"].to_list() == ["sand", None, "clay"]
+    np.testing.assert_allclose(table["lithology_purity"], [4 / 7, 0.5, 1.0])
+    assert table["lithology_second"].to_list() == ["clay", "sand", None]
+    assert table["impure"].to_list() == [False, True, False]
+    assert label_bins(counts)["lithology"].to_list() == ["sand", "clay", "clay"]
+
+
+def test_a_label_that_is_not_pure_enough_is_withdrawn_but_the_bin_stays(tables) -> None:
+    loose = bin_tables(list(tables.values()))
+    strict = bin_tables(list(tables.values()), min_purity=0.9)
+    assert len(strict.table) == len(loose.table)
+    lost = (loose.table["lithology_purity"] < 0.9).sum()
+    assert strict.report.impure_bins == lost > 0
+    assert strict.report.unlabelled_bins == lost
+    assert strict.table["lithology"].null_count() == lost
+
+
+def test_readings_without_description_may_stay(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "g.csv", reading(1.0, 1.5), reading(1.0, 1.7, ""), reading(2.0, 1.6, "")
+    )
+    dropped = bin_tables([path])
+    kept = bin_tables([path], unlabelled="keep")
+    assert dropped.table["bulk_density"].to_list() == [1.5]
+    assert dropped.report.tables[0].missing_label == 2
+    np.testing.assert_allclose(kept.table["bulk_density"], [1.6, 1.6])
+    assert kept.table["lithology"].to_list() == ["clay", None]
+    assert kept.report.unlabelled_bins == 1
+
+
+def test_a_rule_of_ones_own_applies(tmp_path: Path) -> None:
+    path = write(tmp_path / "g.csv", reading(1.0, 1.5), reading(1.0, 1.9), reading(2.0, 5.0))
+    rule = OutlierRule("mine", {"bulk_density": (1.0, 1.6)})
+    binned = bin_tables([path], outliers=rule)
+    assert binned.table["bulk_density"].to_list() == [1.5]
+    assert binned.report.tables[0].out_of_range == 2
+    assert binned.report.outliers == "mine"
+    with pytest.raises(DataError, match="is empty"):
+        bin_tables([path], outliers=OutlierRule("bad", {"bulk_density": (2.0, 1.0)}))
+    with pytest.raises(DataError, match="did you mean 'plausible'"):
+        bin_tables([path], outliers="plausable")
+
+
+def test_a_pixel_with_one_bad_channel_is_bad_in_all(tmp_path: Path) -> None:
+    header = "Exp,Site,Hole,Depth CSF-A (m),R,G,B,Principal\n"
+    path = tmp_path / "rgb.csv"
+    path.write_text(
+        header
+        + "318,U1355,A,1.0,10,20,30,clay\n"
+        + "318,U1355,A,1.0,50,,70,clay\n"
+        + "318,U1355,A,1.0,50,300,70,clay\n"
+    )
+    binned = bin_tables([path])
+    assert binned.table.select("red", "green", "blue").row(0) == (10.0, 20.0, 30.0)
+    counts = binned.report.tables[0]
+    assert (counts.missing_value, counts.out_of_range, counts.used) == (1, 1, 1)
+
+
+def test_channels_of_samples_stand_for_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "mad.csv"
+    path.write_text(
+        "Exp,Site,Hole,Top depth CSF-A (m),Porosity (vol%),Grain density (g/cm^3),"
+        "Moisture wet (wt%),Principal\n"
+        "318,U1355,A,1.0,60,,30,clay\n"
+        "318,U1355,A,1.0,-130,2.7,40,clay\n"
+    )
+    table = bin_tables([path]).table
+    assert table.select("porosity", "grain_density", "water_content").row(0) == (60.0, 2.7, 35.0)
+    assert table.select("^.*_count$").row(0) == (1, 1, 2)
+
+
+def test_the_first_velocity_that_is_not_missing_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "pwc.csv"
+    path.write_text(
+        "Exp,Site,Hole,Depth CSF-A (m),P-wave velocity x (m/s),P-wave velocity y (m/s),"
+        "P-wave velocity z (m/s),P-wave velocity unknown (m/s),Principal\n"
+        "318,U1355,A,1.0,1600,1700,,,clay\n"
+        "318,U1355,A,2.0,,1700,1800,,clay\n"
+        "318,U1355,A,3.0,1600,,,1500,clay\n"
+        "318,U1355,A,4.0,,,,,clay\n"
+    )
+    binned = bin_tables([path])
+    assert binned.table["p_wave_velocity"].to_list() == [1600.0, 1700.0, 1500.0]
+    assert binned.report.tables[0].missing_value == 1
+
+
+def test_holes_written_in_other_ways_join(tmp_path: Path) -> None:
+    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+    ms = tmp_path / "ms.csv"
+    ms.write_text(
+        "Borehole_ID,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
+        "318_U1355_A,1.05,12,clay\n"
+    )
+    binned = bin_tables([gra, ms])
+    assert binned.table["magnetic_susceptibility"].to_list() == [12.0]
+    assert binned.report.joins[0].rate == 1.0
+
+
+def ms_table(path: Path, *rows: tuple[str, float]) -> Path:
+    header = "Exp,Site,Hole,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
+    path.write_text(header + "".join(f"318,{site},A,{depth},9,clay\n" for site, depth in rows))
+    return path
+
+
+@pytest.mark.parametrize("join", ["inner", "outer"])
+@pytest.mark.parametrize(
+    ("site", "depth", "reason"), [("U1356", 1.0, "no hole is common"), ("U1355", 90.0, "depths")]
+)
+def test_a_join_that_matches_nothing_is_an_error(
+    tmp_path: Path, site: str, depth: float, join: str, reason: str
+) -> None:
+    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+    ms = ms_table(tmp_path / "ms.csv", (site, depth))
+    with pytest.raises(DataError, match=reason):
+        bin_tables([gra, ms], join=join)
+
+
+def test_a_poor_match_may_be_allowed(tmp_path: Path) -> None:
+    gra = write(tmp_path / "gra.csv", *(reading(i, 1.5) for i in range(300)))
+    ms = ms_table(tmp_path / "ms.csv", ("U1355", 5.0), *(("U1355", 1000.0 + i) for i in range(299)))
+    with pytest.raises(DataError, match=r"1 of 300 bins match \(0.33%\)"):
+        bin_tables([gra, ms])
+    assert len(bin_tables([gra, ms], min_match=0.0).table) == 1
+    assert len(bin_tables([gra, ms], min_match=0.0, join="outer").table) == 599
+
+
+def test_absent_channels_of_an_outer_join_are_null_and_counted_zero(tmp_path: Path) -> None:
+    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5), reading(2.0, 1.6))
+    ms = ms_table(tmp_path / "ms.csv", ("U1355", 2.0), ("U1355", 3.0))
+    table = bin_tables([gra, ms], join="outer").table
+    assert table["bulk_density"].to_list() == [1.5, 1.6, None]
+    assert table["bulk_density_count"].to_list() == [1, 1, 0]
+    assert table["magnetic_susceptibility_count"].to_list() == [0, 1, 1]
+    assert table["site"].to_list() == ["U1355"] * 3
+
+
+def test_progress_runs_from_nothing_to_all(tables) -> None:
+    seen: list[tuple[int, int, str]] = []
+    bin_tables(list(tables.values()), progress=lambda *args: seen.append(args))
+    done = [part[0] for part in seen]
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert done[-1] == seen[-1][1] == sum(path.stat().st_size for path in tables.values())
+    assert [part[2] for part in seen[:-1]] == [path.name for path in tables.values()]
+
+
+def test_the_report_speaks_and_travels(tables) -> None:
+    report = bin_tables(list(tables.values()), min_purity=0.9).report
+    text = "\n".join(report.lines())
+    assert f"{report.bins:,} bins of 0.2 m" in text
+    assert "without lithology" in text
+    assert "not pure enough" in text
+    assert report.to_dict()["tables"][0]["rows"] == report.tables[0].rows  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"spacing": 0.0}, "a bin of 0"),
+        ({"spacing": math.inf}, "a bin of inf"),
+        ({"join": "left"}, "unknown join"),
+        ({"min_purity": 2.0}, "a purity"),
+        ({"label_source": "XYZ"}, "not among the tables"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(tmp_path: Path, options, what: str) -> None:
+    path = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+    with pytest.raises(DataError, match=what):
+        bin_tables([path], **options)
+
+
+def test_no_tables_or_one_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+    with pytest.raises(DataError, match="no tables"):
+        bin_tables([])
+    with pytest.raises(DataError, match="given twice"):
+        bin_tables([path, path])
+
+
+def test_a_real_table_is_binned(shared_data: Path) -> None:
+    path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
+    binned = bin_tables([path])
+    counts = binned.report.tables[0]
+    assert (counts.instrument, counts.rows, counts.holes) == ("AVS", 2486, 92)
+    frame = pd.read_csv(path, dtype={"Exp": str})
+    key = [frame["Exp"], frame["Site"], frame["Hole"]]
+    index = (frame["Depth CSF-A (m)"] / 0.2).round().astype(int)
+    means = frame["Vane shear strength (kN/m^2)"].groupby([*key, index]).mean()
+    assert len(means) == len(binned.table)
+    np.testing.assert_allclose(means.to_numpy(), binned.table["shear_strength"].to_numpy())
