@@ -1,5 +1,6 @@
 """Tabular data: schema, reading, reversible transforms, masked records, grouped splits."""
 
+from variolite.records.delimited import DataWarning
 from variolite.records.extraction import groups_of, usable_rows
 from variolite.records.fitted import FittedSchema
 from variolite.records.reading import read_table, units_of
@@ -21,6 +22,7 @@ __all__ = [
     "UNSEEN",
     "ApplyReport",
     "Column",
+    "DataWarning",
     "FittedChain",
     "FittedSchema",
     "Records",

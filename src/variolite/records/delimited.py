@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,12 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError
 
-__all__ = ["delimited_header", "read_delimited"]
+__all__ = ["DataWarning", "delimited_header", "read_delimited"]
+
+
+class DataWarning(UserWarning):
+    """A table can be read, but something in it looks wrong."""
+
 
 _CHUNK = 1 << 24
 _SAMPLE = 1 << 16
@@ -47,6 +53,11 @@ def read_delimited(path: Path, text: Sequence[str] = ()) -> pl.DataFrame:
     text
         Columns to read as text.
 
+    Warns
+    -----
+    DataWarning
+        If a field has swallowed whole records.
+
     Raises
     ------
     DataError
@@ -75,7 +86,27 @@ def read_delimited(path: Path, text: Sequence[str] = ()) -> pl.DataFrame:
         )
     if has_blank_lines and len(header) > 1:
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    _warn_of_swallowed_records(frame, separator, path)
     return frame
+
+
+def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) -> None:
+    """Warn where a quotation mark left open has turned records into text."""
+    for series in frame.iter_columns():
+        if series.dtype != pl.String:
+            continue
+        suspects = series.str.contains("\n", literal=True).fill_null(value=False).arg_true()
+        for row in suspects.to_list():
+            lines = str(series[row]).splitlines()
+            records = sum(line.count(separator) >= frame.width // 2 for line in lines)
+            if frame.width > 2 and records > 1:
+                warnings.warn(
+                    f"{path}: row {row + 1} of column {series.name!r} holds {records} lines that "
+                    "look like records. A quotation mark is left open there, and those rows are "
+                    "lost. Mend the file.",
+                    DataWarning,
+                    stacklevel=4,
+                )
 
 
 def delimited_header(path: Path) -> list[str]:

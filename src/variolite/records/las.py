@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,7 @@ def read_las(path: Path) -> pl.DataFrame:
         If the file is not LAS, is truncated, or holds no data.
     """
     las = _load(path, data=True)
-    if not las.curves:
-        raise DataError("no curves are declared", where=str(path), mend="Check its ~Curve section")
+    _check_shape(las, path)
     columns = [_column(curve.mnemonic, np.asarray(curve.data)) for curve in las.curves]
     lengths = {len(column) for column in columns}
     if lengths == {0}:
@@ -40,6 +40,31 @@ def read_las(path: Path) -> pl.DataFrame:
     if name and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
         frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
     return frame
+
+
+def _check_shape(las: Any, path: Path) -> None:
+    """Compare the ~Curve section with the data: lasio pads or invents what does not fit."""
+    declared = len(_load(path, data=False).curves)
+    if not declared:
+        raise DataError("no curves are declared", where=str(path), mend="Check its ~Curve section")
+    text = path.read_bytes().decode("utf-8", errors="replace")
+    data = re.split(r"(?mi)^~A.*$", text)[-1]
+    lines = [line for line in data.splitlines() if line.strip() and line.lstrip()[0] != "#"]
+    wrapped = any(
+        item.original_mnemonic.upper() == "WRAP" and str(item.value).upper() == "YES"
+        for item in las.version
+    )
+    if '"' in data or not lines:
+        return
+    widths = [len(line.replace(",", " ").split()) for line in lines]
+    mean_width = sum(widths) / max(len(las.curves[0].data), 1)
+    for width in [mean_width] if wrapped else widths:
+        if width != declared:
+            raise DataError(
+                f"{declared} curves are declared, but a row holds {width:g} values",
+                where=str(path),
+                mend="The file is truncated, or its ~Curve section does not match its data",
+            )
 
 
 def las_units(path: Path) -> dict[str, str]:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
+_LARGEST = 1e100  # Squares and differences of larger values would overflow.
 
 
 class TransformSpec(BaseModel):
@@ -116,7 +117,7 @@ class _Standardise(TransformSpec):
 
     def fit(self, values: Array) -> MonotoneMap:
         scale = float(values.std())
-        if not scale > 0 or not math.isfinite(scale):
+        if not scale > _least_spread(values) or not math.isfinite(scale):
             raise SchemaError(
                 f"its spread is {scale:g}, so it cannot be standardised",
                 mend="Leave the column out, or give it 'transform: [identity]'",
@@ -128,6 +129,11 @@ TRANSFORMS: dict[str, type[TransformSpec]] = {
     spec.name: spec
     for spec in (_Identity, _Log, _Log10, _SignedLog, _Logit, _Quantile, _Standardise)
 }
+
+
+def _least_spread(values: Array) -> float:
+    """Return the difference below which values are equal but for rounding."""
+    return max(1e-12 * float(np.abs(values).max()), 1e-250)
 
 
 def _require(good: NDArray[np.bool_], values: Array, need: str, mend: str) -> None:
@@ -150,7 +156,7 @@ def _normal_scores(values: Array, knots: int) -> monotone.PiecewiseLinear:
     x = np.quantile(values, probability)
     # Ties share one knot at their mean probability; knots that float64 can barely
     # tell apart count as ties, else the slope between them would be meaningless.
-    apart = np.diff(x) > 1e-12 * max(float(np.abs(x).max()), float(x[-1] - x[0]))
+    apart = np.diff(x) > _least_spread(x)
     member = np.concatenate([[0], np.cumsum(apart)])
     sizes = np.bincount(member)
     if sizes.size < 2:
@@ -296,6 +302,11 @@ def fit_transform_chain(
         raise SchemaError("it holds no value to fit a transform on")
     if not np.isfinite(current).all():
         raise SchemaError("it holds infinite values", mend="Exclude them with 'valid'")
+    if np.abs(current).max() > _LARGEST:
+        raise SchemaError(
+            f"it holds values beyond {_LARGEST:g}",
+            mend="Exclude them with 'valid', or name them under 'sentinels'",
+        )
     steps: list[MonotoneMap] = []
     for spec in specs:
         step = parse_transform(spec).fit(current)
