@@ -14,13 +14,13 @@ from torch import Tensor
 
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.records import FittedSchema, Records
+from variolite.records import Column, FittedSchema, Records
 from variolite.training.batches import Member, Rows, TrainingBatches, evaluation_batches
 from variolite.training.device import choose_device, single_thread
 from variolite.training.history import EpochRecord
 from variolite.training.loop import Resume, Validation, train
 from variolite.training.model import TabularModel
-from variolite.vae import Architecture, TabularModule, stack
+from variolite.vae import Architecture, Likelihood, TabularModule, stack
 
 __all__ = [
     "Fitted",
@@ -81,7 +81,9 @@ def architecture_for(
 ) -> Architecture:
     """Sizes that follow from the data, choices that follow from the recipe."""
     return Architecture(
-        numeric=len(schema.numeric_names),
+        likelihoods=tuple(
+            _likelihood(schema.schema.columns[n], spec) for n in schema.numeric_names
+        ),
         category_levels=tuple(len(schema.category_levels[n]) for n in schema.category_names),
         condition=records.condition.shape[1],
         latent=latent,
@@ -89,11 +91,17 @@ def architecture_for(
         decoder=spec.decoder,
         norm=spec.norm,
         dropout=spec.dropout,
-        likelihood=spec.likelihood,
         variance=spec.variance,
         fixed_variance=0.25 if spec.sigma2 is None else spec.sigma2,
         mask_input=not bool(records.observed.all()),
     )
+
+
+def _likelihood(column: Column, spec: ModelSpec) -> Likelihood:
+    """The column's own choice, else the recipe's."""
+    chosen = column.likelihood or spec.likelihood
+    assert chosen != "categorical"  # a numeric column cannot ask for it
+    return chosen
 
 
 def fit_tabular(

@@ -1,12 +1,12 @@
 """The model: posterior, prior, likelihoods, networks and the objective."""
 
 from variolite.vae.batch import Batch
-from variolite.vae.likelihoods import Categorical, Gaussian, Joint, StudentT
+from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, StudentT
 from variolite.vae.members import member, stack
 from variolite.vae.objective import Parts
 from variolite.vae.posterior import Posterior
 from variolite.vae.priors import Prior, StandardNormal
-from variolite.vae.tabular import Architecture, TabularModule
+from variolite.vae.tabular import Architecture, Likelihood, TabularModule
 
 __all__ = [
     "Architecture",
@@ -14,6 +14,8 @@ __all__ = [
     "Categorical",
     "Gaussian",
     "Joint",
+    "Likelihood",
+    "Mixed",
     "Parts",
     "Posterior",
     "Prior",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from variolite.vae.kernels import HALF_LOG_2PI, gaussian_log_prob
 
-__all__ = ["Categorical", "Gaussian", "Joint", "Numeric", "StudentT"]
+__all__ = ["Categorical", "Gaussian", "Joint", "Mixed", "Numeric", "StudentT"]
 
 
 class Numeric(Protocol):
@@ -130,6 +130,48 @@ class StudentT:
         half = (0.5 * self.freedom).expand(shape).contiguous()
         gamma = torch._standard_gamma(half, generator=generator)
         return self.mean + self.log_scale.exp() * noise * torch.sqrt(half / gamma)
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Student-t for some numeric columns, Gaussian for the others.
+
+    Attributes
+    ----------
+    gaussian, student
+        Both over all columns.
+    heavy
+        True for the columns that follow ``student``, shape (D,).
+    """
+
+    gaussian: Gaussian
+    student: StudentT
+    heavy: Tensor
+
+    def _choose(self, student: Tensor, gaussian: Tensor) -> Tensor:
+        return torch.where(self.heavy, student, gaussian)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected value in transformed units, shape (M, B, D)."""
+        return self._choose(self.student.mean, self.gaussian.mean)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation, broadcastable to (M, B, D)."""
+        return self._choose(self.student.deviation, self.gaussian.deviation)
+
+    def elementwise(self, x: Tensor) -> Tensor:
+        """Log-density of every entry in nats, shape (M, B, D)."""
+        return self._choose(self.student.elementwise(x), self.gaussian.elementwise(x))
+
+    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density of the observed entries of each row in nats, shape (M, B)."""
+        return _sum_observed(self.elementwise(x), observed)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one value for every entry, shape (M, B, D)."""
+        return self._choose(self.student.sample(generator), self.gaussian.sample(generator))
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from variolite.vae.batch import Batch
-from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Numeric, StudentT
+from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, Numeric, StudentT
 from variolite.vae.networks import Embedding, Norm, Stack
 from variolite.vae.objective import Parts, evidence_parts
 from variolite.vae.posterior import Posterior
 from variolite.vae.priors import StandardNormal
 
-__all__ = ["Architecture", "TabularModule", "Variance"]
+__all__ = ["Architecture", "Likelihood", "TabularModule", "Variance"]
 
+Likelihood = Literal["gaussian", "student_t"]
 Variance = Literal["fixed", "feature", "row"]
 
 LOG_SCALE_RANGE = (-6.0, 3.0)
-"""Decoder log-scales in transformed (unit-variance) units stay within this range."""
+"""Learned log-scales in transformed (unit-variance) units stay within this range."""
+
+LEAST_FREEDOM = 2.01
+"""Student-t degrees of freedom stay above this: below 2 there is no standard deviation."""
 
 EMBEDDING_SIZE = 8
 
@@ -32,8 +36,8 @@ class Architecture:
 
     Attributes
     ----------
-    numeric
-        Number of numeric columns D.
+    likelihoods
+        Of each of the D numeric columns.
     category_levels
         Number of levels of each category.
     condition
@@ -42,18 +46,17 @@ class Architecture:
         Latent dimensions L.
     encoder, decoder
         Hidden widths, from the data to the latent space and back.
-    likelihood
-        Of the numeric columns.
     variance
         ``fixed``: sigma^2 is given; ``feature``: one learned variance per
-        column; ``row``: the decoder gives a variance for every value.
+        column; ``row``: the decoder gives a variance for every value. For
+        Student-t columns this is the squared scale.
     fixed_variance
         sigma^2 in transformed units, used when ``variance`` is ``fixed``.
     mask_input
         Tell the encoder which values were observed.
     """
 
-    numeric: int
+    likelihoods: tuple[Likelihood, ...]
     category_levels: tuple[int, ...] = ()
     condition: int = 0
     latent: int = 10
@@ -61,10 +64,14 @@ class Architecture:
     decoder: tuple[int, ...] = (16, 32)
     norm: Norm = "none"
     dropout: float = 0.0
-    likelihood: Literal["gaussian", "student_t"] = "gaussian"
     variance: Variance = "feature"
     fixed_variance: float = 0.25
     mask_input: bool = False
+
+    @property
+    def numeric(self) -> int:
+        """Number of numeric columns D."""
+        return len(self.likelihoods)
 
     @property
     def encoder_inputs(self) -> int:
@@ -92,6 +99,8 @@ class TabularModule(nn.Module):
         Seed of the starting weights.
     """
 
+    heavy: Tensor
+
     def __init__(self, architecture: Architecture, seed: int) -> None:
         super().__init__()
         self.architecture = a = architecture
@@ -112,12 +121,14 @@ class TabularModule(nn.Module):
             dropout=a.dropout,
             generator=generator,
         )
-        if a.variance == "fixed":
+        if a.numeric and a.variance == "fixed":
             log_scale = torch.full((1, 1, a.numeric), 0.5 * math.log(a.fixed_variance))
             self.register_buffer("log_scale", log_scale)
-        elif a.variance == "feature":
+        elif a.numeric and a.variance == "feature":
             self.log_scale = nn.Parameter(torch.zeros(1, 1, a.numeric))
-        if a.likelihood == "student_t":
+        heavy = torch.tensor([likelihood == "student_t" for likelihood in a.likelihoods])
+        self.register_buffer("heavy", heavy, persistent=False)
+        if "student_t" in a.likelihoods:
             # softplus(2) + 2: about four degrees of freedom, heavy tails to start from
             self.free = nn.Parameter(torch.full((1, 1, a.numeric), 2.0))
 
@@ -162,13 +173,17 @@ class TabularModule(nn.Module):
     def _numeric(self, out: Tensor) -> Numeric:
         if self.architecture.variance == "row":
             mean, log_scale = out.chunk(2, dim=-1)
-            log_scale = log_scale.clamp(*LOG_SCALE_RANGE)
         else:
-            mean, log_scale = out, self.log_scale.clamp(*LOG_SCALE_RANGE)
-        if self.architecture.likelihood == "gaussian":
+            mean, log_scale = out, self.log_scale
+        if self.architecture.variance != "fixed":
+            log_scale = log_scale.clamp(*LOG_SCALE_RANGE)
+        chosen = set(self.architecture.likelihoods)
+        if chosen == {"gaussian"}:
             return Gaussian(mean, log_scale)
-        freedom = 2.0 + torch.nn.functional.softplus(self.free)
-        return StudentT(mean, log_scale, freedom)
+        student = StudentT(mean, log_scale, LEAST_FREEDOM + torch.nn.functional.softplus(self.free))
+        if chosen == {"student_t"}:
+            return student
+        return Mixed(Gaussian(mean, log_scale), student, self.heavy)
 
     def loss(self, batch: Batch, beta: Tensor, posterior: Posterior | None = None) -> Parts:
         """Negative evidence lower bound in named parts, each of shape (M,).
