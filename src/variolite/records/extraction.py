@@ -208,8 +208,9 @@ def usable_rows(
 
     Splits drawn over the groups of these rows cannot hold a group without rows.
     """
-    found = extract(schema, frame, mapping)
-    missing = {name: found.is_missing(name) for name in schema.columns if name not in found.absent}
+    schema = schema.bind(frame.columns, mapping)
+    found = extract(schema, frame)
+    missing = {name: found.is_missing(name) for name in schema.columns}
     return np.flatnonzero(rows_to_keep(schema, missing, frame.height)[0]).astype(np.int64)
 
 

@@ -250,7 +250,9 @@ class FittedSchema:
             numeric = {n: FittedNumeric.from_dict(v) for n, v in data["numeric"].items()}
             levels = {n: tuple(map(str, v)) for n, v in data["levels"].items()}
             rows_fitted = int(data["rows_fitted"])
-        except (KeyError, TypeError, AttributeError, SchemaError) as error:
+        except ModelFileError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ModelFileError(f"the fitted schema is damaged ({error})") from None
         needed = {c.name: c.kind for c in (*schema.inputs, *schema.conditions)}
         for name, kind in needed.items():
@@ -295,7 +297,7 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     if len(levels) < 2:
         raise SchemaError(
             f"has {len(levels)} level(s) in the training rows, and a category needs two",
-            where=f"column {column.name!r}",
+            where=f"column {column.source or column.name!r}",
             mend="Leave the column out of the schema",
         )
     return levels

@@ -41,6 +41,8 @@ def text_values(series: pl.Series) -> NDArray[np.str_]:
         texts = series.str.strip_chars()
     else:
         texts = series.cast(pl.String)
+    if not len(texts):
+        return np.empty(0, dtype=np.str_)
     # By way of the distinct values: a million rows hold few names.
     filled = texts.fill_null("")
     distinct = filled.unique()
@@ -56,7 +58,7 @@ def as_text(values: ArrayLike | pl.Series) -> NDArray[np.str_]:
         return text_values(values)
     array = np.asarray(values)
     if array.dtype.kind == "T":
-        array = array.astype(str)
+        array = array.astype(object)
     if array.ndim != 1:
         raise SchemaError(f"names need one dimension, not {array.ndim}")
     if array.dtype.kind == "U":

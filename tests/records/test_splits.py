@@ -1,0 +1,140 @@
+"""Splits: no group in two parts, every part filled, the same draw for the same seed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.errors import SchemaError
+from variolite.records import Split, leave_one_group_out, repeated_splits, split_groups
+
+GROUPS = st.lists(st.sampled_from([f"w{i}" for i in range(12)]), min_size=3, max_size=80).filter(
+    lambda names: len(set(names)) >= 3
+)
+SHARES = st.floats(0.05, 0.45)
+
+
+def check_rows(split: Split, group: list[str]) -> None:
+    rows = split.rows(group)
+    names = {part: {group[i] for i in indices} for part, indices in rows.items()}
+    for first, second in itertools.combinations(names, 2):
+        assert not names[first] & names[second]
+    together = np.concatenate(list(rows.values()))
+    assert np.array_equal(np.sort(together), np.arange(len(group)))
+    for part, indices in rows.items():
+        assert indices.dtype == np.int64
+        assert np.all(np.diff(indices) > 0)
+        assert {group[i] for i in indices} <= set(getattr(split, part)) or part == "test"
+
+
+@given(GROUPS, SHARES, SHARES, st.integers(0, 2**31), st.booleans())
+def test_no_leak_and_no_empty_part(
+    group: list[str], test: float, validation: float, seed: int, stratified: bool
+) -> None:
+    labels = [name[-1] for name in group] if stratified else None
+    split = split_groups(group, test=test, validation=validation, seed=seed, stratify=labels)
+    check_rows(split, group)
+    assert split.train
+    assert split.validation
+    assert split.test
+    assert set(split.train + split.validation + split.test) == set(group)
+
+
+@given(GROUPS, st.integers(0, 1000), st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(group: list[str], seed: int, random: object) -> None:
+    shuffled = list(group)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert split_groups(group, seed=seed) == split_groups(shuffled, seed=seed)
+
+
+@given(GROUPS, st.integers(1, 2), st.integers(0, 1000))
+def test_leaving_one_group_out(group: list[str], validation: int, seed: int) -> None:
+    names = sorted(set(group))
+    if len(names) < validation + 2:
+        with pytest.raises(SchemaError, match=f"{validation + 2} are needed"):
+            leave_one_group_out(group, validation=validation, seed=seed)
+        return
+    splits = leave_one_group_out(group, validation=validation, seed=seed)
+    assert [split.test for split in splits] == [(name,) for name in names]
+    for split in splits:
+        check_rows(split, group)
+        assert len(split.validation) == validation
+        assert len(split.train) == len(names) - 1 - validation
+    used = Counter(name for split in splits for name in split.validation)
+    assert set(used.values()) == {validation}
+
+
+def test_sizes_follow_the_number_of_groups() -> None:
+    split = split_groups([f"w{i}" for i in range(78)], test=0.25, validation=0.15)
+    assert (len(split.train), len(split.validation), len(split.test)) == (46, 12, 20)
+    small = split_groups(["a", "b", "c"], test=0.45, validation=0.45)
+    assert (len(small.train), len(small.validation), len(small.test)) == (1, 1, 1)
+
+
+def test_every_group_is_equally_likely_to_be_held_out() -> None:
+    group = [f"w{i}" for i in range(8)]
+    drawn = Counter(name for seed in range(800) for name in split_groups(group, seed=seed).test)
+    # 200 expected each, sd about 12; five sd either way.
+    assert min(drawn.values()) > 140
+    assert max(drawn.values()) < 260
+
+
+def test_stratified_parts_hold_every_label_in_proportion() -> None:
+    group = np.repeat([f"w{i:02d}" for i in range(40)], 5)
+    dominant = np.repeat(["clay"] * 20 + ["sand"] * 12 + ["salt"] * 8, 5)
+    noisy = dominant.copy()
+    noisy[::5] = "other"
+    label_of = dict(zip(group.tolist(), dominant.tolist(), strict=True))
+    for seed in range(20):
+        split = split_groups(group, test=0.25, validation=0.25, seed=seed, stratify=noisy)
+        counts = Counter(label_of[name] for name in split.test)
+        assert abs(counts["clay"] - 5) <= 1
+        assert abs(counts["sand"] - 3) <= 1
+        assert abs(counts["salt"] - 2) <= 1
+
+
+def test_repeats_are_the_following_seeds() -> None:
+    group = [f"w{i}" for i in range(10)]
+    splits = repeated_splits(group, 3, seed=5)
+    assert splits == tuple(split_groups(group, seed=seed) for seed in (5, 6, 7))
+    assert len(set(splits)) == 3
+
+
+def test_unknown_and_numeric_names() -> None:
+    split = split_groups(np.array([1.0, 2.0, 3.0]))
+    rows = split.rows([1, 2, 3, 99, None])
+    assert sum(map(len, rows.values())) == 5
+    assert {3, 4} <= set(rows["test"].tolist())
+
+
+def test_json_round_trip() -> None:
+    split = split_groups(list("abcdef"), seed=3)
+    assert Split.from_dict(json.loads(json.dumps(split.to_dict()))) == split
+    with pytest.raises(SchemaError, match="'test'"):
+        Split.from_dict({"train": ["a"], "validation": [], "seed": 0})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: Split(("a",), ("a",), ()), "'a' is both in train and in validation"),
+        (lambda: Split(("a", "a"), (), ()), "'a' is both in|named twice in train"),
+        (lambda: Split((), ("a",), ()), "no group is left to train on"),
+        (lambda: split_groups(["a", "b", "", ""]), r"2 groups \(a, b\) .* 3 are needed"),
+        (lambda: split_groups(list("abc"), test=0), "the test share is 0"),
+        (lambda: split_groups(list("abc"), validation=1), "the validation share is 1"),
+        (lambda: split_groups(list("abc"), test=0.6, validation=0.5), "leave no group to train"),
+        (lambda: split_groups(list("abc"), stratify=list("ab")), "2 labels .* but 3 rows"),
+        (lambda: repeated_splits(list("abc"), 0), "0 splits"),
+        (lambda: leave_one_group_out(list("abc"), validation=0), "0 validation groups"),
+    ],
+)
+def test_refusals(make: object, says: str) -> None:
+    with pytest.raises(SchemaError, match=says):
+        make()  # type: ignore[operator]
