@@ -1,0 +1,213 @@
+"""What a run says in three plain sentences, and the set-up that they are about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from variolite.report.held_out import HeldOut
+from variolite.report.lettering import plain
+from variolite.report.wording import (
+    BASELINES,
+    algorithm_name,
+    counted,
+    method_name,
+    metric_of,
+    with_interval,
+)
+from variolite.scoring.scorecard import Scorecard, ScoreRow
+
+__all__ = ["Setup", "comparable_rows", "headline", "main_setup", "verdict"]
+
+_UNSUPERVISED_RULES = ("stability", "silhouette", "bic")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What has to be equal for two clustering scores to be set side by side."""
+
+    split: str
+    level: str | None
+    fit: str | None
+    rule: str | None
+    k: int | None
+    algorithm: str | None
+
+    def describe(self, *further: str) -> str:
+        """Say the set-up in words: algorithm, k, how k was chosen, and anything further."""
+        algorithm = algorithm_name(self.algorithm) if self.algorithm else "clustering"
+        chosen = _RULES.get(self.rule or "", f"by {plain(self.rule)}" if self.rule else "")
+        number = f"k = {self.k}" if self.k is not None else ""
+        inner = ", ".join(part for part in (number, chosen, *further) if part)
+        return f"{algorithm} ({inner})" if inner else algorithm
+
+
+_RULES = {
+    "fixed": "fixed beforehand",
+    "bic": "chosen by BIC",
+    "silhouette": "chosen by silhouette",
+    "stability": "chosen by stability",
+    "oracle": "chosen with the labels: an oracle",
+}
+
+
+def main_setup(
+    scorecard: Scorecard, held_out: HeldOut | None, recipe: Mapping[str, object] | None = None
+) -> Setup | None:
+    """Choose the VAE's clustering set-up that the page is about.
+
+    Scores fitted on training groups come first, never an oracle if anything
+    else is there; then the algorithm and rule that the recipe asks for; then
+    the set-up whose k is the number of clusters in ``held_out.parquet``; then
+    a k chosen without labels; then the order of the file.
+    """
+    clusters = len(held_out.clusters) if held_out and held_out.clusters else None
+    level = held_out.level if held_out else None
+    rows = [row for row in scorecard.rows if row.task == "clustering" and row.method == "vae"]
+    if not rows:
+        return None
+    asked = (recipe or {}).get("clustering")
+    wanted = asked if isinstance(asked, Mapping) else {}
+    best = min(
+        rows,
+        key=lambda row: (
+            row.fit == "transductive",
+            row.rule == "oracle",
+            level is not None and row.level != level,
+            "algorithm" in wanted and row.algorithm != wanted["algorithm"],
+            "rule" in wanted and row.rule != wanted["rule"],
+            row.k != clusters,
+            row.rule not in _UNSUPERVISED_RULES,
+        ),
+    )
+    return Setup(best.split, best.level, best.fit, best.rule, best.k, best.algorithm)
+
+
+def comparable_rows(
+    scorecard: Scorecard, setup: Setup, *, any_algorithm: bool = False
+) -> list[ScoreRow]:
+    """Return the clustering rows of every method under one set-up.
+
+    A rule that chooses k may give every method its own k, so k must be equal
+    only where it was fixed. Rows without a rule (the supervised reference)
+    always belong.
+    """
+    return [
+        row
+        for row in scorecard.rows
+        if row.task == "clustering"
+        and row.split == setup.split
+        and row.level == setup.level
+        and (row.rule is None or row.fit == setup.fit)
+        and (row.rule is None or row.rule == setup.rule)
+        and (row.rule != "fixed" or row.k == setup.k)
+        and (any_algorithm or row.rule is None or row.algorithm == setup.algorithm)
+    ]
+
+
+def headline(
+    scorecard: Scorecard | None, held_out: HeldOut | None, setup: Setup | None
+) -> list[str]:
+    """Return three sentences: what was clustered, how well, and whether that beats a baseline."""
+    if scorecard is None:
+        return ["The run has not been scored yet, so nothing is claimed about it."]
+    if setup is None:
+        return ["No clustering of this run has been scored, so nothing is claimed about it."]
+    rows = comparable_rows(scorecard, setup)
+    sentences = [_found(setup, held_out), _agreement(rows, setup)]
+    metric = next((name for name in ("ari", "ami") if _of(rows, "vae", name)), None)
+    if metric:
+        sentences.append(verdict(scorecard, setup, metric))
+    return [sentence for sentence in sentences if sentence]
+
+
+def verdict(scorecard: Scorecard, setup: Setup, metric: str) -> str:
+    """Say whether the VAE differs clearly from the best unsupervised baseline in one metric."""
+    rows = comparable_rows(scorecard, setup)
+    own = _of(rows, "vae", metric)
+    rivals = [
+        row
+        for row in rows
+        if row.method in BASELINES and row.metric == metric and math.isfinite(row.mean)
+    ]
+    if own is None or not rivals:
+        return "No baseline was scored in the same way, so it is open whether the VAE helps."
+    best = max(rivals, key=lambda row: row.mean)
+    short = metric_of(metric).short
+    opening = (
+        f"The best baseline, {method_name(best.method)}, reaches {short} {with_interval(best)}; "
+    )
+    paired = _paired(scorecard, setup, metric, best.method)
+    if paired is None:
+        overlap = own.low <= best.high and best.low <= own.high
+        return opening + (
+            "the intervals overlap and no paired difference was scored, so neither is ahead."
+            if overlap
+            else "the intervals do not overlap, but no paired difference was scored."
+        )
+    difference = f"the paired difference, VAE minus baseline, is {with_interval(paired)}: "
+    if paired.low > 0:
+        return opening + difference + "the VAE is clearly better."
+    if paired.high < 0:
+        return opening + difference + "the VAE is clearly worse."
+    return opening + difference + "not a clear difference, as the interval holds zero."
+
+
+def _found(setup: Setup, held_out: HeldOut | None) -> str:
+    where = "the held-out rows"
+    number = setup.k
+    if held_out is not None:
+        where = held_out.extent
+        if held_out.clusters is not None:
+            number = len(held_out.clusters)
+    fitted = {
+        "inductive": "fitted on training groups only",
+        "transductive": "fitted on the very rows it is scored on",
+    }.get(setup.fit or "", "")
+    how = setup.describe(fitted)
+    found = "clusters" if number is None else counted(number, "cluster")
+    return f"On the VAE's latent means, {how} found {found} in {where}."
+
+
+def _agreement(rows: list[ScoreRow], setup: Setup) -> str:
+    parts = [
+        f"{metric_of(name).short} {with_interval(row)}"
+        for name in ("ari", "ami")
+        if (row := _of(rows, "vae", name)) is not None
+    ]
+    if not parts:
+        return ""
+    level = f" “{plain(setup.level)}”" if setup.level else ""
+    note = " (k was chosen with the labels, so this is an upper bound)"
+    sentence = f"They agree with the label{level} at {' and '.join(parts)}"
+    reference = _of(rows, "supervised", "ari") or _of(rows, "supervised", "ami")
+    ceiling = (
+        f"; a supervised reference reaches {metric_of(reference.metric).short} "
+        f"{with_interval(reference)}"
+        if reference
+        else ""
+    )
+    return f"{sentence}{note if setup.rule == 'oracle' else ''}{ceiling}."
+
+
+def _of(rows: list[ScoreRow], method: str, metric: str) -> ScoreRow | None:
+    return next((row for row in rows if row.method == method and row.metric == metric), None)
+
+
+def _paired(scorecard: Scorecard, setup: Setup, metric: str, baseline: str) -> ScoreRow | None:
+    """Find the paired difference against one baseline; None entries are those that differed."""
+    for row in scorecard.rows:
+        if (
+            row.task == "paired"
+            and row.metric == metric
+            and row.method == f"vae vs {baseline}"
+            and row.split == setup.split
+            and row.level in (None, setup.level)
+            and row.fit in (None, setup.fit)
+            and row.rule in (None, setup.rule)
+            and row.k in (None, setup.k)
+            and row.algorithm in (None, setup.algorithm)
+        ):
+            return row
+    return None
