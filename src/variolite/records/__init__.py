@@ -3,6 +3,8 @@
 from variolite.records.delimited import DataWarning
 from variolite.records.extraction import groups_of, usable_rows
 from variolite.records.fitted import FittedSchema
+from variolite.records.infer import propose_schema
+from variolite.records.proposal import Proposal, Remark
 from variolite.records.reading import read_table, units_of
 from variolite.records.records import MISSING, UNSEEN, Records
 from variolite.records.reporting import ApplyReport
@@ -25,13 +27,16 @@ __all__ = [
     "DataWarning",
     "FittedChain",
     "FittedSchema",
+    "Proposal",
     "Records",
+    "Remark",
     "Schema",
     "Split",
     "TransformSpec",
     "fit_transform_chain",
     "groups_of",
     "leave_one_group_out",
+    "propose_schema",
     "read_table",
     "repeated_splits",
     "split_groups",

@@ -8,9 +8,26 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import SchemaError
 
-__all__ = ["as_text", "text_values"]
+__all__ = ["as_text", "text_series", "text_values"]
 
 _LARGEST_EXACT = 2.0**53
+
+
+def text_series(series: pl.Series) -> pl.Series:
+    """Return a column as a String series, missing entries as ""; see :func:`text_values`."""
+    if series.dtype.is_nested() or series.dtype == pl.Object:
+        raise SchemaError(f"column {series.name!r} holds {series.dtype}, not plain values")
+    if series.dtype.is_float():
+        values = series.fill_nan(None)
+        whole = (values == values.round()) & (values.abs() < _LARGEST_EXACT)
+        whole = whole.fill_null(value=False)
+        as_integer = values.set(~whole, None).cast(pl.Int64).cast(pl.String)
+        texts = values.cast(pl.String).zip_with(~whole, as_integer)
+    elif series.dtype == pl.String:
+        texts = series.str.strip_chars()
+    else:
+        texts = series.cast(pl.String)
+    return texts.fill_null("")
 
 
 def text_values(series: pl.Series) -> NDArray[np.str_]:
@@ -28,25 +45,12 @@ def text_values(series: pl.Series) -> NDArray[np.str_]:
     -------
     ndarray of str, shape [n]
     """
-    if series.dtype.is_nested() or series.dtype == pl.Object:
-        raise SchemaError(f"column {series.name!r} holds {series.dtype}, not plain values")
-    if series.dtype.is_float():
-        values = series.fill_nan(None)
-        whole = ((values == values.round()) & (values.abs() < _LARGEST_EXACT)).fill_null(
-            value=False
-        )
-        as_integer = values.set(~whole, None).cast(pl.Int64).cast(pl.String)
-        texts = values.cast(pl.String).zip_with(~whole, as_integer)
-    elif series.dtype == pl.String:
-        texts = series.str.strip_chars()
-    else:
-        texts = series.cast(pl.String)
+    texts = text_series(series)
     if not len(texts):
         return np.empty(0, dtype=np.str_)
     # By way of the distinct values: a million rows hold few names.
-    filled = texts.fill_null("")
-    distinct = filled.unique()
-    codes = filled.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
+    distinct = texts.unique()
+    codes = texts.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
     table = distinct.to_numpy().astype(str)
     result: NDArray[np.str_] = table[codes.to_numpy()]
     return result

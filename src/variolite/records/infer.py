@@ -1,0 +1,427 @@
+"""Proposing a schema for a table that nobody has described yet.
+
+Every decision is a plain rule with a remark that says what was seen, so that a user
+can see at once where the proposal is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from variolite.errors import DataError, SchemaError, nearest
+from variolite.records.column import Column
+from variolite.records.profile import Profile, profile_column
+from variolite.records.proposal import Proposal, Remark
+from variolite.records.reading import read_table
+from variolite.records.schema import Schema
+from variolite.records.shapes import choose_transform
+from variolite.records.units import canonical_unit
+
+__all__ = ["propose_schema"]
+
+_GROUP = {"well", "wells", "hole", "borehole", "site", "station", "expedition", "exp", "family"}
+_GROUP |= {"campaign", "patient", "subject", "group", "plot"}
+_ORDER = {"depth", "dept", "md", "tvd", "mbsf", "time", "age"}
+_LABEL_STARTS = ("lith", "facies", "class", "label", "formation", "rock", "species", "target")
+_LABEL = {"group", "principal", "category", "phase", "zone", "member", "prefix", "suffix"}
+_DOUBT = {"confidence", "probability", "certainty", "quality", "flag"}
+_PLACE = {"latitude", "longitude", "lat", "lon", "easting", "northing", "utm", "loc"}
+_BOOKKEEPING = {"offset", "test", "no", "core", "sect", "section", "row", "index", "number"}
+_BOOKKEEPING |= {"type", "id", "comment", "comments", "unnamed", "1"}
+_IDENTITY = {"id", "sample", "name", "uuid", "key", "code"}
+_COLOURS = {"r", "g", "b", "red", "green", "blue", "rgb"}
+_PERCENT = {"percent", "pct", "porosity", "saturation"}
+_MOST_LEVELS = 300
+
+
+def propose_schema(
+    frame: Any, *, units: Mapping[str, str] | None = None, group: str | None = None
+) -> Proposal:
+    """Propose a role, unit, transform and missing-value policy for every column.
+
+    Parameters
+    ----------
+    frame
+        Anything that :func:`variolite.records.read_table` takes.
+    units
+        Units by table column, from :func:`variolite.records.units_of`.
+    group
+        Table column that names the groups, where it is known.
+
+    Returns
+    -------
+    Proposal
+        A schema that fits this table, and a remark for every column worth a look.
+
+    Raises
+    ------
+    DataError
+        If no column looks like a measurement, or ``group`` is not in the table.
+    """
+    table = read_table(frame)
+    if group is not None and group not in table.columns:
+        close = nearest(group, table.columns)
+        raise DataError(
+            f"has no column {group!r}", mend=f"Did you mean {close!r}?" if close else None
+        )
+    profiles = [
+        profile_column(series, (units or {}).get(series.name)) for series in table.iter_columns()
+    ]
+    return _Inference(profiles, table.height, group).propose()
+
+
+class _Inference:
+    """Decisions about the columns of one table, taken in turn."""
+
+    def __init__(self, profiles: list[Profile], rows: int, group: str | None) -> None:
+        self.profiles = profiles
+        self.rows = rows
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.remarks: dict[str, list[str]] = {}
+        self.left_out: list[str] = []
+        self.group = self._find_group(group)
+        self.within = _same_group(self.group, rows)
+
+    def propose(self) -> Proposal:
+        self._find_order()
+        for profile in self.profiles:
+            if profile.source not in self.settings and profile.source not in self.left_out:
+                self._decide(profile)
+        if not any(settings.get("role") == "label" for settings in self.settings.values()):
+            self._promote_labels()
+        self._note_repeats()
+        return self._finish()
+
+    def say(self, profile: Profile, text: str) -> None:
+        self.remarks.setdefault(profile.source, []).append(text)
+
+    def leave_out(self, profile: Profile, why: str) -> None:
+        self.left_out.append(profile.source)
+        self.say(profile, f"left out, as it {why}")
+
+    def _find_group(self, wanted: str | None) -> Profile | None:
+        def together(profile: Profile) -> bool:
+            runs = 1 + profile.steps * (self.rows * profile.present - 1)
+            return runs <= 1.1 * profile.distinct + 1
+
+        candidates = [
+            profile
+            for profile in self.profiles
+            if (profile.text is not None or profile.whole)
+            and not profile.date
+            and profile.present > 0.99
+            and 2 <= profile.distinct <= max(self.rows / 5, 2)
+        ]
+        if wanted is None and not candidates:
+            self._keep_single_group()
+            return None
+        named = [profile for profile in candidates if _GROUP & set(profile.words)]
+        if wanted is not None:
+            chosen = [profile for profile in self.profiles if profile.source == wanted]
+        else:
+            chosen = [profile for profile in named if together(profile)]
+            chosen = chosen or [p for p in candidates if together(p) and p.text is not None]
+            chosen = chosen or [p for p in named if not _label_like(p)]
+        if not chosen:
+            return None
+        best = max(chosen, key=lambda profile: profile.distinct)
+        self.settings[best.source] = {"role": "group"}
+        self.say(best, f"names {best.distinct} groups; a split keeps their rows together")
+        if not together(best):
+            self.say(best, "rows of a group do not stand together, so check that names are unique")
+        for other in named:
+            loose = not together(other) and other.text is not None and not _label_like(other)
+            if other is not best and loose:
+                self.left_out.append(other.source)
+                pairs = _pairs(best, other)
+                self.say(
+                    other,
+                    f"left out: its {other.distinct} values come back in other groups. With "
+                    f"{best.source!r} they name {pairs} smaller groups; build one column of both "
+                    "to split by these",
+                )
+        return best
+
+    def _keep_single_group(self) -> None:
+        """Keep the name of the one borehole of a log file, for stacking it with others."""
+        for profile in self.profiles:
+            if profile.text is not None and profile.distinct == 1 and _GROUP & set(profile.words):
+                self.settings[profile.source] = {"role": "group"}
+                self.say(profile, "names one group only; a split needs tables of others as well")
+                return
+
+    def _find_order(self) -> None:
+        positions = []
+        for profile in self.profiles:
+            if profile.values is None or profile.source in self.settings:
+                continue
+            rising, falling, still = _steps_within(profile.values, self.within)
+            if still > 0.95 or profile.distinct < 10 or profile.present < 0.5:
+                continue
+            named = bool(_ORDER & set(profile.words))
+            if named or max(rising, falling) > 0.95:
+                positions.append((not named, profile, rising))
+        positions.sort(key=lambda item: item[0])
+        for rank, (unnamed, profile, rising) in enumerate(positions):
+            if rank == 0 and (not unnamed or rising > 0.99):
+                self.settings[profile.source] = {"role": "order"}
+                doubt = f"; it rises in {rising:.0%} of the steps only" if rising < 0.99 else ""
+                self.say(profile, f"gives the order of the rows{doubt}")
+            else:
+                self.leave_out(profile, "rises or falls steadily: a position, not a measurement")
+
+    def _decide(self, profile: Profile) -> None:
+        words = set(profile.words)
+        if profile.present == 0:
+            self.leave_out(profile, profile.trouble or "is empty")
+        elif profile.distinct == 1:
+            self.leave_out(profile, "holds one value only")
+        elif profile.present < 0.1 or (profile.text is not None and profile.present < 0.5):
+            self.leave_out(profile, f"is empty in {1 - profile.present:.0%} of the rows")
+        elif profile.date:
+            self.leave_out(profile, "holds dates or times")
+        elif words & _PLACE or (len(words) == 1 and words <= {"x", "y", "z"}):
+            self.leave_out(profile, "says where, not what")
+        elif words & _DOUBT:
+            self.leave_out(profile, "seems to say how sure another column is")
+        elif profile.text is not None:
+            self._decide_text(profile)
+        elif profile.whole and profile.distinct <= 50 and _label_like(profile):
+            self._label(profile)
+        else:
+            self._decide_number(profile)
+
+    def _decide_text(self, profile: Profile) -> None:
+        words = set(profile.words)
+        if profile.distinct > 0.98 * self.rows * profile.present:
+            taken = any(settings.get("role") == "id" for settings in self.settings.values())
+            if words & _IDENTITY and not taken and profile.present > 0.99:
+                self.settings[profile.source] = {"role": "id"}
+                self.say(profile, "differs in every row and is carried along as an id")
+            else:
+                self.leave_out(profile, "differs in almost every row")
+        elif profile.distinct > min(_MOST_LEVELS, self.rows / 5):
+            self.leave_out(profile, f"is free text with {profile.distinct} values")
+        elif _label_like(profile):
+            self._label(profile)
+        else:
+            self.leave_out(
+                profile,
+                f"is text with {profile.distinct} values; it could be a label, or an input "
+                "with 'kind: category'",
+            )
+
+    def _label(self, profile: Profile) -> None:
+        self.settings[profile.source] = {"role": "label"}
+        text = f"looks like a label with {profile.distinct} classes: scored against, never modelled"
+        if profile.present < 1:
+            text += f"; {1 - profile.present:.1%} of the rows have none"
+        self.say(profile, text)
+
+    def _promote_labels(self) -> None:
+        for profile in self.profiles:
+            is_text = profile.text is not None and profile.source in self.left_out
+            few = 2 <= profile.distinct <= min(50, self.rows / 20)
+            plain = not (set(profile.words) <= _BOOKKEEPING) and not profile.date
+            if is_text and few and plain and profile.present > 0.5 and profile.steps < 0.34:
+                if set(profile.words) & _GROUP:
+                    continue
+                self.left_out.remove(profile.source)
+                self.remarks.pop(profile.source)
+                self._label(profile)
+
+    def _decide_number(self, profile: Profile) -> None:
+        assert profile.values is not None
+        present = profile.values[~np.isnan(profile.values)]
+        still = _steps_within(profile.values, self.within)[2]
+        if set(profile.words) <= _BOOKKEEPING:
+            self.leave_out(profile, "seems to be bookkeeping, not a measurement")
+        elif profile.trouble is not None:
+            self.leave_out(profile, f"is not all numbers: {profile.trouble}")
+        elif profile.whole and profile.distinct > 0.98 * present.size and present.size > 50:
+            self.leave_out(profile, "is a whole number that differs in every row, like an id")
+        elif profile.commonest > 0.95:
+            self.leave_out(profile, f"is the same in {profile.commonest:.1%} of its rows")
+        elif profile.whole and profile.distinct <= 10:
+            self.leave_out(
+                profile,
+                f"holds {profile.distinct} whole numbers, like a code; it could be a label, or an "
+                "input with 'kind: category'",
+            )
+        elif still > 0.95:
+            what = "the group" if self.group else "a stretch of rows"
+            self.leave_out(profile, f"hardly changes from row to row: it describes {what}")
+        else:
+            self._input(profile, present)
+
+    def _input(self, profile: Profile, present: NDArray[np.float64]) -> None:
+        settings: dict[str, Any] = {}
+        if profile.unit:
+            settings["unit"] = profile.unit
+        if profile.sentinels:
+            settings["sentinels"] = list(profile.sentinels)
+            listed = ", ".join(f"{value:g}" for value in profile.sentinels)
+            self.say(profile, f"holds {listed}, taken to mean missing")
+        bounds = _natural_bounds(profile, present)
+        shape = choose_transform(present, bounds)
+        floor = _floor_of_positive(present)
+        if floor is not None:
+            positive = choose_transform(present[present > 0], bounds)
+            if positive.transform[0] == "log10":
+                shape = positive
+                settings["valid"] = [floor, None]
+                few = int((present <= 0).sum())
+                self.say(profile, f"is 0 or below in {few} rows, which count as missing")
+                present = present[present > 0]
+        if shape.transform != ["standardise"]:
+            settings["transform"] = shape.transform
+            step = shape.transform[0]
+            name = step if isinstance(step, str) else next(iter(step))
+            self.say(profile, f"is skewed; {name} brings it closer to a normal curve")
+        if shape.after > 0.15:
+            self.say(profile, "is far from a normal curve even so; 'quantile' is a stronger remedy")
+        if bounds is not None:
+            settings["learn_bounds"] = True
+            self.say(profile, f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
+        if shape.outliers:
+            settings["clip"] = [0.001, 0.999]
+            low, high = np.quantile(present, [0.001, 0.999])
+            self.say(
+                profile,
+                f"has gross outliers ({present.min():g} to {present.max():g}, but 99.8 % lie "
+                f"between {low:.4g} and {high:.4g}), so it is clipped",
+            )
+        if profile.whole:
+            settings["learn_rounding"] = True
+            self.say(profile, "holds whole numbers, like counts")
+        if profile.present < 0.95:
+            settings["missing"] = "mask"
+            lacking = 1 - profile.present
+            self.say(profile, f"is missing in {lacking:.0%} of the rows, so it is masked")
+        self.settings[profile.source] = settings
+
+    def _note_repeats(self) -> None:
+        inputs = [
+            p for p in self.profiles if "role" not in self.settings.get(p.source, {"role": ""})
+        ]
+        step = -(-self.rows // 20_000)
+        samples = []
+        for profile in inputs:
+            assert profile.values is not None
+            # Ranks: a repeat in other units or on a log scale is a repeat too.
+            samples.append(pl.Series(profile.values[::step]).fill_nan(None).rank().to_numpy())
+        for second in range(len(inputs)):
+            for first in range(second):
+                both = ~np.isnan(samples[first]) & ~np.isnan(samples[second])
+                if both.sum() < 50:
+                    continue
+                pair = np.vstack([samples[first][both], samples[second][both]])
+                if (pair.std(axis=1) > 0).all() and abs(np.corrcoef(pair)[0, 1]) > 0.99:
+                    self.say(
+                        inputs[second],
+                        f"almost repeats {inputs[first].source!r}: together they count twice",
+                    )
+                    break
+
+    def _finish(self) -> Proposal:
+        columns: dict[str, Column] = {}
+        for profile in self.profiles:
+            if profile.source not in self.settings:
+                continue
+            name, number = profile.name, 2
+            while name in columns:
+                name, number = f"{profile.name}_{number}", number + 1
+            settings = dict(self.settings[profile.source])
+            if settings.get("role") == "order" and profile.unit:
+                settings["unit"] = profile.unit
+            if name != profile.source.casefold():
+                settings["aliases"] = [profile.source]
+            columns[name] = Column(name=name, **settings)
+        try:
+            schema = Schema(columns=columns)
+        except SchemaError:
+            raise DataError(
+                "no column of the table looks like a measurement",
+                mend="Write a schema by hand, or check how the table was exported",
+            ) from None
+        if not any(settings.get("role") == "group" for settings in self.settings.values()):
+            self.remarks.setdefault("(no group)", []).append(
+                "no column was found that names boreholes, families or campaigns. Without one, "
+                "rows of the same origin end up on both sides of a split, and scores flatter"
+            )
+        order = [profile.source for profile in self.profiles] + ["(no group)"]
+        remarks = tuple(
+            Remark(source, text) for source in order for text in self.remarks.get(source, [])
+        )
+        out = tuple(p.source for p in self.profiles if p.source in self.left_out)
+        return Proposal(schema, remarks, out)
+
+
+def _label_like(profile: Profile) -> bool:
+    return bool(_LABEL & set(profile.words)) or any(
+        word.startswith(_LABEL_STARTS) for word in profile.words
+    )
+
+
+def _natural_bounds(profile: Profile, present: NDArray[np.float64]) -> tuple[float, float] | None:
+    low, high = float(present.min()), float(present.max())
+    words = set(profile.words)
+    if low < 0:
+        return None
+    if 0.3 < high <= 1:
+        return (0.0, 1.0)
+    if 20 < high <= 100 and (
+        canonical_unit(profile.unit) in ("%", "vol%", "wt%") or words & _PERCENT
+    ):
+        return (0.0, 100.0)
+    if 100 < high <= 255 and words & _COLOURS:
+        return (0.0, 255.0)
+    return None
+
+
+def _floor_of_positive(present: NDArray[np.float64]) -> float | None:
+    """Return a power of ten below all values but a stray few that are 0 or negative.
+
+    None when there are none of these, or too many for a quantity that is positive by
+    nature, or when the rest spans less than two decades and needs no logarithm.
+    """
+    positive = present[present > 0]
+    stray = present.size - positive.size
+    if not stray or stray > 0.001 * present.size:
+        return None
+    low, high = np.quantile(positive, [0.001, 0.999])
+    return float(10.0 ** np.floor(np.log10(positive.min()))) if high > 100 * low else None
+
+
+def _same_group(group: Profile | None, rows: int) -> NDArray[np.bool_]:
+    """Mark the rows, from the second on, that are of the same group as the row before."""
+    if group is None:
+        return np.ones(max(rows - 1, 0), dtype=bool)
+    if group.text is None:
+        assert group.values is not None
+        return np.asarray(group.values[1:] == group.values[:-1])
+    return (group.text == group.text.shift(1)).slice(1).to_numpy()
+
+
+def _steps_within(
+    values: NDArray[np.float64], within: NDArray[np.bool_]
+) -> tuple[float, float, float]:
+    """Return the shares of steps inside a group that rise, fall and stay."""
+    steps = np.diff(values)[within]
+    steps = steps[~np.isnan(steps)]
+    if not steps.size:
+        return 0.0, 0.0, 0.0
+    return float((steps > 0).mean()), float((steps < 0).mean()), float((steps == 0).mean())
+
+
+def _pairs(first: Profile, second: Profile) -> int:
+    columns = [
+        pl.Series(str(i), p.text if p.text is not None else p.values)
+        for i, p in enumerate((first, second))
+    ]
+    return pl.DataFrame(columns).n_unique()

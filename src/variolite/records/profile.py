@@ -1,0 +1,177 @@
+"""What can be seen of one table column before anything is known about it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from variolite.records.numbers import numeric_values
+from variolite.records.text import text_series
+from variolite.records.units import canonical_unit, split_header
+
+__all__ = ["Profile", "name_words", "profile_column"]
+
+# Numbers that programs write where there is none; far from anything measured.
+_SENTINELS: tuple[float, ...] = (
+    *(-999.0, -999.25, -999.9, -9999.0, -9999.25, -99999.0, -32768.0, -1e30),
+    *(999.25, 9999.0, 9999.25, 99999.0, 999999.0, 1e30),
+)
+_SURE = (-999.25, -9999.25, -1e30, 1e30)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_DATE = r"^\d{4}-\d\d-\d\d|^\d\d?[./]\d\d?[./]\d{4}"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Measurements of one column.
+
+    Attributes
+    ----------
+    source
+        Its header.
+    words
+        Words of the header without a unit, in lower case.
+    unit
+        Unit, where one is stated and known, or given with the file.
+    values
+        float64 [n], NaN where missing or a sentinel; None for text.
+    text
+        String [n], "" where missing; None for numbers.
+    sentinels
+        Sentinel values met.
+    present
+        Share of entries that are not missing.
+    distinct
+        Number of distinct entries.
+    commonest
+        Share of the most frequent entry among present ones.
+    steps
+        Share of rows whose entry differs from the row before, among present ones.
+    whole
+        Whether every number is whole.
+    date
+        Whether it holds dates or times.
+    trouble
+        Why its entries cannot be used as they are.
+    """
+
+    source: str
+    words: tuple[str, ...]
+    unit: str | None
+    values: NDArray[np.float64] | None
+    text: pl.Series | None
+    sentinels: tuple[float, ...] = ()
+    present: float = 0.0
+    distinct: int = 0
+    commonest: float = 0.0
+    steps: float = 0.0
+    whole: bool = False
+    date: bool = False
+    trouble: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The header as a plain name."""
+        return "_".join(self.words) or "column"
+
+
+def name_words(header: str, *, keep_unit: bool) -> tuple[str, ...]:
+    """Split a header into words in lower case.
+
+    >>> name_words("WellName (m)", keep_unit=False)
+    ('well', 'name')
+    """
+    text = header if keep_unit else split_header(header)[0]
+    return tuple(re.findall(r"[^\W_]+", _CAMEL.sub(" ", text).casefold()))
+
+
+def profile_column(series: pl.Series, unit: str | None = None) -> Profile:
+    """Measure one column; ``unit`` is what the file states beside the header."""
+    in_header = split_header(series.name)[1]
+    known = canonical_unit(in_header) is not None
+    blank = Profile(
+        source=series.name,
+        words=name_words(series.name, keep_unit=not known),
+        unit=in_header if known else (unit if unit != in_header else None),
+        values=None,
+        text=pl.Series(series.name, [""] * len(series)),
+    )
+    if series.dtype.is_nested() or series.dtype in (pl.Object, pl.Binary):
+        return replace(blank, trouble=f"holds {series.dtype}")
+    if series.dtype.is_numeric() or series.dtype == pl.Null:
+        return _of_numbers(blank, series)
+    text = text_series(series)
+    there = text.filter(text != "")
+    profile = replace(blank, text=text, present=len(there) / max(len(text), 1))
+    if not len(there):
+        return profile
+    if series.dtype == pl.String:
+        numbers = text.cast(pl.Float64, strict=False)
+        share = numbers.is_not_null().sum() / len(there)
+        if share == 1:
+            return _of_numbers(blank, numbers)
+        if share > 0.95:
+            first = there.filter(there.cast(pl.Float64, strict=False).is_null())[0]
+            return _of_numbers(replace(blank, trouble=f"holds {first!r:.60}"), numbers)
+    dated = there.str.contains(_DATE).sum() / len(there)
+    return replace(
+        profile,
+        distinct=there.n_unique(),
+        commonest=_commonest(there),
+        steps=_share_of_steps(there),
+        date=series.dtype.is_temporal() or dated > 0.95,
+    )
+
+
+def _of_numbers(blank: Profile, series: pl.Series) -> Profile:
+    values = numeric_values(series)
+    sentinels = _sentinels(values, single=series.dtype == pl.Float32)
+    marks = [float(np.float32(s)) if series.dtype == pl.Float32 else s for s in sentinels]
+    values[np.isin(values, marks) | np.isinf(values)] = np.nan
+    there = values[~np.isnan(values)]
+    counts = pl.Series(there).value_counts(name="n")["n"]
+    return replace(
+        blank,
+        values=values,
+        text=None,
+        sentinels=sentinels,
+        present=there.size / max(len(values), 1),
+        distinct=len(counts),
+        commonest=float(counts.to_numpy().max()) / there.size if there.size else 0.0,
+        steps=float((there[1:] != there[:-1]).mean()) if there.size > 1 else 0.0,
+        whole=bool(there.size) and bool(np.all(there == np.round(there))),
+    )
+
+
+def _commonest(there: pl.Series) -> float:
+    return float(there.value_counts(name="n")["n"].to_numpy().max()) / len(there)
+
+
+def _share_of_steps(there: pl.Series) -> float:
+    return int((there != there.shift(1)).slice(1).sum()) / max(len(there) - 1, 1)
+
+
+def _sentinels(values: NDArray[np.float64], *, single: bool) -> tuple[float, ...]:
+    """Return known sentinels that stand far apart from all other values."""
+    marks = {float(np.float32(s)) if single else s: s for s in _SENTINELS}
+    finite = values[np.isfinite(values)]
+    hit = np.isin(finite, list(marks))
+    if not hit.any():
+        return ()
+    rest = finite[~hit]
+    if not rest.size:
+        return ()
+    # The spread of the bulk; a single outlier in the rest must not hide a sentinel.
+    low, high = np.quantile(rest, [0.01, 0.99])
+    margin = max(high - low, 1e-9)
+    found = []
+    for mark, written in marks.items():
+        count = int((finite == mark).sum())
+        apart = mark < low - 2 * margin or mark > high + 2 * margin
+        if count and apart and (count > 1 or written in _SURE):
+            found.append(written)
+    return tuple(found)
