@@ -1,0 +1,482 @@
+"""`TabularVAE`: the tabular VAE as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from variolite.errors import DataError, TrainingError
+from variolite.estimator.decoding import decode
+from variolite.estimator.gaps import fill_gaps
+from variolite.estimator.holding_back import hold_back
+from variolite.estimator.saving import Fit, load_fit, save_fit
+from variolite.estimator.settings import named_recipe, plain_schema, recipe_of, seed_of
+from variolite.estimator.tables import as_kind, kind_of, require_numeric, spread
+from variolite.recipe import Recipe, Schedule
+from variolite.records import (
+    FittedSchema,
+    Records,
+    Schema,
+    groups_of,
+    read_table,
+    units_of,
+    usable_rows,
+)
+from variolite.training import (
+    EpochRecord,
+    TabularModel,
+    fit_tabular,
+    members_for,
+)
+from variolite.training.device import single_thread
+
+__all__ = ["TabularVAE"]
+
+
+class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Variational autoencoder of a table (Kingma and Welling 2014).
+
+    Takes arrays and numeric data frames by position, as scikit-learn does. With a
+    ``schema`` it takes any table, finds its columns by name, and handles categories,
+    units, sentinels and valid ranges as the schema says. Missing values (NaN) are
+    allowed everywhere: they are masked, never filled.
+
+    Tables come back in the kind they came in: an array for an array, a pandas or
+    polars data frame for a data frame, always in original units.
+
+    Parameters
+    ----------
+    latent
+        Latent dimensions L.
+    encoder
+        Widths of the hidden layers.
+    decoder
+        The same from the latent space back; None mirrors ``encoder``.
+    likelihood
+        ``gaussian`` or ``student_t``, of the numeric columns.
+    variance
+        Noise of the decoder: one learned per column (``feature``), learned for every
+        value (``row``), or given (``fixed``).
+    sigma2
+        The given noise variance in transformed units, with ``variance="fixed"`` alone.
+    beta
+        Weight of the divergence: a number, reached in a straight line from 0 over
+        ``warm_up`` epochs, or a schedule (:class:`variolite.recipe.CyclicalBeta`, or the
+        mapping a recipe would hold, such as ``{"kind": "sigmoid", "epochs": 20}``).
+    warm_up
+        Epochs of that line; 0 holds ``beta`` from the start. Unused with a schedule.
+    epochs
+        Most epochs to train, the warm-up included.
+    batch_size
+        Rows per step; ``auto`` follows the number of rows.
+    learning_rate
+        Of Adam; ``auto`` follows the batch size.
+    patience
+        Epochs without gain on the rows held back, counted from the end of the warm-up,
+        after which training stops; None trains all epochs. The best weights are kept.
+    validation
+        Share of the groups, or without groups of the rows, to hold back for stopping;
+        None holds nothing back.
+    members
+        Random starts, trained side by side as one batched model. The one with the best
+        value on the rows held back is used, and `model_` keeps all.
+    random_state
+        Seed, generator or None. An integer gives equal results on one machine.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    transforms
+        Reversible steps for every column of an array or of a frame without schema, or a
+        mapping from column name (``x0``, ``x1``, ... in an array) to steps; columns not
+        in the mapping are standardised. See `variolite.records.TRANSFORMS`.
+    schema
+        Columns by meaning, for data frames and files.
+    recipe
+        A recipe or the name of one. Its ``model`` and ``training`` stand in place of the
+        arguments from ``latent`` to ``patience``, and its columns of a ``schema``.
+    verbose
+        Say on stderr how training goes along.
+
+    Attributes
+    ----------
+    model_ : TabularModel
+        All members, with the fitted schema.
+    member_ : int
+        The member in use.
+    history_ : list of EpochRecord
+        What happened in every epoch.
+    n_features_in_ : int
+        Columns seen in fit.
+    feature_names_in_ : ndarray of str
+        Their names, where they have any.
+
+    Notes
+    -----
+    ``fit`` splits by group when groups are given, so that rows of one borehole or family
+    are never on both sides. Without groups it splits by row: neighbouring rows that
+    resemble each other then make the value that stops training look better than it is.
+
+    Rows that cannot be used (every value missing, or dropped by the schema's policy)
+    come out as NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from variolite import TabularVAE
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(300, 2)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]]
+    >>> vae = TabularVAE(latent=2, epochs=20).fit(X)
+    >>> vae.transform(X).shape
+    (300, 2)
+    >>> vae.inverse_transform(vae.transform(X)).shape
+    (300, 3)
+    """
+
+    def __init__(
+        self,
+        latent: int = 10,
+        *,
+        encoder: Sequence[int] = (32, 16),
+        decoder: Sequence[int] | None = None,
+        likelihood: Literal["gaussian", "student_t"] = "gaussian",
+        variance: Literal["fixed", "feature", "row"] = "feature",
+        sigma2: float | None = None,
+        beta: float | Schedule | Mapping[str, Any] = 1.0,
+        warm_up: int = 5,
+        epochs: int = 100,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: float | Literal["auto"] = "auto",
+        patience: int | None = 15,
+        validation: float | None = 0.15,
+        members: int = 1,
+        random_state: int | np.random.RandomState | None = 0,
+        device: str = "auto",
+        transforms: Sequence[Any] | Mapping[str, Any] = ("standardise",),
+        schema: Schema | None = None,
+        recipe: str | Recipe | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.latent = latent
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+        self.variance = variance
+        self.sigma2 = sigma2
+        self.beta = beta
+        self.warm_up = warm_up
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.patience = patience
+        self.validation = validation
+        self.members = members
+        self.random_state = random_state
+        self.device = device
+        self.transforms = transforms
+        self.schema = schema
+        self.recipe = recipe
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
+        """Train on a table.
+
+        Parameters
+        ----------
+        X
+            Array or numeric data frame of shape (n, d), NaN where missing. With a schema
+            or a recipe also any data frame, mapping of arrays, or path of a table.
+        y
+            Ignored.
+        groups
+            Group name of every row, shape (n,): validation then holds back whole groups.
+            By default the schema's group column, or rows where there is none.
+
+        Returns
+        -------
+        TabularVAE
+            Itself.
+
+        Raises
+        ------
+        VarioliteError
+            If the table does not suit the schema, a setting is impossible, or too few
+            rows or groups are left to train on.
+        """
+        del y
+        starts = _starts(self.members)
+        kind = kind_of(X)
+        schema = self.schema
+        if schema is None and self.recipe is not None and kind != "array":
+            schema = named_recipe(self.recipe).table
+        self._by_name_ = schema is not None
+        table = self._take_in(X, reset=True)
+        schema = schema or plain_schema(table.columns, self.transforms)
+        schema = schema.bind(table.columns)
+        if self._by_name_:
+            used = [str(column.source) for column in (*schema.inputs, *schema.conditions)]
+            self.feature_names_in_ = np.asarray(used, dtype=object)
+            self.n_features_in_ = len(used)
+        recipe = recipe_of(self.get_params(deep=False), schema)
+        if groups is None and schema.group is not None:
+            groups = groups_of(schema, table)
+        held_back = hold_back(
+            usable_rows(schema, table),
+            table.height,
+            groups,
+            self.validation,
+            recipe.training.seed,
+        )
+        units = _units(X)
+        fitted_schema = FittedSchema.fit(schema, table, ~held_back, units=units)
+        records = fitted_schema.apply(table, units=units)
+        chosen = held_back[records.row]
+        fitted = fit_tabular(
+            fitted_schema,
+            records.take(~chosen),
+            records.take(chosen) if chosen.any() else None,
+            recipe.model,
+            recipe.training,
+            members_for(recipe.training, recipe.model, seeds=starts),
+            device=self.device,
+            on_start=_tell if self.verbose else None,
+            on_epoch=_tell_epoch if self.verbose else None,
+        )
+        self.model_ = fitted.model
+        self.history_ = fitted.history
+        self.member_ = int(np.min([e.val_monitored for e in fitted.history], axis=0).argmin())
+        self._kind_ = kind
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Return the posterior mean of every row, shape (n, L): no sampling.
+
+        Values missing from a column that was complete in training count as the column's
+        mean, as the network never learned to read around gaps in that case.
+        """
+        records, rows = self._records(X)
+        with self._threads():
+            mean = self._model.encode(records)[0]
+        return spread(mean.astype(np.float32), records, rows)
+
+    def sample_posterior(
+        self, X: Any, n_samples: int = 1, random_state: Any = None
+    ) -> NDArray[np.float32]:
+        """Draw from the posterior of every row, shape (n_samples, n, L)."""
+        records, rows = self._records(X)
+        with self._threads():
+            mean, log_variance = self._model.posterior(records)
+        noise = check_random_state(random_state).standard_normal((n_samples, *mean.shape[1:]))
+        draws = mean + np.exp(0.5 * log_variance) * noise
+        return np.stack([spread(draw.astype(np.float32), records, rows) for draw in draws])
+
+    def inverse_transform(self, Z: ArrayLike) -> Any:
+        """Decode latent points of shape (n, L) to a table in original units.
+
+        Numeric columns get the median of the likelihood, categories their most probable
+        level. A model with conditions decodes at their mean over the training rows.
+        """
+        check_is_fitted(self)
+        points: NDArray[np.float32] = check_array(Z, dtype=np.float32)
+        latent = self._model.members[0].latent
+        if points.shape[1] != latent:
+            raise DataError(
+                f"the latent points have {points.shape[1]} dimensions, the model has {latent}"
+            )
+        return as_kind(self._decoded(points, None), self._kind_)
+
+    def reconstruct(self, X: Any) -> Any:
+        """Decode the posterior mean of every row: a table like ``X`` in original units."""
+        records, rows = self._records(X)
+        with self._threads():
+            mean = self._model.encode(records)[0]
+        decoded = self._decoded(mean, records.condition)
+        whole = {name: spread(values, records, rows) for name, values in decoded.items()}
+        return as_kind(whole, kind_of(X), index=getattr(X, "index", None))
+
+    def impute(self, X: Any) -> Any:
+        """Fill missing values with what the posterior mean of their row decodes to.
+
+        One value for each gap, the median of the likelihood: right for a best guess of
+        single values, too narrow for their spread. Observed values and rows that the
+        schema drops stay as they are.
+
+        Raises
+        ------
+        TrainingError
+            If values are missing from a table whose like was complete in training: the
+            network then never learned to read around gaps.
+        """
+        records, _ = self._records(X)
+        if not records.observed.all() and not self._model.module.architecture.mask_input:
+            raise TrainingError(
+                "values are missing, but the model was trained on complete rows",
+                mend="fit on a table with gaps like those to be filled",
+            )
+        with self._threads():
+            mean = self._model.encode(records)[0]
+        decoded = self._decoded(mean, records.condition)
+        table = self._take_in(X, reset=False)
+        filled = fill_gaps(table, records, self._model.schema, decoded)
+        kind = kind_of(X)
+        if kind == "pandas":
+            return X.assign(**filled)
+        if kind == "polars":
+            return table.with_columns(as_kind(filled, kind).get_columns())
+        return as_kind(filled, kind)
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Draw rows from the prior and the likelihood: a table in original units.
+
+        A model with conditions samples at their mean over the training rows.
+        """
+        check_is_fitted(self)
+        seed = seed_of(random_state)
+        drawn = self.model_.sample(n_samples, seed=seed, member=self.member_)
+        columns = self._model.schema.schema.columns
+        named = {str(columns[name].source): values for name, values in drawn.items()}
+        ordered = {str(c.source): named[str(c.source)] for c in self._model.schema.schema.inputs}
+        return as_kind(ordered, self._kind_)
+
+    def score_samples(self, X: Any, *, samples: int = 32) -> NDArray[np.float64]:
+        """Return a lower bound on the log-likelihood of every row, nats, shape (n,).
+
+        In original units, of the observed values alone: scores under different
+        transforms can be compared. The noise has a fixed seed and depends on a row's
+        position in the table.
+
+        Parameters
+        ----------
+        X
+            Table.
+        samples
+            Importance samples (Burda et al. 2016, equation 8): more give a tighter and
+            less noisy bound; 1 gives the evidence lower bound.
+        """
+        records, rows = self._records(X)
+        with self._threads():
+            bound = self._model.evidence(records, samples=samples)[0]
+        return spread(bound, records, rows)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Return the mean of `score_samples` over the rows that can be used."""
+        del y
+        return float(np.nanmean(self.score_samples(X)))
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[np.object_]:
+        """Return ``z0``, ``z1``, ...; ``input_features`` is checked and otherwise unused."""
+        check_is_fitted(self)
+        if input_features is not None:
+            given = np.asarray(input_features, dtype=object)
+            if len(given) != self.n_features_in_:
+                raise DataError(
+                    "input_features should have length equal to the number of features "
+                    f"({self.n_features_in_}), got {len(given)}"
+                )
+            known = getattr(self, "feature_names_in_", None)
+            if known is not None and not np.array_equal(given, known):
+                raise DataError("input_features is not equal to feature_names_in_")
+        return np.asarray([f"z{i}" for i in range(self._model.members[0].latent)], dtype=object)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model, its settings and its history into a folder: no pickle, no rows.
+
+        Raises
+        ------
+        ModelFileError
+            If the folder cannot be written.
+        """
+        check_is_fitted(self)
+        columns = tuple(map(str, getattr(self, "feature_names_in_", ())))
+        fit = Fit(self.member_, self._kind_, self._by_name_, columns, self.n_features_in_)
+        save_fit(Path(path), self.get_params(deep=False), self.model_, self.history_, fit)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote, or the run folder of ``variolite fit``.
+
+        Raises
+        ------
+        ModelFileError
+            If there is no model, or it is damaged or of a newer format.
+        """
+        arguments, model, history, fit = load_fit(Path(path))
+        estimator = cls(**arguments)
+        estimator.model_, estimator.history_ = model, history
+        estimator.member_, estimator._kind_, estimator._by_name_ = fit.member, fit.kind, fit.by_name
+        estimator.n_features_in_ = fit.width
+        if fit.columns:
+            estimator.feature_names_in_ = np.asarray(fit.columns, dtype=object)
+        return estimator
+
+    def __sklearn_tags__(self) -> Tags:
+        tags: Tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        # Latents are as precise as the network: single.
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    @property
+    def _model(self) -> TabularModel:
+        """The member in use."""
+        return self.model_.only(self.member_) if len(self.model_.members) > 1 else self.model_
+
+    def _take_in(self, X: Any, *, reset: bool) -> pl.DataFrame:
+        """Read a table: by name with a schema, by position without."""
+        if self._by_name_:
+            return read_table(X)
+        if reset and kind_of(X) != "array":
+            require_numeric(X)
+        values = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=np.float64,
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=2 if reset else 1,
+        )
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            names = [f"x{i}" for i in range(values.shape[1])]
+        return pl.DataFrame({str(name): values[:, i] for i, name in enumerate(names)})
+
+    def _records(self, X: Any) -> tuple[Records, int]:
+        check_is_fitted(self)
+        table = self._take_in(X, reset=False)
+        units = _units(X)
+        return self._model.schema.apply(table, units=units), table.height
+
+    def _decoded(self, z: NDArray[Any], condition: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
+        with self._threads():
+            return decode(self._model, z, condition)
+
+    def _threads(self) -> AbstractContextManager[None]:
+        return single_thread(sum(p.numel() for p in self._model.module.parameters()))
+
+
+def _units(X: Any) -> dict[str, str] | None:
+    """Units that only a file can state; those in column headers are found by the schema."""
+    return units_of(X) if isinstance(X, str | Path) else None
+
+
+def _starts(members: Any) -> int:
+    if not isinstance(members, int | np.integer) or members < 1:
+        raise TrainingError(f"{members!r} random starts were asked for", where="members")
+    return int(members)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _tell_epoch(record: EpochRecord) -> None:
+    monitored = ", ".join(f"{value:.3f}" for value in record.val_monitored)
+    _tell(f"epoch {record.epoch + 1}: beta {record.beta:.2f}, held back {monitored} nats")
