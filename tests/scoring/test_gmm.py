@@ -180,3 +180,19 @@ def test_cost_of_an_iteration():
     fit_gaussian_mixture(x, 12, start=start, max_iter=10, tol=0.0)
     # Measured 0.06 s; scikit-learn takes ten times as long.
     assert time.process_time() - begin < 0.5
+
+
+def test_constant_features_count_as_nothing():
+    x, member = clouds(n=400, d=2, k=3)
+    padded = np.c_[x[:, :1], np.full(400, 7.1), x[:, 1:], np.zeros(400)]
+    plain = fit_gaussian_mixture(x, 3, start=member % 3, max_iter=8, tol=0.0)
+    wide = fit_gaussian_mixture(padded, 3, start=member % 3, max_iter=8, tol=0.0)
+    assert wide.constant == (1, 3)
+    assert wide.collapsed == plain.collapsed
+    assert wide.n_parameters == plain.n_parameters
+    assert (wide.predict(padded) == plain.predict(x)).all()
+    theirs = scikit_from(padded, member % 3, 3, 8)
+    np.testing.assert_allclose(wide.score_samples(padded), theirs.score_samples(padded), atol=1e-6)
+    assert wide.log_likelihood == pytest.approx(theirs.lower_bound_, abs=1e-7)
+    only = fit_gaussian_mixture(np.full((5, 2), 3.0), 2)
+    assert np.isfinite(only.score_samples(np.full((5, 2), 3.0))).all()

@@ -110,5 +110,6 @@ def raw(train: ArrayLike, test: ArrayLike) -> tuple[FloatArray, FloatArray]:
             where="raw features",
         )
     mean, sd = first.mean(axis=0), first.std(axis=0)
-    scale = np.where(sd > 0, sd, 1.0)
+    # Rounding gives a constant feature a tiny spread, so the range decides.
+    scale = np.where(np.ptp(first, axis=0) > 0, sd, 1.0)
     return (first - mean) / scale, (second - mean) / scale

@@ -47,6 +47,9 @@ class GaussianMixture:
     collapsed
         Indices of components whose smallest variance is at the floor set by
         ``reg_covar``: they describe a point or a plane, not a cloud.
+    constant
+        Features that did not vary among the training rows. Their variance is
+        ``reg_covar`` and they count as no parameters.
 
     Examples
     --------
@@ -65,6 +68,7 @@ class GaussianMixture:
     iterations: int
     converged: bool
     collapsed: tuple[int, ...] = ()
+    constant: tuple[int, ...] = ()
 
     @property
     def n_components(self) -> int:
@@ -75,8 +79,9 @@ class GaussianMixture:
 
     @property
     def n_parameters(self) -> int:
-        """Free parameters: k (d + d (d + 1) / 2) + k - 1."""
+        """Free parameters: k (d + d (d + 1) / 2) + k - 1, with d features that vary."""
         k, d = self.means.shape
+        d -= len(self.constant)
         return int(k * (d + d * (d + 1) // 2) + k - 1)
 
     def score_samples(self, x: ArrayLike) -> FloatArray:
@@ -116,6 +121,7 @@ class GaussianMixture:
             "iterations": np.array([self.iterations], dtype=np.int64),
             "converged": np.array([self.converged], dtype=np.int64),
             "collapsed": np.array(self.collapsed, dtype=np.int64),
+            "constant": np.array(self.constant, dtype=np.int64),
         }
 
     @classmethod
@@ -136,6 +142,7 @@ class GaussianMixture:
                 iterations=int(arrays["iterations"][0]),
                 converged=bool(arrays["converged"][0]),
                 collapsed=tuple(int(index) for index in arrays["collapsed"]),
+                constant=tuple(int(index) for index in arrays["constant"]),
             )
         except (KeyError, IndexError) as error:
             raise ModelFileError(f"lacks {error}", where="Gaussian mixture") from error
@@ -191,7 +198,8 @@ def fit_gaussian_mixture(
     tol
         EM stops when the mean log-likelihood per row gains less than this (nats).
     reg_covar
-        Variance added to the diagonal of every covariance, in squared units of ``x``.
+        Variance added to the diagonal of every covariance, in squared units of
+        ``x``; positive.
     start
         Component of every row [n] to start from, instead of k-means; then
         ``n_init`` is not used.
@@ -215,31 +223,46 @@ def fit_gaussian_mixture(
             where="Gaussian mixture",
             mend="Choose k between 1 and the number of rows",
         )
-    scaling = Scaling.of_rows(matrix)
-    rows = scaling.rows(matrix)
-    floor = reg_covar / scaling.scale**2
+    if reg_covar <= 0.0:
+        raise DataError(f"reg_covar is {reg_covar}, it must be positive", where="Gaussian mixture")
     generator = np.random.default_rng(seed)
     if start is not None:
         starts = [_check_start(start, n, k)]
     else:
         starts = [_kmeans_start(matrix, k, generator) for _ in range(max(1, n_init))]
+    # A constant feature cannot tell components apart; it is put back afterwards.
+    varying = np.flatnonzero(np.ptp(matrix, axis=0) > 0)
+    scaling = Scaling.of_rows(matrix[:, varying])
+    rows = scaling.rows(matrix[:, varying])
+    floor = reg_covar / scaling.scale**2
     fits = [expectation_maximisation(rows, s, k, floor, max_iter, tol, generator) for s in starts]
     best = max(fits, key=lambda fit: fit.log_likelihood)
     weights, means, covariances = scaling.backward(best.weights, best.means, best.covariances)
+    d = matrix.shape[1]
+    constant = np.setdiff1d(np.arange(d), varying)
+    all_means = np.tile(matrix[0], (k, 1))
+    all_means[:, varying] = means
+    all_covariances = np.tile(reg_covar * np.eye(d), (k, 1, 1))
+    all_covariances[np.ix_(np.arange(k), varying, varying)] = covariances
+    log_scale = float(np.log(scaling.scale).sum())
+    log_scale += 0.5 * len(constant) * float(np.log(2.0 * np.pi * reg_covar))
     return GaussianMixture(
         weights=weights,
-        means=means,
-        covariances=covariances,
-        log_likelihood=best.log_likelihood - float(np.log(scaling.scale).sum()),
+        means=all_means,
+        covariances=all_covariances,
+        log_likelihood=best.log_likelihood - log_scale,
         iterations=best.iterations,
         converged=best.converged,
         collapsed=_collapsed(best.covariances, floor),
+        constant=tuple(int(index) for index in constant),
     )
 
 
 def _collapsed(covariances: FloatArray, floor: FloatArray) -> tuple[int, ...]:
+    if not len(floor):
+        return ()
     # Scaled by the floor itself, an eigenvalue near 1 is regularisation and nothing else.
-    root = np.sqrt(np.maximum(floor, np.finfo(np.float64).tiny))
+    root = np.sqrt(floor)
     relative = np.linalg.eigvalsh(covariances / (root[:, None] * root))[:, 0]
     return tuple(int(index) for index in np.flatnonzero(relative < 10.0))
 

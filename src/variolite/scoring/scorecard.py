@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from variolite.errors import DataError, RunFolderError
-from variolite.records.writing import write_text_atomic
 
 __all__ = ["FORMAT", "ScoreRow", "Scorecard"]
 
@@ -192,6 +191,9 @@ class Scorecard:
 
     def write(self, path: str | Path) -> None:
         """Write the card to a file, atomically."""
+        # Imported late: reading a card needs no table library.
+        from variolite.records.writing import write_text_atomic
+
         write_text_atomic(Path(path), self.to_json())
 
     @classmethod

@@ -1,0 +1,199 @@
+"""Intervals and paired tests: coverage, shrinkage, exactness, and edge cases."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.errors import DataError
+from variolite.scoring.group_means import GroupMeans, group_means
+from variolite.scoring.intervals import (
+    Bootstrap,
+    bootstrap_interval,
+    intervals_of,
+    paired_difference,
+    sign_flip_p,
+)
+
+
+def mean_of(values):
+    """Weighted mean of one number per seed and group [S, G], as a statistic."""
+    values = np.atleast_2d(np.asarray(values, dtype=float))
+    return lambda weights: weights @ values.T / weights.sum(axis=1, keepdims=True)
+
+
+def test_covers_a_mean_as_often_as_stated():
+    rng = np.random.default_rng(0)
+    plan = Bootstrap(resamples=400, level=0.9)
+    hits = 0
+    for _ in range(300):
+        interval = bootstrap_interval(mean_of(rng.normal(3.0, 2.0, size=30)), 30, bootstrap=plan)
+        hits += interval.low <= 3.0 <= interval.high
+    assert 0.83 < hits / 300 < 0.95
+
+
+def test_equal_to_resampling_by_hand():
+    values = np.random.default_rng(1).normal(size=(3, 8))
+    plan = Bootstrap(resamples=500, seed=4)
+    groups, seeds = plan.groups(8), plan.seeds(3)
+    slow = []
+    for drawn, share in zip(groups, seeds, strict=True):
+        per_seed = [np.repeat(row, drawn.astype(int)).mean() for row in values]
+        slow.append(sum(s * p for s, p in zip(share, per_seed, strict=True)))
+    low, high = np.percentile(np.array(slow) - np.mean(slow), [2.5, 97.5])
+    interval = bootstrap_interval(mean_of(values), 8, bootstrap=plan)
+    assert interval.mean == pytest.approx(values.mean())
+    assert interval.low == pytest.approx(values.mean() + low)
+    assert interval.high == pytest.approx(values.mean() + high)
+    assert (groups.sum(axis=1) == 8).all()
+    np.testing.assert_allclose(seeds.sum(axis=1), 1.0)
+
+
+def test_shrinks_with_groups_and_widens_with_seeds_that_disagree():
+    rng = np.random.default_rng(2)
+
+    def width(n_groups, seed_spread):
+        values = rng.normal(size=n_groups) + seed_spread * rng.normal(size=(6, 1))
+        interval = bootstrap_interval(mean_of(values), n_groups)
+        return interval.high - interval.low
+
+    assert width(400, 0.0) < 0.4 * width(20, 0.0)
+    assert width(20, 3.0) > 2.0 * width(20, 0.0)
+
+
+@given(level=st.floats(0.5, 0.98), seed=st.integers(0, 50))
+def test_a_higher_level_contains_a_lower_one(level, seed):
+    values = np.random.default_rng(seed).exponential(size=(2, 12))
+    narrow = bootstrap_interval(mean_of(values), 12, bootstrap=Bootstrap(200, level, seed))
+    wide = bootstrap_interval(mean_of(values), 12, bootstrap=Bootstrap(200, level + 0.01, seed))
+    assert wide.low <= narrow.low <= narrow.high <= wide.high
+
+
+def test_one_group_has_no_interval_and_none_is_an_error():
+    interval = bootstrap_interval(mean_of([[2.0], [4.0]]), 1)
+    assert interval.mean == 3.0
+    assert np.isnan([interval.low, interval.high]).all()
+    with pytest.raises(DataError, match="no group to score"):
+        bootstrap_interval(mean_of([[]]), 0)
+    with pytest.raises(DataError, match="0 resamples"):
+        Bootstrap(resamples=0)
+    with pytest.raises(DataError, match=r"level 1\.0"):
+        Bootstrap(level=1.0)
+
+
+def test_undefined_resamples_are_left_out():
+    def only_with_the_first_group(weights):
+        return np.where(weights[:, :1] > 0, weights[:, :1], np.nan)
+
+    interval = bootstrap_interval(only_with_the_first_group, 5)
+    assert np.isfinite([interval.mean, interval.low, interval.high]).all()
+    nothing = bootstrap_interval(lambda weights: np.full((len(weights), 2), np.nan), 5)
+    assert np.isnan([nothing.mean, nothing.low, nothing.high]).all()
+
+
+def test_intervals_of_several_scores_equal_those_of_one():
+    rng = np.random.default_rng(0)
+    codes = np.repeat(np.arange(5), 20)
+    means = group_means("silhouette", rng.normal(size=(2, 100)), codes, tuple("abcde"))
+    together = intervals_of(means)["silhouette"]
+    assert together == bootstrap_interval(means.statistic("silhouette"), 5)
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_sign_flips_are_exact_for_few_groups(n):
+    values = np.random.default_rng(n).normal(0.4, 1.0, size=n)
+    flips = [abs(np.dot(s, values)) for s in itertools.product([1, -1], repeat=n)]
+    exact = np.mean([f >= abs(values.sum()) - 1e-12 for f in flips])
+    assert sign_flip_p(values) == pytest.approx(exact)
+
+
+def test_random_sign_flips_are_near_the_normal_p():
+    from scipy.stats import ttest_1samp
+
+    values = np.random.default_rng(3).normal(0.3, 1.0, size=60)
+    assert sign_flip_p(values) == pytest.approx(ttest_1samp(values, 0.0).pvalue, abs=0.02)
+    assert sign_flip_p(np.zeros(20)) == 1.0
+    assert np.isnan(sign_flip_p([1.0]))
+
+
+def test_paired_interval_ignores_what_both_share():
+    rng = np.random.default_rng(5)
+    shared = 10.0 * rng.normal(size=25)
+    first = mean_of(shared + 0.5 + 0.1 * rng.normal(size=25))
+    second = mean_of(shared + 0.1 * rng.normal(size=25))
+    result = paired_difference(first, second, 25)
+    assert result.low < result.mean < result.high
+    assert result.mean == pytest.approx(0.5, abs=0.1)
+    assert result.high - result.low < 0.3
+    assert result.p < 0.01
+    assert result.wins + result.losses == 25
+    assert result.wins >= 24
+
+
+def test_for_a_mean_the_contributions_are_the_differences_themselves():
+    rng = np.random.default_rng(6)
+    a, b = rng.normal(size=(2, 10))
+    result = paired_difference(mean_of(a), mean_of(b), 10)
+    assert result.p == pytest.approx(sign_flip_p(a - b))
+    assert result.wins == (a > b).sum()
+    swapped = paired_difference(mean_of(b), mean_of(a), 10)
+    assert swapped.mean == pytest.approx(-result.mean)
+    assert swapped.p == pytest.approx(result.p)
+
+
+def test_no_difference_is_seldom_significant():
+    rng = np.random.default_rng(7)
+    low = [
+        paired_difference(
+            mean_of(rng.normal(size=12)),
+            mean_of(rng.normal(size=12)),
+            12,
+            bootstrap=Bootstrap(resamples=10),
+        ).p
+        < 0.05
+        for _ in range(300)
+    ]
+    assert np.mean(low) < 0.1
+
+
+def test_seeds_that_belong_together_are_drawn_together():
+    seeds = np.random.default_rng(8).normal(size=(8, 1)) * np.ones((8, 6))
+    together = paired_difference(mean_of(seeds + 1.0), mean_of(seeds), 6, same_seeds=True)
+    apart = paired_difference(mean_of(seeds + 1.0), mean_of(seeds), 6)
+    assert together.high - together.low == pytest.approx(0.0, abs=1e-9)
+    assert apart.high - apart.low > 0.3
+
+
+def test_pairs_of_one_group():
+    result = paired_difference(mean_of([[2.0]]), mean_of([[1.0]]), 1)
+    assert (result.mean, result.wins) == (1.0, 1)
+    assert np.isnan([result.low, result.high, result.p]).all()
+
+
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 99))
+def test_group_means_are_weighted_means_of_rows(n_groups, n_seeds, seed):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(n_groups, size=30)
+    rows = rng.normal(size=(n_seeds, 30))
+    rows[rng.random(rows.shape) < 0.2] = np.nan
+    names = tuple(str(i) for i in range(n_groups))
+    means = group_means("x", rows, codes, names)
+    weights = rng.integers(0, 3, size=(4, n_groups)).astype(float)
+    values = means.values(weights, ["x"])["x"]
+    for b, s in np.ndindex(4, n_seeds):
+        repeated = np.repeat(rows[s], weights[b].astype(int)[codes])
+        known = repeated[np.isfinite(repeated)]
+        expected = known.mean() if len(known) else np.nan
+        assert values[b, s] == pytest.approx(expected, nan_ok=True)
+
+
+def test_group_means_refuse_what_does_not_fit():
+    codes = np.zeros(3, dtype=np.int64)
+    with pytest.raises(DataError, match="no finite value"):
+        group_means("x", [np.nan] * 3, codes, ("a",))
+    with pytest.raises(DataError, match="for 3 rows"):
+        group_means("x", [1.0, 2.0], codes, ("a",))
+    with pytest.raises(DataError, match="has 'x' only"):
+        GroupMeans("x", np.ones((1, 1)), np.ones((1, 1)), ("a",)).values(np.ones((1, 1)), ["y"])

@@ -1,0 +1,104 @@
+"""Reconstruction scores against scikit-learn and row-by-row resampling."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from variolite.errors import DataError
+from variolite.scoring.reconstruction import (
+    evaluate_likelihood,
+    evaluate_reconstruction,
+    feature_errors,
+)
+
+NAMES = ("a", "b", "c")
+
+
+def example(n=200, seed=0, offset=0.0, seeds=2):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(3, size=n)
+    true = offset + rng.normal(size=n) + codes
+    guess = true + rng.normal(0.0, 0.5, size=(seeds, n))
+    return true, guess, codes
+
+
+@given(st.integers(0, 200), st.sampled_from([0.0, 1e6, -3e3]))
+def test_scores_of_resampled_groups_are_those_of_the_repeated_rows(seed, offset):
+    true, guess, codes = example(n=60, seed=seed, offset=offset)
+    rng = np.random.default_rng(seed)
+    true[rng.random(60) < 0.1] = np.nan
+    scored = rng.random(60) < 0.8
+    errors = feature_errors(true, guess, codes, NAMES, scored=scored)
+    weights = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
+    values = errors.values(weights, errors.metrics)
+    used = scored & np.isfinite(true)
+    for b, s in np.ndindex(2, 2):
+        rows = np.repeat(np.flatnonzero(used), weights[b].astype(int)[codes[used]])
+        y, p = true[rows], guess[s, rows]
+        assert values["r2"][b, s] == pytest.approx(metrics.r2_score(y, p), abs=1e-9)
+        assert values["rmse"][b, s] == pytest.approx(metrics.root_mean_squared_error(y, p))
+        assert values["mae"][b, s] == pytest.approx(metrics.mean_absolute_error(y, p))
+
+
+def test_table_of_features_with_units_and_intervals():
+    true, guess, codes = example(seeds=1)
+    groups = np.array(NAMES)[codes]
+    original = np.c_[true, 10.0 * true, np.full(len(true), np.nan)]
+    predicted = np.stack([np.c_[g, 10.0 * g, g] for g in guess])
+    evaluation = evaluate_reconstruction(
+        original, predicted, groups, ("density", "gamma", "none"), units={"density": "g/cm3"}
+    )
+    card = evaluation.scorecard()
+    density = card.select(feature="density", metric="rmse")[0]
+    gamma = card.select(feature="gamma", metric="rmse")[0]
+    assert (density.unit, gamma.unit) == ("g/cm3", None)
+    assert gamma.mean == pytest.approx(10.0 * density.mean)
+    assert density.low < density.mean < density.high
+    assert density.n_groups == 3
+    assert card.notes == ("none: no known value among the held-out rows, left out",)
+
+
+def test_perfect_and_mean_predictions():
+    true, _, codes = example()
+    perfect = feature_errors(true, true, codes, NAMES)
+    constant = feature_errors(true, np.full_like(true, true.mean()), codes, NAMES)
+    ones = np.ones((1, 3))
+    assert perfect.values(ones, ["r2"])["r2"][0, 0] == 1.0
+    assert constant.values(ones, ["r2"])["r2"][0, 0] == pytest.approx(0.0, abs=1e-12)
+    flat = feature_errors(np.full(200, 7.3), np.full(200, 7.3), codes, NAMES)
+    assert np.isnan(flat.values(ones, ["r2"])["r2"]).all()
+
+
+def test_hidden_entries_differ_by_seed():
+    true, guess, codes = example()
+    scored = np.zeros(guess.shape, dtype=bool)
+    scored[0, :50], scored[1, 50:] = True, True
+    errors = feature_errors(true, guess, codes, NAMES, scored=scored)
+    mae = errors.values(np.ones((1, 3)), ["mae"])["mae"][0]
+    assert mae[0] == pytest.approx(np.abs(guess[0] - true)[:50].mean())
+    assert mae[1] == pytest.approx(np.abs(guess[1] - true)[50:].mean())
+
+
+def test_likelihood_is_a_mean_over_rows():
+    values = np.array([[-1.0, -2.0, -3.0], [-1.0, -2.0, np.nan]])
+    row = evaluate_likelihood(values, ["w1", "w1", "w2"]).scorecard().rows[0]
+    assert row.mean == pytest.approx((-2.0 - 1.5) / 2)
+    assert (row.task, row.unit, row.n_groups, row.seeds) == ("likelihood", "nats", 2, 2)
+
+
+def test_bad_input_is_said_plainly():
+    true, guess, codes = example()
+    with pytest.raises(DataError, match="do not fit one another"):
+        feature_errors(true, guess[:, :5], codes, NAMES)
+    with pytest.raises(DataError, match="no known value"):
+        feature_errors(np.full(200, np.nan), guess, codes, NAMES)
+    with pytest.raises(DataError, match="2 reconstructed values are NaN"):
+        feature_errors(true, np.where(np.arange(200) < 1, np.nan, guess), codes, NAMES)
+    with pytest.raises(DataError, match="scored entries"):
+        feature_errors(true, guess, codes, NAMES, scored=np.ones(3, bool))
+    with pytest.raises(DataError, match="1 feature names"):
+        evaluate_reconstruction(np.ones((4, 2)), np.ones((4, 2)), list("aabb"), ("x",))
+    with pytest.raises(DataError, match="2 groups were given for 4 rows"):
+        evaluate_reconstruction(np.ones((4, 1)), np.ones((4, 1)), list("ab"), ("x",))

@@ -1,0 +1,154 @@
+"""The scorecard file and its table."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from variolite.errors import DataError, RunFolderError
+from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.scoring.table import format_scorecard, format_value
+
+ROW = ScoreRow(
+    task="clustering",
+    method="vae",
+    algorithm="kmeans",
+    fit="inductive",
+    split="test",
+    level="group",
+    k=9,
+    rule="fixed",
+    metric="ari",
+    feature=None,
+    unit=None,
+    mean=0.2119,
+    low=0.185,
+    high=0.24,
+    n_groups=20,
+    seeds=4,
+)
+
+
+def test_file_and_back(tmp_path):
+    nan = float("nan")
+    card = Scorecard((ROW, replace(ROW, metric="ami", low=nan, high=nan)), ("θ: a note",))
+    card.write(tmp_path / "scorecard.json")
+    body = json.loads((tmp_path / "scorecard.json").read_text(encoding="utf-8"))
+    assert body["format"] == 1
+    assert body["rows"][1]["low"] is None
+    again = Scorecard.read(tmp_path / "scorecard.json")
+    assert again.rows[0] == ROW
+    assert np.isnan(again.rows[1].low)
+    assert again.notes == card.notes
+    assert [path.name for path in tmp_path.iterdir()] == ["scorecard.json"]
+
+
+def test_whole_numbers_in_the_file_are_read_as_numbers():
+    entry = ROW.to_dict() | {"mean": 1}
+    assert ScoreRow.from_dict(entry).mean == 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"format": None}, "no format number"),
+        ({"rows": None}, "lacks its rows"),
+        ({"rows": [3]}, "a row that is no object"),
+        ({"rows": [{"task": "clustering"}]}, "missing or unknown entries"),
+        ({"rows": [ROW.to_dict() | {"extra": 1}]}, "missing or unknown entries: extra"),
+        ({"rows": [ROW.to_dict() | {"n_groups": "many"}]}, "n_groups of a row is 'many'"),
+        ({"rows": [ROW.to_dict() | {"mean": "high"}]}, "mean of a row is 'high'"),
+    ],
+)
+def test_foreign_or_damaged_files_are_refused(change, words):
+    body = json.loads(Scorecard((ROW,)).to_json()) | change
+    with pytest.raises(RunFolderError, match=words):
+        Scorecard.from_json(json.dumps(body))
+
+
+def test_text_that_is_no_card(tmp_path):
+    for text in ("{", "[]", '"x"'):
+        with pytest.raises(RunFolderError):
+            Scorecard.from_json(text)
+    with pytest.raises(RunFolderError, match="cannot be read"):
+        Scorecard.read(tmp_path / "absent.json")
+
+
+def test_rows_refuse_unknown_tasks_and_rules():
+    with pytest.raises(DataError, match="score row task: is 'cluster'"):
+        replace(ROW, task="cluster")
+    with pytest.raises(DataError, match="score row rule: is 'best'"):
+        replace(ROW, rule="best")
+    with pytest.raises(DataError, match="score row fit"):
+        replace(ROW, fit="both")
+
+
+def test_merge_keeps_rows_and_distinct_notes_and_select_finds_them():
+    first, second = Scorecard((ROW,), ("a", "b")), Scorecard((replace(ROW, k=4),), ("b", "c"))
+    merged = first.merge(second)
+    assert [row.k for row in merged.rows] == [9, 4]
+    assert merged.notes == ("a", "b", "c")
+    assert merged.select(k=4, metric="ari") == (replace(ROW, k=4),)
+    with pytest.raises(DataError, match="no entry 'ks'"):
+        merged.select(ks=4)
+
+
+def test_table_has_a_line_per_thing_and_a_column_per_metric():
+    rows = (
+        ROW,
+        replace(ROW, metric="ami", mean=0.3, low=0.2, high=0.4),
+        replace(ROW, method="pca_whitened", k=6, rule="silhouette", mean=-0.01),
+        replace(
+            ROW,
+            task="reconstruction",
+            algorithm=None,
+            fit=None,
+            level=None,
+            k=None,
+            rule=None,
+            feature="bulk_density",
+            unit="g/cm3",
+            metric="rmse",
+            mean=0.051,
+            low=0.04,
+            high=0.06,
+        ),
+    )
+    text = format_scorecard(Scorecard(rows, ("one note",)))
+    lines = text.splitlines()
+    assert lines[0] == "clustering (20 held-out groups, 4 seeds; intervals over both)"
+    assert lines[1].split() == ["method", "algorithm", "level", "k", "ari", "ami"]
+    assert "0.212 [0.185, 0.240]" in lines[2]
+    assert "0.300 [0.200, 0.400]" in lines[2]
+    assert "6 by silhouette" in lines[3]
+    assert "bulk_density (g/cm3)" in text
+    assert lines[-1] == "  one note"
+    assert len({line.index("kmeans") for line in lines[2:4]}) == 1
+
+
+def test_table_shows_p_beside_differences_and_falls_back_to_what_there_is():
+    nan = float("nan")
+    paired = replace(ROW, task="paired", method="vae vs raw")
+    p = replace(paired, metric="ari_p", mean=0.03, low=nan, high=nan)
+    text = format_scorecard(Scorecard((paired, p)))
+    assert "ari_p" in text
+    assert "0.030" in text
+    alone = format_scorecard(Scorecard((replace(ROW, metric="silhouette", level=None),)))
+    assert "silhouette" in alone
+    assert format_scorecard(Scorecard()) == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ((0.1234, 0.1, 0.2), "0.123 [0.100, 0.200]"),
+        ((12.345, 11.0, 14.0), "12.35 [11.00, 14.00]"),
+        ((1234.5, 1000.0, 2000.0), "1234.5 [1000.0, 2000.0]"),
+        ((0.5, float("nan"), float("nan")), "0.500"),
+        ((float("nan"), 0.0, 1.0), "-"),
+    ],
+)
+def test_values_with_intervals(values, text):
+    assert format_value(*values) == text
