@@ -10,6 +10,13 @@ from variolite.corelogs.holes import (
     parse_hole,
 )
 from variolite.corelogs.instruments import INSTRUMENTS, Channel, Instrument
+from variolite.corelogs.level_choice import LevelChooser
+from variolite.corelogs.lithology import (
+    LabelLevel,
+    label_level,
+    label_levels,
+    read_label_level,
+)
 from variolite.corelogs.outliers import OUTLIER_RULES, OutlierRule
 from variolite.corelogs.simulate import SimulatedCores, simulate_cores
 from variolite.corelogs.simulated_tables import instrument_table, write_instrument_tables
@@ -27,6 +34,8 @@ __all__ = [
     "Instrument",
     "InstrumentTable",
     "JoinStep",
+    "LabelLevel",
+    "LevelChooser",
     "OutlierRule",
     "Progress",
     "SimulatedCores",
@@ -36,8 +45,11 @@ __all__ = [
     "holes_from_columns",
     "holes_from_text",
     "instrument_table",
+    "label_level",
+    "label_levels",
     "open_table",
     "parse_hole",
+    "read_label_level",
     "simulate_cores",
     "write_instrument_tables",
 ]

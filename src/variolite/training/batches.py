@@ -34,7 +34,8 @@ class Member:
     seed
         Of its starting weights, order of rows and noise.
     beta
-        Factor on the schedule.
+        Factor on the schedule. 0 makes the member a plain autoencoder: no
+        divergence, and no noise either.
     latent
         Latent dimensions.
     """
@@ -177,7 +178,9 @@ class TrainingBatches:
         shape = (len(self.members), count, self.latent)
         noise = torch.empty(shape, device=device)
         for block, member, source in zip(noise, self.members, sources, strict=True):
-            if member.latent == self.latent:
+            if member.beta == 0.0:
+                block.zero_()
+            elif member.latent == self.latent:
                 block.normal_(generator=source)
             else:
                 own = torch.empty((count, member.latent), device=device)
@@ -201,6 +204,8 @@ def evaluation_batches(
         noise = torch.zeros((len(members), count, latent), device=device)
         if noise_seed is not None:
             for block, member in zip(noise, members, strict=True):
+                if member.beta == 0.0:
+                    continue
                 source = generator(device, noise_seed, start)
                 own = torch.empty((count, member.latent), device=device)
                 block[:, : member.latent] = own.normal_(generator=source)

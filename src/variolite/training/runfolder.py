@@ -69,6 +69,10 @@ class RunFolder:
         return self.path / "held_out.parquet"
 
     @property
+    def clusters_file(self) -> Path:
+        return self.path / "model" / "clusters.safetensors"
+
+    @property
     def finished(self) -> bool:
         """Whether the folder holds a whole model."""
         return (self.model_folder / "model.json").is_file()

@@ -1,0 +1,78 @@
+"""``variolite corelogs``: instrument tables to one table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from variolite.cli.options import Out
+from variolite.cli.progress import note, waiting
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Boreholes: instrument tables to one binned table.", no_args_is_help=True)
+
+
+class Join(StrEnum):
+    """How bins of different instruments meet."""
+
+    inner = "inner"
+    outer = "outer"
+
+
+@app.callback()
+def _boreholes() -> None:
+    # With a callback typer keeps `bin` a subcommand, although it is the only one so far.
+    pass
+
+
+@app.command("bin")
+def bin_(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="TABLES...", help="Instrument tables, LIMS layout.")
+    ],
+    out: Out,
+    spacing: Annotated[float, typer.Option(help="Bin width in m.")] = 0.2,
+    join: Annotated[Join, typer.Option(help="Bins that every, or any, instrument has.")] = (
+        Join.inner
+    ),
+    outliers: Annotated[
+        str, typer.Option(help="Rule for implausible readings: plausible, v2 or none.")
+    ] = "plausible",
+    min_purity: Annotated[
+        float, typer.Option(help="Share of readings that a bin's label needs, 0 to 1.")
+    ] = 0.0,
+    keep_unlabelled: Annotated[
+        bool, typer.Option("--keep-unlabelled", help="Keep readings without a lithology.")
+    ] = False,
+    levels: Annotated[
+        list[str] | None,
+        typer.Option("--levels", help="Label levels to add: packaged names or files."),
+    ] = None,
+) -> None:
+    """Bin instrument tables by depth and join them into one table.
+
+    Keeps the number of readings and their spread per bin, the purity of the
+    label and the gaps in the core.
+    """
+    from variolite.corelogs import bin_tables
+    from variolite.records import write_table
+
+    with waiting("binning") as tell:
+        binned = bin_tables(
+            tables,
+            spacing=spacing,
+            join=join.value,
+            outliers=outliers,
+            min_purity=min_purity,
+            unlabelled="keep" if keep_unlabelled else "drop",
+            levels=levels or ("lithology_group",),
+            progress=lambda done, total, name: tell(f"{done / max(total, 1):.0%} {name}"),
+        )
+        write_table(binned.table, out)
+    for line in binned.report.lines():
+        note(line)
+    typer.echo(str(out))

@@ -1,0 +1,59 @@
+"""``variolite fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from variolite.cli.options import Data, Mapping, parse_mapping
+from variolite.cli.progress import note, training_progress, waiting
+
+__all__ = ["fit"]
+
+
+def fit(
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=50."),
+    ] = None,
+    mapping: Mapping = None,
+    members: Annotated[
+        int, typer.Option(min=1, help="Seeds to train at once, for intervals over seeds.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
+) -> None:
+    """Train a recipe on a table and write a run folder.
+
+    A run that was broken off goes on when the same command is given again.
+    """
+    from variolite.recipe import load_recipe
+    from variolite.scoring.clusters import fit_clusters
+    from variolite.training.session import train_run
+
+    changes = list(overrides or ())
+    if seed is not None:
+        changes.append(f"training.seed={seed}")
+    loaded = load_recipe(recipe, changes)
+    bound = parse_mapping(mapping, loaded.columns)
+    with training_progress(loaded.training.epochs) as listener:
+        run, prepared = train_run(
+            loaded,
+            data,
+            out,
+            mapping=bound,
+            seeds=members,
+            device=device,
+            restart=restart,
+            listener=listener,
+        )
+    with waiting("clustering the latents of the training groups") as tell:
+        clusters = fit_clusters(run, prepared.part("train"), tell)
+    note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
+    typer.echo(str(run.path))

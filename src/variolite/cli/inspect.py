@@ -1,0 +1,108 @@
+"""``variolite recipes``, ``schema``, ``doctor`` and ``report``: looking, not changing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from variolite.cli.options import Mapping, Run, parse_mapping
+
+__all__ = ["doctor", "recipes", "report", "schema"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="Recipe to show; none lists all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or show one with everything it extends resolved."""
+    import json
+
+    from variolite.recipe import load_recipe, packaged_recipes, recipe_to_yaml
+
+    if name is not None:
+        recipe = load_recipe(name)
+        text = recipe.model_dump_json(indent=1) if as_json else recipe_to_yaml(recipe).rstrip()
+        typer.echo(text)
+        return
+    found = packaged_recipes()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    width = max(len(key) for key in found)
+    for key, title in found.items():
+        typer.echo(f"{key:<{width}}  {title}")
+
+
+def schema(
+    file: Annotated[Path, typer.Argument(help="Table: CSV, Parquet, Feather or LAS 2.0.")],
+    out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,
+) -> None:
+    """Propose a schema for a table: kinds, roles, units, transforms, and why.
+
+    The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it.
+    """
+    from variolite.records import propose_schema, read_table, units_of, write_text_atomic
+
+    proposal = propose_schema(read_table(file), units=units_of(file))
+    typer.echo(str(proposal))
+    if out is not None:
+        write_text_atomic(out, proposal.schema.to_yaml())
+        typer.echo(str(out))
+
+
+def doctor(
+    run: Run,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Table; none uses the health of the last score.")
+    ] = None,
+    mapping: Mapping = None,
+    as_json: Json = False,
+) -> None:
+    """Say how healthy the latent space is, and what to change."""
+    import json
+
+    from variolite.errors import RunFolderError
+    from variolite.records import read_table, units_of
+    from variolite.scoring.session import latent_health_of
+    from variolite.training import RunFolder
+
+    folder = RunFolder(run)
+    model = folder.model()
+    if data is not None:
+        bound = parse_mapping(mapping, model.schema.schema.columns)
+        records = model.schema.apply(read_table(data), mapping=bound or None, units=units_of(data))
+        health = latent_health_of(model, records)
+    elif folder.health_file.is_file():
+        health = folder.read_json(folder.health_file)
+    else:
+        raise RunFolderError(
+            "the run has not been scored yet",
+            where=str(run),
+            mend="give a table with --data, or run `variolite score` first",
+        )
+    if as_json:
+        typer.echo(json.dumps(health, indent=1))
+        return
+    typer.echo(
+        f"{health['active_units']} of {health['latent']} latent dimensions active, "
+        f"{health['total_kl']:.2f} nats in all"
+    )
+    for entry in health["dimensions"]:
+        strongest = max(entry["correlation"].items(), key=lambda item: abs(item[1] or 0.0))
+        state = "active" if entry["active"] else "idle"
+        link = f"r = {strongest[1]:+.2f} with {strongest[0]}" if entry["active"] else ""
+        typer.echo(f"  z{entry['index']:<3} {entry['kl']:6.3f} nats  {state:<6}  {link}")
+    for finding in health["findings"]:
+        advice = f" {finding['advice']}" if finding.get("advice") else ""
+        typer.echo(f"{finding['level']}: {finding['text']}{advice}")
+
+
+def report(run: Run) -> None:
+    """Write the run's report: one HTML file that needs nothing else."""
+    from variolite.report import write_report
+
+    typer.echo(str(write_report(run)))

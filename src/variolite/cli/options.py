@@ -1,0 +1,67 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from variolite.errors import DataError, nearest
+
+__all__ = ["Data", "Mapping", "Out", "Run", "parse_mapping"]
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `variolite fit` wrote.")]
+Data = Annotated[
+    Path, typer.Option("--data", metavar="PATH", help="Table: CSV, Parquet, Feather or LAS 2.0.")
+]
+Out = Annotated[
+    Path, typer.Option("--out", metavar="FILE", help="Table to write: CSV, Parquet or Feather.")
+]
+Mapping = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="MEANING=COLUMN",
+        help='Bind a meaning to a column of yours (gamma_ray="Gamma Ray"); MEANING=- leaves it '
+        "out. Or a YAML file of such pairs. May be repeated.",
+    ),
+]
+
+
+def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> dict[str, str]:
+    """Read ``MEANING=COLUMN`` pairs and YAML files of them.
+
+    Raises
+    ------
+    DataError
+        If a pair is not of that form, a file cannot be read or a meaning is unknown.
+    """
+    mapping: dict[str, str] = {}
+    for pair in pairs or ():
+        if "=" in pair:
+            meaning, _, column = pair.partition("=")
+            mapping[meaning.strip()] = column
+        else:
+            mapping |= _from_file(Path(pair))
+    known = set(meanings)
+    for meaning in mapping:
+        if known and meaning not in known:
+            close = nearest(meaning, known)
+            hint = f"did you mean {close}?" if close else f"known are {', '.join(sorted(known))}"
+            raise DataError(f"the recipe has no column {meaning!r}", where="--map", mend=hint)
+    return mapping
+
+
+def _from_file(path: Path) -> dict[str, str]:
+    import yaml
+
+    mend = 'give MEANING=COLUMN, or a YAML file with lines such as gamma_ray: "Gamma Ray"'
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        raise DataError("this is no mapping", where=f"--map {path}", mend=mend) from None
+    if not isinstance(content, dict):
+        raise DataError("this is no mapping", where=f"--map {path}", mend=mend)
+    return {str(k): "-" if v is None else str(v) for k, v in content.items()}

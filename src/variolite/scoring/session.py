@@ -1,0 +1,311 @@
+"""Scoring a run: the model and every baseline on the same held-out groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from variolite.errors import DataError
+from variolite.recipe import ConstantBeta, Recipe
+from variolite.records import Records, read_table, units_of, write_table
+from variolite.scoring.baselines import pca_whitened, raw
+from variolite.scoring.clusters import active_means, load_clusters
+from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
+from variolite.scoring.evaluation import Entry, Evaluation, compare
+from variolite.scoring.health import judge_health
+from variolite.scoring.held_out import HeldOut, hold_out
+from variolite.scoring.reconstruction import evaluate_likelihood, evaluate_reconstruction
+from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.scoring.stored import evaluate_stored
+from variolite.scoring.supervised import SupervisedPlan, evaluate_supervised
+from variolite.training import Member, RunFolder, TabularModel, fit_tabular
+
+__all__ = ["Levels", "latent_health_of", "plain_autoencoder", "score_model", "score_run"]
+
+Levels = Callable[[Mapping[str, NDArray[np.str_]]], Mapping[str, NDArray[np.str_]]]
+"""From the label columns of some rows to their labels at every level."""
+
+Tell = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+def _as_they_are(labels: Mapping[str, NDArray[np.str_]]) -> Mapping[str, NDArray[np.str_]]:
+    return labels
+
+
+def score_model(
+    model: TabularModel,
+    recipe: Recipe,
+    parts: Mapping[str, Records],
+    *,
+    levels: Levels = _as_they_are,
+    fit: str = "inductive",
+    baselines: bool = True,
+    plan: ClusteringPlan | None = None,
+    split: str = "held-out groups",
+    tell: Tell = _silent,
+) -> Evaluation:
+    """Score a model on the test rows, beside the baselines.
+
+    Parameters
+    ----------
+    model
+        Trained; every member counts as a seed.
+    recipe
+        Its clustering settings apply where no ``plan`` is given.
+    parts
+        Records ``train``, ``validation`` and ``test``, of disjoint groups.
+        Clusterings and baselines see train and validation rows alike.
+    levels
+        Gives the labels of every level.
+    fit
+        ``inductive`` or ``transductive``.
+    baselines
+        Whether to score raw features, whitened principal components, a plain
+        autoencoder and a supervised reference too.
+    plan
+        Algorithms, grid and rules.
+    split
+        What to call the held-out part.
+    tell
+        Told what is being done.
+    """
+    test = parts["test"]
+    if not len(test):
+        raise DataError(
+            "no held-out row is left to score",
+            where="data",
+            mend="give a table that holds groups outside training and validation",
+        )
+    known = [part for name, part in parts.items() if name != "test" and len(part)]
+    evaluation = _model_alone(model, test, split)
+    if not known:
+        return evaluation
+    held_out = _held_out(known, test, levels, split)
+    features = _features(known)
+    tell("encoding")
+    representations: dict[str, Representation] = {
+        "vae": (_latents(model, known), active_means(model, test, known[0]))
+    }
+    if baselines:
+        representations["raw"] = raw(features, _numeric(test))
+        representations["pca_whitened"] = pca_whitened(features, _numeric(test))
+        tell("training the plain autoencoder")
+        plain = plain_autoencoder(model, recipe, parts)
+        representations["autoencoder"] = (_latents(plain, known), plain.encode(test))
+        evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder", split))
+    plan = plan or _plan(recipe, fit, len(model.members))
+    evaluation = evaluation.merge(
+        evaluate_clustering(
+            representations,
+            held_out,
+            plan,
+            progress=lambda done, total, text: tell(f"{done}/{total} {text}"),
+        )
+    )
+    if baselines and held_out.test_labels:
+        tell("training the supervised reference")
+        seeds = SupervisedPlan(seeds=len(model.members))
+        evaluation = evaluation.merge(
+            evaluate_supervised(features, _numeric(test), held_out, seeds)
+        )
+    return evaluation
+
+
+def plain_autoencoder(
+    model: TabularModel, recipe: Recipe, parts: Mapping[str, Records]
+) -> TabularModel:
+    """Train the same network without noise and divergence, squared error alone."""
+    network = recipe.model.model_copy(
+        update={"variance": "fixed", "sigma2": 1.0, "likelihood": "gaussian"}
+    )
+    training = recipe.training.model_copy(update={"beta": ConstantBeta(value=1.0)})
+    members = [Member(m.seed, 0.0, m.latent) for m in model.members]
+    validation = parts.get("validation")
+    return fit_tabular(model.schema, parts["train"], validation, network, training, members).model
+
+
+def score_run(
+    run: RunFolder,
+    data: Any,
+    *,
+    train: Any = None,
+    mapping: Mapping[str, str] | None = None,
+    levels: Levels = _as_they_are,
+    fit: str = "inductive",
+    baselines: bool = True,
+    tell: Tell = _silent,
+) -> Scorecard:
+    """Score a run and write scorecard.json, health.json and held_out.parquet.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    data
+        Table whose groups outside training and validation are scored.
+    train
+        Table trained on, where ``data`` holds new groups only. Without it the
+        clustering kept in the run is scored, and there are no baselines.
+    mapping
+        Table column by meaning.
+    levels, fit, baselines, tell
+        As in `score_model`.
+    """
+    model, recipe, split = run.model(), run.recipe(), run.split()
+    tell("reading")
+    records = _records(model, data, mapping)
+    if records.group is None:
+        raise DataError("the table has no group column", where="data", mend="bind it with --map")
+    rows = split.rows(records.group)
+    parts = {name: records.take(index) for name, index in rows.items()}
+    if train is not None:
+        trained = _records(model, train, mapping)
+        assert trained.group is not None
+        known = split.rows(trained.group)
+        parts |= {name: trained.take(known[name]) for name in ("train", "validation")}
+    clusters = load_clusters(run)
+    evaluation = score_model(
+        model, recipe, parts, levels=levels, fit=fit, baselines=baselines, tell=tell
+    )
+    test = parts["test"]
+    labels = levels(test.labels)
+    latents = active_means(model, test, parts["train"] if len(parts["train"]) else None)
+    assigned = np.stack([clusters.predict(x, m) for m, x in enumerate(latents)])
+    if not len(parts["train"]):
+        evaluation = evaluation.merge(evaluate_stored(clusters, assigned, test, labels))
+    tell("bootstrapping over groups")
+    card = evaluation.scorecard().merge(_paired(evaluation, recipe))
+    card.write(run.scorecard_file)
+    run.write_json(run.health_file, latent_health_of(model, test))
+    write_table(_held_out_table(model, test, labels, assigned), run.held_out_file)
+    return card
+
+
+def latent_health_of(model: TabularModel, records: Records, member: int = 0) -> dict[str, Any]:
+    """Judge the latent space of one member on some rows; the content of health.json."""
+    alone = model.only(member)
+    mean, log_variance = alone.posterior(records)
+    noise = alone.noise()
+    names = model.schema.numeric_names
+    named = None if noise is None else dict(zip(names, noise[0].tolist(), strict=True))
+    return judge_health(mean[0], log_variance[0], records.raw, names, noise=named).to_dict()
+
+
+def _records(model: TabularModel, data: Any, mapping: Mapping[str, str] | None) -> Records:
+    return model.schema.apply(read_table(data), mapping=mapping or None, units=units_of(data))
+
+
+def _numeric(records: Records) -> NDArray[np.float64]:
+    return records.numeric.astype(np.float64)
+
+
+def _features(known: list[Records]) -> NDArray[np.float64]:
+    return np.concatenate([_numeric(part) for part in known])
+
+
+def _latents(model: TabularModel, known: list[Records]) -> NDArray[np.float64]:
+    return np.concatenate([active_means(model, part, known[0]) for part in known], axis=1)
+
+
+def _held_out(known: list[Records], test: Records, levels: Levels, split: str) -> HeldOut:
+    """Lay known and test rows end to end, and fix the rows to score on."""
+    every = [*known, test]
+    groups = np.concatenate([part.group for part in every if part.group is not None])
+    by_part = [levels(part.labels) for part in every]
+    labels = {name: np.concatenate([part[name] for part in by_part]) for name in by_part[0]}
+    first = len(groups) - len(test)
+    return hold_out(
+        groups,
+        labels,
+        train_rows=np.arange(first),
+        test_rows=np.arange(first, len(groups)),
+        split=split,
+    )
+
+
+def _plan(recipe: Recipe, fit: str, seeds: int) -> ClusteringPlan:
+    spec = recipe.clustering
+    return ClusteringPlan(
+        algorithms=(spec.algorithm,),
+        ks=spec.k,
+        rules=(spec.rule, "oracle"),
+        fit=fit,
+        seeds=seeds,
+    )
+
+
+def _model_alone(model: TabularModel, test: Records, split: str) -> Evaluation:
+    assert test.group is not None
+    bound = evaluate_likelihood(
+        model.evidence(test), test.group, metric="evidence_lower_bound", split=split
+    )
+    return bound.merge(_reconstruction(model, test, "vae", split))
+
+
+def _reconstruction(model: TabularModel, test: Records, method: str, split: str) -> Evaluation:
+    names = model.schema.numeric_names
+    assert test.group is not None
+    if not names:
+        return Evaluation(())
+    return evaluate_reconstruction(
+        test.raw,
+        model.reconstruct(test),
+        test.group,
+        names,
+        units=model.schema.units,
+        method=method,
+        split=split,
+    )
+
+
+def _paired(evaluation: Evaluation, recipe: Recipe) -> Scorecard:
+    """Compare the model with every baseline, each at the k that the rule chose for it."""
+    rule = recipe.clustering.rule
+    rows: list[ScoreRow] = []
+    chosen = [e for e in evaluation.entries if e.key.task == "clustering" and e.key.level]
+    ours = [e for e in chosen if e.key.method == "vae" and e.key.rule in (rule, None)]
+    for entry in ours:
+        others = [e for e in chosen if e.key.method != "vae" and _comparable(entry, e)]
+        for other in others:
+            rows += compare(entry, other, metrics=("ari", "ami"))
+    return Scorecard(tuple(rows))
+
+
+def _comparable(ours: Entry, other: Entry) -> bool:
+    same_level = ours.key.level == other.key.level
+    reference = other.key.algorithm == "gradient_boosting"
+    same_choice = (ours.key.algorithm, ours.key.rule) == (other.key.algorithm, other.key.rule)
+    return same_level and (reference or same_choice)
+
+
+def _held_out_table(
+    model: TabularModel,
+    test: Records,
+    labels: Mapping[str, NDArray[np.str_]],
+    assigned: NDArray[np.int64],
+) -> pl.DataFrame:
+    """Collect what the report draws: values, reconstruction, labels, clusters and latents."""
+    alone = model.only(0)
+    decoded = alone.reconstruct(test)[0] if model.schema.numeric_names else None
+    columns: dict[str, Any] = {"group": test.group}
+    if test.order is not None:
+        columns["order"] = test.order
+    for i, name in enumerate(model.schema.numeric_names):
+        columns[name] = test.raw[:, i]
+        if decoded is not None:
+            columns[f"recon:{name}"] = decoded[:, i]
+    columns |= {f"label:{level}": values for level, values in labels.items()}
+    columns["cluster"] = assigned[0]
+    columns |= {f"cluster:{m}": row for m, row in enumerate(assigned) if m > 0}
+    means = alone.encode(test)[0]
+    columns |= {f"z{i}": means[:, i] for i in range(means.shape[1])}
+    columns["log_likelihood"] = alone.evidence(test)[0]
+    return pl.DataFrame(columns)
