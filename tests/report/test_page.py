@@ -1,4 +1,4 @@
-"""The whole page: well formed, self-contained, escaped, legible, and honest about what is absent."""
+"""The whole page: well formed, self-contained, escaped, legible, honest about what is absent."""
 
 import json
 import re
@@ -188,7 +188,8 @@ def test_a_run_with_only_a_recipe_is_reported(tmp_path: Path) -> None:
         ["group"],
         ["cluster"],
         ["label:lithology"],
-        ["cluster", "label:lithology"],
+        ["cluster", "label:lithology", "label:group"],
+        ["label:lithology", "label:group"],
         [f"z{i}" for i in range(10)],
         [f"z{i}" for i in range(1, 10)],
         ["recon:bulk_density"],

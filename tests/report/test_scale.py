@@ -18,7 +18,7 @@ from variolite.report.scale import (
     tick_labels,
 )
 
-sizes = st.floats(-300, 280).map(lambda power: 10.0**power)
+sizes = st.floats(-280, 280).map(lambda power: 10.0**power)
 values = st.one_of(st.just(0.0), st.builds(lambda size, sign: size * sign, sizes,
                                            st.sampled_from([-1.0, 1.0])))  # fmt: skip
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from variolite.report.axes import SIZE, WIDTH, letters, sheet
-from variolite.report.blocks import Figure, Section, paragraph
-from variolite.report.classes import contingency
+from variolite.report.blocks import Alternatives, Figure, Section, paragraph
+from variolite.report.classes import Classes, contingency
 from variolite.report.held_out import HeldOut
 from variolite.report.lettering import integer, plain, text_width
 from variolite.report.markup import Markup, element, join
@@ -19,6 +19,7 @@ ROW = 24.0
 TOP = 44.0
 TOTALS = 64.0
 MOST_CLUSTERS = 30
+MOST_LEVELS = 5
 WIDEST_CELL = 52.0
 
 
@@ -32,13 +33,16 @@ def contingency_section(held_out: HeldOut | None) -> Section:
             else "The held-out rows have no labels or no clusters, so the two cannot be compared."
         )
         return Section(anchor, title, (paragraph(reason, kind="missing"),))
-    return Section(anchor, title, (_figure(held_out),))
+    clusters = held_out.clusters
+    order = sorted(held_out.levels, key=lambda level: level != held_out.level)
+    options = tuple(
+        (plain(level), (_figure(held_out, clusters, level, held_out.levels[level]),))
+        for level in order[:MOST_LEVELS]
+    )
+    return Section(anchor, title, (Alternatives("Label level", options),))
 
 
-def _figure(held_out: HeldOut) -> Figure:
-    assert held_out.clusters is not None
-    assert held_out.labels is not None
-    clusters, labels = held_out.clusters, held_out.labels
+def _figure(held_out: HeldOut, clusters: Classes, level: str, labels: Classes) -> Figure:
     counts = contingency(clusters, labels)[:MOST_CLUSTERS]
     names = clusters.names[:MOST_CLUSTERS]
     totals = contingency(clusters, labels).sum(axis=0)
@@ -50,7 +54,7 @@ def _figure(held_out: HeldOut) -> Figure:
         letters(
             left - 8,
             TOP - 8,
-            plain(held_out.level or "label"),
+            plain(level),
             anchor="end",
             bold=True,
             room=left - 10,
@@ -119,15 +123,16 @@ def _figure(held_out: HeldOut) -> Figure:
         f"{counted(without, 'labelled row')} in no cluster left out." if without else "",
         f"{counted(more, 'further cluster')} not drawn." if more > 0 else "",
     ]
+    among = "" if level == held_out.level else f" “{plain(held_out.level or '')}”"
     caption = (
-        f"Where each label “{plain(held_out.level or '')}” lies: per cent of the label's held-out "
+        f"Where each label “{plain(level)}” lies: per cent of the label's held-out "
         f"rows in each cluster, so that a row adds up to 100 "
         f"({counted(int(totals.sum()), 'labelled row')} among {held_out.extent}). "
-        "Labels are sorted by size, clusters stand in the order of the labels they are paired "
-        f"with. {' '.join(note for note in notes if note)}"
+        f"Labels are sorted by size, clusters stand in the order of the labels{among} they are "
+        f"paired with. {' '.join(note for note in notes if note)}"
     ).strip()
     return Figure(
-        "clusters-and-labels",
+        f"clusters-and-{level}",
         sheet(foot + 46, *parts, title="Share of each label by cluster"),
         caption,
     )

@@ -21,11 +21,9 @@ from variolite.report.markup import Markup, element, join
 from variolite.report.palette import ACCENT, DIVERGING, INK, MUTED, OTHER, blend, ink_on
 from variolite.report.scale import Scale
 from variolite.report.wording import counted
+from variolite.scoring.health_findings import ACTIVE_NATS
 
 __all__ = ["health_section"]
-
-ACTIVE_NATS = 0.01
-"""A dimension that carries more than this is active (Burda et al. read it off the variance)."""
 
 BARS = 150.0
 ROW = 22.0
@@ -102,10 +100,7 @@ def _figure(health: Health) -> Figure:
         f"{ACTIVE_NATS} nats."
     )
     if inputs:
-        caption += (
-            " Below: Pearson correlation of the posterior mean with each input as the model sees "
-            "it (transformed)."
-        )
+        caption += " Below: Spearman rank correlation of the posterior mean with each input."
     height = top + ROW * len(inputs) + 8 if inputs else frame.bottom + 36
     if inputs:
         height = max(height, top + 110)

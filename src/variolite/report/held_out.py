@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,8 @@ class HeldOut:
     ``group_noun`` is what a group is called, such as "hole". ``inputs`` and
     ``reconstructions`` hold [n] values in original units, NaN where missing;
     ``latent`` is [n, L] posterior means; ``labels`` are those of the level
-    called ``level``, rare ones pooled, and ``every_label`` the same without pooling.
+    called ``level``, rare ones pooled, ``every_label`` the same without pooling, and
+    ``levels`` those of every level that has any.
     """
 
     rows: int
@@ -40,8 +42,8 @@ class HeldOut:
     level: str | None
     labels: Classes | None
     every_label: Classes | None
+    levels: dict[str, Classes]
     clusters: Classes | None
-    log_likelihood: Floats | None
 
     def title(self, name: str) -> str:
         """Return an input's name with its unit, for an axis."""
@@ -74,9 +76,14 @@ def held_out_of(files: RunFiles) -> HeldOut | None:
         for name in sorted(numeric, key=lambda name: (len(name), name))
         if name[:1] == "z" and name[1:].isdecimal()
     ]
-    level = _main_level(files, frame)
-    named = np.empty(0, dtype=np.str_) if level is None else _strings(frame[f"label:{level}"])
-    labels = code_labels(named) if (named != "").any() else None
+    named = {
+        column.removeprefix("label:"): _strings(frame[column])
+        for column in frame.columns
+        if column.startswith("label:")
+    }
+    levels = {level: code_labels(names) for level, names in named.items() if (names != "").any()}
+    level = _main_level(files, levels)
+    labels = levels.get(level) if level else None
     clusters = None
     if "cluster" in numeric:
         numbers = frame["cluster"].cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
@@ -99,15 +106,14 @@ def held_out_of(files: RunFiles) -> HeldOut | None:
         ),
         level=level,
         labels=labels,
-        every_label=None if labels is None else code_labels(named, room=len(named)),
+        every_label=code_labels(named[level], room=frame.height) if level else None,
+        levels=levels,
         clusters=clusters if clusters is not None and len(clusters) else None,
-        log_likelihood=_floats(frame["log_likelihood"]) if "log_likelihood" in numeric else None,
     )
 
 
-def _main_level(files: RunFiles, frame: pl.DataFrame) -> str | None:
+def _main_level(files: RunFiles, present: Collection[str]) -> str | None:
     """Return the label level that the scorecard names first, otherwise the file's first."""
-    present = [name.removeprefix("label:") for name in frame.columns if name.startswith("label:")]
     scored = [row.level for row in files.scorecard.rows] if files.scorecard else []
     return next((level for level in scored if level in present), next(iter(present), None))
 

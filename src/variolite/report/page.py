@@ -19,7 +19,7 @@ from variolite.report.health_figure import health_section
 from variolite.report.held_out import held_out_of
 from variolite.report.latent_map import latent_section
 from variolite.report.markup import Markup, Value, element, join
-from variolite.report.profiles import profiles_section
+from variolite.report.profiles_figure import profiles_section
 from variolite.report.provenance import provenance_section
 from variolite.report.reconstruction_figure import reconstruction_section
 from variolite.report.run_files import RunFiles, read_run

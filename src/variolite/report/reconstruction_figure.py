@@ -23,6 +23,7 @@ from variolite.report.held_out import HeldOut
 from variolite.report.lettering import decimals, plain, significant
 from variolite.report.markup import Markup, compact, element, join
 from variolite.report.palette import INK, MUTED, SEQUENTIAL, blend
+from variolite.report.reconstruction_scores import reconstruction_scores
 from variolite.report.scale import SCALE_NAMES, kind_for, scale_for
 from variolite.report.scorecard_table import score_table
 from variolite.report.wording import counted, listed, unit_after
@@ -77,11 +78,9 @@ def reconstruction_section(scorecard: Scorecard | None, held_out: HeldOut | None
     if held_out is not None and held_out.reconstructions:
         blocks.append(_figure(held_out))
     if rows:
-        blocks.append(
-            paragraph(
-                "Scores with intervals over held-out groups and seeds, from the scorecard:",
-            )
-        )
+        scores = reconstruction_scores(rows)
+        if scores is not None:
+            blocks.append(scores)
         blocks += [
             score_table([row for row in rows if row.task == task])
             for task in dict.fromkeys(row.task for row in rows)

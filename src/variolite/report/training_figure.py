@@ -22,13 +22,14 @@ from variolite.report.axes import (
 )
 from variolite.report.blocks import Block, Figure, Section, paragraph
 from variolite.report.contents import History
+from variolite.report.epochs import best_epochs, warm_up_end
 from variolite.report.lettering import significant
 from variolite.report.markup import Markup, element, join
 from variolite.report.palette import ACCENT, CATEGORIES, INK, MUTED, UNKNOWN
 from variolite.report.scale import Scale, nice_ticks
 from variolite.report.wording import counted, listed
 
-__all__ = ["best_epochs", "training_section", "warm_up_end"]
+__all__ = ["training_section"]
 
 Floats = NDArray[np.float64]
 
@@ -85,32 +86,6 @@ def training_section(
             )
         )
     return Section("training", "Training", tuple(blocks))
-
-
-def warm_up_end(history: History) -> float | None:
-    """Return the first epoch at which beta has its final value; None where it never changes."""
-    beta = history.beta
-    if beta is None:
-        return None
-    first = int(np.argmax(np.isclose(beta, beta[-1], rtol=1e-6)))
-    return float(history.epochs[first]) if first > 0 else None
-
-
-def best_epochs(history: History, provenance: Mapping[str, object]) -> list[float] | None:
-    """Return the epoch kept for each member: as the model file says, else the lowest monitored.
-
-    Epochs of the warm-up do not count, as stopping is armed after it.
-    """
-    stated = provenance.get("best_epochs", provenance.get("best_epoch"))
-    if isinstance(stated, list) and all(isinstance(value, int) for value in stated):
-        return [float(value) for value in stated]
-    monitored = history.series("val_monitored")
-    if monitored is None:
-        return None
-    end = warm_up_end(history)
-    armed = np.ones(len(history.epochs), bool) if end is None else history.epochs >= end
-    masked = np.where(armed[:, None] & np.isfinite(monitored), monitored, np.inf)
-    return [float(history.epochs[i]) for i in np.argmin(masked, axis=0)]
 
 
 def _figure(history: History, provenance: Mapping[str, object], names: Sequence[str]) -> Figure:

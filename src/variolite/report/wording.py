@@ -53,11 +53,12 @@ _ALGORITHMS = {
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is called, and whether a higher value is better (None: neither)."""
+    """What a metric is called, whether higher is better (None: neither), if it has a unit."""
 
     title: str
     short: str
     higher_is_better: bool | None
+    has_unit: bool = False
 
 
 _METRICS = {
@@ -71,9 +72,12 @@ _METRICS = {
     "macro_f1": Metric("macro-averaged F1", "macro F1", True),
     "silhouette": Metric("silhouette", "silhouette", True),
     "r2": Metric("R²", "R²", True),
-    "rmse": Metric("root mean square error", "RMSE", False),
-    "mae": Metric("mean absolute error", "MAE", False),
-    "log_likelihood": Metric("log-likelihood", "log-likelihood", True),
+    "rmse": Metric("root mean square error", "RMSE", False, has_unit=True),
+    "mae": Metric("mean absolute error", "MAE", False, has_unit=True),
+    "log_likelihood": Metric("log-likelihood", "log-likelihood", True, has_unit=True),
+    "evidence_lower_bound": Metric(
+        "evidence lower bound", "evidence lower bound", True, has_unit=True
+    ),
     "penalty": Metric("penalty score", "penalty score, 0 at best", True),
     "active_units": Metric("active latent dimensions", "active dimensions", None),
     "total_kl": Metric("total KL divergence", "total KL", None),
@@ -107,7 +111,7 @@ def metric_of(name: str) -> Metric:
         if stem != name and stem in _METRICS:
             derived = wording.format(_METRICS[stem].short)
             return Metric(derived, derived, None)
-    return _METRICS.get(name, Metric(plain(name), plain(name), None))
+    return _METRICS.get(name, Metric(plain(name), plain(name), None, has_unit=True))
 
 
 def is_derived(name: str) -> bool:
@@ -126,7 +130,7 @@ def places_for(low: float, high: float, mean: float) -> int:
 def with_interval(row: ScoreRow) -> str:
     """Write a score with its interval, and its unit where it has one."""
     places = places_for(row.low, row.high, row.mean)
-    unit = unit_after(row.unit)
+    unit = unit_after(row.unit) if metric_of(row.metric).has_unit else ""
     value = decimals(row.mean, places)
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
         return f"{value}{unit}" if math.isfinite(row.mean) else value
