@@ -105,7 +105,7 @@ def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) 
                     "look like records. A quotation mark is left open there, and those rows are "
                     "lost. Mend the file.",
                     DataWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
 
 

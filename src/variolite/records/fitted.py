@@ -87,9 +87,15 @@ class FittedSchema:
         """
         table = read_table(frame)
         bound = schema.bind(table.columns, mapping)
-        found = extract(bound, table)
-        check_units(bound, found.sources, _stated_units(frame, units))
-        missing = {name: found.is_missing(name) for name in bound.columns}
+        sources = {name: column.source or "" for name, column in bound.columns.items()}
+        check_units(bound, sources, _stated_units(frame, units))
+        needed = {
+            name: column
+            for name, column in bound.columns.items()
+            if column.role in ("input", "condition") or column.missing != "mask"
+        }
+        found = extract(bound.model_copy(update={"columns": needed}), table)
+        missing = {name: found.is_missing(name) for name in needed}
         keep, dropped = _judge(bound, missing, table.height, _row_mask(rows, table.height))
         if not keep.any():
             reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())

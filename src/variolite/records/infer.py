@@ -185,7 +185,7 @@ class _Inference:
             self.leave_out(profile, f"is empty in {1 - profile.present:.0%} of the rows")
         elif profile.date:
             self.leave_out(profile, "holds dates or times")
-        elif words & _PLACE or (len(words) == 1 and words <= {"x", "y", "z"}):
+        elif words & _PLACE:
             self.leave_out(profile, "says where, not what")
         elif words & _DOUBT:
             self.leave_out(profile, "seems to say how sure another column is")

@@ -1,0 +1,353 @@
+"""Proposed schemas: each rule on a column made for it, and the real tables as a whole."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from variolite.errors import DataError
+from variolite.records import FittedSchema, Proposal, Schema, propose_schema, read_table, units_of
+from variolite.records.shapes import choose_transform, normality
+
+FORCE_LOGS = ["cali", "rsha", "rmed", "rdep", "rhob", "gr", "nphi", "pef"]
+FORCE_LOGS += ["dtc", "sp", "dts", "drho"]
+WELLS, ROWS = 8, 250
+N = WELLS * ROWS
+
+
+def table(**columns: Any) -> pl.DataFrame:
+    """Eight wells of 250 rows with depth and gamma, and the given columns."""
+    rng = np.random.default_rng(0)
+    return pl.DataFrame(
+        {
+            "Well Name": np.repeat([f"W{i}" for i in range(WELLS)], ROWS),
+            "Depth (m)": np.tile(np.arange(ROWS) * 0.5 + 100, WELLS),
+            "GR": rng.normal(80, 15, N),
+            **columns,
+        }
+    )
+
+
+def propose(**columns: Any) -> Proposal:
+    return propose_schema(table(**columns))
+
+
+def said(proposal: Proposal, column: str) -> str:
+    return " ".join(proposal.remarks_on(column))
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+def test_roles_names_and_units() -> None:
+    schema = propose().schema
+    assert {name: column.role for name, column in schema.columns.items()} == {
+        "well_name": "group",
+        "depth": "order",
+        "gr": "input",
+    }
+    assert schema.columns["depth"].unit == "m"
+    bound = schema.bind(table().columns)
+    assert [column.source for column in bound.columns.values()] == ["Well Name", "Depth (m)", "GR"]
+
+
+def test_units_beside_the_header() -> None:
+    proposal = propose_schema(table(), units={"GR": "gAPI"})
+    assert proposal.schema.columns["gr"].unit == "gAPI"
+
+
+@pytest.mark.parametrize(
+    ("values", "first_step"),
+    [
+        (rng().normal(2, 1, N), "standardise"),
+        (rng().lognormal(0, 2, N), "log10"),
+        (np.sinh(rng().normal(0, 3, N)), "signed_log"),
+        (1 / (1 + np.exp(-rng().normal(0, 3, N))), "logit"),
+        (rng().uniform(0.2, 0.6, N), "standardise"),
+    ],
+)
+def test_transforms_follow_the_shape(values: np.ndarray, first_step: str) -> None:
+    column = propose(x=values).schema.columns["x"]
+    assert column.transform[0].name == first_step
+
+
+def test_normality_against_scipy() -> None:
+    for values in (rng().normal(size=500), rng().lognormal(size=500)):
+        r = stats.probplot(values, fit=True)[1][2]
+        assert normality(values) == pytest.approx(1 - r**2, abs=2e-3)
+    assert normality(np.zeros(10)) == 1.0
+
+
+def test_a_few_values_at_zero_do_not_forbid_a_logarithm() -> None:
+    x = rng().lognormal(0, 2, 5000)
+    positive_min = x.min()
+    x[:3] = [0.0, -0.01, 0.0]
+    frame = pl.DataFrame({"x": x, "y": rng().normal(size=5000)})
+    proposal = propose_schema(frame)
+    column = proposal.schema.columns["x"]
+    assert column.transform[0].name == "log10"
+    assert column.valid is not None
+    assert 0 < column.valid[0] <= positive_min  # type: ignore[operator]
+    assert "is 0 or below in 3 rows" in said(proposal, "x")
+    assert FittedSchema.fit(proposal.schema, frame).rows_fitted == 4997
+
+
+def test_gross_outliers_are_clipped() -> None:
+    x = rng().normal(0, 0.05, N)
+    x[10] = -7429.0
+    proposal = propose(DRHO=x)
+    assert proposal.schema.columns["drho"].clip == (0.001, 0.999)
+    assert "gross outliers (-7429" in said(proposal, "DRHO")
+    assert propose(x=rng().normal(size=N)).schema.columns["x"].clip is None
+
+
+@pytest.mark.parametrize("mark", [-999.0, -999.25, -9999.0, 9999.0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sentinels_are_recognised(mark: float, dtype: type) -> None:
+    x = rng().normal(2.3, 0.2, N).astype(dtype)
+    x[::7] = mark
+    proposal = propose(RHOB=x)
+    column = proposal.schema.columns["rhob"]
+    assert column.sentinels == (mark,)
+    assert column.missing == "mask"
+    assert f"holds {mark:g}, taken to mean missing" in said(proposal, "RHOB")
+    records = FittedSchema.fit(proposal.schema, table(RHOB=x)).apply(table(RHOB=x))
+    assert records.report.sentinels == {"rhob": len(x[::7])}
+
+
+def test_values_within_the_range_are_no_sentinels() -> None:
+    pressure = rng().uniform(900, 20_000, N).round()
+    pressure[:5] = 9999.0
+    assert propose(p=pressure).schema.columns["p"].sentinels == ()
+    single = rng().normal(2.3, 0.2, N)
+    single[0] = 9999.0
+    assert propose(x=single).schema.columns["x"].sentinels == ()
+
+
+def test_bounded_quantities() -> None:
+    fraction = rng().uniform(0.05, 0.6, N)
+    proposal = propose(NPHI=fraction, **{"Porosity (vol%)": 100 * fraction}, R=255 * fraction / 0.6)
+    for name, text in (("NPHI", "0 and 1"), ("Porosity (vol%)", "0 and 100"), ("R", "0 and 255")):
+        assert f"lies between {text}" in said(proposal, name)
+    assert all(proposal.schema.columns[name].learn_bounds for name in ("nphi", "porosity", "r"))
+    assert not propose(x=fraction - 0.1).schema.columns["x"].learn_bounds
+
+
+def test_counts_are_rounded() -> None:
+    proposal = propose(counts=rng().poisson(40, N))
+    assert proposal.schema.columns["counts"].learn_rounding
+    assert "whole numbers" in said(proposal, "counts")
+
+
+def test_missing_values() -> None:
+    half, few = rng().normal(size=N), rng().normal(size=N)
+    half[::2], few[::50] = np.nan, np.nan
+    proposal = propose(half=half, few=few)
+    assert proposal.schema.columns["half"].missing == "mask"
+    assert proposal.schema.columns["few"].missing == "drop"
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "why"),
+    [
+        ("x", np.full(N, 3.0), "one value only"),
+        ("x", np.full(N, np.nan), "is empty"),
+        ("x", np.where(np.arange(N) % 20 == 0, 1.0 * np.arange(N), np.nan), "is empty in 95%"),
+        ("x", np.where(np.arange(N) % 40 == 0, 1.0, 0.0), "is the same in 97.5%"),
+        ("year", np.repeat(np.arange(1990, 1998), ROWS).astype(float), "like a code"),
+        ("water", np.repeat(rng().normal(size=20), N // 20), "describes the group"),
+        ("serial", rng().permutation(N), "like an id"),
+        ("Test No.", rng().permutation(N) // 2, "bookkeeping"),
+        ("marine", rng().integers(1, 3, N), "2 whole numbers, like a code"),
+        ("latitude", rng().normal(size=N), "says where"),
+        ("relpos", np.tile(np.linspace(1, 0, ROWS), WELLS), "position, not a measurement"),
+        ("when", np.array(["2011-04-05 06:12:10", "2011-04-06 06:12:10"] * (N // 2)), "dates"),
+        ("barcode", np.array([f"k{i}" for i in rng().permutation(N)]), "in almost every row"),
+        ("notes", np.array([f"n{i // 2}" for i in range(N)]), "free text"),
+        ("gear", np.array(["a", "b"] * (N // 2)), "text with 2 values"),
+        ("facies_confidence", rng().integers(1, 4, N), "how sure"),
+        ("x", np.array(["1.5", "2.5", "3.5", "4.5"] * (N // 4 - 1) + ["n/a"] * 4), "'n/a'"),
+    ],
+)
+def test_what_is_left_out_and_why(name: str, values: np.ndarray, why: str) -> None:
+    proposal = propose(**{name: values})
+    assert proposal.left_out == (name,)
+    assert why in said(proposal, name)
+    assert name not in {column.name for column in proposal.schema.columns.values()}
+
+
+def test_labels() -> None:
+    runs = np.repeat(rng().integers(1, 10, N // 10), 10)
+    proposal = propose(Facies=runs, LITHOLOGY=runs.astype(str), Rocks=runs.astype(str))
+    assert [column.name for column in proposal.schema.labels] == ["facies", "lithology", "rocks"]
+    assert "label with 9 classes" in said(proposal, "Facies")
+    # Without a telling name, text that stays the same over stretches of rows is taken.
+    names = np.char.add("unit ", runs.astype(str))
+    proposal = propose(unit_name=names, gear=np.array(["a", "b"] * (N // 2)))
+    assert [column.name for column in proposal.schema.labels] == ["unit_name"]
+    assert proposal.left_out == ("gear",)
+
+
+def test_ids_and_numbers_written_as_text() -> None:
+    proposal = propose(
+        sample_id=[f"s{i}" for i in range(N)], PHI=[f"{v:.4f}" for v in rng().normal(size=N)]
+    )
+    assert proposal.schema.id is not None
+    assert proposal.schema.id.name == "sample_id"
+    assert proposal.schema.columns["phi"].role == "input"
+
+
+def test_names_that_come_back_in_other_groups() -> None:
+    holes = np.tile(np.repeat(["A", "B"], ROWS // 2), WELLS)
+    proposal = propose(Hole=holes)
+    assert proposal.schema.group is not None
+    assert proposal.schema.group.name == "well_name"
+    assert "they name 16 smaller groups" in said(proposal, "Hole")
+    chosen = propose_schema(table(Hole=holes), group="Hole")
+    assert chosen.schema.group is not None
+    assert chosen.schema.group.name == "hole"
+    assert "do not stand together" in said(chosen, "Hole")
+    with pytest.raises(DataError, match="Did you mean 'Hole'"):
+        propose_schema(table(Hole=holes), group="Hloe")
+
+
+def test_no_group_is_a_warning_in_words() -> None:
+    frame = pl.DataFrame({"a": rng().normal(size=300), "b": rng().normal(size=300)})
+    proposal = propose_schema(frame)
+    assert proposal.schema.group is None
+    assert "no column was found that names boreholes" in str(proposal)
+
+
+def test_repeats_are_pointed_out() -> None:
+    base = rng().lognormal(size=N)
+    proposal = propose(a=base, b=np.log(base), c=np.random.default_rng(2).normal(size=N))
+    assert "almost repeats 'a'" in said(proposal, "b")
+    assert said(proposal, "c") == ""
+
+
+def test_names_stay_distinct() -> None:
+    proposal = propose(**{"GR (gAPI)": rng().normal(size=N), "gr": rng().normal(size=N)})
+    assert list(proposal.schema.columns) == ["well_name", "depth", "gr", "gr_2", "gr_3"]
+    aliases = [column.aliases for column in proposal.schema.inputs]
+    assert aliases == [(), ("GR (gAPI)",), ("gr",)]
+
+
+def test_text_and_yaml() -> None:
+    proposal = propose(RHOB=np.where(np.arange(N) % 3, rng().normal(2.3, 0.2, N), -999.25))
+    text, yaml = str(proposal), proposal.to_yaml()
+    assert "rhob       input" in text
+    assert "RHOB: holds -999.25" in text
+    assert Schema.from_yaml(yaml) == proposal.schema
+    assert yaml.index("# holds -999.25") < yaml.index("  rhob:")
+
+
+def test_nothing_to_model_is_an_error() -> None:
+    with pytest.raises(DataError, match="looks like a measurement"):
+        propose_schema({"name": ["a", "b", "c"]})
+
+
+def test_a_constant_bulk_does_not_crash() -> None:
+    x = np.zeros(10_000)
+    x[:5] = [1, 2, 3, 4, 5.5]
+    assert choose_transform(x).transform == ["standardise"]
+
+
+@pytest.mark.parametrize(
+    ("path", "group", "order", "inputs", "labels", "kept"),
+    [
+        (
+            "kgs_panoma/panoma_wells.csv",
+            "well_name",
+            "depth",
+            ["gr", "ild", "delta_phi", "phind", "pe"],
+            ["formation", "facies"],
+            1.0,
+        ),
+        (
+            "force2020/wells.parquet",
+            "well",
+            "depth_md",
+            [
+                "cali",
+                "rsha",
+                "rmed",
+                "rdep",
+                "rhob",
+                "gr",
+                "nphi",
+                "pef",
+                "dtc",
+                "sp",
+                "dts",
+                "drho",
+            ],
+            ["group", "formation", "force_2020_lithofacies_lithology"],
+            0.96,
+        ),
+        (
+            "ocean_drilling_logs/holes.parquet",
+            "hole",
+            "depth",
+            ["gr", "d_res", "s_res", "den", "vp"],
+            [],
+            1.0,
+        ),
+        (
+            "force2020/las/31_6-8.las",
+            "well",
+            "dept",
+            ["cali", "rdep", "rsha", "rmed", "rxo", "sp", "dtc", "nphi", "gr", "rhob", "drho"],
+            ["force_2020_lithofacies_lithology"],
+            0.97,
+        ),
+    ],
+)
+def test_real_tables(
+    shared_data: Path,
+    path: str,
+    group: str,
+    order: str,
+    inputs: list[str],
+    labels: list[str],
+    kept: float,
+) -> None:
+    source = shared_data / "corelogs" / path
+    frame = read_table(source)
+    start = time.process_time()
+    proposal = propose_schema(frame, units=units_of(source))
+    assert time.process_time() - start < 10
+    schema = proposal.schema
+    assert schema.group is not None
+    assert schema.group.name == group
+    assert schema.order is not None
+    assert schema.order.name == order
+    assert [column.name for column in schema.inputs] == inputs
+    assert [column.name for column in schema.labels] == labels
+    assert Schema.from_yaml(proposal.to_yaml()) == schema
+    resistive = [column for column in schema.inputs if column.name in ("rdep", "ild", "d_res")]
+    assert [column.transform[0].name for column in resistive] == ["log10"]
+    fitted = FittedSchema.fit(schema, frame, units=units_of(source))
+    assert fitted.rows_fitted >= kept * frame.height
+
+
+@pytest.mark.filterwarnings("ignore::variolite.records.DataWarning")
+def test_real_instrument_table(shared_data: Path) -> None:
+    source = shared_data / "corelogs/lily/AVS_DataLITH.csv"
+    proposal = propose_schema(read_table(source), units=units_of(source))
+    assert [column.name for column in proposal.schema.inputs] == [
+        "vane_shear_strength",
+        "max_torque_angle",
+    ]
+    assert proposal.schema.columns["vane_shear_strength"].unit == "kN/m^2"
+    assert proposal.schema.group is not None
+    assert proposal.schema.group.name == "site"
+    assert "principal" in proposal.schema.columns
+    assert "92 smaller groups" in said(proposal, "Hole")
+    assert "SHLF9530621" in said(proposal, "Vane rotation rate (deg/s)")
