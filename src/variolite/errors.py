@@ -43,8 +43,10 @@ class VarioliteError(ValueError):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        advice = f". {self.mend.rstrip('.')}." if self.mend else ""
-        return f"{place}{self.what}{advice}"
+        if not self.mend:
+            return f"{place}{self.what}"
+        mend = self.mend if self.mend.endswith(("?", "!")) else f"{self.mend.rstrip('.')}."
+        return f"{place}{self.what}. {mend}"
 
 
 class DataError(VarioliteError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -11,9 +12,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from variolite.errors import RecipeError, nearest
-from variolite.recipe.spec import Recipe
+from variolite.recipe.spec import Recipe, Schedule
 
 __all__ = ["load_recipe", "packaged_recipes", "recipe_from_dict", "recipe_to_yaml"]
+
+MOST_VALUES = 100_000
+"""A recipe that holds more is a mistake, or a few aliases of aliases meant to fill the memory."""
 
 
 def packaged_recipes() -> dict[str, str]:
@@ -48,7 +52,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """
     content = _resolve(str(name), ())
     for override in overrides:
-        _override(content, override)
+        content = _override(content, override)
     return recipe_from_dict(content, where=f"recipe {name}")
 
 
@@ -57,38 +61,45 @@ def recipe_from_dict(content: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise _explain(error, content, where) from None
 
 
 def recipe_to_yaml(recipe: Recipe) -> str:
-    """Write a resolved recipe; loading it again gives the same recipe."""
-    content = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"columns"})
+    """Write a resolved recipe; loading it again gives the same recipe.
+
+    Defaults are written out too: another version may have other ones.
+    """
+    content = recipe.model_dump(mode="json", exclude={"columns"})
     content["columns"] = {name: column.to_spec() for name, column in recipe.columns.items()}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    if name in seen:
+    is_file = name.endswith((".yaml", ".yml"))
+    identity = str(Path(name).resolve()) if is_file else name
+    if identity in seen:
+        circle = " -> ".join((*seen, identity))
         raise RecipeError(
-            f"recipes extend each other in a circle: {' -> '.join((*seen, name))}",
+            f"recipes extend each other in a circle: {circle}",
             mend="remove one of the extends lines",
         )
-    content = _read(name)
+    content = _read(name, is_file=is_file)
+    own_name = content.get("name")
     parent = content.pop("extends", None)
     if parent is not None:
         if not isinstance(parent, str):
             raise RecipeError("extends takes one name", where=f"recipe {name}")
         local = Path(name).parent / parent
-        if name.endswith((".yaml", ".yml")) and local.is_file():
+        if is_file and parent.endswith((".yaml", ".yml")):
             parent = str(local)
-        content = _merge(_resolve(parent, (*seen, name)), content)
-    if "name" not in content or not name.endswith((".yaml", ".yml")):
-        content["name"] = name
+        content = _merge(_resolve(parent, (*seen, identity)), content, where=f"recipe {name}")
+    if own_name is None or not is_file:
+        content["name"] = Path(name).stem if is_file else name
     return content
 
 
-def _read(name: str) -> dict[str, Any]:
-    if name.endswith((".yaml", ".yml")):
+def _read(name: str, *, is_file: bool) -> dict[str, Any]:
+    if is_file:
         path = Path(name)
         try:
             text = path.read_text(encoding="utf-8")
@@ -108,81 +119,130 @@ def _read(name: str) -> dict[str, Any]:
                 mend=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
             )
         text = entry.read_text(encoding="utf-8")
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-        raise RecipeError(f"not valid YAML: {problem}", where=f"recipe {name}") from None
+    content = _parse(text, f"recipe {name}")
     if not isinstance(content, dict):
         raise RecipeError("a recipe is a mapping of keys to values", where=f"recipe {name}")
     return content
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _parse(text: str, where: str) -> Any:
+    try:
+        content = yaml.safe_load(text)
+        if _values_within(content, {}) <= MOST_VALUES:
+            return content
+        problem = f"its aliases expand to more than {MOST_VALUES:,} values"
+    except yaml.YAMLError as error:
+        problem = " ".join(str(error).split())
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
+        # PyYAML lets these out for the likes of `2020-13-45` or `!!bool x`.
+        problem = "a value does not suit its type"
+    raise RecipeError(f"not valid YAML: {problem}", where=where)
+
+
+def _values_within(node: Any, known: dict[int, float]) -> float:
+    """Count values with every alias written out; infinite where a value holds itself."""
+    if not isinstance(node, (dict, list)):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inside = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_values_within(value, known) for value in inside)
+    return known[id(node)]
+
+
+def _merge(
+    below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...] = (), *, where: str
+) -> dict[str, Any]:
     """Lay one mapping over another; null takes a column away."""
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        # A schedule of another kind replaces the old one: its settings do not carry over.
-        same_kind = (
-            not isinstance(value, Mapping)
-            or "kind" not in value
-            or (isinstance(old, Mapping) and old.get("kind") == value["kind"])
-        )
-        if isinstance(value, Mapping) and isinstance(old, Mapping) and same_kind:
-            merged[key] = _merge(old, value)
+        if path == ("columns",) and value is None:
+            if key not in merged:
+                close = nearest(str(key), map(str, merged))
+                raise RecipeError(
+                    f"there is no column {key!r} to take away",
+                    where=where,
+                    mend=f"did you mean {close}?" if close else None,
+                )
+            del merged[key]
+        elif isinstance(value, Mapping) and isinstance(old, Mapping):
+            place = (*path, str(key))
+            # A schedule of another kind replaces the old one: its settings do not carry over.
+            other_kind = place == ("training", "beta") and value.get(
+                "kind", old.get("kind")
+            ) != old.get("kind")
+            merged[key] = dict(value) if other_kind else _merge(old, value, place, where=where)
         else:
             merged[key] = value
-    columns = merged.get("columns")
-    if isinstance(columns, Mapping):
-        merged["columns"] = {name: spec for name, spec in columns.items() if spec is not None}
     return merged
 
 
-def _override(content: dict[str, Any], text: str) -> None:
+def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
+    where = f"--set {text}"
     if not separator or not key:
         raise RecipeError(
-            f"--set {text!r} is not of the form key.subkey=value",
+            "this is not of the form key.subkey=value",
+            where=where,
             mend="for example --set training.epochs=50",
         )
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise RecipeError(f"the value of --set {text!r} is not valid YAML") from None
-    nested: Any = parsed
+    nested: Any = _parse(value, where)
     for part in reversed(key.split(".")):
         nested = {part: nested}
-    content.update(_merge(content, nested))
+    return _merge(content, nested, where=where)
 
 
-def _explain(error: ValidationError, where: str) -> RecipeError:
+def _explain(error: ValidationError, content: Mapping[str, Any], where: str) -> RecipeError:
     """Say the first thing that is wrong, with the nearest key where one is unknown."""
-    first = error.errors(include_url=False)[0]
-    path = [str(part) for part in first["loc"]]
+    errors = error.errors(include_url=False)
+    first = errors[0]
+    path = _written_path(first["loc"], content)
     key = ".".join(path)
-    if first["type"] == "extra_forbidden":
-        close = nearest(path[-1], _known_keys(path[:-1]))
-        mend = f"did you mean {close}?" if close else "remove it"
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(path[:-1], content)
+        close = nearest(path[-1], known)
+        mend = f"did you mean {close}?" if close else f"known keys: {', '.join(known)}"
         return RecipeError(f"unknown key {key!r}", where=where, mend=mend)
-    message = first["msg"].removeprefix("Value error, ")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        kinds = ", ".join(str(model.model_fields["kind"].default) for model in _models_in(Schedule))
+        return RecipeError(f"{key}.kind must be one of {kinds}", where=where)
+    same = [e["msg"] for e in errors if _written_path(e["loc"], content) == path]
+    message = "; or ".join(dict.fromkeys(same)).removeprefix("Value error, ")
     given = first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, (str, int, float)) else ""
     return RecipeError(f"{key or 'recipe'}: {message}{shown}", where=where)
 
 
-def _known_keys(path: list[str]) -> list[str]:
-    """Keys of the model at ``path``, as far as the path can be followed by name."""
+def _written_path(location: tuple[int | str, ...], content: Any) -> list[str]:
+    """Leave out of pydantic's location what nobody wrote, such as the names of alternatives."""
+    path = []
+    for i, part in enumerate(location):
+        inside = isinstance(content, Mapping) and part in content
+        if inside or isinstance(part, int):
+            path.append(str(part))
+            content = content[part] if inside else None
+        elif i == len(location) - 1 and isinstance(content, Mapping):
+            path.append(str(part))
+    return path
+
+
+def _known_keys(path: list[str], content: Any) -> list[str]:
+    """Keys that may stand at ``path``."""
+    if not path:
+        return [*Recipe.model_fields, "extends"]
     model: type[BaseModel] = Recipe
     for part in path:
-        field = model.model_fields.get(part)
-        if field is None:
-            continue
-        found = [t for t in _models_in(field.annotation) if part not in ("columns",)]
-        if part == "columns":
-            found = _models_in(field.annotation)
-        if found:
-            model = found[0]
+        content = content[part]
+        candidates = _models_in(model.model_fields[part].annotation)
+        kinds = [
+            (m.model_fields["kind"].default, m) for m in candidates if "kind" in m.model_fields
+        ]
+        fitting = [m for kind, m in kinds if kind == content.get("kind")]
+        model = (fitting or candidates)[0]
     return list(model.model_fields)
 
 

@@ -29,7 +29,7 @@ Weight = Annotated[float, Field(ge=0.0)]
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ConstantBeta(_Spec):
@@ -55,7 +55,7 @@ class SigmoidBeta(_Spec):
     start: Weight = 0.0
     end: Weight = 1.0
     epochs: Positive = 10
-    steepness: Annotated[float, Field(gt=0.0)] = 10.0
+    steepness: Annotated[float, Field(ge=0.01, le=1000.0)] = 10.0
 
 
 class CyclicalBeta(_Spec):
@@ -188,6 +188,11 @@ class Recipe(_Spec):
             else spec
             for key, spec in value.items()
         }
+
+    @model_validator(mode="after")
+    def _columns_make_a_table(self) -> Self:
+        _ = self.table
+        return self
 
     @property
     def table(self) -> Schema:
