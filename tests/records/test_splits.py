@@ -126,6 +126,8 @@ def test_json_round_trip() -> None:
         (lambda: Split(("a",), ("a",), ()), "'a' is both in train and in validation"),
         (lambda: Split(("a", "a"), (), ()), "'a' is both in|named twice in train"),
         (lambda: Split((), ("a",), ()), "no group is left to train on"),
+        (lambda: split_groups(None), "no group column.*role 'group'"),
+        (lambda: Split(("a",), (), ()).rows(None), "no group column"),
         (lambda: split_groups(["a", "b", "", ""]), r"2 groups \(a, b\) .* 3 are needed"),
         (lambda: split_groups(list("abc"), test=0), "the test share is 0"),
         (lambda: split_groups(list("abc"), validation=1), "the validation share is 1"),

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import warnings
 import zlib
 from collections.abc import Sequence
@@ -146,7 +147,7 @@ def _content(path: Path) -> bytes:
             "is binary, not delimited text", where=str(path), mend="Export it as CSV or Parquet"
         )
     _check_encoding(data, path)
-    if not data.strip():
+    if re.search(rb"\S", data) is None:
         raise DataError("the file is empty", where=str(path))
     return data
 
@@ -255,7 +256,8 @@ def _field_counts(data: bytes, separator: str) -> NDArray[np.int64]:
         ends = codes == ord("\n")
         marks = codes == ord(separator)
         if quoted or b'"' in chunk:
-            parity = (np.cumsum(codes == ord('"'), dtype=np.int64) + quoted) & 1
+            # Counted modulo 256, which leaves odd and even as they are.
+            parity = (np.cumsum(codes == ord('"'), dtype=np.uint8) + np.uint8(quoted)) & 1
             quoted = int(parity[-1]) if parity.size else quoted
             ends &= parity == 0
             marks &= parity == 0

@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError, nearest
 from variolite.records.column import Column
+from variolite.records.evidence import (
+    BOOKKEEPING_WORDS,
+    DOUBT_WORDS,
+    GROUP_WORDS,
+    IDENTITY_WORDS,
+    MOST_LEVELS,
+    ORDER_WORDS,
+    PLACE_WORDS,
+    count_pairs,
+    floor_of_positive,
+    label_like,
+    natural_bounds,
+    same_group,
+    steps_within,
+)
 from variolite.records.profile import Profile, profile_column
 from variolite.records.proposal import Proposal, Remark
 from variolite.records.reading import read_table
 from variolite.records.schema import Schema
 from variolite.records.shapes import choose_transform
-from variolite.records.units import canonical_unit
 
 __all__ = ["propose_schema"]
-
-_GROUP = {"well", "wells", "hole", "borehole", "site", "station", "expedition", "exp", "family"}
-_GROUP |= {"campaign", "patient", "subject", "group", "plot"}
-_ORDER = {"depth", "dept", "md", "tvd", "mbsf", "time", "age"}
-_LABEL_STARTS = ("lith", "facies", "class", "label", "formation", "rock", "species", "target")
-_LABEL = {"group", "principal", "category", "phase", "zone", "member", "prefix", "suffix"}
-_DOUBT = {"confidence", "probability", "certainty", "quality", "flag"}
-_PLACE = {"latitude", "longitude", "lat", "lon", "easting", "northing", "utm", "loc"}
-_BOOKKEEPING = {"offset", "test", "no", "core", "sect", "section", "row", "index", "number"}
-_BOOKKEEPING |= {"type", "id", "comment", "comments", "unnamed", "1"}
-_IDENTITY = {"id", "sample", "name", "uuid", "key", "code"}
-_COLOURS = {"r", "g", "b", "red", "green", "blue", "rgb"}
-_PERCENT = {"percent", "pct", "porosity", "saturation"}
-_MOST_LEVELS = 300
 
 
 def propose_schema(
@@ -85,7 +85,7 @@ class _Inference:
         self.remarks: dict[str, list[str]] = {}
         self.left_out: list[str] = []
         self.group = self._find_group(group)
-        self.within = _same_group(self.group, rows)
+        self.within = same_group(self.group, rows)
 
     def propose(self) -> Proposal:
         self._find_order()
@@ -120,13 +120,13 @@ class _Inference:
         if wanted is None and not candidates:
             self._keep_single_group()
             return None
-        named = [profile for profile in candidates if _GROUP & set(profile.words)]
+        named = [profile for profile in candidates if GROUP_WORDS & set(profile.words)]
         if wanted is not None:
             chosen = [profile for profile in self.profiles if profile.source == wanted]
         else:
             chosen = [profile for profile in named if together(profile)]
             chosen = chosen or [p for p in candidates if together(p) and p.text is not None]
-            chosen = chosen or [p for p in named if not _label_like(p)]
+            chosen = chosen or [p for p in named if not label_like(p)]
         if not chosen:
             return None
         best = max(chosen, key=lambda profile: profile.distinct)
@@ -135,10 +135,10 @@ class _Inference:
         if not together(best):
             self.say(best, "rows of a group do not stand together, so check that names are unique")
         for other in named:
-            loose = not together(other) and other.text is not None and not _label_like(other)
+            loose = not together(other) and other.text is not None and not label_like(other)
             if other is not best and loose:
                 self.left_out.append(other.source)
-                pairs = _pairs(best, other)
+                pairs = count_pairs(best, other)
                 self.say(
                     other,
                     f"left out: its {other.distinct} values come back in other groups. With "
@@ -150,7 +150,11 @@ class _Inference:
     def _keep_single_group(self) -> None:
         """Keep the name of the one borehole of a log file, for stacking it with others."""
         for profile in self.profiles:
-            if profile.text is not None and profile.distinct == 1 and _GROUP & set(profile.words):
+            if (
+                profile.text is not None
+                and profile.distinct == 1
+                and GROUP_WORDS & set(profile.words)
+            ):
                 self.settings[profile.source] = {"role": "group"}
                 self.say(profile, "names one group only; a split needs tables of others as well")
                 return
@@ -160,10 +164,10 @@ class _Inference:
         for profile in self.profiles:
             if profile.values is None or profile.source in self.settings:
                 continue
-            rising, falling, still = _steps_within(profile.values, self.within)
+            rising, falling, still = steps_within(profile.values, self.within)
             if still > 0.95 or profile.distinct < 10 or profile.present < 0.5:
                 continue
-            named = bool(_ORDER & set(profile.words))
+            named = bool(ORDER_WORDS & set(profile.words))
             if named or max(rising, falling) > 0.95:
                 positions.append((not named, profile, rising))
         positions.sort(key=lambda item: item[0])
@@ -185,13 +189,13 @@ class _Inference:
             self.leave_out(profile, f"is empty in {1 - profile.present:.0%} of the rows")
         elif profile.date:
             self.leave_out(profile, "holds dates or times")
-        elif words & _PLACE:
+        elif words & PLACE_WORDS:
             self.leave_out(profile, "says where, not what")
-        elif words & _DOUBT:
+        elif words & DOUBT_WORDS:
             self.leave_out(profile, "seems to say how sure another column is")
         elif profile.text is not None:
             self._decide_text(profile)
-        elif profile.whole and profile.distinct <= 50 and _label_like(profile):
+        elif profile.whole and profile.distinct <= 50 and label_like(profile):
             self._label(profile)
         else:
             self._decide_number(profile)
@@ -200,14 +204,14 @@ class _Inference:
         words = set(profile.words)
         if profile.distinct > 0.98 * self.rows * profile.present:
             taken = any(settings.get("role") == "id" for settings in self.settings.values())
-            if words & _IDENTITY and not taken and profile.present > 0.99:
+            if words & IDENTITY_WORDS and not taken and profile.present > 0.99:
                 self.settings[profile.source] = {"role": "id"}
                 self.say(profile, "differs in every row and is carried along as an id")
             else:
                 self.leave_out(profile, "differs in almost every row")
-        elif profile.distinct > min(_MOST_LEVELS, self.rows / 5):
+        elif profile.distinct > min(MOST_LEVELS, self.rows / 5):
             self.leave_out(profile, f"is free text with {profile.distinct} values")
-        elif _label_like(profile):
+        elif label_like(profile):
             self._label(profile)
         else:
             self.leave_out(
@@ -227,9 +231,9 @@ class _Inference:
         for profile in self.profiles:
             is_text = profile.text is not None and profile.source in self.left_out
             few = 2 <= profile.distinct <= min(50, self.rows / 20)
-            plain = not (set(profile.words) <= _BOOKKEEPING) and not profile.date
+            plain = not (set(profile.words) <= BOOKKEEPING_WORDS) and not profile.date
             if is_text and few and plain and profile.present > 0.5 and profile.steps < 0.34:
-                if set(profile.words) & _GROUP:
+                if set(profile.words) & GROUP_WORDS:
                     continue
                 self.left_out.remove(profile.source)
                 self.remarks.pop(profile.source)
@@ -238,8 +242,8 @@ class _Inference:
     def _decide_number(self, profile: Profile) -> None:
         assert profile.values is not None
         present = profile.values[~np.isnan(profile.values)]
-        still = _steps_within(profile.values, self.within)[2]
-        if set(profile.words) <= _BOOKKEEPING:
+        still = steps_within(profile.values, self.within)[2]
+        if set(profile.words) <= BOOKKEEPING_WORDS:
             self.leave_out(profile, "seems to be bookkeeping, not a measurement")
         elif profile.trouble is not None:
             self.leave_out(profile, f"is not all numbers: {profile.trouble}")
@@ -267,9 +271,9 @@ class _Inference:
             settings["sentinels"] = list(profile.sentinels)
             listed = ", ".join(f"{value:g}" for value in profile.sentinels)
             self.say(profile, f"holds {listed}, taken to mean missing")
-        bounds = _natural_bounds(profile, present)
+        bounds = natural_bounds(profile, present)
         shape = choose_transform(present, bounds)
-        floor = _floor_of_positive(present)
+        floor = floor_of_positive(present)
         if floor is not None:
             positive = choose_transform(present[present > 0], bounds)
             if positive.transform[0] == "log10":
@@ -360,68 +364,3 @@ class _Inference:
         )
         out = tuple(p.source for p in self.profiles if p.source in self.left_out)
         return Proposal(schema, remarks, out)
-
-
-def _label_like(profile: Profile) -> bool:
-    return bool(_LABEL & set(profile.words)) or any(
-        word.startswith(_LABEL_STARTS) for word in profile.words
-    )
-
-
-def _natural_bounds(profile: Profile, present: NDArray[np.float64]) -> tuple[float, float] | None:
-    low, high = float(present.min()), float(present.max())
-    words = set(profile.words)
-    if low < 0:
-        return None
-    if 0.3 < high <= 1:
-        return (0.0, 1.0)
-    if 20 < high <= 100 and (
-        canonical_unit(profile.unit) in ("%", "vol%", "wt%") or words & _PERCENT
-    ):
-        return (0.0, 100.0)
-    if 100 < high <= 255 and words & _COLOURS:
-        return (0.0, 255.0)
-    return None
-
-
-def _floor_of_positive(present: NDArray[np.float64]) -> float | None:
-    """Return a power of ten below all values but a stray few that are 0 or negative.
-
-    None when there are none of these, or too many for a quantity that is positive by
-    nature, or when the rest spans less than two decades and needs no logarithm.
-    """
-    positive = present[present > 0]
-    stray = present.size - positive.size
-    if not stray or stray > 0.001 * present.size:
-        return None
-    low, high = np.quantile(positive, [0.001, 0.999])
-    return float(10.0 ** np.floor(np.log10(positive.min()))) if high > 100 * low else None
-
-
-def _same_group(group: Profile | None, rows: int) -> NDArray[np.bool_]:
-    """Mark the rows, from the second on, that are of the same group as the row before."""
-    if group is None:
-        return np.ones(max(rows - 1, 0), dtype=bool)
-    if group.text is None:
-        assert group.values is not None
-        return np.asarray(group.values[1:] == group.values[:-1])
-    return (group.text == group.text.shift(1)).slice(1).to_numpy()
-
-
-def _steps_within(
-    values: NDArray[np.float64], within: NDArray[np.bool_]
-) -> tuple[float, float, float]:
-    """Return the shares of steps inside a group that rise, fall and stay."""
-    steps = np.diff(values)[within]
-    steps = steps[~np.isnan(steps)]
-    if not steps.size:
-        return 0.0, 0.0, 0.0
-    return float((steps > 0).mean()), float((steps < 0).mean()), float((steps == 0).mean())
-
-
-def _pairs(first: Profile, second: Profile) -> int:
-    columns = [
-        pl.Series(str(i), p.text if p.text is not None else p.values)
-        for i, p in enumerate((first, second))
-    ]
-    return pl.DataFrame(columns).n_unique()

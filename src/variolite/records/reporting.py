@@ -51,7 +51,9 @@ class ApplyReport:
         kept, read = self.rows_kept, self.rows_read
         found = [f"{kept:,} of {read:,} rows kept"]
         found += [f"{count:,} rows dropped: {reason}" for reason, count in self.dropped.items()]
+        masked = {n: c for n, c in self.missing.items() if f"{n} missing" not in self.dropped}
         for counts, meaning in (
+            (masked, "entries are missing"),
             (self.sentinels, "entries hold a sentinel and count as missing"),
             (self.out_of_range, "entries are outside the valid range and count as missing"),
             (self.outside_domain, "entries are impossible for its transform, count as missing"),

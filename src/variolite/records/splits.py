@@ -58,7 +58,7 @@ class Split:
         if not self.train:
             raise SchemaError("no group is left to train on")
 
-    def rows(self, group: ArrayLike) -> dict[str, NDArray[np.int64]]:
+    def rows(self, group: ArrayLike | None) -> dict[str, NDArray[np.int64]]:
         """Return the row numbers of each part, ascending.
 
         Parameters
@@ -72,7 +72,7 @@ class Split:
         dict
             ``train``, ``validation`` and ``test``; together every row once.
         """
-        names = pl.Series(as_text(group))
+        names = pl.Series(_group_text(group))
         train = names.is_in(list(self.train)).to_numpy()
         validation = names.is_in(list(self.validation)).to_numpy()
         masks = {"train": train, "validation": validation, "test": ~(train | validation)}
@@ -93,7 +93,7 @@ class Split:
 
 
 def split_groups(
-    group: ArrayLike,
+    group: ArrayLike | None,
     *,
     test: float = 0.25,
     validation: float = 0.15,
@@ -119,9 +119,10 @@ def split_groups(
     Raises
     ------
     SchemaError
-        If there are fewer than three groups, or a share is impossible.
+        If there is no group column (None), there are fewer than three groups, or a
+        share is impossible.
     """
-    rows = as_text(group)
+    rows = _group_text(group)
     names = _names(rows, needed=3)
     _check_shares(test, validation)
     count = len(names)
@@ -153,7 +154,7 @@ def split_groups(
 
 
 def repeated_splits(
-    group: ArrayLike,
+    group: ArrayLike | None,
     repeats: int = 4,
     *,
     test: float = 0.25,
@@ -171,7 +172,7 @@ def repeated_splits(
 
 
 def leave_one_group_out(
-    group: ArrayLike, *, validation: int = 1, seed: int = 0
+    group: ArrayLike | None, *, validation: int = 1, seed: int = 0
 ) -> tuple[Split, ...]:
     """Hold out each group in turn, in the order of their names.
 
@@ -192,7 +193,7 @@ def leave_one_group_out(
     """
     if validation < 1:
         raise SchemaError(f"{validation} validation groups were asked for", mend="Ask for one")
-    names = _names(as_text(group), needed=validation + 2)
+    names = _names(_group_text(group), needed=validation + 2)
     circle = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     splits: dict[str, Split] = {}
     for position, held_out in enumerate(circle):
@@ -200,6 +201,15 @@ def leave_one_group_out(
         rest = [name for name in names if name != held_out and name not in following]
         splits[held_out] = Split(tuple(rest), tuple(following), (held_out,), seed)
     return tuple(splits[name] for name in names)
+
+
+def _group_text(group: ArrayLike | None) -> NDArray[np.str_]:
+    if group is None:
+        raise SchemaError(
+            "there is no group column to split by",
+            mend="Give the column that names boreholes, families or campaigns the role 'group'",
+        )
+    return as_text(group)
 
 
 def _names(rows: NDArray[np.str_], needed: int) -> list[str]:
