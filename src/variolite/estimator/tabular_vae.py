@@ -101,8 +101,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     schema
         Columns by meaning, for data frames and files.
     recipe
-        A recipe or the name of one. Its ``model`` and ``training`` stand in place of the
-        arguments from ``latent`` to ``patience``, and its columns of a ``schema``.
+        A recipe or the name of one. Its ``model`` and ``training`` replace the arguments
+        from ``latent`` to ``patience``; its columns are the schema where none is given.
     verbose
         Say on stderr how training goes along.
 
