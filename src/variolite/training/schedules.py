@@ -28,29 +28,30 @@ def _constant(schedule: ConstantBeta, epoch: int) -> float:
 
 
 def _linear(schedule: LinearBeta, epoch: int) -> float:
-    share = min(epoch / schedule.epochs, 1.0)
-    return schedule.start + share * (schedule.end - schedule.start)
+    return _between(schedule, epoch / schedule.epochs)
 
 
 def _sigmoid(schedule: SigmoidBeta, epoch: int) -> float:
-    if epoch >= schedule.epochs:
-        return schedule.end
-
-    def logistic(share: float) -> float:
-        return 1.0 / (1.0 + math.exp(-schedule.steepness * (share - 0.5)))
-
-    # Rescaled, so that the curve starts at `start` and meets `end` without a step.
-    low, high = logistic(0.0), logistic(1.0)
-    share = (logistic(epoch / schedule.epochs) - low) / (high - low)
-    return schedule.start + share * (schedule.end - schedule.start)
+    # The logistic curve rescaled, so that it starts at `start` and meets `end` without a
+    # step; written with tanh, which never overflows.
+    centred = 0.5 * schedule.steepness * (epoch / schedule.epochs - 0.5)
+    curve = 0.5 + 0.5 * math.tanh(centred) / math.tanh(0.25 * schedule.steepness)
+    return schedule.end if epoch >= schedule.epochs else _between(schedule, curve)
 
 
 def _cyclical(schedule: CyclicalBeta, epoch: int) -> float:
     if epoch >= schedule.epochs * schedule.cycles:
         return schedule.end
-    ramp = schedule.rise * schedule.epochs
-    share = min((epoch % schedule.epochs) / ramp, 1.0)
-    return schedule.start + share * (schedule.end - schedule.start)
+    return _between(schedule, (epoch % schedule.epochs) / (schedule.rise * schedule.epochs))
+
+
+def _between(schedule: LinearBeta | SigmoidBeta | CyclicalBeta, share: float) -> float:
+    """From start at share 0 to end at share 1: exactly end, and never a bit beyond."""
+    if share >= 1.0:
+        return schedule.end
+    value = schedule.start + share * (schedule.end - schedule.start)
+    low, high = sorted((schedule.start, schedule.end))
+    return min(max(value, low), high)
 
 
 _VALUE: Mapping[str, Callable[[Any, int], float]] = {
