@@ -187,14 +187,14 @@ def _train_epoch(
 ) -> Tensor:
     """Take every step of an epoch; return mean reconstruction and divergence, (2, M)."""
     module.train()
-    sums = torch.zeros((2, len(beta)), device=beta.device)
+    reconstruction, divergence = [], []  # read back once, at the end
     for batch in source.epoch(epoch):
         parts = loss(batch, beta)
         optimiser.parameters.collect(parts.total.sum())
         optimiser.step()
-        sums[0] += parts.reconstruction.detach()
-        sums[1] += parts.divergence.detach()
-    return sums / source.steps
+        reconstruction.append(parts.reconstruction.detach())
+        divergence.append(parts.divergence.detach())
+    return torch.stack([torch.stack(reconstruction).mean(0), torch.stack(divergence).mean(0)])
 
 
 def _validate(

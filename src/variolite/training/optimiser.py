@@ -73,7 +73,7 @@ class Adam:
         """Apply the collected gradients."""
         values, gradients = self.parameters.values, self.parameters.gradients
         self.steps += 1
-        norm = gradients.norm(dim=1, keepdim=True)
+        norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         gradients.mul_(self.clip / norm.clamp_(min=self.clip))
         self.first.lerp_(gradients, 1.0 - self.decay_first)
         self.second.mul_(self.decay_second)

@@ -49,9 +49,8 @@ class _Reparameterise(Function):
         grad_log = torch.addcmul(-0.5 * weight, 0.5 * weight, deviation * deviation)
         grad_log.addcmul_(grad_z * noise, deviation, value=0.5)
         # As torch.clamp: no gradient where the clamp holds.
-        low, high = LOG_VARIANCE_RANGE
-        grad_log.masked_fill_((log_variance < low) | (log_variance > high), 0.0)
-        return grad_mean, grad_log, None
+        held = torch.ops.aten.hardtanh_backward(grad_log, log_variance, *LOG_VARIANCE_RANGE)
+        return grad_mean, held, None
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,12 +40,10 @@ class Linear(nn.Module):
         self.bias = _uniform((1, 1, outputs), bound, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (M or 1, B, in) to (M, B, out)."""
-        members = self.weight.shape[0]
-        if members == 1:  # one matrix product is quicker than a batch of one
-            product = torch.addmm(self.bias.view(-1), x.squeeze(0), self.weight.squeeze(0))
-            return product.unsqueeze(0)
-        return torch.baddbmm(self.bias, x.expand(members, -1, -1), self.weight)
+        """Map (M or 1, B, in) to (M, B, out), or (B, in) to (B, out) for a single member."""
+        if x.dim() == 2:  # one matrix product is quicker than a batch of one
+            return torch.addmm(self.bias.squeeze(0), x, self.weight.squeeze(0))
+        return torch.baddbmm(self.bias, x.expand(self.weight.shape[0], -1, -1), self.weight)
 
 
 class Embedding(nn.Module):
@@ -94,6 +92,8 @@ class Stack(nn.Module):
         ``generators``, one per member, switch dropout on: each member draws
         from its own, as it would alone.
         """
+        single = x.shape[0] == 1 and self.members == 1
+        x = x.squeeze(0) if single else x
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
             x = layer(x)
@@ -104,10 +104,16 @@ class Stack(nn.Module):
                 x = torch.nn.functional.layer_norm(x, x.shape[-1:])
             if self.dropout > 0.0 and generators:
                 x = x * self._keep(x, generators)
-        return x
+        return x.unsqueeze(0) if single else x
+
+    @property
+    def members(self) -> int:
+        """Number of models in this one."""
+        return int(next(self.parameters()).shape[0])
 
     def _keep(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         keep = torch.empty_like(x)
-        for member, generator in zip(keep, generators, strict=True):
+        blocks = keep if x.dim() == 3 else (keep,)
+        for member, generator in zip(blocks, generators, strict=True):
             member.bernoulli_(1.0 - self.dropout, generator=generator)
         return keep.mul_(1.0 / (1.0 - self.dropout))
