@@ -274,6 +274,8 @@ def test_new_tables_may_name_and_lack_columns() -> None:
     assert np.array_equal(bare.numeric[:, 1], plain.numeric[:, 1])
     assert (bare.category == MISSING).all()
     assert bare.report.absent == ("density", "rock", "facies", "well", "depth")
+    with pytest.raises(SchemaError, match=r"'gama' is not a column of the schema.*'gamma'"):
+        fitted.apply(table(), mapping={"gama": "GR"})
     with pytest.raises(SchemaError, match="no column for 'gamma'"):
         fitted.apply(table().drop("GR"))
     with pytest.raises(SchemaError, match="no column for 'ship'"):

@@ -129,3 +129,23 @@ def test_impossible_schemas(text: str, says: str) -> None:
 def test_names_must_agree() -> None:
     with pytest.raises(SchemaError, match="'a' is named 'b'"):
         Schema(columns={"a": Column(name="b")})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "columns:\n  GR: {}\n  RHOB: {}\n  GR: {}",
+            "s.yaml: 'GR' is given twice, in lines 2 and 4",
+        ),
+        ("columns:\n  GR: {unit: m, unit: ft}", "'unit' is given twice, in lines 2 and 2"),
+        ("columns:\n  no: {}", "line 2: the name 'no' reads as False.*quotation marks"),
+        ("columns:\n  ? [a]\n  : {}", "line 2: a name must be plain text"),
+        ("columns: {a: !!python/object/apply:os.system ['true']}", "not valid YAML"),
+        ("a: &a [*a]", "unknown key 'a'|not valid YAML|Field required"),
+    ],
+)
+def test_yaml_traps(text: str, says: str) -> None:
+    with pytest.raises(SchemaError, match=says):
+        Schema.from_yaml(text, where="s.yaml")
+    assert list(Schema.from_yaml("columns: {'no': {}, 1: {}}").columns) == ["no", "1"]

@@ -8,7 +8,18 @@ from variolite.errors import SchemaError, nearest
 from variolite.records.column import Column
 from variolite.records.units import split_header
 
-__all__ = ["find_source", "suggest"]
+__all__ = ["check_mapping", "find_source", "suggest"]
+
+
+def check_mapping(mapping: Mapping[str, str], columns: Mapping[str, Column]) -> None:
+    """Refuse a mapping of a meaning that the schema does not have."""
+    for meaning in mapping:
+        if meaning not in columns:
+            raise SchemaError(
+                f"{meaning!r} is not a column of the schema",
+                where="column mapping",
+                mend=suggest(meaning, columns, "The schema has"),
+            )
 
 
 def find_source(column: Column, available: Sequence[str], mapped: str | None = None) -> str | None:

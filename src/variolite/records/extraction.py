@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError
-from variolite.records.binding import find_source
+from variolite.records.binding import check_mapping, find_source
 from variolite.records.column import Column
 from variolite.records.numbers import numeric_values
 from variolite.records.schema import Schema
@@ -88,6 +88,7 @@ def extract(
     DataError
         If a numeric column holds something else.
     """
+    check_mapping(mapping or {}, schema.columns)
     found = Extracted(rows=frame.height)
     absent: list[str] = []
     for column in schema.columns.values():

@@ -30,7 +30,7 @@ from variolite.records.evidence import (
     same_group,
     steps_within,
 )
-from variolite.records.profile import Profile, profile_column
+from variolite.records.profile import ABSURD, Profile, profile_column
 from variolite.records.proposal import Proposal, Remark
 from variolite.records.reading import read_table
 from variolite.records.schema import Schema
@@ -271,6 +271,9 @@ class _Inference:
             settings["sentinels"] = list(profile.sentinels)
             listed = ", ".join(f"{value:g}" for value in profile.sentinels)
             self.say(profile, f"holds {listed}, taken to mean missing")
+        if profile.absurd:
+            settings["valid"] = [-ABSURD, ABSURD]
+            self.say(profile, f"holds {profile.absurd} infinite or absurd values, made missing")
         bounds = natural_bounds(profile, present)
         shape = choose_transform(present, bounds)
         floor = floor_of_positive(present)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -84,27 +85,21 @@ def _load(path: Path, *, data: bool) -> Any:
         )
     import lasio
 
-    try:
-        return lasio.read(
-            path,
-            ignore_data=not data,
-            engine="numpy" if data else "normal",
-            mnemonic_case="preserve",
-        )
-    except Exception:
-        # The fast engine refuses wrapped lines and text values that the other can read;
-        # lasio raises many types, among them bare Exception.
-        if data:
-            try:
-                return lasio.read(path, mnemonic_case="preserve")
-            except Exception as second:
-                first = second
-        reason = " ".join(str(first).split())[:160] or type(first).__name__
-        raise DataError(
-            f"cannot be read as LAS ({reason})",
-            where=str(path),
-            mend="The file is truncated or its ~Curve section does not match its data",
-        ) from None
+    # Without a handler of its own, lasio's remarks on every file end up on the terminal.
+    logging.getLogger("lasio").addHandler(logging.NullHandler())
+    # The fast engine refuses wrapped lines and text values that the other can read.
+    engines = ("numpy", "normal") if data else ("normal",)
+    reason = ""
+    for engine in engines:
+        try:
+            return lasio.read(path, ignore_data=not data, engine=engine, mnemonic_case="preserve")
+        except Exception as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+    raise DataError(
+        f"cannot be read as LAS ({reason})",
+        where=str(path),
+        mend="The file is truncated or its ~Curve section does not match its data",
+    )
 
 
 def _column(name: str, values: np.ndarray[Any, Any]) -> pl.Series:

@@ -13,13 +13,14 @@ from variolite.records.numbers import numeric_values
 from variolite.records.text import text_series
 from variolite.records.units import canonical_unit, split_header
 
-__all__ = ["Profile", "name_words", "profile_column"]
+__all__ = ["ABSURD", "Profile", "name_words", "profile_column"]
 
 # Numbers that programs write where there is none; far from anything measured.
 _SENTINELS: tuple[float, ...] = (
     *(-999.0, -999.25, -999.9, -9999.0, -9999.25, -99999.0, -32768.0, -1e30),
     *(999.25, 9999.0, 9999.25, 99999.0, 999999.0, 1e30),
 )
+ABSURD = 1e30
 _SURE = (-999.25, -9999.25, -1e30, 1e30)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _DATE = r"^\d{4}-\d\d-\d\d|^\d\d?[./]\d\d?[./]\d{4}"
@@ -43,6 +44,8 @@ class Profile:
         String [n], "" where missing; None for numbers.
     sentinels
         Sentinel values met.
+    absurd
+        Number of infinite values and values beyond ``ABSURD``, which are missing too.
     present
         Share of entries that are not missing.
     distinct
@@ -65,6 +68,7 @@ class Profile:
     values: NDArray[np.float64] | None
     text: pl.Series | None
     sentinels: tuple[float, ...] = ()
+    absurd: int = 0
     present: float = 0.0
     distinct: int = 0
     commonest: float = 0.0
@@ -129,9 +133,11 @@ def profile_column(series: pl.Series, unit: str | None = None) -> Profile:
 
 def _of_numbers(blank: Profile, series: pl.Series) -> Profile:
     values = numeric_values(series)
+    absurd = np.abs(values) > ABSURD
+    values[absurd] = np.nan
     sentinels = _sentinels(values, single=series.dtype == pl.Float32)
     marks = [float(np.float32(s)) if series.dtype == pl.Float32 else s for s in sentinels]
-    values[np.isin(values, marks) | np.isinf(values)] = np.nan
+    values[np.isin(values, marks)] = np.nan
     there = values[~np.isnan(values)]
     # Sorting numbers is far quicker than counting them by hash.
     edges = np.flatnonzero(np.diff(np.sort(there)) > 0)
@@ -141,6 +147,7 @@ def _of_numbers(blank: Profile, series: pl.Series) -> Profile:
         values=values,
         text=None,
         sentinels=sentinels,
+        absurd=int(absurd.sum()),
         present=there.size / max(len(values), 1),
         distinct=lengths.size if there.size else 0,
         commonest=float(lengths.max()) / max(there.size, 1),

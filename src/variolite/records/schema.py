@@ -9,28 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from variolite.errors import SchemaError
-from variolite.records.binding import find_source, suggest
+from variolite.records.binding import check_mapping, find_source, suggest
 from variolite.records.column import Column, Kind, Role
 from variolite.records.validation import explain_validation
+from variolite.records.yaml_text import dump_yaml, load_yaml
 
 __all__ = ["Column", "Schema"]
-
-
-class _Dumper(yaml.SafeDumper):
-    """Lists on one line, as a person would write them."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
-        super().increase_indent(flow, False)
-
-
-_Dumper.add_representer(
-    list,
-    lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True),
-)
 
 
 class Schema(BaseModel):
@@ -166,13 +153,7 @@ class Schema(BaseModel):
             If a column cannot be found, is ambiguous, or is mapped wrongly.
         """
         mapping = dict(mapping or {})
-        for meaning in mapping:
-            if meaning not in self.columns:
-                raise SchemaError(
-                    f"{meaning!r} is not a column of the schema",
-                    where="column mapping",
-                    mend=suggest(meaning, self.columns, "The schema has"),
-                )
+        check_mapping(mapping, self.columns)
         found: dict[str, Column] = {}
         left_out, absent = list(self.left_out), []
         for name, column in self.columns.items():
@@ -231,13 +212,9 @@ class Schema(BaseModel):
 
     def to_yaml(self) -> str:
         """Return the schema as YAML text that :meth:`from_yaml` reads back."""
-        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return dump_yaml(self.to_dict())
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str | None = None) -> Schema:
         """Read a schema from YAML text."""
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SchemaError(f"not valid YAML ({error})", where=where) from None
-        return cls.from_dict(data, where=where)
+        return cls.from_dict(load_yaml(text, where=where), where=where)
