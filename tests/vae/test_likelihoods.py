@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from closeness import assert_close
 from scipy import stats
 
 from variolite.vae import Categorical, Gaussian, Joint, Mixed, StudentT
@@ -82,7 +83,7 @@ def test_values_under_the_mask_do_not_matter(kind: str, rows: int) -> None:
 def test_a_complete_mask_changes_nothing(kind: str) -> None:
     likelihood, x = BUILDERS[kind](), _draws(1, B, D, seed=4)
     everything = torch.ones(1, B, D, dtype=torch.bool)
-    torch.testing.assert_close(likelihood.log_prob(x, None), likelihood.log_prob(x, everything))
+    assert_close(likelihood.log_prob(x, None), likelihood.log_prob(x, everything))
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "student_t"])
@@ -152,12 +153,8 @@ def test_student_t_nears_the_gaussian_as_freedom_grows() -> None:
         gaussian.mean, gaussian.log_scale, torch.full((M, 1, D), 1e7, dtype=torch.float64)
     )
     x = _draws(1, B, D, seed=4)
-    torch.testing.assert_close(
-        student.elementwise(x), gaussian.elementwise(x), rtol=1e-4, atol=1e-4
-    )
-    torch.testing.assert_close(
-        student.deviation.expand(M, 1, D), gaussian.deviation, rtol=1e-6, atol=1e-6
-    )
+    assert_close(student.elementwise(x), gaussian.elementwise(x), rtol=1e-4, atol=1e-4)
+    assert_close(student.deviation.expand(M, 1, D), gaussian.deviation, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("code_members", [1, M])
@@ -192,7 +189,7 @@ def test_categorical_samples_follow_the_probabilities() -> None:
         share = torch.bincount(member, minlength=4) / 50_000
         assert (share - probability).abs().max() < 0.01
         assert share[3] == 0.0
-    torch.testing.assert_close(Categorical(logits).mean[0, 0], probability)
+    assert_close(Categorical(logits).mean[0, 0], probability)
 
 
 def test_joint_adds_its_parts_and_skips_what_is_missing() -> None:
@@ -207,7 +204,7 @@ def test_joint_adds_its_parts_and_skips_what_is_missing() -> None:
         + first.log_prob(category[..., 0])
         + second.log_prob(category[..., 1])
     )
-    torch.testing.assert_close(joint.log_prob(x, observed, category), exact)
+    assert_close(joint.log_prob(x, observed, category), exact)
     nothing = torch.zeros_like(observed)
     missing = torch.full_like(category, -1)
     assert (joint.log_prob(x, nothing, missing) == 0.0).all()
@@ -216,7 +213,7 @@ def test_joint_adds_its_parts_and_skips_what_is_missing() -> None:
 def test_joint_of_categories_alone_and_of_numbers_alone() -> None:
     gaussian, categorical = _gaussian(), Categorical(_draws(M, B, 4, seed=6))
     x, codes = _draws(1, B, D, seed=4), torch.zeros(1, B, 1, dtype=torch.int64)
-    torch.testing.assert_close(
+    assert_close(
         Joint(None, (categorical,)).log_prob(x, None, codes), categorical.log_prob(codes[..., 0])
     )
-    torch.testing.assert_close(Joint(gaussian).log_prob(x, None, None), gaussian.log_prob(x, None))
+    assert_close(Joint(gaussian).log_prob(x, None, None), gaussian.log_prob(x, None))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from closeness import assert_close
 
 from variolite.errors import TrainingError
 from variolite.vae import Architecture, Batch, TabularModule, member, stack
@@ -82,7 +83,7 @@ def test_a_stacked_module_computes_what_its_members_do(name: str) -> None:
         noise = batch.noise[i : i + 1, :, :latent]
         alone = module.loss(replace(batch, noise=noise), beta[i : i + 1])
         for part in ("total", "reconstruction", "divergence"):
-            torch.testing.assert_close(getattr(together, part)[i], getattr(alone, part)[0])
+            assert_close(getattr(together, part)[i], getattr(alone, part)[0])
 
 
 @pytest.mark.parametrize("name", ALL)

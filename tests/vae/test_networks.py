@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from closeness import assert_close
 from torch import nn
 
 from variolite.vae.networks import Embedding, Linear, Stack
@@ -30,7 +31,7 @@ def test_linear_is_torch_linear_for_every_member(members: int, shared_rows: bool
     for m in range(members):
         rows = x[0] if shared_rows else x[m]
         plain = nn.functional.linear(rows, layer.weight[m].T, layer.bias[m, 0])
-        torch.testing.assert_close(out[m], plain)
+        assert_close(out[m], plain)
 
 
 def test_linear_starts_as_torch_does() -> None:
@@ -78,7 +79,7 @@ def test_stack_equals_its_layers_in_turn(norm: str, sizes: tuple[int, ...]) -> N
     x = torch.randn(1, 6, 4, generator=_source(9))
     out = stack(x)
     for m in range(2):
-        torch.testing.assert_close(out[m], _plain(stack, x[0], m, norm))
+        assert_close(out[m], _plain(stack, x[0], m, norm))
 
 
 @pytest.mark.parametrize("norm", ["none", "layer"])
@@ -87,9 +88,9 @@ def test_a_row_never_depends_on_its_neighbours(norm: str) -> None:
     x = torch.randn(1, 64, 4, generator=_source(9))
     changed = x.clone()
     changed[:, 1:] *= 100.0
-    torch.testing.assert_close(stack(x)[:, :1], stack(changed)[:, :1])
+    assert_close(stack(x)[:, :1], stack(changed)[:, :1])
     stack.train()
-    torch.testing.assert_close(stack(x)[:, :1], stack(x[:, :1]))
+    assert_close(stack(x)[:, :1], stack(x[:, :1]))
 
 
 def test_dropout_silences_the_stated_share_and_keeps_the_mean() -> None:
@@ -105,7 +106,7 @@ def test_dropout_silences_the_stated_share_and_keeps_the_mean() -> None:
     assert abs(float(out.detach().mean()) - 1.0) < 0.005
     expected = (0.3 / 0.7 / 2_000) ** 0.5
     assert float(out.detach().std()) == pytest.approx(expected, rel=0.2)
-    torch.testing.assert_close(stack(x), torch.ones(1, 200, 1))
+    assert_close(stack(x), torch.ones(1, 200, 1))
 
 
 def test_dropout_is_off_without_generators_whatever_the_mode() -> None:
@@ -123,4 +124,4 @@ def test_each_member_drops_what_it_would_drop_alone() -> None:
     x = torch.randn(1, 6, 4, generator=_source(9))
     together = both(x, [_source(5), _source(6)])
     for m, stack in enumerate(alone):
-        torch.testing.assert_close(together[m], stack(x, [_source(5 + m)])[0])
+        assert_close(together[m], stack(x, [_source(5 + m)])[0])

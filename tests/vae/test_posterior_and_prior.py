@@ -1,6 +1,7 @@
 """Closed forms of the posterior and the prior against Monte Carlo and torch.distributions."""
 
 import torch
+from closeness import assert_close
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
@@ -47,8 +48,8 @@ def test_both_ways_to_the_divergence_agree_with_torch_distributions() -> None:
     exact = kl_divergence(
         Normal(posterior.mean, posterior.deviation), Normal(torch.zeros(()), torch.ones(()))
     )
-    torch.testing.assert_close(posterior.divergence_per_dimension(), exact)
-    torch.testing.assert_close(summed, exact.sum(-1))
+    assert_close(posterior.divergence_per_dimension(), exact)
+    assert_close(summed, exact.sum(-1))
 
 
 def test_the_divergence_agrees_with_monte_carlo() -> None:
@@ -70,16 +71,16 @@ def test_log_densities_equal_torch_distributions() -> None:
     posterior = _random()
     z = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     exact = Normal(posterior.mean, posterior.deviation).log_prob(z).sum(-1)
-    torch.testing.assert_close(posterior.log_prob(z), exact)
+    assert_close(posterior.log_prob(z), exact)
     standard = Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z).sum(-1)
-    torch.testing.assert_close(StandardNormal().log_prob(z), standard)
+    assert_close(StandardNormal().log_prob(z), standard)
 
 
 def test_a_draw_of_the_prior_step_is_a_sample_of_the_posterior() -> None:
     posterior = _random()
     noise = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     z, _ = StandardNormal().draw(posterior, noise)
-    torch.testing.assert_close(z, posterior.sample(noise))
+    assert_close(z, posterior.sample(noise))
 
 
 def test_samples_have_the_moments_of_the_posterior() -> None:
@@ -95,7 +96,7 @@ def test_an_extreme_log_variance_overflows_nowhere() -> None:
     z, divergence = StandardNormal().draw(posterior, torch.ones(1, 1, 2))
     for value in (posterior.deviation, posterior.log_prob(z), z, divergence):
         assert torch.isfinite(value).all()
-    torch.testing.assert_close(divergence, posterior.divergence_per_dimension().sum(-1))
+    assert_close(divergence, posterior.divergence_per_dimension().sum(-1))
 
 
 def test_prior_samples_are_the_noise_and_own_their_memory() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from closeness import assert_close
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal, StudentT, kl_divergence
 
@@ -171,4 +172,4 @@ def test_beta_weighs_the_divergence_of_each_member() -> None:
     module, batch = TabularModule(FULL, seed=1), _batch()
     for beta in (0.0, 0.3, 1.0, 4.0):
         parts = module.loss(batch, torch.tensor([beta]))
-        torch.testing.assert_close(parts.total, parts.reconstruction + beta * parts.divergence)
+        assert_close(parts.total, parts.reconstruction + beta * parts.divergence)
