@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from variolite.errors import DataError
+from variolite.errors import DataError, VarioliteError
 from variolite.records import FittedSchema, Proposal, Schema, propose_schema, read_table, units_of
 from variolite.records.shapes import choose_transform, normality
 
@@ -257,6 +260,34 @@ def test_a_constant_bulk_does_not_crash() -> None:
     x = np.zeros(10_000)
     x[:5] = [1, 2, 3, 4, 5.5]
     assert choose_transform(x).transform == ["standardise"]
+
+
+NAMES = st.sampled_from(["GR", "depth (m)", "well", "facies", "id", "R", "phi (%)", "no", "", " "])
+NUMBERS = st.one_of(st.none(), st.floats(), st.sampled_from([0.0, 1.0, -999.25, 1e300]))
+CELLS = st.one_of(
+    st.lists(NUMBERS, min_size=1, max_size=30),
+    st.lists(st.one_of(st.none(), st.integers(-(2**62), 2**62)), min_size=1, max_size=30),
+    st.lists(st.sampled_from([None, "a", "b", "1.5", "n/a", "2020-01-01"]), min_size=1),
+    st.lists(st.one_of(st.none(), st.booleans()), min_size=1),
+    st.lists(st.one_of(st.none(), st.dates()), min_size=1),
+)
+
+
+@given(st.integers(1, 30), st.dictionaries(NAMES, CELLS, min_size=1, max_size=5))
+def test_any_table_gives_a_schema_that_works_or_one_clear_error(
+    rows: int, cells: dict[str, list[Any]]
+) -> None:
+    frame = pl.DataFrame({name: (values * rows)[:rows] for name, values in cells.items()})
+    try:
+        proposal = propose_schema(frame)
+        assert Schema.from_yaml(proposal.to_yaml()) == proposal.schema
+        fitted = FittedSchema.fit(proposal.schema, frame)
+        records = fitted.apply(frame)
+    except VarioliteError:
+        return
+    assert np.isfinite(records.numeric).all()
+    assert np.isfinite(records.log_det).all()
+    assert FittedSchema.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
 
 
 @pytest.mark.parametrize(

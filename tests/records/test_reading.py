@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from variolite.errors import DataError
 from variolite.records import read_table, units_of, write_table
@@ -154,3 +156,28 @@ def test_importing_loads_neither_torch_nor_pandas_nor_lasio() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+FRAGMENTS = [",", ";", "\t", "\n", "\r\n", '"', "a", "2.5", "é", "-999.25"]
+FRAGMENTS += ["\n~Curve\n", "~A", "GR.m : x\n"]
+TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join).map(str.encode)
+
+
+@pytest.mark.filterwarnings("ignore::variolite.records.DataWarning")
+@given(
+    st.one_of(TEXTS, st.binary(max_size=40)),
+    st.sampled_from(["csv", "tsv", "las", "parquet", "feather", "csv.gz"]),
+)
+def test_any_bytes_give_a_table_or_one_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"fuzz.{ending}"
+    path.write_bytes(content)
+    for read in (read_table, units_of):
+        message = ""
+        try:
+            read(path)
+        except DataError as error:
+            message = str(error)
+        assert "\n" not in message
+        assert not message or path.name in message

@@ -43,6 +43,16 @@ class FittedSchema:
         Levels of category inputs and conditions, by name, sorted.
     rows_fitted
         Number of training rows used.
+
+    Examples
+    --------
+    >>> schema = Schema.from_yaml("columns: {gamma: {transform: [log, standardise]}}")
+    >>> fitted = FittedSchema.fit(schema, {"gamma": [1.0, 10.0, 100.0, 7.0]}, rows=[0, 1, 2])
+    >>> records = fitted.apply({"gamma": [10.0, 1000.0]})
+    >>> records.numeric.round(3).tolist()
+    [[0.0], [2.4489998817443848]]
+    >>> fitted.inverse(records.numeric).round(3).tolist()
+    [[10.0], [1000.0]]
     """
 
     schema: Schema

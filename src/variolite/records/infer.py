@@ -62,6 +62,17 @@ def propose_schema(
     ------
     DataError
         If no column looks like a measurement, or ``group`` is not in the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> depth = np.tile(np.arange(100.0), 3)
+    >>> frame = {"WELL": np.repeat(["A", "B", "C"], 100), "DEPTH": depth, "GR": np.sin(depth)}
+    >>> proposal = propose_schema(frame)
+    >>> [(column.name, column.role) for column in proposal.schema.columns.values()]
+    [('well', 'group'), ('depth', 'order'), ('gr', 'input')]
+    >>> proposal.remarks_on("WELL")
+    ['names 3 groups; a split keeps their rows together']
     """
     table = read_table(frame)
     if group is not None and group not in table.columns:

@@ -71,6 +71,11 @@ def read_table(
     ------
     DataError
         If the file is missing, unreadable, malformed or empty, or lacks a column.
+
+    Examples
+    --------
+    >>> read_table({"well": ["A", "A"], "GR": [30.5, None]}, columns=["GR"])["GR"].to_list()
+    [30.5, None]
     """
     if isinstance(source, str | Path):
         path = Path(source)

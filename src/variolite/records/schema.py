@@ -31,6 +31,18 @@ class Schema(BaseModel):
         Rows with fewer observed inputs are dropped.
     left_out
         Optional columns that :meth:`bind` did not find.
+
+    Examples
+    --------
+    >>> schema = Schema.from_yaml('''
+    ... columns:
+    ...   gamma_ray: {aliases: [GR], unit: gAPI, transform: [signed_log, standardise]}
+    ...   bulk_density: {aliases: [RHOB], unit: g/cm3, missing: mask}
+    ...   well: {role: group}
+    ... ''')
+    >>> bound = schema.bind(["WELL", "GR", "RHOB (g/cc)"])
+    >>> [column.source for column in bound.columns.values()]
+    ['GR', 'RHOB (g/cc)', 'WELL']
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -121,6 +121,12 @@ def split_groups(
     SchemaError
         If there is no group column (None), there are fewer than three groups, or a
         share is impossible.
+
+    Examples
+    --------
+    >>> split = split_groups(["A", "A", "B", "C", "C", "D"], seed=0)
+    >>> {part: len(rows) for part, rows in split.rows(["A", "B", "C", "D"]).items()}
+    {'train': 2, 'validation': 1, 'test': 1}
     """
     rows = _group_text(group)
     names = _names(rows, needed=3)

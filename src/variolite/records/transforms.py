@@ -295,6 +295,14 @@ def fit_transform_chain(
     ------
     SchemaError
         If no value is left, a value is infinite, or a step cannot take the values.
+
+    Examples
+    --------
+    >>> chain = fit_transform_chain(["log10", "standardise"], [1.0, 100.0])
+    >>> chain.forward([10.0, 100.0]).tolist()
+    [0.0, 1.0]
+    >>> chain.inverse(1.0).item()
+    100.0
     """
     current = np.asarray(values, dtype=np.float64).ravel()
     current = current[~np.isnan(current)]

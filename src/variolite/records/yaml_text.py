@@ -18,6 +18,8 @@ class _Loader(yaml.SafeLoader):
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
             line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 raise SchemaError(f"line {line}: a name must be plain text")
             key = self.construct_object(key_node)
