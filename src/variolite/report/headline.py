@@ -20,6 +20,11 @@ from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 __all__ = ["Setup", "comparable_rows", "headline", "main_setup", "verdict"]
 
+HEADLINE_METRICS = ("ari", "ami")
+_INTRODUCED = {
+    "ari": "adjusted Rand index (ARI, 0 by chance, 1 perfect)",
+    "ami": "adjusted mutual information (AMI)",
+}
 _UNSUPERVISED_RULES = ("stability", "silhouette", "bic")
 
 
@@ -116,42 +121,42 @@ def headline(
         return ["No clustering of this run has been scored, so nothing is claimed about it."]
     rows = comparable_rows(scorecard, setup)
     sentences = [_found(setup, held_out), _agreement(rows, setup)]
-    metric = next((name for name in ("ari", "ami") if _of(rows, "vae", name)), None)
-    if metric:
-        sentences.append(verdict(scorecard, setup, metric))
+    sentences.append(verdict(scorecard, setup))
     return [sentence for sentence in sentences if sentence]
 
 
-def verdict(scorecard: Scorecard, setup: Setup, metric: str) -> str:
-    """Say whether the VAE differs clearly from the best unsupervised baseline in one metric."""
+def verdict(scorecard: Scorecard, setup: Setup) -> str:
+    """Say in which headline metrics the VAE differs clearly from the best unsupervised baseline."""
     rows = comparable_rows(scorecard, setup)
-    own = _of(rows, "vae", metric)
-    rivals = [
-        row
-        for row in rows
-        if row.method in BASELINES and row.metric == metric and math.isfinite(row.mean)
-    ]
-    if own is None or not rivals:
+    parts: list[str] = []
+    for metric in HEADLINE_METRICS:
+        own = _of(rows, "vae", metric)
+        rivals = [
+            row
+            for row in rows
+            if row.method in BASELINES and row.metric == metric and math.isfinite(row.mean)
+        ]
+        if own is not None and rivals:
+            best = max(rivals, key=lambda row: row.mean)
+            parts.append(_compared(own, best, _paired(scorecard, setup, metric, best.method)))
+    if not parts:
         return "No baseline was scored in the same way, so it is open whether the VAE helps."
-    best = max(rivals, key=lambda row: row.mean)
-    short = metric_of(metric).short
-    opening = (
-        f"The best baseline, {method_name(best.method)}, reaches {short} {with_interval(best)}; "
-    )
-    paired = _paired(scorecard, setup, metric, best.method)
-    if paired is None:
+    return f"The best baseline: {'; '.join(parts)}."
+
+
+def _compared(own: ScoreRow, best: ScoreRow, paired: ScoreRow | None) -> str:
+    """Say how the VAE stands to one baseline in one metric."""
+    rival = f"{method_name(best.method)} in {metric_of(own.metric).short}, {with_interval(best)}"
+    if paired is None or not (math.isfinite(paired.low) and math.isfinite(paired.high)):
         overlap = own.low <= best.high and best.low <= own.high
-        return opening + (
-            "the intervals overlap and no paired difference was scored, so neither is ahead."
-            if overlap
-            else "the intervals do not overlap, but no paired difference was scored."
-        )
-    difference = f"the paired difference, VAE minus baseline, is {with_interval(paired)}: "
+        seen = "overlap" if overlap else "do not overlap"
+        return f"{rival} (the intervals {seen}; no paired difference was scored)"
+    judgement = "not a clear difference"
     if paired.low > 0:
-        return opening + difference + "the VAE is clearly better."
-    if paired.high < 0:
-        return opening + difference + "the VAE is clearly worse."
-    return opening + difference + "not a clear difference, as the interval holds zero."
+        judgement = "the VAE is clearly better"
+    elif paired.high < 0:
+        judgement = "the VAE is clearly worse"
+    return f"{rival} (VAE minus baseline {with_interval(paired)}: {judgement})"
 
 
 def _found(setup: Setup, held_out: HeldOut | None) -> str:
@@ -172,15 +177,15 @@ def _found(setup: Setup, held_out: HeldOut | None) -> str:
 
 def _agreement(rows: list[ScoreRow], setup: Setup) -> str:
     parts = [
-        f"{metric_of(name).short} {with_interval(row)}"
-        for name in ("ari", "ami")
+        f"{_INTRODUCED[name]} of {with_interval(row)}"
+        for name in HEADLINE_METRICS
         if (row := _of(rows, "vae", name)) is not None
     ]
     if not parts:
         return ""
     level = f" “{plain(setup.level)}”" if setup.level else ""
     note = " (k was chosen with the labels, so this is an upper bound)"
-    sentence = f"They agree with the label{level} at {' and '.join(parts)}"
+    sentence = f"They agree with the label{level} at an {' and an '.join(parts)}"
     reference = _of(rows, "supervised", "ari") or _of(rows, "supervised", "ami")
     ceiling = (
         f"; a supervised reference reaches {metric_of(reference.metric).short} "

@@ -29,6 +29,7 @@ BARS = 150.0
 ROW = 22.0
 WIDEST = 58.0
 RIGHT = 130.0
+IDLE_OPACITY = 0.25
 _SYMBOLS = {"ok": "✓", "note": "i", "warning": "!"}
 _SPOKEN = {"ok": "fine", "note": "note", "warning": "warning"}
 
@@ -61,7 +62,9 @@ def health_section(health: Health | None) -> Section:
 
 
 def _finding(finding: Finding) -> Markup:
-    advice = element("span", f" {finding.advice}", class_="advice") if finding.advice else ""
+    advice = (
+        element("span", f" {_sentence(finding.advice)}", class_="advice") if finding.advice else ""
+    )
     return element(
         "p",
         element(
@@ -71,9 +74,13 @@ def _finding(finding: Finding) -> Markup:
             role="img",
             aria_label=_SPOKEN[finding.level],
         ),
-        element("span", finding.text, advice),
+        element("span", _sentence(finding.text), advice),
         class_=f"finding {finding.level}",
     )
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _figure(health: Health) -> Figure:
@@ -100,7 +107,10 @@ def _figure(health: Health) -> Figure:
         f"{ACTIVE_NATS} nats."
     )
     if inputs:
-        caption += " Below: Spearman rank correlation of the posterior mean with each input."
+        caption += (
+            " Below: Spearman rank correlation of the posterior mean with each input, pale where "
+            "the dimension is not active and the correlation is one of noise."
+        )
     height = top + ROW * len(inputs) + 8 if inputs else frame.bottom + 36
     if inputs:
         height = max(height, top + 110)
@@ -172,6 +182,7 @@ def _row(name: str, dimensions: list[Dimension], left: float, top: float, cell: 
                     width=cell,
                     height=ROW,
                     fill=colour,
+                    fill_opacity=1 if entry.active else IDLE_OPACITY,
                     stroke="#ffffff",
                 ),
                 letters(
@@ -180,7 +191,7 @@ def _row(name: str, dimensions: list[Dimension], left: float, top: float, cell: 
                     written,
                     anchor="middle",
                     size=10.5,
-                    fill=ink_on(colour),
+                    fill=ink_on(colour) if entry.active else MUTED,
                 ),
             )
         )

@@ -79,7 +79,7 @@ def blend(ramp: Sequence[str], share: float) -> str:
 
 def ink_on(background: str) -> str:
     """Return black or white, whichever has the higher contrast on ``background`` (WCAG 2)."""
-    return INK if _luminance(background) > 0.179 else "#ffffff"
+    return INK if _luminance(background) > 0.2 else "#ffffff"
 
 
 def _channels(colour: str) -> tuple[int, int, int]:

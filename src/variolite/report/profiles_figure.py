@@ -22,7 +22,7 @@ from variolite.report.markup import Markup, element, join
 from variolite.report.palette import INK, MUTED, UNKNOWN
 from variolite.report.profiles import Profile, profiles_of, quantiles_of
 from variolite.report.scale import Kind, Scale, scale_for
-from variolite.report.wording import counted
+from variolite.report.wording import counted, percent
 
 __all__ = ["profiles_section"]
 
@@ -208,7 +208,11 @@ def _names(profiles: list[Profile]) -> Markup:
         parts.append(letters(17, y + 4, profile.name, bold=True))
         parts.append(
             letters(
-                LEFT - 16, y + 4, f"{profile.rows:,} ({profile.share:.0%})", anchor="end", size=10.5
+                LEFT - 16,
+                y + 4,
+                f"{profile.rows:,} ({percent(profile.share)})",
+                anchor="end",
+                size=10.5,
             )
         )
     return join(parts)
@@ -223,7 +227,7 @@ def _labels(profiles: list[Profile]) -> Markup:
                 letters(
                     WIDTH - RIGHT + 4,
                     y - 2 + 12 * place,
-                    f"{share:.0%} {label}",
+                    f"{percent(share)} {label}",
                     size=10.5,
                     room=RIGHT - 6,
                     fill=INK if place == 0 else MUTED,
@@ -246,7 +250,7 @@ def _table(held_out: HeldOut, profiles: list[Profile]) -> Markup:
             f"{profile.rows:,}",
             f"{profile.share:.1%}",
             *(_range(profile.quantiles[column]) for column in held_out.inputs),
-            ", ".join(f"{label} {share:.0%}" for label, share in profile.labels),
+            ", ".join(f"{label} {percent(share)}" for label, share in profile.labels),
         )
         for profile in profiles
     ]

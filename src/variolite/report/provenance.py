@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from variolite.records.splits import Split
 from variolite.report.blocks import Block, Section, fold, paragraph, table
-from variolite.report.lettering import plain
+from variolite.report.lettering import integer, plain
 from variolite.report.markup import Markup, element
 from variolite.report.run_files import RunFiles
 from variolite.report.wording import counted
@@ -82,12 +82,15 @@ def _written(key: str, value: object) -> str:
         return "yes" if value else "no"
     if key == "seconds" and isinstance(value, (int, float)):
         return duration(float(value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and key.startswith("rows"):
+        return integer(value)
     if isinstance(value, (list, tuple)):
         shown = [str(entry) for entry in value[:LONGEST_LIST]]
-        if key == "command":
-            return " ".join(shown)
-        more = f" and {len(value) - LONGEST_LIST} more" if len(value) > LONGEST_LIST else ""
-        return ", ".join(shown) + more
+        more = [f"and {len(value) - LONGEST_LIST} more"] if len(value) > LONGEST_LIST else []
+        separator = " " if key == "command" else "; " if any(" " in s for s in shown) else ", "
+        return separator.join(shown + more)
     return str(value)
 
 

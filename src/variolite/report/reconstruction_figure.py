@@ -25,7 +25,7 @@ from variolite.report.markup import Markup, compact, element, join
 from variolite.report.palette import INK, MUTED, SEQUENTIAL, blend
 from variolite.report.reconstruction_scores import reconstruction_scores
 from variolite.report.scale import SCALE_NAMES, kind_for, scale_for
-from variolite.report.scorecard_table import score_table
+from variolite.report.scorecard_table import score_table, task_title
 from variolite.report.wording import counted, listed, unit_after
 from variolite.scoring.scorecard import Scorecard
 
@@ -81,10 +81,9 @@ def reconstruction_section(scorecard: Scorecard | None, held_out: HeldOut | None
         scores = reconstruction_scores(rows)
         if scores is not None:
             blocks.append(scores)
-        blocks += [
-            score_table([row for row in rows if row.task == task])
-            for task in dict.fromkeys(row.task for row in rows)
-        ]
+        for task in dict.fromkeys(row.task for row in rows):
+            blocks.append(element("h4", task_title(task)))
+            blocks.append(score_table([row for row in rows if row.task == task]))
     elif held_out is not None and held_out.reconstructions:
         blocks.append(_fits(held_out))
     if not blocks:

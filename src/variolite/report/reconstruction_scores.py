@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from variolite.report.axes import SIZE, WIDTH, Frame, sheet, swatches
+from variolite.report.axes import SIZE, WIDTH, Frame, letters, sheet, swatches
 from variolite.report.blocks import Figure
 from variolite.report.lettering import plain, text_width
 from variolite.report.markup import join
-from variolite.report.whiskers import Whisker, labels_left, whisker_panel
+from variolite.report.whiskers import Whisker, whisker_panel
 from variolite.report.wording import (
     interval_wording,
     method_colour,
@@ -20,7 +20,7 @@ from variolite.scoring.scorecard import ScoreRow
 __all__ = ["reconstruction_scores"]
 
 METRIC = "r2"
-ROW = 17.0
+ROW = 15.0
 TOP = 26.0
 MOST_INPUTS = 24
 
@@ -33,16 +33,23 @@ def reconstruction_scores(rows: Sequence[ScoreRow]) -> Figure | None:
         return None
     methods = list(dict.fromkeys(row.method for row in chosen))
     lookup = {(row.feature, row.method): row for row in chosen}
-    names: list[tuple[str, bool]] = []
-    whiskers: list[Whisker | None] = []
+    # An empty row above, below and between inputs keeps them apart.
+    whiskers: list[Whisker | None] = [None]
     for feature in inputs:
-        for place, method in enumerate(methods):
-            names.append((plain(feature) if place == 0 else "", False))
-            whiskers.append(_whisker(lookup.get((feature, method))))
-        names.append(("", False))
+        whiskers += [_whisker(lookup.get((feature, method))) for method in methods]
         whiskers.append(None)
-    room = min(max(text_width(name, SIZE) for name, _ in names) + 4, 270)
-    frame = Frame(room + 14, TOP, min(WIDTH - room - 24, 520), ROW * (len(names) - 1))
+    room = min(max(text_width(plain(name), SIZE) for name in inputs) + 4, 270)
+    frame = Frame(room + 14, TOP, min(WIDTH - room - 24, 520), ROW * len(whiskers))
+    names = [
+        letters(
+            frame.left - 10,
+            TOP + ROW * (1 + index * (len(methods) + 1) + len(methods) / 2) + 4,
+            plain(feature),
+            anchor="end",
+            room=room,
+        )
+        for index, feature in enumerate(inputs)
+    ]
     legend, depth = swatches(
         [(method_name(method), method_colour(method)) for method in methods],
         frame.left,
@@ -51,8 +58,8 @@ def reconstruction_scores(rows: Sequence[ScoreRow]) -> Figure | None:
     )
     drawing = join(
         (
-            whisker_panel(whiskers[:-1], frame, "reconstruction of each input", "R², 1 at best"),
-            labels_left(names[:-1], frame, room),
+            whisker_panel(whiskers, frame, "reconstruction of each input", "R², 1 at best"),
+            *names,
             legend,
         )
     )

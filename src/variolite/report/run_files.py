@@ -53,8 +53,9 @@ class RunFiles:
 
     @property
     def name(self) -> str:
-        """Name of the run, which is the name of its folder."""
-        return self.folder.name
+        """Name of the run: that of its folder, with the one above where it says nothing."""
+        name = self.folder.name
+        return f"{self.folder.parent.name}/{name}" if name == "run" else name
 
     @cached_property
     def recipe(self) -> Mapping[str, object]:

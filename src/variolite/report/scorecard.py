@@ -42,7 +42,9 @@ def scorecard_section(scorecard: Scorecard | None, setup: Setup | None) -> Secti
                     kind="remark",
                 )
             )
-    blocks += [paragraph(f"Note: {note}", kind="remark") for note in scorecard.notes]
+    if scorecard.notes:
+        notes = (element("li", note) for note in scorecard.notes)
+        blocks.append(element("ul", *notes, class_="remark"))
     if scorecard.rows:
         blocks.append(every_score(scorecard))
     else:

@@ -12,20 +12,22 @@ from variolite.report.wording import (
     counted,
     method_name,
     metric_of,
+    places_for,
     with_interval,
 )
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
-__all__ = ["every_score", "score_table"]
+__all__ = ["every_score", "score_table", "task_title"]
 
 MOST_METRICS = 4
 MOST_LINES = 600
+MOST_PLACES = 4
 
 _TASKS = {
     "clustering": "Clustering",
     "paired": "Paired differences, VAE minus baseline on the same groups and seeds",
     "reconstruction": "Reconstruction",
-    "likelihood": "Likelihood",
+    "likelihood": "Likelihood, per row",
     "health": "Latent health",
 }
 _DESCRIBING = ("split", "level", "fit", "rule", "k", "feature", "method", "algorithm")
@@ -50,7 +52,14 @@ def score_table(rows: Sequence[ScoreRow]) -> Markup:
     """
     metrics = list(dict.fromkeys(row.metric for row in rows))
     keys = list(dict.fromkeys(_key(row) for row in rows))
-    cells = {(_key(row), row.metric): with_interval(row) for row in rows}
+    places: dict[tuple[str, str | None], int] = {}
+    for row in rows:
+        own = places_for(row.low, row.high, row.mean)
+        kind = (row.metric, row.feature)
+        places[kind] = min(max(places.get(kind, 0), own), MOST_PLACES)
+    cells = {
+        (_key(row), row.metric): with_interval(row, places[row.metric, row.feature]) for row in rows
+    }
     shown = [
         index
         for index, name in enumerate(_DESCRIBING)
@@ -87,12 +96,17 @@ def score_table(rows: Sequence[ScoreRow]) -> Markup:
     return join(tables)
 
 
+def task_title(task: str) -> str:
+    """Return the heading of a task's scores."""
+    return _TASKS.get(task, plain(task))
+
+
 def every_score(scorecard: Scorecard) -> Markup:
     """Return all rows of the scorecard by task, folded away."""
     parts: list[Markup] = []
     for task in dict.fromkeys(row.task for row in scorecard.rows):
         rows = [row for row in scorecard.rows if row.task == task]
-        parts.append(element("h4", _TASKS.get(task, plain(task))))
+        parts.append(element("h4", task_title(task)))
         parts.append(score_table(rows))
     return fold(
         f"All {counted(len(scorecard.rows), 'score')} of scorecard.json", *parts, kind="screen"

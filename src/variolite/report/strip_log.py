@@ -59,21 +59,21 @@ def _figures(held_out: HeldOut, name: str, hole: Hole) -> tuple[Figure, ...]:
 
 
 def _chosen(held_out: HeldOut) -> list[str]:
-    """Return the holes worth a drawing: most label classes first, then most rows."""
+    """Return the holes worth a drawing: all inputs measured, most label classes, most rows."""
     if held_out.groups is None or held_out.order is None:
         return []
-    found: list[tuple[int, int, str]] = []
+    found: list[tuple[int, int, int, str]] = []
     classes = held_out.labels or held_out.clusters
     for name in np.unique(held_out.groups).tolist():
         rows = (held_out.groups == name) & np.isfinite(held_out.order)
         if rows.sum() < FEWEST_ROWS or np.ptp(held_out.order[rows]) <= 0:
             continue
+        unmeasured = sum(not np.isfinite(values[rows]).any() for values in held_out.inputs.values())
         codes = classes.codes[rows] if classes else np.empty(0, dtype=np.int64)
         counts = np.bincount(codes[codes >= 0])
-        found.append((int((counts >= 0.005 * rows.sum()).sum()), int(rows.sum()), str(name)))
-    return [name for _, _, name in sorted(found, key=lambda hole: (-hole[0], -hole[1], hole[2]))][
-        :HOLES
-    ]
+        kinds = int((counts >= 0.005 * rows.sum()).sum())
+        found.append((unmeasured, -kinds, -int(rows.sum()), str(name)))
+    return [hole[-1] for hole in sorted(found)][:HOLES]
 
 
 def _hole(held_out: HeldOut, name: str, scales: dict[str, Scale]) -> Hole:
@@ -146,9 +146,15 @@ def _reading(held_out: HeldOut, hole: Hole) -> str:
         if track.scale.kind != "linear"
     ]
     scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
+    unmeasured = [track.title for track in hole.tracks if not np.isfinite(track.observed).any()]
+    imputed = (
+        f" Not measured here, so what is drawn is the model's imputation: {listed(unmeasured)}."
+        if unmeasured
+        else ""
+    )
     return (
         "Values beyond a track's axis are drawn at its edge; "
-        f"the reconstruction is the model's mean for the same row.{colours}{scales}"
+        f"the reconstruction is the model's mean for the same row.{imputed}{colours}{scales}"
     )
 
 

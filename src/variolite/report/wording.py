@@ -21,6 +21,7 @@ __all__ = [
     "method_colour",
     "method_name",
     "metric_of",
+    "percent",
     "places_for",
     "unit_after",
     "with_interval",
@@ -127,14 +128,20 @@ def places_for(low: float, high: float, mean: float) -> int:
     return min(max(1 - math.floor(math.log10(width)), 0), 6)
 
 
-def with_interval(row: ScoreRow) -> str:
+def with_interval(row: ScoreRow, places: int | None = None) -> str:
     """Write a score with its interval, and its unit where it has one."""
-    places = places_for(row.low, row.high, row.mean)
+    if places is None:
+        places = places_for(row.low, row.high, row.mean)
     unit = unit_after(row.unit) if metric_of(row.metric).has_unit else ""
     value = decimals(row.mean, places)
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
         return f"{value}{unit}" if math.isfinite(row.mean) else value
     return f"{value} ({decimals(row.low, places)} to {decimals(row.high, places)}){unit}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a whole per cent, and what would round to nothing as "<1%"."""
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def unit_after(unit: str | None) -> str:

@@ -1,0 +1,90 @@
+"""Clusters stand beside the labels they match, and no row changes its class on the way."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics.cluster import contingency_matrix
+
+from variolite.report.classes import code_clusters, code_labels, contingency
+from variolite.report.palette import CATEGORIES, OTHER, UNKNOWN
+
+
+def test_labels_are_sorted_by_size_and_missing_ones_have_no_class() -> None:
+    classes = code_labels(np.array(["clay", "", "sand", "sand", "basalt", "sand", "clay"]))
+    assert classes.names == ("sand", "clay", "basalt")
+    assert classes.colours == CATEGORIES[:3]
+    assert classes.codes.tolist() == [1, -1, 0, 0, 2, 0, 1]
+    assert classes.counts().tolist() == [3, 2, 1]
+    assert classes.colour(-1) == UNKNOWN
+
+
+def test_rare_labels_are_pooled_only_beyond_the_palette() -> None:
+    room = len(CATEGORIES)
+    names = np.array([f"l{i:02d}" for i in range(room + 5) for _ in range(40 - i)])
+    classes = code_labels(names)
+    assert len(classes) == room
+    assert classes.names[-1] == "other (6 labels)"
+    assert classes.colours[-1] == OTHER
+    assert len(set(classes.colours)) == room
+    assert classes.counts().sum() == len(names)
+    assert set(classes.pooled) == {f"l{i:02d}" for i in range(room - 1, room + 5)}
+    every = code_labels(names, room=len(names))
+    assert len(every) == room + 5
+    assert every.pooled == ()
+    exact = code_labels(np.array([f"l{i}" for i in range(room)]))
+    assert exact.pooled == ()
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-1, 5), st.sampled_from(["", "a", "b", "c", "d"])),
+        min_size=1,
+        max_size=60,
+    )
+)
+def test_clusters_are_paired_with_labels_as_well_as_can_be(rows: list[tuple[int, str]]) -> None:
+    numbers = np.array([number for number, _ in rows], dtype=np.int64)
+    labels = code_labels(np.array([label for _, label in rows]))
+    clusters = code_clusters(numbers, labels)
+    for name, code in zip(clusters.names, range(len(clusters)), strict=True):
+        assert np.array_equal(clusters.codes == code, numbers == int(name[1:]))
+    assert ((clusters.codes == -1) == (numbers < 0)).all()
+    if not len(labels) or not len(clusters):
+        return
+    table = contingency(clusters, labels)
+    paired = sum(
+        table[cluster, labels.colours.index(colour)]
+        for cluster, colour in enumerate(clusters.colours)
+        if colour in labels.colours
+    )
+    small, large = sorted(table.shape)
+    wide = table if table.shape[0] == small else table.T
+    best = max(
+        sum(wide[i, j] for i, j in enumerate(order)) for order in permutations(range(large), small)
+    )
+    assert paired == best
+    assert len(set(clusters.colours)) == len(clusters)
+
+
+def test_contingency_agrees_with_scikit_learn() -> None:
+    generator = np.random.default_rng(2)
+    labels = code_labels(np.array(["a", "b", "c"])[generator.integers(0, 3, 400)])
+    clusters = code_clusters(generator.integers(0, 5, 400), labels)
+    expected = contingency_matrix(clusters.codes, labels.codes)
+    assert np.array_equal(contingency(clusters, labels), expected)
+
+
+def test_clusters_alone_have_their_own_colours() -> None:
+    clusters = code_clusters(np.array([7, 3, 3, -1]), None)
+    assert clusters.names == ("C3", "C7")
+    assert clusters.colours == CATEGORIES[:2]
+    assert clusters.codes.tolist() == [1, 0, 0, -1]
+
+
+@pytest.mark.parametrize("count", [30, 60])
+def test_more_clusters_than_colours_are_grey(count: int) -> None:
+    clusters = code_clusters(np.arange(count), None)
+    assert clusters.colours[len(CATEGORIES) :] == (OTHER,) * (count - len(CATEGORIES))

@@ -1,0 +1,104 @@
+"""Beds, gaps and thinned lines keep what a reader of the log must see."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.report.core_runs import (
+    beds_of,
+    gaps,
+    liveliest_window,
+    row_edges,
+    thinned,
+    usual_step,
+)
+
+DEPTH = np.array([0.0, 0.2, 0.4, 0.6, 5.0, 5.2, 5.4])
+
+
+def test_gap_is_where_the_step_is_much_longer_than_usual() -> None:
+    assert usual_step(DEPTH) == pytest.approx(0.2)
+    assert gaps(DEPTH).tolist() == [3]
+    assert gaps(np.array([1.0])).tolist() == []
+    assert gaps(np.array([1.0, 1.0, 1.0])).tolist() == []
+
+
+def test_rows_meet_half_way_and_stop_at_gaps() -> None:
+    tops, bases = row_edges(DEPTH)
+    assert tops == pytest.approx([-0.1, 0.1, 0.3, 0.5, 4.9, 5.1, 5.3])
+    assert bases == pytest.approx([0.1, 0.3, 0.5, 0.7, 5.1, 5.3, 5.5])
+
+
+def test_beds_end_at_changes_and_at_gaps() -> None:
+    beds = beds_of(DEPTH, np.array([1, 1, 2, 2, 2, -1, -1]))
+    assert beds.codes.tolist() == [1, 2, 2, -1]
+    assert beds.tops == pytest.approx([-0.1, 0.3, 4.9, 5.1])
+    assert beds.bases == pytest.approx([0.3, 0.7, 5.1, 5.5])
+    assert len(beds_of(np.empty(0), np.empty(0, dtype=np.int64)).codes) == 0
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=80))
+def test_beds_say_the_same_as_the_rows(codes: list[int]) -> None:
+    depth = np.arange(len(codes)) * 0.5
+    beds = beds_of(depth, np.array(codes))
+    for place, code in zip(depth, codes, strict=True):
+        inside = (beds.tops <= place) & (place < beds.bases) if len(codes) > 1 else [True]
+        assert beds.codes[inside].tolist() == [code]
+    assert (beds.codes[1:] != beds.codes[:-1]).all()
+
+
+def test_coarse_beds_take_the_majority() -> None:
+    depth = np.arange(100) * 0.1
+    codes = np.zeros(100, dtype=np.int64)
+    codes[50:] = 1
+    codes[::10] = 2
+    beds = beds_of(depth, codes, resolution=1.0)
+    assert beds.codes.tolist() == [0, 1]
+    assert beds.tops[1] == pytest.approx(5.0, abs=0.6)
+
+
+@given(
+    st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(float("nan"))), min_size=1, max_size=300),
+    st.integers(1, 40),
+)
+def test_thinning_keeps_every_extreme(values: list[float], buckets: int) -> None:
+    data = np.array(values)
+    depth = np.arange(len(data)) * 0.2
+    at, kept = thinned(depth, data, buckets)
+    places = at[np.isfinite(at)]
+    assert (np.diff(places) > 0).all()
+    assert len(places) <= max(2 * (buckets + 1), 2 * buckets)
+    rows = np.searchsorted(depth, places)
+    assert np.array_equal(kept[np.isfinite(at)], data[rows], equal_nan=True)
+    if np.isfinite(data).any():
+        assert np.nanmin(kept) == np.nanmin(data)
+        assert np.nanmax(kept) == np.nanmax(data)
+    length = (depth[-1] - depth[0]) / buckets
+    if len(data) > 2 * buckets:
+        bucket = np.floor((depth - depth[0]) / length)
+        for number in np.unique(bucket):
+            own, left = data[bucket == number], kept[np.isin(at, depth[bucket == number])]
+            if np.isfinite(own).any():
+                assert np.nanmin(left) == np.nanmin(own)
+                assert np.nanmax(left) == np.nanmax(own)
+
+
+def test_a_line_is_lifted_at_a_gap() -> None:
+    at, kept = thinned(DEPTH, np.arange(7.0), 100)
+    assert np.isnan(at).tolist() == [False] * 4 + [True] + [False] * 3
+    assert np.isnan(kept[4])
+
+
+def test_detail_shows_the_most_classes_and_avoids_gaps() -> None:
+    depth = np.arange(1000) * 0.2
+    codes = np.zeros(1000, dtype=np.int64)
+    codes[620:640], codes[640:660], codes[660:680] = 1, 2, 3
+    window = liveliest_window(depth, codes, 100)
+    assert window.stop - window.start == 100
+    assert set(codes[window]) == {0, 1, 2, 3}
+    assert liveliest_window(depth[:50], codes[:50], 100) == slice(0, 50)
+    broken = depth.copy()
+    broken[650:] += 40
+    across = liveliest_window(broken, codes, 100)
+    assert not across.start < 650 < across.stop or len(set(codes[across])) == 4

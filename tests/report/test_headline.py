@@ -1,0 +1,142 @@
+"""What the page claims follows from the scores, and nothing more is claimed."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from variolite.report.headline import comparable_rows, headline, main_setup, verdict
+from variolite.report.held_out import HeldOut, held_out_of
+from variolite.report.run_files import read_run
+from variolite.scoring.scorecard import Scorecard, ScoreRow
+
+ROW = ScoreRow(
+    task="clustering",
+    method="vae",
+    algorithm="kmeans",
+    fit="inductive",
+    split="held-out groups",
+    level="lithology",
+    k=12,
+    rule="stability",
+    metric="ari",
+    feature=None,
+    unit=None,
+    mean=0.30,
+    low=0.25,
+    high=0.35,
+    n_groups=9,
+    seeds=3,
+)
+PCA = replace(ROW, method="pca_whitened", k=9, mean=0.26, low=0.2, high=0.3)
+RAW = replace(ROW, method="raw", mean=0.2, low=0.15, high=0.24)
+PAIRED = replace(ROW, task="paired", method="vae vs pca_whitened", k=None)
+
+
+@pytest.fixture(scope="module")
+def held_out(whole_run: Path) -> HeldOut:
+    found = held_out_of(read_run(whole_run))
+    assert found is not None
+    return found
+
+
+def said(*rows: ScoreRow) -> str:
+    card = Scorecard(rows)
+    setup = main_setup(card, None)
+    assert setup is not None
+    return verdict(card, setup)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wording"),
+    [
+        (0.01, 0.07, "the VAE is clearly better"),
+        (-0.02, 0.07, "not a clear difference"),
+        (0.0, 0.07, "not a clear difference"),
+        (-0.09, -0.01, "the VAE is clearly worse"),
+    ],
+)
+def test_verdict_follows_the_paired_interval(low: float, high: float, wording: str) -> None:
+    text = said(ROW, PCA, RAW, replace(PAIRED, mean=(low + high) / 2, low=low, high=high))
+    assert wording in text
+    assert "whitened PCA in ARI" in text
+
+
+def test_the_best_baseline_is_the_rival_whatever_its_order() -> None:
+    better_raw = replace(RAW, mean=0.29, low=0.2, high=0.36)
+    assert "raw inputs in ARI" in said(ROW, PCA, better_raw)
+    assert "raw inputs in ARI" in said(ROW, better_raw, PCA)
+
+
+def test_without_a_paired_difference_nothing_is_called_clear() -> None:
+    far = said(ROW, replace(PCA, mean=0.1, low=0.05, high=0.15))
+    assert "do not overlap" in far
+    assert "clearly" not in far
+    near = said(ROW, PCA)
+    assert "the intervals overlap" in near
+    of_another = replace(PAIRED, level="group", mean=0.1, low=0.05, high=0.2)
+    assert "clearly" not in said(ROW, PCA, of_another)
+    of_raw = replace(PAIRED, method="vae vs raw", mean=0.1, low=0.05, high=0.2)
+    assert "clearly" not in said(ROW, PCA, of_raw)
+
+
+def test_without_baselines_the_question_stays_open() -> None:
+    assert "open whether the VAE helps" in said(ROW)
+
+
+def test_oracle_and_transductive_rows_are_the_last_choice() -> None:
+    oracle = replace(ROW, rule="oracle", k=4)
+    seen = replace(ROW, fit="transductive")
+    setup = main_setup(Scorecard((oracle, seen, ROW)), None)
+    assert setup is not None
+    assert (setup.rule, setup.fit) == ("stability", "inductive")
+    only = main_setup(Scorecard((oracle,)), None)
+    assert only is not None
+    assert only.rule == "oracle"
+    assert "upper bound" in headline(Scorecard((oracle,)), None, only)[1]
+
+
+def test_recipe_and_clusters_decide_between_rules(held_out: HeldOut) -> None:
+    silhouette = replace(ROW, rule="silhouette", k=4)
+    fixed = replace(ROW, rule="fixed", k=12)
+    card = Scorecard((fixed, silhouette, ROW))
+    asked = {"clustering": {"algorithm": "kmeans", "rule": "silhouette"}}
+    by_recipe = main_setup(card, held_out, asked)
+    assert by_recipe is not None
+    assert by_recipe.rule == "silhouette"
+    by_clusters = main_setup(card, held_out)
+    assert by_clusters is not None
+    assert (by_clusters.rule, by_clusters.k) == ("stability", 12)
+
+
+def test_rows_are_comparable_only_under_the_same_set_up() -> None:
+    fixed = replace(ROW, rule="fixed", k=9)
+    strangers = (
+        replace(PCA, fit="transductive"),
+        replace(PCA, level="group"),
+        replace(PCA, split="another"),
+        replace(PCA, algorithm="gmm"),
+        replace(PCA, rule="oracle"),
+    )
+    supervised = replace(ROW, method="supervised", algorithm="gradient_boosting", rule=None, k=None)
+    card = Scorecard((ROW, PCA, fixed, *strangers, supervised))
+    setup = main_setup(card, None)
+    assert setup is not None
+    assert comparable_rows(card, setup) == [ROW, PCA, supervised]
+    wider = comparable_rows(card, setup, any_algorithm=True)
+    assert wider == [ROW, PCA, strangers[3], supervised]
+
+
+def test_three_sentences_name_rows_clusters_and_scores(held_out: HeldOut) -> None:
+    card = Scorecard((ROW, replace(ROW, metric="ami", mean=0.4, low=0.3, high=0.5), PCA))
+    sentences = headline(card, held_out, main_setup(card, held_out))
+    assert len(sentences) == 3
+    assert "12 clusters in 4,200 held-out rows of 4 holes" in sentences[0]
+    assert "0.300 (0.250 to 0.350)" in sentences[1]
+    assert "0.40 (0.30 to 0.50)" in sentences[1]
+    assert all(sentence.endswith(".") for sentence in sentences)
+
+
+def test_nothing_is_claimed_of_a_run_without_scores() -> None:
+    assert "not been scored" in headline(None, None, None)[0]
+    assert "nothing is claimed" in headline(Scorecard(()), None, None)[0]
