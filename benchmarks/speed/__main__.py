@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import driver, figures, machine, peers, task
-from benchmarks.speed.lines import LINES, OURS, SOURCES, line
+from benchmarks.speed.lines import LINES, OURS, SOURCES, WARM_UP, line
 from benchmarks.speed.page import write_page
 
 _RESULTS = Path(__file__).parents[1] / "results"
 _SOURCE_EPOCHS = 10
-_OUR_EPOCHS = 60
+_OUR_EPOCHS = 40
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -49,7 +49,11 @@ def main(arguments: list[str]) -> None:
             chosen, table, options.peers, rounds=options.rounds, epochs=options.epochs
         )
         watched = driver.watch_lines(
-            [(line(OURS), _OUR_EPOCHS), *((line(key), _SOURCE_EPOCHS) for key in SOURCES)],
+            [
+                (line(OURS), _OUR_EPOCHS),
+                (WARM_UP, _OUR_EPOCHS),
+                *((line(key), _SOURCE_EPOCHS) for key in SOURCES),
+            ],
             table,
             seeds=options.seeds,
         )

@@ -34,6 +34,8 @@ class Record:
     line : Line
     rounds : list of list of Epoch
         One list per round, the first epoch of each run left out.
+    first_epochs : list of float
+        Their CPU seconds, which include what an engine loads or compiles.
     versions : dict
     failure : str or None
         Why the line has no figures.
@@ -41,6 +43,7 @@ class Record:
 
     line: Line
     rounds: list[list[Epoch]] = field(default_factory=list)
+    first_epochs: list[float] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
     failure: str | None = None
 
@@ -130,6 +133,7 @@ def time_lines(
                 record.failure = str(error)
                 _say(f"{record.line.key}: {error}")
                 continue
+            record.first_epochs.append(run[0].cpu)
             record.rounds.append(run[1:])
             middle = float(np.median([epoch.cpu for epoch in run[1:]]))
             _say(f"round {turn + 1}/{rounds} {record.line.key}: {middle:.3f} s per epoch")

@@ -76,6 +76,14 @@ LINES: tuple[Line, ...] = (
 """In the order of the table."""
 
 OURS = "variolite-default"
+WARM_UP = Line(
+    "variolite-warm-up",
+    "Variolite with its usual warm-up of beta",
+    "variolite",
+    None,
+    {"members": 1, "warm_up": True},
+)
+"""Not timed per epoch, where it equals :data:`OURS`; only to the ELBO."""
 SOURCES = ("plain-256", "plain-norm-256")
 """The lines whose held-out ELBO ours has to reach: without and with BatchNorm and dropout."""
 
