@@ -182,6 +182,18 @@ def test_text_without_a_schema_is_refused_by_name(wells: pl.DataFrame) -> None:
             TabularVAE(**QUICK).fit(frame)
 
 
+def test_numbers_from_files_and_mappings_need_no_schema(
+    tmp_path: Path, table: NDArray[np.float64]
+) -> None:
+    frame = pl.DataFrame(table, schema=list("abcd"))
+    write_table(frame, tmp_path / "table.parquet")
+    expected = TabularVAE(**QUICK).fit_transform(frame)
+    for source in (tmp_path / "table.parquet", frame.to_dict(), frame.lazy()):
+        vae = TabularVAE(**QUICK).fit(source)
+        np.testing.assert_array_equal(vae.transform(source), expected)
+        assert vae.reconstruct(source).columns == list("abcd")
+
+
 def test_an_array_cannot_be_looked_up_by_name() -> None:
     with pytest.raises(DataError, match="Give a path, a polars or pandas data frame"):
         TabularVAE(**QUICK, schema=SCHEMA).fit(np.zeros((20, 3)))

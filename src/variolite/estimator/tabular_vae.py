@@ -192,8 +192,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         Parameters
         ----------
         X
-            Array or numeric data frame of shape (n, d), NaN where missing. With a schema
-            or a recipe also any data frame, mapping of arrays, or path of a table.
+            Array of shape (n, d), NaN where missing, or a data frame, mapping of arrays or
+            path of a table: of numbers alone, unless there is a schema or a recipe.
         y
             Ignored.
         groups
@@ -433,7 +433,10 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         """Read a table: by name with a schema, by position without."""
         if self._by_name_:
             return read_table(X)
-        if reset and kind_of(X) != "array":
+        kind = kind_of(X)
+        if kind == "polars" and not isinstance(X, pl.DataFrame):
+            X = read_table(X)
+        if reset and kind != "array":
             require_numeric(X)
         values = validate_data(
             self,
