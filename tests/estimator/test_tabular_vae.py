@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from factor_table import OFFSET, SCALE, factor_covariance, factor_table
 from numpy.typing import NDArray
 from scipy.stats import multivariate_normal
 
-from conftest import OFFSET, SCALE, factor_covariance, factor_table
 from variolite import TabularVAE
 from variolite.errors import DataError, SchemaError, TrainingError, VarioliteError
 from variolite.recipe import ConstantBeta, CyclicalBeta, load_recipe
