@@ -1,15 +1,19 @@
 """Small tables with known structure for the training tests."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
-from variolite.training import Fitted, Member, fit_tabular
+from variolite.training import EpochRecord, Fitted, Member, fit_tabular, fitting
+from variolite.training.batches import Rows
 
 Table = tuple[FittedSchema, Records]
 
@@ -40,31 +44,50 @@ def toy() -> Table:
     return table_of(linear_rows(400))
 
 
-@pytest.fixture
-def train_toy(toy: Table) -> Callable[..., Fitted]:
-    """Train on the toy table, validating on its last 100 rows."""
-    schema, records = toy
-    training, validation = records.take(np.arange(300)), records.take(np.arange(300, 400))
+@dataclass(frozen=True)
+class Trainer:
+    """Trains on the first 300 rows of the toy table and validates on the others."""
 
-    def run(
+    schema: FittedSchema
+    training: Records
+    validation: Records
+
+    def __call__(
+        self,
         members: tuple[Member, ...] = (Member(seed=0, beta=1.0, latent=2),),
         model: ModelSpec | None = None,
         *,
         check: bool = True,
-        checkpoint: Any = None,
-        on_epoch: Any = None,
+        checkpoint: Path | None = None,
+        on_epoch: Callable[[EpochRecord], None] | None = None,
+        device: str = "cpu",
         **spec: Any,
     ) -> Fitted:
-        settings = {"beta": {"kind": "linear", "epochs": 2}, "epochs": 6, "batch_size": 64} | spec
         return fit_tabular(
-            schema,
-            training,
-            validation if check else None,
+            self.schema,
+            self.training,
+            self.validation if check else None,
             model or ModelSpec(latent=2, encoder=(8,), decoder=(8,)),
-            TrainingSpec(**settings),
+            TrainingSpec(**(TOY | spec)),
             members,
+            device=device,
             checkpoint=checkpoint,
             on_epoch=on_epoch,
         )
 
-    return run
+    def validate(self, fitted: Fitted) -> list[float]:
+        """Monitored value of the returned model at a final beta of 1, for every member."""
+        rows = Rows.from_records(self.validation, torch.device("cpu"))
+        with torch.no_grad():
+            parts = fitting._validate(fitted.model.module, rows, fitted.model.members)
+        beta = torch.tensor([member.beta for member in fitted.model.members])
+        return (parts.reconstruction + beta * parts.divergence).tolist()
+
+
+TOY = {"beta": {"kind": "linear", "epochs": 2}, "epochs": 6, "batch_size": 64}
+
+
+@pytest.fixture
+def train_toy(toy: Table) -> Trainer:
+    schema, records = toy
+    return Trainer(schema, records.take(np.arange(300)), records.take(np.arange(300, 400)))

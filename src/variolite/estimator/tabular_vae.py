@@ -252,7 +252,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         )
         self.model_ = fitted.model
         self.history_ = fitted.history
-        self.member_ = int(np.min([e.val_monitored for e in fitted.history], axis=0).argmin())
+        self.member_ = int(np.argmin(fitted.best))
         self._kind_ = kind
         return self
 

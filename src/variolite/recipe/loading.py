@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from variolite.errors import RecipeError, nearest
+from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.recipe.spec import Recipe, Schedule
+from variolite.records.yaml_text import load_yaml
 
 __all__ = ["load_recipe", "packaged_recipes", "recipe_from_dict", "recipe_to_yaml"]
 
@@ -127,18 +128,16 @@ def _read(name: str, *, is_file: bool) -> dict[str, Any]:
 
 def _parse(text: str, where: str) -> Any:
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
         if _values_within(content, {}) <= MOST_VALUES:
             return content
         problem = f"its aliases expand to more than {MOST_VALUES:,} values"
-    except yaml.YAMLError as error:
-        problem = " ".join(str(error).split())
-    except RecursionError:
-        problem = "it is nested too deeply"
+    except SchemaError as error:
+        raise RecipeError(error.what, where=where, mend=error.mend) from None
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
         # PyYAML lets these out for the likes of `2020-13-45` or `!!bool x`.
         problem = "a value does not suit its type"
-    raise RecipeError(f"not valid YAML: {problem}", where=where)
+    raise RecipeError(f"not valid YAML ({problem})", where=where)
 
 
 def _values_within(node: Any, known: dict[int, float]) -> float:

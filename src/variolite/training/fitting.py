@@ -40,10 +40,28 @@ VALIDATION_SEED = 20_240_901
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and how it came about."""
+    """A trained model and how it came about.
+
+    Attributes
+    ----------
+    model
+        With the best weights of every member.
+    history
+        All epochs.
+    best
+        Monitored value of every member in nats per row.
+    best_epochs
+        The epochs whose weights were kept.
+    device
+        What was chosen and why.
+    batch_size, rate
+        As used.
+    """
 
     model: TabularModel
     history: list[EpochRecord]
+    best: list[float]
+    best_epochs: list[int]
     device: str
     batch_size: int
     rate: float
@@ -174,7 +192,7 @@ def fit_tabular(
     )
     loss = torch.compile(module.loss) if spec.engine == "compiled" else module.loss
     with single_thread(work):
-        history = train(
+        trained = train(
             module,
             loss,
             source,
@@ -186,8 +204,15 @@ def fit_tabular(
             on_epoch=on_epoch,
         )
     module.to("cpu").eval()
-    trained = TabularModel(schema, module, tuple(members))
-    return Fitted(trained, history, reason, source.batch_size, rate)
+    return Fitted(
+        TabularModel(schema, module, tuple(members)),
+        trained.history,
+        trained.best,
+        trained.best_epochs,
+        reason,
+        source.batch_size,
+        rate,
+    )
 
 
 def _validate(module: TabularModule, rows: Rows, members: Sequence[Member]) -> Validation:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.errors import TrainingError
@@ -26,13 +27,13 @@ from variolite.training.schedules import beta_at, final_beta, warm_up
 from variolite.training.stopping import Stopping
 from variolite.vae import Batch, Parts
 
-__all__ = ["BatchSource", "Resume", "StoppedByUserError", "Validation", "train"]
+__all__ = ["BatchSource", "Resume", "StoppedByUserError", "Trained", "Validation", "train"]
 
 CHECKPOINT_SECONDS = 5.0
 
 
 class StoppedByUserError(TrainingError):
-    """The user stopped the run; everything up to the last epoch is stored."""
+    """The user stopped the run; where checkpoints are kept, all whole epochs are stored."""
 
 
 class BatchSource(Protocol):
@@ -55,6 +56,26 @@ class Validation:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a run leaves behind besides the weights.
+
+    Attributes
+    ----------
+    history
+        All epochs, those before an interruption included. A member that is done goes on
+        appearing in it until the last one is.
+    best
+        Lowest monitored value of every member before it was done.
+    best_epochs
+        The epochs whose weights were kept.
+    """
+
+    history: list[EpochRecord]
+    best: list[float]
+    best_epochs: list[int]
+
+
+@dataclass(frozen=True)
 class Resume:
     """Where checkpoints go and which run they belong to."""
 
@@ -73,7 +94,7 @@ def train(
     betas: Sequence[float],
     resume: Resume | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> list[EpochRecord]:
+) -> Trained:
     """Train a model in place and leave it with its best weights.
 
     Parameters
@@ -100,8 +121,8 @@ def train(
 
     Returns
     -------
-    list of EpochRecord
-        All epochs, those before an interruption included.
+    Trained
+        History and the epochs whose weights were kept.
 
     Raises
     ------
@@ -128,18 +149,19 @@ def train(
         history = stored.history
         first = stored.epoch
 
-    def store(next_epoch: int) -> None:
-        if resume is None:
-            return
-        tensors = {**optimiser.state(), "best": best}
-        save_checkpoint(
-            resume.path,
-            Checkpoint(
-                resume.fingerprint, next_epoch, optimiser.steps, tensors, stopping.state(), history
-            ),
+    def whole_epochs(resume: Resume) -> Checkpoint:
+        tensors = {name: value.clone() for name, value in optimiser.state().items()}
+        return Checkpoint(
+            resume.fingerprint,
+            len(history),
+            optimiser.steps,
+            {**tensors, "best": best},
+            stopping.state(),
+            list(history),
         )
 
     saved = time.monotonic()
+    latest: Checkpoint | None = None
     epoch = first
     try:
         for epoch in range(first, spec.epochs):
@@ -151,7 +173,7 @@ def train(
             checked = _validate(module, validate, sums, device)
             record = _record(epoch, beta, final_beta(spec.beta), factor, sums, checked, optimiser)
             record = _timed(record, time.monotonic() - began)
-            _require_finite(record)
+            _require_finite(record, ~stopping.done)
             improved = stopping.update(epoch, np.asarray(record.val_monitored))
             chosen = torch.from_numpy(improved).to(device).unsqueeze(1)
             best = torch.where(chosen, flat.values, best)
@@ -159,22 +181,25 @@ def train(
                 device, torch.float32
             )
             history.append(record)
+            if resume is not None:
+                latest = whole_epochs(resume)
+                if time.monotonic() - saved > CHECKPOINT_SECONDS:
+                    save_checkpoint(resume.path, latest)
+                    saved = time.monotonic()
             if on_epoch is not None:
                 on_epoch(record)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                store(epoch + 1)
-                saved = time.monotonic()
     except KeyboardInterrupt:
-        # The broken-off epoch is lost; the checkpoint of the last whole ones stands.
+        # Weights move within an epoch: only the copy made at the end of the last is whole.
+        if resume is not None and latest is not None:
+            save_checkpoint(resume.path, latest)
+        kept = resume is not None and resume.path.is_file()
         raise StoppedByUserError(
             f"stopped by the user in epoch {epoch + 1} of {spec.epochs}",
-            mend="the same command goes on from the last checkpoint"
-            if resume
-            else "nothing was stored",
+            mend="the same command goes on from here" if kept else "nothing was stored",
         ) from None
     with torch.no_grad():
         flat.values.copy_(best)
-    return history
+    return Trained(history, stopping.best.tolist(), stopping.best_epoch.tolist())
 
 
 def _train_epoch(
@@ -241,13 +266,11 @@ def _timed(record: EpochRecord, seconds: float) -> EpochRecord:
     return EpochRecord(**{**record.__dict__, "seconds": round(seconds, 4)})
 
 
-def _require_finite(record: EpochRecord) -> None:
-    bad = [
-        m
-        for m, values in enumerate(zip(record.train_total, record.val_monitored, strict=True))
-        if not np.isfinite(values).all()
-    ]
-    if bad:
+def _require_finite(record: EpochRecord, training: NDArray[np.bool_]) -> None:
+    """A member that is done keeps its best weights, whatever becomes of it afterwards."""
+    finite = np.isfinite(record.train_total) & np.isfinite(record.val_monitored)
+    bad = np.flatnonzero(training & ~finite)
+    if bad.size:
         raise TrainingError(
             f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}",
             where="training",

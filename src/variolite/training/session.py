@@ -205,7 +205,8 @@ def train_run(
         "learning_rate": fitted.rate,
     }
     provenance = {key: facts[key] for key in ("variolite", "torch", "started", "simulated", "data")}
-    model = replace(fitted.model, provenance={**provenance, "recipe": recipe.name})
+    provenance |= {"recipe": recipe.name, "best_epochs": fitted.best_epochs}
+    model = replace(fitted.model, provenance=provenance)
     write_history(run.history_file, fitted.history)
     run.write_json(run.environment_file, facts)
     save_model(run.model_folder, model)
