@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from benchmarks.speed.lines import OURS
+from benchmarks.speed.lines import OURS, line
 
 Figures = Mapping[str, Any]
 
@@ -22,23 +22,31 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
+def _times(one: Figures, other: Figures | None) -> str:
+    if other is None:
+        return ""
+    ratio = one["median"] / other["median"]
+    return f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+
+
 def _lines(figures: Figures) -> list[str]:
-    timed = {line["key"]: line for line in figures["lines"] if "median" in line}
+    timed = {one["key"]: one for one in figures["lines"] if "median" in one}
     rows = []
-    for line in figures["lines"]:
-        batch = str(line["batch"] or "default")
-        if "median" not in line:
-            rows.append([line["label"], batch, f"not available: {line['failure']}", "", "", ""])
+    for one in figures["lines"]:
+        batch = str(one["batch"] or "default")
+        if "median" not in one:
+            rows.append([one["label"], batch, f"not available: {one['failure']}", "", "", "", ""])
             continue
         ours, floor = timed.get(f"variolite-{batch}"), timed.get(f"c-{batch}")
         rows.append(
             [
-                line["label"],
+                one["label"],
                 batch,
-                f"**{line['median']:.3f}**",
-                f"{line['low']:.3f}-{line['high']:.3f}",
-                f"{line['median'] / ours['median']:.1f}" if ours else "",
-                f"{line['median'] / floor['median']:.1f}" if floor else "",
+                f"**{one['median']:.3f}**",
+                f"{one['low']:.3f}-{one['high']:.3f}",
+                f"{one['first_epoch']:.2f}",
+                _times(one, ours),
+                _times(one, floor),
             ]
         )
     head = [
@@ -46,6 +54,7 @@ def _lines(figures: Figures) -> list[str]:
         "batch",
         "CPU s per epoch",
         "min-max",
+        "first epoch",
         "times ours, same batch",
         "times C, same batch",
     ]
@@ -53,13 +62,13 @@ def _lines(figures: Figures) -> list[str]:
 
 
 def _elbo(figures: Figures) -> list[str]:
-    labels = {line["key"]: f"{line['label']}, batch {line['batch']}" for line in figures["lines"]}
     rows = []
     for one in figures["elbo"]:
+        source = line(one["source"])
         ours, theirs = one["our_seconds"], one["source_seconds"]
         rows.append(
             [
-                labels.get(one["source"], one["source"]),
+                f"{source.label}, batch {source.batch}",
                 "constant" if one["ours"] == OURS else "warm-up",
                 str(one["seed"]),
                 f"{one['target']:.3f}",
@@ -105,7 +114,7 @@ def write_page(figures: Figures) -> str:
         f"{peer}: " + ", ".join(f"{name} {number}" for name, number in found.items())
         for peer, found in figures["versions"].items()
     )
-    count = median(line["epochs"] for line in figures["lines"] if "epochs" in line)
+    count = median(one["epochs"] for one in figures["lines"] if "epochs" in one)
     parts = [
         "# Speed of training",
         "",
