@@ -13,7 +13,13 @@ def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_synthetic_run(tmp_path_factory.mktemp("runs") / "first-try")
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder with every part and fewer rows; read only."""
+    return write_synthetic_run(tmp_path_factory.mktemp("runs") / "small", rows=420)
+
+
 @pytest.fixture
-def run(whole_run: Path, tmp_path: Path) -> Path:
-    """A copy of the whole run that the test may change."""
-    return Path(shutil.copytree(whole_run, tmp_path / "first-try"))
+def run(small_run: Path, tmp_path: Path) -> Path:
+    """A copy of the small run that the test may change."""
+    return Path(shutil.copytree(small_run, tmp_path / "first-try"))

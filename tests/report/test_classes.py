@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics.cluster import contingency_matrix
 
 from variolite.report.classes import code_clusters, code_labels, contingency
-from variolite.report.palette import CATEGORIES, OTHER, UNKNOWN
+from variolite.report.palette import CATEGORIES, OTHER, PAPER
 
 
 def test_labels_are_sorted_by_size_and_missing_ones_have_no_class() -> None:
@@ -18,7 +18,7 @@ def test_labels_are_sorted_by_size_and_missing_ones_have_no_class() -> None:
     assert classes.colours == CATEGORIES[:3]
     assert classes.codes.tolist() == [1, -1, 0, 0, 2, 0, 1]
     assert classes.counts().tolist() == [3, 2, 1]
-    assert classes.colour(-1) == UNKNOWN
+    assert classes.colour(-1) == PAPER
 
 
 def test_rare_labels_are_pooled_only_beyond_the_palette() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import polars as pl
 import pytest
@@ -68,6 +69,19 @@ def test_lettering_is_neither_clipped_nor_overlapping(page: Node) -> None:
         assert faults == [], drawing.attributes["aria-label"]
 
 
+def test_every_drawing_stands_alone_as_an_svg_file(html: str) -> None:
+    drawings = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) > 8
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert {"viewBox", "width", "height", "font-family"} <= root.attrib.keys()
+        # Colours and strokes must not depend on the style sheet of the page.
+        assert all(
+            "class" not in part.attrib and "style" not in part.attrib for part in root.iter()
+        )
+
+
 def test_nothing_is_loaded_from_elsewhere(html: str, page: Node) -> None:
     addresses = set(re.findall(r"https?://[^\s\"'<>)]+", html))
     assert addresses == {"http://www.w3.org/2000/svg"}
@@ -89,7 +103,7 @@ def test_page_is_small_and_written_again_alike(whole_run: Path, html: str) -> No
 
 def test_a_large_run_stays_small(run: Path) -> None:
     frame = pl.read_parquet(run / "held_out.parquet")
-    pl.concat([frame.with_columns(pl.col("order") + 400 * i) for i in range(12)]).write_parquet(
+    pl.concat([frame.with_columns(pl.col("order") + 400 * i) for i in range(40)]).write_parquet(
         run / "held_out.parquet"
     )
     assert write_report(run).stat().st_size < 3_000_000

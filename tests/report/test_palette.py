@@ -11,7 +11,7 @@ from variolite.report.palette import (
     OKABE_ITO,
     OTHER,
     SEQUENTIAL,
-    UNKNOWN,
+    SHADE,
     blend,
     ink_on,
 )
@@ -76,7 +76,7 @@ def test_the_extension_is_as_safe_as_okabe_and_ito(vision: str) -> None:
 
 
 def test_categories_stand_out_from_paper_and_from_rows_without_one() -> None:
-    for ground in ("#ffffff", UNKNOWN):
+    for ground in ("#ffffff", SHADE):
         for colour in CATEGORIES:
             assert np.linalg.norm(oklab(colour, "normal") - oklab(ground, "normal")) > 0.1
     assert OTHER not in CATEGORIES

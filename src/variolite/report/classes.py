@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from variolite.report.palette import CATEGORIES, OTHER, UNKNOWN
+from variolite.report.palette import CATEGORIES, OTHER, PAPER
 
 __all__ = ["Classes", "code_clusters", "code_labels", "contingency"]
 
@@ -33,7 +33,7 @@ class Classes:
 
     def colour(self, code: int) -> str:
         """Return the colour of a category, and the one for rows without a category."""
-        return self.colours[code] if code >= 0 else UNKNOWN
+        return self.colours[code] if code >= 0 else PAPER
 
     def counts(self) -> Integers:
         """Return the number of rows in each category, [categories]."""

@@ -24,7 +24,7 @@ from variolite.report.classes import Classes
 from variolite.report.core_runs import beds_of, gaps, row_edges, thinned
 from variolite.report.lettering import text_width, wrap
 from variolite.report.markup import Markup, compact, element, join
-from variolite.report.palette import INK, MUTED, SECOND, UNKNOWN
+from variolite.report.palette import INK, MUTED, PAPER, SECOND, SHADE
 from variolite.report.scale import Scale, tick_labels
 
 __all__ = ["Hole", "Strip", "Track", "draw_hole"]
@@ -34,7 +34,7 @@ Integers = NDArray[np.int64]
 
 HEAD, NAME_LINE = 32.0, 13.0
 DEPTH_ROOM = 58.0
-STRIP = 40.0
+STRIP = 44.0
 GAP = 9.0
 WIDEST_TRACK = 230.0
 BUCKET_PIXELS = 1.6
@@ -270,7 +270,7 @@ def _gaps(depth: Floats, down: Scale, frame: Frame) -> Markup:
                     y=top,
                     width=frame.width,
                     height=base - top,
-                    fill=UNKNOWN,
+                    fill=SHADE,
                 )
             )
     return join(parts)
@@ -284,7 +284,7 @@ def _key(top: float, hole: Hole) -> Markup:
         parts.append(letters(x + 32, top + 4, text))
         x += 118
     if len(gaps(hole.depth)):
-        parts.append(box(Frame(x, top - 6, 22, 12), fill=UNKNOWN, stroke=MUTED))
+        parts.append(box(Frame(x, top - 6, 22, 12), fill=SHADE, stroke=MUTED))
         parts.append(letters(x + 28, top + 4, "no rows (gap)"))
     return join(parts)
 
@@ -298,7 +298,7 @@ def _legend(strip: Strip, top: float) -> tuple[Markup, float]:
         if code in present
     ]
     if -1 in present:
-        entries.append(("none", UNKNOWN))
+        entries.append(("none", PAPER))
     title = letters(DEPTH_ROOM, top + 9.5, strip.title, bold=True, room=90)
     legend, used = swatches(entries, DEPTH_ROOM + 96, top, WIDTH - DEPTH_ROOM - 100)
     return join((title, legend)), used

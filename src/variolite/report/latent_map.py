@@ -23,7 +23,7 @@ from variolite.report.classes import Classes
 from variolite.report.held_out import HeldOut
 from variolite.report.lettering import plain
 from variolite.report.markup import Markup, element, join
-from variolite.report.palette import INK, OTHER, UNKNOWN
+from variolite.report.palette import INK, OTHER
 from variolite.report.scale import Scale
 from variolite.report.wording import counted
 
@@ -221,7 +221,7 @@ def _moved_apart(places: Floats) -> Floats:
 
 def _entries(classes: Classes, shown: Integers) -> list[tuple[str, str]]:
     entries = list(zip(classes.names, classes.colours, strict=True))
-    return [*entries, ("none", UNKNOWN)] if (classes.codes[shown] < 0).any() else entries
+    return [*entries, ("none", OTHER)] if (classes.codes[shown] < 0).any() else entries
 
 
 def _limits(scores: Floats) -> Floats:

@@ -20,9 +20,10 @@ __all__ = [
     "INK",
     "MUTED",
     "OTHER",
+    "PAPER",
     "SECOND",
     "SEQUENTIAL",
-    "UNKNOWN",
+    "SHADE",
     "blend",
     "ink_on",
 ]
@@ -58,7 +59,8 @@ EXTENSION = (
 )
 CATEGORIES = OKABE_ITO + EXTENSION
 OTHER = "#b9bcc0"
-UNKNOWN = "#ececec"
+PAPER = "#ffffff"
+SHADE = "#ececec"
 
 # Light to dark, so that nothing much stays near the white of the paper; the path is cividis'.
 SEQUENTIAL = ("#fffbe6", "#ecd98a", "#c3b369", "#8f8a78", "#5f6a76", "#2f4a74", "#00224e")

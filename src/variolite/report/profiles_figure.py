@@ -19,7 +19,7 @@ from variolite.report.blocks import Block, Figure, Section, fold, paragraph, tab
 from variolite.report.held_out import HeldOut
 from variolite.report.lettering import plain, significant, wrap
 from variolite.report.markup import Markup, element, join
-from variolite.report.palette import INK, MUTED, UNKNOWN
+from variolite.report.palette import INK, MUTED, SHADE
 from variolite.report.profiles import Profile, profiles_of, quantiles_of
 from variolite.report.scale import Kind, Scale, scale_for
 from variolite.report.wording import counted, percent
@@ -103,7 +103,7 @@ def _panel(held_out: HeldOut, profiles: list[Profile], column: str, frame: Frame
     band = Markup("")
     if np.isfinite(low):
         left, right = scale.at(float(low)), scale.at(float(high))
-        band = box(Frame(left, frame.top, right - left, frame.height), fill=UNKNOWN, stroke=None)
+        band = box(Frame(left, frame.top, right - left, frame.height), fill=SHADE, stroke=None)
     rows: list[Markup] = []
     for index, profile in enumerate(profiles):
         q10, middle, q90 = (float(value) for value in profile.quantiles[column])

@@ -25,7 +25,7 @@ from variolite.report.contents import History
 from variolite.report.epochs import best_epochs, warm_up_end
 from variolite.report.lettering import significant
 from variolite.report.markup import Markup, element, join
-from variolite.report.palette import ACCENT, CATEGORIES, INK, MUTED, UNKNOWN
+from variolite.report.palette import ACCENT, CATEGORIES, INK, MUTED, SHADE
 from variolite.report.scale import Scale, nice_ticks
 from variolite.report.wording import counted, listed
 
@@ -158,7 +158,7 @@ def _draw(panel: _Panel, epochs: Floats, best: list[float] | None, end: float | 
     if end is not None:
         edge = across.at(end)
         shade = box(
-            Frame(frame.left, frame.top, edge - frame.left, frame.height), fill=UNKNOWN, stroke=None
+            Frame(frame.left, frame.top, edge - frame.left, frame.height), fill=SHADE, stroke=None
         )
     curves = [
         _curve(curve[:, member], epochs, across, down, _colour(member, curve.shape[1]), dashed)
@@ -256,7 +256,7 @@ def _key(top: float, *, marked: bool, shaded: bool) -> Markup:
         parts.append(letters(x + 20, top + 4, "best epoch, the weights kept"))
         x += 200
     if shaded:
-        parts.append(box(Frame(x, top - 6, 22, 12), fill=UNKNOWN, stroke=MUTED))
+        parts.append(box(Frame(x, top - 6, 22, 12), fill=SHADE, stroke=MUTED))
         parts.append(letters(x + 28, top + 4, "warm-up of beta"))
     return join(parts)
 
