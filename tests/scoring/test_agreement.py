@@ -177,6 +177,12 @@ def test_map_is_learned_from_training_rows_alone():
     assert purity(test) == pytest.approx((9 + 8 + 4) / 27)
 
 
+def test_a_class_that_is_only_predicted_counts_as_a_failure_in_f1():
+    # Predicted as class 1 although no row is: F1 of class 0 is 8/9, of class 1 it is 0.
+    table = np.array([[4.0, 0.0], [1.0, 0.0]])
+    assert macro_f1(confusion(table, np.array([0, 1]))) == pytest.approx(4 / 9)
+
+
 def test_map_without_training_labels_and_penalty_of_wrong_size():
     with pytest.raises(DataError, match="no training row has a label"):
         majority_map(np.zeros((3, 2)))

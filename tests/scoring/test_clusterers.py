@@ -10,7 +10,7 @@ from sklearn.metrics import pairwise_distances, silhouette_samples
 
 from variolite.errors import DataError, ModelFileError
 from variolite.scoring.clusterers import CLUSTERERS, clusterer, fitted_from_arrays, needs_k
-from variolite.scoring.density import fit_density_clusters
+from variolite.scoring.density import DensityClusters, fit_density_clusters
 from variolite.scoring.kmeans import KMeans, fit_kmeans
 from variolite.scoring.selection import choose_k, stability
 from variolite.scoring.silhouette import distances, silhouette_values
@@ -69,13 +69,14 @@ def test_same_seed_same_clusters_and_wrong_width(name):
         clusterer(name, ARGUMENTS[name]).fit(np.where(x > 100, 0, np.nan * x))
 
 
-def test_kmeans_predicts_as_scikit_learn_far_from_zero():
+def test_kmeans_predicts_as_scikit_learn_and_keeps_its_digits_far_from_zero():
     x, _ = blobs(n=500, k=6, spread=2.0)
-    x = x + 1e5
     ours = fit_kmeans(x, 6, seed=0, n_init=3)
     theirs = ScikitKMeans(6, n_init=3, random_state=0).fit(x)
     np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
     assert ours.inertia == pytest.approx(theirs.inertia_)
+    far = KMeans(ours.centres + 2.0**30, 0.0)
+    np.testing.assert_array_equal(far.predict(x + 2.0**30), ours.predict(x))
     centres = KMeans(np.array([[0.0], [1.0]]), 0.0)
     assert centres.predict([[0.4], [0.6], [9.0]]).tolist() == [0, 1, 1]
 
@@ -94,6 +95,12 @@ def test_hdbscan_labels_its_own_rows_as_scikit_learn_and_reports_noise():
     np.testing.assert_array_equal(fitted.predict(x), labels)
     assert fitted.noise_fraction == pytest.approx((labels < 0).mean())
     assert 0.02 < fitted.noise_fraction < 0.25
+
+
+def test_the_nearest_row_decides_a_tie():
+    rows, labels = np.array([[0.0], [1.0]]), np.array([1, 0])
+    fitted = DensityClusters(rows, labels, neighbours=2)
+    assert fitted.predict([[0.4], [0.6]]).tolist() == [1, 0]
 
 
 def test_hdbscan_uses_a_draw_of_many_rows():

@@ -6,9 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn import metrics
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from variolite.errors import DataError
 from variolite.scoring.baselines import pca_whitened, raw
+from variolite.scoring.clustering_run import OneClustering, level_scores
+from variolite.scoring.contingency import count_tables
 from variolite.scoring.evaluate import ClusteringPlan, evaluate_clustering
 from variolite.scoring.evaluation import Evaluation, compare, evaluate_splits
 from variolite.scoring.held_out import Penalty, hold_out, sample_by_group
@@ -141,6 +144,31 @@ def test_hdbscan_needs_no_k_and_reports_its_noise():
     assert tables.sum() == 2 * len(test)
 
 
+def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
+    _, group, kind = wells()
+    held, _, test = split_of(group, {"kind": kind})
+    codes = held.test_labels["kind"]
+    nothing = np.full(10, np.nan)
+
+    def one(k, noise_class):
+        clusters = np.where(codes.codes == noise_class, -1, codes.codes % k)
+        tables = count_tables(clusters, codes, k, held.group_codes, 4, noise=True)
+        learned = np.array([1] * k + [noise_class])
+        noise = (clusters < 0).astype(float)
+        return OneClustering(k, {"kind": tables}, {"kind": learned}, nothing, noise, {})
+
+    scores = level_scores("kind", [one(2, 2), one(3, 0)], held)
+    assert scores is not None
+    assert scores.tables.shape == (2, 4, 4, 3)
+    assert scores.tables.sum() == 2 * len(test)
+    assert scores.mapping is not None
+    assert scores.mapping[:, -1].tolist() == [2, 0]
+    for seed, noise_class in enumerate([2, 0]):
+        in_noise = scores.tables[seed, :, -1].sum(axis=0)
+        assert in_noise[noise_class] == (codes.codes == noise_class).sum()
+        assert in_noise.sum() == in_noise[noise_class]
+
+
 def test_levels_with_gaps_are_kind():
     x, group, kind = wells()
     some = kind.copy()
@@ -194,7 +222,7 @@ def test_many_test_rows_are_drawn_within_groups():
     assert not np.array_equal(kept, sample_by_group(codes, 100, seed=1))
     x, group, kind = wells()
     held, train, test = split_of(group, {"kind": kind}, max_test_rows=80)
-    assert len(held.kept) == 80
+    assert np.bincount(held.group_codes).tolist() == [20, 20, 20, 20]
     evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN)
     assert evaluation.find(level="kind", k=3).scored.tables[0].sum() == 80
     assert "test: 80 of 160 rows scored, drawn within every group" in evaluation.notes
@@ -216,6 +244,25 @@ def test_penalty_of_the_mapped_classes():
     assert perfect.select(metric="penalty")[0].mean == pytest.approx(0.0)
     assert perfect.select(metric="accuracy")[0].mean == pytest.approx(1.0)
     assert perfect.select(metric="ari")[0].method == "supervised"
+
+
+def test_supervised_reference_is_plain_boosting_on_the_training_groups():
+    x, group, kind = wells(spread=1.5)
+    held, train, test = split_of(group, {"kind": kind})
+    plan = SupervisedPlan(iterations=15)
+    evaluation = evaluate_supervised(x[train], x[test], held, plan)
+    model = HistGradientBoostingClassifier(
+        max_iter=15,
+        learning_rate=plan.learning_rate,
+        l2_regularization=plan.l2,
+        max_leaf_nodes=plan.leaves,
+        early_stopping=False,
+        random_state=0,
+    )
+    predicted = model.fit(x[train], kind[train]).predict(x[test])
+    rows = {row.metric: row.mean for row in evaluation.scorecard(QUICK).rows}
+    assert rows["accuracy"] == pytest.approx(metrics.accuracy_score(kind[test], predicted))
+    assert rows["ari"] == pytest.approx(metrics.adjusted_rand_score(kind[test], predicted))
 
 
 def test_supervised_reference_with_one_class_or_no_labels():
@@ -252,6 +299,10 @@ def test_leave_one_out_is_the_mean_and_spread_over_groups():
     assert (row.split, row.n_groups) == ("leave one well out", 8)
     assert row.low < row.mean < row.high
     assert pooled.find(level="kind", k=3).scored.groups == tuple(np.unique(group))
+    # A well drawn twice counts twice in the mean over wells.
+    weights = np.array([[2.0, 1.0, 0, 0, 0, 0, 0, 0]])
+    drawn = pooled.find(level="kind", k=3).scored.values(weights, ["ari"])["ari"].mean()
+    assert drawn == pytest.approx((2 * per_well[0] + per_well[1]) / 3)
     # Drawing one well twice must not change its own score.
     twice = pooled.find(level="kind", k=3).scored.values(2.0 * np.eye(8), ["ami"])["ami"]
     once = pooled.find(level="kind", k=3).scored.values(np.eye(8), ["ami"])["ami"]
