@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from variolite.errors import RunFolderError
@@ -57,10 +57,22 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "progress": checkpoint.progress,
         "history": [asdict(record) for record in checkpoint.history],
     }
-    tensors = {name: value.detach().cpu() for name, value in checkpoint.tensors.items()}
-    content = safetensors.torch.save(tensors, metadata={"variolite": json.dumps(meta)})
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()
+    }
+    text = json.dumps(meta)
+    signed = {"variolite": text, "sha256": _digest(text, tensors)}
+    content = safetensors.torch.save(tensors, metadata=signed)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, content)
+
+
+def _digest(text: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
@@ -76,8 +88,11 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     restart = "choose another --out, or start this run afresh with --restart"
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            meta = json.loads(file.metadata()["variolite"])
-            tensors: dict[str, torch.Tensor] = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            stored = file.metadata()
+            tensors: dict[str, Tensor] = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        if stored["sha256"] != _digest(stored["variolite"], tensors):
+            raise ValueError
+        meta = json.loads(stored["variolite"])
         history = [EpochRecord(**record) for record in meta["history"]]
         checkpoint = Checkpoint(
             meta["fingerprint"],
@@ -87,7 +102,7 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             meta["progress"],
             history,
         )
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError):
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError):
         raise RunFolderError("the checkpoint is damaged", where=str(path), mend=restart) from None
     if checkpoint.fingerprint != fingerprint:
         raise RunFolderError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -210,7 +211,6 @@ def train_run(
     write_history(run.history_file, fitted.history)
     run.write_json(run.environment_file, facts)
     save_model(run.model_folder, model)
-    run.checkpoint_file.unlink(missing_ok=True)
-    if run.checkpoint_file.parent.is_dir():
-        run.checkpoint_file.parent.rmdir()
+    # A process killed while it wrote leaves its temporary file here too.
+    shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
     return run, prepared

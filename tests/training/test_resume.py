@@ -1,0 +1,154 @@
+"""A run that is killed, again and again, ends in the very weights of an undisturbed one."""
+
+import json
+import os
+import signal
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from variolite.errors import RunFolderError
+from variolite.recipe import ModelSpec
+from variolite.training import EpochRecord, Fitted, Member, StoppedByUserError
+from variolite.training import loop as loop_module
+
+MEMBERS = (Member(0, 1.0, 3), Member(1, 0.5, 2), Member(7, 2.0, 1))
+# Dropout, plateaus and different latent sizes: everything that has a state.
+MODEL = ModelSpec(latent=3, encoder=(16,), decoder=(16,), norm="layer", dropout=0.2)
+SPEC = {
+    "epochs": 60,
+    "beta": {"kind": "cyclical", "epochs": 5, "cycles": 3},
+    "plateau": {"factor": 0.5, "patience": 1},
+    "patience": 12,
+    "learning_rate": 0.02,
+}
+
+
+@pytest.fixture
+def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", -1.0)
+
+
+def _outcome(fitted: Fitted) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
+    weights = {k: v.numpy() for k, v in fitted.model.module.state_dict().items()}
+    history = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in fitted.history]
+    return weights, history
+
+
+def _assert_same(found, expected) -> None:
+    assert found[1] == expected[1]
+    assert found[0].keys() == expected[0].keys()
+    for name, value in expected[0].items():
+        assert found[0][name].tobytes() == value.tobytes(), name
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(
+    train_toy, tmp_path: Path, every_epoch: None
+) -> None:
+    expected = _outcome(train_toy(MEMBERS, MODEL, **SPEC))
+    assert len({tuple(r["rate"]) for r in expected[1]}) > 1, "no plateau was met"
+    path, result = tmp_path / "checkpoint" / "state.safetensors", tmp_path / "result.npz"
+    source = np.random.default_rng(5)
+    kills = 0
+    while not result.exists():
+        child = os.fork()
+        if child == 0:
+            try:
+                fresh: list[EpochRecord] = []
+                weights, history = _outcome(
+                    train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
+                )
+                partial = tmp_path / "partial.npz"
+                np.savez(partial, history=json.dumps(history), fresh=len(fresh), **weights)
+                partial.rename(result)
+            finally:
+                os._exit(0)
+        if kills < 8:
+            time.sleep(float(source.uniform(0.02, 0.25)))
+            os.kill(child, signal.SIGKILL)
+            kills += 1
+        os.waitpid(child, 0)
+    assert kills >= 3
+    with np.load(result) as stored:
+        weights = {name: stored[name] for name in expected[0]}
+        _assert_same((weights, json.loads(str(stored["history"]))), expected)
+        assert stored["fresh"] < len(expected[1]), "no kill fell within the run"
+
+
+@pytest.mark.parametrize("epoch", [0, 7, 20])
+def test_interrupted_at_any_epoch_it_ends_as_if_undisturbed(
+    train_toy, tmp_path: Path, epoch: int
+) -> None:
+    expected = _outcome(train_toy(MEMBERS, MODEL, **SPEC))
+    path = tmp_path / "state.safetensors"
+
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(StoppedByUserError, match=f"in epoch {epoch + 1} of 60"):
+        train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=stop, **SPEC)
+    fresh = []
+    resumed = train_toy(
+        MEMBERS, MODEL, checkpoint=path, on_epoch=lambda r: fresh.append(r.epoch), **SPEC
+    )
+    assert fresh[0] == epoch + 1, "the run began again from the start"
+    _assert_same(_outcome(resumed), expected)
+
+
+def test_a_finished_run_is_not_trained_again(train_toy, tmp_path: Path, every_epoch: None) -> None:
+    path = tmp_path / "state.safetensors"
+    first = train_toy(MEMBERS, MODEL, checkpoint=path, **SPEC)
+    fresh: list[EpochRecord] = []
+    again = train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
+    assert not fresh
+    _assert_same(_outcome(again), _outcome(first))
+    assert again.best_epochs == first.best_epochs
+
+
+@pytest.mark.parametrize("change", ["model", "spec", "members", "training", "validation", "mask"])
+def test_another_recipe_or_other_data_do_not_go_on(
+    train_toy, tmp_path: Path, every_epoch: None, change: str
+) -> None:
+    path = tmp_path / "state.safetensors"
+    model = ModelSpec(latent=2, encoder=(8,), decoder=(8,))
+    train_toy(checkpoint=path, model=model, epochs=3)
+    trainer, spec, members = train_toy, {"epochs": 3}, (Member(0, 1.0, 2),)
+    if change == "model":
+        model = model.model_copy(update={"norm": "layer"})
+    elif change == "spec":
+        spec = {"epochs": 3, "min_gain": 0.5}
+    elif change == "members":
+        members = (Member(1, 1.0, 2),)
+    else:
+        part = "training" if change == "mask" else change
+        records = getattr(train_toy, part)
+        numeric, observed = records.numeric.copy(), records.observed.copy()
+        if change == "mask":
+            observed[0, 0] = False
+        else:
+            numeric[0, 0] += 1.0
+        changed = replace(records, numeric=numeric, observed=observed)
+        trainer = replace(train_toy, **{part: changed})
+    with pytest.raises(RunFolderError, match="another recipe, other data or other seeds"):
+        trainer(members, model, checkpoint=path, **spec)
+
+
+def test_two_runs_of_the_same_recipe_are_bit_equal(train_toy) -> None:
+    torch.manual_seed(1)
+    first = _outcome(train_toy(MEMBERS, MODEL, **SPEC))
+    torch.manual_seed(2)
+    np.random.seed(3)  # noqa: NPY002
+    _assert_same(_outcome(train_toy(MEMBERS, MODEL, **SPEC)), first)
+
+
+def test_training_leaves_the_global_generators_alone(train_toy) -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    train_toy(model=MODEL, epochs=3)
+    assert torch.equal(torch.get_rng_state(), before)
