@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 import yaml
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 LITHOLOGIES = (
     "nannofossil ooze",
@@ -361,6 +362,12 @@ def write_synthetic_run(folder: Path, *, seed: int = 3, rows: int = 1400) -> Pat
         "provenance": {"variolite": "0.1.0", "recipe": "corelogs/default", "simulated": True},
     }
     (folder / "model" / "model.json").write_text(json.dumps(model))
+    kept = {"format": 1, "algorithm": "kmeans", "rule": "stability", "k": 12, "members": 3}
+    save_file(
+        {"0.centres": np.zeros((12, LATENT))},
+        folder / "model" / "clusters.safetensors",
+        metadata={"variolite": json.dumps(kept)},
+    )
     (folder / "history.jsonl").write_text(history(generator))
     (folder / "split.json").write_text(json.dumps({**GROUPS, "seed": 7}))
     (folder / "scorecard.json").write_text(json.dumps(scorecard(generator)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from variolite.report.contents import KeptClustering
 from variolite.report.headline import comparable_rows, headline, main_setup, verdict
 from variolite.report.held_out import HeldOut, held_out_of
 from variolite.report.run_files import read_run
@@ -59,13 +60,22 @@ def said(*rows: ScoreRow) -> str:
 def test_verdict_follows_the_paired_interval(low: float, high: float, wording: str) -> None:
     text = said(ROW, PCA, RAW, replace(PAIRED, mean=(low + high) / 2, low=low, high=high))
     assert wording in text
-    assert "whitened PCA in ARI" in text
+    assert "In ARI the best baseline is whitened PCA with 0.260" in text
+
+
+def test_a_difference_is_clear_only_if_the_test_agrees() -> None:
+    above = replace(PAIRED, mean=0.04, low=0.01, high=0.07)
+    p_value = replace(PAIRED, metric="ari_p", low=float("nan"), high=float("nan"))
+    assert "clearly better" in said(ROW, PCA, above, replace(p_value, mean=0.01))
+    doubtful = said(ROW, PCA, above, replace(p_value, mean=0.125))
+    assert "above zero, but with p = 0.12 over 9 groups not clear" in doubtful
+    assert "clearly" not in doubtful
 
 
 def test_the_best_baseline_is_the_rival_whatever_its_order() -> None:
     better_raw = replace(RAW, mean=0.29, low=0.2, high=0.36)
-    assert "raw inputs in ARI" in said(ROW, PCA, better_raw)
-    assert "raw inputs in ARI" in said(ROW, better_raw, PCA)
+    assert "is raw inputs with" in said(ROW, PCA, better_raw)
+    assert "is raw inputs with" in said(ROW, better_raw, PCA)
 
 
 def test_without_a_paired_difference_nothing_is_called_clear() -> None:
@@ -131,10 +141,24 @@ def test_three_sentences_name_rows_clusters_and_scores(held_out: HeldOut) -> Non
     card = Scorecard((ROW, replace(ROW, metric="ami", mean=0.4, low=0.3, high=0.5), PCA))
     sentences = headline(card, held_out, main_setup(card, held_out))
     assert len(sentences) == 3
-    assert "12 clusters in 4,200 held-out rows of 4 holes" in sentences[0]
+    assert "found 12 clusters in 4,200 held-out rows of 4 holes" in sentences[0]
     assert "0.300 (0.250 to 0.350)" in sentences[1]
     assert "0.40 (0.30 to 0.50)" in sentences[1]
     assert all(sentence.endswith(".") for sentence in sentences)
+
+
+def test_scores_of_another_clustering_than_the_kept_one_are_told(held_out: HeldOut) -> None:
+    card = Scorecard((ROW, PCA))
+    setup = main_setup(card, held_out)
+    same = headline(card, held_out, setup, KeptClustering(algorithm="kmeans", k=12))
+    assert "found 12 clusters" in same[0]
+    other = headline(card, held_out, setup, KeptClustering(algorithm="kmeans", k=15))
+    assert "drawn below, are 15 of k-means" in other[0]
+    assert "k = 12" in other[0]
+    density = replace(ROW, algorithm="hdbscan", rule=None, k=None)
+    card = Scorecard((density,))
+    kept = KeptClustering(algorithm="hdbscan", k=12)
+    assert "found 12 clusters" in headline(card, held_out, main_setup(card, held_out), kept)[0]
 
 
 def test_nothing_is_claimed_of_a_run_without_scores() -> None:

@@ -21,6 +21,8 @@ def test_parts_are_read(whole_run: Path) -> None:
     assert files.members == ("seed 0", "seed 1", "seed 2")
     assert files.simulated
     assert files.data["fingerprint"] == "9f2c41d07ab35e18"
+    assert files.clustering is not None
+    assert (files.clustering.algorithm, files.clustering.k) == ("kmeans", 12)
     assert files.split is not None
     assert files.split.seed == 7
     assert files.history is not None
@@ -39,6 +41,7 @@ def test_parts_are_read(whole_run: Path) -> None:
         ("recipe.yaml", "!!python/object/apply:os.system ['true']"),
         ("model/model.json", "{"),
         ("model/model.json", "[1, 2]"),
+        ("model/clusters.safetensors", "not weights"),
         ("history.jsonl", '{"epoch": 0}\nnot json\n{"epoch": 2}\n'),
         ("history.jsonl", '{"epoch": "first"}\n'),
         ("scorecard.json", "null"),

@@ -16,6 +16,7 @@ __all__ = [
     "Health",
     "History",
     "HistoryLine",
+    "KeptClustering",
 ]
 
 Floats = NDArray[np.float64]
@@ -103,6 +104,13 @@ class History(_Content):
         if len(members) != 1 or members == {0}:
             return None
         return np.array(rows, dtype=np.float64)
+
+
+class KeptClustering(_Content):
+    """What the run's stored clustering says about itself."""
+
+    algorithm: str
+    k: int
 
 
 class Environment(_Content):

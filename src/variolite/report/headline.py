@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from variolite.report.contents import KeptClustering
 from variolite.report.held_out import HeldOut
 from variolite.report.lettering import plain
 from variolite.report.wording import (
@@ -21,6 +22,7 @@ from variolite.scoring.scorecard import Scorecard, ScoreRow
 __all__ = ["Setup", "comparable_rows", "headline", "main_setup", "verdict"]
 
 HEADLINE_METRICS = ("ari", "ami")
+SIGNIFICANT = 0.05
 _INTRODUCED = {
     "ari": "adjusted Rand index (ARI, 0 by chance, 1 perfect)",
     "ami": "adjusted mutual information (AMI)",
@@ -112,15 +114,22 @@ def comparable_rows(
 
 
 def headline(
-    scorecard: Scorecard | None, held_out: HeldOut | None, setup: Setup | None
+    scorecard: Scorecard | None,
+    held_out: HeldOut | None,
+    setup: Setup | None,
+    kept: KeptClustering | None = None,
 ) -> list[str]:
-    """Return three sentences: what was clustered, how well, and whether that beats a baseline."""
+    """Say in three paragraphs what was clustered, how well, and whether that beats a baseline.
+
+    ``kept`` is the clustering stored in the run; where it is not the scored
+    one, the first paragraph says so.
+    """
     if scorecard is None:
         return ["The run has not been scored yet, so nothing is claimed about it."]
     if setup is None:
         return ["No clustering of this run has been scored, so nothing is claimed about it."]
     rows = comparable_rows(scorecard, setup)
-    sentences = [_found(setup, held_out), _agreement(rows, setup)]
+    sentences = [_found(setup, held_out, kept), _agreement(rows, setup)]
     sentences.append(verdict(scorecard, setup))
     return [sentence for sentence in sentences if sentence]
 
@@ -138,39 +147,55 @@ def verdict(scorecard: Scorecard, setup: Setup) -> str:
         ]
         if own is not None and rivals:
             best = max(rivals, key=lambda row: row.mean)
-            parts.append(_compared(own, best, _paired(scorecard, setup, metric, best.method)))
+            paired = _paired(scorecard, setup, metric, best.method)
+            p_value = _paired(scorecard, setup, f"{metric}_p", best.method)
+            parts.append(_compared(own, best, paired, p_value))
     if not parts:
         return "No baseline was scored in the same way, so it is open whether the VAE helps."
-    return f"The best baseline: {'; '.join(parts)}."
+    return " ".join(parts)
 
 
-def _compared(own: ScoreRow, best: ScoreRow, paired: ScoreRow | None) -> str:
+def _compared(
+    own: ScoreRow, best: ScoreRow, paired: ScoreRow | None, p_value: ScoreRow | None
+) -> str:
     """Say how the VAE stands to one baseline in one metric."""
-    rival = f"{method_name(best.method)} in {metric_of(own.metric).short}, {with_interval(best)}"
+    rival = (
+        f"In {metric_of(own.metric).short} the best baseline is {method_name(best.method)} with "
+        f"{with_interval(best)}"
+    )
     if paired is None or not (math.isfinite(paired.low) and math.isfinite(paired.high)):
         overlap = own.low <= best.high and best.low <= own.high
         seen = "overlap" if overlap else "do not overlap"
-        return f"{rival} (the intervals {seen}; no paired difference was scored)"
-    judgement = "not a clear difference"
-    if paired.low > 0:
-        judgement = "the VAE is clearly better"
-    elif paired.high < 0:
-        judgement = "the VAE is clearly worse"
-    return f"{rival} (VAE minus baseline {with_interval(paired)}: {judgement})"
+        return f"{rival}; the intervals {seen}, and no paired difference was scored."
+    return f"{rival}; VAE minus baseline is {with_interval(paired)}, {_judgement(paired, p_value)}."
 
 
-def _found(setup: Setup, held_out: HeldOut | None) -> str:
-    where = "the held-out rows"
-    number = setup.k
-    if held_out is not None:
-        where = held_out.extent
-        if held_out.clusters is not None:
-            number = len(held_out.clusters)
+def _judgement(paired: ScoreRow, p_value: ScoreRow | None) -> str:
+    """Call a difference clear only where the interval and, if there is one, the test agree."""
+    if paired.low <= 0 <= paired.high:
+        return "not a clear difference"
+    if p_value is not None and p_value.mean > SIGNIFICANT:
+        side = "above" if paired.low > 0 else "below"
+        groups = counted(paired.n_groups, "group")
+        return f"{side} zero, but with p = {p_value.mean:.2g} over {groups} not clear"
+    return f"so the VAE is clearly {'better' if paired.low > 0 else 'worse'}"
+
+
+def _found(setup: Setup, held_out: HeldOut | None, kept: KeptClustering | None) -> str:
+    where = "the held-out rows" if held_out is None else held_out.extent
     fitted = {
         "inductive": "fitted on training groups only",
         "transductive": "fitted on the very rows it is scored on",
     }.get(setup.fit or "", "")
     how = setup.describe(fitted)
+    drawn = held_out.clusters if held_out is not None else None
+    if kept is not None and (kept.algorithm, kept.k) != (setup.algorithm, setup.k or kept.k):
+        return (
+            f"The clusters that the run keeps, and that are drawn below, are {kept.k} of "
+            f"{algorithm_name(kept.algorithm)}; the scores are those of {how} on the VAE's latent "
+            f"means of {where}."
+        )
+    number = len(drawn) if drawn is not None else setup.k
     found = "clusters" if number is None else counted(number, "cluster")
     return f"On the VAE's latent means, {how} found {found} in {where}."
 
@@ -185,7 +210,7 @@ def _agreement(rows: list[ScoreRow], setup: Setup) -> str:
         return ""
     level = f" “{plain(setup.level)}”" if setup.level else ""
     note = " (k was chosen with the labels, so this is an upper bound)"
-    sentence = f"They agree with the label{level} at an {' and an '.join(parts)}"
+    sentence = f"The scored clusters agree with the label{level} at an {' and an '.join(parts)}"
     reference = _of(rows, "supervised", "ari") or _of(rows, "supervised", "ami")
     ceiling = (
         f"; a supervised reference reaches {metric_of(reference.metric).short} "

@@ -86,7 +86,7 @@ def page_of(files: RunFiles) -> str:
     )
     body = element(
         "body",
-        _header(files, headline(files.scorecard, held_out, setup)),
+        _header(files, headline(files.scorecard, held_out, setup, files.clustering)),
         _contents(sections),
         element("main", *_numbered(sections)),
         _footer(),

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import polars as pl
+import safetensors
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from variolite.errors import RunFolderError, VarioliteError
 from variolite.records.splits import Split
-from variolite.report.contents import Environment, Health, History
+from variolite.report.contents import Environment, Health, History, KeptClustering
 from variolite.scoring.scorecard import Scorecard
 
 __all__ = ["RunFiles", "read_run"]
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 _PARTS = {
     "recipe": "recipe.yaml",
     "model": "model/model.json",
+    "clustering": "model/clusters.safetensors",
     "history": "history.jsonl",
     "scorecard": "scorecard.json",
     "health": "health.json",
@@ -34,6 +36,14 @@ _PARTS = {
     "environment": "environment.json",
 }
 _GROUP_NOUNS = frozenset({"borehole", "core", "hole", "sample", "section", "site", "well"})
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    RecursionError,
+    yaml.YAMLError,
+    pl.exceptions.PolarsError,
+    safetensors.SafetensorError,
+)
 _MADE_BY_SCORE = frozenset({"scorecard", "health", "held_out"})
 
 
@@ -44,6 +54,7 @@ class RunFiles:
     folder: Path
     recipe_text: str | None
     model: Mapping[str, object] | None
+    clustering: KeptClustering | None
     history: History | None
     scorecard: Scorecard | None
     health: Health | None
@@ -153,6 +164,7 @@ def read_run(run: Path) -> RunFiles:
         folder=folder,
         recipe_text=_optional("recipe", paths, _recipe_text),
         model=_optional("model", paths, _mapping),
+        clustering=_optional("clustering", paths, _clustering),
         history=_optional("history", paths, _history),
         scorecard=_optional(
             "scorecard", paths, lambda path: Scorecard.from_json(path.read_text(encoding="utf-8"))
@@ -176,13 +188,7 @@ def _optional(
         raise _damaged(part, path, error.what) from error
     except ValidationError as error:
         raise _damaged(part, path, _first_fault(error)) from error
-    except (
-        OSError,
-        ValueError,
-        yaml.YAMLError,
-        RecursionError,
-        pl.exceptions.PolarsError,
-    ) as error:
+    except _UNREADABLE as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise _damaged(part, path, reason[0]) from error
 
@@ -218,6 +224,13 @@ def _mapping(path: Path) -> Mapping[str, object]:
 
 def _typed(path: Path, kind: type[Content]) -> Content:
     return kind.model_validate(_mapping(path))
+
+
+def _clustering(path: Path) -> KeptClustering:
+    """Read what the clustering file says about itself; the clusters' parameters stay unread."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        described = (file.metadata() or {}).get("variolite", "")
+    return KeptClustering.model_validate_json(described)
 
 
 def _history(path: Path) -> History | None:
