@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 __all__ = ["BinReport", "JoinStep", "TableCounts"]
@@ -95,6 +96,9 @@ class BinReport:
         Bins of the result without a label.
     impure_bins
         Bins whose label was withdrawn because its purity was too low.
+    guessed, unmapped
+        Level of labels to the lithologies that only their last word maps, and to
+        those that nothing maps.
     """
 
     spacing: float
@@ -109,6 +113,8 @@ class BinReport:
     outlier_bins: int
     unlabelled_bins: int
     impure_bins: int
+    guessed: Mapping[str, tuple[str, ...]]
+    unmapped: Mapping[str, tuple[str, ...]]
 
     def to_dict(self) -> dict[str, object]:
         """Return the account as plain dictionaries and lists."""
@@ -133,7 +139,16 @@ class BinReport:
             lines.append(f"{self.impure_bins:,} bins lost their label: not pure enough")
         if self.unlabelled_bins:
             lines.append(f"{self.unlabelled_bins:,} bins have no label")
+        for level, names in self.guessed.items():
+            lines.append(f"{level}: grouped by their last word: {_listed(names)}")
+        for level, names in self.unmapped.items():
+            lines.append(f"{level}: in no group: {_listed(names)}")
         return tuple(lines)
+
+
+def _listed(names: tuple[str, ...], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _table_line(table: TableCounts) -> str:

@@ -22,9 +22,12 @@ import polars as pl
 
 from variolite.corelogs.accumulation import Accumulated, accumulate
 from variolite.corelogs.bin_report import BinReport
+from variolite.corelogs.holes import holes_from_text
 from variolite.corelogs.instruments import INSTRUMENTS
-from variolite.corelogs.joining import KEY, join_instruments
+from variolite.corelogs.joining import join_instruments
 from variolite.corelogs.labels import label_bins
+from variolite.corelogs.lithology import LabelLevel, label_level
+from variolite.corelogs.moments import KEY, spread
 from variolite.corelogs.outliers import OutlierRule, outlier_rule
 from variolite.corelogs.tables import InstrumentTable, open_table
 from variolite.errors import DataError
@@ -49,7 +52,8 @@ class BinnedTable:
         (bin centre, m below sea floor); per channel its mean under its meaning
         (``bulk_density`` ...), ``NAME_count`` (readings) and ``NAME_sd`` (sample
         standard deviation of the readings, null where there are fewer than two);
-        ``lithology``, ``lithology_purity``, ``lithology_second``; ``gap_above``
+        ``lithology``, ``lithology_purity``, ``lithology_second`` and one column per
+        level, such as ``lithology_group``; ``gap_above``
         (empty metres to the bin above in this table, 0 where they touch, null at
         the top of the hole) and ``gap_distance`` (metres from the bin centre to
         the nearest end of its unbroken run of bins).
@@ -71,6 +75,7 @@ def bin_tables(
     min_purity: float = 0.0,
     unlabelled: Literal["drop", "keep"] = "drop",
     min_match: float = 0.01,
+    levels: Sequence[str | Path | LabelLevel] = ("lithology_group",),
     depth_scale: Literal["CSF-A", "CSF-B"] = "CSF-A",
     progress: Progress | None = None,
 ) -> BinnedTable:
@@ -99,6 +104,9 @@ def bin_tables(
         published LILY tables) or kept.
     min_match
         Smallest share of bins that must match at each join; 0 allows none.
+    levels
+        Coarser levels of the label to add, each a column: names of packaged levels,
+        files, or levels (see :func:`~variolite.corelogs.lithology.label_level`).
     depth_scale
         Which depth column to use.
     progress
@@ -115,50 +123,76 @@ def bin_tables(
         nothing is left.
     """
     rule = outlier_rule(outliers)
+    wanted = _levels(levels)
     _check_options(paths, spacing, join, min_purity)
-    tables = _open_all(paths, depth_scale)
-    labelled = [t for t in tables if t.layout.label is not None]
-    source = _label_source(label_source, labelled, tables)
-    parts: dict[str, list[Accumulated]] = {}
-    total = sum(table.path.stat().st_size for table in tables)
+    sources = _open_all(paths, depth_scale)
+    label_source = _label_source(label_source, sources)
+    parts: dict[str, list[Accumulated]] = {code: [] for code in INSTRUMENTS}
+    total = sum(source.path.stat().st_size for source in sources)
     done = 0
-    for table in tables:
+    for source in sources:
         if progress is not None:
-            progress(done, total, table.path.name)
-        require = unlabelled == "drop" and table.layout.label is not None
-        parts.setdefault(table.layout.instrument.code, []).append(
-            accumulate(table, spacing=spacing, rule=rule, require_label=require)
+            progress(done, total, source.path.name)
+        code = source.layout.instrument.code
+        parts[code].append(
+            accumulate(
+                source,
+                spacing=spacing,
+                rule=rule,
+                require_label=unlabelled == "drop" and source.layout.label is not None,
+                keep_label=label_source in (code, "all"),
+            )
         )
-        done += table.path.stat().st_size
+        done += source.path.stat().st_size
     if progress is not None:
         progress(total, total, "joining")
-    ordered = {code: parts[code] for code in INSTRUMENTS if code in parts}
-    joined, steps = join_instruments(ordered, join, min_match)
+    parts = {code: group for code, group in parts.items() if group}
+    joined, steps = join_instruments(parts, join, min_match)
     joined, dropped = _drop_outlier_bins(joined, rule)
-    labels = label_bins(_label_counts(ordered, source), min_purity=min_purity)
+    labels = label_bins(_label_counts(parts, label_source), min_purity=min_purity)
     joined = joined.join(labels, on=KEY, how="left", maintain_order="left")
-    table_ = _finish(joined, ordered, spacing)
-    if table_.is_empty():
+    if joined.is_empty():
         raise DataError(
             "no bin is left",
-            where=f"{join} join of {', '.join(ordered)}",
+            where=f"{join} join of {', '.join(parts)}",
             mend="use join='outer', or another outlier rule",
         )
+    table = _finish(joined, parts, spacing, wanted)
+    names = table["lithology"].unique().to_list()
     report = BinReport(
         spacing=spacing,
         join=join,
         outliers=rule.name,
-        label_source=source,
-        tables=tuple(part.counts for group in ordered.values() for part in group),
+        label_source=label_source,
+        tables=tuple(part.counts for group in parts.values() for part in group),
         joins=steps,
-        bins=len(table_),
-        holes=table_["hole"].n_unique(),
-        lithologies=table_["lithology"].drop_nulls().n_unique(),
+        bins=len(table),
+        holes=table["hole"].n_unique(),
+        lithologies=table["lithology"].drop_nulls().n_unique(),
         outlier_bins=dropped,
-        unlabelled_bins=table_["lithology"].null_count(),
+        unlabelled_bins=table["lithology"].null_count(),
         impure_bins=int(joined["impure"].sum() or 0),
+        guessed=_by_level(wanted, LabelLevel.guessed, names),
+        unmapped=_by_level(wanted, LabelLevel.unmapped, names),
     )
-    return BinnedTable(table_, report)
+    return BinnedTable(table, report)
+
+
+def _levels(levels: Sequence[str | Path | LabelLevel]) -> list[LabelLevel]:
+    if isinstance(levels, str | Path):
+        levels = (levels,)
+    chosen = [label_level(level) for level in levels]
+    taken = {"hole", "expedition", "site", "bin", "depth", "gap_above", "gap_distance"}
+    taken.update(_LABEL_COLUMNS)
+    for level in chosen:
+        if level.name in taken:
+            raise DataError(
+                f"a level may not be called '{level.name}', which is another column",
+                where="levels",
+                mend="rename the file of the level",
+            )
+        taken.add(level.name)
+    return chosen
 
 
 def _check_options(
@@ -186,29 +220,24 @@ def _open_all(paths: Sequence[str | Path], depth_scale: str) -> list[InstrumentT
     return [open_table(path, depth_scale=depth_scale) for path in paths]
 
 
-def _label_source(
-    wanted: str | None, labelled: Sequence[InstrumentTable], tables: Sequence[InstrumentTable]
-) -> str | None:
-    codes = {table.layout.instrument.code for table in labelled}
+def _label_source(wanted: str | None, sources: Sequence[InstrumentTable]) -> str | None:
+    described = {s.layout.instrument.code for s in sources if s.layout.label is not None}
     if wanted is None:
-        return next((code for code in INSTRUMENTS if code in codes), None)
-    if wanted == "all" or wanted in codes:
+        return next((code for code in INSTRUMENTS if code in described), None)
+    if wanted in described or (wanted == "all" and described):
         return wanted
-    present = {table.layout.instrument.code for table in tables}
+    present = {source.layout.instrument.code for source in sources}
     what = "has no column 'Principal'" if wanted in present else "is not among the tables"
     raise DataError(
         f"instrument '{wanted}' {what}",
         where="label_source",
-        mend=f"choose one of {', '.join(sorted(codes)) or 'none'}, or all",
+        mend=f"choose one of {', '.join(sorted(described)) or 'none'}, or all",
     )
 
 
 def _label_counts(parts: Mapping[str, Sequence[Accumulated]], source: str | None) -> pl.DataFrame:
     chosen = [
-        part.readings.select(*KEY, "label", "used")
-        for code, group in parts.items()
-        if source in (code, "all")
-        for part in group
+        part.labels for code, group in parts.items() if source in (code, "all") for part in group
     ]
     empty = pl.DataFrame(
         schema={"hole": pl.String, "bin": pl.Int32, "label": pl.String, "used": pl.Int64}
@@ -226,8 +255,20 @@ def _drop_outlier_bins(joined: pl.DataFrame, rule: OutlierRule) -> tuple[pl.Data
     return kept, joined.height - kept.height
 
 
+def _by_level(
+    levels: Sequence[LabelLevel],
+    question: Callable[[LabelLevel, Sequence[str | None]], tuple[str, ...]],
+    names: Sequence[str | None],
+) -> dict[str, tuple[str, ...]]:
+    answers = {level.name: question(level, names) for level in levels}
+    return {name: answer for name, answer in answers.items() if answer}
+
+
 def _finish(
-    joined: pl.DataFrame, parts: Mapping[str, Sequence[Accumulated]], spacing: float
+    joined: pl.DataFrame,
+    parts: Mapping[str, Sequence[Accumulated]],
+    spacing: float,
+    levels: Sequence[LabelLevel],
 ) -> pl.DataFrame:
     channels = [
         channel.name
@@ -240,13 +281,19 @@ def _finish(
     broken = step.is_null() | (step > 1)
     place = pl.int_range(pl.len()).over("hole", "run")
     length = pl.len().over("hole", "run")
+    joined = joined.sort(KEY)
+    names = joined["hole"].unique()
+    holes = holes_from_text(names).drop("hole_letter")
+    lithology = joined["lithology"]
     return (
-        joined.sort(KEY)
+        joined.join(holes, on="hole", how="left", maintain_order="left")
         .with_columns(
+            *(spread(name) for name in channels),
+            pl.col([f"{name}_count" for name in channels]).fill_null(0),
             (pl.col("bin") * spacing).alias("depth"),
             ((step - 1) * spacing).alias("gap_above"),
             broken.cast(pl.Int32).cum_sum().over("hole").alias("run"),
-            pl.col([f"{name}_count" for name in channels]).fill_null(0),
+            *(level.apply(lithology) for level in levels),
         )
         .with_columns(
             ((pl.min_horizontal(place, length - 1 - place) + 0.5) * spacing).alias("gap_distance")
@@ -259,6 +306,7 @@ def _finish(
             "depth",
             *values,
             *_LABEL_COLUMNS,
+            *(level.name for level in levels),
             "gap_above",
             "gap_distance",
         )

@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import polars as pl
 
 from variolite.corelogs.accumulation import Accumulated
 from variolite.corelogs.bin_report import JoinStep
+from variolite.corelogs.moments import KEY, merge_moments
 from variolite.errors import DataError
 
-__all__ = ["KEY", "combine", "join_instruments"]
+__all__ = ["join_instruments"]
 
-KEY = ("hole", "bin")
-"""What identifies a bin: canonical hole name and integer bin index."""
-
-
-def combine(group: Sequence[Accumulated]) -> pl.DataFrame:
-    """Merge partial sums of one instrument to one row per bin (Chan et al. 1979)."""
-    readings = pl.concat([part.readings for part in group], how="diagonal")
-    names = _channels(readings)
-
-    def merged(name: str) -> list[pl.Expr]:
-        n, mean, m2 = pl.col(f"{name}_count"), pl.col(name), pl.col(f"{name}_m2")
-        total = n.sum()
-        centre = (n * mean).sum() / total
-        squares = m2.sum() + (n * (mean - centre) ** 2).sum()
-        return [
-            pl.when(total > 0).then(centre).alias(name),
-            total.alias(f"{name}_count"),
-            pl.when(total > 1).then((squares / (total - 1)).sqrt()).alias(f"{name}_sd"),
-        ]
-
-    return readings.group_by(KEY).agg(
-        pl.col("expedition", "site").first(), *(e for name in names for e in merged(name))
-    )
+_HOW: Mapping[str, Literal["inner", "full"]] = {"inner": "inner", "outer": "full"}
 
 
-def _channels(readings: pl.DataFrame) -> list[str]:
-    return [name.removesuffix("_count") for name in readings.columns if name.endswith("_count")]
+def _bins_of(group: Sequence[Accumulated]) -> pl.DataFrame:
+    """Bins of one instrument, which may come in several tables."""
+    if len(group) == 1:
+        return group[0].bins
+    # Tables of one instrument may differ in their channels (samples do).
+    every = pl.concat([part.bins for part in group], how="diagonal")
+    return merge_moments(every.with_columns(pl.selectors.ends_with("_count").fill_null(0)))
 
 
 def join_instruments(
@@ -65,13 +50,15 @@ def join_instruments(
     joined: pl.DataFrame | None = None
     before: list[str] = []
     for code, group in parts.items():
-        bins = combine(group)
+        bins = _bins_of(group)
         if joined is None:
             joined = bins
         else:
             left, right = joined, bins
-            matched = left.join(right, on=KEY, how="semi").height
-            joined = _join_pair(left, right, how)
+            joined = left.join(right, on=KEY, how=_HOW[how], coalesce=True)
+            # Keys are unique on both sides, so that the sizes tell how many met.
+            inner = how == "inner"
+            matched = joined.height if inner else left.height + right.height - joined.height
             step = JoinStep(code, left.height, right.height, matched, joined.height)
             if step.rate < min_match:
                 raise _no_match(step, left, right, before)
@@ -79,18 +66,6 @@ def join_instruments(
         before.append(code)
     assert joined is not None, "there is at least one table"
     return joined, tuple(steps)
-
-
-def _join_pair(left: pl.DataFrame, right: pl.DataFrame, how: str) -> pl.DataFrame:
-    if how == "inner":
-        return left.join(right.drop("expedition", "site"), on=KEY, how="inner")
-    return (
-        left.join(right, on=KEY, how="full", coalesce=True)
-        .with_columns(
-            pl.coalesce(name, f"{name}_right").alias(name) for name in ("expedition", "site")
-        )
-        .drop("expedition_right", "site_right")
-    )
 
 
 def _no_match(

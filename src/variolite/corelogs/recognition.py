@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from variolite.corelogs.holes import find_hole_columns
 from variolite.corelogs.instruments import INSTRUMENTS, Channel, Instrument
@@ -117,11 +118,13 @@ def recognise(
     )
 
 
+@lru_cache(maxsize=4096)
 def _normal(header: str) -> str:
     text = header.strip().casefold().replace("³", "^3").replace("²", "^2")
     return re.sub(r"\s+", " ", text.translate(str.maketrans("₀₁₂₃₄", "01234")))
 
 
+@lru_cache(maxsize=4096)
 def _unit_of(header: str, stem: str) -> str | None:
     """Return the unit that ``header`` gives to ``stem``, None if it is another header."""
     header, stem = _normal(header), _normal(stem)

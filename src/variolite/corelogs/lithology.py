@@ -1,0 +1,208 @@
+"""Levels of labels: fine names mapped to coarser groups.
+
+A score on 139 rock names and a score on 14 groups answer different questions, so
+labels are kept at several levels. A level is a mapping from name to group, read
+from a file of one's own or shipped with the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+import yaml
+
+from variolite.errors import DataError, nearest
+
+__all__ = ["LabelLevel", "label_level", "label_levels", "read_label_level"]
+
+_PACKAGED = ("lithology_groups.yaml", "wireline_levels.yaml")
+_MEND = "give a CSV of two columns (name, group), or YAML 'name: group' or 'group: [names]'"
+
+
+@dataclass(frozen=True)
+class LabelLevel:
+    """One level of labels.
+
+    Attributes
+    ----------
+    name
+        Name of the level, and of the column it makes.
+    groups
+        Label to group; labels in lower case.
+    heads
+        Last word of a label to group, for labels that are not in ``groups``.
+    title
+        What the level is, in words.
+    source
+        Column in which the fine labels usually stand.
+    """
+
+    name: str
+    groups: Mapping[str, str]
+    heads: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    source: str = ""
+
+    def group_of(self, label: str) -> str | None:
+        """Return the group of one label, None where nothing maps it."""
+        key = _key(label)
+        if key in self.groups:
+            return self.groups[key]
+        # Two rocks in one name have no last word that speaks for both.
+        several = any(mark in f" {key} " for mark in (" and ", " to ", " or ", "interbedded", "/"))
+        return None if several or not key else self.heads.get(key.split()[-1])
+
+    def apply(self, labels: pl.Series) -> pl.Series:
+        """Map a column of labels, [n], to groups, [n]; null where nothing maps them.
+
+        Whole numbers written as floating point (``65000.0``) are read as whole.
+        """
+        texts = labels.cast(pl.String)
+        known = {text: self.group_of(text) for text in texts.unique().drop_nulls().to_list()}
+        mapped = texts.replace_strict(known, default=None, return_dtype=pl.String)
+        return mapped.alias(self.name)
+
+    def unmapped(self, labels: Iterable[str | None]) -> tuple[str, ...]:
+        """Return the labels, each once and sorted, that nothing maps."""
+        present = {label for label in labels if label}
+        return tuple(sorted(label for label in present if self.group_of(label) is None))
+
+    def guessed(self, labels: Iterable[str | None]) -> tuple[str, ...]:
+        """Return the labels, each once and sorted, that only their last word maps."""
+        present = {label for label in labels if label and _key(label) not in self.groups}
+        return tuple(sorted(label for label in present if self.group_of(label) is not None))
+
+
+def label_levels() -> Mapping[str, LabelLevel]:
+    """Return the levels that are shipped with the package, by name."""
+    return _packaged()
+
+
+def label_level(name: str | Path | LabelLevel) -> LabelLevel:
+    """Return a level by its packaged name, by the path of a file, or as it is.
+
+    Raises
+    ------
+    DataError
+        If there is no such level, or the file cannot be read as one.
+    """
+    if isinstance(name, LabelLevel):
+        return name
+    packaged = _packaged()
+    if isinstance(name, str) and name in packaged:
+        return packaged[name]
+    if Path(name).suffix:
+        return read_label_level(name)
+    close = nearest(str(name), packaged)
+    raise DataError(
+        f"no label level '{name}'" + (f"; did you mean '{close}'" if close else ""),
+        mend=f"choose one of {', '.join(packaged)}, or give a file",
+    )
+
+
+def read_label_level(path: str | Path) -> LabelLevel:
+    """Read a level from a file: CSV with two columns, or YAML.
+
+    Parameters
+    ----------
+    path
+        A CSV whose first column holds names and whose second holds groups (other
+        columns are ignored), or YAML with ``name: group`` or ``group: [names]``.
+        The level is called after the file.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or malformed, or maps one name to two groups.
+    """
+    path = Path(path)
+    if path.suffix.casefold() not in (".yaml", ".yml"):
+        return LabelLevel(path.stem, _pairs_of_table(path))
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"the file cannot be read: {str(error).splitlines()[0]}", where=str(path), mend=_MEND
+        ) from error
+    if not isinstance(content, dict) or not content:
+        raise DataError("the file holds no mapping", where=str(path), mend=_MEND)
+    if isinstance(content.get("groups"), dict):
+        return _level_of(content, path.stem, str(path))
+    return LabelLevel(path.stem, _pairs(content, str(path)))
+
+
+@cache
+def _packaged() -> Mapping[str, LabelLevel]:
+    levels = {}
+    for name in _PACKAGED:
+        content = yaml.safe_load(files("variolite.corelogs").joinpath(name).read_text("utf-8"))
+        for entry in content if isinstance(content, list) else [content]:
+            level = _level_of(entry, name, name)
+            levels[level.name] = level
+    return MappingProxyType(levels)
+
+
+def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
+    unknown = set(content) - {"level", "title", "source", "groups", "heads"}
+    if unknown:
+        raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, mend=_MEND)
+    return LabelLevel(
+        name=str(content.get("level", name)),
+        groups=_pairs(content["groups"], where),
+        heads=_pairs(content["heads"], where) if content.get("heads") else {},
+        title=str(content.get("title", "")),
+        source=str(content.get("source", "")),
+    )
+
+
+def _pairs(content: Mapping[Any, Any], where: str) -> Mapping[str, str]:
+    """Read ``name: group`` and ``group: [names]`` alike."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in content.items():
+        if isinstance(value, list):
+            pairs += [(str(name), str(key)) for name in value]
+        elif isinstance(value, str | int | float):
+            pairs.append((str(key), str(value)))
+        else:
+            raise DataError(f"'{key}' stands for no group", where=where, mend=_MEND)
+    return _unique(pairs, where)
+
+
+def _pairs_of_table(path: Path) -> Mapping[str, str]:
+    # Imported late: the packaged levels need no reader of tables.
+    from variolite.records import read_table
+
+    frame = read_table(path)
+    if frame.width < 2:
+        raise DataError("the table has fewer than two columns", where=str(path), mend=_MEND)
+    two = frame.select(frame.columns[:2]).cast(pl.String).drop_nulls()
+    return _unique(two.rows(), str(path))
+
+
+def _unique(pairs: Iterable[tuple[str, str]], where: str) -> Mapping[str, str]:
+    groups: dict[str, str] = {}
+    for name, group in pairs:
+        key = _key(name)
+        if groups.setdefault(key, group.strip()) != group.strip():
+            raise DataError(
+                f"'{name}' stands in two groups, '{groups[key]}' and '{group}'",
+                where=where,
+                mend="keep one of them",
+            )
+    if not groups:
+        raise DataError("the file maps nothing", where=where, mend=_MEND)
+    return MappingProxyType(groups)
+
+
+def _key(label: str) -> str:
+    """Fold case and spaces; a code that was read as floating point is whole again."""
+    text = " ".join(label.casefold().split())
+    head, dot, tail = text.partition(".")
+    return head if dot and head.isdigit() and tail.strip("0") == "" else text
