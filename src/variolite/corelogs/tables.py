@@ -164,15 +164,19 @@ def _peek_csv(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
         )
     if not body:
         raise _no_rows(path)
+    for number, row in enumerate(body, start=1):
+        if len(row) != len(header):
+            raise DataError(
+                f"row {number} has {len(row)} fields, the header {len(header)}",
+                where=str(path),
+                mend="put quotation marks around texts with commas or line breaks",
+            )
     return header, _sample(header, body)
 
 
 def _sample(header: Sequence[str], body: Sequence[Sequence[str]]) -> dict[str, list[str | None]]:
     where: Mapping[str, int] = {name: header.index(name) for name in _SAMPLED if name in header}
-    return {
-        name: [row[index] if index < len(row) else None for row in body]
-        for name, index in where.items()
-    }
+    return {name: [row[index] for row in body] for name, index in where.items()}
 
 
 def _no_rows(path: Path) -> DataError:

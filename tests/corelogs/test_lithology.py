@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from variolite.corelogs import (
+    LabelLevel,
+    bin_tables,
+    label_level,
+    label_levels,
+    read_label_level,
+)
+from variolite.corelogs.simulation_parameters import simulated_lithologies
+from variolite.errors import DataError
+
+GROUPS = {
+    "Biogenic Silica", "Carbonate", "Clay/Mud", "Conglomerate/Breccia", "Diamict", "Evaporite",
+    "Intermediate/Felsic Igneous", "Mafic Igneous", "Metamorphic", "Other", "Sand", "Silt",
+    "Ultramafic", "Volcaniclastic",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("clast-poor sandy diamict", "Diamict"),
+        ("clast-rich muddy diamict", "Diamict"),
+        ("debris flow", "Diamict"),
+        ("silty sand", "Sand"),
+        ("silty sandstone", "Sand"),
+        ("clayey sand", "Sand"),
+        ("clayey silt", "Silt"),
+        ("nannofossil clay", "Clay/Mud"),
+        ("nannofossil mud", "Clay/Mud"),
+        ("nannofossil ooze", "Carbonate"),
+        ("dolostone", "Carbonate"),
+        ("lava", "Mafic Igneous"),
+        ("volcanic rock", "Mafic Igneous"),
+        ("metaclaystone", "Metamorphic"),
+        ("hyaloclastite", "Volcaniclastic"),
+        ("Nannofossil  Ooze ", "Carbonate"),
+    ],
+)
+def test_the_last_word_decides_the_group(name: str, group: str) -> None:
+    assert label_levels()["lithology_group"].group_of(name) == group
+
+
+def test_there_are_139_names_in_14_groups() -> None:
+    level = label_levels()["lithology_group"]
+    assert len(level.groups) == 139
+    assert set(level.groups.values()) == GROUPS
+    assert set(level.heads.values()) <= GROUPS
+
+
+def test_names_that_are_not_listed_go_by_their_last_word_and_are_reported() -> None:
+    level = label_levels()["lithology_group"]
+    names = ["glauconitic sandstone", "clay", "vitric tuff", "sapropel", "clay and sand", None, ""]
+    assert level.apply(pl.Series(names)).to_list() == [
+        "Sand",
+        "Clay/Mud",
+        "Volcaniclastic",
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert level.guessed(names) == ("glauconitic sandstone", "vitric tuff")
+    assert level.unmapped(names) == ("clay and sand", "sapropel")
+
+
+def test_listed_names_agree_with_their_last_word_unless_they_say_why() -> None:
+    level = label_levels()["lithology_group"]
+    alone = LabelLevel("heads", {}, level.heads)
+    differ = {n for n, g in level.groups.items() if alone.group_of(n) not in (None, g)}
+    assert differ == set()
+
+
+def test_simulated_lithologies_are_all_grouped() -> None:
+    level = label_levels()["lithology_group"]
+    assert level.unmapped(entry.name for entry in simulated_lithologies()) == ()
+
+
+def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(
+    shared_data: Path,
+) -> None:
+    folder = shared_data / "corelogs" / "lily"
+    names = pl.read_csv(folder / "lithology_class_distribution.csv")["Lithology"]
+    keyword = pl.read_csv(folder / "lithology_hierarchy_mapping.csv")
+    level = label_levels()["lithology_group"]
+    assert set(names) == set(level.groups)
+    ours = level.apply(keyword["Principal_Lithology"])
+    assert set(ours) == set(keyword["Lithology_Group"]) == GROUPS
+    changed = keyword.filter(ours != keyword["Lithology_Group"])
+    assert changed.height == 26
+    assert changed["Count"].sum() == 16_132
+    diamict = keyword.filter(ours == "Diamict")
+    assert diamict["Count"].sum() == 2_937 + 66
+
+
+def test_wireline_codes_have_names_as_numbers_and_as_text() -> None:
+    level = label_levels()["force_lithology"]
+    assert len(level.groups) == len(set(level.groups.values())) == 12
+    expected = ["Shale", "Sandstone/Shale", None]
+    assert level.apply(pl.Series([65000, 65030, None])).to_list() == expected
+    assert level.apply(pl.Series([65000.0, 65030.0, None])).to_list() == expected
+    assert level.apply(pl.Series(["65000", "65030.0", "65000.5"])).to_list() == expected
+    coarse = label_levels()["force_group"]
+    assert set(coarse.groups) == set(level.groups)
+
+
+def test_facies_have_names_and_environments() -> None:
+    facies = label_levels()["kgs_facies"]
+    environment = label_levels()["kgs_environment"]
+    codes = pl.Series(range(1, 10))
+    assert facies.apply(codes).n_unique() == 9
+    assert environment.apply(codes).to_list() == (
+        ["Nonmarine"] * 3 + ["Marine clastic"] + ["Carbonate"] * 5
+    )
+
+
+def test_real_wireline_labels_are_all_named(shared_data: Path) -> None:
+    force = pl.read_parquet(
+        shared_data / "corelogs" / "force2020" / "wells.parquet",
+        columns=["FORCE_2020_LITHOFACIES_LITHOLOGY"],
+    ).to_series()
+    assert label_levels()["force_lithology"].apply(force).n_unique() == 11
+    kgs = pl.read_csv(shared_data / "corelogs" / "kgs_panoma" / "panoma_wells.csv")["Facies"]
+    assert label_levels()["kgs_facies"].apply(kgs).n_unique() == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mine.csv", "name,group,rows\nclay,Fine,3\nsand,Coarse,4\n"),
+        ("mine.yaml", "clay: Fine\nsand: Coarse\n"),
+        ("mine.yml", "Fine: [clay]\nCoarse: [sand]\n"),
+        ("mine.yaml", "level: mine\ngroups:\n  Fine: [clay]\n  Coarse: [sand]\n"),
+    ],
+)
+def test_a_level_of_ones_own_is_read(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    level = read_label_level(path)
+    assert level.name == "mine"
+    assert level.apply(pl.Series(["clay", "SAND", "ash"])).to_list() == ["Fine", "Coarse", None]
+    assert label_level(path) == level
+    assert label_level(str(path)) == level
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.csv", "name,group\nclay,A\nClay,B\n", "stands in two groups"),
+        ("a.csv", "name\nclay\n", "fewer than two columns"),
+        ("a.yaml", "", "holds no mapping"),
+        ("a.yaml", "[1, 2]", "holds no mapping"),
+        ("a.yaml", "a: {b: c}", "stands for no group"),
+        ("a.yaml", "a: [b", "cannot be read"),
+        ("a.yaml", "groups: {A: [a]}\nhead: {}", "unknown key 'head'"),
+    ],
+)
+def test_a_bad_mapping_gives_one_clear_error(tmp_path, name: str, content: str, what: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(DataError, match=what) as caught:
+        read_label_level(path)
+    assert name in str(caught.value)
+
+
+def test_an_unknown_level_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="did you mean 'kgs_facies'"):
+        label_level("kgs_faces")
+    with pytest.raises(DataError, match="cannot be read"):
+        label_level(tmp_path / "absent.yaml")
+
+
+def test_levels_become_columns_of_the_binned_table(tmp_path: Path) -> None:
+    table = tmp_path / "g.csv"
+    table.write_text(
+        "Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal\n"
+        "318,U1355,A,1.0,1.5,clay\n318,U1355,A,2.0,1.5,vitric tuff\n318,U1355,A,3.0,1.5,sapropel\n"
+    )
+    mine = tmp_path / "grain.yaml"
+    mine.write_text("fine: [clay, sapropel]\n")
+    binned = bin_tables([table], levels=["lithology_group", mine])
+    assert binned.table["lithology_group"].to_list() == ["Clay/Mud", "Volcaniclastic", None]
+    assert binned.table["grain"].to_list() == ["fine", None, "fine"]
+    assert binned.report.guessed == {"lithology_group": ("vitric tuff",)}
+    assert binned.report.unmapped == {"lithology_group": ("sapropel",), "grain": ("vitric tuff",)}
+    assert any("in no group: sapropel" in line for line in binned.report.lines())
+    assert "lithology_group" not in bin_tables([table], levels=[]).table.columns
+    with pytest.raises(DataError, match="may not be called 'depth'"):
+        bin_tables([table], levels=[LabelLevel("depth", {})])
