@@ -153,6 +153,14 @@ def test_bad_files_give_one_clear_error(tmp_path: Path, name: str, content: str,
     assert caught.value.mend
 
 
+def test_a_quotation_mark_that_never_closes_is_an_error(tmp_path: Path) -> None:
+    text = HEADER + ROWS * 100 + '318,U1355,A,1.0,1.5,"oops,clay\n' + ROWS * 100
+    with pytest.raises(DataError, match="rows cannot be read") as caught:
+        bin_tables([save(tmp_path / "g.csv", text)])
+    assert "quotation mark" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         open_table(tmp_path / "absent.csv")
