@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from variolite.errors import TrainingError
 from variolite.records import FittedSchema, Records
 from variolite.training.batches import Member, Rows, evaluation_batches
 from variolite.vae import Batch, TabularModule
@@ -69,6 +70,8 @@ class TabularModel:
         The transforms are monotone, so that the centre of a symmetric
         likelihood becomes the *median* in original units.
         """
+        if not self.module.architecture.numeric:
+            return np.empty((len(self.members), len(records), 0))
         centres = []
         for batch in self._batches(records):
             z = self.module.infer(batch).mean
@@ -89,16 +92,17 @@ class TabularModel:
             1 gives the evidence lower bound; more give the importance-weighted
             bound of Burda et al. (2016), which is tighter.
         seed
-            Of the noise.
+            Of the noise, which is the same for a member alone and beside others.
         """
+        if samples < 1:
+            raise TrainingError(f"{samples} samples were asked for", mend="ask for 1 at least")
         rows = []
-        generator = torch.Generator().manual_seed(seed)
+        sources = [torch.Generator().manual_seed(seed) for _ in self.members]
         for batch in self._batches(records):
             posterior = self.module.infer(batch)
             bounds = []
             for _ in range(samples):
-                noise = torch.randn(posterior.mean.shape, generator=generator)
-                noise = self._own_dimensions(noise).to(posterior.mean.device)
+                noise = self._noise(posterior.mean.shape[1], sources).to(posterior.mean.device)
                 z, divergence = self.module.prior.draw(posterior, noise)
                 likelihood = self.module.generate(z, batch.condition)
                 log_p = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
@@ -116,8 +120,8 @@ class TabularModel:
     def sample(self, count: int, *, seed: int = 0, member: int = 0) -> dict[str, NDArray[Any]]:
         """Draw rows from the prior and the likelihood, in original units.
 
-        Raises no error for conditions: a conditional model samples at the
-        mean condition of its training rows, which is zero after scaling.
+        A conditional model samples at conditions of zero: the training mean of
+        a standardised numeric condition, and none of the levels of a category.
 
         Returns
         -------
@@ -161,9 +165,11 @@ class TabularModel:
         with torch.no_grad():
             yield from evaluation_batches(rows, self.members, noise_seed=None)
 
-    def _own_dimensions(self, noise: Tensor) -> Tensor:
-        for block, member in zip(noise, self.members, strict=True):
-            block[:, member.latent :] = 0.0
+    def _noise(self, rows: int, sources: Sequence[torch.Generator]) -> Tensor:
+        """Draw each member's noise for its own dimensions; those it lacks stay zero."""
+        noise = torch.zeros((len(self.members), rows, self.module.architecture.latent))
+        for block, member, source in zip(noise, self.members, sources, strict=True):
+            block[:, : member.latent] = torch.randn((rows, member.latent), generator=source)
         return noise
 
 
