@@ -125,7 +125,7 @@ class TrainingSpec(_Spec):
     min_gain: Weight = 1e-3
     gradient_clip: Annotated[float, Field(gt=0.0)] = 20.0
     seed: Annotated[int, Field(ge=0)] = 0
-    engine: Literal["eager", "compiled"] = "eager"
+    engine: Literal["auto", "autograd"] = "auto"
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:

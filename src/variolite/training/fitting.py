@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,14 @@ from variolite.training.device import choose_device, single_thread
 from variolite.training.history import EpochRecord
 from variolite.training.loop import Resume, Validation, train
 from variolite.training.model import TabularModel
-from variolite.vae import Architecture, Likelihood, TabularModule, stack
+from variolite.vae import (
+    AnalyticStep,
+    Architecture,
+    Likelihood,
+    TabularModule,
+    stack,
+    supports,
+)
 
 __all__ = [
     "Fitted",
@@ -167,6 +175,10 @@ def fit_tabular(
             f"{len(training)} training rows are left",
             mend="give more data, or a smaller test share",
         )
+    if not members:
+        raise TrainingError("there is no member to train", mend="ask for one seed at least")
+    if min(member.seed for member in members) < 0:
+        raise TrainingError("a seed must not be negative", mend="take 0 or a positive number")
     if len(set(members)) < len(members):
         raise TrainingError("two members are the same", mend="give each its own seed")
     modules = [
@@ -190,16 +202,19 @@ def fit_tabular(
     held = (
         None if validation is None or not len(validation) else Rows.from_records(validation, where)
     )
-    loss = torch.compile(module.loss) if spec.engine == "compiled" else module.loss
+    analytic = None
+    if spec.engine != "autograd" and supports(module):
+        analytic = partial(AnalyticStep, module)
     with single_thread(work):
         trained = train(
             module,
-            loss,
+            module.loss,
             source,
             None if held is None else lambda: _validate(module, held, members),
             spec,
             rate=rate,
             betas=[m.beta for m in members],
+            analytic=analytic,
             resume=resume,
             on_epoch=on_epoch,
         )

@@ -8,7 +8,7 @@ warm-up, and the best weights of every member are restored at the end.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,10 @@ class BatchSource(Protocol):
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
         ...
+
+
+Step = Callable[[Batch, Tensor], Parts]
+"""Computes the parts of a batch and leaves the gradients of their total where Adam reads."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ def train(
     *,
     rate: float,
     betas: Sequence[float],
+    analytic: Callable[[Mapping[torch.nn.Parameter, Tensor]], Step] | None = None,
     resume: Resume | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Trained:
@@ -114,6 +119,9 @@ def train(
         Starting learning rate.
     betas
         Factor of every member on the schedule.
+    analytic
+        Makes a step that computes the same objective and writes its gradients
+        without autograd, from the places where they go. None takes autograd.
     resume
         Where to keep checkpoints; an existing one is continued.
     on_epoch
@@ -135,6 +143,7 @@ def train(
     flat = FlatParameters(module, members)
     device = flat.values.device
     factor = torch.tensor(betas, dtype=torch.float32, device=device)
+    step = _with_autograd(loss, flat) if analytic is None else analytic(flat.views)
     optimiser = Adam(flat, torch.full((members,), rate, device=device), spec.gradient_clip)
     stopping = Stopping(members, warm_up(spec.beta), spec)
     best = flat.values.clone()
@@ -169,7 +178,7 @@ def train(
                 break
             began = time.monotonic()
             beta = beta_at(spec.beta, epoch)
-            sums = _train_epoch(module, loss, source, epoch, factor * beta, optimiser)
+            sums = _train_epoch(module, step, source, epoch, factor * beta, optimiser)
             checked = _validate(module, validate, sums, device)
             record = _record(epoch, beta, final_beta(spec.beta), factor, sums, checked, optimiser)
             record = _timed(record, time.monotonic() - began)
@@ -202,9 +211,18 @@ def train(
     return Trained(history, stopping.best.tolist(), stopping.best_epoch.tolist())
 
 
+def _with_autograd(loss: Callable[[Batch, Tensor], Parts], flat: FlatParameters) -> Step:
+    def step(batch: Batch, beta: Tensor) -> Parts:
+        parts = loss(batch, beta)
+        flat.collect(parts.total.sum())
+        return parts
+
+    return step
+
+
 def _train_epoch(
     module: torch.nn.Module,
-    loss: Callable[[Batch, Tensor], Parts],
+    step: Step,
     source: BatchSource,
     epoch: int,
     beta: Tensor,
@@ -214,8 +232,7 @@ def _train_epoch(
     module.train()
     reconstruction, divergence = [], []  # read back once, at the end
     for batch in source.epoch(epoch):
-        parts = loss(batch, beta)
-        optimiser.parameters.collect(parts.total.sum())
+        parts = step(batch, beta)
         optimiser.step()
         reconstruction.append(parts.reconstruction.detach())
         divergence.append(parts.divergence.detach())

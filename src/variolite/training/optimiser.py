@@ -23,7 +23,9 @@ class FlatParameters:
         Shape (M, P). The module's parameters are views into it, so that changing
         one changes the other.
     gradients
-        Shape (M, P), of the last `collect`.
+        Shape (M, P), of the last step.
+    views
+        Where in ``gradients`` that of every parameter lies, in its shape.
     """
 
     def __init__(self, module: nn.Module, members: int) -> None:
@@ -32,11 +34,13 @@ class FlatParameters:
         with torch.no_grad():
             self.values = torch.cat([p.reshape(members, -1) for p in self.parameters], dim=1)
         self.gradients = torch.zeros_like(self.values)
+        self.views: dict[nn.Parameter, Tensor] = {}
         start = 0
         for parameter in self.parameters:
-            size = parameter.numel() // members
-            parameter.data = self.values[:, start : start + size].view(parameter.shape)
-            start += size
+            span = slice(start, start + parameter.numel() // members)
+            parameter.data = self.values[:, span].view(parameter.shape)
+            self.views[parameter] = self.gradients[:, span].view(parameter.shape)
+            start = span.stop
 
     def collect(self, total: Tensor) -> None:
         """Gather the gradients of a scalar."""
@@ -68,6 +72,16 @@ class Adam:
         self.second = torch.zeros_like(parameters.values)
         self._scratch = torch.empty_like(parameters.values)
 
+    @property
+    def rate(self) -> Tensor:
+        """Learning rate of every member, shape (M,)."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: Tensor) -> None:
+        self._rate = rate
+        self._inverse_rate = rate.reciprocal().unsqueeze(1)
+
     @torch.no_grad()
     def step(self) -> None:
         """Apply the collected gradients."""
@@ -82,8 +96,7 @@ class Adam:
         root = (1.0 - self.decay_second**self.steps) ** 0.5
         scale = root / (1.0 - self.decay_first**self.steps)
         denominator = torch.sqrt(self.second, out=self._scratch).add_(self.epsilon * root)
-        rate = self.rate.unsqueeze(1) * -scale
-        values.addcmul_(self.first.div(denominator), rate.expand_as(values))
+        values.addcdiv_(self.first, denominator.mul_(self._inverse_rate), value=-scale)
 
     def state(self) -> dict[str, Tensor]:
         """Tensors to store so that training can go on."""

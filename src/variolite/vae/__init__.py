@@ -1,5 +1,6 @@
 """The model: posterior, prior, likelihoods, networks and the objective."""
 
+from variolite.vae.analytic import AnalyticStep, supports
 from variolite.vae.batch import Batch
 from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, StudentT
 from variolite.vae.members import member, stack
@@ -9,6 +10,7 @@ from variolite.vae.priors import Prior, StandardNormal
 from variolite.vae.tabular import Architecture, Likelihood, TabularModule
 
 __all__ = [
+    "AnalyticStep",
     "Architecture",
     "Batch",
     "Categorical",
@@ -24,4 +26,5 @@ __all__ = [
     "TabularModule",
     "member",
     "stack",
+    "supports",
 ]
