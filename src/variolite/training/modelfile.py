@@ -15,9 +15,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from variolite.errors import ModelFileError, VarioliteError
 from variolite.records import FittedSchema, write_bytes_atomic, write_text_atomic
@@ -87,18 +88,20 @@ def load_model(folder: Path, device: torch.device | None = None) -> TabularModel
         architecture = _ARCHITECTURE.validate_python(description["architecture"])
         members = _MEMBERS.validate_python(description["members"])
         schema = FittedSchema.from_dict(description["schema"])
+        provenance = dict(description["provenance"])
         module = blank(architecture, len(members))
         _load_weights(folder / WEIGHTS, description, module)
-    except ModelFileError:
-        raise
-    except (KeyError, TypeError, AttributeError, ValidationError, VarioliteError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
+        if isinstance(e, ModelFileError) and e.where:
+            raise
+        what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
         raise ModelFileError(
-            f"the model description does not hold together ({type(error).__name__}: {error})",
+            f"the model description does not hold together ({' '.join(what.split())})",
             where=place,
             mend="save the model again with the version that trained it",
         ) from None
     module.to(device or torch.device("cpu")).eval()
-    return TabularModel(schema, module, members, dict(description.get("provenance", {})))
+    return TabularModel(schema, module, members, provenance)
 
 
 def _read_description(path: Path) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise ModelFileError(
             "there is no model here", where=str(path), mend="give a folder made by `variolite fit`"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         raise ModelFileError(
             "this is not a Variolite model, or it is truncated",
             where=str(path),
@@ -121,9 +124,9 @@ def _read_description(path: Path) -> dict[str, Any]:
             mend="give a folder made by `variolite fit`",
         )
     number = content.get("format")
-    if not isinstance(number, int) or number > FORMAT:
+    if type(number) is not int or not 1 <= number <= FORMAT:
         raise ModelFileError(
-            f"the model has format {number!r}, this version reads up to {FORMAT}",
+            f"the model has format {number!r:.40}, this version reads 1 to {FORMAT}",
             where=str(path),
             mend="upgrade variolite",
         )
@@ -149,7 +152,10 @@ def _load_weights(path: Path, description: Mapping[str, Any], module: TabularMod
         raise ModelFileError(
             "the weights are truncated, altered or of another model", where=str(path), mend=again
         )
-    tensors = safetensors.torch.load(content)
+    try:
+        tensors = safetensors.torch.load(content)
+    except safetensors.SafetensorError:
+        raise ModelFileError("the weights are damaged", where=str(path), mend=again) from None
     expected = module.state_dict()
     for name, own in expected.items():
         stored = tensors.get(name)
