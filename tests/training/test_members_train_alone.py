@@ -16,15 +16,16 @@ MEMBERS = (Member(0, 1.0, 3), Member(1, 0.25, 1), Member(1, 2.0, 2), Member(5, 1
 SPEC = {
     "epochs": 40,
     "beta": {"kind": "linear", "epochs": 3},
-    "patience": 4,
+    "patience": 3,
     "plateau": {"factor": 0.3, "patience": 1},
-    "learning_rate": 0.03,
-    "min_gain": 0.01,
+    "learning_rate": 0.02,
+    "min_gain": 0.02,
 }
 MODELS = {
     "plain": ModelSpec(latent=3, encoder=(8,), decoder=(8,)),
+    # Narrow layers with a norm would amplify the last bit a thousandfold.
     "dropout and norm": ModelSpec(
-        latent=3, encoder=(8, 6), decoder=(6, 8), dropout=0.3, norm="layer"
+        latent=3, encoder=(16,), decoder=(16,), dropout=0.3, norm="layer"
     ),
     "student_t by row": ModelSpec(
         latent=3, encoder=(8,), decoder=(8,), likelihood="student_t", variance="row"
@@ -36,7 +37,7 @@ MODELS = {
 
 
 def _close(found, expected) -> None:
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from closeness import assert_close
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,8 +65,8 @@ def test_parts_and_gradients_equal_autograd(
     flat.gradients.fill_(torch.nan)  # every gradient has to be written
     found = AnalyticStep(module, flat.views)(batch, weights)
     for name in ("total", "reconstruction", "divergence"):
-        torch.testing.assert_close(getattr(found, name), getattr(expected, name))
-    torch.testing.assert_close(flat.gradients, gradients, rtol=1e-4, atol=1e-5)
+        assert_close(getattr(found, name), getattr(expected, name))
+    assert_close(flat.gradients, gradients, rtol=1e-4, atol=1e-5)
 
 
 def test_clamped_scales_and_variances_get_no_gradient() -> None:
@@ -78,8 +79,17 @@ def test_clamped_scales_and_variances_get_no_gradient() -> None:
     flat.collect(module.loss(batch, torch.ones(1)).total.sum())
     expected = flat.gradients.clone()
     AnalyticStep(module, flat.views)(batch, torch.ones(1))
-    torch.testing.assert_close(flat.gradients, expected, rtol=1e-4, atol=1e-5)
+    assert_close(flat.gradients, expected, rtol=1e-4, atol=1e-5)
     assert flat.views[module.log_scale].flatten()[[0, 2]].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("sigma2", [1e-8, 1e6])
+def test_a_fixed_noise_is_kept_however_small(sigma2: float) -> None:
+    module = TabularModule(replace(PLAIN, variance="fixed", fixed_variance=sigma2), seed=0)
+    batch = _batch(1, True, False, 4, seed=0)
+    expected = module.loss(batch, torch.ones(1))
+    found = AnalyticStep(module, FlatParameters(module, 1).views)(batch, torch.ones(1))
+    assert_close(found.total, expected.total.detach())
 
 
 @pytest.mark.parametrize(

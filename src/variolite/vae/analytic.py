@@ -131,7 +131,8 @@ class AnalyticStep:
         out = self.decoder.forward(mean + spread)
 
         raw = self.module.log_scale.data
-        log_scale = raw.clamp(*LOG_SCALE_RANGE)
+        learned = self.scale_gradient is not None
+        log_scale = raw.clamp(*LOG_SCALE_RANGE) if learned else raw
         precision = torch.exp(-log_scale)
         residual = (out - x).mul_(precision)
         if observed is not None:
