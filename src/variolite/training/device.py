@@ -48,7 +48,7 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
             mend="choose auto, cpu, cuda, cuda:1 or mps",
         ) from None
     available = {
-        "cpu": True,
+        "cpu": device.index is None,
         "cuda": torch.cuda.is_available()
         and (device.index is None or device.index < torch.cuda.device_count()),
         "mps": torch.backends.mps.is_available(),
@@ -62,6 +62,11 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
     return device, f"{wanted}: as asked"
 
 
+def _flushes_denormals() -> bool:
+    """Torch can set this and not tell it: look at what becomes of a denormal number."""
+    return not bool(torch.tensor(1e-310, dtype=torch.float64) * 1.0)
+
+
 @contextmanager
 def single_thread(multiply_adds: int) -> Iterator[None]:
     """Use one thread for a small network, and put the former number back.
@@ -72,9 +77,10 @@ def single_thread(multiply_adds: int) -> Iterator[None]:
     before = torch.get_num_threads()
     if multiply_adds < SMALL_NETWORK:
         torch.set_num_threads(1)
+    flushed = _flushes_denormals()
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
+        torch.set_flush_denormal(flushed)
         torch.set_num_threads(before)

@@ -70,5 +70,5 @@ def read_history(path: Path) -> list[EpochRecord]:
         return [EpochRecord(**json.loads(line)) for line in lines]
     except FileNotFoundError:
         raise RunFolderError("there is no training history", where=str(path)) from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OSError) as error:
         raise RunFolderError(f"the training history is damaged: {error}", where=str(path)) from None

@@ -19,6 +19,18 @@ from variolite.training.modelfile import load_model
 
 __all__ = ["RunFolder"]
 
+_FILES = (
+    "recipe.yaml",
+    "split.json",
+    "history.jsonl",
+    "environment.json",
+    "scorecard.json",
+    "health.json",
+    "held_out.parquet",
+    "report.html",
+)
+"""Parts of a run beside the folders of its model and its checkpoint."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -77,8 +89,8 @@ class RunFolder:
         """Whether the folder holds a whole model."""
         return (self.model_folder / "model.json").is_file()
 
-    def prepare(self, *, restart: bool) -> None:
-        """Make the folder ready for a new run, or for the rest of a broken-off one.
+    def require_free(self, *, restart: bool) -> None:
+        """Say clearly when a new run, or the rest of a broken-off one, cannot go here.
 
         Raises
         ------
@@ -95,16 +107,33 @@ class RunFolder:
                 where=str(self.path),
                 mend="choose another --out, or --restart to replace it",
             )
-        ours = self.finished or self.checkpoint_file.is_file() or self.recipe_file.is_file()
+        # A recipe.yaml proves nothing: people keep their own beside their data.
+        ours = self.finished or self.checkpoint_file.is_file() or self.split_file.is_file()
         if self.path.is_dir() and any(self.path.iterdir()) and not ours:
             raise RunFolderError(
                 "the folder is not empty and is no run",
                 where=str(self.path),
                 mend="choose another --out",
             )
+
+    def prepare(self, *, restart: bool) -> None:
+        """Make the folder, and take away the parts of the run that ``restart`` replaces.
+
+        Anything else that lies in the folder stays.
+
+        Raises
+        ------
+        RunFolderError
+            As `require_free`, and if the folder cannot be written.
+        """
+        self.require_free(restart=restart)
         try:
-            if restart and self.path.is_dir():
-                shutil.rmtree(self.path)
+            if restart:
+                for folder in (self.model_folder, self.checkpoint_file.parent):
+                    if folder.is_dir():
+                        shutil.rmtree(folder)
+                for name in _FILES:
+                    (self.path / name).unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(

@@ -171,11 +171,12 @@ def train_run(
     """
     listener = listener or Listener()
     run = RunFolder(out)
-    run.prepare(restart=restart)
+    run.require_free(restart=restart)
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     prepared = prepare(recipe, data, mapping=mapping, listener=listener)
-    write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
+    run.prepare(restart=restart)  # only now: data that cannot be read cost no earlier run
     run.write_json(run.split_file, prepared.split.to_dict())
+    write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     validation = prepared.part("validation")
     fitted = fit_tabular(
         prepared.schema,

@@ -1,0 +1,103 @@
+"""Devices by name, and process-wide settings put back as they were."""
+
+import pytest
+import torch
+
+from variolite.errors import TrainingError
+from variolite.training.device import SMALL_NETWORK, choose_device, single_thread
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "CPU", "cuda:x", "1", "tpu:0", "cpu "])
+def test_unknown_devices_list_the_known_ones(name: str) -> None:
+    with pytest.raises(TrainingError, match=r"--device: .*choose auto, cpu, cuda, cuda:1 or mps"):
+        choose_device(name, 10)
+
+
+@pytest.mark.parametrize("name", ["meta", "xpu", "cpu:1"])
+def test_devices_without_use_are_refused(name: str) -> None:
+    with pytest.raises(TrainingError, match=r"not available.*--device auto"):
+        choose_device(name, 10)
+
+
+def test_absent_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(TrainingError, match=f"'{name}' is not available on this machine"):
+            choose_device(name, 10)
+
+
+def test_a_device_number_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1", 10)[0] == torch.device("cuda:1")
+    assert choose_device("cuda", 10)[0] == torch.device("cuda")
+    with pytest.raises(TrainingError, match="'cuda:2' is not available"):
+        choose_device("cuda:2", 10)
+
+
+def test_auto_takes_a_gpu_for_large_networks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    small, why = choose_device("auto", SMALL_NETWORK - 1)
+    assert (small.type, "too small" in why) == ("cpu", True)
+    large, why = choose_device("auto", SMALL_NETWORK)
+    assert (large.type, "a card" in why) == ("cuda", True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto", SMALL_NETWORK)[0].type == "mps"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    none, why = choose_device("auto", SMALL_NETWORK)
+    assert (none.type, "no GPU" in why) == ("cpu", True)
+
+
+def test_an_unknown_device_ends_a_fit_before_it_begins(train_toy) -> None:
+    with pytest.raises(TrainingError, match="there is no device called 'gpu'"):
+        train_toy(device="gpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+def test_a_gpu_trains_to_the_same_objective_and_loads_on_the_cpu(train_toy) -> None:
+    on_cpu, on_gpu = train_toy(epochs=12), train_toy(epochs=12, device="cuda")
+    assert next(on_gpu.model.module.parameters()).device.type == "cpu"
+    assert on_gpu.best[0] == pytest.approx(on_cpu.best[0], abs=0.3)
+
+
+def _flushes() -> bool:
+    return float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0.0
+
+
+@pytest.fixture
+def restored():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_flush_denormal(False)
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("flushing", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("work", [SMALL_NETWORK - 1, SMALL_NETWORK])
+def test_threads_and_denormals_are_put_back(
+    restored: None, flushing: bool, fails: bool, work: int
+) -> None:
+    if not torch.set_flush_denormal(flushing) and flushing:
+        pytest.skip("this processor cannot flush denormals")
+    torch.set_num_threads(3)
+    try:
+        with single_thread(work):
+            assert torch.get_num_threads() == (1 if work < SMALL_NETWORK else 3)
+            assert _flushes()
+            if fails:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        assert fails
+    assert torch.get_num_threads() == 3
+    assert _flushes() is flushing
+
+
+def test_a_fit_puts_them_back_too(restored: None, train_toy) -> None:
+    torch.set_num_threads(2)
+    train_toy(epochs=3)
+    assert torch.get_num_threads() == 2
+    assert not _flushes()

@@ -1,0 +1,131 @@
+"""Run folders: nothing foreign is ever touched, and what is missing is named."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from variolite.errors import RunFolderError, SchemaError
+from variolite.records import Split
+from variolite.training import RunFolder
+from variolite.training.runfolder import environment
+
+
+def _files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def _write(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name, encoding="utf-8")
+
+
+FINISHED = (
+    "recipe.yaml",
+    "split.json",
+    "history.jsonl",
+    "environment.json",
+    "scorecard.json",
+    "health.json",
+    "held_out.parquet",
+    "report.html",
+    "model/model.json",
+    "model/weights.safetensors",
+    "model/clusters.safetensors",
+)
+BROKEN_OFF = ("recipe.yaml", "split.json", "checkpoint/state.safetensors")
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_new_folder_is_made_with_its_parents(tmp_path: Path, restart: bool) -> None:
+    run = RunFolder(tmp_path / "runs" / "first")
+    run.prepare(restart=restart)
+    assert run.path.is_dir()
+    run.prepare(restart=restart)
+    assert not _files(run.path)
+
+
+def test_a_finished_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    _write(tmp_path, *FINISHED)
+    run = RunFolder(tmp_path)
+    assert run.finished
+    with pytest.raises(RunFolderError, match=r"finished run is here already.*--restart"):
+        run.prepare(restart=False)
+    assert _files(tmp_path) == set(FINISHED)
+    run.prepare(restart=True)
+    assert not _files(tmp_path)
+    assert not run.finished
+
+
+def test_a_broken_off_run_goes_on_or_begins_again(tmp_path: Path) -> None:
+    _write(tmp_path, *BROKEN_OFF)
+    RunFolder(tmp_path).prepare(restart=False)
+    assert _files(tmp_path) == set(BROKEN_OFF)
+    RunFolder(tmp_path).prepare(restart=True)
+    assert not _files(tmp_path)
+
+
+@pytest.mark.parametrize("run", [FINISHED, BROKEN_OFF])
+def test_what_else_lies_in_a_run_folder_survives_a_restart(
+    tmp_path: Path, run: tuple[str, ...]
+) -> None:
+    mine = ("notes.txt", "exports/latents.csv")
+    _write(tmp_path, *run, *mine)
+    RunFolder(tmp_path).prepare(restart=True)
+    assert _files(tmp_path) == set(mine)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("foreign", [("data.csv",), ("recipe.yaml", "data.csv"), ("model/a.pt",)])
+def test_a_foreign_folder_is_never_touched(
+    tmp_path: Path, restart: bool, foreign: tuple[str, ...]
+) -> None:
+    _write(tmp_path, *foreign)
+    with pytest.raises(RunFolderError, match="not empty and is no run"):
+        RunFolder(tmp_path).prepare(restart=restart)
+    assert _files(tmp_path) == set(foreign)
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    _write(tmp_path, "taken")
+    for path in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(RunFolderError, match=r"this is a file|cannot write here"):
+            RunFolder(path).prepare(restart=False)
+
+
+def test_asking_whether_a_folder_is_free_changes_nothing(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "new").require_free(restart=False)
+    assert not (tmp_path / "new").exists()
+    _write(tmp_path, *FINISHED)
+    RunFolder(tmp_path).require_free(restart=True)
+    assert _files(tmp_path) == set(FINISHED)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="there is no run here"):
+        RunFolder(tmp_path / "nowhere").model()
+    _write(tmp_path, *BROKEN_OFF)
+    with pytest.raises(RunFolderError, match=r"this run is not finished.*it goes on"):
+        RunFolder(tmp_path).recipe()
+
+
+def test_json_parts_come_back_and_damage_is_named(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    split = Split(train=("a",), validation=("b",), test=("c",), seed=3)
+    run.write_json(run.split_file, split.to_dict())
+    assert run.split() == split
+    for content, error in ((b"{", RunFolderError), (b"\xff", RunFolderError), (b"{}", SchemaError)):
+        run.split_file.write_bytes(content)
+        with pytest.raises(error):
+            run.split()
+    run.split_file.unlink()
+    with pytest.raises(RunFolderError, match="a part of the run is missing"):
+        run.split()
+
+
+def test_the_environment_is_json_and_holds_no_path() -> None:
+    facts = json.loads(json.dumps(environment("cpu")))
+    assert {"variolite", "python", "torch", "numpy", "platform", "device", "command"} <= set(facts)
+    assert not facts["command"].startswith("/")
