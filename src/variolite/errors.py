@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 __all__ = [
     "DataError",
@@ -41,12 +42,22 @@ class VarioliteError(ValueError):
         self.mend = mend
         super().__init__(what, where, mend)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors cross process borders; the default would pass where and mend by position.
+        return _rebuild, (type(self), self.what, self.where, self.mend)
+
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         if not self.mend:
             return f"{place}{self.what}"
         mend = self.mend if self.mend.endswith(("?", "!")) else f"{self.mend.rstrip('.')}."
         return f"{place}{self.what}. {mend}"
+
+
+def _rebuild(
+    kind: type[VarioliteError], what: str, where: str | None, mend: str | None
+) -> VarioliteError:
+    return kind(what, where=where, mend=mend)
 
 
 class DataError(VarioliteError):

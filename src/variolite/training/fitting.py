@@ -76,8 +76,8 @@ class Fitted:
 
 
 def auto_batch_size(rows: int) -> int:
-    """About 170 steps an epoch: the power of two next to n / 170, within 128 to 2048."""
-    return int(np.clip(2 ** round(np.log2(max(rows, 1) / 170.0)), 128, 2048))
+    """About 170 steps an epoch: the power of two next to n / 170, within 32 to 2048."""
+    return int(np.clip(2 ** round(np.log2(max(rows, 1) / 170.0)), 32, 2048))
 
 
 def auto_rate(batch_size: int) -> float:

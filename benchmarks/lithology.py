@@ -1,0 +1,263 @@
+"""Score every borehole recipe and every baseline on real wells.
+
+    python benchmarks/lithology.py kgs --data panoma_wells.csv
+    python benchmarks/lithology.py force --data wells.parquet
+
+Protocol, the same for all methods: transforms, projections, networks and
+clusterings are fitted on training wells and applied to held-out wells; labels
+are looked at by the scores alone. KGS leaves one well out at a time; FORCE takes
+four random splits with a quarter of the wells held out. Three seeds. Writes
+``benchmarks/results/lithology_kgs.json``, ``.md`` and the same for force.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lithology_table import write_results
+from variolite.corelogs import LevelChooser, label_levels
+from variolite.recipe import load_recipe
+from variolite.records import Records, Split, leave_one_group_out, read_table, repeated_splits
+from variolite.scoring.baselines import pca_whitened
+from variolite.scoring.clusters import active_means
+from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
+from variolite.scoring.evaluation import Evaluation
+from variolite.scoring.held_out import Penalty, hold_out
+from variolite.scoring.session import plain_autoencoder
+from variolite.scoring.supervised import SupervisedPlan, evaluate_supervised
+from variolite.training import fit_tabular, members_for
+from variolite.training.session import Prepared, prepare
+
+RECIPES = ("v1", "v2", "v2_1", "v2_5", "v2_6", "v2_6_6", "default")
+SEEDS = 3
+PENALTY_CODES = (
+    "30000",
+    "65030",
+    "65000",
+    "80000",
+    "74000",
+    "70000",
+    "70032",
+    "88000",
+    "86000",
+    "99000",
+    "90000",
+    "93000",
+)
+
+
+@dataclass(frozen=True)
+class Wells:
+    """A data set and how it is cut.
+
+    Attributes
+    ----------
+    well, logs
+        Columns; rows that lack one of the logs are left out.
+    mapping
+        Logs of the vocabulary that are not used here.
+    kmeans, gmm
+        Numbers of clusters.
+    title
+        For the table.
+    """
+
+    well: str
+    logs: tuple[str, ...]
+    mapping: Mapping[str, str]
+    kmeans: tuple[int, ...]
+    gmm: tuple[int, ...]
+    title: str
+
+    def splits(self, groups: NDArray[np.str_]) -> tuple[Split, ...]:
+        """Leave one well out where there are few, else four random quarters."""
+        if len(np.unique(groups)) < 12:
+            return leave_one_group_out(groups)
+        return repeated_splits(groups, 4, test=0.25, validation=0.1)
+
+
+WELLS = {
+    "kgs": Wells(
+        "Well Name",
+        ("GR", "ILD", "DeltaPHI", "PHIND", "PE"),
+        {},
+        (6, 9, 15),
+        (6, 9),
+        "KGS Panoma, leave one well out",
+    ),
+    "force": Wells(
+        "WELL",
+        ("GR", "RHOB", "NPHI", "DTC", "RDEP"),
+        {"photoelectric_factor": "-"},
+        (4, 6, 11, 18),
+        (4, 11),
+        "FORCE 2020, four splits with a quarter of the wells held out",
+    ),
+}
+
+
+def load(wells: Wells, path: Path) -> pl.DataFrame:
+    """Read the rows that all recipes can use, so that all are scored on the same."""
+    frame = read_table(path)
+    frame = frame.filter(pl.all_horizontal(pl.col(log).is_finite() for log in wells.logs))
+    recipe = load_recipe("corelogs/v2_1")
+    groups = frame[wells.well].to_numpy()
+    everything = prepare(recipe, frame, mapping=wells.mapping, split=wells.splits(groups)[0])
+    return frame[everything.records.row]
+
+
+def score_split(
+    index: int, name: str, path: Path, train_rows: int, recipes: tuple[str, ...]
+) -> tuple[Evaluation, list[str]]:
+    """Score all methods on one split."""
+    wells = WELLS[name]
+    frame = load(wells, path)
+    split = wells.splits(frame[wells.well].to_numpy())[index]
+    prepared = {
+        recipe: prepare(
+            load_recipe(f"corelogs/{recipe}"), frame, mapping=wells.mapping, split=split
+        )
+        for recipe in recipes
+    }
+    base = prepared["default"]
+    known, test = _known(base), base.part("test")
+    assert base.records.group is not None
+    rows = split.rows(base.records.group)
+    held_out = hold_out(
+        base.records.group,
+        LevelChooser()(base.records.labels),
+        train_rows=np.r_[rows["train"], rows["validation"]],
+        test_rows=rows["test"],
+        split=wells.title,
+        penalties=_penalties(path),
+    )
+    aware = (known.numeric.astype(float), test.numeric.astype(float))
+    representations: dict[str, Representation] = {
+        "raw": aware,
+        "pca_whitened": pca_whitened(*aware),
+    }
+    if "v2" in prepared:
+        plain = prepared["v2"]
+        representations["raw_standardised"] = (_known(plain).numeric, plain.part("test").numeric)
+    log = []
+    for recipe in recipes:
+        began = time.process_time()
+        latents, note = _train(prepared[recipe], recipe, train_rows, representations)
+        representations[recipe] = latents
+        log.append(f"split {index}, {recipe}: {note}, {time.process_time() - began:.0f} CPU-s")
+        print(log[-1], file=sys.stderr, flush=True)
+    evaluations = [
+        evaluate_clustering(
+            representations,
+            held_out,
+            ClusteringPlan(algorithms=(algorithm,), ks=ks, rules=rules, seeds=SEEDS),
+        )
+        for algorithm, ks, rules in (
+            ("kmeans", wells.kmeans, ("silhouette", "oracle")),
+            ("gmm", wells.gmm, ("bic", "oracle")),
+        )
+    ]
+    reference = evaluate_supervised(*aware, held_out, SupervisedPlan(seeds=SEEDS))
+    print(f"split {index}: scored", file=sys.stderr, flush=True)
+    return evaluations[0].merge(evaluations[1], reference), log
+
+
+def _penalties(path: Path) -> dict[str, Penalty]:
+    """Read the contest's penalty matrix where it lies beside the FORCE wells."""
+    file = path.parent / "penalty_matrix.npy"
+    if not file.is_file():
+        return {}
+    level = label_levels()["force_lithology"]
+    classes = tuple(str(level.group_of(code)) for code in PENALTY_CODES)
+    return {level.name: Penalty(classes, np.load(file, allow_pickle=False))}
+
+
+def _known(prepared: Prepared) -> Records:
+    """Training rows, then validation rows."""
+    assert prepared.records.group is not None
+    rows = prepared.split.rows(prepared.records.group)
+    return prepared.records.take(np.r_[rows["train"], rows["validation"]])
+
+
+def _train(
+    prepared: Prepared, name: str, train_rows: int, representations: dict[str, Representation]
+) -> tuple[Representation, str]:
+    """Train one recipe with all seeds at once; the default brings the plain autoencoder too."""
+    recipe = load_recipe(f"corelogs/{name}")
+    training = prepared.part("train")
+    if len(training) > train_rows:
+        drawn = np.random.default_rng(0).choice(len(training), train_rows, replace=False)
+        training = training.take(np.sort(drawn))
+    validation, test, known = prepared.part("validation"), prepared.part("test"), _known(prepared)
+    members = members_for(recipe.training, recipe.model, seeds=SEEDS)
+    fitted = fit_tabular(
+        prepared.schema, training, validation, recipe.model, recipe.training, members
+    )
+    if name == "default":
+        parts = {"train": training, "validation": validation}
+        plain = plain_autoencoder(fitted.model, recipe, parts)
+        representations["autoencoder"] = (plain.encode(known), plain.encode(test))
+    last = fitted.history[-1]
+    best = np.min([record.val_monitored for record in fitted.history], axis=0)
+    note = (
+        f"{len(fitted.history)} epochs, active {last.active_units}, "
+        f"best monitored {np.round(best, 3).tolist()}"
+    )
+    latents = (
+        active_means(fitted.model, known, training),
+        active_means(fitted.model, test, training),
+    )
+    return latents, note
+
+
+def main() -> None:
+    """Parse, score all splits in two processes, write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=WELLS)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--train-rows", type=int, default=40_000, help="for the networks")
+    parser.add_argument("--recipes", nargs="+", default=RECIPES)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    arguments = parser.parse_args()
+    wells = WELLS[arguments.name]
+    frame = load(wells, arguments.data)
+    count = len(wells.splits(frame[wells.well].to_numpy()))
+    work = partial(
+        score_split,
+        name=arguments.name,
+        path=arguments.data,
+        train_rows=arguments.train_rows,
+        recipes=tuple(arguments.recipes),
+    )
+    began = time.monotonic()
+    # A forked child of a process that has used polars would wait for ever.
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+        done = list(pool.map(work, range(count)))
+    write_results(
+        arguments.results / f"lithology_{arguments.name}",
+        wells.title,
+        [evaluation for evaluation, _ in done],
+        [line for _, lines in done for line in lines],
+        facts=f"{frame.height:,} rows, {count} splits, {SEEDS} seeds, networks on at most "
+        f"{arguments.train_rows:,} rows, {(time.monotonic() - began) / 60:.0f} min",
+    )
+
+
+if __name__ == "__main__":
+    main()

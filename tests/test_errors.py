@@ -1,0 +1,29 @@
+"""Errors say what, where and how to mend it, and survive a trip to another process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from variolite import errors
+
+
+@pytest.mark.parametrize("name", [n for n in errors.__all__ if n.endswith("Error")])
+def test_errors_cross_process_borders(name: str) -> None:
+    error = getattr(errors, name)("the column is empty", where="logs.csv", mend="fill it")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error) == "logs.csv: the column is empty. fill it."
+    assert isinstance(again, ValueError)
+
+
+def test_parts_that_are_not_given_leave_no_trace() -> None:
+    assert str(errors.DataError("the table is empty")) == "the table is empty"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("RHOP", "RHOB"), ("rhob", "RHOB"), ("something else", None)]
+)
+def test_nearest(name: str, expected: str | None) -> None:
+    assert errors.nearest(name, ["GR", "RHOB", "NPHI"]) == expected
