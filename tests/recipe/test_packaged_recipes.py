@@ -136,7 +136,8 @@ def test_v2_6_6_has_ten_latents_and_a_mixture() -> None:
 def test_the_default_learns_its_noise_and_masks_what_is_missing() -> None:
     recipe = load_recipe("corelogs/default")
     assert (recipe.model.variance, recipe.model.sigma2) == ("feature", None)
-    assert (recipe.model.norm, recipe.model.dropout, recipe.model.latent) == ("none", 0.0, 10)
-    assert (recipe.training.beta.end, recipe.training.beta.epochs) == (1.0, 5)
+    assert (recipe.model.norm, recipe.model.dropout) == ("none", 0.0)
+    assert recipe.training.beta.end == 1.0, "with learned noise any other beta is no likelihood"
+    assert (recipe.training.batch_size, recipe.training.learning_rate) == ("auto", "auto")
     assert {column.missing for column in recipe.table.inputs} == {"mask"}
     assert recipe.columns["hole"].missing == "drop"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from variolite.records import Records
 from variolite.training import batches as batches_module
 from variolite.training.batches import Member, Rows, TrainingBatches, evaluation_batches
+from variolite.training.fitting import auto_batch_size, auto_rate
 from variolite.vae import Batch
 
 CPU = torch.device("cpu")
@@ -163,6 +164,21 @@ def test_evaluation_keeps_the_order_and_sees_every_row(
         alone = torch.cat([batch.noise for batch in again], dim=1)
         assert torch.equal(alone[0], noise[1, :, :1]), "validation noise depends on the neighbours"
         assert noise[0].unique(dim=0).shape[0] == 90
+
+
+@given(rows=st.integers(1, 10_000_000))
+def test_the_automatic_batch_gives_about_170_steps(rows: int) -> None:
+    size = auto_batch_size(rows)
+    assert size & (size - 1) == 0, "not a power of two"
+    smallest, largest = auto_batch_size(1), auto_batch_size(10**9)
+    assert smallest <= size <= largest == 2048
+    if smallest < size < largest:
+        assert 170 / 1.5 < rows / size < 170 * 1.5
+
+
+def test_the_automatic_rate_grows_with_the_root_of_the_batch() -> None:
+    assert auto_rate(256) == pytest.approx(0.004)
+    assert auto_rate(1024) == pytest.approx(0.008)
 
 
 def test_complete_records_carry_no_mask() -> None:
