@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from variolite.corelogs.packaged import read_packaged
 from variolite.errors import DataError, nearest
 
 __all__ = ["LabelLevel", "label_level", "label_levels", "read_label_level"]
@@ -142,7 +142,7 @@ def read_label_level(path: str | Path) -> LabelLevel:
 def _packaged() -> Mapping[str, LabelLevel]:
     levels = {}
     for name in _PACKAGED:
-        content = yaml.safe_load(files("variolite.corelogs").joinpath(name).read_text("utf-8"))
+        content = read_packaged(name)
         for entry in content if isinstance(content, list) else [content]:
             level = _level_of(entry, name, name)
             levels[level.name] = level

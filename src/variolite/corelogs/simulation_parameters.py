@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+
+from variolite.corelogs.packaged import read_packaged
 
 __all__ = ["FACTORS", "Lithology", "setting_weights", "simulated_lithologies"]
 
@@ -51,8 +51,7 @@ class Lithology:
 @cache
 def simulated_lithologies() -> tuple[Lithology, ...]:
     """Return every simulated lithology, in the order of the parameter file."""
-    text = files("variolite.corelogs").joinpath("simulation_lithologies.yaml").read_text("utf-8")
-    entries: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    entries: dict[str, dict[str, Any]] = read_packaged("simulation_lithologies.yaml")
     return tuple(
         Lithology(name=name, **{**entry, "neighbours": tuple(entry["neighbours"])})
         for name, entry in entries.items()
