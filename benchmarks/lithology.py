@@ -16,7 +16,6 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -69,8 +68,8 @@ class Wells:
     ----------
     well, logs
         Columns; rows that lack one of the logs are left out.
-    mapping
-        Logs of the vocabulary that are not used here.
+    unused
+        Logs of the vocabulary that too many wells lack.
     kmeans, gmm
         Numbers of clusters.
     title
@@ -79,7 +78,7 @@ class Wells:
 
     well: str
     logs: tuple[str, ...]
-    mapping: Mapping[str, str]
+    unused: tuple[str, ...]
     kmeans: tuple[int, ...]
     gmm: tuple[int, ...]
     title: str
@@ -95,7 +94,7 @@ WELLS = {
     "kgs": Wells(
         "Well Name",
         ("GR", "ILD", "DeltaPHI", "PHIND", "PE"),
-        {},
+        (),
         (6, 9, 15),
         (6, 9),
         "KGS Panoma, leave one well out",
@@ -103,7 +102,7 @@ WELLS = {
     "force": Wells(
         "WELL",
         ("GR", "RHOB", "NPHI", "DTC", "RDEP"),
-        {"photoelectric_factor": "-"},
+        ("PEF",),
         (4, 6, 11, 18),
         (4, 11),
         "FORCE 2020, four splits with a quarter of the wells held out",
@@ -113,11 +112,11 @@ WELLS = {
 
 def load(wells: Wells, path: Path) -> pl.DataFrame:
     """Read the rows that all recipes can use, so that all are scored on the same."""
-    frame = read_table(path)
+    frame = read_table(path).drop(wells.unused)
     frame = frame.filter(pl.all_horizontal(pl.col(log).is_finite() for log in wells.logs))
     recipe = load_recipe("corelogs/v2_1")
     groups = frame[wells.well].to_numpy()
-    everything = prepare(recipe, frame, mapping=wells.mapping, split=wells.splits(groups)[0])
+    everything = prepare(recipe, frame, split=wells.splits(groups)[0])
     return frame[everything.records.row]
 
 
@@ -129,10 +128,7 @@ def score_split(
     frame = load(wells, path)
     split = wells.splits(frame[wells.well].to_numpy())[index]
     prepared = {
-        recipe: prepare(
-            load_recipe(f"corelogs/{recipe}"), frame, mapping=wells.mapping, split=split
-        )
-        for recipe in recipes
+        recipe: prepare(load_recipe(f"corelogs/{recipe}"), frame, split=split) for recipe in recipes
     }
     base = prepared["default"]
     known, test = _known(base), base.part("test")

@@ -155,7 +155,7 @@ def hold_out(
         train_labels[level], test_labels[level] = encoded.take(train), encoded.take(test[kept])
         for part, part_codes in (("training", train_labels), (split, test_labels)):
             if missing := part_codes[level].missing:
-                notes.append(f"{level}: {missing} {part} rows have no label and are left out")
+                notes.append(f"{level}: {missing:,} rows without a label are left out ({part})")
     return HeldOut(
         split=split,
         train_groups=group[train],

@@ -13,14 +13,14 @@ from variolite.errors import DataError
 from variolite.recipe import ConstantBeta, Recipe
 from variolite.records import Records, read_table, units_of, write_table
 from variolite.scoring.baselines import pca_whitened, raw
-from variolite.scoring.clusters import active_means, load_clusters
+from variolite.scoring.clusters import Clusters, active_means, load_clusters
 from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Entry, Evaluation, compare
 from variolite.scoring.health import judge_health
 from variolite.scoring.held_out import HeldOut, hold_out
 from variolite.scoring.reconstruction import evaluate_likelihood, evaluate_reconstruction
 from variolite.scoring.scorecard import Scorecard, ScoreRow
-from variolite.scoring.stored import evaluate_stored
+from variolite.scoring.stored import Assigned, evaluate_stored
 from variolite.scoring.supervised import SupervisedPlan, evaluate_supervised
 from variolite.training import Member, RunFolder, TabularModel, fit_tabular
 
@@ -28,6 +28,8 @@ __all__ = ["Levels", "latent_health_of", "plain_autoencoder", "score_model", "sc
 
 Levels = Callable[[Mapping[str, NDArray[np.str_]]], Mapping[str, NDArray[np.str_]]]
 """From the label columns of some rows to their labels at every level."""
+
+SPLIT = "held-out groups"
 
 Tell = Callable[[str], None]
 
@@ -49,7 +51,7 @@ def score_model(
     fit: str = "inductive",
     baselines: bool = True,
     plan: ClusteringPlan | None = None,
-    split: str = "held-out groups",
+    split: str = SPLIT,
     tell: Tell = _silent,
 ) -> Evaluation:
     """Score a model on the test rows, beside the baselines.
@@ -176,17 +178,54 @@ def score_run(
         model, recipe, parts, levels=levels, fit=fit, baselines=baselines, tell=tell
     )
     test = parts["test"]
-    labels = levels(test.labels)
-    latents = active_means(model, test, parts["train"] if len(parts["train"]) else None)
-    assigned = np.stack([clusters.predict(x, m) for m, x in enumerate(latents)])
-    if not len(parts["train"]):
-        evaluation = evaluation.merge(evaluate_stored(clusters, assigned, test, labels))
+    training = parts["train"] if len(parts["train"]) else None
+    assigned = _assigned(model, clusters, test, training, levels)
+    if fit == "inductive":
+        learned = None
+        if training is not None:
+            learned = _assigned(model, clusters, training, training, levels)
+        kept = evaluate_stored(clusters, assigned, learned, SPLIT)
+        evaluation = _without_own_choice(evaluation, clusters).merge(kept)
     tell("bootstrapping over groups")
     card = evaluation.scorecard().merge(_paired(evaluation, recipe))
     card.write(run.scorecard_file)
     run.write_json(run.health_file, latent_health_of(model, test))
-    write_table(_held_out_table(model, test, labels, assigned), run.held_out_file)
+    write_table(_held_out_table(model, test, assigned), run.held_out_file)
     return card
+
+
+def _assigned(
+    model: TabularModel,
+    clusters: Clusters,
+    records: Records,
+    training: Records | None,
+    levels: Levels,
+) -> Assigned:
+    latents = active_means(model, records, training)
+    rows = np.stack([clusters.predict(x, member) for member, x in enumerate(latents)])
+    assert records.group is not None
+    return Assigned(rows, levels(records.labels), records.group)
+
+
+def _without_own_choice(evaluation: Evaluation, clusters: Clusters) -> Evaluation:
+    """Leave out the model's entry at the k of the rule: the kept clustering takes its place.
+
+    Two draws of training rows can make one rule choose two numbers; what is
+    scored under the rule has to be what ``variolite cluster`` gives.
+    """
+    rule = None if clusters.rule == "fixed" else clusters.rule
+    kept = tuple(
+        entry
+        for entry in evaluation.entries
+        if not (
+            entry.key.task == "clustering"
+            and entry.key.method == "vae"
+            and entry.key.algorithm == clusters.algorithm
+            and entry.key.rule == rule
+            and entry.key.level is not None
+        )
+    )
+    return Evaluation(kept, evaluation.notes)
 
 
 def latent_health_of(model: TabularModel, records: Records, member: int = 0) -> dict[str, Any]:
@@ -289,8 +328,7 @@ def _comparable(ours: Entry, other: Entry) -> bool:
 def _held_out_table(
     model: TabularModel,
     test: Records,
-    labels: Mapping[str, NDArray[np.str_]],
-    assigned: NDArray[np.int64],
+    assigned: Assigned,
 ) -> pl.DataFrame:
     """Collect what the report draws: values, reconstruction, labels, clusters and latents."""
     alone = model.only(0)
@@ -302,9 +340,9 @@ def _held_out_table(
         columns[name] = test.raw[:, i]
         if decoded is not None:
             columns[f"recon:{name}"] = decoded[:, i]
-    columns |= {f"label:{level}": values for level, values in labels.items()}
-    columns["cluster"] = assigned[0]
-    columns |= {f"cluster:{m}": row for m, row in enumerate(assigned) if m > 0}
+    columns |= {f"label:{level}": values for level, values in assigned.labels.items()}
+    columns["cluster"] = assigned.clusters[0]
+    columns |= {f"cluster:{m}": row for m, row in enumerate(assigned.clusters) if m > 0}
     means = alone.encode(test)[0]
     columns |= {f"z{i}": means[:, i] for i in range(means.shape[1])}
     columns["log_likelihood"] = alone.evidence(test)[0]

@@ -201,5 +201,6 @@ def environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(terse=True),
         "processors": os.cpu_count(),
         "device": device,
-        "command": " ".join(Path(a).name if i == 0 else a for i, a in enumerate(sys.argv)),
+        # Reports are shared: an absolute path says more of a machine than of a run.
+        "command": " ".join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv),
     }
