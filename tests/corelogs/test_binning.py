@@ -289,6 +289,28 @@ def test_holes_written_in_other_ways_join(tmp_path: Path) -> None:
     assert binned.report.joins[0].rate == 1.0
 
 
+def test_a_hole_spelt_in_two_ways_in_one_table_is_one_hole(tmp_path: Path) -> None:
+    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+    ms = tmp_path / "ms.csv"
+    ms.write_text(
+        "Borehole_ID,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
+        "318_U1355_A,1.05,12,clay\n318-U1355A,1.0,14,clay\n318-U1355-A,1.0,19,clay\n"
+    )
+    table = bin_tables([gra, ms]).table
+    assert table.height == 1
+    values = table.select("^magnetic_susceptibility.*$").row(0)
+    assert values == pytest.approx((15.0, 3, np.std([12, 14, 19], ddof=1)))
+
+
+def test_an_outer_join_can_take_labels_from_all(tmp_path: Path) -> None:
+    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5), reading(2.0, 1.5))
+    ms = ms_table(tmp_path / "ms.csv", ("U1355", 2.0), ("U1355", 3.0))
+    first = bin_tables([gra, ms], join="outer").table
+    every = bin_tables([gra, ms], join="outer", label_source="all").table
+    assert first["lithology"].to_list() == ["clay", "clay", None]
+    assert every["lithology"].to_list() == ["clay", "clay", "clay"]
+
+
 def ms_table(path: Path, *rows: tuple[str, float]) -> Path:
     header = "Exp,Site,Hole,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
     path.write_text(header + "".join(f"318,{site},A,{depth},9,clay\n" for site, depth in rows))
@@ -351,7 +373,8 @@ def test_the_report_speaks_and_travels(tables) -> None:
     [
         ({"spacing": 0.0}, "a bin of 0"),
         ({"spacing": math.inf}, "a bin of inf"),
-        ({"join": "left"}, "unknown join"),
+        ({"join": "left"}, "join: unknown choice 'left'"),
+        ({"unlabelled": "maybe"}, "unlabelled: unknown choice"),
         ({"min_purity": 2.0}, "a purity"),
         ({"label_source": "XYZ"}, "not among the tables"),
     ],

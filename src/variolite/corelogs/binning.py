@@ -97,6 +97,7 @@ def bin_tables(
     label_source
         Code of the instrument whose descriptions give the label, or ``"all"`` for
         all together; by default the first of GRA, MS, MSP, NGR, ... that has any.
+        In an outer join ``"all"`` also labels bins that the first did not read.
     min_purity
         Bins whose commonest label covers a smaller share of the readings lose it.
     unlabelled
@@ -124,7 +125,9 @@ def bin_tables(
     """
     rule = outlier_rule(outliers)
     wanted = _levels(levels)
-    _check_options(paths, spacing, join, min_purity)
+    _check_options(paths, spacing, min_purity)
+    _check_choice("join", join, ("inner", "outer"))
+    _check_choice("unlabelled", unlabelled, ("drop", "keep"))
     sources = _open_all(paths, depth_scale)
     label_source = _label_source(label_source, sources)
     parts: dict[str, list[Accumulated]] = {code: [] for code in INSTRUMENTS}
@@ -195,15 +198,18 @@ def _levels(levels: Sequence[str | Path | LabelLevel]) -> list[LabelLevel]:
     return chosen
 
 
-def _check_options(
-    paths: Sequence[str | Path], spacing: float, join: str, min_purity: float
-) -> None:
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise DataError(
+            f"unknown choice '{value}'", where=name, mend=f"choose {' or '.join(choices)}"
+        )
+
+
+def _check_options(paths: Sequence[str | Path], spacing: float, min_purity: float) -> None:
     if isinstance(paths, str | Path) or not paths:
         raise DataError("no tables to bin", mend="give a list of instrument tables")
     if not 0 < spacing < float("inf"):
         raise DataError(f"a bin of {spacing} m", where="spacing", mend="give a positive width in m")
-    if join not in ("inner", "outer"):
-        raise DataError(f"unknown join '{join}'", where="join", mend="choose inner or outer")
     if not 0 <= min_purity <= 1:
         raise DataError(
             f"a purity of {min_purity}", where="min_purity", mend="give a share between 0 and 1"

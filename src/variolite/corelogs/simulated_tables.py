@@ -105,7 +105,9 @@ def write_instrument_tables(cores: SimulatedCores, folder: str | Path) -> dict[s
     paths = {}
     for code in cores.readings:
         paths[code] = folder / f"{code}_DataLITH.csv"
-        instrument_table(cores, code).write_csv(paths[code], quote_style="non_numeric")
+        unfinished = paths[code].with_suffix(".part")
+        instrument_table(cores, code).write_csv(unfinished, quote_style="non_numeric")
+        unfinished.replace(paths[code])
     (folder / "README.txt").write_text(_README.format(seed=cores.seed), encoding="utf-8")
     return paths
 
