@@ -56,6 +56,7 @@ def test_together_as_alone(train_toy, name: str) -> None:
         for key, value in other.state_dict().items():
             _close(one.state_dict()[key].numpy(), value.numpy())
     assert max(lengths) == len(together.history)
+    assert not together.model.module.architecture.mask_input, "nothing is missing"
     assert len(lengths) > 1, "all members stopped in the same epoch: nothing is tested"
 
 
@@ -136,7 +137,9 @@ def test_categories_conditions_and_gaps_train_together_too() -> None:
 
     members = (Member(0, 1.0, 2), Member(1, 0.5, 1))
     together = run(*members)
-    assert together.model.module.architecture.likelihoods == ("gaussian", "student_t")
+    architecture = together.model.module.architecture
+    assert architecture.likelihoods == ("gaussian", "student_t")
+    assert architecture.mask_input, "the network is not told what is missing"
     assert together.history[-1].val_monitored[0] < together.history[0].val_monitored[0]
     for i, member in enumerate(members):
         alone = run(member)

@@ -49,6 +49,14 @@ def test_the_final_value_holds_exactly_from_the_warm_up_on(schedule, later: int)
     assert beta_at(schedule, warm_up(schedule) + later) == final_beta(schedule)
 
 
+@pytest.mark.parametrize("kind", [LinearBeta, SigmoidBeta, CyclicalBeta])
+def test_rounding_never_keeps_a_ramp_from_its_end(kind: type) -> None:
+    for start in range(20):
+        for end in range(20):
+            schedule = kind(start=start / 10, end=end / 10, epochs=7)
+            assert beta_at(schedule, warm_up(schedule)) == end / 10
+
+
 @given(schedule=schedules)
 def test_the_warm_up_is_no_longer_than_needed(schedule) -> None:
     low, high = _bounds(schedule)
