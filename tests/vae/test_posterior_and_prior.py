@@ -30,7 +30,8 @@ def _random(members: int = 2, rows: int = 3, latent: int = 4) -> Posterior:
 @given(mean=finite, log_variance=finite)
 def test_the_divergence_is_never_negative(mean: float, log_variance: float) -> None:
     posterior = _one(mean, log_variance)
-    assert float(posterior.divergence_per_dimension()) >= 0.0
+    # exp(v) - v - 1 loses its last bit near v = 0.
+    assert float(posterior.divergence_per_dimension()) >= -1e-15
     _, divergence = StandardNormal().draw(posterior, torch.zeros(1, 1, 1, dtype=torch.float64))
     assert float(divergence) >= -1e-12
 
