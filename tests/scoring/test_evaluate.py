@@ -193,7 +193,7 @@ def test_levels_with_gaps_are_kind():
     assert "one: all scored rows are 'rock'" in notes
     assert "test: no training row has a label, so accuracy and F1 are left out" in notes
     missing = int((some[test] == "").sum())
-    assert f"some: {missing} test rows have no label and are left out" in notes
+    assert f"some: {missing:,} rows without a label are left out (test)" in notes
 
 
 def test_no_labels_at_all_leaves_the_silhouette():

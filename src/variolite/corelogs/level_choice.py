@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from variolite.corelogs.lithology import LabelLevel, label_level, label_levels
 
-__all__ = ["LevelChooser", "choose_levels", "labels_at_levels"]
+__all__ = ["LevelChooser", "choose_levels"]
 
 COVERAGE = 0.95
 """Share of labelled rows that a packaged level must map to be used unasked."""
@@ -31,13 +31,26 @@ class LevelChooser:
     def __init__(self, wanted: Iterable[str | Path] = ()) -> None:
         self.wanted = tuple(wanted)
         self.levels: tuple[LabelLevel, ...] | None = None
+        self.renamed: set[str] = set()
 
     def __call__(self, labels: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArray[np.str_]]:
-        """Return the labels of rows, [n], by level."""
+        """Return the labels of rows, [n], by level, "" where a level does not map them.
+
+        A level that renames every label one to one takes the place of the raw
+        labels: codes become names, and nothing is scored twice.
+        """
         if self.levels is None:
             every = np.concatenate(list(labels.values()) or [np.empty(0, "U1")])
             self.levels = choose_levels(every, self.wanted)
-        return labels_at_levels(labels, self.levels)
+            self.renamed = {
+                name
+                for name, values in labels.items()
+                if any(_one_to_one(values, _mapped(level, values)) for level in self.levels)
+            }
+        result = {name: values for name, values in labels.items() if name not in self.renamed}
+        for values in labels.values():
+            result |= {level.name: _mapped(level, values) for level in self.levels}
+        return result
 
 
 def choose_levels(
@@ -71,30 +84,8 @@ def choose_levels(
     return asked + tuple(level for level in fitting if level.name not in taken)
 
 
-def labels_at_levels(
-    labels: Mapping[str, NDArray[np.str_]], levels: Iterable[LabelLevel]
-) -> dict[str, NDArray[np.str_]]:
-    """Labels of every row at every level, "" where a level does not map them.
-
-    A level that renames every label one to one takes the place of the raw
-    labels: codes become names, and nothing is scored twice.
-    """
-    result: dict[str, NDArray[np.str_]] = {}
-    for name, values in labels.items():
-        coarser = {
-            level.name: level.apply(pl.Series(values.astype(str)))
-            .fill_null("")
-            .to_numpy()
-            .astype(np.str_)
-            for level in levels
-        }
-        renamed = any(
-            _one_to_one(values, mapped) for mapped in coarser.values() if (mapped != "").any()
-        )
-        if not renamed:
-            result[name] = values
-        result |= coarser
-    return result
+def _mapped(level: LabelLevel, values: NDArray[np.str_]) -> NDArray[np.str_]:
+    return level.apply(pl.Series(values.astype(str))).fill_null("").to_numpy().astype(np.str_)
 
 
 def _one_to_one(values: NDArray[np.str_], mapped: NDArray[np.str_]) -> bool:

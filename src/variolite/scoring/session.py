@@ -185,7 +185,8 @@ def score_run(
         if training is not None:
             learned = _assigned(model, clusters, training, training, levels)
         kept = evaluate_stored(clusters, assigned, learned, SPLIT)
-        evaluation = _without_own_choice(evaluation, clusters).merge(kept)
+        # First, as the scorecard is about it.
+        evaluation = kept.merge(_without_own_choice(evaluation, clusters))
     tell("bootstrapping over groups")
     card = evaluation.scorecard().merge(_paired(evaluation, recipe))
     card.write(run.scorecard_file)

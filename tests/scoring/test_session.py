@@ -1,0 +1,179 @@
+"""A run is scored on held-out groups, and what is scored is what the run applies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import adjusted_rand_score
+
+from variolite.errors import DataError, RunFolderError
+from variolite.recipe import recipe_from_dict
+from variolite.records import read_table
+from variolite.scoring.clusters import active_means, fit_clusters, load_clusters
+from variolite.scoring.session import latent_health_of, score_run
+from variolite.scoring.stored import compare_runs
+from variolite.training import RunFolder
+from variolite.training.session import train_run
+
+ROWS, HOLES = 60, 8
+
+
+def _table(seed: int = 0) -> pl.DataFrame:
+    """Three rocks that four logs tell apart, in beds."""
+    rng = np.random.default_rng(seed)
+    rock = rng.integers(0, 3, (HOLES, ROWS // 10)).repeat(10, axis=1).ravel()
+    centres = np.array([[0, 0, 0, 0], [4, 4, 0, 0], [0, 0, 4, 4]])
+    logs = centres[rock] + rng.normal(size=(len(rock), 4))
+    return pl.DataFrame(
+        {
+            "hole": np.repeat([f"H{i}" for i in range(HOLES)], ROWS),
+            "depth": np.tile(np.arange(ROWS) * 0.2, HOLES),
+            **dict(zip("abcd", logs.T, strict=True)),
+            "rock": np.array(["clay", "sand", "basalt"])[rock],
+        }
+    )
+
+
+def _recipe(**clustering: object) -> dict[str, object]:
+    return {
+        "columns": {
+            **{name: {} for name in "abcd"},
+            "hole": {"role": "group"},
+            "depth": {"role": "order"},
+            "rock": {"role": "label"},
+        },
+        "model": {"latent": 3, "encoder": [8], "decoder": []},
+        "training": {
+            "epochs": 40,
+            "learning_rate": 0.02,
+            "patience": None,
+            "batch_size": 32,
+            "beta": {"kind": "linear", "epochs": 3},
+        },
+        "clustering": {"algorithm": "kmeans", "k": [2, 3, 4], "rule": "silhouette", **clustering},
+    }
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    recipe = recipe_from_dict(_recipe(), where="test")
+    run, prepared = train_run(recipe, _table(), folder, seeds=2)
+    fit_clusters(run, prepared.part("train"))
+    return run
+
+
+def test_the_scorecard_holds_the_model_and_every_baseline(run: RunFolder) -> None:
+    card = score_run(run, _table())
+    clusterings = [row for row in card.rows if row.task == "clustering" and row.metric == "ari"]
+    assert {row.method for row in clusterings} == {
+        "vae",
+        "raw",
+        "pca_whitened",
+        "autoencoder",
+        "supervised",
+    }
+    assert all(row.n_groups == len(run.split().test) for row in clusterings)
+    assert {row.rule for row in clusterings if row.method == "vae"} == {
+        "fixed",
+        "silhouette",
+        "oracle",
+    }
+    assert card.select(task="paired", metric="ari")
+    assert card.select(task="likelihood", metric="evidence_lower_bound")
+    assert {row.feature for row in card.select(task="reconstruction")} == set("abcd")
+    assert json.loads(run.health_file.read_text())["latent"] == 3
+    # Well separated rocks are found: the test would notice shuffled rows or labels.
+    assert next(r.mean for r in clusterings if r.method == "vae" and r.rule == "silhouette") > 0.6
+
+
+def test_scored_clusters_are_those_that_the_run_applies(run: RunFolder) -> None:
+    card = score_run(run, _table(), baselines=False)
+    table = read_table(run.held_out_file)
+    clusters = load_clusters(run)
+    (row,) = card.select(method="vae", rule="silhouette", metric="ari", level="rock")
+    assert row.k == clusters.k
+    by_member = [
+        adjusted_rand_score(table["label:rock"].to_numpy(), table[name].to_numpy())
+        for name in ("cluster", "cluster:1")
+    ]
+    assert row.mean == pytest.approx(np.mean(by_member), abs=1e-9)
+    model = run.model()
+    records = model.schema.apply(_table().filter(pl.col("hole").is_in(run.split().test)))
+    train = model.schema.apply(_table().filter(pl.col("hole").is_in(run.split().train)))
+    again = clusters.predict(active_means(model, records, train)[0])
+    assert again.tolist() == table["cluster"].to_list()
+
+
+def test_new_holes_are_scored_with_and_without_the_training_table(run: RunFolder) -> None:
+    new = _table(seed=1).with_columns(pl.col("hole").str.replace("H", "N"))
+    alone = score_run(run, new)
+    assert {row.method for row in alone.rows if row.task == "clustering"} == {"vae"}
+    assert any("no training rows" in note for note in alone.notes)
+    beside = score_run(run, new, train=_table())
+    assert "pca_whitened" in {row.method for row in beside.rows}
+    (first,) = alone.select(method="vae", rule="silhouette", metric="ari", level="rock")
+    (second,) = beside.select(method="vae", rule="silhouette", metric="ari", level="rock")
+    assert first.mean == pytest.approx(second.mean)
+    assert first.n_groups == HOLES
+
+
+def test_the_transductive_mode_says_so(run: RunFolder) -> None:
+    card = score_run(run, _table(), fit="transductive", baselines=False)
+    fits = {row.fit for row in card.rows if row.task == "clustering" and row.level is not None}
+    assert fits == {"transductive"}
+
+
+def test_a_table_of_training_groups_alone_cannot_be_scored(run: RunFolder) -> None:
+    known = _table().filter(pl.col("hole").is_in(run.split().train))
+    with pytest.raises(DataError, match="no held-out row"):
+        score_run(run, known)
+
+
+def test_two_runs_are_compared_hole_by_hole(run: RunFolder, tmp_path: Path) -> None:
+    recipe = recipe_from_dict(_recipe(k=[2]), where="test")
+    other, prepared = train_run(recipe, _table(), tmp_path / "other", seeds=2)
+    fit_clusters(other, prepared.part("train"))
+    with pytest.raises(RunFolderError, match="not been scored"):
+        compare_runs(run, other)
+    for each in (run, other):
+        score_run(each, _table(), baselines=False)
+    card = compare_runs(run, other)
+    (difference,) = card.select(metric="ari")
+    assert difference.mean > 0.1  # three clusters serve three rocks better than two do
+    assert difference.low <= difference.mean <= difference.high
+    (none,) = compare_runs(run, run).select(metric="ari")
+    assert none.mean == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rule"), [("gmm", "bic"), ("kmeans", "stability"), ("hdbscan", "silhouette")]
+)
+def test_other_clusterings_are_kept_and_come_back(
+    tmp_path: Path, algorithm: str, rule: str
+) -> None:
+    recipe = recipe_from_dict(_recipe(algorithm=algorithm, rule=rule), where="test")
+    run, prepared = train_run(recipe, _table(), tmp_path / "run", seeds=1)
+    fitted = fit_clusters(run, prepared.part("train"))
+    latents = active_means(run.model(), prepared.part("test"))[0]
+    again = load_clusters(run)
+    assert (again.algorithm, again.k, again.rule) == (fitted.algorithm, fitted.k, fitted.rule)
+    np.testing.assert_array_equal(again.predict(latents), fitted.predict(latents))
+    assert len(np.unique(fitted.predict(latents))) > 1
+
+
+def test_health_names_the_inputs_that_a_latent_follows(run: RunFolder) -> None:
+    model = run.model()
+    health = latent_health_of(model, model.schema.apply(_table()))
+    strongest = max(
+        abs(value)
+        for entry in health["dimensions"]
+        for value in entry["correlation"].values()
+        if entry["active"]
+    )
+    assert strongest > 0.7
+    assert set(health["noise"]) == set("abcd")
