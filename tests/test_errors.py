@@ -27,3 +27,7 @@ def test_parts_that_are_not_given_leave_no_trace() -> None:
 )
 def test_nearest(name: str, expected: str | None) -> None:
     assert errors.nearest(name, ["GR", "RHOB", "NPHI"]) == expected
+
+
+def test_a_shortened_list_keeps_its_dots() -> None:
+    assert str(errors.VarioliteError("x", mend="It has: a, b, ...")).endswith("a, b, ...")

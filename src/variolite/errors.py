@@ -50,7 +50,8 @@ class VarioliteError(ValueError):
         place = f"{self.where}: " if self.where else ""
         if not self.mend:
             return f"{place}{self.what}"
-        mend = self.mend if self.mend.endswith(("?", "!")) else f"{self.mend.rstrip('.')}."
+        closed = self.mend.endswith(("?", "!", "..."))
+        mend = self.mend if closed else f"{self.mend.rstrip('.')}."
         return f"{place}{self.what}. {mend}"
 
 

@@ -299,3 +299,17 @@ def test_no_value_ends_in_a_traceback(key: str, tree: object) -> None:
     text = yaml.safe_dump(tree, default_flow_style=True, width=10_000)
     with contextlib.suppress(RecipeError):
         assert isinstance(load_recipe("corelogs/v1", [f"{key}={text}"]), Recipe)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.seed=99999999999999999999", "training.seed: .* less than 2147483648"),
+        ("split.seed=-1", "split.seed"),
+        ("clustering.k=[]", "clustering.k"),
+        ("clustering.rule=bic", "bic needs a Gaussian mixture"),
+    ],
+)
+def test_what_would_fail_only_after_training_fails_at_once(change: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("corelogs/default", [change])

@@ -24,6 +24,8 @@ __all__ = [
 ]
 
 Positive = Annotated[int, Field(ge=1)]
+AtLeastTwo = Annotated[int, Field(ge=2)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
@@ -124,7 +126,7 @@ class TrainingSpec(_Spec):
     patience: Positive | None = 15
     min_gain: Weight = 1e-3
     gradient_clip: Annotated[float, Field(gt=0.0)] = 20.0
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     engine: Literal["auto", "autograd"] = "auto"
 
     @model_validator(mode="after")
@@ -148,16 +150,25 @@ class SplitSpec(_Spec):
     test: Share = 0.25
     validation: Share = 0.15
     stratify: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
 
 class ClusteringSpec(_Spec):
     """How latents become clusters. ``rule`` picks k from ``k`` without labels."""
 
     algorithm: Literal["kmeans", "gmm", "hdbscan"] = "gmm"
-    k: tuple[Annotated[int, Field(ge=2)], ...] = (4, 6, 9, 12, 15, 18)
+    k: Annotated[tuple[AtLeastTwo, ...], Field(min_length=1)] = (4, 6, 9, 12, 15, 18)
     rule: Literal["bic", "silhouette", "stability"] = "stability"
     minimum_label_rows: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _rule_fits_the_algorithm(self) -> Self:
+        if self.rule == "bic" and self.algorithm == "kmeans":
+            raise ValueError(
+                "the rule bic needs a Gaussian mixture: set clustering.algorithm=gmm, or "
+                "clustering.rule=silhouette"
+            )
+        return self
 
 
 class Recipe(_Spec):
