@@ -9,7 +9,13 @@ import polars as pl
 import pytest
 
 from variolite.errors import DataError
-from variolite.records import read_table, write_bytes_atomic, write_table, write_text_atomic
+from variolite.records import (
+    read_table,
+    require_writable,
+    write_bytes_atomic,
+    write_table,
+    write_text_atomic,
+)
 
 FRAME = pl.DataFrame({"a": [1.5, float("nan")], "b": ["x", None]})
 
@@ -61,3 +67,18 @@ def test_refusals(tmp_path: Path) -> None:
     assert not (tmp_path / "t.csv").exists()
     write_table(nested, tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet").equals(nested)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("table.xlsx", "'.xlsx' files cannot be written"), ("no/t.csv", "does not exist")],
+)
+def test_a_place_can_be_judged_before_there_is_a_table(
+    tmp_path: Path, place: str, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        require_writable(tmp_path / place)
+    with pytest.raises(DataError, match="is a folder"):
+        require_writable(tmp_path)
+    require_writable(tmp_path / "t.csv")
+    assert list(tmp_path.iterdir()) == []

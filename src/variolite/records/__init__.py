@@ -16,7 +16,12 @@ from variolite.records.transforms import (
     TransformSpec,
     fit_transform_chain,
 )
-from variolite.records.writing import write_bytes_atomic, write_table, write_text_atomic
+from variolite.records.writing import (
+    require_writable,
+    write_bytes_atomic,
+    write_table,
+    write_text_atomic,
+)
 
 __all__ = [
     "MISSING",
@@ -39,6 +44,7 @@ __all__ = [
     "propose_schema",
     "read_table",
     "repeated_splits",
+    "require_writable",
     "split_groups",
     "units_of",
     "usable_rows",

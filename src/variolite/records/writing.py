@@ -13,7 +13,7 @@ import polars as pl
 from variolite.errors import DataError
 from variolite.records.endings import ending_of
 
-__all__ = ["write_bytes_atomic", "write_table", "write_text_atomic"]
+__all__ = ["require_writable", "write_bytes_atomic", "write_table", "write_text_atomic"]
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
@@ -79,6 +79,19 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
     write_bytes_atomic(path, data)
 
 
+def require_writable(path: str | Path) -> None:
+    """Say before long work that a table cannot be written to ``path``.
+
+    Raises
+    ------
+    DataError
+        If the ending is unknown, ``path`` is a folder or its folder is missing.
+    """
+    path = Path(path)
+    _require_place(path)
+    ending_of(path, _WRITERS, "written")
+
+
 def write_text_atomic(path: str | Path, text: str) -> None:
     """Write UTF-8 text with line feeds; see :func:`write_bytes_atomic`."""
     write_bytes_atomic(path, text.encode("utf-8"))
@@ -93,10 +106,7 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
         If the folder is missing or the file cannot be written.
     """
     path = Path(path)
-    if path.is_dir():
-        raise DataError("is a folder", where=str(path), mend="Give the name of a file")
-    if not path.parent.is_dir():
-        raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
+    _require_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -114,6 +124,13 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
             where=str(path),
             mend="Check permissions and free space",
         ) from None
+
+
+def _require_place(path: Path) -> None:
+    if path.is_dir():
+        raise DataError("is a folder", where=str(path), mend="Give the name of a file")
+    if not path.parent.is_dir():
+        raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
 
 
 def _sync_folder(folder: Path) -> None:
