@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 import torch
 from torch.distributions import Categorical, Normal, StudentT, kl_divergence
+from toy_tables import linear_rows, table_of
 
-from conftest import linear_rows, table_of
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema

@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 import pytest
+from toy_tables import linear_rows, table_of
 
-from conftest import linear_rows, table_of
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
 from variolite.training import Fitted, Member, fit_tabular
