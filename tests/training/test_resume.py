@@ -58,6 +58,7 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
     while not result.exists():
         child = os.fork()
         if child == 0:
+            code = 1
             try:
                 fresh: list[EpochRecord] = []
                 weights, history = _outcome(
@@ -66,14 +67,17 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
                 partial = tmp_path / "partial.npz"
                 np.savez(partial, history=json.dumps(history), fresh=len(fresh), **weights)
                 partial.rename(result)
+                code = 0
             finally:
-                os._exit(0)
+                os._exit(code)
         if kills < 8:
-            time.sleep(float(source.uniform(0.02, 0.25)))
+            while not path.exists() and os.waitpid(child, os.WNOHANG) == (0, 0):
+                time.sleep(0.001)
+            time.sleep(float(source.uniform(0.0, 0.1)))
             os.kill(child, signal.SIGKILL)
             kills += 1
-        os.waitpid(child, 0)
-    assert kills >= 3
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the run failed"
     with np.load(result) as stored:
         weights = {name: stored[name] for name in expected[0]}
         _assert_same((weights, json.loads(str(stored["history"]))), expected)
