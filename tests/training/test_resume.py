@@ -13,6 +13,7 @@ import torch
 
 from variolite.errors import RunFolderError
 from variolite.recipe import ModelSpec
+from variolite.records import Schema
 from variolite.training import EpochRecord, Fitted, Member, StoppedByUserError
 from variolite.training import loop as loop_module
 
@@ -115,7 +116,9 @@ def test_a_finished_run_is_not_trained_again(train_toy, tmp_path: Path, every_ep
     assert again.best_epochs == first.best_epochs
 
 
-@pytest.mark.parametrize("change", ["model", "spec", "members", "training", "validation", "mask"])
+@pytest.mark.parametrize(
+    "change", ["model", "spec", "members", "likelihood", "training", "validation", "mask"]
+)
 def test_another_recipe_or_other_data_do_not_go_on(
     train_toy, tmp_path: Path, every_epoch: None, change: str
 ) -> None:
@@ -129,6 +132,11 @@ def test_another_recipe_or_other_data_do_not_go_on(
         spec = {"epochs": 3, "min_gain": 0.5}
     elif change == "members":
         members = (Member(1, 1.0, 2),)
+    elif change == "likelihood":
+        columns = train_toy.schema.schema.columns
+        heavy = {**columns, "a": columns["a"].model_copy(update={"likelihood": "student_t"})}
+        schema = replace(train_toy.schema, schema=Schema(columns=heavy))
+        trainer = replace(train_toy, schema=schema)
     else:
         part = "training" if change == "mask" else change
         records = getattr(train_toy, part)

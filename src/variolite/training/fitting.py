@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -198,7 +199,12 @@ def fit_tabular(
         )
     resume = None
     if checkpoint is not None:
-        resume = Resume(checkpoint, _fingerprint(training, validation, model, spec, members))
+        settings = [
+            asdict(module.architecture),
+            spec.model_dump(mode="json"),
+            [asdict(m) for m in members],
+        ]
+        resume = Resume(checkpoint, _fingerprint(training, validation, settings))
     held = (
         None if validation is None or not len(validation) else Rows.from_records(validation, where)
     )
@@ -252,9 +258,7 @@ def _validate(module: TabularModule, rows: Rows, members: Sequence[Member]) -> V
 def _fingerprint(
     training: Records,
     validation: Records | None,
-    model: ModelSpec,
-    spec: TrainingSpec,
-    members: Sequence[Member],
+    settings: Sequence[Any],
 ) -> str:
     """Identify a run by its rows and settings."""
     digest = hashlib.sha256()
@@ -262,6 +266,5 @@ def _fingerprint(
         if records is not None:
             for array in (records.numeric, records.observed, records.category, records.condition):
                 digest.update(np.ascontiguousarray(array).tobytes())
-    settings = [model.model_dump_json(), spec.model_dump_json(), [vars(m) for m in members]]
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()
