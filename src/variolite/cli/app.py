@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
+import warnings
+from typing import TextIO
 
 import typer
 
@@ -47,28 +50,61 @@ def _program(
         raise typer.Exit
 
 
+_INTERRUPTED = 130
+
+_MEMORY = (
+    "the memory is full. Give fewer members, a smaller model (model.latent, model.encoder, "
+    "model.decoder) or fewer rows."
+)
+
+
 def main() -> None:
     """Run the program; exit codes: 0 fine, 2 the user's input, 1 a fault of ours."""
     # Small networks lose a hundredfold to OpenMP's barriers on a busy machine; this has
     # to be set before torch is loaded, and a user's own setting stands.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    warnings.showwarning = _warn
     try:
         app(standalone_mode=True)
+    except SystemExit as end:
+        # Typer makes 130 of Ctrl-C, without a word, and 1 of a reader that has gone away.
+        if end.code == _INTERRUPTED:
+            _fail("stopped by the user")
+        if isinstance(end.__context__, BrokenPipeError):
+            sys.exit(0)
+        raise
     except VarioliteError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped by the user")
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             _fault()
         place = f"{error.filename}: " if error.filename else ""
         mend = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check rights"
         _fail(f"{place}{error.strerror}. {mend} and run the same command again.")
+    except MemoryError:
+        _fail(_MEMORY)
+    except RuntimeError as error:
+        # Torch has an error class of its own for a full GPU, but none for the CPU.
+        if not re.search("can't allocate memory|out of memory", str(error), re.IGNORECASE):
+            _fault()
+        _fail(_MEMORY)
     except Exception:
         _fault()
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show a warning as a sentence, without the line of code that it comes from."""
+    del category, filename, lineno, file, line
+    print(f"  {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _fail(message: str) -> None:

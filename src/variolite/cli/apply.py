@@ -22,13 +22,14 @@ Member = Annotated[int, typer.Option(min=0, help="Which member of the run to use
 
 
 def _apply(
-    run: Path, data: Path, mapping: list[str] | None, member: int
+    run: Path, data: Path, mapping: list[str] | None, member: int, out: Path
 ) -> tuple[TabularModel, Records]:
     """Load one member and make records of a table with its schema."""
     from variolite.errors import DataError
-    from variolite.records import read_table, units_of
+    from variolite.records import read_table, require_writable, units_of
     from variolite.training import RunFolder
 
+    require_writable(out)
     model = RunFolder(run).model()
     if member >= len(model.members):
         raise DataError(
@@ -73,7 +74,7 @@ def encode(run: Run, data: Data, out: Out, mapping: Mapping = None, member: Memb
     import numpy as np
     import polars as pl
 
-    model, records = _apply(run, data, mapping, member)
+    model, records = _apply(run, data, mapping, member, out)
     mean, log_variance = model.posterior(records)
     columns = _identified(records)
     for i in range(mean.shape[2]):
@@ -90,7 +91,7 @@ def cluster(run: Run, data: Data, out: Out, mapping: Mapping = None, member: Mem
     from variolite.scoring.clusters import load_clusters
     from variolite.training import RunFolder
 
-    model, records = _apply(run, data, mapping, member)
+    model, records = _apply(run, data, mapping, member, out)
     clusters = load_clusters(RunFolder(run))
     columns = _identified(records)
     columns["cluster"] = pl.Series(clusters.predict(model.encode(records)[0], member))
@@ -103,7 +104,7 @@ def reconstruct(
     """Write every input beside its reconstruction, in original units."""
     import polars as pl
 
-    model, records = _apply(run, data, mapping, member)
+    model, records = _apply(run, data, mapping, member, out)
     decoded = model.reconstruct(records)[0]
     columns = _identified(records)
     for i, name in enumerate(model.schema.numeric_names):

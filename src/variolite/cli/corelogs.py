@@ -40,7 +40,7 @@ def bin_(
         Join.inner
     ),
     outliers: Annotated[
-        str, typer.Option(help="Rule for implausible readings: plausible, v2 or none.")
+        str, typer.Option(help="Implausible readings: plausible, none, lily_v1 or lily_v2.")
     ] = "plausible",
     min_purity: Annotated[
         float, typer.Option(help="Share of readings that a bin's label needs, 0 to 1.")
@@ -59,8 +59,9 @@ def bin_(
     label and the gaps in the core.
     """
     from variolite.corelogs import bin_tables
-    from variolite.records import write_table
+    from variolite.records import require_writable, write_table
 
+    require_writable(out)
     with waiting("binning") as tell:
         binned = bin_tables(
             tables,

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from variolite.cli.options import Data, Mapping, parse_mapping
 from variolite.cli.progress import note, training_progress, waiting
 
+if TYPE_CHECKING:
+    from variolite.recipe import Recipe
+    from variolite.training import RunFolder
+    from variolite.training.session import Prepared
+
 __all__ = ["fit"]
 
 
 def fit(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe, or a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a recipe, or a YAML file.")
+    ],
     data: Data,
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
     overrides: Annotated[
@@ -34,26 +41,53 @@ def fit(
     A run that was broken off goes on when the same command is given again.
     """
     from variolite.recipe import load_recipe
-    from variolite.scoring.clusters import fit_clusters
-    from variolite.training.session import train_run
 
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"training.seed={seed}")
     loaded = load_recipe(recipe, changes)
     bound = parse_mapping(mapping, loaded.columns)
-    with training_progress(loaded.training.epochs) as listener:
-        run, prepared = train_run(
-            loaded,
-            data,
-            out,
-            mapping=bound,
-            seeds=members,
-            device=device,
-            restart=restart,
-            listener=listener,
-        )
+    # Late, so that a mistake above is told without the seconds that torch takes.
+    from variolite.scoring.clusters import fit_clusters
+    from variolite.training import RunFolder
+    from variolite.training.device import choose_device
+    from variolite.training.session import train_run
+
+    choose_device(device, 0)
+    run = RunFolder(out)
+    prepared = None if restart else _trained(run, loaded, data, bound)
+    if prepared is None:
+        with training_progress(loaded.training.epochs) as listener:
+            run, prepared = train_run(
+                loaded,
+                data,
+                out,
+                mapping=bound,
+                seeds=members,
+                device=device,
+                restart=restart,
+                listener=listener,
+            )
     with waiting("clustering the latents of the training groups") as tell:
         clusters = fit_clusters(run, prepared.part("train"), tell)
     note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
     typer.echo(str(run.path))
+
+
+def _trained(
+    run: RunFolder, recipe: Recipe, data: Path, mapping: dict[str, str]
+) -> Prepared | None:
+    """Take up a run of the same recipe and data that was broken off while it clustered."""
+    from variolite.recipe import recipe_to_yaml
+    from variolite.training.session import prepare
+
+    if not run.finished or run.clusters_file.is_file():
+        return None
+    if recipe_to_yaml(run.recipe()) != recipe_to_yaml(recipe):
+        return None
+    prepared = prepare(recipe, data, mapping=mapping, split=run.split())
+    known = run.model().provenance.get("data", {})
+    if known.get("fingerprint") != prepared.fingerprint:
+        return None
+    note("the model is trained already; its clustering is made now")
+    return prepared

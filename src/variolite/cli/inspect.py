@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from variolite.cli.options import Mapping, Run, parse_mapping
+
+if TYPE_CHECKING:
+    from variolite.training import RunFolder
 
 __all__ = ["doctor", "recipes", "report", "schema"]
 
@@ -77,7 +80,7 @@ def doctor(
         records = model.schema.apply(read_table(data), mapping=bound or None, units=units_of(data))
         health = latent_health_of(model, records)
     elif folder.health_file.is_file():
-        health = folder.read_json(folder.health_file)
+        health = _stored_health(folder)
     else:
         raise RunFolderError(
             "the run has not been scored yet",
@@ -92,13 +95,35 @@ def doctor(
         f"{health['total_kl']:.2f} nats in all"
     )
     for entry in health["dimensions"]:
-        strongest = max(entry["correlation"].items(), key=lambda item: abs(item[1] or 0.0))
+        known = {name: r for name, r in entry["correlation"].items() if r is not None}
         state = "active" if entry["active"] else "idle"
-        link = f"r = {strongest[1]:+.2f} with {strongest[0]}" if entry["active"] else ""
-        typer.echo(f"  z{entry['index']:<3} {entry['kl']:6.3f} nats  {state:<6}  {link}")
+        link = ""
+        if entry["active"] and known:
+            strongest = max(known, key=lambda name: abs(known[name]))
+            link = f"r = {known[strongest]:+.2f} with {strongest}"
+        typer.echo(f"  z{entry['index']:<3} {entry['kl']:6.3f} nats  {state:<6}  {link}".rstrip())
     for finding in health["findings"]:
-        advice = f" {finding['advice']}" if finding.get("advice") else ""
-        typer.echo(f"{finding['level']}: {finding['text']}{advice}")
+        sentences = (finding["text"], finding.get("advice") or "")
+        said = " ".join(f"{text.rstrip('.')}." for text in sentences if text)
+        typer.echo(f"{finding['level']}: {said}")
+
+
+def _stored_health(folder: RunFolder) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from variolite.errors import RunFolderError
+    from variolite.report.contents import Health
+
+    content = folder.read_json(folder.health_file)
+    try:
+        Health.model_validate(content)
+    except ValidationError:
+        raise RunFolderError(
+            "this file of the run is damaged",
+            where=str(folder.health_file),
+            mend="run `variolite score` again; it writes the file anew",
+        ) from None
+    return dict(content)
 
 
 def report(run: Run) -> None:

@@ -1,0 +1,77 @@
+"""Calling the program within the process of the tests, and the run that they share."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from variolite.cli import main
+
+TINY = ("--set", "training.epochs=2", "--set", "training.beta.epochs=1")
+TINY += ("--set", "clustering.k=[3, 4]", "--set", "training.batch_size=128")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call of the program gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        """The last line on stderr: an error is one line, after what went well before it."""
+        return self.err.splitlines()[-1] if self.err else ""
+
+
+class Program:
+    """The program within this process, as a shell would call it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> Answer:
+        self.monkeypatch.setattr("sys.argv", ["variolite", *map(str, arguments)])
+        self.monkeypatch.setattr("warnings.showwarning", lambda *_: None)
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        out, err = self.capsys.readouterr()
+        code = end.value.code
+        return Answer(code if isinstance(code, int) else 0, out, err)
+
+    def fails(self, *arguments: object) -> str:
+        """Call with a mistake in it; return the one line that says so."""
+        answer = self(*arguments)
+        assert answer.code == 2, answer.err
+        assert "Traceback" not in answer.err
+        assert answer.out == ""
+        assert answer.last.startswith("variolite: ")
+        assert answer.err.count("variolite: ") == 1
+        return answer.last
+
+
+@dataclass(frozen=True)
+class Example:
+    """A simulated table, and a run of two members trained and scored on it."""
+
+    instruments: Path
+    data: Path
+    run: Path
+
+    @property
+    def frame(self) -> pl.DataFrame:
+        return pl.read_parquet(self.data)
+
+    @property
+    def split(self) -> dict[str, list[str]]:
+        return json.loads((self.run / "split.json").read_text())
+
+    def part(self, name: str) -> pl.DataFrame:
+        """Rows of one part of the split."""
+        return self.frame.filter(pl.col("hole").is_in(self.split[name]))

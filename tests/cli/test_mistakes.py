@@ -1,0 +1,239 @@
+"""Every mistake gives one line that says what, where and how to mend it; nothing is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from calling import TINY, Example, Program
+
+DEFAULT = "corelogs/default"
+Change = Callable[[pl.DataFrame], pl.DataFrame]
+
+
+def _holes(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+    return frame.filter(pl.col("hole").is_in(frame["hole"].unique().sort().head(count).to_list()))
+
+
+TABLES: dict[str, tuple[Change, str]] = {
+    "no rows": (lambda t: t.clear(), "no rows"),
+    "no group": (lambda t: t.drop("hole"), "no column for 'hole'"),
+    "no inputs": (lambda t: t.select("hole", "depth"), "0 of the input columns"),
+    "one input": (lambda t: t.select("hole", "red"), "at least 2 are needed"),
+    "another unit": (
+        lambda t: t.rename({"bulk_density": "RHOB (kg/m3)"}),
+        "'bulk_density' is declared in g/cm3, but the table gives it in kg/m3",
+    ),
+    "another unit unsaid": (
+        lambda t: t.with_columns(bulk_density=pl.col("bulk_density") * 1000.0),
+        "'bulk_density': has no value",
+    ),
+    "only empty": (lambda t: t.with_columns(red=pl.lit(None, pl.Float64)), "'red': has no value"),
+    "constant": (lambda t: t.with_columns(red=pl.lit(5.0)), "'red': is 5 in every training row"),
+    "one hole": (lambda t: _holes(t, 1), "1 groups"),
+    "two holes": (lambda t: _holes(t, 2), "2 groups"),
+    "text": (lambda t: t.with_columns(red=pl.lit("abc")), "'abc' in row 1 is not a number"),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_tables_that_cannot_be_trained_on(
+    example: Example, program: Program, tmp_path: Path, case: str, ending: str
+) -> None:
+    change, message = TABLES[case]
+    data, out = tmp_path / f"t.{ending}", tmp_path / "run"
+    table = change(example.frame)
+    if ending == "csv":
+        table.write_csv(data)
+    else:
+        table.write_parquet(data)
+    assert message in program.fails("fit", DEFAULT, "--data", data, "--out", out, *TINY)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "training.epoch=3"), "did you mean epochs?"),
+        (("--set", "training.epochs=abc"), "training.epochs"),
+        (("--set", "training.epochs"), "--set training.epochs"),
+        (("--set", "model.latent=0"), "model.latent"),
+        (("--set", "clustering.rule=bic"), "bic needs a Gaussian mixture"),
+        (("--seed", "99999999999999999999"), "training.seed"),
+        (("--map", "rde=red"), "did you mean red?"),
+        (("--map", "red"), "--map red"),
+        (("--map", "red=Red"), "mapped to 'Red'"),
+        (("--map", "hole=-"), "cannot be left out"),
+        (("--device", "abacus"), "no device called 'abacus'"),
+        (("--set", "model.latent=100000000000"), "memory is full"),
+    ],
+)
+def test_options_that_make_no_sense(
+    example: Example, program: Program, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    command = ("fit", DEFAULT, "--data", example.data, "--out", tmp_path / "run", *TINY)
+    assert message in program.fails(*command, *arguments)
+
+
+@pytest.mark.parametrize("option", ["--members", "--seed"])
+def test_counts_below_their_least(example: Example, program: Program, option: str) -> None:
+    answer = program("fit", DEFAULT, "--data", example.data, "--out", "run", option, "-1")
+    assert answer.code == 2
+    assert option in answer.last
+
+
+@pytest.mark.parametrize(
+    ("recipe", "content", "message"),
+    [
+        ("corelogs/defualt", None, "did you mean corelogs/default?"),
+        ("mine.yaml", "model: [1, 2\n", "not valid YAML"),
+        ("mine.yaml", "just text", "a recipe is a mapping"),
+        ("mine.yaml", "", "a recipe is a mapping"),
+        ("mine.yaml", "extends: mine.yaml\n", "circle"),
+        ("mine.yaml", "extends: corelogs/default\nmodle: {latent: 3}\n", "did you mean model?"),
+    ],
+)
+def test_recipes_that_cannot_be_read(
+    example: Example,
+    program: Program,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    content: str | None,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path(recipe).write_text(content)
+    assert message in program.fails("fit", recipe, "--data", example.data, "--out", "run")
+    assert not Path("run").exists()
+
+
+def test_places_that_are_taken(example: Example, program: Program, tmp_path: Path) -> None:
+    def fails(data: Path, out: Path) -> str:
+        return program.fails("fit", DEFAULT, "--data", data, "--out", out, *TINY)
+
+    file, foreign = tmp_path / "notes.txt", tmp_path / "thesis"
+    file.write_text("kept")
+    foreign.mkdir()
+    (foreign / "recipe.yaml").write_text("mine")
+    assert "this is a file" in fails(example.data, file)
+    assert "cannot write here" in fails(example.data, file / "run")
+    assert "is no run" in fails(example.data, foreign)
+    assert "is no run" in program.fails(
+        "fit", DEFAULT, "--data", example.data, "--out", foreign, "--restart"
+    )
+    assert "is a folder" in fails(tmp_path, tmp_path / "run")
+    assert "no such file" in fails(tmp_path / "no.csv", tmp_path / "run")
+    assert {p.name for p in tmp_path.rglob("*")} == {"notes.txt", "thesis", "recipe.yaml"}
+    assert file.read_text() == "kept"
+
+
+def _halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+DAMAGED = [
+    ("model/weights.safetensors", ("encode", "score", "doctor")),
+    ("model/model.json", ("encode", "score", "doctor")),
+    ("model/clusters.safetensors", ("cluster", "score", "report")),
+    ("split.json", ("score", "report")),
+    ("recipe.yaml", ("score",)),
+    ("scorecard.json", ("report",)),
+    ("health.json", ("report", "doctor")),
+    ("held_out.parquet", ("report", "compare")),
+    ("environment.json", ("report",)),
+]
+
+
+@pytest.mark.parametrize(("file", "command"), [(f, c) for f, cs in DAMAGED for c in cs])
+@pytest.mark.parametrize("spoil", [_halve, Path.unlink, lambda p: p.write_bytes(b"\x00\xffno")])
+def test_damaged_parts_of_a_run_are_named(
+    copied: Example,
+    program: Program,
+    tmp_path: Path,
+    file: str,
+    command: str,
+    spoil: Callable[[Path], object],
+) -> None:
+    spoil(copied.run / file)
+    before = {p: p.stat().st_mtime_ns for p in copied.run.rglob("*") if p.is_file()}
+    out = tmp_path / "out.csv"
+    arguments: dict[str, tuple[object, ...]] = {
+        "encode": (copied.run, "--data", copied.data, "--out", out),
+        "cluster": (copied.run, "--data", copied.data, "--out", out),
+        "score": (copied.run, "--data", copied.data),
+        "doctor": (copied.run,),
+        "report": (copied.run,),
+        "compare": (copied.run, copied.run),
+    }
+    if command == "report" and spoil is Path.unlink:
+        # A report is made of whatever is there.
+        assert program("report", copied.run).code == 0
+        return
+    line = program.fails(command, *arguments[command])
+    assert str(copied.run) in line
+    assert not out.exists()
+    assert before == {p: p.stat().st_mtime_ns for p in copied.run.rglob("*") if p.is_file()}
+
+
+def test_tables_that_cannot_be_scored(copied: Example, program: Program, tmp_path: Path) -> None:
+    data = tmp_path / "t.parquet"
+
+    def fails(table: pl.DataFrame, *more: object) -> str:
+        table.write_parquet(data)
+        return program.fails("score", copied.run, "--data", data, *more)
+
+    assert "no group column" in fails(copied.frame.drop("hole"))
+    assert "no held-out row" in fails(copied.part("train"))
+    assert "no label level" in fails(copied.frame, "--levels", "nope")
+    assert "nope.csv" in fails(copied.frame, "--levels", tmp_path / "nope.csv")
+
+
+def test_a_table_without_labels_is_scored_on_the_rest(
+    copied: Example, program: Program, tmp_path: Path
+) -> None:
+    data = tmp_path / "t.parquet"
+    copied.frame.with_columns(lithology=pl.lit(None, pl.String)).write_parquet(data)
+    answer = program("score", copied.run, "--data", data, "--no-baselines")
+    assert answer.code == 0
+    assert "evidence_lower_bound" in answer.out
+    assert " ari" not in answer.out
+
+
+@pytest.mark.parametrize(
+    "names",
+    [["Bohrung Ä 1", "孔 2", "a b", "c,d", 'e"f', "g;h"], ["7", "8", "9", "10", "11", "12"]],
+)
+def test_names_of_any_kind(
+    example: Example, program: Program, tmp_path: Path, names: list[str]
+) -> None:
+    folder = tmp_path / "Ordner mit Ümläuten"
+    folder.mkdir()
+    data, run, out = folder / "データ.csv", folder / "run 1", folder / "c.csv"
+    holes = example.frame["hole"].unique().sort().to_list()
+    named = pl.col("hole").replace_strict(holes, names)
+    example.frame.with_columns(named).write_csv(data)
+    assert program("fit", DEFAULT, "--data", data, "--out", run, *TINY).code == 0
+    assert program("score", run, "--data", data, "--no-baselines").code == 0
+    assert program("cluster", run, "--data", data, "--out", out).code == 0
+    assert set(pl.read_csv(out, infer_schema=False)["group"]) == set(names)
+
+
+def test_bin_and_schema_answer_mistakes(example: Example, program: Program, tmp_path: Path) -> None:
+    table, out = example.instruments / "GRA_DataLITH.csv", tmp_path / "b.csv"
+    for more, message in (
+        (("--spacing", "0"), "positive width"),
+        (("--outliers", "x"), "outlier rule 'x'"),
+        (("--min-purity", "3"), "between 0 and 1"),
+        (("--levels", "nope"), "no label level"),
+    ):
+        assert message in program.fails("corelogs", "bin", table, "--out", out, *more)
+    assert "given twice" in program.fails("corelogs", "bin", table, table, "--out", out)
+    assert "no such file" in program.fails("corelogs", "bin", tmp_path / "no.csv", "--out", out)
+    assert "no such file" in program.fails("schema", tmp_path / "no.csv")
+    assert list(tmp_path.iterdir()) == []

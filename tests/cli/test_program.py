@@ -1,0 +1,175 @@
+"""The program as a shell sees it: help, exit codes, broken pipes, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from calling import TINY, Example, Program
+
+from variolite.recipe import packaged_recipes
+from variolite.records import Schema
+from variolite.training import RunFolder
+
+START = "from variolite.cli import main; main()"
+COMMANDS = [
+    *("demo", "recipes", "schema", "fit", "score", "compare", "encode", "cluster"),
+    *("reconstruct", "doctor", "report", "corelogs", "corelogs bin"),
+]
+
+
+def test_help_is_fast_and_knows_nothing_of_torch() -> None:
+    code = (
+        "import sys, time\n"
+        "sys.argv = ['variolite', '--help']\n"
+        f"try:\n    {START.replace('; ', chr(10) + '    ')}\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'torch', 'sklearn', 'polars', 'numpy', 'pydantic_core'} & set(sys.modules)\n"
+        "print(sorted(heavy), time.process_time(), file=sys.stderr)\n"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    assert all("Commands:" in run.stdout for run in runs)
+    last = [run.stderr.split("] ") for run in runs]
+    assert {part[0] for part in last} == {"["}
+    assert min(float(part[1]) for part in last) < 0.3
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps(program: Program, command: str) -> None:
+    answer = program(*command.split(), "--help")
+    assert answer.code == 0
+    assert answer.out.startswith(f"Usage: variolite {command} ")
+
+
+def test_usage_errors_and_the_version(program: Program) -> None:
+    assert program("frobnicate").code == 2
+    assert "RECIPE" in program("fit").last
+    assert program("--version").out.startswith("variolite ")
+
+
+def test_a_fault_of_ours_ends_with_1_and_its_traceback(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("some tensor has the wrong shape")
+
+    monkeypatch.setattr("variolite.recipe.packaged_recipes", broken)
+    answer = program("recipes")
+    assert answer.code == 1
+    assert "Traceback" in answer.err
+    assert "fault of ours" in answer.last
+
+
+def test_ctrl_c_anywhere_is_one_line(
+    copied: Example, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("variolite.scoring.session.score_run", interrupted)
+    assert "stopped by the user" in program.fails("score", copied.run, "--data", copied.data)
+
+
+def test_warnings_are_sentences(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warning() -> dict[str, str]:
+        warnings.warn("two columns look\n alike", UserWarning, stacklevel=1)
+        return {"a": "b"}
+
+    monkeypatch.setattr("variolite.recipe.packaged_recipes", warning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        answer = program("recipes")
+    assert answer.err == "  two columns look alike\n"
+
+
+def test_recipes_are_listed_and_shown(program: Program) -> None:
+    listed = json.loads(program("recipes", "--json").out)
+    assert listed == packaged_recipes()
+    assert all(name in program("recipes").out for name in listed)
+    shown = json.loads(program("recipes", "corelogs/default", "--json").out)
+    written = yaml.safe_load(program("recipes", "corelogs/default").out)
+    assert shown["model"]["latent"] == written["model"]["latent"]
+
+
+def test_a_proposed_schema_is_saved(example: Example, program: Program, tmp_path: Path) -> None:
+    out = tmp_path / "schema.yaml"
+    answer = program("schema", example.data, "--out", out)
+    assert answer.out.endswith(f"{out}\n")
+    columns = Schema.from_yaml(out.read_text()).columns
+    assert all(name in answer.out for name in columns)
+    assert [name for name, column in columns.items() if column.role == "group"] == ["hole"]
+
+
+def test_bin_joins_instrument_tables(example: Example, program: Program, tmp_path: Path) -> None:
+    tables, out = sorted(example.instruments.glob("*.csv")), tmp_path / "b.parquet"
+    answer = program("corelogs", "bin", *tables, "--out", out, "--join", "outer")
+    assert answer.out == f"{out}\n"
+    assert pl.read_parquet(out).equals(example.frame)
+
+
+def _start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", START, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 60.0
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(
+    example: Example, program: Program, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    command = ("fit", "corelogs/default", "--data", example.data, "--out", out, *TINY)
+    long = (*command, "--set", "training.epochs=150", "--set", "training.patience=null")
+    process = _start(*long)
+    _wait_for(out / "split.json", process)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the machine was too fast: the run had ended before the signal")
+    assert process.returncode == 2
+    assert "Traceback" not in err
+    assert "stopped by the user" in err.splitlines()[-1]
+    assert not RunFolder(out).finished
+    if RunFolder(out).checkpoint_file.is_file():
+        assert "not finished" in program.fails("doctor", out)
+    assert program(*long).code == 0
+    whole = tmp_path / "whole"
+    assert program(*(whole if part == out else part for part in long)).code == 0
+    weights = [folder / "model" / "weights.safetensors" for folder in (out, whole)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_closed_pipe_is_no_fault() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        arguments = [sys.executable, "-c", START, "recipes", "corelogs/default"]
+        run = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
