@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 import yaml
 from calling import TINY, Example, Program
+from polars.testing import assert_frame_equal
 
 from variolite.recipe import packaged_recipes
 from variolite.records import Schema
@@ -116,7 +117,7 @@ def test_bin_joins_instrument_tables(example: Example, program: Program, tmp_pat
     tables, out = sorted(example.instruments.glob("*.csv")), tmp_path / "b.parquet"
     answer = program("corelogs", "bin", *tables, "--out", out, "--join", "outer")
     assert answer.out == f"{out}\n"
-    assert pl.read_parquet(out).equals(example.frame)
+    assert_frame_equal(pl.read_parquet(out), example.frame)
 
 
 def _start(*arguments: object) -> subprocess.Popen[str]:
