@@ -11,6 +11,18 @@ from variolite.scoring.evaluation import Evaluation, compare, evaluate_splits
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 ORDER = ("raw_standardised", "raw", "pca_whitened", "autoencoder")
+METRICS = (
+    "ari",
+    "ari_sd",
+    "ami",
+    "ami_sd",
+    "v_measure",
+    "accuracy",
+    "accuracy_sd",
+    "macro_f1",
+    "penalty",
+    "silhouette",
+)
 AGAINST = ("pca_whitened", "raw", "autoencoder")
 
 
@@ -30,7 +42,8 @@ def write_results(
                 rows += pair
     paired = Scorecard(tuple(rows))
     stem.parent.mkdir(parents=True, exist_ok=True)
-    card.merge(paired).write(stem.with_suffix(".json"))
+    kept = Scorecard(tuple(row for row in card.rows if row.metric in METRICS), card.notes)
+    kept.merge(paired).write(stem.with_suffix(".json"))
     lines = [
         f"# {title}",
         "",
@@ -47,7 +60,8 @@ def write_results(
         "## corelogs/default against the baselines",
         "",
         "Difference of ARI and AMI with a 95 % interval from resampling wells and seeds;",
-        "p from sign flips over wells.",
+        "p from sign flips over wells, seeds averaged: it knows nothing of the spread over",
+        "seeds, so that a difference counts only where interval and p agree.",
         "",
         *_paired_table(paired),
         "",
@@ -65,7 +79,7 @@ def _without_paths(arguments: Sequence[str]) -> list[str]:
 
 
 def _finest(card: Scorecard) -> str:
-    """Pick the level with the lowest homogeneity ceiling: the raw labels come first."""
+    """Return the first level: the labels as written, or their names."""
     return next(row.level for row in card.rows if row.level is not None)
 
 

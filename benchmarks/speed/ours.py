@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 import torch
@@ -21,7 +22,7 @@ from variolite.training.device import single_thread
 from variolite.training.fitting import architecture_for, auto_batch_size, auto_rate, fit_tabular
 from variolite.training.history import EpochRecord
 from variolite.training.loop import train as train_loop
-from variolite.vae import TabularModule, stack
+from variolite.vae import AnalyticStep, TabularModule, stack
 
 _CONSTANT = 0.5 * FEATURES * math.log(2.0 * math.pi * NOISE_VARIANCE)
 
@@ -77,8 +78,8 @@ def _training(request: Request) -> TrainingSpec:
     chosen: dict[str, object] = {"epochs": request.epochs, "patience": None}
     if request.batch is not None:
         chosen["batch_size"] = request.batch
-    if request.options.get("compiled"):
-        chosen["engine"] = "compiled"
+    if request.options.get("autograd"):
+        chosen["engine"] = "autograd"
     if not request.options.get("warm_up"):
         # The plain loop holds its weight of the KL from the first step on.
         chosen["beta"] = ConstantBeta()
@@ -96,8 +97,8 @@ def run(request: Request, train: Tensor, held_out: Tensor) -> list[Epoch]:
     Parameters
     ----------
     request : Request
-        ``options``: ``members`` models at once, ``compiled`` step, ``warm_up`` of beta as by
-        default instead of a constant one. Without a batch the engine chooses batch and rate.
+        ``options``: ``members`` models at once, gradients by ``autograd``, ``warm_up`` of beta as
+        by default instead of a constant one. Without a batch the engine chooses batch and rate.
     train, held_out : Tensor, shape (n, 6)
 
     Returns
@@ -144,6 +145,7 @@ def _watched(
             spec,
             rate=auto_rate(batch),
             betas=[member.beta for member in members],
+            analytic=partial(AnalyticStep, module),
             on_epoch=clock.epoch,
         )
     return clock.epochs

@@ -21,7 +21,7 @@ class Request:
         Epochs to train. The driver leaves the first out of the timing.
     seed : int
     options : dict
-        What else the engine understands: ``norm``, ``members``, ``compiled``.
+        What else the engine understands: ``norm``, ``members``, ``autograd``.
     watch : bool
         Whether to evaluate the held-out ELBO after every epoch, outside the timing.
     """

@@ -27,7 +27,11 @@ QUICK: dict[str, Any] = {"latent": 2, "epochs": 3, "warm_up": 1, "patience": Non
         {},
         {"members": 3, "random_state": 5},
         {"beta": SigmoidBeta(epochs=2), "transforms": {"x1": ["signed_log", "standardise"]}},
-        {"recipe": load_recipe("corelogs/default", ["training.epochs=6"])},
+        {
+            "recipe": load_recipe(
+                "corelogs/default", ["training.epochs=6", "training.beta.epochs=2"]
+            )
+        },
         {"variance": "fixed", "sigma2": np.float64(0.2), "encoder": [8], "decoder": (4, 8)},
     ],
 )
@@ -70,7 +74,7 @@ def test_a_run_of_the_command_line_can_be_loaded(tmp_path: Path) -> None:
             "RHOB": rng.normal(2.3, 0.2, 400),
         }
     )
-    recipe = load_recipe("corelogs/default", ["training.epochs=6"])
+    recipe = load_recipe("corelogs/default", ["training.epochs=6", "training.beta.epochs=2"])
     run, prepared = train_run(recipe, logs, tmp_path / "run")
     vae = TabularVAE.load(run.path)
     expected = run.model().encode(prepared.records)[0].astype(np.float32)

@@ -187,7 +187,9 @@ def test_beta_follows_its_schedule(
 
 
 def test_recipe_stands_in_place_of_the_network_arguments(table: Array) -> None:
-    recipe = load_recipe("corelogs/default", ["training.epochs=6", "model.latent=3"])
+    recipe = load_recipe(
+        "corelogs/default", ["training.epochs=6", "training.beta.epochs=2", "model.latent=3"]
+    )
     vae = TabularVAE(latent=9, recipe=recipe, random_state=4).fit(table)
     assert vae.transform(table).shape[1] == 3
     assert vae.model_.module.architecture.encoder == recipe.model.encoder
