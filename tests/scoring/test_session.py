@@ -177,3 +177,35 @@ def test_health_names_the_inputs_that_a_latent_follows(run: RunFolder) -> None:
     )
     assert strongest > 0.7
     assert set(health["noise"]) == set("abcd")
+
+
+def test_a_few_new_rows_get_the_clusters_that_all_of_them_got(run: RunFolder) -> None:
+    new = _table().filter(pl.col("hole").is_in(run.split().test))
+    score_run(run, new)
+    whole = read_table(run.held_out_file)
+    score_run(run, new.head(12))
+    few = read_table(run.held_out_file)
+    assert few["cluster"].to_list() == whole["cluster"].head(12).to_list()
+
+
+def test_a_training_table_without_holes_is_refused(run: RunFolder) -> None:
+    with pytest.raises(DataError, match="--train: the table has no group column"):
+        score_run(run, _table(seed=1), train=_table().drop("hole"))
+
+
+def test_too_few_rows_for_any_k_are_refused(tmp_path: Path) -> None:
+    recipe = recipe_from_dict(_recipe(k=[100_000]), where="test")
+    run, prepared = train_run(recipe, _table(), tmp_path / "run")
+    with pytest.raises(DataError, match="too few for 100000 clusters"):
+        fit_clusters(run, prepared.part("train"))
+
+
+def test_holes_called_01_and_1_are_two_holes(tmp_path: Path) -> None:
+    table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}).alias("hole"))
+    path = tmp_path / "logs.csv"
+    table.write_csv(path)
+    recipe = recipe_from_dict(_recipe(), where="test")
+    _, prepared = train_run(recipe, path, tmp_path / "run")
+    names = {*prepared.split.train, *prepared.split.validation, *prepared.split.test}
+    assert {"01", "1"} < names
+    assert len(names) == HOLES

@@ -26,7 +26,7 @@ def _apply(
 ) -> tuple[TabularModel, Records]:
     """Load one member and make records of a table with its schema."""
     from variolite.errors import DataError
-    from variolite.records import read_table, require_writable, units_of
+    from variolite.records import require_writable
     from variolite.training import RunFolder
 
     require_writable(out)
@@ -38,7 +38,7 @@ def _apply(
             mend=f"choose 0 to {len(model.members) - 1}",
         )
     bound = parse_mapping(mapping, model.schema.schema.columns)
-    records = model.schema.apply(read_table(data), mapping=bound or None, units=units_of(data))
+    records = model.records(data, bound)
     for line in records.report.lines():
         note(line)
     return model.only(member), records

@@ -69,7 +69,6 @@ def doctor(
     import json
 
     from variolite.errors import RunFolderError
-    from variolite.records import read_table, units_of
     from variolite.scoring.session import latent_health_of
     from variolite.training import RunFolder
 
@@ -77,7 +76,7 @@ def doctor(
     model = folder.model()
     if data is not None:
         bound = parse_mapping(mapping, model.schema.schema.columns)
-        records = model.schema.apply(read_table(data), mapping=bound or None, units=units_of(data))
+        records = model.records(data, bound)
         health = latent_health_of(model, records)
     elif folder.health_file.is_file():
         health = _stored_health(folder)

@@ -1,7 +1,7 @@
 """Tabular data: schema, reading, reversible transforms, masked records, grouped splits."""
 
 from variolite.records.delimited import DataWarning
-from variolite.records.extraction import groups_of, usable_rows
+from variolite.records.extraction import group_spellings, groups_of, usable_rows
 from variolite.records.fitted import FittedSchema
 from variolite.records.infer import propose_schema
 from variolite.records.proposal import Proposal, Remark
@@ -39,6 +39,7 @@ __all__ = [
     "Split",
     "TransformSpec",
     "fit_transform_chain",
+    "group_spellings",
     "groups_of",
     "leave_one_group_out",
     "propose_schema",

@@ -21,7 +21,27 @@ from variolite.records.schema import Schema
 from variolite.records.text import text_values
 from variolite.records.units import split_header, units_agree
 
-__all__ = ["Extracted", "check_units", "extract", "groups_of", "usable_rows"]
+__all__ = [
+    "Extracted",
+    "check_units",
+    "extract",
+    "group_spellings",
+    "groups_of",
+    "usable_rows",
+]
+
+
+def group_spellings(schema: Schema, mapping: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the names under which a table may hold the group and the id.
+
+    To be read as text: holes called 01, 1 and 1.0 are three holes.
+    """
+    given = mapping or {}
+    found: dict[str, None] = {}
+    for column in (*schema.of_role("group"), *schema.of_role("id")):
+        names = (given.get(column.name), column.source, column.name, *column.aliases)
+        found |= dict.fromkeys(name for name in names if name)
+    return tuple(found)
 
 
 @dataclass

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
-from variolite.errors import RunFolderError, VarioliteError
+from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
 from variolite.scoring.arrays import FloatArray, IntArray
 from variolite.scoring.clusterers import (
@@ -26,7 +27,7 @@ from variolite.scoring.selection import choose_k, stability
 from variolite.scoring.silhouette import distances, silhouette_values
 from variolite.training import RunFolder, TabularModel
 
-__all__ = ["Clusters", "active_means", "fit_clusters", "load_clusters"]
+__all__ = ["Clusters", "active_dimensions", "active_means", "fit_clusters", "load_clusters"]
 
 MAX_ROWS = 30_000
 SILHOUETTE_ROWS = 2_000
@@ -45,16 +46,20 @@ class Clusters:
         Number of clusters of the first member.
     fitted
         Per member.
+    active
+        Latent dimensions that were used, per member, [M, L]; idle ones are
+        taken as zero.
     """
 
     algorithm: str
     rule: str
     k: int
     fitted: tuple[FittedClusterer, ...]
+    active: NDArray[np.bool_]
 
     def predict(self, latents: FloatArray, member: int = 0) -> IntArray:
         """Cluster of every row [n] from the posterior means [n, L] of a member."""
-        return self.fitted[member].predict(latents)
+        return self.fitted[member].predict(np.where(self.active[member], latents, 0.0))
 
 
 def active_means(
@@ -65,10 +70,16 @@ def active_means(
     A dimension is idle when its mean KL over ``reference`` (by default the same
     rows) is below 0.01 nats: it holds noise that some clusterings would blow up.
     """
-    mean = model.encode(records)
-    judged, log_variance = model.posterior(records if reference is None else reference)
-    kl = 0.5 * (judged**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=1)
-    return np.where((kl > ACTIVE_NATS)[:, None, :], mean, 0.0)
+    active = active_dimensions(model, records if reference is None else reference)
+    return np.where(active[:, None, :], model.encode(records), 0.0)
+
+
+def active_dimensions(model: TabularModel, records: Records) -> NDArray[np.bool_]:
+    """Return which dimensions have a mean KL above 0.01 nats over some rows, [M, L]."""
+    mean, log_variance = model.posterior(records)
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=1)
+    active: NDArray[np.bool_] = kl > ACTIVE_NATS
+    return active
 
 
 def fit_clusters(
@@ -86,7 +97,9 @@ def fit_clusters(
         Told what is being fitted.
     """
     spec = run.recipe().clustering
-    latents = active_means(run.model(), training)
+    model = run.model()
+    active = active_dimensions(model, training)
+    latents = np.where(active[:, None, :], model.encode(training), 0.0)
     kept = np.arange(len(training))
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(0).choice(kept, MAX_ROWS, replace=False))
@@ -95,9 +108,15 @@ def fit_clusters(
     if not needs_k(spec.algorithm):
         tell(spec.algorithm)
         fits = tuple(clusterer(spec.algorithm).fit(x, seed=i) for i, x in enumerate(latents))
-        clusters = Clusters(spec.algorithm, "fixed", fits[0].n_clusters, fits)
+        clusters = Clusters(spec.algorithm, "fixed", fits[0].n_clusters, fits, active)
     else:
-        grid = [k for k in spec.k if k < len(kept)] or [2]
+        grid = [k for k in spec.k if k < len(kept)]
+        if not grid:
+            raise DataError(
+                f"{len(kept)} training rows are too few for {min(spec.k)} clusters",
+                where="clustering.k",
+                mend="set smaller numbers, such as --set clustering.k=[2,3]",
+            )
         by_k: dict[int, tuple[FittedClusterer, ...]] = {}
         criterion: dict[int, float] = {}
         for k in grid:
@@ -110,7 +129,7 @@ def fit_clusters(
             ]
             criterion[k] = float(np.mean(values))
         chosen = choose_k(spec.rule, criterion)
-        clusters = Clusters(spec.algorithm, spec.rule, chosen, by_k[chosen])
+        clusters = Clusters(spec.algorithm, spec.rule, chosen, by_k[chosen], active)
     _save(run, clusters)
     return clusters
 
@@ -155,6 +174,7 @@ def _save(run: RunFolder, clusters: Clusters) -> None:
         for member, fitted in enumerate(clusters.fitted)
         for name, values in fitted.to_arrays().items()
     }
+    arrays["active"] = clusters.active.astype(np.uint8)
     meta = {
         "format": 1,
         "algorithm": clusters.algorithm,
@@ -195,7 +215,8 @@ def load_clusters(run: RunFolder) -> Clusters:
             )
             for member in range(meta["members"])
         )
-        return Clusters(meta["algorithm"], meta["rule"], meta["k"], fitted)
+        active = arrays["active"].astype(bool)
+        return Clusters(meta["algorithm"], meta["rule"], meta["k"], fitted, active)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, VarioliteError) as error:
         raise RunFolderError(
             f"the clustering is damaged ({type(error).__name__})",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +22,15 @@ from variolite.scoring.scorecard import Scorecard, ScoreRow
 __all__ = ["Entry", "Evaluation", "ScoreKey", "SplitScores", "compare", "evaluate_splits"]
 
 
+_SHARES = ("v_measure", "homogeneity", "completeness", "purity", "accuracy", "macro_f1", "noise")
+_RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(("ari", "ami", "silhouette"), (-1.0, 1.0)),
+    **dict.fromkeys(_SHARES, (0.0, 1.0)),
+    **dict.fromkeys(("rmse", "mae"), (0.0, math.inf)),
+    "r2": (-math.inf, 1.0),
+}
+
+
 @dataclass(frozen=True)
 class ScoreKey:
     """What was scored: the entries of a :class:`ScoreRow` that say so."""
@@ -37,7 +47,9 @@ class ScoreKey:
     unit: str | None = None
 
     def row(self, metric: str, interval: Interval, n_groups: int, seeds: int) -> ScoreRow:
-        """Return the row of one metric."""
+        """Return the row of one metric; an interval never leaves the metric's own range."""
+        unbounded = (-math.inf, math.inf)
+        least, most = unbounded if self.task == "paired" else _RANGES.get(metric, unbounded)
         return ScoreRow(
             task=self.task,
             method=self.method,
@@ -51,8 +63,8 @@ class ScoreKey:
             feature=self.feature,
             unit=self.unit,
             mean=interval.mean,
-            low=interval.low,
-            high=interval.high,
+            low=max(interval.low, least) if math.isfinite(interval.low) else interval.low,
+            high=min(interval.high, most) if math.isfinite(interval.high) else interval.high,
             n_groups=n_groups,
             seeds=seeds,
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError
 from variolite.recipe import ConstantBeta, Recipe
-from variolite.records import Records, read_table, units_of, write_table
+from variolite.records import Records, Split, write_table
 from variolite.scoring.baselines import pca_whitened, raw
 from variolite.scoring.clusters import Clusters, active_means, load_clusters
 from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
@@ -163,27 +163,21 @@ def score_run(
     """
     model, recipe, split = run.model(), run.recipe(), run.split()
     tell("reading")
-    records = _records(model, data, mapping)
-    if records.group is None:
-        raise DataError("the table has no group column", where="data", mend="bind it with --map")
-    rows = split.rows(records.group)
-    parts = {name: records.take(index) for name, index in rows.items()}
+    parts = _parts(model, split, data, mapping, "data")
     if train is not None:
-        trained = _records(model, train, mapping)
-        assert trained.group is not None
-        known = split.rows(trained.group)
-        parts |= {name: trained.take(known[name]) for name in ("train", "validation")}
+        known = _parts(model, split, train, mapping, "--train")
+        parts |= {name: known[name] for name in ("train", "validation")}
     clusters = load_clusters(run)
     evaluation = score_model(
         model, recipe, parts, levels=levels, fit=fit, baselines=baselines, tell=tell
     )
     test = parts["test"]
     training = parts["train"] if len(parts["train"]) else None
-    assigned = _assigned(model, clusters, test, training, levels)
+    assigned = _assigned(model, clusters, test, levels)
     if fit == "inductive":
         learned = None
         if training is not None:
-            learned = _assigned(model, clusters, training, training, levels)
+            learned = _assigned(model, clusters, training, levels)
         kept = evaluate_stored(clusters, assigned, learned, SPLIT)
         # First, as the scorecard is about it.
         evaluation = kept.merge(_without_own_choice(evaluation, clusters))
@@ -199,10 +193,9 @@ def _assigned(
     model: TabularModel,
     clusters: Clusters,
     records: Records,
-    training: Records | None,
     levels: Levels,
 ) -> Assigned:
-    latents = active_means(model, records, training)
+    latents = model.encode(records)
     rows = np.stack([clusters.predict(x, member) for member, x in enumerate(latents)])
     assert records.group is not None
     return Assigned(rows, levels(records.labels), records.group)
@@ -239,8 +232,13 @@ def latent_health_of(model: TabularModel, records: Records, member: int = 0) -> 
     return judge_health(mean[0], log_variance[0], records.raw, names, noise=named).to_dict()
 
 
-def _records(model: TabularModel, data: Any, mapping: Mapping[str, str] | None) -> Records:
-    return model.schema.apply(read_table(data), mapping=mapping or None, units=units_of(data))
+def _parts(
+    model: TabularModel, split: Split, data: Any, mapping: Mapping[str, str] | None, where: str
+) -> dict[str, Records]:
+    records = model.records(data, mapping)
+    if records.group is None:
+        raise DataError("the table has no group column", where=where, mend="bind it with --map")
+    return {name: records.take(rows) for name, rows in split.rows(records.group).items()}
 
 
 def _numeric(records: Records) -> NDArray[np.float64]:

@@ -149,7 +149,15 @@ def _scored_table(run: RunFolder) -> pl.DataFrame:
             where=str(run.path),
             mend="run `variolite score` first",
         )
-    return read_table(run.held_out_file)
+    table = read_table(run.held_out_file)
+    for name in ("group", "cluster"):
+        if name not in table.columns:
+            raise RunFolderError(
+                f"the column {name} is missing",
+                where=str(run.held_out_file),
+                mend="run `variolite score` again",
+            )
+    return table
 
 
 def _entry(table: pl.DataFrame, level: str, name: str) -> Entry:

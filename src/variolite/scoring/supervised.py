@@ -16,6 +16,9 @@ from variolite.scoring.held_out import HeldOut
 
 __all__ = ["SupervisedPlan", "evaluate_supervised"]
 
+MAX_CLASSES = 255
+"""Boosting grows a tree per class and round: with a class for every few rows it never ends."""
+
 
 @dataclass(frozen=True)
 class SupervisedPlan:
@@ -87,6 +90,11 @@ def evaluate_supervised(
     notes: list[str] = []
     for level, labels in held_out.test_labels.items():
         known = np.flatnonzero(held_out.train_labels[level].codes >= 0)
+        if len(labels.classes) > MAX_CLASSES:
+            notes.append(
+                f"{level}: {len(labels.classes)} classes, no supervised reference above 255"
+            )
+            continue
         if not len(known) or labels.missing == len(labels.codes):
             notes.append(f"{level}: labels are missing, so there is no supervised reference")
             continue

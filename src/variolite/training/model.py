@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.records import FittedSchema, Records
+from variolite.records import FittedSchema, Records, group_spellings, read_table, units_of
 from variolite.training.batches import Member, Rows, evaluation_batches
 from variolite.vae import Batch, TabularModule
 from variolite.vae import member as take_member
@@ -50,6 +50,11 @@ class TabularModel:
         chosen = self.members[index]
         module = take_member(self.module, index, chosen.latent).eval()
         return TabularModel(self.schema, module, (chosen,), self.provenance)
+
+    def records(self, data: Any, mapping: Mapping[str, str] | None = None) -> Records:
+        """Make records of a path or table with the schema of this model."""
+        table = read_table(data, text=group_spellings(self.schema.schema, mapping))
+        return self.schema.apply(table, mapping=mapping or None, units=units_of(data))
 
     def posterior(self, records: Records) -> tuple[Array, Array]:
         """Posterior means and log-variances, each of shape (M, n, L)."""

@@ -168,7 +168,15 @@ class RunFolder:
 
     def split(self) -> Split:
         """Load the groups of every part."""
-        return Split.from_dict(self.read_json(self.split_file))
+        content = self.read_json(self.split_file)
+        try:
+            return Split.from_dict(content)
+        except (TypeError, KeyError, ValueError):
+            raise RunFolderError(
+                "this file of the run holds no split",
+                where=str(self.split_file),
+                mend="copy the run folder again, or run `variolite fit` again",
+            ) from None
 
     def read_json(self, path: Path) -> Any:
         """Read one of the JSON files of the run."""
@@ -179,7 +187,11 @@ class RunFolder:
                 "a part of the run is missing", where=str(path), mend="run `variolite fit` again"
             ) from None
         except (OSError, ValueError):
-            raise RunFolderError("this file of the run is damaged", where=str(path)) from None
+            raise RunFolderError(
+                "this file of the run is damaged",
+                where=str(path),
+                mend="copy the run folder again, or make the file anew with the command for it",
+            ) from None
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write one of the JSON files of the run in one step."""

@@ -19,6 +19,7 @@ from variolite.records import (
     Records,
     Schema,
     Split,
+    group_spellings,
     groups_of,
     read_table,
     split_groups,
@@ -89,7 +90,7 @@ def prepare(
         Told which columns were left out and which rows were dropped.
     """
     listener = listener or Listener()
-    frame = read_table(data)
+    frame = read_table(data, text=group_spellings(recipe.table, mapping))
     units = units_of(data)
     bound: Schema = recipe.table.bind(frame.columns, mapping)
     if bound.left_out:
