@@ -50,8 +50,8 @@ def demo(
     from variolite.training.session import train_run
 
     tables, run_folder = out / "instruments", out / "run"
-    with waiting("simulating 24 drill holes (SIMULATED data, not measurements)"):
-        paths = write_instrument_tables(simulate_cores(holes=24, metres=80, seed=1), tables)
+    with waiting("simulating 40 drill holes (SIMULATED data, not measurements)"):
+        paths = write_instrument_tables(simulate_cores(holes=40, metres=50, seed=1), tables)
     with waiting("binning four instrument tables to 20 cm"):
         binned = bin_tables(list(paths.values()), spacing=0.2, join="outer").table
         write_table(binned, out / "binned.parquet")
