@@ -51,7 +51,7 @@ def test_parts_and_gradients_equal_autograd(
         variance=variance,
         encoder=hidden[0],
         decoder=hidden[1],
-        mask_input=mask_input or masked,
+        mask_input=mask_input,
     )
     module = stack([TabularModule(architecture, seed + i) for i in range(members)])
     flat = FlatParameters(module, members)

@@ -115,13 +115,12 @@ class AnalyticStep:
         members = len(beta)
         x = batch.numeric.expand(members, -1, -1)
         rows, latent = x.shape[1], batch.noise.shape[2]
-        observed = None
-        inputs = x
+        observed, inputs = None, x
+        if batch.observed is not None:
+            observed = batch.observed.to(x.dtype).expand(members, -1, -1)
         if self.module.architecture.mask_input:
-            observed = (
-                torch.ones_like(x) if batch.observed is None else batch.observed.to(x.dtype)
-            ).expand(members, -1, -1)
-            inputs = torch.cat([x, observed], dim=-1)
+            told = torch.ones_like(x) if observed is None else observed
+            inputs = torch.cat([x, told], dim=-1)
         hidden = self.encoder.forward(inputs)
         mean, log_variance = hidden[..., :latent], hidden[..., latent:]
         clamped = log_variance.clamp(*LOG_VARIANCE_RANGE)
