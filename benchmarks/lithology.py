@@ -33,7 +33,7 @@ from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, leave_one_group_out, read_table, repeated_splits
 from variolite.scoring.baselines import pca_whitened
-from variolite.scoring.clusters import active_means
+from variolite.scoring.clusters import active_dimensions, active_means
 from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Evaluation
 from variolite.scoring.held_out import Penalty, hold_out
@@ -214,9 +214,10 @@ def _train(
         f"{len(fitted.history)} epochs, active {last.active_units}, "
         f"best monitored {np.round(best, 3).tolist()}"
     )
+    active = active_dimensions(fitted.model, training)
     latents = (
-        active_means(fitted.model, known, training),
-        active_means(fitted.model, test, training),
+        active_means(fitted.model, known, active),
+        active_means(fitted.model, test, active),
     )
     return latents, note
 

@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from variolite.errors import DataError, RunFolderError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
-from variolite.scoring.clusters import active_means, fit_clusters, load_clusters
+from variolite.scoring.clusters import active_dimensions, active_means, fit_clusters, load_clusters
 from variolite.scoring.session import latent_health_of, score_run
 from variolite.scoring.stored import compare_runs
 from variolite.training import RunFolder
@@ -105,7 +105,7 @@ def test_scored_clusters_are_those_that_the_run_applies(run: RunFolder) -> None:
     model = run.model()
     records = model.schema.apply(_table().filter(pl.col("hole").is_in(run.split().test)))
     train = model.schema.apply(_table().filter(pl.col("hole").is_in(run.split().train)))
-    again = clusters.predict(active_means(model, records, train)[0])
+    again = clusters.predict(active_means(model, records, active_dimensions(model, train))[0])
     assert again.tolist() == table["cluster"].to_list()
 
 
@@ -159,7 +159,7 @@ def test_other_clusterings_are_kept_and_come_back(
     recipe = recipe_from_dict(_recipe(algorithm=algorithm, rule=rule), where="test")
     run, prepared = train_run(recipe, _table(), tmp_path / "run", seeds=1)
     fitted = fit_clusters(run, prepared.part("train"))
-    latents = active_means(run.model(), prepared.part("test"))[0]
+    latents = run.model().encode(prepared.part("test"))[0]
     again = load_clusters(run)
     assert (again.algorithm, again.k, again.rule) == (fitted.algorithm, fitted.k, fitted.rule)
     np.testing.assert_array_equal(again.predict(latents), fitted.predict(latents))

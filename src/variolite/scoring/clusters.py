@@ -62,20 +62,16 @@ class Clusters:
         return self.fitted[member].predict(np.where(self.active[member], latents, 0.0))
 
 
-def active_means(
-    model: TabularModel, records: Records, reference: Records | None = None
-) -> FloatArray:
-    """Posterior means [M, n, L] with idle dimensions set to zero.
-
-    A dimension is idle when its mean KL over ``reference`` (by default the same
-    rows) is below 0.01 nats: it holds noise that some clusterings would blow up.
-    """
-    active = active_dimensions(model, records if reference is None else reference)
+def active_means(model: TabularModel, records: Records, active: NDArray[np.bool_]) -> FloatArray:
+    """Posterior means [M, n, L] with the dimensions that are not active [M, L] set to zero."""
     return np.where(active[:, None, :], model.encode(records), 0.0)
 
 
 def active_dimensions(model: TabularModel, records: Records) -> NDArray[np.bool_]:
-    """Return which dimensions have a mean KL above 0.01 nats over some rows, [M, L]."""
+    """Return which dimensions have a mean KL above 0.01 nats over some rows, [M, L].
+
+    The others are idle: they hold noise that some clusterings would blow up.
+    """
     mean, log_variance = model.posterior(records)
     kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=1)
     active: NDArray[np.bool_] = kl > ACTIVE_NATS
@@ -99,7 +95,7 @@ def fit_clusters(
     spec = run.recipe().clustering
     model = run.model()
     active = active_dimensions(model, training)
-    latents = np.where(active[:, None, :], model.encode(training), 0.0)
+    latents = active_means(model, training, active)
     kept = np.arange(len(training))
     if len(kept) > MAX_ROWS:
         kept = np.sort(np.random.default_rng(0).choice(kept, MAX_ROWS, replace=False))
@@ -138,12 +134,7 @@ def _bic(
     method: Clusterer, fitted: FittedClusterer, x: FloatArray, groups: np.ndarray | None
 ) -> float:
     del method, groups
-    if not isinstance(fitted, GaussianMixture):
-        raise RunFolderError(
-            "the rule bic needs a Gaussian mixture",
-            where="clustering",
-            mend="set clustering.algorithm=gmm, or clustering.rule=silhouette",
-        )
+    assert isinstance(fitted, GaussianMixture)  # a recipe that says otherwise does not load
     return fitted.bic(x)
 
 

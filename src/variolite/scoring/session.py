@@ -13,7 +13,12 @@ from variolite.errors import DataError
 from variolite.recipe import ConstantBeta, Recipe
 from variolite.records import Records, Split, write_table
 from variolite.scoring.baselines import pca_whitened, raw
-from variolite.scoring.clusters import Clusters, active_means, load_clusters
+from variolite.scoring.clusters import (
+    Clusters,
+    active_dimensions,
+    active_means,
+    load_clusters,
+)
 from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Entry, Evaluation, compare
 from variolite.scoring.health import judge_health
@@ -93,15 +98,21 @@ def score_model(
     held_out = _held_out(known, test, levels, split)
     features = _features(known)
     tell("encoding")
+    active = active_dimensions(model, known[0])
     representations: dict[str, Representation] = {
-        "vae": (_latents(model, known), active_means(model, test, known[0]))
+        "vae": (
+            np.concatenate([active_means(model, part, active) for part in known], axis=1),
+            active_means(model, test, active),
+        )
     }
     if baselines:
         representations["raw"] = raw(features, _numeric(test))
         representations["pca_whitened"] = pca_whitened(features, _numeric(test))
         tell("training the plain autoencoder")
         plain = plain_autoencoder(model, recipe, parts)
-        representations["autoencoder"] = (_latents(plain, known), plain.encode(test))
+        # Without a divergence no dimension of it is idle.
+        encoded = np.concatenate([plain.encode(part) for part in known], axis=1)
+        representations["autoencoder"] = (encoded, plain.encode(test))
         evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder", split))
     plan = plan or _plan(recipe, fit, len(model.members))
     evaluation = evaluation.merge(
@@ -247,10 +258,6 @@ def _numeric(records: Records) -> NDArray[np.float64]:
 
 def _features(known: list[Records]) -> NDArray[np.float64]:
     return np.concatenate([_numeric(part) for part in known])
-
-
-def _latents(model: TabularModel, known: list[Records]) -> NDArray[np.float64]:
-    return np.concatenate([active_means(model, part, known[0]) for part in known], axis=1)
 
 
 def _held_out(known: list[Records], test: Records, levels: Levels, split: str) -> HeldOut:

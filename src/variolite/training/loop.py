@@ -180,8 +180,8 @@ def train(
             beta = beta_at(spec.beta, epoch)
             sums = _train_epoch(module, step, source, epoch, factor * beta, optimiser)
             checked = _validate(module, validate, sums, device)
-            record = _record(epoch, beta, final_beta(spec.beta), factor, sums, checked, optimiser)
-            record = _timed(record, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            record = _record(epoch, seconds, spec, factor, sums, checked, optimiser)
             _require_finite(record, ~stopping.done)
             improved = stopping.update(epoch, np.asarray(record.val_monitored))
             chosen = torch.from_numpy(improved).to(device).unsqueeze(1)
@@ -255,19 +255,20 @@ def _validate(
 
 def _record(
     epoch: int,
-    beta: float,
-    final: float,
+    seconds: float,
+    spec: TrainingSpec,
     factor: Tensor,
     sums: Tensor,
     checked: Validation,
     optimiser: Adam,
 ) -> EpochRecord:
-    monitored = checked.reconstruction + final * factor * checked.divergence
+    beta = beta_at(spec.beta, epoch)
+    monitored = checked.reconstruction + final_beta(spec.beta) * factor * checked.divergence
     total = sums[0] + beta * factor * sums[1]
     return EpochRecord(
         epoch=epoch,
         beta=beta,
-        seconds=0.0,
+        seconds=round(seconds, 4),
         rate=optimiser.rate.tolist(),
         train_total=total.tolist(),
         train_reconstruction=sums[0].tolist(),
@@ -277,10 +278,6 @@ def _record(
         val_kl=checked.divergence.tolist(),
         active_units=checked.active_units.tolist(),
     )
-
-
-def _timed(record: EpochRecord, seconds: float) -> EpochRecord:
-    return EpochRecord(**{**record.__dict__, "seconds": round(seconds, 4)})
 
 
 def _require_finite(record: EpochRecord, training: NDArray[np.bool_]) -> None:
