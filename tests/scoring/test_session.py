@@ -209,3 +209,20 @@ def test_holes_called_01_and_1_are_two_holes(tmp_path: Path) -> None:
     names = {*prepared.split.train, *prepared.split.validation, *prepared.split.test}
     assert {"01", "1"} < names
     assert len(names) == HOLES
+
+
+def test_labels_with_few_rows_are_left_out_of_the_scores(tmp_path: Path) -> None:
+    first = pl.int_range(pl.len()) % ROWS == 0  # one row in every hole
+    table = _table().with_columns(
+        rock=pl.when(first).then(pl.lit("tuff")).otherwise(pl.col("rock"))
+    )
+    recipe = recipe_from_dict(_recipe(minimum_label_rows=HOLES + 1), where="test")
+    run, prepared = train_run(recipe, table, tmp_path / "run")
+    fit_clusters(run, prepared.part("train"))
+    score_run(run, table, baselines=False)
+    assert set(read_table(run.held_out_file)["label:rock"]) == {"", "clay", "sand", "basalt"}
+    recipe = recipe_from_dict(_recipe(minimum_label_rows=HOLES), where="test")
+    run, prepared = train_run(recipe, table, tmp_path / "other")
+    fit_clusters(run, prepared.part("train"))
+    score_run(run, table, baselines=False)
+    assert set(read_table(run.held_out_file)["label:rock"]) == {"tuff", "clay", "sand", "basalt"}

@@ -19,6 +19,7 @@ from variolite.scoring.clusters import (
     active_means,
     load_clusters,
 )
+from variolite.scoring.contingency import drop_rare
 from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Entry, Evaluation, compare
 from variolite.scoring.health import judge_health
@@ -178,6 +179,7 @@ def score_run(
     if train is not None:
         known = _parts(model, split, train, mapping, "--train")
         parts |= {name: known[name] for name in ("train", "validation")}
+    levels = _frequent(levels, parts, recipe.clustering.minimum_label_rows)
     clusters = load_clusters(run)
     evaluation = score_model(
         model, recipe, parts, levels=levels, fit=fit, baselines=baselines, tell=tell
@@ -210,6 +212,25 @@ def _assigned(
     rows = np.stack([clusters.predict(x, member) for member, x in enumerate(latents)])
     assert records.group is not None
     return Assigned(rows, levels(records.labels), records.group)
+
+
+def _frequent(levels: Levels, parts: Mapping[str, Records], minimum: int) -> Levels:
+    """Leave out labels that fewer than ``minimum`` rows of all parts together have."""
+    if minimum == 0:
+        return levels
+    by_part = [levels(part.labels) for part in parts.values()]
+    rare: dict[str, set[str]] = {}
+    for level in by_part[0]:
+        every = np.concatenate([part[level] for part in by_part])
+        rare[level] = set(every.tolist()) - set(drop_rare(every, minimum).tolist())
+
+    def frequent(labels: Mapping[str, NDArray[np.str_]]) -> Mapping[str, NDArray[np.str_]]:
+        return {
+            level: np.where(np.isin(values, sorted(rare[level])), "", values)
+            for level, values in levels(labels).items()
+        }
+
+    return frequent
 
 
 def _without_own_choice(evaluation: Evaluation, clusters: Clusters) -> Evaluation:
