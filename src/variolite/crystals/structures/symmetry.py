@@ -1,0 +1,120 @@
+"""Symmetry operations of a CIF: reading them, and all atoms of the cell from some."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.structures.rejection import RejectedError
+
+__all__ = ["IDENTITY", "Operations", "expand", "operations_of_group", "operations_of_triplets"]
+
+Floats = NDArray[np.float64]
+Operations = tuple[Floats, Floats]
+"""Rotations (G, 3, 3) and translations (G, 3) that act on fractional coordinates."""
+
+IDENTITY: Operations = (np.eye(3)[None], np.zeros((1, 3)))
+SAME_PLACE = 0.05
+"""Images of an atom closer than this, in Angstrom, are the atom itself: coordinates are
+commonly rounded to four digits, hence off a special position by up to 0.01 Angstrom."""
+
+
+@lru_cache(maxsize=512)
+def operations_of_triplets(triplets: tuple[str, ...]) -> Operations:
+    """Return the operations written as ``x, y, z``.
+
+    Raises
+    ------
+    RejectedError
+        If one cannot be read, or together they are no group.
+    """
+    try:
+        found = [gemmi.Op(triplet.strip().strip("'\"").lower()).wrap() for triplet in triplets]
+    except (RuntimeError, ValueError) as error:
+        raise RejectedError("missing_symmetry", f"an operation is unreadable ({error})") from None
+    distinct = list(dict.fromkeys(op.triplet() for op in found))
+    try:
+        group = gemmi.GroupOps([gemmi.Op(triplet) for triplet in distinct])
+        group.add_missing_elements()
+    except (RuntimeError, ValueError):
+        raise RejectedError("missing_symmetry", "the operations form no group") from None
+    closed = len(group.sym_ops) * len(group.cen_ops)
+    if closed != len(distinct):
+        raise RejectedError(
+            "missing_symmetry", f"{len(distinct)} operations are listed, their group has {closed}"
+        )
+    return _arrays([gemmi.Op(triplet) for triplet in distinct])
+
+
+@lru_cache(maxsize=512)
+def operations_of_group(symbol: str, number: int | None) -> Operations:
+    """Return the operations of a space group by its Hermann-Mauguin symbol or number.
+
+    Raises
+    ------
+    RejectedError
+        If the group is unknown, or exists in several settings that are not told apart.
+    """
+    named = f"space group {symbol or number}"
+    group = gemmi.find_spacegroup_by_name(symbol) if symbol else None
+    if group is None and number is not None and not symbol:
+        group = gemmi.find_spacegroup_by_number(number)
+    if group is None:
+        raise RejectedError("missing_symmetry", f"{named} is not known by this name")
+    # Groups with two origins, and the rhombohedral ones with two cells, need more than
+    # the name: which one is meant can only be guessed.
+    if group.ext in ("1", "2", "H", "R") and not symbol.rstrip().endswith(group.ext):
+        raise RejectedError("missing_symmetry", f"{named} has two settings, operations are needed")
+    return _arrays(list(group.operations()))
+
+
+def _arrays(found: list[gemmi.Op]) -> Operations:
+    rotations = np.array([op.rot for op in found], dtype=np.float64) / gemmi.Op.DEN
+    translations = np.array([op.tran for op in found], dtype=np.float64) / gemmi.Op.DEN
+    return rotations, translations
+
+
+def expand(
+    species: NDArray[np.uint8], coordinates: Floats, lattice: Floats, operations: Operations
+) -> tuple[NDArray[np.uint8], Floats]:
+    """Return all atoms of the cell from those of the asymmetric unit.
+
+    An atom within 0.05 Angstrom of a special position is moved onto it: to the mean of
+    its images under the operations that keep it there.
+
+    Parameters
+    ----------
+    species, coordinates
+        Atoms that are listed, shapes (n,) and (n, 3).
+    lattice
+        Rows are a, b, c in Angstrom, shape (3, 3).
+    operations
+        The space group.
+
+    Returns
+    -------
+    species, coordinates
+        Shapes (m,) and (m, 3): the images of each listed atom together, itself first,
+        coordinates in [0, 1).
+    """
+    rotations, translations = operations
+    images = np.einsum("gij,nj->ngi", rotations, coordinates) + translations
+    offset = images - coordinates[:, None]
+    offset -= np.round(offset)
+    stays = ((offset @ lattice) ** 2).sum(axis=-1) < SAME_PLACE**2
+    shift = (offset * stays[..., None]).sum(axis=1) / np.maximum(stays.sum(axis=1), 1)[:, None]
+    images = np.einsum("gij,nj->ngi", rotations, coordinates + shift) + translations
+    images -= np.floor(images)
+    all_species = []
+    all_coordinates = []
+    for number, orbit in zip(species, images, strict=True):
+        # A hundredth of the tolerance apart or less: the same image, up to rounding.
+        keys = np.round(orbit * 1e5).astype(np.int64) % 100_000
+        _, first = np.unique(keys, axis=0, return_index=True)
+        kept = orbit[np.sort(first)]
+        all_species.append(np.full(len(kept), number, dtype=np.uint8))
+        all_coordinates.append(kept)
+    return np.concatenate(all_species), np.concatenate(all_coordinates)
