@@ -24,6 +24,7 @@ from variolite.crystals.structures.formula import (
 )
 from variolite.crystals.structures.reading import Reading, load_crystals, read_structures
 from variolite.crystals.structures.rejection import Limits
+from variolite.crystals.structures.textbook import textbook_crystals
 
 __all__ = [
     "ATOMIC_NUMBERS",
@@ -48,6 +49,7 @@ __all__ = [
     "read_structures",
     "reduced_formulas",
     "symbols_of",
+    "textbook_crystals",
     "to_ase",
     "to_pymatgen",
 ]
