@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.elements import ATOMIC_NUMBERS, HEAVIEST
 
-__all__ = ["FAMILIES", "chemical_family"]
+__all__ = ["FAMILIES", "METALLIC", "chemical_family"]
 
 _ANIONS: dict[str, tuple[str, ...]] = {
     "oxide": ("O",),
@@ -41,6 +41,10 @@ def _class_of_elements() -> NDArray[np.int64]:
 
 
 _CLASSES = _class_of_elements()
+
+METALLIC: NDArray[np.bool_] = (_CLASSES == _METAL) & (np.arange(HEAVIEST + 1) > 0)
+"""Whether an element is none of the anions that tell families apart, by atomic number,
+shape (119,)."""
 
 
 def chemical_family(crystals: Crystals) -> NDArray[np.str_]:
