@@ -14,7 +14,7 @@ from variolite.errors import DataError, RunFolderError
 __all__ = ["FORMAT", "ScoreRow", "Scorecard"]
 
 FORMAT = 1
-_TASKS = ("clustering", "reconstruction", "likelihood", "health", "paired")
+_TASKS = ("clustering", "reconstruction", "likelihood", "generation", "health", "paired")
 _FITS = (None, "inductive", "transductive")
 _RULES = (None, "fixed", "bic", "silhouette", "stability", "oracle")
 
@@ -26,7 +26,7 @@ class ScoreRow:
     Attributes
     ----------
     task
-        "clustering", "reconstruction", "likelihood", "health" or "paired".
+        "clustering", "reconstruction", "likelihood", "generation", "health" or "paired".
     method
         Where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
         "supervised"; for a paired row "A vs B".
