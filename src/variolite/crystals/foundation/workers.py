@@ -1,0 +1,156 @@
+"""Long work on crystals in worker processes, each with its own potential and one thread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from variolite.crystals.foundation.potential import load_potential
+from variolite.crystals.foundation.responses import Potential
+from variolite.errors import DataError
+
+__all__ = ["Progress", "Source", "carried_out", "silent"]
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+Work = Callable[[Potential, Part], Result]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which potential to load; see `load_potential`.
+
+    Attributes
+    ----------
+    name
+        One of `POTENTIALS`.
+    file
+        Its model file, if it needs one.
+    device
+        Where it runs when there is one process; worker processes use the CPU.
+    """
+
+    name: str = "chgnet"
+    file: Path | None = None
+    device: str = "cpu"
+
+    def load(self) -> Potential:
+        """Load it."""
+        return load_potential(self.name, file=self.file, device=self.device)
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
+
+
+class Progress:
+    """Says now and then how far the work is and how long it will take.
+
+    Parameters
+    ----------
+    tell
+        Takes the sentence.
+    total
+        Number of crystals.
+    pause
+        Seconds between two sentences.
+    """
+
+    def __init__(self, tell: Callable[[str], None], total: int, *, pause: float = 2.0) -> None:
+        self.tell = tell
+        self.total = total
+        self.pause = pause
+        self.done = 0
+        self.began = self.told = time.monotonic()
+
+    def add(self, crystals: int) -> None:
+        """Count crystals as done."""
+        self.done += crystals
+        now = time.monotonic()
+        if now - self.told >= self.pause or self.done == self.total:
+            self.told = now
+            left = (now - self.began) / max(self.done, 1) * (self.total - self.done)
+            self.tell(f"{self.done:,} of {self.total:,} crystals, {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+_POTENTIAL: list[Potential] = []
+"""The potential of this worker process."""
+
+
+def _begin(source: Source) -> None:
+    # An interruption is for the parent: it stops giving out work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    _POTENTIAL.append(Source(source.name, source.file).load())
+
+
+def _perform(work: Work[Part, Result], part: Part) -> Result:
+    return work(_POTENTIAL[0], part)
+
+
+def carried_out(
+    work: Work[Part, Result],
+    parts: Sequence[Part],
+    potential: Potential,
+    source: Source,
+    workers: int,
+) -> Generator[tuple[int, Result], None, None]:
+    """Carry out work on parts and yield each result with its place as soon as it is there.
+
+    Parameters
+    ----------
+    work
+        A function of a module, so that a worker process can find it.
+    parts
+        What it takes beside the potential.
+    potential
+        What ``source`` loads, for work in this process.
+    source
+        Loaded once by each worker process.
+    workers
+        Processes; 1 works in this one.
+
+    Raises
+    ------
+    DataError
+        If a worker process dies.
+    """
+    workers = min(workers, len(parts))
+    if workers <= 1:
+        for place, part in enumerate(parts):
+            yield place, work(potential, part)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _begin, (source,))
+    waiting: dict[Future[Any], int] = {}
+    try:
+        todo = iter(enumerate(parts))
+        while True:
+            # Few parts ahead: what is handed out cannot be called back.
+            while len(waiting) < 2 * workers and (following := next(todo, None)) is not None:
+                waiting[pool.submit(_perform, work, following[1])] = following[0]
+            if not waiting:
+                break
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    except BrokenProcessPool:
+        raise DataError(
+            "a worker process died, most likely for lack of memory", mend="use fewer workers"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
