@@ -24,6 +24,7 @@ from variolite.crystals.structures.formula import (
 )
 from variolite.crystals.structures.reading import Reading, load_crystals, read_structures
 from variolite.crystals.structures.rejection import Limits
+from variolite.crystals.structures.store import fingerprint, open_store, write_store
 from variolite.crystals.structures.textbook import textbook_crystals
 
 __all__ = [
@@ -42,14 +43,17 @@ __all__ = [
     "cell_parameters",
     "chemical_systems",
     "compositions",
+    "fingerprint",
     "from_ase",
     "from_pymatgen",
     "lattices_from_parameters",
     "load_crystals",
+    "open_store",
     "read_structures",
     "reduced_formulas",
     "symbols_of",
     "textbook_crystals",
     "to_ase",
     "to_pymatgen",
+    "write_store",
 ]

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from variolite.crystals.structures.crystals import Crystal, Crystals
-from variolite.crystals.structures.elements import symbols_of
+from variolite.crystals.structures.elements import HEAVIEST, symbols_of
 from variolite.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
-    from pymatgen.core import Structure
+    from pymatgen.core.structure import Structure
 
 __all__ = ["from_ase", "from_pymatgen", "to_ase", "to_pymatgen"]
 
@@ -29,7 +30,7 @@ def to_pymatgen(crystal: Crystal) -> Structure:
         If pymatgen is not installed.
     """
     try:
-        from pymatgen.core import Structure
+        from pymatgen.core.structure import Structure
     except ImportError:
         raise DataError("pymatgen is not installed", mend=_EXTRA) from None
     return Structure(crystal.lattice, symbols_of(crystal.species).tolist(), crystal.coordinates)
@@ -54,21 +55,20 @@ def from_pymatgen(
     DataError
         If a site is partially occupied or holds no element.
     """
-    found = [structures] if hasattr(structures, "lattice") else list(structures)  # type: ignore[arg-type]
-    given = list(names) or [str(place) for place in range(len(found))]
+    # Whoever has such an object has pymatgen: this import cannot be the one that fails.
+    from pymatgen.core.structure import Structure
+
+    found = [structures] if isinstance(structures, Structure) else list(structures)
     crystals = []
-    for name, structure in zip(given, found, strict=True):
+    for name, structure in zip(_names(names, len(found)), found, strict=True):
         if not structure.is_ordered:
             raise DataError(
                 "the structure has partially occupied sites", where=name, mend="Order it first"
             )
-        try:
-            species = np.array([site.specie.Z for site in structure], dtype=np.uint8)
-        except AttributeError:
-            raise DataError("a site holds no element", where=name) from None
+        numbers = [getattr(site.specie, "Z", 0) for site in structure.sites]
         crystals.append(
             Crystal(
-                species,
+                _elements(numbers, name),
                 np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3),
                 np.array(structure.lattice.matrix, dtype=np.float64),
                 name,
@@ -112,20 +112,32 @@ def from_ase(atoms: Atoms | Iterable[Atoms], names: Iterable[str] = ()) -> Cryst
     DataError
         If an object has no three-dimensional cell, or an atom is no element.
     """
-    found = [atoms] if hasattr(atoms, "get_scaled_positions") else list(atoms)
-    given = list(names) or [str(place) for place in range(len(found))]
+    from ase import Atoms
+
+    found = [atoms] if isinstance(atoms, Atoms) else list(atoms)
     crystals = []
-    for name, item in zip(given, found, strict=True):
+    for name, item in zip(_names(names, len(found)), found, strict=True):
         if item.cell.rank < 3:
             raise DataError("the atoms have no three-dimensional cell", where=name)
-        if len(item) and item.numbers.min() < 1:
-            raise DataError("an atom is no element", where=name)
         crystals.append(
             Crystal(
-                np.array(item.numbers, dtype=np.uint8),
+                _elements(item.numbers.tolist(), name),
                 np.array(item.get_scaled_positions(wrap=False), dtype=np.float64),
                 np.array(item.cell.array, dtype=np.float64),
                 name,
             )
         )
     return Crystals.of(crystals)
+
+
+def _names(names: Iterable[str], count: int) -> list[str]:
+    given = list(names) or [str(place) for place in range(count)]
+    if len(given) != count:
+        raise DataError(f"{len(given)} names for {count} structures")
+    return given
+
+
+def _elements(numbers: list[int], name: str) -> NDArray[np.uint8]:
+    if not all(1 <= number <= HEAVIEST for number in numbers):
+        raise DataError("a site holds no element", where=name)
+    return np.array(numbers, dtype=np.uint8)

@@ -13,7 +13,7 @@ from variolite.crystals.structures.elements import ELECTRONEGATIVITIES, HEAVIEST
 __all__ = ["anonymous_formulas", "chemical_systems", "compositions", "reduced_formulas"]
 
 _CHUNK = 65_536
-_ORDER = np.lexsort((SYMBOLS, np.nan_to_num(ELECTRONEGATIVITIES, nan=np.inf)))
+_ORDER = np.lexsort((np.array(SYMBOLS), np.nan_to_num(ELECTRONEGATIVITIES, nan=np.inf)))
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from variolite.crystals.structures.cells import lattices_from_parameters
 from variolite.crystals.structures.rejection import RejectedError
 
-__all__ = ["Draft", "Parsed", "Reject", "gather"]
+__all__ = ["Draft", "Parsed", "Parser", "Reject", "gather"]
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +45,10 @@ class Draft:
     notes: tuple[str, ...] = ()
 
 
+Parser = Callable[[str], Iterable[Draft | RejectedError]]
+"""Returns the structures of one text; may raise :class:`RejectedError` for all of it."""
+
+
 @dataclass(frozen=True)
 class Reject:
     """A structure that was turned away.
@@ -53,6 +57,8 @@ class Reject:
     ----------
     source
         Place of the text among those that were parsed.
+    frame
+        Place of the structure in a text with several, otherwise -1.
     name
         Its id where the text has one.
     code, reason
@@ -60,6 +66,7 @@ class Reject:
     """
 
     source: int
+    frame: int
     name: str
     code: str
     reason: str
@@ -76,6 +83,8 @@ class Parsed:
         (B, 3, 3) and (B,).
     source
         Place of the text that each structure comes from, shape (B,).
+    frame
+        Place of each structure in a text with several, otherwise -1, shape (B,).
     names
         Ids, "" where the text has none.
     properties
@@ -91,13 +100,14 @@ class Parsed:
     lattices: Floats
     counts: NDArray[np.int64]
     source: NDArray[np.int64]
+    frame: NDArray[np.int64]
     names: tuple[str, ...]
     properties: tuple[Mapping[str, Any], ...]
     rejects: tuple[Reject, ...]
     notes: Mapping[str, int]
 
 
-def gather(texts: Iterable[str], parse: Callable[[str], Iterable[Draft | RejectedError]]) -> Parsed:
+def gather(texts: Iterable[str], parse: Parser) -> Parsed:
     """Parse texts one after the other into flat arrays.
 
     Parameters
@@ -105,7 +115,7 @@ def gather(texts: Iterable[str], parse: Callable[[str], Iterable[Draft | Rejecte
     texts
         The texts.
     parse
-        Returns the structures of one text; may raise :class:`RejectedError` for all of it.
+        The parser of their format.
     """
     species: list[int] = []
     x: list[float] = []
@@ -115,18 +125,18 @@ def gather(texts: Iterable[str], parse: Callable[[str], Iterable[Draft | Rejecte
     vectors: dict[int, Floats] = {}
     counts: list[int] = []
     source: list[int] = []
+    frame: list[int] = []
     names: list[str] = []
     properties: list[Mapping[str, Any]] = []
     rejects: list[Reject] = []
     notes: dict[str, int] = {}
     for place, text in enumerate(texts):
-        try:
-            found = parse(text)
-        except RejectedError as error:
-            found = (error,)
-        for draft in found:
+        found = _attempt(parse, text)
+        several = len(found) > 1
+        for number, draft in enumerate(found):
+            here = number if several else -1
             if isinstance(draft, RejectedError):
-                rejects.append(Reject(place, draft.name, draft.code, draft.reason))
+                rejects.append(Reject(place, here, draft.name, draft.code, draft.reason))
                 continue
             coordinates = draft.coordinates
             if isinstance(coordinates, np.ndarray):
@@ -143,6 +153,7 @@ def gather(texts: Iterable[str], parse: Callable[[str], Iterable[Draft | Rejecte
                 cells.append(draft.cell)
             counts.append(len(draft.species))
             source.append(place)
+            frame.append(here)
             names.append(draft.name)
             properties.append(draft.properties)
             for note in draft.notes:
@@ -156,8 +167,22 @@ def gather(texts: Iterable[str], parse: Callable[[str], Iterable[Draft | Rejecte
         lattices=lattices,
         counts=np.array(counts, dtype=np.int64),
         source=np.array(source, dtype=np.int64),
+        frame=np.array(frame, dtype=np.int64),
         names=tuple(names),
         properties=tuple(properties) if any(properties) else (),
         rejects=tuple(rejects),
         notes=notes,
     )
+
+
+def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
+    if "\0" in text or "\ufffd" in text:
+        return (RejectedError("not_text"),)
+    try:
+        found = parse(text)
+        return found if isinstance(found, tuple) else tuple(found)
+    except RejectedError as error:
+        return (error,)
+    # What no parser foresaw must not cost the other structures.
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return (RejectedError("unreadable", f"{type(error).__name__}: {error}"[:160]),)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from variolite.crystals.structures.checks import faults
-from variolite.crystals.structures.cif import parse_cif
+from variolite.crystals.structures.collecting import Collection
 from variolite.crystals.structures.crystals import Crystals
-from variolite.crystals.structures.parsed import gather
-from variolite.crystals.structures.rejection import REASONS, REJECT_SCHEMA, Limits
+from variolite.crystals.structures.files import find_files
+from variolite.crystals.structures.rejection import Limits
+from variolite.crystals.structures.sources import Unusable, Whole, read_sources
+from variolite.crystals.structures.workers import checked_in_order
 from variolite.errors import DataError
 
-__all__ = ["Reading", "load_crystals", "read_structures"]
+__all__ = ["Reading", "load_crystals", "read_all", "read_structures"]
 
-_IDS = ("material_id", "mp_id", "id", "name", "structure_id", "refcode")
+Tell = Callable[[str], None]
+Paths = str | Path | Iterable[str | Path]
 
 
 @dataclass(frozen=True)
@@ -34,12 +31,58 @@ class Reading:
     crystals
         The structures that passed every check, in the order of the files.
     rejects
-        One row for each that did not: file, row (from 0; null for a file of one
+        One row for each that did not: file, row (from 0; null in a file of one
         structure), name, reason_code, reason.
+    notes
+        What was changed on reading, and in how many structures.
     """
 
     crystals: Crystals
     rejects: pl.DataFrame
+    notes: Mapping[str, int] = field(default_factory=dict)
+
+    def reasons(self) -> pl.DataFrame:
+        """Count the rejects by reason, the most frequent first: reason_code, count."""
+        counted = self.rejects.group_by("reason_code").agg(pl.len().alias("count"))
+        return counted.sort(["count", "reason_code"], descending=[True, False])
+
+    def remarks(self) -> list[str]:
+        """Return sentences on what was rejected or changed; none when all is well."""
+        lines = [f"{note}, in {count} structures" for note, count in self.notes.items()]
+        if len(self.rejects):
+            total = len(self.rejects) + len(self.crystals)
+            lines.append(f"{len(self.rejects)} of {total} were rejected: {self._counted()}")
+        return lines
+
+    def require(self, share: float) -> None:
+        """Refuse to go on when too much was rejected.
+
+        Raises
+        ------
+        DataError
+            If nothing is left, or more than ``share`` of all structures were rejected.
+        """
+        rejected, total = len(self.rejects), len(self.rejects) + len(self.crystals)
+        if not total:
+            raise DataError(
+                "no structures were found",
+                mend="Give CIF, POSCAR, extXYZ or JSON files, folders of them, or tables with a "
+                "column 'cif'",
+            )
+        if len(self.crystals) and rejected <= share * total:
+            return
+        first = self.rejects.row(0, named=True)
+        place = first["file"] if first["row"] is None else f"{first['file']}, row {first['row']}"
+        if total == 1:
+            raise DataError(first["reason"], where=place)
+        how_many = "too many structures" if len(self.crystals) else "all structures"
+        raise DataError(
+            f"{how_many} were rejected, {rejected} of {total}: {self._counted()}",
+            mend=f"The first is {place}: {first['reason']}",
+        )
+
+    def _counted(self) -> str:
+        return ", ".join(f"{code} {count}" for code, count in self.reasons().rows())
 
 
 def _silent(text: str) -> None:
@@ -47,92 +90,73 @@ def _silent(text: str) -> None:
 
 
 def read_structures(
-    paths: str | Path | Iterable[str | Path],
+    paths: Paths,
     *,
+    properties: bool = True,
     limits: Limits = Limits(),
-    tell: Callable[[str], None] = _silent,
+    workers: int = 1,
+    tell: Tell = _silent,
 ) -> Reading:
-    found = [paths] if isinstance(paths, str | Path) else list(paths)
-    parts: list[Crystals] = []
-    rejects: list[dict[str, Any]] = []
-    for given in found:
-        path = Path(given)
-        files = sorted(path.rglob("*.cif")) if path.is_dir() else [path]
-        for file in files:
-            tell(file.name)
-            if not file.exists():
-                raise DataError("no such file", where=str(file))
-            if file.name.endswith(".cif"):
-                texts, names = [file.read_text()], [file.stem]
-                columns: Mapping[str, NDArray[Any]] = {}
-            else:
-                texts, names, columns = _table(file)
-            parsed = gather(texts, parse_cif)
-            wrong = faults(parsed, limits)
-            keep = np.array([i not in wrong for i in range(len(parsed.counts))], dtype=bool)
-            crystals = Crystals(
-                parsed.species,
-                parsed.coordinates,
-                parsed.lattices,
-                np.concatenate([[0], np.cumsum(parsed.counts)]).astype(np.int64),
-                np.array([names[i] for i in parsed.source], dtype=np.str_),
-                {name: values[parsed.source] for name, values in columns.items()},
-            ).take(keep)
-            parts.append(crystals)
-            for reject in parsed.rejects:
-                rejects.append(
-                    {
-                        "file": str(file),
-                        "row": reject.source,
-                        "name": names[reject.source],
-                        "reason_code": reject.code,
-                        "reason": reject.reason,
-                    }
-                )
-            for i, (code, detail) in wrong.items():
-                row = int(parsed.source[i])
-                rejects.append(
-                    {
-                        "file": str(file),
-                        "row": row,
-                        "name": names[row],
-                        "reason_code": code,
-                        "reason": f"{REASONS[code]}: {detail}",
-                    }
-                )
-    if not any(map(len, parts)):
-        raise DataError("no structure could be read", where=str(found[0]) if found else None)
-    return Reading(Crystals.concatenate(parts), pl.DataFrame(rejects, schema=dict(REJECT_SCHEMA)))
+    """Read every structure there is; what cannot be used is listed with the reason.
 
+    Parameters
+    ----------
+    paths
+        CIF (.cif), POSCAR and CONTCAR (also .vasp, .poscar), extended XYZ (.xyz,
+        .extxyz), JSON of pymatgen (.json), tables with a column ``cif`` (.csv, .tsv,
+        .parquet, .feather), stores (.crystals), and folders of these. Text may be
+        compressed (.gz).
+    properties
+        Keep the other columns of tables, and what extended XYZ and JSON say of a
+        structure. Where files differ in their columns, values are missing (NaN or "").
+    limits
+        Bounds between which a structure is believed.
+    workers
+        Processes that parse beside this one; they pay from some ten thousand
+        structures on. A script that asks for more than one needs the usual guard,
+        ``if __name__ == "__main__"``.
+    tell
+        Called with the state of progress.
 
-def _table(path: Path) -> tuple[Sequence[str], Sequence[str], Mapping[str, NDArray[Any]]]:
-    if path.suffix == ".parquet":
-        frame = pl.read_parquet(path)
-    else:
-        data = path.read_bytes()
-        if path.suffix == ".gz":
-            data = gzip.decompress(data)
-        frame = pl.read_csv(io.BytesIO(data), infer_schema_length=None)
-    if "cif" not in frame.columns:
-        raise DataError("has no column 'cif'", where=str(path))
-    ids = [name for name in _IDS if name in frame.columns]
-    names = frame[ids[0]].cast(pl.String) if ids else pl.Series(map(str, range(frame.height)))
-    columns = {}
-    for series in frame.drop("cif", *ids[:1]).iter_columns():
-        if series.dtype.is_numeric() or series.dtype == pl.Boolean:
-            columns[series.name] = series.cast(pl.Float64).fill_null(np.nan).to_numpy()
-        else:
-            columns[series.name] = series.cast(pl.String).fill_null("").to_numpy().astype(str)
-    return frame["cif"].fill_null("").to_list(), names.fill_null("").to_list(), columns
+    Raises
+    ------
+    DataError
+        If a path does not exist, nothing can be read, or more than
+        ``limits.max_rejected`` of the structures are rejected.
+    """
+    reading = read_all(paths, properties=properties, limits=limits, workers=workers, tell=tell)
+    reading.require(limits.max_rejected)
+    return reading
 
 
 def load_crystals(
-    paths: str | Path | Iterable[str | Path],
-    *,
-    limits: Limits = Limits(),
-    tell: Callable[[str], None] = _silent,
+    paths: Paths, *, properties: bool = True, limits: Limits = Limits(), tell: Tell = _silent
 ) -> Crystals:
-    reading = read_structures(paths, limits=limits, tell=tell)
-    if len(reading.rejects):
-        tell(f"{len(reading.rejects)} structures were rejected")
+    """Return the structures of :func:`read_structures`; tells how many were rejected."""
+    reading = read_structures(paths, properties=properties, limits=limits, tell=tell)
+    for line in reading.remarks():
+        tell(line)
     return reading.crystals
+
+
+def read_all(
+    paths: Paths,
+    *,
+    properties: bool = True,
+    limits: Limits = Limits(),
+    workers: int = 1,
+    tell: Tell = _silent,
+) -> Reading:
+    """Read as :func:`read_structures` does, whatever share is rejected."""
+    files = list(find_files([paths] if isinstance(paths, str | Path) else paths))
+    size = sum(path.stat().st_size for path, _ in files if path.exists())
+    collection = Collection(size, tell)
+    sources = read_sources(files, properties=properties)
+    for source in checked_in_order(sources, limits, workers):
+        if isinstance(source, Whole):
+            collection.add_whole(source)
+        elif isinstance(source, Unusable):
+            collection.add_unusable(source)
+        else:
+            collection.add_checked(*source)
+    return Reading(collection.crystals(), collection.rejects(), collection.notes())

@@ -56,8 +56,8 @@ class Limits:
     lengths
         Smallest and largest length of a lattice vector in Angstrom.
     max_rejected
-        Largest share of structures that may be rejected; an error beyond it. At 1
-        it is an error only if nothing at all is left.
+        Largest share of structures that may be rejected; it is an error if more are, or
+        if nothing at all is left.
     """
 
     max_atoms: int = 512
@@ -82,6 +82,7 @@ class RejectedError(Exception):
 
     def __init__(self, code: str, detail: str = "", name: str = "") -> None:
         self.code = code
+        self.detail = detail
         self.name = name
         self.reason = f"{REASONS[code]}: {detail}" if detail else REASONS[code]
         super().__init__(code, self.reason)

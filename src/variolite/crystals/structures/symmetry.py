@@ -50,24 +50,31 @@ def operations_of_triplets(triplets: tuple[str, ...]) -> Operations:
 
 
 @lru_cache(maxsize=512)
-def operations_of_group(symbol: str, number: int | None) -> Operations:
-    """Return the operations of a space group by its Hermann-Mauguin symbol or number.
+def operations_of_group(symbol: str, *, alpha: float = 0.0, gamma: float = 0.0) -> Operations:
+    """Return the operations of a space group by its Hermann-Mauguin symbol.
+
+    Parameters
+    ----------
+    symbol
+        Such as ``F m -3 m``, ``Fd-3m:2`` or ``R -3 c:H``.
+    alpha, gamma
+        Angles of the cell in degrees: they tell rhombohedral from hexagonal cells.
 
     Raises
     ------
     RejectedError
         If the group is unknown, or exists in several settings that are not told apart.
     """
-    named = f"space group {symbol or number}"
-    group = gemmi.find_spacegroup_by_name(symbol) if symbol else None
-    if group is None and number is not None and not symbol:
-        group = gemmi.find_spacegroup_by_number(number)
+    group = gemmi.find_spacegroup_by_name(symbol, alpha, gamma)
     if group is None:
-        raise RejectedError("missing_symmetry", f"{named} is not known by this name")
-    # Groups with two origins, and the rhombohedral ones with two cells, need more than
-    # the name: which one is meant can only be guessed.
-    if group.ext in ("1", "2", "H", "R") and not symbol.rstrip().endswith(group.ext):
-        raise RejectedError("missing_symmetry", f"{named} has two settings, operations are needed")
+        raise RejectedError("missing_symmetry", f"space group {symbol[:30]} is not known")
+    if group.ext in ("H", "R") and not symbol.endswith(group.ext):
+        fits = abs(gamma - 120.0) < 0.1 if group.ext == "H" else abs(gamma - alpha) < 0.1
+        if not fits:
+            raise RejectedError("missing_symmetry", f"{symbol} does not fit the angles of the cell")
+    # Which of two origins is meant can only be guessed.
+    if group.ext in ("1", "2") and not symbol.endswith(f":{group.ext}"):
+        raise RejectedError("missing_symmetry", f"{symbol} has two origins, operations are needed")
     return _arrays(list(group.operations()))
 
 

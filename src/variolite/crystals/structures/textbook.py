@@ -74,7 +74,7 @@ def _conventional(entry: Entry, group: gemmi.SpaceGroup) -> Crystal:
         atomic_numbers(site[0] for site in entry.sites),
         np.array([site[1:] for site in entry.sites], dtype=np.float64),
         lattice,
-        operations_of_group(entry.group, None),
+        operations_of_group(entry.group),
     )
     return Crystal(species, coordinates, lattice, entry.name)
 
