@@ -10,6 +10,7 @@ import numpy as np
 
 from variolite.crystals.structures.elements import HEAVIEST
 from variolite.crystals.structures.labels import DEUTERIUM, element_of
+from variolite.crystals.structures.naming import IDS
 from variolite.crystals.structures.parsed import Draft
 from variolite.crystals.structures.rejection import RejectedError
 
@@ -28,8 +29,7 @@ def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
     Yields
     ------
     Draft
-        With the values of the comment line that are single numbers or words as
-        properties.
+        With the values of the comment line that are no vectors as properties.
 
     Raises
     ------
@@ -84,12 +84,13 @@ def _frame(comment: str, rows: list[str]) -> Draft:
     properties = {
         key: _scalar(value)
         for key, value in pairs.items()
-        if key.lower() not in ("lattice", "properties", "pbc") and len(value.split()) == 1
+        if key.lower() not in ("lattice", "properties", "pbc", *IDS) and not _is_vector(value)
     }
     return Draft(
         species,
         positions @ np.linalg.inv(lattice),
         lattice,
+        name=next((folded[key] for key in IDS if key in folded), ""),
         properties=properties,
         notes=(DEUTERIUM,) if isotopes else (),
     )
@@ -145,6 +146,15 @@ def _unquoted(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
         return value[1:-1].replace('\\"', '"')
     return value
+
+
+def _is_vector(value: str) -> bool:
+    """Return whether a value is several numbers, or a list of anything."""
+    words = value.split()
+    try:
+        return value[:1] in ("[", "{") or (len(words) > 1 and bool([float(w) for w in words]))
+    except ValueError:
+        return False
 
 
 def _scalar(value: str) -> float | str:

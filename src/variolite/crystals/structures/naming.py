@@ -7,8 +7,8 @@ from pathlib import Path
 
 __all__ = ["IDS", "name_of_file"]
 
-IDS = ("material_id", "mp_id", "id", "name", "structure_id", "entry_id", "refcode", "Name", "ID")
-"""Columns and keys that hold ids, in order of preference."""
+IDS = ("material_id", "mp_id", "id", "name", "structure_id", "entry_id", "refcode")
+"""Columns and keys that hold ids, in order of preference; in any capitals."""
 
 _VASP = re.compile(r"(?i)^(?:poscar|contcar)[._-]*")
 

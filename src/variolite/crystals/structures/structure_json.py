@@ -75,7 +75,8 @@ def _draft(name: str, entry: Any) -> Draft:
     values = dict(_scalars(structure.get("properties")))
     if structure is not entry:
         values |= dict(_scalars(entry))
-    given = next((str(values.pop(key)) for key in IDS if key in values), "")
+    keys = {key.casefold(): key for key in values}
+    given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
     lattice = _lattice(structure["lattice"])
     sites = structure["sites"]
     if not isinstance(sites, list) or not sites:

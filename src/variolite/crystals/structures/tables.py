@@ -73,7 +73,7 @@ def read_cif_table(path: Path, kind: str, *, properties: bool = True) -> CifTabl
     texts = frame[folded["cif"]]
     if texts.dtype != pl.String:
         raise DataError(f"the column 'cif' holds {texts.dtype}, not text", where=str(path))
-    ids = next((name for name in IDS if name in frame.columns), None)
+    ids = next((folded[name] for name in IDS if name in folded), None)
     if ids is None:
         names = [str(row) for row in range(frame.height)]
     else:
@@ -99,9 +99,7 @@ def _frame(path: Path, kind: str) -> pl.DataFrame:
     # Bytes that are no UTF-8 spoil their row alone: they come out as replacement
     # characters, by which the row is told.
     header = pl.read_csv(io.BytesIO(data), separator=separator, n_rows=0, encoding="utf8-lossy")
-    as_text = {
-        name: pl.String for name in header.columns if name in IDS or name.casefold() == "cif"
-    }
+    as_text = {name: pl.String for name in header.columns if name.casefold() in (*IDS, "cif")}
     return pl.read_csv(
         io.BytesIO(data),
         separator=separator,

@@ -1,0 +1,141 @@
+"""``variolite crystals``: structures of any format to one flat store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from variolite.cli.progress import note, waiting
+
+if TYPE_CHECKING:
+    from variolite.crystals.structures import Reading
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Crystals: structures of any format to one store.", no_args_is_help=True)
+
+_MANY = 100_000
+"""Structures, roughly, from which on worker processes pay for their start."""
+_BYTES_EACH = 400
+
+
+@app.callback()
+def _crystals() -> None:
+    # With a callback typer keeps `pack` a subcommand, although it is the only one so far.
+    pass
+
+
+@app.command()
+def pack(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PATHS...",
+            help="CIF, POSCAR, extXYZ, JSON of pymatgen, tables with a column 'cif', or folders.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Store to write, ending in .crystals.")
+    ],
+    reduce: Annotated[
+        bool, typer.Option("--reduce", help="Write the Niggli cell of every structure.")
+    ] = False,
+    rejects: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Table of what was rejected, and why (OUT.rejects.csv)."),
+    ] = None,
+    max_atoms: Annotated[int, typer.Option(help="Largest number of atoms in a cell.", min=1)] = 512,
+    limit_rejected: Annotated[
+        float, typer.Option(help="Share of rejected structures that is an error.", min=0, max=1)
+    ] = 1.0,
+) -> None:
+    """Read structures, check each one, and write those that pass into one file.
+
+    What is rejected goes into a table with a reason for each; the file is written
+    all the same unless nothing is left, or more than --limit-rejected.
+    """
+    from variolite.crystals.structures import (
+        Limits,
+        read_all,
+        reduce_cells,
+        require_place,
+        write_store,
+    )
+    from variolite.records import require_writable, write_table
+
+    store = _as_store(out)
+    require_place(store)
+    table = rejects or store.with_name(f"{store.stem}.rejects.csv")
+    require_writable(table)
+    with waiting("reading structures") as tell:
+        reading = read_all(
+            paths, limits=Limits(max_atoms=max_atoms), workers=_workers(paths), tell=tell
+        )
+    if len(reading.rejects):
+        write_table(reading.rejects, table)
+    else:
+        # A table of an earlier attempt would speak of structures that are in the store now.
+        table.unlink(missing_ok=True)
+    for line in reading.remarks():
+        note(line)
+    reading.require(limit_rejected)
+    crystals = reading.crystals
+    if reduce:
+        with waiting("reducing cells") as tell:
+            crystals = reduce_cells(crystals, tell=tell)
+    write_store(store, crystals)
+    for line in _summary(reading):
+        note(line)
+    if len(reading.rejects):
+        note(f"rejected structures: {table}")
+    typer.echo(str(store))
+
+
+def _as_store(out: Path) -> Path:
+    from variolite.errors import DataError
+
+    if out.suffix.casefold() != ".crystals":
+        raise DataError(
+            "a store ends in .crystals",
+            where=f"--out {out}",
+            mend=f"Write --out {out.with_suffix('.crystals')}",
+        )
+    return out
+
+
+def _workers(paths: list[Path]) -> int:
+    """Return the number of processes: more than one only where there is much to parse."""
+    size = 0
+    for path in paths:
+        if path.is_dir():
+            size += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        elif path.exists():
+            size += path.stat().st_size
+    return (os.cpu_count() or 1) if size > _MANY * _BYTES_EACH else 1
+
+
+def _summary(reading: Reading) -> list[str]:
+    import numpy as np
+
+    from variolite.crystals.structures import SYMBOLS, reduced_formulas
+
+    crystals = reading.crystals
+    counts = crystals.counts
+    elements = [SYMBOLS[z] for z in np.unique(crystals.species)]
+    listed = ", ".join(elements[:12]) + (", ..." if len(elements) > 12 else "")
+    per_atom = crystals.volumes / counts
+    lines = [
+        f"{len(crystals):,} structures of {len(np.unique(reduced_formulas(crystals))):,} formulas",
+        f"atoms: {counts.min()} to {counts.max()} per cell, {np.mean(counts):.1f} on average",
+        f"elements: {len(elements)} ({listed})",
+        f"volume per atom: {per_atom.min():.1f} to {per_atom.max():.1f} A^3",
+    ]
+    if crystals.properties:
+        lines.append(f"properties: {', '.join(crystals.properties)}")
+    repeated = len(crystals) - len(np.unique(crystals.names))
+    if repeated:
+        lines.append(f"names that occur before: {repeated:,}")
+    return lines
