@@ -12,7 +12,7 @@ from typing import TextIO
 
 import typer
 
-from variolite.cli import apply, corelogs, demo, fit, inspect, score
+from variolite.cli import apply, corelogs, crystals, demo, fit, inspect, recipes, score
 from variolite.errors import VarioliteError
 
 __all__ = ["app", "main"]
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(demo.demo)
-app.command()(inspect.recipes)
+app.add_typer(recipes.app, name="recipes")
 app.command()(inspect.schema)
 app.command()(fit.fit)
 app.command()(score.score)
@@ -37,6 +37,7 @@ app.command()(apply.reconstruct)
 app.command()(inspect.doctor)
 app.command()(inspect.report)
 app.add_typer(corelogs.app, name="corelogs")
+app.add_typer(crystals.app, name="crystals")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,4 +1,4 @@
-"""``variolite recipes``, ``schema``, ``doctor`` and ``report``: looking, not changing."""
+"""``variolite schema``, ``doctor`` and ``report``: looking, not changing."""
 
 from __future__ import annotations
 
@@ -12,32 +12,9 @@ from variolite.cli.options import Mapping, Run, parse_mapping
 if TYPE_CHECKING:
     from variolite.training import RunFolder
 
-__all__ = ["doctor", "recipes", "report", "schema"]
+__all__ = ["doctor", "report", "schema"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-
-
-def recipes(
-    name: Annotated[str | None, typer.Argument(help="Recipe to show; none lists all.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List the recipes, or show one with everything it extends resolved."""
-    import json
-
-    from variolite.recipe import load_recipe, packaged_recipes, recipe_to_yaml
-
-    if name is not None:
-        recipe = load_recipe(name)
-        text = recipe.model_dump_json(indent=1) if as_json else recipe_to_yaml(recipe).rstrip()
-        typer.echo(text)
-        return
-    found = packaged_recipes()
-    if as_json:
-        typer.echo(json.dumps(found, indent=1))
-        return
-    width = max(len(key) for key in found)
-    for key, title in found.items():
-        typer.echo(f"{key:<{width}}  {title}")
 
 
 def schema(

@@ -1,0 +1,126 @@
+"""``variolite recipes``: listing, showing, and importing those of the source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import click
+import typer
+
+if TYPE_CHECKING:
+    from variolite.recipe import Imported
+
+__all__ = ["app"]
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+class _ShowsByDefault(typer.core.TyperGroup):
+    """``recipes NAME`` and ``recipes`` alone mean ``recipes show``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        if first not in self.commands and first not in self.get_help_option_names(ctx):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_ShowsByDefault,
+    help="List the recipes, show one by its name, or import one of the source.",
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def show(
+    name: Annotated[str | None, typer.Argument(help="Recipe to show; none lists all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the recipes, or show one with everything it extends resolved.
+
+    The word `show` may be left out.
+    """
+    import json
+
+    from variolite.recipe import load_recipe, packaged_recipes, recipe_to_yaml
+
+    if name is not None:
+        recipe = load_recipe(name)
+        text = recipe.model_dump_json(indent=1) if as_json else recipe_to_yaml(recipe).rstrip()
+        typer.echo(text)
+        return
+    found = packaged_recipes()
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    width = max(len(key) for key in found)
+    for key, title in found.items():
+        typer.echo(f"{key:<{width}}  {title}")
+
+
+@app.command("import")
+def import_(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="YAML in the style of the source; later files lie over earlier ones.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Recipe to write, .yaml.")],
+    as_json: Json = False,
+) -> None:
+    """Make a recipe of a crystal VAE's configuration in the style of the source.
+
+    The files are read as data: nothing in them is imported or run. Every setting without a
+    counterpart is listed with the reason.
+    """
+    import json
+
+    from variolite.errors import RecipeError
+    from variolite.recipe import import_source, imported_to_yaml
+    from variolite.records import write_text_atomic
+
+    if out.suffix not in (".yaml", ".yml"):
+        raise RecipeError("a recipe is a .yaml file", where=f"--out {out}")
+    found = import_source(files, out.stem)
+    text = imported_to_yaml(found)
+    write_text_atomic(out, text)
+    if as_json:
+        typer.echo(json.dumps(_account(found), indent=1, default=str))
+        return
+    typer.echo("\n".join([*_lines(found), str(out)]))
+
+
+def _account(found: Imported) -> dict[str, Any]:
+    return {
+        "recipe": found.content,
+        "taken": [{"from": t.path, "value": t.value, "to": t.key} for t in found.taken],
+        "left": [{"from": e.path, "value": e.value, "reason": e.reason} for e in found.left],
+        "files": [str(path) for path in found.files],
+        "missing": list(found.missing),
+    }
+
+
+def _lines(found: Imported) -> list[str]:
+    values = [f"{e.path} = {_shown(e.value)}" for e in (*found.taken, *found.left)]
+    width = min(max((len(value) for value in values), default=0), 48)
+    meaning = [t.key for t in found.taken] + [e.reason for e in found.left]
+    lines = [f"  {value:<{width}}  {text}" for value, text in zip(values, meaning, strict=True)]
+    split = len(found.taken)
+    told = [f"{split} taken over:", *lines[:split]]
+    if found.left:
+        told += [f"{len(found.left)} without a counterpart:", *lines[split:]]
+    if found.missing:
+        told += [f"{len(found.missing)} named and not found:", *(f"  {n}" for n in found.missing)]
+    return told
+
+
+def _shown(value: Any) -> str:
+    text = (
+        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+    text = " ".join(text.split())
+    return text if len(text) <= 40 else f"{text[:37]}..."
