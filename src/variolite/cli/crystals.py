@@ -17,10 +17,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Crystals: structures of any format to one store.", no_args_is_help=True)
 
-_MANY = 100_000
-"""Structures, roughly, from which on worker processes pay for their start."""
-_BYTES_EACH = 400
-
 
 @app.callback()
 def _crystals() -> None:
@@ -72,7 +68,7 @@ def pack(
     require_writable(table)
     with waiting("reading structures") as tell:
         reading = read_all(
-            paths, limits=Limits(max_atoms=max_atoms), workers=_workers(paths), tell=tell
+            paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, tell=tell
         )
     if len(reading.rejects):
         write_table(reading.rejects, table)
@@ -104,17 +100,6 @@ def _as_store(out: Path) -> Path:
             mend=f"Write --out {out.with_suffix('.crystals')}",
         )
     return out
-
-
-def _workers(paths: list[Path]) -> int:
-    """Return the number of processes: more than one only where there is much to parse."""
-    size = 0
-    for path in paths:
-        if path.is_dir():
-            size += sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        elif path.exists():
-            size += path.stat().st_size
-    return (os.cpu_count() or 1) if size > _MANY * _BYTES_EACH else 1
 
 
 def _summary(reading: Reading) -> list[str]:

@@ -112,9 +112,9 @@ def read_structures(
     limits
         Bounds between which a structure is believed.
     workers
-        Processes that parse beside this one; they pay from some ten thousand
-        structures on. A script that asks for more than one needs the usual guard,
-        ``if __name__ == "__main__"``.
+        Largest number of processes to parse in; they are started only when it takes
+        longer than some seconds. A script that allows more than one needs the usual
+        guard, ``if __name__ == "__main__"``.
     tell
         Called with the state of progress.
 

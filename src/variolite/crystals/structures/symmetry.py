@@ -21,6 +21,11 @@ SAME_PLACE = 0.05
 """Images of an atom closer than this, in Angstrom, are the atom itself: coordinates are
 commonly rounded to four digits, hence off a special position by up to 0.01 Angstrom."""
 
+_GRID = 100_000
+"""Images of an atom are the same where they agree to five digits."""
+_BETWEEN = 0.31415
+"""Keeps the borders of that grid away from all numbers with few digits."""
+
 
 @lru_cache(maxsize=512)
 def operations_of_triplets(triplets: tuple[str, ...]) -> Operations:
@@ -108,20 +113,26 @@ def expand(
         coordinates in [0, 1).
     """
     rotations, translations = operations
-    images = np.einsum("gij,nj->ngi", rotations, coordinates) + translations
-    offset = images - coordinates[:, None]
-    offset -= np.round(offset)
-    stays = ((offset @ lattice) ** 2).sum(axis=-1) < SAME_PLACE**2
-    shift = (offset * stays[..., None]).sum(axis=1) / np.maximum(stays.sum(axis=1), 1)[:, None]
-    images = np.einsum("gij,nj->ngi", rotations, coordinates + shift) + translations
+    placed = coordinates
+    # Once more from the corrected place: from there all operations of the site count.
+    for _ in range(2):
+        offset = _images(placed, rotations, translations) - placed[:, None]
+        offset -= np.rint(offset)
+        stays = ((offset @ lattice) ** 2).sum(axis=-1) < SAME_PLACE**2
+        placed = placed + (offset * stays[..., None]).sum(axis=1) / np.maximum(
+            stays.sum(axis=1, keepdims=True), 1
+        )
+    images = _images(placed, rotations, translations)
     images -= np.floor(images)
-    all_species = []
-    all_coordinates = []
-    for number, orbit in zip(species, images, strict=True):
-        # A hundredth of the tolerance apart or less: the same image, up to rounding.
-        keys = np.round(orbit * 1e5).astype(np.int64) % 100_000
-        _, first = np.unique(keys, axis=0, return_index=True)
-        kept = orbit[np.sort(first)]
-        all_species.append(np.full(len(kept), number, dtype=np.uint8))
-        all_coordinates.append(kept)
-    return np.concatenate(all_species), np.concatenate(all_coordinates)
+    count, order = images.shape[:2]
+    cells = np.floor(images * _GRID + _BETWEEN).astype(np.int64) % _GRID
+    keys = np.repeat(np.arange(count), order)
+    for axis in range(3):
+        keys = keys * _GRID + cells[..., axis].ravel()
+    kept = np.sort(np.unique(keys, return_index=True)[1])
+    return species[kept // order], images.reshape(-1, 3)[kept]
+
+
+def _images(coordinates: Floats, rotations: Floats, translations: Floats) -> Floats:
+    """Return all images of all atoms, shape (n, G, 3)."""
+    return (coordinates @ rotations.transpose(0, 2, 1)).transpose(1, 0, 2) + translations
