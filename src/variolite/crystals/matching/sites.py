@@ -1,0 +1,277 @@
+"""Match the atoms of reduced cells over many candidate bases at once.
+
+The rules are those of pymatgen's StructureMatcher for cells with equal numbers of atoms.
+For every candidate basis of the first lattice, the anchor of the second cell (an atom of
+its rarest element) is laid on each atom of that element in the first. Where every atom of
+the second cell then has an atom of its element within a box, atoms are assigned so that
+the sum of squared distances in the average lattice is least, the mean displacement is taken
+out, and what remains, divided by (V/n)^(1/3), is the error of this candidate.
+
+Pairs of structures are treated together where the sizes of their groups of equal atoms are
+the same: then one list of pairs of atoms serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.matching.assignment import FORBIDDEN, assign
+from variolite.crystals.matching.images import NEIGHBOURS
+
+__all__ = ["CandidateCells", "match_sites"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+_PROBES = 4
+# Pairs of atoms in work at a time: what the second-level cache of a core holds.
+_CHUNK = 16_000
+
+
+@dataclass(frozen=True)
+class CandidateCells:
+    """Candidate bases of first lattices, and the average of each with the second.
+
+    Attributes
+    ----------
+    owner
+        Pair of structures of every candidate, ascending, shape (C,).
+    transform
+        Integer matrices that take fractional coordinates of the first cell to the
+        candidate basis by multiplication from the right, shape (C, 3, 3).
+    box
+        Half widths of the box in fractional coordinates of the candidate, shape (C, 3).
+    reduced
+        The average lattice, LLL-reduced, in Angstrom, shape (C, 3, 3).
+    to_reduced
+        Integer matrices that take fractional coordinates of the average lattice to its
+        reduced basis by multiplication from the right, shape (C, 3, 3).
+    reduced_box
+        Half widths of the box in the reduced basis, shape (C, 3).
+    free_length
+        (V/n)^(1/3) of the average lattice in Angstrom, shape (C,).
+    """
+
+    owner: Integers
+    transform: Floats
+    box: Floats
+    reduced: Floats
+    to_reduced: Floats
+    reduced_box: Floats
+    free_length: Floats
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def take(self, index: Integers | slice) -> CandidateCells:
+        """Choose candidates."""
+        return CandidateCells(
+            self.owner[index],
+            self.transform[index],
+            self.box[index],
+            self.reduced[index],
+            self.to_reduced[index],
+            self.reduced_box[index],
+            self.free_length[index],
+        )
+
+    def relabelled(self, owner: Integers) -> CandidateCells:
+        """The same candidates with other owners."""
+        return CandidateCells(
+            owner,
+            self.transform,
+            self.box,
+            self.reduced,
+            self.to_reduced,
+            self.reduced_box,
+            self.free_length,
+        )
+
+
+@dataclass(frozen=True)
+class _AtomPairs:
+    """Pairs (second, first) of equal atoms, ordered by the atom of the second cell.
+
+    The pairs of the anchor, atom 0, come first.
+    """
+
+    second: Integers
+    first: Integers
+    starts: Integers  # where the pairs of each atom of the second cell begin
+    blocks: tuple[tuple[int, int, int], ...]  # (first atom, atoms, first pair) of each element
+    probes: Integers  # pairs of a few atoms of small groups, tested first
+    probe_starts: Integers
+
+
+def match_sites(
+    first: Floats, second: Floats, sizes: Integers, cells: CandidateCells
+) -> tuple[Floats, Floats]:
+    """Find the best match of each of G pairs of structures.
+
+    Parameters
+    ----------
+    first, second
+        Fractional coordinates in the first cells, before their change of basis, and in the
+        second cells, shape (G, n, 3) each. Atoms are grouped by element, the groups in
+        order of their size and the same in both; atom 0 of the second is the anchor.
+    sizes
+        Number of atoms of each group, ascending; they sum to n.
+    cells
+        Candidate bases; ``owner`` is the place of the pair in ``first`` and ``second``.
+
+    Returns
+    -------
+    rms
+        Least root mean square displacement over the candidates in units of (V/n)^(1/3);
+        infinite where no candidate holds, shape (G,).
+    largest
+        Least largest displacement over the candidates in the same units, shape (G,).
+    """
+    pairs = _pairs_of(sizes)
+    best_rms = np.full(len(first), np.inf)
+    best_largest = np.full(len(first), np.inf)
+    step = max(1, _CHUNK // max(int(sizes[0]) * len(pairs.probes), len(pairs.second)))
+    for start in range(0, len(cells), step):
+        chunk = cells.take(slice(start, start + step))
+        moved = first[chunk.owner] @ chunk.transform
+        difference = moved[:, pairs.first] - second[chunk.owner][:, pairs.second]
+        for cell, vectors in _displacements(difference, int(sizes[0]), chunk, pairs):
+            chosen = _assigned(vectors, pairs, int(sizes.sum()))
+            chosen -= chosen.mean(axis=1, keepdims=True)
+            squares = np.einsum("kni,kni->kn", chosen, chosen)
+            # The mean is NaN, and so is everything, where one atom has no partner.
+            squares[np.isnan(squares[:, 0])] = np.inf
+            scale = chunk.free_length[cell]
+            owner = chunk.owner[cell]
+            np.minimum.at(best_rms, owner, np.sqrt(squares.mean(axis=1)) / scale)
+            np.minimum.at(best_largest, owner, np.sqrt(squares.max(axis=1)) / scale)
+    return best_rms, best_largest
+
+
+def _pairs_of(sizes: Integers) -> _AtomPairs:
+    begins = np.cumsum(sizes) - sizes
+    size_of = np.repeat(sizes, sizes)
+    starts = np.cumsum(size_of) - size_of
+    atoms = np.arange(len(size_of))
+    second = np.repeat(atoms, size_of)
+    within = np.arange(len(second)) - np.repeat(starts, size_of)
+    # The anchor has its partner by construction; the next atoms have the fewest.
+    probes = np.flatnonzero((second > 0) & (second <= _PROBES))
+    probe_sizes = size_of[1 : 1 + _PROBES]
+    return _AtomPairs(
+        second=second,
+        first=within + np.repeat(np.repeat(begins, sizes), size_of),
+        starts=starts,
+        blocks=tuple(
+            (int(begin), int(size), int(starts[begin]))
+            for begin, size in zip(begins, sizes, strict=True)
+        ),
+        probes=probes,
+        probe_starts=np.cumsum(probe_sizes) - probe_sizes,
+    )
+
+
+def _displacements(
+    difference: Floats, translations: int, cells: CandidateCells, pairs: _AtomPairs
+) -> Iterator[tuple[Integers, Floats]]:
+    """Shortest vectors [K, P, 3] of the candidates and translations that may match.
+
+    Vectors of pairs outside the box are NaN.
+    """
+    shift = difference[:, :translations]
+    cell, translation = _promising(difference, shift, cells, pairs)
+    step = max(1, _CHUNK // len(pairs.second))
+    for start in range(0, len(cell), step):
+        here = cell[start : start + step]
+        offset = shift[here, translation[start : start + step]]
+        wrapped = difference[here] - offset[:, None]
+        wrapped -= np.rint(wrapped)
+        inside = _inside(wrapped, cells.box[here, None])
+        kept = np.logical_or.reduceat(inside, pairs.starts, axis=1).all(axis=1)
+        if not kept.any():
+            continue
+        here = here[kept]
+        wrapped = wrapped[kept] @ cells.to_reduced[here]
+        wrapped -= np.rint(wrapped)
+        inside = _inside(wrapped, cells.reduced_box[here, None])
+        kept = _coverable(inside, pairs)
+        if not kept.any():
+            continue
+        here, wrapped, inside = here[kept], wrapped[kept], inside[kept]
+        lattices = cells.reduced[here]
+        vectors = wrapped @ lattices
+        _shorten(vectors, inside, lattices)
+        vectors[~inside] = np.nan
+        yield here, vectors
+
+
+def _inside(wrapped: Floats, box: Floats) -> Mask:
+    # Written by axis: a reduction over an axis of length three is slow.
+    inside: Mask = np.abs(wrapped[..., 0]) <= box[..., 0]
+    inside &= np.abs(wrapped[..., 1]) <= box[..., 1]
+    inside &= np.abs(wrapped[..., 2]) <= box[..., 2]
+    return inside
+
+
+def _promising(
+    difference: Floats, shift: Floats, cells: CandidateCells, pairs: _AtomPairs
+) -> tuple[Integers, Integers]:
+    """Candidates and translations for which a few atoms have a partner in the box."""
+    kept = np.ones(shift.shape[:2], dtype=bool)
+    if len(pairs.probes):
+        probed = difference[:, None, pairs.probes] - shift[:, :, None]
+        probed -= np.rint(probed)
+        inside = _inside(probed, cells.box[:, None, None])
+        found = np.logical_or.reduceat(inside, pairs.probe_starts, axis=2)
+        kept = np.asarray(found.all(axis=2))
+    cell, translation = np.nonzero(kept)
+    return cell, translation
+
+
+def _coverable(inside: Mask, pairs: _AtomPairs) -> Mask:
+    """Whether each atom of both cells has a partner; else no assignment can hold."""
+    covered = np.asarray(np.logical_or.reduceat(inside, pairs.starts, axis=1).all(axis=1))
+    for _, size, place in pairs.blocks:
+        if size > 1:
+            block = inside[:, place : place + size * size].reshape(-1, size, size)
+            covered &= np.all(block.any(axis=1), axis=1)
+    return covered
+
+
+def _shorten(vectors: Floats, inside: Mask, lattices: Floats) -> None:
+    """Replace vectors, in place, by their shortest periodic images among 27.
+
+    A vector shorter than half the shortest lattice vector is already the shortest.
+    """
+    neighbours = NEIGHBOURS @ lattices
+    norms = np.einsum("knj,knj->kn", neighbours, neighbours)
+    squares = np.einsum("kpi,kpi->kp", vectors, vectors)
+    row, place = np.nonzero(inside & (squares > norms.min(axis=1)[:, None] / 4))
+    if not len(row):
+        return
+    chosen = vectors[row, place]
+    along = (vectors @ np.swapaxes(lattices, 1, 2))[row, place] @ NEIGHBOURS.T
+    gain = norms[row] - 2.0 * np.abs(along)
+    best = gain.argmin(axis=1)
+    better = np.flatnonzero(gain[np.arange(len(row)), best] < 0)
+    row, place, best = row[better], place[better], best[better]
+    change = np.sign(along[better, best])[:, None] * neighbours[row, best]
+    vectors[row, place] = chosen[better] - change
+
+
+def _assigned(vectors: Floats, pairs: _AtomPairs, count: int) -> Floats:
+    """Displacements of the assigned atoms, [K, n, 3]; NaN where there is none."""
+    squares = np.einsum("kpi,kpi->kp", vectors, vectors)
+    costs = np.where(np.isnan(squares), FORBIDDEN, squares)
+    chosen = np.empty((len(vectors), count, 3))
+    rows = np.arange(len(vectors))[:, None]
+    for begin, size, place in pairs.blocks:
+        block = costs[:, place : place + size * size].reshape(-1, size, size)
+        taken = place + np.arange(size) * size + assign(block)
+        chosen[:, begin : begin + size] = vectors[rows, taken]
+    return chosen
