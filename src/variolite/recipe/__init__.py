@@ -1,6 +1,24 @@
 """Recipes: typed settings that extend one another."""
 
+from variolite.recipe.crystals import (
+    CrystalModelSpec,
+    CrystalRecipe,
+    CrystalSplitSpec,
+    LossSpec,
+    PriorSpec,
+    SourceModelSpec,
+)
+from variolite.recipe.importing import (
+    Imported,
+    Left,
+    Taken,
+    import_source,
+    imported_to_yaml,
+)
 from variolite.recipe.loading import (
+    AnyRecipe,
+    load_any_recipe,
+    load_crystal_recipe,
     load_recipe,
     packaged_recipes,
     recipe_from_dict,
@@ -21,17 +39,31 @@ from variolite.recipe.spec import (
 )
 
 __all__ = [
+    "AnyRecipe",
     "ClusteringSpec",
     "ConstantBeta",
+    "CrystalModelSpec",
+    "CrystalRecipe",
+    "CrystalSplitSpec",
     "CyclicalBeta",
+    "Imported",
+    "Left",
     "LinearBeta",
+    "LossSpec",
     "ModelSpec",
     "PlateauSpec",
+    "PriorSpec",
     "Recipe",
     "Schedule",
     "SigmoidBeta",
+    "SourceModelSpec",
     "SplitSpec",
+    "Taken",
     "TrainingSpec",
+    "import_source",
+    "imported_to_yaml",
+    "load_any_recipe",
+    "load_crystal_recipe",
     "load_recipe",
     "packaged_recipes",
     "recipe_from_dict",

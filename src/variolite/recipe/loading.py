@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,30 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from variolite.errors import RecipeError, SchemaError, nearest
-from variolite.recipe.spec import Recipe, Schedule
+from variolite.recipe.crystals import CrystalRecipe
+from variolite.recipe.spec import Recipe
 from variolite.records.yaml_text import load_yaml
 
-__all__ = ["load_recipe", "packaged_recipes", "recipe_from_dict", "recipe_to_yaml"]
+__all__ = [
+    "AnyRecipe",
+    "load_any_recipe",
+    "load_crystal_recipe",
+    "load_recipe",
+    "packaged_recipes",
+    "parse_yaml",
+    "recipe_from_dict",
+    "recipe_to_yaml",
+]
+
+AnyRecipe = Recipe | CrystalRecipe
+
+_KINDS: Mapping[str, type[Recipe] | type[CrystalRecipe]] = {
+    "tabular": Recipe,
+    "crystals": CrystalRecipe,
+}
+
+_WITH_KINDS = frozenset({("training", "beta"), ("model",)})
+"""Places where settings belong to the kind that stands beside them."""
 
 MOST_VALUES = 100_000
 """A recipe that holds more is a mistake, or a few aliases of aliases meant to fill the memory."""
@@ -23,21 +44,23 @@ MOST_VALUES = 100_000
 
 def packaged_recipes() -> dict[str, str]:
     """Name and title of every recipe that ships with Variolite."""
-    root = resources.files("variolite") / "recipes"
-    found = {}
-    for room in sorted(root.iterdir(), key=lambda entry: entry.name):
-        if not room.is_dir():
-            continue
-        for entry in sorted(room.iterdir(), key=lambda entry: entry.name):
-            if entry.name.endswith(".yaml") and not entry.name.startswith("_"):
-                content = yaml.safe_load(entry.read_text(encoding="utf-8"))
-                name = f"{room.name}/{entry.name.removesuffix('.yaml')}"
-                found[name] = str(content.get("title", ""))
+    found: dict[str, str] = {}
+    _collect(resources.files("variolite") / "recipes", "", found)
     return found
 
 
+def _collect(folder: Traversable, above: str, found: dict[str, str]) -> None:
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            _collect(entry, f"{above}{entry.name}/", found)
+        elif entry.name.endswith(".yaml") and not entry.name.startswith("_"):
+            content = yaml.safe_load(entry.read_text(encoding="utf-8"))
+            name = f"{above}{entry.name.removesuffix('.yaml')}"
+            found[name] = str(content.get("title", ""))
+
+
 def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Load a packaged recipe by name, or a file by path, and apply overrides.
+    """Load a packaged recipe for tables by name, or a file by path, and apply overrides.
 
     Parameters
     ----------
@@ -49,29 +72,70 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises
     ------
     RecipeError
-        If it is unknown, is not YAML, holds an unknown key or a wrong value.
+        If it is unknown, is not YAML, holds an unknown key or a wrong value, or is not
+        for tables.
     """
+    recipe = load_any_recipe(name, overrides)
+    if not isinstance(recipe, Recipe):
+        raise RecipeError(
+            f"this is a recipe for {recipe.kind}, where one for tables is needed",
+            where=f"recipe {name}",
+            mend="`variolite recipes` lists them",
+        )
+    return recipe
+
+
+def load_crystal_recipe(name: str | Path, overrides: Iterable[str] = ()) -> CrystalRecipe:
+    """Load a recipe for crystals as `load_recipe` loads one for tables."""
+    recipe = load_any_recipe(name, overrides)
+    if not isinstance(recipe, CrystalRecipe):
+        raise RecipeError(
+            "this is a recipe for tables, where one for crystals is needed",
+            where=f"recipe {name}",
+            mend="`variolite recipes` lists them",
+        )
+    return recipe
+
+
+def load_any_recipe(name: str | Path, overrides: Iterable[str] = ()) -> AnyRecipe:
+    """Load a recipe of whatever kind; see `load_recipe`."""
     content = _resolve(str(name), ())
     for override in overrides:
         content = _override(content, override)
-    return recipe_from_dict(content, where=f"recipe {name}")
+    return _validated(content, where=f"recipe {name}")
 
 
 def recipe_from_dict(content: Mapping[str, Any], where: str) -> Recipe:
-    """Validate a recipe that stands resolved in a mapping."""
+    """Validate a recipe for tables that stands resolved in a mapping."""
+    recipe = _validated({**content, "kind": "tabular"}, where)
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
+def _validated(content: Mapping[str, Any], where: str) -> AnyRecipe:
     try:
-        return Recipe.model_validate(content)
+        return _model_of(content, where).model_validate(content)
     except ValidationError as error:
         raise _explain(error, content, where) from None
 
 
-def recipe_to_yaml(recipe: Recipe) -> str:
+def _model_of(content: Mapping[str, Any], where: str) -> type[Recipe] | type[CrystalRecipe]:
+    kind = content.get("kind", "tabular")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise RecipeError(f"kind must be one of {', '.join(_KINDS)}", where=where)
+    return _KINDS[kind]
+
+
+def recipe_to_yaml(recipe: AnyRecipe) -> str:
     """Write a resolved recipe; loading it again gives the same recipe.
 
     Defaults are written out too: another version may have other ones.
     """
-    content = recipe.model_dump(mode="json", exclude={"columns"})
-    content["columns"] = {name: column.to_spec() for name, column in recipe.columns.items()}
+    if isinstance(recipe, CrystalRecipe):
+        content = recipe.model_dump(mode="json")
+    else:
+        content = recipe.model_dump(mode="json", exclude={"columns"})
+        content["columns"] = {name: column.to_spec() for name, column in recipe.columns.items()}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -120,13 +184,20 @@ def _read(name: str, *, is_file: bool) -> dict[str, Any]:
                 mend=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
             )
         text = entry.read_text(encoding="utf-8")
-    content = _parse(text, f"recipe {name}")
+    content = parse_yaml(text, f"recipe {name}")
     if not isinstance(content, dict):
         raise RecipeError("a recipe is a mapping of keys to values", where=f"recipe {name}")
     return content
 
 
-def _parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML that people wrote or passed on, into plain types.
+
+    Raises
+    ------
+    RecipeError
+        If it is not valid YAML, carries a tag, or its aliases would fill the memory.
+    """
     try:
         content = load_yaml(text)
         if _values_within(content, {}) <= MOST_VALUES:
@@ -169,10 +240,11 @@ def _merge(
             del merged[key]
         elif isinstance(value, Mapping) and isinstance(old, Mapping):
             place = (*path, str(key))
-            # A schedule of another kind replaces the old one: its settings do not carry over.
-            other_kind = place == ("training", "beta") and value.get(
-                "kind", old.get("kind")
-            ) != old.get("kind")
+            # A schedule or network of another kind replaces the old one: its settings do not
+            # carry over.
+            other_kind = place in _WITH_KINDS and value.get("kind", old.get("kind")) != old.get(
+                "kind"
+            )
             merged[key] = dict(value) if other_kind else _merge(old, value, place, where=where)
         else:
             merged[key] = value
@@ -188,7 +260,7 @@ def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
             where=where,
             mend="for example --set training.epochs=50",
         )
-    nested: Any = _parse(value, where)
+    nested: Any = parse_yaml(value, where)
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return _merge(content, nested, where=where)
@@ -207,7 +279,8 @@ def _explain(error: ValidationError, content: Mapping[str, Any], where: str) -> 
         mend = f"did you mean {close}?" if close else f"known keys: {', '.join(known)}"
         return RecipeError(f"unknown key {key!r}", where=where, mend=mend)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        kinds = ", ".join(str(model.model_fields["kind"].default) for model in _models_in(Schedule))
+        field = _field_at(path, content)
+        kinds = ", ".join(str(m.model_fields["kind"].default) for m in _models_in(field))
         return RecipeError(f"{key}.kind must be one of {kinds}", where=where)
     same = [e["msg"] for e in errors if _written_path(e["loc"], content) == path]
     message = "; or ".join(dict.fromkeys(same)).removeprefix("Value error, ")
@@ -232,8 +305,8 @@ def _written_path(location: tuple[int | str, ...], content: Any) -> list[str]:
 def _known_keys(path: list[str], content: Any) -> list[str]:
     """Keys that may stand at ``path``."""
     if not path:
-        return [*Recipe.model_fields, "extends"]
-    model: type[BaseModel] = Recipe
+        return [*_model_of(content, "recipe").model_fields, "extends"]
+    model: type[BaseModel] = _model_of(content, "recipe")
     for part in path:
         content = content[part]
         candidates = _models_in(model.model_fields[part].annotation)
@@ -243,6 +316,14 @@ def _known_keys(path: list[str], content: Any) -> list[str]:
         fitting = [m for kind, m in kinds if kind == content.get("kind")]
         model = (fitting or candidates)[0]
     return list(model.model_fields)
+
+
+def _field_at(path: list[str], content: Mapping[str, Any]) -> Any:
+    """What may stand at ``path``, as an annotation."""
+    annotation: Any = _model_of(content, "recipe")
+    for part in path:
+        annotation = _models_in(annotation)[0].model_fields[part].annotation
+    return annotation
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -116,7 +116,11 @@ class PlateauSpec(_Spec):
 
 
 class TrainingSpec(_Spec):
-    """How the model is trained. Every epoch count includes the warm-up of beta."""
+    """How the model is trained. Every epoch count includes the warm-up of beta.
+
+    ``decay`` cosine lets the learning rate rise for the first twentieth of the
+    epochs and then fall to a hundredth along half a cosine.
+    """
 
     beta: Schedule = LinearBeta()
     epochs: Positive = 100
@@ -126,6 +130,7 @@ class TrainingSpec(_Spec):
     patience: Positive | None = 15
     min_gain: Weight = 1e-3
     gradient_clip: Annotated[float, Field(gt=0.0)] = 20.0
+    decay: Literal["none", "cosine"] = "none"
     seed: Seed = 0
     engine: Literal["auto", "autograd"] = "auto"
 
@@ -178,6 +183,7 @@ class Recipe(_Spec):
     names to them through aliases or a mapping.
     """
 
+    kind: Literal["tabular"] = "tabular"
     name: str = ""
     title: str = ""
     description: str = ""

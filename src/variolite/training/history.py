@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from variolite.errors import RunFolderError
@@ -36,6 +36,8 @@ class EpochRecord:
         The parts of the monitored value.
     active_units
         Latent dimensions whose mean KL on the validation rows exceeds 0.01 nats.
+    measures
+        Further numbers on the validation rows, with their unit in the name.
     """
 
     epoch: int
@@ -49,6 +51,7 @@ class EpochRecord:
     val_reconstruction: list[float]
     val_kl: list[float]
     active_units: list[int]
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def write_history(path: Path, records: Sequence[EpochRecord]) -> None:

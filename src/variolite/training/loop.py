@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,25 +23,28 @@ from variolite.recipe import TrainingSpec
 from variolite.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from variolite.training.history import EpochRecord
 from variolite.training.optimiser import Adam, FlatParameters
-from variolite.training.schedules import beta_at, final_beta, warm_up
+from variolite.training.schedules import beta_at, final_beta, rate_share, warm_up
 from variolite.training.stopping import Stopping
-from variolite.vae import Batch, Parts
+from variolite.vae import Parts
 
 __all__ = ["BatchSource", "Resume", "StoppedByUserError", "Trained", "Validation", "train"]
 
 CHECKPOINT_SECONDS = 5.0
+
+Batch = TypeVar("Batch")
+Yielded = TypeVar("Yielded", covariant=True)
 
 
 class StoppedByUserError(TrainingError):
     """The user stopped the run; where checkpoints are kept, all whole epochs are stored."""
 
 
-class BatchSource(Protocol):
+class BatchSource(Protocol[Yielded]):
     """Batches of an epoch; the same epoch number always gives the same batches."""
 
     steps: int
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[Yielded]:
         """Yield the batches of one epoch."""
         ...
 
@@ -52,11 +55,15 @@ Step = Callable[[Batch, Tensor], Parts]
 
 @dataclass(frozen=True)
 class Validation:
-    """Parts of the objective on held-back rows, and active units, each of shape (M,)."""
+    """Parts of the objective on held-back rows, and active units, each of shape (M,).
+
+    ``measures`` are further numbers worth following, with their unit in the name.
+    """
 
     reconstruction: Tensor
     divergence: Tensor
     active_units: Tensor
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,13 @@ class Resume:
 def train(
     module: torch.nn.Module,
     loss: Callable[[Batch, Tensor], Parts],
-    source: BatchSource,
+    source: BatchSource[Batch],
     validate: Callable[[], Validation] | None,
     spec: TrainingSpec,
     *,
     rate: float,
     betas: Sequence[float],
-    analytic: Callable[[Mapping[torch.nn.Parameter, Tensor]], Step] | None = None,
+    analytic: Callable[[Mapping[torch.nn.Parameter, Tensor]], Step[Batch]] | None = None,
     resume: Resume | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Trained:
@@ -144,7 +151,8 @@ def train(
     device = flat.values.device
     factor = torch.tensor(betas, dtype=torch.float32, device=device)
     step = _with_autograd(loss, flat) if analytic is None else analytic(flat.views)
-    optimiser = Adam(flat, torch.full((members,), rate, device=device), spec.gradient_clip)
+    rates = torch.full((members,), rate * rate_share(spec, 0), device=device)
+    optimiser = Adam(flat, rates, spec.gradient_clip)
     stopping = Stopping(members, warm_up(spec.beta), spec)
     best = flat.values.clone()
     history: list[EpochRecord] = []
@@ -186,9 +194,8 @@ def train(
             improved = stopping.update(epoch, np.asarray(record.val_monitored))
             chosen = torch.from_numpy(improved).to(device).unsqueeze(1)
             best = torch.where(chosen, flat.values, best)
-            optimiser.rate = optimiser.rate * torch.from_numpy(stopping.rate_factor()).to(
-                device, torch.float32
-            )
+            change = stopping.rate_factor() * rate_share(spec, epoch + 1) / rate_share(spec, epoch)
+            optimiser.rate = optimiser.rate * torch.from_numpy(change).to(device, torch.float32)
             history.append(record)
             if resume is not None:
                 latest = whole_epochs(resume)
@@ -211,7 +218,7 @@ def train(
     return Trained(history, stopping.best.tolist(), stopping.best_epoch.tolist())
 
 
-def _with_autograd(loss: Callable[[Batch, Tensor], Parts], flat: FlatParameters) -> Step:
+def _with_autograd(loss: Callable[[Batch, Tensor], Parts], flat: FlatParameters) -> Step[Batch]:
     def step(batch: Batch, beta: Tensor) -> Parts:
         parts = loss(batch, beta)
         flat.collect(parts.total.sum())
@@ -222,8 +229,8 @@ def _with_autograd(loss: Callable[[Batch, Tensor], Parts], flat: FlatParameters)
 
 def _train_epoch(
     module: torch.nn.Module,
-    step: Step,
-    source: BatchSource,
+    step: Step[Batch],
+    source: BatchSource[Batch],
     epoch: int,
     beta: Tensor,
     optimiser: Adam,
@@ -277,6 +284,7 @@ def _record(
         val_reconstruction=checked.reconstruction.tolist(),
         val_kl=checked.divergence.tolist(),
         active_units=checked.active_units.tolist(),
+        measures=dict(checked.measures),
     )
 
 
@@ -288,6 +296,6 @@ def _require_finite(record: EpochRecord, training: NDArray[np.bool_]) -> None:
         raise TrainingError(
             f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}",
             where="training",
-            mend="lower training.learning_rate, or look for extreme values with `variolite "
-            "schema` and give their column a valid range or a signed_log transform",
+            mend="lower training.learning_rate; in a table, look for extreme values with "
+            "`variolite schema` and give their column a valid range or a signed_log transform",
         )

@@ -17,9 +17,16 @@ from variolite.recipe import (
     LinearBeta,
     Schedule,
     SigmoidBeta,
+    TrainingSpec,
 )
 
-__all__ = ["beta_at", "final_beta", "warm_up"]
+__all__ = ["beta_at", "final_beta", "rate_share", "warm_up"]
+
+RISE = 0.05
+"""Share of the epochs in which a cosine learning rate rises to its full value."""
+
+LEAST = 0.01
+"""Share of the learning rate that a cosine ends on."""
 
 
 def _constant(schedule: ConstantBeta, epoch: int) -> float:
@@ -65,6 +72,17 @@ _VALUE: Mapping[str, Callable[[Any, int], float]] = {
 def beta_at(schedule: Schedule, epoch: int) -> float:
     """Beta during the given epoch; epochs count from 0."""
     return _VALUE[schedule.kind](schedule, epoch)
+
+
+def rate_share(spec: TrainingSpec, epoch: int) -> float:
+    """Share of the learning rate that is used during the given epoch, above 0."""
+    if spec.decay == "none":
+        return 1.0
+    rising = max(1, round(RISE * spec.epochs))
+    if epoch < rising:
+        return (epoch + 1) / (rising + 1)
+    done = min((epoch - rising) / max(1, spec.epochs - 1 - rising), 1.0)
+    return LEAST + (1.0 - LEAST) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def final_beta(schedule: Schedule) -> float:

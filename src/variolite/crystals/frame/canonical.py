@@ -12,6 +12,7 @@ Mirror images get the same representation: the bases of both hands are compared.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ METRIC_WEIGHTS = np.array([3.137, 2.0719, 1.0, 0.5771, 0.4143, 0.3307])
 
 SAME_METRIC = 1e-6
 """Relative difference in the weighted metric that counts as none."""
+
 
 def _waves() -> Integers:
     """Short waves along every kind of direction, then generic ones, shape (40, 3).
@@ -122,7 +124,7 @@ def canonical(crystals: Crystals) -> Frame:
     shifted = crystals.coordinates - crystals.coordinates[origin][atoms]
     coordinates = np.einsum("ni,nij->nj", shifted, back[atoms]) % 1.0
     cells = change @ crystals.lattices
-    standard = np.linalg.cholesky(cells @ cells.transpose(0, 2, 1))
+    standard = np.linalg.cholesky(cells @ cells.transpose(0, 2, 1)).astype(np.float64)
     settled = Crystals(
         species=crystals.species,
         coordinates=coordinates,
@@ -150,9 +152,7 @@ def _bases(reduced: Floats) -> tuple[Integers, Integers]:
     return owner[kept], change[kept]
 
 
-def _origins(
-    crystals: Crystals, owner: Integers, change: Integers
-) -> tuple[Integers, Integers]:
+def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Integers, Integers]:
     """Choose among bases and origins by the weighted sum of structure factors.
 
     Returns
@@ -174,9 +174,7 @@ def _origins(
         mine = owner[start:stop]
         atoms = crystals.atoms_of(mine)
         holder = np.repeat(np.arange(stop - start), crystals.counts[mine])
-        phase = np.einsum(
-            "nki,ni->nk", waves[start:stop][holder], crystals.coordinates[atoms]
-        )
+        phase = np.einsum("nki,ni->nk", waves[start:stop][holder], crystals.coordinates[atoms])
         wave = np.exp(2j * np.pi * phase) * weight[atoms, None]
         begins = np.cumsum(crystals.counts[mine]) - crystals.counts[mine]
         factors = np.add.reduceat(wave, begins, axis=0) * (AMPLITUDES * np.exp(1j * PHASES))
@@ -213,7 +211,7 @@ def _chunks(work: Integers) -> list[tuple[int, int]]:
         np.searchsorted(work, np.arange(0, (work[-1] if len(work) else 0) + CHUNK, CHUNK))
     )
     edges = np.unique(np.concatenate([[0], edges, [len(work)]]))
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [(int(a), int(b)) for a, b in pairwise(edges)]
 
 
 def _rarest_atoms(crystals: Crystals) -> tuple[Integers, Integers]:

@@ -141,7 +141,7 @@ def shortest_bases(reduced: Floats, tolerance: float = SAME_LENGTH) -> tuple[Int
     """
     lengths = ((SHORT_VECTORS @ reduced) ** 2).sum(axis=2)  # (B, 13)
     place = np.array(
-        [[np.flatnonzero((SHORT_VECTORS == v).all(axis=1))[0] for v in basis] for basis in BASES]
+        [[np.flatnonzero((v == SHORT_VECTORS).all(axis=1))[0] for v in basis] for basis in BASES]
     )
     sums = lengths[:, place].sum(axis=2)  # (B, K)
     least = sums.min(axis=1, keepdims=True)

@@ -1,0 +1,72 @@
+"""Transformers over the atoms of crystals: no padding, no index of an atom."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from variolite.crystals.model.batch import Layout
+
+__all__ = ["Transformer"]
+
+
+class _Layer(nn.Module):
+    """Pre-norm attention and feed-forward, as Xiong et al. (2020) order them."""
+
+    def __init__(self, width: int, heads: int, feedforward: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.before_attention = nn.LayerNorm(width)
+        self.joint = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.before_feedforward = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, feedforward)
+        self.narrow = nn.Linear(feedforward, width)
+
+    def forward(self, atoms: Tensor, layout: Layout) -> Tensor:
+        attended = _attend(self.joint(self.before_attention(atoms)), layout, self.heads)
+        atoms = atoms + self.out(attended)
+        wide = functional.gelu(self.widen(self.before_feedforward(atoms)), approximate="tanh")
+        added: Tensor = atoms + self.narrow(wide)
+        return added
+
+
+class Transformer(nn.Module):
+    """Layers of attention among the atoms of each crystal, and a last norm.
+
+    Parameters
+    ----------
+    width, heads, feedforward, layers
+        Sizes; ``heads`` divides ``width``.
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_Layer(width, heads, feedforward) for _ in range(layers))
+        self.last = nn.LayerNorm(width)
+
+    def forward(self, atoms: Tensor, layout: Layout) -> Tensor:
+        """Map atoms (N, width) to atoms (N, width)."""
+        for layer in self.layers:
+            atoms = layer(atoms, layout)
+        normed: Tensor = self.last(atoms)
+        return normed
+
+
+def _attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
+    """Scaled dot-product attention within every crystal, (N, 3 width) to (N, width).
+
+    Crystals of one size are one dense product, so that no padded place is computed.
+    """
+    width = joint.shape[1] // 3
+    parts = []
+    start = 0
+    for crystals, size in layout.groups:
+        stop = start + crystals * size
+        block = joint[start:stop].view(crystals, size, 3, heads, width // heads)
+        query, key, value = block.permute(2, 0, 3, 1, 4)
+        found = functional.scaled_dot_product_attention(query, key, value)
+        parts.append(found.transpose(1, 2).reshape(crystals * size, width))
+        start = stop
+    return torch.cat(parts)

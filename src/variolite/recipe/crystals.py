@@ -1,0 +1,125 @@
+"""The recipe of a crystal VAE: network, weights of the objective, training and prior."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from variolite.recipe.spec import Positive, Seed, Share, TrainingSpec, Weight, _Spec
+
+__all__ = [
+    "CrystalModelSpec",
+    "CrystalRecipe",
+    "CrystalSplitSpec",
+    "LossSpec",
+    "PriorSpec",
+    "SourceModelSpec",
+]
+
+
+class CrystalModelSpec(_Spec):
+    """Transformers over atoms in the canonical frame; see `variolite.crystals.model`.
+
+    ``given`` names what the decoder is told instead of decoding it.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    latent: Positive = 16
+    width: Positive = 128
+    heads: Positive = 4
+    feedforward: Positive = 256
+    encoder_layers: Positive = 3
+    decoder_layers: Positive = 3
+    waves: Positive = 4
+    given: tuple[Literal["species"], ...] = ()
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
+
+
+class SourceModelSpec(_Spec):
+    """The network of the published source, for comparison; see `variolite.crystals.source`."""
+
+    kind: Literal["source"] = "source"
+    encoder: Literal["transformer", "cspnet"] = "transformer"
+    latent: Positive = 8
+    width: Positive = 128
+    heads: Positive = 4
+    feedforward: Positive = 256
+    encoder_layers: Positive = 3
+    decoder_layers: Positive = 3
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
+
+
+class LossSpec(_Spec):
+    """Weights of the objective.
+
+    ``reconstruction`` (lambda_1) multiplies the sum of ``species`` (nats per
+    atom), ``coordinates`` (squared fractional distance) and ``lattice`` (squared
+    standard deviations), each with its own weight; ``divergence`` (lambda_2) the KL
+    in nats per atom; ``alignment`` (lambda_3) the foundation alignment.
+    """
+
+    reconstruction: Weight = 1.0
+    divergence: Weight = 1e-5
+    alignment: Weight = 0.0
+    species: Weight = 1.0
+    coordinates: Weight = 100.0
+    lattice: Weight = 3.0
+
+
+class CrystalSplitSpec(_Spec):
+    """Held-out groups of crystals, as shares of the number of groups."""
+
+    by: Literal["formula", "prototype", "crystal"] = "formula"
+    test: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    validation: Share = 0.1
+    seed: Seed = 0
+
+
+class PriorSpec(_Spec):
+    """The prior over latents that is fitted after training, for `variolite generate`.
+
+    ``width``, ``layers``, ``heads``, ``epochs``, ``batch_size`` and ``learning_rate``
+    belong to flow and diffusion, ``crystals`` and ``atoms`` (components) to the mixture.
+    """
+
+    kind: Literal["none", "mixture", "flow", "diffusion"] = "flow"
+    width: Positive = 128
+    layers: Positive = 6
+    heads: Positive = 4
+    epochs: Positive = 100
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    crystals: Positive = 32
+    atoms: Positive = 64
+
+
+class CrystalRecipe(_Spec):
+    """A run on crystals, from the structures to the prior that new ones are drawn from.
+
+    ``properties`` are columns of the data that the prior is conditioned on and that
+    are predicted from the latents.
+    """
+
+    kind: Literal["crystals"] = "crystals"
+    name: str = ""
+    title: str = ""
+    description: str = ""
+    properties: tuple[str, ...] = ()
+    split: CrystalSplitSpec = CrystalSplitSpec()
+    model: Annotated[CrystalModelSpec | SourceModelSpec, Field(discriminator="kind")] = (
+        CrystalModelSpec()
+    )
+    loss: LossSpec = LossSpec()
+    training: TrainingSpec = TrainingSpec()
+    prior: PriorSpec = PriorSpec()
