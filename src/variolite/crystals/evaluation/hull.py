@@ -1,0 +1,342 @@
+"""Energy above the convex hull, offline, from a table of formation energies.
+
+The hull at a composition is the least energy of a mixture of known phases with that
+composition (S. P. Ong et al., Chem. Mater. 20 (2008) 1798): a linear programme with one
+unknown share for every phase whose elements all occur in the composition,
+
+    minimise  sum_j share_j e_j   where  sum_j share_j x_j = x,  share_j >= 0,
+
+with e_j the formation energy per atom and x_j the fractions of the elements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.structures.elements import (
+    ATOMIC_NUMBERS,
+    HEAVIEST,
+    SYMBOLS,
+    atomic_numbers,
+)
+from variolite.errors import DataError
+from variolite.records import read_table
+
+__all__ = ["Hull", "HullDistances", "fractions_of_formula", "read_hull"]
+
+Floats = NDArray[np.float64]
+
+NAMES = ("material_id", "id", "name", "entry_id")
+FORMULAS = ("species_at_sites", "pretty_formula", "formula", "composition", "reduced_formula")
+ENERGIES = ("formation_energy_per_atom",)
+
+SAME_ENERGY = 1e-6
+"""Difference in eV/atom below which an entry of the same composition is the tested one."""
+
+SAME_FRACTION = 1e-6
+"""Difference of element shares below which two compositions are the same."""
+
+BATCH = 256
+"""Crystals whose linear programmes are solved in one."""
+
+_PIECE = re.compile(r"([A-Z][a-z]?|[()\[\]])\s*([0-9]*\.?[0-9]*)")
+
+
+@dataclass(frozen=True)
+class HullDistances:
+    """Energies above the hull.
+
+    Attributes
+    ----------
+    above
+        Energy above the hull of all other entries in eV/atom, below it where negative;
+        NaN where it is not judged, shape (B,).
+    removed
+        Entries of the hull that were the tested crystal itself, shape (B,).
+    missing
+        Symbols of elements that no entry of the hull has.
+    """
+
+    above: Floats
+    removed: NDArray[np.int64]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Hull:
+    """Known phases.
+
+    Attributes
+    ----------
+    names
+        Ids, shape (M,).
+    fractions
+        Share of each element by atomic number, shape (M, 119).
+    energies
+        Formation energies in eV/atom, shape (M,).
+    """
+
+    names: NDArray[np.str_]
+    fractions: Floats
+    energies: Floats
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def _masks(self) -> NDArray[np.uint64]:
+        return _element_masks(self.fractions)
+
+    @cached_property
+    def elements(self) -> NDArray[np.bool_]:
+        """Elements that occur in some entry, by atomic number, shape (119,)."""
+        return np.asarray(self.fractions.any(axis=0))
+
+    def above(
+        self,
+        fractions: Floats,
+        energies: Floats,
+        names: Sequence[str] | NDArray[np.str_] = (),
+        *,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> HullDistances:
+        """Return the energies above the hull of given crystals.
+
+        An entry that is the tested crystal itself, by its name or by the same
+        composition and energy, is taken out of the hull before that crystal is judged: a
+        known stable phase lies below the hull of the others. The elements stand at 0 eV,
+        as formation energies are defined.
+
+        Parameters
+        ----------
+        fractions
+            Share of each element by atomic number, shape (B, 119).
+        energies
+            Formation energies in eV/atom, NaN where unknown, shape (B,).
+        names
+            Ids of the crystals, where they may occur in the hull.
+        tell
+            Is told how far it is.
+        """
+        own_places = _places_by_name(self.names) if len(names) else {}
+        masks = _element_masks(fractions)
+        unknown = (fractions > 0) & ~self.elements
+        judged = np.isfinite(energies) & ~unknown.any(axis=1) & fractions.any(axis=1)
+        above = np.full(len(fractions), np.nan)
+        removed = np.zeros(len(fractions), dtype=np.int64)
+        order = np.flatnonzero(judged)
+        order = order[np.lexsort(masks[order].T)]
+        inside, system = np.empty(0, dtype=np.int64), None
+        for start in range(0, len(order), BATCH):
+            mixtures = []
+            for place in order[start : start + BATCH]:
+                if system is None or (masks[place] != system).any():
+                    system = masks[place]
+                    inside = np.flatnonzero(((self._masks & ~system) == 0).all(axis=1))
+                elements = np.flatnonzero(fractions[place])
+                phases, known = self.fractions[np.ix_(inside, elements)], self.energies[inside]
+                share = fractions[place, elements]
+                own = np.abs(phases - share).max(axis=1, initial=0.0) < SAME_FRACTION
+                own &= np.abs(known - energies[place]) < SAME_ENERGY
+                if len(names):
+                    own |= np.isin(inside, own_places.get(str(names[place]), []))
+                removed[place] = own.sum()
+                mixtures.append(Mixture(share, phases[~own], known[~own]))
+            some = order[start : start + BATCH]
+            above[some] = energies[some] - lowest_mixtures(mixtures)
+            tell(f"hull: {start + len(some)} of {len(order)} crystals")
+        missing = tuple(SYMBOLS[z] for z in np.flatnonzero(unknown.any(axis=0)))
+        return HullDistances(above, removed, missing)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A composition of D elements and the M phases that it may be made of.
+
+    Attributes
+    ----------
+    fractions
+        Shares of the elements in the composition, all above 0, shape (D,).
+    phases
+        Shares of the elements in the phases, shape (M, D).
+    energies
+        Formation energies of the phases in eV/atom, shape (M,).
+    """
+
+    fractions: Floats
+    phases: Floats
+    energies: Floats
+
+
+def lowest_mixtures(mixtures: Sequence[Mixture]) -> Floats:
+    """Return the least energy of each composition in eV/atom, NaN where none is found.
+
+    The elements are phases at 0 eV. All programmes are solved as the blocks of one, which
+    saves most of the time of setting them up.
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import block_diag
+
+    matrices, costs = [], []
+    for mixture in mixtures:
+        # What lies above the elements is in no lowest mixture.
+        useful = mixture.energies < 0.0
+        size = len(mixture.fractions)
+        matrices.append(np.concatenate([mixture.phases[useful], np.eye(size)]).T)
+        costs.append(np.concatenate([mixture.energies[useful], np.zeros(size)]))
+    if not mixtures:
+        return np.empty(0)
+    answer = linprog(
+        np.concatenate(costs),
+        A_eq=block_diag(matrices, format="csc"),
+        b_eq=np.concatenate([mixture.fractions for mixture in mixtures]),
+        bounds=(0, None),
+        method="highs",
+    )
+    if answer.status != 0:
+        # One that cannot be solved spoils all: find it, and solve the others.
+        if len(mixtures) == 1:
+            return np.array([np.nan])
+        half = len(mixtures) // 2
+        return np.concatenate([lowest_mixtures(mixtures[:half]), lowest_mixtures(mixtures[half:])])
+    starts = np.cumsum([0, *(len(cost) for cost in costs[:-1])])
+    return np.asarray(np.add.reduceat(np.concatenate(costs) * answer.x, starts))
+
+
+def read_hull(path: str | Path) -> Hull:
+    """Read known phases from a table.
+
+    Parameters
+    ----------
+    path
+        CSV, Parquet or Feather with the columns ``formation_energy_per_atom`` (eV) and
+        ``species_at_sites`` (a list of symbols) or ``pretty_formula``, ``formula``,
+        ``composition``; ``material_id``, ``id`` or ``name`` where there is one.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, a formula cannot be read or an energy is no number.
+    """
+    frame = read_table(path)
+    formula_column = _column(frame.columns, FORMULAS, path)
+    energy_column = _column(frame.columns, ENERGIES, path)
+    name_column = next((name for name in NAMES if name in frame.columns), None)
+    try:
+        energies = frame[energy_column].cast(float).to_numpy().astype(np.float64)
+    except Exception as error:
+        raise DataError(
+            f"column {energy_column} holds something that is no number", where=str(path)
+        ) from error
+    if not len(energies):
+        raise DataError("the table of known phases has no rows", where=str(path))
+    if not np.isfinite(energies).all():
+        row = int(np.flatnonzero(~np.isfinite(energies))[0])
+        raise DataError(
+            f"{energy_column} is missing in row {row + 1}",
+            where=str(path),
+            mend="Leave out entries without an energy",
+        )
+    spelled = frame[formula_column].to_list()
+    known: dict[Any, Floats] = {}
+    fractions = np.zeros((len(spelled), HEAVIEST + 1))
+    for row, entry in enumerate(spelled):
+        key = tuple(entry) if isinstance(entry, list) else entry
+        if key not in known:
+            known[key] = _fractions(entry, f"{path}, row {row + 1}")
+        fractions[row] = known[key]
+    if name_column is None:
+        names = np.array([""] * len(spelled), dtype=np.str_)
+    else:
+        names = np.array([str(name) for name in frame[name_column].to_list()], dtype=np.str_)
+    return Hull(names, fractions, energies)
+
+
+def fractions_of_formula(formula: str, where: str | None = None) -> Floats:
+    """Return the share of each element in a formula such as ``Nd(Al2Cu)4``, shape (119,).
+
+    Raises
+    ------
+    DataError
+        If it is not a formula of known elements.
+    """
+    odd = DataError(f"{formula!r} is no chemical formula", where=where)
+    compact = re.sub(r"\s+", "", formula)
+    stack: list[dict[int, float]] = [{}]
+    position = 0
+    while position < len(compact):
+        piece = _PIECE.match(compact, position)
+        if piece is None:
+            raise odd
+        position = piece.end()
+        symbol, digits = piece.group(1), piece.group(2)
+        if symbol in "([":
+            if digits:
+                raise odd
+            stack.append({})
+            continue
+        try:
+            amount = float(digits or 1.0)
+        except ValueError:
+            raise odd from None
+        if symbol in ")]":
+            if len(stack) == 1:
+                raise odd
+            inner = stack.pop()
+        elif symbol in ATOMIC_NUMBERS:
+            inner = {ATOMIC_NUMBERS[symbol]: 1.0}
+        else:
+            raise odd
+        for z, count in inner.items():
+            stack[-1][z] = stack[-1].get(z, 0.0) + count * amount
+    if len(stack) != 1 or not sum(stack[0].values()) > 0:
+        raise odd
+    fractions = np.zeros(HEAVIEST + 1)
+    fractions[list(stack[0])] = list(stack[0].values())
+    return np.asarray(fractions / fractions.sum())
+
+
+def _fractions(entry: object, where: str) -> Floats:
+    if isinstance(entry, str):
+        return fractions_of_formula(entry, where)
+    if isinstance(entry, Sequence) and entry:
+        try:
+            numbers = atomic_numbers(str(symbol) for symbol in entry)
+        except DataError as error:
+            raise DataError(error.what, where=where, mend=error.mend) from None
+        return np.asarray(np.bincount(numbers, minlength=HEAVIEST + 1) / len(numbers))
+    raise DataError("the formula is missing", where=where)
+
+
+def _places_by_name(names: NDArray[np.str_]) -> dict[str, list[int]]:
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names.tolist()):
+        if name:
+            places.setdefault(name, []).append(place)
+    return places
+
+
+def _element_masks(fractions: Floats) -> NDArray[np.uint64]:
+    """Elements present as bits of two whole numbers, shape (M, 2)."""
+    bits = np.zeros((len(fractions), 128), dtype=np.uint8)
+    bits[:, : fractions.shape[1]] = fractions > 0
+    return np.packbits(bits, axis=1).view(np.uint64)
+
+
+def _column(columns: Sequence[str], wanted: Sequence[str], path: str | Path) -> str:
+    for name in wanted:
+        if name in columns:
+            return name
+    raise DataError(
+        f"has no column {' or '.join(wanted)}",
+        where=str(path),
+        mend="A hull is a table of known phases with formula and formation energy in eV/atom",
+    )

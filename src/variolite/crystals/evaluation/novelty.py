@@ -1,0 +1,272 @@
+"""Which samples repeat another sample, and which repeat a known crystal.
+
+Two crystals are the same if the structure matcher says so. It is asked only about pairs
+with the same reduced formula, nearest in their average minimum distances first, until one
+matches: most samples have no such pair, and of those that have a match nearly all find it
+at the first question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.evaluation.fingerprints import average_minimum_distances
+from variolite.crystals.evaluation.sameness import SameStructure
+from variolite.crystals.matching.pairs import ReducedCrystals
+from variolite.crystals.structures.crystals import Crystals
+from variolite.crystals.structures.formula import reduced_formulas
+
+__all__ = [
+    "CANDIDATES",
+    "FARTHEST",
+    "Candidates",
+    "Newness",
+    "Repeats",
+    "in_free_lengths",
+    "judge_newness",
+    "nearest_known",
+    "nearest_samples",
+]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+FARTHEST = 0.5
+"""Largest difference of average minimum distances, in units of the free length per atom
+(V/n)^(1/3), at which the matcher is asked. Among 593 matching pairs of equal formula from
+MP-20, MPTS-52 and Carbon-24 the largest was 0.36 (benchmarks/results)."""
+
+CANDIDATES = 64
+"""Nearest crystals of its formula that a sample is compared with."""
+
+ROUNDS = (1, 8, CANDIDATES)
+"""Nearest candidates asked about by the end of each round."""
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Crystals that samples may repeat.
+
+    Attributes
+    ----------
+    sample, other
+        Pairs, by sample and then nearest first, shape (P,).
+    left_out
+        Whether candidates of a sample were left out, being farther than the nearest
+        :data:`CANDIDATES`, shape (B,).
+    """
+
+    sample: Integers
+    other: Integers
+    left_out: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """What the matcher found.
+
+    Attributes
+    ----------
+    of
+        A crystal that each sample repeats, -1 where there is none, shape (B,).
+    undecided
+        Samples with no match, but with a pair on which the matcher failed, shape (B,).
+    asked
+        Pairs that the matcher was asked about.
+    """
+
+    of: Integers
+    undecided: NDArray[np.bool_]
+    asked: int
+
+
+def nearest_known(
+    formulas: NDArray[np.str_],
+    distances: Floats,
+    known_formulas: NDArray[np.str_],
+    known_distances: Floats,
+) -> Candidates:
+    """Return known crystals that samples may be.
+
+    Parameters
+    ----------
+    formulas, known_formulas
+        Reduced formulas, shapes (B,) and (M,).
+    distances, known_distances
+        Average minimum distances over the free length, see :func:`in_free_lengths`.
+    """
+    return _candidates(formulas, distances, known_formulas, known_distances, earlier=False)
+
+
+def nearest_samples(formulas: NDArray[np.str_], distances: Floats) -> Candidates:
+    """Return earlier samples that samples may repeat; see :func:`nearest_known`."""
+    return _candidates(formulas, distances, formulas, distances, earlier=True)
+
+
+def _candidates(
+    formulas: NDArray[np.str_],
+    distances: Floats,
+    known_formulas: NDArray[np.str_],
+    known_distances: Floats,
+    *,
+    earlier: bool,
+) -> Candidates:
+    order = np.argsort(known_formulas, kind="stable")
+    ordered = known_formulas[order]
+    begins = np.searchsorted(ordered, formulas, side="left")
+    ends = np.searchsorted(ordered, formulas, side="right")
+    samples, others = [], []
+    left_out = np.zeros(len(formulas), dtype=bool)
+    for sample in np.flatnonzero(ends > begins):
+        found = order[begins[sample] : ends[sample]]
+        if earlier:
+            found = found[found < sample]
+        apart = np.abs(known_distances[found] - distances[sample]).max(axis=1, initial=0.0)
+        near = apart <= FARTHEST
+        found, apart = found[near], apart[near]
+        left_out[sample] = len(found) > CANDIDATES
+        # Equal distances in the order of the crystals, so that the result is repeatable.
+        found = found[np.argsort(apart, kind="stable")][:CANDIDATES]
+        samples.append(np.full(len(found), sample))
+        others.append(found)
+    empty = np.empty(0, dtype=np.int64)
+    return Candidates(np.concatenate([empty, *samples]), np.concatenate([empty, *others]), left_out)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Crystals in the cells that are compared, of those alone that can be asked about.
+
+    Attributes
+    ----------
+    cells
+        The cells.
+    row
+        Place of each crystal among them, -1 for the others.
+    """
+
+    cells: ReducedCrystals
+    row: Integers
+
+    def take(self, places: Integers) -> ReducedCrystals:
+        return self.cells.take(self.row[places])
+
+
+def _prepared(crystals: Crystals, places: Integers, same: SameStructure) -> _Prepared:
+    needed = np.unique(places)
+    row = np.full(len(crystals), -1, dtype=np.int64)
+    row[needed] = np.arange(len(needed))
+    return _Prepared(same.prepare(crystals.take(needed)), row)
+
+
+def _find_repeats(
+    samples: _Prepared,
+    known: _Prepared,
+    candidates: Candidates,
+    same: SameStructure,
+    tell: Callable[[str], None],
+) -> Repeats:
+    """Ask the matcher about candidates, nearest first, until each sample has a match or none."""
+    total = len(samples.row)
+    of = np.full(total, -1, dtype=np.int64)
+    failed = np.zeros(total, dtype=bool)
+    mine, others = candidates.sample, candidates.other
+    rank = np.arange(len(mine)) - np.searchsorted(mine, np.arange(total))[mine]
+    asked, begin = 0, 0
+    # The nearest crystal is mostly the match, so the first question is about it alone.
+    for end in ROUNDS:
+        now = np.flatnonzero((rank >= begin) & (rank < end) & (of[mine] < 0))
+        begin = end
+        if not len(now):
+            continue
+        tell(f"matching {len(now)} pairs")
+        verdicts = same.compare(samples.take(mine[now]), known.take(others[now]))
+        asked += len(now)
+        failed[mine[now[verdicts < 0]]] = True
+        # Backwards, so that the nearest of several matches stays.
+        matching = now[verdicts == 1][::-1]
+        of[mine[matching]] = others[matching]
+    return Repeats(of, failed & (of < 0), asked)
+
+
+def in_free_lengths(crystals: Crystals, distances: Floats) -> Floats:
+    """Return average minimum distances over the free length per atom (V/n)^(1/3).
+
+    The matcher scales both cells to one volume, so the comparison must not see the scale.
+    """
+    free = (crystals.volumes / np.maximum(crystals.counts, 1)) ** (1.0 / 3.0)
+    return np.asarray(distances / free[:, None])
+
+
+@dataclass(frozen=True)
+class Newness:
+    """Which of B samples are new.
+
+    Attributes
+    ----------
+    earlier, known
+        What each sample repeats, among the samples and among the known crystals.
+    unsearched
+        Samples without a match some of whose candidates were not compared, being
+        farther than the nearest :data:`CANDIDATES`, shape (B,).
+    """
+
+    earlier: Repeats
+    known: Repeats
+    unsearched: NDArray[np.bool_]
+
+    @property
+    def unique(self) -> NDArray[np.bool_]:
+        """No earlier sample is the same; undecided ones do not count as unique, shape (B,)."""
+        return np.asarray((self.earlier.of < 0) & ~self.earlier.undecided)
+
+    @property
+    def novel(self) -> NDArray[np.bool_]:
+        """No known crystal is the same; undecided ones do not count as novel, shape (B,)."""
+        return np.asarray((self.known.of < 0) & ~self.known.undecided)
+
+
+def judge_newness(
+    samples: Crystals,
+    known: Crystals,
+    same: SameStructure,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Newness:
+    """Find the samples that repeat another sample or a known crystal.
+
+    Parameters
+    ----------
+    samples, known
+        Structures that are valid by distance.
+    same
+        The matcher.
+    tell
+        Is told how far it is.
+    """
+    formulas = reduced_formulas(samples)
+    known_formulas = reduced_formulas(known)
+    # Fingerprints only of known crystals that a sample can be.
+    shared = np.flatnonzero(np.isin(known_formulas, formulas))
+    overlap = known.take(shared)
+    distances = in_free_lengths(samples, average_minimum_distances(samples))
+    among = nearest_samples(formulas, distances)
+    outside = nearest_known(
+        formulas,
+        distances,
+        known_formulas[shared],
+        in_free_lengths(overlap, average_minimum_distances(overlap)),
+    )
+    places = np.concatenate([among.sample, among.other, outside.sample])
+    tell("primitive cells")
+    own = _prepared(samples, places, same)
+    other = _prepared(overlap, outside.other, same)
+    earlier = _find_repeats(own, own, among, same, tell)
+    found = _find_repeats(own, other, outside, same, tell)
+    of = np.where(found.of >= 0, shared[found.of] if len(shared) else -1, -1)
+    unsearched = (among.left_out & (earlier.of < 0)) | (outside.left_out & (of < 0))
+    return Newness(earlier, Repeats(of, found.undecided, found.asked), unsearched)

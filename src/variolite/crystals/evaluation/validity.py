@@ -1,0 +1,119 @@
+"""Validity of the geometry: shortest periodic distances and volumes, for many crystals at once."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.frame.reduction import reduced_basis
+from variolite.crystals.structures.crystals import Crystals
+
+__all__ = [
+    "CUTOFF",
+    "VOLUME",
+    "distance_validity",
+    "has_cell",
+    "in_reduced_cells",
+    "shortest_distances",
+]
+
+Floats = NDArray[np.float64]
+
+CUTOFF = 0.5
+"""Shortest distance of a valid structure in Angstrom."""
+
+VOLUME = 0.1
+"""Smallest volume of a valid cell in cubic Angstrom."""
+
+IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.float64)
+"""In a Minkowski-reduced cell the nearest image of a wrapped difference is among these."""
+
+CHUNK = 2_000_000
+"""Distances handled at once, so that the memory stays small."""
+
+
+def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
+    """Say which crystals have atoms, finite numbers and a cell with a volume, shape (B,).
+
+    Distances, fingerprints and everything built on them exist for these alone.
+    """
+    lattices = crystals.lattices
+    finite = np.isfinite(lattices).all(axis=(1, 2)) & (crystals.counts > 0)
+    odd = ~np.isfinite(crystals.coordinates).all(axis=1) | (crystals.species == 0)
+    finite[crystals.owner[odd]] = False
+    with np.errstate(invalid="ignore", over="ignore"):
+        volumes = np.abs(np.linalg.det(lattices))
+        boxes = np.linalg.norm(lattices, axis=2).prod(axis=1)
+        solid = (volumes >= VOLUME) & np.isfinite(boxes) & (volumes > 1e-6 * boxes)
+    return np.asarray(finite & solid)
+
+
+def in_reduced_cells(crystals: Crystals) -> tuple[Floats, Floats]:
+    """Return fractional coordinates (N, 3) in [0, 1) and lattices (B, 3, 3) of shortest vectors.
+
+    Raises
+    ------
+    DataError
+        If a crystal has no cell, see :func:`has_cell`.
+    """
+    change = reduced_basis(crystals.lattices).astype(np.float64)
+    back = np.rint(np.linalg.inv(change))
+    coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back[crystals.owner])
+    return coordinates % 1.0, change @ crystals.lattices
+
+
+def shortest_distances(crystals: Crystals) -> Floats:
+    """Return the shortest distance within each crystal in Angstrom, shape (B,).
+
+    The distances are those between any two atoms, all periodic images included, those
+    of an atom to its own images too. NaN where :func:`has_cell` says no.
+    """
+    shortest = np.full(len(crystals), np.nan)
+    sound = np.flatnonzero(has_cell(crystals))
+    if not len(sound):
+        return shortest
+    kept = crystals.take(sound)
+    coordinates, lattices = in_reduced_cells(kept)
+    # A reduced basis holds the shortest vector of the lattice.
+    found = np.linalg.norm(lattices, axis=2).min(axis=1)
+    for size in np.unique(kept.counts[kept.counts > 1]):
+        first, second = np.triu_indices(size, 1)
+        alike = np.flatnonzero(kept.counts == size)
+        step = max(1, CHUNK // (len(first) * len(IMAGES)))
+        for start in range(0, len(alike), step):
+            some = alike[start : start + step]
+            x = coordinates[kept.atoms_of(some)].reshape(len(some), size, 3)
+            apart = x[:, first] - x[:, second]
+            apart = (apart - np.rint(apart)) @ lattices[some]
+            found[some] = np.minimum(found[some], _nearest(apart, IMAGES @ lattices[some]))
+    shortest[sound] = found
+    return shortest
+
+
+def _nearest(apart: Floats, shifts: Floats) -> Floats:
+    """Shortest of ``|apart + shift|`` over vectors (M, P, 3) and shifts (M, S, 3), shape (M,)."""
+    squared = 2.0 * apart @ shifts.transpose(0, 2, 1)
+    squared += (apart**2).sum(axis=2)[:, :, None]
+    squared += (shifts**2).sum(axis=2)[:, None, :]
+    return np.asarray(np.sqrt(np.maximum(squared.min(axis=(1, 2)), 0.0)))
+
+
+def distance_validity(crystals: Crystals, shortest: Floats | None = None) -> NDArray[np.bool_]:
+    """Say which crystals are valid by distance, shape (B,).
+
+    Valid: no two atoms closer than 0.5 Angstrom and a cell of at least 0.1 cubic
+    Angstrom, the structural validity of T. Xie et al., "Crystal diffusion variational
+    autoencoder", ICLR 2022, appendix B. There an atom's own images do not count; here
+    they do, which differs only where a lattice vector is shorter than 0.5 Angstrom.
+
+    Parameters
+    ----------
+    crystals
+        The structures.
+    shortest
+        Their shortest distances, where they are known already.
+    """
+    distances = shortest_distances(crystals) if shortest is None else shortest
+    return np.asarray(distances >= CUTOFF)

@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from ase import units
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import wasserstein_distance
+
+from variolite.crystals.evaluation import (
+    compare_distributions,
+    densities,
+    jensen_shannon,
+    space_groups,
+    total_variation,
+    traits_of,
+    wasserstein,
+)
+from variolite.crystals.structures import textbook_crystals, to_ase
+from variolite.scoring import Bootstrap
+
+TEXTBOOK = textbook_crystals()
+VALUES = st.lists(st.integers(-20, 20).map(lambda v: v / 4), min_size=1, max_size=12)
+
+
+@given(VALUES, VALUES, st.integers(0, 1000))
+def test_wasserstein_distances_are_those_of_scipy(first, second, seed):
+    x, y = np.array(first), np.array(second)
+    weights = np.random.default_rng(seed).random((3, len(x)))
+    weights[1, 1:] = 0.0
+    weights /= weights.sum(axis=1, keepdims=True)
+    expected = [wasserstein_distance(x, y, row) for row in weights]
+    np.testing.assert_allclose(wasserstein(x, y, weights), expected, atol=1e-12)
+    assert wasserstein(x, y)[0] == pytest.approx(wasserstein_distance(x, y), abs=1e-12)
+    assert wasserstein(x, x)[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@given(st.integers(0, 1000))
+def test_differences_of_shares(seed):
+    rng = np.random.default_rng(seed)
+    first, second = rng.dirichlet(np.ones(6), size=4), rng.dirichlet(np.ones(6))
+    first[0, :3], second[3:] = 0.0, 0.0
+    first, second = first / first.sum(axis=1, keepdims=True), second / second.sum()
+    for row, distance in zip(first, jensen_shannon(first, second), strict=True):
+        assert distance == pytest.approx(jensenshannon(row, second, base=2) ** 2, abs=1e-12)
+    assert jensen_shannon(first, second)[0] == pytest.approx(1.0)
+    assert total_variation(first, second)[0] == pytest.approx(1.0)
+    assert total_variation(first, second)[1] == pytest.approx(
+        np.maximum(first[1] - second, 0.0).sum()
+    )
+
+
+def test_densities_are_those_of_ase():
+    atoms = [to_ase(crystal) for crystal in TEXTBOOK]
+    expected = [
+        a.get_masses().sum() / a.get_volume() * units.create_units("2018")["_amu"] * 1e27
+        for a in atoms
+    ]
+    np.testing.assert_allclose(densities(TEXTBOOK), expected, rtol=3e-4)
+
+
+def test_space_groups_are_those_of_the_textbook():
+    assert space_groups(TEXTBOOK).tolist() == TEXTBOOK.properties["space_group"].tolist()
+
+
+def test_equal_sets_have_distance_zero_and_others_their_own():
+    traits = traits_of(TEXTBOOK)
+    plan = Bootstrap(resamples=50)
+    same = compare_distributions(traits, traits, bootstrap=plan)
+    assert [measure.interval.mean for measure in same] == pytest.approx([0.0] * len(same))
+    metals = np.flatnonzero(traits.numbers["n_elements"][1] == 1)
+    found = {
+        m.metric: m for m in compare_distributions(traits.take(metals), traits, bootstrap=plan)
+    }
+    elements = traits.numbers["n_elements"][1]
+    assert found["n_elements_wasserstein"].interval.mean == pytest.approx(elements.mean() - 1.0)
+    density = found["density_wasserstein"]
+    assert density.unit == "g/cm3"
+    assert density.interval.low < density.interval.mean < density.interval.high
+    assert (density.n, density.n_groups) == (len(metals), len(np.unique(traits.formulas[metals])))

@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from variolite.crystals.evaluation import Hull, fractions_of_formula, read_hull
+from variolite.crystals.structures import ATOMIC_NUMBERS, SYMBOLS
+from variolite.errors import DataError
+
+ELEMENTS = ("Li", "Fe", "P", "O")
+
+
+def by_pymatgen(fractions, energies, tested, energy):
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+    from pymatgen.core import Composition
+
+    def spelled(row):
+        return Composition({SYMBOLS[z]: float(row[z]) for z in np.flatnonzero(row)})
+
+    entries = [
+        PDEntry(spelled(row), value) for row, value in zip(fractions, energies, strict=True)
+    ] + [PDEntry(Composition(SYMBOLS[z]), 0.0) for z in np.flatnonzero(tested)]
+    inside = [e for e in entries if set(e.composition) <= set(spelled(tested))]
+    return PhaseDiagram(inside).get_e_above_hull(
+        PDEntry(spelled(tested), energy), allow_negative=True
+    )
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20)
+def test_distances_are_those_of_pymatgen(seed):
+    rng = np.random.default_rng(seed)
+    numbers = [ATOMIC_NUMBERS[symbol] for symbol in ELEMENTS]
+    counts = np.zeros((14, 119))
+    counts[:, numbers] = rng.integers(0, 4, size=(14, 4)) * (rng.random((14, 4)) < 0.7)
+    counts[counts.sum(axis=1) == 0, numbers[0]] = 1
+    fractions = counts / counts.sum(axis=1, keepdims=True)
+    energies = rng.normal(-0.5, 0.7, size=14)
+    hull = Hull(np.array([f"e{i}" for i in range(12)]), fractions[:12], energies[:12])
+    tested = fractions[12:][(fractions[12:] > 0).sum(axis=1) > 1]
+    # The hull must know the elements, in whatever compound.
+    seen = hull.elements
+    found = hull.above(tested, energies[12 : 12 + len(tested)])
+    for place, row in enumerate(tested):
+        if (row[~seen] > 0).any():
+            assert np.isnan(found.above[place])
+            continue
+        expected = by_pymatgen(fractions[:12], energies[:12], row, energies[12 + place])
+        assert found.above[place] == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.fixture
+def salts() -> Hull:
+    formulas = ["NaCl", "Na", "Cl", "Na3Cl", "KCl", "K"]
+    return Hull(
+        np.array([f"id-{formula}" for formula in formulas]),
+        np.stack([fractions_of_formula(formula) for formula in formulas]),
+        np.array([-2.0, 0.0, 0.0, -0.5, -2.1, 0.0]),
+    )
+
+
+def test_what_is_asked_about_is_first_taken_out(salts: Hull):
+    x = fractions_of_formula("NaCl")[None]
+    # Without NaCl itself the best mixture is two thirds Na3Cl and one third Cl.
+    assert salts.above(x, np.array([-2.0]), ["id-NaCl"]).above == pytest.approx(-2.0 + 1 / 3)
+    assert salts.above(x, np.array([-2.0])).above == pytest.approx(-2.0 + 1 / 3)
+    assert salts.above(x, np.array([-2.0])).removed.tolist() == [1]
+    # A different energy is a different crystal, unless it has the name.
+    assert salts.above(x, np.array([-1.9])).above == pytest.approx(0.1)
+    assert salts.above(x, np.array([-1.9]), ["id-NaCl"]).above == pytest.approx(-1.9 + 1 / 3)
+    assert salts.above(x, np.array([-1.9]), ["mine"]).removed.tolist() == [0]
+
+
+def test_elements_mixtures_and_what_is_not_judged(salts: Hull):
+    wanted = ["Na", "NaK2Cl3", "Na2Cl", "NaBr", "KCl"]
+    x = np.stack([fractions_of_formula(formula) for formula in wanted])
+    found = salts.above(x, np.array([0.02, -2.0, -0.9, -3.0, np.nan]))
+    assert found.above[:2] == pytest.approx([0.02, -2.0 + (2 * 2.0 + 4 * 2.1) / 6])
+    # Between NaCl and Na3Cl.
+    assert found.above[2] == pytest.approx(-0.9 + 2 / 3 * (0.5 * 2.0) + 4 / 3 * 0.5 * 0.5 + 1 / 3)
+    assert np.isnan(found.above[3:]).all()
+    assert found.missing == ("Br",)
+
+
+def test_reading_a_table(tmp_path: Path):
+    path = tmp_path / "hull.parquet"
+    table = pl.DataFrame(
+        {
+            "material_id": ["a", "b"],
+            "species_at_sites": [["Na", "Cl", "Na", "Cl"], ["Na"]],
+            "formation_energy_per_atom": [-2.0, 0.0],
+        }
+    )
+    table.write_parquet(path)
+    hull = read_hull(path)
+    assert hull.names.tolist() == ["a", "b"]
+    assert hull.fractions[0, [11, 17]].tolist() == [0.5, 0.5]
+    spelled = tmp_path / "hull.csv"
+    pl.DataFrame({"formula": ["ClNa", "Na"], "formation_energy_per_atom": [-2, 0]}).write_csv(
+        spelled
+    )
+    again = read_hull(spelled)
+    assert np.array_equal(again.fractions, hull.fractions)
+    assert again.energies.tolist() == [-2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"formula": ["NaCl"]}, "has no column formation_energy_per_atom"),
+        ({"formation_energy_per_atom": [1.0]}, "has no column species_at_sites or"),
+        ({"formula": ["NaCl", "K"], "formation_energy_per_atom": [1.0, None]}, "missing in row 2"),
+        ({"formula": ["NaXx"], "formation_energy_per_atom": [1.0]}, "row 1: 'NaXx' is no chemical"),
+        (
+            {"formula": ["NaCl"], "formation_energy_per_atom": ["low"]},
+            "something that is no number",
+        ),
+    ],
+)
+def test_bad_tables_are_one_sentence(columns, message, tmp_path: Path):
+    path = tmp_path / "hull.csv"
+    pl.DataFrame(columns).write_csv(path)
+    with pytest.raises(DataError, match=message):
+        read_hull(path)
+
+
+@pytest.mark.parametrize(
+    ("formula", "shares"),
+    [
+        ("Nd(Al2Cu)4", {"Nd": 1 / 13, "Al": 8 / 13, "Cu": 4 / 13}),
+        ("Li0.5CoO2", {"Li": 1 / 7, "Co": 2 / 7, "O": 4 / 7}),
+        ("K4[Fe(CN)6]", {"K": 4 / 17, "Fe": 1 / 17, "C": 6 / 17, "N": 6 / 17}),
+        ("Na Cl", {"Na": 0.5, "Cl": 0.5}),
+    ],
+)
+def test_formulas(formula, shares):
+    found = fractions_of_formula(formula)
+    assert {SYMBOLS[z]: found[z] for z in np.flatnonzero(found)} == pytest.approx(shares)
+
+
+@pytest.mark.parametrize("formula", ["", "NaCl)", "(NaCl", "2NaCl", "Na-Cl", "Na0", "na", "Na.Cl"])
+def test_what_is_no_formula(formula):
+    with pytest.raises(DataError, match="is no chemical formula"):
+        fractions_of_formula(formula)
