@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 if TYPE_CHECKING:
@@ -19,9 +18,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 class _ShowsByDefault(typer.core.TyperGroup):
     """``recipes NAME`` and ``recipes`` alone mean ``recipes show``."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        first = args[0] if args else ""
-        if first not in self.commands and first not in self.get_help_option_names(ctx):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, "--help"):
             args = ["show", *args]
         return super().parse_args(ctx, args)
 
@@ -44,10 +42,10 @@ def show(
     """
     import json
 
-    from variolite.recipe import load_recipe, packaged_recipes, recipe_to_yaml
+    from variolite.recipe import load_any_recipe, packaged_recipes, recipe_to_yaml
 
     if name is not None:
-        recipe = load_recipe(name)
+        recipe = load_any_recipe(name)
         text = recipe.model_dump_json(indent=1) if as_json else recipe_to_yaml(recipe).rstrip()
         typer.echo(text)
         return
@@ -105,7 +103,8 @@ def _account(found: Imported) -> dict[str, Any]:
 
 
 def _lines(found: Imported) -> list[str]:
-    values = [f"{e.path} = {_shown(e.value)}" for e in (*found.taken, *found.left)]
+    values = [f"{t.path} = {_shown(t.value)}" for t in found.taken]
+    values += [f"{e.path} = {_shown(e.value)}" for e in found.left]
     width = min(max((len(value) for value in values), default=0), 48)
     meaning = [t.key for t in found.taken] + [e.reason for e in found.left]
     lines = [f"  {value:<{width}}  {text}" for value, text in zip(values, meaning, strict=True)]

@@ -17,6 +17,7 @@ from variolite.recipe.importing import (
 )
 from variolite.recipe.loading import (
     AnyRecipe,
+    any_recipe_from_dict,
     load_any_recipe,
     load_crystal_recipe,
     load_recipe,
@@ -60,6 +61,7 @@ __all__ = [
     "SplitSpec",
     "Taken",
     "TrainingSpec",
+    "any_recipe_from_dict",
     "import_source",
     "imported_to_yaml",
     "load_any_recipe",

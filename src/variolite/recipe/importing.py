@@ -16,6 +16,7 @@ import yaml
 
 from variolite.errors import RecipeError
 from variolite.recipe.composed import compose
+from variolite.recipe.loading import any_recipe_from_dict
 from variolite.recipe.source_keys import MESSAGES, OPTIMISERS, REASONS, SECTIONS, TAKEN, TARGETS
 
 __all__ = ["Imported", "Left", "Taken", "import_source", "imported_to_yaml"]
@@ -99,7 +100,7 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
     ------
     RecipeError
         If a file cannot be read as data, holds no crystal VAE, or names a model, encoder or
-        decoder that Variolite does not know.
+        decoder that Variolite does not know, or a value that a recipe cannot have.
     """
     chosen = tuple(paths)
     composed = compose(chosen)
@@ -121,7 +122,11 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
         "model": _kind(values),
     }
     for entry in taken:
-        _put(content, entry.key, entry.value)
+        section, _, key = entry.key.partition(".")
+        content.setdefault(section, {}).setdefault(key, entry.value)
+    # The weight of the divergence never moves in the source.
+    content.setdefault("training", {})["beta"] = {"kind": "constant", "value": 1.0}
+    any_recipe_from_dict(content, where)
     return Imported(
         content, tuple(taken), tuple(left), tuple(composed.files), tuple(composed.missing)
     )
@@ -211,8 +216,3 @@ def _number(value: Any) -> Any:
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return int(value) if value.lstrip("+-").isdigit() else float(value)
     return value
-
-
-def _put(content: dict[str, Any], key: str, value: Any) -> None:
-    section, _, last = key.partition(".")
-    content.setdefault(section, {})[last] = value

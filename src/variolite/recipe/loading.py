@@ -19,6 +19,7 @@ from variolite.records.yaml_text import load_yaml
 
 __all__ = [
     "AnyRecipe",
+    "any_recipe_from_dict",
     "load_any_recipe",
     "load_crystal_recipe",
     "load_recipe",
@@ -102,17 +103,18 @@ def load_any_recipe(name: str | Path, overrides: Iterable[str] = ()) -> AnyRecip
     content = _resolve(str(name), ())
     for override in overrides:
         content = _override(content, override)
-    return _validated(content, where=f"recipe {name}")
+    return any_recipe_from_dict(content, where=f"recipe {name}")
 
 
 def recipe_from_dict(content: Mapping[str, Any], where: str) -> Recipe:
     """Validate a recipe for tables that stands resolved in a mapping."""
-    recipe = _validated({**content, "kind": "tabular"}, where)
+    recipe = any_recipe_from_dict({**content, "kind": "tabular"}, where)
     assert isinstance(recipe, Recipe)
     return recipe
 
 
-def _validated(content: Mapping[str, Any], where: str) -> AnyRecipe:
+def any_recipe_from_dict(content: Mapping[str, Any], where: str) -> AnyRecipe:
+    """Validate a recipe of whatever kind that stands resolved in a mapping."""
     try:
         return _model_of(content, where).model_validate(content)
     except ValidationError as error:

@@ -1,0 +1,82 @@
+"""``variolite recipes``: list and show as before, import beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from calling import Program
+
+from variolite.recipe import load_any_recipe, packaged_recipes
+
+SOURCE = """
+latent_dim: 8
+encoder: {_target_: somewhere.TransformerEncoder, d_model: 64, nhead: 4, dropout: 0.1}
+loss_weights: {kl: 1e-5}
+ckpt_path: null
+defaults: [{data: mp-20}]
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "vae_dng.yaml"
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
+
+
+def test_show_may_be_left_out(program: Program) -> None:
+    listed = program("recipes", "--json")
+    assert listed == program("recipes", "show", "--json")
+    assert json.loads(listed.out) == packaged_recipes()
+    assert program("recipes", "corelogs/v1") == program("recipes", "show", "corelogs/v1")
+    assert "did you mean corelogs/" in program.fails("recipes", "corelogs/v0")
+
+
+def test_every_subcommand_helps(program: Program) -> None:
+    for arguments in (["--help"], ["import", "--help"], ["show", "--help"]):
+        answer = program("recipes", *arguments)
+        assert answer.code == 0
+        assert answer.out.startswith("Usage: variolite recipes ")
+
+
+def test_importing_writes_a_recipe_and_accounts_for_the_rest(
+    program: Program, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.yaml"
+    answer = program("recipes", "import", source, "--out", out)
+    assert answer.code == 0
+    lines = answer.out.splitlines()
+    assert lines[0] == "4 taken over:"
+    assert lines[-1] == str(out)
+    assert "2 without a counterpart:" in lines
+    assert any("encoder.dropout = 0.1" in line and "no dropout" in line for line in lines)
+    assert any("ckpt_path = null" in line for line in lines)
+    assert "  data/mp-20.yaml" in lines
+    recipe = load_any_recipe(out)
+    assert (recipe.name, recipe.title) == ("mine", "Imported from vae_dng.yaml")
+    assert program("recipes", out).code == 0
+
+
+def test_a_program_can_read_the_account(program: Program, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    account = json.loads(program("recipes", "import", source, "--out", out, "--json").out)
+    assert account["recipe"] == yaml.safe_load(out.read_text())
+    assert {"from": "encoder.d_model", "value": 64, "to": "model.width"} in account["taken"]
+    assert account["missing"] == ["data/mp-20.yaml"]
+
+
+def test_mistakes_in_importing_are_one_line(program: Program, source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "mine.yaml"
+    assert "cannot read" in program.fails("recipes", "import", tmp_path / "absent", "--out", out)
+    assert "a recipe is a .yaml file" in program.fails(
+        "recipes", "import", source, "--out", tmp_path / "mine.txt"
+    )
+    source.write_text("latent_dim: !!python/object/apply:os.mkdir [x]")
+    assert "not valid YAML" in program.fails("recipes", "import", source, "--out", out)
+    source.write_text("latent_dim: 8\nencoder: {_target_: os.system}")
+    assert "'os.system'" in program.fails("recipes", "import", source, "--out", out)
+    assert program("recipes", "import", source).code == 2
+    assert not out.exists()
