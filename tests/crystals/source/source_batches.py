@@ -1,0 +1,41 @@
+"""Textbook crystals as batches of the source design."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from variolite.crystals.model.batch import AtomBatch, CrystalTensors
+from variolite.crystals.source import SourceArchitecture, niggli
+from variolite.crystals.structures import Crystals, textbook_crystals
+
+TINY = SourceArchitecture(
+    width=16, heads=2, encoder_layers=2, decoder_layers=2, feedforward=32, frequencies=4
+)
+TINY_MESSAGES = replace(TINY, encoder="cspnet")
+CPU = torch.device("cpu")
+
+
+def batch_of(crystals: Crystals, latent: int = 8, *, seed: int = 0) -> AtomBatch:
+    """A batch of crystals as they stand, with noise that belongs to the atoms by number."""
+    tensors = CrystalTensors.of(crystals, CPU)
+    batch = tensors.batch(np.arange(len(crystals)))
+    generator = torch.Generator().manual_seed(seed)
+    return replace(batch, noise=torch.randn(len(batch.species), latent, generator=generator))
+
+
+def mixed(first: int = 0, count: int = 12) -> Crystals:
+    """Some reduced crystals of several sizes, in ascending order of size."""
+    crystals = textbook_crystals()
+    order = np.argsort(crystals.counts, kind="stable")[first : first + 4 * count : 4]
+    return niggli(crystals.take(order)).crystals
+
+
+def assert_close(found: torch.Tensor, expected: torch.Tensor, *, atol: float = 1e-5) -> None:
+    """Fail unless shape and values agree."""
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(
+        found.detach().numpy(), expected.detach().numpy(), rtol=1e-5, atol=atol
+    )

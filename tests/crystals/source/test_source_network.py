@@ -1,0 +1,222 @@
+"""The rebuilt source: its published size, its padding, its layers against slow references."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from source_batches import TINY, TINY_MESSAGES, assert_close, batch_of, mixed
+from torch import nn
+from torch.nn import functional
+
+from variolite.crystals.source import SIZES, SourceArchitecture, SourceModule
+from variolite.crystals.source.layers import (
+    Layer,
+    MessageEncoder,
+    MessageLayer,
+    Pairs,
+    index_waves,
+)
+from variolite.crystals.source.padding import Padding
+from variolite.crystals.structures import textbook_crystals
+from variolite.errors import RecipeError
+
+BETA = torch.tensor([1e-5])
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "parameters"),
+    [(SIZES["51M"], 51_091_044), (SIZES["6.5M"], 6_513_508), (SIZES["0.86M"], 859_876)],
+)
+def test_the_size_is_the_published_one(architecture: SourceArchitecture, parameters: int) -> None:
+    assert _size(SourceModule(architecture, 0)) == parameters
+
+
+def test_the_other_encoder_has_the_published_size_too() -> None:
+    encoder = MessageEncoder(replace(SIZES["51M"], encoder="cspnet", encoder_layers=6))
+    assert round(_size(encoder) / 1e6, 2) == 12.16
+
+
+@pytest.mark.parametrize(("size", "layers"), [("0.86M", 2), ("6.5M", 5)])
+def test_both_encoders_can_be_compared_at_equal_size(size: str, layers: int) -> None:
+    plain = _size(SourceModule(SIZES[size], 0))
+    other = replace(SIZES[size], encoder="cspnet", encoder_layers=layers)
+    assert abs(_size(SourceModule(other, 0)) / plain - 1.0) < 0.05
+
+
+def test_a_layer_is_the_transformer_layer_of_torch() -> None:
+    torch.manual_seed(0)
+    layer = Layer(16, 4, 32)
+    other = nn.TransformerEncoderLayer(
+        16,
+        4,
+        32,
+        0.0,
+        partial(functional.gelu, approximate="tanh"),
+        batch_first=True,
+        norm_first=True,
+    )
+    names = {
+        "self_attn.in_proj_weight": layer.project.weight,
+        "self_attn.in_proj_bias": layer.project.bias,
+        "self_attn.out_proj.weight": layer.join.weight,
+        "self_attn.out_proj.bias": layer.join.bias,
+        "linear1.weight": layer.widen.weight,
+        "linear1.bias": layer.widen.bias,
+        "linear2.weight": layer.narrow.weight,
+        "linear2.bias": layer.narrow.bias,
+        "norm1.weight": layer.attention_norm.weight,
+        "norm1.bias": layer.attention_norm.bias,
+        "norm2.weight": layer.feedforward_norm.weight,
+        "norm2.bias": layer.feedforward_norm.bias,
+    }
+    other.load_state_dict(names)
+    present = torch.arange(5) < torch.tensor([5, 1, 3])[:, None]
+    block = torch.randn(3, 5, 16)
+    found = layer(block, present[:, None, None, :])
+    expected = other(block, src_key_padding_mask=~present)
+    assert_close(found[present], expected[present])
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
+def test_padding_changes_nothing(architecture: SourceArchitecture) -> None:
+    batch = batch_of(mixed())
+    module = SourceModule(architecture, 0)
+    narrow = Padding.of(batch.layout.owner, batch.layout.counts)
+    wide = Padding.of(batch.layout.owner, batch.layout.counts, places=40)
+    given_ = (batch.species, batch.coordinates, batch.lattice)
+    assert_close(module.encoder(*given_, wide), module.encoder(*given_, narrow), atol=2e-6)
+    features = torch.randn(len(batch.species), architecture.width)
+    assert_close(module.decoder(features, wide), module.decoder(features, narrow), atol=2e-6)
+    assert_close(wide.mean(features), narrow.mean(features))
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
+def test_crystals_do_not_see_one_another(architecture: SourceArchitecture) -> None:
+    crystals = mixed()
+    module = SourceModule(architecture, 0)
+    together = module.infer(batch_of(crystals)).mean[0]
+    for i, crystal in enumerate(crystals):
+        alone = module.infer(batch_of(crystals.take(np.array([i])))).mean[0]
+        assert alone.shape == (len(crystal), 8)
+        span = slice(crystals.offsets[i], crystals.offsets[i + 1])
+        assert_close(alone, together[span], atol=2e-6)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5))
+def test_pairs_are_all_pairs_within_a_crystal(sizes: list[int]) -> None:
+    counts = torch.tensor(sizes)
+    owner = torch.arange(len(sizes)).repeat_interleave(counts)
+    pairs = Pairs.within(Padding.of(owner, counts))
+    expected = [
+        (i, j) for i in range(len(owner)) for j in range(len(owner)) if owner[i] == owner[j]
+    ]
+    assert list(zip(pairs.to.tolist(), pairs.of.tolist(), strict=True)) == expected
+
+
+def test_a_message_layer_is_the_sum_over_neighbours_written_out() -> None:
+    torch.manual_seed(1)
+    layer = MessageLayer(6, 12)
+    counts = torch.tensor([2, 3])
+    padding = Padding.of(torch.tensor([0, 0, 1, 1, 1]), counts)
+    pairs = Pairs.within(padding)
+    features, metric = torch.randn(5, 6), torch.randn(2, 9)
+    waves = torch.randn(len(pairs.to), 12)
+    found = layer(features, metric, waves, pairs, padding)
+    normed = layer.norm(features)
+    # The published form: one linear map of all that belongs to a pair.
+    weight = torch.cat(
+        [part.weight for part in (layer.receiver, layer.sender, layer.metric, layer.waves)], dim=1
+    )
+    for i in range(5):
+        messages = []
+        for number in range(len(pairs.to)):
+            if pairs.to[number] != i:
+                continue
+            j = int(pairs.of[number])
+            joint = torch.cat([normed[i], normed[j], metric[padding.owner[i]], waves[number]])
+            messages.append(layer.message(functional.linear(joint, weight, layer.receiver.bias)))
+        assert len(messages) == counts[padding.owner[i]]
+        heard = torch.stack(messages).mean(0)
+        assert_close(found[i], features[i] + layer.update(torch.cat([normed[i], heard])))
+
+
+def test_index_waves_are_those_of_the_paper() -> None:
+    found = index_waves(torch.tensor([0, 3]), 4)
+    third = [np.sin(3), np.cos(3), np.sin(3 / 100), np.cos(3 / 100)]
+    assert_close(found, torch.tensor([[0.0, 1.0, 0.0, 1.0], third]))
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
+@pytest.mark.parametrize("training", [True, False])
+def test_batches_of_one_and_single_atoms_have_a_loss_and_gradients(
+    architecture: SourceArchitecture, training: bool
+) -> None:
+    crystals = textbook_crystals()
+    single = crystals.take(np.flatnonzero(crystals.counts == 1)[:1])
+    module = SourceModule(architecture, 0).train(training)
+    parts = module.loss(batch_of(single), BETA)
+    assert parts.total.shape == (1,)
+    assert_close(parts.total, parts.reconstruction + BETA * parts.divergence)
+    gradients = torch.autograd.grad(parts.total.sum(), list(module.parameters()))
+    assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+def test_the_loss_is_the_published_sum() -> None:
+    crystals = mixed()
+    module = SourceModule(TINY, 0).eval()
+    batch = batch_of(crystals)
+    parts = module.loss(batch, BETA)
+    posterior = module.infer(batch)
+    z = posterior.mean + torch.exp(0.5 * posterior.log_variance) * batch.noise
+    found = module.output(z[0], batch.layout)
+    species, coordinates, cells, nats = [], [], [], []
+    for i, crystal in enumerate(crystals):
+        span = slice(crystals.offsets[i], crystals.offsets[i + 1])
+        chances = found.species_logits[span].softmax(-1)
+        species += [-torch.log(chances[k, z_k]) for k, z_k in enumerate(crystal.species.tolist())]
+        error = found.coordinates[span].detach().numpy() - crystal.coordinates
+        coordinates += list((error**2).ravel())
+        a, b, c = crystal.lattice
+        lengths = np.array([np.linalg.norm(v) for v in (a, b, c)]) / len(crystal) ** (1 / 3)
+        angles = [
+            np.arccos(u @ v / np.linalg.norm(u) / np.linalg.norm(v))
+            for u, v in ((b, c), (a, c), (a, b))
+        ]
+        cells += list((found.lengths[i].detach().numpy() - lengths) ** 2)
+        cells += list(10 * (found.angles[i].detach().numpy() - angles) ** 2)
+        normal = torch.distributions.Normal(
+            posterior.mean[0, span], torch.exp(0.5 * posterior.log_variance[0, span])
+        )
+        prior = torch.distributions.Normal(0.0, 1.0)
+        nats += torch.distributions.kl_divergence(normal, prior).sum(-1).tolist()
+    # Lengths and angles are means over three numbers each, not over six.
+    expected = torch.stack(species).mean().item() + 10 * np.mean(coordinates) + 2 * np.mean(cells)
+    assert parts.reconstruction.item() == pytest.approx(expected, rel=1e-4)
+    assert parts.divergence.item() == pytest.approx(np.mean(nats), rel=1e-4)
+
+
+def test_starting_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(5)
+    first = SourceModule(TINY, 0).state_dict()
+    state = torch.random.get_rng_state()
+    again = SourceModule(TINY, 0).state_dict()
+    other = SourceModule(TINY, 1).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["posterior.weight"], other["posterior.weight"])
+
+
+def test_a_width_that_heads_cannot_share_is_refused() -> None:
+    with pytest.raises(RecipeError, match="cannot be shared by 3 heads"):
+        SourceArchitecture(width=16, heads=3)
