@@ -16,6 +16,9 @@ from variolite.training.batches import generator
 
 __all__ = ["AtomBatch", "CrystalBatches", "CrystalTensors", "Layout", "evaluation_batches"]
 
+PAIRS_PER_ATOM = 4
+"""Pairs within crystals, and as many across them, that are aligned in every step."""
+
 EVALUATION_ATOMS = 8_192
 """Atoms in one batch where nothing is trained."""
 
@@ -70,6 +73,9 @@ class AtomBatch:
         Place of every crystal in the set that it was taken from, shape (B,).
     features
         Foundation features, shape (N, F), NaN where missing; None without alignment.
+    chance
+        Uniform draws that choose the pairs of atoms to align, shape (2, P); None without
+        alignment.
     """
 
     layout: Layout
@@ -80,6 +86,21 @@ class AtomBatch:
     noise: Tensor
     order: Tensor
     features: Tensor | None = None
+    chance: Tensor | None = None
+
+    def drawn(self, latent: int, source: torch.Generator | None) -> AtomBatch:
+        """Return the batch with its random numbers; without a source the noise is zero."""
+        device = self.species.device
+        shape = (len(self.species), latent)
+        if source is None:
+            noise = torch.zeros(shape, device=device)
+        else:
+            noise = torch.randn(shape, generator=source, device=device)
+        chance = None
+        if self.features is not None:
+            pairs = (2, PAIRS_PER_ATOM * len(self.species))
+            chance = torch.rand(pairs, generator=source, device=device, dtype=torch.float64)
+        return replace(self, noise=noise, chance=chance)
 
 
 @dataclass(frozen=True)
@@ -177,9 +198,7 @@ class CrystalBatches:
         source = generator(device, self.seed, number, 1)
         for step in range(self.steps):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            batch = self.tensors.batch(chosen)
-            shape = (len(batch.species), self.latent)
-            yield replace(batch, noise=torch.randn(shape, generator=source, device=device))
+            yield self.tensors.batch(chosen).drawn(self.latent, source)
 
 
 def evaluation_batches(
@@ -197,11 +216,5 @@ def evaluation_batches(
     for number, chosen in enumerate(np.split(order, np.unique(cuts))):
         if not len(chosen):
             continue
-        batch = tensors.batch(chosen)
-        shape = (len(batch.species), latent)
-        if noise_seed is None:
-            noise = torch.zeros(shape, device=device)
-        else:
-            source = generator(device, noise_seed, number)
-            noise = torch.randn(shape, generator=source, device=device)
-        yield replace(batch, noise=noise)
+        source = None if noise_seed is None else generator(device, noise_seed, number)
+        yield tensors.batch(chosen).drawn(latent, source)

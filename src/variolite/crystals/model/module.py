@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from variolite.crystals.foundation.alignment import Projection, align
 from variolite.crystals.model.batch import AtomBatch, Layout
 from variolite.crystals.model.geometry import torus_features
 from variolite.crystals.model.network import Transformer
@@ -37,6 +38,8 @@ class CrystalArchitecture:
         Waves per axis that coordinates enter with.
     species_given
         Whether the decoder is told the elements instead of decoding them.
+    features
+        Width of the foundation features that latents are aligned with; 0 for none.
     """
 
     elements: tuple[int, ...]
@@ -48,6 +51,7 @@ class CrystalArchitecture:
     decoder_layers: int = 3
     waves: int = 4
     species_given: bool = False
+    features: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class CrystalModule(nn.Module):
             self.cell = nn.Linear(6, a.width)
             self.encoder = Transformer(a.width, a.heads, a.feedforward, a.encoder_layers)
             self.to_latent = nn.Linear(a.width, 2 * a.latent)
+            # Straight ways round both transformers: circles, cell and element go through a
+            # wide enough latent at once, and attention learns what is left.
             self.around_encoder = nn.Linear(a.width, a.latent, bias=False)
             self.from_latent = nn.Linear(a.latent, a.width)
             self.given = nn.Embedding(len(a.elements), a.width) if a.species_given else None
@@ -135,6 +141,7 @@ class CrystalModule(nn.Module):
             self.to_pairs = nn.Linear(a.width, 6)
             self.to_metric = nn.Linear(a.width, 6)
             self.around_decoder = nn.Linear(a.latent, 12, bias=False)
+            self.aligned = Projection(a.latent, a.features) if a.features else None
         index = torch.full((TABLE,), -1, dtype=torch.int64)
         index[torch.tensor(a.elements)] = torch.arange(len(a.elements))
         self.register_buffer("element_index", index, persistent=False)
@@ -193,7 +200,7 @@ class CrystalModule(nn.Module):
         """Return the parts of the objective, each of shape (1,).
 
         The divergence is in nats per atom; the reconstruction is the weighted sum of
-        `PartsByName`.
+        `PartsByName`, and of the foundation alignment where there is one.
         """
         posterior = self.infer(batch)
         z = posterior.sample(batch.noise.unsqueeze(0))[0]
@@ -205,6 +212,10 @@ class CrystalModule(nn.Module):
             + w.lattice * parts.lattice
         )
         divergence = posterior.divergence_per_dimension().sum(-1).mean(1)
+        if self.aligned is not None and batch.features is not None and w.alignment > 0.0:
+            assert batch.chance is not None
+            compared = align(self.aligned(z), batch.features, batch.layout.owner, batch.chance)
+            reconstruction = reconstruction + w.alignment * compared.total
         reconstruction = reconstruction.view(1)
         return Parts(reconstruction + beta * divergence, reconstruction, divergence)
 

@@ -1,0 +1,256 @@
+"""Exactly as many valid crystals as were asked for, or an error that says why not."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.evaluation.distributions import space_groups
+from variolite.crystals.evaluation.validity import CUTOFF, has_cell, shortest_distances
+from variolite.crystals.latent.prior import LatentPrior
+from variolite.crystals.latent.where import Where, parse_where
+from variolite.crystals.latents import Latents
+from variolite.crystals.structures import Crystals
+from variolite.crystals.structures.formula import compositions
+from variolite.errors import DataError
+
+__all__ = ["REASONS", "Decoder", "Generated", "generate", "judge"]
+
+AT_ONCE = 2_048
+"""Crystals drawn, decoded and judged at once."""
+
+TRIES = 20
+"""Attempts allowed for every crystal wanted."""
+
+SPARE_ATTEMPTS = 200
+"""Attempts allowed however few crystals are wanted."""
+
+VOLUME_MARGIN = 1.25
+"""How far beyond the volumes per atom of training crystals a crystal may go, as a factor."""
+
+REASONS: Mapping[str, str] = {
+    "no_cell": "no finite cell of positive volume",
+    "too_close": f"two atoms closer than {CUTOFF} Angstrom",
+    "volume_per_atom": "volume per atom unlike that of any training crystal",
+    "composition": "another composition than asked for",
+    "space_group": "another space group than asked for",
+}
+"""Why a decoded crystal is turned away, by code; the first that holds is counted."""
+
+
+class Decoder(Protocol):
+    """The part of a trained crystal VAE that generation needs."""
+
+    @property
+    def species_given(self) -> bool:
+        """Whether the decoder is told the elements instead of decoding them."""
+        ...
+
+    def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
+        """Turn latents into crystals, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What came of generation.
+
+    Attributes
+    ----------
+    crystals
+        As many as were asked for, all valid.
+    attempts
+        Crystals decoded until then; ``attempts - sum(rejects.values())`` of them were
+        valid, of which the first were taken.
+    rejects
+        Decoded crystals turned away, by the codes of `REASONS`.
+    """
+
+    crystals: Crystals
+    attempts: int
+    rejects: Mapping[str, int]
+
+    @property
+    def valid_share(self) -> float:
+        """Share of the attempts that were valid."""
+        return 1.0 - sum(self.rejects.values()) / self.attempts
+
+
+def generate(
+    model: Decoder,
+    prior: LatentPrior,
+    number: int,
+    *,
+    where: Mapping[str, str | float] | None = None,
+    guidance: float = 1.0,
+    temperature: float = 1.0,
+    steps: int = 20,
+    seed: int = 0,
+    tries: int = TRIES,
+    tell: Callable[[str], None] | None = None,
+) -> Generated:
+    """Generate exactly ``number`` valid crystals.
+
+    Valid: a finite cell of positive volume, no two atoms (images included) closer
+    than 0.5 Angstrom, a volume per atom at most a quarter beyond those of training
+    crystals, and what was asked for wherever it can be checked: the number of atoms,
+    the composition, and the space group (spglib, 0.1 Angstrom).
+
+    Parameters
+    ----------
+    model
+        Trained VAE.
+    prior
+        Fitted to its latents.
+    number
+        Crystals wanted.
+    where
+        Conditions by name, see `parse_where`.
+    guidance, temperature, steps
+        See `LatentPrior.sample`.
+    seed
+        Of everything random.
+    tries
+        Attempts allowed for every crystal wanted, and 200 more.
+    tell
+        Called with the progress.
+
+    Raises
+    ------
+    DataError
+        If a condition cannot be met or understood, if a number is out of its range, or
+        if the attempts are used up.
+    """
+    _require_sensible(number, guidance, temperature, steps, tries)
+    asked = parse_where(where or {}, prior.vocabulary)
+    allowed = number * tries + SPARE_ATTEMPTS
+    kept: list[Crystals] = []
+    have = attempts = accepted = 0
+    rejects: Counter[str] = Counter()
+    began = time.monotonic()
+    while have < number:
+        if attempts >= allowed:
+            raise _used_up(number, have, attempts, rejects, asked)
+        share = max((accepted + 1) / (attempts + 1), 0.02)
+        wanted = math.ceil((number - have) / share * 1.05) + 4
+        wanted = min(wanted, AT_ONCE, allowed - attempts)
+        own_seed = int(np.random.SeedSequence((seed, attempts)).generate_state(1)[0])
+        known = prior.propose(wanted, asked, seed=own_seed)
+        latents = prior.sample(
+            known, seed=own_seed, temperature=temperature, guidance=guidance, steps=steps
+        )
+        decoded = model.decode(latents, species=known.species if model.species_given else None)
+        reasons = judge(decoded, prior.volumes, asked)
+        attempts += wanted
+        rejects.update(str(reason) for reason in reasons[reasons != ""])
+        valid = np.flatnonzero(reasons == "")
+        accepted += len(valid)
+        kept.append(decoded.take(valid[: number - have]))
+        have += len(kept[-1])
+        if tell is not None:
+            left = (time.monotonic() - began) / max(have, 1) * (number - have)
+            tell(
+                f"{have}/{number} crystals, {accepted / attempts:.0%} of {attempts} attempts "
+                f"valid, about {left:.0f} s left"
+            )
+    joined = Crystals.concatenate(kept)
+    width = len(str(number - 1))
+    names = np.array([f"generated-{place:0{width}}" for place in range(number)], dtype=np.str_)
+    return Generated(replace(joined, names=names), attempts, dict(rejects))
+
+
+def judge(
+    crystals: Crystals, volumes: tuple[float, float], asked: Where | None = None
+) -> NDArray[np.str_]:
+    """Return the first reason of `REASONS` against every crystal, empty where valid, (B,).
+
+    Parameters
+    ----------
+    crystals
+        Decoded structures.
+    volumes
+        Smallest and largest volume per atom of the training crystals, cubic Angstrom.
+    asked
+        Conditions; those that can be checked exactly are.
+    """
+    asked = asked or Where()
+    reasons = np.full(len(crystals), "", dtype="<U16")
+
+    def reject(bad: NDArray[np.bool_], code: str) -> None:
+        reasons[bad & (reasons == "")] = code
+
+    reject(~has_cell(crystals), "no_cell")
+    with np.errstate(invalid="ignore"):
+        per_atom = crystals.volumes / crystals.counts
+        outside = (per_atom < volumes[0] / VOLUME_MARGIN) | (per_atom > volumes[1] * VOLUME_MARGIN)
+    reject(~_has_composition(crystals, asked), "composition")
+    reject(outside, "volume_per_atom")
+    left = np.flatnonzero(reasons == "")
+    if len(left):
+        close = np.zeros(len(crystals), dtype=bool)
+        close[left] = ~(shortest_distances(crystals.take(left)) >= CUTOFF)
+        reject(close, "too_close")
+    if asked.space_group:
+        left = np.flatnonzero(reasons == "")
+        other = np.zeros(len(crystals), dtype=bool)
+        if len(left):
+            found = space_groups(crystals.take(left))
+            other[left] = found != asked.space_group
+        reject(other, "space_group")
+    return reasons
+
+
+def _has_composition(crystals: Crystals, asked: Where) -> NDArray[np.bool_]:
+    fits = np.ones(len(crystals), dtype=bool)
+    if asked.atoms is not None:
+        fits &= crystals.counts == asked.atoms
+    if not asked.elements:
+        return np.asarray(fits)
+    counts = compositions(crystals, reduced=asked.formula is not None)
+    wanted = np.zeros(counts.shape[1], dtype=counts.dtype)
+    if asked.formula is not None:
+        wanted[list(asked.formula)] = list(asked.formula.values())
+        return np.asarray(fits & (counts == wanted).all(axis=1))
+    wanted[list(asked.elements)] = 1
+    fits &= (counts[:, wanted == 1] > 0).all(axis=1)
+    if not asked.others:
+        fits &= (counts[:, wanted == 0] == 0).all(axis=1)
+    return np.asarray(fits)
+
+
+def _require_sensible(
+    number: int, guidance: float, temperature: float, steps: int, tries: int
+) -> None:
+    for name, value, least in (
+        ("the number of crystals", number, 1),
+        ("the number of steps", steps, 1),
+        ("the number of tries", tries, 1),
+        ("the guidance", guidance, 0.0),
+        ("the temperature", temperature, 0.0),
+    ):
+        if not (math.isfinite(value) and value >= least):
+            raise DataError(f"{name} is {value}, it must be at least {least}", where="generate")
+
+
+def _used_up(
+    number: int, have: int, attempts: int, rejects: Counter[str], asked: Where
+) -> DataError:
+    told = ", ".join(f"{count} {REASONS[code]}" for code, count in rejects.most_common())
+    worst = rejects.most_common(1)[0][0]
+    relax = {
+        "space_group": "leave out space_group, or raise --guidance or --tries",
+        "composition": "raise --guidance, ask for other atoms or elements, or raise --tries",
+    }.get(worst, "lower --temperature, raise --steps or --tries, or train the model longer")
+    condition = f" with {asked.text}" if asked.text else ""
+    return DataError(
+        f"only {have} of {number} crystals{condition} were found in {attempts} attempts ({told})",
+        where="generate",
+        mend=relax,
+    )

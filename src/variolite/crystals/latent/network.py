@@ -1,0 +1,163 @@
+"""A transformer over sets: what moves noise towards latents, given time and conditions.
+
+No vector has a place in the set, so the network is equivariant to the order of
+atoms by construction. Conditions of the whole crystal scale and shift the
+normalised activations of every layer (adaptive layer normalisation, W. Peebles
+and S. Xie, 2023), by one shared network and a small table per layer (J. Chen
+et al., 2023); what is known of an atom is added to its vector.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from variolite.crystals.latent.sets import Conditions, Layout
+
+__all__ = ["SetTransformer", "Shape"]
+
+SPACE_GROUPS = 231
+FREQUENCIES = 32
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the network.
+
+    Attributes
+    ----------
+    latent
+        Dimensions of a vector.
+    elements, properties
+        Numbers of elements and of numeric conditions.
+    width, layers, heads
+        Of the transformer; the feed-forward part is four times as wide.
+    """
+
+    latent: int
+    elements: int
+    properties: int
+    width: int = 128
+    layers: int = 6
+    heads: int = 4
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able description."""
+        return asdict(self)
+
+
+class SetTransformer(nn.Module):
+    """A field over sets: (vectors, time, conditions) to one vector for every vector."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.width
+        self.shape = shape
+        self.enter = nn.Linear(shape.latent, width)
+        self.species = nn.Embedding(shape.elements + 1, width)
+        self.space_group = nn.Embedding(SPACE_GROUPS, width)
+        self.number = nn.Linear(2 * FREQUENCIES, width)
+        self.properties = nn.Linear(2 * shape.properties, width) if shape.properties else None
+        self.time = nn.Linear(2 * FREQUENCIES, width)
+        self.whole = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.modulate = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(_Block(width, shape.heads) for _ in range(shape.layers))
+        self.last = nn.Linear(width, 2 * width)
+        self.leave = nn.Linear(width, shape.latent)
+        for layer in (self.modulate, self.last, self.leave):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.species.weight, std=0.5)
+        nn.init.normal_(self.space_group.weight, std=0.1)
+        with torch.no_grad():  # unknown adds nothing to begin with
+            self.species.weight[0].zero_()
+            self.space_group.weight[0].zero_()
+
+    def forward(self, vectors: Tensor, time: Tensor, layout: Layout, known: Conditions) -> Tensor:
+        """Return the field.
+
+        Parameters
+        ----------
+        vectors
+            Shape (N, L).
+        time
+            Between 0 and 1 for every set, shape (B,).
+        layout
+            How the vectors belong to sets.
+        known
+            Conditions.
+
+        Returns
+        -------
+        Tensor
+            Shape (N, L).
+        """
+        whole = self.time(_waves(time)) + self.number(_waves(layout.counts.log2() / 8.0))
+        whole = whole + self.space_group(known.space_groups)
+        if self.properties is not None:
+            whole = whole + self.properties(torch.cat([known.values, known.given], dim=1))
+        whole = self.whole(whole)
+        shared = self.modulate(whole)
+        x = self.enter(vectors) + self.species(known.tokens)
+        for block in self.blocks:
+            x = block(x, shared, layout)
+        scale, shift = self.last(whole).chunk(2, dim=1)
+        x = _modulated(x, scale, shift, layout)
+        field: Tensor = self.leave(x)
+        return field
+
+
+class _Block(nn.Module):
+    """Attention within each set, then a feed-forward part; both modulated."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.table = nn.Parameter(torch.randn(6 * width) * 0.02)
+        self.mixing = nn.Linear(width, 3 * width)
+        self.mixed = nn.Linear(width, width)
+        self.wide = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, shared: Tensor, layout: Layout) -> Tensor:
+        parts = (shared + self.table).chunk(6, dim=1)
+        owner = layout.owner
+        h = self.mixing(_modulated(x, parts[0], parts[1], layout))
+        x = x + parts[2].index_select(0, owner) * self.mixed(_attention(h, self.heads, layout))
+        h = functional.gelu(self.wide(_modulated(x, parts[3], parts[4], layout)))
+        moved: Tensor = x + parts[5].index_select(0, owner) * self.narrow(h)
+        return moved
+
+
+def _modulated(x: Tensor, scale: Tensor, shift: Tensor, layout: Layout) -> Tensor:
+    normal = functional.layer_norm(x, x.shape[-1:])
+    return torch.addcmul(
+        shift.index_select(0, layout.owner), normal, 1.0 + scale.index_select(0, layout.owner)
+    )
+
+
+def _attention(mixed: Tensor, heads: int, layout: Layout) -> Tensor:
+    """Attention within each set; ``mixed`` holds queries, keys and values, shape (N, 3 D)."""
+    width = mixed.shape[1] // 3
+    found = []
+    start = 0
+    for number, size in layout.groups:
+        stop = start + number * size
+        part = mixed[start:stop].view(number, size, 3, heads, width // heads)
+        query, key, value = part.permute(2, 0, 3, 1, 4).unbind(0)
+        out = functional.scaled_dot_product_attention(query, key, value)
+        found.append(out.transpose(1, 2).reshape(stop - start, width))
+        start = stop
+    return torch.cat(found)
+
+
+def _waves(value: Tensor) -> Tensor:
+    """Sines and cosines of a number of order 1, shape (B, 2 F)."""
+    steps = torch.arange(FREQUENCIES, device=value.device, dtype=torch.float32)
+    angles = value.float().unsqueeze(1) * torch.exp(steps * (math.log(200.0) / FREQUENCIES)) * 2.0
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

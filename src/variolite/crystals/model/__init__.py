@@ -1,0 +1,29 @@
+"""The crystal VAE as a network: batches, geometry, transformers and the objective."""
+
+from variolite.crystals.model.batch import (
+    AtomBatch,
+    CrystalBatches,
+    CrystalTensors,
+    Layout,
+    evaluation_batches,
+)
+from variolite.crystals.model.module import (
+    CrystalArchitecture,
+    CrystalModule,
+    Decoded,
+    LossWeights,
+    PartsByName,
+)
+
+__all__ = [
+    "AtomBatch",
+    "CrystalArchitecture",
+    "CrystalBatches",
+    "CrystalModule",
+    "CrystalTensors",
+    "Decoded",
+    "Layout",
+    "LossWeights",
+    "PartsByName",
+    "evaluation_batches",
+]

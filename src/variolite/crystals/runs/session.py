@@ -1,0 +1,300 @@
+"""A whole training run on crystals: structures and recipe in, run folder out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from variolite.crystals.foundation.alignment import fit_scale
+from variolite.crystals.foundation.cache import foundation_features
+from variolite.crystals.latent import FieldSettings, MixtureSettings, PriorSettings, fit_prior
+from variolite.crystals.latent.properties import fit_property_head
+from variolite.crystals.runs.codec import encode, framed
+from variolite.crystals.runs.fitting import all_threads, build, fit_crystals
+from variolite.crystals.runs.model import CrystalModel
+from variolite.crystals.runs.modelfile import load_crystal_model, save_crystal_model
+from variolite.crystals.structures import Crystals
+from variolite.crystals.structures.splitting import draw_split, groups_by
+from variolite.crystals.structures.store import fingerprint
+from variolite.errors import DataError, nearest
+from variolite.recipe import CrystalRecipe, PriorSpec, recipe_to_yaml
+from variolite.records import Split, write_text_atomic
+from variolite.training.history import write_history
+from variolite.training.runfolder import RunFolder, environment
+from variolite.training.session import Listener
+
+__all__ = ["PreparedCrystals", "load_run", "prepare_crystals", "train_crystal_run"]
+
+UNITS = {
+    "formation_energy_per_atom": "eV/atom",
+    "e_above_hull": "eV/atom",
+    "energy_above_hull": "eV/atom",
+    "band_gap": "eV",
+}
+"""Units of columns that public data sets name alike; other columns have unit 1."""
+
+
+@dataclass(frozen=True)
+class PreparedCrystals:
+    """Structures split by group.
+
+    Attributes
+    ----------
+    parts
+        ``train``, ``validation`` and ``test``.
+    split
+        The groups in each.
+    fingerprint
+        Of all structures together.
+    """
+
+    parts: dict[str, Crystals]
+    split: Split
+    fingerprint: str
+
+
+def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCrystals:
+    """Split structures by formula, prototype or one by one, as the recipe says.
+
+    Raises
+    ------
+    DataError
+        If there are too few groups, or a property that the recipe names is missing.
+    """
+    for name in recipe.properties:
+        if name not in crystals.properties:
+            close = nearest(name, crystals.properties)
+            known = ", ".join(crystals.properties) or "none"
+            raise DataError(
+                f"the structures have no property {name!r}",
+                where="properties",
+                mend=f"did you mean {close}?" if close else f"they have: {known}",
+            )
+    spec = recipe.split
+    groups = groups_by(crystals, spec.by)
+    split = draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)
+    rows = split.rows(groups)
+    parts = {name: crystals.take(places) for name, places in rows.items()}
+    return PreparedCrystals(parts, split, fingerprint(crystals))
+
+
+def train_crystal_run(
+    recipe: CrystalRecipe,
+    crystals: Crystals,
+    out: Path,
+    *,
+    name: str = "structures in memory",
+    device: str = "auto",
+    restart: bool = False,
+    simulated: bool = False,
+    listener: Listener | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[RunFolder, CrystalModel]:
+    """Train a recipe on structures, fit its prior and write the run folder.
+
+    A broken-off run of the same recipe and data goes on, within the network or
+    within the prior.
+
+    Parameters
+    ----------
+    recipe
+        Already resolved.
+    crystals
+        All structures; the recipe's split holds some of them out.
+    out
+        Run folder.
+    name
+        Of the data, for the report.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    restart
+        Replace a run that is there.
+    simulated
+        The data are simulated; every page made of the run says so.
+    listener
+        Told about progress.
+    tell
+        Told about the progress of features and prior.
+    """
+    listener = listener or Listener()
+    tell = tell or (lambda _: None)
+    run = RunFolder(out)
+    prepared = prepare_crystals(crystals, recipe)
+    begun = None if restart else _without_its_prior(run, recipe, prepared)
+    if begun is None:
+        run.require_free(restart=restart)
+        run.prepare(restart=restart)
+        begun = _train(recipe, prepared, run, name, device, simulated, listener, tell)
+    else:
+        listener.note("the network is trained already; its prior is fitted now")
+    model = _with_prior(begun, recipe, prepared.parts["train"], run, device, tell)
+    save_crystal_model(run.model_folder, model)
+    shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
+    return run, model
+
+
+def _train(
+    recipe: CrystalRecipe,
+    prepared: PreparedCrystals,
+    run: RunFolder,
+    name: str,
+    device: str,
+    simulated: bool,
+    listener: Listener,
+    tell: Callable[[str], None],
+) -> CrystalModel:
+    began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    parts = prepared.parts
+    counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
+    listener.note(f"{counted} structures, split by {recipe.split.by}")
+    run.write_json(run.split_file, prepared.split.to_dict())
+    write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
+    features = None
+    if recipe.loss.alignment > 0.0:
+        features = _features(parts["train"], parts["validation"], tell)
+    width = 0 if features is None else features[0].shape[1]
+    # A validation crystal may hold an element that no training crystal has.
+    module = build(recipe, parts["train"], features=width)
+    train, validation = (framed(module, parts[p]).crystals for p in ("train", "validation"))
+    known = np.isin(validation.species, np.unique(train.species))
+    whole = np.bincount(validation.owner[~known], minlength=len(validation)) == 0
+    if features is not None:
+        atoms = validation.atoms_of(np.flatnonzero(whole))
+        features = (features[0], features[1][atoms])
+    fitted = fit_crystals(
+        module,
+        train,
+        validation.take(whole),
+        recipe,
+        features=features,
+        device=device,
+        checkpoint=run.checkpoint_file,
+        on_start=listener.note,
+        on_epoch=listener.epoch,
+    )
+    facts = {
+        **environment(fitted.device),
+        "started": started,
+        "seconds": round(time.monotonic() - began, 2),
+        "simulated": simulated,
+        "data": {
+            "name": name,
+            "fingerprint": prepared.fingerprint,
+            "rows": sum(len(part) for part in parts.values()),
+            "rows_kept": sum(len(part) for part in parts.values()),
+            "left_out": [],
+            "remarks": [],
+        },
+        "batch_size": fitted.batch_size,
+        "learning_rate": fitted.rate,
+        "parameters": fitted.parameters,
+    }
+    provenance: dict[str, Any] = {
+        key: facts[key] for key in ("variolite", "torch", "started", "simulated", "data")
+    }
+    provenance |= {"recipe": recipe.name, "best_epochs": [fitted.best_epoch]}
+    model = CrystalModel(fitted.module, provenance=provenance)
+    write_history(run.history_file, fitted.history)
+    run.write_json(run.environment_file, facts)
+    save_crystal_model(run.model_folder, model)
+    return model
+
+
+def _features(
+    training: Crystals, validation: Crystals, tell: Callable[[str], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Foundation features of both parts, standardised by those of the training atoms."""
+    from variolite.crystals.foundation.cache import user_cache
+
+    workers = os.cpu_count() or 1
+    found = [
+        torch.from_numpy(
+            foundation_features(part, folder=user_cache(), workers=workers, tell=tell).features
+        ).float()
+        for part in (training, validation)
+    ]
+    scale = fit_scale(found[0])
+    first, second = (scale.apply(part).numpy() for part in found)
+    return first, second
+
+
+def _without_its_prior(
+    run: RunFolder, recipe: CrystalRecipe, prepared: PreparedCrystals
+) -> CrystalModel | None:
+    """Take up a run of the same recipe and data that was broken off while its prior was fitted."""
+    if not run.finished or not run.recipe_file.is_file():
+        return None
+    if run.recipe_file.read_text(encoding="utf-8") != recipe_to_yaml(recipe):
+        return None
+    model = load_crystal_model(run.model_folder)
+    same = model.provenance.get("data", {}).get("fingerprint") == prepared.fingerprint
+    lacking = recipe.prior.kind != "none" and model.prior is None
+    return model if same and lacking else None
+
+
+def _with_prior(
+    model: CrystalModel,
+    recipe: CrystalRecipe,
+    training: Crystals,
+    run: RunFolder,
+    device: str,
+    tell: Callable[[str], None],
+) -> CrystalModel:
+    """Fit the prior and the property head of a trained network."""
+    if recipe.prior.kind == "none" and not recipe.properties:
+        return model
+    frame = framed(model.module, training).crystals
+    latents = encode(model.module, frame)
+    head = None
+    if recipe.properties:
+        tell("properties from latents")
+        head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
+    prior = None
+    if recipe.prior.kind != "none":
+        on_gpu = torch.cuda.is_available() and device != "cpu"
+        with all_threads():
+            prior = fit_prior(
+                latents,
+                frame,
+                _settings(recipe.prior, recipe.properties),
+                seed=recipe.training.seed,
+                device=torch.device("cuda" if on_gpu else "cpu"),
+                checkpoint=run.checkpoint_file.with_name("prior.safetensors"),
+                tell=tell,
+            )
+    return replace(model, prior=prior, properties=head)
+
+
+def _settings(spec: PriorSpec, properties: tuple[str, ...]) -> PriorSettings:
+    field = FieldSettings(
+        width=spec.width,
+        layers=spec.layers,
+        heads=spec.heads,
+        epochs=spec.epochs,
+        batch=spec.batch_size,
+        rate=spec.learning_rate,
+    )
+    mixture = MixtureSettings(crystals=spec.crystals, atoms=spec.atoms)
+    return PriorSettings(spec.kind, properties, field, mixture)
+
+
+def load_run(run: RunFolder) -> CrystalModel:
+    """Load the model of a finished run on the CPU.
+
+    Raises
+    ------
+    RunFolderError
+        If the run is not there or not finished.
+    """
+    run.require_finished()
+    return load_crystal_model(run.model_folder)
