@@ -182,7 +182,8 @@ def _fit(fractions: Floats, target: Floats) -> Floats:
     for _ in range(ROUNDS):
         left = (matrix * weights[:, None]).T
         before = found
-        found = np.linalg.solve(left @ matrix + RIDGE * np.eye(len(elements)), left @ wanted)
+        normal = left @ matrix + RIDGE * np.eye(len(elements))
+        found = np.asarray(np.linalg.solve(normal, left @ wanted), dtype=np.float64)
         residual = np.abs(wanted - matrix @ found)
         scale = max(1.4826 * float(np.median(residual)), SMALLEST_ERROR)
         if np.abs(found - before).max() < 1e-7:
