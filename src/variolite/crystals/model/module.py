@@ -222,10 +222,9 @@ class CrystalModule(nn.Module):
 
 def mean_by_crystal(atoms: Tensor, layout: Layout) -> Tensor:
     """Average atoms (N, W) over every crystal, (B, W)."""
-    parts = []
-    start = 0
-    for crystals, size in layout.groups:
-        stop = start + crystals * size
-        parts.append(atoms[start:stop].view(crystals, size, -1).mean(1))
-        start = stop
-    return torch.cat(parts)
+    blocks = atoms.split([crystals * size for crystals, size in layout.groups])
+    means = [
+        block.view(crystals, size, -1).mean(1)
+        for (crystals, size), block in zip(layout.groups, blocks, strict=True)
+    ]
+    return torch.cat(means)

@@ -61,12 +61,11 @@ def _attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
     """
     width = joint.shape[1] // 3
     parts = []
-    start = 0
-    for crystals, size in layout.groups:
-        stop = start + crystals * size
-        block = joint[start:stop].view(crystals, size, 3, heads, width // heads)
-        query, key, value = block.permute(2, 0, 3, 1, 4)
+    # One split, not a slice a group: the gradient of slices is a sum of mostly empty tensors.
+    blocks = joint.split([crystals * size for crystals, size in layout.groups])
+    for (crystals, size), block in zip(layout.groups, blocks, strict=True):
+        heads_apart = block.view(crystals, size, 3, heads, width // heads)
+        query, key, value = heads_apart.permute(2, 0, 3, 1, 4).unbind(0)
         found = functional.scaled_dot_product_attention(query, key, value)
         parts.append(found.transpose(1, 2).reshape(crystals * size, width))
-        start = stop
     return torch.cat(parts)
