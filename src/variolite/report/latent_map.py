@@ -27,7 +27,7 @@ from variolite.report.palette import INK, OTHER
 from variolite.report.scale import Scale
 from variolite.report.wording import counted
 
-__all__ = ["latent_section", "principal_plane"]
+__all__ = ["Plane", "latent_section", "map_limits", "map_panel", "principal_plane"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -45,11 +45,12 @@ FIRST_SQUARE = 8
 class Plane:
     """Rows in their first two principal components.
 
-    ``scores`` is [n, 2]; ``shares`` are the two parts of the total variance.
+    ``scores`` is [n, 2]; ``shares`` are the two parts of the total variance, None where
+    they are not known.
     """
 
     scores: Floats
-    shares: tuple[float, float]
+    shares: tuple[float, float] | None = None
 
 
 def principal_plane(latent: Floats) -> Plane | None:
@@ -95,7 +96,7 @@ def latent_section(held_out: HeldOut | None) -> Section:
 
 def _figure(held_out: HeldOut, plane: Plane, colourings: list[tuple[str, Classes]]) -> Figure:
     complete = np.flatnonzero(np.isfinite(plane.scores).all(axis=1))
-    limits = _limits(plane.scores[complete])
+    limits = map_limits(plane.scores[complete])
     inside = complete[
         ((plane.scores[complete] >= limits[:, 0]) & (plane.scores[complete] <= limits[:, 1])).all(1)
     ]
@@ -109,7 +110,7 @@ def _figure(held_out: HeldOut, plane: Plane, colourings: list[tuple[str, Classes
     for index in range(columns):
         frame = Frame(52 + index * (side + 60), 26, side, height)
         title, classes = colourings[index] if colourings else ("held-out rows", None)
-        drawn.append(_panel(plane, shown, classes, frame, limits, title, first=index == 0))
+        drawn.append(map_panel(plane, shown, classes, frame, limits, title, named=index == 0))
         if classes is not None:
             legend, used = swatches(_entries(classes, shown), frame.left, frame.bottom + 48, side)
             drawn.append(legend)
@@ -135,7 +136,7 @@ def _figure(held_out: HeldOut, plane: Plane, colourings: list[tuple[str, Classes
     return Figure("latent-map", drawing, caption)
 
 
-def _panel(
+def map_panel(
     plane: Plane,
     shown: Integers,
     classes: Classes | None,
@@ -143,26 +144,32 @@ def _panel(
     limits: Floats,
     title: str,
     *,
-    first: bool,
+    named: bool,
 ) -> Markup:
+    """Draw the rows ``shown`` [m] as dots in their colours, with axes.
+
+    ``limits`` come from :func:`map_limits`; ``named`` writes the name of each category
+    near the median of its rows.
+    """
     across = Scale(limits[0, 0], limits[0, 1], frame.left, frame.right)
     down = Scale(limits[1, 0], limits[1, 1], frame.bottom, frame.top)
     x, y = across(plane.scores[shown, 0]), down(plane.scores[shown, 1])
     codes = classes.codes[shown] if classes is not None else np.full(len(shown), -1)
     return join(
         (
-            axis_below(across, frame, _component(1, plane.shares[0])),
-            axis_left(down, frame, _component(2, plane.shares[1]), gutter=40),
+            axis_below(across, frame, _component(1, plane.shares)),
+            axis_left(down, frame, _component(2, plane.shares), gutter=40),
             box(frame),
             _dots(x, y, codes, classes),
-            _numbers(x, y, codes, classes) if first and classes is not None else Markup(""),
+            _numbers(x, y, codes, classes) if named and classes is not None else Markup(""),
             letters(frame.left, frame.top - 9, title, bold=True, room=frame.width),
         )
     )
 
 
-def _component(number: int, share: float) -> str:
-    return f"principal component {number} ({share:.0%} of latent variance)"
+def _component(number: int, shares: tuple[float, float] | None) -> str:
+    share = f" ({shares[number - 1]:.0%} of latent variance)" if shares else ""
+    return f"principal component {number}{share}"
 
 
 def _dots(x: Floats, y: Floats, codes: Integers, classes: Classes | None) -> Markup:
@@ -224,7 +231,7 @@ def _entries(classes: Classes, shown: Integers) -> list[tuple[str, str]]:
     return [*entries, ("none", OTHER)] if (classes.codes[shown] < 0).any() else entries
 
 
-def _limits(scores: Floats) -> Floats:
+def map_limits(scores: Floats) -> Floats:
     """Return [2, 2] limits of both components that hold all but 0.2 % on each side."""
     low, high = np.quantile(scores, [0.002, 0.998], axis=0)
     room = 0.05 * np.max(high - low)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from variolite.records.splits import Split
 from variolite.report.blocks import Block, Section, fold, paragraph, table
@@ -15,6 +15,7 @@ __all__ = ["duration", "provenance_section"]
 
 LONGEST_LIST = 60
 DEEPEST = 4
+MOST_GROUPS = 200
 _NAMES = {"seconds": "time taken", "command": "command line"}
 
 
@@ -94,6 +95,12 @@ def _written(key: str, value: object) -> str:
     return str(value)
 
 
+def _names(groups: Sequence[str]) -> str:
+    shown = ", ".join(groups[:MOST_GROUPS])
+    more = len(groups) - MOST_GROUPS
+    return f"{shown} and {more:,} more" if more > 0 else shown or "none"
+
+
 def _facts(facts: Mapping[str, str]) -> Markup:
     rows = [
         element("tr", element("th", name, scope="row"), element("td", value))
@@ -106,7 +113,7 @@ def _split(split: Split | None) -> Markup:
     if split is None:
         return paragraph("No split.json: which groups were held out is unknown.", kind="missing")
     rows = [
-        (name, str(len(groups)), ", ".join(groups) or "none")
+        (name, f"{len(groups):,}", _names(groups))
         for name, groups in (
             ("train", split.train),
             ("validation", split.validation),

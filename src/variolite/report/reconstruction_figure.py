@@ -19,10 +19,11 @@ from variolite.report.axes import (
     sheet,
 )
 from variolite.report.blocks import Block, Figure, Section, paragraph, table
+from variolite.report.counted_cells import count_key, counted_cells
 from variolite.report.held_out import HeldOut
 from variolite.report.lettering import decimals, plain, significant
-from variolite.report.markup import Markup, compact, element, join
-from variolite.report.palette import INK, MUTED, SEQUENTIAL, blend
+from variolite.report.markup import Markup, element, join
+from variolite.report.palette import INK, MUTED
 from variolite.report.reconstruction_scores import reconstruction_scores
 from variolite.report.scale import SCALE_NAMES, kind_for, scale_for
 from variolite.report.scorecard_table import score_table, task_title
@@ -33,10 +34,8 @@ __all__ = ["Fit", "fit_of", "reconstruction_section"]
 
 Floats = NDArray[np.float64]
 
-CELLS = 44
 ABREAST = 3
 MOST_PANELS = 12
-LEVELS = 8
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _figure(held_out: HeldOut) -> Figure:
         parts.append(_panel(held_out, name, frame))
     tiers = -(-len(names) // abreast)
     foot = tiers * (side + below + head)
-    parts.append(_ramp(gutter, foot + 2))
+    parts.append(count_key(gutter, foot + 2, "row"))
     more = len(held_out.reconstructions) - len(names)
     left_out = f" {counted(more, 'further input')} not drawn." if more else ""
     bent = [
@@ -158,63 +157,11 @@ def _panel(held_out: HeldOut, name: str, frame: Frame) -> Markup:
                 grid=False,
                 gutter=48,
             ),
-            _cells(across.inside(observed[both]), down.inside(rebuilt[both]), frame),
+            counted_cells(across.inside(observed[both]), down.inside(rebuilt[both]), frame),
             line(frame.left, frame.bottom, frame.right, frame.top, stroke=INK, dashes="4 3"),
             box(frame, stroke=MUTED),
             letters(frame.left, frame.top - 22, plain(name), bold=True, room=frame.width),
             letters(frame.left, frame.top - 8, note, size=10.5, room=frame.width + 10),
-        )
-    )
-
-
-def _cells(x: Floats, y: Floats, frame: Frame) -> Markup:
-    """Draw a two-dimensional histogram, one path for each of a few colour levels."""
-    if x.size == 0:
-        return Markup("")
-    side = frame.width / CELLS
-    columns = np.clip(((x - frame.left) / side).astype(np.int64), 0, CELLS - 1)
-    rows = np.clip(((y - frame.top) / side).astype(np.int64), 0, CELLS - 1)
-    counts = np.zeros((CELLS, CELLS), dtype=np.int64)
-    np.add.at(counts, (rows, columns), 1)
-    top = max(math.log10(float(counts.max())), 1e-9)
-    levels = np.where(
-        counts > 0, 1 + np.round((LEVELS - 1) * np.log10(np.maximum(counts, 1)) / top), 0
-    )
-    length = compact(side)
-    paths: list[Markup] = []
-    for level in range(1, LEVELS + 1):
-        row, column = np.nonzero(levels == level)
-        if len(row):
-            drawn = "".join(
-                f"M{compact(frame.left + j * side)} {compact(frame.top + i * side)}"
-                f"h{length}v{length}h-{length}z"
-                for i, j in zip(row.tolist(), column.tolist(), strict=True)
-            )
-            paths.append(element("path", d=drawn, fill=_shade(level)))
-    return join(paths)
-
-
-def _shade(level: int) -> str:
-    return blend(SEQUENTIAL, 0.12 + 0.88 * (level - 1) / (LEVELS - 1))
-
-
-def _ramp(left: float, top: float) -> Markup:
-    bars = (
-        element("rect", x=left + (level - 1) * 22, y=top, width=22, height=9, fill=_shade(level))
-        for level in range(1, LEVELS + 1)
-    )
-    return join(
-        (
-            *bars,
-            letters(left, top + 22, "one row", size=10.5, fill=MUTED),
-            letters(
-                left + LEVELS * 22,
-                top + 22,
-                "fullest cell of the panel",
-                size=10.5,
-                fill=MUTED,
-                anchor="middle",
-            ),
         )
     )
 

@@ -19,7 +19,7 @@ from variolite.records.splits import Split
 from variolite.report.contents import Environment, Health, History, KeptClustering
 from variolite.scoring.scorecard import Scorecard
 
-__all__ = ["RunFiles", "read_run"]
+__all__ = ["RunFiles", "part_path", "read_part", "read_run"]
 
 Content = TypeVar("Content", bound=BaseModel)
 Result = TypeVar("Result")
@@ -34,6 +34,9 @@ _PARTS = {
     "held_out": "held_out.parquet",
     "split": "split.json",
     "environment": "environment.json",
+    "originals": "originals.crystals",
+    "reconstructed": "reconstructed.crystals",
+    "samples": "samples.crystals",
 }
 _GROUP_NOUNS = frozenset({"borehole", "core", "hole", "sample", "section", "site", "well"})
 _UNREADABLE = (
@@ -44,7 +47,9 @@ _UNREADABLE = (
     pl.exceptions.PolarsError,
     safetensors.SafetensorError,
 )
-_MADE_BY_SCORE = frozenset({"scorecard", "health", "held_out"})
+_MADE_BY_SCORE = frozenset(
+    {"scorecard", "health", "held_out", "originals", "reconstructed", "samples"}
+)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,7 @@ def read_run(run: Path) -> RunFiles:
             mend="Give the folder that `variolite fit --out` wrote",
         )
     paths = {part: folder / name for part, name in _PARTS.items()}
-    if not any(path.is_file() for path in paths.values()):
+    if not any(path.exists() for path in paths.values()):
         raise RunFolderError(
             "the folder holds no files of a run",
             where=str(run),
@@ -174,6 +179,22 @@ def read_run(run: Path) -> RunFiles:
         split=_optional("split", paths, lambda path: Split.from_dict(_mapping(path))),
         environment=_optional("environment", paths, lambda path: _typed(path, Environment)),
     )
+
+
+def part_path(folder: Path, part: str) -> Path:
+    """Return where a part of a run folder, such as "originals", lies."""
+    return folder / _PARTS[part]
+
+
+def read_part(folder: Path, part: str, read: Callable[[Path], Result]) -> Result | None:
+    """Read one part of a run folder, such as "originals"; None where it is not there.
+
+    Raises
+    ------
+    RunFolderError
+        If the file is damaged.
+    """
+    return _optional(part, {part: part_path(folder, part)}, read)
 
 
 def _optional(

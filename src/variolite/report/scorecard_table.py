@@ -28,6 +28,7 @@ _TASKS = {
     "paired": "Paired differences, VAE minus baseline on the same groups and seeds",
     "reconstruction": "Reconstruction",
     "likelihood": "Likelihood, per row",
+    "generation": "Generation",
     "health": "Latent health",
 }
 _DESCRIBING = ("split", "level", "fit", "rule", "k", "feature", "method", "algorithm")

@@ -29,7 +29,7 @@ from variolite.report.palette import ACCENT, CATEGORIES, INK, MUTED, SHADE
 from variolite.report.scale import Scale, nice_ticks
 from variolite.report.wording import counted, listed
 
-__all__ = ["training_section"]
+__all__ = ["Units", "training_section"]
 
 Floats = NDArray[np.float64]
 
@@ -40,6 +40,23 @@ DASHES = "4 3"
 MOST_COLOURED = 8
 SETTLING = 0.08
 """Share of the epochs whose values may lie above the axis."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the objective with its reconstruction part and the KL divergence are measured in."""
+
+    objective: str = "nats per row"
+    divergence: str = "nats per row"
+
+    @property
+    def wording(self) -> str:
+        """Both, for a caption."""
+        if self.objective == self.divergence:
+            return f"in {self.objective}"
+        return (
+            f"objective and reconstruction as {self.objective}, KL divergence in {self.divergence}"
+        )
 
 
 @dataclass(frozen=True)
@@ -65,18 +82,22 @@ class _Panel:
 
 
 def training_section(
-    history: History | None, provenance: Mapping[str, object], names: Sequence[str] = ()
+    history: History | None,
+    provenance: Mapping[str, object],
+    names: Sequence[str] = (),
+    units: Units | None = None,
 ) -> Section:
     """Return the training curves, or say that no history was written.
 
     ``names`` says what tells the members apart, such as "seed 1".
     """
+    units = units or Units()
     if history is None:
         missing = paragraph(
             "No training history: the folder holds no history.jsonl.", kind="missing"
         )
         return Section("training", "Training", (missing,))
-    blocks: list[Block] = [_figure(history, provenance, names)]
+    blocks: list[Block] = [_figure(history, provenance, names, units)]
     if history.cut_short:
         blocks.append(
             paragraph(
@@ -88,8 +109,10 @@ def training_section(
     return Section("training", "Training", tuple(blocks))
 
 
-def _figure(history: History, provenance: Mapping[str, object], names: Sequence[str]) -> Figure:
-    panels = _panels(history)
+def _figure(
+    history: History, provenance: Mapping[str, object], names: Sequence[str], units: Units
+) -> Figure:
+    panels = _panels(history, units)
     members = max((panel.solid.shape[1] for panel in panels if panel.solid is not None), default=1)
     best = best_epochs(history, provenance)
     end = warm_up_end(history)
@@ -109,11 +132,11 @@ def _figure(history: History, provenance: Mapping[str, object], names: Sequence[
         legend,
         title="Training curves by epoch",
     )
-    return Figure("training", drawing, _caption(history, members, best, end))
+    return Figure("training", drawing, _caption(history, members, best, end, units))
 
 
-def _panels(history: History) -> list[_Panel]:
-    nats = "nats per row"
+def _panels(history: History, units: Units) -> list[_Panel]:
+    nats = units.objective
     beta = history.beta
     seconds = [[np.nan if entry.seconds is None else entry.seconds] for entry in history.lines]
     series = history.series
@@ -129,7 +152,7 @@ def _panels(history: History) -> list[_Panel]:
             series("val_reconstruction"),
             series("train_reconstruction"),
         ),
-        _Panel("KL divergence", nats, 2, False, series("val_kl"), series("train_kl")),
+        _Panel("KL divergence", units.divergence, 2, False, series("val_kl"), series("train_kl")),
         _Panel("weight of the KL term", "beta", 0, True, None if beta is None else beta[:, None]),
         _Panel("time per epoch", "s", 1, True, np.array(seconds, dtype=np.float64)),
         _Panel("active dimensions", "count", 2, True, series("active_units")),
@@ -212,7 +235,7 @@ def _marks(
         at = int(np.argmin(np.abs(epochs - epoch)))
         value = float(panel.solid[at, member])
         if down.low <= value <= down.high:
-            note = f"member {member}: best epoch {epoch:g}, {significant(value, 4)} nats per row"
+            note = f"member {member}: best epoch {epoch:g}, {significant(value, 4)} {panel.unit}"
             marks.append(
                 element(
                     "circle",
@@ -270,10 +293,12 @@ def _colour(member: int, members: int) -> str:
     return CATEGORIES[member] if 1 < members <= MOST_COLOURED else ACCENT
 
 
-def _caption(history: History, members: int, best: list[float] | None, end: float | None) -> str:
+def _caption(
+    history: History, members: int, best: list[float] | None, end: float | None, units: Units
+) -> str:
     sentences = [
         f"Training of {counted(members, 'member')} over {counted(len(history.lines), 'epoch')}, "
-        "in nats per row. The monitored validation objective always uses the final beta; the "
+        f"{units.wording}. The monitored validation objective always uses the final beta; the "
         "training total uses the beta of its epoch, so the two are comparable only after "
         "warm-up."
     ]

@@ -36,6 +36,8 @@ _METHODS = {
     "pca_whitened": "whitened PCA",
     "autoencoder": "plain autoencoder",
     "supervised": "supervised reference",
+    "reference_draw": "draw from the reference",
+    "source": "source design",
 }
 _METHOD_COLOURS = {
     "vae": ACCENT,
@@ -43,6 +45,11 @@ _METHOD_COLOURS = {
     "pca_whitened": CATEGORIES[2],
     "autoencoder": CATEGORIES[5],
     "supervised": INK,
+    "random_coordinates": CATEGORIES[1],
+    "template": CATEGORIES[2],
+    "fixed_template": CATEGORIES[2],
+    "nearest_template": CATEGORIES[4],
+    "source": CATEGORIES[5],
 }
 _ALGORITHMS = {
     "kmeans": "k-means",
@@ -148,6 +155,8 @@ def unit_after(unit: str | None) -> str:
     """Return a unit to stand after a number; one that begins with a digit goes in brackets."""
     if not unit:
         return ""
+    if unit == "°":
+        return unit
     return f" ({unit})" if unit[0].isdigit() else f" {unit}"
 
 

@@ -1,0 +1,151 @@
+"""Cells of originals against cells of reconstructions: lengths, angles, volume per atom."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.report.axes import WIDTH, Frame, axis_below, axis_left, box, letters, line, sheet
+from variolite.report.blocks import Figure, Section, paragraph
+from variolite.report.counted_cells import count_key, counted_cells
+from variolite.report.crystals.run import CrystalRun, Pairs
+from variolite.report.lettering import decimals, significant
+from variolite.report.markup import Markup, join
+from variolite.report.palette import INK, MUTED
+from variolite.report.reconstruction_figure import Fit, fit_of
+from variolite.report.scale import SCALE_NAMES, Kind, Scale, kind_for, limits
+from variolite.report.wording import listed, unit_after
+
+__all__ = ["parity_section"]
+
+Floats = NDArray[np.float64]
+
+ABREAST = 4
+KEY = 190.0
+GUTTER, GAP, HEAD, BELOW = 52.0, 10.0, 38.0, 44.0
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    """One number of every crystal, of the original and of the reconstruction, [B] each."""
+
+    name: str
+    unit: str
+    original: Floats
+    rebuilt: Floats
+
+    @property
+    def fit(self) -> Fit:
+        return fit_of(self.original, self.rebuilt)
+
+    @property
+    def mean_absolute_error(self) -> float:
+        errors = np.abs(self.rebuilt - self.original)
+        errors = errors[np.isfinite(errors)]
+        return float(errors.mean()) if errors.size else float("nan")
+
+
+def parity_section(run: CrystalRun) -> Section:
+    """Return the parity plots, or say what is missing for them."""
+    anchor, title = "cells", "Cells: original and reconstructed"
+    if run.pairs is None or not len(run.pairs):
+        missing = paragraph(
+            "No cells to compare yet: run `variolite score` to write originals.crystals and "
+            "reconstructed.crystals.",
+            kind="missing",
+        )
+        return Section(anchor, title, (missing,))
+    return Section(anchor, title, (_figure(run, run.pairs),))
+
+
+def _quantities(pairs: Pairs) -> list[_Quantity]:
+    (original, rebuilt), volumes = pairs.parameters, pairs.volumes
+    names = ("a", "b", "c", "α", "β", "γ")
+    cells = [
+        _Quantity(name, "Å" if place < 3 else "°", original[:, place], rebuilt[:, place])
+        for place, name in enumerate(names)
+    ]
+    volume = _Quantity("volume per atom", "Å³", *volumes)
+    return [*cells[:3], volume, *cells[3:]]
+
+
+def _figure(run: CrystalRun, pairs: Pairs) -> Figure:
+    quantities = _quantities(pairs)
+    side = (WIDTH - ABREAST * (GUTTER + GAP)) / ABREAST
+    drawn: list[Markup] = []
+    bent: list[str] = []
+    for index, quantity in enumerate(quantities):
+        column, tier = index % ABREAST, index // ABREAST
+        frame = Frame(
+            GUTTER + column * (side + GUTTER + GAP), HEAD + tier * (side + BELOW + HEAD), side, side
+        )
+        panel, kind = _panel(quantity, frame)
+        drawn.append(panel)
+        if kind != "linear":
+            bent.append(f"{quantity.name} ({SCALE_NAMES[kind]})")
+    drawn.append(count_key(WIDTH - KEY, 2 * HEAD + side + BELOW, "crystal"))
+    height = 2 * (HEAD + side + BELOW) - 6
+    errors = [
+        f"{q.name} {significant(q.mean_absolute_error)}{unit_after(q.unit)}" for q in quantities
+    ]
+    scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
+    caption = (
+        "Cell lengths a, b, c in Å, angles in degrees and volume per atom in Å³ of "
+        f"{run.extent}, original against reconstructed, in the cell of the file, as counts per "
+        "square on a logarithmic colour scale; on the dashed line both are equal. R² and mean "
+        f"absolute error (MAE) are over all crystals; MAE: {listed(errors)}. Values beyond the "
+        f"axes are counted in the squares at the edge.{scales} The model has seen the crystal "
+        "that it reproduces: this is no prediction."
+    )
+    title = "Cell lengths, angles and volumes, original against reconstructed"
+    return Figure("cells", sheet(height, *drawn, title=title), caption)
+
+
+def _middle(values: Floats) -> tuple[float, float]:
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return -math.inf, math.inf
+    low, high = np.quantile(known, [0.01, 0.99])
+    return float(low), float(high)
+
+
+def _panel(quantity: _Quantity, frame: Frame) -> tuple[Markup, Kind]:
+    # A few reconstructions that went astray must not stretch the axes.
+    low, high = _middle(quantity.rebuilt)
+    joined = np.concatenate([quantity.original, np.clip(quantity.rebuilt, low, high)])
+    kind = kind_for(joined)[0]
+    if kind == "log":
+        low, high = (float(q) for q in np.nanquantile(joined, [0.001, 0.999]))
+    else:
+        kind, (low, high) = "linear", limits(joined)
+        # A narrower axis would need more decimals than there is room for.
+        least = 0.04 * max(abs(low), abs(high))
+        slack = max(least - (high - low), 0.0) / 2
+        low, high = low - slack, high + slack
+    across = Scale(low, high, frame.left, frame.right, kind)
+    down = Scale(low, high, frame.bottom, frame.top, kind)
+    both = np.isfinite(quantity.original) & np.isfinite(quantity.rebuilt)
+    unit = quantity.unit
+    note = (
+        f"R² {decimals(quantity.fit.r2, 3)}, "
+        f"MAE {significant(quantity.mean_absolute_error, 2)}{unit_after(unit)}"
+        if both.any()
+        else "no crystal has both values"
+    )
+    panel = join(
+        (
+            axis_below(across, frame, f"original ({unit})", target=4, grid=False),
+            axis_left(down, frame, f"reconstructed ({unit})", target=4, grid=False, gutter=40),
+            counted_cells(
+                across.inside(quantity.original[both]), down.inside(quantity.rebuilt[both]), frame
+            ),
+            line(frame.left, frame.bottom, frame.right, frame.top, stroke=INK, dashes="4 3"),
+            box(frame, stroke=MUTED),
+            letters(frame.left, frame.top - 22, quantity.name, bold=True, room=frame.width),
+            letters(frame.left, frame.top - 8, note, size=10.5, room=frame.width + 10),
+        )
+    )
+    return panel, kind

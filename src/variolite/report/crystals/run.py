@@ -1,0 +1,191 @@
+"""What a crystal run holds besides the files that every run has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from variolite.crystals.matching.periodic import periodic_errors
+from variolite.crystals.structures import Crystals, open_store
+from variolite.crystals.structures.cells import cell_parameters
+from variolite.crystals.structures.families import chemical_family
+from variolite.crystals.structures.formula import reduced_formulas
+from variolite.report.run_files import RunFiles, part_path, read_part
+
+__all__ = ["CrystalRun", "Pairs", "crystal_run", "is_crystal_run"]
+
+Floats = NDArray[np.float64]
+Strings = NDArray[np.str_]
+
+_STORES = ("originals", "reconstructed", "samples")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Held-out crystals and what the model made of them, in the same order.
+
+    Both hold B structures with the same numbers of atoms; atom i of one is atom i of the
+    other.
+    """
+
+    originals: Crystals
+    reconstructed: Crystals
+
+    def __len__(self) -> int:
+        return len(self.originals)
+
+    @cached_property
+    def parameters(self) -> tuple[Floats, Floats]:
+        """Lengths in Angstrom and angles in degrees of both, [B, 6] each."""
+        return cell_parameters(self.originals.lattices), cell_parameters(
+            self.reconstructed.lattices
+        )
+
+    @cached_property
+    def volumes(self) -> tuple[Floats, Floats]:
+        """Volumes per atom of both in cubic Angstrom, [B] each."""
+        counts = np.maximum(self.originals.counts, 1)
+        # A reconstruction may have failed altogether.
+        with np.errstate(invalid="ignore"):
+            return self.originals.volumes / counts, self.reconstructed.volumes / counts
+
+    @cached_property
+    def distances(self) -> Floats:
+        """Periodic error of every atom in Angstrom, [N], NaN where it cannot be told."""
+        if (self.originals.counts < 1).any():
+            return np.full(len(self.originals.species), np.nan)
+        return periodic_errors(self.originals, self.reconstructed).distances
+
+
+@dataclass(frozen=True)
+class CrystalRun:
+    """A run folder of a crystal model; a part that is not there is None.
+
+    ``held_out`` has one row for each of the scored crystals, in the order of ``pairs``.
+    """
+
+    files: RunFiles
+    originals: Crystals | None
+    pairs: Pairs | None
+    samples: Crystals | None
+    held_out: pl.DataFrame | None
+
+    @cached_property
+    def species_given(self) -> bool:
+        """Whether the decoder is told the atom types, as the model file says."""
+        return _stated(self.files.model, "species_given") is True
+
+    @cached_property
+    def count(self) -> int:
+        """Number of scored crystals; 0 where none are there."""
+        if self.held_out is not None:
+            return self.held_out.height
+        return len(self.originals) if self.originals is not None else 0
+
+    def column(self, name: str) -> Floats | None:
+        """Return a numeric column of the held-out table, [B], NaN where it is missing."""
+        if self.held_out is None or name not in self.held_out.columns:
+            return None
+        series = self.held_out[name]
+        if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+            return None
+        values = series.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
+        return np.where(np.isfinite(values), values, np.nan)
+
+    @cached_property
+    def atoms(self) -> NDArray[np.int64] | None:
+        """Number of atoms of every scored crystal, [B]; None where it is not known."""
+        if self.originals is not None:
+            return self.originals.counts
+        column = self.column("n_atoms")
+        return None if column is None else np.nan_to_num(column).astype(np.int64)
+
+    @cached_property
+    def families(self) -> Strings | None:
+        """Chemical family of every scored crystal, [B]; None where it is not known."""
+        if self.originals is not None:
+            return chemical_family(self.originals)
+        return self._strings("chemical_family")
+
+    @cached_property
+    def formulas(self) -> Strings | None:
+        """Reduced formula of every scored crystal, [B]; None where it is not known."""
+        if self.originals is not None:
+            return reduced_formulas(self.originals)
+        return self._strings("formula")
+
+    @property
+    def extent(self) -> str:
+        """How many crystals were scored, and of how many formulas."""
+        crystals = f"{self.count:,} held-out {'crystal' if self.count == 1 else 'crystals'}"
+        if self.formulas is None or not self.count:
+            return crystals
+        distinct = len(np.unique(self.formulas))
+        return f"{crystals} of {distinct:,} {'formula' if distinct == 1 else 'formulas'}"
+
+    def _strings(self, name: str) -> Strings | None:
+        if self.held_out is None or name not in self.held_out.columns:
+            return None
+        series = self.held_out[name].cast(pl.String, strict=False).fill_null("")
+        return np.asarray(series.to_list(), dtype=np.str_)
+
+
+def _stated(content: object, name: str) -> object:
+    """Return the first entry of a name in nested mappings; None where there is none."""
+    if not isinstance(content, Mapping):
+        return None
+    if name in content:
+        return content[name]
+    found = (_stated(value, name) for value in content.values())
+    return next((value for value in found if value is not None), None)
+
+
+def is_crystal_run(files: RunFiles) -> bool:
+    """Return whether a run folder is that of a crystal model.
+
+    The model file and the recipe say so; where both are gone, the stores of crystals do.
+    """
+    if files.model is not None and isinstance(files.model.get("kind"), str):
+        return str(files.model["kind"]).endswith("crystal_vae")
+    if files.recipe:
+        return files.recipe.get("kind") == "crystals"
+    return any(part_path(files.folder, part).is_file() for part in _STORES)
+
+
+def crystal_run(files: RunFiles) -> CrystalRun:
+    """Read what a crystal run holds besides the files that every run has.
+
+    Raises
+    ------
+    RunFolderError
+        If a file is damaged, or files of one scoring do not fit each other.
+    """
+    originals = read_part(files.folder, "originals", open_store)
+
+    def fitting(path: Path) -> Pairs | None:
+        rebuilt = open_store(path)
+        if originals is None:
+            return None
+        if len(rebuilt) != len(originals) or not np.array_equal(rebuilt.counts, originals.counts):
+            raise ValueError("its structures are not those of originals.crystals")
+        return Pairs(originals, rebuilt)
+
+    pairs = read_part(files.folder, "reconstructed", fitting)
+    held_out = files.held_out
+    if originals is not None and held_out is not None and held_out.height != len(originals):
+
+        def misfit(_: Path) -> None:
+            raise ValueError(
+                f"it has {held_out.height:,} rows for the {len(originals):,} structures of "
+                "originals.crystals"
+            )
+
+        read_part(files.folder, "held_out", misfit)
+    samples = read_part(files.folder, "samples", open_store)
+    return CrystalRun(files, originals, pairs, samples, held_out)

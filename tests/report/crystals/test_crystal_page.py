@@ -1,0 +1,287 @@
+"""The page of a crystal run: whole, self-contained, legible, honest about what is absent."""
+
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import polars as pl
+import pytest
+from page_layout import Node, layout_faults, read_page
+from synthetic_crystal_run import write_synthetic_crystal_run
+
+from variolite.crystals.structures import Crystals, open_store, write_store
+from variolite.errors import RunFolderError
+from variolite.report import write_report
+
+SECTIONS = {
+    "scorecard",
+    "cells",
+    "errors",
+    "structures",
+    "latent-map",
+    "elements",
+    "samples",
+    "training",
+    "provenance",
+}
+SYMBOLS = r"[A-Z][a-z]?"
+"""Symbols on atoms may stand behind one another."""
+
+
+def page_of(run: Path) -> Node:
+    return read_page(write_report(run).read_text(encoding="utf-8"))
+
+
+def section(page: Node, name: str) -> Node:
+    return next(node for node in page.find("section") if node.attributes["id"] == name)
+
+
+@pytest.fixture(scope="module")
+def html(whole_crystal_run: Path) -> str:
+    return write_report(whole_crystal_run).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Node:
+    return read_page(html)
+
+
+def test_every_section_is_there_once_and_linked(page: Node) -> None:
+    found = [node.attributes["id"] for node in page.find("section")]
+    assert set(found) == SECTIONS
+    assert len(found) == len(SECTIONS)
+    assert {a.attributes["href"] for a in page.find("a")} == {f"#{name}" for name in SECTIONS}
+
+
+def test_figures_are_numbered_and_captioned(page: Node) -> None:
+    figures = page.find("figure")
+    numbers = [figure.find("b")[0].text() for figure in figures]
+    seen = list(dict.fromkeys(numbers))
+    assert seen == [f"Figure {n}." for n in range(1, len(seen) + 1)]
+    for figure in figures:
+        assert len(figure.find("svg")) == 1
+        assert len(figure.find("figcaption")[0].text()) > 60
+
+
+def test_lettering_is_neither_clipped_nor_overlapping(page: Node) -> None:
+    drawings = page.find("svg")
+    assert len(drawings) > 20
+    for drawing in drawings:
+        faults = layout_faults(drawing, may_overlap=SYMBOLS)
+        assert faults == [], drawing.attributes["aria-label"]
+
+
+def test_every_drawing_stands_alone_as_an_svg_file(html: str) -> None:
+    drawings = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) > 20
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert all("class" not in part.attrib for part in root.iter())
+        own = {part.attrib["id"] for part in root.iter() if "id" in part.attrib}
+        assert set(re.findall(r"url\(#([^)]+)\)|href=\"#([^\"]+)\"", drawing)) <= {
+            pair for name in own for pair in ((name, ""), ("", name))
+        }
+
+
+def test_ids_are_unique(page: Node) -> None:
+    ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_nothing_is_loaded_from_elsewhere(html: str, page: Node) -> None:
+    addresses = set(re.findall(r"https?://[^\s\"'<>)]+", html))
+    assert addresses == {"http://www.w3.org/2000/svg"}
+    loading = {"src", "srcset", "xlink:href", "data", "poster", "action", "background", "style"}
+    for node in page.walk():
+        assert not loading & node.attributes.keys(), node
+        assert node.name not in {"link", "iframe", "object", "embed", "img", "base", "image"}
+        assert all(not name.startswith("on") for name in node.attributes), node
+    assert "@import" not in html
+    assert set(re.findall(r"url\(.", html)) <= {"url(#"}
+    policy = [m.attributes["content"] for m in page.find("meta") if "http-equiv" in m.attributes]
+    assert "default-src 'none'" in policy[0]
+    assert "'sha256-" in policy[0]
+    assert len(page.find("script")) == 1
+
+
+def test_two_thousand_crystals_stay_small_and_come_out_alike(tmp_path: Path) -> None:
+    run = write_synthetic_crystal_run(tmp_path / "run", count=2000)
+    first = write_report(run).read_bytes()
+    assert len(first) < 3_000_000
+    assert write_report(run).read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("absent", "name", "wording"),
+    [
+        (["scorecard.json"], "scorecard", "run variolite score"),
+        (["originals.crystals"], "cells", "originals.crystals"),
+        (["reconstructed.crystals"], "structures", "reconstructed.crystals"),
+        (["reconstructed.crystals"], "elements", "reconstructed.crystals"),
+        (["held_out.parquet"], "errors", "held_out.parquet"),
+        (["held_out.parquet"], "latent-map", "run `variolite score`"),
+        (["samples.crystals"], "samples", "No generated crystals"),
+        (["history.jsonl"], "training", "no history.jsonl"),
+        (["environment.json"], "provenance", "No environment.json"),
+        (["split.json"], "provenance", "No split.json"),
+        (["recipe.yaml"], "provenance", "No recipe.yaml"),
+        (["model/model.json"], "provenance", "no trained model"),
+    ],
+)
+def test_an_absent_part_is_said_and_the_rest_is_there(
+    crystal_run: Path, absent: list[str], name: str, wording: str
+) -> None:
+    for part in absent:
+        (crystal_run / part).unlink()
+    page = page_of(crystal_run)
+    assert {node.attributes["id"] for node in page.find("section")} == SECTIONS
+    told = [p for p in section(page, name).find("p") if p.attributes.get("class") == "missing"]
+    assert any(wording in paragraph.text() for paragraph in told)
+
+
+def test_stores_alone_make_a_crystal_page(crystal_run: Path) -> None:
+    for path in [*crystal_run.glob("*.*"), crystal_run / "model" / "model.json"]:
+        if path.suffix != ".crystals":
+            path.unlink()
+    page = page_of(crystal_run)
+    assert {node.attributes["id"] for node in page.find("section")} == SECTIONS
+    assert "has not been scored" in page.find("header")[0].text()
+    assert section(page, "cells").find("svg")
+
+
+@pytest.mark.parametrize(
+    "name", ["originals.crystals", "reconstructed.crystals", "samples.crystals", "held_out.parquet"]
+)
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_damaged_files_are_named(crystal_run: Path, name: str, content: bytes | None) -> None:
+    path = crystal_run / name
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(RunFolderError) as caught:
+        write_report(crystal_run)
+    assert name in str(caught.value)
+
+
+def test_files_of_different_scorings_do_not_mix(crystal_run: Path) -> None:
+    originals = open_store(crystal_run / "originals.crystals")
+    kept = originals.take(slice(0, 120))
+    write_store(crystal_run / "reconstructed.crystals", kept)
+    with pytest.raises(RunFolderError, match=r"not those of originals\.crystals"):
+        write_report(crystal_run)
+    write_store(crystal_run / "reconstructed.crystals", originals)
+    table = crystal_run / "held_out.parquet"
+    pl.read_parquet(table).head(7).write_parquet(table)
+    with pytest.raises(RunFolderError, match=r"7 rows for the 300 structures"):
+        write_report(crystal_run)
+
+
+HOSTILE = "</svg></style><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x07"
+
+
+def test_hostile_names_stay_text(crystal_run: Path) -> None:
+    for name in ("originals.crystals", "reconstructed.crystals", "samples.crystals"):
+        store = open_store(crystal_run / name)
+        named = Crystals(
+            store.species,
+            store.coordinates,
+            store.lattices,
+            store.offsets,
+            np.array([HOSTILE] * len(store)),
+        )
+        (crystal_run / name).unlink()
+        write_store(crystal_run / name, named)
+    table = crystal_run / "held_out.parquet"
+    strange = [pl.lit(HOSTILE).alias(name) for name in ("name", "formula", "chemical_family")]
+    pl.read_parquet(table).with_columns(strange).write_parquet(table)
+    card = json.loads((crystal_run / "scorecard.json").read_text())
+    card["notes"].append(HOSTILE)
+    for row in card["rows"]:
+        if row["task"] == "generation":
+            row |= {"split": HOSTILE, "unit": HOSTILE, "metric": row["metric"] + HOSTILE}
+        if row["method"] == "source":
+            row["method"] = HOSTILE
+    (crystal_run / "scorecard.json").write_text(json.dumps(card))
+    page = page_of(crystal_run)
+    assert len(page.find("script")) == 1
+    assert page.find("img") == []
+    assert "alert('x')" in page.text()
+    assert not any("\x07" in node.own_text() for node in page.walk())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_hardly_any_crystals(tmp_path: Path, count: int) -> None:
+    page = page_of(write_synthetic_crystal_run(tmp_path / "run", count=count))
+    assert {node.attributes["id"] for node in page.find("section")} == SECTIONS
+    for drawing in page.find("svg"):
+        assert layout_faults(drawing, may_overlap=SYMBOLS) == []
+
+
+def test_no_crystals_at_all(crystal_run: Path) -> None:
+    for name in ("originals.crystals", "reconstructed.crystals", "samples.crystals"):
+        none = open_store(crystal_run / name).take(slice(0, 0))
+        (crystal_run / name).unlink()
+        write_store(crystal_run / name, none)
+    table = crystal_run / "held_out.parquet"
+    pl.read_parquet(table).head(0).write_parquet(table)
+    assert {node.attributes["id"] for node in page_of(crystal_run).find("section")} == SECTIONS
+
+
+def test_reconstructions_that_went_wrong(crystal_run: Path) -> None:
+    path = crystal_run / "reconstructed.crystals"
+    store = open_store(path)
+    lattices, coordinates = np.array(store.lattices), np.array(store.coordinates)
+    lattices[0] = np.nan
+    lattices[1] *= 1e4
+    lattices[2] = -lattices[2]
+    coordinates[store.offsets[3]] = np.nan
+    coordinates[store.offsets[4]] += 1e6
+    path.unlink()
+    write_store(path, Crystals(store.species, coordinates, lattices, store.offsets, store.names))
+    table = crystal_run / "held_out.parquet"
+    pl.read_parquet(table).with_columns(
+        pl.when(pl.int_range(pl.len()) < 4)
+        .then(None)
+        .otherwise(pl.col("periodic_error"))
+        .alias("periodic_error")
+    ).write_parquet(table)
+    page = page_of(crystal_run)
+    for drawing in page.find("svg"):
+        assert layout_faults(drawing, may_overlap=SYMBOLS) == []
+    assert "have no value" in section(page, "errors").text()
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        ["periodic_error"],
+        ["matched_strict"],
+        ["pc2"],
+        ["volume_error_percent", "length_error_percent", "angle_error_deg"],
+        ["chemical_family", "n_atoms", "formula"],
+    ],
+)
+def test_the_table_may_lack_columns(crystal_run: Path, dropped: list[str]) -> None:
+    table = crystal_run / "held_out.parquet"
+    pl.read_parquet(table).drop(dropped).write_parquet(table)
+    page = page_of(crystal_run)
+    assert {node.attributes["id"] for node in page.find("section")} == SECTIONS
+    for drawing in page.find("svg"):
+        assert layout_faults(drawing, may_overlap=SYMBOLS) == []
+
+
+def test_a_single_element_and_cubic_cells(tmp_path: Path) -> None:
+    run = write_synthetic_crystal_run(tmp_path / "run", count=60)
+    for name in ("originals.crystals", "reconstructed.crystals"):
+        store = open_store(run / name)
+        alike = Crystals(
+            np.full_like(store.species, 6),
+            np.array(store.coordinates),
+            np.tile(3.5 * np.eye(3), (len(store), 1, 1)),
+            store.offsets,
+            store.names,
+        )
+        (run / name).unlink()
+        write_store(run / name, alike)
+    for drawing in page_of(run).find("svg"):
+        assert layout_faults(drawing, may_overlap=SYMBOLS) == []
