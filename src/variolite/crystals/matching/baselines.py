@@ -1,0 +1,137 @@
+"""What can be had without a model: random coordinates, and templates of the training set."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.structures import ELECTRONEGATIVITIES, Crystal, Crystals
+from variolite.errors import DataError
+
+__all__ = ["fixed_template", "nearest_template", "random_coordinates"]
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# Where Pauling gives none, the element is put at the middle of the scale.
+_ELECTRONEGATIVITIES = np.nan_to_num(ELECTRONEGATIVITIES, nan=2.0)
+
+
+def random_coordinates(true: Crystals, *, seed: int = 0) -> Crystals:
+    """Uniform random coordinates in the right cells, with the right types."""
+    generator = np.random.default_rng(seed)
+    return Crystals(
+        species=true.species,
+        coordinates=generator.random(true.coordinates.shape),
+        lattices=true.lattices,
+        offsets=true.offsets,
+        names=true.names,
+    )
+
+
+def fixed_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crystals:
+    """One training crystal, drawn at random, dressed with the right types, for all crystals.
+
+    Parameters
+    ----------
+    true
+        The crystals to reconstruct; only their types are used.
+    training
+        Training crystals.
+    seed
+        Seed of the draw, among training crystals of the commonest number of atoms.
+
+    Raises
+    ------
+    DataError
+        If there is no training crystal.
+
+    Notes
+    -----
+    Crystals with another number of atoms get random coordinates in a cell of the
+    template's shape and volume per atom.
+    """
+    _check(training)
+    generator = np.random.default_rng(seed)
+    common = np.bincount(training.counts).argmax()
+    template = training[int(generator.choice(np.flatnonzero(training.counts == common)))]
+    return Crystals.of(_dressed(crystal, template, generator) for crystal in true)
+
+
+def nearest_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crystals:
+    """For each crystal the training crystal of the most similar composition, redressed.
+
+    Parameters
+    ----------
+    true
+        The crystals to reconstruct; only their types are used.
+    training
+        Training crystals.
+    seed
+        Seed of the draw among equally near ones.
+
+    Raises
+    ------
+    DataError
+        If there is no training crystal.
+
+    Notes
+    -----
+    Candidates have the same number of atoms and the same numbers of atoms per element,
+    whichever the elements; without any, the same number of atoms; without any of those, the
+    nearest number of atoms, whose coordinates are then random. Nearest is the one with
+    the least sum over atoms of the difference of electronegativities.
+    """
+    _check(training)
+    generator = np.random.default_rng(seed)
+    by_pattern: dict[tuple[int, ...], list[int]] = {}
+    for place, crystal in enumerate(training):
+        by_pattern.setdefault(_pattern(crystal.species), []).append(place)
+    ranked = np.concatenate(
+        [_ELECTRONEGATIVITIES[c.species][_ranking(c.species)] for c in training]
+    )
+    tie_break = generator.random(len(training)) * 1e-6
+    found = []
+    for crystal in true:
+        candidates = np.array(by_pattern.get(_pattern(crystal.species), []), dtype=np.int64)
+        if not len(candidates):
+            distance = np.abs(training.counts - len(crystal))
+            candidates = np.flatnonzero(distance == distance.min())
+        if training.counts[candidates[0]] == len(crystal):
+            atoms = training.offsets[candidates][:, None] + np.arange(len(crystal))
+            wanted = _ELECTRONEGATIVITIES[crystal.species][_ranking(crystal.species)]
+            far = np.abs(ranked[atoms] - wanted).sum(axis=1) + tie_break[candidates]
+        else:
+            far = tie_break[candidates]
+        template = training[int(candidates[far.argmin()])]
+        found.append(_dressed(crystal, template, generator))
+    return Crystals.of(found)
+
+
+def _check(training: Crystals) -> None:
+    if not len(training):
+        raise DataError("there is no training crystal to take as a template", where="baselines")
+
+
+def _pattern(species: NDArray[np.uint8]) -> tuple[int, ...]:
+    """Numbers of atoms per element, ascending."""
+    return tuple(sorted(np.unique(species, return_counts=True)[1].tolist()))
+
+
+def _ranking(species: NDArray[np.uint8]) -> Integers:
+    """Order of the atoms by size of their group, electronegativity and atomic number."""
+    _, place, sizes = np.unique(species, return_inverse=True, return_counts=True)
+    return np.lexsort((species, _ELECTRONEGATIVITIES[species], sizes[place]))
+
+
+def _dressed(crystal: Crystal, template: Crystal, generator: np.random.Generator) -> Crystal:
+    """The template with the types of a crystal, in the order of its atoms."""
+    count = len(crystal)
+    if len(template) == count:
+        coordinates = np.empty((count, 3))
+        coordinates[_ranking(crystal.species)] = template.coordinates[_ranking(template.species)]
+        lattice = template.lattice
+    else:
+        coordinates = generator.random((count, 3))
+        lattice = template.lattice * (count / len(template)) ** (1 / 3)
+    return Crystal(crystal.species, coordinates, lattice, crystal.name)

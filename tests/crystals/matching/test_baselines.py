@@ -1,0 +1,79 @@
+"""What can be had without a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matching_sets import some_rows, textbook
+
+from variolite.crystals.matching import (
+    CDVAE,
+    DEFAULT,
+    STRICT,
+    fixed_template,
+    match_pairs,
+    nearest_template,
+    random_coordinates,
+)
+from variolite.errors import DataError
+
+TRUE = textbook(8)
+
+
+def test_random_coordinates_keep_all_but_the_coordinates() -> None:
+    found = random_coordinates(TRUE, seed=3)
+    np.testing.assert_array_equal(found.species, TRUE.species)
+    np.testing.assert_array_equal(found.lattices, TRUE.lattices)
+    np.testing.assert_array_equal(found.coordinates, random_coordinates(TRUE, seed=3).coordinates)
+    assert (found.coordinates != random_coordinates(TRUE, seed=4).coordinates).all()
+
+
+@pytest.mark.parametrize("template", [fixed_template, nearest_template])
+def test_templates_have_the_right_types_in_the_right_order(template: object) -> None:
+    found = template(TRUE, TRUE.take(slice(10, None)), seed=1)  # type: ignore[operator]
+    np.testing.assert_array_equal(found.species, TRUE.species)
+    np.testing.assert_array_equal(found.names, TRUE.names)
+    assert np.isfinite(found.coordinates).all()
+
+
+def test_the_nearest_template_of_a_known_crystal_is_itself_or_of_its_elements() -> None:
+    found = nearest_template(TRUE, TRUE)
+    assert match_pairs(found, TRUE, STRICT).fits.mean() > 0.9
+
+
+def test_a_fixed_template_is_one_cell_for_all_of_its_size() -> None:
+    found = fixed_template(TRUE, TRUE, seed=5)
+    common = np.bincount(TRUE.counts).argmax()
+    lattices = found.lattices[found.counts == common]
+    assert np.ptp(lattices, axis=0).max() == 0
+    per_atom = found.volumes / found.counts
+    np.testing.assert_allclose(per_atom, per_atom[0])
+
+
+def test_without_a_training_crystal_there_is_no_template() -> None:
+    with pytest.raises(DataError, match="no training crystal"):
+        nearest_template(TRUE, TRUE.take(slice(0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"),
+    # Shares measured with pymatgen on 60 to 200 crystals: 0.195-0.230, 0.390, 0.547, 0.033.
+    [
+        ("mp_20", 0.10, 0.30),
+        ("perov_5", 0.27, 0.50),
+        ("carbon_24", 0.45, 0.75),
+        ("mpts_52", 0, 0.1),
+    ],
+)
+def test_random_coordinates_match_at_the_cdvae_tolerance(
+    shared_data: Path, name: str, least: float, most: float
+) -> None:
+    true = some_rows(shared_data, name, 60 if name == "mpts_52" else 150, seed=7)
+    found = random_coordinates(true, seed=7)
+    match = match_pairs(found, true, CDVAE)
+    assert least <= match.matched.mean() <= most
+    assert match.fits.mean() < match.matched.mean() or not match.matched.any()
+    assert match_pairs(found, true, DEFAULT).matched.mean() < 0.06
+    assert match_pairs(found, true, STRICT).matched.mean() < 0.02

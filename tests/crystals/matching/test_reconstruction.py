@@ -1,0 +1,240 @@
+"""Scores of reconstructions: closed forms, failures, names, intervals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from matching_sets import changed, noisy, reordered, rotated, scattered, strained, textbook
+
+from variolite.crystals.latents import Latents
+from variolite.crystals.matching import (
+    CDVAE,
+    SETTINGS,
+    STRICT,
+    GroupedReconstructions,
+    Setting,
+    held_out_table,
+    match_pairs,
+    reconstruction_rows,
+    score_pairs,
+    score_reconstruction,
+)
+from variolite.crystals.matching.pair_scores import SYMPRECS
+from variolite.crystals.matching.reconstruction import ReconstructionScores
+from variolite.crystals.structures import Crystal, Crystals
+from variolite.errors import DataError
+from variolite.scoring import Bootstrap, ScoreRow, paired_difference
+
+pytest.importorskip("pymatgen")
+pytest.importorskip("spglib")
+
+TRUE = textbook(5).take(slice(None, None, 2))
+FEW = Bootstrap(resamples=200)
+UNREDUCED = (Setting(CDVAE), Setting(STRICT))
+SIMPLE: dict[str, Any] = {"settings": UNREDUCED, "symprecs": (), "workers": 0}
+
+
+def scored(other: Crystals, true: Crystals = TRUE, **options: Any) -> ReconstructionScores:
+    return score_reconstruction(true, other, **(SIMPLE | options))
+
+
+def means(scores: ReconstructionScores) -> dict[str, float]:
+    rows = scores.rows(method="vae", split="test", bootstrap=FEW)
+    return {row.metric: row.mean for row in rows}
+
+
+def test_a_perfect_reconstruction_has_perfect_scores() -> None:
+    found = means(scored(TRUE, settings=SETTINGS, symprecs=SYMPRECS))
+    for name, value in found.items():
+        if name.startswith(("match", "type", "composition", "space_group")):
+            assert value == 1.0, name
+        else:
+            assert value == pytest.approx(0.0, abs=1e-5), name
+
+
+def test_values_are_those_of_the_definitions() -> None:
+    other = strained(noisy(TRUE, 0.15), 0.02)
+    scores = scored(other)
+    found = means(scores)
+    for tolerance in (CDVAE, STRICT):
+        match = match_pairs(other, TRUE, tolerance)
+        name = f"{tolerance.name}_%s_unreduced"
+        assert found["match_rate_" + name % "rms"] == pytest.approx(match.matched.mean())
+        assert found["match_rate_" + name % "fit"] == pytest.approx(match.fits.mean())
+        assert found[f"rmse_{tolerance.name}_unreduced"] == pytest.approx(np.nanmean(match.rms))
+        corrected = np.where(match.matched, match.rms, tolerance.sites).mean()
+        assert found[f"rmse_corrected_{tolerance.name}_unreduced"] == pytest.approx(corrected)
+    distances = scores.errors.distances
+    assert found["periodic_error_mean"] == pytest.approx(distances.mean())
+    for name, level in (("median", 0.5), ("p95", 0.95)):
+        expected = np.quantile(distances, level, method="inverted_cdf")
+        assert found[f"periodic_error_{name}"] == pytest.approx(expected)
+    ratio = other.volumes / TRUE.volumes
+    assert found["volume_error"] == pytest.approx(100 * np.abs(ratio - 1).mean())
+
+
+def test_lengths_and_angles() -> None:
+    stretched = changed(TRUE, lattices=TRUE.lattices * 1.03)
+    found = means(scored(stretched))
+    assert found["length_error"] == pytest.approx(3.0)
+    assert found["angle_error"] == pytest.approx(0.0, abs=1e-5)
+    assert found["volume_error"] == pytest.approx(100 * (1.03**3 - 1))
+
+
+def test_types_and_compositions() -> None:
+    species = TRUE.species.copy()
+    wrong = TRUE.offsets[:-1][::2]
+    species[wrong] = np.where(species[wrong] == 6, 7, 6)
+    scores = scored(changed(TRUE, species=species))
+    found = means(scores)
+    assert found["type_accuracy"] == pytest.approx(1 - len(wrong) / len(species))
+    assert found["composition_exact"] == pytest.approx((len(TRUE) // 2) / len(TRUE))
+    assert found["match_rate_cdvae_rms_unreduced"] == found["composition_exact"]
+
+
+def test_without_correspondence_the_order_and_the_setting_do_not_matter() -> None:
+    other = rotated(reordered(noisy(TRUE, 0.01)))
+    found = means(scored(other, correspondence=False))
+    assert found["periodic_error_median"] < 0.03
+    assert found["type_accuracy"] == 1.0
+    assert found["length_error"] == pytest.approx(0.0, abs=0.01)
+
+
+def test_failures_are_counted() -> None:
+    lattices = TRUE.lattices.copy()
+    lattices[0] = np.nan
+    lattices[1, 0] = lattices[1, 1]
+    scores = scored(changed(TRUE, lattices=lattices), given=("species",))
+    assert scores.unusable.sum() == 2
+    found = means(scores)
+    share = 2 / len(TRUE)
+    assert found["failed_given_species"] == pytest.approx(share)
+    assert found["too_close_given_species"] == pytest.approx(share)
+    assert found["match_rate_cdvae_rms_unreduced_given_species"] == pytest.approx(1 - share)
+    corrected = found["rmse_corrected_strict_unreduced_given_species"]
+    assert corrected == pytest.approx(share * STRICT.sites, abs=1e-6)
+    assert np.isfinite(found["length_error_given_species"])
+    assert any("2 have no cell" in note for note in scores.notes())
+
+
+def test_a_true_crystal_without_a_cell_is_refused() -> None:
+    lattices = TRUE.lattices.copy()
+    lattices[3] = 0.0
+    with pytest.raises(DataError, match="no cell"):
+        score_reconstruction(changed(TRUE, lattices=lattices), TRUE, workers=0)
+    with pytest.raises(DataError, match="reconstructed from"):
+        score_reconstruction(TRUE, TRUE.take(slice(0, 3)), workers=0)
+    none = TRUE.take(slice(0, 0))
+    with pytest.raises(DataError, match="no crystal"):
+        score_reconstruction(none, none, workers=0)
+
+
+def test_every_metric_says_what_it_means_and_what_was_given() -> None:
+    scores = scored(noisy(TRUE, 0.1), given=("species", "lattice"))
+    rows = scores.rows(method="vae", split="test", bootstrap=FEW)
+    defined = {note.partition(": ")[0] for note in scores.notes()}
+    formulas = len(set(scores.formulas))
+    for row in rows:
+        assert row.metric in defined
+        assert row.metric.endswith("_given_species_lattice")
+        assert (row.task, row.n_groups, row.seeds) == ("reconstruction", formulas, 1)
+        assert ScoreRow.from_dict(row.to_dict()) == row
+        if np.isfinite(row.mean) and row.low != row.high:
+            assert row.low <= row.mean <= row.high
+
+
+def test_intervals_are_over_formulas() -> None:
+    # Copies of the same crystals say nothing new about other formulas.
+    single = score_reconstruction(TRUE, noisy(TRUE, 0.3), **SIMPLE).rows(
+        method="vae", split="test", bootstrap=FEW
+    )
+    twice = Crystals.concatenate([TRUE, TRUE])
+    other = Crystals.concatenate([noisy(TRUE, 0.3)] * 2)
+    double = score_reconstruction(twice, other, **SIMPLE).rows(
+        method="vae", split="test", bootstrap=FEW
+    )
+    for one, two in zip(single, double, strict=True):
+        np.testing.assert_allclose(
+            [one.mean, one.low, one.high], [two.mean, two.low, two.high], rtol=1e-9
+        )
+
+
+def test_seeds_are_averaged_and_must_belong_together() -> None:
+    runs = [scored(noisy(TRUE, 0.2, seed)) for seed in range(3)]
+    rows = reconstruction_rows(runs, method="vae", split="test", bootstrap=FEW)
+    singles = [reconstruction_rows([r], method="vae", split="test", bootstrap=FEW) for r in runs]
+    for row, *each in zip(rows, *singles, strict=True):
+        assert row.seeds == 3
+        np.testing.assert_allclose(row.mean, np.mean([single.mean for single in each]))
+    assert runs[0].rows(method="vae", split="test", seeds=runs[1:], bootstrap=FEW) == rows
+    with pytest.raises(DataError, match="same crystals"):
+        GroupedReconstructions([runs[0], replace(runs[1], given=("species",))])
+
+
+def test_two_methods_compare_on_the_same_formulas() -> None:
+    better, worse = (GroupedReconstructions([scored(noisy(TRUE, noise))]) for noise in (0.05, 0.2))
+    name = "periodic_error_median"
+    difference = paired_difference(
+        lambda weights: better.values(weights, [name])[name],
+        lambda weights: worse.values(weights, [name])[name],
+        len(better.groups),
+        bootstrap=FEW,
+    )
+    assert difference.high < 0
+
+
+def test_table_of_held_out_crystals() -> None:
+    scores = scored(noisy(TRUE, 0.2))
+    vectors = np.random.default_rng(0).normal(size=(len(TRUE.species), 5)).astype(np.float32)
+    latents = Latents(vectors, None, TRUE.offsets, TRUE.names)
+    table = held_out_table(TRUE, scores, latents)
+    assert table.columns[:3] == ["name", "formula", "chemical_family"]
+    assert table.columns[-2:] == ["pc1", "pc2"]
+    assert table.height == len(TRUE)
+    matched = scores.pairs.matches[Setting(CDVAE)].matched
+    assert (table["rms_cdvae"].is_null().to_numpy() == ~matched).all()
+    gold = table.row(TRUE.names.tolist().index("Au (fcc)"), named=True)
+    assert gold["density"] == pytest.approx(19.3, abs=0.1)
+    pooled = latents.pooled - latents.pooled.mean(axis=0)
+    _, singular, _ = np.linalg.svd(pooled)
+    for name, value in zip(("pc1", "pc2"), singular, strict=False):
+        assert np.linalg.norm(table[name].to_numpy()) == pytest.approx(value, rel=1e-5)
+    assert "pc1" not in held_out_table(TRUE, scores).columns
+    with pytest.raises(DataError, match="latents"):
+        held_out_table(TRUE, scores, replace(latents, names=TRUE.names[::-1]))
+
+
+def test_one_component_is_enough_for_a_table() -> None:
+    scores = scored(TRUE)
+    latents = Latents(np.ones((len(TRUE.species), 1), np.float32), None, TRUE.offsets, TRUE.names)
+    assert not held_out_table(TRUE, scores, latents)["pc2"].to_numpy().any()
+
+
+def test_a_pair_that_takes_too_long_is_a_failure_and_the_others_are_scored() -> None:
+    generator = np.random.default_rng(0)
+    large = Crystal(
+        np.full(500, 6, np.uint8), generator.random((500, 3)), np.eye(3) * 15.0, "large"
+    )
+    small = list(TRUE.take(slice(0, 4)))
+    true = Crystals.of([*small[:2], large, *small[2:]])
+    other = scattered(true)
+    other.coordinates[: true.offsets[2]] = true.coordinates[: true.offsets[2]]
+    said: list[str] = []
+    found = score_pairs(other, true, settings=UNREDUCED, workers=1, limit=1.5, tell=said.append)
+    assert found.timed_out.tolist() == [False, False, True, False, False]
+    assert not found.crashed.any()
+    alone = score_pairs(
+        other.take(np.array([0, 1, 3, 4])),
+        true.take(np.array([0, 1, 3, 4])),
+        settings=UNREDUCED,
+        workers=0,
+    )
+    for setting in UNREDUCED:
+        np.testing.assert_array_equal(
+            np.delete(found.matches[setting].rms, 2), alone.matches[setting].rms
+        )
+        assert np.isnan(found.matches[setting].rms[2])
+    assert said[-1] == "matching pair by pair: 5 of 5"
