@@ -21,11 +21,14 @@ def lattices_from_parameters(parameters: ArrayLike) -> Floats:
     Returns
     -------
     ndarray, shape (B, 3, 3)
-        Rows are a, b, c. NaN, or of volume 0, where the angles enclose no cell.
+        Rows are a, b, c. NaN where a length is negative or no number, or the angles
+        enclose no cell.
     """
-    values = np.asarray(parameters, dtype=np.float64).reshape(-1, 6)
+    values = np.array(parameters, dtype=np.float64).reshape(-1, 6)
+    angles = values[:, 3:]
+    values[(values[:, :3] < 0).any(axis=1) | ((angles <= 0) | (angles >= 180)).any(axis=1)] = np.nan
     # A right angle gives a cosine of 6e-17, and a cubic cell would not be exactly cubic.
-    cosines = np.where(values[:, 3:] == 90.0, 0.0, np.cos(np.radians(values[:, 3:])))
+    cosines = np.where(angles == 90.0, 0.0, np.cos(np.radians(angles)))
     sine = np.sqrt(np.maximum(1.0 - cosines[:, 2] ** 2, 0.0))
     lattices = np.zeros((len(values), 3, 3))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -152,7 +152,9 @@ def _is_vector(value: str) -> bool:
     """Return whether a value is several numbers, or a list of anything."""
     words = value.split()
     try:
-        return value[:1] in ("[", "{") or (len(words) > 1 and bool([float(w) for w in words]))
+        return value.startswith(("[", "{", "_JSON")) or (
+            len(words) > 1 and bool([float(w) for w in words])
+        )
     except ValueError:
         return False
 

@@ -37,8 +37,8 @@ def parse_poscar(text: str) -> tuple[Draft]:
     total = sum(counts)
     if total == 0:
         raise RejectedError("no_atoms")
-    if next_line < len(lines) and lines[next_line].strip()[:1].lower() == "s":
-        next_line += 1
+    selective = next_line < len(lines) and lines[next_line].strip()[:1].lower() == "s"
+    next_line += selective
     if next_line >= len(lines):
         raise RejectedError("unreadable", "the text ends before the coordinates")
     cartesian = lines[next_line].strip()[:1].lower() in ("c", "k")
@@ -53,7 +53,7 @@ def parse_poscar(text: str) -> tuple[Draft]:
             raise RejectedError("bad_cell", "the vectors span no volume")
         positions = (positions * scale) @ np.linalg.inv(lattice)
     if not symbols:
-        symbols, counts = _symbols_of_rows(rows), [1] * total
+        symbols, counts = _symbols_of_rows(rows, 6 if selective else 3), [1] * total
     elements = [element_of(symbol) for symbol in symbols]
     species = [z for (z, _), count in zip(elements, counts, strict=True) for _ in range(count)]
     notes = (DEUTERIUM,) if any(isotope for _, isotope in elements) else ()
@@ -109,11 +109,9 @@ def _species(lines: list[str]) -> tuple[list[str], list[int], int]:
     return symbols, counts, 7
 
 
-def _symbols_of_rows(rows: list[str]) -> list[str]:
-    symbols = []
-    for row in rows:
-        words = [word for word in row.split()[3:] if word.upper() not in ("T", "F", "!")]
-        if not words or words[0] not in ATOMIC_NUMBERS:
-            raise RejectedError("unknown_element", "the elements are not named anywhere")
-        symbols.append(words[0])
-    return symbols
+def _symbols_of_rows(rows: list[str], column: int) -> list[str]:
+    """Return the symbols after coordinates, and flags where there are some: F is fluorine."""
+    symbols = [row.split()[column : column + 1] for row in rows]
+    if not all(symbol and symbol[0] in ATOMIC_NUMBERS for symbol in symbols):
+        raise RejectedError("unknown_element", "the elements are not named anywhere")
+    return [symbol[0] for symbol in symbols]

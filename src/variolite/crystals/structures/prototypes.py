@@ -135,8 +135,10 @@ def _search(crystals: Crystals, symprec: float) -> tuple[list[int], list[int]]:
                 crystal.coordinates.tolist(),
                 crystal.species.tolist(),
             )
+            # A coordinate that is no number brings spglib, and with it the program, down.
+            finite = np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()
             try:
-                dataset = spglib.get_symmetry_dataset(cell, symprec=symprec)
+                dataset = spglib.get_symmetry_dataset(cell, symprec=symprec) if finite else None
             except spglib.error.SpglibError:
                 dataset = None
             if dataset is None:

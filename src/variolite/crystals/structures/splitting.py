@@ -109,7 +109,7 @@ def draw_split(
     :func:`variolite.records.split_groups` counts groups; formulas and prototypes differ in
     size by a factor of a thousand. Here groups are taken in random order, and each goes to
     the part that lacks most of its share and has room for it. The share of a part is missed
-    by no more than the largest group.
+    by no more than twice the largest group.
 
     Parameters
     ----------

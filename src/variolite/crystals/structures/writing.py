@@ -115,7 +115,7 @@ def file_names(names: Iterable[str]) -> list[str]:
     for name in names:
         safe = re.sub(r"[^A-Za-z0-9._+()-]+", "_", name)[:_LONGEST].strip("._ ") or "structure"
         if _RESERVED.match(safe):
-            safe = f"{safe}_"
+            safe = f"_{safe}"
         candidate, number = safe, 1
         while candidate.casefold() in taken:
             number += 1
