@@ -147,6 +147,14 @@ def test_broken_structures_do_not_match() -> None:
         assert found.matched.tolist() == [False] * 3 + [True] * 3
 
 
+@pytest.mark.parametrize("tolerance", [CDVAE, STRICT])
+def test_a_flat_cell_takes_no_time_and_does_not_match(tolerance: Tolerance) -> None:
+    crystals = textbook(4)
+    flat = changed(crystals, lattices=crystals.lattices * np.array([1.0, 1.0, 1e-6])[:, None])
+    assert not match_pairs(flat, crystals, tolerance).matched.any()
+    assert not match_pairs(crystals, flat, tolerance).matched.any()
+
+
 def test_nothing_to_match() -> None:
     none = textbook().take(slice(0, 0))
     assert len(match_pairs(none, none, CDVAE).rms) == 0

@@ -18,7 +18,7 @@ from variolite.crystals.matching.groups import group_by_sizes
 from variolite.crystals.matching.lattice_mappings import Bases, bases_like, vectors_within
 from variolite.crystals.matching.lll import reduce_lll
 from variolite.crystals.matching.niggli import niggli_cells
-from variolite.crystals.matching.prefilter import may_match
+from variolite.crystals.matching.prefilter import may_match, vectors_to_try
 from variolite.crystals.matching.sites import CandidateCells, match_sites
 from variolite.crystals.matching.tolerances import Tolerance
 from variolite.crystals.structures import (
@@ -36,6 +36,7 @@ Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _CHUNK = 128
+_CHUNK_VECTORS = 50_000
 _SMALLEST_VOLUME = 1e-3
 
 
@@ -134,13 +135,24 @@ def match_reduced(first: ReducedCrystals, second: ReducedCrystals, tolerance: To
     count = len(second.usable)
     rms = np.full(count, np.nan)
     fits = np.zeros(count, dtype=bool)
-    possible = first.usable & second.usable & may_match(first.crystals, second.crystals, tolerance)
-    for index in np.array_split(np.flatnonzero(possible), -(-int(possible.sum()) // _CHUNK) or 1):
+    places = np.flatnonzero(first.usable & second.usable)
+    possible = may_match(first.crystals.take(places), second.crystals.take(places), tolerance)
+    places = places[possible]
+    work = vectors_to_try(first.crystals.take(places), second.crystals.take(places), tolerance)
+    for index in _portions(places, work):
         pair = (first.crystals.take(index), second.crystals.take(index))
         found, largest = _match_chunk(*pair, tolerance)
         rms[index] = np.where(found < tolerance.sites, found, np.nan)
         fits[index] = largest < tolerance.sites
     return Matches(rms, fits)
+
+
+def _portions(places: Integers, work: Floats) -> list[Integers]:
+    """Cut pairs into portions of bounded number and bounded work."""
+    by_number = np.arange(len(places)) // _CHUNK
+    by_work = np.cumsum(work) // _CHUNK_VECTORS
+    cuts = np.flatnonzero(np.diff(by_number) + np.diff(by_work)) + 1
+    return np.split(places, cuts) if len(places) else []
 
 
 def _match_chunk(first: Crystals, second: Crystals, tolerance: Tolerance) -> tuple[Floats, Floats]:
