@@ -60,14 +60,25 @@ _WORDS = {
     "kl": "KL",
     "sun": "S.U.N.",
     "msun": "metastable S.U.N.",
-    "p95": "95 % mark",
-    "wasserstein": "Wasserstein distance",
-    "jensen": "Jensen",
-    "shannon": "Shannon divergence",
     "symprec": "at symprec",
-    "n": "number of",
 }
 """Parts of metric names that plain words say better."""
+_DISTANCES = {
+    "_wasserstein": "Wasserstein distance",
+    "_total_variation": "total variation",
+    "_jensen_shannon": "Jensen-Shannon divergence",
+}
+_TITLES = {
+    "distance_valid": "valid by distances",
+    "composition_valid": "valid by charge balance",
+    "valid_unique_novel": "valid, unique and novel",
+    "n_elements": "number of elements",
+    "n_atoms": "number of atoms",
+    "e_above_hull_median": "energy above hull, median",
+    "periodic_error_median": "periodic error, median",
+    "periodic_error_mean": "periodic error, mean",
+    "periodic_error_p95": "periodic error, 95 % mark",
+}
 _SETTINGS = ("cdvae", "default", "strict", "rms", "fit", "unreduced", "primitive", "symprec")
 _PREFERRED = ("rms", "unreduced")
 
@@ -104,6 +115,13 @@ def definitions(scorecard: Scorecard) -> tuple[dict[str, str], tuple[str, ...]]:
 
 def metric_title(stem: str) -> str:
     """Return what a metric is called in a table, its settings after commas."""
+    if stem in _TITLES:
+        return _TITLES[stem]
+    for ending, distance in _DISTANCES.items():
+        if stem.endswith(ending):
+            return f"{metric_title(stem.removesuffix(ending))}, {distance}"
+    if stem.endswith("_relaxed"):
+        return f"{metric_title(stem.removesuffix('_relaxed'))}, after relaxation"
     parts = stem.split("_")
     cut = next((i for i, part in enumerate(parts) if i and part in _SETTINGS), len(parts))
     head = " ".join(_WORDS.get(part, part) for part in parts[:cut])

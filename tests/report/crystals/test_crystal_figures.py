@@ -1,0 +1,145 @@
+"""Numbers in the figures agree with independent computations from the same files."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from page_layout import Node, read_page
+from scipy.stats import binomtest
+
+from variolite.crystals.structures import open_store
+from variolite.crystals.structures.elements import SYMBOLS
+from variolite.report import write_report
+from variolite.report.crystals.chemistry_map import family_classes
+from variolite.report.crystals.element_table import place_in_table
+from variolite.report.crystals.errors import wilson_interval
+from variolite.report.crystals.run import crystal_run as read_crystal_run
+from variolite.report.lettering import significant
+from variolite.report.run_files import read_run
+
+
+@pytest.fixture(scope="module")
+def sections(whole_crystal_run: Path) -> dict[str, Node]:
+    page = read_page(write_report(whole_crystal_run).read_text(encoding="utf-8"))
+    return {node.attributes["id"]: node for node in page.find("section")}
+
+
+@given(st.integers(0, 400), st.integers(1, 400))
+def test_wilson_interval_agrees_with_scipy(hits: int, tries: int) -> None:
+    hits = min(hits, tries)
+    expected = binomtest(hits, tries).proportion_ci(method="wilson")
+    assert wilson_interval(hits, tries) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_wilson_interval_of_nothing() -> None:
+    assert np.isnan(wilson_interval(0, 0)).all()
+
+
+def test_the_periodic_table_has_its_usual_shape() -> None:
+    places = {symbol: place_in_table(z) for z, symbol in enumerate(SYMBOLS) if z}
+    assert len(set(places.values())) == len(places) == 118
+    for symbol, place in {
+        "H": (0, 0), "He": (0, 17), "Li": (1, 0), "B": (1, 12), "Ne": (1, 17), "Al": (2, 12),
+        "Sc": (3, 2), "Kr": (3, 17), "Cs": (5, 0), "La": (7, 2), "Lu": (7, 16), "Hf": (5, 3),
+        "Rn": (5, 17), "Ac": (8, 2), "Lr": (8, 16), "Rf": (6, 3), "Og": (6, 17),
+    }.items():  # fmt: skip
+        assert places[symbol] == place, symbol
+    for number in (0, 119):
+        with pytest.raises(ValueError, match="not the atomic number"):
+            place_in_table(number)
+
+
+def test_accuracy_of_elements(whole_crystal_run: Path, sections: dict[str, Node]) -> None:
+    true = open_store(whole_crystal_run / "originals.crystals").species
+    found = open_store(whole_crystal_run / "reconstructed.crystals").species
+    shown = {
+        match.group(1): (float(match.group(2)), int(match.group(3).replace(",", "")))
+        for title in sections["elements"].find("title")
+        if (match := re.fullmatch(r"(\w+): ([\d.]+) % of ([\d,]+) atoms?", title.text()))
+    }
+    assert len(shown) == len(np.unique(true))
+    for number in np.unique(true):
+        own = true == number
+        share, atoms = shown[SYMBOLS[number]]
+        assert atoms == own.sum()
+        assert share == pytest.approx(100 * (found[own] == number).mean(), abs=0.01)
+
+
+def test_every_crystal_is_in_the_parity_cells(sections: dict[str, Node]) -> None:
+    drawing = sections["cells"].find("svg")[0]
+    cells = [n for n in drawing.find("path") if n.attributes.get("fill", "").startswith("#")]
+    assert 7 * 10 < sum(path.attributes["d"].count("M") for path in cells) <= 7 * 300
+
+
+def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str, Node]) -> None:
+    lettered = [text.own_text() for text in sections["errors"].find("svg")[0].find("text")]
+    table = pl.read_parquet(whole_crystal_run / "held_out.parquet")
+    for column, unit in (
+        ("length_error_percent", " %"),
+        ("angle_error_deg", "°"),
+        ("volume_error_percent", " %"),
+    ):
+        middle, high = np.quantile(table[column], [0.5, 0.95])
+        said = f"median {significant(middle, 2)}{unit}, 95 % below {significant(high, 2)}{unit}"
+        assert said in lettered
+
+
+def test_periodic_errors_of_atoms(whole_crystal_run: Path) -> None:
+    run = read_crystal_run(read_run(whole_crystal_run))
+    assert run.pairs is not None
+    owner = run.pairs.originals.owner
+    medians = np.array([np.median(run.pairs.distances[owner == i]) for i in range(len(run.pairs))])
+    simple = pl.read_parquet(whole_crystal_run / "held_out.parquet")["periodic_error"].to_numpy()
+    # The table of the synthetic run removes the circular mean, which is best for small errors.
+    small = simple < 0.1
+    assert small.sum() > 200
+    assert medians[small] == pytest.approx(simple[small], abs=0.02)
+
+
+def test_groups_cover_all_crystals(sections: dict[str, Node]) -> None:
+    for figure in sections["errors"].find("figure")[1:]:
+        counts = [
+            int(match.group(1).replace(",", ""))
+            for text in figure.find("text")
+            if (match := re.search(r"\(([\d,]+)\)$", text.own_text()))
+        ]
+        assert sum(counts) == 300
+
+
+def test_a_family_keeps_its_colour() -> None:
+    one = family_classes(np.array(["oxide", "halide", "oxide"]))
+    other = family_classes(np.array(["halide", "halide", "elemental", "oxide"]))
+    assert one is not None
+    assert other is not None
+    assert one.names == ("oxide", "halide")
+    assert other.names == ("halide", "oxide", "elemental")
+    assert one.colours == (other.colours[1], other.colours[0])
+    assert len({*one.colours, *other.colours}) == 3
+
+
+def test_examples_are_chosen_by_error_and_size(
+    whole_crystal_run: Path, sections: dict[str, Node]
+) -> None:
+    options = [option.text() for option in sections["structures"].find("option")]
+    assert 8 <= len(options) <= 12
+    table = pl.read_parquet(whole_crystal_run / "held_out.parquet").filter(pl.col("n_atoms") >= 3)
+    ordered = table.sort("periodic_error", maintain_order=True)["formula"].to_list()
+    assert options[0] == f"median error: {ordered[round(0.5 * (len(ordered) - 1))]}"
+    assert options[1] == f"least error: {ordered[0]}"
+    assert f"largest error: {ordered[-1]}" in options
+    for figure in sections["structures"].find("figure"):
+        assert len([g for g in figure.find("g") if "data-view" in g.attributes]) == 2
+
+
+def test_gallery_shows_twelve_of_the_samples(sections: dict[str, Node]) -> None:
+    views = [
+        node
+        for figure in sections["samples"].find("figure")
+        for node in figure.find("g")
+        if "data-view" in node.attributes
+    ]
+    assert len(views) == 12

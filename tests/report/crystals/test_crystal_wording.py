@@ -1,0 +1,132 @@
+"""What metrics are called, how values are written, and what the headline claims."""
+
+import json
+from pathlib import Path
+
+import pytest
+from page_layout import read_page
+from synthetic_crystal_run import MATCHES, row
+
+from variolite.report import write_report
+from variolite.report.crystals.metrics import (
+    definitions,
+    given_of,
+    main_match,
+    meaning_of,
+    metric_title,
+    stem_of,
+    tolerance_of,
+    written,
+)
+from variolite.scoring.scorecard import Scorecard, ScoreRow
+
+
+def score(**entries: object) -> ScoreRow:
+    made = row("reconstruction", "vae", "match_rate_cdvae_rms_unreduced", 0.5, 0.1, "share")
+    return ScoreRow.from_dict({**made, **entries})
+
+
+@pytest.mark.parametrize(
+    ("stem", "title"),
+    [
+        (
+            "match_rate_cdvae_rms_unreduced",
+            "match rate, CDVAE tolerance, by RMS displacement, cells as given",
+        ),
+        (
+            "match_rate_default_fit_primitive",
+            "match rate, default tolerance, by largest displacement, primitive cells",
+        ),
+        ("rmse_corrected_strict_unreduced", "RMSE corrected, strict tolerance, cells as given"),
+        ("periodic_error_p95", "periodic error, 95 % mark"),
+        ("space_group_kept_symprec_0.1", "space group kept, at symprec 0.1"),
+        ("n_elements_wasserstein", "number of elements, Wasserstein distance"),
+        ("sun_relaxed", "S.U.N., after relaxation"),
+        ("something_nobody_knows", "something nobody knows"),
+        ("", ""),
+    ],
+)
+def test_titles(stem: str, title: str) -> None:
+    assert metric_title(stem) == title
+
+
+def test_names_say_what_was_given() -> None:
+    name = "match_rate_cdvae_rms_unreduced_given_species_lattice"
+    assert stem_of(name) == "match_rate_cdvae_rms_unreduced"
+    assert given_of(name) == ("species", "lattice")
+    assert given_of("valid") == ()
+
+
+@pytest.mark.parametrize(
+    ("entries", "text"),
+    [
+        ({"mean": 0.973, "low": 0.966, "high": 0.98}, "97.30\u00a0% (96.60 to 98.00)"),
+        ({"mean": 0.0, "low": 0.0, "high": 0.0}, "0.0\u00a0% (0.0 to 0.0)"),
+        ({"mean": 0.3, "low": None, "high": None}, "30.0\u00a0%"),
+        ({"unit": "angstrom", "mean": 0.0287, "low": 0.027, "high": 0.0306}, None),
+        ({"unit": "degree", "mean": 1.25, "low": 1.0, "high": 1.5}, "1.25° (1.00 to 1.50)"),
+        ({"unit": "count", "mean": 1234.0, "low": None, "high": None}, "1,234"),
+        (
+            {"unit": "furlong", "mean": 2.0, "low": 1.0, "high": 3.0},
+            "2.0\u00a0furlong (1.0 to 3.0)",
+        ),
+        ({"mean": None, "low": None, "high": None}, "not defined"),
+    ],
+)
+def test_values(entries: dict[str, object], text: str | None) -> None:
+    shown = written(score(**entries))
+    assert shown == (text or "0.0287\u00a0Å (0.0270 to 0.0306)")
+
+
+def test_the_main_match_is_by_rms_in_cells_as_given() -> None:
+    rows = [score(metric=name) for name in reversed(MATCHES)]
+    assert main_match(rows, "cdvae") == "match_rate_cdvae_rms_unreduced"
+    assert main_match(rows, "strict") == "match_rate_strict_rms_unreduced"
+    assert main_match(rows[:0], "cdvae") is None
+    assert main_match([score(metric="match_rate_cdvae")], "cdvae") == "match_rate_cdvae"
+
+
+def test_tolerances_are_told_as_they_are() -> None:
+    tolerance = tolerance_of("match_rate_strict_rms_unreduced")
+    assert tolerance is not None
+    told = meaning_of(tolerance)
+    assert f"{tolerance.sites:g} free lengths" in told
+    assert f"{100 * tolerance.lengths:g}\u00a0%" in told
+    assert f"{tolerance.angles:g}°" in told
+
+
+def test_definitions_are_told_apart_from_other_notes() -> None:
+    card = Scorecard((score(metric="valid_given_species"),), ("valid_given_species: a", "b: c"))
+    assert definitions(card) == ({"valid": "a"}, ("b: c",))
+
+
+def headline_of(run: Path) -> str:
+    page = read_page(write_report(run).read_text(encoding="utf-8"))
+    return page.find("header")[0].text()
+
+
+def test_the_headline_has_rates_baselines_and_errors(crystal_run: Path) -> None:
+    said = headline_of(crystal_run)
+    for part in ("Of 300 held-out crystals of", "97.3\u00a0%", "76.1\u00a0%", "random coordinates"):
+        assert part in said
+    assert "given the atom types and the cell" in said
+    assert "0.5 free lengths" in said
+    assert "generated crystals, 81.0" in said
+
+
+def test_the_headline_says_when_types_were_given(crystal_run: Path) -> None:
+    assert "hence their number. " in headline_of(crystal_run)
+    model = json.loads((crystal_run / "model" / "model.json").read_text())
+    model["architecture"] = {"species_given": True}
+    (crystal_run / "model" / "model.json").write_text(json.dumps(model))
+    assert "hence their number, and the atom types. " in headline_of(crystal_run)
+
+
+def test_nothing_is_claimed_without_scores(crystal_run: Path) -> None:
+    card = json.loads((crystal_run / "scorecard.json").read_text())
+    only_vae = [row for row in card["rows"] if row["method"] == "vae"]
+    (crystal_run / "scorecard.json").write_text(json.dumps({**card, "rows": only_vae}))
+    assert "No baseline was scored beside it" in headline_of(crystal_run)
+    (crystal_run / "scorecard.json").write_text(json.dumps({**card, "rows": []}))
+    (crystal_run / "held_out.parquet").unlink()
+    assert "nothing is claimed" in headline_of(crystal_run)
