@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from variolite.crystals.latent.conditions import Conditions
 from variolite.crystals.latent.known import Known, Vocabulary, atoms_of
-from variolite.crystals.latent.sets import Conditions, Layout
 from variolite.crystals.latent.standardise import LatentStatistics
 from variolite.crystals.latents import Latents
+from variolite.crystals.model.batch import Layout
 from variolite.training.batches import generator
 
 __all__ = ["Forgetting", "LatentBatch", "LatentSets"]

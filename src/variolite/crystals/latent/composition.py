@@ -21,12 +21,14 @@ from variolite.errors import DataError
 from variolite.training.batches import generator
 from variolite.training.optimiser import Adam, FlatParameters
 
-__all__ = ["CompositionNetwork", "fit_compositions", "sample_compositions"]
+__all__ = [
+    "CompositionNetwork",
+    "CompositionSettings",
+    "fit_compositions",
+    "sample_compositions",
+]
 
 WIDTH = 96
-EPOCHS = 60
-FEWEST_STEPS = 500
-"""Few crystals are gone through more often."""
 
 BATCH = 256
 RATE = 3e-3
@@ -35,6 +37,22 @@ EACH_FORGOTTEN = 0.3
 HELD_BACK = 0.1
 FEWEST_COMPOSITIONS = 500
 """Distinct compositions below which none can be spared to judge epochs."""
+
+
+@dataclass(frozen=True)
+class CompositionSettings:
+    """How long compositions are learned.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training crystals.
+    fewest_steps
+        Few crystals are gone through more often, until so many steps are taken.
+    """
+
+    epochs: int = 60
+    fewest_steps: int = 500
 
 
 class CompositionNetwork(nn.Module):
@@ -122,7 +140,13 @@ class _Examples:
         )
 
 
-def fit_compositions(known: Known, vocabulary: Vocabulary, *, seed: int = 0) -> CompositionNetwork:
+def fit_compositions(
+    known: Known,
+    vocabulary: Vocabulary,
+    settings: CompositionSettings | None = None,
+    *,
+    seed: int = 0,
+) -> CompositionNetwork:
     """Fit the model to training crystals; the epoch that describes held-back ones best is kept.
 
     Compositions are held back, not crystals: no composition stands on both sides. Where
@@ -133,6 +157,7 @@ def fit_compositions(known: Known, vocabulary: Vocabulary, *, seed: int = 0) -> 
     CompositionNetwork
         In evaluation mode, on the CPU; some seconds for ten thousand crystals.
     """
+    settings = settings or CompositionSettings()
     examples, keys = _examples(known, vocabulary)
     distinct = np.unique(keys)
     random = np.random.default_rng(seed)
@@ -148,7 +173,7 @@ def fit_compositions(known: Known, vocabulary: Vocabulary, *, seed: int = 0) -> 
         flat = FlatParameters(network, 1)
         optimiser = Adam(flat, torch.full((1,), RATE), 1.0)
         best, least = flat.values.clone(), np.inf
-        epochs = max(EPOCHS, FEWEST_STEPS // -(-len(training.sizes) // BATCH))
+        epochs = max(settings.epochs, settings.fewest_steps // -(-len(training.sizes) // BATCH))
         for epoch in range(epochs):
             network.train()
             rate = RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / epochs))

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from variolite.crystals.latent.conditions import Conditions
 from variolite.crystals.latent.fitting import half_precision
 from variolite.crystals.latent.known import Known, Vocabulary, atoms_of
 from variolite.crystals.latent.network import SetTransformer, Shape
 from variolite.crystals.latent.objectives import OBJECTIVES
-from variolite.crystals.latent.sets import Conditions, Layout
+from variolite.crystals.model.batch import Layout
 from variolite.errors import ModelFileError
 from variolite.training.batches import generator
 

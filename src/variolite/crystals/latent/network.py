@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.latent.sets import Conditions, Layout
+from variolite.crystals.latent.conditions import Conditions
+from variolite.crystals.model.batch import Layout
 
 __all__ = ["SetTransformer", "Shape"]
 

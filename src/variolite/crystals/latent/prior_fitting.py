@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.latent.atom_counts import fit_atom_counts
 from variolite.crystals.latent.batches import LatentSets
-from variolite.crystals.latent.composition import fit_compositions
+from variolite.crystals.latent.composition import CompositionSettings, fit_compositions
 from variolite.crystals.latent.field import FieldDensity, blank_network
 from variolite.crystals.latent.fitting import FieldSettings, fit_field
 from variolite.crystals.latent.known import Known, Vocabulary, atoms_of, known_of
@@ -57,12 +57,15 @@ class PriorSettings:
         Network and training of the first two.
     mixture
         Sizes of the third.
+    compositions
+        How long the model of compositions is fitted.
     """
 
     kind: str = "flow"
     properties: tuple[str, ...] = ()
     field: FieldSettings = with_default(default_factory=FieldSettings)
     mixture: MixtureSettings = with_default(default_factory=MixtureSettings)
+    compositions: CompositionSettings = with_default(default_factory=CompositionSettings)
 
 
 def fit_prior(
@@ -120,7 +123,7 @@ def fit_prior(
     statistics = latent_statistics(latents)
     tell("prior: numbers of atoms and compositions")
     counts = fit_atom_counts(known)
-    compositions = fit_compositions(known, vocabulary, seed=seed)
+    compositions = fit_compositions(known, vocabulary, settings.compositions, seed=seed)
     density: Density
     if settings.kind == "mixture":
         tell("prior: mixtures")

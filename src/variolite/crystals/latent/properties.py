@@ -350,7 +350,7 @@ def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> 
             raise ModelFileError("the network of the property head has another shape")
     except ModelFileError:
         raise
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFileError(
             f"the property head does not hold together ({error!r:.200})", where="properties"
         ) from None

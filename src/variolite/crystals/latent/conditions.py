@@ -1,4 +1,4 @@
-"""Sets of vectors of different sizes in flat tensors: exact-size groups and no padding."""
+"""What is known of crystals, as tensors."""
 
 from __future__ import annotations
 
@@ -6,43 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.latent.known import Known, Vocabulary
+from variolite.crystals.model.batch import Layout
 
-__all__ = ["Conditions", "Layout"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How N vectors belong to B sets, which lie in the order of their sizes.
-
-    Attributes
-    ----------
-    counts
-        Members of every set, ascending, shape (B,).
-    owner
-        Set of every vector, shape (N,).
-    groups
-        Runs of equal size: (number of sets, members each), in order.
-    """
-
-    counts: Tensor
-    owner: Tensor
-    groups: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, counts: NDArray[np.int64], device: torch.device) -> Layout:
-        """Lay out sets with the given sizes, in ascending order."""
-        sizes, numbers = np.unique(counts, return_counts=True)
-        sizes_of = torch.from_numpy(np.repeat(sizes, numbers)).to(device)
-        places = torch.arange(len(counts), device=device)
-        return cls(
-            counts=sizes_of,
-            owner=torch.repeat_interleave(places, sizes_of),
-            groups=tuple((int(k), int(n)) for n, k in zip(sizes, numbers, strict=True)),
-        )
+__all__ = ["Conditions"]
 
 
 @dataclass(frozen=True)
