@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,8 +94,23 @@ _POTENTIAL: list[Potential] = []
 """The potential of this worker process."""
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Start processes that do not hear an interruption, even while they load.
+
+    It is for the parent, which stops giving out work; a process inherits that it ignores it.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
 def _begin(source: Source) -> None:
-    # An interruption is for the parent: it stops giving out work.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     _POTENTIAL.append(Source(source.name, source.file).load())
@@ -136,15 +153,19 @@ def carried_out(
             yield place, work(potential, part)
         return
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin, (source,))
+    finished = False
     waiting: dict[Future[Any], int] = {}
     try:
         todo = iter(enumerate(parts))
         while True:
             # Few parts ahead: what is handed out cannot be called back.
             while len(waiting) < 2 * workers and (following := next(todo, None)) is not None:
-                waiting[pool.submit(_perform, work, following[1])] = following[0]
+                with _deaf():
+                    waiting[pool.submit(_perform, work, following[1])] = following[0]
             if not waiting:
+                finished = True
                 break
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 yield waiting.pop(future), future.result()
@@ -153,4 +174,8 @@ def carried_out(
             "a worker process died, most likely for lack of memory", mend="use fewer workers"
         ) from None
     finally:
+        if not finished:
+            # Who interrupts does not want to wait for work that nobody will collect.
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
         pool.shutdown(wait=True, cancel_futures=True)
