@@ -26,7 +26,7 @@ _SCALES = np.stack(
 
 def descriptor_width(latent: int, elements: int) -> int:
     """Numbers in one description."""
-    return 3 * latent + 1 + 4 * _SCALES.shape[1] + elements
+    return 3 * latent + 1 + 4 * len(_SCALES.T) + elements
 
 
 def descriptors(

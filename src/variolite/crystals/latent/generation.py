@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.evaluation.distributions import space_groups
 from variolite.crystals.evaluation.validity import CUTOFF, has_cell, shortest_distances
 from variolite.crystals.latent.prior import LatentPrior
 from variolite.crystals.latent.where import Where, parse_where
 from variolite.crystals.latents import Latents
 from variolite.crystals.structures import Crystals
 from variolite.crystals.structures.formula import compositions
+from variolite.crystals.structures.prototypes import space_groups
 from variolite.errors import DataError
 
 __all__ = ["REASONS", "Decoder", "Generated", "generate", "judge"]
@@ -34,6 +34,9 @@ SPARE_ATTEMPTS = 200
 
 VOLUME_MARGIN = 1.25
 """How far beyond the volumes per atom of training crystals a crystal may go, as a factor."""
+
+SYMMETRY_PRECISION = 0.1
+"""Tolerance of the space group in Angstrom: decoded atoms are never exactly in place."""
 
 REASONS: Mapping[str, str] = {
     "no_cell": "no finite cell of positive volume",
@@ -201,7 +204,7 @@ def judge(
         left = np.flatnonzero(reasons == "")
         other = np.zeros(len(crystals), dtype=bool)
         if len(left):
-            found = space_groups(crystals.take(left))
+            found, _ = space_groups(crystals.take(left), symprec=SYMMETRY_PRECISION)
             other[left] = found != asked.space_group
         reject(other, "space_group")
     return reasons

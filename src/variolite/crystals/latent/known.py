@@ -124,7 +124,7 @@ class Vocabulary:
         """Number the elements from 1 on, 0 for free; those of no training crystal are free too."""
         table = np.zeros(256, dtype=np.int64)
         table[list(self.elements)] = np.arange(1, len(self.elements) + 1)
-        return table[species]
+        return np.asarray(table[species])
 
     def standardised(self, properties: NDArray[np.float64]) -> NDArray[np.float64]:
         """Properties in standard deviations from the mean, shape (B, P)."""
