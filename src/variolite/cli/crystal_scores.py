@@ -101,6 +101,7 @@ def score_structures(asked: StructureScoring, *, as_json: bool) -> None:
             relax=relax,
             same=Matcher(workers=asked.workers, tell=tell),
             unreadable=len(reading.rejects),
+            workers=asked.workers,
             tell=tell,
         )
     card = scores.card(split="reference" if test is None else "test")

@@ -10,7 +10,6 @@ from variolite.crystals.evaluation import (
     compare_distributions,
     densities,
     jensen_shannon,
-    space_groups,
     total_variation,
     traits_of,
     wasserstein,
@@ -59,7 +58,8 @@ def test_densities_are_those_of_ase():
 
 
 def test_space_groups_are_those_of_the_textbook():
-    assert space_groups(TEXTBOOK).tolist() == TEXTBOOK.properties["space_group"].tolist()
+    expected = TEXTBOOK.properties["space_group"].tolist()
+    assert traits_of(TEXTBOOK).space_groups.tolist() == expected
 
 
 def test_equal_sets_have_distance_zero_and_others_their_own():

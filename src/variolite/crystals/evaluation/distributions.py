@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from variolite.crystals.evaluation.measures import Measure, resampled
 from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.elements import MASSES
 from variolite.crystals.structures.formula import compositions, reduced_formulas
-from variolite.errors import DataError
+from variolite.crystals.structures.prototypes import space_groups
 from variolite.scoring import Bootstrap
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "compare_distributions",
     "densities",
     "jensen_shannon",
-    "space_groups",
     "total_variation",
     "traits_of",
     "wasserstein",
@@ -37,6 +36,7 @@ SYMPREC = 0.1
 """Tolerance in Angstrom within which spglib looks for symmetry."""
 
 GROUPS = 231
+_SPGLIB_WARNING = "SPGLIB_WARNING"
 
 
 @dataclass(frozen=True)
@@ -76,40 +76,40 @@ def densities(crystals: Crystals) -> Floats:
     return np.asarray(GRAMS * mass / crystals.volumes)
 
 
-def space_groups(
-    crystals: Crystals, *, tell: Callable[[str], None] = lambda _: None
-) -> NDArray[np.int64]:
-    """Return the numbers of the space groups, 0 where spglib finds none, shape (B,).
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Keep spglib from writing to the terminal of attempts that it then repeats."""
+    before = os.environ.get(_SPGLIB_WARNING)
+    os.environ[_SPGLIB_WARNING] = "OFF"
+    try:
+        yield
+    finally:
+        del os.environ[_SPGLIB_WARNING]
+        if before is not None:
+            os.environ[_SPGLIB_WARNING] = before
+
+
+def traits_of(
+    crystals: Crystals, *, workers: int = 1, tell: Callable[[str], None] = lambda _: None
+) -> Traits:
+    """Compute what is compared; the crystals have to be valid by distance.
+
+    Parameters
+    ----------
+    crystals
+        The structures.
+    workers
+        Processes that look for symmetry.
+    tell
+        Is told how far it is.
 
     Raises
     ------
     DataError
         If spglib is not installed.
     """
-    try:
-        import spglib
-    except ImportError:
-        raise DataError(
-            "space groups need spglib", where="spglib", mend="pip install 'variolite[crystals]'"
-        ) from None
-    numbers = np.zeros(len(crystals), dtype=np.int64)
-    with warnings.catch_warnings():
-        # spglib announces a change in how it reports failures; both ways are handled here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for place, crystal in enumerate(crystals):
-            cell: Any = (crystal.lattice, crystal.coordinates, crystal.species.astype(int))
-            try:
-                found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-            except spglib.SpglibError:
-                found = None
-            numbers[place] = 0 if found is None else found.number
-            if place % 1000 == 999:
-                tell(f"space groups: {place + 1} of {len(crystals)}")
-    return numbers
-
-
-def traits_of(crystals: Crystals, *, tell: Callable[[str], None] = lambda _: None) -> Traits:
-    """Compute what is compared; the crystals have to be valid by distance."""
+    with _without_messages():
+        groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, tell=tell)
     counts = compositions(crystals)
     atoms = np.maximum(crystals.counts, 1).astype(np.float64)
     return Traits(
@@ -121,7 +121,7 @@ def traits_of(crystals: Crystals, *, tell: Callable[[str], None] = lambda _: Non
             "n_atoms": ("1", crystals.counts.astype(np.float64)),
         },
         elements=counts / atoms[:, None],
-        space_groups=space_groups(crystals, tell=tell),
+        space_groups=groups,
     )
 
 

@@ -121,6 +121,7 @@ def score_generation(
     unreadable: int = 0,
     bootstrap: Bootstrap | None = None,
     seed: int = 0,
+    workers: int = 1,
     tell: Callable[[str], None] = lambda _: None,
 ) -> GenerationScores:
     """Score generated crystals.
@@ -140,14 +141,16 @@ def score_generation(
     relax
         Relaxes the samples, which are then judged a second time.
     same
-        Decides whether two crystals are the same, by default :class:`Matcher` without worker
-        processes.
+        Decides whether two crystals are the same, by default :class:`Matcher`.
     unreadable
         Structures that were asked for but could not be read at all; they count as invalid.
     bootstrap
         How to resample.
     seed
         Seed of every random draw.
+    workers
+        Processes for matching and symmetry. More than one needs a main module that may be
+        imported.
     tell
         Is told what is being done.
 
@@ -163,7 +166,7 @@ def score_generation(
             "stability needs both the energies of a potential and a hull of known phases",
             where="generation",
         )
-    same = same or Matcher(tell=tell)
+    same = same or Matcher(workers=workers if workers > 1 else 0, tell=tell)
     known = _sound(reference, "reference")
     real = None if test is None else _sound(test, "test")
     tell("validity")
@@ -193,6 +196,7 @@ def score_generation(
         invalid=len(samples) + unreadable - len(kept),
         bootstrap=bootstrap,
         seed=seed,
+        workers=workers,
         tell=tell,
     )
     measures += likeness.samples
@@ -278,7 +282,7 @@ def _validity_notes(
     if judged < len(samples):
         elements = f" ({', '.join(balance.unknown)})" if balance.unknown else ""
         notes.append(
-            f"charge balance: {len(samples) - judged} compositions hold elements{elements} that "
+            f"charge balance: {len(samples) - judged} samples hold elements{elements} that "
             "the rules do not know and are not judged; SMACT itself would call them invalid: "
             f"{balance.balanced.mean():.3f} of all"
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,7 @@ def judge_likeness(
     invalid: int = 0,
     bootstrap: Bootstrap | None = None,
     seed: int = 0,
+    workers: int = 1,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Likeness:
     """Compare samples with real crystals; all of them have to be valid by distance.
@@ -72,6 +74,8 @@ def judge_likeness(
         How to resample.
     seed
         Seed of every draw.
+    workers
+        Processes that look for symmetry.
     tell
         Is told what is being done.
     """
@@ -106,9 +110,11 @@ def judge_likeness(
     wanted = reduced_formulas(test)
     kept = _at_most(samples, MOST, rng)
     tell("space groups")
-    target = traits_of(test, tell=tell)
-    own = traits_of(kept, tell=tell)
-    base = traits_of(_at_most(training.take(drawn), MOST, rng), tell=tell)
+    sets = [test, kept, _at_most(training.take(drawn), MOST, rng)]
+    # All at once, so that worker processes start once.
+    joined = traits_of(Crystals.concatenate(sets), workers=workers, tell=tell)
+    ends = np.cumsum([0, *map(len, sets)])
+    target, own, base = (joined.take(np.arange(start, stop)) for start, stop in pairwise(ends))
     tell("coverage")
     mine = fingerprints_of(samples)
     return Likeness(

@@ -33,12 +33,23 @@ def format_generation(card: Scorecard) -> str:
         for line in lines
     ]
     title = "generation (95 % intervals by bootstrap over formulas)"
-    notes = [
+    metrics = {row.metric for row in rows}
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for note in card.notes:
+        said[note.split(":", 1)[0] in metrics].append(note)
+    blocks = [title, *(f"  {line}" for line in text)]
+    for heading, notes in (("notes", said[False]), ("definitions", said[True])):
+        if notes:
+            blocks += ["", heading, *_wrapped(notes)]
+    return "\n".join(blocks)
+
+
+def _wrapped(notes: list[str]) -> list[str]:
+    return [
         line
-        for note in card.notes
+        for note in notes
         for line in wrap(note, WIDTH, initial_indent="  ", subsequent_indent="    ")
     ]
-    return "\n".join([title, *(f"  {line}" for line in text), "", "notes", *notes])
 
 
 def _cell(row: ScoreRow) -> str:

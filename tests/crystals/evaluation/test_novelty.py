@@ -1,0 +1,177 @@
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from crystal_sets import cubic, rewritten, shaken
+
+from variolite.crystals import Crystals
+from variolite.crystals.evaluation import Matcher, judge_newness
+from variolite.crystals.evaluation.novelty import (
+    CANDIDATES,
+    in_free_lengths,
+    nearest_known,
+    nearest_samples,
+)
+from variolite.crystals.matching.pairs import ReducedCrystals
+from variolite.crystals.matching.tolerances import DEFAULT
+from variolite.crystals.structures import reduced_formulas, textbook_crystals, to_pymatgen
+
+TEXTBOOK = textbook_crystals()
+NAMES = TEXTBOOK.names.tolist()
+
+
+def named(*names: str) -> Crystals:
+    return TEXTBOOK.take(np.array([NAMES.index(name) for name in names]))
+
+
+def test_verdicts_are_those_of_pymatgen():
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    rng = np.random.default_rng(0)
+    first, second = [], []
+    for seed, crystal in enumerate(TEXTBOOK.take(slice(12, 60))):
+        first.append(rewritten(crystal, seed, cells=1 + seed % 2))
+        second.append(shaken(crystal, seed, rng.choice([0.1, 0.6, 1.2])))
+    matcher = Matcher()
+    found = matcher.compare(
+        matcher.prepare(Crystals.of(first)), matcher.prepare(Crystals.of(second))
+    )
+    judge = StructureMatcher()
+    expected = [
+        int(judge.fit(to_pymatgen(one), to_pymatgen(other)))
+        for one, other in zip(first, second, strict=True)
+    ]
+    assert found.tolist() == expected
+    assert 0 < sum(expected) < len(expected)
+
+
+def test_the_same_crystal_is_known_however_it_is_written():
+    samples = Crystals.of(
+        [rewritten(crystal, seed, cells=1 + seed % 2) for seed, crystal in enumerate(TEXTBOOK)]
+    )
+    found = judge_newness(samples, TEXTBOOK, Matcher())
+    assert not found.novel.any()
+    assert found.unique.all()
+    # Each finds itself or a crystal of the same formula that the matcher takes for it.
+    formulas = reduced_formulas(TEXTBOOK)
+    assert (formulas[found.known.of] == formulas).all()
+    assert found.earlier.undecided.sum() == found.known.undecided.sum() == 0
+
+
+def test_polymorphs_and_other_compounds_are_new():
+    samples = named("TiO2 (anatase)", "C (diamond)", "KCl (rock salt)")
+    known = named("TiO2 (rutile)", "C (graphite)", "NaCl (rock salt)")
+    found = judge_newness(samples, known, Matcher())
+    assert found.novel.all()
+    assert found.unique.all()
+    assert found.earlier.asked == 0
+
+
+def test_only_the_first_of_equal_samples_is_unique():
+    anatase, rutile = named("TiO2 (anatase)", "TiO2 (rutile)")
+    samples = Crystals.of(
+        [rutile, shaken(rutile, 1, 0.02), anatase, rewritten(rutile, 2), rewritten(anatase, 3)]
+    )
+    found = judge_newness(samples, named("NaCl (rock salt)"), Matcher())
+    assert found.unique.tolist() == [True, False, True, False, False]
+    assert found.earlier.of[[0, 2, 4]].tolist() == [-1, -1, 2]
+    assert set(found.earlier.of[[1, 3]]) <= {0, 1}
+    assert found.novel.all()
+
+
+@dataclass
+class Scripted:
+    """A matcher with known answers about crystals of :func:`stretched`."""
+
+    answers: dict[tuple[int, int], int]
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    def prepare(self, crystals: Crystals) -> ReducedCrystals:
+        return ReducedCrystals(crystals, np.ones(len(crystals), dtype=bool))
+
+    def compare(self, first: ReducedCrystals, second: ReducedCrystals) -> np.ndarray:
+        which = [
+            np.rint(set_.crystals.lattices[:, 2, 2] * 100 - 300).astype(int).tolist()
+            for set_ in (first, second)
+        ]
+        pairs = list(zip(*which, strict=True))
+        self.asked += pairs
+        return np.array([self.answers.get(pair, 0) for pair in pairs], dtype=np.int8)
+
+
+def stretched(steps: list[int]) -> Crystals:
+    """Helium on a lattice that is longer along z by so many hundredths of an Angstrom."""
+    atom = cubic(3.0, [2], [[0, 0, 0]])
+    cells = [np.diag([3.0, 3.0, 3.0 + step / 100]) for step in steps]
+    return Crystals.of([replace(atom, lattice=cell) for cell in cells])
+
+
+def test_undecided_pairs_count_as_neither_new_nor_known():
+    samples, known = stretched([2, 3, 4]), stretched([5, 6])
+    script = Scripted({(2, 5): -1, (2, 6): 0, (3, 5): -1, (3, 6): 1})
+    found = judge_newness(samples, known, script)
+    assert found.known.undecided.tolist() == [True, False, False]
+    assert found.novel.tolist() == [False, False, True]
+    assert found.known.of.tolist() == [-1, 1, -1]
+
+
+def test_the_nearest_are_asked_first_and_no_more_than_needed():
+    known = stretched(list(range(90)))
+    script = Scripted({(30, 30): 1, (30, 31): 1, (40, 70): 1})
+    found = judge_newness(stretched([30, 40]), known, script)
+    assert found.known.of.tolist() == [30, 70]
+    # The first is answered by its nearest; the second asks in rounds of 1, 7 and 56.
+    assert script.asked[0] == (40, 30)  # Samples among themselves.
+    assert [pair for pair in script.asked[1:] if pair[0] == 30] == [(30, 30)]
+    asked = [other for sample, other in script.asked[1:] if sample == 40]
+    assert asked[0] == 40
+    assert max(abs(other - 40) for other in asked[:8]) <= 5
+    assert found.known.asked == len(script.asked) - 1 == 1 + CANDIDATES
+    nothing = judge_newness(stretched([30]), known, Scripted({}))
+    assert nothing.unsearched.tolist() == [True]
+    assert nothing.novel.tolist() == [True]
+
+
+def test_far_candidates_are_not_asked_about():
+    formulas = np.array(["He"] * 3)
+    distances = np.array([[0.2], [0.49], [0.51]])
+    found = nearest_known(formulas[:1], np.zeros((1, 1)), formulas, distances)
+    assert found.other.tolist() == [0, 1]
+    assert found.left_out.tolist() == [False]
+
+
+def test_samples_are_compared_with_earlier_ones_alone():
+    formulas = np.array(["A", "B", "A", "A"])
+    found = nearest_samples(formulas, np.zeros((4, 3)))
+    pairs = list(zip(found.sample.tolist(), found.other.tolist(), strict=True))
+    assert pairs == [(2, 0), (3, 0), (3, 2)]
+
+
+def test_distances_in_free_lengths_do_not_see_the_scale():
+    both = Crystals.of([cubic(a, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]) for a in (3.0, 5.0)])
+    found = in_free_lengths(both, np.array([[3.0], [5.0]]))
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_worker_processes_agree_and_give_up_in_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("variolite.crystals.evaluation.sameness.SMALL", 0)
+    some = TEXTBOOK.take(slice(16, 22))
+    other = Crystals.of([rewritten(crystal, 1) for crystal in some])
+    told: list[str] = []
+    pool = Matcher(workers=1, tell=told.append)
+    first, second = pool.prepare(some), pool.prepare(other)
+    assert pool.compare(first, second).tolist() == [1] * 6
+    assert any("comparing structures" in line for line in told)
+    assert Matcher(tolerance=DEFAULT).compare(first, second).tolist() == [1] * 6
+    late = Matcher(workers=1, limit=1e-6)
+    assert late.compare(first.take(np.arange(1)), second.take(np.arange(1))).tolist() == [-1]
+
+
+def test_what_cannot_be_reduced_is_undecided():
+    sheet = Crystals.of([cubic(4.0, [11], [[0, 0, 0]])])
+    sheet = Crystals(
+        sheet.species, sheet.coordinates, np.zeros((1, 3, 3)), sheet.offsets, sheet.names
+    )
+    matcher = Matcher()
+    assert matcher.compare(matcher.prepare(sheet), matcher.prepare(sheet)).tolist() == [-1]
+    assert matcher.compare(*[matcher.prepare(sheet.take(slice(0, 0)))] * 2).tolist() == []
