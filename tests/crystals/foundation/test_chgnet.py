@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,13 +173,13 @@ def test_nothing_in_gives_nothing_out(potential: Potential) -> None:
     assert potential.features(Crystals.of([])).shape == (0, 64)
 
 
-def test_unknown_and_unavailable_potentials_are_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_unknown_and_unavailable_potentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="did you mean chgnet"):
         load_potential("chgnett")
-    with pytest.raises(DataError, match="takes no model file"):
-        load_potential("chgnet", file=tmp_path / "weights.pt")
+    with pytest.raises(DataError, match="wrap a calculator"):
+        load_potential("mace")
+    with pytest.raises(DataError, match="does not run on the device meta"):
+        load_potential("chgnet", device="meta")
     monkeypatch.setattr(chgnet_room, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install 'variolite\[crystals\]'"):
         load_potential("chgnet")

@@ -1,5 +1,6 @@
 """Pretrained interatomic potentials: features, energies, relaxation, alignment of latents."""
 
+from variolite.crystals.foundation.ase_potential import AsePotential
 from variolite.crystals.foundation.cache import foundation_features, user_cache
 from variolite.crystals.foundation.energies import energy_function, relaxation_function
 from variolite.crystals.foundation.potential import POTENTIALS, load_potential
@@ -9,6 +10,7 @@ from variolite.crystals.foundation.workers import Source
 
 __all__ = [
     "POTENTIALS",
+    "AsePotential",
     "Forces",
     "Potential",
     "Prediction",

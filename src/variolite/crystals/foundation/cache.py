@@ -23,7 +23,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from variolite.crystals.foundation.responses import REASON, Potential, Prediction
-from variolite.crystals.foundation.workers import Progress, Source, carried_out, silent
+from variolite.crystals.foundation.workers import Progress, Source, carried_out, loaded, silent
 from variolite.crystals.structures import Crystals
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic
@@ -124,7 +124,7 @@ def _taken(
 
 def foundation_features(
     crystals: Crystals,
-    source: Source = Source(),
+    source: Source | Potential = Source(),
     *,
     folder: Path | None = None,
     workers: int = 1,
@@ -155,7 +155,7 @@ def foundation_features(
     DataError
         If the potential cannot be loaded or the folder not be written.
     """
-    potential = source.load()
+    potential = loaded(source)
     hashes = np.frombuffer(b"".join(content_hashes(crystals)), np.uint8).reshape(-1, 16)
     store = folder / f"{potential.name}-{potential.version}" if folder is not None else None
     files: list[Path] = []

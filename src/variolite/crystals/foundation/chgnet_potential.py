@@ -64,7 +64,7 @@ class ChgnetPotential(Potential):
     Raises
     ------
     DataError
-        If the package chgnet is not installed or has no such weights.
+        If the package chgnet is not installed or has no such weights, or cannot run there.
     """
 
     name = "chgnet"
@@ -73,6 +73,11 @@ class ChgnetPotential(Potential):
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
+        if self.device.type not in ATOMS_AT_ONCE:
+            raise DataError(
+                f"CHGNet does not run on the device {self.device.type}",
+                mend=f"Choose from {', '.join(ATOMS_AT_ONCE)}",
+            )
         self._network = Network(_weights(self.version, self.device))
 
     def predict(self, crystals: Crystals) -> Prediction:

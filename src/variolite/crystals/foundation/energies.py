@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.foundation.cache import foundation_features
 from variolite.crystals.foundation.relaxation import RelaxationLimits, relax
+from variolite.crystals.foundation.responses import Potential
 from variolite.crystals.foundation.workers import Source, silent
 from variolite.crystals.structures import Crystals
 
@@ -17,7 +18,7 @@ __all__ = ["energy_function", "relaxation_function"]
 
 
 def energy_function(
-    source: Source = Source(),
+    source: Source | Potential = Source(),
     *,
     folder: Path | None = None,
     workers: int = 1,
@@ -37,7 +38,7 @@ def energy_function(
 
 
 def relaxation_function(
-    source: Source = Source(),
+    source: Source | Potential = Source(),
     *,
     limits: RelaxationLimits = RelaxationLimits(),
     workers: int = 1,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.foundation.responses import REASON, Potential
-from variolite.crystals.foundation.workers import Progress, Source, carried_out, silent
+from variolite.crystals.foundation.workers import Progress, Source, carried_out, loaded, silent
 from variolite.crystals.structures import Crystals
 from variolite.errors import DataError
 
@@ -100,7 +100,7 @@ class Relaxation:
 
 def relax(
     crystals: Crystals,
-    source: Source = Source(),
+    source: Source | Potential = Source(),
     *,
     limits: RelaxationLimits = RelaxationLimits(),
     workers: int = 1,
@@ -126,8 +126,10 @@ def relax(
     DataError
         If the potential cannot be loaded.
     """
-    potential = source.load()
-    device = source.device.split(":")[0] if workers <= 1 else "cpu"
+    potential = loaded(source)
+    device = "cpu"
+    if isinstance(source, Source) and workers <= 1:
+        device = source.device.split(":")[0]
     # Crystals of one size take alike, so that a batch does not wait for its largest.
     order = np.argsort(crystals.counts, kind="stable")
     before = np.cumsum(crystals.counts[order]) - crystals.counts[order]

@@ -11,7 +11,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -20,7 +19,7 @@ from variolite.crystals.foundation.potential import load_potential
 from variolite.crystals.foundation.responses import Potential
 from variolite.errors import DataError
 
-__all__ = ["Progress", "Source", "carried_out", "silent"]
+__all__ = ["Progress", "Source", "carried_out", "loaded", "silent"]
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -35,19 +34,21 @@ class Source:
     ----------
     name
         One of `POTENTIALS`.
-    file
-        Its model file, if it needs one.
     device
         Where it runs when there is one process; worker processes use the CPU.
     """
 
     name: str = "chgnet"
-    file: Path | None = None
     device: str = "cpu"
 
     def load(self) -> Potential:
         """Load it."""
-        return load_potential(self.name, file=self.file, device=self.device)
+        return load_potential(self.name, device=self.device)
+
+
+def loaded(source: Source | Potential) -> Potential:
+    """Return the potential of a source; a potential is its own source."""
+    return source.load() if isinstance(source, Source) else source
 
 
 def silent(_: str) -> None:
@@ -113,7 +114,7 @@ def _deaf() -> Iterator[None]:
 def _begin(source: Source) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _POTENTIAL.append(Source(source.name, source.file).load())
+    _POTENTIAL.append(Source(source.name).load())
 
 
 def _perform(work: Work[Part, Result], part: Part) -> Result:
@@ -124,7 +125,7 @@ def carried_out(
     work: Work[Part, Result],
     parts: Sequence[Part],
     potential: Potential,
-    source: Source,
+    source: Source | Potential,
     workers: int,
 ) -> Generator[tuple[int, Result], None, None]:
     """Carry out work on parts and yield each result with its place as soon as it is there.
@@ -138,20 +139,26 @@ def carried_out(
     potential
         What ``source`` loads, for work in this process.
     source
-        Loaded once by each worker process.
+        Loaded once by each worker process; a potential itself works in this process only.
     workers
         Processes; 1 works in this one.
 
     Raises
     ------
     DataError
-        If a worker process dies.
+        If a worker process dies, or a potential that is no `Source` should work in several.
     """
     workers = min(workers, len(parts))
     if workers <= 1:
         for place, part in enumerate(parts):
             yield place, work(potential, part)
         return
+    if not isinstance(source, Source):
+        raise DataError(
+            "a potential given as an object works in one process",
+            where="workers",
+            mend="Leave them at 1",
+        )
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, context, _begin, (source,))
