@@ -26,7 +26,8 @@ def files(tmp_path: Path) -> Path:
         crystals.names,
         {"formation_energy_per_atom": np.full(len(crystals), -1.0)},
     )
-    write_structures(known, tmp_path / "known.csv")
+    # Three times, so that every element occurs often enough for a reference energy.
+    write_structures(Crystals.concatenate([known] * 3), tmp_path / "known.csv")
     write_structures(crystals.take(slice(18, 26)), tmp_path / "made")
     (tmp_path / "made" / "garbage.cif").write_text("data_x\n_cell_length_a  oops\n")
     hull = pl.DataFrame({"formula": ["NaCl", "Na"], "formation_energy_per_atom": [-2.0, 0.0]})
