@@ -14,6 +14,7 @@ from synthetic_crystal_run import write_synthetic_crystal_run
 from variolite.crystals.structures import Crystals, open_store, write_store
 from variolite.errors import RunFolderError
 from variolite.report import write_report
+from variolite.scoring.scorecard import Scorecard
 
 SECTIONS = {
     "scorecard",
@@ -285,3 +286,72 @@ def test_a_single_element_and_cubic_cells(tmp_path: Path) -> None:
         write_store(run / name, alike)
     for drawing in page_of(run).find("svg"):
         assert layout_faults(drawing, may_overlap=SYMBOLS) == []
+
+
+def test_one_family_is_coloured_by_volume(tmp_path: Path) -> None:
+    run = write_synthetic_crystal_run(tmp_path / "run", count=80)
+    for name in ("originals.crystals", "reconstructed.crystals"):
+        store = open_store(run / name)
+        of_carbon = Crystals(
+            np.full_like(store.species, 6),
+            np.array(store.coordinates),
+            np.array(store.lattices),
+            store.offsets,
+            store.names,
+        )
+        (run / name).unlink()
+        write_store(run / name, of_carbon)
+    figures = section(page_of(run), "latent-map").find("figure")
+    assert len(figures) == 1
+    assert "by volume per atom" in figures[0].text()
+
+
+def test_given_types_are_not_shown_as_an_achievement(crystal_run: Path) -> None:
+    store = open_store(crystal_run / "originals.crystals")
+    moved = open_store(crystal_run / "reconstructed.crystals")
+    right = Crystals(
+        np.array(store.species),
+        np.array(moved.coordinates),
+        np.array(moved.lattices),
+        moved.offsets,
+        moved.names,
+    )
+    (crystal_run / "reconstructed.crystals").unlink()
+    write_store(crystal_run / "reconstructed.crystals", right)
+    assert section(page_of(crystal_run), "elements").find("svg")
+    model = {"kind": "variolite.crystal_vae", "architecture": {"species_given": True}}
+    (crystal_run / "model" / "model.json").write_text(json.dumps(model))
+    elements = section(page_of(crystal_run), "elements")
+    assert not elements.find("svg")
+    assert "right by construction" in elements.text()
+
+
+def test_scores_of_the_scoring_room_are_understood(crystal_run: Path) -> None:
+    for library in ("pymatgen", "spglib"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
+    from variolite.crystals.matching.baselines import random_coordinates
+    from variolite.crystals.matching.reconstruction import score_reconstruction
+
+    true = open_store(crystal_run / "originals.crystals").take(slice(0, 8))
+    found = open_store(crystal_run / "reconstructed.crystals").take(slice(0, 8))
+    own = score_reconstruction(true, found, workers=0)
+    other = score_reconstruction(
+        true, random_coordinates(true), given=("species", "lattice"), workers=0
+    )
+    rows = [
+        *own.rows(method="vae", split="test"),
+        *other.rows(method="random_coordinates", split="test"),
+    ]
+    Scorecard(tuple(rows), tuple(own.notes())).write(crystal_run / "scorecard.json")
+    page = page_of(crystal_run)
+    said = page.find("header")[0].text()
+    assert "within the CDVAE tolerance and" in said
+    assert "random coordinates (given the atom types and the cell)" in said
+    scores = section(page, "scorecard")
+    assert len(scores.find("figure")) == 1
+    metrics = {row.metric for row in rows if row.method == "vae"}
+    told = next(
+        fold for fold in scores.find("details") if "What these" in fold.find("summary")[0].text()
+    )
+    assert len(told.find("tr")) - 1 == len(metrics)
+    assert "match_rate" not in scores.text()

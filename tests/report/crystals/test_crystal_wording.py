@@ -61,7 +61,7 @@ def test_names_say_what_was_given() -> None:
     ("entries", "text"),
     [
         ({"mean": 0.973, "low": 0.966, "high": 0.98}, "97.30\u00a0% (96.60 to 98.00)"),
-        ({"mean": 0.0, "low": 0.0, "high": 0.0}, "0.0\u00a0% (0.0 to 0.0)"),
+        ({"mean": 0.0, "low": 0.0, "high": 0.0}, "0.0\u00a0%"),
         ({"mean": 0.3, "low": None, "high": None}, "30.0\u00a0%"),
         ({"unit": "angstrom", "mean": 0.0287, "low": 0.027, "high": 0.0306}, None),
         ({"unit": "degree", "mean": 1.25, "low": 1.0, "high": 1.5}, "1.25° (1.00 to 1.50)"),

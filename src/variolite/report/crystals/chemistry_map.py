@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from variolite.report.blocks import Block, Figure, Section, paragraph
 from variolite.report.classes import Classes
 from variolite.report.crystals.run import CrystalRun
 from variolite.report.latent_map import Plane, map_limits, map_panel
+from variolite.report.lettering import significant
 from variolite.report.markup import Markup, element
 from variolite.report.palette import CATEGORIES, FAINT, OTHER, SEQUENTIAL, blend
 from variolite.report.scale import Scale
@@ -34,6 +36,13 @@ _COLOURS = dict(
         (*(CATEGORIES[i] for i in (0, 1, 2, 3, 4, 5, 8, 7, 13, 9, 10)), OTHER),
         strict=True,
     )
+)
+
+
+_MEANING = (
+    " A family is told by the anion: O, a halogen, S, Se or Te, N, another element of group 15, "
+    "H, C, B, Si or Ge, in this order; crystals of metals alone are intermetallic, of one element "
+    "elemental. Families beyond the eighth are squares."
 )
 
 
@@ -98,20 +107,22 @@ def _map(scores: Floats) -> _Map:
     return _Map(Plane(scores), rows, limits, int(known.sum() - inside.sum()))
 
 
-def _size_classes(atoms: Integers) -> Classes:
-    """Sort crystals by number of atoms into a few shades from pale to dark."""
-    numbers = np.unique(atoms)
+def _shaded(values: Floats, name: Callable[[float, float], str]) -> Classes:
+    """Sort crystals by a number [B] into a few shades from pale to dark, each of like many.
+
+    ``name`` says what a shade is called from its least and its largest value.
+    """
+    known = np.isfinite(values)
+    numbers = np.unique(values[known])
     if len(numbers) <= MOST_SHADES:
         edges = numbers
     else:
-        edges = np.unique(
-            np.quantile(atoms, np.linspace(0, 1, MOST_SHADES + 1)[:-1], method="nearest")
-        )
-    codes = np.searchsorted(edges, atoms, side="right") - 1
-    ends = [*(edges[1:] - 1).tolist(), int(numbers[-1])]
+        shares = np.linspace(0, 1, MOST_SHADES + 1)[:-1]
+        edges = np.unique(np.quantile(values[known], shares, method="nearest"))
+    codes = np.where(known, np.searchsorted(edges, values, side="right") - 1, -1)
     names = [
-        counted(low, "atom") if low == high else f"{low} to {high} atoms"
-        for low, high in zip(edges.tolist(), ends, strict=True)
+        name(float(values[codes == code].min()), float(values[codes == code].max()))
+        for code in range(len(edges))
     ]
     shades = [
         blend(SEQUENTIAL, 0.22 + 0.78 * index / max(len(names) - 1, 1))
@@ -120,18 +131,35 @@ def _size_classes(atoms: Integers) -> Classes:
     return Classes(tuple(names), tuple(shades), codes.astype(np.int64))
 
 
-def _figure(run: CrystalRun, drawn: _Map) -> Figure:
+def _colourings(run: CrystalRun) -> list[tuple[str, Classes | None]]:
+    """Return by what the crystals are coloured; where all are of one family, by volume."""
+    found: list[tuple[str, Classes | None]] = []
     families = family_classes(run.families)
-    colourings: list[tuple[str, Classes | None]] = []
-    if families is not None:
-        colourings.append(("by chemical family", families))
+    if families is not None and len(families) > 1:
+        found.append(("by chemical family", families))
+    elif run.originals is not None:
+        volumes = run.originals.volumes / np.maximum(run.originals.counts, 1)
+        found.append(("by volume per atom", _shaded(volumes, _cubic)))
     if run.atoms is not None:
-        colourings.append(("by number of atoms", _size_classes(run.atoms)))
+        found.append(("by number of atoms", _shaded(run.atoms.astype(np.float64), _atoms)))
+    return found or [("held-out crystals", None)]
+
+
+def _atoms(low: float, high: float) -> str:
+    return counted(int(low), "atom") if low == high else f"{low:.0f} to {high:.0f} atoms"
+
+
+def _cubic(low: float, high: float) -> str:
+    return f"{significant(low)} to {significant(high)} Å³"
+
+
+def _figure(run: CrystalRun, drawn: _Map) -> Figure:
+    colourings = _colourings(run)
     side = (WIDTH - 60 * 2) / 2
     height = side * drawn.shape
     parts: list[Markup] = []
     depth = 0.0
-    for index, (title, classes) in enumerate(colourings or [("held-out crystals", None)]):
+    for index, (title, classes) in enumerate(colourings):
         frame = Frame(52 + index * (side + 60), 26, side, height)
         parts.append(
             map_panel(drawn.plane, drawn.shown, classes, frame, drawn.limits, title, named=False)
@@ -141,16 +169,14 @@ def _figure(run: CrystalRun, drawn: _Map) -> Figure:
             legend, used = swatches(entries, frame.left, frame.bottom + 48, side)
             parts.append(legend)
             depth = max(depth, used)
+    told = _MEANING if colourings[0][0] == "by chemical family" else ""
     outside = f" {counted(drawn.outside, 'outlying crystal')} beyond the axes." * (
         drawn.outside > 0
     )
     caption = (
         "Posterior means of held-out crystals, averaged over their atoms, in the plane of their "
         f"two leading principal components ({counted(len(drawn.shown), 'crystal')} of "
-        f"{run.count:,}, drawn in random order; both axes on one scale).{outside} A family is "
-        "told by the anion: O, a halogen, S, Se or Te, N, another element of group 15, H, C, B, "
-        "Si or Ge, in this order; crystals of metals alone are intermetallic, of one element "
-        "elemental. Families beyond the eighth are squares."
+        f"{run.count:,}, drawn in random order; both axes on one scale).{outside}{told}"
     )
     title = "Latent map of held-out crystals"
     return Figure("latent-map", sheet(26 + height + 52 + depth, *parts, title=title), caption)

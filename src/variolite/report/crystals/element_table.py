@@ -38,6 +38,14 @@ def elements_section(run: CrystalRun) -> Section:
         )
         return Section(anchor, title, (missing,))
     confusion = _confusion(run.pairs)
+    wrong = int(confusion.sum() - np.trace(confusion))
+    if run.species_given and not wrong:
+        told = paragraph(
+            "The atom types were given to this model, so that all of them are right by "
+            "construction.",
+            kind="remark",
+        )
+        return Section(anchor, title, (told,))
     blocks: list[Block] = [_figure(run, confusion)]
     mistakes = _mistakes(confusion)
     if mistakes:
@@ -94,11 +102,6 @@ def _figure(run: CrystalRun, confusion: Integers) -> Figure:
         TOP + 9 * TALL + 12, *cells, _key(floor), title="Accuracy of atom types by element"
     )
     overall = int(right.sum()) / int(atoms.sum())
-    given = (
-        " The atom types were given to this model, so that all are right by construction."
-        if run.species_given
-        else ""
-    )
     perfect = int((shares == 1).sum())
     caption = (
         f"Share of the atoms of each element whose type the reconstruction gives back, in "
@@ -106,7 +109,7 @@ def _figure(run: CrystalRun, confusion: Integers) -> Figure:
         f"{100 * overall:.2f} % of all atoms, and all atoms of {perfect} of "
         f"{counted(len(present), 'element')}. Colours begin at {100 * floor:.0f} %; "
         "elements without a number do not occur. Rest the pointer on a cell for its number of "
-        f"atoms.{given}"
+        "atoms."
     )
     return Figure("elements", drawing, caption)
 

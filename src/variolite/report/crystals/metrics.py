@@ -172,10 +172,10 @@ def written(row: ScoreRow) -> str:
     unit = _UNITS.get(row.unit or "", f"\u00a0{row.unit}" if row.unit else "")
     if row.unit == "count":
         return decimals(mean, 0)
-    bounded = math.isfinite(low) and math.isfinite(high)
+    bounded = math.isfinite(low) and math.isfinite(high) and low < high
     # Per cent need no more than two decimals: a hundredth of one is a crystal in ten thousand.
     places = min(places_for(low, high, mean), 2 if factor > 1 else 4)
-    if row.unit == "share" and not (bounded and high > low):
+    if row.unit == "share" and not bounded:
         places = 1
     value = f"{decimals(mean, places)}{unit}"
     return f"{value} ({decimals(low, places)} to {decimals(high, places)})" if bounded else value

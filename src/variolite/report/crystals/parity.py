@@ -104,6 +104,13 @@ def _figure(run: CrystalRun, pairs: Pairs) -> Figure:
     return Figure("cells", sheet(height, *drawn, title=title), caption)
 
 
+def _r2(value: float) -> str:
+    """Write R² so that only a perfect one is called 1."""
+    if 0.9995 <= value < 1:
+        return "R² > 0.999"
+    return f"R² {decimals(value, 3)}"
+
+
 def _middle(values: Floats) -> tuple[float, float]:
     known = values[np.isfinite(values)]
     if not known.size:
@@ -130,7 +137,7 @@ def _panel(quantity: _Quantity, frame: Frame) -> tuple[Markup, Kind]:
     both = np.isfinite(quantity.original) & np.isfinite(quantity.rebuilt)
     unit = quantity.unit
     note = (
-        f"R² {decimals(quantity.fit.r2, 3)}, "
+        f"{_r2(quantity.fit.r2)}, "
         f"MAE {significant(quantity.mean_absolute_error, 2)}{unit_after(unit)}"
         if both.any()
         else "no crystal has both values"

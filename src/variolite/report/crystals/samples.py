@@ -112,8 +112,8 @@ def _distributions(samples: Crystals, reference: Crystals | None) -> Figure:
         f"What {len(samples):,} generated crystals are made of{beside}: share of the crystals by "
         "density, number of atoms in the cell and number of different elements; below, share of "
         "the crystals that contain an element, the commonest first. Values beyond the axis of "
-        "the density count in its last bar. Nothing here says that a crystal is stable: see the "
-        "scores of generation for that."
+        "the density count in the bar at its end. Nothing here says that a crystal is stable: see "
+        "the scores of generation for that."
     )
     title = "Distributions of generated crystals"
     return Figure("samples-distributions", sheet(below.bottom + 52, *parts, title=title), caption)
@@ -129,7 +129,8 @@ def _steps(sets: list[Floats], frame: Frame, label: str, *, whole: bool) -> Mark
         low, high = float(joined.min()) - 0.5, float(joined.max()) + 0.5
         edges = np.arange(low, high + 0.5)
     else:
-        low, high = 0.0, limits(joined, tail=0.005)[1]
+        low, high = limits(joined, tail=0.005)
+        low = low if low > 0.3 * high else 0.0
         edges = np.linspace(low, high, BINS + 1)
     across = Scale(low, high, frame.left, frame.right)
     shares = [

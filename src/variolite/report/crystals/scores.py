@@ -35,8 +35,8 @@ TASKS = ("reconstruction", "generation")
 MOST_METHODS = 5
 MOST_ROWS = 14
 ROW, GAP = 26.0, 26.0
-_LEADING = ("periodic", "length", "angle", "volume", "type", "composition", "rmse")
-"""Quantities that belong in the first table besides the main match rates."""
+_LEADING = ("rmse", "periodic", "length", "angle", "volume", "type", "composition")
+"""Quantities that belong in the first table after the main match rates, in this order."""
 
 
 def scores_section(scorecard: Scorecard | None) -> Section:
@@ -84,6 +84,7 @@ def _tables(rows: Sequence[ScoreRow], defined: Mapping[str, str]) -> list[Block]
         and (head := stem.partition("_")[0]) in _LEADING
         and (head != "rmse" or stem.removeprefix("rmse_") in of_main)
     ]
+    leading.sort(key=lambda stem: _LEADING.index(stem.partition("_")[0]))
     shown = stems if len(stems) <= MOST_ROWS else [*main, *leading]
     rest = [stem for stem in stems if stem not in shown]
     blocks: list[Block] = [_table(rows, shown or stems)]

@@ -120,6 +120,8 @@ document.querySelectorAll(".turn").forEach((part) => {
   };
   const stage = part.querySelector("svg");
   stage.setAttribute("tabindex", "0");
+  stage.setAttribute("role", "application");
+  stage.setAttribute("aria-roledescription", "structures that can be turned");
   stage.setAttribute("aria-keyshortcuts", "ArrowLeft ArrowRight ArrowUp ArrowDown + - Home a b c");
   stage.addEventListener("keydown", (event) => {
     const act = keys[event.key];
