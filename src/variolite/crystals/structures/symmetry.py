@@ -21,6 +21,7 @@ SAME_PLACE = 0.05
 """Images of an atom closer than this, in Angstrom, are the atom itself: coordinates are
 commonly rounded to four digits, hence off a special position by up to 0.01 Angstrom."""
 
+_EXACT = 1e-12
 _GRID = 100_000
 """Images of an atom are the same where they agree to five digits."""
 _BETWEEN = 0.31415
@@ -116,13 +117,17 @@ def expand(
     placed = coordinates
     # Once more from the corrected place: from there all operations of the site count.
     for _ in range(2):
-        offset = _images(placed, rotations, translations) - placed[:, None]
+        images = _images(placed, rotations, translations)
+        offset = images - placed[:, None]
         offset -= np.rint(offset)
         stays = ((offset @ lattice) ** 2).sum(axis=-1) < SAME_PLACE**2
-        placed = placed + (offset * stays[..., None]).sum(axis=1) / np.maximum(
-            stays.sum(axis=1, keepdims=True), 1
-        )
-    images = _images(placed, rotations, translations)
+        offset[~stays] = 0.0
+        shift = offset.sum(axis=1) / stays.sum(axis=1, keepdims=True)
+        if np.abs(shift).max() < _EXACT:
+            break
+        placed = placed + shift
+    else:
+        images = _images(placed, rotations, translations)
     images -= np.floor(images)
     count, order = images.shape[:2]
     cells = np.floor(images * _GRID + _BETWEEN).astype(np.int64) % _GRID
@@ -135,4 +140,5 @@ def expand(
 
 def _images(coordinates: Floats, rotations: Floats, translations: Floats) -> Floats:
     """Return all images of all atoms, shape (n, G, 3)."""
-    return (coordinates @ rotations.transpose(0, 2, 1)).transpose(1, 0, 2) + translations
+    turned = coordinates @ rotations.reshape(-1, 3).T
+    return turned.reshape(len(coordinates), -1, 3) + translations
