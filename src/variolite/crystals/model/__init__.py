@@ -13,6 +13,7 @@ from variolite.crystals.model.module import (
     Decoded,
     LossWeights,
     PartsByName,
+    Shares,
 )
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "Layout",
     "LossWeights",
     "PartsByName",
+    "Shares",
     "evaluation_batches",
 ]

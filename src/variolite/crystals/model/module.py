@@ -16,7 +16,14 @@ from variolite.crystals.model.geometry import torus_features
 from variolite.crystals.model.network import Transformer
 from variolite.vae import Parts, Posterior
 
-__all__ = ["CrystalArchitecture", "CrystalModule", "Decoded", "LossWeights", "PartsByName"]
+__all__ = [
+    "CrystalArchitecture",
+    "CrystalModule",
+    "Decoded",
+    "LossWeights",
+    "PartsByName",
+    "Shares",
+]
 
 TABLE = 128
 """Places in the table from atomic number to the elements of the model."""
@@ -98,6 +105,22 @@ class PartsByName:
     species: Tensor
     coordinates: Tensor
     lattice: Tensor
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Weights of the means over atoms and over crystals.
+
+    Where several processes each take a portion of a batch and their gradients are
+    averaged, (number of processes) (own atoms) / (all atoms), and likewise for crystals,
+    makes the average the gradient of the whole batch.
+    """
+
+    atoms: Tensor | float = 1.0
+    crystals: Tensor | float = 1.0
+
+
+EVEN = Shares()
 
 
 class CrystalModule(nn.Module):
@@ -196,33 +219,32 @@ class CrystalModule(nn.Module):
         lattice = ((decoded.metric - batch.metric) / self.metric_scale).square().mean()
         return PartsByName(species, coordinates, lattice)
 
-    def loss(self, batch: AtomBatch, beta: Tensor) -> Parts:
+    def loss(self, batch: AtomBatch, beta: Tensor, shares: Shares = EVEN) -> Parts:
         """Return the parts of the objective, each of shape (1,).
 
         The divergence is in nats per atom; the reconstruction is the weighted sum of
-        `PartsByName`, and of the foundation alignment where there is one.
+        `PartsByName`, and of the foundation alignment where there is one. ``shares``
+        weigh the batch as a portion of a larger one.
         """
         posterior = self.infer(batch)
         z = posterior.sample(batch.noise.unsqueeze(0))[0]
         parts = self.parts(batch, self.generate(z, batch.layout, batch.species))
         w = self.weights
-        reconstruction = w.reconstruction * (
-            w.species * parts.species
-            + w.coordinates * parts.coordinates
-            + w.lattice * parts.lattice
-        )
-        divergence = posterior.divergence_per_dimension().sum(-1).mean(1)
+        of_atoms = w.species * parts.species + w.coordinates * parts.coordinates
+        of_cells = w.lattice * parts.lattice
+        reconstruction = w.reconstruction * (shares.atoms * of_atoms + shares.crystals * of_cells)
+        divergence = shares.atoms * posterior.divergence_per_dimension().sum(-1).mean(1)
         if self.aligned is not None and batch.features is not None and w.alignment > 0.0:
             assert batch.chance is not None
             compared = align(self.aligned(z), batch.features, batch.layout.owner, batch.chance)
-            reconstruction = reconstruction + w.alignment * compared.total
+            reconstruction = reconstruction + shares.atoms * w.alignment * compared.total
         reconstruction = reconstruction.view(1)
         return Parts(reconstruction + beta * divergence, reconstruction, divergence)
 
 
 def mean_by_crystal(atoms: Tensor, layout: Layout) -> Tensor:
     """Average atoms (N, W) over every crystal, (B, W)."""
-    blocks = atoms.split([crystals * size for crystals, size in layout.groups])
+    blocks = torch.split(atoms, [crystals * size for crystals, size in layout.groups])
     means = [
         block.view(crystals, size, -1).mean(1)
         for (crystals, size), block in zip(layout.groups, blocks, strict=True)
