@@ -18,7 +18,7 @@ from variolite.crystals.matching.groups import group_by_sizes
 from variolite.crystals.matching.lattice_mappings import Bases, bases_like, vectors_within
 from variolite.crystals.matching.lll import reduce_lll
 from variolite.crystals.matching.niggli import niggli_cells
-from variolite.crystals.matching.prefilter import may_match, vectors_to_try
+from variolite.crystals.matching.prefilter import may_match, same_composition, vectors_to_try
 from variolite.crystals.matching.sites import CandidateCells, match_sites
 from variolite.crystals.matching.tolerances import Tolerance
 from variolite.crystals.structures import (
@@ -127,7 +127,12 @@ def match_pairs(first: Crystals, second: Crystals, tolerance: Tolerance) -> Matc
     """
     if len(first) != len(second):
         raise DataError(f"{len(first)} and {len(second)} structures do not make pairs")
-    return match_reduced(reduce_crystals(first), reduce_crystals(second), tolerance)
+    matches = Matches(np.full(len(first), np.nan), np.zeros(len(first), dtype=bool))
+    same = np.flatnonzero(same_composition(first, second))
+    reduced = (reduce_crystals(first.take(same)), reduce_crystals(second.take(same)))
+    found = match_reduced(*reduced, tolerance)
+    matches.rms[same], matches.fits[same] = found.rms, found.fits
+    return matches
 
 
 def match_reduced(first: ReducedCrystals, second: ReducedCrystals, tolerance: Tolerance) -> Matches:
