@@ -12,7 +12,7 @@ from typing import TextIO
 
 import typer
 
-from variolite.cli import apply, corelogs, crystals, demo, fit, inspect, recipes, score
+from variolite.cli import apply, corelogs, crystals, demo, fit, generate, inspect, recipes, score
 from variolite.errors import VarioliteError
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ app.command()(score.compare)
 app.command()(apply.encode)
 app.command()(apply.cluster)
 app.command()(apply.reconstruct)
+app.command()(generate.generate)
 app.command()(inspect.doctor)
 app.command()(inspect.report)
 app.add_typer(corelogs.app, name="corelogs")
@@ -63,7 +64,9 @@ def main() -> None:
     """Run the program; exit codes: 0 fine, 2 the user's input, 1 a fault of ours."""
     # Small networks lose a hundredfold to OpenMP's barriers on a busy machine; this has
     # to be set before torch is loaded, and a user's own setting stands.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if "OMP_NUM_THREADS" not in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.environ["VARIOLITE_DEFAULT_THREADS"] = "1"  # large networks may take more
     warnings.showwarning = _warn
     try:
         app(standalone_mode=True)

@@ -48,6 +48,10 @@ class FieldDensity:
         """Dimensions of the latent of an atom."""
         return self.network.shape.latent
 
+    def to(self, device: torch.device) -> None:
+        """Move the network to another device."""
+        self.network.to(device)
+
     def sample(
         self,
         known: Known,

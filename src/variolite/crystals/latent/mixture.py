@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from variolite.crystals.latent.known import Known, Vocabulary
@@ -71,6 +72,9 @@ class MixtureDensity:
     def latent(self) -> int:
         """Dimensions of the latent of an atom."""
         return int(self.atoms.means.shape[1] // 2)
+
+    def to(self, device: torch.device) -> None:
+        """Stay on the CPU, where mixtures are drawn from."""
 
     def sample(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from variolite.crystals.latent.atom_counts import AtomCounts
@@ -30,6 +31,10 @@ class Density(Protocol):
     @property
     def latent(self) -> int:
         """Dimensions of the latent of an atom."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Move to another device."""
         ...
 
     def sample(
@@ -73,6 +78,10 @@ class LatentPrior:
     def latent(self) -> int:
         """Dimensions of the latent of an atom."""
         return len(self.statistics.location)
+
+    def to(self, device: torch.device) -> None:
+        """Move the density to another device, where it has a network to move."""
+        self.density.to(device)
 
     def propose(self, number: int, where: Where | None = None, *, seed: int = 0) -> Known:
         """Draw sizes and elements that meet the conditions.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from variolite.crystals.latent import Generated, LatentPrior, generate
+from variolite.crystals.latent.generation import TRIES
 from variolite.crystals.latent.properties import PropertyHead
 from variolite.crystals.latents import Latents
 from variolite.crystals.runs.codec import decode, element_table, encode, framed
@@ -111,6 +112,7 @@ class CrystalModel:
         guidance: float = 1.0,
         temperature: float = 1.0,
         steps: int = 20,
+        tries: int = TRIES,
         seed: int = 0,
         tell: Callable[[str], None] | None = None,
     ) -> Generated:
@@ -134,6 +136,7 @@ class CrystalModel:
             guidance=guidance,
             temperature=temperature,
             steps=steps,
+            tries=tries,
             seed=seed,
             tell=tell,
         )

@@ -1,0 +1,145 @@
+"""``variolite generate``: exactly as many structures as wanted, and mistakes told in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from calling import Example, Program
+
+from variolite.cli.generate import parse_conditions
+from variolite.crystals.latent import FieldSettings, PriorSettings, fit_prior
+from variolite.crystals.latent.composition import CompositionSettings
+from variolite.crystals.latent.properties import fit_property_head
+from variolite.crystals.model.module import CrystalArchitecture, CrystalModule, LossWeights
+from variolite.crystals.runs import CrystalModel, save_crystal_model
+from variolite.crystals.structures import Crystal, Crystals, load_crystals, reduced_formulas
+from variolite.errors import DataError
+
+SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+
+
+def salts(number: int) -> Crystals:
+    """Cells like that of caesium chloride, of four compositions, with an energy."""
+    random = np.random.default_rng(0)
+    made = [
+        Crystal(
+            np.array(random.choice([(3, 9), (3, 17), (11, 9), (11, 17)]), np.uint8),
+            SALT,
+            random.uniform(3.5, 4.5) * np.eye(3),
+            f"salt-{place}",
+        )
+        for place in range(number)
+    ]
+    crystals = Crystals.of(made)
+    energy = crystals.volumes + random.normal(size=number)
+    return Crystals(
+        crystals.species,
+        crystals.coordinates,
+        crystals.lattices,
+        crystals.offsets,
+        crystals.names,
+        {"energy": energy},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose network is not trained: its cells and distances are sound all the same."""
+    folder = tmp_path_factory.mktemp("crystals") / "run"
+    crystals = salts(80)
+    module = CrystalModule(
+        CrystalArchitecture((3, 9, 11, 17), 4, 16, 2, 32, 1, 1, species_given=True), LossWeights()
+    ).eval()
+    module.set_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
+    bare = CrystalModel(module)
+    latents = bare.encode(crystals)
+    prior = fit_prior(
+        latents,
+        crystals,
+        PriorSettings(
+            "flow",
+            ("energy",),
+            FieldSettings(16, 1, 2, epochs=2, batch=32),
+            compositions=CompositionSettings(2, 20),
+        ),
+    )
+    head = fit_property_head(latents, crystals, ["energy"])
+    save_crystal_model(folder / "model", CrystalModel(module, prior, head))
+    save_crystal_model(folder.with_name("bare") / "model", bare)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["made.crystals", "made.csv", "made"])
+def test_exactly_n_are_written(run: Path, program: Program, tmp_path: Path, name: str) -> None:
+    out = tmp_path / name
+    answer = program("generate", run, "-n", 7, "--out", out, "--steps", 2, "--tries", 50)
+    assert answer.code == 0, answer.err
+    assert answer.out == f"{out}\n"
+    assert "attempts were valid" in answer.err
+    found = load_crystals(out)
+    assert len(found) == 7
+    if name.endswith(".csv"):
+        table = pl.read_csv(out)
+        assert table["energy_predicted"].is_finite().all()
+
+
+def test_conditions_reach_the_prior(run: Path, program: Program, tmp_path: Path) -> None:
+    out = tmp_path / "made.crystals"
+    asked = ("--where", "composition=NaCl", "--where", "atoms=2", "--where", "energy=60")
+    answer = program("generate", run, "-n", 3, "--out", out, *asked, "--guidance", 2, "--tries", 50)
+    assert answer.code == 0, answer.err
+    assert set(reduced_formulas(load_crystals(out))) == {"NaCl"}
+
+
+def test_the_seed_decides(run: Path, program: Program, tmp_path: Path) -> None:
+    found = []
+    for place, seed in enumerate((0, 0, 1)):
+        out = tmp_path / f"{place}.crystals"
+        program("generate", run, "-n", 3, "--out", out, "--seed", seed, "--tries", 50)
+        found.append(load_crystals(out).lattices)
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--where", "composition=NaXy"), "is not the symbol of an element"),
+        (("--where", "composition=SrTiO3"), "no training crystal has"),
+        (("--where", "atoms=3"), "more than the 2"),
+        (("--where", "enargy=1"), "did you mean energy"),
+        (("--where", "energy"), "is no condition"),
+        (("--where", "atoms=2", "--where", "atoms=2"), "atoms is given twice"),
+        (("--where", "space_group=1"), "not fitted with space groups"),
+        (("--device", "gpu"), "no device called"),
+    ],
+)
+def test_mistakes_of_conditions(
+    run: Path, program: Program, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "made.crystals"
+    assert message in program.fails("generate", run, "-n", 2, "--out", out, *arguments)
+    assert not out.exists()
+
+
+def test_mistakes_of_places(run: Path, program: Program, tmp_path: Path, example: Example) -> None:
+    out = tmp_path / "made.crystals"
+    assert "one on a table" in program.fails("generate", example.run, "-n", 2, "--out", out)
+    assert "no prior" in program.fails("generate", run.with_name("bare"), "-n", 2, "--out", out)
+    assert "no run here" in program.fails("generate", tmp_path, "-n", 2, "--out", out)
+    taken = program.fails("generate", run, "-n", 2, "--out", tmp_path / "made.docx")
+    assert "cannot be written as .docx" in taken
+    assert program("generate", run, "-n", 0, "--out", out).code == 2
+
+
+def test_pairs_are_read_with_their_spaces() -> None:
+    assert parse_conditions([" atoms = 4 ", "composition=Li-O-*"]) == {
+        "atoms": "4",
+        "composition": "Li-O-*",
+    }
+    assert parse_conditions(None) == {}
+    with pytest.raises(DataError, match="is no condition"):
+        parse_conditions(["atoms="])
