@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variolite.cli.crystal_runs import encode_crystals, reconstruct_crystals
 from variolite.cli.options import Data, Mapping, Out, Run, parse_mapping
 from variolite.cli.progress import note
+from variolite.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +27,6 @@ def _apply(
     run: Path, data: Path, mapping: list[str] | None, member: int, out: Path
 ) -> tuple[TabularModel, Records]:
     """Load one member and make records of a table with its schema."""
-    from variolite.errors import DataError
     from variolite.records import require_writable
     from variolite.training import RunFolder
 
@@ -42,6 +43,18 @@ def _apply(
     for line in records.report.lines():
         note(line)
     return model.only(member), records
+
+
+def _of_crystals(run: Path, mapping: list[str] | None, member: int) -> bool:
+    """Whether a run is one of crystals; options that do not go with those are refused."""
+    from variolite.training import RunFolder
+
+    if not RunFolder(run).of_crystals:
+        return False
+    asked = "--map" if mapping else "--member" if member else None
+    if asked is not None:
+        raise DataError("does not go with a run on crystals", where=asked, mend="leave it out")
+    return True
 
 
 def _identified(records: Records) -> dict[str, pl.Series]:
@@ -65,15 +78,30 @@ def _write(columns: dict[str, pl.Series], out: Path) -> None:
     typer.echo(str(out))
 
 
-def encode(run: Run, data: Data, out: Out, mapping: Mapping = None, member: Member = 0) -> None:
+def encode(
+    run: Run,
+    data: Data,
+    out: Out,
+    mapping: Mapping = None,
+    member: Member = 0,
+    atoms: Annotated[
+        bool, typer.Option("--atoms", help="Crystals: a row for every atom, not every structure.")
+    ] = False,
+) -> None:
     """Write the posterior mean and standard deviation of every row.
 
     Row numbers count the rows of the input table from 0; rows that the schema
-    drops are left out and counted.
+    drops are left out and counted. Of crystals it writes the mean over the atoms
+    of every structure, with predicted properties where the run has them.
     """
     import numpy as np
     import polars as pl
 
+    if _of_crystals(run, mapping, member):
+        encode_crystals(run, data, out, atoms=atoms)
+        return
+    if atoms:
+        raise DataError("only crystals have atoms", where="--atoms", mend="leave it out")
     model, records = _apply(run, data, mapping, member, out)
     mean, log_variance = model.posterior(records)
     columns = _identified(records)
@@ -99,11 +127,29 @@ def cluster(run: Run, data: Data, out: Out, mapping: Mapping = None, member: Mem
 
 
 def reconstruct(
-    run: Run, data: Data, out: Out, mapping: Mapping = None, member: Member = 0
+    run: Run,
+    data: Data,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="PATH",
+            help="Table to write. For crystals: a new folder of CIFs with the names of the input, "
+            "or one file (.extxyz, .csv, .crystals).",
+        ),
+    ],
+    mapping: Mapping = None,
+    member: Member = 0,
 ) -> None:
-    """Write every input beside its reconstruction, in original units."""
+    """Write every input beside its reconstruction, in original units.
+
+    Crystals come back in their own cell, origin, orientation and order of atoms.
+    """
     import polars as pl
 
+    if _of_crystals(run, mapping, member):
+        reconstruct_crystals(run, data, out)
+        return
     model, records = _apply(run, data, mapping, member, out)
     decoded = model.reconstruct(records)[0]
     columns = _identified(records)

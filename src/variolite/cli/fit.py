@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variolite.cli.crystal_runs import fit_crystals
 from variolite.cli.options import Data, Mapping, parse_mapping
 from variolite.cli.progress import note, training_progress, waiting
+from variolite.errors import DataError
 
 if TYPE_CHECKING:
     from variolite.recipe import Recipe
@@ -36,16 +38,20 @@ def fit(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
 ) -> None:
-    """Train a recipe on a table and write a run folder.
+    """Train a recipe on a table, or on structures, and write a run folder.
 
     A run that was broken off goes on when the same command is given again.
     """
-    from variolite.recipe import load_recipe
+    from variolite.recipe import CrystalRecipe, load_any_recipe
 
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"training.seed={seed}")
-    loaded = load_recipe(recipe, changes)
+    loaded = load_any_recipe(recipe, changes)
+    if isinstance(loaded, CrystalRecipe):
+        _refuse_for_crystals(mapping, members)
+        fit_crystals(loaded, data, out, device=device, restart=restart)
+        return
     bound = parse_mapping(mapping, loaded.columns)
     # Late, so that a mistake above is told without the seconds that torch takes.
     from variolite.scoring.clusters import fit_clusters
@@ -72,6 +78,16 @@ def fit(
         clusters = fit_clusters(run, prepared.part("train"), tell)
     note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
     typer.echo(str(run.path))
+
+
+def _refuse_for_crystals(mapping: list[str] | None, members: int) -> None:
+    asked = "--map" if mapping else "--members" if members > 1 else None
+    if asked is not None:
+        raise DataError(
+            "does not go with a recipe for crystals",
+            where=asked,
+            mend="leave it out; several seeds are several runs with --seed",
+        )
 
 
 def _trained(

@@ -14,7 +14,13 @@ __all__ = ["Data", "Mapping", "Out", "Run", "parse_mapping"]
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `variolite fit` wrote.")]
 Data = Annotated[
-    Path, typer.Option("--data", metavar="PATH", help="Table: CSV, Parquet, Feather or LAS 2.0.")
+    Path,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Table: CSV, Parquet, Feather or LAS 2.0. Or structures: a .crystals store, a table "
+        "with a column cif, a file or a folder.",
+    ),
 ]
 Out = Annotated[
     Path, typer.Option("--out", metavar="FILE", help="Table to write: CSV, Parquet or Feather.")

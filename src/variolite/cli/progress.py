@@ -73,6 +73,9 @@ def training_progress(epochs: int) -> Iterator[Listener]:
 
 def _state(record: EpochRecord) -> str:
     best = min(record.val_monitored)
+    if record.measures:
+        error = record.measures["position_error_median_angstrom"]
+        return f"objective {best:.4f}, positions within {error:.3f} Angstrom (median)"
     return f"-ELBO {best:.3f} nats, beta {record.beta:.2f}, {max(record.active_units)} active"
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from variolite.cli.crystal_runs import score_crystals
 from variolite.cli.options import Mapping, Run, parse_mapping
 from variolite.cli.progress import waiting
 from variolite.errors import DataError
@@ -96,6 +97,10 @@ def score(
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes for --structures; one per core.")
     ] = None,
+    samples: Annotated[
+        int,
+        typer.Option(min=0, help="Crystals to generate from RUN and score too; needs its prior."),
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scorecard as JSON.")] = False,
 ) -> None:
     """Score a run on groups it was not trained on, or generated crystals.
@@ -122,6 +127,7 @@ def score(
             "--train": train,
             "--map": mapping,
             "--levels": levels,
+            "--samples": samples or None,
         }
         _refuse(of_runs, "--structures")
         if reference is None:
@@ -152,6 +158,15 @@ def score(
     _refuse(of_crystals, "RUN")
     if data is None:
         raise DataError("there is nothing to score it on", where=str(run), mend="Give --data PATH")
+    from variolite.training import RunFolder
+
+    if RunFolder(run).of_crystals:
+        _refuse({"--map": mapping, "--levels": levels}, "a run on crystals")
+        if transductive:
+            raise DataError("crystals are not clustered", where="--transductive")
+        score_crystals(run, data, train, baselines=baselines, samples=samples, as_json=as_json)
+        return
+    _refuse({"--samples": samples or None}, "a run on tables")
     _score_run(run, data, train, mapping, levels, transductive, baselines, as_json)
 
 

@@ -70,7 +70,7 @@ class LossSpec(_Spec):
     """
 
     reconstruction: Weight = 1.0
-    divergence: Weight = 1e-5
+    divergence: Weight = 1e-3
     alignment: Weight = 0.0
     species: Weight = 1.0
     coordinates: Weight = 100.0

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from variolite.errors import RunFolderError
-from variolite.recipe import Recipe, load_recipe
+from variolite.recipe import CrystalRecipe, Recipe, load_crystal_recipe, load_recipe
 from variolite.records import Split, write_text_atomic
 from variolite.training.model import TabularModel
 from variolite.training.modelfile import load_model
+from variolite.training.signedfile import kind_of
 
 __all__ = ["RunFolder"]
 
@@ -27,6 +28,9 @@ _FILES = (
     "scorecard.json",
     "health.json",
     "held_out.parquet",
+    "originals.crystals",
+    "reconstructed.crystals",
+    "samples.crystals",
     "report.html",
 )
 """Parts of a run beside the folders of its model and its checkpoint."""
@@ -156,6 +160,18 @@ class RunFolder:
             mend="give the folder that `variolite fit --out` wrote",
         )
 
+    @property
+    def of_crystals(self) -> bool:
+        """Whether the model of this finished run is one of crystals.
+
+        Raises
+        ------
+        RunFolderError, ModelFileError
+            If there is no finished run, or no model of ours in it.
+        """
+        self.require_finished()
+        return kind_of(self.model_folder) == "variolite.crystal_vae"
+
     def model(self) -> TabularModel:
         """Load the model on the CPU."""
         self.require_finished()
@@ -165,6 +181,11 @@ class RunFolder:
         """Load the resolved recipe."""
         self.require_finished()
         return load_recipe(self.recipe_file)
+
+    def crystal_recipe(self) -> CrystalRecipe:
+        """Load the resolved recipe of a run on crystals."""
+        self.require_finished()
+        return load_crystal_recipe(self.recipe_file)
 
     def split(self) -> Split:
         """Load the groups of every part."""

@@ -62,7 +62,7 @@ def _attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
     width = joint.shape[1] // 3
     parts = []
     # One split, not a slice a group: the gradient of slices is a sum of mostly empty tensors.
-    blocks = joint.split([crystals * size for crystals, size in layout.groups])
+    blocks = torch.split(joint, [crystals * size for crystals, size in layout.groups])
     for (crystals, size), block in zip(layout.groups, blocks, strict=True):
         heads_apart = block.view(crystals, size, 3, heads, width // heads)
         query, key, value = heads_apart.permute(2, 0, 3, 1, 4).unbind(0)

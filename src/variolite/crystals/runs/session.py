@@ -27,7 +27,7 @@ from variolite.crystals.structures import Crystals
 from variolite.crystals.structures.splitting import draw_split, groups_by
 from variolite.crystals.structures.store import fingerprint
 from variolite.errors import DataError, nearest
-from variolite.recipe import CrystalRecipe, PriorSpec, recipe_to_yaml
+from variolite.recipe import CrystalRecipe, CrystalSplitSpec, PriorSpec, recipe_to_yaml
 from variolite.records import Split, write_text_atomic
 from variolite.training.history import write_history
 from variolite.training.runfolder import RunFolder, environment
@@ -82,10 +82,20 @@ def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCryst
             )
     spec = recipe.split
     groups = groups_by(crystals, spec.by)
-    split = draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)
+    split = _draw(groups, spec)
     rows = split.rows(groups)
     parts = {name: crystals.take(places) for name, places in rows.items()}
     return PreparedCrystals(parts, split, fingerprint(crystals))
+
+
+def _draw(groups: NDArray[np.str_], spec: CrystalSplitSpec) -> Split:
+    """Draw three parts, or two where no structure is to be held out."""
+    if spec.test > 0.0:
+        return draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)
+    # Three parts of which two become one: what is drawn first is held back.
+    half = spec.validation / 2.0
+    drawn = draw_split(groups, test=half, validation=half, seed=spec.seed)
+    return Split(drawn.train, (*drawn.validation, *drawn.test), (), spec.seed)
 
 
 def train_crystal_run(

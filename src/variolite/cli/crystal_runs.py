@@ -1,0 +1,153 @@
+"""The commands on runs, for runs on crystals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from variolite.cli.progress import note, training_progress, waiting
+from variolite.errors import DataError
+
+if TYPE_CHECKING:
+    from variolite.crystals.runs import CrystalModel
+    from variolite.crystals.structures import Crystals
+    from variolite.recipe import CrystalRecipe
+
+__all__ = ["encode_crystals", "fit_crystals", "reconstruct_crystals", "score_crystals"]
+
+
+def fit_crystals(
+    recipe: CrystalRecipe, data: Path, out: Path, *, device: str, restart: bool
+) -> None:
+    """Train a recipe for crystals; see `variolite fit`."""
+    from variolite.crystals.runs import train_crystal_run
+    from variolite.training.device import choose_device
+
+    choose_device(device, 0)
+    crystals = _load(data)
+    with training_progress(recipe.training.epochs) as listener:
+        run, model = train_crystal_run(
+            recipe,
+            crystals,
+            out,
+            name=data.name,
+            device=device,
+            restart=restart,
+            listener=listener,
+            tell=_now_and_then(),
+        )
+    if model.properties is not None:
+        for name, score in model.properties.scores.items():
+            note(f"{name}: mean error {score.error:.3g}, of the median {score.baseline:.3g}")
+    typer.echo(str(run.path))
+
+
+def encode_crystals(run: Path, data: Path, out: Path, *, atoms: bool) -> None:
+    """Write latents of structures; see `variolite encode`."""
+    import numpy as np
+    import polars as pl
+
+    from variolite.crystals.structures import SYMBOLS, reduced_formulas
+    from variolite.records import require_writable, write_table
+
+    require_writable(out)
+    model = _model(run)
+    crystals = _load(data)
+    latents = model.encode(crystals)
+    assert latents.log_variance is not None
+    deviation = np.exp(0.5 * latents.log_variance)
+    if atoms:
+        columns = {
+            "name": pl.Series(crystals.names[crystals.owner]),
+            "atom": pl.Series(np.arange(len(crystals.species)) - crystals.offsets[crystals.owner]),
+            "element": pl.Series([SYMBOLS[int(z)] for z in crystals.species]),
+        }
+        columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.mean.T)}
+        columns |= {f"sd{i}": pl.Series(sd) for i, sd in enumerate(deviation.T)}
+    else:
+        columns = {
+            "name": pl.Series(crystals.names),
+            "formula": pl.Series(reduced_formulas(crystals)),
+            "atoms": pl.Series(crystals.counts),
+        }
+        columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.pooled.T)}
+        if model.properties is not None:
+            found = model.properties.predict(latents, crystals.species)
+            for i, name in enumerate(found.names):
+                columns[f"{name}_predicted"] = pl.Series(found.values[:, i])
+                columns[f"{name}_low"] = pl.Series(found.low[:, i])
+                columns[f"{name}_high"] = pl.Series(found.high[:, i])
+    write_table(pl.DataFrame(columns), out)
+    typer.echo(str(out))
+
+
+def reconstruct_crystals(run: Path, data: Path, out: Path) -> None:
+    """Write reconstructions of structures; see `variolite reconstruct`."""
+    from variolite.crystals.structures import write_structures
+    from variolite.crystals.structures.writing import require_place
+
+    require_place(out)
+    model = _model(run)
+    crystals = _load(data)
+    with waiting(f"reconstructing {len(crystals)} structures"):
+        found = model.reconstruct(crystals)
+    write_structures(found, out)
+    typer.echo(str(out))
+
+
+def score_crystals(
+    run: Path, data: Path, train: Path | None, *, baselines: bool, samples: int, as_json: bool
+) -> None:
+    """Score a run on crystals; see `variolite score`."""
+    from variolite.crystals.runs.scoring import score_crystal_run
+    from variolite.report import write_report
+    from variolite.scoring.table import format_scorecard
+    from variolite.training import RunFolder
+
+    known = None if train is None else _load(train)
+    crystals = _load(data)
+    with waiting("scoring on held-out structures") as tell:
+        card = score_crystal_run(
+            RunFolder(run),
+            crystals,
+            train=known,
+            baselines=baselines,
+            samples=samples,
+            tell=tell,
+        )
+    write_report(run)
+    typer.echo(card.to_json() if as_json else format_scorecard(card))
+
+
+def _load(data: Path) -> Crystals:
+    from variolite.crystals.structures import load_crystals
+
+    crystals = load_crystals(data, tell=note)
+    if not len(crystals):
+        raise DataError("there is no structure in it", where=str(data))
+    return crystals
+
+
+def _model(run: Path) -> CrystalModel:
+    from variolite.crystals.runs import load_run
+    from variolite.training import RunFolder
+
+    return load_run(RunFolder(run))
+
+
+def _now_and_then() -> Callable[[str], None]:
+    """Tell of long work every ten seconds, and of every new kind of work."""
+    told_at, told_of = 0.0, ""
+
+    def tell(text: str) -> None:
+        nonlocal told_at, told_of
+        kind, now = text.split(" ")[0], time.monotonic()
+        if kind != told_of or now - told_at > 10.0:
+            told_at, told_of = now, kind
+            note(text)
+
+    return tell
