@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.structures import (
+    NO_LIMITS,
     Crystals,
     Limits,
     from_ase,
@@ -252,6 +254,31 @@ def test_frames_of_one_file_are_numbered(tmp_path: Path) -> None:
     reading = read_structures(tmp_path / "bad.extxyz")
     assert reading.crystals.names.tolist() == ["bad-1", "bad-2"]
     assert reading.rejects.select("row", "name", "reason_code").rows() == [(0, "bad-0", "no_cell")]
+
+
+def test_stores_are_checked_again_only_if_asked(tmp_path: Path) -> None:
+    crystals = textbook_crystals()
+    heap = replace(crystals, coordinates=crystals.coordinates * 0.0)
+    write_store(tmp_path / "a.crystals", heap)
+    assert len(load_crystals(tmp_path / "a.crystals")) == 78
+    reading = read_structures(tmp_path / "a.crystals", limits=Limits(max_atoms=4))
+    codes = dict(zip(reading.rejects["row"], reading.rejects["reason_code"], strict=True))
+    for row, count in enumerate(crystals.counts.tolist()):
+        expected = "too_many_atoms" if count > 4 else None if count == 1 else codes.get(row)
+        assert codes.get(row) == expected
+    assert set(codes.values()) == {"too_many_atoms", "duplicate_atoms", "overlapping_atoms"}
+    assert (reading.crystals.counts == 1).all()
+
+
+def test_no_limits_let_everything_pass(tmp_path: Path) -> None:
+    crystals = textbook_crystals()
+    dense = replace(
+        crystals, coordinates=crystals.coordinates * 0.0, lattices=crystals.lattices / 9
+    )
+    write_structures(dense, tmp_path / "a.csv")
+    assert len(load_crystals(tmp_path / "a.csv", limits=NO_LIMITS)) == 78
+    with pytest.raises(DataError, match="all structures were rejected, 78 of 78"):
+        load_crystals(tmp_path / "a.csv")
 
 
 def test_progress_reaches_the_end(tmp_path: Path) -> None:

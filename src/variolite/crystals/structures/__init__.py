@@ -25,7 +25,7 @@ from variolite.crystals.structures.formula import (
 from variolite.crystals.structures.prototypes import prototypes, space_groups
 from variolite.crystals.structures.reading import Reading, load_crystals, read_all, read_structures
 from variolite.crystals.structures.reduction import niggli_basis, reduce_cells
-from variolite.crystals.structures.rejection import Limits
+from variolite.crystals.structures.rejection import NO_LIMITS, Limits
 from variolite.crystals.structures.splitting import (
     draw_split,
     groups_by,
@@ -44,6 +44,7 @@ __all__ = [
     "ELECTRONEGATIVITIES",
     "HEAVIEST",
     "MASSES",
+    "NO_LIMITS",
     "SYMBOLS",
     "Crystal",
     "Crystals",

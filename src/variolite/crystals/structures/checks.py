@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.structures.cells import cell_parameters
+from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.distances import close_pairs
 from variolite.crystals.structures.elements import SYMBOLS
 from variolite.crystals.structures.parsed import Parsed
@@ -15,29 +16,30 @@ __all__ = ["faults"]
 
 Floats = NDArray[np.float64]
 Fault = tuple[str, str]
+Structures = Parsed | Crystals
 
 _SAME_PLACE = 0.1
 _FARTHEST = 1000.0
 _FLATTEST = 1e-6
 
 
-def faults(parsed: Parsed, limits: Limits) -> dict[int, Fault]:
+def faults(structures: Structures, limits: Limits) -> dict[int, Fault]:
     """Return what is wrong with structures: reason code and detail, by place.
 
     Parameters
     ----------
-    parsed
-        The structures.
+    structures
+        What was parsed, or a set.
     limits
         Bounds to hold them against.
     """
     found: dict[int, Fault] = {}
     # Whatever a file may hold is computed with; what comes out is looked at, not warned of.
     with np.errstate(all="ignore"):
-        _check_cells(parsed, limits, found)
-        _check_atoms(parsed, limits, found)
-        _check_volumes(parsed, limits, found)
-        _check_distances(parsed, limits, found)
+        _check_cells(structures, limits, found)
+        _check_atoms(structures, limits, found)
+        _check_volumes(structures, limits, found)
+        _check_distances(structures, limits, found)
     return found
 
 
@@ -52,7 +54,7 @@ def _spelled(form: str, values: NDArray[np.generic]) -> NDArray[np.str_]:
     return np.array([form.format(value) for value in values.tolist()], dtype=np.str_)
 
 
-def _check_cells(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> None:
+def _check_cells(parsed: Structures, limits: Limits, found: dict[int, Fault]) -> None:
     lengths = cell_parameters(parsed.lattices)[:, :3]
     low, high = limits.lengths
     outside = (lengths < low) | (lengths > high)
@@ -65,7 +67,7 @@ def _check_cells(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> Non
     _mark(found, wrong, "bad_cell", np.full(wrong.sum(), "the vectors or angles span no volume"))
 
 
-def _check_atoms(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> None:
+def _check_atoms(parsed: Structures, limits: Limits, found: dict[int, Fault]) -> None:
     wrong = np.asarray(parsed.counts == 0)
     _mark(found, wrong, "no_atoms", np.full(wrong.sum(), ""))
     owner = np.repeat(np.arange(len(parsed.counts)), parsed.counts)
@@ -79,7 +81,7 @@ def _check_atoms(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> Non
     _mark(found, wrong, "too_many_atoms", _spelled(form, parsed.counts[wrong]))
 
 
-def _check_volumes(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> None:
+def _check_volumes(parsed: Structures, limits: Limits, found: dict[int, Fault]) -> None:
     per_atom = np.abs(np.linalg.det(parsed.lattices)) / np.maximum(parsed.counts, 1)
     low, high = limits.volume_per_atom
     wrong = (per_atom < low) | (per_atom > high)
@@ -87,7 +89,7 @@ def _check_volumes(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> N
     _mark(found, wrong, "volume_per_atom", _spelled(form, per_atom[wrong]))
 
 
-def _check_distances(parsed: Parsed, limits: Limits, found: dict[int, Fault]) -> None:
+def _check_distances(parsed: Structures, limits: Limits, found: dict[int, Fault]) -> None:
     offsets = np.concatenate([[0], np.cumsum(parsed.counts)]).astype(np.int64)
     sound = np.ones(len(parsed.counts), dtype=bool)
     sound[list(found)] = False

@@ -12,10 +12,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from variolite.crystals.structures.checks import faults
 from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.naming import name_of_file
 from variolite.crystals.structures.parsed import Parsed
-from variolite.crystals.structures.rejection import REJECT_SCHEMA, RejectedError
+from variolite.crystals.structures.rejection import REJECT_SCHEMA, Limits, RejectedError
 from variolite.crystals.structures.sources import Checked, Chunk, Unusable, Whole
 from variolite.crystals.structures.tables import text_or_numbers
 
@@ -52,10 +53,18 @@ class Collection:
         self._rejects.append((str(source.file), None, name, source.code, reason))
         self._advance(source.size)
 
-    def add_whole(self, source: Whole) -> None:
-        """Take a set as it is: what is in a store was checked before it was written."""
-        self._parts.append(source.crystals)
-        self._structures += len(source.crystals)
+    def add_whole(self, source: Whole, limits: Limits) -> None:
+        """Take a set; checks are repeated only where others than the usual are asked for.
+
+        What is in a store was checked before it was written, or was made by a model, and
+        then it is not for the reader to judge it.
+        """
+        crystals = source.crystals
+        wrong = {} if limits == Limits() else faults(crystals, limits)
+        for place, (code, detail) in sorted(wrong.items()):
+            name, reason = str(crystals.names[place]), RejectedError(code, detail).reason
+            self._rejects.append((str(source.file), place, name, code, reason))
+        self._keep(crystals, wrong)
         self._advance(source.size)
 
     def add_checked(self, chunk: Chunk, checked: Checked) -> None:
@@ -77,13 +86,16 @@ class Collection:
             np.array(names, dtype=np.str_),
             _properties(chunk, parsed),
         )
+        self._keep(crystals, wrong)
+        self._advance(chunk.size)
+
+    def _keep(self, crystals: Crystals, wrong: Mapping[int, tuple[str, str]]) -> None:
         if wrong:
-            keep = np.ones(len(crystals), dtype=bool)
-            keep[list(wrong)] = False
-            crystals = crystals.take(keep)
+            sound = np.ones(len(crystals), dtype=bool)
+            sound[list(wrong)] = False
+            crystals = crystals.take(sound)
         self._parts.append(crystals)
         self._structures += len(crystals)
-        self._advance(chunk.size)
 
     def _advance(self, size: float) -> None:
         self._done = min(self._done + size, self._size)

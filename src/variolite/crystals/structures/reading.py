@@ -110,7 +110,8 @@ def read_structures(
         Keep the other columns of tables, and what extended XYZ and JSON say of a
         structure. Where files differ in their columns, values are missing (NaN or "").
     limits
-        Bounds between which a structure is believed.
+        Bounds between which a structure is believed. Stores were checked when they were
+        written: they are taken as they are, unless other limits than the usual are given.
     workers
         Largest number of processes to parse in; they are started only when it takes
         longer than some seconds. A script that allows more than one needs the usual
@@ -154,7 +155,7 @@ def read_all(
     sources = read_sources(files, properties=properties)
     for source in checked_in_order(sources, limits, workers):
         if isinstance(source, Whole):
-            collection.add_whole(source)
+            collection.add_whole(source, limits)
         elif isinstance(source, Unusable):
             collection.add_unusable(source)
         else:

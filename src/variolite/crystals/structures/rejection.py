@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
-__all__ = ["REASONS", "REJECT_SCHEMA", "Limits", "RejectedError"]
+__all__ = ["NO_LIMITS", "REASONS", "REJECT_SCHEMA", "Limits", "RejectedError"]
 
 REASONS: Mapping[str, str] = {
     "empty": "the text is empty",
@@ -20,7 +21,7 @@ REASONS: Mapping[str, str] = {
     "bad_cell": "lengths or angles of the cell are impossible",
     "no_atoms": "has no atoms",
     "bad_coordinates": "a coordinate is missing or no number",
-    "unknown_element": "an element that does not exist",
+    "unknown_element": "an element is unknown or not named",
     "partial_occupancy": "a site is not fully occupied",
     "disorder": "holds disorder groups",
     "missing_symmetry": "the symmetry operations are missing or incomplete",
@@ -65,6 +66,15 @@ class Limits:
     volume_per_atom: tuple[float, float] = (3.0, 300.0)
     lengths: tuple[float, float] = (0.5, 200.0)
     max_rejected: float = 1.0
+
+
+NO_LIMITS = Limits(
+    max_atoms=1_000_000,
+    min_distance=0.0,
+    volume_per_atom=(0.0, math.inf),
+    lengths=(0.0, math.inf),
+)
+"""Let pass whatever is a structure at all, such as what a model made."""
 
 
 class RejectedError(Exception):

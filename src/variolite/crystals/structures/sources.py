@@ -58,8 +58,9 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Whole:
-    """A set that needs no parsing, and the size of its file in bytes."""
+    """A set that needs no parsing, its file, and the size of that in bytes."""
 
+    file: Path
     crystals: Crystals
     size: float
 
@@ -163,7 +164,7 @@ def _store(path: Path, *, properties: bool) -> Whole | Unusable:
     except (DataError, OSError) as error:
         what = error.what if isinstance(error, DataError) else str(error)
         return Unusable(path, "unreadable_file", what, 0.0)
-    return Whole(crystals if properties else replace(crystals, properties={}), size)
+    return Whole(path, crystals if properties else replace(crystals, properties={}), size)
 
 
 def _table(path: Path, kind: str, *, properties: bool) -> Iterator[Chunk | Unusable]:
