@@ -117,6 +117,10 @@ def test_failures_are_counted() -> None:
     corrected = found["rmse_corrected_strict_unreduced_given_species"]
     assert corrected == pytest.approx(share * STRICT.sites, abs=1e-6)
     assert np.isfinite(found["length_error_given_species"])
+    # The arrays still hold the true types and coordinates: they must not count.
+    assert np.isnan(scores.errors.medians[:2]).all()
+    assert not scores.type_accuracy[:2].any()
+    assert found["composition_exact_given_species"] == pytest.approx(1 - share)
     assert any("2 have no cell" in note for note in scores.notes())
 
 

@@ -66,7 +66,8 @@ class ReconstructionScores:
     shortest
         Shortest distance within the reconstructed crystal in Angstrom, shape (B,).
     unusable
-        Reconstructions with numbers that are not finite, or without a cell, shape (B,).
+        Reconstructions with numbers that are not finite, or without a cell, shape (B,):
+        they have no right atom, no error of a place and no match.
     """
 
     names: NDArray[np.str_]
@@ -189,14 +190,18 @@ def score_reconstruction(
         tell=tell,
     )
     length, angle, volume = _cell_errors(*cells, ours.usable)
-    same = same_composition(reconstructed, true)
+    # Where there is no crystal, nothing of it is right, whatever the arrays hold.
+    lost = np.repeat(~ours.usable, true.counts)
+    errors = PeriodicErrors(np.where(lost, np.nan, errors.distances), errors.offsets)
+    same = same_composition(reconstructed, true) & ours.usable
+    types = _type_accuracy(reconstructed, true, correspondence) * ours.usable
     return ReconstructionScores(
         names=true.names,
         formulas=reduced_formulas(true),
         given=given,
         pairs=pairs,
         errors=errors,
-        type_accuracy=_type_accuracy(reconstructed, true, correspondence),
+        type_accuracy=types,
         same_composition=same,
         length_error=length,
         angle_error=angle,
