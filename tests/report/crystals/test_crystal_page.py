@@ -173,8 +173,21 @@ def test_files_of_different_scorings_do_not_mix(crystal_run: Path) -> None:
     write_store(crystal_run / "reconstructed.crystals", originals)
     table = crystal_run / "held_out.parquet"
     pl.read_parquet(table).head(7).write_parquet(table)
-    with pytest.raises(RunFolderError, match=r"7 rows for the 300 structures"):
+    with pytest.raises(RunFolderError, match=r"lacks 293 of the 300 structures"):
         write_report(crystal_run)
+
+
+def test_the_run_may_keep_a_part_of_what_was_scored(crystal_run: Path) -> None:
+    for name in ("originals.crystals", "reconstructed.crystals"):
+        kept = open_store(crystal_run / name).take(slice(0, 120))
+        (crystal_run / name).unlink()
+        write_store(crystal_run / name, kept)
+    page = page_of(crystal_run)
+    assert "those that the run keeps of 300 scored" in section(page, "cells").text()
+    assert "those that the run keeps of 300 scored" in section(page, "structures").text()
+    assert "Of 300 held-out crystals" in page.find("header")[0].text()
+    counts = re.findall(r"\((\d+)\)", section(page, "errors").find("svg")[1].text())
+    assert sum(map(int, counts)) == 300
 
 
 HOSTILE = "</svg></style><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x07"
@@ -301,6 +314,8 @@ def test_one_family_is_coloured_by_volume(tmp_path: Path) -> None:
         )
         (run / name).unlink()
         write_store(run / name, of_carbon)
+    table = run / "held_out.parquet"
+    pl.read_parquet(table).drop("chemical_family").write_parquet(table)
     figures = section(page_of(run), "latent-map").find("figure")
     assert len(figures) == 1
     assert "by volume per atom" in figures[0].text()

@@ -137,9 +137,8 @@ def _colourings(run: CrystalRun) -> list[tuple[str, Classes | None]]:
     families = family_classes(run.families)
     if families is not None and len(families) > 1:
         found.append(("by chemical family", families))
-    elif run.originals is not None:
-        volumes = run.originals.volumes / np.maximum(run.originals.counts, 1)
-        found.append(("by volume per atom", _shaded(volumes, _cubic)))
+    elif run.volumes is not None:
+        found.append(("by volume per atom", _shaded(run.volumes, _cubic)))
     if run.atoms is not None:
         found.append(("by number of atoms", _shaded(run.atoms.astype(np.float64), _atoms)))
     return found or [("held-out crystals", None)]

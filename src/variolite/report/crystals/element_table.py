@@ -46,7 +46,7 @@ def elements_section(run: CrystalRun) -> Section:
             kind="remark",
         )
         return Section(anchor, title, (told,))
-    blocks: list[Block] = [_figure(run, confusion)]
+    blocks: list[Block] = [_figure(run.pairs, confusion, run.sampling)]
     mistakes = _mistakes(confusion)
     if mistakes:
         blocks.append(element("h4", "Commonest mistakes"))
@@ -87,7 +87,7 @@ def _confusion(pairs: Pairs) -> Integers:
     return np.bincount(codes, minlength=width * width).reshape(width, width).astype(np.int64)
 
 
-def _figure(run: CrystalRun, confusion: Integers) -> Figure:
+def _figure(pairs: Pairs, confusion: Integers, sampling: str) -> Figure:
     atoms = confusion.sum(axis=1)
     right = np.diagonal(confusion)
     present = np.flatnonzero(atoms)
@@ -105,11 +105,11 @@ def _figure(run: CrystalRun, confusion: Integers) -> Figure:
     perfect = int((shares == 1).sum())
     caption = (
         f"Share of the atoms of each element whose type the reconstruction gives back, in "
-        f"per cent, over {counted(int(atoms.sum()), 'atom')} of {run.extent}: "
+        f"per cent, over {counted(int(atoms.sum()), 'atom')} of {pairs.extent}: "
         f"{100 * overall:.2f} % of all atoms, and all atoms of {perfect} of "
         f"{counted(len(present), 'element')}. Colours begin at {100 * floor:.0f} %; "
         "elements without a number do not occur. Rest the pointer on a cell for its number of "
-        "atoms."
+        f"atoms.{sampling}"
     )
     return Figure("elements", drawing, caption)
 

@@ -84,10 +84,13 @@ def _measures(run: CrystalRun) -> dict[str, Measure]:
 def _histograms(run: CrystalRun, measures: dict[str, Measure]) -> Figure:
     width, height = (WIDTH - 2 * 62) / 2, 150.0
     shown = [(measure, "crystals") for measure in measures.values()]
-    by_atom = run.pairs is not None and "periodic_error" in measures
-    if run.pairs is not None and by_atom:
-        atoms = Measure("periodic error of every atom", "Å", run.pairs.distances)
-        shown[0] = (atoms, "atoms")
+    atoms_told = ""
+    errors = run.pairs.errors if run.pairs is not None else None
+    if run.pairs is not None and errors is not None and "periodic_error" in measures:
+        shown[0] = (Measure("periodic error of every atom", "Å", errors.distances), "atoms")
+        atoms_told = (
+            f"; the first panel counts the {len(errors.distances):,} atoms of {run.pairs.extent}"
+        )
     drawn = [
         histogram(
             measure,
@@ -105,9 +108,8 @@ def _histograms(run: CrystalRun, measures: dict[str, Measure]) -> Figure:
         if len(measure.known) < len(measure.values)
     ]
     left_out = f" Left out, as they have no value: {listed(without)}." if without else ""
-    atoms_told = f" of {len(run.pairs.distances):,} atoms" if run.pairs and by_atom else ""
     caption = (
-        f"Errors of the reconstruction{atoms_told} of {run.extent}. Solid line: median; dashed: "
+        f"Errors of the reconstruction of {run.extent}{atoms_told}. Solid line: median; dashed: "
         f"95 % lie below. {_MEANING} Errors of lengths and angles are means over the three of a "
         "crystal. Where an axis is logarithmic, smaller values, zeros among them, count in the "
         f"first bar; in every panel larger ones count in the last.{left_out}"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.structures import Crystals
-from variolite.report.blocks import Alternatives, Figure, Section, paragraph
+from variolite.report.blocks import Alternatives, Block, Figure, Section, paragraph
 from variolite.report.crystals.run import CrystalRun, Pairs
 from variolite.report.crystals.scene import scenes_of_pair
 from variolite.report.crystals.structure_view import structure_view
@@ -42,33 +44,36 @@ def examples_section(run: CrystalRun) -> Section:
             kind="missing",
         )
         return Section(anchor, title, (missing,))
-    errors = run.column("periodic_error")
-    chosen = _chosen(run.pairs, errors)
+    chosen = _chosen(run.pairs)
     options = tuple(
         (
-            f"{why}: {_name(run, index)}",
-            (_figure(run, run.pairs, index, why, errors, f"s{place}"),),
+            f"{why}: {run.pairs.formulas[index]}",
+            (_figure(run.pairs, index, why, f"s{place}"),),
         )
         for place, (index, why) in enumerate(chosen.items())
     )
     if not options:
         missing = paragraph("No pair of structures has finite cells to draw.", kind="missing")
         return Section(anchor, title, (missing,))
-    return Section(anchor, title, (Alternatives("Crystal", options),))
+    blocks: list[Block] = [Alternatives("Crystal", options)]
+    if run.sampling:
+        blocks.insert(0, paragraph(f"Examples of {run.pairs.extent}.{run.sampling}", kind="remark"))
+    return Section(anchor, title, tuple(blocks))
 
 
-def _chosen(pairs: Pairs, errors: Floats | None) -> dict[int, str]:
+def _chosen(pairs: Pairs) -> dict[int, str]:
     """Choose by rank of the periodic error, then the median one of a few sizes."""
     finite = _drawable(pairs.originals) & _drawable(pairs.reconstructed)
     # A reconstruction so bad that it has no error counts as the worst.
-    known = np.zeros(len(pairs)) if errors is None else np.nan_to_num(errors, nan=np.inf)
+    errors = np.zeros(len(pairs)) if pairs.errors is None else pairs.errors.medians
+    known = np.nan_to_num(errors, nan=np.inf)
     order = np.argsort(known, kind="stable")
     order = order[finite[order]]
     # One or two atoms can hardly be in a wrong place.
     telling = order[pairs.originals.counts[order] >= FEWEST_ATOMS]
     ranked = telling if len(telling) else order
     chosen: dict[int, str] = {}
-    if errors is not None and len(ranked):
+    if pairs.errors is not None and len(ranked):
         for name, share in RANKS:
             chosen.setdefault(int(ranked[round(share * (len(ranked) - 1))]), f"{name} error")
     atoms = pairs.originals.counts[order]
@@ -87,11 +92,9 @@ def _drawable(crystals: Crystals) -> NDArray[np.bool_]:
     return np.asarray(finite & ~misplaced & (crystals.counts > 0))
 
 
-def _figure(
-    run: CrystalRun, pairs: Pairs, index: int, why: str, errors: Floats | None, key: str
-) -> Figure:
+def _figure(pairs: Pairs, index: int, why: str, key: str) -> Figure:
     original, rebuilt = pairs.originals[index], pairs.reconstructed[index]
-    name = _name(run, index)
+    name = str(pairs.formulas[index])
     scenes = scenes_of_pair(original, rebuilt)
     drawing = structure_view(
         list(zip((f"original: {name}", "reconstructed"), scenes, strict=True)),
@@ -99,11 +102,8 @@ def _figure(
         title=f"{name}, original and reconstructed",
         abreast=2,
     )
-    error = (
-        f", periodic error {significant(float(errors[index]))} Å: {why}"
-        if errors is not None and np.isfinite(errors[index])
-        else ""
-    )
+    own = float(pairs.errors.medians[index]) if pairs.errors is not None else math.nan
+    error = f", periodic error {significant(own)} Å: {why}" if math.isfinite(own) else ""
     wrong = int((original.species != rebuilt.species).sum())
     types = f" {counted(wrong, 'atom')} came back as another element." if wrong else ""
     before, after = (parameters[index] for parameters in pairs.parameters)
@@ -117,10 +117,6 @@ def _figure(
         "than 1.15 times the sum of their covalent radii, metals not with each other."
     )
     return Figure(f"structure-{name}-{original.name}", drawing, caption)
-
-
-def _name(run: CrystalRun, index: int) -> str:
-    return str(run.formulas[index]) if run.formulas is not None else f"crystal {index + 1}"
 
 
 def _cell(parameters: Floats) -> str:

@@ -58,7 +58,7 @@ def parity_section(run: CrystalRun) -> Section:
             kind="missing",
         )
         return Section(anchor, title, (missing,))
-    return Section(anchor, title, (_figure(run, run.pairs),))
+    return Section(anchor, title, (_figure(run.pairs, run.sampling),))
 
 
 def _quantities(pairs: Pairs) -> list[_Quantity]:
@@ -72,7 +72,7 @@ def _quantities(pairs: Pairs) -> list[_Quantity]:
     return [*cells[:3], volume, *cells[3:]]
 
 
-def _figure(run: CrystalRun, pairs: Pairs) -> Figure:
+def _figure(pairs: Pairs, sampling: str) -> Figure:
     quantities = _quantities(pairs)
     side = (WIDTH - ABREAST * (GUTTER + GAP)) / ABREAST
     drawn: list[Markup] = []
@@ -94,11 +94,11 @@ def _figure(run: CrystalRun, pairs: Pairs) -> Figure:
     scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
     caption = (
         "Cell lengths a, b, c in Å, angles in degrees and volume per atom in Å³ of "
-        f"{run.extent}, original against reconstructed, in the cell of the file, as counts per "
+        f"{pairs.extent}, original against reconstructed, in the cell of the file, as counts per "
         "square on a logarithmic colour scale; on the dashed line both are equal. R² and mean "
         f"absolute error (MAE) are over all crystals; MAE: {listed(errors)}. Values beyond the "
         f"axes are counted in the squares at the edge.{scales} The model has seen the crystal "
-        "that it reproduces: this is no prediction."
+        f"that it reproduces: this is no prediction.{sampling}"
     )
     title = "Cell lengths, angles and volumes, original against reconstructed"
     return Figure("cells", sheet(height, *drawn, title=title), caption)

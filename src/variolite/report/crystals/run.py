@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.matching.periodic import periodic_errors
+from variolite.crystals.matching.periodic import PeriodicErrors, periodic_errors
 from variolite.crystals.structures import Crystals, open_store
 from variolite.crystals.structures.cells import cell_parameters
 from variolite.crystals.structures.families import chemical_family
@@ -56,18 +56,29 @@ class Pairs:
             return self.originals.volumes / counts, self.reconstructed.volumes / counts
 
     @cached_property
-    def distances(self) -> Floats:
-        """Periodic error of every atom in Angstrom, [N], NaN where it cannot be told."""
-        if (self.originals.counts < 1).any():
-            return np.full(len(self.originals.species), np.nan)
-        return periodic_errors(self.originals, self.reconstructed).distances
+    def errors(self) -> PeriodicErrors | None:
+        """Periodic errors of atoms and crystals; None where a structure has no atoms."""
+        if not len(self) or (self.originals.counts < 1).any():
+            return None
+        return periodic_errors(self.originals, self.reconstructed)
+
+    @cached_property
+    def formulas(self) -> Strings:
+        """Reduced formulas of the originals, [B]."""
+        return reduced_formulas(self.originals)
+
+    @property
+    def extent(self) -> str:
+        """How many crystals these are, and of how many formulas."""
+        return _extent(len(self), self.formulas)
 
 
 @dataclass(frozen=True)
 class CrystalRun:
     """A run folder of a crystal model; a part that is not there is None.
 
-    ``held_out`` has one row for each of the scored crystals, in the order of ``pairs``.
+    ``held_out`` has one row for each of the B scored crystals; ``pairs`` are those or, where
+    they are many, a sample of those that could be reconstructed.
     """
 
     files: RunFiles
@@ -101,39 +112,65 @@ class CrystalRun:
     @cached_property
     def atoms(self) -> NDArray[np.int64] | None:
         """Number of atoms of every scored crystal, [B]; None where it is not known."""
-        if self.originals is not None:
-            return self.originals.counts
         column = self.column("n_atoms")
-        return None if column is None else np.nan_to_num(column).astype(np.int64)
+        if column is not None:
+            return np.nan_to_num(column).astype(np.int64)
+        return None if self._alike is None else self._alike.counts
+
+    @cached_property
+    def volumes(self) -> Floats | None:
+        """Volume per atom of every scored crystal in cubic Angstrom, [B]; None if not known."""
+        column = self.column("volume_per_atom")
+        if column is not None or self._alike is None:
+            return column
+        return self._alike.volumes / np.maximum(self._alike.counts, 1)
 
     @cached_property
     def families(self) -> Strings | None:
         """Chemical family of every scored crystal, [B]; None where it is not known."""
-        if self.originals is not None:
-            return chemical_family(self.originals)
-        return self._strings("chemical_family")
-
-    @cached_property
-    def formulas(self) -> Strings | None:
-        """Reduced formula of every scored crystal, [B]; None where it is not known."""
-        if self.originals is not None:
-            return reduced_formulas(self.originals)
-        return self._strings("formula")
+        column = self._strings("chemical_family")
+        if column is not None or self._alike is None:
+            return column
+        return chemical_family(self._alike)
 
     @property
     def extent(self) -> str:
         """How many crystals were scored, and of how many formulas."""
-        crystals = f"{self.count:,} held-out {'crystal' if self.count == 1 else 'crystals'}"
-        if self.formulas is None or not self.count:
-            return crystals
-        distinct = len(np.unique(self.formulas))
-        return f"{crystals} of {distinct:,} {'formula' if distinct == 1 else 'formulas'}"
+        formulas = self._strings("formula")
+        if formulas is None and self._alike is not None:
+            formulas = reduced_formulas(self._alike)
+        return _extent(self.count, formulas)
+
+    @property
+    def sampling(self) -> str:
+        """Say that ``pairs`` are not all crystals that were scored; empty where they are."""
+        if self.pairs is None or len(self.pairs) >= self.count:
+            return ""
+        return (
+            f" They are those that the run keeps of {self.count:,} scored crystals; crystals for "
+            "which no cell came back are not among them."
+        )
+
+    @property
+    def _alike(self) -> Crystals | None:
+        """The originals, if they are the very crystals of the table or there is no table."""
+        if self.originals is None or len(self.originals) != self.count:
+            return None
+        return self.originals
 
     def _strings(self, name: str) -> Strings | None:
         if self.held_out is None or name not in self.held_out.columns:
             return None
         series = self.held_out[name].cast(pl.String, strict=False).fill_null("")
         return np.asarray(series.to_list(), dtype=np.str_)
+
+
+def _extent(count: int, formulas: Strings | None) -> str:
+    crystals = f"{count:,} held-out {'crystal' if count == 1 else 'crystals'}"
+    if formulas is None or not count:
+        return crystals
+    distinct = len(np.unique(formulas))
+    return f"{crystals} of {distinct:,} {'formula' if distinct == 1 else 'formulas'}"
 
 
 def _stated(content: object, name: str) -> object:
@@ -178,14 +215,16 @@ def crystal_run(files: RunFiles) -> CrystalRun:
 
     pairs = read_part(files.folder, "reconstructed", fitting)
     held_out = files.held_out
-    if originals is not None and held_out is not None and held_out.height != len(originals):
+    if originals is not None and held_out is not None and "name" in held_out.columns:
+        missing = set(originals.names.tolist()) - set(held_out["name"].cast(pl.String).to_list())
 
         def misfit(_: Path) -> None:
             raise ValueError(
-                f"it has {held_out.height:,} rows for the {len(originals):,} structures of "
+                f"it lacks {len(missing):,} of the {len(originals):,} structures of "
                 "originals.crystals"
             )
 
-        read_part(files.folder, "held_out", misfit)
+        if missing:
+            read_part(files.folder, "held_out", misfit)
     samples = read_part(files.folder, "samples", open_store)
     return CrystalRun(files, originals, pairs, samples, held_out)
