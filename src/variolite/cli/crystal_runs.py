@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from variolite.cli.progress import note, training_progress, waiting
+from variolite.cli.progress import note, now_and_then, training_progress, waiting
 from variolite.errors import DataError
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def fit_crystals(
             device=device,
             restart=restart,
             listener=listener,
-            tell=_now_and_then(),
+            tell=now_and_then(),
         )
     if model.properties is not None:
         for name, score in model.properties.scores.items():
@@ -104,8 +102,8 @@ def score_crystals(
 ) -> None:
     """Score a run on crystals; see `variolite score`."""
     from variolite.crystals.runs.scoring import score_crystal_run
+    from variolite.crystals.runs.table import format_crystal_scorecard
     from variolite.report import write_report
-    from variolite.scoring.table import format_scorecard
     from variolite.training import RunFolder
 
     known = None if train is None else _load(train)
@@ -120,7 +118,7 @@ def score_crystals(
             tell=tell,
         )
     write_report(run)
-    typer.echo(card.to_json() if as_json else format_scorecard(card))
+    typer.echo(card.to_json() if as_json else format_crystal_scorecard(card))
 
 
 def _load(data: Path) -> Crystals:
@@ -137,17 +135,3 @@ def _model(run: Path) -> CrystalModel:
     from variolite.training import RunFolder
 
     return load_run(RunFolder(run))
-
-
-def _now_and_then() -> Callable[[str], None]:
-    """Tell of long work every ten seconds, and of every new kind of work."""
-    told_at, told_of = 0.0, ""
-
-    def tell(text: str) -> None:
-        nonlocal told_at, told_of
-        kind, now = text.split(" ")[0], time.monotonic()
-        if kind != told_of or now - told_at > 10.0:
-            told_at, told_of = now, kind
-            note(text)
-
-    return tell

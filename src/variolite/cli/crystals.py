@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from variolite.cli.progress import note, waiting
+from variolite.cli.options import Run
+from variolite.cli.progress import note, now_and_then, waiting
 
 if TYPE_CHECKING:
     from variolite.crystals.structures import Reading
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Crystals: structures of any format to one store.", no_args_is_help=True)
-
-
-@app.callback()
-def _crystals() -> None:
-    # With a callback typer keeps `pack` a subcommand, although it is the only one so far.
-    pass
 
 
 @app.command()
@@ -124,3 +119,28 @@ def _summary(reading: Reading) -> list[str]:
     if repeated:
         lines.append(f"names that occur before: {repeated:,}")
     return lines
+
+
+@app.command()
+def prior(
+    run: Run,
+    data: Annotated[
+        Path, typer.Option("--data", metavar="PATH", help="The structures it was trained from.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="prior.kind=mixture, prior.epochs=50 ..."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Fit the prior and the property predictions of a finished run anew.
+
+    The network stays as it is; what `variolite generate` draws from is replaced.
+    """
+    from variolite.crystals.runs import refit_prior
+    from variolite.crystals.structures import load_crystals
+    from variolite.training import RunFolder
+
+    crystals = load_crystals(data, tell=note)
+    refit_prior(RunFolder(run), crystals, overrides or (), device=device, tell=now_and_then())
+    typer.echo(str(run))

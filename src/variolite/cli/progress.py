@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from variolite.training import EpochRecord
     from variolite.training.session import Listener
 
-__all__ = ["note", "training_progress", "waiting"]
+__all__ = ["note", "now_and_then", "training_progress", "waiting"]
 
 
 def note(text: str) -> None:
@@ -93,3 +93,17 @@ def _plain(epochs: int) -> Callable[[EpochRecord], None]:
         note(f"epoch {record.epoch + 1}/{epochs}: {_state(record)}, at most {left:.0f} s left")
 
     return epoch
+
+
+def now_and_then() -> Callable[[str], None]:
+    """Tell of long work every ten seconds, and of every new kind of work."""
+    told_at, told_of = 0.0, ""
+
+    def tell(text: str) -> None:
+        nonlocal told_at, told_of
+        kind, now = text.split(" ")[0], time.monotonic()
+        if kind != told_of or now - told_at > 10.0:
+            told_at, told_of = now, kind
+            note(text)
+
+    return tell

@@ -6,6 +6,7 @@ from variolite.crystals.runs.session import (
     PreparedCrystals,
     load_run,
     prepare_crystals,
+    refit_prior,
     train_crystal_run,
 )
 
@@ -15,6 +16,7 @@ __all__ = [
     "load_crystal_model",
     "load_run",
     "prepare_crystals",
+    "refit_prior",
     "save_crystal_model",
     "train_crystal_run",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,14 +26,26 @@ from variolite.crystals.runs.modelfile import load_crystal_model, save_crystal_m
 from variolite.crystals.structures import Crystals
 from variolite.crystals.structures.splitting import draw_split, groups_by
 from variolite.crystals.structures.store import fingerprint
-from variolite.errors import DataError, nearest
-from variolite.recipe import CrystalRecipe, CrystalSplitSpec, PriorSpec, recipe_to_yaml
+from variolite.errors import DataError, RecipeError, nearest
+from variolite.recipe import (
+    CrystalRecipe,
+    CrystalSplitSpec,
+    PriorSpec,
+    load_crystal_recipe,
+    recipe_to_yaml,
+)
 from variolite.records import Split, write_text_atomic
 from variolite.training.history import write_history
 from variolite.training.runfolder import RunFolder, environment
 from variolite.training.session import Listener
 
-__all__ = ["PreparedCrystals", "load_run", "prepare_crystals", "train_crystal_run"]
+__all__ = [
+    "PreparedCrystals",
+    "load_run",
+    "prepare_crystals",
+    "refit_prior",
+    "train_crystal_run",
+]
 
 UNITS = {
     "formation_energy_per_atom": "eV/atom",
@@ -296,6 +308,62 @@ def _settings(spec: PriorSpec, properties: tuple[str, ...]) -> PriorSettings:
     )
     mixture = MixtureSettings(crystals=spec.crystals, atoms=spec.atoms)
     return PriorSettings(spec.kind, properties, field, mixture)
+
+
+def refit_prior(
+    run: RunFolder,
+    crystals: Crystals,
+    overrides: Sequence[str] = (),
+    *,
+    device: str = "auto",
+    tell: Callable[[str], None] | None = None,
+) -> CrystalModel:
+    """Fit the prior and the property head of a finished run anew, and store them with it.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    crystals
+        The very structures that it was trained from.
+    overrides
+        ``prior.kind=mixture`` and the like; other parts of the recipe cannot change.
+    device
+        ``auto``, ``cpu`` or ``cuda``.
+    tell
+        Told about the progress.
+
+    Raises
+    ------
+    DataError
+        If the structures are others.
+    RecipeError
+        If an override concerns another part.
+    """
+    for override in overrides:
+        part = override.partition("=")[0].partition(".")[0]
+        if part not in ("prior", "properties"):
+            raise RecipeError(
+                f"the network is trained: {part!r} can no longer change",
+                where=f"--set {override}",
+                mend="only prior and properties can; train another run for the rest",
+            )
+    model = load_run(run)
+    recipe = load_crystal_recipe(run.recipe_file, overrides)
+    prepared = prepare_crystals(crystals, recipe)
+    if model.provenance.get("data", {}).get("fingerprint") != prepared.fingerprint:
+        raise DataError(
+            "these are not the structures that the run was trained from",
+            where="--data",
+            mend="give the same ones",
+        )
+    fresh = replace(model, prior=None, properties=None)
+    say = tell or (lambda _: None)
+    fitted = _with_prior(fresh, recipe, prepared.parts["train"], run, device, say)
+    save_crystal_model(run.model_folder, fitted)
+    write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
+    shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
+    return fitted
 
 
 def load_run(run: RunFolder) -> CrystalModel:
