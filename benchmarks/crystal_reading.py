@@ -114,7 +114,7 @@ def by_variolite(table: Path) -> float:
 
     few = table.with_name("few.csv")
     pl.read_csv(table, n_rows=WARM_UP).write_csv(few)
-    # Two structures of MPTS-52 are emptier than Variolite believes by default.
+    # Some structures of MPTS-52 are emptier than Variolite believes by default.
     limits = Limits(volume_per_atom=(0.0, 1e6))
     return timed(lambda count: read_structures(few if count else table, limits=limits))
 
@@ -317,7 +317,7 @@ def page(results: Mapping[str, Any]) -> str:
             "",
             f"`{results['command']}`, on a {results['machine']}; Python {results['python']}, "
             f"gemmi {results['gemmi']}, pymatgen {results['pymatgen']}, ASE {results['ase']}, "
-            f"numpy {results['numpy']}.",
+            f"numpy {results['numpy']}; load {results['load at the start']} at the start.",
             "",
             f"{plain['structures']:,} CIFs in P 1, a quarter each of MP-20, MPTS-52, Perov-5 and "
             f"Carbon-24; {symmetry['structures']} of MP-20, MPTS-52 and Perov-5 once more as "

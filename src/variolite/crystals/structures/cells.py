@@ -23,6 +23,11 @@ def lattices_from_parameters(parameters: ArrayLike) -> Floats:
     ndarray, shape (B, 3, 3)
         Rows are a, b, c. NaN where a length is negative or no number, or the angles
         enclose no cell.
+
+    Examples
+    --------
+    >>> lattices_from_parameters([3.0, 4.0, 5.0, 90.0, 90.0, 90.0])[0].diagonal().tolist()
+    [3.0, 4.0, 5.0]
     """
     values = np.array(parameters, dtype=np.float64).reshape(-1, 6)
     angles = values[:, 3:]

@@ -45,6 +45,12 @@ def reduced_formulas(crystals: Crystals) -> NDArray[np.str_]:
     Returns
     -------
     ndarray of str, shape (B,)
+
+    Examples
+    --------
+    >>> from variolite.crystals.structures import textbook_crystals
+    >>> reduced_formulas(textbook_crystals().take(slice(18, 21))).tolist()
+    ['NaCl', 'KCl', 'LiF']
     """
 
     def spell(counts: NDArray[np.int32]) -> str:
@@ -76,9 +82,8 @@ def _spelled(crystals: Crystals, spell: Callable[[NDArray[np.int32]], str]) -> N
     """Spell each distinct composition once; in chunks, to bound the table of counts."""
     parts: list[NDArray[np.str_]] = []
     for start in range(0, len(crystals), _CHUNK):
-        chunk = crystals.take(slice(start, start + _CHUNK)) if start else crystals
-        if len(chunk) > _CHUNK:
-            chunk = crystals.take(slice(0, _CHUNK))
+        whole = len(crystals) <= _CHUNK
+        chunk = crystals if whole else crystals.take(slice(start, start + _CHUNK))
         counts = compositions(chunk, reduced=True)
         # Rows as opaque bytes: comparing 119 columns one after the other is much slower.
         rows = counts.view(np.dtype((np.void, counts.dtype.itemsize * counts.shape[1])))[:, 0]

@@ -124,6 +124,17 @@ def read_structures(
     DataError
         If a path does not exist, nothing can be read, or more than
         ``limits.max_rejected`` of the structures are rejected.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from variolite.crystals.structures import textbook_crystals, to_cif
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "salt.cif").write_text(to_cif(textbook_crystals()[18]))
+    ...     _ = Path(folder, "odd.cif").write_text("not a CIF")
+    ...     reading = read_structures(folder)
+    >>> reading.crystals.names.tolist(), reading.rejects["reason_code"].to_list()
+    (['salt'], ['unreadable'])
     """
     reading = read_all(paths, properties=properties, limits=limits, workers=workers, tell=tell)
     reading.require(limits.max_rejected)

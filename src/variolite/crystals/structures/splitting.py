@@ -96,6 +96,13 @@ def split_crystals(
     ------
     DataError
         If the shares are impossible or there are fewer than three groups.
+
+    Examples
+    --------
+    >>> from variolite.crystals.structures import textbook_crystals
+    >>> rows = split_crystals(textbook_crystals(), by="formula", test=0.2, validation=0.1)
+    >>> {part: len(places) for part, places in rows.items()}
+    {'train': 55, 'validation': 8, 'test': 15}
     """
     groups = groups_by(crystals, by)
     return draw_split(groups, test=test, validation=validation, seed=seed).rows(groups)

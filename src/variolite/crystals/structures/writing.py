@@ -109,6 +109,11 @@ def file_names(names: Iterable[str]) -> list[str]:
 
     Other characters than letters, digits and ``._+()-`` become ``_``; names that differ in
     capitals only, or not at all, get ``-2``, ``-3`` and so on.
+
+    Examples
+    --------
+    >>> file_names(["mp-1", "mp-1", "NaCl (rock salt)"])
+    ['mp-1', 'mp-1-2', 'NaCl_(rock_salt)']
     """
     taken: set[str] = set()
     found = []
