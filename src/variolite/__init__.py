@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from variolite import errors
+    from variolite.crystals.runs import CrystalVAE
     from variolite.errors import VarioliteError
     from variolite.estimator import TabularVAE
     from variolite.recipe import Recipe, load_recipe
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Column",
+    "CrystalVAE",
     "Recipe",
     "Records",
     "RunFolder",
@@ -34,6 +36,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Column": "variolite.records",
+    "CrystalVAE": "variolite.crystals.runs",
     "Recipe": "variolite.recipe",
     "Records": "variolite.records",
     "RunFolder": "variolite.training",

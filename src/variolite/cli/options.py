@@ -10,9 +10,28 @@ import typer
 
 from variolite.errors import DataError, nearest
 
-__all__ = ["Data", "Mapping", "Out", "Run", "parse_mapping"]
+__all__ = ["Data", "Mapping", "Out", "Run", "find_run", "parse_mapping"]
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that `variolite fit` wrote.")]
+
+def find_run(text: str) -> Path:
+    """Return a run folder, or that of a model that comes with the package."""
+    path = Path(text)
+    if path.exists() or "/" in text or "\\" in text:
+        return path
+    from variolite.crystals.runs.shipped import shipped_run
+
+    return shipped_run(text) or path
+
+
+Run = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        parser=find_run,
+        help="Run folder that `variolite fit` wrote, or the name of a model that comes with the "
+        "package: perov_5, mp_20.",
+    ),
+]
 Data = Annotated[
     Path,
     typer.Option(

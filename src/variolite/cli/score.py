@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from variolite.cli.crystal_runs import score_crystals
-from variolite.cli.options import Mapping, Run, parse_mapping
+from variolite.cli.options import Mapping, Run, find_run, parse_mapping
 from variolite.cli.progress import waiting
 from variolite.errors import DataError
 
@@ -24,7 +24,11 @@ Levels = Annotated[
 def score(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="Run folder that `variolite fit` wrote."),
+        typer.Argument(
+            metavar="RUN",
+            parser=find_run,
+            help="Run folder that `variolite fit` wrote, or a model of the package.",
+        ),
     ] = None,
     data: Annotated[
         Path | None,

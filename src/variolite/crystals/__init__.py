@@ -1,5 +1,29 @@
-"""Crystals: fast reading, a flat store, the crystal VAE, matching and generation."""
+"""Crystals: fast reading, a flat store, the crystal VAE, matching and generation.
 
-from variolite.crystals.structures import Crystal, Crystals
+The model is `variolite.CrystalVAE`; here are the structures that go in and come out, which
+need neither torch nor pymatgen.
+"""
 
-__all__ = ["Crystal", "Crystals"]
+from variolite.crystals.latents import Latents
+from variolite.crystals.structures import (
+    Crystal,
+    Crystals,
+    load_crystals,
+    open_store,
+    read_structures,
+    textbook_crystals,
+    write_store,
+    write_structures,
+)
+
+__all__ = [
+    "Crystal",
+    "Crystals",
+    "Latents",
+    "load_crystals",
+    "open_store",
+    "read_structures",
+    "textbook_crystals",
+    "write_store",
+    "write_structures",
+]

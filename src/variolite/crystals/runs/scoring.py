@@ -55,6 +55,10 @@ def held_out_structures(
         If none is left.
     """
     by = run.crystal_recipe().split.by
+    if not run.split_file.is_file():
+        return crystals, [
+            "the run keeps no list of its training structures: some of these may be among them"
+        ]
     split = run.split()
     trained_on = model.provenance.get("data", {}).get("fingerprint")
     if trained_on == fingerprint(crystals):

@@ -1,0 +1,64 @@
+"""``variolite demo crystals``: textbook crystals through the models of the package."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import typer
+
+from variolite.cli.progress import note, waiting
+
+__all__ = ["demo_crystals"]
+
+MODEL = "mp_20"
+SAMPLES = 60
+
+
+def demo_crystals(out: Path) -> None:
+    """Encode, reconstruct and sample without training, and print the report's path."""
+    import numpy as np
+
+    from variolite.crystals.runs import load_run, shipped_run
+    from variolite.crystals.runs.scoring import score_crystal_run
+    from variolite.crystals.structures import textbook_crystals, write_store, write_structures
+    from variolite.errors import ModelFileError
+    from variolite.report import write_report
+    from variolite.training import RunFolder
+
+    home = shipped_run(MODEL)
+    if home is None:
+        raise ModelFileError(
+            f"the model {MODEL} did not come with this installation",
+            mend="install variolite again, from its own wheel or repository",
+        )
+    folder = out / "crystals"
+    run = RunFolder(folder)
+    if not run.path.exists():
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(home, run.path)
+    elif not run.finished:
+        run.require_free(restart=False)
+        shutil.copytree(home, run.path, dirs_exist_ok=True)
+    with waiting(f"loading the model {MODEL}, trained on Materials Project crystals"):
+        model = load_run(run)
+    crystals = textbook_crystals()
+    known = np.isin(crystals.species, np.array(model.elements))
+    fits = np.bincount(crystals.owner[~known], minlength=len(crystals)) == 0
+    crystals = crystals.take(fits & (crystals.counts <= 20))
+    with waiting(f"encoding and reconstructing {len(crystals)} textbook crystals"):
+        latents = model.encode(crystals)
+        found = model.reconstruct(crystals)
+    note(
+        f"{crystals.names[0]}: {crystals.counts[0]} atoms, latents of {latents.mean.shape[1]} each"
+    )
+    for name, made in (("originals", crystals), ("reconstructed", found)):
+        place = folder / f"{name}.extxyz"
+        place.unlink(missing_ok=True)
+        write_structures(made, place)
+    with waiting(f"sampling {SAMPLES} new crystals, and scoring all of it") as tell:
+        score_crystal_run(run, crystals, train=crystals, samples=SAMPLES, tell=tell)
+    with waiting("writing the report"):
+        page = write_report(folder)
+    note("sampled structures are the model's own: none was relaxed, or made in a laboratory")
+    typer.echo(str(page))
