@@ -49,15 +49,17 @@ def demo_crystals(out: Path) -> None:
     with waiting(f"encoding and reconstructing {len(crystals)} textbook crystals"):
         latents = model.encode(crystals)
         found = model.reconstruct(crystals)
-    note(
-        f"{crystals.names[0]}: {crystals.counts[0]} atoms, latents of {latents.mean.shape[1]} each"
-    )
-    for name, made in (("originals", crystals), ("reconstructed", found)):
+    width = latents.mean.shape[1]
+    note(f"{crystals.names[0]}: {crystals.counts[0]} atoms, each with a latent of {width} numbers")
+    with waiting(f"sampling {SAMPLES} new crystals") as tell:
+        samples = model.sample(SAMPLES, tell=tell).crystals
+    with waiting("scoring the reconstructions beside random coordinates") as tell:
+        score_crystal_run(run, crystals, tell=tell)
+    write_store(folder / "samples.crystals", samples)
+    for name, made in (("originals", crystals), ("reconstructed", found), ("samples", samples)):
         place = folder / f"{name}.extxyz"
         place.unlink(missing_ok=True)
         write_structures(made, place)
-    with waiting(f"sampling {SAMPLES} new crystals, and scoring all of it") as tell:
-        score_crystal_run(run, crystals, train=crystals, samples=SAMPLES, tell=tell)
     with waiting("writing the report"):
         page = write_report(folder)
     note("sampled structures are the model's own: none was relaxed, or made in a laboratory")
