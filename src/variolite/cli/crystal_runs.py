@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from variolite.crystals.structures import Crystals
     from variolite.recipe import CrystalRecipe
 
-__all__ = ["encode_crystals", "fit_crystals", "reconstruct_crystals", "score_crystals"]
+__all__ = [
+    "doctor_crystals",
+    "encode_crystals",
+    "fit_crystals",
+    "reconstruct_crystals",
+    "score_crystals",
+]
 
 
 def fit_crystals(
@@ -119,6 +125,24 @@ def score_crystals(
         )
     write_report(run)
     typer.echo(card.to_json() if as_json else format_crystal_scorecard(card))
+
+
+def doctor_crystals(run: Path, data: Path | None, *, as_json: bool) -> None:
+    """Say how healthy the latent space is; see `variolite doctor`."""
+    import json
+    from dataclasses import asdict
+
+    from variolite.crystals.runs.health import crystal_health
+
+    if data is None:
+        raise DataError(
+            "structures are needed to judge the latents", where="--data", mend="give it"
+        )
+    model = _model(run)
+    crystals = _load(data)
+    with waiting(f"judging the latents of {len(crystals)} structures"):
+        health = crystal_health(model, crystals)
+    typer.echo(json.dumps(asdict(health), indent=1) if as_json else "\n".join(health.lines()))
 
 
 def _load(data: Path) -> Crystals:

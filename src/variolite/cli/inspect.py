@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variolite.cli.crystal_runs import doctor_crystals
 from variolite.cli.options import Mapping, Run, parse_mapping
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def schema(
 def doctor(
     run: Run,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Table; none uses the health of the last score.")
+        Path | None,
+        typer.Option(
+            "--data", help="Table; none uses the health of the last score. Or structures."
+        ),
     ] = None,
     mapping: Mapping = None,
     as_json: Json = False,
@@ -50,6 +54,9 @@ def doctor(
     from variolite.training import RunFolder
 
     folder = RunFolder(run)
+    if folder.of_crystals:
+        doctor_crystals(run, data, as_json=as_json)
+        return
     model = folder.model()
     if data is not None:
         bound = parse_mapping(mapping, model.schema.schema.columns)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from variolite.crystals.latent import prior_from, prior_state
-from variolite.crystals.latent.properties import head_from, head_state
+from variolite.crystals.latent.property_storage import head_from, head_state
 from variolite.crystals.model.module import CrystalArchitecture, CrystalModule, LossWeights
 from variolite.crystals.runs.model import CrystalModel
 from variolite.crystals.source.architecture import SourceArchitecture
