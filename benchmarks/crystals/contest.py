@@ -1,0 +1,112 @@
+"""The rebuilt source, its other encoder and ours at equal size and equal processor time.
+
+    python -m benchmarks.crystals.contest --tune --budget 225 --sets mp_20
+    python -m benchmarks.crystals.contest --budget 1800 --seeds 3
+    python -m benchmarks.crystals.contest --table
+
+Every run is one process on one thread and leaves one JSON file in the folder of runs; what
+is there already is skipped, so a contest that was broken off goes on. Seconds are processor
+time of training alone. ``--tune`` trains every opponent with the same trials on nine tenths
+of the training crystals and scores the last tenth; the best trial is then used (that of the
+same set, else of MP-20). ``--table`` writes ``benchmarks/results/crystal_contest.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.crystals.contest_page import write_contest
+from benchmarks.crystals.one_run import Run, carry_out
+from benchmarks.crystals.opponents import BASELINES, OPPONENTS, SIZES, TRIALS, Trial
+from benchmarks.crystals.sets import FOLDER, SETS
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+RUNS = Path(__file__).resolve().parents[2] / "runs" / "contest"
+
+TUNED_ON = "mp_20"
+"""Set whose best trial is used for sets that were not tuned on."""
+
+
+def main() -> None:
+    """Parse, carry out what is missing, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--budget", type=float, default=1800.0, help="processor seconds a run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    everyone = [*OPPONENTS, *BASELINES]
+    parser.add_argument("--opponents", nargs="+", choices=everyone, default=everyone)
+    parser.add_argument("--size", choices=SIZES, default="0.86M")
+    parser.add_argument("--tune", action="store_true", help="try learning rates instead")
+    parser.add_argument("--table", action="store_true", help="write the table and end")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=FOLDER)
+    parser.add_argument("--runs", type=Path, default=RUNS)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.table:
+        write_contest(arguments.runs, arguments.results)
+        return
+    runs = list(_tuning(arguments) if arguments.tune else _runs(arguments))
+    missing = [run for run in runs if not run.file(arguments.runs).is_file()]
+    _say(f"{len(runs)} runs, {len(runs) - len(missing)} are there already")
+    # Every run in a process of its own, as if it were alone.
+    with ProcessPoolExecutor(
+        arguments.processes, mp_context=get_context("spawn"), max_tasks_per_child=1
+    ) as pool:
+        waiting = {
+            pool.submit(carry_out, run, arguments.runs, arguments.data, _say): run
+            for run in missing
+        }
+        for number, done in enumerate(as_completed(waiting), start=1):
+            done.result()
+            _say(f"{number} of {len(missing)}: {waiting[done].file(arguments.runs).name}")
+
+
+def _tuning(arguments: argparse.Namespace) -> Iterator[Run]:
+    for name in arguments.sets:
+        for trial in TRIALS:
+            for opponent in OPPONENTS:
+                if opponent in arguments.opponents:
+                    yield Run(
+                        name, opponent, arguments.size, 0, arguments.budget, trial, tuning=True
+                    )
+
+
+def _runs(arguments: argparse.Namespace) -> Iterator[Run]:
+    """Opponents of one seed and set lie side by side, so that a busy hour falls on all."""
+    for seed in range(arguments.seeds):
+        for name in arguments.sets:
+            for opponent in arguments.opponents:
+                if opponent in BASELINES:
+                    yield Run(name, opponent, arguments.size, seed, 0.0)
+                    continue
+                trial = tuned(arguments.runs, name, opponent, arguments.size)
+                yield Run(name, opponent, arguments.size, seed, arguments.budget, trial)
+
+
+def tuned(folder: Path, set_name: str, opponent: str, size: str) -> Trial:
+    """The best trial: most strict matches, then least periodic error."""
+    for name in (set_name, TUNED_ON):
+        found = []
+        for file in folder.glob(f"tuning-{name}-{opponent}-{size}-*.json"):
+            result = json.loads(file.read_text())
+            last = result["curve"][-1]
+            periodic = float("inf") if last["periodic"] is None else last["periodic"]
+            found.append((-last["strict"], periodic, Trial(**result["trial"])))
+        if found:
+            return min(found, key=lambda entry: entry[:2])[2]
+    return OPPONENTS[opponent].trial
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

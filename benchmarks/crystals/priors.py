@@ -1,0 +1,341 @@
+"""Priors over the latents of one trained crystal VAE, fitted for equal processor time.
+
+    python -m benchmarks.crystals.priors RUN --data STRUCTURES... [--test STRUCTURES...]
+
+The run is not trained any further. Flow and diffusion get as many epochs as fit into the
+processor seconds allowed; the mixture converges by itself in less. All draw the same numbers
+of atoms; every draw is decoded and scored, valid or not. Writes
+``benchmarks/results/crystal_priors.md`` and ``.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import torch
+from benchmarks.speed.machine import describe, load
+
+from variolite.crystals.evaluation import score_generation
+from variolite.crystals.latent import (
+    FieldSettings,
+    Gap,
+    Known,
+    LatentPrior,
+    PriorSettings,
+    fit_prior,
+    generate,
+    latent_gap,
+)
+from variolite.crystals.latent.composition import CompositionSettings
+from variolite.crystals.latents import Latents
+from variolite.crystals.runs import CrystalModel, load_run
+from variolite.crystals.runs.codec import framed
+from variolite.crystals.structures import Crystals, load_crystals
+from variolite.crystals.structures.splitting import groups_by
+from variolite.records import write_text_atomic
+from variolite.training import RunFolder
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+METRICS = {
+    "distance_valid": "distances valid",
+    "composition_valid": "charge balanced",
+    "unique": "unique",
+    "novel": "novel",
+    "valid_unique_novel": "valid, unique and novel",
+    "density_wasserstein": "density, Wasserstein (g/cm3)",
+    "elements_jensen_shannon": "elements, Jensen-Shannon (bit)",
+    "coverage_recall": "coverage, recall",
+    "coverage_precision": "coverage, precision",
+}
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to draw latents.
+
+    Attributes
+    ----------
+    title
+        In the table.
+    draw
+        From numbers of atoms and elements to latents.
+    fit_seconds
+        Processor seconds of fitting.
+    """
+
+    title: str
+    draw: Callable[[Known], Latents]
+    fit_seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contestant reached."""
+
+    title: str
+    fit_seconds: float
+    seconds_per_thousand: float
+    composition_met: float | None
+    metrics: Mapping[str, tuple[float, float, float]]
+    gap: Gap
+
+
+def main() -> None:
+    """Fit all priors, draw from each, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--test", type=Path, nargs="+")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--many", type=int, default=10_000, help="for the speed; 0 for none")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    before = load()
+    run = RunFolder(arguments.run)
+    model = load_run(run)
+    crystals = _training_part(run, load_crystals(arguments.data))
+    test = load_crystals(arguments.test) if arguments.test else None
+    frame = framed(model.module, crystals).crystals
+    latents = model.encode(crystals)
+    priors = {
+        kind: _fitted(kind, latents, frame, arguments.seconds)
+        for kind in ("mixture", "flow", "diffusion")
+    }
+    flow = priors["flow"][0]
+    known = flow.propose(arguments.samples, seed=1)
+    reference = crystals.take(np.random.default_rng(0).permutation(len(crystals)))
+    outcomes = []
+    for contestant in _contestants(priors, latents, arguments.steps):
+        tell(contestant.title)
+        outcomes.append(_measured(contestant, model, known, latents, reference, test))
+    speed = _speed(model, flow, arguments.many) if arguments.many else None
+    content = {
+        "command": "python -m benchmarks.crystals.priors " + " ".join(sys.argv[1:]),
+        "machine": describe(),
+        "load_before": before,
+        "load_after": load(),
+        "crystals": len(crystals),
+        "test": None if test is None else len(test),
+        "samples": arguments.samples,
+        "steps": arguments.steps,
+        "recipe": model.provenance.get("recipe"),
+        "priors": {kind: dict(prior.provenance) for kind, (prior, _) in priors.items()},
+        "outcomes": [_plain(outcome) for outcome in outcomes],
+        "speed": speed,
+    }
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(
+        arguments.results / "crystal_priors.json", json.dumps(content, indent=1) + "\n"
+    )
+    page = _page(content, outcomes)
+    write_text_atomic(arguments.results / "crystal_priors.md", page)
+    print(page)
+
+
+def tell(text: str) -> None:
+    """Say on stderr how far it is."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def _training_part(run: RunFolder, crystals: Crystals) -> Crystals:
+    """The structures whose groups the run was trained on."""
+    split = run.split()
+    groups = groups_by(crystals, run.crystal_recipe().split.by)
+    return crystals.take(split.rows(groups)["train"])
+
+
+def _fitted(
+    kind: str, latents: Latents, crystals: Crystals, seconds: float
+) -> tuple[LatentPrior, float]:
+    """Fit a prior within the processor time allowed."""
+    field = FieldSettings()
+    if kind != "mixture":
+        field = replace(
+            field, epochs=max(1, int(seconds / _epoch_seconds(kind, latents, crystals)))
+        )
+    began = time.process_time()
+    prior = fit_prior(
+        latents,
+        crystals,
+        PriorSettings(kind, (), field),
+        tell=lambda text: tell(f"{kind}: {text}"),
+    )
+    return prior, time.process_time() - began
+
+
+def _epoch_seconds(kind: str, latents: Latents, crystals: Crystals) -> float:
+    """Processor seconds of one epoch, from fits of one and of three."""
+    short = CompositionSettings(epochs=1, fewest_steps=1)
+    costs = []
+    for epochs in (1, 3):
+        settings = PriorSettings(kind, (), FieldSettings(epochs=epochs), compositions=short)
+        began = time.process_time()
+        fit_prior(latents, crystals, settings)
+        costs.append(time.process_time() - began)
+    return (costs[1] - costs[0]) / 2.0
+
+
+def _contestants(
+    priors: Mapping[str, tuple[LatentPrior, float]], latents: Latents, steps: int
+) -> list[Contestant]:
+    width = latents.mean.shape[1]
+
+    def normal(known: Known) -> Latents:
+        drawn = np.random.default_rng(2).standard_normal((len(known.species), width))
+        return _latents(drawn, known)
+
+    def scaled(known: Known) -> Latents:
+        return _latents(flow.statistics.restored(normal(known).mean), known)
+
+    def of(kind: str, *, free: bool = False, guidance: float = 1.0) -> Callable[[Known], Latents]:
+        def draw(known: Known) -> Latents:
+            told = replace(known, species=np.zeros_like(known.species)) if free else known
+            return priors[kind][0].sample(told, seed=2, steps=steps, guidance=guidance)
+
+        return draw
+
+    flow, flow_seconds = priors["flow"]
+    return [
+        Contestant("standard normal, as the source draws", normal, 0.0),
+        Contestant("normal, scaled dimension by dimension", scaled, 0.0),
+        Contestant("mixture", of("mixture"), priors["mixture"][1]),
+        Contestant("diffusion, elements given", of("diffusion"), priors["diffusion"][1]),
+        Contestant("flow, elements given", of("flow"), flow_seconds),
+        Contestant("flow, elements given, guidance 1.5", of("flow", guidance=1.5), flow_seconds),
+        Contestant("flow, elements free", of("flow", free=True), flow_seconds),
+    ]
+
+
+def _latents(values: np.ndarray, known: Known) -> Latents:
+    names = np.array([str(place) for place in range(len(known))])
+    return Latents(values.astype(np.float32), None, known.offsets, names)
+
+
+def _measured(
+    contestant: Contestant,
+    model: CrystalModel,
+    known: Known,
+    latents: Latents,
+    reference: Crystals,
+    test: Crystals | None,
+) -> Outcome:
+    began = time.process_time()
+    drawn = contestant.draw(known)
+    decoded = model.decode(drawn, species=known.species if model.species_given else None)
+    seconds = (time.process_time() - began) / len(known) * 1000.0
+    scores = score_generation(decoded, reference, test=test)
+    met = None
+    if "given" in contestant.title or contestant.title == "mixture":
+        pairs = zip(
+            np.split(decoded.species, known.offsets[1:-1]),
+            np.split(known.species, known.offsets[1:-1]),
+            strict=True,
+        )
+        met = float(np.mean([np.array_equal(np.sort(a), np.sort(b)) for a, b in pairs]))
+    intervals = {measure.metric: measure.interval for measure in scores.measures}
+    metrics = {
+        name: (found.mean, found.low, found.high)
+        for name, found in intervals.items()
+        if name in METRICS
+    }
+    gap = latent_gap(drawn, latents)
+    return Outcome(contestant.title, contestant.fit_seconds, seconds, met, metrics, gap)
+
+
+def _speed(model: CrystalModel, prior: LatentPrior, number: int) -> dict[str, Any]:
+    """Seconds of exactly so many valid crystals, on one thread."""
+    found = {}
+    for steps in (5, 10, 20):
+        began, wall = time.process_time(), time.monotonic()
+        made = generate(model, prior, number, steps=steps, seed=3)
+        found[str(steps)] = {
+            "processor_seconds": time.process_time() - began,
+            "seconds": time.monotonic() - wall,
+            "valid_share": made.valid_share,
+        }
+        tell(f"{number} crystals in {steps} steps: {found[str(steps)]}")
+    return {"number": number, "by_steps": found}
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {**asdict(outcome), "metrics": dict(outcome.metrics)}
+
+
+def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
+    names = [name for name in METRICS if any(name in o.metrics for o in outcomes)]
+    heads = [
+        "prior",
+        "fit, processor s",
+        *(METRICS[name] for name in names),
+        "composition met",
+        "latent gap of crystals (no gap)",
+        "told apart",
+        "s per 1,000",
+    ]
+    lines = [
+        "# Priors over the latents of one crystal VAE",
+        "",
+        f"`{content['command']}`",
+        "",
+        f"{content['crystals']:,} training crystals, {content['samples']} draws of each prior "
+        f"(none turned away), {content['steps']} steps. {content['machine']}, one thread; load "
+        f"{content['load_before']:.1f} before and {content['load_after']:.1f} after. Intervals are "
+        "95 % bootstrap over formulas. Gap: sliced Wasserstein distance in standard deviations, "
+        "in brackets that of two halves of the training latents. Told apart: share of crystals "
+        "that a classifier puts into the right set; 0.5 is no better than chance.",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+    ]
+    for outcome in outcomes:
+        met = "" if outcome.composition_met is None else f"{outcome.composition_met:.3f}"
+        cells = [
+            outcome.title,
+            f"{outcome.fit_seconds:.0f}",
+            *(_cell(outcome.metrics.get(name)) for name in names),
+            met,
+            f"{outcome.gap.crystals:.3f} ({outcome.gap.crystals_floor:.3f})",
+            f"{outcome.gap.told_apart:.2f}",
+            f"{outcome.seconds_per_thousand:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    if content["speed"]:
+        number = content["speed"]["number"]
+        lines += [
+            "",
+            f"Exactly {number:,} valid crystals, flow, one thread:",
+            "",
+            "| steps | processor s | s | valid share |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {steps} | {row['processor_seconds']:.0f} | {row['seconds']:.0f} "
+            f"| {row['valid_share']:.3f} |"
+            for steps, row in content["speed"]["by_steps"].items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: tuple[float, float, float] | None) -> str:
+    if value is None:
+        return ""
+    mean, low, high = value
+    return f"{mean:.3f} ({low:.3f}-{high:.3f})" if np.isfinite(low) else f"{mean:.3f}"
+
+
+if __name__ == "__main__":
+    main()
