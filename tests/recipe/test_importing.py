@@ -278,9 +278,10 @@ def test_what_has_no_counterpart_is_told_with_the_reason(
 
 @pytest.mark.parametrize("name", ["cspnet", "CSPNet", "CSPNetEncoder"])
 def test_the_other_encoder_is_that_of_the_source_model(name: str, tmp_path: Path) -> None:
-    text = f"latent_dim: 8\nencoder: {{_target_: a.b.{name}, hidden_dim: 512, num_layers: 6}}\n"
-    model = _one(tmp_path, text).content["model"]
-    assert model == {
+    encoder = f"encoder: {{_target_: a.b.{name}, hidden_dim: 512, num_layers: 6}}\n"
+    found = _one(tmp_path, f"latent_dim: 8\natom_type_predict: false\n{encoder}")
+    assert "decodes the elements always" in _reasons(found)["atom_type_predict"]
+    assert found.content["model"] == {
         "kind": "source",
         "encoder": "cspnet",
         "latent": 8,

@@ -115,11 +115,16 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
         )
     recognised = _check_targets(values, where)
     taken, left = _sorted_out(values, recognised)
+    kind = _kind(values)
+    if kind["kind"] == "source":
+        reason = "the model of kind source decodes the elements always"
+        left += [Left(t.path, t.value, reason) for t in taken if t.key == "model.given"]
+        taken = [t for t in taken if t.key != "model.given"]
     content: dict[str, Any] = {
         "kind": "crystals",
         "name": name,
         "title": f"Imported from {chosen[-1].name}",
-        "model": _kind(values),
+        "model": kind,
     }
     for entry in taken:
         section, _, key = entry.key.partition(".")
