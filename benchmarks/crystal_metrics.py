@@ -1,0 +1,231 @@
+"""What the scores of generated crystals say of crystals whose quality is known.
+
+    python benchmarks/crystal_metrics.py --data FOLDER        about 5 minutes on one core
+
+FOLDER holds mp_20 (train_head, biternary_val, biternary_test_a), mpts_52, perov_5 and
+hull/mp20_hull.parquet. MP-20 test rows are scored as if they had been generated, against
+train_head and val as the reference; so are rows made worse in known ways. Single metrics
+are compared with SMACT, pymatgen and the values of the Materials Project. Writes
+``benchmarks/results/crystal_metrics_on_real_rows.md`` and ``.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from crystal_metric_checks import (
+    Rows,
+    balance_beside_smact,
+    formation_beside_listed,
+    hull_beside_others,
+    matcher_beside_pymatgen,
+)
+from variolite.crystals import Crystal, Crystals
+from variolite.crystals.evaluation import GenerationScores, read_hull, score_generation
+from variolite.crystals.foundation import energy_function
+from variolite.crystals.structures import load_crystals, reduced_formulas
+from variolite.scoring import format_value
+
+RESULTS = Path(__file__).parent / "results" / "crystal_metrics_on_real_rows"
+SAMPLES, WORSE, TEST = 1000, 300, 1000
+
+
+def load(folder: Path) -> Rows:
+    def read(name: str) -> Crystals:
+        return load_crystals(folder / f"{name}.csv.gz")
+
+    reference = Crystals.concatenate([read("mp_20/train_head"), read("mp_20/biternary_val")])
+    return Rows(
+        read("mp_20/biternary_test_a"),
+        reference,
+        read("mpts_52/val"),
+        read("perov_5/test"),
+        read_hull(folder / "hull" / "mp20_hull.parquet"),
+    )
+
+
+# --- crystals made worse
+
+
+def noisy(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    moves = rng.normal(size=crystals.coordinates.shape) * 0.2 / np.sqrt(3)
+    back = np.linalg.inv(crystals.lattices)[crystals.owner]
+    return moved(crystals, crystals.coordinates + np.einsum("ni,nij->nj", moves, back))
+
+
+def scattered(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    return moved(crystals, rng.random(crystals.coordinates.shape))
+
+
+def moved(crystals: Crystals, coordinates: np.ndarray) -> Crystals:
+    return made_up(
+        Crystals(crystals.species, coordinates, crystals.lattices, crystals.offsets, crystals.names)
+    )
+
+
+def made_up(crystals: Crystals) -> Crystals:
+    """Without the ids, by which the hull would take them for the crystals they were made of."""
+    names = np.array([f"made up {place}" for place in range(len(crystals))])
+    return Crystals(
+        crystals.species, crystals.coordinates, crystals.lattices, crystals.offsets, names
+    )
+
+
+def exchanged(crystals: Crystals, rng: np.random.Generator) -> Crystals:
+    """Every element of a crystal replaced by one drawn from those of the reference."""
+    known = np.unique(crystals.species)
+    found = []
+    for crystal in crystals:
+        elements, place = np.unique(crystal.species, return_inverse=True)
+        drawn = rng.choice(known, size=len(elements), replace=False)
+        found.append(Crystal(drawn[place], crystal.coordinates, crystal.lattice, ""))
+    return made_up(Crystals.of(found))
+
+
+# --- parts
+
+
+def scored(rows: Rows, folder: Path) -> tuple[dict[str, GenerationScores], dict[str, float]]:
+    """Score test rows, copies of the reference, and rows made worse."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(rows.test))
+    real = rows.test.take(order[:SAMPLES])
+    test = rows.test.take(order[SAMPLES : SAMPLES + TEST])
+    few = real.take(slice(0, WORSE))
+    copies = rows.reference.take(rng.permutation(len(rows.reference))[:WORSE])
+    energies = energy_function(folder=folder)
+    sets = {
+        "test rows": real,
+        "copies of the reference": copies,
+        "noise of 0.2 Angstrom": noisy(few, rng),
+        "random coordinates": scattered(few, rng),
+        "other elements": exchanged(few, rng),
+    }
+    scores, seconds = {}, {}
+    for name, samples in sets.items():
+        began = time.process_time()
+        scores[name] = score_generation(
+            samples, rows.reference, test=test, energies=energies, hull=rows.hull
+        )
+        seconds[name] = time.process_time() - began
+        print(f"  {name}: {seconds[name]:.0f} s", file=sys.stderr, flush=True)
+    return scores, seconds
+
+
+def without_energies(rows: Rows) -> float:
+    """CPU seconds to score 1,000 test rows against the reference, energies left out."""
+    order = np.random.default_rng(0).permutation(len(rows.test))
+    began = time.process_time()
+    score_generation(
+        rows.test.take(order[:SAMPLES]), rows.reference, test=rows.test.take(order[SAMPLES:])
+    )
+    return time.process_time() - began
+
+
+# --- the page
+
+
+def table(scores: dict[str, GenerationScores]) -> list[str]:
+    lines = [
+        f"| quantity | unit | {' | '.join(scores)} | draw from the reference |",
+        "|---|---|" + "---|" * (len(scores) + 1),
+    ]
+    first = next(iter(scores.values()))
+    drawn = {measure.metric: measure for measure in first.baseline}
+    for measure in first.measures:
+        found = [score[measure.metric] for score in scores.values()]
+        if measure.metric in drawn:
+            found.append(drawn[measure.metric])
+        cells = [
+            f"{m.interval.mean:.0f}"
+            if m.unit == "count"
+            else format_value(m.interval.mean, m.interval.low, m.interval.high)
+            for m in found
+        ]
+        cells += [""] * (len(scores) + 1 - len(cells))
+        lines.append(f"| {measure.metric} | {measure.unit} | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--data", type=Path, required=True)
+    data = parser.parse_args().data
+    rows = load(data)
+    versions = ", ".join(
+        f"{name} {version(name)}" for name in ("pymatgen", "smact", "spglib", "chgnet", "numpy")
+    )
+    overlap = np.isin(reduced_formulas(rows.test), reduced_formulas(rows.reference)).mean()
+    with tempfile.TemporaryDirectory() as folder:
+        scores, seconds = scored(rows, Path(folder))
+        formation = formation_beside_listed(rows, Path(folder))
+    quick = without_energies(rows)
+    first = scores["test rows"]
+    lines = [
+        "# Scores of generated crystals, on crystals whose quality is known",
+        "",
+        "`python benchmarks/crystal_metrics.py --data FOLDER`, on a "
+        f"{os.cpu_count()}-core {platform.machine()} machine, one thread; Python "
+        f"{platform.python_version()}, {versions}.",
+        "",
+        "## Sets of known quality, scored as if they had been generated",
+        "",
+        f"Reference: {len(rows.reference):,} rows of MP-20 (train_head, val). Test: {TEST:,} rows "
+        f"of test_a. Samples: {SAMPLES:,} other rows of it; {WORSE} in the sets made of them. "
+        f"{overlap:.1%} of the formulas of test_a occur in the reference. 95 % intervals by "
+        "bootstrap over formulas. Real rows that are in the hull are taken out of it before they "
+        "are judged, hence energies below 0; what was made from them is judged against the hull "
+        "with the real rows in it.",
+        "",
+        *table(scores),
+        "",
+        "Definitions:",
+        "",
+        *(f"- {name}: {text}" for name, text in first.definitions.items()),
+        "",
+        "Notes on the test rows:",
+        "",
+        *(f"- {note}" for note in first.notes),
+        "",
+        f"CPU time: {quick:.0f} s for {SAMPLES:,} samples without energies, "
+        f"{seconds['test rows']:.0f} s with CHGNet energies of samples and references.",
+        "",
+        "## Charge balance beside SMACT",
+        "",
+        *balance_beside_smact(rows),
+        "",
+        "## Matching beside pymatgen's StructureMatcher (fit, default tolerances)",
+        "",
+        *matcher_beside_pymatgen(rows),
+        "",
+        "Distances are the largest difference of the average minimum distances (k = 100) in units "
+        "of the free length (V/n)^(1/3); beyond 0.5 the matcher is not asked.",
+        "",
+        "## Hull beside the Materials Project and pymatgen",
+        "",
+        *hull_beside_others(rows),
+        "",
+        "## Formation energies from CHGNet",
+        "",
+        *formation,
+    ]
+    RESULTS.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    cards = {name: json.loads(score.card(name).to_json()) for name, score in scores.items()}
+    RESULTS.with_suffix(".json").write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
