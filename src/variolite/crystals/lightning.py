@@ -1,0 +1,266 @@
+"""The crystal VAE under Lightning's Trainer, for more than one GPU.
+
+Network, objective and file formats are those of `variolite.crystals`; this module
+brings the data to every process and makes the gradients of all processes together those
+of one process on the whole batch. Nothing else in the package imports Lightning::
+
+    module = VAEModule.from_recipe(recipe, training)
+    data = CrystalDataModule(training, validation, batch_size=256)
+    Trainer(devices=4, strategy="ddp", max_epochs=150, gradient_clip_val=1.0).fit(module, data)
+    module.fit_prior(training)
+    save_crystal_model(folder, module.model)
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from variolite.crystals.frame import canonical
+from variolite.crystals.latent import LatentPrior, PriorSettings, fit_prior, prior_from, prior_state
+from variolite.crystals.latents import Latents
+from variolite.crystals.model import (
+    AtomBatch,
+    CrystalArchitecture,
+    CrystalModule,
+    LossWeights,
+    Shares,
+)
+from variolite.crystals.runs.codec import encode
+from variolite.crystals.runs.fitting import RATE, build
+from variolite.crystals.runs.model import CrystalModel
+from variolite.crystals.structures import Crystals
+from variolite.errors import DataError, ModelFileError
+from variolite.recipe import CrystalRecipe, TrainingSpec
+from variolite.training.schedules import beta_at, final_beta, rate_share
+from variolite.vae import Posterior
+
+try:
+    from lightning import LightningModule
+except ImportError:
+    raise DataError(
+        "lightning is not installed", mend="pip install 'variolite[lightning]'"
+    ) from None
+
+from variolite.crystals.lightning_data import CrystalDataModule
+
+__all__ = ["CrystalDataModule", "VAEModule"]
+
+_ARCHITECTURE = TypeAdapter(CrystalArchitecture)
+_WEIGHTS = TypeAdapter(LossWeights)
+
+
+class VAEModule(LightningModule):
+    """`CrystalModule` with its objective, optimiser and schedules.
+
+    All arguments are plain data, so that a checkpoint restores them without running code.
+
+    Parameters
+    ----------
+    architecture, weights
+        Fields of `CrystalArchitecture` and `LossWeights`.
+    training
+        Fields of `TrainingSpec`; its schedules, learning rate and seed apply.
+    divergence
+        Factor on the schedule of beta, lambda_2.
+    """
+
+    def __init__(
+        self,
+        architecture: Mapping[str, Any],
+        weights: Mapping[str, Any],
+        training: Mapping[str, Any],
+        divergence: float = 1e-5,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.spec = TrainingSpec.model_validate(dict(training))
+        self.divergence = divergence
+        self.vae = CrystalModule(
+            _ARCHITECTURE.validate_python(dict(architecture)),
+            _WEIGHTS.validate_python(dict(weights)),
+            self.spec.seed,
+        )
+        self.prior: LatentPrior | None = None
+        self._sums: list[Tensor] = []
+
+    @classmethod
+    def from_recipe(cls, recipe: CrystalRecipe, training: Crystals, *, features: int = 0) -> Self:
+        """Make an untrained module.
+
+        Parameters
+        ----------
+        recipe
+            Already resolved.
+        training
+            Crystals to train on: they give the elements and the spread of the cells.
+        features
+            Width of the foundation features; 0 without alignment.
+
+        Raises
+        ------
+        DataError
+            If the recipe is of the network of the source.
+        """
+        untrained = build(recipe, canonical(training).crystals, features=features)
+        if not isinstance(untrained, CrystalModule):
+            raise DataError(
+                "the network of the source is not trained under Lightning",
+                where="model.kind",
+                mend="choose transformer",
+            )
+        made = cls(
+            _plain(asdict(untrained.architecture)),
+            asdict(untrained.weights),
+            recipe.training.model_dump(mode="json"),
+            recipe.loss.divergence,
+        )
+        made.vae.load_state_dict(untrained.state_dict())
+        return made
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: torch.device | str | None = None
+    ) -> Self:
+        """Load weights, hyperparameters and prior; nothing in the file is executed.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, damaged, of something else, or holds code.
+        """
+        where = str(checkpoint_path)
+        try:
+            content = torch.load(where, map_location=map_location or "cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise ModelFileError(
+                "the checkpoint is damaged or holds more than tensors and plain data",
+                where=where,
+                mend="only load checkpoints of VAEModule",
+            ) from None
+        except (OSError, RuntimeError, EOFError, ValueError, LookupError):
+            raise ModelFileError(
+                "the checkpoint is missing or damaged", where=where, mend="copy it again"
+            ) from None
+        try:
+            made = cls(**content["hyper_parameters"])
+            made.load_state_dict(content["state_dict"])
+            made.on_load_checkpoint(content)
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
+            raise ModelFileError(
+                f"this is no checkpoint of VAEModule ({' '.join(str(error).split())[:200]})",
+                where=where,
+                mend="give one that Trainer.save_checkpoint wrote",
+            ) from None
+        return made.eval()
+
+    @property
+    def model(self) -> CrystalModel:
+        """The same network as every other command knows it, to be saved or applied."""
+        return CrystalModel(self.vae.eval(), self.prior)
+
+    def encode(self, crystals: Crystals) -> Latents:
+        """Return the posterior of every atom; see `CrystalModel.encode`."""
+        return self.model.encode(crystals)
+
+    def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
+        """Decode latents; see `CrystalModel.decode`."""
+        return self.model.decode(latents, species=species)
+
+    def reconstruct(self, crystals: Crystals) -> Crystals:
+        """Decode posterior means in the given cell and order; see `CrystalModel.reconstruct`."""
+        return self.model.reconstruct(crystals)
+
+    def sample(self, number: int, **settings: Any) -> Crystals:
+        """Generate valid crystals from the fitted prior; see `CrystalModel.sample`."""
+        return self.model.sample(number, **settings).crystals
+
+    def fit_prior(self, training: Crystals, settings: PriorSettings | None = None) -> None:
+        """Fit the prior that `sample` draws from to the latents of the training crystals."""
+        self.vae.eval()
+        crystals = canonical(training).crystals
+        latents = encode(self.vae, crystals)
+        self.prior = fit_prior(latents, crystals, settings, seed=self.spec.seed)
+
+    def forward(self, batch: AtomBatch) -> Posterior:
+        """Return the posterior of a batch."""
+        return self.vae.infer(batch)
+
+    def configure_optimizers(self) -> Any:
+        """Adam, with the learning rate of the recipe's schedule."""
+        spec = self.spec
+        rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
+        optimiser = torch.optim.Adam(self.parameters(), lr=rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(rate_share, spec))
+        return {"optimizer": optimiser, "lr_scheduler": schedule}
+
+    def training_step(self, batch: AtomBatch, batch_idx: int) -> Tensor:
+        """Objective of this process's portion, weighed as part of the whole batch."""
+        del batch_idx
+        beta = beta_at(self.spec.beta, self.current_epoch) * self.divergence
+        parts = self.vae.loss(
+            batch, torch.full((1,), beta, device=self.device), self._shares(batch)
+        )
+        # The mean of the shares over the processes is the mean over the whole batch.
+        found = {
+            "train/total": parts.total[0],
+            "train/reconstruction": parts.reconstruction[0],
+            "train/kl": parts.divergence[0],
+        }
+        self.log_dict(found, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
+        return parts.total[0]
+
+    def _shares(self, batch: AtomBatch) -> Shares:
+        own = torch.tensor(
+            [len(batch.species), len(batch.order)], dtype=torch.float32, device=self.device
+        )
+        whole = self._summed(own)
+        atoms, crystals = (own / whole * self.trainer.world_size).unbind()
+        return Shares(atoms, crystals)
+
+    def _summed(self, values: Tensor) -> Tensor:
+        # The copy, as the sum is written over what it is given.
+        summed: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="sum")
+        return summed
+
+    def validation_step(self, batch: AtomBatch, batch_idx: int) -> None:
+        """Objective with the final beta and the fixed noise of the batch."""
+        del batch_idx
+        beta = final_beta(self.spec.beta) * self.divergence
+        parts = self.vae.loss(batch, torch.full((1,), beta, device=self.device))
+        found = torch.stack([parts.total[0], parts.reconstruction[0], parts.divergence[0]])
+        atoms = found.new_tensor([float(len(batch.species))])
+        self._sums.append(torch.cat([found * atoms, atoms]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Average over all atoms of all processes; each may have had another number of batches."""
+        own = sum(self._sums, torch.zeros(4, device=self.device))
+        self._sums.clear()
+        *sums, atoms = self._summed(own).unbind()
+        for name, value in zip(("total", "reconstruction", "kl"), sums, strict=True):
+            self.log(f"val/{name}", value / atoms, sync_dist=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the prior beside the weights, as tensors and plain data."""
+        if self.prior is not None:
+            checkpoint["latent_prior"] = prior_state(self.prior)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the prior that is beside the weights."""
+        if "latent_prior" in checkpoint:
+            self.prior = prior_from(*checkpoint["latent_prior"])
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn tuples into lists, which a checkpoint can hold."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

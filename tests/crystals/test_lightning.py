@@ -1,0 +1,239 @@
+"""Lightning: two processes train as one, checkpoints are restored whole and cannot run code."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from lightning_run import BATCH, EPOCHS, crystals, recipe
+from safetensors.torch import load_file
+
+from variolite.crystals.frame import canonical
+from variolite.crystals.model import (
+    AtomBatch,
+    CrystalBatches,
+    CrystalModule,
+    CrystalTensors,
+    Shares,
+    evaluation_batches,
+)
+from variolite.crystals.runs.fitting import VALIDATION_SEED, build
+from variolite.errors import DataError, ModelFileError
+from variolite.training.schedules import beta_at
+
+if TYPE_CHECKING:
+    from variolite.crystals.lightning import VAEModule
+
+RUN = Path(__file__).with_name("lightning_run.py")
+
+
+@pytest.fixture(scope="module")
+def quiet_lightning() -> None:
+    """Lightning and what it brings warn while they are imported and used."""
+    pytest.importorskip("lightning", reason="the package lightning is not installed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import variolite.crystals.lightning  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, quiet_lightning: None) -> Path:
+    """Folder of a training in two processes."""
+    folder = tmp_path_factory.mktemp("lightning")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PL_", "LOCAL_"))}
+    run = subprocess.run(
+        [sys.executable, str(RUN), str(folder)],
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone() -> CrystalModule:
+    """The network with which both begin."""
+    module = build(recipe(), canonical(crystals()[0]).crystals)
+    assert isinstance(module, CrystalModule)
+    return module
+
+
+def gradients(module: CrystalModule, batch: AtomBatch, beta: float) -> dict[str, torch.Tensor]:
+    module.zero_grad()
+    module.loss(batch, torch.tensor([beta])).total.sum().backward()
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def test_gradients_of_two_processes_are_those_of_one(trained: Path, alone: CrystalModule) -> None:
+    found = load_file(trained / "gradients.safetensors")
+    tensors = CrystalTensors.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
+    batches = CrystalBatches(tensors, BATCH, alone.architecture.latent, recipe().training.seed)
+    step = 0
+    for epoch in range(EPOCHS):
+        beta = beta_at(recipe().training.beta, epoch) * recipe().loss.divergence
+        for batch in batches.epoch(epoch):
+            for name, expected in gradients(alone, batch, beta).items():
+                scale = float(expected.abs().max())
+                np.testing.assert_allclose(
+                    found[f"{step}/{name}"], expected, rtol=1e-4, atol=1e-5 * max(scale, 0.1)
+                )
+            step += 1
+    assert step == json.loads((trained / "logged.json").read_text())["steps"] == 2 * (78 // BATCH)
+    assert len(found) == step * len(list(alone.parameters()))
+
+
+def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule) -> None:
+    logged = json.loads((trained / "logged.json").read_text())
+    training, validation = (
+        CrystalTensors.of(canonical(part).crystals, torch.device("cpu")) for part in crystals()
+    )
+    latent = alone.architecture.latent
+    beta = torch.tensor([recipe().loss.divergence])
+    with torch.no_grad():
+        parts = [
+            alone.loss(batch, beta)
+            for batch in evaluation_batches(validation, latent, noise_seed=VALIDATION_SEED)
+        ]
+        last = CrystalBatches(training, BATCH, latent, recipe().training.seed).epoch(EPOCHS - 1)
+        steps = [float(alone.loss(batch, beta).reconstruction) for batch in last]
+    assert len(parts) == 1
+    # Means over atoms of portions cannot give the mean over cells exactly.
+    assert logged["val/kl"] == pytest.approx(float(parts[0].divergence), rel=1e-4)
+    assert logged["val/reconstruction"] == pytest.approx(float(parts[0].reconstruction), rel=0.02)
+    assert logged["train/reconstruction"] == pytest.approx(float(np.mean(steps)), rel=1e-4)
+
+
+def test_shares_add_portions_up_to_the_whole(alone: CrystalModule) -> None:
+    """The same law without Lightning, for three portions of very different sizes."""
+    tensors = CrystalTensors.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
+    latent = alone.architecture.latent
+    order = np.argsort(tensors.counts, kind="stable")
+    portions = [
+        tensors.batch(places).drawn(latent, None) for places in np.split(order[:60], [40, 50])
+    ]
+    whole = tensors.batch(order[:60]).drawn(latent, None)
+    expected = gradients(alone, whole, 0.1)
+    alone.zero_grad()
+    for portion in portions:
+        shares = Shares(
+            len(portion.species) / len(whole.species), len(portion.order) / len(whole.order)
+        )
+        alone.loss(portion, torch.tensor([0.1]), shares).total.sum().backward()
+    for name, parameter in alone.named_parameters():
+        assert parameter.grad is not None
+        np.testing.assert_allclose(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def loaded(trained: Path) -> "VAEModule":
+    from variolite.crystals.lightning import VAEModule
+
+    return VAEModule.load_from_checkpoint(trained / "trained.ckpt")
+
+
+def test_a_checkpoint_restores_weights_settings_and_prior(
+    loaded: "VAEModule", alone: CrystalModule
+) -> None:
+    assert loaded.vae.architecture == alone.architecture
+    assert loaded.vae.weights == alone.weights
+    assert loaded.spec == recipe().training
+    assert loaded.divergence == recipe().loss.divergence
+    for name, value in alone.state_dict().items():
+        np.testing.assert_allclose(loaded.vae.state_dict()[name], value, atol=1e-6)
+    assert loaded.prior is not None
+
+
+def test_the_verbs_are_those_of_the_model(loaded: "VAEModule") -> None:
+    validation = crystals()[1]
+    latents = loaded.encode(validation)
+    assert latents.mean.shape == (len(validation.species), 4)
+    np.testing.assert_array_equal(latents.mean, loaded.model.encode(validation).mean)
+    decoded = loaded.decode(latents)
+    assert decoded.counts.tolist() == validation.counts.tolist()
+    assert (decoded.volumes > 0).all()
+    rebuilt = loaded.reconstruct(validation)
+    assert rebuilt.names.tolist() == validation.names.tolist()
+    tensors = CrystalTensors.of(canonical(validation).crystals, torch.device("cpu"))
+    (batch,) = evaluation_batches(tensors, 4, noise_seed=None)
+    assert loaded(batch).mean.shape == (1, len(validation.species), 4)
+
+
+class Harmful:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(trained: Path, tmp_path: Path) -> None:
+    from variolite.crystals.lightning import VAEModule
+
+    content = torch.load(trained / "trained.ckpt", weights_only=True)
+    content["callbacks"] = Harmful(tmp_path / "harmed")
+    torch.save(content, tmp_path / "harmful.ckpt")
+    with pytest.raises(ModelFileError, match="plain data"):
+        VAEModule.load_from_checkpoint(tmp_path / "harmful.ckpt")
+    assert not (tmp_path / "harmed").exists()
+
+
+@pytest.mark.parametrize("change", ["missing", "cut", "foreign", "empty", "other weights"])
+def test_wrong_checkpoints_are_told(trained: Path, tmp_path: Path, change: str) -> None:
+    from variolite.crystals.lightning import VAEModule
+
+    path = tmp_path / "wrong.ckpt"
+    whole = (trained / "trained.ckpt").read_bytes()
+    content = torch.load(trained / "trained.ckpt", weights_only=True)
+    if change == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    if change == "empty":
+        path.write_bytes(b"")
+    if change == "foreign":
+        torch.save({"state_dict": {}, "epoch": 3}, path)
+    if change == "other weights":
+        content["hyper_parameters"]["architecture"]["width"] = 32
+        torch.save(content, path)
+    with pytest.raises(ModelFileError, match=r"wrong\.ckpt"):
+        VAEModule.load_from_checkpoint(path)
+
+
+def test_wrong_settings_are_told(quiet_lightning: None) -> None:
+    from variolite.crystals.lightning import CrystalDataModule, VAEModule
+
+    training, validation = crystals()
+    source = type(recipe()).model_validate({"model": {"kind": "source", "width": 16, "heads": 2}})
+    with pytest.raises(DataError, match="under Lightning"):
+        VAEModule.from_recipe(source, training)
+    data = CrystalDataModule(training, validation, batch_size=10**6, latent=4)
+    assert len(data.train_dataloader()) == 1
+    assert sum(len(batch.order) for batch in data.val_dataloader()) == len(validation)
+    module = VAEModule.from_recipe(recipe(), training)
+    with pytest.raises(ValueError, match="no prior"):
+        module.sample(1)
+
+
+def test_the_core_imports_neither_lightning_nor_the_extras() -> None:
+    heavy = ("lightning", "pytorch_lightning", "pymatgen", "chgnet", "ase", "spglib", "smact")
+    code = (
+        "import sys, variolite.crystals, variolite.crystals.foundation, variolite.crystals.runs\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True
+    )
+    assert run.stdout.strip() == "[]"
