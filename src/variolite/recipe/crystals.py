@@ -78,9 +78,13 @@ class LossSpec(_Spec):
 
 
 class CrystalSplitSpec(_Spec):
-    """Held-out groups of crystals, as shares of the number of groups."""
+    """Held-out groups of crystals, as shares of the structures.
 
-    by: Literal["formula", "prototype", "crystal"] = "formula"
+    ``by`` formula, chemical system, prototype (space group, anonymous formula and
+    number of atoms), or random: every structure by itself. ``test`` 0 holds none out.
+    """
+
+    by: Literal["formula", "system", "prototype", "random"] = "formula"
     test: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     validation: Share = 0.1
     seed: Seed = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from variolite.crystals.matching.pool import Progress, run_in_workers
 from variolite.crystals.matching.primitive import primitive_crystals
 from variolite.crystals.matching.tolerances import CDVAE, DEFAULT, STRICT, Tolerance
 from variolite.crystals.structures import Crystals
+from variolite.crystals.structures.prototypes import space_groups
 from variolite.errors import DataError
 
 __all__ = ["LIMIT", "SETTINGS", "SYMPRECS", "PairScores", "Setting", "score_pairs"]
@@ -184,24 +184,8 @@ def _score_span(task: _Task) -> _Arrays:
 
 def _space_groups(crystals: Crystals, usable: Mask, symprec: float) -> NDArray[np.int64]:
     """Numbers of the space groups by spglib, 0 where it finds none, shape (B,)."""
-    import spglib
-
     numbers = np.zeros(len(crystals), dtype=np.int64)
-    with warnings.catch_warnings():
-        # spglib announces a change in how it reports failures; both ways are handled here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for place in np.flatnonzero(usable):
-            crystal = crystals[int(place)]
-            cell = (
-                crystal.lattice.tolist(),
-                crystal.coordinates.tolist(),
-                crystal.species.tolist(),
-            )
-            try:
-                found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-            except spglib.SpglibError:
-                found = None
-            numbers[place] = 0 if found is None else found.number
+    numbers[usable] = space_groups(crystals.take(usable), symprec=symprec)[0]
     return numbers
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -123,6 +124,8 @@ def space_groups(
 
 
 def _search(crystals: Crystals, symprec: float) -> tuple[list[int], list[int]]:
+    # spglib writes a line for every tolerance that it tries; what it finds is all we need.
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
     import spglib
 
     groups, sizes = [], []
