@@ -158,7 +158,8 @@ def gather(texts: Iterable[str], parse: Parser) -> Parsed:
             properties.append(draft.properties)
             for note in draft.notes:
                 notes[note] = notes.get(note, 0) + 1
-    lattices = lattices_from_parameters(np.array(cells, dtype=np.float64).reshape(-1, 6))
+    with np.errstate(all="ignore"):
+        lattices = lattices_from_parameters(np.array(cells, dtype=np.float64).reshape(-1, 6))
     if vectors:
         lattices[list(vectors)] = np.stack(list(vectors.values()))
     return Parsed(
@@ -179,8 +180,10 @@ def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
     if "\0" in text or "\ufffd" in text:
         return (RejectedError("not_text"),)
     try:
-        found = parse(text)
-        return found if isinstance(found, tuple) else tuple(found)
+        # Numbers that overflow are met by the checks that follow.
+        with np.errstate(all="ignore"):
+            found = parse(text)
+            return found if isinstance(found, tuple) else tuple(found)
     except RejectedError as error:
         return (error,)
     # What no parser foresaw must not cost the other structures.

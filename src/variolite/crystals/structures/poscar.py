@@ -48,6 +48,10 @@ def parse_poscar(text: str) -> tuple[Draft]:
     positions = np.array(
         [_numbers(row, 3, f"line {next_line + 2 + i}") for i, row in enumerate(rows)]
     )
+    if not np.isfinite(positions).all():
+        raise RejectedError("bad_coordinates")
+    if not np.isfinite(lattice).all():
+        raise RejectedError("bad_cell", "a number is not finite")
     if cartesian:
         if abs(float(np.linalg.det(lattice))) < 1e-6:
             raise RejectedError("bad_cell", "the vectors span no volume")
