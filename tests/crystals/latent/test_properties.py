@@ -14,9 +14,8 @@ from variolite.crystals.latent.descriptors import descriptor_width, descriptors
 from variolite.crystals.latent.properties import (
     PropertyHead,
     fit_property_head,
-    head_from,
-    head_state,
 )
+from variolite.crystals.latent.property_storage import head_from, head_state
 from variolite.crystals.latent.regression import PENALTIES, _ridge_path, folds_by_group
 from variolite.crystals.latents import Latents
 from variolite.crystals.structures import Crystal, Crystals

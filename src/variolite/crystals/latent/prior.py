@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from variolite.crystals.latent.atom_counts import AtomCounts
-from variolite.crystals.latent.composition import CompositionNetwork, sample_compositions
+from variolite.crystals.latent.composition import sample_compositions
+from variolite.crystals.latent.composition_network import CompositionNetwork
 from variolite.crystals.latent.known import Known, Vocabulary
 from variolite.crystals.latent.standardise import LatentStatistics
 from variolite.crystals.latent.where import Where

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.latent.atom_counts import AtomCounts
-from variolite.crystals.latent.composition import CompositionNetwork
+from variolite.crystals.latent.composition_network import CompositionNetwork
 from variolite.crystals.latent.field import FieldDensity, load_exactly
 from variolite.crystals.latent.known import Vocabulary
 from variolite.crystals.latent.mixture import MixtureDensity
