@@ -40,12 +40,8 @@ from variolite.crystals.evaluation.generation import (
     Relax,
     score_generation,
 )
-from variolite.crystals.evaluation.hull import (
-    Hull,
-    HullDistances,
-    fractions_of_formula,
-    read_hull,
-)
+from variolite.crystals.evaluation.hull import Hull, HullDistances
+from variolite.crystals.evaluation.known_phases import fractions_of_formula, read_hull
 from variolite.crystals.evaluation.likeness import Likeness, judge_likeness
 from variolite.crystals.evaluation.measures import Measure
 from variolite.crystals.evaluation.novelty import Newness, judge_newness

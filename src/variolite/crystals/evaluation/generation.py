@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.evaluation.charge_balance import ChargeBalance, charge_balance
+from variolite.crystals.evaluation.formation import ElementReferences
 from variolite.crystals.evaluation.generation_measures import (
     Asked,
     newness_measures,
@@ -28,12 +29,18 @@ from variolite.crystals.evaluation.novelty import (
 from variolite.crystals.evaluation.sameness import Matcher, SameStructure
 from variolite.crystals.evaluation.stability import (
     Energies,
-    Stability,
     judge_stability,
     references_from,
+    references_note,
 )
 from variolite.crystals.evaluation.validity import distance_validity, shortest_distances
+from variolite.crystals.evaluation.verdict_table import (
+    energy_columns,
+    newness_columns,
+    verdict_columns,
+)
 from variolite.crystals.structures.crystals import Crystals
+from variolite.crystals.structures.elements import HEAVIEST
 from variolite.crystals.structures.formula import reduced_formulas
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, Scorecard, ScoreRow
@@ -62,7 +69,8 @@ class GenerationScores:
         Quantities of the samples.
     baseline
         The same quantities, where they have a meaning, of a random draw from the
-        reference: what real crystals get from the same code.
+        reference: what real crystals get from the same code. The charge balance is that
+        of the whole reference.
     notes
         What was left out, and what the numbers rest on.
     structures
@@ -161,6 +169,9 @@ def score_generation(
     """
     if not len(samples):
         raise DataError("there are no structures to score", where="samples")
+    for crystals, where in ((samples, "samples"), (reference, "reference"), (test, "test")):
+        if crystals is not None and crystals.species.max(initial=1) > HEAVIEST:
+            raise DataError("an atom is no element that exists", where=where)
     if (energies is None) != (hull is None):
         raise DataError(
             "stability needs both the energies of a potential and a hull of known phases",
@@ -181,13 +192,13 @@ def score_generation(
         *_size_notes(len(samples) + unreadable, len(known), len(reference) - len(known)),
         *_validity_notes(samples, valid, balance, unreadable),
     ]
-    table = _verdicts(samples, shortest, valid, balance)
+    table = verdict_columns(samples, shortest, valid, balance)
 
     tell("uniqueness and novelty")
     newness = judge_newness(kept, known, same, tell=tell)
     measures += newness_measures(asked, valid, newness)
     notes += _newness_notes(newness)
-    table = table.with_columns(_newness_columns(valid, newness, kept, known))
+    table = table.with_columns(newness_columns(valid, newness, kept, known))
 
     likeness = judge_likeness(
         kept,
@@ -205,28 +216,60 @@ def score_generation(
     if energies is not None and hull is not None:
         tell("energies of reference crystals")
         references = references_from(known, energies, seed=seed)
-        tell("energies of the samples")
-        stability = judge_stability(kept, energies, references, hull, tell=tell)
-        measures += stability_measures(asked, valid, newness, stability)
-        notes += stability.notes(references)
-        table = table.with_columns(_energy_columns(valid, stability))
+        judge = _StabilityJudge(asked, known, energies, references, hull, same, tell)
+        found, columns, said = judge.judge(kept, valid, newness, "")
+        measures += found
+        table = table.with_columns(columns)
+        notes += [references_note(references), *said]
         if relax is not None:
             tell("relaxation")
-            relaxed = relax(kept)
-            sound = distance_validity(relaxed)
-            places = np.zeros(len(samples), dtype=bool)
-            places[np.flatnonzero(valid)[sound]] = True
-            settled = relaxed.take(sound)
-            again = judge_newness(settled, known, same, tell=tell)
-            stability = judge_stability(settled, energies, references, hull, tell=tell)
-            measures += stability_measures(asked, places, again, stability, "_relaxed")
-            notes.append(
-                f"relaxed: {int(sound.sum())} of {len(kept)} valid samples came out of the "
-                "relaxation valid by distance; the others count as not stable"
-            )
-            table = table.with_columns(_energy_columns(places, stability, "_relaxed"))
+            found, columns, said = judge.judge_relaxed(relax(kept), valid)
+            measures += found
+            table = table.with_columns(columns)
+            notes += said
     baseline = (*_baseline_validity(known, bootstrap), *likeness.baseline)
     return GenerationScores(tuple(measures), baseline, tuple(notes), table)
+
+
+@dataclass(frozen=True)
+class _StabilityJudge:
+    """Judges samples as they are, and relaxed ones, by the same references and hull."""
+
+    asked: Asked
+    known: Crystals
+    energies: Energies
+    references: ElementReferences
+    hull: Hull
+    same: SameStructure
+    tell: Callable[[str], None]
+
+    def judge(
+        self, crystals: Crystals, places: Mask, newness: Newness, suffix: str
+    ) -> tuple[list[Measure], list[pl.Series], list[str]]:
+        """Return quantities, columns of the table and notes on the samples at some places."""
+        self.tell("energies of the samples")
+        stability = judge_stability(
+            crystals, self.energies, self.references, self.hull, tell=self.tell
+        )
+        measures = stability_measures(self.asked, places, newness, stability, suffix)
+        return measures, energy_columns(places, stability, suffix), [*stability.notes(suffix)]
+
+    def judge_relaxed(
+        self, relaxed: Crystals, valid: Mask
+    ) -> tuple[list[Measure], list[pl.Series], list[str]]:
+        """The same for the valid samples after relaxation, which may have spoiled some."""
+        sound = distance_validity(relaxed)
+        places = np.zeros(len(valid), dtype=bool)
+        places[np.flatnonzero(valid)[sound]] = True
+        settled = relaxed.take(sound)
+        newness = judge_newness(settled, self.known, self.same, tell=self.tell)
+        measures, columns, notes = self.judge(settled, places, newness, "_relaxed")
+        notes.insert(
+            0,
+            f"relaxed: {int(sound.sum())} of {len(sound)} valid samples came out of the "
+            "relaxation valid by distance; the others count as not stable",
+        )
+        return measures, columns, [*notes, *_newness_notes(newness, "relaxed, ")]
 
 
 def _sound(crystals: Crystals, where: str) -> Crystals:
@@ -289,68 +332,17 @@ def _validity_notes(
     return notes
 
 
-def _newness_notes(newness: Newness) -> list[str]:
+def _newness_notes(newness: Newness, which: str = "") -> list[str]:
     undecided = int((newness.earlier.undecided | newness.known.undecided).sum())
     notes = [
-        f"matching: {newness.earlier.asked} pairs of samples and {newness.known.asked} pairs of "
-        f"sample and reference compared, {undecided} samples undecided (counted neither unique "
-        "nor novel)"
+        f"{which}matching: {newness.earlier.asked} pairs of samples and {newness.known.asked} "
+        f"pairs of sample and reference compared, {undecided} samples undecided (counted neither "
+        "unique nor novel)"
     ]
     cut = int(newness.unsearched.sum())
     if cut:
         notes.append(
-            f"matching: {cut} samples without a match have more than {CANDIDATES} candidates of "
-            "their formula, of which the nearest were compared"
+            f"{which}matching: {cut} samples without a match have more than {CANDIDATES} "
+            "candidates of their formula, of which the nearest were compared"
         )
     return notes
-
-
-def _verdicts(
-    samples: Crystals, shortest: NDArray[np.float64], valid: Mask, balance: ChargeBalance
-) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "name": samples.names.tolist(),
-            "formula": reduced_formulas(samples).tolist(),
-            "n_atoms": samples.counts,
-            "shortest_distance": pl.Series(shortest).fill_nan(None),
-            "distance_valid": valid,
-            "composition_valid": [
-                bool(good) if known else None
-                for good, known in zip(balance.balanced, balance.judged, strict=True)
-            ],
-        }
-    )
-
-
-def _newness_columns(
-    valid: Mask, newness: Newness, kept: Crystals, known: Crystals
-) -> list[pl.Series]:
-    return [
-        _spread("unique", valid, newness.unique.tolist()),
-        _spread("repeats", valid, _named(newness.earlier.of, kept)),
-        _spread("novel", valid, newness.novel.tolist()),
-        _spread("known_as", valid, _named(newness.known.of, known)),
-    ]
-
-
-def _energy_columns(valid: Mask, stability: Stability, suffix: str = "") -> list[pl.Series]:
-    return [
-        _spread(f"{name}{suffix}", valid, [float(v) if np.isfinite(v) else None for v in values])
-        for name, values in (
-            ("formation_energy_per_atom", stability.formation),
-            ("e_above_hull", stability.above),
-        )
-    ]
-
-
-def _named(places: NDArray[np.int64], crystals: Crystals) -> list[str | None]:
-    return [str(crystals.names[place]) if place >= 0 else None for place in places]
-
-
-def _spread(name: str, valid: Mask, values: Sequence[object]) -> pl.Series:
-    """A column of all samples from values of the valid ones."""
-    column: list[object] = [None] * len(valid)
-    for place, value in zip(np.flatnonzero(valid), values, strict=True):
-        column[place] = value
-    return pl.Series(name, column)

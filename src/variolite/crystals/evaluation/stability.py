@@ -25,6 +25,7 @@ __all__ = [
     "Stability",
     "judge_stability",
     "references_from",
+    "references_note",
 ]
 
 Floats = NDArray[np.float64]
@@ -66,21 +67,18 @@ class Stability:
     missing: tuple[str, ...]
     removed: int
 
-    def notes(self, references: ElementReferences) -> tuple[str, ...]:
-        """Say in words what the energies rest on."""
+    def notes(self, suffix: str = "") -> tuple[str, ...]:
+        """Say in words what was judged; ``suffix`` is that of the metrics."""
+        which = f"stability{suffix.replace('_', ', ')}"
         judged = int(np.isfinite(self.above).sum())
         notes = [
-            f"formation energies: element references fitted on {references.n_crystals} reference "
-            f"crystals; mean absolute error on {references.n_held_out} of them held out by "
-            f"composition {references.held_out_mae:.3f} eV/atom, median "
-            f"{references.held_out_median:.3f}",
-            f"stability: {judged} of {len(self.above)} valid samples judged, {self.failed} without "
+            f"{which}: {judged} of {len(self.above)} valid samples judged, {self.failed} without "
             f"an energy, {self.removed} found in the hull and taken out of it for their own "
             "judgement",
         ]
         if self.missing:
             notes.append(
-                "stability: no reference energy or no known phase of the elements "
+                f"{which}: no reference energy or no known phase of the elements "
                 f"{', '.join(self.missing)}; samples with them are not judged and count as not "
                 "stable"
             )
@@ -95,6 +93,16 @@ class Stability:
     def metastable(self) -> NDArray[np.bool_]:
         """At most 0.1 eV/atom above the hull, stable ones included, shape (B,)."""
         return np.asarray(self.above <= METASTABLE)
+
+
+def references_note(references: ElementReferences) -> str:
+    """Say in words how good formation energies are."""
+    return (
+        f"formation energies: element references fitted on {references.n_crystals} reference "
+        f"crystals; mean absolute error on {references.n_held_out} of them held out by "
+        f"composition {references.held_out_mae:.3f} eV/atom, median "
+        f"{references.held_out_median:.3f}"
+    )
 
 
 def references_from(
