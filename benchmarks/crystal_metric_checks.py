@@ -199,7 +199,8 @@ def formation_beside_listed(rows: Rows, folder: Path) -> list[str]:
         f"median (held-out estimate from the reference alone: {references.held_out_mae:.4f}, "
         f"{references.held_out_median:.4f}); energies above the hull, raised to 0 where below, by "
         f"{np.nanmean(np.abs(gap)):.4f} and {np.nanmedian(np.abs(gap)):.4f}. CHGNet was trained on "
-        "these very compounds of the Materials Project; for others its error is larger.",
+        "relaxations of the Materials Project, hence largely on these compounds; for others its "
+        "error is larger.",
     ]
 
 
