@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from drawn_crystals import cut, drawn_crystals, drawn_sets
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variolite.crystals.invariance import (
@@ -29,6 +29,7 @@ Draw = Callable[[Crystals, int], Transformation]
 
 
 @pytest.mark.parametrize("draw", ALL)
+@settings(max_examples=20)
 @given(crystals=drawn_sets(), seed=st.integers(0, 1000))
 def test_nothing_but_the_description_changes(draw: Draw, crystals: Crystals, seed: int) -> None:
     other = draw(crystals, seed).apply(crystals)

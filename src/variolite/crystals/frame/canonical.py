@@ -54,6 +54,11 @@ WAVES = _waves()
 AMPLITUDES = 1.0 / (1.0 + 0.173 * np.arange(len(WAVES)))
 PHASES = 2.0 * np.pi * np.modf(0.7548776662 * (1 + np.arange(len(WAVES))))[0]
 
+STRENGTHS = np.array([3.3, 4.4, 2.9])
+CENTRES = np.array([0.1371, 0.2913, 0.4135])
+OFFSET = 0.7
+"""Of the function of every wave at once that breaks the ties which those waves leave."""
+
 SAME_SCORE = 1e-8
 """Difference below which two frames count as related by symmetry."""
 
@@ -114,6 +119,8 @@ def canonical(crystals: Crystals) -> Frame:
     DataError
         If a cell has no volume.
     """
+    if not len(crystals):
+        return Frame(crystals, np.empty((0, 3, 3), np.int64), np.empty((0, 3)))
     first = reduced_basis(crystals.lattices)
     owner, change = _bases(first @ crystals.lattices)
     change = change @ first[owner]
@@ -163,7 +170,7 @@ def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Int
         Atom of every crystal that becomes the origin, shape (B,).
     """
     count = len(crystals)
-    weight = 0.5 + np.modf(0.6180339887498949 * crystals.species.astype(np.float64))[0]
+    weight = _weights(crystals.species)
     rare, rare_starts = _rarest_atoms(crystals)
     rare_counts = np.diff(rare_starts)
     found: list[tuple[Integers, Integers, Integers, Floats]] = []
@@ -191,11 +198,49 @@ def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Int
     of, candidate, atom, score = (np.concatenate(part) for part in zip(*found, strict=True))
     near = score >= _greatest(score, of)[of] - SAME_SCORE
     of, candidate, atom = of[near], candidate[near], atom[near]
+    near = _equal_in_every_wave(crystals, change, of, candidate, atom)
+    of, candidate, atom = of[near], candidate[near], atom[near]
     # What ties now is related by symmetry. Told apart by the given cell and order, atoms keep
     # their latents when the crystal is turned or moved, not only the set of latents.
     order = np.lexsort((atom, *change[candidate].reshape(-1, 9).T, of))
     first = order[np.searchsorted(of[order], np.arange(count))]
     return candidate[first], atom[first]
+
+
+def _equal_in_every_wave(
+    crystals: Crystals, change: Integers, of: Integers, candidate: Integers, atom: Integers
+) -> NDArray[np.bool_]:
+    """Choose once more among frames that tie in the few waves looked at.
+
+    In a cell with translations of its own all of those may be absent that tell two origins
+    apart. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), and is
+    dear: it is computed for every frame anew.
+
+    Returns
+    -------
+    ndarray
+        Which of the frames stay, shape (M,); one at least of every crystal.
+    """
+    tied = np.flatnonzero(np.bincount(of)[of] > 1)
+    score = np.zeros(len(of))
+    back = np.rint(np.linalg.inv(change[candidate]))
+    for start, stop in _chunks(np.cumsum(crystals.counts[of[tied]])):
+        frames = tied[start:stop]
+        counts = crystals.counts[of[frames]]
+        atoms = crystals.atoms_of(of[frames])
+        moved = crystals.coordinates[atoms] - crystals.coordinates[np.repeat(atom[frames], counts)]
+        placed = np.einsum("ni,nij->nj", moved, np.repeat(back[frames], counts, axis=0))
+        angle = np.cos(2.0 * np.pi * (placed - CENTRES)) @ STRENGTHS + OFFSET
+        values = _weights(crystals.species[atoms]) * np.sin(angle)
+        score[frames] = np.add.reduceat(values, np.cumsum(counts) - counts)
+    stays: NDArray[np.bool_] = score >= _greatest(score, of)[of] - SAME_SCORE
+    return stays
+
+
+def _weights(species: NDArray[np.uint8]) -> Floats:
+    """A generic number for every element, shape (N,)."""
+    weights: Floats = 0.5 + np.modf(0.6180339887498949 * species.astype(np.float64))[0]
+    return weights
 
 
 def _greatest(score: Floats, of: Integers) -> Floats:
