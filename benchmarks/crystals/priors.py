@@ -25,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 import torch
 from benchmarks.speed.machine import describe, load
+from safetensors.torch import load_file, save_file
 
 from variolite.crystals.evaluation import score_generation
 from variolite.crystals.latent import (
@@ -36,6 +37,8 @@ from variolite.crystals.latent import (
     fit_prior,
     generate,
     latent_gap,
+    prior_from,
+    prior_state,
 )
 from variolite.crystals.latent.composition import CompositionSettings
 from variolite.crystals.latents import Latents
@@ -99,8 +102,9 @@ def main() -> None:
     parser.add_argument("--test", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("--samples", type=int, default=500)
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--many", type=int, default=10_000, help="for the speed; 0 for none")
+    parser.add_argument("--work", type=Path, required=True, help="folder that keeps fitted priors")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -112,17 +116,19 @@ def main() -> None:
     frame = framed(model.module, crystals).crystals
     latents = model.encode(crystals)
     priors = {
-        kind: _fitted(kind, latents, frame, arguments.seconds)
+        kind: _kept(kind, arguments.work, latents, frame, arguments.seconds)
         for kind in ("mixture", "flow", "diffusion")
     }
     flow = priors["flow"][0]
     known = flow.propose(arguments.samples, seed=1)
     reference = crystals.take(np.random.default_rng(0).permutation(len(crystals)))
     outcomes = []
+    if model.prior is not None:
+        priors["own"] = model.prior, float("nan")
     for contestant in _contestants(priors, latents, arguments.steps):
         tell(contestant.title)
         outcomes.append(_measured(contestant, model, known, latents, reference, test))
-    speed = _speed(model, flow, arguments.many) if arguments.many else None
+    speed = _speed(model, model.prior or flow, arguments.many) if arguments.many else None
     content = {
         "command": "python -m benchmarks.crystals.priors " + " ".join(sys.argv[1:]),
         "machine": describe(),
@@ -158,15 +164,30 @@ def _training_part(run: RunFolder, crystals: Crystals) -> Crystals:
     return crystals.take(split.rows(groups)["train"])
 
 
+def _kept(
+    kind: str, work: Path, latents: Latents, crystals: Crystals, seconds: float
+) -> tuple[LatentPrior, float]:
+    """Fit a prior, or take it from an earlier call that was broken off."""
+    stem = work / f"{kind}_{seconds:.0f}"
+    tensor_file, text_file = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+    if not text_file.is_file():
+        work.mkdir(parents=True, exist_ok=True)
+        prior, spent = _fitted(kind, latents, crystals, seconds)
+        tensors, description = prior_state(prior)
+        save_file(tensors, tensor_file)
+        text_file.write_text(json.dumps({"spent": spent, "prior": description}))
+    stored = json.loads(text_file.read_text())
+    return prior_from(load_file(tensor_file), stored["prior"]), stored["spent"]
+
+
 def _fitted(
     kind: str, latents: Latents, crystals: Crystals, seconds: float
 ) -> tuple[LatentPrior, float]:
     """Fit a prior within the processor time allowed."""
     field = FieldSettings()
     if kind != "mixture":
-        field = replace(
-            field, epochs=max(1, int(seconds / _epoch_seconds(kind, latents, crystals)))
-        )
+        epoch = _epoch_seconds(latents, crystals)
+        field = replace(field, epochs=max(1, int(seconds / epoch)))
     began = time.process_time()
     prior = fit_prior(
         latents,
@@ -177,16 +198,13 @@ def _fitted(
     return prior, time.process_time() - began
 
 
-def _epoch_seconds(kind: str, latents: Latents, crystals: Crystals) -> float:
-    """Processor seconds of one epoch, from fits of one and of three."""
+def _epoch_seconds(latents: Latents, crystals: Crystals) -> float:
+    """Processor seconds of one epoch of a flow, which is that of a diffusion."""
     short = CompositionSettings(epochs=1, fewest_steps=1)
-    costs = []
-    for epochs in (1, 3):
-        settings = PriorSettings(kind, (), FieldSettings(epochs=epochs), compositions=short)
-        began = time.process_time()
-        fit_prior(latents, crystals, settings)
-        costs.append(time.process_time() - began)
-    return (costs[1] - costs[0]) / 2.0
+    settings = PriorSettings("flow", (), FieldSettings(epochs=1), compositions=short)
+    began = time.process_time()
+    fit_prior(latents, crystals, settings)
+    return time.process_time() - began
 
 
 def _contestants(
@@ -204,12 +222,14 @@ def _contestants(
     def of(kind: str, *, free: bool = False, guidance: float = 1.0) -> Callable[[Known], Latents]:
         def draw(known: Known) -> Latents:
             told = replace(known, species=np.zeros_like(known.species)) if free else known
-            return priors[kind][0].sample(told, seed=2, steps=steps, guidance=guidance)
+            # A step of Heun's rule looks at the network twice, one of DDIM once.
+            own = 2 * steps if kind == "diffusion" else steps
+            return priors[kind][0].sample(told, seed=2, steps=own, guidance=guidance)
 
         return draw
 
     flow, flow_seconds = priors["flow"]
-    return [
+    found = [
         Contestant("standard normal, as the source draws", normal, 0.0),
         Contestant("normal, scaled dimension by dimension", scaled, 0.0),
         Contestant("mixture", of("mixture"), priors["mixture"][1]),
@@ -218,6 +238,11 @@ def _contestants(
         Contestant("flow, elements given, guidance 1.5", of("flow", guidance=1.5), flow_seconds),
         Contestant("flow, elements free", of("flow", free=True), flow_seconds),
     ]
+    if "own" in priors:
+        own, _ = priors["own"]
+        title = f"{own.density.kind} of the run, elements given"
+        found.append(Contestant(title, of("own"), float(own.provenance["seconds"])))
+    return found
 
 
 def _latents(values: np.ndarray, known: Known) -> Latents:
@@ -259,7 +284,7 @@ def _measured(
 def _speed(model: CrystalModel, prior: LatentPrior, number: int) -> dict[str, Any]:
     """Seconds of exactly so many valid crystals, on one thread."""
     found = {}
-    for steps in (5, 10, 20):
+    for steps in (10, 20):
         began, wall = time.process_time(), time.monotonic()
         made = generate(model, prior, number, steps=steps, seed=3)
         found[str(steps)] = {
@@ -292,7 +317,7 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         f"`{content['command']}`",
         "",
         f"{content['crystals']:,} training crystals, {content['samples']} draws of each prior "
-        f"(none turned away), {content['steps']} steps. {content['machine']}, one thread; load "
+        f"(none turned away), {content['steps']} steps of Heun's rule or twice as many of DDIM. {content['machine']}, one thread; load "
         f"{content['load_before']:.1f} before and {content['load_after']:.1f} after. Intervals are "
         "95 % bootstrap over formulas. Gap: sliced Wasserstein distance in standard deviations, "
         "in brackets that of two halves of the training latents. Told apart: share of crystals "

@@ -50,7 +50,7 @@ def generate(
     temperature: Annotated[
         float, typer.Option(min=0.0, help="Below 1: likelier and less varied.")
     ] = 1.0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the sampler.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the sampler.")] = 10,
     tries: Annotated[int, typer.Option(min=1, help="Attempts for every crystal wanted.")] = 20,
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax atoms and cells with CHGNet afterwards.")

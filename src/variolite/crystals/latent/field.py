@@ -59,7 +59,7 @@ class FieldDensity:
         seed: int,
         temperature: float = 1.0,
         guidance: float = 1.0,
-        steps: int = 20,
+        steps: int = 10,
     ) -> NDArray[np.float32]:
         """Draw standardised latents for crystals of known sizes, shape (N, L).
 

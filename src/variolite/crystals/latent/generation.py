@@ -94,7 +94,7 @@ def generate(
     where: Mapping[str, str | float] | None = None,
     guidance: float = 1.0,
     temperature: float = 1.0,
-    steps: int = 20,
+    steps: int = 10,
     seed: int = 0,
     tries: int = TRIES,
     tell: Callable[[str], None] | None = None,

@@ -143,7 +143,7 @@ class LatentPrior:
         seed: int = 0,
         temperature: float = 1.0,
         guidance: float = 1.0,
-        steps: int = 20,
+        steps: int = 10,
     ) -> Latents:
         """Draw latents of crystals of which some facts are known, ready for the decoder.
 

@@ -111,7 +111,7 @@ class CrystalModel:
         where: Mapping[str, str | float] | None = None,
         guidance: float = 1.0,
         temperature: float = 1.0,
-        steps: int = 20,
+        steps: int = 10,
         tries: int = TRIES,
         seed: int = 0,
         tell: Callable[[str], None] | None = None,
