@@ -317,7 +317,8 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         f"`{content['command']}`",
         "",
         f"{content['crystals']:,} training crystals, {content['samples']} draws of each prior "
-        f"(none turned away), {content['steps']} steps of Heun's rule or twice as many of DDIM. {content['machine']}, one thread; load "
+        f"(none turned away), {content['steps']} steps of Heun's rule or twice as many "
+        f"of DDIM. {content['machine']}, one thread; load "
         f"{content['load_before']:.1f} before and {content['load_after']:.1f} after. Intervals are "
         "95 % bootstrap over formulas. Gap: sliced Wasserstein distance in standard deviations, "
         "in brackets that of two halves of the training latents. Told apart: share of crystals "
