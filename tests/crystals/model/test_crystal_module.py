@@ -1,0 +1,354 @@
+"""The network and its objective against slow references, and what they must not depend on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from drawn_crystals import cut, drawn_crystals, drawn_sets
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from variolite.crystals.frame import canonical
+from variolite.crystals.model import (
+    AtomBatch,
+    CrystalArchitecture,
+    CrystalModule,
+    CrystalTensors,
+    Decoded,
+    Layout,
+    LossWeights,
+    Shares,
+)
+from variolite.crystals.model.geometry import wrapped
+from variolite.crystals.model.module import mean_by_crystal
+from variolite.crystals.model.network import Transformer, _attend
+from variolite.crystals.structures import Crystals, textbook_crystals
+from variolite.vae import Posterior
+
+BETA = torch.tensor([0.01])
+CPU = torch.device("cpu")
+ELEMENTS = (3, 8, 11, 14, 17, 26, 38, 82)
+
+
+def module_of(seed: int = 0, weights: LossWeights | None = None, **sizes: object) -> CrystalModule:
+    architecture = CrystalArchitecture(
+        ELEMENTS, latent=5, width=32, heads=4, feedforward=48, encoder_layers=2, decoder_layers=2
+    )
+    module = CrystalModule(replace(architecture, **sizes), weights or LossWeights(), seed)  # type: ignore[arg-type]
+    module.set_metric_statistics([0.9, 0.9, 1.0, 0.0, 0.0, 0.0], [0.2] * 6)
+    return module.eval()
+
+
+def batch_of(crystals: Crystals, latent: int = 5, *, seed: int = 0) -> AtomBatch:
+    """A batch whose noise belongs to the atoms, however crystals are put together."""
+    tensors = CrystalTensors.of(crystals, CPU)
+    batch = tensors.batch(np.arange(len(crystals)))
+    draws = torch.randn(
+        len(crystals.species), latent, generator=torch.Generator().manual_seed(seed)
+    )
+    return replace(batch, noise=draws[crystals.atoms_of(batch.order.numpy())])
+
+
+@pytest.fixture(scope="module")
+def crystals() -> Crystals:
+    return canonical(drawn_crystals(11, 24, 9, elements=8)).crystals
+
+
+def _slow_attention(joint: torch.Tensor, owner: torch.Tensor, heads: int) -> torch.Tensor:
+    """Softmax attention atom by atom and head by head, as its definition says."""
+    width = joint.shape[1] // 3
+    size = width // heads
+    found = torch.zeros(len(joint), width, dtype=joint.dtype)
+    for atom in range(len(joint)):
+        mates = torch.nonzero(owner == owner[atom])[:, 0]
+        for head in range(heads):
+            own = slice(head * size, (head + 1) * size)
+            query = joint[atom, :width][own]
+            scores = [
+                float(query @ joint[mate, width : 2 * width][own]) / math.sqrt(size)
+                for mate in mates
+            ]
+            weights = torch.softmax(torch.tensor(scores, dtype=joint.dtype), dim=0)
+            for weight, mate in zip(weights, mates, strict=True):
+                found[atom, own] += weight * joint[mate, 2 * width :][own]
+    return found
+
+
+@settings(max_examples=10)
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 100))
+def test_attention_is_softmax_within_every_crystal(sizes: list[int], seed: int) -> None:
+    layout = Layout.of(np.sort(np.array(sizes)), CPU)
+    generator = torch.Generator().manual_seed(seed)
+    joint = torch.randn(sum(sizes), 3 * 8, generator=generator, dtype=torch.float64)
+    found = _attend(joint, layout, 2)
+    np.testing.assert_allclose(found, _slow_attention(joint, layout.owner, 2), atol=1e-12)
+
+
+def test_means_by_crystal() -> None:
+    layout = Layout.of(np.array([1, 2, 2, 3]), CPU)
+    values = torch.arange(16.0).view(8, 2)
+    expected = [values[a:b].mean(0).tolist() for a, b in ((0, 1), (1, 3), (3, 5), (5, 8))]
+    assert mean_by_crystal(values, layout).tolist() == expected
+
+
+def test_nothing_tells_atoms_apart_by_number() -> None:
+    transformer = Transformer(16, 2, 32, 2).eval()
+    layout = Layout.of(np.array([2, 5, 5]), CPU)
+    atoms = torch.randn(12, 16, generator=torch.Generator().manual_seed(0))
+    order = torch.tensor([1, 0, 6, 2, 3, 5, 4, 11, 10, 9, 8, 7])
+    with torch.no_grad():
+        found = transformer(atoms[order], layout)
+        np.testing.assert_allclose(found, transformer(atoms, layout)[order], atol=1e-5)
+
+
+@torch.no_grad()
+def test_encoding_permuted_atoms_permutes_the_latents(crystals: Crystals) -> None:
+    module = module_of()
+    batch = batch_of(crystals)
+    counts = batch.layout.counts
+    starts = counts.cumsum(0) - counts
+    backwards = (2 * starts + counts - 1)[batch.layout.owner] - torch.arange(len(batch.species))
+    turned = replace(
+        batch,
+        species=batch.species[backwards],
+        coordinates=batch.coordinates[backwards],
+        noise=batch.noise[backwards],
+    )
+    before, after = module.infer(batch), module.infer(turned)
+    np.testing.assert_allclose(after.mean[0], before.mean[0][backwards], atol=1e-5)
+    np.testing.assert_allclose(after.log_variance[0], before.log_variance[0][backwards], atol=1e-5)
+    np.testing.assert_allclose(
+        module.loss(turned, BETA).total, module.loss(batch, BETA).total, atol=1e-5
+    )
+
+
+@torch.no_grad()
+@settings(max_examples=20)
+@given(seed=st.integers(0, 1000))
+def test_loss_and_latents_do_not_change_with_whole_cells(seed: int) -> None:
+    module = module_of()
+    batch = batch_of(canonical(drawn_crystals(seed, 6, 6, elements=8)).crystals)
+    whole = torch.from_numpy(
+        np.random.default_rng(seed).integers(-3, 4, size=tuple(batch.coordinates.shape))
+    )
+    moved = replace(batch, coordinates=batch.coordinates + whole)
+    np.testing.assert_allclose(module.infer(moved).mean, module.infer(batch).mean, atol=2e-5)
+    before, after = module.loss(batch, BETA), module.loss(moved, BETA)
+    np.testing.assert_allclose(after.total, before.total, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_alone_and_together_are_the_same(crystals: Crystals) -> None:
+    module = module_of()
+    together = batch_of(crystals)
+    posterior = module.infer(together)
+    decoded = module.generate(posterior.mean[0], together.layout)
+    assert decoded.species_logits is not None
+    sums = {"total": 0.0, "kl": 0.0}
+    begin = 0
+    for place, crystal in enumerate(together.order.tolist()):
+        single = CrystalTensors.of(crystals, CPU).batch(np.array([crystal]))
+        size = len(single.species)
+        atoms = slice(begin, begin + size)
+        begin += size
+        single = replace(single, noise=together.noise[atoms])
+        found = module.infer(single)
+        np.testing.assert_allclose(found.mean[0], posterior.mean[0, atoms], atol=1e-5)
+        made = module.generate(posterior.mean[0, atoms], single.layout)
+        np.testing.assert_allclose(made.pairs, decoded.pairs[atoms], atol=1e-5)
+        np.testing.assert_allclose(made.species_logits, decoded.species_logits[atoms], atol=1e-5)
+        np.testing.assert_allclose(made.metric[0], decoded.metric[place], atol=1e-5)
+        loss = module.loss(single, BETA)
+        assert torch.isfinite(loss.total).all()
+        sums["kl"] += float(loss.divergence) * size
+    assert sums["kl"] / begin == pytest.approx(
+        float(module.loss(together, BETA).divergence), rel=1e-5
+    )
+
+
+@torch.no_grad()
+@settings(max_examples=10)
+@given(crystals=drawn_sets())
+def test_the_loss_of_a_batch_of_one_is_that_of_its_copies(crystals: Crystals) -> None:
+    module = module_of()
+    one = canonical(crystals).crystals.take([0])
+    single = batch_of(one)
+    many = batch_of(Crystals.concatenate([one] * 5))
+    many = replace(many, noise=single.noise.repeat(5, 1))
+    np.testing.assert_allclose(
+        module.loss(single, BETA).total, module.loss(many, BETA).total, rtol=1e-5
+    )
+
+
+@torch.no_grad()
+def test_portions_weighed_by_their_shares_add_up(crystals: Crystals) -> None:
+    module = module_of(weights=LossWeights(species=2.0, coordinates=7.0, lattice=3.0))
+    whole = batch_of(crystals)
+    expected = module.loss(whole, BETA)
+    halves = []
+    for places in (np.arange(0, 8), np.arange(8, len(crystals))):
+        part = batch_of(crystals.take(places))
+        own = torch.isin(whole.order, torch.from_numpy(places))[whole.layout.owner]
+        portion = replace(part, noise=whole.noise[own])
+        shares = Shares(len(portion.species) / len(whole.species), len(places) / len(crystals))
+        halves.append(module.loss(portion, BETA, shares))
+    for name in ("total", "reconstruction", "divergence"):
+        summed = sum(float(getattr(half, name)) for half in halves)
+        assert summed == pytest.approx(float(getattr(expected, name)), rel=1e-5)
+
+
+@torch.no_grad()
+def test_the_parts_by_their_definitions(crystals: Crystals) -> None:
+    module = module_of()
+    batch = batch_of(crystals)
+    z = module.infer(batch).sample(batch.noise.unsqueeze(0))[0]
+    decoded = module.generate(z, batch.layout)
+    parts = module.parts(batch, decoded)
+    logits = decoded.species_logits.double().numpy()
+    place = np.searchsorted(ELEMENTS, batch.species.numpy())
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    assert float(parts.species) == pytest.approx(-logs[np.arange(len(place)), place].mean(), 1e-5)
+    pairs = decoded.pairs.double().numpy().reshape(-1, 2, 3)
+    angle = np.arctan2(pairs[:, 1], pairs[:, 0]) - 2 * np.pi * batch.coordinates.numpy()
+    expected = ((1.0 - np.cos(angle)) / (2 * np.pi**2)).mean()
+    assert float(parts.coordinates) == pytest.approx(expected, rel=1e-4)
+    assert float(parts.lattice) == pytest.approx(
+        float(((decoded.metric - batch.metric) / 0.2).square().mean()), rel=1e-5
+    )
+    total = module.loss(batch, BETA)
+    w = module.weights
+    weighed = w.species * parts.species + w.coordinates * parts.coordinates
+    weighed = weighed + w.lattice * parts.lattice
+    assert float(total.reconstruction) == pytest.approx(float(weighed), rel=1e-5)
+    assert float(total.total) == pytest.approx(float(weighed + BETA * total.divergence), rel=1e-5)
+
+
+@given(error=st.floats(-0.02, 0.02), place=st.floats(0.0, 1.0), length=st.floats(0.1, 10.0))
+def test_a_small_error_costs_its_square_across_the_face_of_the_cell_too(
+    error: float, place: float, length: float
+) -> None:
+    module = module_of()
+    batch = batch_of(textbook_of(1))
+    truth = torch.full_like(batch.coordinates, place)
+    phase = 2 * math.pi * (truth + error)
+    decoded = Decoded(
+        torch.zeros(len(truth), len(ELEMENTS)),
+        length * torch.cat([phase.cos(), phase.sin()], dim=1),
+        batch.metric,
+    )
+    parts = module.parts(replace(batch, coordinates=truth), decoded)
+    assert float(parts.coordinates) == pytest.approx(error**2, rel=0.01, abs=2e-7)
+    assert float(parts.lattice) == 0.0
+    assert float(parts.species) == pytest.approx(math.log(len(ELEMENTS)), rel=1e-5)
+
+
+def textbook_of(count: int) -> Crystals:
+    """Textbook crystals of the elements of the module."""
+    every = textbook_crystals()
+    strange = np.bincount(every.owner[~np.isin(every.species, ELEMENTS)], minlength=len(every))
+    return cut(every.take(strange == 0), count)
+
+
+@torch.no_grad()
+def test_the_divergence_is_that_of_the_closed_form(crystals: Crystals) -> None:
+    module = module_of()
+    batch = batch_of(crystals)
+    posterior = module.infer(batch)
+    mean = posterior.mean[0].double().numpy()
+    log_variance = posterior.log_variance[0].double().numpy()
+    nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).sum(axis=1)
+    found = module.loss(batch, BETA).divergence
+    assert found.shape == (1,)
+    assert float(found) == pytest.approx(nats.mean(), rel=1e-5)
+    # And against draws: the mean of log q - log p.
+    one = Posterior(posterior.mean[:, :1].double(), posterior.log_variance[:, :1].double())
+    draws = torch.randn(40_000, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = one.sample(draws[:, None])
+    prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
+    sampled = one.log_prob(z)[:, 0] - prior[:, 0]
+    assert float(sampled.mean()) == pytest.approx(nats[0], abs=5 * float(sampled.std()) / 200.0)
+
+
+@torch.no_grad()
+def test_given_elements_are_used_and_not_decoded(crystals: Crystals) -> None:
+    module = module_of(species_given=True)
+    batch = batch_of(crystals)
+    decoded = module.generate(batch.noise, batch.layout, batch.species)
+    assert decoded.species_logits is None
+    assert float(module.parts(batch, decoded).species) == 0.0
+    other = batch.species.clone()
+    other[0] = 82 if int(other[0]) != 82 else 3
+    changed = module.generate(batch.noise, batch.layout, other)
+    first = batch.layout.owner == 0
+    assert float((changed.pairs - decoded.pairs)[first].abs().min()) > 1e-5
+    np.testing.assert_array_equal(changed.pairs[~first], decoded.pairs[~first])
+    assert float((changed.metric - decoded.metric)[0].abs().min()) > 1e-6
+    assert "to_species.weight" not in module.state_dict()
+
+
+@torch.no_grad()
+def test_elements_that_are_not_given_are_not_looked_at(crystals: Crystals) -> None:
+    module = module_of()
+    batch = batch_of(crystals)
+    found = module.generate(batch.noise, batch.layout, batch.species)
+    blind = module.generate(batch.noise, batch.layout)
+    assert torch.equal(found.pairs, blind.pairs)
+
+
+def test_a_batch_is_left_as_it_was(crystals: Crystals) -> None:
+    module = module_of()
+    batch = batch_of(crystals)
+    kept = {
+        name: value.clone()
+        for name, value in vars(batch).items()
+        if isinstance(value, torch.Tensor)
+    }
+    module.loss(batch, BETA).total.backward()
+    module.generate(module.infer(batch).mean[0], batch.layout)
+    for name, value in kept.items():
+        assert torch.equal(getattr(batch, name), value)
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
+
+
+def test_the_seed_decides_and_zero_is_a_seed() -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    one = module_of(0).state_dict()
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(6)
+    again, other = module_of(0).state_dict(), module_of(1).state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@torch.no_grad()
+def test_alignment_adds_to_the_objective_and_only_where_there_are_features(
+    crystals: Crystals,
+) -> None:
+    weights = LossWeights(alignment=0.5)
+    module = module_of(weights=weights, features=7)
+    batch = batch_of(crystals)
+    bare = module.loss(batch, BETA)
+    plain = module_of(weights=weights)
+    with torch.no_grad():
+        for name, value in plain.state_dict().items():
+            value.copy_(module.state_dict()[name])
+    np.testing.assert_allclose(
+        bare.total.detach(), plain.loss(batch, BETA).total.detach(), rtol=1e-6
+    )
+    features = torch.randn(len(batch.species), 7, generator=torch.Generator().manual_seed(3))
+    drawn = replace(batch, features=features).drawn(5, torch.Generator().manual_seed(0))
+    drawn = replace(drawn, noise=batch.noise)
+    aligned = module.loss(drawn, BETA)
+    assert float(aligned.reconstruction) > float(bare.reconstruction)
+    assert float(aligned.divergence) == pytest.approx(float(bare.divergence))
+    missing = replace(drawn, features=torch.full_like(features, torch.nan))
+    assert torch.isfinite(module.loss(missing, BETA).total).all()
+
+
+def test_wrapped_is_used_where_errors_are_told() -> None:
+    assert wrapped(torch.tensor([0.999 - 0.001])).abs().item() == pytest.approx(0.002, abs=1e-6)
