@@ -107,7 +107,7 @@ def _page(content: Mapping[str, Any]) -> list[str]:
         "# Samples of the shipped models",
         "",
         f"`{content['command']}`, by `benchmarks/crystals/generation.py`. Default settings of "
-        "`variolite generate` (flow, 20 steps, guidance 1, temperature 1); nothing is relaxed. "
+        "`variolite generate` (guidance 1, temperature 1); nothing is relaxed. "
         "Intervals (95 %) are a bootstrap over formulas. A reference draw is as many structures "
         "drawn from the training rows: what a perfect model would reach.",
         "",

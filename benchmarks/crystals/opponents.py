@@ -14,6 +14,7 @@ from torch import nn
 from variolite.crystals.frame import Frame
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
 from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
+from variolite.crystals.model.products import fast_products
 from variolite.crystals.runs.codec import framed
 from variolite.crystals.runs.fitting import build
 from variolite.crystals.runs.model import CrystalModel
@@ -139,6 +140,10 @@ class Opponent:
     trial: Trial
 
 
+def _ours_float32(name: str, size: Size) -> CrystalRecipe:
+    return load_crystal_recipe(RECIPES[name], [*_sizes(size), "training.precision=float32"])
+
+
 FREQUENT = Trial(3e-3, "cosine", 128)
 PLAIN = Trial(1e-3, "none", 256)
 
@@ -149,6 +154,9 @@ OPPONENTS: Mapping[str, Opponent] = {
         "source with CSPNet encoder", _source_cspnet, Trial(1e-3, "none", 256)
     ),
 }
+
+OURS_IN_FLOAT32 = Opponent("Variolite, all in float32", _ours_float32, FREQUENT)
+"""For the throughput: what rounded matrix products gain."""
 
 BASELINES: Mapping[str, tuple[str, Callable[[Crystals, Crystals, int], Crystals]]] = {
     "random_coordinates": (
@@ -211,7 +219,11 @@ def contestant(
     frame = framed(module, train)
     # The statistics of cells are those of the cells that the network sees.
     module = build(recipe, frame.crystals)
-    tensors = CrystalTensors.of(frame.crystals, torch.device("cpu"))
+    device = torch.device("cpu")
+    if isinstance(module, CrystalModule):
+        # As `variolite fit` does.
+        module.round_products(recipe.training.precision == "auto" and fast_products(device))
+    tensors = CrystalTensors.of(frame.crystals, device)
     return Contestant(module, recipe, frame, CrystalBatches(tensors, batch, LATENT, seed))
 
 

@@ -12,7 +12,7 @@ CLOSE = 0.02
 
 
 def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
+    return float((found - expected).detach().norm() / expected.detach().norm())
 
 
 @pytest.fixture

@@ -176,6 +176,10 @@ class CrystalModule(nn.Module):
         self.metric_mean.copy_(torch.tensor(mean))
         self.metric_scale.copy_(torch.tensor(scale))
 
+    def round_products(self, rounded: bool) -> None:
+        """Choose whether matrix products are rounded to bfloat16 while training."""
+        self.encoder.rounded = self.decoder.rounded = rounded
+
     def infer(self, batch: AtomBatch) -> Posterior:
         """Return the posterior of every atom, each tensor of shape (1, N, L)."""
         layout = batch.layout

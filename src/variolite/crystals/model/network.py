@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from variolite.crystals.model.batch import Layout
+from variolite.crystals.model.products import feed_forward, linear
 
 __all__ = ["Transformer"]
 
@@ -24,7 +25,11 @@ class _Layer(nn.Module):
         self.widen = nn.Linear(width, feedforward)
         self.narrow = nn.Linear(feedforward, width)
 
-    def forward(self, atoms: Tensor, layout: Layout) -> Tensor:
+    def forward(self, atoms: Tensor, layout: Layout, *, rounded: bool) -> Tensor:
+        if rounded:
+            joint = linear(self.before_attention(atoms), self.joint)
+            atoms = atoms + linear(_attend(joint, layout, self.heads), self.out)
+            return atoms + feed_forward(self.before_feedforward(atoms), self.widen, self.narrow)
         attended = _attend(self.joint(self.before_attention(atoms)), layout, self.heads)
         atoms = atoms + self.out(attended)
         wide = functional.gelu(self.widen(self.before_feedforward(atoms)), approximate="tanh")
@@ -39,17 +44,24 @@ class Transformer(nn.Module):
     ----------
     width, heads, feedforward, layers
         Sizes; ``heads`` divides ``width``.
+
+    Attributes
+    ----------
+    rounded
+        Round the factors of matrix products to bfloat16 while training; see
+        `variolite.crystals.model.products`.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, layers: int) -> None:
         super().__init__()
+        self.rounded = False
         self.layers = nn.ModuleList(_Layer(width, heads, feedforward) for _ in range(layers))
         self.last = nn.LayerNorm(width)
 
     def forward(self, atoms: Tensor, layout: Layout) -> Tensor:
         """Map atoms (N, width) to atoms (N, width)."""
         for layer in self.layers:
-            atoms = layer(atoms, layout)
+            atoms = layer(atoms, layout, rounded=self.rounded and self.training)
         normed: Tensor = self.last(atoms)
         return normed
 

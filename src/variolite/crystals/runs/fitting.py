@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from variolite.crystals.model.batch import CrystalBatches, CrystalTensors, evaluation_batches
 from variolite.crystals.model.geometry import coordinates_of, log_metric, wrapped
 from variolite.crystals.model.module import CrystalArchitecture, CrystalModule, LossWeights
+from variolite.crystals.model.products import fast_products
 from variolite.crystals.runs.codec import Network
 from variolite.crystals.source.architecture import SourceArchitecture
 from variolite.crystals.source.network import SourceModule
@@ -166,6 +167,8 @@ def fit_crystals(
     atoms = len(training.species) / len(training)
     where, reason = choose_device(device, int(parameters * atoms))
     module.to(where)
+    if isinstance(module, CrystalModule):
+        module.round_products(spec.precision == "auto" and fast_products(where))
     batch_size = BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size
     rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
     known, held = (None, None) if features is None else features
