@@ -1,12 +1,17 @@
 """Alignment: the traps of the facts, pairs drawn without bias, missing rows without gradient."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
 
+from variolite.crystals.foundation import load_potential
 from variolite.crystals.foundation.alignment import (
     PAIR_MARGIN,
     Alignment,
@@ -19,6 +24,7 @@ from variolite.crystals.foundation.alignment import (
     pair_loss,
     principal_share,
 )
+from variolite.crystals.structures import load_crystals
 
 
 def chance(pairs: int, seed: int = 0) -> torch.Tensor:
@@ -140,6 +146,46 @@ def test_a_constant_output_gains_nothing_once_features_are_standardised() -> Non
     assert float(on_raw.point) < 0.25
     assert float(on_standardised.point) > 0.45
     assert float(on_standardised.pair) > 0.5
+
+
+@pytest.fixture(scope="module")
+def real_features(shared_data: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """CHGNet features of 150 crystals of MP-20, and the crystal of every atom."""
+    pytest.importorskip("chgnet", reason="the package chgnet is not installed")
+    rows = pl.read_csv(shared_data / "crystals/mp_20/biternary_val.csv.gz", n_rows=3000)
+    with tempfile.TemporaryDirectory() as folder:
+        rows[::20].write_csv(Path(folder) / "some.csv")
+        crystals = load_crystals(Path(folder) / "some.csv")
+    found = load_potential("chgnet").features(crystals)
+    return torch.from_numpy(found), torch.from_numpy(crystals.owner)
+
+
+def test_the_trap_in_real_features(real_features: tuple[torch.Tensor, torch.Tensor]) -> None:
+    features, owner = real_features
+    constant = features.mean(0).expand_as(features)
+    on_raw = align(constant, features, owner, chance(20_000))
+    assert float(on_raw.point) < 0.25
+    assert float(on_raw.across) > 0.5
+    standardised = fit_scale(features).apply(features)
+    directions = torch.nn.functional.normalize(standardised, dim=1).mean(0)
+    on_standardised = align(directions.expand_as(features), standardised, owner, chance(20_000))
+    assert float(on_standardised.point) > 0.4
+    assert float(on_standardised.across) > 0.6
+    # An unrelated output pays the whole point loss, and little for pairs: hence two figures.
+    unrelated = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+    of_nothing = align(unrelated, standardised, owner, chance(20_000))
+    assert float(of_nothing.point) == pytest.approx(0.5, abs=0.03)
+    assert float(of_nothing.across) < 0.2
+
+
+def test_eight_numbers_cannot_hold_the_features(
+    real_features: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    features, _ = real_features
+    standardised = fit_scale(features).apply(features)
+    assert 0.35 < principal_share(standardised, 8) < 0.6
+    assert principal_share(standardised, 35) == pytest.approx(0.90, abs=0.03)
+    assert principal_share(standardised, 56) == pytest.approx(0.99, abs=0.01)
 
 
 def test_scale_is_of_the_training_atoms_with_features() -> None:

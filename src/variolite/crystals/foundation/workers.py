@@ -178,7 +178,9 @@ def carried_out(
                 yield waiting.pop(future), future.result()
     except BrokenProcessPool:
         raise DataError(
-            "a worker process died, most likely for lack of memory", mend="use fewer workers"
+            "a worker process died, for lack of memory or because the script that starts it "
+            'has no `if __name__ == "__main__":`',
+            mend="mend the script, or use workers=1",
         ) from None
     finally:
         if not finished:
