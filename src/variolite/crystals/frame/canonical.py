@@ -99,8 +99,10 @@ class Frame:
         owner = found.owner
         coordinates = np.einsum("ni,nij->nj", found.coordinates, self.change[owner].astype(float))
         lattices = back @ found.lattices
-        # The rotation, or rotation with reflection, that lays one lattice best on the other.
-        left, _, right = np.linalg.svd(lattices.transpose(0, 2, 1) @ given.lattices)
+        # The rotation, or rotation with reflection, that lays one lattice best on the other;
+        # seen in the canonical cell, so that it does not depend on the cell that was given.
+        reduced = self.change @ given.lattices
+        left, _, right = np.linalg.svd(found.lattices.transpose(0, 2, 1) @ reduced)
         return Crystals(
             species=found.species,
             coordinates=(coordinates + self.origin[owner]) % 1.0,

@@ -139,6 +139,8 @@ def decode(
             f"the latents have {latents.mean.shape[1]} dimensions, the model has {width}",
             mend="decode latents with the model that encoded them",
         )
+    if species is not None:
+        _require_known_species(module, np.asarray(species), latents)
     device = next(module.parameters()).device
     order = np.argsort(latents.counts, kind="stable")
     found = np.empty(len(latents.mean), dtype=np.uint8)
@@ -162,6 +164,27 @@ def decode(
         else:
             found[atoms] = table[decoded.species_logits.argmax(1).cpu().numpy()]
     return Crystals(found, coordinates, lattices, latents.offsets, latents.names)
+
+
+def _require_known_species(
+    module: nn.Module, species: NDArray[np.integer], latents: Latents
+) -> None:
+    if species.shape != (len(latents.mean),):
+        raise DataError(
+            f"{species.size} elements were given for {len(latents.mean)} atoms",
+            where="species",
+            mend="give one atomic number for every row of the latents",
+        )
+    strange = np.flatnonzero(~np.isin(species, element_table(module)))
+    if strange.size:
+        number = int(species[strange[0]])
+        name = SYMBOLS[number] if 0 < number < len(SYMBOLS) else f"atomic number {number}"
+        crystal = int(np.searchsorted(latents.offsets, strange[0], side="right")) - 1
+        raise DataError(
+            f"the model was not trained on {name}",
+            where=str(latents.names[crystal]) or f"crystal {crystal}",
+            mend="give other elements, or train a model on data that have them",
+        )
 
 
 def _portions(counts: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -1,0 +1,41 @@
+"""One tiny run with a prior and a property head for all tests of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_runs import Run, energetic, recipe_of
+
+from variolite.crystals.latent.composition import CompositionSettings
+from variolite.crystals.runs import session, train_crystal_run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_priors() -> Iterator[None]:
+    """Compositions are learned in a few steps: here nobody asks how well."""
+    settings = session._settings
+
+    def shorter(*given):
+        return replace(settings(*given), compositions=CompositionSettings(1, 5))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "_settings", shorter)
+        yield
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on textbook crystals with a mixture as prior and a property, not to be changed."""
+    place = tmp_path_factory.mktemp("crystal-run") / "run"
+    crystals = energetic()
+    recipe = recipe_of("prior.kind=mixture", "properties=[energy]")
+    folder, model = train_crystal_run(recipe, crystals, place, name="textbook")
+    return Run(folder, model, crystals, recipe)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "run"

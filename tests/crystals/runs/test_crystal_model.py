@@ -1,0 +1,211 @@
+"""Encoding, decoding and reconstructing whole crystals, given in any way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn_crystals import drawn_crystals, drawn_sets, model_for, wrapped_difference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from variolite.crystals.invariance import (
+    Transformation,
+    move_by_whole_cells,
+    other_cell,
+    permutation,
+    reflection,
+    rotation,
+    shift_of_origin,
+)
+from variolite.crystals.latents import Latents
+from variolite.crystals.runs import CrystalModel
+from variolite.crystals.source import SourceArchitecture, SourceModule
+from variolite.crystals.structures import Crystal, Crystals, textbook_crystals
+from variolite.errors import DataError, RunFolderError
+
+ELEMENTS = Crystals.of(
+    [
+        Crystal(
+            np.array([3, 8, 11, 14, 17, 26, 38, 82], np.uint8),
+            np.linspace(0, 0.9, 24).reshape(8, 3),
+            9.0 * np.eye(3),
+        )
+    ]
+)
+ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]
+Draw = Callable[[Crystals, int], Transformation]
+
+
+@pytest.fixture(scope="module")
+def model() -> CrystalModel:
+    return model_for(ELEMENTS)
+
+
+@pytest.fixture(scope="module")
+def told() -> CrystalModel:
+    return model_for(ELEMENTS, species_given=True)
+
+
+@pytest.mark.parametrize("draw", ALL)
+@settings(max_examples=10)
+@given(crystals=drawn_sets(), seed=st.integers(0, 100))
+def test_a_reconstruction_comes_in_the_setting_that_was_given(
+    model: CrystalModel, draw: Draw, crystals: Crystals, seed: int
+) -> None:
+    # One to three atoms have symmetries of their own, which may exchange errors of atoms.
+    crystals = crystals.take(crystals.counts > 3)
+    change = draw(crystals, seed)
+    first = change.apply(model.reconstruct(crystals))
+    second = model.reconstruct(change.apply(crystals))
+    np.testing.assert_array_equal(first.species, second.species)
+    np.testing.assert_allclose(first.lattices, second.lattices, atol=1e-3)
+    assert np.abs(wrapped_difference(first.coordinates, second.coordinates)).max(initial=0) < 1e-3
+
+
+def test_everything_stays_in_its_order_and_nothing_is_changed(model: CrystalModel) -> None:
+    crystals = drawn_crystals(2, 30, 8)
+    kept = [a.copy() for a in (crystals.species, crystals.coordinates, crystals.lattices)]
+    latents = model.encode(crystals)
+    found = model.reconstruct(crystals)
+    for now, before in zip(
+        (crystals.species, crystals.coordinates, crystals.lattices), kept, strict=True
+    ):
+        np.testing.assert_array_equal(now, before)
+    np.testing.assert_array_equal(latents.offsets, crystals.offsets)
+    np.testing.assert_array_equal(latents.names, crystals.names)
+    np.testing.assert_array_equal(found.offsets, crystals.offsets)
+    np.testing.assert_array_equal(found.names, crystals.names)
+    assert latents.mean.shape == (len(crystals.species), 6)
+    assert latents.log_variance is not None
+    for place in (0, 7, 29):
+        alone = model.encode(crystals.take([place])).mean
+        np.testing.assert_allclose(alone, latents.mean[crystals.atoms_of([place])], atol=1e-5)
+    pooled = [latents.mean[crystals.atoms_of([i])].mean(axis=0) for i in range(30)]
+    np.testing.assert_allclose(latents.pooled, pooled, atol=1e-6)
+    backwards = model.reconstruct(crystals.take(np.arange(30)[::-1]))
+    np.testing.assert_allclose(backwards.lattices[::-1], found.lattices, atol=1e-4)
+
+
+def test_decoded_cells_stand_upright_and_hold_a_volume(model: CrystalModel) -> None:
+    random = np.random.default_rng(0)
+    offsets = np.concatenate([[0], np.cumsum(random.integers(1, 30, 200))])
+    draws = (5.0 * random.normal(size=(offsets[-1], 6))).astype(np.float32)
+    latents = Latents(draws, None, offsets, np.array([f"draw {i}" for i in range(200)]))
+    found = model.decode(latents)
+    assert (found.volumes > 0.0).all()
+    assert (np.linalg.det(found.lattices) > 0.0).all()
+    assert (np.triu(found.lattices, 1) == 0.0).all()
+    assert ((found.coordinates >= 0.0) & (found.coordinates <= 1.0)).all()
+    assert set(found.species) <= set(model.elements)
+    np.testing.assert_array_equal(found.names, latents.names)
+    backwards = np.arange(200)[::-1]
+    atoms = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in backwards])
+    counts = np.diff(offsets)[backwards]
+    turned = Latents(
+        draws[atoms], None, np.concatenate([[0], np.cumsum(counts)]), latents.names[backwards]
+    )
+    np.testing.assert_allclose(model.decode(turned).lattices[::-1], found.lattices, rtol=1e-4)
+
+
+def test_an_element_that_was_never_seen_is_named(model: CrystalModel) -> None:
+    crystals = drawn_crystals(2, 5, 8)
+    species = crystals.species.copy()
+    species[crystals.offsets[3]] = 92
+    strange = replace(crystals, species=species)
+    for use in (model.encode, model.reconstruct):
+        with pytest.raises(DataError, match="2-3: the model was not trained on U") as caught:
+            use(strange)
+        assert "leave such structures out" in str(caught.value)
+    unnamed = replace(strange, names=np.array([""] * 5))
+    with pytest.raises(DataError, match="crystal 3: the model was not trained on U"):
+        model.encode(unnamed)
+    assert 92 not in model.elements
+
+
+def test_one_atom_five_hundred_atoms_and_none(model: CrystalModel) -> None:
+    random = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(*[np.arange(8)] * 3), -1).reshape(-1, 3)[:500] / 8
+    large = Crystal(random.choice([8, 14], 500).astype(np.uint8), grid, 20.0 * np.eye(3), "large")
+    small = Crystal(np.array([26], np.uint8), np.array([[5.3, -1.0, 0.2]]), 2.0 * np.eye(3), "one")
+    both = Crystals.of([large, small])
+    latents = model.encode(both)
+    assert np.isfinite(latents.mean).all()
+    found = model.reconstruct(both)
+    assert found.counts.tolist() == [500, 1]
+    assert np.isfinite(found.lattices).all()
+    assert np.isfinite(found.coordinates).all()
+    np.testing.assert_allclose(model.encode(both.take([1])).mean, latents.mean[500:], atol=1e-5)
+    nothing = both.take(slice(0, 0))
+    assert len(model.encode(nothing)) == 0
+    assert len(model.reconstruct(nothing)) == 0
+
+
+def test_elements_are_given_where_the_model_is_told_them_and_nowhere_else(
+    model: CrystalModel, told: CrystalModel
+) -> None:
+    crystals = drawn_crystals(2, 10, 6)
+    latents = told.encode(crystals)
+    np.testing.assert_array_equal(told.reconstruct(crystals).species, crystals.species)
+    found = told.decode(latents, species=crystals.species)
+    np.testing.assert_array_equal(found.species, crystals.species)
+    other = np.full_like(crystals.species, 82)
+    changed = told.decode(latents, species=other)
+    np.testing.assert_array_equal(changed.species, other)
+    assert np.abs(changed.lattices - found.lattices).max() > 1e-3
+    with pytest.raises(DataError, match="give species"):
+        told.decode(latents)
+    with pytest.raises(DataError, match="species cannot be given"):
+        model.decode(model.encode(crystals), species=crystals.species)
+
+
+def test_given_elements_that_do_not_fit_are_refused(told: CrystalModel) -> None:
+    crystals = drawn_crystals(2, 10, 6)
+    latents = told.encode(crystals)
+    with pytest.raises(DataError, match="the model was not trained on U"):
+        told.decode(latents, species=np.full_like(crystals.species, 92))
+    with pytest.raises(DataError, match="elements"):
+        told.decode(latents, species=crystals.species[:-1])
+
+
+def test_latents_of_another_model_are_refused(model: CrystalModel) -> None:
+    other = model_for(ELEMENTS, latent=5).encode(drawn_crystals(0))
+    with pytest.raises(DataError, match="the latents have 5 dimensions, the model has 6"):
+        model.decode(other)
+
+
+def test_latents_that_do_not_hold_together() -> None:
+    with pytest.raises(DataError, match="do not fit each other"):
+        Latents(np.zeros((3, 2), np.float32), None, np.array([0, 2]), np.array(["a"]))
+    with pytest.raises(DataError, match="do not fit each other"):
+        Latents(np.zeros((3, 2), np.float32), None, np.array([0, 3]), np.array(["a", "b"]))
+
+
+def test_a_model_without_a_prior_says_so(model: CrystalModel) -> None:
+    with pytest.raises(RunFolderError, match="no prior to draw from"):
+        model.sample(3)
+
+
+def test_cells_that_are_none_are_refused(model: CrystalModel) -> None:
+    crystals = drawn_crystals(2, 5, 6)
+    flat = crystals.lattices.copy()
+    flat[2, 0] = flat[2, 1]
+    with pytest.raises(DataError, match="cell 2 has no volume"):
+        model.encode(replace(crystals, lattices=flat))
+
+
+def test_the_source_goes_through_the_same_face() -> None:
+    source = CrystalModel(
+        SourceModule(SourceArchitecture(width=16, heads=2, feedforward=16), 0).eval()
+    )
+    crystals = textbook_crystals()
+    assert source.latent == 8
+    assert not source.species_given
+    assert source.encode(crystals).mean.shape == (len(crystals.species), 8)
+    found = source.reconstruct(crystals)
+    np.testing.assert_array_equal(found.offsets, crystals.offsets)
+    heavy = replace(crystals, species=np.full_like(crystals.species, 101))
+    with pytest.raises(DataError, match=r"atomic number 101|trained on Md"):
+        source.encode(heavy)
