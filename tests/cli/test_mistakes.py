@@ -134,7 +134,9 @@ def test_places_that_are_taken(example: Example, program: Program, tmp_path: Pat
 
 def _halve(path: Path) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    # Within a line: YAML that ends with one is whole YAML, of fewer columns.
+    end = content.find(b": ", len(content) // 2)
+    path.write_bytes(content[: end if end > 0 else len(content) // 2])
 
 
 DAMAGED = [

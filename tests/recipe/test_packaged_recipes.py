@@ -10,9 +10,10 @@ from variolite.recipe import (
     LinearBeta,
     PlateauSpec,
     Recipe,
+    any_recipe_from_dict,
+    load_any_recipe,
     load_recipe,
     packaged_recipes,
-    recipe_from_dict,
     recipe_to_yaml,
 )
 
@@ -33,34 +34,35 @@ def test_the_recipes_of_the_source_are_all_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_resolves_and_names_itself(name: str) -> None:
-    recipe = load_recipe(name)
+    recipe = load_any_recipe(name)
     assert recipe.name == name
     assert recipe.title == packaged_recipes()[name]
     assert recipe.title
     assert recipe.description
-    assert recipe.table.inputs
+    assert not isinstance(recipe, Recipe) or recipe.table.inputs
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_survives_a_round_trip(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name)
+    recipe = load_any_recipe(name)
     text = recipe_to_yaml(recipe)
-    assert recipe_from_dict(yaml.safe_load(text), "test") == recipe
+    assert any_recipe_from_dict(yaml.safe_load(text), "test") == recipe
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    assert load_recipe(path) == recipe
-    assert recipe_to_yaml(load_recipe(path)) == text
+    assert load_any_recipe(path) == recipe
+    assert recipe_to_yaml(load_any_recipe(path)) == text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_written_recipe_hides_no_default(name: str) -> None:
-    content = yaml.safe_load(recipe_to_yaml(load_recipe(name)))
-    assert set(content["training"]) == set(type(load_recipe(name).training).model_fields)
-    assert set(content["model"]) == set(type(load_recipe(name).model).model_fields)
+    recipe = load_any_recipe(name)
+    content = yaml.safe_load(recipe_to_yaml(recipe))
+    assert set(content["training"]) == set(type(recipe.training).model_fields)
+    assert set(content["model"]) == set(type(recipe.model).model_fields)
     assert content["training"]["beta"]["kind"]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("corelogs/")])
 def test_group_depth_and_label_are_no_inputs(name: str) -> None:
     table = load_recipe(name).table
     assert table.group is not None

@@ -48,10 +48,12 @@ class CrystalVAE:
     --------
     >>> from variolite import CrystalVAE
     >>> from variolite.crystals import textbook_crystals
-    >>> vae = CrystalVAE(overrides=["training.epochs=2", "prior.kind=none", "model.width=32"])
-    >>> z = vae.fit(textbook_crystals()).encode(textbook_crystals())
-    >>> z.mean.shape[1]
-    16
+    >>> vae = CrystalVAE.load("mp_20")
+    >>> metals = textbook_crystals().take(slice(0, 3))
+    >>> vae.transform(metals).shape
+    (3, 16)
+    >>> bool((vae.reconstruct(metals).species == metals.species).all())
+    True
     """
 
     def __init__(
