@@ -64,7 +64,8 @@ def write_signed(
     tensors
         Weights by name.
     """
-    on_host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    # In the order of their names, so that a model that is read and saved gives the same bytes.
+    on_host = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     weights = safetensors.torch.save(on_host)
     description: dict[str, Any] = {
         "format": number,

@@ -14,6 +14,7 @@ from variolite.crystals.foundation.alignment import Projection, align
 from variolite.crystals.model.batch import AtomBatch, Layout
 from variolite.crystals.model.geometry import torus_features
 from variolite.crystals.model.network import Transformer
+from variolite.errors import RecipeError
 from variolite.vae import Parts, Posterior
 
 __all__ = [
@@ -59,6 +60,20 @@ class CrystalArchitecture:
     waves: int = 4
     species_given: bool = False
     features: int = 0
+
+    def __post_init__(self) -> None:
+        sizes = (self.latent, self.width, self.heads, self.feedforward, self.waves)
+        layers = (self.encoder_layers, self.decoder_layers)
+        if min(sizes) < 1 or min(layers) < 0 or self.features < 0 or self.width % self.heads:
+            raise RecipeError(
+                "the sizes of the network are impossible",
+                where="crystal architecture",
+                mend="take sizes above 0 and a width that is a multiple of the number of heads",
+            )
+        if not self.elements or self.elements[0] < 1 or self.elements[-1] >= TABLE:
+            raise RecipeError("the table of elements is none", where="crystal architecture")
+        if list(self.elements) != sorted(set(self.elements)):
+            raise RecipeError("the elements do not ascend", where="crystal architecture")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ KIND = "variolite.crystal_vae"
 
 _MIGRATIONS: Mapping[int, Migration] = {}
 
+_PARTS = ("prior", "properties")
+
 _ARCHITECTURE = TypeAdapter(CrystalArchitecture)
 _WEIGHTS = TypeAdapter(LossWeights)
 _SOURCE = TypeAdapter(SourceArchitecture)
@@ -80,8 +82,12 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
         if "properties" in description:
             properties = head_from(_below("properties/", tensors), description["properties"])
         provenance = dict(description["provenance"])
+        described = ("vae/", *(f"{part}/" for part in _PARTS if part in description))
+        extra = sorted(name for name in tensors if not name.startswith(described))
+        if extra:
+            raise ValueError(f"nothing is said of the tensor {extra[0]}")
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
-        if isinstance(e, ModelFileError) and e.where:
+        if isinstance(e, ModelFileError) and str(folder) in (e.where or ""):
             raise
         what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
         raise ModelFileError(
@@ -94,6 +100,8 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
 
 
 def _module(description: Mapping[str, Any]) -> nn.Module:
+    if description["network"] not in ("transformer", "source"):
+        raise ValueError(f"there is no network called {description['network']!r:.40}")
     if description["network"] == "source":
         source = _SOURCE.validate_python(description["architecture"])
         return SourceModule(source, 0, _SOURCE_WEIGHTS.validate_python(description["weights"]))

@@ -1,0 +1,225 @@
+"""The model file of crystals: bit-equal when whole, one clear error when not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawn_crystals import drawn_crystals
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_runs import Run, assert_same_weights
+
+from variolite.crystals.runs import CrystalModel, load_crystal_model, save_crystal_model
+from variolite.crystals.runs.modelfile import FORMAT
+from variolite.crystals.source import SourceArchitecture, SourceModule, SourceWeights
+from variolite.errors import ModelFileError
+from variolite.training import RunFolder, load_model
+
+TABULAR = Path(__file__).parents[2] / "training" / "fixtures" / "model_format_1"
+FILES = ["model.json", "weights.safetensors"]
+
+
+@pytest.fixture
+def stored(run: Run, tmp_path: Path) -> Path:
+    """A copy of the model folder that a test may spoil."""
+    shutil.copytree(run.folder.model_folder, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def _refuses(folder: Path, said: str = ".") -> None:
+    with pytest.raises(ModelFileError, match=said) as caught:
+        load_crystal_model(folder)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(folder) in text, "the error does not say where"
+
+
+def test_a_model_comes_back_bit_equal(run: Run) -> None:
+    again = load_crystal_model(run.folder.model_folder)
+    assert_same_weights(again, run.model)
+    assert again.module.architecture == run.model.module.architecture
+    assert again.module.weights == run.model.module.weights
+    assert again.provenance == json.loads(json.dumps(run.model.provenance))
+    assert not again.module.training
+    strange = run.crystals.owner[~np.isin(run.crystals.species, run.model.elements)]
+    crystals = run.crystals.take(~np.isin(np.arange(len(run.crystals)), strange))
+    one, two = run.model.encode(crystals), again.encode(crystals)
+    np.testing.assert_array_equal(one.mean, two.mean)
+    np.testing.assert_array_equal(one.log_variance, two.log_variance)
+    first, second = run.model.reconstruct(crystals), again.reconstruct(crystals)
+    np.testing.assert_array_equal(first.lattices, second.lattices)
+    np.testing.assert_array_equal(first.coordinates, second.coordinates)
+    assert run.model.properties is not None
+    assert again.properties is not None
+    np.testing.assert_array_equal(
+        run.model.properties.predict(one, crystals.species).values,
+        again.properties.predict(two, crystals.species).values,
+    )
+    drawn = [model.sample(4, seed=3, tries=200).crystals for model in (run.model, again)]
+    np.testing.assert_array_equal(drawn[0].coordinates, drawn[1].coordinates)
+
+
+def test_saving_again_gives_the_same_bytes(stored: Path, tmp_path: Path) -> None:
+    save_crystal_model(tmp_path / "again", load_crystal_model(stored))
+    for name in FILES:
+        assert (tmp_path / "again" / name).read_bytes() == (stored / name).read_bytes()
+
+
+def test_two_files_without_a_row_of_training(stored: Path, run: Run) -> None:
+    assert sorted(entry.name for entry in stored.iterdir()) == FILES
+    content = b"".join((stored / name).read_bytes() for name in FILES)
+    for name in run.crystals.names:
+        assert name.encode() not in content
+    for value in run.crystals.lattices.max(axis=(1, 2)):
+        assert np.float64(value).tobytes() not in content
+
+
+def test_the_source_is_stored_too(tmp_path: Path) -> None:
+    architecture = SourceArchitecture(width=16, heads=2, feedforward=16, encoder="cspnet")
+    module = SourceModule(architecture, 3, SourceWeights(coordinates=7.0)).eval()
+    save_crystal_model(tmp_path, CrystalModel(module))
+    again = load_crystal_model(tmp_path)
+    assert isinstance(again.module, SourceModule)
+    assert again.module.architecture == architecture
+    assert again.module.weights == SourceWeights(coordinates=7.0)
+    assert_same_weights(again, CrystalModel(module))
+
+
+@pytest.mark.parametrize("file", FILES)
+@settings(max_examples=15)
+@given(position=st.floats(0.0, 1.0, exclude_max=True), flip=st.integers(1, 255))
+def test_one_altered_byte(stored: Path, file: str, position: float, flip: int) -> None:
+    content = (stored / file).read_bytes()
+    altered = bytearray(content)
+    altered[int(position * len(content))] ^= flip
+    (stored / file).write_bytes(bytes(altered))
+    try:
+        if file == "model.json" and _same_json(bytes(altered), content):
+            load_crystal_model(stored)  # white space between the words of JSON may change
+        else:
+            _refuses(stored)
+    finally:
+        (stored / file).write_bytes(content)
+
+
+def _same_json(first: bytes, second: bytes) -> bool:
+    try:
+        return bool(json.loads(first) == json.loads(second))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_truncated_files(stored: Path, file: str, share: float) -> None:
+    content = (stored / file).read_bytes()
+    (stored / file).write_bytes(content[: int(share * (len(content) - 2))])
+    _refuses(stored)
+
+
+class _Trap:
+    """Unpickling it leaves a trace."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (Path("unpickled"),)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize(
+    "content", [b"", b"3", b'{"kind": "something"}', b"\x80\x02", pickle.dumps(_Trap())]
+)
+def test_foreign_files(
+    stored: Path, file: str, content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (stored / file).write_bytes(content)
+    _refuses(stored)
+    assert not Path("unpickled").exists()
+
+
+def test_missing_files(stored: Path, tmp_path: Path) -> None:
+    _refuses(tmp_path / "nowhere", "there is no model here")
+    (stored / "weights.safetensors").unlink()
+    _refuses(stored, "the weights are missing")
+
+
+def test_models_of_another_kind_are_named_both_ways(stored: Path) -> None:
+    _refuses(TABULAR, r"model of another kind \(variolite\.tabular_vae\), not a crystal model")
+    with pytest.raises(ModelFileError, match=r"variolite\.crystal_vae"):
+        load_model(stored)
+    assert RunFolder(stored.parent).of_crystals
+
+
+# Files altered by someone who also signs them again.
+
+
+def _resign(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "model.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    bare = {key: value for key, value in content.items() if key != "sha256"}
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"))
+    content["sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_signing_again_works_at_all(stored: Path) -> None:
+    _resign(stored, lambda content: None)
+    load_crystal_model(stored)
+
+
+@pytest.mark.parametrize("number", [FORMAT + 1, 0, "1", None, True, 10**30])
+def test_another_format(stored: Path, number: object) -> None:
+    _resign(stored, lambda content: content.update(format=number))
+    _refuses(stored, f"this version reads 1 to {FORMAT}.*upgrade")
+
+
+def _set(part: str, key: str, value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda content: content[part].update({key: value})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _set("architecture", "width", 64),
+        _set("architecture", "width", 31),
+        _set("architecture", "heads", 0),
+        _set("architecture", "heads", 3),
+        _set("architecture", "waves", 0),
+        _set("architecture", "latent", -1),
+        _set("architecture", "elements", []),
+        _set("architecture", "elements", [1, 2, 300]),
+        _set("architecture", "elements", "all"),
+        lambda content: content["architecture"]["elements"].reverse(),
+        _set("architecture", "species_given", "perhaps"),
+        _set("weights", "coordinates", "heavy"),
+        lambda content: content.update(network="source"),
+        lambda content: content.update(network="wishes"),
+        lambda content: content.update(architecture=None),
+        lambda content: content.pop("weights"),
+        lambda content: content.pop("provenance"),
+        lambda content: content.update(prior={"kind": "?"}),
+        lambda content: content.update(properties=[]),
+        lambda content: content.pop("prior"),
+    ],
+)
+def test_descriptions_that_do_not_hold_together(
+    stored: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    _resign(stored, change)
+    _refuses(stored)
+
+
+def test_a_model_loads_to_the_device_that_is_asked_for(stored: Path) -> None:
+    model = load_crystal_model(stored, torch.device("cpu"))
+    assert next(model.module.parameters()).device.type == "cpu"
+    assert model.encode(drawn_crystals(0).take(slice(0, 0))).mean.shape == (0, 4)
