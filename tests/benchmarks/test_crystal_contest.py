@@ -140,10 +140,11 @@ def test_a_whole_contest_from_runs_to_the_table(
 
 
 def test_throughput_takes_turns_on_the_same_crystals(textbook: sets.ContestSet) -> None:
-    source, ours = throughput.measure("mp_20", textbook.train, SIZES["0.86M"], 2)
-    assert len(source.rates) == len(ours.rates) == 2
-    batches = [next(engine.entry.batches.epoch(3)) for engine in (source, ours)]
-    assert batches[0].order.tolist() == batches[1].order.tolist()
+    engines = throughput.measure("mp_20", textbook.train, SIZES["0.86M"], 2)
+    source, ours, in_float32 = engines
+    assert len(source.rates) == len(ours.rates) == len(in_float32.rates) == 2
+    orders = [next(engine.entry.batches.epoch(3)).order.tolist() for engine in engines]
+    assert orders[0] == orders[1] == orders[2]
     ratio, low, high = throughput.ratio_of(source, ours)
     assert low <= ratio <= high
     assert throughput.padded_share(textbook.train, 60) == pytest.approx(

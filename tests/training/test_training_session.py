@@ -41,7 +41,7 @@ def tiny(name: str = "corelogs/default") -> Recipe:
     return load_recipe(name, TINY)
 
 
-@pytest.mark.parametrize("name", sorted(packaged_recipes()))
+@pytest.mark.parametrize("name", [n for n in packaged_recipes() if n.startswith("corelogs/")])
 def test_every_packaged_recipe_trains_on_a_small_table(name: str, tmp_path: Path) -> None:
     recipe = tiny(name)
     run, prepared = train_run(recipe, cores(), tmp_path / "run", device="cpu")
