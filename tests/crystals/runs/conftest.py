@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from tiny_runs import Run, energetic, recipe_of
 
+from variolite.crystals.latent import regression
 from variolite.crystals.latent.composition import CompositionSettings
 from variolite.crystals.runs import session, train_crystal_run
 
 
 @pytest.fixture(scope="session", autouse=True)
 def short_priors() -> Iterator[None]:
-    """Compositions are learned in a few steps: here nobody asks how well."""
+    """Compositions and properties are learned in a few steps: here nobody asks how well."""
     settings = session._settings
 
     def shorter(*given):
@@ -23,6 +24,7 @@ def short_priors() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "_settings", shorter)
+        patch.setattr(regression, "EPOCHS", 3)
         yield
 
 

@@ -213,12 +213,24 @@ def as_crystals(structures: Any) -> Crystals:
         return Crystals.of(many)
     if many and all(isinstance(item, str | Path) for item in many):
         return load_crystals(many)
-    library = type(many[0]).__module__.partition(".")[0] if many else ""
-    if library == "pymatgen":
-        return from_pymatgen(many)
-    if library == "ase":
-        return from_ase(many)
+    for (library, name), convert in _LIBRARIES.items():
+        if many and all(_is_a(item, library, name) for item in many):
+            return convert(many)
     raise DataError(
         f"structures of type {type(structures).__name__} are not understood",
         mend="give Crystals, pymatgen Structures, ASE Atoms, or the path of files",
+    )
+
+
+_LIBRARIES: Mapping[tuple[str, str], Callable[[list[Any]], Crystals]] = {
+    ("pymatgen", "IStructure"): from_pymatgen,
+    ("ase", "Atoms"): from_ase,
+}
+
+
+def _is_a(item: object, library: str, name: str) -> bool:
+    """Whether an object is of a class of a library that is not to be imported here."""
+    return any(
+        cls.__name__ == name and cls.__module__.partition(".")[0] == library
+        for cls in type(item).__mro__
     )
