@@ -115,6 +115,7 @@ def test_the_seed_decides(run: Path, program: Program, tmp_path: Path) -> None:
         (("--where", "atoms=2", "--where", "atoms=2"), "atoms is given twice"),
         (("--where", "space_group=1"), "not fitted with space groups"),
         (("--device", "gpu"), "no device called"),
+        (("--symmetrise", "0"), "is not positive"),
     ],
 )
 def test_mistakes_of_conditions(

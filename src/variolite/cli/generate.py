@@ -52,6 +52,13 @@ def generate(
     ] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Steps of the sampler.")] = 10,
     tries: Annotated[int, typer.Option(min=1, help="Attempts for every crystal wanted.")] = 20,
+    symmetrise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ANGSTROM",
+            help="Make symmetry exact that is missed by less; 0.3 where a space group is wanted.",
+        ),
+    ] = None,
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax atoms and cells with CHGNet afterwards.")
     ] = False,
@@ -78,6 +85,7 @@ def generate(
             temperature=temperature,
             steps=steps,
             tries=tries,
+            symmetrise=symmetrise,
             seed=seed,
             tell=tell,
         )

@@ -14,6 +14,7 @@ from variolite.crystals.latent.where import Where
 from variolite.crystals.latents import Latents
 from variolite.crystals.structures import Crystal, Crystals
 from variolite.crystals.structures.formula import reduced_formulas
+from variolite.crystals.structures.prototypes import space_groups
 from variolite.errors import DataError
 
 CUBE = 4.0 * np.eye(3)
@@ -65,6 +66,19 @@ def test_told_species_reach_the_decoder(priors: dict[str, LatentPrior]) -> None:
     made = generate(told, priors["mixture"], 20, where={"composition": "NaTiO3"})
     assert set(reduced_formulas(made.crystals)) == {"NaTiO3"}
     assert "composition" not in made.rejects
+
+
+def test_space_groups_are_made_exact_and_checked(
+    priors: dict[str, LatentPrior], codec: ToyCodec
+) -> None:
+    # Rock salt in a cell of two atoms is, in this toy world, caesium chloride: group 221.
+    # The condition goes by the number in the column, which the toy world calls 225.
+    made = generate(codec, priors["flow"], 8, where={"atoms": 2}, steps=8, symmetrise=0.4)
+    found, _ = space_groups(made.crystals, symprec=1e-3)
+    assert (found == 221).mean() > 0.5
+    where = {"atoms": 2, "space_group": 221, "composition": "Li-O"}
+    asked = generate(codec, priors["flow"], 5, where=where, steps=8, tries=100)
+    assert (space_groups(asked.crystals, symprec=0.1)[0] == 221).all()
 
 
 class Broken(ToyCodec):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.evaluation.validity import CUTOFF, has_cell, shortest_distances
 from variolite.crystals.latent.prior import LatentPrior
+from variolite.crystals.latent.symmetry import symmetrised
 from variolite.crystals.latent.where import Where, parse_where
 from variolite.crystals.latents import Latents
 from variolite.crystals.structures import Crystals
@@ -36,7 +37,11 @@ VOLUME_MARGIN = 1.25
 """How far beyond the volumes per atom of training crystals a crystal may go, as a factor."""
 
 SYMMETRY_PRECISION = 0.1
-"""Tolerance of the space group in Angstrom: decoded atoms are never exactly in place."""
+"""Tolerance in Angstrom within which a crystal has to have the space group asked for."""
+
+NEAR_SYMMETRY = 0.3
+"""Where a space group is asked for, symmetry missed by less than this, in Angstrom, is made
+exact: decoded atoms are never exactly in place."""
 
 REASONS: Mapping[str, str] = {
     "no_cell": "no finite cell of positive volume",
@@ -97,6 +102,7 @@ def generate(
     steps: int = 10,
     seed: int = 0,
     tries: int = TRIES,
+    symmetrise: float | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Generated:
     """Generate exactly ``number`` valid crystals.
@@ -104,7 +110,8 @@ def generate(
     Valid: a finite cell of positive volume, no two atoms (images included) closer
     than 0.5 Angstrom, a volume per atom at most a quarter beyond those of training
     crystals, and what was asked for wherever it can be checked: the number of atoms,
-    the composition, and the space group (spglib, 0.1 Angstrom).
+    the composition, and the space group (spglib, 0.1 Angstrom, after symmetry missed
+    by less than 0.3 Angstrom was made exact).
 
     Parameters
     ----------
@@ -122,6 +129,9 @@ def generate(
         Of everything random.
     tries
         Attempts allowed for every crystal wanted, and 200 more.
+    symmetrise
+        Make symmetry exact that is missed by less than so many Angstrom, see
+        `symmetrised`. By default only where a space group is asked for.
     tell
         Called with the progress.
 
@@ -150,6 +160,8 @@ def generate(
             known, seed=own_seed, temperature=temperature, guidance=guidance, steps=steps
         )
         decoded = model.decode(latents, species=known.species if model.species_given else None)
+        near = NEAR_SYMMETRY if symmetrise is None and asked.space_group else symmetrise
+        decoded = _on_symmetry(decoded, near)
         reasons = judge(decoded, prior.volumes, asked)
         attempts += wanted
         rejects.update(str(reason) for reason in reasons[reasons != ""])
@@ -167,6 +179,18 @@ def generate(
     width = len(str(number - 1))
     names = np.array([f"generated-{place:0{width}}" for place in range(number)], dtype=np.str_)
     return Generated(replace(joined, names=names), attempts, dict(rejects))
+
+
+def _on_symmetry(crystals: Crystals, precision: float | None) -> Crystals:
+    """Make symmetry exact in all crystals that have a cell."""
+    if precision is None:
+        return crystals
+    sound = has_cell(crystals)
+    if sound.all():
+        return symmetrised(crystals, precision)
+    moved = iter(symmetrised(crystals.take(sound), precision))
+    joined = [next(moved) if ok else c for ok, c in zip(sound, crystals, strict=True)]
+    return replace(Crystals.of(joined), properties=crystals.properties)
 
 
 def judge(

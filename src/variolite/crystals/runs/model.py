@@ -113,6 +113,7 @@ class CrystalModel:
         temperature: float = 1.0,
         steps: int = 10,
         tries: int = TRIES,
+        symmetrise: float | None = None,
         seed: int = 0,
         tell: Callable[[str], None] | None = None,
     ) -> Generated:
@@ -137,6 +138,7 @@ class CrystalModel:
             temperature=temperature,
             steps=steps,
             tries=tries,
+            symmetrise=symmetrise,
             seed=seed,
             tell=tell,
         )
