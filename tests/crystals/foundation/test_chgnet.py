@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from variolite.crystals.foundation import Potential, load_potential
 from variolite.crystals.foundation import chgnet_potential as chgnet_room
@@ -120,6 +121,28 @@ def test_batches_do_not_change_a_crystal(
     for other in (alone, halved):
         np.testing.assert_allclose(other.energies, together.energies, atol=1e-5)
         np.testing.assert_allclose(other.features, together.features, atol=1e-3)
+
+
+def test_one_thread_is_used_and_the_setting_put_back(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    evaluate = chgnet_room.Network.__call__
+
+    def watched(*given: object) -> object:
+        seen.append(torch.get_num_threads())
+        return evaluate(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chgnet_room.Network, "__call__", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        potential.predict(textbook_crystals().take(slice(0, 2)))
+        potential.forces(textbook_crystals().take(slice(0, 2)))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
 
 
 def lone(species: int, edge: float, *, twice: bool = False) -> Crystal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +86,7 @@ class ChgnetPotential(Potential):
         energies = np.full(len(crystals), np.nan)
         features = np.full((len(crystals.species), self.width), np.nan, dtype=np.float32)
         reasons = _reasons(crystals)
-        with torch.no_grad():
+        with _one_thread(), torch.no_grad():
             for block in self._blocks(crystals, reasons):
                 found = self._evaluate(block)
                 energies[block.places] = found.energies.cpu().numpy() / block.crystals.counts
@@ -99,24 +100,29 @@ class ChgnetPotential(Potential):
         forces = np.full((len(crystals.species), 3), np.nan)
         stresses = np.full((len(crystals), 3, 3), np.nan)
         reasons = _reasons(crystals)
-        for block in self._blocks(crystals, reasons):
-            vector = block.vector.requires_grad_(True)
-            found = self._evaluate(block).energies
-            (pull,) = torch.autograd.grad(found.sum(), vector)
-            pull, vector = pull.double(), vector.detach().double()
-            # The energy knows the atoms through the bonds alone, hence dE/dx of either end.
-            force = pull.new_zeros((len(block.species), 3))
-            force.index_add_(0, block.bonds.first, pull).index_add_(0, block.bonds.second, -pull)
-            virial = pull.new_zeros((len(block.places), 3, 3))
-            virial.index_add_(
-                0, block.owner[block.bonds.first], vector.unsqueeze(2) * pull.unsqueeze(1)
-            )
-            of_block = block.crystals
-            energies[block.places] = found.detach().cpu().numpy() / of_block.counts
-            forces[crystals.atoms_of(block.places)] = force.cpu().numpy()
-            stresses[block.places] = virial.cpu().numpy() / of_block.volumes[:, None, None]
+        with _one_thread():
+            for block in self._blocks(crystals, reasons):
+                energy, force, virial = (values.cpu().numpy() for values in self._derived(block))
+                of_block = block.crystals
+                energies[block.places] = energy / of_block.counts
+                forces[crystals.atoms_of(block.places)] = force
+                stresses[block.places] = virial / of_block.volumes[:, None, None]
         _mark_broken(energies, reasons)
         return Forces(energies, forces, stresses, reasons)
+
+    def _derived(self, block: _Block) -> tuple[Tensor, Tensor, Tensor]:
+        """Total energies (B,), forces (N, 3) and derivatives by strain (B, 3, 3)."""
+        first, second = block.bonds.first, block.bonds.second
+        vector = block.vector.requires_grad_(True)
+        energies = self._evaluate(block).energies
+        (pull,) = torch.autograd.grad(energies.sum(), vector)
+        pull, vector = pull.double(), vector.detach().double()
+        # The energy knows the atoms through the bonds alone, hence dE/dx of either end.
+        force = pull.new_zeros((len(block.species), 3))
+        force.index_add_(0, first, pull).index_add_(0, second, -pull)
+        virial = pull.new_zeros((len(block.places), 3, 3))
+        virial.index_add_(0, block.owner[first], vector.unsqueeze(2) * pull.unsqueeze(1))
+        return energies.detach(), force, virial
 
     def _evaluate(self, block: _Block) -> Evaluation:
         return self._network(
@@ -153,6 +159,17 @@ class ChgnetPotential(Potential):
         species = torch.from_numpy(chosen.species.astype(np.int64)).to(self.device)
         vector = bond_vectors(bonds, coordinates, lattices, owner).float()
         yield _Block(places, chosen, species, owner, bonds, vector)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Batches are too small to share out: threads would spend their time waiting."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _weights(version: str, device: torch.device) -> dict[str, Tensor]:
