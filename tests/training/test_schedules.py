@@ -1,4 +1,4 @@
-"""Schedules by hand, and what holds for all of them."""
+"""Schedules of beta and of the learning rate by hand, and what holds for all of them."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from variolite.recipe import ConstantBeta, CyclicalBeta, LinearBeta, SigmoidBeta, TrainingSpec
-from variolite.training.schedules import beta_at, final_beta, warm_up
+from variolite.training.schedules import beta_at, final_beta, rate_share, warm_up
 
 weight = st.floats(0.0, 10.0)
 length = st.integers(1, 60)
@@ -134,3 +134,47 @@ def test_constant_needs_no_warm_up() -> None:
     schedule = ConstantBeta(value=0.7)
     assert {beta_at(schedule, epoch) for epoch in range(5)} == {0.7}
     assert (warm_up(schedule), final_beta(schedule)) == (0, 0.7)
+
+
+def _rates(epochs: int, decay: str = "cosine") -> list[float]:
+    spec = TrainingSpec(beta=ConstantBeta(), epochs=epochs, decay=decay)
+    return [rate_share(spec, epoch) for epoch in range(epochs)]
+
+
+@given(epochs=st.integers(1, 500))
+def test_a_cosine_rises_to_the_full_rate_and_falls_to_a_hundredth(epochs: int) -> None:
+    rates = _rates(epochs)
+    rising = max(1, round(0.05 * epochs))
+    assert all(0.0 < rate <= 1.0 for rate in rates)
+    assert rates[:rising] == pytest.approx([(e + 1) / (rising + 1) for e in range(rising)])
+    top, falling = rates[rising : rising + 1], rates[rising:]
+    assert top in ([], [1.0])
+    assert falling == sorted(falling, reverse=True)
+    if epochs > rising + 1:
+        assert rates[-1] == pytest.approx(0.01)
+    # Half a cosine is as much above its middle as below.
+    assert [a + b for a, b in zip(falling, falling[::-1], strict=True)] == pytest.approx(
+        [1.01] * len(falling)
+    ) or len(falling) < 2
+
+
+@given(epochs=st.integers(1, 500), beyond=st.integers(0, 10))
+def test_the_rate_after_the_last_epoch_is_still_above_zero(epochs: int, beyond: int) -> None:
+    # The loop divides the share of the next epoch by that of this one.
+    spec = TrainingSpec(beta=ConstantBeta(), epochs=epochs, decay="cosine")
+    assert 0.0 < rate_share(spec, epochs + beyond) <= 1.0
+
+
+@given(epochs=st.integers(1, 500))
+def test_no_decay_is_the_full_rate_throughout(epochs: int) -> None:
+    assert set(_rates(epochs, "none")) == {1.0}
+
+
+def test_a_cosine_by_hand() -> None:
+    rates = _rates(20)
+    assert rates[0] == pytest.approx(0.5)
+    assert rates[1] == 1.0
+    assert rates[10] == pytest.approx(0.01 + 0.99 * 0.5)
+    assert rates[19] == pytest.approx(0.01)
+    expected = [0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * i / 18)) for i in range(19)]
+    assert rates[1:] == pytest.approx(expected)

@@ -104,7 +104,14 @@ def reconstruct_crystals(run: Path, data: Path, out: Path) -> None:
 
 
 def score_crystals(
-    run: Path, data: Path, train: Path | None, *, baselines: bool, samples: int, as_json: bool
+    run: Path,
+    data: Path,
+    train: Path | None,
+    *,
+    baselines: bool,
+    samples: int,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     """Score a run on crystals; see `variolite score`."""
     from variolite.crystals.runs.scoring import score_crystal_run
@@ -121,6 +128,7 @@ def score_crystals(
             train=known,
             baselines=baselines,
             samples=samples,
+            workers=workers,
             tell=tell,
         )
     write_report(run)

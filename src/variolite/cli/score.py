@@ -99,7 +99,8 @@ def score(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes for --structures; one per core.")
+        int | None,
+        typer.Option(min=0, help="Processes that match crystals; one per core, 0 for none."),
     ] = None,
     samples: Annotated[
         int,
@@ -122,7 +123,6 @@ def score(
         "--energies": energies,
         "--relax-steps": relax_steps or None,
         "--out": out,
-        "--workers": workers,
     }
     if structures:
         of_runs = {
@@ -168,9 +168,17 @@ def score(
         _refuse({"--map": mapping, "--levels": levels}, "a run on crystals")
         if transductive:
             raise DataError("crystals are not clustered", where="--transductive")
-        score_crystals(run, data, train, baselines=baselines, samples=samples, as_json=as_json)
+        score_crystals(
+            run,
+            data,
+            train,
+            baselines=baselines,
+            samples=samples,
+            workers=workers,
+            as_json=as_json,
+        )
         return
-    _refuse({"--samples": samples or None}, "a run on tables")
+    _refuse({"--samples": samples or None, "--workers": workers}, "a run on tables")
     _score_run(run, data, train, mapping, levels, transductive, baselines, as_json)
 
 
