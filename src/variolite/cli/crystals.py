@@ -72,7 +72,7 @@ def pack(
         table.unlink(missing_ok=True)
     for line in reading.remarks():
         note(line)
-    reading.require(limit_rejected)
+    reading.require(limit_rejected, paths)
     crystals = reading.crystals
     if reduce:
         with waiting("reducing cells") as tell:

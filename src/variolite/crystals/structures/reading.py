@@ -54,8 +54,15 @@ class Reading:
             lines.append(f"{len(self.rejects)} of {total} were rejected: {self._counted()}")
         return lines
 
-    def require(self, share: float) -> None:
+    def require(self, share: float, paths: Paths = ()) -> None:
         """Refuse to go on when too much was rejected.
+
+        Parameters
+        ----------
+        share
+            Of all structures that may be rejected.
+        paths
+            What was read, for the message.
 
         Raises
         ------
@@ -66,6 +73,7 @@ class Reading:
         if not total:
             raise DataError(
                 "no structures were found",
+                where=", ".join(map(str, _listed(paths))) or None,
                 mend="Give CIF, POSCAR, extXYZ or JSON files, folders of them, or tables with a "
                 "column 'cif'",
             )
@@ -87,6 +95,10 @@ class Reading:
 
 def _silent(text: str) -> None:
     del text
+
+
+def _listed(paths: Paths) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)
 
 
 def read_structures(
@@ -137,7 +149,7 @@ def read_structures(
     (['salt'], ['unreadable'])
     """
     reading = read_all(paths, properties=properties, limits=limits, workers=workers, tell=tell)
-    reading.require(limits.max_rejected)
+    reading.require(limits.max_rejected, paths)
     return reading
 
 
@@ -160,7 +172,7 @@ def read_all(
     tell: Tell = _silent,
 ) -> Reading:
     """Read as :func:`read_structures` does, whatever share is rejected."""
-    files = list(find_files([paths] if isinstance(paths, str | Path) else paths))
+    files = list(find_files(_listed(paths)))
     size = sum(path.stat().st_size for path, _ in files if path.exists())
     collection = Collection(size, tell)
     sources = read_sources(files, properties=properties)

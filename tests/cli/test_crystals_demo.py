@@ -1,0 +1,34 @@
+"""``variolite demo crystals`` with a model of the package; one line where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from calling import Program
+
+from variolite.cli import demo_crystals
+from variolite.crystals.runs import shipped, shipped_models
+
+
+def test_an_installation_without_models_says_so(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "_root", lambda: tmp_path / "nothing")
+    line = program.fails("demo", "crystals", "--out", tmp_path / "out")
+    assert "did not come with this installation" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(
+    demo_crystals.MODEL not in shipped_models(), reason="no model comes with the package yet"
+)
+def test_the_demo_leaves_a_page_and_structures(program: Program, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    answer = program("demo", "crystals", "--out", out)
+    assert answer.code == 0, answer.err
+    page = Path(answer.out.strip())
+    assert page.is_file()
+    names = {entry.name for entry in (out / "crystals").iterdir()}
+    assert {"originals.extxyz", "reconstructed.extxyz", "samples.extxyz", "scorecard.json"} <= names
+    assert "none was relaxed" in answer.err

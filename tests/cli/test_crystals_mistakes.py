@@ -1,0 +1,364 @@
+"""Every mistake with crystals gives one line, and nothing is left behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calling import TINY, Example, Program
+from crystal_example import CrystalExample, options
+
+from variolite.cli import main
+from variolite.crystals.structures import (
+    Crystal,
+    Crystals,
+    textbook_crystals,
+    write_store,
+    write_structures,
+)
+
+DNG = "crystals/mp_20/vae_dng"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
+    folder = tmp_path_factory.mktemp("crystals")
+    write_store(folder / "textbook.crystals", textbook_crystals())
+    found = CrystalExample(folder / "textbook.crystals", folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ("fit", DNG, "--data", found.data, "--out", found.run, *options())
+        patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+    return found
+
+
+@pytest.fixture
+def copied(made: CrystalExample, tmp_path: Path) -> CrystalExample:
+    shutil.copytree(made.run, tmp_path / "copy")
+    return CrystalExample(made.data, tmp_path / "copy")
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# Recipes and options.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--set", "model.latnt=3"), "did you mean latent?"),
+        (("--set", "modle.latent=3"), "did you mean model?"),
+        (("--set", "loss.coordinate=3"), "did you mean coordinates?"),
+        (("--set", "prior.kinf=none"), "did you mean kind?"),
+        (("--set", "split.teste=0.1"), "did you mean test?"),
+        (("--set", "training.epoch=3"), "did you mean epochs?"),
+        (("--set", "model.kind=transfromer"), "model.kind must be one of transformer, source"),
+        (("--set", "model.kind=cnn"), "model.kind must be one of transformer, source"),
+        (("--set", "prior.kind=gan"), "prior.kind"),
+        (("--set", "split.by=color"), "split.by"),
+        (("--set", "model.given=[lattice]"), "model.given"),
+        (("--set", "model.width=33"), "no multiple of heads"),
+        (("--set", "model.latent=0"), "model.latent"),
+        (("--set", "training.epochs=many"), "training.epochs"),
+        (("--set", "training.epochs"), "--set training.epochs"),
+        (("--set", "clustering.k=[3]"), "unknown key 'clustering'"),
+        (("--set", "properties=[mass]"), "no property 'mass'"),
+        (("--set", "properties=[space_grup]"), "did you mean space_group?"),
+        (("--map", "a=b"), "--map: does not go with a recipe for crystals"),
+        (("--members", "3"), "--members: does not go with a recipe for crystals"),
+        (("--device", "abacus"), "no device called 'abacus'"),
+        (("--seed", "99999999999999999999"), "training.seed"),
+    ],
+)
+def test_options_that_make_no_sense(
+    made: CrystalExample,
+    program: Program,
+    tmp_path: Path,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    command = ("fit", DNG, "--data", made.data, "--out", tmp_path / "run", *options(), *arguments)
+    assert message in program.fails(*command)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("extends: crystals/perov_5\nmodel: {latentt: 3}\n", "did you mean latent?"),
+        ("extends: crystals/perov_5\nmodel: {kind: sourc}\n", "model.kind must be one of"),
+        ("extends: crystals/perov5\n", "did you mean crystals/perov_5?"),
+        ("extends: crystals/source\nmodel: {waves: 3}\n", "unknown key 'model.waves'"),
+        ("kind: crystal\n", "kind must be one of tabular, crystals"),
+        ("kind: crystals\ncolumns: {a: {}}\n", "unknown key 'columns'"),
+    ],
+)
+def test_recipes_that_cannot_be_read(
+    made: CrystalExample, program: Program, tmp_path: Path, content: str, message: str
+) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(content)
+    command = ("fit", recipe, "--data", made.data, "--out", tmp_path / "run")
+    assert message in program.fails(*command)
+    assert not (tmp_path / "run").exists()
+    assert "did you mean crystals/mp_20/vae_dng" in program.fails(
+        "fit", "crystals/mp20/vae_dng", "--data", made.data, "--out", tmp_path / "run"
+    )
+
+
+# Structures.
+
+
+def _nothing(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def _foreign(folder: Path) -> Path:
+    (folder / "foreign").mkdir()
+    (folder / "foreign" / "notes.txt").write_text("hello")
+    return folder / "foreign"
+
+
+def _broken(folder: Path) -> Path:
+    (folder / "broken.cif").write_text("data_x\n_cell_length_a  oops\n")
+    return folder / "broken.cif"
+
+
+def _garbage(folder: Path) -> Path:
+    (folder / "set.crystals").write_bytes(b"\x00\xff garbage")
+    return folder / "set.crystals"
+
+
+def _table(folder: Path) -> Path:
+    (folder / "table.csv").write_text("a,b\n1,2\n3,4\n")
+    return folder / "table.csv"
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "missing.cif"
+
+
+def _unknown(folder: Path) -> Path:
+    (folder / "structure.docx").write_text("x")
+    return folder / "structure.docx"
+
+
+DATA: list[tuple[Callable[[Path], Path], str]] = [
+    (_nothing, "no structures were found"),
+    (_foreign, "no structures were found"),
+    (_broken, "broken"),
+    (_garbage, "not a store of crystals"),
+    (_table, "cif"),
+    (_missing, "no such file"),
+    (_unknown, "ending of this file stands for no format"),
+]
+
+
+@pytest.mark.parametrize("command", ["fit", "encode", "reconstruct", "score", "prior"])
+@pytest.mark.parametrize(("place", "message"), DATA)
+def test_data_that_hold_no_structure(
+    made: CrystalExample,
+    program: Program,
+    tmp_path: Path,
+    command: str,
+    place: Callable[[Path], Path],
+    message: str,
+) -> None:
+    data = place(tmp_path)
+    before, run = _files(tmp_path), _files(made.run)
+    arguments: dict[str, tuple[object, ...]] = {
+        "fit": ("fit", DNG, "--data", data, "--out", tmp_path / "out", *options()),
+        "encode": ("encode", made.run, "--data", data, "--out", tmp_path / "out.csv"),
+        "reconstruct": ("reconstruct", made.run, "--data", data, "--out", tmp_path / "out"),
+        "score": ("score", made.run, "--data", data, "--workers", 0),
+        "prior": ("crystals", "prior", made.run, "--data", data),
+    }
+    line = program.fails(*arguments[command])
+    assert message in line
+    assert str(tmp_path) in line
+    assert _files(tmp_path) == before
+    assert _files(made.run) == run
+
+
+def test_structures_of_which_some_are_broken_are_used_and_told(
+    made: CrystalExample, program: Program, tmp_path: Path
+) -> None:
+    write_structures(made.known.take(slice(0, 3)), tmp_path / "cifs")
+    (tmp_path / "cifs" / "zzz.cif").write_text("garbage")
+    answer = program("encode", made.run, "--data", tmp_path / "cifs", "--out", tmp_path / "z.csv")
+    assert answer.code == 0
+    assert "1 of 4 were rejected" in answer.err
+    assert len((tmp_path / "z.csv").read_text().splitlines()) == 4
+
+
+def test_too_few_structures(program: Program, tmp_path: Path) -> None:
+    write_store(tmp_path / "two.crystals", textbook_crystals().take(slice(0, 2)))
+    line = program.fails(
+        *("fit", DNG, "--data", tmp_path / "two.crystals", "--out", tmp_path / "run", *options())
+    )
+    assert "2 groups cannot be split" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["encode", "reconstruct"])
+def test_an_element_that_the_run_never_saw(
+    made: CrystalExample, program: Program, tmp_path: Path, command: str
+) -> None:
+    uranium = Crystal(np.array([92], np.uint8), np.zeros((1, 3)), 2.8 * np.eye(3), "alpha-U")
+    write_structures(Crystals.of([uranium]), tmp_path / "u.csv")
+    out = tmp_path / ("z.csv" if command == "encode" else "made")
+    line = program.fails(command, made.run, "--data", tmp_path / "u.csv", "--out", out)
+    assert "alpha-U: the model was not trained on U" in line
+    assert not out.exists()
+
+
+# Runs of the other kind, and options of the other kind.
+
+
+def test_options_of_tables_with_a_run_on_crystals(
+    made: CrystalExample, program: Program, tmp_path: Path
+) -> None:
+    out = tmp_path / "z.csv"
+    for command, place in (("encode", out), ("reconstruct", tmp_path / "made")):
+        use = (command, made.run, "--data", made.data, "--out", place)
+        assert "--map: does not go with a run on crystals" in program.fails(*use, "--map", "a=b")
+        assert "--member: does not go with a run on crystals" in program.fails(*use, "--member", 1)
+    score = ("score", made.run, "--data", made.data)
+    for more, message in (
+        (("--map", "a=b"), "--map"),
+        (("--levels", "coarse"), "--levels"),
+        (("--transductive",), "crystals are not clustered"),
+        (("--test", made.data), "--test"),
+        (("--reference", made.data), "--reference"),
+        (("--hull", made.data), "--hull"),
+        (("--relax-steps", 3), "--relax-steps"),
+        (("--out", out), "--out"),
+    ):
+        assert message in program.fails(*score, *more)
+    assert "Give --data PATH" in program.fails("score", made.run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_on_tables_given_to_what_is_for_crystals(
+    example: Example, made: CrystalExample, program: Program, tmp_path: Path
+) -> None:
+    out = tmp_path / "z.csv"
+    assert "only crystals have atoms" in program.fails(
+        "encode", example.run, "--data", example.data, "--out", out, "--atoms"
+    )
+    for more in (("--samples", 3), ("--workers", 0)):
+        assert "does not go with a run on tables" in program.fails(
+            "score", example.run, "--data", example.data, *more
+        )
+    assert "not a crystal model" in program.fails(
+        "crystals", "prior", example.run, "--data", made.data
+    )
+    assert "one on a table" in program.fails("generate", example.run, "-n", 1, "--out", out)
+    assert not out.exists()
+
+
+def test_runs_on_crystals_given_to_what_is_for_tables(
+    example: Example, made: CrystalExample, program: Program, tmp_path: Path
+) -> None:
+    out = tmp_path / "c.csv"
+    line = program.fails("cluster", made.run, "--data", example.data, "--out", out)
+    assert "variolite.crystal_vae" in line
+    assert program("compare", made.run, example.run).code == 2
+    assert program("compare", example.run, made.run).code == 2
+    assert not out.exists()
+    # Structures where a table is needed, and a table where structures are.
+    assert program.fails("encode", example.run, "--data", made.data, "--out", out)
+    assert program.fails("encode", made.run, "--data", example.data, "--out", out)
+    assert program.fails(
+        "fit", "corelogs/default", "--data", made.data, "--out", tmp_path / "run", *TINY
+    )
+    assert program.fails("fit", DNG, "--data", example.data, "--out", tmp_path / "run", *options())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(
+    example: Example, made: CrystalExample, program: Program
+) -> None:
+    before = _files(example.run)
+    line = program.fails("fit", DNG, "--data", made.data, "--out", example.run, *options())
+    assert "a finished run is here already" in line
+    assert _files(example.run) == before
+
+
+# Places.
+
+
+def test_places_that_are_taken(made: CrystalExample, program: Program, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("one")
+    fit = ("fit", DNG, "--data", made.data, *options(), "--out")
+    assert "this is a file" in program.fails(*fit, tmp_path / "file")
+    assert "is no run" in program.fails(*fit, tmp_path / "thesis")
+    assert "is no run" in program.fails(*fit, tmp_path / "thesis", "--restart")
+    assert "cannot write here" in program.fails(*fit, tmp_path / "file" / "run")
+    use = ("reconstruct", made.run, "--data", made.data, "--out")
+    assert "not an empty folder" in program.fails(*use, tmp_path / "thesis")
+    assert "does not exist" in program.fails(*use, tmp_path / "no" / "made")
+    assert "cannot be written as .docx" in program.fails(*use, tmp_path / "made.docx")
+    encode = ("encode", made.run, "--data", made.data, "--out")
+    assert "cannot be written" in program.fails(*encode, tmp_path / "z.docx")
+    assert program.fails(*encode, tmp_path / "no" / "z.csv")
+    assert "no run here" in program.fails(
+        "encode", tmp_path / "thesis", "--data", made.data, "--out", tmp_path / "z.csv"
+    )
+    assert {p.name for p in tmp_path.rglob("*")} == {"file", "thesis", "chapter"}
+
+
+def _halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        *(("model/model.json", c) for c in ("encode", "reconstruct", "score", "prior")),
+        *(("model/weights.safetensors", c) for c in ("encode", "reconstruct", "score", "prior")),
+        ("split.json", "score"),
+        ("recipe.yaml", "score"),
+        ("recipe.yaml", "prior"),
+    ],
+)
+@pytest.mark.parametrize("spoil", [_halve, lambda p: p.write_bytes(b"\x00\xffno")])
+def test_damaged_parts_of_a_run_are_named(
+    copied: CrystalExample,
+    program: Program,
+    tmp_path: Path,
+    file: str,
+    command: str,
+    spoil: Callable[[Path], object],
+) -> None:
+    spoil(copied.run / file)
+    before = _files(tmp_path)
+    arguments: dict[str, tuple[object, ...]] = {
+        "encode": ("encode", copied.run, "--data", copied.data, "--out", tmp_path / "z.csv"),
+        "reconstruct": ("reconstruct", copied.run, "--data", copied.data, "--out", tmp_path / "m"),
+        "score": ("score", copied.run, "--data", copied.data, "--workers", 0),
+        "prior": ("crystals", "prior", copied.run, "--data", copied.data),
+    }
+    line = program.fails(*arguments[command])
+    assert str(copied.run) in line
+    assert _files(tmp_path) == before
+
+
+def test_names_that_are_no_run_and_no_model(
+    made: CrystalExample, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = program.fails("encode", "nonsense", "--data", made.data, "--out", "z.csv")
+    assert "nonsense: there is no run here" in line
+    assert list(tmp_path.iterdir()) == []
