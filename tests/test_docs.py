@@ -21,6 +21,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 EXAMPLES = re.compile(r"^```pycon\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SCRIPTS = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^ {4}(variolite (?:[^\n]|\\\n)*?)$(?<!\\)", re.MULTILINE)
 
 
@@ -123,10 +124,18 @@ def test_local_links_lead_somewhere() -> None:
 
 def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
     from variolite import Schema, load_recipe
+    from variolite.recipe import import_source, load_crystal_recipe
 
     recipes = (ROOT / "docs" / "recipes.md").read_text()
-    (tmp_path / "mine.yaml").write_text(re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)[0])
+    tables, crystals, source = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(tables)
     assert load_recipe(tmp_path / "mine.yaml").model.likelihood == "student_t"
+    (tmp_path / "crystals.yaml").write_text(crystals)
+    assert load_crystal_recipe(tmp_path / "crystals.yaml").split.by == "prototype"
+    (tmp_path / "vae.yaml").write_text(source)
+    imported = import_source([tmp_path / "vae.yaml"], "mine")
+    assert imported.content["model"]["latent"] == 8
+    assert [left.path for left in imported.left] == ["augmentation.translate"]
     schemas = (ROOT / "docs" / "schema.md").read_text()
     schema = Schema.from_yaml(re.findall(r"```yaml\n(.*?)```", schemas, re.DOTALL)[0])
     assert [column.name for column in schema.inputs] == ["bulk_density", "gamma_ray"]
@@ -136,6 +145,7 @@ def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
     from variolite.recipe import (
         ClusteringSpec,
         CrystalModelSpec,
+        CrystalRecipe,
         CrystalSplitSpec,
         LossSpec,
         ModelSpec,
@@ -151,12 +161,24 @@ def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
     for key in [*Column.model_fields, *TRANSFORMS]:
         assert key == "name" or f"`{key}`" in schemas, key
     recipes = (ROOT / "docs" / "recipes.md").read_text()
+    of_tables, of_crystals = recipes.split("## Recipes for crystals")
     tables = (SplitSpec, ModelSpec, TrainingSpec, ClusteringSpec)
-    crystals = (CrystalSplitSpec, CrystalModelSpec, SourceModelSpec, LossSpec, PriorSpec)
-    for spec in (*tables, *crystals):
-        for key in spec.model_fields:
-            assert f"`{key}`" in recipes, f"{spec.__name__}.{key}"
-    assert all(key in recipes for key in PlateauSpec.model_fields)
+    parts = (CrystalSplitSpec, CrystalModelSpec, SourceModelSpec, LossSpec, PriorSpec)
+    for page, specs in ((of_tables, tables), (of_crystals, (CrystalRecipe, *parts))):
+        for spec in specs:
+            for key in spec.model_fields:
+                # A section explains the keys that stand below it.
+                explained = f"`{key}`" in page or f"### {key}" in page
+                assert explained, f"{spec.__name__}.{key}"
+    assert all(key in of_tables for key in PlateauSpec.model_fields)
+
+
+def test_packaged_recipes_for_crystals_are_listed() -> None:
+    from variolite.recipe import packaged_recipes
+
+    recipes = (ROOT / "docs" / "recipes.md").read_text()
+    for name in packaged_recipes():
+        assert not name.startswith("crystals/") or f"`{name}`" in recipes, name
 
 
 def test_examples_are_python() -> None:
@@ -164,3 +186,16 @@ def test_examples_are_python() -> None:
         for block in EXAMPLES.findall(page.read_text(encoding="utf-8")):
             for example in doctest.DocTestParser().get_examples(block):
                 ast.parse(example.source)
+
+
+def test_scripts_of_the_pages_import_what_there_is() -> None:
+    """Scripts that take several machines are not run, but their names have to exist."""
+    for page in PAGES:
+        for block in SCRIPTS.findall(page.read_text(encoding="utf-8")):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and str(node.module).startswith("variolite"):
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")  # Lightning warns while it is imported
+                        module = importlib.import_module(str(node.module))
+                    for name in node.names:
+                        assert hasattr(module, name.name), f"{name_of(page)}: {name.name}"
