@@ -82,7 +82,7 @@ class Trial:
         return f"{self.rate:g}-{self.decay}-{self.batch}"
 
 
-TRIALS = tuple(Trial(rate, "cosine", 128) for rate in (3e-4, 1e-3, 3e-3))
+TRIALS = tuple(Trial(rate, "cosine", 128) for rate in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2))
 
 RECIPES = {
     "perov_5": "crystals/perov_5",
