@@ -116,7 +116,7 @@ def _score(name: str, data: Path, runs: Path) -> None:
         test = parts.test.take(chosen)
         content["scores"][title] = {
             "crystals": len(test),
-            "variolite": _rows(test, found.take(chosen), ()),
+            "variolite": scored_rows(test, found.take(chosen), ()),
             **(_baselines(test, parts.train) if title == "all" else {}),
         }
     write_text_atomic(target, json.dumps(content, indent=1) + "\n")
@@ -133,14 +133,17 @@ def _tests(parts: ContestSet) -> list[tuple[str, np.ndarray]]:
 def _baselines(test: Crystals, train: Crystals) -> dict[str, Any]:
     types = ("species",)
     return {
-        RANDOM: _rows(test, random_coordinates(test), ("species", "lattice")),
-        "fixed template": _rows(test, fixed_template(test, train), types),
-        "nearest template": _rows(test, nearest_template(test, train), types),
+        RANDOM: scored_rows(test, random_coordinates(test), ("species", "lattice")),
+        "fixed template": scored_rows(test, fixed_template(test, train), types),
+        "nearest template": scored_rows(test, nearest_template(test, train), types),
     }
 
 
-def _rows(test: Crystals, found: Crystals, given: tuple[str, ...]) -> dict[str, Any]:
-    workers = os.cpu_count() or 1
+def scored_rows(
+    test: Crystals, found: Crystals, given: tuple[str, ...], workers: int | None = None
+) -> dict[str, Any]:
+    """Every metric of a reconstruction with its interval: mean, low, high."""
+    workers = (os.cpu_count() or 1) if workers is None else workers
     scores = score_reconstruction(test, found, given=given, workers=workers, tell=_say)
     rows = reconstruction_rows([scores], method="", split="")
     return {row.metric.split("_given_")[0]: [row.mean, row.low, row.high] for row in rows}
@@ -207,13 +210,14 @@ def _page(found: Mapping[str, Any], machine: Any) -> list[str]:
                 label = method if title == "all" else f"{method}, {title}"
                 if method not in ("variolite",):
                     label += f" (given species{' and cell' if method == RANDOM else ''})"
-                cells = [_cell(rows[metric], factor, digits) for metric, _, factor, digits in SHOWN]
+                cells = [formatted(rows[m], factor, digits) for m, _, factor, digits in SHOWN]
                 lines.append(f"| {label} | {scores['crystals']} | {' | '.join(cells)} |")
         lines.append("")
     return lines
 
 
-def _cell(value: list[float | None], factor: float, digits: int) -> str:
+def formatted(value: list[float | None], factor: float, digits: int) -> str:
+    """A value times a factor with its interval, for a table."""
     mean, low, high = value
     if mean is None or not np.isfinite(mean):
         return "-"

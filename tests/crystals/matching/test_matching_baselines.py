@@ -43,6 +43,18 @@ def test_the_nearest_template_of_a_known_crystal_is_itself_or_of_its_elements() 
     assert match_pairs(found, TRUE, STRICT).fits.mean() > 0.9
 
 
+def test_templates_of_higher_rank_are_those_left_when_nearer_ones_are_gone() -> None:
+    one = TRUE.take(slice(0, 1))
+    found = [nearest_template(one, TRUE, rank=rank).volumes[0] for rank in range(len(TRUE))]
+    assert found[0] == pytest.approx(nearest_template(one, TRUE).volumes[0])
+    candidates = TRUE.counts == one.counts[0]
+    assert set(np.round(found, 6)) <= set(np.round(TRUE.volumes[candidates], 6))
+    assert len(set(np.round(found, 6))) > 1
+    assert found[-1] == found[-2]
+    with pytest.raises(DataError, match="rank -1"):
+        nearest_template(one, TRUE, rank=-1)
+
+
 def test_a_fixed_template_is_one_cell_for_all_of_its_size() -> None:
     found = fixed_template(TRUE, TRUE, seed=5)
     common = np.bincount(TRUE.counts).argmax()

@@ -58,7 +58,9 @@ def fixed_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crys
     return Crystals.of(_dressed(crystal, template, generator) for crystal in true)
 
 
-def nearest_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crystals:
+def nearest_template(
+    true: Crystals, training: Crystals, *, seed: int = 0, rank: int = 0
+) -> Crystals:
     """For each crystal the training crystal of the most similar composition, redressed.
 
     Parameters
@@ -69,11 +71,14 @@ def nearest_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Cr
         Training crystals.
     seed
         Seed of the draw among equally near ones.
+    rank
+        0 for the nearest, 1 for the second nearest and so on; the last candidate where
+        there are fewer.
 
     Raises
     ------
     DataError
-        If there is no training crystal.
+        If there is no training crystal, or the rank is negative.
 
     Notes
     -----
@@ -83,6 +88,8 @@ def nearest_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Cr
     the least sum over atoms of the difference of electronegativities.
     """
     _check(training)
+    if rank < 0:
+        raise DataError(f"there is no template of rank {rank}", where="baselines")
     generator = np.random.default_rng(seed)
     by_pattern: dict[tuple[int, ...], list[int]] = {}
     for place, crystal in enumerate(training):
@@ -103,7 +110,8 @@ def nearest_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Cr
             far = np.abs(ranked[atoms] - wanted).sum(axis=1) + tie_break[candidates]
         else:
             far = tie_break[candidates]
-        template = training[int(candidates[far.argmin()])]
+        chosen = np.argsort(far, kind="stable")[min(rank, len(far) - 1)]
+        template = training[int(candidates[chosen])]
         found.append(_dressed(crystal, template, generator))
     return Crystals.of(found)
 
