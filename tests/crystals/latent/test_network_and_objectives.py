@@ -74,6 +74,21 @@ def test_order_and_company_do_not_matter(sizes: list[int], seed: int) -> None:
             start += size
 
 
+def test_products_are_rounded_in_training_alone() -> None:
+    generator = torch.Generator().manual_seed(2)
+    layout = Layout.of(np.array([4, 4]), CPU)
+    seen = (torch.randn(8, 5, generator=generator), torch.tensor([0.3, 0.6]), layout)
+    known = conditions(8, 2, generator)
+    rounded = network()
+    with torch.no_grad():
+        plain = rounded(*seen, known)
+        rounded.rounded = True
+        assert torch.equal(rounded(*seen, known), plain)
+        trained = rounded.train()(*seen, known)
+    error = float((trained - plain).norm() / plain.norm())
+    assert 0.0 < error < 0.02
+
+
 def test_every_condition_matters() -> None:
     generator = torch.Generator().manual_seed(1)
     layout = Layout.of(np.array([3, 3]), CPU)

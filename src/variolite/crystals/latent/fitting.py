@@ -14,6 +14,7 @@ from torch import Tensor
 from variolite.crystals.latent.batches import Forgetting, LatentBatch, LatentSets
 from variolite.crystals.latent.network import SetTransformer
 from variolite.crystals.latent.objectives import Objective
+from variolite.crystals.model.products import fast_products
 from variolite.errors import TrainingError
 from variolite.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from variolite.training.loop import CHECKPOINT_SECONDS, Resume, StoppedByUserError
@@ -47,6 +48,9 @@ class FieldSettings:
         Largest norm of a gradient.
     forgetting
         Shares of conditions hidden in training.
+    precision
+        ``auto`` rounds matrix products to bfloat16 where the processor has them;
+        ``float32`` never does.
     """
 
     width: int = 128
@@ -58,6 +62,7 @@ class FieldSettings:
     average: float = 0.999
     clip: float = 1.0
     forgetting: Forgetting = field(default_factory=Forgetting)
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ def fit_field(
     """
     flat = FlatParameters(network, 1)
     device = flat.values.device
+    network.rounded = settings.precision == "auto" and fast_products(device)
     optimiser = Adam(flat, torch.full((1,), settings.rate, device=device), settings.clip)
     average, best = flat.values.clone(), flat.values.clone()
     steps = training.steps(settings.batch)

@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from variolite.crystals.latent.conditions import Conditions
 from variolite.crystals.model.batch import Layout
+from variolite.crystals.model.network import attend
+from variolite.crystals.model.products import feed_forward, linear
 
 __all__ = ["SetTransformer", "Shape"]
 
@@ -53,12 +55,23 @@ class Shape:
 
 
 class SetTransformer(nn.Module):
-    """A field over sets: (vectors, time, conditions) to one vector for every vector."""
+    """A field over sets: (vectors, time, conditions) to one vector for every vector.
+
+    Attributes
+    ----------
+    shape
+        Its sizes.
+    rounded
+        Round the factors of the products of the layers to bfloat16 while training; see
+        `variolite.crystals.model.products`. Samples are drawn in float32, so that a seed
+        means the same on every processor.
+    """
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width = shape.width
         self.shape = shape
+        self.rounded = False
         self.enter = nn.Linear(shape.latent, width)
         self.species = nn.Embedding(shape.elements + 1, width)
         self.space_group = nn.Embedding(SPACE_GROUPS, width)
@@ -106,7 +119,7 @@ class SetTransformer(nn.Module):
         shared = self.modulate(whole)
         x = self.enter(vectors) + self.species(known.tokens)
         for block in self.blocks:
-            x = block(x, shared, layout)
+            x = block(x, shared, layout, rounded=self.rounded and self.training)
         scale, shift = self.last(whole).chunk(2, dim=1)
         x = _modulated(x, scale, shift, layout)
         field: Tensor = self.leave(x)
@@ -125,13 +138,20 @@ class _Block(nn.Module):
         self.wide = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, shared: Tensor, layout: Layout) -> Tensor:
+    def forward(self, x: Tensor, shared: Tensor, layout: Layout, *, rounded: bool) -> Tensor:
         parts = (shared + self.table).chunk(6, dim=1)
         owner = layout.owner
-        h = self.mixing(_modulated(x, parts[0], parts[1], layout))
-        x = x + parts[2].index_select(0, owner) * self.mixed(_attention(h, self.heads, layout))
-        h = functional.gelu(self.wide(_modulated(x, parts[3], parts[4], layout)))
-        moved: Tensor = x + parts[5].index_select(0, owner) * self.narrow(h)
+        seen = _modulated(x, parts[0], parts[1], layout)
+        h = linear(seen, self.mixing) if rounded else self.mixing(seen)
+        h = attend(h, layout, self.heads)
+        mixed = linear(h, self.mixed) if rounded else self.mixed(h)
+        x = x + parts[2].index_select(0, owner) * mixed
+        seen = _modulated(x, parts[3], parts[4], layout)
+        if rounded:
+            h = feed_forward(seen, self.wide, self.narrow)
+        else:
+            h = self.narrow(functional.gelu(self.wide(seen), approximate="tanh"))
+        moved: Tensor = x + parts[5].index_select(0, owner) * h
         return moved
 
 
@@ -140,21 +160,6 @@ def _modulated(x: Tensor, scale: Tensor, shift: Tensor, layout: Layout) -> Tenso
     return torch.addcmul(
         shift.index_select(0, layout.owner), normal, 1.0 + scale.index_select(0, layout.owner)
     )
-
-
-def _attention(mixed: Tensor, heads: int, layout: Layout) -> Tensor:
-    """Attention within each set; ``mixed`` holds queries, keys and values, shape (N, 3 D)."""
-    width = mixed.shape[1] // 3
-    found = []
-    start = 0
-    for number, size in layout.groups:
-        stop = start + number * size
-        part = mixed[start:stop].view(number, size, 3, heads, width // heads)
-        query, key, value = part.permute(2, 0, 3, 1, 4).unbind(0)
-        out = functional.scaled_dot_product_attention(query, key, value)
-        found.append(out.transpose(1, 2).reshape(stop - start, width))
-        start = stop
-    return torch.cat(found)
 
 
 def _waves(value: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.products import feed_forward, linear
 
-__all__ = ["Transformer"]
+__all__ = ["Transformer", "attend"]
 
 
 class _Layer(nn.Module):
@@ -28,9 +28,9 @@ class _Layer(nn.Module):
     def forward(self, atoms: Tensor, layout: Layout, *, rounded: bool) -> Tensor:
         if rounded:
             joint = linear(self.before_attention(atoms), self.joint)
-            atoms = atoms + linear(_attend(joint, layout, self.heads), self.out)
+            atoms = atoms + linear(attend(joint, layout, self.heads), self.out)
             return atoms + feed_forward(self.before_feedforward(atoms), self.widen, self.narrow)
-        attended = _attend(self.joint(self.before_attention(atoms)), layout, self.heads)
+        attended = attend(self.joint(self.before_attention(atoms)), layout, self.heads)
         atoms = atoms + self.out(attended)
         wide = functional.gelu(self.widen(self.before_feedforward(atoms)), approximate="tanh")
         added: Tensor = atoms + self.narrow(wide)
@@ -66,10 +66,10 @@ class Transformer(nn.Module):
         return normed
 
 
-def _attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
+def attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
     """Scaled dot-product attention within every crystal, (N, 3 width) to (N, width).
 
-    Crystals of one size are one dense product, so that no padded place is computed.
+    ``joint`` holds queries, keys and values. Crystals of one size are one dense product, so that no padded place is computed.
     """
     width = joint.shape[1] // 3
     parts = []

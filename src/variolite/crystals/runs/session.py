@@ -30,7 +30,6 @@ from variolite.errors import DataError, RecipeError, nearest
 from variolite.recipe import (
     CrystalRecipe,
     CrystalSplitSpec,
-    PriorSpec,
     load_crystal_recipe,
     recipe_to_yaml,
 )
@@ -288,7 +287,7 @@ def _with_prior(
             prior = fit_prior(
                 latents,
                 frame,
-                _settings(recipe.prior, recipe.properties),
+                _settings(recipe),
                 seed=recipe.training.seed,
                 device=torch.device("cuda" if on_gpu else "cpu"),
                 checkpoint=run.checkpoint_file.with_name("prior.safetensors"),
@@ -297,7 +296,8 @@ def _with_prior(
     return replace(model, prior=prior, properties=head)
 
 
-def _settings(spec: PriorSpec, properties: tuple[str, ...]) -> PriorSettings:
+def _settings(recipe: CrystalRecipe) -> PriorSettings:
+    spec = recipe.prior
     field = FieldSettings(
         width=spec.width,
         layers=spec.layers,
@@ -305,9 +305,10 @@ def _settings(spec: PriorSpec, properties: tuple[str, ...]) -> PriorSettings:
         epochs=spec.epochs,
         batch=spec.batch_size,
         rate=spec.learning_rate,
+        precision=recipe.training.precision,
     )
     mixture = MixtureSettings(crystals=spec.crystals, atoms=spec.atoms)
-    return PriorSettings(spec.kind, properties, field, mixture)
+    return PriorSettings(spec.kind, recipe.properties, field, mixture)
 
 
 def refit_prior(
