@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from variolite.crystals.latent import LatentStatistics, latent_gap, latent_statistics
-from variolite.crystals.latent.gap import maximum_mean_discrepancy, sliced_wasserstein
+from variolite.crystals.latent.gap import (
+    _quantiles,
+    maximum_mean_discrepancy,
+    sliced_wasserstein,
+)
 from variolite.crystals.latent.standardise import posterior_draw
 from variolite.crystals.latents import Latents
 from variolite.errors import DataError, ModelFileError
@@ -64,6 +68,15 @@ def test_a_shift_is_as_far_as_it_is_long(shift: float, dimensions: int) -> None:
     directions /= np.linalg.norm(directions, axis=0)
     expected = np.abs(directions[0] * shift).mean()
     assert sliced_wasserstein(rows, moved) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_quantiles_are_those_of_numpy(rows: int, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(rows, 3))
+    levels = (np.arange(1_000) + 0.5) / 1_000
+    np.testing.assert_allclose(
+        _quantiles(values).T, np.quantile(values, levels, axis=0), atol=1e-12
+    )
 
 
 def test_one_dimension_agrees_with_scipy() -> None:

@@ -101,10 +101,21 @@ def sliced_wasserstein(first: Floats, second: Floats, *, seed: int = 0) -> float
     """
     directions = np.random.default_rng(seed).standard_normal((first.shape[1], PROJECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
-    levels = (np.arange(1_000) + 0.5) / 1_000
-    one = np.quantile(first @ directions, levels, axis=0)
-    other = np.quantile(second @ directions, levels, axis=0)
-    return float(np.abs(one - other).mean())
+    return float(np.abs(_quantiles(first @ directions) - _quantiles(second @ directions)).mean())
+
+
+def _quantiles(columns: Floats) -> Floats:
+    """Return a thousand evenly spaced quantiles of every column, shape (D, 1000).
+
+    As `numpy.quantile` interpolates them, which looks for each of so many on its own and
+    is some fifty times slower than one sort.
+    """
+    ordered = np.sort(columns.T, axis=1)
+    places = (np.arange(1_000) + 0.5) / 1_000 * (ordered.shape[1] - 1)
+    below = places.astype(np.int64)
+    above = np.minimum(below + 1, ordered.shape[1] - 1)
+    share = places - below
+    return np.asarray((1.0 - share) * ordered[:, below] + share * ordered[:, above])
 
 
 def maximum_mean_discrepancy(first: Floats, second: Floats) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from variolite.crystals.latent import Gap, latent_gap
 from variolite.crystals.latents import Latents
@@ -18,6 +19,9 @@ ACTIVE_NATS = 0.01
 
 DRAWS = 500
 """Crystals drawn from a prior to see how far it is from the latents."""
+
+MOST = 1_000
+"""Crystals that are looked at; of larger sets as many are drawn."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,17 @@ class CrystalHealth:
         without a fitted prior.
     fitted
         Gap between the latents and the fitted prior; None without one.
+    judged
+        Number of crystals whose latents these are.
+    given
+        Number of crystals they were drawn from.
     """
 
     divergence: tuple[float, ...]
     normal: Gap
     fitted: Gap | None
+    judged: int
+    given: int
 
     @property
     def active(self) -> int:
@@ -52,6 +62,12 @@ class CrystalHealth:
             *(f"  z{i:<3} {nats:6.3f} nats" for i, nats in enumerate(self.divergence)),
             _told("a standard normal", self.normal),
         ]
+        if self.judged < self.given:
+            said.insert(
+                0,
+                f"judged by {self.judged:,} of {self.given:,} structures, drawn evenly over their "
+                "numbers of atoms",
+            )
         if self.fitted is None:
             said.append("advice: fit a prior (`variolite crystals prior`) before generating")
         else:
@@ -72,12 +88,16 @@ def _told(what: str, gap: Gap) -> str:
 def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) -> CrystalHealth:
     """Judge the latents of some crystals, best ones that the model was not trained on.
 
+    Of more than `MOST` crystals, `MOST` are drawn evenly over their numbers of atoms.
+
     Raises
     ------
     DataError
-        If a crystal holds an element that the model was not trained on.
+        If a crystal that is looked at holds an element that the model was not trained on,
+        or there are fewer than 20.
     """
-    latents = model.encode(crystals)
+    looked_at = crystals.take(_evenly(crystals.counts, seed))
+    latents = model.encode(looked_at)
     assert latents.log_variance is not None
     mean, log_variance = latents.mean.astype(np.float64), latents.log_variance.astype(np.float64)
     nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
@@ -88,4 +108,14 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
     if model.prior is not None:
         known = model.prior.propose(DRAWS, seed=seed)
         fitted = latent_gap(model.prior.sample(known, seed=seed), latents, seed=seed)
-    return CrystalHealth(tuple(nats.mean(axis=0).tolist()), normal, fitted)
+    divergence = tuple(nats.mean(axis=0).tolist())
+    return CrystalHealth(divergence, normal, fitted, len(looked_at), len(crystals))
+
+
+def _evenly(counts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Draw one crystal from each of `MOST` equal stretches of all, sorted by size; in order."""
+    if len(counts) <= MOST:
+        return np.arange(len(counts))
+    edges = np.linspace(0, len(counts), MOST + 1).astype(np.int64)
+    drawn = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+    return np.sort(np.argsort(counts, kind="stable")[drawn])

@@ -1,0 +1,65 @@
+"""Health of the latents: what is said, and of how many crystals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_runs import Run
+
+from variolite.crystals.runs import health
+from variolite.crystals.runs.health import crystal_health
+from variolite.crystals.structures import Crystals
+from variolite.errors import DataError
+
+
+@pytest.fixture
+def crystals(run: Run) -> Crystals:
+    """Those whose elements the model knows."""
+    known = np.isin(run.crystals.species, run.model.elements)
+    return run.crystals.take(np.bincount(run.crystals.owner, known) == run.crystals.counts)
+
+
+def test_a_small_set_is_judged_whole(run: Run, crystals: Crystals) -> None:
+    found = crystal_health(run.model, crystals)
+    assert found.judged == found.given == len(crystals)
+    latents = run.model.encode(crystals)
+    mean, log_variance = latents.mean.astype(np.float64), latents.log_variance
+    assert log_variance is not None
+    nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=0)
+    np.testing.assert_allclose(found.divergence, nats, rtol=1e-5)
+    assert not any("judged by" in line for line in found.lines())
+    assert found.fitted is not None
+    bare = crystal_health(replace(run.model, prior=None), crystals)
+    assert bare.fitted is None
+    assert any("crystals prior" in line for line in bare.lines())
+
+
+def test_a_large_set_is_judged_by_a_part(
+    run: Run, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "MOST", 30)
+    found = crystal_health(run.model, crystals)
+    assert (found.judged, found.given) == (30, len(crystals))
+    said = found.lines()[0]
+    assert said.startswith(f"judged by 30 of {len(crystals)} structures")
+    assert crystal_health(run.model, crystals) == found
+    assert crystal_health(run.model, crystals, seed=1) != found
+
+
+def test_the_part_has_every_size_in_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "MOST", 100)
+    counts = np.random.default_rng(0).integers(1, 6, 1_000)
+    places = health._evenly(counts, 3)
+    assert (np.diff(places) > 0).all()
+    shares, drawn = Counter(counts.tolist()), Counter(counts[places].tolist())
+    for size, number in shares.items():
+        assert abs(drawn[size] - number / 10) <= 2
+    np.testing.assert_array_equal(health._evenly(counts[:100], 3), np.arange(100))
+
+
+def test_too_few_are_refused(run: Run, crystals: Crystals) -> None:
+    with pytest.raises(DataError, match="at least 20"):
+        crystal_health(run.model, crystals.take(slice(0, 8)))
