@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from toy_crystals import ToyCodec
 
+from variolite.crystals.evaluation.contacts import shortest_contacts
 from variolite.crystals.latent import LatentPrior, generate
 from variolite.crystals.latent.generation import REASONS, judge
 from variolite.crystals.latent.where import Where
@@ -28,7 +29,7 @@ def test_exactly_as_many_as_asked_for(
     made = generate(codec, priors[kind], number, seed=0, steps=8)
     assert len(made.crystals) == number
     assert len(set(made.crystals.names)) == number
-    assert (judge(made.crystals, priors[kind].volumes) == "").all()
+    assert (judge(made.crystals, priors[kind].volumes, priors[kind].contacts) == "").all()
     assert made.attempts >= number + sum(made.rejects.values())
     assert set(made.rejects) <= set(REASONS)
     assert 0.0 < made.valid_share <= 1.0
@@ -127,26 +128,28 @@ def test_every_reason_is_found() -> None:
                 Crystal(species, salt, np.zeros((3, 3))),
                 Crystal(species, salt, CUBE * np.nan),
                 Crystal(species, salt * 0.1, CUBE),
+                Crystal(species, salt * 0.7, CUBE),
                 Crystal(species, salt, 3.0 * CUBE),
                 Crystal(np.array([11, 11], np.uint8), salt, CUBE),
                 Crystal(species, np.array([[0, 0, 0], [0.5, 0.5, 0.3]]), CUBE),
             ]
         ),
         (20.0, 40.0),
+        shortest_contacts(Crystals.of([Crystal(species, salt, CUBE)])),
         Where(formula={11: 1, 17: 1}, elements=(11, 17), others=False, space_group=221),
     )
-    expected = ["", "no_cell", "no_cell", "too_close", "volume_per_atom", "composition"]
-    assert found.tolist() == [*expected, "space_group"]
+    expected = ["", "no_cell", "no_cell", "too_close", "contact", "volume_per_atom"]
+    assert found.tolist() == [*expected, "composition", "space_group"]
 
 
 def test_wanted_elements_are_checked() -> None:
     salt = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
     both = Crystals.of([Crystal(np.array(s, np.uint8), salt, CUBE) for s in ([3, 8], [3, 3])])
-    volumes = (20.0, 40.0)
-    assert judge(both, volumes, Where(elements=(3,))).tolist() == ["", ""]
-    assert judge(both, volumes, Where(elements=(3,), others=False)).tolist() == ["composition", ""]
-    assert judge(both, volumes, Where(elements=(3, 8), others=False)).tolist() == [
+    known = ((20.0, 40.0), shortest_contacts(both))
+    assert judge(both, *known, Where(elements=(3,))).tolist() == ["", ""]
+    assert judge(both, *known, Where(elements=(3,), others=False)).tolist() == ["composition", ""]
+    assert judge(both, *known, Where(elements=(3, 8), others=False)).tolist() == [
         "",
         "composition",
     ]
-    assert judge(both, volumes, Where(atoms=3)).tolist() == ["composition"] * 2
+    assert judge(both, *known, Where(atoms=3)).tolist() == ["composition"] * 2

@@ -25,7 +25,7 @@ from variolite.crystals.model import (
 )
 from variolite.crystals.model.geometry import wrapped
 from variolite.crystals.model.module import mean_by_crystal
-from variolite.crystals.model.network import Transformer, _attend
+from variolite.crystals.model.network import Transformer, attend
 from variolite.crystals.structures import Crystals, textbook_crystals
 from variolite.vae import Posterior
 
@@ -84,7 +84,7 @@ def test_attention_is_softmax_within_every_crystal(sizes: list[int], seed: int) 
     layout = Layout.of(np.sort(np.array(sizes)), CPU)
     generator = torch.Generator().manual_seed(seed)
     joint = torch.randn(sum(sizes), 3 * 8, generator=generator, dtype=torch.float64)
-    found = _attend(joint, layout, 2)
+    found = attend(joint, layout, 2)
     np.testing.assert_allclose(found, _slow_attention(joint, layout.owner, 2), atol=1e-12)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -13,10 +15,13 @@ from variolite.crystals.structures.crystals import Crystals
 __all__ = [
     "CUTOFF",
     "VOLUME",
+    "PairBlock",
     "distance_validity",
     "has_cell",
     "in_reduced_cells",
+    "pair_distances",
     "shortest_distances",
+    "shortest_vectors",
 ]
 
 Floats = NDArray[np.float64]
@@ -75,29 +80,72 @@ def shortest_distances(crystals: Crystals) -> Floats:
     if not len(sound):
         return shortest
     kept = crystals.take(sound)
-    coordinates, lattices = in_reduced_cells(kept)
     # A reduced basis holds the shortest vector of the lattice.
-    found = np.linalg.norm(lattices, axis=2).min(axis=1)
-    for size in np.unique(kept.counts[kept.counts > 1]):
-        first, second = np.triu_indices(size, 1)
-        alike = np.flatnonzero(kept.counts == size)
-        step = max(1, CHUNK // (len(first) * len(IMAGES)))
-        for start in range(0, len(alike), step):
-            some = alike[start : start + step]
-            x = coordinates[kept.atoms_of(some)].reshape(len(some), size, 3)
-            apart = x[:, first] - x[:, second]
-            apart = (apart - np.rint(apart)) @ lattices[some]
-            found[some] = np.minimum(found[some], _nearest(apart, IMAGES @ lattices[some]))
+    found = shortest_vectors(kept)
+    for block in pair_distances(kept):
+        least = block.distances.min(axis=1)
+        found[block.crystals] = np.minimum(found[block.crystals], least)
     shortest[sound] = found
     return shortest
 
 
+def shortest_vectors(crystals: Crystals) -> Floats:
+    """Return the length of the shortest lattice vector in Angstrom, shape (B,).
+
+    It is the distance of every atom to the nearest of its own images.
+    """
+    return np.asarray(np.linalg.norm(in_reduced_cells(crystals)[1], axis=2).min(axis=1))
+
+
+@dataclass(frozen=True)
+class PairBlock:
+    """Distances between the atoms of some crystals of equal size.
+
+    Attributes
+    ----------
+    crystals
+        Which crystals, shape (M,).
+    first, second
+        The two atoms of every pair, counted over all crystals, shape (M, P) each.
+    distances
+        Shortest distance between them, images included, in Angstrom, shape (M, P).
+    """
+
+    crystals: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    distances: Floats
+
+
+def pair_distances(crystals: Crystals) -> Iterator[PairBlock]:
+    """Yield the distances of all pairs of different atoms, block by block.
+
+    Parameters
+    ----------
+    crystals
+        Each with a cell, see :func:`has_cell`; those of one atom have no pairs.
+    """
+    coordinates, lattices = in_reduced_cells(crystals)
+    for size in np.unique(crystals.counts[crystals.counts > 1]):
+        first, second = np.triu_indices(size, 1)
+        alike = np.flatnonzero(crystals.counts == size)
+        step = max(1, CHUNK // (len(first) * len(IMAGES)))
+        for start in range(0, len(alike), step):
+            some = alike[start : start + step]
+            atoms = crystals.atoms_of(some).reshape(len(some), size)
+            x = coordinates[atoms]
+            apart = x[:, first] - x[:, second]
+            apart = (apart - np.rint(apart)) @ lattices[some]
+            nearest = _nearest(apart, IMAGES @ lattices[some])
+            yield PairBlock(some, atoms[:, first], atoms[:, second], nearest)
+
+
 def _nearest(apart: Floats, shifts: Floats) -> Floats:
-    """Shortest of ``|apart + shift|`` over vectors (M, P, 3) and shifts (M, S, 3), shape (M,)."""
+    """Shortest ``|apart + shift|`` of vectors (M, P, 3) over shifts (M, S, 3), shape (M, P)."""
     squared = 2.0 * apart @ shifts.transpose(0, 2, 1)
     squared += (apart**2).sum(axis=2)[:, :, None]
     squared += (shifts**2).sum(axis=2)[:, None, :]
-    return np.asarray(np.sqrt(np.maximum(squared.min(axis=(1, 2)), 0.0)))
+    return np.asarray(np.sqrt(np.maximum(squared.min(axis=2), 0.0)))
 
 
 def distance_validity(crystals: Crystals, shortest: Floats | None = None) -> NDArray[np.bool_]:

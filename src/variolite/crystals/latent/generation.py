@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.evaluation.contacts import Contacts
 from variolite.crystals.evaluation.validity import CUTOFF, has_cell, shortest_distances
 from variolite.crystals.latent.prior import LatentPrior
 from variolite.crystals.latent.symmetry import symmetrised
@@ -36,6 +37,10 @@ SPARE_ATTEMPTS = 200
 VOLUME_MARGIN = 1.25
 """How far beyond the volumes per atom of training crystals a crystal may go, as a factor."""
 
+CONTACT_MARGIN = 0.75
+"""Atoms may come this much closer than the same two elements do in any training crystal, as a
+factor; 99.8 % of the held-out crystals of MP-20 keep to it."""
+
 SYMMETRY_PRECISION = 0.1
 """Tolerance in Angstrom within which a crystal has to have the space group asked for."""
 
@@ -46,6 +51,7 @@ exact: decoded atoms are never exactly in place."""
 REASONS: Mapping[str, str] = {
     "no_cell": "no finite cell of positive volume",
     "too_close": f"two atoms closer than {CUTOFF} Angstrom",
+    "contact": f"two atoms closer than {CONTACT_MARGIN} of what is known of their elements",
     "volume_per_atom": "volume per atom unlike that of any training crystal",
     "composition": "another composition than asked for",
     "space_group": "another space group than asked for",
@@ -108,8 +114,9 @@ def generate(
     """Generate exactly ``number`` valid crystals.
 
     Valid: a finite cell of positive volume, no two atoms (images included) closer
-    than 0.5 Angstrom, a volume per atom at most a quarter beyond those of training
-    crystals, and what was asked for wherever it can be checked: the number of atoms,
+    than 0.5 Angstrom or than three quarters of the shortest distance of the same
+    two elements in a training crystal, a volume per atom at most a quarter beyond those of
+    training crystals, and what was asked for wherever it can be checked: the number of atoms,
     the composition, and the space group (spglib, 0.1 Angstrom, after symmetry missed
     by less than 0.3 Angstrom was made exact).
 
@@ -162,7 +169,7 @@ def generate(
         decoded = model.decode(latents, species=known.species if model.species_given else None)
         near = NEAR_SYMMETRY if symmetrise is None and asked.space_group else symmetrise
         decoded = _on_symmetry(decoded, near)
-        reasons = judge(decoded, prior.volumes, asked)
+        reasons = judge(decoded, prior.volumes, prior.contacts, asked)
         attempts += wanted
         rejects.update(str(reason) for reason in reasons[reasons != ""])
         valid = np.flatnonzero(reasons == "")
@@ -194,7 +201,10 @@ def _on_symmetry(crystals: Crystals, precision: float | None) -> Crystals:
 
 
 def judge(
-    crystals: Crystals, volumes: tuple[float, float], asked: Where | None = None
+    crystals: Crystals,
+    volumes: tuple[float, float],
+    contacts: Contacts,
+    asked: Where | None = None,
 ) -> NDArray[np.str_]:
     """Return the first reason of `REASONS` against every crystal, empty where valid, (B,).
 
@@ -204,6 +214,8 @@ def judge(
         Decoded structures.
     volumes
         Smallest and largest volume per atom of the training crystals, cubic Angstrom.
+    contacts
+        How close atoms come in the training crystals.
     asked
         Conditions; those that can be checked exactly are.
     """
@@ -221,9 +233,12 @@ def judge(
     reject(outside, "volume_per_atom")
     left = np.flatnonzero(reasons == "")
     if len(left):
-        close = np.zeros(len(crystals), dtype=bool)
-        close[left] = ~(shortest_distances(crystals.take(left)) >= CUTOFF)
-        reject(close, "too_close")
+        some = crystals.take(left)
+        close = np.zeros((2, len(crystals)), dtype=bool)
+        close[0, left] = ~(shortest_distances(some) >= CUTOFF)
+        close[1, left] = contacts.closeness(some) < CONTACT_MARGIN
+        reject(close[0], "too_close")
+        reject(close[1], "contact")
     if asked.space_group:
         left = np.flatnonzero(reasons == "")
         other = np.zeros(len(crystals), dtype=bool)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from variolite.crystals.evaluation.contacts import Contacts
 from variolite.crystals.latent.atom_counts import AtomCounts
 from variolite.crystals.latent.composition import sample_compositions
 from variolite.crystals.latent.composition_network import CompositionNetwork
@@ -63,6 +64,8 @@ class LatentPrior:
         Of latents, given size, elements and further conditions.
     volumes
         Smallest and largest volume per atom of a training crystal, cubic Angstrom.
+    contacts
+        How close atoms of every two elements come in the training crystals.
     provenance
         How it was fitted, JSON-able.
     """
@@ -73,6 +76,7 @@ class LatentPrior:
     compositions: CompositionNetwork
     density: Density
     volumes: tuple[float, float]
+    contacts: Contacts
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from variolite.crystals.evaluation.contacts import shortest_contacts
 from variolite.crystals.latent.atom_counts import fit_atom_counts
 from variolite.crystals.latent.batches import LatentSets
 from variolite.crystals.latent.composition import CompositionSettings, fit_compositions
@@ -144,7 +145,16 @@ def fit_prior(
         **fitted,
     }
     volumes = (float(per_atom.min()), float(per_atom.max()))
-    return LatentPrior(vocabulary, statistics, counts, compositions, density, volumes, provenance)
+    return LatentPrior(
+        vocabulary,
+        statistics,
+        counts,
+        compositions,
+        density,
+        volumes,
+        shortest_contacts(crystals),
+        provenance,
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from variolite.crystals.evaluation.contacts import Contacts
 from variolite.crystals.latent.atom_counts import AtomCounts
 from variolite.crystals.latent.composition_network import CompositionNetwork
 from variolite.crystals.latent.field import FieldDensity, load_exactly
@@ -24,7 +25,7 @@ __all__ = ["FORMAT", "prior_from", "prior_state"]
 FORMAT = 1
 KIND = "crystal latent prior"
 
-_PARTS = ("statistics", "counts", "compositions", "density")
+_PARTS = ("statistics", "counts", "contacts", "compositions", "density")
 
 
 def prior_state(prior: LatentPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -42,6 +43,7 @@ def prior_state(prior: LatentPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
     parts: dict[str, dict[str, Tensor]] = {
         "statistics": _tensors(prior.statistics.to_arrays()),
         "counts": _tensors(prior.counts.to_arrays()),
+        "contacts": _tensors({"distances": prior.contacts.distances}),
         "compositions": {
             name: value.detach().cpu() for name, value in prior.compositions.state_dict().items()
         },
@@ -134,8 +136,17 @@ def _put_together(tensors: Mapping[str, Tensor], description: Mapping[str, Any])
         compositions.eval(),
         density,
         (low, high),
+        _contacts(parts["contacts"], vocabulary),
         dict(description["provenance"]),
     )
+
+
+def _contacts(tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> Contacts:
+    distances = tensors["distances"].numpy()
+    elements = np.array(vocabulary.elements, dtype=np.int64)
+    if distances.shape != (len(elements), len(elements)) or not (distances > 0.0).all():
+        raise ModelFileError("the distances between elements are none, or those of others")
+    return Contacts(elements, distances.astype(np.float64))
 
 
 def _field(

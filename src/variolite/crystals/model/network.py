@@ -69,7 +69,8 @@ class Transformer(nn.Module):
 def attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
     """Scaled dot-product attention within every crystal, (N, 3 width) to (N, width).
 
-    ``joint`` holds queries, keys and values. Crystals of one size are one dense product, so that no padded place is computed.
+    ``joint`` holds queries, keys and values. Crystals of one size are one dense product,
+    so that no padded place is computed.
     """
     width = joint.shape[1] // 3
     parts = []
