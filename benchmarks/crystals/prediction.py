@@ -1,0 +1,137 @@
+"""Structures predicted for given compositions, and how often they are the true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.evaluation.measures import resampled, share
+from variolite.crystals.latent import Known
+from variolite.crystals.latent.generation import TRIES, judge
+from variolite.crystals.matching import CDVAE, STRICT, Setting, Tolerance, score_pairs
+from variolite.crystals.runs import CrystalModel
+from variolite.crystals.structures import Crystals, reduced_formulas
+
+Floats = NDArray[np.float64]
+Figures = dict[str, list[float]]
+Tell = Callable[[str], None]
+
+MATCHED_BY = (Setting(CDVAE), Setting(CDVAE, primitive=True), Setting(STRICT))
+"""Tolerance of the papers with both settings of the cell, and ours."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Structures in the order asked for.
+
+    Attributes
+    ----------
+    crystals
+        Cells of NaN where no valid structure was found.
+    missed
+        How many those are.
+    attempts
+        Structures decoded.
+    """
+
+    crystals: Crystals
+    missed: int
+    attempts: int
+
+
+def predict(
+    model: CrystalModel, asked: Crystals, *, seed: int, tries: int = TRIES, tell: Tell
+) -> Predicted:
+    """Draw one structure for each composition.
+
+    As in `variolite generate`, a structure is drawn again while it is not valid: atoms too
+    close, or a volume per atom like that of no training crystal.
+
+    Parameters
+    ----------
+    model
+        One that is told the elements, with a prior.
+    asked
+        Only the elements of the atoms are looked at.
+    seed
+        Of the draws.
+    tries
+        Attempts for each.
+    tell
+        Told how far it is.
+    """
+    prior = model.prior
+    assert prior is not None
+    assert model.species_given
+    coordinates = np.zeros_like(asked.coordinates)
+    lattices = np.full_like(asked.lattices, np.nan)
+    strange = ~np.isin(asked.species, np.array(model.elements))
+    left = np.flatnonzero(np.bincount(asked.owner[strange], minlength=len(asked)) == 0)
+    attempts = 0
+    for attempt in range(tries):
+        if not len(left):
+            break
+        some = asked.take(left)
+        known = Known(
+            counts=some.counts.astype(np.int64),
+            species=some.species.astype(np.int64),
+            space_groups=np.zeros(len(some), dtype=np.int64),
+            properties=np.full((len(some), len(prior.vocabulary.properties)), np.nan),
+        )
+        own_seed = int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0])
+        decoded = model.decode(prior.sample(known, seed=own_seed), species=known.species)
+        attempts += len(left)
+        valid = np.flatnonzero(judge(decoded, prior.volumes, prior.contacts) == "")
+        coordinates[asked.atoms_of(left[valid])] = decoded.take(valid).coordinates
+        lattices[left[valid]] = decoded.lattices[valid]
+        left = np.delete(left, valid)
+        tell(f"attempt {attempt + 1}: {len(left)} of {len(asked)} structures are missing")
+    found = replace(asked, coordinates=coordinates, lattices=lattices, properties={})
+    return Predicted(found, int(np.isnan(lattices[:, 0, 0]).sum()), attempts)
+
+
+def displacements(
+    found: Crystals, true: Crystals, *, workers: int, tell: Tell
+) -> Mapping[str, Floats]:
+    """Root mean square displacement by setting, NaN without a match, shape (B,) each."""
+    scores = score_pairs(found, true, settings=MATCHED_BY, workers=workers, tell=tell)
+    return {setting.name: matches.rms for setting, matches in scores.matches.items()}
+
+
+def best_of(rms: Floats, draws: int) -> Floats:
+    """The least of as many consecutive values for each crystal, NaN where all are."""
+    least = np.where(np.isnan(rms), np.inf, rms).reshape(-1, draws).min(axis=1)
+    return np.where(np.isinf(least), np.nan, least)
+
+
+def figures(rms: Mapping[str, Floats], true: Crystals) -> dict[str, Figures]:
+    """Match rate, RMSE and corrected RMSE by setting, each with its interval over formulas."""
+    formulas = reduced_formulas(true)
+    return {
+        setting.name: _figures(rms[setting.name], formulas, setting.tolerance)
+        for setting in MATCHED_BY
+    }
+
+
+def _figures(rms: Floats, formulas: NDArray[np.str_], tolerance: Tolerance) -> Figures:
+    matched = ~np.isnan(rms)
+    known = np.where(matched, rms, 0.0)
+    corrected = np.where(matched, rms, tolerance.sites)
+
+    def of_matched(weights: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((weights @ known) / (weights @ matched.astype(float)))
+
+    measures = {
+        "match_rate": share("match_rate", matched, formulas, "matched"),
+        "rmse": resampled("rmse", "1", "of the matched", formulas, of_matched),
+        "rmse_corrected": resampled(
+            "rmse_corrected", "1", "of all, failures at stol", formulas, lambda w: w @ corrected
+        ),
+    }
+    return {
+        name: [m.interval.mean, m.interval.low, m.interval.high] for name, m in measures.items()
+    }
