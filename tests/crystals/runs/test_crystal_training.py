@@ -12,6 +12,8 @@ import torch
 from drawn_crystals import drawn_crystals
 from tiny_runs import Run, assert_same_weights, energetic, recipe_of, told_of
 
+from variolite.crystals.frame import canonical
+from variolite.crystals.model.geometry import log_metric
 from variolite.crystals.runs import (
     load_run,
     prepare_crystals,
@@ -63,6 +65,16 @@ def test_what_a_run_leaves_behind(run: Run) -> None:
             "position_error_mean_angstrom",
             "volume_error_percent",
         }
+
+
+def test_cells_are_standardised_by_those_that_the_network_sees(run: Run) -> None:
+    groups = reduced_formulas(run.crystals)
+    training = run.crystals.take(run.folder.split().rows(groups)["train"])
+    as_given = log_metric(training.lattices, training.counts).mean(0)
+    frame = canonical(training).crystals
+    as_seen = log_metric(frame.lattices, frame.counts).mean(0)
+    assert np.abs(as_seen - as_given).max() > 0.01
+    np.testing.assert_allclose(run.model.module.metric_mean, as_seen, atol=1e-5)
 
 
 def test_groups_are_whole_and_elements_are_those_of_training(run: Run) -> None:

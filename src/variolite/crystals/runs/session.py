@@ -184,9 +184,11 @@ def _train(
     if recipe.loss.alignment > 0.0:
         features = _features(parts["train"], parts["validation"], tell)
     width = 0 if features is None else features[0].shape[1]
+    kind = build(recipe, parts["train"], features=width)
+    train, validation = (framed(kind, parts[p]).crystals for p in ("train", "validation"))
+    # Cells are standardised by those that the network sees, not by those of the files.
+    module = build(recipe, train, features=width)
     # A validation crystal may hold an element that no training crystal has.
-    module = build(recipe, parts["train"], features=width)
-    train, validation = (framed(module, parts[p]).crystals for p in ("train", "validation"))
     known = np.isin(validation.species, np.unique(train.species))
     whole = np.bincount(validation.owner[~known], minlength=len(validation)) == 0
     if features is not None:
