@@ -93,14 +93,11 @@ def carry_out(run: Run, folder: Path, data: Path) -> None:
     """Train, judge and write the result in one step."""
     torch.set_num_threads(1)
     cut = _reduced(SETS["mp_20"](data), run)
-    began = time.process_time()
-    train_features = foundation_features(cut.train).features
-    charged = time.process_time() - began
-    scale = fit_scale(torch.from_numpy(train_features))
-    features = [
-        scale.apply(torch.from_numpy(found)).numpy()
-        for found in (train_features, foundation_features(cut.test).features)
-    ]
+    with np.load(_features_file(run, folder)) as stored:
+        given = {name: stored[name] for name in stored.files}
+    charged = float(given["seconds"])
+    scale = fit_scale(torch.from_numpy(given["train"]))
+    features = [scale.apply(torch.from_numpy(given[part])).numpy() for part in ("train", "test")]
     entry = _contestant(cut, run, features[0])
     seconds = run.seconds - (charged if run.weight else 0.0)
     if seconds <= 0:
@@ -129,6 +126,26 @@ def carry_out(run: Run, folder: Path, data: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_text_atomic(run.file(folder), json.dumps(result))
+
+
+def _features_file(run: Run, folder: Path) -> Path:
+    return folder / f"features-{run.train or 'all'}-{run.test or 'all'}.npz"
+
+
+def compute_features(run: Run, folder: Path, data: Path) -> None:
+    """Compute the features once for all runs, and what those of the training crystals cost."""
+    torch.set_num_threads(1)
+    file = _features_file(run, folder)
+    if file.is_file():
+        return
+    cut = _reduced(SETS["mp_20"](data), run)
+    began = time.process_time()
+    train = foundation_features(cut.train).features
+    seconds = time.process_time() - began
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial.npz")
+    np.savez(partial, train=train, test=foundation_features(cut.test).features, seconds=seconds)
+    partial.replace(file)
 
 
 def _reduced(cut: ContestSet, run: Run) -> ContestSet:
@@ -258,6 +275,8 @@ def main() -> None:
     with ProcessPoolExecutor(
         arguments.processes, mp_context=get_context("spawn"), max_tasks_per_child=1
     ) as pool:
+        if missing:
+            pool.submit(compute_features, missing[0], arguments.runs, arguments.data).result()
         waiting = [pool.submit(carry_out, run, arguments.runs, arguments.data) for run in missing]
         for run, done in zip(missing, waiting, strict=True):
             done.result()

@@ -1,0 +1,204 @@
+"""How far latents and reconstructions move when nothing but the description changes.
+
+    python -m benchmarks.crystals.invariance
+
+Every model encodes and reconstructs the same crystals once as they are and once turned,
+reflected, moved, re-ordered and in other cells. Those of the rebuilt source get Niggli cells
+in one orientation, as its loader makes them; once more without, as its `featurize` did. Writes
+``benchmarks/results/crystal_invariance.md`` and ``.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import torch
+from benchmarks.crystals.sets import FOLDER
+from benchmarks.speed.machine import describe, load
+
+from variolite.crystals.invariance import (
+    CellCheck,
+    InvarianceReport,
+    check_cells,
+    check_invariance,
+)
+from variolite.crystals.latents import Latents
+from variolite.crystals.runs import CrystalModel, load_run, shipped_run
+from variolite.crystals.runs.codec import encode
+from variolite.crystals.runs.fitting import build
+from variolite.crystals.source import SIZES, SourceModule
+from variolite.crystals.source.cells import matrix_of
+from variolite.crystals.structures import Crystals, load_crystals
+from variolite.recipe import load_crystal_recipe
+from variolite.records import write_text_atomic
+from variolite.training import RunFolder
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+TARGET = 1e-4
+"""Largest change of a latent that is asked for."""
+
+ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is checked."""
+
+    title: str
+    encode: Callable[[Crystals], Latents]
+    reconstruct: Callable[[Crystals], Crystals] | None
+
+
+def _of(title: str, model: CrystalModel) -> Subject:
+    return Subject(title, model.encode, model.reconstruct)
+
+
+def _subjects(crystals: Crystals) -> list[Subject]:
+    recipe = load_crystal_recipe("crystals/mp_20/vae_dng", ["model.latent=8"])
+    found = [_of("ours, untrained", CrystalModel(build(recipe, crystals).eval()))]
+    home = shipped_run("mp_20")
+    if home is not None:
+        found.append(_of("ours, mp_20 of the package", load_run(RunFolder(home))))
+    size = SIZES["0.86M"]
+    for title, encoder in (("source", size), ("its CSPNet", replace(size, encoder="cspnet"))):
+        module = SourceModule(encoder, 0).eval()
+        found.append(_of(f"{title}, untrained, Niggli cells", CrystalModel(module)))
+        raw = Subject(f"{title}, untrained, cells as given", lambda c, m=module: encode(m, c), None)
+        found.append(raw)
+    return found
+
+
+def _some(crystals: Crystals, elements: tuple[int, ...] | None) -> Crystals:
+    """So many crystals, evenly spread, without an element that the shipped model lacks."""
+    if elements is not None:
+        strange = crystals.owner[~np.isin(crystals.species, elements)]
+        crystals = crystals.take(~np.isin(np.arange(len(crystals)), strange))
+    return crystals.take(np.linspace(0, len(crystals) - 1, min(ROWS, len(crystals))).astype(int))
+
+
+def _source_head(entries: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Lengths and angles, unbounded, as the source's lattice head gives them."""
+    given = torch.from_numpy(entries)
+    scale = torch.from_numpy(counts.astype(float))[:, None].pow(1.0 / 3.0)
+    return np.asarray(matrix_of(given[:, :3] * scale, given[:, 3:]))
+
+
+def _page(content: dict[str, Any], sets: dict[str, dict[str, InvarianceReport]]) -> str:
+    lines = [
+        "# Invariance of latents and reconstructions",
+        "",
+        f"`{content['command']}`, on {content['machine']}; one thread, load "
+        f"{content['load']:.1f} at the start, {content['seconds']:.0f} s.",
+        "",
+        "Largest change of any latent of any atom, in standard deviations of the latents "
+        "(in brackets in their own units), when nothing but the description of a crystal "
+        "changes: a random one for each crystal. Latents are compared atom by atom under "
+        "rotation, reflection and moves by whole cells, and as the set of a crystal under "
+        "another origin, order or cell, because atoms that a symmetry exchanges may exchange "
+        f"their latents. Target: {TARGET:g} in both units.",
+        "",
+    ]
+    for title, reports in sets.items():
+        first = next(iter(reports.values()))
+        lines += [f"## {title}: {first.crystals:,} crystals, {first.atoms:,} atoms", ""]
+        names = [change.name for change in first.latents]
+        lines += _row(["model", *names, "target"]) + _row(["---"] * (len(names) + 2))
+        for model, report in reports.items():
+            cells = [f"{c.deviations:.1e} ({c.largest:.1e})" for c in report.latents]
+            met = "met" if not report.mutated and report.passes(TARGET, np.inf) else "not met"
+            lines += _row([model, *cells, met])
+        lines += ["", "Reconstructions, largest change of shape in Angstrom:", ""]
+        names = [change.name for change in first.shapes]
+        lines += _row(["model", *names]) + _row(["---"] * (len(names) + 1))
+        for model, report in reports.items():
+            if report.shapes:
+                lines += _row([model, *(f"{c.largest:.1e}" for c in report.shapes)])
+        lines += ["", "Crystals that differ a little, not judged: median, 95th percentile and "]
+        lines[-1] += "largest change in standard deviations, share of crystals beyond 0.1:"
+        lines += [""]
+        names = [change.name for change in first.residuals]
+        lines += _row(["model", *names]) + _row(["---"] * (len(names) + 1))
+        for model, report in reports.items():
+            cells = [
+                f"{c.median / report.spread:.3f}, {c.high / report.spread:.2f}, "
+                f"{c.deviations:.1f}; {c.moved:.1%}"
+                for c in report.residuals
+            ]
+            lines += _row([model, *cells])
+        lines.append("")
+    lines += ["## Random outputs of the lattice head", ""]
+    lines += _row(["head", "outputs", "not finite", "of no or negative volume"])
+    lines += _row(["---"] * 4)
+    for title, check in content["cells"].items():
+        lines += _row([title, *(f"{check[k]:,}" for k in ("number", "not_finite", "not_positive"))])
+    lines += [
+        "",
+        "A shape is the sorted shortest distances between all pairs of atoms, the lengths of "
+        "the three shortest independent lattice vectors and the cubic root of the volume. "
+        "Strained: every cell by a random symmetric strain whose largest eigenvalue is 0.3 %; "
+        "noise: normal, 0.01 Angstrom along each axis. A strained crystal is another crystal, "
+        "and where two reduced cells are nearly equal the canonical one may switch: that is the "
+        'share of crystals that move far. "As given" leaves out the reduction of cells.',
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(cells: list[str]) -> list[str]:
+    return [f"| {' | '.join(cells)} |"]
+
+
+def main() -> None:
+    """Check every model on both sets and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=FOLDER)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    busy, began = load(), time.monotonic()
+    home = shipped_run("mp_20")
+    known = None if home is None else load_run(RunFolder(home)).elements
+    sets: dict[str, dict[str, InvarianceReport]] = {}
+    for title, file in (
+        ("MP-20 test, binary and ternary", "mp_20/biternary_test_a"),
+        ("MPTS-52 validation", "mpts_52/val"),
+    ):
+        crystals = _some(load_crystals(arguments.data / f"{file}.csv.gz"), known)
+        sets[title] = {}
+        for subject in _subjects(crystals):
+            report = check_invariance(subject.encode, crystals, reconstruct=subject.reconstruct)
+            sets[title][subject.title] = report
+            print(f"{title}: {subject.title}: {report}", flush=True)
+    cells: dict[str, CellCheck] = {
+        "ours": check_cells(),
+        "source": check_cells(_source_head, scale=1.0),
+    }
+    content = {
+        "command": "python -m benchmarks.crystals.invariance",
+        "machine": describe(),
+        "load": busy,
+        "seconds": time.monotonic() - began,
+        "target": TARGET,
+        "sets": {
+            title: {name: report.to_dict() for name, report in reports.items()}
+            for title, reports in sets.items()
+        },
+        "cells": {title: asdict(check) for title, check in cells.items()},
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    write_text_atomic(arguments.results / "crystal_invariance.json", text)
+    write_text_atomic(arguments.results / "crystal_invariance.md", _page(content, sets))
+
+
+if __name__ == "__main__":
+    main()
