@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--subset", type=int, default=200, help="crystals predicted repeatedly")
     parser.add_argument("--draws", type=int, default=20, help="structures for each of those")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that match")
+    parser.add_argument("--workers", type=int, default=0, help="that match; 0: no others")
     parser.add_argument("--data", type=Path, default=FOLDER)
     parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--results", type=Path, default=RESULTS)
