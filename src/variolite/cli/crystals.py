@@ -1,4 +1,4 @@
-"""``variolite crystals``: structures of any format to one flat store."""
+"""``variolite crystals``: what is done with structures only, and not with tables."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variolite.cli.interpolate import interpolate
 from variolite.cli.options import Run
 from variolite.cli.progress import note, now_and_then, waiting
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Crystals: structures of any format to one store.", no_args_is_help=True)
+app = typer.Typer(
+    help="Crystals: one store of any structures, priors, paths between two.", no_args_is_help=True
+)
+app.command()(interpolate)
 
 
 @app.command()

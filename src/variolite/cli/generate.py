@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from variolite.crystals.runs import CrystalModel
     from variolite.crystals.structures import Crystals
 
-__all__ = ["generate", "parse_conditions"]
+__all__ = ["decoder", "generate", "parse_conditions", "with_predictions"]
 
 RELAXED_STEPS = 200
 
@@ -76,7 +76,7 @@ def generate(
     from variolite.crystals.structures import require_place, write_structures
 
     require_place(out)
-    model = _model(run, device)
+    model = decoder(run, device, "generate")
     with waiting("generating") as tell:
         made = model.sample(
             number,
@@ -95,7 +95,7 @@ def generate(
     if relax:
         with waiting("relaxing with CHGNet") as tell:
             crystals = _relaxed(crystals, workers, tell)
-    crystals = _with_predictions(model, crystals)
+    crystals = with_predictions(model, crystals)
     write_structures(crystals, out)
     typer.echo(str(out))
 
@@ -121,14 +121,20 @@ def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str | float]:
     return conditions
 
 
-def _model(run: Path, device: str) -> CrystalModel:
-    """Load a model of crystals with its prior to the device where it generates."""
+def decoder(run: Path, device: str, command: str) -> CrystalModel:
+    """Load a model of crystals with its prior to the device where it makes crystals.
+
+    Raises
+    ------
+    RunFolderError
+        If the run is none on crystals; ``command`` is what the user called.
+    """
     from variolite.training import RunFolder
 
     folder = RunFolder(run)
     if not folder.of_crystals:
         raise RunFolderError(
-            "generate needs a run on crystals, and this is one on a table",
+            f"{command} needs a run on crystals, and this is one on a table",
             where=str(run),
             mend="give a run of a recipe such as crystals/mp_20/vae_dng",
         )
@@ -165,7 +171,7 @@ def _relaxed(crystals: Crystals, workers: int, tell: Callable[[str], None]) -> C
     return replace(found.crystals, properties={**crystals.properties, **energies})
 
 
-def _with_predictions(model: CrystalModel, crystals: Crystals) -> Crystals:
+def with_predictions(model: CrystalModel, crystals: Crystals) -> Crystals:
     """Add what the property head says of the finished crystals, where the run has one."""
     from dataclasses import replace
 

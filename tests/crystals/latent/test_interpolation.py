@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_crystals import ToyCodec
 
-from variolite.crystals.latent.interpolation import PATHS, interpolate, match_atoms
+from variolite.crystals.latent.interpolation import (
+    PATHS,
+    interpolate,
+    latent_changes,
+    match_atoms,
+)
 from variolite.crystals.structures import Crystal, Crystals
 from variolite.errors import DataError
 
@@ -79,3 +84,18 @@ def test_what_cannot_be_joined(codec: ToyCodec, crystals: Crystals) -> None:
     with pytest.raises(DataError, match="differ in composition"):
         interpolate(ToyCodec(species_given=True), two, other, 3)
     assert len(interpolate(ToyCodec(species_given=True), two, two, 3)) == 3
+
+
+def test_changes_do_not_depend_on_the_order_of_atoms(codec: ToyCodec, crystals: Crystals) -> None:
+    fives = [crystal for crystal in crystals if len(crystal) == 5][:3]
+    turned = Crystal(fives[1].species[::-1], fives[1].coordinates[::-1], fives[1].lattice)
+    changes = latent_changes(codec, Crystals.of([fives[0], fives[1], turned, fives[2]]))
+    assert changes[[0, 2]] == pytest.approx(0.0, abs=1e-6)
+    straight = latent_changes(codec, Crystals.of(fives))
+    np.testing.assert_allclose(changes[[1, 3]], straight[1:], rtol=1e-5)
+    points = codec.encode(Crystals.of(fives[:2])).mean.reshape(2, 5, -1)
+    least = min(
+        np.sqrt(((points[0] - points[1][list(order)]) ** 2).sum(axis=1).mean())
+        for order in permutations(range(5))
+    )
+    assert straight[1] == pytest.approx(least, rel=1e-5)

@@ -13,7 +13,7 @@ from variolite.crystals.latents import Latents
 from variolite.crystals.structures import Crystal, Crystals
 from variolite.errors import DataError
 
-__all__ = ["PATHS", "Codec", "interpolate", "match_atoms"]
+__all__ = ["PATHS", "Codec", "interpolate", "latent_changes", "match_atoms"]
 
 Floats = NDArray[np.float64]
 
@@ -159,3 +159,33 @@ def interpolate(
     )
     species = np.tile(first.species, steps) if model.species_given else None
     return model.decode(along, species=species)
+
+
+def latent_changes(model: Codec, crystals: Crystals) -> Floats:
+    """How far each crystal of a path is from the one before it, in latents.
+
+    The crystals are encoded; atoms are paired so that the distance is least, whatever
+    their order is. Steps of a path are of like size in the latents it was decoded from;
+    where they are not in those of what came out, the decoder has jumped.
+
+    Parameters
+    ----------
+    model
+        Trained VAE.
+    crystals
+        Crystals of n atoms each.
+
+    Returns
+    -------
+    ndarray of float64, shape (B,)
+        Root mean square over atoms of the Euclidean distance between latents; 0 for the
+        first crystal.
+    """
+    latents = model.encode(crystals).mean.astype(np.float64)
+    points = latents.reshape(len(crystals), -1, latents.shape[1])
+    changes = np.zeros(len(crystals))
+    for step in range(1, len(crystals)):
+        before, after = points[step - 1], points[step]
+        apart = after[match_atoms(before, after)] - before
+        changes[step] = np.sqrt((apart**2).sum(axis=1).mean())
+    return changes

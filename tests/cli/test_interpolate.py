@@ -1,0 +1,130 @@
+"""``crystals interpolate``: a path between two structures, and mistakes told in one line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calling import Example, Program
+
+from variolite.cli.interpolate import find_crystal
+from variolite.crystals.latent.interpolation import interpolate
+from variolite.crystals.model.module import CrystalArchitecture, CrystalModule, LossWeights
+from variolite.crystals.runs import CrystalModel, load_crystal_model, save_crystal_model
+from variolite.crystals.structures import NO_LIMITS, load_crystals, textbook_crystals
+from variolite.crystals.structures import write_structures as write
+
+NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs whose networks are not trained, one told the elements, and structures."""
+    folder = tmp_path_factory.mktemp("paths")
+    crystals = textbook_crystals()
+    places = [crystals.names.tolist().index(name) for name in NAMES]
+    some = crystals.take(np.array(places))
+    for told in (False, True):
+        module = CrystalModule(
+            CrystalArchitecture((8, 9, 11, 12, 17, 20), 4, 16, 2, 32, 1, 1, species_given=told),
+            LossWeights(),
+        ).eval()
+        module.set_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
+        save_crystal_model(folder / ("told" if told else "run") / "model", CrystalModel(module))
+    write(some, folder / "some.extxyz")
+    write(some, folder / "cifs")
+    names = np.array(["twice", "twice", "CaF2: fluorite", "Cu"])
+    write(replace(some, names=names), folder / "named.crystals")
+    return folder
+
+
+def ends(place: Path) -> tuple[str, str]:
+    return f"{place / 'some.extxyz'}:{NAMES[0]}", f"{place / 'some.extxyz'}:{NAMES[1]}"
+
+
+@pytest.mark.parametrize("name", ["path.crystals", "path.extxyz", "path.csv", "path"])
+def test_a_path_is_written_and_told(
+    place: Path, program: Program, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / name
+    answer = program(
+        "crystals", "interpolate", place / "run", *ends(place), "--steps", 5, "--out", out
+    )
+    assert answer.code == 0, answer.err
+    assert answer.out == f"{out}\n"
+    model = load_crystal_model(place / "run" / "model")
+    some = load_crystals(place / "some.extxyz")
+    expected = interpolate(model, some[0], some[1], 5)
+    # Atoms of an untrained decoder may meet.
+    found = load_crystals(out, limits=NO_LIMITS)
+    np.testing.assert_allclose(found.volumes, expected.volumes, rtol=1e-4)
+    lines = answer.err.splitlines()[-7:]
+    assert lines[0].split("  ")[-1] == "change of latents"
+    assert "Angstrom^3" in lines[1]
+    table = [line.split() for line in lines[2:]]
+    assert [row[0] for row in table] == ["0", "1", "2", "3", "4"]
+    assert [float(row[2]) for row in table] == pytest.approx(expected.volumes / 2, abs=0.006)
+    assert [len(row) for row in table] == [4, 5, 5, 5, 5]
+
+
+def test_the_elements_are_told_and_a_path_may_be_straight(
+    place: Path, program: Program, tmp_path: Path
+) -> None:
+    salt = place / "cifs" / "NaCl_(rock_salt).cif"
+    out = tmp_path / "path.crystals"
+    options = ("--out", out, "--path", "linear", "--steps", 3)
+    answer = program("crystals", "interpolate", place / "told", salt, salt, *options)
+    assert answer.code == 0, answer.err
+    assert load_crystals(out).species.tolist() == [11, 17] * 3
+    # Both ends are one crystal: nothing changes between them.
+    assert {line.split()[-1] for line in answer.err.splitlines()[-2:]} == {"0.000"}
+
+
+def test_structures_are_found_by_name(place: Path) -> None:
+    assert find_crystal(f"{place / 'named.crystals'}:CaF2: fluorite").species.tolist() == [20, 9, 9]
+    assert len(find_crystal(str(place / "cifs" / "Cu_(fcc).cif"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "message"),
+    [
+        ("some.extxyz", "holds 4 structures. say which with"),
+        ("some.extxyz:NaCl rock salt", "did you mean NaCl (rock salt)?"),
+        ("some.extxyz:zirconia", "there are NaCl (rock salt), MgO"),
+        ("named.crystals:twice", "2 structures are called 'twice'"),
+        ("none.cif", "no such file"),
+        ("none.cif:NaCl", "no such file"),
+        ("cifs/CaF2_(fluorite).cif", "one crystal has 3 atoms and the other 2"),
+        ("cifs/Cu_(fcc).cif", "one crystal has 1 atoms and the other 2"),
+    ],
+)
+def test_mistakes_of_structures(
+    place: Path, program: Program, tmp_path: Path, first: str, message: str
+) -> None:
+    out = tmp_path / "path.crystals"
+    call = ("crystals", "interpolate", place / "run", place / first, ends(place)[1], "--out", out)
+    assert message in program.fails(*call)
+    assert not out.exists()
+
+
+def test_other_mistakes(place: Path, program: Program, tmp_path: Path, example: Example) -> None:
+    out = tmp_path / "path.crystals"
+    both = ends(place)
+
+    def told(run: Path, *more: object, to: Path = out) -> str:
+        return program.fails("crystals", "interpolate", run, *both, "--out", to, *more)
+
+    assert "differ in composition" in told(place / "told")
+    assert "one on a table" in told(example.run)
+    assert "no run here" in told(tmp_path)
+    assert "no path 'round'" in told(place / "run", "--path", "round")
+    assert "no device called" in told(place / "run", "--device", "gpu")
+    assert "cannot be written as .docx" in told(place / "run", to=tmp_path / "path.docx")
+    copper = place / "cifs" / "Cu_(fcc).cif"
+    unknown = ("crystals", "interpolate", place / "run", copper, copper, "--out", out)
+    assert "not trained on Cu" in program.fails(*unknown)
+    few = program("crystals", "interpolate", place / "run", *both, "--out", out, "--steps", 1)
+    assert few.code == 2
+    assert not out.exists()
