@@ -17,12 +17,10 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.crystals.contest_page import write_contest
-from benchmarks.crystals.one_run import Run, carry_out
+from benchmarks.crystals.one_run import Run, carry_out, carry_out_missing
 from benchmarks.crystals.opponents import BASELINES, OPPONENTS, SIZES, TRIALS, Trial
 from benchmarks.crystals.sets import FOLDER, SETS
 
@@ -53,19 +51,14 @@ def main() -> None:
         write_contest(arguments.runs, arguments.results)
         return
     runs = list(_tuning(arguments) if arguments.tune else _runs(arguments))
-    missing = [run for run in runs if not run.file(arguments.runs).is_file()]
-    _say(f"{len(runs)} runs, {len(runs) - len(missing)} are there already")
-    # Every run in a process of its own, as if it were alone.
-    with ProcessPoolExecutor(
-        arguments.processes, mp_context=get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
-        waiting = {
-            pool.submit(carry_out, run, arguments.runs, arguments.data, _say): run
-            for run in missing
-        }
-        for number, done in enumerate(as_completed(waiting), start=1):
-            done.result()
-            _say(f"{number} of {len(missing)}: {waiting[done].file(arguments.runs).name}")
+    carry_out_missing(
+        runs,
+        carry_out,
+        arguments.runs,
+        arguments.data,
+        processes=arguments.processes,
+        say=_say,
+    )
 
 
 def _tuning(arguments: argparse.Namespace) -> Iterator[Run]:
@@ -91,16 +84,21 @@ def _runs(arguments: argparse.Namespace) -> Iterator[Run]:
 
 
 def tuned(folder: Path, set_name: str, opponent: str, size: str) -> Trial:
-    """The best trial: most strict matches, then least periodic error."""
+    """The best trial: most strict matches, then most types right, then least periodic error.
+
+    After a short budget a slow learner has no strict match yet, and the periodic error of
+    random coordinates: then types tell which trial learns.
+    """
     for name in (set_name, TUNED_ON):
         found = []
         for file in folder.glob(f"tuning-{name}-{opponent}-{size}-*.json"):
             result = json.loads(file.read_text())
             last = result["curve"][-1]
             periodic = float("inf") if last["periodic"] is None else last["periodic"]
-            found.append((-last["strict"], periodic, Trial(**result["trial"])))
+            merits = (-last["strict"], -last["types"], periodic)
+            found.append((merits, Trial(**result["trial"])))
         if found:
-            return min(found, key=lambda entry: entry[:2])[2]
+            return min(found, key=lambda entry: entry[0])[1]
     return OPPONENTS[opponent].trial
 
 

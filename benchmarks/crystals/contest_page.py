@@ -12,11 +12,11 @@ import numpy as np
 from benchmarks.crystals.opponents import BASELINES, OPPONENTS
 from benchmarks.crystals.paired import Difference, compare, interval, mean_of, median_of
 from benchmarks.crystals.sets import SETS
+from benchmarks.crystals.tables import Result, or_infinite, table, values_of, with_interval
 from benchmarks.speed.machine import describe
 
 from variolite.records import write_text_atomic
 
-Result = Mapping[str, Any]
 Key = tuple[str, str, float]
 """Data set, size and budget."""
 
@@ -130,11 +130,11 @@ def _scores(
         row = [_title(name), str(len(results))]
         for score, _, statistic, factor in SCORES:
             formulas = results[0]["crystals"]["formula"]
-            found = interval(_values(results, score), formulas, statistic, resamples=500)
-            row.append(_with_interval(found, factor, brackets=(score, statistic) in _BRACKETED))
+            found = interval(values_of(results, score), formulas, statistic, resamples=500)
+            row.append(with_interval(found, factor, brackets=(score, statistic) in _BRACKETED))
             figures.append(_figure(key, name, None, score, found))
         rows.append(row)
-    return _table(["", "seeds", *(title for _, title, _, _ in SCORES)], rows)
+    return table(["", "seeds", *(title for _, title, _, _ in SCORES)], rows)
 
 
 _BRACKETED = [(score, statistic) for score, _, statistic, _ in PRIMARY]
@@ -151,15 +151,15 @@ def _differences(
         for score, _, statistic, factor in PRIMARY:
             formulas = results[0]["crystals"]["formula"]
             found = compare(
-                _values(opponents["ours"], score), _values(results, score), formulas, statistic
+                values_of(opponents["ours"], score), values_of(results, score), formulas, statistic
             )
             better = found.mean > 0 if statistic is mean_of else found.mean < 0
             verdict = ("win" if better else "loss") if found.settled else "tie"
-            row += [_with_interval(found, factor, brackets=True), verdict]
+            row += [with_interval(found, factor, brackets=True), verdict]
             figures.append({**_figure(key, "ours", name, score, found), "verdict": verdict})
         rows.append(row)
     columns = [part for _, title, _, _ in PRIMARY for part in (title, "")]
-    return _table(["ours minus", *columns], rows)
+    return table(["ours minus", *columns], rows)
 
 
 def _curves(opponents: Mapping[str, list[Result]]) -> list[str]:
@@ -174,10 +174,10 @@ def _curves(opponents: Mapping[str, list[Result]]) -> list[str]:
         for place in range(len(shares)):
             points = [result["curve"][place] for result in results]
             strict = np.mean([point["strict"] for point in points])
-            periodic = np.mean([_or_infinite(point["periodic"]) for point in points])
+            periodic = np.mean([or_infinite(point["periodic"]) for point in points])
             row.append(f"{100 * strict:.1f} % / {periodic:.3f} Å")
         rows.append(row)
-    return _table(["strict match / periodic error at", *(f"{s:g}" for s in shares)], rows)
+    return table(["strict match / periodic error at", *(f"{s:g}" for s in shares)], rows)
 
 
 def _efforts(opponents: Mapping[str, list[Result]]) -> list[str]:
@@ -200,7 +200,7 @@ def _efforts(opponents: Mapping[str, list[Result]]) -> list[str]:
             ]
         )
     head = ["", "parameters", "CPU-s", "preparing, CPU-s", "steps", "epochs"]
-    return _table([*head, "rate, decay, batch", "KL, nats an atom"], rows)
+    return table([*head, "rate, decay, batch", "KL, nats an atom"], rows)
 
 
 def _trials(tuning: Sequence[Result]) -> list[str]:
@@ -212,24 +212,12 @@ def _trials(tuning: Sequence[Result]) -> list[str]:
             f"{r['seconds']:g}",
             f"{r['trial']['rate']:g}, {r['trial']['decay']}, {r['trial']['batch']}",
             f"{100 * r['curve'][-1]['strict']:.1f} %",
-            f"{_or_infinite(r['curve'][-1]['periodic']):.3f}",
+            f"{or_infinite(r['curve'][-1]['periodic']):.3f}",
         ]
         for r in sorted(tuning, key=lambda r: (r["set_name"], r["opponent"], r["size"]))
     ]
     head = ["set", "", "size", "CPU-s", "rate, decay, batch", "strict match", "periodic error, Å"]
-    return _table(head, rows)
-
-
-def _values(results: Sequence[Result], score: str) -> list[np.ndarray]:
-    """Values of every crystal, one array for each seed; what cannot be compared is infinite."""
-    return [
-        np.array([_or_infinite(v) for v in result["crystals"][score]], dtype=float)
-        for result in results
-    ]
-
-
-def _or_infinite(value: float | None) -> float:
-    return float("inf") if value is None else value
+    return table(head, rows)
 
 
 def _figure(
@@ -248,20 +236,3 @@ def _figure(
 
 def _title(name: str) -> str:
     return OPPONENTS[name].title if name in OPPONENTS else BASELINES[name][0]
-
-
-def _with_interval(found: Difference, factor: float, *, brackets: bool) -> str:
-    digits = 1 if factor == 100.0 else 3
-    unit = " %" if factor == 100.0 else ""
-    text = f"{factor * found.mean:.{digits}f}{unit}"
-    if brackets:
-        text += f" [{factor * found.low:.{digits}f}, {factor * found.high:.{digits}f}]"
-    return text
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(head))) + "|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from benchmarks.crystals.opponents import (
     BASELINES,
     OPPONENTS,
     SIZES,
+    Contestant,
     Trial,
     contestant,
     divergence_per_atom,
@@ -86,7 +89,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
     cut = SETS[run.set_name](data)
     if run.tuning:
         cut = cut.for_tuning()
-    result = {**asdict(run), "title": cut.title, "train": len(cut.train), "test": len(cut.test)}
+    result = heading(run, cut)
     if run.opponent in BASELINES:
         found = BASELINES[run.opponent][1](cut.test, cut.train, run.seed)
         result |= {"curve": [], **_full_scores(cut, found)}
@@ -96,6 +99,38 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
     write_text_atomic(run.file(folder), json.dumps(result))
 
 
+def carry_out_missing(
+    runs: Sequence[Run],
+    work: Callable[[Run, Path, Path, Callable[[str], None]], None],
+    folder: Path,
+    data: Path,
+    *,
+    processes: int,
+    say: Callable[[str], None],
+) -> None:
+    """Do what has left no file yet, every run in a process of its own, as if it were alone.
+
+    Parameters
+    ----------
+    work
+        Such as `carry_out`.
+    """
+    missing = [run for run in runs if not run.file(folder).is_file()]
+    say(f"{len(runs)} runs, {len(runs) - len(missing)} are there already")
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), max_tasks_per_child=1
+    ) as pool:
+        waiting = {pool.submit(work, run, folder, data, say): run for run in missing}
+        for number, done in enumerate(as_completed(waiting), start=1):
+            done.result()
+            say(f"{number} of {len(missing)}: {waiting[done].file(folder).name}")
+
+
+def heading(run: Run, cut: ContestSet) -> dict[str, Any]:
+    """What every file of a run begins with."""
+    return {**asdict(run), "title": cut.title, "train": len(cut.train), "test": len(cut.test)}
+
+
 def _trained(run: Run, cut: ContestSet, say: Callable[[str], None]) -> dict[str, Any]:
     assert run.trial is not None
     began = time.process_time()
@@ -103,6 +138,14 @@ def _trained(run: Run, cut: ContestSet, say: Callable[[str], None]) -> dict[str,
         run.set_name, OPPONENTS[run.opponent], SIZES[run.size], cut.train, run.seed, run.trial.batch
     )
     prepared = time.process_time() - began
+    return {"prepared_seconds": prepared, **outcome(entry, run, cut, say)}
+
+
+def outcome(
+    entry: Contestant, run: Run, cut: ContestSet, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Train an entry, which is left with its last weights, and score it along the way."""
+    assert run.trial is not None
     loss: Any = entry.module.loss
     snapshots = train_within(
         entry.module,
@@ -116,7 +159,7 @@ def _trained(run: Run, cut: ContestSet, say: Callable[[str], None]) -> dict[str,
         tell=lambda text: say(f"{run.set_name} {run.opponent} seed {run.seed}: {text}"),
     )
     test = cut.test
-    known = _of_known_elements(cut)
+    known = of_known_elements(cut)
     curve = []
     for at in snapshots:
         entry.module.load_state_dict(at.weights)
@@ -133,7 +176,6 @@ def _trained(run: Run, cut: ContestSet, say: Callable[[str], None]) -> dict[str,
         curve.append(point)
     return {
         "parameters": entry.parameters,
-        "prepared_seconds": prepared,
         "batch": entry.batches.batch_size,
         "divergence_weight": entry.recipe.loss.divergence,
         "divergence_test": divergence_per_atom(entry, test.take(known)),
@@ -142,7 +184,7 @@ def _trained(run: Run, cut: ContestSet, say: Callable[[str], None]) -> dict[str,
     }
 
 
-def _of_known_elements(cut: ContestSet) -> np.ndarray:
+def of_known_elements(cut: ContestSet) -> np.ndarray:
     """Test crystals whose elements all occur in training, shape (B,)."""
     strange = ~np.isin(cut.test.species, np.unique(cut.train.species))
     return np.bincount(cut.test.owner, strange, len(cut.test)) == 0

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from variolite.crystals.frame import Frame
+from variolite.crystals.latents import Latents
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
 from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
 from variolite.crystals.model.products import fast_products
@@ -207,16 +208,28 @@ class Contestant:
             return reconstruct(self.module, crystals)
         return CrystalModel(self.module).reconstruct(crystals)
 
+    def encode(self, crystals: Crystals) -> Latents:
+        """Posterior of every atom, in the order of the input."""
+        self.module.eval()
+        return CrystalModel(self.module).encode(crystals)
+
+
+def equal_recipe(
+    name: str, opponent: Opponent, size: Size, train: Crystals, seed: int
+) -> CrystalRecipe:
+    """Recipe with as many parameters as the rebuilt source has at this size, or fewer."""
+    recipe = _with_seed(opponent.recipe(name, size), seed)
+    if isinstance(build(recipe, train), CrystalModule):
+        recipe = _widened(recipe, train, most=_count(build(_source(name, size), train)))
+    return recipe
+
 
 def contestant(
     name: str, opponent: Opponent, size: Size, train: Crystals, seed: int, batch: int
 ) -> Contestant:
-    """Build an opponent with as many parameters as the rebuilt source at this size, or fewer."""
-    recipe = _with_seed(opponent.recipe(name, size), seed)
-    module = build(recipe, train)
-    if isinstance(module, CrystalModule):
-        recipe = _widened(recipe, train, most=_count(build(_source(name, size), train)))
-    frame = framed(module, train)
+    """Build an opponent from its `equal_recipe`."""
+    recipe = equal_recipe(name, opponent, size, train, seed)
+    frame = framed(build(recipe, train), train)
     # The statistics of cells are those of the cells that the network sees.
     module = build(recipe, frame.crystals)
     device = torch.device("cpu")
@@ -250,7 +263,7 @@ def _count(module: nn.Module) -> int:
 
 def divergence_per_atom(contestant: Contestant, crystals: Crystals) -> float:
     """Mean KL of the posterior from the standard normal in nats per atom."""
-    latents = CrystalModel(contestant.module).encode(crystals)
+    latents = contestant.encode(crystals)
     assert latents.log_variance is not None
     log_variance = latents.log_variance.astype(np.float64)
     mean = latents.mean.astype(np.float64)

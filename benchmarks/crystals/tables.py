@@ -1,0 +1,44 @@
+"""What the pages of the contest and of the ablations share: values of crystals and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from benchmarks.crystals.paired import Difference
+
+Result = Mapping[str, Any]
+"""What a run left."""
+
+
+def values_of(results: Sequence[Result], score: str) -> list[np.ndarray]:
+    """Values of every crystal, one array for each seed; what cannot be compared is infinite."""
+    return [
+        np.array([or_infinite(v) for v in result["crystals"][score]], dtype=float)
+        for result in results
+    ]
+
+
+def or_infinite(value: float | None) -> float:
+    """JSON has no infinity: a failure is null there."""
+    return float("inf") if value is None else value
+
+
+def with_interval(found: Difference, factor: float, *, brackets: bool) -> str:
+    """Write a figure; a factor of 100 makes percents of shares."""
+    digits = 1 if factor == 100.0 else 3
+    unit = " %" if factor == 100.0 else ""
+    text = f"{factor * found.mean:.{digits}f}{unit}"
+    if brackets:
+        text += f" [{factor * found.low:.{digits}f}, {factor * found.high:.{digits}f}]"
+    return text
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, numbers to the right."""
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(head))) + "|",
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
