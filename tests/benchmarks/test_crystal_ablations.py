@@ -1,0 +1,190 @@
+"""Every ablation changes what it says and nothing else; the page says what the files say."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parents[2]))
+
+from benchmarks.crystals import ablations, sets
+from benchmarks.crystals.ablations_entries import ABLATIONS, FULL, PADDED, Ablated, ablated
+from benchmarks.crystals.ablations_page import SPEED, write_ablations
+from benchmarks.crystals.ablations_variants import Variant
+from benchmarks.crystals.one_run import Run
+from benchmarks.crystals.opponents import OPPONENTS, SIZES, contestant
+
+from variolite.crystals.matching import periodic_errors
+from variolite.crystals.structures import Crystals, textbook_crystals
+
+RUN = Run("mp_20", FULL, "0.86M", 3, 0.05, ablations.TRIAL)
+
+
+def _entry(name: str) -> Ablated:
+    return ablated(ABLATIONS.get(name, PADDED), RUN, textbook_crystals(), 16)
+
+
+def _start(entry: Ablated) -> float:
+    entry.module.eval()
+    batch = next(entry.batches.epoch(0))
+    with torch.no_grad():
+        return float(entry.module.loss(batch, torch.ones(1)).total)
+
+
+def test_the_full_model_is_the_one_of_the_contest() -> None:
+    crystals = textbook_crystals()
+    ours = contestant("mp_20", OPPONENTS["ours"], SIZES["0.86M"], crystals, 3, 16)
+    entry = _entry(FULL)
+    assert entry.parameters == ours.parameters
+    for name, value in ours.module.state_dict().items():
+        assert torch.equal(entry.module.state_dict()[name], value), name
+    expected, found = ours.reconstruct(crystals), entry.reconstruct(crystals)
+    np.testing.assert_array_equal(found.species, expected.species)
+    np.testing.assert_allclose(found.lattices, expected.lattices, atol=1e-6)
+    np.testing.assert_allclose(found.coordinates, expected.coordinates, atol=1e-6)
+    latents = entry.encode(crystals)
+    np.testing.assert_array_equal(latents.mean, ours.encode(crystals).mean)
+
+
+def test_all_variants_start_from_the_same_weights_and_batches() -> None:
+    full = _entry(FULL)
+    weights = full.module.state_dict()
+    for name in ABLATIONS:
+        entry = _entry(name)
+        assert abs(entry.parameters / full.parameters - 1.0) < 0.03, name
+        for key, value in entry.module.state_dict().items():
+            if key in weights and not key.startswith("metric_"):
+                assert torch.equal(value, weights[key]), (name, key)
+        ours, theirs = (next(e.batches.epoch(1)) for e in (full, entry))
+        assert torch.equal(ours.noise, theirs.noise)
+        assert torch.equal(ours.species, theirs.species)
+
+
+def test_padding_and_straight_rounding_change_no_result_at_rest() -> None:
+    full = _start(_entry(FULL))
+    assert _start(_entry("padded")) == pytest.approx(full, rel=1e-5)
+    assert _start(_entry("float32")) == full
+    for name in ("plain_coordinates", "bare_cells", "index", "as_given", "no_straight_ways"):
+        assert abs(_start(_entry(name)) - full) > 1e-3, name
+
+
+def test_padding_gives_the_gradients_of_the_full_model() -> None:
+    gradients = []
+    for name in (FULL, "padded"):
+        entry = _entry(name)
+        entry.module.round_products(False)  # type: ignore[operator]
+        batch = next(entry.batches.epoch(0))
+        entry.module.loss(batch, torch.ones(1)).total.sum().backward()  # type: ignore[operator]
+        weight = entry.module.decoder.layers[1].joint.weight  # type: ignore[union-attr, index]
+        gradients.append(weight.grad)
+    assert gradients[0].norm() > 0.0
+    assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
+
+
+def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_given() -> None:
+    crystals = textbook_crystals()
+    generator = np.random.default_rng(0)
+    shift = generator.random((len(crystals), 3))[crystals.owner]
+    moved = replace(crystals, coordinates=(crystals.coordinates + shift) % 1.0)
+    order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(*_ends(crystals), strict=True)])
+    turned = replace(
+        crystals, coordinates=crystals.coordinates[order], species=crystals.species[order]
+    )
+    for name in ABLATIONS:
+        entry = _entry(name)
+        at, after = entry.encode(crystals).mean, entry.encode(moved).mean
+        assert (np.abs(at - after).max() < 1e-3) == (name != "as_given"), name
+        same = _sorted(at, crystals) - _sorted(entry.encode(turned).mean, crystals)
+        assert (np.abs(same).max() < 1e-3) == (name != "index"), name
+
+
+def _ends(crystals: Crystals) -> tuple[np.ndarray, np.ndarray]:
+    return crystals.offsets[:-1], crystals.offsets[1:]
+
+
+def _sorted(mean: np.ndarray, crystals: Crystals) -> np.ndarray:
+    """Sums over the atoms of every crystal, which no order changes."""
+    return np.add.reduceat(mean.astype(float), crystals.offsets[:-1])
+
+
+@torch.no_grad()
+def test_bare_outputs_that_are_right_give_the_crystal_back() -> None:
+    """Coordinates and cells are read the way the loss compares them."""
+    entry = _entry("plain_coordinates")
+    module = entry.module
+    assert isinstance(module, Variant)
+    batch = next(entry.batches.epoch(0))
+    decoded = module.generate(batch.noise, batch.layout)
+    right = torch.cat([batch.coordinates + 3.0, decoded.pairs[:, 3:]], dim=1)
+    found = module.coordinates(replace(decoded, pairs=right))
+    assert (found - batch.coordinates).abs().max() < 1e-5
+    assert module.parts(batch, replace(decoded, pairs=right)).coordinates == pytest.approx(9.0)
+
+    module = _entry("bare_cells").module
+    assert isinstance(module, Variant)
+    lengths = batch.lattice.norm(dim=2)
+    unit = batch.lattice / lengths[..., None]
+    cosines = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in ((1, 2), (0, 2), (0, 1))])
+    scaled = lengths / batch.layout.counts[:, None] ** (1 / 3)
+    right = torch.cat([scaled, cosines.T.arccos()], dim=1)
+    metric = right * module.metric_scale + module.metric_mean
+    decoded = replace(decoded, metric=metric)
+    assert module.parts(batch, decoded).lattice < 1e-8
+    cells, possible = module.cells(decoded, batch.layout)
+    assert possible.all()
+    wanted = batch.lattice.double() @ batch.lattice.double().transpose(1, 2)
+    np.testing.assert_allclose(cells @ cells.transpose(0, 2, 1), wanted, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("column", [0, 3])
+def test_an_impossible_cell_is_counted_and_leaves_nothing(column: int) -> None:
+    crystals = textbook_crystals()
+    entry = _entry("bare_cells")
+    module = entry.module
+    assert isinstance(module, Variant)
+    with torch.no_grad():
+        module.to_metric.weight.zero_()
+        module.around_decoder.weight[6:].zero_()
+        bare = torch.tensor([3.0, 3.0, 3.0, 1.5, 1.5, 1.5])
+        module.to_metric.bias.copy_(bare)
+        _, possible = entry.decoded(crystals)
+        assert possible.all()
+        bare[column] = -1.0 if column < 3 else 3.1
+        module.to_metric.bias.copy_(bare)
+    _, possible = entry.decoded(crystals)
+    assert not possible.any()
+    assert np.isnan(periodic_errors(crystals, entry.reconstruct(crystals)).distances).all()
+
+
+def test_from_runs_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crystals = textbook_crystals()
+    order = np.random.default_rng(0).permutation(len(crystals))
+    cut = sets.ContestSet("Textbook", crystals.take(order[:60]), crystals.take(order[60:]))
+    monkeypatch.setitem(sets.SETS, "mp_20", lambda _: cut)
+    monkeypatch.setattr(ablations, "STEPS", 2)
+    runs = tmp_path / "runs"
+    with pytest.raises(SystemExit, match="no run of the full model"):
+        write_ablations(runs, tmp_path)
+    for seed in (0, 1):
+        for name in (FULL, "bare_cells", "plain_coordinates"):
+            run = replace(RUN, opponent=name, seed=seed)
+            ablations.carry_out(run, runs, tmp_path, lambda _: None)
+    ablations.carry_out(Run("mp_20", SPEED, "0.86M", 0, 0.0), runs, tmp_path, lambda _: None)
+    write_ablations(runs, tmp_path)
+    page = (tmp_path / "crystal_ablations.md").read_text()
+    assert "`ablations --budget 0.05 --seeds 2 --sets mp_20`" in page
+    assert "There are 2 seeds" in page
+    assert "minus bucketing by size" in page
+    figures = json.loads((tmp_path / "crystal_ablations.json").read_text())
+    verdicts = [f["verdict"] for f in figures if f.get("minus") == FULL]
+    assert len(verdicts) == 2 * 3
+    assert set(verdicts) <= {"better", "worse", "no clear difference"}
+    assert {f["variant"] for f in figures if f["score"] == "steps_per_cpu_second"} == {
+        FULL,
+        "padded",
+        "float32",
+    }
