@@ -1,0 +1,207 @@
+"""Structures before and after relaxation by a potential: how far atoms move, what is stable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from benchmarks.crystals.commands import Clock
+from numpy.typing import NDArray
+
+from variolite.crystals.evaluation import (
+    ElementReferences,
+    Energies,
+    Hull,
+    Matcher,
+    Measure,
+    distance_validity,
+    judge_newness,
+    judge_stability,
+)
+from variolite.crystals.evaluation.generation_measures import Asked, stability_measures
+from variolite.crystals.evaluation.measures import resampled
+from variolite.crystals.foundation import Relaxation, RelaxationLimits, Source, relax
+from variolite.crystals.matching import periodic_errors
+from variolite.crystals.structures import Crystals, reduced_formulas
+from variolite.scoring import format_value
+
+Floats = NDArray[np.float64]
+Figures = dict[str, list[float]]
+
+QUANTITIES: Mapping[str, tuple[str, str]] = {
+    "converged": ("converged", "share"),
+    "rmsd_mean": ("RMSD to relaxed, mean", "Å"),
+    "rmsd_median": ("RMSD to relaxed, median", "Å"),
+    "e_above_hull_mean": ("energy above hull, mean", "eV/atom"),
+    "e_above_hull_median": ("energy above hull, median", "eV/atom"),
+    "stable": ("stable", "share"),
+    "metastable": ("at most 0.1 eV/atom above hull", "share"),
+    "sun": ("S.U.N.", "share"),
+    "msun": ("metastable S.U.N.", "share"),
+}
+"""Name of a figure to what the table calls it, and its unit."""
+
+
+@dataclass(frozen=True)
+class Court:
+    """By what structures are judged.
+
+    Attributes
+    ----------
+    energies, references, hull
+        A potential, its zero for every element, and the known phases.
+    known
+        Crystals that a new one must not be among.
+    limits
+        When a relaxation stops.
+    workers
+        Processes that relax.
+    tell
+        Told how far it is.
+    """
+
+    energies: Energies
+    references: ElementReferences
+    hull: Hull
+    known: Crystals
+    limits: RelaxationLimits
+    workers: int
+    tell: Callable[[str], None]
+
+
+def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
+    """Judge structures as they are, relax them, and judge them again.
+
+    Returns
+    -------
+    dict
+        ``before`` and ``after``: figures with their intervals over formulas; the number of
+        structures, those without an energy, those that were found in the hull and taken
+        out of it, mean steps, and seconds of the relaxation.
+    """
+    formulas = reduced_formulas(crystals)
+    before, _ = _judged(crystals, court)
+    clock = Clock()
+    found = relax(
+        crystals, Source("chgnet"), limits=court.limits, workers=court.workers, tell=court.tell
+    )
+    processor, wall = clock.processor, clock.wall
+    after, removed = _judged(found.crystals, court)
+    moved = displacements(crystals, found)
+    some = np.isfinite(moved)
+    after["converged"] = _mean(found.converged.astype(np.float64), formulas, (0.0, 1.0))
+    after["rmsd_mean"] = _mean(moved[some], formulas[some])
+    after["rmsd_median"] = _interval(
+        resampled("", "", "", formulas[some], _weighted_median(moved[some]))
+    )
+    return {
+        "crystals": len(crystals),
+        "before": before,
+        "after": after,
+        "without_energy": int((~some).sum()),
+        "removed": removed,
+        "steps": float(found.steps.mean()),
+        "processor_seconds": processor,
+        "wall_seconds": wall,
+    }
+
+
+def displacements(before: Crystals, relaxation: Relaxation) -> Floats:
+    """Root mean square distance of the atoms of each structure to the relaxed one, (B,).
+
+    In Angstrom, in the mean of both cells, to the nearest image, after the best
+    translation; atoms correspond by their place in the list. NaN without an energy.
+    """
+    after = relaxation.crystals
+    mean = replace(after, lattices=0.5 * (before.lattices + after.lattices))
+    errors = periodic_errors(mean, before)
+    squares = np.add.reduceat(errors.distances**2, errors.offsets[:-1]) / before.counts
+    return np.where(np.isfinite(relaxation.energies), np.sqrt(squares), np.nan)
+
+
+def _judged(crystals: Crystals, court: Court) -> tuple[Figures, int]:
+    valid = distance_validity(crystals)
+    kept = crystals.take(valid)
+    newness = judge_newness(kept, court.known, Matcher(), tell=court.tell)
+    stability = judge_stability(kept, court.energies, court.references, court.hull, tell=court.tell)
+    asked = Asked(reduced_formulas(crystals), 0, None)
+    measures = stability_measures(asked, valid, newness, stability)
+    figures = {measure.metric: _interval(measure) for measure in measures}
+    judged = np.isfinite(stability.above)
+    figures["e_above_hull_mean"] = _mean(stability.above[judged], asked.formulas[valid][judged])
+    return figures, stability.removed
+
+
+def _mean(
+    values: Floats, formulas: NDArray[np.str_], bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> list[float]:
+    return _interval(resampled("", "", "", formulas, lambda w: w @ values, bounds=bounds))
+
+
+def _interval(measure: Measure) -> list[float]:
+    return [measure.interval.mean, measure.interval.low, measure.interval.high]
+
+
+def _weighted_median(values: Floats) -> Callable[[Floats], Floats]:
+    order = np.argsort(values)
+
+    def median(weights: Floats) -> Floats:
+        reached = np.cumsum(weights[:, order], axis=1) >= 0.5 - 1e-12
+        return np.asarray(values[order][reached.argmax(axis=1)])
+
+    return median
+
+
+def relaxed_lines(found: Mapping[str, Any]) -> list[str]:
+    """Lines of the page about samples and test rows before and after relaxation."""
+    limits, sets = found["limits"], found["sets"]
+    number = sets["samples"]["crystals"]
+    heads = [f"{title}, {when}" for title in sets for when in ("as they are", "relaxed")]
+    lines = [
+        "### After relaxation",
+        "",
+        f"The first {number:,} samples, and {sets['test rows']['crystals']:,} rows of the test "
+        "part, evenly spread: what real crystals score in the same pipeline. Atoms and cell are "
+        f"relaxed by CHGNet until no force is above {limits['force']:g} eV/Å, for at most "
+        f"{limits['steps']} steps.",
+        "",
+        f"| quantity | unit | {' | '.join(heads)} |",
+        f"|{'---|' * (2 + len(heads))}",
+    ]
+    for name, (title, unit) in QUANTITIES.items():
+        values = [one[when].get(name) for one in sets.values() for when in ("before", "after")]
+        cells = ["" if value is None else _shown(value) for value in values]
+        lines.append(f"| {title} | {unit} | {' | '.join(cells)} |")
+    inside = ", ".join(f"{one['removed']} of the {title}" for title, one in sets.items())
+    lost = ", ".join(f"{one['without_energy']} {title}" for title, one in sets.items())
+    per_structure = [one["processor_seconds"] / one["crystals"] for one in sets.values()]
+    times = " | ".join(f" | {seconds:.2f}" for seconds in per_structure)
+    steps = " | ".join(f" | {one['steps']:.0f}" for one in sets.values())
+    return [
+        *lines,
+        f"| processor time for each | s | {times} |",
+        f"| steps, mean | 1 | {steps} |",
+        "",
+        "- RMSD: root mean square distance of the atoms of a structure to their places in the "
+        "relaxed one, as far as it came, in the mean of both cells, to the nearest image, after "
+        "the best translation; mean and median over structures. MatterGen's figure is by "
+        "StructureMatcher, which may also exchange atoms of one element.",
+        "- Energies above the hull are CHGNet's, with references of the elements as above, on the "
+        "hull of known phases; the structure itself is taken out of the hull before it is judged "
+        f"({inside} were in it). So a known stable phase lies below the hull of the others. "
+        "Papers use DFT energies.",
+        "- Stable: at most 0 eV/atom above the hull. S.U.N.: stable, unique among the structures "
+        "of the column and not among the training rows; shares of all structures, those not valid "
+        "or not judged counting as failed. MatterGen calls stable, and counts as S.U.N., what is "
+        "at most 0.1 eV/atom above the hull: here metastable S.U.N.",
+        "- Processor time is that of the relaxation in "
+        f"{found['workers']} processes, their start included.",
+        f"- Without an energy: {lost}.",
+        "",
+    ]
+
+
+def _shown(value: list[float | None]) -> str:
+    return format_value(*(np.nan if one is None else one for one in value))
