@@ -92,9 +92,9 @@ def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
     moved = displacements(crystals, found)
     some = np.isfinite(moved)
     after["converged"] = _mean(found.converged.astype(np.float64), formulas, (0.0, 1.0))
-    after["rmsd_mean"] = _mean(moved[some], formulas[some])
+    after["rmsd_mean"] = _mean(moved[some], formulas[some], (0.0, np.inf))
     after["rmsd_median"] = _interval(
-        resampled("", "", "", formulas[some], _weighted_median(moved[some]))
+        resampled("", "", "", formulas[some], _weighted_median(moved[some]), bounds=(0.0, np.inf))
     )
     return {
         "crystals": len(crystals),
