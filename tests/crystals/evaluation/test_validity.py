@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
 from variolite.crystals.evaluation import distance_validity, shortest_distances
-from variolite.crystals.evaluation.validity import has_cell
+from variolite.crystals.frame.distances import has_cell
 from variolite.crystals.structures import textbook_crystals, to_pymatgen
 
 TEXTBOOK = textbook_crystals()

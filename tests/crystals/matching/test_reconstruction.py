@@ -18,12 +18,13 @@ from variolite.crystals.matching import (
     Setting,
     held_out_table,
     match_pairs,
+    reconstruction_notes,
     reconstruction_rows,
     score_pairs,
     score_reconstruction,
 )
 from variolite.crystals.matching.pair_scores import SYMPRECS
-from variolite.crystals.matching.reconstruction import ReconstructionScores
+from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
 from variolite.crystals.structures import Crystal, Crystals
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, ScoreRow, paired_difference
@@ -42,7 +43,7 @@ def scored(other: Crystals, true: Crystals = TRUE, **options: Any) -> Reconstruc
 
 
 def means(scores: ReconstructionScores) -> dict[str, float]:
-    rows = scores.rows(method="vae", split="test", bootstrap=FEW)
+    rows = reconstruction_rows([scores], method="vae", split="test", bootstrap=FEW)
     return {row.metric: row.mean for row in rows}
 
 
@@ -121,7 +122,7 @@ def test_failures_are_counted() -> None:
     assert np.isnan(scores.errors.medians[:2]).all()
     assert not scores.type_accuracy[:2].any()
     assert found["composition_exact_given_species"] == pytest.approx(1 - share)
-    assert any("2 have no cell" in note for note in scores.notes())
+    assert any("2 have no cell" in note for note in reconstruction_notes(scores))
 
 
 def test_a_true_crystal_without_a_cell_is_refused() -> None:
@@ -138,8 +139,8 @@ def test_a_true_crystal_without_a_cell_is_refused() -> None:
 
 def test_every_metric_says_what_it_means_and_what_was_given() -> None:
     scores = scored(noisy(TRUE, 0.1), given=("species", "lattice"))
-    rows = scores.rows(method="vae", split="test", bootstrap=FEW)
-    defined = {note.partition(": ")[0] for note in scores.notes()}
+    rows = reconstruction_rows([scores], method="vae", split="test", bootstrap=FEW)
+    defined = {note.partition(": ")[0] for note in reconstruction_notes(scores)}
     formulas = len(set(scores.formulas))
     for row in rows:
         assert row.metric in defined
@@ -152,14 +153,12 @@ def test_every_metric_says_what_it_means_and_what_was_given() -> None:
 
 def test_intervals_are_over_formulas() -> None:
     # Copies of the same crystals say nothing new about other formulas.
-    single = score_reconstruction(TRUE, noisy(TRUE, 0.3), **SIMPLE).rows(
-        method="vae", split="test", bootstrap=FEW
-    )
+    scores = score_reconstruction(TRUE, noisy(TRUE, 0.3), **SIMPLE)
+    single = reconstruction_rows([scores], method="vae", split="test", bootstrap=FEW)
     twice = Crystals.concatenate([TRUE, TRUE])
     other = Crystals.concatenate([noisy(TRUE, 0.3)] * 2)
-    double = score_reconstruction(twice, other, **SIMPLE).rows(
-        method="vae", split="test", bootstrap=FEW
-    )
+    scores = score_reconstruction(twice, other, **SIMPLE)
+    double = reconstruction_rows([scores], method="vae", split="test", bootstrap=FEW)
     for one, two in zip(single, double, strict=True):
         np.testing.assert_allclose(
             [one.mean, one.low, one.high], [two.mean, two.low, two.high], rtol=1e-9
@@ -173,7 +172,6 @@ def test_seeds_are_averaged_and_must_belong_together() -> None:
     for row, *each in zip(rows, *singles, strict=True):
         assert row.seeds == 3
         np.testing.assert_allclose(row.mean, np.mean([single.mean for single in each]))
-    assert runs[0].rows(method="vae", split="test", seeds=runs[1:], bootstrap=FEW) == rows
     with pytest.raises(DataError, match="same crystals"):
         GroupedReconstructions([runs[0], replace(runs[1], given=("species",))])
 

@@ -344,8 +344,12 @@ def test_given_types_are_not_shown_as_an_achievement(crystal_run: Path) -> None:
 def test_scores_of_the_scoring_room_are_understood(crystal_run: Path) -> None:
     for library in ("pymatgen", "spglib"):
         pytest.importorskip(library, reason=f"{library} is not installed")
+    from variolite.crystals.matching import (
+        reconstruction_notes,
+        reconstruction_rows,
+        score_reconstruction,
+    )
     from variolite.crystals.matching.baselines import random_coordinates
-    from variolite.crystals.matching.reconstruction import score_reconstruction
 
     true = open_store(crystal_run / "originals.crystals").take(slice(0, 8))
     found = open_store(crystal_run / "reconstructed.crystals").take(slice(0, 8))
@@ -354,10 +358,10 @@ def test_scores_of_the_scoring_room_are_understood(crystal_run: Path) -> None:
         true, random_coordinates(true), given=("species", "lattice"), workers=0
     )
     rows = [
-        *own.rows(method="vae", split="test"),
-        *other.rows(method="random_coordinates", split="test"),
+        *reconstruction_rows([own], method="vae", split="test"),
+        *reconstruction_rows([other], method="random_coordinates", split="test"),
     ]
-    Scorecard(tuple(rows), tuple(own.notes())).write(crystal_run / "scorecard.json")
+    Scorecard(tuple(rows), tuple(reconstruction_notes(own))).write(crystal_run / "scorecard.json")
     page = page_of(crystal_run)
     said = page.find("header")[0].text()
     assert "within the CDVAE tolerance and" in said

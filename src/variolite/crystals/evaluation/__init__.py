@@ -53,7 +53,8 @@ from variolite.crystals.evaluation.stability import (
     references_from,
 )
 from variolite.crystals.evaluation.table import format_generation
-from variolite.crystals.evaluation.validity import distance_validity, shortest_distances
+from variolite.crystals.evaluation.validity import distance_validity
+from variolite.crystals.frame.distances import shortest_distances
 
 __all__ = [
     "BASELINE",

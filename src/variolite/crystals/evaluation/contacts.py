@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.evaluation.validity import (
+from variolite.crystals.frame.distances import (
     has_cell,
     pair_distances,
     shortest_vectors,

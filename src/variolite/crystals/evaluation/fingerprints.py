@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.evaluation.validity import in_reduced_cells
+from variolite.crystals.frame.distances import in_reduced_cells
 from variolite.crystals.structures.cells import cell_heights
 from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.elements import HEAVIEST

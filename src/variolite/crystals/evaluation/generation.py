@@ -33,12 +33,13 @@ from variolite.crystals.evaluation.stability import (
     references_from,
     references_note,
 )
-from variolite.crystals.evaluation.validity import distance_validity, shortest_distances
+from variolite.crystals.evaluation.validity import distance_validity
 from variolite.crystals.evaluation.verdict_table import (
     energy_columns,
     newness_columns,
     verdict_columns,
 )
+from variolite.crystals.frame.distances import shortest_distances
 from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.elements import HEAVIEST
 from variolite.crystals.structures.formula import reduced_formulas

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.evaluation.contacts import Contacts
-from variolite.crystals.evaluation.validity import CUTOFF, has_cell, shortest_distances
+from variolite.crystals.evaluation.validity import CUTOFF
+from variolite.crystals.frame.distances import has_cell, shortest_distances
 from variolite.crystals.latent.prior import LatentPrior
 from variolite.crystals.latent.symmetry import symmetrised
 from variolite.crystals.latent.where import Where, parse_where

@@ -18,14 +18,13 @@ from variolite.crystals.matching.periodic import (
     assigned_periodic_errors,
     periodic_errors,
 )
-from variolite.crystals.matching.reconstruction import (
-    ReconstructionScores,
-    score_reconstruction,
-)
+from variolite.crystals.matching.reconstruction import score_reconstruction
 from variolite.crystals.matching.reconstruction_rows import (
     GroupedReconstructions,
+    reconstruction_notes,
     reconstruction_rows,
 )
+from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
 from variolite.crystals.matching.tolerances import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance
 
 __all__ = [
@@ -48,6 +47,7 @@ __all__ = [
     "nearest_template",
     "periodic_errors",
     "random_coordinates",
+    "reconstruction_notes",
     "reconstruction_rows",
     "score_pairs",
     "score_reconstruction",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.latents import Latents
 from variolite.crystals.matching.pair_scores import Setting
-from variolite.crystals.matching.reconstruction import ReconstructionScores
+from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
 from variolite.crystals.matching.tolerances import CDVAE, STRICT
 from variolite.crystals.structures import MASSES, Crystals
 from variolite.crystals.structures.families import chemical_family

@@ -7,17 +7,15 @@ counts like any other, and a pair that fails or runs out of time is a failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.frame.distances import shortest_distances
 from variolite.crystals.matching.pair_scores import (
     LIMIT,
     SETTINGS,
     SYMPRECS,
-    PairScores,
     Setting,
     score_pairs,
 )
@@ -28,99 +26,14 @@ from variolite.crystals.matching.periodic import (
     periodic_errors,
 )
 from variolite.crystals.matching.prefilter import same_composition
+from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
 from variolite.crystals.structures import Crystals, cell_parameters, reduced_formulas
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, ScoreRow
 
-__all__ = ["ReconstructionScores", "score_reconstruction"]
+__all__ = ["score_reconstruction"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-SHORTEST = 0.5
-"""Distance in Angstrom below which two atoms are too close."""
-
-
-@dataclass(frozen=True)
-class ReconstructionScores:
-    """Scores of B reconstructed crystals with N atoms, crystal by crystal.
-
-    Attributes
-    ----------
-    names, formulas
-        Ids and reduced formulas of the true crystals, shape (B,).
-    given
-        What the decoder was told besides the latents, e.g. ("species",).
-    pairs
-        Matching under every setting, space groups, failures.
-    errors
-        Displacement of every atom in Angstrom.
-    type_accuracy
-        Share of atoms of the right element, shape (B,).
-    same_composition
-        Whether the numbers of atoms of every element are right, shape (B,).
-    length_error, angle_error, volume_error
-        Mean relative error of the three lengths in per cent, mean error of the three
-        angles in degrees, relative error of the volume in per cent; NaN where the
-        reconstructed cell is none, shape (B,) each.
-    shortest
-        Shortest distance within the reconstructed crystal in Angstrom, shape (B,).
-    unusable
-        Reconstructions with numbers that are not finite, or without a cell, shape (B,):
-        they have no right atom, no error of a place and no match.
-    """
-
-    names: NDArray[np.str_]
-    formulas: NDArray[np.str_]
-    given: tuple[str, ...]
-    pairs: PairScores
-    errors: PeriodicErrors
-    type_accuracy: Floats
-    same_composition: Mask
-    length_error: Floats
-    angle_error: Floats
-    volume_error: Floats
-    shortest: Floats
-    unusable: Mask
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def settings(self) -> tuple[Setting, ...]:
-        """Settings that were matched by."""
-        return tuple(self.pairs.matches)
-
-    def rows(
-        self,
-        *,
-        method: str,
-        split: str,
-        seeds: Sequence[ReconstructionScores] = (),
-        bootstrap: Bootstrap | None = None,
-    ) -> list[ScoreRow]:
-        """Rows of the scorecard, with intervals over formulas (and seeds).
-
-        Parameters
-        ----------
-        method
-            What reconstructed, e.g. "vae".
-        split
-            Name of the scored part.
-        seeds
-            Scores of the same crystals by the same method with other seeds.
-        bootstrap
-            How to resample.
-        """
-        from variolite.crystals.matching.reconstruction_rows import reconstruction_rows
-
-        return reconstruction_rows((self, *seeds), method=method, split=split, bootstrap=bootstrap)
-
-    def notes(self) -> list[str]:
-        """What the metrics mean, one line each that begins with the metric, and failures."""
-        from variolite.crystals.matching.reconstruction_rows import reconstruction_notes
-
-        return reconstruction_notes(self)
 
 
 def score_reconstruction(
@@ -206,16 +119,9 @@ def score_reconstruction(
         length_error=length,
         angle_error=angle,
         volume_error=volume,
-        shortest=_shortest(reconstructed),
+        shortest=shortest_distances(reconstructed),
         unusable=~ours.usable,
     )
-
-
-def _shortest(crystals: Crystals) -> Floats:
-    # Imported late: the room of evaluation builds on this one.
-    from variolite.crystals.evaluation.validity import shortest_distances
-
-    return shortest_distances(crystals)
 
 
 def _cell_errors(found: Floats, true: Floats, usable: Mask) -> tuple[Floats, Floats, Floats]:

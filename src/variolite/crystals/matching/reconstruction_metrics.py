@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.matching.pair_scores import Setting
 from variolite.crystals.matching.pairs import Matches
-from variolite.crystals.matching.reconstruction import SHORTEST, ReconstructionScores
+from variolite.crystals.matching.reconstruction_scores import SHORTEST, ReconstructionScores
 
 __all__ = ["Metric", "metrics_of", "name_ending"]
 

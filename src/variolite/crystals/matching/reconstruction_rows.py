@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.matching.reconstruction import ReconstructionScores
 from variolite.crystals.matching.reconstruction_metrics import metrics_of, name_ending
+from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, ScoreRow, intervals_of
 from variolite.scoring.evaluation import ScoreKey

@@ -17,6 +17,7 @@ from variolite.crystals.matching import (
     held_out_table,
     nearest_template,
     random_coordinates,
+    reconstruction_notes,
     reconstruction_rows,
     score_reconstruction,
 )
@@ -152,7 +153,7 @@ def score_crystal_run(
     workers = (os.cpu_count() or 1) if workers is None else workers
     scores = score_reconstruction(true, found, given=given, workers=workers, tell=tell)
     rows = reconstruction_rows([scores], method="vae", split=SPLIT)
-    notes += scores.notes()
+    notes += reconstruction_notes(scores)
     if baselines:
         references = {"random_coordinates": random_coordinates(true, seed=seed)}
         if train is not None:
