@@ -41,9 +41,11 @@ def write_ablations(runs: Path, results: Path) -> None:
     if not groups:
         raise SystemExit(f"no run of the full model lies in {runs}")
     figures: list[dict[str, Any]] = []
-    lines, sections = [], []
+    budgets = {seconds for _, seconds in groups}
+    lines: list[str] = []
+    sections: list[Section] = []
     for key, by_name in groups.items():
-        sections.append(_compared(key, by_name, figures))
+        sections.append(_compared(key, by_name, figures, alone=len(budgets) == 1))
         lines += ["", *_section(sections[-1], key, by_name, figures)]
     speed = [r for r in everything if r["opponent"] == SPEED]
     head = [
@@ -109,7 +111,11 @@ def _grouped(everything: Sequence[Result]) -> Groups:
 
 
 def _compared(
-    key: Key, by_name: Mapping[str, list[Result]], figures: list[dict[str, Any]]
+    key: Key,
+    by_name: Mapping[str, list[Result]],
+    figures: list[dict[str, Any]],
+    *,
+    alone: bool,
 ) -> Section:
     full = by_name[FULL]
     formulas = full[0]["crystals"]["formula"]
@@ -136,7 +142,7 @@ def _compared(
             )
         )
     return Section(
-        title=f"{full[0]['title']}, {key[1]:g} CPU-s",
+        title=full[0]["title"] if alone else f"{full[0]['title']}, {key[1]:g} CPU-s",
         full=tuple(_strict(r) for r in full),
         epochs=float(np.mean([r["curve"][-1]["epochs"] for r in full])),
         shares=tuple(at["share"] for at in full[0]["curve"]),
@@ -167,7 +173,7 @@ def _section(
     first = by_name[FULL][0]
     head = ["", "seeds", *(title for _, title, _, _ in SCORES), "strict match of every seed"]
     return [
-        f"## {section.title}",
+        f"## {first['title']}, {key[1]:g} CPU-s",
         "",
         f"{first['train']:,} crystals to train on, {first['test']:,} scored, of which "
         f"{sum(first['crystals']['unseen_formula']):,} have a formula that training lacks.",

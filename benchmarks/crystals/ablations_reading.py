@@ -19,6 +19,9 @@ STRICT = SCORES[0][0]
 
 ENOUGH_SEEDS = 3
 
+TOO_FEW_MATCHES = 0.02
+"""Strict match of the full model below which it tells variants apart no more."""
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -56,7 +59,7 @@ class Section:
     Attributes
     ----------
     title
-        Of set and budget.
+        Of the set, with the budget where there are several.
     full
         Strict match of the full model, one number for each seed.
     epochs
@@ -87,8 +90,9 @@ def reading(sections: Sequence[Section]) -> list[str]:
     lines = [f"**{section.title}.** {_said(section)}" for section in sections]
     if len(sections) > 1:
         lines.append(_everywhere(sections))
-    lines.append("**What this cannot say.** " + " ".join(_limits(sections)))
-    return "\n\n".join(lines).split("\n")
+    lines.append("What this cannot say:")
+    limits = [f"- {sentence}" for sentence in _limits(sections)]
+    return ["\n\n".join(lines), "", *limits]
 
 
 def _said(section: Section) -> str:
@@ -104,7 +108,7 @@ def _said(section: Section) -> str:
             if ones:
                 told = (f"{v.title} ({_signed(v.differences[score].mean, factor)})" for v in ones)
                 groups.append(f"{verdict}: {', '.join(told)}")
-        sentences.append(f"{named[0].upper()}{named[1:]}, {'; '.join(groups)}.")
+        sentences.append(f"{named.capitalize()}, {'; '.join(groups)}.")
     broken = [v for v in section.variants if v.impossible]
     if broken:
         shares = ", ".join(f"{100 * v.impossible:.2f} % of {v.title}" for v in broken)
@@ -138,9 +142,10 @@ def _everywhere(sections: Sequence[Section]) -> str:
             if (ones := [name for name in titles if verdicts[name] == {verdict}])
         ]
         differ = [name for name in titles if len(verdicts[name]) > 1]
-        text = f"{title.removesuffix(', Å')}: {'; '.join(same) or 'no verdict is the same'}"
+        named = title.removesuffix(", Å").capitalize()
+        text = f"{named}: {'; '.join(same) or 'no verdict is the same'}"
         sentences.append(text + (f"; it differs for {_listed(differ)}" if differ else ""))
-    return f"**The same on all {len(sections)}.** " + ". ".join(sentences) + "."
+    return f"**On all {len(sections)} alike.** " + ". ".join(sentences) + "."
 
 
 def _limits(sections: Sequence[Section]) -> Iterable[str]:
@@ -164,22 +169,28 @@ def _limits(sections: Sequence[Section]) -> Iterable[str]:
         )
     for section in sections:
         low, high = 100 * min(section.full), 100 * max(section.full)
-        yield (
-            f"The strict match of the full model is {low:.1f} to {high:.1f} % over its seeds on "
-            f"{section.title}."
-        )
+        if len(section.full) > 1:
+            yield (
+                f"The strict match of the full model is {low:.1f} to {high:.1f} % over its seeds "
+                f"on {section.title}."
+            )
+        if np.mean(section.full) < TOO_FEW_MATCHES:
+            yield (
+                f"On {section.title} even the full model hardly matches after this budget: there "
+                "the strict match cannot show what a part is worth."
+            )
     unsure = [
         f"{v.title} on {section.title}"
         for section, v in settled
         if len(v.by_seed) > 1 and min(v.by_seed) < 0.0 < max(v.by_seed)
     ]
-    if seeds > 1:
+    if seeds > 1 and settled:
         yield (
             f"Of the {len(settled)} verdicts on the strict match, the seeds disagree about the "
             f"sign of {len(unsure)}" + (f": {_listed(unsure)}." if unsure else ".")
         )
     yield (
-        f"Of {count} intervals about {(1.0 - LEVEL) * count:.0f} would exclude 0 if nothing made "
+        f"Of {count} intervals about {(1.0 - LEVEL) * count:.1f} would exclude 0 if nothing made "
         "a difference."
     )
     epochs = _listed([f"{section.epochs:.0f} on {section.title}" for section in sections])
@@ -191,7 +202,7 @@ def _limits(sections: Sequence[Section]) -> Iterable[str]:
     taken = [
         (v.steps, f"{v.title} on {section.title}") for section in sections for v in section.variants
     ]
-    if taken:
+    if len(taken) > 1:
         (least, fewest), (greatest, most) = min(taken), max(taken)
         yield (
             f"In the same processor time {fewest} took {least:.2f} times the steps of the full "
