@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.report.lettering import decimals, plain, shorten, significant, text_width, wrap
+from variolite.report.lettering import (
+    chemical,
+    decimals,
+    plain,
+    shorten,
+    significant,
+    text_width,
+    wrap,
+)
 
 
 @given(st.text(max_size=60), st.floats(0, 300), st.floats(6, 20))
@@ -66,3 +74,8 @@ def test_decimals_know_no_negative_zero() -> None:
 
 def test_names_become_words() -> None:
     assert plain("bulk_density") == "bulk density"
+
+
+def test_formulas_have_their_numbers_below_the_line() -> None:
+    assert chemical("Ca10P6H2O26") == "Ca₁₀P₆H₂O₂₆"
+    assert text_width("Fe₂", 10) < text_width("Fe2", 10)

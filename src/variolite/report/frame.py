@@ -95,7 +95,7 @@ def _about(files: RunFiles) -> str:
     if "name" in data:
         kept, read = data.get("rows_kept"), data.get("rows")
         rows = (
-            f" ({kept:,} of {read:,} rows used)"
+            f" ({kept:,} of {read:,} used)"
             if isinstance(kept, int) and isinstance(read, int)
             else ""
         )

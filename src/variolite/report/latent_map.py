@@ -27,14 +27,16 @@ from variolite.report.palette import INK, OTHER
 from variolite.report.scale import Scale
 from variolite.report.wording import counted
 
-__all__ = ["Plane", "latent_section", "map_limits", "map_panel", "principal_plane"]
+__all__ = ["Plane", "dot_width", "latent_section", "map_limits", "map_panel", "principal_plane"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 POINTS = 4000
 LAYERS = 8
-DOT = 3.4
+DOT, LARGEST_DOT = 3.4, 6.8
+MANY = 1000
+"""Rows from which on dots are smallest."""
 NAME_WIDTH, NAME_HEIGHT = 30.0, 13.0
 SPREADING_STEPS = 40
 FIRST_SQUARE = 8
@@ -175,6 +177,7 @@ def _component(number: int, shares: tuple[float, float] | None) -> str:
 def _dots(x: Floats, y: Floats, codes: Integers, classes: Classes | None) -> Markup:
     """Draw dots in layers that each hold every category, so that none hides the others."""
     paths: list[Markup] = []
+    dot = dot_width(len(x))
     for layer in np.array_split(np.arange(len(x)), LAYERS):
         for code in np.unique(codes[layer]).tolist():
             rows = layer[codes[layer] == code]
@@ -183,11 +186,16 @@ def _dots(x: Floats, y: Floats, codes: Integers, classes: Classes | None) -> Mar
                     "path",
                     d=points_path(x[rows], y[rows]),
                     stroke=classes.colour(code) if classes and code >= 0 else OTHER,
-                    stroke_width=DOT if code < FIRST_SQUARE else DOT - 0.4,
+                    stroke_width=round(dot if code < FIRST_SQUARE else 0.88 * dot, 2),
                     stroke_linecap="round" if code < FIRST_SQUARE else "square",
                 )
             )
     return element("g", *paths, fill="none", stroke_opacity=0.75)
+
+
+def dot_width(count: int) -> float:
+    """Return how wide dots are: the fewer there are, the wider, for colours to be told apart."""
+    return float(np.clip(DOT * np.sqrt(MANY / max(count, 1)), DOT, LARGEST_DOT))
 
 
 def _numbers(x: Floats, y: Floats, codes: Integers, classes: Classes) -> Markup:

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["FONT", "decimals", "integer", "plain", "shorten", "significant", "text_width", "wrap"]
+__all__ = [
+    "FONT",
+    "chemical",
+    "decimals",
+    "integer",
+    "plain",
+    "shorten",
+    "significant",
+    "text_width",
+    "wrap",
+]
 
 FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, sans-serif"
 MINUS = "\N{MINUS SIGN}"
 ELLIPSIS = "…"
+_BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 _NARROW: dict[str, int] = {
     **dict.fromkeys("ijl'|", 222),
@@ -29,6 +40,7 @@ _NARROW: dict[str, int] = {
     **dict.fromkeys("W%", 944),
     "@": 1015,
     "…": 1000,
+    **dict.fromkeys("₀₁₂₃₄₅₆₇₈₉", 354),
 }
 
 
@@ -98,6 +110,11 @@ def significant(value: float, digits: int = 3) -> str:
 def integer(count: int) -> str:
     """Write a count with commas between thousands."""
     return f"{count:,}"
+
+
+def chemical(formula: str) -> str:
+    """Return a formula with its numbers below the line: ``Fe2O3`` becomes ``Fe₂O₃``."""
+    return formula.translate(_BELOW)
 
 
 def plain(name: str) -> str:

@@ -85,13 +85,13 @@ def _written(key: str, value: object) -> str:
         return duration(float(value))
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, int) and key.startswith("rows"):
+    if isinstance(value, int) and (key.startswith("rows") or key == "parameters"):
         return integer(value)
     if isinstance(value, (list, tuple)):
         shown = [str(entry) for entry in value[:LONGEST_LIST]]
         more = [f"and {len(value) - LONGEST_LIST} more"] if len(value) > LONGEST_LIST else []
         separator = " " if key == "command" else "; " if any(" " in s for s in shown) else ", "
-        return separator.join(shown + more)
+        return separator.join(shown + more) or "none"
     return str(value)
 
 

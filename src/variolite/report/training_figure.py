@@ -119,6 +119,8 @@ def _figure(
     key_top = LOWER_TOP + LOW + 50
     key = _key(key_top, marked=best is not None, shaded=end is not None)
     entries = [(_member_name(index, names), _colour(index, members)) for index in range(members)]
+    if members == 1 and not (names and names[0]):
+        entries = []
     legend, depth = swatches(
         entries if members <= MOST_COLOURED else [(f"{members} members", ACCENT)],
         GUTTER,
@@ -297,7 +299,8 @@ def _caption(
     history: History, members: int, best: list[float] | None, end: float | None, units: Units
 ) -> str:
     sentences = [
-        f"Training of {counted(members, 'member')} over {counted(len(history.lines), 'epoch')}, "
+        f"Training{f' of {members} members' if members > 1 else ''} over "
+        f"{counted(len(history.lines), 'epoch')}, "
         f"{units.wording}. The monitored validation objective always uses the final beta; the "
         "training total uses the beta of its epoch, so the two are comparable only after "
         "warm-up."

@@ -14,11 +14,12 @@ from scipy.stats import binomtest
 from variolite.crystals.structures import open_store
 from variolite.crystals.structures.elements import SYMBOLS
 from variolite.report import write_report
+from variolite.report.crystals import parity
 from variolite.report.crystals.chemistry_map import family_classes
 from variolite.report.crystals.element_table import place_in_table
 from variolite.report.crystals.errors import wilson_interval
 from variolite.report.crystals.run import crystal_run as read_crystal_run
-from variolite.report.lettering import significant
+from variolite.report.lettering import chemical, significant
 from variolite.report.run_files import read_run
 
 
@@ -69,10 +70,25 @@ def test_accuracy_of_elements(whole_crystal_run: Path, sections: dict[str, Node]
         assert share == pytest.approx(100 * (found[own] == number).mean(), abs=0.01)
 
 
-def test_every_crystal_is_in_the_parity_cells(sections: dict[str, Node]) -> None:
+def test_every_crystal_is_a_dot_of_the_parity(sections: dict[str, Node]) -> None:
     drawing = sections["cells"].find("svg")[0]
+    dots = [n for n in drawing.find("path") if n.attributes.get("stroke-linecap") == "round"]
+    assert [path.attributes["d"].count("M") for path in dots] == [300] * 7
+    assert "a dot each" in sections["cells"].text()
+    assert "one crystal" not in drawing.text()
+
+
+def test_many_crystals_are_in_the_parity_cells(
+    whole_crystal_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "FEW", 299)
+    section = parity.parity_section(read_crystal_run(read_run(whole_crystal_run)))
+    figure = section.blocks[0]
+    drawing = read_page(figure.drawing).find("svg")[0]
     cells = [n for n in drawing.find("path") if n.attributes.get("fill", "").startswith("#")]
     assert 7 * 10 < sum(path.attributes["d"].count("M") for path in cells) <= 7 * 300
+    assert "one crystal" in drawing.text()
+    assert "counts per square" in figure.caption
 
 
 def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str, Node]) -> None:
@@ -131,7 +147,8 @@ def test_examples_are_chosen_by_error_and_size(
     assert pairs is not None
     assert pairs.errors is not None
     order = np.argsort(pairs.errors.medians, kind="stable")
-    ordered = pairs.formulas[order[pairs.originals.counts[order] >= 3]].tolist()
+    telling = order[pairs.originals.counts[order] >= 3]
+    ordered = [chemical(formula) for formula in pairs.formulas[telling].tolist()]
     assert options[0] == f"median error: {ordered[round(0.5 * (len(ordered) - 1))]}"
     assert options[1] == f"least error: {ordered[0]}"
     assert f"largest error: {ordered[-1]}" in options

@@ -37,7 +37,10 @@ def score(**entries: object) -> ScoreRow:
             "match_rate_default_fit_primitive",
             "match rate, default tolerance, by largest displacement, primitive cells",
         ),
-        ("rmse_corrected_strict_unreduced", "RMSE corrected, strict tolerance, cells as given"),
+        (
+            "rmse_corrected_strict_unreduced",
+            "RMSE corrected, strict tolerance, cells as given, in free lengths",
+        ),
         ("periodic_error_p95", "periodic error, 95 % mark"),
         ("space_group_kept_symprec_0.1", "space group kept, at symprec 0.1"),
         ("n_elements_wasserstein", "number of elements, Wasserstein distance"),

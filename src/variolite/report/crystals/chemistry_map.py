@@ -13,10 +13,10 @@ from variolite.report.axes import WIDTH, Frame, box, letters, points_path, sheet
 from variolite.report.blocks import Block, Figure, Section, paragraph
 from variolite.report.classes import Classes
 from variolite.report.crystals.run import CrystalRun
-from variolite.report.latent_map import Plane, map_limits, map_panel
+from variolite.report.latent_map import Plane, dot_width, map_limits, map_panel
 from variolite.report.lettering import significant
 from variolite.report.markup import Markup, element
-from variolite.report.palette import CATEGORIES, FAINT, OTHER, SEQUENTIAL, blend
+from variolite.report.palette import CATEGORIES, OTHER, PAPER, SEQUENTIAL, blend
 from variolite.report.scale import Scale
 from variolite.report.wording import counted
 
@@ -29,6 +29,8 @@ POINTS = 4000
 FEWEST = 3
 MOST_SHADES = 6
 ABREAST = 4
+_GROUND = blend((PAPER, OTHER), 0.7)
+"""Colour of the crystals that a panel is not about."""
 # The palest categories are left out: dots of them would vanish on white paper.
 _COLOURS = dict(
     zip(
@@ -187,6 +189,7 @@ def _one_by_one(drawn: _Map, families: Classes) -> Figure:
     width = (WIDTH - gap * (ABREAST - 1) - 4) / ABREAST
     height = width * drawn.shape
     scores = drawn.plane.scores[drawn.shown]
+    dot = dot_width(len(scores))
     (left, right), (low, high) = drawn.limits.tolist()
     x = Scale(left, right, 0.0, width)(scores[:, 0])
     y = Scale(low, high, height, 0.0)(scores[:, 1])
@@ -195,8 +198,8 @@ def _one_by_one(drawn: _Map, families: Classes) -> Figure:
         d=points_path(x, y),
         id="latent-map-all",
         fill="none",
-        stroke=FAINT,
-        stroke_width=2.6,
+        stroke=_GROUND,
+        stroke_width=round(0.6 * dot, 2),
         stroke_linecap="round",
     )
     parts: list[Markup] = [element("defs", every)]
@@ -213,7 +216,7 @@ def _one_by_one(drawn: _Map, families: Classes) -> Figure:
             d=points_path(x[own] + frame.left, y[own] + frame.top),
             fill="none",
             stroke=families.colours[code],
-            stroke_width=3.2,
+            stroke_width=round(0.94 * dot, 2),
             stroke_linecap="round",
         )
         parts += [

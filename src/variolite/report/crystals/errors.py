@@ -88,9 +88,9 @@ def _histograms(run: CrystalRun, measures: dict[str, Measure]) -> Figure:
     errors = run.pairs.errors if run.pairs is not None else None
     if run.pairs is not None and errors is not None and "periodic_error" in measures:
         shown[0] = (Measure("periodic error of every atom", "Å", errors.distances), "atoms")
-        atoms_told = (
-            f"; the first panel counts the {len(errors.distances):,} atoms of {run.pairs.extent}"
-        )
+        whose = "their" if run.pairs.extent == run.extent else "the"
+        of = "" if whose == "their" else f" of {run.pairs.extent}"
+        atoms_told = f"; the first panel counts {whose} {len(errors.distances):,} atoms{of}"
     drawn = [
         histogram(
             measure,

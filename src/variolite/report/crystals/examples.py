@@ -12,7 +12,7 @@ from variolite.report.blocks import Alternatives, Block, Figure, Section, paragr
 from variolite.report.crystals.run import CrystalRun, Pairs
 from variolite.report.crystals.scene import scenes_of_pair
 from variolite.report.crystals.structure_view import structure_view
-from variolite.report.lettering import decimals, significant
+from variolite.report.lettering import chemical, decimals, significant
 from variolite.report.wording import counted
 
 __all__ = ["examples_section"]
@@ -47,7 +47,7 @@ def examples_section(run: CrystalRun) -> Section:
     chosen = _chosen(run.pairs)
     options = tuple(
         (
-            f"{why}: {run.pairs.formulas[index]}",
+            f"{why}: {chemical(str(run.pairs.formulas[index]))}",
             (_figure(run.pairs, index, why, f"s{place}"),),
         )
         for place, (index, why) in enumerate(chosen.items())
@@ -94,7 +94,8 @@ def _drawable(crystals: Crystals) -> NDArray[np.bool_]:
 
 def _figure(pairs: Pairs, index: int, why: str, key: str) -> Figure:
     original, rebuilt = pairs.originals[index], pairs.reconstructed[index]
-    name = str(pairs.formulas[index])
+    formula = str(pairs.formulas[index])
+    name = chemical(formula)
     scenes = scenes_of_pair(original, rebuilt)
     drawing = structure_view(
         list(zip((f"original: {name}", "reconstructed"), scenes, strict=True)),
@@ -116,7 +117,7 @@ def _figure(pairs: Pairs, index: int, why: str, key: str) -> Figure:
         "taken out. Colours are those of Jmol, radii 0.45 covalent radii; bonds join atoms nearer "
         "than 1.15 times the sum of their covalent radii, metals not with each other."
     )
-    return Figure(f"structure-{name}-{original.name}", drawing, caption)
+    return Figure(f"structure-{formula}-{original.name}", drawing, caption)
 
 
 def _cell(parameters: Floats) -> str:

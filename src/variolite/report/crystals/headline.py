@@ -36,6 +36,10 @@ _GENERATED = (
     ("novel", "novel"),
     ("sun", "stable, unique and novel"),
 )
+_UNLISTED = (
+    "The run keeps no list of its training structures: some of these may be among them, and the "
+    "scores better than on others."
+)
 
 
 def headline(run: CrystalRun) -> list[str]:
@@ -52,6 +56,7 @@ def headline(run: CrystalRun) -> list[str]:
     ]
     sentences = [
         *(_matched(run, rows, chosen) if chosen else ()),
+        _UNLISTED if chosen and run.files.split is None else "",
         _nearness(run),
         _generated(run, scorecard.rows),
     ]

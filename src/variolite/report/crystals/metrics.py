@@ -126,6 +126,8 @@ def metric_title(stem: str) -> str:
     cut = next((i for i, part in enumerate(parts) if i and part in _SETTINGS), len(parts))
     head = " ".join(_WORDS.get(part, part) for part in parts[:cut])
     settings = [_WORDS.get(part, plain(part)) for part in parts[cut:]]
+    if parts[0] == "rmse":
+        settings.append("in free lengths")
     return ", ".join([head, *settings]).replace("at symprec, ", "at symprec ")
 
 

@@ -8,13 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.report.axes import WIDTH, Frame, axis_below, axis_left, box, letters, line, sheet
+from variolite.report.axes import (
+    WIDTH,
+    Frame,
+    axis_below,
+    axis_left,
+    box,
+    letters,
+    line,
+    points_path,
+    sheet,
+)
 from variolite.report.blocks import Figure, Section, paragraph
 from variolite.report.counted_cells import count_key, counted_cells
 from variolite.report.crystals.run import CrystalRun, Pairs
 from variolite.report.lettering import decimals, significant
-from variolite.report.markup import Markup, join
-from variolite.report.palette import INK, MUTED
+from variolite.report.markup import Markup, element, join
+from variolite.report.palette import ACCENT, INK, MUTED
 from variolite.report.reconstruction_figure import Fit, fit_of
 from variolite.report.scale import SCALE_NAMES, Kind, Scale, kind_for, limits
 from variolite.report.wording import listed, unit_after
@@ -25,6 +35,9 @@ Floats = NDArray[np.float64]
 
 ABREAST = 4
 KEY = 190.0
+FEW = 500
+"""Up to so many crystals are dots; squares of one crystal each would be pale and small."""
+DOT = 4.6
 GUTTER, GAP, HEAD, BELOW = 52.0, 10.0, 38.0, 44.0
 
 
@@ -77,16 +90,18 @@ def _figure(pairs: Pairs, sampling: str) -> Figure:
     side = (WIDTH - ABREAST * (GUTTER + GAP)) / ABREAST
     drawn: list[Markup] = []
     bent: list[str] = []
+    few = len(pairs) <= FEW
     for index, quantity in enumerate(quantities):
         column, tier = index % ABREAST, index // ABREAST
         frame = Frame(
             GUTTER + column * (side + GUTTER + GAP), HEAD + tier * (side + BELOW + HEAD), side, side
         )
-        panel, kind = _panel(quantity, frame)
+        panel, kind = _panel(quantity, frame, few=few)
         drawn.append(panel)
         if kind != "linear":
             bent.append(f"{quantity.name} ({SCALE_NAMES[kind]})")
-    drawn.append(count_key(WIDTH - KEY, 2 * HEAD + side + BELOW, "crystal"))
+    if not few:
+        drawn.append(count_key(WIDTH - KEY, 2 * HEAD + side + BELOW, "crystal"))
     height = 2 * (HEAD + side + BELOW) - 6
     errors = [
         f"{q.name} {significant(q.mean_absolute_error)}{unit_after(q.unit)}" for q in quantities
@@ -94,14 +109,27 @@ def _figure(pairs: Pairs, sampling: str) -> Figure:
     scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
     caption = (
         "Cell lengths a, b, c in Å, angles in degrees and volume per atom in Å³ of "
-        f"{pairs.extent}, original against reconstructed, in the cell of the file, as counts per "
-        "square on a logarithmic colour scale; on the dashed line both are equal. R² and mean "
-        f"absolute error (MAE) are over all crystals; MAE: {listed(errors)}. Values beyond the "
-        f"axes are counted in the squares at the edge.{scales} The model has seen the crystal "
-        f"that it reproduces: this is no prediction.{sampling}"
+        f"{pairs.extent}, original against reconstructed, in the cell of the file, "
+        f"{'a dot each' if few else 'as counts per square on a logarithmic colour scale'}; on the "
+        "dashed line both are equal. R² and mean absolute error (MAE) are over all crystals; MAE: "
+        f"{listed(errors)}. Values beyond the axes {'stand' if few else 'are counted'} at the "
+        f"edge.{scales} The model has seen the crystal that it reproduces: this is no "
+        f"prediction.{sampling}"
     )
     title = "Cell lengths, angles and volumes, original against reconstructed"
     return Figure("cells", sheet(height, *drawn, title=title), caption)
+
+
+def _dots(x: Floats, y: Floats) -> Markup:
+    return element(
+        "path",
+        d=points_path(x, y),
+        fill="none",
+        stroke=ACCENT,
+        stroke_width=DOT,
+        stroke_opacity=0.6,
+        stroke_linecap="round",
+    )
 
 
 def _r2(value: float) -> str:
@@ -119,7 +147,7 @@ def _middle(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _panel(quantity: _Quantity, frame: Frame) -> tuple[Markup, Kind]:
+def _panel(quantity: _Quantity, frame: Frame, *, few: bool) -> tuple[Markup, Kind]:
     # A few reconstructions that went astray must not stretch the axes.
     low, high = _middle(quantity.rebuilt)
     joined = np.concatenate([quantity.original, np.clip(quantity.rebuilt, low, high)])
@@ -142,14 +170,14 @@ def _panel(quantity: _Quantity, frame: Frame) -> tuple[Markup, Kind]:
         if both.any()
         else "no crystal has both values"
     )
+    x, y = across.inside(quantity.original[both]), down.inside(quantity.rebuilt[both])
     panel = join(
         (
             axis_below(across, frame, f"original ({unit})", target=4, grid=False),
             axis_left(down, frame, f"reconstructed ({unit})", target=4, grid=False, gutter=40),
-            counted_cells(
-                across.inside(quantity.original[both]), down.inside(quantity.rebuilt[both]), frame
-            ),
+            Markup("") if few else counted_cells(x, y, frame),
             line(frame.left, frame.bottom, frame.right, frame.top, stroke=INK, dashes="4 3"),
+            _dots(x, y) if few else Markup(""),
             box(frame, stroke=MUTED),
             letters(frame.left, frame.top - 22, quantity.name, bold=True, room=frame.width),
             letters(frame.left, frame.top - 8, note, size=10.5, room=frame.width + 10),

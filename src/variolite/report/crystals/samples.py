@@ -14,7 +14,7 @@ from variolite.report.blocks import Alternatives, Block, Figure, Section, paragr
 from variolite.report.crystals.run import CrystalRun
 from variolite.report.crystals.scene import scene_of
 from variolite.report.crystals.structure_view import structure_view
-from variolite.report.lettering import decimals
+from variolite.report.lettering import chemical, decimals
 from variolite.report.markup import Markup, element, join
 from variolite.report.palette import ACCENT, OTHER
 from variolite.report.scale import Scale, limits
@@ -46,7 +46,7 @@ def samples_section(run: CrystalRun) -> Section:
 def _gallery(samples: Crystals) -> Alternatives:
     drawable = np.flatnonzero(_drawable(samples))
     chosen = np.sort(np.random.default_rng(0).permutation(drawable)[:SHOWN])
-    formulas = reduced_formulas(samples.take(chosen))
+    formulas = [chemical(str(formula)) for formula in reduced_formulas(samples.take(chosen))]
     weights = densities(samples.take(chosen))
     options: list[tuple[str, tuple[Figure, ...]]] = []
     for start in range(0, len(chosen), ABREAST):
@@ -59,7 +59,7 @@ def _gallery(samples: Crystals) -> Alternatives:
             )
             for place in places
         ]
-        names = ", ".join(str(formulas[place]) for place in places)
+        names = ", ".join(formulas[place] for place in places)
         drawing = structure_view(
             scenes, f"g{start}", title=f"Generated crystals {names}", abreast=ABREAST
         )
@@ -189,7 +189,7 @@ def _element_bars(sets: list[Crystals], frame: Frame) -> Markup:
     down = Scale(0.0, top, frame.bottom, frame.top)
     cell = frame.width / max(len(order), 1)
     cell = min(cell, 60.0)
-    drawn: list[Markup] = [axis_left(down, frame, "contain it (%)", target=4)]
+    drawn: list[Markup] = [axis_left(down, frame, "crystals with it (%)", target=4)]
     for index, number in enumerate(order.tolist()):
         x = frame.left + index * cell
         if len(shares) > 1:
