@@ -64,8 +64,8 @@ def main() -> None:
 def _tuning(arguments: argparse.Namespace) -> Iterator[Run]:
     for name in arguments.sets:
         for trial in TRIALS:
-            for opponent in OPPONENTS:
-                if opponent in arguments.opponents:
+            for opponent, what in OPPONENTS.items():
+                if opponent in arguments.opponents and what.like is None:
                     yield Run(
                         name, opponent, arguments.size, 0, arguments.budget, trial, tuning=True
                     )
@@ -79,7 +79,10 @@ def _runs(arguments: argparse.Namespace) -> Iterator[Run]:
                 if opponent in BASELINES:
                     yield Run(name, opponent, arguments.size, seed, 0.0)
                     continue
-                trial = tuned(arguments.runs, name, opponent, arguments.size)
+                what = OPPONENTS[opponent]
+                if what.sets is not None and name not in what.sets:
+                    continue
+                trial = tuned(arguments.runs, name, what.like or opponent, arguments.size)
                 yield Run(name, opponent, arguments.size, seed, arguments.budget, trial)
 
 

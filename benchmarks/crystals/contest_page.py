@@ -144,22 +144,23 @@ def _differences(
     key: Key, opponents: Mapping[str, list[Result]], figures: list[dict[str, Any]]
 ) -> list[str]:
     rows = []
-    for name, results in opponents.items():
-        if name == "ours":
-            continue
-        row = [_title(name)]
+    pairs = [("ours", name) for name in opponents if name not in ("ours", "ours_equal")]
+    pairs += [("ours_equal", "source")] if {"ours_equal", "source"} <= set(opponents) else []
+    for own, name in pairs:
+        results = opponents[name]
+        row = [f"{_title(own)} minus {_title(name)}"]
         for score, _, statistic, factor in PRIMARY:
             formulas = results[0]["crystals"]["formula"]
             found = compare(
-                values_of(opponents["ours"], score), values_of(results, score), formulas, statistic
+                values_of(opponents[own], score), values_of(results, score), formulas, statistic
             )
             better = found.mean > 0 if statistic is mean_of else found.mean < 0
             verdict = ("win" if better else "loss") if found.settled else "tie"
             row += [with_interval(found, factor, brackets=True), verdict]
-            figures.append({**_figure(key, "ours", name, score, found), "verdict": verdict})
+            figures.append({**_figure(key, own, name, score, found), "verdict": verdict})
         rows.append(row)
     columns = [part for _, title, _, _ in PRIMARY for part in (title, "")]
-    return table(["ours minus", *columns], rows)
+    return table(["difference", *columns], rows)
 
 
 def _curves(opponents: Mapping[str, list[Result]]) -> list[str]:

@@ -129,7 +129,7 @@ def test_a_whole_contest_from_runs_to_the_table(
     write_contest(runs, tmp_path)
     page = (tmp_path / "crystal_contest.md").read_text()
     assert "## Textbook, 0.86M, 0.05 CPU-s" in page
-    assert "| ours minus |" in page
+    assert "| difference |" in page
     assert "## Trials" in page
     figures = json.loads((tmp_path / "crystal_contest.json").read_text())
     verdicts = {f["verdict"] for f in figures if f["minus"] == "source"}
