@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from variolite.cli.crystal_runs import encode_crystals, reconstruct_crystals
-from variolite.cli.options import Data, Mapping, Out, Run, parse_mapping
+from variolite.cli.options import Data, Mapping, Out, Run, keep_inputs, parse_mapping
 from variolite.cli.progress import note
 from variolite.errors import DataError
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cluster", "encode", "reconstruct"]
 
-Member = Annotated[int, typer.Option(min=0, help="Which member of the run to use.")]
+Member = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Which member of the run to use. Tables only.")
+]
 
 
 def _apply(
@@ -30,6 +32,7 @@ def _apply(
     from variolite.records import require_writable
     from variolite.training import RunFolder
 
+    keep_inputs("--out", out, data)
     require_writable(out)
     model = RunFolder(run).model()
     if member >= len(model.members):
@@ -92,7 +95,8 @@ def encode(
 
     Row numbers count the rows of the input table from 0; rows that the schema
     drops are left out and counted. Of crystals it writes the mean over the atoms
-    of every structure, with predicted properties where the run has them.
+    of every structure, with predicted properties and their 90 % intervals where
+    the run has them.
     """
     import numpy as np
     import polars as pl

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from variolite.cli.options import Out
+from variolite.cli.options import Out, keep_inputs
 from variolite.cli.progress import note, waiting
 
 __all__ = ["app"]
@@ -61,6 +61,7 @@ def bin_(
     from variolite.corelogs import bin_tables
     from variolite.records import require_writable, write_table
 
+    keep_inputs("--out", out, *tables)
     require_writable(out)
     with waiting("binning") as tell:
         binned = bin_tables(

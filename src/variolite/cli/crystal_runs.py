@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from variolite.cli.options import keep_inputs
 from variolite.cli.progress import note, now_and_then, training_progress, waiting
 from variolite.errors import DataError
 
@@ -19,6 +20,7 @@ __all__ = [
     "doctor_crystals",
     "encode_crystals",
     "fit_crystals",
+    "own_copy",
     "reconstruct_crystals",
     "score_crystals",
 ]
@@ -45,8 +47,13 @@ def fit_crystals(
             tell=now_and_then(),
         )
     if model.properties is not None:
-        for name, score in model.properties.scores.items():
-            note(f"{name}: mean error {score.error:.3g}, of the median {score.baseline:.3g}")
+        head = model.properties
+        for name, unit in zip(head.names, head.units, strict=True):
+            score, in_units = head.scores[name], "" if unit == "1" else f" {unit}"
+            note(
+                f"{name}: mean error {score.error:.3g}{in_units}, of the median "
+                f"{score.baseline:.3g}{in_units}"
+            )
     typer.echo(str(run.path))
 
 
@@ -58,6 +65,7 @@ def encode_crystals(run: Path, data: Path, out: Path, *, atoms: bool) -> None:
     from variolite.crystals.structures import SYMBOLS, reduced_formulas
     from variolite.records import require_writable, write_table
 
+    keep_inputs("--out", out, data)
     require_writable(out)
     model = _model(run)
     crystals = _load(data)
@@ -81,6 +89,11 @@ def encode_crystals(run: Path, data: Path, out: Path, *, atoms: bool) -> None:
         columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.pooled.T)}
         if model.properties is not None:
             found = model.properties.predict(latents, crystals.species)
+            named = ", ".join(
+                name if unit == "1" else f"{name} in {unit}"
+                for name, unit in zip(found.names, found.units, strict=True)
+            )
+            note(f"predicted with {found.level:.0%} intervals: {named}")
             for i, name in enumerate(found.names):
                 columns[f"{name}_predicted"] = pl.Series(found.values[:, i])
                 columns[f"{name}_low"] = pl.Series(found.low[:, i])
@@ -94,6 +107,7 @@ def reconstruct_crystals(run: Path, data: Path, out: Path) -> None:
     from variolite.crystals.structures import write_structures
     from variolite.crystals.structures.writing import require_place
 
+    keep_inputs("--out", out, data)
     require_place(out)
     model = _model(run)
     crystals = _load(data)
@@ -121,6 +135,7 @@ def score_crystals(
 
     known = None if train is None else _load(train)
     crystals = _load(data)
+    run = own_copy(run)
     with waiting("scoring on held-out structures") as tell:
         card = score_crystal_run(
             RunFolder(run),
@@ -144,13 +159,32 @@ def doctor_crystals(run: Path, data: Path | None, *, as_json: bool) -> None:
 
     if data is None:
         raise DataError(
-            "structures are needed to judge the latents", where="--data", mend="give it"
+            "structures are needed to judge the latents",
+            where=str(run),
+            mend="Give --data PATH, best structures that it was not trained on",
         )
     model = _model(run)
     crystals = _load(data)
     with waiting(f"judging the latents of {len(crystals)} structures"):
         health = crystal_health(model, crystals)
     typer.echo(json.dumps(asdict(health), indent=1) if as_json else "\n".join(health.lines()))
+
+
+def own_copy(run: Path) -> Path:
+    """Return a run that may be written to: of a model of the package, a copy in ``runs``."""
+    # Most runs lie elsewhere, and what follows takes the seconds that torch takes.
+    if run.resolve().parent.name != "models":
+        return run
+    from variolite.crystals.runs.shipped import copy_shipped, is_shipped
+    from variolite.training import RunFolder
+
+    if not is_shipped(run):
+        return run
+    mine = Path("runs") / run.name
+    if not RunFolder(mine).finished:
+        copy_shipped(run.name, mine)
+    note(f"{run.name} comes with the package and stays as it is; what is written goes to {mine}")
+    return mine
 
 
 def _load(data: Path) -> Crystals:

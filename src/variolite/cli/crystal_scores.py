@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from variolite.cli.options import keep_inputs
 from variolite.cli.progress import note, waiting
 from variolite.errors import DataError, nearest
 
@@ -75,6 +76,7 @@ def score_structures(asked: StructureScoring, *, as_json: bool) -> None:
     from variolite.records import write_table
 
     potential = _potential(asked)
+    keep_inputs("--out", asked.out, *asked.structures, asked.reference, asked.test, asked.hull)
     _require_place(asked.out)
     # What a generator got wrong is to be counted as invalid, not turned away unread.
     anything = Limits(

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from variolite.cli.crystal_runs import own_copy
 from variolite.cli.interpolate import interpolate
-from variolite.cli.options import Run
+from variolite.cli.options import Run, keep_inputs
 from variolite.cli.progress import note, now_and_then, waiting
 
 if TYPE_CHECKING:
@@ -42,9 +43,17 @@ def pack(
         Path | None,
         typer.Option(metavar="FILE", help="Table of what was rejected, and why (OUT.rejects.csv)."),
     ] = None,
-    max_atoms: Annotated[int, typer.Option(help="Largest number of atoms in a cell.", min=1)] = 512,
+    max_atoms: Annotated[
+        int, typer.Option(metavar="N", help="Largest number of atoms in a cell.", min=1)
+    ] = 512,
     limit_rejected: Annotated[
-        float, typer.Option(help="Share of rejected structures that is an error.", min=0, max=1)
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="It is an error when a larger share of the structures is rejected: 0.05.",
+            min=0,
+            max=1,
+        ),
     ] = 1.0,
 ) -> None:
     """Read structures, check each one, and write those that pass into one file.
@@ -64,18 +73,22 @@ def pack(
     store = _as_store(out)
     require_place(store)
     table = rejects or store.with_name(f"{store.stem}.rejects.csv")
+    keep_inputs("--rejects", table, *paths)
     require_writable(table)
     with waiting("reading structures") as tell:
         reading = read_all(
             paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, tell=tell
         )
+    for line in reading.remarks():
+        note(line)
     if len(reading.rejects):
+        write_table(reading.rejects, table)
+        note(f"rejected structures: {table}")
+    elif rejects is not None:
         write_table(reading.rejects, table)
     else:
         # A table of an earlier attempt would speak of structures that are in the store now.
         table.unlink(missing_ok=True)
-    for line in reading.remarks():
-        note(line)
     reading.require(limit_rejected, paths)
     crystals = reading.crystals
     if reduce:
@@ -84,8 +97,6 @@ def pack(
     write_store(store, crystals)
     for line in _summary(reading):
         note(line)
-    if len(reading.rejects):
-        note(f"rejected structures: {table}")
     typer.echo(str(store))
 
 
@@ -133,9 +144,13 @@ def prior(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="prior.kind=mixture, prior.epochs=50 ..."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="prior.kind=mixture, prior.epochs=50, properties=[band_gap].",
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Fit the prior and the property predictions of a finished run anew.
 
@@ -146,5 +161,6 @@ def prior(
     from variolite.training import RunFolder
 
     crystals = load_crystals(data, tell=note)
+    run = own_copy(run)
     refit_prior(RunFolder(run), crystals, overrides or (), device=device, tell=now_and_then())
     typer.echo(str(run))

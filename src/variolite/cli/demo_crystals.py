@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import typer
@@ -21,6 +20,7 @@ def demo_crystals(out: Path) -> None:
 
     from variolite.crystals.runs import load_run, shipped_run
     from variolite.crystals.runs.scoring import score_crystal_run
+    from variolite.crystals.runs.shipped import copy_shipped
     from variolite.crystals.structures import textbook_crystals, write_store, write_structures
     from variolite.errors import ModelFileError
     from variolite.report import write_report
@@ -34,12 +34,9 @@ def demo_crystals(out: Path) -> None:
         )
     folder = out / "crystals"
     run = RunFolder(folder)
-    if not run.path.exists():
+    if not run.finished:
         run.path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(home, run.path)
-    elif not run.finished:
-        run.require_free(restart=False)
-        shutil.copytree(home, run.path, dirs_exist_ok=True)
+        copy_shipped(MODEL, run.path)
     with waiting(f"loading the model {MODEL}, trained on Materials Project crystals"):
         model = load_run(run)
     crystals = textbook_crystals()

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variolite.cli.crystal_runs import doctor_crystals
-from variolite.cli.options import Mapping, Run, parse_mapping
+from variolite.cli.crystal_runs import doctor_crystals, own_copy
+from variolite.cli.options import Mapping, Run, keep_inputs, parse_mapping
 
 if TYPE_CHECKING:
     from variolite.training import RunFolder
@@ -28,6 +28,7 @@ def schema(
     """
     from variolite.records import propose_schema, read_table, units_of, write_text_atomic
 
+    keep_inputs("--out", out, file)
     proposal = propose_schema(read_table(file), units=units_of(file))
     typer.echo(str(proposal))
     if out is not None:
@@ -40,7 +41,9 @@ def doctor(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Table; none uses the health of the last score. Or structures."
+            "--data",
+            metavar="PATH",
+            help="Table; none uses the health of the last score. Or structures, at least 20.",
         ),
     ] = None,
     mapping: Mapping = None,
@@ -113,4 +116,4 @@ def report(run: Run) -> None:
     """Write the run's report: one HTML file that needs nothing else."""
     from variolite.report import write_report
 
-    typer.echo(str(write_report(run)))
+    typer.echo(str(write_report(own_copy(run))))

@@ -10,7 +10,7 @@ import typer
 
 from variolite.errors import DataError, nearest
 
-__all__ = ["Data", "Mapping", "Out", "Run", "find_run", "parse_mapping"]
+__all__ = ["Data", "Mapping", "Out", "Run", "find_run", "keep_inputs", "parse_mapping"]
 
 
 def find_run(text: str) -> Path:
@@ -21,6 +21,25 @@ def find_run(text: str) -> Path:
     from variolite.crystals.runs.shipped import shipped_run
 
     return shipped_run(text) or path
+
+
+def keep_inputs(option: str, out: Path | None, *inputs: Path | None) -> None:
+    """Refuse to write a result over a file that it is made from.
+
+    Raises
+    ------
+    DataError
+        If ``out`` is one of ``inputs``, by whatever path or link.
+    """
+    if out is None or not out.exists():
+        return
+    for given in inputs:
+        if given is not None and given.exists() and out.samefile(given):
+            raise DataError(
+                "this is what is read: the result would replace it",
+                where=f"{option} {out}",
+                mend="Give another name",
+            )
 
 
 Run = Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from variolite.cli.options import keep_inputs
+
 if TYPE_CHECKING:
     from variolite.recipe import Imported
 
@@ -83,6 +85,7 @@ def import_(
 
     if out.suffix not in (".yaml", ".yml"):
         raise RecipeError("a recipe is a .yaml file", where=f"--out {out}")
+    keep_inputs("--out", out, *files)
     found = import_source(files, out.stem)
     text = imported_to_yaml(found)
     write_text_atomic(out, text)

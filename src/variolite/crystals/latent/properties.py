@@ -34,6 +34,7 @@ __all__ = [
     "PropertyHead",
     "PropertyScore",
     "fit_property_head",
+    "require_properties",
 ]
 
 Floats = NDArray[np.float64]
@@ -245,21 +246,40 @@ def fit_property_head(
     )
 
 
+def require_properties(crystals: Crystals, properties: Sequence[str]) -> None:
+    """Say before a network is trained that a property head cannot be fitted afterwards.
+
+    Raises
+    ------
+    DataError
+        If a column is missing, holds no numbers or has too few values.
+    """
+    for name in properties:
+        _column(crystals, name)
+
+
 def _column(crystals: Crystals, name: str) -> Floats:
     values = crystals.properties.get(name)
     if values is None or values.dtype.kind not in "fiu":
-        close = nearest(name, crystals.properties)
+        numeric = [n for n, found in crystals.properties.items() if found.dtype.kind in "fiu"]
+        close = nearest(name, numeric)
         raise DataError(
-            f"the crystals have no numeric property {name!r}",
+            f"{name!r} is text, not numbers"
+            if values is not None
+            else f"the crystals have no numeric property {name!r}",
             where="properties",
-            mend=f"did you mean {close}?" if close else None,
+            mend=f"did you mean {close}?"
+            if close
+            else f"they have: {', '.join(numeric) or 'none'}",
         )
     column = values.astype(np.float64)
     found = int(np.isfinite(column).sum())
     if found < FEWEST:
         raise DataError(
-            f"{found} crystals have a value of {name!r}, at least {FEWEST} are needed",
+            f"{found} of {len(crystals)} training crystals have a value of {name!r}, at least "
+            f"{FEWEST} are needed",
             where="properties",
+            mend="leave it out, or give more structures that have it",
         )
     return np.where(np.isfinite(column), column, np.nan)
 

@@ -11,6 +11,7 @@ from variolite.crystals.latent import Gap, latent_gap
 from variolite.crystals.latents import Latents
 from variolite.crystals.runs.model import CrystalModel
 from variolite.crystals.structures import Crystals
+from variolite.errors import DataError
 
 __all__ = ["CrystalHealth", "crystal_health"]
 
@@ -19,6 +20,9 @@ ACTIVE_NATS = 0.01
 
 DRAWS = 500
 """Crystals drawn from a prior to see how far it is from the latents."""
+
+FEWEST = 20
+"""Crystals below which nothing can be said."""
 
 MOST = 1_000
 """Crystals that are looked at; of larger sets as many are drawn."""
@@ -96,6 +100,12 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
         If a crystal that is looked at holds an element that the model was not trained on,
         or there are fewer than 20.
     """
+    if len(crystals) < FEWEST:
+        raise DataError(
+            f"latents cannot be judged by {len(crystals)} structures",
+            where="data",
+            mend=f"Give {FEWEST} or more",
+        )
     looked_at = crystals.take(_evenly(crystals.counts, seed))
     latents = model.encode(looked_at)
     assert latents.log_variance is not None

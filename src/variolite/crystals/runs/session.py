@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from variolite.crystals.foundation.alignment import fit_scale
 from variolite.crystals.foundation.cache import foundation_features
 from variolite.crystals.latent import FieldSettings, MixtureSettings, PriorSettings, fit_prior
-from variolite.crystals.latent.properties import fit_property_head
+from variolite.crystals.latent.properties import fit_property_head, require_properties
 from variolite.crystals.runs.codec import encode, framed
 from variolite.crystals.runs.fitting import all_threads, build, fit_crystals
 from variolite.crystals.runs.model import CrystalModel
@@ -80,7 +81,8 @@ def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCryst
     Raises
     ------
     DataError
-        If there are too few groups, or a property that the recipe names is missing.
+        If there are too few groups, or a property that the recipe names is missing, is no
+        number or has too few values.
     """
     for name in recipe.properties:
         if name not in crystals.properties:
@@ -96,6 +98,7 @@ def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCryst
     split = _draw(groups, spec)
     rows = split.rows(groups)
     parts = {name: crystals.take(places) for name, places in rows.items()}
+    require_properties(parts["train"], recipe.properties)
     return PreparedCrystals(parts, split, fingerprint(crystals))
 
 
@@ -261,8 +264,9 @@ def _without_its_prior(
         return None
     model = load_crystal_model(run.model_folder)
     same = model.provenance.get("data", {}).get("fingerprint") == prepared.fingerprint
-    lacking = recipe.prior.kind != "none" and model.prior is None
-    return model if same and lacking else None
+    no_prior = recipe.prior.kind != "none" and model.prior is None
+    no_properties = bool(recipe.properties) and model.properties is None
+    return model if same and (no_prior or no_properties) else None
 
 
 def _with_prior(
@@ -284,15 +288,18 @@ def _with_prior(
         head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
     prior = None
     if recipe.prior.kind != "none":
+        settings = _settings(recipe)
+        # A prior that was broken off is in the way of no other: each has a file of its own.
+        kind = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
         on_gpu = torch.cuda.is_available() and device != "cpu"
         with all_threads():
             prior = fit_prior(
                 latents,
                 frame,
-                _settings(recipe),
+                settings,
                 seed=recipe.training.seed,
                 device=torch.device("cuda" if on_gpu else "cpu"),
-                checkpoint=run.checkpoint_file.with_name("prior.safetensors"),
+                checkpoint=run.checkpoint_file.with_name(f"prior-{kind}.safetensors"),
                 tell=tell,
             )
     return replace(model, prior=prior, properties=head)

@@ -1,0 +1,167 @@
+"""What the user has stays: data are not written over, models of the package not changed.
+
+And what cannot end well is said before a network is trained.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calling import Program
+from crystal_example import CrystalExample, options
+
+from variolite.cli import main
+from variolite.crystals.runs import shipped
+from variolite.crystals.structures import textbook_crystals, write_store, write_structures
+
+DNG = "crystals/mp_20/vae_dng"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
+    folder = tmp_path_factory.mktemp("crystals")
+    write_store(folder / "textbook.crystals", textbook_crystals())
+    found = CrystalExample(folder / "textbook.crystals", folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        arguments = ("fit", DNG, "--data", found.data, "--out", found.run, *options())
+        patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+    return found
+
+
+@pytest.fixture
+def package(made: CrystalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package that comes with the run of the example, as the model ``tiny``."""
+    shutil.copytree(made.run, tmp_path / "package" / "models" / "tiny")
+    monkeypatch.setattr(shipped, "_root", lambda: tmp_path / "package" / "models")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "package"
+
+
+def _files(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# Data.
+
+
+@pytest.mark.parametrize("name", ["set.csv", "set.crystals"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_data_are_not_written_over(
+    made: CrystalExample, program: Program, tmp_path: Path, name: str, linked: bool
+) -> None:
+    data = tmp_path / name
+    write_structures(made.known.take(slice(0, 3)), data)
+    out = data
+    if linked:
+        out = tmp_path / f"link{data.suffix}"
+        out.symlink_to(data)
+    before = _files(tmp_path)
+    commands: list[tuple[object, ...]] = [
+        ("reconstruct", made.run, "--data", data, "--out", out),
+        ("encode", made.run, "--data", data, "--out", out),
+        ("score", "--structures", data, "--reference", made.data, "--out", out),
+        ("score", "--structures", made.data, "--reference", data, "--out", out),
+        ("crystals", "pack", data, "--out", tmp_path / "new.crystals", "--rejects", out),
+    ]
+    for command in commands:
+        line = program.fails(*command)
+        assert "this is what is read" in line
+        assert str(out) in line
+    assert _files(tmp_path) == before
+
+
+def test_texts_that_are_read_are_not_written_over(program: Program, tmp_path: Path) -> None:
+    recipe, table = tmp_path / "source.yaml", tmp_path / "table.csv"
+    recipe.write_text("latent_dim: 8\n")
+    table.write_text("a,b\n1,2\n3,4\n")
+    before = _files(tmp_path)
+    assert "is what is read" in program.fails("recipes", "import", recipe, "--out", recipe)
+    assert "is what is read" in program.fails("schema", table, "--out", table)
+    assert "is what is read" in program.fails("corelogs", "bin", table, "--out", table)
+    assert _files(tmp_path) == before
+
+
+def test_a_table_of_rejects_that_was_asked_for_is_written_without_rejects_too(
+    made: CrystalExample, program: Program, tmp_path: Path
+) -> None:
+    table = tmp_path / "notes.csv"
+    table.write_text("anything\n")
+    pack = ("crystals", "pack", made.data, "--out", tmp_path / "set.crystals")
+    assert program(*pack, "--rejects", table).code == 0
+    assert table.read_text() == "file,row,name,reason_code,reason\n"
+
+
+# Models of the package.
+
+
+def test_scores_of_a_model_of_the_package_go_to_a_copy(
+    made: CrystalExample, program: Program, package: Path
+) -> None:
+    before = _files(package)
+    for _ in range(2):
+        answer = program(
+            *("score", "tiny", "--data", made.data, "--no-baselines", "--workers", 0, "--json")
+        )
+        assert answer.code == 0, answer.err
+        assert "tiny comes with the package and stays as it is" in answer.err
+    mine = Path("runs/tiny")
+    assert (mine / "scorecard.json").is_file()
+    assert (mine / "report.html").is_file()
+    (mine / "report.html").unlink()
+    assert program("report", "tiny").out == "runs/tiny/report.html\n"
+    answer = program("crystals", "prior", "tiny", "--data", made.data)
+    assert (answer.code, answer.out) == (0, "runs/tiny\n")
+    assert _files(package) == before
+
+
+def test_a_place_for_the_copy_that_is_taken(
+    made: CrystalExample, program: Program, package: Path
+) -> None:
+    Path("runs/tiny").mkdir(parents=True)
+    Path("runs/tiny/thesis").write_text("one")
+    line = program.fails("score", "tiny", "--data", made.data, "--workers", 0)
+    assert "runs/tiny: is there already, and not an empty folder" in line
+    assert [p.name for p in Path("runs/tiny").iterdir()] == ["thesis"]
+    Path("runs/tiny/thesis").unlink()
+    assert program("report", "tiny").code == 0
+    assert program.fails("report", "tinny").startswith("variolite: tinny")
+
+
+# Before training.
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["cubic"] * 78, "'mass' is text, not numbers"),
+        ([np.nan] * 78, "training crystals have a value of 'mass', at least 50 are needed"),
+        ([1.0] * 40 + [np.nan] * 38, "training crystals have a value of 'mass'"),
+    ],
+)
+def test_properties_that_cannot_be_learned_are_told_before_training(
+    program: Program, tmp_path: Path, values: list[object], message: str
+) -> None:
+    crystals = replace(textbook_crystals(), properties={"mass": np.array(values)})
+    data = tmp_path / "set.crystals"
+    write_store(data, crystals)
+    command = ("fit", DNG, "--data", data, "--out", tmp_path / "run")
+    line = program.fails(*command, *options("properties=[mass]"))
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_health_of_a_few_structures_is_not_judged(
+    made: CrystalExample, program: Program, tmp_path: Path
+) -> None:
+    write_structures(made.known.take(slice(0, 2)), tmp_path / "two.extxyz")
+    line = program.fails("doctor", made.run, "--data", tmp_path / "two.extxyz")
+    assert "latents cannot be judged by 2 structures. Give 20 or more." in line
+    assert "Give --data PATH" in program.fails("doctor", made.run)
