@@ -73,6 +73,10 @@ def test_too_many_rejects_leave_the_table_and_no_store(
     assert "too many structures were rejected, 1 of 79: unreadable 1" in message
     assert not out.exists()
     assert (tmp_path / "set.rejects.csv").exists()
+    answer = program("crystals", "pack", folder / "aaa.cif", "--out", out)
+    assert answer.code == 2
+    assert f"rejected structures: {tmp_path / 'set.rejects.csv'}" in answer.err
+    assert "Correct it, or export it again" in answer.last
 
 
 def test_mistakes(program: Program, folder: Path, tmp_path: Path) -> None:

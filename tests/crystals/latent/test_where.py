@@ -79,9 +79,12 @@ def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) ->
         ({"atoms": "2.5"}, "no positive whole number"),
         ({"atoms": "many"}, "is no number"),
         ({"space_group": 231}, "there is no space group 231"),
+        ({"space_group": 225, "spacegroup.number": 1}, "space_group: is asked for twice"),
         ({"formation_energy": -1}, "did you mean formation_energy_per_atom"),
         ({"hardness": 1}, "it knows composition, atoms, space_group"),
         ({"band_gap": "nan"}, "is no number"),
+        ({"band_gap": "1e9"}, "is far from all training crystals"),
+        ({"band_gap": -100}, "ask for a value like those from -3 to 3"),
     ],
 )
 def test_mistakes(where: dict[str, str | float], message: str) -> None:

@@ -17,7 +17,7 @@ from variolite.crystals.structures.cif import parse_cif
 from variolite.crystals.structures.extxyz import parse_extxyz
 from variolite.crystals.structures.parsed import gather
 from variolite.crystals.structures.poscar import parse_poscar
-from variolite.crystals.structures.rejection import REASONS, RejectedError
+from variolite.crystals.structures.rejection import MENDS, REASONS, RejectedError
 from variolite.crystals.structures.structure_json import parse_json
 from variolite.errors import DataError
 
@@ -156,6 +156,18 @@ def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(kind: str, tmp_path
 def test_all_reasons_are_shown_somewhere() -> None:
     here = {code for code, _ in SPOILT.values()}
     assert here | {"unreadable_file", "too_many_atoms"} == set(REASONS)
+
+
+@pytest.mark.parametrize("kind", SPOILT)
+def test_a_spoilt_cif_alone_is_told_with_what_to_do(kind: str, tmp_path: Path) -> None:
+    code, text = SPOILT[kind]
+    (tmp_path / "b.cif").write_text(text)
+    with pytest.raises(DataError) as error:
+        read_structures(tmp_path)
+    assert error.value.what.startswith(REASONS[code])
+    assert error.value.where == str(tmp_path / "b.cif")
+    assert error.value.mend == MENDS[code]
+    assert MENDS.keys() == REASONS.keys()
 
 
 def test_too_many_atoms_before_and_after_symmetry(tmp_path: Path) -> None:

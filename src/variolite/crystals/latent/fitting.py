@@ -244,7 +244,7 @@ def _finite(loss: float, epoch: int) -> float:
         raise TrainingError(
             f"the loss of the latent prior is not a finite number after epoch {epoch + 1}",
             where="prior",
-            mend="lower prior.rate",
+            mend="lower prior.learning_rate",
         )
     return loss
 

@@ -182,7 +182,11 @@ def known_of(crystals: Crystals, properties: Sequence[str] = ()) -> Known:
             )
         values = values.astype(np.float64)
         if not np.isfinite(values).any():
-            raise DataError(f"no crystal has a value of {name!r}", where="conditions of the prior")
+            raise DataError(
+                f"no crystal has a value of {name!r}",
+                where="conditions of the prior",
+                mend="leave it out of properties",
+            )
         columns.append(values)
     return Known(
         counts=crystals.counts.astype(np.int64),

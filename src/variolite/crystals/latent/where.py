@@ -16,6 +16,9 @@ from variolite.errors import DataError, nearest
 
 __all__ = ["Where", "parse_composition", "parse_where"]
 
+FARTHEST = 30.0
+"""Standard deviations from the mean of training crystals beyond which a prior makes nothing."""
+
 _TERM = re.compile(r"([A-Z][a-z]?)(\d*)")
 
 
@@ -95,9 +98,12 @@ def parse_where(where: Mapping[str, str | float], vocabulary: Vocabulary) -> Whe
         elif name == "atoms":
             values["atoms"] = _whole(name, value)
         elif name in SPACE_GROUP_COLUMNS:
+            if "space_group" in values:
+                raise DataError("is asked for twice", where="space_group", mend="give it once")
             values["space_group"] = _whole("space_group", value)
         elif name in vocabulary.properties:
-            properties[vocabulary.properties.index(name)] = _number(name, value)
+            place = vocabulary.properties.index(name)
+            properties[place] = _near(name, _number(name, value), vocabulary, place)
         else:
             _refuse_name(name, vocabulary)
     parsed = Where(**{**values, "properties": properties})  # type: ignore[arg-type]
@@ -160,7 +166,11 @@ def _elements(symbols: list[str], text: str, mend: str) -> tuple[int, ...]:
 def _whole(name: str, value: str | float) -> int:
     number = _number(name, value)
     if number != int(number) or number < 1:
-        raise DataError(f"{value!r} is no positive whole number", where=name)
+        raise DataError(
+            f"{value!r} is no positive whole number",
+            where=name,
+            mend=f"give {name}=4, for instance",
+        )
     return int(number)
 
 
@@ -172,6 +182,20 @@ def _number(name: str, value: str | float) -> float:
     if not np.isfinite(number):
         raise DataError(f"{value!r} is no number", where=name, mend=f"give {name}=NUMBER")
     return number
+
+
+def _near(name: str, value: float, vocabulary: Vocabulary, place: int) -> float:
+    """Refuse a value that is nothing like those of training crystals."""
+    mean, deviation = vocabulary.location[place], vocabulary.scale[place]
+    if abs(value - mean) > FARTHEST * deviation:
+        raise DataError(
+            f"{value:g} is far from all training crystals, whose mean is {mean:.3g} and whose "
+            f"standard deviation is {deviation:.3g}",
+            where=name,
+            mend=f"ask for a value like those from {mean - 3 * deviation:.3g} to "
+            f"{mean + 3 * deviation:.3g}",
+        )
+    return value
 
 
 def _refuse_name(name: str, vocabulary: Vocabulary) -> None:
@@ -216,7 +240,9 @@ def _require_possible(where: Where, vocabulary: Vocabulary) -> None:
         )
     if where.atoms is not None and where.atoms < len(where.elements):
         raise DataError(
-            f"{where.atoms} atoms cannot be of {len(where.elements)} elements", where="atoms"
+            f"{where.atoms} atoms cannot be of {len(where.elements)} elements",
+            where="atoms",
+            mend=f"ask for {len(where.elements)} or more",
         )
     if where.space_group > 230:
         raise DataError(

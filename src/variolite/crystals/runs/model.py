@@ -127,7 +127,9 @@ class CrystalModel:
         if self.prior is None:
             raise RunFolderError(
                 "the model has no prior to draw from",
-                mend="fit it with prior.kind=flow in the recipe",
+                mend="if `variolite fit` was stopped early, give the same command again; "
+                "otherwise fit one with `variolite crystals prior RUN --data PATH --set "
+                "prior.kind=flow`",
             )
         return generate(
             self,

@@ -11,7 +11,7 @@ import polars as pl
 from variolite.crystals.structures.collecting import Collection
 from variolite.crystals.structures.crystals import Crystals
 from variolite.crystals.structures.files import find_files
-from variolite.crystals.structures.rejection import Limits
+from variolite.crystals.structures.rejection import MENDS, Limits
 from variolite.crystals.structures.sources import Unusable, Whole, read_sources
 from variolite.crystals.structures.workers import checked_in_order
 from variolite.errors import DataError
@@ -82,7 +82,7 @@ class Reading:
         first = self.rejects.row(0, named=True)
         place = first["file"] if first["row"] is None else f"{first['file']}, row {first['row']}"
         if total == 1:
-            raise DataError(first["reason"], where=place)
+            raise DataError(first["reason"], where=place, mend=MENDS[first["reason_code"]])
         how_many = "too many structures" if len(self.crystals) else "all structures"
         raise DataError(
             f"{how_many} were rejected, {rejected} of {total}: {self._counted()}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-__all__ = ["NO_LIMITS", "REASONS", "REJECT_SCHEMA", "Limits", "RejectedError"]
+__all__ = ["MENDS", "NO_LIMITS", "REASONS", "REJECT_SCHEMA", "Limits", "RejectedError"]
 
 REASONS: Mapping[str, str] = {
     "empty": "the text is empty",
@@ -31,6 +31,28 @@ REASONS: Mapping[str, str] = {
     "too_many_atoms": "more atoms than allowed",
 }
 """What each reason code means."""
+
+MENDS: Mapping[str, str] = {
+    "empty": "Export the structure again",
+    "not_text": "Save it as UTF-8 text",
+    "unreadable": "Correct it, or export it again from the program that wrote it",
+    "unreadable_file": "Check the file, and download or export it again",
+    "no_structure": "Give files that hold a cell and atoms",
+    "several_structures": "Make a file of each",
+    "no_cell": "Give a crystal, periodic in three directions, with its cell",
+    "bad_cell": "Correct the cell; lengths are in Angstrom, angles in degrees",
+    "no_atoms": "Add the atoms",
+    "bad_coordinates": "Give every atom three fractional coordinates",
+    "unknown_element": "Name elements by their symbols",
+    "partial_occupancy": "Give an ordered structure, for instance a supercell of full sites",
+    "disorder": "Keep one group of the disorder, and delete the others",
+    "missing_symmetry": "Add the symmetry operations, or export the structure in P 1",
+    "duplicate_atoms": "Delete one of the two",
+    "overlapping_atoms": "Correct the coordinates; check that they fit the unit and the cell",
+    "volume_per_atom": "Check that lengths are in Angstrom and that no atoms are missing",
+    "too_many_atoms": "Give the primitive cell, or raise --max-atoms of `variolite crystals pack`",
+}
+"""What a user can do about each."""
 
 REJECT_SCHEMA: Mapping[str, type[pl.DataType]] = {
     "file": pl.String,

@@ -1,0 +1,109 @@
+"""Ctrl-C after the network of a crystal run is trained, while the rest is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calling import Program
+from crystal_example import options
+
+from variolite.cli import crystal_runs, crystals
+from variolite.crystals.latent import regression
+from variolite.crystals.latent.composition import CompositionSettings
+from variolite.crystals.runs import session
+from variolite.crystals.structures import textbook_crystals, write_store
+
+PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1", "prior.heads=2")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_priors() -> Iterator[None]:
+    """Compositions and properties are learned in a few steps."""
+    settings = session._settings
+
+    def shorter(*given):
+        return replace(settings(*given), compositions=CompositionSettings(1, 5))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "_settings", shorter)
+        patch.setattr(regression, "EPOCHS", 2)
+        yield
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    crystals = textbook_crystals()
+    energy = -np.log(crystals.volumes / crystals.counts)
+    write_store(tmp_path / "set.crystals", replace(crystals, properties={"energy": energy}))
+    return tmp_path / "set.crystals"
+
+
+def _stopping_at(words: str) -> Callable[[], Callable[[str], None]]:
+    """Progress that is interrupted the first time it tells of ``words``."""
+    stopped: list[str] = []
+
+    def tell(text: str) -> None:
+        if words in text and not stopped:
+            stopped.append(text)
+            raise KeyboardInterrupt
+
+    return lambda: tell
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "message"),
+    [
+        ("epoch 2", (*PRIOR, "properties=[energy]"), "in epoch 3 of 4 of the prior. The same"),
+        ("numbers of atoms", PRIOR, "stopped by the user"),
+        ("properties from latents", ("properties=[energy]",), "stopped by the user"),
+    ],
+)
+def test_a_fit_stopped_after_the_network_goes_on_and_ends_the_same(
+    program: Program,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    settings: tuple[str, ...],
+    message: str,
+) -> None:
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    fit = ("fit", "crystals/mp_20/vae_dng", "--data", data, *options(*settings), "--out")
+    with monkeypatch.context() as patch:
+        patch.setattr(crystal_runs, "now_and_then", _stopping_at(words))
+        assert message.casefold() in program.fails(*fit, out).casefold()
+    samples = tmp_path / "made.csv"
+    if "prior.kind=flow" in settings:
+        line = program.fails("generate", out, "-n", 2, "--out", samples)
+        assert "give the same command again" in line
+        assert not samples.exists()
+    answer = program(*fit, out)
+    assert answer.code == 0, answer.err
+    assert "the network is trained already" in answer.err
+    assert program(*fit, whole).code == 0
+    weights = [run / "model" / "weights.safetensors" for run in (out, whole)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert not (out / "checkpoint").exists()
+    assert "a finished run is here already" in program.fails(*fit, out)
+
+
+def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
+    program: Program, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    fit = ("fit", "crystals/mp_20/vae_dng", "--data", data, *options(), "--out", out)
+    assert program(*fit).code == 0
+    prior = ("crystals", "prior", out, "--data", data)
+    one, other = (("--set", "prior.kind=" + kind) for kind in ("flow", "diffusion"))
+    more = tuple(part for change in PRIOR[1:] for part in ("--set", change))
+    with monkeypatch.context() as patch:
+        patch.setattr(crystals, "now_and_then", _stopping_at("epoch 2"))
+        line = program.fails(*prior, *one, *more)
+        assert "The same command goes on from here".casefold() in line.casefold()
+    assert list((out / "checkpoint").iterdir())
+    assert program(*prior, *other, *more).code == 0
+    assert not (out / "checkpoint").exists()
