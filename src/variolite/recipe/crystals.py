@@ -102,8 +102,8 @@ class PriorSpec(_Spec):
     layers: Positive = 6
     heads: Positive = 4
     epochs: Positive = 100
-    batch_size: Positive = 128
-    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    batch_size: Positive = 32
+    learning_rate: Annotated[float, Field(gt=0.0)] = 5e-3
     crystals: Positive = 32
     atoms: Positive = 64
 

@@ -57,8 +57,8 @@ class FieldSettings:
     layers: int = 6
     heads: int = 4
     epochs: int = 100
-    batch: int = 128
-    rate: float = 1e-3
+    batch: int = 32
+    rate: float = 5e-3
     average: float = 0.999
     clip: float = 1.0
     forgetting: Forgetting = field(default_factory=Forgetting)
