@@ -70,6 +70,8 @@ def test_data_are_not_written_over(
         ("score", "--structures", data, "--reference", made.data, "--out", out),
         ("score", "--structures", made.data, "--reference", data, "--out", out),
         ("crystals", "pack", data, "--out", tmp_path / "new.crystals", "--rejects", out),
+        ("crystals", "interpolate", made.run, f"{data}:a", f"{made.data}:b", "--out", out),
+        ("crystals", "interpolate", made.run, made.data, data, "--out", out),
     ]
     for command in commands:
         line = program.fails(*command)

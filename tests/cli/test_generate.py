@@ -66,7 +66,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             compositions=CompositionSettings(2, 20),
         ),
     )
-    head = fit_property_head(latents, crystals, ["energy"])
+    head = fit_property_head(latents, crystals, ["energy"], units={"energy": "eV/atom"})
     save_crystal_model(folder / "model", CrystalModel(module, prior, head))
     save_crystal_model(folder.with_name("bare") / "model", bare)
     return folder
@@ -79,6 +79,7 @@ def test_exactly_n_are_written(run: Path, program: Program, tmp_path: Path, name
     assert answer.code == 0, answer.err
     assert answer.out == f"{out}\n"
     assert "attempts were valid" in answer.err
+    assert "predicted: energy in eV/atom\n" in answer.err
     found = load_crystals(out)
     assert len(found) == 7
     if name.endswith(".csv"):

@@ -24,7 +24,8 @@ from variolite.training import RunFolder
 START = "from variolite.cli import main; main()"
 COMMANDS = [
     *("demo", "recipes", "schema", "fit", "score", "compare", "encode", "cluster"),
-    *("reconstruct", "doctor", "report", "corelogs", "corelogs bin"),
+    *("reconstruct", "doctor", "report", "corelogs", "corelogs bin", "generate"),
+    *("crystals", "crystals pack", "crystals prior", "recipes import"),
 ]
 
 
@@ -45,6 +46,11 @@ def test_help_is_fast_and_knows_nothing_of_torch() -> None:
     last = [run.stderr.split("] ") for run in runs]
     assert {part[0] for part in last} == {"["}
     assert min(float(part[1]) for part in last) < 0.3
+
+
+def test_python_runs_the_package_as_the_program() -> None:
+    command = [sys.executable, "-m", "variolite", "--version"]
+    assert subprocess.check_output(command, text=True).startswith("variolite ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

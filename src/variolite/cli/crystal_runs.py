@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from variolite.cli.generate import named_with_units
 from variolite.cli.options import keep_inputs
 from variolite.cli.progress import note, now_and_then, training_progress, waiting
 from variolite.errors import DataError
@@ -89,10 +90,7 @@ def encode_crystals(run: Path, data: Path, out: Path, *, atoms: bool) -> None:
         columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.pooled.T)}
         if model.properties is not None:
             found = model.properties.predict(latents, crystals.species)
-            named = ", ".join(
-                name if unit == "1" else f"{name} in {unit}"
-                for name, unit in zip(found.names, found.units, strict=True)
-            )
+            named = named_with_units(found.names, found.units)
             note(f"predicted with {found.level:.0%} intervals: {named}")
             for i, name in enumerate(found.names):
                 columns[f"{name}_predicted"] = pl.Series(found.values[:, i])

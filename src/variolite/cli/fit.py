@@ -28,14 +28,28 @@ def fit(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key: training.epochs=50."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key: training.epochs=50. May be repeated.",
+        ),
     ] = None,
     mapping: Mapping = None,
     members: Annotated[
-        int, typer.Option(min=1, help="Seeds to train at once, for intervals over seeds.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Seeds to train at once, for intervals over seeds. Not for crystals.",
+        ),
     ] = 1,
-    seed: Annotated[int | None, typer.Option(min=0, help="First seed.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="First seed; that of the recipe by default."),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
 ) -> None:
     """Train a recipe on a table, or on structures, and write a run folder.

@@ -24,7 +24,9 @@ RELAXED_STEPS = 200
 
 def generate(
     run: Run,
-    number: Annotated[int, typer.Option("-n", "--number", min=1, help="Crystals wanted.")],
+    number: Annotated[
+        int, typer.Option("-n", "--number", metavar="N", min=1, help="Crystals wanted.")
+    ],
     out: Annotated[
         Path,
         typer.Option(
@@ -45,13 +47,22 @@ def generate(
         ),
     ] = None,
     guidance: Annotated[
-        float, typer.Option(min=0.0, help="How much conditions weigh; 1 as learned.")
+        float,
+        typer.Option(
+            metavar="WEIGHT",
+            min=0.0,
+            help="How much conditions weigh: 1 as learned, 0 not at all, above 1 more.",
+        ),
     ] = 1.0,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="Below 1: likelier and less varied.")
+        float,
+        typer.Option(metavar="FACTOR", min=0.0, help="Below 1: likelier and less varied."),
     ] = 1.0,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the sampler.")] = 10,
-    tries: Annotated[int, typer.Option(min=1, help="Attempts for every crystal wanted.")] = 20,
+    steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps of the sampler.")] = 10,
+    tries: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Attempts for every crystal wanted, and 200 more."),
+    ] = 20,
     symmetrise: Annotated[
         float | None,
         typer.Option(
@@ -62,9 +73,13 @@ def generate(
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax atoms and cells with CHGNet afterwards.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that relax.")] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="The same seed gives the same structures.")
+    ] = 0,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that relax.")] = 1,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
+    ] = "auto",
 ) -> None:
     """Write exactly N valid crystals, or say why they cannot be had.
 
@@ -167,8 +182,17 @@ def _relaxed(crystals: Crystals, workers: int, tell: Callable[[str], None]) -> C
     )
     settled = int(found.converged.sum())
     note(f"{settled:,} of {len(crystals):,} relaxed to 0.05 eV per Angstrom")
+    note("chgnet_energy_per_atom is in eV/atom, moved_by_relaxation in Angstrom")
     energies = {"chgnet_energy_per_atom": found.energies, "moved_by_relaxation": found.moved}
     return replace(found.crystals, properties={**crystals.properties, **energies})
+
+
+def named_with_units(names: Iterable[str], units: Iterable[str]) -> str:
+    """List properties, each with its unit unless that is 1."""
+    return ", ".join(
+        name if unit == "1" else f"{name} in {unit}"
+        for name, unit in zip(names, units, strict=True)
+    )
 
 
 def with_predictions(model: CrystalModel, crystals: Crystals) -> Crystals:
@@ -180,4 +204,5 @@ def with_predictions(model: CrystalModel, crystals: Crystals) -> Crystals:
         return crystals
     predicted = head.predict(model.encode(crystals), crystals.species)
     columns = {f"{n}_predicted": v for n, v in zip(head.names, predicted.values.T, strict=True)}
+    note(f"predicted: {named_with_units(head.names, head.units)}")
     return replace(crystals, properties={**crystals.properties, **columns})

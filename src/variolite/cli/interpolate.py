@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from variolite.cli.generate import decoder, with_predictions
-from variolite.cli.options import Run
+from variolite.cli.options import Run, keep_inputs
 from variolite.cli.progress import note, waiting
 from variolite.errors import DataError, nearest
 
@@ -61,6 +61,7 @@ def interpolate(
     from variolite.crystals.latent.interpolation import interpolate as decode_path
     from variolite.crystals.structures import require_place, write_structures
 
+    keep_inputs("--out", out, *(_parted(text)[0] for text in (first, second)))
     require_place(out)
     model = decoder(run, device, "crystals interpolate")
     ends = [find_crystal(text) for text in (first, second)]

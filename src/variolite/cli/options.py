@@ -31,10 +31,13 @@ def keep_inputs(option: str, out: Path | None, *inputs: Path | None) -> None:
     DataError
         If ``out`` is one of ``inputs``, by whatever path or link.
     """
-    if out is None or not out.exists():
-        return
     for given in inputs:
-        if given is not None and given.exists() and out.samefile(given):
+        try:
+            same = out is not None and given is not None and out.samefile(given)
+        except OSError:
+            # One of them is not there, or cannot be: that is said where it matters.
+            continue
+        if same:
             raise DataError(
                 "this is what is read: the result would replace it",
                 where=f"{option} {out}",

@@ -17,7 +17,9 @@ __all__ = ["compare", "score"]
 
 Levels = Annotated[
     list[Path] | None,
-    typer.Option("--levels", help="Table or YAML that maps label names to coarser groups."),
+    typer.Option(
+        "--levels", metavar="FILE", help="Table or YAML that maps label names to coarser groups."
+    ),
 ]
 
 
@@ -35,7 +37,7 @@ def score(
         typer.Option(
             "--data",
             metavar="PATH",
-            help="Table to score RUN on: CSV, Parquet, Feather or LAS 2.0.",
+            help="What to score RUN on: a table (CSV, Parquet, Feather, LAS 2.0), or structures.",
         ),
     ] = None,
     train: Annotated[
@@ -43,7 +45,8 @@ def score(
         typer.Option(
             "--train",
             metavar="PATH",
-            help="The table trained on, where --data holds new groups only: for the baselines.",
+            help="The data trained on, where --data holds new ones only: for the baselines, and "
+            "for --samples.",
         ),
     ] = None,
     mapping: Mapping = None,
@@ -88,7 +91,10 @@ def score(
         ),
     ] = None,
     relax_steps: Annotated[
-        int, typer.Option(min=0, help="Relax --structures in so many steps, and judge them again.")
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Relax --structures in so many steps, and judge them again."
+        ),
     ] = 0,
     out: Annotated[
         Path | None,
@@ -100,11 +106,15 @@ def score(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=0, help="Processes that match crystals; one per core, 0 for none."),
+        typer.Option(
+            metavar="N", min=0, help="Processes that match crystals; one per core, 0 for none."
+        ),
     ] = None,
     samples: Annotated[
         int,
-        typer.Option(min=0, help="Crystals to generate from RUN and score too; needs its prior."),
+        typer.Option(
+            metavar="N", min=0, help="Crystals to generate from RUN and score too; needs its prior."
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scorecard as JSON.")] = False,
 ) -> None:

@@ -131,6 +131,12 @@ def _require_place(path: Path) -> None:
         raise DataError("is a folder", where=str(path), mend="Give the name of a file")
     if not path.parent.is_dir():
         raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise DataError(
+            "the folder is write-protected",
+            where=str(path.parent),
+            mend="Choose another place, or change its permissions",
+        )
 
 
 def _sync_folder(folder: Path) -> None:

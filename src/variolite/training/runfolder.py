@@ -141,7 +141,9 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunFolderError(
-                f"cannot write here: {error.strerror}", where=str(self.path)
+                f"cannot write here: {error.strerror}",
+                where=str(self.path),
+                mend="choose another --out, or check permissions and free space",
             ) from None
 
     def require_finished(self) -> None:

@@ -55,6 +55,15 @@ def test_outputs_of_any_size_are_finite_cells(entries: list[float], atoms: int) 
     assert (np.diagonal(cells, axis1=1, axis2=2) > 0.0).all()
 
 
+@pytest.mark.parametrize("absurd", [np.nan, np.inf, -np.inf])
+def test_entries_that_are_not_finite_are_no_cells(absurd: float) -> None:
+    entries = np.zeros((3, 6))
+    entries[1, 4] = absurd
+    cells = lattices_of(entries, np.array([1, 2, 3]))
+    assert np.isnan(cells[1]).all()
+    np.testing.assert_allclose(np.linalg.det(cells[[0, 2]]), [1.0, 3.0])
+
+
 def test_a_box_by_hand() -> None:
     found = log_metric(np.diag([2.0, 3.0, 5.0])[None], np.array([8]))
     expected = [*(np.log([2.0, 3.0, 5.0]) - np.log(8) / 3), 0.0, 0.0, 0.0]

@@ -177,6 +177,14 @@ def test_a_model_without_a_prior(run: Run, tmp_path: Path) -> None:
         vae.sample(2)
 
 
+def test_a_path_ends_in_one_structure(vae: CrystalVAE, run: Run) -> None:
+    one, none = run.crystals[0], run.crystals.take(slice(0, 0))
+    for many, number in ((run.crystals, len(run.crystals)), (none, 0)):
+        for ends in ((many, one), (one, many)):
+            with pytest.raises(DataError, match=f"{number} are given"):
+                vae.interpolate(*ends)
+
+
 # Loading.
 
 

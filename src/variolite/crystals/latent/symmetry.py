@@ -45,7 +45,11 @@ def symmetrised(crystals: Crystals, precision: float) -> Crystals:
         If spglib is not installed, or the precision is not positive.
     """
     if not precision > 0.0:
-        raise DataError(f"a precision of {precision} Angstrom is not positive", where="symmetry")
+        raise DataError(
+            f"a precision of {precision} Angstrom is not positive",
+            where="symmetry",
+            mend="give 0.1 or 0.3, for instance",
+        )
     # spglib writes a line for every tolerance that it tries; what it finds is all we need.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     try:

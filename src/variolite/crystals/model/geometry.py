@@ -51,7 +51,15 @@ def log_metric(lattices: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
 
 
 def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cells, in standard orientation, whose `log_metric` is given."""
+    """Return the cells, in standard orientation, whose `log_metric` is given.
+
+    Entries that are not finite, as networks answer to absurd latents, are cells of NaN.
+    """
+    sound = np.isfinite(entries).all(axis=1)
+    if not sound.all():
+        cells = np.full((len(entries), 3, 3), np.nan)
+        cells[sound] = lattices_of(entries[sound], counts[sound])
+        return cells
     matrix = np.empty((len(entries), 3, 3))
     matrix[:, _ROWS, _COLUMNS] = entries
     matrix[:, _COLUMNS, _ROWS] = entries
@@ -64,8 +72,7 @@ def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
     upper: NDArray[np.float64] = np.asarray(np.linalg.qr(root.transpose(0, 2, 1), mode="r"))
     triangle = upper.transpose(0, 2, 1)
     signs = np.sign(np.diagonal(triangle, axis1=1, axis2=2))
-    cells: NDArray[np.float64] = triangle * signs[:, None, :]
-    return cells
+    return np.asarray(triangle * signs[:, None, :])
 
 
 def torus_features(coordinates: Tensor, waves: int) -> Tensor:

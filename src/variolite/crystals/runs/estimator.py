@@ -149,7 +149,7 @@ class CrystalVAE:
 
         See `variolite.crystals.latent.interpolation.interpolate`.
         """
-        return interpolate(self.model, as_crystals(first)[0], as_crystals(second)[0], steps)
+        return interpolate(self.model, _one(first), _one(second), steps)
 
     @property
     def prior(self) -> LatentPrior | None:
@@ -220,6 +220,18 @@ def as_crystals(structures: Any) -> Crystals:
         f"structures of type {type(structures).__name__} are not understood",
         mend="give Crystals, pymatgen Structures, ASE Atoms, or the path of files",
     )
+
+
+def _one(structures: Any) -> Crystal:
+    """Return the only one of structures; several are no end of a path."""
+    crystals = as_crystals(structures)
+    if len(crystals) != 1:
+        raise DataError(
+            f"a path ends in one structure, and {len(crystals)} are given",
+            where="interpolate",
+            mend="give one, such as crystals[0]",
+        )
+    return crystals[0]
 
 
 _LIBRARIES: Mapping[tuple[str, str], Callable[[list[Any]], Crystals]] = {

@@ -360,13 +360,13 @@ def refit_prior(
             )
     model = load_run(run)
     recipe = load_crystal_recipe(run.recipe_file, overrides)
-    prepared = prepare_crystals(crystals, recipe)
-    if model.provenance.get("data", {}).get("fingerprint") != prepared.fingerprint:
+    if model.provenance.get("data", {}).get("fingerprint") != fingerprint(crystals):
         raise DataError(
             "these are not the structures that the run was trained from",
             where="--data",
             mend="give the same ones",
         )
+    prepared = prepare_crystals(crystals, recipe)
     fresh = replace(model, prior=None, properties=None)
     say = tell or (lambda _: None)
     fitted = _with_prior(fresh, recipe, prepared.parts["train"], run, device, say)

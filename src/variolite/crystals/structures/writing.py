@@ -90,7 +90,11 @@ def require_place(out: str | Path) -> str:
     if not path.parent.is_dir():
         raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
     if not os.access(path.parent, os.W_OK):
-        raise DataError("the folder is write-protected", where=str(path.parent))
+        raise DataError(
+            "the folder is write-protected",
+            where=str(path.parent),
+            mend="Choose another place, or change its permissions",
+        )
     if ending is not None:
         if path.is_dir():
             raise DataError("is a folder", where=str(path), mend="Give the name of a file")
