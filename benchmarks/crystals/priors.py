@@ -338,7 +338,8 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         "95 % bootstrap over formulas, for contacts those of Wilson. Contact: of two atoms, beside "
         "the shortest distance of the same elements in a training crystal. Gap: sliced "
         "Wasserstein distance in standard deviations, in brackets that of two halves of the "
-        "training latents. Told apart: share of crystals that a classifier puts into the right set; 0.5 is no better than chance.",
+        "training latents. Told apart: share of crystals that a classifier puts into the right "
+        "set; 0.5 is no better than chance.",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "---|" * len(heads),
