@@ -105,6 +105,7 @@ def test_attempts_are_limited_and_the_reasons_told(priors: dict[str, LatentPrior
         ({"number": 0}, "the number of crystals is 0"),
         ({"steps": 0}, "the number of steps is 0"),
         ({"temperature": -1.0}, "the temperature is -1"),
+        ({"seed": -1}, "the seed is -1"),
         ({"guidance": float("nan")}, "the guidance is nan"),
         ({"where": {"hardness": 1}}, "not fitted with 'hardness'"),
         ({"where": {"composition": "SrTiO3"}}, "no training crystal has Sr"),

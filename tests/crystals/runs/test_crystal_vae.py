@@ -185,6 +185,28 @@ def test_a_path_ends_in_one_structure(vae: CrystalVAE, run: Run) -> None:
                 vae.interpolate(*ends)
 
 
+@pytest.mark.parametrize(
+    "broken",
+    [
+        Crystal(np.zeros(0, np.uint8), np.zeros((0, 3)), 4.0 * np.eye(3), "odd"),
+        Crystal(np.array([11], np.uint8), np.full((1, 3), np.nan), 4.0 * np.eye(3), "odd"),
+        Crystal(np.array([11], np.uint8), np.zeros((1, 3)), np.nan * np.eye(3), "odd"),
+        Crystal(np.array([11], np.uint8), np.zeros((1, 3)), np.zeros((3, 3)), "odd"),
+    ],
+    ids=["no atoms", "no coordinates", "no cell", "no volume"],
+)
+def test_what_cannot_be_encoded_is_named(vae: CrystalVAE, run: Run, broken: Crystal) -> None:
+    for use in (vae.encode, vae.reconstruct, vae.transform):
+        with pytest.raises(DataError, match=r"^odd: the structure has no atoms, no cell"):
+            use([run.crystals[0], broken])
+
+
+def test_latents_are_latents(vae: CrystalVAE, run: Run) -> None:
+    latents = vae.encode(run.crystals[0])
+    with pytest.raises(DataError, match="latents of type ndarray"):
+        vae.decode(latents.mean)  # type: ignore[arg-type]
+
+
 # Loading.
 
 

@@ -149,7 +149,7 @@ def generate(
         If a condition cannot be met or understood, if a number is out of its range, or
         if the attempts are used up.
     """
-    _require_sensible(number, guidance, temperature, steps, tries)
+    _require_sensible(number, guidance, temperature, steps, tries, seed)
     asked = parse_where(where or {}, prior.vocabulary)
     allowed = number * tries + SPARE_ATTEMPTS
     kept: list[Crystals] = []
@@ -269,7 +269,7 @@ def _has_composition(crystals: Crystals, asked: Where) -> NDArray[np.bool_]:
 
 
 def _require_sensible(
-    number: int, guidance: float, temperature: float, steps: int, tries: int
+    number: int, guidance: float, temperature: float, steps: int, tries: int, seed: int
 ) -> None:
     for name, value, least in (
         ("the number of crystals", number, 1),
@@ -277,6 +277,7 @@ def _require_sensible(
         ("the number of tries", tries, 1),
         ("the guidance", guidance, 0.0),
         ("the temperature", temperature, 0.0),
+        ("the seed", seed, 0),
     ):
         if not (math.isfinite(value) and value >= least):
             raise DataError(f"{name} is {value}, it must be at least {least}", where="generate")

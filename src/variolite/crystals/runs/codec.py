@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from variolite.crystals.frame import Frame, canonical
+from variolite.crystals.frame.distances import has_cell
 from variolite.crystals.latents import Latents
 from variolite.crystals.model.batch import (
     AtomBatch,
@@ -71,7 +72,22 @@ _KINDS: Mapping[type[nn.Module], _Kind] = {
 
 
 def framed(module: nn.Module, crystals: Crystals) -> Frame:
-    """Return crystals in the frame that a module sees them in."""
+    """Return crystals in the frame that a module sees them in.
+
+    Raises
+    ------
+    DataError
+        If one has no atoms, no cell, or numbers that are not finite.
+    """
+    broken = np.flatnonzero(~has_cell(crystals))
+    if broken.size:
+        place = int(broken[0])
+        raise DataError(
+            "the structure has no atoms, no cell of a volume, an element 0, or numbers that are "
+            "not finite",
+            where=str(crystals.names[place]) or f"crystal {place}",
+            mend="leave such structures out: `variolite crystals pack` lists them with reasons",
+        )
     return _KINDS[type(module)].frame(crystals)
 
 

@@ -132,6 +132,12 @@ class CrystalVAE:
 
     def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
         """Turn latents into structures; see `CrystalModel.decode`."""
+        if not isinstance(latents, Latents):
+            raise DataError(
+                f"latents of type {type(latents).__name__} are not understood",
+                where="decode",
+                mend="give Latents, as encode returns them: they say which atoms are of one crystal",
+            )
         return self.model.decode(latents, species=species)
 
     def reconstruct(self, structures: Any) -> Crystals:

@@ -198,8 +198,8 @@ def _generation(
     )
     turned_away = sum(generated.rejects.values())
     note = (
-        f"{samples} samples out of {generated.attempts} attempts; {turned_away} were turned away "
-        f"as not valid before scoring"
+        f"{samples} samples out of {generated.attempts} attempts, of which {turned_away} turned "
+        "away before scoring as not valid"
     )
     return Scorecard(tuple(scored.rows("vae", SPLIT)), (note, *scored.notes))
 
