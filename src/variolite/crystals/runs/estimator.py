@@ -136,7 +136,7 @@ class CrystalVAE:
             raise DataError(
                 f"latents of type {type(latents).__name__} are not understood",
                 where="decode",
-                mend="give Latents, as encode returns them: they say which atoms are of one crystal",
+                mend="give Latents, as encode returns them",
             )
         return self.model.decode(latents, species=species)
 
