@@ -151,7 +151,7 @@ def _ours_float32(name: str, size: Size) -> CrystalRecipe:
     return load_crystal_recipe(RECIPES[name], [*_sizes(size), "training.precision=float32"])
 
 
-DIVERGENCE = {"mp_20": 6.0e-3, "carbon_htl": 2.8e-3, "carbon_lth": 2.0e-4}
+DIVERGENCE = {"mp_20": 1.25e-3, "carbon_htl": 1.5e-3, "carbon_lth": 3.5e-4}
 """Weight of the divergence at which ours has the rate that the source comes to in 90 s.
 
 A weight e times as large takes about half a nat from each latent dimension in use. On
