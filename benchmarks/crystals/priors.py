@@ -133,7 +133,7 @@ def main() -> None:
         outcomes.append(_measured(contestant, model, known, latents, reference, test))
     speed = _speed(model, model.prior or flow, arguments.many) if arguments.many else None
     content = {
-        "command": "python -m benchmarks.crystals.priors " + " ".join(sys.argv[1:]),
+        "command": _command(arguments),
         "machine": describe(),
         "load_before": before,
         "load_after": load(),
@@ -153,6 +153,15 @@ def main() -> None:
     page = _page(content, outcomes)
     write_text_atomic(arguments.results / "crystal_priors.md", page)
     print(page)
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The call, but for where the page goes."""
+    words = sys.argv[1:]
+    if str(arguments.results) in words:
+        place = words.index(str(arguments.results))
+        words = words[: place - 1] + words[place + 1 :]
+    return " ".join(["python -m benchmarks.crystals.priors", *words])
 
 
 def tell(text: str) -> None:
