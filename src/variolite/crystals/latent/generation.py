@@ -16,6 +16,7 @@ from variolite.crystals.evaluation.contacts import Contacts
 from variolite.crystals.evaluation.validity import CUTOFF
 from variolite.crystals.frame.distances import has_cell, shortest_distances
 from variolite.crystals.latent.prior import LatentPrior
+from variolite.crystals.latent.slots import STUBBORN, Slots
 from variolite.crystals.latent.symmetry import symmetrised
 from variolite.crystals.latent.where import Where, parse_where
 from variolite.crystals.latents import Latents
@@ -28,6 +29,9 @@ __all__ = ["REASONS", "Decoder", "Generated", "generate", "judge"]
 
 AT_ONCE = 2_048
 """Crystals drawn, decoded and judged at once."""
+
+FEW = 64
+"""Missing crystals below which several attempts at each are made at once."""
 
 TRIES = 20
 """Attempts allowed for every crystal wanted."""
@@ -83,7 +87,7 @@ class Generated:
         As many as were asked for, all valid.
     attempts
         Crystals decoded until then; ``attempts - sum(rejects.values())`` of them were
-        valid, of which the first were taken.
+        valid, of which the first for each place was taken.
     rejects
         Decoded crystals turned away, by the codes of `REASONS`.
     """
@@ -119,7 +123,9 @@ def generate(
     two elements in a training crystal, a volume per atom at most a quarter beyond those of
     training crystals, and what was asked for wherever it can be checked: the number of atoms,
     the composition, and the space group (spglib, 0.1 Angstrom, after symmetry missed
-    by less than 0.3 Angstrom was made exact).
+    by less than 0.3 Angstrom was made exact). Sizes and compositions are drawn first and
+    kept while a crystal is tried again, so that what is often turned away is not rarer
+    for it; after eight attempts in vain others are drawn.
 
     Parameters
     ----------
@@ -152,7 +158,9 @@ def generate(
     _require_sensible(number, guidance, temperature, steps, tries, seed)
     asked = parse_where(where or {}, prior.vocabulary)
     allowed = number * tries + SPARE_ATTEMPTS
+    slots = Slots(prior, number, asked, seed)
     kept: list[Crystals] = []
+    places: list[NDArray[np.int64]] = []
     have = attempts = accepted = 0
     rejects: Counter[str] = Counter()
     began = time.monotonic()
@@ -160,10 +168,10 @@ def generate(
         if attempts >= allowed:
             raise _used_up(number, have, attempts, rejects, asked)
         share = max((accepted + 1) / (attempts + 1), 0.02)
-        wanted = math.ceil((number - have) / share * 1.05) + 4
-        wanted = min(wanted, AT_ONCE, allowed - attempts)
+        # Where few are missing, a try for one costs as much as several.
+        copies = min(math.ceil(1.0 / share), STUBBORN) if len(slots.missing) < FEW else 1
+        tried, known = slots.attempt(copies, min(AT_ONCE, allowed - attempts))
         own_seed = int(np.random.SeedSequence((seed, attempts)).generate_state(1)[0])
-        known = prior.propose(wanted, asked, seed=own_seed)
         latents = prior.sample(
             known, seed=own_seed, temperature=temperature, guidance=guidance, steps=steps
         )
@@ -171,19 +179,21 @@ def generate(
         near = NEAR_SYMMETRY if symmetrise is None and asked.space_group else symmetrise
         decoded = _on_symmetry(decoded, near)
         reasons = judge(decoded, prior.volumes, prior.contacts, asked)
-        attempts += wanted
-        rejects.update(str(reason) for reason in reasons[reasons != ""])
-        valid = np.flatnonzero(reasons == "")
-        accepted += len(valid)
-        kept.append(decoded.take(valid[: number - have]))
-        have += len(kept[-1])
+        attempts += len(tried)
+        valid = reasons == ""
+        rejects.update(str(reason) for reason in reasons[~valid])
+        accepted += int(valid.sum())
+        filled, chosen = slots.fill(tried, valid)
+        kept.append(decoded.take(chosen))
+        places.append(filled)
+        have += len(filled)
         if tell is not None:
             left = (time.monotonic() - began) / max(have, 1) * (number - have)
             tell(
                 f"{have}/{number} crystals, {accepted / attempts:.0%} of {attempts} attempts "
                 f"valid, about {left:.0f} s left"
             )
-    joined = Crystals.concatenate(kept)
+    joined = Crystals.concatenate(kept).take(np.argsort(np.concatenate(places)))
     width = len(str(number - 1))
     names = np.array([f"generated-{place:0{width}}" for place in range(number)], dtype=np.str_)
     return Generated(replace(joined, names=names), attempts, dict(rejects))

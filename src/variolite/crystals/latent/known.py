@@ -67,6 +67,11 @@ class Known:
             properties=self.properties[index],
         )
 
+    def joined(self, other: Known) -> Known:
+        """Append other crystals."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
+        return Known(*(np.concatenate(pair) for pair in pairs))
+
 
 def atoms_of(offsets: NDArray[np.int64], index: NDArray[np.integer]) -> NDArray[np.int64]:
     """Places of the atoms of the chosen crystals, crystal after crystal."""
