@@ -101,7 +101,7 @@ def test_mistakes(head: PropertyHead, codec: ToyCodec) -> None:
     latents = codec.encode(few)
     with pytest.raises(DataError, match="did you mean energy"):
         fit_property_head(latents, few, ["energi"])
-    with pytest.raises(DataError, match="20 crystals have a value"):
+    with pytest.raises(DataError, match="20 of 20 training crystals have a value"):
         fit_property_head(latents, few, ["energy"])
     with pytest.raises(DataError, match="no property"):
         fit_property_head(latents, few, [])

@@ -61,5 +61,5 @@ def test_the_part_has_every_size_in_its_share(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_too_few_are_refused(run: Run, crystals: Crystals) -> None:
-    with pytest.raises(DataError, match="at least 20"):
+    with pytest.raises(DataError, match="Give 20 or more"):
         crystal_health(run.model, crystals.take(slice(0, 8)))

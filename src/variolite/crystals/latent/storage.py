@@ -43,7 +43,7 @@ def prior_state(prior: LatentPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
     parts: dict[str, dict[str, Tensor]] = {
         "statistics": _tensors(prior.statistics.to_arrays()),
         "counts": _tensors(prior.counts.to_arrays()),
-        "contacts": _tensors({"distances": prior.contacts.distances}),
+        "contacts": _tensors({"distances": prior.contacts.distances.astype(np.float32)}),
         "compositions": {
             name: value.detach().cpu() for name, value in prior.compositions.state_dict().items()
         },
