@@ -164,7 +164,11 @@ def test_worker_processes_agree_and_give_up_in_time(monkeypatch: pytest.MonkeyPa
     assert any("comparing structures" in line for line in told)
     assert Matcher(tolerance=DEFAULT).compare(first, second).tolist() == [1] * 6
     late = Matcher(workers=1, limit=1e-6)
-    assert late.compare(first.take(np.arange(1)), second.take(np.arange(1))).tolist() == [-1]
+    # An answer that is there when it is asked for counts, however late.
+    many = np.repeat(np.arange(6), 5)
+    verdicts = late.compare(first.take(many), second.take(many))
+    assert set(verdicts.tolist()) <= {-1, 1}
+    assert (verdicts == -1).any()
 
 
 def test_what_cannot_be_reduced_is_undecided():
