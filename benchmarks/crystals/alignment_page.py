@@ -39,6 +39,18 @@ REFERENCES = (
 )
 
 
+def _commands(groups: Mapping[Any, Mapping[float, Sequence[Any]]]) -> str:
+    """The calls that made the runs, as far as the runs tell them."""
+    calls = []
+    for by_weight in groups.values():
+        runs = [run for found in by_weight.values() for run in found]
+        weights = " ".join(f"{weight:g}" for weight in sorted(by_weight))
+        seeds = len({run["seed"] for run in runs})
+        budget = f"--budget {runs[0]['seconds']:g} --seeds {seeds} --weights {weights}"
+        calls.append(f"`alignment {budget}`")
+    return ", ".join(calls)
+
+
 def write_alignment(runs: Path, results: Path) -> None:
     """Write both files."""
     groups: dict[tuple[float, int, int], dict[float, list[Result]]] = defaultdict(
@@ -53,9 +65,9 @@ def write_alignment(runs: Path, results: Path) -> None:
     lines = [
         "# Foundation alignment at equal processor time",
         "",
-        "Written by `python -m benchmarks.crystals.alignment --table`; the figures are in "
-        "`crystal_alignment.json` beside it. Our network at the .86M size with 8 latent "
-        "dimensions an atom, trained on MP-20 (binary and ternary) on one thread; weight 0 is "
+        "Written by `python -m benchmarks.crystals.alignment --table` after "
+        f"{_commands(groups)}; the figures are in `crystal_alignment.json` beside it. Our "
+        "network at the .86M size with 8 latent dimensions an atom, trained on MP-20 (binary and ternary) on one thread; weight 0 is "
         "without alignment. The processor seconds of the CHGNet features are taken off the budget "
         "of the aligned runs. Strict match and periodic error as in `crystal_contest.md`, of "
         "reconstructions from the mean latents of test crystals whose elements are all known. "
