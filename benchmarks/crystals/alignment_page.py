@@ -67,8 +67,9 @@ def write_alignment(runs: Path, results: Path) -> None:
         "",
         "Written by `python -m benchmarks.crystals.alignment --table` after "
         f"{_commands(groups)}; the figures are in `crystal_alignment.json` beside it. Our "
-        "network at the .86M size with 8 latent dimensions an atom, trained on MP-20 (binary and ternary) on one thread; weight 0 is "
-        "without alignment. The processor seconds of the CHGNet features are taken off the budget "
+        "network at the .86M size with 8 latent dimensions an atom, trained on MP-20 (binary and "
+        "ternary) on one thread; weight 0 is without alignment. The processor seconds of the "
+        "CHGNet features are taken off the budget "
         "of the aligned runs. Strict match and periodic error as in `crystal_contest.md`, of "
         "reconstructions from the mean latents of test crystals whose elements are all known. "
         "Probe: ridge regression from mean and standard deviation of the latents over the atoms "
