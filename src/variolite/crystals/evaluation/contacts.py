@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.frame.distances import (
     has_cell,
-    pair_distances,
-    shortest_vectors,
+    periodic_distances,
 )
 from variolite.crystals.structures.crystals import Crystals
 from variolite.errors import DataError
@@ -56,9 +55,10 @@ class Contacts:
         if not len(chosen):
             return ratios
         kept, of_atom = crystals.take(chosen), of_atom[crystals.atoms_of(chosen)]
-        own = np.diagonal(self.distances)[of_atom]
-        found = shortest_vectors(kept) / np.maximum.reduceat(own, kept.offsets[:-1])
-        for block in pair_distances(kept):
+        own, blocks = periodic_distances(kept)
+        known_own = np.diagonal(self.distances)[of_atom]
+        found = own / np.maximum.reduceat(known_own, kept.offsets[:-1])
+        for block in blocks:
             known = self.distances[of_atom[block.first], of_atom[block.second]]
             least = (block.distances / known).min(axis=1)
             found[block.crystals] = np.minimum(found[block.crystals], least)
@@ -83,9 +83,9 @@ def shortest_contacts(crystals: Crystals) -> Contacts:
         raise DataError("the shortest distances need crystals that all have a cell")
     elements, of_atom = np.unique(crystals.species.astype(np.int64), return_inverse=True)
     distances = np.full((len(elements), len(elements)), np.inf)
-    own = shortest_vectors(crystals)[crystals.owner]
-    np.minimum.at(distances, (of_atom, of_atom), own)
-    for block in pair_distances(crystals):
+    own, blocks = periodic_distances(crystals)
+    np.minimum.at(distances, (of_atom, of_atom), own[crystals.owner])
+    for block in blocks:
         np.minimum.at(distances, (of_atom[block.first], of_atom[block.second]), block.distances)
     distances = np.minimum(distances, distances.T)
     radii = 0.5 * distances.min(axis=1)

@@ -17,9 +17,8 @@ __all__ = [
     "PairBlock",
     "has_cell",
     "in_reduced_cells",
-    "pair_distances",
+    "periodic_distances",
     "shortest_distances",
-    "shortest_vectors",
 ]
 
 Floats = NDArray[np.float64]
@@ -75,21 +74,12 @@ def shortest_distances(crystals: Crystals) -> Floats:
     if not len(sound):
         return shortest
     kept = crystals.take(sound)
-    # A reduced basis holds the shortest vector of the lattice.
-    found = shortest_vectors(kept)
-    for block in pair_distances(kept):
+    found, blocks = periodic_distances(kept)
+    for block in blocks:
         least = block.distances.min(axis=1)
         found[block.crystals] = np.minimum(found[block.crystals], least)
     shortest[sound] = found
     return shortest
-
-
-def shortest_vectors(crystals: Crystals) -> Floats:
-    """Return the length of the shortest lattice vector in Angstrom, shape (B,).
-
-    It is the distance of every atom to the nearest of its own images.
-    """
-    return np.asarray(np.linalg.norm(in_reduced_cells(crystals)[1], axis=2).min(axis=1))
 
 
 @dataclass(frozen=True)
@@ -112,15 +102,29 @@ class PairBlock:
     distances: Floats
 
 
-def pair_distances(crystals: Crystals) -> Iterator[PairBlock]:
-    """Yield the distances of all pairs of different atoms, block by block.
+def periodic_distances(crystals: Crystals) -> tuple[Floats, Iterator[PairBlock]]:
+    """Measure the distances within crystals, in cells that are reduced once.
 
     Parameters
     ----------
     crystals
-        Each with a cell, see :func:`has_cell`; those of one atom have no pairs.
+        Each with a cell, see :func:`has_cell`.
+
+    Returns
+    -------
+    own
+        Distance of every atom of a crystal to the nearest of its own images, the length of
+        the shortest lattice vector, in Angstrom, shape (B,).
+    blocks
+        Distances of all pairs of different atoms; crystals of one atom have none.
     """
     coordinates, lattices = in_reduced_cells(crystals)
+    # A reduced basis holds the shortest vector of the lattice.
+    own = np.linalg.norm(lattices, axis=2).min(axis=1)
+    return own, _pairs(crystals, coordinates, lattices)
+
+
+def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterator[PairBlock]:
     for size in np.unique(crystals.counts[crystals.counts > 1]):
         first, second = np.triu_indices(size, 1)
         alike = np.flatnonzero(crystals.counts == size)
