@@ -19,9 +19,8 @@ import json
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import numpy as np
 import torch
 from benchmarks.crystals.alignment_page import write_alignment
+from benchmarks.crystals.one_run import carry_out_missing, of_known_elements
 from benchmarks.crystals.opponents import LATENT, OPPONENTS, SIZES, Contestant, contestant
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
 from sklearn.linear_model import RidgeCV
@@ -89,7 +89,7 @@ class Run:
         return folder / f"{self.seconds:g}s{cut}-w{self.weight:g}-s{self.seed}.json"
 
 
-def carry_out(run: Run, folder: Path, data: Path) -> None:
+def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) -> None:
     """Train, judge and write the result in one step."""
     torch.set_num_threads(1)
     cut = _reduced(SETS["mp_20"](data), run)
@@ -111,6 +111,7 @@ def carry_out(run: Run, folder: Path, data: Path) -> None:
         beta=entry.recipe.loss.divergence,
         gradient_clip=entry.recipe.training.gradient_clip,
         shares=(1.0,),
+        tell=lambda text: say(f"weight {run.weight:g} seed {run.seed}: {text}"),
     )
     result = {
         "weight": run.weight,
@@ -150,10 +151,8 @@ def compute_features(run: Run, folder: Path, data: Path) -> None:
 
 def _reduced(cut: ContestSet, run: Run) -> ContestSet:
     """Leave out test crystals with elements that training has not, and cut to size."""
-    train = cut.train.take(slice(0, run.train))
-    strange = ~np.isin(cut.test.species, np.unique(train.species))
-    known = np.bincount(cut.test.owner, strange, len(cut.test)) == 0
-    return replace(cut, train=train, test=cut.test.take(known).take(slice(0, run.test)))
+    cut = replace(cut, train=cut.train.take(slice(0, run.train)))
+    return replace(cut, test=cut.test.take(of_known_elements(cut)).take(slice(0, run.test)))
 
 
 def _contestant(cut: ContestSet, run: Run, features: np.ndarray) -> Contestant:
@@ -269,18 +268,20 @@ def main() -> None:
         for seed in range(arguments.seeds)
         for weight in arguments.weights
     ]
-    missing = [run for run in runs if not run.file(arguments.runs).is_file()]
-    print(f"{len(runs)} runs, {len(runs) - len(missing)} are there already", file=sys.stderr)
-    # Every run in a process of its own, as if it were alone.
-    with ProcessPoolExecutor(
-        arguments.processes, mp_context=get_context("spawn"), max_tasks_per_child=1
-    ) as pool:
-        if missing:
-            pool.submit(compute_features, missing[0], arguments.runs, arguments.data).result()
-        waiting = [pool.submit(carry_out, run, arguments.runs, arguments.data) for run in missing]
-        for run, done in zip(missing, waiting, strict=True):
-            done.result()
-            print(f"done: {run.file(arguments.runs).name}", file=sys.stderr, flush=True)
+    if not all(run.file(arguments.runs).is_file() for run in runs):
+        compute_features(runs[0], arguments.runs, arguments.data)
+    carry_out_missing(
+        runs,
+        carry_out,
+        arguments.runs,
+        arguments.data,
+        processes=arguments.processes,
+        say=_say,
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 # Before anything imports torch: OpenMP reads it once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -99,9 +99,20 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
     write_text_atomic(run.file(folder), json.dumps(result))
 
 
+class Filed(Protocol):
+    """A run that leaves a file."""
+
+    def file(self, folder: Path) -> Path:
+        """Where its result lies."""
+        ...
+
+
+AnyRun = TypeVar("AnyRun", bound=Filed)
+
+
 def carry_out_missing(
-    runs: Sequence[Run],
-    work: Callable[[Run, Path, Path, Callable[[str], None]], None],
+    runs: Sequence[AnyRun],
+    work: Callable[[AnyRun, Path, Path, Callable[[str], None]], None],
     folder: Path,
     data: Path,
     *,
