@@ -1,73 +1,227 @@
-"""The report of a run: the page that fits its kind, written into the run folder."""
+"""The page: sections of figures, tables and words, set into one HTML file by one template."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import count
 
-from variolite.records.writing import write_text_atomic
-from variolite.report.contingency_figure import contingency_section
-from variolite.report.crystals import crystal_page, is_crystal_run
-from variolite.report.frame import framed
-from variolite.report.headline import headline, main_setup
-from variolite.report.health_figure import health_section
-from variolite.report.held_out import held_out_of
-from variolite.report.latent_map import latent_section
-from variolite.report.profiles_figure import profiles_section
-from variolite.report.provenance import provenance_section
-from variolite.report.reconstruction_figure import reconstruction_section
-from variolite.report.run_files import RunFiles, read_run
-from variolite.report.scorecard import scorecard_section
-from variolite.report.strip_log import strip_log_section
-from variolite.report.training_figure import training_section
+import jinja2
+from markupsafe import Markup, escape
 
-__all__ = ["page_of", "write_report"]
+from variolite import __version__
 
-REPORT = "report.html"
+_NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
-def write_report(run: Path) -> Path:
-    """Write ``report.html`` into a run folder: one page that needs nothing else.
+@dataclass(frozen=True)
+class Figure:
+    """One drawing with the caption that belongs under it.
+
+    ``name`` becomes the file name when the reader saves the drawing.
+    """
+
+    name: str
+    drawing: Markup
+    caption: str
+
+    @property
+    def file_name(self) -> str:
+        """A name that every file system takes."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.")[:80] or "figure"
+
+
+@dataclass(frozen=True)
+class Alternatives:
+    """Sets of figures of which the reader sees one at a time, chosen by its name.
+
+    Figures in the same place of their sets share a number.
+    """
+
+    prompt: str
+    options: tuple[tuple[str, tuple[Figure, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """A paragraph in which `text between backticks` is code.
+
+    ``kind`` is its CSS class: "missing" for a part that is not there yet, "remark" for small
+    print.
+    """
+
+    text: str
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """Remarks as a list."""
+
+    entries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it stands in a file."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence with its weight ("ok", "note" or "warning"), and what to do about it."""
+
+    level: str
+    text: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; columns from ``numbers_from`` on are set flush right."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers_from: int | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names with what is known under each."""
+
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks behind a line that opens them.
+
+    They open by themselves for printing, except where ``kind`` is "screen", which is left out
+    of a print.
+    """
+
+    summary: str
+    blocks: Sequence[Block]
+    kind: str = ""
+
+
+Block = (
+    Figure
+    | Alternatives
+    | Paragraph
+    | Heading
+    | Bullets
+    | Code
+    | Finding
+    | Table
+    | Facts
+    | Fold
+    | Markup
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with an anchor and the blocks under it."""
+
+    anchor: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def render_page(
+    title: str,
+    about: str,
+    sentences: Sequence[str],
+    sections: Sequence[Section],
+    *,
+    simulated: bool = False,
+    style: str = "",
+    script: str = "",
+) -> str:
+    """Return a whole page as HTML: one file with its style, script and drawings inside.
 
     Parameters
     ----------
-    run
-        A run folder, of a model of tables or of crystals. Parts that are not
-        there yet (scores, held-out rows) are named as missing on the page.
-
-    Returns
-    -------
-    pathlib.Path
-        The page that was written, replaced as a whole if it existed.
-
-    Raises
-    ------
-    RunFolderError
-        If ``run`` is not a run folder or one of its files is damaged.
+    title, about
+        Name of the run, and one line on where it comes from.
+    sentences
+        What the run says in plain words.
+    sections
+        The body of the page, in order.
+    simulated
+        Whether a banner says that nothing was measured on real samples.
+    style, script
+        What the page needs besides ``page.css`` and ``page.js``.
     """
-    folder = Path(run)
-    page = page_of(read_run(folder))
-    target = folder / REPORT
-    write_text_atomic(target, page)
-    return target
+    style = packaged("page.css") + style
+    script = packaged("page.js") + script
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    numbers = count(1)
 
+    def numbered(how_many: int = 1) -> list[int]:
+        return [next(numbers) for _ in range(how_many)]
 
-def page_of(files: RunFiles) -> str:
-    """Return the whole page of a run as HTML."""
-    return crystal_page(files) if is_crystal_run(files) else _table_page(files)
-
-
-def _table_page(files: RunFiles) -> str:
-    held_out = held_out_of(files)
-    setup = main_setup(files.scorecard, held_out, files.recipe) if files.scorecard else None
-    sections = (
-        scorecard_section(files.scorecard, setup),
-        strip_log_section(held_out),
-        contingency_section(held_out),
-        profiles_section(held_out),
-        latent_section(held_out),
-        reconstruction_section(files.scorecard, held_out),
-        health_section(files.health),
-        training_section(files.history, files.provenance, files.members),
-        provenance_section(files),
+    page = _template().render(
+        title=title,
+        about=about,
+        sentences=sentences,
+        sections=sections,
+        simulated=simulated,
+        style=Markup(style),
+        script=Markup(script),
+        # Nothing but our own style and script runs, whatever a label may try to smuggle in.
+        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'",
+        version=__version__,
+        numbered=numbered,
     )
-    return framed(files, headline(files.scorecard, held_out, setup, files.clustering), sections)
+    return _NOT_IN_HTML.sub("\ufffd", page)
+
+
+def packaged(name: str, package: str = "variolite.report") -> str:
+    """Return a text file that lies beside the code of a package."""
+    return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+def _code(text: str) -> Markup:
+    """Set text between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"code": _code, "sentence": _sentence}
+    environment.tests["kind"] = lambda block, name: type(block).__name__ == name
+    return environment.from_string(packaged("page.html.jinja"))
+
+
+def figures_of(sections: Sequence[Section]) -> Iterator[Figure]:
+    """Yield all figures of a page in order."""
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Figure):
+                yield block
+            elif isinstance(block, Alternatives):
+                for _, figures in block.options:
+                    yield from figures
