@@ -1,22 +1,34 @@
-"""Where the run comes from: what is needed to make it again."""
+"""Where a run comes from: what is needed to make it again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from variolite.records.splits import Split
-from variolite.report.blocks import Block, Section, fold, paragraph, table
-from variolite.report.lettering import integer, plain
-from variolite.report.markup import Markup, element
+from variolite.report.page import Block, Code, Facts, Fold, Heading, Paragraph, Section, Table
 from variolite.report.run_files import RunFiles
-from variolite.report.wording import counted
-
-__all__ = ["duration", "provenance_section"]
+from variolite.report.tables import counted, plain
 
 LONGEST_LIST = 60
 DEEPEST = 4
 MOST_GROUPS = 200
 _NAMES = {"seconds": "time taken", "command": "command line"}
+
+
+def about_run(files: RunFiles) -> str:
+    """Return one line for the head of the page: recipe, data, start."""
+    parts = [f"Recipe {files.recipe_name}" if files.recipe_name else "Recipe not named"]
+    title = files.recipe.get("title")
+    if isinstance(title, str) and title:
+        parts[0] += f" ({title})"
+    data = files.data
+    if "name" in data:
+        kept, read = data.get("rows_kept"), data.get("rows")
+        both = isinstance(kept, int) and isinstance(read, int)
+        parts.append(f"data {data['name']}" + (f" ({kept:,} of {read:,} used)" if both else ""))
+    if files.environment and files.environment.started:
+        parts.append(f"trained {files.environment.started[:10]}")
+    return " · ".join(parts)
 
 
 def provenance_section(files: RunFiles) -> Section:
@@ -27,31 +39,25 @@ def provenance_section(files: RunFiles) -> Section:
         flattened(files.environment.model_dump(exclude_none=True)) if files.environment else {}
     )
     if environment:
-        blocks.append(element("h4", "Made with"))
-        blocks.append(_facts(environment))
+        blocks += [Heading("Made with"), Facts(environment)]
     else:
         blocks.append(
-            paragraph(
-                "No environment.json: versions, device and command are unknown.", kind="missing"
-            )
+            Paragraph("No environment.json: versions, device and command are unknown.", "missing")
         )
     further = {name: fact for name, fact in stated.items() if environment.get(name) != fact}
     if further:
-        blocks.append(element("h4", "Stated by the model file"))
-        blocks.append(_facts(further))
+        blocks += [Heading("Stated by the model file"), Facts(further)]
     elif files.model is None:
         blocks.append(
-            paragraph("No model/model.json: the folder holds no trained model.", kind="missing")
+            Paragraph("No model/model.json: the folder holds no trained model.", "missing")
         )
-    blocks.append(element("h4", "Split"))
-    blocks.append(_split(files.split))
+    blocks += [Heading("Split"), *_split(files.split)]
     if files.recipe_text:
-        blocks.append(
-            fold("The resolved recipe, recipe.yaml", element("pre", files.recipe_text.rstrip()))
-        )
+        recipe = Code(files.recipe_text.rstrip())
+        blocks.append(Fold("The resolved recipe, recipe.yaml", (recipe,)))
     else:
-        blocks.append(paragraph("No recipe.yaml in the folder.", kind="missing"))
-    return Section("provenance", "Provenance", tuple(blocks))
+        blocks.append(Paragraph("No recipe.yaml in the folder.", "missing"))
+    return Section("provenance", "Provenance", blocks)
 
 
 def duration(seconds: float) -> str:
@@ -86,7 +92,7 @@ def _written(key: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, int) and (key.startswith("rows") or key == "parameters"):
-        return integer(value)
+        return f"{value:,}"
     if isinstance(value, (list, tuple)):
         shown = [str(entry) for entry in value[:LONGEST_LIST]]
         more = [f"and {len(value) - LONGEST_LIST} more"] if len(value) > LONGEST_LIST else []
@@ -101,31 +107,17 @@ def _names(groups: Sequence[str]) -> str:
     return f"{shown} and {more:,} more" if more > 0 else shown or "none"
 
 
-def _facts(facts: Mapping[str, str]) -> Markup:
-    rows = [
-        element("tr", element("th", name, scope="row"), element("td", value))
-        for name, value in facts.items()
-    ]
-    return element("table", element("tbody", *rows), class_="facts")
-
-
-def _split(split: Split | None) -> Markup:
+def _split(split: Split | None) -> list[Block]:
     if split is None:
-        return paragraph("No split.json: which groups were held out is unknown.", kind="missing")
-    rows = [
-        (name, f"{len(groups):,}", _names(groups))
-        for name, groups in (
-            ("train", split.train),
-            ("validation", split.validation),
-            ("test", split.test),
-        )
-    ]
-    total = sum(len(groups) for groups in (split.train, split.validation, split.test))
-    return element(
-        "div",
-        paragraph(
+        return [Paragraph("No split.json: which groups were held out is unknown.", "missing")]
+    sides = {"train": split.train, "validation": split.validation, "test": split.test}
+    total = sum(len(groups) for groups in sides.values())
+    return [
+        Paragraph(
             f"{counted(total, 'group')}, each on one side only; drawn with seed {split.seed}."
         ),
-        table(("side", "groups", "names"), rows),
-        class_="split",
-    )
+        Table(
+            ("side", "groups", "names"),
+            [(name, f"{len(groups):,}", _names(groups)) for name, groups in sides.items()],
+        ),
+    ]

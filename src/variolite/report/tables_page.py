@@ -12,8 +12,8 @@ from variolite.report.headline import headline, main_setup
 from variolite.report.health_figure import health_section
 from variolite.report.held_out import held_out_of
 from variolite.report.latent_map import latent_section
+from variolite.report.old_provenance import provenance_section
 from variolite.report.profiles_figure import profiles_section
-from variolite.report.provenance import provenance_section
 from variolite.report.reconstruction_figure import reconstruction_section
 from variolite.report.run_files import RunFiles, read_run
 from variolite.report.scorecard import scorecard_section

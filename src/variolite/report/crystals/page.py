@@ -12,7 +12,7 @@ from variolite.report.crystals.run import crystal_run
 from variolite.report.crystals.samples import samples_section
 from variolite.report.crystals.scores import scores_section
 from variolite.report.frame import framed, packaged
-from variolite.report.provenance import provenance_section
+from variolite.report.old_provenance import provenance_section
 from variolite.report.run_files import RunFiles
 from variolite.report.training_figure import Units, training_section
 

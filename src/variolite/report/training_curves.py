@@ -1,0 +1,291 @@
+"""Training curves: the objective and its parts by epoch, for every member."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from variolite.report.contents import History
+from variolite.report.figures import legend, legend_height, number_axis
+from variolite.report.page import Block, Figure, Paragraph, Section
+from variolite.report.style import (
+    ACCENT,
+    CATEGORIES,
+    INK,
+    MUTED,
+    PAPER,
+    SHADE,
+    WIDTH,
+    axes_at,
+    new_figure,
+    to_svg,
+    tooltip,
+)
+from variolite.report.tables import counted, listed, significant
+
+Floats = NDArray[np.float64]
+
+GUTTER, TALL, LOW = 58.0, 200.0, 66.0
+DASHES = (0, (4, 3))
+MOST_COLOURED = 8
+SETTLING = 0.08
+"""Share of the epochs whose values may lie above the axis."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """What the objective with its reconstruction part and the KL divergence are measured in."""
+
+    objective: str = "nats per row"
+    divergence: str = "nats per row"
+
+    @property
+    def wording(self) -> str:
+        """Both, for a caption."""
+        if self.objective == self.divergence:
+            return f"in {self.objective}"
+        return (
+            f"objective and reconstruction as {self.objective}, KL divergence in {self.divergence}"
+        )
+
+
+def warm_up_end(history: History) -> float | None:
+    """Return the first epoch at which beta has its final value; None where it never changes."""
+    beta = history.beta
+    if beta is None:
+        return None
+    first = int(np.argmax(np.isclose(beta, beta[-1], rtol=1e-6)))
+    return float(history.epochs[first]) if first > 0 else None
+
+
+def best_epochs(history: History, provenance: Mapping[str, object]) -> list[float] | None:
+    """Return the epoch kept for each member: as the model file says, else the lowest monitored.
+
+    Epochs of the warm-up do not count, as stopping is armed after it.
+    """
+    stated = provenance.get("best_epochs", provenance.get("best_epoch"))
+    if isinstance(stated, list) and all(isinstance(value, int) for value in stated):
+        return [float(value) for value in stated]
+    monitored = history.series("val_monitored")
+    if monitored is None:
+        return None
+    end = warm_up_end(history)
+    armed = np.ones(len(history.epochs), bool) if end is None else history.epochs >= end
+    masked = np.where(armed[:, None] & np.isfinite(monitored), monitored, np.inf)
+    return [float(history.epochs[i]) for i in np.argmin(masked, axis=0)]
+
+
+def training_section(
+    history: History | None,
+    provenance: Mapping[str, object],
+    names: Sequence[str] = (),
+    units: Units | None = None,
+) -> Section:
+    """Return the training curves, or say that no history was written.
+
+    ``names`` says what tells the members apart, such as "seed 1".
+    """
+    if history is None:
+        missing = Paragraph("No training history: the folder holds no history.jsonl.", "missing")
+        return Section("training", "Training", (missing,))
+    blocks: list[Block] = [_figure(history, provenance, names, units or Units())]
+    if history.cut_short:
+        blocks.append(
+            Paragraph(
+                "The last line of history.jsonl is incomplete and was left out; training was "
+                "probably interrupted there.",
+                "remark",
+            )
+        )
+    return Section("training", "Training", blocks)
+
+
+def _figure(
+    history: History, provenance: Mapping[str, object], names: Sequence[str], units: Units
+) -> Figure:
+    series = history.series
+    beta = None if history.beta is None else history.beta[:, None]
+    seconds = np.array([[np.nan if x.seconds is None else x.seconds] for x in history.lines])
+    # Title and unit, then what is drawn solid (validation) and dashed (training).
+    upper = (
+        ("objective", units.objective, series("val_monitored"), series("train_total")),
+        (
+            "reconstruction",
+            units.objective,
+            series("val_reconstruction"),
+            series("train_reconstruction"),
+        ),
+        ("KL divergence", units.divergence, series("val_kl"), series("train_kl")),
+    )
+    lower = (
+        ("weight of the KL term", "beta", beta, None),
+        ("time per epoch", "s", seconds, None),
+        ("active dimensions", "count", series("active_units"), None),
+    )
+    members = max(
+        (solid.shape[1] for *_, solid, _ in (*upper, *lower) if solid is not None), default=1
+    )
+    best = best_epochs(history, provenance)
+    end = warm_up_end(history)
+    entries = [
+        (f"member {i}" + (f" ({names[i]})" if i < len(names) and names[i] else ""), colour)
+        for i, colour in enumerate(_colours(members))
+    ]
+    if members == 1 and not (names and names[0]):
+        entries = []
+    elif members > MOST_COLOURED:
+        entries = [(f"{members} members", ACCENT)]
+    foot = 24 + TALL + 50 + LOW + 50
+    room = WIDTH - GUTTER
+    drawing = new_figure(foot + 26 + legend_height([name for name, _ in entries], room))
+    for tall, tier in ((True, upper), (False, lower)):
+        for column, (title, unit, solid, dashed) in enumerate(tier):
+            axes = axes_at(
+                drawing,
+                column * WIDTH / 3 + GUTTER,
+                24 if tall else 24 + TALL + 50,
+                WIDTH / 3 - GUTTER - 10,
+                TALL if tall else LOW,
+                title=title,
+                x_label="" if tall else "epoch",
+                y_label=unit,
+                grid="y",
+            )
+            _curves(axes, history.epochs, solid, dashed, end, from_zero=not tall)
+            if best and solid is not None and title == "objective":
+                _best(axes, history.epochs, solid, best, unit)
+    _key(drawing, foot, marked=best is not None, shaded=end is not None)
+    legend(drawing, entries, GUTTER, foot + 18, room)
+    return Figure(
+        "training",
+        to_svg(drawing, "Training curves by epoch"),
+        _caption(history, members, best, end, units),
+    )
+
+
+def _curves(
+    axes: Axes,
+    epochs: Floats,
+    solid: Floats | None,
+    dashed: Floats | None,
+    end: float | None,
+    *,
+    from_zero: bool,
+) -> None:
+    kept = [curve for curve in (solid, dashed) if curve is not None]
+    if not any(np.isfinite(curve).any() for curve in kept):
+        axes.text(
+            0.5, 0.5, "not written", transform=axes.transAxes, ha="center", va="center", color=MUTED
+        )
+        axes.set(xticks=[], yticks=[])
+        return
+    span = float(epochs[-1] - epochs[0])
+    # The room at the left keeps the first epoch's point off the axis.
+    axes.set_xlim(epochs[0] - 0.02 * span - (span == 0), epochs[-1] + 0.02 * span + (span == 0))
+    axes.set_ylim(_range(kept, from_zero=from_zero))
+    number_axis(axes, "x", locator=MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
+    number_axis(axes, "y", 3 if from_zero else 5)
+    if end is not None:
+        axes.axvspan(axes.get_xlim()[0], end, color=SHADE, linewidth=0)
+    low, high = axes.get_ylim()
+    for curve, style, width in ((dashed, DASHES, 1.1), (solid, "solid", 1.6)):
+        if curve is not None:
+            visible = np.where((curve >= low) & (curve <= high), curve, np.nan)
+            for member, colour in enumerate(_colours(curve.shape[1])):
+                axes.plot(epochs, visible[:, member], color=colour, lw=width, ls=style)
+
+
+def _best(axes: Axes, epochs: Floats, curve: Floats, best: list[float], unit: str) -> None:
+    """Mark the epoch whose weights were kept, for every member."""
+    colours = _colours(curve.shape[1])
+    for member, epoch in enumerate(best[: curve.shape[1]]):
+        at = int(np.argmin(np.abs(epochs - epoch)))
+        value = float(curve[at, member])
+        (mark,) = axes.plot(
+            epochs[at], value, "o", ms=9, mfc=PAPER, mec=colours[member], mew=2, zorder=4
+        )
+        tooltip(mark, f"member {member}: best epoch {epoch:g}, {significant(value, 4)} {unit}")
+
+
+def _range(curves: list[Floats], *, from_zero: bool) -> tuple[float, float]:
+    """Return limits that hold all later epochs; the drop of the first ones may start above."""
+    joined = np.concatenate(curves, axis=1)
+    later = joined[max(1, round(SETTLING * len(joined))) :]
+    seen = later if np.isfinite(later).any() else joined
+    if from_zero:
+        return 0.0, float(np.nanmax(joined)) * 1.12 or 1.0
+    low = float(np.nanmin(joined))
+    high = max(float(np.nanmax(seen)), low)
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - room, high + room
+
+
+def _colours(members: int) -> list[str]:
+    if 1 < members <= MOST_COLOURED:
+        return list(CATEGORIES[:members])
+    return [ACCENT] * members
+
+
+def _key(drawing: Drawing, top: float, *, marked: bool, shaded: bool) -> None:
+    """Explain the strokes: solid, dashed, circle and shade."""
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=INK, lw=1.5, label="validation"),
+        Line2D([], [], color=INK, lw=1.5, ls=DASHES, label="training"),
+    ]
+    if marked:
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=INK,
+                marker="o",
+                ms=9,
+                mfc=PAPER,
+                mew=2,
+                lw=0,
+                label="best epoch, the weights kept",
+            )
+        )
+    if shaded:
+        handles.append(Patch(facecolor=SHADE, edgecolor=MUTED, label="warm-up of beta"))
+    width, height = drawing.get_size_inches() * 72
+    drawing.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(GUTTER / width, 1 - top / height),
+        borderpad=0,
+        borderaxespad=0,
+        ncols=len(handles),
+    )
+
+
+def _caption(
+    history: History, members: int, best: list[float] | None, end: float | None, units: Units
+) -> str:
+    sentences = [
+        f"Training{f' of {members} members' if members > 1 else ''} over "
+        f"{counted(len(history.lines), 'epoch')}, "
+        f"{units.wording}. The monitored validation objective always uses the final beta; the "
+        "training total uses the beta of its epoch, so the two are comparable only after "
+        "warm-up."
+    ]
+    if end is not None:
+        sentences.append(f"Beta reaches its final value at epoch {end:g}.")
+    if best:
+        which = (
+            listed([f"{epoch:g}" for epoch in best])
+            if len(best) <= MOST_COLOURED
+            else f"between {min(best):g} and {max(best):g}"
+        )
+        plural = "s" if len(best) > 1 else ""
+        sentences.append(f"Best epoch{plural}, by lowest validation objective: {which}.")
+    sentences.append("Values of the first epochs above an axis are left out of view.")
+    return " ".join(sentences)
