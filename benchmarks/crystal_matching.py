@@ -29,6 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.matching import (
     CDVAE,
     SETTINGS,
@@ -37,10 +40,13 @@ from variolite.crystals.matching import (
     nearest_template,
     random_coordinates,
 )
-from variolite.crystals.matching.matcher import structure_matcher
-from variolite.crystals.matching.pairs import Matches, match_reduced, reduce_crystals
-from variolite.crystals.matching.primitive import primitive_crystals
-from variolite.crystals.structures import Crystals, load_crystals, to_pymatgen
+from variolite.crystals.matching.pairs import (
+    Matches,
+    match_reduced,
+    primitive_crystals,
+    reduce_crystals,
+    structure_matcher,
+)
 
 RESULTS = Path(__file__).parent / "results"
 TARGET_RATIO = 5.0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from variolite.crystals import Crystals
+from variolite.crystals.elements import SYMBOLS, compositions, reduced_formulas
 from variolite.crystals.evaluation import (
     Hull,
     Matcher,
@@ -22,8 +23,8 @@ from variolite.crystals.evaluation import (
     smact_rules,
 )
 from variolite.crystals.evaluation.novelty import in_free_lengths
-from variolite.crystals.foundation import energy_function
-from variolite.crystals.structures import SYMBOLS, compositions, reduced_formulas, to_pymatgen
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.potential.features import energy_function
 
 BY_PYMATGEN = 100
 MOST_PAIRS = 1500

@@ -33,9 +33,10 @@ from crystal_metric_checks import (
     matcher_beside_pymatgen,
 )
 from variolite.crystals import Crystal, Crystals
+from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import GenerationScores, read_hull, score_generation
-from variolite.crystals.foundation import energy_function
-from variolite.crystals.structures import load_crystals, reduced_formulas
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.potential.features import energy_function
 from variolite.scoring import format_value
 
 RESULTS = Path(__file__).parent / "results" / "crystal_metrics_on_real_rows"

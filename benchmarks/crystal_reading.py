@@ -110,7 +110,8 @@ def texts_of(table: Path) -> list[str]:
 def by_variolite(table: Path) -> float:
     import polars as pl
 
-    from variolite.crystals.structures import Limits, read_structures
+    from variolite.crystals.files.checks import Limits
+    from variolite.crystals.files.reading import read_structures
 
     few = table.with_name("few.csv")
     pl.read_csv(table, n_rows=WARM_UP).write_csv(few)
@@ -168,7 +169,9 @@ def compare(table: Path) -> dict[str, float | int]:
     import numpy as np
     from pymatgen.io.cif import CifParser
 
-    from variolite.crystals.structures import Limits, cell_parameters, read_structures
+    from variolite.crystals.crystals import cell_parameters
+    from variolite.crystals.files.checks import Limits
+    from variolite.crystals.files.reading import read_structures
 
     ours = read_structures(table, limits=Limits(volume_per_atom=(0.0, 1e6))).crystals
     parameters = cell_parameters(ours.lattices)
@@ -217,12 +220,9 @@ def farthest(crystal: Any, structure: Any) -> float:
 
 def pack_everything(folder: Path, out: Path) -> dict[str, float | int]:
     """Time what `variolite crystals pack --reduce` does with all tables, and opening."""
-    from variolite.crystals.structures import (
-        open_store,
-        read_structures,
-        reduce_cells,
-        write_store,
-    )
+    from variolite.crystals.files.reading import read_structures
+    from variolite.crystals.files.store import open_store, write_store
+    from variolite.crystals.periodic import reduce_cells
 
     tables = [folder / f"{file}.csv.gz" for files in SETS.values() for file in files]
     began = time.perf_counter()

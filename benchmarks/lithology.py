@@ -32,15 +32,13 @@ from lithology_table import write_results
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, leave_one_group_out, read_table, repeated_splits
-from variolite.scoring.baselines import pca_whitened
+from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened
+from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.clusters import active_dimensions, active_means
-from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
-from variolite.scoring.evaluation import Evaluation
-from variolite.scoring.held_out import Penalty, hold_out
-from variolite.scoring.session import plain_autoencoder
-from variolite.scoring.supervised import SupervisedPlan, evaluate_supervised
+from variolite.scoring.evaluation import Evaluation, Penalty, hold_out
+from variolite.scoring.tabular_run import plain_autoencoder
 from variolite.training import fit_tabular, members_for
-from variolite.training.session import Prepared, prepare
+from variolite.training.run import Prepared, prepare
 
 RECIPES = ("v1", "v2", "v2_1", "v2_5", "v2_6", "v2_6_6", "default")
 SEEDS = 3

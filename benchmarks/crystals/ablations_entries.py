@@ -32,13 +32,13 @@ from benchmarks.crystals.opponents import (
 )
 from numpy.typing import NDArray
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.fitting import build
 from variolite.crystals.frame import Frame
 from variolite.crystals.latents import Latents
 from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
 from variolite.crystals.model.batch import AtomBatch, evaluation_batches
-from variolite.crystals.model.products import fast_products
-from variolite.crystals.runs.fitting import build
-from variolite.crystals.structures import Crystals
+from variolite.crystals.model.network import fast_products
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.model import CrystalModule
-from variolite.crystals.model.batch import AtomBatch, Layout
-from variolite.crystals.model.geometry import coordinates_of, lattices_of
-from variolite.crystals.model.module import CrystalArchitecture, Decoded, LossWeights, PartsByName
-from variolite.crystals.model.network import Transformer
-from variolite.crystals.model.products import feed_forward, linear
+from variolite.crystals.model.batch import AtomBatch, Layout, coordinates_of, lattices_of
+from variolite.crystals.model.network import (
+    CrystalArchitecture,
+    Decoded,
+    LossWeights,
+    PartsByName,
+    Transformer,
+    feed_forward,
+    linear,
+)
 from variolite.crystals.source.cells import matrix_of, parameters_of
 from variolite.crystals.source.objective import SourceWeights
 from variolite.crystals.source.padding import Padding
-from variolite.crystals.structures import Crystals
 
 PLACES = 64
 """Atoms that the table of places has rows for; the largest crystals have 52."""

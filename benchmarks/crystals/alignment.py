@@ -38,19 +38,20 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from variolite.crystals.foundation import foundation_features
-from variolite.crystals.foundation.alignment import (
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.fitting import build
+from variolite.crystals.matching import STRICT, match_pairs, periodic_errors
+from variolite.crystals.model import CrystalBatches, CrystalTensors
+from variolite.crystals.potential.features import (
     align,
     explained_share,
     fit_scale,
+    foundation_features,
     principal_share,
 )
-from variolite.crystals.matching import STRICT, match_pairs, periodic_errors
-from variolite.crystals.model import CrystalBatches, CrystalTensors
-from variolite.crystals.runs.fitting import build
-from variolite.crystals.runs.model import CrystalModel
 from variolite.crystals.source import Budget, train_within
-from variolite.crystals.structures import Crystals, reduced_formulas
 from variolite.records import write_text_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

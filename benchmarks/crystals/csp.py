@@ -31,15 +31,16 @@ from benchmarks.crystals.reconstruction import scored_rows
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
 from benchmarks.speed.machine import describe, load
 
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.store import fingerprint, write_store
 from variolite.crystals.matching import nearest_template, random_coordinates
-from variolite.crystals.runs import CrystalModel, load_run, train_crystal_run
-from variolite.crystals.runs.scoring import reconstruct_or_fail
-from variolite.crystals.structures import Crystals, write_store
-from variolite.crystals.structures.store import fingerprint
+from variolite.crystals.run import load_run, train_crystal_run
+from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.recipe import CrystalRecipe, load_crystal_recipe, recipe_to_yaml
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
-from variolite.training.session import Listener
+from variolite.training.run import Listener
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 WORK = Path(__file__).resolve().parents[2] / "runs" / "csp"

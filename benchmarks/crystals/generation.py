@@ -32,16 +32,19 @@ from benchmarks.crystals.relaxed_samples import Court, relaxed_figures, relaxed_
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
 from benchmarks.speed.machine import describe, load
 
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.evaluation import (
     distance_validity,
     read_hull,
     references_from,
     score_generation,
 )
-from variolite.crystals.foundation import RelaxationLimits, Source, energy_function
-from variolite.crystals.frame.distances import shortest_distances
-from variolite.crystals.runs import CrystalModel, load_run, shipped_run
-from variolite.crystals.structures import Crystals
+from variolite.crystals.periodic import shortest_distances
+from variolite.crystals.potential.features import energy_function
+from variolite.crystals.potential.relaxation import RelaxationLimits
+from variolite.crystals.potential.workers import Source
+from variolite.crystals.run import load_run, shipped_run
 from variolite.records import write_text_atomic
 from variolite.scoring import format_value
 from variolite.training import RunFolder

@@ -26,6 +26,10 @@ import torch
 from benchmarks.crystals.sets import FOLDER
 from benchmarks.speed.machine import describe, load
 
+from variolite.crystals.crystal_model import CrystalModel, encode
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.fitting import build
 from variolite.crystals.invariance import (
     CellCheck,
     InvarianceReport,
@@ -33,12 +37,9 @@ from variolite.crystals.invariance import (
     check_invariance,
 )
 from variolite.crystals.latents import Latents
-from variolite.crystals.runs import CrystalModel, load_run, shipped_run
-from variolite.crystals.runs.codec import encode
-from variolite.crystals.runs.fitting import build
+from variolite.crystals.run import load_run, shipped_run
 from variolite.crystals.source import SIZES, SourceModule
 from variolite.crystals.source.cells import matrix_of
-from variolite.crystals.structures import Crystals, load_crystals
 from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder

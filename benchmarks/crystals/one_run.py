@@ -29,6 +29,7 @@ from benchmarks.crystals.opponents import (
 )
 from benchmarks.crystals.sets import SETS, ContestSet
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.matching import (
     CDVAE,
     DEFAULT,
@@ -40,7 +41,6 @@ from variolite.crystals.matching import (
     score_reconstruction,
 )
 from variolite.crystals.source import SHARES, Budget, train_within
-from variolite.crystals.structures import Crystals
 from variolite.records import write_text_atomic
 
 SCORED = (Setting(CDVAE), Setting(DEFAULT), Setting(STRICT), Setting(CDVAE, primitive=True))

@@ -11,16 +11,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from variolite.crystals.crystal_model import CrystalModel, framed
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.fitting import build
 from variolite.crystals.frame import Frame
 from variolite.crystals.latents import Latents
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
 from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
-from variolite.crystals.model.products import fast_products
-from variolite.crystals.runs.codec import framed
-from variolite.crystals.runs.fitting import build
-from variolite.crystals.runs.model import CrystalModel
+from variolite.crystals.model.network import fast_products
 from variolite.crystals.source import SourceModule, reconstruct
-from variolite.crystals.structures import Crystals
 from variolite.recipe import CrystalRecipe, load_crystal_recipe
 
 LATENT = 8

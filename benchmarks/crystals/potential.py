@@ -29,15 +29,13 @@ import numpy as np
 import torch
 from benchmarks.speed.machine import describe, load
 
-from variolite.crystals.foundation import (
-    Potential,
-    RelaxationLimits,
-    foundation_features,
-    load_potential,
-    relax,
-)
-from variolite.crystals.structures import Crystals, load_crystals
-from variolite.crystals.structures.exchange import to_pymatgen
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.potential.features import foundation_features
+from variolite.crystals.potential.potential import Potential
+from variolite.crystals.potential.relaxation import RelaxationLimits, relax
+from variolite.crystals.potential.workers import load_potential
 from variolite.records import write_text_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

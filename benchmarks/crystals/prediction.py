@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation.measures import resampled, share
-from variolite.crystals.latent import Known
-from variolite.crystals.latent.generation import TRIES, judge
+from variolite.crystals.generation.conditions import Known
+from variolite.crystals.generation.sampling import TRIES, judge
 from variolite.crystals.matching import CDVAE, STRICT, Setting, Tolerance, score_pairs
-from variolite.crystals.runs import CrystalModel
-from variolite.crystals.structures import Crystals, reduced_formulas
 
 Floats = NDArray[np.float64]
 Figures = dict[str, list[float]]

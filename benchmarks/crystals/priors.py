@@ -27,27 +27,25 @@ import torch
 from benchmarks.speed.machine import describe, load
 from safetensors.torch import load_file, save_file
 
+from variolite.crystals.crystal_model import CrystalModel, framed
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.evaluation import score_generation
-from variolite.crystals.evaluation.contacts import shortest_contacts
-from variolite.crystals.latent import (
-    FieldSettings,
-    Gap,
-    Known,
+from variolite.crystals.evaluation.validity import shortest_contacts
+from variolite.crystals.files.groups import groups_by
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.generation.conditions import Known
+from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.prior import (
     LatentPrior,
     PriorSettings,
     fit_prior,
-    generate,
-    latent_gap,
     prior_from,
     prior_state,
 )
-from variolite.crystals.latent.composition import CompositionSettings
-from variolite.crystals.latent.generation import CONTACT_MARGIN
-from variolite.crystals.latents import Latents
-from variolite.crystals.runs import CrystalModel, load_run
-from variolite.crystals.runs.codec import framed
-from variolite.crystals.structures import Crystals, load_crystals
-from variolite.crystals.structures.splitting import groups_by
+from variolite.crystals.generation.sampling import CONTACT_MARGIN, generate
+from variolite.crystals.latents import Gap, Latents, latent_gap
+from variolite.crystals.run import load_run
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 

@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
 from benchmarks.speed.machine import describe
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.matching import (
     fixed_template,
     nearest_template,
@@ -31,13 +32,12 @@ from variolite.crystals.matching import (
     reconstruction_rows,
     score_reconstruction,
 )
-from variolite.crystals.runs import load_run, train_crystal_run
-from variolite.crystals.runs.scoring import reconstruct_or_fail
-from variolite.crystals.structures import Crystals
+from variolite.crystals.run import load_run, train_crystal_run
+from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
-from variolite.training.session import Listener
+from variolite.training.run import Listener
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 RUNS = Path(__file__).resolve().parents[2] / "runs" / "reconstruction"

@@ -10,6 +10,8 @@ import numpy as np
 from benchmarks.crystals.commands import Clock
 from numpy.typing import NDArray
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import (
     ElementReferences,
     Energies,
@@ -20,11 +22,11 @@ from variolite.crystals.evaluation import (
     judge_newness,
     judge_stability,
 )
-from variolite.crystals.evaluation.generation_measures import Asked, stability_measures
 from variolite.crystals.evaluation.measures import resampled
-from variolite.crystals.foundation import Relaxation, RelaxationLimits, Source, relax
+from variolite.crystals.evaluation.score import Asked, stability_measures
 from variolite.crystals.matching import periodic_errors
-from variolite.crystals.structures import Crystals, reduced_formulas
+from variolite.crystals.potential.relaxation import Relaxation, RelaxationLimits, relax
+from variolite.crystals.potential.workers import Source
 from variolite.scoring import format_value
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from variolite.crystals.structures import Crystals, load_crystals, reduced_formulas
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.reading import load_crystals
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "crystals"
 

@@ -35,8 +35,8 @@ from benchmarks.crystals.opponents import (
 from benchmarks.crystals.sets import FOLDER, SETS
 from benchmarks.speed.machine import describe, load
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.model import AtomBatch
-from variolite.crystals.structures import Crystals
 from variolite.records import write_text_atomic
 from variolite.training.optimiser import Adam, FlatParameters
 

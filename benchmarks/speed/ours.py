@@ -17,11 +17,11 @@ from torch import Tensor
 from variolite.recipe import ConstantBeta, ModelSpec, TrainingSpec
 from variolite.records import Column, FittedSchema, Records, Schema
 from variolite.training import Member
-from variolite.training.batches import Rows, TrainingBatches
 from variolite.training.device import single_thread
-from variolite.training.fitting import architecture_for, auto_batch_size, auto_rate, fit_tabular
-from variolite.training.history import EpochRecord
 from variolite.training.loop import train as train_loop
+from variolite.training.storage import EpochRecord
+from variolite.training.tabular import architecture_for, auto_batch_size, auto_rate, fit_tabular
+from variolite.training.tabular_model import Rows, TrainingBatches
 from variolite.vae import AnalyticStep, TabularModule, stack
 
 _CONSTANT = 0.5 * FEATURES * math.log(2.0 * math.pi * NOISE_VARIANCE)

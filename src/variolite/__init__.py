@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from variolite import errors
-    from variolite.crystals.runs import CrystalVAE
+    from variolite.crystals.estimator import CrystalVAE
     from variolite.errors import VarioliteError
     from variolite.estimator import TabularVAE
     from variolite.recipe import Recipe, load_recipe
@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Column": "variolite.records",
-    "CrystalVAE": "variolite.crystals.runs",
+    "CrystalVAE": "variolite.crystals.estimator",
     "Recipe": "variolite.recipe",
     "Records": "variolite.records",
     "RunFolder": "variolite.training",

@@ -18,8 +18,9 @@ from benchmarks.crystals.ablations_variants import Variant
 from benchmarks.crystals.one_run import Run
 from benchmarks.crystals.opponents import OPPONENTS, SIZES, contestant
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.matching import periodic_errors
-from variolite.crystals.structures import Crystals, textbook_crystals
 
 RUN = Run("mp_20", FULL, "0.86M", 3, 0.05, ablations.TRIAL)
 

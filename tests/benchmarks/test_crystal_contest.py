@@ -17,7 +17,8 @@ from benchmarks.crystals.one_run import Run, carry_out
 from benchmarks.crystals.opponents import OPPONENTS, SIZES, TRIALS, Trial, contestant
 from benchmarks.crystals.paired import compare, interval, mean_of, median_of
 
-from variolite.crystals.structures import reduced_formulas, textbook_crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.textbook import textbook_crystals
 
 TRIAL = Trial(1e-3, "none", 8)
 

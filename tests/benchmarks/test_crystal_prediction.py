@@ -15,9 +15,10 @@ from benchmarks.crystals.commands import Meter, plain, spelled
 from benchmarks.crystals.prediction import MATCHED_BY, best_of, displacements, figures
 from benchmarks.crystals.relaxed_samples import displacements as gone
 
-from variolite.crystals.foundation import Relaxation
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.matching import random_coordinates
-from variolite.crystals.structures import Crystals, textbook_crystals
+from variolite.crystals.potential.relaxation import Relaxation
 
 TRUE = textbook_crystals().take(np.arange(12))
 NAMES = [setting.name for setting in MATCHED_BY]

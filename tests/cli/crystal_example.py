@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from variolite.crystals.runs import load_run
-from variolite.crystals.structures import Crystals, load_crystals
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.run import load_run
 from variolite.training import RunFolder
 
 __all__ = ["TINY_CRYSTALS", "CrystalExample", "options"]

@@ -11,7 +11,8 @@ import pytest
 from calling import Program
 
 from variolite.crystals import Crystals
-from variolite.crystals.structures import textbook_crystals, write_structures
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import write_structures
 
 
 @pytest.fixture
@@ -131,8 +132,10 @@ def test_a_hull_brings_energies_and_relaxation(
         steps.append(limits.steps)
         return lambda crystals: crystals
 
-    monkeypatch.setattr("variolite.crystals.foundation.energy_function", energy_function)
-    monkeypatch.setattr("variolite.crystals.foundation.relaxation_function", relaxation_function)
+    monkeypatch.setattr("variolite.crystals.potential.features.energy_function", energy_function)
+    monkeypatch.setattr(
+        "variolite.crystals.potential.features.relaxation_function", relaxation_function
+    )
     answer = program(
         "score", "--structures", files / "made", "--reference", files / "known.csv",
         "--test", files / "known.csv", "--workers", 0, "--hull", files / "hull.csv",

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from calling import Program
 
-from variolite.cli import demo_crystals
-from variolite.crystals.runs import shipped, shipped_models
+from variolite.cli import demo as demo_crystals
+from variolite.crystals import run as shipped
+from variolite.crystals.run import shipped_models
 
 
 def test_an_installation_without_models_says_so(

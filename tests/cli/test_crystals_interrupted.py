@@ -12,10 +12,11 @@ from calling import Program
 from crystal_example import options
 
 from variolite.cli import crystal_runs, crystals
-from variolite.crystals.latent import regression
-from variolite.crystals.latent.composition import CompositionSettings
-from variolite.crystals.runs import session
-from variolite.crystals.structures import textbook_crystals, write_store
+from variolite.crystals import run as session
+from variolite.crystals.files.store import write_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.generation import regression
+from variolite.crystals.generation.composition import CompositionSettings
 
 PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1", "prior.heads=2")
 

@@ -15,8 +15,10 @@ from calling import Program
 from crystal_example import CrystalExample, options
 
 from variolite.cli import main
-from variolite.crystals.runs import shipped
-from variolite.crystals.structures import textbook_crystals, write_store, write_structures
+from variolite.crystals import run as shipped
+from variolite.crystals.files.store import write_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import write_structures
 
 DNG = "crystals/mp_20/vae_dng"
 

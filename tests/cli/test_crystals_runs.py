@@ -15,17 +15,15 @@ from calling import Program
 from crystal_example import CrystalExample, options
 
 from variolite.cli import main
-from variolite.crystals.latent import regression
-from variolite.crystals.latent.composition import CompositionSettings
-from variolite.crystals.runs import load_run, session
-from variolite.crystals.structures import (
-    load_crystals,
-    reduced_formulas,
-    textbook_crystals,
-    write_store,
-    write_structures,
-)
-from variolite.crystals.structures.writing import file_names
+from variolite.crystals import run as session
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.files.store import write_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import file_names, write_structures
+from variolite.crystals.generation import regression
+from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.run import load_run
 from variolite.training import RunFolder
 
 DNG = "crystals/mp_20/vae_dng"
@@ -200,7 +198,8 @@ def test_a_folder_of_cifs_comes_back_under_the_same_names(
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in cifs.iterdir())
     expected = load_run(RunFolder(made.run)).reconstruct(load_crystals(cifs))
     # What a generator got wrong is read without the limits of real structures.
-    from variolite.crystals.structures import Limits, read_structures
+    from variolite.crystals.files.checks import Limits
+    from variolite.crystals.files.reading import read_structures
 
     anything = Limits(min_distance=0.0, volume_per_atom=(0.0, np.inf), lengths=(0.0, np.inf))
     found = read_structures([out], limits=anything).crystals

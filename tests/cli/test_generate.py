@@ -10,12 +10,15 @@ import pytest
 from calling import Example, Program
 
 from variolite.cli.generate import parse_conditions
-from variolite.crystals.latent import FieldSettings, PriorSettings, fit_prior
-from variolite.crystals.latent.composition import CompositionSettings
-from variolite.crystals.latent.properties import fit_property_head
-from variolite.crystals.model.module import CrystalArchitecture, CrystalModule, LossWeights
-from variolite.crystals.runs import CrystalModel, save_crystal_model
-from variolite.crystals.structures import Crystal, Crystals, load_crystals, reduced_formulas
+from variolite.crystals.crystal_model import CrystalModel, save_crystal_model
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.prior import PriorSettings, fit_prior
+from variolite.crystals.generation.properties import fit_property_head
+from variolite.crystals.model.network import CrystalArchitecture, CrystalModule, LossWeights
 from variolite.errors import DataError
 
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])

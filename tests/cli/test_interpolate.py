@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from calling import Example, Program
 
-from variolite.cli.interpolate import find_crystal
-from variolite.crystals.latent.interpolation import interpolate
-from variolite.crystals.model.module import CrystalArchitecture, CrystalModule, LossWeights
-from variolite.crystals.runs import CrystalModel, load_crystal_model, save_crystal_model
-from variolite.crystals.structures import NO_LIMITS, load_crystals, textbook_crystals
-from variolite.crystals.structures import write_structures as write
+from variolite.cli.crystals import find_crystal
+from variolite.crystals.crystal_model import CrystalModel, load_crystal_model, save_crystal_model
+from variolite.crystals.files.checks import NO_LIMITS
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import write_structures as write
+from variolite.crystals.generation.interpolation import interpolate
+from variolite.crystals.model.network import CrystalArchitecture, CrystalModule, LossWeights
 
 NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
 

@@ -8,12 +8,10 @@ import polars as pl
 import pytest
 from calling import Program
 
-from variolite.crystals.structures import (
-    cell_parameters,
-    open_store,
-    textbook_crystals,
-    write_structures,
-)
+from variolite.crystals.crystals import cell_parameters
+from variolite.crystals.files.store import open_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import write_structures
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_ctrl_c_anywhere_is_one_line(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("variolite.scoring.session.score_run", interrupted)
+    monkeypatch.setattr("variolite.scoring.tabular_run.score_run", interrupted)
     assert "stopped by the user" in program.fails("score", copied.run, "--data", copied.data)
 
 

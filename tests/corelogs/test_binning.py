@@ -19,7 +19,7 @@ from variolite.corelogs import (
     simulate_cores,
     write_instrument_tables,
 )
-from variolite.corelogs.labels import label_bins
+from variolite.corelogs.binning import label_bins
 from variolite.errors import DataError
 
 

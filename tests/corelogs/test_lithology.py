@@ -12,7 +12,7 @@ from variolite.corelogs import (
     label_levels,
     read_label_level,
 )
-from variolite.corelogs.simulation_parameters import simulated_lithologies
+from variolite.corelogs.simulated_cores import simulated_lithologies
 from variolite.errors import DataError
 
 GROUPS = {

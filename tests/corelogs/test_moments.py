@@ -5,7 +5,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.corelogs.moments import merge_moments, spread
+from variolite.corelogs.accumulation import merge_moments, spread
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
 

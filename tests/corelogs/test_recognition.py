@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from variolite.corelogs import INSTRUMENTS
-from variolite.corelogs.recognition import recognise
+from variolite.corelogs.instruments import recognise
 from variolite.errors import DataError
 
 HOLE = ["Exp", "Site", "Hole", "Core", "Type", "Sect", "A/W", "Offset (cm)"]

@@ -17,9 +17,14 @@ from variolite.corelogs import (
     simulate_cores,
     write_instrument_tables,
 )
-from variolite.corelogs.simulated_readings import _autoregression, _blur, channels_of
-from variolite.corelogs.simulated_sections import _transitions
-from variolite.corelogs.simulation_parameters import setting_weights, simulated_lithologies
+from variolite.corelogs.simulated_cores import (
+    _autoregression,
+    _blur,
+    _transitions,
+    channels_of,
+    setting_weights,
+    simulated_lithologies,
+)
 from variolite.errors import DataError
 
 CHANNELS = (

@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from variolite.crystals.structures import Crystals, load_crystals
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.reading import load_crystals
 
 
 @pytest.fixture(scope="session")

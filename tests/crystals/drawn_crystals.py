@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.model import CrystalArchitecture, CrystalModule, LossWeights
-from variolite.crystals.runs import CrystalModel
-from variolite.crystals.structures import Crystal, Crystals
 
 __all__ = ["cut", "drawn_crystals", "drawn_sets", "model_for", "wrapped_difference"]
 

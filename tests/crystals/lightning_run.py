@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from variolite.crystals import Crystals
-from variolite.crystals.structures import textbook_crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.recipe import CrystalRecipe
 
 BATCH = 24
@@ -95,7 +95,8 @@ def main(folder: Path) -> None:
 
 def smallest_prior():  # type: ignore[no-untyped-def]
     """A mixture, which is fitted in a second."""
-    from variolite.crystals.latent import MixtureSettings, PriorSettings
+    from variolite.crystals.generation.mixture import MixtureSettings
+    from variolite.crystals.generation.prior import PriorSettings
 
     return PriorSettings("mixture", mixture=MixtureSettings(crystals=2, atoms=4))
 

@@ -14,6 +14,7 @@ import torch
 from lightning_run import BATCH, EPOCHS, crystals, recipe
 from safetensors.torch import load_file
 
+from variolite.crystals.fitting import VALIDATION_SEED, build
 from variolite.crystals.frame import canonical
 from variolite.crystals.model import (
     AtomBatch,
@@ -23,7 +24,6 @@ from variolite.crystals.model import (
     Shares,
     evaluation_batches,
 )
-from variolite.crystals.runs.fitting import VALIDATION_SEED, build
 from variolite.errors import DataError, ModelFileError
 from variolite.training.schedules import beta_at
 
@@ -230,7 +230,8 @@ def test_wrong_settings_are_told(quiet_lightning: None) -> None:
 def test_the_core_imports_neither_lightning_nor_the_extras() -> None:
     heavy = ("lightning", "pytorch_lightning", "pymatgen", "chgnet", "ase", "spglib", "smact")
     code = (
-        "import sys, variolite.crystals, variolite.crystals.foundation, variolite.crystals.runs\n"
+        "import sys, variolite.crystals, variolite.crystals.potential\n"
+        "import variolite.crystals.estimator\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     run = subprocess.run(

@@ -16,7 +16,7 @@ from sklearn.base import clone
 from variolite import Column, Schema, TabularVAE, load_recipe
 from variolite.errors import ModelFileError
 from variolite.recipe import SigmoidBeta
-from variolite.training.session import train_run
+from variolite.training.run import train_run
 
 QUICK: dict[str, Any] = {"latent": 2, "epochs": 3, "warm_up": 1, "patience": None}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from variolite import Column, Schema, TabularVAE, load_recipe
 from variolite.errors import DataError, SchemaError, TrainingError
-from variolite.estimator.holding_back import hold_back
+from variolite.estimator.frames import hold_back
 from variolite.records import write_table
 from variolite.training import Member
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import DataError, TrainingError
-from variolite.estimator.holding_back import hold_back
+from variolite.estimator.frames import hold_back
 
 
 @given(

@@ -20,7 +20,7 @@ from variolite.recipe import (
     imported_to_yaml,
     load_any_recipe,
 )
-from variolite.recipe.source_keys import REASONS, TAKEN
+from variolite.recipe.importing import REASONS, TAKEN
 
 CONSTANT = {"kind": "constant", "value": 1.0}
 

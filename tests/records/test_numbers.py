@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from variolite.errors import DataError
-from variolite.records.numbers import numeric_values
+from variolite.records.values import numeric_values
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import SchemaError
-from variolite.records.text import as_text, text_values
+from variolite.records.values import as_text, text_values
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from variolite.records.units import canonical_unit, split_header, units_agree
+from variolite.records.values import canonical_unit, split_header, units_agree
 
 
 @pytest.mark.parametrize(

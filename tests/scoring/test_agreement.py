@@ -13,18 +13,18 @@ from variolite.scoring.agreement import (
     adjusted_mutual_information,
     adjusted_rand_index,
     completeness,
-    homogeneity,
-    purity,
-    v_measure,
-)
-from variolite.scoring.contingency import count_tables, drop_rare, encode_labels
-from variolite.scoring.expected_information import expected_mutual_information
-from variolite.scoring.mapping import (
     confusion,
+    count_tables,
+    drop_rare,
+    encode_labels,
+    expected_mutual_information,
+    homogeneity,
     macro_f1,
     majority_map,
     mapped_accuracy,
     mean_penalty,
+    purity,
+    v_measure,
 )
 
 PAIRS = [

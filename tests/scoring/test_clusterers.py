@@ -9,11 +9,16 @@ from sklearn.cluster import KMeans as ScikitKMeans
 from sklearn.metrics import pairwise_distances, silhouette_samples
 
 from variolite.errors import DataError, ModelFileError
-from variolite.scoring.clusterers import CLUSTERERS, clusterer, fitted_from_arrays, needs_k
-from variolite.scoring.density import DensityClusters, fit_density_clusters
+from variolite.scoring.clusterers import (
+    CLUSTERERS,
+    DensityClusters,
+    clusterer,
+    fit_density_clusters,
+    fitted_from_arrays,
+    needs_k,
+)
 from variolite.scoring.kmeans import KMeans, fit_kmeans
-from variolite.scoring.selection import choose_k, stability
-from variolite.scoring.silhouette import distances, silhouette_values
+from variolite.scoring.selection import choose_k, distances, silhouette_values, stability
 
 ARGUMENTS = {"kmeans": 3, "gmm": 3, "hdbscan": None}
 

@@ -9,15 +9,24 @@ from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from variolite.errors import DataError
-from variolite.scoring.baselines import pca_whitened, raw
-from variolite.scoring.clustering_run import OneClustering, level_scores
-from variolite.scoring.contingency import count_tables
-from variolite.scoring.evaluate import ClusteringPlan, evaluate_clustering
-from variolite.scoring.evaluation import Evaluation, compare, evaluate_splits
-from variolite.scoring.held_out import Penalty, hold_out, sample_by_group
+from variolite.scoring.agreement import count_tables
+from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened, raw
+from variolite.scoring.clustering import (
+    ClusteringPlan,
+    OneClustering,
+    evaluate_clustering,
+    level_scores,
+)
+from variolite.scoring.evaluation import (
+    Evaluation,
+    Penalty,
+    compare,
+    evaluate_splits,
+    hold_out,
+    sample_by_group,
+)
 from variolite.scoring.intervals import Bootstrap
 from variolite.scoring.kmeans import fit_kmeans
-from variolite.scoring.supervised import SupervisedPlan, evaluate_supervised
 
 QUICK = Bootstrap(resamples=100)
 PLAN = ClusteringPlan(

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import DataError
-from variolite.scoring.group_means import GroupMeans, group_means
 from variolite.scoring.intervals import (
     Bootstrap,
+    GroupMeans,
     bootstrap_interval,
+    group_means,
     intervals_of,
     paired_difference,
     sign_flip_p,

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from variolite.errors import DataError, RunFolderError
-from variolite.scoring.scorecard import Scorecard, ScoreRow
-from variolite.scoring.table import format_scorecard, format_value
+from variolite.scoring.scorecard import Scorecard, ScoreRow, format_scorecard, format_value
 
 ROW = ScoreRow(
     task="clustering",

@@ -14,10 +14,9 @@ from variolite.errors import DataError, RunFolderError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
 from variolite.scoring.clusters import active_dimensions, active_means, fit_clusters, load_clusters
-from variolite.scoring.session import latent_health_of, score_run
-from variolite.scoring.stored import compare_runs
+from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
 from variolite.training import RunFolder
-from variolite.training.session import train_run
+from variolite.training.run import train_run
 
 ROWS, HOLES = 60, 8
 

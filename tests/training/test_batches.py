@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.records import Records
-from variolite.training import batches as batches_module
-from variolite.training.batches import Member, Rows, TrainingBatches, evaluation_batches
-from variolite.training.fitting import auto_batch_size, auto_rate
+from variolite.training import tabular_model as batches_module
+from variolite.training.tabular import auto_batch_size, auto_rate
+from variolite.training.tabular_model import Member, Rows, TrainingBatches, evaluation_batches
 from variolite.vae import Batch
 
 CPU = torch.device("cpu")

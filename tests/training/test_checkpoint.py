@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from variolite.errors import RunFolderError
 from variolite.training import EpochRecord, loop
-from variolite.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from variolite.training.storage import Checkpoint, load_checkpoint, save_checkpoint
 
 RECORD = EpochRecord(
     epoch=0,

@@ -12,8 +12,8 @@ from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.training import EpochRecord, Member, StoppedByUserError
 from variolite.training import loop as loop_module
-from variolite.training.checkpoint import load_checkpoint
 from variolite.training.loop import Resume, Validation, train
+from variolite.training.storage import load_checkpoint
 from variolite.vae import Batch, Parts
 
 RISING = {"kind": "linear", "start": 0.0, "end": 2.0, "epochs": 6}

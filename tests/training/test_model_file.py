@@ -22,7 +22,7 @@ from variolite.errors import ModelFileError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Schema
 from variolite.training import Member, TabularModel, fit_tabular, load_model, save_model
-from variolite.training.modelfile import FORMAT
+from variolite.training.tabular_model import FORMAT
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DISTINCT = 4_000

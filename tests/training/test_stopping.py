@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.recipe import TrainingSpec
-from variolite.training.stopping import Stopping
+from variolite.training.loop import Stopping
 
 
 def _spec(**settings) -> TrainingSpec:

@@ -11,7 +11,7 @@ from variolite.errors import DataError, RunFolderError, SchemaError
 from variolite.recipe import Recipe, load_recipe, packaged_recipes
 from variolite.records import Split
 from variolite.training import EpochRecord, StoppedByUserError, read_history
-from variolite.training.session import Listener, prepare, train_run
+from variolite.training.run import Listener, prepare, train_run
 
 TINY = ["training.epochs=2", "training.beta={kind: linear, epochs: 1}", "training.batch_size=64"]
 

@@ -11,8 +11,9 @@ import torch
 
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
-from variolite.training import EpochRecord, Fitted, Member, fit_tabular, fitting
-from variolite.training.batches import Rows
+from variolite.training import EpochRecord, Fitted, Member, fit_tabular
+from variolite.training import tabular as fitting
+from variolite.training.tabular_model import Rows
 
 Table = tuple[FittedSchema, Records]
 

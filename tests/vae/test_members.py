@@ -8,7 +8,7 @@ from closeness import assert_close
 
 from variolite.errors import TrainingError
 from variolite.vae import Architecture, Batch, TabularModule, member, stack
-from variolite.vae.members import blank
+from variolite.vae.tabular import blank
 
 PLAIN = Architecture(likelihoods=("gaussian",) * 3, latent=4, encoder=(8, 6), decoder=(6, 8))
 RICH = Architecture(

@@ -12,7 +12,7 @@ from typing import TextIO
 
 import typer
 
-from variolite.cli import apply, corelogs, crystals, demo, fit, generate, inspect, recipes, score
+from variolite.cli import corelogs, crystals, demo, generate, recipes, runs, score
 from variolite.errors import VarioliteError
 
 __all__ = ["app", "main"]
@@ -27,16 +27,16 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.add_typer(recipes.app, name="recipes")
-app.command()(inspect.schema)
-app.command()(fit.fit)
+app.command()(runs.schema)
+app.command()(runs.fit)
 app.command()(score.score)
 app.command()(score.compare)
-app.command()(apply.encode)
-app.command()(apply.cluster)
-app.command()(apply.reconstruct)
+app.command()(runs.encode)
+app.command()(runs.cluster)
+app.command()(runs.reconstruct)
 app.command()(generate.generate)
-app.command()(inspect.doctor)
-app.command()(inspect.report)
+app.command()(runs.doctor)
+app.command()(runs.report)
 app.add_typer(corelogs.app, name="corelogs")
 app.add_typer(crystals.app, name="crystals")
 

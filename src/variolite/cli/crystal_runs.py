@@ -13,8 +13,8 @@ from variolite.cli.progress import note, now_and_then, training_progress, waitin
 from variolite.errors import DataError
 
 if TYPE_CHECKING:
-    from variolite.crystals.runs import CrystalModel
-    from variolite.crystals.structures import Crystals
+    from variolite.crystals.crystal_model import CrystalModel
+    from variolite.crystals.crystals import Crystals
     from variolite.recipe import CrystalRecipe
 
 __all__ = [
@@ -31,7 +31,7 @@ def fit_crystals(
     recipe: CrystalRecipe, data: Path, out: Path, *, device: str, restart: bool
 ) -> None:
     """Train a recipe for crystals; see `variolite fit`."""
-    from variolite.crystals.runs import train_crystal_run
+    from variolite.crystals.run import train_crystal_run
     from variolite.training.device import choose_device
 
     choose_device(device, 0)
@@ -63,7 +63,7 @@ def encode_crystals(run: Path, data: Path, out: Path, *, atoms: bool) -> None:
     import numpy as np
     import polars as pl
 
-    from variolite.crystals.structures import SYMBOLS, reduced_formulas
+    from variolite.crystals.elements import SYMBOLS, reduced_formulas
     from variolite.records import require_writable, write_table
 
     keep_inputs("--out", out, data)
@@ -102,8 +102,7 @@ def encode_crystals(run: Path, data: Path, out: Path, *, atoms: bool) -> None:
 
 def reconstruct_crystals(run: Path, data: Path, out: Path) -> None:
     """Write reconstructions of structures; see `variolite reconstruct`."""
-    from variolite.crystals.structures import write_structures
-    from variolite.crystals.structures.writing import require_place
+    from variolite.crystals.files.writing import require_place, write_structures
 
     keep_inputs("--out", out, data)
     require_place(out)
@@ -126,8 +125,7 @@ def score_crystals(
     as_json: bool,
 ) -> None:
     """Score a run on crystals; see `variolite score`."""
-    from variolite.crystals.runs.scoring import score_crystal_run
-    from variolite.crystals.runs.table import format_crystal_scorecard
+    from variolite.crystals.score_run import format_crystal_scorecard, score_crystal_run
     from variolite.report import write_report
     from variolite.training import RunFolder
 
@@ -153,7 +151,7 @@ def doctor_crystals(run: Path, data: Path | None, *, as_json: bool) -> None:
     import json
     from dataclasses import asdict
 
-    from variolite.crystals.runs.health import crystal_health
+    from variolite.crystals.score_run import crystal_health
 
     if data is None:
         raise DataError(
@@ -173,7 +171,7 @@ def own_copy(run: Path) -> Path:
     # Most runs lie elsewhere, and what follows takes the seconds that torch takes.
     if run.resolve().parent.name != "models":
         return run
-    from variolite.crystals.runs.shipped import copy_shipped, is_shipped
+    from variolite.crystals.run import copy_shipped, is_shipped
     from variolite.training import RunFolder
 
     if not is_shipped(run):
@@ -186,7 +184,7 @@ def own_copy(run: Path) -> Path:
 
 
 def _load(data: Path) -> Crystals:
-    from variolite.crystals.structures import load_crystals
+    from variolite.crystals.files.reading import load_crystals
 
     crystals = load_crystals(data, tell=note)
     if not len(crystals):
@@ -195,7 +193,7 @@ def _load(data: Path) -> Crystals:
 
 
 def _model(run: Path) -> CrystalModel:
-    from variolite.crystals.runs import load_run
+    from variolite.crystals.run import load_run
     from variolite.training import RunFolder
 
     return load_run(RunFolder(run))

@@ -13,9 +13,9 @@ from variolite.cli.progress import note, waiting
 from variolite.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
-    from variolite.crystals.latent import Generated
-    from variolite.crystals.runs import CrystalModel
-    from variolite.crystals.structures import Crystals
+    from variolite.crystals.crystal_model import CrystalModel
+    from variolite.crystals.crystals import Crystals
+    from variolite.crystals.generation.sampling import Generated
 
 __all__ = ["decoder", "generate", "parse_conditions", "with_predictions"]
 
@@ -88,7 +88,7 @@ def generate(
     space group that were asked for.
     """
     conditions = parse_conditions(where)
-    from variolite.crystals.structures import require_place, write_structures
+    from variolite.crystals.files.writing import require_place, write_structures
 
     require_place(out)
     model = decoder(run, device, "generate")
@@ -153,7 +153,7 @@ def decoder(run: Path, device: str, command: str) -> CrystalModel:
             where=str(run),
             mend="give a run of a recipe such as crystals/mp_20/vae_dng",
         )
-    from variolite.crystals.runs import load_crystal_model
+    from variolite.crystals.crystal_model import load_crystal_model
     from variolite.training.device import SMALL_NETWORK, choose_device
 
     chosen, _ = choose_device(device, SMALL_NETWORK)
@@ -164,7 +164,7 @@ def decoder(run: Path, device: str, command: str) -> CrystalModel:
 
 
 def _summary(made: Generated) -> list[str]:
-    from variolite.crystals.latent.generation import REASONS
+    from variolite.crystals.generation.sampling import REASONS
 
     lines = [f"{made.valid_share:.1%} of {made.attempts:,} attempts were valid"]
     for code, count in sorted(made.rejects.items(), key=lambda item: -item[1]):
@@ -175,7 +175,7 @@ def _summary(made: Generated) -> list[str]:
 def _relaxed(crystals: Crystals, workers: int, tell: Callable[[str], None]) -> Crystals:
     from dataclasses import replace
 
-    from variolite.crystals.foundation import RelaxationLimits, relax
+    from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
     found = relax(
         crystals, limits=RelaxationLimits(steps=RELAXED_STEPS), workers=workers, tell=tell

@@ -18,7 +18,7 @@ def find_run(text: str) -> Path:
     path = Path(text)
     if path.exists() or "/" in text or "\\" in text:
         return path
-    from variolite.crystals.runs.shipped import shipped_run
+    from variolite.crystals.run import shipped_run
 
     return shipped_run(text) or path
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from variolite.training import EpochRecord
-    from variolite.training.session import Listener
+    from variolite.training.run import Listener
 
 __all__ = ["note", "now_and_then", "training_progress", "waiting"]
 
@@ -45,7 +45,7 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 @contextmanager
 def training_progress(epochs: int) -> Iterator[Listener]:
     """Show a bar on a terminal, or a line now and then elsewhere."""
-    from variolite.training.session import Listener
+    from variolite.training.run import Listener
 
     if not sys.stderr.isatty():
         yield Listener(note=note, epoch=_plain(epochs))

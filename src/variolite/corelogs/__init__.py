@@ -1,5 +1,6 @@
 """Drill holes: instrument tables, depth bins, lithology labels, simulated cores."""
 
+from variolite.corelogs.accumulation import OUTLIER_RULES, OutlierRule
 from variolite.corelogs.bin_report import BinReport, JoinStep, TableCounts
 from variolite.corelogs.binning import BinnedTable, Progress, bin_tables
 from variolite.corelogs.holes import (
@@ -9,19 +10,22 @@ from variolite.corelogs.holes import (
     holes_from_text,
     parse_hole,
 )
+from variolite.corelogs.instrument_tables import InstrumentTable, open_table
 from variolite.corelogs.instruments import INSTRUMENTS, Channel, Instrument
-from variolite.corelogs.level_choice import LevelChooser
 from variolite.corelogs.lithology import (
     LabelLevel,
+    LevelChooser,
     label_level,
     label_levels,
     read_label_level,
 )
-from variolite.corelogs.outliers import OUTLIER_RULES, OutlierRule
-from variolite.corelogs.simulate import SimulatedCores, simulate_cores
-from variolite.corelogs.simulated_tables import instrument_table, write_instrument_tables
-from variolite.corelogs.simulation_parameters import FACTORS
-from variolite.corelogs.tables import InstrumentTable, open_table
+from variolite.corelogs.simulate import (
+    SimulatedCores,
+    instrument_table,
+    simulate_cores,
+    write_instrument_tables,
+)
+from variolite.corelogs.simulated_cores import FACTORS
 
 __all__ = [
     "FACTORS",

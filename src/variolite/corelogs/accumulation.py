@@ -2,19 +2,148 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import polars as pl
 from polars.exceptions import PolarsError
 
 from variolite.corelogs.bin_report import TableCounts
 from variolite.corelogs.holes import holes_from_columns, holes_from_text
-from variolite.corelogs.moments import KEY, merge_moments
-from variolite.corelogs.outliers import OutlierRule
-from variolite.corelogs.tables import InstrumentTable
-from variolite.errors import DataError
+from variolite.corelogs.instrument_tables import InstrumentTable
+from variolite.corelogs.instruments import INSTRUMENTS
+from variolite.errors import DataError, nearest
 
-__all__ = ["Accumulated", "accumulate"]
+# Counts, means and squared deviations of bins, and how partial ones are merged.
+
+
+KEY = ("hole", "bin")
+"""What identifies a bin: canonical hole name and integer bin index."""
+
+
+def channels_in(bins: pl.DataFrame) -> list[str]:
+    """Names of the channels that a table of moments holds."""
+    return [name.removesuffix("_count") for name in bins.columns if name.endswith("_count")]
+
+
+def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
+    """Merge rows of the same hole and bin.
+
+    Parameters
+    ----------
+    partial
+        Rows with ``hole``, ``bin`` and per channel ``NAME`` (mean),
+        ``NAME_count`` and ``NAME_m2`` (sum of squared deviations from that mean).
+
+    Returns
+    -------
+    pl.DataFrame
+        The same columns, one row per hole and bin. Squared deviations are merged
+        about the common mean (Chan, Golub and LeVeque 1979), so that nothing is
+        lost where the mean is large against the spread.
+    """
+    # Few bins come in parts, and merging costs ten times what finding them does.
+    parted = partial.select(KEY).is_duplicated()
+    if not parted.any():
+        return partial
+
+    def merged(name: str) -> list[pl.Expr]:
+        n, mean, m2 = pl.col(f"{name}_count"), pl.col(name), pl.col(f"{name}_m2")
+        total = n.sum()
+        centre = (n * mean).sum() / total
+        return [
+            pl.when(total > 0).then(centre).alias(name),
+            total.alias(f"{name}_count"),
+            (m2.sum() + (n * (mean - centre) ** 2).sum()).alias(f"{name}_m2"),
+        ]
+
+    whole = (
+        partial.filter(parted)
+        .group_by(KEY)
+        .agg(e for name in channels_in(partial) for e in merged(name))
+    )
+    return pl.concat([partial.filter(~parted), whole.select(partial.columns)])
+
+
+def spread(name: str) -> pl.Expr:
+    """Sample standard deviation of a channel, null below two readings."""
+    n, m2 = pl.col(f"{name}_count"), pl.col(f"{name}_m2")
+    return pl.when(n > 1).then((m2 / (n - 1)).sqrt()).alias(f"{name}_sd")
+
+
+# Outlier rules as data: which values of which channel are taken for readings.
+
+
+@dataclass(frozen=True)
+class OutlierRule:
+    """Ranges outside which a value is left out.
+
+    Attributes
+    ----------
+    name
+        Name of the rule in reports.
+    ranges
+        Channel name to (smallest, largest) value kept, both included.
+    applies_to
+        ``"readings"``: a value outside is left out before the mean is taken.
+        ``"bins"``: the means are taken first and a bin outside is dropped, so
+        that one wild reading can spoil a bin or hide in it.
+    """
+
+    name: str
+    ranges: Mapping[str, tuple[float, float]]
+    applies_to: Literal["readings", "bins"] = "readings"
+
+    def limits(self, channel: str) -> tuple[float, float]:
+        """Smallest and largest value kept of a channel; infinite where none is set."""
+        return self.ranges.get(channel, (-math.inf, math.inf))
+
+
+_COLOURS = dict.fromkeys(("red", "green", "blue"), (0.0, 255.0))
+
+OUTLIER_RULES: Mapping[str, OutlierRule] = {
+    rule.name: rule
+    for rule in (
+        OutlierRule(
+            "plausible",
+            {c.name: c.plausible for entry in INSTRUMENTS.values() for c in entry.channels},
+        ),
+        OutlierRule("none", {}),
+        OutlierRule("lily_v1", {}),
+        OutlierRule("lily_v2", {"bulk_density": (0.3, 4.0), **_COLOURS}, "bins"),
+    )
+}
+"""Rules by name: the default, none at all, and those of the two published LILY tables."""
+
+
+def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
+    """Return a rule by its name, or the rule itself.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown or a range is empty.
+    """
+    if isinstance(rule, str):
+        if rule not in OUTLIER_RULES:
+            close = nearest(rule, OUTLIER_RULES)
+            raise DataError(
+                f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else ""),
+                where="outliers",
+                mend=f"choose one of {', '.join(OUTLIER_RULES)}",
+            )
+        return OUTLIER_RULES[rule]
+    for channel, (low, high) in rule.ranges.items():
+        if not low < high:
+            raise DataError(
+                f"the range of '{channel}' is empty: {low} to {high}",
+                where=f"outlier rule '{rule.name}'",
+                mend="give the smaller number first",
+            )
+    return rule
+
 
 # Deeper than any hole: a depth beyond it is a slip, and would overflow the bin index.
 _DEEPEST = 100_000.0

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-__all__ = ["BinReport", "JoinStep", "TableCounts"]
-
 
 @dataclass(frozen=True)
 class TableCounts:

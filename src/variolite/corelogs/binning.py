@@ -20,19 +20,143 @@ from typing import Literal
 
 import polars as pl
 
-from variolite.corelogs.accumulation import Accumulated, accumulate
-from variolite.corelogs.bin_report import BinReport
+from variolite.corelogs.accumulation import (
+    KEY,
+    Accumulated,
+    OutlierRule,
+    accumulate,
+    merge_moments,
+    outlier_rule,
+    spread,
+)
+from variolite.corelogs.bin_report import BinReport, JoinStep
 from variolite.corelogs.holes import holes_from_text
+from variolite.corelogs.instrument_tables import InstrumentTable, open_table
 from variolite.corelogs.instruments import INSTRUMENTS
-from variolite.corelogs.joining import join_instruments
-from variolite.corelogs.labels import label_bins
 from variolite.corelogs.lithology import LabelLevel, label_level
-from variolite.corelogs.moments import KEY, spread
-from variolite.corelogs.outliers import OutlierRule, outlier_rule
-from variolite.corelogs.tables import InstrumentTable, open_table
 from variolite.errors import DataError
 
-__all__ = ["BinnedTable", "Progress", "bin_tables"]
+# Merge the sums of each instrument, and join the instruments bin by bin.
+
+
+_HOW: Mapping[str, Literal["inner", "full"]] = {"inner": "inner", "outer": "full"}
+
+
+def _bins_of(group: Sequence[Accumulated]) -> pl.DataFrame:
+    """Bins of one instrument, which may come in several tables."""
+    if len(group) == 1:
+        return group[0].bins
+    # Tables of one instrument may differ in their channels (samples do).
+    every = pl.concat([part.bins for part in group], how="diagonal")
+    return merge_moments(every.with_columns(pl.selectors.ends_with("_count").fill_null(0)))
+
+
+def join_instruments(
+    parts: Mapping[str, Sequence[Accumulated]], how: str, min_match: float
+) -> tuple[pl.DataFrame, tuple[JoinStep, ...]]:
+    """Join the bins of all instruments on hole and bin index.
+
+    Parameters
+    ----------
+    parts
+        Instrument code to its tables, in the order of the join.
+    how
+        ``"inner"`` or ``"outer"``.
+    min_match
+        Smallest share of the bins of the smaller side that must match.
+
+    Raises
+    ------
+    DataError
+        If fewer bins match, which means that the names of the holes, or their
+        depths, are not those of the same holes.
+    """
+    steps: list[JoinStep] = []
+    joined: pl.DataFrame | None = None
+    before: list[str] = []
+    for code, group in parts.items():
+        bins = _bins_of(group)
+        if joined is None:
+            joined = bins
+        else:
+            left, right = joined, bins
+            joined = left.join(right, on=KEY, how=_HOW[how], coalesce=True)
+            # Keys are unique on both sides, so that the sizes tell how many met.
+            inner = how == "inner"
+            matched = joined.height if inner else left.height + right.height - joined.height
+            step = JoinStep(code, left.height, right.height, matched, joined.height)
+            if step.rate < min_match:
+                raise _no_match(step, left, right, before)
+            steps.append(step)
+        before.append(code)
+    assert joined is not None, "there is at least one table"
+    return joined, tuple(steps)
+
+
+def _no_match(
+    step: JoinStep, left: pl.DataFrame, right: pl.DataFrame, before: Sequence[str]
+) -> DataError:
+    common = set(left["hole"].unique()) & set(right["hole"].unique())
+    if common:
+        what = f"{len(common)} holes are common but their depths do not meet"
+    else:
+        what = f"no hole is common: '{left['hole'][0]}' there, '{right['hole'][0]}' here"
+    return DataError(
+        f"{step.matched:,} of {min(step.left, step.right):,} bins match ({step.rate:.2%}); {what}",
+        where=f"join of {step.instrument} to {', '.join(before)}",
+        mend="check that the tables are of the same holes and in the same depth scale",
+    )
+
+
+# The label of a bin: the commonest description, its purity and the runner-up.
+
+
+def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
+    """Choose one label per bin from the readings described in it.
+
+    Parameters
+    ----------
+    counts
+        Rows with ``hole``, ``bin``, ``label`` (null for none) and ``used``, the
+        number of readings so described; a label may come several times.
+    min_purity
+        Smallest share of the winning label, 0 to 1; below it the bin loses its
+        label but keeps the purity and the runner-up.
+
+    Returns
+    -------
+    pl.DataFrame
+        One row per hole and bin, in no order, with ``lithology``, ``lithology_purity`` (share of
+        described readings that carry the label), ``lithology_second`` and
+        ``impure`` (True where the label was withdrawn). Ties go to the name that
+        comes first in the alphabet.
+    """
+    described = counts.lazy().filter(pl.col("label").is_not_null())
+    per_label = described.group_by("hole", "bin", "label").agg(pl.col("used").sum()).collect()
+    # Nearly all bins lie in one bed; only the others have to be ranked.
+    mixed = per_label.select("hole", "bin").is_duplicated()
+    plain = per_label.filter(~mixed).select(
+        "hole",
+        "bin",
+        pl.col("label").alias("lithology"),
+        pl.lit(1.0).alias("lithology_purity"),
+        pl.lit(None, dtype=pl.String).alias("lithology_second"),
+    )
+    ranked = (
+        per_label.filter(mixed)
+        .sort("hole", "bin", "used", "label", descending=[False, False, True, False])
+        .group_by("hole", "bin", maintain_order=True)
+        .agg(
+            pl.col("label").first().alias("lithology"),
+            (pl.col("used").first() / pl.col("used").sum()).alias("lithology_purity"),
+            pl.col("label").get(1).alias("lithology_second"),
+        )
+    )
+    pure = pl.col("lithology_purity") >= min_purity
+    return pl.concat([plain, ranked]).with_columns(
+        pl.when(pure).then("lithology"), (~pure).alias("impure")
+    )
+
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""

@@ -16,15 +16,6 @@ import polars as pl
 
 from variolite.errors import DataError, nearest
 
-__all__ = [
-    "HoleId",
-    "canonical_holes",
-    "find_hole_columns",
-    "holes_from_columns",
-    "holes_from_text",
-    "parse_hole",
-]
-
 _EXPEDITION = r"\d{1,4}[A-Z]{0,2}"
 _SITE = r"[A-Z]{0,2}\d{1,5}"
 _LETTERS = r"[A-Z]{1,2}"

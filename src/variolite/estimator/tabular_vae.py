@@ -16,12 +16,24 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from variolite.errors import DataError, TrainingError
-from variolite.estimator.decoding import decode
-from variolite.estimator.gaps import fill_gaps
-from variolite.estimator.holding_back import hold_back
-from variolite.estimator.saving import Fit, load_fit, save_fit
-from variolite.estimator.settings import named_recipe, plain_schema, recipe_of, seed_of
-from variolite.estimator.tables import as_kind, kind_of, require_numeric, spread
+from variolite.estimator.frames import (
+    as_kind,
+    decode,
+    fill_gaps,
+    hold_back,
+    kind_of,
+    require_numeric,
+    spread,
+)
+from variolite.estimator.settings import (
+    Fit,
+    load_fit,
+    named_recipe,
+    plain_schema,
+    recipe_of,
+    save_fit,
+    seed_of,
+)
 from variolite.recipe import Recipe, Schedule
 from variolite.records import (
     FittedSchema,
@@ -32,15 +44,8 @@ from variolite.records import (
     units_of,
     usable_rows,
 )
-from variolite.training import (
-    EpochRecord,
-    TabularModel,
-    fit_tabular,
-    members_for,
-)
+from variolite.training import EpochRecord, TabularModel, fit_tabular, members_for
 from variolite.training.device import single_thread
-
-__all__ = ["TabularVAE"]
 
 
 class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]

@@ -8,13 +8,7 @@ from variolite.recipe.crystals import (
     PriorSpec,
     SourceModelSpec,
 )
-from variolite.recipe.importing import (
-    Imported,
-    Left,
-    Taken,
-    import_source,
-    imported_to_yaml,
-)
+from variolite.recipe.importing import Imported, Left, Taken, import_source, imported_to_yaml
 from variolite.recipe.loading import (
     AnyRecipe,
     any_recipe_from_dict,

@@ -8,15 +8,6 @@ from pydantic import Field, model_validator
 
 from variolite.recipe.spec import Positive, Seed, Share, TrainingSpec, Weight, _Spec
 
-__all__ = [
-    "CrystalModelSpec",
-    "CrystalRecipe",
-    "CrystalSplitSpec",
-    "LossSpec",
-    "PriorSpec",
-    "SourceModelSpec",
-]
-
 
 class CrystalModelSpec(_Spec):
     """Transformers over atoms in the canonical frame; see `variolite.crystals.model`.

@@ -15,19 +15,7 @@ from pydantic import BaseModel, ValidationError
 from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.recipe.crystals import CrystalRecipe
 from variolite.recipe.spec import Recipe
-from variolite.records.yaml_text import load_yaml
-
-__all__ = [
-    "AnyRecipe",
-    "any_recipe_from_dict",
-    "load_any_recipe",
-    "load_crystal_recipe",
-    "load_recipe",
-    "packaged_recipes",
-    "parse_yaml",
-    "recipe_from_dict",
-    "recipe_to_yaml",
-]
+from variolite.records.schema import load_yaml
 
 AnyRecipe = Recipe | CrystalRecipe
 

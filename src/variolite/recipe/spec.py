@@ -9,20 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from variolite.records import Column, Schema
 
-__all__ = [
-    "ClusteringSpec",
-    "ConstantBeta",
-    "CyclicalBeta",
-    "LinearBeta",
-    "ModelSpec",
-    "PlateauSpec",
-    "Recipe",
-    "Schedule",
-    "SigmoidBeta",
-    "SplitSpec",
-    "TrainingSpec",
-]
-
 Positive = Annotated[int, Field(ge=1)]
 AtLeastTwo = Annotated[int, Field(ge=2)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]

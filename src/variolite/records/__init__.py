@@ -3,19 +3,12 @@
 from variolite.records.delimited import DataWarning
 from variolite.records.extraction import group_spellings, groups_of, usable_rows
 from variolite.records.fitted import FittedSchema
-from variolite.records.infer import propose_schema
-from variolite.records.proposal import Proposal, Remark
-from variolite.records.reading import read_table, units_of
-from variolite.records.records import MISSING, UNSEEN, Records
-from variolite.records.reporting import ApplyReport
+from variolite.records.propose import Proposal, Remark, propose_schema
+from variolite.records.records import MISSING, UNSEEN, ApplyReport, Records
 from variolite.records.schema import Column, Schema
 from variolite.records.splits import Split, leave_one_group_out, repeated_splits, split_groups
-from variolite.records.transforms import (
-    TRANSFORMS,
-    FittedChain,
-    TransformSpec,
-    fit_transform_chain,
-)
+from variolite.records.tables import read_table, units_of
+from variolite.records.transforms import TRANSFORMS, FittedChain, TransformSpec, fit_transform_chain
 from variolite.records.writing import (
     require_writable,
     write_bytes_atomic,

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError
 
-__all__ = ["DataWarning", "delimited_header", "read_delimited"]
-
 
 class DataWarning(UserWarning):
     """A table can be read, but something in it looks wrong."""

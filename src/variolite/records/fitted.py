@@ -17,14 +17,17 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, ModelFileError, SchemaError
-from variolite.records.building import build_records
-from variolite.records.extraction import check_units, extract, rows_to_keep
-from variolite.records.numeric_column import FittedNumeric, fit_numeric
-from variolite.records.reading import read_table, units_of
+from variolite.records.extraction import (
+    FittedNumeric,
+    build_records,
+    check_units,
+    extract,
+    fit_numeric,
+    rows_to_keep,
+)
 from variolite.records.records import Records
 from variolite.records.schema import Column, Schema
-
-__all__ = ["FittedSchema"]
+from variolite.records.tables import read_table, units_of
 
 FORMAT = 1
 

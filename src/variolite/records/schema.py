@@ -1,23 +1,368 @@
-"""The columns of a table, keyed by what they mean.
-
-A schema is keyed by *meaning* (``bulk_density``); :meth:`Schema.bind` finds which
-column of a given table holds each meaning, by name, never by position.
-"""
+"""The columns of a table, keyed by what they mean, and how they are found by name."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from variolite.errors import SchemaError
-from variolite.records.binding import check_mapping, find_source, suggest
-from variolite.records.column import Column, Kind, Role
-from variolite.records.validation import explain_validation
-from variolite.records.yaml_text import dump_yaml, load_yaml
+from variolite.errors import SchemaError, VarioliteError, nearest
+from variolite.records.transforms import AnyTransform, dump_transform
+from variolite.records.values import split_header
 
-__all__ = ["Column", "Schema"]
+# YAML as people write it: repeated keys refused, lists on one line.
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key given twice: plain YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            line = key_node.start_mark.line + 1
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise SchemaError(f"line {line}: a name must be plain text")
+            key = self.construct_object(key_node)
+            if isinstance(key, bool):
+                raise SchemaError(
+                    f"line {line}: the name {key_node.value!r} reads as {key} in YAML",
+                    mend=f"Put it in quotation marks: '{key_node.value}'",
+                )
+            if key in lines:
+                raise SchemaError(
+                    f"{key_node.value!r} is given twice, in lines {lines[key]} and {line}",
+                    mend="Keep one of them",
+                )
+            lines[key] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes lists on one line."""
+
+
+_Dumper.add_representer(
+    list,
+    lambda dumper, data: dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True),
+)
+
+
+def load_yaml(text: str, *, where: str | None = None) -> Any:
+    """Read YAML into plain types.
+
+    Raises
+    ------
+    SchemaError
+        If it is not valid YAML, a key occurs twice, or a key reads as true or false.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except SchemaError as error:
+        raise SchemaError(error.what, where=where, mend=error.mend) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SchemaError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from None
+
+
+def dump_yaml(data: Any) -> str:
+    """Write plain types as YAML, keys in the order given."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+# Turning a pydantic refusal into one clear message that names the nearest key.
+
+
+def explain_validation(
+    error: ValidationError, known: Mapping[str, object] | Iterable[str] | type[BaseModel]
+) -> tuple[str, str, str | None]:
+    """Return (what, where, mend) for the first problem in ``error``.
+
+    Parameters
+    ----------
+    error
+        What pydantic raised.
+    known
+        Keys allowed where an unknown one was met, or the model that lists them.
+    """
+    names = list(known.model_fields) if isinstance(known, type) else list(known)
+    problems = error.errors()
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        close = nearest(key, names)
+        mend = f"Did you mean {close!r}?" if close else f"Known keys: {', '.join(names)}"
+        return f"unknown key {key!r}{more}", where, mend
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, VarioliteError):
+        place = f"{where}: {cause.where}" if cause.where and where else (where or cause.where or "")
+        return f"{cause.what}{more}", place, cause.mend
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "missing" else f", not {first['input']!r:.80}"
+    if first["type"] == "value_error":
+        given = ""
+    return f"{message}{given}{more}", where, None
+
+
+# What one column means: its role, unit, transform and missing-value policy.
+
+
+Kind = Literal["numeric", "category"]
+Role = Literal["input", "condition", "label", "group", "order", "id"]
+Likelihood = Literal["gaussian", "student_t", "categorical"]
+Missing = Literal["error", "drop", "mask"]
+
+_ROLES: tuple[str, ...] = ("input", "condition", "label", "group", "order", "id")
+_TEXT_ROLES = ("label", "group", "id")
+_KEPT_WHEN_MISSING = ("label", "order", "id")
+
+
+def _defaults_of_role(role: str, kind: object = None) -> dict[str, Any]:
+    """Defaults that follow from the role, as a schema file would spell them."""
+    kind = kind or ("category" if role in _TEXT_ROLES else "numeric")
+    scaled = role in ("input", "condition") and kind == "numeric"
+    return {
+        "kind": kind,
+        "missing": "mask" if role in _KEPT_WHEN_MISSING else "drop",
+        "transform": ["standardise"] if scaled else [],
+    }
+
+
+class Column(BaseModel):
+    """One column, by meaning.
+
+    Attributes
+    ----------
+    name
+        The meaning, such as ``bulk_density``.
+    kind
+        ``numeric`` or ``category``; by default ``category`` for labels, groups and ids.
+    role
+        ``input`` is modelled, ``condition`` is given to the model, ``label`` is only
+        scored against, ``group`` keeps rows together in a split, ``order`` sorts the
+        rows of a group, ``id`` is carried along.
+    unit
+        Unit of the values; compared with the table's where that one is known.
+    transform
+        Steps applied in turn; by default ``[standardise]`` for numeric inputs and
+        conditions. ``[]`` leaves the values as they are.
+    likelihood
+        None leaves the choice to the model.
+    missing
+        ``error`` refuses, ``drop`` leaves the row out and counts it, ``mask`` keeps
+        the row. By default ``drop``, and ``mask`` for labels, order and ids.
+    aliases
+        Names under which tables hold this meaning.
+    source
+        Column of the table in hand; found by name and aliases when None.
+    optional
+        Whether a table may lack the column.
+    valid
+        Lowest and highest plausible value in ``unit``; values beyond count as missing.
+    sentinels
+        Values that stand for a missing one, such as -999.25.
+    clip
+        Two quantiles of the training rows to clip to before transforming.
+    learn_bounds
+        Keep values returned to original units within the training range.
+    learn_rounding
+        Round values returned to original units to the decimals of the training rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str
+    kind: Kind = "numeric"
+    role: Role = "input"
+    unit: str | None = None
+    transform: tuple[AnyTransform, ...] = ()
+    likelihood: Likelihood | None = None
+    missing: Missing = "drop"
+    aliases: tuple[str, ...] = ()
+    source: str | None = None
+    optional: bool = False
+    valid: tuple[float | None, float | None] | None = None
+    sentinels: tuple[float, ...] = ()
+    clip: tuple[float, float] | None = None
+    learn_bounds: bool = False
+    learn_rounding: bool = False
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            what, where, mend = explain_validation(error, Column)
+            place = f"column {data.get('name', '?')!r}" + (f", {where}" if where else "")
+            raise SchemaError(what, where=place, mend=mend) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_role(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        role = data.get("role", "input")
+        if role not in _ROLES:
+            return data
+        given = {key: value for key, value in data.items() if value is not None}
+        return {**_defaults_of_role(role, given.get("kind")), **given}
+
+    @field_validator("transform", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str | Mapping) else value
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _one_alias(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("sentinels", mode="before")
+    @classmethod
+    def _one_sentinel(cls, value: Any) -> Any:
+        return [value] if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Column:
+        numeric = self.kind == "numeric"
+        if not self.name.strip():
+            raise SchemaError("a column needs a name")
+        if numeric and self.role in _TEXT_ROLES:
+            raise SchemaError(f"a {self.role} is a category, not numeric", mend="Leave out 'kind'")
+        if not numeric:
+            if self.role == "order":
+                raise SchemaError("an order column is numeric", mend="Leave out 'kind'")
+            only_numeric = ("transform", "valid", "sentinels", "clip")
+            used = [key for key in only_numeric if getattr(self, key)]
+            used += [key for key in ("learn_bounds", "learn_rounding") if getattr(self, key)]
+            if used:
+                raise SchemaError(f"{used[0]!r} is for numeric columns, and this is a category")
+        if self.transform and self.role not in ("input", "condition"):
+            raise SchemaError(f"a column with role {self.role!r} takes no transform")
+        if self.likelihood is not None and (self.likelihood == "categorical") == numeric:
+            raise SchemaError(f"likelihood {self.likelihood!r} does not suit kind {self.kind!r}")
+        if self.role == "condition" and self.missing == "mask":
+            raise SchemaError(
+                "a condition must be known, so 'missing: mask' is not possible",
+                mend="Use 'drop' or 'error', or make the column an input",
+            )
+        if self.role == "group" and self.missing == "mask":
+            raise SchemaError("a row without a group cannot be split", mend="Use 'drop' or 'error'")
+        if self.valid is not None:
+            low, high = self.valid
+            if low is not None and high is not None and low >= high:
+                raise SchemaError(f"'valid' runs from {low:g} to {high:g}", mend="Lowest first")
+        if self.clip is not None and not 0 <= self.clip[0] < self.clip[1] <= 1:
+            raise SchemaError(
+                f"'clip' takes two quantiles between 0 and 1, not {self.clip}",
+                mend="For example [0.001, 0.999]",
+            )
+        return self
+
+    def to_spec(self) -> dict[str, Any]:
+        """Return what a schema file would say: only what differs from the defaults."""
+        role_defaults = _defaults_of_role(self.role, None)
+        # The other defaults follow from the kind too, once that is known.
+        role_defaults |= {
+            key: value
+            for key, value in _defaults_of_role(self.role, self.kind).items()
+            if key != "kind"
+        }
+        spec: dict[str, Any] = {}
+        for key, info in type(self).model_fields.items():
+            if key == "name":
+                continue
+            value = getattr(self, key)
+            if key == "transform":
+                value = [dump_transform(step) for step in value]
+            elif isinstance(value, tuple):
+                value = list(value)
+            default = role_defaults.get(key, info.default)
+            default = list(default) if isinstance(default, tuple) else default
+            if value != default:
+                spec[key] = value
+        return spec
+
+
+# Finding the table column that holds a meaning, by name and never by position.
+
+
+def check_mapping(mapping: Mapping[str, str], columns: Mapping[str, Column]) -> None:
+    """Refuse a mapping of a meaning that the schema does not have."""
+    for meaning in mapping:
+        if meaning not in columns:
+            raise SchemaError(
+                f"{meaning!r} is not a column of the schema",
+                where="column mapping",
+                mend=suggest(meaning, columns, "The schema has"),
+            )
+
+
+def find_source(column: Column, available: Sequence[str], mapped: str | None = None) -> str | None:
+    """Return the table column that holds ``column``, or None.
+
+    Tried in turn: the mapping, ``source``, then name and aliases as they stand,
+    without regard to case, and against headers stripped of a unit in brackets.
+    """
+    if mapped is not None:
+        if mapped in ("", "-"):
+            if not column.optional:
+                raise SchemaError(
+                    f"{column.name!r} is not optional and cannot be left out",
+                    where="column mapping",
+                )
+            return None
+        if mapped not in available:
+            raise SchemaError(
+                f"{column.name!r} is mapped to {mapped!r}, which the table does not have",
+                where="column mapping",
+                mend=suggest(mapped, available, "The table has"),
+            )
+        return mapped
+    if column.source is not None:
+        if column.source in available:
+            return column.source
+        if column.optional:
+            return None
+        raise SchemaError(
+            f"{column.name!r} is held by {column.source!r}, which the table does not have",
+            mend=suggest(column.source, available, "The table has"),
+        )
+    wanted = (column.name, *column.aliases)
+    for name in wanted:
+        if name in available:
+            return name
+    for fold in (str.casefold, lambda text: split_header(text)[0].casefold()):
+        headers: dict[str, list[str]] = {}
+        for header in available:
+            headers.setdefault(fold(header), []).append(header)
+        for name in wanted:
+            match = headers.get(name.strip().casefold(), [])
+            if len(match) > 1:
+                raise SchemaError(
+                    f"{column.name!r} could be any of the columns {', '.join(map(repr, match))}",
+                    mend=f"Say which with {column.name}=COLUMN",
+                )
+            if match:
+                return match[0]
+    return None
+
+
+def suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: str) -> str:
+    names = list(candidates)
+    close = nearest(name, names)
+    hint = f"Did you mean {close!r}? " if close else ""
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"{hint}{lead}: {shown}"
+
+
+# The columns of a table, keyed by what they mean.
+#
+# A schema is keyed by *meaning* (``bulk_density``); :meth:`Schema.bind` finds which
+# column of a given table holds each meaning, by name, never by position.
 
 
 class Schema(BaseModel):

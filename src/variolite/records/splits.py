@@ -15,9 +15,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import SchemaError
-from variolite.records.text import as_text
-
-__all__ = ["Split", "leave_one_group_out", "repeated_splits", "split_groups"]
+from variolite.records.values import as_text
 
 _PARTS = ("train", "validation", "test")
 

@@ -11,9 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from variolite.errors import DataError
-from variolite.records.endings import ending_of
-
-__all__ = ["require_writable", "write_bytes_atomic", "write_table", "write_text_atomic"]
+from variolite.records.tables import ending_of
 
 
 def _csv(frame: pl.DataFrame) -> bytes:

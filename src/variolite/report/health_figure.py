@@ -21,7 +21,7 @@ from variolite.report.markup import Markup, element, join
 from variolite.report.palette import ACCENT, DIVERGING, INK, MUTED, OTHER, blend, ink_on
 from variolite.report.scale import Scale
 from variolite.report.wording import counted
-from variolite.scoring.health_findings import ACTIVE_NATS
+from variolite.scoring.health import ACTIVE_NATS
 
 __all__ = ["health_section"]
 

@@ -1,15 +1,30 @@
 """Honest scores: held-out groups, several seeds, intervals, and baselines beside every number."""
 
 from variolite.scoring.agreement import (
+    LabelCodes,
     adjusted_mutual_information,
     adjusted_rand_index,
     completeness,
+    confusion,
+    count_tables,
+    drop_rare,
+    encode_labels,
     homogeneity,
+    macro_f1,
+    majority_map,
+    mapped_accuracy,
+    mean_penalty,
     purity,
     v_measure,
 )
-from variolite.scoring.baselines import Whitening, fit_pca_whitening, pca_whitened, raw
-from variolite.scoring.cluster_scores import METRICS, ClusterScores
+from variolite.scoring.baselines import (
+    SupervisedPlan,
+    Whitening,
+    evaluate_supervised,
+    fit_pca_whitening,
+    pca_whitened,
+    raw,
+)
 from variolite.scoring.clusterers import (
     CLUSTERERS,
     Clusterer,
@@ -18,49 +33,48 @@ from variolite.scoring.clusterers import (
     fitted_from_arrays,
     needs_k,
 )
-from variolite.scoring.contingency import LabelCodes, count_tables, drop_rare, encode_labels
-from variolite.scoring.evaluate import ClusteringPlan, Representation, evaluate_clustering
+from variolite.scoring.clustering import (
+    METRICS,
+    ClusteringPlan,
+    ClusterScores,
+    Representation,
+    evaluate_clustering,
+)
 from variolite.scoring.evaluation import (
     Entry,
     Evaluation,
+    HeldOut,
+    Penalty,
     ScoreKey,
     SplitScores,
     compare,
     evaluate_splits,
+    hold_out,
+    sample_by_group,
 )
 from variolite.scoring.gmm import GaussianMixture, fit_gaussian_mixture
-from variolite.scoring.group_means import GroupMeans, group_means
 from variolite.scoring.health import ACTIVE_NATS, Dimension, Finding, Health, judge_health
-from variolite.scoring.held_out import HeldOut, Penalty, hold_out, sample_by_group
 from variolite.scoring.intervals import (
     Bootstrap,
+    GroupMeans,
     Interval,
     PairedDifference,
     ScoredGroups,
     bootstrap_interval,
+    group_means,
     intervals_of,
     paired_difference,
     sign_flip_p,
 )
 from variolite.scoring.kmeans import KMeans, fit_kmeans
-from variolite.scoring.mapping import (
-    confusion,
-    macro_f1,
-    majority_map,
-    mapped_accuracy,
-    mean_penalty,
-)
 from variolite.scoring.reconstruction import (
     FeatureErrors,
     evaluate_likelihood,
     evaluate_reconstruction,
     feature_errors,
 )
-from variolite.scoring.scorecard import Scorecard, ScoreRow
-from variolite.scoring.selection import RULES, choose_k, stability
-from variolite.scoring.silhouette import distances, silhouette_values
-from variolite.scoring.supervised import SupervisedPlan, evaluate_supervised
-from variolite.scoring.table import format_scorecard, format_value
+from variolite.scoring.scorecard import Scorecard, ScoreRow, format_scorecard, format_value
+from variolite.scoring.selection import RULES, choose_k, distances, silhouette_values, stability
 
 __all__ = [
     "ACTIVE_NATS",

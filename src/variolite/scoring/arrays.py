@@ -9,8 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError
 
-__all__ = ["FloatArray", "IntArray", "as_labels", "as_matrix", "as_members"]
-
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 

@@ -23,11 +23,8 @@ from variolite.scoring.clusterers import (
 )
 from variolite.scoring.gmm import GaussianMixture
 from variolite.scoring.health import ACTIVE_NATS
-from variolite.scoring.selection import choose_k, stability
-from variolite.scoring.silhouette import distances, silhouette_values
+from variolite.scoring.selection import choose_k, distances, silhouette_values, stability
 from variolite.training import RunFolder, TabularModel
-
-__all__ = ["Clusters", "active_dimensions", "active_means", "fit_clusters", "load_clusters"]
 
 MAX_ROWS = 30_000
 SILHOUETTE_ROWS = 2_000

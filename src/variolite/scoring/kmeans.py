@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from variolite.errors import DataError, ModelFileError
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
 
-__all__ = ["KMeans", "fit_kmeans"]
-
 _BLOCK_ROWS = 8192
 
 

@@ -17,10 +17,7 @@ from numpy.typing import ArrayLike
 from variolite.errors import DataError
 from variolite.scoring.arrays import FloatArray, IntArray, as_labels
 from variolite.scoring.evaluation import Entry, Evaluation, ScoreKey
-from variolite.scoring.group_means import group_means
-from variolite.scoring.intervals import Statistic
-
-__all__ = ["FeatureErrors", "evaluate_likelihood", "evaluate_reconstruction", "feature_errors"]
+from variolite.scoring.intervals import Statistic, group_means
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,10 @@
 """Training: the loop, schedules, history, resume, the model file and the run folder."""
 
-from variolite.training.batches import Member
-from variolite.training.fitting import Fitted, fit_tabular, members_for
-from variolite.training.history import EpochRecord, read_history, write_history
 from variolite.training.loop import StoppedByUserError
-from variolite.training.model import TabularModel
-from variolite.training.modelfile import load_model, save_model
-from variolite.training.runfolder import RunFolder
+from variolite.training.run import RunFolder
+from variolite.training.storage import EpochRecord, read_history, write_history
+from variolite.training.tabular import Fitted, fit_tabular, members_for
+from variolite.training.tabular_model import Member, TabularModel, load_model, save_model
 
 __all__ = [
     "EpochRecord",

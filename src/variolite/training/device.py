@@ -9,8 +9,6 @@ import torch
 
 from variolite.errors import TrainingError
 
-__all__ = ["choose_device", "single_thread"]
-
 SMALL_NETWORK = 1_000_000
 """Multiply-adds per row below which a network gains nothing from a second thread or a GPU."""
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Adam", "FlatParameters"]
-
 
 class FlatParameters:
     """Lay the parameters of a module out in one tensor, a row per member.

@@ -20,8 +20,6 @@ from variolite.recipe import (
     TrainingSpec,
 )
 
-__all__ = ["beta_at", "final_beta", "rate_share", "warm_up"]
-
 RISE = 0.05
 """Share of the epochs in which a cosine learning rate rises to its full value."""
 

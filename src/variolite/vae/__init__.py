@@ -1,13 +1,17 @@
 """The model: posterior, prior, likelihoods, networks and the objective."""
 
 from variolite.vae.analytic import AnalyticStep, supports
-from variolite.vae.batch import Batch
 from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, StudentT
-from variolite.vae.members import member, stack
-from variolite.vae.objective import Parts
-from variolite.vae.posterior import Posterior
-from variolite.vae.priors import Prior, StandardNormal
-from variolite.vae.tabular import Architecture, Likelihood, TabularModule
+from variolite.vae.posterior import Posterior, Prior, StandardNormal
+from variolite.vae.tabular import (
+    Architecture,
+    Batch,
+    Likelihood,
+    Parts,
+    TabularModule,
+    member,
+    stack,
+)
 
 __all__ = [
     "AnalyticStep",

@@ -15,13 +15,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from variolite.vae.batch import Batch
 from variolite.vae.kernels import HALF_LOG_2PI, LOG_VARIANCE_RANGE
 from variolite.vae.networks import Linear, Stack
-from variolite.vae.objective import Parts
-from variolite.vae.tabular import LOG_SCALE_RANGE, TabularModule
-
-__all__ = ["AnalyticStep", "supports"]
+from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, Parts, TabularModule
 
 NARROW = 16
 """Matrix products whose width is no multiple of this are several times slower in BLAS

@@ -19,8 +19,6 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-__all__ = ["LOG_VARIANCE_RANGE", "gaussian_log_prob", "reparameterise"]
-
 LOG_VARIANCE_RANGE = (-12.0, 6.0)
 """Posterior log-variances are clamped to this range: exp never overflows."""
 

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from variolite.vae.kernels import HALF_LOG_2PI, gaussian_log_prob
 
-__all__ = ["Categorical", "Gaussian", "Joint", "Mixed", "Numeric", "StudentT"]
-
 
 class Numeric(Protocol):
     """What a model asks of the likelihood of its numeric columns."""

@@ -1,22 +1,86 @@
-"""The tabular VAE: a pure module from rows to a posterior and back."""
+"""The tabular VAE: a pure module from rows to a posterior and back, and several joined as one."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from variolite.vae.batch import Batch
+from variolite.errors import TrainingError
 from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, Numeric, StudentT
 from variolite.vae.networks import Embedding, Norm, Stack
-from variolite.vae.objective import Parts, evidence_parts
-from variolite.vae.posterior import Posterior
-from variolite.vae.priors import StandardNormal
+from variolite.vae.posterior import Posterior, StandardNormal
 
-__all__ = ["Architecture", "Likelihood", "TabularModule", "Variance"]
+# What one training step sees: tensors with members, rows and columns.
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows on the device of the model.
+
+    Attributes
+    ----------
+    numeric
+        Transformed values, 0 where missing, shape (M or 1, B, D).
+    observed
+        True where a value was measured, shape as ``numeric``; None when complete.
+    category
+        Level codes, -1 where missing, shape (M or 1, B, C); None without categories.
+    condition
+        What the model is told, shape (M or 1, B, K); None without conditions.
+    noise
+        Standard normal draws for the posterior, shape (M, B, L).
+    generators
+        One per member where dropout is on; empty when evaluating.
+    """
+
+    numeric: Tensor
+    observed: Tensor | None
+    category: Tensor | None
+    condition: Tensor | None
+    noise: Tensor
+    generators: Sequence[torch.Generator] = field(default=())
+
+
+# The objective in named parts, normalised the same way everywhere: nats per row.
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The negative evidence lower bound and what it is made of.
+
+    Attributes
+    ----------
+    total
+        reconstruction + beta * divergence, nats per row, shape (M,).
+    reconstruction
+        Minus the log-likelihood of the observed values, nats per row, shape (M,).
+    divergence
+        KL of the posterior from the prior, nats per row, shape (M,).
+    """
+
+    total: Tensor
+    reconstruction: Tensor
+    divergence: Tensor
+
+
+def evidence_parts(log_likelihood: Tensor, divergence: Tensor, beta: Tensor) -> Parts:
+    """Average rows (M, B) to the parts of the objective (Higgins et al. 2017).
+
+    A beta other than 1 is a bound of another model; with a Gaussian decoder of
+    fixed variance it only rescales that variance, sigma^2 to beta * sigma^2.
+    """
+    reconstruction = -log_likelihood.mean(dim=1)
+    mean_divergence = divergence.mean(dim=1)
+    return Parts(reconstruction + beta * mean_divergence, reconstruction, mean_divergence)
+
+
+# The tabular VAE: a pure module from rows to a posterior and back.
+
 
 Likelihood = Literal["gaussian", "student_t"]
 Variance = Literal["fixed", "feature", "row"]
@@ -202,3 +266,110 @@ class TabularModule(nn.Module):
         likelihood = self.generate(z, batch.condition, tuple(batch.generators))
         log_likelihood = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
         return evidence_parts(log_likelihood, divergence, beta)
+
+
+# Joining single models into one batched model, and taking them apart again.
+#
+# Members may differ in their latent size. A smaller member is padded with zero
+# weights for the dimensions it lacks. Those stay zero: their posterior is the
+# prior (mean 0, variance 1), its noise is zero, so that no gradient reaches them
+# and Adam leaves them alone. The padded member therefore trains exactly as it
+# would alone.
+
+
+def _latent_axes(name: str, layers: int) -> tuple[str, int] | None:
+    """Say how the latent size enters a parameter: which part and along which axis."""
+    if name in (f"encoder.layers.{layers}.weight", f"encoder.layers.{layers}.bias"):
+        return "heads", 2
+    if name == "decoder.layers.0.weight":
+        return "inputs", 1
+    return None
+
+
+def _widen(value: Tensor, part: str, axis: int, latent: int, target: int) -> Tensor:
+    """Insert zeros for the latent dimensions from ``latent`` up to ``target``."""
+    count = value.shape[axis]
+    blocks = [value.narrow(axis, 0, latent)]
+    gap = list(value.shape)
+    gap[axis] = target - latent
+    zeros = value.new_zeros(gap)
+    blocks.append(zeros)
+    blocks.append(value.narrow(axis, latent, count - latent))
+    if part == "heads":  # means and log-variances lie side by side
+        blocks.append(zeros)
+    return torch.cat(blocks, dim=axis)
+
+
+def _narrow(value: Tensor, part: str, axis: int, latent: int, source: int) -> Tensor:
+    """Undo `_widen`."""
+    first = value.narrow(axis, 0, latent)
+    length = latent if part == "heads" else value.shape[axis] - source
+    return torch.cat([first, value.narrow(axis, source, length)], dim=axis)
+
+
+def stack(modules: Sequence[TabularModule]) -> TabularModule:
+    """Join models that differ in nothing but weights and latent size.
+
+    Raises
+    ------
+    TrainingError
+        If they differ in anything else.
+    """
+    architectures = [module.architecture for module in modules]
+    latent = max(architecture.latent for architecture in architectures)
+    joint = replace(architectures[0], latent=latent)
+    if any(replace(a, latent=latent) != joint for a in architectures):
+        raise TrainingError(
+            "members may differ in seed, beta and latent size only",
+            mend="train models of different shape in separate runs",
+        )
+    result = TabularModule(joint, seed=0)
+    states = [module.state_dict() for module in modules]
+    layers = len(joint.encoder)
+    for name, owner in _owners(result).items():
+        rule = _latent_axes(name, layers)
+        values = [state[name] for state in states]
+        if rule is not None:
+            values = [
+                _widen(value, *rule, a.latent, latent)
+                for value, a in zip(values, architectures, strict=True)
+            ]
+        _set(owner, name, torch.cat(values))
+    return result
+
+
+def blank(architecture: Architecture, members: int) -> TabularModule:
+    """Return a batched model of the right shapes, to load weights into."""
+    result = TabularModule(architecture, seed=0)
+    for name, owner in _owners(result).items():
+        value = result.state_dict()[name]
+        _set(owner, name, value.repeat(members, *[1] * (value.dim() - 1)))
+    return result
+
+
+def member(module: TabularModule, index: int, latent: int | None = None) -> TabularModule:
+    """Take one member out as a model of its own, cut to its latent size."""
+    joint = module.architecture
+    size = joint.latent if latent is None else latent
+    alone: Architecture = replace(joint, latent=size)
+    result = TabularModule(alone, seed=0)
+    state = module.state_dict()
+    for name, owner in _owners(result).items():
+        value = state[name][index : index + 1]
+        rule = _latent_axes(name, len(joint.encoder))
+        if rule is not None:
+            value = _narrow(value, *rule, size, joint.latent)
+        _set(owner, name, value.clone())
+    return result
+
+
+def _owners(module: TabularModule) -> dict[str, torch.nn.Module]:
+    return {name: module.get_submodule(name.rpartition(".")[0]) for name in module.state_dict()}
+
+
+def _set(owner: torch.nn.Module, name: str, value: Tensor) -> None:
+    attribute = name.rpartition(".")[2]
+    if attribute in owner._buffers:
+        owner._buffers[attribute] = value
+    else:
+        setattr(owner, attribute, torch.nn.Parameter(value))

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
+from variolite.crystals.elements import compositions, symbols_of
 from variolite.crystals.evaluation import charge_balance, smact_rules
-from variolite.crystals.evaluation.charge_balance import ChemicalRules, is_balanced
-from variolite.crystals.structures import compositions, symbols_of, textbook_crystals
+from variolite.crystals.evaluation.validity import ChemicalRules, is_balanced
+from variolite.crystals.files.textbook import textbook_crystals
 
 
 def test_verdicts_are_those_of_smact():

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
-from variolite.crystals.evaluation.contacts import shortest_contacts
-from variolite.crystals.structures import textbook_crystals, to_pymatgen
+from variolite.crystals.evaluation.validity import shortest_contacts
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 TEXTBOOK = textbook_crystals()

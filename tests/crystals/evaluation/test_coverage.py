@@ -12,7 +12,7 @@ from variolite.crystals.evaluation import (
     coverage,
     fingerprints_of,
 )
-from variolite.crystals.structures import textbook_crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 TEXTBOOK = textbook_crystals()

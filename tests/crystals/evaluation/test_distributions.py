@@ -14,7 +14,8 @@ from variolite.crystals.evaluation import (
     traits_of,
     wasserstein,
 )
-from variolite.crystals.structures import textbook_crystals, to_ase
+from variolite.crystals.files.formats import to_ase
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.scoring import Bootstrap
 
 TEXTBOOK = textbook_crystals()

@@ -6,18 +6,15 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from variolite.crystals import Crystals
+from variolite.crystals.elements import ATOMIC_NUMBERS, compositions
 from variolite.crystals.evaluation import (
     average_minimum_distances,
     composition_distance,
     composition_fingerprints,
 )
 from variolite.crystals.evaluation.fingerprints import LINE
-from variolite.crystals.structures import (
-    ATOMIC_NUMBERS,
-    compositions,
-    textbook_crystals,
-    to_pymatgen,
-)
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
 
 TEXTBOOK = textbook_crystals()
 

@@ -4,7 +4,7 @@ from crystal_sets import random_compositions
 
 from variolite.crystals import Crystals
 from variolite.crystals.evaluation import choose_references, fit_references
-from variolite.crystals.evaluation.formation import ENOUGH, element_fractions
+from variolite.crystals.evaluation.stability import ENOUGH, element_fractions
 from variolite.errors import DataError
 
 MANY = random_compositions(900, seed=1)

@@ -12,7 +12,7 @@ from variolite.crystals.evaluation import (
     fractions_of_formula,
     score_generation,
 )
-from variolite.crystals.structures import textbook_crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, Scorecard
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
 from variolite.crystals.evaluation import Hull, fractions_of_formula, read_hull
-from variolite.crystals.structures import ATOMIC_NUMBERS, SYMBOLS
 from variolite.errors import DataError
 
 ELEMENTS = ("Li", "Fe", "P", "O")

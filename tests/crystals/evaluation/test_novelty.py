@@ -5,6 +5,7 @@ import pytest
 from crystal_sets import cubic, rewritten, shaken
 
 from variolite.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import Matcher, judge_newness
 from variolite.crystals.evaluation.novelty import (
     CANDIDATES,
@@ -12,9 +13,10 @@ from variolite.crystals.evaluation.novelty import (
     nearest_known,
     nearest_samples,
 )
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.matching.pairs import ReducedCrystals
 from variolite.crystals.matching.tolerances import DEFAULT
-from variolite.crystals.structures import reduced_formulas, textbook_crystals, to_pymatgen
 
 TEXTBOOK = textbook_crystals()
 NAMES = TEXTBOOK.names.tolist()
@@ -154,7 +156,7 @@ def test_distances_in_free_lengths_do_not_see_the_scale():
 
 
 def test_worker_processes_agree_and_give_up_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("variolite.crystals.evaluation.sameness.SMALL", 0)
+    monkeypatch.setattr("variolite.crystals.evaluation.novelty.SMALL", 0)
     some = TEXTBOOK.take(slice(16, 22))
     other = Crystals.of([rewritten(crystal, 1) for crystal in some])
     told: list[str] = []

@@ -17,7 +17,7 @@ from variolite.crystals.evaluation import (
     judge_newness,
     read_hull,
 )
-from variolite.crystals.structures import load_crystals
+from variolite.crystals.files.reading import load_crystals
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
 from variolite.crystals.evaluation import distance_validity, shortest_distances
-from variolite.crystals.frame.distances import has_cell
-from variolite.crystals.structures import textbook_crystals, to_pymatgen
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.periodic import has_cell
 
 TEXTBOOK = textbook_crystals()
 

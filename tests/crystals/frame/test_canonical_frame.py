@@ -11,18 +11,19 @@ from drawn_crystals import cut, drawn_crystals, drawn_sets, wrapped_difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variolite.crystals.frame import canonical
-from variolite.crystals.invariance import (
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.descriptions import (
     Transformation,
     move_by_whole_cells,
     other_cell,
     permutation,
     reflection,
     rotation,
+    shape_change,
     shift_of_origin,
 )
-from variolite.crystals.invariance.comparison import shape_change
-from variolite.crystals.structures import Crystal, Crystals, textbook_crystals
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.frame import canonical
 from variolite.errors import DataError
 
 ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.frame import reduced_basis, shortest_bases
-from variolite.crystals.frame.reduction import signed_permutations
+from variolite.crystals.periodic import reduced_basis, shortest_bases, signed_permutations
 from variolite.errors import DataError
 
 CUBE = 3.0 * np.eye(3)

@@ -11,12 +11,8 @@ from drawn_crystals import drawn_crystals, drawn_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.invariance.comparison import (
-    change_of_atoms,
-    change_of_sets,
-    shape_change,
-)
-from variolite.crystals.structures import Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.descriptions import change_of_atoms, change_of_sets, shape_change
 
 
 def _one(species: list[int], lattice: np.ndarray | None = None) -> Crystals:

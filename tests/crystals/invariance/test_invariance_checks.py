@@ -11,16 +11,13 @@ import pytest
 import torch
 from drawn_crystals import cut, drawn_crystals, model_for
 
-from variolite.crystals.invariance import (
-    InvarianceReport,
-    check_cells,
-    check_invariance,
-    checks,
-)
-from variolite.crystals.runs.codec import encode
+from variolite.crystals import invariance as checks
+from variolite.crystals.crystal_model import encode
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.invariance import InvarianceReport, check_cells, check_invariance
 from variolite.crystals.source import SourceArchitecture, SourceModule
 from variolite.crystals.source.cells import matrix_of
-from variolite.crystals.structures import Crystals, textbook_crystals
 from variolite.errors import DataError
 
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]

@@ -10,7 +10,8 @@ from drawn_crystals import cut, drawn_crystals, drawn_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variolite.crystals.invariance import (
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.descriptions import (
     Transformation,
     move_by_whole_cells,
     other_cell,
@@ -18,11 +19,11 @@ from variolite.crystals.invariance import (
     random_rotations,
     reflection,
     rotation,
+    shape_change,
     shift_of_origin,
 )
-from variolite.crystals.invariance.comparison import shape_change
-from variolite.crystals.structures import Crystals, textbook_crystals
-from variolite.crystals.structures.exchange import to_pymatgen
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
 
 ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]
 Draw = Callable[[Crystals, int], Transformation]

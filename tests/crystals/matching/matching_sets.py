@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from variolite.crystals.structures import Crystals, load_crystals, textbook_crystals
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.files.textbook import textbook_crystals
 
 DATA = {
     "perov_5": "perov_5/test.csv.gz",

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from variolite.crystals.matching.assignment import FORBIDDEN, assign
+from variolite.crystals.matching.sites import FORBIDDEN, assign
 
 
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))

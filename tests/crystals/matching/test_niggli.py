@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matching_sets import DATA, rotations, some_rows, textbook, unimodular
 
-from variolite.crystals.matching.lll import reduce_lll
-from variolite.crystals.matching.niggli import niggli_cells
-from variolite.crystals.structures import cell_parameters, lattices_from_parameters
+from variolite.crystals.crystals import cell_parameters, lattices_from_parameters
+from variolite.crystals.matching.lattices import niggli_cells, reduce_lll
 
 LENGTHS = st.tuples(*[st.floats(2.0, 15.0)] * 3)
 ANGLES = st.tuples(*[st.sampled_from([60.0, 70.5, 85.0, 90.0, 100.0, 110.0])] * 3)

@@ -19,11 +19,16 @@ from matching_sets import (
     textbook,
 )
 
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance, match_pairs
-from variolite.crystals.matching.matcher import match_by_pymatgen
-from variolite.crystals.matching.pairs import Matches, match_reduced, reduce_crystals
-from variolite.crystals.matching.primitive import primitive_crystals, surely_primitive
-from variolite.crystals.structures import Crystal, Crystals
+from variolite.crystals.matching.pairs import (
+    Matches,
+    match_by_pymatgen,
+    match_reduced,
+    primitive_crystals,
+    reduce_crystals,
+    surely_primitive,
+)
 from variolite.errors import DataError
 
 
@@ -99,7 +104,7 @@ def test_doubled_cells_are_folded() -> None:
 
 def test_a_cell_called_primitive_is_one(shared_data: Path) -> None:
     pytest.importorskip("pymatgen")
-    from variolite.crystals.structures import to_pymatgen
+    from variolite.crystals.files.formats import to_pymatgen
 
     crystals = some_rows(shared_data, "carbon_24", 60, seed=3)
     sure = [c for c in reduce_crystals(crystals).crystals if surely_primitive(c)]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from matching_sets import changed, noisy, rebased, reordered, rotated, scattered, strained, textbook
 from scipy.optimize import minimize
 
-from variolite.crystals.matching.images import ReducedFrames
-from variolite.crystals.matching.periodic import assigned_periodic_errors, periodic_errors
-from variolite.crystals.structures import Crystal
+from variolite.crystals.crystals import Crystal
+from variolite.crystals.matching.scores import assigned_periodic_errors, periodic_errors
+from variolite.crystals.matching.sites import ReducedFrames
 from variolite.errors import DataError
 
 CRYSTALS = textbook(12)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matching_sets import changed, noisy, reordered, rotated, scattered, strained, textbook
 
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.latents import Latents
 from variolite.crystals.matching import (
     CDVAE,
@@ -23,9 +24,7 @@ from variolite.crystals.matching import (
     score_pairs,
     score_reconstruction,
 )
-from variolite.crystals.matching.pair_scores import SYMPRECS
-from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
-from variolite.crystals.structures import Crystal, Crystals
+from variolite.crystals.matching.scores import SYMPRECS, ReconstructionScores
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, ScoreRow, paired_difference
 

@@ -8,6 +8,7 @@ from drawn_crystals import drawn_crystals, drawn_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.model import (
     AtomBatch,
     CrystalBatches,
@@ -16,8 +17,7 @@ from variolite.crystals.model import (
     evaluation_batches,
 )
 from variolite.crystals.model import batch as batch_module
-from variolite.crystals.model.geometry import log_metric
-from variolite.crystals.structures import Crystals
+from variolite.crystals.model.batch import log_metric
 
 CPU = torch.device("cpu")
 

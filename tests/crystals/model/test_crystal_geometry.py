@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import expm
 
-from variolite.crystals.invariance import rotation
-from variolite.crystals.model.geometry import (
+from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.descriptions import rotation
+from variolite.crystals.model.batch import (
     METRIC_ENTRIES,
     coordinates_of,
     lattices_of,
@@ -19,7 +20,6 @@ from variolite.crystals.model.geometry import (
     torus_features,
     wrapped,
 )
-from variolite.crystals.structures import Crystals, cell_parameters
 
 
 @given(crystals=drawn_sets())

@@ -12,6 +12,8 @@ from drawn_crystals import cut, drawn_crystals, drawn_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
 from variolite.crystals.model import (
     AtomBatch,
@@ -23,10 +25,8 @@ from variolite.crystals.model import (
     LossWeights,
     Shares,
 )
-from variolite.crystals.model.geometry import wrapped
-from variolite.crystals.model.module import mean_by_crystal
-from variolite.crystals.model.network import Transformer, attend
-from variolite.crystals.structures import Crystals, textbook_crystals
+from variolite.crystals.model.batch import wrapped
+from variolite.crystals.model.network import Transformer, attend, mean_by_crystal
 from variolite.vae import Posterior
 
 BETA = torch.tensor([0.01])

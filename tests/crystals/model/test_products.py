@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from variolite.crystals.model.products import fast_products, feed_forward, linear
+from variolite.crystals.model.network import fast_products, feed_forward, linear
 
 # A factor has 8 bits: 1/256 at most from rounding, several times over two layers.
 CLOSE = 0.02

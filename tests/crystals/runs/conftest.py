@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tiny_runs import Run, energetic, recipe_of
 
-from variolite.crystals.latent import regression
-from variolite.crystals.latent.composition import CompositionSettings
-from variolite.crystals.runs import session, train_crystal_run
+from variolite.crystals import run as session
+from variolite.crystals.generation import regression
+from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.run import train_crystal_run
 
 
 @pytest.fixture(scope="session", autouse=True)

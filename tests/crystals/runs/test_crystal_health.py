@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_runs import Run
 
-from variolite.crystals.runs import health
-from variolite.crystals.runs.health import crystal_health
-from variolite.crystals.structures import Crystals
+from variolite.crystals import score_run as health
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.score_run import crystal_health
 from variolite.errors import DataError
 
 

@@ -11,7 +11,9 @@ from drawn_crystals import drawn_crystals, drawn_sets, model_for, wrapped_differ
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variolite.crystals.invariance import (
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.descriptions import (
     Transformation,
     move_by_whole_cells,
     other_cell,
@@ -20,10 +22,9 @@ from variolite.crystals.invariance import (
     rotation,
     shift_of_origin,
 )
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.latents import Latents
-from variolite.crystals.runs import CrystalModel
 from variolite.crystals.source import SourceArchitecture, SourceModule
-from variolite.crystals.structures import Crystal, Crystals, textbook_crystals
 from variolite.errors import DataError, RunFolderError
 
 ELEMENTS = Crystals.of(

@@ -18,8 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_runs import Run, assert_same_weights
 
-from variolite.crystals.runs import CrystalModel, load_crystal_model, save_crystal_model
-from variolite.crystals.runs.modelfile import FORMAT
+from variolite.crystals.crystal_model import (
+    FORMAT,
+    CrystalModel,
+    load_crystal_model,
+    save_crystal_model,
+)
 from variolite.crystals.source import SourceArchitecture, SourceModule, SourceWeights
 from variolite.errors import ModelFileError
 from variolite.training import RunFolder, load_model

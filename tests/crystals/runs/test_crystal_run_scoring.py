@@ -11,14 +11,16 @@ import polars as pl
 import pytest
 from tiny_runs import Run
 
-from variolite.crystals.runs import load_run
-from variolite.crystals.runs.scoring import (
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.store import open_store
+from variolite.crystals.run import load_run
+from variolite.crystals.score_run import (
+    format_crystal_scorecard,
     held_out_structures,
     reconstruct_or_fail,
     score_crystal_run,
 )
-from variolite.crystals.runs.table import format_crystal_scorecard
-from variolite.crystals.structures import Crystals, open_store, reduced_formulas
 from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.scoring import Scorecard
 from variolite.training import RunFolder

@@ -12,20 +12,17 @@ import torch
 from drawn_crystals import drawn_crystals
 from tiny_runs import Run, assert_same_weights, energetic, recipe_of, told_of
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.groups import groups_by
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
-from variolite.crystals.model.geometry import log_metric
-from variolite.crystals.runs import (
-    load_run,
-    prepare_crystals,
-    refit_prior,
-    train_crystal_run,
-)
-from variolite.crystals.structures import Crystals, reduced_formulas, textbook_crystals
-from variolite.crystals.structures.splitting import groups_by
+from variolite.crystals.model.batch import log_metric
+from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
 from variolite.recipe import load_crystal_recipe, recipe_to_yaml
 from variolite.training import EpochRecord, RunFolder, StoppedByUserError
-from variolite.training.session import Listener
+from variolite.training.run import Listener
 
 CRYSTALS = textbook_crystals()
 

@@ -11,9 +11,14 @@ from tiny_runs import TINY, Run, assert_same_weights, recipe_of
 
 import variolite
 from variolite import CrystalVAE
-from variolite.crystals.runs import as_crystals, estimator, shipped, shipped_models
-from variolite.crystals.structures import Crystal, Crystals, textbook_crystals, write_structures
-from variolite.crystals.structures.exchange import to_ase, to_pymatgen
+from variolite.crystals import estimator
+from variolite.crystals import run as shipped
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.estimator import as_crystals
+from variolite.crystals.files.formats import to_ase, to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import write_structures
+from variolite.crystals.run import shipped_models
 from variolite.errors import DataError, ModelFileError, RecipeError, RunFolderError
 
 SOME = textbook_crystals().take(slice(0, 6))
@@ -168,7 +173,7 @@ def test_recipes_by_name_by_file_and_as_they_are(tmp_path: Path) -> None:
 def test_a_model_without_a_prior(run: Run, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from variolite.crystals.runs import save_crystal_model
+    from variolite.crystals.crystal_model import save_crystal_model
 
     save_crystal_model(tmp_path / "bare", replace(run.model, prior=None))
     vae = CrystalVAE.load(tmp_path / "bare")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from variolite.crystals.runs import CrystalModel
-from variolite.crystals.structures import Crystals, textbook_crystals
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.training import RunFolder, read_history
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.model.batch import AtomBatch, CrystalTensors
 from variolite.crystals.source import SourceArchitecture, niggli
-from variolite.crystals.structures import Crystals, textbook_crystals
 
 TINY = SourceArchitecture(
     width=16, heads=2, encoder_layers=2, decoder_layers=2, feedforward=32, frequencies=4

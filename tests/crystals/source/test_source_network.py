@@ -14,6 +14,7 @@ from source_batches import TINY, TINY_MESSAGES, assert_close, batch_of, mixed
 from torch import nn
 from torch.nn import functional
 
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.source import SIZES, SourceArchitecture, SourceModule
 from variolite.crystals.source.layers import (
     Layer,
@@ -23,7 +24,6 @@ from variolite.crystals.source.layers import (
     index_waves,
 )
 from variolite.crystals.source.padding import Padding
-from variolite.crystals.structures import textbook_crystals
 from variolite.errors import RecipeError
 
 BETA = torch.tensor([1e-5])

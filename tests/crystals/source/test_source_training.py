@@ -10,6 +10,9 @@ import pytest
 import torch
 from source_batches import CPU, TINY, TINY_MESSAGES, mixed
 
+from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.model.batch import AtomBatch, CrystalBatches, CrystalTensors
 from variolite.crystals.source import (
     DIVERGENCE_WEIGHT,
@@ -24,12 +27,6 @@ from variolite.crystals.source import (
 )
 from variolite.crystals.source import training as training_module
 from variolite.crystals.source.objective import SourceOutput
-from variolite.crystals.structures import (
-    Crystals,
-    cell_parameters,
-    textbook_crystals,
-    to_pymatgen,
-)
 from variolite.errors import DataError, TrainingError
 from variolite.vae import Parts
 

@@ -14,13 +14,10 @@ import polars as pl
 import yaml
 from numpy.typing import NDArray
 
-from variolite.crystals.structures import Crystals
-from variolite.crystals.structures.cells import cell_parameters
-from variolite.crystals.structures.elements import MASSES
-from variolite.crystals.structures.families import FAMILIES, chemical_family
-from variolite.crystals.structures.formula import reduced_formulas
-from variolite.crystals.structures.store import write_store
-from variolite.crystals.structures.textbook import textbook_crystals
+from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.elements import FAMILIES, MASSES, chemical_family, reduced_formulas
+from variolite.crystals.files.store import write_store
+from variolite.crystals.files.textbook import textbook_crystals
 
 ALIKE = (
     (3, 11, 19, 37, 55),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from page_layout import Node, read_page
 from scipy.stats import binomtest
 
-from variolite.crystals.structures import open_store
-from variolite.crystals.structures.elements import SYMBOLS
+from variolite.crystals.elements import SYMBOLS
+from variolite.crystals.files.store import open_store
 from variolite.report import write_report
 from variolite.report.crystals import parity
 from variolite.report.crystals.chemistry_map import family_classes

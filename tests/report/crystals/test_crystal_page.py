@@ -11,7 +11,8 @@ import pytest
 from page_layout import Node, layout_faults, read_page
 from synthetic_crystal_run import write_synthetic_crystal_run
 
-from variolite.crystals.structures import Crystals, open_store, write_store
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.store import open_store, write_store
 from variolite.errors import RunFolderError
 from variolite.report import write_report
 from variolite.scoring.scorecard import Scorecard

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from page_layout import read_page
 
-from variolite.crystals.structures import Crystal
-from variolite.crystals.structures.textbook import textbook_crystals
+from variolite.crystals.crystals import Crystal
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.report.crystals.appearance import COVALENT_RADII, element_colour
 from variolite.report.crystals.scene import LINES, Scene, scene_of, scenes_of_pair
 from variolite.report.crystals.structure_view import structure_view

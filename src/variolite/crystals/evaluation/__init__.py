@@ -1,60 +1,49 @@
 """Scores of generated crystals: valid, like real ones, new, stable."""
 
-from variolite.crystals.evaluation.charge_balance import (
-    ChargeBalance,
-    ChemicalRules,
-    charge_balance,
-    smact_rules,
-)
-from variolite.crystals.evaluation.coverage import (
-    Coverage,
-    CutOffs,
-    Fingerprints,
-    calibrate,
-    coverage,
-    fingerprints_of,
-)
 from variolite.crystals.evaluation.distributions import (
+    Likeness,
     Traits,
     compare_distributions,
     densities,
     jensen_shannon,
+    judge_likeness,
     total_variation,
     traits_of,
     wasserstein,
 )
 from variolite.crystals.evaluation.fingerprints import (
+    Coverage,
+    CutOffs,
+    Fingerprints,
     average_minimum_distances,
+    calibrate,
     composition_distance,
     composition_fingerprints,
+    coverage,
+    fingerprints_of,
 )
-from variolite.crystals.evaluation.formation import (
+from variolite.crystals.evaluation.hull import Hull, HullDistances, fractions_of_formula, read_hull
+from variolite.crystals.evaluation.measures import Measure, format_generation
+from variolite.crystals.evaluation.novelty import Matcher, Newness, SameStructure, judge_newness
+from variolite.crystals.evaluation.score import BASELINE, GenerationScores, Relax, score_generation
+from variolite.crystals.evaluation.stability import (
     ElementReferences,
+    Energies,
+    Stability,
     choose_references,
     element_fractions,
     fit_references,
-)
-from variolite.crystals.evaluation.generation import (
-    BASELINE,
-    GenerationScores,
-    Relax,
-    score_generation,
-)
-from variolite.crystals.evaluation.hull import Hull, HullDistances
-from variolite.crystals.evaluation.known_phases import fractions_of_formula, read_hull
-from variolite.crystals.evaluation.likeness import Likeness, judge_likeness
-from variolite.crystals.evaluation.measures import Measure
-from variolite.crystals.evaluation.novelty import Newness, judge_newness
-from variolite.crystals.evaluation.sameness import Matcher, SameStructure
-from variolite.crystals.evaluation.stability import (
-    Energies,
-    Stability,
     judge_stability,
     references_from,
 )
-from variolite.crystals.evaluation.table import format_generation
-from variolite.crystals.evaluation.validity import distance_validity
-from variolite.crystals.frame.distances import shortest_distances
+from variolite.crystals.evaluation.validity import (
+    ChargeBalance,
+    ChemicalRules,
+    charge_balance,
+    distance_validity,
+    smact_rules,
+)
+from variolite.crystals.periodic import shortest_distances
 
 __all__ = [
     "BASELINE",

@@ -1,16 +1,31 @@
-"""A measured quantity with its definition and its interval over formulas."""
+"""A measured quantity with its definition and its interval over formulas, and tables of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from variolite.scoring import Bootstrap, Interval, ScoreRow, bootstrap_interval
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.evaluation.novelty import Newness
+from variolite.crystals.evaluation.stability import Stability
+from variolite.crystals.evaluation.validity import ChargeBalance
+from variolite.scoring import (
+    Bootstrap,
+    Interval,
+    Scorecard,
+    ScoreRow,
+    bootstrap_interval,
+    format_value,
+)
 
-__all__ = ["Measure", "count", "resampled", "share"]
+# A measured quantity with its definition and its interval over formulas.
+
 
 Floats = NDArray[np.float64]
 
@@ -153,3 +168,116 @@ def resampled(
     low, high = np.clip([found.low, found.high], *bounds)
     kept = Interval(found.mean, float(low), float(high))
     return Measure(metric, unit, definition, kept, n, len(names))
+
+
+# Scores of generated crystals as a plain-text table: one line for each quantity.
+
+
+WIDTH = 100
+
+
+def format_generation(card: Scorecard) -> str:
+    """Lay out the rows about generated crystals: a line per quantity, a column per method.
+
+    Parameters
+    ----------
+    card
+        A scorecard; its notes, definitions among them, follow the table.
+    """
+    rows = [row for row in card.rows if row.task == "generation"]
+    methods = list(dict.fromkeys(row.method for row in rows))
+    lines = [["quantity", "unit", *methods]]
+    for metric in dict.fromkeys(row.metric for row in rows):
+        found = {row.method: row for row in rows if row.metric == metric}
+        unit = next(iter(found.values())).unit or ""
+        cells = [_cell(found[method]) if method in found else "" for method in methods]
+        lines.append([metric, unit, *cells])
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    title = "generation (95 % intervals by bootstrap over formulas)"
+    metrics = {row.metric for row in rows}
+    said: dict[bool, list[str]] = {True: [], False: []}
+    for note in card.notes:
+        said[note.split(":", 1)[0] in metrics].append(note)
+    blocks = [title, *(f"  {line}" for line in text)]
+    for heading, notes in (("notes", said[False]), ("definitions", said[True])):
+        if notes:
+            blocks += ["", heading, *_wrapped(notes)]
+    return "\n".join(blocks)
+
+
+def _wrapped(notes: list[str]) -> list[str]:
+    return [
+        line
+        for note in notes
+        for line in wrap(note, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    ]
+
+
+def _cell(row: ScoreRow) -> str:
+    if row.unit == "count":
+        return f"{row.mean:.0f}"
+    return format_value(row.mean, row.low, row.high)
+
+
+# One row for each sample: what was found about it.
+
+
+Mask = NDArray[np.bool_]
+
+
+def verdict_columns(
+    samples: Crystals, shortest: NDArray[np.float64], valid: Mask, balance: ChargeBalance
+) -> pl.DataFrame:
+    """Return the table of B samples with what is known of their validity."""
+    return pl.DataFrame(
+        {
+            "name": samples.names.tolist(),
+            "formula": reduced_formulas(samples).tolist(),
+            "n_atoms": samples.counts,
+            "shortest_distance": pl.Series(shortest).fill_nan(None),
+            "distance_valid": valid,
+            "composition_valid": [
+                bool(good) if known else None
+                for good, known in zip(balance.balanced, balance.judged, strict=True)
+            ],
+        }
+    )
+
+
+def newness_columns(
+    valid: Mask, newness: Newness, kept: Crystals, known: Crystals
+) -> list[pl.Series]:
+    """Return columns on uniqueness and novelty; empty where a sample is not valid."""
+    return [
+        _spread("unique", valid, newness.unique.tolist()),
+        _spread("repeats", valid, _named(newness.earlier.of, kept)),
+        _spread("novel", valid, newness.novel.tolist()),
+        _spread("known_as", valid, _named(newness.known.of, known)),
+    ]
+
+
+def energy_columns(valid: Mask, stability: Stability, suffix: str) -> list[pl.Series]:
+    """Return columns of energies in eV/atom; empty where a sample is not judged."""
+    return [
+        _spread(f"{name}{suffix}", valid, [float(v) if np.isfinite(v) else None for v in values])
+        for name, values in (
+            ("formation_energy_per_atom", stability.formation),
+            ("e_above_hull", stability.above),
+        )
+    ]
+
+
+def _named(places: NDArray[np.int64], crystals: Crystals) -> list[str | None]:
+    return [str(crystals.names[place]) if place >= 0 else None for place in places]
+
+
+def _spread(name: str, valid: Mask, values: Sequence[object]) -> pl.Series:
+    """A column of all samples from values of the valid ones."""
+    column: list[object] = [None] * len(valid)
+    for place, value in zip(np.flatnonzero(valid), values, strict=True):
+        column[place] = value
+    return pl.Series(name, column)

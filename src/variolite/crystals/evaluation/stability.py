@@ -8,27 +8,191 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.evaluation.formation import (
-    ElementReferences,
-    choose_references,
-    element_fractions,
-    fit_references,
-)
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import HEAVIEST, SYMBOLS, compositions
 from variolite.crystals.evaluation.hull import Hull
-from variolite.crystals.structures.crystals import Crystals
 from variolite.errors import DataError
 
-__all__ = [
-    "FORMATION",
-    "METASTABLE",
-    "Energies",
-    "Stability",
-    "judge_stability",
-    "references_from",
-    "references_note",
-]
+# From the energies of a potential to formation energies, by references fitted per element.
+#
+# A potential gives total energies whose zero is its own. With crystals of known formation
+# energy f_i, the model  E_i - f_i = sum_z x_iz mu_z  (per atom, x the element fractions)
+# gives one reference mu_z for each element; it takes up, too, the part of the potential's
+# error that goes with the elements. The fit is by iteratively reweighted least squares
+# with Huber's weights (P. Huber, Ann. Math. Statist. 35 (1964) 73), so that a few crystals
+# on which the potential is far off do not bend the rest.
+
 
 Floats = NDArray[np.float64]
+
+ENOUGH = 3
+"""Crystals that an element has to occur in for a reference."""
+
+FOLDS = 5
+"""Parts of the crystals, split by composition, of which each is held out once."""
+
+HUBER = 1.345
+"""Residuals beyond this many robust standard deviations count less (95 % efficiency)."""
+
+ROUNDS = 30
+
+SMALLEST_ERROR = 1e-3
+"""Errors below this, in eV/atom, all count alike."""
+
+RIDGE = 1e-8
+"""Keeps elements that only occur in fixed proportions from having boundless references."""
+
+
+@dataclass(frozen=True)
+class ElementReferences:
+    """Reference energies of the elements in one potential.
+
+    Attributes
+    ----------
+    references
+        eV/atom by atomic number, NaN where the element is unknown, shape (119,).
+    n_crystals
+        Crystals they were fitted on.
+    held_out_mae, held_out_median
+        Mean and median absolute error of formation energies in eV/atom on crystals of
+        compositions left out of the fit; NaN where there are too few.
+    n_held_out
+        Crystals behind these errors.
+    """
+
+    references: Floats
+    n_crystals: int
+    held_out_mae: float
+    held_out_median: float
+    n_held_out: int
+
+    def formation_energies(self, fractions: Floats, energies: Floats) -> Floats:
+        """Return formation energies in eV/atom, NaN where an element has no reference.
+
+        Parameters
+        ----------
+        fractions
+            Share of each element by atomic number, shape (B, 119).
+        energies
+            Energies of the potential in eV/atom, shape (B,).
+        """
+        unknown = ~np.isfinite(self.references)
+        known = fractions @ np.where(unknown, 0.0, self.references)
+        return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
+
+    def missing(self, fractions: Floats) -> tuple[str, ...]:
+        """Symbols of the elements in some crystals that have no reference."""
+        without = ~np.isfinite(self.references) & (fractions > 0).any(axis=0)
+        return tuple(SYMBOLS[z] for z in np.flatnonzero(without))
+
+
+def element_fractions(crystals: Crystals) -> Floats:
+    """Return the share of each element among the atoms, by atomic number, shape (B, 119)."""
+    counts = compositions(crystals).astype(np.float64)
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0))
+
+
+def choose_references(crystals: Crystals, most: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """Choose crystals to fit references on: random ones, but enough of every element.
+
+    Parameters
+    ----------
+    crystals
+        Crystals of known formation energy.
+    most
+        Number to choose; elements that would otherwise be rare may add to it.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    ndarray
+        Places of the chosen ones, ascending.
+    """
+    present = element_fractions(crystals) > 0
+    order = np.random.default_rng(seed).permutation(len(crystals))
+    chosen = np.zeros(len(crystals), dtype=bool)
+    chosen[order[:most]] = True
+    for z in np.flatnonzero(present.any(axis=0)):
+        lacking = 2 * ENOUGH - int(present[chosen, z].sum())
+        if lacking > 0:
+            others = order[present[order, z] & ~chosen[order]]
+            chosen[others[:lacking]] = True
+    return np.asarray(np.flatnonzero(chosen))
+
+
+def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> ElementReferences:
+    """Fit the reference energies of elements.
+
+    Parameters
+    ----------
+    crystals
+        Crystals of known formation energy.
+    energies
+        Their energies in the potential in eV/atom, NaN where it failed, shape (B,).
+    formation
+        Their formation energies in eV/atom, NaN where unknown, shape (B,).
+
+    Raises
+    ------
+    DataError
+        If no element occurs in three crystals whose energies are both known.
+    """
+    usable = np.isfinite(energies) & np.isfinite(formation)
+    fractions = element_fractions(crystals)[usable]
+    target = (energies - formation)[usable]
+    _, composition = np.unique(np.round(fractions, 9), axis=0, return_inverse=True)
+    references = _fit(fractions, target)
+    if not np.isfinite(references).any():
+        raise DataError(
+            f"{len(target)} crystals of known formation energy are too few for element references",
+            where="reference structures",
+            mend="Give a reference file with a column formation_energy_per_atom (eV/atom)",
+        )
+    fold = np.random.default_rng(0).permutation(int(composition.max()) + 1)[composition] % FOLDS
+    errors = []
+    for part in range(FOLDS):
+        out = fold == part
+        if out.all() or not out.any():
+            continue
+        fitted = ElementReferences(_fit(fractions[~out], target[~out]), 0, 0.0, 0.0, 0)
+        errors.append(np.abs(fitted.formation_energies(fractions[out], target[out])))
+    error = np.concatenate(errors or [np.empty(0)])
+    error = error[np.isfinite(error)]
+    nan = float("nan")
+    return ElementReferences(
+        references=references,
+        n_crystals=len(target),
+        held_out_mae=float(error.mean()) if len(error) else nan,
+        held_out_median=float(np.median(error)) if len(error) else nan,
+        n_held_out=len(error),
+    )
+
+
+def _fit(fractions: Floats, target: Floats) -> Floats:
+    """References by atomic number from fractions (n, 119) and energies (n,)."""
+    references = np.full(HEAVIEST + 1, np.nan)
+    occurs = (fractions > 0).sum(axis=0)
+    # An element that occurs once takes up that crystal's error and does the others no harm.
+    elements = np.flatnonzero(occurs)
+    if not len(elements):
+        return references
+    matrix, wanted = fractions[:, elements], target
+    weights: Floats = np.ones(len(wanted))
+    found: Floats = np.zeros(len(elements))
+    for _ in range(ROUNDS):
+        left = (matrix * weights[:, None]).T
+        before = found
+        normal = left @ matrix + RIDGE * np.eye(len(elements))
+        found = np.asarray(np.linalg.solve(normal, left @ wanted), dtype=np.float64)
+        residual = np.abs(wanted - matrix @ found)
+        scale = max(1.4826 * float(np.median(residual)), SMALLEST_ERROR)
+        if np.abs(found - before).max() < 1e-7:
+            break
+        weights = np.minimum(1.0, HUBER * scale / np.maximum(residual, SMALLEST_ERROR))
+    references[elements] = np.where(occurs[elements] >= ENOUGH, found, np.nan)
+    return references
+
 
 Energies = Callable[[Crystals], Floats]
 """Gives eV per atom, NaN where it fails, shape (B,)."""

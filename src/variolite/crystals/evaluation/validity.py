@@ -1,16 +1,296 @@
-"""Validity of the geometry, as CDVAE defines it."""
+"""Validity of composition and geometry: charge balance, distances between atoms."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.frame.distances import shortest_distances
-from variolite.crystals.structures.crystals import Crystals
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, compositions
+from variolite.crystals.periodic import has_cell, periodic_distances, shortest_distances
+from variolite.errors import DataError
 
-__all__ = ["CUTOFF", "distance_validity"]
+# Charge balance of compositions by the rules of SMACT, decided without trying combinations.
+#
+# The rules (D. W. Davies et al., Chem 1 (2016) 617): every element takes one of its known
+# oxidation states; the charges, times the reduced formula, add up to zero; and every
+# element with a positive charge is less electronegative than every element with a
+# negative one. Elements by themselves and alloys of metals pass without being asked.
+#
+# SMACT tries every combination of oxidation states, of which seven elements can have a
+# million. Here the electronegativity rule is used first: it splits the elements, sorted
+# by electronegativity, into a positive and a negative part at one of a few places; and
+# sums of charges that can be reached are then kept as the bits of one whole number.
+# Verdicts are those of ``smact.screening.smact_validity`` with its default settings.
+
+
+CONSENSUS = 3
+"""Reports of an oxidation state in the ICSD that SMACT asks for by default."""
+
+HEAVIEST_OF_SMACT = 103
+"""SMACT has data up to lawrencium."""
+
+
+@dataclass(frozen=True)
+class ChemicalRules:
+    """What is known of the elements.
+
+    Attributes
+    ----------
+    source
+        Package, version and set of oxidation states, in words.
+    states
+        Oxidation states by atomic number; elements without any are absent.
+    electronegativities
+        Pauling electronegativity by atomic number; elements without one are absent.
+    metals
+        Atomic numbers of the metals.
+    """
+
+    source: str
+    states: Mapping[int, tuple[int, ...]]
+    electronegativities: Mapping[int, float]
+    metals: frozenset[int]
+
+    def knows(self, z: int) -> bool:
+        """Whether compounds of an element can be judged."""
+        return z in self.states and z in self.electronegativities
+
+
+@dataclass(frozen=True)
+class ChargeBalance:
+    """Verdicts on B compositions.
+
+    Attributes
+    ----------
+    balanced
+        Whether each is valid; False where it is not judged, which is what SMACT says
+        of them, shape (B,).
+    judged
+        Whether the rules know every element of it, shape (B,).
+    unknown
+        Symbols of the elements that they do not know.
+    source
+        Package, version and set of oxidation states, in words.
+    """
+
+    balanced: NDArray[np.bool_]
+    judged: NDArray[np.bool_]
+    unknown: tuple[str, ...]
+    source: str
+
+
+def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> ChargeBalance:
+    """Judge the composition of every crystal.
+
+    Parameters
+    ----------
+    crystals
+        The structures; their compositions alone matter.
+    rules
+        What is known of the elements, by default that of SMACT, see :func:`smact_rules`.
+
+    Raises
+    ------
+    DataError
+        If no rules are given and SMACT is not installed.
+    """
+    known = smact_rules() if rules is None else rules
+    counts = compositions(crystals, reduced=True)
+    rows = counts.view(np.dtype((np.void, counts.dtype.itemsize * counts.shape[1])))[:, 0]
+    _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
+    balanced = np.zeros(len(first), dtype=bool)
+    judged = np.zeros(len(first), dtype=bool)
+    unknown: set[int] = set()
+    for place, row in enumerate(counts[first]):
+        elements = np.flatnonzero(row).tolist()
+        if not elements or elements[0] == 0:
+            continue
+        strange = [z for z in elements if not known.knows(z)]
+        simple = len(elements) == 1 or known.metals.issuperset(elements)
+        judged[place] = simple or not strange
+        balanced[place] = simple or (
+            not strange and is_balanced(elements, row[elements].tolist(), known)
+        )
+        unknown.update(() if simple else strange)
+    return ChargeBalance(
+        balanced=balanced[inverse],
+        judged=judged[inverse],
+        unknown=tuple(SYMBOLS[z] for z in sorted(unknown)),
+        source=known.source,
+    )
+
+
+def is_balanced(elements: Sequence[int], counts: Sequence[int], rules: ChemicalRules) -> bool:
+    """Say whether some choice of oxidation states is neutral and orders the electronegativities.
+
+    Parameters
+    ----------
+    elements
+        Atomic numbers, all of them known to the rules.
+    counts
+        Atoms of each in the reduced formula.
+    rules
+        What is known of the elements.
+    """
+    ranked = sorted(
+        zip(elements, counts, strict=True), key=lambda pair: rules.electronegativities[pair[0]]
+    )
+    values = [rules.electronegativities[z] for z, _ in ranked]
+    # Elements of equal electronegativity cannot have charges of both signs.
+    places = [
+        i for i in range(len(ranked) + 1) if i in (0, len(ranked)) or values[i - 1] < values[i]
+    ]
+    return any(_is_neutral(ranked[:place], ranked[place:], rules) for place in places)
+
+
+def _is_neutral(
+    positive: Sequence[tuple[int, int]], negative: Sequence[tuple[int, int]], rules: ChemicalRules
+) -> bool:
+    # Bit s of a number says whether the charge s can be reached.
+    above, below = 1, 1
+    for z, count in positive:
+        above = _reached(above, [state * count for state in rules.states[z] if state >= 0])
+    for z, count in negative:
+        below = _reached(below, [-state * count for state in rules.states[z] if state <= 0])
+    return above & below != 0
+
+
+def _reached(sums: int, steps: Sequence[int]) -> int:
+    reached = 0
+    for step in steps:
+        reached |= sums << step
+    return reached
+
+
+@cache
+def smact_rules() -> ChemicalRules:
+    """Return the tables that SMACT uses by default.
+
+    Oxidation states are those reported at least three times in the ICSD, in the table
+    of 2024 that ships with SMACT 3.1 and later, zero left out.
+
+    Raises
+    ------
+    DataError
+        If SMACT is not installed, or its tables cannot be read.
+    """
+    try:
+        from smact import Element, metals, ordered_elements
+        from smact.utils.oxidation import ICSD24OxStatesFilter
+    except ImportError:
+        raise DataError(
+            "the charge balance of compositions needs SMACT 4",
+            where="smact",
+            mend="pip install 'variolite[crystals]'",
+        ) from None
+    table = ICSD24OxStatesFilter().filter(
+        consensus=CONSENSUS, include_zero=False, commonality="low"
+    )
+    states = {
+        ATOMIC_NUMBERS[str(symbol)]: tuple(int(state) for state in str(found).split())
+        for symbol, found in zip(table["element"], table["oxidation_state"], strict=True)
+    }
+    symbols = ordered_elements(1, HEAVIEST_OF_SMACT)
+    scale = {ATOMIC_NUMBERS[symbol]: Element(symbol).pauling_eneg for symbol in symbols}
+    return ChemicalRules(
+        source=(
+            f"SMACT {version('smact')}, oxidation states of ICSD24 reported at least "
+            f"{CONSENSUS} times, electronegativity test, alloys of metals pass"
+        ),
+        states=states,
+        electronegativities={z: float(v) for z, v in scale.items() if v is not None},
+        metals=frozenset(ATOMIC_NUMBERS[symbol] for symbol in metals),
+    )
+
+
+# How close atoms of two elements come in known crystals, and how much closer in others.
+
 
 Floats = NDArray[np.float64]
+
+HIGHEST = 256
+"""Beyond every atomic number that a byte can hold."""
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """Shortest distance between atoms of every two elements.
+
+    Attributes
+    ----------
+    elements
+        Atomic numbers, ascending, shape (E,).
+    distances
+        In Angstrom, symmetric, shape (E, E). Two elements that were never seen in one
+        crystal have the sum of their radii, where an element's radius is half its
+        shortest distance to anything: an estimate from below.
+    """
+
+    elements: NDArray[np.int64]
+    distances: Floats
+
+    def closeness(self, crystals: Crystals) -> Floats:
+        """Return the smallest ratio of a distance to the shortest known one, shape (B,).
+
+        1 or above: no two atoms are closer than the same elements are in a known
+        crystal. NaN where there is no cell, or an element that is not in the table.
+        """
+        place = np.full(HIGHEST, -1)
+        place[self.elements] = np.arange(len(self.elements))
+        of_atom = place[crystals.species]
+        sound = has_cell(crystals)
+        sound[crystals.owner[of_atom < 0]] = False
+        ratios = np.full(len(crystals), np.nan)
+        chosen = np.flatnonzero(sound)
+        if not len(chosen):
+            return ratios
+        kept, of_atom = crystals.take(chosen), of_atom[crystals.atoms_of(chosen)]
+        own, blocks = periodic_distances(kept)
+        known_own = np.diagonal(self.distances)[of_atom]
+        found = own / np.maximum.reduceat(known_own, kept.offsets[:-1])
+        for block in blocks:
+            known = self.distances[of_atom[block.first], of_atom[block.second]]
+            least = (block.distances / known).min(axis=1)
+            found[block.crystals] = np.minimum(found[block.crystals], least)
+        ratios[chosen] = found
+        return ratios
+
+
+def shortest_contacts(crystals: Crystals) -> Contacts:
+    """Measure the shortest distance between atoms of every two elements.
+
+    Parameters
+    ----------
+    crystals
+        Known structures; an atom's own images count.
+
+    Raises
+    ------
+    DataError
+        If a crystal has no cell.
+    """
+    if not len(crystals) or not has_cell(crystals).all():
+        raise DataError("the shortest distances need crystals that all have a cell")
+    elements, of_atom = np.unique(crystals.species.astype(np.int64), return_inverse=True)
+    distances = np.full((len(elements), len(elements)), np.inf)
+    own, blocks = periodic_distances(crystals)
+    np.minimum.at(distances, (of_atom, of_atom), own[crystals.owner])
+    for block in blocks:
+        np.minimum.at(distances, (of_atom[block.first], of_atom[block.second]), block.distances)
+    distances = np.minimum(distances, distances.T)
+    radii = 0.5 * distances.min(axis=1)
+    estimated = radii[:, None] + radii[None, :]
+    return Contacts(elements, np.where(np.isfinite(distances), distances, estimated))
+
+
+# Validity of the geometry, as CDVAE defines it.
+
 
 CUTOFF = 0.5
 """Shortest distance of a valid structure in Angstrom."""

@@ -5,26 +5,24 @@ from variolite.crystals.matching.baselines import (
     nearest_template,
     random_coordinates,
 )
-from variolite.crystals.matching.held_out import held_out_table
-from variolite.crystals.matching.pair_scores import (
-    SETTINGS,
-    PairScores,
-    Setting,
-    score_pairs,
-)
 from variolite.crystals.matching.pairs import Matches, match_pairs
-from variolite.crystals.matching.periodic import (
-    PeriodicErrors,
-    assigned_periodic_errors,
-    periodic_errors,
-)
-from variolite.crystals.matching.reconstruction import score_reconstruction
-from variolite.crystals.matching.reconstruction_rows import (
+from variolite.crystals.matching.reconstruction import (
     GroupedReconstructions,
+    held_out_table,
     reconstruction_notes,
     reconstruction_rows,
+    score_reconstruction,
 )
-from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
+from variolite.crystals.matching.scores import (
+    SETTINGS,
+    PairScores,
+    PeriodicErrors,
+    ReconstructionScores,
+    Setting,
+    assigned_periodic_errors,
+    periodic_errors,
+    score_pairs,
+)
 from variolite.crystals.matching.tolerances import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance
 
 __all__ = [

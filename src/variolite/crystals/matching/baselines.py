@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures import ELECTRONEGATIVITIES, Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.elements import ELECTRONEGATIVITIES
 from variolite.errors import DataError
-
-__all__ = ["fixed_template", "nearest_template", "random_coordinates"]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -9,31 +9,157 @@ order matters: the second structure is the one whose cell is the yardstick.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from math import gcd
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.matching.groups import group_by_sizes
-from variolite.crystals.matching.lattice_mappings import Bases, bases_like, vectors_within
-from variolite.crystals.matching.lll import reduce_lll
-from variolite.crystals.matching.niggli import niggli_cells
-from variolite.crystals.matching.prefilter import may_match, same_composition, vectors_to_try
-from variolite.crystals.matching.sites import CandidateCells, match_sites
-from variolite.crystals.matching.tolerances import Tolerance
-from variolite.crystals.structures import (
+from variolite.crystals.crystals import (
+    Crystal,
     Crystals,
     cell_heights,
     cell_parameters,
     lattices_from_parameters,
 )
+from variolite.crystals.elements import SYMBOLS, compositions
+from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
+from variolite.crystals.matching.lattices import (
+    Bases,
+    bases_like,
+    niggli_cells,
+    reduce_lll,
+    vectors_within,
+)
+from variolite.crystals.matching.sites import CandidateCells, match_sites
+from variolite.crystals.matching.tolerances import Tolerance
 from variolite.errors import DataError
 
-__all__ = ["Matches", "ReducedCrystals", "match_pairs", "match_reduced", "reduce_crystals"]
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+
+# Pairs of structures whose atoms fall into groups of the same sizes, laid side by side.
+
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairGroup:
+    """G pairs of structures of n atoms each, in the order that site matching needs.
+
+    Attributes
+    ----------
+    index
+        Places of the pairs in their sets, shape (G,).
+    first, second
+        Fractional coordinates, shape (G, n, 3): grouped by element, small groups first,
+        in the same order of elements in both. Atom 0 of the second is the anchor.
+    sizes
+        Number of atoms of each group, ascending.
+    """
+
+    index: Integers
+    first: Floats
+    second: Floats
+    sizes: Integers
+
+
+def group_by_sizes(first: Crystals, second: Crystals, index: Integers) -> Iterator[PairGroup]:
+    """Group chosen pairs, which must have equal compositions, by the sizes of their groups.
+
+    The anchor is the first atom, in the order given, of the rarest elements of the second.
+    """
+    first, second = first.take(index), second.take(index)
+    amounts = compositions(second)
+    owner = second.owner
+    size = amounts[owner, second.species]
+    by_rarity = np.lexsort((np.arange(len(owner)), size, owner))
+    anchor = by_rarity[second.offsets[:-1]]
+    element = second.species[anchor]
+    is_anchor = np.zeros(len(owner), dtype=bool)
+    is_anchor[anchor] = True
+    second_order = np.lexsort(
+        (~is_anchor, second.species, second.species != element[owner], size, owner)
+    )
+    first_size = amounts[first.owner, first.species]
+    first_order = np.lexsort(
+        (first.species, first.species != element[first.owner], first_size, first.owner)
+    )
+    size = size[second_order]
+    groups: dict[bytes, list[int]] = {}
+    for place in range(len(second)):
+        key = size[second.offsets[place] : second.offsets[place + 1]].tobytes()
+        groups.setdefault(key, []).append(place)
+    for members in groups.values():
+        chosen = np.array(members)
+        count = int(second.counts[chosen[0]])
+        atoms = second.offsets[chosen][:, None] + np.arange(count)
+        yield PairGroup(
+            index=index[chosen],
+            first=first.coordinates[first_order[atoms]],
+            second=second.coordinates[second_order[atoms]],
+            sizes=_block_sizes(size[atoms[0]]),
+        )
+
+
+def _block_sizes(size_of_atom: Integers) -> Integers:
+    """Sizes of the groups from the size of the group of every atom, in order."""
+    sizes, atoms = np.unique(size_of_atom, return_counts=True)
+    return np.repeat(sizes, atoms // sizes)
+
+
+# Pairs that cannot match, found without matching.
+
+
 Mask = NDArray[np.bool_]
+
+_SLACK = 1e-4
+# Of cells in databases, even long ones have some thousand lattice vectors to try.
+_MOST_VECTORS = 50_000
+
+
+def same_composition(first: Crystals, second: Crystals) -> Mask:
+    """Whether the structures of each pair have the same atoms, shape (B,)."""
+    return np.asarray((compositions(first) == compositions(second)).all(axis=1))
+
+
+def vectors_to_try(first: Crystals, second: Crystals, tolerance: Tolerance) -> Floats:
+    """About how many vectors of the first lattice are as short as matching asks, shape (B,)."""
+    longest = cell_parameters(second.lattices)[:, :3].max(axis=1, initial=0.0)
+    volumes = second.volumes if tolerance.scaled else first.volumes
+    count: Floats = 4 / 3 * np.pi * (longest * (1 + tolerance.lengths)) ** 3 / volumes
+    return count
+
+
+def may_match(first: Crystals, second: Crystals, tolerance: Tolerance) -> Mask:
+    """Whether the pairs, given in Niggli cells, can match at all, shape (B,).
+
+    Notes
+    -----
+    The atoms must be the same. A basis of the first lattice whose vectors are at most
+    1 + t times as long as those of the second bounds its successive minima, which are the
+    lengths of its Niggli cell: sorted, each is at most 1 + t times that of the second.
+
+    One rule is not exact: where more than fifty thousand vectors of the first lattice would
+    have to be tried, because it is all but flat beside the second, there is no match.
+    """
+    scale = np.ones(len(second))
+    if tolerance.scaled:
+        scale = (second.volumes / first.volumes) ** (1 / 3)
+    own = np.sort(cell_parameters(first.lattices)[:, :3], axis=1) * scale[:, None]
+    other = np.sort(cell_parameters(second.lattices)[:, :3], axis=1)
+    short = own <= other * (1 + tolerance.lengths) * (1 + _SLACK)
+    possible: Mask = same_composition(first, second) & np.all(short, axis=1)
+    possible &= vectors_to_try(first, second, tolerance) < _MOST_VECTORS
+    return possible
+
 
 _CHUNK = 128
 _CHUNK_VECTORS = 50_000
@@ -213,3 +339,154 @@ def _candidates(
     doubled = cells.take(np.repeat(np.arange(len(cells)), 2))
     doubled.transform[1::2] *= -1
     return doubled
+
+
+# Primitive cells as structure matching takes them.
+#
+# pymatgen looks for translations that map every atom onto one of its element within a
+# quarter of an Angstrom to half an Angstrom, and folds the cell where it finds some. Most
+# cells have none: that is shown here from the coordinates, at a fiftieth of the cost, and
+# only the others are handed to pymatgen.
+
+
+_TOLERANCE = 0.25
+# Rounding must not make the test find fewer translations than pymatgen does.
+_PRIMITIVE_SLACK = 1e-9
+
+
+def primitive_crystals(reduced: ReducedCrystals) -> ReducedCrystals:
+    """Fold the cells of reduced structures as ``Structure.get_primitive_structure`` does.
+
+    Raises
+    ------
+    DataError
+        If a cell may not be primitive and pymatgen is not installed.
+    """
+    crystals = list(reduced.crystals)
+    usable = reduced.usable.copy()
+    for place, crystal in enumerate(crystals):
+        if not usable[place] or surely_primitive(crystal):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                folded = to_pymatgen(crystal).get_primitive_structure()
+            except ValueError:
+                usable[place] = False
+                continue
+        crystals[place] = from_pymatgen(folded, [crystal.name])[0]
+    return ReducedCrystals(Crystals.of(crystals), usable)
+
+
+def surely_primitive(crystal: Crystal) -> bool:
+    """Whether pymatgen is certain to find no smaller cell.
+
+    A smaller cell of 1/m the volume needs m to divide the number of atoms of every
+    element, and the rows of an inverse integer matrix of determinant m near translations
+    that map all atoms onto atoms of their element.
+    """
+    elements, sizes = np.unique(crystal.species, return_counts=True)
+    units = gcd(*sizes.tolist())
+    if units == 1:
+        return True
+    groups = [crystal.coordinates[crystal.species == z] for z in elements]
+    lengths = cell_parameters(crystal.lattice)[0, :3]
+    box = _TOLERANCE / lengths * (1 + _PRIMITIVE_SLACK)
+    # The first of the smallest groups in alphabetical order gives the candidates.
+    smallest = min(range(len(groups)), key=lambda g: (len(groups[g]), SYMBOLS[elements[g]]))
+    candidates = groups[smallest] - groups[smallest][0]
+    for atoms in groups:
+        differences = atoms[:, None] - atoms[None]
+        for rows in differences.swapaxes(0, 1):
+            near = _near(candidates[:, None], rows, 2 * box).any(axis=1)
+            candidates = candidates[near]
+    inverses = _inverse_cells(units)
+    if not len(candidates) or not len(inverses):
+        return True
+    close = _near(inverses[:, :, None], candidates, box).any(axis=2)
+    return not np.any(np.all(close, axis=1))
+
+
+def _near(first: Floats, second: Floats, box: Floats) -> NDArray[np.bool_]:
+    difference = first - second
+    difference -= np.rint(difference)
+    return np.asarray((np.abs(difference) <= box).all(axis=-1))
+
+
+@cache
+def _inverse_cells(units: int) -> Floats:
+    """Inverses of all Hermite normal forms whose determinant divides ``units``, but 1."""
+    forms = [
+        [[a, b, c], [0, e, f], [0, 0, units_of // a // e]]
+        for units_of in _divisors(units)
+        if units_of > 1
+        for a in _divisors(units_of)
+        for e in _divisors(units_of // a)
+        for b in range(a)
+        for c in range(a)
+        for f in range(e)
+    ]
+    inverses: Floats = np.linalg.inv(np.array(forms, dtype=np.float64))
+    return inverses
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
+
+
+# Matching by pymatgen itself: the reference that the array implementation is held to.
+
+
+def structure_matcher(tolerance: Tolerance, *, primitive: bool) -> StructureMatcher:
+    """Return pymatgen's ``StructureMatcher`` with the given tolerances.
+
+    Raises
+    ------
+    DataError
+        If pymatgen is not installed.
+    """
+    try:
+        from pymatgen.analysis.structure_matcher import StructureMatcher
+    except ImportError:
+        raise DataError(
+            "pymatgen is not installed", mend="pip install 'variolite[crystals]'"
+        ) from None
+    return StructureMatcher(
+        ltol=tolerance.lengths,
+        stol=tolerance.sites,
+        angle_tol=tolerance.angles,
+        primitive_cell=primitive,
+        scale=tolerance.scaled,
+    )
+
+
+def match_by_pymatgen(
+    first: Crystals, second: Crystals, tolerance: Tolerance, *, primitive: bool = False
+) -> Matches:
+    """Match pairs of structures, one call of pymatgen after the other.
+
+    Slow; for checks. A pair on which pymatgen raises an error does not match.
+
+    Parameters
+    ----------
+    first, second
+        Sets of B structures; pair i is the i-th of each.
+    tolerance
+        What counts as the same.
+    primitive
+        Whether cells are made primitive before they are compared.
+    """
+    matcher = structure_matcher(tolerance, primitive=primitive)
+    rms = np.full(len(second), np.nan)
+    fits = np.zeros(len(second), dtype=bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for place, (one, other) in enumerate(zip(first, second, strict=True)):
+            pair = (to_pymatgen(one), to_pymatgen(other))
+            try:
+                found = matcher.get_rms_dist(*pair)  # type: ignore[no-untyped-call]
+                fits[place] = matcher.fit(*pair)
+            except (ValueError, np.linalg.LinAlgError):
+                continue
+            rms[place] = np.nan if found is None else found[0]
+    return Matches(rms, fits)

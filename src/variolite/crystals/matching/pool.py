@@ -20,8 +20,6 @@ from typing import Any, Literal
 
 from variolite.errors import DataError
 
-__all__ = ["Outcome", "Progress", "run_in_workers"]
-
 _Answer = Literal["ready", "done", "raised", "late", "died"]
 
 _START_LIMIT = 120.0

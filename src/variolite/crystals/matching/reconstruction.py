@@ -6,31 +6,37 @@ counts like any other, and a pair that fails or runs out of time is a failure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.frame.distances import shortest_distances
-from variolite.crystals.matching.pair_scores import (
+from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.elements import MASSES, chemical_family, reduced_formulas
+from variolite.crystals.latents import Latents
+from variolite.crystals.matching.pairs import Matches, reduce_crystals, same_composition
+from variolite.crystals.matching.scores import (
     LIMIT,
     SETTINGS,
+    SHORTEST,
     SYMPRECS,
-    Setting,
-    score_pairs,
-)
-from variolite.crystals.matching.pairs import reduce_crystals
-from variolite.crystals.matching.periodic import (
     PeriodicErrors,
+    ReconstructionScores,
+    Setting,
     assigned_periodic_errors,
     periodic_errors,
+    score_pairs,
 )
-from variolite.crystals.matching.prefilter import same_composition
-from variolite.crystals.matching.reconstruction_scores import ReconstructionScores
-from variolite.crystals.structures import Crystals, cell_parameters, reduced_formulas
+from variolite.crystals.matching.tolerances import CDVAE, STRICT
+from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError
+from variolite.scoring import Bootstrap, ScoreRow, intervals_of
+from variolite.scoring.evaluation import ScoreKey
 
-__all__ = ["score_reconstruction"]
+if TYPE_CHECKING:
+    import polars as pl
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -141,8 +147,389 @@ def _type_accuracy(found: Crystals, true: Crystals, correspondence: bool) -> Flo
     if correspondence:
         right = np.bincount(true.owner, found.species == true.species, len(true))
     else:
-        from variolite.crystals.structures import compositions
+        from variolite.crystals.elements import compositions
 
         right = np.minimum(compositions(found), compositions(true)).sum(axis=1).astype(np.float64)
     accuracy: Floats = right / true.counts
     return accuracy
+
+
+# What is measured of reconstructions: every metric as a ratio of sums over crystals.
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its unit, its meaning, and what each crystal gives to it.
+
+    Attributes
+    ----------
+    name, unit, meaning
+        As in a scorecard.
+    numerator, denominator
+        The metric is the ratio of their sums, shape (B,) each.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    numerator: Floats
+    denominator: Floats
+
+
+def name_ending(given: tuple[str, ...]) -> str:
+    """End of the names of metrics: what the decoder was given."""
+    return "_given_" + "_".join(given) if given else ""
+
+
+def metrics_of(scores: ReconstructionScores) -> list[Metric]:
+    """Every metric that is a ratio of sums over crystals."""
+    found: list[Metric] = []
+    for setting, matches in scores.pairs.matches.items():
+        found += _matching(setting, matches)
+    found += _displacements(scores)
+    found += [
+        _mean("length_error", "percent", "mean relative error of a length", scores.length_error),
+        _mean("angle_error", "degree", "mean error of a cell angle", scores.angle_error),
+        _mean("volume_error", "percent", "mean relative error of a volume", scores.volume_error),
+    ]
+    found += _chemistry(scores)
+    for symprec, same in scores.pairs.same_space_group.items():
+        found.append(
+            _mean(
+                f"space_group_kept_symprec_{symprec:g}",
+                "share",
+                f"share of crystals whose space group, by spglib at {symprec:g} Angstrom, is that "
+                "of the true one, among those for whose true one it finds a group",
+                same,
+            )
+        )
+    failed = scores.pairs.timed_out | scores.pairs.crashed | scores.unusable
+    found += [
+        _mean(
+            "too_close",
+            "share",
+            f"share of crystals with atoms closer than {SHORTEST:g} Angstrom, or without a cell",
+            ~(scores.shortest >= SHORTEST),
+        ),
+        _mean("failed", "share", "share that could not be matched", failed),
+    ]
+    ending = name_ending(scores.given)
+    return [Metric(m.name + ending, m.unit, m.meaning, m.numerator, m.denominator) for m in found]
+
+
+def _mean(
+    name: str,
+    unit: str,
+    meaning: str,
+    value: Floats | NDArray[np.bool_],
+    weight: Floats | None = None,
+) -> Metric:
+    """Weighted mean over crystals; those without a value are left out."""
+    weights = np.ones(len(value)) if weight is None else weight
+    weights = np.where(np.isfinite(value), weights, 0.0)
+    return Metric(name, unit, meaning, np.nan_to_num(value * 1.0) * weights, weights)
+
+
+def _matching(setting: Setting, matches: Matches) -> list[Metric]:
+    t = setting.tolerance
+    cells = "primitive" if setting.primitive else "unreduced"
+    limits = (
+        f"stol {t.sites:g}, ltol {t.lengths:g}, angle {t.angles:g} degrees, "
+        f"{'scaled to one volume' if t.scaled else 'not scaled'}, "
+        f"primitive_cell={setting.primitive}"
+    )
+    return [
+        _mean(
+            f"match_rate_{t.name}_rms_{cells}",
+            "share",
+            "share of crystals whose root mean square displacement is below stol, as "
+            f"get_rms_dist says ({limits})",
+            matches.matched,
+        ),
+        _mean(
+            f"match_rate_{t.name}_fit_{cells}",
+            "share",
+            f"share of crystals whose largest displacement is below stol, as fit says ({limits})",
+            matches.fits,
+        ),
+        _mean(
+            f"rmse_{t.name}_{cells}",
+            "1",
+            "mean root mean square displacement of the matched crystals, in units of "
+            f"(V/n)^(1/3) ({limits})",
+            matches.rms,
+        ),
+        _mean(
+            f"rmse_corrected_{t.name}_{cells}",
+            "1",
+            f"the same over all crystals, one without a match counting as stol ({limits})",
+            np.where(matches.matched, matches.rms, t.sites),
+        ),
+    ]
+
+
+def _displacements(scores: ReconstructionScores) -> list[Metric]:
+    atoms = np.diff(scores.errors.offsets).astype(np.float64)
+    sums = np.add.reduceat(scores.errors.distances, scores.errors.offsets[:-1])
+    return [
+        _mean(
+            "periodic_error_mean",
+            "angstrom",
+            "mean over atoms of the distance between true and reconstructed place, in the true "
+            "lattice, to the nearest image, after the best translation; structures that cannot "
+            "be compared are left out",
+            sums / atoms,
+            atoms,
+        )
+    ]
+
+
+def _chemistry(scores: ReconstructionScores) -> list[Metric]:
+    atoms = np.diff(scores.errors.offsets).astype(np.float64)
+    return [
+        _mean(
+            "type_accuracy",
+            "share",
+            "share of atoms of the right element",
+            scores.type_accuracy,
+            atoms,
+        ),
+        _mean(
+            "composition_exact",
+            "share",
+            "share of crystals with the right number of atoms of every element",
+            scores.same_composition,
+        ),
+    ]
+
+
+# Metrics of reconstructions with their intervals, as rows of a scorecard.
+
+
+Integers = NDArray[np.int64]
+
+_QUANTILES: Mapping[str, float] = {"periodic_error_median": 0.5, "periodic_error_p95": 0.95}
+_CHUNK = 2_000_000
+
+
+class GroupedReconstructions:
+    """Scores of the same crystals by one method under S seeds, summed over G formulas.
+
+    It is a :class:`~variolite.scoring.ScoredGroups`: intervals and paired comparisons of
+    :mod:`variolite.scoring` take it as it is.
+
+    Parameters
+    ----------
+    scores
+        One for each seed.
+
+    Raises
+    ------
+    DataError
+        If the seeds were not scored on the same crystals in the same way.
+    """
+
+    def __init__(self, scores: Sequence[ReconstructionScores]) -> None:
+        first = scores[0]
+        for other in scores[1:]:
+            if not (
+                np.array_equal(other.names, first.names)
+                and other.given == first.given
+                and other.settings == first.settings
+            ):
+                raise DataError(
+                    "the seeds were not scored on the same crystals in the same way",
+                    where="reconstruction",
+                )
+        formulas, self._group = np.unique(first.formulas, return_inverse=True)
+        self.groups: tuple[str, ...] = tuple(formulas.tolist())
+        self.n_seeds = len(scores)
+        per_seed = [metrics_of(score) for score in scores]
+        self._ending = name_ending(first.given)
+        self.units = {metric.name: metric.unit for metric in per_seed[0]}
+        self._ratios = list(self.units)
+        self._numerators = np.array(
+            [[self._summed(m.numerator) for m in seed] for seed in per_seed]
+        )
+        self._denominators = np.array(
+            [[self._summed(m.denominator) for m in seed] for seed in per_seed]
+        )
+        self._sorted = [self._by_distance(score) for score in scores]
+        self._quantiles = {name + self._ending: q for name, q in _QUANTILES.items()}
+        self.units |= dict.fromkeys(self._quantiles, "angstrom")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics."""
+        return tuple(self.units)
+
+    def values(self, weights: Floats, metrics: Sequence[str]) -> dict[str, Floats]:
+        """Metrics [R, S] for weights of the formulas [R, G]."""
+        found: dict[str, Floats] = {}
+        for name in metrics:
+            if name in self._quantiles:
+                continue
+            place = self._ratios.index(name)
+            with np.errstate(invalid="ignore"):
+                found[name] = (weights @ self._numerators[:, place].T) / (
+                    weights @ self._denominators[:, place].T
+                )
+        wanted = [name for name in metrics if name in self._quantiles]
+        if wanted:
+            levels = [self._quantiles[name] for name in wanted]
+            by_seed = [self._quantile(weights, seed, levels) for seed in range(self.n_seeds)]
+            found |= {name: np.stack([q[i] for q in by_seed], 1) for i, name in enumerate(wanted)}
+        return {name: found[name] for name in metrics}
+
+    def _summed(self, values: Floats) -> Floats:
+        sums: Floats = np.bincount(self._group, values, len(self.groups)).astype(np.float64)
+        return sums
+
+    def _by_distance(self, score: ReconstructionScores) -> tuple[Floats, Integers]:
+        """Distances in ascending order, and the formula of each."""
+        distances = np.where(np.isnan(score.errors.distances), np.inf, score.errors.distances)
+        order = np.argsort(distances, kind="stable")
+        owner = np.repeat(self._group, np.diff(score.errors.offsets))
+        return distances[order], owner[order]
+
+    def _quantile(self, weights: Floats, seed: int, levels: Sequence[float]) -> list[Floats]:
+        """Least distance that a share of the weighted atoms does not exceed."""
+        distances, group = self._sorted[seed]
+        found = np.empty((len(levels), len(weights)))
+        step = max(1, _CHUNK // len(distances))
+        for start in range(0, len(weights), step):
+            reached = np.cumsum(weights[start : start + step, group], axis=1)
+            for row, level in enumerate(levels):
+                below = (reached < level * reached[:, -1:] - 1e-9).sum(axis=1)
+                values = distances[np.minimum(below, len(distances) - 1)]
+                found[row, start : start + step] = np.where(np.isinf(values), np.nan, values)
+        return list(found)
+
+
+def reconstruction_rows(
+    scores: Sequence[ReconstructionScores],
+    *,
+    method: str,
+    split: str,
+    bootstrap: Bootstrap | None = None,
+) -> list[ScoreRow]:
+    """Rows of the scorecard with intervals over formulas and seeds.
+
+    Parameters
+    ----------
+    scores
+        One for each seed, of the same crystals.
+    method, split
+        Entries of the rows.
+    bootstrap
+        How to resample.
+    """
+    grouped = GroupedReconstructions(scores)
+    found = intervals_of(grouped, bootstrap=bootstrap)
+    rows = []
+    for name, interval in found.items():
+        unit = grouped.units[name]
+        row = ScoreKey("reconstruction", method, split, unit=unit).row(
+            name, interval, len(grouped.groups), grouped.n_seeds
+        )
+        # An interval never leaves the range of its metric.
+        low, high = np.clip([row.low, row.high], 0.0, 1.0 if unit == "share" else np.inf)
+        rows.append(replace(row, low=float(low), high=float(high)))
+    return rows
+
+
+def reconstruction_notes(scores: ReconstructionScores) -> list[str]:
+    """What the metrics mean, one line each, and what failed."""
+    ending = name_ending(scores.given)
+    lines = [f"{metric.name}: {metric.meaning}" for metric in metrics_of(scores)]
+    lines.append(
+        f"periodic_error_median{ending}: least distance in Angstrom that half of all atoms do "
+        "not exceed; atoms of structures that cannot be compared count as infinitely far"
+    )
+    lines.append(f"periodic_error_p95{ending}: the same for 95 % of all atoms")
+    pairs = scores.pairs
+    lines.append(
+        f"of {len(scores)} reconstructed crystals {int(scores.unusable.sum())} have no cell or no "
+        f"finite coordinates, {int(pairs.timed_out.sum())} ran out of time and "
+        f"{int(pairs.crashed.sum())} failed in matching; all of them count as not matched"
+    )
+    return lines
+
+
+# One row per scored crystal, for pages and tables.
+
+
+# Grams per cubic centimetre of one unified mass unit per cubic Angstrom.
+_DENSITY = 1.66053906892
+
+
+def held_out_table(
+    true: Crystals, scores: ReconstructionScores, latents: Latents | None = None
+) -> pl.DataFrame:
+    """Describe and score every crystal of a scored reconstruction.
+
+    Parameters
+    ----------
+    true
+        The true crystals.
+    scores
+        Their scores, matched at the CDVAE and the strict tolerance with cells as they are.
+    latents
+        Posterior means of their atoms. Without them the columns ``pc1`` and ``pc2`` are
+        left out.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns ``name``, ``formula``, ``chemical_family``, ``n_atoms``, ``volume_per_atom``
+        (cubic Angstrom), ``density`` (g/cm3), ``periodic_error`` (median over the atoms,
+        Angstrom), ``rms_cdvae`` (null where there is no match), ``matched_cdvae``,
+        ``matched_strict``, ``type_accuracy``, ``length_error_percent``,
+        ``angle_error_deg``, ``volume_error_percent``, ``pc1`` and ``pc2`` (the latent mean
+        over the atoms on its two leading principal components).
+
+    Raises
+    ------
+    DataError
+        If scores or latents are not those of the crystals.
+    """
+    import polars as pl
+
+    for what, part in (("scores", scores), ("latents", latents)):
+        if part is not None and not np.array_equal(part.names, true.names):
+            raise DataError(f"the {what} are not those of the crystals", where="held-out table")
+    cdvae, strict = (scores.pairs.matches[Setting(t)] for t in (CDVAE, STRICT))
+    mass = np.bincount(true.owner, MASSES[true.species], minlength=len(true))
+    columns = {
+        "name": true.names,
+        "formula": scores.formulas,
+        "chemical_family": chemical_family(true),
+        "n_atoms": true.counts,
+        "volume_per_atom": true.volumes / true.counts,
+        "density": _DENSITY * mass / true.volumes,
+        "periodic_error": scores.errors.medians,
+        "rms_cdvae": cdvae.rms,
+        "matched_cdvae": cdvae.matched,
+        "matched_strict": strict.matched,
+        "type_accuracy": scores.type_accuracy,
+        "length_error_percent": scores.length_error,
+        "angle_error_deg": scores.angle_error,
+        "volume_error_percent": scores.volume_error,
+    }
+    if latents is not None:
+        columns |= dict(zip(("pc1", "pc2"), _leading_components(latents.pooled).T, strict=True))
+    return pl.DataFrame(columns).with_columns(pl.selectors.float().fill_nan(None))
+
+
+def _leading_components(vectors: NDArray[np.float32]) -> Floats:
+    """Coordinates on the two leading principal components, shape (B, 2).
+
+    The sign of a component is such that its largest coefficient is positive.
+    """
+    centred = vectors.astype(np.float64) - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    leading = axes[:, ::-1][:, :2]
+    leading = np.pad(leading, ((0, 0), (0, 2 - leading.shape[1])))
+    leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(2)])
+    projected: Floats = centred @ leading
+    return projected

@@ -15,17 +15,137 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import permutations, product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.matching.assignment import FORBIDDEN, assign
-from variolite.crystals.matching.images import NEIGHBOURS
+from variolite.crystals.matching.lattices import niggli_cells
 
-__all__ = ["CandidateCells", "match_sites"]
+# Many small assignment problems at once.
+
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+# Cost of a pair that must not be chosen; large, but finite, since the solver needs numbers.
+FORBIDDEN = 1e20
+_LISTED = 4
+
+
+def assign(costs: Floats) -> Integers:
+    """Assign rows to columns at least cost, for a stack of square problems.
+
+    Parameters
+    ----------
+    costs
+        Costs, shape (K, n, n); :data:`FORBIDDEN` where a pair must not be chosen.
+
+    Returns
+    -------
+    NDArray
+        Column of every row, shape (K, n). A forbidden pair is chosen only where there is
+        no way without one.
+
+    Notes
+    -----
+    Up to four rows all permutations are compared; beyond, a problem whose row minima lie in
+    different columns is solved by them, and only the rest goes to scipy's solver.
+    """
+    _, size, _ = costs.shape
+    if size == 1:
+        return np.zeros(costs.shape[:2], dtype=np.int64)
+    if size <= _LISTED:
+        orders = _permutations(size)
+        totals = costs[:, np.arange(size), orders].sum(axis=-1)
+        chosen: Integers = orders[totals.argmin(axis=1)]
+        return chosen
+    # Imported late: scipy's optimisers take long to import.
+    from scipy.optimize import linear_sum_assignment
+
+    columns: Integers = costs.argmin(axis=2)
+    taken = np.zeros(columns.shape, dtype=bool)
+    np.put_along_axis(taken, columns, True, axis=1)
+    for place in np.flatnonzero(~taken.all(axis=1)):
+        columns[place] = linear_sum_assignment(costs[place])[1]
+    return columns
+
+
+@cache
+def _permutations(size: int) -> Integers:
+    return np.array(list(permutations(range(size))), dtype=np.int64)
+
+
+# Nearest periodic images.
+
+
+# One of each pair of opposite lattice translations among the 26 neighbours.
+NEIGHBOURS: Floats = np.array(
+    [shift for shift in product((-1.0, 0.0, 1.0), repeat=3) if shift > (0.0, 0.0, 0.0)]
+)
+
+
+class ReducedFrames:
+    """Niggli cells of B lattices, in which the nearest image is among 27.
+
+    Parameters
+    ----------
+    lattices
+        Rows are lattice vectors in Angstrom, shape (B, 3, 3).
+    """
+
+    def __init__(self, lattices: Floats) -> None:
+        cells = niggli_cells(lattices)
+        self.lattices = cells.lattices
+        self._inverse = np.rint(np.linalg.inv(cells.transform))
+        self._neighbours = NEIGHBOURS @ self.lattices
+        self._norms = (self._neighbours**2).sum(axis=-1)
+
+    def shortest(self, fractional: Floats, owner: Integers) -> Floats:
+        """Shortest Cartesian vectors, in Angstrom, that equal the given ones up to a period.
+
+        Parameters
+        ----------
+        fractional
+            Vectors in fractional coordinates of the lattices as given, shape (N, 3).
+        owner
+            Lattice of every vector, shape (N,).
+        """
+        wrapped = np.einsum("ni,nij->nj", fractional, self._inverse[owner])
+        wrapped -= np.rint(wrapped)
+        vectors = np.einsum("ni,nij->nj", wrapped, self.lattices[owner])
+        return shortest_vectors(vectors, self._neighbours, self._norms, owner)
+
+
+def shortest_vectors(vectors: Floats, neighbours: Floats, norms: Floats, owner: Integers) -> Floats:
+    """Replace wrapped vectors by their shortest images among 27.
+
+    Parameters
+    ----------
+    vectors
+        Cartesian vectors whose fractional coordinates in a reduced cell lie between -1/2
+        and 1/2, shape (N, 3).
+    neighbours, norms
+        Lattice vectors of :data:`NEIGHBOURS` in that cell and their squared lengths, shape
+        (B, 13, 3) and (B, 13).
+    owner
+        Lattice of every vector, shape (N,).
+    """
+    shortest = vectors.copy()
+    # Shorter than half the shortest lattice vector: nothing is nearer.
+    squares = (vectors**2).sum(axis=-1)
+    far = np.flatnonzero(squares > norms.min(axis=1)[owner] / 4)
+    cell = owner[far]
+    along = np.einsum("ni,nki->nk", vectors[far], neighbours[cell])
+    gain = norms[cell] - 2.0 * np.abs(along)
+    best = gain.argmin(axis=1)
+    better = np.flatnonzero(gain[np.arange(len(far)), best] < 0)
+    far, cell, best = far[better], cell[better], best[better]
+    shortest[far] -= np.sign(along[better, best])[:, None] * neighbours[cell, best]
+    return shortest
+
+
 Mask = NDArray[np.bool_]
 
 _PROBES = 4

@@ -8,8 +8,6 @@ from types import MappingProxyType
 
 from variolite.errors import DataError
 
-__all__ = ["CDVAE", "DEFAULT", "STRICT", "TOLERANCES", "Tolerance"]
-
 
 @dataclass(frozen=True)
 class Tolerance:

@@ -7,7 +7,7 @@ from variolite.crystals.model.batch import (
     Layout,
     evaluation_batches,
 )
-from variolite.crystals.model.module import (
+from variolite.crystals.model.network import (
     CrystalArchitecture,
     CrystalModule,
     Decoded,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from variolite.crystals.model.geometry import METRIC_ENTRIES
+from variolite.crystals.model.batch import METRIC_ENTRIES
 
 __all__ = ["log_metric_of", "matrix_of", "parameters_of"]
 

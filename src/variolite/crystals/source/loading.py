@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.frame import Frame
 from variolite.crystals.source.cells import matrix_of, parameters_of
-from variolite.crystals.structures.crystals import Crystals
 from variolite.errors import DataError
 
 __all__ = ["niggli"]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from variolite.crystals.model.batch import AtomBatch, Layout
-from variolite.crystals.model.module import Decoded
+from variolite.crystals.model.network import Decoded
 from variolite.crystals.source.architecture import SourceArchitecture
 from variolite.crystals.source.augmentation import augment
 from variolite.crystals.source.cells import log_metric_of, matrix_of

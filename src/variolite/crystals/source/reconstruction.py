@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.model.batch import CrystalTensors, evaluation_batches
 from variolite.crystals.source.loading import niggli
 from variolite.crystals.source.network import SourceModule
 from variolite.crystals.source.objective import draw
-from variolite.crystals.structures.crystals import Crystals
 
 __all__ = ["reconstruct"]
 

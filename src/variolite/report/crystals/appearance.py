@@ -6,7 +6,7 @@ import gemmi
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures.elements import ATOMIC_NUMBERS, HEAVIEST
+from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST
 
 __all__ = ["COVALENT_RADII", "element_colour"]
 

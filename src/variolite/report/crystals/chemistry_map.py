@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures.families import FAMILIES
+from variolite.crystals.elements import FAMILIES
 from variolite.report.axes import WIDTH, Frame, box, letters, points_path, sheet, swatches
 from variolite.report.blocks import Block, Figure, Section, paragraph
 from variolite.report.classes import Classes

@@ -7,7 +7,7 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures.elements import HEAVIEST, SYMBOLS
+from variolite.crystals.elements import HEAVIEST, SYMBOLS
 from variolite.report.axes import Frame, box, letters, sheet
 from variolite.report.blocks import Block, Figure, Section, paragraph, table
 from variolite.report.crystals.run import CrystalRun, Pairs

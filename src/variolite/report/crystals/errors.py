@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures.families import FAMILIES
+from variolite.crystals.elements import FAMILIES
 from variolite.report.axes import SIZE, WIDTH, Frame, sheet
 from variolite.report.blocks import Block, Figure, Section, paragraph
 from variolite.report.crystals.run import CrystalRun

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures import Crystals
+from variolite.crystals.crystals import Crystals
 from variolite.report.blocks import Alternatives, Block, Figure, Section, paragraph
 from variolite.report.crystals.run import CrystalRun, Pairs
 from variolite.report.crystals.scene import scenes_of_pair

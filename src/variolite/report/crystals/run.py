@@ -11,11 +11,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.matching.periodic import PeriodicErrors, periodic_errors
-from variolite.crystals.structures import Crystals, open_store
-from variolite.crystals.structures.cells import cell_parameters
-from variolite.crystals.structures.families import chemical_family
-from variolite.crystals.structures.formula import reduced_formulas
+from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.elements import chemical_family, reduced_formulas
+from variolite.crystals.files.store import open_store
+from variolite.crystals.matching.scores import PeriodicErrors, periodic_errors
 from variolite.report.run_files import RunFiles, part_path, read_part
 
 __all__ = ["CrystalRun", "Pairs", "crystal_run", "is_crystal_run"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import SYMBOLS, compositions, reduced_formulas
 from variolite.crystals.evaluation.distributions import densities
-from variolite.crystals.structures import Crystals
-from variolite.crystals.structures.elements import SYMBOLS
-from variolite.crystals.structures.formula import compositions, reduced_formulas
 from variolite.report.axes import WIDTH, Frame, axis_below, axis_left, box, letters, line, sheet
 from variolite.report.blocks import Alternatives, Block, Figure, Section, paragraph
 from variolite.report.crystals.run import CrystalRun

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures import Crystal
-from variolite.crystals.structures.cells import cell_parameters, lattices_from_parameters
-from variolite.crystals.structures.families import METALLIC
+from variolite.crystals.crystals import Crystal, cell_parameters, lattices_from_parameters
+from variolite.crystals.elements import METALLIC
 from variolite.report.crystals.appearance import COVALENT_RADII
 
 __all__ = ["LINES", "Scene", "scene_of", "scenes_of_pair"]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.structures.elements import SYMBOLS
+from variolite.crystals.elements import SYMBOLS
 from variolite.report.axes import WIDTH, Frame, box, letters, line, sheet, swatches
 from variolite.report.crystals.appearance import COVALENT_RADII, element_colour
 from variolite.report.crystals.scene import ATOM_SHARE, LINES, Scene

@@ -1,0 +1,245 @@
+"""Crystals in flat arrays, and cell parameters as lattice vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from variolite.errors import DataError
+
+# Cell parameters and lattice vectors, for many cells at once.
+
+
+Floats = NDArray[np.float64]
+
+
+def lattices_from_parameters(parameters: ArrayLike) -> Floats:
+    """Return lattice vectors in the usual setting: a along x, b in the plane of x and y.
+
+    Parameters
+    ----------
+    parameters
+        Lengths a, b, c in Angstrom and angles alpha, beta, gamma in degrees, shape (B, 6).
+
+    Returns
+    -------
+    ndarray, shape (B, 3, 3)
+        Rows are a, b, c. NaN where a length is negative or no number, or the angles
+        enclose no cell.
+
+    Examples
+    --------
+    >>> lattices_from_parameters([3.0, 4.0, 5.0, 90.0, 90.0, 90.0])[0].diagonal().tolist()
+    [3.0, 4.0, 5.0]
+    """
+    values = np.array(parameters, dtype=np.float64).reshape(-1, 6)
+    angles = values[:, 3:]
+    values[(values[:, :3] < 0).any(axis=1) | ((angles <= 0) | (angles >= 180)).any(axis=1)] = np.nan
+    # A right angle gives a cosine of 6e-17, and a cubic cell would not be exactly cubic.
+    cosines = np.where(angles == 90.0, 0.0, np.cos(np.radians(angles)))
+    sine = np.sqrt(np.maximum(1.0 - cosines[:, 2] ** 2, 0.0))
+    lattices = np.zeros((len(values), 3, 3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shear = (cosines[:, 0] - cosines[:, 1] * cosines[:, 2]) / sine
+        height = np.sqrt(1.0 - cosines[:, 1] ** 2 - shear**2)
+    lattices[:, 0, 0] = values[:, 0]
+    lattices[:, 1, 0] = values[:, 1] * cosines[:, 2]
+    lattices[:, 1, 1] = values[:, 1] * sine
+    lattices[:, 2, 0] = values[:, 2] * cosines[:, 1]
+    lattices[:, 2, 1] = values[:, 2] * shear
+    lattices[:, 2, 2] = values[:, 2] * height
+    return lattices
+
+
+def cell_parameters(lattices: ArrayLike) -> Floats:
+    """Return lengths in Angstrom and angles in degrees, shape (B, 6).
+
+    Parameters
+    ----------
+    lattices
+        Rows are the lattice vectors a, b, c in Angstrom, shape (B, 3, 3).
+    """
+    rows = np.asarray(lattices, dtype=np.float64).reshape(-1, 3, 3)
+    lengths = np.linalg.norm(rows, axis=-1)
+    pairs = ((1, 2), (0, 2), (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosines = np.stack(
+            [
+                (rows[:, i] * rows[:, j]).sum(axis=-1) / (lengths[:, i] * lengths[:, j])
+                for i, j in pairs
+            ],
+            axis=-1,
+        )
+    angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+    return np.concatenate([lengths, angles], axis=-1)
+
+
+def cell_heights(lattices: ArrayLike) -> Floats:
+    """Return the distances between opposite faces of each cell in Angstrom, shape (B, 3).
+
+    Entry i is the distance between the lattice planes that the other two vectors span;
+    no lattice vector with a component along vector i is shorter.
+    """
+    rows = np.asarray(lattices, dtype=np.float64).reshape(-1, 3, 3)
+    normals = np.cross(np.roll(rows, -1, axis=1), np.roll(rows, -2, axis=1))
+    volumes = np.abs((rows[:, 0] * normals[:, 0]).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        heights: Floats = volumes[:, None] / np.linalg.norm(normals, axis=-1)
+    return np.nan_to_num(heights, nan=0.0, posinf=0.0)
+
+
+# Crystals in flat arrays: atoms of all structures one after another.
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """One structure.
+
+    Attributes
+    ----------
+    species
+        Atomic numbers, shape (n,).
+    coordinates
+        Fractional coordinates, shape (n, 3).
+    lattice
+        Rows are the lattice vectors a, b, c in Angstrom, shape (3, 3).
+    name
+        Its id in the set it comes from.
+    """
+
+    species: NDArray[np.uint8]
+    coordinates: Floats
+    lattice: Floats
+    name: str = ""
+
+    def __len__(self) -> int:
+        return len(self.species)
+
+
+@dataclass(frozen=True)
+class Crystals:
+    """A set of B structures with N atoms in all.
+
+    Attributes
+    ----------
+    species
+        Atomic numbers, shape (N,).
+    coordinates
+        Fractional coordinates, shape (N, 3).
+    lattices
+        Rows are the lattice vectors a, b, c in Angstrom, shape (B, 3, 3).
+    offsets
+        Atoms of structure i are ``offsets[i]:offsets[i + 1]``, shape (B + 1,).
+    names
+        Ids, shape (B,).
+    properties
+        Columns of numbers (NaN where missing) or text by name, each of shape (B,).
+    """
+
+    species: NDArray[np.uint8]
+    coordinates: Floats
+    lattices: Floats
+    offsets: NDArray[np.int64]
+    names: NDArray[np.str_]
+    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count, atoms = len(self.lattices), len(self.species)
+        consistent = (
+            self.offsets.shape == (count + 1,)
+            and self.offsets[0] == 0
+            and self.offsets[-1] == atoms
+            and self.coordinates.shape == (atoms, 3)
+            and self.lattices.shape == (count, 3, 3)
+            and self.names.shape == (count,)
+            and all(values.shape == (count,) for values in self.properties.values())
+        )
+        if not consistent:
+            raise DataError("the arrays of a set of crystals do not fit each other")
+
+    @classmethod
+    def of(cls, crystals: Iterable[Crystal]) -> Crystals:
+        """Join single structures."""
+        found = list(crystals)
+        counts = [len(crystal) for crystal in found]
+        return cls(
+            species=np.concatenate([c.species for c in found] or [np.empty(0, np.uint8)]),
+            coordinates=np.concatenate([c.coordinates for c in found] or [np.empty((0, 3))]),
+            lattices=np.array([c.lattice for c in found], dtype=np.float64).reshape(-1, 3, 3),
+            offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
+            names=np.array([c.name for c in found], dtype=np.str_),
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Crystals]) -> Crystals:
+        """Join sets; only properties that all of them have are kept."""
+        shared = set(parts[0].properties).intersection(*(part.properties for part in parts[1:]))
+        counts = np.concatenate([part.counts for part in parts])
+        return cls(
+            species=np.concatenate([part.species for part in parts]),
+            coordinates=np.concatenate([part.coordinates for part in parts]),
+            lattices=np.concatenate([part.lattices for part in parts]),
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            names=np.concatenate([part.names for part in parts]),
+            properties={
+                name: np.concatenate([part.properties[name] for part in parts])
+                for name in parts[0].properties
+                if name in shared
+            },
+        )
+
+    def __len__(self) -> int:
+        return len(self.lattices)
+
+    def __getitem__(self, index: int) -> Crystal:
+        span = slice(self.offsets[index], self.offsets[index + 1])
+        return Crystal(
+            self.species[span],
+            self.coordinates[span],
+            self.lattices[index],
+            str(self.names[index]),
+        )
+
+    def __iter__(self) -> Iterator[Crystal]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Atoms per structure, shape (B,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """Structure of every atom, shape (N,)."""
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @property
+    def volumes(self) -> Floats:
+        """Cell volumes in cubic Angstrom, shape (B,)."""
+        volumes: Floats = np.abs(np.linalg.det(self.lattices))
+        return volumes
+
+    def atoms_of(self, index: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Places of the atoms of the chosen structures, in their order."""
+        counts = self.counts[index]
+        starts = np.repeat(self.offsets[:-1][index], counts)
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        places: NDArray[np.int64] = starts + within
+        return places
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Crystals:
+        """Choose structures by place or by mask."""
+        chosen = np.arange(len(self))[index]
+        atoms = self.atoms_of(chosen)
+        return Crystals(
+            species=self.species[atoms],
+            coordinates=self.coordinates[atoms],
+            lattices=self.lattices[chosen],
+            offsets=np.concatenate([[0], np.cumsum(self.counts[chosen])]).astype(np.int64),
+            names=self.names[chosen],
+            properties={name: values[chosen] for name, values in self.properties.items()},
+        )

@@ -1,0 +1,555 @@
+"""Extended XYZ, POSCAR and pymatgen's JSON to drafts; crystals to and from pymatgen and ASE."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.crystals import Crystal, Crystals, lattices_from_parameters
+from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST, symbols_of
+from variolite.crystals.files.checks import DEUTERIUM, Draft, RejectedError, element_of
+from variolite.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core.structure import Structure
+
+
+# What a structure is called: by a column or key, or by its file.
+
+
+IDS = ("material_id", "mp_id", "id", "name", "structure_id", "entry_id", "refcode")
+"""Columns and keys that hold ids, in order of preference; in any capitals."""
+
+_VASP = re.compile(r"(?i)^(?:poscar|contcar)[._-]*")
+
+
+def name_of_file(path: Path) -> str:
+    """Return the name of the only structure in a file.
+
+    Endings are left out; of ``POSCAR_mp-1`` the second part is taken, and for a bare
+    ``POSCAR`` the folder.
+    """
+    name = path.name
+    for ending in (".gz", ".cif", ".vasp", ".poscar", ".contcar", ".json", ".extxyz", ".xyz"):
+        if name.casefold().endswith(ending) and len(name) > len(ending):
+            name = name[: -len(ending)]
+    return _VASP.sub("", name) or path.resolve().parent.name or name
+
+
+# To and from the structures of pymatgen and ASE.
+
+
+_EXTRA = "pip install 'variolite[crystals]'"
+
+
+def to_pymatgen(crystal: Crystal) -> Structure:
+    """Return a pymatgen ``Structure`` with the same order of atoms.
+
+    Raises
+    ------
+    DataError
+        If pymatgen is not installed.
+    """
+    try:
+        from pymatgen.core.structure import Structure
+    except ImportError:
+        raise DataError("pymatgen is not installed", mend=_EXTRA) from None
+    return Structure(crystal.lattice, symbols_of(crystal.species).tolist(), crystal.coordinates)
+
+
+def from_pymatgen(
+    structures: Structure | Iterable[Structure], names: Iterable[str] = ()
+) -> Crystals:
+    """Return crystals of one pymatgen ``Structure`` or several, ordered ones only.
+
+    Oxidation states and site properties are left out.
+
+    Parameters
+    ----------
+    structures
+        What to convert.
+    names
+        Their ids; 0, 1, 2 ... by default.
+
+    Raises
+    ------
+    DataError
+        If a site is partially occupied or holds no element.
+    """
+    # Whoever has such an object has pymatgen: this import cannot be the one that fails.
+    from pymatgen.core.structure import Structure
+
+    found = [structures] if isinstance(structures, Structure) else list(structures)
+    crystals = []
+    for name, structure in zip(_names(names, len(found)), found, strict=True):
+        if not structure.is_ordered:
+            raise DataError(
+                "the structure has partially occupied sites", where=name, mend="Order it first"
+            )
+        numbers = [getattr(site.specie, "Z", 0) for site in structure.sites]
+        crystals.append(
+            Crystal(
+                _elements(numbers, name),
+                np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3),
+                np.array(structure.lattice.matrix, dtype=np.float64),
+                name,
+            )
+        )
+    return Crystals.of(crystals)
+
+
+def to_ase(crystal: Crystal) -> Atoms:
+    """Return ASE ``Atoms``, periodic in three directions, with the same order of atoms.
+
+    Raises
+    ------
+    DataError
+        If ASE is not installed.
+    """
+    try:
+        from ase import Atoms
+    except ImportError:
+        raise DataError("ASE is not installed", mend=_EXTRA) from None
+    return Atoms(
+        numbers=crystal.species.astype(int),
+        scaled_positions=crystal.coordinates,
+        cell=crystal.lattice,
+        pbc=True,
+    )
+
+
+def from_ase(atoms: Atoms | Iterable[Atoms], names: Iterable[str] = ()) -> Crystals:
+    """Return crystals of ASE ``Atoms``.
+
+    Parameters
+    ----------
+    atoms
+        One object or several.
+    names
+        Their ids; 0, 1, 2 ... by default.
+
+    Raises
+    ------
+    DataError
+        If an object has no three-dimensional cell, or an atom is no element.
+    """
+    from ase import Atoms
+
+    found = [atoms] if isinstance(atoms, Atoms) else list(atoms)
+    crystals = []
+    for name, item in zip(_names(names, len(found)), found, strict=True):
+        if item.cell.rank < 3:
+            raise DataError("the atoms have no three-dimensional cell", where=name)
+        crystals.append(
+            Crystal(
+                _elements(item.numbers.tolist(), name),
+                np.array(item.get_scaled_positions(wrap=False), dtype=np.float64),
+                np.array(item.cell.array, dtype=np.float64),
+                name,
+            )
+        )
+    return Crystals.of(crystals)
+
+
+def _names(names: Iterable[str], count: int) -> list[str]:
+    given = list(names) or [str(place) for place in range(count)]
+    if len(given) != count:
+        raise DataError(f"{len(given)} names for {count} structures")
+    return given
+
+
+def _elements(numbers: list[int], name: str) -> NDArray[np.uint8]:
+    if not all(1 <= number <= HEAVIEST for number in numbers):
+        raise DataError("a site holds no element", where=name)
+    return np.array(numbers, dtype=np.uint8)
+
+
+# Extended XYZ texts to drafts of structures.
+
+
+_PAIR = re.compile(r"""([^\s="']+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|[^\s]+)""")
+_DEFAULT = "species:S:1:pos:R:3"
+_SYMBOLS = ("species", "symbols", "element", "elements")
+_NUMBERS = ("z", "numbers", "atomic_numbers")
+_TRUE = frozenset({"t", "true", "1"})
+
+
+def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
+    """Read every frame; a faulty one is handed on as the error, and reading goes on.
+
+    Yields
+    ------
+    Draft
+        With the values of the comment line that are no vectors as properties.
+
+    Raises
+    ------
+    RejectedError
+        If the text is empty, or what follows cannot be told apart into frames.
+    """
+    lines = text.splitlines()
+    place = 0
+    frames = 0
+    while place < len(lines):
+        if not lines[place].strip():
+            place += 1
+            continue
+        try:
+            count = int(lines[place])
+        except ValueError:
+            yield RejectedError("unreadable", f"line {place + 1} is no number of atoms")
+            return
+        if count < 0 or place + 2 + count > len(lines):
+            yield RejectedError("unreadable", f"line {place + 1} announces {count} atoms")
+            return
+        rows = lines[place + 2 : place + 2 + count]
+        try:
+            yield _frame(lines[place + 1], rows)
+        except RejectedError as error:
+            yield error
+        place += 2 + count
+        frames += 1
+    if not frames:
+        raise RejectedError("empty")
+
+
+def _frame(comment: str, rows: list[str]) -> Draft:
+    pairs = {key: _unquoted(value) for key, value in _PAIR.findall(comment)}
+    folded = {key.lower(): value for key, value in pairs.items()}
+    lattice = _extxyz_lattice(folded)
+    if not rows:
+        raise RejectedError("no_atoms")
+    columns = _columns(folded.get("properties", _DEFAULT))
+    words = [row.split() for row in rows]
+    width = max(place + count for place, count in columns.values())
+    if min(map(len, words)) < width:
+        raise RejectedError("unreadable", f"a line of atoms has fewer than {width} columns")
+    species, isotopes = _extxyz_species(words, columns)
+    start, size = columns.get("pos", (0, 0))
+    if size != 3:
+        raise RejectedError("bad_coordinates", "there is no column pos:R:3")
+    try:
+        positions = np.array([row[start : start + 3] for row in words], dtype=np.float64)
+    except ValueError:
+        raise RejectedError("bad_coordinates", "a position is no number") from None
+    properties = {
+        key: _scalar(value)
+        for key, value in pairs.items()
+        if key.lower() not in ("lattice", "properties", "pbc", *IDS) and not _is_vector(value)
+    }
+    return Draft(
+        species,
+        positions @ np.linalg.inv(lattice),
+        lattice,
+        name=next((folded[key] for key in IDS if key in folded), ""),
+        properties=properties,
+        notes=(DEUTERIUM,) if isotopes else (),
+    )
+
+
+def _extxyz_lattice(folded: dict[str, str]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if "lattice" not in folded:
+        raise RejectedError("no_cell", "the comment line has no Lattice")
+    words = re.sub(r"[\[\]{},]", " ", folded.get("pbc", "")).split()
+    if words and not all(word.lower() in _TRUE for word in words):
+        raise RejectedError("no_cell", f"not periodic in three directions (pbc {' '.join(words)})")
+    try:
+        values = [float(word) for word in re.sub(r"[\[\]{},]", " ", folded["lattice"]).split()]
+        lattice = np.array(values, dtype=np.float64).reshape(3, 3)
+    except ValueError:
+        raise RejectedError("bad_cell", "Lattice is not nine numbers") from None
+    if not np.isfinite(lattice).all() or abs(float(np.linalg.det(lattice))) < 1e-6:
+        raise RejectedError("bad_cell", "the vectors span no volume")
+    return lattice
+
+
+def _columns(layout: str) -> dict[str, tuple[int, int]]:
+    """Return first column and number of columns by name, from ``species:S:1:pos:R:3``."""
+    words = layout.split(":")
+    columns = {}
+    place = 0
+    try:
+        for name, _, size in zip(words[::3], words[1::3], words[2::3], strict=True):
+            columns[name.lower()] = (place, int(size))
+            place += int(size)
+    except ValueError:
+        raise RejectedError("unreadable", f"Properties={layout!r} is not understood") from None
+    return columns
+
+
+def _extxyz_species(
+    words: list[list[str]], columns: dict[str, tuple[int, int]]
+) -> tuple[list[int], bool]:
+    for name in _SYMBOLS:
+        if name in columns:
+            place = columns[name][0]
+            found = [element_of(row[place]) for row in words]
+            return [z for z, _ in found], any(isotope for _, isotope in found)
+    for name in _NUMBERS:
+        if name in columns:
+            place = columns[name][0]
+            numbers = [int(row[place]) if row[place].isdigit() else 0 for row in words]
+            if not all(1 <= number <= HEAVIEST for number in numbers):
+                raise RejectedError("unknown_element", "an atomic number out of range")
+            return numbers, False
+    raise RejectedError("unknown_element", "there is no column of species")
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1].replace('\\"', '"')
+    return value
+
+
+def _is_vector(value: str) -> bool:
+    """Return whether a value is several numbers, or a list of anything."""
+    words = value.split()
+    try:
+        return value.startswith(("[", "{", "_JSON")) or (
+            len(words) > 1 and bool([float(w) for w in words])
+        )
+    except ValueError:
+        return False
+
+
+def _scalar(value: str) -> float | str:
+    try:
+        return float(value)
+    except ValueError:
+        return {"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0}.get(value.lower(), value)
+
+
+# POSCAR and CONTCAR texts of VASP to drafts of structures.
+
+
+def parse_poscar(text: str) -> tuple[Draft]:
+    """Read a POSCAR of VASP 5, or of VASP 4 where its comment or its atoms name the elements.
+
+    Direct and Cartesian coordinates, one scale, three scales or a volume, and selective
+    dynamics are understood; velocities are passed over.
+
+    Raises
+    ------
+    RejectedError
+        If the text is no POSCAR, or holds no usable structure.
+    """
+    lines = text.splitlines()
+    if not text.strip():
+        raise RejectedError("empty")
+    if len(lines) < 7:
+        raise RejectedError("unreadable", "fewer than seven lines")
+    vectors = np.array([_numbers(lines[2 + axis], 3, f"line {3 + axis}") for axis in range(3)])
+    scale = _scale(lines[1], vectors)
+    lattice = vectors * scale
+    symbols, counts, next_line = _poscar_species(lines)
+    total = sum(counts)
+    if total == 0:
+        raise RejectedError("no_atoms")
+    selective = next_line < len(lines) and lines[next_line].strip()[:1].lower() == "s"
+    next_line += selective
+    if next_line >= len(lines):
+        raise RejectedError("unreadable", "the text ends before the coordinates")
+    cartesian = lines[next_line].strip()[:1].lower() in ("c", "k")
+    rows = lines[next_line + 1 : next_line + 1 + total]
+    if len(rows) < total:
+        raise RejectedError("unreadable", f"{total} atoms are announced, {len(rows)} are listed")
+    positions = np.array(
+        [_numbers(row, 3, f"line {next_line + 2 + i}") for i, row in enumerate(rows)]
+    )
+    if not np.isfinite(positions).all():
+        raise RejectedError("bad_coordinates")
+    if not np.isfinite(lattice).all():
+        raise RejectedError("bad_cell", "a number is not finite")
+    if cartesian:
+        if abs(float(np.linalg.det(lattice))) < 1e-6:
+            raise RejectedError("bad_cell", "the vectors span no volume")
+        positions = (positions * scale) @ np.linalg.inv(lattice)
+    if not symbols:
+        symbols, counts = _symbols_of_rows(rows, 6 if selective else 3), [1] * total
+    elements = [element_of(symbol) for symbol in symbols]
+    species = [z for (z, _), count in zip(elements, counts, strict=True) for _ in range(count)]
+    notes = (DEUTERIUM,) if any(isotope for _, isotope in elements) else ()
+    return (Draft(species, positions, lattice, notes=notes),)
+
+
+def _numbers(line: str, count: int, place: str) -> list[float]:
+    try:
+        values = [float(word) for word in line.split()[:count]]
+    except ValueError:
+        raise RejectedError("unreadable", f"{place} has no {count} numbers") from None
+    if len(values) < count:
+        raise RejectedError("unreadable", f"{place} has no {count} numbers")
+    return values
+
+
+def _scale(
+    line: str, vectors: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return the factor of each Cartesian axis; a negative number is the volume."""
+    words = line.split()
+    if len(words) >= 3:
+        try:
+            return np.array([float(word) for word in words[:3]])
+        except ValueError:
+            pass
+    factor = _numbers(line, 1, "line 2")[0]
+    if factor < 0:
+        volume = abs(float(np.linalg.det(vectors)))
+        factor = (-factor / volume) ** (1 / 3) if volume > 0 else math.nan
+    return np.full(3, factor)
+
+
+def _poscar_species(lines: list[str]) -> tuple[list[str], list[int], int]:
+    """Return symbols (none where atoms have to name them), counts and the next line."""
+    words = lines[5].split()
+    if words and all(word.isdigit() for word in words):
+        counts = [int(word) for word in words]
+        named = lines[0].split()[: len(counts)]
+        known = len(named) == len(counts) and all(name in ATOMIC_NUMBERS for name in named)
+        return (named if known else []), counts, 6
+    # Files of the VASP library name their potentials: Fe_pv, or Fe/a1b2c3.
+    symbols = [word.split("_")[0].split("/")[0] for word in words]
+    counts = []
+    for word in lines[6].split():
+        if not word.isdigit():
+            break
+        counts.append(int(word))
+    if not symbols or len(symbols) != len(counts):
+        raise RejectedError(
+            "unreadable", f"line 6 names {len(symbols)} elements, line 7 has {len(counts)} counts"
+        )
+    return symbols, counts, 7
+
+
+def _symbols_of_rows(rows: list[str], column: int) -> list[str]:
+    """Return the symbols after coordinates, and flags where there are some: F is fluorine."""
+    symbols = [row.split()[column : column + 1] for row in rows]
+    if not all(symbol and symbol[0] in ATOMIC_NUMBERS for symbol in symbols):
+        raise RejectedError("unknown_element", "the elements are not named anywhere")
+    return [symbol[0] for symbol in symbols]
+
+
+# JSON that pymatgen writes to drafts of structures.
+
+
+_OCCUPANCY_SLACK = 1e-3
+
+
+def parse_json(text: str) -> Iterator[Draft | RejectedError]:
+    """Read one structure, a list of them, or a mapping of ids to them.
+
+    An entry may be a structure, or a mapping with one under ``structure``, whose other
+    single values become properties. A faulty one is handed on as the error.
+
+    Raises
+    ------
+    RejectedError
+        If the text is no JSON, or holds no structure.
+    """
+    if not text.strip():
+        raise RejectedError("empty")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RejectedError("unreadable", " ".join(str(error).split())[:120]) from None
+    found = list(_entries(content))
+    if not found:
+        raise RejectedError("no_structure", "the JSON has no lattice with sites")
+    for name, entry in found:
+        try:
+            yield _draft(name, entry)
+        except RejectedError as error:
+            yield RejectedError(error.code, error.detail, name)
+
+
+def _entries(content: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(content, list):
+        for entry in content:
+            yield "", entry
+    elif isinstance(content, dict):
+        if _structure_of(content) is not None:
+            yield "", content
+        else:
+            for key, entry in content.items():
+                if _structure_of(entry) is not None:
+                    yield str(key), entry
+
+
+def _structure_of(entry: Any) -> dict[str, Any] | None:
+    """Return the mapping that has lattice and sites: the entry, or what it holds."""
+    if not isinstance(entry, dict):
+        return None
+    if "lattice" in entry and "sites" in entry:
+        return entry
+    return _structure_of(entry.get("structure"))
+
+
+def _draft(name: str, entry: Any) -> Draft:
+    structure = _structure_of(entry)
+    if structure is None:
+        raise RejectedError("no_structure", "no lattice with sites")
+    values = dict(_scalars(structure.get("properties")))
+    if structure is not entry:
+        values |= dict(_scalars(entry))
+    keys = {key.casefold(): key for key in values}
+    given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
+    lattice = _json_lattice(structure["lattice"])
+    sites = structure["sites"]
+    if not isinstance(sites, list) or not sites:
+        raise RejectedError("no_atoms")
+    elements = [_element(site) for site in sites]
+    return Draft(
+        [number for number, _ in elements],
+        np.array([_position(site, lattice) for site in sites], dtype=np.float64),
+        lattice,
+        name=name or given,
+        properties=values,
+        notes=(DEUTERIUM,) if any(isotope for _, isotope in elements) else (),
+    )
+
+
+def _scalars(mapping: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(mapping, Mapping):
+        return
+    for key, value in mapping.items():
+        if isinstance(value, str | int | float) and not str(key).startswith("@"):
+            yield str(key), value
+
+
+def _json_lattice(lattice: Any) -> Any:
+    try:
+        if "matrix" in lattice:
+            return np.array(lattice["matrix"], dtype=np.float64).reshape(3, 3)
+        names = ("a", "b", "c", "alpha", "beta", "gamma")
+        return lattices_from_parameters([float(lattice[name]) for name in names])[0]
+    except (TypeError, ValueError, KeyError):
+        raise RejectedError("no_cell", "the lattice is not understood") from None
+
+
+def _element(site: Any) -> tuple[int, bool]:
+    try:
+        species = site["species"]
+        occupants = [(str(one["element"]), float(one.get("occu", 1.0))) for one in species]
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise RejectedError("unreadable", "the species of a site are not understood") from None
+    if len(occupants) != 1 or abs(occupants[0][1] - 1.0) > _OCCUPANCY_SLACK:
+        listed = ", ".join(f"{symbol} {occupancy:g}" for symbol, occupancy in occupants[:4])
+        raise RejectedError("partial_occupancy", listed or "an empty site")
+    return element_of(occupants[0][0])
+
+
+def _position(site: Any, lattice: Any) -> Any:
+    try:
+        if "abc" in site:
+            return np.array(site["abc"], dtype=np.float64).reshape(3)
+        return np.array(site["xyz"], dtype=np.float64).reshape(3) @ np.linalg.inv(lattice)
+    except (TypeError, ValueError, KeyError, np.linalg.LinAlgError):
+        raise RejectedError("bad_coordinates", "the position of a site") from None

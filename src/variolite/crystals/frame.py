@@ -1,0 +1,276 @@
+"""One representation of every crystal, whatever cell, origin and order it came in.
+
+The frame is chosen by comparing real-valued scores, never by rules that need a
+rounding: among all shortest bases the one with the least weighted metric, and
+among the bases and origins that are left the ones with the greatest weighted
+sum of structure factors. Choices that tie are related by symmetry and give the
+same representation. The weights only have to be generic.
+
+Mirror images get the same representation: the bases of both hands are compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.periodic import reduced_basis, shortest_bases, signed_permutations
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+METRIC_WEIGHTS = np.array([3.137, 2.0719, 1.0, 0.5771, 0.4143, 0.3307])
+"""On G11, G22, G33, G12, G13, G23: sorts lengths and prefers obtuse angles."""
+
+SAME_METRIC = 1e-6
+"""Relative difference in the weighted metric that counts as none."""
+
+
+def _waves() -> Integers:
+    """Short waves along every kind of direction, then generic ones, shape (40, 3).
+
+    Sixteen were not enough: systematic absences of four MPTS-52 crystals of 5,000 hid
+    the difference between two origins.
+    """
+    short = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1), (2, 1, 0)]
+    number = np.arange(1, 33)[:, None]
+    generic = np.rint(9.0 * np.modf(number * np.array([0.8191725, 0.6710436, 0.5497005]))[0] - 4.5)
+    return np.concatenate([np.array(short), generic.astype(np.int64)])
+
+
+WAVES = _waves()
+"""Wave vectors of the structure factors that break ties, shape (K, 3)."""
+
+AMPLITUDES = 1.0 / (1.0 + 0.173 * np.arange(len(WAVES)))
+PHASES = 2.0 * np.pi * np.modf(0.7548776662 * (1 + np.arange(len(WAVES))))[0]
+
+STRENGTHS = np.array([3.3, 4.4, 2.9])
+CENTRES = np.array([0.1371, 0.2913, 0.4135])
+OFFSET = 0.7
+"""Of the function of every wave at once that breaks the ties which those waves leave."""
+
+SAME_SCORE = 1e-8
+"""Difference below which two frames count as related by symmetry."""
+
+CHUNK = 200_000
+"""Atoms times candidates handled at once, so that the memory stays small."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Crystals in the canonical frame, and the way back.
+
+    Attributes
+    ----------
+    crystals
+        Reduced cells in standard orientation (a along x, b in the xy plane),
+        origin on an atom, coordinates in [0, 1). Atoms keep their order.
+    change
+        Rows of the canonical cell in terms of the given one, shape (B, 3, 3).
+    origin
+        Fractional coordinates in the given cell that became the origin, (B, 3).
+    """
+
+    crystals: Crystals
+    change: Integers
+    origin: Floats
+
+    def restore(self, found: Crystals, given: Crystals) -> Crystals:
+        """Put crystals of the canonical frame back into cell, origin and orientation.
+
+        Parameters
+        ----------
+        found
+            Crystals like those of this frame, such as their reconstructions.
+        given
+            The crystals that this frame was made of.
+        """
+        back = np.linalg.inv(self.change)
+        owner = found.owner
+        coordinates = np.einsum("ni,nij->nj", found.coordinates, self.change[owner].astype(float))
+        lattices = back @ found.lattices
+        # The rotation, or rotation with reflection, that lays one lattice best on the other;
+        # seen in the canonical cell, so that it does not depend on the cell that was given.
+        reduced = self.change @ given.lattices
+        left, _, right = np.linalg.svd(found.lattices.transpose(0, 2, 1) @ reduced)
+        return Crystals(
+            species=found.species,
+            coordinates=(coordinates + self.origin[owner]) % 1.0,
+            lattices=lattices @ (left @ right),
+            offsets=found.offsets,
+            names=given.names,
+            properties=given.properties,
+        )
+
+
+def canonical(crystals: Crystals) -> Frame:
+    """Return crystals in the frame that does not depend on how they were given.
+
+    Raises
+    ------
+    DataError
+        If a cell has no volume.
+    """
+    if not len(crystals):
+        return Frame(crystals, np.empty((0, 3, 3), np.int64), np.empty((0, 3)))
+    first = reduced_basis(crystals.lattices)
+    owner, change = _bases(first @ crystals.lattices)
+    change = change @ first[owner]
+    chosen, origin = _origins(crystals, owner, change)
+    change = change[chosen]
+    atoms = crystals.owner
+    back = np.rint(np.linalg.inv(change))
+    shifted = crystals.coordinates - crystals.coordinates[origin][atoms]
+    coordinates = np.einsum("ni,nij->nj", shifted, back[atoms]) % 1.0
+    cells = change @ crystals.lattices
+    standard = np.linalg.cholesky(cells @ cells.transpose(0, 2, 1)).astype(np.float64)
+    settled = Crystals(
+        species=crystals.species,
+        coordinates=coordinates,
+        lattices=standard,
+        offsets=crystals.offsets,
+        names=crystals.names,
+        properties=crystals.properties,
+    )
+    return Frame(settled, change, crystals.coordinates[origin])
+
+
+def _bases(reduced: Floats) -> tuple[Integers, Integers]:
+    """Return the bases of each cell whose metric is canonical; they differ by symmetry alone."""
+    owner, change = shortest_bases(reduced)
+    ways = signed_permutations()
+    owner = np.repeat(owner, len(ways))
+    change = (ways[None] @ change[:, None]).reshape(-1, 3, 3)
+    cells = change @ reduced[owner]
+    metric = cells @ cells.transpose(0, 2, 1)
+    entries = metric[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
+    size = np.trace(metric, axis1=1, axis2=2)
+    score = entries @ METRIC_WEIGHTS / size
+    least = np.minimum.reduceat(score, np.searchsorted(owner, np.arange(len(reduced))))
+    kept = score <= least[owner] + SAME_METRIC
+    return owner[kept], change[kept]
+
+
+def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Integers, Integers]:
+    """Choose among bases and origins by the weighted sum of structure factors.
+
+    Returns
+    -------
+    chosen
+        Basis of every crystal, as a place in ``change``, shape (B,).
+    origin
+        Atom of every crystal that becomes the origin, shape (B,).
+    """
+    count = len(crystals)
+    weight = _weights(crystals.species)
+    rare, rare_starts = _rarest_atoms(crystals)
+    rare_counts = np.diff(rare_starts)
+    found: list[tuple[Integers, Integers, Integers, Floats]] = []
+    # k . x' with x' = x U^-1 is x . (U^-1 k).
+    waves = np.rint(np.linalg.inv(change) @ WAVES.T).transpose(0, 2, 1)  # (M, K, 3)
+    work = np.cumsum(crystals.counts[owner])
+    for start, stop in _chunks(work):
+        mine = owner[start:stop]
+        atoms = crystals.atoms_of(mine)
+        holder = np.repeat(np.arange(stop - start), crystals.counts[mine])
+        phase = np.einsum("nki,ni->nk", waves[start:stop][holder], crystals.coordinates[atoms])
+        wave = np.exp(2j * np.pi * phase) * weight[atoms, None]
+        begins = np.cumsum(crystals.counts[mine]) - crystals.counts[mine]
+        factors = np.add.reduceat(wave, begins, axis=0) * (AMPLITUDES * np.exp(1j * PHASES))
+        pair = np.repeat(np.arange(stop - start), rare_counts[mine])
+        within = np.arange(len(pair)) - np.repeat(
+            np.cumsum(rare_counts[mine]) - rare_counts[mine], rare_counts[mine]
+        )
+        atom = rare[rare_starts[:-1][mine][pair] + within]
+        shift = np.einsum("pki,pi->pk", waves[start:stop][pair], crystals.coordinates[atom])
+        score = (factors[pair] * np.exp(-2j * np.pi * shift)).real.sum(axis=1)
+        of = mine[pair]
+        near = score >= _greatest(score, of)[of] - SAME_SCORE
+        found.append((of[near], start + pair[near], atom[near], score[near]))
+    of, candidate, atom, score = (np.concatenate(part) for part in zip(*found, strict=True))
+    near = score >= _greatest(score, of)[of] - SAME_SCORE
+    of, candidate, atom = of[near], candidate[near], atom[near]
+    near = _equal_in_every_wave(crystals, change, of, candidate, atom)
+    of, candidate, atom = of[near], candidate[near], atom[near]
+    # What ties now is related by symmetry. Told apart by the given cell and order, atoms keep
+    # their latents when the crystal is turned or moved, not only the set of latents.
+    order = np.lexsort((atom, *change[candidate].reshape(-1, 9).T, of))
+    first = order[np.searchsorted(of[order], np.arange(count))]
+    return candidate[first], atom[first]
+
+
+def _equal_in_every_wave(
+    crystals: Crystals, change: Integers, of: Integers, candidate: Integers, atom: Integers
+) -> NDArray[np.bool_]:
+    """Choose once more among frames that tie in the few waves looked at.
+
+    In a cell with translations of its own all of those may be absent that tell two origins
+    apart. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), and is
+    dear: it is computed for every frame anew.
+
+    Returns
+    -------
+    ndarray
+        Which of the frames stay, shape (M,); one at least of every crystal.
+    """
+    tied = np.flatnonzero(np.bincount(of)[of] > 1)
+    score = np.zeros(len(of))
+    back = np.rint(np.linalg.inv(change[candidate]))
+    for start, stop in _chunks(np.cumsum(crystals.counts[of[tied]])):
+        frames = tied[start:stop]
+        counts = crystals.counts[of[frames]]
+        atoms = crystals.atoms_of(of[frames])
+        moved = crystals.coordinates[atoms] - crystals.coordinates[np.repeat(atom[frames], counts)]
+        placed = np.einsum("ni,nij->nj", moved, np.repeat(back[frames], counts, axis=0))
+        angle = np.cos(2.0 * np.pi * (placed - CENTRES)) @ STRENGTHS + OFFSET
+        values = _weights(crystals.species[atoms]) * np.sin(angle)
+        score[frames] = np.add.reduceat(values, np.cumsum(counts) - counts)
+    stays: NDArray[np.bool_] = score >= _greatest(score, of)[of] - SAME_SCORE
+    return stays
+
+
+def _weights(species: NDArray[np.uint8]) -> Floats:
+    """A generic number for every element, shape (N,)."""
+    weights: Floats = 0.5 + np.modf(0.6180339887498949 * species.astype(np.float64))[0]
+    return weights
+
+
+def _greatest(score: Floats, of: Integers) -> Floats:
+    """Greatest score of every crystal; those without one have minus infinity."""
+    greatest = np.full(int(of.max()) + 1, -np.inf)
+    np.maximum.at(greatest, of, score)
+    return greatest
+
+
+def _chunks(work: Integers) -> list[tuple[int, int]]:
+    """Cut a list of jobs with the given running total of work into spans of about `CHUNK`."""
+    edges = np.unique(
+        np.searchsorted(work, np.arange(0, (work[-1] if len(work) else 0) + CHUNK, CHUNK))
+    )
+    edges = np.unique(np.concatenate([[0], edges, [len(work)]]))
+    return [(int(a), int(b)) for a, b in pairwise(edges)]
+
+
+def _rarest_atoms(crystals: Crystals) -> tuple[Integers, Integers]:
+    """Atoms of the element with the fewest atoms in each crystal, by lowest number on a tie.
+
+    Returns
+    -------
+    atoms
+        Places of atoms, crystal by crystal.
+    starts
+        Where those of crystal i begin, shape (B + 1,).
+    """
+    count = len(crystals)
+    key = crystals.owner * 128 + crystals.species
+    _, inverse, numbers = np.unique(key, return_inverse=True, return_counts=True)
+    rank = numbers[inverse] * 128 + crystals.species
+    least = np.minimum.reduceat(rank, crystals.offsets[:-1]) if count else rank
+    chosen = rank == least[crystals.owner]
+    per_crystal = np.add.reduceat(chosen.astype(np.int64), crystals.offsets[:-1])
+    starts = np.concatenate([[0], np.cumsum(per_crystal)])
+    return np.flatnonzero(chosen), starts

@@ -1,0 +1,34 @@
+"""What comes after training: a prior over latents, generation, properties, interpolation."""
+
+from variolite.crystals.generation.conditions import Known, Vocabulary, Where, known_of, parse_where
+from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.mixture import MixtureSettings
+from variolite.crystals.generation.prior import (
+    KINDS,
+    Density,
+    LatentPrior,
+    PriorSettings,
+    fit_prior,
+    prior_from,
+    prior_state,
+)
+from variolite.crystals.generation.sampling import Generated, generate
+
+__all__ = [
+    "KINDS",
+    "Density",
+    "FieldSettings",
+    "Generated",
+    "Known",
+    "LatentPrior",
+    "MixtureSettings",
+    "PriorSettings",
+    "Vocabulary",
+    "Where",
+    "fit_prior",
+    "generate",
+    "known_of",
+    "parse_where",
+    "prior_from",
+    "prior_state",
+]

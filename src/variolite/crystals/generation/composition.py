@@ -1,0 +1,476 @@
+"""Which elements and how many atoms: small autoregressive and smoothed models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from variolite.crystals.generation.conditions import Known, Vocabulary
+from variolite.errors import DataError, ModelFileError
+from variolite.training.optimiser import Adam, FlatParameters
+from variolite.training.tabular_model import generator
+
+# The network of the composition model: logits of the next element and of its atoms.
+
+
+WIDTH = 96
+
+
+class CompositionNetwork(nn.Module):
+    """Logits of the next element and of its number of atoms.
+
+    Parameters
+    ----------
+    elements, properties
+        Numbers of elements and of numeric conditions.
+    largest
+        Most atoms of a crystal.
+    """
+
+    def __init__(self, elements: int, properties: int, largest: int) -> None:
+        super().__init__()
+        self.elements = elements
+        self.largest = largest
+        self.element = nn.Embedding(elements + 1, WIDTH)
+        self.amount = nn.Embedding(largest + 1, WIDTH)
+        self.left = nn.Embedding(largest + 1, WIDTH)
+        self.whole = nn.Embedding(largest + 1, WIDTH)
+        self.group = nn.Embedding(231, WIDTH)
+        self.conditions = nn.Linear(2 * properties, WIDTH) if properties else None
+        self.each = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
+        self.state = nn.Sequential(
+            nn.LayerNorm(WIDTH),
+            nn.Linear(WIDTH, 2 * WIDTH),
+            nn.GELU(),
+            nn.Dropout(0.1),
+            nn.Linear(2 * WIDTH, WIDTH),
+        )
+        self.to_element = nn.Linear(WIDTH, elements)
+        self.to_amount = nn.Sequential(
+            nn.Linear(2 * WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, largest + 1)
+        )
+        for table in (self.element, self.amount, self.left, self.whole, self.group):
+            nn.init.normal_(table.weight, std=0.3)
+
+    def forward(self, chosen: Tensor, amounts: Tensor, sizes: Tensor, told: Tensor) -> Tensor:
+        """Summarise what is chosen so far, shape (B, W).
+
+        Parameters
+        ----------
+        chosen, amounts
+            Tokens of elements (0 for none) and their atoms, shape (B, K).
+        sizes
+            Atoms of the crystal, shape (B,).
+        told
+            Space group, then values and masks of properties, shape (B, 1 + 2 P).
+        """
+        present = (chosen > 0).unsqueeze(-1)
+        parts = self.each(self.element(chosen) + self.amount(amounts)) * present
+        left = sizes - amounts.sum(1)
+        state = parts.sum(1) + self.left(left) + self.whole(sizes) + self.group(told[:, 0].long())
+        if self.conditions is not None:
+            state = state + self.conditions(told[:, 1:])
+        summary: Tensor = state + self.state(state)
+        return summary
+
+    def element_logits(self, summary: Tensor, chosen: Tensor) -> Tensor:
+        """Logits of the next element, minus infinity for those chosen already, (B, E)."""
+        logits: Tensor = self.to_element(summary)
+        taken = torch.zeros(len(chosen), self.elements + 1, dtype=torch.bool, device=chosen.device)
+        taken.scatter_(1, chosen, value=True)
+        return logits.masked_fill(taken[:, 1:], -torch.inf)
+
+    def amount_logits(self, summary: Tensor, token: Tensor, most: Tensor) -> Tensor:
+        """Logits of 0 to M atoms of the next element; only 1 to ``most`` are possible, (B, M+1)."""
+        logits: Tensor = self.to_amount(torch.cat([summary, self.element(token)], dim=1))
+        numbers = torch.arange(self.largest + 1, device=token.device)
+        possible = (numbers >= 1) & (numbers <= most.unsqueeze(1))
+        return logits.masked_fill(~possible, -torch.inf)
+
+
+# Which elements and how many atoms of each: a small autoregressive model of compositions.
+#
+# A composition of n atoms is drawn element by element: an element, its number of
+# atoms, the next element, until no atom is left. Training takes the elements of
+# every crystal in random orders (B. Uria et al., 2014), so that the model can go on
+# from any elements that a user asks for.
+
+
+BATCH = 256
+RATE = 3e-3
+ALL_FORGOTTEN = 0.4
+EACH_FORGOTTEN = 0.3
+HELD_BACK = 0.1
+FEWEST_COMPOSITIONS = 500
+"""Distinct compositions below which none can be spared to judge epochs."""
+
+
+@dataclass(frozen=True)
+class CompositionSettings:
+    """How long compositions are learned.
+
+    Attributes
+    ----------
+    epochs
+        Passes over the training crystals.
+    fewest_steps
+        Few crystals are gone through more often, until so many steps are taken.
+    """
+
+    epochs: int = 60
+    fewest_steps: int = 500
+
+
+@dataclass(frozen=True)
+class _Examples:
+    tokens: Tensor
+    amounts: Tensor
+    sizes: Tensor
+    told: Tensor
+
+    def take(self, index: Tensor) -> _Examples:
+        return _Examples(
+            self.tokens[index], self.amounts[index], self.sizes[index], self.told[index]
+        )
+
+
+def fit_compositions(
+    known: Known,
+    vocabulary: Vocabulary,
+    settings: CompositionSettings | None = None,
+    *,
+    seed: int = 0,
+) -> CompositionNetwork:
+    """Fit the model to training crystals; the epoch that describes held-back ones best is kept.
+
+    Compositions are held back, not crystals: no composition stands on both sides. Where
+    there are few, none are held back and the last epoch is kept.
+
+    Returns
+    -------
+    CompositionNetwork
+        In evaluation mode, on the CPU; some seconds for ten thousand crystals.
+    """
+    settings = settings or CompositionSettings()
+    examples, keys = _examples(known, vocabulary)
+    distinct = np.unique(keys)
+    random = np.random.default_rng(seed)
+    spared = int(HELD_BACK * len(distinct)) if len(distinct) >= FEWEST_COMPOSITIONS else 0
+    held = np.isin(keys, random.permutation(distinct)[:spared])
+    training = examples.take(torch.from_numpy(np.flatnonzero(~held)))
+    checking = examples.take(torch.from_numpy(np.flatnonzero(held)))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = CompositionNetwork(
+            len(vocabulary.elements), len(vocabulary.properties), vocabulary.largest
+        )
+        flat = FlatParameters(network, 1)
+        optimiser = Adam(flat, torch.full((1,), RATE), 1.0)
+        best, least = flat.values.clone(), np.inf
+        epochs = max(settings.epochs, settings.fewest_steps // -(-len(training.sizes) // BATCH))
+        for epoch in range(epochs):
+            network.train()
+            rate = RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / epochs))
+            optimiser.rate = torch.full((1,), rate)
+            order = torch.randperm(len(training.sizes))
+            for start in range(0, len(order), BATCH):
+                batch = training.take(order[start : start + BATCH])
+                flat.collect(_loss(network, batch, torch.default_generator, forget=True))
+                optimiser.step()
+            loss = _held_back_loss(network, checking, seed) if spared else -float(epoch)
+            if loss <= least:
+                best.copy_(flat.values)
+                least = loss
+    with torch.no_grad():
+        flat.values.copy_(best)
+    return network.eval()
+
+
+@torch.no_grad()
+def _held_back_loss(network: CompositionNetwork, checking: _Examples, seed: int) -> float:
+    network.eval()
+    random = generator(torch.device("cpu"), seed, 1)
+    return float(_loss(network, checking, random, forget=False))
+
+
+def _examples(known: Known, vocabulary: Vocabulary) -> tuple[_Examples, NDArray[np.str_]]:
+    """Tokens and amounts of the distinct elements of every crystal, (B, K), padded with 0."""
+    places = len(vocabulary.elements) + 1
+    owner = np.repeat(np.arange(len(known)), known.counts)
+    table = np.bincount(
+        owner * places + vocabulary.tokens(known.species), minlength=len(known) * places
+    ).reshape(-1, places)
+    if table[:, 0].any():
+        raise DataError("compositions are learned from crystals whose elements are all known")
+    most = int((table > 0).sum(axis=1).max())
+    tokens = np.argsort(-table, axis=1, kind="stable")[:, :most]
+    amounts = np.take_along_axis(table, tokens, axis=1)
+    tokens = np.where(amounts > 0, tokens, 0)
+    return (
+        _Examples(
+            torch.from_numpy(tokens),
+            torch.from_numpy(amounts),
+            torch.from_numpy(known.counts),
+            _told(known, vocabulary),
+        ),
+        np.array([row.tobytes().hex() for row in table.astype(np.uint8)]),
+    )
+
+
+def _told(known: Known, vocabulary: Vocabulary) -> Tensor:
+    values = vocabulary.standardised(known.properties)
+    given = np.isfinite(values)
+    columns = [known.space_groups[:, None], np.where(given, values, 0.0), given]
+    return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
+
+
+def _loss(
+    network: CompositionNetwork, batch: _Examples, random: torch.Generator, *, forget: bool
+) -> Tensor:
+    """Nats per composition, estimated from one random step of a random order of elements."""
+    count, width = batch.tokens.shape
+    present = batch.tokens > 0
+    key = torch.rand(count, width, generator=random).masked_fill(~present, 2.0)
+    order = key.argsort(dim=1)
+    tokens, amounts = batch.tokens.gather(1, order), batch.amounts.gather(1, order)
+    kinds = present.sum(1)
+    step = (torch.rand(count, generator=random) * kinds).long()
+    before = torch.arange(width) < step.unsqueeze(1)
+    told = batch.told
+    if forget:
+        numbers = (told.shape[1] - 1) // 2
+        chance = torch.rand(count, 2 + numbers, generator=random)
+        kept = ((chance[:, 1:] >= EACH_FORGOTTEN) & (chance[:, :1] >= ALL_FORGOTTEN)).float()
+        told = told * torch.cat([kept, kept[:, 1:]], dim=1)
+    chosen, taken = tokens * before, amounts * before
+    summary = network(chosen, taken, batch.sizes, told)
+    token = tokens.gather(1, step.unsqueeze(1))[:, 0]
+    amount = amounts.gather(1, step.unsqueeze(1))[:, 0]
+    element = functional.cross_entropy(
+        network.element_logits(summary, chosen), token - 1, reduction="none"
+    )
+    left = batch.sizes - taken.sum(1)
+    number = functional.cross_entropy(
+        network.amount_logits(summary, token, left), amount, reduction="none"
+    )
+    return ((element + number) * kinds).mean()
+
+
+@torch.no_grad()
+def sample_compositions(
+    network: CompositionNetwork,
+    known: Known,
+    vocabulary: Vocabulary,
+    *,
+    elements: tuple[int, ...] = (),
+    others: bool = True,
+    seed: int = 0,
+) -> NDArray[np.int64]:
+    """Draw a composition for every crystal of known size.
+
+    Parameters
+    ----------
+    network
+        Fitted model.
+    known
+        Sizes, space groups and properties; its species are not looked at.
+    vocabulary
+        That the model was fitted with.
+    elements, others
+        Elements that have to occur (they are drawn first), and whether others may too.
+        Every size has to be at least their number.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+        Atomic numbers, atom after atom, those of one element together.
+    """
+    random = generator(torch.device("cpu"), seed, 2)
+    count = len(known)
+    asked = torch.from_numpy(vocabulary.tokens(np.array(elements, dtype=np.int64)))
+    wanted = torch.zeros(count, network.elements + 1, dtype=torch.bool)
+    wanted[:, asked] = True
+    sizes = torch.from_numpy(known.counts)
+    told = _told(known, vocabulary)
+    amounts = torch.zeros(count, network.elements + 1, dtype=torch.int64)
+    left = sizes.clone()
+    while bool((left > 0).any()):
+        rows = torch.nonzero(left > 0)[:, 0]
+        present = amounts[rows] > 0
+        width = max(int(present.sum(1).max()), 1)
+        chosen = present.long().argsort(dim=1, descending=True, stable=True)[:, :width]
+        taken = amounts[rows].gather(1, chosen)
+        chosen = chosen * (taken > 0)
+        summary = network(chosen, taken, sizes[rows], told[rows])
+        logits = network.element_logits(summary, chosen)
+        missing = wanted[rows] & ~present
+        waiting = missing.sum(1)
+        first = (waiting > 0).unsqueeze(1)
+        logits = logits.masked_fill(first & ~missing[:, 1:], -torch.inf)
+        token = _draw(logits, random) + 1
+        most = left[rows] - (waiting - 1).clamp_min(0)
+        # With every element taken but this one, or with no others allowed, nothing may be left.
+        last = (present.sum(1) + 1 == network.elements) | ((waiting == 1) & (not others))
+        number = _draw(network.amount_logits(summary, token, most), random)
+        number = torch.where(last, left[rows], number)
+        amounts[rows, token] = number
+        left[rows] -= number
+    table = torch.tensor([0, *vocabulary.elements])
+    found = torch.repeat_interleave(table.repeat(count), amounts.reshape(-1))
+    return np.asarray(found.numpy(), dtype=np.int64)
+
+
+def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
+    return torch.multinomial(torch.softmax(logits, dim=1), 1, generator=random)[:, 0]
+
+
+# How many atoms: a smoothed categorical distribution, told the space group and properties.
+
+
+Floats = NDArray[np.float64]
+
+PSEUDO_CRYSTALS = 1.0
+"""Crystals spread evenly over all numbers up to the largest: no number is impossible."""
+
+BACK_OFF = 5.0
+"""Crystals of the whole set that stand beside those of one space group or one number."""
+
+GROUPS = 231
+
+
+@dataclass(frozen=True)
+class AtomCounts:
+    """Tables of the training crystals; M is the largest number of atoms.
+
+    A property y multiplies the probability of n by the normal density of y among the
+    crystals of n atoms (Bayes' rule with independent properties).
+
+    Attributes
+    ----------
+    groups
+        Crystals by space group (0 where unknown) and number of atoms, shape (231, M + 1).
+    means, deviations
+        Of every property among crystals of n atoms, shape (P, M + 1).
+    """
+
+    groups: Floats
+    means: Floats
+    deviations: Floats
+
+    @property
+    def largest(self) -> int:
+        """The largest number of atoms."""
+        return int(self.groups.shape[1] - 1)
+
+    def probabilities(
+        self,
+        *,
+        space_group: int = 0,
+        properties: Floats | None = None,
+        multiple_of: int = 1,
+        at_least: int = 1,
+    ) -> Floats:
+        """Return the probability of every number of atoms, shape (M + 1,).
+
+        Parameters
+        ----------
+        space_group
+            International number, 0 for any.
+        properties
+            One value for each property, NaN for any, shape (P,).
+        multiple_of
+            Only multiples of this number, such as the atoms of a formula.
+        at_least
+            Smallest number, such as that of the elements asked for.
+
+        Raises
+        ------
+        DataError
+            If no number of atoms is left.
+        """
+        numbers = np.arange(self.largest + 1)
+        whole = self.groups.sum(axis=0) + PSEUDO_CRYSTALS / self.largest
+        whole[0] = 0.0
+        chances = whole / whole.sum()
+        if space_group:
+            chances = self.groups[space_group] + BACK_OFF * chances
+        if properties is not None and np.isfinite(properties).any():
+            given = np.isfinite(properties)
+            distance = (properties[given, None] - self.means[given]) / self.deviations[given]
+            log_density = -(0.5 * distance**2 + np.log(self.deviations[given])).sum(axis=0)
+            chances = chances * np.exp(log_density - log_density[chances > 0.0].max())
+        allowed = (numbers % multiple_of == 0) & (numbers >= max(at_least, 1))
+        chances = np.where(allowed, chances, 0.0)
+        if not chances.sum() > 0.0:
+            raise DataError(
+                f"no crystal of at most {self.largest} atoms, the most among the training "
+                f"crystals, has {max(multiple_of, at_least)} atoms or a multiple of them",
+                where="number of atoms",
+                mend="ask for a smaller formula",
+            )
+        return np.asarray(chances / chances.sum())
+
+    def to_arrays(self) -> dict[str, Floats]:
+        """Return the tables."""
+        return {"groups": self.groups, "means": self.means, "deviations": self.deviations}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Floats]) -> AtomCounts:
+        """Rebuild the model from its tables.
+
+        Raises
+        ------
+        ModelFileError
+            If a table is absent or of the wrong shape.
+        """
+        try:
+            made = cls(*(np.asarray(arrays[name], np.float64) for name in _TABLES))
+        except KeyError as error:
+            raise ModelFileError(f"the model of the number of atoms lacks {error}") from None
+        fits = made.groups.ndim == 2 and len(made.groups) == GROUPS and made.largest >= 1
+        if not fits or any(
+            part.ndim != 2 or part.shape[1] != made.largest + 1 or len(part) != len(made.means)
+            for part in (made.means, made.deviations)
+        ):
+            raise ModelFileError("the tables of the number of atoms do not fit each other")
+        return made
+
+
+_TABLES = ("groups", "means", "deviations")
+
+
+def fit_atom_counts(known: Known) -> AtomCounts:
+    """Count the training crystals.
+
+    Raises
+    ------
+    DataError
+        If there are none.
+    """
+    if not len(known):
+        raise DataError("there are no crystals to count the atoms of", where="number of atoms")
+    places = int(known.counts.max()) + 1
+    groups = np.bincount(known.space_groups * places + known.counts, minlength=GROUPS * places)
+    means, deviations = [], []
+    for values in known.properties.T:
+        here = np.isfinite(values)
+        numbers, y = known.counts[here], values[here]
+        mean, variance = y.mean(), y.var() or 1.0
+        crystals = np.bincount(numbers, minlength=places) + BACK_OFF
+        means.append((np.bincount(numbers, y, places) + BACK_OFF * mean) / crystals)
+        squares = np.bincount(numbers, (y - means[-1][numbers]) ** 2, places)
+        deviations.append(np.sqrt((squares + BACK_OFF * variance) / crystals))
+    empty = np.empty((0, places))
+    return AtomCounts(
+        groups.reshape(GROUPS, places).astype(np.float64),
+        np.array(means) if means else empty,
+        np.array(deviations) if deviations else empty,
+    )

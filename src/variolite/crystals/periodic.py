@@ -1,0 +1,491 @@
+"""Lattice reduction and shortest periodic distances, for many crystals at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import combinations, permutations, product
+
+import gemmi
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.crystals import Crystals, cell_heights, cell_parameters
+from variolite.errors import DataError
+
+# Shortest bases of lattices, for many lattices at once.
+#
+# A basis of a lattice in three dimensions is Minkowski-reduced when no vector can
+# be shortened by adding others with coefficients -1, 0 or 1 (Nguyen and Stehle
+# 2009). The Niggli cell is one of the Minkowski-reduced bases; where a lattice
+# has several, all of them are found here and `canonical` chooses.
+
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+ROUNDS = 200
+"""Sweeps of the reduction; real cells need fewer than ten."""
+
+SAME_LENGTH = 1e-5
+"""Relative difference below which two bases count as equally short."""
+
+
+def _short_vectors() -> Integers:
+    """Vectors with coefficients -1, 0 and 1, of each pair v, -v the first, shape (13, 3)."""
+    every = [v for v in product((0, 1, -1), repeat=3) if any(v)]
+    return np.array([v for v in every if next(c for c in v if c) == 1], dtype=np.int64)
+
+
+def _bases() -> Integers:
+    """All unordered bases made of such vectors, shape (K, 3, 3), vectors as rows."""
+    triples = np.array([list(t) for t in combinations(_short_vectors(), 3)])
+    unimodular = np.abs(np.rint(np.linalg.det(triples))) == 1
+    return np.asarray(triples[unimodular], dtype=np.int64)
+
+
+def signed_permutations() -> Integers:
+    """The 48 ways of ordering and turning round three vectors, shape (48, 3, 3)."""
+    eye = np.eye(3, dtype=np.int64)
+    orders = [eye[list(order)] for order in permutations(range(3))]
+    signs = [np.diag(sign) for sign in product((1, -1), repeat=3)]
+    return np.array([sign @ order for order in orders for sign in signs])
+
+
+SHORT_VECTORS = _short_vectors()
+BASES = _bases()
+
+
+def reduced_basis(lattices: Floats) -> Integers:
+    """Return the change of basis U with U @ lattice Minkowski-reduced.
+
+    Parameters
+    ----------
+    lattices
+        Rows are lattice vectors, shape (B, 3, 3).
+
+    Returns
+    -------
+    U
+        Integer matrices of determinant 1 or -1, shape (B, 3, 3).
+
+    Raises
+    ------
+    DataError
+        If a cell has no volume, so that it is no basis.
+    """
+    lattices = np.asarray(lattices, dtype=np.float64)
+    lengths = np.linalg.norm(lattices, axis=2)
+    flat = np.abs(np.linalg.det(lattices)) <= 1e-9 * lengths.prod(axis=1)
+    if flat.any():
+        raise DataError(
+            f"cell {int(np.flatnonzero(flat)[0])} has no volume",
+            where="lattice reduction",
+            mend="leave this structure out",
+        )
+    change = np.broadcast_to(np.eye(3, dtype=np.int64), lattices.shape).copy()
+    active = np.arange(len(lattices))
+    for _ in range(ROUNDS):
+        basis = change[active] @ lattices[active]
+        step = _one_sweep(basis)
+        moved = (step != np.eye(3, dtype=np.int64)).any(axis=(1, 2))
+        if not moved.any():
+            return change
+        active = active[moved]
+        change[active] = step[moved] @ change[active]
+    raise DataError("a lattice could not be reduced", where=f"cell {int(active[0])}")
+
+
+def _one_sweep(basis: Floats) -> Integers:
+    """Sort by length, shorten the second vector by the first and the third by both."""
+    rows = np.arange(len(basis))
+    squared = (basis**2).sum(axis=2)
+    order = np.argsort(squared, axis=1, kind="stable")
+    step = np.eye(3, dtype=np.int64)[order]
+    basis = step @ basis
+    gram = basis @ basis.transpose(0, 2, 1)
+    # The second vector by the first.
+    times = np.rint(gram[:, 0, 1] / gram[:, 0, 0]).astype(np.int64)
+    gained = gram[:, 1, 1] - 2 * times * gram[:, 0, 1] + times**2 * gram[:, 0, 0]
+    times = np.where(gained < gram[:, 1, 1] * (1 - 1e-9), times, 0)
+    step[:, 1] -= times[:, None] * step[:, 0]
+    basis[:, 1] -= times[:, None] * basis[:, 0]
+    gram = basis @ basis.transpose(0, 2, 1)
+    # The third by the nearest combination of the other two: around the solution of the
+    # normal equations the best integers are among the neighbours.
+    solved = np.linalg.solve(gram[:, :2, :2], gram[:, :2, 2:])[:, :, 0]
+    around = np.array(list(product((-1, 0, 1), repeat=2)))
+    tried = np.rint(solved)[:, None, :] + around  # (B, 9, 2)
+    tried = np.concatenate([np.zeros_like(tried[:, :1]), tried], axis=1)
+    shorter = basis[:, None, 2] - tried @ basis[:, :2]
+    squared = (shorter**2).sum(axis=2)
+    best = squared.argmin(axis=1)
+    best = np.where(squared[rows, best] < squared[:, 0] * (1 - 1e-9), best, 0)
+    chosen = tried[rows, best].astype(np.int64)
+    step[:, 2] -= (chosen[:, :, None] * step[:, :2]).sum(axis=1)
+    return step
+
+
+def shortest_bases(reduced: Floats, tolerance: float = SAME_LENGTH) -> tuple[Integers, Integers]:
+    """Return every basis as short as a reduced one, up to order and sign of its vectors.
+
+    Parameters
+    ----------
+    reduced
+        Minkowski-reduced cells, shape (B, 3, 3).
+    tolerance
+        Relative difference in the sum of squared lengths that counts as none.
+
+    Returns
+    -------
+    owner
+        Cell of each basis, ascending, shape (M,).
+    change
+        Its rows in terms of the reduced vectors, shape (M, 3, 3).
+    """
+    lengths = ((SHORT_VECTORS @ reduced) ** 2).sum(axis=2)  # (B, 13)
+    place = np.array(
+        [[np.flatnonzero((v == SHORT_VECTORS).all(axis=1))[0] for v in basis] for basis in BASES]
+    )
+    sums = lengths[:, place].sum(axis=2)  # (B, K)
+    least = sums.min(axis=1, keepdims=True)
+    owner, which = np.nonzero(sums <= least * (1 + tolerance))
+    return owner, BASES[which]
+
+
+# Niggli cells: the same crystals in the shortest basis of their lattice.
+
+
+_ITERATIONS = 1000
+_REPORT_EVERY = 4096
+
+
+def _silent(text: str) -> None:
+    del text
+
+
+def niggli_basis(lattice: Floats) -> NDArray[np.int64]:
+    """Return the integer matrix U for which ``U @ lattice`` is a Niggli cell.
+
+    By the algorithm of Krivy and Gruber (Acta Cryst. A32 (1976) 297) with the tolerance
+    of Grosse-Kunstleve et al. (Acta Cryst. A60 (2004) 1), as gemmi has it.
+
+    Parameters
+    ----------
+    lattice
+        Rows are a, b, c in Angstrom, shape (3, 3).
+
+    Returns
+    -------
+    ndarray, shape (3, 3)
+        Its determinant is 1.
+
+    Raises
+    ------
+    DataError
+        If the rows span no volume.
+    """
+    volume = abs(float(np.linalg.det(lattice)))
+    if not volume > 1e-9 * float(np.linalg.norm(lattice, axis=1).prod()):
+        raise DataError("the lattice vectors span no volume", mend="Leave this structure out")
+    cell = gemmi.UnitCell(*cell_parameters(lattice)[0])
+    vector = gemmi.GruberVector(cell, "P", True)
+    vector.niggli_reduce(iteration_limit=_ITERATIONS)
+    rotation = np.array(vector.change_of_basis.rot, dtype=np.int64)
+    basis: NDArray[np.int64] = rotation.T // gemmi.Op.DEN
+    return basis
+
+
+def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = _silent) -> Crystals:
+    """Return the same crystals in their Niggli cells.
+
+    Orientation, order of atoms, names and properties stay; fractional coordinates come
+    out in [0, 1).
+
+    Parameters
+    ----------
+    crystals
+        The structures.
+    tell
+        Called with the state of progress.
+
+    Raises
+    ------
+    DataError
+        If a lattice spans no volume.
+    """
+    bases = np.empty((len(crystals), 3, 3))
+    for place, lattice in enumerate(crystals.lattices):
+        if place % _REPORT_EVERY == 0:
+            tell(f"{place:,} of {len(crystals):,} cells reduced")
+        try:
+            bases[place] = niggli_basis(lattice)
+        except DataError as error:
+            raise DataError(error.what, where=str(crystals.names[place]), mend=error.mend) from None
+    # Atoms stay where they are: x L = x' (U L), hence x' = x U^-1.
+    back = np.linalg.inv(bases)[crystals.owner]
+    coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back)
+    coordinates -= np.floor(coordinates)
+    # A coordinate just below 0 is 1 after rounding.
+    coordinates[coordinates >= 1.0] = 0.0
+    return Crystals(
+        crystals.species,
+        coordinates,
+        bases @ crystals.lattices,
+        crystals.offsets,
+        crystals.names,
+        crystals.properties,
+    )
+
+
+# Shortest periodic distances, for many crystals at once.
+
+
+VOLUME = 0.1
+"""Smallest volume of a valid cell in cubic Angstrom."""
+
+IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.float64)
+"""In a Minkowski-reduced cell the nearest image of a wrapped difference is among these."""
+
+CHUNK = 2_000_000
+"""Distances handled at once, so that the memory stays small."""
+
+
+def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
+    """Say which crystals have atoms, finite numbers and a cell with a volume, shape (B,).
+
+    Distances, fingerprints and everything built on them exist for these alone.
+    """
+    lattices = crystals.lattices
+    finite = np.isfinite(lattices).all(axis=(1, 2)) & (crystals.counts > 0)
+    odd = ~np.isfinite(crystals.coordinates).all(axis=1) | (crystals.species == 0)
+    finite[crystals.owner[odd]] = False
+    with np.errstate(invalid="ignore", over="ignore"):
+        volumes = np.abs(np.linalg.det(lattices))
+        boxes = np.linalg.norm(lattices, axis=2).prod(axis=1)
+        solid = (volumes >= VOLUME) & np.isfinite(boxes) & (volumes > 1e-6 * boxes)
+    return np.asarray(finite & solid)
+
+
+def in_reduced_cells(crystals: Crystals) -> tuple[Floats, Floats]:
+    """Return fractional coordinates (N, 3) in [0, 1) and lattices (B, 3, 3) of shortest vectors.
+
+    Raises
+    ------
+    DataError
+        If a crystal has no cell, see :func:`has_cell`.
+    """
+    change = reduced_basis(crystals.lattices).astype(np.float64)
+    back = np.rint(np.linalg.inv(change))
+    coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back[crystals.owner])
+    return coordinates % 1.0, change @ crystals.lattices
+
+
+def shortest_distances(crystals: Crystals) -> Floats:
+    """Return the shortest distance within each crystal in Angstrom, shape (B,).
+
+    The distances are those between any two atoms, all periodic images included, those
+    of an atom to its own images too. NaN where :func:`has_cell` says no.
+    """
+    shortest = np.full(len(crystals), np.nan)
+    sound = np.flatnonzero(has_cell(crystals))
+    if not len(sound):
+        return shortest
+    kept = crystals.take(sound)
+    found, blocks = periodic_distances(kept)
+    for block in blocks:
+        least = block.distances.min(axis=1)
+        found[block.crystals] = np.minimum(found[block.crystals], least)
+    shortest[sound] = found
+    return shortest
+
+
+@dataclass(frozen=True)
+class PairBlock:
+    """Distances between the atoms of some crystals of equal size.
+
+    Attributes
+    ----------
+    crystals
+        Which crystals, shape (M,).
+    first, second
+        The two atoms of every pair, counted over all crystals, shape (M, P) each.
+    distances
+        Shortest distance between them, images included, in Angstrom, shape (M, P).
+    """
+
+    crystals: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    distances: Floats
+
+
+def periodic_distances(crystals: Crystals) -> tuple[Floats, Iterator[PairBlock]]:
+    """Measure the distances within crystals, in cells that are reduced once.
+
+    Parameters
+    ----------
+    crystals
+        Each with a cell, see :func:`has_cell`.
+
+    Returns
+    -------
+    own
+        Distance of every atom of a crystal to the nearest of its own images, the length of
+        the shortest lattice vector, in Angstrom, shape (B,).
+    blocks
+        Distances of all pairs of different atoms; crystals of one atom have none.
+    """
+    coordinates, lattices = in_reduced_cells(crystals)
+    # A reduced basis holds the shortest vector of the lattice.
+    own = np.linalg.norm(lattices, axis=2).min(axis=1)
+    return own, _pairs(crystals, coordinates, lattices)
+
+
+def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterator[PairBlock]:
+    for size in np.unique(crystals.counts[crystals.counts > 1]):
+        first, second = np.triu_indices(size, 1)
+        alike = np.flatnonzero(crystals.counts == size)
+        step = max(1, CHUNK // (len(first) * len(IMAGES)))
+        for start in range(0, len(alike), step):
+            some = alike[start : start + step]
+            atoms = crystals.atoms_of(some).reshape(len(some), size)
+            x = coordinates[atoms]
+            apart = x[:, first] - x[:, second]
+            apart = (apart - np.rint(apart)) @ lattices[some]
+            nearest = _nearest(apart, IMAGES @ lattices[some])
+            yield PairBlock(some, atoms[:, first], atoms[:, second], nearest)
+
+
+def _nearest(apart: Floats, shifts: Floats) -> Floats:
+    """Shortest ``|apart + shift|`` of vectors (M, P, 3) over shifts (M, S, 3), shape (M, P)."""
+    squared = 2.0 * apart @ shifts.transpose(0, 2, 1)
+    squared += (apart**2).sum(axis=2)[:, :, None]
+    squared += (shifts**2).sum(axis=2)[:, None, :]
+    return np.asarray(np.sqrt(np.maximum(squared.min(axis=2), 0.0)))
+
+
+# Atoms that are too close to one another, in many structures at once.
+
+
+_PAIRS = 500_000
+_IMAGES = np.array(list(product((-1.0, 0.0, 1.0), repeat=3)))
+_HOME = 13
+
+
+@dataclass(frozen=True)
+class ClosePairs:
+    """The closest pair of each structure that has one.
+
+    Attributes
+    ----------
+    structure, first, second
+        Place of the structure and of its two atoms, shape (m,); the same atom twice where
+        it meets its own image.
+    distance
+        In Angstrom, shape (m,).
+    """
+
+    structure: Integers
+    first: Integers
+    second: Integers
+    distance: Floats
+
+
+def close_pairs(
+    coordinates: Floats, lattices: Floats, offsets: Integers, chosen: Integers, within: float
+) -> ClosePairs:
+    """Find the closest two atoms of each structure, if closer than ``within``.
+
+    Exact for every cell: where opposite faces are at least twice ``within`` apart, only
+    the image with wrapped coordinates can be that close; other cells are reduced first
+    and 27 images are tried.
+
+    Parameters
+    ----------
+    coordinates, lattices, offsets
+        As in :class:`~variolite.crystals.Crystals`; every value finite.
+    chosen
+        Places of the structures to look at.
+    within
+        Distance in Angstrom.
+    """
+    heights = cell_heights(lattices[chosen])
+    roomy = (heights >= 2 * within).all(axis=1)
+    counts = np.diff(offsets)[chosen]
+    found = []
+    for count in np.unique(counts[roomy]).tolist():
+        if count < 2:
+            continue
+        members = np.flatnonzero(roomy & (counts == count))
+        pairs = np.triu_indices(count, 1)
+        step = max(1, _PAIRS // len(pairs[0]))
+        for start in range(0, len(members), step):
+            part = members[start : start + step]
+            places = chosen[part]
+            atoms = coordinates[offsets[places][:, None] + np.arange(count)]
+            reach = within / heights[part]
+            found.append(_wrapped(places, atoms, lattices[places], pairs, reach, within))
+    for place in chosen[~roomy].tolist():
+        atoms = coordinates[offsets[place] : offsets[place + 1]]
+        found.append(_images(place, atoms, lattices[place], within))
+    structure, first, second, distance = (
+        np.concatenate([part[k] for part in found]) if found else np.empty(0) for k in range(4)
+    )
+    order = np.lexsort((distance, structure))
+    order = order[np.unique(structure[order], return_index=True)[1]]
+    return ClosePairs(
+        structure[order].astype(np.int64),
+        first[order].astype(np.int64),
+        second[order].astype(np.int64),
+        distance[order].astype(np.float64),
+    )
+
+
+_Found = tuple[Integers, Integers, Integers, Floats]
+
+
+def _wrapped(
+    places: Integers,
+    atoms: Floats,
+    lattices: Floats,
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
+    reach: Floats,
+    within: float,
+) -> _Found:
+    """Look at structures of equal size; ``reach`` bounds the components of a short vector."""
+    first, second = pairs
+    component = atoms[:, first, 0] - atoms[:, second, 0]
+    component -= np.rint(component)
+    row, pair = np.nonzero(np.abs(component) < reach[:, :1])
+    for axis in (1, 2):
+        component = atoms[row, first[pair], axis] - atoms[row, second[pair], axis]
+        component -= np.rint(component)
+        near = np.abs(component) < reach[row, axis]
+        row, pair = row[near], pair[near]
+    vector = atoms[row, first[pair]] - atoms[row, second[pair]]
+    vector -= np.rint(vector)
+    distance = np.linalg.norm(np.einsum("mi,mij->mj", vector, lattices[row]), axis=1)
+    near = distance < within
+    row, pair = row[near], pair[near]
+    return places[row], first[pair], second[pair], distance[near]
+
+
+def _images(place: int, atoms: Floats, lattice: Floats, within: float) -> _Found:
+    """Look at one structure in a flat or skewed cell."""
+    basis = niggli_basis(lattice)
+    reduced = basis @ lattice
+    moved = atoms @ np.linalg.inv(basis)
+    shifts = _IMAGES @ reduced
+    found: list[tuple[int, int, float]] = []
+    for i in range(len(moved)):
+        difference = moved[i:] - moved[i]
+        difference -= np.rint(difference)
+        distance = np.linalg.norm((difference @ reduced)[:, None] + shifts, axis=-1)
+        distance[0, _HOME] = np.inf
+        nearest = distance.min(axis=1)
+        j = int(nearest.argmin())
+        if nearest[j] < within:
+            found.append((i, i + j, float(nearest[j])))
+    first, second, nearby = (np.array([pair[k] for pair in found]) for k in range(3))
+    return np.full(len(found), place), first, second, nearby

@@ -1,0 +1,319 @@
+"""Relaxation of many crystals at once by FIRE 2.0 (Guénolé et al. 2020).
+
+Atoms move along the forces and the cell along the stress, a strain e counting as n e
+beside the positions of n atoms, as in the cell filters of ASE (Larsen et al. 2017).
+Every crystal has a time step of its own and leaves the batch when it has converged,
+so that the potential always sees a full batch and never a finished crystal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.potential.potential import REASON, Potential
+from variolite.crystals.potential.workers import Progress, Source, carried_out, loaded, silent
+from variolite.errors import DataError
+
+Floats = NDArray[np.float64]
+
+STEP, SHORTEST_STEP, LONGEST_STEP = 0.1, 2e-3, 1.0
+"""Time steps of FIRE at its start and at most, in Angstrom (atomic mass unit / eV)^1/2."""
+
+PATIENCE, FASTER, SLOWER = 20, 1.1, 0.5
+MIXING, MIXING_DECAY = 0.25, 0.99
+
+LONGEST_MOVE = 0.2
+"""Angstrom that an atom, or the strain times the number of atoms, changes in one step."""
+
+PART_ATOMS = {"cpu": 256, "cuda": 8_192}
+"""Atoms that are relaxed together."""
+
+
+@dataclass(frozen=True)
+class RelaxationLimits:
+    """When to stop.
+
+    Attributes
+    ----------
+    force
+        eV per Angstrom; a crystal has converged when no atom feels more, nor the cell,
+        whose force is the stress times the volume over the number of atoms.
+    steps
+        Evaluations of the forces at most.
+    seconds
+        Time for a crystal, as the mean over those relaxed together; what has not
+        converged by then is left as it stands. None for no limit.
+    cell
+        Whether the cell relaxes too.
+    """
+
+    force: float = 0.05
+    steps: int = 300
+    seconds: float | None = 60.0
+    cell: bool = True
+
+    def __post_init__(self) -> None:
+        for name, value in (("force", self.force), ("steps", self.steps)):
+            if not value > 0:
+                raise DataError("must be above 0", where=f"relaxation limit {name}")
+        if self.seconds is not None and not self.seconds > 0:
+            raise DataError("must be above 0", where="relaxation limit seconds")
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """Relaxed crystals in the order given.
+
+    Attributes
+    ----------
+    crystals
+        As far as they came; one without an energy is returned as it was.
+    energies_before, energies
+        eV per atom at the start and at the end, NaN without a value, shape (B,).
+    converged
+        Whether the forces fell below the limit, shape (B,).
+    steps
+        Evaluations of the forces, shape (B,).
+    moved
+        Root mean square of how far the atoms went in Angstrom, in the mean of both cells and
+        with the mean displacement taken off, shape (B,).
+    reasons
+        Why a crystal has not converged; empty where it has, shape (B,).
+    """
+
+    crystals: Crystals
+    energies_before: Floats
+    energies: Floats
+    converged: NDArray[np.bool_]
+    steps: NDArray[np.int64]
+    moved: Floats
+    reasons: NDArray[np.str_]
+
+
+def relax(
+    crystals: Crystals,
+    source: Source | Potential = Source(),
+    *,
+    limits: RelaxationLimits = RelaxationLimits(),
+    workers: int = 1,
+    tell: Callable[[str], None] = silent,
+) -> Relaxation:
+    """Relax crystals, in worker processes if so wished.
+
+    Parameters
+    ----------
+    crystals
+        B crystals.
+    source
+        The potential.
+    limits
+        When to stop.
+    workers
+        Processes. More than one needs a main module that may be imported.
+    tell
+        Takes sentences on the progress.
+
+    Raises
+    ------
+    DataError
+        If the potential cannot be loaded.
+    """
+    potential = loaded(source)
+    device = "cpu"
+    if isinstance(source, Source) and workers <= 1:
+        device = source.device.split(":")[0]
+    # Crystals of one size take alike, so that a batch does not wait for its largest.
+    order = np.argsort(crystals.counts, kind="stable")
+    before = np.cumsum(crystals.counts[order]) - crystals.counts[order]
+    cuts = np.flatnonzero(np.diff(before // PART_ATOMS[device])) + 1
+    parts = [part for part in np.split(order, cuts) if len(part)]
+    progress = Progress(tell, len(crystals))
+    found: list[tuple[int, Relaxation]] = []
+    work = [(crystals.take(part), limits) for part in parts]
+    for place, relaxation in carried_out(_relax_part, work, potential, source, workers):
+        found.append((place, relaxation))
+        progress.add(len(relaxation.crystals))
+    found.sort(key=lambda pair: pair[0])
+    back = np.argsort(order, kind="stable")
+    whole = _joined([relaxation for _, relaxation in found], crystals)
+    return replace(
+        whole,
+        crystals=whole.crystals.take(back),
+        **{name: getattr(whole, name)[back] for name in _COLUMNS},
+    )
+
+
+_COLUMNS = ("energies_before", "energies", "converged", "steps", "moved", "reasons")
+
+
+def _joined(parts: list[Relaxation], crystals: Crystals) -> Relaxation:
+    if not parts:
+        none = np.empty(0)
+        return Relaxation(
+            crystals, none, none, none > 0, none.astype(np.int64), none, none.astype(REASON)
+        )
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS}
+    return Relaxation(Crystals.concatenate([part.crystals for part in parts]), **columns)
+
+
+def _relax_part(potential: Potential, work: tuple[Crystals, RelaxationLimits]) -> Relaxation:
+    return relax_together(potential, *work)
+
+
+@dataclass
+class _Motion:
+    """State of FIRE for crystals that still move; positions are in ``crystals``."""
+
+    places: NDArray[np.int64]
+    crystals: Crystals
+    velocity: Floats
+    cell_velocity: Floats
+    step: Floats
+    mixing: Floats
+    downhill: NDArray[np.int64]
+
+    @classmethod
+    def at_rest(cls, crystals: Crystals) -> _Motion:
+        count = len(crystals)
+        return cls(
+            np.arange(count),
+            crystals,
+            np.zeros((len(crystals.species), 3)),
+            np.zeros((count, 3, 3)),
+            np.full(count, STEP),
+            np.full(count, MIXING),
+            np.zeros(count, dtype=np.int64),
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> _Motion:
+        return _Motion(
+            self.places[chosen],
+            self.crystals.take(chosen),
+            self.velocity[chosen[self.crystals.owner]],
+            self.cell_velocity[chosen],
+            self.step[chosen],
+            self.mixing[chosen],
+            self.downhill[chosen],
+        )
+
+    def move(self, displacement: Floats, strain: Floats) -> None:
+        """Displace atoms by Angstrom (N, 3), then strain cells with their atoms, (B, 3, 3)."""
+        crystals = self.crystals
+        inverse = np.linalg.inv(crystals.lattices)
+        fractional = np.einsum("ni,nij->nj", displacement, inverse[crystals.owner])
+        self.crystals = replace(
+            crystals,
+            coordinates=crystals.coordinates + fractional,
+            lattices=crystals.lattices @ (np.eye(3) + strain),
+        )
+
+    def advance(self, force: Floats, cell_force: Floats) -> None:
+        """Take one step along the forces of shape (N, 3) and (B, 3, 3)."""
+        owner, counts = self.crystals.owner, self.crystals.counts
+
+        def inner(a: Floats, b: Floats, cell_a: Floats, cell_b: Floats) -> Floats:
+            of_atoms = np.bincount(owner, (a * b).sum(1), minlength=len(counts))
+            total: Floats = of_atoms + (cell_a * cell_b).sum((1, 2))
+            return total
+
+        uphill = inner(force, self.velocity, cell_force, self.cell_velocity) < 0
+        self.downhill = np.where(uphill, 0, self.downhill + 1)
+        late = self.downhill > PATIENCE
+        faster = np.where(late, np.minimum(self.step * FASTER, LONGEST_STEP), self.step)
+        self.step = np.where(uphill, np.maximum(self.step * SLOWER, SHORTEST_STEP), faster)
+        self.mixing = np.where(
+            uphill, MIXING, np.where(late, self.mixing * MIXING_DECAY, self.mixing)
+        )
+
+        # Uphill: half a step back, then from rest again.
+        back = np.where(uphill, -0.5 * self.step, 0.0)
+        still = ~uphill
+        displacement = back[owner, None] * self.velocity
+        cell_displacement = back[:, None, None] * self.cell_velocity
+        dt = self.step[:, None, None]
+        velocity = still[owner, None] * self.velocity + self.step[owner, None] * force
+        cell_velocity = still[:, None, None] * self.cell_velocity + dt * cell_force
+        speed = np.sqrt(inner(velocity, velocity, cell_velocity, cell_velocity))
+        pull = np.sqrt(inner(force, force, cell_force, cell_force))
+        along = self.mixing * speed / np.maximum(pull, 1e-300)
+        keep = 1 - self.mixing
+        self.velocity = keep[owner, None] * velocity + along[owner, None] * force
+        self.cell_velocity = keep[:, None, None] * cell_velocity + along[:, None, None] * cell_force
+        displacement += self.step[owner, None] * self.velocity
+        cell_displacement += dt * self.cell_velocity
+        longest = np.zeros(len(counts))
+        np.maximum.at(longest, owner, np.linalg.norm(displacement, axis=1))
+        longest = np.maximum(longest, np.linalg.norm(cell_displacement, axis=2).max(1))
+        shrink = np.minimum(1.0, LONGEST_MOVE / np.maximum(longest, 1e-300))
+        strain = (shrink / counts)[:, None, None] * cell_displacement
+        self.move(shrink[owner, None] * displacement, strain)
+
+
+def relax_together(
+    potential: Potential, crystals: Crystals, limits: RelaxationLimits
+) -> Relaxation:
+    """Relax a batch in this process; see `relax`."""
+    count = len(crystals)
+    deadline = None if limits.seconds is None else time.monotonic() + limits.seconds * count
+    energies = np.full((2, count), np.nan)
+    converged = np.zeros(count, dtype=bool)
+    steps = np.zeros(count, dtype=np.int64)
+    reasons = np.full(count, f"not converged in {limits.steps} steps", dtype=REASON)
+    coordinates, lattices = crystals.coordinates.copy(), crystals.lattices.copy()
+    motion = _Motion.at_rest(crystals)
+    for number in range(limits.steps):
+        if not len(motion.places):
+            break
+        if deadline is not None and time.monotonic() > deadline:
+            reasons[motion.places] = "not converged in the time given"
+            break
+        found = potential.forces(motion.crystals)
+        lost = found.reasons != ""
+        reasons[motion.places[lost]] = found.reasons[lost]
+        sound = ~lost
+        chosen = motion.places[sound]
+        of_chosen = motion.crystals.take(sound)
+        # What is returned is always the last place with an energy.
+        coordinates[crystals.atoms_of(chosen)] = of_chosen.coordinates
+        lattices[chosen] = of_chosen.lattices
+        energies[1, chosen] = found.energies[sound]
+        if number == 0:
+            energies[0] = energies[1]
+        steps[chosen] += 1
+        force, cell_force = found.forces, np.zeros_like(found.stresses)
+        if limits.cell:
+            scale = motion.crystals.volumes / motion.crystals.counts
+            symmetric = 0.5 * (found.stresses + found.stresses.transpose(0, 2, 1))
+            cell_force = -scale[:, None, None] * symmetric
+        greatest = np.linalg.norm(cell_force, axis=2).max(1)
+        np.maximum.at(greatest, motion.crystals.owner, np.linalg.norm(force, axis=1))
+        there = sound & (greatest < limits.force)
+        converged[motion.places[there]] = True
+        reasons[motion.places[there]] = ""
+        going = sound & ~there
+        atoms = going[motion.crystals.owner]
+        motion = motion.only(going)
+        motion.advance(force[atoms], cell_force[going])
+    relaxed = replace(crystals, coordinates=coordinates, lattices=lattices)
+    return Relaxation(
+        relaxed, energies[0], energies[1], converged, steps, _moved(crystals, relaxed), reasons
+    )
+
+
+def _moved(before: Crystals, after: Crystals) -> Floats:
+    """Root mean square displacement of atoms beyond that of all of them, Angstrom, shape (B,)."""
+    mean_cell = 0.5 * (before.lattices + after.lattices)
+    owner, counts = before.owner, before.counts
+    gone = np.einsum("ni,nij->nj", after.coordinates - before.coordinates, mean_cell[owner])
+    drift = np.zeros((len(counts), 3))
+    np.add.at(drift, owner, gone)
+    gone -= (drift / counts[:, None])[owner]
+    squares = np.bincount(owner, (gone**2).sum(1), minlength=len(counts))
+    moved: Floats = np.sqrt(squares / counts)
+    return moved

@@ -1,0 +1,400 @@
+"""Scoring a run on crystals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.evaluation import score_generation
+from variolite.crystals.evaluation.measures import format_generation
+from variolite.crystals.files.groups import groups_by
+from variolite.crystals.files.store import fingerprint, write_store
+from variolite.crystals.latents import Gap, Latents, latent_gap
+from variolite.crystals.matching import (
+    fixed_template,
+    held_out_table,
+    nearest_template,
+    random_coordinates,
+    reconstruction_notes,
+    reconstruction_rows,
+    score_reconstruction,
+)
+from variolite.crystals.run import load_run
+from variolite.errors import DataError
+from variolite.records import write_table
+from variolite.scoring import Scorecard, ScoreRow, format_value
+from variolite.training import RunFolder
+
+# Scoring a crystal run on structures it was not trained on, beside the baselines.
+
+
+KEPT = 2_000
+"""Structures that go into the run folder for its report."""
+
+SPLIT = "held-out structures"
+
+Tell = Callable[[str], None]
+
+
+def held_out_structures(
+    run: RunFolder, model: CrystalModel, crystals: Crystals
+) -> tuple[Crystals, list[str]]:
+    """Choose the structures that a run may be judged on.
+
+    Of the very data it was trained from these are the groups that its split held
+    out; of other data they are all, and a note says how many share a formula with
+    the training structures.
+
+    Raises
+    ------
+    DataError
+        If none is left.
+    """
+    by = run.crystal_recipe().split.by
+    if not run.split_file.is_file():
+        return crystals, [
+            "the run keeps no list of its training structures: some of these may be among them"
+        ]
+    split = run.split()
+    trained_on = model.provenance.get("data", {}).get("fingerprint")
+    if trained_on == fingerprint(crystals):
+        test = np.isin(groups_by(crystals, by), np.array(split.test, dtype=np.str_))
+        if not test.any():
+            raise DataError(
+                "the run was trained on all of these structures",
+                where="--data",
+                mend="give other structures, or train with split.test above 0",
+            )
+        return crystals.take(test), []
+    if by != "formula":
+        return crystals, []
+    known = np.array([*split.train, *split.validation], dtype=np.str_)
+    shared = int(np.isin(reduced_formulas(crystals), known).sum())
+    return crystals, [
+        f"{shared} of {len(crystals)} structures have a formula that a structure of training or "
+        "validation has too"
+    ]
+
+
+def reconstruct_or_fail(model: CrystalModel, crystals: Crystals) -> tuple[Crystals, int]:
+    """Reconstruct; a structure with an element that the model lacks comes back without a cell.
+
+    Returns
+    -------
+    reconstructed
+        In the order of the input; lattices of NaN count as failures.
+    failures
+        How many there are.
+    """
+    strange = ~np.isin(crystals.species, np.array(model.elements))
+    fine = np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0
+    found = model.reconstruct(crystals.take(fine))
+    coordinates = np.array(crystals.coordinates)
+    species = np.array(crystals.species)
+    lattices = np.full_like(crystals.lattices, np.nan)
+    places = np.flatnonzero(fine)
+    atoms = crystals.atoms_of(places)
+    coordinates[atoms], species[atoms] = found.coordinates, found.species
+    lattices[places] = found.lattices
+    whole = replace(crystals, species=species, coordinates=coordinates, lattices=lattices)
+    return whole, int((~fine).sum())
+
+
+def score_crystal_run(
+    run: RunFolder,
+    crystals: Crystals,
+    *,
+    train: Crystals | None = None,
+    baselines: bool = True,
+    samples: int = 0,
+    seed: int = 0,
+    workers: int | None = None,
+    tell: Tell = lambda _: None,
+) -> Scorecard:
+    """Score a run and write scorecard.json, held_out.parquet and the structures.
+
+    Parameters
+    ----------
+    run
+        A finished run.
+    crystals
+        See `held_out_structures`.
+    train
+        Structures trained on: for the template baselines, and the reference that
+        samples must be new against.
+    baselines
+        Score random coordinates and templates too.
+    samples
+        Structures to generate and score; 0 for none.
+    seed
+        Of baselines and samples.
+    workers
+        Processes for matching; None for one a core.
+    tell
+        Told what is being done.
+    """
+    model = load_run(run)
+    given = ("species",) if model.species_given else ()
+    true, notes = held_out_structures(run, model, crystals)
+    if train is None and fingerprint(crystals) == model.provenance.get("data", {}).get(
+        "fingerprint"
+    ):
+        known = groups_by(crystals, run.crystal_recipe().split.by)
+        train = crystals.take(np.isin(known, np.array(run.split().train, dtype=np.str_)))
+    tell("reconstructing")
+    found, failures = reconstruct_or_fail(model, true)
+    if failures:
+        notes.append(f"{failures} structures hold an element the model lacks: counted as failures")
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    scores = score_reconstruction(true, found, given=given, workers=workers, tell=tell)
+    rows = reconstruction_rows([scores], method="vae", split=SPLIT)
+    notes += reconstruction_notes(scores)
+    if baselines:
+        references = {"random_coordinates": random_coordinates(true, seed=seed)}
+        if train is not None:
+            references["fixed_template"] = fixed_template(true, train, seed=seed)
+            references["nearest_template"] = nearest_template(true, train, seed=seed)
+        for name, reference in references.items():
+            tell(f"matching the baseline {name}")
+            # A template brings its own cell.
+            told = ("species", "lattice") if name == "random_coordinates" else ("species",)
+            scored = score_reconstruction(true, reference, given=told, workers=workers, tell=tell)
+            rows += reconstruction_rows([scored], method=name, split=SPLIT)
+    card = Scorecard(tuple(rows), tuple(notes))
+    if samples:
+        card = card.merge(_generation(run, model, samples, train, true, seed, workers, tell))
+    card.write(run.scorecard_file)
+    _keep(run.path, true, found, seed)
+    table = held_out_table(true, scores, _latents(model, true))
+    write_table(table, run.held_out_file)
+    return card
+
+
+def _generation(
+    run: RunFolder,
+    model: CrystalModel,
+    samples: int,
+    train: Crystals | None,
+    true: Crystals,
+    seed: int,
+    workers: int,
+    tell: Tell,
+) -> Scorecard:
+    if train is None:
+        raise DataError(
+            "samples can only be judged against the structures trained on",
+            where="--samples",
+            mend="give those with --train",
+        )
+    generated = model.sample(samples, seed=seed, tell=tell)
+    write_store(run.path / "samples.crystals", generated.crystals)
+    scored = score_generation(
+        generated.crystals, train, test=true, workers=workers, seed=seed, tell=tell
+    )
+    turned_away = sum(generated.rejects.values())
+    note = (
+        f"{samples} samples out of {generated.attempts} attempts, of which {turned_away} turned "
+        "away before scoring as not valid"
+    )
+    return Scorecard(tuple(scored.rows("vae", SPLIT)), (note, *scored.notes))
+
+
+def _keep(folder: Path, true: Crystals, found: Crystals, seed: int) -> None:
+    """Write a sample of originals and reconstructions, in the same order."""
+    usable = np.flatnonzero(np.isfinite(found.lattices).all(axis=(1, 2)))
+    chosen: NDArray[np.int64] = usable
+    if len(usable) > KEPT:
+        chosen = np.sort(np.random.default_rng(seed).choice(usable, KEPT, replace=False))
+    write_store(folder / "originals.crystals", true.take(chosen))
+    write_store(folder / "reconstructed.crystals", found.take(chosen))
+
+
+def _latents(model: CrystalModel, crystals: Crystals) -> Latents:
+    """Latents of all structures; of those with elements that the model lacks, zeros."""
+    strange = ~np.isin(crystals.species, np.array(model.elements))
+    fine = np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0
+    places = np.flatnonzero(fine)
+    mean = np.zeros((len(crystals.species), model.latent), dtype=np.float32)
+    mean[crystals.atoms_of(places)] = model.encode(crystals.take(places)).mean
+    return Latents(mean, None, crystals.offsets, crystals.names)
+
+
+# The scorecard of a crystal run as plain text: one line for each quantity.
+
+
+_GIVEN = "_given_"
+
+
+def format_crystal_scorecard(card: Scorecard) -> str:
+    """Lay out a card: a line per quantity, a column per method, then the notes.
+
+    What a method was told, besides the latents, stands under its name.
+    """
+    rows = [row for row in card.rows if row.task == "reconstruction"]
+    blocks = []
+    if rows:
+        groups = max(row.n_groups for row in rows)
+        title = f"reconstruction of held-out structures ({groups} formulas; 95 % intervals)"
+        blocks.append("\n".join([title, *_lines(rows)]))
+    of_samples = Scorecard(card.select(task="generation"), card.notes)
+    if of_samples.rows:
+        blocks.append(format_generation(of_samples))
+    else:
+        blocks.append("\n".join(["notes", *(f"  {note}" for note in card.notes)]))
+    return "\n\n".join(blocks)
+
+
+def _lines(rows: list[ScoreRow]) -> list[str]:
+    methods = list(dict.fromkeys(_method(row) for row in rows))
+    metrics = list(dict.fromkeys(row.metric.split(_GIVEN)[0] for row in rows))
+    values = {
+        (row.metric.split(_GIVEN)[0], _method(row)): format_value(row.mean, row.low, row.high)
+        for row in rows
+    }
+    units = {row.metric.split(_GIVEN)[0]: row.unit or "" for row in rows}
+    table = [
+        ["quantity", "unit", *(name for name, _ in methods)],
+        ["", "", *(f"given {given}" if given else "" for _, given in methods)],
+    ]
+    table += [
+        [metric, units[metric], *(values.get((metric, method), "") for method in methods)]
+        for metric in metrics
+    ]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
+        for line in table
+        if any(line)
+    ]
+
+
+def _method(row: ScoreRow) -> tuple[str, str]:
+    _, _, given = row.metric.partition(_GIVEN)
+    return row.method, given.replace("_", ", ")
+
+
+# How healthy the latent space of a crystal model is.
+
+
+ACTIVE_NATS = 0.01
+"""Mean KL above which a latent dimension counts as active."""
+
+DRAWS = 500
+"""Crystals drawn from a prior to see how far it is from the latents."""
+
+FEWEST = 20
+"""Crystals below which nothing can be said."""
+
+MOST = 1_000
+"""Crystals that are looked at; of larger sets as many are drawn."""
+
+
+@dataclass(frozen=True)
+class CrystalHealth:
+    """Latents of some crystals, and what the priors make of them.
+
+    Attributes
+    ----------
+    divergence
+        Mean KL from the standard normal per dimension and atom, nats, shape (L,).
+    normal
+        Gap between the latents and N(0, 1), which is what samples would be drawn from
+        without a fitted prior.
+    fitted
+        Gap between the latents and the fitted prior; None without one.
+    judged
+        Number of crystals whose latents these are.
+    given
+        Number of crystals they were drawn from.
+    """
+
+    divergence: tuple[float, ...]
+    normal: Gap
+    fitted: Gap | None
+    judged: int
+    given: int
+
+    @property
+    def active(self) -> int:
+        """Number of latent dimensions in use."""
+        return sum(nats > ACTIVE_NATS for nats in self.divergence)
+
+    def lines(self) -> list[str]:
+        """Say it in sentences."""
+        said = [
+            f"{self.active} of {len(self.divergence)} latent dimensions active, "
+            f"{sum(self.divergence):.1f} nats per atom in all",
+            *(f"  z{i:<3} {nats:6.3f} nats" for i, nats in enumerate(self.divergence)),
+            _told("a standard normal", self.normal),
+        ]
+        if self.judged < self.given:
+            said.insert(
+                0,
+                f"judged by {self.judged:,} of {self.given:,} structures, drawn evenly over their "
+                "numbers of atoms",
+            )
+        if self.fitted is None:
+            said.append("advice: fit a prior (`variolite crystals prior`) before generating")
+        else:
+            said.append(_told("the fitted prior", self.fitted))
+        if self.active < len(self.divergence):
+            said.append("advice: lower model.latent or loss.divergence: some dimensions are idle")
+        return said
+
+
+def _told(what: str, gap: Gap) -> str:
+    return (
+        f"draws from {what} lie {gap.crystals:.2f} standard deviations from the latents of whole "
+        f"crystals (sampling alone: {gap.crystals_floor:.2f}); a classifier puts "
+        f"{gap.told_apart:.0%} on the right side, where 50% is chance"
+    )
+
+
+def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) -> CrystalHealth:
+    """Judge the latents of some crystals, best ones that the model was not trained on.
+
+    Of more than `MOST` crystals, `MOST` are drawn evenly over their numbers of atoms.
+
+    Raises
+    ------
+    DataError
+        If a crystal that is looked at holds an element that the model was not trained on,
+        or there are fewer than 20.
+    """
+    if len(crystals) < FEWEST:
+        raise DataError(
+            f"latents cannot be judged by {len(crystals)} structures",
+            where="data",
+            mend=f"Give {FEWEST} or more",
+        )
+    looked_at = crystals.take(_evenly(crystals.counts, seed))
+    latents = model.encode(looked_at)
+    assert latents.log_variance is not None
+    mean, log_variance = latents.mean.astype(np.float64), latents.log_variance.astype(np.float64)
+    nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
+    random = np.random.default_rng(seed)
+    drawn = random.standard_normal(latents.mean.shape).astype(np.float32)
+    normal = latent_gap(Latents(drawn, None, latents.offsets, latents.names), latents, seed=seed)
+    fitted = None
+    if model.prior is not None:
+        known = model.prior.propose(DRAWS, seed=seed)
+        fitted = latent_gap(model.prior.sample(known, seed=seed), latents, seed=seed)
+    divergence = tuple(nats.mean(axis=0).tolist())
+    return CrystalHealth(divergence, normal, fitted, len(looked_at), len(crystals))
+
+
+def _evenly(counts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+    """Draw one crystal from each of `MOST` equal stretches of all, sorted by size; in order."""
+    if len(counts) <= MOST:
+        return np.arange(len(counts))
+    edges = np.linspace(0, len(counts), MOST + 1).astype(np.int64)
+    drawn = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+    return np.sort(np.argsort(counts, kind="stable")[drawn])

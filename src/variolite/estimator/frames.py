@@ -1,0 +1,249 @@
+"""Tables at the edge of an estimator: what came in, and the same kind going out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from variolite.errors import DataError, SchemaError, TrainingError
+from variolite.records import MISSING, FittedSchema, Records, read_table
+from variolite.records.values import as_text
+from variolite.training import TabularModel
+
+Kind = Literal["array", "pandas", "polars"]
+
+
+def kind_of(source: Any) -> Kind:
+    """Say what a table is; files and mappings of arrays are read into polars frames."""
+    if isinstance(source, pl.DataFrame | pl.LazyFrame | str | Path):
+        return "polars"
+    # Some sparse matrices are mappings too; they are arrays to be refused.
+    if isinstance(source, Mapping) and not hasattr(source, "shape"):
+        return "polars"
+    # Named without an import: pandas is an optional extra.
+    module = type(source).__module__.partition(".")[0]
+    return "pandas" if module == "pandas" and hasattr(source, "columns") else "array"
+
+
+def as_kind(columns: Mapping[str, NDArray[Any]], kind: Kind, index: Any = None) -> Any:
+    """Join columns to an array of shape (n, d), or to a data frame with their names.
+
+    ``index`` is that of a pandas frame that goes out.
+    """
+    if kind == "array":
+        return np.column_stack(list(columns.values()))
+    if kind == "pandas":
+        import pandas as pd
+
+        return pd.DataFrame(dict(columns), index=index)
+    return pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
+
+
+def _series(name: str, values: NDArray[Any]) -> pl.Series:
+    return pl.Series(name, values.tolist() if values.dtype == object else values)
+
+
+def spread(values: NDArray[Any], records: Records, rows: int) -> NDArray[Any]:
+    """Lay values of records, shape (k, ...), out over all rows of their table, (rows, ...).
+
+    Rows that did not become records hold NaN, or None among level names.
+    """
+    if len(values) == rows:
+        return values
+    number = values.dtype.kind == "f"
+    shape = (rows, *values.shape[1:])
+    out = np.full(shape, np.nan, values.dtype) if number else np.full(shape, None, object)
+    out[records.row] = values
+    return cast("NDArray[Any]", out)
+
+
+def require_numeric(frame: Any) -> None:
+    """Refuse a data frame with columns that are not numbers.
+
+    Guessing what text means would let names of boreholes into the model as inputs.
+
+    Raises
+    ------
+    SchemaError
+        Naming the first such column.
+    """
+    table = read_table(frame)
+    for name, dtype in zip(table.columns, table.dtypes, strict=True):
+        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+            raise SchemaError(
+                f"holds {dtype}, not numbers",
+                where=f"column {name!r}",
+                mend="Leave it out, or say with schema= what it is: a category, label or group",
+            )
+
+
+# From latent points to columns in original units.
+
+
+ROWS_AT_ONCE = 8_192
+
+
+@torch.no_grad()
+def decode(
+    model: TabularModel, z: NDArray[Any], condition: NDArray[np.float32] | None
+) -> dict[str, NDArray[Any]]:
+    """Decode latent points with a model of one member.
+
+    Parameters
+    ----------
+    model
+        The model.
+    z
+        Shape (n, L).
+    condition
+        Shape (n, K); None stands for zeros, the mean condition of the training rows.
+
+    Returns
+    -------
+    dict
+        By table column, in the order of the schema, each of shape (n,): the median of
+        numeric columns, the most probable level of categories.
+    """
+    width = model.module.architecture.condition
+    if condition is None:
+        condition = np.zeros((len(z), width), dtype=np.float32)
+    device = next(model.module.parameters()).device
+    points = torch.from_numpy(np.ascontiguousarray(z, dtype=np.float32)).to(device)
+    told = torch.from_numpy(condition).to(device)
+    centres, codes = [], []
+    for start in range(0, len(z), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        joint = model.module.generate(points[None, part], told[None, part] if width else None)
+        if joint.numeric is not None:
+            # The transforms increase: the centre of a symmetric density becomes the median.
+            centres.append(joint.numeric.mean[0])
+        codes.append([column.logits[0].argmax(dim=-1) for column in joint.categories])
+    schema = model.schema
+    values: dict[str, NDArray[Any]] = {}
+    if centres:
+        original = schema.inverse(torch.cat(centres).double().cpu().numpy())
+        values |= {name: original[:, i] for i, name in enumerate(schema.numeric_names)}
+    for i, (name, levels) in enumerate(schema.category_levels.items()):
+        drawn = torch.cat([part[i] for part in codes]).cpu().numpy()
+        values[name] = np.asarray(levels, dtype=object)[drawn]
+    return {str(column.source): values[column.name] for column in schema.schema.inputs}
+
+
+# Filling missing values of a table from decoded rows.
+
+
+def fill_gaps(
+    table: pl.DataFrame,
+    records: Records,
+    schema: FittedSchema,
+    decoded: Mapping[str, NDArray[Any]],
+) -> dict[str, NDArray[Any]]:
+    """Put decoded values where inputs are missing, and leave all others as they are.
+
+    Parameters
+    ----------
+    table
+        Shape (n, ...).
+    records
+        Of that table.
+    schema
+        That made them.
+    decoded
+        By table column, one value for every row of ``records``.
+
+    Returns
+    -------
+    dict
+        By table column, shape (n,): float64 or, for categories, level names. Absent
+        columns of the table count as missing throughout.
+    """
+    filled: dict[str, NDArray[Any]] = {}
+    for column in schema.schema.inputs:
+        name = str(column.source)
+        if column.kind == "numeric":
+            gap = ~records.observed[:, schema.numeric_names.index(column.name)]
+            empty: Any = np.nan
+        else:
+            gap = records.category[:, schema.category_names.index(column.name)] == MISSING
+            empty = None
+        dtype = np.dtype(np.float64 if column.kind == "numeric" else object)
+        values = np.full(table.height, empty, dtype=dtype)
+        if name in table.columns:
+            wanted = pl.Float64 if column.kind == "numeric" else pl.String
+            values[:] = table[name].cast(wanted, strict=False).to_numpy()
+        values[records.row[gap]] = decoded[name][gap]
+        filled[name] = values
+    return filled
+
+
+# Which rows stop the training of an estimator.
+
+
+def hold_back(
+    usable: NDArray[np.int64],
+    rows: int,
+    groups: ArrayLike | None,
+    share: float | None,
+    seed: int,
+) -> NDArray[np.bool_]:
+    """Mark the rows to validate on.
+
+    Parameters
+    ----------
+    usable
+        Rows that the schema keeps, ascending.
+    rows
+        Rows of the table.
+    groups
+        Group of every row, shape (rows,); None draws rows.
+    share
+        Share of the groups, or of the usable rows; at least one is held back and at
+        least one is left. None holds nothing back.
+    seed
+        Seed of the draw, which does not depend on the order of the groups.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows,)
+
+    Raises
+    ------
+    TrainingError
+        If the share is impossible, or there is one unit only.
+    DataError
+        If the groups do not fit the rows.
+    """
+    held = np.zeros(rows, dtype=bool)
+    if share is None:
+        return held
+    if not 0.0 < share < 1.0:
+        raise TrainingError(
+            f"the share to hold back is {share:g}",
+            where="validation",
+            mend="give a share between 0 and 1, or None to hold nothing back",
+        )
+    if groups is None:
+        unit, count, called = np.arange(len(usable)), len(usable), "usable row"
+    else:
+        names = as_text(groups)
+        if len(names) != rows:
+            raise DataError(f"{len(names)} groups were given for {rows} rows", where="groups")
+        distinct, unit = np.unique(names[usable], return_inverse=True)
+        count, called = len(distinct), "group"
+    if count < 2:
+        raise TrainingError(
+            f"there is {count} {called}, so that none can be held back",
+            where="validation",
+            mend="give more data, or validation=None to train without stopping early",
+        )
+    chosen = np.random.default_rng(seed).permutation(count)[: max(1, round(share * count))]
+    # A share near 1 must not round up to everything.
+    chosen = chosen[: count - 1]
+    held[usable[np.isin(unit, chosen)]] = True
+    return held

@@ -1,0 +1,259 @@
+"""From records to a trained tabular model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from variolite.errors import TrainingError
+from variolite.recipe import ModelSpec, TrainingSpec
+from variolite.records import Column, FittedSchema, Records
+from variolite.training.device import choose_device, single_thread
+from variolite.training.loop import Resume, Validation, train
+from variolite.training.storage import EpochRecord
+from variolite.training.tabular_model import (
+    Member,
+    Rows,
+    TabularModel,
+    TrainingBatches,
+    evaluation_batches,
+)
+from variolite.vae import AnalyticStep, Architecture, Likelihood, TabularModule, stack, supports
+
+ACTIVE_NATS = 0.01
+"""Mean KL above which a latent dimension counts as active."""
+
+VALIDATION_SEED = 20_240_901
+"""Noise of the monitored value: the same in every epoch and every run."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and how it came about.
+
+    Attributes
+    ----------
+    model
+        With the best weights of every member.
+    history
+        All epochs.
+    best
+        Monitored value of every member in nats per row.
+    best_epochs
+        The epochs whose weights were kept.
+    device
+        What was chosen and why.
+    batch_size, rate
+        As used.
+    """
+
+    model: TabularModel
+    history: list[EpochRecord]
+    best: list[float]
+    best_epochs: list[int]
+    device: str
+    batch_size: int
+    rate: float
+
+
+def auto_batch_size(rows: int) -> int:
+    """About 170 steps an epoch: the power of two next to n / 170, within 32 to 2048."""
+    return int(np.clip(2 ** round(np.log2(max(rows, 1) / 170.0)), 32, 2048))
+
+
+def auto_rate(batch_size: int) -> float:
+    """0.004 at 256 rows a step, growing with the root of the batch."""
+    return float(0.004 * np.sqrt(batch_size / 256.0))
+
+
+def members_for(
+    spec: TrainingSpec,
+    model: ModelSpec,
+    *,
+    seeds: int = 1,
+    betas: Sequence[float] = (1.0,),
+    latents: Sequence[int] = (),
+) -> tuple[Member, ...]:
+    """Every combination of seeds, factors on beta and latent sizes."""
+    return tuple(
+        Member(seed=spec.seed + seed, beta=beta, latent=latent)
+        for latent in (latents or (model.latent,))
+        for beta in betas
+        for seed in range(seeds)
+    )
+
+
+def architecture_for(
+    schema: FittedSchema, records: Records, spec: ModelSpec, latent: int
+) -> Architecture:
+    """Sizes that follow from the data, choices that follow from the recipe."""
+    return Architecture(
+        likelihoods=tuple(
+            _likelihood(schema.schema.columns[n], spec) for n in schema.numeric_names
+        ),
+        category_levels=tuple(len(schema.category_levels[n]) for n in schema.category_names),
+        condition=records.condition.shape[1],
+        latent=latent,
+        encoder=spec.encoder,
+        decoder=spec.decoder,
+        norm=spec.norm,
+        dropout=spec.dropout,
+        variance=spec.variance,
+        fixed_variance=0.25 if spec.sigma2 is None else spec.sigma2,
+        mask_input=not bool(records.observed.all()),
+    )
+
+
+def _likelihood(column: Column, spec: ModelSpec) -> Likelihood:
+    """The column's own choice, else the recipe's."""
+    chosen = column.likelihood or spec.likelihood
+    assert chosen != "categorical"  # a numeric column cannot ask for it
+    return chosen
+
+
+def fit_tabular(
+    schema: FittedSchema,
+    training: Records,
+    validation: Records | None,
+    model: ModelSpec,
+    spec: TrainingSpec,
+    members: Sequence[Member],
+    *,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    on_start: Callable[[str], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> Fitted:
+    """Train all members as one model.
+
+    Parameters
+    ----------
+    schema
+        Fitted on the training rows.
+    training, validation
+        Rows of different groups; without validation rows the training objective
+        at the final beta is monitored.
+    model, spec
+        From the recipe.
+    members
+        Seeds, betas and latent sizes, all distinct.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    checkpoint
+        File to keep the state in; an existing one of the same run is continued.
+    on_start
+        Told what was chosen: device, batch size and learning rate.
+    on_epoch
+        Called after every epoch.
+
+    Raises
+    ------
+    TrainingError
+        If there are too few rows, members are equal, or the loss diverges.
+    """
+    if len(training) < 2:
+        raise TrainingError(
+            f"{len(training)} training rows are left",
+            mend="give more data, or a smaller test share",
+        )
+    if not members:
+        raise TrainingError("there is no member to train", mend="ask for one seed at least")
+    if min(member.seed for member in members) < 0:
+        raise TrainingError("a seed must not be negative", mend="take 0 or a positive number")
+    if len(set(members)) < len(members):
+        raise TrainingError("two members are the same", mend="give each its own seed")
+    modules = [
+        TabularModule(architecture_for(schema, training, model, m.latent), m.seed) for m in members
+    ]
+    work = sum(p.numel() for p in modules[0].parameters())
+    where, reason = choose_device(device, work)
+    module = stack(modules).to(where)
+    batch_size = auto_batch_size(len(training)) if spec.batch_size == "auto" else spec.batch_size
+    rate = auto_rate(batch_size) if spec.learning_rate == "auto" else spec.learning_rate
+    rows = Rows.from_records(training, where)
+    source = TrainingBatches(rows, members, batch_size, dropout=model.dropout > 0.0)
+    if on_start is not None:
+        on_start(
+            f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
+            f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
+        )
+    resume = None
+    if checkpoint is not None:
+        settings = [
+            asdict(module.architecture),
+            spec.model_dump(mode="json"),
+            [asdict(m) for m in members],
+        ]
+        resume = Resume(checkpoint, _fingerprint(training, validation, settings))
+    held = (
+        None if validation is None or not len(validation) else Rows.from_records(validation, where)
+    )
+    analytic = None
+    if spec.engine != "autograd" and supports(module):
+        analytic = partial(AnalyticStep, module)
+    with single_thread(work):
+        trained = train(
+            module,
+            module.loss,
+            source,
+            None if held is None else lambda: _validate(module, held, members),
+            spec,
+            rate=rate,
+            betas=[m.beta for m in members],
+            analytic=analytic,
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+    module.to("cpu").eval()
+    return Fitted(
+        TabularModel(schema, module, tuple(members)),
+        trained.history,
+        trained.best,
+        trained.best_epochs,
+        reason,
+        source.batch_size,
+        rate,
+    )
+
+
+def _validate(module: TabularModule, rows: Rows, members: Sequence[Member]) -> Validation:
+    """Average the parts of the objective over validation rows with fixed noise."""
+    count = len(rows)
+    ones = torch.ones(len(members), device=rows.numeric.device)
+    sums: list[Tensor] = []
+    for batch in evaluation_batches(rows, members, noise_seed=VALIDATION_SEED):
+        share = batch.numeric.shape[1] / count
+        posterior = module.infer(batch)
+        parts = module.loss(batch, ones, posterior)
+        per_dimension = posterior.divergence_per_dimension().mean(dim=1)
+        joined = torch.cat(
+            [parts.reconstruction.unsqueeze(1), parts.divergence.unsqueeze(1), per_dimension], dim=1
+        )
+        sums.append(joined * share)
+    total = torch.stack(sums).sum(0)
+    active = (total[:, 2:] > ACTIVE_NATS).sum(1)
+    return Validation(total[:, 0], total[:, 1], active)
+
+
+def _fingerprint(
+    training: Records,
+    validation: Records | None,
+    settings: Sequence[Any],
+) -> str:
+    """Identify a run by its rows and settings."""
+    digest = hashlib.sha256()
+    for records in (training, validation):
+        if records is not None:
+            for array in (records.numeric, records.observed, records.category, records.condition):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(json.dumps(settings).encode())
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+"""Random crystals, CIF texts and comparisons that the tests of structures share."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
+
+__all__ = ["CIF", "assert_same", "crystal_sets", "crystals_of", "same_atoms"]
+
+CIF = """data_test
+_cell_length_a 4.0
+_cell_length_b 5.0
+_cell_length_c 6.0
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+_symmetry_Int_Tables_number 1
+loop_
+_symmetry_equiv_pos_as_xyz
+'x, y, z'
+loop_
+_atom_site_type_symbol
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Na Na1 0.0 0.0 0.0 1
+Cl Cl1 0.5 0.5 0.25 1
+"""
+"""A plain CIF that tests spoil in one way or another."""
+
+
+def crystals_of(seed: int, *, count: int = 3, atoms: int = 6, hostile: bool = False) -> Crystals:
+    """Draw crystals with well separated atoms in skewed cells."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for place in range(count):
+        n = int(rng.integers(1, atoms + 1))
+        lattice = 4.0 * np.eye(3) * n ** (1 / 3) + rng.uniform(-0.8, 0.8, (3, 3))
+        if hostile and rng.random() < 0.5:
+            lattice = lattice[::-1]
+        grid = np.stack(np.meshgrid(*[np.arange(3)] * 3), -1).reshape(-1, 3)
+        coordinates = rng.permutation(grid)[:n] / 3 + rng.uniform(-0.03, 0.03, (n, 3))
+        species = rng.integers(1, 95, n).astype(np.uint8)
+        found.append(Crystal(species, coordinates, lattice, f"crystal {seed}/{place}"))
+    return Crystals.of(found)
+
+
+@st.composite
+def crystal_sets(draw: st.DrawFn) -> Crystals:
+    """Draw sets with names and properties of both kinds, empty ones included."""
+    count = draw(st.integers(0, 4))
+    crystals = crystals_of(draw(st.integers(0, 2**32 - 1)), count=count)
+    text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
+    names = draw(st.lists(text, min_size=count, max_size=count))
+    numbers = draw(st.lists(st.floats(allow_nan=True), min_size=count, max_size=count))
+    words = draw(st.lists(text, min_size=count, max_size=count))
+    return Crystals(
+        crystals.species,
+        crystals.coordinates,
+        crystals.lattices,
+        crystals.offsets,
+        np.array(names, dtype=np.str_),
+        {
+            "numbers": np.array(numbers, dtype=np.float64),
+            "words, words": np.array(words, dtype=np.str_),
+        },
+    )
+
+
+def assert_same(found: Crystals, expected: Crystals, tolerance: float = 0.0) -> None:
+    """Fail unless all is equal: atoms in their order, cells, names and properties."""
+    np.testing.assert_array_equal(found.offsets, expected.offsets)
+    np.testing.assert_array_equal(found.species, expected.species)
+    np.testing.assert_array_equal(found.names, expected.names)
+    np.testing.assert_allclose(found.coordinates, expected.coordinates, 0, tolerance)
+    np.testing.assert_allclose(found.lattices, expected.lattices, 0, 10 * tolerance)
+    assert list(found.properties) == list(expected.properties)
+    for name, values in expected.properties.items():
+        assert found.properties[name].dtype.kind == values.dtype.kind
+        np.testing.assert_array_equal(found.properties[name], values)
+
+
+def same_atoms(one: Crystal, two: Crystal, tolerance: float = 1e-5) -> bool:
+    """Return whether cells and atoms agree, whatever order and whole shifts."""
+    if len(one) != len(two):
+        return False
+    cells = [cell_parameters(crystal.lattice)[0] for crystal in (one, two)]
+    if np.abs(cells[0] - cells[1]).max() > 10 * tolerance:
+        return False
+    difference = one.coordinates[:, None] - two.coordinates[None]
+    difference -= np.rint(difference)
+    near = (np.abs(difference) < tolerance).all(axis=-1)
+    near &= one.species[:, None] == two.species[None]
+    return bool((near.sum(axis=0) == 1).all() and (near.sum(axis=1) == 1).all())

@@ -1,0 +1,222 @@
+"""CIF in: symmetry, odd spellings, both paths of the reader, and pymatgen as the reference."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import pytest
+from crystal_cases import CIF, crystals_of, same_atoms
+from gemmi import cif
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.crystals.crystals import Crystal, lattices_from_parameters
+from variolite.crystals.files.checks import Limits, RejectedError, element_of, gather
+from variolite.crystals.files.cif import (
+    expand,
+    operations_of_group,
+    operations_of_triplets,
+    parse_cif,
+    read_block,
+    read_plain_block,
+)
+from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
+from variolite.crystals.files.reading import read_structures
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import to_cif
+
+
+def read(text: str) -> Crystal:
+    parsed = gather([text], parse_cif)
+    assert parsed.rejects == ()
+    return Crystal(parsed.species, parsed.coordinates, parsed.lattices[0])
+
+
+def pymatgen_of(text: str) -> Any:
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # By default pymatgen moves coordinates near thirds; the file is what counts here.
+        return CifParser.from_str(text, frac_tolerance=0).parse_structures(primitive=False)[0]
+
+
+SAME_SALT = {
+    "charges": CIF.replace("Na Na1", "Na1+ Na1").replace("Cl Cl1", "CL- Cl1"),
+    "uncertainties": CIF.replace("4.0\n", "4.0(3)\n").replace("0.25 1\n", "0.25(12) 1\n"),
+    "labels only": CIF.replace("type_symbol", "other").replace("Na Na1", ". Na1"),
+    "unknown symbols": CIF.replace("Na Na1", "? Na1"),
+    "other capitals": CIF.replace("_atom_site_fract_x", "_Atom_Site_Fract_X"),
+    "no occupancy": CIF.replace("_atom_site_occupancy", "_atom_site_other"),
+    "occupancy unknown": CIF.replace("0.25 1\n", "0.25 ?\n"),
+    "occupancy with uncertainty": CIF.replace("0.25 1\n", "0.25 1.0(1)\n"),
+    "newer tags": CIF.replace("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
+    .replace("_symmetry_space_group_name_H-M", "_space_group_name_H-M_alt")
+    .replace("_symmetry_Int_Tables_number", "_space_group_IT_number"),
+    "points in tags": CIF.replace("_cell_", "_cell.")
+    .replace("_atom_site_", "_atom_site.")
+    .replace("_symmetry_equiv_pos_as_xyz", "_space_group_symop.operation_xyz"),
+    "no operations": CIF.replace("loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n", ""),
+    "a remark as a block": CIF + "\ndata_remarks\n_audit_author_name 'Nobody'\n",
+    "windows line ends": CIF.replace("\n", "\r\n"),
+    "one disorder group": CIF.replace("_atom_site_occupancy", "_atom_site_disorder_group"),
+    "a dummy": CIF.replace("_atom_site_occupancy", "_atom_site_calc_flag")
+    .replace("0.0 1\n", "0.0 d\n")
+    .replace("0.25 1\n", "0.25 d\nNa Na9 0.1 0.1 0.1 dum\n"),
+    "all atoms under the true group": CIF.replace("'P 1'", "'P m m m'").replace(
+        "loop_\n_symm", "_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z 1\nloop_\n_symm", 1
+    ),
+}
+
+
+@pytest.mark.parametrize("spelling", SAME_SALT)
+def test_spellings_of_the_same_structure(spelling: str) -> None:
+    found, plain = read(SAME_SALT[spelling]), read(CIF)
+    np.testing.assert_array_equal(found.species, [11, 17])
+    np.testing.assert_array_equal(found.coordinates, plain.coordinates)
+    np.testing.assert_array_equal(found.lattice, plain.lattice)
+
+
+def test_one_atom_without_a_loop() -> None:
+    text = CIF[: CIF.rindex("loop_")]
+    text += "_atom_site_fract_x 0\n_atom_site_fract_y 0.5\n_atom_site_fract_z 0\n"
+    text += "_atom_site_type_symbol Fe\n"
+    assert read(text).species.tolist() == [26]
+    assert read(text).coordinates.tolist() == [[0.0, 0.5, 0.0]]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_plain_and_the_careful_reader_agree(seed: int) -> None:
+    for crystal in crystals_of(seed, count=2):
+        block = cif.read_string(to_cif(crystal)).sole_block()
+        plain, careful = read_plain_block(block), read_block(block, 512)
+        assert plain is not None
+        assert list(plain.species) == list(careful.species)
+        np.testing.assert_array_equal(np.transpose(plain.coordinates), careful.coordinates)
+        assert list(plain.cell) == list(careful.cell)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("Fe", 26), ("Fe3+", 26), ("FE", 26), ("fe", 26), ("O2-", 8), ("D", 1), ("T", 1)),
+        *(("Cu1+", 29), ("h", 1), ("Og", 118), ("Uuo", None), ("OH", None), ("", None)),
+        *(("?", None), ("1", None), ("Wat", None), ("X", None), ("M", None)),
+    ],
+)
+def test_symbols(text: str, number: int | None) -> None:
+    if number is None:
+        with pytest.raises(RejectedError) as error:
+            element_of(text)
+        assert error.value.code == "unknown_element"
+    else:
+        assert element_of(text) == (number, text in "DT")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("Fe1", 26), ("Fe1A", 26), ("O1W", 8), ("C12", 6), ("NA1", None), ("Caa", 20)),
+        *(("H1A", 1), ("D1", 1), ("Hx", 1), ("CO1", None), ("CL2", None), ("Zz", None)),
+        *(("Ow", 8), ("Ht", 1)),
+    ],
+)
+def test_labels(text: str, number: int | None) -> None:
+    if number is None:
+        with pytest.raises(RejectedError):
+            element_of(text, is_label=True)
+    else:
+        assert element_of(text, is_label=True)[0] == number
+
+
+def test_special_positions_written_with_few_digits() -> None:
+    """Atoms 0.3333 and 0.6667 lie on the threefold axis, and once there."""
+    lattice = lattices_from_parameters([3.209, 3.209, 5.211, 90, 90, 120])[0]
+    species, coordinates = expand(
+        np.array([12], np.uint8),
+        np.array([[0.3333, 0.6667, 0.25]]),
+        lattice,
+        operations_of_group("P 63/m m c"),
+    )
+    assert species.tolist() == [12, 12]
+    np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
+
+
+@pytest.mark.parametrize(
+    "group", ["P 1", "P -1", "C 1 2/c 1", "F d -3 m:2", "R -3 c:H", "I 41 3 2"]
+)
+def test_general_and_special_orbits_have_the_size_of_the_group(group: str) -> None:
+    """Sizes by the stabiliser, against gemmi's own images of a point."""
+    found = gemmi.find_spacegroup_by_name(group)
+    operations = operations_of_group(group)
+    hexagonal = found.ext == "H"
+    lattice = np.diag([11.0, 11.0, 11.0])
+    if hexagonal:
+        lattice = lattices_from_parameters([11, 11, 17, 90, 90, 120])[0]
+    ops = list(found.operations())
+    for point in ((0.123455, 0.234565, 0.345675), (0.0, 0.0, 0.0), (0.125, 0.125, 0.125)):
+        images = {
+            tuple(np.round(np.mod(np.round(op.apply_to_xyz(list(point)), 9), 1.0), 6) % 1.0)
+            for op in ops
+        }
+        species, coordinates = expand(
+            np.array([6], np.uint8), np.array([point]), lattice, operations
+        )
+        assert len(species) == len(images)
+        assert {tuple(np.round(c, 6) % 1.0) for c in coordinates} == images
+
+
+def test_operations_must_form_a_group() -> None:
+    rotations, translations = operations_of_triplets(("x,y,z", "'-X, -Y, -Z'", "x,y,z"))
+    assert len(rotations) == 2
+    assert not translations.any()
+    for bad in (("x,y,z", "x+1/2,y,z", "-x,-y,-z"), ("x,y,z", "y,z,x"), ("a,b,q",), ("",)):
+        with pytest.raises(RejectedError) as error:
+            operations_of_triplets(bad)
+        assert error.value.code == "missing_symmetry"
+
+
+def test_symmetry_of_cifs_is_applied_as_in_pymatgen() -> None:
+    from pymatgen.io.cif import CifWriter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        crystals = textbook_crystals().take(slice(0, None, 5))
+        texts = [str(CifWriter(to_pymatgen(c), symprec=0.01)) for c in crystals]
+    for text, crystal in zip(texts, crystals, strict=True):
+        assert "_symmetry_space_group_name_H-M   'P 1'" not in text
+        expected = from_pymatgen(pymatgen_of(text), [crystal.name])[0]
+        assert same_atoms(read(text), expected), crystal.name
+
+
+def test_group_by_symbol_gives_what_its_operations_give() -> None:
+    text = (
+        CIF.replace("loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n", "")
+        .replace("'P 1'", "'F m -3 m'")
+        .replace("5.0", "4.0")
+        .replace("6.0", "4.0")
+        .replace("Tables_number 1", "Tables_number 225")
+        .replace("0.5 0.5 0.25", "0.5 0.5 0.5")
+    )
+    found = read(text)
+    assert np.bincount(found.species)[[11, 17]].tolist() == [4, 4]
+    expected = [c for c in product((0.0, 0.5), repeat=3) if sum(c) % 1 == 0]
+    assert sorted(found.coordinates[found.species == 11].tolist()) == sorted(map(list, expected))
+
+
+@pytest.mark.parametrize("name", ["mp_20/train_head", "mpts_52/val", "carbon_24/htl_val"])
+def test_real_cifs_are_read_as_pymatgen_reads_them(shared_data: Path, name: str) -> None:
+    import polars as pl
+
+    path = shared_data / "crystals" / f"{name}.csv.gz"
+    reading = read_structures(path, limits=Limits(volume_per_atom=(0, 1e6)))
+    assert not len(reading.rejects)
+    texts = pl.read_csv(path, columns=["cif"])["cif"]
+    for row in range(0, len(texts), len(texts) // 25):
+        expected = from_pymatgen(pymatgen_of(texts[row]))[0]
+        assert same_atoms(reading.crystals[row], expected), row

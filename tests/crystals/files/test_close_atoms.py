@@ -1,0 +1,83 @@
+"""The search for close atoms against a slow search over many images."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+from crystal_cases import crystals_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.periodic import close_pairs
+
+IMAGES = np.array(list(product(range(-4, 5), repeat=3)), dtype=float)
+
+
+def slow_distance(coordinates: np.ndarray, lattice: np.ndarray) -> float:
+    """The shortest distance of all, over 729 images."""
+    best = np.inf
+    for i, one in enumerate(coordinates):
+        for j, two in enumerate(coordinates):
+            difference = one - two - np.rint(one - two)
+            distances = np.linalg.norm((difference + IMAGES) @ lattice, axis=1)
+            if i == j:
+                distances = np.sort(distances)[1:]
+            best = min(best, float(distances.min()))
+    return best
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.3, 4.0))
+def test_the_closest_pair_is_found(seed: int, within: float) -> None:
+    """With reaches up to the size of the cells, so that both ways of searching are taken."""
+    rng = np.random.default_rng(seed)
+    crystals = crystals_of(seed, count=4)
+    lattices = crystals.lattices.copy()
+    lattices[0, 1] += rng.integers(0, 3) * lattices[0, 0]
+    coordinates = rng.uniform(-2, 2, crystals.coordinates.shape)
+    found = close_pairs(coordinates, lattices, crystals.offsets, np.arange(4), within)
+    expected = np.array(
+        [
+            slow_distance(coordinates[crystals.offsets[k] : crystals.offsets[k + 1]], lattices[k])
+            for k in range(4)
+        ]
+    )
+    near = np.flatnonzero(expected < within)
+    np.testing.assert_array_equal(found.structure, near)
+    np.testing.assert_allclose(found.distance, expected[near], 1e-9)
+    for place, i, j, distance in zip(
+        found.structure, found.first, found.second, found.distance, strict=True
+    ):
+        atoms = crystals.offsets[place] + np.array([i, j])
+        difference = coordinates[atoms[0]] - coordinates[atoms[1]]
+        images = (difference - np.rint(difference) + IMAGES) @ lattices[place]
+        assert np.abs(np.linalg.norm(images, axis=1) - distance).min() < 1e-9
+
+
+def test_only_the_chosen_structures_are_searched() -> None:
+    crystals = textbook_crystals()
+    arrays = (crystals.coordinates, crystals.lattices, crystals.offsets)
+    everything = close_pairs(*arrays, np.arange(78), 2.0)
+    some = close_pairs(*arrays, np.arange(0, 78, 2), 2.0)
+    np.testing.assert_array_equal(
+        some.structure, everything.structure[everything.structure % 2 == 0]
+    )
+    assert len(close_pairs(*arrays, np.arange(78), 0.5).structure) == 0
+    assert len(close_pairs(*arrays, np.arange(0), 2.0).structure) == 0
+
+
+def test_atoms_all_at_one_place() -> None:
+    """The worst case in memory: every pair is close."""
+    crystals = Crystals(
+        np.full(512, 6, dtype=np.uint8),
+        np.zeros((512, 3)),
+        np.eye(3)[None] * 20,
+        np.array([0, 512]),
+        np.array(["heap"]),
+    )
+    found = close_pairs(
+        crystals.coordinates, crystals.lattices, crystals.offsets, np.arange(1), 0.5
+    )
+    assert found.distance.tolist() == [0.0]

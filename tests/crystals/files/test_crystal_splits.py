@@ -1,0 +1,128 @@
+"""Splits: no group in two parts, shares about as asked, thresholds, ids, prototypes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.groups import (
+    draw_split,
+    groups_by,
+    prototypes,
+    space_groups,
+    split_by_number,
+    split_crystals,
+    without_ids,
+    without_repeated_ids,
+)
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.errors import DataError
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=3, max_size=40),
+    st.floats(0.02, 0.48),
+    st.floats(0.02, 0.48),
+    st.integers(0, 2**16),
+)
+def test_no_group_in_two_parts_and_shares_as_asked(
+    sizes: list[int], test: float, validation: float, seed: int
+) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes).astype(np.str_)
+    split = draw_split(groups, test=test, validation=validation, seed=seed)
+    rows = split.rows(groups)
+    together = np.sort(np.concatenate(list(rows.values())))
+    np.testing.assert_array_equal(together, np.arange(len(groups)))
+    names = [set(groups[places].tolist()) for places in rows.values()]
+    assert all(names)
+    assert len(set.union(*names)) == sum(map(len, names))
+    wanted = {"train": 1 - test - validation, "validation": validation, "test": test}
+    for part, share in wanted.items():
+        # What two parts miss by one group each, the third may miss by both.
+        slack = 2 * max(sizes)
+        assert abs(len(rows[part]) - share * len(groups)) <= slack, part
+    shuffled = np.random.default_rng(seed).permutation(len(groups))
+    assert draw_split(groups[shuffled], test=test, validation=validation, seed=seed) == split
+
+
+def test_many_small_groups_give_the_shares_exactly() -> None:
+    groups = np.repeat(np.arange(1000), 3).astype(np.str_)
+    rows = draw_split(groups, test=0.1, validation=0.2, seed=3).rows(groups)
+    assert [len(rows[part]) for part in ("train", "validation", "test")] == [2100, 600, 300]
+    other = draw_split(groups, test=0.1, validation=0.2, seed=4).rows(groups)
+    assert not np.array_equal(rows["test"], other["test"])
+
+
+@pytest.mark.parametrize("by", ["formula", "system", "prototype", "random", "space_group"])
+def test_every_way_of_grouping(by: str) -> None:
+    crystals = textbook_crystals()
+    rows = split_crystals(crystals, by, test=0.2, validation=0.2, seed=1)
+    assert sum(map(len, rows.values())) == 78
+    groups = groups_by(crystals, by)
+    assert not set(groups[rows["train"]]) & set(groups[rows["test"]])
+    if by == "formula":
+        formulas = reduced_formulas(crystals)
+        assert not set(formulas[rows["train"]]) & set(formulas[rows["validation"]])
+
+
+def test_impossible_splits_are_refused() -> None:
+    crystals = textbook_crystals()
+    with pytest.raises(DataError, match=r"Did you mean 'formula'"):
+        groups_by(crystals, "formulas")
+    with pytest.raises(DataError, match=r"shares of 0.6 for test"):
+        split_crystals(crystals, test=0.6, validation=0.5)
+    with pytest.raises(DataError, match=r"2 groups cannot be split"):
+        draw_split(np.array(["a", "b", "b"]))
+
+
+def test_prototypes_do_not_depend_on_the_cell() -> None:
+    one, two = (prototypes(textbook_crystals(conventional=c)) for c in (False, True))
+    np.testing.assert_array_equal(one, two)
+    labels = dict(zip(textbook_crystals().names.tolist(), one.tolist(), strict=True))
+    assert labels["SrTiO3 (perovskite)"] == labels["CsPbBr3 (perovskite)"] == "ABC3 221 5"
+    assert labels["NaCl (rock salt)"] == labels["MgO (rock salt)"] == "AB 225 2"
+    assert labels["NaCl (rock salt)"] != labels["CsCl (CsCl)"]
+
+
+def test_structures_without_symmetry_are_not_lost() -> None:
+    """Coordinates that are no numbers, and atoms at one place."""
+    crystals = textbook_crystals()
+    crystals = crystals.take(np.flatnonzero(crystals.counts == 2)[:3])
+    coordinates = crystals.coordinates.copy()
+    coordinates[0] = np.nan
+    coordinates[3] = coordinates[2]
+    told: list[str] = []
+    groups, sizes = space_groups(replace(crystals, coordinates=coordinates), tell=told.append)
+    assert groups.tolist() == [0, 0, crystals.properties["space_group"][2]]
+    assert sizes.tolist() == [2, 2, 2]
+    assert told == ["symmetry of 3 of 3"]
+
+
+def by_year() -> Crystals:
+    years = np.array([1997.0, 1998, 1999, 2000, 2001, np.nan])
+    return replace(textbook_crystals().take(slice(0, 6)), properties={"year": years})
+
+
+def test_split_by_year() -> None:
+    rows = split_by_number(by_year(), "year", validation_from=1999, test_from=2001)
+    found = {part: places.tolist() for part, places in rows.items()}
+    assert found == {"train": [0, 1], "validation": [2, 3], "test": [4]}
+    with pytest.raises(DataError, match=r"no property 'decade' of numbers. There are year"):
+        split_by_number(by_year(), "decade", validation_from=1, test_from=2)
+    with pytest.raises(DataError, match="no structure has year below 1990"):
+        split_by_number(by_year(), "year", validation_from=1990, test_from=2000)
+    with pytest.raises(DataError, match="validation begins after test"):
+        split_by_number(by_year(), "year", validation_from=2001, test_from=2000)
+
+
+def test_ids() -> None:
+    crystals = replace(by_year(), names=np.array(["a", "b", "a", "c", "b", "d"]))
+    assert without_repeated_ids(crystals).tolist() == [0, 1, 3, 5]
+    others = crystals.take(np.array([3, 5]))
+    assert without_ids(crystals, others).tolist() == [0, 1, 2, 4]

@@ -1,0 +1,132 @@
+"""The store: bit for bit what was written, or a clear word on what is wrong with the file."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from crystal_cases import assert_same, crystal_sets, crystals_of
+from hypothesis import given
+
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.store import fingerprint, open_store, write_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.errors import DataError
+
+
+@given(crystal_sets())
+def test_a_round_trip_is_bit_identical(tmp_path: Path, crystals: Crystals) -> None:
+    path = tmp_path / "set.crystals"
+    write_store(path, crystals)
+    found = open_store(path)
+    assert_same(found, crystals)
+    for name in ("species", "coordinates", "lattices", "offsets"):
+        assert getattr(found, name).dtype == getattr(crystals, name).dtype
+    assert fingerprint(found) == fingerprint(crystals)
+    content = path.read_bytes()
+    write_store(path, found)
+    assert path.read_bytes() == content
+
+
+def test_a_store_is_a_safetensors_file(tmp_path: Path) -> None:
+    crystals = textbook_crystals()
+    write_store(tmp_path / "a.crystals", crystals)
+    arrays = safetensors.numpy.load_file(tmp_path / "a.crystals")
+    np.testing.assert_array_equal(arrays["coordinates"], crystals.coordinates)
+    np.testing.assert_array_equal(arrays["property.number.space_group"][:3], [225.0] * 3)
+
+
+def test_the_fingerprint_is_of_the_structures_alone() -> None:
+    crystals = textbook_crystals()
+    renamed = replace(crystals, names=crystals.names[::-1], properties={})
+    assert fingerprint(renamed) == fingerprint(crystals)
+    moved = replace(crystals, coordinates=crystals.coordinates + 1e-12)
+    assert fingerprint(moved) != fingerprint(crystals)
+    assert fingerprint(crystals.take(slice(0, 5))) != fingerprint(crystals)
+
+
+def test_changes_to_what_was_opened_stay_out_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.crystals"
+    write_store(path, textbook_crystals())
+    open_store(path).coordinates[0] = 7.0
+    assert_same(open_store(path), textbook_crystals())
+
+
+def spoil(content: bytes, kind: str) -> bytes:
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    if kind == "newer":
+        header["__metadata__"]["format"] = "2"
+    elif kind == "kind":
+        header["__metadata__"]["kind"] = "other"
+    elif kind == "no format":
+        del header["__metadata__"]["format"]
+    elif kind == "no species":
+        del header["species"]
+    elif kind == "dtype":
+        header["species"]["dtype"] = "F99"
+    elif kind == "shape":
+        header["species"]["shape"] = [3]
+    elif kind == "names":
+        header["names.offsets"], header["offsets"] = header["offsets"], header["names.offsets"]
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + content[8 + length :]
+
+
+BROKEN = {
+    "empty": (lambda c: b"", "the file is empty"),
+    "short": (lambda c: c[:5], "not a store of crystals, or it is truncated"),
+    "header cut": (lambda c: c[:60], "not a store of crystals, or it is truncated"),
+    "data cut": (lambda c: c[:-1], "truncated, or has grown"),
+    "grown": (lambda c: c + b"x", "truncated, or has grown"),
+    "one bit": (lambda c: c[:-9] + bytes([c[-9] ^ 1]) + c[-8:], "altered or damaged"),
+    "text": (lambda c: b"data_x\n_cell_length_a 3\n" * 9, "not a store of crystals"),
+    "zeros": (lambda c: bytes(200), "not a store of crystals"),
+    "newer": (lambda c: spoil(c, "newer"), "has format 2, this version reads 1 to 1"),
+    "kind": (lambda c: spoil(c, "kind"), "not a store of crystals"),
+    "no format": (lambda c: spoil(c, "no format"), "not a store of crystals"),
+    "no species": (lambda c: spoil(c, "no species"), "does not hold together|has grown"),
+    "dtype": (lambda c: spoil(c, "dtype"), "does not hold together"),
+    "shape": (lambda c: spoil(c, "shape"), "does not hold together"),
+    "names": (lambda c: spoil(c, "names"), "does not hold together"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_store_says_what_is_wrong(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.crystals"
+    write_store(path, textbook_crystals())
+    make, message = BROKEN[kind]
+    path.write_bytes(make(path.read_bytes()))
+    with pytest.raises(DataError, match=message) as error:
+        open_store(path)
+    assert error.value.where == str(path)
+
+
+def test_places_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such file"):
+        open_store(tmp_path / "none.crystals")
+    with pytest.raises(DataError, match="cannot be read"):
+        open_store(tmp_path)
+    with pytest.raises(DataError, match="folder does not exist"):
+        write_store(tmp_path / "no" / "a.crystals", textbook_crystals())
+    odd = replace(textbook_crystals(), properties={"x": np.full(78, None, dtype=object)})
+    with pytest.raises(DataError, match="neither numbers nor text"):
+        write_store(tmp_path / "a.crystals", odd)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_set_opens_fast(tmp_path: Path) -> None:
+    """27,000 structures, as many as MP-20 trains on, in less than a second of CPU."""
+    part = crystals_of(0, count=300, atoms=20)
+    crystals = part.take(np.tile(np.arange(300), 90))
+    write_store(tmp_path / "a.crystals", replace(crystals, properties={"t": crystals.names}))
+    began = time.process_time()
+    assert len(open_store(tmp_path / "a.crystals")) == 27_000
+    assert time.process_time() - began < 1.0

@@ -1,0 +1,136 @@
+"""Niggli cells against pymatgen and spglib, and that the crystal stays the same."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from crystal_cases import crystals_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.crystals.crystals import (
+    Crystal,
+    Crystals,
+    cell_heights,
+    cell_parameters,
+    lattices_from_parameters,
+)
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.periodic import niggli_basis, reduce_cells
+from variolite.errors import DataError
+
+
+def in_another_cell(crystal: Crystal, seed: int) -> Crystal:
+    """The same crystal with lattice vectors added to one another."""
+    rng = np.random.default_rng(seed)
+    change = np.eye(3)
+    for _ in range(6):
+        i, j = rng.choice(3, 2, replace=False)
+        change[i] += rng.integers(-2, 3) * change[j]
+    moved = crystal.coordinates @ np.linalg.inv(change)
+    return Crystal(crystal.species, moved, change @ crystal.lattice, crystal.name)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_parameters_are_those_of_pymatgen_and_spglib(seed: int) -> None:
+    import spglib
+
+    crystal = in_another_cell(crystals_of(seed, count=1)[0], seed)
+    reduced = reduce_cells(Crystals.of([crystal]))
+    found = cell_parameters(reduced.lattices)[0]
+    theirs = np.array(to_pymatgen(crystal).lattice.get_niggli_reduced_lattice().parameters)
+    # In one cell of 150 pymatgen turns a vector round that changes two angles by less than a
+    # degree, from below 90 to above; of spglib's cells none differs.
+    np.testing.assert_allclose(found[:3], theirs[:3], 0, 1e-5)
+    np.testing.assert_allclose(np.abs(found[3:] - 90), np.abs(theirs[3:] - 90), 0, 1e-5)
+    with warnings.catch_warnings():
+        # spglib announces another way of saying that it failed.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        other = cell_parameters(spglib.niggli_reduce(crystal.lattice))[0]
+    np.testing.assert_allclose(found, other, 0, 1e-5)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_same_cell_whatever_cell_was_given(seed: int) -> None:
+    crystal = crystals_of(seed, count=1)[0]
+    both = reduce_cells(Crystals.of([crystal, in_another_cell(crystal, seed)]))
+    cells = cell_parameters(both.lattices)
+    np.testing.assert_allclose(cells[0], cells[1], 0, 1e-6)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_atoms_stay_where_they_are(seed: int) -> None:
+    """Every position of the reduced crystal is one of the given, up to given lattice vectors."""
+    before = Crystals.of([in_another_cell(c, seed) for c in crystals_of(seed, hostile=True)])
+    after = reduce_cells(before)
+    np.testing.assert_array_equal(after.species, before.species)
+    np.testing.assert_array_equal(after.offsets, before.offsets)
+    assert ((after.coordinates >= 0) & (after.coordinates < 1)).all()
+    np.testing.assert_allclose(np.linalg.det(after.lattices), np.linalg.det(before.lattices), 1e-9)
+    for one, two in zip(before, after, strict=True):
+        back = (two.coordinates @ two.lattice) @ np.linalg.inv(one.lattice)
+        difference = back - one.coordinates
+        np.testing.assert_allclose(difference, np.rint(difference), 0, 1e-8)
+
+
+def test_textbook_cells() -> None:
+    """Primitive and conventional cells of primitive lattices reduce to the same."""
+    primitive, conventional = textbook_crystals(), textbook_crystals(conventional=True)
+    same = primitive.counts == conventional.counts
+    cells = [
+        cell_parameters(reduce_cells(c.take(same)).lattices) for c in (primitive, conventional)
+    ]
+    np.testing.assert_allclose(cells[0], cells[1], 0, 1e-6)
+    fcc = cell_parameters(reduce_cells(primitive.take(slice(0, 1))).lattices)[0]
+    np.testing.assert_allclose(fcc, [3.615 / 2**0.5] * 3 + [60] * 3, 0, 1e-6)
+
+
+def test_a_cell_without_volume_is_named() -> None:
+    flat = Crystal(np.array([6], np.uint8), np.zeros((1, 3)), np.ones((3, 3)), "flat one")
+    with pytest.raises(DataError, match="flat one: the lattice vectors span no volume"):
+        reduce_cells(Crystals.of([flat]))
+    with pytest.raises(DataError):
+        niggli_basis(np.zeros((3, 3)))
+
+
+def test_progress_is_told() -> None:
+    told: list[str] = []
+    reduce_cells(textbook_crystals(), tell=told.append)
+    assert told == ["0 of 78 cells reduced"]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_parameters_and_lattices_are_inverse_to_one_another(seed: int) -> None:
+    lattices = crystals_of(seed).lattices
+    parameters = cell_parameters(lattices)
+    again = lattices_from_parameters(parameters)
+    np.testing.assert_allclose(cell_parameters(again), parameters, 0, 1e-8)
+    gram, expected = (x @ x.transpose(0, 2, 1) for x in (again, lattices))
+    np.testing.assert_allclose(gram, expected, 0, 1e-8)
+
+
+def test_parameters_of_no_cell() -> None:
+    cells = [
+        [3, 3, 3, 90, 90, 90],
+        [-3, 3, 3, 90, 90, 90],
+        [3, 3, 3, 90, 90, 180],
+        [3, 3, 3, 0, 90, 90],
+        [3, 3, 3, 30, 90, 30],
+        [3, np.nan, 3, 90, 90, 90],
+    ]
+    finite = np.isfinite(lattices_from_parameters(cells)).all(axis=(1, 2))
+    assert finite.tolist() == [True, False, False, False, False, False]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_heights_are_volume_over_area(seed: int) -> None:
+    lattice = crystals_of(seed, count=1).lattices[0]
+    heights = cell_heights(lattice)[0]
+    volume = abs(np.linalg.det(lattice))
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        area = np.linalg.norm(np.cross(lattice[j], lattice[k]))
+        assert heights[i] == pytest.approx(volume / area)

@@ -1,0 +1,209 @@
+"""The set transformer keeps its symmetries; samplers reach known distributions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from variolite.crystals.generation.conditions import Conditions, Known, Vocabulary
+from variolite.crystals.generation.flow import Forgetting, LatentSets, blank_network
+from variolite.crystals.generation.flow_network import OBJECTIVES, SetTransformer, Shape
+from variolite.crystals.latents import Latents, LatentStatistics
+from variolite.crystals.model.batch import Layout
+
+CPU = torch.device("cpu")
+
+
+def network() -> SetTransformer:
+    made = blank_network(Shape(5, 4, 2, width=16, layers=2, heads=2), seed=0)
+    with torch.no_grad():  # fresh ones answer zero to everything
+        for parameter in made.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=GENERATOR))
+    return made.eval()
+
+
+GENERATOR = torch.Generator().manual_seed(0)
+NETWORK = network()
+
+
+def conditions(atoms: int, sets: int, generator: torch.Generator) -> Conditions:
+    return Conditions(
+        torch.randint(0, 5, (atoms,), generator=generator),
+        torch.randint(0, 231, (sets,), generator=generator),
+        torch.randn(sets, 2, generator=generator),
+        torch.ones(sets, 2),
+    )
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 99))
+@settings(max_examples=20)
+def test_order_and_company_do_not_matter(sizes: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    counts = np.sort(np.array(sizes))
+    layout = Layout.of(counts, CPU)
+    atoms = int(counts.sum())
+    z, time = torch.randn(atoms, 5, generator=generator), torch.rand(len(counts))
+    known = conditions(atoms, len(counts), generator)
+    with torch.no_grad():
+        together = NETWORK(z, time, layout, known)
+        start = 0
+        for i, size in enumerate(counts.tolist()):
+            mine = start + torch.randperm(size, generator=generator)
+            alone = NETWORK(
+                z[mine],
+                time[i : i + 1],
+                Layout.of(np.array([size]), CPU),
+                Conditions(
+                    known.tokens[mine],
+                    known.space_groups[i : i + 1],
+                    known.values[i : i + 1],
+                    known.given[i : i + 1],
+                ),
+            )
+            np.testing.assert_allclose(alone, together[mine], atol=2e-5)
+            start += size
+
+
+def test_products_are_rounded_in_training_alone() -> None:
+    generator = torch.Generator().manual_seed(2)
+    layout = Layout.of(np.array([4, 4]), CPU)
+    seen = (torch.randn(8, 5, generator=generator), torch.tensor([0.3, 0.6]), layout)
+    known = conditions(8, 2, generator)
+    rounded = network()
+    with torch.no_grad():
+        plain = rounded(*seen, known)
+        rounded.rounded = True
+        assert torch.equal(rounded(*seen, known), plain)
+        trained = rounded.train()(*seen, known)
+    error = float((trained - plain).norm() / plain.norm())
+    assert 0.0 < error < 0.02
+
+
+def test_every_condition_matters() -> None:
+    generator = torch.Generator().manual_seed(1)
+    layout = Layout.of(np.array([3, 3]), CPU)
+    z, time = torch.randn(6, 5, generator=generator), torch.tensor([0.3, 0.3])
+    known = conditions(6, 2, generator)
+    with torch.no_grad():
+        before = NETWORK(z, time, layout, known)
+        none = torch.zeros(2, dtype=torch.int64)
+        every = torch.ones(2, dtype=torch.int64)
+        known.tokens.clamp_(min=1)
+        forgotten = [
+            known.dropped(layout, none, every, torch.ones(2, 2)),
+            known.dropped(layout, every, none, torch.ones(2, 2)),
+            known.dropped(layout, every, every, torch.tensor([[0.0, 1.0]])),
+            known.free(),
+        ]
+        for other in forgotten:
+            assert (NETWORK(z, time, layout, other) - before).abs().max() > 1e-3
+        assert (NETWORK(z, time + 0.5, layout, known) - before).abs().max() > 1e-3
+    assert known.any
+    assert not known.free().any
+
+
+def exact_field(kind: str, mean: float, deviation: float) -> object:
+    """Answer of a perfect network for a normal distribution, from its conditional mean."""
+
+    def field(z: Tensor, time: Tensor) -> Tensor:
+        t = float(time)
+        signal, spread = (
+            (t, 1.0 - t)
+            if kind == "flow"
+            else (math.sin(0.5 * math.pi * t), math.cos(0.5 * math.pi * t))
+        )
+        variance = (signal * deviation) ** 2 + spread**2
+        off = (z - signal * mean) / variance
+        latents, noise = mean + signal * deviation**2 * off, spread * off
+        return latents - noise if kind == "flow" else signal * noise - spread * latents
+
+    return field
+
+
+@pytest.mark.parametrize("kind", ["flow", "diffusion"])
+def test_samplers_reach_a_normal_distribution(kind: str) -> None:
+    noise = torch.linspace(-3.0, 3.0, 61).unsqueeze(1)
+    found = OBJECTIVES[kind].follow(exact_field(kind, 1.5, 0.4), noise, 200)  # type: ignore[arg-type]
+    # A deterministic path from one normal to another keeps quantiles.
+    np.testing.assert_allclose(found, 1.5 + 0.4 * noise, atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["flow", "diffusion"])
+def test_examples_are_what_the_sampler_expects(kind: str) -> None:
+    objective = OBJECTIVES[kind]
+    latents, noise = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(2))
+    times = objective.times(torch.linspace(0.0, 1.0, 50))
+    assert bool((times >= 0.0).all() & (times <= 1.0).all())
+    at_start, _ = objective.example(latents, noise, torch.zeros(50, 1))
+    at_end, _ = objective.example(latents, noise, torch.ones(50, 1))
+    np.testing.assert_allclose(at_start, noise, atol=1e-6)
+    np.testing.assert_allclose(at_end, latents, atol=1e-6)
+    # With one latent vector the answer is exact, and following it leads there.
+    target = latents[:1]
+
+    def field(z: Tensor, time: Tensor) -> Tensor:
+        t = float(time)
+        if kind == "flow":
+            return target - (z - t * target) / max(1.0 - t, 1e-9)
+        signal, spread = math.sin(0.5 * math.pi * t), math.cos(0.5 * math.pi * t)
+        return signal * (z - signal * target) / max(spread, 1e-9) - spread * target
+
+    # The last step starts before the end, where the answer is still defined.
+    found = objective.follow(field, noise[:1], 8)
+    np.testing.assert_allclose(found, target, atol=1e-3)
+
+
+def sets() -> LatentSets:
+    random = np.random.default_rng(0)
+    counts = np.array([3, 1, 2, 2, 4])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    known = Known(
+        counts, random.integers(1, 5, 12), np.array([1, 2, 0, 4, 5]), random.normal(size=(5, 2))
+    )
+    latents = Latents(
+        np.arange(12, dtype=np.float32)[:, None] * np.ones(3, dtype=np.float32),
+        np.full((12, 3), -40.0, dtype=np.float32),
+        offsets,
+        np.array(list("abcde")),
+    )
+    statistics = LatentStatistics(np.zeros(3), np.ones(3), np.full(3, np.nan))
+    return LatentSets(latents, known, Vocabulary.of(known, ["a", "b"]), statistics, CPU)
+
+
+def test_batches_hold_every_atom_with_its_own_conditions() -> None:
+    data = sets()
+    (batch,) = data.whole(10, seed=0)
+    assert batch.layout.counts.tolist() == [1, 2, 2, 3, 4]
+    atoms = batch.latents[:, 0].round().long()
+    assert atoms.tolist() == [3, 4, 5, 6, 7, 0, 1, 2, 8, 9, 10, 11]
+    assert batch.known.tokens.tolist() == data.known.tokens[atoms].tolist()
+    assert batch.known.space_groups.tolist() == [2, 0, 4, 1, 5]
+
+
+def test_an_epoch_depends_on_its_number_and_the_seed_alone() -> None:
+    forgetting = Forgetting(0.5)
+    first, again, other = (
+        [batch.noise for batch in sets().epoch(number, 2, 3, forgetting)] for number in (1, 1, 2)
+    )
+    assert len(first) == 2
+    assert all(bool((a == b).all()) for a, b in zip(first, again, strict=True))
+    assert first[0].shape != other[0].shape or bool((first[0] != other[0]).any())
+
+
+def test_conditions_are_forgotten_as_often_as_said() -> None:
+    data = sets()
+    hidden = np.zeros(3)
+    for number in range(300):
+        for batch in data.epoch(number, 5, 0, Forgetting(0.2, 0.4, 0.5)):
+            hidden += [
+                (batch.known.tokens == 0).float().mean(),
+                (batch.known.space_groups == 0).float().mean() - 0.2 * 0.3,  # one never has one
+                (batch.known.given == 0).float().mean(),
+            ]
+    np.testing.assert_allclose(hidden / 300, [0.2, 0.7, 0.7], atol=0.05)

@@ -1,0 +1,126 @@
+"""Latent statistics and gaps: against formulas in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from variolite.crystals.latents import (
+    Latents,
+    LatentStatistics,
+    _quantiles,
+    latent_gap,
+    latent_statistics,
+    maximum_mean_discrepancy,
+    posterior_draw,
+    sliced_wasserstein,
+)
+from variolite.errors import DataError, ModelFileError
+
+
+def latents(mean: np.ndarray, log_variance: np.ndarray | None, size: int = 4) -> Latents:
+    offsets = np.arange(0, len(mean) + 1, size)
+    variance = None if log_variance is None else log_variance.astype(np.float32)
+    names = np.array([str(i) for i in range(len(offsets) - 1)])
+    return Latents(mean.astype(np.float32), variance, offsets, names)
+
+
+def test_statistics_are_those_of_posterior_draws() -> None:
+    random = np.random.default_rng(0)
+    mean = random.normal([0.0, 3.0, -1.0], [1.0, 2.0, 0.0], (4000, 3))
+    log_variance = np.log(np.array([0.01, 1.0, 1.0])) + np.zeros((4000, 3))
+    found = latent_statistics(latents(mean, log_variance))
+    draws = posterior_draw(latents(mean, log_variance), seed=1)
+    np.testing.assert_allclose(found.location, draws.mean(axis=0), atol=0.05)
+    np.testing.assert_allclose(found.scale, draws.std(axis=0), rtol=0.03)
+    np.testing.assert_allclose(found.divergence[2], 0.5 * ((mean[:, 2] ** 2).mean()), rtol=1e-5)
+    scaled = found.standardised(draws)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=0.03)
+    np.testing.assert_allclose(found.restored(scaled), draws, atol=1e-5)
+
+
+def test_a_dimension_at_the_prior_is_not_active() -> None:
+    mean = np.stack([np.random.default_rng(0).normal(size=400), np.zeros(400)], axis=1)
+    log_variance = np.stack([np.full(400, -4.0), np.zeros(400)], axis=1)
+    assert latent_statistics(latents(mean, log_variance)).active.tolist() == [True, False]
+    assert latent_statistics(latents(mean, None)).active.tolist() == [True, True]
+    assert latent_statistics(latents(mean, None)).scale[1] == 1.0
+
+
+def test_statistics_are_stored_and_checked() -> None:
+    made = LatentStatistics(np.array([1.0, 2.0]), np.array([1.0, 0.5]), np.array([np.nan, 1.0]))
+    again = LatentStatistics.from_arrays(made.to_arrays())
+    np.testing.assert_array_equal(again.scale, made.scale)
+    for name, bad in (("scale", np.zeros(2)), ("location", np.zeros(3))):
+        with pytest.raises(ModelFileError, match="do not hold together"):
+            LatentStatistics.from_arrays({**made.to_arrays(), name: bad})
+
+
+@given(st.floats(-3.0, 3.0), st.integers(1, 4))
+@settings(max_examples=12)
+def test_a_shift_is_as_far_as_it_is_long(shift: float, dimensions: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(300, dimensions))
+    moved = rows.copy()
+    moved[:, 0] += shift
+    # Along a direction u the two samples lie |u_0 shift| apart, whatever their shape.
+    directions = np.random.default_rng(0).standard_normal((dimensions, 256))
+    directions /= np.linalg.norm(directions, axis=0)
+    expected = np.abs(directions[0] * shift).mean()
+    assert sliced_wasserstein(rows, moved) == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_quantiles_are_those_of_numpy(rows: int, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(rows, 3))
+    levels = (np.arange(1_000) + 0.5) / 1_000
+    np.testing.assert_allclose(
+        _quantiles(values).T, np.quantile(values, levels, axis=0), atol=1e-12
+    )
+
+
+def test_one_dimension_agrees_with_scipy() -> None:
+    random = np.random.default_rng(3)
+    first, second = random.normal(size=(2000, 1)), random.exponential(size=(1500, 1))
+    expected = wasserstein_distance(first[:, 0], second[:, 0])
+    assert sliced_wasserstein(first, second) == pytest.approx(expected, rel=0.02)
+
+
+def test_discrepancy_agrees_with_a_slow_sum() -> None:
+    random = np.random.default_rng(4)
+    first, second = random.normal(size=(12, 2)), random.normal(1.0, 1.0, (9, 2))
+    joined = np.concatenate([first, second])
+    pairs = [((a - b) ** 2).sum() for i, a in enumerate(joined) for b in joined[i + 1 :]]
+    width = np.median(pairs)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.exp(-((a - b) ** 2).sum() / width))
+
+    def within(rows: np.ndarray) -> float:
+        n = len(rows)
+        return sum(kernel(rows[i], rows[j]) for i in range(n) for j in range(n) if i != j) / (
+            n * (n - 1)
+        )
+
+    across = np.mean([kernel(a, b) for a in first for b in second])
+    expected = within(first) + within(second) - 2.0 * across
+    assert maximum_mean_discrepancy(first, second) == pytest.approx(expected)
+
+
+def test_a_gap_is_seen_where_there_is_one() -> None:
+    random = np.random.default_rng(5)
+    reference, alike = (latents(random.normal(size=(1600, 3)), None) for _ in range(2))
+    other = latents(random.normal(0.8, 1.0, (1600, 3)), None)
+    near, far = latent_gap(alike, reference), latent_gap(other, reference)
+    assert near.atoms < 2.5 * near.atoms_floor
+    assert near.told_apart < 0.6
+    assert far.atoms > 3.0 * far.atoms_floor
+    assert far.crystals > 3.0 * far.crystals_floor
+    assert far.told_apart > 0.85
+    assert far.discrepancy > 10.0 * abs(near.discrepancy)
+    with pytest.raises(DataError, match="dimensions"):
+        latent_gap(latents(np.zeros((80, 2)), None), reference)
+    with pytest.raises(DataError, match="at least 20"):
+        latent_gap(latents(np.zeros((8, 3)), None), reference)

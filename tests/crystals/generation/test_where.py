@@ -1,0 +1,97 @@
+"""Conditions by name: what is understood, and what every mistake is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.crystals.elements import SYMBOLS
+from variolite.crystals.generation.conditions import Vocabulary, parse_composition, parse_where
+from variolite.errors import DataError
+
+VOCABULARY = Vocabulary(
+    (3, 8, 22, 38), 20, ("formation_energy_per_atom", "band_gap"), (0.0, 0.0), (1.0, 1.0), True
+)
+
+
+def test_nothing_is_asked_by_default() -> None:
+    where = parse_where({}, VOCABULARY)
+    assert where.atoms is None
+    assert where.formula is None
+    assert where.elements == ()
+    assert where.size == 1
+    assert np.isnan(where.properties).tolist() == [True, True]
+    assert where.text == ""
+
+
+def test_everything_at_once() -> None:
+    where = parse_where(
+        {"composition": "SrTiO3", "atoms": "10", "space_group": 221, "band_gap": "1.5"}, VOCABULARY
+    )
+    assert where.formula == {38: 1, 22: 1, 8: 3}
+    assert (where.atoms, where.size, where.space_group) == (10, 5, 221)
+    assert where.properties[1] == 1.5
+    assert where.text == "atoms=10, composition=SrTiO3, space_group=221"
+
+
+@given(
+    st.dictionaries(st.integers(1, 94), st.integers(1, 9), min_size=1, max_size=5),
+    st.integers(1, 4),
+)
+def test_formulas_are_read_in_lowest_terms(formula: dict[int, int], units: int) -> None:
+    text = "".join(SYMBOLS[z] + str(units * k) for z, k in formula.items())
+    divisor = np.gcd.reduce(list(formula.values()))
+    expected = {z: k // divisor for z, k in formula.items()}
+    assert parse_composition(text)["formula"] == expected
+
+
+def test_repeated_symbols_add_up() -> None:
+    assert parse_composition("CH3CH3")["formula"] == {6: 1, 1: 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "elements", "others"),
+    [("Li-O", (3, 8), False), ("Li-O-*", (3, 8), True), ("*-O", (8,), True), ("*", (), True)],
+)
+def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) -> None:
+    assert parse_composition(text) == {"elements": elements, "others": others}
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"composition": "SrTiX3"}, "'X' in 'SrTiX3' is not the symbol"),
+        ({"composition": "Tl-Ox"}, "did you mean O"),
+        ({"composition": "srtio3"}, "is no composition"),
+        ({"composition": "Sr(TiO3)"}, "is no composition"),
+        ({"composition": ""}, "is no composition"),
+        ({"composition": "SrTi0O3"}, "asks for no Ti"),
+        ({"composition": "Li-Li"}, "names an element twice"),
+        ({"composition": "LiCl"}, "no training crystal has Cl"),
+        ({"composition": "Li7Ti9O8"}, "one formula unit has 24 atoms"),
+        ({"composition": "SrTiO3", "atoms": 7}, "choose among 5, 10, 15, 20"),
+        ({"composition": "Li-Ti-O", "atoms": 2}, "cannot be of 3 elements"),
+        ({"atoms": 21}, "ask for 1 to 20"),
+        ({"atoms": 0}, "no positive whole number"),
+        ({"atoms": "2.5"}, "no positive whole number"),
+        ({"atoms": "many"}, "is no number"),
+        ({"space_group": 231}, "there is no space group 231"),
+        ({"space_group": 225, "spacegroup.number": 1}, "space_group: is asked for twice"),
+        ({"formation_energy": -1}, "did you mean formation_energy_per_atom"),
+        ({"hardness": 1}, "it knows composition, atoms, space_group"),
+        ({"band_gap": "nan"}, "is no number"),
+        ({"band_gap": "1e9"}, "is far from all training crystals"),
+        ({"band_gap": -100}, "ask for a value like those from -3 to 3"),
+    ],
+)
+def test_mistakes(where: dict[str, str | float], message: str) -> None:
+    with pytest.raises(DataError, match=message.replace("(", r"\(")):
+        parse_where(where, VOCABULARY)
+
+
+def test_space_groups_need_to_be_fitted() -> None:
+    without = Vocabulary((3,), 20, (), (), (), False)
+    with pytest.raises(DataError, match="not fitted with space groups"):
+        parse_where({"space_group": 225}, without)

@@ -1,0 +1,206 @@
+"""Relaxation: to the minimum that ASE finds, within its limits, and never a crash."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.potential import workers as workers_room
+from variolite.crystals.potential.features import energy_function, relaxation_function
+from variolite.crystals.potential.potential import Forces, Potential, Prediction
+from variolite.crystals.potential.relaxation import (
+    Relaxation,
+    RelaxationLimits,
+    relax,
+    relax_together,
+)
+from variolite.crystals.potential.workers import load_potential
+from variolite.errors import DataError
+
+
+class Springs(Potential):
+    """Every atom hangs on a spring at a place of its own; the cell likes a volume per atom.
+
+    E = k/2 sum |x - x0|^2 + s/2 n (v - v0)^2 with v the volume per atom; the springs move with
+    the cell, so that they exert no stress.
+    """
+
+    name = "springs"
+    version = "1"
+    width = 1
+
+    stiffness = 2.0
+    resistance = 0.03
+    volume = 20.0
+
+    def predict(self, crystals: Crystals) -> Prediction:
+        found = self.forces(crystals)
+        return Prediction(found.energies, np.zeros((len(crystals.species), 1), "f4"), found.reasons)
+
+    def forces(self, crystals: Crystals) -> Forces:
+        owner, counts = crystals.owner, crystals.counts
+        home = 0.5 * np.ones((len(owner), 3))
+        away = np.einsum("ni,nij->nj", crystals.coordinates - home, crystals.lattices[owner])
+        per_atom = crystals.volumes / counts
+        energies = 0.5 * self.resistance * (per_atom - self.volume) ** 2
+        energies += 0.5 * self.stiffness * np.bincount(owner, (away**2).sum(1)) / counts
+        stress = self.resistance * (per_atom - self.volume)[:, None, None] * np.eye(3)
+        reasons = np.full(len(counts), "", dtype="<U64")
+        # Hydrogen is refused always, helium once its springs have pulled it half the way.
+        reasons[owner[crystals.species == 1]] = "hydrogen"
+        near = np.linalg.norm(away, axis=1) < 0.5
+        reasons[owner[(crystals.species == 2) & near]] = "helium"
+        energies[reasons != ""] = np.nan
+        return Forces(energies, -self.stiffness * away, stress, reasons)
+
+
+def lone(species: int, away: float = 0.0, edge: float = 20 ** (1 / 3)) -> Crystal:
+    place = np.array([[0.5 + away / edge, 0.5, 0.5]])
+    return Crystal(np.array([species], np.uint8), place, np.eye(3) * edge, f"Z={species}")
+
+
+def test_the_minimum_of_springs_is_found() -> None:
+    crystals = Crystals.of([lone(6, 1.0, 3.0), lone(7, 0.4, 2.5), lone(8)])
+    found = relax_together(Springs(), crystals, RelaxationLimits(force=1e-4, steps=1000))
+    assert found.converged.all()
+    assert found.reasons.tolist() == ["", "", ""]
+    np.testing.assert_allclose(found.crystals.coordinates, 0.5, atol=1e-4)
+    np.testing.assert_allclose(found.crystals.volumes, 20.0, atol=0.01)
+    np.testing.assert_allclose(found.energies, 0.0, atol=1e-6)
+    np.testing.assert_allclose(found.energies_before[0], 0.5 * 2 * 1.0**2 + 0.5 * 0.03 * 7**2)
+    assert found.steps[2] == 1
+    assert found.crystals.names.tolist() == crystals.names.tolist()
+
+
+def test_a_fixed_cell_stays() -> None:
+    crystals = Crystals.of([lone(6, 0.7, 3.0)])
+    limits = RelaxationLimits(force=1e-3, steps=500, cell=False)
+    found = relax_together(Springs(), crystals, limits)
+    assert found.converged.all()
+    np.testing.assert_array_equal(found.crystals.lattices, crystals.lattices)
+    np.testing.assert_allclose(found.crystals.coordinates, 0.5, atol=1e-3)
+
+
+def test_moved_is_root_mean_square_without_the_drift() -> None:
+    edge = 40 ** (1 / 3)
+    away = np.array([[0.9, 0, 0], [0.3, 0, 0]])
+    pair = Crystal(np.array([6, 6], np.uint8), 0.5 + away / edge, np.eye(3) * edge)
+    limits = RelaxationLimits(force=1e-5, steps=1000)
+    found = relax_together(Springs(), Crystals.of([pair, lone(6, 0.5)]), limits)
+    np.testing.assert_allclose(found.moved, [0.3, 0.0], atol=1e-4)
+
+
+def test_limits_of_steps_and_of_time() -> None:
+    crystals = Crystals.of([lone(6, 1.0, 3.0), lone(6)])
+    found = relax_together(Springs(), crystals, RelaxationLimits(steps=3))
+    assert found.converged.tolist() == [False, True]
+    assert found.steps.tolist() == [3, 1]
+    assert found.reasons.tolist() == ["not converged in 3 steps", ""]
+    assert found.energies[0] < found.energies_before[0]
+    late = relax_together(Springs(), crystals, RelaxationLimits(seconds=1e-9))
+    assert late.reasons[0] == "not converged in the time given"
+    np.testing.assert_array_equal(late.crystals.coordinates, crystals.coordinates)
+    for wrong in ({"steps": 0}, {"force": 0.0}, {"seconds": -1.0}):
+        with pytest.raises(DataError, match="above 0"):
+            RelaxationLimits(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_untreatable_is_returned_as_far_as_it_came() -> None:
+    crystals = Crystals.of([lone(1, 1.0), lone(6, 1.0), lone(2, 1.0)])
+    found = relax_together(Springs(), crystals, RelaxationLimits(force=1e-3, steps=500))
+    assert found.reasons.tolist() == ["hydrogen", "", "helium"]
+    assert found.converged.tolist() == [False, True, False]
+    np.testing.assert_array_equal(found.crystals.coordinates[0], crystals.coordinates[0])
+    assert np.isnan([found.energies_before[0], found.energies[0]]).all()
+    edge = crystals.lattices[2, 0, 0]
+    away = (found.crystals.coordinates[2, 0] - 0.5) * edge
+    assert 0.5 <= away < 0.9
+    assert found.energies[2] == pytest.approx(away**2, abs=1e-3)
+    assert found.steps[0] == 0
+
+
+def test_order_is_kept_over_sizes_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers_room, "load_potential", lambda *args, **kwargs: Springs())
+    monkeypatch.setattr("variolite.crystals.potential.relaxation.PART_ATOMS", {"cpu": 10})
+    crystals = textbook_crystals().take(slice(0, 20))
+    said: list[str] = []
+    found = relax(crystals, limits=RelaxationLimits(steps=2), tell=said.append)
+    assert found.crystals.names.tolist() == crystals.names.tolist()
+    np.testing.assert_array_equal(found.crystals.species, crystals.species)
+    expected = Springs().forces(crystals).energies
+    np.testing.assert_allclose(found.energies_before[expected > 0], expected[expected > 0])
+    assert said[-1].startswith("20 of 20 crystals")
+    nothing = relax(Crystals.of([]))
+    assert isinstance(nothing, Relaxation)
+    assert len(nothing.crystals) == len(nothing.energies) == 0
+    moved = relaxation_function(limits=RelaxationLimits(steps=2))(crystals)
+    np.testing.assert_array_equal(moved.coordinates, found.crystals.coordinates)
+
+
+@pytest.fixture(scope="module")
+def chgnet() -> Potential:
+    pytest.importorskip("chgnet", reason="the package chgnet is not installed")
+    return load_potential("chgnet")
+
+
+@pytest.fixture(scope="module")
+def shaken() -> Crystals:
+    """Rock salt, diamond and a perovskite, shaken by .05 Angstrom and strained by 3 %."""
+    names = textbook_crystals().names.tolist()
+    wanted = ["NaCl (rock salt)", "C (diamond)", "SrTiO3 (perovskite)"]
+    chosen = textbook_crystals().take(np.array([names.index(name) for name in wanted]))
+    source = np.random.default_rng(0)
+    lattices = chosen.lattices @ (np.eye(3) + source.normal(scale=0.03, size=(3, 3, 3)))
+    steps = source.normal(scale=0.05, size=(len(chosen.species), 3))
+    inverse = np.linalg.inv(lattices)[chosen.owner]
+    moved = chosen.coordinates + np.einsum("ni,nij->nj", steps, inverse)
+    return replace(chosen, coordinates=moved, lattices=lattices)
+
+
+def test_the_same_minimum_as_ase(chgnet: Potential, shaken: Crystals) -> None:
+    ase = pytest.importorskip("ase", reason="the package ase is not installed")
+    from ase.calculators.calculator import Calculator
+    from ase.filters import FrechetCellFilter
+    from ase.optimize import FIRE
+
+    class Wrapped(Calculator):  # type: ignore[misc]
+        implemented_properties = ("energy", "forces", "stress")
+
+        def calculate(self, atoms: object, properties: object, changes: object) -> None:
+            super().calculate(atoms, properties, changes)
+            places = self.atoms.get_scaled_positions(wrap=False)
+            numbers = self.atoms.numbers.astype(np.uint8)
+            found = chgnet.forces(Crystals.of([Crystal(numbers, places, self.atoms.cell[:])]))
+            self.results = {
+                "energy": float(found.energies[0] * len(numbers)),
+                "forces": found.forces,
+                "stress": found.stresses[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
+            }
+
+    limits = RelaxationLimits(force=0.01, steps=200)
+    ours = relax_together(chgnet, shaken, limits)
+    assert ours.converged.all()
+    assert (ours.energies < ours.energies_before).all()
+    forces = chgnet.forces(ours.crystals)
+    assert np.linalg.norm(forces.forces, axis=1).max() < limits.force
+    np.testing.assert_allclose(forces.energies, ours.energies, atol=1e-5)
+    for place, crystal in enumerate(shaken):
+        atoms = ase.Atoms(
+            numbers=crystal.species,
+            cell=crystal.lattice,
+            scaled_positions=crystal.coordinates,
+            pbc=True,
+        )
+        atoms.calc = Wrapped()
+        FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=limits.force, steps=300)
+        theirs = atoms.get_potential_energy() / len(atoms)
+        assert ours.energies[place] == pytest.approx(theirs, abs=5e-4)
+        assert ours.crystals.volumes[place] == pytest.approx(atoms.get_volume(), rel=6e-3)
+
+
+def test_energies_as_scoring_wants_them(chgnet: Potential, shaken: Crystals) -> None:
+    energies: Callable[[Crystals], object] = energy_function()
+    np.testing.assert_allclose(energies(shaken), chgnet.energies(shaken), atol=1e-6)
