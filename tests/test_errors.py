@@ -11,7 +11,7 @@ from variolite import errors
 
 @pytest.mark.parametrize("name", [n for n in errors.__all__ if n.endswith("Error")])
 def test_errors_cross_process_borders(name: str) -> None:
-    error = getattr(errors, name)("the column is empty", where="logs.csv", mend="fill it")
+    error = getattr(errors, name)("the column is empty", where="logs.csv", hint="fill it")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error) == "logs.csv: the column is empty. fill it."
@@ -30,4 +30,4 @@ def test_nearest(name: str, expected: str | None) -> None:
 
 
 def test_a_shortened_list_keeps_its_dots() -> None:
-    assert str(errors.VarioliteError("x", mend="It has: a, b, ...")).endswith("a, b, ...")
+    assert str(errors.VarioliteError("x", hint="It has: a, b, ...")).endswith("a, b, ...")

@@ -32,33 +32,33 @@ class VarioliteError(ValueError):
         What is wrong, without a closing full stop.
     where
         The file, column, row or option that it concerns.
-    mend
+    hint
         How to mend it, as an instruction.
     """
 
-    def __init__(self, what: str, *, where: str | None = None, mend: str | None = None) -> None:
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         self.what = what
         self.where = where
-        self.mend = mend
-        super().__init__(what, where, mend)
+        self.hint = hint
+        super().__init__(what, where, hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Errors cross process borders; the default would pass where and mend by position.
-        return _rebuild, (type(self), self.what, self.where, self.mend)
+        return _rebuild, (type(self), self.what, self.where, self.hint)
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        if not self.mend:
+        if not self.hint:
             return f"{place}{self.what}"
-        closed = self.mend.endswith(("?", "!", "..."))
-        mend = self.mend if closed else f"{self.mend.rstrip('.')}."
-        return f"{place}{self.what}. {mend}"
+        closed = self.hint.endswith(("?", "!", "..."))
+        hint = self.hint if closed else f"{self.hint.rstrip('.')}."
+        return f"{place}{self.what}. {hint}"
 
 
 def _rebuild(
-    kind: type[VarioliteError], what: str, where: str | None, mend: str | None
+    kind: type[VarioliteError], what: str, where: str | None, hint: str | None
 ) -> VarioliteError:
-    return kind(what, where=where, mend=mend)
+    return kind(what, where=where, hint=hint)
 
 
 class DataError(VarioliteError):

@@ -150,7 +150,7 @@ def test_bad_files_give_one_clear_error(tmp_path: Path, name: str, content: str,
         bin_tables([path])
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_a_quotation_mark_that_never_closes_is_an_error(tmp_path: Path) -> None:

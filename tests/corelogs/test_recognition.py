@@ -102,7 +102,7 @@ def test_what_cannot_be_used_is_refused_with_a_reason(columns: list[str], what: 
     with pytest.raises(DataError, match=what) as caught:
         recognise(columns, where="table.csv")
     assert str(caught.value).startswith("table.csv: ")
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_every_channel_has_its_own_meaning_and_a_range() -> None:

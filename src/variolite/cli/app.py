@@ -85,8 +85,8 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             _fault()
         place = f"{error.filename}: " if error.filename else ""
-        mend = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check rights"
-        _fail(f"{place}{error.strerror}. {mend} and run the same command again.")
+        hint = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Check rights"
+        _fail(f"{place}{error.strerror}. {hint} and run the same command again.")
     except MemoryError:
         _fail(_MEMORY)
     except RuntimeError as error:

@@ -157,7 +157,7 @@ def doctor_crystals(run: Path, data: Path | None, *, as_json: bool) -> None:
         raise DataError(
             "structures are needed to judge the latents",
             where=str(run),
-            mend="Give --data PATH, best structures that it was not trained on",
+            hint="Give --data PATH, best structures that it was not trained on",
         )
     model = _model(run)
     crystals = _load(data)

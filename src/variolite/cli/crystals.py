@@ -97,17 +97,17 @@ def find_crystal(text: str) -> Crystal:
     if not places:
         close = nearest(str(name), names)
         hint = f"did you mean {close}?" if close else f"there are {_some(names)}"
-        raise DataError(f"no structure is called {name!r}", where=str(path), mend=hint)
+        raise DataError(f"no structure is called {name!r}", where=str(path), hint=hint)
     if name is None:
         raise DataError(
             f"holds {len(names):,} structures",
             where=str(path),
-            mend=f"say which with {path}:NAME; there are {_some(names)}",
+            hint=f"say which with {path}:NAME; there are {_some(names)}",
         )
     raise DataError(
         f"{len(places):,} structures are called {name!r}",
         where=str(path),
-        mend="give a file of the one that is meant",
+        hint="give a file of the one that is meant",
     )
 
 
@@ -242,7 +242,7 @@ def _as_store(out: Path) -> Path:
         raise DataError(
             "a store ends in .crystals",
             where=f"--out {out}",
-            mend=f"Write --out {out.with_suffix('.crystals')}",
+            hint=f"Write --out {out.with_suffix('.crystals')}",
         )
     return out
 

@@ -34,7 +34,7 @@ def demo_crystals(out: Path) -> None:
     if home is None:
         raise ModelFileError(
             f"the model {MODEL} did not come with this installation",
-            mend="install variolite again, from its own wheel or repository",
+            hint="install variolite again, from its own wheel or repository",
         )
     folder = out / "crystals"
     run = RunFolder(folder)

@@ -128,10 +128,10 @@ def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str | float]:
         name, sign, value = (part.strip() for part in pair.partition("="))
         if not (name and sign and value):
             raise DataError(
-                f"{pair!r} is no condition", where="--where", mend="write NAME=VALUE: atoms=10"
+                f"{pair!r} is no condition", where="--where", hint="write NAME=VALUE: atoms=10"
             )
         if name in conditions:
-            raise DataError(f"{name} is given twice", where="--where", mend="give it once")
+            raise DataError(f"{name} is given twice", where="--where", hint="give it once")
         conditions[name] = value
     return conditions
 
@@ -151,7 +151,7 @@ def decoder(run: Path, device: str, command: str) -> CrystalModel:
         raise RunFolderError(
             f"{command} needs a run on crystals, and this is one on a table",
             where=str(run),
-            mend="give a run of a recipe such as crystals/mp_20/vae_dng",
+            hint="give a run of a recipe such as crystals/mp_20/vae_dng",
         )
     from variolite.crystals.crystal_model import load_crystal_model
     from variolite.training.device import SMALL_NETWORK, choose_device

@@ -41,7 +41,7 @@ def keep_inputs(option: str, out: Path | None, *inputs: Path | None) -> None:
             raise DataError(
                 "this is what is read: the result would replace it",
                 where=f"{option} {out}",
-                mend="Give another name",
+                hint="Give another name",
             )
 
 
@@ -97,18 +97,18 @@ def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> 
         if known and meaning not in known:
             close = nearest(meaning, known)
             hint = f"did you mean {close}?" if close else f"known are {', '.join(sorted(known))}"
-            raise DataError(f"the recipe has no column {meaning!r}", where="--map", mend=hint)
+            raise DataError(f"the recipe has no column {meaning!r}", where="--map", hint=hint)
     return mapping
 
 
 def _from_file(path: Path) -> dict[str, str]:
     import yaml
 
-    mend = 'give MEANING=COLUMN, or a YAML file with lines such as gamma_ray: "Gamma Ray"'
+    hint = 'give MEANING=COLUMN, or a YAML file with lines such as gamma_ray: "Gamma Ray"'
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise DataError("this is no mapping", where=f"--map {path}", mend=mend) from None
+        raise DataError("this is no mapping", where=f"--map {path}", hint=hint) from None
     if not isinstance(content, dict):
-        raise DataError("this is no mapping", where=f"--map {path}", mend=mend)
+        raise DataError("this is no mapping", where=f"--map {path}", hint=hint)
     return {str(k): "-" if v is None else str(v) for k, v in content.items()}

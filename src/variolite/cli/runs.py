@@ -49,7 +49,7 @@ def _apply(
         raise DataError(
             f"the run has {len(model.members)} members, counted from 0",
             where=f"--member {member}",
-            mend=f"choose 0 to {len(model.members) - 1}",
+            hint=f"choose 0 to {len(model.members) - 1}",
         )
     bound = parse_mapping(mapping, model.schema.schema.columns)
     records = model.records(data, bound)
@@ -66,7 +66,7 @@ def _of_crystals(run: Path, mapping: list[str] | None, member: int) -> bool:
         return False
     asked = "--map" if mapping else "--member" if member else None
     if asked is not None:
-        raise DataError("does not go with a run on crystals", where=asked, mend="leave it out")
+        raise DataError("does not go with a run on crystals", where=asked, hint="leave it out")
     return True
 
 
@@ -115,7 +115,7 @@ def encode(
         encode_crystals(run, data, out, atoms=atoms)
         return
     if atoms:
-        raise DataError("only crystals have atoms", where="--atoms", mend="leave it out")
+        raise DataError("only crystals have atoms", where="--atoms", hint="leave it out")
     model, records = _apply(run, data, mapping, member, out)
     mean, log_variance = model.posterior(records)
     columns = _identified(records)
@@ -257,7 +257,7 @@ def _refuse_for_crystals(mapping: list[str] | None, members: int) -> None:
         raise DataError(
             "does not go with a recipe for crystals",
             where=asked,
-            mend="leave it out; several seeds are several runs with --seed",
+            hint="leave it out; several seeds are several runs with --seed",
         )
 
 
@@ -339,7 +339,7 @@ def doctor(
         raise RunFolderError(
             "the run has not been scored yet",
             where=str(run),
-            mend="give a table with --data, or run `variolite score` first",
+            hint="give a table with --data, or run `variolite score` first",
         )
     if as_json:
         typer.echo(json.dumps(health, indent=1))
@@ -375,7 +375,7 @@ def _stored_health(folder: RunFolder) -> dict[str, Any]:
         raise RunFolderError(
             "this file of the run is damaged",
             where=str(folder.health_file),
-            mend="run `variolite score` again; it writes the file anew",
+            hint="run `variolite score` again; it writes the file anew",
         ) from None
     return dict(content)
 

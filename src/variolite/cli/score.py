@@ -127,17 +127,17 @@ def _potential(asked: StructureScoring) -> str | None:
         raise DataError(
             f"there are no energies {name!r}",
             where="--energies",
-            mend=f"did you mean {close}?" if close else f"choose from {', '.join(ENERGIES)}",
+            hint=f"did you mean {close}?" if close else f"choose from {', '.join(ENERGIES)}",
         )
     if name == "none":
         if asked.relax_steps:
-            raise DataError("needs a potential", where="--relax-steps", mend="Give --hull too")
+            raise DataError("needs a potential", where="--relax-steps", hint="Give --hull too")
         return None
     if asked.hull is None:
         raise DataError(
             "energies say nothing without known phases to compare with",
             where="--energies",
-            mend="Give --hull too, a table of formulas with formation_energy_per_atom",
+            hint="Give --hull too, a table of formulas with formation_energy_per_atom",
         )
     return name
 
@@ -301,7 +301,7 @@ def score(
             raise DataError(
                 "there is nothing to compare them with",
                 where="--structures",
-                mend="Give --reference FILE: known crystals, such as those a model was trained on",
+                hint="Give --reference FILE: known crystals, such as those a model was trained on",
             )
 
         asked = StructureScoring(
@@ -319,11 +319,11 @@ def score(
     if run is None:
         raise DataError(
             "there is nothing to score",
-            mend="Give a RUN and --data, or --structures and --reference",
+            hint="Give a RUN and --data, or --structures and --reference",
         )
     _refuse(of_crystals, "RUN")
     if data is None:
-        raise DataError("there is nothing to score it on", where=str(run), mend="Give --data PATH")
+        raise DataError("there is nothing to score it on", where=str(run), hint="Give --data PATH")
     from variolite.training import RunFolder
 
     if RunFolder(run).of_crystals:
@@ -347,7 +347,7 @@ def score(
 def _refuse(options: dict[str, Any], beside: str) -> None:
     for name, value in options.items():
         if value is not None:
-            raise DataError(f"does not go with {beside}", where=name, mend="Leave one of them out")
+            raise DataError(f"does not go with {beside}", where=name, hint="Leave one of them out")
 
 
 def _score_run(

@@ -132,7 +132,7 @@ def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
             raise DataError(
                 f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else ""),
                 where="outliers",
-                mend=f"choose one of {', '.join(OUTLIER_RULES)}",
+                hint=f"choose one of {', '.join(OUTLIER_RULES)}",
             )
         return OUTLIER_RULES[rule]
     for channel, (low, high) in rule.ranges.items():
@@ -140,7 +140,7 @@ def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
             raise DataError(
                 f"the range of '{channel}' is empty: {low} to {high}",
                 where=f"outlier rule '{rule.name}'",
-                mend="give the smaller number first",
+                hint="give the smaller number first",
             )
     return rule
 
@@ -210,7 +210,7 @@ def accumulate(
             raise DataError(
                 f"the rows cannot be read: {str(error).strip().splitlines()[0]}",
                 where=str(table.path),
-                mend="look for a broken quotation mark or export the table again",
+                hint="look for a broken quotation mark or export the table again",
             ) from error
     fate = pl.when(pl.col("bin").is_null()).then(pl.lit("no depth")).otherwise(pl.lit("kept"))
     if require_label:
@@ -325,7 +325,7 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
         else:
             holes = holes_from_columns(*(names[name] for name in columns))
     except DataError as error:
-        raise DataError(error.what, where=f"{table.path}, {error.where}", mend=error.mend) from None
+        raise DataError(error.what, where=f"{table.path}, {error.where}", hint=error.hint) from None
     written = pl.concat_str(columns, separator="\t")
     hole = written.replace_strict(names.select(written).to_series(), holes["hole"])
     respelt = holes["hole"].n_unique() < len(holes)
@@ -360,5 +360,5 @@ def _nothing_usable(counts: TableCounts) -> DataError:
         f"({counts.missing_depth:,} lack the depth, {counts.missing_label:,} the lithology, "
         f"{counts.missing_value:,} a value, {counts.out_of_range:,} are out of range)",
         where=counts.path,
-        mend="check the columns, the outlier rule, and whether unlabelled rows may stay",
+        hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
     )

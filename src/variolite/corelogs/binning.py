@@ -104,7 +104,7 @@ def _no_match(
     return DataError(
         f"{step.matched:,} of {min(step.left, step.right):,} bins match ({step.rate:.2%}); {what}",
         where=f"join of {step.instrument} to {', '.join(before)}",
-        mend="check that the tables are of the same holes and in the same depth scale",
+        hint="check that the tables are of the same holes and in the same depth scale",
     )
 
 
@@ -282,7 +282,7 @@ def bin_tables(
         raise DataError(
             "no bin is left",
             where=f"{join} join of {', '.join(parts)}",
-            mend="use join='outer', or another outlier rule",
+            hint="use join='outer', or another outlier rule",
         )
     table = _finish(joined, parts, spacing, wanted)
     names = table["lithology"].unique().to_list()
@@ -316,7 +316,7 @@ def _levels(levels: Sequence[str | Path | LabelLevel]) -> list[LabelLevel]:
             raise DataError(
                 f"a level may not be called '{level.name}', which is another column",
                 where="levels",
-                mend="rename the file of the level",
+                hint="rename the file of the level",
             )
         taken.add(level.name)
     return chosen
@@ -325,18 +325,18 @@ def _levels(levels: Sequence[str | Path | LabelLevel]) -> list[LabelLevel]:
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise DataError(
-            f"unknown choice '{value}'", where=name, mend=f"choose {' or '.join(choices)}"
+            f"unknown choice '{value}'", where=name, hint=f"choose {' or '.join(choices)}"
         )
 
 
 def _check_options(paths: Sequence[str | Path], spacing: float, min_purity: float) -> None:
     if isinstance(paths, str | Path) or not paths:
-        raise DataError("no tables to bin", mend="give a list of instrument tables")
+        raise DataError("no tables to bin", hint="give a list of instrument tables")
     if not 0 < spacing < float("inf"):
-        raise DataError(f"a bin of {spacing} m", where="spacing", mend="give a positive width in m")
+        raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
     if not 0 <= min_purity <= 1:
         raise DataError(
-            f"a purity of {min_purity}", where="min_purity", mend="give a share between 0 and 1"
+            f"a purity of {min_purity}", where="min_purity", hint="give a share between 0 and 1"
         )
 
 
@@ -345,7 +345,7 @@ def _open_all(paths: Sequence[str | Path], depth_scale: str) -> list[InstrumentT
     for path in map(Path, paths):
         resolved = path.resolve()
         if resolved in seen:
-            raise DataError("the table is given twice", where=str(path), mend="give it once")
+            raise DataError("the table is given twice", where=str(path), hint="give it once")
         seen[resolved] = str(path)
     return [open_table(path, depth_scale=depth_scale) for path in paths]
 
@@ -361,7 +361,7 @@ def _label_source(wanted: str | None, sources: Sequence[InstrumentTable]) -> str
     raise DataError(
         f"instrument '{wanted}' {what}",
         where="label_source",
-        mend=f"choose one of {', '.join(sorted(described)) or 'none'}, or all",
+        hint=f"choose one of {', '.join(sorted(described)) or 'none'}, or all",
     )
 
 

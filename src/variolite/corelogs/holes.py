@@ -172,7 +172,7 @@ def find_hole_columns(available: Sequence[str]) -> tuple[str, ...]:
     hint = f"; the nearest column is '{close}'" if close else ""
     raise DataError(
         f"no column {', '.join(missing)}{hint}",
-        mend="a table needs Exp, Site and Hole, or one column Borehole_ID",
+        hint="a table needs Exp, Site and Hole, or one column Borehole_ID",
     )
 
 
@@ -224,5 +224,5 @@ def _refuse(bad: pl.Series, where: str) -> None:
     raise DataError(
         f"{len(bad)} hole names cannot be read, such as {', '.join(shown)}",
         where=where,
-        mend=_MEND,
+        hint=_MEND,
     )

@@ -97,10 +97,10 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
         raise DataError(
             "there is no such file" if not path.exists() else "this is not a file",
             where=str(path),
-            mend="give the path of an instrument table",
+            hint="give the path of an instrument table",
         )
     if path.stat().st_size == 0:
-        raise DataError("the file is empty", where=str(path), mend="export the table again")
+        raise DataError("the file is empty", where=str(path), hint="export the table again")
     header, samples = _peek_csv(path) if _is_csv(path) else _peek_binary(path)
     layout = recognise(header, samples=samples, depth_scale=depth_scale, where=str(path))
     twice = [name for name in layout.columns if header.count(name) > 1]
@@ -108,7 +108,7 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
         raise DataError(
             f"column '{twice[0]}' stands there {header.count(twice[0])} times",
             where=str(path),
-            mend="keep one of them",
+            hint="keep one of them",
         )
     return InstrumentTable(path, layout)
 
@@ -123,7 +123,7 @@ def _scan_binary(path: Path) -> pl.LazyFrame:
         raise DataError(
             f"cannot read '{path.suffix}' files",
             where=str(path),
-            mend="give a .csv, .csv.gz, .parquet or .feather file",
+            hint="give a .csv, .csv.gz, .parquet or .feather file",
         )
     return _BINARY[suffix](path)
 
@@ -135,7 +135,7 @@ def _peek_binary(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
         raise DataError(
             f"the file cannot be read: {_first_line(error)}",
             where=str(path),
-            mend="export the table again",
+            hint="export the table again",
         ) from error
     if head.is_empty():
         raise _no_rows(path)
@@ -154,11 +154,11 @@ def _peek_csv(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
         raise DataError(
             f"the file cannot be read: {_first_line(error)}",
             where=str(path),
-            mend="export the table again",
+            hint="export the table again",
         ) from error
     if not any(name.strip() for name in header):
         raise DataError(
-            "the first line holds no column names", where=str(path), mend="export the table again"
+            "the first line holds no column names", where=str(path), hint="export the table again"
         )
     if not body:
         raise _no_rows(path)
@@ -167,7 +167,7 @@ def _peek_csv(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
             raise DataError(
                 f"row {number} has {len(row)} fields, the header {len(header)}",
                 where=str(path),
-                mend="put quotation marks around texts with commas or line breaks",
+                hint="put quotation marks around texts with commas or line breaks",
             )
     return header, _sample(header, body)
 
@@ -179,7 +179,7 @@ def _sample(header: Sequence[str], body: Sequence[Sequence[str]]) -> dict[str, l
 
 def _no_rows(path: Path) -> DataError:
     return DataError(
-        "the table has a header but no rows", where=str(path), mend="export the table again"
+        "the table has a header but no rows", where=str(path), hint="export the table again"
     )
 
 

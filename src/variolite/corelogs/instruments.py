@@ -314,7 +314,7 @@ def recognise(
         raise DataError(
             f"the table holds readings of several instruments ({', '.join(found)})",
             where=where,
-            mend="give one table per instrument",
+            hint="give one table per instrument",
         )
     ((code, values),) = found.items()
     instrument = INSTRUMENTS[code]
@@ -323,7 +323,7 @@ def recognise(
     try:
         hole = find_hole_columns(columns)
     except DataError as error:
-        raise DataError(error.what, where=where, mend=error.mend) from error
+        raise DataError(error.what, where=where, hint=error.hint) from error
     label = next((name for name in columns if name.strip().casefold() == "principal"), None)
     return TableLayout(
         instrument=instrument,
@@ -390,7 +390,7 @@ def _unit_error(column: str, unit: str, expected: str, where: str | None) -> Dat
     return DataError(
         f"column '{column}' is given {stated}, expected {expected}",
         where=where,
-        mend=f"convert the values and name the unit in the header, '({expected})'",
+        hint=f"convert the values and name the unit in the header, '({expected})'",
     )
 
 
@@ -409,7 +409,7 @@ def _check_whole(
             raise DataError(
                 f"a {instrument.code} table without a column '{channel.headers[0]}'",
                 where=where,
-                mend="export the table again with all channels of the instrument",
+                hint="export the table again with all channels of the instrument",
             )
 
 
@@ -431,7 +431,7 @@ def _depth_column(columns: Sequence[str], scale: str, where: str | None) -> str:
     raise DataError(
         f"no column 'Depth {scale} (m)' or 'Top depth {scale} (m)'{hint}",
         where=where,
-        mend="export the table with its depth below sea floor in metres",
+        hint="export the table with its depth below sea floor in metres",
     )
 
 
@@ -464,7 +464,7 @@ def _unknown_table(columns: Sequence[str], where: str | None) -> DataError:
             "the header is one column only; the table seems to be separated by "
             f"{'tabs' if chr(9) in columns[0] else 'semicolons'}",
             where=where,
-            mend="save it with commas",
+            hint="save it with commas",
         )
     known = {
         channel.headers[0]: entry.code
@@ -478,11 +478,11 @@ def _unknown_table(columns: Sequence[str], where: str | None) -> DataError:
                 f"no value column of a known instrument; '{column}' is nearest to "
                 f"'{close}' of {known[close]}",
                 where=where,
-                mend="name the column as the instrument table does",
+                hint="name the column as the instrument table does",
             )
     return DataError(
         "this is no instrument table: none of its columns holds a reading of "
         f"{', '.join(INSTRUMENTS)}",
         where=where,
-        mend="give tables laid out as LIMS or LILY export them",
+        hint="give tables laid out as LIMS or LILY export them",
     )

@@ -116,7 +116,7 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
     close = nearest(str(name), packaged)
     raise DataError(
         f"no label level '{name}'" + (f"; did you mean '{close}'" if close else ""),
-        mend=f"choose one of {', '.join(packaged)}, or give a file",
+        hint=f"choose one of {', '.join(packaged)}, or give a file",
     )
 
 
@@ -142,10 +142,10 @@ def read_label_level(path: str | Path) -> LabelLevel:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(
-            f"the file cannot be read: {str(error).splitlines()[0]}", where=str(path), mend=_MEND
+            f"the file cannot be read: {str(error).splitlines()[0]}", where=str(path), hint=_MEND
         ) from error
     if not isinstance(content, dict) or not content:
-        raise DataError("the file holds no mapping", where=str(path), mend=_MEND)
+        raise DataError("the file holds no mapping", where=str(path), hint=_MEND)
     if isinstance(content.get("groups"), dict):
         return _level_of(content, path.stem, str(path))
     return LabelLevel(path.stem, _pairs(content, str(path)))
@@ -165,7 +165,7 @@ def _packaged() -> Mapping[str, LabelLevel]:
 def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
     unknown = set(content) - {"level", "title", "source", "groups", "heads"}
     if unknown:
-        raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, mend=_MEND)
+        raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, hint=_MEND)
     return LabelLevel(
         name=str(content.get("level", name)),
         groups=_pairs(content["groups"], where),
@@ -184,7 +184,7 @@ def _pairs(content: Mapping[Any, Any], where: str) -> Mapping[str, str]:
         elif isinstance(value, str | int | float):
             pairs.append((str(key), str(value)))
         else:
-            raise DataError(f"'{key}' stands for no group", where=where, mend=_MEND)
+            raise DataError(f"'{key}' stands for no group", where=where, hint=_MEND)
     return _unique(pairs, where)
 
 
@@ -194,7 +194,7 @@ def _pairs_of_table(path: Path) -> Mapping[str, str]:
 
     frame = read_table(path)
     if frame.width < 2:
-        raise DataError("the table has fewer than two columns", where=str(path), mend=_MEND)
+        raise DataError("the table has fewer than two columns", where=str(path), hint=_MEND)
     two = frame.select(frame.columns[:2]).cast(pl.String).drop_nulls()
     return _unique(two.rows(), str(path))
 
@@ -207,10 +207,10 @@ def _unique(pairs: Iterable[tuple[str, str]], where: str) -> Mapping[str, str]:
             raise DataError(
                 f"'{name}' stands in two groups, '{groups[key]}' and '{group}'",
                 where=where,
-                mend="keep one of them",
+                hint="keep one of them",
             )
     if not groups:
-        raise DataError("the file maps nothing", where=where, mend=_MEND)
+        raise DataError("the file maps nothing", where=where, hint=_MEND)
     return MappingProxyType(groups)
 
 

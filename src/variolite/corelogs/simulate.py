@@ -100,7 +100,7 @@ class SimulatedCores:
         if instrument not in self.readings:
             raise DataError(
                 f"instrument '{instrument}' is not simulated",
-                mend=f"choose one of {', '.join(CHANNELS)}",
+                hint=f"choose one of {', '.join(CHANNELS)}",
             )
         reading = self.readings[instrument]
         names = pl.Series([entry.name for entry in simulated_lithologies()])
@@ -206,9 +206,9 @@ def simulate_cores(
         If there would be no hole or no core.
     """
     if holes < 1:
-        raise DataError(f"{holes} holes", where="holes", mend="give at least one")
+        raise DataError(f"{holes} holes", where="holes", hint="give at least one")
     if not 1.0 <= metres <= 2000.0:
-        raise DataError(f"holes of {metres} m", where="metres", mend="give 1 to 2000 m")
+        raise DataError(f"holes of {metres} m", where="metres", hint="give 1 to 2000 m")
     rng = np.random.default_rng([20240917, seed])
     plan = draw_holes(rng, holes, metres)
     beds = draw_beds(rng, plan)

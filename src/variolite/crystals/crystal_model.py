@@ -107,7 +107,7 @@ def framed(module: nn.Module, crystals: Crystals) -> Frame:
             "the structure has no atoms, no cell of a volume, an element 0, or numbers that are "
             "not finite",
             where=str(crystals.names[place]) or f"crystal {place}",
-            mend="leave such structures out: `variolite crystals pack` lists them with reasons",
+            hint="leave such structures out: `variolite crystals pack` lists them with reasons",
         )
     return _KINDS[type(module)].frame(crystals)
 
@@ -132,7 +132,7 @@ def require_known(module: nn.Module, crystals: Crystals) -> None:
         raise DataError(
             f"the model was not trained on {symbol}",
             where=str(crystals.names[crystal]) or f"crystal {crystal}",
-            mend="leave such structures out, or train a model on data that have them",
+            hint="leave such structures out, or train a model on data that have them",
         )
 
 
@@ -174,7 +174,7 @@ def decode(
     if latents.mean.shape[1] != width:
         raise DataError(
             f"the latents have {latents.mean.shape[1]} dimensions, the model has {width}",
-            mend="decode latents with the model that encoded them",
+            hint="decode latents with the model that encoded them",
         )
     if species is not None:
         _require_known_species(module, np.asarray(species), latents)
@@ -210,7 +210,7 @@ def _require_known_species(
         raise DataError(
             f"{species.size} elements were given for {len(latents.mean)} atoms",
             where="species",
-            mend="give one atomic number for every row of the latents",
+            hint="give one atomic number for every row of the latents",
         )
     strange = np.flatnonzero(~np.isin(species, element_table(module)))
     if strange.size:
@@ -220,7 +220,7 @@ def _require_known_species(
         raise DataError(
             f"the model was not trained on {name}",
             where=str(latents.names[crystal]) or f"crystal {crystal}",
-            mend="give other elements, or train a model on data that have them",
+            hint="give other elements, or train a model on data that have them",
         )
 
 
@@ -340,7 +340,7 @@ class CrystalModel:
         if self.prior is None:
             raise RunFolderError(
                 "the model has no prior to draw from",
-                mend="if `variolite fit` was stopped early, give the same command again; "
+                hint="if `variolite fit` was stopped early, give the same command again; "
                 "otherwise fit one with `variolite crystals prior RUN --data PATH --set "
                 "prior.kind=flow`",
             )
@@ -425,7 +425,7 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
         raise ModelFileError(
             f"the model description does not hold together ({' '.join(what.split())})",
             where=str(folder / DESCRIPTION),
-            mend="save the model again with the version that trained it",
+            hint="save the model again with the version that trained it",
         ) from None
     module.to(device or torch.device("cpu")).eval()
     return CrystalModel(module, prior, properties, provenance)

@@ -92,7 +92,7 @@ def symbols_of(species: ArrayLike) -> NDArray[np.str_]:
     if wrong.any():
         raise DataError(
             f"{int(numbers[wrong].flat[0])} is not the atomic number of an element",
-            mend=f"Atomic numbers go from 1 to {HEAVIEST}",
+            hint=f"Atomic numbers go from 1 to {HEAVIEST}",
         )
     symbols: NDArray[np.str_] = _SYMBOL_ARRAY[numbers]
     return symbols
@@ -114,7 +114,7 @@ def atomic_numbers(symbols: Iterable[str]) -> NDArray[np.uint8]:
         close = nearest(unknown, ATOMIC_NUMBERS)
         raise DataError(
             f"{unknown!r} is not the symbol of an element",
-            mend=f"Did you mean {close!r}?" if close else None,
+            hint=f"Did you mean {close!r}?" if close else None,
         ) from None
 
 

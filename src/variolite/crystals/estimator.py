@@ -66,7 +66,7 @@ class CrystalVAE:
             if changes:
                 raise DataError(
                     "overrides go with the name of a recipe, not with a recipe",
-                    mend="load it with load_crystal_recipe(name, overrides)",
+                    hint="load it with load_crystal_recipe(name, overrides)",
                 )
             self.recipe = recipe
         else:
@@ -85,7 +85,7 @@ class CrystalVAE:
             Before `fit`.
         """
         if self._model is None:
-            raise DataError("this CrystalVAE is not fitted yet", mend="call fit first, or load one")
+            raise DataError("this CrystalVAE is not fitted yet", hint="call fit first, or load one")
         return self._model
 
     def fit(
@@ -133,7 +133,7 @@ class CrystalVAE:
             raise DataError(
                 f"latents of type {type(latents).__name__} are not understood",
                 where="decode",
-                mend="give Latents, as encode returns them",
+                hint="give Latents, as encode returns them",
             )
         return self.model.decode(latents, species=species)
 
@@ -186,7 +186,7 @@ class CrystalVAE:
                 raise ModelFileError(
                     "there is no such folder, and no such model comes with the package",
                     where=str(source),
-                    mend=f"did you mean {close}?" if close else f"there are: {known}",
+                    hint=f"did you mean {close}?" if close else f"there are: {known}",
                 )
             folder = found
         run = RunFolder(folder)
@@ -221,7 +221,7 @@ def as_crystals(structures: Any) -> Crystals:
             return convert(many)
     raise DataError(
         f"structures of type {type(structures).__name__} are not understood",
-        mend="give Crystals, pymatgen Structures, ASE Atoms, or the path of files",
+        hint="give Crystals, pymatgen Structures, ASE Atoms, or the path of files",
     )
 
 
@@ -232,7 +232,7 @@ def _one(structures: Any) -> Crystal:
         raise DataError(
             f"a path ends in one structure, and {len(crystals)} are given",
             where="interpolate",
-            mend="give one, such as crystals[0]",
+            hint="give one, such as crystals[0]",
         )
     return crystals[0]
 

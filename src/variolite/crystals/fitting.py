@@ -167,7 +167,7 @@ def fit_crystals(
         raise TrainingError(
             f"{len(training)} crystals to train on and {len(validation)} to validate with "
             "are too few",
-            mend="give more structures, or a smaller split.test",
+            hint="give more structures, or a smaller split.test",
         )
     spec = recipe.training
     network: Network = module  # type: ignore[assignment]

@@ -387,7 +387,7 @@ def _rows(encode: Encode, crystals: Crystals) -> Floats:
         raise DataError(
             f"encode returned an array of shape {rows.shape} for {len(crystals.species)} atoms",
             where="check_invariance",
-            mend="return one row for every atom, in the order of the atoms",
+            hint="return one row for every atom, in the order of the atoms",
         )
     return rows
 
@@ -398,7 +398,7 @@ def _like(reconstruct: Reconstruct, crystals: Crystals) -> Crystals:
         raise DataError(
             "reconstruct returned crystals of other sizes",
             where="check_invariance",
-            mend="return as many crystals with as many atoms, in the order given",
+            hint="return as many crystals with as many atoms, in the order given",
         )
     return found
 

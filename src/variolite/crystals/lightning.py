@@ -138,7 +138,7 @@ class CrystalDataModule(LightningDataModule):
             raise DataError(
                 f"{crystals} crystals are too few for {world} processes",
                 where=where,
-                mend="Give more, or train in fewer processes",
+                hint="Give more, or train in fewer processes",
             )
 
     def _place(self) -> tuple[int, int]:
@@ -198,7 +198,7 @@ try:
     from lightning import LightningModule
 except ImportError:
     raise DataError(
-        "lightning is not installed", mend="pip install 'variolite[lightning]'"
+        "lightning is not installed", hint="pip install 'variolite[lightning]'"
     ) from None
 
 
@@ -263,7 +263,7 @@ class VAEModule(LightningModule):
             raise DataError(
                 "the network of the source is not trained under Lightning",
                 where="model.kind",
-                mend="choose transformer",
+                hint="choose transformer",
             )
         made = cls(
             _plain(asdict(untrained.architecture)),
@@ -292,11 +292,11 @@ class VAEModule(LightningModule):
             raise ModelFileError(
                 "the checkpoint is damaged or holds more than tensors and plain data",
                 where=where,
-                mend="only load checkpoints of VAEModule",
+                hint="only load checkpoints of VAEModule",
             ) from None
         except (OSError, RuntimeError, EOFError, ValueError, LookupError):
             raise ModelFileError(
-                "the checkpoint is missing or damaged", where=where, mend="copy it again"
+                "the checkpoint is missing or damaged", where=where, hint="copy it again"
             ) from None
         try:
             made = cls(**content["hyper_parameters"])
@@ -306,7 +306,7 @@ class VAEModule(LightningModule):
             raise ModelFileError(
                 f"this is no checkpoint of VAEModule ({' '.join(str(error).split())[:200]})",
                 where=where,
-                mend="give one that Trainer.save_checkpoint wrote",
+                hint="give one that Trainer.save_checkpoint wrote",
             ) from None
         return made.eval()
 

@@ -81,7 +81,7 @@ def reduced_basis(lattices: Floats) -> Integers:
         raise DataError(
             f"cell {int(np.flatnonzero(flat)[0])} has no volume",
             where="lattice reduction",
-            mend="leave this structure out",
+            hint="leave this structure out",
         )
     change = np.broadcast_to(np.eye(3, dtype=np.int64), lattices.shape).copy()
     active = np.arange(len(lattices))
@@ -187,7 +187,7 @@ def niggli_basis(lattice: Floats) -> NDArray[np.int64]:
     """
     volume = abs(float(np.linalg.det(lattice)))
     if not volume > 1e-9 * float(np.linalg.norm(lattice, axis=1).prod()):
-        raise DataError("the lattice vectors span no volume", mend="Leave this structure out")
+        raise DataError("the lattice vectors span no volume", hint="Leave this structure out")
     cell = gemmi.UnitCell(*cell_parameters(lattice)[0])
     vector = gemmi.GruberVector(cell, "P", True)
     vector.niggli_reduce(iteration_limit=_ITERATIONS)
@@ -221,7 +221,7 @@ def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = _silent) -
         try:
             bases[place] = niggli_basis(lattice)
         except DataError as error:
-            raise DataError(error.what, where=str(crystals.names[place]), mend=error.mend) from None
+            raise DataError(error.what, where=str(crystals.names[place]), hint=error.hint) from None
     # Atoms stay where they are: x L = x' (U L), hence x' = x U^-1.
     back = np.linalg.inv(bases)[crystals.owner]
     coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back)

@@ -86,7 +86,7 @@ def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCryst
             raise DataError(
                 f"the structures have no property {name!r}",
                 where="properties",
-                mend=f"did you mean {close}?" if close else f"they have: {known}",
+                hint=f"did you mean {close}?" if close else f"they have: {known}",
             )
     spec = recipe.split
     groups = groups_by(crystals, spec.by)
@@ -351,7 +351,7 @@ def refit_prior(
             raise RecipeError(
                 f"the network is trained: {part!r} can no longer change",
                 where=f"--set {override}",
-                mend="only prior and properties can; train another run for the rest",
+                hint="only prior and properties can; train another run for the rest",
             )
     model = load_run(run)
     recipe = load_crystal_recipe(run.recipe_file, overrides)
@@ -359,7 +359,7 @@ def refit_prior(
         raise DataError(
             "these are not the structures that the run was trained from",
             where="--data",
-            mend="give the same ones",
+            hint="give the same ones",
         )
     prepared = prepare_crystals(crystals, recipe)
     fresh = replace(model, prior=None, properties=None)
@@ -426,7 +426,7 @@ def copy_shipped(name: str, folder: Path) -> None:
         raise RunFolderError(
             "is there already, and not an empty folder",
             where=str(folder),
-            mend=f"Move it away, or work in another folder: a copy of {name} is to go there",
+            hint=f"Move it away, or work in another folder: a copy of {name} is to go there",
         )
     half = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
@@ -445,5 +445,5 @@ def copy_shipped(name: str, folder: Path) -> None:
         raise RunFolderError(
             f"cannot be written ({error.strerror or error})",
             where=str(folder),
-            mend="Check permissions and free space",
+            hint="Check permissions and free space",
         ) from None

@@ -71,7 +71,7 @@ def held_out_structures(
             raise DataError(
                 "the run was trained on all of these structures",
                 where="--data",
-                mend="give other structures, or train with split.test above 0",
+                hint="give other structures, or train with split.test above 0",
             )
         return crystals.take(test), []
     if by != "formula":
@@ -192,7 +192,7 @@ def _generation(
         raise DataError(
             "samples can only be judged against the structures trained on",
             where="--samples",
-            mend="give those with --train",
+            hint="give those with --train",
         )
     generated = model.sample(samples, seed=seed, tell=tell)
     write_store(run.path / "samples.crystals", generated.crystals)
@@ -373,7 +373,7 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
         raise DataError(
             f"latents cannot be judged by {len(crystals)} structures",
             where="data",
-            mend=f"Give {FEWEST} or more",
+            hint=f"Give {FEWEST} or more",
         )
     looked_at = crystals.take(_evenly(crystals.counts, seed))
     latents = model.encode(looked_at)

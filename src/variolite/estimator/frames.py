@@ -79,7 +79,7 @@ def require_numeric(frame: Any) -> None:
             raise SchemaError(
                 f"holds {dtype}, not numbers",
                 where=f"column {name!r}",
-                mend="Leave it out, or say with schema= what it is: a category, label or group",
+                hint="Leave it out, or say with schema= what it is: a category, label or group",
             )
 
 
@@ -226,7 +226,7 @@ def hold_back(
         raise TrainingError(
             f"the share to hold back is {share:g}",
             where="validation",
-            mend="give a share between 0 and 1, or None to hold nothing back",
+            hint="give a share between 0 and 1, or None to hold nothing back",
         )
     if groups is None:
         unit, count, called = np.arange(len(usable)), len(usable), "usable row"
@@ -240,7 +240,7 @@ def hold_back(
         raise TrainingError(
             f"there is {count} {called}, so that none can be held back",
             where="validation",
-            mend="give more data, or validation=None to train without stopping early",
+            hint="give more data, or validation=None to train without stopping early",
         )
     chosen = np.random.default_rng(seed).permutation(count)[: max(1, round(share * count))]
     # A share near 1 must not round up to everything.

@@ -60,7 +60,7 @@ def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
         if name not in names:
             close = nearest(str(name), names)
             hint = f"did you mean {close!r}?" if close else f"known are {', '.join(names[:8])}"
-            raise SchemaError(f"there is no column {name!r}", where="transforms", mend=hint)
+            raise SchemaError(f"there is no column {name!r}", where="transforms", hint=hint)
     return Schema(
         columns={
             name: Column(
@@ -221,5 +221,5 @@ def load_fit(folder: Path) -> tuple[dict[str, Any], TabularModel, list[EpochReco
         raise ModelFileError(
             f"the arguments of the estimator cannot be read ({error})",
             where=str(folder),
-            mend="save it again with the version that trained it",
+            hint="save it again with the version that trained it",
         ) from None

@@ -324,7 +324,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         if not records.observed.all() and not self._model.module.architecture.mask_input:
             raise TrainingError(
                 "values are missing, but the model was trained on complete rows",
-                mend="fit on a table with gaps like those to be filled",
+                hint="fit on a table with gaps like those to be filled",
             )
         with self._threads():
             mean = self._model.encode(records)[0]

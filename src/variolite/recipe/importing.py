@@ -239,7 +239,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise RecipeError(
-            f"cannot read the configuration: {reason}", where=str(path), mend="check the path"
+            f"cannot read the configuration: {reason}", where=str(path), hint="check the path"
         ) from None
     content = parse_yaml(text, str(path))
     if content is None:
@@ -411,7 +411,7 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
         raise RecipeError(
             "this holds no crystal VAE in the style of the source",
             where=where,
-            mend="give the file with latent_dim, encoder, decoder and loss_weights, or the "
+            hint="give the file with latent_dim, encoder, decoder and loss_weights, or the "
             "experiment that refers to it",
         )
     recognised = _check_targets(values, where)
@@ -467,7 +467,7 @@ def _check_targets(values: Mapping[str, Any], where: str) -> set[str]:
                     f"the {section or 'model'} is {values[path]!r}, which Variolite does not "
                     "have and does not import",
                     where=f"{where}: {path}",
-                    mend=f"known here: {known}; take {path} away to use ours",
+                    hint=f"known here: {known}; take {path} away to use ours",
                 )
             recognised.add(path)
     return recognised

@@ -69,7 +69,7 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(
             f"this is a recipe for {recipe.kind}, where one for tables is needed",
             where=f"recipe {name}",
-            mend="`variolite recipes` lists them",
+            hint="`variolite recipes` lists them",
         )
     return recipe
 
@@ -81,7 +81,7 @@ def load_crystal_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Crys
         raise RecipeError(
             "this is a recipe for tables, where one for crystals is needed",
             where=f"recipe {name}",
-            mend="`variolite recipes` lists them",
+            hint="`variolite recipes` lists them",
         )
     return recipe
 
@@ -136,7 +136,7 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         circle = " -> ".join((*seen, identity))
         raise RecipeError(
             f"recipes extend each other in a circle: {circle}",
-            mend="remove one of the extends lines",
+            hint="remove one of the extends lines",
         )
     content = _read(name, is_file=is_file)
     own_name = content.get("name")
@@ -161,7 +161,7 @@ def _read(name: str, *, is_file: bool) -> dict[str, Any]:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise RecipeError(
-                f"cannot read the recipe: {reason}", where=name, mend="check the path"
+                f"cannot read the recipe: {reason}", where=name, hint="check the path"
             ) from None
     else:
         entry = resources.files("variolite").joinpath("recipes", *f"{name}.yaml".split("/"))
@@ -171,7 +171,7 @@ def _read(name: str, *, is_file: bool) -> dict[str, Any]:
             hint = f"did you mean {close}? " if close else ""
             raise RecipeError(
                 f"there is no recipe called {name!r}",
-                mend=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
+                hint=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
             )
         text = entry.read_text(encoding="utf-8")
     content = parse_yaml(text, f"recipe {name}")
@@ -194,7 +194,7 @@ def parse_yaml(text: str, where: str) -> Any:
             return content
         problem = f"its aliases expand to more than {MOST_VALUES:,} values"
     except SchemaError as error:
-        raise RecipeError(error.what, where=where, mend=error.mend) from None
+        raise RecipeError(error.what, where=where, hint=error.hint) from None
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
         # PyYAML lets these out for the likes of `2020-13-45` or `!!bool x`.
         problem = "a value does not suit its type"
@@ -225,7 +225,7 @@ def _merge(
                 raise RecipeError(
                     f"there is no column {key!r} to take away",
                     where=where,
-                    mend=f"did you mean {close}?" if close else None,
+                    hint=f"did you mean {close}?" if close else None,
                 )
             del merged[key]
         elif isinstance(value, Mapping) and isinstance(old, Mapping):
@@ -248,7 +248,7 @@ def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
         raise RecipeError(
             "this is not of the form key.subkey=value",
             where=where,
-            mend="for example --set training.epochs=50",
+            hint="for example --set training.epochs=50",
         )
     nested: Any = parse_yaml(value, where)
     for part in reversed(key.split(".")):
@@ -266,8 +266,8 @@ def _explain(error: ValidationError, content: Mapping[str, Any], where: str) -> 
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1], content)
         close = nearest(path[-1], known)
-        mend = f"did you mean {close}?" if close else f"known keys: {', '.join(known)}"
-        return RecipeError(f"unknown key {key!r}", where=where, mend=mend)
+        hint = f"did you mean {close}?" if close else f"known keys: {', '.join(known)}"
+        return RecipeError(f"unknown key {key!r}", where=where, hint=hint)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         field = _field_at(path, content)
         kinds = ", ".join(str(m.model_fields["kind"].default) for m in _models_in(field))

@@ -123,14 +123,14 @@ def _content(path: Path) -> bytes:
             raise DataError(
                 f"cannot be decompressed ({error})",
                 where=str(path),
-                mend="The file is truncated or not gzip",
+                hint="The file is truncated or not gzip",
             ) from None
     for magic, meaning in _FOREIGN.items():
         if data.startswith(magic):
             raise DataError(
                 f"is {meaning}, not delimited text",
                 where=str(path),
-                mend="Give the file the ending that says what it is, or export it as CSV",
+                hint="Give the file the ending that says what it is, or export it as CSV",
             )
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
@@ -142,7 +142,7 @@ def _content(path: Path) -> bytes:
         data = data.replace(b"\r", b"\n")
     if b"\0" in data[:_SAMPLE]:
         raise DataError(
-            "is binary, not delimited text", where=str(path), mend="Export it as CSV or Parquet"
+            "is binary, not delimited text", where=str(path), hint="Export it as CSV or Parquet"
         )
     _check_encoding(data, path)
     if re.search(rb"\S", data) is None:
@@ -163,7 +163,7 @@ def _check_encoding(data: bytes, path: Path) -> None:
             raise DataError(
                 f"byte 0x{data[position]:02x} in line {line} is not UTF-8 text",
                 where=str(path),
-                mend="Save the file with the encoding UTF-8",
+                hint="Save the file with the encoding UTF-8",
             ) from None
 
 
@@ -208,7 +208,7 @@ def _header(data: bytes, separator: str, path: Path) -> list[str]:
             f"the column name {repeated[0]!r} occurs {len(places)} times "
             f"(columns {', '.join(places)})",
             where=str(path),
-            mend="Give every column a name of its own",
+            hint="Give every column a name of its own",
         )
     return names
 
@@ -230,7 +230,7 @@ def _check_fields(data: bytes, separator: str, width: int, path: Path) -> bool:
                     raise DataError(
                         f"line {reader.line_num} has {len(record)} fields, the header has {width}",
                         where=str(path),
-                        mend="Put text that holds the separator or line breaks in quotation marks",
+                        hint="Put text that holds the separator or line breaks in quotation marks",
                     )
         except csv.Error as error:
             raise DataError(

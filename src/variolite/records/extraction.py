@@ -101,20 +101,20 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
         raise SchemaError(
             "has no value in the training rows",
             where=where,
-            mend="Leave it out of the schema, or check its sentinels and valid range",
+            hint="Leave it out of the schema, or check its sentinels and valid range",
         )
     infinite = int(np.isinf(present).sum())
     if infinite:
         raise DataError(
             f"holds {infinite} infinite values in the training rows",
             where=where,
-            mend="Give it a valid range, such as 'valid: [0, 10]', to count them as missing",
+            hint="Give it a valid range, such as 'valid: [0, 10]', to count them as missing",
         )
     if present.min() == present.max():
         raise SchemaError(
             f"is {present[0]:g} in every training row, and nothing can be learned from it",
             where=where,
-            mend="Leave it out of the schema",
+            hint="Leave it out of the schema",
         )
     clip = None
     if column.clip is not None:
@@ -124,13 +124,13 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
             raise SchemaError(
                 f"is {low:g} in every training row once clipped to the quantiles {column.clip}",
                 where=where,
-                mend="Widen or remove its 'clip'",
+                hint="Widen or remove its 'clip'",
             )
     fitted = FittedNumeric(FittedChain(), clip)
     try:
         chain = fit_transform_chain(column.transform, fitted.clipped(present))
     except SchemaError as error:
-        raise SchemaError(error.what, where=where, mend=error.mend) from None
+        raise SchemaError(error.what, where=where, hint=error.hint) from None
     return FittedNumeric(
         chain=chain,
         clip=clip,
@@ -244,7 +244,7 @@ def extract(
                 _without_source(schema).bind(frame.columns, mapping)
                 raise SchemaError(
                     f"the table has no column for {column.name!r}, which every row needs",
-                    mend="A model trained with 'missing: mask' for it can do without",
+                    hint="A model trained with 'missing: mask' for it can do without",
                 )
             absent.append(column.name)
             continue
@@ -331,7 +331,7 @@ def rows_to_keep(
             raise DataError(
                 f"{int(lacks.sum())} rows lack {name!r}, row {first + 1} first",
                 where=f"column {column.source or name!r}",
-                mend="Fill them, or set its 'missing' to drop or mask",
+                hint="Fill them, or set its 'missing' to drop or mask",
             )
         fresh = int((keep & lacks).sum())
         if fresh:
@@ -372,7 +372,7 @@ def groups_of(
     if column is None:
         raise SchemaError(
             "no column has the role 'group', so rows cannot be split by group",
-            mend="Declare the column that names boreholes, families or campaigns as group",
+            hint="Declare the column that names boreholes, families or campaigns as group",
         )
     source = _locate(column, frame.columns, (mapping or {}).get(column.name))
     if source is None:
@@ -407,7 +407,7 @@ def check_units(
             raise SchemaError(
                 f"{column.name!r} is declared in {column.unit}, but the table gives it in {known}",
                 where=f"column {source!r}",
-                mend=f"Convert the values to {column.unit}, or declare 'unit: {known}'",
+                hint=f"Convert the values to {column.unit}, or declare 'unit: {known}'",
             )
 
 
@@ -436,7 +436,7 @@ def build_records(
         reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
         raise DataError(
             f"no row of the table can be used ({reasons})",
-            mend="Check that its columns are mapped rightly and in the units of the schema",
+            hint="Check that its columns are mapped rightly and in the units of the schema",
         )
     names = [column.name for column in schema.of_role("input", "numeric")]
     categories = [column.name for column in schema.of_role("input", "category")]

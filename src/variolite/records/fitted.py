@@ -114,7 +114,7 @@ class FittedSchema:
             reasons = "; ".join(f"{reason}: {count:,}" for reason, count in dropped.items())
             raise DataError(
                 f"no training row is left ({reasons})",
-                mend="Set 'missing: mask' for columns that are often missing, or leave them out",
+                hint="Set 'missing: mask' for columns that are often missing, or leave them out",
             )
         numeric = {
             column.name: fit_numeric(column, found.numeric[column.name][keep])
@@ -262,7 +262,7 @@ class FittedSchema:
         if found != FORMAT:
             raise ModelFileError(
                 f"the fitted schema has format {found!r}, and this version reads {FORMAT}",
-                mend="Update Variolite" if isinstance(found, int) and found > FORMAT else None,
+                hint="Update Variolite" if isinstance(found, int) and found > FORMAT else None,
             )
         try:
             schema = Schema.from_dict(data["schema"])
@@ -317,6 +317,6 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
         raise SchemaError(
             f"has {len(levels)} level(s) in the training rows, and a category needs two",
             where=f"column {column.source or column.name!r}",
-            mend="Leave the column out of the schema",
+            hint="Leave the column out of the schema",
         )
     return levels

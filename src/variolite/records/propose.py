@@ -263,7 +263,7 @@ def propose_schema(
     if group is not None and group not in table.columns:
         close = nearest(group, table.columns)
         raise DataError(
-            f"has no column {group!r}", mend=f"Did you mean {close!r}?" if close else None
+            f"has no column {group!r}", hint=f"Did you mean {close!r}?" if close else None
         )
     profiles = [
         profile_column(series, (units or {}).get(series.name)) for series in table.iter_columns()
@@ -550,7 +550,7 @@ class _Inference:
         except SchemaError:
             raise DataError(
                 "no column of the table looks like a measurement",
-                mend="Write a schema by hand, or check how the table was exported",
+                hint="Write a schema by hand, or check how the table was exported",
             ) from None
         if not any(settings.get("role") == "group" for settings in self.settings.values()):
             self.remarks.setdefault("(no group)", []).append(

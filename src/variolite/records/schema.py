@@ -30,12 +30,12 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, bool):
                 raise SchemaError(
                     f"line {line}: the name {key_node.value!r} reads as {key} in YAML",
-                    mend=f"Put it in quotation marks: '{key_node.value}'",
+                    hint=f"Put it in quotation marks: '{key_node.value}'",
                 )
             if key in lines:
                 raise SchemaError(
                     f"{key_node.value!r} is given twice, in lines {lines[key]} and {line}",
-                    mend="Keep one of them",
+                    hint="Keep one of them",
                 )
             lines[key] = line
         return super().construct_mapping(node, deep=deep)
@@ -62,7 +62,7 @@ def load_yaml(text: str, *, where: str | None = None) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
     except SchemaError as error:
-        raise SchemaError(error.what, where=where, mend=error.mend) from None
+        raise SchemaError(error.what, where=where, hint=error.hint) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise SchemaError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from None
 
@@ -95,12 +95,12 @@ def explain_validation(
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
         close = nearest(key, names)
-        mend = f"Did you mean {close!r}?" if close else f"Known keys: {', '.join(names)}"
-        return f"unknown key {key!r}{more}", where, mend
+        hint = f"Did you mean {close!r}?" if close else f"Known keys: {', '.join(names)}"
+        return f"unknown key {key!r}{more}", where, hint
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, VarioliteError):
         place = f"{where}: {cause.where}" if cause.where and where else (where or cause.where or "")
-        return f"{cause.what}{more}", place, cause.mend
+        return f"{cause.what}{more}", place, cause.hint
     message = first["msg"].removeprefix("Value error, ")
     given = "" if first["type"] == "missing" else f", not {first['input']!r:.80}"
     if first["type"] == "value_error":
@@ -195,9 +195,9 @@ class Column(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            what, where, mend = explain_validation(error, Column)
+            what, where, hint = explain_validation(error, Column)
             place = f"column {data.get('name', '?')!r}" + (f", {where}" if where else "")
-            raise SchemaError(what, where=place, mend=mend) from None
+            raise SchemaError(what, where=place, hint=hint) from None
 
     @model_validator(mode="before")
     @classmethod
@@ -231,10 +231,10 @@ class Column(BaseModel):
         if not self.name.strip():
             raise SchemaError("a column needs a name")
         if numeric and self.role in _TEXT_ROLES:
-            raise SchemaError(f"a {self.role} is a category, not numeric", mend="Leave out 'kind'")
+            raise SchemaError(f"a {self.role} is a category, not numeric", hint="Leave out 'kind'")
         if not numeric:
             if self.role == "order":
-                raise SchemaError("an order column is numeric", mend="Leave out 'kind'")
+                raise SchemaError("an order column is numeric", hint="Leave out 'kind'")
             only_numeric = ("transform", "valid", "sentinels", "clip")
             used = [key for key in only_numeric if getattr(self, key)]
             used += [key for key in ("learn_bounds", "learn_rounding") if getattr(self, key)]
@@ -247,18 +247,18 @@ class Column(BaseModel):
         if self.role == "condition" and self.missing == "mask":
             raise SchemaError(
                 "a condition must be known, so 'missing: mask' is not possible",
-                mend="Use 'drop' or 'error', or make the column an input",
+                hint="Use 'drop' or 'error', or make the column an input",
             )
         if self.role == "group" and self.missing == "mask":
-            raise SchemaError("a row without a group cannot be split", mend="Use 'drop' or 'error'")
+            raise SchemaError("a row without a group cannot be split", hint="Use 'drop' or 'error'")
         if self.valid is not None:
             low, high = self.valid
             if low is not None and high is not None and low >= high:
-                raise SchemaError(f"'valid' runs from {low:g} to {high:g}", mend="Lowest first")
+                raise SchemaError(f"'valid' runs from {low:g} to {high:g}", hint="Lowest first")
         if self.clip is not None and not 0 <= self.clip[0] < self.clip[1] <= 1:
             raise SchemaError(
                 f"'clip' takes two quantiles between 0 and 1, not {self.clip}",
-                mend="For example [0.001, 0.999]",
+                hint="For example [0.001, 0.999]",
             )
         return self
 
@@ -297,7 +297,7 @@ def check_mapping(mapping: Mapping[str, str], columns: Mapping[str, Column]) -> 
             raise SchemaError(
                 f"{meaning!r} is not a column of the schema",
                 where="column mapping",
-                mend=suggest(meaning, columns, "The schema has"),
+                hint=suggest(meaning, columns, "The schema has"),
             )
 
 
@@ -319,7 +319,7 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
             raise SchemaError(
                 f"{column.name!r} is mapped to {mapped!r}, which the table does not have",
                 where="column mapping",
-                mend=suggest(mapped, available, "The table has"),
+                hint=suggest(mapped, available, "The table has"),
             )
         return mapped
     if column.source is not None:
@@ -329,7 +329,7 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
             return None
         raise SchemaError(
             f"{column.name!r} is held by {column.source!r}, which the table does not have",
-            mend=suggest(column.source, available, "The table has"),
+            hint=suggest(column.source, available, "The table has"),
         )
     wanted = (column.name, *column.aliases)
     for name in wanted:
@@ -344,7 +344,7 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
             if len(match) > 1:
                 raise SchemaError(
                     f"{column.name!r} could be any of the columns {', '.join(map(repr, match))}",
-                    mend=f"Say which with {column.name}=COLUMN",
+                    hint=f"Say which with {column.name}=COLUMN",
                 )
             if match:
                 return match[0]
@@ -402,8 +402,8 @@ class Schema(BaseModel):
         except ValidationError as error:
             loc = error.errors()[0]["loc"]
             known: type[BaseModel] = Schema if len(loc) < 2 else Column
-            what, where, mend = explain_validation(error, known)
-            raise SchemaError(what, where=where or None, mend=mend) from None
+            what, where, hint = explain_validation(error, known)
+            raise SchemaError(what, where=where or None, hint=hint) from None
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -426,7 +426,7 @@ class Schema(BaseModel):
     def _consistent(self) -> Schema:
         if not self.inputs:
             raise SchemaError(
-                "no column has the role 'input'", mend="A model needs at least one input"
+                "no column has the role 'input'", hint="A model needs at least one input"
             )
         for role in ("group", "order", "id"):
             names = [column.name for column in self.columns.values() if column.role == role]
@@ -436,7 +436,7 @@ class Schema(BaseModel):
             raise SchemaError(
                 f"minimum_inputs is {self.minimum_inputs}, but there are "
                 f"{len(self.inputs)} input columns",
-                mend=f"Give a number from 1 to {len(self.inputs)}",
+                hint=f"Give a number from 1 to {len(self.inputs)}",
             )
         taken: dict[tuple[str, str], str] = {}
         for column in self.columns.values():
@@ -446,7 +446,7 @@ class Schema(BaseModel):
             if other != column.name:
                 raise SchemaError(
                     f"{other!r} and {column.name!r} both take the table column {column.source!r}",
-                    mend="Map each to a column of its own",
+                    hint="Map each to a column of its own",
                 )
         return self
 
@@ -527,7 +527,7 @@ class Schema(BaseModel):
             listed = ", ".join(repr(name) for name in absent)
             raise SchemaError(
                 f"the table has no column for {listed}{also}",
-                mend=f"Map it with {absent[0]}=COLUMN. "
+                hint=f"Map it with {absent[0]}=COLUMN. "
                 + suggest(absent[0], available, "The table has"),
             )
         wanted = min(self.minimum_inputs, sum(c.role == "input" for c in self.columns.values()))
@@ -536,7 +536,7 @@ class Schema(BaseModel):
             raise SchemaError(
                 f"the table has {present} of the input columns, and at least "
                 f"{max(wanted, 1)} are needed",
-                mend=f"It lacks {', '.join(left_out)}. "
+                hint=f"It lacks {', '.join(left_out)}. "
                 + suggest(left_out[0], available, "It has"),
             )
         return Schema(
@@ -565,7 +565,7 @@ class Schema(BaseModel):
             return cls(**{str(key): value for key, value in data.items()})
         except SchemaError as error:
             place = ", ".join(part for part in (where, error.where) if part)
-            raise SchemaError(error.what, where=place or None, mend=error.mend) from None
+            raise SchemaError(error.what, where=place or None, hint=error.hint) from None
 
     def to_yaml(self) -> str:
         """Return the schema as YAML text that :meth:`from_yaml` reads back."""

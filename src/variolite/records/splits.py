@@ -168,7 +168,7 @@ def repeated_splits(
 ) -> tuple[Split, ...]:
     """Draw several splits with the seeds ``seed``, ``seed + 1``, ...; see :func:`split_groups`."""
     if repeats < 1:
-        raise SchemaError(f"{repeats} splits were asked for", mend="Ask for one at least")
+        raise SchemaError(f"{repeats} splits were asked for", hint="Ask for one at least")
     return tuple(
         split_groups(group, test=test, validation=validation, seed=seed + i, stratify=stratify)
         for i in range(repeats)
@@ -196,7 +196,7 @@ def leave_one_group_out(
         If there are fewer than ``validation + 2`` groups.
     """
     if validation < 1:
-        raise SchemaError(f"{validation} validation groups were asked for", mend="Ask for one")
+        raise SchemaError(f"{validation} validation groups were asked for", hint="Ask for one")
     names = _names(_group_text(group), needed=validation + 2)
     circle = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     splits: dict[str, Split] = {}
@@ -211,7 +211,7 @@ def _group_text(group: ArrayLike | None) -> NDArray[np.str_]:
     if group is None:
         raise SchemaError(
             "there is no group column to split by",
-            mend="Give the column that names boreholes, families or campaigns the role 'group'",
+            hint="Give the column that names boreholes, families or campaigns the role 'group'",
         )
     return as_text(group)
 
@@ -222,7 +222,7 @@ def _names(rows: NDArray[np.str_], needed: int) -> list[str]:
         listed = ", ".join(names[:5]) or "none"
         raise SchemaError(
             f"{len(names)} groups ({listed}) cannot be split: {needed} are needed",
-            mend="Choose a group column with more distinct names, or add data from other groups",
+            hint="Choose a group column with more distinct names, or add data from other groups",
         )
     return names
 
@@ -231,12 +231,12 @@ def _check_shares(test: float, validation: float) -> None:
     for name, share in (("test", test), ("validation", validation)):
         if not 0 < share < 1:
             raise SchemaError(
-                f"the {name} share is {share:g}", mend="Give a share of the groups between 0 and 1"
+                f"the {name} share is {share:g}", hint="Give a share of the groups between 0 and 1"
             )
     if test + validation >= 1:
         raise SchemaError(
             f"test ({test:g}) and validation ({validation:g}) leave no group to train on",
-            mend="Their sum must stay below 1",
+            hint="Their sum must stay below 1",
         )
 
 

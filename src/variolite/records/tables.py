@@ -34,7 +34,7 @@ def ending_of(path: Path, known: Iterable[str], verb: str) -> str:
             return ending
     listed = ", ".join(sorted(endings))
     what = f"{path.suffix!r} files" if path.suffix else "a file without an ending"
-    raise DataError(f"{what} cannot be {verb}", where=str(path), mend=f"Use one of {listed}")
+    raise DataError(f"{what} cannot be {verb}", where=str(path), hint=f"Use one of {listed}")
 
 
 # Reading well logs in LAS format (LAS 1.2 and 2.0) with lasio.
@@ -73,7 +73,7 @@ def _check_shape(las: Any, path: Path) -> None:
     """Compare the ~Curve section with the data: lasio pads or invents what does not fit."""
     declared = len(_load(path, data=False).curves)
     if not declared:
-        raise DataError("no curves are declared", where=str(path), mend="Check its ~Curve section")
+        raise DataError("no curves are declared", where=str(path), hint="Check its ~Curve section")
     text = path.read_bytes().decode("utf-8", errors="replace")
     data = re.split(r"(?mi)^~A.*$", text)[-1]
     lines = [line for line in data.splitlines() if line.strip() and line.lstrip()[0] != "#"]
@@ -90,7 +90,7 @@ def _check_shape(las: Any, path: Path) -> None:
             raise DataError(
                 f"{declared} curves are declared, but a row holds {width:g} values",
                 where=str(path),
-                mend="The file is truncated, or its ~Curve section does not match its data",
+                hint="The file is truncated, or its ~Curve section does not match its data",
             )
 
 
@@ -107,7 +107,7 @@ def _load(path: Path, *, data: bool) -> Any:
         raise DataError(
             "is not a LAS file: no section starts with '~'",
             where=str(path),
-            mend="Check the file ending",
+            hint="Check the file ending",
         )
     import lasio
 
@@ -124,7 +124,7 @@ def _load(path: Path, *, data: bool) -> Any:
     raise DataError(
         f"cannot be read as LAS ({reason})",
         where=str(path),
-        mend="The file is truncated or its ~Curve section does not match its data",
+        hint="The file is truncated or its ~Curve section does not match its data",
     )
 
 
@@ -210,7 +210,7 @@ def read_table(
         frame = _from_memory(source)
     if not frame.width or not frame.height:
         what = "holds no columns" if not frame.width else "holds column names but no rows"
-        raise DataError(what, where=where, mend="Give a table with at least one row")
+        raise DataError(what, where=where, hint="Give a table with at least one row")
     if columns is not None:
         missing = [name for name in columns if name not in frame.columns]
         if missing:
@@ -219,7 +219,7 @@ def read_table(
             raise DataError(
                 f"has no column {missing[0]!r}",
                 where=where,
-                mend=f"{hint}It has: {', '.join(frame.columns[:20])}",
+                hint=f"{hint}It has: {', '.join(frame.columns[:20])}",
             )
         frame = frame.select(columns)
     as_text = [name for name in text if name in frame.columns and frame[name].dtype != pl.String]
@@ -248,11 +248,11 @@ def units_of(source: Any) -> dict[str, str]:
 
 def _checked_ending(path: Path) -> str:
     if path.is_dir():
-        raise DataError("is a folder, not a table", where=str(path), mend="Give a file in it")
+        raise DataError("is a folder, not a table", where=str(path), hint="Give a file in it")
     if not path.exists():
         close = nearest(path.name, [p.name for p in path.parent.glob("*")])
         hint = f"Did you mean {close!r}?" if close else "Check the path"
-        raise DataError("no such file", where=str(path), mend=hint)
+        raise DataError("no such file", where=str(path), hint=hint)
     ending = ending_of(path, _READERS, "read")
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=str(path))
@@ -270,7 +270,7 @@ def _read_file(path: Path, text: Sequence[str]) -> pl.DataFrame:
         raise DataError(
             f"cannot be read as {ending} ({reason})",
             where=str(path),
-            mend="The file is damaged, or its ending does not say what it is",
+            hint="The file is damaged, or its ending does not say what it is",
         ) from None
 
 
@@ -283,7 +283,7 @@ def _from_memory(source: Any) -> pl.DataFrame:
         names = [str(name) for name in source.columns]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise DataError(f"the data frame has two columns {min(twice)!r}", mend="Rename one")
+            raise DataError(f"the data frame has two columns {min(twice)!r}", hint="Rename one")
         parts = [source.iloc[:, i] for i in range(len(names))]
         return pl.DataFrame([_pandas_column(n, p) for n, p in zip(names, parts, strict=True)])
     if isinstance(source, Mapping):
@@ -294,7 +294,7 @@ def _from_memory(source: Any) -> pl.DataFrame:
         return pl.DataFrame(series)
     raise DataError(
         f"a table cannot be made from {type(source).__name__}",
-        mend="Give a path, a polars or pandas data frame, or a mapping of names to arrays",
+        hint="Give a path, a polars or pandas data frame, or a mapping of names to arrays",
     )
 
 
@@ -318,7 +318,7 @@ def _array_column(name: str, values: Any) -> pl.Series:
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(
-            f"has {array.ndim} dimensions", where=f"column {name!r}", mend="Give one value per row"
+            f"has {array.ndim} dimensions", where=f"column {name!r}", hint="Give one value per row"
         )
     if array.dtype.kind in "bifuUM":
         return pl.Series(name, array)

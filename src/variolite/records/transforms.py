@@ -269,7 +269,7 @@ def monotone_from_dict(data: Mapping[str, Any]) -> MonotoneMap:
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
             f"a fitted transform cannot be read: {data!r:.200} ({error})",
-            mend="The model file is damaged or was written by a newer version",
+            hint="The model file is damaged or was written by a newer version",
         ) from error
 
 
@@ -359,7 +359,7 @@ class _Standardise(TransformSpec):
         if not scale > _least_spread(values) or not math.isfinite(scale):
             raise SchemaError(
                 f"its spread is {scale:g}, so it cannot be standardised",
-                mend="Leave the column out, or give it 'transform: [identity]'",
+                hint="Leave the column out, or give it 'transform: [identity]'",
             )
         return monotone.Affine(float(values.mean()), scale)
 
@@ -375,12 +375,12 @@ def _least_spread(values: Array) -> float:
     return max(1e-12 * float(np.abs(values).max()), 1e-250)
 
 
-def _require(good: NDArray[np.bool_], values: Array, need: str, mend: str) -> None:
+def _require(good: NDArray[np.bool_], values: Array, need: str, hint: str) -> None:
     bad = values[~good]
     if bad.size:
         raise SchemaError(
             f"{need}, but {bad.size} of {values.size} training values are not (such as {bad[0]:g})",
-            mend=mend,
+            hint=hint,
         )
 
 
@@ -401,7 +401,7 @@ def _normal_scores(values: Array, knots: int) -> monotone.PiecewiseLinear:
     if sizes.size < 2:
         raise SchemaError(
             "almost all of its values are equal, so quantiles cannot be told apart",
-            mend="Use another transform, or leave the column out",
+            hint="Use another transform, or leave the column out",
         )
     x = np.bincount(member, weights=x) / sizes
     shares = np.bincount(member, weights=probability) / sizes
@@ -437,13 +437,13 @@ def parse_transform(value: object) -> TransformSpec:
     if not isinstance(name, str) or not isinstance(options, Mapping):
         raise SchemaError(
             f"a transform is a name or {{name: {{option: value}}}}, not {value!r:.80}",
-            mend=f"Known transforms: {', '.join(TRANSFORMS)}",
+            hint=f"Known transforms: {', '.join(TRANSFORMS)}",
         )
     if name not in TRANSFORMS:
         close = nearest(name, TRANSFORMS)
         hint = f"Did you mean {close!r}? " if close else ""
         raise SchemaError(
-            f"unknown transform {name!r}", mend=f"{hint}Known transforms: {', '.join(TRANSFORMS)}"
+            f"unknown transform {name!r}", hint=f"{hint}Known transforms: {', '.join(TRANSFORMS)}"
         )
     try:
         return TRANSFORMS[name](**options)
@@ -452,7 +452,7 @@ def parse_transform(value: object) -> TransformSpec:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise SchemaError(
             f"transform {name!r} does not take {dict(options)!r} ({reason})",
-            mend=f"Its options: {known}",
+            hint=f"Its options: {known}",
         ) from None
 
 
@@ -548,11 +548,11 @@ def fit_transform_chain(
     if not current.size:
         raise SchemaError("it holds no value to fit a transform on")
     if not np.isfinite(current).all():
-        raise SchemaError("it holds infinite values", mend="Exclude them with 'valid'")
+        raise SchemaError("it holds infinite values", hint="Exclude them with 'valid'")
     if np.abs(current).max() > _LARGEST:
         raise SchemaError(
             f"it holds values beyond {_LARGEST:g}",
-            mend="Exclude them with 'valid', or name them under 'sentinels'",
+            hint="Exclude them with 'valid', or name them under 'sentinels'",
         )
     steps: list[MonotoneMap] = []
     for spec in specs:

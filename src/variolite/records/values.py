@@ -109,7 +109,7 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
         raise DataError(
             f"holds {series.dtype}, not numbers",
             where=f"column {series.name!r}",
-            mend="Map a numeric column instead, or give it the kind 'category'",
+            hint="Map a numeric column instead, or give it the kind 'category'",
         )
     stripped = series.str.strip_chars()
     blank = stripped.str.len_chars() == 0
@@ -129,7 +129,7 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
             f"{text!r:.60} in row {first + 1} is not a number "
             f"({int(bad.sum())} of {len(series)} entries are not)",
             where=f"column {series.name!r}",
-            mend=advice,
+            hint=advice,
         )
     return _to_numpy(values)
 

@@ -72,7 +72,7 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
         raise DataError(
             f"the table cannot be written as {ending} ({error})",
             where=str(path),
-            mend="Parquet holds every type of column",
+            hint="Parquet holds every type of column",
         ) from None
     write_bytes_atomic(path, data)
 
@@ -120,20 +120,20 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
         raise DataError(
             f"cannot be written ({error.strerror or error})",
             where=str(path),
-            mend="Check permissions and free space",
+            hint="Check permissions and free space",
         ) from None
 
 
 def _require_place(path: Path) -> None:
     if path.is_dir():
-        raise DataError("is a folder", where=str(path), mend="Give the name of a file")
+        raise DataError("is a folder", where=str(path), hint="Give the name of a file")
     if not path.parent.is_dir():
-        raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
+        raise DataError("the folder does not exist", where=str(path.parent), hint="Create it first")
     if not os.access(path.parent, os.W_OK):
         raise DataError(
             "the folder is write-protected",
             where=str(path.parent),
-            mend="Choose another place, or change its permissions",
+            hint="Choose another place, or change its permissions",
         )
 
 

@@ -156,14 +156,14 @@ def read_run(run: Path) -> RunFiles:
         raise RunFolderError(
             "there is no such run folder",
             where=str(run),
-            mend="Give the folder that `variolite fit --out` wrote",
+            hint="Give the folder that `variolite fit --out` wrote",
         )
     paths = {part: folder / name for part, name in _PARTS.items()}
     if not any(path.exists() for path in paths.values()):
         raise RunFolderError(
             "the folder holds no files of a run",
             where=str(run),
-            mend="Give the folder that `variolite fit --out` wrote",
+            hint="Give the folder that `variolite fit --out` wrote",
         )
     return RunFiles(
         folder=folder,
@@ -215,12 +215,12 @@ def _optional(
 
 
 def _damaged(part: str, path: Path, reason: str) -> RunFolderError:
-    mend = (
+    hint = (
         "Run `variolite score` again; it writes the file anew"
         if part in _MADE_BY_SCORE
         else "Restore the file from a copy, or train into a new folder with `variolite fit`"
     )
-    return RunFolderError(f"the file cannot be read ({reason})", where=str(path), mend=mend)
+    return RunFolderError(f"the file cannot be read ({reason})", where=str(path), hint=hint)
 
 
 def _first_fault(error: ValidationError) -> str:

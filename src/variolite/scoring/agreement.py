@@ -361,7 +361,7 @@ def majority_map(tables: FloatArray) -> IntArray:
         raise DataError(
             "no training row has a label, so clusters cannot be given a class",
             where="labels",
-            mend="Leave this label level out, or label some training groups",
+            hint="Leave this label level out, or label some training groups",
         )
     overall = tables.sum(axis=-2).argmax(axis=-1)[..., None]
     return np.asarray(np.where(tables.sum(axis=-1) > 0, tables.argmax(axis=-1), overall), np.int64)
@@ -417,7 +417,7 @@ def mean_penalty(confusions: FloatArray, penalty: ArrayLike) -> FloatArray:
         raise DataError(
             f"has shape {matrix.shape}, but there are {c} classes",
             where="penalty matrix",
-            mend="Give a square matrix in the order of the class names",
+            hint="Give a square matrix in the order of the class names",
         )
     total = confusions.sum(axis=(-2, -1))
     with np.errstate(invalid="ignore"):

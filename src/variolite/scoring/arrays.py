@@ -84,7 +84,7 @@ def _as_float(values: ArrayLike, name: str) -> FloatArray:
         raise DataError(
             "does not hold numbers in a regular array",
             where=name,
-            mend="Give a numeric array with the same number of features in every row",
+            hint="Give a numeric array with the same number of features in every row",
         ) from error
 
 
@@ -102,5 +102,5 @@ def _check_filled(values: FloatArray, name: str) -> None:
                 f"holds {int(bad.sum())} values that are NaN or infinite, the first in "
                 f"feature {column}",
                 where=name,
-                mend="Drop or fill the rows with missing values first",
+                hint="Drop or fill the rows with missing values first",
             )

@@ -75,7 +75,7 @@ def fit_pca_whitening(x: ArrayLike, n_components: int | None = None) -> Whitenin
         raise DataError(
             f"{most} components were asked of {d} features",
             where="PCA",
-            mend="Choose between 1 and the number of features",
+            hint="Choose between 1 and the number of features",
         )
     mean = matrix.mean(axis=0)
     centred = matrix - mean

@@ -147,7 +147,7 @@ def fit_density_clusters(
         raise DataError(
             f"the least cluster size {size} is not within 2..{n}",
             where="HDBSCAN",
-            mend="Choose min_cluster_size between 2 and the number of rows",
+            hint="Choose min_cluster_size between 2 and the number of rows",
         )
     # `min_samples` as in scikit-learn's default; `copy` keeps the caller's array unchanged.
     labels = HDBSCAN(min_cluster_size=size, copy=True).fit(matrix).labels_
@@ -273,7 +273,7 @@ def clusterer(name: str, k: int | None = None, **settings: Any) -> Clusterer:
         raise DataError(
             "needs a number of clusters" if k is None else "finds the number of clusters itself",
             where=name,
-            mend=f"Give k to {name}" if k is None else "Leave k out",
+            hint=f"Give k to {name}" if k is None else "Leave k out",
         )
     try:
         return CLUSTERERS[name](k, **settings)
@@ -301,5 +301,5 @@ def _check_name(name: str) -> None:
         raise DataError(
             f"there is no clustering algorithm {name!r}",
             where="algorithm",
-            mend=f"Did you mean {close!r}?" if close else f"Choose from {', '.join(CLUSTERERS)}",
+            hint=f"Did you mean {close!r}?" if close else f"Choose from {', '.join(CLUSTERERS)}",
         )

@@ -112,7 +112,7 @@ class ClusterScores:
                 raise DataError(
                     f"there is no score {metric!r} here",
                     where="metric",
-                    mend=f"Did you mean {close!r}?" if close else f"Have {', '.join(self.metrics)}",
+                    hint=f"Did you mean {close!r}?" if close else f"Have {', '.join(self.metrics)}",
                 )
         seeds, groups, clusters, classes = self.tables.shape
         flat = self.tables.transpose(1, 0, 2, 3).reshape(groups, -1)
@@ -379,11 +379,11 @@ class ClusteringPlan:
                 raise DataError(
                     f"there is no rule {rule!r} for k",
                     where="rules",
-                    mend=f"Did you mean {close!r}?" if close else None,
+                    hint=f"Did you mean {close!r}?" if close else None,
                 )
         if self.fit not in ("inductive", "transductive"):
             raise DataError(
-                f"is {self.fit!r}", where="fit", mend="Choose inductive or transductive"
+                f"is {self.fit!r}", where="fit", hint="Choose inductive or transductive"
             )
         if not self.algorithms or self.seeds < 1 or any(k < 1 for k in self.ks):
             raise DataError("needs algorithms, seeds and k of at least one", where="clustering")
@@ -481,7 +481,7 @@ def _members(name: str, pair: Representation, held_out: HeldOut) -> tuple[FloatA
         raise DataError(
             f"training features have shape {train.shape}, test features {test.shape}",
             where=name,
-            mend="Give the same members and features for both",
+            hint="Give the same members and features for both",
         )
     if train.shape[1] != held_out.n_train or test.shape[1] != held_out.n_test:
         raise DataError(

@@ -108,7 +108,7 @@ def fit_clusters(
             raise DataError(
                 f"{len(kept)} training rows are too few for {min(spec.k)} clusters",
                 where="clustering.k",
-                mend="set smaller numbers, such as --set clustering.k=[2,3]",
+                hint="set smaller numbers, such as --set clustering.k=[2,3]",
             )
         by_k: dict[int, tuple[FittedClusterer, ...]] = {}
         criterion: dict[int, float] = {}
@@ -186,7 +186,7 @@ def load_clusters(run: RunFolder) -> Clusters:
     run.require_finished()
     if not path.is_file():
         raise RunFolderError(
-            "the run has no clustering", where=str(run.path), mend="run `variolite fit` again"
+            "the run has no clustering", where=str(run.path), hint="run `variolite fit` again"
         )
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -209,5 +209,5 @@ def load_clusters(run: RunFolder) -> Clusters:
         raise RunFolderError(
             f"the clustering is damaged ({type(error).__name__})",
             where=str(path),
-            mend="copy the run folder again, or run `variolite fit` again",
+            hint="copy the run folder again, or run `variolite fit` again",
         ) from None

@@ -137,7 +137,7 @@ def hold_out(
         raise DataError(
             f"{len(shared)} groups are in training and test alike: {', '.join(shared[:5])}",
             where="split",
-            mend="Split by group, so that held-out rows are not neighbours of training rows",
+            hint="Split by group, so that held-out rows are not neighbours of training rows",
         )
     costs = dict(penalties or {})
     for level in costs:
@@ -146,7 +146,7 @@ def hold_out(
             raise DataError(
                 f"there is no label level {level!r}",
                 where="penalties",
-                mend=f"Did you mean {close!r}?" if close else None,
+                hint=f"Did you mean {close!r}?" if close else None,
             )
     names, codes = np.unique(group[test], return_inverse=True)
     kept = sample_by_group(codes, max_test_rows, seed)
@@ -292,7 +292,7 @@ class Evaluation:
             raise DataError(
                 f"{len(found)} entries fit {wanted}",
                 where="evaluation",
-                mend="Give method, algorithm, level, k and rule so that one is left",
+                hint="Give method, algorithm, level, k and rule so that one is left",
             )
         return found[0]
 
@@ -473,7 +473,7 @@ def compare(
         raise DataError(
             "the two were not scored on the same groups",
             where=f"{first.key.method} vs {second.key.method}",
-            mend="Score both on the same split and label level",
+            hint="Score both on the same split and label level",
         )
     names = metrics or [m for m in first.scored.metrics if m in second.scored.metrics]
     if not names:

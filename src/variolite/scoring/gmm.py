@@ -428,7 +428,7 @@ def fit_gaussian_mixture(
         raise DataError(
             f"{k} components were asked of {n} rows",
             where="Gaussian mixture",
-            mend="Choose k between 1 and the number of rows",
+            hint="Choose k between 1 and the number of rows",
         )
     if reg_covar <= 0.0:
         raise DataError(f"reg_covar is {reg_covar}, it must be positive", where="Gaussian mixture")

@@ -119,7 +119,7 @@ class Bootstrap:
             raise DataError(
                 f"{self.resamples} resamples at level {self.level} were asked for",
                 where="bootstrap",
-                mend="Take at least one resample and a level between 0 and 1",
+                hint="Take at least one resample and a level between 0 and 1",
             )
 
     def groups(self, n_groups: int) -> FloatArray:

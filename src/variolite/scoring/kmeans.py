@@ -91,7 +91,7 @@ def fit_kmeans(x: ArrayLike, k: int, *, seed: int = 0, n_init: int = 10) -> KMea
         raise DataError(
             f"{k} clusters were asked of {len(matrix)} rows",
             where="k-means",
-            mend="Choose k between 1 and the number of rows",
+            hint="Choose k between 1 and the number of rows",
         )
     with warnings.catch_warnings():
         # Fewer distinct rows than clusters: some centres coincide, which predict() survives.

@@ -178,7 +178,7 @@ class Scorecard:
             raise RunFolderError(
                 f"has format {body['format']}, this version reads {FORMAT}",
                 where="scorecard",
-                mend="Score the run again, or use the version of Variolite that wrote it",
+                hint="Score the run again, or use the version of Variolite that wrote it",
             )
         rows, notes = body.get("rows"), body.get("notes")
         if not isinstance(rows, list) or not isinstance(notes, list):

@@ -105,7 +105,7 @@ def choose_k(rule: str, criterion: Mapping[int, float]) -> int:
         raise DataError(
             f"there is no rule {rule!r} for k",
             where="rules",
-            mend=f"Did you mean {close!r}?" if close else f"Choose from {', '.join(RULES)}",
+            hint=f"Did you mean {close!r}?" if close else f"Choose from {', '.join(RULES)}",
         )
     ks = list(criterion)
     values = np.array([criterion[k] for k in ks], dtype=np.float64)

@@ -144,7 +144,7 @@ def compare_runs(first: RunFolder, second: RunFolder) -> Scorecard:
         raise RunFolderError(
             f"the runs share no {missing}",
             where=" and ".join(names),
-            mend="train both with the same split.seed on the same table, then score both",
+            hint="train both with the same split.seed on the same table, then score both",
         )
     rows: list[ScoreRow] = []
     for level in levels:
@@ -162,7 +162,7 @@ def _scored_table(run: RunFolder) -> pl.DataFrame:
         raise RunFolderError(
             "the run has not been scored yet",
             where=str(run.path),
-            mend="run `variolite score` first",
+            hint="run `variolite score` first",
         )
     table = read_table(run.held_out_file)
     for name in ("group", "cluster"):
@@ -170,7 +170,7 @@ def _scored_table(run: RunFolder) -> pl.DataFrame:
             raise RunFolderError(
                 f"the column {name} is missing",
                 where=str(run.held_out_file),
-                mend="run `variolite score` again",
+                hint="run `variolite score` again",
             )
     return table
 
@@ -244,7 +244,7 @@ def score_model(
         raise DataError(
             "no held-out row is left to score",
             where="data",
-            mend="give a table that holds groups outside training and validation",
+            hint="give a table that holds groups outside training and validation",
         )
     known = [part for name, part in parts.items() if name != "test" and len(part)]
     evaluation = _model_alone(model, test, split)
@@ -423,7 +423,7 @@ def _parts(
 ) -> dict[str, Records]:
     records = model.records(data, mapping)
     if records.group is None:
-        raise DataError("the table has no group column", where=where, mend="bind it with --map")
+        raise DataError("the table has no group column", where=where, hint="bind it with --map")
     return {name: records.take(rows) for name, rows in split.rows(records.group).items()}
 
 

@@ -43,7 +43,7 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
         raise TrainingError(
             f"there is no device called {wanted!r}",
             where="--device",
-            mend="choose auto, cpu, cuda, cuda:1 or mps",
+            hint="choose auto, cpu, cuda, cuda:1 or mps",
         ) from None
     available = {
         "cpu": device.index is None,
@@ -55,7 +55,7 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
         raise TrainingError(
             f"device {wanted!r} is not available on this machine",
             where="--device",
-            mend="use --device auto or --device cpu",
+            hint="use --device auto or --device cpu",
         )
     return device, f"{wanted}: as asked"
 

@@ -293,7 +293,7 @@ def train(
         kept = resume is not None and resume.path.is_file()
         raise StoppedByUserError(
             f"stopped by the user in epoch {epoch + 1} of {spec.epochs}",
-            mend="the same command goes on from here" if kept else "nothing was stored",
+            hint="the same command goes on from here" if kept else "nothing was stored",
         ) from None
     with torch.no_grad():
         flat.values.copy_(best)
@@ -378,6 +378,6 @@ def _require_finite(record: EpochRecord, training: NDArray[np.bool_]) -> None:
         raise TrainingError(
             f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}",
             where="training",
-            mend="lower training.learning_rate; in a table, look for extreme values with "
+            hint="lower training.learning_rate; in a table, look for extreme values with "
             "`variolite schema` and give their column a valid range or a signed_log transform",
         )

@@ -121,13 +121,13 @@ class RunFolder:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(
-                "this is a file", where=str(self.path), mend="choose another --out"
+                "this is a file", where=str(self.path), hint="choose another --out"
             )
         if self.finished and not restart:
             raise RunFolderError(
                 "a finished run is here already",
                 where=str(self.path),
-                mend="choose another --out, or --restart to replace it",
+                hint="choose another --out, or --restart to replace it",
             )
         # A recipe.yaml proves nothing: people keep their own beside their data.
         ours = self.finished or self.checkpoint_file.is_file() or self.split_file.is_file()
@@ -135,7 +135,7 @@ class RunFolder:
             raise RunFolderError(
                 "the folder is not empty and is no run",
                 where=str(self.path),
-                mend="choose another --out",
+                hint="choose another --out",
             )
 
     def prepare(self, *, restart: bool) -> None:
@@ -161,7 +161,7 @@ class RunFolder:
             raise RunFolderError(
                 f"cannot write here: {error.strerror}",
                 where=str(self.path),
-                mend="choose another --out, or check permissions and free space",
+                hint="choose another --out, or check permissions and free space",
             ) from None
 
     def require_finished(self) -> None:
@@ -172,12 +172,12 @@ class RunFolder:
             raise RunFolderError(
                 "this run is not finished",
                 where=str(self.path),
-                mend="run the same `variolite fit` command again: it goes on",
+                hint="run the same `variolite fit` command again: it goes on",
             )
         raise RunFolderError(
             "there is no run here",
             where=str(self.path),
-            mend="give the folder that `variolite fit --out` wrote",
+            hint="give the folder that `variolite fit --out` wrote",
         )
 
     @property
@@ -216,7 +216,7 @@ class RunFolder:
             raise RunFolderError(
                 "this file of the run holds no split",
                 where=str(self.split_file),
-                mend="copy the run folder again, or run `variolite fit` again",
+                hint="copy the run folder again, or run `variolite fit` again",
             ) from None
 
     def read_json(self, path: Path) -> Any:
@@ -225,13 +225,13 @@ class RunFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise RunFolderError(
-                "a part of the run is missing", where=str(path), mend="run `variolite fit` again"
+                "a part of the run is missing", where=str(path), hint="run `variolite fit` again"
             ) from None
         except (OSError, ValueError):
             raise RunFolderError(
                 "this file of the run is damaged",
                 where=str(path),
-                mend="copy the run folder again, or make the file anew with the command for it",
+                hint="copy the run folder again, or make the file anew with the command for it",
             ) from None
 
     def write_json(self, path: Path, content: Any) -> None:

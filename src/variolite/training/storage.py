@@ -92,20 +92,20 @@ def _read_json(path: Path) -> dict[str, Any]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelFileError(
-            "there is no model here", where=str(path), mend="give a folder made by `variolite fit`"
+            "there is no model here", where=str(path), hint="give a folder made by `variolite fit`"
         ) from None
     except (OSError, ValueError, RecursionError):
         raise ModelFileError(
             "this is not a Variolite model, or it is truncated",
             where=str(path),
-            mend="copy the whole folder again",
+            hint="copy the whole folder again",
         ) from None
     kind = content.get("kind") if isinstance(content, dict) else None
     if not isinstance(kind, str) or not kind.startswith("variolite."):
         raise ModelFileError(
             "this JSON is not the description of a Variolite model",
             where=str(path),
-            mend="give a folder made by `variolite fit`",
+            hint="give a folder made by `variolite fit`",
         )
     known: dict[str, Any] = content
     return known
@@ -138,20 +138,20 @@ def read_description(
         raise ModelFileError(
             f"this is a model of another kind ({content['kind']:.60}), not {what}",
             where=str(path),
-            mend=f"give {what} made by `variolite fit`",
+            hint=f"give {what} made by `variolite fit`",
         )
     number = content.get("format")
     if type(number) is not int or not 1 <= number <= latest:
         raise ModelFileError(
             f"the model has format {number!r:.40}, this version reads 1 to {latest}",
             where=str(path),
-            mend="upgrade variolite",
+            hint="upgrade variolite",
         )
     if content.get("sha256") != _sha256(_canonical(content)):
         raise ModelFileError(
             "the model description was changed after it was saved",
             where=str(path),
-            mend="take the original file",
+            hint="take the original file",
         )
     for old in range(number, latest):
         content = migrations[old](content)
@@ -164,15 +164,15 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     try:
         content = path.read_bytes()
     except OSError:
-        raise ModelFileError("the weights are missing", where=str(path), mend=_AGAIN) from None
+        raise ModelFileError("the weights are missing", where=str(path), hint=_AGAIN) from None
     if _sha256(content) != description["weights_sha256"]:
         raise ModelFileError(
-            "the weights are truncated, altered or of another model", where=str(path), mend=_AGAIN
+            "the weights are truncated, altered or of another model", where=str(path), hint=_AGAIN
         )
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
     except safetensors.SafetensorError:
-        raise ModelFileError("the weights are damaged", where=str(path), mend=_AGAIN) from None
+        raise ModelFileError("the weights are damaged", where=str(path), hint=_AGAIN) from None
     return tensors
 
 
@@ -187,11 +187,11 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None
             raise ModelFileError(
                 f"tensor {name} should be {tuple(own.shape)} {own.dtype}, found {found}",
                 where=path,
-                mend=_AGAIN,
+                hint=_AGAIN,
             )
     extra = sorted(set(tensors) - set(expected))
     if extra:
-        raise ModelFileError(f"unexpected tensor {extra[0]}", where=path, mend=_AGAIN)
+        raise ModelFileError(f"unexpected tensor {extra[0]}", where=path, hint=_AGAIN)
     module.load_state_dict(dict(tensors))
 
 
@@ -349,11 +349,11 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
             history,
         )
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError):
-        raise RunFolderError("the checkpoint is damaged", where=str(path), mend=restart) from None
+        raise RunFolderError("the checkpoint is damaged", where=str(path), hint=restart) from None
     if checkpoint.fingerprint != fingerprint:
         raise RunFolderError(
             "the unfinished run in this folder has another recipe, other data or other seeds",
             where=str(path.parent.parent),
-            mend=restart,
+            hint=restart,
         )
     return checkpoint

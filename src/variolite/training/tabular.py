@@ -163,14 +163,14 @@ def fit_tabular(
     if len(training) < 2:
         raise TrainingError(
             f"{len(training)} training rows are left",
-            mend="give more data, or a smaller test share",
+            hint="give more data, or a smaller test share",
         )
     if not members:
-        raise TrainingError("there is no member to train", mend="ask for one seed at least")
+        raise TrainingError("there is no member to train", hint="ask for one seed at least")
     if min(member.seed for member in members) < 0:
-        raise TrainingError("a seed must not be negative", mend="take 0 or a positive number")
+        raise TrainingError("a seed must not be negative", hint="take 0 or a positive number")
     if len(set(members)) < len(members):
-        raise TrainingError("two members are the same", mend="give each its own seed")
+        raise TrainingError("two members are the same", hint="give each its own seed")
     modules = [
         TabularModule(architecture_for(schema, training, model, m.latent), m.seed) for m in members
     ]

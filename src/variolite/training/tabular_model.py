@@ -317,7 +317,7 @@ class TabularModel:
             Of the noise, which is the same for a member alone and beside others.
         """
         if samples < 1:
-            raise TrainingError(f"{samples} samples were asked for", mend="ask for 1 at least")
+            raise TrainingError(f"{samples} samples were asked for", hint="ask for 1 at least")
         rows = []
         sources = [torch.Generator().manual_seed(seed) for _ in self.members]
         for batch in self._batches(records):
@@ -450,7 +450,7 @@ def load_model(folder: Path, device: torch.device | None = None) -> TabularModel
         raise ModelFileError(
             f"the model description does not hold together ({' '.join(what.split())})",
             where=str(folder / DESCRIPTION),
-            mend="save the model again with the version that trained it",
+            hint="save the model again with the version that trained it",
         ) from None
     module.to(device or torch.device("cpu")).eval()
     return TabularModel(schema, module, members, provenance)

@@ -321,7 +321,7 @@ def stack(modules: Sequence[TabularModule]) -> TabularModule:
     if any(replace(a, latent=latent) != joint for a in architectures):
         raise TrainingError(
             "members may differ in seed, beta and latent size only",
-            mend="train models of different shape in separate runs",
+            hint="train models of different shape in separate runs",
         )
     result = TabularModule(joint, seed=0)
     states = [module.state_dict() for module in modules]

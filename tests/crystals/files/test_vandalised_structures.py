@@ -163,7 +163,7 @@ def test_a_spoilt_cif_alone_is_told_with_what_to_do(kind: str, tmp_path: Path) -
         read_structures(tmp_path)
     assert error.value.what.startswith(REASONS[code])
     assert error.value.where == str(tmp_path / "b.cif")
-    assert error.value.mend == MENDS[code]
+    assert error.value.hint == MENDS[code]
     assert MENDS.keys() == REASONS.keys()
 
 

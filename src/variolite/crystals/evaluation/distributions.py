@@ -413,7 +413,7 @@ def _put_aside(crystals: Crystals, rng: np.random.Generator) -> tuple[NDArray[np
         raise DataError(
             "one structure cannot be split into halves to compare with",
             where="reference",
-            mend="Give a larger reference, or a test set",
+            hint="Give a larger reference, or a test set",
         )
     chosen = rng.permutation(int(group.max()) + 1) % 2 == 1
     return np.asarray(chosen[group]), by

@@ -256,7 +256,7 @@ def read_hull(path: str | Path) -> Hull:
         raise DataError(
             f"{energy_column} is missing in row {row + 1}",
             where=str(path),
-            mend="Leave out entries without an energy",
+            hint="Leave out entries without an energy",
         )
     spelled = frame[formula_column].to_list()
     known: dict[Any, Floats] = {}
@@ -324,7 +324,7 @@ def _fractions(entry: object, where: str) -> Floats:
         try:
             numbers = atomic_numbers(str(symbol) for symbol in entry)
         except DataError as error:
-            raise DataError(error.what, where=where, mend=error.mend) from None
+            raise DataError(error.what, where=where, hint=error.hint) from None
         return np.asarray(np.bincount(numbers, minlength=HEAVIEST + 1) / len(numbers))
     raise DataError("the formula is missing", where=where)
 
@@ -336,5 +336,5 @@ def _column(columns: Sequence[str], wanted: Sequence[str], path: str | Path) -> 
     raise DataError(
         f"has no column {' or '.join(wanted)}",
         where=str(path),
-        mend="A hull is a table of known phases with formula and formation energy in eV/atom",
+        hint="A hull is a table of known phases with formula and formation energy in eV/atom",
     )

@@ -292,7 +292,7 @@ class GenerationScores:
         raise DataError(
             f"there is no quantity {metric!r}",
             where="generation",
-            mend=f"measured are {', '.join(self.definitions)}",
+            hint=f"measured are {', '.join(self.definitions)}",
         )
 
     def rows(self, method: str, split: str) -> tuple[ScoreRow, ...]:

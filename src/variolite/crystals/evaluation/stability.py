@@ -147,7 +147,7 @@ def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> E
         raise DataError(
             f"{len(target)} crystals of known formation energy are too few for element references",
             where="reference structures",
-            mend="Give a reference file with a column formation_energy_per_atom (eV/atom)",
+            hint="Give a reference file with a column formation_energy_per_atom (eV/atom)",
         )
     fold = np.random.default_rng(0).permutation(int(composition.max()) + 1)[composition] % FOLDS
     errors = []
@@ -295,7 +295,7 @@ def references_from(
         raise DataError(
             f"the reference structures have no column of numbers {FORMATION}",
             where="stability",
-            mend="Energies of a potential become formation energies by it (eV/atom); give it, or "
+            hint="Energies of a potential become formation energies by it (eV/atom); give it, or "
             "leave the hull out",
         )
     usable = reference.take(np.isfinite(known))

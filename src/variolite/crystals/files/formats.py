@@ -61,7 +61,7 @@ def to_pymatgen(crystal: Crystal) -> Structure:
     try:
         from pymatgen.core.structure import Structure
     except ImportError:
-        raise DataError("pymatgen is not installed", mend=_EXTRA) from None
+        raise DataError("pymatgen is not installed", hint=_EXTRA) from None
     return Structure(crystal.lattice, symbols_of(crystal.species).tolist(), crystal.coordinates)
 
 
@@ -92,7 +92,7 @@ def from_pymatgen(
     for name, structure in zip(_names(names, len(found)), found, strict=True):
         if not structure.is_ordered:
             raise DataError(
-                "the structure has partially occupied sites", where=name, mend="Order it first"
+                "the structure has partially occupied sites", where=name, hint="Order it first"
             )
         numbers = [getattr(site.specie, "Z", 0) for site in structure.sites]
         crystals.append(
@@ -117,7 +117,7 @@ def to_ase(crystal: Crystal) -> Atoms:
     try:
         from ase import Atoms
     except ImportError:
-        raise DataError("ASE is not installed", mend=_EXTRA) from None
+        raise DataError("ASE is not installed", hint=_EXTRA) from None
     return Atoms(
         numbers=crystal.species.astype(int),
         scaled_positions=crystal.coordinates,

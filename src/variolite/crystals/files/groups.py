@@ -104,7 +104,7 @@ def space_groups(
         import spglib  # noqa: F401
     except ImportError:
         raise DataError(
-            "spglib is not installed", mend="pip install 'variolite[crystals]'"
+            "spglib is not installed", hint="pip install 'variolite[crystals]'"
         ) from None
     starts = range(0, len(crystals), _CHUNK)
     parts = [crystals.take(slice(start, start + _CHUNK)) for start in starts]
@@ -198,7 +198,7 @@ def groups_by(crystals: Crystals, by: str) -> NDArray[np.str_]:
         close = nearest(by, ways)
         raise DataError(
             f"crystals cannot be grouped by {by!r}",
-            mend=f"Did you mean {close!r}?" if close else f"There are {', '.join(ways)}",
+            hint=f"Did you mean {close!r}?" if close else f"There are {', '.join(ways)}",
         )
     values: NDArray[np.str_] = crystals.properties[by].astype(np.str_)
     return values
@@ -272,13 +272,13 @@ def draw_split(
     if not (test > 0 and validation > 0 and test + validation < 1):
         raise DataError(
             f"shares of {test:g} for test and {validation:g} for validation are impossible",
-            mend="Give shares above 0 whose sum is below 1",
+            hint="Give shares above 0 whose sum is below 1",
         )
     names, sizes = np.unique(np.asarray(groups, dtype=np.str_), return_counts=True)
     if len(names) < 3:
         raise DataError(
             f"{len(names)} groups cannot be split into three parts",
-            mend="Split by something with more distinct values, or at random",
+            hint="Split by something with more distinct values, or at random",
         )
     shares = np.array([1.0 - test - validation, validation, test])
     wanted = shares * sizes.sum()
@@ -334,10 +334,10 @@ def split_by_number(
         numbers = [k for k, v in crystals.properties.items() if v.dtype.kind in "iuf"]
         raise DataError(
             f"there is no property {column!r} of numbers",
-            mend=f"There are {', '.join(numbers) or 'none'}",
+            hint=f"There are {', '.join(numbers) or 'none'}",
         )
     if validation_from > test_from:
-        raise DataError("validation begins after test", mend="Exchange the two thresholds")
+        raise DataError("validation begins after test", hint="Exchange the two thresholds")
     places = {
         "train": np.flatnonzero(values < validation_from),
         "validation": np.flatnonzero((values >= validation_from) & (values < test_from)),
@@ -345,7 +345,7 @@ def split_by_number(
     }
     if not len(places["train"]):
         raise DataError(
-            f"no structure has {column} below {validation_from:g}", mend="Choose a later threshold"
+            f"no structure has {column} below {validation_from:g}", hint="Choose a later threshold"
         )
     return {part: places[part].astype(np.int64) for part in _PARTS}
 

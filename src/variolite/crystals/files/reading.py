@@ -333,7 +333,7 @@ class Reading:
             raise DataError(
                 "no structures were found",
                 where=", ".join(map(str, _listed(paths))) or None,
-                mend="Give CIF, POSCAR, extXYZ or JSON files, folders of them, or tables with a "
+                hint="Give CIF, POSCAR, extXYZ or JSON files, folders of them, or tables with a "
                 "column 'cif'",
             )
         if len(self.crystals) and rejected <= share * total:
@@ -341,11 +341,11 @@ class Reading:
         first = self.rejects.row(0, named=True)
         place = first["file"] if first["row"] is None else f"{first['file']}, row {first['row']}"
         if total == 1:
-            raise DataError(first["reason"], where=place, mend=MENDS[first["reason_code"]])
+            raise DataError(first["reason"], where=place, hint=MENDS[first["reason_code"]])
         how_many = "too many structures" if len(self.crystals) else "all structures"
         raise DataError(
             f"{how_many} were rejected, {rejected} of {total}: {self._counted()}",
-            mend=f"The first is {place}: {first['reason']}",
+            hint=f"The first is {place}: {first['reason']}",
         )
 
     def _counted(self) -> str:

@@ -90,13 +90,13 @@ def find_files(paths: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
             names = [found.name for found in path.parent.glob("*")] if path.parent.is_dir() else []
             close = nearest(path.name, names)
             hint = f"Did you mean {close!r}?" if close else "Check the path"
-            raise DataError("no such file", where=str(path), mend=hint)
+            raise DataError("no such file", where=str(path), hint=hint)
         kind = format_of(path)
         if kind is None:
             raise DataError(
                 "the ending of this file stands for no format of structures",
                 where=str(path),
-                mend=f"Use one of {', '.join(sorted(_ENDINGS))}, or POSCAR",
+                hint=f"Use one of {', '.join(sorted(_ENDINGS))}, or POSCAR",
             )
         yield path, kind
 
@@ -164,7 +164,7 @@ def read_cif_table(path: Path, kind: str, *, properties: bool = True) -> CifTabl
         raise DataError(
             "the table has no column 'cif'",
             where=str(path),
-            mend=f"It has: {', '.join(frame.columns[:20])}",
+            hint=f"It has: {', '.join(frame.columns[:20])}",
         )
     texts = frame[folded["cif"]]
     if texts.dtype != pl.String:

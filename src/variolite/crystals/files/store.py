@@ -71,7 +71,7 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
             raise DataError(
                 f"property {name!r} holds {values.dtype}, neither numbers nor text",
                 where=str(path),
-                mend="Leave it out, or make numbers or text of it",
+                hint="Leave it out, or make numbers or text of it",
             )
     # Wide types first: then every array begins at a multiple of its item's size.
     ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
@@ -117,9 +117,9 @@ def open_store(path: str | Path) -> Crystals:
         with Path(path).open("rb") as handle:
             content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
     except FileNotFoundError:
-        raise DataError("no such file", where=place, mend="Check the path") from None
+        raise DataError("no such file", where=place, hint="Check the path") from None
     except ValueError:
-        raise DataError("the file is empty", where=place, mend=_AGAIN) from None
+        raise DataError("the file is empty", where=place, hint=_AGAIN) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", where=place) from None
     header, begin = _header(content, place)
@@ -128,15 +128,15 @@ def open_store(path: str | Path) -> Crystals:
     try:
         ends = [int(entry["data_offsets"][1]) for entry in header.values()]
         if len(view) != max(ends, default=0):
-            raise DataError("the file is truncated, or has grown", where=place, mend=_AGAIN)
+            raise DataError("the file is truncated, or has grown", where=place, hint=_AGAIN)
         if hashlib.sha256(view).hexdigest() != metadata.get("sha256"):
-            raise DataError("the file was altered or damaged", where=place, mend=_AGAIN)
+            raise DataError("the file was altered or damaged", where=place, hint=_AGAIN)
         arrays = {name: _array(view, entry) for name, entry in header.items()}
         return _crystals(arrays, json.loads(metadata["properties"]))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         if isinstance(error, DataError) and error.where:
             raise
-        raise DataError("the store does not hold together", where=place, mend=_AGAIN) from None
+        raise DataError("the store does not hold together", where=place, hint=_AGAIN) from None
 
 
 def _structure_arrays(crystals: Crystals) -> dict[str, NDArray[Any]]:
@@ -169,7 +169,7 @@ def _header(content: mmap.mmap, place: str) -> tuple[dict[str, Any], int]:
     foreign = DataError(
         "this is not a store of crystals, or it is truncated",
         where=place,
-        mend="Give a file that `variolite crystals pack` wrote",
+        hint="Give a file that `variolite crystals pack` wrote",
     )
     if len(content) < 8:
         raise foreign
@@ -188,7 +188,7 @@ def _header(content: mmap.mmap, place: str) -> tuple[dict[str, Any], int]:
         raise DataError(
             f"the store has format {number}, this version reads 1 to {FORMAT}",
             where=place,
-            mend="Upgrade variolite",
+            hint="Upgrade variolite",
         )
     return header, 8 + length
 

@@ -241,25 +241,25 @@ def require_place(out: str | Path) -> str:
         raise DataError(
             f"structures cannot be written as {path.suffix}",
             where=str(path),
-            mend=f"Use one of {', '.join(known)}, or a folder for CIF files",
+            hint=f"Use one of {', '.join(known)}, or a folder for CIF files",
         )
     if not path.parent.is_dir():
-        raise DataError("the folder does not exist", where=str(path.parent), mend="Create it first")
+        raise DataError("the folder does not exist", where=str(path.parent), hint="Create it first")
     if not os.access(path.parent, os.W_OK):
         raise DataError(
             "the folder is write-protected",
             where=str(path.parent),
-            mend="Choose another place, or change its permissions",
+            hint="Choose another place, or change its permissions",
         )
     if ending is not None:
         if path.is_dir():
-            raise DataError("is a folder", where=str(path), mend="Give the name of a file")
+            raise DataError("is a folder", where=str(path), hint="Give the name of a file")
         return ending
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(
             "is there already, and not an empty folder",
             where=str(path),
-            mend="Give the name of a new folder",
+            hint="Give the name of a new folder",
         )
     return ""
 
@@ -292,7 +292,7 @@ def file_names(names: Iterable[str]) -> list[str]:
 
 def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
     if kind not in _FILES:
-        raise DataError(f"{kind!r} is no kind of file", mend=f"Use {' or '.join(_FILES)}")
+        raise DataError(f"{kind!r} is no kind of file", hint=f"Use {' or '.join(_FILES)}")
     ending, text_of = _FILES[kind]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -306,7 +306,7 @@ def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
         raise DataError(
             f"cannot be written ({error.strerror or error})",
             where=str(path),
-            mend="Check permissions and free space",
+            hint="Check permissions and free space",
         ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -321,7 +321,7 @@ def _frames(crystals: Crystals) -> Iterable[str]:
 def _table(crystals: Crystals) -> pl.DataFrame:
     clash = {"material_id", "cif"} & set(crystals.properties)
     if clash:
-        raise DataError(f"a property is called {min(clash)!r}", mend="Rename it")
+        raise DataError(f"a property is called {min(clash)!r}", hint="Rename it")
     return pl.DataFrame(
         {
             "material_id": crystals.names.astype(object).tolist(),

@@ -414,7 +414,7 @@ class AtomCounts:
                 f"no crystal of at most {self.largest} atoms, the most among the training "
                 f"crystals, has {max(multiple_of, at_least)} atoms or a multiple of them",
                 where="number of atoms",
-                mend="ask for a smaller formula",
+                hint="ask for a smaller formula",
             )
         return np.asarray(chances / chances.sum())
 

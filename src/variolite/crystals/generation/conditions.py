@@ -190,14 +190,14 @@ def known_of(crystals: Crystals, properties: Sequence[str] = ()) -> Known:
             raise DataError(
                 f"the crystals have no numeric property {name!r}",
                 where="conditions of the prior",
-                mend=f"choose among {have}" if have else "the data have no numeric property",
+                hint=f"choose among {have}" if have else "the data have no numeric property",
             )
         values = values.astype(np.float64)
         if not np.isfinite(values).any():
             raise DataError(
                 f"no crystal has a value of {name!r}",
                 where="conditions of the prior",
-                mend="leave it out of properties",
+                hint="leave it out of properties",
             )
         columns.append(values)
     return Known(
@@ -366,7 +366,7 @@ def parse_where(where: Mapping[str, str | float], vocabulary: Vocabulary) -> Whe
             values["atoms"] = _whole(name, value)
         elif name in SPACE_GROUP_COLUMNS:
             if "space_group" in values:
-                raise DataError("is asked for twice", where="space_group", mend="give it once")
+                raise DataError("is asked for twice", where="space_group", hint="give it once")
             values["space_group"] = _whole("space_group", value)
         elif name in vocabulary.properties:
             place = vocabulary.properties.index(name)
@@ -394,38 +394,38 @@ def parse_composition(text: str) -> dict[str, object]:
     {'elements': (3, 8), 'others': True}
     """
     text = text.strip()
-    mend = "give a formula such as SrTiO3, or elements such as Li-O or Li-O-*"
+    hint = "give a formula such as SrTiO3, or elements such as Li-O or Li-O-*"
     if "-" in text or text == "*":
         names = [name.strip() for name in text.split("-")]
         others = "*" in names
         symbols = [name for name in names if name != "*"]
-        numbers = _elements(symbols, text, mend)
+        numbers = _elements(symbols, text, hint)
         if len(set(numbers)) < len(numbers) or names.count("*") > 1:
-            raise DataError(f"{text!r} names an element twice", where="composition", mend=mend)
+            raise DataError(f"{text!r} names an element twice", where="composition", hint=hint)
         return {"elements": numbers, "others": others}
     terms = _TERM.findall(text)
     if not terms or "".join(symbol + amount for symbol, amount in terms) != text:
-        raise DataError(f"{text!r} is no composition", where="composition", mend=mend)
+        raise DataError(f"{text!r} is no composition", where="composition", hint=hint)
     formula: dict[int, int] = {}
     for number, (symbol, amount) in zip(
-        _elements([symbol for symbol, _ in terms], text, mend), terms, strict=True
+        _elements([symbol for symbol, _ in terms], text, hint), terms, strict=True
     ):
         if amount and int(amount) == 0:
-            raise DataError(f"{text!r} asks for no {symbol}", where="composition", mend=mend)
+            raise DataError(f"{text!r} asks for no {symbol}", where="composition", hint=hint)
         formula[number] = formula.get(number, 0) + int(amount or 1)
     divisor = gcd(*formula.values())
     formula = {number: amount // divisor for number, amount in formula.items()}
     return {"formula": formula, "elements": tuple(formula), "others": False}
 
 
-def _elements(symbols: list[str], text: str, mend: str) -> tuple[int, ...]:
+def _elements(symbols: list[str], text: str, hint: str) -> tuple[int, ...]:
     for symbol in symbols:
         if symbol not in ATOMIC_NUMBERS:
             close = nearest(symbol, ATOMIC_NUMBERS)
             raise DataError(
                 f"{symbol!r} in {text!r} is not the symbol of an element",
                 where="composition",
-                mend=f"did you mean {close}?" if close else mend,
+                hint=f"did you mean {close}?" if close else hint,
             )
     return tuple(int(number) for number in atomic_numbers(symbols))
 
@@ -436,7 +436,7 @@ def _whole(name: str, value: str | float) -> int:
         raise DataError(
             f"{value!r} is no positive whole number",
             where=name,
-            mend=f"give {name}=4, for instance",
+            hint=f"give {name}=4, for instance",
         )
     return int(number)
 
@@ -447,7 +447,7 @@ def _number(name: str, value: str | float) -> float:
     except ValueError:
         number = float("nan")
     if not np.isfinite(number):
-        raise DataError(f"{value!r} is no number", where=name, mend=f"give {name}=NUMBER")
+        raise DataError(f"{value!r} is no number", where=name, hint=f"give {name}=NUMBER")
     return number
 
 
@@ -459,7 +459,7 @@ def _near(name: str, value: float, vocabulary: Vocabulary, place: int) -> float:
             f"{value:g} is far from all training crystals, whose mean is {mean:.3g} and whose "
             f"standard deviation is {deviation:.3g}",
             where=name,
-            mend=f"ask for a value like those from {mean - 3 * deviation:.3g} to "
+            hint=f"ask for a value like those from {mean - 3 * deviation:.3g} to "
             f"{mean + 3 * deviation:.3g}",
         )
     return value
@@ -473,7 +473,7 @@ def _refuse_name(name: str, vocabulary: Vocabulary) -> None:
     raise DataError(
         f"the prior of this model was not fitted with {name!r}",
         where="conditions",
-        mend=f"did you mean {close}?" if close else f"it knows {', '.join(known)}",
+        hint=f"did you mean {close}?" if close else f"it knows {', '.join(known)}",
     )
 
 
@@ -483,43 +483,43 @@ def _require_possible(where: Where, vocabulary: Vocabulary) -> None:
         raise DataError(
             f"no training crystal has {', '.join(unseen)}",
             where="composition",
-            mend="ask for other elements, or train on crystals that have them",
+            hint="ask for other elements, or train on crystals that have them",
         )
     most = vocabulary.largest
     if where.atoms is not None and where.atoms > most:
         raise DataError(
             f"{where.atoms} atoms are more than the {most} of the largest training crystal",
             where="atoms",
-            mend=f"ask for 1 to {most}",
+            hint=f"ask for 1 to {most}",
         )
     if where.size > most:
         raise DataError(
             f"one formula unit has {where.size} atoms, the largest training crystal {most}",
             where="composition",
-            mend="ask for a smaller formula",
+            hint="ask for a smaller formula",
         )
     if where.atoms is not None and where.atoms % where.size:
         choices = ", ".join(str(n) for n in range(where.size, most + 1, where.size))
         raise DataError(
             f"{where.atoms} atoms are no whole number of formula units of {where.size}",
             where="atoms",
-            mend=f"choose among {choices}",
+            hint=f"choose among {choices}",
         )
     if where.atoms is not None and where.atoms < len(where.elements):
         raise DataError(
             f"{where.atoms} atoms cannot be of {len(where.elements)} elements",
             where="atoms",
-            mend=f"ask for {len(where.elements)} or more",
+            hint=f"ask for {len(where.elements)} or more",
         )
     if where.space_group > 230:
         raise DataError(
             f"there is no space group {where.space_group}",
             where="space_group",
-            mend="give 1 to 230",
+            hint="give 1 to 230",
         )
     if where.space_group and not vocabulary.space_groups:
         raise DataError(
             "the prior of this model was not fitted with space groups",
             where="space_group",
-            mend=f"fit it on data with a column {SPACE_GROUP_COLUMNS[0]}",
+            hint=f"fit it on data with a column {SPACE_GROUP_COLUMNS[0]}",
         )

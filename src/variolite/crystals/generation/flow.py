@@ -315,7 +315,7 @@ def fit_field(
         kept = resume is not None and resume.path.is_file()
         raise StoppedByUserError(
             f"stopped by the user in epoch {len(losses) + 1} of {settings.epochs} of the prior",
-            mend="the same command goes on from here" if kept else "nothing was stored",
+            hint="the same command goes on from here" if kept else "nothing was stored",
         ) from None
     with torch.no_grad():
         flat.values.copy_(best)
@@ -379,7 +379,7 @@ def _finite(loss: float, epoch: int) -> float:
         raise TrainingError(
             f"the loss of the latent prior is not a finite number after epoch {epoch + 1}",
             where="prior",
-            mend="lower prior.learning_rate",
+            hint="lower prior.learning_rate",
         )
     return loss
 

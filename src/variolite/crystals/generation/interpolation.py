@@ -125,7 +125,7 @@ def interpolate(
         raise DataError(
             f"one crystal has {len(first)} atoms and the other {len(second)}",
             where="interpolation",
-            mend="choose two crystals with equally many atoms in their cells",
+            hint="choose two crystals with equally many atoms in their cells",
         )
     if steps < 2:
         raise DataError(f"a path of {steps} crystals has no two ends", where="interpolation")
@@ -133,14 +133,14 @@ def interpolate(
         raise DataError(
             f"there is no path {path!r}",
             where="interpolation",
-            mend=f"choose among {', '.join(PATHS)}",
+            hint=f"choose among {', '.join(PATHS)}",
         )
     same = first.species[:, None] == second.species if model.species_given else None
     if same is not None and not np.array_equal(np.sort(first.species), np.sort(second.species)):
         raise DataError(
             "the two crystals differ in composition, and this model is told the elements",
             where="interpolation",
-            mend="choose two structures of one composition, or a model that decodes elements",
+            hint="choose two structures of one composition, or a model that decodes elements",
         )
     latents = model.encode(Crystals.of([first, second]))
     size = len(first)

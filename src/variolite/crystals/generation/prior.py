@@ -272,7 +272,7 @@ def fit_prior(
         raise RecipeError(
             f"there is no prior of kind {settings.kind!r}",
             where="prior.kind",
-            mend=f"did you mean {close}?" if close else f"choose among {', '.join(KINDS)}",
+            hint=f"did you mean {close}?" if close else f"choose among {', '.join(KINDS)}",
         )
     if not len(crystals) or not np.array_equal(latents.offsets, crystals.offsets):
         raise DataError("latents and crystals of a prior differ in number or in size")
@@ -460,7 +460,7 @@ def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
         raise ModelFileError(
             f"the prior has format {number!r:.40}, this version reads 1 to {FORMAT}",
             where="prior",
-            mend="upgrade variolite",
+            hint="upgrade variolite",
         )
     try:
         return _put_together(tensors, description)
@@ -469,7 +469,7 @@ def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
         raise ModelFileError(
             f"the prior does not hold together ({' '.join(what.split())[:200]})",
             where="prior",
-            mend="fit the prior again, or copy the model folder again",
+            hint="fit the prior again, or copy the model folder again",
         ) from None
 
 

@@ -265,7 +265,7 @@ def _column(crystals: Crystals, name: str) -> Floats:
             if values is not None
             else f"the crystals have no numeric property {name!r}",
             where="properties",
-            mend=f"did you mean {close}?"
+            hint=f"did you mean {close}?"
             if close
             else f"they have: {', '.join(numeric) or 'none'}",
         )
@@ -276,7 +276,7 @@ def _column(crystals: Crystals, name: str) -> Floats:
             f"{found} of {len(crystals)} training crystals have a value of {name!r}, at least "
             f"{FEWEST} are needed",
             where="properties",
-            mend="leave it out, or give more structures that have it",
+            hint="leave it out, or give more structures that have it",
         )
     return np.where(np.isfinite(column), column, np.nan)
 
@@ -332,7 +332,7 @@ def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> 
         raise ModelFileError(
             "this is not a property head that this version reads",
             where="properties",
-            mend="upgrade variolite, or fit the properties again",
+            hint="upgrade variolite, or fit the properties again",
         )
     try:
         arrays = {name: tensors[name].numpy() for name in _ARRAYS}

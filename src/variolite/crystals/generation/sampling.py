@@ -59,7 +59,7 @@ def symmetrised(crystals: Crystals, precision: float) -> Crystals:
         raise DataError(
             f"a precision of {precision} Angstrom is not positive",
             where="symmetry",
-            mend="give 0.1 or 0.3, for instance",
+            hint="give 0.1 or 0.3, for instance",
         )
     # spglib writes a line for every tolerance that it tries; what it finds is all we need.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
@@ -67,7 +67,7 @@ def symmetrised(crystals: Crystals, precision: float) -> Crystals:
         import spglib
     except ImportError:
         raise DataError(
-            "symmetry needs spglib", where="spglib", mend="pip install 'variolite[crystals]'"
+            "symmetry needs spglib", where="spglib", hint="pip install 'variolite[crystals]'"
         ) from None
     if not len(crystals):
         return crystals
@@ -501,5 +501,5 @@ def _used_up(
     return DataError(
         f"only {have} of {number} crystals{condition} were found in {attempts} attempts ({told})",
         where="generate",
-        mend=relax,
+        hint=relax,
     )

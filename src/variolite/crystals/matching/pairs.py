@@ -449,7 +449,7 @@ def structure_matcher(tolerance: Tolerance, *, primitive: bool) -> StructureMatc
         from pymatgen.analysis.structure_matcher import StructureMatcher
     except ImportError:
         raise DataError(
-            "pymatgen is not installed", mend="pip install 'variolite[crystals]'"
+            "pymatgen is not installed", hint="pip install 'variolite[crystals]'"
         ) from None
     return StructureMatcher(
         ltol=tolerance.lengths,

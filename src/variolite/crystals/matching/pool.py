@@ -175,7 +175,7 @@ def run_in_workers(
         raise DataError(
             f"{workers} processes with {limit} s per task were asked for",
             where="workers",
-            mend="Take at least one process and a positive time",
+            hint="Take at least one process and a positive time",
         )
     outcomes: dict[int, Outcome] = {}
     waiting = list(range(len(tasks)))[::-1]
@@ -194,7 +194,7 @@ def run_in_workers(
                     raise DataError(
                         f"a worker process cannot be started: {value}",
                         where="workers",
-                        mend='In a script, guard what starts them by if __name__ == "__main__"',
+                        hint='In a script, guard what starts them by if __name__ == "__main__"',
                     )
                 worker.started, worker.task = True, None
                 if kind in ("late", "died"):

@@ -98,7 +98,7 @@ def periodic_errors(true: Crystals, reconstructed: Crystals) -> PeriodicErrors:
         raise DataError(
             "the structures differ in their numbers of atoms",
             where="periodic error",
-            mend="Compare structures whose atoms correspond, or assign them",
+            hint="Compare structures whose atoms correspond, or assign them",
         )
     if (true.counts < 1).any():
         raise DataError("a structure has no atom", where="periodic error")
@@ -328,7 +328,7 @@ def score_pairs(
     needed = [("pymatgen", any(s.primitive for s in settings)), ("spglib", bool(symprecs))]
     for library, wanted in needed:
         if wanted and find_spec(library) is None:
-            raise DataError(f"{library} is not installed", mend="pip install 'variolite[crystals]'")
+            raise DataError(f"{library} is not installed", hint="pip install 'variolite[crystals]'")
     bare = (_without_properties(first), _without_properties(second))
     spans = [
         (i, min(i + _PAIRS_PER_TASK, len(first))) for i in range(0, len(first), _PAIRS_PER_TASK)

@@ -40,7 +40,7 @@ class Tolerance:
             raise DataError(
                 f"{self.sites}, {self.lengths}, {self.angles} were given",
                 where=f"tolerance {self.name}",
-                mend="Give three positive numbers",
+                hint="Give three positive numbers",
             )
 
 

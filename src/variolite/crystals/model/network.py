@@ -209,7 +209,7 @@ class CrystalArchitecture:
             raise RecipeError(
                 "the sizes of the network are impossible",
                 where="crystal architecture",
-                mend="take sizes above 0 and a width that is a multiple of the number of heads",
+                hint="take sizes above 0 and a width that is a multiple of the number of heads",
             )
         if not self.elements or self.elements[0] < 1 or self.elements[-1] >= TABLE:
             raise RecipeError("the table of elements is none", where="crystal architecture")

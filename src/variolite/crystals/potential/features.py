@@ -243,7 +243,7 @@ def _write(store: Path, kept: _Kept) -> Path:
         raise DataError(
             f"the cache cannot be made ({error.strerror or error})",
             where=str(store),
-            mend="give another folder",
+            hint="give another folder",
         ) from None
     path = store / f"{hashlib.blake2b(kept.hashes.tobytes(), digest_size=12).hexdigest()}{ENDING}"
     write_bytes_atomic(path, kept.bytes())

@@ -44,7 +44,7 @@ def load_potential(name: str = "chgnet", *, device: torch.device | str = "cpu") 
         close = nearest(name, POTENTIALS)
         raise DataError(
             f"there is no potential {name!r}",
-            mend=f"did you mean {close}?"
+            hint=f"did you mean {close}?"
             if close
             else f"choose from {', '.join(POTENTIALS)}, or wrap a calculator in AsePotential",
         )
@@ -190,7 +190,7 @@ def carried_out(
         raise DataError(
             "a potential given as an object works in one process",
             where="workers",
-            mend="Leave them at 1",
+            hint="Leave them at 1",
         )
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
@@ -213,7 +213,7 @@ def carried_out(
         raise DataError(
             "a worker process died, for lack of memory or because the script that starts it "
             'has no `if __name__ == "__main__":`',
-            mend="mend the script, or use workers=1",
+            hint="mend the script, or use workers=1",
         ) from None
     finally:
         if not finished:

@@ -49,7 +49,7 @@ class SourceArchitecture:
             raise RecipeError(
                 f"a width of {self.width} cannot be shared by {self.heads} heads",
                 where="source architecture",
-                mend="take an even width that is a multiple of the number of heads",
+                hint="take an even width that is a multiple of the number of heads",
             )
 
 

@@ -46,7 +46,7 @@ def niggli(crystals: Crystals, elements: int = 100) -> Frame:
             f"the element of atomic number {crystals.species[beyond[0]]} is not in the table "
             f"of {elements}",
             where=str(crystals.names[crystal]) or f"crystal {crystal}",
-            mend="leave this structure out",
+            hint="leave this structure out",
         )
     change = np.array([_change(lattice) for lattice in crystals.lattices]).reshape(-1, 3, 3)
     cells = torch.from_numpy(change @ crystals.lattices)

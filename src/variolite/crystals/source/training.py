@@ -62,7 +62,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if math.isinf(self.seconds) and math.isinf(self.steps):
-            raise TrainingError("a budget without an end", mend="give seconds or steps")
+            raise TrainingError("a budget without an end", hint="give seconds or steps")
 
     def spent(self, seconds: float, steps: int) -> float:
         """Share of the budget that is used up."""
@@ -173,7 +173,7 @@ def train_within(
             seen.clear()
         if len(found) == len(shares):
             return found
-    raise TrainingError("there is nothing to train on", mend="give more crystals")
+    raise TrainingError("there is nothing to train on", hint="give more crystals")
 
 
 class _Clock:
@@ -213,7 +213,7 @@ def _snapshot(
         raise TrainingError(
             f"the loss is not a finite number after {steps} steps",
             where="training",
-            mend="lower the learning rate",
+            hint="lower the learning rate",
         )
     weights = {name: value.clone() for name, value in module.state_dict().items()}
     epochs = steps / batches.steps
