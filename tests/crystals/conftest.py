@@ -1,12 +1,17 @@
-"""Rows of real data for the tests of crystals; those tests skip where the data are absent."""
+"""Rows of real data for the tests of crystals, and a synthetic run for those of its report.
+
+Tests of real data skip where the data are absent.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+from synthetic_crystal_run import write_synthetic_crystal_run
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
@@ -26,3 +31,15 @@ def real_rows(
         return load_crystals(place)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def whole_crystal_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder with every part; read only."""
+    return write_synthetic_crystal_run(tmp_path_factory.mktemp("runs") / "first-try", count=300)
+
+
+@pytest.fixture
+def crystal_run(whole_crystal_run: Path, tmp_path: Path) -> Path:
+    """A copy of it that the test may change."""
+    return Path(shutil.copytree(whole_crystal_run, tmp_path / "first-try"))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from page_layout import Node, read_page
 from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score, root_mean_squared_error
 from synthetic_run import INPUTS
 
+from page_layout import Node, read_page
 from variolite.report import write_report
 from variolite.report.contents import History
 from variolite.report.epochs import best_epochs, warm_up_end

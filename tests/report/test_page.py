@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
-from page_layout import Node, layout_faults, read_page
 from synthetic_run import write_synthetic_run
 
+from page_layout import Node, layout_faults, read_page
 from variolite.errors import RunFolderError
 from variolite.report import write_report
 

@@ -414,7 +414,7 @@ def interval_figure(
         axes = axes_at(
             figure, left, upper, width, height, title=panel.title, x_label=panel.axis, grid="x"
         )
-        _draw_whiskers(axes, panel.whiskers)
+        draw_whiskers(axes, panel.whiskers)
         if index % abreast == 0:
             for label in labels:
                 write(
@@ -430,7 +430,8 @@ def interval_figure(
     return to_svg(figure, title)
 
 
-def _draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
+def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
+    """Draw one row per whisker from top to bottom; None leaves its row empty."""
     present = [
         (place, whisker)
         for place, whisker in enumerate(whiskers)

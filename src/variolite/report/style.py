@@ -77,7 +77,7 @@ ELLIPSIS = "…"
 # Text is laid out by the metrics of the font that matplotlib brings along, the same on every
 # machine and wider than those the page is shown in, so that nothing touches.
 _MEASURED_IN = "DejaVu Sans"
-_SHOWN_IN = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+SHOWN_IN = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
@@ -317,7 +317,7 @@ def _tidy(drawing: str, title: str) -> Markup:
         "width": width,
         "height": height,
         "viewBox": root.attrib["viewBox"],
-        "font-family": _SHOWN_IN,
+        "font-family": SHOWN_IN,
         "font-size": str(SIZE),
         "stroke-linejoin": "round",
         "stroke-linecap": "butt",

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from variolite.records.writing import write_text_atomic
 from variolite.report.contingency_figure import contingency_section
-from variolite.report.crystals import crystal_page, is_crystal_run
 from variolite.report.frame import framed
 from variolite.report.headline import headline, main_setup
 from variolite.report.health_figure import health_section
@@ -53,6 +52,8 @@ def write_report(run: Path) -> Path:
 
 def page_of(files: RunFiles) -> str:
     """Return the whole page of a run as HTML."""
+    from variolite.crystals.report import crystal_page, is_crystal_run
+
     return crystal_page(files) if is_crystal_run(files) else _table_page(files)
 
 

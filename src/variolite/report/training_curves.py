@@ -33,7 +33,7 @@ from variolite.report.tables import counted, listed, significant
 
 Floats = NDArray[np.float64]
 
-GUTTER, TALL, LOW = 58.0, 200.0, 66.0
+GUTTER, TALL, LOW = 68.0, 200.0, 66.0
 DASHES = (0, (4, 3))
 MOST_COLOURED = 8
 SETTLING = 0.08

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from page_layout import read_page
 from synthetic_crystal_run import MATCHES, row
 
-from variolite.report import write_report
-from variolite.report.crystals.metrics import (
+from page_layout import read_page
+from variolite.crystals.report_scores import (
     definitions,
     given_of,
     main_match,
@@ -18,6 +17,7 @@ from variolite.report.crystals.metrics import (
     tolerance_of,
     written,
 )
+from variolite.report import write_report
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 

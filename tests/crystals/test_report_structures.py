@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from page_layout import read_page
 
+from page_layout import read_page
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.report.crystals.appearance import COVALENT_RADII, element_colour
-from variolite.report.crystals.scene import LINES, Scene, scene_of, scenes_of_pair
-from variolite.report.crystals.structure_view import structure_view
+from variolite.crystals.report_structures import (
+    COVALENT_RADII,
+    LINES,
+    Scene,
+    element_colour,
+    scene_of,
+    scenes_of_pair,
+    structure_view,
+)
 
 CONVENTIONAL = textbook_crystals(conventional=True)
 NAMES = CONVENTIONAL.names.tolist()

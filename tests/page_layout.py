@@ -123,7 +123,7 @@ def layout_faults(drawing: Node, *, may_overlap: str | None = None) -> list[str]
 
 def _rectangle(node: Node, size: float) -> Lettering:
     own = float(node.attributes.get("font-size", size))
-    bold = node.attributes.get("font-weight") == "bold"
+    bold = node.attributes.get("font-weight") in {"bold", "700"}
     width = text_width(node.own_text(), own, bold=bold)
     x, y = float(node.attributes["x"]), float(node.attributes["y"])
     share = {"middle": 0.5, "end": 1.0}.get(node.attributes.get("text-anchor", ""), 0.0)

@@ -6,21 +6,16 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from page_layout import Node, read_page
-from scipy.stats import binomtest
 
+from page_layout import Node, read_page
+from variolite.crystals import report
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.files.store import open_store
+from variolite.crystals.report import CrystalRun
+from variolite.crystals.report_figures import Colouring, match_share, place_in_table
 from variolite.report import write_report
-from variolite.report.crystals import parity
-from variolite.report.crystals.chemistry_map import family_classes
-from variolite.report.crystals.element_table import place_in_table
-from variolite.report.crystals.errors import wilson_interval
-from variolite.report.crystals.run import crystal_run as read_crystal_run
-from variolite.report.lettering import chemical, significant
 from variolite.report.run_files import read_run
+from variolite.report.tables import chemical, significant
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +24,17 @@ def sections(whole_crystal_run: Path) -> dict[str, Node]:
     return {node.attributes["id"]: node for node in page.find("section")}
 
 
-@given(st.integers(0, 400), st.integers(1, 400))
-def test_wilson_interval_agrees_with_scipy(hits: int, tries: int) -> None:
-    hits = min(hits, tries)
-    expected = binomtest(hits, tries).proportion_ci(method="wilson")
-    assert wilson_interval(hits, tries) == pytest.approx((expected.low, expected.high), abs=1e-6)
-
-
-def test_wilson_interval_of_nothing() -> None:
-    assert np.isnan(wilson_interval(0, 0)).all()
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    """Both ends solve (p - share)² = z² p (1 - p) / n, z being the 97.5 % point of a normal."""
+    matched = np.array([1.0] * 38 + [0.0] * 2 + [np.nan] * 5)
+    share = match_share(matched)
+    assert share is not None
+    assert share.mean == pytest.approx(95)
+    assert share.note == "38 of 40 crystals"
+    for end in (share.low / 100, share.high / 100):
+        assert (end - 0.95) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 40, rel=1e-4)
+    assert share.low < 95 < share.high
+    assert match_share(matched[40:]) is None
 
 
 def test_the_periodic_table_has_its_usual_shape() -> None:
@@ -79,16 +76,15 @@ def test_every_crystal_is_a_dot_of_the_parity(sections: dict[str, Node]) -> None
 
 
 def test_many_crystals_are_in_the_parity_cells(
-    whole_crystal_run: Path, monkeypatch: pytest.MonkeyPatch
+    whole_crystal_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "FEW", 299)
-    section = parity.parity_section(read_crystal_run(read_run(whole_crystal_run)))
-    figure = section.blocks[0]
-    drawing = read_page(figure.drawing).find("svg")[0]
-    cells = [n for n in drawing.find("path") if n.attributes.get("fill", "").startswith("#")]
-    assert 7 * 10 < sum(path.attributes["d"].count("M") for path in cells) <= 7 * 300
-    assert "one crystal" in drawing.text()
-    assert "counts per square" in figure.caption
+    monkeypatch.setattr(report, "FEW", 299)
+    page = read_page(report.crystal_page(read_run(whole_crystal_run)))
+    cells = next(node for node in page.find("section") if node.attributes["id"] == "cells")
+    paths = [n for n in cells.find("path") if n.attributes["d"].count("z") > 1]
+    assert 7 * 10 < sum(path.attributes["d"].count("M") for path in paths) <= 7 * 300
+    assert "one crystal" in cells.text()
+    assert "counts per square" in cells.text()
 
 
 def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str, Node]) -> None:
@@ -105,7 +101,7 @@ def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str
 
 
 def test_periodic_errors_of_atoms(whole_crystal_run: Path) -> None:
-    run = read_crystal_run(read_run(whole_crystal_run))
+    run = CrystalRun.of(read_run(whole_crystal_run))
     assert run.pairs is not None
     assert run.pairs.errors is not None
     owner, distances = run.pairs.originals.owner, run.pairs.errors.distances
@@ -128,14 +124,13 @@ def test_groups_cover_all_crystals(sections: dict[str, Node]) -> None:
 
 
 def test_a_family_keeps_its_colour() -> None:
-    one = family_classes(np.array(["oxide", "halide", "oxide"]))
-    other = family_classes(np.array(["halide", "halide", "elemental", "oxide"]))
-    assert one is not None
-    assert other is not None
-    assert one.names == ("oxide", "halide")
-    assert other.names == ("halide", "oxide", "elemental")
-    assert one.colours == (other.colours[1], other.colours[0])
-    assert len({*one.colours, *other.colours}) == 3
+    one = Colouring.by_family(np.array(["oxide", "halide", "oxide"]))
+    other = Colouring.by_family(np.array(["halide", "halide", "elemental", "oxide"]))
+    assert one.names == ["oxide", "halide"]
+    assert one.codes.tolist() == [0, 1, 0]
+    assert other.names == ["halide", "oxide", "elemental"]
+    assert list(one.colours[:2]) == [other.colours[1], other.colours[0]]
+    assert len({*one.colours, *other.colours}) == 4
 
 
 def test_examples_are_chosen_by_error_and_size(
@@ -143,7 +138,7 @@ def test_examples_are_chosen_by_error_and_size(
 ) -> None:
     options = [option.text() for option in sections["structures"].find("option")]
     assert 8 <= len(options) <= 12
-    pairs = read_crystal_run(read_run(whole_crystal_run)).pairs
+    pairs = CrystalRun.of(read_run(whole_crystal_run)).pairs
     assert pairs is not None
     assert pairs.errors is not None
     order = np.argsort(pairs.errors.medians, kind="stable")
