@@ -24,8 +24,8 @@ from variolite.crystals.matching.pairs import (
     primitive_crystals,
     reduce_crystals,
 )
-from variolite.crystals.matching.pool import Progress, run_in_workers
 from variolite.crystals.matching.tolerances import DEFAULT, Tolerance
+from variolite.training.workers import Progress, outcomes
 
 # The structure matcher as novelty asks it: primitive cells, default tolerances, time limits.
 
@@ -114,15 +114,15 @@ class Matcher:
         if self.workers == 0 or sum(part.work for part in parts) <= SMALL:
             return [(part, function(part)) for part in parts]
         progress = Progress(what, sum(len(part) for part in parts), self.tell)
-        outcomes = run_in_workers(
+        found = outcomes(
             function,
             parts,
             workers=self.workers,
             limit=self.limit,
-            told=lambda place: progress.add(len(parts[place])),
+            done=lambda place: progress.add(len(parts[place])),
         )
         results: list[tuple[Part, Result | None]] = []
-        for part, outcome in zip(parts, outcomes, strict=True):
+        for part, outcome in zip(parts, found, strict=True):
             if outcome.status == "done" or len(part) == 1:
                 results.append((part, outcome.value))
                 continue

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +13,7 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import anonymous_formulas, chemical_systems, reduced_formulas
 from variolite.errors import DataError, nearest
 from variolite.records import Split
+from variolite.training.workers import Workers
 
 # Prototypes: which crystals share symmetry and stoichiometry.
 
@@ -114,8 +113,7 @@ def space_groups(
             found.append(_search(part, symprec))
             tell(f"symmetry of {min(len(found) * _CHUNK, len(crystals)):,} of {len(crystals):,}")
     else:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with Workers(workers) as pool:
             for answer in pool.map(_search, parts, [symprec] * len(parts)):
                 found.append(answer)
                 done = min(len(found) * _CHUNK, len(crystals))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from variolite.crystals.files.sources import (
     text_or_numbers,
 )
 from variolite.errors import DataError
+from variolite.training.workers import Workers
 
 # Structures and rejects gathered from many sources, joined once at the end.
 
@@ -251,26 +251,16 @@ def _in_processes(
     first: Chunk, left: Iterator[Source], limits: Limits, workers: int
 ) -> Iterator[Finished]:
     waiting: deque[tuple[Chunk, Future[Checked]] | Whole | Unusable] = deque()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_ctrl_c) as pool:
-        try:
-            waiting.append((first, pool.submit(check_chunk, first, limits)))
-            for source in left:
-                if isinstance(source, Chunk):
-                    waiting.append((source, pool.submit(check_chunk, source, limits)))
-                else:
-                    waiting.append(source)
-                while len(waiting) > 2 * workers:
-                    yield _finished(waiting.popleft())
-            while waiting:
+    with Workers(workers) as pool:
+        for source in chain([first], left):
+            if isinstance(source, Chunk):
+                waiting.append((source, pool.submit(check_chunk, source, limits)))
+            else:
+                waiting.append(source)
+            while len(waiting) > 2 * workers:
                 yield _finished(waiting.popleft())
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _ignore_ctrl_c() -> None:
-    # The shell sends the interruption to all processes; the one that started them ends them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+        while waiting:
+            yield _finished(waiting.popleft())
 
 
 def _finished(item: tuple[Chunk, Future[Checked]] | Whole | Unusable) -> Finished:

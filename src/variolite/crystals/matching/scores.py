@@ -20,10 +20,10 @@ from variolite.crystals.matching.pairs import (
     reduce_crystals,
     same_composition,
 )
-from variolite.crystals.matching.pool import Progress, run_in_workers
 from variolite.crystals.matching.sites import ReducedFrames, assign
 from variolite.crystals.matching.tolerances import CDVAE, DEFAULT, STRICT, Tolerance
 from variolite.errors import DataError
+from variolite.training.workers import Progress, outcomes
 
 # Displacements of atoms between two structures, in Angstrom, up to origin and period.
 #
@@ -341,14 +341,14 @@ def score_pairs(
     crew = min(workers or os.cpu_count() or 1, max(1, len(spans)))
 
     def run(wanted: Sequence[tuple[int, int]]) -> list[tuple[str, _Arrays | None]]:
-        outcomes = run_in_workers(
+        found = outcomes(
             _score_span,
             [_task(bare, span, settings, symprecs) for span in wanted],
             workers=crew,
             limit=limit,
-            told=lambda place: progress.add(wanted[place][1] - wanted[place][0]),
+            done=lambda place: progress.add(wanted[place][1] - wanted[place][0]),
         )
-        return [(outcome.status, outcome.value) for outcome in outcomes]
+        return [(outcome.status, outcome.value) for outcome in found]
 
     found = run(spans)
     kept = [(span, part) for span, (_, part) in zip(spans, found, strict=True) if part is not None]

@@ -1,0 +1,191 @@
+"""Worker processes: order, time limits, crashes, interruption."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import CancelledError, as_completed
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from worker_tasks import carry_out, prepare, prepared, refuse, threads
+
+from variolite.errors import DataError
+from variolite.training.workers import (
+    Outcome,
+    Progress,
+    TimeLimitError,
+    WorkerDiedError,
+    Workers,
+    outcomes,
+)
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+from worker_tasks import carry_out
+from variolite.training.workers import outcomes
+import multiprocessing
+
+def done(_):
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+
+if __name__ == "__main__":
+    tasks = [("value", 0)] + [("spin", 0)] * 4
+    outcomes(carry_out, tasks, workers=2, limit=60.0, done=done)
+"""
+
+
+def test_every_task_has_its_outcome_in_order() -> None:
+    # On a thread, and with a busy loop that no exception interrupts.
+    tasks = [
+        ("value", 0),
+        ("spin", 0),
+        ("exit", 3),
+        ("raise", "no"),
+        ("sleep", 0.01),
+        *[("value", i) for i in range(20)],
+    ]
+    found: list[Outcome] = []
+    seen: list[int] = []
+    thread = Thread(
+        target=lambda: found.extend(
+            outcomes(carry_out, tasks, workers=2, limit=2.0, done=seen.append)
+        )
+    )
+    thread.start()
+    thread.join()
+    assert [o.status for o in found[:5]] == ["done", "timed out", "crashed", "crashed", "done"]
+    assert [o.value[0] for o in found[5:]] == list(range(20))
+    assert sorted(seen) == list(range(len(tasks)))
+    # Those that hung or died were replaced.
+    assert len({o.value[1] for o in found if o.status == "done"}) >= 2
+    assert not multiprocessing.active_children()
+
+
+def test_futures_hold_results_and_errors() -> None:
+    with Workers(2, limit=2.0, initializer=prepare, initargs=("weights",)) as pool:
+        late, died, raised, foreign, unsendable = (
+            pool.submit(carry_out, task)
+            for task in [("spin", 0), ("exit", 3), ("raise", "no"), ("error", 0), ("lambda", 0)]
+        )
+        kept = [pool.submit(prepared) for _ in range(4)]
+        unpicklable = pool.submit(lambda: 0)
+        numbers = pool.map(carry_out, [("value", i) for i in range(5)])
+        with pytest.raises(TimeLimitError, match="longer than 2 s"):
+            late.result()
+        with pytest.raises(WorkerDiedError, match="exit code 3"):
+            died.result()
+        with pytest.raises(ArithmeticError, match="no"):
+            raised.result()
+        with pytest.raises(DataError, match="wrong"):
+            foreign.result()
+        for future in (unsendable, unpicklable):
+            with pytest.raises(Exception, match="lambda"):
+                future.result()
+        assert {future.result() for future in as_completed(kept)} == {"weights"}
+        assert [value for value, _ in numbers] == list(range(5))
+        assert pool.submit(threads).result() == {1}
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(prepared)
+
+
+def test_an_error_in_the_block_ends_running_work() -> None:
+    began = time.monotonic()
+    with suppress(KeyError), Workers(1) as pool:
+        pool.submit(carry_out, ("value", 0)).result()
+        futures = [pool.submit(carry_out, ("spin", 0)) for _ in range(2)]
+        raise KeyError
+    assert time.monotonic() - began < 30.0
+    assert not multiprocessing.active_children()
+    for future in futures:
+        with pytest.raises((WorkerDiedError, CancelledError)):
+            future.result()
+
+
+def test_what_spoils_every_start_is_one_error() -> None:
+    with (
+        pytest.raises(DataError, match="no such potential"),
+        Workers(2, initializer=refuse) as pool,
+    ):
+        pool.submit(prepared).result()
+
+
+def test_no_task_starts_no_process() -> None:
+    assert outcomes(carry_out, [], workers=3, limit=1.0) == []
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(0, 1.0), (1, 0.0)])
+def test_impossible_settings_are_refused(workers: int, limit: float) -> None:
+    with pytest.raises(DataError, match="at least one process"):
+        outcomes(carry_out, [("value", 1)], workers=workers, limit=limit)
+
+
+def test_workers_need_no_torch() -> None:
+    code = "import sys, variolite.training.workers; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to a process need POSIX")
+def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
+    # A session of its own: the interruption goes to the whole group, as from a terminal.
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    children = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(children) == 2
+    errors = b""
+    try:
+        # Python may drop an interruption that falls into a finaliser; a user presses again.
+        for _ in range(60):
+            os.killpg(process.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                _, errors = process.communicate(timeout=2)
+                break
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode != 0
+    # The parent alone reports the interruption.
+    assert errors.count(b"Traceback") <= 1
+    until = time.monotonic() + 10
+    while any(map(alive, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(alive, children))
+
+
+def test_progress_reports_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    lines: list[Any] = []
+    progress = Progress("matching", 4000, lines.append)
+    for _ in range(4):
+        clock[0] += 0.6
+        progress.add(1000)
+    assert lines == [
+        "matching: 2,000 of 4,000, about 1 s left",
+        "matching: 4,000 of 4,000",
+    ]
