@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from synthetic_crystal_run import MATCHES, row
 
-from page_layout import read_page
+from variolite.crystals.report import CrystalRun, headline
 from variolite.crystals.report_scores import (
     definitions,
     given_of,
@@ -17,7 +17,7 @@ from variolite.crystals.report_scores import (
     tolerance_of,
     written,
 )
-from variolite.report import write_report
+from variolite.report.run_files import read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 
@@ -104,8 +104,7 @@ def test_definitions_are_told_apart_from_other_notes() -> None:
 
 
 def headline_of(run: Path) -> str:
-    page = read_page(write_report(run).read_text(encoding="utf-8"))
-    return page.find("header")[0].text()
+    return " ".join(headline(CrystalRun.of(read_run(run))))
 
 
 def test_the_headline_has_rates_baselines_and_errors(crystal_run: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import HEAVIEST, SYMBOLS, chemical_family, reduced_formulas
-from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.files.store import open_store
-from variolite.crystals.matching.scores import PeriodicErrors, periodic_errors
 from variolite.crystals.report_figures import (
     CellQuantity,
     ChemistryMap,
@@ -34,9 +31,8 @@ from variolite.crystals.report_figures import (
     sample_distributions,
 )
 from variolite.crystals.report_scores import generation_headline, match_headline, scores_section
-from variolite.crystals.report_structures import scene_of, scenes_of_pair, structure_view
+from variolite.crystals.report_structures import Pairs, examples, extent_of, gallery
 from variolite.report.page import (
-    Alternatives,
     Block,
     Figure,
     Heading,
@@ -49,7 +45,7 @@ from variolite.report.page import (
 from variolite.report.provenance import about_run, provenance_section
 from variolite.report.run_files import RunFiles, part_path, read_part
 from variolite.report.style import figure_style, to_svg
-from variolite.report.tables import chemical, counted, decimals, listed, significant, unit_after
+from variolite.report.tables import counted, listed, significant, unit_after
 from variolite.report.training_curves import Units, training_section
 
 Floats = NDArray[np.float64]
@@ -60,21 +56,9 @@ UNITS = Units(objective="weighted loss", divergence="nats per atom")
 FEW = 500
 """Up to so many crystals are dots; squares of one crystal each would be pale and small."""
 MOST_SIZES = 9
-MOST_EXAMPLES, FEWEST_ATOMS = 12, 3
-SHOWN, ABREAST = 12, 3
 MOST_MIXED = 10
 FLOORS = (0.95, 0.9, 0.8, 0.5, 0.0)
 """Where the colours of a share may begin; the highest that is below every share is taken."""
-RANKS = {
-    "median": 0.5,
-    "least": 0.0,
-    "lower quartile": 0.25,
-    "upper quartile": 0.75,
-    "95 % mark of the": 0.95,
-    "99 % mark of the": 0.99,
-    "largest": 1.0,
-}
-"""What is shown of the crystals in the order of their error, the typical one first."""
 _MEASURES = {
     "periodic_error": ("periodic error", "Å"),
     "length_error_percent": ("error of cell lengths", "%"),
@@ -96,7 +80,6 @@ _FAMILY = (
     "H, C, B, Si or Ge, in this order; crystals of metals alone are intermetallic, of one element "
     "elemental. Families beyond the eighth are squares."
 )
-_DRAWN = "in parallel projection, one cell with the atoms on its faces"
 
 
 def is_crystal_run(files: RunFiles) -> bool:
@@ -136,59 +119,12 @@ def crystal_page(files: RunFiles) -> str:
         return render_page(
             files.name,
             about_run(files),
-            _headline(run),
+            headline(run),
             sections,
             simulated=files.simulated,
             style=packaged("viewer.css", "variolite.crystals"),
             script=packaged("viewer.js", "variolite.crystals"),
         )
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Held-out crystals and what the model made of them, in the same order.
-
-    Both hold B structures with the same numbers of atoms; atom i of one is atom i of the
-    other.
-    """
-
-    originals: Crystals
-    reconstructed: Crystals
-
-    def __len__(self) -> int:
-        return len(self.originals)
-
-    @cached_property
-    def parameters(self) -> tuple[Floats, Floats]:
-        """Lengths in Angstrom, angles in degrees and volume per atom in cubic Angstrom.
-
-        Of both, [B, 7] each.
-        """
-        counts = np.maximum(self.originals.counts, 1)
-        # A reconstruction may have failed altogether.
-        with np.errstate(invalid="ignore"):
-            original, rebuilt = (
-                np.column_stack([cell_parameters(crystals.lattices), crystals.volumes / counts])
-                for crystals in (self.originals, self.reconstructed)
-            )
-        return original, rebuilt
-
-    @cached_property
-    def errors(self) -> PeriodicErrors | None:
-        """Periodic errors of atoms and crystals; None where a structure has no atoms."""
-        if not len(self) or (self.originals.counts < 1).any():
-            return None
-        return periodic_errors(self.originals, self.reconstructed)
-
-    @cached_property
-    def formulas(self) -> Strings:
-        """Reduced formulas of the originals, [B]."""
-        return reduced_formulas(self.originals)
-
-    @property
-    def extent(self) -> str:
-        """How many crystals these are, and of how many formulas."""
-        return _extent(len(self), self.formulas)
 
 
 @dataclass(frozen=True)
@@ -215,30 +151,23 @@ class CrystalRun:
         RunFolderError
             If a file is damaged, or files of one scoring do not fit each other.
         """
-        originals = read_part(files.folder, "originals", open_store)
-
-        def fitting(path: Path) -> Pairs | None:
-            rebuilt = open_store(path)
-            if originals is None:
-                return None
+        originals, rebuilt, samples = (
+            read_part(files.folder, part, open_store)
+            for part in ("originals", "reconstructed", "samples")
+        )
+        pairs, table = None, files.held_out
+        if originals is not None and rebuilt is not None:
             if not np.array_equal(rebuilt.counts, originals.counts):
-                raise ValueError("its structures are not those of originals.crystals")
-            return Pairs(originals, rebuilt)
-
-        pairs = read_part(files.folder, "reconstructed", fitting)
-        table = files.held_out
+                _reject(
+                    files, "reconstructed", "its structures are not those of originals.crystals"
+                )
+            pairs = Pairs(originals, rebuilt)
         if originals is not None and table is not None and "name" in table.columns:
             names = table["name"].cast(pl.String).to_list()
-            missing = set(originals.names.tolist()) - set(names)
-
-            def misfit(_: Path) -> None:
-                raise ValueError(
-                    f"it lacks {len(missing):,} of the {len(originals):,} structures of "
-                    "originals.crystals"
-                )
-
+            missing = len(set(originals.names.tolist()) - set(names))
             if missing:
-                read_part(files.folder, "held_out", misfit)
+                of = f"{missing:,} of the {len(originals):,} structures of originals.crystals"
+                _reject(files, "held_out", f"it lacks {of}")
         if originals is not None and (table is None or table.height == len(originals)):
             known = {
                 "formula": reduced_formulas(originals),
@@ -250,7 +179,6 @@ class CrystalRun:
             named = {column.name for column in given}
             derived = [pl.Series(k, v.tolist()) for k, v in known.items() if k not in named]
             table = pl.DataFrame([*given, *derived])
-        samples = read_part(files.folder, "samples", open_store)
         return cls(files, originals, pairs, samples, pl.DataFrame() if table is None else table)
 
     @property
@@ -258,10 +186,11 @@ class CrystalRun:
         """Number of scored crystals; 0 where none are there."""
         return self.table.height
 
-    @cached_property
+    @property
     def species_given(self) -> bool:
         """Whether the decoder is given the atom types, as the model file says."""
-        return _stated(self.files.model, "species_given") is True
+        architecture = (self.files.model or {}).get("architecture")
+        return isinstance(architecture, Mapping) and architecture.get("species_given") is True
 
     def column(self, name: str) -> Floats | None:
         """Return a numeric column of the table, [B], NaN where it is missing."""
@@ -293,7 +222,7 @@ class CrystalRun:
     @property
     def extent(self) -> str:
         """How many crystals were scored, and of how many formulas."""
-        return _extent(self.count, self.texts("formula"))
+        return extent_of(self.count, self.texts("formula"))
 
     @property
     def sampling(self) -> str:
@@ -306,24 +235,16 @@ class CrystalRun:
         )
 
 
-def _extent(count: int, formulas: Strings | None) -> str:
-    crystals = counted(count, "held-out crystal")
-    if formulas is None or not count:
-        return crystals
-    return f"{crystals} of {counted(len(np.unique(formulas)), 'formula')}"
+def _reject(files: RunFiles, part: str, reason: str) -> None:
+    """Raise the error of a damaged file."""
+
+    def fail(_: Path) -> None:
+        raise ValueError(reason)
+
+    read_part(files.folder, part, fail)
 
 
-def _stated(content: object, name: str) -> object:
-    """Return the first entry of a name in nested mappings; None where there is none."""
-    if not isinstance(content, Mapping):
-        return None
-    if name in content:
-        return content[name]
-    found = (_stated(value, name) for value in content.values())
-    return next((value for value in found if value is not None), None)
-
-
-def _headline(run: CrystalRun) -> list[str]:
+def headline(run: CrystalRun) -> list[str]:
     """Say how many crystals come back, how that compares, how near, and what was given."""
     scorecard = run.files.scorecard
     if scorecard is None:
@@ -472,82 +393,14 @@ def _by_group(run: CrystalRun, groups: list[Group], name: str) -> Figure:
 
 
 def _examples(run: CrystalRun) -> Section:
-    """Return pairs of structures that can be turned, or say what is missing for them."""
     anchor, title = "structures", "Structures side by side"
     if run.pairs is None or not len(run.pairs):
         return _missing(anchor, title, f"No structures to show yet: {_NO_STRUCTURES}")
-    pairs = run.pairs
-    options = tuple(
-        (f"{why}: {chemical(str(pairs.formulas[i]))}", (_example(pairs, i, why, f"s{place}"),))
-        for place, (i, why) in enumerate(_chosen(pairs).items())
-    )
-    if not options:
+    shown = examples(run.pairs)
+    if shown is None:
         return _missing(anchor, title, "No pair of structures has finite cells to draw.")
-    blocks: list[Block] = [Alternatives("Crystal", options)]
-    if run.sampling:
-        blocks.insert(0, Paragraph(f"Examples of {pairs.extent}.{run.sampling}", "remark"))
-    return Section(anchor, title, blocks)
-
-
-def _chosen(pairs: Pairs) -> dict[int, str]:
-    """Choose by rank of the periodic error, then the median one of a few sizes."""
-    # A reconstruction so bad that it has no error counts as the worst.
-    errors = np.zeros(len(pairs)) if pairs.errors is None else pairs.errors.medians
-    order = np.argsort(np.nan_to_num(errors, nan=np.inf), kind="stable")
-    order = order[(_drawable(pairs.originals) & _drawable(pairs.reconstructed))[order]]
-    atoms = pairs.originals.counts[order]
-    # One or two atoms can hardly be in a wrong place.
-    telling = order[atoms >= FEWEST_ATOMS]
-    ranked = telling if len(telling) else order
-    chosen: dict[int, str] = {}
-    if pairs.errors is not None and len(ranked):
-        for name, share in RANKS.items():
-            chosen.setdefault(int(ranked[round(share * (len(ranked) - 1))]), f"{name} error")
-    sizes = np.quantile(atoms, np.linspace(0, 1, 5), method="nearest") if len(order) else atoms
-    for size in np.unique(sizes).tolist():
-        alike = order[atoms == size]
-        chosen.setdefault(int(alike[len(alike) // 2]), f"typical of {counted(int(size), 'atom')}")
-    return dict(list(chosen.items())[:MOST_EXAMPLES])
-
-
-def _drawable(crystals: Crystals) -> NDArray[np.bool_]:
-    """Return which structures have atoms, all at finite places, in a finite cell, [B]."""
-    wrong = ~np.isfinite(crystals.coordinates).all(axis=1)
-    misplaced = np.bincount(crystals.owner, weights=wrong, minlength=len(crystals)) > 0
-    finite = np.isfinite(crystals.lattices).all(axis=(1, 2))
-    return np.asarray(finite & ~misplaced & (crystals.counts > 0))
-
-
-def _example(pairs: Pairs, index: int, why: str, key: str) -> Figure:
-    original, rebuilt = pairs.originals[index], pairs.reconstructed[index]
-    formula = str(pairs.formulas[index])
-    name = chemical(formula)
-    scenes = zip(
-        (f"original: {name}", "reconstructed"), scenes_of_pair(original, rebuilt), strict=True
-    )
-    drawing = structure_view(
-        list(scenes), key, title=f"{name}, original and reconstructed", abreast=2
-    )
-    own = float(pairs.errors.medians[index]) if pairs.errors is not None else math.nan
-    error = f", periodic error {significant(own)} Å: {why}" if math.isfinite(own) else ""
-    wrong = int((original.species != rebuilt.species).sum())
-    types = f" {counted(wrong, 'atom')} came back as another element." if wrong else ""
-    before, after = (parameters[index] for parameters in pairs.parameters)
-    caption = (
-        f"{name} (id {original.name or 'not given'}, {counted(len(original), 'atom')}{error}). "
-        f"Cell {_cell(before)} became {_cell(after)}; volume per atom {decimals(before[6], 2)} "
-        f"became {decimals(after[6], 2)} Å³.{types} Both are drawn at one scale {_DRAWN}; the "
-        "shift common to all atoms is taken out. Colours are those of Jmol, radii 0.45 covalent "
-        "radii; bonds join atoms nearer than 1.15 times the sum of their covalent radii, metals "
-        "not with each other."
-    )
-    return Figure(f"structure-{formula}-{original.name}", drawing, caption)
-
-
-def _cell(parameters: Floats) -> str:
-    lengths = ", ".join(decimals(value, 3) for value in parameters[:3].tolist())
-    angles = ", ".join(decimals(value, 1) for value in parameters[3:6].tolist())
-    return f"{lengths} Å; {angles}°"
+    remark = Paragraph(f"Examples of {run.pairs.extent}.{run.sampling}", "remark")
+    return Section(anchor, title, (remark, shown) if run.sampling else (shown,))
 
 
 def _map(run: CrystalRun) -> Section:
@@ -634,12 +487,16 @@ def _elements(run: CrystalRun) -> Section:
         blocks.append(Paragraph(given, "remark"))
     else:
         blocks.append(Paragraph(f"All {whose} came back as the right element."))
-    distances = np.array([]) if run.pairs.errors is None else run.pairs.errors.distances
-    known = np.isfinite(distances)
+    distances = np.full(len(species), np.nan)
+    if run.pairs.errors is not None:
+        distances = run.pairs.errors.distances
+    originals = run.pairs.originals
+    known = np.isfinite(distances) & (originals.counts[originals.owner] > 1)
     if known.any():
         caption = (
-            f"Median periodic error of the atoms of each element in Å, over {whose}. Colours end "
-            f"at the 95 % mark of the elements. {end}"
+            "Median periodic error of the atoms of each element in Å, over "
+            f"{counted(int(known.sum()), 'atom')} in crystals of several atoms. Colours end at "
+            f"the 95 % mark of the elements. {end}"
         )
         table = _typical(species[known], distances[known])
         drawing = to_svg(periodic_table(table), "Error of places by element")
@@ -718,34 +575,5 @@ def _samples(run: CrystalRun) -> Section:
     )
     figure = sample_distributions(run.samples, run.originals)
     drawing = to_svg(figure, "Distributions of generated crystals")
-    blocks = (_gallery(run.samples), Figure("samples-distributions", drawing, caption))
+    blocks = (gallery(run.samples), Figure("samples-distributions", drawing, caption))
     return Section(anchor, title, blocks)
-
-
-def _gallery(samples: Crystals) -> Alternatives:
-    with np.errstate(invalid="ignore"):
-        drawable = np.flatnonzero(_drawable(samples) & (samples.volumes > 0))
-    chosen = np.sort(np.random.default_rng(0).permutation(drawable)[:SHOWN])
-    shown = samples.take(chosen)
-    formulas = [chemical(str(formula)) for formula in reduced_formulas(shown)]
-    names = [
-        f"{formula}, {counted(count, 'atom')}, {decimals(weight, 2)} g/cm³"
-        for formula, count, weight in zip(
-            formulas, shown.counts.tolist(), densities(shown).tolist(), strict=True
-        )
-    ]
-    options: list[tuple[str, tuple[Figure, ...]]] = []
-    for start in range(0, len(chosen), ABREAST):
-        places = range(start, min(start + ABREAST, len(chosen)))
-        title = ", ".join(formulas[place] for place in places)
-        scenes = [(names[place], scene_of(shown[place])) for place in places]
-        drawing = structure_view(
-            scenes, f"g{start}", title=f"Generated crystals {title}", abreast=ABREAST
-        )
-        caption = (
-            f"Generated crystals {start + 1} to {places[-1] + 1} of {len(chosen)} that were drawn "
-            f"at random, not picked, from {len(samples):,}; all at one scale {_DRAWN}, with their "
-            "density. Colours and bonds as in the figures above."
-        )
-        options.append((title, (Figure(f"samples-{start + 1}", drawing, caption),)))
-    return Alternatives("Generated crystals", tuple(options))

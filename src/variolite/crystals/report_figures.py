@@ -125,22 +125,28 @@ class CellQuantity:
     rebuilt: Floats
 
     @property
-    def both(self) -> NDArray[np.bool_]:
-        """Which crystals have both values, [B]."""
-        return np.isfinite(self.original) & np.isfinite(self.rebuilt)
+    def pairs(self) -> tuple[Floats, Floats]:
+        """Both values of the crystals that have both, [n] each."""
+        both = np.isfinite(self.original) & np.isfinite(self.rebuilt)
+        return self.original[both], self.rebuilt[both]
 
     @property
     def mean_absolute_error(self) -> float:
         """Mean over the crystals that have both values, NaN without any."""
-        errors = np.abs(self.rebuilt - self.original)[self.both]
-        return float(errors.mean()) if errors.size else math.nan
+        truth, found = self.pairs
+        return float(np.abs(found - truth).mean()) if truth.size else math.nan
 
     @property
-    def r2(self) -> float:
-        """1 - SSE / SST over the crystals that have both values, NaN where SST is zero."""
-        truth, found = self.original[self.both], self.rebuilt[self.both]
-        total = float(((truth - truth.mean()) ** 2).sum()) if truth.size else 0.0
-        return 1 - float(((found - truth) ** 2).sum()) / total if total > 0 else math.nan
+    def fit(self) -> str:
+        """R² = 1 - SSE / SST and mean absolute error in words."""
+        truth, found = self.pairs
+        if not truth.size:
+            return "no crystal has both values"
+        total = float(((truth - truth.mean()) ** 2).sum())
+        r2 = 1 - float(((found - truth) ** 2).sum()) / total if total > 0 else math.nan
+        # Only a perfect one is called 1.
+        said = "> 0.999" if 0.9995 <= r2 < 1 else decimals(r2, 3)
+        return f"R² {said}, MAE {significant(self.mean_absolute_error, 2)}{unit_after(self.unit)}"
 
     @property
     def axis(self) -> ValueAxis:
@@ -174,25 +180,18 @@ def cell_parity(quantities: Sequence[CellQuantity], *, few: bool) -> Figure:
         axis.on(axes, "x")
         axis.on(axes, "y")
         axes.spines[:].set_edgecolor(MUTED)
-        x, y = (axis.inside(v[quantity.both]) for v in (quantity.original, quantity.rebuilt))
+        x, y = (axis.inside(values) for values in quantity.pairs)
         if not few:
             density(axes, x, y)
         ends = (axis.low, axis.high)
         axes.plot(ends, ends, color=INK, linewidth=1, linestyle=(0, (4, 3)))
         if few:
             dots(axes, x, y, [ACCENT] * len(x), size=4.6)
-        error = f"MAE {significant(quantity.mean_absolute_error, 2)}{unit_after(quantity.unit)}"
-        note = f"{_r2(quantity.r2)}, {error}" if x.size else "no crystal has both values"
         write(figure, left, top - 22, quantity.name, bold=True, room=side)
-        write(figure, left, top - 8, note, size=SMALL, room=side + 10)
+        write(figure, left, top - 8, quantity.fit, size=SMALL, room=side + 10)
     if not few:
         density_key(figure, WIDTH - 190, 2 * head + side + below, "crystal")
     return figure
-
-
-def _r2(value: float) -> str:
-    """Write R² so that only a perfect one is called 1."""
-    return "R² > 0.999" if 0.9995 <= value < 1 else f"R² {decimals(value, 3)}"
 
 
 def error_histograms(measures: Sequence[tuple[Measure, str]]) -> Figure:
@@ -226,7 +225,7 @@ def errors_by_group(
     """
     labels = [f"{name} ({int(members.sum()):,})" for name, members in groups]
     panels, gap, height = len(measures) + (matched is not None), 26.0, ROW * len(groups)
-    room = min(max(text_width(label) for label in labels), 240.0) + 18
+    room = min(max(text_width(label) for label in labels), 240.0) + 16
     width = (WIDTH - room - 12 - gap * (panels - 1)) / panels
     figure = new_figure(height + 68)
     rows = np.arange(len(groups))
@@ -237,7 +236,7 @@ def errors_by_group(
             title=title, x_label=x_label, grid="x",
         )  # fmt: skip
         axis.spines["left"].set_edgecolor(FAINT)
-        axis.tick_params(axis="y", length=0)
+        axis.tick_params(axis="y", length=0, pad=10)
         axis.set_yticks(rows, ["" if place else shorten(label, 240) for label in labels])
         axis.set_ylim(len(groups) - 0.5, -0.5)
         return axis
@@ -249,26 +248,23 @@ def errors_by_group(
         known = [values[np.isfinite(values)] for values in parts]
         # [groups, 5]; what lies beyond the axis is drawn at its end.
         marks = np.array([np.quantile(v, SHARES) if v.size else [np.nan] * 5 for v in known])
-        marks = measure.axis.inside(marks)
-        middle = float(measure.axis.inside(np.quantile(measure.known, [0.5]))[0])
-        axis.axvline(middle, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axis.hlines(rows, marks[:, 0], marks[:, 4], color=ACCENT, linewidth=1.4)
-        axis.hlines(
-            rows, marks[:, 1], marks[:, 3], color=blend(("#ffffff", ACCENT), 0.5), linewidth=8
-        )
-        dots = axis.scatter(
-            marks[:, 2], rows, s=45, color=INK, linewidths=0, zorder=3, clip_on=False
-        )
-        tooltip(dots, *(_quarters(values, measure.unit) for values in known if values.size))
+        unit = unit_after(measure.unit)
+        notes = [
+            f"n = {len(values):,}: median {significant(middle)}, quarters {significant(low)} to "
+            f"{significant(high)}{unit}"
+            for values, (_, low, middle, high, _) in zip(known, marks.tolist(), strict=True)
+        ]
+        least, low, middle, high, most = measure.axis.inside(marks).T
+        every = float(measure.axis.inside(np.quantile(measure.known, [0.5]))[0])
+        axis.axvline(every, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axis.hlines(rows, least, most, color=ACCENT, linewidth=1.4)
+        axis.hlines(rows, low, high, color=blend(("#ffffff", ACCENT), 0.5), linewidth=8)
+        dot = axis.scatter(middle, rows, s=45, color=INK, linewidths=0, zorder=3, clip_on=False)
+        tooltip(dot, *notes)
     if matched is not None:
         axis = panel(panels - 1, "strict match", "share matched (%)")
         draw_whiskers(axis, [match_share(matched[members]) for _, members in groups])
     return figure
-
-
-def _quarters(values: Floats, unit: str) -> str:
-    low, middle, high = (significant(float(q)) for q in np.quantile(values, SHARES[1:4]))
-    return f"n = {values.size:,}: median {middle}, quarters {low} to {high}{unit_after(unit)}"
 
 
 def match_share(matched: Floats) -> Whisker | None:
@@ -512,7 +508,8 @@ def periodic_table(elements: ElementValues) -> Figure:
         note = f"{elements.precise(value)} of {counted(atoms, 'atom')}"
         tooltip(box, f"{SYMBOLS[number]}: {note}")
         axis.text(x + 5, y + 14, SYMBOLS[number], fontweight="bold", color=ink)
-        for text, size, below in ((_short(atoms), 8.0, 12), (elements.written(value), SMALL, 30)):
+        shown = f"{atoms:,}" if atoms < 100_000 else f"{atoms // 1000:,}k"
+        for text, size, below in ((shown, 8.0, 12), (elements.written(value), SMALL, 30)):
             axis.text(x + cell - 6, y + below, text, fontsize=size, color=ink, ha="right")
     left, width = 6 + 3 * cell, 150.0
     low, high = sorted(elements.span)
@@ -526,13 +523,6 @@ def periodic_table(elements: ElementValues) -> Figure:
         text = elements.written(value)
         write(figure, at, top + 41, text, size=SMALL, anchor=anchor, colour=MUTED)
     return figure
-
-
-def _short(count: int) -> str:
-    """Write a count in at most five letters."""
-    if count < 10_000:
-        return f"{count:,}"
-    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.1f}M"
 
 
 def sample_distributions(samples: Crystals, reference: Crystals | None) -> Figure:

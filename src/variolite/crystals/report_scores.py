@@ -30,7 +30,6 @@ Method = tuple[str, tuple[str, ...]]
 """A method and what it was given."""
 
 TOLERANCE_NAMES = {"cdvae": "CDVAE", "default": "default", "strict": "strict"}
-MOST_METHODS = 5
 MOST_ROWS = 14
 _LEADING = {
     "reconstruction": ("rmse", "periodic", "length", "angle", "volume", "type", "composition"),
@@ -305,10 +304,10 @@ def _tables(
     if len(stems) <= MOST_ROWS or not shown:
         shown = stems
     rest = [stem for stem in stems if stem not in shown]
-    blocks = _table(rows, shown)
+    blocks: list[Block] = [_table(rows, shown)]
     if rest:
         more = counted(len(rest), "further quantity", "further quantities")
-        blocks.append(Fold(more, _table(rows, rest), "screen"))
+        blocks.append(Fold(more, (_table(rows, rest),), "screen"))
     known = [(metric_title(stem), defined[stem]) for stem in stems if stem in defined]
     if known:
         meaning = Table(("quantity", "what it is"), known)
@@ -316,21 +315,15 @@ def _tables(
     return blocks
 
 
-def _table(rows: Sequence[ScoreRow], stems: Sequence[str]) -> list[Block]:
+def _table(rows: Sequence[ScoreRow], stems: Sequence[str]) -> Table:
     """Return a line for each quantity and a column for each method."""
     methods = _methods(row for row in rows if stem_of(row.metric) in stems)
     scores = {(_method(row), stem_of(row.metric)): written(row) for row in rows}
-    shown = methods[:MOST_METHODS]
     body = [
-        (metric_title(stem), *(scores.get((method, stem), "") for method in shown))
+        (metric_title(stem), *(scores.get((method, stem), "") for method in methods))
         for stem in stems
     ]
-    heads = ("quantity", *(_head(method) for method in shown))
-    blocks: list[Block] = [Table(heads, body, numbers_from=1)]
-    if len(methods) > MOST_METHODS:
-        more = counted(len(methods) - MOST_METHODS, "further method")
-        blocks.append(Paragraph(f"{more} left out; scorecard.json holds all.", "remark"))
-    return blocks
+    return Table(("quantity", *(_head(method) for method in methods)), body, numbers_from=1)
 
 
 def _method(row: ScoreRow) -> Method:

@@ -1,7 +1,7 @@
-"""Structures in parallel projection: shaded atoms, bonds and cell edges that can be turned.
+"""Structures of a crystal run in parallel projection: shaded atoms, bonds and cell edges.
 
-The drawing made here is what a print and a reader without scripts see; ``viewer.js`` draws the
-same from the numbers that go with it when the reader turns it.
+The drawing made here is what a reader without scripts sees; ``viewer.js`` draws the same from
+the numbers that go with it, adds symbols and axes, and turns it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 
 import gemmi
@@ -18,12 +18,28 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystal, cell_parameters, lattices_from_parameters
-from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST, METALLIC, SYMBOLS
+from variolite.crystals.crystals import (
+    Crystal,
+    Crystals,
+    cell_parameters,
+    lattices_from_parameters,
+)
+from variolite.crystals.elements import (
+    ATOMIC_NUMBERS,
+    HEAVIEST,
+    METALLIC,
+    SYMBOLS,
+    reduced_formulas,
+)
+from variolite.crystals.evaluation.distributions import densities
+from variolite.crystals.matching.scores import PeriodicErrors, periodic_errors
+from variolite.report.page import Alternatives, Figure
 from variolite.report.style import INK, MUTED, PAPER, SHOWN_IN, SIZE, WIDTH, blend, ink_on
+from variolite.report.tables import chemical, counted, decimals, significant
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Strings = NDArray[np.str_]
 
 ATOM_SHARE = 0.45
 """Drawn radius of an atom in covalent radii, small enough to leave bonds in sight."""
@@ -36,17 +52,26 @@ LINES = ("bond", "edge")
 _STROKES = (("#7d838a", 0.14, 1.4), (MUTED, 0.0, 0.9))
 """Colour, width in Angstrom and least width in pixels of a bond and of a cell edge."""
 
-HEIGHT, HEAD, GAP = 330.0, 24.0, 16.0
+HEIGHT, HEAD, GAP, FOOT = 330.0, 24.0, 16.0, 42.0
 TURN, TILT = math.radians(-28.0), math.radians(14.0)
 UNIT = 100
 """Coordinates are kept in hundredths of an Angstrom."""
-ARM = 26.0
-"""Length in pixels of the arms that show where a, b and c point."""
 CLOSER = 1.3
 """How much larger a structure is drawn than would fit whichever way it is turned."""
-LETTERED = 7.5
-"""An atom of at least this radius in pixels bears its symbol."""
 SWATCH, SWATCHES = 44, 20
+MOST_EXAMPLES, FEWEST_ATOMS = 12, 3
+SHOWN, ABREAST = 12, 3
+RANKS = {
+    "median": 0.5,
+    "least": 0.0,
+    "lower quartile": 0.25,
+    "upper quartile": 0.75,
+    "95 % mark of the": 0.95,
+    "99 % mark of the": 0.99,
+    "largest": 1.0,
+}
+"""What is shown of the crystals in the order of their error, the typical one first."""
+_DRAWN = "in parallel projection, one cell with the atoms on its faces"
 
 _CORNERS = np.stack(np.meshgrid(*[[-0.5, 0.5]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 
@@ -246,8 +271,6 @@ def structure_view(
         "key": key,
         "matrix": [round(float(entry), 4) for entry in matrix.ravel()],
         "scale": round(scale / UNIT, 5),
-        "lettered": LETTERED,
-        "arm": ARM,
         "lines": [[colour, thick * UNIT, thin] for colour, thick, thin in _STROKES],
         "elements": [
             [SYMBOLS[z], round(_radius(z) * UNIT), _outline(z), ink_on(element_colour(z))]
@@ -256,7 +279,7 @@ def structure_view(
         "views": [
             {
                 "at": [left + width / 2, HEAD + HEIGHT / 2],
-                "foot": [left + 1.6 * ARM, HEAD + HEIGHT - 1.6 * ARM],
+                "foot": [left + FOOT, HEAD + HEIGHT - FOOT],
                 "points": _whole(scene.points),
                 "species": [numbers.index(int(z)) for z in scene.species],
                 "lines": _whole(scene.lines),
@@ -281,10 +304,9 @@ def structure_view(
     ]
     for index, (left, (name, scene)) in enumerate(zip(lefts, scenes, strict=True)):
         view = _view(scene, matrix, scale, left + width / 2, key)
-        foot = _compass(scene, matrix, left + 1.6 * ARM, HEAD + HEIGHT - 1.6 * ARM)
         parts.append(
             f'<text x="{left:g}" y="13" font-weight="bold">{escape(name)}</text>'
-            f'<g data-view="{index}" clip-path="url(#{key}-{index})">{view}{foot}</g>'
+            f'<g data-view="{index}" clip-path="url(#{key}-{index})">{view}</g>'
         )
     for index, z in enumerate(numbers):
         x, y = SWATCH * (index % SWATCHES), HEAD + HEIGHT + 12 + 18 * (index // SWATCHES)
@@ -323,7 +345,13 @@ def _view(scene: Scene, matrix: Floats, scale: float, middle: float, key: str) -
     parts: list[str] = []
     for kind, run in groupby(order.tolist(), key=lambda index: int(kinds[index])):
         if kind < 0:
-            parts += [_atom(int(scene.species[i]), places[i], scale, key) for i in run]
+            for i in run:
+                number, (x, y) = int(scene.species[i]), places[i].tolist()
+                parts.append(
+                    f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_radius(number) * scale:.1f}" '
+                    f'fill="url(#{key}-{SYMBOLS[number]})" stroke="{_outline(number)}" '
+                    f'stroke-width="0.7"/>'
+                )
             continue
         colour, thick, thin = _STROKES[kind]
         data = "".join(
@@ -333,47 +361,6 @@ def _view(scene: Scene, matrix: Floats, scale: float, middle: float, key: str) -
         parts.append(
             f'<path d="{data}" fill="none" stroke="{colour}" '
             f'stroke-width="{max(thick * scale, thin):.2f}" stroke-linecap="round"/>'
-        )
-    return "".join(parts)
-
-
-def _atom(number: int, place: Floats, scale: float, key: str) -> str:
-    (x, y), symbol = place.tolist(), SYMBOLS[number]
-    radius = _radius(number) * scale
-    ball = (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="url(#{key}-{symbol})" '
-        f'stroke="{_outline(number)}" stroke-width="0.7"/>'
-    )
-    if radius < LETTERED:
-        return ball
-    size = min(0.95 * radius, 12.0)
-    return (
-        f'{ball}<text x="{x:.1f}" y="{y + 0.35 * size:.1f}" font-size="{size:.1f}" '
-        f'text-anchor="middle" fill="{ink_on(element_colour(number))}">{symbol}</text>'
-    )
-
-
-def _compass(scene: Scene, matrix: Floats, x: float, y: float) -> str:
-    """Draw the directions of a, b and c at the lower left, the nearest last."""
-    arms = scene.lattice / np.linalg.norm(scene.lattice, axis=1, keepdims=True) @ matrix.T * ARM
-    parts: list[str] = []
-    taken: list[tuple[float, float]] = []
-    for axis in np.argsort(arms[:, 2], kind="stable").tolist():
-        right, up, _ = arms[axis].tolist()
-        # A letter that would cover another one stands further out.
-        beyond = next(
-            factor
-            for factor in (1.35, 1.8, 2.25)
-            if all(math.hypot(factor * right - u, factor * up - v) > 11 for u, v in taken)
-            or factor > 2
-        )
-        taken.append((beyond * right, beyond * up))
-        parts.append(
-            f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{x + right:.1f}" y2="{y - up:.1f}" '
-            f'stroke="{INK}" stroke-width="1.3"/>'
-            f'<text x="{x + beyond * right:.1f}" y="{y - beyond * up + 4:.1f}" '
-            f'text-anchor="middle" font-style="italic" stroke="#ffffff" stroke-width="3" '
-            f'paint-order="stroke">{"abc"[axis]}</text>'
         )
     return "".join(parts)
 
@@ -400,3 +387,158 @@ def _radius(number: int) -> float:
 def _whole(values: Floats) -> list[int]:
     numbers: list[int] = np.round(values.ravel() * UNIT).astype(np.int64).tolist()
     return numbers
+
+
+def extent_of(count: int, formulas: Strings | None) -> str:
+    """Say how many crystals there are, and of how many formulas."""
+    crystals = counted(count, "held-out crystal")
+    if formulas is None or not count:
+        return crystals
+    return f"{crystals} of {counted(len(np.unique(formulas)), 'formula')}"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Held-out crystals and what the model made of them, in the same order.
+
+    Both hold B structures with the same numbers of atoms; atom i of one is atom i of the
+    other.
+    """
+
+    originals: Crystals
+    reconstructed: Crystals
+
+    def __len__(self) -> int:
+        return len(self.originals)
+
+    @cached_property
+    def parameters(self) -> tuple[Floats, Floats]:
+        """Lengths in Angstrom, angles in degrees and volume per atom in cubic Angstrom.
+
+        Of both, [B, 7] each.
+        """
+        counts = np.maximum(self.originals.counts, 1)
+        # A reconstruction may have failed altogether.
+        with np.errstate(invalid="ignore"):
+            original, rebuilt = (
+                np.column_stack([cell_parameters(crystals.lattices), crystals.volumes / counts])
+                for crystals in (self.originals, self.reconstructed)
+            )
+        return original, rebuilt
+
+    @cached_property
+    def errors(self) -> PeriodicErrors | None:
+        """Periodic errors of atoms and crystals; None where a structure has no atoms."""
+        if not len(self) or (self.originals.counts < 1).any():
+            return None
+        return periodic_errors(self.originals, self.reconstructed)
+
+    @cached_property
+    def formulas(self) -> Strings:
+        """Reduced formulas of the originals, [B]."""
+        return reduced_formulas(self.originals)
+
+    @property
+    def extent(self) -> str:
+        """How many crystals these are, and of how many formulas."""
+        return extent_of(len(self), self.formulas)
+
+
+def examples(pairs: Pairs) -> Alternatives | None:
+    """Return typical, good and bad pairs to be turned; None where none has finite cells."""
+    options = tuple(
+        (f"{why}: {chemical(str(pairs.formulas[i]))}", (_example(pairs, i, why, f"s{place}"),))
+        for place, (i, why) in enumerate(_chosen(pairs).items())
+    )
+    return Alternatives("Crystal", options) if options else None
+
+
+def _chosen(pairs: Pairs) -> dict[int, str]:
+    """Choose by rank of the periodic error, then the median one of a few sizes."""
+    # A reconstruction so bad that it has no error counts as the worst.
+    errors = np.zeros(len(pairs)) if pairs.errors is None else pairs.errors.medians
+    order = np.argsort(np.nan_to_num(errors, nan=np.inf), kind="stable")
+    order = order[(_drawable(pairs.originals) & _drawable(pairs.reconstructed))[order]]
+    atoms = pairs.originals.counts[order]
+    # One or two atoms can hardly be in a wrong place.
+    telling = order[atoms >= FEWEST_ATOMS]
+    ranked = telling if len(telling) else order
+    chosen: dict[int, str] = {}
+    if pairs.errors is not None and len(ranked):
+        for name, share in RANKS.items():
+            chosen.setdefault(int(ranked[round(share * (len(ranked) - 1))]), f"{name} error")
+    sizes = np.quantile(atoms, np.linspace(0, 1, 5), method="nearest") if len(order) else atoms
+    for size in np.unique(sizes).tolist():
+        alike = order[atoms == size]
+        chosen.setdefault(int(alike[len(alike) // 2]), f"typical of {counted(int(size), 'atom')}")
+    return dict(list(chosen.items())[:MOST_EXAMPLES])
+
+
+def _drawable(crystals: Crystals) -> NDArray[np.bool_]:
+    """Return which structures have atoms, all at finite places, in a finite cell, [B]."""
+    wrong = ~np.isfinite(crystals.coordinates).all(axis=1)
+    misplaced = np.bincount(crystals.owner, weights=wrong, minlength=len(crystals)) > 0
+    finite = np.isfinite(crystals.lattices).all(axis=(1, 2))
+    return np.asarray(finite & ~misplaced & (crystals.counts > 0))
+
+
+def _example(pairs: Pairs, index: int, why: str, key: str) -> Figure:
+    original, rebuilt = pairs.originals[index], pairs.reconstructed[index]
+    formula = str(pairs.formulas[index])
+    name = chemical(formula)
+    scenes = zip(
+        (f"original: {name}", "reconstructed"), scenes_of_pair(original, rebuilt), strict=True
+    )
+    drawing = structure_view(
+        list(scenes), key, title=f"{name}, original and reconstructed", abreast=2
+    )
+    own = float(pairs.errors.medians[index]) if pairs.errors is not None else math.nan
+    error = f", periodic error {significant(own)} Å: {why}" if math.isfinite(own) else ""
+    wrong = int((original.species != rebuilt.species).sum())
+    types = f" {counted(wrong, 'atom')} came back as another element." if wrong else ""
+    before, after = (parameters[index] for parameters in pairs.parameters)
+    caption = (
+        f"{name} (id {original.name or 'not given'}, {counted(len(original), 'atom')}{error}). "
+        f"Cell {_cell(before)} became {_cell(after)}; volume per atom {decimals(before[6], 2)} "
+        f"became {decimals(after[6], 2)} Å³.{types} Both are drawn at one scale {_DRAWN}; the "
+        "shift common to all atoms is taken out. Colours are those of Jmol, radii 0.45 covalent "
+        "radii; bonds join atoms nearer than 1.15 times the sum of their covalent radii, metals "
+        "not with each other."
+    )
+    return Figure(f"structure-{formula}-{original.name}", drawing, caption)
+
+
+def _cell(parameters: Floats) -> str:
+    lengths = ", ".join(decimals(value, 3) for value in parameters[:3].tolist())
+    angles = ", ".join(decimals(value, 1) for value in parameters[3:6].tolist())
+    return f"{lengths} Å; {angles}°"
+
+
+def gallery(samples: Crystals) -> Alternatives:
+    """Return generated crystals to be turned, drawn at random, three at a time."""
+    with np.errstate(invalid="ignore"):
+        drawable = np.flatnonzero(_drawable(samples) & (samples.volumes > 0))
+    chosen = np.sort(np.random.default_rng(0).permutation(drawable)[:SHOWN])
+    shown = samples.take(chosen)
+    formulas = [chemical(str(formula)) for formula in reduced_formulas(shown)]
+    names = [
+        f"{formula}, {counted(count, 'atom')}, {decimals(weight, 2)} g/cm³"
+        for formula, count, weight in zip(
+            formulas, shown.counts.tolist(), densities(shown).tolist(), strict=True
+        )
+    ]
+    options: list[tuple[str, tuple[Figure, ...]]] = []
+    for start in range(0, len(chosen), ABREAST):
+        places = range(start, min(start + ABREAST, len(chosen)))
+        title = ", ".join(formulas[place] for place in places)
+        scenes = [(names[place], scene_of(shown[place])) for place in places]
+        drawing = structure_view(
+            scenes, f"g{start}", title=f"Generated crystals {title}", abreast=ABREAST
+        )
+        caption = (
+            f"Generated crystals {start + 1} to {places[-1] + 1} of {len(chosen)} that were drawn "
+            f"at random, not picked, from {len(samples):,}; all at one scale {_DRAWN}, with their "
+            "density. Colours and bonds as in the figures above."
+        )
+        options.append((title, (Figure(f"samples-{start + 1}", drawing, caption),)))
+    return Alternatives("Generated crystals", tuple(options))

@@ -6,6 +6,8 @@ document.querySelectorAll(".turn").forEach((part) => {
   let matrix = scene.matrix;
   let zoom = 1;
   const shown = { bonds: true, symbols: true };
+  // In pixels: the arms that show where a, b and c point, and the least radius to bear a symbol.
+  const arm = 26, lettered = 7.5;
 
   const times = (p, q) => [0, 3, 6].flatMap((row) => [0, 1, 2].map((column) =>
     p[row] * q[column] + p[row + 1] * q[column + 3] + p[row + 2] * q[column + 6]));
@@ -48,7 +50,7 @@ document.querySelectorAll(".turn").forEach((part) => {
         cx: x.toFixed(1), cy: y.toFixed(1), r: radius.toFixed(1),
         fill: `url(#${scene.key}-${symbol})`, stroke: outline, "stroke-width": 0.7,
       }));
-      if (radius >= scene.lettered && shown.symbols) {
+      if (radius >= lettered && shown.symbols) {
         const height = Math.min(0.95 * radius, 12);
         drawn.append(make("text", {
           x: x.toFixed(1), y: (y + 0.35 * height).toFixed(1), "font-size": height.toFixed(1),
@@ -60,7 +62,7 @@ document.querySelectorAll(".turn").forEach((part) => {
     const taken = [];
     [0, 1, 2].map((axis) => {
       const own = unit(view.lattice.slice(3 * axis, 3 * axis + 3));
-      const part = (i) => scene.arm * (matrix[i] * own[0] + matrix[i + 1] * own[1] + matrix[i + 2] * own[2]);
+      const part = (i) => arm * (matrix[i] * own[0] + matrix[i + 1] * own[1] + matrix[i + 2] * own[2]);
       return { letter: "abc"[axis], right: part(0), up: part(3), depth: part(6) };
     }).sort((one, other) => one.depth - other.depth).forEach(({ letter, right, up }) => {
       const free = (factor) => factor > 2 ||
@@ -79,14 +81,12 @@ document.querySelectorAll(".turn").forEach((part) => {
     group.replaceChildren(drawn);
   };
 
+  const drawAll = () => scene.views.forEach((view, i) => draw(view, groups[i]));
   let waiting = false;
   const redraw = () => {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      scene.views.forEach((view, i) => draw(view, groups[i]));
-    });
+    requestAnimationFrame(() => { waiting = false; drawAll(); });
   };
   const turn = (right, down) => {
     const [c, s, d, e] = [Math.cos(right), Math.sin(right), Math.cos(down), Math.sin(down)];
@@ -146,6 +146,7 @@ document.querySelectorAll(".turn").forEach((part) => {
     stage.addEventListener(name, () => { last = null; });
   });
 
+  drawAll();
   const bar = document.createElement("div");
   bar.className = "turning";
   const button = (text, says, act, pressed) => {
