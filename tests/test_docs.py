@@ -151,7 +151,6 @@ def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
         ModelSpec,
         PlateauSpec,
         PriorSpec,
-        SourceModelSpec,
         SplitSpec,
         TrainingSpec,
     )
@@ -163,7 +162,7 @@ def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
     recipes = (ROOT / "docs" / "recipes.md").read_text()
     of_tables, of_crystals = recipes.split("## Recipes for crystals")
     tables = (SplitSpec, ModelSpec, TrainingSpec, ClusteringSpec)
-    parts = (CrystalSplitSpec, CrystalModelSpec, SourceModelSpec, LossSpec, PriorSpec)
+    parts = (CrystalSplitSpec, CrystalModelSpec, LossSpec, PriorSpec)
     for page, specs in ((of_tables, tables), (of_crystals, (CrystalRecipe, *parts))):
         for spec in specs:
             for key in spec.model_fields:

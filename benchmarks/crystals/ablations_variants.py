@@ -6,6 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.crystals.baseline_chemeleon2 import (
+    BaselineWeights,
+    Padding,
+    matrix_of,
+    parameters_of,
+)
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,9 +29,6 @@ from variolite.crystals.model.network import (
     feed_forward,
     linear,
 )
-from variolite.crystals.source.cells import matrix_of, parameters_of
-from variolite.crystals.source.objective import SourceWeights
-from variolite.crystals.source.padding import Padding
 
 PLACES = 64
 """Atoms that the table of places has rows for; the largest crystals have 52."""
@@ -83,7 +86,7 @@ class BareCells(Variant):
         parts = super().parts(batch, decoded)
         lengths, angles = parameters_of(batch.lattice)
         lengths = lengths / batch.layout.counts.to(lengths)[:, None].pow(1.0 / 3.0)
-        found, weights = self.bare(decoded), SourceWeights()
+        found, weights = self.bare(decoded), BaselineWeights()
         lattice = weights.lengths * functional.mse_loss(found[:, :3], lengths)
         lattice = lattice + weights.angles * functional.mse_loss(found[:, 3:], angles)
         return PartsByName(parts.species, parts.coordinates, lattice)

@@ -31,6 +31,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import numpy as np
 import torch
 from benchmarks.crystals.alignment_page import write_alignment
+from benchmarks.crystals.equal_compute import Budget, train_within
 from benchmarks.crystals.one_run import carry_out_missing, of_known_elements
 from benchmarks.crystals.opponents import LATENT, OPPONENTS, SIZES, Contestant, contestant
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
@@ -51,7 +52,6 @@ from variolite.crystals.potential.features import (
     foundation_features,
     principal_share,
 )
-from variolite.crystals.source import Budget, train_within
 from variolite.records import write_text_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

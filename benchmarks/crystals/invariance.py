@@ -23,6 +23,13 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
+from benchmarks.crystals.baseline_chemeleon2 import (
+    SIZES,
+    BaselineModule,
+    matrix_of,
+    niggli,
+    reconstruct,
+)
 from benchmarks.crystals.sets import FOLDER
 from benchmarks.speed.machine import describe, load
 
@@ -38,8 +45,6 @@ from variolite.crystals.invariance import (
 )
 from variolite.crystals.latents import Latents
 from variolite.crystals.run import load_run, shipped_run
-from variolite.crystals.source import SIZES, SourceModule
-from variolite.crystals.source.cells import matrix_of
 from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
@@ -73,8 +78,13 @@ def _subjects(crystals: Crystals) -> list[Subject]:
         found.append(_of("ours, mp_20 of the package", load_run(RunFolder(home))))
     size = SIZES["0.86M"]
     for title, encoder in (("source", size), ("its CSPNet", replace(size, encoder="cspnet"))):
-        module = SourceModule(encoder, 0).eval()
-        found.append(_of(f"{title}, untrained, Niggli cells", CrystalModel(module)))
+        module = BaselineModule(encoder, 0).eval()
+        reduced = Subject(
+            f"{title}, untrained, Niggli cells",
+            lambda c, m=module: encode(m, niggli(c).crystals),
+            lambda c, m=module: reconstruct(m, c),
+        )
+        found.append(reduced)
         raw = Subject(f"{title}, untrained, cells as given", lambda c, m=module: encode(m, c), None)
         found.append(raw)
     return found

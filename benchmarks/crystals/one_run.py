@@ -18,6 +18,7 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from benchmarks.crystals.equal_compute import SHARES, Budget, train_within
 from benchmarks.crystals.opponents import (
     BASELINES,
     OPPONENTS,
@@ -40,7 +41,6 @@ from variolite.crystals.matching import (
     periodic_errors,
     score_reconstruction,
 )
-from variolite.crystals.source import SHARES, Budget, train_within
 from variolite.records import write_text_atomic
 
 SCORED = (Setting(CDVAE), Setting(DEFAULT), Setting(STRICT), Setting(CDVAE, primitive=True))

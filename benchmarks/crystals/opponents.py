@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from benchmarks.crystals.baseline_chemeleon2 import (
+    BaselineArchitecture,
+    BaselineModule,
+    niggli,
+    reconstruct,
+)
 from torch import nn
 
-from variolite.crystals.crystal_model import CrystalModel, framed
+from variolite.crystals.crystal_model import CrystalModel, canonicalize, encode
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.fitting import build
 from variolite.crystals.frame import Frame
@@ -19,7 +25,6 @@ from variolite.crystals.latents import Latents
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
 from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
 from variolite.crystals.model.network import fast_products
-from variolite.crystals.source import SourceModule, reconstruct
 from variolite.recipe import CrystalRecipe, load_crystal_recipe
 
 LATENT = 8
@@ -115,12 +120,6 @@ def _source(name: str, size: Size) -> CrystalRecipe:
     return load_crystal_recipe("crystals/source", _sizes(size))
 
 
-def _source_cspnet(name: str, size: Size) -> CrystalRecipe:
-    del name
-    more = ["model.encoder=cspnet", f"model.encoder_layers={size.messages}"]
-    return load_crystal_recipe("crystals/source", [*_sizes(size), *more])
-
-
 @dataclass(frozen=True)
 class Opponent:
     """A model that is trained.
@@ -137,6 +136,8 @@ class Opponent:
         Opponent whose tuned trial it takes, if it is not tuned itself.
     sets
         Data sets it takes part in; all by default.
+    encoder
+        Of the rebuilt chemeleon2; None for our network.
     """
 
     title: str
@@ -144,6 +145,23 @@ class Opponent:
     trial: Trial
     like: str | None = None
     sets: tuple[str, ...] | None = None
+    encoder: Literal["transformer", "cspnet"] | None = None
+
+    def build(self, recipe: CrystalRecipe, size: Size, crystals: Crystals) -> nn.Module:
+        """Untrained network for crystals in its frame."""
+        if self.encoder is None:
+            return build(recipe, crystals)
+        model = recipe.model
+        architecture = BaselineArchitecture(
+            encoder=self.encoder,
+            latent=model.latent,
+            width=model.width,
+            heads=model.heads,
+            encoder_layers=size.messages if self.encoder == "cspnet" else size.layers,
+            decoder_layers=model.decoder_layers,
+            feedforward=model.feedforward,
+        )
+        return BaselineModule(architecture, recipe.training.seed)
 
 
 def _ours_float32(name: str, size: Size) -> CrystalRecipe:
@@ -171,10 +189,8 @@ OPPONENTS: Mapping[str, Opponent] = {
     "ours_equal": Opponent(
         "Variolite at the rate of the source", _ours_equal, FREQUENT, "ours", tuple(DIVERGENCE)
     ),
-    "source": Opponent("source, rebuilt", _source, PLAIN),
-    "source_cspnet": Opponent(
-        "source with CSPNet encoder", _source_cspnet, Trial(1e-3, "none", 256)
-    ),
+    "source": Opponent("source, rebuilt", _source, PLAIN, encoder="transformer"),
+    "source_cspnet": Opponent("source with CSPNet encoder", _source, PLAIN, encoder="cspnet"),
 }
 
 OURS_IN_FLOAT32 = Opponent("Variolite, all in float32", _ours_float32, FREQUENT)
@@ -225,13 +241,15 @@ class Contestant:
     def reconstruct(self, crystals: Crystals) -> Crystals:
         """Decode the means of the latents, in the cells that were given."""
         self.module.eval()
-        if isinstance(self.module, SourceModule):
+        if isinstance(self.module, BaselineModule):
             return reconstruct(self.module, crystals)
         return CrystalModel(self.module).reconstruct(crystals)
 
     def encode(self, crystals: Crystals) -> Latents:
         """Posterior of every atom, in the order of the input."""
         self.module.eval()
+        if isinstance(self.module, BaselineModule):
+            return encode(self.module, niggli(crystals).crystals)
         return CrystalModel(self.module).encode(crystals)
 
 
@@ -240,8 +258,9 @@ def equal_recipe(
 ) -> CrystalRecipe:
     """Recipe with as many parameters as the rebuilt source has at this size, or fewer."""
     recipe = _with_seed(opponent.recipe(name, size), seed)
-    if isinstance(build(recipe, train), CrystalModule):
-        recipe = _widened(recipe, train, most=_count(build(_source(name, size), train)))
+    if opponent.encoder is None:
+        rebuilt = OPPONENTS["source"].build(_source(name, size), size, train)
+        recipe = _widened(recipe, train, most=_count(rebuilt))
     return recipe
 
 
@@ -250,9 +269,9 @@ def contestant(
 ) -> Contestant:
     """Build an opponent from its `equal_recipe`."""
     recipe = equal_recipe(name, opponent, size, train, seed)
-    frame = framed(build(recipe, train), train)
+    frame = canonicalize(train) if opponent.encoder is None else niggli(train)
     # The statistics of cells are those of the cells that the network sees.
-    module = build(recipe, frame.crystals)
+    module = opponent.build(recipe, size, frame.crystals)
     device = torch.device("cpu")
     if isinstance(module, CrystalModule):
         # As `variolite fit` does.

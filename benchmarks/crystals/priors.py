@@ -27,7 +27,7 @@ import torch
 from benchmarks.speed.machine import describe, load
 from safetensors.torch import load_file, save_file
 
-from variolite.crystals.crystal_model import CrystalModel, framed
+from variolite.crystals.crystal_model import CrystalModel, canonicalize
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.evaluation import score_generation
 from variolite.crystals.evaluation.validity import shortest_contacts
@@ -114,7 +114,7 @@ def main() -> None:
     model = load_run(run)
     crystals = _training_part(run, load_crystals(arguments.data))
     test = load_crystals(arguments.test) if arguments.test else None
-    frame = framed(model.module, crystals).crystals
+    frame = canonicalize(crystals).crystals
     latents = model.encode(crystals)
     priors = {
         kind: _kept(kind, arguments.work, latents, frame, arguments.seconds)

@@ -1,16 +1,12 @@
 """Every ablation changes what it says and nothing else; the page says what the files say."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parents[2]))
-
 from benchmarks.crystals import ablations, sets
 from benchmarks.crystals.ablations_entries import ABLATIONS, FULL, PADDED, Ablated, ablated
 from benchmarks.crystals.ablations_page import SPEED, write_ablations

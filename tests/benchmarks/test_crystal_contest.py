@@ -3,14 +3,10 @@
 import itertools
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2]))
-
 from benchmarks.crystals import contest, one_run, sets, throughput
 from benchmarks.crystals.contest_page import write_contest
 from benchmarks.crystals.one_run import Run, carry_out

@@ -2,15 +2,11 @@
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2]))
-
 from benchmarks.crystals.commands import Meter, plain, spelled
 from benchmarks.crystals.prediction import MATCHED_BY, best_of, displacements, figures
 from benchmarks.crystals.relaxed_samples import displacements as gone

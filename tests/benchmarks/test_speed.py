@@ -3,20 +3,16 @@
 import ctypes
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
-
-sys.path.append(str(Path(__file__).parents[2]))
-
 from benchmarks.speed import figures, floor
 from benchmarks.speed.elbo import held_out_elbo
 from benchmarks.speed.request import Epoch, Request
 from benchmarks.speed.task import FEATURES, LATENT, NOISE_VARIANCE, make_table
+from torch.nn import functional
 
 
 def test_elbo_of_a_decoder_that_ignores_z_is_the_density_less_the_divergence() -> None:

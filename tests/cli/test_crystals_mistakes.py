@@ -90,9 +90,12 @@ def test_options_that_make_no_sense(
     ("content", "message"),
     [
         ("extends: crystals/perov_5\nmodel: {latentt: 3}\n", "did you mean latent?"),
-        ("extends: crystals/perov_5\nmodel: {kind: sourc}\n", "model.kind must be one of"),
+        (
+            "extends: crystals/perov_5\nmodel: {kind: sourc}\n",
+            "model.kind: Input should be 'transf",
+        ),
         ("extends: crystals/perov5\n", "did you mean crystals/perov_5?"),
-        ("extends: crystals/source\nmodel: {waves: 3}\n", "unknown key 'model.waves'"),
+        ("extends: crystals/source\nmodel: {kind: source}\n", "the published system is no longer"),
         ("kind: crystal\n", "kind must be one of tabular, crystals"),
         ("kind: crystals\ncolumns: {a: {}}\n", "unknown key 'columns'"),
     ],

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from torch import Tensor, nn
+from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import SYMBOLS
@@ -21,7 +21,6 @@ from variolite.crystals.generation.properties import PropertyHead, head_from, he
 from variolite.crystals.generation.sampling import TRIES, Generated, generate
 from variolite.crystals.latents import Latents
 from variolite.crystals.model.batch import (
-    AtomBatch,
     CrystalTensors,
     Layout,
     coordinates_of,
@@ -31,14 +30,9 @@ from variolite.crystals.model.batch import (
 from variolite.crystals.model.network import (
     CrystalArchitecture,
     CrystalModule,
-    Decoded,
     LossWeights,
 )
 from variolite.crystals.periodic import has_cell
-from variolite.crystals.source.architecture import SourceArchitecture
-from variolite.crystals.source.loading import niggli
-from variolite.crystals.source.network import SourceModule
-from variolite.crystals.source.objective import SourceWeights
 from variolite.errors import DataError, ModelFileError, RunFolderError, VarioliteError
 from variolite.training.storage import (
     DESCRIPTION,
@@ -48,52 +42,12 @@ from variolite.training.storage import (
     read_weights,
     write_signed,
 )
-from variolite.vae import Parts, Posterior
 
-# Kinds of crystal networks behind one face: the frame they see crystals in, and decoding.
-
-
-class Network(Protocol):
-    """What encoding, decoding and training need of a module."""
-
-    architecture: CrystalArchitecture | SourceArchitecture
-
-    def infer(self, batch: AtomBatch) -> Posterior: ...
-
-    def generate(self, z: Tensor, layout: Layout, species: Tensor | None = None) -> Decoded: ...
-
-    def loss(self, batch: AtomBatch, beta: Tensor) -> Parts: ...
+# Between crystals and the network: the canonical frame, encoding and decoding.
 
 
-def _source_frame(crystals: Crystals) -> Frame:
-    return niggli(crystals)
-
-
-@dataclass(frozen=True)
-class _Kind:
-    frame: Callable[[Crystals], Frame]
-    table: Callable[[nn.Module], NDArray[np.uint8]]
-
-
-def _own_table(module: nn.Module) -> NDArray[np.uint8]:
-    assert isinstance(module, CrystalModule)
-    return np.array(module.architecture.elements, dtype=np.uint8)
-
-
-def _source_table(module: nn.Module) -> NDArray[np.uint8]:
-    assert isinstance(module, SourceModule)
-    # The source has a place for element 0 and reads it as hydrogen.
-    return np.arange(module.architecture.elements).clip(1).astype(np.uint8)
-
-
-_KINDS: Mapping[type[nn.Module], _Kind] = {
-    CrystalModule: _Kind(canonical, _own_table),
-    SourceModule: _Kind(_source_frame, _source_table),
-}
-
-
-def framed(module: nn.Module, crystals: Crystals) -> Frame:
-    """Return crystals in the frame that a module sees them in.
+def canonicalize(crystals: Crystals) -> Frame:
+    """Return crystals in the frame that the network sees them in.
 
     Raises
     ------
@@ -109,15 +63,10 @@ def framed(module: nn.Module, crystals: Crystals) -> Frame:
             where=str(crystals.names[place]) or f"crystal {place}",
             hint="leave such structures out: `variolite crystals pack` lists them with reasons",
         )
-    return _KINDS[type(module)].frame(crystals)
+    return canonical(crystals)
 
 
-def element_table(module: nn.Module) -> NDArray[np.uint8]:
-    """Atomic number of every place of the species logits."""
-    return _KINDS[type(module)].table(module)
-
-
-def require_known(module: nn.Module, crystals: Crystals) -> None:
+def require_known(module: CrystalModule, crystals: Crystals) -> None:
     """Say clearly which crystal holds an element that a module was not trained on.
 
     Raises
@@ -125,7 +74,7 @@ def require_known(module: nn.Module, crystals: Crystals) -> None:
     DataError
         If there is one.
     """
-    strange = np.flatnonzero(~np.isin(crystals.species, element_table(module)))
+    strange = np.flatnonzero(~np.isin(crystals.species, module.elements))
     if strange.size:
         crystal = int(crystals.owner[strange[0]])
         symbol = SYMBOLS[int(crystals.species[strange[0]])]
@@ -137,17 +86,16 @@ def require_known(module: nn.Module, crystals: Crystals) -> None:
 
 
 @torch.no_grad()
-def encode(module: nn.Module, crystals: Crystals) -> Latents:
+def encode(module: CrystalModule, crystals: Crystals) -> Latents:
     """Encode crystals that are in the module's frame; posterior means and log-variances."""
     require_known(module, crystals)
-    network: Network = module  # type: ignore[assignment]
-    latent = network.architecture.latent
+    latent = module.architecture.latent
     device = next(module.parameters()).device
     mean = np.empty((len(crystals.species), latent), dtype=np.float32)
     log_variance = np.empty_like(mean)
     tensors = CrystalTensors.of(crystals, device)
     for batch in evaluation_batches(tensors, latent, noise_seed=None):
-        posterior = network.infer(batch)
+        posterior = module.infer(batch)
         atoms = crystals.atoms_of(batch.order.cpu().numpy())
         mean[atoms] = posterior.mean[0].cpu().numpy()
         log_variance[atoms] = posterior.clamped_log_variance[0].cpu().numpy()
@@ -156,7 +104,7 @@ def encode(module: nn.Module, crystals: Crystals) -> Latents:
 
 @torch.no_grad()
 def decode(
-    module: nn.Module, latents: Latents, *, species: NDArray[np.integer] | None = None
+    module: CrystalModule, latents: Latents, *, species: NDArray[np.integer] | None = None
 ) -> Crystals:
     """Decode latents to crystals in the module's frame.
 
@@ -169,8 +117,7 @@ def decode(
     species
         Atomic numbers, shape (N,), where the module is given them.
     """
-    network: Network = module  # type: ignore[assignment]
-    width = network.architecture.latent
+    width = module.architecture.latent
     if latents.mean.shape[1] != width:
         raise DataError(
             f"the latents have {latents.mean.shape[1]} dimensions, the model has {width}",
@@ -183,7 +130,7 @@ def decode(
     found = np.empty(len(latents.mean), dtype=np.uint8)
     coordinates = np.empty((len(latents.mean), 3))
     lattices = np.empty((len(latents), 3, 3))
-    table = element_table(module)
+    table = np.array(module.elements, dtype=np.uint8)
     for chosen in _portions(latents.counts, order):
         counts = latents.counts[chosen]
         begins = np.cumsum(counts) - counts
@@ -192,7 +139,7 @@ def decode(
         told = None
         if species is not None:
             told = torch.from_numpy(np.asarray(species)[atoms].astype(np.int64)).to(device)
-        decoded = network.generate(z, Layout.of(counts, device), told)
+        decoded = module.generate(z, Layout.of(counts, device), told)
         coordinates[atoms] = coordinates_of(decoded.pairs).double().cpu().numpy()
         lattices[chosen] = lattices_of(decoded.metric.double().cpu().numpy(), counts)
         if decoded.species_logits is None:
@@ -204,7 +151,7 @@ def decode(
 
 
 def _require_known_species(
-    module: nn.Module, species: NDArray[np.integer], latents: Latents
+    module: CrystalModule, species: NDArray[np.integer], latents: Latents
 ) -> None:
     if species.shape != (len(latents.mean),):
         raise DataError(
@@ -212,7 +159,7 @@ def _require_known_species(
             where="species",
             hint="give one atomic number for every row of the latents",
         )
-    strange = np.flatnonzero(~np.isin(species, element_table(module)))
+    strange = np.flatnonzero(~np.isin(species, module.elements))
     if strange.size:
         number = int(species[strange[0]])
         name = SYMBOLS[number] if 0 < number < len(SYMBOLS) else f"atomic number {number}"
@@ -250,7 +197,7 @@ class CrystalModel:
         Who made it, from what and how; JSON-able.
     """
 
-    module: nn.Module
+    module: CrystalModule
     prior: LatentPrior | None = None
     properties: PropertyHead | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -258,18 +205,17 @@ class CrystalModel:
     @property
     def latent(self) -> int:
         """Latent dimensions of an atom."""
-        architecture: Any = self.module.architecture
-        return int(architecture.latent)
+        return self.module.architecture.latent
 
     @property
     def species_given(self) -> bool:
         """Whether the decoder is told the elements instead of decoding them."""
-        return bool(getattr(self.module.architecture, "species_given", False))
+        return self.module.architecture.species_given
 
     @property
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that it knows."""
-        return tuple(sorted({int(z) for z in element_table(self.module)}))
+        return self.module.elements
 
     def encode(self, crystals: Crystals) -> Latents:
         """Return the posterior of every atom, in the order of the input.
@@ -283,7 +229,7 @@ class CrystalModel:
         DataError
             If a crystal holds an element that the model was not trained on.
         """
-        return encode(self.module, framed(self.module, crystals).crystals)
+        return encode(self.module, canonicalize(crystals).crystals)
 
     def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
         """Decode latents, in their order; cells come in standard orientation.
@@ -312,7 +258,7 @@ class CrystalModel:
         crystals
             A model that is told the elements takes them from here.
         """
-        frame = framed(self.module, crystals)
+        frame = canonicalize(crystals)
         latents = encode(self.module, frame.crystals)
         given = crystals.species if self.species_given else None
         return frame.restore(decode(self.module, latents, species=given), crystals)
@@ -371,17 +317,14 @@ _PARTS = ("prior", "properties")
 
 _ARCHITECTURE = TypeAdapter(CrystalArchitecture)
 _WEIGHTS = TypeAdapter(LossWeights)
-_SOURCE = TypeAdapter(SourceArchitecture)
-_SOURCE_WEIGHTS = TypeAdapter(SourceWeights)
 
 
 def save_crystal_model(folder: Path, model: CrystalModel) -> None:
     """Write a model into a folder; nothing of the training crystals goes with it."""
     module = model.module
-    assert isinstance(module, CrystalModule | SourceModule)
     tensors: dict[str, Tensor] = {f"vae/{k}": v for k, v in module.state_dict().items()}
     content: dict[str, Any] = {
-        "network": "transformer" if isinstance(module, CrystalModule) else "source",
+        "network": "transformer",
         "architecture": asdict(module.architecture),
         "weights": asdict(module.weights),
         "provenance": dict(model.provenance),
@@ -406,7 +349,7 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
     description = read_description(folder, KIND, FORMAT, _MIGRATIONS, "a crystal model")
     tensors = read_weights(folder, description)
     try:
-        module = _module(description)
+        module = _module(description, folder)
         fill(module, _below("vae/", tensors), folder)
         prior = properties = None
         if "prior" in description:
@@ -431,12 +374,15 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
     return CrystalModel(module, prior, properties, provenance)
 
 
-def _module(description: Mapping[str, Any]) -> nn.Module:
-    if description["network"] not in ("transformer", "source"):
-        raise ValueError(f"there is no network called {description['network']!r:.40}")
+def _module(description: Mapping[str, Any], folder: Path) -> CrystalModule:
     if description["network"] == "source":
-        source = _SOURCE.validate_python(description["architecture"])
-        return SourceModule(source, 0, _SOURCE_WEIGHTS.validate_python(description["weights"]))
+        raise ModelFileError(
+            "this model has the network of the published system, which Variolite no longer has",
+            where=str(folder / DESCRIPTION),
+            hint="train the recipe crystals/source again: it is our network with its settings",
+        )
+    if description["network"] != "transformer":
+        raise ValueError(f"there is no network called {description['network']!r:.40}")
     architecture = _ARCHITECTURE.validate_python(description["architecture"])
     return CrystalModule(architecture, _WEIGHTS.validate_python(description["weights"]))
 

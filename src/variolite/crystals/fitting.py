@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from variolite.crystals.crystal_model import Network
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.model.batch import (
@@ -32,10 +31,8 @@ from variolite.crystals.model.network import (
     LossWeights,
     fast_products,
 )
-from variolite.crystals.source.architecture import SourceArchitecture
-from variolite.crystals.source.network import SourceModule
 from variolite.errors import TrainingError
-from variolite.recipe import CrystalModelSpec, CrystalRecipe, LossSpec
+from variolite.recipe import CrystalRecipe, LossSpec
 from variolite.training.device import choose_device
 from variolite.training.loop import Resume, Validation, train
 from variolite.training.storage import EpochRecord
@@ -57,7 +54,7 @@ LEAST_SCALE = 0.02
 class FittedCrystals:
     """A trained network and how it came about."""
 
-    module: nn.Module
+    module: CrystalModule
     history: list[EpochRecord]
     best_epoch: int
     device: str
@@ -82,20 +79,9 @@ def all_threads() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def build(recipe: CrystalRecipe, crystals: Crystals, *, features: int = 0) -> nn.Module:
+def build(recipe: CrystalRecipe, crystals: Crystals, *, features: int = 0) -> CrystalModule:
     """Return an untrained network for training crystals in their frame."""
     spec, seed = recipe.model, recipe.training.seed
-    if not isinstance(spec, CrystalModelSpec):
-        source = SourceArchitecture(
-            encoder=spec.encoder,
-            latent=spec.latent,
-            width=spec.width,
-            heads=spec.heads,
-            encoder_layers=spec.encoder_layers,
-            decoder_layers=spec.decoder_layers,
-            feedforward=spec.feedforward,
-        )
-        return SourceModule(source, seed)
     architecture = CrystalArchitecture(
         elements=tuple(int(z) for z in np.unique(crystals.species)),
         latent=spec.latent,
@@ -126,7 +112,7 @@ def _weights(spec: LossSpec) -> LossWeights:
 
 
 def fit_crystals(
-    module: nn.Module,
+    module: CrystalModule,
     training: Crystals,
     validation: Crystals,
     recipe: CrystalRecipe,
@@ -170,19 +156,17 @@ def fit_crystals(
             hint="give more structures, or a smaller split.test",
         )
     spec = recipe.training
-    network: Network = module  # type: ignore[assignment]
     parameters = sum(p.numel() for p in module.parameters())
     atoms = len(training.species) / len(training)
     where, reason = choose_device(device, int(parameters * atoms))
     module.to(where)
-    if isinstance(module, CrystalModule):
-        module.round_products(spec.precision == "auto" and fast_products(where))
+    module.round_products(spec.precision == "auto" and fast_products(where))
     batch_size = BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size
     rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
     known, held = (None, None) if features is None else features
     tensors = CrystalTensors.of(training, where, known)
     held_back = CrystalTensors.of(validation, where, held)
-    latent = network.architecture.latent
+    latent = module.architecture.latent
     source = CrystalBatches(tensors, batch_size, latent, spec.seed)
     if on_start is not None:
         on_start(
@@ -191,16 +175,16 @@ def fit_crystals(
         )
     resume = None
     if checkpoint is not None:
-        settings = [asdict(network.architecture), recipe.model_dump(mode="json")]
+        settings = [asdict(module.architecture), recipe.model_dump(mode="json")]
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update((fingerprint(training) + fingerprint(validation)).encode())
         resume = Resume(checkpoint, digest.hexdigest())
     with all_threads():
         trained = train(
             module,
-            network.loss,
+            module.loss,
             source,
-            lambda: _validate(network, held_back),
+            lambda: _validate(module, held_back),
             spec,
             rate=rate,
             betas=[recipe.loss.divergence],
@@ -219,19 +203,19 @@ def fit_crystals(
     )
 
 
-def _validate(network: Network, tensors: CrystalTensors) -> Validation:
+def _validate(module: CrystalModule, tensors: CrystalTensors) -> Validation:
     """Average the objective over validation crystals, with fixed noise, and measure the mean."""
-    latent = network.architecture.latent
+    latent = module.architecture.latent
     one = torch.ones(1, device=tensors.species.device)
     atoms = len(tensors.species)
     parts, per_dimension, errors, lattices = [], [], [], []
     for batch in evaluation_batches(tensors, latent, noise_seed=VALIDATION_SEED):
         share = len(batch.species) / atoms
-        found = network.loss(batch, one)
+        found = module.loss(batch, one)
         parts.append(torch.stack([found.reconstruction[0], found.divergence[0]]) * share)
-        posterior = network.infer(batch)
+        posterior = module.infer(batch)
         per_dimension.append(posterior.divergence_per_dimension()[0].mean(0) * share)
-        decoded = network.generate(posterior.mean[0], batch.layout, batch.species)
+        decoded = module.generate(posterior.mean[0], batch.layout, batch.species)
         difference = wrapped(coordinates_of(decoded.pairs) - batch.coordinates)
         cell = batch.lattice.index_select(0, batch.layout.owner)
         errors.append((difference.unsqueeze(1) @ cell).norm(dim=-1).squeeze(1))

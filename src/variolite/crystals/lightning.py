@@ -252,19 +252,8 @@ class VAEModule(LightningModule):
             Crystals to train on: they give the elements and the spread of the cells.
         features
             Width of the foundation features; 0 without alignment.
-
-        Raises
-        ------
-        DataError
-            If the recipe is of the network of the source.
         """
         untrained = build(recipe, canonical(training).crystals, features=features)
-        if not isinstance(untrained, CrystalModule):
-            raise DataError(
-                "the network of the source is not trained under Lightning",
-                where="model.kind",
-                hint="choose transformer",
-            )
         made = cls(
             _plain(asdict(untrained.architecture)),
             asdict(untrained.weights),

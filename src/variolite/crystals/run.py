@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystal_model import (
     CrystalModel,
+    canonicalize,
     encode,
-    framed,
     load_crystal_model,
     save_crystal_model,
 )
@@ -182,8 +182,7 @@ def _train(
     if recipe.loss.alignment > 0.0:
         features = _features(parts["train"], parts["validation"], tell)
     width = 0 if features is None else features[0].shape[1]
-    kind = build(recipe, parts["train"], features=width)
-    train, validation = (framed(kind, parts[p]).crystals for p in ("train", "validation"))
+    train, validation = (canonicalize(parts[p]).crystals for p in ("train", "validation"))
     # Cells are standardised by those that the network sees, not by those of the files.
     module = build(recipe, train, features=width)
     # A validation crystal may hold an element that no training crystal has.
@@ -275,7 +274,7 @@ def _with_prior(
     """Fit the prior and the property head of a trained network."""
     if recipe.prior.kind == "none" and not recipe.properties:
         return model
-    frame = framed(model.module, training).crystals
+    frame = canonicalize(training).crystals
     latents = encode(model.module, frame)
     head = None
     if recipe.properties:

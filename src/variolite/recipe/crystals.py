@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from variolite.recipe.spec import Positive, Seed, Share, TrainingSpec, Weight, _Spec
 
@@ -25,24 +25,15 @@ class CrystalModelSpec(_Spec):
     waves: Positive = 4
     given: tuple[Literal["species"], ...] = ()
 
-    @model_validator(mode="after")
-    def _heads_divide_the_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
-        return self
-
-
-class SourceModelSpec(_Spec):
-    """The network of the published source, for comparison; see `variolite.crystals.source`."""
-
-    kind: Literal["source"] = "source"
-    encoder: Literal["transformer", "cspnet"] = "transformer"
-    latent: Positive = 8
-    width: Positive = 128
-    heads: Positive = 4
-    feedforward: Positive = 256
-    encoder_layers: Positive = 3
-    decoder_layers: Positive = 3
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _no_other_network(cls, value: object) -> object:
+        if value == "source":
+            raise ValueError(
+                "the network of the published system is no longer here: take the line away to "
+                "train ours with the same settings"
+            )
+        return value
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
@@ -112,9 +103,7 @@ class CrystalRecipe(_Spec):
     description: str = ""
     properties: tuple[str, ...] = ()
     split: CrystalSplitSpec = CrystalSplitSpec()
-    model: Annotated[CrystalModelSpec | SourceModelSpec, Field(discriminator="kind")] = (
-        CrystalModelSpec()
-    )
+    model: CrystalModelSpec = CrystalModelSpec()
     loss: LossSpec = LossSpec()
     training: TrainingSpec = TrainingSpec()
     prior: PriorSpec = PriorSpec()

@@ -8,22 +8,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from drawn_crystals import cut, drawn_crystals, model_for
+from drawn_crystals import drawn_crystals, model_for
 
 from variolite.crystals import invariance as checks
-from variolite.crystals.crystal_model import encode
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.invariance import InvarianceReport, check_cells, check_invariance
-from variolite.crystals.source import SourceArchitecture, SourceModule
-from variolite.crystals.source.cells import matrix_of
 from variolite.errors import DataError
 
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]
-TINY = SourceArchitecture(
-    width=32, heads=2, encoder_layers=2, decoder_layers=2, feedforward=32, frequencies=4
-)
 
 
 def _names(report: InvarianceReport) -> list[str]:
@@ -64,26 +57,6 @@ def test_our_model_passes_on_real_crystals(
     model = model_for(crystals)
     report = check_invariance(model.encode, crystals, reconstruct=model.reconstruct, alone=10)
     assert report.passes(1e-4), str(report)
-
-
-def test_the_source_fails_everywhere() -> None:
-    module = SourceModule(TINY, 0).eval()
-    crystals = cut(textbook_crystals(conventional=True), 30)
-    report = check_invariance(lambda given: encode(module, given), crystals)
-    assert _names(report) == NAMES
-    assert not report.passes(1e-2)
-    # The facts measured .64 and .25 standard deviations at full size.
-    found = {change.name: change.deviations for change in report.latents}
-    assert found["rotation"] > 0.1
-    assert found["order of atoms"] > 0.1
-    assert found["alone or with others"] < 1e-5
-
-
-def test_the_other_encoder_of_the_source_fails_at_the_cell_alone() -> None:
-    module = SourceModule(replace(TINY, encoder="cspnet"), 0).eval()
-    crystals = drawn_crystals(4, 40, 8)
-    report = check_invariance(lambda given: encode(module, given), crystals)
-    assert _names(report) == ["cell"], str(report)
 
 
 @pytest.mark.parametrize(
@@ -185,16 +158,6 @@ def test_ten_thousand_random_outputs_are_cells() -> None:
     assert found.number == 10_000
     assert found.smallest_volume > 0.0
     assert check_cells(scale=100.0).passed
-
-
-def test_the_lattice_head_of_the_source_makes_things_that_are_no_cells() -> None:
-    def head(entries: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        given = torch.from_numpy(entries)
-        return matrix_of(given[:, :3], given[:, 3:]).numpy()
-
-    found = check_cells(head, number=2_000, scale=1.0)
-    assert not found.passed
-    assert found.not_positive + found.not_finite > 0.3 * 2_000  # [.81 measured]
 
 
 def test_examples() -> None:

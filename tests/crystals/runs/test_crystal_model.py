@@ -22,9 +22,7 @@ from variolite.crystals.descriptions import (
     rotation,
     shift_of_origin,
 )
-from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.latents import Latents
-from variolite.crystals.source import SourceArchitecture, SourceModule
 from variolite.errors import DataError, RunFolderError
 
 ELEMENTS = Crystals.of(
@@ -195,18 +193,3 @@ def test_cells_that_are_none_are_refused(model: CrystalModel) -> None:
     flat[2, 0] = flat[2, 1]
     with pytest.raises(DataError, match=r"^2-2: the structure has no atoms, no cell of a volume"):
         model.encode(replace(crystals, lattices=flat))
-
-
-def test_the_source_goes_through_the_same_face() -> None:
-    source = CrystalModel(
-        SourceModule(SourceArchitecture(width=16, heads=2, feedforward=16), 0).eval()
-    )
-    crystals = textbook_crystals()
-    assert source.latent == 8
-    assert not source.species_given
-    assert source.encode(crystals).mean.shape == (len(crystals.species), 8)
-    found = source.reconstruct(crystals)
-    np.testing.assert_array_equal(found.offsets, crystals.offsets)
-    heavy = replace(crystals, species=np.full_like(crystals.species, 101))
-    with pytest.raises(DataError, match=r"atomic number 101|trained on Md"):
-        source.encode(heavy)

@@ -20,11 +20,9 @@ from tiny_runs import Run, assert_same_weights
 
 from variolite.crystals.crystal_model import (
     FORMAT,
-    CrystalModel,
     load_crystal_model,
     save_crystal_model,
 )
-from variolite.crystals.source import SourceArchitecture, SourceModule, SourceWeights
 from variolite.errors import ModelFileError
 from variolite.training import RunFolder, load_model
 
@@ -87,15 +85,9 @@ def test_two_files_without_a_row_of_training(stored: Path, run: Run) -> None:
         assert np.float64(value).tobytes() not in content
 
 
-def test_the_source_is_stored_too(tmp_path: Path) -> None:
-    architecture = SourceArchitecture(width=16, heads=2, feedforward=16, encoder="cspnet")
-    module = SourceModule(architecture, 3, SourceWeights(coordinates=7.0)).eval()
-    save_crystal_model(tmp_path, CrystalModel(module))
-    again = load_crystal_model(tmp_path)
-    assert isinstance(again.module, SourceModule)
-    assert again.module.architecture == architecture
-    assert again.module.weights == SourceWeights(coordinates=7.0)
-    assert_same_weights(again, CrystalModel(module))
+def test_the_network_of_the_published_system_is_refused(stored: Path) -> None:
+    _resign(stored, lambda content: content.update(network="source"))
+    _refuses(stored, "the published system.*train the recipe crystals/source again")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -206,7 +198,6 @@ def _set(part: str, key: str, value: object) -> Callable[[dict[str, Any]], objec
         lambda content: content["architecture"]["elements"].reverse(),
         _set("architecture", "species_given", "perhaps"),
         _set("weights", "coordinates", "heavy"),
-        lambda content: content.update(network="source"),
         lambda content: content.update(network="wishes"),
         lambda content: content.update(architecture=None),
         lambda content: content.pop("weights"),

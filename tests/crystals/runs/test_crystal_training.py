@@ -237,7 +237,7 @@ def test_a_run_on_crystals_with_elements_that_only_validation_has(folder: Path) 
         train_crystal_run(recipe, crystals, folder)
 
 
-def test_the_source_trains_through_the_same_door(folder: Path) -> None:
+def test_the_settings_of_the_published_system_train_our_network(folder: Path) -> None:
     recipe = load_crystal_recipe(
         "crystals/source",
         [
@@ -246,7 +246,7 @@ def test_the_source_trains_through_the_same_door(folder: Path) -> None:
         ],
     )
     run, model = train_crystal_run(recipe, CRYSTALS, folder)
-    assert type(model.module).__name__ == "SourceModule"
+    assert (model.latent, model.module.weights.coordinates) == (8, 10.0)
     assert len(told_of(run.path)) == 2
 
 

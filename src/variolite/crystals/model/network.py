@@ -327,6 +327,11 @@ class CrystalModule(nn.Module):
         self.register_buffer("metric_mean", torch.zeros(6))
         self.register_buffer("metric_scale", torch.ones(6))
 
+    @property
+    def elements(self) -> tuple[int, ...]:
+        """Atomic number of every place of the species logits."""
+        return self.architecture.elements
+
     def set_metric_statistics(self, mean: Sequence[float], scale: Sequence[float]) -> None:
         """Standardise log metrics by those of the training cells."""
         self.metric_mean.copy_(torch.tensor(mean))

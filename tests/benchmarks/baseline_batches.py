@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from benchmarks.crystals.baseline_chemeleon2 import BaselineArchitecture, niggli
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.model.batch import AtomBatch, CrystalTensors
-from variolite.crystals.source import SourceArchitecture, niggli
 
-TINY = SourceArchitecture(
+TINY = BaselineArchitecture(
     width=16, heads=2, encoder_layers=2, decoder_layers=2, feedforward=32, frequencies=4
 )
 TINY_MESSAGES = replace(TINY, encoder="cspnet")

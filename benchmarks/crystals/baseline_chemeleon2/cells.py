@@ -1,4 +1,4 @@
-"""Crystals as the source loads them: Niggli cells in one orientation, atoms in file order."""
+"""Cells as chemeleon2 has them: lengths and angles, Niggli-reduced, in one orientation."""
 
 from __future__ import annotations
 
@@ -6,19 +6,67 @@ import gemmi
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.frame import Frame
-from variolite.crystals.source.cells import matrix_of, parameters_of
 from variolite.errors import DataError
 
-__all__ = ["niggli"]
 
-Floats = NDArray[np.float64]
+def parameters_of(lattice: Tensor) -> tuple[Tensor, Tensor]:
+    """Lengths and angles of cells whose rows are a, b, c.
+
+    Parameters
+    ----------
+    lattice
+        Angstrom, shape (B, 3, 3).
+
+    Returns
+    -------
+    lengths
+        Angstrom, shape (B, 3).
+    angles
+        alpha, beta, gamma in radians, shape (B, 3).
+    """
+    lengths = lattice.norm(dim=-1)
+    unit = lattice / lengths[:, :, None]
+    cosine = (unit[:, [1, 0, 0]] * unit[:, [2, 2, 1]]).sum(-1)
+    return lengths, cosine.clamp(-1.0, 1.0).arccos()
+
+
+def matrix_of(lengths: Tensor, angles: Tensor) -> Tensor:
+    """Cell with c along z and a in the xz plane.
+
+    Three angles need not make a cell; then the cosine of gamma* is held at -1 or 1, as in
+    chemeleon2, and the cell is flat. Lengths may be negative. Both happen: nothing there
+    keeps the volume positive.
+
+    Parameters
+    ----------
+    lengths, angles
+        Angstrom and radians, shape (B, 3).
+
+    Returns
+    -------
+    Tensor
+        Rows a, b, c, shape (B, 3, 3).
+    """
+    cosine, sine = angles.cos(), angles.sin()
+    alpha, beta, gamma = cosine.unbind(-1)
+    reciprocal = (alpha * beta - gamma) / (sine[:, 0] * sine[:, 1])
+    reciprocal = reciprocal.clamp(-1.0, 1.0)
+    height = (1.0 - reciprocal.square()).sqrt()
+    zero = torch.zeros_like(alpha)
+    rows = (
+        torch.stack([sine[:, 1], zero, beta], dim=-1),
+        torch.stack([-sine[:, 0] * reciprocal, sine[:, 0] * height, alpha], dim=-1),
+        torch.stack([zero, zero, torch.ones_like(alpha)], dim=-1),
+    )
+    return torch.stack(rows, dim=1) * lengths[:, :, None]
 
 
 def niggli(crystals: Crystals, elements: int = 100) -> Frame:
-    """Reduce all cells and turn them as the source does: c along z, a in the xz plane.
+    """Reduce all cells and turn them as chemeleon2 does: c along z, a in the xz plane.
 
     The origin stays where the file has it.
 
@@ -63,7 +111,7 @@ def niggli(crystals: Crystals, elements: int = 100) -> Frame:
     return Frame(reduced, change, np.zeros((len(crystals), 3)))
 
 
-def _change(lattice: Floats) -> NDArray[np.int64]:
+def _change(lattice: NDArray[np.float64]) -> NDArray[np.int64]:
     """Rows of the Niggli cell in terms of the rows of ``lattice`` (Gruber 1973)."""
     lengths, angles = parameters_of(torch.from_numpy(lattice)[None])
     cell = gemmi.UnitCell(*lengths[0].tolist(), *torch.rad2deg(angles[0]).tolist())

@@ -1,25 +1,129 @@
-"""The layers of the source design: attention over padded blocks, messages between all pairs.
+"""The layers of chemeleon2: attention over padded blocks, messages between all pairs.
 
-Both encoders take atomic numbers, coordinates and lattices as they come: nothing here is
-invariant that the source did not make so.
+Rebuilt from its description, with its flaws. Both encoders take atomic numbers, coordinates and
+lattices as they come: nothing here is invariant that chemeleon2 did not make so.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.source.architecture import SourceArchitecture
-from variolite.crystals.source.padding import Padding
-
-__all__ = ["MessageEncoder", "Transformer", "TransformerEncoder", "index_waves"]
+from variolite.errors import RecipeError
 
 
-def index_waves(place: Tensor, width: int) -> Tensor:
+@dataclass(frozen=True)
+class BaselineArchitecture:
+    """Sizes of the network; the defaults are those that were published.
+
+    Attributes
+    ----------
+    encoder
+        ``transformer``, or ``cspnet``: message passing over all pairs of a crystal.
+    latent
+        Latent dimensions of every atom L.
+    width
+        Features of every atom d.
+    heads
+        Attention heads.
+    encoder_layers, decoder_layers
+        Layers of either side; those of the encoder are message passing for ``cspnet``.
+    feedforward
+        Width within the feed-forward part of a transformer layer.
+    elements
+        Rows of the table of elements: atomic numbers below this one.
+    frequencies
+        Waves of the Fourier features of ``cspnet``.
+    """
+
+    encoder: Literal["transformer", "cspnet"] = "transformer"
+    latent: int = 8
+    width: int = 512
+    heads: int = 8
+    encoder_layers: int = 8
+    decoder_layers: int = 8
+    feedforward: int = 2048
+    elements: int = 100
+    frequencies: int = 128
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise RecipeError(
+                f"a width of {self.width} cannot be shared by {self.heads} heads",
+                where="baseline architecture",
+                hint="take an even width that is a multiple of the number of heads",
+            )
+
+
+SIZES = {
+    "0.86M": BaselineArchitecture(
+        width=128, heads=4, encoder_layers=3, decoder_layers=3, feedforward=256
+    ),
+    "6.5M": BaselineArchitecture(
+        width=256, heads=8, encoder_layers=4, decoder_layers=4, feedforward=1024
+    ),
+    "51M": BaselineArchitecture(),
+}
+"""The published size, and two that train within minutes on a processor."""
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Where the atoms of a batch lie in a dense block of B crystals by M places.
+
+    Attributes
+    ----------
+    owner
+        Crystal of every atom, shape (N,).
+    place
+        Its number within the crystal, from 0, shape (N,).
+    counts
+        Atoms of every crystal, shape (B,).
+    present
+        True where a place holds an atom, shape (B, M).
+    """
+
+    owner: Tensor
+    place: Tensor
+    counts: Tensor
+    present: Tensor
+
+    @classmethod
+    def of(cls, owner: Tensor, counts: Tensor, places: int | None = None) -> Padding:
+        """Lay out atoms that lie crystal by crystal.
+
+        Parameters
+        ----------
+        places
+            M; None takes the size of the largest crystal.
+        """
+        starts = counts.cumsum(0) - counts
+        place = torch.arange(len(owner), device=owner.device) - starts[owner]
+        most = int(counts.max()) if places is None else places
+        present = torch.arange(most, device=owner.device) < counts[:, None]
+        return cls(owner, place, counts, present)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Put values of atoms (N, d) into their places, zero elsewhere, (B, M, d)."""
+        block = values.new_zeros(*self.present.shape, values.shape[-1])
+        return block.index_put((self.owner, self.place), values)
+
+    def gather(self, block: Tensor) -> Tensor:
+        """Take the atoms (N, d) out of a block (B, M, d)."""
+        return block[self.owner, self.place]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over the atoms (N, d) of every crystal, (B, d)."""
+        sums = values.new_zeros(len(self.counts), values.shape[-1])
+        return sums.index_add(0, self.owner, values) / self.counts[:, None]
+
+
+def index_embedding(place: Tensor, width: int) -> Tensor:
     """Sines and cosines of the number of an atom within its crystal.
 
     Wavelengths form a geometric series from 2 pi to 10,000 * 2 pi (Vaswani et al. 2017,
@@ -98,7 +202,7 @@ def _perceptron(inputs: int, width: int) -> nn.Sequential:
 class TransformerEncoder(nn.Module):
     """Species, raw lattice matrix, raw coordinates and index, added and attended."""
 
-    def __init__(self, a: SourceArchitecture) -> None:
+    def __init__(self, a: BaselineArchitecture) -> None:
         super().__init__()
         self.species = nn.Embedding(a.elements, a.width)
         self.lattice = _perceptron(9, a.width)
@@ -111,7 +215,7 @@ class TransformerEncoder(nn.Module):
         """Features of atoms, shape (N, d)."""
         features = self.species(species) + self.coordinates(coordinates)
         features = features + self.lattice(lattice.flatten(1))[padding.owner]
-        features = features + index_waves(padding.place, features.shape[-1])
+        features = features + index_embedding(padding.place, features.shape[-1])
         return self.transformer(features, padding)  # type: ignore[no-any-return]
 
 
@@ -174,7 +278,7 @@ class MessageEncoder(nn.Module):
     Invariant to rotation, origin and integer shifts; the choice of cell still matters.
     """
 
-    def __init__(self, a: SourceArchitecture) -> None:
+    def __init__(self, a: BaselineArchitecture) -> None:
         super().__init__()
         self.frequencies = a.frequencies
         self.species = nn.Embedding(a.elements, a.width)

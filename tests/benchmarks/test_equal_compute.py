@@ -8,33 +8,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from source_batches import CPU, TINY, TINY_MESSAGES, mixed
+from baseline_batches import CPU, TINY, TINY_MESSAGES, mixed
+from benchmarks.crystals import equal_compute as training_module
+from benchmarks.crystals.baseline_chemeleon2 import (
+    KL_WEIGHT,
+    BaselineArchitecture,
+    BaselineModule,
+    niggli,
+    reconstruct,
+)
+from benchmarks.crystals.baseline_chemeleon2.network import BaselineOutput
+from benchmarks.crystals.equal_compute import Budget, Snapshot, constant_rate, train_within
 
 from variolite.crystals.crystals import Crystals, cell_parameters
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.model.batch import AtomBatch, CrystalBatches, CrystalTensors
-from variolite.crystals.source import (
-    DIVERGENCE_WEIGHT,
-    Budget,
-    Snapshot,
-    SourceArchitecture,
-    SourceModule,
-    constant_rate,
-    niggli,
-    reconstruct,
-    train_within,
-)
-from variolite.crystals.source import training as training_module
-from variolite.crystals.source.objective import SourceOutput
 from variolite.errors import DataError, TrainingError
 from variolite.vae import Parts
 
 
 def _train(
-    architecture: SourceArchitecture = TINY, *, seed: int = 0, steps: int = 16
-) -> tuple[SourceModule, list[Snapshot]]:
-    module = SourceModule(architecture, seed)
+    architecture: BaselineArchitecture = TINY, *, seed: int = 0, steps: int = 16
+) -> tuple[BaselineModule, list[Snapshot]]:
+    module = BaselineModule(architecture, seed)
     batches = CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, seed)
     snapshots = train_within(
         module,
@@ -42,13 +39,13 @@ def _train(
         batches,
         Budget(steps=steps),
         rate=constant_rate(3e-3),
-        beta=DIVERGENCE_WEIGHT,
+        beta=KL_WEIGHT,
     )
     return module, snapshots
 
 
 @pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
-def test_seed_zero_repeats_to_the_bit(architecture: SourceArchitecture) -> None:
+def test_seed_zero_repeats_to_the_bit(architecture: BaselineArchitecture) -> None:
     (_, first), (_, again) = _train(architecture), _train(architecture)
     for one, other in zip(first, again, strict=True):
         assert (one.reconstruction, one.divergence) == (other.reconstruction, other.divergence)
@@ -72,7 +69,7 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
 ) -> None:
     now = [5.0]
     said: list[str] = []
-    module = SourceModule(TINY, 0)
+    module = BaselineModule(TINY, 0)
 
     def one_second(batch: AtomBatch, beta: torch.Tensor) -> Parts:
         now[0] += 1.0
@@ -105,7 +102,7 @@ def test_the_rate_follows_the_share_of_the_budget() -> None:
         asked.append(share)
         return 1e-3
 
-    module = SourceModule(TINY, 0)
+    module = BaselineModule(TINY, 0)
     batches = CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, 0)
     train_within(module, module.loss, batches, Budget(steps=4), rate=rate, beta=1e-5)
     assert asked == [0.0, 0.0, 0.25, 0.5, 0.75]
@@ -114,7 +111,7 @@ def test_the_rate_follows_the_share_of_the_budget() -> None:
 def test_training_that_cannot_end_or_goes_astray_is_refused() -> None:
     with pytest.raises(TrainingError, match="a budget without an end"):
         Budget()
-    module = SourceModule(TINY, 0)
+    module = BaselineModule(TINY, 0)
     with torch.no_grad():
         module.species.bias[0] = math.nan
     batches = CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, 0)
@@ -165,7 +162,7 @@ def _skewed(crystals: Crystals) -> Crystals:
 
 @pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
 def test_reconstructions_keep_the_order_and_the_cell_of_the_caller(
-    architecture: SourceArchitecture,
+    architecture: BaselineArchitecture,
 ) -> None:
     module, _ = _train(architecture, steps=4)
     crystals = _skewed(textbook_crystals().take(slice(0, 30)))
@@ -185,7 +182,7 @@ def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch: pytest.MonkeyPatc
     crystals = _skewed(textbook_crystals())
     reduced = niggli(crystals).crystals
     parameters = cell_parameters(reduced.lattices)
-    module = SourceModule(TINY, 0)
+    module = BaselineModule(TINY, 0)
     tensors = CrystalTensors.of(reduced, CPU)
 
     def perfect(z: torch.Tensor, layout):  # the crystals of this layout, sorted by size
@@ -193,7 +190,7 @@ def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch: pytest.MonkeyPatc
         atoms = reduced.atoms_of(order)
         logits = torch.nn.functional.one_hot(tensors.species[atoms], 100).float()
         scaled = parameters[order, :3] / reduced.counts[order, None] ** (1 / 3)
-        return SourceOutput(
+        return BaselineOutput(
             logits,
             tensors.coordinates[atoms],
             torch.from_numpy(scaled).float(),
@@ -224,4 +221,4 @@ def test_an_element_beyond_the_table_is_named() -> None:
     crystals = textbook_crystals().take(slice(0, 1))
     heavy = replace(crystals, species=np.full_like(crystals.species, 101))
     with pytest.raises(DataError, match="atomic number 101 is not in the table of 100"):
-        reconstruct(SourceModule(TINY, 0), heavy)
+        reconstruct(BaselineModule(TINY, 0), heavy)
