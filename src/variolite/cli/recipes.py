@@ -1,4 +1,4 @@
-"""``variolite recipes``: listing, showing, and importing those of the source."""
+"""``variolite recipes``: listing, showing, and importing those of chemeleon2."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _ShowsByDefault(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_ShowsByDefault,
-    help="List the recipes, show one by its name, or import one of the source.",
+    help="List the recipes, show one by its name, or import one of chemeleon2.",
     rich_markup_mode=None,
 )
 
@@ -66,13 +66,13 @@ def import_(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="YAML in the style of the source; later files lie over earlier ones.",
+            help="Plain YAML of chemeleon2; later files lie over earlier ones.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Recipe to write, .yaml.")],
     as_json: Json = False,
 ) -> None:
-    """Make a recipe of a crystal VAE's configuration in the style of the source.
+    """Make a recipe of a crystal VAE's configuration in the style of chemeleon2.
 
     The files are read as data: nothing in them is imported or run. Every setting without a
     counterpart is listed with the reason.
@@ -80,14 +80,14 @@ def import_(
     import json
 
     from variolite.errors import RecipeError
-    from variolite.recipe import import_source, imported_to_yaml
+    from variolite.recipe import import_source
     from variolite.records import write_text_atomic
 
     if out.suffix not in (".yaml", ".yml"):
         raise RecipeError("a recipe is a .yaml file", where=f"--out {out}")
     keep_inputs("--out", out, *files)
     found = import_source(files, out.stem)
-    text = imported_to_yaml(found)
+    text = found.to_yaml()
     write_text_atomic(out, text)
     if as_json:
         typer.echo(json.dumps(_account(found), indent=1, default=str))
@@ -98,25 +98,22 @@ def import_(
 def _account(found: Imported) -> dict[str, Any]:
     return {
         "recipe": found.content,
-        "taken": [{"from": t.path, "value": t.value, "to": t.key} for t in found.taken],
-        "left": [{"from": e.path, "value": e.value, "reason": e.reason} for e in found.left],
+        "taken": [{"from": t.path, "value": t.value, "to": t.meaning} for t in found.taken],
+        "left": [{"from": e.path, "value": e.value, "reason": e.meaning} for e in found.left],
         "files": [str(path) for path in found.files],
-        "missing": list(found.missing),
+        "missing": [],
     }
 
 
 def _lines(found: Imported) -> list[str]:
-    values = [f"{t.path} = {_shown(t.value)}" for t in found.taken]
-    values += [f"{e.path} = {_shown(e.value)}" for e in found.left]
+    values = [f"{entry.path} = {_shown(entry.value)}" for entry in (*found.taken, *found.left)]
     width = min(max((len(value) for value in values), default=0), 48)
-    meaning = [t.key for t in found.taken] + [e.reason for e in found.left]
+    meaning = [entry.meaning for entry in (*found.taken, *found.left)]
     lines = [f"  {value:<{width}}  {text}" for value, text in zip(values, meaning, strict=True)]
     split = len(found.taken)
     told = [f"{split} taken over:", *lines[:split]]
     if found.left:
         told += [f"{len(found.left)} without a counterpart:", *lines[split:]]
-    if found.missing:
-        told += [f"{len(found.missing)} named and not found:", *(f"  {n}" for n in found.missing)]
     return told
 
 

@@ -6,9 +6,8 @@ from variolite.recipe.crystals import (
     CrystalSplitSpec,
     LossSpec,
     PriorSpec,
-    SourceModelSpec,
 )
-from variolite.recipe.importing import Imported, Left, Taken, import_source, imported_to_yaml
+from variolite.recipe.importing import Imported, Setting, import_source
 from variolite.recipe.loading import (
     AnyRecipe,
     any_recipe_from_dict,
@@ -42,7 +41,6 @@ __all__ = [
     "CrystalSplitSpec",
     "CyclicalBeta",
     "Imported",
-    "Left",
     "LinearBeta",
     "LossSpec",
     "ModelSpec",
@@ -50,14 +48,12 @@ __all__ = [
     "PriorSpec",
     "Recipe",
     "Schedule",
+    "Setting",
     "SigmoidBeta",
-    "SourceModelSpec",
     "SplitSpec",
-    "Taken",
     "TrainingSpec",
     "any_recipe_from_dict",
     "import_source",
-    "imported_to_yaml",
     "load_any_recipe",
     "load_crystal_recipe",
     "load_recipe",

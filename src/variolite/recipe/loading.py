@@ -24,7 +24,7 @@ _KINDS: Mapping[str, type[Recipe] | type[CrystalRecipe]] = {
     "crystals": CrystalRecipe,
 }
 
-_WITH_KINDS = frozenset({("training", "beta"), ("model",)})
+_WITH_KINDS = frozenset({("training", "beta")})
 """Places where settings belong to the kind that stands beside them."""
 
 MOST_VALUES = 100_000
@@ -138,7 +138,7 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
             f"recipes extend each other in a circle: {circle}",
             hint="remove one of the extends lines",
         )
-    content = _read(name, is_file=is_file)
+    content = read_recipe_file(name) if is_file else _read_packaged(name)
     own_name = content.get("name")
     parent = content.pop("extends", None)
     if parent is not None:
@@ -153,27 +153,38 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     return content
 
 
-def _read(name: str, *, is_file: bool) -> dict[str, Any]:
-    if is_file:
-        path = Path(name)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise RecipeError(
-                f"cannot read the recipe: {reason}", where=name, hint="check the path"
-            ) from None
-    else:
-        entry = resources.files("variolite").joinpath("recipes", *f"{name}.yaml".split("/"))
-        if ".." in name or not entry.is_file():
-            known = packaged_recipes()
-            close = nearest(name, known)
-            hint = f"did you mean {close}? " if close else ""
-            raise RecipeError(
-                f"there is no recipe called {name!r}",
-                hint=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
-            )
-        text = entry.read_text(encoding="utf-8")
+def read_recipe_file(name: str) -> dict[str, Any]:
+    """Read a file of YAML that holds a mapping.
+
+    Raises
+    ------
+    RecipeError
+        If it cannot be read as plain data.
+    """
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise RecipeError(
+            f"cannot read the recipe: {reason}", where=name, hint="check the path"
+        ) from None
+    return _mapping_of(text, name)
+
+
+def _read_packaged(name: str) -> dict[str, Any]:
+    entry = resources.files("variolite").joinpath("recipes", *f"{name}.yaml".split("/"))
+    if ".." in name or not entry.is_file():
+        known = packaged_recipes()
+        close = nearest(name, known)
+        hint = f"did you mean {close}? " if close else ""
+        raise RecipeError(
+            f"there is no recipe called {name!r}",
+            hint=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
+        )
+    return _mapping_of(entry.read_text(encoding="utf-8"), name)
+
+
+def _mapping_of(text: str, name: str) -> dict[str, Any]:
     content = parse_yaml(text, f"recipe {name}")
     if not isinstance(content, dict):
         raise RecipeError("a recipe is a mapping of keys to values", where=f"recipe {name}")
@@ -230,7 +241,7 @@ def _merge(
             del merged[key]
         elif isinstance(value, Mapping) and isinstance(old, Mapping):
             place = (*path, str(key))
-            # A schedule or network of another kind replaces the old one: its settings do not
+            # A schedule of another kind replaces the old one: its settings do not
             # carry over.
             other_kind = place in _WITH_KINDS and value.get("kind", old.get("kind")) != old.get(
                 "kind"
