@@ -1,10 +1,10 @@
-"""Priors over the latents of one trained crystal VAE, fitted for equal processor time.
+"""The flow prior over the latents of one trained crystal VAE, beside normal distributions.
 
     python -m benchmarks.crystals.priors RUN --data STRUCTURES... [--test STRUCTURES...]
 
-The run is not trained any further. Flow and diffusion get as many epochs as fit into the
-processor seconds allowed; the mixture converges by itself in less. All draw the same numbers
-of atoms; every draw is decoded and scored, valid or not. Writes
+The run is not trained any further. The flow gets as many epochs as fit into the processor
+seconds allowed. All draw the same numbers of atoms; every draw is decoded and scored, valid
+or not. Writes
 ``benchmarks/results/crystal_priors.md`` and ``.json``.
 """
 
@@ -116,10 +116,7 @@ def main() -> None:
     test = load_crystals(arguments.test) if arguments.test else None
     frame = canonicalize(crystals).crystals
     latents = model.encode(crystals)
-    priors = {
-        kind: _kept(kind, arguments.work, latents, frame, arguments.seconds)
-        for kind in ("mixture", "flow", "diffusion")
-    }
+    priors = {"flow": _kept(arguments.work, latents, frame, arguments.seconds)}
     flow = priors["flow"][0]
     known = flow.propose(arguments.samples, seed=1)
     reference = crystals.take(np.random.default_rng(0).permutation(len(crystals)))
@@ -175,43 +172,35 @@ def _training_part(run: RunFolder, crystals: Crystals) -> Crystals:
 
 
 def _kept(
-    kind: str, work: Path, latents: Latents, crystals: Crystals, seconds: float
+    work: Path, latents: Latents, crystals: Crystals, seconds: float
 ) -> tuple[LatentPrior, float]:
-    """Fit a prior, or take it from an earlier call that was broken off."""
-    stem = work / f"{kind}_{seconds:.0f}"
+    """Fit a flow, or take it from an earlier call that was broken off."""
+    stem = work / f"flow_{seconds:.0f}"
     tensor_file, text_file = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
     if not text_file.is_file():
         work.mkdir(parents=True, exist_ok=True)
-        prior, spent = _fitted(kind, latents, crystals, seconds)
+        prior, spent = _fitted(latents, crystals, seconds)
         tensors, description = prior_state(prior)
         save_file(tensors, tensor_file)
         text_file.write_text(json.dumps({"spent": spent, "prior": description}))
     stored = json.loads(text_file.read_text())
-    return prior_from(load_file(tensor_file), stored["prior"]), stored["spent"]
+    kept = prior_from(load_file(tensor_file), stored["prior"])
+    assert kept is not None
+    return kept, stored["spent"]
 
 
-def _fitted(
-    kind: str, latents: Latents, crystals: Crystals, seconds: float
-) -> tuple[LatentPrior, float]:
-    """Fit a prior within the processor time allowed."""
-    field = FieldSettings()
-    if kind != "mixture":
-        epoch = _epoch_seconds(latents, crystals)
-        field = replace(field, epochs=max(1, int(seconds / epoch)))
+def _fitted(latents: Latents, crystals: Crystals, seconds: float) -> tuple[LatentPrior, float]:
+    """Fit a flow within the processor time allowed."""
+    field = FieldSettings(epochs=max(1, int(seconds / _epoch_seconds(latents, crystals))))
     began = time.process_time()
-    prior = fit_prior(
-        latents,
-        crystals,
-        PriorSettings(kind, (), field),
-        tell=lambda text: tell(f"{kind}: {text}"),
-    )
+    prior = fit_prior(latents, crystals, PriorSettings((), field), tell=tell)
     return prior, time.process_time() - began
 
 
 def _epoch_seconds(latents: Latents, crystals: Crystals) -> float:
-    """Processor seconds of one epoch of a flow, which is that of a diffusion."""
+    """Processor seconds of one epoch."""
     short = CompositionSettings(epochs=1, fewest_steps=1)
-    settings = PriorSettings("flow", (), FieldSettings(epochs=1), compositions=short)
+    settings = PriorSettings((), FieldSettings(epochs=1), short)
     began = time.process_time()
     fit_prior(latents, crystals, settings)
     return time.process_time() - began
@@ -232,9 +221,7 @@ def _contestants(
     def of(kind: str, *, free: bool = False, guidance: float = 1.0) -> Callable[[Known], Latents]:
         def draw(known: Known) -> Latents:
             told = replace(known, species=np.zeros_like(known.species)) if free else known
-            # A step of Heun's rule looks at the network twice, one of DDIM once.
-            own = 2 * steps if kind == "diffusion" else steps
-            return priors[kind][0].sample(told, seed=2, steps=own, guidance=guidance)
+            return priors[kind][0].sample(told, seed=2, steps=steps, guidance=guidance)
 
         return draw
 
@@ -242,15 +229,13 @@ def _contestants(
     found = [
         Contestant("standard normal, as the source draws", normal, 0.0),
         Contestant("normal, scaled dimension by dimension", scaled, 0.0),
-        Contestant("mixture", of("mixture"), priors["mixture"][1]),
-        Contestant("diffusion, elements given", of("diffusion"), priors["diffusion"][1]),
         Contestant("flow, elements given", of("flow"), flow_seconds),
         Contestant("flow, elements given, guidance 1.5", of("flow", guidance=1.5), flow_seconds),
         Contestant("flow, elements free", of("flow", free=True), flow_seconds),
     ]
     if "own" in priors:
         own, _ = priors["own"]
-        title = f"{own.density.kind} of the run, elements given"
+        title = "flow of the run, elements given"
         found.append(Contestant(title, of("own"), float(own.provenance["seconds"])))
     return found
 
@@ -274,7 +259,7 @@ def _measured(
     seconds = (time.process_time() - began) / len(known) * 1000.0
     scores = score_generation(decoded, reference, test=test)
     met = None
-    if "given" in contestant.title or contestant.title == "mixture":
+    if "given" in contestant.title:
         pairs = zip(
             np.split(decoded.species, known.offsets[1:-1]),
             np.split(known.species, known.offsets[1:-1]),
@@ -339,8 +324,8 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         f"`{content['command']}`",
         "",
         f"{content['crystals']:,} training crystals, {content['samples']} draws of each prior "
-        f"(none turned away), {content['steps']} steps of Heun's rule or twice as many "
-        f"of DDIM. {content['machine']}, one thread; load "
+        f"(none turned away), {content['steps']} steps of Heun's rule. "
+        f"{content['machine']}, one thread; load "
         f"{content['load_before']:.1f} before and {content['load_after']:.1f} after. Intervals are "
         "95 % bootstrap over formulas, for contacts those of Wilson. Contact: of two atoms, beside "
         "the shortest distance of the same elements in a training crystal. Gap: sliced "

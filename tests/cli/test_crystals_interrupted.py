@@ -99,12 +99,12 @@ def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
     fit = ("fit", "crystals/mp_20/vae_dng", "--data", data, *options(), "--out", out)
     assert program(*fit).code == 0
     prior = ("crystals", "prior", out, "--data", data)
-    one, other = (("--set", "prior.kind=" + kind) for kind in ("flow", "diffusion"))
+    one, other = (("--set", change) for change in ("prior.kind=flow", "prior.learning_rate=0.01"))
     more = tuple(part for change in PRIOR[1:] for part in ("--set", change))
     with monkeypatch.context() as patch:
         patch.setattr(crystals, "now_and_then", _stopping_at("epoch 2"))
         line = program.fails(*prior, *one, *more)
         assert "The same command goes on from here".casefold() in line.casefold()
     assert list((out / "checkpoint").iterdir())
-    assert program(*prior, *other, *more).code == 0
+    assert program(*prior, *one, *other, *more).code == 0
     assert not (out / "checkpoint").exists()

@@ -59,6 +59,8 @@ def _files(folder: Path) -> dict[Path, bytes]:
         (("--set", "model.kind=transfromer"), "model.kind must be one of transformer, source"),
         (("--set", "model.kind=cnn"), "model.kind must be one of transformer, source"),
         (("--set", "prior.kind=gan"), "prior.kind"),
+        (("--set", "prior.kind=mixture"), "the mixture prior was removed: set prior.kind=flow"),
+        (("--set", "prior.kind=flow", "--set", "prior.atoms=9"), "unknown key 'prior.atoms'"),
         (("--set", "split.by=color"), "split.by"),
         (("--set", "model.given=[lattice]"), "model.given"),
         (("--set", "model.width=33"), "no multiple of heads"),

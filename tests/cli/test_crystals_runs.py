@@ -262,7 +262,7 @@ def test_fitting_the_prior_anew(spoilt: CrystalExample, program: Program, tmp_pa
     command = ("crystals", "prior", spoilt.run, "--data", spoilt.data)
     answer = program(
         *command,
-        *("--set", "prior.kind=mixture", "--set", "prior.crystals=2", "--set", "prior.atoms=3"),
+        *("--set", "prior.kind=flow", "--set", "prior.width=16", "--set", "prior.epochs=2"),
     )
     assert answer.code == 0, answer.err
     assert answer.out == f"{spoilt.run}\n"
@@ -270,7 +270,7 @@ def test_fitting_the_prior_anew(spoilt: CrystalExample, program: Program, tmp_pa
     model = load_run(RunFolder(spoilt.run))
     assert model.prior is not None
     assert model.properties is not None
-    assert RunFolder(spoilt.run).crystal_recipe().prior.kind == "mixture"
+    assert RunFolder(spoilt.run).crystal_recipe().prior.kind == "flow"
 
 
 def test_what_the_prior_command_refuses(

@@ -63,10 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         latents,
         crystals,
         PriorSettings(
-            "flow",
-            ("energy",),
-            FieldSettings(16, 1, 2, epochs=2, batch=32),
-            compositions=CompositionSettings(2, 20),
+            ("energy",), FieldSettings(16, 1, 2, epochs=2, batch=32), CompositionSettings(2, 20)
         ),
     )
     head = fit_property_head(latents, crystals, ["energy"], units={"energy": "eV/atom"})

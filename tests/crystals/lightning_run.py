@@ -94,11 +94,11 @@ def main(folder: Path) -> None:
 
 
 def smallest_prior():  # type: ignore[no-untyped-def]
-    """A mixture, which is fitted in a second."""
-    from variolite.crystals.generation.mixture import MixtureSettings
+    """A flow that is fitted in a second."""
+    from variolite.crystals.generation.flow import FieldSettings
     from variolite.crystals.generation.prior import PriorSettings
 
-    return PriorSettings("mixture", mixture=MixtureSettings(crystals=2, atoms=4))
+    return PriorSettings(field=FieldSettings(width=16, layers=1, heads=2, epochs=2))
 
 
 if __name__ == "__main__":

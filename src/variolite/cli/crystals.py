@@ -282,7 +282,7 @@ def prior(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="prior.kind=mixture, prior.epochs=50, properties=[band_gap].",
+            help="prior.kind=flow, prior.epochs=50, properties=[band_gap].",
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",

@@ -285,7 +285,7 @@ class CrystalModel:
         """
         if self.prior is None:
             raise RunFolderError(
-                "the model has no prior to draw from",
+                "the model has no prior to draw from, or one that this version no longer has",
                 hint="if `variolite fit` was stopped early, give the same command again; "
                 "otherwise fit one with `variolite crystals prior RUN --data PATH --set "
                 "prior.kind=flow`",

@@ -190,7 +190,7 @@ class CrystalVAE:
                 )
             folder = found
         run = RunFolder(folder)
-        vae = cls(run.recipe_file) if run.finished else cls()
+        vae = cls(run.crystal_recipe()) if run.finished else cls()
         vae._model = load_crystal_model(run.model_folder if run.finished else folder)
         if run.finished and run.history_file.is_file():
             vae.history_ = read_history(run.history_file)

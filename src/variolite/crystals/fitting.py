@@ -175,7 +175,10 @@ def fit_crystals(
         )
     resume = None
     if checkpoint is not None:
-        settings = [asdict(module.architecture), recipe.model_dump(mode="json")]
+        content = recipe.model_dump(mode="json")
+        # Checkpoints of earlier versions were signed with the sizes of a prior that was removed.
+        content["prior"] |= {"crystals": 32, "atoms": 64}
+        settings = [asdict(module.architecture), content]
         digest = hashlib.sha256(json.dumps(settings).encode())
         digest.update((fingerprint(training) + fingerprint(validation)).encode())
         resume = Resume(checkpoint, digest.hexdigest())

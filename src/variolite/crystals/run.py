@@ -29,7 +29,6 @@ from variolite.crystals.files.groups import draw_split, groups_by
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.fitting import all_threads, build, fit_crystals
 from variolite.crystals.generation.flow import FieldSettings
-from variolite.crystals.generation.mixture import MixtureSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
 from variolite.crystals.potential.features import fit_scale, foundation_features
@@ -254,7 +253,10 @@ def _without_its_prior(
     """Take up a run of the same recipe and data that was broken off while its prior was fitted."""
     if not run.finished or not run.recipe_file.is_file():
         return None
-    if run.recipe_file.read_text(encoding="utf-8") != recipe_to_yaml(recipe):
+    try:
+        if run.crystal_recipe() != recipe:
+            return None
+    except RecipeError:  # of a run on a table, or damaged
         return None
     model = load_crystal_model(run.model_folder)
     same = model.provenance.get("data", {}).get("fingerprint") == prepared.fingerprint
@@ -310,8 +312,7 @@ def _settings(recipe: CrystalRecipe) -> PriorSettings:
         rate=spec.learning_rate,
         precision=recipe.training.precision,
     )
-    mixture = MixtureSettings(crystals=spec.crystals, atoms=spec.atoms)
-    return PriorSettings(spec.kind, recipe.properties, field, mixture)
+    return PriorSettings(recipe.properties, field)
 
 
 def refit_prior(
@@ -331,7 +332,7 @@ def refit_prior(
     crystals
         The very structures that it was trained from.
     overrides
-        ``prior.kind=mixture`` and the like; other parts of the recipe cannot change.
+        ``prior.epochs=50`` and the like; other parts of the recipe cannot change.
     device
         ``auto``, ``cpu`` or ``cuda``.
     tell

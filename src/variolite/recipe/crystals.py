@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -72,22 +73,34 @@ class CrystalSplitSpec(_Spec):
     seed: Seed = 0
 
 
+REMOVED_PRIORS = ("mixture", "diffusion")
+"""Kinds of priors that earlier versions had; in the same time a flow makes better crystals."""
+
+
 class PriorSpec(_Spec):
-    """The prior over latents that is fitted after training, for `variolite generate`.
+    """The flow over latents that is fitted after training, for `variolite generate`."""
 
-    ``width``, ``layers``, ``heads``, ``epochs``, ``batch_size`` and ``learning_rate``
-    belong to flow and diffusion, ``crystals`` and ``atoms`` (components) to the mixture.
-    """
-
-    kind: Literal["none", "mixture", "flow", "diffusion"] = "flow"
+    kind: Literal["none", "flow"] = "flow"
     width: Positive = 128
     layers: Positive = 6
     heads: Positive = 4
     epochs: Positive = 100
     batch_size: Positive = 32
     learning_rate: Annotated[float, Field(gt=0.0)] = 5e-3
-    crystals: Positive = 32
-    atoms: Positive = 64
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        if content.get("kind") in REMOVED_PRIORS:
+            raise ValueError(
+                f"the {content['kind']} prior was removed: set prior.kind=flow; a finished run "
+                "gets one by `variolite crystals prior RUN --data PATH --set prior.kind=flow`"
+            )
+        # Earlier versions wrote the sizes of a mixture into every recipe, also beside a flow.
+        sizes = {"crystals", "atoms"}
+        return {k: v for k, v in content.items() if k not in sizes or not sizes <= content.keys()}
 
 
 class CrystalRecipe(_Spec):

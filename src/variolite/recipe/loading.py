@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from variolite.errors import RecipeError, SchemaError, nearest
-from variolite.recipe.crystals import CrystalRecipe
+from variolite.recipe.crystals import REMOVED_PRIORS, CrystalRecipe
 from variolite.recipe.spec import Recipe
 from variolite.records.schema import load_yaml
 
@@ -84,6 +84,13 @@ def load_crystal_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Crys
             hint="`variolite recipes` lists them",
         )
     return recipe
+
+
+def load_stored_recipe(path: Path) -> CrystalRecipe:
+    """Load the recipe for crystals that a run was trained with; a removed prior reads as none."""
+    prior = _resolve(str(path), ()).get("prior")
+    removed = isinstance(prior, Mapping) and prior.get("kind") in REMOVED_PRIORS
+    return load_crystal_recipe(path, ["prior.kind=none"] if removed else ())
 
 
 def load_any_recipe(name: str | Path, overrides: Iterable[str] = ()) -> AnyRecipe:

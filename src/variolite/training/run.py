@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from variolite.errors import RunFolderError
-from variolite.recipe import CrystalRecipe, Recipe, load_crystal_recipe, load_recipe, recipe_to_yaml
+from variolite.recipe import CrystalRecipe, Recipe, load_recipe, load_stored_recipe, recipe_to_yaml
 from variolite.records import (
     FittedSchema,
     Records,
@@ -205,7 +205,7 @@ class RunFolder:
     def crystal_recipe(self) -> CrystalRecipe:
         """Load the resolved recipe of a run on crystals."""
         self.require_finished()
-        return load_crystal_recipe(self.recipe_file)
+        return load_stored_recipe(self.recipe_file)
 
     def split(self) -> Split:
         """Load the groups of every part."""

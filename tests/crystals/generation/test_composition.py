@@ -33,9 +33,8 @@ def asked(counts: list[int], properties: int = 1) -> Known:
     st.integers(0, 5),
 )
 def test_sizes_and_elements_are_those_asked_for(
-    priors: dict[str, LatentPrior], counts: list[int], elements: list[int], others: bool, seed: int
+    prior: LatentPrior, counts: list[int], elements: list[int], others: bool, seed: int
 ) -> None:
-    prior = priors["flow"]
     known = asked(counts)
     species = sample_compositions(
         prior.compositions,
@@ -55,8 +54,7 @@ def test_sizes_and_elements_are_those_asked_for(
         assert (np.diff(np.flatnonzero(np.diff(part))) != 0).all()  # one element together
 
 
-def test_what_was_seen_is_drawn(priors: dict[str, LatentPrior]) -> None:
-    prior = priors["flow"]
+def test_what_was_seen_is_drawn(prior: LatentPrior) -> None:
     species = sample_compositions(
         prior.compositions, asked([5] * 300), prior.vocabulary, seed=1
     ).reshape(300, 5)
@@ -86,8 +84,7 @@ def test_one_element_is_enough() -> None:
     assert species.tolist() == [6] * 11
 
 
-def test_a_property_changes_the_composition(priors: dict[str, LatentPrior]) -> None:
-    prior = priors["flow"]
+def test_a_property_changes_the_composition(prior: LatentPrior) -> None:
     shares = []
     for energy in (-0.6, -2.0):  # sodium is lower in energy than lithium
         known = asked([2] * 200)

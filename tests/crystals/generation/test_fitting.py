@@ -13,11 +13,11 @@ from variolite.crystals.generation.composition import CompositionSettings
 from variolite.crystals.generation.flow import FieldSettings
 from variolite.crystals.generation.prior import LatentPrior, PriorSettings, fit_prior
 from variolite.crystals.latents import Latents
-from variolite.errors import DataError, RecipeError
+from variolite.errors import DataError
 from variolite.training.loop import StoppedByUserError
 
 SHORT = CompositionSettings(epochs=2, fewest_steps=2)
-TINY = PriorSettings("flow", (), FieldSettings(16, 1, 2, epochs=6, batch=64), compositions=SHORT)
+TINY = PriorSettings((), FieldSettings(16, 1, 2, epochs=6, batch=64), SHORT)
 
 
 def weights(prior: LatentPrior) -> np.ndarray:
@@ -25,28 +25,25 @@ def weights(prior: LatentPrior) -> np.ndarray:
     return np.concatenate([value.numpy().ravel() for value in tensors.values()])
 
 
-@pytest.mark.parametrize("kind", ["flow", "diffusion", "mixture"])
 def test_latents_of_a_composition_are_those_of_its_crystals(
-    priors: dict[str, LatentPrior], codec: ToyCodec, crystals: Crystals, kind: str
+    prior: LatentPrior, codec: ToyCodec, crystals: Crystals
 ) -> None:
-    prior = priors[kind]
     decoded = codec.decode(prior.sample(prior.propose(200, seed=3), seed=3, steps=20))
     proposed = prior.propose(200, seed=3)
     agree = (decoded.species == proposed.species).mean()
-    assert agree > (0.9 if kind != "mixture" else 0.8)
-    if kind != "mixture":
-        # Cells are known from the cation: 10 + 0.3 Z cubic Angstrom per atom.
-        per_atom = decoded.volumes / decoded.counts
-        sodium = np.array([bool((c.species == 11).any()) for c in decoded])
-        lithium = np.array([bool((c.species == 3).any()) for c in decoded])
-        assert np.median(per_atom[sodium & ~lithium]) == pytest.approx(13.3, abs=0.5)
-        assert np.median(per_atom[lithium & ~sodium]) == pytest.approx(10.9, abs=0.5)
+    assert agree > 0.9
+    # Cells are known from the cation: 10 + 0.3 Z cubic Angstrom per atom.
+    per_atom = decoded.volumes / decoded.counts
+    sodium = np.array([bool((c.species == 11).any()) for c in decoded])
+    lithium = np.array([bool((c.species == 3).any()) for c in decoded])
+    assert np.median(per_atom[sodium & ~lithium]) == pytest.approx(13.3, abs=0.5)
+    assert np.median(per_atom[lithium & ~sodium]) == pytest.approx(10.9, abs=0.5)
 
 
 def test_the_loss_falls_and_is_judged_on_held_back_crystals(
-    priors: dict[str, LatentPrior],
+    prior: LatentPrior,
 ) -> None:
-    told = priors["flow"].provenance
+    told = prior.provenance
     checks = told["held_back_loss"]
     assert checks[-1][1] < 0.8 * checks[0][1]
     assert told["kept_epoch"] == min(checks, key=lambda check: check[1])[0]
@@ -82,12 +79,10 @@ def test_seed_zero_repeats_and_another_differs(codec: ToyCodec, crystals: Crysta
 
 def test_what_does_not_fit_is_told(codec: ToyCodec, crystals: Crystals) -> None:
     latents = codec.encode(crystals)
-    with pytest.raises(RecipeError, match="did you mean mixture"):
-        fit_prior(latents, crystals, PriorSettings("mixtur"))
     with pytest.raises(DataError, match="no numeric property 'hardness'"):
-        fit_prior(latents, crystals, PriorSettings("mixture", ("hardness",)))
+        fit_prior(latents, crystals, PriorSettings(("hardness",)))
     with pytest.raises(DataError, match="differ in number"):
         fit_prior(latents, crystals.take(slice(0, 5)))
     broken = Latents(np.full_like(latents.mean, np.nan), None, latents.offsets, latents.names)
     with pytest.raises(DataError, match="not finite"):
-        fit_prior(broken, crystals, PriorSettings("mixture", compositions=SHORT))
+        fit_prior(broken, crystals, PriorSettings(compositions=SHORT))

@@ -21,28 +21,24 @@ from variolite.errors import DataError
 CUBE = 4.0 * np.eye(3)
 
 
-@pytest.mark.parametrize("kind", ["flow", "mixture"])
 @pytest.mark.parametrize("number", [1, 37])
-def test_exactly_as_many_as_asked_for(
-    priors: dict[str, LatentPrior], codec: ToyCodec, kind: str, number: int
-) -> None:
-    made = generate(codec, priors[kind], number, seed=0, steps=8)
+def test_exactly_as_many_as_asked_for(prior: LatentPrior, codec: ToyCodec, number: int) -> None:
+    made = generate(codec, prior, number, seed=0, steps=8)
     assert len(made.crystals) == number
     assert len(set(made.crystals.names)) == number
-    assert (judge(made.crystals, priors[kind].volumes, priors[kind].contacts) == "").all()
+    assert (judge(made.crystals, prior.volumes, prior.contacts) == "").all()
     assert made.attempts >= number + sum(made.rejects.values())
     assert set(made.rejects) <= set(REASONS)
     assert 0.0 < made.valid_share <= 1.0
-    again = generate(codec, priors[kind], number, seed=0, steps=8)
+    again = generate(codec, prior, number, seed=0, steps=8)
     np.testing.assert_array_equal(again.crystals.coordinates, made.crystals.coordinates)
-    other = generate(codec, priors[kind], number, seed=1, steps=8)
+    other = generate(codec, prior, number, seed=1, steps=8)
     assert other.crystals.coordinates.shape != made.crystals.coordinates.shape or (
         (other.crystals.coordinates != made.crystals.coordinates).any()
     )
 
 
-def test_conditions_are_met(priors: dict[str, LatentPrior], codec: ToyCodec) -> None:
-    prior = priors["flow"]
+def test_conditions_are_met(prior: LatentPrior, codec: ToyCodec) -> None:
     formula = generate(codec, prior, 12, where={"composition": "LiTiO3"}, steps=8)
     assert set(reduced_formulas(formula.crystals)) == {"LiTiO3"}
     system = generate(codec, prior, 12, where={"composition": "Na-Cl", "atoms": 2}, steps=8)
@@ -52,36 +48,32 @@ def test_conditions_are_met(priors: dict[str, LatentPrior], codec: ToyCodec) -> 
     assert all(3 in c.species for c in some.crystals)
 
 
-def test_a_property_moves_what_is_generated(
-    priors: dict[str, LatentPrior], codec: ToyCodec
-) -> None:
+def test_a_property_moves_what_is_generated(prior: LatentPrior, codec: ToyCodec) -> None:
     shares = []
     for energy in (-0.4, -1.9):
-        made = generate(codec, priors["flow"], 80, where={"energy": energy}, steps=8)
+        made = generate(codec, prior, 80, where={"energy": energy}, steps=8)
         shares.append(np.mean([11 in c.species for c in made.crystals]))
     assert shares[1] > shares[0] + 0.3
 
 
-def test_told_species_reach_the_decoder(priors: dict[str, LatentPrior]) -> None:
+def test_told_species_reach_the_decoder(prior: LatentPrior) -> None:
     told = ToyCodec(species_given=True)
-    made = generate(told, priors["mixture"], 20, where={"composition": "NaTiO3"})
+    made = generate(told, prior, 20, where={"composition": "NaTiO3"})
     assert set(reduced_formulas(made.crystals)) == {"NaTiO3"}
     assert "composition" not in made.rejects
 
 
-def test_space_groups_are_made_exact_and_checked(
-    priors: dict[str, LatentPrior], codec: ToyCodec
-) -> None:
+def test_space_groups_are_made_exact_and_checked(prior: LatentPrior, codec: ToyCodec) -> None:
     # Rock salt in a cell of two atoms is, in this toy world, caesium chloride: group 221.
     # The condition goes by the number in the column, which the toy world calls 225.
     shares = []
     for precision in (None, 0.4):
-        two = generate(codec, priors["flow"], 8, where={"atoms": 2}, steps=8, symmetrise=precision)
+        two = generate(codec, prior, 8, where={"atoms": 2}, steps=8, symmetrise=precision)
         found, _ = space_groups(two.crystals, symprec=1e-3)
         shares.append(np.mean(found == 221))
     assert shares[1] > shares[0] + 0.2
     where = {"atoms": 2, "space_group": 221, "composition": "Li-O"}
-    asked = generate(codec, priors["flow"], 5, where=where, steps=8, tries=100)
+    asked = generate(codec, prior, 5, where=where, steps=8, tries=100)
     assert (space_groups(asked.crystals, symprec=0.1)[0] == 221).all()
 
 
@@ -93,9 +85,9 @@ class Broken(ToyCodec):
         return replace(decoded, coordinates=np.zeros_like(decoded.coordinates))
 
 
-def test_attempts_are_limited_and_the_reasons_told(priors: dict[str, LatentPrior]) -> None:
+def test_attempts_are_limited_and_the_reasons_told(prior: LatentPrior) -> None:
     with pytest.raises(DataError) as caught:
-        generate(Broken(), priors["mixture"], 5, tries=3)
+        generate(Broken(), prior, 5, tries=3)
     text = str(caught.value)
     assert "only 0 of 5 crystals were found in 215 attempts" in text
     assert "two atoms closer than 0.5 Angstrom" in text
@@ -115,11 +107,11 @@ def test_attempts_are_limited_and_the_reasons_told(priors: dict[str, LatentPrior
     ],
 )
 def test_mistakes(
-    priors: dict[str, LatentPrior], codec: ToyCodec, changed: dict[str, object], message: str
+    prior: LatentPrior, codec: ToyCodec, changed: dict[str, object], message: str
 ) -> None:
     arguments = {"number": 3, **changed}
     with pytest.raises(DataError, match=message):
-        generate(codec, priors["mixture"], **arguments)  # type: ignore[arg-type]
+        generate(codec, prior, **arguments)  # type: ignore[arg-type]
 
 
 def test_every_reason_is_found() -> None:

@@ -1,11 +1,8 @@
-"""The set transformer keeps its symmetries; samplers reach known distributions."""
+"""The set transformer keeps its symmetries; the solver reaches known distributions."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +10,13 @@ from torch import Tensor
 
 from variolite.crystals.generation.conditions import Conditions, Known, Vocabulary
 from variolite.crystals.generation.flow import Forgetting, LatentSets, blank_network
-from variolite.crystals.generation.flow_network import OBJECTIVES, SetTransformer, Shape
+from variolite.crystals.generation.flow_network import (
+    SetTransformer,
+    Shape,
+    integrate,
+    point_and_velocity,
+    training_times,
+)
 from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
 
@@ -108,55 +111,38 @@ def test_every_condition_matters() -> None:
     assert not known.free().any
 
 
-def exact_field(kind: str, mean: float, deviation: float) -> object:
-    """Answer of a perfect network for a normal distribution, from its conditional mean."""
+def test_the_solver_reaches_a_normal_distribution() -> None:
+    mean, deviation = 1.5, 0.4
 
-    def field(z: Tensor, time: Tensor) -> Tensor:
+    def exact(z: Tensor, time: Tensor) -> Tensor:
+        """Answer of a perfect network, from the conditional means of latents and noise."""
         t = float(time)
-        signal, spread = (
-            (t, 1.0 - t)
-            if kind == "flow"
-            else (math.sin(0.5 * math.pi * t), math.cos(0.5 * math.pi * t))
-        )
-        variance = (signal * deviation) ** 2 + spread**2
-        off = (z - signal * mean) / variance
-        latents, noise = mean + signal * deviation**2 * off, spread * off
-        return latents - noise if kind == "flow" else signal * noise - spread * latents
+        variance = (t * deviation) ** 2 + (1.0 - t) ** 2
+        off = (z - t * mean) / variance
+        return mean + t * deviation**2 * off - (1.0 - t) * off
 
-    return field
-
-
-@pytest.mark.parametrize("kind", ["flow", "diffusion"])
-def test_samplers_reach_a_normal_distribution(kind: str) -> None:
     noise = torch.linspace(-3.0, 3.0, 61).unsqueeze(1)
-    found = OBJECTIVES[kind].follow(exact_field(kind, 1.5, 0.4), noise, 200)  # type: ignore[arg-type]
+    found = integrate(exact, noise, 200)
     # A deterministic path from one normal to another keeps quantiles.
     np.testing.assert_allclose(found, 1.5 + 0.4 * noise, atol=0.02)
 
 
-@pytest.mark.parametrize("kind", ["flow", "diffusion"])
-def test_examples_are_what_the_sampler_expects(kind: str) -> None:
-    objective = OBJECTIVES[kind]
+def test_examples_are_what_the_solver_expects() -> None:
     latents, noise = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(2))
-    times = objective.times(torch.linspace(0.0, 1.0, 50))
+    times = training_times(torch.linspace(0.0, 1.0, 50))
     assert bool((times >= 0.0).all() & (times <= 1.0).all())
-    at_start, _ = objective.example(latents, noise, torch.zeros(50, 1))
-    at_end, _ = objective.example(latents, noise, torch.ones(50, 1))
+    at_start, _ = point_and_velocity(latents, noise, torch.zeros(50, 1))
+    at_end, _ = point_and_velocity(latents, noise, torch.ones(50, 1))
     np.testing.assert_allclose(at_start, noise, atol=1e-6)
     np.testing.assert_allclose(at_end, latents, atol=1e-6)
     # With one latent vector the answer is exact, and following it leads there.
     target = latents[:1]
 
-    def field(z: Tensor, time: Tensor) -> Tensor:
-        t = float(time)
-        if kind == "flow":
-            return target - (z - t * target) / max(1.0 - t, 1e-9)
-        signal, spread = math.sin(0.5 * math.pi * t), math.cos(0.5 * math.pi * t)
-        return signal * (z - signal * target) / max(spread, 1e-9) - spread * target
+    def velocity(z: Tensor, time: Tensor) -> Tensor:
+        return target - (z - time * target) / max(1.0 - float(time), 1e-9)
 
     # The last step starts before the end, where the answer is still defined.
-    found = objective.follow(field, noise[:1], 8)
-    np.testing.assert_allclose(found, target, atol=1e-3)
+    np.testing.assert_allclose(integrate(velocity, noise[:1], 8), target, atol=1e-3)
 
 
 def sets() -> LatentSets:

@@ -14,10 +14,10 @@ from variolite.crystals.generation.sampling import STUBBORN, Slots
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
 @settings(max_examples=25)
 def test_every_place_is_filled_once_by_its_first_valid_attempt(
-    priors: dict[str, LatentPrior], number: int, copies: int, most: int, seed: int
+    prior: LatentPrior, number: int, copies: int, most: int, seed: int
 ) -> None:
     random = np.random.default_rng(seed)
-    slots = Slots(priors["mixture"], number, Where(), seed)
+    slots = Slots(prior, number, Where(), seed)
     got: list[int] = []
     while len(slots.missing):
         tried, known = slots.attempt(copies, most)
@@ -33,8 +33,8 @@ def test_every_place_is_filled_once_by_its_first_valid_attempt(
         assert sorted([*got, *slots.missing.tolist()]) == list(range(number))
 
 
-def test_sizes_are_kept_whatever_is_turned_away(priors: dict[str, LatentPrior]) -> None:
-    slots = Slots(priors["mixture"], 400, Where(), 3)
+def test_sizes_are_kept_whatever_is_turned_away(prior: LatentPrior) -> None:
+    slots = Slots(prior, 400, Where(), 3)
     wanted = slots.attempt(1, 400)[1].counts
     random = np.random.default_rng(0)
     sizes = np.zeros(400, dtype=np.int64)
@@ -48,8 +48,8 @@ def test_sizes_are_kept_whatever_is_turned_away(priors: dict[str, LatentPrior]) 
     assert (sizes == wanted).mean() > 0.98
 
 
-def test_what_never_comes_out_is_given_up(priors: dict[str, LatentPrior]) -> None:
-    slots = Slots(priors["mixture"], 1, Where(), 1)
+def test_what_never_comes_out_is_given_up(prior: LatentPrior) -> None:
+    slots = Slots(prior, 1, Where(), 1)
     seen = []
     for _ in range(20 * STUBBORN):
         tried, known = slots.attempt(1, 1)

@@ -31,10 +31,10 @@ def short_priors() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run on textbook crystals with a mixture as prior and a property, not to be changed."""
+    """A run on textbook crystals with a prior and a property, not to be changed."""
     place = tmp_path_factory.mktemp("crystal-run") / "run"
     crystals = energetic()
-    recipe = recipe_of("prior.kind=mixture", "properties=[energy]")
+    recipe = recipe_of("prior.kind=flow", "properties=[energy]")
     folder, model = train_crystal_run(recipe, crystals, place, name="textbook")
     return Run(folder, model, crystals, recipe)
 

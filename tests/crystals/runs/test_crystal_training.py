@@ -20,7 +20,7 @@ from variolite.crystals.frame import canonical
 from variolite.crystals.model.batch import log_metric
 from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
-from variolite.recipe import load_crystal_recipe, recipe_to_yaml
+from variolite.recipe import load_crystal_recipe, load_stored_recipe, recipe_to_yaml
 from variolite.training import EpochRecord, RunFolder, StoppedByUserError
 from variolite.training.run import Listener
 
@@ -154,9 +154,8 @@ def test_another_recipe_or_other_data_do_not_go_on(tmp_path: Path) -> None:
     assert_same_weights(model, whole)
 
 
-@pytest.mark.parametrize("kind", ["flow", "diffusion"])
-def test_a_run_that_was_stopped_in_its_prior_goes_on_there(tmp_path: Path, kind: str) -> None:
-    recipe = recipe_of(f"prior.kind={kind}")
+def test_a_run_that_was_stopped_in_its_prior_goes_on_there(tmp_path: Path) -> None:
+    recipe = recipe_of("prior.kind=flow")
 
     def stops(text: str) -> None:
         if "epoch 3" in text:
@@ -257,14 +256,14 @@ def test_a_prior_is_fitted_anew(tmp_path: Path) -> None:
     crystals = energetic()
     run, model = train_crystal_run(recipe_of(), crystals, tmp_path / "run")
     assert model.prior is None
-    again = refit_prior(run, crystals, ["prior.kind=mixture", "properties=[energy]"])
+    again = refit_prior(run, crystals, ["prior.kind=flow", "properties=[energy]"])
     assert_same_weights(again, model)
     assert again.prior is not None
     stored = load_run(run)
     assert stored.properties is not None
     assert stored.properties.names == ("energy",)
     recipe = run.crystal_recipe()
-    assert (recipe.prior.kind, recipe.properties) == ("mixture", ("energy",))
+    assert (recipe.prior.kind, recipe.properties) == ("flow", ("energy",))
     assert recipe.training == recipe_of().training
     gone = refit_prior(run, crystals, ["prior.kind=none", "properties=[]"])
     assert gone.prior is None
@@ -306,3 +305,14 @@ def test_structures_of_one_kind_train(folder: Path) -> None:
 def _known(model, crystals: Crystals) -> np.ndarray:
     strange = ~np.isin(crystals.species, model.elements)
     return np.flatnonzero(np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0)
+
+
+def test_recipes_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    recipe, path = recipe_of("prior.kind=flow"), tmp_path / "recipe.yaml"
+    path.write_text(recipe_to_yaml(recipe) + "  crystals: 32\n  atoms: 64\n")
+    assert load_crystal_recipe(path) == recipe
+    path.write_text(path.read_text().replace("kind: flow", "kind: mixture"))
+    assert load_stored_recipe(path) == recipe_of("prior.kind=none")
+    with pytest.raises(RecipeError, match="variolite crystals prior RUN"):
+        load_crystal_recipe(path)
+    assert load_crystal_recipe(path, ["prior.kind=flow"]) == recipe

@@ -97,7 +97,7 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_fitting_and_every_use(tmp_path: Path, known: Crystals) -> None:
     crystals = textbook_crystals()
-    vae = CrystalVAE(overrides=[*TINY, "prior.kind=mixture"], seed=0)
+    vae = CrystalVAE(overrides=[*TINY, "prior.kind=flow"], seed=0)
     told: list[str] = []
     epochs: list[int] = []
     fitted = vae.fit(crystals, tell=told.append, on_epoch=lambda r: epochs.append(r.epoch))

@@ -2,10 +2,7 @@
 
 from variolite.crystals.generation.conditions import Known, Vocabulary, Where, known_of, parse_where
 from variolite.crystals.generation.flow import FieldSettings
-from variolite.crystals.generation.mixture import MixtureSettings
 from variolite.crystals.generation.prior import (
-    KINDS,
-    Density,
     LatentPrior,
     PriorSettings,
     fit_prior,
@@ -15,13 +12,10 @@ from variolite.crystals.generation.prior import (
 from variolite.crystals.generation.sampling import Generated, generate
 
 __all__ = [
-    "KINDS",
-    "Density",
     "FieldSettings",
     "Generated",
     "Known",
     "LatentPrior",
-    "MixtureSettings",
     "PriorSettings",
     "Vocabulary",
     "Where",

@@ -1,4 +1,4 @@
-"""Fitting a flow or diffusion prior over latents, and the prior once it is fitted."""
+"""Fitting a flow prior over latents, and the prior once it is fitted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.generation.conditions import Conditions, Known, Vocabulary, atoms_of
-from variolite.crystals.generation.flow_network import OBJECTIVES, Objective, SetTransformer, Shape
+from variolite.crystals.generation.flow_network import (
+    SetTransformer,
+    Shape,
+    integrate,
+    point_and_velocity,
+    training_times,
+)
 from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.network import fast_products
@@ -154,7 +160,7 @@ class LatentSets:
         return LatentBatch(latents, noise[0], uniform[0], layout, known)
 
 
-# Fitting the network of a flow or diffusion prior: Adam, a cosine rate, averaged weights.
+# Fitting the network of a flow prior: Adam, a cosine rate, averaged weights.
 
 
 WARM_UP_STEPS = 100
@@ -164,7 +170,7 @@ CHECKS = 20
 
 @dataclass(frozen=True)
 class FieldSettings:
-    """How a flow or diffusion prior is fitted.
+    """How a flow prior is fitted.
 
     Attributes
     ----------
@@ -222,7 +228,6 @@ class Fitted:
 
 def fit_field(
     network: SetTransformer,
-    objective: Objective,
     training: LatentSets,
     held_back: LatentSets | None,
     settings: FieldSettings,
@@ -237,8 +242,6 @@ def fit_field(
     ----------
     network
         On the device of the crystals.
-    objective
-        What the network is taught.
     training, held_back
         Crystals; those held back choose the epoch that is kept.
     settings
@@ -290,7 +293,7 @@ def fit_field(
                 share = optimiser.steps / (steps * settings.epochs)
                 rate = settings.rate * _rate_share(optimiser.steps, share)
                 optimiser.rate = torch.full((1,), rate, device=device)
-                loss = _loss(network, objective, batch)
+                loss = _loss(network, batch)
                 flat.collect(loss)
                 optimiser.step()
                 decay = min(settings.average, (1 + optimiser.steps) / (10 + optimiser.steps))
@@ -298,7 +301,7 @@ def fit_field(
                 sums += loss.detach()
             losses.append(_finite(float(sums) / steps, epoch))
             if _is_checked(epoch, settings.epochs):
-                checks.append((epoch, _check(network, objective, held_back, flat, average)))
+                checks.append((epoch, _check(network, held_back, flat, average)))
                 if checks[-1][1] <= min(loss for _, loss in checks):
                     best.copy_(average)
             if tell is not None:
@@ -332,10 +335,10 @@ def _is_checked(epoch: int, epochs: int) -> bool:
     return (epoch + 1) * CHECKS // epochs > epoch * CHECKS // epochs
 
 
-def _loss(network: SetTransformer, objective: Objective, batch: LatentBatch) -> Tensor:
+def _loss(network: SetTransformer, batch: LatentBatch) -> Tensor:
     """Mean squared error over atoms and dimensions."""
-    time_of_set = objective.times(batch.uniform)
-    seen, answer = objective.example(
+    time_of_set = training_times(batch.uniform)
+    seen, answer = point_and_velocity(
         batch.latents, batch.noise, time_of_set[batch.layout.owner].unsqueeze(1)
     )
     with half_precision(seen.device):
@@ -354,7 +357,6 @@ def half_precision(device: torch.device) -> contextlib.AbstractContextManager[ob
 @torch.no_grad()
 def _check(
     network: SetTransformer,
-    objective: Objective,
     held_back: LatentSets | None,
     flat: FlatParameters,
     average: Tensor,
@@ -367,7 +369,7 @@ def _check(
     network.eval()
     total, atoms = 0.0, 0
     for batch in held_back.whole(512, seed=0):
-        total += float(_loss(network, objective, batch)) * len(batch.latents)
+        total += float(_loss(network, batch)) * len(batch.latents)
         atoms += len(batch.latents)
     flat.values.copy_(own)
     network.train()
@@ -389,27 +391,24 @@ def _progress(epoch: int, epochs: int, loss: float, began: float, first: int) ->
     return f"prior: epoch {epoch + 1}/{epochs}, loss {loss:.4f}, at most {left:.0f} s left"
 
 
-# A flow or diffusion prior once it is fitted: conditions in, standardised latents out.
+# A flow prior once it is fitted: conditions in, standardised latents out.
 
 
 ATOMS_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
-class FieldDensity:
+class FlowPrior:
     """A set transformer that moves noise to latents.
 
     Attributes
     ----------
-    kind
-        ``flow`` or ``diffusion``.
     network
         Fitted, in evaluation mode.
     vocabulary
         Of its conditions.
     """
 
-    kind: str
     network: SetTransformer
     vocabulary: Vocabulary
 
@@ -473,7 +472,7 @@ class FieldDensity:
         free = told.free()
         guided = guidance != 1.0 and told.any
 
-        def field(z: Tensor, time: Tensor) -> Tensor:
+        def velocity(z: Tensor, time: Tensor) -> Tensor:
             times = time.expand(len(layout.counts))
             with half_precision(z.device):
                 own: Tensor = self.network(z, times, layout, told).float()
@@ -481,7 +480,7 @@ class FieldDensity:
                     return own
                 return torch.lerp(self.network(z, times, layout, free).float(), own, guidance)
 
-        return OBJECTIVES[self.kind].follow(field, noise, steps)
+        return integrate(velocity, noise, steps)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return the weights."""
@@ -494,11 +493,10 @@ class FieldDensity:
     @classmethod
     def rebuild(
         cls,
-        kind: str,
         description: Mapping[str, Any],
         tensors: Mapping[str, Tensor],
         vocabulary: Vocabulary,
-    ) -> FieldDensity:
+    ) -> FlowPrior:
         """Rebuild a prior from `description` and `to_tensors`.
 
         Raises
@@ -509,7 +507,7 @@ class FieldDensity:
         shape = Shape(**{name: int(description[name]) for name in Shape.__dataclass_fields__})
         network = blank_network(shape, seed=0)
         load_exactly(network, tensors, "the network of the prior")
-        return cls(kind, network.eval(), vocabulary)
+        return cls(network.eval(), vocabulary)
 
 
 def blank_network(shape: Shape, seed: int) -> SetTransformer:

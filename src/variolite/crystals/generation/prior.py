@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from dataclasses import field as with_default
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,44 +27,20 @@ from variolite.crystals.generation.composition import (
 )
 from variolite.crystals.generation.conditions import Known, Vocabulary, Where, atoms_of, known_of
 from variolite.crystals.generation.flow import (
-    FieldDensity,
     FieldSettings,
+    FlowPrior,
     LatentSets,
     blank_network,
     fit_field,
     load_exactly,
 )
-from variolite.crystals.generation.flow_network import OBJECTIVES, Shape
-from variolite.crystals.generation.mixture import MixtureDensity, MixtureSettings, fit_mixture
-from variolite.crystals.latents import Latents, LatentStatistics, latent_statistics, posterior_draw
-from variolite.errors import DataError, ModelFileError, RecipeError, VarioliteError, nearest
+from variolite.crystals.generation.flow_network import Shape
+from variolite.crystals.latents import Latents, LatentStatistics, latent_statistics
+from variolite.errors import DataError, ModelFileError, VarioliteError
+from variolite.recipe.crystals import REMOVED_PRIORS
 from variolite.training.loop import Resume
 
 # The fitted prior of a crystal VAE: what is proposed, and latents for it.
-
-
-class Density(Protocol):
-    """Distribution of the standardised latents of crystals of which some facts are known."""
-
-    @property
-    def kind(self) -> str:
-        """``mixture``, ``flow`` or ``diffusion``."""
-        ...
-
-    @property
-    def latent(self) -> int:
-        """Dimensions of the latent of an atom."""
-        ...
-
-    def to(self, device: torch.device) -> None:
-        """Move to another device."""
-        ...
-
-    def sample(
-        self, known: Known, *, seed: int, temperature: float, guidance: float, steps: int
-    ) -> NDArray[np.float32]:
-        """Draw latents, shape (N, L)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -95,7 +71,7 @@ class LatentPrior:
     statistics: LatentStatistics
     counts: AtomCounts
     compositions: CompositionNetwork
-    density: Density
+    density: FlowPrior
     volumes: tuple[float, float]
     contacts: Contacts
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -106,7 +82,7 @@ class LatentPrior:
         return len(self.statistics.location)
 
     def to(self, device: torch.device) -> None:
-        """Move the density to another device, where it has a network to move."""
+        """Move the network to another device."""
         self.density.to(device)
 
     def propose(self, number: int, where: Where | None = None, *, seed: int = 0) -> Known:
@@ -183,7 +159,7 @@ class LatentPrior:
         guidance
             Above 1: conditions weigh more than they were learned to.
         steps
-            Of the sampler, where the prior has one.
+            Of the sampler.
         """
         drawn = self.density.sample(
             known, seed=seed, temperature=temperature, guidance=guidance, steps=steps
@@ -195,35 +171,28 @@ class LatentPrior:
 # Fitting a latent prior after the VAE is trained.
 
 
-KINDS = ("flow", "diffusion", "mixture")
 HELD_BACK = 0.05
-"""Share of crystals that choose the epoch of a flow or diffusion prior."""
+"""Share of crystals that choose the epoch of a flow prior."""
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class PriorSettings:
-    """What prior, and how it is fitted.
+    """How a prior is fitted.
 
     Attributes
     ----------
-    kind
-        ``flow``, ``diffusion`` or ``mixture``.
     properties
         Numeric columns of the crystals that may be asked for later.
     field
-        Network and training of the first two.
-    mixture
-        Sizes of the third.
+        Network and training of the flow.
     compositions
         How long the model of compositions is fitted.
     """
 
-    kind: str = "flow"
     properties: tuple[str, ...] = ()
     field: FieldSettings = with_default(default_factory=FieldSettings)
-    mixture: MixtureSettings = with_default(default_factory=MixtureSettings)
     compositions: CompositionSettings = with_default(default_factory=CompositionSettings)
 
 
@@ -246,11 +215,11 @@ def fit_prior(
     crystals
         The same crystals in the same order, with the columns that are conditions.
     settings
-        Kind and sizes.
+        Sizes and conditions.
     seed
         Of everything random; the same seed gives the same prior on a CPU.
     device
-        Where a flow or diffusion is trained; the CPU by default.
+        Where the flow is trained; the CPU by default.
     checkpoint
         File to keep the state of training in; an existing one is continued.
     tell
@@ -260,20 +229,11 @@ def fit_prior(
     ------
     DataError
         If latents and crystals differ, are not finite, or lack a property.
-    RecipeError
-        If the kind is unknown.
     StoppedByUserError
         On Ctrl-C, after the last whole epoch is stored.
     """
     settings = settings or PriorSettings()
     tell = tell or (lambda _: None)
-    if settings.kind not in KINDS:
-        close = nearest(settings.kind, KINDS)
-        raise RecipeError(
-            f"there is no prior of kind {settings.kind!r}",
-            where="prior.kind",
-            hint=f"did you mean {close}?" if close else f"choose among {', '.join(KINDS)}",
-        )
     if not len(crystals) or not np.array_equal(latents.offsets, crystals.offsets):
         raise DataError("latents and crystals of a prior differ in number or in size")
     began = time.monotonic()
@@ -283,19 +243,12 @@ def fit_prior(
     tell("prior: numbers of atoms and compositions")
     counts = fit_atom_counts(known)
     compositions = fit_compositions(known, vocabulary, settings.compositions, seed=seed)
-    density: Density
-    if settings.kind == "mixture":
-        tell("prior: mixtures")
-        drawn = statistics.standardised(posterior_draw(latents, seed))
-        density = fit_mixture(drawn, known, vocabulary, settings.mixture, seed=seed)
-        fitted: Mapping[str, Any] = {}
-    else:
-        data = _Data(latents, known, vocabulary, statistics, device or torch.device("cpu"))
-        density, fitted = _fit_field(data, settings, seed, checkpoint, tell)
+    data = _Data(latents, known, vocabulary, statistics, device or torch.device("cpu"))
+    density, fitted = _fit_field(data, settings, seed, checkpoint, tell)
     per_atom = crystals.volumes / crystals.counts
     provenance = {
-        "kind": settings.kind,
-        "settings": asdict(settings.mixture if settings.kind == "mixture" else settings.field),
+        "kind": "flow",
+        "settings": asdict(settings.field),
         "seed": seed,
         "crystals": len(crystals),
         "seconds": round(time.monotonic() - began, 1),
@@ -339,7 +292,7 @@ class _Data:
 
 def _fit_field(
     data: _Data, settings: PriorSettings, seed: int, checkpoint: Path | None, tell: Tell
-) -> tuple[FieldDensity, Mapping[str, Any]]:
+) -> tuple[FlowPrior, Mapping[str, Any]]:
     order = np.random.default_rng((seed, 5)).permutation(len(data.known))
     held = int(HELD_BACK * len(order))
     shape = Shape(
@@ -356,7 +309,6 @@ def _fit_field(
         resume = Resume(checkpoint, _fingerprint(data, settings, shape, seed))
     fitted = fit_field(
         network,
-        OBJECTIVES[settings.kind],
         data.sets(np.sort(order[held:])),
         data.sets(np.sort(order[:held])) if held else None,
         settings.field,
@@ -364,7 +316,7 @@ def _fit_field(
         resume=resume,
         tell=tell,
     )
-    density = FieldDensity(settings.kind, network, data.vocabulary)
+    density = FlowPrior(network, data.vocabulary)
     return density, {
         "parameters": sum(p.numel() for p in network.parameters()),
         "training_loss": fitted.losses[-1],
@@ -411,8 +363,6 @@ def prior_state(prior: LatentPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
     description
         JSON-able; `prior_from` needs both.
     """
-    density = prior.density
-    sizes: dict[str, Any] = {}
     parts: dict[str, dict[str, Tensor]] = {
         "statistics": _tensors(prior.statistics.to_arrays()),
         "counts": _tensors(prior.counts.to_arrays()),
@@ -420,14 +370,8 @@ def prior_state(prior: LatentPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "compositions": {
             name: value.detach().cpu() for name, value in prior.compositions.state_dict().items()
         },
+        "density": prior.density.to_tensors(),
     }
-    if isinstance(density, FieldDensity):
-        parts["density"] = density.to_tensors()
-        sizes = density.description()
-    elif isinstance(density, MixtureDensity):
-        parts["density"] = _tensors(density.to_arrays())
-    else:
-        raise TypeError(f"a density of type {type(density).__name__} cannot be stored")
     tensors = {
         f"{part}/{name}": value.contiguous()
         for part, named in parts.items()
@@ -436,16 +380,16 @@ def prior_state(prior: LatentPrior) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, {
         "kind": KIND,
         "format": FORMAT,
-        "density": density.kind,
-        "sizes": sizes,
+        "density": "flow",
+        "sizes": prior.density.description(),
         "vocabulary": prior.vocabulary.to_dict(),
         "volumes": list(prior.volumes),
         "provenance": dict(prior.provenance),
     }
 
 
-def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> LatentPrior:
-    """Put a prior together again, on the CPU.
+def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> LatentPrior | None:
+    """Put a prior together again, on the CPU; None for a kind that earlier versions had.
 
     Raises
     ------
@@ -462,6 +406,8 @@ def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
             where="prior",
             hint="upgrade variolite",
         )
+    if description.get("density") in REMOVED_PRIORS:
+        return None
     try:
         return _put_together(tensors, description)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
@@ -493,9 +439,15 @@ def _put_together(tensors: Mapping[str, Tensor], description: Mapping[str, Any])
             len(vocabulary.elements), len(vocabulary.properties), vocabulary.largest
         )
     load_exactly(compositions, parts["compositions"], "the model of compositions")
-    density = _DENSITIES[description["density"]](
-        parts["density"], {**description["sizes"], "kind": description["density"]}, vocabulary
-    )
+    if description["density"] != "flow":
+        raise ModelFileError(f"there is no prior of kind {description['density']!r:.40}")
+    sizes = description["sizes"]
+    if (sizes["elements"], sizes["properties"]) != (
+        len(vocabulary.elements),
+        len(vocabulary.properties),
+    ):
+        raise ModelFileError("the network of the prior is that of other crystals")
+    density = FlowPrior.rebuild(sizes, parts["density"], vocabulary)
     latent = len(statistics.location)
     if density.latent != latent:
         raise ModelFileError(f"the density has {density.latent} dimensions, the latents {latent}")
@@ -520,29 +472,6 @@ def _contacts(tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> Contacts
     if distances.shape != (len(elements), len(elements)) or not (distances > 0.0).all():
         raise ModelFileError("the distances between elements are none, or those of others")
     return Contacts(elements, distances.astype(np.float64))
-
-
-def _field(
-    tensors: Mapping[str, Tensor], sizes: Mapping[str, Any], vocabulary: Vocabulary
-) -> Density:
-    if (sizes["elements"], sizes["properties"]) != (
-        len(vocabulary.elements),
-        len(vocabulary.properties),
-    ):
-        raise ModelFileError("the network of the prior is that of other crystals")
-    return FieldDensity.rebuild(sizes["kind"], sizes, tensors, vocabulary)
-
-
-def _mixture(
-    tensors: Mapping[str, Tensor], sizes: Mapping[str, Any], vocabulary: Vocabulary
-) -> Density:
-    del sizes
-    return MixtureDensity.from_arrays(_arrays(tensors), vocabulary)
-
-
-_DENSITIES: Mapping[
-    str, Callable[[Mapping[str, Tensor], Mapping[str, Any], Vocabulary], Density]
-] = {"flow": _field, "diffusion": _field, "mixture": _mixture}
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
