@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from variolite.report.lettering import text_width
+from variolite.report.style import text_width
 
 VOID = {"br", "col", "hr", "input", "meta"}
 

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from page_layout import Node, read_page
+from variolite.cli.reports import write_report
 from variolite.crystals import report
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.files.store import open_store
 from variolite.crystals.report import CrystalRun
 from variolite.crystals.report_figures import Colouring, match_share, place_in_table
-from variolite.report import write_report
 from variolite.report.run_files import read_run
 from variolite.report.tables import chemical, significant
 

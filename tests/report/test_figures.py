@@ -1,185 +1,199 @@
-"""Numbers in the figures agree with independent computations from the same files."""
+"""Axes suit their values, ticks are round, and what is drawn has the counts of the data."""
 
-import json
+import math
 import re
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
-from sklearn.decomposition import PCA
-from sklearn.metrics import r2_score, root_mean_squared_error
-from synthetic_run import INPUTS
+from hypothesis import given
+from hypothesis import strategies as st
 
-from page_layout import Node, read_page
-from variolite.report import write_report
-from variolite.report.contents import History
-from variolite.report.epochs import best_epochs, warm_up_end
-from variolite.report.held_out import held_out_of
-from variolite.report.latent_map import principal_plane
-from variolite.report.profiles import profiles_of
-from variolite.report.reconstruction_figure import fit_of
-from variolite.report.run_files import read_run
-from variolite.report.wording import metric_of, with_interval
-from variolite.scoring.scorecard import Scorecard
-
-
-@pytest.fixture(scope="module")
-def frame(whole_run: Path) -> pl.DataFrame:
-    return pl.read_parquet(whole_run / "held_out.parquet")
-
-
-@pytest.fixture(scope="module")
-def sections(whole_run: Path) -> dict[str, Node]:
-    page = read_page(write_report(whole_run).read_text(encoding="utf-8"))
-    return {node.attributes["id"]: node for node in page.find("section")}
+from page_layout import layout_faults, read_page
+from variolite.report.figures import (
+    IntervalPanel,
+    RowLabel,
+    ValueAxis,
+    Whisker,
+    density,
+    histogram,
+    interval_figure,
+    interval_limits,
+    legend,
+    legend_height,
+    number_axis,
+    tick_texts,
+)
+from variolite.report.style import ACCENT, axes_at, figure_style, new_figure, to_svg
 
 
-def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
-    latent = frame.select(f"z{i}" for i in range(10)).to_numpy()
-    plane = principal_plane(latent)
-    assert plane is not None
-    reference = PCA(2).fit(latent)
-    assert plane.shares == pytest.approx(tuple(reference.explained_variance_ratio_))
-    assert np.abs(plane.scores) == pytest.approx(np.abs(reference.transform(latent)), abs=1e-9)
-    holed = np.vstack([latent, np.full((1, 10), np.nan)])
-    again = principal_plane(holed)
-    assert again is not None
-    assert again.scores[:-1] == pytest.approx(plane.scores)
-    assert principal_plane(latent[:, :1]) is None
-    assert principal_plane(np.zeros((50, 3))) is None
+def ticks_of(axis: ValueAxis, target: int = 4) -> list[float]:
+    """Return the ticks that an axis of 300 pixels shows."""
+    with figure_style():
+        axes = axes_at(new_figure(100), 10, 10, 300, 50)
+        axis.on(axes, "x", target)
+        ticks = axes.xaxis.get_majorticklocs().tolist()
+    slack = 1e-9 * (axis.high - axis.low)
+    return [tick for tick in ticks if axis.low - slack <= tick <= axis.high + slack]
 
 
-def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> None:
-    held_out = held_out_of(read_run(whole_run))
-    assert held_out is not None
-    profiles = profiles_of(held_out)
-    assert sum(profile.rows for profile in profiles) == frame.height
-    assert sum(profile.share for profile in profiles) == pytest.approx(1)
-    for profile in profiles:
-        own = frame.filter(pl.col("cluster") == int(profile.name[1:]))
-        assert profile.rows == own.height
-        for column in INPUTS:
-            expected = [own[column].quantile(q, interpolation="linear") for q in (0.1, 0.5, 0.9)]
-            assert profile.quantiles[column] == pytest.approx(expected)
-        labelled = own.filter(pl.col("label:lithology") != "")
-        commonest = labelled["label:lithology"].value_counts(sort=True).row(0)
-        assert profile.labels[0] == (commonest[0], pytest.approx(commonest[1] / labelled.height))
+@given(st.floats(-1e6, 1e6), st.floats(-6, 6), st.integers(2, 8))
+def test_linear_ticks_are_even_and_round(low: float, power: float, target: int) -> None:
+    with figure_style():
+        axes = axes_at(new_figure(100), 10, 10, 300, 50)
+        axes.set_xlim(low, low + 10**power * max(1.0, abs(low)))
+        number_axis(axes, "x", target)
+        steps = np.diff(axes.xaxis.get_majorticklocs())
+    assert len(steps) <= target + 4
+    assert np.allclose(steps, steps[0], rtol=1e-6)
+    leading = steps[0] / 10 ** math.floor(math.log10(steps[0]) + 1e-7)
+    assert min(abs(leading - nice) for nice in (1, 2, 5, 10)) < 1e-4
 
 
-def test_contingency_figure_shows_the_counts(
-    sections: dict[str, Node], frame: pl.DataFrame
-) -> None:
-    shown = {
-        match.groups()[:2]: int(match.group(3).replace(",", ""))
-        for title in sections["contingency"].find("figure")[0].find("title")
-        if (match := re.fullmatch(r"(.+) in C(\d+): ([\d,]+) rows, .*", title.text()))
-    }
-    counts = frame.filter(pl.col("label:lithology") != "").group_by("label:lithology", "cluster")
-    for label, cluster, count in counts.len().iter_rows():
-        assert shown.pop((label, str(cluster))) == count
-    assert set(shown.values()) <= {0}
+@pytest.mark.parametrize(
+    ("axis", "expected"),
+    [
+        (ValueAxis(0.1, 2000, "log"), [0.1, 1, 10, 100, 1000]),
+        (ValueAxis(3, 40, "log"), [5, 10, 20]),
+        (ValueAxis(-30, 4000, "symlog", 10.0), [0, 100, 1000]),
+        (ValueAxis(-35, 35), [-20, 0, 20]),
+    ],
+)
+def test_ticks_by_example(axis: ValueAxis, expected: list[float]) -> None:
+    assert ticks_of(axis) == pytest.approx(expected)
 
 
-def test_fit_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
-    for column in INPUTS:
-        observed, rebuilt = frame[column].to_numpy(), frame[f"recon:{column}"].to_numpy()
-        fit = fit_of(observed, rebuilt)
-        assert fit.rows == frame.height
-        assert fit.r2 == pytest.approx(r2_score(observed, rebuilt))
-        assert fit.rmse == pytest.approx(root_mean_squared_error(observed, rebuilt))
-        some = observed.copy()
-        some[::3] = np.nan
-        assert fit_of(some, rebuilt).r2 == pytest.approx(
-            r2_score(np.delete(observed, np.s_[::3]), np.delete(rebuilt, np.s_[::3]))
+def test_kind_follows_the_tail() -> None:
+    generator = np.random.default_rng(0)
+
+    def kind_of(values: np.ndarray) -> str:
+        return ValueAxis.fitting(values).kind
+
+    assert kind_of(generator.normal(1.7, 0.2, 5000)) == "linear"
+    assert kind_of(generator.lognormal(1, 1.6, 5000)) == "log"
+    assert kind_of(generator.lognormal(1, 1.6, 5000) - 2) == "symlog"
+    assert kind_of(np.full(100, 8.5)) == "linear"
+    assert kind_of(np.full(100, np.nan)) == "linear"
+    assert kind_of(-generator.lognormal(1, 1.6, 5000)) == "linear"
+
+
+def test_limits_leave_out_the_outermost_values() -> None:
+    data = np.append(np.linspace(0, 1, 5001), [1e9, -1e9, np.nan])
+    axis = ValueAxis.fitting(data)
+    assert -0.1 < axis.low < 0 < 1 < axis.high < 1.1
+    assert ValueAxis.fitting(np.array([5.0, 5.0])) == ValueAxis(4.5, 5.5)
+    assert ValueAxis.fitting(np.array([np.nan])) == ValueAxis(0.0, 1.0)
+
+
+# Below about 1e-287 matplotlib takes all values for one.
+sizes = st.floats(-1e9, 1e9).filter(lambda value: value == 0 or abs(value) > 1e-280)
+
+
+@given(st.lists(st.one_of(sizes, st.just(math.nan)), max_size=60))
+def test_any_input_has_an_axis_that_draws(data: list[float]) -> None:
+    array = np.array(data, dtype=np.float64)
+    axis = ValueAxis.fitting(array)
+    inside = axis.inside(array[np.isfinite(array)])
+    assert ((inside >= axis.low) & (inside <= axis.high)).all()
+    assert axis.low < axis.high
+    assert ticks_of(axis)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "written"),
+    [
+        ([0.0, 0.5, 1.0], ["0.0", "0.5", "1.0"]),
+        ([0.25, 0.5], ["0.25", "0.50"]),
+        ([-20.0, 0.0, 20.0], ["−20", "0", "20"]),
+        ([1000.0, 1500.0], ["1,000", "1,500"]),
+        ([0.1, 1.0, 10.0, 100.0], ["0.1", "1", "10", "100"]),
+        ([0.001, 0.01, 0.1], ["0.001", "0.01", "0.1"]),
+        ([0.0, 2e6, 4e6], ["0", "2e6", "4e6"]),
+        ([1e-5, 2e-5], ["1e−5", "2e−5"]),
+        ([0.0], ["0"]),
+    ],
+)
+def test_tick_texts(ticks: list[float], written: list[str]) -> None:
+    assert tick_texts(ticks) == written
+
+
+def test_ticks_that_would_touch_are_left_out() -> None:
+    with figure_style():
+        figure = new_figure(60)
+        axes = axes_at(figure, 10, 10, 60, 20)
+        axes.set_xlim(100_000, 100_040)
+        number_axis(axes, "x", 8)
+        (drawing,) = read_page(to_svg(figure, "narrow")).find("svg")
+    assert drawing.find("text")
+    assert not [fault for fault in layout_faults(drawing) if "covers" in fault]
+
+
+def whisker(mean: float, half: float = 0.05, **further: bool) -> Whisker:
+    return Whisker(mean, mean - half, mean + half, ACCENT, f"{mean} noted", **further)
+
+
+def test_intervals_have_a_dot_and_a_note_each_and_labels_fit() -> None:
+    rows = [whisker(0.2, strong=True), None, whisker(0.4, hollow=True), whisker(math.nan)]
+    names = ["VAE", "empty", "a method of a very long name " * 9, "not defined"]
+    with figure_style():
+        svg = interval_figure(
+            [RowLabel(name, place, place == 0) for place, name in enumerate(names)],
+            [IntervalPanel("ARI", "higher", rows), IntervalPanel("AMI", "higher", rows[:1])],
+            title="scores",
+            key=[("VAE", ACCENT)],
         )
-    assert fit_of(np.array([np.nan]), np.array([1.0])).rows == 0
-    assert np.isnan(fit_of(np.array([2.0, 2.0]), np.array([1.0, 2.0])).r2)
+    (drawing,) = read_page(svg).find("svg")
+    notes = [node.text() for node in drawing.find("title")]
+    assert notes.count("0.2 noted") == 2
+    assert notes.count("0.4 noted") == 1
+    assert clean_end(names[2]) in notes
+    assert layout_faults(drawing) == []
 
 
-def test_every_held_out_row_is_in_the_reconstruction_cells(
-    sections: dict[str, Node], frame: pl.DataFrame
-) -> None:
-    drawing = sections["reconstruction"].find("svg")[0]
-    cells = [n for n in drawing.find("path") if n.attributes.get("fill", "").startswith("#")]
-    drawn = sum(path.attributes["d"].count("M") for path in cells)
-    assert len(INPUTS) * 20 < drawn < len(INPUTS) * 44 * 44
+def clean_end(name: str) -> str:
+    return " ".join(name.split())
 
 
-def test_strip_log_draws_all_rows_of_the_detail(sections: dict[str, Node]) -> None:
-    detail = sections["strip-log"].find("figure")[1]
-    assert detail.attributes["data-name"].startswith("strip-log-detail")
-    lines = [p for p in detail.find("path") if p.attributes["fill"] == "none"]
-    assert len(lines) == 2 * len(INPUTS)
-    for path in lines:
-        assert len(re.findall("[ML]", path.attributes["d"])) == 200
+def test_limits_of_intervals_begin_at_zero_only_when_near_it() -> None:
+    assert interval_limits([whisker(0.2), whisker(0.5)])[0] == 0
+    low, high = interval_limits([whisker(0.8), whisker(0.9)])
+    assert 0.7 < low < 0.75
+    assert 0.95 < high < 1
+    assert interval_limits([]) == (0.0, 1.08)
+    low, high = interval_limits([whisker(0.0, 0.0)])
+    assert low < 0 < high
 
 
-def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
-    overview = sections["strip-log"].find("svg")[0]
-    depths = {
-        float(text.attributes["y"]): float(text.own_text())
-        for text in overview.find("text")
-        if text.attributes.get("text-anchor") == "end" and text.own_text().isdecimal()
-    }
-    heights = sorted(depths)
-    assert [depths[y] for y in heights] == sorted(depths.values())
-    assert len(heights) >= 5
-    assert any(text.own_text() == "depth (m)" for text in overview.find("text"))
+def test_every_point_is_in_a_cell() -> None:
+    generator = np.random.default_rng(1)
+    x = generator.normal(size=500)
+    with figure_style():
+        figure = new_figure(120)
+        axes = axes_at(figure, 10, 10, 100, 100)
+        axes.set(xlim=(-1, 1), ylim=(-1, 1), xticks=[], yticks=[])
+        density(axes, x, x)
+        svg = to_svg(figure, "cells")
+    filled = re.findall(r'd="([^"]+)"[^>]*fill="#', svg)
+    cells = sum(path.count("z") for path in filled)
+    edges = np.clip(((np.clip(x, -1, 1) + 1) / 2 * 44).astype(int), 0, 43)
+    assert cells == len(set(edges.tolist()))
 
 
-def test_best_epoch_is_the_lowest_monitored_after_warm_up(whole_run: Path) -> None:
-    lines = [json.loads(t) for t in (whole_run / "history.jsonl").read_text().splitlines()]
-    history = History.model_validate({"lines": lines})
-    assert warm_up_end(history) == 10
-    monitored = np.array([line["val_monitored"] for line in lines])
-    expected = (10 + np.argmin(monitored[10:], axis=0)).tolist()
-    assert best_epochs(history, {}) == expected
-    lines[2]["val_monitored"] = [-99.0] * 3
-    early = History.model_validate({"lines": lines})
-    assert best_epochs(early, {}) == expected
-    assert best_epochs(history, {"best_epoch": [4, 5, 6]}) == [4, 5, 6]
+def test_histogram_holds_all_values() -> None:
+    values = np.append(np.random.default_rng(0).lognormal(size=300), np.nan)
+    with figure_style():
+        axes = axes_at(new_figure(100), 10, 10, 80, 80)
+        histogram(axes, values, ValueAxis.fitting(values), noun="crystals")
+        (bars,) = [patch for patch in axes.patches if hasattr(patch, "get_data")]
+    assert bars.get_data().values.sum() == 300
 
 
-def test_a_constant_beta_has_no_warm_up() -> None:
-    lines = [{"epoch": i, "beta": 0.5, "val_monitored": [3.0 - i]} for i in range(4)]
-    history = History.model_validate({"lines": lines})
-    assert warm_up_end(history) is None
-    assert best_epochs(history, {}) == [3.0]
-
-
-def test_every_score_is_in_the_tables(whole_run: Path, sections: dict[str, Node]) -> None:
-    card = Scorecard.read(whole_run / "scorecard.json")
-    cells = {cell.text() for cell in sections["scorecard"].find("td")}
-    for row in card.rows:
-        written = {with_interval(row, places) for places in range(5)}
-        assert written & cells, row
-
-
-def test_units_stand_only_where_the_metric_has_one(whole_run: Path) -> None:
-    card = Scorecard.read(whole_run / "scorecard.json")
-    for row in card.rows:
-        if row.task == "reconstruction":
-            assert (row.unit in with_interval(row)) == metric_of(row.metric).has_unit
-    by_metric = {row.metric: with_interval(row) for row in card.rows if row.unit == "g/cm3"}
-    assert by_metric["rmse"].endswith(" g/cm3")
-    assert "g/cm3" not in by_metric["r2"]
-
-
-def test_hole_without_a_measurement_is_called_imputed(run: Path) -> None:
-    path = run / "held_out.parquet"
-    frame = pl.read_parquet(path).with_columns(
-        pl.when(pl.col("group") == "U1338D")
-        .then(None)
-        .otherwise(pl.col("natural_gamma"))
-        .alias("natural_gamma")
-    )
-    frame.write_parquet(path)
-    page = read_page(write_report(run).read_text(encoding="utf-8"))
-    captions = {
-        f.attributes["data-name"]: f.find("figcaption")[0].text() for f in page.find("figure")
-    }
-    assert "imputation: natural gamma" in captions["strip-log-U1338D"]
-    assert "imputation" not in captions["strip-log-U1334A"]
-    (menu,) = (m for m in page.find("select") if m.find("option")[0].text().startswith("U13"))
-    assert menu.find("option")[-1].text() == "U1338D"
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=20), st.floats(80, 900))
+def test_a_legend_stays_in_its_room(names: list[str], width: float) -> None:
+    height = legend_height(names, width)
+    with figure_style():
+        figure = new_figure(height + 4, 900)
+        legend(figure, [(name, ACCENT) for name in names], 0, 2, width)
+        places = [text.get_position() for text in figure.texts]
+    assert len(places) == len(names)
+    assert all(y * (height + 4) >= 0 for _, y in places)
+    assert all(x * 900 <= width for x, _ in places)

@@ -1,288 +1,115 @@
-"""The whole page: well formed, self-contained, escaped, legible, honest about what is absent."""
+"""The template escapes what is data, numbers figures and lets nothing foreign run."""
 
-import json
+import base64
+import hashlib
 import re
-import shutil
-from pathlib import Path
-from xml.etree import ElementTree
 
-import polars as pl
 import pytest
-from synthetic_run import write_synthetic_run
+from hypothesis import given
+from hypothesis import strategies as st
+from markupsafe import Markup
 
-from page_layout import Node, layout_faults, read_page
-from variolite.errors import RunFolderError
-from variolite.report import write_report
+from page_layout import Node, read_page
+from variolite.report.page import (
+    Alternatives,
+    Bullets,
+    Code,
+    Facts,
+    Figure,
+    Finding,
+    Fold,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+    render_page,
+)
 
-SECTIONS = {
-    "scorecard",
-    "strip-log",
-    "contingency",
-    "profiles",
-    "latent-map",
-    "reconstruction",
-    "health",
-    "training",
-    "provenance",
-}
-CLUSTER_NAMES = r"C\d+"
-"""Names in the latent map may stand on others where many clusters share a centre."""
-
-
-def page_of(run: Path) -> Node:
-    return read_page(write_report(run).read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def html(whole_run: Path) -> str:
-    return write_report(whole_run).read_text(encoding="utf-8")
+DRAWING = Markup("<svg></svg>")
+HOSTILE = "</style></script><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x00\x07"
 
 
-@pytest.fixture(scope="module")
-def page(html: str) -> Node:
-    return read_page(html)
-
-
-def test_every_section_is_there_once_and_linked(page: Node) -> None:
-    found = [node.attributes["id"] for node in page.find("section")]
-    assert set(found) == SECTIONS
-    assert len(found) == len(SECTIONS)
-    assert {a.attributes["href"] for a in page.find("a")} == {f"#{name}" for name in SECTIONS}
-
-
-def test_figures_are_numbered_captioned_and_named(page: Node) -> None:
-    figures = page.find("figure")
-    numbers = [figure.find("b")[0].text() for figure in figures]
-    seen = list(dict.fromkeys(numbers))
-    assert seen == [f"Figure {n}." for n in range(1, len(seen) + 1)]
-    for figure in figures:
-        assert len(figure.find("svg")) == 1
-        assert len(figure.find("figcaption")[0].text()) > 60
-        assert re.fullmatch(r"[\w.-]+", figure.attributes["data-name"])
-
-
-def test_lettering_is_neither_clipped_nor_overlapping(page: Node) -> None:
-    drawings = page.find("svg")
-    assert len(drawings) > 8
-    for drawing in drawings:
-        faults = layout_faults(drawing, may_overlap=CLUSTER_NAMES)
-        assert faults == [], drawing.attributes["aria-label"]
-
-
-def test_every_drawing_stands_alone_as_an_svg_file(html: str) -> None:
-    drawings = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
-    assert len(drawings) > 8
-    for drawing in drawings:
-        root = ElementTree.fromstring(drawing)
-        assert root.tag == "{http://www.w3.org/2000/svg}svg"
-        assert {"viewBox", "width", "height", "font-family"} <= root.attrib.keys()
-        # Colours and strokes must not depend on the style sheet of the page.
-        assert all(
-            "class" not in part.attrib and "style" not in part.attrib for part in root.iter()
-        )
-
-
-def test_nothing_is_loaded_from_elsewhere(html: str, page: Node) -> None:
-    addresses = set(re.findall(r"https?://[^\s\"'<>)]+", html))
-    assert addresses == {"http://www.w3.org/2000/svg"}
-    loading = {"src", "srcset", "xlink:href", "data", "poster", "action", "background"}
-    for node in page.walk():
-        assert not loading & node.attributes.keys(), node
-        assert node.name not in {"link", "iframe", "object", "embed", "img", "base", "image"}
-        assert all(not name.startswith("on") for name in node.attributes), node
-    assert "@import" not in html
-    assert "url(" not in html
-    policy = [m.attributes["content"] for m in page.find("meta") if "http-equiv" in m.attributes]
-    assert "default-src 'none'" in policy[0]
-
-
-def test_page_is_small_and_written_again_alike(whole_run: Path, html: str) -> None:
-    assert len(html.encode()) < 3_000_000
-    assert write_report(whole_run).read_text(encoding="utf-8") == html
-
-
-def test_a_large_run_stays_small(run: Path) -> None:
-    frame = pl.read_parquet(run / "held_out.parquet")
-    pl.concat([frame.with_columns(pl.col("order") + 400 * i) for i in range(40)]).write_parquet(
-        run / "held_out.parquet"
+def page_of(*blocks: object, title: str = "run", **settings: object) -> Node:
+    return read_page(
+        render_page(title, "about", ["Says."], [Section("a", "A", blocks)], **settings)
     )
-    assert write_report(run).stat().st_size < 3_000_000
 
 
-def test_banner_only_for_simulated_data(run: Path) -> None:
-    assert "SIMULATED" in page_of(run).find("header")[0].text()
-    for name in ("environment.json", "model/model.json"):
-        text = (run / name).read_text()
-        (run / name).write_text(text.replace('"simulated": true', '"simulated": false'))
-    assert "SIMULATED" not in write_report(run).read_text()
+def figure(name: str = "f") -> Figure:
+    return Figure(name, DRAWING, "caption")
 
 
-HOSTILE = "</svg></style><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x00\x07"
-
-
-def test_hostile_names_stay_text(run: Path) -> None:
-    frame = pl.read_parquet(run / "held_out.parquet")
-    strange = {
-        "bulk_density": HOSTILE,
-        "recon:bulk_density": f"recon:{HOSTILE}",
-        "label:lithology": f"label:{HOSTILE}",
-    }
-    frame = frame.rename(strange).with_columns(
-        pl.lit(HOSTILE).alias("group"),
-        pl.when(pl.col(f"label:{HOSTILE}") == "clay")
-        .then(pl.lit(HOSTILE))
-        .otherwise(pl.col(f"label:{HOSTILE}"))
-        .alias(f"label:{HOSTILE}"),
+def test_hostile_text_makes_no_element_wherever_it_stands() -> None:
+    section = Section(
+        "a",
+        HOSTILE,
+        [
+            Figure(HOSTILE, DRAWING, HOSTILE),
+            Alternatives(HOSTILE, ((HOSTILE, (figure(),)), ("b", (figure(),)))),
+            Paragraph(f"`{HOSTILE}`"),
+            Heading(HOSTILE),
+            Bullets((HOSTILE,)),
+            Code(HOSTILE),
+            Finding("note", HOSTILE, HOSTILE),
+            Table([HOSTILE], [[HOSTILE]]),
+            Facts({HOSTILE: HOSTILE}),
+            Fold(HOSTILE, [Paragraph(HOSTILE)]),
+        ],
     )
-    frame.write_parquet(run / "held_out.parquet")
-    escaped = json.dumps(HOSTILE)[1:-1]
-    for name in ("scorecard.json", "health.json", "model/model.json", "environment.json"):
-        text = (run / name).read_text()
-        for plain in ("bulk_density", "lithology", "cores.parquet", "g/cm3", "2.13.0"):
-            text = text.replace(plain, escaped)
-        text = text.replace("Labels with fewer", escaped).replace("4 of 10 latent", escaped)
-        (run / name).write_text(text)
-    (run / "split.json").write_text(
-        json.dumps({"train": [HOSTILE], "validation": [], "test": ["a"], "seed": 0})
-    )
-    (run / "recipe.yaml").write_text(json.dumps({"name": HOSTILE, "title": HOSTILE}))
-    named = run.with_name("<script>alert(2)")
-    shutil.move(run, named)
-
-    page = page_of(named)
-    assert len(page.find("script")) == 1
+    html = render_page(HOSTILE, HOSTILE, [HOSTILE], [section])
+    page = read_page(html)
+    assert len(page.find("script")) == len(page.find("style")) == 1
     assert page.find("img") == []
-    assert len(page.find("style")) == 1
-    assert "alert('x')" in page.text()
-    assert not any("\x00" in node.own_text() for node in page.walk())
-    for drawing in page.find("svg"):
-        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
+    assert page.text().count("alert('x')") == 21
+    assert not re.search("[\x00-\x08]", html)
 
 
-@pytest.mark.parametrize(
-    ("absent", "section", "wording"),
-    [
-        (["scorecard.json"], "scorecard", "run variolite score"),
-        (["held_out.parquet"], "strip-log", "run `variolite score`"),
-        (["held_out.parquet"], "profiles", "run `variolite score`"),
-        (["held_out.parquet"], "latent-map", "run `variolite score`"),
-        (["held_out.parquet"], "contingency", "run `variolite score`"),
-        (["held_out.parquet", "scorecard.json"], "reconstruction", "run `variolite score`"),
-        (["health.json"], "health", "run variolite score"),
-        (["history.jsonl"], "training", "no history.jsonl"),
-        (["environment.json"], "provenance", "No environment.json"),
-        (["split.json"], "provenance", "No split.json"),
-        (["recipe.yaml"], "provenance", "No recipe.yaml"),
-        (["model/model.json"], "provenance", "no trained model"),
-    ],
-)
-def test_an_absent_part_is_said_and_the_rest_is_there(
-    run: Path, absent: list[str], section: str, wording: str
-) -> None:
-    for name in absent:
-        (run / name).unlink()
-    page = page_of(run)
-    sections = {node.attributes["id"]: node for node in page.find("section")}
-    assert set(sections) == SECTIONS
-    told = [p for p in sections[section].find("p") if p.attributes.get("class") == "missing"]
-    assert any(wording in paragraph.text() for paragraph in told)
+@given(st.text())
+def test_any_text_comes_back_from_a_cell(text: str) -> None:
+    legal = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
+    (cell,) = page_of(Table(["a"], [[text]])).find("td")
+    assert cell.text() == legal
 
 
-def test_a_run_with_only_a_recipe_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("name: corelogs/v1\n")
-    page = page_of(tmp_path)
-    assert page.find("svg") == []
-    assert "has not been scored" in page.find("header")[0].text()
+def test_only_the_script_of_the_page_may_run() -> None:
+    page = page_of(script="more();", style="p { margin: 0 }")
+    (script,) = page.find("script")
+    digest = base64.b64encode(hashlib.sha256(script.text().encode()).digest()).decode()
+    (policy,) = [m.attributes["content"] for m in page.find("meta") if "http-equiv" in m.attributes]
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert script.text().endswith("more();")
 
 
-@pytest.mark.parametrize(
-    "dropped",
-    [
-        ["order"],
-        ["group"],
-        ["cluster"],
-        ["label:lithology"],
-        ["cluster", "label:lithology", "label:group"],
-        ["label:lithology", "label:group"],
-        [f"z{i}" for i in range(10)],
-        [f"z{i}" for i in range(1, 10)],
-        ["recon:bulk_density"],
-    ],
-)
-def test_held_out_rows_may_lack_columns(run: Path, dropped: list[str]) -> None:
-    path = run / "held_out.parquet"
-    pl.read_parquet(path).drop(dropped).write_parquet(path)
-    page = page_of(run)
-    assert len(page.find("section")) == len(SECTIONS)
-    for drawing in page.find("svg"):
-        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2])
-def test_hardly_any_held_out_rows(run: Path, rows: int) -> None:
-    path = run / "held_out.parquet"
-    pl.read_parquet(path).head(rows).write_parquet(path)
-    assert len(page_of(run).find("section")) == len(SECTIONS)
-
-
-def test_constant_missing_and_extreme_inputs(run: Path) -> None:
-    path = run / "held_out.parquet"
-    frame = pl.read_parquet(path).with_columns(
-        pl.lit(8.5).alias("bulk_density"),
-        pl.lit(None, dtype=pl.Float64).alias("natural_gamma"),
-        (pl.col("magnetic_susceptibility") * 1e12).alias("magnetic_susceptibility"),
-        pl.when(pl.int_range(pl.len()) % 5 == 0)
-        .then(float("inf"))
-        .otherwise(pl.col("reflectance_red"))
-        .alias("reflectance_red"),
-        (pl.col("reflectance_green") * 1e-9).alias("reflectance_green"),
+def test_figures_are_numbered_and_alternatives_share_numbers() -> None:
+    choice = Alternatives(
+        "Hole", (("A", (figure("a"), figure("b"))), ("B", (figure("a/../c"), figure("d"))))
     )
-    frame.write_parquet(path)
-    for drawing in page_of(run).find("svg"):
-        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
+    page = page_of(figure(), choice, figure())
+    numbers = [f.find("b")[0].text() for f in page.find("figure")]
+    assert numbers == [f"Figure {n}." for n in (1, 2, 3, 2, 3, 4)]
+    hidden = ["hidden" in f.attributes for f in page.find("figure")]
+    assert hidden == [False, False, False, True, True, False]
+    names = [f.attributes["data-name"] for f in page.find("figure")]
+    assert names == ["f", "a", "b", "a-..-c", "d", "f"]
+    (menu,) = page.find("select")
+    assert [o.text() for o in menu.find("option")] == ["A", "B"]
+    assert page_of(Alternatives("Hole", (("A", (figure(),)),))).find("select") == []
 
 
-def test_many_labels_clusters_and_dimensions(run: Path) -> None:
-    path = run / "held_out.parquet"
-    frame = pl.read_parquet(path).with_columns(
-        pl.format(
-            "interbedded lithology {} of a very long name indeed", pl.int_range(pl.len()) % 40
-        ).alias("label:lithology"),
-        (pl.int_range(pl.len()) % 47 - 1).alias("cluster"),
-    )
-    frame.write_parquet(path)
-    health = json.loads((run / "health.json").read_text())
-    health["dimensions"] = [
-        {**health["dimensions"][i % 10], "index": i, "kl": None if i == 3 else 0.5}
-        for i in range(32)
-    ]
-    (run / "health.json").write_text(json.dumps(health))
-    page = page_of(run)
-    for drawing in page.find("svg"):
-        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
-    assert "other (23 labels)" in page.text()
+@pytest.mark.parametrize(("level", "spoken"), [("ok", "fine"), ("warning", "warning")])
+def test_findings_end_as_sentences(level: str, spoken: str) -> None:
+    (told,) = page_of(Finding(level, "all is well", "Go on.")).find("main")[0].find("p")
+    assert told.text()[1:] == "all is well. Go on."
+    assert told.find("span")[0].attributes["aria-label"] == spoken
 
 
-def test_holes_are_chosen_by_a_menu(page: Node) -> None:
-    section = next(node for node in page.find("section") if node.attributes["id"] == "strip-log")
-    (menu,) = section.find("select")
-    choices = {option.attributes["value"]: option.text() for option in menu.find("option")}
-    figures = section.find("figure")
-    assert len(choices) == 4
-    for figure in figures:
-        assert choices[figure.attributes["data-choice"]] in figure.find("figcaption")[0].text()
-        assert ("hidden" in figure.attributes) == (figure.attributes["data-choice"] != "0")
+def test_words_between_backticks_are_code_and_numbers_stand_right() -> None:
+    page = page_of(Paragraph("run `variolite score` now", "missing"), Table("ab", ["cd"], 1))
+    assert page.find("code")[0].text() == "variolite score"
+    assert [c.attributes.get("class") for c in page.find("td")] == [None, "number"]
 
 
-def test_no_run_folder(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="no such run folder"):
-        write_report(tmp_path / "nowhere")
-    with pytest.raises(RunFolderError, match="holds no files of a run"):
-        write_report(tmp_path)
-
-
-def test_the_page_is_independent_of_other_seeds(tmp_path: Path) -> None:
-    """A second run differs, so that the tests above do not look at a frozen page."""
-    first = write_report(write_synthetic_run(tmp_path / "a", seed=1, rows=300)).read_text()
-    second = write_report(write_synthetic_run(tmp_path / "a", seed=2, rows=300)).read_text()
-    assert first != second
+def test_the_banner_is_there_for_simulated_data_only() -> None:
+    assert "SIMULATED" in page_of(simulated=True).find("header")[0].text()
+    assert "SIMULATED" not in page_of().text()

@@ -125,8 +125,8 @@ def score_crystals(
     as_json: bool,
 ) -> None:
     """Score a run on crystals; see `variolite score`."""
+    from variolite.cli.reports import write_report
     from variolite.crystals.score_run import format_crystal_scorecard, score_crystal_run
-    from variolite.report import write_report
     from variolite.training import RunFolder
 
     known = None if train is None else _load(train)

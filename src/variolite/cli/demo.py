@@ -21,13 +21,13 @@ def demo_crystals(out: Path) -> None:
     """Encode, reconstruct and sample without training, and print the report's path."""
     import numpy as np
 
+    from variolite.cli.reports import write_report
     from variolite.crystals.files.store import write_store
     from variolite.crystals.files.textbook import textbook_crystals
     from variolite.crystals.files.writing import write_structures
     from variolite.crystals.run import copy_shipped, load_run, shipped_run
     from variolite.crystals.score_run import score_crystal_run
     from variolite.errors import ModelFileError
-    from variolite.report import write_report
     from variolite.training import RunFolder
 
     home = shipped_run(MODEL)
@@ -100,10 +100,10 @@ def demo(
     if field is Field.crystals:
         demo_crystals(out)
         return
+    from variolite.cli.reports import write_report
     from variolite.corelogs import LevelChooser, bin_tables, simulate_cores, write_instrument_tables
     from variolite.recipe import load_recipe
     from variolite.records import write_table
-    from variolite.report import write_report
     from variolite.scoring.clusters import fit_clusters
     from variolite.scoring.tabular_run import score_run
     from variolite.training.run import train_run

@@ -382,6 +382,6 @@ def _stored_health(folder: RunFolder) -> dict[str, Any]:
 
 def report(run: Run) -> None:
     """Write the run's report: one HTML file that needs nothing else."""
-    from variolite.report import write_report
+    from variolite.cli.reports import write_report
 
     typer.echo(str(write_report(own_copy(run))))

@@ -360,8 +360,8 @@ def _score_run(
     baselines: bool,
     as_json: bool,
 ) -> None:
+    from variolite.cli.reports import write_report
     from variolite.corelogs import LevelChooser
-    from variolite.report import write_report
     from variolite.scoring.scorecard import format_scorecard
     from variolite.scoring.tabular_run import score_run
     from variolite.training import RunFolder

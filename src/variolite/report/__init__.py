@@ -1,5 +1,1 @@
-"""One self-contained HTML page for a run, with figures drawn by Variolite itself."""
-
-from variolite.report.tables_page import write_report
-
-__all__ = ["write_report"]
+"""The report's toolkit, below the fields: style, figures, tables and one page template."""

@@ -9,14 +9,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, Formatter, Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ SCALE_NAMES: dict[Kind, str] = {
 }
 TAIL_RATIO = 5.0
 """A tail this many times longer than the other side asks for a logarithmic axis."""
+REACH = 10.0
+"""How far the number of a tick may reach beyond its axis."""
 LINE = 18.0
 """Height of one line of a legend."""
 
@@ -140,7 +143,7 @@ def _symlog_ticks(axis: ValueAxis, target: int) -> list[float]:
 
 
 class Numbers(Formatter):
-    """Ticks with equally many decimals; numbers that would touch the one before are left out."""
+    """Ticks with equally many decimals; what would touch another number is left out."""
 
     def __init__(self, axes: Axes, which: Literal["x", "y"]) -> None:
         self._axes, self._upright = axes, which == "y"
@@ -163,7 +166,7 @@ class Numbers(Formatter):
             if not low <= place <= high:
                 continue
             half = text_width(texts[index], size) / 2
-            if place - half < edge + 6:
+            if place - half < max(edge + 6, low - REACH) or place + half > high + REACH:
                 texts[index] = ""
             else:
                 edge = place + half
@@ -208,35 +211,69 @@ def _power(value: float) -> str:
 # Parts of figures
 
 
+def boxes(
+    figure: Figure,
+    places: Floats | Sequence[tuple[float, float, float, float]],
+    colours: Sequence[str],
+    *,
+    edge: str = "none",
+    notes: Sequence[str] = (),
+) -> None:
+    """Fill rectangles, [n, 4] of left, top, width and height in pixels of the figure.
+
+    ``notes`` are shown when the pointer rests on them.
+    """
+    places = np.asarray(places, dtype=np.float64)
+    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
+    pixels = places[:, None, :2] + corners * places[:, None, 2:]
+    drawn = PathCollection(
+        [Path(box, closed=True) for box in from_top(figure, pixels)],
+        facecolors=colours,
+        edgecolors=edge,
+        linewidths=0 if edge == "none" else 0.5,
+        transform=figure.transSubfigure,
+    )
+    if notes:
+        tooltip(drawn, *notes)
+    figure.add_artist(drawn)
+
+
+def from_top(figure: Figure, pixels: Floats) -> Floats:
+    """Turn pixels [..., 2] from the upper left corner into shares of the figure."""
+    shares: Floats = np.abs(pixels / (figure.get_size_inches() * 72) - (0, 1))
+    return shares
+
+
 def legend_height(names: Sequence[str], width: float) -> float:
     """Return the height that :func:`legend` will need."""
-    return LINE * math.ceil(len(names) / _columns(names, width)) if names else 0.0
+    return _flow(names, width)[-1][1] + LINE if names else 0.0
 
 
 def legend(
     figure: Figure, entries: Sequence[tuple[str, str]], left: float, top: float, width: float
 ) -> None:
-    """Draw (name, colour) pairs as squares with names, in columns that fit ``width`` pixels."""
+    """Draw (name, colour) pairs as squares with names, in lines that fit ``width`` pixels."""
     if not entries:
         return
-    columns = _columns([name for name, _ in entries], width)
-    step = width / columns
-    axes = axes_at(figure, left, top, width, legend_height([n for n, _ in entries], width))
-    axes.set_axis_off()
-    axes.set(xlim=(0, width), ylim=(axes.bbox.height, 0))
-    widest = max(text_width(name) for name, _ in entries)
-    step = min(step, widest + 40)
-    for index, (name, colour) in enumerate(entries):
-        x, y = left + index % columns * step, top + index // columns * LINE
-        axes.add_patch(
-            Rectangle((x - left, y - top), 11, 11, facecolor=colour, edgecolor=MUTED, linewidth=0.5)
-        )
-        write(figure, x + 16, y + 9.5, name, room=step - 22)
+    places = [(left + x, top + y) for x, y in _flow([name for name, _ in entries], width)]
+    boxes(
+        figure, [(x, y, 11, 11) for x, y in places], [colour for _, colour in entries], edge=MUTED
+    )
+    for (name, _), (x, y) in zip(entries, places, strict=True):
+        write(figure, x + 16, y + 9.5, name, room=min(width - 20, 260))
 
 
-def _columns(names: Sequence[str], width: float) -> int:
-    widest = min(max(text_width(name) for name in names), 260)
-    return max(int((width + 18) / (widest + 40)), 1)
+def _flow(names: Sequence[str], width: float) -> list[tuple[float, float]]:
+    """Return where each square of a legend stands, line after line."""
+    x = y = 0.0
+    places: list[tuple[float, float]] = []
+    for name in names:
+        need = 34 + min(text_width(name), width - 20, 260)
+        if x > 0 and x + need - 18 > width:
+            x, y = 0.0, y + LINE
+        places.append((x, y))
+        x += need
+    return places
 
 
 def dots(
@@ -251,7 +288,8 @@ def dots(
     for start, end in pairwise([*starts, len(x)]):
         places = np.repeat(np.column_stack([x[start:end], y[start:end]]), 2, axis=0)
         codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=np.uint8), end - start)
-        axes.add_patch(
+        # As an artist: as a patch its limits would be worked out point by point.
+        axes.add_artist(
             PathPatch(
                 Path(places, codes),
                 fill=False,
@@ -306,20 +344,11 @@ def density(axes: Axes, x: Floats, y: Floats) -> None:
 
 def density_key(figure: Figure, left: float, top: float, noun: str) -> None:
     """Draw the colour levels, from one ``noun`` to the fullest cell; 22 pixels high."""
-    axes = axes_at(figure, left, top, 22 * LEVELS, 9)
-    axes.set_axis_off()
-    axes.set(xlim=(0, LEVELS), ylim=(0, 1))
-    axes.bar(np.arange(LEVELS) + 0.5, 1, width=1, color=[_shade(i) for i in range(1, LEVELS + 1)])
+    bars = [(left + 22 * index, top, 22, 9) for index in range(LEVELS)]
+    boxes(figure, bars, [_shade(level) for level in range(1, LEVELS + 1)])
     write(figure, left, top + 22, f"one {noun}", size=SMALL, colour=MUTED)
-    write(
-        figure,
-        left + 22 * LEVELS,
-        top + 22,
-        "fullest cell",
-        size=SMALL,
-        colour=MUTED,
-        anchor="right",
-    )
+    right = left + 22 * LEVELS
+    write(figure, right, top + 22, "fullest cell", size=SMALL, colour=MUTED, anchor="right")
 
 
 def _shade(level: int) -> str:
@@ -347,6 +376,17 @@ def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: i
 
 
 # Intervals
+
+
+class Bounded(Protocol):
+    """A number with its interval, NaN where there is none."""
+
+    @property
+    def mean(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -474,7 +514,7 @@ def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
     tooltip(marks, *(w.note for _, w in present))
 
 
-def interval_limits(whiskers: Sequence[Whisker]) -> tuple[float, float]:
+def interval_limits(whiskers: Sequence[Bounded]) -> tuple[float, float]:
     """Return limits that hold all intervals, from zero where the lowest score is near it."""
     ends = [value for w in whiskers for value in (w.mean, w.low, w.high) if math.isfinite(value)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
@@ -484,42 +524,60 @@ def interval_limits(whiskers: Sequence[Whisker]) -> tuple[float, float]:
     return (0.0 if 0 <= low < 0.6 * high else low - room), high + room
 
 
-# Tables of colours
+# Colours as values
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a matrix; ``note`` is shown when the pointer rests on it."""
+
+    colour: str
+    text: str
+    ink: str
+    note: str
 
 
 def matrix(
-    axes: Axes,
-    colours: Sequence[Sequence[str]],
-    texts: Sequence[Sequence[str]],
-    inks: Sequence[Sequence[str]],
-    notes: Sequence[str],
+    figure: Figure, left: float, top: float, size: tuple[float, float], rows: Sequence[list[Cell]]
 ) -> None:
-    """Draw rows of coloured cells with text in them, the first row on top.
-
-    ``notes`` are shown when the pointer rests on a cell, row after row.
-    """
-    rows, columns = len(colours), len(colours[0])
-    axes.set(xlim=(0, columns), ylim=(rows, 0))
-    axes.set_axis_off()
-    cells = [(column, row) for row in range(rows) for column in range(columns)]
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
-    drawn = PathCollection(
-        [Path(corners + cell, closed=True) for cell in np.array(cells)],
-        facecolors=[colour for row in colours for colour in row],
-        edgecolors=PAPER,
-        linewidths=1.0,
-        transform=axes.transData,
+    """Draw rows of coloured cells, each of a width and height in pixels, with text in them."""
+    width, height = size
+    placed = [
+        (left + column * width, top + row * height, cell)
+        for row, cells in enumerate(rows)
+        for column, cell in enumerate(cells)
+    ]
+    boxes(
+        figure,
+        [(x + 0.5, y + 0.5, width - 1, height - 1) for x, y, _ in placed],
+        [cell.colour for *_, cell in placed],
+        notes=[cell.note for *_, cell in placed],
     )
-    tooltip(drawn, *notes)
-    axes.add_collection(drawn, autolim=False)
-    for column, row in cells:
-        if texts[row][column]:
-            axes.text(
-                column + 0.5,
-                row + 0.5,
-                texts[row][column],
-                fontsize=SMALL,
-                color=inks[row][column],
-                horizontalalignment="center",
-                verticalalignment="center_baseline",
-            )
+    for x, y, cell in placed:
+        if cell.text:
+            middle = (x + width / 2, y + height / 2 + 4)
+            write(figure, *middle, cell.text, size=SMALL, anchor="center", colour=cell.ink)
+
+
+def ramp(
+    figure: Figure,
+    colours: LinearSegmentedColormap,
+    place: tuple[float, float, float, float],
+    marks: Sequence[tuple[float, str]],
+) -> None:
+    """Draw the key of a colour map in a box, with texts at shares of its length."""
+    left, top, width, height = place
+    shares = np.arange(48) / 48
+    rest = 1 - shares
+    zero, one = np.zeros(48), np.ones(48)
+    # Each step reaches to the end and the next covers it, so that no seams show.
+    steps = (shares, zero, rest, one) if width > height else (zero, zero, one, rest)
+    bars = np.column_stack(steps) * (width, height, width, height) + (left, top, 0, 0)
+    boxes(figure, bars, [blend(colours, float(share)) for share in shares * 48 / 47])
+    boxes(figure, [place], ["none"], edge=MUTED)
+    for share, text in marks:
+        if width > height:
+            x, y, anchor = left + share * width, top + height + 13, "center"
+        else:
+            x, y, anchor = left + width + 5, top + height * (1 - share) + 4, "left"
+        write(figure, x, y, text, size=SMALL, colour=MUTED, anchor=anchor)

@@ -2,7 +2,7 @@
 
 A figure is a plain :class:`matplotlib.figure.Figure` of :func:`new_figure`, without pyplot and
 its global state. One unit of its drawing is one CSS pixel, so that sizes of type here are
-those on the page. Everything is drawn inside :func:`figure_style`; :func:`to_svg` ends it.
+those on the page. Everything is drawn inside :func:`figure_style`.
 
 Categories start with the eight colours of Okabe and Ito, *Color Universal Design* (2008). The
 ten after them were chosen so that any two of the eighteen differ by at least as much as the two
@@ -18,7 +18,7 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from typing import Any, Literal
@@ -74,10 +74,11 @@ SIZE = 11.5
 SMALL = 10.5
 ELLIPSIS = "…"
 
-# Text is laid out by the metrics of the font that matplotlib brings along, the same on every
-# machine and wider than those the page is shown in, so that nothing touches.
+# Text is measured with the font that matplotlib brings along, so that a page is the same on every
+# machine. Helvetica, Arial and Liberation Sans, in which it is shown, are narrower.
 _MEASURED_IN = "DejaVu Sans"
 SHOWN_IN = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
+_NARROWER, _NARROWER_BOLD = 0.89, 0.96
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
@@ -216,11 +217,12 @@ def clean(text: str) -> str:
 @lru_cache(maxsize=20_000)
 def text_width(text: str, size: float = SIZE, *, bold: bool = False) -> float:
     """Return the width of one line in pixels."""
-    font = FontProperties(family=_MEASURED_IN, size=size, weight="bold" if bold else "normal")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        measured = _WIDE.sub("W", clean(text))
-        return float(_ruler().get_text_width_height_descent(measured, font, False)[0])
+        measured = _ruler().get_text_width_height_descent(
+            _WIDE.sub("W", clean(text)), FontProperties(family=_MEASURED_IN, size=size), False
+        )[0]
+    return float(measured) * (_NARROWER_BOLD if bold else _NARROWER)
 
 
 def shorten(text: str, width: float, size: float = SIZE, *, bold: bool = False) -> str:
@@ -277,21 +279,31 @@ def tooltip(artist: Artist, *texts: str) -> None:
     artist.set_gid("title:" + json.dumps(texts))
 
 
+def halo(text: Text) -> None:
+    """Give letters a white edge, so that they can be read on dots."""
+    text.set_gid("halo")
+
+
 def to_svg(figure: Figure, title: str) -> Markup:
-    """Return a figure as one ``svg`` element that also stands alone as a file, and end it.
+    """Return a figure as one ``svg`` element that also stands alone as a file, .
 
     The same figure gives the same bytes. Text stays text; ids are unique within a page; every
     colour and stroke is an attribute, so that no style sheet is needed; dense clouds of points
     may be ``rasterized`` artists. ``title`` is read out to those who cannot see.
     """
     with figure_style():
-        for text in figure.findobj(Text):
+        for text in _texts(figure):
             text.set_text(clean(text.get_text()))
             text.set_parse_math(False)
         written = io.StringIO()
         figure.savefig(written, format="svg", metadata={"Date": None})
-    figure.clear()
     return _tidy(_NOT_IN_XML.sub("\ufffd", written.getvalue()), clean(title))
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    yield from figure.texts
+    for axes in figure.axes:
+        yield from (*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label)
 
 
 @cache
@@ -301,7 +313,8 @@ def _ruler() -> Any:
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
-_NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+_TENTHS, _HUNDREDTHS = re.compile(r"(\.\d)\d+"), re.compile(r"(\.\d\d)\d+")
+_SPACED = re.compile(r"\s*([A-Za-z])\s*")
 _REFERENCE = re.compile(r"#([^)\"]+)")
 _DOT = re.compile(r"M(\S+ [^MLz\s]+)L\1(?=M|$)")
 _FONT = re.compile(r"(?:(bold|[1-9]00) )?([\d.]+)px")
@@ -353,7 +366,10 @@ def _tidy_children(parent: ElementTree.Element, numbers: dict[str, str]) -> None
             child.set("id", numbers[own])
         _tidy_attributes(child, numbers)
         _tidy_children(child, numbers)
-        if own.startswith("title:"):
+        if own == "halo":
+            for part in child:
+                part.attrib |= {"stroke": PAPER, "stroke-width": "3", "paint-order": "stroke"}
+        elif own.startswith("title:"):
             _add_titles(child, json.loads(own.removeprefix("title:")))
         if name in ("g", "defs") and not len(child):
             continue
@@ -369,7 +385,7 @@ def _tidy_children(parent: ElementTree.Element, numbers: dict[str, str]) -> None
 
 
 def _tidy_attributes(part: ElementTree.Element, numbers: dict[str, str]) -> None:
-    """Turn style into attributes, round numbers to hundredths, renumber references."""
+    """Turn style into attributes, cut numbers, renumber references."""
     attributes: dict[str, str] = {}
     for key, value in part.attrib.items():
         if key == "style":
@@ -393,7 +409,7 @@ def _tidy_attributes(part: ElementTree.Element, numbers: dict[str, str]) -> None
             attributes[key] = value
         else:
             attributes[key] = _REFERENCE.sub(
-                lambda found: f"#{numbers.get(found[1], found[1])}", _rounded(value, 2)
+                lambda found: f"#{numbers.get(found[1], found[1])}", _cut(value)
             )
     if attributes.get("font-size") == str(SIZE):
         del attributes["font-size"]
@@ -402,23 +418,29 @@ def _tidy_attributes(part: ElementTree.Element, numbers: dict[str, str]) -> None
 
 def _path(data: str) -> str:
     """Write path data shortly; a stroke of no length, which a round cap shows as a dot, as h0."""
-    rounded = _rounded(data, 2 if len(data) < 400 else 1)
-    return _DOT.sub(r"M\1h0", re.sub(r"\s*([A-Za-z])\s*", r"\1", rounded).strip())
+    short = _cut(data) if len(data) < 400 else _TENTHS.sub(r"\1", data)
+    return _DOT.sub(r"M\1h0", _SPACED.sub(r"\1", short).strip())
 
 
-def _rounded(text: str, places: int) -> str:
-    def short(number: re.Match[str]) -> str:
-        written = f"{float(number[0]):.{places}f}".rstrip("0").rstrip(".")
-        return "0" if written in ("-0", "") else written
-
-    return _NUMBER.sub(short, text)
+def _cut(text: str) -> str:
+    """Cut numbers to hundredths of a pixel."""
+    return _HUNDREDTHS.sub(r"\1", text)
 
 
-def _add_titles(group: ElementTree.Element, texts: Iterable[str]) -> None:
+def _add_titles(group: ElementTree.Element, texts: Sequence[str]) -> None:
     """Put one title on each part of a drawn group, or one on the whole group."""
-    titles = list(texts)
-    parts = [part for part in group if part.tag != f"{_SVG}defs"]
-    for part, text in zip(parts if len(titles) > 1 else [group], titles, strict=False):
+    for part, text in zip(_strokes(group) if len(texts) > 1 else [group], texts, strict=False):
         heading = ElementTree.Element(f"{_SVG}title")
         heading.text = clean(text)
         part.insert(0, heading)
+
+
+def _strokes(group: ElementTree.Element) -> list[ElementTree.Element]:
+    """Return what is drawn in a group, in order."""
+    drawn: list[ElementTree.Element] = []
+    for part in group:
+        if part.tag == f"{_SVG}g":
+            drawn += _strokes(part)
+        elif part.tag != f"{_SVG}defs":
+            drawn.append(part)
+    return drawn

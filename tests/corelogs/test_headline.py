@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from variolite.corelogs.held_out_rows import HeldOut, held_out_of
+from variolite.corelogs.report import comparable_rows, headline, main_setup, verdict
 from variolite.report.contents import KeptClustering
-from variolite.report.headline import comparable_rows, headline, main_setup, verdict
-from variolite.report.held_out import HeldOut, held_out_of
 from variolite.report.run_files import read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 

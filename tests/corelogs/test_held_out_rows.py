@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics.cluster import contingency_matrix
 
-from variolite.report.classes import code_clusters, code_labels, contingency
-from variolite.report.palette import CATEGORIES, OTHER, PAPER
+from variolite.corelogs.held_out_rows import code_clusters, code_labels, contingency
+from variolite.report.style import CATEGORIES, OTHER, PAPER
 
 
 def test_labels_are_sorted_by_size_and_missing_ones_have_no_class() -> None:

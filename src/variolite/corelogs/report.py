@@ -1,0 +1,520 @@
+"""The page of a run on tables or boreholes: what it says, its scores, and all its figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from variolite.corelogs.held_out_rows import HeldOut, held_out_of
+from variolite.corelogs.report_figures import (
+    contingency_section,
+    fits_table,
+    health_section,
+    latent_section,
+    missing,
+    parity_figure,
+    profiles_section,
+    reconstruction_scores,
+)
+from variolite.corelogs.strip_log import strip_log_section
+from variolite.report.contents import KeptClustering
+from variolite.report.figures import (
+    IntervalPanel,
+    RowLabel,
+    Whisker,
+    interval_figure,
+    interval_limits,
+    legend,
+    legend_height,
+    number_axis,
+)
+from variolite.report.page import (
+    Block,
+    Bullets,
+    Figure,
+    Fold,
+    Heading,
+    Paragraph,
+    Section,
+    render_page,
+)
+from variolite.report.provenance import about_run, provenance_section
+from variolite.report.run_files import RunFiles
+from variolite.report.scores import (
+    BASELINES,
+    algorithm_name,
+    interval_wording,
+    is_derived,
+    method_colour,
+    method_name,
+    metric_of,
+    score_table,
+    task_title,
+    with_interval,
+)
+from variolite.report.style import WIDTH, axes_at, figure_style, new_figure, to_svg, tooltip
+from variolite.report.tables import counted, plain
+from variolite.report.training_curves import training_section
+from variolite.scoring.scorecard import Scorecard, ScoreRow
+
+
+def table_page(files: RunFiles) -> str:
+    """Return the whole page of a run as HTML.
+
+    Parts that are not there yet, such as scores or held-out rows, are named as missing.
+    """
+    held_out = held_out_of(files)
+    scorecard = files.scorecard
+    setup = main_setup(scorecard, held_out, files.recipe) if scorecard else None
+    with figure_style():
+        sections = (
+            scorecard_section(scorecard, setup),
+            strip_log_section(held_out),
+            contingency_section(held_out),
+            profiles_section(held_out),
+            latent_section(held_out),
+            reconstruction_section(scorecard, held_out),
+            health_section(files.health),
+            training_section(files.history, files.provenance, files.members),
+            provenance_section(files),
+        )
+    return render_page(
+        files.name,
+        about_run(files),
+        headline(scorecard, held_out, setup, files.clustering),
+        sections,
+        simulated=files.simulated,
+    )
+
+
+# What the run says, and the set-up that it is about
+
+HEADLINE_METRICS = ("ari", "ami")
+SIGNIFICANT = 0.05
+_INTRODUCED = {
+    "ari": "adjusted Rand index (ARI, 0 by chance, 1 perfect)",
+    "ami": "adjusted mutual information (AMI)",
+}
+_UNSUPERVISED_RULES = ("stability", "silhouette", "bic")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What has to be equal for two clustering scores to be set side by side."""
+
+    split: str
+    level: str | None
+    fit: str | None
+    rule: str | None
+    k: int | None
+    algorithm: str | None
+
+    def describe(self, *further: str) -> str:
+        """Say the set-up in words: algorithm, k, how k was chosen, and anything further."""
+        algorithm = algorithm_name(self.algorithm) if self.algorithm else "clustering"
+        chosen = _RULES.get(self.rule or "", f"by {plain(self.rule)}" if self.rule else "")
+        number = f"k = {self.k}" if self.k is not None else ""
+        inner = ", ".join(part for part in (number, chosen, *further) if part)
+        return f"{algorithm} ({inner})" if inner else algorithm
+
+
+_RULES = {
+    "fixed": "fixed beforehand",
+    "bic": "chosen by BIC",
+    "silhouette": "chosen by silhouette",
+    "stability": "chosen by stability",
+    "oracle": "chosen with the labels: an oracle",
+}
+
+
+def main_setup(
+    scorecard: Scorecard, held_out: HeldOut | None, recipe: Mapping[str, object] | None = None
+) -> Setup | None:
+    """Choose the VAE's clustering set-up that the page is about.
+
+    Scores fitted on training groups come first, never an oracle if anything
+    else is there; then the algorithm and rule that the recipe asks for; then
+    the set-up whose k is the number of clusters in ``held_out.parquet``; then
+    a k chosen without labels; then the order of the file.
+    """
+    clusters = len(held_out.clusters) if held_out and held_out.clusters else None
+    level = held_out.level if held_out else None
+    rows = [row for row in scorecard.rows if row.task == "clustering" and row.method == "vae"]
+    if not rows:
+        return None
+    asked = (recipe or {}).get("clustering")
+    wanted = asked if isinstance(asked, Mapping) else {}
+    best = min(
+        rows,
+        key=lambda row: (
+            row.fit == "transductive",
+            row.rule == "oracle",
+            level is not None and row.level != level,
+            "algorithm" in wanted and row.algorithm != wanted["algorithm"],
+            "rule" in wanted and row.rule != wanted["rule"],
+            row.k != clusters,
+            row.rule not in _UNSUPERVISED_RULES,
+        ),
+    )
+    return Setup(best.split, best.level, best.fit, best.rule, best.k, best.algorithm)
+
+
+def comparable_rows(
+    scorecard: Scorecard, setup: Setup, *, any_algorithm: bool = False
+) -> list[ScoreRow]:
+    """Return the clustering rows of every method under one set-up.
+
+    A rule that chooses k may give every method its own k, so k must be equal
+    only where it was fixed. Rows without a rule (the supervised reference)
+    always belong.
+    """
+    return [
+        row
+        for row in scorecard.rows
+        if row.task == "clustering"
+        and row.split == setup.split
+        and row.level == setup.level
+        and (row.rule is None or row.fit == setup.fit)
+        and (row.rule is None or row.rule == setup.rule)
+        and (row.rule != "fixed" or row.k == setup.k)
+        and (any_algorithm or row.rule is None or row.algorithm == setup.algorithm)
+    ]
+
+
+def headline(
+    scorecard: Scorecard | None,
+    held_out: HeldOut | None,
+    setup: Setup | None,
+    kept: KeptClustering | None = None,
+) -> list[str]:
+    """Say in three paragraphs what was clustered, how well, and whether that beats a baseline.
+
+    ``kept`` is the clustering stored in the run; where it is not the scored
+    one, the first paragraph says so.
+    """
+    if scorecard is None:
+        return ["The run has not been scored yet, so nothing is claimed about it."]
+    if setup is None:
+        return ["No clustering of this run has been scored, so nothing is claimed about it."]
+    rows = comparable_rows(scorecard, setup)
+    sentences = [_found(setup, held_out, kept), _agreement(rows, setup)]
+    sentences.append(verdict(scorecard, setup))
+    return [sentence for sentence in sentences if sentence]
+
+
+def verdict(scorecard: Scorecard, setup: Setup) -> str:
+    """Say in which headline metrics the VAE differs clearly from the best unsupervised baseline."""
+    rows = comparable_rows(scorecard, setup)
+    parts: list[str] = []
+    for metric in HEADLINE_METRICS:
+        own = _of(rows, "vae", metric)
+        rivals = [
+            row
+            for row in rows
+            if row.method in BASELINES and row.metric == metric and math.isfinite(row.mean)
+        ]
+        if own is not None and rivals:
+            best = max(rivals, key=lambda row: row.mean)
+            paired = _paired(scorecard, setup, metric, best.method)
+            p_value = _paired(scorecard, setup, f"{metric}_p", best.method)
+            parts.append(_compared(own, best, paired, p_value))
+    if not parts:
+        return "No baseline was scored in the same way, so it is open whether the VAE helps."
+    return " ".join(parts)
+
+
+def _compared(
+    own: ScoreRow, best: ScoreRow, paired: ScoreRow | None, p_value: ScoreRow | None
+) -> str:
+    """Say how the VAE stands to one baseline in one metric."""
+    rival = (
+        f"In {metric_of(own.metric).short} the best baseline is {method_name(best.method)} with "
+        f"{with_interval(best)}"
+    )
+    if paired is None or not (math.isfinite(paired.low) and math.isfinite(paired.high)):
+        overlap = own.low <= best.high and best.low <= own.high
+        seen = "overlap" if overlap else "do not overlap"
+        return f"{rival}; the intervals {seen}, and no paired difference was scored."
+    return f"{rival}; VAE minus baseline is {with_interval(paired)}, {_judgement(paired, p_value)}."
+
+
+def _judgement(paired: ScoreRow, p_value: ScoreRow | None) -> str:
+    """Call a difference clear only where the interval and, if there is one, the test agree."""
+    if paired.low <= 0 <= paired.high:
+        return "not a clear difference"
+    if p_value is not None and p_value.mean > SIGNIFICANT:
+        side = "above" if paired.low > 0 else "below"
+        groups = counted(paired.n_groups, "group")
+        return f"{side} zero, but with p = {p_value.mean:.2g} over {groups} not clear"
+    return f"so the VAE is clearly {'better' if paired.low > 0 else 'worse'}"
+
+
+def _found(setup: Setup, held_out: HeldOut | None, kept: KeptClustering | None) -> str:
+    where = "the held-out rows" if held_out is None else held_out.extent
+    fitted = {
+        "inductive": "fitted on training groups only",
+        "transductive": "fitted on the very rows it is scored on",
+    }.get(setup.fit or "", "")
+    how = setup.describe(fitted)
+    drawn = held_out.clusters if held_out is not None else None
+    if kept is not None and (kept.algorithm, kept.k) != (setup.algorithm, setup.k or kept.k):
+        return (
+            f"The clusters that the run keeps, and that are drawn below, are {kept.k} of "
+            f"{algorithm_name(kept.algorithm)}; the scores are those of {how} on the VAE's latent "
+            f"means of {where}."
+        )
+    number = len(drawn) if drawn is not None else setup.k
+    found = "clusters" if number is None else counted(number, "cluster")
+    return f"On the VAE's latent means, {how} found {found} in {where}."
+
+
+def _agreement(rows: list[ScoreRow], setup: Setup) -> str:
+    parts = [
+        f"{_INTRODUCED[name]} of {with_interval(row)}"
+        for name in HEADLINE_METRICS
+        if (row := _of(rows, "vae", name)) is not None
+    ]
+    if not parts:
+        return ""
+    level = f" “{plain(setup.level)}”" if setup.level else ""
+    note = " (k was chosen with the labels, so this is an upper bound)"
+    sentence = f"The scored clusters agree with the label{level} at an {' and an '.join(parts)}"
+    reference = _of(rows, "supervised", "ari") or _of(rows, "supervised", "ami")
+    ceiling = (
+        f"; a supervised reference reaches {metric_of(reference.metric).short} "
+        f"{with_interval(reference)}"
+        if reference
+        else ""
+    )
+    return f"{sentence}{note if setup.rule == 'oracle' else ''}{ceiling}."
+
+
+def _of(rows: list[ScoreRow], method: str, metric: str) -> ScoreRow | None:
+    return next((row for row in rows if row.method == method and row.metric == metric), None)
+
+
+def _paired(scorecard: Scorecard, setup: Setup, metric: str, baseline: str) -> ScoreRow | None:
+    """Find the paired difference against one baseline; None entries are those that differed."""
+    for row in scorecard.rows:
+        if (
+            row.task == "paired"
+            and row.metric == metric
+            and row.method == f"vae vs {baseline}"
+            and row.split == setup.split
+            and row.level in (None, setup.level)
+            and row.fit in (None, setup.fit)
+            and row.rule in (None, setup.rule)
+            and row.k in (None, setup.k)
+            and row.algorithm in (None, setup.algorithm)
+        ):
+            return row
+    return None
+
+
+# The scores
+
+_METHOD_ORDER = ("vae", "pca_whitened", "raw", "autoencoder", "supervised")
+PANELS, ROWS, FEW_GROUPS, FEWEST_K = 6, 24, 6, 3
+
+
+def scorecard_section(scorecard: Scorecard | None, setup: Setup | None) -> Section:
+    """Return the scores as figures and tables, or say that there are none yet."""
+    anchor, title = "scorecard", "Scorecard"
+    if scorecard is None:
+        return missing(
+            anchor,
+            title,
+            "Not scored yet: run `variolite score` with the data to measure this run on its "
+            "held-out groups.",
+        )
+    blocks: list[Block] = []
+    if setup is not None:
+        blocks.append(summary_figure(scorecard, setup))
+        blocks += score_table(comparable_rows(scorecard, setup, any_algorithm=True))
+        by_k = figure_by_k(scorecard, setup)
+        if by_k is not None:
+            blocks.append(by_k)
+        few = min(row.n_groups for row in comparable_rows(scorecard, setup))
+        if few < FEW_GROUPS:
+            blocks.append(
+                Paragraph(
+                    f"Only {counted(few, 'held-out group')}: intervals over so few are rough. "
+                    "Confirm on further splits what this page calls clear.",
+                    "remark",
+                )
+            )
+    if scorecard.notes:
+        blocks.append(Bullets(tuple(scorecard.notes)))
+    if scorecard.rows:
+        summary = f"All {counted(len(scorecard.rows), 'score')} of scorecard.json"
+        blocks.append(Fold(summary, _by_task(scorecard.rows), "screen"))
+    else:
+        blocks.append(Paragraph("The scorecard holds no scores.", "missing"))
+    return Section(anchor, title, blocks)
+
+
+def reconstruction_section(scorecard: Scorecard | None, held_out: HeldOut | None) -> Section:
+    """Return reconstruction scores and small multiples, or say what is missing."""
+    rows = [
+        row
+        for row in (scorecard.rows if scorecard else ())
+        if row.task in ("reconstruction", "likelihood")
+    ]
+    rebuilt = held_out if held_out is not None and held_out.reconstructions else None
+    blocks: list[Block] = [] if rebuilt is None else [parity_figure(rebuilt)]
+    if rows:
+        scores = reconstruction_scores(rows)
+        blocks += [*([] if scores is None else [scores]), *_by_task(rows)]
+    elif rebuilt is not None:
+        blocks.append(fits_table(rebuilt))
+    if not blocks:
+        reason = "Not scored yet: run `variolite score` to reconstruct the held-out rows."
+        return missing("reconstruction", "Reconstruction", reason)
+    return Section("reconstruction", "Reconstruction", blocks)
+
+
+def _by_task(rows: Sequence[ScoreRow]) -> list[Block]:
+    blocks: list[Block] = []
+    for task in dict.fromkeys(row.task for row in rows):
+        blocks.append(Heading(task_title(task)))
+        blocks += score_table([row for row in rows if row.task == task])
+    return blocks
+
+
+Key = tuple[str, str | None, int | None]
+"""Method, algorithm and k: one row of the figure."""
+
+
+def summary_figure(scorecard: Scorecard, setup: Setup) -> Figure:
+    """Draw every method under one set-up: a row per method and algorithm, a panel per metric."""
+    rows = comparable_rows(scorecard, setup, any_algorithm=True)
+    scored = dict.fromkeys(row.metric for row in rows if row.method == "vae")
+    metrics = [metric for metric in scored if not is_derived(metric)][:PANELS]
+    lookup = {(row.method, row.algorithm, row.k, row.metric): row for row in rows}
+
+    def rank(key: Key) -> tuple[bool, bool, str, int, str, int]:
+        """Sort the main algorithm first, in it the VAE first, the supervised reference last."""
+        method, algorithm, k = key
+        place = _METHOD_ORDER.index(method) if method in _METHOD_ORDER else len(_METHOD_ORDER)
+        supervised = method == "supervised"
+        other = not supervised and algorithm != setup.algorithm
+        return supervised, other, algorithm or "", place, method, k or 0
+
+    keys = sorted({(row.method, row.algorithm, row.k) for row in rows}, key=rank)[:ROWS]
+    names: dict[Key, str] = {}
+    for method, algorithm, k in keys:
+        by = f", {algorithm_name(algorithm)}" if algorithm else ""
+        of = f" (k = {k})" if setup.rule != "fixed" and k is not None else ""
+        names[method, algorithm, k] = f"{method_name(method)}{by}{of}"
+    main = ("vae", setup.algorithm, setup.k)
+
+    def whisker(key: Key, metric: str) -> Whisker | None:
+        row = lookup.get((*key, metric))
+        if row is None:
+            return None
+        return Whisker(
+            mean=row.mean,
+            low=row.low,
+            high=row.high,
+            colour=method_colour(row.method),
+            note=f"{names[key]}: {metric_of(metric).short} {with_interval(row)}",
+            hollow=row.method == "supervised",
+            strong=key == main,
+        )
+
+    drawing = interval_figure(
+        [RowLabel(names[key], place, key == main) for place, key in enumerate(keys)],
+        [
+            IntervalPanel(
+                metric_of(metric).title,
+                metric_of(metric).axis,
+                [whisker(key, metric) for key in keys],
+            )
+            for metric in metrics
+        ],
+        title="Scores with intervals, by method",
+    )
+    level = f" with the label “{plain(setup.level)}”" if setup.level else ""
+    parts = [f"split: {setup.split}", f"fit: {setup.fit or 'not named'}"]
+    supervised = any(row.method == "supervised" for row in rows)
+    hollow = " Hollow: the supervised reference, which learned from labels." if supervised else ""
+    caption = (
+        f"Agreement of the clusters{level} ({', '.join(parts)}). "
+        f"{interval_wording(rows)} Bold: the set-up this page is about, "
+        f"VAE with {setup.describe()}; its interval is shaded.{hollow}"
+    )
+    return Figure("scorecard", drawing, caption)
+
+
+def figure_by_k(scorecard: Scorecard, setup: Setup) -> Figure | None:
+    """Draw scores against k for the algorithm of ``setup``; None with fewer than three k."""
+    rows = [
+        row
+        for row in scorecard.rows
+        if row.task == "clustering"
+        and row.rule == "fixed"
+        and row.k is not None
+        and (row.split, row.level, row.fit) == (setup.split, setup.level, setup.fit)
+        and row.algorithm == setup.algorithm
+        and row.metric in HEADLINE_METRICS
+        and math.isfinite(row.mean)
+    ]
+    counts = sorted({row.k for row in rows if row.k is not None})
+    if len(counts) < FEWEST_K:
+        return None
+    metrics = [name for name in HEADLINE_METRICS if any(row.metric == name for row in rows)]
+    methods = list(dict.fromkeys(row.method for row in rows))
+    key = [(method_name(method), method_colour(method)) for method in methods]
+    width = (WIDTH - 62 * len(metrics)) / len(metrics)
+    figure = new_figure(272 + legend_height([name for name, _ in key], WIDTH - 60))
+    for index, metric in enumerate(metrics):
+        left = 56 + index * (width + 66)
+        axes = axes_at(
+            figure, left, 12, width - 8, 210, grid="y",
+            x_label="number of clusters k", y_label=metric_of(metric).title,
+        )  # fmt: skip
+        _panel_by_k(axes, [row for row in rows if row.metric == metric], methods, counts)
+    legend(figure, key, 56, 268, WIDTH - 60)
+    algorithm = f" by {algorithm_name(setup.algorithm)}" if setup.algorithm else ""
+    level = f" of the label “{plain(setup.level)}”" if setup.level else ""
+    caption = (
+        f"Agreement{level} against the number of clusters k, set beforehand, "
+        f"clustered{algorithm}; split {setup.split}, fit {setup.fit or 'not named'}. "
+        f"{interval_wording(rows)} Dots are moved sideways a little so that "
+        "whiskers stay apart. Picking the highest k here would be choosing with the labels."
+    )
+    return Figure("scores-by-k", to_svg(figure, "Scores against number of clusters"), caption)
+
+
+def _panel_by_k(axes: Axes, rows: list[ScoreRow], methods: list[str], counts: list[int]) -> None:
+    places = {k: place for place, k in enumerate(counts)}
+    axes.set(xlim=(-0.5, len(counts) - 0.5), xticks=range(len(counts)))
+    axes.set_xticklabels([str(k) for k in counts])
+    axes.set_ylim(interval_limits(rows))
+    number_axis(axes, "y")
+    spread = min(0.5 / max(len(methods), 1), 0.14)
+    for index, method in enumerate(methods):
+        shift = (index - (len(methods) - 1) / 2) * spread
+        own = sorted((row for row in rows if row.method == method), key=lambda row: row.k or 0)
+        x = np.array([places[row.k or 0] + shift for row in own])
+        y, colour = [row.mean for row in own], method_colour(method)
+        axes.plot(x, y, color=colour, lw=1.6, alpha=0.6)
+        axes.add_collection(
+            LineCollection(
+                [
+                    [(place, row.low), (place, row.high)]
+                    for place, row in zip(x, own, strict=True)
+                    if math.isfinite(row.low) and math.isfinite(row.high)
+                ],
+                colors=colour,
+                linewidths=1.4,
+            )
+        )
+        marks = axes.scatter(x, y, s=7.2**2, color=colour, linewidths=0, zorder=3)
+        name = method_name(method)
+        tooltip(marks, *(f"{name}, k = {row.k}: {with_interval(row)}" for row in own))

@@ -1,0 +1,821 @@
+"""Figures of the page besides strip logs: clusters, latent map, reconstruction, health."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure as Drawing
+from numpy.typing import NDArray
+
+from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
+from variolite.report.contents import Dimension, Health
+from variolite.report.figures import (
+    SCALE_NAMES,
+    Cell,
+    IntervalPanel,
+    RowLabel,
+    ValueAxis,
+    Whisker,
+    boxes,
+    density,
+    density_key,
+    dot_size,
+    dots,
+    interval_figure,
+    legend,
+    legend_height,
+    matrix,
+    number_axis,
+    ramp,
+)
+from variolite.report.page import (
+    Alternatives,
+    Block,
+    Figure,
+    Finding,
+    Fold,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+)
+from variolite.report.scores import (
+    Score,
+    interval_wording,
+    method_colour,
+    method_name,
+    with_interval,
+)
+from variolite.report.style import (
+    ACCENT,
+    DIVERGING,
+    INK,
+    MUTED,
+    OTHER,
+    PAPER,
+    SEQUENTIAL,
+    SHADE,
+    SMALL,
+    WIDTH,
+    axes_at,
+    blend,
+    halo,
+    ink_on,
+    new_figure,
+    text_width,
+    to_svg,
+    tooltip,
+    wrap,
+    write,
+)
+from variolite.report.tables import (
+    MINUS,
+    counted,
+    decimals,
+    listed,
+    percent,
+    plain,
+    significant,
+    unit_after,
+)
+from variolite.scoring.health import ACTIVE_NATS
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+def missing(anchor: str, title: str, text: str) -> Section:
+    """Return a section that says why it is empty and how to fill it."""
+    return Section(anchor, title, (Paragraph(text, "missing"),))
+
+
+# Clusters against labels
+
+MOST_CLUSTERS, MOST_LEVELS = 30, 5
+CELL_HEIGHT, WIDEST_CELL = 24.0, 52.0
+
+
+def contingency_section(held_out: HeldOut | None) -> Section:
+    """Return the table of clusters and labels as a heat map, or say what is missing."""
+    anchor, title = "contingency", "Clusters and labels"
+    if held_out is None:
+        reason = "Not scored yet: run `variolite score` to set clusters beside labels."
+        return missing(anchor, title, reason)
+    clusters = held_out.clusters
+    if clusters is None or held_out.labels is None:
+        reason = "The held-out rows have no labels or no clusters, so the two cannot be compared."
+        return missing(anchor, title, reason)
+    order = sorted(held_out.levels, key=lambda level: level != held_out.level)
+    options = tuple(
+        (plain(level), (_contingency(held_out, clusters, level, held_out.levels[level]),))
+        for level in order[:MOST_LEVELS]
+    )
+    return Section(anchor, title, (Alternatives("Label level", options),))
+
+
+def _contingency(held_out: HeldOut, clusters: Classes, level: str, labels: Classes) -> Figure:
+    every = contingency(clusters, labels)
+    counts = every[:MOST_CLUSTERS]
+    names = clusters.names[:MOST_CLUSTERS]
+    totals = every.sum(axis=0)
+    shares = (counts / np.maximum(totals, 1)).T
+    top, totals_room, row = 44.0, 64.0, CELL_HEIGHT
+    left = min(max(text_width(name) for name in labels.names) + 26, 230)
+    cell = min((WIDTH - left - totals_room) / len(names), WIDEST_CELL)
+    right, bottom = left + cell * len(names), top + row * len(labels)
+    figure = new_figure(bottom + 62)
+
+    def drawn(line: int, column: int) -> Cell:
+        share = float(shares[line, column])
+        colour = blend(SEQUENTIAL, share) if share > 0 else PAPER
+        written = percent(share).removesuffix("%") if share > 0 else ""
+        rows = f"{counts[column, line]:,} rows, {share:.1%} of the label"
+        note = f"{labels.names[line]} in {names[column]}: {rows}"
+        return Cell(colour, written, ink_on(colour), note)
+
+    cells = [[drawn(i, j) for j in range(len(names))] for i in range(len(labels))]
+    matrix(figure, left, top, (cell, row), cells)
+    beside = [(left - 6, top + place * row + 0.5, 4, row - 1) for place in range(len(labels))]
+    above = [(left + place * cell + 0.5, top - 5, cell - 1, 4) for place in range(len(names))]
+    boxes(figure, [*beside, *above], [*labels.colours, *clusters.colours[: len(names)]])
+    write(figure, (left + right) / 2, 13, "cluster", anchor="center", bold=True)
+    write(figure, left - 8, top - 8, plain(level), anchor="right", bold=True, room=left - 10)
+    write(figure, right + totals_room - 6, top - 8, "rows", anchor="right", bold=True)
+    write(figure, left - 12, bottom + 16, "rows", anchor="right", bold=True)
+    for place, name in enumerate(labels.names):
+        y = top + place * row + 16
+        write(figure, left - 12, y, name, anchor="right", room=left - 14)
+        write(figure, right + totals_room - 6, y, f"{totals[place]:,}", anchor="right")
+    for place, name in enumerate(names):
+        x = left + (place + 0.5) * cell
+        write(figure, x, top - 10, name, anchor="center", size=11, room=cell)
+        number = f"{counts[place].sum():,}"
+        write(figure, x, bottom + 16, number, anchor="center", size=SMALL, room=cell)
+    marks = ((0.0, "0 %"), (1.0, "100 % of the label"))
+    ramp(figure, SEQUENTIAL, (left, bottom + 32, 200, 9), marks)
+
+    more = len(clusters) - len(names)
+    unlabelled = int((labels.codes < 0).sum())
+    without = int(((clusters.codes < 0) & (labels.codes >= 0)).sum())
+    notes = [
+        f" {counted(unlabelled, 'row')} without a label left out." if unlabelled else "",
+        f" {counted(without, 'labelled row')} in no cluster left out." if without else "",
+        f" {counted(more, 'further cluster')} not drawn." if more > 0 else "",
+    ]
+    among = "" if level == held_out.level else f" “{plain(held_out.level or '')}”"
+    caption = (
+        f"Where each label “{plain(level)}” lies: per cent of the label's held-out "
+        f"rows in each cluster, so that a row adds up to 100 "
+        f"({counted(int(totals.sum()), 'labelled row')} among {held_out.extent}). "
+        f"Labels are sorted by size, clusters stand in the order of the labels{among} they are "
+        f"paired with.{''.join(notes)}"
+    )
+    return Figure(
+        f"clusters-and-{level}", to_svg(figure, "Share of each label by cluster"), caption
+    )
+
+
+# What each cluster is made of
+
+QUANTILES = (0.1, 0.5, 0.9)
+PANELS_ABREAST, MOST_PANELS, MOST_PROFILES = 6, 12, 40
+PROFILE_ROW, PROFILE_TOP, PROFILE_LEFT, PROFILE_RIGHT = 26.0, 58.0, 118.0, 178.0
+KIND_NOTES = {"linear": "", "log": "log scale", "symlog": "signed log scale"}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One cluster: rows, share of all rows, quantiles by input, and its commonest labels.
+
+    ``quantiles`` maps an input to its 10 %, 50 % and 90 % quantiles in original
+    units; ``labels`` are (label, share of the labelled rows of the cluster),
+    the first one's share being the purity.
+    """
+
+    name: str
+    colour: str
+    rows: int
+    share: float
+    quantiles: dict[str, Floats]
+    labels: tuple[tuple[str, float], ...]
+
+
+def profiles_of(held_out: HeldOut) -> list[Profile]:
+    """Describe every cluster of the held-out rows, in the order of their legend."""
+    clusters, labels = held_out.clusters, held_out.every_label
+    if clusters is None:
+        return []
+    shares = None
+    if labels is not None:
+        overlap = contingency(clusters, labels)
+        shares = overlap / np.maximum(overlap.sum(axis=1, keepdims=True), 1)
+    profiles: list[Profile] = []
+    for code, name in enumerate(clusters.names):
+        rows = clusters.codes == code
+        commonest: list[tuple[str, float]] = []
+        if shares is not None and labels is not None:
+            ranked = np.argsort(-shares[code], kind="stable")[:3]
+            commonest = [(labels.names[i], float(shares[code, i])) for i in ranked]
+        profiles.append(
+            Profile(
+                name=name,
+                colour=clusters.colours[code],
+                rows=int(rows.sum()),
+                share=float(rows.sum() / held_out.rows),
+                quantiles={
+                    column: quantiles_of(values[rows]) for column, values in held_out.inputs.items()
+                },
+                labels=tuple(entry for entry in commonest if entry[1] > 0),
+            )
+        )
+    return profiles
+
+
+def quantiles_of(values: Floats) -> Floats:
+    """Return the 10 %, 50 % and 90 % quantiles of the finite values, NaN where there are none."""
+    finite = values[np.isfinite(values)]
+    return np.quantile(finite, QUANTILES) if finite.size else np.full(3, np.nan)
+
+
+def profiles_section(held_out: HeldOut | None) -> Section:
+    """Return cluster profiles as a figure and a table, or say what is missing."""
+    anchor, title = "profiles", "Cluster profiles"
+    profiles = profiles_of(held_out) if held_out is not None else []
+    if held_out is None:
+        reason = "No cluster profiles yet: run `variolite score` to cluster the held-out rows."
+        return missing(anchor, title, reason)
+    if not profiles:
+        return missing(
+            anchor, title, "No cluster profiles: held_out.parquet has no clusters in it."
+        )
+    columns = list(held_out.inputs)[:MOST_PANELS]
+    shown = profiles[:MOST_PROFILES]
+    blocks: list[Block] = [
+        _profiles(held_out, shown, columns[start : start + PANELS_ABREAST], start)
+        for start in range(0, len(columns), PANELS_ABREAST)
+    ]
+    if len(profiles) > len(shown) or len(held_out.inputs) > len(columns):
+        blocks.append(
+            Paragraph(
+                f"The figure shows {len(shown)} of {counted(len(profiles), 'cluster')} and "
+                f"{len(columns)} of {counted(len(held_out.inputs), 'input')}; the table has all.",
+                "remark",
+            )
+        )
+    head = ("cluster", "rows", "share", *map(held_out.title, held_out.inputs), "commonest labels")
+    rows = [
+        (
+            profile.name,
+            f"{profile.rows:,}",
+            f"{profile.share:.1%}",
+            *(_range(profile.quantiles[column]) for column in held_out.inputs),
+            ", ".join(f"{label} {percent(share)}" for label, share in profile.labels),
+        )
+        for profile in profiles
+    ]
+    table = Fold("Cluster profiles as a table: median (10 % to 90 % quantile)", [Table(head, rows)])
+    return Section(anchor, title, [*blocks, table])
+
+
+def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], start: int) -> Figure:
+    gap, top = 21.0, PROFILE_TOP
+    height = PROFILE_ROW * len(profiles)
+    width = (WIDTH - PROFILE_LEFT - PROFILE_RIGHT) / len(columns) - gap
+    right = WIDTH - PROFILE_RIGHT + 4
+    figure = new_figure(top + height + 40)
+    for index, column in enumerate(columns):
+        left = PROFILE_LEFT + index * (width + gap)
+        axes = axes_at(figure, left, top, width, height, grid="x")
+        _profile_panel(axes, held_out, profiles, column)
+        middle = left + width / 2
+        named = wrap(plain(column), width + 10, 11, lines=2, bold=True)
+        for line, text in enumerate(reversed(named)):
+            write(figure, middle, top - 23 - 13 * line, text, size=11, anchor="center", bold=True)
+        unit = held_out.units.get(column, "")
+        write(figure, middle, top - 8, unit, size=10, colour=MUTED, anchor="center",
+              room=width + 12)  # fmt: skip
+    write(figure, 16, top - 10, "cluster", bold=True)
+    write(figure, PROFILE_LEFT - 16, top - 10, "rows", bold=True, anchor="right")
+    if any(profile.labels for profile in profiles):
+        write(figure, right, top - 10, "commonest labels", bold=True)
+    squares = [(0, top + (place + 0.5) * PROFILE_ROW - 6, 12, 12) for place in range(len(profiles))]
+    boxes(figure, squares, [profile.colour for profile in profiles], edge=MUTED)
+    for index, profile in enumerate(profiles):
+        y = top + (index + 0.5) * PROFILE_ROW
+        write(figure, 17, y + 4, profile.name, bold=True)
+        rows = f"{profile.rows:,} ({percent(profile.share)})"
+        write(figure, PROFILE_LEFT - 16, y + 4, rows, anchor="right", size=SMALL)
+        for place, (label, share) in enumerate(profile.labels[:2]):
+            text = f"{percent(share)} {label}"
+            colour = MUTED if place else INK
+            write(figure, right, y - 2 + 12 * place, text, size=SMALL, room=PROFILE_RIGHT - 6,
+                  colour=colour)  # fmt: skip
+    labels = (
+        f" Right: the commonest labels “{plain(held_out.level)}” with their share of the "
+        "cluster's labelled rows."
+        if held_out.level
+        else ""
+    )
+    caption = (
+        f"Cluster profiles of {held_out.extent}, in original units: median (mark) and 10 to 90 % "
+        f"range (bar) of each input by cluster; the grey band is the 10 to 90 % range of all "
+        f"rows.{labels}"
+    )
+    name = "cluster-profiles" if start == 0 else f"cluster-profiles-{start}"
+    return Figure(name, to_svg(figure, "Inputs by cluster in original units"), caption)
+
+
+def _profile_panel(axes: Axes, held_out: HeldOut, profiles: list[Profile], column: str) -> None:
+    values = held_out.inputs[column]
+    axis = _profile_axis(values, profiles, column)
+    axis.on(axes, "x", 3)
+    axes.set_ylim(len(profiles) - 0.5, -0.5)
+    axes.yaxis.set_visible(False)
+    axes.spines["left"].set_edgecolor("#dfe1e4")
+    axes.set_xlabel(KIND_NOTES[axis.kind])
+    low, _, high = quantiles_of(values)
+    if np.isfinite(low):
+        axes.axvspan(low, high, color=SHADE, linewidth=0, zorder=0.1)
+    known = [
+        (place, profile, profile.quantiles[column].tolist())
+        for place, profile in enumerate(profiles)
+        if np.isfinite(profile.quantiles[column]).all()
+    ]
+    if not known:
+        return
+    bars = LineCollection(
+        [[(q[0], place), (q[2], place)] for place, _, q in known],
+        colors=[profile.colour for _, profile, _ in known],
+        linewidths=7,
+        capstyle="butt",
+    )
+    title = held_out.title(column)
+    tooltip(bars, *(f"{p.name}, {title}: {_range(p.quantiles[column])}" for _, p, _ in known))
+    axes.add_collection(bars, autolim=False)
+    reach = 7 / PROFILE_ROW
+    marks = [[(q[1], place - reach), (q[1], place + reach)] for place, _, q in known]
+    for colour, thickness in ((PAPER, 5), (INK, 3)):
+        axes.add_collection(
+            LineCollection(marks, colors=colour, linewidths=thickness, capstyle="butt"),
+            autolim=False,
+        )
+
+
+def _profile_axis(values: Floats, profiles: list[Profile], column: str) -> ValueAxis:
+    """Return an axis for the 10 to 90 % ranges of all clusters, of the kind the input asks for."""
+    natural = ValueAxis.fitting(values)
+    ends = np.array([profile.quantiles[column] for profile in profiles]).ravel()
+    ends = ends[np.isfinite(ends)]
+    if ends.size == 0:
+        return natural
+    low, high = float(ends.min()), float(ends.max())
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9) or (natural.kind == "log" and low <= 0):
+        return natural
+    if natural.kind == "log":
+        factor = (high / low) ** 0.05
+        low, high = low / factor, high * factor
+    elif natural.kind == "linear":
+        low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
+    else:
+        low, high = (
+            end + 0.05 * math.copysign(max(abs(end), natural.threshold), end) for end in (low, high)
+        )
+    return ValueAxis(low, high, natural.kind, natural.threshold)
+
+
+def _range(quantiles: Floats) -> str:
+    low, middle, high = (significant(float(value)) for value in quantiles)
+    return f"{middle} ({low} to {high})"
+
+
+# The latent space as a map
+
+POINTS, LAYERS = 4000, 8
+FIRST_SQUARE = 8
+"""Categories from this one on are drawn as squares, a second cue beside colour."""
+NAME_WIDTH, NAME_HEIGHT, SPREADING_STEPS = 30.0, 13.0, 40
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Rows in their first two principal components, [n, 2], and their parts of the variance."""
+
+    scores: Floats
+    shares: tuple[float, float]
+
+
+def principal_plane(latent: Floats) -> Plane | None:
+    """Project centred latent means [n, L] on their first two principal components.
+
+    The sign of a component is set so that its largest loading is positive,
+    which makes the drawing reproducible. None with fewer than three complete
+    rows, fewer than two dimensions or no variance.
+    """
+    complete = np.isfinite(latent).all(axis=1)
+    if complete.sum() < 3 or latent.shape[1] < 2:
+        return None
+    centred = latent - latent[complete].mean(axis=0)
+    variances, axes = np.linalg.eigh(np.cov(centred[complete], rowvar=False))
+    if variances[-1] <= 0:
+        return None
+    pair = axes[:, [-1, -2]]
+    pair = pair * np.sign(pair[np.abs(pair).argmax(axis=0), [0, 1]])
+    shares = np.maximum(variances[[-1, -2]], 0) / np.maximum(variances, 0).sum()
+    return Plane(centred @ pair, (float(shares[0]), float(shares[1])))
+
+
+def latent_section(held_out: HeldOut | None) -> Section:
+    """Return the map coloured by cluster and by label, or say what is missing for it."""
+    anchor, title = "latent-map", "Latent map"
+    if held_out is None:
+        reason = "No latent map yet: run `variolite score` to encode the held-out rows."
+        return missing(anchor, title, reason)
+    plane = principal_plane(held_out.latent) if held_out.latent is not None else None
+    if plane is None:
+        reason = "No latent map: held_out.parquet has no columns z0, z1 and so on that vary."
+        return missing(anchor, title, reason)
+    return Section(anchor, title, (_map(held_out, plane),))
+
+
+def _map(held_out: HeldOut, plane: Plane) -> Figure:
+    panels: list[tuple[str, Classes | None]] = [
+        (f"by {title}", classes)
+        for title, classes in (
+            ("cluster", held_out.clusters),
+            (f"label “{plain(held_out.level or '')}”", held_out.labels),
+        )
+        if classes is not None
+    ]
+    complete = np.flatnonzero(np.isfinite(plane.scores).all(axis=1))
+    limits = map_limits(plane.scores[complete])
+    within = (plane.scores[complete] >= limits[:, 0]) & (plane.scores[complete] <= limits[:, 1])
+    inside = complete[within.all(axis=1)]
+    shown = np.random.default_rng(0).permutation(inside)[:POINTS]
+    side = (WIDTH - 60 * 2) / 2
+    height = side * float(np.ptp(limits[1]) / np.ptp(limits[0]))
+    legends = [
+        [*zip(c.names, c.colours, strict=True), *([("none", OTHER)] * bool((c.codes < 0).any()))]
+        for _, c in panels
+        if c is not None
+    ]
+    depth = max((legend_height([n for n, _ in key], side) for key in legends), default=0.0)
+    figure = new_figure(26 + height + 52 + depth)
+    for index, (title, classes) in enumerate(panels or [("held-out rows", None)]):
+        left = 52 + index * (side + 60)
+        axes = axes_at(
+            figure, left, 26, side, height, title=title, grid="both",
+            x_label=f"principal component 1 ({plane.shares[0]:.0%} of latent variance)",
+            y_label=f"principal component 2 ({plane.shares[1]:.0%} of latent variance)",
+        )  # fmt: skip
+        axes.set(xlim=limits[0], ylim=limits[1])
+        number_axis(axes, "x")
+        number_axis(axes, "y")
+        _map_dots(axes, plane.scores[shown], None if classes is None else classes.codes[shown],
+                  classes)  # fmt: skip
+        if classes is not None:
+            if index == 0:
+                _map_names(axes, plane.scores[shown], classes.codes[shown], classes)
+            legend(figure, legends[index], left, 26 + height + 48, side)
+    outside = len(complete) - len(inside)
+    left_out = f" {counted(outside, 'outlying row')} beyond the axes." if outside else ""
+    of = "" if len(shown) == len(inside) else f" of {len(inside):,}, drawn at random"
+    colours = (
+        " Each cluster has the colour of the label it is paired with, one to one; other clusters "
+        "have colours of their own."
+        if held_out.clusters is not None and held_out.labels is not None
+        else ""
+    )
+    many = any(classes is not None and len(classes) > FIRST_SQUARE for _, classes in panels)
+    squares = " Categories beyond the eighth are squares." if many else ""
+    caption = (
+        "Posterior means of held-out rows in the plane of their first two principal components "
+        f"({counted(len(shown), 'row')}{of}, {counted(held_out.n_groups, held_out.group_noun)}; "
+        f"both axes on one scale).{left_out}{colours}{squares}"
+    )
+    return Figure("latent-map", to_svg(figure, "Latent map of held-out rows"), caption)
+
+
+def _map_dots(axes: Axes, places: Floats, codes: Integers | None, classes: Classes | None) -> None:
+    """Draw dots in layers that each hold every category, so that none hides the others."""
+    size = dot_size(len(places))
+    if codes is None or classes is None:
+        dots(axes, places[:, 0], places[:, 1], [OTHER] * len(places), size=size)
+        return
+    for layer in np.array_split(np.arange(len(places)), LAYERS):
+        for code in np.unique(codes[layer]).tolist():
+            rows = layer[codes[layer] == code]
+            square = code >= FIRST_SQUARE
+            dots(
+                axes,
+                places[rows, 0],
+                places[rows, 1],
+                [classes.colours[code] if code >= 0 else OTHER] * len(rows),
+                size=0.88 * size if square else size,
+                square=square,
+            )
+
+
+def _map_names(axes: Axes, places: Floats, codes: Integers, classes: Classes) -> None:
+    """Write each cluster's name near the median of its rows, with a white edge around it."""
+    present = [code for code in range(len(classes)) if (codes == code).any()]
+    if not present:
+        return
+    middles = np.array([np.median(places[codes == code], axis=0) for code in present])
+    pixels = axes.transData.transform(middles)
+    for _ in range(SPREADING_STEPS):
+        pixels = _moved_apart(pixels)
+    for code, (x, y) in zip(present, axes.transData.inverted().transform(pixels), strict=True):
+        name = axes.text(x, y, classes.names[code], fontweight="bold", ha="center", va="center")
+        halo(name)
+
+
+def _moved_apart(places: Floats) -> Floats:
+    """Push names that cover one another half of the way apart, up and down."""
+    offset = places[:, None, :] - places[None, :, :]
+    covered = (np.abs(offset[..., 0]) < NAME_WIDTH) & (np.abs(offset[..., 1]) < NAME_HEIGHT)
+    np.fill_diagonal(covered, False)
+    order = np.arange(len(places))
+    upward = np.where(offset[..., 1] == 0, np.sign(order[:, None] - order), np.sign(offset[..., 1]))
+    push = (covered * upward * (NAME_HEIGHT - np.abs(offset[..., 1]))).sum(axis=1) / 2
+    return np.column_stack([places[:, 0], places[:, 1] + np.clip(push, -4, 4)])
+
+
+def map_limits(scores: Floats) -> Floats:
+    """Return [2, 2] limits of both components that hold all but 0.2 % on each side."""
+    low, high = np.quantile(scores, [0.002, 0.998], axis=0)
+    room = 0.05 * np.max(high - low)
+    # A very flat map would leave no height to read; the scale stays common to both axes.
+    least = 0.45 * float(high[0] - low[0])
+    slack = max(least - float(high[1] - low[1]), 0.0) / 2
+    return np.array(
+        [[low[0] - room, high[0] + room], [low[1] - room - slack, high[1] + room + slack]]
+    )
+
+
+# How well the inputs come back
+
+PARITY_ABREAST, MOST_PARITIES, MOST_INPUTS = 3, 12, 24
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one input comes back over all held-out rows that have it.
+
+    ``r2`` is 1 - SSE / SST about the mean of these rows; ``rmse`` is in the
+    unit of the input.
+    """
+
+    rows: int
+    r2: float
+    rmse: float
+
+
+def fit_of(observed: Floats, reconstructed: Floats) -> Fit:
+    """Compare two [n] arrays in original units; rows where either is missing do not count."""
+    both = np.isfinite(observed) & np.isfinite(reconstructed)
+    truth, error = observed[both], reconstructed[both] - observed[both]
+    if truth.size == 0:
+        return Fit(0, math.nan, math.nan)
+    total = float(((truth - truth.mean()) ** 2).sum())
+    squared = float((error**2).sum())
+    return Fit(
+        int(truth.size),
+        1 - squared / total if total > 0 else math.nan,
+        math.sqrt(squared / truth.size),
+    )
+
+
+def parity_figure(held_out: HeldOut) -> Figure:
+    """Draw observed against reconstructed values of every input as counts per cell."""
+    names = list(held_out.reconstructions)[:MOST_PARITIES]
+    abreast = min(PARITY_ABREAST, len(names))
+    gutter, gap, below, head = 62.0, 14.0, 46.0, 38.0
+    side = min((WIDTH - abreast * (gutter + gap)) / abreast, 250)
+    foot = math.ceil(len(names) / abreast) * (side + below + head)
+    figure = new_figure(foot + 40)
+    bent: list[str] = []
+    for index, name in enumerate(names):
+        left = gutter + index % abreast * (side + gutter + gap)
+        top = head + index // abreast * (side + below + head)
+        observed, rebuilt = held_out.inputs[name], held_out.reconstructions[name]
+        unit, axis, fit = (
+            held_out.units.get(name, ""),
+            ValueAxis.fitting(observed),
+            fit_of(observed, rebuilt),
+        )
+        in_unit = f" ({unit})" if unit else ""
+        axes = axes_at(figure, left, top, side, side, x_label=f"observed{in_unit}",
+                       y_label=f"reconstructed{in_unit}")  # fmt: skip
+        axis.on(axes, "x", 4)
+        axis.on(axes, "y", 4)
+        axes.spines[:].set_edgecolor(MUTED)
+        both = np.isfinite(observed) & np.isfinite(rebuilt)
+        density(axes, observed[both], rebuilt[both])
+        axes.plot((0, 1), (0, 1), transform=axes.transAxes, color=INK, lw=1, ls=(0, (4, 3)))
+        note = (
+            f"R² {decimals(fit.r2, 2)}, RMSE {significant(fit.rmse)}{unit_after(unit)}"
+            if fit.rows
+            else "no row has both values"
+        )
+        write(figure, left, top - 22, plain(name), bold=True, room=side)
+        write(figure, left, top - 8, note, size=SMALL, room=side + 10)
+        if axis.kind != "linear":
+            bent.append(f"{plain(name)} ({SCALE_NAMES[axis.kind]})")
+    density_key(figure, gutter, foot + 2, "row")
+    more = len(held_out.reconstructions) - len(names)
+    left_out = f" {counted(more, 'further input')} not drawn." if more else ""
+    scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
+    caption = (
+        f"Observed against reconstructed values of {held_out.extent}, in original units, as "
+        "counts per cell on a logarithmic colour scale, each panel up to its own fullest cell; on "
+        "the dashed line both are equal. R² and "
+        "root mean square error (RMSE) are pooled over all rows, so that large groups weigh more. "
+        "Values beyond the axes are counted in the cells at the edge. A reconstruction has seen "
+        f"the value it reproduces: this is no prediction.{scales}{left_out}"
+    )
+    return Figure("reconstruction", to_svg(figure, "Observed and reconstructed inputs"), caption)
+
+
+def fits_table(held_out: HeldOut) -> Table:
+    """Return how well each input comes back, where the scorecard does not say."""
+    rows: list[tuple[str, ...]] = []
+    for name, rebuilt in held_out.reconstructions.items():
+        fit = fit_of(held_out.inputs[name], rebuilt)
+        unit = held_out.units.get(name, "")
+        rows.append(
+            (plain(name), unit, f"{fit.rows:,}", decimals(fit.r2, 3), significant(fit.rmse))
+        )
+    return Table(("input", "unit", "rows", "R²", "RMSE"), rows, numbers_from=2)
+
+
+def reconstruction_scores(rows: Sequence[Score]) -> Figure | None:
+    """Draw R² by input and method; None where the scorecard has none."""
+    chosen = [row for row in rows if row.metric == "r2" and row.feature]
+    inputs = list(dict.fromkeys(row.feature or "" for row in chosen))[:MOST_INPUTS]
+    if not inputs:
+        return None
+    methods = list(dict.fromkeys(row.method for row in chosen))
+    lookup = {(row.feature, row.method): row for row in chosen}
+    # An empty row above, below and between inputs keeps them apart.
+    whiskers: list[Whisker | None] = [None]
+    labels: list[RowLabel] = []
+    for feature in inputs:
+        labels.append(RowLabel(plain(feature), len(whiskers) + (len(methods) - 1) / 2))
+        for method in methods:
+            row = lookup.get((feature, method))
+            note = "" if row is None else f"{plain(feature)}, {method_name(method)}: R² "
+            whiskers.append(
+                None
+                if row is None
+                else Whisker(row.mean, row.low, row.high, method_colour(method),
+                             note + with_interval(row))
+            )  # fmt: skip
+        whiskers.append(None)
+    drawing = interval_figure(
+        labels,
+        [IntervalPanel("reconstruction of each input", "R², 1 at best", whiskers)],
+        title="R² of the reconstruction by input",
+        row=15.0,
+        widest=520.0,
+        key=[(method_name(method), method_colour(method)) for method in methods],
+    )
+    caption = (
+        "R² of the reconstruction of each input on held-out groups, in original units: share of "
+        "the squared deviation from the mean that the reconstruction explains, below 0 where the "
+        f"mean would do better. {interval_wording(chosen)}"
+    )
+    return Figure("reconstruction-scores", drawing, caption)
+
+
+# Latent health: how much each dimension carries, and what
+
+BARS, HEALTH_ROW, WIDEST_BAR, HEALTH_RIGHT = 150.0, 22.0, 58.0, 130.0
+IDLE = 0.25
+"""How much of its colour a correlation keeps where the dimension is not active."""
+
+
+def health_section(health: Health | None) -> Section:
+    """Return the latent dimensions with findings and advice, or say what is missing."""
+    anchor, title = "health", "Latent health"
+    if health is None:
+        return missing(
+            anchor,
+            title,
+            "Not examined yet: run `variolite score` or `variolite doctor` to look into the latent "
+            "space.",
+        )
+    blocks: list[Block] = [
+        Paragraph(
+            f"{health.active_units} of {health.latent} latent dimensions are active; together "
+            f"they carry {significant(health.total_kl)} nats per row."
+        ),
+        *(Finding(entry.level, entry.text, entry.advice or "") for entry in health.findings),
+    ]
+    if health.dimensions:
+        blocks.append(_health(health))
+    if health.noise:
+        rows = [
+            (plain(name), significant(sigma), significant(sigma**2))
+            for name, sigma in health.noise.items()
+        ]
+        blocks += [
+            Heading("Noise the decoder learned"),
+            Paragraph(
+                "Standard deviation σ of the noise around the reconstruction, in transformed "
+                "units. Where an input is standardised, σ² is the share of its variance left "
+                "unexplained."
+            ),
+            Table(("input", "noise σ", "variance σ²"), rows, numbers_from=1),
+        ]
+    return Section(anchor, title, blocks)
+
+
+def _health(health: Health) -> Figure:
+    dimensions = sorted(
+        health.dimensions, key=lambda entry: -entry.kl if math.isfinite(entry.kl) else math.inf
+    )
+    inputs = list(dict.fromkeys(name for entry in dimensions for name in entry.correlation))
+    left = max((text_width(plain(name)) for name in inputs), default=0.0)
+    left = max(min(left + 16, 200), 64)
+    cell = min((WIDTH - left - HEALTH_RIGHT) / len(dimensions), WIDEST_BAR)
+    right, top = left + cell * len(dimensions), 24 + BARS + 44
+    height = max(top + HEALTH_ROW * len(inputs) + 8, top + 110) if inputs else top - 8
+    figure = new_figure(height)
+    axes = axes_at(figure, left, 24, right - left, BARS, y_label="KL (nats)", grid="y")
+    _bars(figure, axes, dimensions, left, cell)
+    if inputs:
+        write(figure, left, top - 10, "correlation of its mean with each input", bold=True)
+        rows = [[_correlation(name, entry, cell) for entry in dimensions] for name in inputs]
+        matrix(figure, left, top, (cell, HEALTH_ROW), rows)
+        for index, name in enumerate(inputs):
+            y = top + index * HEALTH_ROW + 15
+            write(figure, left - 8, y, plain(name), anchor="right", room=left - 10)
+        marks = ((0.0, f"{MINUS}1"), (0.5, "0"), (0.965, "r = 1"))
+        ramp(figure, DIVERGING, (right + 30, top, 11, 96), marks)
+    caption = (
+        f"KL divergence of each of {counted(health.latent, 'latent dimension')} from the prior, "
+        f"mean over held-out rows, most informative first; blue: active, that is above "
+        f"{ACTIVE_NATS} nats."
+    )
+    if inputs:
+        caption += (
+            " Below: Spearman rank correlation of the posterior mean with each input, pale where "
+            "the dimension is not active and the correlation is one of noise."
+        )
+    return Figure("latent-health", to_svg(figure, "KL divergence by latent dimension"), caption)
+
+
+def _bars(
+    figure: Drawing, axes: Axes, dimensions: list[Dimension], left: float, cell: float
+) -> None:
+    known = [(i, entry) for i, entry in enumerate(dimensions) if math.isfinite(entry.kl)]
+    top = max([*(entry.kl for _, entry in known), 10 * ACTIVE_NATS]) * 1.1
+    axes.set(xlim=(0, len(dimensions)), ylim=(0, top), xticks=[])
+    number_axis(axes, "y", 4)
+    axes.spines[["top", "right"]].set_visible(False)
+    bars = axes.bar(
+        [i + 0.5 for i, _ in known],
+        [max(entry.kl, 0.005 * top) for _, entry in known],
+        width=0.72,
+        color=[ACCENT if entry.active else OTHER for _, entry in known],
+    )
+    for bar, (index, entry) in zip(bars, known, strict=True):
+        spread = (
+            f", standard deviation of its mean {significant(entry.mean_sd)}"
+            if entry.mean_sd is not None
+            else ""
+        )
+        tooltip(bar, f"z{entry.index}: {significant(entry.kl)} nats{spread}")
+        written = significant(entry.kl, 2)
+        if text_width(written, 10) < cell - 2:
+            y = 24 + BARS * (1 - max(entry.kl, 0) / top) - 4
+            write(figure, left + (index + 0.5) * cell, y, written, anchor="center", size=10,
+                  colour=MUTED)  # fmt: skip
+    for index, entry in enumerate(dimensions):
+        write(figure, left + (index + 0.5) * cell, 24 + BARS + 15, f"z{entry.index}",
+              anchor="center", size=11, room=cell)  # fmt: skip
+    axes.axhline(ACTIVE_NATS, color=INK, lw=1, ls=(0, (4, 3)))
+    y = 24 + BARS * (1 - ACTIVE_NATS / top) + 3
+    write(figure, left + cell * len(dimensions) + 6, y, f"active above {ACTIVE_NATS}", size=SMALL,
+          colour=MUTED)  # fmt: skip
+
+
+def _correlation(name: str, entry: Dimension, room: float) -> Cell:
+    """Write a correlation without its leading zero, to one decimal where cells are narrow."""
+    value = entry.correlation.get(name, math.nan)
+    if not math.isfinite(value):
+        return Cell(PAPER, "", INK, "not defined")
+    places = 2 if room >= text_width(f"{MINUS}.88", SMALL) + 2 else 1
+    size = f"{abs(value):.{places}f}"
+    bare = size.removeprefix("0").rstrip("0") if float(size) in (0, 1) else size.removeprefix("0")
+    written = (MINUS if value < 0 and float(size) else "") + (bare.rstrip(".") or "0")
+    note = f"z{entry.index} and {plain(name)}: r = {value:.3f}"
+    colour = blend(DIVERGING, (value + 1) / 2)
+    if entry.active:
+        return Cell(colour, written, ink_on(colour), note)
+    return Cell(blend((PAPER, colour), IDLE), written, MUTED, note)

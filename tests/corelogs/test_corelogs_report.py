@@ -1,0 +1,301 @@
+"""The whole page: well formed, self-contained, escaped, legible, honest about what is absent."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+from synthetic_run import write_synthetic_run
+
+from page_layout import Node, layout_faults, read_page
+from variolite.cli.reports import write_report
+from variolite.errors import RunFolderError
+
+SECTIONS = {
+    "scorecard",
+    "strip-log",
+    "contingency",
+    "profiles",
+    "latent-map",
+    "reconstruction",
+    "health",
+    "training",
+    "provenance",
+}
+CLUSTER_NAMES = r"C\d+"
+"""Names in the latent map may stand on others where many clusters share a centre."""
+
+
+def page_of(run: Path) -> Node:
+    return read_page(write_report(run).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def html(whole_run: Path) -> str:
+    return write_report(whole_run).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Node:
+    return read_page(html)
+
+
+def test_every_section_is_there_once_and_linked(page: Node) -> None:
+    found = [node.attributes["id"] for node in page.find("section")]
+    assert set(found) == SECTIONS
+    assert len(found) == len(SECTIONS)
+    assert {a.attributes["href"] for a in page.find("a")} == {f"#{name}" for name in SECTIONS}
+
+
+def test_figures_are_numbered_captioned_and_named(page: Node) -> None:
+    figures = page.find("figure")
+    numbers = [figure.find("b")[0].text() for figure in figures]
+    seen = list(dict.fromkeys(numbers))
+    assert seen == [f"Figure {n}." for n in range(1, len(seen) + 1)]
+    for figure in figures:
+        assert len(figure.find("svg")) == 1
+        assert len(figure.find("figcaption")[0].text()) > 60
+        assert re.fullmatch(r"[\w.-]+", figure.attributes["data-name"])
+
+
+def test_lettering_is_neither_clipped_nor_overlapping(page: Node) -> None:
+    drawings = page.find("svg")
+    assert len(drawings) > 8
+    for drawing in drawings:
+        faults = layout_faults(drawing, may_overlap=CLUSTER_NAMES)
+        assert faults == [], drawing.attributes["aria-label"]
+
+
+def test_every_drawing_stands_alone_as_an_svg_file(html: str) -> None:
+    drawings = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) > 8
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert {"viewBox", "width", "height", "font-family"} <= root.attrib.keys()
+        # Colours and strokes must not depend on the style sheet of the page.
+        assert all(
+            "class" not in part.attrib and "style" not in part.attrib for part in root.iter()
+        )
+
+
+def test_nothing_is_loaded_from_elsewhere(html: str, page: Node) -> None:
+    addresses = set(re.findall(r"https?://[^\s\"'<>)]+", html))
+    assert addresses == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    loading = {"src", "srcset", "data", "poster", "action", "background"}
+    for node in page.walk():
+        assert not loading & node.attributes.keys(), node
+        assert node.attributes.get("xlink:href", "#").startswith("#"), node
+        assert node.name not in {"link", "iframe", "object", "embed", "img", "base", "image"}
+        assert all(not name.startswith("on") for name in node.attributes), node
+    assert "@import" not in html
+    assert re.search(r"url\((?!#)", html) is None
+    policy = [m.attributes["content"] for m in page.find("meta") if "http-equiv" in m.attributes]
+    assert "default-src 'none'" in policy[0]
+
+
+def test_page_is_small_and_written_again_alike(whole_run: Path, html: str) -> None:
+    assert len(html.encode()) < 3_000_000
+    assert write_report(whole_run).read_text(encoding="utf-8") == html
+
+
+def test_a_large_run_stays_small(run: Path) -> None:
+    frame = pl.read_parquet(run / "held_out.parquet")
+    pl.concat([frame.with_columns(pl.col("order") + 400 * i) for i in range(40)]).write_parquet(
+        run / "held_out.parquet"
+    )
+    assert write_report(run).stat().st_size < 3_000_000
+
+
+def test_banner_only_for_simulated_data(run: Path) -> None:
+    assert "SIMULATED" in page_of(run).find("header")[0].text()
+    for name in ("environment.json", "model/model.json"):
+        text = (run / name).read_text()
+        (run / name).write_text(text.replace('"simulated": true', '"simulated": false'))
+    assert "SIMULATED" not in write_report(run).read_text()
+
+
+HOSTILE = "</svg></style><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x00\x07"
+
+
+def test_hostile_names_stay_text(run: Path) -> None:
+    frame = pl.read_parquet(run / "held_out.parquet")
+    strange = {
+        "bulk_density": HOSTILE,
+        "recon:bulk_density": f"recon:{HOSTILE}",
+        "label:lithology": f"label:{HOSTILE}",
+    }
+    frame = frame.rename(strange).with_columns(
+        pl.lit(HOSTILE).alias("group"),
+        pl.when(pl.col(f"label:{HOSTILE}") == "clay")
+        .then(pl.lit(HOSTILE))
+        .otherwise(pl.col(f"label:{HOSTILE}"))
+        .alias(f"label:{HOSTILE}"),
+    )
+    frame.write_parquet(run / "held_out.parquet")
+    escaped = json.dumps(HOSTILE)[1:-1]
+    for name in ("scorecard.json", "health.json", "model/model.json", "environment.json"):
+        text = (run / name).read_text()
+        for plain in ("bulk_density", "lithology", "cores.parquet", "g/cm3", "2.13.0"):
+            text = text.replace(plain, escaped)
+        text = text.replace("Labels with fewer", escaped).replace("4 of 10 latent", escaped)
+        (run / name).write_text(text)
+    (run / "split.json").write_text(
+        json.dumps({"train": [HOSTILE], "validation": [], "test": ["a"], "seed": 0})
+    )
+    (run / "recipe.yaml").write_text(json.dumps({"name": HOSTILE, "title": HOSTILE}))
+    named = run.with_name("<script>alert(2)")
+    shutil.move(run, named)
+
+    page = page_of(named)
+    assert len(page.find("script")) == 1
+    assert page.find("img") == []
+    assert len(page.find("style")) == 1
+    assert "alert('x')" in page.text()
+    assert not any("\x00" in node.own_text() for node in page.walk())
+    for drawing in page.find("svg"):
+        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
+
+
+@pytest.mark.parametrize(
+    ("absent", "told"),
+    [
+        (
+            ["held_out.parquet", "split.json"],
+            {
+                "strip-log": "run variolite score",
+                "profiles": "run variolite score",
+                "latent-map": "run variolite score",
+                "contingency": "run variolite score",
+                "provenance": "No split.json",
+            },
+        ),
+        (
+            ["scorecard.json", "history.jsonl", "environment.json"],
+            {
+                "scorecard": "run variolite score",
+                "training": "no history.jsonl",
+                "provenance": "No environment.json",
+            },
+        ),
+        (
+            ["held_out.parquet", "scorecard.json", "health.json", "recipe.yaml"],
+            {
+                "reconstruction": "run variolite score",
+                "health": "run variolite score",
+                "provenance": "No recipe.yaml",
+            },
+        ),
+        (["model/model.json", "held_out.parquet"], {"provenance": "no trained model"}),
+    ],
+)
+def test_absent_parts_are_named_and_the_rest_is_there(
+    run: Path, absent: list[str], told: dict[str, str]
+) -> None:
+    for name in absent:
+        (run / name).unlink()
+    page = page_of(run)
+    sections = {node.attributes["id"]: node for node in page.find("section")}
+    assert set(sections) == SECTIONS
+    for section, wording in told.items():
+        missing = [p for p in sections[section].find("p") if p.attributes.get("class") == "missing"]
+        assert any(wording in paragraph.text() for paragraph in missing), section
+
+
+def test_a_run_with_only_a_recipe_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("name: corelogs/v1\n")
+    page = page_of(tmp_path)
+    assert page.find("svg") == []
+    assert "has not been scored" in page.find("header")[0].text()
+
+
+@pytest.mark.parametrize(
+    "dropped",
+    [
+        ["order", "cluster"],
+        ["group", "label:lithology"],
+        ["cluster", "label:lithology", "label:group"],
+        ["label:lithology", "label:group", *(f"z{i}" for i in range(10))],
+        ["recon:bulk_density", *(f"z{i}" for i in range(1, 10))],
+    ],
+)
+def test_held_out_rows_may_lack_columns(run: Path, dropped: list[str]) -> None:
+    path = run / "held_out.parquet"
+    pl.read_parquet(path).drop(dropped).write_parquet(path)
+    page = page_of(run)
+    assert len(page.find("section")) == len(SECTIONS)
+    for drawing in page.find("svg"):
+        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_hardly_any_held_out_rows(run: Path, rows: int) -> None:
+    path = run / "held_out.parquet"
+    pl.read_parquet(path).head(rows).write_parquet(path)
+    assert len(page_of(run).find("section")) == len(SECTIONS)
+
+
+def test_constant_missing_and_extreme_inputs(run: Path) -> None:
+    path = run / "held_out.parquet"
+    frame = pl.read_parquet(path).with_columns(
+        pl.lit(8.5).alias("bulk_density"),
+        pl.lit(None, dtype=pl.Float64).alias("natural_gamma"),
+        (pl.col("magnetic_susceptibility") * 1e12).alias("magnetic_susceptibility"),
+        pl.when(pl.int_range(pl.len()) % 5 == 0)
+        .then(float("inf"))
+        .otherwise(pl.col("reflectance_red"))
+        .alias("reflectance_red"),
+        (pl.col("reflectance_green") * 1e-9).alias("reflectance_green"),
+    )
+    frame.write_parquet(path)
+    for drawing in page_of(run).find("svg"):
+        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
+
+
+def test_many_labels_clusters_and_dimensions(run: Path) -> None:
+    path = run / "held_out.parquet"
+    frame = pl.read_parquet(path).with_columns(
+        pl.format(
+            "interbedded lithology {} of a very long name indeed", pl.int_range(pl.len()) % 40
+        ).alias("label:lithology"),
+        (pl.int_range(pl.len()) % 47 - 1).alias("cluster"),
+    )
+    frame.write_parquet(path)
+    health = json.loads((run / "health.json").read_text())
+    health["dimensions"] = [
+        {**health["dimensions"][i % 10], "index": i, "kl": None if i == 3 else 0.5}
+        for i in range(32)
+    ]
+    (run / "health.json").write_text(json.dumps(health))
+    page = page_of(run)
+    for drawing in page.find("svg"):
+        assert layout_faults(drawing, may_overlap=CLUSTER_NAMES) == []
+    assert "other (23 labels)" in page.text()
+
+
+def test_holes_are_chosen_by_a_menu(page: Node) -> None:
+    section = next(node for node in page.find("section") if node.attributes["id"] == "strip-log")
+    (menu,) = section.find("select")
+    choices = {option.attributes["value"]: option.text() for option in menu.find("option")}
+    figures = section.find("figure")
+    assert len(choices) == 4
+    for figure in figures:
+        assert choices[figure.attributes["data-choice"]] in figure.find("figcaption")[0].text()
+        assert ("hidden" in figure.attributes) == (figure.attributes["data-choice"] != "0")
+
+
+def test_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="no such run folder"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(RunFolderError, match="holds no files of a run"):
+        write_report(tmp_path)
+
+
+def test_the_page_is_independent_of_other_seeds(tmp_path: Path) -> None:
+    """A second run differs, so that the tests above do not look at a frozen page."""
+    first = write_report(write_synthetic_run(tmp_path / "a", seed=1, rows=300)).read_text()
+    second = write_report(write_synthetic_run(tmp_path / "a", seed=2, rows=300)).read_text()
+    assert first != second

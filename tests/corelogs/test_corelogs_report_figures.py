@@ -1,0 +1,183 @@
+"""Numbers in the figures agree with independent computations from the same files."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.metrics import r2_score, root_mean_squared_error
+from synthetic_run import INPUTS
+
+from page_layout import Node, read_page
+from variolite.cli.reports import write_report
+from variolite.corelogs.held_out_rows import held_out_of
+from variolite.corelogs.report_figures import fit_of, principal_plane, profiles_of
+from variolite.report.contents import History
+from variolite.report.run_files import read_run
+from variolite.report.scores import metric_of, with_interval
+from variolite.report.training_curves import best_epochs, warm_up_end
+from variolite.scoring.scorecard import Scorecard
+
+
+@pytest.fixture(scope="module")
+def frame(whole_run: Path) -> pl.DataFrame:
+    return pl.read_parquet(whole_run / "held_out.parquet")
+
+
+@pytest.fixture(scope="module")
+def sections(whole_run: Path) -> dict[str, Node]:
+    page = read_page(write_report(whole_run).read_text(encoding="utf-8"))
+    return {node.attributes["id"]: node for node in page.find("section")}
+
+
+def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
+    latent = frame.select(f"z{i}" for i in range(10)).to_numpy()
+    plane = principal_plane(latent)
+    assert plane is not None
+    reference = PCA(2).fit(latent)
+    assert plane.shares == pytest.approx(tuple(reference.explained_variance_ratio_))
+    assert np.abs(plane.scores) == pytest.approx(np.abs(reference.transform(latent)), abs=1e-9)
+    holed = np.vstack([latent, np.full((1, 10), np.nan)])
+    again = principal_plane(holed)
+    assert again is not None
+    assert again.scores[:-1] == pytest.approx(plane.scores)
+    assert principal_plane(latent[:, :1]) is None
+    assert principal_plane(np.zeros((50, 3))) is None
+
+
+def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> None:
+    held_out = held_out_of(read_run(whole_run))
+    assert held_out is not None
+    profiles = profiles_of(held_out)
+    assert sum(profile.rows for profile in profiles) == frame.height
+    assert sum(profile.share for profile in profiles) == pytest.approx(1)
+    for profile in profiles:
+        own = frame.filter(pl.col("cluster") == int(profile.name[1:]))
+        assert profile.rows == own.height
+        for column in INPUTS:
+            expected = [own[column].quantile(q, interpolation="linear") for q in (0.1, 0.5, 0.9)]
+            assert profile.quantiles[column] == pytest.approx(expected)
+        labelled = own.filter(pl.col("label:lithology") != "")
+        commonest = labelled["label:lithology"].value_counts(sort=True).row(0)
+        assert profile.labels[0] == (commonest[0], pytest.approx(commonest[1] / labelled.height))
+
+
+def test_contingency_figure_shows_the_counts(
+    sections: dict[str, Node], frame: pl.DataFrame
+) -> None:
+    shown = {
+        match.groups()[:2]: int(match.group(3).replace(",", ""))
+        for title in sections["contingency"].find("figure")[0].find("title")
+        if (match := re.fullmatch(r"(.+) in C(\d+): ([\d,]+) rows, .*", title.text()))
+    }
+    counts = frame.filter(pl.col("label:lithology") != "").group_by("label:lithology", "cluster")
+    for label, cluster, count in counts.len().iter_rows():
+        assert shown.pop((label, str(cluster))) == count
+    assert set(shown.values()) <= {0}
+
+
+def test_fit_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
+    for column in INPUTS:
+        observed, rebuilt = frame[column].to_numpy(), frame[f"recon:{column}"].to_numpy()
+        fit = fit_of(observed, rebuilt)
+        assert fit.rows == frame.height
+        assert fit.r2 == pytest.approx(r2_score(observed, rebuilt))
+        assert fit.rmse == pytest.approx(root_mean_squared_error(observed, rebuilt))
+        some = observed.copy()
+        some[::3] = np.nan
+        assert fit_of(some, rebuilt).r2 == pytest.approx(
+            r2_score(np.delete(observed, np.s_[::3]), np.delete(rebuilt, np.s_[::3]))
+        )
+    assert fit_of(np.array([np.nan]), np.array([1.0])).rows == 0
+    assert np.isnan(fit_of(np.array([2.0, 2.0]), np.array([1.0, 2.0])).r2)
+
+
+def test_every_held_out_row_is_in_the_reconstruction_cells(
+    sections: dict[str, Node], frame: pl.DataFrame
+) -> None:
+    drawing = sections["reconstruction"].find("svg")[0]
+    cells = [n for n in drawing.find("path") if n.attributes.get("fill", "").startswith("#")]
+    drawn = sum(path.attributes["d"].count("M") for path in cells)
+    assert len(INPUTS) * 20 < drawn < len(INPUTS) * 44 * 44
+
+
+def test_strip_log_draws_all_rows_of_the_detail(sections: dict[str, Node]) -> None:
+    detail = sections["strip-log"].find("figure")[1]
+    assert detail.attributes["data-name"].startswith("strip-log-detail")
+    lines = [p for p in detail.find("path") if p.attributes["d"].count("L") > 50]
+    assert len(lines) == 2 * len(INPUTS)
+    for path in lines:
+        assert len(re.findall("[ML]", path.attributes["d"])) == 200
+
+
+def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
+    overview = sections["strip-log"].find("svg")[0]
+    depths = {
+        float(text.attributes["y"]): float(text.own_text())
+        for text in overview.find("text")
+        if text.attributes.get("text-anchor") == "end" and text.own_text().isdecimal()
+    }
+    heights = sorted(depths)
+    assert [depths[y] for y in heights] == sorted(depths.values())
+    assert len(heights) >= 5
+    assert any(text.own_text() == "depth (m)" for text in overview.find("text"))
+
+
+def test_best_epoch_is_the_lowest_monitored_after_warm_up(whole_run: Path) -> None:
+    lines = [json.loads(t) for t in (whole_run / "history.jsonl").read_text().splitlines()]
+    history = History.model_validate({"lines": lines})
+    assert warm_up_end(history) == 10
+    monitored = np.array([line["val_monitored"] for line in lines])
+    expected = (10 + np.argmin(monitored[10:], axis=0)).tolist()
+    assert best_epochs(history, {}) == expected
+    lines[2]["val_monitored"] = [-99.0] * 3
+    early = History.model_validate({"lines": lines})
+    assert best_epochs(early, {}) == expected
+    assert best_epochs(history, {"best_epoch": [4, 5, 6]}) == [4, 5, 6]
+
+
+def test_a_constant_beta_has_no_warm_up() -> None:
+    lines = [{"epoch": i, "beta": 0.5, "val_monitored": [3.0 - i]} for i in range(4)]
+    history = History.model_validate({"lines": lines})
+    assert warm_up_end(history) is None
+    assert best_epochs(history, {}) == [3.0]
+
+
+def test_every_score_is_in_the_tables(whole_run: Path, sections: dict[str, Node]) -> None:
+    card = Scorecard.read(whole_run / "scorecard.json")
+    cells = {cell.text() for cell in sections["scorecard"].find("td")}
+    for row in card.rows:
+        written = {with_interval(row, places) for places in range(5)}
+        assert written & cells, row
+
+
+def test_units_stand_only_where_the_metric_has_one(whole_run: Path) -> None:
+    card = Scorecard.read(whole_run / "scorecard.json")
+    for row in card.rows:
+        if row.task == "reconstruction":
+            assert (row.unit in with_interval(row)) == metric_of(row.metric).has_unit
+    by_metric = {row.metric: with_interval(row) for row in card.rows if row.unit == "g/cm3"}
+    assert by_metric["rmse"].endswith(" g/cm3")
+    assert "g/cm3" not in by_metric["r2"]
+
+
+def test_hole_without_a_measurement_is_called_imputed(run: Path) -> None:
+    path = run / "held_out.parquet"
+    frame = pl.read_parquet(path).with_columns(
+        pl.when(pl.col("group") == "U1338D")
+        .then(None)
+        .otherwise(pl.col("natural_gamma"))
+        .alias("natural_gamma")
+    )
+    frame.write_parquet(path)
+    page = read_page(write_report(run).read_text(encoding="utf-8"))
+    captions = {
+        f.attributes["data-name"]: f.find("figcaption")[0].text() for f in page.find("figure")
+    }
+    assert "imputation: natural gamma" in captions["strip-log-U1338D"]
+    assert "imputation" not in captions["strip-log-U1334A"]
+    (menu,) = (m for m in page.find("select") if m.find("option")[0].text().startswith("U13"))
+    assert menu.find("option")[-1].text() == "U1338D"

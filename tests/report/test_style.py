@@ -1,0 +1,260 @@
+"""Colours stay apart for every kind of vision, text fits, and any name is harmless in a drawing."""
+
+import os
+import re
+import subprocess
+import sys
+from itertools import combinations
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import rc_context
+
+from variolite.report.figures import dots
+from variolite.report.style import (
+    ACCENT,
+    CATEGORIES,
+    DIVERGING,
+    OKABE_ITO,
+    OTHER,
+    SEQUENTIAL,
+    SHADE,
+    axes_at,
+    blend,
+    clean,
+    figure_style,
+    ink_on,
+    new_figure,
+    shorten,
+    text_width,
+    to_svg,
+    tooltip,
+    wrap,
+    write,
+)
+
+# Machado, Oliveira and Fernandes (2009), severity 1; rows of linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deuteranopia": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+}
+
+
+def linear(colour: str) -> np.ndarray:
+    share = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+
+
+def oklab(colour: str, vision: str) -> np.ndarray:
+    """Return Oklab coordinates (B. Ottosson, 2020) of a colour as it is seen."""
+    seen = np.clip(VISION[vision] @ linear(colour), 0, 1)
+    cones = np.array(
+        [
+            [0.4122214708, 0.5363325363, 0.0514459929],
+            [0.2119034982, 0.6806995451, 0.1073969566],
+            [0.0883024619, 0.2817188376, 0.6299787005],
+        ]
+    )
+    to_lab = np.array(
+        [
+            [0.2104542553, 0.7936177850, -0.0040720468],
+            [1.9779984951, -2.4285922050, 0.4505937099],
+            [0.0259040371, 0.7827717662, -0.8086757660],
+        ]
+    )
+    return to_lab @ np.cbrt(cones @ seen)
+
+
+def closest(colours: tuple[str, ...], vision: str) -> float:
+    return min(
+        float(np.linalg.norm(oklab(a, vision) - oklab(b, vision)))
+        for a, b in combinations(colours, 2)
+    )
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_the_extension_is_as_safe_as_okabe_and_ito(vision: str) -> None:
+    worst = min(closest(OKABE_ITO, v) for v in VISION)
+    assert closest(CATEGORIES, vision) >= worst - 1e-9
+    assert worst > 0.07
+
+
+def test_categories_stand_out_from_paper_and_from_rows_without_one() -> None:
+    for ground in ("#ffffff", SHADE):
+        for colour in CATEGORIES:
+            assert np.linalg.norm(oklab(colour, "normal") - oklab(ground, "normal")) > 0.1
+    assert OTHER not in CATEGORIES
+
+
+def contrast(a: str, b: str) -> float:
+    light, dark = sorted(
+        (float(np.dot([0.2126, 0.7152, 0.0722], linear(c))) for c in (a, b)), reverse=True
+    )
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_letters_on_any_colour_have_the_contrast_wcag_asks_for() -> None:
+    for share in np.linspace(0, 1, 101):
+        for ramp in (SEQUENTIAL, DIVERGING):
+            colour = blend(ramp, float(share))
+            assert contrast(colour, ink_on(colour)) >= 4.0, colour
+    for colour in CATEGORIES:
+        assert contrast(colour, ink_on(colour)) >= 4.0
+
+
+def test_ramps_run_one_way_in_lightness() -> None:
+    lightness = [oklab(blend(SEQUENTIAL, s), "normal")[0] for s in np.linspace(0, 1, 60)]
+    assert (np.diff(lightness) < 0).all()
+    diverging = [oklab(blend(DIVERGING, s), "normal")[0] for s in np.linspace(0, 1, 61)]
+    assert (np.diff(diverging[:31]) > 0).all()
+    assert (np.diff(diverging[30:]) < 0).all()
+
+
+def test_blend_holds_its_ends_and_clips() -> None:
+    assert blend(SEQUENTIAL, 0) == "#fffbe6"
+    assert blend(SEQUENTIAL, 1) == "#00224e"
+    assert blend(SEQUENTIAL, -3) == "#fffbe6"
+    assert blend(("#000000", "#ffffff"), 0.5) == "#808080"
+
+
+# Text
+
+
+@given(st.text(max_size=60), st.floats(0, 300), st.floats(6, 20))
+def test_shortened_text_fits_and_is_a_beginning(text: str, width: float, size: float) -> None:
+    short = shorten(text, width, size)
+    if short == text:
+        return
+    assert short.endswith("…")
+    assert text.startswith(short[:-1])
+    assert text_width(short, size) <= max(width, text_width("…", size))
+
+
+@given(st.text(max_size=80), st.floats(30, 200), st.integers(1, 3))
+def test_wrapped_lines_fit_and_hold_the_words(text: str, width: float, lines: int) -> None:
+    rows = wrap(text, width, 11, lines=lines)
+    assert len(rows) <= lines
+    assert all(text_width(row, 11) <= width for row in rows)
+    if not any(row.endswith("…") for row in rows):
+        assert " ".join(rows).split() == text.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "thousandths"),
+    [("bulk density", 5558), ("0123", 2224), ("VAE, k-means (k = 6)", 9398)],
+)
+def test_widths_are_near_those_of_helvetica(text: str, thousandths: int) -> None:
+    assert text_width(text, 10) == pytest.approx(thousandths / 100, rel=0.08)
+    assert text_width(text, 10, bold=True) > text_width(text, 10)
+
+
+# Figures as SVG
+
+STRANGE = [
+    "</svg><script>alert(1)</script>",
+    "$x^2$ and $\\frac{",
+    "\\alpha _{} \x00\x07\ud800",
+    "a" * 300,
+    "😀 \u05d0\u05d1\u05d2 \u0627\u0644\u0639 中文",
+    "two\nlines",
+    "",
+]
+
+
+def drawn(name: str) -> str:
+    with figure_style():
+        figure = new_figure(120)
+        axes = axes_at(figure, 60, 30, 300, 60, title=name, x_label=name, y_label=name, grid="x")
+        axes.set_xticks([0.5], [clean(name)])
+        tooltip(axes.scatter([0.2, 0.8], [0.5, 0.5]), name, "second")
+        write(figure, 400, 50, name, room=100)
+        return to_svg(figure, name)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_names_are_drawn_as_they_are_and_stay_text(name: str) -> None:
+    svg = drawn(name)
+    root = ElementTree.fromstring(svg)
+    ns = "{http://www.w3.org/2000/svg}"
+    assert {part.tag.removeprefix(ns) for part in root.iter()} <= {
+        "svg", "title", "path", "text", "g", "use", "defs", "clipPath", "rect"
+    }  # fmt: skip
+    shown = [text.text for text in root.iter(f"{ns}text")]
+    whole = clean(name)
+    assert root.attrib["aria-label"] == whole
+    assert root[0].tag == f"{ns}title"
+    titles = [title.text or "" for title in root.iter(f"{ns}title")]
+    assert titles.count("second") == 1
+    if whole:
+        assert titles.count(whole) >= 2
+        # The tick, and the four that have less room.
+        assert whole in shown
+        assert all(whole.startswith(text.rstrip("…")) for text in shown if text and len(text) > 5)
+
+
+def test_a_drawing_needs_no_style_sheet_and_is_the_same_again() -> None:
+    svg = drawn("lithology")
+    assert svg == drawn("lithology")
+    assert svg.startswith("<svg ")
+    assert "style" not in svg
+    root = ElementTree.fromstring(svg)
+    assert {"viewBox", "width", "height", "font-family"} <= root.attrib.keys()
+    assert root.attrib["role"] == "img"
+
+
+def test_ids_of_two_drawings_differ_and_every_reference_has_its_target() -> None:
+    first, second = (set(re.findall(r' id="([^"]+)"', drawn(name))) for name in "ab")
+    assert first
+    assert not first & second
+    svg = drawn("a")
+    for target in re.findall(r'(?:href="|url\()#([^")]+)', svg):
+        assert svg.count(f' id="{target}"') == 1
+
+
+def test_the_users_own_settings_change_nothing() -> None:
+    plain = drawn("lithology")
+    with rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path"}):
+        assert drawn("lithology") == plain
+
+
+def test_dots_are_strokes_without_length() -> None:
+    with figure_style():
+        figure = new_figure(100)
+        axes = axes_at(figure, 10, 10, 80, 80)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        dots(axes, np.linspace(0, 1, 50), np.linspace(0, 1, 50), [ACCENT] * 50, size=3.0)
+        svg = to_svg(figure, "dots")
+    assert svg.count("h0") == 50
+
+
+def test_a_home_that_cannot_be_written_breaks_no_report(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.write_text("a file, so that no folder can be made below it")
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"),
+                   "XDG_CONFIG_HOME": str(home / "config")}  # fmt: skip
+    environment.pop("MPLCONFIGDIR", None)
+    code = (
+        "from variolite.report.style import *\n"
+        "with figure_style(): f = new_figure(50); axes_at(f, 9, 9, 9, 9); print(to_svg(f, 't')[:4])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == ("<svg\n", "")
