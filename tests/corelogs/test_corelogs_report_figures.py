@@ -14,7 +14,8 @@ from synthetic_run import INPUTS
 from page_layout import Node, read_page
 from variolite.cli.reports import write_report
 from variolite.corelogs.held_out_rows import held_out_of
-from variolite.corelogs.report_figures import fit_of, principal_plane, profiles_of
+from variolite.corelogs.report_figures import principal_plane, profiles_of
+from variolite.report.clouds import fit_of
 from variolite.report.contents import History
 from variolite.report.run_files import read_run
 from variolite.report.scores import metric_of, with_interval

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from page_layout import layout_faults, read_page
+from variolite.report.clouds import density
 from variolite.report.figures import (
     IntervalPanel,
     RowLabel,
     ValueAxis,
     Whisker,
-    density,
     histogram,
     interval_figure,
     interval_limits,

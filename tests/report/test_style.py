@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import rc_context
 
-from variolite.report.figures import dots
+from variolite.report.clouds import dots
 from variolite.report.style import (
     ACCENT,
     CATEGORIES,

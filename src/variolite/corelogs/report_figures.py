@@ -13,6 +13,14 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
+from variolite.report.clouds import (
+    FIRST_SQUARE,
+    PlaneMap,
+    density_key,
+    fit_of,
+    latent_map,
+    parity_panel,
+)
 from variolite.report.contents import Dimension, Health
 from variolite.report.figures import (
     SCALE_NAMES,
@@ -22,13 +30,7 @@ from variolite.report.figures import (
     ValueAxis,
     Whisker,
     boxes,
-    density,
-    density_key,
-    dot_size,
-    dots,
     interval_figure,
-    legend,
-    legend_height,
     matrix,
     number_axis,
     ramp,
@@ -395,9 +397,6 @@ def _range(quantiles: Floats) -> str:
 
 # The latent space as a map
 
-POINTS, LAYERS = 4000, 8
-FIRST_SQUARE = 8
-"""Categories from this one on are drawn as squares, a second cue beside colour."""
 NAME_WIDTH, NAME_HEIGHT, SPREADING_STEPS = 30.0, 13.0, 40
 
 
@@ -451,39 +450,17 @@ def _map(held_out: HeldOut, plane: Plane) -> Figure:
         )
         if classes is not None
     ]
-    complete = np.flatnonzero(np.isfinite(plane.scores).all(axis=1))
-    limits = map_limits(plane.scores[complete])
-    within = (plane.scores[complete] >= limits[:, 0]) & (plane.scores[complete] <= limits[:, 1])
-    inside = complete[within.all(axis=1)]
-    shown = np.random.default_rng(0).permutation(inside)[:POINTS]
-    side = (WIDTH - 60 * 2) / 2
-    height = side * float(np.ptp(limits[1]) / np.ptp(limits[0]))
-    legends = [
-        [*zip(c.names, c.colours, strict=True), *([("none", OTHER)] * bool((c.codes < 0).any()))]
-        for _, c in panels
-        if c is not None
+    chart = PlaneMap.of(plane.scores)
+    labels = [
+        f"principal component {number} ({share:.0%} of latent variance)"
+        for number, share in enumerate(plane.shares, start=1)
     ]
-    depth = max((legend_height([n for n, _ in key], side) for key in legends), default=0.0)
-    figure = new_figure(26 + height + 52 + depth)
-    for index, (title, classes) in enumerate(panels or [("held-out rows", None)]):
-        left = 52 + index * (side + 60)
-        axes = axes_at(
-            figure, left, 26, side, height, title=title, grid="both",
-            x_label=f"principal component 1 ({plane.shares[0]:.0%} of latent variance)",
-            y_label=f"principal component 2 ({plane.shares[1]:.0%} of latent variance)",
-        )  # fmt: skip
-        axes.set(xlim=limits[0], ylim=limits[1])
-        number_axis(axes, "x")
-        number_axis(axes, "y")
-        _map_dots(axes, plane.scores[shown], None if classes is None else classes.codes[shown],
-                  classes)  # fmt: skip
-        if classes is not None:
-            if index == 0:
-                _map_names(axes, plane.scores[shown], classes.codes[shown], classes)
-            legend(figure, legends[index], left, 26 + height + 48, side)
-    outside = len(complete) - len(inside)
+    figure, axes = latent_map(chart, panels or [("held-out rows", None)], (labels[0], labels[1]))
+    if panels and panels[0][1] is not None:
+        _map_names(axes[0], chart, panels[0][1])
+    shown, outside = len(chart.shown), chart.outside
     left_out = f" {counted(outside, 'outlying row')} beyond the axes." if outside else ""
-    of = "" if len(shown) == len(inside) else f" of {len(inside):,}, drawn at random"
+    of = "" if shown == chart.inside else f" of {chart.inside:,}, drawn at random"
     colours = (
         " Each cluster has the colour of the label it is paired with, one to one; other clusters "
         "have colours of their own."
@@ -494,34 +471,15 @@ def _map(held_out: HeldOut, plane: Plane) -> Figure:
     squares = " Categories beyond the eighth are squares." if many else ""
     caption = (
         "Posterior means of held-out rows in the plane of their first two principal components "
-        f"({counted(len(shown), 'row')}{of}, {counted(held_out.n_groups, held_out.group_noun)}; "
+        f"({counted(shown, 'row')}{of}, {counted(held_out.n_groups, held_out.group_noun)}; "
         f"both axes on one scale).{left_out}{colours}{squares}"
     )
     return Figure("latent-map", to_svg(figure, "Latent map of held-out rows"), caption)
 
 
-def _map_dots(axes: Axes, places: Floats, codes: Integers | None, classes: Classes | None) -> None:
-    """Draw dots in layers that each hold every category, so that none hides the others."""
-    size = dot_size(len(places))
-    if codes is None or classes is None:
-        dots(axes, places[:, 0], places[:, 1], [OTHER] * len(places), size=size)
-        return
-    for layer in np.array_split(np.arange(len(places)), LAYERS):
-        for code in np.unique(codes[layer]).tolist():
-            rows = layer[codes[layer] == code]
-            square = code >= FIRST_SQUARE
-            dots(
-                axes,
-                places[rows, 0],
-                places[rows, 1],
-                [classes.colours[code] if code >= 0 else OTHER] * len(rows),
-                size=0.88 * size if square else size,
-                square=square,
-            )
-
-
-def _map_names(axes: Axes, places: Floats, codes: Integers, classes: Classes) -> None:
+def _map_names(axes: Axes, chart: PlaneMap, classes: Classes) -> None:
     """Write each cluster's name near the median of its rows, with a white edge around it."""
+    places, codes = chart.scores[chart.shown], classes.codes[chart.shown]
     present = [code for code in range(len(classes)) if (codes == code).any()]
     if not present:
         return
@@ -545,49 +503,9 @@ def _moved_apart(places: Floats) -> Floats:
     return np.column_stack([places[:, 0], places[:, 1] + np.clip(push, -4, 4)])
 
 
-def map_limits(scores: Floats) -> Floats:
-    """Return [2, 2] limits of both components that hold all but 0.2 % on each side."""
-    low, high = np.quantile(scores, [0.002, 0.998], axis=0)
-    room = 0.05 * np.max(high - low)
-    # A very flat map would leave no height to read; the scale stays common to both axes.
-    least = 0.45 * float(high[0] - low[0])
-    slack = max(least - float(high[1] - low[1]), 0.0) / 2
-    return np.array(
-        [[low[0] - room, high[0] + room], [low[1] - room - slack, high[1] + room + slack]]
-    )
-
-
 # How well the inputs come back
 
 PARITY_ABREAST, MOST_PARITIES, MOST_INPUTS = 3, 12, 24
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How one input comes back over all held-out rows that have it.
-
-    ``r2`` is 1 - SSE / SST about the mean of these rows; ``rmse`` is in the
-    unit of the input.
-    """
-
-    rows: int
-    r2: float
-    rmse: float
-
-
-def fit_of(observed: Floats, reconstructed: Floats) -> Fit:
-    """Compare two [n] arrays in original units; rows where either is missing do not count."""
-    both = np.isfinite(observed) & np.isfinite(reconstructed)
-    truth, error = observed[both], reconstructed[both] - observed[both]
-    if truth.size == 0:
-        return Fit(0, math.nan, math.nan)
-    total = float(((truth - truth.mean()) ** 2).sum())
-    squared = float((error**2).sum())
-    return Fit(
-        int(truth.size),
-        1 - squared / total if total > 0 else math.nan,
-        math.sqrt(squared / truth.size),
-    )
 
 
 def parity_figure(held_out: HeldOut) -> Figure:
@@ -609,21 +527,19 @@ def parity_figure(held_out: HeldOut) -> Figure:
             fit_of(observed, rebuilt),
         )
         in_unit = f" ({unit})" if unit else ""
-        axes = axes_at(figure, left, top, side, side, x_label=f"observed{in_unit}",
-                       y_label=f"reconstructed{in_unit}")  # fmt: skip
-        axis.on(axes, "x", 4)
-        axis.on(axes, "y", 4)
-        axes.spines[:].set_edgecolor(MUTED)
-        both = np.isfinite(observed) & np.isfinite(rebuilt)
-        density(axes, observed[both], rebuilt[both])
-        axes.plot((0, 1), (0, 1), transform=axes.transAxes, color=INK, lw=1, ls=(0, (4, 3)))
         note = (
             f"R² {decimals(fit.r2, 2)}, RMSE {significant(fit.rmse)}{unit_after(unit)}"
             if fit.rows
             else "no row has both values"
         )
-        write(figure, left, top - 22, plain(name), bold=True, room=side)
-        write(figure, left, top - 8, note, size=SMALL, room=side + 10)
+        parity_panel(
+            figure,
+            (left, top, side),
+            (observed, rebuilt),
+            axis,
+            (plain(name), note),
+            (f"observed{in_unit}", f"reconstructed{in_unit}"),
+        )
         if axis.kind != "linear":
             bent.append(f"{plain(name)} ({SCALE_NAMES[axis.kind]})")
     density_key(figure, gutter, foot + 2, "row")

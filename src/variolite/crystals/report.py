@@ -16,7 +16,6 @@ from variolite.crystals.elements import HEAVIEST, SYMBOLS, chemical_family, redu
 from variolite.crystals.files.store import open_store
 from variolite.crystals.report_figures import (
     CellQuantity,
-    ChemistryMap,
     Colouring,
     ElementValues,
     Group,
@@ -26,12 +25,12 @@ from variolite.crystals.report_figures import (
     errors_by_group,
     families_present,
     family_maps,
-    latent_map,
     periodic_table,
     sample_distributions,
 )
 from variolite.crystals.report_scores import generation_headline, match_headline, scores_section
 from variolite.crystals.report_structures import Pairs, examples, extent_of, gallery
+from variolite.report.clouds import Coloured, PlaneMap, latent_map
 from variolite.report.page import (
     Block,
     Figure,
@@ -415,18 +414,22 @@ def _map(run: CrystalRun) -> Section:
             "the held-out crystals, pc1 and pc2, that vary."
         )
         return _missing(anchor, title, reason)
-    chart = ChemistryMap.of(scores)
+    chart = PlaneMap.of(scores)
     families = run.texts("chemical_family")
     volumes, atoms = run.column("volume_per_atom"), run.column("n_atoms")
     by_family = families is not None and len(families_present(families)) > 1
-    colourings: list[Colouring] = []
+    panels: list[tuple[str, Coloured | None]] = []
     if families is not None and by_family:
-        colourings.append(Colouring.by_family(families))
+        panels.append(("by chemical family", Colouring.by_family(families)))
     elif volumes is not None:
-        colourings.append(Colouring.by_number("by volume per atom", volumes, _cubic))
+        panels.append(("by volume per atom", Colouring.by_number(volumes, _cubic)))
     if atoms is not None:
-        colourings.append(Colouring.by_number("by number of atoms", atoms, _atoms))
-    plain = Colouring("held-out crystals", np.full(len(scores), -1), (), ("#0072B2",))
+        panels.append(("by number of atoms", Colouring.by_number(atoms, _atoms)))
+    figure, _ = latent_map(
+        chart,
+        panels or [("held-out crystals", None)],
+        ("principal component 1", "principal component 2"),
+    )
     outside = f" {counted(chart.outside, 'outlying crystal')} beyond the axes."
     caption = (
         "Posterior means of held-out crystals, averaged over their atoms, in the plane of their "
@@ -434,7 +437,7 @@ def _map(run: CrystalRun) -> Section:
         f"{run.count:,}, drawn in random order; both axes on one scale)."
         f"{outside if chart.outside else ''}{_FAMILY if by_family else ''}"
     )
-    drawing = to_svg(latent_map(chart, colourings or [plain]), "Latent map of held-out crystals")
+    drawing = to_svg(figure, "Latent map of held-out crystals")
     blocks: list[Block] = [Figure("latent-map", drawing, caption)]
     if families is not None and by_family:
         caption = (

@@ -19,17 +19,19 @@ from scipy.stats import binomtest
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import FAMILIES, HEAVIEST, SYMBOLS, compositions
 from variolite.crystals.evaluation.distributions import densities
-from variolite.report.figures import (
-    ValueAxis,
-    Whisker,
-    density,
+from variolite.report.clouds import (
+    PlaneMap,
     density_key,
     dot_size,
     dots,
+    fit_of,
+    parity_panel,
+)
+from variolite.report.figures import (
+    ValueAxis,
+    Whisker,
     draw_whiskers,
     histogram,
-    legend,
-    legend_height,
     number_axis,
 )
 from variolite.report.style import (
@@ -64,9 +66,7 @@ DECADES, WIDEST_DECADES = 1.3, 4.0
 """Values over more powers of ten than the first get a logarithmic axis, of the second at most."""
 MOST_ELEMENTS = 30
 BINS = 28
-MAP_POINTS, LAYERS, SHADES = 4000, 8, 6
-FIRST_SQUARE = 8
-"""Families from this one on are drawn as squares, a second cue beside colour."""
+SHADES = 6
 
 GROUND = blend(("#ffffff", OTHER), 0.7)
 """Colour of the crystals that a panel is not about."""
@@ -125,28 +125,18 @@ class CellQuantity:
     rebuilt: Floats
 
     @property
-    def pairs(self) -> tuple[Floats, Floats]:
-        """Both values of the crystals that have both, [n] each."""
-        both = np.isfinite(self.original) & np.isfinite(self.rebuilt)
-        return self.original[both], self.rebuilt[both]
-
-    @property
     def mean_absolute_error(self) -> float:
         """Mean over the crystals that have both values, NaN without any."""
-        truth, found = self.pairs
-        return float(np.abs(found - truth).mean()) if truth.size else math.nan
+        return fit_of(self.original, self.rebuilt).mae
 
     @property
-    def fit(self) -> str:
-        """R² = 1 - SSE / SST and mean absolute error in words."""
-        truth, found = self.pairs
-        if not truth.size:
-            return "no crystal has both values"
-        total = float(((truth - truth.mean()) ** 2).sum())
-        r2 = 1 - float(((found - truth) ** 2).sum()) / total if total > 0 else math.nan
+    def note(self) -> str:
+        """R² and mean absolute error in words."""
+        fit = fit_of(self.original, self.rebuilt)
         # Only a perfect one is called 1.
-        said = "> 0.999" if 0.9995 <= r2 < 1 else decimals(r2, 3)
-        return f"R² {said}, MAE {significant(self.mean_absolute_error, 2)}{unit_after(self.unit)}"
+        r2 = "> 0.999" if 0.9995 <= fit.r2 < 1 else decimals(fit.r2, 3)
+        error = f"R² {r2}, MAE {significant(fit.mae, 2)}{unit_after(self.unit)}"
+        return error if fit.rows else "no crystal has both values"
 
     @property
     def axis(self) -> ValueAxis:
@@ -172,23 +162,16 @@ def cell_parity(quantities: Sequence[CellQuantity], *, few: bool) -> Figure:
     figure = new_figure(2 * (head + side + below) - 6)
     for place, quantity in enumerate(quantities):
         left = gutter + place % 4 * (side + gutter + gap)
-        top, axis = head + place // 4 * (side + below + head), quantity.axis
-        axes = axes_at(
-            figure, left, top, side, side, x_label=f"original ({quantity.unit})",
-            y_label=f"reconstructed ({quantity.unit})",
-        )  # fmt: skip
-        axis.on(axes, "x")
-        axis.on(axes, "y")
-        axes.spines[:].set_edgecolor(MUTED)
-        x, y = (axis.inside(values) for values in quantity.pairs)
-        if not few:
-            density(axes, x, y)
-        ends = (axis.low, axis.high)
-        axes.plot(ends, ends, color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        if few:
-            dots(axes, x, y, [ACCENT] * len(x), size=4.6)
-        write(figure, left, top - 22, quantity.name, bold=True, room=side)
-        write(figure, left, top - 8, quantity.fit, size=SMALL, room=side + 10)
+        top = head + place // 4 * (side + below + head)
+        parity_panel(
+            figure,
+            (left, top, side),
+            (quantity.original, quantity.rebuilt),
+            quantity.axis,
+            (quantity.name, quantity.note),
+            (f"original ({quantity.unit})", f"reconstructed ({quantity.unit})"),
+            few=few,
+        )
     if not few:
         density_key(figure, WIDTH - 190, 2 * head + side + below, "crystal")
     return figure
@@ -288,12 +271,8 @@ def match_share(matched: Floats) -> Whisker | None:
 
 @dataclass(frozen=True)
 class Colouring:
-    """By what the dots of a map are coloured: codes, [B], with their names and colours.
+    """By what the dots of a map are coloured: codes, [B], -1 for none, their names and colours."""
 
-    A last colour without a name is that of crystals whose code is -1.
-    """
-
-    title: str
     codes: Integers
     names: Sequence[str]
     colours: Sequence[str]
@@ -303,13 +282,10 @@ class Colouring:
         """Colour by chemical family, [B], the commonest first, each always in its own colour."""
         names = families_present(families)
         codes = np.select([families == name for name in names], range(len(names)), -1)
-        colours = [*(FAMILY_COLOURS[name] for name in names), OTHER]
-        return cls("by chemical family", codes.astype(np.int64), names, colours)
+        return cls(codes.astype(np.int64), names, [FAMILY_COLOURS[name] for name in names])
 
     @classmethod
-    def by_number(
-        cls, title: str, values: Floats, name: Callable[[float, float], str]
-    ) -> Colouring:
+    def by_number(cls, values: Floats, name: Callable[[float, float], str]) -> Colouring:
         """Colour by a number, [B], in a few shades from pale to dark, each of like many.
 
         ``name`` says what a shade is called from its least and its largest value.
@@ -324,85 +300,7 @@ class Colouring:
         names = [name(float(part.min()), float(part.max())) for part in parts]
         # The palest shades are left out: dots of them would vanish on white paper.
         shades = [blend(SEQUENTIAL, share) for share in np.linspace(0.22, 1, len(names))]
-        return cls(title, codes.astype(np.int64), names, [*shades, OTHER])
-
-
-@dataclass(frozen=True)
-class ChemistryMap:
-    """Crystals in the plane of two principal components.
-
-    Attributes
-    ----------
-    scores
-        Both components of every crystal, [B, 2].
-    shown
-        Rows that are drawn, in a random order so that no group covers another.
-    limits
-        Lowest and highest value of both components, [2, 2].
-    outside
-        Number of crystals beyond the limits.
-    """
-
-    scores: Floats
-    shown: Integers
-    limits: Floats
-    outside: int
-
-    @classmethod
-    def of(cls, scores: Floats) -> ChemistryMap:
-        """Lay out crystals [B, 2], of which some must be known and differ."""
-        known = np.isfinite(scores).all(axis=1)
-        low, high = np.quantile(scores[known], [0.002, 0.998], axis=0)
-        room = 0.05 * np.max(high - low)
-        # A very flat map would leave no height to read; the scale stays common to both axes.
-        slack = max(0.45 * (high[0] - low[0]) - (high[1] - low[1]), 0.0) / 2
-        limits = np.array(
-            [[low[0] - room, high[0] + room], [low[1] - room - slack, high[1] + room + slack]]
-        )
-        with np.errstate(invalid="ignore"):
-            inside = ((scores >= limits[:, 0]) & (scores <= limits[:, 1])).all(axis=1)
-        shown = np.random.default_rng(0).permutation(np.flatnonzero(inside))[:MAP_POINTS]
-        return cls(scores, shown, limits, int(known.sum() - inside.sum()))
-
-    @property
-    def shape(self) -> float:
-        """Height of the map for a width of 1."""
-        return float(np.ptp(self.limits[1]) / np.ptp(self.limits[0]))
-
-    def place(self, axes: Axes) -> None:
-        """Give axes the limits of the map."""
-        axes.set(xlim=self.limits[0], ylim=self.limits[1])
-
-    def draw(self, axes: Axes, codes: Integers, colours: Sequence[str]) -> None:
-        """Draw all shown crystals in the colours of their codes, [shown]."""
-        # Colours are sorted in a few layers only: they stay mixed, and the drawing small.
-        order = np.lexsort((codes, np.arange(len(codes)) * LAYERS // max(len(codes), 1)))
-        size = dot_size(len(order))
-        for square in (False, True):
-            own = order[(codes[order] >= FIRST_SQUARE) == square]
-            x, y = self.scores[self.shown[own]].T
-            dots(axes, x, y, [colours[code] for code in codes[own]], size=size, square=square)
-        self.place(axes)
-
-
-def latent_map(chart: ChemistryMap, colourings: Sequence[Colouring]) -> Figure:
-    """Draw the map once for each colouring, of which there are one or two."""
-    side = (WIDTH - 120) / 2
-    bottom = 26 + side * chart.shape + 48
-    keys = [colouring.names for colouring in colourings]
-    figure = new_figure(bottom + max(legend_height(names, side) for names in keys))
-    for place, colouring in enumerate(colourings):
-        left = 52 + place * (side + 60)
-        axes = axes_at(
-            figure, left, 26, side, side * chart.shape, title=colouring.title, grid="both",
-            x_label="principal component 1", y_label="principal component 2",
-        )  # fmt: skip
-        chart.draw(axes, colouring.codes[chart.shown], colouring.colours)
-        number_axis(axes, "x")
-        number_axis(axes, "y")
-        entries = list(zip(colouring.names, colouring.colours, strict=False))
-        legend(figure, entries, left, bottom, side)
-    return figure
+        return cls(codes.astype(np.int64), names, shades)
 
 
 def families_present(families: Strings) -> list[str]:
@@ -411,7 +309,7 @@ def families_present(families: Strings) -> list[str]:
     return sorted((name for name in FAMILIES if counts[name]), key=lambda name: -counts[name])
 
 
-def family_maps(chart: ChemistryMap, families: Strings) -> Figure:
+def family_maps(chart: PlaneMap, families: Strings) -> Figure:
     """Draw each family alone over all others, so that none is told by its colour only."""
     names = families_present(families)
     gap, width = 14.0, (WIDTH - 3 * 14 - 4) / 4
@@ -429,7 +327,7 @@ def family_maps(chart: ChemistryMap, families: Strings) -> Figure:
         # The same cloud in every panel: as a picture it costs little.
         axes.scatter(x, y, s=(0.6 * size) ** 2, color=GROUND, linewidths=0, rasterized=True)
         dots(axes, x[own], y[own], [FAMILY_COLOURS[name]] * int(own.sum()), size=0.94 * size)
-        chart.place(axes)
+        axes.set(xlim=chart.limits[0], ylim=chart.limits[1])
     return figure
 
 

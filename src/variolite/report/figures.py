@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, Formatter, Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -29,7 +28,6 @@ from variolite.report.style import (
     MUTED,
     PAPER,
     SECOND,
-    SEQUENTIAL,
     SMALL,
     WIDTH,
     axes_at,
@@ -274,85 +272,6 @@ def _flow(names: Sequence[str], width: float) -> list[tuple[float, float]]:
         places.append((x, y))
         x += need
     return places
-
-
-def dots(
-    axes: Axes, x: Floats, y: Floats, colours: Sequence[str], *, size: float, square: bool = False
-) -> None:
-    """Draw points as dots of their colours, one path for each run of one colour.
-
-    Strokes of no length with round or square caps: a tenth of the size of markers, and sharp
-    in print.
-    """
-    starts = [i for i in range(len(x)) if i == 0 or colours[i] != colours[i - 1]]
-    for start, end in pairwise([*starts, len(x)]):
-        places = np.repeat(np.column_stack([x[start:end], y[start:end]]), 2, axis=0)
-        codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=np.uint8), end - start)
-        # As an artist: as a patch its limits would be worked out point by point.
-        axes.add_artist(
-            PathPatch(
-                Path(places, codes),
-                fill=False,
-                edgecolor=colours[start],
-                linewidth=size,
-                capstyle="projecting" if square else "round",
-                alpha=0.75,
-            )
-        )
-
-
-def dot_size(count: int) -> float:
-    """Return how wide dots are: the fewer there are, the wider, for colours to be told apart."""
-    return float(np.clip(3.4 * math.sqrt(1000 / max(count, 1)), 3.4, 6.8))
-
-
-CELLS, LEVELS = 44, 8
-
-
-def density(axes: Axes, x: Floats, y: Floats) -> None:
-    """Draw how many points [n] lie in each cell of square axes, one path a colour level.
-
-    Points beyond the limits count in the cells at the edge. The colour scale is logarithmic,
-    from one point to the fullest cell.
-    """
-    if x.size == 0:
-        return
-    to_axes = axes.transData + axes.transAxes.inverted()
-    inside = [
-        np.clip(values, min(limits), max(limits))
-        for values, limits in ((x, axes.get_xlim()), (y, axes.get_ylim()))
-    ]
-    places = np.asarray(to_axes.transform(np.column_stack(inside)))
-    cells = np.clip((places * CELLS).astype(np.int64), 0, CELLS - 1)
-    counts = np.zeros((CELLS, CELLS), dtype=np.int64)
-    np.add.at(counts, (cells[:, 0], cells[:, 1]), 1)
-    top = max(math.log10(float(counts.max())), 1e-9)
-    levels = 1 + np.round((LEVELS - 1) * np.log10(np.maximum(counts, 1)) / top)
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) / CELLS
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
-    paths, colours = [], []
-    for level in range(1, LEVELS + 1):
-        at = np.argwhere((levels == level) & (counts > 0))
-        if len(at):
-            corner = (at[:, None, :] / CELLS + corners).reshape(-1, 2)
-            paths.append(Path(corner, np.tile(codes, len(at))))
-            colours.append(_shade(level))
-    axes.add_collection(
-        PathCollection(paths, facecolors=colours, transform=axes.transAxes), autolim=False
-    )
-
-
-def density_key(figure: Figure, left: float, top: float, noun: str) -> None:
-    """Draw the colour levels, from one ``noun`` to the fullest cell; 22 pixels high."""
-    bars = [(left + 22 * index, top, 22, 9) for index in range(LEVELS)]
-    boxes(figure, bars, [_shade(level) for level in range(1, LEVELS + 1)])
-    write(figure, left, top + 22, f"one {noun}", size=SMALL, colour=MUTED)
-    right = left + 22 * LEVELS
-    write(figure, right, top + 22, "fullest cell", size=SMALL, colour=MUTED, anchor="right")
-
-
-def _shade(level: int) -> str:
-    return blend(SEQUENTIAL, 0.12 + 0.88 * (level - 1) / (LEVELS - 1))
 
 
 def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: int = 40) -> None:
