@@ -13,6 +13,7 @@ from variolite.cli.generate import decoder, with_predictions
 from variolite.cli.options import Run, keep_inputs
 from variolite.cli.progress import note, now_and_then, waiting
 from variolite.errors import DataError, nearest
+from variolite.text_table import text_table
 
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
@@ -72,7 +73,7 @@ def interpolate(
     ends = [find_crystal(text) for text in (first, second)]
     with waiting(f"decoding a path of {steps} crystals"):
         crystals = decode_path(model, ends[0], ends[1], steps, path=path)
-    for line in _table(model, crystals):
+    for line in _table(model, crystals).splitlines():
         note(line)
     write_structures(with_predictions(model, crystals), out)
     typer.echo(str(out))
@@ -126,13 +127,13 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _table(model: CrystalModel, crystals: Crystals) -> list[str]:
+def _table(model: CrystalModel, crystals: Crystals) -> str:
     """Lay out what becomes of the crystals along the path, one line for each."""
     from variolite.crystals.elements import reduced_formulas
     from variolite.crystals.evaluation import shortest_distances
     from variolite.crystals.generation.interpolation import latent_changes
 
-    rows = [_HEADINGS, _UNITS] + [
+    rows = [_UNITS] + [
         (str(step), str(formula), f"{volume:.2f}", f"{distance:.3f}", f"{change:.3f}")
         for step, (formula, volume, distance, change) in enumerate(
             zip(
@@ -144,15 +145,8 @@ def _table(model: CrystalModel, crystals: Crystals) -> list[str]:
             )
         )
     ]
-    rows[2] = (*rows[2][:4], "")
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    return [
-        f"{row[0]:>{widths[0]}}  {row[1]:<{widths[1]}}  "
-        + "  ".join(
-            cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    rows[1] = (*rows[1][:4], "")
+    return text_table(_HEADINGS, rows, right={*_HEADINGS} - {"formula"})
 
 
 app = typer.Typer(

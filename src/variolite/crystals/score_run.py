@@ -31,6 +31,7 @@ from variolite.crystals.run import load_run
 from variolite.errors import DataError
 from variolite.records import write_table
 from variolite.scoring import Scorecard, ScoreRow, format_value
+from variolite.text_table import text_table
 from variolite.training import RunFolder
 
 # Scoring a crystal run on structures it was not trained on, beside the baselines.
@@ -243,7 +244,7 @@ def format_crystal_scorecard(card: Scorecard) -> str:
     if rows:
         groups = max(row.n_groups for row in rows)
         title = f"reconstruction of held-out structures ({groups} formulas; 95 % intervals)"
-        blocks.append("\n".join([title, *_lines(rows)]))
+        blocks.append(f"{title}\n{_table(rows)}")
     of_samples = Scorecard(card.select(task="generation"), card.notes)
     if of_samples.rows:
         blocks.append(format_generation(of_samples))
@@ -252,7 +253,7 @@ def format_crystal_scorecard(card: Scorecard) -> str:
     return "\n\n".join(blocks)
 
 
-def _lines(rows: list[ScoreRow]) -> list[str]:
+def _table(rows: list[ScoreRow]) -> str:
     methods = list(dict.fromkeys(_method(row) for row in rows))
     metrics = list(dict.fromkeys(row.metric.split(_GIVEN)[0] for row in rows))
     values = {
@@ -260,20 +261,13 @@ def _lines(rows: list[ScoreRow]) -> list[str]:
         for row in rows
     }
     units = {row.metric.split(_GIVEN)[0]: row.unit or "" for row in rows}
-    table = [
-        ["quantity", "unit", *(name for name, _ in methods)],
-        ["", "", *(f"given {given}" if given else "" for _, given in methods)],
-    ]
+    given = ["", "", *(f"given {given}" if given else "" for _, given in methods)]
+    table = [given] if any(given) else []
     table += [
         [metric, units[metric], *(values.get((metric, method), "") for method in methods)]
         for metric in metrics
     ]
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip()
-        for line in table
-        if any(line)
-    ]
+    return text_table(("quantity", "unit", *(name for name, _ in methods)), table, indent=2)
 
 
 def _method(row: ScoreRow) -> tuple[str, str]:

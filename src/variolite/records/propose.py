@@ -39,6 +39,7 @@ from variolite.records.profile import (
 from variolite.records.schema import Column, Schema
 from variolite.records.tables import read_table
 from variolite.records.transforms import dump_transform, fit_transform_chain
+from variolite.text_table import text_table
 
 # Choosing a transform for a column by how close it brings the values to a normal curve.
 
@@ -176,13 +177,7 @@ class Proposal:
     def __str__(self) -> str:
         """Return a table of the columns, then every remark."""
         header = ("column", "role", "unit", "transform", "missing")
-        rows = [header, *(_cells(column) for column in self.schema.columns.values())]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
-        lines.append("")
+        lines = [text_table(header, map(_cells, self.schema.columns.values())), ""]
         for remark in self.remarks:
             lines += textwrap.wrap(
                 f"{remark.column}: {remark.text}",

@@ -1,0 +1,39 @@
+"""Tables as plain text, for every command that prints one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def text_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[str] = (),
+    indent: int = 0,
+) -> str:
+    """Lay out cells in columns with two spaces between them.
+
+    Lines are never cut or wrapped: a terminal, a pipe and a file get the same text.
+
+    Parameters
+    ----------
+    heads
+        Names of the columns.
+    rows
+        Cells of every row, one per column. A column without a filled cell is left out.
+    right
+        Names of the columns that are set flush right.
+    indent
+        Spaces before every line.
+    """
+    columns = zip(heads, *rows, strict=True)
+    aligned = []
+    for head, *cells in columns:
+        if any(cells):
+            width = max(map(len, (head, *cells)))
+            set_flush = str.rjust if head in right else str.ljust
+            aligned.append([set_flush(cell, width) for cell in (head, *cells)])
+    return "\n".join(
+        (" " * indent + "  ".join(line)).rstrip() for line in zip(*aligned, strict=True)
+    )
