@@ -23,7 +23,7 @@ from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 def score(**entries: object) -> ScoreRow:
     made = row("reconstruction", "vae", "match_rate_cdvae_rms_unreduced", 0.5, 0.1, "share")
-    return ScoreRow.from_dict({**made, **entries})
+    return ScoreRow(**{**made, **entries})
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,10 @@ from sklearn.cluster import KMeans as ScikitKMeans
 from sklearn.metrics import pairwise_distances, silhouette_samples
 
 from variolite.errors import DataError, ModelFileError
-from variolite.scoring.clusterers import (
+from variolite.scoring.algorithms import (
     CLUSTERERS,
     DensityClusters,
     clusterer,
-    fit_density_clusters,
     fitted_from_arrays,
     needs_k,
 )
@@ -91,15 +90,14 @@ def test_fewer_distinct_rows_than_clusters():
     assert len(np.unique(fitted.predict([[0.0], [1.0]]))) == 2
 
 
-def test_hdbscan_labels_its_own_rows_as_scikit_learn_and_reports_noise():
+def test_hdbscan_labels_its_own_rows_as_scikit_learn():
     x, _ = blobs(n=400)
     rng = np.random.default_rng(0)
     x = np.concatenate([x, rng.uniform(-40, 40, size=(60, 2))])
-    fitted = fit_density_clusters(x, min_cluster_size=20, neighbours=1)
+    fitted = clusterer("hdbscan", min_cluster_size=20, neighbours=1).fit(x)
     labels = HDBSCAN(min_cluster_size=20, copy=True).fit(x).labels_
     np.testing.assert_array_equal(fitted.predict(x), labels)
-    assert fitted.noise_fraction == pytest.approx((labels < 0).mean())
-    assert 0.02 < fitted.noise_fraction < 0.25
+    assert 0.02 < (labels < 0).mean() < 0.25
 
 
 def test_the_nearest_row_decides_a_tie():
@@ -110,8 +108,8 @@ def test_the_nearest_row_decides_a_tie():
 
 def test_hdbscan_uses_a_draw_of_many_rows():
     x, member = blobs(n=900)
-    fitted = fit_density_clusters(x, max_rows=300, seed=2)
-    assert len(fitted.rows) == 300
+    fitted = clusterer("hdbscan", max_rows=300).fit(x, seed=2)
+    assert len(fitted.to_arrays()["rows"]) == 300
     predicted = fitted.predict(x)
     assert same_partition(predicted[predicted >= 0], member[predicted >= 0])
 

@@ -9,13 +9,11 @@ from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from variolite.errors import DataError
-from variolite.scoring.agreement import count_tables
 from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened, raw
 from variolite.scoring.clustering import (
     ClusteringPlan,
-    OneClustering,
     evaluate_clustering,
-    level_scores,
+    score_clusters,
 )
 from variolite.scoring.evaluation import (
     Evaluation,
@@ -156,17 +154,18 @@ def test_hdbscan_needs_no_k_and_reports_its_noise():
 def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
     _, group, kind = wells()
     held, _, test = split_of(group, {"kind": kind})
-    codes = held.test_labels["kind"]
-    nothing = np.full(10, np.nan)
-
-    def one(k, noise_class):
-        clusters = np.where(codes.codes == noise_class, -1, codes.codes % k)
-        tables = count_tables(clusters, codes, k, held.group_codes, 4, noise=True)
-        learned = np.array([1] * k + [noise_class])
-        noise = (clusters < 0).astype(float)
-        return OneClustering(k, {"kind": tables}, {"kind": learned}, nothing, noise, {})
-
-    scores = level_scores("kind", [one(2, 2), one(3, 0)], held)
+    codes = held.test_labels["kind"].codes
+    # The first seed finds two clusters, the second three; noise is one class of each.
+    clusters = [
+        np.where(codes == noise_class, -1, codes % k) for k, noise_class in [(2, 2), (3, 0)]
+    ]
+    train_codes = held.train_labels["kind"].codes
+    rows = np.arange(held.n_train)
+    known = [
+        (rows, np.where(train_codes == noise_class, -1, train_codes % k))
+        for k, noise_class in [(2, 2), (3, 0)]
+    ]
+    scores = score_clusters(clusters, held, "kind", known)
     assert scores is not None
     assert scores.tables.shape == (2, 4, 4, 3)
     assert scores.tables.sum() == 2 * len(test)
@@ -174,7 +173,7 @@ def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
     assert scores.mapping[:, -1].tolist() == [2, 0]
     for seed, noise_class in enumerate([2, 0]):
         in_noise = scores.tables[seed, :, -1].sum(axis=0)
-        assert in_noise[noise_class] == (codes.codes == noise_class).sum()
+        assert in_noise[noise_class] == (codes == noise_class).sum()
         assert in_noise.sum() == in_noise[noise_class]
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from variolite.errors import DataError
-from variolite.scoring.health import judge_health
+from variolite.scoring.health import evaluate_health
 
 NAMES = ("gamma", "density", "porosity")
 
@@ -34,7 +34,7 @@ def said(health, words):
 
 def test_numbers_of_a_healthy_space():
     mean, log_variance, inputs = healthy()
-    health = judge_health(mean, log_variance, inputs, NAMES, noise={"gamma": 0.3})
+    health = evaluate_health(mean, log_variance, inputs, NAMES, noise={"gamma": 0.3})
     closed = 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance).mean(axis=0)
     np.testing.assert_allclose([d.kl for d in health.dimensions], closed)
     assert health.total_kl == pytest.approx(closed.sum())
@@ -55,7 +55,7 @@ def test_rank_correlation_with_ties_and_gaps(seed):
     mean = rng.integers(0, 5, size=(40, 2)).astype(float)
     inputs = rng.integers(0, 4, size=(40, 3)).astype(float)
     inputs[rng.random(inputs.shape) < 0.3] = np.nan
-    health = judge_health(mean, np.zeros((40, 2)), inputs, NAMES)
+    health = evaluate_health(mean, np.zeros((40, 2)), inputs, NAMES)
     for dimension in health.dimensions:
         for name, column in zip(NAMES, inputs.T, strict=True):
             known = np.isfinite(column)
@@ -66,7 +66,7 @@ def test_rank_correlation_with_ties_and_gaps(seed):
 def test_collapse_is_a_warning_with_advice():
     rng = np.random.default_rng(0)
     mean = 0.05 * rng.normal(size=(500, 4))
-    health = judge_health(mean, np.zeros((500, 4)), rng.normal(size=(500, 3)), NAMES)
+    health = evaluate_health(mean, np.zeros((500, 4)), rng.normal(size=(500, 3)), NAMES)
     assert health.active_units == 0
     assert health.findings[0].level == "warning"
     assert "none of 4 dimensions" in health.findings[0].text
@@ -77,19 +77,19 @@ def test_collapse_is_a_warning_with_advice():
 def test_a_single_active_dimension_is_a_warning():
     mean, log_variance, inputs = healthy()
     mean[:, 1], log_variance[:, 1] = 0.0, 0.0
-    assert said(judge_health(mean, log_variance, inputs, NAMES), "Only 1 of 3")
+    assert said(evaluate_health(mean, log_variance, inputs, NAMES), "Only 1 of 3")
 
 
 def test_all_active_suggests_a_larger_space():
     mean, log_variance, inputs = healthy()
-    health = judge_health(mean[:, :2], log_variance[:, :2], inputs, NAMES)
+    health = evaluate_health(mean[:, :2], log_variance[:, :2], inputs, NAMES)
     assert said(health, "may be too small")
 
 
 def test_duplicates_name_the_pair():
     mean, log_variance, inputs = healthy()
     mean[:, 2], log_variance[:, 2] = -mean[:, 1], log_variance[:, 1]
-    health = judge_health(mean, log_variance, inputs, NAMES)
+    health = evaluate_health(mean, log_variance, inputs, NAMES)
     assert [f.text for f in health.findings if f.level == "warning"] == [
         "Dimensions 1 and 2 carry the same (correlation -1.00)"
     ]
@@ -99,7 +99,7 @@ def test_inputs_without_influence_or_variation():
     mean, log_variance, inputs = healthy()
     inputs[:, 1] = np.random.default_rng(1).normal(size=len(inputs))
     inputs[:, 2] = 7.0
-    health = judge_health(mean, log_variance, inputs, NAMES)
+    health = evaluate_health(mean, log_variance, inputs, NAMES)
     assert said(health, "Input density is followed by no dimension")
     assert said(health, "Input porosity does not vary")
     assert not said(health, "Input gamma")
@@ -116,7 +116,7 @@ def test_inputs_without_influence_or_variation():
     ],
 )
 def test_noise_levels(sigma, words, level):
-    health = judge_health(*healthy(), NAMES, noise={"gamma": sigma, "density": 0.4})
+    health = evaluate_health(*healthy(), NAMES, noise={"gamma": sigma, "density": 0.4})
     assert [f.level for f in said(health, words)] == [level]
 
 
@@ -124,24 +124,24 @@ def test_far_rows_and_mismatch_with_the_prior():
     mean, log_variance, inputs = healthy()
     far = mean.copy()
     far[:3, 0] = 40.0
-    assert said(judge_health(far, log_variance, inputs, NAMES), "3 of 2000 rows")
+    assert said(evaluate_health(far, log_variance, inputs, NAMES), "3 of 2000 rows")
     wide = mean * 3.0
-    assert said(judge_health(wide, log_variance, inputs, NAMES), "do not follow the prior")
-    own = judge_health(wide, log_variance, inputs, NAMES, kl=np.ones(3))
+    assert said(evaluate_health(wide, log_variance, inputs, NAMES), "do not follow the prior")
+    own = evaluate_health(wide, log_variance, inputs, NAMES, kl=np.ones(3))
     assert not said(own, "do not follow the prior")
-    assert not said(judge_health(mean, log_variance, inputs, NAMES), "do not follow the prior")
+    assert not said(evaluate_health(mean, log_variance, inputs, NAMES), "do not follow the prior")
 
 
 def test_divergence_of_another_prior_is_taken_as_given():
     mean, log_variance, inputs = healthy()
     kl = np.tile([0.005, 0.5, 0.2], (len(mean), 1))
-    health = judge_health(mean, log_variance, inputs, NAMES, kl=kl)
+    health = evaluate_health(mean, log_variance, inputs, NAMES, kl=kl)
     assert [d.active for d in health.dimensions] == [False, True, True]
     assert health.total_kl == pytest.approx(0.705)
 
 
 def test_file_content_has_the_agreed_shape():
-    body = judge_health(*healthy(), NAMES, noise={"gamma": 0.3}).to_dict()
+    body = evaluate_health(*healthy(), NAMES, noise={"gamma": 0.3}).to_dict()
     assert list(body) == ["latent", "active_units", "total_kl", "noise", "dimensions", "findings"]
     assert list(body["dimensions"][0]) == ["index", "kl", "active", "mean_sd", "correlation"]
     assert list(body["findings"][0]) == ["level", "text", "advice"]
@@ -151,10 +151,10 @@ def test_file_content_has_the_agreed_shape():
 def test_bad_shapes_are_said_plainly():
     mean, log_variance, inputs = healthy(n=50)
     with pytest.raises(DataError, match="do not fit one another"):
-        judge_health(mean, log_variance[:, :2], inputs, NAMES)
+        evaluate_health(mean, log_variance[:, :2], inputs, NAMES)
     with pytest.raises(DataError, match="do not fit one another"):
-        judge_health(mean, log_variance, inputs, NAMES[:2])
+        evaluate_health(mean, log_variance, inputs, NAMES[:2])
     with pytest.raises(DataError, match="KL divergence: has shape"):
-        judge_health(mean, log_variance, inputs, NAMES, kl=np.ones(7))
+        evaluate_health(mean, log_variance, inputs, NAMES, kl=np.ones(7))
     with pytest.raises(DataError, match="NaN or infinite"):
-        judge_health(np.full((50, 3), np.nan), log_variance, inputs, NAMES)
+        evaluate_health(np.full((50, 3), np.nan), log_variance, inputs, NAMES)

@@ -13,7 +13,12 @@ from sklearn.metrics import adjusted_rand_score
 from variolite.errors import DataError, RunFolderError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
-from variolite.scoring.clusters import active_dimensions, active_means, fit_clusters, load_clusters
+from variolite.scoring.kept_clusters import (
+    active_dimensions,
+    active_means,
+    fit_clusters,
+    load_clusters,
+)
 from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
 from variolite.training import RunFolder
 from variolite.training.run import train_run

@@ -104,7 +104,7 @@ def demo(
     from variolite.corelogs import LevelChooser, bin_tables, simulate_cores, write_instrument_tables
     from variolite.recipe import load_recipe
     from variolite.records import write_table
-    from variolite.scoring.clusters import fit_clusters
+    from variolite.scoring.kept_clusters import fit_clusters
     from variolite.scoring.tabular_run import score_run
     from variolite.training.run import train_run
 
@@ -128,7 +128,7 @@ def demo(
     with waiting("clustering") as tell:
         fit_clusters(run, prepared.part("train"), tell)
     with waiting("scoring on held-out holes, beside the baselines") as tell:
-        score_run(run, out / "binned.parquet", levels=LevelChooser(), tell=tell)
+        score_run(run, out / "binned.parquet", levels=LevelChooser(), log=tell)
     with waiting("writing the report"):
         page = write_report(run.path)
     note("the data are simulated: the figures show the method, not a finding")

@@ -130,7 +130,7 @@ def cluster(run: Run, data: Data, out: Out, mapping: Mapping = None, member: Mem
     """Write the cluster of every row, from the clustering fitted on the training groups."""
     import polars as pl
 
-    from variolite.scoring.clusters import load_clusters
+    from variolite.scoring.kept_clusters import load_clusters
     from variolite.training import RunFolder
 
     model, records = _apply(run, data, mapping, member, out)
@@ -225,7 +225,7 @@ def fit(
         return
     bound = parse_mapping(mapping, loaded.columns)
     # Late, so that a mistake above is told without the seconds that torch takes.
-    from variolite.scoring.clusters import fit_clusters
+    from variolite.scoring.kept_clusters import fit_clusters
     from variolite.training import RunFolder
     from variolite.training.device import choose_device
     from variolite.training.run import train_run

@@ -377,7 +377,7 @@ def _score_run(
             levels=LevelChooser(levels or ()),
             fit="transductive" if transductive else "inductive",
             baselines=baselines,
-            tell=tell,
+            log=tell,
         )
     write_report(run)
     typer.echo(card.to_json() if as_json else format_scorecard(card))

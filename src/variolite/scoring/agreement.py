@@ -187,6 +187,8 @@ def expected_mutual_information(rows: FloatArray, columns: FloatArray) -> FloatA
 
 def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
     """E[x / n log(n x / (a b))] for hypergeometric x with margins a, b of n, each [cells]."""
+    from scipy.special import gammaln
+
     values = np.empty(len(a))
     if len(a) == 0:
         return values
@@ -201,7 +203,7 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
     points = (most - least) // step + 1
 
     integers = np.arange(int(n.max()) + 1, dtype=np.float64)
-    log_factorial = _log_factorial(integers)
+    log_factorial = gammaln(integers + 1.0)
     log_integer = np.log(np.maximum(integers, 1.0))
     offset = np.log(n) - np.log(a) - np.log(b)
     whole_a, whole_b, whole_n = (part.astype(np.int64) for part in (a, b, n))
@@ -229,12 +231,6 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
         information = x * (log_integer[x] + offset[cells, None])
         values[cells] = (chance * information).sum(axis=1) / chance.sum(axis=1)
     return values / n
-
-
-def _log_factorial(integers: FloatArray) -> FloatArray:
-    from scipy.special import gammaln
-
-    return np.asarray(gammaln(integers + 1.0))
 
 
 # Agreement of a clustering with labels, from contingency tables [..., K, C].
@@ -287,10 +283,10 @@ def v_measure(tables: FloatArray) -> FloatArray:
 
 
 def purity(tables: FloatArray) -> FloatArray:
-    """Share of rows that belong to the commonest class of their own cluster, in these rows.
+    """Fraction of rows that belong to the commonest class of their own cluster, in these rows.
 
     It never falls as clusters are added and is learned on the scored rows: see
-    :func:`variolite.scoring.mapping.mapped_accuracy` for the honest counterpart.
+    :func:`mapped_accuracy` for the honest counterpart.
     """
     total = tables.sum(axis=(-2, -1))
     with np.errstate(invalid="ignore"):
@@ -342,7 +338,7 @@ def _where_filled(values: FloatArray, total: FloatArray) -> FloatArray:
 # Clusters as predicted classes, by a map learned on training rows.
 #
 # Each cluster stands for the class that is commonest in it among *training* rows.
-# The map is then fixed, so accuracy and F1 on held-out rows are those of a
+# The map is then fixed, so accuracy and F1 on test rows are those of a
 # classifier that someone could use. A cluster that no labelled training row fell
 # into takes the commonest training class.
 
@@ -378,7 +374,7 @@ def confusion(tables: FloatArray, mapping: IntArray) -> FloatArray:
 
 
 def mapped_accuracy(confusions: FloatArray) -> FloatArray:
-    """Share of rows whose predicted class is the true one, from [..., C, C]."""
+    """Fraction of rows whose predicted class is the true one, from [..., C, C]."""
     total = confusions.sum(axis=(-2, -1))
     with np.errstate(invalid="ignore"):
         return np.asarray(np.trace(confusions, axis1=-2, axis2=-1) / total)

@@ -2,102 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from variolite.errors import DataError
-from variolite.scoring.agreement import count_tables
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
-from variolite.scoring.clustering import ClusterScores
-from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, ScoreKey
+from variolite.scoring.clustering import score_clusters
+from variolite.scoring.evaluation import Entry, Evaluation, HeldOut
+from variolite.scoring.scorecard import ScoreKey
 
 # Representations to compare a model with, fitted on training rows only.
-
-
-@dataclass(frozen=True)
-class Whitening:
-    """Principal components scaled to variance 1.
-
-    Attributes
-    ----------
-    mean
-        Mean of the training rows [d].
-    components
-        Principal directions [c, d], strongest first, unit length.
-    sd
-        Standard deviation along each [c].
-    """
-
-    mean: FloatArray
-    components: FloatArray
-    sd: FloatArray
-
-    def apply(self, x: ArrayLike) -> FloatArray:
-        """Whitened scores [n, c] of rows [n, d].
-
-        Raises
-        ------
-        DataError
-            If the number of features differs from that of the training rows.
-        """
-        matrix = as_matrix(x)
-        if matrix.shape[1] != len(self.mean):
-            raise DataError(
-                f"has {matrix.shape[1]} features, fitted on {len(self.mean)}", where="whitening"
-            )
-        return np.asarray((matrix - self.mean) @ self.components.T / self.sd)
-
-
-def fit_pca_whitening(x: ArrayLike, n_components: int | None = None) -> Whitening:
-    """Fit principal components to training rows [n, d] and the scale that whitens them.
-
-    Directions without variance (below 1e-12 of the strongest) are left out: whitened,
-    they would be amplified rounding.
-
-    Parameters
-    ----------
-    x
-        Training rows [n, d], finite.
-    n_components
-        Components kept at most, strongest first; all by default.
-
-    Raises
-    ------
-    DataError
-        If no direction varies, or ``n_components`` is not within 1..d.
-    """
-    matrix = as_matrix(x)
-    n, d = matrix.shape
-    most = d if n_components is None else n_components
-    if not 1 <= most <= d:
-        raise DataError(
-            f"{most} components were asked of {d} features",
-            where="PCA",
-            hint="Choose between 1 and the number of features",
-        )
-    mean = matrix.mean(axis=0)
-    centred = matrix - mean
-    variances, directions = np.linalg.eigh(centred.T @ centred / max(n - 1, 1))
-    order = np.argsort(variances)[::-1][:most]
-    variances, directions = variances[order], directions[:, order].T
-    kept = variances > 1e-12 * max(float(variances[0]), np.finfo(np.float64).tiny)
-    if not kept.any() or variances[0] <= 0:
-        raise DataError("no feature varies among the training rows", where="PCA")
-    # The sign of a direction is arbitrary; fix it, so that equal data give equal numbers.
-    directions = directions[kept]
-    peak = np.abs(directions).argmax(axis=1)
-    signs = np.sign(directions[np.arange(len(directions)), peak])
-    return Whitening(mean, directions * signs[:, None], np.sqrt(variances[kept]))
 
 
 def pca_whitened(
     train: ArrayLike, test: ArrayLike, n_components: int | None = None
 ) -> tuple[FloatArray, FloatArray]:
-    """Whitened principal components of training rows and of test rows."""
-    whitening = fit_pca_whitening(train, n_components)
-    return whitening.apply(train), whitening.apply(test)
+    """Principal components of training rows [n, d] and test rows [m, d], scaled to variance 1.
+
+    Directions without variance (below 1e-12 of the strongest) are left out: whitened,
+    they would be amplified rounding.
+
+    Raises
+    ------
+    DataError
+        If no feature varies, or ``n_components`` is not within 1..d.
+    """
+    from sklearn.decomposition import PCA
+
+    first, second = as_matrix(train, "training rows"), as_matrix(test, "test rows")
+    if not np.ptp(first, axis=0).any():
+        raise DataError("no feature varies among the training rows", where="PCA")
+    try:
+        pca = PCA(n_components, whiten=True).fit(first)
+        parts = pca.transform(first), pca.transform(second)
+    except ValueError as error:
+        raise DataError(str(error), where="PCA") from None
+    kept = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]
+    return parts[0][:, kept], parts[1][:, kept]
 
 
 def raw(train: ArrayLike, test: ArrayLike) -> tuple[FloatArray, FloatArray]:
@@ -106,16 +49,16 @@ def raw(train: ArrayLike, test: ArrayLike) -> tuple[FloatArray, FloatArray]:
     Features are expected in the form a model would get them (logarithms taken
     and so on); a feature that does not vary becomes zero.
     """
+    from sklearn.preprocessing import StandardScaler
+
     first, second = as_matrix(train, "training rows"), as_matrix(test, "test rows")
     if first.shape[1] != second.shape[1]:
         raise DataError(
             f"training rows have {first.shape[1]} features, test rows {second.shape[1]}",
             where="raw features",
         )
-    mean, sd = first.mean(axis=0), first.std(axis=0)
-    # Rounding gives a constant feature a tiny spread, so the range decides.
-    scale = np.where(np.ptp(first, axis=0) > 0, sd, 1.0)
-    return (first - mean) / scale, (second - mean) / scale
+    scaler = StandardScaler().fit(first)
+    return scaler.transform(first), scaler.transform(second)
 
 
 # The supervised reference: what labels of the training groups alone would give.
@@ -160,7 +103,7 @@ class SupervisedPlan:
 def evaluate_supervised(
     train: ArrayLike, test: ArrayLike, held_out: HeldOut, plan: SupervisedPlan | None = None
 ) -> Evaluation:
-    """Train on the labels of the training groups, predict the held-out rows, and score.
+    """Train on the labels of the training groups, predict the test rows, and score.
 
     Histogram gradient boosting (scikit-learn) without class weights and without
     early stopping: its internal validation rows would be neighbours of training
@@ -184,12 +127,7 @@ def evaluate_supervised(
     """
     settings = plan or SupervisedPlan()
     first, second = as_matrix(train, "training rows"), as_matrix(test, "test rows")
-    if len(first) != held_out.n_train or len(second) != held_out.n_test:
-        raise DataError(
-            f"has {len(first)} training and {len(second)} test rows, the split has "
-            f"{held_out.n_train} and {held_out.n_test}",
-            where="supervised reference",
-        )
+    held_out.check(len(first), len(second), "supervised reference")
     scored = second[held_out.kept]
     entries: list[Entry] = []
     notes: list[str] = []
@@ -203,23 +141,19 @@ def evaluate_supervised(
         if not len(known) or labels.missing == len(labels.codes):
             notes.append(f"{level}: labels are missing, so there is no supervised reference")
             continue
-        tables = []
-        for run in range(settings.seeds):
-            generator = np.random.default_rng([settings.seed + run, 5])
+        clusters = []
+        for seed in range(settings.seed, settings.seed + settings.seeds):
             rows = known
             if len(known) > settings.max_train_rows:
+                generator = np.random.default_rng([seed, 5])
                 rows = generator.choice(known, settings.max_train_rows, replace=False)
             classes = held_out.train_labels[level].codes[rows]
-            predicted = _predict(first[rows], classes, scored, settings, settings.seed + run)
-            tables.append(
-                count_tables(
-                    predicted,
-                    labels,
-                    len(labels.classes),
-                    held_out.group_codes,
-                    len(held_out.groups),
-                )
-            )
+            clusters.append(_predict(first[rows], classes, scored, settings, seed))
+        scores = score_clusters(clusters, held_out, level)
+        assert scores is not None  # some scored row has a label
+        # Predicted classes are clusters that stand for themselves.
+        seeds, _, n_clusters, _ = scores.tables.shape
+        itself = np.tile(np.arange(n_clusters), (seeds, 1))
         key = ScoreKey(
             "clustering",
             "supervised",
@@ -228,7 +162,7 @@ def evaluate_supervised(
             fit="inductive",
             level=level,
         )
-        entries.append(Entry(key, _scores(np.stack(tables), level, held_out)))
+        entries.append(Entry(key, replace(scores, mapping=itself)))
     return Evaluation(tuple(entries), tuple(notes))
 
 
@@ -249,16 +183,3 @@ def _predict(
         random_state=seed,
     )
     return np.asarray(model.fit(x, classes).predict(scored), dtype=np.int64)
-
-
-def _scores(tables: FloatArray, level: str, held_out: HeldOut) -> ClusterScores:
-    labelled = np.flatnonzero(tables[0].any(axis=(1, 2)))
-    penalty = held_out.penalties.get(level)
-    n_classes = tables.shape[-1]
-    return ClusterScores(
-        tables=tables[:, labelled],
-        mapping=np.broadcast_to(np.arange(n_classes), (len(tables), n_classes)),
-        groups=tuple(held_out.groups[index] for index in labelled),
-        classes=held_out.test_labels[level].classes,
-        penalty=None if penalty is None else penalty.matrix,
-    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError, nearest
+from variolite.errors import DataError
 from variolite.scoring.agreement import (
     adjusted_mutual_information,
     adjusted_rand_index,
@@ -25,31 +24,37 @@ from variolite.scoring.agreement import (
     purity,
     v_measure,
 )
+from variolite.scoring.algorithms import Clusterer, FittedClusterer, clusterer, needs_k
 from variolite.scoring.arrays import FloatArray, IntArray, as_members
-from variolite.scoring.clusterers import Clusterer, FittedClusterer, clusterer, needs_k
-from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, ScoreKey, sample_by_group
+from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, sample_by_group
 from variolite.scoring.gmm import GaussianMixture
-from variolite.scoring.intervals import GroupMeans, ScoredGroups, Statistic, group_means
-from variolite.scoring.selection import RULES, choose_k, distances, silhouette_values, stability
-
-# Scores of one clustering on held-out groups, from its contingency tables.
-
-
-_TABLE_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
-    {
-        "ari": adjusted_rand_index,
-        "ami": adjusted_mutual_information,
-        "v_measure": v_measure,
-        "homogeneity": homogeneity,
-        "completeness": completeness,
-        "purity": purity,
-    }
+from variolite.scoring.intervals import ScoredGroups, check_metrics, group_means
+from variolite.scoring.scorecard import ScoreKey
+from variolite.scoring.selection import (
+    RULES,
+    check_rule,
+    choose_k,
+    distances,
+    silhouette_values,
+    stability,
 )
-_MAPPED_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
-    {"accuracy": mapped_accuracy, "macro_f1": macro_f1}
-)
-METRICS: tuple[str, ...] = (*_TABLE_METRICS, *_MAPPED_METRICS, "penalty")
-"""Names of the agreement scores; "accuracy", "macro_f1" and "penalty" use the training map."""
+
+# Scores of one clustering on test groups, from its contingency tables.
+
+
+_TABLE_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "ari": adjusted_rand_index,
+    "ami": adjusted_mutual_information,
+    "v_measure": v_measure,
+    "homogeneity": homogeneity,
+    "completeness": completeness,
+    "purity": purity,
+}
+# These use the class that each cluster stands for, and so does "penalty".
+_MAPPED_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
+    "accuracy": mapped_accuracy,
+    "macro_f1": macro_f1,
+}
 
 _BLOCK_CELLS = 2_000_000
 
@@ -106,19 +111,13 @@ class ClusterScores:
         DataError
             If a metric is unknown, or cannot be computed here.
         """
-        for metric in metrics:
-            if metric not in self.metrics:
-                close = nearest(metric, self.metrics)
-                raise DataError(
-                    f"there is no score {metric!r} here",
-                    where="metric",
-                    hint=f"Did you mean {close!r}?" if close else f"Have {', '.join(self.metrics)}",
-                )
+        check_metrics(metrics, self.metrics)
         seeds, groups, clusters, classes = self.tables.shape
         flat = self.tables.transpose(1, 0, 2, 3).reshape(groups, -1)
         drawn = np.rint(weights).astype(np.int64)
         drawn = drawn // np.maximum(np.gcd.reduce(drawn, axis=1), 1)[:, None]
         out = {metric: np.empty((len(weights), seeds)) for metric in metrics}
+        # Resamples go in blocks, so that their pooled tables stay within about 16 MB.
         block = max(1, _BLOCK_CELLS // max(1, flat.shape[1]))
         for start in range(0, len(weights), block):
             part = slice(start, start + block)
@@ -136,200 +135,56 @@ class ClusterScores:
                     out[metric][part] = mean_penalty(mapped, self.penalty)
         return out
 
-    def statistic(self, metric: str) -> Statistic:
-        """One metric as a function of group weights, for the bootstrap."""
-        return lambda weights: self.values(weights, [metric])[metric]
 
-
-# One clustering of one member: fit, predict the scored rows, count, and judge k.
-
-
-@dataclass(frozen=True)
-class FitRows:
-    """Features of one member, and the rows of it that clusterings are fitted on.
-
-    Attributes
-    ----------
-    fitted
-        Features that clusterings are fitted on [m, d].
-    fitted_groups
-        Their groups [m].
-    train
-        Features of the training rows that the class map is learned on [t, d].
-    train_kept
-        Positions of those rows among the training rows [t].
-    test
-        Features of the scored rows [n, d].
-    seed
-        Seed of the fits.
-    fitted_sample, fitted_distances
-        Rows of ``fitted`` for the silhouette rule, and their distances.
-    test_sample, test_distances
-        Scored rows for the silhouette, and their distances.
-    """
-
-    fitted: FloatArray
-    fitted_groups: np.ndarray
-    train: FloatArray
-    train_kept: IntArray
-    test: FloatArray
-    seed: int
-    fitted_sample: IntArray
-    fitted_distances: FloatArray | None
-    test_sample: IntArray
-    test_distances: FloatArray
-
-
-@dataclass(frozen=True)
-class OneClustering:
-    """Counts and criteria of one fitted clustering."""
-
-    n_clusters: int
-    tables: Mapping[str, FloatArray]
-    maps: Mapping[str, IntArray | None]
-    silhouettes: FloatArray
-    noise: FloatArray
-    criteria: Mapping[str, float]
-
-
-def fit_rows(
-    train: FloatArray,
-    test: FloatArray,
+def score_clusters(
+    clusters: Sequence[IntArray],
     held_out: HeldOut,
-    *,
-    fit: str,
-    seed: int,
-    max_rows: int,
-    silhouette_rows: int,
-    needs_silhouette: bool,
-) -> FitRows:
-    """Draw the rows of one member: training rows [n, d], test rows [m, d]."""
-    scored = test[held_out.kept]
-    generator = np.random.default_rng([seed, 3])
-    train_kept = _draw(generator, len(train), max_rows)
-    if fit == "inductive":
-        fitted, groups = train[train_kept], held_out.train_groups[train_kept]
-    else:
-        rows = _draw(generator, len(scored), max_rows)
-        fitted, groups = scored[rows], held_out.group_codes[rows]
-    fitted_sample = _draw(generator, len(fitted), silhouette_rows)
-    # The same scored rows for every method and seed.
-    test_sample = sample_by_group(held_out.group_codes, silhouette_rows, 0)
-    return FitRows(
-        fitted=fitted,
-        fitted_groups=groups,
-        train=train[train_kept],
-        train_kept=train_kept,
-        test=scored,
-        seed=seed,
-        fitted_sample=fitted_sample,
-        fitted_distances=distances(fitted[fitted_sample]) if needs_silhouette else None,
-        test_sample=test_sample,
-        test_distances=distances(scored[test_sample]),
-    )
-
-
-def cluster_once(
-    algorithm: Clusterer, rows: FitRows, held_out: HeldOut, rules: Sequence[str]
-) -> OneClustering:
-    """Fit one clustering, count clusters against labels, and evaluate the rules' criteria."""
-    fitted = algorithm.fit(rows.fitted, seed=rows.seed)
-    on_test, on_train = fitted.predict(rows.test), fitted.predict(rows.train)
-    k, n_groups = fitted.n_clusters, len(held_out.groups)
-    tables, maps = {}, {}
-    for level, labels in held_out.test_labels.items():
-        tables[level] = count_tables(on_test, labels, k, held_out.group_codes, n_groups, noise=True)
-        train_labels = held_out.train_labels[level].take(rows.train_kept)
-        known = count_tables(on_train, train_labels, k, noise=True)[0]
-        maps[level] = majority_map(known) if known.any() else None
-    return OneClustering(
-        n_clusters=k,
-        tables=tables,
-        maps=maps,
-        silhouettes=silhouette_values(rows.test_distances, on_test[rows.test_sample]),
-        noise=(on_test < 0).astype(np.float64),
-        criteria=_criteria(algorithm, fitted, rows, rules),
-    )
-
-
-def level_scores(
-    level: str, seeds: Sequence[OneClustering], held_out: HeldOut
+    level: str,
+    known: Sequence[tuple[IntArray, IntArray]] = (),
 ) -> ClusterScores | None:
-    """Stack the tables of all seeds at one level; None where no scored row is labelled.
+    """Count the clusters of the scored rows against their labels at one level.
 
-    Groups without a label at this level are left out.
+    Parameters
+    ----------
+    clusters
+        Per seed, cluster of every scored row [m]; -1 is noise, a cluster of its own.
+    held_out, level
+        The scored rows and the level of their labels.
+    known
+        Per seed, positions of some training rows and their clusters: the class that
+        a cluster stands for is learned on them.
+
+    Returns
+    -------
+    ClusterScores or None
+        Groups without a label are left out; None where no row is labelled.
     """
-    noise = any(seed.noise.any() for seed in seeds)
-    most = max(seed.n_clusters for seed in seeds)
-    classes = held_out.test_labels[level].classes
-    tables = np.zeros((len(seeds), len(held_out.groups), most + 1, len(classes)))
-    maps = np.zeros((len(seeds), most + 1), dtype=np.int64)
-    mapped = True
-    for index, seed in enumerate(seeds):
-        own = np.r_[np.arange(seed.n_clusters), most]  # noise goes last, whatever the seed's k
-        tables[index][:, own] = seed.tables[level]
-        learned = seed.maps[level]
-        if learned is None:
-            mapped = False
-        else:
-            maps[index, own] = learned
-    if not noise:
-        tables, maps = tables[:, :, :most], maps[:, :most]
+    labels, train_labels = held_out.test_labels[level], held_out.train_labels[level]
+    n_groups, codes = len(held_out.groups), held_out.group_codes
+    k = 1 + max(int(some.max(initial=-1)) for some in (*clusters, *(some for _, some in known)))
+    # Noise goes last, whatever number of clusters a seed found.
+    rows = k + any((some < 0).any() for some in clusters)
+    tables = np.stack(
+        [count_tables(some, labels, k, codes, n_groups, noise=True)[:, :rows] for some in clusters]
+    )
+    learned = [
+        count_tables(some, train_labels.take(at), k, noise=True)[0, :rows] for at, some in known
+    ]
+    mapped = bool(learned) and all(table.any() for table in learned)
     labelled = np.flatnonzero(tables[0].any(axis=(1, 2)))
     if not len(labelled):
         return None
     penalty = held_out.penalties.get(level)
     return ClusterScores(
         tables=tables[:, labelled],
-        mapping=maps if mapped else None,
+        mapping=majority_map(np.stack(learned)) if mapped else None,
         groups=tuple(held_out.groups[index] for index in labelled),
-        classes=classes,
+        classes=labels.classes,
         penalty=None if penalty is None else penalty.matrix,
     )
 
 
-def row_scores(
-    seeds: Sequence[OneClustering], rows: FitRows, held_out: HeldOut
-) -> tuple[GroupMeans, ...]:
-    """Scores without labels: the silhouette where there is one, the share of noise if any."""
-    out = []
-    silhouettes = np.stack([seed.silhouettes for seed in seeds])
-    if np.isfinite(silhouettes).any():
-        codes = held_out.group_codes[rows.test_sample]
-        out.append(group_means("silhouette", silhouettes, codes, held_out.groups))
-    noise = np.stack([seed.noise for seed in seeds])
-    if noise.any():
-        out.append(group_means("noise", noise, held_out.group_codes, held_out.groups))
-    return tuple(out)
-
-
-def _criteria(
-    algorithm: Clusterer, fitted: FittedClusterer, rows: FitRows, rules: Sequence[str]
-) -> dict[str, float]:
-    out: dict[str, float] = {}
-    if "bic" in rules and isinstance(fitted, GaussianMixture):
-        out["bic"] = fitted.bic(rows.fitted)
-    if "silhouette" in rules and rows.fitted_distances is not None:
-        clusters = fitted.predict(rows.fitted[rows.fitted_sample])
-        values = silhouette_values(rows.fitted_distances, clusters)
-        out["silhouette"] = float(values.mean())
-    if "stability" in rules:
-        out["stability"] = stability(
-            algorithm, rows.fitted, groups=rows.fitted_groups, seed=rows.seed
-        )
-    return out
-
-
-def _draw(generator: np.random.Generator, n: int, most: int) -> IntArray:
-    if n <= most:
-        return np.arange(n, dtype=np.int64)
-    return np.sort(generator.choice(n, most, replace=False)).astype(np.int64)
-
-
-Representation = tuple[ArrayLike, ArrayLike]
-"""Features of the training rows and of the test rows: [n, d], or [members, n, d]."""
-
-Progress = Callable[[int, int, str], None]
+# Clusterings of one member: fitted with every k, with what the rules for k look at.
 
 
 @dataclass(frozen=True)
@@ -346,14 +201,14 @@ class ClusteringPlan:
         Rules that choose k: "bic" (Gaussian mixtures), "silhouette",
         "stability" (costs four more fits per k), "oracle".
     fit
-        "inductive": fitted on training rows, held-out rows are predicted.
-        "transductive": fitted on the held-out rows themselves; optimistic, for
+        "inductive": fitted on training rows, test rows are predicted.
+        "transductive": fitted on the test rows themselves; optimistic, for
         comparison with work that did so.
     seeds
         Clusterings of a representation that has one member; one with several
         members is clustered once per member.
     max_train_rows
-        Rows that a clustering is fitted on at most, drawn anew for each seed.
+        Rows that a clustering is fitted on at most, drawn for each seed.
     silhouette_rows
         Rows that silhouettes are computed on at most.
     settings
@@ -374,13 +229,7 @@ class ClusteringPlan:
 
     def __post_init__(self) -> None:
         for rule in self.rules:
-            if rule not in (*RULES, "oracle"):
-                close = nearest(rule, (*RULES, "oracle"))
-                raise DataError(
-                    f"there is no rule {rule!r} for k",
-                    where="rules",
-                    hint=f"Did you mean {close!r}?" if close else None,
-                )
+            check_rule(rule, (*RULES, "oracle"))
         if self.fit not in ("inductive", "transductive"):
             raise DataError(
                 f"is {self.fit!r}", where="fit", hint="Choose inductive or transductive"
@@ -399,6 +248,99 @@ class ClusteringPlan:
         ]
 
 
+@dataclass(frozen=True)
+class FitRows:
+    """Rows of one member that clusterings are fitted on.
+
+    Attributes
+    ----------
+    x
+        Features [m, d].
+    groups
+        Their groups [m], which the stability rule keeps together; None for none.
+    sample
+        Positions of the rows that the silhouette rule looks at.
+    seed
+        Seed of the fits.
+    """
+
+    x: FloatArray
+    groups: NDArray[np.generic] | None
+    sample: IntArray
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted clustering, and its value of every rule's criterion."""
+
+    fitted: FittedClusterer
+    criteria: Mapping[str, float]
+
+
+def fit_grid(rows: FitRows, plan: ClusteringPlan) -> Iterator[tuple[str, int | None, Fit]]:
+    """Fit every algorithm of a plan with every k to the rows of one member."""
+    distance = distances(rows.x[rows.sample]) if "silhouette" in plan.rules else None
+    for algorithm, k in plan.grid():
+        method = clusterer(algorithm, k, **plan.settings.get(algorithm, {}))
+        fitted = method.fit(rows.x, seed=rows.seed)
+        rules = plan.rules if needs_k(algorithm) else ()
+        yield algorithm, k, Fit(fitted, _criteria(method, fitted, rows, rules, distance))
+
+
+def _criteria(
+    method: Clusterer,
+    fitted: FittedClusterer,
+    rows: FitRows,
+    rules: Sequence[str],
+    distance: FloatArray | None,
+) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if "bic" in rules and isinstance(fitted, GaussianMixture):
+        found["bic"] = fitted.bic(rows.x)
+    if "silhouette" in rules and distance is not None:
+        clusters = fitted.predict(rows.x[rows.sample])
+        found["silhouette"] = float(silhouette_values(distance, clusters).mean())
+    if "stability" in rules:
+        found["stability"] = stability(method, rows.x, groups=rows.groups, seed=rows.seed)
+    return found
+
+
+def mean_criterion(rule: str, by_k: Mapping[int, Sequence[Fit]]) -> dict[int, float]:
+    """Average a rule's criterion over seeds, so that all share the k; per k, where it has one."""
+    return {
+        k: float(np.mean([fit.criteria[rule] for fit in fits]))
+        for k, fits in by_k.items()
+        if all(rule in fit.criteria for fit in fits)
+    }
+
+
+def draw(generator: np.random.Generator, n: int, most: int) -> IntArray:
+    """Positions of at most ``most`` of n rows, drawn at random, in order."""
+    if n <= most:
+        return np.arange(n)
+    return np.sort(generator.choice(n, most, replace=False))
+
+
+# The evaluator: fit on training rows, predict the test rows, score.
+
+
+Representation = tuple[ArrayLike, ArrayLike]
+"""Features of the training rows and of the test rows: [n, d], or [members, n, d]."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class _Predicted:
+    """What one fitted clustering makes of the scored rows and of the training rows drawn."""
+
+    fit: Fit
+    clusters: IntArray
+    known: tuple[IntArray, IntArray]
+    silhouettes: FloatArray
+
+
 def evaluate_clustering(
     representations: Mapping[str, Representation],
     held_out: HeldOut,
@@ -406,13 +348,13 @@ def evaluate_clustering(
     *,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Cluster every representation and score the held-out rows.
+    """Cluster every representation and score the test rows.
 
     Parameters
     ----------
     representations
         Per method name, features of all training rows and of all test rows, in
-        the order given to :func:`variolite.scoring.held_out.hold_out`.
+        the order given to :func:`variolite.scoring.evaluation.hold_out`.
     held_out
         The rows to score, shared by all methods.
     plan
@@ -425,9 +367,9 @@ def evaluate_clustering(
     Evaluation
         For every method, algorithm, and k (rule "fixed" and every rule that
         applies): agreement with the labels of every level, and the silhouette
-        of the held-out rows. A rule's criterion is averaged over seeds, so
+        of the test rows. A rule's criterion is averaged over seeds, so
         that all seeds share the k. With "hdbscan", noise is a cluster of its
-        own in the agreement, and its share is an entry.
+        own in the agreement, and its fraction is an entry.
 
     Raises
     ------
@@ -443,33 +385,34 @@ def evaluate_clustering(
     done = 0
     entries: list[Entry] = []
     found: list[str] = []
+    # The same scored rows are compared with one another for every method and seed.
+    sample = sample_by_group(held_out.group_codes, todo.silhouette_rows, 0)
     for name, (train, test) in members.items():
-        results: dict[tuple[str, int | None], list[OneClustering]] = {}
+        results: dict[tuple[str, int | None], list[_Predicted]] = {}
         for run in range(runs[name]):
-            rows = fit_rows(
-                train[run % len(train)],
-                test[run % len(test)],
-                held_out,
-                fit=todo.fit,
-                seed=todo.seed + run,
-                max_rows=todo.max_train_rows,
-                silhouette_rows=todo.silhouette_rows,
-                needs_silhouette="silhouette" in todo.rules,
-            )
-            for algorithm, k in todo.grid():
-                method = clusterer(algorithm, k, **todo.settings.get(algorithm, {}))
-                rules = todo.rules if needs_k(algorithm) else ()
-                one = cluster_once(method, rows, held_out, rules)
-                results.setdefault((algorithm, k), []).append(one)
+            known, scored = train[run % len(train)], test[run % len(test)][held_out.kept]
+            drawn, rows = _fit_rows(known, scored, held_out, todo, todo.seed + run)
+            distance = distances(scored[sample])
+            for algorithm, k, fit in fit_grid(rows, todo):
+                clusters = fit.fitted.predict(scored)
+                results.setdefault((algorithm, k), []).append(
+                    _Predicted(
+                        fit=fit,
+                        clusters=clusters,
+                        known=(drawn, fit.fitted.predict(known[drawn])),
+                        silhouettes=silhouette_values(distance, clusters[sample]),
+                    )
+                )
                 done += 1
                 if progress is not None:
                     progress(done, total, f"{name}, {algorithm}{'' if k is None else f' k {k}'}")
-        entries += _entries(name, results, rows, held_out, todo)
-        found += [
-            f"{name}: {algorithm} found {', '.join(str(one.n_clusters) for one in seeds)} clusters"
-            for (algorithm, k), seeds in results.items()
-            if k is None
-        ]
+        for algorithm in todo.algorithms:
+            by_k = {k: seeds for (own, k), seeds in results.items() if own == algorithm}
+            key = ScoreKey("clustering", name, held_out.split, algorithm=algorithm, fit=todo.fit)
+            entries += _entries(key, by_k, held_out, sample, todo.rules)
+            if None in by_k:
+                counts = ", ".join(str(seed.fit.fitted.n_clusters) for seed in by_k[None])
+                found.append(f"{name}: {algorithm} found {counts} clusters")
     notes = [*held_out.notes, *_label_notes(held_out), *found]
     return Evaluation(tuple(entries), tuple(dict.fromkeys(notes)))
 
@@ -483,74 +426,79 @@ def _members(name: str, pair: Representation, held_out: HeldOut) -> tuple[FloatA
             where=name,
             hint="Give the same members and features for both",
         )
-    if train.shape[1] != held_out.n_train or test.shape[1] != held_out.n_test:
-        raise DataError(
-            f"has {train.shape[1]} training and {test.shape[1]} test rows, the split has "
-            f"{held_out.n_train} and {held_out.n_test}",
-            where=name,
-        )
+    held_out.check(train.shape[1], test.shape[1], name)
     return train, test
 
 
+def _fit_rows(
+    train: FloatArray, scored: FloatArray, held_out: HeldOut, plan: ClusteringPlan, seed: int
+) -> tuple[IntArray, FitRows]:
+    """Draw training rows of one member, and the rows to fit on: the same or scored ones."""
+    generator = np.random.default_rng([seed, 3])
+    drawn = draw(generator, len(train), plan.max_train_rows)
+    x, groups = train[drawn], held_out.train_groups[drawn]
+    if plan.fit == "transductive":
+        own = draw(generator, len(scored), plan.max_train_rows)
+        x, groups = scored[own], np.array(held_out.groups)[held_out.group_codes[own]]
+    return drawn, FitRows(x, groups, draw(generator, len(x), plan.silhouette_rows), seed)
+
+
 def _entries(
-    method: str,
-    results: Mapping[tuple[str, int | None], Sequence[OneClustering]],
-    rows: FitRows,
+    key: ScoreKey,
+    by_k: Mapping[int | None, Sequence[_Predicted]],
     held_out: HeldOut,
-    plan: ClusteringPlan,
+    sample: IntArray,
+    rules: Sequence[str],
 ) -> list[Entry]:
-    entries: list[Entry] = []
-    for algorithm in plan.algorithms:
-        by_k = {k: seeds for (name, k), seeds in results.items() if name == algorithm}
-        chosen = _chosen(by_k, plan.rules)
-        scored: dict[int | None, list[tuple[str | None, ScoredGroups]]] = {}
-        for k, seeds in by_k.items():
-            levels = {level: level_scores(level, seeds, held_out) for level in held_out.test_labels}
-            scored[k] = [(level, scores) for level, scores in levels.items() if scores is not None]
-            scored[k] += [(None, scores) for scores in row_scores(seeds, rows, held_out)]
-        key = ScoreKey("clustering", method, held_out.split, algorithm=algorithm, fit=plan.fit)
-        for k, parts in scored.items():
-            rule = None if k is None else "fixed"
-            entries += [Entry(replace(key, level=lv, k=k, rule=rule), part) for lv, part in parts]
-        for rule, k in chosen.items():
-            entries += [Entry(replace(key, level=lv, k=k, rule=rule), s) for lv, s in scored[k]]
-        if "oracle" in plan.rules and needs_k(algorithm):
-            entries += _oracle(key, scored)
-    return entries
-
-
-def _chosen(
-    by_k: Mapping[int | None, Sequence[OneClustering]], rules: Sequence[str]
-) -> dict[str, int]:
-    """Return k by every rule whose criterion the algorithm has, averaged over seeds."""
-    chosen = {}
-    for rule in rules:
-        criterion = {
-            k: float(np.mean([seed.criteria[rule] for seed in seeds]))
-            for k, seeds in by_k.items()
-            if k is not None and all(rule in seed.criteria for seed in seeds)
+    """Return the entries of one method and algorithm: every k, then the choices of the rules."""
+    scored: dict[int | None, list[tuple[str | None, ScoredGroups]]] = {}
+    for k, seeds in by_k.items():
+        known = [seed.known for seed in seeds]
+        by_level = {
+            level: score_clusters([seed.clusters for seed in seeds], held_out, level, known)
+            for level in held_out.test_labels
         }
-        if np.isfinite(list(criterion.values())).any():
-            chosen[rule] = choose_k(rule, criterion)
-    return chosen
-
-
-def _oracle(
-    key: ScoreKey, scored: Mapping[int | None, Sequence[tuple[str | None, ScoredGroups]]]
-) -> list[Entry]:
-    """Return, per level, the scores of the k that agrees best with the held-out labels."""
-    best: dict[str, tuple[float, int | None, ScoredGroups]] = {}
-    for k, parts in scored.items():
-        for level, part in parts:
-            if level is None:
-                continue
-            ari = float(part.values(np.ones((1, len(part.groups))), ["ari"])["ari"].mean())
-            if level not in best or ari > best[level][0]:
-                best[level] = (ari, k, part)
-    return [
-        Entry(replace(key, level=level, k=k, rule="oracle"), part)
-        for level, (_, k, part) in best.items()
+        scored[k] = [(level, part) for level, part in by_level.items() if part is not None]
+        scored[k] += [(None, part) for part in _without_labels(seeds, held_out, sample)]
+    chosen: list[tuple[str | None, int | None]] = [
+        (None if k is None else "fixed", k) for k in scored
     ]
+    fits = {k: [s.fit for s in seeds] for k, seeds in by_k.items() if k is not None}
+    for rule in rules:
+        criterion = mean_criterion(rule, fits)
+        if np.isfinite(list(criterion.values())).any():
+            chosen.append((rule, choose_k(rule, criterion)))
+    entries = [
+        Entry(replace(key, level=level, k=k, rule=rule), part)
+        for rule, k in chosen
+        for level, part in scored[k]
+    ]
+    return entries + (_oracle(entries) if "oracle" in rules and fits else [])
+
+
+def _without_labels(
+    seeds: Sequence[_Predicted], held_out: HeldOut, sample: IntArray
+) -> Iterator[ScoredGroups]:
+    """Score without labels: the silhouette where there is one, the fraction of noise if any."""
+    silhouettes = np.stack([seed.silhouettes for seed in seeds])
+    if np.isfinite(silhouettes).any():
+        yield group_means("silhouette", silhouettes, held_out.group_codes[sample], held_out.groups)
+    noise = np.stack([seed.clusters < 0 for seed in seeds])
+    if noise.any():
+        yield group_means("noise", noise, held_out.group_codes, held_out.groups)
+
+
+def _oracle(entries: Sequence[Entry]) -> list[Entry]:
+    """Return, per level, the fixed k that agrees best with the labels of the test rows."""
+    best: dict[str, tuple[float, Entry]] = {}
+    for entry in entries:
+        level, part = entry.key.level, entry.scored
+        if level is None or entry.key.rule != "fixed":
+            continue
+        ari = float(part.values(np.ones((1, len(part.groups))), ["ari"])["ari"].mean())
+        if level not in best or ari > best[level][0]:
+            best[level] = (ari, entry)
+    return [replace(entry, key=replace(entry.key, rule="oracle")) for _, entry in best.values()]
 
 
 def _label_notes(held_out: HeldOut) -> list[str]:

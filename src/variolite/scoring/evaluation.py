@@ -1,25 +1,25 @@
-"""Scored results of one split, or of several together, and the rows they were scored on."""
+"""The rows that methods are scored on, what was scored on them, and comparisons of two methods."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, nearest
 from variolite.scoring.agreement import LabelCodes, encode_labels
-from variolite.scoring.arrays import FloatArray, IntArray, as_labels
+from variolite.scoring.arrays import FloatArray, IntArray, as_groups, as_labels
 from variolite.scoring.intervals import (
     Bootstrap,
     Interval,
     ScoredGroups,
+    Statistic,
     intervals_of,
     paired_difference,
 )
-from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 
 # The rows that every method is scored on: one choice of rows, labels and groups for all.
 
@@ -50,16 +50,16 @@ class Penalty:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Training and scored rows with their groups and labels.
+    """Training and test rows with their groups and labels.
 
     Attributes
     ----------
     split
-        Name of the scored part.
+        Name of the test part.
     train_groups
         Group of every training row [n_train], as text.
     groups
-        Names of the scored groups [G].
+        Names of the test groups [G].
     group_codes
         Index into ``groups`` of every scored row [m].
     n_test
@@ -77,7 +77,7 @@ class HeldOut:
     """
 
     split: str
-    train_groups: np.ndarray
+    train_groups: NDArray[np.str_]
     groups: tuple[str, ...]
     group_codes: IntArray
     n_test: int
@@ -92,6 +92,15 @@ class HeldOut:
         """Number of training rows."""
         return len(self.train_groups)
 
+    def check(self, train: int, test: int, where: str) -> None:
+        """Raise DataError unless the numbers of rows are those of the split."""
+        if (train, test) != (self.n_train, self.n_test):
+            raise DataError(
+                f"has {train} training and {test} test rows, the split has {self.n_train} "
+                f"and {self.n_test}",
+                where=where,
+            )
+
 
 def hold_out(
     groups: ArrayLike,
@@ -100,7 +109,7 @@ def hold_out(
     train_rows: ArrayLike,
     test_rows: ArrayLike,
     split: str = "test",
-    max_test_rows: int = 60_000,
+    max_test_rows: int | None = 60_000,
     penalties: Mapping[str, Penalty] | None = None,
     seed: int = 0,
 ) -> HeldOut:
@@ -113,12 +122,13 @@ def hold_out(
     labels_by_level
         Per level name, the label of every row [n]; "" where there is none.
     train_rows, test_rows
-        Row indices of the two parts; features come in this order later.
+        Row indices of the two parts; features come in this order later. Without
+        training rows, clusters cannot be mapped to classes.
     split
-        Name of the scored part, printed in every row.
+        Name of the test part, printed in every row.
     max_test_rows
-        Rows scored at most. If there are more, the same fraction of every
-        group is drawn, so that the groups keep their shares.
+        Rows scored at most; None for all. If there are more, the same fraction
+        of every group is drawn.
     penalties
         Penalty matrices by level name.
     seed
@@ -127,49 +137,48 @@ def hold_out(
     Raises
     ------
     DataError
-        If lengths differ, a part is empty, rows or groups are shared by the two
-        parts, or a penalty names a level that is not there.
+        If lengths differ, there is no test row, rows or groups are shared by the
+        two parts, or a penalty names a level that is not there.
     """
     group = as_labels(groups, "groups")
     train, test = _rows(train_rows, len(group), "training"), _rows(test_rows, len(group), "test")
-    shared = np.intersect1d(group[train], group[test])
-    if len(shared):
+    if not len(test):
+        raise DataError("there is no row", where="test rows")
+    if len(shared := np.intersect1d(group[train], group[test])):
         raise DataError(
             f"{len(shared)} groups are in training and test alike: {', '.join(shared[:5])}",
             where="split",
-            hint="Split by group, so that held-out rows are not neighbours of training rows",
+            hint="Split by group, so that test rows are not neighbours of training rows",
         )
     costs = dict(penalties or {})
-    for level in costs:
-        if level not in labels_by_level:
-            close = nearest(level, labels_by_level)
-            raise DataError(
-                f"there is no label level {level!r}",
-                where="penalties",
-                hint=f"Did you mean {close!r}?" if close else None,
-            )
-    names, codes = np.unique(group[test], return_inverse=True)
-    kept = sample_by_group(codes, max_test_rows, seed)
+    for level in costs.keys() - labels_by_level.keys():
+        close = nearest(level, labels_by_level)
+        raise DataError(
+            f"there is no label level {level!r}",
+            where="penalties",
+            hint=f"Did you mean {close!r}?" if close else None,
+        )
+    names, codes = as_groups(group[test], len(test))
+    kept = sample_by_group(codes, max_test_rows or len(test), seed)
     notes = []
     if len(kept) < len(test):
         notes.append(f"{split}: {len(kept)} of {len(test)} rows scored, drawn within every group")
     train_labels, test_labels = {}, {}
     for level, labels in labels_by_level.items():
-        classes = costs[level].classes if level in costs else None
-        encoded = encode_labels(labels, classes)
+        encoded = encode_labels(labels, costs[level].classes if level in costs else None)
         if len(encoded.codes) != len(group):
             raise DataError(
                 f"has {len(encoded.codes)} labels for {len(group)} rows", where=f"level {level!r}"
             )
         train_labels[level], test_labels[level] = encoded.take(train), encoded.take(test[kept])
-        for part, part_codes in (("training", train_labels), (split, test_labels)):
-            if missing := part_codes[level].missing:
+        for part, of_part in (("training", train_labels), (split, test_labels)):
+            if missing := of_part[level].missing:
                 notes.append(f"{level}: {missing:,} rows without a label are left out ({part})")
     return HeldOut(
         split=split,
         train_groups=group[train],
-        groups=tuple(str(name) for name in names),
-        group_codes=np.asarray(codes[kept], dtype=np.int64),
+        groups=names,
+        group_codes=codes[kept],
         n_test=len(test),
         kept=kept,
         train_labels=train_labels,
@@ -179,85 +188,37 @@ def hold_out(
     )
 
 
-def sample_by_group(codes: ArrayLike, most: int, seed: int) -> IntArray:
+def sample_by_group(codes: IntArray, most: int, seed: int) -> IntArray:
     """Positions of at most ``most`` rows, the same fraction of every group, in order.
 
     Every group keeps at least one row, even if that exceeds ``most``.
     """
-    group = np.asarray(codes, dtype=np.int64)
-    n = len(group)
+    n = len(codes)
     if n <= most:
-        return np.arange(n, dtype=np.int64)
+        return np.arange(n)
+    # Shuffled within each group, the first rows of a group are a random draw of it.
     order = np.random.default_rng([seed, 7]).permutation(n)
-    order = order[np.argsort(group[order], kind="stable")]
-    counts = np.bincount(group)
+    order = order[np.argsort(codes[order], kind="stable")]
+    counts = np.bincount(codes)
     within = np.arange(n) - np.repeat(np.cumsum(counts) - counts, counts)
     quota = np.maximum(1, np.floor(counts * (most / n)))
-    return np.sort(order[within < quota[group[order]]])
+    return np.sort(order[within < quota[codes[order]]])
 
 
 def _rows(rows: ArrayLike, n: int, part: str) -> IntArray:
     index = np.asarray(rows)
-    if index.ndim != 1 or not len(index):
-        raise DataError("there is no row", where=f"{part} rows")
-    if index.dtype.kind not in "iu":
+    if not index.size:
+        return np.empty(0, np.int64)
+    if index.ndim != 1 or index.dtype.kind not in "iu":
         raise DataError("must be whole row numbers", where=f"{part} rows")
     if index.min() < 0 or index.max() >= n:
         raise DataError(
             f"holds rows {index.min()} to {index.max()} of a table of {n}", where=f"{part} rows"
         )
-    return np.asarray(index, dtype=np.int64)
+    return index.astype(np.int64)
 
 
-# Scored results of one split, or of several together, and what can be asked of them.
-
-
-_SHARES = ("v_measure", "homogeneity", "completeness", "purity", "accuracy", "macro_f1", "noise")
-_RANGES: Mapping[str, tuple[float, float]] = {
-    **dict.fromkeys(("ari", "ami", "silhouette"), (-1.0, 1.0)),
-    **dict.fromkeys(_SHARES, (0.0, 1.0)),
-    **dict.fromkeys(("rmse", "mae"), (0.0, math.inf)),
-    "r2": (-math.inf, 1.0),
-}
-
-
-@dataclass(frozen=True)
-class ScoreKey:
-    """What was scored: the entries of a :class:`ScoreRow` that say so."""
-
-    task: str
-    method: str
-    split: str
-    algorithm: str | None = None
-    fit: str | None = None
-    level: str | None = None
-    k: int | None = None
-    rule: str | None = None
-    feature: str | None = None
-    unit: str | None = None
-
-    def row(self, metric: str, interval: Interval, n_groups: int, seeds: int) -> ScoreRow:
-        """Return the row of one metric; an interval never leaves the metric's own range."""
-        unbounded = (-math.inf, math.inf)
-        least, most = unbounded if self.task == "paired" else _RANGES.get(metric, unbounded)
-        return ScoreRow(
-            task=self.task,
-            method=self.method,
-            algorithm=self.algorithm,
-            fit=self.fit,
-            split=self.split,
-            level=self.level,
-            k=self.k,
-            rule=self.rule,
-            metric=metric,
-            feature=self.feature,
-            unit=self.unit,
-            mean=interval.mean,
-            low=max(interval.low, least) if math.isfinite(interval.low) else interval.low,
-            high=min(interval.high, most) if math.isfinite(interval.high) else interval.high,
-            n_groups=n_groups,
-            seeds=seeds,
-        )
+# What was scored on one split, or on several together.
 
 
 @dataclass(frozen=True)
@@ -272,7 +233,7 @@ class Entry:
 class Evaluation:
     """Everything scored on one split, with notes on what was left out."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry, ...] = ()
     notes: tuple[str, ...] = ()
 
     def find(self, **wanted: object) -> Entry:
@@ -283,11 +244,7 @@ class Evaluation:
         DataError
             If no entry or more than one fits.
         """
-        found = [
-            entry
-            for entry in self.entries
-            if all(getattr(entry.key, name, None) == value for name, value in wanted.items())
-        ]
+        found = [e for e in self.entries if wanted.items() <= vars(e.key).items()]
         if len(found) != 1:
             raise DataError(
                 f"{len(found)} entries fit {wanted}",
@@ -304,19 +261,19 @@ class Evaluation:
 
     def scorecard(self, bootstrap: Bootstrap | None = None) -> Scorecard:
         """Return all rows with their intervals, and the notes."""
-        plan = bootstrap or Bootstrap()
         # A choice of k repeats the entry of that k under another rule: one bootstrap serves both.
         known: dict[int, dict[str, Interval]] = {}
         rows: list[ScoreRow] = []
         for entry in self.entries:
-            scored = entry.scored
-            if id(scored) not in known:
-                known[id(scored)] = intervals_of(scored, bootstrap=plan)
-            rows += [
-                entry.key.row(metric, interval, len(scored.groups), scored.n_seeds)
-                for metric, interval in known[id(scored)].items()
-            ]
+            if id(entry.scored) not in known:
+                known[id(entry.scored)] = intervals_of(entry.scored, bootstrap=bootstrap)
+            rows += _rows_of(entry, known[id(entry.scored)])
         return Scorecard(tuple(rows), self.notes)
+
+
+def _rows_of(entry: Entry, intervals: Mapping[str, Interval]) -> list[ScoreRow]:
+    n_groups, seeds = len(entry.scored.groups), entry.scored.n_seeds
+    return [entry.key.row(name, value, n_groups, seeds) for name, value in intervals.items()]
 
 
 @dataclass(frozen=True)
@@ -358,17 +315,17 @@ class SplitScores:
 
     def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
         """Scores [B, S] for weights [B, G] of the groups of all splits."""
-        position = {group: index for index, group in enumerate(self.groups)}
         shape = (len(weights), self.n_seeds)
         sums = {metric: np.zeros(shape) for metric in metrics}
         counts = {metric: np.zeros(shape) for metric in metrics}
         for part in self.parts:
-            own = weights[:, [position[group] for group in part.groups]]
-            share = own.mean(axis=1)[:, None]
+            own = weights[:, np.searchsorted(self.groups, part.groups)]
+            drawn = own.mean(axis=1)[:, None]
             for metric, values in part.values(own, metrics).items():
-                counted = (share > 0) & np.isfinite(values)
-                sums[metric] += np.where(counted, share * np.where(counted, values, 0.0), 0.0)
-                counts[metric] += np.where(counted, share, 0.0)
+                # A split of which nothing was drawn, or whose score is undefined, does not count.
+                counted = np.where(np.isfinite(values), drawn, 0.0)
+                sums[metric] += counted * np.nan_to_num(values, posinf=0.0, neginf=0.0)
+                counts[metric] += counted
         with np.errstate(invalid="ignore"):
             return {metric: sums[metric] / counts[metric] for metric in metrics}
 
@@ -409,32 +366,31 @@ def evaluate_splits(
     if not evaluations:
         raise DataError("there is no split to pool", where="splits")
     found: dict[ScoreKey, list[Entry]] = {}
-    for evaluation in evaluations:
-        for entry in evaluation.entries:
-            found.setdefault(_without_choice(entry, name), []).append(entry)
+    for entry in (entry for evaluation in evaluations for entry in evaluation.entries):
+        chosen = entry.key.rule not in (None, "fixed")
+        key = replace(entry.key, split=name, k=None if chosen else entry.key.k)
+        found.setdefault(key, []).append(entry)
+    merged = Evaluation().merge(*evaluations)
     entries: list[Entry] = []
     rows: list[ScoreRow] = []
-    notes = dict.fromkeys(note for evaluation in evaluations for note in evaluation.notes)
+    notes = list(merged.notes)
     for key, parts in found.items():
-        if len(parts) != len(evaluations):
-            missing = len(evaluations) - len(parts)
-            notes[
-                f"{key.method}, {key.algorithm}, {key.level}, k {key.k}: absent from {missing} "
-                f"of {len(evaluations)} splits, left out"
-            ] = None
+        if missing := len(evaluations) - len(parts):
+            notes.append(
+                f"{key.method}, {key.algorithm}, level {key.level}, k {key.k}: absent from "
+                f"{missing} of {len(evaluations)} splits, left out"
+            )
             continue
         ks = {part.key.k for part in parts}
-        full = replace(key, k=ks.pop() if len(ks) == 1 else None)
         scored = SplitScores(tuple(part.scored for part in parts))
-        entries.append(Entry(full, scored))
+        entry = Entry(replace(key, k=ks.pop() if len(ks) == 1 else None), scored)
+        entries.append(entry)
         for metric, interval in intervals_of(scored, bootstrap=bootstrap).items():
-            rows.append(full.row(metric, interval, len(scored.groups), scored.n_seeds))
+            both = {metric: interval}
             if len(parts) > 1:
-                sd = float(np.std(scored.per_split(metric), ddof=1))
-                none = Interval(sd, float("nan"), float("nan"))
-                rows.append(full.row(f"{metric}_sd", none, len(scored.groups), scored.n_seeds))
-    pooled = Evaluation(tuple(entries), tuple(notes))
-    return pooled, Scorecard(tuple(rows), pooled.notes)
+                both[f"{metric}_sd"] = Interval(float(np.std(scored.per_split(metric), ddof=1)))
+            rows += _rows_of(entry, both)
+    return Evaluation(tuple(entries), tuple(notes)), Scorecard(tuple(rows), tuple(notes))
 
 
 def compare(
@@ -445,7 +401,7 @@ def compare(
     same_seeds: bool = False,
     bootstrap: Bootstrap | None = None,
 ) -> tuple[ScoreRow, ...]:
-    """Compare two methods on the same held-out groups.
+    """Compare two methods on the same test groups.
 
     Parameters
     ----------
@@ -461,7 +417,7 @@ def compare(
     tuple of ScoreRow
         Per metric, task "paired", method "A vs B": ``<metric>`` is the
         difference A - B with its interval, ``<metric>_p`` the two-sided p,
-        ``<metric>_wins`` the share of groups on which A is higher (ties are
+        ``<metric>_wins`` the fraction of groups on which A is higher (ties are
         neither).
 
     Raises
@@ -478,17 +434,13 @@ def compare(
     names = metrics or [m for m in first.scored.metrics if m in second.scored.metrics]
     if not names:
         raise DataError("the two have no score in common", where="comparison")
-    entries = vars(first.key) | {
-        "task": "paired",
-        "method": f"{first.key.method} vs {second.key.method}",
-    }
-    for name in ("algorithm", "fit", "level", "k", "rule", "feature", "unit"):
-        if getattr(first.key, name) != getattr(second.key, name):
-            entries[name] = None
-    key = ScoreKey(**entries)
+    # What the two do not have in common is no part of the comparison's key.
+    own, others = vars(first.key), vars(second.key)
+    common = {name: value for name, value in own.items() if value == others[name]}
+    method = f"{first.key.method} vs {second.key.method}"
+    key = ScoreKey(**common | {"task": "paired", "method": method, "split": first.key.split})
     n_groups = len(first.scored.groups)
     seeds = min(first.scored.n_seeds, second.scored.n_seeds)
-    nan = float("nan")
     rows = []
     for metric in names:
         result = paired_difference(
@@ -498,19 +450,13 @@ def compare(
             same_seeds=same_seeds,
             bootstrap=bootstrap,
         )
-        interval = Interval(result.mean, result.low, result.high)
         decided = result.wins + result.losses
-        wins = result.wins / decided if decided else nan
-        rows.append(key.row(metric, interval, n_groups, seeds))
-        rows.append(key.row(f"{metric}_p", Interval(result.p, nan, nan), n_groups, seeds))
-        rows.append(key.row(f"{metric}_wins", Interval(wins, nan, nan), n_groups, seeds))
+        wins = result.wins / decided if decided else float("nan")
+        rows.append(key.row(metric, result, n_groups, seeds))
+        rows.append(key.row(f"{metric}_p", Interval(result.p), n_groups, seeds))
+        rows.append(key.row(f"{metric}_wins", Interval(wins), n_groups, seeds))
     return tuple(rows)
 
 
-def _statistic(scored: ScoredGroups, metric: str) -> Callable[[FloatArray], FloatArray]:
+def _statistic(scored: ScoredGroups, metric: str) -> Statistic:
     return lambda weights: scored.values(weights, [metric])[metric]
-
-
-def _without_choice(entry: Entry, split: str) -> ScoreKey:
-    chosen = entry.key.rule not in (None, "fixed")
-    return replace(entry.key, split=split, k=None if chosen else entry.key.k)

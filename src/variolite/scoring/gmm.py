@@ -1,14 +1,17 @@
-"""Gaussian mixtures with full covariances, fitted by expectation maximisation.
+"""Gaussian mixtures with full covariances, by expectation maximisation in two matrix products.
 
-The work is done in :mod:`variolite.scoring.expectation_maximisation`; here are the
-fitted mixture and the choice of starts.
+The log-density of a Gaussian is linear in the monomials ``1, z_i, z_i z_j``, and
+the moments that the M step needs are averages of the same monomials. One
+iteration is therefore two matrix products per block of rows; a block is small
+enough to stay in the cache. Formulas: C. M. Bishop, Pattern Recognition and
+Machine Learning (2006), section 9.2.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,60 +20,39 @@ from variolite.errors import DataError, ModelFileError
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
 from variolite.scoring.kmeans import fit_kmeans
 
-# Expectation maximisation for Gaussians with full covariances, in two matrix products.
-#
-# The log-density of a Gaussian is linear in the monomials ``1, z_i, z_i z_j``, and
-# the moments that the M step needs are averages of the same monomials. One
-# iteration is therefore two matrix products per block of rows; a block is small
-# enough to stay in the cache. Formulas: C. M. Bishop, Pattern Recognition and
-# Machine Learning (2006), section 9.2.
-
-
 _BLOCK_ROWS = 4096
 _RESEEDS = 5
 _LOG_TWO_PI = float(np.log(2.0 * np.pi))
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Per-feature shift and scale: the monomials lose digits far from the origin."""
+class _Parameters(NamedTuple):
+    """Mixing weights [k], means [k, d] and covariances [k, d, d]."""
 
-    shift: FloatArray
-    scale: FloatArray
+    weights: FloatArray
+    means: FloatArray
+    covariances: FloatArray
 
-    @classmethod
-    def of_rows(cls, x: FloatArray) -> Scaling:
-        return cls(x.mean(axis=0), _positive(x.std(axis=0)))
-
-    @classmethod
-    def of_mixture(cls, weights: FloatArray, means: FloatArray, covariances: FloatArray) -> Scaling:
-        shift = weights @ means
-        within = np.diagonal(covariances, axis1=1, axis2=2)
-        variance = weights @ (within + (means - shift) ** 2)
-        return cls(shift, _positive(np.sqrt(variance)))
-
-    def rows(self, x: FloatArray) -> FloatArray:
-        """Scaled rows, features first: [d, n]."""
-        return np.ascontiguousarray(((x - self.shift) / self.scale).T)
-
-    def forward(
-        self, weights: FloatArray, means: FloatArray, covariances: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        outer = self.scale[:, None] * self.scale
-        return weights, (means - self.shift) / self.scale, covariances / outer
-
-    def backward(
-        self, weights: FloatArray, means: FloatArray, covariances: FloatArray
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        outer = self.scale[:, None] * self.scale
-        return weights, means * self.scale + self.shift, covariances * outer
+    def scaled(self, shift: FloatArray, scale: FloatArray) -> _Parameters:
+        """Parameters of (x - shift) / scale."""
+        outer = scale[:, None] * scale
+        return _Parameters(self.weights, (self.means - shift) / scale, self.covariances / outer)
 
 
-def _positive(scale: FloatArray) -> FloatArray:
-    return np.where(scale > 0, scale, 1.0)
+class _Fit(NamedTuple):
+    """Parameters in scaled units, mean log-likelihood of the scaled rows, and how it ended."""
+
+    parameters: _Parameters
+    log_likelihood: float
+    iterations: int
+    converged: bool
 
 
-def monomials(z: FloatArray) -> FloatArray:
+def _scaled_rows(x: FloatArray, shift: FloatArray, scale: FloatArray) -> FloatArray:
+    """Scaled rows, features first: [d, n]. The monomials lose digits far from the origin."""
+    return np.ascontiguousarray(((x - shift) / scale).T)
+
+
+def _monomials(z: FloatArray) -> FloatArray:
     """Rows ``1, z_i, z_i z_j (i <= j)`` of scaled features ``z`` [d, n]."""
     d, n = z.shape
     out = np.empty((1 + d + d * (d + 1) // 2, n))
@@ -83,41 +65,26 @@ def monomials(z: FloatArray) -> FloatArray:
     return out
 
 
-def coefficients_of(weights: FloatArray, means: FloatArray, covariances: FloatArray) -> FloatArray:
+def _coefficients(parameters: _Parameters) -> FloatArray:
     """Coefficients [k, m] of the monomials in log(weight x density)."""
+    weights, means, covariances = parameters
     k, d = means.shape
-    half_log_determinant = _half_log_determinant(covariances)
+    factors = np.linalg.cholesky(covariances)
+    half_log_determinant = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
     precisions = np.linalg.inv(covariances)
     tilted = np.einsum("kij,kj->ki", precisions, means)
-    upper = np.triu_indices(d)
-    out = np.empty((k, 1 + d + len(upper[0])))
+    i, j = np.triu_indices(d)
+    out = np.empty((k, 1 + d + len(i)))
     with np.errstate(divide="ignore"):
         out[:, 0] = np.log(weights) - half_log_determinant - 0.5 * d * _LOG_TWO_PI
     out[:, 0] -= 0.5 * (tilted * means).sum(axis=1)
     out[:, 1 : 1 + d] = tilted
-    out[:, 1 + d :] = precisions[:, upper[0], upper[1]] * np.where(upper[0] == upper[1], -0.5, -1.0)
+    # z_i z_j stands for both halves of the symmetric matrix where i differs from j.
+    out[:, 1 + d :] = precisions[:, i, j] * np.where(i == j, -0.5, -1.0)
     return out
 
 
-def _half_log_determinant(covariances: FloatArray) -> FloatArray:
-    factors = np.linalg.cholesky(covariances)
-    total: FloatArray = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-    return total
-
-
-@dataclass(frozen=True)
-class EMFit:
-    """Parameters in scaled units, mean log-likelihood of the scaled rows, and how it ended."""
-
-    weights: FloatArray
-    means: FloatArray
-    covariances: FloatArray
-    log_likelihood: float
-    iterations: int
-    converged: bool
-
-
-def expectation_maximisation(
+def _expectation_maximisation(
     rows: FloatArray,
     start: IntArray,
     k: int,
@@ -125,7 +92,7 @@ def expectation_maximisation(
     max_iter: int,
     tol: float,
     generator: np.random.Generator,
-) -> EMFit:
+) -> _Fit:
     """Run EM on scaled rows [d, n] from the component of every row, ``start`` [n].
 
     ``floor`` [d] is added to the diagonal of every covariance. The reported
@@ -133,13 +100,13 @@ def expectation_maximisation(
     parameters.
     """
     parameters = _maximise(_start_moments(rows, start, k), floor)
-    previous, mean = -np.inf, -np.inf
-    reseeds = 0
-    iteration = 0
+    previous = mean = -np.inf
+    reseeds = iteration = 0
     for iteration in range(1, max_iter + 1):
-        moments, scores = _expect(rows, coefficients_of(*parameters))
+        moments, scores = _expect(rows, _coefficients(parameters))
         parameters = _maximise(moments, floor)
         mean = float(scores.mean())
+        # A component that holds less than half a row is empty.
         empty = np.flatnonzero(moments[:, 0] < 0.5)
         if empty.size and reseeds < _RESEEDS:
             reseeds += 1
@@ -147,29 +114,23 @@ def expectation_maximisation(
             previous = -np.inf
             continue
         if abs(mean - previous) < tol:
-            return EMFit(*parameters, mean, iteration, converged=True)
+            return _Fit(parameters, mean, iteration, converged=True)
         previous = mean
-    return EMFit(*parameters, mean, iteration, converged=False)
+    return _Fit(parameters, mean, iteration, converged=False)
 
 
-def joint_density(rows: FloatArray, coefficients: FloatArray) -> FloatArray:
-    """Log of weight times density of scaled rows [d, n] under every component, [k, n]."""
-    joint = np.empty((len(coefficients), rows.shape[1]))
-    for begin in range(0, rows.shape[1], _BLOCK_ROWS):
-        block = slice(begin, begin + _BLOCK_ROWS)
-        np.matmul(coefficients, monomials(rows[:, block]), out=joint[:, block])
-    return joint
+def _blocks(n: int) -> list[slice]:
+    return [slice(begin, begin + _BLOCK_ROWS) for begin in range(0, n, _BLOCK_ROWS)]
 
 
 def _expect(rows: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
     """E step and the moments of the M step in one pass over blocks: [k, m] and scores [n]."""
-    n = rows.shape[1]
     moments = np.zeros(coefficients.shape)
-    scores = np.empty(n)
-    for begin in range(0, n, _BLOCK_ROWS):
-        block = slice(begin, begin + _BLOCK_ROWS)
-        powers = monomials(rows[:, block])
+    scores = np.empty(rows.shape[1])
+    for block in _blocks(rows.shape[1]):
+        powers = _monomials(rows[:, block])
         joint = coefficients @ powers
+        # In place from here: log-densities become responsibilities without another array.
         peak = joint.max(axis=0)
         joint -= peak
         np.exp(joint, out=joint)
@@ -183,45 +144,39 @@ def _expect(rows: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, Flo
 def _start_moments(rows: FloatArray, start: IntArray, k: int) -> FloatArray:
     d, n = rows.shape
     moments = np.zeros((k, 1 + d + d * (d + 1) // 2))
-    for begin in range(0, n, _BLOCK_ROWS):
-        block = slice(begin, begin + _BLOCK_ROWS)
+    for block in _blocks(n):
         member = (start[block] == np.arange(k)[:, None]).astype(np.float64)
-        moments += member @ monomials(rows[:, block]).T
+        moments += member @ _monomials(rows[:, block]).T
     return moments
 
 
-def _maximise(moments: FloatArray, floor: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _maximise(moments: FloatArray, floor: FloatArray) -> _Parameters:
     d = len(floor)
     counts = moments[:, 0] + 10 * np.finfo(np.float64).eps
     means = moments[:, 1 : 1 + d] / counts[:, None]
-    upper = np.triu_indices(d)
+    i, j = np.triu_indices(d)
     covariances = np.empty((len(counts), d, d))
-    covariances[:, upper[0], upper[1]] = moments[:, 1 + d :] / counts[:, None]
-    covariances[:, upper[1], upper[0]] = covariances[:, upper[0], upper[1]]
+    covariances[:, i, j] = moments[:, 1 + d :] / counts[:, None]
+    covariances[:, j, i] = covariances[:, i, j]
     covariances -= means[:, :, None] * means[:, None, :]
     covariances[:, np.arange(d), np.arange(d)] += floor
-    return counts / counts.sum(), means, _positive_definite(covariances, floor)
-
-
-def _positive_definite(covariances: FloatArray, floor: FloatArray) -> FloatArray:
-    """Lift eigenvalues that rounding pushed below the floor; the usual case returns at once."""
     try:
         np.linalg.cholesky(covariances)
     except np.linalg.LinAlgError:
+        # Rounding pushed an eigenvalue below the floor: lift it.
         values, vectors = np.linalg.eigh(covariances)
-        least = max(float(floor.min()), 1e-12)
-        values = np.maximum(values, least)
-        return np.asarray((vectors * values[:, None, :]) @ vectors.transpose(0, 2, 1))
-    return covariances
+        values = np.maximum(values, max(float(floor.min()), 1e-12))
+        covariances = (vectors * values[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return _Parameters(counts / counts.sum(), means, covariances)
 
 
 def _reseed(
-    parameters: tuple[FloatArray, FloatArray, FloatArray],
+    parameters: _Parameters,
     empty: IntArray,
     rows: FloatArray,
     scores: FloatArray,
     generator: np.random.Generator,
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+) -> _Parameters:
     """Set empty components on badly described rows, as wide as the average component."""
     weights, means, covariances = (part.copy() for part in parameters)
     worst = np.argsort(scores)[: max(len(empty), len(scores) // 100)]
@@ -230,7 +185,7 @@ def _reseed(
     means[empty] = rows[:, chosen].T
     covariances[empty] = np.einsum("k,kij->ij", weights[filled], covariances[filled])
     weights[empty] = 1.0 / len(weights)
-    return weights / weights.sum(), means, covariances
+    return _Parameters(weights / weights.sum(), means, covariances)
 
 
 @dataclass(frozen=True)
@@ -278,11 +233,9 @@ class GaussianMixture:
     constant: tuple[int, ...] = ()
 
     @property
-    def n_components(self) -> int:
+    def n_clusters(self) -> int:
         """Number of components k."""
-        return int(self.means.shape[0])
-
-    n_clusters = n_components
+        return len(self.means)
 
     @property
     def n_parameters(self) -> int:
@@ -348,8 +301,8 @@ class GaussianMixture:
                 log_likelihood=float(arrays["log_likelihood"][0]),
                 iterations=int(arrays["iterations"][0]),
                 converged=bool(arrays["converged"][0]),
-                collapsed=tuple(int(index) for index in arrays["collapsed"]),
-                constant=tuple(int(index) for index in arrays["constant"]),
+                collapsed=tuple(arrays["collapsed"].tolist()),
+                constant=tuple(arrays["constant"].tolist()),
             )
         except (KeyError, IndexError) as error:
             raise ModelFileError(f"lacks {error}", where="Gaussian mixture") from error
@@ -364,16 +317,18 @@ class GaussianMixture:
 
     def _joint(self, x: ArrayLike) -> FloatArray:
         """Log of weight times density, [k, n]."""
-        matrix = as_matrix(x)
-        if matrix.shape[1] != self.means.shape[1]:
-            raise DataError(
-                f"has {matrix.shape[1]} features, the mixture was fitted on {self.means.shape[1]}",
-                where="features",
-            )
-        scaling = Scaling.of_mixture(self.weights, self.means, self.covariances)
-        coefficients = coefficients_of(*scaling.forward(self.weights, self.means, self.covariances))
-        joint = joint_density(scaling.rows(matrix), coefficients)
-        joint -= np.log(scaling.scale).sum()
+        matrix = as_matrix(x, width=self.means.shape[1])
+        # Scaled by the mixture's own mean and spread, so that new rows need no other state.
+        shift = self.weights @ self.means
+        within = np.diagonal(self.covariances, axis1=1, axis2=2)
+        scale = _positive(np.sqrt(self.weights @ (within + (self.means - shift) ** 2)))
+        parameters = _Parameters(self.weights, self.means, self.covariances)
+        coefficients = _coefficients(parameters.scaled(shift, scale))
+        rows = _scaled_rows(matrix, shift, scale)
+        joint = np.empty((self.n_clusters, len(matrix)))
+        for block in _blocks(len(matrix)):
+            np.matmul(coefficients, _monomials(rows[:, block]), out=joint[:, block])
+        joint -= np.log(scale).sum()
         return joint
 
 
@@ -414,7 +369,7 @@ def fit_gaussian_mixture(
     Returns
     -------
     GaussianMixture
-        A component left without rows is set anew on the rows that the mixture
+        A component left without rows is moved to the rows that the mixture
         describes worst, up to five times per restart.
 
     Raises
@@ -423,7 +378,7 @@ def fit_gaussian_mixture(
         If k is not within 1..n, or ``x`` or ``start`` cannot be used.
     """
     matrix = as_matrix(x)
-    n = len(matrix)
+    n, d = matrix.shape
     if not 1 <= k <= n:
         raise DataError(
             f"{k} components were asked of {n} rows",
@@ -436,22 +391,25 @@ def fit_gaussian_mixture(
     if start is not None:
         starts = [_check_start(start, n, k)]
     else:
-        starts = [_kmeans_start(matrix, k, generator) for _ in range(max(1, n_init))]
+        seeds = (int(generator.integers(2**31)) for _ in range(max(1, n_init)))
+        starts = [fit_kmeans(matrix, k, seed=own, n_init=1).predict(matrix) for own in seeds]
     # A constant feature cannot tell components apart; it is put back afterwards.
-    varying = np.flatnonzero(np.ptp(matrix, axis=0) > 0)
-    scaling = Scaling.of_rows(matrix[:, varying])
-    rows = scaling.rows(matrix[:, varying])
-    floor = reg_covar / scaling.scale**2
-    fits = [expectation_maximisation(rows, s, k, floor, max_iter, tol, generator) for s in starts]
-    best = max(fits, key=lambda fit: fit.log_likelihood)
-    weights, means, covariances = scaling.backward(best.weights, best.means, best.covariances)
-    d = matrix.shape[1]
-    constant = np.setdiff1d(np.arange(d), varying)
+    varies = np.ptp(matrix, axis=0) > 0
+    varying, constant = np.flatnonzero(varies), np.flatnonzero(~varies)
+    shift = matrix[:, varying].mean(axis=0)
+    scale = _positive(matrix[:, varying].std(axis=0))
+    rows = _scaled_rows(matrix[:, varying], shift, scale)
+    floor = reg_covar / scale**2
+    best = max(
+        (_expectation_maximisation(rows, s, k, floor, max_iter, tol, generator) for s in starts),
+        key=lambda fit: fit.log_likelihood,
+    )
+    weights, means, covariances = best.parameters.scaled(-shift / scale, 1.0 / scale)
     all_means = np.tile(matrix[0], (k, 1))
     all_means[:, varying] = means
     all_covariances = np.tile(reg_covar * np.eye(d), (k, 1, 1))
     all_covariances[np.ix_(np.arange(k), varying, varying)] = covariances
-    log_scale = float(np.log(scaling.scale).sum())
+    log_scale = float(np.log(scale).sum())
     log_scale += 0.5 * len(constant) * float(np.log(2.0 * np.pi * reg_covar))
     return GaussianMixture(
         weights=weights,
@@ -460,9 +418,13 @@ def fit_gaussian_mixture(
         log_likelihood=best.log_likelihood - log_scale,
         iterations=best.iterations,
         converged=best.converged,
-        collapsed=_collapsed(best.covariances, floor),
-        constant=tuple(int(index) for index in constant),
+        collapsed=_collapsed(best.parameters.covariances, floor),
+        constant=tuple(constant.tolist()),
     )
+
+
+def _positive(scale: FloatArray) -> FloatArray:
+    return np.where(scale > 0, scale, 1.0)
 
 
 def _collapsed(covariances: FloatArray, floor: FloatArray) -> tuple[int, ...]:
@@ -471,7 +433,7 @@ def _collapsed(covariances: FloatArray, floor: FloatArray) -> tuple[int, ...]:
     # Scaled by the floor itself, an eigenvalue near 1 is regularisation and nothing else.
     root = np.sqrt(floor)
     relative = np.linalg.eigvalsh(covariances / (root[:, None] * root))[:, 0]
-    return tuple(int(index) for index in np.flatnonzero(relative < 10.0))
+    return tuple(np.flatnonzero(relative < 10.0).tolist())
 
 
 def _check_start(start: ArrayLike, n: int, k: int) -> IntArray:
@@ -482,7 +444,3 @@ def _check_start(start: ArrayLike, n: int, k: int) -> IntArray:
             where="Gaussian mixture",
         )
     return labels
-
-
-def _kmeans_start(x: FloatArray, k: int, generator: np.random.Generator) -> IntArray:
-    return fit_kmeans(x, k, seed=int(generator.integers(2**31)), n_init=1).predict(x)

@@ -7,7 +7,7 @@ decides nothing: it has no natural threshold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,15 +17,13 @@ from numpy.typing import ArrayLike
 from variolite.errors import DataError
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
 
-# What the numbers of a latent space mean, in plain words, and what to do about it.
-
-
 ACTIVE_NATS = 0.01
 """Least KL divergence of an active dimension, nats per row."""
 
 _DUPLICATE = 0.95
 _UNREAD = 0.1
 _FAR = 8.0
+_MOST_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -35,155 +33,6 @@ class Finding:
     level: str
     text: str
     advice: str
-
-
-def collapse(divergence: FloatArray, active: int) -> list[Finding]:
-    """Judge the number of active dimensions, from the KL divergence per dimension [L]."""
-    size = len(divergence)
-    if active == 0:
-        return [
-            Finding(
-                "warning",
-                f"Posterior collapse: none of {size} dimensions carries information "
-                f"(KL {divergence.sum():.3g} nats in all)",
-                "Let the noise be learned, or lower beta or the fixed noise; lengthen the "
-                "warm-up; check that the inputs vary",
-            )
-        ]
-    if active == 1 and size > 1:
-        return [
-            Finding(
-                "warning",
-                f"Only 1 of {size} dimensions carries information",
-                "Let the noise be learned, or lower beta or the fixed noise; a direction "
-                "survives only if its variance exceeds that of the noise",
-            )
-        ]
-    if active == size:
-        return [
-            Finding(
-                "note",
-                f"All {size} dimensions carry information, so the latent space may be too small",
-                "Try a larger latent size and compare the held-out log-likelihood",
-            )
-        ]
-    return [
-        Finding(
-            "note",
-            f"{size - active} of {size} dimensions stay at the prior (KL below {ACTIVE_NATS} nats)",
-            "Harmless. Leave them out before clustering and do not standardise them: that "
-            "would blow noise up",
-        )
-    ]
-
-
-def duplicates(active: IntArray, mu: FloatArray) -> list[Finding]:
-    """Find pairs of active dimensions that say the same, from posterior means [n, L]."""
-    if len(active) < 2:
-        return []
-    centred = mu[:, active] - mu[:, active].mean(axis=0)
-    sd = centred.std(axis=0)
-    scaled = centred / np.where(sd > 0, sd, 1.0)
-    correlation = scaled.T @ scaled / len(scaled)
-    first, second = np.nonzero(np.triu(np.abs(correlation) > _DUPLICATE, k=1))
-    return [
-        Finding(
-            "warning",
-            f"Dimensions {active[i]} and {active[j]} carry the same "
-            f"(correlation {correlation[i, j]:.2f})",
-            "Use a smaller latent size, or train longer: the prior should pull them apart",
-        )
-        for i, j in zip(first, second, strict=True)
-    ]
-
-
-def unread_inputs(names: Sequence[str], correlation: FloatArray) -> list[Finding]:
-    """Find inputs that no active dimension follows, from rank correlations [active, d]."""
-    if not len(correlation):
-        return []
-    known = np.where(np.isfinite(correlation), np.abs(correlation), 0.0).max(axis=0)
-    constant = np.logical_not(np.isfinite(correlation).any(axis=0, keepdims=True))[0]
-    out = []
-    for name, strongest, flat in zip(names, known, constant, strict=True):
-        if flat:
-            text = f"Input {name} does not vary among these rows, or is never observed"
-            out.append(Finding("warning", text, f"Leave {name} out, or check how it is read"))
-        elif strongest < _UNREAD:
-            out.append(
-                Finding(
-                    "note",
-                    f"Input {name} is followed by no dimension "
-                    f"(strongest rank correlation {strongest:.2f})",
-                    f"The model takes {name} for noise. Check its transform and outliers; if "
-                    "it should matter, fix a smaller noise for it",
-                )
-            )
-    return out
-
-
-def noise_levels(noise: Mapping[str, float]) -> list[Finding]:
-    """Judge decoder standard deviations in units where an input has standard deviation 1."""
-    out = []
-    for name, sigma in noise.items():
-        if not np.isfinite(sigma) or sigma <= 0:
-            text = f"The noise of {name} is {sigma}, which is no standard deviation"
-            out.append(Finding("warning", text, "Train again; the run has gone astray"))
-        elif sigma > 0.9:
-            out.append(
-                Finding(
-                    "note",
-                    f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread",
-                    "Nothing else tells its value, or the latent space is too small for it",
-                )
-            )
-        elif sigma < 0.02:
-            out.append(
-                Finding(
-                    "note",
-                    f"{name} is reproduced almost exactly (noise {sigma:.3f}) and rules the "
-                    "likelihood",
-                    "Look for a column that repeats or determines it; a floor for the noise helps",
-                )
-            )
-    return out
-
-
-def far_rows(mu: FloatArray) -> list[Finding]:
-    """Find rows that are encoded far outside the prior, from posterior means [n, L]."""
-    far = int((np.abs(mu) > _FAR).any(axis=1).sum())
-    if not far:
-        return []
-    return [
-        Finding(
-            "note",
-            f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations "
-            "from the centre",
-            "Outliers or wrong units are likely: look at these rows, or clip the inputs",
-        )
-    ]
-
-
-def prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> list[Finding]:
-    """Compare the aggregate posterior of active dimensions with a standard normal prior."""
-    if not len(active):
-        return []
-    centre = mu.mean(axis=0)
-    variance = mu.var(axis=0) + np.exp(log_var).mean(axis=0)
-    odd = active[(np.abs(centre) > 0.5) | (variance < 0.5) | (variance > 1.6)]
-    if not len(odd):
-        return []
-    which = ", ".join(str(index) for index in odd)
-    return [
-        Finding(
-            "note",
-            f"The codes as a whole do not follow the prior in dimension {which}",
-            "For sampling, fit a mixture to the codes instead of drawing from the prior; "
-            "encoding and clustering are not affected",
-        )
-    ]
-
-
-_MOST_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -255,7 +104,16 @@ class Health:
         }
 
 
-def judge_health(
+def kl_from_standard_normal(mean: FloatArray, log_variance: FloatArray) -> FloatArray:
+    """Mean KL of Gaussian posteriors [..., n, L] from N(0, 1) over n rows, nats, [..., L].
+
+    D. Kingma, M. Welling, 2014, appendix B.
+    """
+    nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
+    return np.asarray(nats.mean(axis=-2))
+
+
+def evaluate_health(
     mean: ArrayLike,
     log_variance: ArrayLike,
     inputs: ArrayLike,
@@ -264,7 +122,7 @@ def judge_health(
     kl: ArrayLike | None = None,
     noise: Mapping[str, float] | None = None,
 ) -> Health:
-    """Judge the latent space from posteriors of held-out rows.
+    """Evaluate the latent space from posteriors of test rows.
 
     Parameters
     ----------
@@ -277,8 +135,7 @@ def judge_health(
     kl
         KL divergence of every row and dimension [n, L] or of every dimension
         [L], for a prior that is not standard normal; by default
-        (mu^2 + sigma^2 - 1 - log sigma^2) / 2 (D. Kingma, M. Welling, 2014,
-        appendix B).
+        that from a standard normal.
     noise
         Decoder standard deviation per input in transformed units.
 
@@ -295,48 +152,38 @@ def judge_health(
             f"{len(names)} names do not fit one another",
             where="latent health",
         )
-    divergence = _divergence(mu, log_var, kl)
-    spread = mu.std(axis=0)
+    nats = kl_from_standard_normal(mu, log_var) if kl is None else np.asarray(kl, np.float64)
+    if nats.shape not in (mu.shape, mu.shape[1:]):
+        raise DataError(
+            f"has shape {nats.shape}, expected {mu.shape} or {mu.shape[1:]}", where="KL divergence"
+        )
+    nats = nats.mean(axis=0) if nats.ndim == 2 else nats
+    active = np.flatnonzero(nats > ACTIVE_NATS)
     sample = slice(None, None, -(-len(mu) // _MOST_ROWS))
-    with_inputs = _rank_correlations(mu[sample], values[sample])
+    correlations = _rank_correlations(mu[sample], values[sample])
     dimensions = tuple(
         Dimension(
             index=index,
-            kl=float(divergence[index]),
-            active=bool(divergence[index] > ACTIVE_NATS),
-            mean_sd=float(spread[index]),
-            correlation={
-                name: float(value) for name, value in zip(names, with_inputs[index], strict=True)
-            },
+            kl=float(nats[index]),
+            active=bool(nats[index] > ACTIVE_NATS),
+            mean_sd=float(spread),
+            correlation=dict(zip(names, correlations[index].tolist(), strict=True)),
         )
-        for index in range(mu.shape[1])
+        for index, spread in enumerate(mu.std(axis=0))
     )
     sigmas = {name: float(sigma) for name, sigma in (noise or {}).items()}
-    active = np.flatnonzero(divergence > ACTIVE_NATS)
-    findings = (
-        *collapse(divergence, len(active)),
-        *duplicates(active, mu[sample]),
-        *unread_inputs(names, with_inputs[active]),
-        *noise_levels(sigmas),
-        *far_rows(mu),
-        *(prior_mismatch(mu[:, active], log_var[:, active], active) if kl is None else ()),
-    )
+    findings = [
+        *_collapse(nats, len(active)),
+        *_duplicates(active, mu[sample]),
+        *_unread_inputs(names, correlations[active]),
+        *_noise_levels(sigmas),
+        *_far_rows(mu),
+        *(_prior_mismatch(mu, log_var, active) if kl is None else ()),
+    ]
     if all(finding.level != "warning" for finding in findings):
-        text = f"{len(active)} of {len(divergence)} dimensions carry information, none twice"
-        findings = (Finding("ok", text, "Nothing needs to change"), *findings)
-    return Health(float(divergence.sum()), sigmas, dimensions, findings)
-
-
-def _divergence(mu: FloatArray, log_var: FloatArray, kl: ArrayLike | None) -> FloatArray:
-    """KL divergence per dimension [L], averaged over rows."""
-    if kl is None:
-        return np.asarray(0.5 * (mu**2 + np.exp(log_var) - 1.0 - log_var).mean(axis=0))
-    given = np.asarray(kl, dtype=np.float64)
-    if given.shape not in (mu.shape, mu.shape[1:]):
-        raise DataError(
-            f"has shape {given.shape}, expected {mu.shape} or {mu.shape[1:]}", where="KL divergence"
-        )
-    return given.mean(axis=0) if given.ndim == 2 else given
+        text = f"{len(active)} of {len(nats)} dimensions carry information, none twice"
+        findings.insert(0, Finding("ok", text, "Nothing needs to change"))
+    return Health(float(nats.sum()), sigmas, dimensions, tuple(findings))
 
 
 def _rank_correlations(mu: FloatArray, inputs: FloatArray) -> FloatArray:
@@ -348,17 +195,135 @@ def _rank_correlations(mu: FloatArray, inputs: FloatArray) -> FloatArray:
         if known.sum() < 3:
             continue
         ranks = complete if known.all() else _standardised_ranks(mu[known])
-        own = _standardised_ranks(values[known, None])
-        out[:, column] = (ranks * own).mean(axis=0)
+        out[:, column] = (ranks * _standardised_ranks(values[known, None])).mean(axis=0)
     return out
 
 
 def _standardised_ranks(columns: FloatArray) -> FloatArray:
     """Ranks of each column with ties averaged, mean 0 and sd 1; NaN for a constant column."""
-    out = np.empty(columns.shape)
-    for index, column in enumerate(columns.T):
-        _, inverse, counts = np.unique(column, return_inverse=True, return_counts=True)
-        ranks = (np.cumsum(counts) - 0.5 * (counts - 1))[inverse]
-        spread = ranks.std()
-        out[:, index] = (ranks - ranks.mean()) / spread if spread > 0 else np.nan
-    return out
+    from scipy.stats import rankdata
+
+    ranks = rankdata(columns, axis=0)
+    spread = ranks.std(axis=0)
+    return np.asarray((ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, np.nan))
+
+
+# What the numbers mean, in plain words, and what to do about it.
+
+
+def _collapse(nats: FloatArray, active: int) -> Iterator[Finding]:
+    size = len(nats)
+    if active == 0:
+        yield Finding(
+            "warning",
+            f"Posterior collapse: none of {size} dimensions carries information "
+            f"(KL {nats.sum():.3g} nats in all)",
+            "Let the noise be learned, or lower beta or the fixed noise; lengthen the "
+            "warm-up; check that the inputs vary",
+        )
+    elif active == 1 and size > 1:
+        yield Finding(
+            "warning",
+            f"Only 1 of {size} dimensions carries information",
+            "Let the noise be learned, or lower beta or the fixed noise; a direction "
+            "survives only if its variance exceeds that of the noise",
+        )
+    elif active == size:
+        yield Finding(
+            "note",
+            f"All {size} dimensions carry information, so the latent space may be too small",
+            "Try a larger latent size and compare the held-out log-likelihood",
+        )
+    else:
+        yield Finding(
+            "note",
+            f"{size - active} of {size} dimensions stay at the prior (KL below {ACTIVE_NATS} nats)",
+            "Harmless. Leave them out before clustering and do not standardise them: that "
+            "would blow noise up",
+        )
+
+
+def _duplicates(active: IntArray, mu: FloatArray) -> Iterator[Finding]:
+    """Find pairs of active dimensions that carry the same, from posterior means [n, L]."""
+    if len(active) < 2:
+        return
+    centred = mu[:, active] - mu[:, active].mean(axis=0)
+    sd = centred.std(axis=0)
+    scaled = centred / np.where(sd > 0, sd, 1.0)
+    correlation = scaled.T @ scaled / len(scaled)
+    for i, j in zip(*np.nonzero(np.triu(np.abs(correlation) > _DUPLICATE, k=1)), strict=True):
+        yield Finding(
+            "warning",
+            f"Dimensions {active[i]} and {active[j]} carry the same "
+            f"(correlation {correlation[i, j]:.2f})",
+            "Use a smaller latent size, or train longer: the prior should pull them apart",
+        )
+
+
+def _unread_inputs(names: Sequence[str], correlation: FloatArray) -> Iterator[Finding]:
+    """Find inputs that no active dimension follows, from rank correlations [active, d]."""
+    if not len(correlation):
+        return
+    for name, values in zip(names, correlation.T, strict=True):
+        if not np.isfinite(values).any():
+            yield Finding(
+                "warning",
+                f"Input {name} does not vary among these rows, or is never observed",
+                f"Leave {name} out, or check how it is read",
+            )
+        elif (strongest := np.nanmax(np.abs(values))) < _UNREAD:
+            yield Finding(
+                "note",
+                f"Input {name} is followed by no dimension "
+                f"(strongest rank correlation {strongest:.2f})",
+                f"The model takes {name} for noise. Check its transform and outliers; if "
+                "it should matter, fix a smaller noise for it",
+            )
+
+
+def _noise_levels(noise: Mapping[str, float]) -> Iterator[Finding]:
+    """Check decoder standard deviations in units where an input has standard deviation 1."""
+    for name, sigma in noise.items():
+        if not np.isfinite(sigma) or sigma <= 0:
+            yield Finding(
+                "warning",
+                f"The noise of {name} is {sigma}, which is no standard deviation",
+                "Train again: the run has diverged",
+            )
+        elif sigma > 0.9:
+            yield Finding(
+                "note",
+                f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread",
+                "No other input predicts it, or the latent space is too small for it",
+            )
+        elif sigma < 0.02:
+            yield Finding(
+                "note",
+                f"{name} is reproduced almost exactly (noise {sigma:.3f}) and rules the likelihood",
+                "Look for a column that repeats or determines it; a floor for the noise helps",
+            )
+
+
+def _far_rows(mu: FloatArray) -> Iterator[Finding]:
+    if far := int((np.abs(mu) > _FAR).any(axis=1).sum()):
+        yield Finding(
+            "note",
+            f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations "
+            "from the centre",
+            "Outliers or wrong units are likely: look at these rows, or clip the inputs",
+        )
+
+
+def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> Iterator[Finding]:
+    """Compare the aggregate posterior of active dimensions with a standard normal prior."""
+    centre = mu[:, active].mean(axis=0)
+    # Variance of the aggregate: that of the means plus the mean of the variances.
+    variance = mu[:, active].var(axis=0) + np.exp(log_var[:, active]).mean(axis=0)
+    odd = active[(np.abs(centre) > 0.5) | (variance < 0.5) | (variance > 1.6)]
+    if len(odd):
+        yield Finding(
+            "note",
+            f"The codes as a whole do not follow the prior in dimension {', '.join(map(str, odd))}",
+            "For sampling, fit a mixture to the codes instead of drawing from the prior; "
+            "encoding and clustering are not affected",
+        )

@@ -22,15 +22,14 @@ weighted sum of per-group tables instead of a pass over rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError
+from variolite.errors import DataError, nearest
 from variolite.scoring.arrays import FloatArray, IntArray
 
 Statistic = Callable[[FloatArray], FloatArray]
@@ -38,7 +37,8 @@ Statistic = Callable[[FloatArray], FloatArray]
 _EXACT_GROUPS = 14
 _FLIPS = 10_000
 # One adjusted mutual information costs as much as some fifty of the other scores.
-_SHARE_OF_RESAMPLES: Mapping[str, float] = MappingProxyType({"ami": 0.25})
+_FRACTION_OF_RESAMPLES = {"ami": 0.25}
+_NAN = float("nan")
 
 
 class ScoredGroups(Protocol):
@@ -46,7 +46,7 @@ class ScoredGroups(Protocol):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """Names of the held-out groups [G]."""
+        """Names of the test groups [G]."""
 
     @property
     def n_seeds(self) -> int:
@@ -65,35 +65,26 @@ class Interval:
     """A value with its interval; ``low`` and ``high`` are NaN where none can be given."""
 
     mean: float
-    low: float
-    high: float
+    low: float = _NAN
+    high: float = _NAN
 
 
-@dataclass(frozen=True)
-class PairedDifference:
-    """Difference of two methods on the same groups and seeds.
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference(Interval):
+    """Difference of two methods (first minus second) on the same groups and seeds.
 
     Attributes
     ----------
-    mean, low, high
-        Difference of the pooled statistics (first minus second) and its
-        percentile interval, the same groups being drawn for both.
     p
         Two-sided p of the sign-flip test on what each group contributes to the
         difference; NaN with fewer than two groups.
     wins, losses
         Groups on which, scored by themselves, the first is higher, and lower.
-    n_groups
-        Groups compared.
     """
 
-    mean: float
-    low: float
-    high: float
     p: float
     wins: int
     losses: int
-    n_groups: int
 
 
 @dataclass(frozen=True)
@@ -117,26 +108,34 @@ class Bootstrap:
     def __post_init__(self) -> None:
         if self.resamples < 1 or not 0.0 < self.level < 1.0:
             raise DataError(
-                f"{self.resamples} resamples at level {self.level} were asked for",
+                f"invalid: {self.resamples} resamples, level {self.level}",
                 where="bootstrap",
                 hint="Take at least one resample and a level between 0 and 1",
             )
 
     def groups(self, n_groups: int) -> FloatArray:
         """How often each group is drawn, [B, G]; rows sum to G."""
-        generator = np.random.default_rng([self.seed, 0])
-        return _draws(generator, self.resamples, n_groups)
+        return self._draws(0, n_groups)
 
     def seeds(self, n_seeds: int, stream: int = 0) -> FloatArray:
         """Weight of each seed [B, S]; rows sum to 1. ``stream`` separates independent draws."""
-        generator = np.random.default_rng([self.seed, 1 + stream])
-        return _draws(generator, self.resamples, n_seeds) / n_seeds
+        return self._draws(1 + stream, n_seeds) / n_seeds
+
+    def _draws(self, stream: int, n: int) -> FloatArray:
+        generator = np.random.default_rng([self.seed, stream])
+        return generator.multinomial(n, np.full(n, 1.0 / n), size=self.resamples).astype(np.float64)
+
+    def over_seeds(self, values: FloatArray, stream: int = 0) -> FloatArray:
+        """Mean over the drawn seeds of values [B, S], as [B]."""
+        resamples, seeds = values.shape
+        mean: FloatArray = (values * self.seeds(seeds, stream)[:resamples]).sum(axis=1)
+        return mean
 
     def interval(self, mean: float, resampled: FloatArray) -> Interval:
         """Interval around ``mean`` from resampled values [B]; undefined ones are left out."""
         finite = resampled[np.isfinite(resampled)]
         if not len(finite):
-            return Interval(mean, float("nan"), float("nan"))
+            return Interval(mean)
         tail = 50.0 * (1.0 - self.level)
         low, high = np.percentile(finite - finite.mean(), [tail, 100.0 - tail])
         return Interval(mean, mean + float(low), mean + float(high))
@@ -160,15 +159,15 @@ def bootstrap_interval(
     Returns
     -------
     Interval
-        ``mean`` is the statistic on the groups as they are, averaged over seeds.
+        ``mean`` is the statistic with every group counted once, averaged over seeds.
     """
     plan = bootstrap or Bootstrap()
     if n_groups < 1:
         raise DataError("there is no group to score", where="bootstrap")
-    mean = _mean(statistic(np.ones((1, n_groups)))[0])
+    mean = _mean(statistic(np.ones((1, n_groups))))
     if n_groups == 1:
-        return Interval(mean, float("nan"), float("nan"))
-    return plan.interval(mean, _over_seeds(statistic(plan.groups(n_groups)), plan))
+        return Interval(mean)
+    return plan.interval(mean, plan.over_seeds(statistic(plan.groups(n_groups))))
 
 
 def intervals_of(
@@ -185,16 +184,19 @@ def intervals_of(
     names = tuple(scored.metrics if metrics is None else metrics)
     n_groups = len(scored.groups)
     points = scored.values(np.ones((1, n_groups)), names)
-    means = {name: _mean(points[name][0]) for name in names}
+    out = {name: Interval(_mean(points[name])) for name in names}
     if n_groups == 1:
-        return {name: Interval(means[name], float("nan"), float("nan")) for name in names}
+        return out
     weights = plan.groups(n_groups)
-    out = {}
-    for count in {_resamples(name, plan) for name in names}:
-        some = [name for name in names if _resamples(name, plan) == count]
+    # Scores of equally many resamples share one pass over the pooled tables.
+    by_count: dict[int, list[str]] = {}
+    for name in names:
+        count = max(1, round(plan.resamples * _FRACTION_OF_RESAMPLES.get(name, 1.0)))
+        by_count.setdefault(count, []).append(name)
+    for count, some in by_count.items():
         for name, values in scored.values(weights[:count], some).items():
-            out[name] = plan.interval(means[name], _over_seeds(values, plan))
-    return {name: out[name] for name in names}
+            out[name] = plan.interval(out[name].mean, plan.over_seeds(values))
+    return out
 
 
 def paired_difference(
@@ -231,28 +233,23 @@ def paired_difference(
         Where the hypothesis held on borehole logs, 2-10 % of p were below 0.05.
     """
     plan = bootstrap or Bootstrap()
-    everything = np.ones((1, n_groups))
-    mean = _mean(first(everything)[0]) - _mean(second(everything)[0])
-    nan = float("nan")
+    everything, alone = np.ones((1, n_groups)), np.eye(n_groups)
+    mean = _mean(first(everything)) - _mean(second(everything))
     if n_groups == 1:
-        return PairedDifference(mean, nan, nan, nan, int(mean > 0), int(mean < 0), 1)
+        return PairedDifference(mean=mean, p=_NAN, wins=int(mean > 0), losses=int(mean < 0))
     weights = plan.groups(n_groups)
-    stream = 0 if same_seeds else 1
-    drawn = _over_seeds(first(weights), plan) - _over_seeds(second(weights), plan, stream)
-    interval = plan.interval(mean, drawn)
-    alone = np.eye(n_groups)
+    drawn = plan.over_seeds(first(weights))
+    drawn = drawn - plan.over_seeds(second(weights), 0 if same_seeds else 1)
+    # Jackknife: what the pooled difference loses without a group is that group's part of it.
     without = first(1.0 - alone).mean(axis=1) - second(1.0 - alone).mean(axis=1)
     without = without[np.isfinite(without)]
     contributions = mean + (n_groups - 1) * (without.mean() - without)
     own = first(alone).mean(axis=1) - second(alone).mean(axis=1)
     return PairedDifference(
-        mean=mean,
-        low=interval.low,
-        high=interval.high,
+        **vars(plan.interval(mean, drawn)),
         p=sign_flip_p(contributions, seed=plan.seed),
         wins=int((own > 0).sum()),
         losses=int((own < 0).sum()),
-        n_groups=n_groups,
     )
 
 
@@ -277,92 +274,101 @@ def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
     return (1 + extreme) / (1 + _FLIPS)
 
 
-def _draws(generator: np.random.Generator, resamples: int, n: int) -> FloatArray:
-    return generator.multinomial(n, np.full(n, 1.0 / n), size=resamples).astype(np.float64)
-
-
-def _resamples(metric: str, plan: Bootstrap) -> int:
-    return max(1, round(plan.resamples * _SHARE_OF_RESAMPLES.get(metric, 1.0)))
-
-
-def _over_seeds(values: FloatArray, plan: Bootstrap, stream: int = 0) -> FloatArray:
-    """Mean over drawn seeds of values [B, S], as [B]."""
-    resamples, seeds = values.shape
-    mean: FloatArray = (values * plan.seeds(seeds, stream)[:resamples]).sum(axis=1)
-    return mean
-
-
 def _mean(values: FloatArray) -> float:
     finite = values[np.isfinite(values)]
-    return float(finite.mean()) if len(finite) else float("nan")
+    return float(finite.mean()) if len(finite) else _NAN
 
 
-# Scores that are means over rows: per-group sums and counts are all that they need.
+# Scores that follow from sums over rows: the sums of every group are all that they need.
+
+
+Formula = Callable[[Mapping[str, FloatArray]], FloatArray]
+"""A score [B, S] from the pooled sums [B, S] by name."""
 
 
 @dataclass(frozen=True)
-class GroupMeans:
-    """Sums and counts of one quantity per seed and group.
+class GroupSums:
+    """Sums over rows per seed and group, and the scores that follow from them.
 
     Attributes
     ----------
-    metric
-        Name of the quantity.
-    sums, counts
-        Per seed and group [S, G].
+    sums
+        Sums by name, [S, G] each.
+    formulas
+        The scores by name.
     groups
         Names of the groups [G].
     """
 
-    metric: str
-    sums: FloatArray
-    counts: FloatArray
+    sums: Mapping[str, FloatArray]
+    formulas: Mapping[str, Formula]
     groups: tuple[str, ...]
 
     @property
     def n_seeds(self) -> int:
         """Number of seeds S."""
-        return int(self.sums.shape[0])
+        return len(next(iter(self.sums.values())))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The one name."""
-        return (self.metric,)
+        """Names of the scores."""
+        return tuple(self.formulas)
 
     def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
-        """Pooled mean [B, S] for group weights [B, G]; NaN where no row is counted."""
-        if any(metric != self.metric for metric in metrics):
-            raise DataError(f"has {self.metric!r} only, not {tuple(metrics)}", where="metric")
-        with np.errstate(invalid="ignore"):
-            mean = (weights @ self.sums.T) / (weights @ self.counts.T)
-        return dict.fromkeys(metrics, mean)
+        """Scores [B, S] of the pooled rows for group weights [B, G]; NaN where undefined."""
+        check_metrics(metrics, self.formulas)
+        pooled = {name: weights @ part.T for name, part in self.sums.items()}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {metric: self.formulas[metric](pooled) for metric in metrics}
 
-    def statistic(self, metric: str) -> Statistic:
-        """The mean as a function of group weights, for the bootstrap."""
-        return lambda weights: self.values(weights, [metric])[metric]
+
+def check_metrics(metrics: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse scores that cannot be computed."""
+    names = tuple(known)
+    for metric in metrics:
+        if metric not in names:
+            close = nearest(metric, names)
+            raise DataError(
+                f"there is no score {metric!r} here",
+                where="metric",
+                hint=f"Did you mean {close!r}?" if close else f"Have {', '.join(names)}",
+            )
+
+
+def sum_by_group(
+    values: FloatArray, counted: NDArray[np.bool_], group_codes: IntArray, n_groups: int
+) -> FloatArray:
+    """Sum the counted values [S, n] of every group, as [S, G]."""
+    return np.stack(
+        [
+            np.bincount(group_codes[mask], row[mask], n_groups)
+            for row, mask in zip(values, counted, strict=True)
+        ]
+    )
 
 
 def group_means(
     metric: str, values: ArrayLike, group_codes: IntArray, groups: tuple[str, ...]
-) -> GroupMeans:
-    """Sum values [S, n] (or [n]) by group; NaN values are left out.
+) -> GroupSums:
+    """Score the mean over rows of values [S, n] (or [n]); NaN values are left out.
 
     Raises
     ------
     DataError
         If the values do not match the rows, or none is a number.
     """
-    rows = np.asarray(values, dtype=np.float64)
-    rows = rows[None] if rows.ndim == 1 else rows
+    rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
     if rows.ndim != 2 or rows.shape[1] != len(group_codes):
         raise DataError(f"has shape {rows.shape} for {len(group_codes)} rows", where=metric)
     known = np.isfinite(rows)
     if not known.any():
         raise DataError("has no finite value", where=metric)
-    size = len(groups)
-    sums = [
-        np.bincount(group_codes, np.where(k, r, 0.0), size)
-        for r, k in zip(rows, known, strict=True)
-    ]
-    counts = [np.bincount(group_codes, k.astype(np.float64), size) for k in known]
-    return GroupMeans(metric, np.stack(sums), np.stack(counts), groups)
+    sums = {
+        "sum": sum_by_group(rows, known, group_codes, len(groups)),
+        "count": sum_by_group(np.ones(rows.shape), known, group_codes, len(groups)),
+    }
+    return GroupSums(sums, {metric: _mean_of_rows}, groups)
+
+
+def _mean_of_rows(sums: Mapping[str, FloatArray]) -> FloatArray:
+    return sums["sum"] / sums["count"]

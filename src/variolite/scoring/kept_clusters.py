@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -13,21 +14,19 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
+from variolite.scoring.algorithms import FittedClusterer, fitted_from_arrays, needs_k
 from variolite.scoring.arrays import FloatArray, IntArray
-from variolite.scoring.clusterers import (
-    Clusterer,
-    FittedClusterer,
-    clusterer,
-    fitted_from_arrays,
-    needs_k,
+from variolite.scoring.clustering import (
+    ClusteringPlan,
+    Fit,
+    FitRows,
+    draw,
+    fit_grid,
+    mean_criterion,
 )
-from variolite.scoring.gmm import GaussianMixture
-from variolite.scoring.health import ACTIVE_NATS
-from variolite.scoring.selection import choose_k, distances, silhouette_values, stability
+from variolite.scoring.health import ACTIVE_NATS, kl_from_standard_normal
+from variolite.scoring.selection import choose_k
 from variolite.training import RunFolder, TabularModel
-
-MAX_ROWS = 30_000
-SILHOUETTE_ROWS = 2_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,10 @@ class Clusters:
         """Cluster of every row [n] from the posterior means [n, L] of a member."""
         return self.fitted[member].predict(np.where(self.active[member], latents, 0.0))
 
+    def predict_all(self, latents: FloatArray) -> list[IntArray]:
+        """Clusters of every row from the posterior means [M, n, L], per member."""
+        return [self.predict(own, member) for member, own in enumerate(latents)]
+
 
 def active_means(model: TabularModel, records: Records, active: NDArray[np.bool_]) -> FloatArray:
     """Posterior means [M, n, L] with the dimensions that are not active [M, L] set to zero."""
@@ -69,14 +72,12 @@ def active_dimensions(model: TabularModel, records: Records) -> NDArray[np.bool_
 
     The others are idle: they hold noise that some clusterings would blow up.
     """
-    mean, log_variance = model.posterior(records)
-    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=1)
-    active: NDArray[np.bool_] = kl > ACTIVE_NATS
+    active: NDArray[np.bool_] = kl_from_standard_normal(*model.posterior(records)) > ACTIVE_NATS
     return active
 
 
 def fit_clusters(
-    run: RunFolder, training: Records, tell: Callable[[str], None] = lambda _: None
+    run: RunFolder, training: Records, log: Callable[[str], None] = lambda _: None
 ) -> Clusters:
     """Cluster the latents of the training rows as the recipe says, and keep the result.
 
@@ -86,74 +87,42 @@ def fit_clusters(
         A finished run.
     training
         Rows of the training groups; at most 30,000 are drawn.
-    tell
-        Told what is being fitted.
+    log
+        Called with what is being fitted.
     """
     spec = run.recipe().clustering
     model = run.model()
-    active = active_dimensions(model, training)
-    latents = active_means(model, training, active)
-    kept = np.arange(len(training))
-    if len(kept) > MAX_ROWS:
-        kept = np.sort(np.random.default_rng(0).choice(kept, MAX_ROWS, replace=False))
-    latents = latents[:, kept]
-    groups = None if training.group is None else training.group[kept]
-    if not needs_k(spec.algorithm):
-        tell(spec.algorithm)
-        fits = tuple(clusterer(spec.algorithm).fit(x, seed=i) for i, x in enumerate(latents))
-        clusters = Clusters(spec.algorithm, "fixed", fits[0].n_clusters, fits, active)
-    else:
-        grid = [k for k in spec.k if k < len(kept)]
+    plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
+    n = min(len(training), plan.max_train_rows)
+    if needs_k(spec.algorithm):
+        grid = tuple(k for k in spec.k if k < n)
         if not grid:
             raise DataError(
-                f"{len(kept)} training rows are too few for {min(spec.k)} clusters",
+                f"{n} training rows are too few for {min(spec.k)} clusters",
                 where="clustering.k",
                 hint="set smaller numbers, such as --set clustering.k=[2,3]",
             )
-        by_k: dict[int, tuple[FittedClusterer, ...]] = {}
-        criterion: dict[int, float] = {}
-        for k in grid:
-            tell(f"{spec.algorithm}, k = {k}")
-            method = clusterer(spec.algorithm, k)
-            by_k[k] = tuple(method.fit(x, seed=i) for i, x in enumerate(latents))
-            values = [
-                _CRITERIA[spec.rule](method, fit, x, groups)
-                for fit, x in zip(by_k[k], latents, strict=True)
-            ]
-            criterion[k] = float(np.mean(values))
-        chosen = choose_k(spec.rule, criterion)
-        clusters = Clusters(spec.algorithm, spec.rule, chosen, by_k[chosen], active)
+        plan = replace(plan, ks=grid)
+    active = active_dimensions(model, training)
+    by_k: dict[int | None, list[Fit]] = {}
+    for member, latents in enumerate(active_means(model, training, active)):
+        # The same rows for every member.
+        generator = np.random.default_rng(0)
+        kept = draw(generator, len(training), plan.max_train_rows)
+        groups = None if training.group is None else training.group[kept]
+        sample = draw(generator, len(kept), plan.silhouette_rows)
+        for algorithm, k, fit in fit_grid(FitRows(latents[kept], groups, sample, member), plan):
+            by_k.setdefault(k, []).append(fit)
+            log(f"member {member}: {algorithm}{'' if k is None else f', k = {k}'}")
+    if None in by_k:
+        fits, rule = by_k[None], "fixed"
+    else:
+        criterion = mean_criterion(spec.rule, {k: v for k, v in by_k.items() if k is not None})
+        fits, rule = by_k[choose_k(spec.rule, criterion)], spec.rule
+    fitted = tuple(fit.fitted for fit in fits)
+    clusters = Clusters(spec.algorithm, rule, fitted[0].n_clusters, fitted, active)
     _save(run, clusters)
     return clusters
-
-
-def _bic(
-    method: Clusterer, fitted: FittedClusterer, x: FloatArray, groups: np.ndarray | None
-) -> float:
-    del method, groups
-    assert isinstance(fitted, GaussianMixture)  # a recipe that says otherwise does not load
-    return fitted.bic(x)
-
-
-def _silhouette(
-    method: Clusterer, fitted: FittedClusterer, x: FloatArray, groups: np.ndarray | None
-) -> float:
-    del method, groups
-    count = min(SILHOUETTE_ROWS, len(x))
-    sample = x[np.random.default_rng(0).choice(len(x), count, replace=False)]
-    return float(silhouette_values(distances(sample), fitted.predict(sample)).mean())
-
-
-def _stability(
-    method: Clusterer, fitted: FittedClusterer, x: FloatArray, groups: np.ndarray | None
-) -> float:
-    del fitted
-    return stability(method, x, groups=groups)
-
-
-_CRITERIA: Mapping[
-    str, Callable[[Clusterer, FittedClusterer, FloatArray, np.ndarray | None], float]
-] = {"bic": _bic, "silhouette": _silhouette, "stability": _stability}
 
 
 def _save(run: RunFolder, clusters: Clusters) -> None:
@@ -192,19 +161,16 @@ def load_clusters(run: RunFolder) -> Clusters:
         with safetensors.safe_open(path, framework="numpy") as file:
             meta = json.loads(file.metadata()["variolite"])
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        active = arrays.pop("active").astype(bool)
+        by_member: dict[int, dict[str, NDArray[Any]]] = {}
+        for key, values in arrays.items():
+            member, _, name = key.partition(".")
+            by_member.setdefault(int(member), {})[name] = values
+        algorithm = meta["algorithm"]
         fitted = tuple(
-            fitted_from_arrays(
-                meta["algorithm"],
-                {
-                    key.partition(".")[2]: values
-                    for key, values in arrays.items()
-                    if key.partition(".")[0] == str(member)
-                },
-            )
-            for member in range(meta["members"])
+            fitted_from_arrays(algorithm, by_member[member]) for member in range(meta["members"])
         )
-        active = arrays["active"].astype(bool)
-        return Clusters(meta["algorithm"], meta["rule"], meta["k"], fitted, active)
+        return Clusters(algorithm, meta["rule"], meta["k"], fitted, active)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, VarioliteError) as error:
         raise RunFolderError(
             f"the clustering is damaged ({type(error).__name__})",

@@ -13,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from variolite.errors import DataError, ModelFileError
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
 
-_BLOCK_ROWS = 8192
-
 
 @dataclass(frozen=True)
 class KMeans:
@@ -26,26 +24,16 @@ class KMeans:
     @property
     def n_clusters(self) -> int:
         """Number of centres k."""
-        return int(self.centres.shape[0])
+        return len(self.centres)
 
     def predict(self, x: ArrayLike) -> IntArray:
         """Nearest centre of every row of ``x`` [n, d], as [n]."""
-        matrix = as_matrix(x)
-        if matrix.shape[1] != self.centres.shape[1]:
-            raise DataError(
-                f"has {matrix.shape[1]} features, k-means was fitted on {self.centres.shape[1]}",
-                where="features",
-            )
-        # The row's own square is the same for all centres and is left out. Centring first keeps
-        # the digits of features far from zero.
+        from sklearn.metrics import pairwise_distances_argmin
+
+        matrix = as_matrix(x, width=self.centres.shape[1])
+        # Centring keeps the digits of features far from zero.
         shift = self.centres.mean(axis=0)
-        centres = self.centres - shift
-        half_squares = 0.5 * (centres**2).sum(axis=1)
-        nearest = np.empty(len(matrix), dtype=np.int64)
-        for start in range(0, len(matrix), _BLOCK_ROWS):
-            block = slice(start, start + _BLOCK_ROWS)
-            nearest[block] = ((matrix[block] - shift) @ centres.T - half_squares).argmax(axis=1)
-        return nearest
+        return np.asarray(pairwise_distances_argmin(matrix - shift, self.centres - shift), np.int64)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return the fitted state as a dict of arrays."""
@@ -55,13 +43,12 @@ class KMeans:
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> KMeans:
         """Rebuild from :meth:`to_arrays`; ModelFileError if an array is absent or misshapen."""
         try:
-            centres = np.asarray(arrays["centres"], dtype=np.float64)
-            inertia = float(arrays["inertia"][0])
+            centres, inertia = arrays["centres"], float(arrays["inertia"][0])
         except (KeyError, IndexError) as error:
             raise ModelFileError(f"lacks {error}", where="k-means") from error
         if centres.ndim != 2:
             raise ModelFileError(f"has centres of shape {centres.shape}", where="k-means")
-        return cls(centres, inertia)
+        return cls(centres.astype(np.float64), inertia)
 
 
 def fit_kmeans(x: ArrayLike, k: int, *, seed: int = 0, n_init: int = 10) -> KMeans:

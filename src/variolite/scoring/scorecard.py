@@ -4,117 +4,124 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from variolite.errors import DataError, RunFolderError
+from variolite.scoring.intervals import Interval
+from variolite.text_table import text_table
 
 FORMAT = 1
-_TASKS = ("clustering", "reconstruction", "likelihood", "generation", "health", "paired")
-_FITS = (None, "inductive", "transductive")
-_RULES = (None, "fixed", "bic", "silhouette", "stability", "oracle")
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+# JSON has no NaN: a number that could not be computed is null in the file.
+_Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
-@dataclass(frozen=True)
-class ScoreRow:
-    """One measured number.
+def _one_of(*names: str) -> Any:
+    return Field(pattern=f"^({'|'.join(names)})$")
+
+
+_Task = Annotated[
+    str,
+    _one_of("clustering", "reconstruction", "likelihood", "generation", "health", "paired"),
+]
+_Fit = Annotated[str, _one_of("inductive", "transductive")]
+_Rule = Annotated[str, _one_of("fixed", "bic", "silhouette", "stability", "oracle")]
+
+_UNBOUNDED = (-math.inf, math.inf)
+_RANGES = {
+    **dict.fromkeys(("ari", "ami", "silhouette"), (-1.0, 1.0)),
+    **dict.fromkeys(("v_measure", "homogeneity", "completeness", "purity"), (0.0, 1.0)),
+    **dict.fromkeys(("accuracy", "macro_f1", "noise"), (0.0, 1.0)),
+    **dict.fromkeys(("rmse", "mae"), (0.0, math.inf)),
+    "r2": (-math.inf, 1.0),
+}
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoreKey:
+    """What was scored.
 
     Attributes
     ----------
     task
-        "clustering", "reconstruction", "likelihood", "generation", "health" or "paired".
+        Kind of question.
     method
         Where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
         "supervised"; for a paired row "A vs B".
+    split
+        Name of the scored part, or of the way of splitting.
     algorithm
         "kmeans", "gmm", "hdbscan", "gradient_boosting" or None.
     fit
         "inductive" (fitted on training rows) or "transductive" (fitted on the
         very rows that are scored), None where it does not apply.
-    split
-        Name of the scored part, or of the way of splitting.
     level
         Label level, None where no labels are used.
     k
         Number of clusters, None where it does not apply.
     rule
-        How k was chosen: "fixed", "bic", "silhouette", "stability", or "oracle"
-        (best by the labels themselves: not attainable in use).
-    metric
-        Name of the quantity.
+        How k was chosen; "oracle" is the best by the labels themselves, which nobody
+        can choose in use.
     feature, unit
         Feature and its unit, for reconstruction.
-    mean, low, high
-        Value with its interval over groups and seeds; NaN where there is none
-        (written as null).
-    n_groups, seeds
-        Held-out groups and seeds behind the value.
     """
 
-    task: str
+    task: _Task
     method: str
-    algorithm: str | None
-    fit: str | None
     split: str
-    level: str | None
-    k: int | None
-    rule: str | None
+    algorithm: str | None = None
+    fit: _Fit | None = None
+    level: str | None = None
+    k: int | None = None
+    rule: _Rule | None = None
+    feature: str | None = None
+    unit: str | None = None
+
+    def row(self, metric: str, interval: Interval, n_groups: int, seeds: int) -> ScoreRow:
+        """Return the row of one metric; an interval never leaves the metric's own range."""
+        least, most = _UNBOUNDED if self.task == "paired" else _RANGES.get(metric, _UNBOUNDED)
+        low, high = interval.low, interval.high
+        return ScoreRow(
+            **vars(self),
+            metric=metric,
+            mean=interval.mean,
+            low=max(low, least) if math.isfinite(low) else low,
+            high=min(high, most) if math.isfinite(high) else high,
+            n_groups=n_groups,
+            seeds=seeds,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class ScoreRow(ScoreKey):
+    """One measured number under its key.
+
+    Attributes
+    ----------
+    metric
+        Name of the quantity.
+    mean, low, high
+        Value with its interval over groups and seeds; NaN where there is none.
+    n_groups, seeds
+        Test groups and seeds behind the value.
+    """
+
     metric: str
-    feature: str | None
-    unit: str | None
-    mean: float
-    low: float
-    high: float
+    mean: _Number
+    low: _Number
+    high: _Number
     n_groups: int
     seeds: int
 
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("task", self.task, _TASKS),
-            ("fit", self.fit, _FITS),
-            ("rule", self.rule, _RULES),
-        ):
-            if value not in allowed:
-                known = ", ".join(str(item) for item in allowed)
-                raise DataError(f"is {value!r}, expected one of {known}", where=f"score row {name}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the row as a dict for JSON: numbers that are not finite become None."""
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, entry: Mapping[str, Any]) -> ScoreRow:
-        """Rebuild a row from :meth:`to_dict`.
-
-        Raises
-        ------
-        RunFolderError
-            If an entry is absent, unknown or of the wrong type.
-        """
-        hints = get_type_hints(cls)
-        names = {field.name for field in fields(cls)}
-        if names != set(entry):
-            odd = ", ".join(sorted(names ^ set(entry)))
-            raise RunFolderError(f"a row has missing or unknown entries: {odd}", where="scorecard")
-        values: dict[str, Any] = {}
-        for name in names:
-            value, hint = entry[name], hints[name]
-            if hint is float:
-                value = float("nan") if value is None else value
-                value = float(value) if _is_number(value) else value
-            kinds = get_args(hint) or (hint,)
-            if not isinstance(value, kinds) or isinstance(value, bool):
-                raise RunFolderError(f"{name} of a row is {value!r}", where="scorecard")
-            values[name] = value
-        return cls(**values)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class Scorecard:
     """Score rows with notes in plain words (what was left out, and why).
 
@@ -142,21 +149,19 @@ class Scorecard:
         DataError
             If a name is no entry of a row.
         """
-        names = [field.name for field in fields(ScoreRow)]
-        for name in wanted:
-            if name not in names:
-                raise DataError(f"rows have no entry {name!r}", where="scorecard")
+        for name in wanted.keys() - {field.name for field in fields(ScoreRow)}:
+            raise DataError(f"rows have no entry {name!r}", where="scorecard")
         return tuple(
             row for row in self.rows if all(getattr(row, name) == v for name, v in wanted.items())
         )
 
     def to_json(self) -> str:
         """Return the card as JSON text with a format number."""
-        body = {
-            "format": FORMAT,
-            "rows": [row.to_dict() for row in self.rows],
-            "notes": list(self.notes),
-        }
+        rows = [
+            {name: None if value != value else value for name, value in asdict(row).items()}
+            for row in self.rows
+        ]
+        body = {"format": FORMAT, "rows": rows, "notes": self.notes}
         return json.dumps(body, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -171,21 +176,22 @@ class Scorecard:
         try:
             body = json.loads(text)
         except json.JSONDecodeError as error:
-            raise RunFolderError(f"is not JSON: {error}", where="scorecard") from error
-        if not isinstance(body, dict) or not isinstance(body.get("format"), int):
-            raise RunFolderError("has no format number", where="scorecard")
-        if body["format"] != FORMAT:
+            raise RunFolderError(f"is not JSON: {error}", where="scorecard") from None
+        found = body.pop("format", None) if isinstance(body, dict) else None
+        if found != FORMAT:
             raise RunFolderError(
-                f"has format {body['format']}, this version reads {FORMAT}",
+                "has no format number"
+                if found is None
+                else f"has format {found}, this version reads {FORMAT}",
                 where="scorecard",
                 hint="Score the run again, or use the version of Variolite that wrote it",
             )
-        rows, notes = body.get("rows"), body.get("notes")
-        if not isinstance(rows, list) or not isinstance(notes, list):
-            raise RunFolderError("lacks its rows or its notes", where="scorecard")
-        if not all(isinstance(row, dict) for row in rows):
-            raise RunFolderError("holds a row that is no object", where="scorecard")
-        return cls(tuple(ScoreRow.from_dict(row) for row in rows), tuple(str(n) for n in notes))
+        try:
+            return TypeAdapter(cls).validate_json(json.dumps(body))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise RunFolderError(f"{place}: {first['msg']}", where="scorecard") from None
 
     def write(self, path: str | Path) -> None:
         """Write the card to a file, atomically."""
@@ -210,10 +216,6 @@ class Scorecard:
         return cls.from_json(text)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 # The scorecard as a plain-text table.
 
 
@@ -227,7 +229,7 @@ def format_value(mean: float, low: float, high: float) -> str:
     """
     if not math.isfinite(mean):
         return "-"
-    digits = _digits(mean)
+    digits = 3 if abs(mean) < 10 else 2 if abs(mean) < 100 else 1
     if not (math.isfinite(low) and math.isfinite(high)):
         return f"{mean:.{digits}f}"
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -247,66 +249,44 @@ def format_scorecard(card: Scorecard, *, metrics: Sequence[str] = _METRICS) -> s
     Returns
     -------
     str
-        One block per task, notes at the end; lines are not wrapped.
+        One block per task, notes at the end.
     """
     blocks = []
     for task in dict.fromkeys(row.task for row in card.rows):
         rows = [row for row in card.rows if row.task == task]
-        names = {row.metric for row in rows}
+        names = dict.fromkeys(row.metric for row in rows)
         shown = [metric for metric in metrics if metric in names]
         if task == "paired":
             shown = [name for metric in shown for name in (metric, f"{metric}_p") if name in names]
-        shown = shown or list(dict.fromkeys(row.metric for row in rows))
-        lines = _lines(rows, shown)
-        groups = max(row.n_groups for row in rows)
-        seeds = max(row.seeds for row in rows)
+        groups, seeds = max(row.n_groups for row in rows), max(row.seeds for row in rows)
         title = f"{task} ({groups} held-out groups, {seeds} seeds; intervals over both)"
-        blocks.append("\n".join([title, *lines]))
+        blocks.append(f"{title}\n{_table(rows, shown or list(names))}")
     if card.notes:
         blocks.append("\n".join(["notes", *(f"  {note}" for note in card.notes)]))
     return "\n\n".join(blocks)
 
 
-def _lines(rows: Sequence[ScoreRow], shown: Sequence[str]) -> list[str]:
-    table: dict[tuple[str, ...], dict[str, str]] = {}
+def _table(rows: Sequence[ScoreRow], shown: Sequence[str]) -> str:
+    scored: dict[tuple[str, ...], dict[str, str]] = {}
     for row in rows:
-        value = format_value(row.mean, row.low, row.high)
-        table.setdefault(_what(row), {})[row.metric] = value
-    heads = ("method", "algorithm", "level", "k", "feature")
-    cells = [
-        [*what, *(values.get(metric, "") for metric in shown)]
-        for what, values in table.items()
-        if any(metric in values for metric in shown)
-    ]
-    columns = [
-        [head, *column]
-        for head, column in zip((*heads, *shown), zip(*cells, strict=True), strict=True)
-    ]
-    kept = [column for column in columns if any(column[1:])]
-    widths = [max(len(cell) for cell in column) for column in kept]
-    return [
-        "  "
-        + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in zip(*kept, strict=True)
-    ]
-
-
-def _what(row: ScoreRow) -> tuple[str, ...]:
-    k = "" if row.k is None else str(row.k)
-    chosen = row.rule if row.rule not in (None, "fixed") else None
-    unit = f" ({row.unit})" if row.unit and row.feature else ""
-    algorithm = row.algorithm or ""
-    if row.fit == "transductive":
-        algorithm += " (transductive)"
-    return (
-        row.method,
-        algorithm,
-        row.level or "",
-        f"{k} by {chosen}".strip() if chosen else k,
-        f"{row.feature or ''}{unit}",
+        if row.metric in shown:
+            value = format_value(row.mean, row.low, row.high)
+            scored.setdefault(_names(row), {})[row.metric] = value
+    return text_table(
+        ("method", "algorithm", "level", "k", "feature", *shown),
+        [(*names, *(values.get(m, "") for m in shown)) for names, values in scored.items()],
+        indent=2,
     )
 
 
-def _digits(mean: float) -> int:
-    size = abs(mean)
-    return 3 if size < 10 else 2 if size < 100 else 1
+def _names(row: ScoreRow) -> tuple[str, ...]:
+    k = "" if row.k is None else str(row.k)
+    if row.rule not in (None, "fixed"):
+        k = f"{k} by {row.rule}".strip()
+    algorithm = row.algorithm or ""
+    if row.fit == "transductive":
+        algorithm += " (transductive)"
+    feature = row.feature or ""
+    if feature and row.unit:
+        feature += f" ({row.unit})"
+    return row.method, algorithm, row.level or "", k, feature

@@ -26,7 +26,7 @@ from variolite.crystals.matching import (
 )
 from variolite.crystals.matching.scores import SYMPRECS, ReconstructionScores
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, ScoreRow, paired_difference
+from variolite.scoring import Bootstrap, Scorecard, paired_difference
 
 pytest.importorskip("pymatgen")
 pytest.importorskip("spglib")
@@ -145,7 +145,7 @@ def test_every_metric_says_what_it_means_and_what_was_given() -> None:
         assert row.metric in defined
         assert row.metric.endswith("_given_species_lattice")
         assert (row.task, row.n_groups, row.seeds) == ("reconstruction", formulas, 1)
-        assert ScoreRow.from_dict(row.to_dict()) == row
+        assert Scorecard.from_json(Scorecard((row,)).to_json()).rows == (row,)
         if np.isfinite(row.mean) and row.low != row.high:
             assert row.low <= row.mean <= row.high
 

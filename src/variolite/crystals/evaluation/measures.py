@@ -19,10 +19,12 @@ from variolite.scoring import (
     Bootstrap,
     Interval,
     Scorecard,
+    ScoreKey,
     ScoreRow,
     bootstrap_interval,
     format_value,
 )
+from variolite.text_table import text_table
 
 # A measured quantity with its definition and its interval over formulas.
 
@@ -62,24 +64,8 @@ class Measure:
 
     def row(self, method: str, split: str) -> ScoreRow:
         """Return it as a row of a scorecard."""
-        return ScoreRow(
-            task="generation",
-            method=method,
-            algorithm=None,
-            fit=None,
-            split=split,
-            level=None,
-            k=None,
-            rule=None,
-            metric=self.metric,
-            feature=None,
-            unit=self.unit,
-            mean=self.interval.mean,
-            low=self.interval.low,
-            high=self.interval.high,
-            n_groups=self.n_groups,
-            seeds=1,
-        )
+        key = ScoreKey("generation", method, split, unit=self.unit)
+        return key.row(self.metric, self.interval, self.n_groups, seeds=1)
 
 
 def count(metric: str, value: int, definition: str) -> Measure:
@@ -186,23 +172,18 @@ def format_generation(card: Scorecard) -> str:
     """
     rows = [row for row in card.rows if row.task == "generation"]
     methods = list(dict.fromkeys(row.method for row in rows))
-    lines = [["quantity", "unit", *methods]]
+    lines = []
     for metric in dict.fromkeys(row.metric for row in rows):
         found = {row.method: row for row in rows if row.metric == metric}
         unit = next(iter(found.values())).unit or ""
         cells = [_cell(found[method]) if method in found else "" for method in methods]
         lines.append([metric, unit, *cells])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
     title = "generation (95 % intervals by bootstrap over formulas)"
     metrics = {row.metric for row in rows}
     said: dict[bool, list[str]] = {True: [], False: []}
     for note in card.notes:
         said[note.split(":", 1)[0] in metrics].append(note)
-    blocks = [title, *(f"  {line}" for line in text)]
+    blocks = [title, text_table(("quantity", "unit", *methods), lines, indent=2)]
     for heading, notes in (("notes", said[False]), ("definitions", said[True])):
         if notes:
             blocks += ["", heading, *_wrapped(notes)]

@@ -32,8 +32,7 @@ from variolite.crystals.matching.scores import (
 from variolite.crystals.matching.tolerances import CDVAE, STRICT
 from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, ScoreRow, intervals_of
-from variolite.scoring.evaluation import ScoreKey
+from variolite.scoring import Bootstrap, ScoreKey, ScoreRow, intervals_of
 
 if TYPE_CHECKING:
     import polars as pl
