@@ -34,8 +34,8 @@ from variolite.recipe import load_recipe
 from variolite.records import Records, Split, leave_one_group_out, read_table, repeated_splits
 from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened
 from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
-from variolite.scoring.kept_clusters import active_dimensions, active_means
 from variolite.scoring.evaluation import Evaluation, Penalty, hold_out
+from variolite.scoring.kept_clusters import active_dimensions, active_means
 from variolite.scoring.tabular_run import plain_autoencoder
 from variolite.training import fit_tabular, members_for
 from variolite.training.run import Prepared, prepare
