@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.matching.sites import NEIGHBOURS, shortest_vectors
-from variolite.crystals.periodic import reduced_basis
+from variolite.crystals.periodic import ReducedLattices
 
 # Other descriptions of the same crystals: turned, moved, re-ordered, in other cells.
 #
@@ -280,15 +279,9 @@ def _shape(crystals: Crystals) -> _Shape:
     difference = (
         crystals.coordinates[start + second[pair]] - crystals.coordinates[start + first[pair]]
     )
-    change = reduced_basis(crystals.lattices)
-    cells = change @ crystals.lattices
-    difference = np.einsum("pi,pij->pj", difference, np.rint(np.linalg.inv(change))[owner])
-    wrapped = np.einsum("pi,pij->pj", difference - np.rint(difference), cells[owner])
-    neighbours = NEIGHBOURS @ cells
-    # In a Minkowski-reduced cell the nearest image is among 27.
-    nearest = shortest_vectors(wrapped, neighbours, (neighbours**2).sum(axis=-1), owner)
-    distances = np.linalg.norm(nearest, axis=1)
+    reduced = ReducedLattices(crystals.lattices)
+    distances = np.linalg.norm(reduced.shortest(difference, owner), axis=1)
     order = np.lexsort((distances, owner))
-    lengths = np.sort(np.linalg.norm(cells, axis=2), axis=1)
+    lengths = np.sort(np.linalg.norm(reduced.lattices, axis=2), axis=1)
     size = np.cbrt(crystals.volumes)[:, None]
     return _Shape(distances[order], owner[order], np.concatenate([lengths, size], axis=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 
 import gemmi
@@ -26,6 +26,9 @@ Integers = NDArray[np.int64]
 
 ROUNDS = 200
 """Sweeps of the reduction; real cells need fewer than ten."""
+
+_FLAT = 1e-9
+"""Volume over the product of the lengths up to which a cell counts as flat."""
 
 SAME_LENGTH = 1e-5
 """Relative difference below which two bases count as equally short."""
@@ -76,7 +79,7 @@ def reduced_basis(lattices: Floats) -> Integers:
     """
     lattices = np.asarray(lattices, dtype=np.float64)
     lengths = np.linalg.norm(lattices, axis=2)
-    flat = np.abs(np.linalg.det(lattices)) <= 1e-9 * lengths.prod(axis=1)
+    flat = np.abs(np.linalg.det(lattices)) <= _FLAT * lengths.prod(axis=1)
     if flat.any():
         raise DataError(
             f"cell {int(np.flatnonzero(flat)[0])} has no volume",
@@ -153,19 +156,15 @@ def shortest_bases(reduced: Floats, tolerance: float = SAME_LENGTH) -> tuple[Int
     return owner, BASES[which]
 
 
-# Niggli cells: the same crystals in the shortest basis of their lattice.
+# Niggli cells: the same crystals in the standard shortest basis of their lattice.
 
 
 _ITERATIONS = 1000
 _REPORT_EVERY = 4096
 
 
-def _silent(text: str) -> None:
-    del text
-
-
-def niggli_basis(lattice: Floats) -> NDArray[np.int64]:
-    """Return the integer matrix U for which ``U @ lattice`` is a Niggli cell.
+def niggli_basis(lattice: Floats) -> Integers:
+    """Return the integer matrix U, of determinant 1, for which ``U @ lattice`` is a Niggli cell.
 
     By the algorithm of Krivy and Gruber (Acta Cryst. A32 (1976) 297) with the tolerance
     of Grosse-Kunstleve et al. (Acta Cryst. A60 (2004) 1), as gemmi has it.
@@ -175,28 +174,21 @@ def niggli_basis(lattice: Floats) -> NDArray[np.int64]:
     lattice
         Rows are a, b, c in Angstrom, shape (3, 3).
 
-    Returns
-    -------
-    ndarray, shape (3, 3)
-        Its determinant is 1.
-
     Raises
     ------
     DataError
         If the rows span no volume.
     """
     volume = abs(float(np.linalg.det(lattice)))
-    if not volume > 1e-9 * float(np.linalg.norm(lattice, axis=1).prod()):
+    if not volume > _FLAT * float(np.linalg.norm(lattice, axis=1).prod()):
         raise DataError("the lattice vectors span no volume", hint="Leave this structure out")
-    cell = gemmi.UnitCell(*cell_parameters(lattice)[0])
-    vector = gemmi.GruberVector(cell, "P", True)
+    vector = gemmi.GruberVector(gemmi.UnitCell(*cell_parameters(lattice)[0]), "P", True)
     vector.niggli_reduce(iteration_limit=_ITERATIONS)
-    rotation = np.array(vector.change_of_basis.rot, dtype=np.int64)
-    basis: NDArray[np.int64] = rotation.T // gemmi.Op.DEN
-    return basis
+    # gemmi's operations act on columns, and count in parts of DEN.
+    return np.array(vector.change_of_basis.rot, dtype=np.int64).T // gemmi.Op.DEN
 
 
-def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = _silent) -> Crystals:
+def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = lambda _: None) -> Crystals:
     """Return the same crystals in their Niggli cells.
 
     Orientation, order of atoms, names and properties stay; fractional coordinates come
@@ -207,7 +199,7 @@ def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = _silent) -
     crystals
         The structures.
     tell
-        Called with the state of progress.
+        Takes lines about progress.
 
     Raises
     ------
@@ -228,14 +220,96 @@ def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = _silent) -
     coordinates -= np.floor(coordinates)
     # A coordinate just below 0 is 1 after rounding.
     coordinates[coordinates >= 1.0] = 0.0
-    return Crystals(
-        crystals.species,
-        coordinates,
-        bases @ crystals.lattices,
-        crystals.offsets,
-        crystals.names,
-        crystals.properties,
-    )
+    return replace(crystals, coordinates=coordinates, lattices=bases @ crystals.lattices)
+
+
+# The nearest periodic image, for many vectors at once.
+#
+# In a Minkowski-reduced cell the nearest image of a vector with fractional coordinates
+# between -1/2 and 1/2 is the vector itself or differs from it by one of 26 neighbouring
+# lattice vectors. Of each pair t, -t of those only one has to be looked at: v - t and v + t
+# have the squared lengths v^2 + t^2 -+ 2 v.t, of which the sign of v.t chooses.
+
+
+NEIGHBOURS = np.array([v for v in product((-1.0, 0.0, 1.0), repeat=3) if v > (0.0, 0.0, 0.0)])
+"""Neighbouring lattice vectors in fractional coordinates, one of each pair, shape (13, 3)."""
+
+
+def squared_neighbours(metric: Floats) -> Floats:
+    """Squared lengths (B, 13) of the neighbours by metric tensors L L^T (B, 3, 3)."""
+    squares: Floats = np.einsum("si,bij,sj->bs", NEIGHBOURS, metric, NEIGHBOURS)
+    return squares
+
+
+def nearest_image(along: Floats, squares: Floats) -> tuple[Floats, Floats]:
+    """Find the lattice vector to take away from wrapped vectors so that they are shortest.
+
+    Parameters
+    ----------
+    along
+        Products of the vectors with the rows of their reduced lattices, shape (..., 3).
+    squares
+        See :func:`squared_neighbours`, shape (..., 13).
+
+    Returns
+    -------
+    gain
+        Change of the squared length; where it is positive, the vector is the shortest as it
+        is, shape (...,).
+    shift
+        Lattice vector in fractional coordinates, shape (..., 3).
+    """
+    # The product with a neighbour is the sum of the products with the rows it is made of.
+    products = along @ NEIGHBOURS.T
+    gains = squares - 2.0 * np.abs(products)
+    best = gains.argmin(axis=-1)[..., None]
+    gain = np.take_along_axis(gains, best, axis=-1)[..., 0]
+    sign = np.sign(np.take_along_axis(products, best, axis=-1))
+    return gain, sign * NEIGHBOURS[best[..., 0]]
+
+
+class ReducedLattices:
+    """Minkowski-reduced bases of B lattices, in which nearest images are found.
+
+    Parameters
+    ----------
+    lattices
+        Rows are lattice vectors in Angstrom, shape (B, 3, 3).
+
+    Raises
+    ------
+    DataError
+        If a cell has no volume.
+    """
+
+    def __init__(self, lattices: Floats) -> None:
+        change = reduced_basis(lattices)
+        self.lattices = change @ lattices
+        self._inverse = np.rint(np.linalg.inv(change))
+        self._squares = squared_neighbours(self.lattices @ self.lattices.transpose(0, 2, 1))
+
+    def shortest(self, fractional: Floats, owner: Integers) -> Floats:
+        """Shortest Cartesian vectors, in Angstrom, that equal the given ones up to a period.
+
+        Parameters
+        ----------
+        fractional
+            Vectors in fractional coordinates of the lattices as given, shape (N, 3).
+        owner
+            Lattice of every vector, shape (N,).
+        """
+        wrapped = np.einsum("ni,nij->nj", fractional, self._inverse[owner])
+        wrapped -= np.rint(wrapped)
+        vectors: Floats = np.einsum("ni,nij->nj", wrapped, self.lattices[owner])
+        # Shorter than half the shortest lattice vector: no other image is nearer.
+        lengths = (vectors**2).sum(axis=1)
+        far = np.flatnonzero(lengths > self._squares.min(axis=1)[owner] / 4)
+        cells = self.lattices[owner[far]]
+        along = np.einsum("ni,nji->nj", vectors[far], cells)
+        gain, shift = nearest_image(along, self._squares[owner[far]])
+        nearer = gain < 0
+        vectors[far[nearer]] -= np.einsum("ni,nij->nj", shift[nearer], cells[nearer])
+        return vectors
 
 
 # Shortest periodic distances, for many crystals at once.
@@ -243,9 +317,6 @@ def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = _silent) -
 
 VOLUME = 0.1
 """Smallest volume of a valid cell in cubic Angstrom."""
-
-IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=np.float64)
-"""In a Minkowski-reduced cell the nearest image of a wrapped difference is among these."""
 
 CHUNK = 2_000_000
 """Distances handled at once, so that the memory stays small."""
@@ -343,34 +414,29 @@ def periodic_distances(crystals: Crystals) -> tuple[Floats, Iterator[PairBlock]]
 
 
 def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterator[PairBlock]:
+    squares = squared_neighbours(lattices @ lattices.transpose(0, 2, 1))
+    # Crystals of equal size together: then one list of pairs of atoms serves all.
     for size in np.unique(crystals.counts[crystals.counts > 1]):
         first, second = np.triu_indices(size, 1)
         alike = np.flatnonzero(crystals.counts == size)
-        step = max(1, CHUNK // (len(first) * len(IMAGES)))
+        step = max(1, CHUNK // (len(first) * len(NEIGHBOURS)))
         for start in range(0, len(alike), step):
             some = alike[start : start + step]
             atoms = crystals.atoms_of(some).reshape(len(some), size)
             x = coordinates[atoms]
             apart = x[:, first] - x[:, second]
-            apart = (apart - np.rint(apart)) @ lattices[some]
-            nearest = _nearest(apart, IMAGES @ lattices[some])
-            yield PairBlock(some, atoms[:, first], atoms[:, second], nearest)
-
-
-def _nearest(apart: Floats, shifts: Floats) -> Floats:
-    """Shortest ``|apart + shift|`` of vectors (M, P, 3) over shifts (M, S, 3), shape (M, P)."""
-    squared = 2.0 * apart @ shifts.transpose(0, 2, 1)
-    squared += (apart**2).sum(axis=2)[:, :, None]
-    squared += (shifts**2).sum(axis=2)[:, None, :]
-    return np.asarray(np.sqrt(np.maximum(squared.min(axis=2), 0.0)))
+            apart = (apart - np.rint(apart)) @ lattices[some]  # (M, P, 3)
+            along = apart @ lattices[some].transpose(0, 2, 1)
+            gain, _ = nearest_image(along, squares[some][:, None])
+            squared = (apart**2).sum(axis=2) + np.minimum(gain, 0.0)
+            distances = np.sqrt(np.maximum(squared, 0.0))
+            yield PairBlock(some, atoms[:, first], atoms[:, second], distances)
 
 
 # Atoms that are too close to one another, in many structures at once.
 
 
 _PAIRS = 500_000
-_IMAGES = np.array(list(product((-1.0, 0.0, 1.0), repeat=3)))
-_HOME = 13
 
 
 @dataclass(frozen=True)
@@ -392,46 +458,40 @@ class ClosePairs:
     distance: Floats
 
 
-def close_pairs(
-    coordinates: Floats, lattices: Floats, offsets: Integers, chosen: Integers, within: float
-) -> ClosePairs:
+def close_pairs(crystals: Crystals, chosen: Integers, within: float) -> ClosePairs:
     """Find the closest two atoms of each structure, if closer than ``within``.
 
     Exact for every cell: where opposite faces are at least twice ``within`` apart, only
-    the image with wrapped coordinates can be that close; other cells are reduced first
-    and 27 images are tried.
+    the image with wrapped coordinates can be that close; in other cells all images are
+    looked at.
 
     Parameters
     ----------
-    coordinates, lattices, offsets
-        As in :class:`~variolite.crystals.Crystals`; every value finite.
+    crystals
+        The structures.
     chosen
-        Places of the structures to look at.
+        Places of those to look at, each with finite numbers and a volume.
     within
         Distance in Angstrom.
     """
-    heights = cell_heights(lattices[chosen])
+    heights = cell_heights(crystals.lattices[chosen])
     roomy = (heights >= 2 * within).all(axis=1)
-    counts = np.diff(offsets)[chosen]
+    counts = crystals.counts[chosen]
     found = []
-    for count in np.unique(counts[roomy]).tolist():
-        if count < 2:
-            continue
+    for count in np.unique(counts[roomy & (counts > 1)]).tolist():
         members = np.flatnonzero(roomy & (counts == count))
         pairs = np.triu_indices(count, 1)
         step = max(1, _PAIRS // len(pairs[0]))
         for start in range(0, len(members), step):
             part = members[start : start + step]
-            places = chosen[part]
-            atoms = coordinates[offsets[places][:, None] + np.arange(count)]
             reach = within / heights[part]
-            found.append(_wrapped(places, atoms, lattices[places], pairs, reach, within))
-    for place in chosen[~roomy].tolist():
-        atoms = coordinates[offsets[place] : offsets[place + 1]]
-        found.append(_images(place, atoms, lattices[place], within))
+            found.append(_wrapped(crystals, chosen[part], pairs, reach, within))
+    if not roomy.all():
+        found.append(_images(crystals, chosen[~roomy], within))
     structure, first, second, distance = (
         np.concatenate([part[k] for part in found]) if found else np.empty(0) for k in range(4)
     )
+    # The closest pair of each structure comes first, and alone is kept.
     order = np.lexsort((distance, structure))
     order = order[np.unique(structure[order], return_index=True)[1]]
     return ClosePairs(
@@ -446,15 +506,18 @@ _Found = tuple[Integers, Integers, Integers, Floats]
 
 
 def _wrapped(
+    crystals: Crystals,
     places: Integers,
-    atoms: Floats,
-    lattices: Floats,
     pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
     reach: Floats,
     within: float,
 ) -> _Found:
-    """Look at structures of equal size; ``reach`` bounds the components of a short vector."""
+    """Look at structures of equal size; ``reach`` bounds the components of a short vector.
+
+    One axis after the other, since the first two leave few pairs for the rest.
+    """
     first, second = pairs
+    atoms = crystals.coordinates[crystals.atoms_of(places)].reshape(len(places), -1, 3)
     component = atoms[:, first, 0] - atoms[:, second, 0]
     component -= np.rint(component)
     row, pair = np.nonzero(np.abs(component) < reach[:, :1])
@@ -465,27 +528,25 @@ def _wrapped(
         row, pair = row[near], pair[near]
     vector = atoms[row, first[pair]] - atoms[row, second[pair]]
     vector -= np.rint(vector)
+    lattices = crystals.lattices[places]
     distance = np.linalg.norm(np.einsum("mi,mij->mj", vector, lattices[row]), axis=1)
     near = distance < within
     row, pair = row[near], pair[near]
     return places[row], first[pair], second[pair], distance[near]
 
 
-def _images(place: int, atoms: Floats, lattice: Floats, within: float) -> _Found:
-    """Look at one structure in a flat or skewed cell."""
-    basis = niggli_basis(lattice)
-    reduced = basis @ lattice
-    moved = atoms @ np.linalg.inv(basis)
-    shifts = _IMAGES @ reduced
-    found: list[tuple[int, int, float]] = []
-    for i in range(len(moved)):
-        difference = moved[i:] - moved[i]
-        difference -= np.rint(difference)
-        distance = np.linalg.norm((difference @ reduced)[:, None] + shifts, axis=-1)
-        distance[0, _HOME] = np.inf
-        nearest = distance.min(axis=1)
-        j = int(nearest.argmin())
-        if nearest[j] < within:
-            found.append((i, i + j, float(nearest[j])))
-    first, second, nearby = (np.array([pair[k] for pair in found]) for k in range(3))
-    return np.full(len(found), place), first, second, nearby
+def _images(crystals: Crystals, places: Integers, within: float) -> _Found:
+    """Look at structures in flat or skewed cells, an atom's own images included."""
+    some = crystals.take(places)
+    own, blocks = periodic_distances(some)
+    zeros = np.zeros(len(places), dtype=np.int64)
+    found = [(np.arange(len(places)), zeros, zeros, own)]
+    for block in blocks:
+        nearest = block.distances.argmin(axis=1)
+        rows = np.arange(len(nearest))
+        starts = some.offsets[block.crystals]
+        first, second = block.first[rows, nearest] - starts, block.second[rows, nearest] - starts
+        found.append((block.crystals, first, second, block.distances[rows, nearest]))
+    structure, first, second, distance = (np.concatenate(part) for part in zip(*found, strict=True))
+    near = distance < within
+    return places[structure[near]], first[near], second[near], distance[near]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -37,7 +38,8 @@ def test_the_closest_pair_is_found(seed: int, within: float) -> None:
     lattices = crystals.lattices.copy()
     lattices[0, 1] += rng.integers(0, 3) * lattices[0, 0]
     coordinates = rng.uniform(-2, 2, crystals.coordinates.shape)
-    found = close_pairs(coordinates, lattices, crystals.offsets, np.arange(4), within)
+    crystals = replace(crystals, coordinates=coordinates, lattices=lattices)
+    found = close_pairs(crystals, np.arange(4), within)
     expected = np.array(
         [
             slow_distance(coordinates[crystals.offsets[k] : crystals.offsets[k + 1]], lattices[k])
@@ -58,14 +60,13 @@ def test_the_closest_pair_is_found(seed: int, within: float) -> None:
 
 def test_only_the_chosen_structures_are_searched() -> None:
     crystals = textbook_crystals()
-    arrays = (crystals.coordinates, crystals.lattices, crystals.offsets)
-    everything = close_pairs(*arrays, np.arange(78), 2.0)
-    some = close_pairs(*arrays, np.arange(0, 78, 2), 2.0)
+    everything = close_pairs(crystals, np.arange(78), 2.0)
+    some = close_pairs(crystals, np.arange(0, 78, 2), 2.0)
     np.testing.assert_array_equal(
         some.structure, everything.structure[everything.structure % 2 == 0]
     )
-    assert len(close_pairs(*arrays, np.arange(78), 0.5).structure) == 0
-    assert len(close_pairs(*arrays, np.arange(0), 2.0).structure) == 0
+    assert len(close_pairs(crystals, np.arange(78), 0.5).structure) == 0
+    assert len(close_pairs(crystals, np.arange(0), 2.0).structure) == 0
 
 
 def test_atoms_all_at_one_place() -> None:
@@ -77,7 +78,5 @@ def test_atoms_all_at_one_place() -> None:
         np.array([0, 512]),
         np.array(["heap"]),
     )
-    found = close_pairs(
-        crystals.coordinates, crystals.lattices, crystals.offsets, np.arange(1), 0.5
-    )
+    found = close_pairs(crystals, np.arange(1), 0.5)
     assert found.distance.tolist() == [0.0]

@@ -13,7 +13,7 @@ from scipy.optimize import minimize
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.matching.scores import assigned_periodic_errors, periodic_errors
-from variolite.crystals.matching.sites import ReducedFrames
+from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 
 CRYSTALS = textbook(12)
@@ -45,7 +45,7 @@ def test_shortest_images(place: int, seed: int) -> None:
     fractional = draw.normal(size=(20, 3)) * 3
     lattice = CRYSTALS.lattices[place]
     skewed = rebased(CRYSTALS.take(slice(place, place + 1)), seed).lattices
-    vectors = ReducedFrames(skewed).shortest(fractional, np.zeros(20, np.int64))
+    vectors = ReducedLattices(skewed).shortest(fractional, np.zeros(20, np.int64))
     usual = fractional @ skewed[0] @ np.linalg.inv(lattice)
     expected = np.linalg.norm(nearest(usual, lattice), axis=1)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), expected, atol=1e-9)

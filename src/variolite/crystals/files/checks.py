@@ -446,9 +446,14 @@ def _check_distances(parsed: Structures, limits: Limits, found: dict[int, Fault]
     offsets = np.concatenate([[0], np.cumsum(parsed.counts)]).astype(np.int64)
     sound = np.ones(len(parsed.counts), dtype=bool)
     sound[list(found)] = False
-    pairs = close_pairs(
-        parsed.coordinates, parsed.lattices, offsets, np.flatnonzero(sound), limits.min_distance
+    crystals = Crystals(
+        parsed.species,
+        parsed.coordinates,
+        parsed.lattices,
+        offsets,
+        np.empty(len(parsed.counts), np.str_),
     )
+    pairs = close_pairs(crystals, np.flatnonzero(sound), limits.min_distance)
     for place, first, second, distance in zip(
         pairs.structure.tolist(),
         pairs.first.tolist(),

@@ -20,8 +20,9 @@ from variolite.crystals.matching.pairs import (
     reduce_crystals,
     same_composition,
 )
-from variolite.crystals.matching.sites import ReducedFrames, assign
+from variolite.crystals.matching.sites import assign
 from variolite.crystals.matching.tolerances import CDVAE, DEFAULT, STRICT, Tolerance
+from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 from variolite.training.workers import Progress, outcomes
 
@@ -119,7 +120,7 @@ def _distances(difference: Floats, lattices: Floats, counts: Integers) -> Floats
     finite = np.asarray(np.isfinite(difference).all(axis=1))
     usable[owner[~finite]] = False
     difference = np.where(usable[owner, None], difference, 0.0)
-    frames = ReducedFrames(lattices)
+    frames = ReducedLattices(lattices)
     inverse = np.linalg.inv(lattices)
     best = np.full(len(counts), np.inf)
     distances = np.zeros(len(owner))
@@ -141,7 +142,7 @@ def _distances(difference: Floats, lattices: Floats, counts: Integers) -> Floats
 
 
 def _starts(
-    difference: Floats, frames: ReducedFrames, owner: Integers, counts: Integers
+    difference: Floats, frames: ReducedLattices, owner: Integers, counts: Integers
 ) -> tuple[Floats, Floats]:
     """The two best of: circular mean, displacement of each atom; fractional, (B, 3) each."""
     phases = np.exp(2j * np.pi * difference)
@@ -200,7 +201,7 @@ def _assigned_distances(true: Crystal, reconstructed: Crystal) -> Floats:
     count = len(true)
     if not (np.isfinite(reconstructed.coordinates).all() and np.isfinite(true.lattice).all()):
         return np.full(count, np.nan)
-    frames = ReducedFrames(true.lattice[None])
+    frames = ReducedLattices(true.lattice[None])
     groups = [
         (np.flatnonzero(true.species == z), np.flatnonzero(reconstructed.species == z))
         for z in np.unique(true.species)

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.matching.lattices import niggli_cells
+from variolite.crystals.periodic import nearest_image, squared_neighbours
 
 # Many small assignment problems at once.
 
@@ -75,75 +75,6 @@ def assign(costs: Floats) -> Integers:
 @cache
 def _permutations(size: int) -> Integers:
     return np.array(list(permutations(range(size))), dtype=np.int64)
-
-
-# Nearest periodic images.
-
-
-# One of each pair of opposite lattice translations among the 26 neighbours.
-NEIGHBOURS: Floats = np.array(
-    [shift for shift in product((-1.0, 0.0, 1.0), repeat=3) if shift > (0.0, 0.0, 0.0)]
-)
-
-
-class ReducedFrames:
-    """Niggli cells of B lattices, in which the nearest image is among 27.
-
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors in Angstrom, shape (B, 3, 3).
-    """
-
-    def __init__(self, lattices: Floats) -> None:
-        cells = niggli_cells(lattices)
-        self.lattices = cells.lattices
-        self._inverse = np.rint(np.linalg.inv(cells.transform))
-        self._neighbours = NEIGHBOURS @ self.lattices
-        self._norms = (self._neighbours**2).sum(axis=-1)
-
-    def shortest(self, fractional: Floats, owner: Integers) -> Floats:
-        """Shortest Cartesian vectors, in Angstrom, that equal the given ones up to a period.
-
-        Parameters
-        ----------
-        fractional
-            Vectors in fractional coordinates of the lattices as given, shape (N, 3).
-        owner
-            Lattice of every vector, shape (N,).
-        """
-        wrapped = np.einsum("ni,nij->nj", fractional, self._inverse[owner])
-        wrapped -= np.rint(wrapped)
-        vectors = np.einsum("ni,nij->nj", wrapped, self.lattices[owner])
-        return shortest_vectors(vectors, self._neighbours, self._norms, owner)
-
-
-def shortest_vectors(vectors: Floats, neighbours: Floats, norms: Floats, owner: Integers) -> Floats:
-    """Replace wrapped vectors by their shortest images among 27.
-
-    Parameters
-    ----------
-    vectors
-        Cartesian vectors whose fractional coordinates in a reduced cell lie between -1/2
-        and 1/2, shape (N, 3).
-    neighbours, norms
-        Lattice vectors of :data:`NEIGHBOURS` in that cell and their squared lengths, shape
-        (B, 13, 3) and (B, 13).
-    owner
-        Lattice of every vector, shape (N,).
-    """
-    shortest = vectors.copy()
-    # Shorter than half the shortest lattice vector: nothing is nearer.
-    squares = (vectors**2).sum(axis=-1)
-    far = np.flatnonzero(squares > norms.min(axis=1)[owner] / 4)
-    cell = owner[far]
-    along = np.einsum("ni,nki->nk", vectors[far], neighbours[cell])
-    gain = norms[cell] - 2.0 * np.abs(along)
-    best = gain.argmin(axis=1)
-    better = np.flatnonzero(gain[np.arange(len(far)), best] < 0)
-    far, cell, best = far[better], cell[better], best[better]
-    shortest[far] -= np.sign(along[better, best])[:, None] * neighbours[cell, best]
-    return shortest
 
 
 Mask = NDArray[np.bool_]
@@ -309,7 +240,7 @@ def _displacements(
     shift = difference[:, :, :translations]
     cell, translation = _promising(difference, shift, cells, pairs)
     metric = cells.reduced @ np.swapaxes(cells.reduced, 1, 2)
-    norms = np.einsum("si,cij,sj->cs", NEIGHBOURS, metric, NEIGHBOURS)
+    norms = squared_neighbours(metric)
     straight = np.asarray((cells.to_reduced == np.eye(3)).all(axis=(1, 2)))
     step = max(1, _CHUNK // len(pairs.second))
     for start in range(0, len(cell), step):
@@ -397,14 +328,12 @@ def _shorten(wrapped: Floats, squares: Floats, inside: Mask, metric: Floats, nor
     row, place = np.nonzero(inside & (squares > norms.min(axis=1)[:, None] / 4))
     if not len(row):
         return
-    along = np.einsum("aq,qab->qb", wrapped[:, row, place], metric[row]) @ NEIGHBOURS.T
-    gain = norms[row] - 2.0 * np.abs(along)
-    best = gain.argmin(axis=1)
-    gained = gain[np.arange(len(row)), best]
-    better = np.flatnonzero(gained < 0)
-    row, place, best = row[better], place[better], best[better]
-    wrapped[:, row, place] -= np.sign(along[better, best]) * NEIGHBOURS[best].T
-    squares[row, place] += gained[better]
+    along = np.einsum("aq,qab->qb", wrapped[:, row, place], metric[row])
+    gain, shift = nearest_image(along, norms[row])
+    better = gain < 0
+    row, place = row[better], place[better]
+    wrapped[:, row, place] -= shift[better].T
+    squares[row, place] += gain[better]
 
 
 def _assigned(costs: Floats, pairs: _AtomPairs) -> Integers:
