@@ -495,7 +495,7 @@ def _panel_by_k(axes: Axes, rows: list[ScoreRow], methods: list[str], counts: li
     places = {k: place for place, k in enumerate(counts)}
     axes.set(xlim=(-0.5, len(counts) - 0.5), xticks=range(len(counts)))
     axes.set_xticklabels([str(k) for k in counts])
-    axes.set_ylim(interval_limits(rows))
+    axes.set_ylim(interval_limits(x for row in rows for x in (row.mean, row.low, row.high)))
     number_axis(axes, "y")
     spread = min(0.5 / max(len(methods), 1), 0.14)
     for index, method in enumerate(methods):

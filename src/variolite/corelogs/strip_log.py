@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import Classes, HeldOut
 from variolite.report.figures import (
     SCALE_NAMES,
     ValueAxis,
+    boxes,
+    key,
     legend,
     legend_height,
     number_axis,
@@ -37,7 +37,6 @@ from variolite.report.style import (
     new_figure,
     text_width,
     to_svg,
-    tooltip,
     wrap,
     write,
 )
@@ -257,63 +256,64 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     foot = top + height + 20
     keys = [_entries(strip) for strip in hole.strips]
     key_room = WIDTH - DEPTH_ROOM - 100
-    key_heights = [legend_height([name for name, _ in key], key_room) + 4 for key in keys]
+    key_heights = [legend_height([name for name, _ in entries], key_room) + 4 for entries in keys]
     figure = new_figure(foot + 16 + sum(key_heights))
 
+    def down(depths: Floats) -> Floats:
+        return top + np.clip((depths - limits[1]) / (limits[0] - limits[1]), 0, 1) * height
+
+    def fill(left: float, width: float, edges: Floats, colour: str, note: str = "") -> None:
+        places = [(left, upper, width, lower - upper) for upper, lower in edges.tolist()]
+        boxes(figure, places, [colour] * len(places), title=note)
+
+    tops, bases = row_edges(depth)
+    after = gaps(depth)
+    upper, lower = down(bases[after]), down(tops[after + 1])
+    shades = np.column_stack([upper, lower])[lower - upper >= LEAST_GAP]
     left = DEPTH_ROOM
     for track, head in zip(hole.tracks, heads, strict=True):
-        axes = _column(figure, left, top, width, height, limits, depth)
+        fill(left, width, shades, SHADE)
+        axes = axes_at(figure, left, top, width, height)
+        axes.set_ylim(limits)
+        axes.xaxis.set_visible(False)
+        axes.yaxis.set_visible(left == DEPTH_ROOM)
+        axes.spines[:].set(edgecolor=MUTED, zorder=5)
+        if left == DEPTH_ROOM:
+            number_axis(axes, "y", 12)
+            label = f"depth ({hole.unit})" if hole.unit else "depth"
+            axes.set_ylabel(label, rotation_mode="anchor")
         _draw_track(figure, axes, track, depth, left, top, width)
         _head(figure, head, left + width / 2, top - 32)
         unit = track.unit or ""
         write(figure, left + width / 2, top - 19, unit, size=10, colour=MUTED, anchor="center",
               room=width + GAP)  # fmt: skip
         left += width + GAP
+    pixel = (limits[0] - limits[1]) / height
     for strip in hole.strips:
-        axes = _column(figure, left, top, STRIP, height, limits, depth)
-        _draw_strip(axes, strip, depth, (limits[0] - limits[1]) / height)
+        fill(left, STRIP, shades, SHADE)
+        beds = beds_of(depth, strip.codes, resolution=pixel)
+        for code in np.unique(beds.codes).tolist():
+            own = beds.codes == code
+            name = strip.classes.names[code] if code >= 0 else "none"
+            edges = np.column_stack([down(beds.tops[own]), down(beds.bases[own])])
+            fill(left, STRIP, edges, strip.classes.colour(code), name)
+        boxes(figure, [(left, top, STRIP, height)], ["none"], edge=MUTED, width=1.0)
         _head(figure, wrap(strip.title, STRIP + GAP, 11, bold=True), left + STRIP / 2, top - 6)
         left += STRIP + GAP
-    first = figure.axes[0]
-    first.yaxis.set_visible(True)
-    number_axis(first, "y", 12)
-    first.set_ylabel(f"depth ({hole.unit})" if hole.unit else "depth", rotation_mode="anchor")
 
-    _key(figure, foot, with_gap=bool(len(gaps(depth))))
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=INK, lw=1.8, label="observed"),
+        Line2D([], [], color=SECOND, lw=1.8, label="reconstructed"),
+    ]
+    if len(after):
+        handles.append(Patch(facecolor=SHADE, edgecolor=MUTED, label="no rows (gap)"))
+    key(figure, handles, DEPTH_ROOM, foot)
     foot += 16
-    for strip, key, used in zip(hole.strips, keys, key_heights, strict=True):
+    for strip, entries, used in zip(hole.strips, keys, key_heights, strict=True):
         write(figure, DEPTH_ROOM, foot + 9.5, strip.title, bold=True, room=90)
-        legend(figure, key, DEPTH_ROOM + 96, foot, key_room)
+        legend(figure, entries, DEPTH_ROOM + 96, foot, key_room)
         foot += used
     return to_svg(figure, title)
-
-
-def _column(
-    figure: Drawing,
-    left: float,
-    top: float,
-    width: float,
-    height: float,
-    limits: tuple[float, float],
-    depth: Floats,
-) -> Axes:
-    """Return axes that run downwards, with the intervals without rows shaded."""
-    axes = axes_at(figure, left, top, width, height)
-    axes.set_ylim(limits)
-    axes.xaxis.set_visible(False)
-    axes.yaxis.set_visible(False)
-    axes.spines[:].set(edgecolor=MUTED, zorder=5)
-    after = gaps(depth)
-    tops, bases = row_edges(depth)
-    upper, lower = bases[after], tops[after + 1]
-    seen = (lower - upper) * height / (limits[0] - limits[1]) >= LEAST_GAP
-    if seen.any():
-        path = _boxes(upper[seen], lower[seen])
-        axes.add_collection(
-            PathCollection([path], facecolors=[SHADE], transform=axes.get_yaxis_transform()),
-            autolim=False,
-        )
-    return axes
 
 
 def _draw_track(
@@ -353,30 +353,6 @@ def _draw_track(
             edge = middle + half
 
 
-def _draw_strip(axes: Axes, strip: Strip, depth: Floats, pixel: float) -> None:
-    """Fill the strip with its beds, one path for each category."""
-    beds = beds_of(depth, strip.codes, resolution=pixel)
-    codes = np.unique(beds.codes).tolist()
-    low, high = sorted(axes.get_ylim())
-    tops, bases = np.clip(beds.tops, low, high), np.clip(beds.bases, low, high)
-    drawn = PathCollection(
-        [_boxes(tops[beds.codes == code], bases[beds.codes == code]) for code in codes],
-        facecolors=[strip.classes.colour(code) for code in codes],
-        transform=axes.get_yaxis_transform(),
-    )
-    tooltip(drawn, *(strip.classes.names[code] if code >= 0 else "none" for code in codes))
-    axes.add_collection(drawn, autolim=False)
-
-
-def _boxes(tops: Floats, bases: Floats) -> Path:
-    """Return one path of boxes over the whole width of a column, from tops to bases in depth."""
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)], dtype=np.float64)
-    boxes = np.tile(corners, (len(tops), 1, 1))
-    boxes[:, :, 1] = np.where(corners[:, 1] == 0, tops[:, None], bases[:, None])
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
-    return Path(boxes.reshape(-1, 2), np.tile(np.array(codes, dtype=np.uint8), len(tops)))
-
-
 def _with_dots(depth: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Repeat each value that stands alone between gaps, so that its round cap shows as a dot."""
     present = np.concatenate([[False], np.isfinite(values) & np.isfinite(depth), [False]])
@@ -387,24 +363,6 @@ def _with_dots(depth: Floats, values: Floats) -> tuple[Floats, Floats]:
 def _head(figure: Drawing, rows: Sequence[str], middle: float, base: float) -> None:
     for index, row in enumerate(reversed(rows)):
         write(figure, middle, base - NAME_LINE * index, row, size=11, anchor="center", bold=True)
-
-
-def _key(figure: Drawing, top: float, *, with_gap: bool) -> None:
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, lw=1.8, label="observed"),
-        Line2D([], [], color=SECOND, lw=1.8, label="reconstructed"),
-    ]
-    if with_gap:
-        handles.append(Patch(facecolor=SHADE, edgecolor=MUTED, label="no rows (gap)"))
-    width, height = figure.get_size_inches() * 72
-    figure.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(DEPTH_ROOM / width, 1 - top / height),
-        borderpad=0,
-        borderaxespad=0,
-        ncols=len(handles),
-    )
 
 
 def _entries(strip: Strip) -> list[tuple[str, str]]:

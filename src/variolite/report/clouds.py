@@ -16,7 +16,15 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from variolite.report.figures import ValueAxis, boxes, legend, legend_height, number_axis
+from variolite.report.figures import (
+    SQUARE,
+    ValueAxis,
+    boxes,
+    closed,
+    legend,
+    legend_height,
+    number_axis,
+)
 from variolite.report.style import (
     ACCENT,
     INK,
@@ -87,18 +95,17 @@ def density(axes: Axes, x: Floats, y: Floats) -> None:
     np.add.at(counts, (cells[:, 0], cells[:, 1]), 1)
     top = max(math.log10(float(counts.max())), 1e-9)
     levels = 1 + np.round((LEVELS - 1) * np.log10(np.maximum(counts, 1)) / top)
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) / CELLS
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
     paths, colours = [], []
     for level in range(1, LEVELS + 1):
         at = np.argwhere((levels == level) & (counts > 0))
         if len(at):
-            corner = (at[:, None, :] / CELLS + corners).reshape(-1, 2)
-            paths.append(Path(corner, np.tile(codes, len(at))))
+            paths.append(closed(at[:, None, :] / CELLS + SQUARE / CELLS))
             colours.append(_shade(level))
-    axes.add_collection(
-        PathCollection(paths, facecolors=colours, transform=axes.transAxes), autolim=False
+    # The thin edge closes the seams between cells.
+    drawn = PathCollection(
+        paths, facecolors=colours, edgecolors=colours, linewidths=0.3, transform=axes.transAxes
     )
+    axes.add_collection(drawn, autolim=False)
 
 
 def density_key(figure: Figure, left: float, top: float, noun: str) -> None:

@@ -6,13 +6,14 @@ All of it is called within :func:`variolite.report.style.figure_style`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import LinearSegmentedColormap
@@ -209,31 +210,45 @@ def _power(value: float) -> str:
 # Parts of figures
 
 
+SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)], dtype=np.float64)
+"""The corners of a box, closed."""
+
+
 def boxes(
     figure: Figure,
     places: Floats | Sequence[tuple[float, float, float, float]],
     colours: Sequence[str],
     *,
     edge: str = "none",
+    width: float = 0.5,
+    title: str = "",
     notes: Sequence[str] = (),
 ) -> None:
     """Fill rectangles, [n, 4] of left, top, width and height in pixels of the figure.
 
-    ``notes`` are shown when the pointer rests on them.
+    ``notes`` are shown when the pointer rests on a rectangle, ``title`` on any of them; without
+    ``notes`` those of one colour become one path.
     """
-    places = np.asarray(places, dtype=np.float64)
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
-    pixels = places[:, None, :2] + corners * places[:, None, 2:]
+    places = np.asarray(places, dtype=np.float64).reshape(-1, 4)
+    corners = from_top(figure, places[:, None, :2] + SQUARE * places[:, None, 2:])
+    shades = list(colours if notes else dict.fromkeys(colours))
+    owners = np.arange(len(places)) if notes else np.array([shades.index(c) for c in colours])
     drawn = PathCollection(
-        [Path(box, closed=True) for box in from_top(figure, pixels)],
-        facecolors=colours,
+        [closed(corners[owners == index]) for index in range(len(shades))],
+        facecolors=shades,
         edgecolors=edge,
-        linewidths=0 if edge == "none" else 0.5,
+        linewidths=0 if edge == "none" else width,
         transform=figure.transSubfigure,
     )
-    if notes:
-        tooltip(drawn, *notes)
+    if notes or title:
+        tooltip(drawn, *(notes or (title,)))
     figure.add_artist(drawn)
+
+
+def closed(corners: Floats) -> Path:
+    """Return one path of closed shapes, [n, 5, 2]."""
+    codes = np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], dtype=np.uint8)
+    return Path(corners.reshape(-1, 2), np.tile(codes, len(corners)))
 
 
 def from_top(figure: Figure, pixels: Floats) -> Floats:
@@ -259,6 +274,19 @@ def legend(
     )
     for (name, _), (x, y) in zip(entries, places, strict=True):
         write(figure, x + 16, y + 9.5, name, room=min(width - 20, 260))
+
+
+def key(figure: Figure, handles: Sequence[Artist], left: float, top: float) -> None:
+    """Explain strokes and shades by their labels, in one line whose middle is at ``top``."""
+    width, height = figure.get_size_inches() * 72
+    figure.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(left / width, 1 - top / height),
+        borderpad=0,
+        borderaxespad=0,
+        ncols=len(handles),
+    )
 
 
 def _flow(names: Sequence[str], width: float) -> list[tuple[float, float]]:
@@ -295,17 +323,6 @@ def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: i
 
 
 # Intervals
-
-
-class Bounded(Protocol):
-    """A number with its interval, NaN where there is none."""
-
-    @property
-    def mean(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -396,7 +413,7 @@ def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
         for place, whisker in enumerate(whiskers)
         if whisker and math.isfinite(whisker.mean)
     ]
-    low, high = interval_limits([whisker for _, whisker in present])
+    low, high = interval_limits(x for _, w in present for x in (w.mean, w.low, w.high))
     axes.set(xlim=(low, high), ylim=(len(whiskers) - 0.5, -0.5))
     number_axis(axes, "x", 4)
     axes.yaxis.set_visible(False)
@@ -433,9 +450,9 @@ def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
     tooltip(marks, *(w.note for _, w in present))
 
 
-def interval_limits(whiskers: Sequence[Bounded]) -> tuple[float, float]:
-    """Return limits that hold all intervals, from zero where the lowest score is near it."""
-    ends = [value for w in whiskers for value in (w.mean, w.low, w.high) if math.isfinite(value)]
+def interval_limits(values: Iterable[float]) -> tuple[float, float]:
+    """Return limits that hold means and ends of intervals, from zero where the least is near."""
+    ends = [value for value in values if math.isfinite(value)]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
     if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         low, high = low - (abs(low) * 0.1 or 0.1), high + (abs(high) * 0.1 or 0.1)

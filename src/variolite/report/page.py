@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -214,14 +214,3 @@ def _template() -> jinja2.Template:
     environment.filters |= {"code": _code, "sentence": _sentence}
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
     return environment.from_string(packaged("page.html.jinja"))
-
-
-def figures_of(sections: Sequence[Section]) -> Iterator[Figure]:
-    """Yield all figures of a page in order."""
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Figure):
-                yield block
-            elif isinstance(block, Alternatives):
-                for _, figures in block.options:
-                    yield from figures

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from variolite.report.contents import History
-from variolite.report.figures import legend, legend_height, number_axis
+from variolite.report.figures import key, legend, legend_height, number_axis
 from variolite.report.page import Block, Figure, Paragraph, Section
 from variolite.report.style import (
     ACCENT,
@@ -256,15 +256,7 @@ def _key(drawing: Drawing, top: float, *, marked: bool, shaded: bool) -> None:
         )
     if shaded:
         handles.append(Patch(facecolor=SHADE, edgecolor=MUTED, label="warm-up of beta"))
-    width, height = drawing.get_size_inches() * 72
-    drawing.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(GUTTER / width, 1 - top / height),
-        borderpad=0,
-        borderaxespad=0,
-        ncols=len(handles),
-    )
+    key(drawing, handles, GUTTER, top)
 
 
 def _caption(
