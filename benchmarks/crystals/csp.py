@@ -17,7 +17,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ from variolite.crystals.files.store import fingerprint, write_store
 from variolite.crystals.matching import nearest_template, random_coordinates
 from variolite.crystals.run import load_run, train_crystal_run
 from variolite.crystals.score_run import reconstruct_or_fail
+from variolite.progress import ConsoleProgress, Step
 from variolite.recipe import CrystalRecipe, load_crystal_recipe, recipe_to_yaml
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
-from variolite.training.run import Listener
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 WORK = Path(__file__).resolve().parents[2] / "runs" / "csp"
@@ -114,6 +115,24 @@ def _spread(crystals: Crystals, number: int) -> Crystals:
     return crystals.take(np.linspace(0, len(crystals) - 1, number).astype(int))
 
 
+class _Metered(ConsoleProgress):
+    """Charges every step of training to the network, and what follows to the prior."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    @contextmanager
+    def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
+        part = "network" if title == "training" else "prior"
+        with super().stage(title, total) as step:
+
+            def metered(text: str, /, *, done: int | None = None) -> None:
+                self.meter.charge(part)
+                step(text, done=done)
+
+            yield metered
+
+
 def _trained(
     recipe: CrystalRecipe, training: Crystals, work: Path
 ) -> tuple[CrystalModel, dict[str, float]]:
@@ -125,18 +144,10 @@ def _trained(
         if same and model.prior is not None:
             return model, meter.seconds
 
-    def epoch(record: Any) -> None:
-        meter.charge("network")
-        _say(f"epoch {record.epoch + 1}: {record.measures}")
-
-    def prior(text: str) -> None:
-        meter.charge("prior")
-        _say(text)
-
     meter.rest()
-    listener = Listener(note=_say, epoch=epoch)
+    progress = _Metered(meter)
     _, model = train_crystal_run(
-        recipe, training, run.path, name="MP-20", device="cpu", listener=listener, tell=prior
+        recipe, training, run.path, name="MP-20", device="cpu", progress=progress
     )
     meter.charge("prior")
     return model, meter.seconds

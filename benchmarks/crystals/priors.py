@@ -167,7 +167,7 @@ def tell(text: str) -> None:
 def _training_part(run: RunFolder, crystals: Crystals) -> Crystals:
     """The structures whose groups the run was trained on."""
     split = run.split()
-    groups = groups_by(crystals, run.crystal_recipe().split.by)
+    groups = groups_by(crystals, run.recipe().split.by)
     return crystals.take(split.rows(groups)["train"])
 
 

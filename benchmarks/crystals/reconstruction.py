@@ -34,10 +34,10 @@ from variolite.crystals.matching import (
 )
 from variolite.crystals.run import load_run, train_crystal_run
 from variolite.crystals.score_run import reconstruct_or_fail
+from variolite.progress import ConsoleProgress
 from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
-from variolite.training.run import Listener
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 RUNS = Path(__file__).resolve().parents[2] / "runs" / "reconstruction"
@@ -96,8 +96,7 @@ def _score(name: str, data: Path, runs: Path) -> None:
     run = RunFolder(runs / name)
     if not run.finished:
         began = time.process_time()
-        listener = Listener(note=_say, epoch=lambda record: _say(f"epoch {record.epoch + 1}"))
-        train_crystal_run(recipe, parts.train, run.path, name=name, listener=listener)
+        train_crystal_run(recipe, parts.train, run.path, name=name, progress=ConsoleProgress())
         run.write_json(run.path / "cpu_seconds.json", time.process_time() - began)
     model = load_run(run)
     found, failures = reconstruct_or_fail(model, parts.test)

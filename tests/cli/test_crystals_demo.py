@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from calling import Program
 
-from variolite.cli import demo as demo_crystals
-from variolite.crystals import run as shipped
-from variolite.crystals.run import shipped_models
+from variolite import shipped
+from variolite.crystals.field import DEMO_MODEL
 
 
 def test_an_installation_without_models_says_so(
@@ -22,7 +21,7 @@ def test_an_installation_without_models_says_so(
 
 
 @pytest.mark.skipif(
-    demo_crystals.MODEL not in shipped_models(), reason="no model comes with the package yet"
+    DEMO_MODEL not in shipped.shipped_models(), reason="no model comes with the package yet"
 )
 def test_the_demo_leaves_a_page_and_structures(program: Program, tmp_path: Path) -> None:
     out = tmp_path / "demo"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +11,14 @@ import pytest
 from calling import Program
 from crystal_example import options
 
-from variolite.cli import crystal_runs, crystals
+from variolite.cli import runs
+from variolite.crystals import commands
 from variolite.crystals import run as session
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.generation import regression
 from variolite.crystals.generation.composition import CompositionSettings
+from watched import Watched
 
 PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1", "prior.heads=2")
 
@@ -43,16 +45,14 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "set.crystals"
 
 
-def _stopping_at(words: str) -> Callable[[], Callable[[str], None]]:
-    """Progress that is interrupted the first time it tells of ``words``."""
-    stopped: list[str] = []
+def _stopping_at(words: str) -> Watched:
+    """Progress that is interrupted at the first step that mentions ``words``."""
 
-    def tell(text: str) -> None:
-        if words in text and not stopped:
-            stopped.append(text)
+    def step(text: str) -> None:
+        if words in text:
             raise KeyboardInterrupt
 
-    return lambda: tell
+    return Watched(step=step)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def _stopping_at(words: str) -> Callable[[], Callable[[str], None]]:
     [
         ("epoch 2", (*PRIOR, "properties=[energy]"), "in epoch 3 of 4 of the prior. The same"),
         ("numbers of atoms", PRIOR, "stopped by the user"),
-        ("properties from latents", ("properties=[energy]",), "stopped by the user"),
+        ("fitting properties", ("properties=[energy]",), "stopped by the user"),
     ],
 )
 def test_a_fit_stopped_after_the_network_goes_on_and_ends_the_same(
@@ -75,7 +75,7 @@ def test_a_fit_stopped_after_the_network_goes_on_and_ends_the_same(
     out, whole = tmp_path / "run", tmp_path / "whole"
     fit = ("fit", "crystals/mp_20/vae_dng", "--data", data, *options(*settings), "--out")
     with monkeypatch.context() as patch:
-        patch.setattr(crystal_runs, "now_and_then", _stopping_at(words))
+        patch.setattr(runs, "PROGRESS", _stopping_at(words))
         assert message.casefold() in program.fails(*fit, out).casefold()
     samples = tmp_path / "made.csv"
     if "prior.kind=flow" in settings:
@@ -102,7 +102,7 @@ def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
     one, other = (("--set", change) for change in ("prior.kind=flow", "prior.learning_rate=0.01"))
     more = tuple(part for change in PRIOR[1:] for part in ("--set", change))
     with monkeypatch.context() as patch:
-        patch.setattr(crystals, "now_and_then", _stopping_at("epoch 2"))
+        patch.setattr(commands, "PROGRESS", _stopping_at("epoch 2"))
         line = program.fails(*prior, *one, *more)
         assert "The same command goes on from here".casefold() in line.casefold()
     assert list((out / "checkpoint").iterdir())

@@ -14,8 +14,8 @@ import pytest
 from calling import Program
 from crystal_example import CrystalExample, options
 
+from variolite import shipped
 from variolite.cli import main
-from variolite.crystals import run as shipped
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures
@@ -115,7 +115,7 @@ def test_scores_of_a_model_of_the_package_go_to_a_copy(
             *("score", "tiny", "--data", made.data, "--no-baselines", "--workers", 0, "--json")
         )
         assert answer.code == 0, answer.err
-        assert "tiny comes with the package and stays as it is" in answer.err
+        assert "tiny comes with the package and is not changed" in answer.err
     mine = Path("runs/tiny")
     assert (mine / "scorecard.json").is_file()
     assert (mine / "report.html").is_file()

@@ -70,8 +70,8 @@ def _files(folder: Path) -> dict[Path, bytes]:
         (("--set", "clustering.k=[3]"), "unknown key 'clustering'"),
         (("--set", "properties=[mass]"), "no property 'mass'"),
         (("--set", "properties=[space_grup]"), "did you mean space_group?"),
-        (("--map", "a=b"), "--map: does not go with a recipe for crystals"),
-        (("--members", "3"), "--members: does not go with a recipe for crystals"),
+        (("--map", "a=b"), "--map: does not go with a run on crystals"),
+        (("--members", "3"), "--members: does not go with a run on crystals"),
         (("--device", "abacus"), "no device called 'abacus'"),
         (("--seed", "99999999999999999999"), "training.seed"),
     ],
@@ -237,7 +237,7 @@ def test_options_of_tables_with_a_run_on_crystals(
     for more, message in (
         (("--map", "a=b"), "--map"),
         (("--levels", "coarse"), "--levels"),
-        (("--transductive",), "crystals are not clustered"),
+        (("--transductive",), "--transductive: does not go with a run on crystals"),
         (("--test", made.data), "--test"),
         (("--reference", made.data), "--reference"),
         (("--hull", made.data), "--hull"),
@@ -253,7 +253,7 @@ def test_runs_on_tables_given_to_what_is_for_crystals(
     example: Example, made: CrystalExample, program: Program, tmp_path: Path
 ) -> None:
     out = tmp_path / "z.csv"
-    assert "only crystals have atoms" in program.fails(
+    assert "--atoms: does not go with a run on tables" in program.fails(
         "encode", example.run, "--data", example.data, "--out", out, "--atoms"
     )
     for more in (("--samples", 3), ("--workers", 0)):
@@ -263,7 +263,9 @@ def test_runs_on_tables_given_to_what_is_for_crystals(
     assert "not a crystal model" in program.fails(
         "crystals", "prior", example.run, "--data", made.data
     )
-    assert "one on a table" in program.fails("generate", example.run, "-n", 1, "--out", out)
+    assert "does not go with a run on tables" in program.fails(
+        "generate", example.run, "-n", 1, "--out", out
+    )
     assert not out.exists()
 
 
@@ -272,7 +274,7 @@ def test_runs_on_crystals_given_to_what_is_for_tables(
 ) -> None:
     out = tmp_path / "c.csv"
     line = program.fails("cluster", made.run, "--data", example.data, "--out", out)
-    assert "variolite.crystal_vae" in line
+    assert "`variolite cluster` does not go with a run on crystals" in line
     assert program("compare", made.run, example.run).code == 2
     assert program("compare", example.run, made.run).code == 2
     assert not out.exists()

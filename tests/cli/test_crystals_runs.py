@@ -14,7 +14,7 @@ import pytest
 from calling import Program
 from crystal_example import CrystalExample, options
 
-from variolite.cli import main
+from variolite.cli import main, runs
 from variolite.crystals import run as session
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.reading import load_crystals
@@ -24,7 +24,8 @@ from variolite.crystals.files.writing import file_names, write_structures
 from variolite.crystals.generation import regression
 from variolite.crystals.generation.composition import CompositionSettings
 from variolite.crystals.run import load_run
-from variolite.training import RunFolder
+from variolite.training import EpochRecord, RunFolder
+from watched import Watched
 
 DNG = "crystals/mp_20/vae_dng"
 
@@ -93,15 +94,20 @@ def test_fitting_tells_what_it_does_and_prints_the_run(
     answer = program("fit", DNG, "--data", made.data, "--out", out, *options(), "--seed", 3)
     assert answer.code == 0, answer.err
     assert answer.out == f"{out}\n"
-    for words in ("structures, split by formula", "weights", "epoch 1/2", "Angstrom (median)"):
+    for words in (
+        "structures, split by formula",
+        "weights",
+        "epoch 1/2",
+        "position error median angstrom",
+    ):
         assert words in answer.err
-    assert RunFolder(out).crystal_recipe().training.seed == 3
+    assert RunFolder(out).recipe().training.seed == 3
     assert (out / "recipe.yaml").is_file()
     again = program.fails("fit", DNG, "--data", made.data, "--out", out, *options())
     assert "a finished run is here already" in again
     command = ("fit", DNG, "--data", made.data, "--out", out, *options(), "--restart")
     assert program(*command).code == 0
-    assert RunFolder(out).crystal_recipe().training.seed == 0
+    assert RunFolder(out).recipe().training.seed == 0
 
 
 def test_property_scores_are_told(made: CrystalExample, program: Program, tmp_path: Path) -> None:
@@ -113,22 +119,15 @@ def test_property_scores_are_told(made: CrystalExample, program: Program, tmp_pa
 def test_an_interrupted_fit_goes_on(
     made: CrystalExample, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from variolite.cli import progress
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == 1:
+            raise KeyboardInterrupt
 
-    stopped: list[int] = []
-
-    def stopping(epochs: int):
-        def epoch(record):
-            if record.epoch == 1 and not stopped:
-                stopped.append(1)
-                raise KeyboardInterrupt
-
-        return epoch
-
-    monkeypatch.setattr(progress, "_plain", stopping)
     out = tmp_path / "run"
     command = ("fit", DNG, "--data", made.data, "--out", out, *options("training.epochs=4"))
-    line = program.fails(*command)
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "PROGRESS", Watched(epoch=stop))
+        line = program.fails(*command)
     assert "stopped by the user in epoch 2 of 4" in line
     assert "the same command goes on" in line
     unfinished = program.fails("encode", out, "--data", made.data, "--out", tmp_path / "z.csv")
@@ -270,7 +269,7 @@ def test_fitting_the_prior_anew(spoilt: CrystalExample, program: Program, tmp_pa
     model = load_run(RunFolder(spoilt.run))
     assert model.prior is not None
     assert model.properties is not None
-    assert RunFolder(spoilt.run).crystal_recipe().prior.kind == "flow"
+    assert RunFolder(spoilt.run).recipe().prior.kind == "flow"
 
 
 def test_what_the_prior_command_refuses(

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from calling import Example, Program
 
-from variolite.cli.generate import parse_conditions
 from variolite.crystals.crystal_model import CrystalModel, save_crystal_model
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.field import parse_conditions
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.composition import CompositionSettings
 from variolite.crystals.generation.flow import FieldSettings
@@ -129,7 +129,9 @@ def test_mistakes_of_conditions(
 
 def test_mistakes_of_places(run: Path, program: Program, tmp_path: Path, example: Example) -> None:
     out = tmp_path / "made.crystals"
-    assert "one on a table" in program.fails("generate", example.run, "-n", 2, "--out", out)
+    assert "does not go with a run on tables" in program.fails(
+        "generate", example.run, "-n", 2, "--out", out
+    )
     assert "no prior" in program.fails("generate", run.with_name("bare"), "-n", 2, "--out", out)
     assert "no run here" in program.fails("generate", tmp_path, "-n", 2, "--out", out)
     taken = program.fails("generate", run, "-n", 2, "--out", tmp_path / "made.docx")

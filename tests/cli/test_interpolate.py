@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from calling import Example, Program
 
-from variolite.cli.crystals import find_crystal
+from variolite.crystals.commands import find_crystal
 from variolite.crystals.crystal_model import CrystalModel, load_crystal_model, save_crystal_model
 from variolite.crystals.files.checks import NO_LIMITS
 from variolite.crystals.files.reading import load_crystals
@@ -119,7 +119,7 @@ def test_other_mistakes(place: Path, program: Program, tmp_path: Path, example: 
         return program.fails("crystals", "interpolate", run, *both, "--out", to, *more)
 
     assert "differ in composition" in told(place / "told")
-    assert "one on a table" in told(example.run)
+    assert "one on tables" in told(example.run)
     assert "no run here" in told(tmp_path)
     assert "no path 'round'" in told(place / "run", "--path", "round")
     assert "no device called" in told(place / "run", "--device", "gpu")

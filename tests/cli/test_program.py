@@ -76,7 +76,7 @@ def test_a_fault_of_ours_ends_with_1_and_its_traceback(
     answer = program("recipes")
     assert answer.code == 1
     assert "Traceback" in answer.err
-    assert "fault of ours" in answer.last
+    assert "internal error" in answer.last
 
 
 def test_ctrl_c_anywhere_is_one_line(

@@ -9,14 +9,13 @@ import pytest
 import yaml
 from calling import Program
 
-from variolite.recipe import load_any_recipe, packaged_recipes
+from variolite.recipe import BaseRecipe, load_recipe, packaged_recipes
 
 SOURCE = """
 latent_dim: 8
 encoder: {_target_: somewhere.TransformerEncoder, d_model: 64, nhead: 4, dropout: 0.1}
 loss_weights: {kl: 1e-5}
 ckpt_path: null
-defaults: [{data: mp-20}]
 """
 
 
@@ -55,7 +54,7 @@ def test_importing_writes_a_recipe_and_accounts_for_the_rest(
     assert any("encoder.dropout = 0.1" in line and "no dropout" in line for line in lines)
     assert any("ckpt_path = null" in line for line in lines)
     assert "  data/mp-20.yaml" in lines
-    recipe = load_any_recipe(out)
+    recipe = load_recipe(out, kind=BaseRecipe)
     assert (recipe.name, recipe.title) == ("mine", "Imported from vae_dng.yaml")
     assert program("recipes", out).code == 0
 

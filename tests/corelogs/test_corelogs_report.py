@@ -11,8 +11,14 @@ import pytest
 from synthetic_run import write_synthetic_run
 
 from page_layout import Node, layout_faults, read_page
-from variolite.cli.reports import write_report
+from variolite.corelogs.field import FIELD
 from variolite.errors import RunFolderError
+from variolite.training import RunFolder
+
+
+def write_report(run: Path) -> Path:
+    return FIELD.report(RunFolder(run))
+
 
 SECTIONS = {
     "scorecard",

@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 from synthetic_run import INPUTS
 
 from page_layout import Node, read_page
-from variolite.cli.reports import write_report
+from variolite.corelogs.field import FIELD
 from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report_figures import principal_plane, profiles_of
 from variolite.report.clouds import fit_of
@@ -21,6 +21,11 @@ from variolite.report.run_files import read_run
 from variolite.report.scores import metric_of, with_interval
 from variolite.report.training_curves import best_epochs, warm_up_end
 from variolite.scoring.scorecard import Scorecard
+from variolite.training import RunFolder
+
+
+def write_report(run: Path) -> Path:
+    return FIELD.report(RunFolder(run))
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,17 @@ import pytest
 from synthetic_crystal_run import write_synthetic_crystal_run
 
 from page_layout import Node, layout_faults, read_page
-from variolite.cli.reports import write_report
 from variolite.crystals.crystals import Crystals
+from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store, write_store
 from variolite.errors import RunFolderError
 from variolite.scoring.scorecard import Scorecard
+from variolite.training import RunFolder
+
+
+def write_report(run: Path) -> Path:
+    return FIELD.report(RunFolder(run))
+
 
 SECTIONS = {
     "scorecard",

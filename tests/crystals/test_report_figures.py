@@ -8,14 +8,19 @@ import polars as pl
 import pytest
 
 from page_layout import Node, read_page
-from variolite.cli.reports import write_report
 from variolite.crystals import report
 from variolite.crystals.elements import SYMBOLS
+from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store
 from variolite.crystals.report import CrystalRun
 from variolite.crystals.report_figures import Colouring, match_share, place_in_table
 from variolite.report.run_files import read_run
 from variolite.report.tables import chemical, significant
+from variolite.training import RunFolder
+
+
+def write_report(run: Path) -> Path:
+    return FIELD.report(RunFolder(run))
 
 
 @pytest.fixture(scope="module")

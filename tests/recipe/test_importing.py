@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from variolite.errors import RecipeError
 from variolite.recipe import (
+    BaseRecipe,
     ConstantBeta,
     CrystalRecipe,
     Imported,
     import_source,
-    load_any_recipe,
+    load_recipe,
 )
 from variolite.recipe.importing import REASONS, TAKEN
 
@@ -84,7 +85,7 @@ def test_a_single_file_becomes_a_recipe(tmp_path: Path) -> None:
         },
         "training": {"learning_rate": 1e-4, "beta": CONSTANT},
     }
-    recipe = load_any_recipe(_written(tmp_path, found))
+    recipe = load_recipe(_written(tmp_path, found), kind=BaseRecipe)
     assert isinstance(recipe, CrystalRecipe)
     assert (recipe.model.width, recipe.loss.alignment) == (256, 0.5)
     assert recipe.training.beta == ConstantBeta(value=1.0)

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from variolite.recipe import (
+    BaseRecipe,
     ConstantBeta,
     LinearBeta,
     PlateauSpec,
     Recipe,
-    any_recipe_from_dict,
-    load_any_recipe,
     load_recipe,
     packaged_recipes,
+    recipe_from_dict,
     recipe_to_yaml,
 )
 
@@ -34,7 +34,7 @@ def test_the_recipes_of_the_source_are_all_there() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_resolves_and_names_itself(name: str) -> None:
-    recipe = load_any_recipe(name)
+    recipe = load_recipe(name, kind=BaseRecipe)
     assert recipe.name == name
     assert recipe.title == packaged_recipes()[name]
     assert recipe.title
@@ -44,18 +44,18 @@ def test_every_recipe_resolves_and_names_itself(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_survives_a_round_trip(name: str, tmp_path: Path) -> None:
-    recipe = load_any_recipe(name)
+    recipe = load_recipe(name, kind=BaseRecipe)
     text = recipe_to_yaml(recipe)
-    assert any_recipe_from_dict(yaml.safe_load(text), "test") == recipe
+    assert recipe_from_dict(yaml.safe_load(text), "test", BaseRecipe) == recipe
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
-    assert load_any_recipe(path) == recipe
-    assert recipe_to_yaml(load_any_recipe(path)) == text
+    assert load_recipe(path, kind=BaseRecipe) == recipe
+    assert recipe_to_yaml(load_recipe(path, kind=BaseRecipe)) == text
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_written_recipe_hides_no_default(name: str) -> None:
-    recipe = load_any_recipe(name)
+    recipe = load_recipe(name, kind=BaseRecipe)
     content = yaml.safe_load(recipe_to_yaml(recipe))
     assert set(content["training"]) == set(type(recipe.training).model_fields)
     assert set(content["model"]) == set(type(recipe.model).model_fields)

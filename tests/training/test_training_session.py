@@ -11,7 +11,8 @@ from variolite.errors import DataError, RunFolderError, SchemaError
 from variolite.recipe import Recipe, load_recipe, packaged_recipes
 from variolite.records import Split
 from variolite.training import EpochRecord, StoppedByUserError, read_history
-from variolite.training.run import Listener, prepare, train_run
+from variolite.training.run import prepare, train_run
+from watched import Watched
 
 TINY = ["training.epochs=2", "training.beta={kind: linear, epochs: 1}", "training.batch_size=64"]
 
@@ -78,7 +79,7 @@ def test_transforms_see_training_holes_only() -> None:
 
 
 def test_missing_logs_are_masked_by_the_default_and_told() -> None:
-    said: list[str] = []
+    watched = Watched()
     frame = (
         cores()
         .drop("R", "G", "B")
@@ -86,10 +87,10 @@ def test_missing_logs_are_masked_by_the_default_and_told() -> None:
             pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise("NGR").alias("NGR")
         )
     )
-    prepared = prepare(tiny(), frame, listener=Listener(note=said.append))
+    prepared = prepare(tiny(), frame, progress=watched)
     assert len(prepared.records) == len(frame)
     assert not prepared.records.observed.all()
-    assert any("left out" in line and "red" in line for line in said)
+    assert any("left out" in line and "red" in line for line in watched.notes)
 
 
 def test_columns_and_splits_can_be_given() -> None:
@@ -115,7 +116,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(tmp_path: Path) -> Non
             raise KeyboardInterrupt
 
     with pytest.raises(StoppedByUserError):
-        train_run(recipe, cores(), tmp_path / "run", seeds=2, listener=Listener(epoch=stop))
+        train_run(recipe, cores(), tmp_path / "run", seeds=2, progress=Watched(epoch=stop))
     (tmp_path / "run" / "checkpoint" / ".state.safetensors.1.tmp").write_bytes(b"half")
     fresh: list[int] = []
     run, _ = train_run(
@@ -123,7 +124,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(tmp_path: Path) -> Non
         cores(),
         tmp_path / "run",
         seeds=2,
-        listener=Listener(epoch=lambda record: fresh.append(record.epoch)),
+        progress=Watched(epoch=lambda record: fresh.append(record.epoch)),
     )
     assert fresh == [3, 4, 5]
     weights = "weights.safetensors"
@@ -140,7 +141,7 @@ def test_a_broken_off_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
             load_recipe("corelogs/v1", [*TINY, "training.epochs=6"]),
             cores(),
             tmp_path,
-            listener=Listener(epoch=stop),
+            progress=Watched(epoch=stop),
         )
     with pytest.raises(RunFolderError, match=r"another recipe.*--restart"):
         train_run(tiny("corelogs/v1"), cores(), tmp_path)

@@ -8,12 +8,14 @@ import re
 import sys
 import traceback
 import warnings
+from importlib import import_module
 from typing import TextIO
 
 import typer
 
-from variolite.cli import corelogs, crystals, demo, generate, recipes, runs, score
+from variolite.cli import recipes, runs
 from variolite.errors import VarioliteError
+from variolite.fields import field_names
 
 __all__ = ["app", "main"]
 
@@ -25,20 +27,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(demo.demo)
+for command in (
+    runs.demo,
+    runs.schema,
+    runs.fit,
+    runs.score,
+    runs.compare,
+    runs.encode,
+    runs.cluster,
+    runs.reconstruct,
+    runs.generate,
+    runs.doctor,
+    runs.report,
+):
+    app.command()(command)
 app.add_typer(recipes.app, name="recipes")
-app.command()(runs.schema)
-app.command()(runs.fit)
-app.command()(score.score)
-app.command()(score.compare)
-app.command()(runs.encode)
-app.command()(runs.cluster)
-app.command()(runs.reconstruct)
-app.command()(generate.generate)
-app.command()(runs.doctor)
-app.command()(runs.report)
-app.add_typer(corelogs.app, name="corelogs")
-app.add_typer(crystals.app, name="crystals")
+for name in field_names():
+    app.add_typer(import_module(f"variolite.{name}.commands").app, name=name)
 
 
 @app.callback(invoke_without_command=True)
@@ -61,7 +66,7 @@ _MEMORY = (
 
 
 def main() -> None:
-    """Run the program; exit codes: 0 fine, 2 the user's input, 1 a fault of ours."""
+    """Run the program; exit codes: 0 fine, 2 the user's input, 1 an internal error."""
     # Small networks lose a hundredfold to OpenMP's barriers on a busy machine; this has
     # to be set before torch is loaded, and a user's own setting stands.
     if "OMP_NUM_THREADS" not in os.environ:
@@ -118,5 +123,5 @@ def _fail(message: str) -> None:
 
 def _fault() -> None:
     traceback.print_exc()
-    print("variolite: this is a fault of ours; please report the lines above", file=sys.stderr)
+    print("variolite: internal error; please report the lines above", file=sys.stderr)
     sys.exit(1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variolite.cli.options import keep_inputs
+from variolite.arguments import keep_inputs
 
 if TYPE_CHECKING:
     from variolite.recipe import Imported
@@ -44,10 +44,10 @@ def show(
     """
     import json
 
-    from variolite.recipe import load_any_recipe, packaged_recipes, recipe_to_yaml
+    from variolite.recipe import BaseRecipe, load_recipe, packaged_recipes, recipe_to_yaml
 
     if name is not None:
-        recipe = load_any_recipe(name)
+        recipe = load_recipe(name, kind=BaseRecipe)
         text = recipe.model_dump_json(indent=1) if as_json else recipe_to_yaml(recipe).rstrip()
         typer.echo(text)
         return

@@ -1,180 +1,75 @@
-"""Commands on runs: ``fit``, ``encode``, ``cluster``, ``reconstruct``, ``schema``, ``doctor``."""
+"""Commands on runs: each loads what its arguments name and calls the field that serves it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variolite.cli.crystal_runs import (
-    doctor_crystals,
-    encode_crystals,
-    fit_crystals,
-    own_copy,
-    reconstruct_crystals,
-)
-from variolite.cli.options import Data, Mapping, Out, Run, keep_inputs, parse_mapping
-from variolite.cli.progress import note, training_progress, waiting
+from variolite.arguments import Data, Mapping, Run, find_run, keep_inputs, writable_copy
 from variolite.errors import DataError
+from variolite.fields import Field, all_fields, field_names, field_of_kind
+from variolite.progress import ConsoleProgress
 
 if TYPE_CHECKING:
-    import polars as pl
+    from variolite.training import RunFolder
 
-    from variolite.recipe import Recipe
-    from variolite.records import Records
-    from variolite.training import RunFolder, TabularModel
-    from variolite.training.run import Prepared
+PROGRESS = ConsoleProgress()
 
+FLAGS = {"mapping": "--map", "number": "-n"}
+"""Options whose flag is not the name of the parameter."""
 
-# ``variolite encode``, ``cluster`` and ``reconstruct``: a run applied to a table.
-
-
+Device = Annotated[
+    str | None, typer.Option(metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Member = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Which member of the run to use. Tables only.")
+    int | None,
+    typer.Option(metavar="N", min=0, help="Which member of the run to use, 0 by default."),
+]
+OutPath = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="PATH",
+        help="Table to write. Structures: a new folder of CIFs, or one file (.crystals, .extxyz, "
+        "a table with a column cif).",
+    ),
 ]
 
 
-def _apply(
-    run: Path, data: Path, mapping: list[str] | None, member: int, out: Path
-) -> tuple[TabularModel, Records]:
-    """Load one member and make records of a table with its schema."""
-    from variolite.records import require_writable
-    from variolite.training import RunFolder
-
-    keep_inputs("--out", out, data)
-    require_writable(out)
-    model = RunFolder(run).model()
-    if member >= len(model.members):
+def _call(field: Field, verb: str, *arguments: Any, **options: Any) -> Any:
+    """Call what a field offers with the options that were given, and refuse the others."""
+    method: Callable[..., Any] | None = getattr(field, verb, None)
+    if method is None:
         raise DataError(
-            f"the run has {len(model.members)} members, counted from 0",
-            where=f"--member {member}",
-            hint=f"choose 0 to {len(model.members) - 1}",
+            f"`variolite {verb}` does not go with a run on {field.subject}",
+            hint="`variolite --help` lists the commands",
         )
-    bound = parse_mapping(mapping, model.schema.schema.columns)
-    records = model.records(data, bound)
-    for line in records.report.lines():
-        note(line)
-    return model.only(member), records
+    parameters = signature(method).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in parameters and not takes_any:
+            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
+            raise DataError(
+                f"does not go with a run on {field.subject}", where=flag, hint="Leave it out"
+            )
+    return method(*arguments, **given)
 
 
-def _of_crystals(run: Path, mapping: list[str] | None, member: int) -> bool:
-    """Whether a run is one of crystals; options that do not go with those are refused."""
+def _open(run: Path) -> tuple[Field, RunFolder]:
+    """Open a finished run and find its field."""
     from variolite.training import RunFolder
 
-    if not RunFolder(run).of_crystals:
-        return False
-    asked = "--map" if mapping else "--member" if member else None
-    if asked is not None:
-        raise DataError("does not go with a run on crystals", where=asked, hint="leave it out")
-    return True
-
-
-def _identified(records: Records) -> dict[str, pl.Series]:
-    """Columns that say which row of the input a row of the output is."""
-    import polars as pl
-
-    columns = {"row": pl.Series(records.row)}
-    if records.group is not None:
-        columns["group"] = pl.Series(records.group)
-    if records.order is not None:
-        columns["order"] = pl.Series(records.order)
-    return columns
-
-
-def _write(columns: dict[str, pl.Series], out: Path) -> None:
-    import polars as pl
-
-    from variolite.records import write_table
-
-    write_table(pl.DataFrame(columns), out)
-    typer.echo(str(out))
-
-
-def encode(
-    run: Run,
-    data: Data,
-    out: Out,
-    mapping: Mapping = None,
-    member: Member = 0,
-    atoms: Annotated[
-        bool, typer.Option("--atoms", help="Crystals: a row for every atom, not every structure.")
-    ] = False,
-) -> None:
-    """Write the posterior mean and standard deviation of every row.
-
-    Row numbers count the rows of the input table from 0; rows that the schema
-    drops are left out and counted. Of crystals it writes the mean over the atoms
-    of every structure, with predicted properties and their 90 % intervals where
-    the run has them.
-    """
-    import numpy as np
-    import polars as pl
-
-    if _of_crystals(run, mapping, member):
-        encode_crystals(run, data, out, atoms=atoms)
-        return
-    if atoms:
-        raise DataError("only crystals have atoms", where="--atoms", hint="leave it out")
-    model, records = _apply(run, data, mapping, member, out)
-    mean, log_variance = model.posterior(records)
-    columns = _identified(records)
-    for i in range(mean.shape[2]):
-        columns[f"z{i}"] = pl.Series(mean[0, :, i])
-    for i in range(mean.shape[2]):
-        columns[f"sd{i}"] = pl.Series(np.exp(0.5 * log_variance[0, :, i]))
-    _write(columns, out)
-
-
-def cluster(run: Run, data: Data, out: Out, mapping: Mapping = None, member: Member = 0) -> None:
-    """Write the cluster of every row, from the clustering fitted on the training groups."""
-    import polars as pl
-
-    from variolite.scoring.kept_clusters import load_clusters
-    from variolite.training import RunFolder
-
-    model, records = _apply(run, data, mapping, member, out)
-    clusters = load_clusters(RunFolder(run))
-    columns = _identified(records)
-    columns["cluster"] = pl.Series(clusters.predict(model.encode(records)[0], member))
-    _write(columns, out)
-
-
-def reconstruct(
-    run: Run,
-    data: Data,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            metavar="PATH",
-            help="Table to write. For crystals: a new folder of CIFs with the names of the input, "
-            "or one file (.extxyz, .csv, .crystals).",
-        ),
-    ],
-    mapping: Mapping = None,
-    member: Member = 0,
-) -> None:
-    """Write every input beside its reconstruction, in original units.
-
-    Crystals come back in their own cell, origin, orientation and order of atoms.
-    """
-    import polars as pl
-
-    if _of_crystals(run, mapping, member):
-        reconstruct_crystals(run, data, out)
-        return
-    model, records = _apply(run, data, mapping, member, out)
-    decoded = model.reconstruct(records)[0]
-    columns = _identified(records)
-    for i, name in enumerate(model.schema.numeric_names):
-        columns[name] = pl.Series(records.raw[:, i])
-        columns[f"recon:{name}"] = pl.Series(decoded[:, i])
-    columns["log_likelihood_bound"] = pl.Series(model.evidence(records)[0])
-    _write(columns, out)
-
-
-# ``variolite fit``.
+    folder = RunFolder(run)
+    folder.require_finished()
+    return folder.field, folder
 
 
 def fit(
@@ -193,97 +88,384 @@ def fit(
     ] = None,
     mapping: Mapping = None,
     members: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="N",
             min=1,
-            help="Seeds to train at once, for intervals over seeds. Not for crystals.",
+            help="Seeds to train at once, for intervals over seeds. Tables only.",
         ),
-    ] = 1,
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="First seed; that of the recipe by default."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
+    device: Device = None,
     restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
 ) -> None:
     """Train a recipe on a table, or on structures, and write a run folder.
 
-    A run that was broken off goes on when the same command is given again.
+    An interrupted run resumes when the same command is given again.
     """
-    from variolite.recipe import CrystalRecipe, load_any_recipe
+    from variolite.recipe import BaseRecipe, load_recipe
 
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"training.seed={seed}")
-    loaded = load_any_recipe(recipe, changes)
-    if isinstance(loaded, CrystalRecipe):
-        _refuse_for_crystals(mapping, members)
-        fit_crystals(loaded, data, out, device=device, restart=restart)
-        return
-    bound = parse_mapping(mapping, loaded.columns)
-    # Late, so that a mistake above is told without the seconds that torch takes.
-    from variolite.scoring.kept_clusters import fit_clusters
-    from variolite.training import RunFolder
-    from variolite.training.device import choose_device
-    from variolite.training.run import train_run
-
-    choose_device(device, 0)
-    run = RunFolder(out)
-    prepared = None if restart else _trained(run, loaded, data, bound)
-    if prepared is None:
-        with training_progress(loaded.training.epochs) as listener:
-            run, prepared = train_run(
-                loaded,
-                data,
-                out,
-                mapping=bound,
-                seeds=members,
-                device=device,
-                restart=restart,
-                listener=listener,
-            )
-    with waiting("clustering the latents of the training groups") as tell:
-        clusters = fit_clusters(run, prepared.part("train"), tell)
-    note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
+    loaded = load_recipe(recipe, changes, BaseRecipe)
+    run = _call(
+        field_of_kind(loaded.kind),
+        "train",
+        loaded,
+        data,
+        out,
+        PROGRESS,
+        mapping=mapping,
+        members=members,
+        device=device,
+        restart=restart or None,
+    )
     typer.echo(str(run.path))
 
 
-def _refuse_for_crystals(mapping: list[str] | None, members: int) -> None:
-    asked = "--map" if mapping else "--members" if members > 1 else None
-    if asked is not None:
-        raise DataError(
-            "does not go with a recipe for crystals",
-            where=asked,
-            hint="leave it out; several seeds are several runs with --seed",
+def score(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN",
+            parser=find_run,
+            help="Run folder that `variolite fit` wrote, or a model of the package.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="What to score RUN on: a table (CSV, Parquet, Feather, LAS 2.0), or structures.",
+        ),
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="The data trained on, where --data holds new ones only: for the baselines, and "
+            "for --samples.",
+        ),
+    ] = None,
+    mapping: Mapping = None,
+    levels: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Table or YAML that maps label names to coarser groups."),
+    ] = None,
+    transductive: Annotated[
+        bool,
+        typer.Option("--transductive", help="Fit clusterings on the held-out rows themselves."),
+    ] = False,
+    baselines: Annotated[
+        bool | None,
+        typer.Option("--baselines/--no-baselines", help="Score the baselines beside it (default)."),
+    ] = None,
+    structures: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Generated crystals to score instead of a RUN: files of any format, or folders. "
+            "May be repeated.",
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Known crystals: novelty of --structures is against them."
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Real crystals that --structures should resemble."),
+    ] = None,
+    hull: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Table of known phases (formula, formation_energy_per_atom in eV): for stability.",
+        ),
+    ] = None,
+    energies: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Energies of --structures: chgnet (with --hull) or none."
+        ),
+    ] = None,
+    relax_steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Relax --structures in so many steps, and score them again."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the results for every one of --structures: CSV, Parquet or Feather; or "
+            "the scorecard: .json.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Processes that match crystals; one per core, 0 for none."
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=0, help="Crystals to generate from RUN and score too; needs its prior."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scorecard as JSON.")] = False,
+) -> None:
+    """Score a run on groups it was not trained on, or generated crystals.
+
+    With RUN and --data: writes scorecard.json, the held-out rows and the report
+    into the run folder and prints a table with the baselines.
+
+    With --structures and --reference: validity, coverage, distributions,
+    uniqueness and novelty of anyone's crystals; stability too with --hull.
+    """
+    of_runs = {
+        "RUN": run,
+        "--data": data,
+        "--train": train,
+        "--map": mapping,
+        "--levels": levels,
+        "--transductive": transductive or None,
+        "--samples": samples or None,
+    }
+    of_structures = {
+        "reference": reference,
+        "test": test,
+        "hull": hull,
+        "energies": energies,
+        "relax_steps": relax_steps or None,
+        "out": out,
+    }
+    if structures:
+        _refuse(of_runs, "--structures")
+        field = next(field for field in all_fields() if hasattr(field, "score_structures"))
+        card = _call(
+            field, "score_structures", tuple(structures), PROGRESS, workers=workers, **of_structures
         )
+    else:
+        if run is None:
+            raise DataError(
+                "there is nothing to score",
+                hint="Give a RUN and --data, or --structures and --reference",
+            )
+        flags = {f"--{name.replace('_', '-')}": value for name, value in of_structures.items()}
+        _refuse(flags, "RUN")
+        if data is None:
+            raise DataError(
+                "there is nothing to score it on", where=str(run), hint="Give --data PATH"
+            )
+        field, folder = _open(writable_copy(run, PROGRESS.note))
+        card = _call(
+            field,
+            "score",
+            folder,
+            data,
+            PROGRESS,
+            train=train,
+            mapping=mapping,
+            levels=levels,
+            transductive=transductive or None,
+            baselines=baselines,
+            samples=samples or None,
+            workers=workers,
+        )
+        field.report(folder)
+    typer.echo(card.to_json() if as_json else field.format_scores(card))
 
 
-def _trained(
-    run: RunFolder, recipe: Recipe, data: Path, mapping: dict[str, str]
-) -> Prepared | None:
-    """Take up a run of the same recipe and data that was broken off while it clustered."""
-    from variolite.recipe import recipe_to_yaml
-    from variolite.training.run import prepare
-
-    if not run.finished or run.clusters_file.is_file():
-        return None
-    if recipe_to_yaml(run.recipe()) != recipe_to_yaml(recipe):
-        return None
-    prepared = prepare(recipe, data, mapping=mapping, split=run.split())
-    known = run.model().provenance.get("data", {})
-    if known.get("fingerprint") != prepared.fingerprint:
-        return None
-    note("the model is trained already; its clustering is made now")
-    return prepared
+def _refuse(options: dict[str, Any], beside: str) -> None:
+    for flag, value in options.items():
+        if value is not None:
+            raise DataError(f"does not go with {beside}", where=flag, hint="Leave one of them out")
 
 
-# ``variolite schema``, ``doctor`` and ``report``: looking, not changing.
+def compare(first: Run, second: Run) -> None:
+    """Compare two scored runs group by group, with an interval on the difference."""
+    from variolite.training import RunFolder
+
+    field, folder = _open(first)
+    card = _call(field, "compare", folder, RunFolder(second))
+    typer.echo(field.format_scores(card))
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+def encode(
+    run: Run,
+    data: Data,
+    out: OutPath,
+    mapping: Mapping = None,
+    member: Member = None,
+    atoms: Annotated[
+        bool, typer.Option("--atoms", help="Structures: a row for every atom.")
+    ] = False,
+) -> None:
+    """Write the posterior mean and standard deviation of every row.
+
+    Row numbers count the rows of the input table from 0; rows that the schema
+    drops are left out and counted. Of structures it writes the mean over their
+    atoms, with predicted properties and their 90 % intervals where the run has them.
+    """
+    _apply("encode", run, data, out, mapping=mapping, member=member, atoms=atoms or None)
+
+
+def cluster(
+    run: Run, data: Data, out: OutPath, mapping: Mapping = None, member: Member = None
+) -> None:
+    """Write the cluster of every row, from the clustering fitted on the training groups."""
+    _apply("cluster", run, data, out, mapping=mapping, member=member)
+
+
+def reconstruct(
+    run: Run, data: Data, out: OutPath, mapping: Mapping = None, member: Member = None
+) -> None:
+    """Write every input beside its reconstruction, in original units.
+
+    Structures come back in their own cell, origin, orientation and order of atoms.
+    """
+    _apply("reconstruct", run, data, out, mapping=mapping, member=member)
+
+
+def _apply(verb: str, run: Path, data: Path, out: Path, **options: Any) -> None:
+    field, folder = _open(run)
+    _call(field, verb, folder, data, out, PROGRESS, **options)
+    typer.echo(str(out))
+
+
+def generate(
+    run: Run,
+    number: Annotated[
+        int, typer.Option("-n", "--number", metavar="N", min=1, help="How many are wanted.")
+    ],
+    out: OutPath,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="What is wanted: composition=SrTiO3 (a formula), Li-O (these elements) or "
+            "Li-O-* (these and others); atoms=10; space_group=225; or a property the run was "
+            "fitted with. May be repeated.",
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            min=0.0,
+            help="How much conditions weigh: 1 as learned (default), 0 not at all, above 1 more.",
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(metavar="FACTOR", min=0.0, help="Below 1 (default): likelier, less varied."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Steps of the sampler (10).")
+    ] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Attempts for each one wanted (20), and 200 more."),
+    ] = None,
+    symmetrise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ANGSTROM",
+            help="Make symmetry exact that is missed by less; 0.3 where a space group is wanted.",
+        ),
+    ] = None,
+    relax: Annotated[
+        bool, typer.Option("--relax", help="Relax atoms and cells with CHGNet afterwards.")
+    ] = False,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="The same seed (0) gives the same structures."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Processes that relax (1).")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Write exactly N valid samples, or say why they cannot be had.
+
+    A valid crystal has a cell of positive volume, no two atoms closer than 0.5 Angstrom, a
+    volume per atom like those of training crystals, and the number of atoms, composition and
+    space group that were asked for.
+    """
+    field, folder = _open(run)
+    _call(
+        field,
+        "generate",
+        folder,
+        number,
+        out,
+        PROGRESS,
+        where=where,
+        guidance=guidance,
+        temperature=temperature,
+        steps=steps,
+        tries=tries,
+        symmetrise=symmetrise,
+        relax=relax or None,
+        seed=seed,
+        workers=workers,
+        device=device,
+    )
+    typer.echo(str(out))
+
+
+def doctor(
+    run: Run,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="Table; none uses the health of the last score. Or structures, at least 20.",
+        ),
+    ] = None,
+    mapping: Mapping = None,
+    as_json: Json = False,
+) -> None:
+    """Report how healthy the latent space is, and what to change."""
+    field, folder = _open(run)
+    health = _call(field, "doctor", folder, data, PROGRESS, mapping=mapping)
+    typer.echo(json.dumps(health.to_dict(), indent=1) if as_json else "\n".join(health.lines()))
+
+
+def report(run: Run) -> None:
+    """Write the run's report: one HTML file that needs nothing else."""
+    from variolite.training import RunFolder
+
+    folder = RunFolder(writable_copy(run, PROGRESS.note))
+    typer.echo(str(folder.field.report(folder)))
+
+
+FieldName = StrEnum("FieldName", {name: name for name in field_names()})  # type: ignore[misc]
+
+
+def demo(
+    field: Annotated[FieldName, typer.Argument(help="Field of science.")] = next(iter(FieldName)),
+    out: Annotated[Path, typer.Option("--out", help="Folder for tables and run.")] = Path(
+        "runs/demo"
+    ),
+) -> None:
+    """Run one field from data to report in under a minute and print the report's path.
+
+    corelogs trains on a SIMULATED drill-core set; crystals takes textbook crystals through a
+    model that comes with the package, without training.
+    """
+    kind = field_names()[field.value]
+    typer.echo(str(_call(field_of_kind(kind), "demo", out, PROGRESS)))
 
 
 def schema(
@@ -302,86 +484,3 @@ def schema(
     if out is not None:
         write_text_atomic(out, proposal.schema.to_yaml())
         typer.echo(str(out))
-
-
-def doctor(
-    run: Run,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="Table; none uses the health of the last score. Or structures, at least 20.",
-        ),
-    ] = None,
-    mapping: Mapping = None,
-    as_json: Json = False,
-) -> None:
-    """Say how healthy the latent space is, and what to change."""
-    import json
-
-    from variolite.errors import RunFolderError
-    from variolite.scoring.tabular_run import latent_health_of
-    from variolite.training import RunFolder
-
-    folder = RunFolder(run)
-    if folder.of_crystals:
-        doctor_crystals(run, data, as_json=as_json)
-        return
-    model = folder.model()
-    if data is not None:
-        bound = parse_mapping(mapping, model.schema.schema.columns)
-        records = model.records(data, bound)
-        health = latent_health_of(model, records)
-    elif folder.health_file.is_file():
-        health = _stored_health(folder)
-    else:
-        raise RunFolderError(
-            "the run has not been scored yet",
-            where=str(run),
-            hint="give a table with --data, or run `variolite score` first",
-        )
-    if as_json:
-        typer.echo(json.dumps(health, indent=1))
-        return
-    typer.echo(
-        f"{health['active_units']} of {health['latent']} latent dimensions active, "
-        f"{health['total_kl']:.2f} nats in all"
-    )
-    for entry in health["dimensions"]:
-        known = {name: r for name, r in entry["correlation"].items() if r is not None}
-        state = "active" if entry["active"] else "idle"
-        link = ""
-        if entry["active"] and known:
-            strongest = max(known, key=lambda name: abs(known[name]))
-            link = f"r = {known[strongest]:+.2f} with {strongest}"
-        typer.echo(f"  z{entry['index']:<3} {entry['kl']:6.3f} nats  {state:<6}  {link}".rstrip())
-    for finding in health["findings"]:
-        sentences = (finding["text"], finding.get("advice") or "")
-        said = " ".join(f"{text.rstrip('.')}." for text in sentences if text)
-        typer.echo(f"{finding['level']}: {said}")
-
-
-def _stored_health(folder: RunFolder) -> dict[str, Any]:
-    from pydantic import ValidationError
-
-    from variolite.errors import RunFolderError
-    from variolite.report.contents import Health
-
-    content = folder.read_json(folder.health_file)
-    try:
-        Health.model_validate(content)
-    except ValidationError:
-        raise RunFolderError(
-            "this file of the run is damaged",
-            where=str(folder.health_file),
-            hint="run `variolite score` again; it writes the file anew",
-        ) from None
-    return dict(content)
-
-
-def report(run: Run) -> None:
-    """Write the run's report: one HTML file that needs nothing else."""
-    from variolite.cli.reports import write_report
-
-    typer.echo(str(write_report(own_copy(run))))

@@ -4,21 +4,7 @@ The model is `variolite.CrystalVAE`; here are the structures that go in and come
 need neither torch nor pymatgen.
 """
 
-from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.files.reading import load_crystals, read_structures
-from variolite.crystals.files.store import open_store, write_store
-from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.files.writing import write_structures
-from variolite.crystals.latents import Latents
+from lazy_loader import attach_stub
 
-__all__ = [
-    "Crystal",
-    "Crystals",
-    "Latents",
-    "load_crystals",
-    "open_store",
-    "read_structures",
-    "textbook_crystals",
-    "write_store",
-    "write_structures",
-]
+# The names of ``__init__.pyi`` are loaded when first used: commands import nothing in vain.
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

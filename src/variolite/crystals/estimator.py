@@ -17,11 +17,12 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.interpolation import interpolate
 from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.latents import Latents
-from variolite.crystals.run import shipped_models, shipped_run, train_crystal_run
+from variolite.crystals.run import train_crystal_run
 from variolite.errors import DataError, ModelFileError, nearest
+from variolite.progress import Progress
 from variolite.recipe import CrystalRecipe, load_crystal_recipe
+from variolite.shipped import shipped_models, shipped_run
 from variolite.training import EpochRecord, RunFolder, read_history
-from variolite.training.run import Listener
 
 
 class CrystalVAE:
@@ -92,8 +93,7 @@ class CrystalVAE:
         self,
         structures: Any,
         *,
-        tell: Callable[[str], None] | None = None,
-        on_epoch: Callable[[EpochRecord], None] | None = None,
+        progress: Progress | None = None,
     ) -> CrystalVAE:
         """Train on structures, of which the recipe's split holds some out.
 
@@ -101,20 +101,17 @@ class CrystalVAE:
         ----------
         structures
             At least three distinct formulas.
-        tell, on_epoch
-            Told about progress.
+        progress
+            Where progress is reported; silent by default.
         """
         crystals = as_crystals(structures)
-        silent = tell or (lambda _: None)
-        listener = Listener(note=silent, epoch=on_epoch or (lambda _: None))
         with tempfile.TemporaryDirectory() as folder:
             run, self._model = train_crystal_run(
                 self.recipe,
                 crystals,
                 Path(folder) / "run",
                 device=self.device,
-                listener=listener,
-                tell=silent,
+                progress=progress,
             )
             self.history_ = read_history(run.history_file)
         return self
@@ -190,7 +187,7 @@ class CrystalVAE:
                 )
             folder = found
         run = RunFolder(folder)
-        vae = cls(run.crystal_recipe()) if run.finished else cls()
+        vae = cls(run.recipe()) if run.finished else cls()
         vae._model = load_crystal_model(run.model_folder if run.finished else folder)
         if run.finished and run.history_file.is_file():
             vae.history_ = read_history(run.history_file)

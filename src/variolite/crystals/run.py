@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +31,11 @@ from variolite.crystals.generation.flow import FieldSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
 from variolite.crystals.potential.features import fit_scale, foundation_features
-from variolite.errors import DataError, RecipeError, RunFolderError, nearest
+from variolite.errors import DataError, RecipeError, nearest
+from variolite.progress import Progress
 from variolite.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe, recipe_to_yaml
 from variolite.records import Split, write_text_atomic
-from variolite.training.run import Listener, RunFolder, environment
+from variolite.training.run import RunFolder, environment
 from variolite.training.storage import write_history
 
 # A whole training run on crystals: structures and recipe in, run folder out.
@@ -115,8 +115,7 @@ def train_crystal_run(
     device: str = "auto",
     restart: bool = False,
     simulated: bool = False,
-    listener: Listener | None = None,
-    tell: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[RunFolder, CrystalModel]:
     """Train a recipe on structures, fit its prior and write the run folder.
 
@@ -139,23 +138,20 @@ def train_crystal_run(
         Replace a run that is there.
     simulated
         The data are simulated; every page made of the run says so.
-    listener
-        Told about progress.
-    tell
-        Told about the progress of features and prior.
+    progress
+        Where progress is reported.
     """
-    listener = listener or Listener()
-    tell = tell or (lambda _: None)
+    progress = progress or Progress()
     run = RunFolder(out)
     prepared = prepare_crystals(crystals, recipe)
     begun = None if restart else _without_its_prior(run, recipe, prepared)
     if begun is None:
         run.require_free(restart=restart)
         run.prepare(restart=restart)
-        begun = _train(recipe, prepared, run, name, device, simulated, listener, tell)
+        begun = _train(recipe, prepared, run, name, device, simulated, progress)
     else:
-        listener.note("the network is trained already; its prior is fitted now")
-    model = _with_prior(begun, recipe, prepared.parts["train"], run, device, tell)
+        progress.note("the network is trained already; only its prior is fitted now")
+    model = _with_prior(begun, recipe, prepared.parts["train"], run, device, progress)
     save_crystal_model(run.model_folder, model)
     shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
     return run, model
@@ -168,18 +164,18 @@ def _train(
     name: str,
     device: str,
     simulated: bool,
-    listener: Listener,
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> CrystalModel:
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     parts = prepared.parts
     counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
-    listener.note(f"{counted} structures, split by {recipe.split.by}")
+    progress.note(f"{counted} structures, split by {recipe.split.by}")
     run.write_json(run.split_file, prepared.split.to_dict())
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     features = None
     if recipe.loss.alignment > 0.0:
-        features = _features(parts["train"], parts["validation"], tell)
+        with progress.stage("features of CHGNet") as step:
+            features = _features(parts["train"], parts["validation"], step)
     width = 0 if features is None else features[0].shape[1]
     train, validation = (canonicalize(parts[p]).crystals for p in ("train", "validation"))
     # Cells are standardised by those that the network sees, not by those of the files.
@@ -190,17 +186,18 @@ def _train(
     if features is not None:
         atoms = validation.atoms_of(np.flatnonzero(whole))
         features = (features[0], features[1][atoms])
-    fitted = fit_crystals(
-        module,
-        train,
-        validation.take(whole),
-        recipe,
-        features=features,
-        device=device,
-        checkpoint=run.checkpoint_file,
-        on_start=listener.note,
-        on_epoch=listener.epoch,
-    )
+    with progress.training(recipe.training.epochs) as on_epoch:
+        fitted = fit_crystals(
+            module,
+            train,
+            validation.take(whole),
+            recipe,
+            features=features,
+            device=device,
+            checkpoint=run.checkpoint_file,
+            on_start=progress.note,
+            on_epoch=on_epoch,
+        )
     facts = {
         **environment(fitted.device),
         "started": started,
@@ -254,7 +251,7 @@ def _without_its_prior(
     if not run.finished or not run.recipe_file.is_file():
         return None
     try:
-        if run.crystal_recipe() != recipe:
+        if run.recipe() != recipe:
             return None
     except RecipeError:  # of a run on a table, or damaged
         return None
@@ -271,7 +268,7 @@ def _with_prior(
     training: Crystals,
     run: RunFolder,
     device: str,
-    tell: Callable[[str], None],
+    progress: Progress,
 ) -> CrystalModel:
     """Fit the prior and the property head of a trained network."""
     if recipe.prior.kind == "none" and not recipe.properties:
@@ -280,15 +277,15 @@ def _with_prior(
     latents = encode(model.module, frame)
     head = None
     if recipe.properties:
-        tell("properties from latents")
-        head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
+        with progress.stage("fitting properties from latents"):
+            head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
     prior = None
     if recipe.prior.kind != "none":
         settings = _settings(recipe)
-        # A prior that was broken off is in the way of no other: each has a file of its own.
+        # An interrupted prior is in the way of no other: each has a file of its own.
         kind = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
         on_gpu = torch.cuda.is_available() and device != "cpu"
-        with all_threads():
+        with all_threads(), progress.stage("fitting the prior") as step:
             prior = fit_prior(
                 latents,
                 frame,
@@ -296,7 +293,7 @@ def _with_prior(
                 seed=recipe.training.seed,
                 device=torch.device("cuda" if on_gpu else "cpu"),
                 checkpoint=run.checkpoint_file.with_name(f"prior-{kind}.safetensors"),
-                tell=tell,
+                tell=step,
             )
     return replace(model, prior=prior, properties=head)
 
@@ -321,9 +318,9 @@ def refit_prior(
     overrides: Sequence[str] = (),
     *,
     device: str = "auto",
-    tell: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
 ) -> CrystalModel:
-    """Fit the prior and the property head of a finished run anew, and store them with it.
+    """Fit the prior and the property head of a finished run again, and store them with it.
 
     Parameters
     ----------
@@ -335,8 +332,8 @@ def refit_prior(
         ``prior.epochs=50`` and the like; other parts of the recipe cannot change.
     device
         ``auto``, ``cpu`` or ``cuda``.
-    tell
-        Told about the progress.
+    progress
+        Where progress is reported.
 
     Raises
     ------
@@ -363,8 +360,9 @@ def refit_prior(
         )
     prepared = prepare_crystals(crystals, recipe)
     fresh = replace(model, prior=None, properties=None)
-    say = tell or (lambda _: None)
-    fitted = _with_prior(fresh, recipe, prepared.parts["train"], run, device, say)
+    fitted = _with_prior(
+        fresh, recipe, prepared.parts["train"], run, device, progress or Progress()
+    )
     save_crystal_model(run.model_folder, fitted)
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
@@ -381,69 +379,3 @@ def load_run(run: RunFolder) -> CrystalModel:
     """
     run.require_finished()
     return load_crystal_model(run.model_folder)
-
-
-# Trained models that come with the package.
-
-
-def _root() -> Path:
-    return Path(str(files("variolite"))) / "models"
-
-
-def shipped_models() -> tuple[str, ...]:
-    """Names of the trained models that come with the package."""
-    root = _root()
-    if not root.is_dir():
-        return ()
-    return tuple(sorted(p.name for p in root.iterdir() if (p / "model" / "model.json").is_file()))
-
-
-def shipped_run(name: str) -> Path | None:
-    """Run folder of a model that comes with the package; None if there is none of that name."""
-    return _root() / name if name in shipped_models() else None
-
-
-def model_card(name: str) -> str:
-    """What a shipped model was trained on, what it can do and what it cannot."""
-    return (_root() / name / "card.md").read_text(encoding="utf-8")
-
-
-def is_shipped(folder: Path) -> bool:
-    """Whether a folder is that of a model of the package, in which nothing is to be written."""
-    return folder.resolve().parent == _root().resolve()
-
-
-def copy_shipped(name: str, folder: Path) -> None:
-    """Copy the run of a shipped model to a new place, whole or not at all.
-
-    Raises
-    ------
-    RunFolderError
-        If there is something at that place already, or it cannot be written to.
-    """
-    home = _root() / name
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunFolderError(
-            "is there already, and not an empty folder",
-            where=str(folder),
-            hint=f"Move it away, or work in another folder: a copy of {name} is to go there",
-        )
-    half = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
-        try:
-            for path in sorted(p for p in home.rglob("*") if p.is_file()):
-                place = half / path.relative_to(home)
-                place.parent.mkdir(parents=True, exist_ok=True)
-                # Without its rights: packages are often installed read-only.
-                shutil.copyfile(path, place)
-            if folder.exists():
-                folder.rmdir()
-            half.rename(folder)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
-    except OSError as error:
-        raise RunFolderError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(folder),
-            hint="Check permissions and free space",
-        ) from None

@@ -59,7 +59,7 @@ def held_out_structures(
     DataError
         If none is left.
     """
-    by = run.crystal_recipe().split.by
+    by = run.recipe().split.by
     if not run.split_file.is_file():
         return crystals, [
             "the run keeps no list of its training structures: some of these may be among them"
@@ -148,7 +148,7 @@ def score_crystal_run(
     if train is None and fingerprint(crystals) == model.provenance.get("data", {}).get(
         "fingerprint"
     ):
-        known = groups_by(crystals, run.crystal_recipe().split.by)
+        known = groups_by(crystals, run.recipe().split.by)
         train = crystals.take(np.isin(known, np.array(run.split().train, dtype=np.str_)))
     tell("reconstructing")
     found, failures = reconstruct_or_fail(model, true)

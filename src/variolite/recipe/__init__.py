@@ -6,20 +6,12 @@ from variolite.recipe.crystals import (
     CrystalSplitSpec,
     LossSpec,
     PriorSpec,
+    load_crystal_recipe,
 )
 from variolite.recipe.importing import Imported, Setting, import_source
-from variolite.recipe.loading import (
-    AnyRecipe,
-    any_recipe_from_dict,
-    load_any_recipe,
-    load_crystal_recipe,
-    load_recipe,
-    load_stored_recipe,
-    packaged_recipes,
-    recipe_from_dict,
-    recipe_to_yaml,
-)
+from variolite.recipe.loading import load_recipe, packaged_recipes, recipe_from_dict, recipe_to_yaml
 from variolite.recipe.spec import (
+    BaseRecipe,
     ClusteringSpec,
     ConstantBeta,
     CyclicalBeta,
@@ -34,7 +26,7 @@ from variolite.recipe.spec import (
 )
 
 __all__ = [
-    "AnyRecipe",
+    "BaseRecipe",
     "ClusteringSpec",
     "ConstantBeta",
     "CrystalModelSpec",
@@ -53,12 +45,9 @@ __all__ = [
     "SigmoidBeta",
     "SplitSpec",
     "TrainingSpec",
-    "any_recipe_from_dict",
     "import_source",
-    "load_any_recipe",
     "load_crystal_recipe",
     "load_recipe",
-    "load_stored_recipe",
     "packaged_recipes",
     "recipe_from_dict",
     "recipe_to_yaml",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from variolite.recipe.spec import Positive, Seed, Share, TrainingSpec, Weight, _Spec
+from variolite.recipe.loading import load_recipe
+from variolite.recipe.spec import BaseRecipe, Positive, Seed, Share, Weight, _Spec
 
 
 class CrystalModelSpec(_Spec):
@@ -90,10 +92,12 @@ class PriorSpec(_Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_earlier_versions(cls, content: Any) -> Any:
+    def _of_earlier_versions(cls, content: Any, info: ValidationInfo) -> Any:
         if not isinstance(content, Mapping):
             return content
         if content.get("kind") in REMOVED_PRIORS:
+            if (info.context or {}).get("stored"):
+                return {"kind": "none"}
             raise ValueError(
                 f"the {content['kind']} prior was removed: set prior.kind=flow; a finished run "
                 "gets one by `variolite crystals prior RUN --data PATH --set prior.kind=flow`"
@@ -103,7 +107,7 @@ class PriorSpec(_Spec):
         return {k: v for k, v in content.items() if k not in sizes or not sizes <= content.keys()}
 
 
-class CrystalRecipe(_Spec):
+class CrystalRecipe(BaseRecipe):
     """A run on crystals, from the structures to the prior that new ones are drawn from.
 
     ``properties`` are columns of the data that the prior is conditioned on and that
@@ -111,12 +115,13 @@ class CrystalRecipe(_Spec):
     """
 
     kind: Literal["crystals"] = "crystals"
-    name: str = ""
-    title: str = ""
-    description: str = ""
     properties: tuple[str, ...] = ()
     split: CrystalSplitSpec = CrystalSplitSpec()
     model: CrystalModelSpec = CrystalModelSpec()
     loss: LossSpec = LossSpec()
-    training: TrainingSpec = TrainingSpec()
     prior: PriorSpec = PriorSpec()
+
+
+def load_crystal_recipe(name: str | Path, overrides: Iterable[str] = ()) -> CrystalRecipe:
+    """Load a recipe for crystals; see `variolite.recipe.load_recipe`."""
+    return load_recipe(name, overrides, CrystalRecipe)

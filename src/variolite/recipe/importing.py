@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 
 from variolite.errors import RecipeError
-from variolite.recipe.loading import any_recipe_from_dict, read_recipe_file
+from variolite.recipe.loading import read_recipe_file, recipe_from_dict
+from variolite.recipe.spec import BaseRecipe
 
 _SIZES = {"d_model": "width", "nhead": "heads", "dim_feedforward": "feedforward"}
 _WEIGHTS = {"lambda_1": "reconstruction", "lambda_2": "divergence", "lambda_3": "alignment"}
@@ -125,7 +126,7 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
         content.setdefault(section, {})[last] = setting.value
     # The weight of the KL never moves in chemeleon2.
     content.setdefault("training", {})["beta"] = {"kind": "constant", "value": 1.0}
-    any_recipe_from_dict(content, where)
+    recipe_from_dict(content, where, BaseRecipe)
     return Imported(content, tuple(taken), tuple(left), files)
 
 

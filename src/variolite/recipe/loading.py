@@ -7,22 +7,17 @@ from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from variolite.errors import RecipeError, SchemaError, nearest
-from variolite.recipe.crystals import REMOVED_PRIORS, CrystalRecipe
-from variolite.recipe.spec import Recipe
+from variolite.fields import FIELDS, field_of_kind
+from variolite.recipe.spec import BaseRecipe, Recipe
 from variolite.records.schema import load_yaml
 
-AnyRecipe = Recipe | CrystalRecipe
-
-_KINDS: Mapping[str, type[Recipe] | type[CrystalRecipe]] = {
-    "tabular": Recipe,
-    "crystals": CrystalRecipe,
-}
+R = TypeVar("R", bound=BaseRecipe)
 
 _WITH_KINDS = frozenset({("training", "beta")})
 """Places where settings belong to the kind that stands beside them."""
@@ -48,8 +43,14 @@ def _collect(folder: Traversable, above: str, found: dict[str, str]) -> None:
             found[name] = str(content.get("title", ""))
 
 
-def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Load a packaged recipe for tables by name, or a file by path, and apply overrides.
+def load_recipe(
+    name: str | Path,
+    overrides: Iterable[str] = (),
+    kind: type[R] = Recipe,  # type: ignore[assignment]  # a default cannot bind R
+    *,
+    stored: bool = False,
+) -> R:
+    """Load a packaged recipe by name, or a file by path, and apply overrides.
 
     Parameters
     ----------
@@ -57,83 +58,58 @@ def load_recipe(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         ``corelogs/default``, or the path of a YAML file.
     overrides
         ``key.subkey=value`` each; the value is read as YAML.
+    kind
+        Class that the recipe has to be of: one for tables by default, `BaseRecipe` for any.
+    stored
+        It is the recipe of a run: parts that this version can no longer train are read.
 
     Raises
     ------
     RecipeError
-        If it is unknown, is not YAML, holds an unknown key or a wrong value, or is not
-        for tables.
+        If it is unknown, is not YAML, holds an unknown key or a wrong value, or is of
+        another kind.
     """
-    recipe = load_any_recipe(name, overrides)
-    if not isinstance(recipe, Recipe):
-        raise RecipeError(
-            f"this is a recipe for {recipe.kind}, where one for tables is needed",
-            where=f"recipe {name}",
-            hint="`variolite recipes` lists them",
-        )
-    return recipe
-
-
-def load_crystal_recipe(name: str | Path, overrides: Iterable[str] = ()) -> CrystalRecipe:
-    """Load a recipe for crystals as `load_recipe` loads one for tables."""
-    recipe = load_any_recipe(name, overrides)
-    if not isinstance(recipe, CrystalRecipe):
-        raise RecipeError(
-            "this is a recipe for tables, where one for crystals is needed",
-            where=f"recipe {name}",
-            hint="`variolite recipes` lists them",
-        )
-    return recipe
-
-
-def load_stored_recipe(path: Path) -> CrystalRecipe:
-    """Load the recipe for crystals that a run was trained with; a removed prior reads as none."""
-    prior = _resolve(str(path), ()).get("prior")
-    removed = isinstance(prior, Mapping) and prior.get("kind") in REMOVED_PRIORS
-    return load_crystal_recipe(path, ["prior.kind=none"] if removed else ())
-
-
-def load_any_recipe(name: str | Path, overrides: Iterable[str] = ()) -> AnyRecipe:
-    """Load a recipe of whatever kind; see `load_recipe`."""
     content = _resolve(str(name), ())
     for override in overrides:
         content = _override(content, override)
-    return any_recipe_from_dict(content, where=f"recipe {name}")
+    return recipe_from_dict(content, f"recipe {name}", kind, stored=stored)
 
 
-def recipe_from_dict(content: Mapping[str, Any], where: str) -> Recipe:
-    """Validate a recipe for tables that stands resolved in a mapping."""
-    recipe = any_recipe_from_dict({**content, "kind": "tabular"}, where)
-    assert isinstance(recipe, Recipe)
+def recipe_from_dict(
+    content: Mapping[str, Any],
+    where: str,
+    kind: type[R] = Recipe,  # type: ignore[assignment]
+    *,
+    stored: bool = False,
+) -> R:
+    """Validate a recipe that stands resolved in a mapping; see `load_recipe`."""
+    try:
+        recipe = _model_of(content, where).model_validate(content, context={"stored": stored})
+    except ValidationError as error:
+        raise _explain(error, content, where) from None
+    if not isinstance(recipe, kind):
+        raise RecipeError(
+            f"this is a recipe of kind {recipe.kind}, where one of kind "
+            f"{kind.model_fields['kind'].default} is needed",
+            where=where,
+            hint="`variolite recipes` lists them",
+        )
     return recipe
 
 
-def any_recipe_from_dict(content: Mapping[str, Any], where: str) -> AnyRecipe:
-    """Validate a recipe of whatever kind that stands resolved in a mapping."""
-    try:
-        return _model_of(content, where).model_validate(content)
-    except ValidationError as error:
-        raise _explain(error, content, where) from None
-
-
-def _model_of(content: Mapping[str, Any], where: str) -> type[Recipe] | type[CrystalRecipe]:
+def _model_of(content: Mapping[str, Any], where: str) -> type[BaseRecipe]:
     kind = content.get("kind", "tabular")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise RecipeError(f"kind must be one of {', '.join(_KINDS)}", where=where)
-    return _KINDS[kind]
+    if not isinstance(kind, str) or kind not in FIELDS:
+        raise RecipeError(f"kind must be one of {', '.join(FIELDS)}", where=where)
+    return field_of_kind(kind).recipe
 
 
-def recipe_to_yaml(recipe: AnyRecipe) -> str:
+def recipe_to_yaml(recipe: BaseRecipe) -> str:
     """Write a resolved recipe; loading it again gives the same recipe.
 
     Defaults are written out too: another version may have other ones.
     """
-    if isinstance(recipe, CrystalRecipe):
-        content = recipe.model_dump(mode="json")
-    else:
-        content = recipe.model_dump(mode="json", exclude={"columns"})
-        content["columns"] = {name: column.to_spec() for name, column in recipe.columns.items()}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(recipe.contents(), sort_keys=False, allow_unicode=True)
 
 
 def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:

@@ -165,7 +165,21 @@ class ClusteringSpec(_Spec):
         return self
 
 
-class Recipe(_Spec):
+class BaseRecipe(_Spec):
+    """What recipes of every kind have; ``kind`` names the field that serves them."""
+
+    kind: str
+    name: str = ""
+    title: str = ""
+    description: str = ""
+    training: TrainingSpec = TrainingSpec()
+
+    def contents(self) -> dict[str, Any]:
+        """Return all settings in plain types, as a recipe file holds them."""
+        return self.model_dump(mode="json")
+
+
+class Recipe(BaseRecipe):
     """A run, from the columns it needs to the clusters it ends with.
 
     ``columns`` are keyed by meaning (``bulk_density``); a table binds its own
@@ -173,14 +187,10 @@ class Recipe(_Spec):
     """
 
     kind: Literal["tabular"] = "tabular"
-    name: str = ""
-    title: str = ""
-    description: str = ""
     minimum_inputs: Positive = 1
     columns: dict[str, Column]
     split: SplitSpec = SplitSpec()
     model: ModelSpec = ModelSpec()
-    training: TrainingSpec = TrainingSpec()
     clustering: ClusteringSpec = ClusteringSpec()
 
     @field_validator("columns", mode="before")
@@ -199,6 +209,12 @@ class Recipe(_Spec):
     def _columns_make_a_table(self) -> Self:
         _ = self.table
         return self
+
+    def contents(self) -> dict[str, Any]:
+        """Return all settings in plain types; of a column only what differs from the defaults."""
+        content = self.model_dump(mode="json", exclude={"columns"})
+        content["columns"] = {name: column.to_spec() for name, column in self.columns.items()}
+        return content
 
     @property
     def table(self) -> Schema:

@@ -9,7 +9,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 import polars as pl
 
 from variolite.errors import RunFolderError
-from variolite.recipe import CrystalRecipe, Recipe, load_recipe, load_stored_recipe, recipe_to_yaml
+from variolite.fields import Field, field_of_kind, field_of_model
+from variolite.progress import Progress
+from variolite.recipe import BaseRecipe, Recipe, load_recipe, recipe_to_yaml
 from variolite.records import (
     FittedSchema,
     Records,
@@ -31,9 +33,9 @@ from variolite.records import (
     units_of,
     write_text_atomic,
 )
-from variolite.training.storage import EpochRecord, kind_of, write_history
+from variolite.training.storage import DESCRIPTION, kind_of, write_history
 from variolite.training.tabular import fit_tabular, members_for
-from variolite.training.tabular_model import TabularModel, load_model, save_model
+from variolite.training.tabular_model import save_model
 
 # The run folder: the only thing that passes from training to everything after it.
 
@@ -181,31 +183,34 @@ class RunFolder:
         )
 
     @property
-    def of_crystals(self) -> bool:
-        """Whether the model of this finished run is one of crystals.
+    def field(self) -> Field:
+        """The field that a run belongs to, by the kind of its model, else that of its recipe.
 
         Raises
         ------
-        RunFolderError, ModelFileError
-            If there is no finished run, or no model of ours in it.
+        RunFolderError, RecipeError, ModelFileError
+            If there is no run, or what is there is not Variolite's.
         """
+        if not self.finished and self.recipe_file.is_file():
+            recipe = load_recipe(self.recipe_file, kind=BaseRecipe, stored=True)
+            return field_of_kind(recipe.kind)
         self.require_finished()
-        return kind_of(self.model_folder) == "variolite.crystal_vae"
+        return field_of_model(kind_of(self.model_folder), self.model_folder / DESCRIPTION)
 
-    def model(self) -> TabularModel:
-        """Load the model on the CPU."""
+    def model(self) -> Any:
+        """Load the model of a finished run on the CPU, as its field does."""
         self.require_finished()
-        return load_model(self.model_folder)
+        return self.field.load_model(self.model_folder)
 
-    def recipe(self) -> Recipe:
-        """Load the resolved recipe."""
-        self.require_finished()
-        return load_recipe(self.recipe_file)
+    def recipe(self) -> Any:
+        """Load the resolved recipe of a finished run, of its field's class."""
+        return load_recipe(self.recipe_file, kind=self.field.recipe, stored=True)
 
-    def crystal_recipe(self) -> CrystalRecipe:
-        """Load the resolved recipe of a run on crystals."""
-        self.require_finished()
-        return load_stored_recipe(self.recipe_file)
+    def write_page(self, html: str) -> Path:
+        """Write the run's report in one step and return where it lies."""
+        page = self.path / "report.html"
+        write_text_atomic(page, html)
+        return page
 
     def split(self) -> Split:
         """Load the groups of every part."""
@@ -263,22 +268,6 @@ def environment(device: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Listener:
-    """Who is told how a run goes along.
-
-    Attributes
-    ----------
-    note
-        Called with a sentence worth reading.
-    epoch
-        Called after every epoch.
-    """
-
-    note: Callable[[str], None] = lambda _: None
-    epoch: Callable[[EpochRecord], None] = lambda _: None
-
-
-@dataclass(frozen=True)
 class Prepared:
     """A table made ready for one recipe: split by group, fitted on training groups only."""
 
@@ -300,7 +289,7 @@ def prepare(
     *,
     mapping: Mapping[str, str] | None = None,
     split: Split | None = None,
-    listener: Listener | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Bind a table to a recipe, split its groups and fit the transforms.
 
@@ -314,26 +303,26 @@ def prepare(
         Table column by meaning.
     split
         Given groups instead of drawn ones.
-    listener
-        Told which columns were left out and which rows were dropped.
+    progress
+        Notes which columns were left out and which rows were dropped.
     """
-    listener = listener or Listener()
+    progress = progress or Progress()
     frame = read_table(data, text=group_spellings(recipe.table, mapping))
     units = units_of(data)
     bound: Schema = recipe.table.bind(frame.columns, mapping)
     if bound.left_out:
-        listener.note(f"not in this table, left out: {', '.join(bound.left_out)}")
+        progress.note(f"not in this table, left out: {', '.join(bound.left_out)}")
     group = groups_of(bound, frame)
     if split is None:
         split = _draw(recipe, bound, frame, group)
-    listener.note(
+    progress.note(
         f"{len(split.train)} training, {len(split.validation)} validation, "
         f"{len(split.test)} held-out groups"
     )
     schema = FittedSchema.fit(bound, frame, split.rows(group)["train"], units=units)
     records = schema.apply(frame, units=units)
     for line in records.report.lines():
-        listener.note(line)
+        progress.note(line)
     name = Path(data).name if isinstance(data, str | Path) else "table in memory"
     return Prepared(schema, records, split, name, _fingerprint(frame, bound))
 
@@ -373,7 +362,7 @@ def train_run(
     device: str = "auto",
     restart: bool = False,
     simulated: bool = False,
-    listener: Listener | None = None,
+    progress: Progress | None = None,
 ) -> tuple[RunFolder, Prepared]:
     """Train a recipe on a table and write the run folder.
 
@@ -384,7 +373,7 @@ def train_run(
     data
         Path or table.
     out
-        Run folder. A broken-off run of the same recipe and data goes on.
+        Run folder. An interrupted run of the same recipe and data resumes.
     mapping
         Table column by meaning.
     seeds, betas, latents
@@ -395,30 +384,31 @@ def train_run(
         Replace a run that is there.
     simulated
         The data are simulated; every page made of the run says so.
-    listener
-        Told about progress.
+    progress
+        Where progress is reported.
     """
-    listener = listener or Listener()
+    progress = progress or Progress()
     run = RunFolder(out)
     run.require_free(restart=restart)
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    prepared = prepare(recipe, data, mapping=mapping, listener=listener)
+    prepared = prepare(recipe, data, mapping=mapping, progress=progress)
     run.prepare(restart=restart)  # only now: data that cannot be read cost no earlier run
     run.write_json(run.split_file, prepared.split.to_dict())
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     validation = prepared.part("validation")
-    fitted = fit_tabular(
-        prepared.schema,
-        prepared.part("train"),
-        validation if len(validation) else None,
-        recipe.model,
-        recipe.training,
-        members_for(recipe.training, recipe.model, seeds=seeds, betas=betas, latents=latents),
-        device=device,
-        checkpoint=run.checkpoint_file,
-        on_start=listener.note,
-        on_epoch=listener.epoch,
-    )
+    with progress.training(recipe.training.epochs) as on_epoch:
+        fitted = fit_tabular(
+            prepared.schema,
+            prepared.part("train"),
+            validation if len(validation) else None,
+            recipe.model,
+            recipe.training,
+            members_for(recipe.training, recipe.model, seeds=seeds, betas=betas, latents=latents),
+            device=device,
+            checkpoint=run.checkpoint_file,
+            on_start=progress.note,
+            on_epoch=on_epoch,
+        )
     facts = {
         **environment(fitted.device),
         "started": started,

@@ -152,7 +152,7 @@ def test_models_of_another_kind_are_named_both_ways(stored: Path) -> None:
     _refuses(TABULAR, r"model of another kind \(variolite\.tabular_vae\), not a crystal model")
     with pytest.raises(ModelFileError, match=r"variolite\.crystal_vae"):
         load_model(stored)
-    assert RunFolder(stored.parent).of_crystals
+    assert RunFolder(stored.parent).field.kind == "crystals"
 
 
 # Files altered by someone who also signs them again.

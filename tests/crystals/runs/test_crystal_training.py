@@ -20,19 +20,19 @@ from variolite.crystals.frame import canonical
 from variolite.crystals.model.batch import log_metric
 from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
-from variolite.recipe import load_crystal_recipe, load_stored_recipe, recipe_to_yaml
+from variolite.recipe import CrystalRecipe, load_crystal_recipe, load_recipe, recipe_to_yaml
 from variolite.training import EpochRecord, RunFolder, StoppedByUserError
-from variolite.training.run import Listener
+from watched import Watched
 
 CRYSTALS = textbook_crystals()
 
 
-def _stops_after(epoch: int) -> Listener:
+def _stops_after(epoch: int) -> Watched:
     def stop(record: EpochRecord) -> None:
         if record.epoch == epoch:
             raise KeyboardInterrupt
 
-    return Listener(note=lambda _: None, epoch=stop)
+    return Watched(epoch=stop)
 
 
 # The folder.
@@ -41,10 +41,10 @@ def _stops_after(epoch: int) -> Listener:
 def test_what_a_run_leaves_behind(run: Run) -> None:
     folder = run.folder
     assert folder.finished
-    assert folder.of_crystals
+    assert folder.field.kind == "crystals"
     names = {entry.name for entry in folder.path.iterdir()}
     assert names == {"recipe.yaml", "split.json", "history.jsonl", "environment.json", "model"}
-    assert folder.crystal_recipe() == run.recipe
+    assert folder.recipe() == run.recipe
     assert len(told_of(folder.path)) == 2
     facts = json.loads(folder.environment_file.read_text())
     assert facts["data"]["rows"] == 78
@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(
     _, whole = train_crystal_run(recipe, CRYSTALS, tmp_path / "whole")
     for epoch in stops:
         with pytest.raises(StoppedByUserError, match="the same command goes on from here"):
-            train_crystal_run(recipe, CRYSTALS, tmp_path / "run", listener=_stops_after(epoch))
+            train_crystal_run(recipe, CRYSTALS, tmp_path / "run", progress=_stops_after(epoch))
         with pytest.raises(RunFolderError, match="not finished"):
             load_run(RunFolder(tmp_path / "run"))
     _, resumed = train_crystal_run(recipe, CRYSTALS, tmp_path / "run")
@@ -138,7 +138,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(
 def test_another_recipe_or_other_data_do_not_go_on(tmp_path: Path) -> None:
     out, recipe = tmp_path / "run", recipe_of()
     with pytest.raises(StoppedByUserError):
-        train_crystal_run(recipe, CRYSTALS, out, listener=_stops_after(0))
+        train_crystal_run(recipe, CRYSTALS, out, progress=_stops_after(0))
     checkpoint = out / "checkpoint" / "state.safetensors"
     before = checkpoint.read_bytes()
     for other, data in (
@@ -163,15 +163,14 @@ def test_a_run_that_was_stopped_in_its_prior_goes_on_there(tmp_path: Path) -> No
 
     _, whole = train_crystal_run(recipe, CRYSTALS, tmp_path / "whole")
     out = tmp_path / "run"
-    told: list[str] = []
     with pytest.raises(StoppedByUserError, match=r"of the prior.*the same command goes on"):
-        train_crystal_run(recipe, CRYSTALS, out, tell=stops)
+        train_crystal_run(recipe, CRYSTALS, out, progress=Watched(step=stops))
     assert list((out / "checkpoint").glob("prior-*.safetensors"))
     bare = load_run(RunFolder(out))
     assert bare.prior is None
-    listener = Listener(note=told.append, epoch=lambda _: pytest.fail("the network is trained"))
-    _, resumed = train_crystal_run(recipe, CRYSTALS, out, listener=listener)
-    assert told == ["the network is trained already; its prior is fitted now"]
+    watched = Watched(epoch=lambda _: pytest.fail("the network is trained"))
+    _, resumed = train_crystal_run(recipe, CRYSTALS, out, progress=watched)
+    assert watched.notes == ["the network is trained already; only its prior is fitted now"]
     assert_same_weights(resumed, whole)
     assert not (out / "checkpoint").exists()
     drawn = [model.sample(3, seed=1, steps=2, tries=500).crystals for model in (whole, resumed)]
@@ -191,7 +190,7 @@ def test_finished_runs_are_not_overwritten_unless_asked(tmp_path: Path) -> None:
     train_crystal_run(recipe_of("training.seed=1"), CRYSTALS, out, restart=True)
     assert not (out / "scorecard.json").exists()
     assert (out / "mine.txt").read_text() == "kept"
-    assert RunFolder(out).crystal_recipe().training.seed == 1
+    assert RunFolder(out).recipe().training.seed == 1
 
 
 def test_folders_of_something_else_are_left_alone(tmp_path: Path) -> None:
@@ -262,7 +261,7 @@ def test_a_prior_is_fitted_anew(tmp_path: Path) -> None:
     stored = load_run(run)
     assert stored.properties is not None
     assert stored.properties.names == ("energy",)
-    recipe = run.crystal_recipe()
+    recipe = run.recipe()
     assert (recipe.prior.kind, recipe.properties) == ("flow", ("energy",))
     assert recipe.training == recipe_of().training
     gone = refit_prior(run, crystals, ["prior.kind=none", "properties=[]"])
@@ -312,7 +311,7 @@ def test_recipes_of_earlier_versions_are_read(tmp_path: Path) -> None:
     path.write_text(recipe_to_yaml(recipe) + "  crystals: 32\n  atoms: 64\n")
     assert load_crystal_recipe(path) == recipe
     path.write_text(path.read_text().replace("kind: flow", "kind: mixture"))
-    assert load_stored_recipe(path) == recipe_of("prior.kind=none")
+    assert load_recipe(path, kind=CrystalRecipe, stored=True) == recipe_of("prior.kind=none")
     with pytest.raises(RecipeError, match="variolite crystals prior RUN"):
         load_crystal_recipe(path)
     assert load_crystal_recipe(path, ["prior.kind=flow"]) == recipe

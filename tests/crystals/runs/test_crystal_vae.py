@@ -10,16 +10,16 @@ import pytest
 from tiny_runs import TINY, Run, assert_same_weights, recipe_of
 
 import variolite
-from variolite import CrystalVAE
+from variolite import CrystalVAE, shipped
 from variolite.crystals import estimator
-from variolite.crystals import run as shipped
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.estimator import as_crystals
 from variolite.crystals.files.formats import to_ase, to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures
-from variolite.crystals.run import shipped_models
 from variolite.errors import DataError, ModelFileError, RecipeError, RunFolderError
+from variolite.shipped import shipped_models
+from watched import Watched
 
 SOME = textbook_crystals().take(slice(0, 6))
 
@@ -98,13 +98,13 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 def test_fitting_and_every_use(tmp_path: Path, known: Crystals) -> None:
     crystals = textbook_crystals()
     vae = CrystalVAE(overrides=[*TINY, "prior.kind=flow"], seed=0)
-    told: list[str] = []
     epochs: list[int] = []
-    fitted = vae.fit(crystals, tell=told.append, on_epoch=lambda r: epochs.append(r.epoch))
+    watched = Watched(epoch=lambda r: epochs.append(r.epoch))
+    fitted = vae.fit(crystals, progress=watched)
     assert fitted is vae
     assert epochs == [0, 1]
     assert len(vae.history_) == 2
-    assert any("structures, split by formula" in line for line in told)
+    assert any("structures, split by formula" in line for line in watched.notes)
     latents = vae.encode(known)
     assert latents.mean.shape == (len(known.species), 4)
     np.testing.assert_allclose(vae.transform(known), latents.pooled)
@@ -162,7 +162,7 @@ def test_recipes_by_name_by_file_and_as_they_are(tmp_path: Path) -> None:
     assert CrystalVAE(recipe_of()).recipe == recipe_of()
     with pytest.raises(DataError, match="overrides go with the name of a recipe"):
         CrystalVAE(recipe_of(), seed=3)
-    with pytest.raises(RecipeError, match="where one for crystals is needed"):
+    with pytest.raises(RecipeError, match="where one of kind crystals is needed"):
         CrystalVAE("corelogs/default")
     with pytest.raises(RecipeError, match="did you mean latent"):
         CrystalVAE(overrides=["model.latnt=3"])

@@ -1,16 +1,15 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from variolite.errors import DataError, nearest
-
-__all__ = ["Data", "Mapping", "Out", "Run", "find_run", "keep_inputs", "parse_mapping"]
+from variolite.shipped import copy_shipped, is_shipped, shipped_run
 
 
 def find_run(text: str) -> Path:
@@ -18,8 +17,6 @@ def find_run(text: str) -> Path:
     path = Path(text)
     if path.exists() or "/" in text or "\\" in text:
         return path
-    from variolite.crystals.run import shipped_run
-
     return shipped_run(text) or path
 
 
@@ -108,7 +105,20 @@ def _from_file(path: Path) -> dict[str, str]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise DataError("this is no mapping", where=f"--map {path}", hint=hint) from None
+        raise DataError(
+            "not a mapping of meanings to columns", where=f"--map {path}", hint=hint
+        ) from None
     if not isinstance(content, dict):
-        raise DataError("this is no mapping", where=f"--map {path}", hint=hint)
+        raise DataError("not a mapping of meanings to columns", where=f"--map {path}", hint=hint)
     return {str(k): "-" if v is None else str(v) for k, v in content.items()}
+
+
+def writable_copy(run: Path, note: Callable[[str], None]) -> Path:
+    """Return a run that may be written to: of a model of the package, a copy in ``runs``."""
+    if not is_shipped(run):
+        return run
+    copy = Path("runs") / run.name
+    if not (copy / "model" / "model.json").is_file():
+        copy_shipped(run.name, copy)
+    note(f"{run.name} comes with the package and is not changed; results are written to {copy}")
+    return copy

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from variolite.cli.crystal_runs import own_copy
-from variolite.cli.generate import decoder, with_predictions
-from variolite.cli.options import Run, keep_inputs
-from variolite.cli.progress import note, now_and_then, waiting
-from variolite.errors import DataError, nearest
+from variolite.arguments import Run, keep_inputs, writable_copy
+from variolite.errors import DataError, RunFolderError, nearest
+from variolite.progress import ConsoleProgress
 from variolite.text_table import text_table
 
 if TYPE_CHECKING:
@@ -20,8 +18,11 @@ if TYPE_CHECKING:
     from variolite.crystals.crystals import Crystal, Crystals
     from variolite.crystals.files.reading import Reading
 
+PROGRESS = ConsoleProgress()
 
-# ``variolite crystals interpolate``: a path of crystals between two.
+app = typer.Typer(
+    help="Crystals: one store of any structures, priors, paths between two.", no_args_is_help=True
+)
 
 
 _MOST_NAMES = 6
@@ -37,6 +38,7 @@ _END = Annotated[
 ]
 
 
+@app.command()
 def interpolate(
     run: Run,
     first: _END,
@@ -64,18 +66,28 @@ def interpolate(
     the same composition. The ends are reconstructions. What lies between is what the
     decoder makes of the path; nothing says that it exists.
     """
+    from variolite.crystals.field import FIELD, load_decoder, with_predictions
     from variolite.crystals.files.writing import require_place, write_structures
     from variolite.crystals.generation.interpolation import interpolate as decode_path
+    from variolite.training import RunFolder
 
     keep_inputs("--out", out, *(_parted(text)[0] for text in (first, second)))
     require_place(out)
-    model = decoder(run, device, "crystals interpolate")
+    folder = RunFolder(run)
+    if folder.field.kind != FIELD.kind:
+        raise RunFolderError(
+            "crystals interpolate needs a run on crystals, and this is one on "
+            f"{folder.field.subject}",
+            where=str(run),
+            hint="give a run of a recipe such as crystals/mp_20/vae_dng",
+        )
+    model = load_decoder(folder, device)
     ends = [find_crystal(text) for text in (first, second)]
-    with waiting(f"decoding a path of {steps} crystals"):
+    with PROGRESS.stage(f"decoding a path of {steps} crystals"):
         crystals = decode_path(model, ends[0], ends[1], steps, path=path)
     for line in _table(model, crystals).splitlines():
-        note(line)
-    write_structures(with_predictions(model, crystals), out)
+        PROGRESS.note(line)
+    write_structures(with_predictions(model, crystals, PROGRESS), out)
     typer.echo(str(out))
 
 
@@ -90,7 +102,7 @@ def find_crystal(text: str) -> Crystal:
     from variolite.crystals.files.reading import load_crystals
 
     path, name = _parted(text)
-    crystals = load_crystals(path, tell=note)
+    crystals = load_crystals(path, tell=PROGRESS.note)
     names: list[str] = crystals.names.tolist()
     places = [i for i, known in enumerate(names) if name in (None, known)]
     if len(places) == 1:
@@ -149,12 +161,6 @@ def _table(model: CrystalModel, crystals: Crystals) -> str:
     return text_table(_HEADINGS, rows, right={*_HEADINGS} - {"formula"})
 
 
-app = typer.Typer(
-    help="Crystals: one store of any structures, priors, paths between two.", no_args_is_help=True
-)
-app.command()(interpolate)
-
-
 @app.command()
 def pack(
     paths: Annotated[
@@ -204,15 +210,15 @@ def pack(
     table = rejects or store.with_name(f"{store.stem}.rejects.csv")
     keep_inputs("--rejects", table, *paths)
     require_writable(table)
-    with waiting("reading structures") as tell:
+    with PROGRESS.stage("reading structures") as step:
         reading = read_all(
-            paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, tell=tell
+            paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, tell=step
         )
     for line in reading.remarks():
-        note(line)
+        PROGRESS.note(line)
     if len(reading.rejects):
         write_table(reading.rejects, table)
-        note(f"rejected structures: {table}")
+        PROGRESS.note(f"rejected structures: {table}")
     elif rejects is not None:
         write_table(reading.rejects, table)
     else:
@@ -221,17 +227,15 @@ def pack(
     reading.require(limit_rejected, paths)
     crystals = reading.crystals
     if reduce:
-        with waiting("reducing cells") as tell:
-            crystals = reduce_cells(crystals, tell=tell)
+        with PROGRESS.stage("reducing cells") as step:
+            crystals = reduce_cells(crystals, tell=step)
     write_store(store, crystals)
     for line in _summary(reading):
-        note(line)
+        PROGRESS.note(line)
     typer.echo(str(store))
 
 
 def _as_store(out: Path) -> Path:
-    from variolite.errors import DataError
-
     if out.suffix.casefold() != ".crystals":
         raise DataError(
             "a store ends in .crystals",
@@ -285,11 +289,11 @@ def prior(
 
     The network stays as it is; what `variolite generate` draws from is replaced.
     """
-    from variolite.crystals.files.reading import load_crystals
+    from variolite.crystals.field import load
     from variolite.crystals.run import refit_prior
     from variolite.training import RunFolder
 
-    crystals = load_crystals(data, tell=note)
-    run = own_copy(run)
-    refit_prior(RunFolder(run), crystals, overrides or (), device=device, tell=now_and_then())
+    crystals = load(data, PROGRESS)
+    run = writable_copy(run, PROGRESS.note)
+    refit_prior(RunFolder(run), crystals, overrides or (), device=device, progress=PROGRESS)
     typer.echo(str(run))

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from variolite.cli.options import Out, keep_inputs
-from variolite.cli.progress import note, waiting
+from variolite.arguments import Out, keep_inputs
+from variolite.progress import ConsoleProgress
 
-__all__ = ["app"]
+PROGRESS = ConsoleProgress()
 
 app = typer.Typer(help="Boreholes: instrument tables to one binned table.", no_args_is_help=True)
 
@@ -63,7 +63,7 @@ def bin_(
 
     keep_inputs("--out", out, *tables)
     require_writable(out)
-    with waiting("binning") as tell:
+    with PROGRESS.stage("binning") as step:
         binned = bin_tables(
             tables,
             spacing=spacing,
@@ -72,9 +72,9 @@ def bin_(
             min_purity=min_purity,
             unlabelled="keep" if keep_unlabelled else "drop",
             levels=levels or ("lithology_group",),
-            progress=lambda done, total, name: tell(f"{done / max(total, 1):.0%} {name}"),
+            progress=lambda done, total, name: step(f"{done / max(total, 1):.0%} {name}"),
         )
         write_table(binned.table, out)
     for line in binned.report.lines():
-        note(line)
+        PROGRESS.note(line)
     typer.echo(str(out))

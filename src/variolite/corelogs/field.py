@@ -1,0 +1,360 @@
+"""Boreholes and plain tables as a field: what the commands do on their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variolite.arguments import keep_inputs, parse_mapping
+from variolite.errors import DataError, RunFolderError
+from variolite.progress import Progress
+from variolite.recipe import Recipe, recipe_to_yaml
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from variolite.records import Records
+    from variolite.scoring import Scorecard
+    from variolite.training import RunFolder, TabularModel
+    from variolite.training.run import Prepared
+
+DEMO_SETTINGS = (
+    "training.epochs=40",
+    "training.patience=8",
+    "clustering.rule=silhouette",
+    "clustering.k=[4, 6, 8, 10, 12]",
+)
+"""What keeps the demo within a minute."""
+
+
+@dataclass(frozen=True)
+class LatentHealth:
+    """Content of ``health.json``, and the same as sentences."""
+
+    content: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``health.json``."""
+        return self.content
+
+    def lines(self) -> list[str]:
+        """Lay out the dimensions, then the findings with advice."""
+        health = self.content
+        lines = [
+            f"{health['active_units']} of {health['latent']} latent dimensions active, "
+            f"{health['total_kl']:.2f} nats in all"
+        ]
+        for entry in health["dimensions"]:
+            known = {name: r for name, r in entry["correlation"].items() if r is not None}
+            state = "active" if entry["active"] else "idle"
+            link = ""
+            if entry["active"] and known:
+                strongest = max(known, key=lambda name: abs(known[name]))
+                link = f"r = {known[strongest]:+.2f} with {strongest}"
+            line = f"  z{entry['index']:<3} {entry['kl']:6.3f} nats  {state:<6}  {link}"
+            lines.append(line.rstrip())
+        for finding in health["findings"]:
+            sentences = (finding["text"], finding.get("advice") or "")
+            text = " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence)
+            lines.append(f"{finding['level']}: {text}")
+        return lines
+
+
+class Corelogs:
+    """See `variolite.fields.Field`."""
+
+    kind = "tabular"
+    model_kind = "variolite.tabular_vae"
+    subject = "tables"
+    recipe = Recipe
+
+    def train(
+        self,
+        recipe: Recipe,
+        data: Path,
+        out: Path,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        members: int = 1,
+        device: str = "auto",
+        restart: bool = False,
+    ) -> RunFolder:
+        """Train, then cluster the latents of the training groups."""
+        bound = parse_mapping(mapping, recipe.columns)
+        # Late, so that a mistake above is reported without the seconds that torch takes.
+        from variolite.scoring.kept_clusters import fit_clusters
+        from variolite.training import RunFolder
+        from variolite.training.device import choose_device
+        from variolite.training.run import train_run
+
+        choose_device(device, 0)
+        run = RunFolder(out)
+        prepared = None if restart else _trained(run, recipe, data, bound, progress)
+        if prepared is None:
+            run, prepared = train_run(
+                recipe,
+                data,
+                out,
+                mapping=bound,
+                seeds=members,
+                device=device,
+                restart=restart,
+                progress=progress,
+            )
+        with progress.stage("clustering the latents of the training groups") as step:
+            clusters = fit_clusters(run, prepared.part("train"), step)
+        progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
+        return run
+
+    def load_model(self, folder: Path) -> TabularModel:
+        from variolite.training import load_model
+
+        return load_model(folder)
+
+    def score(
+        self,
+        run: RunFolder,
+        data: Path,
+        progress: Progress,
+        *,
+        train: Path | None = None,
+        mapping: Sequence[str] = (),
+        levels: Sequence[Path] = (),
+        transductive: bool = False,
+        baselines: bool = True,
+    ) -> Scorecard:
+        from variolite.corelogs.lithology import LevelChooser
+        from variolite.scoring.tabular_run import score_run
+
+        columns = run.recipe().columns
+        with progress.stage("scoring on held-out groups") as step:
+            return score_run(
+                run,
+                data,
+                train=train,
+                mapping=parse_mapping(mapping, columns),
+                levels=LevelChooser(levels),
+                fit="transductive" if transductive else "inductive",
+                baselines=baselines,
+                log=step,
+            )
+
+    def format_scores(self, card: Scorecard) -> str:
+        from variolite.scoring.scorecard import format_scorecard
+
+        return format_scorecard(card)
+
+    def compare(self, first: RunFolder, second: RunFolder) -> Scorecard:
+        """Compare two scored runs group by group, with an interval on the difference."""
+        from variolite.scoring.tabular_run import compare_runs
+
+        return compare_runs(first, second)
+
+    def report(self, run: RunFolder) -> Path:
+        from variolite.corelogs.report import table_page
+        from variolite.report.run_files import read_run
+
+        return run.write_page(table_page(read_run(run.path)))
+
+    def encode(
+        self,
+        run: RunFolder,
+        data: Path,
+        out: Path,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        member: int = 0,
+    ) -> None:
+        """Write the posterior mean and standard deviation of every row, as ``z0`` and ``sd0``."""
+        import numpy as np
+        import polars as pl
+
+        model, records = _apply(run, data, out, progress, mapping, member)
+        mean, log_variance = model.posterior(records)
+        columns = {f"z{i}": pl.Series(z) for i, z in enumerate(mean[0].T)}
+        deviation = np.exp(0.5 * log_variance[0])
+        columns |= {f"sd{i}": pl.Series(sd) for i, sd in enumerate(deviation.T)}
+        _write(records, columns, out)
+
+    def cluster(
+        self,
+        run: RunFolder,
+        data: Path,
+        out: Path,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        member: int = 0,
+    ) -> None:
+        """Write the cluster of every row, by the clustering that the run keeps."""
+        import polars as pl
+
+        from variolite.scoring.kept_clusters import load_clusters
+
+        model, records = _apply(run, data, out, progress, mapping, member)
+        clusters = load_clusters(run)
+        found = clusters.predict(model.encode(records)[0], member)
+        _write(records, {"cluster": pl.Series(found)}, out)
+
+    def reconstruct(
+        self,
+        run: RunFolder,
+        data: Path,
+        out: Path,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        member: int = 0,
+    ) -> None:
+        """Write every value beside its reconstruction, in original units."""
+        import polars as pl
+
+        model, records = _apply(run, data, out, progress, mapping, member)
+        decoded = model.reconstruct(records)[0]
+        columns = {}
+        for i, name in enumerate(model.schema.numeric_names):
+            columns[name] = pl.Series(records.raw[:, i])
+            columns[f"recon:{name}"] = pl.Series(decoded[:, i])
+        columns["log_likelihood_bound"] = pl.Series(model.evidence(records)[0])
+        _write(records, columns, out)
+
+    def doctor(
+        self, run: RunFolder, data: Path | None, progress: Progress, *, mapping: Sequence[str] = ()
+    ) -> LatentHealth:
+        """Judge the latents of a table, or take the health of the last score."""
+        from variolite.scoring.tabular_run import latent_health_of
+
+        model = run.model()  # read even where it is not needed, so that damage shows
+        if data is not None:
+            records = _records(model, data, mapping, progress)
+            return LatentHealth(latent_health_of(model, records))
+        if run.health_file.is_file():
+            return LatentHealth(_stored_health(run))
+        raise RunFolderError(
+            "the run has not been scored yet",
+            where=str(run.path),
+            hint="give a table with --data, or run `variolite score` first",
+        )
+
+    def demo(self, out: Path, progress: Progress) -> Path:
+        """Train and score on SIMULATED drill cores; return the report's path."""
+        from variolite.corelogs import (
+            LevelChooser,
+            bin_tables,
+            simulate_cores,
+            write_instrument_tables,
+        )
+        from variolite.recipe import load_recipe
+        from variolite.records import write_table
+        from variolite.scoring.kept_clusters import fit_clusters
+        from variolite.scoring.tabular_run import score_run
+        from variolite.training.run import train_run
+
+        with progress.stage("simulating 40 drill holes (SIMULATED data, not measurements)"):
+            cores = simulate_cores(holes=40, metres=50, seed=1)
+            paths = write_instrument_tables(cores, out / "instruments")
+        table = out / "binned.parquet"
+        with progress.stage("binning four instrument tables to 20 cm"):
+            write_table(bin_tables(list(paths.values()), spacing=0.2, join="outer").table, table)
+        run, prepared = train_run(
+            load_recipe("corelogs/default", DEMO_SETTINGS),
+            table,
+            out / "run",
+            seeds=3,
+            restart=True,
+            simulated=True,
+            progress=progress,
+        )
+        with progress.stage("clustering") as step:
+            fit_clusters(run, prepared.part("train"), step)
+        with progress.stage("scoring on held-out holes, beside the baselines") as step:
+            score_run(run, table, levels=LevelChooser(), log=step)
+        with progress.stage("writing the report"):
+            page = self.report(run)
+        progress.note("the data are simulated: the figures show the method, not a finding")
+        return page
+
+
+FIELD = Corelogs()
+
+
+def _trained(
+    run: RunFolder, recipe: Recipe, data: Path, mapping: dict[str, str], progress: Progress
+) -> Prepared | None:
+    """Resume a run of the same recipe and data that was interrupted while it clustered."""
+    from variolite.training.run import prepare
+
+    if not run.finished or run.clusters_file.is_file():
+        return None
+    if recipe_to_yaml(run.recipe()) != recipe_to_yaml(recipe):
+        return None
+    prepared = prepare(recipe, data, mapping=mapping, split=run.split())
+    known = run.model().provenance.get("data", {})
+    if known.get("fingerprint") != prepared.fingerprint:
+        return None
+    progress.note("the model is trained already; only its clustering is fitted now")
+    return prepared
+
+
+def _apply(
+    run: RunFolder,
+    data: Path,
+    out: Path,
+    progress: Progress,
+    mapping: Sequence[str],
+    member: int,
+) -> tuple[TabularModel, Records]:
+    """Load one member and make records of a table with its schema."""
+    from variolite.records import require_writable
+
+    keep_inputs("--out", out, data)
+    require_writable(out)
+    model: TabularModel = run.model()
+    if member >= len(model.members):
+        raise DataError(
+            f"the run has {len(model.members)} members, counted from 0",
+            where=f"--member {member}",
+            hint=f"choose 0 to {len(model.members) - 1}",
+        )
+    return model.only(member), _records(model, data, mapping, progress)
+
+
+def _records(
+    model: TabularModel, data: Path, mapping: Sequence[str], progress: Progress
+) -> Records:
+    records = model.records(data, parse_mapping(mapping, model.schema.schema.columns))
+    for line in records.report.lines():
+        progress.note(line)
+    return records
+
+
+def _write(records: Records, columns: dict[str, pl.Series], out: Path) -> None:
+    """Write columns behind those that name the row of the input table."""
+    import polars as pl
+
+    from variolite.records import write_table
+
+    named = {"row": records.row, "group": records.group, "order": records.order}
+    rows = {name: pl.Series(values) for name, values in named.items() if values is not None}
+    write_table(pl.DataFrame(rows | columns), out)
+
+
+def _stored_health(run: RunFolder) -> dict[str, Any]:
+    from pydantic import ValidationError
+
+    from variolite.report.contents import Health
+
+    content = run.read_json(run.health_file)
+    try:
+        Health.model_validate(content)
+    except ValidationError:
+        raise RunFolderError(
+            "this file of the run is damaged",
+            where=str(run.health_file),
+            hint="run `variolite score` again to write it again",
+        ) from None
+    return dict(content)

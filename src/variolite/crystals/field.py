@@ -1,0 +1,377 @@
+"""Crystals as a field: what the commands do on their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from variolite.arguments import keep_inputs
+from variolite.errors import DataError, ModelFileError
+from variolite.progress import Progress
+from variolite.recipe import CrystalRecipe
+from variolite.shipped import copy_shipped, shipped_run
+
+if TYPE_CHECKING:
+    from variolite.crystals.crystal_model import CrystalModel
+    from variolite.crystals.crystals import Crystals
+    from variolite.crystals.generation.sampling import Generated
+    from variolite.crystals.score_run import CrystalHealth
+    from variolite.scoring import Scorecard
+    from variolite.training import RunFolder
+
+DEMO_MODEL = "mp_20"
+DEMO_SAMPLES = 60
+
+RELAXATION_STEPS = 200
+"""Most steps of ``variolite generate --relax``."""
+
+
+class CrystalField:
+    """See `variolite.fields.Field`."""
+
+    kind = "crystals"
+    model_kind = "variolite.crystal_vae"
+    subject = "crystals"
+    recipe = CrystalRecipe
+
+    def train(
+        self,
+        recipe: CrystalRecipe,
+        data: Path,
+        out: Path,
+        progress: Progress,
+        *,
+        device: str = "auto",
+        restart: bool = False,
+    ) -> RunFolder:
+        """Train, then fit the prior and the property predictions."""
+        from variolite.crystals.run import train_crystal_run
+        from variolite.training.device import choose_device
+
+        choose_device(device, 0)
+        run, model = train_crystal_run(
+            recipe,
+            load(data, progress),
+            out,
+            name=data.name,
+            device=device,
+            restart=restart,
+            progress=progress,
+        )
+        if model.properties is not None:
+            head = model.properties
+            for name, unit in zip(head.names, head.units, strict=True):
+                score, in_units = head.scores[name], "" if unit == "1" else f" {unit}"
+                progress.note(
+                    f"{name}: mean error {score.error:.3g}{in_units}, of the median "
+                    f"{score.baseline:.3g}{in_units}"
+                )
+        return run
+
+    def load_model(self, folder: Path) -> CrystalModel:
+        from variolite.crystals.crystal_model import load_crystal_model
+
+        return load_crystal_model(folder)
+
+    def score(
+        self,
+        run: RunFolder,
+        data: Path,
+        progress: Progress,
+        *,
+        train: Path | None = None,
+        baselines: bool = True,
+        samples: int = 0,
+        workers: int | None = None,
+    ) -> Scorecard:
+        from variolite.crystals.score_run import score_crystal_run
+
+        known = None if train is None else load(train, progress)
+        crystals = load(data, progress)
+        with progress.stage("scoring on held-out structures") as step:
+            return score_crystal_run(
+                run,
+                crystals,
+                train=known,
+                baselines=baselines,
+                samples=samples,
+                workers=workers,
+                tell=step,
+            )
+
+    def format_scores(self, card: Scorecard) -> str:
+        from variolite.crystals.score_run import format_crystal_scorecard
+
+        return format_crystal_scorecard(card)
+
+    def report(self, run: RunFolder) -> Path:
+        from variolite.crystals.report import crystal_page
+        from variolite.report.run_files import read_run
+
+        return run.write_page(crystal_page(read_run(run.path)))
+
+    def encode(
+        self, run: RunFolder, data: Path, out: Path, progress: Progress, *, atoms: bool = False
+    ) -> None:
+        """Write a row for every structure, or every atom; with predictions where there are any."""
+        import numpy as np
+        import polars as pl
+
+        from variolite.crystals.elements import SYMBOLS, reduced_formulas
+        from variolite.records import require_writable, write_table
+
+        keep_inputs("--out", out, data)
+        require_writable(out)
+        model: CrystalModel = run.model()
+        crystals = load(data, progress)
+        latents = model.encode(crystals)
+        assert latents.log_variance is not None
+        deviation = np.exp(0.5 * latents.log_variance)
+        if atoms:
+            first = crystals.offsets[crystals.owner]
+            columns = {
+                "name": pl.Series(crystals.names[crystals.owner]),
+                "atom": pl.Series(np.arange(len(crystals.species)) - first),
+                "element": pl.Series([SYMBOLS[int(z)] for z in crystals.species]),
+            }
+            columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.mean.T)}
+            columns |= {f"sd{i}": pl.Series(sd) for i, sd in enumerate(deviation.T)}
+        else:
+            columns = {
+                "name": pl.Series(crystals.names),
+                "formula": pl.Series(reduced_formulas(crystals)),
+                "atoms": pl.Series(crystals.counts),
+            }
+            columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.pooled.T)}
+            if model.properties is not None:
+                found = model.properties.predict(latents, crystals.species)
+                named = _with_units(found.names, found.units)
+                progress.note(f"predicted with {found.level:.0%} intervals: {named}")
+                for i, name in enumerate(found.names):
+                    columns[f"{name}_predicted"] = pl.Series(found.values[:, i])
+                    columns[f"{name}_low"] = pl.Series(found.low[:, i])
+                    columns[f"{name}_high"] = pl.Series(found.high[:, i])
+        write_table(pl.DataFrame(columns), out)
+
+    def reconstruct(self, run: RunFolder, data: Path, out: Path, progress: Progress) -> None:
+        """Write structures in their own cell, origin, orientation and order of atoms."""
+        from variolite.crystals.files import write_structures
+        from variolite.crystals.files.writing import require_place
+
+        keep_inputs("--out", out, data)
+        require_place(out)
+        model = run.model()
+        crystals = load(data, progress)
+        with progress.stage(f"reconstructing {len(crystals)} structures"):
+            found = model.reconstruct(crystals)
+        write_structures(found, out)
+
+    def generate(
+        self,
+        run: RunFolder,
+        number: int,
+        out: Path,
+        progress: Progress,
+        *,
+        where: Sequence[str] = (),
+        relax: bool = False,
+        workers: int = 1,
+        device: str = "auto",
+        **settings: Any,
+    ) -> None:
+        """Write exactly ``number`` valid crystals, or fail; see `CrystalModel.sample`."""
+        conditions = parse_conditions(where)
+        from variolite.crystals.files.writing import require_place, write_structures
+
+        require_place(out)
+        model = load_decoder(run, device)
+        with progress.stage("generating") as step:
+            made = model.sample(number, where=conditions, tell=step, **settings)
+        for line in _outcome(made):
+            progress.note(line)
+        crystals = made.crystals
+        if relax:
+            crystals = _relaxed(crystals, workers, progress)
+        write_structures(with_predictions(model, crystals, progress), out)
+
+    def score_structures(
+        self,
+        structures: Sequence[Path],
+        progress: Progress,
+        *,
+        reference: Path | None = None,
+        test: Path | None = None,
+        hull: Path | None = None,
+        energies: str | None = None,
+        relax_steps: int = 0,
+        out: Path | None = None,
+        workers: int | None = None,
+    ) -> Scorecard:
+        """Score anyone's crystals against known ones."""
+        from variolite.crystals.score_files import score_structures
+
+        return score_structures(
+            structures,
+            reference,
+            progress,
+            test=test,
+            hull=hull,
+            energies=energies,
+            relax_steps=relax_steps,
+            out=out,
+            workers=workers,
+        )
+
+    def doctor(self, run: RunFolder, data: Path | None, progress: Progress) -> CrystalHealth:
+        from variolite.crystals.score_run import crystal_health
+
+        if data is None:
+            raise DataError(
+                "structures are needed to judge the latents",
+                where=str(run.path),
+                hint="Give --data PATH, best structures that it was not trained on",
+            )
+        model = run.model()
+        crystals = load(data, progress)
+        with progress.stage(f"judging the latents of {len(crystals)} structures"):
+            return crystal_health(model, crystals)
+
+    def demo(self, out: Path, progress: Progress) -> Path:
+        """Encode, reconstruct and sample without training; return the report's path."""
+        import numpy as np
+
+        from variolite.crystals.files.store import write_store
+        from variolite.crystals.files.textbook import textbook_crystals
+        from variolite.crystals.files.writing import write_structures
+        from variolite.crystals.score_run import score_crystal_run
+        from variolite.training import RunFolder
+
+        if shipped_run(DEMO_MODEL) is None:
+            raise ModelFileError(
+                f"the model {DEMO_MODEL} did not come with this installation",
+                hint="install variolite again, from its own wheel or repository",
+            )
+        folder = out / "crystals"
+        run = RunFolder(folder)
+        if not run.finished:
+            out.mkdir(parents=True, exist_ok=True)
+            copy_shipped(DEMO_MODEL, folder)
+        title = f"loading the model {DEMO_MODEL}, trained on Materials Project crystals"
+        with progress.stage(title):
+            model: CrystalModel = run.model()
+        crystals = textbook_crystals()
+        known = np.isin(crystals.species, np.array(model.elements))
+        fits = np.bincount(crystals.owner[~known], minlength=len(crystals)) == 0
+        crystals = crystals.take(fits & (crystals.counts <= 20))
+        with progress.stage(f"encoding and reconstructing {len(crystals)} textbook crystals"):
+            latents = model.encode(crystals)
+            found = model.reconstruct(crystals)
+        progress.note(
+            f"{crystals.names[0]}: {crystals.counts[0]} atoms, each with a latent of "
+            f"{latents.mean.shape[1]} numbers"
+        )
+        with progress.stage(f"sampling {DEMO_SAMPLES} new crystals") as step:
+            samples = model.sample(DEMO_SAMPLES, tell=step).crystals
+        with progress.stage("scoring the reconstructions beside random coordinates") as step:
+            score_crystal_run(run, crystals, tell=step)
+        write_store(folder / "samples.crystals", samples)
+        for name, made in (("originals", crystals), ("reconstructed", found), ("samples", samples)):
+            place = folder / f"{name}.extxyz"
+            place.unlink(missing_ok=True)
+            write_structures(made, place)
+        with progress.stage("writing the report"):
+            page = self.report(run)
+        progress.note(
+            "sampled structures are the model's own: none was relaxed, or made in a laboratory"
+        )
+        return page
+
+
+FIELD = CrystalField()
+
+
+def load(data: Path, progress: Progress) -> Crystals:
+    """Read the structures that a command is given; there has to be one at least."""
+    from variolite.crystals.files import load_crystals
+
+    crystals = load_crystals(data, tell=progress.note)
+    if not len(crystals):
+        raise DataError("there is no structure in it", where=str(data))
+    return crystals
+
+
+def load_decoder(run: RunFolder, device: str) -> CrystalModel:
+    """Load a model with its prior to the device where it makes crystals."""
+    from variolite.crystals.crystal_model import load_crystal_model
+    from variolite.training.device import SMALL_NETWORK, choose_device
+
+    chosen, _ = choose_device(device, SMALL_NETWORK)
+    run.require_finished()
+    model = load_crystal_model(run.model_folder, chosen)
+    if model.prior is not None:
+        model.prior.to(chosen)
+    return model
+
+
+def with_predictions(model: CrystalModel, crystals: Crystals, progress: Progress) -> Crystals:
+    """Add the predicted properties of finished crystals, where the run has a property head."""
+    head = model.properties
+    if head is None:
+        return crystals
+    predicted = head.predict(model.encode(crystals), crystals.species)
+    columns = {f"{n}_predicted": v for n, v in zip(head.names, predicted.values.T, strict=True)}
+    progress.note(f"predicted: {_with_units(head.names, head.units)}")
+    return replace(crystals, properties={**crystals.properties, **columns})
+
+
+def _with_units(names: Iterable[str], units: Iterable[str]) -> str:
+    """List properties, each with its unit unless that is 1."""
+    return ", ".join(
+        name if unit == "1" else f"{name} in {unit}"
+        for name, unit in zip(names, units, strict=True)
+    )
+
+
+def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str | float]:
+    """Read ``NAME=VALUE`` pairs.
+
+    Raises
+    ------
+    DataError
+        If a pair is not of that form, or a name is given twice.
+    """
+    conditions: dict[str, str | float] = {}
+    for pair in pairs or ():
+        name, sign, value = (part.strip() for part in pair.partition("="))
+        if not (name and sign and value):
+            raise DataError(
+                f"{pair!r} is no condition", where="--where", hint="write NAME=VALUE: atoms=10"
+            )
+        if name in conditions:
+            raise DataError(f"{name} is given twice", where="--where", hint="give it once")
+        conditions[name] = value
+    return conditions
+
+
+def _outcome(made: Generated) -> list[str]:
+    from variolite.crystals.generation.sampling import REASONS
+
+    lines = [f"{made.valid_share:.1%} of {made.attempts:,} attempts were valid"]
+    for code, count in sorted(made.rejects.items(), key=lambda item: -item[1]):
+        lines.append(f"{count:,} rejected: {REASONS[code]}")
+    return lines
+
+
+def _relaxed(crystals: Crystals, workers: int, progress: Progress) -> Crystals:
+    from variolite.crystals.potential.relaxation import RelaxationLimits, relax
+
+    limits = RelaxationLimits(steps=RELAXATION_STEPS)
+    with progress.stage("relaxing with CHGNet") as step:
+        found = relax(crystals, limits=limits, workers=workers, tell=step)
+    settled = int(found.converged.sum())
+    progress.note(f"{settled:,} of {len(crystals):,} relaxed to 0.05 eV per Angstrom")
+    progress.note("chgnet_energy_per_atom is in eV/atom, moved_by_relaxation in Angstrom")
+    energies = {"chgnet_energy_per_atom": found.energies, "moved_by_relaxation": found.moved}
+    return replace(found.crystals, properties={**crystals.properties, **energies})

@@ -1,0 +1,129 @@
+"""Fields of science: one mapping, and what a field offers to the command line and to run folders.
+
+A new field is a new folder whose module ``field`` holds an object `FIELD` of the shape of
+`Field`, and one line in `FIELDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from variolite.errors import ModelFileError
+
+if TYPE_CHECKING:
+    from variolite.progress import Progress
+    from variolite.recipe import BaseRecipe
+    from variolite.training import RunFolder
+
+FIELDS: dict[str, str] = {
+    "tabular": "variolite.corelogs.field",
+    "crystals": "variolite.crystals.field",
+}
+"""Kind of recipe to the module that serves it; a module is imported when it is first needed."""
+
+
+class Field(Protocol):
+    """What every field offers.
+
+    The command line hands an option to a method only where it was given, under the name of
+    its parameter, and refuses options that a method does not take. A field may offer
+    ``compare``, ``cluster``, ``generate``, ``score_structures`` and ``demo`` too; a verb that
+    it lacks is refused with one line.
+
+    Attributes
+    ----------
+    kind
+        Of its recipes: the key in `FIELDS`.
+    model_kind
+        Of its model files, such as ``variolite.tabular_vae``.
+    subject
+        What its runs are on, in messages: ``tables``, ``crystals``.
+    recipe
+        Class of its recipes.
+    """
+
+    kind: str
+    model_kind: str
+    subject: str
+    recipe: type[BaseRecipe]
+
+    def train(
+        self, recipe: Any, data: Path, out: Path, progress: Progress, **options: Any
+    ) -> RunFolder:
+        """Train a recipe on data and write the run folder; an interrupted run resumes."""
+        ...
+
+    def load_model(self, folder: Path) -> Any:
+        """Load the model from the folder ``model`` of a run, on the CPU."""
+        ...
+
+    def score(self, run: RunFolder, data: Path, progress: Progress, **options: Any) -> Any:
+        """Score a run on data it was not trained on; write and return the scorecard."""
+        ...
+
+    def format_scores(self, card: Any) -> str:
+        """Lay out a scorecard as plain text."""
+        ...
+
+    def report(self, run: RunFolder) -> Path:
+        """Write the run's page and return its path."""
+        ...
+
+    def encode(
+        self, run: RunFolder, data: Path, out: Path, progress: Progress, **options: Any
+    ) -> None:
+        """Write the latents of data."""
+        ...
+
+    def reconstruct(
+        self, run: RunFolder, data: Path, out: Path, progress: Progress, **options: Any
+    ) -> None:
+        """Write data beside, or as, its reconstruction."""
+        ...
+
+    def doctor(self, run: RunFolder, data: Path | None, progress: Progress, **options: Any) -> Any:
+        """Judge the latent space; the result has ``lines()`` and ``to_dict()``."""
+        ...
+
+
+def field_of_kind(kind: str) -> Field:
+    """Return the field that serves a kind of recipe.
+
+    Raises
+    ------
+    KeyError
+        If there is none; `FIELDS` lists the kinds.
+    """
+    return cast(Field, import_module(FIELDS[kind]).FIELD)
+
+
+def field_of_model(kind: str, where: Path) -> Field:
+    """Return the field whose model files are of a kind.
+
+    Raises
+    ------
+    ModelFileError
+        If there is none; ``where`` is the file that names the kind.
+    """
+    for field in all_fields():
+        if field.model_kind == kind:
+            return field
+    raise ModelFileError(
+        f"no part of this version of Variolite knows models of kind {kind:.60}",
+        where=str(where),
+        hint="upgrade variolite",
+    )
+
+
+def all_fields() -> Iterator[Field]:
+    """Import and yield one field after another."""
+    for kind in FIELDS:
+        yield field_of_kind(kind)
+
+
+def field_names() -> dict[str, str]:
+    """Name of every field, that of its folder, to its kind of recipe; nothing is imported."""
+    return {module.split(".")[-2]: kind for kind, module in FIELDS.items() if "." in module}
