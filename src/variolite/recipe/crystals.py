@@ -96,12 +96,12 @@ class PriorSpec(_Spec):
         if not isinstance(content, Mapping):
             return content
         if content.get("kind") in REMOVED_PRIORS:
-            if (info.context or {}).get("stored"):
-                return {"kind": "none"}
-            raise ValueError(
-                f"the {content['kind']} prior was removed: set prior.kind=flow; a finished run "
-                "gets one by `variolite crystals prior RUN --data PATH --set prior.kind=flow`"
-            )
+            if not (info.context or {}).get("stored"):
+                raise ValueError(
+                    f"the {content['kind']} prior was removed: set prior.kind=flow; a finished run "
+                    "gets one by `variolite crystals prior RUN --data PATH --set prior.kind=flow`"
+                )
+            content = {**content, "kind": "none"}
         # Earlier versions wrote the sizes of a mixture into every recipe, also beside a flow.
         sizes = {"crystals", "atoms"}
         return {k: v for k, v in content.items() if k not in sizes or not sizes <= content.keys()}
