@@ -155,7 +155,7 @@ def train_within(
     steps, spent, seconds = 0, 0.0, 0.0
     clock = _Clock()
     for batch in itertools.chain.from_iterable(map(batches.epoch, itertools.count())):
-        optimiser.rate = torch.full((1,), rate(spent))
+        optimiser.learning_rate = torch.full((1,), rate(spent))
         parts = loss(batch, weight)
         flat.collect(parts.total.sum())
         optimiser.step()

@@ -35,7 +35,7 @@ from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.composition import CompositionSettings
 from variolite.crystals.generation.conditions import Known
-from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import (
     LatentPrior,
     PriorSettings,
@@ -191,7 +191,7 @@ def _kept(
 
 def _fitted(latents: Latents, crystals: Crystals, seconds: float) -> tuple[LatentPrior, float]:
     """Fit a flow within the processor time allowed."""
-    field = FieldSettings(epochs=max(1, int(seconds / _epoch_seconds(latents, crystals))))
+    field = FlowSettings(epochs=max(1, int(seconds / _epoch_seconds(latents, crystals))))
     began = time.process_time()
     prior = fit_prior(latents, crystals, PriorSettings((), field), tell=tell)
     return prior, time.process_time() - began
@@ -200,7 +200,7 @@ def _fitted(latents: Latents, crystals: Crystals, seconds: float) -> tuple[Laten
 def _epoch_seconds(latents: Latents, crystals: Crystals) -> float:
     """Processor seconds of one epoch."""
     short = CompositionSettings(epochs=1, fewest_steps=1)
-    settings = PriorSettings((), FieldSettings(epochs=1), short)
+    settings = PriorSettings((), FlowSettings(epochs=1), short)
     began = time.process_time()
     fit_prior(latents, crystals, settings)
     return time.process_time() - began

@@ -143,7 +143,7 @@ def _watched(
             source,
             None,
             spec,
-            rate=auto_rate(batch),
+            learning_rate=auto_rate(batch),
             betas=[member.beta for member in members],
             analytic=partial(AnalyticStep, module),
             on_epoch=clock.epoch,

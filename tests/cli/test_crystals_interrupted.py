@@ -58,7 +58,7 @@ def _stopping_at(words: str) -> Watched:
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
-        ("epoch 2", (*PRIOR, "properties=[energy]"), "in epoch 3 of 4 of the prior. The same"),
+        ("epoch 2", (*PRIOR, "properties=[energy]"), "in epoch 2 of 4 of the prior. The same"),
         ("numbers of atoms", PRIOR, "stopped by the user"),
         ("fitting properties", ("properties=[energy]",), "stopped by the user"),
     ],

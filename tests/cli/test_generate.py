@@ -15,7 +15,7 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.field import parse_conditions
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head
 from variolite.crystals.model.network import CrystalArchitecture, CrystalModule, LossWeights
@@ -63,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         latents,
         crystals,
         PriorSettings(
-            ("energy",), FieldSettings(16, 1, 2, epochs=2, batch=32), CompositionSettings(2, 20)
+            ("energy",), FlowSettings(16, 1, 2, epochs=2, batch=32), CompositionSettings(2, 20)
         ),
     )
     head = fit_property_head(latents, crystals, ["energy"], units={"energy": "eV/atom"})

@@ -95,10 +95,10 @@ def main(folder: Path) -> None:
 
 def smallest_prior():  # type: ignore[no-untyped-def]
     """A flow that is fitted in a second."""
-    from variolite.crystals.generation.flow import FieldSettings
+    from variolite.crystals.generation.flow import FlowSettings
     from variolite.crystals.generation.prior import PriorSettings
 
-    return PriorSettings(field=FieldSettings(width=16, layers=1, heads=2, epochs=2))
+    return PriorSettings(flow=FlowSettings(width=16, layers=1, heads=2, epochs=2))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.training import EpochRecord, Member, StoppedByUserError
 from variolite.training import loop as loop_module
-from variolite.training.loop import Resume, Validation, train
+from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import load_checkpoint
 from variolite.vae import Batch, Parts
 
@@ -76,7 +76,7 @@ def _train(
         _Steps(),
         _scripted(values) if values else None,
         TrainingSpec(**{"beta": {"kind": "constant"}, "min_gain": 0.0} | spec),
-        rate=0.1,
+        learning_rate=0.1,
         betas=[1.0] * members,
         resume=resume,
         on_epoch=keep,
@@ -220,7 +220,7 @@ def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(tmp_path: Path) -
             Interrupted(),
             _scripted(values),
             TrainingSpec(beta={"kind": "constant"}, epochs=8),
-            rate=0.1,
+            learning_rate=0.1,
             betas=[1.0],
             resume=resume,
         )
@@ -244,7 +244,7 @@ def test_ctrl_c_before_the_first_epoch_ends_says_that_nothing_is_stored(tmp_path
             _Steps(),
             validate,
             TrainingSpec(beta={"kind": "constant"}),
-            rate=0.1,
+            learning_rate=0.1,
             betas=[1.0],
             resume=resume,
         )
@@ -265,6 +265,76 @@ def test_checkpoints_are_written_as_time_goes_by(
 
     _train([[1.0]] * 4, epochs=4, resume=resume, on_epoch=look)
     assert seen == [1, 2, 3, 4]
+
+
+# Learning rates by the step, averaged weights, and fewer checks.
+
+
+def _halving(**settings) -> tuple[_Counter, Trained, list[float]]:
+    """Train four epochs of two steps at half the rate each step; return what was validated."""
+    module, seen = _Counter(), []
+
+    def validate() -> Validation:
+        seen.append(module.weight.item())
+        return Validation(-module.weight[0].detach(), torch.zeros(1), torch.zeros(1))
+
+    spec = TrainingSpec(beta={"kind": "constant"}, epochs=4, patience=None)
+    trained = train(
+        module,
+        module.loss,
+        _Steps(),
+        validate,
+        spec,
+        learning_rate=0.1,
+        betas=[1.0],
+        **{"step_factor": lambda step: 0.5**step} | settings,
+    )
+    return module, trained, seen
+
+
+WEIGHTS = 0.2 * (1.0 - 0.5 ** np.arange(9))
+"""Of the counter after every step."""
+
+
+def test_the_learning_rate_may_change_with_every_step() -> None:
+    module, trained, seen = _halving()
+    np.testing.assert_allclose(seen, WEIGHTS[2::2], rtol=1e-5)
+    rates = [record.rate[0] for record in trained.history]
+    np.testing.assert_allclose(rates, 0.1 * 0.5 ** np.array([1, 3, 5, 7]), rtol=1e-6)
+    assert module.weight.item() == pytest.approx(WEIGHTS[8])
+
+
+def test_averaged_weights_are_validated_and_kept() -> None:
+    expected, mean = [], 0.0
+    for step, weight in enumerate(WEIGHTS[1:], start=1):
+        mean += (1.0 - min(0.5, (1 + step) / (10 + step))) * (weight - mean)
+        expected.append(mean)
+    module, _, seen = _halving(average=0.5)
+    np.testing.assert_allclose(seen, expected[1::2], rtol=1e-5)
+    assert module.weight.item() == pytest.approx(expected[-1])
+
+
+def test_an_interrupted_average_goes_on(tmp_path: Path) -> None:
+    resume = Resume(tmp_path / "state.safetensors", "run")
+    whole, _, _ = _halving(average=0.9)
+    with pytest.raises(StoppedByUserError, match="in epoch 2 of 4 of the prior"):
+        _halving(average=0.9, resume=resume, on_epoch=_interrupt_at(1), part="prior")
+    resumed, trained, seen = _halving(average=0.9, resume=resume)
+    assert (len(trained.history), len(seen)) == (4, 2)
+    assert torch.equal(resumed.weight, whole.weight)
+
+
+@pytest.mark.parametrize(("checks", "epochs"), [(1, [4]), (2, [2, 4]), (4, [1, 2, 3, 4])])
+def test_checks_are_spread_over_the_epochs(checks: int, epochs: list[int]) -> None:
+    _, trained, seen = _halving(checks=checks)
+    np.testing.assert_allclose(seen, WEIGHTS[[2 * epoch for epoch in epochs]], rtol=1e-5)
+    assert trained.best_epochs == [3]
+
+
+def test_without_checks_the_last_weights_are_kept() -> None:
+    module, _, seen = _halving(checks=0)
+    assert seen == []
+    assert module.weight.item() == pytest.approx(WEIGHTS[8])
 
 
 # The same with a real model.

@@ -113,7 +113,7 @@ def test_a_rate_may_change_between_steps() -> None:
     reference = _Torch(theirs, 0.03)
     for step in range(20):
         if step == 10:
-            optimiser.rate = optimiser.rate * 0.5
+            optimiser.learning_rate = optimiser.learning_rate * 0.5
             reference.rate = 0.015
         flat.collect(ours.loss(step).sum())
         optimiser.step()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from variolite.recipe import ConstantBeta, CyclicalBeta, LinearBeta, SigmoidBeta, TrainingSpec
-from variolite.training.schedules import beta_at, final_beta, rate_share, warm_up
+from variolite.training.schedules import beta_at, epoch_factor, final_beta, step_factor, warm_up
 
 weight = st.floats(0.0, 10.0)
 length = st.integers(1, 60)
@@ -138,7 +138,7 @@ def test_constant_needs_no_warm_up() -> None:
 
 def _rates(epochs: int, decay: str = "cosine") -> list[float]:
     spec = TrainingSpec(beta=ConstantBeta(), epochs=epochs, decay=decay)
-    return [rate_share(spec, epoch) for epoch in range(epochs)]
+    return [epoch_factor(spec, epoch) for epoch in range(epochs)]
 
 
 @given(epochs=st.integers(1, 500))
@@ -162,7 +162,7 @@ def test_a_cosine_rises_to_the_full_rate_and_falls_to_a_hundredth(epochs: int) -
 def test_the_rate_after_the_last_epoch_is_still_above_zero(epochs: int, beyond: int) -> None:
     # The loop divides the share of the next epoch by that of this one.
     spec = TrainingSpec(beta=ConstantBeta(), epochs=epochs, decay="cosine")
-    assert 0.0 < rate_share(spec, epochs + beyond) <= 1.0
+    assert 0.0 < epoch_factor(spec, epochs + beyond) <= 1.0
 
 
 @given(epochs=st.integers(1, 500))
@@ -178,3 +178,10 @@ def test_a_cosine_by_hand() -> None:
     assert rates[19] == pytest.approx(0.01)
     expected = [0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * i / 18)) for i in range(19)]
     assert rates[1:] == pytest.approx(expected)
+
+
+def test_steps_warm_up_and_fall_along_half_a_cosine() -> None:
+    found = [step_factor(step, 1_000, 100) for step in (0, 49, 99, 500, 750, 1_000)]
+    cosine = [0.5 * (1.0 + math.cos(math.pi * step / 1_000)) for step in (49, 99, 500, 750)]
+    expected = [0.01, 0.5 * cosine[0], *cosine[1:], 1e-4]
+    assert found == pytest.approx(expected)

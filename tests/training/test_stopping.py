@@ -93,7 +93,7 @@ def test_the_rate_falls_after_more_than_the_plateau_patience() -> None:
     factors = []
     for epoch, value in enumerate([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]):
         stopping.update(epoch, np.array([value]))
-        factors.append(float(stopping.rate_factor()[0]))
+        factors.append(float(stopping.plateau_factor()[0]))
     # As torch's ReduceLROnPlateau: the third epoch without gain halves the rate.
     assert factors == [1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.5, 1.0, 1.0]
 
@@ -103,7 +103,7 @@ def test_the_rate_of_each_member_falls_on_its_own() -> None:
     factors = []
     for epoch in range(4):
         stopping.update(epoch, np.array([1.0, 1.0 - epoch]))
-        factors.append(stopping.rate_factor().tolist())
+        factors.append(stopping.plateau_factor().tolist())
     assert factors == [[1.0, 1.0], [1.0, 1.0], [0.1, 1.0], [1.0, 1.0]]
 
 
@@ -112,7 +112,7 @@ def test_the_plateau_waits_for_the_warm_up_too() -> None:
     factors = []
     for epoch in range(8):
         stopping.update(epoch, np.array([float(epoch)]))
-        factors.append(float(stopping.rate_factor()[0]))
+        factors.append(float(stopping.plateau_factor()[0]))
     assert factors == [1.0] * 6 + [0.5, 1.0]
 
 
@@ -132,7 +132,7 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened(
             part.restore(stored)
         both = np.array([value, 1.0 - value])
         assert whole.update(epoch, both).tolist() == part.update(epoch, both).tolist()
-        assert whole.rate_factor().tolist() == part.rate_factor().tolist()
+        assert whole.plateau_factor().tolist() == part.plateau_factor().tolist()
         assert whole.state() == part.state()
 
 

@@ -189,7 +189,7 @@ def fit_crystals(
             source,
             lambda: _validate(module, held_back),
             spec,
-            rate=rate,
+            learning_rate=rate,
             betas=[recipe.loss.divergence],
             resume=resume,
             on_epoch=on_epoch,

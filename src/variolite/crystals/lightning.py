@@ -51,7 +51,7 @@ from variolite.crystals.model import (
 )
 from variolite.errors import DataError, ModelFileError
 from variolite.recipe import CrystalRecipe, TrainingSpec
-from variolite.training.schedules import beta_at, final_beta, rate_share
+from variolite.training.schedules import beta_at, epoch_factor, final_beta
 from variolite.training.tabular_model import generator
 from variolite.vae import Posterior
 
@@ -336,7 +336,7 @@ class VAEModule(LightningModule):
         spec = self.spec
         rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
         optimiser = torch.optim.Adam(self.parameters(), lr=rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(rate_share, spec))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(epoch_factor, spec))
         return {"optimizer": optimiser, "lr_scheduler": schedule}
 
     def training_step(self, batch: AtomBatch, batch_idx: int) -> Tensor:

@@ -27,7 +27,7 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.groups import draw_split, groups_by
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.fitting import all_threads, build, fit_crystals
-from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
 from variolite.crystals.potential.features import fit_scale, foundation_features
@@ -300,7 +300,7 @@ def _with_prior(
 
 def _settings(recipe: CrystalRecipe) -> PriorSettings:
     spec = recipe.prior
-    field = FieldSettings(
+    flow = FlowSettings(
         width=spec.width,
         layers=spec.layers,
         heads=spec.heads,
@@ -309,7 +309,7 @@ def _settings(recipe: CrystalRecipe) -> PriorSettings:
         rate=spec.learning_rate,
         precision=recipe.training.precision,
     )
-    return PriorSettings(recipe.properties, field)
+    return PriorSettings(recipe.properties, flow)
 
 
 def refit_prior(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from variolite.errors import TrainingError
 from variolite.recipe import TrainingSpec
-from variolite.training.optimiser import Adam, FlatParameters
-from variolite.training.schedules import beta_at, final_beta, rate_share, warm_up
+from variolite.training.optimiser import Adam, FlatParameters, MovingAverage
+from variolite.training.schedules import beta_at, epoch_factor, final_beta, warm_up
 from variolite.training.storage import Checkpoint, EpochRecord, load_checkpoint, save_checkpoint
 from variolite.vae import Parts
 
@@ -70,7 +71,7 @@ class Stopping:
             self.done |= self.waited >= self.spec.patience
         return improved
 
-    def rate_factor(self) -> NDArray[np.float64]:
+    def plateau_factor(self) -> NDArray[np.float64]:
         """Factor on every member's learning rate after the last update."""
         plateau = self.spec.plateau
         if plateau is None:
@@ -124,8 +125,6 @@ class StoppedByUserError(TrainingError):
 class BatchSource(Protocol[Yielded]):
     """Batches of an epoch; the same epoch number always gives the same batches."""
 
-    steps: int
-
     def epoch(self, number: int) -> Iterator[Yielded]:
         """Yield the batches of one epoch."""
         ...
@@ -137,7 +136,7 @@ Step = Callable[[Batch, Tensor], Parts]
 
 @dataclass(frozen=True)
 class Validation:
-    """Parts of the objective on held-back rows, and active units, each of shape (M,).
+    """Parts of the objective on validation rows, and active units, each of shape (M,).
 
     ``measures`` are further numbers worth following, with their unit in the name.
     """
@@ -183,9 +182,13 @@ def train(
     validate: Callable[[], Validation] | None,
     spec: TrainingSpec,
     *,
-    rate: float,
+    learning_rate: float,
     betas: Sequence[float],
     analytic: Callable[[Mapping[torch.nn.Parameter, Tensor]], Step[Batch]] | None = None,
+    step_factor: Callable[[int], float] | None = None,
+    average: float | None = None,
+    checks: int | None = None,
+    part: str = "training",
     resume: Resume | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Trained:
@@ -204,13 +207,25 @@ def train(
         parts instead.
     spec
         Epochs, schedule, patience and the like.
-    rate
-        Starting learning rate.
+    learning_rate
+        Before any schedule.
     betas
-        Factor of every member on the schedule.
+        Factor of every member on the schedule of beta.
     analytic
         Makes a step that computes the same objective and writes its gradients
         without autograd, from the places where they go. None takes autograd.
+    step_factor
+        Factor on the learning rate for every step, counted from 0, in place of the
+        schedule of ``spec``, which changes it from epoch to epoch.
+    average
+        Decay of a moving average of the weights, which is validated and kept in their
+        place; None for none.
+    checks
+        Validate so many times, evenly spread and last after the last epoch; None for
+        after every epoch. 0 keeps the weights of the last epoch: where there is nothing
+        to choose an epoch by.
+    part
+        Of the recipe, named in messages.
     resume
         Where to keep checkpoints; an existing one is continued.
     on_epoch
@@ -232,9 +247,10 @@ def train(
     flat = FlatParameters(module, members)
     device = flat.values.device
     factor = torch.tensor(betas, dtype=torch.float32, device=device)
-    step = _with_autograd(loss, flat) if analytic is None else analytic(flat.views)
-    rates = torch.full((members,), rate * rate_share(spec, 0), device=device)
+    gradients = _with_autograd(loss, flat) if analytic is None else analytic(flat.views)
+    rates = torch.full((members,), learning_rate * epoch_factor(spec, 0), device=device)
     optimiser = Adam(flat, rates, spec.gradient_clip)
+    averaged = None if average is None else MovingAverage(flat, average)
     stopping = Stopping(members, warm_up(spec.beta), spec)
     best = flat.values.clone()
     history: list[EpochRecord] = []
@@ -244,20 +260,35 @@ def train(
     if stored is not None:
         optimiser.restore(stored.tensors, stored.steps)
         best.copy_(stored.tensors["best"])
+        if averaged is not None:
+            averaged.values.copy_(stored.tensors["average"])
         stopping.restore(stored.progress)
         history = stored.history
         first = stored.epoch
 
     def whole_epochs(resume: Resume) -> Checkpoint:
         tensors = {name: value.clone() for name, value in optimiser.state().items()}
+        tensors["best"] = best
+        if averaged is not None:
+            tensors["average"] = averaged.values.clone()
         return Checkpoint(
             resume.fingerprint,
             len(history),
             optimiser.steps,
-            {**tensors, "best": best},
+            tensors,
             stopping.state(),
             list(history),
         )
+
+    def step(batch: Batch, beta: Tensor) -> Parts:
+        parts = gradients(batch, beta)
+        if step_factor is not None:
+            now = learning_rate * step_factor(optimiser.steps)
+            optimiser.learning_rate = torch.full((members,), now, device=device)
+        optimiser.step()
+        if averaged is not None:
+            averaged.update(optimiser.steps)
+        return parts
 
     saved = time.monotonic()
     latest: Checkpoint | None = None
@@ -268,16 +299,24 @@ def train(
                 break
             began = time.monotonic()
             beta = beta_at(spec.beta, epoch)
-            sums = _train_epoch(module, step, source, epoch, factor * beta, optimiser)
-            checked = _validate(module, validate, sums, device)
-            seconds = time.monotonic() - began
-            record = _record(epoch, seconds, spec, factor, sums, checked, optimiser)
-            _require_finite(record, ~stopping.done)
-            improved = stopping.update(epoch, np.asarray(record.val_monitored))
-            chosen = torch.from_numpy(improved).to(device).unsqueeze(1)
-            best = torch.where(chosen, flat.values, best)
-            change = stopping.rate_factor() * rate_share(spec, epoch + 1) / rate_share(spec, epoch)
-            optimiser.rate = optimiser.rate * torch.from_numpy(change).to(device, torch.float32)
+            module.train()
+            sums = _train_epoch(source.epoch(epoch), step, factor * beta)
+            due = checks is None or is_due(epoch, spec.epochs, checks)
+            with averaged.in_place() if averaged is not None else contextlib.nullcontext():
+                checked = _validate(module, validate if due else None, sums, device)
+                seconds = time.monotonic() - began
+                record = _record(epoch, seconds, spec, factor, sums, checked, optimiser)
+                _require_finite(record, ~stopping.done, part)
+                if due:
+                    improved = stopping.update(epoch, np.asarray(record.val_monitored))
+                    chosen = torch.from_numpy(improved).to(device).unsqueeze(1)
+                    best = torch.where(chosen, flat.values, best)
+            if step_factor is None:
+                change = stopping.plateau_factor() * epoch_factor(spec, epoch + 1)
+                change /= epoch_factor(spec, epoch)
+                optimiser.learning_rate = optimiser.learning_rate * torch.from_numpy(change).to(
+                    device, torch.float32
+                )
             history.append(record)
             if resume is not None:
                 latest = whole_epochs(resume)
@@ -291,12 +330,16 @@ def train(
         if resume is not None and latest is not None:
             save_checkpoint(resume.path, latest)
         kept = resume is not None and resume.path.is_file()
+        of = "" if part == "training" else f" of the {part}"
         raise StoppedByUserError(
-            f"stopped by the user in epoch {epoch + 1} of {spec.epochs}",
+            f"stopped by the user in epoch {epoch + 1} of {spec.epochs}{of}",
             hint="the same command goes on from here" if kept else "nothing was stored",
         ) from None
     with torch.no_grad():
-        flat.values.copy_(best)
+        if checks != 0:
+            flat.values.copy_(best)
+        elif averaged is not None:
+            flat.values.copy_(averaged.values)
     return Trained(history, stopping.best.tolist(), stopping.best_epoch.tolist())
 
 
@@ -309,20 +352,16 @@ def _with_autograd(loss: Callable[[Batch, Tensor], Parts], flat: FlatParameters)
     return step
 
 
-def _train_epoch(
-    module: torch.nn.Module,
-    step: Step[Batch],
-    source: BatchSource[Batch],
-    epoch: int,
-    beta: Tensor,
-    optimiser: Adam,
-) -> Tensor:
+def is_due(epoch: int, epochs: int, checks: int) -> bool:
+    """Whether one of so many checks, spread evenly over the epochs, comes after this one."""
+    return (epoch + 1) * checks // epochs > epoch * checks // epochs
+
+
+def _train_epoch(batches: Iterator[Batch], step: Step[Batch], beta: Tensor) -> Tensor:
     """Take every step of an epoch; return mean reconstruction and divergence, (2, M)."""
-    module.train()
     reconstruction, divergence = [], []  # read back once, at the end
-    for batch in source.epoch(epoch):
+    for batch in batches:
         parts = step(batch, beta)
-        optimiser.step()
         reconstruction.append(parts.reconstruction.detach())
         divergence.append(parts.divergence.detach())
     return torch.stack([torch.stack(reconstruction).mean(0), torch.stack(divergence).mean(0)])
@@ -358,7 +397,7 @@ def _record(
         epoch=epoch,
         beta=beta,
         seconds=round(seconds, 4),
-        rate=optimiser.rate.tolist(),
+        rate=optimiser.learning_rate.tolist(),
         train_total=total.tolist(),
         train_reconstruction=sums[0].tolist(),
         train_kl=sums[1].tolist(),
@@ -370,14 +409,14 @@ def _record(
     )
 
 
-def _require_finite(record: EpochRecord, training: NDArray[np.bool_]) -> None:
+def _require_finite(record: EpochRecord, training: NDArray[np.bool_], part: str) -> None:
     """A member that is done keeps its best weights, whatever becomes of it afterwards."""
     finite = np.isfinite(record.train_total) & np.isfinite(record.val_monitored)
     bad = np.flatnonzero(training & ~finite)
     if bad.size:
         raise TrainingError(
             f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}",
-            where="training",
-            hint="lower training.learning_rate; in a table, look for extreme values with "
+            where=part,
+            hint=f"lower {part}.learning_rate; in a table, look for extreme values with "
             "`variolite schema` and give their column a valid range or a signed_log transform",
         )

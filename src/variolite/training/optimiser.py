@@ -1,4 +1,4 @@
-"""Adam on one flat tensor, with a learning rate of its own for every member.
+"""Adam on one flat tensor, with a learning rate of its own for every member, and averages.
 
 A small network has a dozen tiny tensors; updating them one by one costs more
 than the mathematics. Here all parameters are views into one (members, P)
@@ -7,6 +7,9 @@ of calls.
 """
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -53,17 +56,17 @@ class Adam:
     ----------
     parameters
         Flat values and gradients.
-    rate
-        Learning rate of every member, shape (M,). May be replaced between steps.
+    learning_rate
+        Of every member, shape (M,). May be replaced between steps.
     clip
         Largest Euclidean norm of a member's gradient; longer ones are scaled down.
     """
 
     decay_first, decay_second, epsilon = 0.9, 0.999, 1e-8
 
-    def __init__(self, parameters: FlatParameters, rate: Tensor, clip: float) -> None:
+    def __init__(self, parameters: FlatParameters, learning_rate: Tensor, clip: float) -> None:
         self.parameters = parameters
-        self.rate = rate
+        self.learning_rate = learning_rate
         self.clip = clip
         self.steps = 0
         self.first = torch.zeros_like(parameters.values)
@@ -71,14 +74,14 @@ class Adam:
         self._scratch = torch.empty_like(parameters.values)
 
     @property
-    def rate(self) -> Tensor:
+    def learning_rate(self) -> Tensor:
         """Learning rate of every member, shape (M,)."""
-        return self._rate
+        return self._learning_rate
 
-    @rate.setter
-    def rate(self, rate: Tensor) -> None:
-        self._rate = rate
-        self._inverse_rate = rate.reciprocal().unsqueeze(1)
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Tensor) -> None:
+        self._learning_rate = learning_rate
+        self._inverse_rate = learning_rate.reciprocal().unsqueeze(1)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -102,7 +105,7 @@ class Adam:
             "values": self.parameters.values,
             "first": self.first,
             "second": self.second,
-            "rate": self.rate,
+            "rate": self.learning_rate,
         }
 
     def restore(self, state: dict[str, Tensor], steps: int) -> None:
@@ -110,5 +113,35 @@ class Adam:
         self.parameters.values.copy_(state["values"])
         self.first.copy_(state["first"])
         self.second.copy_(state["second"])
-        self.rate = state["rate"].to(self.first.device)
+        self.learning_rate = state["rate"].to(self.first.device)
         self.steps = steps
+
+
+class MovingAverage:
+    """Exponential moving average of flat weights, with a shorter memory in the first steps.
+
+    Attributes
+    ----------
+    values
+        The average, shape (M, P).
+    """
+
+    def __init__(self, parameters: FlatParameters, decay: float) -> None:
+        self._parameters = parameters
+        self._decay = decay
+        self.values = parameters.values.clone()
+
+    def update(self, steps: int) -> None:
+        """Take in the weights after so many steps."""
+        # A fixed decay would remember the random weights of the start for 1 / (1 - decay) steps.
+        decay = min(self._decay, (1 + steps) / (10 + steps))
+        self.values.lerp_(self._parameters.values, 1.0 - decay)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the module have the average for as long as it is evaluated."""
+        with torch.no_grad():
+            own = self._parameters.values.clone()
+            self._parameters.values.copy_(self.values)
+            yield
+            self._parameters.values.copy_(own)

@@ -1,4 +1,4 @@
-"""Beta schedules as pure functions of the epoch.
+"""Schedules of beta and of the learning rate as pure functions of the epoch or step.
 
 The monitored quantity always uses the *final* beta, so that a schedule moves
 the gradient and never the yardstick. Early stopping counts only from the epoch
@@ -21,10 +21,10 @@ from variolite.recipe import (
 )
 
 RISE = 0.05
-"""Share of the epochs in which a cosine learning rate rises to its full value."""
+"""Fraction of the epochs in which a cosine learning rate rises to its full value."""
 
 LEAST = 0.01
-"""Share of the learning rate that a cosine ends on."""
+"""Fraction of the learning rate that a cosine ends on."""
 
 
 def _constant(schedule: ConstantBeta, epoch: int) -> float:
@@ -72,8 +72,8 @@ def beta_at(schedule: Schedule, epoch: int) -> float:
     return _VALUE[schedule.kind](schedule, epoch)
 
 
-def rate_share(spec: TrainingSpec, epoch: int) -> float:
-    """Share of the learning rate that is used during the given epoch, above 0."""
+def epoch_factor(spec: TrainingSpec, epoch: int) -> float:
+    """Factor on the learning rate during the given epoch, above 0."""
     if spec.decay == "none":
         return 1.0
     rising = max(1, round(RISE * spec.epochs))
@@ -81,6 +81,12 @@ def rate_share(spec: TrainingSpec, epoch: int) -> float:
         return (epoch + 1) / (rising + 1)
     done = min((epoch - rising) / max(1, spec.epochs - 1 - rising), 1.0)
     return LEAST + (1.0 - LEAST) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def step_factor(step: int, steps: int, warm_up_steps: int) -> float:
+    """Factor on the learning rate of a step: a linear warm-up times half a cosine to 1e-4."""
+    fallen = max(0.5 * (1.0 + math.cos(math.pi * (step / steps))), 1e-4)
+    return min(1.0, (step + 1) / warm_up_steps) * fallen
 
 
 def final_beta(schedule: Schedule) -> float:

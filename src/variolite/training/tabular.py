@@ -207,7 +207,7 @@ def fit_tabular(
             source,
             None if held is None else lambda: _validate(module, held, members),
             spec,
-            rate=rate,
+            learning_rate=rate,
             betas=[m.beta for m in members],
             analytic=analytic,
             resume=resume,

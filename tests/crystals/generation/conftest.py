@@ -7,10 +7,10 @@ from toy_crystals import ToyCodec, toy_crystals
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import LatentPrior, PriorSettings, fit_prior
 
-SMALL = FieldSettings(width=32, layers=2, heads=2, epochs=50, batch=64, rate=5e-3, average=0.98)
+SMALL = FlowSettings(width=32, layers=2, heads=2, epochs=50, batch=64, rate=5e-3, average=0.98)
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,14 @@ from toy_crystals import ToyCodec
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import LatentPrior, PriorSettings, fit_prior
 from variolite.crystals.latents import Latents
 from variolite.errors import DataError
 from variolite.training.loop import StoppedByUserError
 
 SHORT = CompositionSettings(epochs=2, fewest_steps=2)
-TINY = PriorSettings((), FieldSettings(16, 1, 2, epochs=6, batch=64), SHORT)
+TINY = PriorSettings((), FlowSettings(16, 1, 2, epochs=6, batch=64), SHORT)
 
 
 def weights(prior: LatentPrior) -> np.ndarray:
@@ -40,11 +40,11 @@ def test_latents_of_a_composition_are_those_of_its_crystals(
     assert np.median(per_atom[lithium & ~sodium]) == pytest.approx(10.9, abs=0.5)
 
 
-def test_the_loss_falls_and_is_judged_on_held_back_crystals(
+def test_the_loss_falls_and_is_evaluated_on_validation_crystals(
     prior: LatentPrior,
 ) -> None:
     told = prior.provenance
-    checks = told["held_back_loss"]
+    checks = told["validation_loss"]
     assert checks[-1][1] < 0.8 * checks[0][1]
     assert told["kept_epoch"] == min(checks, key=lambda check: check[1])[0]
     assert told["active_units"] == 9

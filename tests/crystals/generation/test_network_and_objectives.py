@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from variolite.crystals.generation.conditions import Conditions, Known, Vocabulary
-from variolite.crystals.generation.flow import Forgetting, LatentSets, blank_network
+from variolite.crystals.generation.flow import ConditionDropout, LatentSets, blank_network
 from variolite.crystals.generation.flow_network import (
     SetTransformer,
     Shape,
@@ -145,7 +147,7 @@ def test_examples_are_what_the_solver_expects() -> None:
     np.testing.assert_allclose(integrate(velocity, noise[:1], 8), target, atol=1e-3)
 
 
-def sets() -> LatentSets:
+def sets(**settings: Any) -> LatentSets:
     random = np.random.default_rng(0)
     counts = np.array([3, 1, 2, 2, 4])
     offsets = np.concatenate([[0], np.cumsum(counts)])
@@ -159,7 +161,7 @@ def sets() -> LatentSets:
         np.array(list("abcde")),
     )
     statistics = LatentStatistics(np.zeros(3), np.ones(3), np.full(3, np.nan))
-    return LatentSets(latents, known, Vocabulary.of(known, ["a", "b"]), statistics, CPU)
+    return LatentSets(latents, known, Vocabulary.of(known, ["a", "b"]), statistics, CPU, **settings)
 
 
 def test_batches_hold_every_atom_with_its_own_conditions() -> None:
@@ -173,20 +175,18 @@ def test_batches_hold_every_atom_with_its_own_conditions() -> None:
 
 
 def test_an_epoch_depends_on_its_number_and_the_seed_alone() -> None:
-    forgetting = Forgetting(0.5)
-    first, again, other = (
-        [batch.noise for batch in sets().epoch(number, 2, 3, forgetting)] for number in (1, 1, 2)
-    )
+    data = sets(batch_size=2, seed=3, dropout=ConditionDropout(0.5))
+    first, again, other = ([batch.noise for batch in data.epoch(number)] for number in (1, 1, 2))
     assert len(first) == 2
     assert all(bool((a == b).all()) for a, b in zip(first, again, strict=True))
     assert first[0].shape != other[0].shape or bool((first[0] != other[0]).any())
 
 
-def test_conditions_are_forgotten_as_often_as_said() -> None:
-    data = sets()
+def test_conditions_are_dropped_as_often_as_asked_for() -> None:
+    data = sets(batch_size=5, dropout=ConditionDropout(0.2, 0.4, 0.5))
     hidden = np.zeros(3)
     for number in range(300):
-        for batch in data.epoch(number, 5, 0, Forgetting(0.2, 0.4, 0.5)):
+        for batch in data.epoch(number):
             hidden += [
                 (batch.known.tokens == 0).float().mean(),
                 (batch.known.space_groups == 0).float().mean() - 0.2 * 0.3,  # one never has one

@@ -1,7 +1,7 @@
 """What comes after training: a prior over latents, generation, properties, interpolation."""
 
 from variolite.crystals.generation.conditions import Known, Vocabulary, Where, known_of, parse_where
-from variolite.crystals.generation.flow import FieldSettings
+from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import (
     LatentPrior,
     PriorSettings,
@@ -12,7 +12,7 @@ from variolite.crystals.generation.prior import (
 from variolite.crystals.generation.sampling import Generated, generate
 
 __all__ = [
-    "FieldSettings",
+    "FlowSettings",
     "Generated",
     "Known",
     "LatentPrior",

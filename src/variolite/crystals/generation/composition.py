@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,10 @@ from torch.nn import functional
 
 from variolite.crystals.generation.conditions import Known, Vocabulary
 from variolite.errors import DataError, ModelFileError
-from variolite.training.optimiser import Adam, FlatParameters
+from variolite.recipe import ConstantBeta, TrainingSpec
+from variolite.training.loop import Validation, train
 from variolite.training.tabular_model import generator
+from variolite.vae import Parts
 
 # The network of the composition model: logits of the next element and of its atoms.
 
@@ -103,10 +106,10 @@ class CompositionNetwork(nn.Module):
 
 
 BATCH = 256
-RATE = 3e-3
-ALL_FORGOTTEN = 0.4
-EACH_FORGOTTEN = 0.3
-HELD_BACK = 0.1
+LEARNING_RATE = 3e-3
+DROPPED_TOGETHER = 0.4
+DROPPED_EACH = 0.3
+VALIDATION = 0.1
 FEWEST_COMPOSITIONS = 500
 """Distinct compositions below which none can be spared to judge epochs."""
 
@@ -133,6 +136,16 @@ class _Examples:
     amounts: Tensor
     sizes: Tensor
     told: Tensor
+
+    @property
+    def steps(self) -> int:
+        return -(-len(self.sizes) // BATCH)
+
+    def epoch(self, number: int) -> Iterator[_Examples]:
+        del number
+        order = torch.randperm(len(self.sizes))
+        for start in range(0, len(order), BATCH):
+            yield self.take(order[start : start + BATCH])
 
     def take(self, index: Tensor) -> _Examples:
         return _Examples(
@@ -161,42 +174,45 @@ def fit_compositions(
     examples, keys = _examples(known, vocabulary)
     distinct = np.unique(keys)
     random = np.random.default_rng(seed)
-    spared = int(HELD_BACK * len(distinct)) if len(distinct) >= FEWEST_COMPOSITIONS else 0
+    spared = int(VALIDATION * len(distinct)) if len(distinct) >= FEWEST_COMPOSITIONS else 0
     held = np.isin(keys, random.permutation(distinct)[:spared])
     training = examples.take(torch.from_numpy(np.flatnonzero(~held)))
-    checking = examples.take(torch.from_numpy(np.flatnonzero(held)))
+    validation = examples.take(torch.from_numpy(np.flatnonzero(held)))
+    epochs = max(settings.epochs, settings.fewest_steps // training.steps)
+
+    def loss(batch: _Examples, beta: Tensor) -> Parts:
+        nats = _loss(network, batch, torch.default_generator, dropout=True).view(1)
+        return Parts(nats, nats, beta)
+
+    def validate() -> Validation:
+        random = generator(torch.device("cpu"), seed, 1)
+        nats = _loss(network, validation, random, dropout=False).view(1)
+        return Validation(nats, torch.zeros(1), torch.zeros(1))
+
+    def by_epoch(step: int) -> float:
+        return 0.5 * (1.0 + math.cos(math.pi * (step // training.steps) / epochs))
+
+    # Order, dropout and chosen steps all come from the one generator that is seeded here.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CompositionNetwork(
             len(vocabulary.elements), len(vocabulary.properties), vocabulary.largest
         )
-        flat = FlatParameters(network, 1)
-        optimiser = Adam(flat, torch.full((1,), RATE), 1.0)
-        best, least = flat.values.clone(), np.inf
-        epochs = max(settings.epochs, settings.fewest_steps // -(-len(training.sizes) // BATCH))
-        for epoch in range(epochs):
-            network.train()
-            rate = RATE * 0.5 * (1.0 + np.cos(np.pi * epoch / epochs))
-            optimiser.rate = torch.full((1,), rate)
-            order = torch.randperm(len(training.sizes))
-            for start in range(0, len(order), BATCH):
-                batch = training.take(order[start : start + BATCH])
-                flat.collect(_loss(network, batch, torch.default_generator, forget=True))
-                optimiser.step()
-            loss = _held_back_loss(network, checking, seed) if spared else -float(epoch)
-            if loss <= least:
-                best.copy_(flat.values)
-                least = loss
-    with torch.no_grad():
-        flat.values.copy_(best)
+        train(
+            network,
+            loss,
+            training,
+            validate if spared else None,
+            TrainingSpec(
+                beta=ConstantBeta(value=0.0), epochs=epochs, patience=None, gradient_clip=1.0
+            ),
+            learning_rate=LEARNING_RATE,
+            betas=[0.0],
+            step_factor=by_epoch,
+            checks=None if spared else 0,
+            part="prior",
+        )
     return network.eval()
-
-
-@torch.no_grad()
-def _held_back_loss(network: CompositionNetwork, checking: _Examples, seed: int) -> float:
-    network.eval()
-    random = generator(torch.device("cpu"), seed, 1)
-    return float(_loss(network, checking, random, forget=False))
 
 
 def _examples(known: Known, vocabulary: Vocabulary) -> tuple[_Examples, NDArray[np.str_]]:
@@ -231,7 +247,7 @@ def _told(known: Known, vocabulary: Vocabulary) -> Tensor:
 
 
 def _loss(
-    network: CompositionNetwork, batch: _Examples, random: torch.Generator, *, forget: bool
+    network: CompositionNetwork, batch: _Examples, random: torch.Generator, *, dropout: bool
 ) -> Tensor:
     """Nats per composition, estimated from one random step of a random order of elements."""
     count, width = batch.tokens.shape
@@ -243,10 +259,10 @@ def _loss(
     step = (torch.rand(count, generator=random) * kinds).long()
     before = torch.arange(width) < step.unsqueeze(1)
     told = batch.told
-    if forget:
+    if dropout:
         numbers = (told.shape[1] - 1) // 2
         chance = torch.rand(count, 2 + numbers, generator=random)
-        kept = ((chance[:, 1:] >= EACH_FORGOTTEN) & (chance[:, :1] >= ALL_FORGOTTEN)).float()
+        kept = ((chance[:, 1:] >= DROPPED_EACH) & (chance[:, :1] >= DROPPED_TOGETHER)).float()
         told = told * torch.cat([kept, kept[:, 1:]], dim=1)
     chosen, taken = tokens * before, amounts * before
     summary = network(chosen, taken, batch.sizes, told)

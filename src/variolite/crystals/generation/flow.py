@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,18 +24,20 @@ from variolite.crystals.generation.flow_network import (
 from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.network import fast_products
-from variolite.errors import ModelFileError, TrainingError
-from variolite.training.loop import CHECKPOINT_SECONDS, Resume, StoppedByUserError
-from variolite.training.optimiser import Adam, FlatParameters
-from variolite.training.storage import Checkpoint, load_checkpoint, save_checkpoint
+from variolite.errors import ModelFileError
+from variolite.recipe import ConstantBeta, TrainingSpec
+from variolite.training.loop import Resume, Trained, Validation, train
+from variolite.training.schedules import step_factor
+from variolite.training.storage import EpochRecord
 from variolite.training.tabular_model import generator
+from variolite.vae import Parts
 
 # Training crystals of a latent prior, handed out in shuffled batches sorted by size.
 
 
 @dataclass(frozen=True)
-class Forgetting:
-    """Shares of training crystals whose conditions are hidden.
+class ConditionDropout:
+    """Fractions of the training crystals whose conditions are dropped.
 
     Hidden conditions teach the network what to do where nothing is asked for, and
     make guidance possible (J. Ho and T. Salimans, 2022).
@@ -92,8 +93,13 @@ class LatentSets:
         vocabulary: Vocabulary,
         statistics: LatentStatistics,
         device: torch.device,
+        *,
+        batch_size: int = 32,
+        seed: int = 0,
+        dropout: ConditionDropout | None = None,
     ) -> None:
         self.device = device
+        self.batch_size, self.seed, self.dropout = batch_size, seed, dropout
         self.offsets = latents.offsets
         self.counts = latents.counts
         self.known = Conditions.of(known, vocabulary, device)
@@ -106,19 +112,18 @@ class LatentSets:
     def __len__(self) -> int:
         return len(self.counts)
 
-    def steps(self, batch: int) -> int:
+    @property
+    def steps(self) -> int:
         """Batches in an epoch; the few crystals left over sit it out."""
-        return max(1, len(self) // batch)
+        return max(1, len(self) // self.batch_size)
 
-    def epoch(
-        self, number: int, batch: int, seed: int, forgetting: Forgetting
-    ) -> Iterator[LatentBatch]:
+    def epoch(self, number: int) -> Iterator[LatentBatch]:
         """Yield the batches of one epoch."""
-        random = generator(self.device, seed, number)
-        order = np.random.default_rng((seed, number)).permutation(len(self))
-        for step in range(self.steps(batch)):
-            chosen = order[step * batch : (step + 1) * batch]
-            yield self._batch(chosen, random, forgetting)
+        random = generator(self.device, self.seed, number)
+        order = np.random.default_rng((self.seed, number)).permutation(len(self))
+        for step in range(self.steps):
+            chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self._batch(chosen, random, self.dropout)
 
     def whole(self, batch: int, seed: int) -> Iterator[LatentBatch]:
         """Yield all crystals once with noise that depends on the seed alone; nothing is hidden."""
@@ -130,7 +135,7 @@ class LatentSets:
         self,
         chosen: NDArray[np.int64],
         random: torch.Generator,
-        forgetting: Forgetting | None,
+        dropout: ConditionDropout | None,
     ) -> LatentBatch:
         chosen = chosen[np.argsort(self.counts[chosen], kind="stable")]
         layout = Layout.of(self.counts[chosen], self.device)
@@ -149,11 +154,11 @@ class LatentSets:
         )
         count, numbers = len(chosen), known.values.shape[1]
         uniform = torch.rand((4 + numbers, count), generator=random, device=self.device)
-        if forgetting is not None:
-            told = (uniform[3:] >= forgetting.each_other) & (uniform[2] >= forgetting.all_others)
+        if dropout is not None:
+            told = (uniform[3:] >= dropout.each_other) & (uniform[2] >= dropout.all_others)
             known = known.dropped(
                 layout,
-                (uniform[1] >= forgetting.species).long(),
+                (uniform[1] >= dropout.species).long(),
                 told[0].long(),
                 told[1:].float().T,
             )
@@ -165,11 +170,11 @@ class LatentSets:
 
 WARM_UP_STEPS = 100
 CHECKS = 20
-"""How many times the averaged weights are judged on held-back crystals."""
+"""How many times the averaged weights are evaluated on validation crystals."""
 
 
 @dataclass(frozen=True)
-class FieldSettings:
+class FlowSettings:
     """How a flow prior is fitted.
 
     Attributes
@@ -187,8 +192,8 @@ class FieldSettings:
         Decay of the moving average of weights; the average is what is kept.
     clip
         Largest norm of a gradient.
-    forgetting
-        Shares of conditions hidden in training.
+    dropout
+        Fractions of conditions hidden in training.
     precision
         ``auto`` rounds matrix products to bfloat16 where the processor has them;
         ``float32`` never does.
@@ -202,52 +207,30 @@ class FieldSettings:
     rate: float = 5e-3
     average: float = 0.999
     clip: float = 1.0
-    forgetting: Forgetting = field(default_factory=Forgetting)
+    dropout: ConditionDropout = field(default_factory=ConditionDropout)
     precision: str = "auto"
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """How fitting went.
-
-    Attributes
-    ----------
-    losses
-        Mean training loss of every epoch.
-    held_back
-        Epoch and loss of the averaged weights on held-back crystals, at every check.
-    kept_epoch
-        Epoch whose averaged weights were kept: the one with the least loss on
-        held-back crystals, or the last where none are held back.
-    """
-
-    losses: list[float]
-    held_back: list[tuple[int, float]]
-    kept_epoch: int
-
-
-def fit_field(
+def fit_flow(
     network: SetTransformer,
     training: LatentSets,
-    held_back: LatentSets | None,
-    settings: FieldSettings,
+    validation: LatentSets | None,
+    settings: FlowSettings,
     *,
-    seed: int = 0,
     resume: Resume | None = None,
     tell: Callable[[str], None] | None = None,
-) -> Fitted:
+) -> Trained:
     """Fit a network in place and leave it with averaged weights.
 
     Parameters
     ----------
     network
         On the device of the crystals.
-    training, held_back
-        Crystals; those held back choose the epoch that is kept.
+    training, validation
+        Crystals; those for validation choose the epoch that is kept, without any it is
+        the last.
     settings
         How to train.
-    seed
-        Of order, noise and times.
     resume
         Where to keep the state of training; an existing one is continued.
     tell
@@ -260,79 +243,54 @@ def fit_field(
     StoppedByUserError
         On Ctrl-C, after the last whole epoch is stored.
     """
-    flat = FlatParameters(network, 1)
-    device = flat.values.device
-    network.rounded = settings.precision == "auto" and fast_products(device)
-    optimiser = Adam(flat, torch.full((1,), settings.rate, device=device), settings.clip)
-    average, best = flat.values.clone(), flat.values.clone()
-    steps = training.steps(settings.batch)
-    losses: list[float] = []
-    checks: list[tuple[int, float]] = []
-    stored = load_checkpoint(resume.path, resume.fingerprint) if resume else None
-    if stored is not None:
-        optimiser.restore(stored.tensors, stored.steps)
-        average.copy_(stored.tensors["average"])
-        best.copy_(stored.tensors["best"])
-        losses = list(stored.progress["losses"])
-        checks = [(int(epoch), float(loss)) for epoch, loss in stored.progress["checks"]]
+    network.rounded = settings.precision == "auto" and fast_products(training.device)
+    began, told = time.monotonic(), 0
 
-    def whole_epochs(fingerprint: str) -> Checkpoint:
-        tensors = {**optimiser.state(), "average": average, "best": best}
-        copies = {name: value.clone() for name, value in tensors.items()}
-        progress = {"losses": list(losses), "checks": list(checks)}
-        return Checkpoint(fingerprint, len(losses), optimiser.steps, copies, progress, [])
+    def on_epoch(record: EpochRecord) -> None:
+        nonlocal told
+        told += 1
+        left = (time.monotonic() - began) / told * (settings.epochs - record.epoch - 1)
+        if tell is not None:
+            tell(
+                f"prior: epoch {record.epoch + 1}/{settings.epochs}, "
+                f"loss {record.train_total[0]:.4f}, at most {left:.0f} s left"
+            )
 
-    network.train()
-    began = saved = time.monotonic()
-    first = len(losses)
-    latest: Checkpoint | None = stored
-    try:
-        for epoch in range(first, settings.epochs):
-            sums = torch.zeros((), device=device)
-            for batch in training.epoch(epoch, settings.batch, seed, settings.forgetting):
-                share = optimiser.steps / (steps * settings.epochs)
-                rate = settings.rate * _rate_share(optimiser.steps, share)
-                optimiser.rate = torch.full((1,), rate, device=device)
-                loss = _loss(network, batch)
-                flat.collect(loss)
-                optimiser.step()
-                decay = min(settings.average, (1 + optimiser.steps) / (10 + optimiser.steps))
-                average.lerp_(flat.values, 1.0 - decay)
-                sums += loss.detach()
-            losses.append(_finite(float(sums) / steps, epoch))
-            if _is_checked(epoch, settings.epochs):
-                checks.append((epoch, _check(network, held_back, flat, average)))
-                if checks[-1][1] <= min(loss for _, loss in checks):
-                    best.copy_(average)
-            if tell is not None:
-                tell(_progress(epoch, settings.epochs, losses[-1], began, first))
-            if resume is not None:
-                latest = whole_epochs(resume.fingerprint)
-                if time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    save_checkpoint(resume.path, latest)
-                    saved = time.monotonic()
-    except KeyboardInterrupt:
-        # Weights move within an epoch: only the copy made at the end of the last is whole.
-        if resume is not None and latest is not None:
-            save_checkpoint(resume.path, latest)
-        kept = resume is not None and resume.path.is_file()
-        raise StoppedByUserError(
-            f"stopped by the user in epoch {len(losses) + 1} of {settings.epochs} of the prior",
-            hint="the same command goes on from here" if kept else "nothing was stored",
-        ) from None
-    with torch.no_grad():
-        flat.values.copy_(best)
+    def validate() -> Validation:
+        assert validation is not None
+        total, atoms = torch.zeros(1, device=validation.device), 0
+        for batch in validation.whole(512, seed=0):
+            total += _loss(network, batch) * len(batch.latents)
+            atoms += len(batch.latents)
+        return Validation(total / atoms, torch.zeros_like(total), torch.zeros_like(total))
+
+    def loss(batch: LatentBatch, beta: Tensor) -> Parts:
+        error = _loss(network, batch).view(1)
+        return Parts(error, error, beta)
+
+    steps = training.steps * settings.epochs
+    trained = train(
+        network,
+        loss,
+        training,
+        None if validation is None else validate,
+        TrainingSpec(
+            beta=ConstantBeta(value=0.0),
+            epochs=settings.epochs,
+            patience=None,
+            gradient_clip=settings.clip,
+        ),
+        learning_rate=settings.rate,
+        betas=[0.0],
+        step_factor=lambda step: step_factor(step, steps, WARM_UP_STEPS),
+        average=settings.average,
+        checks=0 if validation is None else CHECKS,
+        part="prior",
+        resume=resume,
+        on_epoch=on_epoch,
+    )
     network.eval()
-    kept_epoch = min(checks, key=lambda check: check[1])[0] if checks else -1
-    return Fitted(losses, [] if held_back is None else checks, kept_epoch)
-
-
-def _rate_share(step: int, share: float) -> float:
-    return min(1.0, (step + 1) / WARM_UP_STEPS) * max(0.5 * (1.0 + math.cos(math.pi * share)), 1e-4)
-
-
-def _is_checked(epoch: int, epochs: int) -> bool:
-    return (epoch + 1) * CHECKS // epochs > epoch * CHECKS // epochs
+    return trained
 
 
 def _loss(network: SetTransformer, batch: LatentBatch) -> Tensor:
@@ -352,43 +310,6 @@ def half_precision(device: torch.device) -> contextlib.AbstractContextManager[ob
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16)
     return contextlib.nullcontext()
-
-
-@torch.no_grad()
-def _check(
-    network: SetTransformer,
-    held_back: LatentSets | None,
-    flat: FlatParameters,
-    average: Tensor,
-) -> float:
-    """Loss of the averaged weights on held-back crystals; falls by itself where there are none."""
-    if held_back is None:
-        return 0.0
-    own = flat.values.clone()
-    flat.values.copy_(average)
-    network.eval()
-    total, atoms = 0.0, 0
-    for batch in held_back.whole(512, seed=0):
-        total += float(_loss(network, batch)) * len(batch.latents)
-        atoms += len(batch.latents)
-    flat.values.copy_(own)
-    network.train()
-    return total / atoms
-
-
-def _finite(loss: float, epoch: int) -> float:
-    if not math.isfinite(loss):
-        raise TrainingError(
-            f"the loss of the latent prior is not a finite number after epoch {epoch + 1}",
-            where="prior",
-            hint="lower prior.learning_rate",
-        )
-    return loss
-
-
-def _progress(epoch: int, epochs: int, loss: float, began: float, first: int) -> str:
-    left = (time.monotonic() - began) / (epoch + 1 - first) * (epochs - epoch - 1)
-    return f"prior: epoch {epoch + 1}/{epochs}, loss {loss:.4f}, at most {left:.0f} s left"
 
 
 # A flow prior once it is fitted: conditions in, standardised latents out.

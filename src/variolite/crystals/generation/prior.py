@@ -27,18 +27,19 @@ from variolite.crystals.generation.composition import (
 )
 from variolite.crystals.generation.conditions import Known, Vocabulary, Where, atoms_of, known_of
 from variolite.crystals.generation.flow import (
-    FieldSettings,
+    CHECKS,
     FlowPrior,
+    FlowSettings,
     LatentSets,
     blank_network,
-    fit_field,
+    fit_flow,
     load_exactly,
 )
 from variolite.crystals.generation.flow_network import Shape
 from variolite.crystals.latents import Latents, LatentStatistics, latent_statistics
 from variolite.errors import DataError, ModelFileError, VarioliteError
 from variolite.recipe.crystals import REMOVED_PRIORS
-from variolite.training.loop import Resume
+from variolite.training.loop import Resume, is_due
 
 # The fitted prior of a crystal VAE: what is proposed, and latents for it.
 
@@ -185,14 +186,14 @@ class PriorSettings:
     ----------
     properties
         Numeric columns of the crystals that may be asked for later.
-    field
+    flow
         Network and training of the flow.
     compositions
         How long the model of compositions is fitted.
     """
 
     properties: tuple[str, ...] = ()
-    field: FieldSettings = with_default(default_factory=FieldSettings)
+    flow: FlowSettings = with_default(default_factory=FlowSettings)
     compositions: CompositionSettings = with_default(default_factory=CompositionSettings)
 
 
@@ -244,11 +245,11 @@ def fit_prior(
     counts = fit_atom_counts(known)
     compositions = fit_compositions(known, vocabulary, settings.compositions, seed=seed)
     data = _Data(latents, known, vocabulary, statistics, device or torch.device("cpu"))
-    density, fitted = _fit_field(data, settings, seed, checkpoint, tell)
+    density, fitted = _fit_flow(data, settings, seed, checkpoint, tell)
     per_atom = crystals.volumes / crystals.counts
     provenance = {
         "kind": "flow",
-        "settings": asdict(settings.field),
+        "settings": asdict(settings.flow),
         "seed": seed,
         "crystals": len(crystals),
         "seconds": round(time.monotonic() - began, 1),
@@ -276,7 +277,7 @@ class _Data:
     statistics: LatentStatistics
     device: torch.device
 
-    def sets(self, index: NDArray[np.int64]) -> LatentSets:
+    def sets(self, index: NDArray[np.int64], **settings: Any) -> LatentSets:
         """The chosen crystals as training sets."""
         atoms = atoms_of(self.latents.offsets, index)
         log_variance = self.latents.log_variance
@@ -287,10 +288,10 @@ class _Data:
             known.offsets,
             self.latents.names[index],
         )
-        return LatentSets(some, known, self.vocabulary, self.statistics, self.device)
+        return LatentSets(some, known, self.vocabulary, self.statistics, self.device, **settings)
 
 
-def _fit_field(
+def _fit_flow(
     data: _Data, settings: PriorSettings, seed: int, checkpoint: Path | None, tell: Tell
 ) -> tuple[FlowPrior, Mapping[str, Any]]:
     order = np.random.default_rng((seed, 5)).permutation(len(data.known))
@@ -299,29 +300,37 @@ def _fit_field(
         latent=data.latents.mean.shape[1],
         elements=len(data.vocabulary.elements),
         properties=len(data.vocabulary.properties),
-        width=settings.field.width,
-        layers=settings.field.layers,
-        heads=settings.field.heads,
+        width=settings.flow.width,
+        layers=settings.flow.layers,
+        heads=settings.flow.heads,
     )
     network = blank_network(shape, seed).to(data.device)
     resume = None
     if checkpoint is not None:
         resume = Resume(checkpoint, _fingerprint(data, settings, shape, seed))
-    fitted = fit_field(
+    fitted = fit_flow(
         network,
-        data.sets(np.sort(order[held:])),
+        data.sets(
+            np.sort(order[held:]),
+            batch_size=settings.flow.batch,
+            seed=seed,
+            dropout=settings.flow.dropout,
+        ),
         data.sets(np.sort(order[:held])) if held else None,
-        settings.field,
-        seed=seed,
+        settings.flow,
         resume=resume,
         tell=tell,
     )
     density = FlowPrior(network, data.vocabulary)
     return density, {
         "parameters": sum(p.numel() for p in network.parameters()),
-        "training_loss": fitted.losses[-1],
-        "held_back_loss": fitted.held_back,
-        "kept_epoch": fitted.kept_epoch,
+        "training_loss": fitted.history[-1].train_total[0],
+        "validation_loss": [
+            (record.epoch, record.val_monitored[0])
+            for record in fitted.history
+            if held and is_due(record.epoch, settings.flow.epochs, CHECKS)
+        ],
+        "kept_epoch": fitted.best_epochs[0] if held else settings.flow.epochs - 1,
     }
 
 

@@ -220,7 +220,7 @@ def fit_networks(
     batch = min(BATCH, fewest)
     for epoch in range(EPOCHS):
         rate = RATE * 0.5 * (1.0 + math.cos(math.pi * epoch / EPOCHS))
-        optimiser.rate = torch.full((FOLDS,), rate)
+        optimiser.learning_rate = torch.full((FOLDS,), rate)
         order = torch.stack(
             [own[torch.randperm(len(own), generator=random)[:fewest]] for own in others]
         )
