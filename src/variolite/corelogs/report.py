@@ -11,14 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
-from variolite.corelogs.report_figures import (
+from variolite.corelogs.report_clusters import (
     contingency_section,
-    fits_table,
-    health_section,
     latent_section,
     missing,
-    parity_figure,
     profiles_section,
+)
+from variolite.corelogs.report_model import (
+    fits_table,
+    health_section,
+    parity_figure,
     reconstruction_scores,
 )
 from variolite.corelogs.strip_log import strip_log_section
