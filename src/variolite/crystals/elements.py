@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,55 +15,16 @@ from variolite.errors import DataError, nearest
 # Chemical elements: symbols, atomic numbers, masses and electronegativities.
 
 
-# fmt: off
-SYMBOLS: tuple[str, ...] = (
-    "X",
-    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne",
-    "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca",
-    "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn",
-    "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y", "Zr",
-    "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn",
-    "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce", "Pr", "Nd",
-    "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb",
-    "Lu", "Hf", "Ta", "W", "Re", "Os", "Ir", "Pt", "Au", "Hg",
-    "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th",
-    "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk", "Cf", "Es", "Fm",
-    "Md", "No", "Lr", "Rf", "Db", "Sg", "Bh", "Hs", "Mt", "Ds",
-    "Rg", "Cn", "Nh", "Fl", "Mc", "Lv", "Ts", "Og",
-)
-"""Symbol by atomic number; place 0 is no element."""
+def _columns() -> list[tuple[str, ...]]:
+    lines = Path(__file__).with_name("elements.csv").read_text(encoding="utf-8").splitlines()
+    rows = [line.split(",") for line in lines if not line.startswith("#")][1:]
+    return list(zip(*rows, strict=True))
 
-_NONE = float("nan")
-_PAULING: tuple[float, ...] = (
-    _NONE,
-    2.20, _NONE, 0.98, 1.57, 2.04, 2.55, 3.04, 3.44, 3.98, _NONE,
-    0.93, 1.31, 1.61, 1.90, 2.19, 2.58, 3.16, _NONE, 0.82, 1.00,
-    1.36, 1.54, 1.63, 1.66, 1.55, 1.83, 1.88, 1.91, 1.90, 1.65,
-    1.81, 2.01, 2.18, 2.55, 2.96, 3.00, 0.82, 0.95, 1.22, 1.33,
-    1.60, 2.16, 1.90, 2.20, 2.28, 2.20, 1.93, 1.69, 1.78, 1.96,
-    2.05, 2.10, 2.66, 2.60, 0.79, 0.89, 1.10, 1.12, 1.13, 1.14,
-    1.13, 1.17, 1.20, 1.20, 1.10, 1.22, 1.23, 1.24, 1.25, 1.10,
-    1.27, 1.30, 1.50, 2.36, 1.90, 2.20, 2.20, 2.28, 2.54, 2.00,
-    1.62, 2.33, 2.02, 2.00, 2.20, 2.20, 0.70, 0.90, 1.10, 1.30,
-    1.50, 1.38, 1.36, 1.28, 1.30, 1.30, 1.30, 1.30, 1.30, 1.30,
-    1.30, 1.30, 1.30, *(_NONE,) * 15,
-)
-_MASSES: tuple[float, ...] = (
-    _NONE,
-    1.008, 4.0026, 6.94, 9.0122, 10.81, 12.011, 14.007, 15.999, 18.998, 20.180,
-    22.990, 24.305, 26.982, 28.085, 30.974, 32.06, 35.45, 39.948, 39.098, 40.078,
-    44.956, 47.867, 50.942, 51.996, 54.938, 55.845, 58.933, 58.693, 63.546, 65.38,
-    69.723, 72.630, 74.922, 78.971, 79.904, 83.798, 85.468, 87.62, 88.906, 91.224,
-    92.906, 95.95, 97.0, 101.07, 102.91, 106.42, 107.87, 112.41, 114.82, 118.71,
-    121.76, 127.60, 126.90, 131.29, 132.91, 137.33, 138.91, 140.12, 140.91, 144.24,
-    145.0, 150.36, 151.96, 157.25, 158.93, 162.50, 164.93, 167.26, 168.93, 173.05,
-    174.97, 178.49, 180.95, 183.84, 186.21, 190.23, 192.22, 195.08, 196.97, 200.59,
-    204.38, 207.2, 208.98, 209.0, 210.0, 222.0, 223.0, 226.0, 227.0, 232.04,
-    231.04, 238.03, 237.0, 244.0, 243.0, 247.0, 247.0, 251.0, 252.0, 257.0,
-    258.0, 259.0, 262.0, 267.0, 268.0, 269.0, 270.0, 269.0, 278.0, 281.0,
-    282.0, 285.0, 286.0, 289.0, 290.0, 293.0, 294.0, 294.0,
-)
-# fmt: on
+
+_SYMBOLS, _MASSES, _PAULING = _columns()
+
+SYMBOLS: tuple[str, ...] = ("X", *_SYMBOLS)
+"""Symbol by atomic number; place 0 is no element."""
 
 HEAVIEST = len(SYMBOLS) - 1
 """The largest atomic number that is known."""
@@ -69,10 +32,12 @@ HEAVIEST = len(SYMBOLS) - 1
 ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
 """Atomic number by symbol."""
 
-ELECTRONEGATIVITIES: NDArray[np.float64] = np.array(_PAULING)
+ELECTRONEGATIVITIES: NDArray[np.float64] = np.array(
+    [np.nan, *(float(value or "nan") for value in _PAULING)]
+)
 """Pauling electronegativity by atomic number, shape (119,), NaN where none is given."""
 
-MASSES: NDArray[np.float64] = np.array(_MASSES)
+MASSES: NDArray[np.float64] = np.array([np.nan, *map(float, _MASSES)])
 """Standard atomic weight by atomic number in unified mass units, shape (119,), NaN at 0;
 of elements without stable isotopes the mass number of a long-lived one."""
 
@@ -118,7 +83,60 @@ def atomic_numbers(symbols: Iterable[str]) -> NDArray[np.uint8]:
         ) from None
 
 
-# Chemical formulas of many crystals at once.
+# Chemical formulas: reading one, and spelling those of many crystals at once.
+
+
+_PIECE = re.compile(r"([A-Z][a-z]?|[()\[\]])\s*([0-9]*\.?[0-9]*)")
+
+
+def parse_formula(text: str, where: str | None = None) -> dict[int, float]:
+    """Return the amount of each element in a formula, by atomic number in the order given.
+
+    Parameters
+    ----------
+    text
+        Such as ``SrTiO3``, ``Nd(Al2Cu)4`` or ``Li0.5 Co O2``.
+    where
+        Place of the formula, for the error.
+
+    Raises
+    ------
+    DataError
+        If it is not a formula of known elements.
+
+    Examples
+    --------
+    >>> parse_formula("Ca(OH)2")
+    {20: 1.0, 8: 2.0, 1: 2.0}
+    """
+    invalid = DataError(f"{text!r} is no chemical formula", where=where)
+    compact = re.sub(r"\s+", "", text)
+    # Amounts of the whole formula and of every bracket that is open.
+    open_groups: list[dict[int, float]] = [{}]
+    position = 0
+    while position < len(compact):
+        piece = _PIECE.match(compact, position)
+        if piece is None:
+            raise invalid
+        position = piece.end()
+        symbol, digits = piece.groups()
+        if symbol in "([" and not digits:
+            open_groups.append({})
+            continue
+        if symbol in ATOMIC_NUMBERS:
+            group = {ATOMIC_NUMBERS[symbol]: 1.0}
+        elif symbol in ")]" and len(open_groups) > 1:
+            group = open_groups.pop()
+        else:
+            raise invalid
+        if digits == ".":
+            raise invalid
+        for number, amount in group.items():
+            total = open_groups[-1].get(number, 0.0) + amount * float(digits or 1.0)
+            open_groups[-1][number] = total
+    if len(open_groups) != 1 or not sum(open_groups[0].values()) > 0:
+        raise invalid
+    return open_groups[0]
 
 
 _CHUNK = 65_536

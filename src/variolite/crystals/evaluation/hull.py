@@ -11,7 +11,6 @@ with e_j the formation energy per atom and x_j the fractions of the elements.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST, SYMBOLS, atomic_numbers
+from variolite.crystals.elements import HEAVIEST, SYMBOLS, atomic_numbers, parse_formula
 from variolite.errors import DataError
 from variolite.records import read_table
 
@@ -221,8 +220,6 @@ NAMES = ("material_id", "id", "name", "entry_id")
 FORMULAS = ("species_at_sites", "pretty_formula", "formula", "composition", "reduced_formula")
 ENERGIES = ("formation_energy_per_atom",)
 
-_PIECE = re.compile(r"([A-Z][a-z]?|[()\[\]])\s*([0-9]*\.?[0-9]*)")
-
 
 def read_hull(path: str | Path) -> Hull:
     """Read known phases from a table.
@@ -281,39 +278,9 @@ def fractions_of_formula(formula: str, where: str | None = None) -> Floats:
     DataError
         If it is not a formula of known elements.
     """
-    odd = DataError(f"{formula!r} is no chemical formula", where=where)
-    compact = re.sub(r"\s+", "", formula)
-    stack: list[dict[int, float]] = [{}]
-    position = 0
-    while position < len(compact):
-        piece = _PIECE.match(compact, position)
-        if piece is None:
-            raise odd
-        position = piece.end()
-        symbol, digits = piece.group(1), piece.group(2)
-        if symbol in "([":
-            if digits:
-                raise odd
-            stack.append({})
-            continue
-        try:
-            amount = float(digits or 1.0)
-        except ValueError:
-            raise odd from None
-        if symbol in ")]":
-            if len(stack) == 1:
-                raise odd
-            inner = stack.pop()
-        elif symbol in ATOMIC_NUMBERS:
-            inner = {ATOMIC_NUMBERS[symbol]: 1.0}
-        else:
-            raise odd
-        for z, count in inner.items():
-            stack[-1][z] = stack[-1].get(z, 0.0) + count * amount
-    if len(stack) != 1 or not sum(stack[0].values()) > 0:
-        raise odd
+    amounts = parse_formula(formula, where)
     fractions = np.zeros(HEAVIEST + 1)
-    fractions[list(stack[0])] = list(stack[0].values())
+    fractions[list(amounts)] = list(amounts.values())
     return np.asarray(fractions / fractions.sum())
 
 
