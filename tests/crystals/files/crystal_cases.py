@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
-
-__all__ = ["CIF", "assert_same", "crystal_sets", "crystals_of", "same_atoms"]
+from variolite.crystals.files.checks import NO_LIMITS
+from variolite.crystals.files.reading import Reading, read_chunk
+from variolite.crystals.files.sources import Chunk
 
 CIF = """data_test
 _cell_length_a 4.0
@@ -32,6 +33,18 @@ Na Na1 0.0 0.0 0.0 1
 Cl Cl1 0.5 0.5 0.25 1
 """
 """A plain CIF that tests spoil in one way or another."""
+
+
+def read_text(kind: str, text: str) -> Reading:
+    """Read one text of a format, called x, whatever its volumes and distances."""
+    return read_chunk(Chunk(kind, [text], ["x"], ["x"], [None]), NO_LIMITS)
+
+
+def sound(kind: str, text: str) -> Crystals:
+    """The structures of a text that has no faulty one."""
+    reading = read_text(kind, text)
+    assert reading.rejects.rows() == []
+    return reading.crystals
 
 
 def crystals_of(seed: int, *, count: int = 3, atoms: int = 6, hostile: bool = False) -> Crystals:

@@ -10,18 +10,17 @@ from typing import Any
 import gemmi
 import numpy as np
 import pytest
-from crystal_cases import CIF, crystals_of, same_atoms
+from crystal_cases import CIF, crystals_of, same_atoms, sound
 from gemmi import cif
 from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, lattices_from_parameters
-from variolite.crystals.files.checks import Limits, RejectedError, element_of, gather
+from variolite.crystals.files.checks import Limits, RejectedError, element_of
 from variolite.crystals.files.cif import (
     expand,
     operations_of_group,
     operations_of_triplets,
-    parse_cif,
     read_block,
     read_plain_block,
 )
@@ -32,9 +31,7 @@ from variolite.crystals.files.writing import to_cif
 
 
 def read(text: str) -> Crystal:
-    parsed = gather([text], parse_cif)
-    assert parsed.rejects == ()
-    return Crystal(parsed.species, parsed.coordinates, parsed.lattices[0])
+    return sound("cif", text)[0]
 
 
 def pymatgen_of(text: str) -> Any:

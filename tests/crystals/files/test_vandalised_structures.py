@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from crystal_cases import CIF
+from crystal_cases import CIF, read_text, sound
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variolite.crystals.files.checks import MENDS, REASONS, Limits, RejectedError, gather
+from variolite.crystals.files.checks import HINTS, REASONS, Limits, RejectedError
 from variolite.crystals.files.cif import parse_cif
 from variolite.crystals.files.formats import parse_extxyz, parse_json, parse_poscar
 from variolite.crystals.files.reading import load_crystals, read_structures
@@ -163,8 +162,8 @@ def test_a_spoilt_cif_alone_is_told_with_what_to_do(kind: str, tmp_path: Path) -
         read_structures(tmp_path)
     assert error.value.what.startswith(REASONS[code])
     assert error.value.where == str(tmp_path / "b.cif")
-    assert error.value.hint == MENDS[code]
-    assert MENDS.keys() == REASONS.keys()
+    assert error.value.hint == HINTS[code]
+    assert HINTS.keys() == REASONS.keys()
 
 
 def test_too_many_atoms_before_and_after_symmetry(tmp_path: Path) -> None:
@@ -260,74 +259,73 @@ JSON = (
     '{"species": [{"element": "Na", "occu": 1}], "abc": [0, 0, 0]}, '
     '{"species": [{"element": "Cl", "occu": 1}], "abc": [0.5, 0.5, 0.25]}]}'
 )
-OTHERS: dict[str, tuple[Callable, str, str]] = {  # type: ignore[type-arg]
-    "POSCAR: empty": (parse_poscar, "", "empty"),
-    "POSCAR: short": (parse_poscar, "a\nb\n", "unreadable"),
-    "POSCAR: words for numbers": (parse_poscar, POSCAR.replace("4 0 0", "a b c"), "unreadable"),
-    "POSCAR: no scale": (parse_poscar, POSCAR.replace("1.0", "one"), "unreadable"),
-    "POSCAR: counts differ": (parse_poscar, POSCAR.replace("1 1", "1"), "unreadable"),
-    "POSCAR: atoms missing": (parse_poscar, POSCAR.replace("1 1", "1 4"), "unreadable"),
-    "POSCAR: no atoms": (parse_poscar, POSCAR.replace("1 1", "0 0"), "no_atoms"),
-    "POSCAR: unnamed": (parse_poscar, POSCAR.replace("Na Cl\n", ""), "unknown_element"),
-    "POSCAR: no element": (parse_poscar, POSCAR.replace("Na Cl\n", "Na Qq\n"), "unknown_element"),
+OTHERS: dict[str, tuple[str, str, str]] = {
+    "POSCAR: empty": ("poscar", "", "empty"),
+    "POSCAR: short": ("poscar", "a\nb\n", "unreadable"),
+    "POSCAR: words for numbers": ("poscar", POSCAR.replace("4 0 0", "a b c"), "unreadable"),
+    "POSCAR: no scale": ("poscar", POSCAR.replace("1.0", "one"), "unreadable"),
+    "POSCAR: counts differ": ("poscar", POSCAR.replace("1 1", "1"), "unreadable"),
+    "POSCAR: atoms missing": ("poscar", POSCAR.replace("1 1", "1 4"), "unreadable"),
+    "POSCAR: no atoms": ("poscar", POSCAR.replace("1 1", "0 0"), "no_atoms"),
+    "POSCAR: unnamed": ("poscar", POSCAR.replace("Na Cl\n", ""), "unknown_element"),
+    "POSCAR: no element": ("poscar", POSCAR.replace("Na Cl\n", "Na Qq\n"), "unknown_element"),
     "POSCAR: infinite coordinate": (
-        parse_poscar,
+        "poscar",
         POSCAR.replace("0.5 0.5", "inf 0.5"),
         "bad_coordinates",
     ),
-    "POSCAR: infinite scale": (parse_poscar, POSCAR.replace("1.0", "1e400"), "bad_cell"),
+    "POSCAR: infinite scale": ("poscar", POSCAR.replace("1.0", "1e400"), "bad_cell"),
     "POSCAR: flat and Cartesian": (
-        parse_poscar,
+        "poscar",
         POSCAR.replace("0 5 0", "8 0 0").replace("Direct", "Cartesian"),
         "bad_cell",
     ),
-    "XYZ: empty": (parse_extxyz, "\n\n", "empty"),
-    "XYZ: no lattice": (parse_extxyz, "1\nplain\nNa 0 0 0\n", "no_cell"),
-    "XYZ: a slab": (parse_extxyz, XYZ.replace("T T T", "T T F"), "no_cell"),
-    "XYZ: lattice too short": (parse_extxyz, XYZ.replace("0 0 6", "0 0"), "bad_cell"),
-    "XYZ: flat": (parse_extxyz, XYZ.replace("0 0 6", "0 0 0"), "bad_cell"),
-    "XYZ: no number": (parse_extxyz, XYZ.replace("2\n", "two\n", 1), "unreadable"),
-    "XYZ: atoms missing": (parse_extxyz, XYZ.replace("2\n", "3\n", 1), "unreadable"),
-    "XYZ: a column missing": (parse_extxyz, XYZ.replace("0 0 0\nCl", "0 0\nCl"), "unreadable"),
-    "XYZ: odd columns": (parse_extxyz, XYZ.replace("R:3", "R:x"), "unreadable"),
-    "XYZ: no positions": (parse_extxyz, XYZ.replace("pos:R", "other:R"), "bad_coordinates"),
-    "XYZ: a word": (parse_extxyz, XYZ.replace("2.5", "far"), "bad_coordinates"),
-    "XYZ: no species": (parse_extxyz, XYZ.replace("species:", "tags:"), "unknown_element"),
+    "XYZ: empty": ("extxyz", "\n\n", "empty"),
+    "XYZ: no lattice": ("extxyz", "1\nplain\nNa 0 0 0\n", "no_cell"),
+    "XYZ: a slab": ("extxyz", XYZ.replace("T T T", "T T F"), "no_cell"),
+    "XYZ: lattice too short": ("extxyz", XYZ.replace("0 0 6", "0 0"), "bad_cell"),
+    "XYZ: flat": ("extxyz", XYZ.replace("0 0 6", "0 0 0"), "bad_cell"),
+    "XYZ: no number": ("extxyz", XYZ.replace("2\n", "two\n", 1), "unreadable"),
+    "XYZ: atoms missing": ("extxyz", XYZ.replace("2\n", "3\n", 1), "unreadable"),
+    "XYZ: a column missing": ("extxyz", XYZ.replace("0 0 0\nCl", "0 0\nCl"), "unreadable"),
+    "XYZ: odd columns": ("extxyz", XYZ.replace("R:3", "R:x"), "unreadable"),
+    "XYZ: no positions": ("extxyz", XYZ.replace("pos:R", "other:R"), "bad_coordinates"),
+    "XYZ: a word": ("extxyz", XYZ.replace("2.5", "far"), "bad_coordinates"),
+    "XYZ: no species": ("extxyz", XYZ.replace("species:", "tags:"), "unknown_element"),
     "XYZ: Z too large": (
-        parse_extxyz,
+        "extxyz",
         XYZ.replace("species:S", "Z:I").replace("Na", "11").replace("Cl", "300"),
         "unknown_element",
     ),
-    "JSON: empty": (parse_json, "", "empty"),
-    "JSON: garbage": (parse_json, "{", "unreadable"),
-    "JSON: too deep": (parse_json, "[" * 100_000, "unreadable"),
-    "JSON: a number": (parse_json, "3", "no_structure"),
-    "JSON: other entries": (parse_json, "[1]", "no_structure"),
-    "JSON: no matrix": (parse_json, JSON.replace("matrix", "other"), "no_cell"),
-    "JSON: no sites": (parse_json, '{"lattice": {"matrix": []}, "sites": []}', "no_cell"),
-    "JSON: empty sites": (parse_json, JSON[: JSON.index("[{") + 1] + "]}", "no_atoms"),
-    "JSON: partial": (parse_json, JSON.replace('"occu": 1', '"occu": 0.5', 1), "partial_occupancy"),
-    "JSON: odd species": (parse_json, JSON.replace('"element"', '"other"'), "unreadable"),
-    "JSON: odd position": (parse_json, JSON.replace('"abc"', '"where"'), "bad_coordinates"),
-    "JSON: no element": (parse_json, JSON.replace('"Na"', '"Qq"'), "unknown_element"),
+    "JSON: empty": ("json", "", "empty"),
+    "JSON: garbage": ("json", "{", "unreadable"),
+    "JSON: too deep": ("json", "[" * 100_000, "unreadable"),
+    "JSON: a number": ("json", "3", "no_structure"),
+    "JSON: other entries": ("json", "[1]", "no_structure"),
+    "JSON: no matrix": ("json", JSON.replace("matrix", "other"), "no_cell"),
+    "JSON: no sites": ("json", '{"lattice": {"matrix": []}, "sites": []}', "no_cell"),
+    "JSON: empty sites": ("json", JSON[: JSON.index("[{") + 1] + "]}", "no_atoms"),
+    "JSON: partial": ("json", JSON.replace('"occu": 1', '"occu": 0.5', 1), "partial_occupancy"),
+    "JSON: odd species": ("json", JSON.replace('"element"', '"other"'), "unreadable"),
+    "JSON: odd position": ("json", JSON.replace('"abc"', '"where"'), "bad_coordinates"),
+    "JSON: no element": ("json", JSON.replace('"Na"', '"Qq"'), "unknown_element"),
 }
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_other_formats_are_rejected_by_name(kind: str) -> None:
-    parse, text, code = OTHERS[kind]
-    parsed = gather([text], parse)
-    assert [reject.code for reject in parsed.rejects] == [code], parsed.rejects
-    assert not len(parsed.counts)
+    form, text, code = OTHERS[kind]
+    reading = read_text(form, text)
+    assert reading.rejects["reason_code"].to_list() == [code], reading.rejects
+    assert not len(reading.crystals)
 
 
 def test_the_texts_that_were_spoilt_are_sound() -> None:
-    for parse, text in ((parse_poscar, POSCAR), (parse_extxyz, XYZ), (parse_json, JSON)):
-        parsed = gather([text], parse)
-        assert parsed.rejects == ()
-        assert parsed.species.tolist() == [11, 17]
-        np.testing.assert_allclose(parsed.coordinates[1], [0.5, 0.5, 0.25])
-        np.testing.assert_allclose(parsed.lattices[0], np.diag([4.0, 5.0, 6.0]))
+    for form, text in (("poscar", POSCAR), ("extxyz", XYZ), ("json", JSON)):
+        crystals = sound(form, text)
+        assert crystals.species.tolist() == [11, 17]
+        np.testing.assert_allclose(crystals.coordinates[1], [0.5, 0.5, 0.25])
+        np.testing.assert_allclose(crystals.lattices[0], np.diag([4.0, 5.0, 6.0]))
 
 
 SOUND = {"cif": (parse_cif, CIF), "poscar": (parse_poscar, POSCAR), "xyz": (parse_extxyz, XYZ)}
@@ -343,7 +341,7 @@ def test_no_mutation_makes_a_parser_fall_over(data: st.DataObject) -> None:
         start = data.draw(st.integers(0, len(text)))
         end = min(len(text), start + data.draw(st.integers(0, 12)))
         text = text[:start] + data.draw(st.sampled_from(words)) + text[end:]
-    # The parsers themselves, not gather, which would catch what they let through.
+    # The parsers themselves, not read_chunk, which would catch what they let through.
     try:
         with np.errstate(all="ignore"):
             found = list(parse(text))

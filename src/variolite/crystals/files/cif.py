@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import lattices_from_parameters
 from variolite.crystals.elements import ATOMIC_NUMBERS
-from variolite.crystals.files.checks import DEUTERIUM, Draft, Limits, RejectedError, element_of
+from variolite.crystals.files.checks import DEUTERIUM, Limits, RejectedError, element_of
+from variolite.crystals.files.formats import Draft
 
 # Symmetry operations of a CIF: reading them, and all atoms of the cell from some.
 

@@ -1,11 +1,19 @@
-"""Extended XYZ, POSCAR and pymatgen's JSON to drafts; crystals to and from pymatgen and ASE."""
+"""Extended XYZ, POSCAR and pymatgen's JSON to drafts; crystals to and from pymatgen and ASE.
+
+The three texts are read here and not by those packages, since a crystal must never change
+unnoticed: ase makes 7 of the id "007" and stops at the first faulty frame; it pairs elements
+and counts of a POSCAR up to the shorter of the two; pymatgen calls unnamed atoms H and He.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +22,15 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, lattices_from_parameters
 from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST, symbols_of
-from variolite.crystals.files.checks import DEUTERIUM, Draft, RejectedError, element_of
+from variolite.crystals.files.checks import DEUTERIUM, RejectedError, element_of
 from variolite.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core.structure import Structure
 
+
+Floats = NDArray[np.float64]
 
 # What a structure is called: by a column or key, or by its file.
 
@@ -47,7 +57,20 @@ def name_of_file(path: Path) -> str:
 # To and from the structures of pymatgen and ASE.
 
 
-_EXTRA = "pip install 'variolite[crystals]'"
+def import_extra(module: str) -> Any:
+    """Import a module of the extra ``crystals``.
+
+    Raises
+    ------
+    DataError
+        If its package is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        package = module.partition(".")[0]
+        hint = "pip install 'variolite[crystals]'"
+        raise DataError(f"{package} is not installed", hint=hint) from None
 
 
 def to_pymatgen(crystal: Crystal) -> Structure:
@@ -58,11 +81,10 @@ def to_pymatgen(crystal: Crystal) -> Structure:
     DataError
         If pymatgen is not installed.
     """
-    try:
-        from pymatgen.core.structure import Structure
-    except ImportError:
-        raise DataError("pymatgen is not installed", hint=_EXTRA) from None
-    return Structure(crystal.lattice, symbols_of(crystal.species).tolist(), crystal.coordinates)
+    symbols = symbols_of(crystal.species).tolist()
+    structures = import_extra("pymatgen.core.structure")
+    found: Structure = structures.Structure(crystal.lattice, symbols, crystal.coordinates)
+    return found
 
 
 def from_pymatgen(
@@ -114,16 +136,13 @@ def to_ase(crystal: Crystal) -> Atoms:
     DataError
         If ASE is not installed.
     """
-    try:
-        from ase import Atoms
-    except ImportError:
-        raise DataError("ASE is not installed", hint=_EXTRA) from None
-    return Atoms(
+    atoms: Atoms = import_extra("ase").Atoms(
         numbers=crystal.species.astype(int),
         scaled_positions=crystal.coordinates,
         cell=crystal.lattice,
         pbc=True,
     )
+    return atoms
 
 
 def from_ase(atoms: Atoms | Iterable[Atoms], names: Iterable[str] = ()) -> Crystals:
@@ -172,18 +191,68 @@ def _elements(numbers: list[int], name: str) -> NDArray[np.uint8]:
     return np.array(numbers, dtype=np.uint8)
 
 
-# Extended XYZ texts to drafts of structures.
+# What a parser hands on.
+
+
+@dataclass(slots=True)
+class Draft:
+    """One structure as it was read, not yet checked.
+
+    Attributes
+    ----------
+    species
+        Atomic numbers.
+    coordinates
+        Fractional coordinates: three sequences of numbers, or an array of shape (n, 3).
+    cell
+        Six cell parameters, or lattice vectors of shape (3, 3).
+    name
+        Its id where the text has one.
+    properties
+        Further values that the text has.
+    notes
+        What was changed on reading.
+    """
+
+    species: Sequence[int]
+    coordinates: Sequence[Sequence[float]] | Floats
+    cell: Sequence[float] | Floats
+    name: str = ""
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+Parser = Callable[[str], Iterable[Draft | RejectedError]]
+"""Returns the structures of one text; may raise :class:`RejectedError` for all of it."""
+
+
+def _species(symbols: Iterable[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Return atomic numbers, and a note if there were isotopes among them."""
+    found = [element_of(symbol) for symbol in symbols]
+    isotopes = any(isotope for _, isotope in found)
+    return [number for number, _ in found], (DEUTERIUM,) if isotopes else ()
+
+
+def _lattice(values: Any) -> Floats:
+    """Return lattice vectors of nine numbers that span a volume."""
+    lattice = np.array(values, dtype=np.float64).reshape(3, 3)
+    if not np.isfinite(lattice).all() or abs(float(np.linalg.det(lattice))) < 1e-6:
+        raise RejectedError("bad_cell", "the vectors span no volume")
+    return lattice
+
+
+# Extended XYZ.
 
 
 _PAIR = re.compile(r"""([^\s="']+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|[^\s]+)""")
-_DEFAULT = "species:S:1:pos:R:3"
+_BRACKETS = re.compile(r"[\[\]{},]")
 _SYMBOLS = ("species", "symbols", "element", "elements")
 _NUMBERS = ("z", "numbers", "atomic_numbers")
 _TRUE = frozenset({"t", "true", "1"})
 
 
 def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
-    """Read every frame; a faulty one is handed on as the error, and reading goes on.
+    """Read every frame; a faulty one is handed on as the error, and reading continues.
 
     Yields
     ------
@@ -197,7 +266,8 @@ def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
     """
     lines = text.splitlines()
     place = 0
-    frames = 0
+    if not text.strip():
+        raise RejectedError("empty")
     while place < len(lines):
         if not lines[place].strip():
             place += 1
@@ -210,29 +280,34 @@ def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
         if count < 0 or place + 2 + count > len(lines):
             yield RejectedError("unreadable", f"line {place + 1} announces {count} atoms")
             return
-        rows = lines[place + 2 : place + 2 + count]
         try:
-            yield _frame(lines[place + 1], rows)
+            yield _frame(lines[place + 1], lines[place + 2 : place + 2 + count])
         except RejectedError as error:
             yield error
         place += 2 + count
-        frames += 1
-    if not frames:
-        raise RejectedError("empty")
 
 
 def _frame(comment: str, rows: list[str]) -> Draft:
     pairs = {key: _unquoted(value) for key, value in _PAIR.findall(comment)}
     folded = {key.lower(): value for key, value in pairs.items()}
-    lattice = _extxyz_lattice(folded)
+    if "lattice" not in folded:
+        raise RejectedError("no_cell", "the comment line has no Lattice")
+    periodic = _BRACKETS.sub(" ", folded.get("pbc", "")).split()
+    if not _TRUE.issuperset(word.lower() for word in periodic):
+        detail = f"not periodic in three directions (pbc {' '.join(periodic)})"
+        raise RejectedError("no_cell", detail)
+    try:
+        lattice = _lattice([float(w) for w in _BRACKETS.sub(" ", folded["lattice"]).split()])
+    except ValueError:
+        raise RejectedError("bad_cell", "Lattice is not nine numbers") from None
     if not rows:
         raise RejectedError("no_atoms")
-    columns = _columns(folded.get("properties", _DEFAULT))
+    columns = _columns(folded.get("properties", "species:S:1:pos:R:3"))
     words = [row.split() for row in rows]
     width = max(place + count for place, count in columns.values())
     if min(map(len, words)) < width:
         raise RejectedError("unreadable", f"a line of atoms has fewer than {width} columns")
-    species, isotopes = _extxyz_species(words, columns)
+    species, notes = _extxyz_species(words, columns)
     start, size = columns.get("pos", (0, 0))
     if size != 3:
         raise RejectedError("bad_coordinates", "there is no column pos:R:3")
@@ -245,30 +320,8 @@ def _frame(comment: str, rows: list[str]) -> Draft:
         for key, value in pairs.items()
         if key.lower() not in ("lattice", "properties", "pbc", *IDS) and not _is_vector(value)
     }
-    return Draft(
-        species,
-        positions @ np.linalg.inv(lattice),
-        lattice,
-        name=next((folded[key] for key in IDS if key in folded), ""),
-        properties=properties,
-        notes=(DEUTERIUM,) if isotopes else (),
-    )
-
-
-def _extxyz_lattice(folded: dict[str, str]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    if "lattice" not in folded:
-        raise RejectedError("no_cell", "the comment line has no Lattice")
-    words = re.sub(r"[\[\]{},]", " ", folded.get("pbc", "")).split()
-    if words and not all(word.lower() in _TRUE for word in words):
-        raise RejectedError("no_cell", f"not periodic in three directions (pbc {' '.join(words)})")
-    try:
-        values = [float(word) for word in re.sub(r"[\[\]{},]", " ", folded["lattice"]).split()]
-        lattice = np.array(values, dtype=np.float64).reshape(3, 3)
-    except ValueError:
-        raise RejectedError("bad_cell", "Lattice is not nine numbers") from None
-    if not np.isfinite(lattice).all() or abs(float(np.linalg.det(lattice))) < 1e-6:
-        raise RejectedError("bad_cell", "the vectors span no volume")
-    return lattice
+    name = next((folded[key] for key in IDS if key in folded), "")
+    return Draft(species, positions @ np.linalg.inv(lattice), lattice, name, properties, notes)
 
 
 def _columns(layout: str) -> dict[str, tuple[int, int]]:
@@ -287,20 +340,17 @@ def _columns(layout: str) -> dict[str, tuple[int, int]]:
 
 def _extxyz_species(
     words: list[list[str]], columns: dict[str, tuple[int, int]]
-) -> tuple[list[int], bool]:
-    for name in _SYMBOLS:
-        if name in columns:
-            place = columns[name][0]
-            found = [element_of(row[place]) for row in words]
-            return [z for z, _ in found], any(isotope for _, isotope in found)
-    for name in _NUMBERS:
-        if name in columns:
-            place = columns[name][0]
-            numbers = [int(row[place]) if row[place].isdigit() else 0 for row in words]
-            if not all(1 <= number <= HEAVIEST for number in numbers):
-                raise RejectedError("unknown_element", "an atomic number out of range")
-            return numbers, False
-    raise RejectedError("unknown_element", "there is no column of species")
+) -> tuple[list[int], tuple[str, ...]]:
+    named = next((columns[name][0] for name in _SYMBOLS if name in columns), None)
+    if named is not None:
+        return _species(row[named] for row in words)
+    numbered = next((columns[name][0] for name in _NUMBERS if name in columns), None)
+    if numbered is None:
+        raise RejectedError("unknown_element", "there is no column of species")
+    numbers = [int(row[numbered]) if row[numbered].isdigit() else 0 for row in words]
+    if not all(1 <= number <= HEAVIEST for number in numbers):
+        raise RejectedError("unknown_element", "an atomic number out of range")
+    return numbers, ()
 
 
 def _unquoted(value: str) -> str:
@@ -327,7 +377,7 @@ def _scalar(value: str) -> float | str:
         return {"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0}.get(value.lower(), value)
 
 
-# POSCAR and CONTCAR texts of VASP to drafts of structures.
+# POSCAR and CONTCAR of VASP.
 
 
 def parse_poscar(text: str) -> tuple[Draft]:
@@ -348,7 +398,6 @@ def parse_poscar(text: str) -> tuple[Draft]:
         raise RejectedError("unreadable", "fewer than seven lines")
     vectors = np.array([_numbers(lines[2 + axis], 3, f"line {3 + axis}") for axis in range(3)])
     scale = _scale(lines[1], vectors)
-    lattice = vectors * scale
     symbols, counts, next_line = _poscar_species(lines)
     total = sum(counts)
     if total == 0:
@@ -357,7 +406,6 @@ def parse_poscar(text: str) -> tuple[Draft]:
     next_line += selective
     if next_line >= len(lines):
         raise RejectedError("unreadable", "the text ends before the coordinates")
-    cartesian = lines[next_line].strip()[:1].lower() in ("c", "k")
     rows = lines[next_line + 1 : next_line + 1 + total]
     if len(rows) < total:
         raise RejectedError("unreadable", f"{total} atoms are announced, {len(rows)} are listed")
@@ -366,41 +414,37 @@ def parse_poscar(text: str) -> tuple[Draft]:
     )
     if not np.isfinite(positions).all():
         raise RejectedError("bad_coordinates")
+    lattice = vectors * scale
     if not np.isfinite(lattice).all():
         raise RejectedError("bad_cell", "a number is not finite")
-    if cartesian:
-        if abs(float(np.linalg.det(lattice))) < 1e-6:
-            raise RejectedError("bad_cell", "the vectors span no volume")
-        positions = (positions * scale) @ np.linalg.inv(lattice)
+    if lines[next_line].strip()[:1].lower() in ("c", "k"):
+        positions = (positions * scale) @ np.linalg.inv(_lattice(lattice))
     if not symbols:
-        symbols, counts = _symbols_of_rows(rows, 6 if selective else 3), [1] * total
-    elements = [element_of(symbol) for symbol in symbols]
-    species = [z for (z, _), count in zip(elements, counts, strict=True) for _ in range(count)]
-    notes = (DEUTERIUM,) if any(isotope for _, isotope in elements) else ()
-    return (Draft(species, positions, lattice, notes=notes),)
+        # VASP 4: behind the coordinates and the flags of selective dynamics (F is no fluorine).
+        place = 6 if selective else 3
+        symbols, counts = [(row.split()[place:] or ["nothing"])[0] for row in rows], [1] * total
+        if not all(symbol in ATOMIC_NUMBERS for symbol in symbols):
+            raise RejectedError("unknown_element", "the elements are not named anywhere")
+    species, notes = _species(symbols)
+    return (Draft(np.repeat(species, counts).tolist(), positions, lattice, notes=notes),)
 
 
 def _numbers(line: str, count: int, place: str) -> list[float]:
     try:
         values = [float(word) for word in line.split()[:count]]
     except ValueError:
-        raise RejectedError("unreadable", f"{place} has no {count} numbers") from None
+        values = []
     if len(values) < count:
         raise RejectedError("unreadable", f"{place} has no {count} numbers")
     return values
 
 
-def _scale(
-    line: str, vectors: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _scale(line: str, vectors: Floats) -> Floats:
     """Return the factor of each Cartesian axis; a negative number is the volume."""
-    words = line.split()
-    if len(words) >= 3:
-        try:
-            return np.array([float(word) for word in words[:3]])
-        except ValueError:
-            pass
-    factor = _numbers(line, 1, "line 2")[0]
+    try:
+        return np.array([float(word) for word in line.split()[:3]]).reshape(3)
+    except ValueError:
+        factor = _numbers(line, 1, "line 2")[0]
     if factor < 0:
         volume = abs(float(np.linalg.det(vectors)))
         factor = (-factor / volume) ** (1 / 3) if volume > 0 else math.nan
@@ -411,17 +455,12 @@ def _poscar_species(lines: list[str]) -> tuple[list[str], list[int], int]:
     """Return symbols (none where atoms have to name them), counts and the next line."""
     words = lines[5].split()
     if words and all(word.isdigit() for word in words):
-        counts = [int(word) for word in words]
-        named = lines[0].split()[: len(counts)]
-        known = len(named) == len(counts) and all(name in ATOMIC_NUMBERS for name in named)
-        return (named if known else []), counts, 6
+        named = lines[0].split()[: len(words)]
+        known = len(named) == len(words) and all(name in ATOMIC_NUMBERS for name in named)
+        return (named if known else []), [int(word) for word in words], 6
     # Files of the VASP library name their potentials: Fe_pv, or Fe/a1b2c3.
     symbols = [word.split("_")[0].split("/")[0] for word in words]
-    counts = []
-    for word in lines[6].split():
-        if not word.isdigit():
-            break
-        counts.append(int(word))
+    counts = [int(word) for word in takewhile(str.isdigit, lines[6].split())]
     if not symbols or len(symbols) != len(counts):
         raise RejectedError(
             "unreadable", f"line 6 names {len(symbols)} elements, line 7 has {len(counts)} counts"
@@ -429,15 +468,7 @@ def _poscar_species(lines: list[str]) -> tuple[list[str], list[int], int]:
     return symbols, counts, 7
 
 
-def _symbols_of_rows(rows: list[str], column: int) -> list[str]:
-    """Return the symbols after coordinates, and flags where there are some: F is fluorine."""
-    symbols = [row.split()[column : column + 1] for row in rows]
-    if not all(symbol and symbol[0] in ATOMIC_NUMBERS for symbol in symbols):
-        raise RejectedError("unknown_element", "the elements are not named anywhere")
-    return [symbol[0] for symbol in symbols]
-
-
-# JSON that pymatgen writes to drafts of structures.
+# JSON that pymatgen writes.
 
 
 _OCCUPANCY_SLACK = 1e-3
@@ -460,27 +491,20 @@ def parse_json(text: str) -> Iterator[Draft | RejectedError]:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RejectedError("unreadable", " ".join(str(error).split())[:120]) from None
-    found = list(_entries(content))
+    if isinstance(content, list):
+        found = [("", entry) for entry in content]
+    elif _structure_of(content) is not None:
+        found = [("", content)]
+    else:
+        entries = content.items() if isinstance(content, dict) else ()
+        found = [(str(key), entry) for key, entry in entries if _structure_of(entry) is not None]
     if not found:
         raise RejectedError("no_structure", "the JSON has no lattice with sites")
     for name, entry in found:
         try:
-            yield _draft(name, entry)
+            yield _entry(name, entry)
         except RejectedError as error:
             yield RejectedError(error.code, error.detail, name)
-
-
-def _entries(content: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(content, list):
-        for entry in content:
-            yield "", entry
-    elif isinstance(content, dict):
-        if _structure_of(content) is not None:
-            yield "", content
-        else:
-            for key, entry in content.items():
-                if _structure_of(entry) is not None:
-                    yield str(key), entry
 
 
 def _structure_of(entry: Any) -> dict[str, Any] | None:
@@ -492,7 +516,7 @@ def _structure_of(entry: Any) -> dict[str, Any] | None:
     return _structure_of(entry.get("structure"))
 
 
-def _draft(name: str, entry: Any) -> Draft:
+def _entry(name: str, entry: Any) -> Draft:
     structure = _structure_of(entry)
     if structure is None:
         raise RejectedError("no_structure", "no lattice with sites")
@@ -505,51 +529,45 @@ def _draft(name: str, entry: Any) -> Draft:
     sites = structure["sites"]
     if not isinstance(sites, list) or not sites:
         raise RejectedError("no_atoms")
-    elements = [_element(site) for site in sites]
-    return Draft(
-        [number for number, _ in elements],
-        np.array([_position(site, lattice) for site in sites], dtype=np.float64),
-        lattice,
-        name=name or given,
-        properties=values,
-        notes=(DEUTERIUM,) if any(isotope for _, isotope in elements) else (),
-    )
+    species, notes = _species([_occupant(site) for site in sites])
+    positions = np.array([_position(site, lattice) for site in sites], dtype=np.float64)
+    return Draft(species, positions, lattice, name or given, values, notes)
 
 
 def _scalars(mapping: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(mapping, Mapping):
-        return
-    for key, value in mapping.items():
-        if isinstance(value, str | int | float) and not str(key).startswith("@"):
-            yield str(key), value
+    if isinstance(mapping, Mapping):
+        for key, value in mapping.items():
+            if isinstance(value, str | int | float) and not str(key).startswith("@"):
+                yield str(key), value
 
 
-def _json_lattice(lattice: Any) -> Any:
+def _json_lattice(lattice: Any) -> Floats:
     try:
         if "matrix" in lattice:
             return np.array(lattice["matrix"], dtype=np.float64).reshape(3, 3)
         names = ("a", "b", "c", "alpha", "beta", "gamma")
-        return lattices_from_parameters([float(lattice[name]) for name in names])[0]
+        return np.asarray(lattices_from_parameters([float(lattice[name]) for name in names])[0])
     except (TypeError, ValueError, KeyError):
         raise RejectedError("no_cell", "the lattice is not understood") from None
 
 
-def _element(site: Any) -> tuple[int, bool]:
+def _occupant(site: Any) -> str:
     try:
-        species = site["species"]
-        occupants = [(str(one["element"]), float(one.get("occu", 1.0))) for one in species]
+        occupants = [(str(one["element"]), float(one.get("occu", 1.0))) for one in site["species"]]
     except (TypeError, ValueError, KeyError, AttributeError):
         raise RejectedError("unreadable", "the species of a site are not understood") from None
     if len(occupants) != 1 or abs(occupants[0][1] - 1.0) > _OCCUPANCY_SLACK:
         listed = ", ".join(f"{symbol} {occupancy:g}" for symbol, occupancy in occupants[:4])
         raise RejectedError("partial_occupancy", listed or "an empty site")
-    return element_of(occupants[0][0])
+    return occupants[0][0]
 
 
-def _position(site: Any, lattice: Any) -> Any:
+def _position(site: Any, lattice: Floats) -> Floats:
     try:
         if "abc" in site:
             return np.array(site["abc"], dtype=np.float64).reshape(3)
-        return np.array(site["xyz"], dtype=np.float64).reshape(3) @ np.linalg.inv(lattice)
+        return np.asarray(
+            np.array(site["xyz"], dtype=np.float64).reshape(3) @ np.linalg.inv(lattice)
+        )
     except (TypeError, ValueError, KeyError, np.linalg.LinAlgError):
         raise RejectedError("bad_coordinates", "the position of a site") from None

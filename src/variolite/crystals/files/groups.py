@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import anonymous_formulas, chemical_systems, reduced_formulas
+from variolite.crystals.files.formats import import_extra
 from variolite.errors import DataError, nearest
 from variolite.records import Split
 from variolite.training.workers import Workers
@@ -24,16 +25,12 @@ UNKNOWN_GROUP = 0
 _CHUNK = 512
 
 
-def _silent(text: str) -> None:
-    del text
-
-
 def prototypes(
     crystals: Crystals,
     *,
     symprec: float = 0.01,
     workers: int = 1,
-    tell: Callable[[str], None] = _silent,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> NDArray[np.str_]:
     """Return a label for stoichiometry, space group and size of the primitive cell.
 
@@ -72,7 +69,7 @@ def space_groups(
     *,
     symprec: float = 0.01,
     workers: int = 1,
-    tell: Callable[[str], None] = _silent,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find the space group and the number of atoms in the primitive cell with spglib.
 
@@ -99,12 +96,7 @@ def space_groups(
     DataError
         If spglib is not installed.
     """
-    try:
-        import spglib  # noqa: F401
-    except ImportError:
-        raise DataError(
-            "spglib is not installed", hint="pip install 'variolite[crystals]'"
-        ) from None
+    import_extra("spglib")
     starts = range(0, len(crystals), _CHUNK)
     parts = [crystals.take(slice(start, start + _CHUNK)) for start in starts]
     found: list[tuple[list[int], list[int]]] = []

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,260 +16,32 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals
-from variolite.crystals.files.checks import (
-    MENDS,
-    REJECT_SCHEMA,
-    Limits,
-    Parsed,
-    RejectedError,
-    faults,
+from variolite.crystals.crystals import Crystals, lattices_from_parameters
+from variolite.crystals.files.checks import HINTS, Limits, RejectedError, faults
+from variolite.crystals.files.cif import parse_cif
+from variolite.crystals.files.formats import (
+    Draft,
+    Parser,
+    parse_extxyz,
+    parse_json,
+    parse_poscar,
 )
-from variolite.crystals.files.formats import name_of_file
-from variolite.crystals.files.sources import (
-    Checked,
-    Chunk,
-    Unusable,
-    Whole,
-    check_chunk,
-    find_files,
-    read_sources,
-    text_or_numbers,
-)
+from variolite.crystals.files.sources import LONGEST_TEXT, Chunk, find_files, read_sources
 from variolite.errors import DataError
 from variolite.training.workers import Workers
 
-# Structures and rejects gathered from many sources, joined once at the end.
-
-
-_Line = tuple[str, int | None, str, str, str]
-
-
-class Collection:
-    """What was read so far.
-
-    Parameters
-    ----------
-    size
-        Bytes of all files together, for an estimate of the time left.
-    tell
-        Called with the state of progress after each step.
-    """
-
-    def __init__(self, size: float, tell: Callable[[str], None]) -> None:
-        self._size = max(size, 1.0)
-        self._tell = tell
-        self._began = time.monotonic()
-        self._done = 0.0
-        self._parts: list[Crystals] = []
-        self._structures = 0
-        self._rejects: list[_Line] = []
-        self._notes: Counter[str] = Counter()
-
-    def add_unusable(self, source: Unusable) -> None:
-        """Note a file that cannot be read."""
-        reason = RejectedError(source.code, source.detail).reason
-        name = name_of_file(source.file)
-        self._rejects.append((str(source.file), None, name, source.code, reason))
-        self._advance(source.size)
-
-    def add_whole(self, source: Whole, limits: Limits) -> None:
-        """Take a set; checks are repeated only where others than the usual are asked for.
-
-        What is in a store was checked before it was written, or was made by a model, and
-        then it is not for the reader to judge it.
-        """
-        crystals = source.crystals
-        wrong = {} if limits == Limits() else faults(crystals, limits)
-        for place, (code, detail) in sorted(wrong.items()):
-            name, reason = str(crystals.names[place]), RejectedError(code, detail).reason
-            self._rejects.append((str(source.file), place, name, code, reason))
-        self._keep(crystals, wrong)
-        self._advance(source.size)
-
-    def add_checked(self, chunk: Chunk, checked: Checked) -> None:
-        """Take the structures that passed, and list the others."""
-        parsed, wrong = checked.parsed, checked.wrong
-        names = [
-            own or _numbered(chunk, source, frame)
-            for own, source, frame in zip(
-                parsed.names, parsed.source.tolist(), parsed.frame.tolist(), strict=True
-            )
-        ]
-        self._rejects += _lines(chunk, checked, names)
-        self._notes.update(parsed.notes)
-        crystals = Crystals(
-            parsed.species,
-            parsed.coordinates,
-            parsed.lattices,
-            np.concatenate([[0], np.cumsum(parsed.counts)]).astype(np.int64),
-            np.array(names, dtype=np.str_),
-            _properties(chunk, parsed),
-        )
-        self._keep(crystals, wrong)
-        self._advance(chunk.size)
-
-    def _keep(self, crystals: Crystals, wrong: Mapping[int, tuple[str, str]]) -> None:
-        if wrong:
-            sound = np.ones(len(crystals), dtype=bool)
-            sound[list(wrong)] = False
-            crystals = crystals.take(sound)
-        self._parts.append(crystals)
-        self._structures += len(crystals)
-
-    def _advance(self, size: float) -> None:
-        self._done = min(self._done + size, self._size)
-        elapsed = time.monotonic() - self._began
-        left = elapsed * (self._size - self._done) / max(self._done, 1.0)
-        self._tell(
-            f"{self._structures:,} structures, {self._done / self._size:.0%}, {left:.0f} s left"
-        )
-
-    def crystals(self) -> Crystals:
-        """Return all structures, with every property that any source has."""
-        return _joined(self._parts)
-
-    def rejects(self) -> pl.DataFrame:
-        """Return one row for each structure or file that was turned away."""
-        return pl.DataFrame(self._rejects, schema=dict(REJECT_SCHEMA), orient="row")
-
-    def notes(self) -> dict[str, int]:
-        """Return how many structures each change on reading concerned."""
-        return dict(self._notes)
-
-
-def _numbered(chunk: Chunk, source: int, frame: int) -> str:
-    """Return the name of a structure without one of its own."""
-    return chunk.names[source] if frame < 0 else f"{chunk.names[source]}-{frame}"
-
-
-def _lines(chunk: Chunk, checked: Checked, names: list[str]) -> list[_Line]:
-    """Return the rejects of a chunk in the order of the texts."""
-    parsed = checked.parsed
-    found = [
-        (
-            one.source,
-            one.frame,
-            one.name or _numbered(chunk, one.source, one.frame),
-            one.code,
-            one.reason,
-        )
-        for one in parsed.rejects
-    ]
-    found += [
-        (
-            int(parsed.source[place]),
-            int(parsed.frame[place]),
-            names[place],
-            code,
-            RejectedError(code, detail).reason,
-        )
-        for place, (code, detail) in checked.wrong.items()
-    ]
-    return [
-        (chunk.files[source], chunk.rows[source] if frame < 0 else frame, name, code, reason)
-        for source, frame, name, code, reason in sorted(found)
-    ]
-
-
-def _properties(chunk: Chunk, parsed: Parsed) -> dict[str, NDArray[Any]]:
-    columns = {name: values[parsed.source] for name, values in chunk.properties.items()}
-    for name in dict.fromkeys(key for values in parsed.properties for key in values):
-        columns[name] = text_or_numbers([values.get(name) for values in parsed.properties])
-    return columns
-
-
-def _joined(parts: list[Crystals]) -> Crystals:
-    """Join sets; where one lacks a property, its values are NaN or ""."""
-    filled = [part for part in parts if len(part)] or parts[:1] or [Crystals.of([])]
-    if len(filled) == 1:
-        return filled[0]
-    names = dict.fromkeys(name for part in filled for name in part.properties)
-    text = {
-        name
-        for part in filled
-        for name, values in part.properties.items()
-        if values.dtype.kind == "U"
-    }
-
-    def columns(part: Crystals) -> Mapping[str, NDArray[Any]]:
-        return {name: _column(part, name, as_text=name in text) for name in names}
-
-    return Crystals.concatenate([replace(part, properties=columns(part)) for part in filled])
-
-
-def _column(part: Crystals, name: str, *, as_text: bool) -> NDArray[Any]:
-    values = part.properties.get(name)
-    if values is None:
-        return np.full(len(part), "" if as_text else np.nan)
-    if as_text and values.dtype.kind != "U":
-        return np.where(np.isnan(values), "", values.astype(np.str_))
-    return values
-
-
-# Parsing in order, in worker processes once it turns out to be long work.
-
-
-Source = Chunk | Whole | Unusable
-Finished = tuple[Chunk, Checked] | Whole | Unusable
-
-PATIENCE = 5.0
-"""Seconds of parsing after which worker processes begin to pay: starting them takes two to
-three, in which a hundred thousand structures are parsed."""
-
-
-def checked_in_order(
-    sources: Iterable[Source], limits: Limits, workers: int, patience: float = PATIENCE
-) -> Iterator[Finished]:
-    """Yield every source in the given order, texts with the structures parsed from them.
-
-    Parameters
-    ----------
-    sources
-        What was read; it is read ahead by a few chunks only, to bound the memory.
-    limits
-        Bounds between which a structure is believed.
-    workers
-        Largest number of processes; with 1 all is parsed in this one.
-    patience
-        Seconds of parsing in this process before others are started.
-    """
-    left = iter(sources)
-    spent = 0.0
-    for source in left:
-        if not isinstance(source, Chunk):
-            yield source
-        elif workers > 1 and spent >= patience:
-            yield from _in_processes(source, left, limits, workers)
-        else:
-            began = time.monotonic()
-            checked = check_chunk(source, limits)
-            spent += time.monotonic() - began
-            yield source, checked
-
-
-def _in_processes(
-    first: Chunk, left: Iterator[Source], limits: Limits, workers: int
-) -> Iterator[Finished]:
-    waiting: deque[tuple[Chunk, Future[Checked]] | Whole | Unusable] = deque()
-    with Workers(workers) as pool:
-        for source in chain([first], left):
-            if isinstance(source, Chunk):
-                waiting.append((source, pool.submit(check_chunk, source, limits)))
-            else:
-                waiting.append(source)
-            while len(waiting) > 2 * workers:
-                yield _finished(waiting.popleft())
-        while waiting:
-            yield _finished(waiting.popleft())
-
-
-def _finished(item: tuple[Chunk, Future[Checked]] | Whole | Unusable) -> Finished:
-    return (item[0], item[1].result()) if isinstance(item, tuple) else item
-
-
 Tell = Callable[[str], None]
 Paths = str | Path | Iterable[str | Path]
+Line = tuple[str, int | None, str, str, str]
+
+REJECT_SCHEMA: Mapping[str, type[pl.DataType]] = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "name": pl.String,
+    "reason_code": pl.String,
+    "reason": pl.String,
+}
+"""Columns of a table of rejects."""
 
 
 @dataclass(frozen=True)
@@ -290,6 +63,15 @@ class Reading:
     rejects: pl.DataFrame
     notes: Mapping[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def join(cls, parts: Sequence[Reading]) -> Reading:
+        """Put readings together; where one lacks a property, its values are NaN or ""."""
+        notes: Counter[str] = Counter()
+        for part in parts:
+            notes.update(part.notes)
+        rejects = [pl.DataFrame(schema=dict(REJECT_SCHEMA)), *(part.rejects for part in parts)]
+        return cls(_joined([part.crystals for part in parts]), pl.concat(rejects), dict(notes))
+
     def reasons(self) -> pl.DataFrame:
         """Count the rejects by reason, the most frequent first: reason_code, count."""
         counted = self.rejects.group_by("reason_code").agg(pl.len().alias("count"))
@@ -304,12 +86,12 @@ class Reading:
         return lines
 
     def require(self, share: float, paths: Paths = ()) -> None:
-        """Refuse to go on when too much was rejected.
+        """Raise an error when too much was rejected.
 
         Parameters
         ----------
         share
-            Of all structures that may be rejected.
+            Fraction of all structures that may be rejected.
         paths
             What was read, for the message.
 
@@ -331,7 +113,7 @@ class Reading:
         first = self.rejects.row(0, named=True)
         place = first["file"] if first["row"] is None else f"{first['file']}, row {first['row']}"
         if total == 1:
-            raise DataError(first["reason"], where=place, hint=MENDS[first["reason_code"]])
+            raise DataError(first["reason"], where=place, hint=HINTS[first["reason_code"]])
         how_many = "too many structures" if len(self.crystals) else "all structures"
         raise DataError(
             f"{how_many} were rejected, {rejected} of {total}: {self._counted()}",
@@ -342,12 +124,219 @@ class Reading:
         return ", ".join(f"{code} {count}" for code, count in self.reasons().rows())
 
 
-def _silent(text: str) -> None:
-    del text
-
-
 def _listed(paths: Paths) -> list[str | Path]:
     return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def _joined(parts: Sequence[Crystals]) -> Crystals:
+    filled = [part for part in parts if len(part)] or [*parts[:1]] or [Crystals.of([])]
+    if len(filled) == 1:
+        return filled[0]
+    names = dict.fromkeys(name for part in filled for name in part.properties)
+    text = {n for part in filled for n, v in part.properties.items() if v.dtype.kind == "U"}
+
+    def columns(part: Crystals) -> Mapping[str, NDArray[Any]]:
+        return {name: _column(part, name, as_text=name in text) for name in names}
+
+    return Crystals.concatenate([replace(part, properties=columns(part)) for part in filled])
+
+
+def _column(part: Crystals, name: str, *, as_text: bool) -> NDArray[Any]:
+    values = part.properties.get(name)
+    if values is None:
+        return np.full(len(part), "" if as_text else np.nan)
+    if as_text and values.dtype.kind != "U":
+        return np.where(np.isnan(values), "", values.astype(np.str_))
+    return values
+
+
+# From texts to structures that passed every check.
+
+
+def read_chunk(chunk: Chunk, limits: Limits) -> Reading:
+    """Parse a chunk and check its structures; a function of a module for worker processes.
+
+    Structures in a store were checked before they were written, or were made by a model: they
+    are checked again only where other limits than the usual are asked for.
+    """
+    content = chunk.content
+    if isinstance(content, RejectedError):
+        line = (chunk.files[0], None, chunk.names[0], content.code, content.reason)
+        return _reading(Crystals.of([]), [line], {})
+    if isinstance(content, Crystals):
+        wrong = {} if limits == Limits() else faults(content, limits)
+        lines: list[Line] = [
+            (chunk.files[0], place, str(content.names[place]), error.code, error.reason)
+            for place, error in sorted(wrong.items())
+        ]
+        return _reading(_without(content, wrong), lines, {})
+    return _parsed(chunk, content, limits)
+
+
+def _reading(crystals: Crystals, lines: list[Line], notes: Mapping[str, int]) -> Reading:
+    return Reading(crystals, pl.DataFrame(lines, schema=dict(REJECT_SCHEMA), orient="row"), notes)
+
+
+def _without(crystals: Crystals, wrong: Mapping[int, RejectedError]) -> Crystals:
+    if not wrong:
+        return crystals
+    sound = np.ones(len(crystals), dtype=bool)
+    sound[list(wrong)] = False
+    return crystals.take(sound)
+
+
+# Whatever a text holds is computed with: numbers that overflow are met by the checks.
+@np.errstate(all="ignore")
+def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
+    parsers: Mapping[str, Parser] = {
+        "cif": partial(parse_cif, max_atoms=limits.max_atoms),
+        "poscar": parse_poscar,
+        "extxyz": parse_extxyz,
+        "json": parse_json,
+    }
+    parse = parsers[chunk.kind]
+    # Plain lists that grow: thousands of small arrays would take longer than the parsing.
+    species: list[int] = []
+    x: list[float] = []
+    y: list[float] = []
+    z: list[float] = []
+    cells: list[Sequence[float]] = []
+    vectors: dict[int, NDArray[np.float64]] = {}
+    counts: list[int] = []
+    names: list[str] = []
+    own: list[Mapping[str, Any]] = []
+    # Text and frame (-1 in a text of one structure) of every structure, and of every reject.
+    origins: list[tuple[int, int]] = []
+    rejects: list[tuple[tuple[int, int], str, RejectedError]] = []
+    notes: Counter[str] = Counter()
+    for place, text in enumerate(texts):
+        found = _attempt(parse, text)
+        several = len(found) > 1
+        for number, draft in enumerate(found):
+            frame = number if several else -1
+            name = draft.name or chunk.names[place] + (f"-{frame}" if several else "")
+            if isinstance(draft, RejectedError):
+                rejects.append(((place, frame), name, draft))
+                continue
+            species += draft.species
+            axes = draft.coordinates
+            if isinstance(axes, np.ndarray):
+                axes = axes.reshape(-1, 3).T.tolist()
+            x += axes[0]
+            y += axes[1]
+            z += axes[2]
+            if isinstance(draft.cell, np.ndarray):
+                vectors[len(cells)] = draft.cell
+                cells.append((1.0, 1.0, 1.0, 90.0, 90.0, 90.0))
+            else:
+                cells.append(draft.cell)
+            counts.append(len(draft.species))
+            names.append(name)
+            own.append(draft.properties)
+            origins.append((place, frame))
+            if draft.notes:
+                notes.update(draft.notes)
+    lattices = lattices_from_parameters(np.array(cells, dtype=np.float64).reshape(-1, 6))
+    if vectors:
+        lattices[list(vectors)] = np.stack(list(vectors.values()))
+    rows = np.array([place for place, _ in origins], dtype=np.int64)
+    columns = {name: values[rows] for name, values in chunk.properties.items()}
+    for key in dict.fromkeys(key for values in own for key in values):
+        columns[key] = _text_or_numbers([values.get(key) for values in own])
+    crystals = Crystals(
+        np.array(species, dtype=np.uint8),
+        np.array([x, y, z], dtype=np.float64).T.reshape(-1, 3).copy(),
+        lattices,
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.array(names, dtype=np.str_),
+        columns,
+    )
+    wrong = faults(crystals, limits)
+    rejects += [(origins[place], names[place], error) for place, error in wrong.items()]
+    lines: list[Line] = [
+        (chunk.files[place], chunk.rows[place] if frame < 0 else frame, name, e.code, e.reason)
+        for (place, frame), name, e in sorted(rejects, key=lambda reject: reject[0])
+    ]
+    return _reading(_without(crystals, wrong), lines, notes)
+
+
+def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
+    if "\0" in text or "\ufffd" in text:
+        return (RejectedError("not_text"),)
+    try:
+        found = parse(text)
+        return found if isinstance(found, tuple) else tuple(found)
+    except RejectedError as error:
+        return (error,)
+    # What no parser foresaw must not cost the other structures.
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        return (RejectedError("unreadable", f"{type(error).__name__}: {error}"[:160]),)
+
+
+def _text_or_numbers(values: list[Any]) -> NDArray[Any]:
+    """Return a property of some structures as one array; None where it is missing.
+
+    Numbers alone give float64 with NaN, anything else text with "".
+    """
+    if all(value is None or isinstance(value, bool | int | float) for value in values):
+        return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
+    return np.array(["" if v is None else str(v)[:LONGEST_TEXT] for v in values], dtype=np.str_)
+
+
+# Chunks in order, in worker processes once it turns out to be long work.
+
+
+PATIENCE = 5.0
+"""Seconds of parsing after which worker processes begin to pay: starting them takes two to
+three, in which a hundred thousand structures are parsed."""
+
+
+def read_in_order(
+    chunks: Iterable[Chunk], limits: Limits, workers: int, patience: float = PATIENCE
+) -> Iterator[tuple[Chunk, Reading]]:
+    """Yield every chunk in the given order with what was read from it.
+
+    Parameters
+    ----------
+    chunks
+        Read ahead by a few only, to bound the memory.
+    limits
+        Bounds between which a structure is believed.
+    workers
+        Largest number of processes; with 1 all is parsed in this one.
+    patience
+        Seconds of parsing in this process before others are started.
+    """
+    left = iter(chunks)
+    spent = 0.0
+    for chunk in left:
+        if workers > 1 and spent >= patience:
+            yield from _in_processes(chain([chunk], left), limits, workers)
+        else:
+            began = time.monotonic()
+            reading = read_chunk(chunk, limits)
+            spent += time.monotonic() - began
+            yield chunk, reading
+
+
+def _in_processes(
+    chunks: Iterable[Chunk], limits: Limits, workers: int
+) -> Iterator[tuple[Chunk, Reading]]:
+    waiting: deque[tuple[Chunk, Future[Reading]]] = deque()
+    with Workers(workers) as pool:
+        for chunk in chunks:
+            if isinstance(chunk.content, list):
+                future = pool.submit(read_chunk, chunk, limits)
+            else:
+                # A store is mapped into memory; on its way to a worker it would be copied.
+                future = Future()
+                future.set_result(read_chunk(chunk, limits))
+            waiting.append((chunk, future))
+            while len(waiting) > 2 * workers:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
 
 
 def read_structures(
@@ -356,7 +345,7 @@ def read_structures(
     properties: bool = True,
     limits: Limits = Limits(),
     workers: int = 1,
-    tell: Tell = _silent,
+    tell: Tell = lambda _: None,
 ) -> Reading:
     """Read every structure there is; what cannot be used is listed with the reason.
 
@@ -368,17 +357,17 @@ def read_structures(
         .parquet, .feather), stores (.crystals), and folders of these. Text may be
         compressed (.gz).
     properties
-        Keep the other columns of tables, and what extended XYZ and JSON say of a
+        Keep the other columns of tables, and what extended XYZ and JSON hold beside a
         structure. Where files differ in their columns, values are missing (NaN or "").
     limits
         Bounds between which a structure is believed. Stores were checked when they were
-        written: they are taken as they are, unless other limits than the usual are given.
+        written: they are not checked again unless other limits than the usual are given.
     workers
         Largest number of processes to parse in; they are started only when it takes
         longer than some seconds. A script that allows more than one needs the usual
         guard, ``if __name__ == "__main__"``.
     tell
-        Called with the state of progress.
+        Takes lines about progress.
 
     Raises
     ------
@@ -389,7 +378,8 @@ def read_structures(
     Examples
     --------
     >>> import tempfile
-    >>> from variolite.crystals.files import textbook_crystals, to_cif
+    >>> from variolite.crystals import textbook_crystals
+    >>> from variolite.crystals.files.writing import to_cif
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "salt.cif").write_text(to_cif(textbook_crystals()[18]))
     ...     _ = Path(folder, "odd.cif").write_text("not a CIF")
@@ -403,9 +393,9 @@ def read_structures(
 
 
 def load_crystals(
-    paths: Paths, *, properties: bool = True, limits: Limits = Limits(), tell: Tell = _silent
+    paths: Paths, *, properties: bool = True, limits: Limits = Limits(), tell: Tell = lambda _: None
 ) -> Crystals:
-    """Return the structures of :func:`read_structures`; tells how many were rejected."""
+    """Return the structures of :func:`read_structures`; reports how many were rejected."""
     reading = read_structures(paths, properties=properties, limits=limits, tell=tell)
     for line in reading.remarks():
         tell(line)
@@ -418,18 +408,18 @@ def read_all(
     properties: bool = True,
     limits: Limits = Limits(),
     workers: int = 1,
-    tell: Tell = _silent,
+    tell: Tell = lambda _: None,
 ) -> Reading:
-    """Read as :func:`read_structures` does, whatever share is rejected."""
+    """Read as :func:`read_structures` does, whatever fraction is rejected."""
     files = list(find_files(_listed(paths)))
-    size = sum(path.stat().st_size for path, _ in files if path.exists())
-    collection = Collection(size, tell)
-    sources = read_sources(files, properties=properties)
-    for source in checked_in_order(sources, limits, workers):
-        if isinstance(source, Whole):
-            collection.add_whole(source, limits)
-        elif isinstance(source, Unusable):
-            collection.add_unusable(source)
-        else:
-            collection.add_checked(*source)
-    return Reading(collection.crystals(), collection.rejects(), collection.notes())
+    size = max(1.0, float(sum(path.stat().st_size for path, _ in files if path.exists())))
+    began, done, structures = time.monotonic(), 0.0, 0
+    parts = []
+    chunks = read_sources(files, properties=properties)
+    for chunk, reading in read_in_order(chunks, limits, workers):
+        parts.append(reading)
+        structures += len(reading.crystals)
+        done = min(done + chunk.size, size)
+        left = (time.monotonic() - began) * (size - done) / max(done, 1.0)
+        tell(f"{structures:,} structures, {done / size:.0%}, {left:.0f} s left")
+    return Reading.join(parts)

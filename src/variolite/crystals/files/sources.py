@@ -5,9 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.files.checks import Limits, Parsed, Parser, faults, gather
-from variolite.crystals.files.cif import parse_cif
-from variolite.crystals.files.formats import (
-    IDS,
-    name_of_file,
-    parse_extxyz,
-    parse_json,
-    parse_poscar,
-)
+from variolite.crystals.files.checks import RejectedError
+from variolite.crystals.files.formats import IDS, name_of_file
 from variolite.crystals.files.store import open_store
 from variolite.errors import DataError, nearest
 
 # Which files hold structures, and in which format.
 
-
-TEXTS = ("cif", "poscar", "extxyz", "json")
-"""Formats of which a whole file is parsed."""
-
-TABLES = ("csv", "tsv", "parquet", "feather")
-"""Formats with a structure per row."""
-
-STORE = "store"
-"""The flat store."""
 
 _ENDINGS: Mapping[str, str] = {
     ".cif": "cif",
@@ -54,9 +38,10 @@ _ENDINGS: Mapping[str, str] = {
     ".parquet": "parquet",
     ".feather": "feather",
     ".arrow": "feather",
-    ".crystals": STORE,
+    ".crystals": "store",
 }
-_NEVER_COMPRESSED = frozenset({"parquet", "feather", STORE})
+_TABLES = frozenset({"csv", "tsv", "parquet", "feather"})
+_NEVER_COMPRESSED = frozenset({"parquet", "feather", "store"})
 
 
 def format_of(path: Path) -> str | None:
@@ -111,33 +96,133 @@ def _in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield path, kind
 
 
-# Tables with one CIF per row.
+# What is in them, in portions that are parsed together.
 
+
+_CHUNK = 4096
+_CHUNK_BYTES = 1 << 26
 
 LONGEST_TEXT = 256
 """Columns with longer texts, in characters, are no properties: one text would widen all."""
 
 
 @dataclass(frozen=True)
-class CifTable:
-    """A table of structures.
+class Chunk:
+    """Texts of one format, a store, or a file that cannot be read.
 
     Attributes
     ----------
-    texts
-        The CIF of every row.
-    names
-        Ids by a column such as material_id; row numbers without one.
+    kind
+        The format.
+    content
+        Texts, structures, or why there is nothing.
+    files, names, rows
+        File, name and row (None for a whole file) of each text; of a store its file alone.
     properties
-        The other columns, numbers as float64 (NaN where missing) or text.
+        Columns of a table, one entry per text.
+    size
+        Bytes of files that it stands for.
     """
 
-    texts: list[str]
+    kind: str
+    content: list[str] | Crystals | RejectedError
+    files: list[str]
     names: list[str]
-    properties: Mapping[str, NDArray[Any]]
+    rows: list[int | None]
+    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    size: float = 0.0
 
 
-def read_cif_table(path: Path, kind: str, *, properties: bool = True) -> CifTable:
+def read_sources(files: Iterable[tuple[Path, str]], *, properties: bool = True) -> Iterator[Chunk]:
+    """Yield what is in the files, in their order.
+
+    Parameters
+    ----------
+    files
+        Paths and formats.
+    properties
+        Read the other columns of tables, and the properties in stores.
+    """
+    waiting: list[tuple[Path, str]] = []
+    kind_waiting, size = "", 0
+    for path, kind in files:
+        full = len(waiting) >= _CHUNK or size >= _CHUNK_BYTES
+        if waiting and (kind != kind_waiting or full):
+            yield _of_texts(kind_waiting, waiting)
+            waiting, size = [], 0
+        try:
+            if kind in _TABLES:
+                yield from _of_table(path, kind, properties=properties)
+            elif kind == "store":
+                yield _of_store(path, properties=properties)
+            else:
+                text = _text(path)
+                waiting.append((path, text))
+                kind_waiting, size = kind, size + len(text)
+        except (RejectedError, OSError, EOFError, ValueError, zlib.error) as error:
+            if waiting:
+                yield _of_texts(kind_waiting, waiting)
+                waiting, size = [], 0
+            yield _unreadable(path, kind, error)
+    if waiting:
+        yield _of_texts(kind_waiting, waiting)
+
+
+def _of_texts(kind: str, found: list[tuple[Path, str]]) -> Chunk:
+    paths, texts = [path for path, _ in found], [text for _, text in found]
+    names = [name_of_file(path) for path in paths]
+    size = float(sum(map(len, texts)))
+    return Chunk(kind, texts, [str(path) for path in paths], names, [None] * len(paths), size=size)
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    if path.name.casefold().endswith(".gz"):
+        data = gzip.decompress(data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RejectedError("not_text") from None
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> Chunk:
+    if not isinstance(error, RejectedError):
+        what = error.what if isinstance(error, DataError) else str(error)
+        error = RejectedError("unreadable_file", what or type(error).__name__)
+    size = float(path.stat().st_size) if path.exists() else 0.0
+    return Chunk(kind, error, [str(path)], [name_of_file(path)], [None], size=size)
+
+
+def _of_store(path: Path, *, properties: bool) -> Chunk:
+    crystals = open_store(path)
+    if not properties:
+        crystals = replace(crystals, properties={})
+    return Chunk("store", crystals, [str(path)], [], [], size=float(path.stat().st_size))
+
+
+def _of_table(path: Path, kind: str, *, properties: bool) -> Iterator[Chunk]:
+    texts, names, columns = read_cif_table(path, kind, properties=properties)
+    size = float(path.stat().st_size)
+    for start in range(0, len(texts), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rows = list(range(len(texts))[part])
+        yield Chunk(
+            "cif",
+            texts[part],
+            [str(path)] * len(rows),
+            names[part],
+            [*rows],
+            {name: values[part] for name, values in columns.items()},
+            size * len(rows) / len(texts),
+        )
+
+
+# Tables with one CIF per row.
+
+
+def read_cif_table(
+    path: Path, kind: str, *, properties: bool = True
+) -> tuple[list[str], list[str], dict[str, NDArray[Any]]]:
     """Read a CSV, TSV, Parquet or Feather file that has a column ``cif``.
 
     Parameters
@@ -148,6 +233,15 @@ def read_cif_table(path: Path, kind: str, *, properties: bool = True) -> CifTabl
         "csv", "tsv", "parquet" or "feather".
     properties
         Keep the other columns.
+
+    Returns
+    -------
+    texts
+        The CIF of every row.
+    names
+        Ids by a column such as material_id; row numbers without one.
+    columns
+        The other columns, numbers as float64 (NaN where missing) or text.
 
     Raises
     ------
@@ -174,13 +268,10 @@ def read_cif_table(path: Path, kind: str, *, properties: bool = True) -> CifTabl
         names = [str(row) for row in range(frame.height)]
     else:
         names = frame[ids].cast(pl.String).fill_null("").to_list()
-    columns: dict[str, NDArray[Any]] = {}
-    if properties:
-        for series in frame.drop(folded["cif"], *([ids] if ids else [])).iter_columns():
-            values = _values(series)
-            if values is not None:
-                columns[series.name] = values
-    return CifTable(texts.fill_null("").to_list(), names, columns)
+    others = frame.drop(folded["cif"], *([ids] if ids else [])) if properties else pl.DataFrame()
+    columns = {series.name: _values(series) for series in others.iter_columns()}
+    kept = {name: values for name, values in columns.items() if values is not None}
+    return texts.fill_null("").to_list(), names, kept
 
 
 def _frame(path: Path, kind: str) -> pl.DataFrame:
@@ -193,7 +284,7 @@ def _frame(path: Path, kind: str) -> pl.DataFrame:
         data = gzip.decompress(data)
     separator = "\t" if kind == "tsv" else ","
     # Bytes that are no UTF-8 spoil their row alone: they come out as replacement
-    # characters, by which the row is told.
+    # characters, by which the row is recognised.
     header = pl.read_csv(io.BytesIO(data), separator=separator, n_rows=0, encoding="utf8-lossy")
     as_text = {name: pl.String for name in header.columns if name.casefold() in (*IDS, "cif")}
     return pl.read_csv(
@@ -216,174 +307,3 @@ def _values(series: pl.Series) -> NDArray[Any] | None:
     if isinstance(longest, int) and longest > LONGEST_TEXT:
         return None
     return texts.to_numpy().astype(np.str_)
-
-
-def text_or_numbers(values: list[Any]) -> NDArray[Any]:
-    """Return a property of some structures as one array; None where it is missing.
-
-    Numbers alone give float64 with NaN, anything else text with "".
-    """
-    if all(value is None or isinstance(value, bool | int | float) for value in values):
-        return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
-    return np.array(["" if v is None else str(v)[:LONGEST_TEXT] for v in values], dtype=np.str_)
-
-
-_CHUNK = 4096
-_CHUNK_BYTES = 1 << 26
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Texts of one format that are parsed together.
-
-    Attributes
-    ----------
-    kind
-        Their format.
-    texts, names, files, rows
-        Text, name, file and row (None for a whole file) of each.
-    properties
-        Columns of a table, one entry per text.
-    size
-        Bytes of files that they stand for.
-    """
-
-    kind: str
-    texts: list[str]
-    names: list[str]
-    files: list[str]
-    rows: list[int | None]
-    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    size: float = 0.0
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A set that needs no parsing, its file, and the size of that in bytes."""
-
-    file: Path
-    crystals: Crystals
-    size: float
-
-
-@dataclass(frozen=True)
-class Unusable:
-    """A file that cannot be read: reason code and detail, and its size in bytes."""
-
-    file: Path
-    code: str
-    detail: str
-    size: float
-
-
-@dataclass(frozen=True)
-class Checked:
-    """Parsed texts, and what is wrong with structures among them by place."""
-
-    parsed: Parsed
-    wrong: Mapping[int, tuple[str, str]]
-
-
-def check_chunk(chunk: Chunk, limits: Limits) -> Checked:
-    """Parse a chunk and check its structures; a function of its own for worker processes."""
-    parsers: Mapping[str, Parser] = {
-        "cif": partial(parse_cif, max_atoms=limits.max_atoms),
-        "poscar": parse_poscar,
-        "extxyz": parse_extxyz,
-        "json": parse_json,
-    }
-    parsed = gather(chunk.texts, parsers[chunk.kind])
-    return Checked(parsed, faults(parsed, limits))
-
-
-def read_sources(
-    files: Iterable[tuple[Path, str]], *, properties: bool = True
-) -> Iterator[Chunk | Whole | Unusable]:
-    """Yield what is in the files, in their order.
-
-    Parameters
-    ----------
-    files
-        Paths and formats.
-    properties
-        Read the other columns of tables, and the properties in stores.
-    """
-    waiting: list[tuple[Path, str]] = []
-    kind_waiting = ""
-    size = 0
-    for path, kind in files:
-        if waiting and (kind != kind_waiting or len(waiting) >= _CHUNK or size >= _CHUNK_BYTES):
-            yield _joined(kind_waiting, waiting)
-            waiting, size = [], 0
-        if kind in TEXTS:
-            text = _text(path)
-            if isinstance(text, Unusable):
-                if waiting:
-                    yield _joined(kind_waiting, waiting)
-                    waiting, size = [], 0
-                yield text
-                continue
-            kind_waiting = kind
-            waiting.append((path, text))
-            size += len(text)
-        elif kind == STORE:
-            yield _store(path, properties=properties)
-        else:
-            yield from _table(path, kind, properties=properties)
-    if waiting:
-        yield _joined(kind_waiting, waiting)
-
-
-def _joined(kind: str, found: list[tuple[Path, str]]) -> Chunk:
-    return Chunk(
-        kind,
-        [text for _, text in found],
-        [name_of_file(path) for path, _ in found],
-        [str(path) for path, _ in found],
-        [None] * len(found),
-        size=float(sum(len(text) for _, text in found)),
-    )
-
-
-def _text(path: Path) -> str | Unusable:
-    try:
-        data = path.read_bytes()
-        size = float(len(data))
-        if path.name.casefold().endswith(".gz"):
-            data = gzip.decompress(data)
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return Unusable(path, "not_text", "", size)
-    except (OSError, EOFError, ValueError) as error:
-        return Unusable(path, "unreadable_file", str(error) or type(error).__name__, 0.0)
-
-
-def _store(path: Path, *, properties: bool) -> Whole | Unusable:
-    try:
-        size = float(path.stat().st_size)
-        crystals = open_store(path)
-    except (DataError, OSError) as error:
-        what = error.what if isinstance(error, DataError) else str(error)
-        return Unusable(path, "unreadable_file", what, 0.0)
-    return Whole(path, crystals if properties else replace(crystals, properties={}), size)
-
-
-def _table(path: Path, kind: str, *, properties: bool) -> Iterator[Chunk | Unusable]:
-    try:
-        table = read_cif_table(path, kind, properties=properties)
-        size = float(path.stat().st_size)
-    except DataError as error:
-        yield Unusable(path, "unreadable_file", error.what, 0.0)
-        return
-    for start in range(0, len(table.texts), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        texts = table.texts[part]
-        yield Chunk(
-            "cif",
-            texts,
-            table.names[part],
-            [str(path)] * len(texts),
-            list(range(start, start + len(texts))),
-            {name: values[part] for name, values in table.properties.items()},
-            size * len(texts) / len(table.texts),
-        )

@@ -27,7 +27,7 @@ from variolite.crystals.crystals import (
     lattices_from_parameters,
 )
 from variolite.crystals.elements import SYMBOLS, compositions
-from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
+from variolite.crystals.files.formats import from_pymatgen, import_extra, to_pymatgen
 from variolite.crystals.matching.lattices import (
     Bases,
     bases_like,
@@ -445,19 +445,15 @@ def structure_matcher(tolerance: Tolerance, *, primitive: bool) -> StructureMatc
     DataError
         If pymatgen is not installed.
     """
-    try:
-        from pymatgen.analysis.structure_matcher import StructureMatcher
-    except ImportError:
-        raise DataError(
-            "pymatgen is not installed", hint="pip install 'variolite[crystals]'"
-        ) from None
-    return StructureMatcher(
+    matchers = import_extra("pymatgen.analysis.structure_matcher")
+    matcher: StructureMatcher = matchers.StructureMatcher(
         ltol=tolerance.lengths,
         stol=tolerance.sites,
         angle_tol=tolerance.angles,
         primitive_cell=primitive,
         scale=tolerance.scaled,
     )
+    return matcher
 
 
 def match_by_pymatgen(
