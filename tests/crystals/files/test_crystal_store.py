@@ -15,7 +15,7 @@ from crystal_cases import assert_same, crystal_sets, crystals_of
 from hypothesis import given
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.files.store import fingerprint, open_store, write_store
+from variolite.crystals.files.store import KIND, fingerprint, open_store, write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
@@ -42,6 +42,13 @@ def test_a_store_is_a_safetensors_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(arrays["property.number.space_group"][:3], [225.0] * 3)
 
 
+def test_stores_of_the_first_format_are_read() -> None:
+    path = Path(__file__).parent / "fixtures" / "format_1.crystals"
+    crystals = textbook_crystals().take(slice(15, 25))
+    properties = {"z": crystals.names[::-1], **crystals.properties}
+    assert_same(open_store(path), replace(crystals, properties=properties))
+
+
 def test_the_fingerprint_is_of_the_structures_alone() -> None:
     crystals = textbook_crystals()
     renamed = replace(crystals, names=crystals.names[::-1], properties={})
@@ -61,20 +68,20 @@ def test_changes_to_what_was_opened_stay_out_of_the_file(tmp_path: Path) -> None
 def spoil(content: bytes, kind: str) -> bytes:
     length = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + length])
+    described = json.loads(header["__metadata__"].pop(KIND))
     if kind == "newer":
-        header["__metadata__"]["format"] = "2"
-    elif kind == "kind":
-        header["__metadata__"]["kind"] = "other"
+        described["format"] = 3
     elif kind == "no format":
-        del header["__metadata__"]["format"]
+        del described["format"]
     elif kind == "no species":
         del header["species"]
     elif kind == "dtype":
-        header["species"]["dtype"] = "F99"
+        header["species"]["dtype"] = "I8"
     elif kind == "shape":
         header["species"]["shape"] = [3]
     elif kind == "names":
         header["names.offsets"], header["offsets"] = header["offsets"], header["names.offsets"]
+    header["__metadata__"]["other" if kind == "kind" else KIND] = json.dumps(described)
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
@@ -88,13 +95,13 @@ BROKEN = {
     "one bit": (lambda c: c[:-9] + bytes([c[-9] ^ 1]) + c[-8:], "altered or damaged"),
     "text": (lambda c: b"data_x\n_cell_length_a 3\n" * 9, "not a store of crystals"),
     "zeros": (lambda c: bytes(200), "not a store of crystals"),
-    "newer": (lambda c: spoil(c, "newer"), "has format 2, this version reads 1 to 1"),
+    "newer": (lambda c: spoil(c, "newer"), "has format 3, this version reads 1 to 2"),
     "kind": (lambda c: spoil(c, "kind"), "not a store of crystals"),
     "no format": (lambda c: spoil(c, "no format"), "not a store of crystals"),
     "no species": (lambda c: spoil(c, "no species"), "does not hold together|has grown"),
     "dtype": (lambda c: spoil(c, "dtype"), "does not hold together"),
     "shape": (lambda c: spoil(c, "shape"), "does not hold together"),
-    "names": (lambda c: spoil(c, "names"), "does not hold together"),
+    "names": (lambda c: spoil(c, "names"), "altered or damaged"),
 }
 
 

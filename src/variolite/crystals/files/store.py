@@ -1,35 +1,34 @@
-"""The flat store: one memory-mapped file for a set of crystals.
+"""The flat store: one memory-mapped file in the safetensors format for a set of crystals.
 
-The file has the layout of safetensors: eight bytes with the length of the header, a JSON
-header, then the arrays one after the other. Besides the arrays of
-:class:`~variolite.crystals.Crystals`, text is kept as UTF-8 bytes with offsets.
-The header's metadata hold the format number and the SHA-256 of the arrays.
+Besides the arrays of :class:`~variolite.crystals.Crystals`, text is kept as UTF-8 bytes with
+offsets. The header holds the format number, the SHA-256 of the arrays and the order of the
+properties.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import mmap
-import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from variolite.crystals.crystals import Crystals
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic
 
-FORMAT = 1
+FORMAT = 2
 KIND = "variolite.crystals"
 _DTYPES: Mapping[str, str] = {"U8": "|u1", "I64": "<i8", "F64": "<f8"}
 _NUMBERS = "property.number."
 _TEXT = "property.text."
-_LARGEST_HEADER = 1 << 24
 _AGAIN = "Pack it again, or copy the whole file again"
 
 
@@ -39,9 +38,13 @@ def fingerprint(crystals: Crystals) -> str:
     Names and properties do not count: what is computed from the structures alone can be
     kept under this key.
     """
+    return _sha256(_structure_arrays(crystals).values())
+
+
+def _sha256(arrays: Iterable[NDArray[Any]]) -> str:
     digest = hashlib.sha256()
-    for values in _structure_arrays(crystals).values():
-        digest.update(np.ascontiguousarray(values).tobytes())
+    for values in arrays:
+        digest.update(np.ascontiguousarray(values).data)
     return digest.hexdigest()
 
 
@@ -60,8 +63,7 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
     DataError
         If the file cannot be written, or a property is neither numbers nor text.
     """
-    arrays = _structure_arrays(crystals)
-    arrays |= _encoded("names", crystals.names)
+    arrays = _structure_arrays(crystals) | _encoded("names", crystals.names)
     for name, values in crystals.properties.items():
         if values.dtype.kind in "biuf":
             arrays[_NUMBERS + name] = values.astype("<f8")
@@ -73,33 +75,14 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
                 where=str(path),
                 hint="Leave it out, or make numbers or text of it",
             )
-    # Wide types first: then every array begins at a multiple of its item's size.
-    ordered = sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize)
-    codes = {np.dtype(dtype): code for code, dtype in _DTYPES.items()}
-    header: dict[str, Any] = {}
-    place = 0
-    digest = hashlib.sha256()
-    body = []
-    for name, values in ordered:
-        data = np.ascontiguousarray(values).tobytes()
-        header[name] = {
-            "dtype": codes[values.dtype],
-            "shape": list(values.shape),
-            "data_offsets": [place, place + len(data)],
-        }
-        place += len(data)
-        digest.update(data)
-        body.append(data)
-    header["__metadata__"] = {
-        "kind": KIND,
-        "format": str(FORMAT),
-        "sha256": digest.hexdigest(),
-        # Stores with the same columns in another order are different sets.
-        "properties": json.dumps(list(crystals.properties)),
+    arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    # One entry: several would be written in an order that changes from run to run.
+    described = {
+        "format": FORMAT,
+        "sha256": _sha256(arrays.values()),
+        "properties": list(crystals.properties),
     }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    write_bytes_atomic(path, b"".join([struct.pack("<Q", len(text)), text, *body]))
+    write_bytes_atomic(path, save(arrays, {KIND: json.dumps(described)}))
 
 
 def open_store(path: str | Path) -> Crystals:
@@ -114,29 +97,68 @@ def open_store(path: str | Path) -> Crystals:
     """
     place = str(path)
     try:
-        with Path(path).open("rb") as handle:
-            content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_COPY)
+        content = np.memmap(path, dtype=np.uint8, mode="c")
+        # What safetensors loads is a copy; it says where in the file the arrays are.
+        with safe_open(path, framework="numpy") as file:
+            described = _described(file.metadata() or {}, place)
+            slices = {name: file.get_slice(name) for name in file.offset_keys()}
+            layout = {name: (s.get_dtype(), s.get_shape()) for name, s in slices.items()}
+        begin = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, (code, shape) in layout.items():
+            values = np.frombuffer(content, _DTYPES[code], prod(shape), begin)
+            arrays[name] = values.reshape(shape)
+            begin += values.nbytes
+        # The first format hashed arrays in the order of the file.
+        names = arrays if described["format"] == 1 else sorted(arrays)
+        if _sha256(arrays[name] for name in names) != described["sha256"]:
+            raise DataError("the file was altered or damaged", where=place, hint=_AGAIN)
+        return _crystals(arrays, described["properties"])
     except FileNotFoundError:
         raise DataError("no such file", where=place, hint="Check the path") from None
-    except ValueError:
-        raise DataError("the file is empty", where=place, hint=_AGAIN) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror or error})", where=place) from None
-    header, begin = _header(content, place)
-    metadata = header.pop("__metadata__")
-    view = memoryview(content)[begin:]
-    try:
-        ends = [int(entry["data_offsets"][1]) for entry in header.values()]
-        if len(view) != max(ends, default=0):
-            raise DataError("the file is truncated, or has grown", where=place, hint=_AGAIN)
-        if hashlib.sha256(view).hexdigest() != metadata.get("sha256"):
-            raise DataError("the file was altered or damaged", where=place, hint=_AGAIN)
-        arrays = {name: _array(view, entry) for name, entry in header.items()}
-        return _crystals(arrays, json.loads(metadata["properties"]))
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except SafetensorError as error:
+        text = str(error).lower()
+        if "incomplete" in text:
+            what = "the file is truncated, or has grown"
+            raise DataError(what, where=place, hint=_AGAIN) from None
+        if not any(word in text for word in ("shape", "offset", "info")):
+            raise _foreign(place) from None
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, DataError) and error.where:
             raise
-        raise DataError("the store does not hold together", where=place, hint=_AGAIN) from None
+        if not Path(path).stat().st_size:
+            raise DataError("the file is empty", where=place, hint=_AGAIN) from None
+    raise DataError("the store does not hold together", where=place, hint=_AGAIN)
+
+
+def _described(metadata: Mapping[str, str], place: str) -> dict[str, Any]:
+    """Return format, hash and order of the properties."""
+    described: dict[str, Any]
+    try:
+        if metadata.get("kind") == KIND:  # Format 1 spread them over the header.
+            described = {**metadata, "properties": json.loads(metadata["properties"])}
+        else:
+            described = json.loads(metadata[KIND])
+        number = described["format"] = int(described["format"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise _foreign(place) from None
+    if not 1 <= number <= FORMAT:
+        raise DataError(
+            f"the store has format {number}, this version reads 1 to {FORMAT}",
+            where=place,
+            hint="Upgrade variolite",
+        )
+    return described
+
+
+def _foreign(place: str) -> DataError:
+    return DataError(
+        "this is not a store of crystals, or it is truncated",
+        where=place,
+        hint="Give a file that `variolite crystals pack` wrote",
+    )
 
 
 def _structure_arrays(crystals: Crystals) -> dict[str, NDArray[Any]]:
@@ -163,40 +185,6 @@ def _decoded(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.str_]:
     ends = arrays[f"{name}.offsets"].tolist()
     texts = [data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(ends)]
     return np.array(texts, dtype=np.str_)
-
-
-def _header(content: mmap.mmap, place: str) -> tuple[dict[str, Any], int]:
-    foreign = DataError(
-        "this is not a store of crystals, or it is truncated",
-        where=place,
-        hint="Give a file that `variolite crystals pack` wrote",
-    )
-    if len(content) < 8:
-        raise foreign
-    length = struct.unpack("<Q", content[:8])[0]
-    if length > min(_LARGEST_HEADER, len(content) - 8):
-        raise foreign
-    try:
-        header = json.loads(content[8 : 8 + length])
-        metadata = header["__metadata__"]
-        kind, number = metadata["kind"], int(metadata["format"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise foreign from None
-    if kind != KIND:
-        raise foreign
-    if not 1 <= number <= FORMAT:
-        raise DataError(
-            f"the store has format {number}, this version reads 1 to {FORMAT}",
-            where=place,
-            hint="Upgrade variolite",
-        )
-    return header, 8 + length
-
-
-def _array(view: memoryview, entry: Mapping[str, Any]) -> NDArray[Any]:
-    start, end = entry["data_offsets"]
-    shape = tuple(int(extent) for extent in entry["shape"])
-    return np.frombuffer(view[start:end], dtype=_DTYPES[entry["dtype"]]).reshape(shape)
 
 
 def _crystals(arrays: Mapping[str, NDArray[Any]], properties: list[str]) -> Crystals:
