@@ -378,8 +378,7 @@ def read_structures(
     Examples
     --------
     >>> import tempfile
-    >>> from variolite.crystals import textbook_crystals
-    >>> from variolite.crystals.files.writing import to_cif
+    >>> from variolite.crystals.files import textbook_crystals, to_cif
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = Path(folder, "salt.cif").write_text(to_cif(textbook_crystals()[18]))
     ...     _ = Path(folder, "odd.cif").write_text("not a CIF")
