@@ -38,6 +38,7 @@ from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor
 
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
@@ -45,13 +46,8 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.fitting import build
 from variolite.crystals.matching import STRICT, match_pairs, periodic_errors
 from variolite.crystals.model import CrystalBatches, CrystalTensors
-from variolite.crystals.potential.features import (
-    align,
-    explained_share,
-    fit_scale,
-    foundation_features,
-    principal_share,
-)
+from variolite.crystals.potential.alignment import align, fit_scale
+from variolite.crystals.potential.features import foundation_features
 from variolite.records import write_text_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -88,6 +84,36 @@ class Run:
         """Where its result lies."""
         cut = "" if self.train is None else f"-{self.train}-{self.test}"
         return folder / f"{self.seconds:g}s{cut}-w{self.weight:g}-s{self.seed}.json"
+
+
+def explained_share(
+    latents: Tensor, features: Tensor, test_latents: Tensor, test_features: Tensor
+) -> float:
+    """Share of the variance of features that a linear map of the latents explains.
+
+    The map is fitted by least squares on one set of atoms and judged on another; rows without
+    features are left out. Features are standardised, latents of shape (N, L).
+
+    Returns
+    -------
+    float
+        1 - residual / variance over all features together; below 0 when worse than the mean.
+    """
+    known = torch.isfinite(features).all(1)
+    design = torch.cat([latents, torch.ones_like(latents[:, :1])], dim=1)[known].double()
+    solution = torch.linalg.lstsq(design, features[known].double(), driver="gelsd").solution
+    known = torch.isfinite(test_features).all(1)
+    design = torch.cat([test_latents, torch.ones_like(test_latents[:, :1])], dim=1)[known].double()
+    target = test_features[known].double()
+    residual = (target - design @ solution).square().sum()
+    return float(1 - residual / (target - target.mean(0)).square().sum())
+
+
+def principal_share(features: Tensor, width: int) -> float:
+    """Share of the variance that any linear code of ``width`` numbers can hold at best."""
+    known = features[torch.isfinite(features).all(1)].double()
+    variances = torch.linalg.eigvalsh(torch.cov(known.T))
+    return float(variances[-width:].sum() / variances.sum())
 
 
 def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) -> None:

@@ -33,9 +33,8 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.potential.features import foundation_features
-from variolite.crystals.potential.potential import Potential
+from variolite.crystals.potential.potential import Potential, load_potential
 from variolite.crystals.potential.relaxation import RelaxationLimits, relax
-from variolite.crystals.potential.workers import load_potential
 from variolite.records import write_text_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -164,7 +163,7 @@ def _in_workers(crystals: Crystals, workers: int) -> dict[str, Any]:
     seconds = {}
     for number in (1, workers):
         began = time.monotonic()
-        foundation_features(crystals, workers=number, tell=lambda text: print(text, end="\r"))
+        foundation_features(crystals, workers=number, log=lambda text: print(text, end="\r"))
         seconds[str(number)] = time.monotonic() - began
     return {"clock_crystals": len(crystals), "clock_seconds": seconds, "load_before": load()}
 

@@ -25,8 +25,8 @@ from variolite.crystals.evaluation import (
 from variolite.crystals.evaluation.measures import resampled
 from variolite.crystals.evaluation.score import Asked, stability_measures
 from variolite.crystals.matching import periodic_errors
+from variolite.crystals.potential.potential import Source
 from variolite.crystals.potential.relaxation import Relaxation, RelaxationLimits, relax
-from variolite.crystals.potential.workers import Source
 from variolite.scoring import format_value
 
 Floats = NDArray[np.float64]
@@ -87,7 +87,7 @@ def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
     before, _ = _judged(crystals, court)
     clock = Clock()
     found = relax(
-        crystals, Source("chgnet"), limits=court.limits, workers=court.workers, tell=court.tell
+        crystals, Source("chgnet"), limits=court.limits, workers=court.workers, log=court.tell
     )
     processor, wall = clock.processor, clock.wall
     after, removed = _judged(found.crystals, court)

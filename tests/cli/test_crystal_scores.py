@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -124,18 +125,16 @@ def test_a_hull_brings_energies_and_relaxation(
 ) -> None:
     steps = []
 
-    def energy_function(source, *, workers, tell):
+    def energy_function(source, *, workers, log):
         assert source.name == "chgnet"
         return lambda crystals: np.full(len(crystals), -3.0)
 
-    def relaxation_function(source, *, limits, workers, tell):
+    def relax(crystals, source, *, limits, workers, log):
         steps.append(limits.steps)
-        return lambda crystals: crystals
+        return SimpleNamespace(crystals=crystals)
 
     monkeypatch.setattr("variolite.crystals.potential.features.energy_function", energy_function)
-    monkeypatch.setattr(
-        "variolite.crystals.potential.features.relaxation_function", relaxation_function
-    )
+    monkeypatch.setattr("variolite.crystals.potential.relaxation.relax", relax)
     answer = program(
         "score", "--structures", files / "made", "--reference", files / "known.csv",
         "--test", files / "known.csv", "--workers", 0, "--hull", files / "hull.csv",

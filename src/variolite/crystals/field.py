@@ -369,7 +369,7 @@ def _relaxed(crystals: Crystals, workers: int, progress: Progress) -> Crystals:
 
     limits = RelaxationLimits(steps=RELAXATION_STEPS)
     with progress.stage("relaxing with CHGNet") as step:
-        found = relax(crystals, limits=limits, workers=workers, tell=step)
+        found = relax(crystals, limits=limits, workers=workers, log=step)
     settled = int(found.converged.sum())
     progress.note(f"{settled:,} of {len(crystals):,} relaxed to 0.05 eV per Angstrom")
     progress.note("chgnet_energy_per_atom is in eV/atom, moved_by_relaxation in Angstrom")

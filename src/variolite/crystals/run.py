@@ -30,7 +30,8 @@ from variolite.crystals.fitting import all_threads, build, fit_crystals
 from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
-from variolite.crystals.potential.features import fit_scale, foundation_features
+from variolite.crystals.potential.alignment import fit_scale
+from variolite.crystals.potential.features import foundation_features
 from variolite.errors import DataError, RecipeError, nearest
 from variolite.progress import Progress
 from variolite.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe, recipe_to_yaml
@@ -235,7 +236,7 @@ def _features(
     workers = os.cpu_count() or 1
     found = [
         torch.from_numpy(
-            foundation_features(part, folder=user_cache(), workers=workers, tell=tell).features
+            foundation_features(part, folder=user_cache(), workers=workers, log=tell).features
         ).float()
         for part in (training, validation)
     ]

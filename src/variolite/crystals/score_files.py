@@ -143,13 +143,16 @@ def _functions(
 ) -> tuple[Energies | None, Relax | None]:
     if potential is None:
         return None, None
-    from variolite.crystals.potential.features import energy_function, relaxation_function
-    from variolite.crystals.potential.relaxation import RelaxationLimits
-    from variolite.crystals.potential.workers import Source
+    from variolite.crystals.potential.features import energy_function
+    from variolite.crystals.potential.potential import Source
+    from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
     source = Source(potential)
-    energies = energy_function(source, workers=workers, tell=tell)
+    energies = energy_function(source, workers=workers, log=tell)
     if not relax_steps:
         return energies, None
     limits = RelaxationLimits(steps=relax_steps)
-    return energies, relaxation_function(source, limits=limits, workers=workers, tell=tell)
+    return (
+        energies,
+        lambda crystals: relax(crystals, source, limits=limits, workers=workers, log=tell).crystals,
+    )

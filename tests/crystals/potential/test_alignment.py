@@ -12,19 +12,17 @@ from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity
 
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.potential.features import (
+from variolite.crystals.potential.alignment import (
     PAIR_MARGIN,
     Alignment,
     Pairs,
     Projection,
     align,
     draw_pairs,
-    explained_share,
     fit_scale,
     pair_loss,
-    principal_share,
 )
-from variolite.crystals.potential.workers import load_potential
+from variolite.crystals.potential.potential import load_potential
 
 
 def chance(pairs: int, seed: int = 0) -> torch.Tensor:
@@ -178,16 +176,6 @@ def test_the_trap_in_real_features(real_features: tuple[torch.Tensor, torch.Tens
     assert float(of_nothing.across) < 0.2
 
 
-def test_eight_numbers_cannot_hold_the_features(
-    real_features: tuple[torch.Tensor, torch.Tensor],
-) -> None:
-    features, _ = real_features
-    standardised = fit_scale(features).apply(features)
-    assert 0.35 < principal_share(standardised, 8) < 0.6
-    assert principal_share(standardised, 35) == pytest.approx(0.90, abs=0.03)
-    assert principal_share(standardised, 56) == pytest.approx(0.99, abs=0.01)
-
-
 def test_scale_is_of_the_training_atoms_with_features() -> None:
     features = biased_features()
     features[:, 3] = 2.5
@@ -201,24 +189,6 @@ def test_scale_is_of_the_training_atoms_with_features() -> None:
     finite = standardised[torch.isfinite(standardised).all(1)].numpy()
     assert np.abs(finite.mean(0)).max() < 1e-4
     np.testing.assert_allclose(np.delete(finite.std(0), 3), 1.0, rtol=1e-4)
-
-
-def test_explained_share_against_known_answers() -> None:
-    source = torch.Generator().manual_seed(0)
-    z = torch.randn((400, 3), generator=source)
-    mixed = z @ torch.randn((3, 5), generator=source) + 4.0
-    assert explained_share(z[:200], mixed[:200], z[200:], mixed[200:]) == pytest.approx(1.0)
-    noise = torch.randn((400, 5), generator=source)
-    assert abs(explained_share(z[:200], noise[:200], z[200:], noise[200:])) < 0.1
-    half = torch.cat([z[:, :1], noise[:, :1]], dim=1)
-    assert explained_share(z[:200], half[:200], z[200:], half[200:]) == pytest.approx(0.5, abs=0.1)
-
-
-def test_principal_share_bounds_what_a_narrow_latent_can_explain() -> None:
-    features = biased_features()
-    values = np.linalg.svd(features.numpy() - features.numpy().mean(0), compute_uv=False) ** 2
-    assert principal_share(features, 4) == pytest.approx(values[:4].sum() / values.sum(), rel=1e-4)
-    assert principal_share(features, 16) == pytest.approx(1.0)
 
 
 def test_projection_takes_its_width_from_the_features() -> None:

@@ -1,4 +1,4 @@
-"""The cache of features: known by content, taken up after an interruption, damage survived."""
+"""The cache of features: known by content, resumed after an interruption, damage survived."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +8,10 @@ import pytest
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.potential import features as cache_room
-from variolite.crystals.potential import workers as workers_room
+from variolite.crystals.potential import features as features_module
+from variolite.crystals.potential import potential as potential_module
 from variolite.crystals.potential.features import content_hashes, foundation_features, user_cache
-from variolite.crystals.potential.potential import Forces, Potential, Prediction
-from variolite.crystals.potential.workers import Progress, Source
+from variolite.crystals.potential.potential import Forces, Potential, Prediction, Source
 from variolite.errors import DataError
 
 
@@ -49,9 +48,9 @@ class Counting(Potential):
 @pytest.fixture
 def potential(monkeypatch: pytest.MonkeyPatch) -> Counting:
     made = Counting()
-    monkeypatch.setattr(workers_room, "load_potential", lambda *args, **kwargs: made)
-    monkeypatch.setattr(cache_room, "PART", 8)
-    monkeypatch.setattr(cache_room, "PIECE", 20)
+    monkeypatch.setattr(potential_module, "load_potential", lambda *args, **kwargs: made)
+    monkeypatch.setattr(features_module, "PART", 8)
+    monkeypatch.setattr(features_module, "PIECE", 20)
     return made
 
 
@@ -110,7 +109,7 @@ def test_hashes_tell_species_coordinates_and_cells_apart() -> None:
     assert len({key for each in changed for key in content_hashes(each)}) == 4 * len(crystals)
 
 
-def test_an_interrupted_run_is_taken_up(potential: Counting, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(potential: Counting, tmp_path: Path) -> None:
     crystals = textbook_crystals()
     potential.interrupt_after = 32
     with pytest.raises(KeyboardInterrupt):
@@ -122,14 +121,14 @@ def test_an_interrupted_run_is_taken_up(potential: Counting, tmp_path: Path) -> 
     assert_same(found, Counting().predict(crystals))
 
 
-def test_a_damaged_file_is_told_of_and_computed_anew(potential: Counting, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_and_computed_again(potential: Counting, tmp_path: Path) -> None:
     crystals = textbook_crystals()
     foundation_features(crystals, folder=tmp_path)
     (file,) = (tmp_path / "counting-1").iterdir()
     file.write_bytes(file.read_bytes()[:-7])
-    said: list[str] = []
-    found = foundation_features(crystals, folder=tmp_path, tell=said.append)
-    assert any("damaged" in text for text in said)
+    lines: list[str] = []
+    found = foundation_features(crystals, folder=tmp_path, log=lines.append)
+    assert any("damaged" in text for text in lines)
     assert_same(found, Counting().predict(crystals))
 
 
@@ -159,19 +158,10 @@ def test_user_cache_follows_the_conventions(monkeypatch: pytest.MonkeyPatch) -> 
     assert user_cache().parts[-2:] == ("variolite", "foundation")
 
 
-def test_progress_is_told_with_the_time_left() -> None:
-    said: list[str] = []
-    progress = Progress(said.append, 1200, pause=0.0)
-    progress.add(300)
-    progress.add(900)
-    assert said[0].startswith("300 of 1,200 crystals, ")
-    assert said[-1] == "1,200 of 1,200 crystals, 0 s left"
-
-
 def test_worker_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
-    monkeypatch.setattr(cache_room, "WORTH_A_PROCESS", 8)
-    monkeypatch.setattr(cache_room, "PART", 4)
+    monkeypatch.setattr(features_module, "WORTH_A_PROCESS", 8)
+    monkeypatch.setattr(features_module, "PART", 4)
     crystals = textbook_crystals().take(slice(0, 16))
     alone = foundation_features(crystals, Source("chgnet"))
     shared = foundation_features(crystals, Source("chgnet"), workers=2, folder=tmp_path)

@@ -11,9 +11,8 @@ import torch
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.potential import chgnet as chgnet_room
-from variolite.crystals.potential.potential import Potential
-from variolite.crystals.potential.workers import load_potential
+from variolite.crystals.potential import chgnet as chgnet_module
+from variolite.crystals.potential.potential import Potential, load_potential
 from variolite.errors import DataError
 
 pytest.importorskip("chgnet", reason="the package chgnet is not installed")
@@ -115,10 +114,10 @@ def test_batches_do_not_change_a_crystal(
     potential: Potential, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = potential.predict(crystals)
-    monkeypatch.setitem(chgnet_room.ATOMS_AT_ONCE, "cpu", 1)
+    monkeypatch.setitem(chgnet_module.ATOMS_AT_ONCE, "cpu", 1)
     alone = potential.predict(crystals)
-    monkeypatch.setitem(chgnet_room.ATOMS_AT_ONCE, "cpu", 10_000)
-    monkeypatch.setitem(chgnet_room.ANGLES_AT_ONCE, "cpu", 500)
+    monkeypatch.setitem(chgnet_module.ATOMS_AT_ONCE, "cpu", 10_000)
+    monkeypatch.setitem(chgnet_module.ANGLES_AT_ONCE, "cpu", 500)
     halved = potential.predict(crystals)
     for other in (alone, halved):
         np.testing.assert_allclose(other.energies, together.energies, atol=1e-5)
@@ -129,13 +128,13 @@ def test_one_thread_is_used_and_the_setting_put_back(
     potential: Potential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    evaluate = chgnet_room.Network.__call__
+    evaluate = chgnet_module.Network.__call__
 
     def watched(*given: object) -> object:
         seen.append(torch.get_num_threads())
         return evaluate(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(chgnet_room.Network, "__call__", watched)
+    monkeypatch.setattr(chgnet_module.Network, "__call__", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -198,13 +197,13 @@ def test_nothing_in_gives_nothing_out(potential: Potential) -> None:
     assert potential.features(Crystals.of([])).shape == (0, 64)
 
 
-def test_unknown_and_unavailable_potentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_and_unavailable_potentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="did you mean chgnet"):
         load_potential("chgnett")
     with pytest.raises(DataError, match="wrap a calculator"):
         load_potential("mace")
     with pytest.raises(DataError, match="does not run on the device meta"):
         load_potential("chgnet", device="meta")
-    monkeypatch.setattr(chgnet_room, "find_spec", lambda name: None)
+    monkeypatch.setattr(chgnet_module, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"pip install 'variolite\[crystals\]'"):
         load_potential("chgnet")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.potential.chgnet import angles_between, bond_vectors, find_bonds, refusals
+from variolite.crystals.potential.chgnet import angles_between, bond_vectors, find_bonds, rejected
 
 CUTOFF = 4.0
 
@@ -107,9 +107,9 @@ def test_coordination_numbers_of_the_textbook() -> None:
         (np.eye(3) * 4, 0.0, ""),
     ],
 )
-def test_what_cannot_have_bonds_is_refused(
+def test_what_cannot_have_bonds_is_rejected(
     lattice: np.ndarray, coordinate: float, reason: str
 ) -> None:
     broken = Crystal(np.array([6], np.uint8), np.full((1, 3), coordinate), lattice, "broken")
     sound = textbook_crystals()[0]
-    assert refusals(Crystals.of([sound, broken]), 6.0).tolist() == ["", reason]
+    assert rejected(Crystals.of([sound, broken]), 6.0).tolist() == ["", reason]

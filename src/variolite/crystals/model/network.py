@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from variolite.crystals.model.batch import AtomBatch, Layout, torus_features
-from variolite.crystals.potential.features import Projection, align
+from variolite.crystals.potential.alignment import Projection, align
 from variolite.errors import RecipeError
 from variolite.vae import Parts, Posterior
 

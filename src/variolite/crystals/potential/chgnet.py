@@ -1,4 +1,10 @@
-"""CHGNet evaluated from the weights of its package (Deng et al. 2023)."""
+"""CHGNet evaluated from the weights of its package (Deng et al. 2023).
+
+Every message passes a gated perceptron over joined vectors, W [a, b, c]. Written as
+W_a a + W_b b + W_c c, the products are taken once per atom and per bond instead of
+once per message, which leaves a third of the arithmetic; forces need the gradient by
+the bond vectors alone. The tests hold it equal to the package's own evaluation.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, silu
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, cell_heights
 from variolite.crystals.potential.potential import REASON, Forces, Potential, Prediction
 from variolite.errors import DataError
 
@@ -25,7 +31,7 @@ from variolite.errors import DataError
 # For fractional components d = x_j - x_i and plane spacings h the images within the
 # cutoff r obey |d_k + s_k| <= r / h_k on every axis, so that each pair of atoms is
 # tried with its own small box of images and nothing is missed, however skewed the
-# cell is.
+# cell is. All images are needed here, where `periodic` knows the nearest one.
 
 
 MOST_IMAGES = 20_000_000
@@ -54,22 +60,16 @@ class Bonds:
     length: Tensor
 
 
-def refusals(crystals: Crystals, cutoff: float) -> NDArray[np.str_]:
-    """Say which crystals cannot be given bonds at all, and why.
-
-    Returns
-    -------
-    NDArray
-        The reason, or an empty text, shape (B,).
-    """
-    reasons = np.full(len(crystals), "", dtype="<U48")
+def rejected(crystals: Crystals, cutoff: float) -> NDArray[np.str_]:
+    """Return why crystals cannot be given bonds at all, empty where they can, shape (B,)."""
+    reasons = np.full(len(crystals), "", dtype=REASON)
     heights = np.full((len(crystals), 3), np.nan)
     with np.errstate(all="ignore"):
         finite = np.isfinite(crystals.lattices).all(axis=(1, 2))
         sound = finite & (crystals.volumes > 1e-3)
-        heights[sound] = 1 / np.linalg.norm(np.linalg.inv(crystals.lattices[sound]), axis=1)
-        boxes = np.prod(2 * cutoff / heights + 2, axis=1) * crystals.counts**2 / 2
-    reasons[~(boxes <= MOST_IMAGES)] = "the cell is too flat or too dense"
+        heights[sound] = cell_heights(crystals.lattices[sound])
+        images = np.prod(2 * cutoff / heights + 2, axis=1) * crystals.counts**2 / 2
+    reasons[~(images <= MOST_IMAGES)] = "the cell is too flat or too dense"
     unplaced = crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]
     reasons[unplaced] = "a coordinate is not a number"
     reasons[~sound] = "the cell has no volume"
@@ -98,33 +98,30 @@ def find_bonds(coordinates: Tensor, lattices: Tensor, owner: Tensor, cutoff: flo
     cutoff
         Greatest length in Angstrom.
     """
+    # P pairs of atoms of one crystal, the second not before the first: (P,) each.
     ends = torch.cumsum(torch.bincount(owner, minlength=len(lattices)), 0)
-    places = torch.arange(len(owner), device=owner.device)
-    first, later = _enumerated(ends[owner] - places)
+    first, later = _enumerated(ends[owner] - torch.arange(len(owner), device=owner.device))
     second = first + later
     apart = coordinates[second] - coordinates[first]
+    # The box of images of every pair: its lowest corner and its sizes along the axes, (P, 3).
     reach = (cutoff * torch.linalg.inv(lattices).norm(dim=1))[owner[first]]
     lowest = torch.ceil(-reach - apart)
     sizes = (torch.floor(reach - apart) - lowest + 1).clamp_min(0).long()
     tried = sizes.prod(dim=1)
     pieces = []
+    # Consecutive pairs with about `TRIED_AT_ONCE` images together, to bound the memory.
     cuts = torch.div(torch.cumsum(tried, 0), TRIED_AT_ONCE, rounding_mode="floor")
     for pairs in torch.split(
         torch.arange(len(first), device=owner.device),
         torch.unique_consecutive(cuts, return_counts=True)[1].tolist(),
     ):
+        # One row for every image of every pair: place in the box, read as digits a, b, c.
         pair, place = _enumerated(tried[pairs])
         pair = pairs[pair]
         size = sizes[pair]
-        box = torch.stack(
-            [
-                torch.div(place, size[:, 1] * size[:, 2], rounding_mode="floor"),
-                torch.div(place, size[:, 2], rounding_mode="floor") % size[:, 1],
-                place % size[:, 2],
-            ],
-            dim=1,
-        )
-        image = lowest[pair] + box
+        rest = torch.div(place, size[:, 2], rounding_mode="floor")
+        box = [torch.div(rest, size[:, 1], rounding_mode="floor"), rest % size[:, 1]]
+        image = lowest[pair] + torch.stack([*box, place % size[:, 2]], dim=1)
         steps = apart[pair] + image
         cell = lattices[owner[first[pair]]]
         length = torch.linalg.vector_norm((steps.unsqueeze(1) @ cell).squeeze(1), dim=1)
@@ -135,7 +132,7 @@ def find_bonds(coordinates: Tensor, lattices: Tensor, owner: Tensor, cutoff: flo
         chosen = pair[found]
         pieces.append((first[chosen], second[chosen], image[found], length[found]))
     if not pieces:
-        none = places.new_empty(0)
+        none = owner.new_empty(0)
         return Bonds(none, none, coordinates.new_empty((0, 3)), coordinates.new_empty(0))
     return Bonds(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
 
@@ -161,6 +158,7 @@ def angles_between(centres: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
     Tensor, Tensor
         The two directed bonds of each angle, int64, shape (A,).
     """
+    # Bonds sorted by centre; each meets the others of its stretch, itself stepped over.
     order = torch.argsort(centres, stable=True)
     degree = torch.bincount(centres, minlength=atoms)
     starts = torch.cumsum(degree, 0) - degree
@@ -171,12 +169,7 @@ def angles_between(centres: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
     return order[left], order[right]
 
 
-# The network of CHGNet evaluated from its weights (Deng et al. 2023, Nature Machine Intelligence).
-#
-# Every message passes a gated perceptron over joined vectors, W [a, b, c]. Written as
-# W_a a + W_b b + W_c c, the products are taken once per atom and per bond instead of
-# once per message, which leaves a third of the arithmetic; forces need the gradient by
-# the bond vectors alone. The tests hold it equal to the package's own evaluation.
+# The network. N atoms, B crystals, E bonds, of which S are short, and A angles.
 
 
 LONG, SHORT = 6.0, 3.0
@@ -187,22 +180,6 @@ ENVELOPE = 8
 
 WIDTH = 64
 BLOCKS = 4
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What the network says of a batch.
-
-    Attributes
-    ----------
-    energies
-        Total energies in eV, shape (B,).
-    features
-        Atoms as they stand before the last message, shape (N, 64).
-    """
-
-    energies: Tensor
-    features: Tensor
 
 
 class _Gated:
@@ -237,17 +214,20 @@ class _Gated:
 
 @dataclass(frozen=True)
 class _Graph:
-    """Bonds in both directions and the angles between short ones, with what damps them."""
+    """Bonds in both directions and the angles between short ones, with what damps them.
 
-    centre: Tensor
-    far: Tensor
-    weight: Tensor
-    near: Tensor
-    ends: Tensor
-    left: Tensor
-    left_bond: Tensor
-    right_bond: Tensor
-    damping: Tensor
+    A directed short bond k is the bond ``near[k % S]``, forwards for k < S.
+    """
+
+    centre: Tensor  # atom that a directed bond leaves, (2E,)
+    far: Tensor  # atom that it reaches, (2E,)
+    weight: Tensor  # of its message, (2E, 64)
+    near: Tensor  # the short bonds, (S,)
+    ends: Tensor  # atom that a directed short bond leaves, (2S,)
+    left: Tensor  # first directed short bond of every angle, (A,)
+    left_bond: Tensor  # the same without direction, (A,)
+    right_bond: Tensor  # the second one without direction, (A,)
+    damping: Tensor  # of the message of an angle, (A, 64)
 
 
 class Network:
@@ -274,7 +254,7 @@ class Network:
 
     def __call__(
         self, species: Tensor, owner: Tensor, crystals: int, bonds: Bonds, vector: Tensor
-    ) -> Evaluation:
+    ) -> tuple[Tensor, Tensor]:
         """Evaluate a batch.
 
         Parameters
@@ -289,6 +269,11 @@ class Network:
             All bonds up to `LONG`.
         vector
             From the first to the second atom of every bond in Angstrom, float32, (E, 3).
+
+        Returns
+        -------
+        Tensor, Tensor
+            Total energies in eV, (B,), and the atoms before the last message, (N, 64).
         """
         state = self._state
         graph, bond, angle = self._start(bonds, vector, len(species))
@@ -311,7 +296,7 @@ class Network:
             hidden = silu(linear(hidden, *self._weights(f"mlp.layers.{layer}")))
         reference = state["composition_model.fc.weight"][0, species - 1]
         of_atom = linear(hidden, *self._weights("mlp.layers.7")).squeeze(1) + reference
-        return Evaluation(of_atom.new_zeros(crystals).index_add(0, owner, of_atom), atoms)
+        return of_atom.new_zeros(crystals).index_add(0, owner, of_atom), atoms
 
     def _weights(self, layer: str) -> tuple[Tensor, Tensor]:
         return self._state[f"{layer}.weight"], self._state[f"{layer}.bias"]
@@ -410,10 +395,13 @@ ATOMS_AT_ONCE = {"cpu": 48, "cuda": 16_384}
 ANGLES_AT_ONCE = {"cpu": 200_000, "cuda": 4_000_000}
 """Bounds the memory of a batch: an angle takes about 4 kB with its gradients."""
 
+NO_NUMBER = "the potential gave no number"
+"""Reason of a crystal whose energy is not finite."""
+
 
 @dataclass(frozen=True)
-class _Block:
-    """Crystals evaluated together, by their places in the whole set."""
+class _Batch:
+    """Crystals evaluated together, by their places in the whole set, (B,)."""
 
     places: NDArray[np.int64]
     crystals: Crystals
@@ -457,13 +445,13 @@ class ChgnetPotential(Potential):
         """Return energies and the features before the last message; see `Potential`."""
         energies = np.full(len(crystals), np.nan)
         features = np.full((len(crystals.species), self.width), np.nan, dtype=np.float32)
-        reasons = _reasons(crystals)
+        reasons = _rejected(crystals)
         with _one_thread(), torch.no_grad():
-            for block in self._blocks(crystals, reasons):
-                found = self._evaluate(block)
-                energies[block.places] = found.energies.cpu().numpy() / block.crystals.counts
-                features[crystals.atoms_of(block.places)] = found.features.cpu().numpy()
-        _mark_broken(energies, reasons)
+            for batch in self._batches(crystals, reasons):
+                energy, atoms = self._evaluate(batch)
+                energies[batch.places] = energy.cpu().numpy() / batch.crystals.counts
+                features[crystals.atoms_of(batch.places)] = atoms.cpu().numpy()
+        reasons[~np.isfinite(energies) & (reasons == "")] = NO_NUMBER
         return Prediction(energies, features, reasons)
 
     def forces(self, crystals: Crystals) -> Forces:
@@ -471,66 +459,71 @@ class ChgnetPotential(Potential):
         energies = np.full(len(crystals), np.nan)
         forces = np.full((len(crystals.species), 3), np.nan)
         stresses = np.full((len(crystals), 3, 3), np.nan)
-        reasons = _reasons(crystals)
+        reasons = _rejected(crystals)
         with _one_thread():
-            for block in self._blocks(crystals, reasons):
-                energy, force, virial = (values.cpu().numpy() for values in self._derived(block))
-                of_block = block.crystals
-                energies[block.places] = energy / of_block.counts
-                forces[crystals.atoms_of(block.places)] = force
-                stresses[block.places] = virial / of_block.volumes[:, None, None]
-        _mark_broken(energies, reasons)
+            for batch in self._batches(crystals, reasons):
+                energy, force, virial = (values.cpu().numpy() for values in self._derived(batch))
+                energies[batch.places] = energy / batch.crystals.counts
+                forces[crystals.atoms_of(batch.places)] = force
+                stresses[batch.places] = virial / batch.crystals.volumes[:, None, None]
+        reasons[~np.isfinite(energies) & (reasons == "")] = NO_NUMBER
         return Forces(energies, forces, stresses, reasons)
 
-    def _derived(self, block: _Block) -> tuple[Tensor, Tensor, Tensor]:
+    def _derived(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Total energies (B,), forces (N, 3) and derivatives by strain (B, 3, 3)."""
-        first, second = block.bonds.first, block.bonds.second
-        vector = block.vector.requires_grad_(True)
-        energies = self._evaluate(block).energies
+        first, second = batch.bonds.first, batch.bonds.second
+        vector = batch.vector.requires_grad_(True)
+        energies, _ = self._evaluate(batch)
         (pull,) = torch.autograd.grad(energies.sum(), vector)
         pull, vector = pull.double(), vector.detach().double()
         # The energy knows the atoms through the bonds alone, hence dE/dx of either end.
-        force = pull.new_zeros((len(block.species), 3))
+        force = pull.new_zeros((len(batch.species), 3))
         force.index_add_(0, first, pull).index_add_(0, second, -pull)
-        virial = pull.new_zeros((len(block.places), 3, 3))
-        virial.index_add_(0, block.owner[first], vector.unsqueeze(2) * pull.unsqueeze(1))
+        # A strain e takes the bond v to v (1 + e), hence dE/de = sum of v^T dE/dv.
+        virial = pull.new_zeros((len(batch.places), 3, 3))
+        virial.index_add_(0, batch.owner[first], vector.unsqueeze(2) * pull.unsqueeze(1))
         return energies.detach(), force, virial
 
-    def _evaluate(self, block: _Block) -> Evaluation:
+    def _evaluate(self, batch: _Batch) -> tuple[Tensor, Tensor]:
         return self._network(
-            block.species, block.owner, len(block.places), block.bonds, block.vector
+            batch.species, batch.owner, len(batch.places), batch.bonds, batch.vector
         )
 
-    def _blocks(self, crystals: Crystals, reasons: NDArray[np.str_]) -> Iterator[_Block]:
+    def _batches(self, crystals: Crystals, reasons: NDArray[np.str_]) -> Iterator[_Batch]:
         """Cut the set into batches; writes the reasons of crystals that it leaves out."""
         fit = np.flatnonzero(reasons == "")
         before = np.cumsum(crystals.counts[fit]) - crystals.counts[fit]
-        block = before // ATOMS_AT_ONCE[self.device.type]
-        for places in np.split(fit, np.flatnonzero(np.diff(block)) + 1):
+        number = before // ATOMS_AT_ONCE[self.device.type]
+        for places in np.split(fit, np.flatnonzero(np.diff(number)) + 1):
             if len(places):
                 yield from self._connected(crystals, places, reasons)
 
     def _connected(
         self, crystals: Crystals, places: NDArray[np.int64], reasons: NDArray[np.str_]
-    ) -> Iterator[_Block]:
+    ) -> Iterator[_Batch]:
+        """Find the bonds; crystals that cannot be treated leave, large batches are halved."""
         chosen = crystals.take(places)
-        owner = torch.from_numpy(chosen.owner).to(self.device)
-        coordinates = torch.from_numpy(chosen.coordinates).to(self.device)
-        lattices = torch.from_numpy(chosen.lattices).to(self.device)
+        owner, coordinates, lattices, species = (
+            torch.from_numpy(array).to(self.device)
+            for array in (
+                chosen.owner,
+                chosen.coordinates,
+                chosen.lattices,
+                chosen.species.astype(np.int64),
+            )
+        )
         bonds = find_bonds(coordinates, lattices, owner, LONG)
-        angles, found = _judge(bonds, owner, len(chosen))
+        angles, found = _count_angles(bonds, owner, len(chosen))
         if (found != "").any():
             reasons[places] = found
             if (found == "").any():
                 yield from self._connected(crystals, places[found == ""], reasons)
-            return
-        if angles > ANGLES_AT_ONCE[self.device.type] and len(places) > 1:
+        elif angles > ANGLES_AT_ONCE[self.device.type] and len(places) > 1:
             for half in np.array_split(places, 2):
                 yield from self._connected(crystals, half, reasons)
-            return
-        species = torch.from_numpy(chosen.species.astype(np.int64)).to(self.device)
-        vector = bond_vectors(bonds, coordinates, lattices, owner).float()
-        yield _Block(places, chosen, species, owner, bonds, vector)
+        else:
+            vector = bond_vectors(bonds, coordinates, lattices, owner).float()
+            yield _Batch(places, chosen, species, owner, bonds, vector)
 
 
 @contextmanager
@@ -562,22 +555,22 @@ def _weights(version: str, device: torch.device) -> dict[str, Tensor]:
     return state
 
 
-def _reasons(crystals: Crystals) -> NDArray[np.str_]:
-    """Refuse what has no bonds or holds an element the network never saw."""
-    reasons = refusals(crystals, LONG).astype(REASON)
+def _rejected(crystals: Crystals) -> NDArray[np.str_]:
+    """Reject what has no bonds or holds an element the network never saw, shape (B,)."""
+    reasons = rejected(crystals, LONG)
     strange = (crystals.species < 1) | (crystals.species > HEAVIEST)
     strange |= np.isin(crystals.species, UNSEEN)
     reasons[crystals.owner[strange]] = "an element CHGNet does not know"
     return reasons
 
 
-def _judge(bonds: Bonds, owner: Tensor, crystals: int) -> tuple[int, NDArray[np.str_]]:
-    """Count the angles of a batch, and say which crystals the network cannot treat."""
-    ends = torch.cat([bonds.first, bonds.second])
-    degree = torch.bincount(ends, minlength=len(owner))
+def _count_angles(bonds: Bonds, owner: Tensor, crystals: int) -> tuple[int, NDArray[np.str_]]:
+    """Count the angles of a batch, and give the reasons of crystals the network cannot treat."""
     near = bonds.length < SHORT
-    short_ends = torch.cat([bonds.first[near], bonds.second[near]])
-    short_degree = torch.bincount(short_ends, minlength=len(owner))
+    degree, short_degree = (
+        torch.bincount(torch.cat([bonds.first[some], bonds.second[some]]), minlength=len(owner))
+        for some in (slice(None), near)
+    )
     reasons = np.full(crystals, "", dtype=REASON)
     for faulty, reason in (
         (owner[degree == 0], f"an atom has no neighbour within {LONG:g} Angstrom"),
@@ -586,7 +579,3 @@ def _judge(bonds: Bonds, owner: Tensor, crystals: int) -> tuple[int, NDArray[np.
     ):
         reasons[faulty.cpu().numpy()] = reason
     return int((short_degree * (short_degree - 1)).sum()), reasons
-
-
-def _mark_broken(energies: NDArray[np.float64], reasons: NDArray[np.str_]) -> None:
-    reasons[~np.isfinite(energies) & (reasons == "")] = "the potential gave no number"

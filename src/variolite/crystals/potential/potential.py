@@ -1,24 +1,24 @@
-"""What is asked of a pretrained interatomic potential; calculators of ASE."""
+"""What is asked of a pretrained interatomic potential, and how one is loaded and set to work."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import as_completed
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.formats import to_ase
+from variolite.errors import DataError, nearest
+from variolite.training.workers import WorkerDiedError, Workers
 
 if TYPE_CHECKING:
+    import torch
     from ase import Atoms
-
-
-# What the library asks of a pretrained interatomic potential, and what it gets.
-
 
 REASON = "<U64"
 """Type of the reasons why a crystal has no values."""
@@ -105,24 +105,22 @@ class Potential(Protocol):
         return self.predict(crystals).energies
 
 
-# Any calculator of ASE as a potential: MACE, SevenNet, MatterSim and others.
-#
-# Such packages bring no weights, and their model files are pickles, which run code when they
-# are loaded. Loading one is therefore left to the caller, who knows where it comes from::
-#
-#     calculator = MACECalculator(model_paths="mace.model", device="cpu")
-#     potential = AsePotential(
-#         calculator,
-#         name="mace",
-#         version="medium",
-#         width=256,
-#         features=lambda atoms: calculator.get_descriptors(atoms, invariants_only=True),
-#     )
-#     foundation_features(crystals, potential)
-
-
 class AsePotential(Potential):
-    """A calculator of ASE, one crystal after another.
+    """A calculator of ASE, one crystal after another: MACE, SevenNet, MatterSim and others.
+
+    Such packages bring no weights, and their model files are pickles, which run code when
+    they are loaded. Loading one is therefore left to the caller, who knows where it comes
+    from::
+
+        calculator = MACECalculator(model_paths="mace.model", device="cpu")
+        potential = AsePotential(
+            calculator,
+            name="mace",
+            version="medium",
+            width=256,
+            features=lambda atoms: calculator.get_descriptors(atoms, invariants_only=True),
+        )
+        foundation_features(crystals, potential)
 
     Parameters
     ----------
@@ -187,8 +185,126 @@ class AsePotential(Potential):
             span = slice(int(crystals.offsets[place]), int(crystals.offsets[place + 1]))
             try:
                 ask(place, span, atoms)
-            except (
-                Exception
-            ) as error:  # a calculator may raise anything, and one crystal is no loss
+            except Exception as error:  # A calculator may raise anything; only this crystal fails.
                 reasons[place] = f"{type(error).__name__}: {error}"
         return reasons
+
+
+POTENTIALS = ("chgnet",)
+"""Names of the potentials whose weights come with their package."""
+
+
+def load_potential(name: str = "chgnet", *, device: torch.device | str = "cpu") -> Potential:
+    """Load a pretrained potential whose weights come with its package; nothing is downloaded.
+
+    Parameters
+    ----------
+    name
+        One of `POTENTIALS`.
+    device
+        Where to run.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown or its package is missing.
+    """
+    if name not in POTENTIALS:
+        close = nearest(name, POTENTIALS)
+        raise DataError(
+            f"there is no potential {name!r}",
+            hint=f"did you mean {close}?"
+            if close
+            else f"choose from {', '.join(POTENTIALS)}, or wrap a calculator in AsePotential",
+        )
+    from variolite.crystals.potential.chgnet import ChgnetPotential
+
+    return ChgnetPotential(device)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which potential to load; see `load_potential`.
+
+    Attributes
+    ----------
+    name
+        One of `POTENTIALS`.
+    device
+        Where it runs when there is one process; worker processes use the CPU.
+    """
+
+    name: str = "chgnet"
+    device: str = "cpu"
+
+    def load(self) -> Potential:
+        """Load it."""
+        return load_potential(self.name, device=self.device)
+
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+Work = Callable[[Potential, Part], Result]
+
+_LOADED: list[Potential] = []
+"""The potential of this worker process, loaded once for all its tasks."""
+
+
+def _load(name: str) -> None:
+    _LOADED.append(load_potential(name))
+
+
+def _perform(work: Work[Part, Result], part: Part) -> Result:
+    return work(_LOADED[0], part)
+
+
+def computed_parts(
+    work: Work[Part, Result],
+    parts: Sequence[Part],
+    potential: Potential,
+    source: Source | Potential,
+    workers: int,
+) -> Generator[tuple[int, Result], None, None]:
+    """Apply work to parts and yield each result with its place as soon as it is there.
+
+    Parameters
+    ----------
+    work
+        A function of a module, so that a worker process can find it.
+    parts
+        What it takes beside the potential.
+    potential
+        What ``source`` loads, for work in this process.
+    source
+        Loaded once by each worker process; a potential itself works in this process only.
+    workers
+        Processes; 1 works in this one.
+
+    Raises
+    ------
+    DataError
+        If a worker process dies, or a potential that is no `Source` should work in several.
+    """
+    if min(workers, len(parts)) <= 1:
+        for place, part in enumerate(parts):
+            yield place, work(potential, part)
+        return
+    if not isinstance(source, Source):
+        raise DataError(
+            "a potential given as an object works in one process",
+            where="workers",
+            hint="Leave them at 1",
+        )
+    # Leaving the block early, by an error or an interruption, kills the processes.
+    with Workers(workers, initializer=_load, initargs=(source.name,)) as pool:
+        places = {pool.submit(_perform, work, part): place for place, part in enumerate(parts)}
+        for future in as_completed(places):
+            try:
+                result = future.result()
+            except WorkerDiedError as error:
+                raise DataError(
+                    f"a worker process ended before its work was done: {error}",
+                    where="workers",
+                    hint="It may have run out of memory: use fewer workers",
+                ) from None
+            yield places[future], result

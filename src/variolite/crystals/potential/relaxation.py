@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.potential.potential import REASON, Potential
-from variolite.crystals.potential.workers import Progress, Source, carried_out, loaded, silent
+from variolite.crystals.potential.potential import REASON, Potential, Source, computed_parts
 from variolite.errors import DataError
+from variolite.training.workers import Progress
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class RelaxationLimits:
         Evaluations of the forces at most.
     seconds
         Time for a crystal, as the mean over those relaxed together; what has not
-        converged by then is left as it stands. None for no limit.
+        converged by then stays as far as it came. None for no limit.
     cell
         Whether the cell relaxes too.
     """
@@ -102,7 +102,7 @@ def relax(
     *,
     limits: RelaxationLimits = RelaxationLimits(),
     workers: int = 1,
-    tell: Callable[[str], None] = silent,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Relaxation:
     """Relax crystals, in worker processes if so wished.
 
@@ -116,15 +116,15 @@ def relax(
         When to stop.
     workers
         Processes. More than one needs a main module that may be imported.
-    tell
-        Takes sentences on the progress.
+    log
+        Takes lines of progress.
 
     Raises
     ------
     DataError
         If the potential cannot be loaded.
     """
-    potential = loaded(source)
+    potential = source.load() if isinstance(source, Source) else source
     device = "cpu"
     if isinstance(source, Source) and workers <= 1:
         device = source.device.split(":")[0]
@@ -132,43 +132,33 @@ def relax(
     order = np.argsort(crystals.counts, kind="stable")
     before = np.cumsum(crystals.counts[order]) - crystals.counts[order]
     cuts = np.flatnonzero(np.diff(before // PART_ATOMS[device])) + 1
-    parts = [part for part in np.split(order, cuts) if len(part)]
-    progress = Progress(tell, len(crystals))
-    found: list[tuple[int, Relaxation]] = []
-    work = [(crystals.take(part), limits) for part in parts]
-    for place, relaxation in carried_out(_relax_part, work, potential, source, workers):
-        found.append((place, relaxation))
+    # Without crystals there is one empty part, whose result is the right empty one.
+    parts = [(crystals.take(part), limits) for part in np.split(order, cuts)]
+    progress = Progress("relaxing", len(crystals), log)
+    found: dict[int, Relaxation] = {}
+    for place, relaxation in computed_parts(_relax_part, parts, potential, source, workers):
+        found[place] = relaxation
         progress.add(len(relaxation.crystals))
-    found.sort(key=lambda pair: pair[0])
+    joined = [found[place] for place in range(len(parts))]
     back = np.argsort(order, kind="stable")
-    whole = _joined([relaxation for _, relaxation in found], crystals)
-    return replace(
-        whole,
-        crystals=whole.crystals.take(back),
-        **{name: getattr(whole, name)[back] for name in _COLUMNS},
+    names = [field.name for field in fields(Relaxation) if field.name != "crystals"]
+    columns = {name: np.concatenate([getattr(part, name) for part in joined]) for name in names}
+    return Relaxation(
+        Crystals.concatenate([part.crystals for part in joined]).take(back),
+        **{name: column[back] for name, column in columns.items()},
     )
 
 
-_COLUMNS = ("energies_before", "energies", "converged", "steps", "moved", "reasons")
-
-
-def _joined(parts: list[Relaxation], crystals: Crystals) -> Relaxation:
-    if not parts:
-        none = np.empty(0)
-        return Relaxation(
-            crystals, none, none, none > 0, none.astype(np.int64), none, none.astype(REASON)
-        )
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _COLUMNS}
-    return Relaxation(Crystals.concatenate([part.crystals for part in parts]), **columns)
-
-
-def _relax_part(potential: Potential, work: tuple[Crystals, RelaxationLimits]) -> Relaxation:
-    return relax_together(potential, *work)
+def _relax_part(potential: Potential, part: tuple[Crystals, RelaxationLimits]) -> Relaxation:
+    return relax_together(potential, *part)
 
 
 @dataclass
 class _Motion:
-    """State of FIRE for crystals that still move; positions are in ``crystals``."""
+    """State of FIRE for the M crystals that still move, with N atoms in all.
+
+    Velocities are of atoms, (N, 3), and of cells, (M, 3, 3); the others have shape (M,).
+    """
 
     places: NDArray[np.int64]
     crystals: Crystals
@@ -203,7 +193,7 @@ class _Motion:
         )
 
     def move(self, displacement: Floats, strain: Floats) -> None:
-        """Displace atoms by Angstrom (N, 3), then strain cells with their atoms, (B, 3, 3)."""
+        """Displace atoms by Angstrom (N, 3), then strain cells with their atoms, (M, 3, 3)."""
         crystals = self.crystals
         inverse = np.linalg.inv(crystals.lattices)
         fractional = np.einsum("ni,nij->nj", displacement, inverse[crystals.owner])
@@ -214,7 +204,7 @@ class _Motion:
         )
 
     def advance(self, force: Floats, cell_force: Floats) -> None:
-        """Take one step along the forces of shape (N, 3) and (B, 3, 3)."""
+        """Take one step along the forces of shape (N, 3) and (M, 3, 3)."""
         owner, counts = self.crystals.owner, self.crystals.counts
 
         def inner(a: Floats, b: Floats, cell_a: Floats, cell_b: Floats) -> Floats:
@@ -222,31 +212,33 @@ class _Motion:
             total: Floats = of_atoms + (cell_a * cell_b).sum((1, 2))
             return total
 
+        # Where the velocity points against the force the minimum lies behind: slow down there,
+        # and elsewhere grow the step after a while of going downhill.
         uphill = inner(force, self.velocity, cell_force, self.cell_velocity) < 0
         self.downhill = np.where(uphill, 0, self.downhill + 1)
         late = self.downhill > PATIENCE
         faster = np.where(late, np.minimum(self.step * FASTER, LONGEST_STEP), self.step)
         self.step = np.where(uphill, np.maximum(self.step * SLOWER, SHORTEST_STEP), faster)
-        self.mixing = np.where(
-            uphill, MIXING, np.where(late, self.mixing * MIXING_DECAY, self.mixing)
-        )
+        decayed = np.where(late, self.mixing * MIXING_DECAY, self.mixing)
+        self.mixing = np.where(uphill, MIXING, decayed)
 
         # Uphill: half a step back, then from rest again.
-        back = np.where(uphill, -0.5 * self.step, 0.0)
-        still = ~uphill
+        back, still = np.where(uphill, -0.5 * self.step, 0.0), ~uphill
+        dt, cell_dt = self.step[owner, None], self.step[:, None, None]
         displacement = back[owner, None] * self.velocity
         cell_displacement = back[:, None, None] * self.cell_velocity
-        dt = self.step[:, None, None]
-        velocity = still[owner, None] * self.velocity + self.step[owner, None] * force
-        cell_velocity = still[:, None, None] * self.cell_velocity + dt * cell_force
+        velocity = still[owner, None] * self.velocity + dt * force
+        cell_velocity = still[:, None, None] * self.cell_velocity + cell_dt * cell_force
+        # Turn the velocity a little towards the force, at the same speed.
         speed = np.sqrt(inner(velocity, velocity, cell_velocity, cell_velocity))
         pull = np.sqrt(inner(force, force, cell_force, cell_force))
         along = self.mixing * speed / np.maximum(pull, 1e-300)
         keep = 1 - self.mixing
         self.velocity = keep[owner, None] * velocity + along[owner, None] * force
         self.cell_velocity = keep[:, None, None] * cell_velocity + along[:, None, None] * cell_force
-        displacement += self.step[owner, None] * self.velocity
-        cell_displacement += dt * self.cell_velocity
+        displacement += dt * self.velocity
+        cell_displacement += cell_dt * self.cell_velocity
+        # Of each crystal, no atom and no cell vector may move too far at once.
         longest = np.zeros(len(counts))
         np.maximum.at(longest, owner, np.linalg.norm(displacement, axis=1))
         longest = np.maximum(longest, np.linalg.norm(cell_displacement, axis=2).max(1))
@@ -261,7 +253,7 @@ def relax_together(
     """Relax a batch in this process; see `relax`."""
     count = len(crystals)
     deadline = None if limits.seconds is None else time.monotonic() + limits.seconds * count
-    energies = np.full((2, count), np.nan)
+    energies = np.full((2, count), np.nan)  # at the start and at the end
     converged = np.zeros(count, dtype=bool)
     steps = np.zeros(count, dtype=np.int64)
     reasons = np.full(count, f"not converged in {limits.steps} steps", dtype=REASON)
@@ -274,9 +266,8 @@ def relax_together(
             reasons[motion.places] = "not converged in the time given"
             break
         found = potential.forces(motion.crystals)
-        lost = found.reasons != ""
-        reasons[motion.places[lost]] = found.reasons[lost]
-        sound = ~lost
+        sound = found.reasons == ""
+        reasons[motion.places[~sound]] = found.reasons[~sound]
         chosen = motion.places[sound]
         of_chosen = motion.crystals.take(sound)
         # What is returned is always the last place with an energy.
@@ -288,6 +279,7 @@ def relax_together(
         steps[chosen] += 1
         force, cell_force = found.forces, np.zeros_like(found.stresses)
         if limits.cell:
+            # The strain counts n times beside the positions: its force is divided by n.
             scale = motion.crystals.volumes / motion.crystals.counts
             symmetric = 0.5 * (found.stresses + found.stresses.transpose(0, 2, 1))
             cell_force = -scale[:, None, None] * symmetric
@@ -296,6 +288,7 @@ def relax_together(
         there = sound & (greatest < limits.force)
         converged[motion.places[there]] = True
         reasons[motion.places[there]] = ""
+        # Those that converged, or have no energy any more, leave the batch.
         going = sound & ~there
         atoms = going[motion.crystals.owner]
         motion = motion.only(going)
