@@ -144,10 +144,10 @@ def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
 def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
     from variolite.recipe import (
         ClusteringSpec,
-        CrystalModelSpec,
+        CrystalArchitecture,
         CrystalRecipe,
         CrystalSplitSpec,
-        LossSpec,
+        LossWeights,
         ModelSpec,
         PlateauSpec,
         PriorSpec,
@@ -162,7 +162,7 @@ def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
     recipes = (ROOT / "docs" / "recipes.md").read_text()
     of_tables, of_crystals = recipes.split("## Recipes for crystals")
     tables = (SplitSpec, ModelSpec, TrainingSpec, ClusteringSpec)
-    parts = (CrystalSplitSpec, CrystalModelSpec, LossSpec, PriorSpec)
+    parts = (CrystalSplitSpec, CrystalArchitecture, LossWeights, PriorSpec)
     for page, specs in ((of_tables, tables), (of_crystals, (CrystalRecipe, *parts))):
         for spec in specs:
             for key in spec.model_fields:

@@ -15,7 +15,7 @@ from benchmarks.crystals.ablations_variants import (
     AsGiven,
     BareCells,
     Indexed,
-    NoStraightWays,
+    NoSkips,
     Padded,
     PlainCoordinates,
     Variant,
@@ -33,12 +33,12 @@ from benchmarks.crystals.opponents import (
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.fitting import build
 from variolite.crystals.frame import Frame
 from variolite.crystals.latents import Latents
-from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
-from variolite.crystals.model.batch import AtomBatch, evaluation_batches
-from variolite.crystals.model.network import fast_products
+from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule
+from variolite.crystals.model.batch import evaluation_batches
+from variolite.crystals.model.network import bf16_is_fast
+from variolite.crystals.run import build
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ ABLATIONS: Mapping[str, Ablation] = {
         "minus canonical frame", "cells and origins as the file has them", AsGiven
     ),
     "no_straight_ways": Ablation(
-        "minus straight ways", "no linear maps round encoder and decoder", NoStraightWays
+        "minus skip connections", "no linear maps round encoder and decoder", NoSkips
     ),
     "float32": Ablation(
         "minus rounding to bfloat16", "matrix products in float32", Variant, OURS_IN_FLOAT32
@@ -133,7 +133,7 @@ class Ablated(Contestant):
         coordinates = np.empty((len(species), 3))
         lattices = np.empty((len(crystals), 3, 3))
         possible = np.empty(len(crystals), bool)
-        table = np.array(module.architecture.elements, np.uint8)
+        table = np.array(module.elements, np.uint8)
         for batch in _batches(frame.crystals):
             decoded = module.generate(module.infer(batch).mean[0], batch.layout)
             assert decoded.species_logits is not None
@@ -151,8 +151,8 @@ class Ablated(Contestant):
         return self.module, self.module.frame(crystals)
 
 
-def _batches(crystals: Crystals) -> list[AtomBatch]:
-    tensors = CrystalTensors.of(crystals, torch.device("cpu"))
+def _batches(crystals: Crystals) -> list[CrystalBatch]:
+    tensors = CrystalBatch.of(crystals, torch.device("cpu"))
     return list(evaluation_batches(tensors, LATENT, noise_seed=None))
 
 
@@ -162,9 +162,9 @@ def ablated(ablation: Ablation, run: Run, train: Crystals, batch: int) -> Ablate
     frame = ablation.kind.frame(train)
     full = build(recipe, frame.crystals)
     assert isinstance(full, CrystalModule)
-    module = ablation.kind(full.architecture, full.weights, run.seed)
+    module = ablation.kind(full.architecture, full.weights, full.elements, seed=run.seed)
     module.load_state_dict(full.state_dict(), strict=False)
     device = torch.device("cpu")
-    module.round_products(recipe.training.precision == "auto" and fast_products(device))
-    tensors = CrystalTensors.of(frame.crystals, device)
+    module.use_bf16(recipe.training.precision == "auto" and bf16_is_fast(device))
+    tensors = CrystalBatch.of(frame.crystals, device)
     return Ablated(module, recipe, frame, CrystalBatches(tensors, batch, LATENT, run.seed))

@@ -19,15 +19,13 @@ from torch.nn import functional
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.model import CrystalModule
-from variolite.crystals.model.batch import AtomBatch, Layout, coordinates_of, lattices_of
+from variolite.crystals.model.batch import CrystalBatch, Layout, coordinates_of, lattices_of
 from variolite.crystals.model.network import (
-    CrystalArchitecture,
     Decoded,
-    LossWeights,
-    PartsByName,
+    ReconstructionTerms,
     Transformer,
-    feed_forward,
-    linear,
+    bf16_feed_forward,
+    bf16_linear,
 )
 
 PLACES = 64
@@ -50,7 +48,7 @@ class Variant(CrystalModule):
         self, decoded: Decoded, layout: Layout
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Cells in Angstrom, shape (B, 3, 3), and which of them are possible, (B,)."""
-        lattices = lattices_of(decoded.metric.double().numpy(), layout.counts.numpy())
+        lattices = lattices_of(decoded.log_metric.double().numpy(), layout.counts.numpy())
         return lattices, np.linalg.det(lattices) > 0.0
 
 
@@ -64,11 +62,11 @@ class PlainCoordinates(Variant):
         bare = decoded.pairs[:, :3]
         return bare - bare.floor()
 
-    def parts(self, batch: AtomBatch, decoded: Decoded) -> PartsByName:
-        parts = super().parts(batch, decoded)
+    def terms(self, batch: CrystalBatch, decoded: Decoded) -> ReconstructionTerms:
+        parts = super().terms(batch, decoded)
         true = batch.coordinates - batch.coordinates.floor()
         plain = functional.mse_loss(decoded.pairs[:, :3], true)
-        return PartsByName(parts.species, plain, parts.lattice)
+        return ReconstructionTerms(parts.species, plain, parts.lattice)
 
 
 class BareCells(Variant):
@@ -80,16 +78,16 @@ class BareCells(Variant):
 
     def bare(self, decoded: Decoded) -> Tensor:
         """The six outputs, shape (B, 6), without the scale that `generate` gives them."""
-        return (decoded.metric - self.metric_mean) / self.metric_scale
+        return (decoded.log_metric - self.log_metric_mean) / self.log_metric_scale
 
-    def parts(self, batch: AtomBatch, decoded: Decoded) -> PartsByName:
-        parts = super().parts(batch, decoded)
+    def terms(self, batch: CrystalBatch, decoded: Decoded) -> ReconstructionTerms:
+        parts = super().terms(batch, decoded)
         lengths, angles = parameters_of(batch.lattice)
         lengths = lengths / batch.layout.counts.to(lengths)[:, None].pow(1.0 / 3.0)
         found, weights = self.bare(decoded), BaselineWeights()
         lattice = weights.lengths * functional.mse_loss(found[:, :3], lengths)
         lattice = lattice + weights.angles * functional.mse_loss(found[:, 3:], angles)
-        return PartsByName(parts.species, parts.coordinates, lattice)
+        return ReconstructionTerms(parts.species, parts.coordinates, lattice)
 
     def cells(
         self, decoded: Decoded, layout: Layout
@@ -130,8 +128,8 @@ class _PaddedTransformer(Transformer):
         return padding.gather(normed.view(*padding.present.shape, -1))
 
     def _layer(self, layer: Any, places: Tensor, present: Tensor) -> Tensor:
-        rounded = self.rounded and self.training
-        product = linear if rounded else _exact
+        rounded = self.bf16 and self.training
+        product = bf16_linear if rounded else _exact
         crystals, most = present.shape[0], present.shape[-1]
         joint = product(layer.before_attention(places), layer.joint)
         joint = joint.view(crystals, most, 3, layer.heads, -1).permute(2, 0, 3, 1, 4)
@@ -140,7 +138,7 @@ class _PaddedTransformer(Transformer):
         places = places + product(seen.transpose(1, 2).flatten(2).flatten(0, 1), layer.out)
         normed = layer.before_feedforward(places)
         if rounded:
-            return places + feed_forward(normed, layer.widen, layer.narrow)
+            return places + bf16_feed_forward(normed, layer.widen, layer.narrow)
         wide = functional.gelu(layer.widen(normed), approximate="tanh")
         added: Tensor = places + layer.narrow(wide)
         return added
@@ -165,22 +163,18 @@ class _Nothing(nn.Module):
 class Indexed(Variant):
     """Encoder and decoder are told which place an atom has in the file."""
 
-    def __init__(
-        self, architecture: CrystalArchitecture, weights: LossWeights, seed: int = 0
-    ) -> None:
-        super().__init__(architecture, weights, seed)
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(more["seed"])
             _replace_transformers(self, _PlacedTransformer)
 
 
 class Padded(Variant):
     """Crystals of different size side by side in dense tensors. For the speed alone."""
 
-    def __init__(
-        self, architecture: CrystalArchitecture, weights: LossWeights, seed: int = 0
-    ) -> None:
-        super().__init__(architecture, weights, seed)
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
         with torch.random.fork_rng(devices=[]):
             _replace_transformers(self, _PaddedTransformer)
 
@@ -200,12 +194,10 @@ class AsGiven(Variant):
         return Frame(crystals, change, np.zeros((len(crystals), 3)))
 
 
-class NoStraightWays(Variant):
+class NoSkips(Variant):
     """All goes through the transformers."""
 
-    def __init__(
-        self, architecture: CrystalArchitecture, weights: LossWeights, seed: int = 0
-    ) -> None:
-        super().__init__(architecture, weights, seed)
-        self.around_encoder = _Nothing(architecture.latent)  # type: ignore[assignment]
-        self.around_decoder = _Nothing(12)  # type: ignore[assignment]
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self.encoder_skip = _Nothing(self.architecture.latent)  # type: ignore[assignment]
+        self.decoder_skip = _Nothing(12)  # type: ignore[assignment]

@@ -43,11 +43,11 @@ from torch import Tensor
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.fitting import build
 from variolite.crystals.matching import STRICT, match_pairs, periodic_errors
-from variolite.crystals.model import CrystalBatches, CrystalTensors
+from variolite.crystals.model import CrystalBatch, CrystalBatches
 from variolite.crystals.potential.alignment import align, fit_scale
 from variolite.crystals.potential.features import foundation_features
+from variolite.crystals.run import build
 from variolite.records import write_text_atomic
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -135,7 +135,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
         entry.batches,
         Budget(seconds=seconds),
         rate=OPPONENTS["ours"].trial.at,
-        beta=entry.recipe.loss.divergence,
+        beta=entry.recipe.loss.kl,
         gradient_clip=entry.recipe.training.gradient_clip,
         shares=(1.0,),
         tell=lambda text: say(f"weight {run.weight:g} seed {run.seed}: {text}"),
@@ -191,7 +191,7 @@ def _contestant(cut: ContestSet, run: Run, features: np.ndarray) -> Contestant:
         update={"loss": entry.recipe.loss.model_copy(update={"alignment": run.weight})}
     )
     crystals = entry.frame.crystals
-    tensors = CrystalTensors.of(crystals, torch.device("cpu"), features)
+    tensors = CrystalBatch.of(crystals, torch.device("cpu"), features)
     return replace(
         entry,
         module=build(recipe, crystals, features=features.shape[1]),

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from variolite.crystals.model.batch import AtomBatch
+from variolite.crystals.model.batch import CrystalBatch
 from variolite.errors import TrainingError
 from variolite.training.optimiser import Adam, FlatParameters
 from variolite.vae import Parts
@@ -30,7 +30,7 @@ SHARES = (0.125, 0.25, 0.5, 1.0)
 class TrainableModule(Protocol):
     """A module with the objective of all crystal models."""
 
-    def loss(self, batch: AtomBatch, beta: Tensor) -> Parts:
+    def loss(self, batch: CrystalBatch, beta: Tensor) -> Parts:
         """Parts of the objective, each of shape (1,)."""
         ...
 
@@ -40,7 +40,7 @@ class Epochs(Protocol):
 
     steps: int
 
-    def epoch(self, number: int) -> Iterator[AtomBatch]:
+    def epoch(self, number: int) -> Iterator[CrystalBatch]:
         """Yield the batches of one epoch."""
         ...
 
@@ -103,7 +103,7 @@ def constant_rate(rate: float) -> Callable[[float], float]:
 
 def train_within(
     module: torch.nn.Module,
-    loss: Callable[[AtomBatch, Tensor], Parts],
+    loss: Callable[[CrystalBatch, Tensor], Parts],
     batches: Epochs,
     budget: Budget,
     *,

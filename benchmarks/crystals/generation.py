@@ -44,9 +44,10 @@ from variolite.crystals.periodic import shortest_distances
 from variolite.crystals.potential.features import energy_function
 from variolite.crystals.potential.potential import Source
 from variolite.crystals.potential.relaxation import RelaxationLimits
-from variolite.crystals.run import load_run, shipped_run
+from variolite.crystals.run import load_run
 from variolite.records import write_text_atomic
 from variolite.scoring import format_value
+from variolite.shipped import shipped_run
 from variolite.training import RunFolder
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -36,7 +36,6 @@ from benchmarks.speed.machine import describe, load
 from variolite.crystals.crystal_model import CrystalModel, encode
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.fitting import build
 from variolite.crystals.invariance import (
     CellCheck,
     InvarianceReport,
@@ -44,9 +43,10 @@ from variolite.crystals.invariance import (
     check_invariance,
 )
 from variolite.crystals.latents import Latents
-from variolite.crystals.run import load_run, shipped_run
+from variolite.crystals.run import build, load_run
 from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
+from variolite.shipped import shipped_run
 from variolite.training import RunFolder
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

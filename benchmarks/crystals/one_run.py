@@ -164,7 +164,7 @@ def outcome(
         entry.batches,
         Budget(seconds=run.seconds),
         rate=run.trial.at,
-        beta=entry.recipe.loss.divergence,
+        beta=entry.recipe.loss.kl,
         gradient_clip=entry.recipe.training.gradient_clip,
         shares=(1.0,) if run.tuning else SHARES,
         tell=lambda text: say(f"{run.set_name} {run.opponent} seed {run.seed}: {text}"),
@@ -188,7 +188,7 @@ def outcome(
     return {
         "parameters": entry.parameters,
         "batch": entry.batches.batch_size,
-        "divergence_weight": entry.recipe.loss.divergence,
+        "divergence_weight": entry.recipe.loss.kl,
         "divergence_test": divergence_per_atom(entry, test.take(known)),
         "curve": curve,
         **(_full_scores(cut, found) if not run.tuning else {}),

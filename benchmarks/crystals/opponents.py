@@ -19,12 +19,12 @@ from torch import nn
 
 from variolite.crystals.crystal_model import CrystalModel, canonicalize, encode
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.fitting import build
 from variolite.crystals.frame import Frame
 from variolite.crystals.latents import Latents
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
-from variolite.crystals.model import CrystalBatches, CrystalModule, CrystalTensors
-from variolite.crystals.model.network import fast_products
+from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule
+from variolite.crystals.model.network import bf16_is_fast
+from variolite.crystals.run import build
 from variolite.recipe import CrystalRecipe, load_crystal_recipe
 
 LATENT = 8
@@ -177,7 +177,7 @@ Perov-5 the source comes to a rate that no weight gives ours.
 
 
 def _ours_equal(name: str, size: Size) -> CrystalRecipe:
-    more = f"loss.divergence={DIVERGENCE[name]}"
+    more = f"loss.kl={DIVERGENCE[name]}"
     return load_crystal_recipe(RECIPES[name], [*_sizes(size), more])
 
 
@@ -275,8 +275,8 @@ def contestant(
     device = torch.device("cpu")
     if isinstance(module, CrystalModule):
         # As `variolite fit` does.
-        module.round_products(recipe.training.precision == "auto" and fast_products(device))
-    tensors = CrystalTensors.of(frame.crystals, device)
+        module.use_bf16(recipe.training.precision == "auto" and bf16_is_fast(device))
+    tensors = CrystalBatch.of(frame.crystals, device)
     return Contestant(module, recipe, frame, CrystalBatches(tensors, batch, LATENT, seed))
 
 

@@ -36,7 +36,7 @@ from benchmarks.crystals.sets import FOLDER, SETS
 from benchmarks.speed.machine import describe, load
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.model import AtomBatch
+from variolite.crystals.model import CrystalBatch
 from variolite.records import write_text_atomic
 from variolite.training.optimiser import Adam, FlatParameters
 
@@ -63,7 +63,7 @@ class Engine:
         self.optimiser = Adam(self.flat, torch.full((1,), 1e-4), 10.0)
         self.batches = self._batches()
 
-    def _batches(self) -> Iterator[AtomBatch]:
+    def _batches(self) -> Iterator[CrystalBatch]:
         # The same seed draws the same crystals in the same order for every engine.
         epoch = 0
         while True:

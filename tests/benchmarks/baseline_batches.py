@@ -10,7 +10,7 @@ from benchmarks.crystals.baseline_chemeleon2 import BaselineArchitecture, niggli
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.model.batch import AtomBatch, CrystalTensors
+from variolite.crystals.model.batch import CrystalBatch
 
 TINY = BaselineArchitecture(
     width=16, heads=2, encoder_layers=2, decoder_layers=2, feedforward=32, frequencies=4
@@ -19,10 +19,10 @@ TINY_MESSAGES = replace(TINY, encoder="cspnet")
 CPU = torch.device("cpu")
 
 
-def batch_of(crystals: Crystals, latent: int = 8, *, seed: int = 0) -> AtomBatch:
+def batch_of(crystals: Crystals, latent: int = 8, *, seed: int = 0) -> CrystalBatch:
     """A batch of crystals as they stand, with noise that belongs to the atoms by number."""
-    tensors = CrystalTensors.of(crystals, CPU)
-    batch = tensors.batch(np.arange(len(crystals)))
+    tensors = CrystalBatch.of(crystals, CPU)
+    batch = tensors.take(np.arange(len(crystals)))
     generator = torch.Generator().manual_seed(seed)
     return replace(batch, noise=torch.randn(len(batch.species), latent, generator=generator))
 

@@ -27,7 +27,7 @@ from drawn_crystals import cut, drawn_crystals
 from variolite.crystals.crystal_model import encode
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.invariance import check_cells, check_invariance
-from variolite.crystals.model.batch import AtomBatch
+from variolite.crystals.model.batch import CrystalBatch
 
 BETA = torch.tensor([1e-5])
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]
@@ -35,7 +35,7 @@ WIDE = replace(TINY, width=32)
 
 
 @pytest.fixture(scope="module")
-def batch() -> AtomBatch:
+def batch() -> CrystalBatch:
     return batch_of(mixed(count=18))
 
 
@@ -50,13 +50,13 @@ def messages() -> BaselineModule:
 
 
 @torch.no_grad()
-def _moved(module: BaselineModule, before: AtomBatch, after: AtomBatch) -> float:
+def _moved(module: BaselineModule, before: CrystalBatch, after: CrystalBatch) -> float:
     """Root mean square change of the latents in their own standard deviations."""
     old, new = module.infer(before).mean[0], module.infer(after).mean[0]
     return float(((new - old) / old.std(0)).square().mean().sqrt())
 
 
-def _rotated(batch: AtomBatch) -> AtomBatch:
+def _rotated(batch: CrystalBatch) -> CrystalBatch:
     rotation = draw_rotation(torch.Generator().manual_seed(3))
     return replace(batch, lattice=batch.lattice @ rotation.T)
 
@@ -73,7 +73,7 @@ def test_the_coordinate_loss_is_not_periodic() -> None:
 
 
 def test_moving_atoms_by_whole_cells_changes_the_loss(
-    plain: BaselineModule, batch: AtomBatch
+    plain: BaselineModule, batch: CrystalBatch
 ) -> None:
     shift = torch.zeros_like(batch.coordinates)
     shift[::2, 0] = 1.0
@@ -84,17 +84,17 @@ def test_moving_atoms_by_whole_cells_changes_the_loss(
 
 
 def test_moving_atoms_by_whole_cells_moves_the_latents(
-    plain: BaselineModule, batch: AtomBatch
+    plain: BaselineModule, batch: CrystalBatch
 ) -> None:
     moved = replace(batch, coordinates=batch.coordinates + 1.0)
     assert _moved(plain, batch, moved) > 0.02  # [.14]
 
 
-def test_rotation_moves_the_latents(plain: BaselineModule, batch: AtomBatch) -> None:
+def test_rotation_moves_the_latents(plain: BaselineModule, batch: CrystalBatch) -> None:
     assert _moved(plain, batch, _rotated(batch)) > 0.1  # [.64]
 
 
-def test_the_order_of_atoms_moves_the_latents(plain: BaselineModule, batch: AtomBatch) -> None:
+def test_the_order_of_atoms_moves_the_latents(plain: BaselineModule, batch: CrystalBatch) -> None:
     # All crystals backwards: atoms keep their neighbours and change their number.
     counts = batch.layout.counts
     starts = counts.cumsum(0) - counts
@@ -112,7 +112,7 @@ def test_the_order_of_atoms_moves_the_latents(plain: BaselineModule, batch: Atom
 
 @pytest.mark.parametrize("encoder", ["plain", "messages"])
 def test_another_cell_moves_the_latents(
-    encoder: str, request: pytest.FixtureRequest, batch: AtomBatch
+    encoder: str, request: pytest.FixtureRequest, batch: CrystalBatch
 ) -> None:
     module = request.getfixturevalue(encoder)
     change = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -125,7 +125,7 @@ def test_another_cell_moves_the_latents(
 
 
 def test_the_other_encoder_knows_no_origin_and_no_rotation(
-    messages: BaselineModule, batch: AtomBatch
+    messages: BaselineModule, batch: CrystalBatch
 ) -> None:
     moved = replace(batch, coordinates=batch.coordinates + torch.tensor([0.37, 1.0, -2.61]))
     assert _moved(messages, batch, moved) < 1e-4  # [1e-6]
@@ -168,7 +168,7 @@ def test_the_axes_of_rotation_lie_in_one_octant() -> None:
     assert float(torch.stack(angles).mean()) == pytest.approx(125.2, abs=4.0)
 
 
-def test_one_shift_and_one_rotation_serve_a_whole_batch(batch: AtomBatch) -> None:
+def test_one_shift_and_one_rotation_serve_a_whole_batch(batch: CrystalBatch) -> None:
     generator = generator_of(batch.noise)
     shift, rotation = draw_shift(batch.lattice, generator), draw_rotation(generator)
     moved = augment(batch)
@@ -181,7 +181,7 @@ def test_one_shift_and_one_rotation_serve_a_whole_batch(batch: AtomBatch) -> Non
     assert torch.equal(augment(batch).coordinates, moved.coordinates)
 
 
-def test_shifts_are_far_from_uniform(batch: AtomBatch) -> None:
+def test_shifts_are_far_from_uniform(batch: CrystalBatch) -> None:
     draws = torch.stack(
         [draw_shift(batch.lattice, torch.Generator().manual_seed(seed)) for seed in range(400)]
     )
@@ -190,7 +190,7 @@ def test_shifts_are_far_from_uniform(batch: AtomBatch) -> None:
     assert float(((counts - 80.0) ** 2 / 80.0).sum()) > 50.0  # uniform: 4 +- 3
 
 
-def test_the_shift_of_one_crystal_alone_is_half_its_lengths(batch: AtomBatch) -> None:
+def test_the_shift_of_one_crystal_alone_is_half_its_lengths(batch: CrystalBatch) -> None:
     # The original stops with an error here: the deviation over one crystal is not a number.
     shift = draw_shift(batch.lattice[:1], torch.Generator().manual_seed(0))
     assert_close(shift, 0.5 * batch.lattice[0].norm(dim=-1))

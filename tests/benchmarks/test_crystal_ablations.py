@@ -54,7 +54,7 @@ def test_all_variants_start_from_the_same_weights_and_batches() -> None:
         entry = _entry(name)
         assert abs(entry.parameters / full.parameters - 1.0) < 0.03, name
         for key, value in entry.module.state_dict().items():
-            if key in weights and not key.startswith("metric_"):
+            if key in weights and not key.startswith("log_metric_"):
                 assert torch.equal(value, weights[key]), (name, key)
         ours, theirs = (next(e.batches.epoch(1)) for e in (full, entry))
         assert torch.equal(ours.noise, theirs.noise)
@@ -73,7 +73,7 @@ def test_padding_gives_the_gradients_of_the_full_model() -> None:
     gradients = []
     for name in (FULL, "padded"):
         entry = _entry(name)
-        entry.module.round_products(False)  # type: ignore[operator]
+        entry.module.use_bf16(False)  # type: ignore[operator]
         batch = next(entry.batches.epoch(0))
         entry.module.loss(batch, torch.ones(1)).total.sum().backward()  # type: ignore[operator]
         weight = entry.module.decoder.layers[1].joint.weight  # type: ignore[union-attr, index]
@@ -119,7 +119,7 @@ def test_bare_outputs_that_are_right_give_the_crystal_back() -> None:
     right = torch.cat([batch.coordinates + 3.0, decoded.pairs[:, 3:]], dim=1)
     found = module.coordinates(replace(decoded, pairs=right))
     assert (found - batch.coordinates).abs().max() < 1e-5
-    assert module.parts(batch, replace(decoded, pairs=right)).coordinates == pytest.approx(9.0)
+    assert module.terms(batch, replace(decoded, pairs=right)).coordinates == pytest.approx(9.0)
 
     module = _entry("bare_cells").module
     assert isinstance(module, Variant)
@@ -128,9 +128,9 @@ def test_bare_outputs_that_are_right_give_the_crystal_back() -> None:
     cosines = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in ((1, 2), (0, 2), (0, 1))])
     scaled = lengths / batch.layout.counts[:, None] ** (1 / 3)
     right = torch.cat([scaled, cosines.T.arccos()], dim=1)
-    metric = right * module.metric_scale + module.metric_mean
-    decoded = replace(decoded, metric=metric)
-    assert module.parts(batch, decoded).lattice < 1e-8
+    metric = right * module.log_metric_scale + module.log_metric_mean
+    decoded = replace(decoded, log_metric=metric)
+    assert module.terms(batch, decoded).lattice < 1e-8
     cells, possible = module.cells(decoded, batch.layout)
     assert possible.all()
     wanted = batch.lattice.double() @ batch.lattice.double().transpose(1, 2)
@@ -144,14 +144,14 @@ def test_an_impossible_cell_is_counted_and_leaves_nothing(column: int) -> None:
     module = entry.module
     assert isinstance(module, Variant)
     with torch.no_grad():
-        module.to_metric.weight.zero_()
-        module.around_decoder.weight[6:].zero_()
+        module.to_log_metric.weight.zero_()
+        module.decoder_skip.weight[6:].zero_()
         bare = torch.tensor([3.0, 3.0, 3.0, 1.5, 1.5, 1.5])
-        module.to_metric.bias.copy_(bare)
+        module.to_log_metric.bias.copy_(bare)
         _, possible = entry.decoded(crystals)
         assert possible.all()
         bare[column] = -1.0 if column < 3 else 3.1
-        module.to_metric.bias.copy_(bare)
+        module.to_log_metric.bias.copy_(bare)
     _, possible = entry.decoded(crystals)
     assert not possible.any()
     assert np.isnan(periodic_errors(crystals, entry.reconstruct(crystals)).distances).all()

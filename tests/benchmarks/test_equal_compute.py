@@ -23,7 +23,7 @@ from benchmarks.crystals.equal_compute import Budget, Snapshot, constant_rate, t
 from variolite.crystals.crystals import Crystals, cell_parameters
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.model.batch import AtomBatch, CrystalBatches, CrystalTensors
+from variolite.crystals.model.batch import CrystalBatch, CrystalBatches
 from variolite.errors import DataError, TrainingError
 from variolite.vae import Parts
 
@@ -32,7 +32,7 @@ def _train(
     architecture: BaselineArchitecture = TINY, *, seed: int = 0, steps: int = 16
 ) -> tuple[BaselineModule, list[Snapshot]]:
     module = BaselineModule(architecture, seed)
-    batches = CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, seed)
+    batches = CrystalBatches(CrystalBatch.of(mixed(), CPU), 5, 8, seed)
     snapshots = train_within(
         module,
         module.loss,
@@ -71,7 +71,7 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
     said: list[str] = []
     module = BaselineModule(TINY, 0)
 
-    def one_second(batch: AtomBatch, beta: torch.Tensor) -> Parts:
+    def one_second(batch: CrystalBatch, beta: torch.Tensor) -> Parts:
         now[0] += 1.0
         return module.loss(batch, beta)
 
@@ -83,7 +83,7 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
     snapshots = train_within(
         module,
         one_second,
-        CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, 0),
+        CrystalBatches(CrystalBatch.of(mixed(), CPU), 5, 8, 0),
         Budget(seconds=8.0, steps=100),
         rate=constant_rate(1e-3),
         beta=1e-5,
@@ -103,7 +103,7 @@ def test_the_rate_follows_the_share_of_the_budget() -> None:
         return 1e-3
 
     module = BaselineModule(TINY, 0)
-    batches = CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, 0)
+    batches = CrystalBatches(CrystalBatch.of(mixed(), CPU), 5, 8, 0)
     train_within(module, module.loss, batches, Budget(steps=4), rate=rate, beta=1e-5)
     assert asked == [0.0, 0.0, 0.25, 0.5, 0.75]
 
@@ -114,7 +114,7 @@ def test_training_that_cannot_end_or_goes_astray_is_refused() -> None:
     module = BaselineModule(TINY, 0)
     with torch.no_grad():
         module.species.bias[0] = math.nan
-    batches = CrystalBatches(CrystalTensors.of(mixed(), CPU), 5, 8, 0)
+    batches = CrystalBatches(CrystalBatch.of(mixed(), CPU), 5, 8, 0)
     with pytest.raises(TrainingError, match="not a finite number after 1 steps"):
         train_within(
             module, module.loss, batches, Budget(steps=8), rate=constant_rate(1e-3), beta=1e-5
@@ -183,7 +183,7 @@ def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch: pytest.MonkeyPatc
     reduced = niggli(crystals).crystals
     parameters = cell_parameters(reduced.lattices)
     module = BaselineModule(TINY, 0)
-    tensors = CrystalTensors.of(reduced, CPU)
+    tensors = CrystalBatch.of(reduced, CPU)
 
     def perfect(z: torch.Tensor, layout):  # the crystals of this layout, sorted by size
         order = np.argsort(reduced.counts, kind="stable")

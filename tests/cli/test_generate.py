@@ -18,8 +18,9 @@ from variolite.crystals.generation.composition import CompositionSettings
 from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head
-from variolite.crystals.model.network import CrystalArchitecture, CrystalModule, LossWeights
+from variolite.crystals.model import CrystalModule
 from variolite.errors import DataError
+from variolite.recipe import CrystalArchitecture, LossWeights
 
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
@@ -54,9 +55,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crystals") / "run"
     crystals = salts(80)
     module = CrystalModule(
-        CrystalArchitecture((3, 9, 11, 17), 4, 16, 2, 32, 1, 1, species_given=True), LossWeights()
+        CrystalArchitecture(
+            latent=4,
+            width=16,
+            heads=2,
+            feedforward=32,
+            encoder_layers=1,
+            decoder_layers=1,
+            given=("species",),
+        ),
+        LossWeights(),
+        (3, 9, 11, 17),
     ).eval()
-    module.set_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
+    module.set_log_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
     bare = CrystalModel(module)
     latents = bare.encode(crystals)
     prior = fit_prior(

@@ -16,7 +16,8 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures as write
 from variolite.crystals.generation.interpolation import interpolate
-from variolite.crystals.model.network import CrystalArchitecture, CrystalModule, LossWeights
+from variolite.crystals.model import CrystalModule
+from variolite.recipe import CrystalArchitecture, LossWeights
 
 NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
 
@@ -30,10 +31,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     some = crystals.take(np.array(places))
     for told in (False, True):
         module = CrystalModule(
-            CrystalArchitecture((8, 9, 11, 12, 17, 20), 4, 16, 2, 32, 1, 1, species_given=told),
+            CrystalArchitecture(
+                latent=4,
+                width=16,
+                heads=2,
+                feedforward=32,
+                encoder_layers=1,
+                decoder_layers=1,
+                given=("species",) if told else (),
+            ),
             LossWeights(),
+            (8, 9, 11, 12, 17, 20),
         ).eval()
-        module.set_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
+        module.set_log_metric_statistics(
+            [np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6
+        )
         save_crystal_model(folder / ("told" if told else "run") / "model", CrystalModel(module))
     write(some, folder / "some.extxyz")
     write(some, folder / "cifs")

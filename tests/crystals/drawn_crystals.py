@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import strategies as st
 
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.model import CrystalArchitecture, CrystalModule, LossWeights
+from variolite.crystals.model import CrystalModule
+from variolite.recipe import CrystalArchitecture, LossWeights
 
 __all__ = ["cut", "drawn_crystals", "drawn_sets", "model_for", "wrapped_difference"]
 
@@ -40,12 +39,10 @@ def drawn_sets(draw: st.DrawFn) -> Crystals:
 
 def model_for(crystals: Crystals, *, seed: int = 0, **sizes: object) -> CrystalModel:
     """An untrained model of width 32 that knows the elements of some crystals."""
-    elements = tuple(int(z) for z in np.unique(crystals.species))
-    small = CrystalArchitecture(
-        elements, latent=6, width=32, heads=4, feedforward=48, encoder_layers=2, decoder_layers=2
-    )
-    architecture = replace(small, **sizes)  # type: ignore[arg-type]
-    return CrystalModel(CrystalModule(architecture, LossWeights(), seed).eval())
+    small = {"latent": 6, "width": 32, "feedforward": 48, "encoder_layers": 2, "decoder_layers": 2}
+    architecture = CrystalArchitecture.model_validate(small | sizes)
+    elements = np.unique(crystals.species)
+    return CrystalModel(CrystalModule(architecture, LossWeights(), elements, seed=seed).eval())
 
 
 def cut(crystals: Crystals, number: int) -> Crystals:

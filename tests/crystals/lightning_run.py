@@ -25,7 +25,6 @@ def recipe() -> CrystalRecipe:
     return CrystalRecipe.model_validate(
         {
             "model": {
-                "kind": "transformer",
                 "latent": 4,
                 "width": 16,
                 "heads": 2,
@@ -33,7 +32,7 @@ def recipe() -> CrystalRecipe:
                 "encoder_layers": 1,
                 "decoder_layers": 1,
             },
-            "loss": {"divergence": 0.1},
+            "loss": {"kl": 0.1},
             "training": {
                 "beta": {"kind": "linear", "start": 0.5, "end": 1.0, "epochs": 1},
                 "learning_rate": 1e-12,

@@ -14,16 +14,14 @@ import torch
 from lightning_run import BATCH, EPOCHS, crystals, recipe
 from safetensors.torch import load_file
 
-from variolite.crystals.fitting import VALIDATION_SEED, build
 from variolite.crystals.frame import canonical
 from variolite.crystals.model import (
-    AtomBatch,
+    CrystalBatch,
     CrystalBatches,
     CrystalModule,
-    CrystalTensors,
-    Shares,
     evaluation_batches,
 )
+from variolite.crystals.run import VALIDATION_SEED, build
 from variolite.errors import ModelFileError
 from variolite.training.schedules import beta_at
 
@@ -67,7 +65,7 @@ def alone() -> CrystalModule:
     return module
 
 
-def gradients(module: CrystalModule, batch: AtomBatch, beta: float) -> dict[str, torch.Tensor]:
+def gradients(module: CrystalModule, batch: CrystalBatch, beta: float) -> dict[str, torch.Tensor]:
     module.zero_grad()
     module.loss(batch, torch.tensor([beta])).total.sum().backward()
     return {
@@ -79,11 +77,11 @@ def gradients(module: CrystalModule, batch: AtomBatch, beta: float) -> dict[str,
 
 def test_gradients_of_two_processes_are_those_of_one(trained: Path, alone: CrystalModule) -> None:
     found = load_file(trained / "gradients.safetensors")
-    tensors = CrystalTensors.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
+    tensors = CrystalBatch.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
     batches = CrystalBatches(tensors, BATCH, alone.architecture.latent, recipe().training.seed)
     step = 0
     for epoch in range(EPOCHS):
-        beta = beta_at(recipe().training.beta, epoch) * recipe().loss.divergence
+        beta = beta_at(recipe().training.beta, epoch) * recipe().loss.kl
         for batch in batches.epoch(epoch):
             for name, expected in gradients(alone, batch, beta).items():
                 scale = float(expected.abs().max())
@@ -98,10 +96,10 @@ def test_gradients_of_two_processes_are_those_of_one(trained: Path, alone: Cryst
 def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule) -> None:
     logged = json.loads((trained / "logged.json").read_text())
     training, validation = (
-        CrystalTensors.of(canonical(part).crystals, torch.device("cpu")) for part in crystals()
+        CrystalBatch.of(canonical(part).crystals, torch.device("cpu")) for part in crystals()
     )
     latent = alone.architecture.latent
-    beta = torch.tensor([recipe().loss.divergence])
+    beta = torch.tensor([recipe().loss.kl])
     with torch.no_grad():
         parts = [
             alone.loss(batch, beta)
@@ -116,22 +114,24 @@ def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule)
     assert logged["train/reconstruction"] == pytest.approx(float(np.mean(steps)), rel=1e-4)
 
 
-def test_shares_add_portions_up_to_the_whole(alone: CrystalModule) -> None:
+def test_fractions_add_portions_up_to_the_whole(alone: CrystalModule) -> None:
     """The same law without Lightning, for three portions of very different sizes."""
-    tensors = CrystalTensors.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
+    tensors = CrystalBatch.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
     latent = alone.architecture.latent
     order = np.argsort(tensors.counts, kind="stable")
     portions = [
-        tensors.batch(places).drawn(latent, None) for places in np.split(order[:60], [40, 50])
+        tensors.take(places).drawn(latent, None) for places in np.split(order[:60], [40, 50])
     ]
-    whole = tensors.batch(order[:60]).drawn(latent, None)
+    whole = tensors.take(order[:60]).drawn(latent, None)
     expected = gradients(alone, whole, 0.1)
     alone.zero_grad()
     for portion in portions:
-        shares = Shares(
-            len(portion.species) / len(whole.species), len(portion.order) / len(whole.order)
-        )
-        alone.loss(portion, torch.tensor([0.1]), shares).total.sum().backward()
+        alone.loss(
+            portion,
+            torch.tensor([0.1]),
+            atom_fraction=len(portion.species) / len(whole.species),
+            crystal_fraction=len(portion) / len(whole),
+        ).total.sum().backward()
     for name, parameter in alone.named_parameters():
         assert parameter.grad is not None
         np.testing.assert_allclose(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
@@ -150,10 +150,35 @@ def test_a_checkpoint_restores_weights_settings_and_prior(
     assert loaded.vae.architecture == alone.architecture
     assert loaded.vae.weights == alone.weights
     assert loaded.spec == recipe().training
-    assert loaded.divergence == recipe().loss.divergence
     for name, value in alone.state_dict().items():
         np.testing.assert_allclose(loaded.vae.state_dict()[name], value, atol=1e-6)
     assert loaded.prior is not None
+
+
+def test_a_checkpoint_of_the_first_version_is_still_read(
+    trained: Path, tmp_path: Path, loaded: "VAEModule"
+) -> None:
+    from variolite.crystals.lightning import VAEModule
+
+    content = torch.load(trained / "trained.ckpt", weights_only=True)
+    settings = content["hyper_parameters"]
+    network = settings.pop("network")
+    architecture = network["architecture"]
+    architecture["waves"] = architecture.pop("fourier_features")
+    architecture["species_given"] = bool(architecture.pop("given"))
+    architecture |= {key: network[key] for key in ("elements", "features")}
+    settings["divergence"] = network["weights"].pop("kl")
+    settings |= {"architecture": architecture, "weights": network["weights"]}
+    for key in list(content["state_dict"]):
+        old = key.replace("encoder_skip", "around_encoder").replace("log_metric", "metric")
+        old = old.replace("decoder_skip", "around_decoder")
+        content["state_dict"][old] = content["state_dict"].pop(key)
+    torch.save(content, tmp_path / "old.ckpt")
+    again = VAEModule.load_from_checkpoint(tmp_path / "old.ckpt")
+    assert again.vae.architecture == loaded.vae.architecture
+    assert again.vae.weights == loaded.vae.weights
+    validation = crystals()[1]
+    np.testing.assert_array_equal(again.encode(validation).mean, loaded.encode(validation).mean)
 
 
 def test_the_verbs_are_those_of_the_model(loaded: "VAEModule") -> None:
@@ -166,7 +191,7 @@ def test_the_verbs_are_those_of_the_model(loaded: "VAEModule") -> None:
     assert (decoded.volumes > 0).all()
     rebuilt = loaded.reconstruct(validation)
     assert rebuilt.names.tolist() == validation.names.tolist()
-    tensors = CrystalTensors.of(canonical(validation).crystals, torch.device("cpu"))
+    tensors = CrystalBatch.of(canonical(validation).crystals, torch.device("cpu"))
     (batch,) = evaluation_batches(tensors, 4, noise_seed=None)
     assert loaded(batch).mean.shape == (1, len(validation.species), 4)
 
@@ -206,7 +231,7 @@ def test_wrong_checkpoints_are_told(trained: Path, tmp_path: Path, change: str) 
     if change == "foreign":
         torch.save({"state_dict": {}, "epoch": 3}, path)
     if change == "other weights":
-        content["hyper_parameters"]["architecture"]["width"] = 32
+        content["hyper_parameters"]["network"]["architecture"]["width"] = 32
         torch.save(content, path)
     with pytest.raises(ModelFileError, match=r"wrong\.ckpt"):
         VAEModule.load_from_checkpoint(path)

@@ -77,7 +77,7 @@ def test_a_single_file_becomes_a_recipe(tmp_path: Path) -> None:
             "feedforward": 1024,
         },
         "loss": {
-            "divergence": 1e-5,
+            "kl": 1e-5,
             "alignment": 0.5,
             "species": 1.0,
             "coordinates": 10.0,
@@ -109,7 +109,7 @@ def test_every_value_stands_in_the_account_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "section", "key", "value"),
     [
-        ("lambda_2: 0.01", "loss", "divergence", 0.01),
+        ("lambda_2: 0.01", "loss", "kl", 0.01),
         ("lambda_1: 2", "loss", "reconstruction", 2),
         ("lambda_3: .5", "loss", "alignment", 0.5),
         ("d_model: 64", "model", "width", 64),
@@ -180,7 +180,7 @@ def test_what_has_no_counterpart_is_told_with_the_reason(
         ("latent_dim: 0", "model.latent: .*greater than or equal to 1"),
         ("latent_dim: 8.5", "model.latent: "),
         ("encoder: {d_model: 100, nhead: 8}", "width 100 is no multiple of heads 8"),
-        ("loss_weights: {kl: -1}", "loss.divergence: "),
+        ("loss_weights: {kl: -1}", "loss.kl: "),
     ],
 )
 def test_what_cannot_be_imported_is_one_clear_error(text: str, said: str, tmp_path: Path) -> None:

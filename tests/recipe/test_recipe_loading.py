@@ -14,7 +14,9 @@ from variolite.recipe import (
     CyclicalBeta,
     LinearBeta,
     Recipe,
+    load_crystal_recipe,
     load_recipe,
+    recipe_to_yaml,
 )
 
 SMALL = "columns: {density: , gamma: {unit: gAPI}}\n"
@@ -313,3 +315,21 @@ def test_no_value_ends_in_a_traceback(key: str, tree: object) -> None:
 def test_what_would_fail_only_after_training_fails_at_once(change: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("corelogs/default", [change])
+
+
+def test_former_keys_are_read_and_a_later_layer_rules(tmp_path: Path) -> None:
+    path = _write(
+        tmp_path,
+        "extends: crystals/perov_5\nmodel: {kind: transformer, waves: 3}\nloss: {divergence: .2}\n",
+    )
+    recipe = load_crystal_recipe(path)
+    assert (recipe.model.fourier_features, recipe.loss.kl) == (3, 0.2)
+    assert load_crystal_recipe(path, ["loss.kl=0.1"]).loss.kl == 0.1
+    assert load_crystal_recipe(path, ["loss.divergence=0.1", "model.waves=5"]) == (
+        load_crystal_recipe(path, ["loss.kl=0.1", "model.fourier_features=5"])
+    )
+    assert load_crystal_recipe(_write(tmp_path, recipe_to_yaml(recipe))) == recipe
+    with pytest.raises(RecipeError, match=r"unknown key 'loss\.divergence'"):
+        load_crystal_recipe(_write(tmp_path, "kind: crystals\nloss: {kl: 1, divergence: 2}\n"))
+    with pytest.raises(RecipeError, match=r"model: there is no network of kind 'source'"):
+        load_crystal_recipe("crystals/perov_5", ["model.kind=source"])

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.model.batch import AtomBatch, CrystalTensors, Layout, evaluation_batches
+from variolite.crystals.model.batch import CrystalBatch, Layout, evaluation_batches
 from variolite.vae import Parts, Posterior
 
 
@@ -67,7 +67,7 @@ def draw_rotation(generator: torch.Generator) -> Tensor:
     )
 
 
-def augment(batch: AtomBatch) -> AtomBatch:
+def augment(batch: CrystalBatch) -> CrystalBatch:
     """Shift all crystals of a batch by the same Cartesian vector and turn them alike."""
     generator = generator_of(batch.noise)
     shift = draw_shift(batch.lattice, generator)
@@ -202,7 +202,7 @@ class BaselineModule(nn.Module):
         """Atomic number of every place of the logits; place 0 is read as hydrogen."""
         return (1, *range(1, self.architecture.elements))
 
-    def infer(self, batch: AtomBatch) -> Posterior:
+    def infer(self, batch: CrystalBatch) -> Posterior:
         """Posterior of the latents of every atom, shapes (1, N, L)."""
         padding = Padding.of(batch.layout.owner, batch.layout.counts)
         features = self.encoder(batch.species, batch.coordinates, batch.lattice, padding)
@@ -228,7 +228,7 @@ class BaselineModule(nn.Module):
         scale = counts.to(found.lengths)[:, None].pow(1.0 / 3.0)
         return matrix_of(found.lengths * scale, found.angles)
 
-    def loss(self, batch: AtomBatch, beta: Tensor) -> Parts:
+    def loss(self, batch: CrystalBatch, beta: Tensor) -> Parts:
         """The objective in named parts, each of shape (1,).
 
         Parameters
@@ -285,7 +285,7 @@ def reconstruct(
     frame = niggli(crystals, module.architecture.elements)
     reduced = frame.crystals
     device = next(module.parameters()).device
-    tensors = CrystalTensors.of(reduced, device)
+    tensors = CrystalBatch.of(reduced, device)
     species = np.zeros_like(reduced.species)
     coordinates = np.zeros_like(reduced.coordinates)
     lattices = np.zeros_like(reduced.lattices)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
@@ -21,22 +20,19 @@ from variolite.crystals.generation.properties import PropertyHead, head_from, he
 from variolite.crystals.generation.sampling import TRIES, Generated, generate
 from variolite.crystals.latents import Latents
 from variolite.crystals.model.batch import (
-    CrystalTensors,
+    CrystalBatch,
     Layout,
     coordinates_of,
     evaluation_batches,
     lattices_of,
+    portions,
 )
-from variolite.crystals.model.network import (
-    CrystalArchitecture,
-    CrystalModule,
-    LossWeights,
-)
+from variolite.crystals.model.network import CrystalModule
 from variolite.crystals.periodic import has_cell
 from variolite.errors import DataError, ModelFileError, RunFolderError, VarioliteError
+from variolite.recipe import CrystalArchitecture, LossWeights
 from variolite.training.storage import (
     DESCRIPTION,
-    Migration,
     fill,
     read_description,
     read_weights,
@@ -44,6 +40,9 @@ from variolite.training.storage import (
 )
 
 # Between crystals and the network: the canonical frame, encoding and decoding.
+
+DECODED_ATOMS = 16_384
+"""In one batch, about."""
 
 
 def canonicalize(crystals: Crystals) -> Frame:
@@ -66,36 +65,40 @@ def canonicalize(crystals: Crystals) -> Frame:
     return canonical(crystals)
 
 
-def require_known(module: CrystalModule, crystals: Crystals) -> None:
-    """Say clearly which crystal holds an element that a module was not trained on.
-
-    Raises
-    ------
-    DataError
-        If there is one.
-    """
-    strange = np.flatnonzero(~np.isin(crystals.species, module.elements))
-    if strange.size:
-        crystal = int(crystals.owner[strange[0]])
-        symbol = SYMBOLS[int(crystals.species[strange[0]])]
-        raise DataError(
-            f"the model was not trained on {symbol}",
-            where=str(crystals.names[crystal]) or f"crystal {crystal}",
-            hint="leave such structures out, or train a model on data that have them",
-        )
+def _require_known(
+    elements: Sequence[int], species: NDArray[np.integer], crystals: Crystals | Latents
+) -> None:
+    """Refuse crystals with an element that a network was not trained on, and name the first."""
+    unknown = np.flatnonzero(~np.isin(species, elements))
+    if not unknown.size:
+        return
+    number = int(species[unknown[0]])
+    place = int(np.searchsorted(crystals.offsets, unknown[0], side="right")) - 1
+    name = SYMBOLS[number] if 0 < number < len(SYMBOLS) else f"atomic number {number}"
+    raise DataError(
+        f"the model was not trained on {name}",
+        where=str(crystals.names[place]) or f"crystal {place}",
+        hint="leave such structures out, or train a model on data that have them",
+    )
 
 
 @torch.no_grad()
 def encode(module: CrystalModule, crystals: Crystals) -> Latents:
-    """Encode crystals that are in the module's frame; posterior means and log-variances."""
-    require_known(module, crystals)
+    """Encode crystals that are in the canonical frame; posterior means and log-variances.
+
+    Raises
+    ------
+    DataError
+        If one holds an element that the network was not trained on.
+    """
+    _require_known(module.elements, crystals.species, crystals)
     latent = module.architecture.latent
-    device = next(module.parameters()).device
     mean = np.empty((len(crystals.species), latent), dtype=np.float32)
     log_variance = np.empty_like(mean)
-    tensors = CrystalTensors.of(crystals, device)
-    for batch in evaluation_batches(tensors, latent, noise_seed=None):
+    whole = CrystalBatch.of(crystals, next(module.parameters()).device)
+    for batch in evaluation_batches(whole, latent, noise_seed=None):
         posterior = module.infer(batch)
+        # Batches are sorted by size: their atoms go back to the places that they came from.
         atoms = crystals.atoms_of(batch.order.cpu().numpy())
         mean[atoms] = posterior.mean[0].cpu().numpy()
         log_variance[atoms] = posterior.clamped_log_variance[0].cpu().numpy()
@@ -106,7 +109,7 @@ def encode(module: CrystalModule, crystals: Crystals) -> Latents:
 def decode(
     module: CrystalModule, latents: Latents, *, species: NDArray[np.integer] | None = None
 ) -> Crystals:
-    """Decode latents to crystals in the module's frame.
+    """Decode latents to crystals in the canonical frame.
 
     Parameters
     ----------
@@ -123,59 +126,36 @@ def decode(
             f"the latents have {latents.mean.shape[1]} dimensions, the model has {width}",
             hint="decode latents with the model that encoded them",
         )
-    if species is not None:
-        _require_known_species(module, np.asarray(species), latents)
+    given = None if species is None else np.asarray(species)
+    if given is not None:
+        if given.shape != (len(latents.mean),):
+            raise DataError(
+                f"{given.size} elements were given for {len(latents.mean)} atoms",
+                where="species",
+                hint="give one atomic number for every row of the latents",
+            )
+        _require_known(module.elements, given, latents)
     device = next(module.parameters()).device
-    order = np.argsort(latents.counts, kind="stable")
+    table = np.array(module.elements, dtype=np.uint8)
     found = np.empty(len(latents.mean), dtype=np.uint8)
     coordinates = np.empty((len(latents.mean), 3))
     lattices = np.empty((len(latents), 3, 3))
-    table = np.array(module.elements, dtype=np.uint8)
-    for chosen in _portions(latents.counts, order):
+    for chosen in portions(latents.counts, DECODED_ATOMS):
         counts = latents.counts[chosen]
         begins = np.cumsum(counts) - counts
         atoms = np.arange(counts.sum()) + np.repeat(latents.offsets[:-1][chosen] - begins, counts)
         z = torch.from_numpy(latents.mean[atoms]).to(device)
-        told = None
-        if species is not None:
-            told = torch.from_numpy(np.asarray(species)[atoms].astype(np.int64)).to(device)
-        decoded = module.generate(z, Layout.of(counts, device), told)
+        known = None
+        if given is not None:
+            known = torch.from_numpy(given[atoms].astype(np.int64)).to(device)
+        decoded = module.generate(z, Layout.of(counts, device), known)
         coordinates[atoms] = coordinates_of(decoded.pairs).double().cpu().numpy()
-        lattices[chosen] = lattices_of(decoded.metric.double().cpu().numpy(), counts)
-        if decoded.species_logits is None:
-            assert species is not None
-            found[atoms] = np.asarray(species)[atoms]
-        else:
+        lattices[chosen] = lattices_of(decoded.log_metric.double().cpu().numpy(), counts)
+        if decoded.species_logits is not None:
             found[atoms] = table[decoded.species_logits.argmax(1).cpu().numpy()]
+    if given is not None and module.architecture.species_given:
+        found[:] = given
     return Crystals(found, coordinates, lattices, latents.offsets, latents.names)
-
-
-def _require_known_species(
-    module: CrystalModule, species: NDArray[np.integer], latents: Latents
-) -> None:
-    if species.shape != (len(latents.mean),):
-        raise DataError(
-            f"{species.size} elements were given for {len(latents.mean)} atoms",
-            where="species",
-            hint="give one atomic number for every row of the latents",
-        )
-    strange = np.flatnonzero(~np.isin(species, module.elements))
-    if strange.size:
-        number = int(species[strange[0]])
-        name = SYMBOLS[number] if 0 < number < len(SYMBOLS) else f"atomic number {number}"
-        crystal = int(np.searchsorted(latents.offsets, strange[0], side="right")) - 1
-        raise DataError(
-            f"the model was not trained on {name}",
-            where=str(latents.names[crystal]) or f"crystal {crystal}",
-            hint="give other elements, or train a model on data that have them",
-        )
-
-
-def _portions(counts: NDArray[np.int64], order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Cut crystals, sorted by size, into portions of about 16,000 atoms."""
-    total = np.cumsum(counts[order])
-    cuts = np.searchsorted(total, np.arange(16_384, total[-1:].sum(), 16_384))
-    return [part for part in np.split(order, np.unique(cuts)) if len(part)]
 
 
 # A trained crystal VAE: structures in, latents, and structures out.
@@ -209,7 +189,7 @@ class CrystalModel:
 
     @property
     def species_given(self) -> bool:
-        """Whether the decoder is told the elements instead of decoding them."""
+        """Whether the decoder is given the elements instead of decoding them."""
         return self.module.architecture.species_given
 
     @property
@@ -239,12 +219,12 @@ class CrystalModel:
         latents
             Means or draws.
         species
-            Atomic numbers, shape (N,): needed where the model is told them, and refused
+            Atomic numbers, shape (N,): needed where the model is given them, and refused
             where it is not.
         """
         if self.species_given != (species is not None):
             raise DataError(
-                "this model is told the elements: give species"
+                "this model is given the elements: give species"
                 if self.species_given
                 else "this model decodes the elements itself: species cannot be given"
             )
@@ -256,7 +236,7 @@ class CrystalModel:
         Parameters
         ----------
         crystals
-            A model that is told the elements takes them from here.
+            A model that is given the elements takes them from here.
         """
         frame = canonicalize(crystals)
         latents = encode(self.module, frame.crystals)
@@ -308,27 +288,66 @@ class CrystalModel:
 # The model file of a crystal VAE, with its prior and its property head.
 
 
-FORMAT = 1
+FORMAT = 2
 KIND = "variolite.crystal_vae"
 
-_MIGRATIONS: Mapping[int, Migration] = {}
+_OPTIONAL = ("prior", "properties")
 
-_PARTS = ("prior", "properties")
+_FORMER_TENSORS = {
+    "around_encoder": "encoder_skip",
+    "around_decoder": "decoder_skip",
+    "to_metric": "to_log_metric",
+    "metric_mean": "log_metric_mean",
+    "metric_scale": "log_metric_scale",
+}
+"""First parts of the names that tensors of the network had in format 1."""
 
-_ARCHITECTURE = TypeAdapter(CrystalArchitecture)
-_WEIGHTS = TypeAdapter(LossWeights)
+
+def from_format_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Take what depends on the data out of the architecture, and rename its keys."""
+    if content.get("network", "transformer") != "transformer":
+        raise ModelFileError(
+            "the model has the network of the published system, which is no longer there",
+            hint="train crystals/source again: it is our network with the published settings",
+        )
+    architecture = dict(content["architecture"])
+    data = {key: architecture.pop(key) for key in ("elements", "features")}
+    architecture["fourier_features"] = architecture.pop("waves")
+    architecture["given"] = ["species"] if architecture.pop("species_given") else []
+    return {**content, **data, "architecture": architecture}
+
+
+def names_from_format_1(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of a network of format 1 under their names today."""
+    parts = ((name.split("."), value) for name, value in tensors.items())
+    return {".".join([_FORMER_TENSORS.get(h, h), *rest]): v for (h, *rest), v in parts}
+
+
+def network_content(module: CrystalModule) -> dict[str, Any]:
+    """Return what, besides its tensors, makes a network; plain data."""
+    return {
+        "architecture": module.architecture.model_dump(mode="json"),
+        "weights": module.weights.model_dump(mode="json"),
+        "elements": list(module.elements),
+        "features": module.features,
+    }
+
+
+def network_from(content: Mapping[str, Any], seed: int = 0) -> CrystalModule:
+    """Make the network of `network_content`, with untrained weights."""
+    return CrystalModule(
+        CrystalArchitecture.model_validate(content["architecture"]),
+        LossWeights.model_validate(content["weights"]),
+        content["elements"],
+        features=content["features"],
+        seed=seed,
+    )
 
 
 def save_crystal_model(folder: Path, model: CrystalModel) -> None:
     """Write a model into a folder; nothing of the training crystals goes with it."""
-    module = model.module
-    tensors: dict[str, Tensor] = {f"vae/{k}": v for k, v in module.state_dict().items()}
-    content: dict[str, Any] = {
-        "network": "transformer",
-        "architecture": asdict(module.architecture),
-        "weights": asdict(module.weights),
-        "provenance": dict(model.provenance),
-    }
+    tensors: dict[str, Tensor] = {f"vae/{k}": v for k, v in model.module.state_dict().items()}
+    content = {**network_content(model.module), "provenance": dict(model.provenance)}
     if model.prior is not None:
         own, content["prior"] = prior_state(model.prior)
         tensors |= {f"prior/{name}": value for name, value in own.items()}
@@ -346,45 +365,34 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
     ModelFileError
         If a file is missing, foreign, of another kind, truncated, altered or too new.
     """
-    description = read_description(folder, KIND, FORMAT, _MIGRATIONS, "a crystal model")
-    tensors = read_weights(folder, description)
+    where = str(folder / DESCRIPTION)
     try:
-        module = _module(description, folder)
-        fill(module, _below("vae/", tensors), folder)
+        description = read_description(folder, KIND, FORMAT, {1: from_format_1}, "a crystal model")
+        tensors = read_weights(folder, description)
+        module = network_from(description)
+        own = _below("vae/", tensors)
+        fill(module, names_from_format_1(own) if description["format"] == 1 else own, folder)
         prior = properties = None
         if "prior" in description:
             prior = prior_from(_below("prior/", tensors), description["prior"])
         if "properties" in description:
             properties = head_from(_below("properties/", tensors), description["properties"])
         provenance = dict(description["provenance"])
-        described = ("vae/", *(f"{part}/" for part in _PARTS if part in description))
+        described = ("vae/", *(f"{part}/" for part in _OPTIONAL if part in description))
         extra = sorted(name for name in tensors if not name.startswith(described))
         if extra:
-            raise ValueError(f"nothing is said of the tensor {extra[0]}")
+            raise ValueError(f"the tensor {extra[0]} is not described")
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
-        if isinstance(e, ModelFileError) and str(folder) in (e.where or ""):
-            raise
+        if isinstance(e, ModelFileError) and e.hint:
+            raise ModelFileError(e.what, where=e.where or where, hint=e.hint) from None
         what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
         raise ModelFileError(
             f"the model description does not hold together ({' '.join(what.split())})",
-            where=str(folder / DESCRIPTION),
+            where=where,
             hint="save the model again with the version that trained it",
         ) from None
     module.to(device or torch.device("cpu")).eval()
     return CrystalModel(module, prior, properties, provenance)
-
-
-def _module(description: Mapping[str, Any], folder: Path) -> CrystalModule:
-    if description["network"] == "source":
-        raise ModelFileError(
-            "this model has the network of the published system, which Variolite no longer has",
-            where=str(folder / DESCRIPTION),
-            hint="train the recipe crystals/source again: it is our network with its settings",
-        )
-    if description["network"] != "transformer":
-        raise ValueError(f"there is no network called {description['network']!r:.40}")
-    architecture = _ARCHITECTURE.validate_python(description["architecture"])
-    return CrystalModule(architecture, _WEIGHTS.validate_python(description["weights"]))
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

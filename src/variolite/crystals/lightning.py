@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -24,12 +24,17 @@ import numpy as np
 import torch
 from lightning import LightningDataModule
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from variolite.crystals.crystal_model import CrystalModel, encode
+from variolite.crystals.crystal_model import (
+    CrystalModel,
+    encode,
+    from_format_1,
+    names_from_format_1,
+    network_content,
+    network_from,
+)
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.fitting import RATE, VALIDATION_SEED, build
 from variolite.crystals.frame import canonical
 from variolite.crystals.generation.prior import (
     LatentPrior,
@@ -39,20 +44,11 @@ from variolite.crystals.generation.prior import (
     prior_state,
 )
 from variolite.crystals.latents import Latents
-from variolite.crystals.model import (
-    AtomBatch,
-    CrystalArchitecture,
-    CrystalModule,
-    CrystalTensors,
-    Layout,
-    LossWeights,
-    Shares,
-    evaluation_batches,
-)
+from variolite.crystals.model import CrystalBatch, CrystalBatches, evaluation_batches
+from variolite.crystals.run import RATE, VALIDATION_SEED, build
 from variolite.errors import DataError, ModelFileError
 from variolite.recipe import CrystalRecipe, TrainingSpec
 from variolite.training.schedules import beta_at, epoch_factor, final_beta
-from variolite.training.tabular_model import generator
 from variolite.vae import Posterior
 
 # Crystals for Lightning's Trainer: every process gets its own portion of every batch.
@@ -90,8 +86,8 @@ class CrystalDataModule(LightningDataModule):
         super().__init__()
         known, held = (None, None) if features is None else features
         host = torch.device("cpu")
-        self._training = CrystalTensors.of(canonical(training).crystals, host, known)
-        self._validation = CrystalTensors.of(canonical(validation).crystals, host, held)
+        self._training = CrystalBatch.of(canonical(training).crystals, host, known)
+        self._validation = CrystalBatch.of(canonical(validation).crystals, host, held)
         self._latent = latent
         self._seed = seed
         self._batch_size = min(batch_size, len(training))
@@ -118,19 +114,20 @@ class CrystalDataModule(LightningDataModule):
         self._require_enough(len(self._validation), "validation")
         rank, world = self._place()
         found = evaluation_batches(self._validation, self._latent, noise_seed=VALIDATION_SEED)
-        own = [
-            _portion(self._validation, batch, rank, world)
-            for batch in found
-            if len(batch.order) > rank
-        ]
+        own = [_portion(batch, rank, world) for batch in found if len(batch) > rank]
         return Batches(lambda: iter(own), len(own))
 
     def transfer_batch_to_device(
-        self, batch: AtomBatch, device: torch.device, dataloader_idx: int
-    ) -> AtomBatch:
+        self, batch: CrystalBatch, device: torch.device, dataloader_idx: int
+    ) -> CrystalBatch:
         """Move a batch, which is frozen and unknown to Lightning."""
         del dataloader_idx
-        return _moved(batch, device)
+        tensors: dict[str, Any] = {
+            field.name: value.to(device)
+            for field in fields(batch)
+            if isinstance(value := getattr(batch, field.name), Tensor)
+        }
+        return replace(batch, **tensors)
 
     def _require_enough(self, crystals: int, where: str) -> None:
         _, world = self._place()
@@ -145,53 +142,34 @@ class CrystalDataModule(LightningDataModule):
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
-    def _portions(self) -> Iterator[AtomBatch]:
+    def _portions(self) -> Iterator[CrystalBatch]:
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
         rank, world = self._place()
-        tensors, size = self._training, self._batch_size
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(tensors))
-        source = generator(torch.device("cpu"), self._seed, epoch, 1)
-        for start in range(0, len(tensors) // size * size, size):
-            whole = tensors.batch(order[start : start + size]).drawn(self._latent, source)
-            yield _portion(tensors, whole, rank, world)
+        batches = CrystalBatches(self._training, self._batch_size, self._latent, self._seed)
+        for whole in batches.epoch(epoch):
+            yield _portion(whole, rank, world)
 
 
 class Batches:
-    """Batches from a function, made anew in every epoch."""
+    """Batches from a function, made again in every epoch."""
 
-    def __init__(self, make: Callable[[], Iterator[AtomBatch]], steps: int) -> None:
+    def __init__(self, make: Callable[[], Iterator[CrystalBatch]], steps: int) -> None:
         self._make = make
         self._steps = steps
 
-    def __iter__(self) -> Iterator[AtomBatch]:
+    def __iter__(self) -> Iterator[CrystalBatch]:
         return self._make()
 
     def __len__(self) -> int:
         return self._steps
 
 
-def _portion(tensors: CrystalTensors, whole: AtomBatch, rank: int, world: int) -> AtomBatch:
+def _portion(whole: CrystalBatch, rank: int, world: int) -> CrystalBatch:
     """Every world-th crystal of a batch, which is sorted by size, with the noise it has there."""
     if world == 1:
         return whole
-    places = np.arange(rank, len(whole.order), world)
-    counts = tensors.counts[whole.order.numpy()]
-    ends = np.cumsum(counts)
-    atoms = np.concatenate([np.arange(ends[p] - counts[p], ends[p]) for p in places])
-    own = tensors.batch(whole.order.numpy()[places])
     chance = None if whole.chance is None else whole.chance[:, rank::world].contiguous()
-    return replace(own, noise=whole.noise[torch.from_numpy(atoms)], chance=chance)
-
-
-def _moved(batch: AtomBatch, device: torch.device) -> AtomBatch:
-    layout = batch.layout
-    layout = Layout(layout.groups, layout.owner.to(device), layout.counts.to(device))
-    tensors = {
-        field.name: value.to(device)
-        for field in fields(batch)
-        if isinstance(value := getattr(batch, field.name), Tensor)
-    }
-    return replace(batch, layout=layout, **tensors)
+    return replace(whole.take(np.arange(rank, len(whole), world)), chance=chance)
 
 
 try:
@@ -202,10 +180,6 @@ except ImportError:
     ) from None
 
 
-_ARCHITECTURE = TypeAdapter(CrystalArchitecture)
-_WEIGHTS = TypeAdapter(LossWeights)
-
-
 class VAEModule(LightningModule):
     """`CrystalModule` with its objective, optimiser and schedules.
 
@@ -213,30 +187,17 @@ class VAEModule(LightningModule):
 
     Parameters
     ----------
-    architecture, weights
-        Fields of `CrystalArchitecture` and `LossWeights`.
+    network
+        As `variolite.crystals.crystal_model.network_content` returns it.
     training
         Fields of `TrainingSpec`; its schedules, learning rate and seed apply.
-    divergence
-        Factor on the schedule of beta, lambda_2.
     """
 
-    def __init__(
-        self,
-        architecture: Mapping[str, Any],
-        weights: Mapping[str, Any],
-        training: Mapping[str, Any],
-        divergence: float = 1e-5,
-    ) -> None:
+    def __init__(self, network: Mapping[str, Any], training: Mapping[str, Any]) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.spec = TrainingSpec.model_validate(dict(training))
-        self.divergence = divergence
-        self.vae = CrystalModule(
-            _ARCHITECTURE.validate_python(dict(architecture)),
-            _WEIGHTS.validate_python(dict(weights)),
-            self.spec.seed,
-        )
+        self.vae = network_from(network, self.spec.seed)
         self.prior: LatentPrior | None = None
         self._sums: list[Tensor] = []
 
@@ -254,12 +215,8 @@ class VAEModule(LightningModule):
             Width of the foundation features; 0 without alignment.
         """
         untrained = build(recipe, canonical(training).crystals, features=features)
-        made = cls(
-            _plain(asdict(untrained.architecture)),
-            asdict(untrained.weights),
-            recipe.training.model_dump(mode="json"),
-            recipe.loss.divergence,
-        )
+        training_spec = recipe.training.model_dump(mode="json")
+        made = cls(network_content(untrained), training_spec)
         made.vae.load_state_dict(untrained.state_dict())
         return made
 
@@ -288,8 +245,15 @@ class VAEModule(LightningModule):
                 "the checkpoint is missing or damaged", where=where, hint="copy it again"
             ) from None
         try:
-            made = cls(**content["hyper_parameters"])
-            made.load_state_dict(content["state_dict"])
+            settings, weights = content["hyper_parameters"], content["state_dict"]
+            if "network" not in settings:  # as the first version wrote them
+                loss = {**settings["weights"], "kl": settings["divergence"]}
+                network = from_format_1({"architecture": settings["architecture"], "weights": loss})
+                settings = {"network": network, "training": settings["training"]}
+                bare = {name.removeprefix("vae."): value for name, value in weights.items()}
+                weights = {f"vae.{k}": v for k, v in names_from_format_1(bare).items()}
+            made = cls(**settings)
+            made.load_state_dict(weights)
             made.on_load_checkpoint(content)
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise ModelFileError(
@@ -327,7 +291,7 @@ class VAEModule(LightningModule):
         latents = encode(self.vae, crystals)
         self.prior = fit_prior(latents, crystals, settings, seed=self.spec.seed)
 
-    def forward(self, batch: AtomBatch) -> Posterior:
+    def forward(self, batch: CrystalBatch) -> Posterior:
         """Return the posterior of a batch."""
         return self.vae.infer(batch)
 
@@ -339,41 +303,40 @@ class VAEModule(LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(epoch_factor, spec))
         return {"optimizer": optimiser, "lr_scheduler": schedule}
 
-    def training_step(self, batch: AtomBatch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: CrystalBatch, batch_idx: int) -> Tensor:
         """Objective of this process's portion, weighed as part of the whole batch."""
         del batch_idx
-        beta = beta_at(self.spec.beta, self.current_epoch) * self.divergence
-        parts = self.vae.loss(
-            batch, torch.full((1,), beta, device=self.device), self._shares(batch)
+        beta = beta_at(self.spec.beta, self.current_epoch) * self.vae.weights.kl
+        own = [float(len(batch.species)), float(len(batch))]
+        whole = self._summed(torch.tensor(own, device=self.device))
+        # Fractions of the whole batch, times the processes: their mean over the processes is 1,
+        # and the mean of the gradients is the gradient of the whole batch.
+        fractions = torch.tensor(own, device=self.device) / whole * self.trainer.world_size
+        terms = self.vae.loss(
+            batch,
+            torch.full((1,), beta, device=self.device),
+            atom_fraction=fractions[0],
+            crystal_fraction=fractions[1],
         )
-        # The mean of the shares over the processes is the mean over the whole batch.
         found = {
-            "train/total": parts.total[0],
-            "train/reconstruction": parts.reconstruction[0],
-            "train/kl": parts.divergence[0],
+            "train/total": terms.total[0],
+            "train/reconstruction": terms.reconstruction[0],
+            "train/kl": terms.divergence[0],
         }
         self.log_dict(found, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
-        return parts.total[0]
-
-    def _shares(self, batch: AtomBatch) -> Shares:
-        own = torch.tensor(
-            [len(batch.species), len(batch.order)], dtype=torch.float32, device=self.device
-        )
-        whole = self._summed(own)
-        atoms, crystals = (own / whole * self.trainer.world_size).unbind()
-        return Shares(atoms, crystals)
+        return terms.total[0]
 
     def _summed(self, values: Tensor) -> Tensor:
         # The copy, as the sum is written over what it is given.
         summed: Tensor = self.trainer.strategy.reduce(values.clone(), reduce_op="sum")
         return summed
 
-    def validation_step(self, batch: AtomBatch, batch_idx: int) -> None:
+    def validation_step(self, batch: CrystalBatch, batch_idx: int) -> None:
         """Objective with the final beta and the fixed noise of the batch."""
         del batch_idx
-        beta = final_beta(self.spec.beta) * self.divergence
-        parts = self.vae.loss(batch, torch.full((1,), beta, device=self.device))
-        found = torch.stack([parts.total[0], parts.reconstruction[0], parts.divergence[0]])
+        beta = final_beta(self.spec.beta) * self.vae.weights.kl
+        terms = self.vae.loss(batch, torch.full((1,), beta, device=self.device))
+        found = torch.stack([terms.total[0], terms.reconstruction[0], terms.divergence[0]])
         atoms = found.new_tensor([float(len(batch.species))])
         self._sums.append(torch.cat([found * atoms, atoms]))
 
@@ -394,8 +357,3 @@ class VAEModule(LightningModule):
         """Take the prior that is beside the weights."""
         if "latent_prior" in checkpoint:
             self.prior = prior_from(*checkpoint["latent_prior"])
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn tuples into lists, which a checkpoint can hold."""
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

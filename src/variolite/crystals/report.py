@@ -189,7 +189,11 @@ class CrystalRun:
     def species_given(self) -> bool:
         """Whether the decoder is given the atom types, as the model file says."""
         architecture = (self.files.model or {}).get("architecture")
-        return isinstance(architecture, Mapping) and architecture.get("species_given") is True
+        if not isinstance(architecture, Mapping):
+            return False
+        # The second is how format 1 says it.
+        given = architecture.get("given", ())
+        return "species" in given or architecture.get("species_given") is True
 
     def column(self, name: str) -> Floats | None:
         """Return a numeric column of the table, [B], NaN where it is missing."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,21 +28,230 @@ from variolite.crystals.crystal_model import (
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.groups import draw_split, groups_by
 from variolite.crystals.files.store import fingerprint
-from variolite.crystals.fitting import all_threads, build, fit_crystals
 from variolite.crystals.generation.flow import FlowSettings
 from variolite.crystals.generation.prior import PriorSettings, fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
+from variolite.crystals.latents import ACTIVE_NATS
+from variolite.crystals.model.batch import (
+    CrystalBatch,
+    CrystalBatches,
+    coordinates_of,
+    evaluation_batches,
+    log_metric_tensor,
+    wrapped,
+)
+from variolite.crystals.model.network import CrystalModule, bf16_is_fast
 from variolite.crystals.potential.alignment import fit_scale
 from variolite.crystals.potential.features import foundation_features
-from variolite.errors import DataError, RecipeError, nearest
+from variolite.errors import DataError, RecipeError, TrainingError, nearest
 from variolite.progress import Progress
 from variolite.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe, recipe_to_yaml
 from variolite.records import Split, write_text_atomic
+from variolite.training.device import choose_device
+from variolite.training.loop import Resume, Validation, train
 from variolite.training.run import RunFolder, environment
-from variolite.training.storage import write_history
+from variolite.training.storage import EpochRecord, write_history
 
-# A whole training run on crystals: structures and recipe in, run folder out.
+# From crystals in the canonical frame to a trained network.
 
+VALIDATION_SEED = 20_240_901
+
+BATCH_SIZE = 128
+RATE = 3e-3
+"""At a batch of 128 crystals; the best of 1e-3, 2e-3, 3e-3 and 5e-3 at width 128 or close to it."""
+
+LEAST_SCALE = 0.02
+"""Smallest scale of a log metric: angles of cubic cells do not vary at all."""
+
+
+@dataclass(frozen=True)
+class FittedCrystals:
+    """A trained network and how it was trained."""
+
+    module: CrystalModule
+    history: list[EpochRecord]
+    best_epoch: int
+    device: str
+    batch_size: int
+    rate: float
+    parameters: int
+
+
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """Use every core for a network that is large enough, unless the user says otherwise."""
+    before = torch.get_num_threads()
+    if os.environ.get("VARIOLITE_DEFAULT_THREADS"):
+        torch.set_num_threads(
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def build(recipe: CrystalRecipe, crystals: Crystals, *, features: int = 0) -> CrystalModule:
+    """Return the untrained network of a recipe for training crystals in the canonical frame.
+
+    Parameters
+    ----------
+    recipe
+        Already resolved.
+    crystals
+        They give the elements and the spread of the cells.
+    features
+        Width of the foundation features; 0 without alignment.
+    """
+    elements = np.unique(crystals.species).tolist()
+    seed = recipe.training.seed
+    module = CrystalModule(recipe.model, recipe.loss, elements, features=features, seed=seed)
+    cells = log_metric_tensor(crystals.lattices, crystals.counts)
+    scale = np.maximum(cells.std(axis=0), LEAST_SCALE)
+    module.set_log_metric_statistics(cells.mean(axis=0).tolist(), scale.tolist())
+    return module
+
+
+def fit_crystals(
+    module: CrystalModule,
+    training: Crystals,
+    validation: Crystals,
+    recipe: CrystalRecipe,
+    *,
+    features: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
+    device: str = "auto",
+    checkpoint: Path | None = None,
+    on_start: Callable[[str], None] | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+) -> FittedCrystals:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    module
+        From `build`.
+    training, validation
+        In the canonical frame.
+    recipe
+        Its ``training`` and ``loss`` apply.
+    features
+        Standardised foundation features of training and validation atoms, (N, F) each.
+    device
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    checkpoint
+        File to keep the state in; from an existing one of the same run it is resumed.
+    on_start
+        Called with what was chosen.
+    on_epoch
+        Called after every epoch.
+
+    Raises
+    ------
+    TrainingError
+        If there are too few crystals or the loss diverges.
+    """
+    if len(training) < 2 or not len(validation):
+        raise TrainingError(
+            f"{len(training)} crystals to train on and {len(validation)} to validate with "
+            "are too few",
+            hint="give more structures, or a smaller split.test",
+        )
+    spec = recipe.training
+    parameters = sum(p.numel() for p in module.parameters())
+    atoms = len(training.species) / len(training)
+    where, reason = choose_device(device, int(parameters * atoms))
+    module.to(where)
+    module.use_bf16(spec.precision == "auto" and bf16_is_fast(where))
+    batch_size = BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size
+    rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
+    known, held_out = (None, None) if features is None else features
+    held_out_crystals = CrystalBatch.of(validation, where, held_out)
+    latent = module.architecture.latent
+    source = CrystalBatches(CrystalBatch.of(training, where, known), batch_size, latent, spec.seed)
+    if on_start is not None:
+        on_start(
+            f"{reason}; {len(training):,} crystals of {atoms:.1f} atoms, {source.steps} steps of "
+            f"{source.batch_size}, rate {rate:.2g}, {parameters:,} weights"
+        )
+    resume = None
+    if checkpoint is not None:
+        digest = hashlib.sha256(json.dumps(_signed_settings(recipe, module)).encode())
+        digest.update((fingerprint(training) + fingerprint(validation)).encode())
+        resume = Resume(checkpoint, digest.hexdigest())
+    with all_threads():
+        trained = train(
+            module,
+            module.loss,
+            source,
+            lambda: _validate(module, held_out_crystals),
+            spec,
+            learning_rate=rate,
+            betas=[recipe.loss.kl],
+            resume=resume,
+            on_epoch=on_epoch,
+        )
+    module.to("cpu").eval()
+    return FittedCrystals(
+        module,
+        trained.history,
+        trained.best_epochs[0],
+        reason,
+        source.batch_size,
+        rate,
+        parameters,
+    )
+
+
+def _signed_settings(recipe: CrystalRecipe, module: CrystalModule) -> list[dict[str, Any]]:
+    """Settings that a checkpoint belongs to, with the names of the first version.
+
+    So that a run that an earlier version began can be resumed.
+    """
+    former = {key: path.partition(".")[2] for path, key in CrystalRecipe.former_keys.items()}
+    content = recipe.model_dump(mode="json")
+    for part in ("model", "loss"):
+        content[part] = {former.get(key, key): value for key, value in content[part].items()}
+    sizes = {key: value for key, value in content["model"].items() if key != "given"}
+    content["model"] = {"kind": "transformer", **content["model"]}
+    content["prior"] |= {"crystals": 32, "atoms": 64}  # of a prior that was removed
+    given = {"species_given": module.architecture.species_given, "features": module.features}
+    return [{"elements": module.elements, **sizes, **given}, content]
+
+
+def _validate(module: CrystalModule, crystals: CrystalBatch) -> Validation:
+    """Average the objective over validation crystals, with fixed noise, and measure the mean."""
+    latent = module.architecture.latent
+    one = torch.ones(1, device=crystals.species.device)
+    terms, nats, distances, volumes = [], [], [], []
+    for batch in evaluation_batches(crystals, latent, noise_seed=VALIDATION_SEED):
+        fraction = len(batch.species) / len(crystals.species)
+        found = module.loss(batch, one)
+        terms.append(torch.stack([found.reconstruction[0], found.divergence[0]]) * fraction)
+        posterior = module.infer(batch)
+        nats.append(posterior.divergence_per_dimension()[0].mean(0) * fraction)
+        # Errors are those of the posterior mean. Fractional differences (N, 3) to the nearest
+        # image, each times the cell (3, 3) of its crystal, are distances in Angstrom.
+        decoded = module.generate(posterior.mean[0], batch.layout, batch.species)
+        difference = wrapped(coordinates_of(decoded.pairs) - batch.coordinates)
+        cell = batch.lattice.index_select(0, batch.layout.owner)
+        distances.append((difference.unsqueeze(1) @ cell).norm(dim=-1).squeeze(1))
+        # The trace of the log metric tensor is the logarithm of the volume per atom.
+        volumes.append((decoded.log_metric - batch.log_metric)[:, :3].sum(1).abs())
+    total = torch.stack(terms).sum(0)
+    active = (torch.stack(nats).sum(0) > ACTIVE_NATS).sum().view(1)
+    distance = torch.cat(distances)
+    measures = {
+        "position_error_median_angstrom": distance.median(),
+        "position_error_mean_angstrom": distance.mean(),
+        "volume_error_percent": 100.0 * torch.cat(volumes).mean(),
+    }
+    rounded = {name: round(float(value), 5) for name, value in measures.items()}
+    return Validation(total[:1], total[1:], active, rounded)
+
+
+# A whole run: split, network, prior and property head, run folder.
 
 UNITS = {
     "formation_energy_per_atom": "eV/atom",
@@ -51,27 +262,17 @@ UNITS = {
 """Units of columns that public data sets name alike; other columns have unit 1."""
 
 
-@dataclass(frozen=True)
-class PreparedCrystals:
-    """Structures split by group.
+def prepare_crystals(
+    crystals: Crystals, recipe: CrystalRecipe
+) -> tuple[dict[str, Crystals], Split]:
+    """Split structures by formula, prototype or one by one, as the recipe says.
 
-    Attributes
-    ----------
+    Returns
+    -------
     parts
         ``train``, ``validation`` and ``test``.
     split
         The groups in each.
-    fingerprint
-        Of all structures together.
-    """
-
-    parts: dict[str, Crystals]
-    split: Split
-    fingerprint: str
-
-
-def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCrystals:
-    """Split structures by formula, prototype or one by one, as the recipe says.
 
     Raises
     ------
@@ -88,20 +289,18 @@ def prepare_crystals(crystals: Crystals, recipe: CrystalRecipe) -> PreparedCryst
                 where="properties",
                 hint=f"did you mean {close}?" if close else f"they have: {known}",
             )
-    spec = recipe.split
-    groups = groups_by(crystals, spec.by)
-    split = _draw(groups, spec)
-    rows = split.rows(groups)
-    parts = {name: crystals.take(places) for name, places in rows.items()}
+    groups = groups_by(crystals, recipe.split.by)
+    split = _draw(groups, recipe.split)
+    parts = {name: crystals.take(places) for name, places in split.rows(groups).items()}
     require_properties(parts["train"], recipe.properties)
-    return PreparedCrystals(parts, split, fingerprint(crystals))
+    return parts, split
 
 
 def _draw(groups: NDArray[np.str_], spec: CrystalSplitSpec) -> Split:
     """Draw three parts, or two where no structure is to be held out."""
     if spec.test > 0.0:
         return draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)
-    # Three parts of which two become one: what is drawn first is held back.
+    # Three parts of which two become one: validation and test are drawn first.
     half = spec.validation / 2.0
     drawn = draw_split(groups, test=half, validation=half, seed=spec.seed)
     return Split(drawn.train, (*drawn.validation, *drawn.test), (), spec.seed)
@@ -120,7 +319,7 @@ def train_crystal_run(
 ) -> tuple[RunFolder, CrystalModel]:
     """Train a recipe on structures, fit its prior and write the run folder.
 
-    A broken-off run of the same recipe and data goes on, within the network or
+    An interrupted run of the same recipe and data is resumed, within the network or
     within the prior.
 
     Parameters
@@ -144,15 +343,22 @@ def train_crystal_run(
     """
     progress = progress or Progress()
     run = RunFolder(out)
-    prepared = prepare_crystals(crystals, recipe)
-    begun = None if restart else _without_its_prior(run, recipe, prepared)
-    if begun is None:
-        run.require_free(restart=restart)
+    parts, split = prepare_crystals(crystals, recipe)
+    data = fingerprint(crystals)
+    trained = None if restart else _without_its_prior(run, recipe, data)
+    if trained is None:
         run.prepare(restart=restart)
-        begun = _train(recipe, prepared, run, name, device, simulated, progress)
+        counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
+        progress.note(f"{counted} structures, split by {recipe.split.by}")
+        run.write_json(run.split_file, split.to_dict())
+        write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
+        about = {"name": name, "fingerprint": data, "rows": len(crystals)}
+        about |= {"rows_kept": len(crystals), "left_out": [], "remarks": []}
+        facts = {"simulated": simulated, "data": about}
+        trained = _train(recipe, parts, run, facts, device, progress)
     else:
         progress.note("the network is trained already; only its prior is fitted now")
-    model = _with_prior(begun, recipe, prepared.parts["train"], run, device, progress)
+    model = _with_prior(trained, recipe, parts["train"], run, device, progress)
     save_crystal_model(run.model_folder, model)
     shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
     return run, model
@@ -160,33 +366,25 @@ def train_crystal_run(
 
 def _train(
     recipe: CrystalRecipe,
-    prepared: PreparedCrystals,
+    parts: Mapping[str, Crystals],
     run: RunFolder,
-    name: str,
+    facts: dict[str, Any],
     device: str,
-    simulated: bool,
     progress: Progress,
 ) -> CrystalModel:
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    parts = prepared.parts
-    counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
-    progress.note(f"{counted} structures, split by {recipe.split.by}")
-    run.write_json(run.split_file, prepared.split.to_dict())
-    write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     features = None
     if recipe.loss.alignment > 0.0:
         with progress.stage("features of CHGNet") as step:
             features = _features(parts["train"], parts["validation"], step)
-    width = 0 if features is None else features[0].shape[1]
-    train, validation = (canonicalize(parts[p]).crystals for p in ("train", "validation"))
-    # Cells are standardised by those that the network sees, not by those of the files.
-    module = build(recipe, train, features=width)
+    train, validation = (canonicalize(parts[part]).crystals for part in ("train", "validation"))
     # A validation crystal may hold an element that no training crystal has.
-    known = np.isin(validation.species, np.unique(train.species))
-    whole = np.bincount(validation.owner[~known], minlength=len(validation)) == 0
+    unknown = ~np.isin(validation.species, np.unique(train.species))
+    whole = np.bincount(validation.owner[unknown], minlength=len(validation)) == 0
     if features is not None:
-        atoms = validation.atoms_of(np.flatnonzero(whole))
-        features = (features[0], features[1][atoms])
+        features = (features[0], features[1][validation.atoms_of(np.flatnonzero(whole))])
+    # Cells are standardised by those that the network sees, not by those of the files.
+    module = build(recipe, train, features=0 if features is None else features[0].shape[1])
     with progress.training(recipe.training.epochs) as on_epoch:
         fitted = fit_crystals(
             module,
@@ -203,22 +401,13 @@ def _train(
         **environment(fitted.device),
         "started": started,
         "seconds": round(time.monotonic() - began, 2),
-        "simulated": simulated,
-        "data": {
-            "name": name,
-            "fingerprint": prepared.fingerprint,
-            "rows": sum(len(part) for part in parts.values()),
-            "rows_kept": sum(len(part) for part in parts.values()),
-            "left_out": [],
-            "remarks": [],
-        },
+        **facts,
         "batch_size": fitted.batch_size,
         "learning_rate": fitted.rate,
         "parameters": fitted.parameters,
     }
-    provenance: dict[str, Any] = {
-        key: facts[key] for key in ("variolite", "torch", "started", "simulated", "data")
-    }
+    kept = ("variolite", "torch", "started", "simulated", "data")
+    provenance = {key: facts[key] for key in kept}
     provenance |= {"recipe": recipe.name, "best_epochs": [fitted.best_epoch]}
     model = CrystalModel(fitted.module, provenance=provenance)
     write_history(run.history_file, fitted.history)
@@ -245,10 +434,8 @@ def _features(
     return first, second
 
 
-def _without_its_prior(
-    run: RunFolder, recipe: CrystalRecipe, prepared: PreparedCrystals
-) -> CrystalModel | None:
-    """Take up a run of the same recipe and data that was broken off while its prior was fitted."""
+def _without_its_prior(run: RunFolder, recipe: CrystalRecipe, data: str) -> CrystalModel | None:
+    """Load a run of the same recipe and data that was interrupted while its prior was fitted."""
     if not run.finished or not run.recipe_file.is_file():
         return None
     try:
@@ -257,7 +444,7 @@ def _without_its_prior(
     except RecipeError:  # of a run on a table, or damaged
         return None
     model = load_crystal_model(run.model_folder)
-    same = model.provenance.get("data", {}).get("fingerprint") == prepared.fingerprint
+    same = model.provenance.get("data", {}).get("fingerprint") == data
     no_prior = recipe.prior.kind != "none" and model.prior is None
     no_properties = bool(recipe.properties) and model.properties is None
     return model if same and (no_prior or no_properties) else None
@@ -359,11 +546,9 @@ def refit_prior(
             where="--data",
             hint="give the same ones",
         )
-    prepared = prepare_crystals(crystals, recipe)
-    fresh = replace(model, prior=None, properties=None)
-    fitted = _with_prior(
-        fresh, recipe, prepared.parts["train"], run, device, progress or Progress()
-    )
+    parts, _ = prepare_crystals(crystals, recipe)
+    bare = replace(model, prior=None, properties=None)
+    fitted = _with_prior(bare, recipe, parts["train"], run, device, progress or Progress())
     save_crystal_model(run.model_folder, fitted)
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)

@@ -340,7 +340,7 @@ class CrystalHealth:
         else:
             said.append(_told("the fitted prior", self.fitted))
         if self.active < len(self.divergence):
-            said.append("advice: lower model.latent or loss.divergence: some dimensions are idle")
+            said.append("advice: lower model.latent or loss.kl: some dimensions are idle")
         return said
 
 

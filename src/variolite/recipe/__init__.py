@@ -1,10 +1,10 @@
 """Recipes: typed settings that extend one another."""
 
 from variolite.recipe.crystals import (
-    CrystalModelSpec,
+    CrystalArchitecture,
     CrystalRecipe,
     CrystalSplitSpec,
-    LossSpec,
+    LossWeights,
     PriorSpec,
     load_crystal_recipe,
 )
@@ -29,13 +29,13 @@ __all__ = [
     "BaseRecipe",
     "ClusteringSpec",
     "ConstantBeta",
-    "CrystalModelSpec",
+    "CrystalArchitecture",
     "CrystalRecipe",
     "CrystalSplitSpec",
     "CyclicalBeta",
     "Imported",
     "LinearBeta",
-    "LossSpec",
+    "LossWeights",
     "ModelSpec",
     "PlateauSpec",
     "PriorSpec",

@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from variolite.recipe.loading import load_recipe
 from variolite.recipe.spec import BaseRecipe, Positive, Seed, Share, Weight, _Spec
 
 
-class CrystalModelSpec(_Spec):
-    """Transformers over atoms in the canonical frame; see `variolite.crystals.model`.
+class CrystalArchitecture(_Spec):
+    """Sizes of the crystal VAE: two transformers over atoms in the canonical frame.
 
-    ``given`` names what the decoder is told instead of decoding it.
+    ``latent`` dimensions stand for an atom, whose coordinates enter with ``fourier_features``
+    for each axis. ``given`` names what the decoder is given instead of decoding it.
     """
 
-    kind: Literal["transformer"] = "transformer"
     latent: Positive = 16
     width: Positive = 128
     heads: Positive = 4
     feedforward: Positive = 256
     encoder_layers: Positive = 3
     decoder_layers: Positive = 3
-    waves: Positive = 4
+    fourier_features: Positive = 4
     given: tuple[Literal["species"], ...] = ()
 
-    @field_validator("kind", mode="before")
+    @property
+    def species_given(self) -> bool:
+        """Whether the decoder is given the elements."""
+        return "species" in self.given
+
+    @model_validator(mode="before")
     @classmethod
-    def _no_other_network(cls, value: object) -> object:
-        if value == "source":
+    def _of_one_kind(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or "kind" not in values:
+            return values
+        if values["kind"] != "transformer":
             raise ValueError(
-                "the network of the published system is no longer here: take the line away to "
-                "train ours with the same settings"
+                f"there is no network of kind {values['kind']!r}, only the transformer: take kind "
+                "away (crystals/source has the published settings)"
             )
-        return value
+        return {key: value for key, value in values.items() if key != "kind"}
 
     @model_validator(mode="after")
     def _heads_divide_the_width(self) -> Self:
@@ -45,17 +52,17 @@ class CrystalModelSpec(_Spec):
         return self
 
 
-class LossSpec(_Spec):
+class LossWeights(_Spec):
     """Weights of the objective.
 
     ``reconstruction`` (lambda_1) multiplies the sum of ``species`` (nats per
     atom), ``coordinates`` (squared fractional distance) and ``lattice`` (squared
-    standard deviations), each with its own weight; ``divergence`` (lambda_2) the KL
-    in nats per atom; ``alignment`` (lambda_3) the foundation alignment.
+    standard deviations), each with its own weight; ``kl`` (lambda_2) the KL in nats
+    per atom; ``alignment`` (lambda_3) the foundation alignment.
     """
 
     reconstruction: Weight = 1.0
-    divergence: Weight = 1e-3
+    kl: Weight = 1e-3
     alignment: Weight = 0.0
     species: Weight = 1.0
     coordinates: Weight = 100.0
@@ -114,11 +121,16 @@ class CrystalRecipe(BaseRecipe):
     are predicted from the latents.
     """
 
+    former_keys: ClassVar[Mapping[str, str]] = {
+        "loss.divergence": "kl",
+        "model.waves": "fourier_features",
+    }
+
     kind: Literal["crystals"] = "crystals"
     properties: tuple[str, ...] = ()
     split: CrystalSplitSpec = CrystalSplitSpec()
-    model: CrystalModelSpec = CrystalModelSpec()
-    loss: LossSpec = LossSpec()
+    model: CrystalArchitecture = CrystalArchitecture()
+    loss: LossWeights = LossWeights()
     prior: PriorSpec = PriorSpec()
 
 

@@ -15,7 +15,7 @@ from variolite.recipe.loading import read_recipe_file, recipe_from_dict
 from variolite.recipe.spec import BaseRecipe
 
 _SIZES = {"d_model": "width", "nhead": "heads", "dim_feedforward": "feedforward"}
-_WEIGHTS = {"lambda_1": "reconstruction", "lambda_2": "divergence", "lambda_3": "alignment"}
+_WEIGHTS = {"lambda_1": "reconstruction", "lambda_2": "kl", "lambda_3": "alignment"}
 _PARTS = {"atom_types": "species", "frac_coords": "coordinates", "lengths": "lattice"}
 
 TAKEN: Mapping[str, str] = {
@@ -25,7 +25,7 @@ TAKEN: Mapping[str, str] = {
     "decoder.num_layers": "model.decoder_layers",
     "atom_type_predict": "model.given",
     **{f"loss_weights.{name}": f"loss.{key}" for name, key in (_WEIGHTS | _PARTS).items()},
-    "loss_weights.kl": "loss.divergence",
+    "loss_weights.kl": "loss.kl",
     "loss_weights.fa": "loss.alignment",
     **{name: f"loss.{key}" for name, key in _WEIGHTS.items()},
     "optimizer.lr": "training.learning_rate",

@@ -130,7 +130,9 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         local = Path(name).parent / parent
         if is_file and parent.endswith((".yaml", ".yml")):
             parent = str(local)
-        content = _merge(_resolve(parent, (*seen, identity)), content, where=f"recipe {name}")
+        content = _lay_over(_resolve(parent, (*seen, identity)), content, f"recipe {name}")
+    else:
+        content = _lay_over({}, content, f"recipe {name}")
     if own_name is None or not is_file:
         content["name"] = Path(name).stem if is_file else name
     return content
@@ -206,6 +208,19 @@ def _values_within(node: Any, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
+def _lay_over(below: Mapping[str, Any], above: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Merge a layer over another, with keys of earlier versions under their names today."""
+    kind = str(above.get("kind", below.get("kind", "tabular")))
+    former_keys = field_of_kind(kind).recipe.former_keys if kind in FIELDS else {}
+    layer = dict(above)
+    for former, key in former_keys.items():
+        section, _, old = former.partition(".")
+        values = layer.get(section)
+        if isinstance(values, Mapping) and old in values and key not in values:
+            layer[section] = {key if k == old else k: v for k, v in values.items()}
+    return _merge(below, layer, where=where)
+
+
 def _merge(
     below: Mapping[str, Any], above: Mapping[str, Any], path: tuple[str, ...] = (), *, where: str
 ) -> dict[str, Any]:
@@ -247,7 +262,7 @@ def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
     nested: Any = parse_yaml(value, where)
     for part in reversed(key.split(".")):
         nested = {part: nested}
-    return _merge(content, nested, where=where)
+    return _lay_over(content, nested, where)
 
 
 def _explain(error: ValidationError, content: Mapping[str, Any], where: str) -> RecipeError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -166,7 +166,12 @@ class ClusteringSpec(_Spec):
 
 
 class BaseRecipe(_Spec):
-    """What recipes of every kind have; ``kind`` names the field that serves them."""
+    """What recipes of every kind have; ``kind`` names the field that serves them.
+
+    ``former_keys`` are keys of earlier versions, which are still read, with their names today.
+    """
+
+    former_keys: ClassVar[Mapping[str, str]] = {}
 
     kind: str
     name: str = ""

@@ -10,19 +10,18 @@ from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.model import (
-    AtomBatch,
+    CrystalBatch,
     CrystalBatches,
-    CrystalTensors,
     Layout,
     evaluation_batches,
 )
 from variolite.crystals.model import batch as batch_module
-from variolite.crystals.model.batch import log_metric
+from variolite.crystals.model.batch import log_metric_tensor
 
 CPU = torch.device("cpu")
 
 
-def _check(batch: AtomBatch, crystals: Crystals) -> None:
+def _check(batch: CrystalBatch, crystals: Crystals) -> None:
     """Every crystal of a batch is the one that ``order`` names."""
     order = batch.order.numpy()
     counts = batch.layout.counts.numpy()
@@ -37,8 +36,8 @@ def _check(batch: AtomBatch, crystals: Crystals) -> None:
         batch.coordinates.numpy(), crystals.coordinates[atoms].astype(np.float32)
     )
     np.testing.assert_array_equal(batch.lattice, crystals.lattices[order].astype(np.float32))
-    metric = log_metric(crystals.lattices, crystals.counts)[order]
-    np.testing.assert_array_equal(batch.metric, metric.astype(np.float32))
+    metric = log_metric_tensor(crystals.lattices, crystals.counts)[order]
+    np.testing.assert_array_equal(batch.log_metric, metric.astype(np.float32))
 
 
 @given(crystals=drawn_sets(), seed=st.integers(0, 100), data=st.data())
@@ -47,14 +46,14 @@ def test_a_batch_holds_the_crystals_that_were_chosen(
 ) -> None:
     places = st.lists(st.integers(0, len(crystals) - 1), min_size=1, max_size=8)
     chosen = np.array(data.draw(places))
-    batch = CrystalTensors.of(crystals, CPU).batch(chosen)
+    batch = CrystalBatch.of(crystals, CPU).take(chosen)
     _check(batch, crystals)
     assert sorted(batch.order.tolist()) == sorted(chosen.tolist())
 
 
 def test_evaluation_gives_every_crystal_once(monkeypatch) -> None:
     crystals = drawn_crystals(0, 60, 9)
-    tensors = CrystalTensors.of(crystals, CPU)
+    tensors = CrystalBatch.of(crystals, CPU)
     for most in (1, 7, 50, 10_000):
         monkeypatch.setattr(batch_module, "EVALUATION_ATOMS", most)
         batches = list(evaluation_batches(tensors, 3, noise_seed=None))
@@ -65,12 +64,12 @@ def test_evaluation_gives_every_crystal_once(monkeypatch) -> None:
         assert sorted(int(i) for b in batches for i in b.order) == list(range(60))
         # No batch is much larger than asked for: at most by one crystal.
         assert max(len(b.species) for b in batches) <= most + 2 * 9
-    nothing = CrystalTensors.of(crystals.take(slice(0, 0)), CPU)
+    nothing = CrystalBatch.of(crystals.take(slice(0, 0)), CPU)
     assert list(evaluation_batches(nothing, 3, noise_seed=None)) == []
 
 
 def test_fixed_noise_is_fixed_and_standard_normal() -> None:
-    tensors = CrystalTensors.of(drawn_crystals(0, 400, 9), CPU)
+    tensors = CrystalBatch.of(drawn_crystals(0, 400, 9), CPU)
     one, two = ([b.noise for b in evaluation_batches(tensors, 8, noise_seed=5)] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
     noise = torch.cat(one)
@@ -80,7 +79,7 @@ def test_fixed_noise_is_fixed_and_standard_normal() -> None:
 
 def test_an_epoch_repeats_itself_and_no_other() -> None:
     crystals = drawn_crystals(0, 50, 6)
-    tensors = CrystalTensors.of(crystals, CPU)
+    tensors = CrystalBatch.of(crystals, CPU)
     source = CrystalBatches(tensors, 16, 4, seed=0)
     assert source.steps == 3
     first = list(source.epoch(2))
@@ -98,7 +97,7 @@ def test_an_epoch_repeats_itself_and_no_other() -> None:
 
 
 def test_a_batch_size_above_the_number_of_crystals_takes_all() -> None:
-    tensors = CrystalTensors.of(drawn_crystals(0, 5), CPU)
+    tensors = CrystalBatch.of(drawn_crystals(0, 5), CPU)
     source = CrystalBatches(tensors, 100, 2, seed=0)
     assert (source.steps, source.batch_size) == (1, 5)
     assert sorted(next(source.epoch(0)).order.tolist()) == [0, 1, 2, 3, 4]
@@ -107,15 +106,15 @@ def test_a_batch_size_above_the_number_of_crystals_takes_all() -> None:
 def test_features_go_with_their_atoms_and_pairs_with_the_features() -> None:
     crystals = drawn_crystals(0, 9, 5)
     features = np.arange(len(crystals.species) * 2, dtype=np.float32).reshape(-1, 2)
-    tensors = CrystalTensors.of(crystals, CPU, features)
-    batch = tensors.batch(np.array([7, 2, 2, 5]))
+    tensors = CrystalBatch.of(crystals, CPU, features)
+    batch = tensors.take(np.array([7, 2, 2, 5]))
     atoms = crystals.atoms_of(batch.order.numpy())
     np.testing.assert_array_equal(batch.features, features[atoms])
     drawn = batch.drawn(3, torch.Generator().manual_seed(0))
     assert drawn.chance is not None
     assert drawn.chance.shape == (2, 4 * len(atoms))
     assert bool(((drawn.chance >= 0) & (drawn.chance < 1)).all())
-    assert CrystalTensors.of(crystals, CPU).batch(np.array([0])).drawn(3, None).chance is None
+    assert CrystalBatch.of(crystals, CPU).take(np.array([0])).drawn(3, None).chance is None
 
 
 def test_layouts_by_hand() -> None:

@@ -15,16 +15,16 @@ from variolite.crystals.descriptions import rotation
 from variolite.crystals.model.batch import (
     METRIC_ENTRIES,
     coordinates_of,
+    fourier_features,
     lattices_of,
-    log_metric,
-    torus_features,
+    log_metric_tensor,
     wrapped,
 )
 
 
 @given(crystals=drawn_sets())
 def test_cells_come_back_from_their_log_metric(crystals: Crystals) -> None:
-    found = lattices_of(log_metric(crystals.lattices, crystals.counts), crystals.counts)
+    found = lattices_of(log_metric_tensor(crystals.lattices, crystals.counts), crystals.counts)
     np.testing.assert_allclose(
         cell_parameters(found), cell_parameters(crystals.lattices), rtol=1e-9, atol=1e-7
     )
@@ -39,7 +39,7 @@ def test_any_six_numbers_come_back_from_their_cell(entries: list[float], atoms: 
     volume = np.linalg.det(cells)[0]
     assert volume > 0.0
     assert np.log(volume / atoms) == pytest.approx(sum(entries[:3]), abs=1e-6)
-    np.testing.assert_allclose(log_metric(cells, counts), given_, atol=1e-4)
+    np.testing.assert_allclose(log_metric_tensor(cells, counts), given_, atol=1e-4)
 
 
 @given(
@@ -65,14 +65,14 @@ def test_entries_that_are_not_finite_are_no_cells(absurd: float) -> None:
 
 
 def test_a_box_by_hand() -> None:
-    found = log_metric(np.diag([2.0, 3.0, 5.0])[None], np.array([8]))
+    found = log_metric_tensor(np.diag([2.0, 3.0, 5.0])[None], np.array([8]))
     expected = [*(np.log([2.0, 3.0, 5.0]) - np.log(8) / 3), 0.0, 0.0, 0.0]
     np.testing.assert_allclose(found[0], expected, atol=1e-12)
 
 
 @given(crystals=drawn_sets())
 def test_it_is_the_logarithm_of_the_matrix(crystals: Crystals) -> None:
-    found = log_metric(crystals.lattices, crystals.counts)
+    found = log_metric_tensor(crystals.lattices, crystals.counts)
     for lattice, atoms, entries in zip(crystals.lattices, crystals.counts, found, strict=True):
         half = np.log(atoms) / 3 * np.eye(3)
         for value, (i, j) in zip(entries, METRIC_ENTRIES, strict=True):
@@ -83,7 +83,9 @@ def test_it_is_the_logarithm_of_the_matrix(crystals: Crystals) -> None:
         found[:, :3].sum(axis=1), np.log(crystals.volumes / crystals.counts), atol=1e-10
     )
     turned = rotation(crystals).apply(crystals)
-    np.testing.assert_allclose(log_metric(turned.lattices, crystals.counts), found, atol=1e-10)
+    np.testing.assert_allclose(
+        log_metric_tensor(turned.lattices, crystals.counts), found, atol=1e-10
+    )
 
 
 @given(
@@ -94,9 +96,9 @@ def test_it_is_the_logarithm_of_the_matrix(crystals: Crystals) -> None:
 def test_torus_features_are_periodic(place: list[float], whole: list[int], waves: int) -> None:
     x = torch.tensor([place], dtype=torch.float64)
     moved = x + torch.tensor([whole], dtype=torch.float64)
-    found = torus_features(x, waves)
+    found = fourier_features(x, waves)
     assert found.shape == (1, 6 * waves)
-    np.testing.assert_allclose(found, torus_features(moved, waves), atol=1e-11)
+    np.testing.assert_allclose(found, fourier_features(moved, waves), atol=1e-11)
     expected = [
         f(2 * np.pi * k * v) for v in place for f in (np.cos, np.sin) for k in range(1, waves + 1)
     ]

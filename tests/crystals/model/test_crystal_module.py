@@ -16,17 +16,14 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
 from variolite.crystals.model import (
-    AtomBatch,
-    CrystalArchitecture,
+    CrystalBatch,
     CrystalModule,
-    CrystalTensors,
     Decoded,
     Layout,
-    LossWeights,
-    Shares,
 )
 from variolite.crystals.model.batch import wrapped
 from variolite.crystals.model.network import Transformer, attend, mean_by_crystal
+from variolite.recipe import CrystalArchitecture, LossWeights
 from variolite.vae import Posterior
 
 BETA = torch.tensor([0.01])
@@ -35,18 +32,18 @@ ELEMENTS = (3, 8, 11, 14, 17, 26, 38, 82)
 
 
 def module_of(seed: int = 0, weights: LossWeights | None = None, **sizes: object) -> CrystalModule:
-    architecture = CrystalArchitecture(
-        ELEMENTS, latent=5, width=32, heads=4, feedforward=48, encoder_layers=2, decoder_layers=2
-    )
-    module = CrystalModule(replace(architecture, **sizes), weights or LossWeights(), seed)  # type: ignore[arg-type]
-    module.set_metric_statistics([0.9, 0.9, 1.0, 0.0, 0.0, 0.0], [0.2] * 6)
+    features = sizes.pop("features", 0)
+    small = {"latent": 5, "width": 32, "feedforward": 48, "encoder_layers": 2, "decoder_layers": 2}
+    architecture = CrystalArchitecture.model_validate(small | sizes)
+    weights = weights or LossWeights()
+    module = CrystalModule(architecture, weights, ELEMENTS, features=features, seed=seed)
+    module.set_log_metric_statistics([0.9, 0.9, 1.0, 0.0, 0.0, 0.0], [0.2] * 6)
     return module.eval()
 
 
-def batch_of(crystals: Crystals, latent: int = 5, *, seed: int = 0) -> AtomBatch:
+def batch_of(crystals: Crystals, latent: int = 5, *, seed: int = 0) -> CrystalBatch:
     """A batch whose noise belongs to the atoms, however crystals are put together."""
-    tensors = CrystalTensors.of(crystals, CPU)
-    batch = tensors.batch(np.arange(len(crystals)))
+    batch = CrystalBatch.of(crystals, CPU).take(np.arange(len(crystals)))
     draws = torch.randn(
         len(crystals.species), latent, generator=torch.Generator().manual_seed(seed)
     )
@@ -151,7 +148,7 @@ def test_alone_and_together_are_the_same(crystals: Crystals) -> None:
     sums = {"total": 0.0, "kl": 0.0}
     begin = 0
     for place, crystal in enumerate(together.order.tolist()):
-        single = CrystalTensors.of(crystals, CPU).batch(np.array([crystal]))
+        single = CrystalBatch.of(crystals, CPU).take(np.array([crystal]))
         size = len(single.species)
         atoms = slice(begin, begin + size)
         begin += size
@@ -161,7 +158,7 @@ def test_alone_and_together_are_the_same(crystals: Crystals) -> None:
         made = module.generate(posterior.mean[0, atoms], single.layout)
         np.testing.assert_allclose(made.pairs, decoded.pairs[atoms], atol=1e-5)
         np.testing.assert_allclose(made.species_logits, decoded.species_logits[atoms], atol=1e-5)
-        np.testing.assert_allclose(made.metric[0], decoded.metric[place], atol=1e-5)
+        np.testing.assert_allclose(made.log_metric[0], decoded.log_metric[place], atol=1e-5)
         loss = module.loss(single, BETA)
         assert torch.isfinite(loss.total).all()
         sums["kl"] += float(loss.divergence) * size
@@ -185,7 +182,7 @@ def test_the_loss_of_a_batch_of_one_is_that_of_its_copies(crystals: Crystals) ->
 
 
 @torch.no_grad()
-def test_portions_weighed_by_their_shares_add_up(crystals: Crystals) -> None:
+def test_portions_weighed_by_their_fractions_add_up(crystals: Crystals) -> None:
     module = module_of(weights=LossWeights(species=2.0, coordinates=7.0, lattice=3.0))
     whole = batch_of(crystals)
     expected = module.loss(whole, BETA)
@@ -194,8 +191,9 @@ def test_portions_weighed_by_their_shares_add_up(crystals: Crystals) -> None:
         part = batch_of(crystals.take(places))
         own = torch.isin(whole.order, torch.from_numpy(places))[whole.layout.owner]
         portion = replace(part, noise=whole.noise[own])
-        shares = Shares(len(portion.species) / len(whole.species), len(places) / len(crystals))
-        halves.append(module.loss(portion, BETA, shares))
+        atoms, cells = len(portion.species) / len(whole.species), len(places) / len(crystals)
+        half = module.loss(portion, BETA, atom_fraction=atoms, crystal_fraction=cells)
+        halves.append(half)
     for name in ("total", "reconstruction", "divergence"):
         summed = sum(float(getattr(half, name)) for half in halves)
         assert summed == pytest.approx(float(getattr(expected, name)), rel=1e-5)
@@ -207,7 +205,7 @@ def test_the_parts_by_their_definitions(crystals: Crystals) -> None:
     batch = batch_of(crystals)
     z = module.infer(batch).sample(batch.noise.unsqueeze(0))[0]
     decoded = module.generate(z, batch.layout)
-    parts = module.parts(batch, decoded)
+    parts = module.terms(batch, decoded)
     logits = decoded.species_logits.double().numpy()
     place = np.searchsorted(ELEMENTS, batch.species.numpy())
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -217,7 +215,7 @@ def test_the_parts_by_their_definitions(crystals: Crystals) -> None:
     expected = ((1.0 - np.cos(angle)) / (2 * np.pi**2)).mean()
     assert float(parts.coordinates) == pytest.approx(expected, rel=1e-4)
     assert float(parts.lattice) == pytest.approx(
-        float(((decoded.metric - batch.metric) / 0.2).square().mean()), rel=1e-5
+        float(((decoded.log_metric - batch.log_metric) / 0.2).square().mean()), rel=1e-5
     )
     total = module.loss(batch, BETA)
     w = module.weights
@@ -238,9 +236,9 @@ def test_a_small_error_costs_its_square_across_the_face_of_the_cell_too(
     decoded = Decoded(
         torch.zeros(len(truth), len(ELEMENTS)),
         length * torch.cat([phase.cos(), phase.sin()], dim=1),
-        batch.metric,
+        batch.log_metric,
     )
-    parts = module.parts(replace(batch, coordinates=truth), decoded)
+    parts = module.terms(replace(batch, coordinates=truth), decoded)
     assert float(parts.coordinates) == pytest.approx(error**2, rel=0.01, abs=2e-7)
     assert float(parts.lattice) == 0.0
     assert float(parts.species) == pytest.approx(math.log(len(ELEMENTS)), rel=1e-5)
@@ -254,7 +252,7 @@ def textbook_of(count: int) -> Crystals:
 
 
 @torch.no_grad()
-def test_the_divergence_is_that_of_the_closed_form(crystals: Crystals) -> None:
+def test_the_kl_is_that_of_the_closed_form(crystals: Crystals) -> None:
     module = module_of()
     batch = batch_of(crystals)
     posterior = module.infer(batch)
@@ -275,18 +273,18 @@ def test_the_divergence_is_that_of_the_closed_form(crystals: Crystals) -> None:
 
 @torch.no_grad()
 def test_given_elements_are_used_and_not_decoded(crystals: Crystals) -> None:
-    module = module_of(species_given=True)
+    module = module_of(given=("species",))
     batch = batch_of(crystals)
     decoded = module.generate(batch.noise, batch.layout, batch.species)
     assert decoded.species_logits is None
-    assert float(module.parts(batch, decoded).species) == 0.0
+    assert float(module.terms(batch, decoded).species) == 0.0
     other = batch.species.clone()
     other[0] = 82 if int(other[0]) != 82 else 3
     changed = module.generate(batch.noise, batch.layout, other)
     first = batch.layout.owner == 0
     assert float((changed.pairs - decoded.pairs)[first].abs().min()) > 1e-5
     np.testing.assert_array_equal(changed.pairs[~first], decoded.pairs[~first])
-    assert float((changed.metric - decoded.metric)[0].abs().min()) > 1e-6
+    assert float((changed.log_metric - decoded.log_metric)[0].abs().min()) > 1e-6
     assert "to_species.weight" not in module.state_dict()
 
 

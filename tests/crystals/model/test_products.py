@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from variolite.crystals.model.network import fast_products, feed_forward, linear
+from variolite.crystals.model.network import bf16_feed_forward, bf16_is_fast, bf16_linear
 
 # A factor has 8 bits: 1/256 at most from rounding, several times over two layers.
 CLOSE = 0.02
@@ -32,7 +32,7 @@ def test_linear_and_its_gradients_are_close_to_the_plain_ones(
 ) -> None:
     layer = layers[0]
     wanted = (rows, layer.weight, layer.bias)
-    plain, rounded = layer(rows), linear(rows, layer)
+    plain, rounded = layer(rows), bf16_linear(rows, layer)
     assert 0.0 < _error(rounded, plain) < CLOSE
     weights = torch.linspace(-1.0, 1.0, plain.numel()).view_as(plain)
     expected = torch.autograd.grad((plain * weights).sum(), wanted)
@@ -45,7 +45,7 @@ def test_feed_forward_and_its_gradients_are_close_to_the_plain_ones(
 ) -> None:
     widen, narrow = layers
     plain = narrow(torch.nn.functional.gelu(widen(rows), approximate="tanh"))
-    rounded = feed_forward(rows, widen, narrow)
+    rounded = bf16_feed_forward(rows, widen, narrow)
     assert 0.0 < _error(rounded, plain) < CLOSE
     weights = torch.linspace(-1.0, 1.0, plain.numel()).view_as(plain)
     wanted = (rows, widen.weight, widen.bias, narrow.weight, narrow.bias)
@@ -55,4 +55,4 @@ def test_feed_forward_and_its_gradients_are_close_to_the_plain_ones(
 
 
 def test_no_gpu_takes_the_products_of_the_processor() -> None:
-    assert not fast_products(torch.device("cuda"))
+    assert not bf16_is_fast(torch.device("cuda"))

@@ -45,7 +45,7 @@ def model() -> CrystalModel:
 
 @pytest.fixture(scope="module")
 def told() -> CrystalModel:
-    return model_for(ELEMENTS, species_given=True)
+    return model_for(ELEMENTS, given=("species",))
 
 
 @pytest.mark.parametrize("draw", ALL)

@@ -20,13 +20,16 @@ from tiny_runs import Run, assert_same_weights
 
 from variolite.crystals.crystal_model import (
     FORMAT,
+    from_format_1,
     load_crystal_model,
     save_crystal_model,
 )
+from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import ModelFileError
 from variolite.training import RunFolder, load_model
 
 TABULAR = Path(__file__).parents[2] / "training" / "fixtures" / "model_format_1"
+FIXTURE = Path(__file__).parent / "fixtures" / "crystal_format_1"
 FILES = ["model.json", "weights.safetensors"]
 
 
@@ -85,9 +88,32 @@ def test_two_files_without_a_row_of_training(stored: Path, run: Run) -> None:
         assert np.float64(value).tobytes() not in content
 
 
-def test_the_network_of_the_published_system_is_refused(stored: Path) -> None:
-    _resign(stored, lambda content: content.update(network="source"))
-    _refuses(stored, "the published system.*train the recipe crystals/source again")
+def test_format_1_is_still_read(tmp_path: Path) -> None:
+    model = load_crystal_model(FIXTURE)
+    expected = json.loads((FIXTURE / "expected.json").read_text())
+    every = textbook_crystals()
+    crystals = every.take([every.names.tolist().index(name) for name in expected["crystals"]])
+    np.testing.assert_allclose(model.encode(crystals).mean, expected["mean"], atol=1e-5)
+    found = model.reconstruct(crystals)
+    np.testing.assert_allclose(found.lattices, expected["lattices"], atol=1e-3)
+    assert found.species.tolist() == expected["species"]
+    assert (model.module.weights.coordinates, model.module.weights.lattice) == (7.0, 2.0)
+    assert (model.module.architecture.fourier_features, model.species_given) == (2, False)
+    save_crystal_model(tmp_path / "again", model)
+    assert json.loads((tmp_path / "again" / "model.json").read_text())["format"] == FORMAT
+    assert_same_weights(load_crystal_model(tmp_path / "again"), model)
+
+
+def test_format_1_says_that_elements_are_given() -> None:
+    content = json.loads((FIXTURE / "model.json").read_text())
+    content["architecture"]["species_given"] = True
+    assert from_format_1(content)["architecture"]["given"] == ["species"]
+
+
+def test_the_network_of_the_published_system_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURE, tmp_path / "model")
+    _resign(tmp_path / "model", lambda content: content.update(network="source"))
+    _refuses(tmp_path / "model", "the published system.*train crystals/source again")
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -190,15 +216,17 @@ def _set(part: str, key: str, value: object) -> Callable[[dict[str, Any]], objec
         _set("architecture", "width", 31),
         _set("architecture", "heads", 0),
         _set("architecture", "heads", 3),
-        _set("architecture", "waves", 0),
+        _set("architecture", "fourier_features", 0),
+        _set("architecture", "waves", 4),
         _set("architecture", "latent", -1),
-        _set("architecture", "elements", []),
-        _set("architecture", "elements", [1, 2, 300]),
-        _set("architecture", "elements", "all"),
-        lambda content: content["architecture"]["elements"].reverse(),
-        _set("architecture", "species_given", "perhaps"),
+        lambda content: content.update(elements=[]),
+        lambda content: content.update(elements=[1, 2, 300]),
+        lambda content: content.update(elements="all"),
+        lambda content: content["elements"].reverse(),
+        _set("architecture", "given", "perhaps"),
+        lambda content: content.update(features="many"),
         _set("weights", "coordinates", "heavy"),
-        lambda content: content.update(network="wishes"),
+        lambda content: content.update(format=1),
         lambda content: content.update(architecture=None),
         lambda content: content.pop("weights"),
         lambda content: content.pop("provenance"),

@@ -17,7 +17,7 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
-from variolite.crystals.model.batch import log_metric
+from variolite.crystals.model.batch import log_metric_tensor
 from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
 from variolite.recipe import CrystalRecipe, load_crystal_recipe, load_recipe, recipe_to_yaml
@@ -67,11 +67,11 @@ def test_what_a_run_leaves_behind(run: Run) -> None:
 def test_cells_are_standardised_by_those_that_the_network_sees(run: Run) -> None:
     groups = reduced_formulas(run.crystals)
     training = run.crystals.take(run.folder.split().rows(groups)["train"])
-    as_given = log_metric(training.lattices, training.counts).mean(0)
+    as_given = log_metric_tensor(training.lattices, training.counts).mean(0)
     frame = canonical(training).crystals
-    as_seen = log_metric(frame.lattices, frame.counts).mean(0)
+    as_seen = log_metric_tensor(frame.lattices, frame.counts).mean(0)
     assert np.abs(as_seen - as_given).max() > 0.01
-    np.testing.assert_allclose(run.model.module.metric_mean, as_seen, atol=1e-5)
+    np.testing.assert_allclose(run.model.module.log_metric_mean, as_seen, atol=1e-5)
 
 
 def test_groups_are_whole_and_elements_are_those_of_training(run: Run) -> None:
@@ -86,20 +86,18 @@ def test_groups_are_whole_and_elements_are_those_of_training(run: Run) -> None:
 @pytest.mark.parametrize("by", ["formula", "system", "prototype", "random"])
 def test_every_way_of_splitting_works(by: str) -> None:
     recipe = recipe_of(f"split.by={by}")
-    prepared = prepare_crystals(CRYSTALS, recipe)
-    assert sum(len(part) for part in prepared.parts.values()) == len(CRYSTALS)
-    assert all(len(part) for part in prepared.parts.values())
+    parts, split = prepare_crystals(CRYSTALS, recipe)
+    assert sum(len(part) for part in parts.values()) == len(CRYSTALS)
+    assert all(len(part) for part in parts.values())
     groups = groups_by(CRYSTALS, by)
-    assert set(prepared.split.train) | set(prepared.split.validation) | set(
-        prepared.split.test
-    ) == set(groups)
+    assert {*split.train, *split.validation, *split.test} == set(groups)
 
 
 def test_nothing_is_held_out_where_nothing_is_to_be() -> None:
-    prepared = prepare_crystals(CRYSTALS, recipe_of("split.test=0.0"))
-    assert {name: len(part) for name, part in prepared.parts.items()}["test"] == 0
-    assert len(prepared.parts["train"]) + len(prepared.parts["validation"]) == 78
-    assert 4 <= len(prepared.parts["validation"]) <= 12
+    parts, _ = prepare_crystals(CRYSTALS, recipe_of("split.test=0.0"))
+    assert len(parts["test"]) == 0
+    assert len(parts["train"]) + len(parts["validation"]) == 78
+    assert 4 <= len(parts["validation"]) <= 12
 
 
 # Repeating and going on.

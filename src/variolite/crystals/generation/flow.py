@@ -23,7 +23,7 @@ from variolite.crystals.generation.flow_network import (
 )
 from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
-from variolite.crystals.model.network import fast_products
+from variolite.crystals.model.network import bf16_is_fast
 from variolite.errors import ModelFileError
 from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.loop import Resume, Trained, Validation, train
@@ -243,7 +243,7 @@ def fit_flow(
     StoppedByUserError
         On Ctrl-C, after the last whole epoch is stored.
     """
-    network.rounded = settings.precision == "auto" and fast_products(training.device)
+    network.rounded = settings.precision == "auto" and bf16_is_fast(training.device)
     began, told = time.monotonic(), 0
 
     def on_epoch(record: EpochRecord) -> None:

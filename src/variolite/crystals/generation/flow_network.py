@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from variolite.crystals.generation.conditions import Conditions
 from variolite.crystals.model.batch import Layout
-from variolite.crystals.model.network import attend, feed_forward, linear
+from variolite.crystals.model.network import attend, bf16_feed_forward, bf16_linear
 
 # A transformer over sets: what moves noise towards latents, given time and conditions.
 #
@@ -142,13 +142,13 @@ class _Block(nn.Module):
         parts = (shared + self.table).chunk(6, dim=1)
         owner = layout.owner
         seen = _modulated(x, parts[0], parts[1], layout)
-        h = linear(seen, self.mixing) if rounded else self.mixing(seen)
+        h = bf16_linear(seen, self.mixing) if rounded else self.mixing(seen)
         h = attend(h, layout, self.heads)
-        mixed = linear(h, self.mixed) if rounded else self.mixed(h)
+        mixed = bf16_linear(h, self.mixed) if rounded else self.mixed(h)
         x = x + parts[2].index_select(0, owner) * mixed
         seen = _modulated(x, parts[3], parts[4], layout)
         if rounded:
-            h = feed_forward(seen, self.wide, self.narrow)
+            h = bf16_feed_forward(seen, self.wide, self.narrow)
         else:
             h = self.narrow(functional.gelu(self.wide(seen), approximate="tanh"))
         moved: Tensor = x + parts[5].index_select(0, owner) * h

@@ -1,31 +1,19 @@
 """The crystal VAE as a network: batches, geometry, transformers and the objective."""
 
 from variolite.crystals.model.batch import (
-    AtomBatch,
+    CrystalBatch,
     CrystalBatches,
-    CrystalTensors,
     Layout,
     evaluation_batches,
 )
-from variolite.crystals.model.network import (
-    CrystalArchitecture,
-    CrystalModule,
-    Decoded,
-    LossWeights,
-    PartsByName,
-    Shares,
-)
+from variolite.crystals.model.network import CrystalModule, Decoded, ReconstructionTerms
 
 __all__ = [
-    "AtomBatch",
-    "CrystalArchitecture",
+    "CrystalBatch",
     "CrystalBatches",
     "CrystalModule",
-    "CrystalTensors",
     "Decoded",
     "Layout",
-    "LossWeights",
-    "PartsByName",
-    "Shares",
+    "ReconstructionTerms",
     "evaluation_batches",
 ]

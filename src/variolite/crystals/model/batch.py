@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,7 +18,6 @@ from variolite.training.tabular_model import generator
 
 # Cells and positions as smooth numbers that a network can work with, and back.
 
-
 METRIC_ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
 """Order of the six numbers of a symmetric matrix."""
 
@@ -24,8 +25,10 @@ _ROWS = [i for i, _ in METRIC_ENTRIES]
 _COLUMNS = [j for _, j in METRIC_ENTRIES]
 
 
-def log_metric(lattices: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return half the logarithm of the metric, scaled to one atom a cell.
+def log_metric_tensor(
+    lattices: NDArray[np.float64], counts: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return half the logarithm of the metric tensor, scaled to one atom per cell.
 
     S = log(L L^T) / 2 - log(n) / 3. Any six numbers are a cell of positive volume, its
     volume per atom is exp(trace S), and no rotation enters.
@@ -42,6 +45,7 @@ def log_metric(lattices: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
     S
         In the order of `METRIC_ENTRIES`, shape (B, 6).
     """
+    # L L^T = V diag(w) V^T, (B, 3, 3), and half its logarithm is V diag(log(w) / 2) V^T.
     values, vectors = np.linalg.eigh(lattices @ lattices.transpose(0, 2, 1))
     logs = 0.5 * np.log(values) - np.log(counts)[:, None] / 3.0
     matrix = (vectors * logs[:, None, :]) @ vectors.transpose(0, 2, 1)
@@ -50,7 +54,7 @@ def log_metric(lattices: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
 
 
 def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cells, in standard orientation, whose `log_metric` is given.
+    """Return the cells, in standard orientation, whose `log_metric_tensor` is given.
 
     Entries that are not finite, as networks answer to absurd latents, are cells of NaN.
     """
@@ -60,6 +64,7 @@ def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
         cells[sound] = lattices_of(entries[sound], counts[sound])
         return cells
     matrix = np.empty((len(entries), 3, 3))
+    # Six numbers fill a symmetric matrix (B, 3, 3), whatever they are.
     matrix[:, _ROWS, _COLUMNS] = entries
     matrix[:, _COLUMNS, _ROWS] = entries
     values, vectors = np.linalg.eigh(matrix)
@@ -74,13 +79,13 @@ def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
     return np.asarray(triangle * signs[:, None, :])
 
 
-def torus_features(coordinates: Tensor, waves: int) -> Tensor:
-    """Return cosines and sines of 2 pi k x for k = 1 to ``waves``: (N, 3) to (N, 6 waves).
+def fourier_features(coordinates: Tensor, number: int) -> Tensor:
+    """Return cosines and sines of 2 pi k x for k = 1 to ``number``: (N, 3) to (N, 6 number).
 
     They do not change when an integer is added to a coordinate.
     """
-    order = torch.arange(1, waves + 1, device=coordinates.device, dtype=coordinates.dtype)
-    phase = (2.0 * math.pi) * coordinates.unsqueeze(-1) * order
+    order = torch.arange(1, number + 1, device=coordinates.device, dtype=coordinates.dtype)
+    phase = (2.0 * math.pi) * coordinates.unsqueeze(-1) * order  # (N, 3, number)
     return torch.cat([phase.cos(), phase.sin()], dim=-1).flatten(1)
 
 
@@ -110,12 +115,13 @@ EVALUATION_ATOMS = 8_192
 
 @dataclass(frozen=True)
 class Layout:
-    """Which atoms belong together. Crystals are sorted by their number of atoms.
+    """Which atoms of a batch belong together.
 
     Attributes
     ----------
     groups
-        Runs of crystals of equal size, in order: (number of crystals, atoms in each).
+        Runs of neighbouring crystals of equal size, in order: (number of crystals, atoms in
+        each).
     owner
         Crystal of every atom, shape (N,).
     counts
@@ -128,52 +134,109 @@ class Layout:
 
     @classmethod
     def of(cls, counts: NDArray[np.int64], device: torch.device) -> Layout:
-        """Lay out crystals whose ``counts`` ascend."""
-        sizes, numbers = np.unique(counts, return_counts=True)
+        """Lay out crystals of so many atoms; those in ascending order make the fewest groups."""
+        edges = [0, *(np.flatnonzero(np.diff(counts)) + 1), len(counts)] if len(counts) else []
+        groups = tuple((int(end - begin), int(counts[begin])) for begin, end in pairwise(edges))
         on_device = torch.from_numpy(np.ascontiguousarray(counts)).to(device)
         owner = torch.repeat_interleave(torch.arange(len(counts), device=device), on_device)
-        groups = tuple((int(b), int(n)) for b, n in zip(numbers, sizes, strict=True))
         return cls(groups, owner, on_device)
 
 
 @dataclass(frozen=True)
-class AtomBatch:
-    """Some crystals, atom after atom.
+class CrystalBatch:
+    """Some crystals on a device, or a whole set of them, atom after atom.
 
     Attributes
     ----------
-    layout
-        Which atoms belong together.
     species
         Atomic numbers, shape (N,).
     coordinates
         Fractional, canonical frame, shape (N, 3).
     lattice
         Canonical frame, Angstrom, shape (B, 3, 3).
-    metric
-        Logarithm of the metric, see `log_metric`, shape (B, 6).
-    noise
-        Standard normal draws for the posterior, shape (N, L).
+    log_metric
+        See `log_metric_tensor`, shape (B, 6).
+    counts
+        Atoms of every crystal, shape (B,). In numpy: batches are laid out on the host, so that
+        nothing is read back from the device.
     order
         Place of every crystal in the set that it was taken from, shape (B,).
     features
         Foundation features, shape (N, F), NaN where missing; None without alignment.
+    noise
+        Standard normal draws for the posterior, shape (N, L); None before `drawn`.
     chance
         Uniform draws that choose the pairs of atoms to align, shape (2, P); None without
         alignment.
     """
 
-    layout: Layout
     species: Tensor
     coordinates: Tensor
     lattice: Tensor
-    metric: Tensor
-    noise: Tensor
+    log_metric: Tensor
+    counts: NDArray[np.int64]
     order: Tensor
     features: Tensor | None = None
+    noise: Tensor | None = None
     chance: Tensor | None = None
 
-    def drawn(self, latent: int, source: torch.Generator | None) -> AtomBatch:
+    @classmethod
+    def of(
+        cls,
+        crystals: Crystals,
+        device: torch.device,
+        features: NDArray[np.float32] | None = None,
+    ) -> CrystalBatch:
+        """Copy a set of crystals to a device once, in its own order."""
+
+        def put(array: NDArray[np.float64]) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+
+        return cls(
+            species=torch.from_numpy(crystals.species.astype(np.int64)).to(device),
+            coordinates=put(crystals.coordinates),
+            lattice=put(crystals.lattices),
+            log_metric=put(log_metric_tensor(crystals.lattices, crystals.counts)),
+            counts=crystals.counts,
+            order=torch.arange(len(crystals), device=device),
+            features=None if features is None else torch.from_numpy(features).to(device),
+        )
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which atoms belong together."""
+        return Layout.of(self.counts, self.species.device)
+
+    def take(self, chosen: NDArray[np.int64]) -> CrystalBatch:
+        """Gather crystals, sorted by size."""
+        device = self.species.device
+        chosen = chosen[np.argsort(self.counts[chosen], kind="stable")]
+        counts = self.counts[chosen]
+        # Atom k of the batch is atom k - begins of its crystal, which starts at starts there.
+        begins = np.cumsum(counts) - counts
+        places = np.arange(counts.sum()) + np.repeat(self._starts[chosen] - begins, counts)
+        atoms = torch.from_numpy(places).to(device)
+        crystals = torch.from_numpy(chosen).to(device)
+        return CrystalBatch(
+            species=self.species.index_select(0, atoms),
+            coordinates=self.coordinates.index_select(0, atoms),
+            lattice=self.lattice.index_select(0, crystals),
+            log_metric=self.log_metric.index_select(0, crystals),
+            counts=counts,
+            order=self.order.index_select(0, crystals),
+            features=None if self.features is None else self.features.index_select(0, atoms),
+            noise=None if self.noise is None else self.noise.index_select(0, atoms),
+        )
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        starts: NDArray[np.int64] = np.cumsum(self.counts) - self.counts
+        return starts
+
+    def drawn(self, latent: int, source: torch.Generator | None) -> CrystalBatch:
         """Return the batch with its random numbers; without a source the noise is zero."""
         device = self.species.device
         shape = (len(self.species), latent)
@@ -188,69 +251,6 @@ class AtomBatch:
         return replace(self, noise=noise, chance=chance)
 
 
-@dataclass(frozen=True)
-class CrystalTensors:
-    """A whole set of crystals on one device.
-
-    ``counts`` and ``starts`` stay in numpy: batches are laid out on the host, so that
-    nothing is read back from the device.
-    """
-
-    species: Tensor
-    coordinates: Tensor
-    lattice: Tensor
-    metric: Tensor
-    counts: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    features: Tensor | None = None
-
-    @classmethod
-    def of(
-        cls,
-        crystals: Crystals,
-        device: torch.device,
-        features: NDArray[np.float32] | None = None,
-    ) -> CrystalTensors:
-        """Copy crystals to a device once."""
-
-        def put(array: NDArray[np.float64]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
-
-        return cls(
-            species=torch.from_numpy(crystals.species.astype(np.int64)).to(device),
-            coordinates=put(crystals.coordinates),
-            lattice=put(crystals.lattices),
-            metric=put(log_metric(crystals.lattices, crystals.counts)),
-            counts=crystals.counts,
-            starts=np.ascontiguousarray(crystals.offsets[:-1]),
-            features=None if features is None else torch.from_numpy(features).to(device),
-        )
-
-    def __len__(self) -> int:
-        return len(self.counts)
-
-    def batch(self, chosen: NDArray[np.int64]) -> AtomBatch:
-        """Gather crystals, sorted by size, with noise still to be given."""
-        device = self.species.device
-        chosen = chosen[np.argsort(self.counts[chosen], kind="stable")]
-        counts = self.counts[chosen]
-        total = int(counts.sum())
-        begins = np.cumsum(counts) - counts
-        places = np.arange(total) + np.repeat(self.starts[chosen] - begins, counts)
-        atoms = torch.from_numpy(places).to(device)
-        order = torch.from_numpy(chosen).to(device)
-        return AtomBatch(
-            layout=Layout.of(counts, device),
-            species=self.species.index_select(0, atoms),
-            coordinates=self.coordinates.index_select(0, atoms),
-            lattice=self.lattice.index_select(0, order),
-            metric=self.metric.index_select(0, order),
-            noise=torch.empty((total, 0), device=device),
-            order=order,
-            features=None if self.features is None else self.features.index_select(0, atoms),
-        )
-
-
 class CrystalBatches:
     """Shuffled batches for every epoch; the same epoch always gives the same ones.
 
@@ -259,8 +259,8 @@ class CrystalBatches:
 
     Parameters
     ----------
-    tensors
-        Training crystals.
+    crystals
+        The training set.
     batch_size
         Crystals a step; at most all.
     latent
@@ -269,37 +269,40 @@ class CrystalBatches:
         Of order and noise.
     """
 
-    def __init__(self, tensors: CrystalTensors, batch_size: int, latent: int, seed: int) -> None:
-        self.tensors = tensors
-        self.batch_size = min(batch_size, len(tensors))
-        self.steps = len(tensors) // self.batch_size
+    def __init__(self, crystals: CrystalBatch, batch_size: int, latent: int, seed: int) -> None:
+        self.crystals = crystals
+        self.batch_size = min(batch_size, len(crystals))
+        self.steps = len(crystals) // self.batch_size
         self.latent = latent
         self.seed = seed
 
-    def epoch(self, number: int) -> Iterator[AtomBatch]:
+    def epoch(self, number: int) -> Iterator[CrystalBatch]:
         """Yield the batches of one epoch."""
-        device = self.tensors.species.device
-        order = np.random.default_rng([self.seed, number]).permutation(len(self.tensors))
+        device = self.crystals.species.device
+        order = np.random.default_rng([self.seed, number]).permutation(len(self.crystals))
         source = generator(device, self.seed, number, 1)
         for step in range(self.steps):
             chosen = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.tensors.batch(chosen).drawn(self.latent, source)
+            yield self.crystals.take(chosen).drawn(self.latent, source)
+
+
+def portions(counts: NDArray[np.int64], atoms: int) -> list[NDArray[np.int64]]:
+    """Cut crystals, sorted by size, into portions of about so many atoms; places in each."""
+    order = np.argsort(counts, kind="stable")
+    total = np.cumsum(counts[order])
+    cuts = np.searchsorted(total, np.arange(atoms, total[-1:].sum(), atoms))
+    return [part for part in np.split(order, np.unique(cuts)) if len(part)]
 
 
 def evaluation_batches(
-    tensors: CrystalTensors, latent: int, *, noise_seed: int | None
-) -> Iterator[AtomBatch]:
+    crystals: CrystalBatch, latent: int, *, noise_seed: int | None
+) -> Iterator[CrystalBatch]:
     """Yield every crystal once, in batches of similar size.
 
     ``noise_seed`` fixes the noise, so that a monitored value moves with the weights
     alone; None gives zeros, for uses of the posterior mean.
     """
-    device = tensors.species.device
-    order = np.argsort(tensors.counts, kind="stable")
-    total = np.cumsum(tensors.counts[order])
-    cuts = np.searchsorted(total, np.arange(EVALUATION_ATOMS, total[-1:].sum(), EVALUATION_ATOMS))
-    for number, chosen in enumerate(np.split(order, np.unique(cuts))):
-        if not len(chosen):
-            continue
+    device = crystals.species.device
+    for number, chosen in enumerate(portions(crystals.counts, EVALUATION_ATOMS)):
         source = None if noise_seed is None else generator(device, noise_seed, number)
-        yield tensors.batch(chosen).drawn(latent, source)
+        yield crystals.take(chosen).drawn(latent, source)

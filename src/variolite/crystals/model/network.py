@@ -13,9 +13,10 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from variolite.crystals.model.batch import AtomBatch, Layout, torus_features
+from variolite.crystals.model.batch import CrystalBatch, Layout, fourier_features
 from variolite.crystals.potential.alignment import Projection, align
 from variolite.errors import RecipeError
+from variolite.recipe import CrystalArchitecture, LossWeights
 from variolite.vae import Parts, Posterior
 
 # Matrix products in bfloat16 where the processor has them; everything else in float32.
@@ -28,13 +29,14 @@ from variolite.vae import Parts, Posterior
 # does not help.
 
 
-def fast_products(device: torch.device) -> bool:
-    """Whether products in bfloat16 are fast on a processor."""
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are fast on this device; they are used on processors."""
+    # Not in every version of torch: a processor of which nothing is known counts as slow.
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return device.type == "cpu" and supported is not None and bool(supported())
 
 
-class _Linear(Function):
+class _Bf16Linear(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         x, weight = x.bfloat16(), weight.bfloat16()
@@ -45,12 +47,12 @@ class _Linear(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        rounded = gradient.bfloat16()
-        back = torch.mm(rounded, weight).float()
-        return back, torch.mm(rounded.t(), x).float(), gradient.sum(0)
+        gradient16 = gradient.bfloat16()
+        back = torch.mm(gradient16, weight).float()
+        return back, torch.mm(gradient16.t(), x).float(), gradient.sum(0)
 
 
-class _FeedForward(Function):
+class _Bf16FeedForward(Function):
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, widen: Tensor, first: Tensor, narrow: Tensor, second: Tensor
@@ -65,26 +67,26 @@ class _FeedForward(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
         x, widen, narrow, hidden, active = ctx.saved_tensors
-        rounded = gradient.bfloat16()
-        by_active = torch.mm(rounded, narrow)
+        gradient16 = gradient.bfloat16()
+        by_active = torch.mm(gradient16, narrow)
         by_hidden = torch.ops.aten.gelu_backward(by_active, hidden, approximate="tanh")
         return (
             torch.mm(by_hidden, widen).float(),
             torch.mm(by_hidden.t(), x).float(),
             by_hidden.sum(0, dtype=torch.float32),
-            torch.mm(rounded.t(), active).float(),
+            torch.mm(gradient16.t(), active).float(),
             gradient.sum(0),
         )
 
 
-def linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
-    """x W^T + b with rounded factors, (N, I) to (N, O)."""
-    return _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-any-return, no-untyped-call]
+def bf16_linear(x: Tensor, layer: torch.nn.Linear) -> Tensor:
+    """x W^T + b with factors in bfloat16, (N, I) to (N, O)."""
+    return _Bf16Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def feed_forward(x: Tensor, widen: torch.nn.Linear, narrow: torch.nn.Linear) -> Tensor:
-    """Narrow(GELU(widen(x))) with rounded factors in one node, (N, W) to (N, W)."""
-    return _FeedForward.apply(  # type: ignore[no-any-return, no-untyped-call]
+def bf16_feed_forward(x: Tensor, widen: torch.nn.Linear, narrow: torch.nn.Linear) -> Tensor:
+    """Narrow(GELU(widen(x))) with factors in bfloat16, as one node, (N, W) to (N, W)."""
+    return _Bf16FeedForward.apply(  # type: ignore[no-any-return, no-untyped-call]
         x, widen.weight, widen.bias, narrow.weight, narrow.bias
     )
 
@@ -105,13 +107,16 @@ class _Layer(nn.Module):
         self.widen = nn.Linear(width, feedforward)
         self.narrow = nn.Linear(feedforward, width)
 
-    def forward(self, atoms: Tensor, layout: Layout, *, rounded: bool) -> Tensor:
-        if rounded:
-            joint = linear(self.before_attention(atoms), self.joint)
-            atoms = atoms + linear(attend(joint, layout, self.heads), self.out)
-            return atoms + feed_forward(self.before_feedforward(atoms), self.widen, self.narrow)
-        attended = attend(self.joint(self.before_attention(atoms)), layout, self.heads)
-        atoms = atoms + self.out(attended)
+    def forward(self, atoms: Tensor, layout: Layout, *, bf16: bool) -> Tensor:
+        # Both branches add to the residual stream (N, W), which stays float32 in either case.
+        normed = self.before_attention(atoms)
+        if bf16:
+            joint = bf16_linear(normed, self.joint)
+            atoms = atoms + bf16_linear(attend(joint, layout, self.heads), self.out)
+            return atoms + bf16_feed_forward(
+                self.before_feedforward(atoms), self.widen, self.narrow
+            )
+        atoms = atoms + self.out(attend(self.joint(normed), layout, self.heads))
         wide = functional.gelu(self.widen(self.before_feedforward(atoms)), approximate="tanh")
         added: Tensor = atoms + self.narrow(wide)
         return added
@@ -127,21 +132,20 @@ class Transformer(nn.Module):
 
     Attributes
     ----------
-    rounded
-        Round the factors of matrix products to bfloat16 while training; see
-        `variolite.crystals.model.products`.
+    bf16
+        Round the factors of matrix products to bfloat16 while training.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, layers: int) -> None:
         super().__init__()
-        self.rounded = False
+        self.bf16 = False
         self.layers = nn.ModuleList(_Layer(width, heads, feedforward) for _ in range(layers))
         self.last = nn.LayerNorm(width)
 
     def forward(self, atoms: Tensor, layout: Layout) -> Tensor:
         """Map atoms (N, width) to atoms (N, width)."""
         for layer in self.layers:
-            atoms = layer(atoms, layout, rounded=self.rounded and self.training)
+            atoms = layer(atoms, layout, bf16=self.bf16 and self.training)
         normed: Tensor = self.last(atoms)
         return normed
 
@@ -157,6 +161,7 @@ def attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
     # One split, not a slice a group: the gradient of slices is a sum of mostly empty tensors.
     blocks = torch.split(joint, [crystals * size for crystals, size in layout.groups])
     for (crystals, size), block in zip(layout.groups, blocks, strict=True):
+        # (B n, 3 W) to three tensors (B, heads, n, W / heads): n x n scores in every crystal.
         heads_apart = block.view(crystals, size, 3, heads, width // heads)
         query, key, value = heads_apart.permute(2, 0, 3, 1, 4).unbind(0)
         found = functional.scaled_dot_product_attention(query, key, value)
@@ -172,68 +177,8 @@ TABLE = 128
 
 
 @dataclass(frozen=True)
-class CrystalArchitecture:
-    """Sizes of a crystal VAE and what it is told.
-
-    Attributes
-    ----------
-    elements
-        Atomic numbers it knows, ascending.
-    latent
-        Latent dimensions of an atom.
-    width, heads, feedforward, encoder_layers, decoder_layers
-        Of the two transformers.
-    waves
-        Waves per axis that coordinates enter with.
-    species_given
-        Whether the decoder is told the elements instead of decoding them.
-    features
-        Width of the foundation features that latents are aligned with; 0 for none.
-    """
-
-    elements: tuple[int, ...]
-    latent: int = 8
-    width: int = 128
-    heads: int = 4
-    feedforward: int = 256
-    encoder_layers: int = 3
-    decoder_layers: int = 3
-    waves: int = 4
-    species_given: bool = False
-    features: int = 0
-
-    def __post_init__(self) -> None:
-        sizes = (self.latent, self.width, self.heads, self.feedforward, self.waves)
-        layers = (self.encoder_layers, self.decoder_layers)
-        if min(sizes) < 1 or min(layers) < 0 or self.features < 0 or self.width % self.heads:
-            raise RecipeError(
-                "the sizes of the network are impossible",
-                where="crystal architecture",
-                hint="take sizes above 0 and a width that is a multiple of the number of heads",
-            )
-        if not self.elements or self.elements[0] < 1 or self.elements[-1] >= TABLE:
-            raise RecipeError("the table of elements is none", where="crystal architecture")
-        if list(self.elements) != sorted(set(self.elements)):
-            raise RecipeError("the elements do not ascend", where="crystal architecture")
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """Weights of the objective: lambda_1 (parts), and lambda_3.
-
-    lambda_2 is the factor on the schedule of beta.
-    """
-
-    reconstruction: float = 1.0
-    species: float = 1.0
-    coordinates: float = 10.0
-    lattice: float = 1.0
-    alignment: float = 0.0
-
-
-@dataclass(frozen=True)
 class Decoded:
-    """What the decoder says of a batch.
+    """What the decoder makes of latents.
 
     Attributes
     ----------
@@ -241,18 +186,18 @@ class Decoded:
         Shape (N, E); None where the species were given.
     pairs
         Cosines and sines of the coordinates, any length, shape (N, 6).
-    metric
-        Logarithm of the metric, shape (B, 6): always a cell of positive volume.
+    log_metric
+        See `log_metric_tensor`, shape (B, 6): always a cell of positive volume.
     """
 
     species_logits: Tensor | None
     pairs: Tensor
-    metric: Tensor
+    log_metric: Tensor
 
 
 @dataclass(frozen=True)
-class PartsByName:
-    """Parts of the reconstruction loss before their weights, scalars.
+class ReconstructionTerms:
+    """Terms of the reconstruction loss before their weights, scalars.
 
     ``species`` in nats per atom, ``coordinates`` as squared fractional distance,
     ``lattice`` in squared standard deviations of the training cells.
@@ -263,96 +208,92 @@ class PartsByName:
     lattice: Tensor
 
 
-@dataclass(frozen=True)
-class Shares:
-    """Weights of the means over atoms and over crystals.
-
-    Where several processes each take a portion of a batch and their gradients are
-    averaged, (number of processes) (own atoms) / (all atoms), and likewise for crystals,
-    makes the average the gradient of the whole batch.
-    """
-
-    atoms: Tensor | float = 1.0
-    crystals: Tensor | float = 1.0
-
-
-EVEN = Shares()
-
-
 class CrystalModule(nn.Module):
     """Per-atom Gaussian latents, decoded by a transformer.
 
     Parameters
     ----------
     architecture
-        Sizes and elements.
+        Sizes.
     weights
-        Of the objective.
+        Of the objective; ``kl`` is the factor on beta, which `loss` is given.
+    elements
+        Atomic numbers that it knows, ascending.
+    features
+        Width of the foundation features that latents are aligned with; 0 for none.
     seed
         Of the starting weights.
     """
 
-    metric_mean: Tensor
-    metric_scale: Tensor
+    log_metric_mean: Tensor
+    log_metric_scale: Tensor
     element_index: Tensor
 
     def __init__(
-        self, architecture: CrystalArchitecture, weights: LossWeights, seed: int = 0
+        self,
+        architecture: CrystalArchitecture,
+        weights: LossWeights,
+        elements: Sequence[int],
+        *,
+        features: int = 0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.architecture = architecture
+        known = tuple(int(z) for z in elements)
+        if not known or not 0 < known[0] <= known[-1] < TABLE or list(known) != sorted(set(known)):
+            raise RecipeError("the elements are not ascending atomic numbers", where="elements")
+        self.architecture = a = architecture
         self.weights = weights
-        a = architecture
+        self.elements = known
+        self.features = features
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.element = nn.Embedding(len(a.elements), a.width)
-            self.position = nn.Linear(6 * a.waves, a.width)
+            self.element = nn.Embedding(len(known), a.width)
+            self.position = nn.Linear(6 * a.fourier_features, a.width)
             self.cell = nn.Linear(6, a.width)
             self.encoder = Transformer(a.width, a.heads, a.feedforward, a.encoder_layers)
             self.to_latent = nn.Linear(a.width, 2 * a.latent)
-            # Straight ways round both transformers: circles, cell and element go through a
-            # wide enough latent at once, and attention learns what is left.
-            self.around_encoder = nn.Linear(a.width, a.latent, bias=False)
+            # Skip connections round both transformers: Fourier features, cell and element go
+            # through a wide enough latent at once, and attention learns what is left.
+            self.encoder_skip = nn.Linear(a.width, a.latent, bias=False)
             self.from_latent = nn.Linear(a.latent, a.width)
-            self.given = nn.Embedding(len(a.elements), a.width) if a.species_given else None
+            self.given = nn.Embedding(len(known), a.width) if a.species_given else None
             self.decoder = Transformer(a.width, a.heads, a.feedforward, a.decoder_layers)
-            self.to_species = None if a.species_given else nn.Linear(a.width, len(a.elements))
+            self.to_species = None if a.species_given else nn.Linear(a.width, len(known))
             self.to_pairs = nn.Linear(a.width, 6)
-            self.to_metric = nn.Linear(a.width, 6)
-            self.around_decoder = nn.Linear(a.latent, 12, bias=False)
-            self.aligned = Projection(a.latent, a.features) if a.features else None
+            self.to_log_metric = nn.Linear(a.width, 6)
+            self.decoder_skip = nn.Linear(a.latent, 12, bias=False)
+            self.aligned = Projection(a.latent, features) if features else None
+        # From atomic number to the row of an element in the embeddings; -1 where unknown.
         index = torch.full((TABLE,), -1, dtype=torch.int64)
-        index[torch.tensor(a.elements)] = torch.arange(len(a.elements))
+        index[torch.tensor(known)] = torch.arange(len(known))
         self.register_buffer("element_index", index, persistent=False)
-        self.register_buffer("metric_mean", torch.zeros(6))
-        self.register_buffer("metric_scale", torch.ones(6))
+        self.register_buffer("log_metric_mean", torch.zeros(6))
+        self.register_buffer("log_metric_scale", torch.ones(6))
 
-    @property
-    def elements(self) -> tuple[int, ...]:
-        """Atomic number of every place of the species logits."""
-        return self.architecture.elements
+    def set_log_metric_statistics(self, mean: Sequence[float], scale: Sequence[float]) -> None:
+        """Standardise log metric tensors by those of the training cells, six numbers each."""
+        self.log_metric_mean.copy_(torch.tensor(mean))
+        self.log_metric_scale.copy_(torch.tensor(scale))
 
-    def set_metric_statistics(self, mean: Sequence[float], scale: Sequence[float]) -> None:
-        """Standardise log metrics by those of the training cells."""
-        self.metric_mean.copy_(torch.tensor(mean))
-        self.metric_scale.copy_(torch.tensor(scale))
+    def use_bf16(self, bf16: bool) -> None:
+        """Choose whether matrix products are in bfloat16 while training."""
+        self.encoder.bf16 = self.decoder.bf16 = bf16
 
-    def round_products(self, rounded: bool) -> None:
-        """Choose whether matrix products are rounded to bfloat16 while training."""
-        self.encoder.rounded = self.decoder.rounded = rounded
-
-    def infer(self, batch: AtomBatch) -> Posterior:
+    def infer(self, batch: CrystalBatch) -> Posterior:
         """Return the posterior of every atom, each tensor of shape (1, N, L)."""
         layout = batch.layout
-        cell = (batch.metric - self.metric_mean) / self.metric_scale
+        cell = (batch.log_metric - self.log_metric_mean) / self.log_metric_scale
+        # An atom enters (N, W) as the sum of what it is, where it is and what cell it is in;
+        # the cell (B, 6) is the same for all atoms of a crystal.
         entered = (
             self.element(self.element_index[batch.species])
-            + self.position(torus_features(batch.coordinates, self.architecture.waves))
+            + self.position(fourier_features(batch.coordinates, self.architecture.fourier_features))
             + self.cell(cell).index_select(0, layout.owner)
         )
         both = self.to_latent(self.encoder(entered, layout)).unsqueeze(0)
         mean, log_variance = both.chunk(2, dim=-1)
-        return Posterior(mean + self.around_encoder(entered), log_variance)
+        return Posterior(mean + self.encoder_skip(entered), log_variance)
 
     def generate(self, z: Tensor, layout: Layout, species: Tensor | None = None) -> Decoded:
         """Decode latents (N, L); ``species`` (N,) where the model is given them."""
@@ -361,50 +302,73 @@ class CrystalModule(nn.Module):
             assert species is not None
             atoms = atoms + self.given(self.element_index[species])
         atoms = self.decoder(atoms, layout)
-        pairs, cell = self.around_decoder(z).split(6, dim=1)
-        metric = self.to_metric(mean_by_crystal(atoms, layout)) + mean_by_crystal(cell, layout)
+        # The skip connection (N, 12) adds six numbers to an atom's place and six to its cell,
+        # which is the mean over the atoms of a crystal (B, 6).
+        pairs, cell = self.decoder_skip(z).split(6, dim=1)
+        by_atoms = self.to_log_metric(mean_by_crystal(atoms, layout))
+        standardised = by_atoms + mean_by_crystal(cell, layout)
         return Decoded(
             None if self.to_species is None else self.to_species(atoms),
             self.to_pairs(atoms) + pairs,
-            metric * self.metric_scale + self.metric_mean,
+            standardised * self.log_metric_scale + self.log_metric_mean,
         )
 
-    def parts(self, batch: AtomBatch, decoded: Decoded) -> PartsByName:
+    def terms(self, batch: CrystalBatch, decoded: Decoded) -> ReconstructionTerms:
         """Compare what was decoded with the batch."""
         species = batch.coordinates.new_zeros(())
         if decoded.species_logits is not None:
             species = functional.cross_entropy(
                 decoded.species_logits, self.element_index[batch.species]
             )
+        # (N, 6) to a point on the unit circle for each axis: (N, cosine or sine, 3).
         direction = functional.normalize(decoded.pairs.view(-1, 2, 3), dim=1)
         phase = (2.0 * math.pi) * batch.coordinates
         # 1 - cos of the angle between, which is (2 pi d)^2 / 2 for small d and never jumps.
         cosine = (direction[:, 0] * phase.cos() + direction[:, 1] * phase.sin()).mean()
         coordinates = (1.0 - cosine) / (2.0 * math.pi**2)
-        lattice = ((decoded.metric - batch.metric) / self.metric_scale).square().mean()
-        return PartsByName(species, coordinates, lattice)
+        difference = (decoded.log_metric - batch.log_metric) / self.log_metric_scale
+        return ReconstructionTerms(species, coordinates, difference.square().mean())
 
-    def loss(self, batch: AtomBatch, beta: Tensor, shares: Shares = EVEN) -> Parts:
-        """Return the parts of the objective, each of shape (1,).
+    def loss(
+        self,
+        batch: CrystalBatch,
+        beta: Tensor,
+        *,
+        atom_fraction: Tensor | float = 1.0,
+        crystal_fraction: Tensor | float = 1.0,
+    ) -> Parts:
+        """Return the terms of the objective, each of shape (1,).
 
-        The divergence is in nats per atom; the reconstruction is the weighted sum of
-        `PartsByName`, and of the foundation alignment where there is one. ``shares``
-        weigh the batch as a portion of a larger one.
+        The KL is in nats per atom; the reconstruction is the weighted sum of
+        `ReconstructionTerms`, and of the foundation alignment where there is one.
+
+        Parameters
+        ----------
+        batch
+            With noise.
+        beta
+            Weight of the KL, shape (1,).
+        atom_fraction, crystal_fraction
+            Weights of the means over atoms and over crystals. Where several processes each take
+            a portion of a batch and their gradients are averaged, (number of processes) (own
+            atoms) / (all atoms), and likewise for crystals, makes the average the gradient of
+            the whole batch.
         """
+        assert batch.noise is not None
         posterior = self.infer(batch)
         z = posterior.sample(batch.noise.unsqueeze(0))[0]
-        parts = self.parts(batch, self.generate(z, batch.layout, batch.species))
+        found = self.terms(batch, self.generate(z, batch.layout, batch.species))
         w = self.weights
-        of_atoms = w.species * parts.species + w.coordinates * parts.coordinates
-        of_cells = w.lattice * parts.lattice
-        reconstruction = w.reconstruction * (shares.atoms * of_atoms + shares.crystals * of_cells)
-        divergence = shares.atoms * posterior.divergence_per_dimension().sum(-1).mean(1)
+        of_atoms = w.species * found.species + w.coordinates * found.coordinates
+        of_cells = w.lattice * found.lattice
+        reconstruction = w.reconstruction * (atom_fraction * of_atoms + crystal_fraction * of_cells)
+        kl = atom_fraction * posterior.divergence_per_dimension().sum(-1).mean(1)
         if self.aligned is not None and batch.features is not None and w.alignment > 0.0:
             assert batch.chance is not None
             compared = align(self.aligned(z), batch.features, batch.layout.owner, batch.chance)
-            reconstruction = reconstruction + shares.atoms * w.alignment * compared.total
+            reconstruction = reconstruction + atom_fraction * w.alignment * compared.total
         reconstruction = reconstruction.view(1)
-        return Parts(reconstruction + beta * divergence, reconstruction, divergence)
+        return Parts(reconstruction + beta * kl, reconstruction, kl)
 
 
 def mean_by_crystal(atoms: Tensor, layout: Layout) -> Tensor:
