@@ -28,13 +28,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lithology_splits import Penalty, penalised
 from lithology_table import write_results
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, leave_one_group_out, read_table, repeated_splits
 from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened
 from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
-from variolite.scoring.evaluation import Evaluation, Penalty, hold_out
+from variolite.scoring.evaluation import Evaluation, hold_out
 from variolite.scoring.kept_clusters import active_dimensions, active_means
 from variolite.scoring.tabular_run import plain_autoencoder
 from variolite.training import fit_tabular, members_for
@@ -138,7 +139,6 @@ def score_split(
         train_rows=np.r_[rows["train"], rows["validation"]],
         test_rows=rows["test"],
         split=wells.title,
-        penalties=_penalties(path),
     )
     aware = (known.numeric.astype(float), test.numeric.astype(float))
     representations: dict[str, Representation] = {
@@ -168,7 +168,7 @@ def score_split(
     ]
     reference = evaluate_supervised(*aware, held_out, SupervisedPlan(seeds=SEEDS))
     print(f"split {index}: scored", file=sys.stderr, flush=True)
-    return evaluations[0].merge(evaluations[1], reference), log
+    return penalised(evaluations[0].merge(evaluations[1], reference), _penalties(path)), log
 
 
 def _penalties(path: Path) -> dict[str, Penalty]:

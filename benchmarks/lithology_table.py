@@ -6,8 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lithology_splits import evaluate_splits
 from variolite import __version__
-from variolite.scoring.evaluation import Evaluation, compare, evaluate_splits
+from variolite.scoring.evaluation import Evaluation, compare
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 ORDER = ("raw_standardised", "raw", "pca_whitened", "autoencoder")

@@ -22,7 +22,6 @@ from variolite.scoring.agreement import (
     macro_f1,
     majority_map,
     mapped_accuracy,
-    mean_penalty,
     purity,
     v_measure,
 )
@@ -163,8 +162,6 @@ def test_accuracy_and_f1_are_those_of_the_mapped_prediction(pair):
     assert mapped_accuracy(counts) == pytest.approx(metrics.accuracy_score(true, predicted))
     f1 = metrics.f1_score(true, predicted, average="macro", zero_division=0)
     assert macro_f1(counts) == pytest.approx(f1)
-    penalty = np.random.default_rng(0).uniform(size=(len(codes.classes),) * 2)
-    assert mean_penalty(counts, penalty) == pytest.approx(-penalty[true, predicted].mean())
 
 
 def test_map_is_learned_from_training_rows_alone():
@@ -183,11 +180,9 @@ def test_a_class_that_is_only_predicted_counts_as_a_failure_in_f1():
     assert macro_f1(confusion(table, np.array([0, 1]))) == pytest.approx(4 / 9)
 
 
-def test_map_without_training_labels_and_penalty_of_wrong_size():
+def test_map_without_training_labels():
     with pytest.raises(DataError, match="no training row has a label"):
         majority_map(np.zeros((3, 2)))
-    with pytest.raises(DataError, match=r"has shape \(3, 3\), but there are 2 classes"):
-        mean_penalty(np.ones((2, 2)), np.zeros((3, 3)))
 
 
 def test_missing_labels_are_left_out_and_counted():
@@ -215,11 +210,8 @@ def test_tables_by_group_sum_to_the_whole_and_noise_is_a_cluster():
         count_tables(clusters, labels, 4, groups, 6)
 
 
-def test_classes_can_be_given_and_rare_ones_dropped():
+def test_rare_labels_are_dropped_and_lengths_checked():
     labels = np.array(["b", "a", "a", ""])
-    assert encode_labels(labels, ("z", "b", "a")).codes.tolist() == [1, 2, 2, -1]
-    with pytest.raises(DataError, match="1 labels are not among the classes given: b"):
-        encode_labels(labels, ("a",))
     assert drop_rare(labels, 2).tolist() == ["", "a", "a", ""]
     with pytest.raises(DataError, match="one of each per row"):
         count_tables([0], encode_labels(labels), 1)

@@ -1,25 +1,21 @@
-"""The evaluator as a whole: against a plain loop with scikit-learn, on blobs, and on real wells."""
+"""The evaluator as a whole: against a plain loop with scikit-learn, and on blobs."""
 
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
 from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from variolite.errors import DataError
-from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened, raw
+from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised
 from variolite.scoring.clustering import (
     ClusteringPlan,
     evaluate_clustering,
     score_clusters,
 )
 from variolite.scoring.evaluation import (
-    Evaluation,
-    Penalty,
     compare,
-    evaluate_splits,
     hold_out,
     sample_by_group,
 )
@@ -236,22 +232,14 @@ def test_many_test_rows_are_drawn_within_groups():
     assert "test: 80 of 160 rows scored, drawn within every group" in evaluation.notes
 
 
-def test_penalty_of_the_mapped_classes():
-    x, group, kind = wells(spread=3.0)
-    order = ("sand", "clay", "chalk", "salt")
-    matrix = np.arange(16.0).reshape(4, 4) * (1 - np.eye(4))
-    held, train, test = split_of(group, {"kind": kind}, penalties={"kind": Penalty(order, matrix)})
-    card = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN).scorecard(QUICK)
-    assert -10 < card.select(metric="penalty", k=3)[0].mean < 0
-    perfect = evaluate_supervised(
-        np.eye(3)[np.unique(kind[train], return_inverse=True)[1]],
-        np.eye(3)[np.unique(kind[test], return_inverse=True)[1]],
-        held,
-        SupervisedPlan(iterations=30),
-    ).scorecard(QUICK)
-    assert perfect.select(metric="penalty")[0].mean == pytest.approx(0.0)
-    assert perfect.select(metric="accuracy")[0].mean == pytest.approx(1.0)
-    assert perfect.select(metric="ari")[0].method == "supervised"
+def test_a_feature_for_every_class_is_predicted_perfectly():
+    _, group, kind = wells()
+    held, train, test = split_of(group, {"kind": kind})
+    features = np.eye(3)[np.unique(kind, return_inverse=True)[1]]
+    plan = SupervisedPlan(iterations=30)
+    card = evaluate_supervised(features[train], features[test], held, plan).scorecard(QUICK)
+    assert card.select(metric="accuracy")[0].mean == pytest.approx(1.0)
+    assert card.select(metric="ari")[0].method == "supervised"
 
 
 def test_supervised_reference_is_plain_boosting_on_the_training_groups():
@@ -281,69 +269,6 @@ def test_supervised_reference_with_one_class_or_no_labels():
     accuracy = evaluation.scorecard(QUICK).select(metric="accuracy")[0].mean
     assert accuracy == pytest.approx((one[test] == "clay").mean())
     assert evaluation.notes == ("none: labels are missing, so there is no supervised reference",)
-
-
-def by_well(x, group, kind, features=None):
-    evaluations = []
-    for well in np.unique(group):
-        train, test = np.flatnonzero(group != well), np.flatnonzero(group == well)
-        held = hold_out(group, {"kind": kind}, train_rows=train, test_rows=test)
-        methods = features(x[train], x[test]) if features else {"raw": (x[train], x[test])}
-        evaluations.append(evaluate_clustering(methods, held, PLAN))
-    return evaluations
-
-
-def test_leave_one_out_is_the_mean_and_spread_over_groups():
-    x, group, kind = wells(spread=2.5)
-    evaluations = by_well(x, group, kind)
-    pooled, card = evaluate_splits(evaluations, name="leave one well out", bootstrap=QUICK)
-    per_well = [
-        e.find(level="kind", k=3).scored.values(np.ones((1, 1)), ["ari"])["ari"].mean()
-        for e in evaluations
-    ]
-    row = card.select(metric="ari", k=3)[0]
-    assert row.mean == pytest.approx(np.mean(per_well))
-    assert card.select(metric="ari_sd", k=3)[0].mean == pytest.approx(np.std(per_well, ddof=1))
-    assert (row.split, row.n_groups) == ("leave one well out", 8)
-    assert row.low < row.mean < row.high
-    assert pooled.find(level="kind", k=3).scored.groups == tuple(np.unique(group))
-    # A well drawn twice counts twice in the mean over wells.
-    weights = np.array([[2.0, 1.0, 0, 0, 0, 0, 0, 0]])
-    drawn = pooled.find(level="kind", k=3).scored.values(weights, ["ari"])["ari"].mean()
-    assert drawn == pytest.approx((2 * per_well[0] + per_well[1]) / 3)
-    # Drawing one well twice must not change its own score.
-    twice = pooled.find(level="kind", k=3).scored.values(2.0 * np.eye(8), ["ami"])["ami"]
-    once = pooled.find(level="kind", k=3).scored.values(np.eye(8), ["ami"])["ami"]
-    np.testing.assert_allclose(twice, once, atol=1e-12)
-
-
-def test_splits_that_share_groups():
-    x, group, kind = wells(n_wells=6)
-    names = np.unique(group)
-    evaluations = []
-    for held_names in (names[:3], names[2:5]):
-        test = np.flatnonzero(np.isin(group, held_names))
-        train = np.flatnonzero(~np.isin(group, held_names))
-        held = hold_out(group, {"kind": kind}, train_rows=train, test_rows=test)
-        evaluations.append(evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN))
-    pooled, card = evaluate_splits(evaluations, name="2 splits", bootstrap=QUICK)
-    single = [e.scorecard(QUICK).select(metric="ari", k=3)[0].mean for e in evaluations]
-    assert card.select(metric="ari", k=3)[0].mean == pytest.approx(np.mean(single))
-    assert card.select(metric="ari", k=3)[0].n_groups == 5
-    # With only the first well drawn, the second split has nothing to say.
-    first = pooled.find(level="kind", k=3).scored.values(np.eye(5)[:1], ["ari"])["ari"]
-    alone = evaluations[0].find(level="kind", k=3).scored.values(np.eye(3)[:1], ["ari"])["ari"]
-    np.testing.assert_allclose(first, alone)
-
-
-def test_what_is_absent_from_a_split_is_noted():
-    x, group, kind = wells()
-    evaluations = by_well(x, group, kind)[:2]
-    evaluations[1] = Evaluation(evaluations[1].entries[1:])
-    _, card = evaluate_splits(evaluations, name="two", bootstrap=QUICK)
-    assert any("absent from 1 of 2 splits" in note for note in card.notes)
-    with pytest.raises(DataError, match="no split to pool"):
-        evaluate_splits([], name="none")
 
 
 def test_comparison_finds_the_better_representation():
@@ -409,40 +334,3 @@ def test_splits_that_leak_or_are_empty_are_refused():
         hold_out(group, {}, train_rows=[0, 4], test_rows=[3])
     with pytest.raises(DataError, match="has 2 labels for 4 rows"):
         hold_out(group, {"kind": ["x", "y"]}, train_rows=[0], test_rows=[3])
-    with pytest.raises(DataError, match="Did you mean 'kind'"):
-        hold_out(
-            group,
-            {"kind": list("xxyy")},
-            train_rows=[0],
-            test_rows=[3],
-            penalties={"kinds": Penalty(("x",), np.zeros((1, 1)))},
-        )
-    with pytest.raises(DataError, match="for 2 classes"):
-        Penalty(("x", "y"), np.zeros((3, 3)))
-
-
-def test_known_baselines_of_the_panoma_wells(shared_data):
-    path = shared_data / "corelogs" / "kgs_panoma" / "panoma_wells.csv"
-    table = pl.read_csv(path)
-    x = table.select("GR", "ILD", "DeltaPHI", "PHIND", "PE").to_numpy().astype(np.float64)
-    x[:, 0], x[:, 1] = np.log(x[:, 0]), np.log10(x[:, 1])
-    group, kind = table["Well Name"].to_numpy().astype(str), table["Facies"].to_numpy()
-
-    def features(train, test):
-        first, second = raw(train, test)
-        return {"raw": (first, second), "pca_whitened": pca_whitened(first, second)}
-
-    evaluations = []
-    for well in np.unique(group):
-        train, test = np.flatnonzero(group != well), np.flatnonzero(group == well)
-        held = hold_out(group, {"kind": kind}, train_rows=train, test_rows=test)
-        plan = replace(PLAN, ks=(6, 9), seeds=1, settings={"kmeans": {"n_init": 10}})
-        evaluations.append(evaluate_clustering(features(x[train], x[test]), held, plan))
-    _, card = evaluate_splits(evaluations, name="leave one well out", bootstrap=QUICK)
-    # Measured independently with scikit-learn: .256 +- .058 and .265 +- .057 over wells.
-    plain = card.select(method="raw", k=9, metric="ari")[0]
-    white = card.select(method="pca_whitened", k=6, metric="ari")[0]
-    assert plain.mean == pytest.approx(0.256, abs=0.012)
-    assert white.mean == pytest.approx(0.265, abs=0.012)
-    spread = card.select(method="raw", k=9, metric="ari_sd")[0].mean
-    assert spread == pytest.approx(0.058, abs=0.012)

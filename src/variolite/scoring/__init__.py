@@ -11,9 +11,7 @@ from variolite.scoring.evaluation import (
     Entry,
     Evaluation,
     HeldOut,
-    Penalty,
     compare,
-    evaluate_splits,
     hold_out,
 )
 from variolite.scoring.gmm import GaussianMixture, fit_gaussian_mixture
@@ -50,7 +48,6 @@ __all__ = [
     "HeldOut",
     "Interval",
     "PairedDifference",
-    "Penalty",
     "Representation",
     "ScoreKey",
     "ScoreRow",
@@ -63,7 +60,6 @@ __all__ = [
     "evaluate_health",
     "evaluate_likelihood",
     "evaluate_reconstruction",
-    "evaluate_splits",
     "evaluate_supervised",
     "fit_gaussian_mixture",
     "format_scorecard",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,35 +42,12 @@ class LabelCodes:
         return LabelCodes(self.codes[np.asarray(rows)], self.classes)
 
 
-def encode_labels(labels: ArrayLike, classes: Sequence[str] | None = None) -> LabelCodes:
-    """Turn labels [n] into codes; the empty label, None and NaN count as missing.
-
-    Parameters
-    ----------
-    labels
-        Text labels; numbers are read as text.
-    classes
-        Class names in the order wanted, e.g. that of a penalty matrix; by
-        default those that occur, sorted.
-
-    Raises
-    ------
-    DataError
-        If a label is not among ``classes``.
-    """
-    text = as_labels(labels)
-    found, inverse = np.unique(text, return_inverse=True)
-    names = tuple(str(name) for name in found if name != "") if classes is None else tuple(classes)
-    position = {name: index for index, name in enumerate(names)}
-    unknown = [str(name) for name in found if name != "" and name not in position]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} labels are not among the classes given: {', '.join(unknown[:5])}",
-            where="labels",
-        )
-    lookup = np.array([position.get(str(name), -1) for name in found], dtype=np.int64)
-    codes = lookup[inverse] if len(found) else np.empty(0, dtype=np.int64)
-    return LabelCodes(codes, names)
+def encode_labels(labels: ArrayLike) -> LabelCodes:
+    """Turn labels [n] into codes; the empty label, None and NaN count as missing."""
+    names, codes = np.unique(as_labels(labels), return_inverse=True)
+    if len(names) and names[0] == "":
+        return LabelCodes(codes - 1, tuple(names[1:].tolist()))
+    return LabelCodes(codes, tuple(names.tolist()))
 
 
 def drop_rare(labels: ArrayLike, minimum: int) -> NDArray[np.str_]:
@@ -388,33 +364,3 @@ def macro_f1(confusions: FloatArray) -> FloatArray:
     scores = np.where(present, 2.0 * right / np.where(present, predicted + true, 1.0), 0.0)
     with np.errstate(invalid="ignore"):
         return np.asarray(scores.sum(axis=-1) / present.sum(axis=-1))
-
-
-def mean_penalty(confusions: FloatArray, penalty: ArrayLike) -> FloatArray:
-    """Mean score -penalty[true, predicted] over rows; 0 is perfect, more negative is worse.
-
-    The scoring rule of the FORCE 2020 machine-learning contest.
-
-    Parameters
-    ----------
-    confusions
-        Predicted against true [..., C, C].
-    penalty
-        Penalty [C, C] with rows for the true class, in the order of the classes.
-
-    Raises
-    ------
-    DataError
-        If the matrix does not fit the classes.
-    """
-    matrix = np.asarray(penalty, dtype=np.float64)
-    c = confusions.shape[-1]
-    if matrix.shape != (c, c):
-        raise DataError(
-            f"has shape {matrix.shape}, but there are {c} classes",
-            where="penalty matrix",
-            hint="Give a square matrix in the order of the class names",
-        )
-    total = confusions.sum(axis=(-2, -1))
-    with np.errstate(invalid="ignore"):
-        return np.asarray(-np.einsum("...pt,tp->...", confusions, matrix) / total)

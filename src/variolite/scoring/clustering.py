@@ -20,7 +20,6 @@ from variolite.scoring.agreement import (
     macro_f1,
     majority_map,
     mapped_accuracy,
-    mean_penalty,
     purity,
     v_measure,
 )
@@ -50,7 +49,7 @@ _TABLE_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "completeness": completeness,
     "purity": purity,
 }
-# These use the class that each cluster stands for, and so does "penalty".
+# These use the class that each cluster stands for.
 _MAPPED_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
     "accuracy": mapped_accuracy,
     "macro_f1": macro_f1,
@@ -74,15 +73,12 @@ class ClusterScores:
         Names of the groups [G].
     classes
         Names of the classes [C].
-    penalty
-        Penalty matrix [C, C] of the level, or None.
     """
 
     tables: FloatArray
     mapping: IntArray | None
     groups: tuple[str, ...]
     classes: tuple[str, ...]
-    penalty: FloatArray | None = None
 
     @property
     def n_seeds(self) -> int:
@@ -92,12 +88,7 @@ class ClusterScores:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the scores that can be computed."""
-        names = tuple(_TABLE_METRICS)
-        if self.mapping is not None:
-            names = (*names, *_MAPPED_METRICS)
-            if self.penalty is not None:
-                names = (*names, "penalty")
-        return names
+        return (*_TABLE_METRICS, *(() if self.mapping is None else _MAPPED_METRICS))
 
     def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
         """Scores [B, S] of the pooled tables, for group weights [B, G].
@@ -129,10 +120,7 @@ class ClusterScores:
                     continue
                 assert self.mapping is not None  # or the metric would not be listed
                 mapped = confusion(pooled, self.mapping) if mapped is None else mapped
-                if metric in _MAPPED_METRICS:
-                    out[metric][part] = _MAPPED_METRICS[metric](mapped)
-                elif self.penalty is not None:
-                    out[metric][part] = mean_penalty(mapped, self.penalty)
+                out[metric][part] = _MAPPED_METRICS[metric](mapped)
         return out
 
 
@@ -174,13 +162,11 @@ def score_clusters(
     labelled = np.flatnonzero(tables[0].any(axis=(1, 2)))
     if not len(labelled):
         return None
-    penalty = held_out.penalties.get(level)
     return ClusterScores(
         tables=tables[:, labelled],
         mapping=majority_map(np.stack(learned)) if mapped else None,
         groups=tuple(held_out.groups[index] for index in labelled),
         classes=labels.classes,
-        penalty=None if penalty is None else penalty.matrix,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError, nearest
+from variolite.errors import DataError
 from variolite.scoring.agreement import LabelCodes, encode_labels
-from variolite.scoring.arrays import FloatArray, IntArray, as_groups, as_labels
+from variolite.scoring.arrays import IntArray, as_groups, as_labels
 from variolite.scoring.intervals import (
     Bootstrap,
     Interval,
@@ -22,30 +22,6 @@ from variolite.scoring.intervals import (
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 
 # The rows that every method is scored on: one choice of rows, labels and groups for all.
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """Cost of taking one class for another.
-
-    Attributes
-    ----------
-    classes
-        Class names in the order of the matrix.
-    matrix
-        Penalty [C, C], rows for the true class.
-    """
-
-    classes: tuple[str, ...]
-    matrix: FloatArray
-
-    def __post_init__(self) -> None:
-        c = len(self.classes)
-        if self.matrix.shape != (c, c) or not np.isfinite(self.matrix).all():
-            raise DataError(
-                f"has shape {self.matrix.shape} for {c} classes, or holds NaN",
-                where="penalty matrix",
-            )
 
 
 @dataclass(frozen=True)
@@ -70,8 +46,6 @@ class HeldOut:
     train_labels, test_labels
         Per label level, codes of the training rows and of the scored rows, over
         the same classes.
-    penalties
-        Per label level, the penalty matrix, where there is one.
     notes
         What was left out, in plain words.
     """
@@ -84,7 +58,6 @@ class HeldOut:
     kept: IntArray
     train_labels: Mapping[str, LabelCodes]
     test_labels: Mapping[str, LabelCodes]
-    penalties: Mapping[str, Penalty] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -110,7 +83,6 @@ def hold_out(
     test_rows: ArrayLike,
     split: str = "test",
     max_test_rows: int | None = 60_000,
-    penalties: Mapping[str, Penalty] | None = None,
     seed: int = 0,
 ) -> HeldOut:
     """Fix the rows to score on.
@@ -129,16 +101,14 @@ def hold_out(
     max_test_rows
         Rows scored at most; None for all. If there are more, the same fraction
         of every group is drawn.
-    penalties
-        Penalty matrices by level name.
     seed
         Seed of that draw.
 
     Raises
     ------
     DataError
-        If lengths differ, there is no test row, rows or groups are shared by the
-        two parts, or a penalty names a level that is not there.
+        If lengths differ, there is no test row, or rows or groups are shared by the
+        two parts.
     """
     group = as_labels(groups, "groups")
     train, test = _rows(train_rows, len(group), "training"), _rows(test_rows, len(group), "test")
@@ -150,14 +120,6 @@ def hold_out(
             where="split",
             hint="Split by group, so that test rows are not neighbours of training rows",
         )
-    costs = dict(penalties or {})
-    for level in costs.keys() - labels_by_level.keys():
-        close = nearest(level, labels_by_level)
-        raise DataError(
-            f"there is no label level {level!r}",
-            where="penalties",
-            hint=f"Did you mean {close!r}?" if close else None,
-        )
     names, codes = as_groups(group[test], len(test))
     kept = sample_by_group(codes, max_test_rows or len(test), seed)
     notes = []
@@ -165,7 +127,7 @@ def hold_out(
         notes.append(f"{split}: {len(kept)} of {len(test)} rows scored, drawn within every group")
     train_labels, test_labels = {}, {}
     for level, labels in labels_by_level.items():
-        encoded = encode_labels(labels, costs[level].classes if level in costs else None)
+        encoded = encode_labels(labels)
         if len(encoded.codes) != len(group):
             raise DataError(
                 f"has {len(encoded.codes)} labels for {len(group)} rows", where=f"level {level!r}"
@@ -183,7 +145,6 @@ def hold_out(
         kept=kept,
         train_labels=train_labels,
         test_labels=test_labels,
-        penalties=costs,
         notes=tuple(notes),
     )
 
@@ -274,123 +235,6 @@ class Evaluation:
 def _rows_of(entry: Entry, intervals: Mapping[str, Interval]) -> list[ScoreRow]:
     n_groups, seeds = len(entry.scored.groups), entry.scored.n_seeds
     return [entry.key.row(name, value, n_groups, seeds) for name, value in intervals.items()]
-
-
-@dataclass(frozen=True)
-class SplitScores:
-    """The same thing scored on several splits of the same groups.
-
-    Its value is the mean over splits of the value pooled within each; when
-    every split holds out one group, it is the mean over groups. In a resample a
-    group is drawn as often in every split that holds it out, and a split counts
-    by how much of it was drawn.
-
-    Attributes
-    ----------
-    parts
-        Scores per split, with equal numbers of seeds.
-    """
-
-    parts: tuple[ScoredGroups, ...]
-
-    def __post_init__(self) -> None:
-        if not self.parts or len({part.n_seeds for part in self.parts}) != 1:
-            raise DataError("need at least one split, and the same seeds in all", where="splits")
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Names of all held-out groups, sorted."""
-        return tuple(sorted({group for part in self.parts for group in part.groups}))
-
-    @property
-    def n_seeds(self) -> int:
-        """Number of seeds S."""
-        return self.parts[0].n_seeds
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """Scores that every split has."""
-        common = set.intersection(*(set(part.metrics) for part in self.parts))
-        return tuple(metric for metric in self.parts[0].metrics if metric in common)
-
-    def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
-        """Scores [B, S] for weights [B, G] of the groups of all splits."""
-        shape = (len(weights), self.n_seeds)
-        sums = {metric: np.zeros(shape) for metric in metrics}
-        counts = {metric: np.zeros(shape) for metric in metrics}
-        for part in self.parts:
-            own = weights[:, np.searchsorted(self.groups, part.groups)]
-            drawn = own.mean(axis=1)[:, None]
-            for metric, values in part.values(own, metrics).items():
-                # A split of which nothing was drawn, or whose score is undefined, does not count.
-                counted = np.where(np.isfinite(values), drawn, 0.0)
-                sums[metric] += counted * np.nan_to_num(values, posinf=0.0, neginf=0.0)
-                counts[metric] += counted
-        with np.errstate(invalid="ignore"):
-            return {metric: sums[metric] / counts[metric] for metric in metrics}
-
-    def per_split(self, metric: str) -> FloatArray:
-        """Value of every split by itself, averaged over seeds, [splits]."""
-        values = [part.values(np.ones((1, len(part.groups))), [metric]) for part in self.parts]
-        return np.array([float(value[metric].mean()) for value in values])
-
-
-def evaluate_splits(
-    evaluations: Sequence[Evaluation], *, name: str, bootstrap: Bootstrap | None = None
-) -> tuple[Evaluation, Scorecard]:
-    """Pool the evaluations of several splits.
-
-    Parameters
-    ----------
-    evaluations
-        One per split, made with the same settings.
-    name
-        What to call the way of splitting in the rows, e.g. "4 random splits".
-    bootstrap
-        How to resample.
-
-    Returns
-    -------
-    Evaluation
-        Pooled entries, for comparisons. Where a rule chose different k in
-        different splits, k is None.
-    Scorecard
-        Their rows, and for every metric a row ``<metric>_sd``: the standard
-        deviation over splits (over groups, when every split holds out one).
-
-    Raises
-    ------
-    DataError
-        If there is no split.
-    """
-    if not evaluations:
-        raise DataError("there is no split to pool", where="splits")
-    found: dict[ScoreKey, list[Entry]] = {}
-    for entry in (entry for evaluation in evaluations for entry in evaluation.entries):
-        chosen = entry.key.rule not in (None, "fixed")
-        key = replace(entry.key, split=name, k=None if chosen else entry.key.k)
-        found.setdefault(key, []).append(entry)
-    merged = Evaluation().merge(*evaluations)
-    entries: list[Entry] = []
-    rows: list[ScoreRow] = []
-    notes = list(merged.notes)
-    for key, parts in found.items():
-        if missing := len(evaluations) - len(parts):
-            notes.append(
-                f"{key.method}, {key.algorithm}, level {key.level}, k {key.k}: absent from "
-                f"{missing} of {len(evaluations)} splits, left out"
-            )
-            continue
-        ks = {part.key.k for part in parts}
-        scored = SplitScores(tuple(part.scored for part in parts))
-        entry = Entry(replace(key, k=ks.pop() if len(ks) == 1 else None), scored)
-        entries.append(entry)
-        for metric, interval in intervals_of(scored, bootstrap=bootstrap).items():
-            both = {metric: interval}
-            if len(parts) > 1:
-                both[f"{metric}_sd"] = Interval(float(np.std(scored.per_split(metric), ddof=1)))
-            rows += _rows_of(entry, both)
-    return Evaluation(tuple(entries), tuple(notes)), Scorecard(tuple(rows), tuple(notes))
 
 
 def compare(
