@@ -249,9 +249,9 @@ def test_supervised_reference_is_plain_boosting_on_the_training_groups():
     evaluation = evaluate_supervised(x[train], x[test], held, plan)
     model = HistGradientBoostingClassifier(
         max_iter=15,
-        learning_rate=plan.learning_rate,
-        l2_regularization=plan.l2,
-        max_leaf_nodes=plan.leaves,
+        learning_rate=0.05,
+        l2_regularization=10.0,
+        max_leaf_nodes=15,
         early_stopping=False,
         random_state=0,
     )

@@ -175,12 +175,12 @@ def test_health_names_the_inputs_that_a_latent_follows(run: RunFolder) -> None:
     health = latent_health_of(model, model.schema.apply(_table()))
     strongest = max(
         abs(value)
-        for entry in health["dimensions"]
-        for value in entry["correlation"].values()
-        if entry["active"]
+        for entry in health.dimensions
+        for value in entry.correlation.values()
+        if entry.active
     )
     assert strongest > 0.7
-    assert set(health["noise"]) == set("abcd")
+    assert set(health.noise) == set("abcd")
 
 
 def test_a_few_new_rows_get_the_clusters_that_all_of_them_got(run: RunFolder) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from variolite.arguments import keep_inputs, parse_mapping
 from variolite.errors import DataError, RunFolderError
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from variolite.records import Records
-    from variolite.scoring import Scorecard
+    from variolite.scoring import Health, Scorecard
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
 
@@ -27,39 +26,6 @@ DEMO_SETTINGS = (
     "clustering.k=[4, 6, 8, 10, 12]",
 )
 """What keeps the demo within a minute."""
-
-
-@dataclass(frozen=True)
-class LatentHealth:
-    """Content of ``health.json``, and the same as sentences."""
-
-    content: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the content of ``health.json``."""
-        return self.content
-
-    def lines(self) -> list[str]:
-        """Lay out the dimensions, then the findings with advice."""
-        health = self.content
-        lines = [
-            f"{health['active_units']} of {health['latent']} latent dimensions active, "
-            f"{health['total_kl']:.2f} nats in all"
-        ]
-        for entry in health["dimensions"]:
-            known = {name: r for name, r in entry["correlation"].items() if r is not None}
-            state = "active" if entry["active"] else "idle"
-            link = ""
-            if entry["active"] and known:
-                strongest = max(known, key=lambda name: abs(known[name]))
-                link = f"r = {known[strongest]:+.2f} with {strongest}"
-            line = f"  z{entry['index']:<3} {entry['kl']:6.3f} nats  {state:<6}  {link}"
-            lines.append(line.rstrip())
-        for finding in health["findings"]:
-            sentences = (finding["text"], finding.get("advice") or "")
-            text = " ".join(f"{sentence.rstrip('.')}." for sentence in sentences if sentence)
-            lines.append(f"{finding['level']}: {text}")
-        return lines
 
 
 class Corelogs:
@@ -224,16 +190,16 @@ class Corelogs:
 
     def doctor(
         self, run: RunFolder, data: Path | None, progress: Progress, *, mapping: Sequence[str] = ()
-    ) -> LatentHealth:
-        """Judge the latents of a table, or take the health of the last score."""
+    ) -> Health:
+        """Evaluate the latents of a table, or take the health of the last score."""
         from variolite.scoring.tabular_run import latent_health_of
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
             records = _records(model, data, mapping, progress)
-            return LatentHealth(latent_health_of(model, records))
+            return latent_health_of(model, records)
         if run.health_file.is_file():
-            return LatentHealth(_stored_health(run))
+            return _stored_health(run)
         raise RunFolderError(
             "the run has not been scored yet",
             where=str(run.path),
@@ -343,18 +309,16 @@ def _write(records: Records, columns: dict[str, pl.Series], out: Path) -> None:
     write_table(pl.DataFrame(rows | columns), out)
 
 
-def _stored_health(run: RunFolder) -> dict[str, Any]:
+def _stored_health(run: RunFolder) -> Health:
     from pydantic import ValidationError
 
-    from variolite.report.contents import Health
+    from variolite.scoring import Health
 
-    content = run.read_json(run.health_file)
     try:
-        Health.model_validate(content)
+        return Health.model_validate(run.read_json(run.health_file))
     except ValidationError:
         raise RunFolderError(
             "this file of the run is damaged",
             where=str(run.health_file),
             hint="run `variolite score` again to write it again",
         ) from None
-    return dict(content)

@@ -17,7 +17,6 @@ from variolite.report.clouds import (
     fit_of,
     parity_panel,
 )
-from variolite.report.contents import Dimension, Health
 from variolite.report.figures import (
     SCALE_NAMES,
     Cell,
@@ -73,7 +72,7 @@ from variolite.report.tables import (
     significant,
     unit_after,
 )
-from variolite.scoring.health import ACTIVE_NATS
+from variolite.scoring.health import ACTIVE_NATS, Dimension, Health
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 __all__ = [
-    "Dimension",
     "Environment",
-    "Finding",
-    "Health",
     "History",
     "HistoryLine",
     "KeptClustering",
@@ -21,46 +18,12 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-
-def _number(value: object) -> object:
-    return math.nan if value is None else value
-
-
-Number = Annotated[float, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A float for which JSON's null stands for a value that could not be computed."""
 
 
 class _Content(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Dimension(_Content):
-    """One latent dimension: its KL divergence in nats and its correlation with each input."""
-
-    index: int
-    kl: Number
-    active: bool
-    mean_sd: Number | None = None
-    correlation: dict[str, Number] = {}
-
-
-class Finding(_Content):
-    """One sentence about the latent space, and what to do about it."""
-
-    level: Literal["ok", "note", "warning"]
-    text: str
-    advice: str | None = None
-
-
-class Health(_Content):
-    """``health.json``: which latent dimensions carry information, and how much."""
-
-    latent: int
-    active_units: int
-    total_kl: Number
-    noise: dict[str, Number] = {}
-    dimensions: tuple[Dimension, ...] = ()
-    findings: tuple[Finding, ...] = ()
 
 
 class HistoryLine(_Content):

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from variolite.errors import RunFolderError, VarioliteError
 from variolite.records.splits import Split
-from variolite.report.contents import Environment, Health, History, KeptClustering
+from variolite.report.contents import Environment, History, KeptClustering
+from variolite.scoring.health import Health
 from variolite.scoring.scorecard import Scorecard
 
 __all__ = ["RunFiles", "part_path", "read_part", "read_run"]

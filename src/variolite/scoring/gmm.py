@@ -251,14 +251,6 @@ class GaussianMixture:
         total: FloatArray = peak + np.log(np.exp(joint - peak).sum(axis=0))
         return total
 
-    def responsibilities(self, x: ArrayLike) -> FloatArray:
-        """Posterior probability of every component for every row, [n, k]."""
-        joint = self._joint(x)
-        joint -= joint.max(axis=0)
-        np.exp(joint, out=joint)
-        joint /= joint.sum(axis=0)
-        return np.ascontiguousarray(joint.T)
-
     def predict(self, x: ArrayLike) -> IntArray:
         """Most probable component of every row, [n]."""
         return np.asarray(self._joint(x).argmax(axis=0), dtype=np.int64)

@@ -7,15 +7,17 @@ decides nothing: it has no natural threshold.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict
 
 from variolite.errors import DataError
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
+from variolite.scoring.scorecard import Number
 
 ACTIVE_NATS = 0.01
 """Least KL divergence of an active dimension, nats per row."""
@@ -26,17 +28,19 @@ _FAR = 8.0
 _MOST_ROWS = 20_000
 
 
-@dataclass(frozen=True)
-class Finding:
-    """Something worth knowing: level "ok", "note" or "warning", what it is, what to do."""
+class _Stored(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
-    level: str
+
+class Finding(_Stored):
+    """Something worth knowing: what it is, and what to do about it."""
+
+    level: Literal["ok", "note", "warning"]
     text: str
-    advice: str
+    advice: str | None = None
 
 
-@dataclass(frozen=True)
-class Dimension:
+class Dimension(_Stored):
     """One latent dimension.
 
     Attributes
@@ -54,18 +58,19 @@ class Dimension:
     """
 
     index: int
-    kl: float
+    kl: Number
     active: bool
-    mean_sd: float
-    correlation: Mapping[str, float]
+    mean_sd: Number | None = None
+    correlation: dict[str, Number] = {}
 
 
-@dataclass(frozen=True)
-class Health:
-    """Latent health; ``to_dict`` gives the content of health.json.
+class Health(_Stored):
+    """Latent health, the content of health.json.
 
     Attributes
     ----------
+    latent, active_units
+        Number of dimensions, and of those that are active.
     total_kl
         KL divergence summed over dimensions, mean over rows, nats.
     noise
@@ -74,34 +79,36 @@ class Health:
         Per dimension, and in plain words.
     """
 
-    total_kl: float
-    noise: Mapping[str, float]
-    dimensions: tuple[Dimension, ...]
-    findings: tuple[Finding, ...]
-
-    @property
-    def active_units(self) -> int:
-        """Number of active dimensions."""
-        return sum(dimension.active for dimension in self.dimensions)
+    latent: int
+    active_units: int
+    total_kl: Number
+    noise: dict[str, Number] = {}
+    dimensions: tuple[Dimension, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of health.json; undefined correlations are None."""
-        dimensions = []
-        for dimension in self.dimensions:
-            entry = asdict(dimension)
-            entry["correlation"] = {
-                name: value if np.isfinite(value) else None
-                for name, value in dimension.correlation.items()
-            }
-            dimensions.append(entry)
-        return {
-            "latent": len(self.dimensions),
-            "active_units": self.active_units,
-            "total_kl": self.total_kl,
-            "noise": dict(self.noise),
-            "dimensions": dimensions,
-            "findings": [asdict(finding) for finding in self.findings],
-        }
+        """Return the content of health.json; numbers that are undefined are None."""
+        content: dict[str, Any] = json.loads(self.model_dump_json())
+        return content
+
+    def lines(self) -> list[str]:
+        """Lay out the dimensions, then the findings with advice."""
+        lines = [
+            f"{self.active_units} of {self.latent} latent dimensions active, "
+            f"{self.total_kl:.2f} nats in all"
+        ]
+        for entry in self.dimensions:
+            known = {name: r for name, r in entry.correlation.items() if np.isfinite(r)}
+            link = ""
+            if entry.active and known:
+                strongest = max(known, key=lambda name: abs(known[name]))
+                link = f"r = {known[strongest]:+.2f} with {strongest}"
+            state = "active" if entry.active else "idle"
+            lines.append(f"  z{entry.index:<3} {entry.kl:6.3f} nats  {state:<6}  {link}".rstrip())
+        for finding in self.findings:
+            sentences = [f"{text.rstrip('.')}." for text in (finding.text, finding.advice) if text]
+            lines.append(f"{finding.level}: {' '.join(sentences)}")
+        return lines
 
 
 def kl_from_standard_normal(mean: FloatArray, log_variance: FloatArray) -> FloatArray:
@@ -182,8 +189,15 @@ def evaluate_health(
     ]
     if all(finding.level != "warning" for finding in findings):
         text = f"{len(active)} of {len(nats)} dimensions carry information, none twice"
-        findings.insert(0, Finding("ok", text, "Nothing needs to change"))
-    return Health(float(nats.sum()), sigmas, dimensions, tuple(findings))
+        findings.insert(0, _finding("ok", text, "Nothing needs to change"))
+    return Health(
+        latent=len(nats),
+        active_units=len(active),
+        total_kl=float(nats.sum()),
+        noise=sigmas,
+        dimensions=dimensions,
+        findings=tuple(findings),
+    )
 
 
 def _rank_correlations(mu: FloatArray, inputs: FloatArray) -> FloatArray:
@@ -211,10 +225,14 @@ def _standardised_ranks(columns: FloatArray) -> FloatArray:
 # What the numbers mean, in plain words, and what to do about it.
 
 
+def _finding(level: Literal["ok", "note", "warning"], text: str, advice: str) -> Finding:
+    return Finding(level=level, text=text, advice=advice)
+
+
 def _collapse(nats: FloatArray, active: int) -> Iterator[Finding]:
     size = len(nats)
     if active == 0:
-        yield Finding(
+        yield _finding(
             "warning",
             f"Posterior collapse: none of {size} dimensions carries information "
             f"(KL {nats.sum():.3g} nats in all)",
@@ -222,20 +240,20 @@ def _collapse(nats: FloatArray, active: int) -> Iterator[Finding]:
             "warm-up; check that the inputs vary",
         )
     elif active == 1 and size > 1:
-        yield Finding(
+        yield _finding(
             "warning",
             f"Only 1 of {size} dimensions carries information",
             "Let the noise be learned, or lower beta or the fixed noise; a direction "
             "survives only if its variance exceeds that of the noise",
         )
     elif active == size:
-        yield Finding(
+        yield _finding(
             "note",
             f"All {size} dimensions carry information, so the latent space may be too small",
             "Try a larger latent size and compare the held-out log-likelihood",
         )
     else:
-        yield Finding(
+        yield _finding(
             "note",
             f"{size - active} of {size} dimensions stay at the prior (KL below {ACTIVE_NATS} nats)",
             "Harmless. Leave them out before clustering and do not standardise them: that "
@@ -252,7 +270,7 @@ def _duplicates(active: IntArray, mu: FloatArray) -> Iterator[Finding]:
     scaled = centred / np.where(sd > 0, sd, 1.0)
     correlation = scaled.T @ scaled / len(scaled)
     for i, j in zip(*np.nonzero(np.triu(np.abs(correlation) > _DUPLICATE, k=1)), strict=True):
-        yield Finding(
+        yield _finding(
             "warning",
             f"Dimensions {active[i]} and {active[j]} carry the same "
             f"(correlation {correlation[i, j]:.2f})",
@@ -266,13 +284,13 @@ def _unread_inputs(names: Sequence[str], correlation: FloatArray) -> Iterator[Fi
         return
     for name, values in zip(names, correlation.T, strict=True):
         if not np.isfinite(values).any():
-            yield Finding(
+            yield _finding(
                 "warning",
                 f"Input {name} does not vary among these rows, or is never observed",
                 f"Leave {name} out, or check how it is read",
             )
         elif (strongest := np.nanmax(np.abs(values))) < _UNREAD:
-            yield Finding(
+            yield _finding(
                 "note",
                 f"Input {name} is followed by no dimension "
                 f"(strongest rank correlation {strongest:.2f})",
@@ -285,19 +303,19 @@ def _noise_levels(noise: Mapping[str, float]) -> Iterator[Finding]:
     """Check decoder standard deviations in units where an input has standard deviation 1."""
     for name, sigma in noise.items():
         if not np.isfinite(sigma) or sigma <= 0:
-            yield Finding(
+            yield _finding(
                 "warning",
                 f"The noise of {name} is {sigma}, which is no standard deviation",
                 "Train again: the run has diverged",
             )
         elif sigma > 0.9:
-            yield Finding(
+            yield _finding(
                 "note",
                 f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread",
                 "No other input predicts it, or the latent space is too small for it",
             )
         elif sigma < 0.02:
-            yield Finding(
+            yield _finding(
                 "note",
                 f"{name} is reproduced almost exactly (noise {sigma:.3f}) and rules the likelihood",
                 "Look for a column that repeats or determines it; a floor for the noise helps",
@@ -306,7 +324,7 @@ def _noise_levels(noise: Mapping[str, float]) -> Iterator[Finding]:
 
 def _far_rows(mu: FloatArray) -> Iterator[Finding]:
     if far := int((np.abs(mu) > _FAR).any(axis=1).sum()):
-        yield Finding(
+        yield _finding(
             "note",
             f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations "
             "from the centre",
@@ -321,7 +339,7 @@ def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> It
     variance = mu[:, active].var(axis=0) + np.exp(log_var[:, active]).mean(axis=0)
     odd = active[(np.abs(centre) > 0.5) | (variance < 0.5) | (variance > 1.6)]
     if len(odd):
-        yield Finding(
+        yield _finding(
             "note",
             f"The codes as a whole do not follow the prior in dimension {', '.join(map(str, odd))}",
             "For sampling, fit a mixture to the codes instead of drawing from the prior; "

@@ -1,6 +1,6 @@
 """Bootstrap intervals over groups and seeds, and paired comparison of two methods.
 
-Rows of one group (a borehole, a structure family) resemble one another, so the
+Rows of one group resemble one another, so the
 group is the unit that is resampled, with replacement. Seeds are the second
 level: every resample also draws seeds with replacement, and the statistic is
 the mean over the drawn seeds. The interval answers: how would the number move
@@ -11,7 +11,7 @@ Bootstrap (1993), chapter 13) of the deviations from the mean of the resamples,
 placed around the value. A resample of G groups has only about 0.63 G different
 ones, and fewer groups are easier to agree with: pooled agreement scores of
 resamples lie systematically higher. Left in, that shift put the value at the
-lower end of its own interval; on borehole logs, taking it out raised the coverage
+lower end of its own interval; on real data, taking it out raised the coverage
 of 95 % intervals over 20 groups from 0.86-0.94 to 0.89-0.97. With fewer than
 about ten groups the interval is still somewhat short.
 
@@ -230,7 +230,7 @@ def paired_difference(
         (pseudo-values; R. Miller, Biometrika 61 (1974) 1), and their signs are
         flipped: all 2^G flips up to 14 groups, 10,000 random ones beyond. For a
         mean over groups, the contributions are the groups' own differences.
-        Where the hypothesis held on borehole logs, 2-10 % of p were below 0.05.
+        Where the hypothesis held on real data, 2-10 % of p were below 0.05.
     """
     plan = bootstrap or Bootstrap()
     everything, alone = np.ones((1, n_groups)), np.eye(n_groups)

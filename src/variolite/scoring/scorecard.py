@@ -19,8 +19,8 @@ from variolite.text_table import text_table
 FORMAT = 1
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
-# JSON has no NaN: a number that could not be computed is null in the file.
-_Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A float for which JSON's null stands for a value that could not be computed."""
 
 
 def _one_of(*names: str) -> Any:
@@ -114,9 +114,9 @@ class ScoreRow(ScoreKey):
     """
 
     metric: str
-    mean: _Number
-    low: _Number
-    high: _Number
+    mean: Number
+    low: Number
+    high: Number
     n_groups: int
     seeds: int
 

@@ -23,7 +23,7 @@ from variolite.scoring.clustering import (
     score_clusters,
 )
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, compare, hold_out
-from variolite.scoring.health import evaluate_health
+from variolite.scoring.health import Health, evaluate_health
 from variolite.scoring.kept_clusters import (
     Clusters,
     active_dimensions,
@@ -93,7 +93,7 @@ def score_run(
     log("bootstrapping over groups")
     card = evaluation.scorecard().merge(_paired(evaluation, recipe.clustering.rule))
     card.write(run.scorecard_file)
-    run.write_json(run.health_file, latent_health_of(model, test))
+    run.write_json(run.health_file, latent_health_of(model, test).to_dict())
     write_table(_held_out_table(model, test, levels(test.labels), assigned), run.held_out_file)
     return card
 
@@ -199,14 +199,14 @@ def plain_autoencoder(
     return fit_tabular(model.schema, parts["train"], validation, network, training, members).model
 
 
-def latent_health_of(model: TabularModel, records: Records, member: int = 0) -> dict[str, Any]:
-    """Evaluate the latent space of one member on some rows; the content of health.json."""
-    alone = model.only(member)
+def latent_health_of(model: TabularModel, records: Records) -> Health:
+    """Evaluate the latent space of the first member on some rows."""
+    alone = model.only(0)
     mean, log_variance = alone.posterior(records)
     noise = alone.noise()
     names = model.schema.numeric_names
     named = None if noise is None else dict(zip(names, noise[0].tolist(), strict=True))
-    return evaluate_health(mean[0], log_variance[0], records.raw, names, noise=named).to_dict()
+    return evaluate_health(mean[0], log_variance[0], records.raw, names, noise=named)
 
 
 # The rows, their labels and what is scored without clusters.
