@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.formats import to_pymatgen
@@ -45,7 +46,6 @@ from variolite.crystals.matching.pairs import (
     match_reduced,
     primitive_crystals,
     reduce_crystals,
-    structure_matcher,
 )
 
 RESULTS = Path(__file__).parent / "results"
@@ -112,12 +112,23 @@ def ours(first: Crystals, second: Crystals, setting: Setting) -> Matches:
     return match_reduced(*cells, setting.tolerance)
 
 
+def structure_matcher(setting: Setting) -> StructureMatcher:
+    tolerance = setting.tolerance
+    return StructureMatcher(
+        ltol=tolerance.lengths,
+        stol=tolerance.sites,
+        angle_tol=tolerance.angles,
+        primitive_cell=setting.primitive,
+        scale=tolerance.scaled,
+    )
+
+
 def compare(data: str, kind: str, first: Crystals, second: Crystals) -> list[Compared]:
     structures = [[to_pymatgen(crystal) for crystal in part] for part in (first, second)]
     pairs = list(zip(*structures, strict=True))
     found = []
     for setting in BENCHED:
-        matcher = structure_matcher(setting.tolerance, primitive=setting.primitive)
+        matcher = structure_matcher(setting)
         clock = [time.process_time()]
         distances = [matcher.get_rms_dist(*pair) for pair in pairs]
         clock.append(time.process_time())

@@ -269,12 +269,15 @@ def nearest_image(along: Floats, squares: Floats) -> tuple[Floats, Floats]:
 
 
 class ReducedLattices:
-    """Minkowski-reduced bases of B lattices, in which nearest images are found.
+    """Reduced bases of B lattices, in which nearest images are found.
 
     Parameters
     ----------
     lattices
         Rows are lattice vectors in Angstrom, shape (B, 3, 3).
+    change
+        Integer matrices that lead to reduced bases, shape (B, 3, 3); Minkowski-reduced ones
+        by default.
 
     Raises
     ------
@@ -282,8 +285,8 @@ class ReducedLattices:
         If a cell has no volume.
     """
 
-    def __init__(self, lattices: Floats) -> None:
-        change = reduced_basis(lattices)
+    def __init__(self, lattices: Floats, change: Integers | None = None) -> None:
+        change = reduced_basis(lattices) if change is None else change
         self.lattices = change @ lattices
         self._inverse = np.rint(np.linalg.inv(change))
         self._squares = squared_neighbours(self.lattices @ self.lattices.transpose(0, 2, 1))

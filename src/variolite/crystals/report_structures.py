@@ -32,7 +32,7 @@ from variolite.crystals.elements import (
     reduced_formulas,
 )
 from variolite.crystals.evaluation.distributions import densities
-from variolite.crystals.matching.scores import PeriodicErrors, periodic_errors
+from variolite.crystals.matching.displacements import PeriodicErrors, periodic_errors
 from variolite.report.page import Alternatives, Figure
 from variolite.report.style import INK, MUTED, PAPER, SHOWN_IN, SIZE, WIDTH, blend, ink_on
 from variolite.report.tables import chemical, counted, decimals, significant

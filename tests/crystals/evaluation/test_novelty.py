@@ -15,8 +15,7 @@ from variolite.crystals.evaluation.novelty import (
 )
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.matching.pairs import ReducedCrystals
-from variolite.crystals.matching.tolerances import DEFAULT
+from variolite.crystals.matching.pairs import DEFAULT, ReducedCrystals
 
 TEXTBOOK = textbook_crystals()
 NAMES = TEXTBOOK.names.tolist()

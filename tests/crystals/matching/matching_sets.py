@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 
 from variolite.crystals.crystals import Crystals
+from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.matching.pairs import Matches, Tolerance
 
 DATA = {
     "perov_5": "perov_5/test.csv.gz",
@@ -101,3 +104,34 @@ def reordered(crystals: Crystals, seed: int = 0) -> Crystals:
     return changed(
         crystals, coordinates=crystals.coordinates[order], species=crystals.species[order]
     )
+
+
+def match_by_pymatgen(
+    first: Crystals, second: Crystals, tolerance: Tolerance, *, primitive: bool = False
+) -> Matches:
+    """What pymatgen itself finds: the reference that the array implementation is held to.
+
+    A pair on which it raises an error does not match.
+    """
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    matcher = StructureMatcher(
+        ltol=tolerance.lengths,
+        stol=tolerance.sites,
+        angle_tol=tolerance.angles,
+        primitive_cell=primitive,
+        scale=tolerance.scaled,
+    )
+    rms = np.full(len(second), np.nan)
+    fits = np.zeros(len(second), dtype=bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for place, (one, other) in enumerate(zip(first, second, strict=True)):
+            pair = (to_pymatgen(one), to_pymatgen(other))
+            try:
+                found = matcher.get_rms_dist(*pair)
+                fits[place] = matcher.fit(*pair)
+            except (ValueError, np.linalg.LinAlgError):
+                continue
+            rms[place] = np.nan if found is None else found[0]
+    return Matches(rms, fits)

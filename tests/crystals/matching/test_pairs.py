@@ -9,6 +9,7 @@ import pytest
 from matching_sets import (
     DATA,
     changed,
+    match_by_pymatgen,
     noisy,
     rebased,
     reordered,
@@ -23,7 +24,6 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance, match_pairs
 from variolite.crystals.matching.pairs import (
     Matches,
-    match_by_pymatgen,
     match_reduced,
     primitive_crystals,
     reduce_crystals,

@@ -12,7 +12,7 @@ from matching_sets import changed, noisy, rebased, reordered, rotated, scattered
 from scipy.optimize import minimize
 
 from variolite.crystals.crystals import Crystal
-from variolite.crystals.matching.scores import assigned_periodic_errors, periodic_errors
+from variolite.crystals.matching.displacements import assigned_periodic_errors, periodic_errors
 from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 

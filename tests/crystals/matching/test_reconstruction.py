@@ -24,7 +24,8 @@ from variolite.crystals.matching import (
     score_pairs,
     score_reconstruction,
 )
-from variolite.crystals.matching.scores import SYMPRECS, ReconstructionScores
+from variolite.crystals.matching.reconstruction import ReconstructionScores
+from variolite.crystals.matching.scores import SYMPRECS
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, Scorecard, paired_difference
 

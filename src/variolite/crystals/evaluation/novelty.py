@@ -19,12 +19,13 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation.fingerprints import average_minimum_distances
 from variolite.crystals.matching.pairs import (
+    DEFAULT,
     ReducedCrystals,
+    Tolerance,
     match_reduced,
     primitive_crystals,
     reduce_crystals,
 )
-from variolite.crystals.matching.tolerances import DEFAULT, Tolerance
 from variolite.training.workers import Progress, outcomes
 
 # The structure matcher as novelty asks it: primitive cells, default tolerances, time limits.

@@ -5,9 +5,23 @@ from variolite.crystals.matching.baselines import (
     nearest_template,
     random_coordinates,
 )
-from variolite.crystals.matching.pairs import Matches, match_pairs
+from variolite.crystals.matching.displacements import (
+    PeriodicErrors,
+    assigned_periodic_errors,
+    periodic_errors,
+)
+from variolite.crystals.matching.pairs import (
+    CDVAE,
+    DEFAULT,
+    STRICT,
+    TOLERANCES,
+    Matches,
+    Tolerance,
+    match_pairs,
+)
 from variolite.crystals.matching.reconstruction import (
     GroupedReconstructions,
+    ReconstructionScores,
     held_out_table,
     reconstruction_notes,
     reconstruction_rows,
@@ -16,14 +30,9 @@ from variolite.crystals.matching.reconstruction import (
 from variolite.crystals.matching.scores import (
     SETTINGS,
     PairScores,
-    PeriodicErrors,
-    ReconstructionScores,
     Setting,
-    assigned_periodic_errors,
-    periodic_errors,
     score_pairs,
 )
-from variolite.crystals.matching.tolerances import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance
 
 __all__ = [
     "CDVAE",

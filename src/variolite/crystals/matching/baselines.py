@@ -1,6 +1,8 @@
-"""What can be had without a model: random coordinates, and templates of the training set."""
+"""Baselines without a model: random coordinates, and element-substituted templates."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +21,11 @@ _ELECTRONEGATIVITIES = np.nan_to_num(ELECTRONEGATIVITIES, nan=2.0)
 def random_coordinates(true: Crystals, *, seed: int = 0) -> Crystals:
     """Uniform random coordinates in the right cells, with the right types."""
     generator = np.random.default_rng(seed)
-    return Crystals(
-        species=true.species,
-        coordinates=generator.random(true.coordinates.shape),
-        lattices=true.lattices,
-        offsets=true.offsets,
-        names=true.names,
-    )
+    return replace(true, coordinates=generator.random(true.coordinates.shape), properties={})
 
 
 def fixed_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crystals:
-    """One training crystal, drawn at random, dressed with the right types, for all crystals.
+    """One training crystal, drawn at random, with the right elements put in, for all crystals.
 
     Parameters
     ----------
@@ -50,17 +46,17 @@ def fixed_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crys
     Crystals with another number of atoms get random coordinates in a cell of the
     template's shape and volume per atom.
     """
-    _check(training)
+    _require_templates(training)
     generator = np.random.default_rng(seed)
     common = np.bincount(training.counts).argmax()
     template = training[int(generator.choice(np.flatnonzero(training.counts == common)))]
-    return Crystals.of(_dressed(crystal, template, generator) for crystal in true)
+    return Crystals.of(_substituted(crystal, template, generator) for crystal in true)
 
 
 def nearest_template(
     true: Crystals, training: Crystals, *, seed: int = 0, rank: int = 0
 ) -> Crystals:
-    """For each crystal the training crystal of the most similar composition, redressed.
+    """For each crystal the element-substituted template of the most similar composition.
 
     Parameters
     ----------
@@ -86,7 +82,7 @@ def nearest_template(
     nearest number of atoms, whose coordinates are then random. Nearest is the one with
     the least sum over atoms of the difference of electronegativities.
     """
-    _check(training)
+    _require_templates(training)
     if rank < 0:
         raise DataError(f"there is no template of rank {rank}", where="baselines")
     generator = np.random.default_rng(seed)
@@ -111,11 +107,11 @@ def nearest_template(
             far = tie_break[candidates]
         chosen = np.argsort(far, kind="stable")[min(rank, len(far) - 1)]
         template = training[int(candidates[chosen])]
-        found.append(_dressed(crystal, template, generator))
+        found.append(_substituted(crystal, template, generator))
     return Crystals.of(found)
 
 
-def _check(training: Crystals) -> None:
+def _require_templates(training: Crystals) -> None:
     if not len(training):
         raise DataError("there is no training crystal to take as a template", where="baselines")
 
@@ -131,8 +127,8 @@ def _ranking(species: NDArray[np.uint8]) -> Integers:
     return np.lexsort((species, _ELECTRONEGATIVITIES[species], sizes[place]))
 
 
-def _dressed(crystal: Crystal, template: Crystal, generator: np.random.Generator) -> Crystal:
-    """The template with the types of a crystal, in the order of its atoms."""
+def _substituted(crystal: Crystal, template: Crystal, generator: np.random.Generator) -> Crystal:
+    """The template with the elements of a crystal, in the order of its atoms."""
     count = len(crystal)
     if len(template) == count:
         coordinates = np.empty((count, 3))

@@ -10,11 +10,11 @@ order matters: the second structure is the one whose cell is the yardstick.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from math import gcd
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from variolite.crystals.crystals import (
     lattices_from_parameters,
 )
 from variolite.crystals.elements import SYMBOLS, compositions
-from variolite.crystals.files.formats import from_pymatgen, import_extra, to_pymatgen
+from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
 from variolite.crystals.matching.lattices import (
     Bases,
     bases_like,
@@ -36,18 +36,58 @@ from variolite.crystals.matching.lattices import (
     vectors_within,
 )
 from variolite.crystals.matching.sites import CandidateCells, match_sites
-from variolite.crystals.matching.tolerances import Tolerance
 from variolite.errors import DataError
-
-if TYPE_CHECKING:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-
-
-# Pairs of structures whose atoms fall into groups of the same sizes, laid side by side.
-
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two structures may differ and still be called the same.
+
+    The meaning is that of pymatgen's StructureMatcher.
+
+    Attributes
+    ----------
+    name
+        Name in metrics and tables.
+    sites
+        Largest displacement, as a share of the free length per atom (V/n)^(1/3).
+    lengths
+        Largest relative difference of a cell length.
+    angles
+        Largest difference of a cell angle in degrees.
+    scaled
+        Whether both cells are brought to the same volume first.
+    """
+
+    name: str
+    sites: float
+    lengths: float
+    angles: float
+    scaled: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.sites, self.lengths, self.angles) <= 0:
+            raise DataError(
+                f"{self.sites}, {self.lengths}, {self.angles} were given",
+                where=f"tolerance {self.name}",
+                hint="Give three positive numbers",
+            )
+
+
+CDVAE = Tolerance("cdvae", sites=0.5, lengths=0.3, angles=10.0)
+DEFAULT = Tolerance("default", sites=0.3, lengths=0.2, angles=5.0)
+STRICT = Tolerance("strict", sites=0.1, lengths=0.05, angles=3.0, scaled=False)
+
+TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
+    {tolerance.name: tolerance for tolerance in (CDVAE, DEFAULT, STRICT)}
+)
+
+
+# Pairs of structures whose atoms fall into groups of the same sizes, laid side by side.
 
 
 @dataclass(frozen=True)
@@ -117,8 +157,6 @@ def _block_sizes(size_of_atom: Integers) -> Integers:
 
 # Pairs that cannot match, found without matching.
 
-
-Mask = NDArray[np.bool_]
 
 _SLACK = 1e-4
 # Of cells in databases, even long ones have some thousand lattice vectors to try.
@@ -225,13 +263,8 @@ def reduce_crystals(crystals: Crystals) -> ReducedCrystals:
     usable[np.flatnonzero(usable)[~cells.found]] = False
     inverse = np.rint(np.linalg.inv(transform))
     coordinates = np.einsum("ni,nij->nj", crystals.coordinates, inverse[crystals.owner])
-    reduced = Crystals(
-        species=crystals.species,
-        coordinates=coordinates - np.floor(coordinates),
-        lattices=lattices,
-        offsets=crystals.offsets,
-        names=crystals.names,
-    )
+    wrapped = coordinates - np.floor(coordinates)
+    reduced = replace(crystals, coordinates=wrapped, lattices=lattices, properties={})
     return ReducedCrystals(reduced, usable)
 
 
@@ -300,7 +333,7 @@ def _match_chunk(first: Crystals, second: Crystals, tolerance: Tolerance) -> tup
         place = np.full(len(second), -1)
         place[group.index] = np.arange(len(group.index))
         mine = np.flatnonzero(place[cells.owner] >= 0)
-        some = cells.take(mine).relabelled(place[cells.owner[mine]])
+        some = replace(cells.take(mine), owner=place[cells.owner[mine]])
         rms[group.index], largest[group.index] = match_sites(
             group.first, group.second, group.sizes, some
         )
@@ -432,57 +465,3 @@ def _inverse_cells(units: int) -> Floats:
 
 def _divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
-
-
-# Matching by pymatgen itself: the reference that the array implementation is held to.
-
-
-def structure_matcher(tolerance: Tolerance, *, primitive: bool) -> StructureMatcher:
-    """Return pymatgen's ``StructureMatcher`` with the given tolerances.
-
-    Raises
-    ------
-    DataError
-        If pymatgen is not installed.
-    """
-    matchers = import_extra("pymatgen.analysis.structure_matcher")
-    matcher: StructureMatcher = matchers.StructureMatcher(
-        ltol=tolerance.lengths,
-        stol=tolerance.sites,
-        angle_tol=tolerance.angles,
-        primitive_cell=primitive,
-        scale=tolerance.scaled,
-    )
-    return matcher
-
-
-def match_by_pymatgen(
-    first: Crystals, second: Crystals, tolerance: Tolerance, *, primitive: bool = False
-) -> Matches:
-    """Match pairs of structures, one call of pymatgen after the other.
-
-    Slow; for checks. A pair on which pymatgen raises an error does not match.
-
-    Parameters
-    ----------
-    first, second
-        Sets of B structures; pair i is the i-th of each.
-    tolerance
-        What counts as the same.
-    primitive
-        Whether cells are made primitive before they are compared.
-    """
-    matcher = structure_matcher(tolerance, primitive=primitive)
-    rms = np.full(len(second), np.nan)
-    fits = np.zeros(len(second), dtype=bool)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for place, (one, other) in enumerate(zip(first, second, strict=True)):
-            pair = (to_pymatgen(one), to_pymatgen(other))
-            try:
-                found = matcher.get_rms_dist(*pair)  # type: ignore[no-untyped-call]
-                fits[place] = matcher.fit(*pair)
-            except (ValueError, np.linalg.LinAlgError):
-                continue
-            rms[place] = np.nan if found is None else found[0]
-    return Matches(rms, fits)

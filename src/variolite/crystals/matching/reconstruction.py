@@ -1,6 +1,6 @@
 """Score reconstructed crystals against the true ones.
 
-Nothing is filtered out before it is scored: a structure that a validity test would refuse
+Nothing is filtered out before it is scored: a structure that a validity test would reject
 counts like any other, and a pair that fails or runs out of time is a failure.
 """
 
@@ -8,37 +8,98 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, cell_parameters
-from variolite.crystals.elements import MASSES, chemical_family, reduced_formulas
+from variolite.crystals.elements import MASSES, chemical_family, compositions, reduced_formulas
 from variolite.crystals.latents import Latents
-from variolite.crystals.matching.pairs import Matches, reduce_crystals, same_composition
+from variolite.crystals.matching.displacements import (
+    PeriodicErrors,
+    assigned_periodic_errors,
+    periodic_errors,
+)
+from variolite.crystals.matching.pairs import (
+    CDVAE,
+    STRICT,
+    Matches,
+    reduce_crystals,
+    same_composition,
+)
 from variolite.crystals.matching.scores import (
     LIMIT,
     SETTINGS,
-    SHORTEST,
     SYMPRECS,
-    PeriodicErrors,
-    ReconstructionScores,
+    PairScores,
     Setting,
-    assigned_periodic_errors,
-    periodic_errors,
     score_pairs,
 )
-from variolite.crystals.matching.tolerances import CDVAE, STRICT
 from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, ScoreKey, ScoreRow, intervals_of
-
-if TYPE_CHECKING:
-    import polars as pl
+from variolite.scoring import Bootstrap, GroupSums, ScoreRow, intervals_of
+from variolite.scoring.scorecard import ScoreKey
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+
+
+SHORTEST = 0.5
+"""Distance in Angstrom below which two atoms are too close."""
+
+
+@dataclass(frozen=True)
+class ReconstructionScores:
+    """Scores of B reconstructed crystals with N atoms, crystal by crystal.
+
+    Attributes
+    ----------
+    names, formulas
+        Ids and reduced formulas of the true crystals, shape (B,).
+    given
+        What the decoder was given besides the latents, e.g. ("species",).
+    pairs
+        Matching under every setting, space groups, failures.
+    errors
+        Displacement of every atom in Angstrom.
+    type_accuracy
+        Share of atoms of the right element, shape (B,).
+    same_composition
+        Whether the numbers of atoms of every element are right, shape (B,).
+    length_error, angle_error, volume_error
+        Mean relative error of the three lengths in per cent, mean error of the three
+        angles in degrees, relative error of the volume in per cent; NaN where the
+        reconstructed cell is none, shape (B,) each.
+    shortest
+        Shortest distance within the reconstructed crystal in Angstrom, shape (B,).
+    unusable
+        Reconstructions with numbers that are not finite, or without a cell, shape (B,):
+        they have no right atom, no error of a place and no match.
+    """
+
+    names: NDArray[np.str_]
+    formulas: NDArray[np.str_]
+    given: tuple[str, ...]
+    pairs: PairScores
+    errors: PeriodicErrors
+    type_accuracy: Floats
+    same_composition: Mask
+    length_error: Floats
+    angle_error: Floats
+    volume_error: Floats
+    shortest: Floats
+    unusable: Mask
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def settings(self) -> tuple[Setting, ...]:
+        """Settings that were matched by."""
+        return tuple(self.pairs.matches)
 
 
 def score_reconstruction(
@@ -60,7 +121,7 @@ def score_reconstruction(
     true, reconstructed
         Sets of B crystals in the same order.
     given
-        What the decoder was told besides the latents: names that go into the metrics.
+        What the decoder was given besides the latents: names that go into the metrics.
     correspondence
         Whether atoms correspond by their place in the list and cells are in the same
         setting. If not, atoms are assigned inside each element, and cells are compared in
@@ -136,8 +197,7 @@ def _cell_errors(found: Floats, true: Floats, usable: Mask) -> tuple[Floats, Flo
         angle = np.abs(ours[:, 3:] - theirs[:, 3:]).mean(axis=1)
         ratio = np.abs(np.linalg.det(found)) / np.abs(np.linalg.det(true))
     volume = 100.0 * np.abs(ratio - 1.0)
-    parts = (np.where(usable, part, np.nan) for part in (length, angle, volume))
-    length, angle, volume = parts
+    length, angle, volume = (np.where(usable, part, np.nan) for part in (length, angle, volume))
     return length, angle, volume
 
 
@@ -146,33 +206,31 @@ def _type_accuracy(found: Crystals, true: Crystals, correspondence: bool) -> Flo
     if correspondence:
         right = np.bincount(true.owner, found.species == true.species, len(true))
     else:
-        from variolite.crystals.elements import compositions
-
         right = np.minimum(compositions(found), compositions(true)).sum(axis=1).astype(np.float64)
     accuracy: Floats = right / true.counts
     return accuracy
 
 
-# What is measured of reconstructions: every metric as a ratio of sums over crystals.
+# What is measured of reconstructions: every metric is a weighted mean over crystals.
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: its unit, its meaning, and what each crystal gives to it.
+    """A metric of B crystals: the mean of the values that are numbers, weighted.
 
     Attributes
     ----------
     name, unit, meaning
         As in a scorecard.
-    numerator, denominator
-        The metric is the ratio of their sums, shape (B,) each.
+    value, weight
+        Shape (B,) each, or one weight for all; crystals with the value NaN are left out.
     """
 
     name: str
     unit: str
     meaning: str
-    numerator: Floats
-    denominator: Floats
+    value: Floats | Mask
+    weight: Floats | float = 1.0
 
 
 def name_ending(given: tuple[str, ...]) -> str:
@@ -181,52 +239,57 @@ def name_ending(given: tuple[str, ...]) -> str:
 
 
 def metrics_of(scores: ReconstructionScores) -> list[Metric]:
-    """Every metric that is a ratio of sums over crystals."""
-    found: list[Metric] = []
-    for setting, matches in scores.pairs.matches.items():
-        found += _matching(setting, matches)
-    found += _displacements(scores)
+    """Every metric that is a weighted mean over crystals."""
+    atoms = np.diff(scores.errors.offsets).astype(np.float64)
+    sums = np.add.reduceat(scores.errors.distances, scores.errors.offsets[:-1])
+    failed = scores.pairs.timed_out | scores.pairs.crashed | scores.unusable
+    found = [m for pair in scores.pairs.matches.items() for m in _matching(*pair)]
     found += [
-        _mean("length_error", "percent", "mean relative error of a length", scores.length_error),
-        _mean("angle_error", "degree", "mean error of a cell angle", scores.angle_error),
-        _mean("volume_error", "percent", "mean relative error of a volume", scores.volume_error),
-    ]
-    found += _chemistry(scores)
-    for symprec, same in scores.pairs.same_space_group.items():
-        found.append(
-            _mean(
+        Metric(
+            "periodic_error_mean",
+            "angstrom",
+            "mean over atoms of the distance between true and reconstructed place, in the true "
+            "lattice, to the nearest image, after the best translation; structures that cannot "
+            "be compared are left out",
+            sums / atoms,
+            atoms,
+        ),
+        Metric("length_error", "percent", "mean relative error of a length", scores.length_error),
+        Metric("angle_error", "degree", "mean error of a cell angle", scores.angle_error),
+        Metric("volume_error", "percent", "mean relative error of a volume", scores.volume_error),
+        Metric(
+            "type_accuracy",
+            "share",
+            "share of atoms of the right element",
+            scores.type_accuracy,
+            atoms,
+        ),
+        Metric(
+            "composition_exact",
+            "share",
+            "share of crystals with the right number of atoms of every element",
+            scores.same_composition,
+        ),
+        *(
+            Metric(
                 f"space_group_kept_symprec_{symprec:g}",
                 "share",
                 f"share of crystals whose space group, by spglib at {symprec:g} Angstrom, is that "
                 "of the true one, among those for whose true one it finds a group",
                 same,
             )
-        )
-    failed = scores.pairs.timed_out | scores.pairs.crashed | scores.unusable
-    found += [
-        _mean(
+            for symprec, same in scores.pairs.same_space_group.items()
+        ),
+        Metric(
             "too_close",
             "share",
             f"share of crystals with atoms closer than {SHORTEST:g} Angstrom, or without a cell",
             ~(scores.shortest >= SHORTEST),
         ),
-        _mean("failed", "share", "share that could not be matched", failed),
+        Metric("failed", "share", "share that could not be matched", failed),
     ]
     ending = name_ending(scores.given)
-    return [Metric(m.name + ending, m.unit, m.meaning, m.numerator, m.denominator) for m in found]
-
-
-def _mean(
-    name: str,
-    unit: str,
-    meaning: str,
-    value: Floats | NDArray[np.bool_],
-    weight: Floats | None = None,
-) -> Metric:
-    """Weighted mean over crystals; those without a value are left out."""
-    weights = np.ones(len(value)) if weight is None else weight
-    weights = np.where(np.isfinite(value), weights, 0.0)
-    return Metric(name, unit, meaning, np.nan_to_num(value * 1.0) * weights, weights)
+    return [replace(metric, name=metric.name + ending) for metric in found]
 
 
 def _matching(setting: Setting, matches: Matches) -> list[Metric]:
@@ -238,27 +301,27 @@ def _matching(setting: Setting, matches: Matches) -> list[Metric]:
         f"primitive_cell={setting.primitive}"
     )
     return [
-        _mean(
+        Metric(
             f"match_rate_{t.name}_rms_{cells}",
             "share",
             "share of crystals whose root mean square displacement is below stol, as "
             f"get_rms_dist says ({limits})",
             matches.matched,
         ),
-        _mean(
+        Metric(
             f"match_rate_{t.name}_fit_{cells}",
             "share",
             f"share of crystals whose largest displacement is below stol, as fit says ({limits})",
             matches.fits,
         ),
-        _mean(
+        Metric(
             f"rmse_{t.name}_{cells}",
             "1",
             "mean root mean square displacement of the matched crystals, in units of "
             f"(V/n)^(1/3) ({limits})",
             matches.rms,
         ),
-        _mean(
+        Metric(
             f"rmse_corrected_{t.name}_{cells}",
             "1",
             f"the same over all crystals, one without a match counting as stol ({limits})",
@@ -267,55 +330,22 @@ def _matching(setting: Setting, matches: Matches) -> list[Metric]:
     ]
 
 
-def _displacements(scores: ReconstructionScores) -> list[Metric]:
-    atoms = np.diff(scores.errors.offsets).astype(np.float64)
-    sums = np.add.reduceat(scores.errors.distances, scores.errors.offsets[:-1])
-    return [
-        _mean(
-            "periodic_error_mean",
-            "angstrom",
-            "mean over atoms of the distance between true and reconstructed place, in the true "
-            "lattice, to the nearest image, after the best translation; structures that cannot "
-            "be compared are left out",
-            sums / atoms,
-            atoms,
-        )
-    ]
-
-
-def _chemistry(scores: ReconstructionScores) -> list[Metric]:
-    atoms = np.diff(scores.errors.offsets).astype(np.float64)
-    return [
-        _mean(
-            "type_accuracy",
-            "share",
-            "share of atoms of the right element",
-            scores.type_accuracy,
-            atoms,
-        ),
-        _mean(
-            "composition_exact",
-            "share",
-            "share of crystals with the right number of atoms of every element",
-            scores.same_composition,
-        ),
-    ]
-
-
 # Metrics of reconstructions with their intervals, as rows of a scorecard.
 
-
-Integers = NDArray[np.int64]
 
 _QUANTILES: Mapping[str, float] = {"periodic_error_median": 0.5, "periodic_error_p95": 0.95}
 _CHUNK = 2_000_000
 
 
+def _ratio_of(name: str) -> Callable[[Mapping[str, Floats]], Floats]:
+    return lambda sums: sums[f"{name} sum"] / sums[f"{name} weight"]
+
+
 class GroupedReconstructions:
     """Scores of the same crystals by one method under S seeds, summed over G formulas.
 
-    It is a :class:`~variolite.scoring.ScoredGroups`: intervals and paired comparisons of
-    :mod:`variolite.scoring` take it as it is.
+    It is a :class:`~variolite.scoring.ScoredGroups`, which intervals and paired comparisons of
+    :mod:`variolite.scoring` take.
 
     Parameters
     ----------
@@ -344,17 +374,18 @@ class GroupedReconstructions:
         self.groups: tuple[str, ...] = tuple(formulas.tolist())
         self.n_seeds = len(scores)
         per_seed = [metrics_of(score) for score in scores]
-        self._ending = name_ending(first.given)
         self.units = {metric.name: metric.unit for metric in per_seed[0]}
-        self._ratios = list(self.units)
-        self._numerators = np.array(
-            [[self._summed(m.numerator) for m in seed] for seed in per_seed]
-        )
-        self._denominators = np.array(
-            [[self._summed(m.denominator) for m in seed] for seed in per_seed]
-        )
+        sums: dict[str, Floats] = {}
+        for metrics in zip(*per_seed, strict=True):
+            # Numerator and denominator of every formula, [S, G]: a mean of any formulas is
+            # the ratio of their sums.
+            parts = np.array([self._summed(metric) for metric in metrics])
+            name = metrics[0].name
+            sums |= {f"{name} sum": parts[:, 0], f"{name} weight": parts[:, 1]}
+        self._means = GroupSums(sums, {name: _ratio_of(name) for name in self.units}, self.groups)
+        ending = name_ending(first.given)
+        self._quantiles = {name + ending: level for name, level in _QUANTILES.items()}
         self._sorted = [self._by_distance(score) for score in scores]
-        self._quantiles = {name + self._ending: q for name, q in _QUANTILES.items()}
         self.units |= dict.fromkeys(self._quantiles, "angstrom")
 
     @property
@@ -364,15 +395,7 @@ class GroupedReconstructions:
 
     def values(self, weights: Floats, metrics: Sequence[str]) -> dict[str, Floats]:
         """Metrics [R, S] for weights of the formulas [R, G]."""
-        found: dict[str, Floats] = {}
-        for name in metrics:
-            if name in self._quantiles:
-                continue
-            place = self._ratios.index(name)
-            with np.errstate(invalid="ignore"):
-                found[name] = (weights @ self._numerators[:, place].T) / (
-                    weights @ self._denominators[:, place].T
-                )
+        found = self._means.values(weights, [m for m in metrics if m not in self._quantiles])
         wanted = [name for name in metrics if name in self._quantiles]
         if wanted:
             levels = [self._quantiles[name] for name in wanted]
@@ -380,9 +403,12 @@ class GroupedReconstructions:
             found |= {name: np.stack([q[i] for q in by_seed], 1) for i, name in enumerate(wanted)}
         return {name: found[name] for name in metrics}
 
-    def _summed(self, values: Floats) -> Floats:
-        sums: Floats = np.bincount(self._group, values, len(self.groups)).astype(np.float64)
-        return sums
+    def _summed(self, metric: Metric) -> list[Floats]:
+        """Sums over every formula of weighted values and of weights, [G] each."""
+        weights = np.where(np.isfinite(metric.value), metric.weight, 0.0)
+        values = np.nan_to_num(metric.value * 1.0) * weights
+        parts = (np.bincount(self._group, part, len(self.groups)) for part in (values, weights))
+        return [part.astype(np.float64) for part in parts]
 
     def _by_distance(self, score: ReconstructionScores) -> tuple[Floats, Integers]:
         """Distances in ascending order, and the formula of each."""
@@ -492,8 +518,6 @@ def held_out_table(
     DataError
         If scores or latents are not those of the crystals.
     """
-    import polars as pl
-
     for what, part in (("scores", scores), ("latents", latents)):
         if part is not None and not np.array_equal(part.names, true.names):
             raise DataError(f"the {what} are not those of the crystals", where="held-out table")
@@ -527,7 +551,7 @@ def _leading_components(vectors: NDArray[np.float32]) -> Floats:
     """
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
-    leading = axes[:, ::-1][:, :2]
+    leading = axes[:, :-3:-1]
     leading = np.pad(leading, ((0, 0), (0, 2 - leading.shape[1])))
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(2)])
     projected: Floats = centred @ leading

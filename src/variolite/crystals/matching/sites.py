@@ -14,7 +14,7 @@ the same: then one list of pairs of atoms serves all.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from itertools import permutations
 
@@ -121,27 +121,7 @@ class CandidateCells:
 
     def take(self, index: Integers | slice) -> CandidateCells:
         """Choose candidates."""
-        return CandidateCells(
-            self.owner[index],
-            self.transform[index],
-            self.box[index],
-            self.reduced[index],
-            self.to_reduced[index],
-            self.reduced_box[index],
-            self.free_length[index],
-        )
-
-    def relabelled(self, owner: Integers) -> CandidateCells:
-        """The same candidates with other owners."""
-        return CandidateCells(
-            owner,
-            self.transform,
-            self.box,
-            self.reduced,
-            self.to_reduced,
-            self.reduced_box,
-            self.free_length,
-        )
+        return CandidateCells(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 @dataclass(frozen=True)
