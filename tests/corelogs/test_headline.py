@@ -7,9 +7,9 @@ import pytest
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report import comparable_rows, headline, main_setup, verdict
-from variolite.report.contents import KeptClustering
-from variolite.report.run_files import read_run
+from variolite.scoring.run_files import Clustering, read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.training import RunFolder
 
 ROW = ScoreRow(
     task="clustering",
@@ -36,7 +36,7 @@ PAIRED = replace(ROW, task="paired", method="vae vs pca_whitened", k=None)
 
 @pytest.fixture(scope="module")
 def held_out(whole_run: Path) -> HeldOut:
-    found = held_out_of(read_run(whole_run))
+    found = held_out_of(read_run(RunFolder(whole_run)))
     assert found is not None
     return found
 
@@ -150,14 +150,14 @@ def test_three_sentences_name_rows_clusters_and_scores(held_out: HeldOut) -> Non
 def test_scores_of_another_clustering_than_the_kept_one_are_told(held_out: HeldOut) -> None:
     card = Scorecard((ROW, PCA))
     setup = main_setup(card, held_out)
-    same = headline(card, held_out, setup, KeptClustering(algorithm="kmeans", k=12))
+    same = headline(card, held_out, setup, Clustering("kmeans", 12))
     assert "found 12 clusters" in same[0]
-    other = headline(card, held_out, setup, KeptClustering(algorithm="kmeans", k=15))
+    other = headline(card, held_out, setup, Clustering("kmeans", 15))
     assert "drawn below, are 15 of k-means" in other[0]
     assert "k = 12" in other[0]
     density = replace(ROW, algorithm="hdbscan", rule=None, k=None)
     card = Scorecard((density,))
-    kept = KeptClustering(algorithm="hdbscan", k=12)
+    kept = Clustering("hdbscan", 12)
     assert "found 12 clusters" in headline(card, held_out, main_setup(card, held_out), kept)[0]
 
 

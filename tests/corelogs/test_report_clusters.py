@@ -16,12 +16,11 @@ from variolite.corelogs.field import FIELD
 from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report_clusters import principal_plane, profiles_of
 from variolite.report.clouds import fit_of
-from variolite.report.contents import History
-from variolite.report.run_files import read_run
 from variolite.report.scores import metric_of, with_interval
 from variolite.report.training_curves import best_epochs, warm_up_end
+from variolite.scoring.run_files import read_run
 from variolite.scoring.scorecard import Scorecard
-from variolite.training import RunFolder
+from variolite.training import EpochRecord, RunFolder
 
 
 def write_report(run: Path) -> Path:
@@ -55,7 +54,7 @@ def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
 
 
 def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> None:
-    held_out = held_out_of(read_run(whole_run))
+    held_out = held_out_of(read_run(RunFolder(whole_run)))
     assert held_out is not None
     profiles = profiles_of(held_out)
     assert sum(profile.rows for profile in profiles) == frame.height
@@ -134,20 +133,22 @@ def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
 
 def test_best_epoch_is_the_lowest_monitored_after_warm_up(whole_run: Path) -> None:
     lines = [json.loads(t) for t in (whole_run / "history.jsonl").read_text().splitlines()]
-    history = History.model_validate({"lines": lines})
+    history = [EpochRecord(**line) for line in lines]
     assert warm_up_end(history) == 10
     monitored = np.array([line["val_monitored"] for line in lines])
     expected = (10 + np.argmin(monitored[10:], axis=0)).tolist()
     assert best_epochs(history, {}) == expected
     lines[2]["val_monitored"] = [-99.0] * 3
-    early = History.model_validate({"lines": lines})
+    early = [EpochRecord(**line) for line in lines]
     assert best_epochs(early, {}) == expected
     assert best_epochs(history, {"best_epoch": [4, 5, 6]}) == [4, 5, 6]
 
 
 def test_a_constant_beta_has_no_warm_up() -> None:
-    lines = [{"epoch": i, "beta": 0.5, "val_monitored": [3.0 - i]} for i in range(4)]
-    history = History.model_validate({"lines": lines})
+    history = [
+        EpochRecord(i, 0.5, 1.0, [1e-3], [0.0], [0.0], [0.0], [3.0 - i], [0.0], [0.0], [2])
+        for i in range(4)
+    ]
     assert warm_up_end(history) is None
     assert best_epochs(history, {}) == [3.0]
 

@@ -2,22 +2,25 @@
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from synthetic_run import INPUTS
 
 from variolite.errors import RunFolderError
-from variolite.report.run_files import read_run
+from variolite.scoring.run_files import read_run
+from variolite.training import RunFolder
 
 
 def test_parts_are_read(whole_run: Path) -> None:
-    files = read_run(whole_run)
+    files = read_run(RunFolder(whole_run))
     assert files.name == "first-try"
     assert files.recipe_name == "corelogs/default"
-    assert files.units == {**INPUTS, "depth": "m"}
-    assert files.order_unit == "m"
-    assert files.group_noun == "hole"
+    assert {name: column["unit"] for name, column in files.columns.items() if "unit" in column} == {
+        **INPUTS,
+        "depth": "m",
+    }
     assert files.members == ("seed 0", "seed 1", "seed 2")
     assert files.simulated
     assert files.data["fingerprint"] == "9f2c41d07ab35e18"
@@ -26,11 +29,9 @@ def test_parts_are_read(whole_run: Path) -> None:
     assert files.split is not None
     assert files.split.seed == 7
     assert files.history is not None
-    monitored = files.history.series("val_monitored")
-    assert monitored is not None
-    assert monitored.shape == (60, 3)
     lines = (whole_run / "history.jsonl").read_text().splitlines()
-    assert monitored[7].tolist() == json.loads(lines[7])["val_monitored"]
+    written = [{**json.loads(line), "measures": {}} for line in lines]
+    assert [asdict(record) for record in files.history] == written
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_parts_are_read(whole_run: Path) -> None:
 def test_a_damaged_file_is_named_with_a_remedy(run: Path, name: str, content: str) -> None:
     (run / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(RunFolderError) as caught:
-        read_run(run)
+        read_run(RunFolder(run))
     assert caught.value.where is not None
     assert caught.value.where.endswith(Path(name).name)
     assert "cannot be read" in caught.value.what
@@ -69,28 +70,18 @@ def test_a_damaged_file_is_named_with_a_remedy(run: Path, name: str, content: st
 def test_deep_nesting_is_an_error_of_the_folder(run: Path) -> None:
     (run / "environment.json").write_text("[" * 100_000)
     with pytest.raises(RunFolderError, match=r"environment\.json"):
-        read_run(run)
-
-
-def test_a_last_line_cut_short_is_left_out_and_told(run: Path) -> None:
-    path = run / "history.jsonl"
-    text = path.read_text()
-    path.write_text(text[:-40])
-    history = read_run(run).history
-    assert history is not None
-    assert history.cut_short
-    assert len(history.lines) == 59
+        read_run(RunFolder(run))
 
 
 def test_null_stands_for_a_value_that_could_not_be_computed(run: Path) -> None:
     health = json.loads((run / "health.json").read_text())
     health["dimensions"][0]["kl"] = None
     (run / "health.json").write_text(json.dumps(health))
-    read = read_run(run).health
+    read = read_run(RunFolder(run)).health
     assert read is not None
     assert math.isnan(read.dimensions[0].kl)
 
 
 def test_an_empty_history_is_no_history(run: Path) -> None:
     (run / "history.jsonl").write_text("")
-    assert read_run(run).history is None
+    assert read_run(RunFolder(run)).history is None

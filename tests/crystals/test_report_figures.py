@@ -14,8 +14,8 @@ from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store
 from variolite.crystals.report import CrystalRun
 from variolite.crystals.report_figures import Colouring, match_share, place_in_table
-from variolite.report.run_files import read_run
 from variolite.report.tables import chemical, significant
+from variolite.scoring.run_files import read_run
 from variolite.training import RunFolder
 
 
@@ -84,7 +84,7 @@ def test_many_crystals_are_in_the_parity_cells(
     whole_crystal_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "FEW", 299)
-    page = read_page(report.crystal_page(read_run(whole_crystal_run)))
+    page = read_page(report.crystal_page(read_run(RunFolder(whole_crystal_run))))
     cells = next(node for node in page.find("section") if node.attributes["id"] == "cells")
     paths = [n for n in cells.find("path") if n.attributes["d"].count("z") > 1]
     assert 7 * 10 < sum(path.attributes["d"].count("M") for path in paths) <= 7 * 300
@@ -106,7 +106,7 @@ def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str
 
 
 def test_periodic_errors_of_atoms(whole_crystal_run: Path) -> None:
-    run = CrystalRun.of(read_run(whole_crystal_run))
+    run = CrystalRun.of(read_run(RunFolder(whole_crystal_run)))
     assert run.pairs is not None
     assert run.pairs.errors is not None
     owner, distances = run.pairs.originals.owner, run.pairs.errors.distances
@@ -143,7 +143,7 @@ def test_examples_are_chosen_by_error_and_size(
 ) -> None:
     options = [option.text() for option in sections["structures"].find("option")]
     assert 8 <= len(options) <= 12
-    pairs = CrystalRun.of(read_run(whole_crystal_run)).pairs
+    pairs = CrystalRun.of(read_run(RunFolder(whole_crystal_run))).pairs
     assert pairs is not None
     assert pairs.errors is not None
     order = np.argsort(pairs.errors.medians, kind="stable")

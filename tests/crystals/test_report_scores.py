@@ -17,8 +17,9 @@ from variolite.crystals.report_scores import (
     tolerance_of,
     written,
 )
-from variolite.report.run_files import read_run
+from variolite.scoring.run_files import read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.training import RunFolder
 
 
 def score(**entries: object) -> ScoreRow:
@@ -104,7 +105,7 @@ def test_definitions_are_told_apart_from_other_notes() -> None:
 
 
 def headline_of(run: Path) -> str:
-    return " ".join(headline(CrystalRun.of(read_run(run))))
+    return " ".join(headline(CrystalRun.of(read_run(RunFolder(run)))))
 
 
 def test_the_headline_has_rates_baselines_and_errors(crystal_run: Path) -> None:

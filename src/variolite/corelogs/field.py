@@ -121,9 +121,9 @@ class Corelogs:
 
     def report(self, run: RunFolder) -> Path:
         from variolite.corelogs.report import table_page
-        from variolite.report.run_files import read_run
+        from variolite.scoring.run_files import read_run
 
-        return run.write_page(table_page(read_run(run.path)))
+        return run.write_page(table_page(read_run(run)))
 
     def encode(
         self,
@@ -192,14 +192,17 @@ class Corelogs:
         self, run: RunFolder, data: Path | None, progress: Progress, *, mapping: Sequence[str] = ()
     ) -> Health:
         """Evaluate the latents of a table, or take the health of the last score."""
+        from variolite.scoring import Health
+        from variolite.scoring.run_files import read_part
         from variolite.scoring.tabular_run import latent_health_of
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
             records = _records(model, data, mapping, progress)
             return latent_health_of(model, records)
-        if run.health_file.is_file():
-            return _stored_health(run)
+        stored = read_part(run.health_file, lambda path: Health.model_validate(run.read_json(path)))
+        if stored is not None:
+            return stored
         raise RunFolderError(
             "the run has not been scored yet",
             where=str(run.path),
@@ -307,18 +310,3 @@ def _write(records: Records, columns: dict[str, pl.Series], out: Path) -> None:
     named = {"row": records.row, "group": records.group, "order": records.order}
     rows = {name: pl.Series(values) for name, values in named.items() if values is not None}
     write_table(pl.DataFrame(rows | columns), out)
-
-
-def _stored_health(run: RunFolder) -> Health:
-    from pydantic import ValidationError
-
-    from variolite.scoring import Health
-
-    try:
-        return Health.model_validate(run.read_json(run.health_file))
-    except ValidationError:
-        raise RunFolderError(
-            "this file of the run is damaged",
-            where=str(run.health_file),
-            hint="run `variolite score` again to write it again",
-        ) from None

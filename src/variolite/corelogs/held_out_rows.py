@@ -13,11 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from variolite.report.run_files import RunFiles
 from variolite.report.style import CATEGORIES, OTHER, PAPER
 from variolite.report.tables import counted, plain
+from variolite.scoring.run_files import RunFiles
 
 Floats = NDArray[np.float64]
+
+_GROUP_NOUNS = frozenset({"borehole", "core", "hole", "sample", "section", "site", "well"})
+"""Names of a group column that read well as what a group is called."""
 Integers = NDArray[np.int64]
 
 
@@ -166,9 +169,13 @@ def held_out_of(files: RunFiles) -> HeldOut | None:
     frame = files.held_out
     if frame is None:
         return None
+    columns = files.columns
+    units = {name: str(column["unit"]) for name, column in columns.items() if column.get("unit")}
+    by_role = {column.get("role"): name for name, column in columns.items()}
+    noun = by_role.get("group")
     numeric = {name for name, kind in frame.schema.items() if kind.is_numeric()}
     names = [name for name in frame.columns if name in numeric and f"recon:{name}" in numeric] or [
-        name for name in frame.columns if name in numeric and name in files.units
+        name for name in frame.columns if name in numeric and name in units
     ]
     latent = [
         name
@@ -189,15 +196,15 @@ def held_out_of(files: RunFiles) -> HeldOut | None:
         clusters = code_clusters(numbers.astype(np.int64), labels)
     return HeldOut(
         rows=frame.height,
-        group_noun=files.group_noun,
+        group_noun=noun if noun in _GROUP_NOUNS else "group",
         groups=_strings(frame["group"]) if "group" in frame.columns else None,
         order=_floats(frame["order"]) if "order" in numeric else None,
-        order_unit=files.order_unit,
+        order_unit=units.get(by_role.get("order", "")),
         inputs={name: _floats(frame[name]) for name in names},
         reconstructions={
             name: _floats(frame[f"recon:{name}"]) for name in names if f"recon:{name}" in numeric
         },
-        units=files.units,
+        units=units,
         latent=(
             np.column_stack([_floats(frame[name]) for name in latent])
             if latent and frame.height

@@ -24,7 +24,6 @@ from variolite.corelogs.report_model import (
     reconstruction_scores,
 )
 from variolite.corelogs.strip_log import strip_log_section
-from variolite.report.contents import KeptClustering
 from variolite.report.figures import (
     IntervalPanel,
     RowLabel,
@@ -46,7 +45,6 @@ from variolite.report.page import (
     render_page,
 )
 from variolite.report.provenance import about_run, provenance_section
-from variolite.report.run_files import RunFiles
 from variolite.report.scores import (
     BASELINES,
     algorithm_name,
@@ -62,6 +60,7 @@ from variolite.report.scores import (
 from variolite.report.style import WIDTH, axes_at, figure_style, new_figure, to_svg, tooltip
 from variolite.report.tables import counted, plain
 from variolite.report.training_curves import training_section
+from variolite.scoring.run_files import Clustering, RunFiles
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 
@@ -192,7 +191,7 @@ def headline(
     scorecard: Scorecard | None,
     held_out: HeldOut | None,
     setup: Setup | None,
-    kept: KeptClustering | None = None,
+    kept: Clustering | None = None,
 ) -> list[str]:
     """Say in three paragraphs what was clustered, how well, and whether that beats a baseline.
 
@@ -256,7 +255,7 @@ def _judgement(paired: ScoreRow, p_value: ScoreRow | None) -> str:
     return f"so the VAE is clearly {'better' if paired.low > 0 else 'worse'}"
 
 
-def _found(setup: Setup, held_out: HeldOut | None, kept: KeptClustering | None) -> str:
+def _found(setup: Setup, held_out: HeldOut | None, kept: Clustering | None) -> str:
     where = "the held-out rows" if held_out is None else held_out.extent
     fitted = {
         "inductive": "fitted on training groups only",

@@ -202,8 +202,8 @@ def health_section(health: Health | None) -> Section:
         )
     blocks: list[Block] = [
         Paragraph(
-            f"{health.active_units} of {health.latent} latent dimensions are active; together "
-            f"they carry {significant(health.total_kl)} nats per row."
+            f"{health.active_units} of {len(health.dimensions)} latent dimensions are active; "
+            f"together they carry {significant(health.total_kl)} nats per row."
         ),
         *(Finding(entry.level, entry.text, entry.advice or "") for entry in health.findings),
     ]
@@ -249,8 +249,8 @@ def _health(health: Health) -> Figure:
         marks = ((0.0, f"{MINUS}1"), (0.5, "0"), (0.965, "r = 1"))
         ramp(figure, DIVERGING, (right + 30, top, 11, 96), marks)
     caption = (
-        f"KL divergence of each of {counted(health.latent, 'latent dimension')} from the prior, "
-        f"mean over held-out rows, most informative first; blue: active, that is above "
+        f"KL divergence of each of {counted(len(health.dimensions), 'latent dimension')} from "
+        f"the prior, mean over held-out rows, most informative first; blue: active, that is above "
         f"{ACTIVE_NATS} nats."
     )
     if inputs:

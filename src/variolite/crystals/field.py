@@ -108,9 +108,9 @@ class CrystalField:
 
     def report(self, run: RunFolder) -> Path:
         from variolite.crystals.report import crystal_page
-        from variolite.report.run_files import read_run
+        from variolite.scoring.run_files import read_run
 
-        return run.write_page(crystal_page(read_run(run.path)))
+        return run.write_page(crystal_page(read_run(run)))
 
     def encode(
         self, run: RunFolder, data: Path, out: Path, progress: Progress, *, atoms: bool = False

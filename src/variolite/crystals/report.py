@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -42,10 +41,10 @@ from variolite.report.page import (
     render_page,
 )
 from variolite.report.provenance import about_run, provenance_section
-from variolite.report.run_files import RunFiles, part_path, read_part
 from variolite.report.style import figure_style, to_svg
 from variolite.report.tables import counted, listed, significant, unit_after
 from variolite.report.training_curves import Units, training_section
+from variolite.scoring.run_files import RunFiles, damaged, read_part
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -79,19 +78,6 @@ _FAMILY = (
     "H, C, B, Si or Ge, in this order; crystals of metals alone are intermetallic, of one element "
     "elemental. Families beyond the eighth are squares."
 )
-
-
-def is_crystal_run(files: RunFiles) -> bool:
-    """Return whether a run folder is that of a crystal model.
-
-    The model file and the recipe say so; where both are gone, the stores of crystals do.
-    """
-    if files.model is not None and isinstance(files.model.get("kind"), str):
-        return str(files.model["kind"]).endswith("crystal_vae")
-    if files.recipe:
-        return files.recipe.get("kind") == "crystals"
-    stores = ("originals", "reconstructed", "samples")
-    return any(part_path(files.folder, part).is_file() for part in stores)
 
 
 def crystal_page(files: RunFiles) -> str:
@@ -151,22 +137,21 @@ class CrystalRun:
             If a file is damaged, or files of one scoring do not fit each other.
         """
         originals, rebuilt, samples = (
-            read_part(files.folder, part, open_store)
+            read_part(files.run.path / f"{part}.crystals", open_store)
             for part in ("originals", "reconstructed", "samples")
         )
         pairs, table = None, files.held_out
         if originals is not None and rebuilt is not None:
             if not np.array_equal(rebuilt.counts, originals.counts):
-                _reject(
-                    files, "reconstructed", "its structures are not those of originals.crystals"
-                )
+                path = files.run.path / "reconstructed.crystals"
+                raise damaged(path, "its structures are not those of originals.crystals")
             pairs = Pairs(originals, rebuilt)
         if originals is not None and table is not None and "name" in table.columns:
             names = table["name"].cast(pl.String).to_list()
             missing = len(set(originals.names.tolist()) - set(names))
             if missing:
                 of = f"{missing:,} of the {len(originals):,} structures of originals.crystals"
-                _reject(files, "held_out", f"it lacks {of}")
+                raise damaged(files.run.held_out_file, f"it lacks {of}")
         if originals is not None and (table is None or table.height == len(originals)):
             known = {
                 "formula": reduced_formulas(originals),
@@ -236,15 +221,6 @@ class CrystalRun:
             f" They are those that the run keeps of {self.count:,} scored crystals; crystals for "
             "which no cell came back are not among them."
         )
-
-
-def _reject(files: RunFiles, part: str, reason: str) -> None:
-    """Raise the error of a damaged file."""
-
-    def fail(_: Path) -> None:
-        raise ValueError(reason)
-
-    read_part(files.folder, part, fail)
 
 
 def headline(run: CrystalRun) -> list[str]:

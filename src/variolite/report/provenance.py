@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from variolite.records.splits import Split
 from variolite.report.page import Block, Code, Facts, Fold, Heading, Paragraph, Section, Table
-from variolite.report.run_files import RunFiles
 from variolite.report.tables import counted, plain
+
+if TYPE_CHECKING:
+    from variolite.scoring.run_files import RunFiles
 
 LONGEST_LIST = 60
 DEEPEST = 4
@@ -26,8 +29,8 @@ def about_run(files: RunFiles) -> str:
         kept, read = data.get("rows_kept"), data.get("rows")
         both = isinstance(kept, int) and isinstance(read, int)
         parts.append(f"data {data['name']}" + (f" ({kept:,} of {read:,} used)" if both else ""))
-    if files.environment and files.environment.started:
-        parts.append(f"trained {files.environment.started[:10]}")
+    if files.environment and files.environment.get("started"):
+        parts.append(f"trained {str(files.environment['started'])[:10]}")
     return " · ".join(parts)
 
 
@@ -35,9 +38,7 @@ def provenance_section(files: RunFiles) -> Section:
     """Return versions, seed, split, command, data and times, as far as the folder tells."""
     blocks: list[Block] = []
     stated = flattened(files.provenance)
-    environment = (
-        flattened(files.environment.model_dump(exclude_none=True)) if files.environment else {}
-    )
+    environment = flattened(files.environment or {})
     if environment:
         blocks += [Heading("Made with"), Facts(environment)]
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +15,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from variolite.report.contents import History
 from variolite.report.figures import key, legend, legend_height, number_axis
-from variolite.report.page import Block, Figure, Paragraph, Section
+from variolite.report.page import Figure, Paragraph, Section
 from variolite.report.style import (
     ACCENT,
     CATEGORIES,
@@ -30,6 +31,9 @@ from variolite.report.style import (
     tooltip,
 )
 from variolite.report.tables import counted, listed, significant
+
+if TYPE_CHECKING:
+    from variolite.training import EpochRecord
 
 Floats = NDArray[np.float64]
 
@@ -57,16 +61,19 @@ class Units:
         )
 
 
-def warm_up_end(history: History) -> float | None:
+def warm_up_end(history: Sequence[EpochRecord]) -> float | None:
     """Return the first epoch at which beta has its final value; None where it never changes."""
-    beta = history.beta
-    if beta is None:
-        return None
+    beta = _series(history, "beta")
     first = int(np.argmax(np.isclose(beta, beta[-1], rtol=1e-6)))
-    return float(history.epochs[first]) if first > 0 else None
+    return float(history[first].epoch) if first > 0 else None
 
 
-def best_epochs(history: History, provenance: Mapping[str, object]) -> list[float] | None:
+def _series(history: Sequence[EpochRecord], name: str) -> Floats:
+    """One quantity by epoch: [epochs], or [epochs, members] where it is kept for each member."""
+    return np.array([getattr(record, name) for record in history], dtype=np.float64)
+
+
+def best_epochs(history: Sequence[EpochRecord], provenance: Mapping[str, object]) -> list[float]:
     """Return the epoch kept for each member: as the model file says, else the lowest monitored.
 
     Epochs of the warm-up do not count, as stopping is armed after it.
@@ -74,17 +81,16 @@ def best_epochs(history: History, provenance: Mapping[str, object]) -> list[floa
     stated = provenance.get("best_epochs", provenance.get("best_epoch"))
     if isinstance(stated, list) and all(isinstance(value, int) for value in stated):
         return [float(value) for value in stated]
-    monitored = history.series("val_monitored")
-    if monitored is None:
-        return None
+    monitored = _series(history, "val_monitored")
+    epochs = _series(history, "epoch")
     end = warm_up_end(history)
-    armed = np.ones(len(history.epochs), bool) if end is None else history.epochs >= end
+    armed = np.ones(len(epochs), bool) if end is None else epochs >= end
     masked = np.where(armed[:, None] & np.isfinite(monitored), monitored, np.inf)
-    return [float(history.epochs[i]) for i in np.argmin(masked, axis=0)]
+    return [float(epochs[i]) for i in np.argmin(masked, axis=0)]
 
 
 def training_section(
-    history: History | None,
+    history: Sequence[EpochRecord] | None,
     provenance: Mapping[str, object],
     names: Sequence[str] = (),
     units: Units | None = None,
@@ -96,24 +102,18 @@ def training_section(
     if history is None:
         missing = Paragraph("No training history: the folder holds no history.jsonl.", "missing")
         return Section("training", "Training", (missing,))
-    blocks: list[Block] = [_figure(history, provenance, names, units or Units())]
-    if history.cut_short:
-        blocks.append(
-            Paragraph(
-                "The last line of history.jsonl is incomplete and was left out; training was "
-                "probably interrupted there.",
-                "remark",
-            )
-        )
-    return Section("training", "Training", blocks)
+    figure = _figure(history, provenance, names, units or Units())
+    return Section("training", "Training", (figure,))
 
 
 def _figure(
-    history: History, provenance: Mapping[str, object], names: Sequence[str], units: Units
+    history: Sequence[EpochRecord],
+    provenance: Mapping[str, object],
+    names: Sequence[str],
+    units: Units,
 ) -> Figure:
-    series = history.series
-    beta = None if history.beta is None else history.beta[:, None]
-    seconds = np.array([[np.nan if x.seconds is None else x.seconds] for x in history.lines])
+    series = partial(_series, history)
+    beta, seconds, epochs = series("beta")[:, None], series("seconds")[:, None], series("epoch")
     # Title and unit, then what is drawn solid (validation) and dashed (training).
     upper = (
         ("objective", units.objective, series("val_monitored"), series("train_total")),
@@ -130,9 +130,7 @@ def _figure(
         ("time per epoch", "s", seconds, None),
         ("active dimensions", "count", series("active_units"), None),
     )
-    members = max(
-        (solid.shape[1] for *_, solid, _ in (*upper, *lower) if solid is not None), default=1
-    )
+    members = max(solid.shape[1] for *_, solid, _ in (*upper, *lower))
     best = best_epochs(history, provenance)
     end = warm_up_end(history)
     entries = [
@@ -159,9 +157,9 @@ def _figure(
                 y_label=unit,
                 grid="y",
             )
-            _curves(axes, history.epochs, solid, dashed, end, from_zero=not tall)
+            _curves(axes, epochs, solid, dashed, end, from_zero=not tall)
             if best and solid is not None and title == "objective":
-                _best(axes, history.epochs, solid, best, unit)
+                _best(axes, epochs, solid, best, unit)
     _key(drawing, foot, marked=best is not None, shaded=end is not None)
     legend(drawing, entries, GUTTER, foot + 18, room)
     return Figure(
@@ -260,11 +258,15 @@ def _key(drawing: Drawing, top: float, *, marked: bool, shaded: bool) -> None:
 
 
 def _caption(
-    history: History, members: int, best: list[float] | None, end: float | None, units: Units
+    history: Sequence[EpochRecord],
+    members: int,
+    best: list[float] | None,
+    end: float | None,
+    units: Units,
 ) -> str:
     sentences = [
         f"Training{f' of {members} members' if members > 1 else ''} over "
-        f"{counted(len(history.lines), 'epoch')}, "
+        f"{counted(len(history), 'epoch')}, "
         f"{units.wording}. The monitored validation objective always uses the final beta; the "
         "training total uses the beta of its epoch, so the two are comparable only after "
         "warm-up."

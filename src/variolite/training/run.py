@@ -109,6 +109,13 @@ class RunFolder:
         return self.path / "model" / "clusters.safetensors"
 
     @property
+    def parts(self) -> list[Path]:
+        """Every file that `fit` and `score` write, beside the page and the checkpoint."""
+        names = [name for name in _FILES if name != "report.html"]
+        model = self.model_folder / "model.json"
+        return [*(self.path / name for name in names), model, self.clusters_file]
+
+    @property
     def finished(self) -> bool:
         """Whether the folder holds a whole model."""
         return (self.model_folder / "model.json").is_file()
