@@ -9,12 +9,10 @@ import io
 import re
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from variolite.errors import DataError
 
@@ -23,7 +21,6 @@ class DataWarning(UserWarning):
     """A table can be read, but something in it looks wrong."""
 
 
-_CHUNK = 1 << 24
 _SAMPLE = 1 << 16
 _SEPARATORS = ",;\t|"
 _FOREIGN = {
@@ -39,34 +36,15 @@ _FOREIGN = {
 
 
 def read_delimited(path: Path, text: Sequence[str] = ()) -> pl.DataFrame:
-    """Read delimited text.
+    """Read a file of delimited text, compressed when it ends in .gz; ``text`` stays text.
 
     The separator is the one of ``, ; tab |`` that gives the header and the first
     records the same number of fields. Types are inferred over the whole file; a
     column that mixes numbers and words is text.
-
-    Parameters
-    ----------
-    path
-        File, compressed with gzip when it ends in .gz.
-    text
-        Columns to read as text.
-
-    Warns
-    -----
-    DataWarning
-        If a field has swallowed whole records.
-
-    Raises
-    ------
-    DataError
-        If it is not text, not UTF-8, has no header or rows, repeats a column name, or
-        holds a record with more or fewer fields than the header.
     """
     data = _content(path)
     separator = _separator(data)
     header = _header(data, separator, path)
-    has_blank_lines = _check_fields(data, separator, len(header), path)
     overrides: dict[str, type[pl.DataType]] = {name: pl.String for name in text if name in header}
     try:
         frame = pl.read_csv(
@@ -79,30 +57,49 @@ def read_delimited(path: Path, text: Sequence[str] = ()) -> pl.DataFrame:
     except pl.exceptions.PolarsError:
         # Loosely written files (a blank after a closing quotation mark, a number too
         # large for its type) are read slowly, and each column gets the type it allows.
-        frame = _parse_slowly(data, separator, header)
-        frame = frame.with_columns(
-            _narrowed(frame[name]) for name in header if name not in overrides
-        )
-    if has_blank_lines and len(header) > 1:
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        records = list(_strict_records(data, separator, path))[1:]
+        frame = pl.DataFrame(records, schema=dict.fromkeys(header, pl.String), orient="row")
+        frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
+        frame = frame.with_columns(_narrowed(frame[n]) for n in header if n not in overrides)
+    else:
+        frame = _without_blank_lines(frame, data, separator, path)
     _warn_of_swallowed_records(frame, separator, path)
     return frame
 
 
+def _without_blank_lines(
+    frame: pl.DataFrame, data: bytes, separator: str, path: Path
+) -> pl.DataFrame:
+    """Drop blank lines, and refuse short records: polars fills both with nulls."""
+    # Polars refuses a record that is too long. So none is too short where the file
+    # holds as many separators outside of cells as full records have.
+    found = data.count(separator.encode())
+    if b'"' in data:
+        found -= "".join(frame.columns).count(separator)
+        cells = frame.select(pl.col(pl.String).str.count_matches(separator, literal=True).sum())
+        found -= sum(map(sum, cells.rows()))
+    if found == (frame.width - 1) * (1 + frame.height):
+        return frame
+    records = sum(1 for _ in _strict_records(data, separator, path))
+    if frame.width == 1 or records == 1 + frame.height:
+        return frame
+    return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+
+
 def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) -> None:
     """Warn where a quotation mark left open has turned records into text."""
-    for series in frame.iter_columns():
-        if series.dtype != pl.String:
-            continue
-        suspects = series.str.contains("\n", literal=True).fill_null(value=False).arg_true()
-        for row in suspects.to_list():
-            lines = str(series[row]).splitlines()
-            records = sum(line.count(separator) >= frame.width // 2 for line in lines)
-            if frame.width > 2 and records > 1:
+    if frame.width < 3:
+        return
+    for series in frame.select(pl.col(pl.String)).iter_columns():
+        lines = series.str.contains("\n", literal=True).fill_null(value=False)
+        for row in lines.arg_true().to_list():
+            marks = [line.count(separator) for line in str(series[row]).splitlines()]
+            records = sum(count >= frame.width // 2 for count in marks)
+            if records > 1:
                 warnings.warn(
                     f"{path}: row {row + 1} of column {series.name!r} holds {records} lines that "
                     "look like records. A quotation mark is left open there, and those rows are "
-                    "lost. Mend the file.",
+                    "lost. Correct the file.",
                     DataWarning,
                     stacklevel=5,
                 )
@@ -144,27 +141,18 @@ def _content(path: Path) -> bytes:
         raise DataError(
             "is binary, not delimited text", where=str(path), hint="Export it as CSV or Parquet"
         )
-    _check_encoding(data, path)
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8 text",
+            where=str(path),
+            hint="Save the file with the encoding UTF-8",
+        ) from None
     if re.search(rb"\S", data) is None:
         raise DataError("the file is empty", where=str(path))
     return data
-
-
-def _check_encoding(data: bytes, path: Path) -> None:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    for start in range(0, len(data), _CHUNK):
-        chunk = data[start : start + _CHUNK]
-        pending = len(decoder.getstate()[0])
-        try:
-            decoder.decode(chunk, final=start + _CHUNK >= len(data))
-        except UnicodeDecodeError as error:
-            position = start - pending + error.start
-            line = data.count(b"\n", 0, position) + 1
-            raise DataError(
-                f"byte 0x{data[position]:02x} in line {line} is not UTF-8 text",
-                where=str(path),
-                hint="Save the file with the encoding UTF-8",
-            ) from None
 
 
 def _sample_records(data: bytes, separator: str, limit: int = 50) -> list[list[str]]:
@@ -213,79 +201,24 @@ def _header(data: bytes, separator: str, path: Path) -> list[str]:
     return names
 
 
-def _check_fields(data: bytes, separator: str, width: int, path: Path) -> bool:
-    """Compare the number of fields of every record with the header's.
-
-    Returns whether there are blank lines between records.
-    """
-    counts = _field_counts(data, separator)
-    blank = counts == 0
-    if not np.all(blank | (counts == width)):
-        # Quotation marks inside unquoted text mislead the fast count: count slowly.
-        lines = io.StringIO(data.decode("utf-8"), newline="")
-        reader = csv.reader(lines, delimiter=separator)
-        try:
-            for record in reader:
-                if record and len(record) != width:
-                    raise DataError(
-                        f"line {reader.line_num} has {len(record)} fields, the header has {width}",
-                        where=str(path),
-                        hint="Put text that holds the separator or line breaks in quotation marks",
-                    )
-        except csv.Error as error:
-            raise DataError(
-                f"line {reader.line_num} cannot be read ({error})", where=str(path)
-            ) from None
-    return bool(blank.any())
-
-
-def _field_counts(data: bytes, separator: str) -> NDArray[np.int64]:
-    """Return the number of fields of each record, 0 for a blank line.
-
-    Text in quotation marks is taken to hide separators and line breaks.
-    """
-    found: list[NDArray[np.int64]] = []
-    quoted, fields, length = 0, 0, 0
-    for start in range(0, len(data) + 1, _CHUNK):
-        chunk = data[start : start + _CHUNK]
-        if start + _CHUNK > len(data) and not data.endswith(b"\n"):
-            chunk += b"\n"
-        codes = np.frombuffer(chunk, dtype=np.uint8)
-        ends = codes == ord("\n")
-        marks = codes == ord(separator)
-        if quoted or b'"' in chunk:
-            # Counted modulo 256, which leaves odd and even as they are.
-            parity = (np.cumsum(codes == ord('"'), dtype=np.uint8) + np.uint8(quoted)) & 1
-            quoted = int(parity[-1]) if parity.size else quoted
-            ends &= parity == 0
-            marks &= parity == 0
-        end_at = np.flatnonzero(ends)
-        before = np.searchsorted(np.flatnonzero(marks), end_at)
-        per_record = np.diff(before, prepend=0)
-        widths = np.diff(end_at, prepend=-1)
-        if end_at.size:
-            per_record[0] += fields
-            widths[0] += length
-            fields = int(marks.sum() - before[-1])
-            length = len(chunk) - 1 - int(end_at[-1])
-        else:
-            fields += int(marks.sum())
-            length += len(chunk)
-        blank = (widths == 1) | ((widths == 2) & (codes[np.maximum(end_at - 1, 0)] == ord("\r")))
-        found.append(np.where(blank, 0, per_record + 1).astype(np.int64))
-    return np.concatenate(found)
-
-
-def _parse_slowly(data: bytes, separator: str, header: list[str]) -> pl.DataFrame:
-    lines = io.StringIO(data.decode("utf-8"), newline="")
-    records = [record for record in csv.reader(lines, delimiter=separator) if record]
-    columns = zip(*records[1:], strict=True) if len(records) > 1 else [()] * len(header)
-    return pl.DataFrame(
-        [
-            pl.Series(name, [value.strip() or None for value in column], dtype=pl.String)
-            for name, column in zip(header, columns, strict=True)
-        ]
-    )
+def _strict_records(data: bytes, separator: str, path: Path) -> Iterator[list[str]]:
+    """Read the header and every record that is no blank line; all must be equally wide."""
+    reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter=separator)
+    width = 0
+    try:
+        for record in filter(None, reader):
+            width = width or len(record)
+            if len(record) != width:
+                raise DataError(
+                    f"line {reader.line_num} has {len(record)} fields, the header has {width}",
+                    where=str(path),
+                    hint="Put text that holds the separator or line breaks in quotation marks",
+                )
+            yield record
+    except csv.Error as error:
+        raise DataError(
+            f"line {reader.line_num} cannot be read ({error})", where=str(path)
+        ) from None
 
 
 def _narrowed(series: pl.Series) -> pl.Series:
