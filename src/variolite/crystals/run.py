@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ from variolite.records import Split, write_text_atomic
 from variolite.training.device import choose_device
 from variolite.training.loop import Resume, Validation, train
 from variolite.training.run import RunFolder, environment
-from variolite.training.storage import EpochRecord, write_history
+from variolite.training.storage import write_history
 
 # From crystals in the canonical frame to a trained network.
 
@@ -62,19 +62,6 @@ RATE = 3e-3
 
 LEAST_SCALE = 0.02
 """Smallest scale of a log metric: angles of cubic cells do not vary at all."""
-
-
-@dataclass(frozen=True)
-class FittedCrystals:
-    """A trained network and how it was trained."""
-
-    module: CrystalModule
-    history: list[EpochRecord]
-    best_epoch: int
-    device: str
-    batch_size: int
-    rate: float
-    parameters: int
 
 
 @contextmanager
@@ -112,96 +99,6 @@ def build(recipe: CrystalRecipe, crystals: Crystals, *, features: int = 0) -> Cr
     scale = np.maximum(cells.std(axis=0), LEAST_SCALE)
     module.set_log_metric_statistics(cells.mean(axis=0).tolist(), scale.tolist())
     return module
-
-
-def fit_crystals(
-    module: CrystalModule,
-    training: Crystals,
-    validation: Crystals,
-    recipe: CrystalRecipe,
-    *,
-    features: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
-    device: str = "auto",
-    checkpoint: Path | None = None,
-    on_start: Callable[[str], None] | None = None,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-) -> FittedCrystals:
-    """Train a network in place.
-
-    Parameters
-    ----------
-    module
-        From `build`.
-    training, validation
-        In the canonical frame.
-    recipe
-        Its ``training`` and ``loss`` apply.
-    features
-        Standardised foundation features of training and validation atoms, (N, F) each.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-    checkpoint
-        File to keep the state in; from an existing one of the same run it is resumed.
-    on_start
-        Called with what was chosen.
-    on_epoch
-        Called after every epoch.
-
-    Raises
-    ------
-    TrainingError
-        If there are too few crystals or the loss diverges.
-    """
-    if len(training) < 2 or not len(validation):
-        raise TrainingError(
-            f"{len(training)} crystals to train on and {len(validation)} to validate with "
-            "are too few",
-            hint="give more structures, or a smaller split.test",
-        )
-    spec = recipe.training
-    parameters = sum(p.numel() for p in module.parameters())
-    atoms = len(training.species) / len(training)
-    where, reason = choose_device(device, int(parameters * atoms))
-    module.to(where)
-    module.use_bf16(spec.precision == "auto" and bf16_is_fast(where))
-    batch_size = BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size
-    rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
-    known, held_out = (None, None) if features is None else features
-    held_out_crystals = CrystalBatch.of(validation, where, held_out)
-    latent = module.architecture.latent
-    source = CrystalBatches(CrystalBatch.of(training, where, known), batch_size, latent, spec.seed)
-    if on_start is not None:
-        on_start(
-            f"{reason}; {len(training):,} crystals of {atoms:.1f} atoms, {source.steps} steps of "
-            f"{source.batch_size}, rate {rate:.2g}, {parameters:,} weights"
-        )
-    resume = None
-    if checkpoint is not None:
-        digest = hashlib.sha256(json.dumps(_signed_settings(recipe, module)).encode())
-        digest.update((fingerprint(training) + fingerprint(validation)).encode())
-        resume = Resume(checkpoint, digest.hexdigest())
-    with all_threads():
-        trained = train(
-            module,
-            module.loss,
-            source,
-            lambda: _validate(module, held_out_crystals),
-            spec,
-            learning_rate=rate,
-            betas=[recipe.loss.kl],
-            resume=resume,
-            on_epoch=on_epoch,
-        )
-    module.to("cpu").eval()
-    return FittedCrystals(
-        module,
-        trained.history,
-        trained.best_epochs[0],
-        reason,
-        source.batch_size,
-        rate,
-        parameters,
-    )
 
 
 def _signed_settings(recipe: CrystalRecipe, module: CrystalModule) -> list[dict[str, Any]]:
@@ -372,45 +269,74 @@ def _train(
     device: str,
     progress: Progress,
 ) -> CrystalModel:
+    """Train the network and write all that belongs to a run but the prior."""
     began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    features = None
+    spec = recipe.training
+    features = known = held_out = None
     if recipe.loss.alignment > 0.0:
         with progress.stage("features of CHGNet") as step:
             features = _features(parts["train"], parts["validation"], step)
-    train, validation = (canonicalize(parts[part]).crystals for part in ("train", "validation"))
+    # Cells are standardised by those that the network sees, not by those of the files.
+    training, validation = (canonicalize(parts[part]).crystals for part in ("train", "validation"))
     # A validation crystal may hold an element that no training crystal has.
-    unknown = ~np.isin(validation.species, np.unique(train.species))
+    unknown = ~np.isin(validation.species, np.unique(training.species))
     whole = np.bincount(validation.owner[unknown], minlength=len(validation)) == 0
     if features is not None:
-        features = (features[0], features[1][validation.atoms_of(np.flatnonzero(whole))])
-    # Cells are standardised by those that the network sees, not by those of the files.
-    module = build(recipe, train, features=0 if features is None else features[0].shape[1])
-    with progress.training(recipe.training.epochs) as on_epoch:
-        fitted = fit_crystals(
+        known = features[0]
+        held_out = features[1][validation.atoms_of(np.flatnonzero(whole))]
+    validation = validation.take(whole)
+    if len(training) < 2 or not len(validation):
+        raise TrainingError(
+            f"{len(training)} crystals to train on and {len(validation)} to validate with "
+            "are too few",
+            hint="give more structures, or a smaller split.test",
+        )
+    module = build(recipe, training, features=0 if known is None else known.shape[1])
+    parameters = sum(p.numel() for p in module.parameters())
+    atoms = len(training.species) / len(training)
+    where, reason = choose_device(device, int(parameters * atoms))
+    module.to(where)
+    module.use_bf16(spec.precision == "auto" and bf16_is_fast(where))
+    rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
+    batches = CrystalBatches(
+        CrystalBatch.of(training, where, known),
+        BATCH_SIZE if spec.batch_size == "auto" else spec.batch_size,
+        recipe.model.latent,
+        spec.seed,
+    )
+    validated = CrystalBatch.of(validation, where, held_out)
+    progress.note(
+        f"{reason}; {len(training):,} crystals of {atoms:.1f} atoms, {batches.steps} steps of "
+        f"{batches.batch_size}, learning rate {rate:.2g}, {parameters:,} weights"
+    )
+    digest = hashlib.sha256(json.dumps(_signed_settings(recipe, module)).encode())
+    digest.update((fingerprint(training) + fingerprint(validation)).encode())
+    with all_threads(), progress.training(spec.epochs) as on_epoch:
+        trained = train(
             module,
-            train,
-            validation.take(whole),
-            recipe,
-            features=features,
-            device=device,
-            checkpoint=run.checkpoint_file,
-            on_start=progress.note,
+            module.loss,
+            batches,
+            lambda: _validate(module, validated),
+            spec,
+            learning_rate=rate,
+            betas=[recipe.loss.kl],
+            resume=Resume(run.checkpoint_file, digest.hexdigest()),
             on_epoch=on_epoch,
         )
+    module.to("cpu").eval()
     facts = {
-        **environment(fitted.device),
+        **environment(reason),
         "started": started,
         "seconds": round(time.monotonic() - began, 2),
         **facts,
-        "batch_size": fitted.batch_size,
-        "learning_rate": fitted.rate,
-        "parameters": fitted.parameters,
+        "batch_size": batches.batch_size,
+        "learning_rate": rate,
+        "parameters": parameters,
     }
-    kept = ("variolite", "torch", "started", "simulated", "data")
-    provenance = {key: facts[key] for key in kept}
-    provenance |= {"recipe": recipe.name, "best_epochs": [fitted.best_epoch]}
-    model = CrystalModel(fitted.module, provenance=provenance)
-    write_history(run.history_file, fitted.history)
+    provenance = {key: facts[key] for key in ("variolite", "torch", "started", "simulated", "data")}
+    provenance |= {"recipe": recipe.name, "best_epochs": trained.best_epochs}
+    model = CrystalModel(module, provenance=provenance)
+    write_history(run.history_file, trained.history)
     run.write_json(run.environment_file, facts)
     save_crystal_model(run.model_folder, model)
     return model
