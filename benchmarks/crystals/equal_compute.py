@@ -19,7 +19,7 @@ from torch import Tensor
 from variolite.crystals.model.batch import CrystalBatch
 from variolite.errors import TrainingError
 from variolite.training.optimiser import Adam, FlatParameters
-from variolite.vae import Parts
+from variolite.vae import LossTerms
 
 __all__ = ["SHARES", "Budget", "Snapshot", "TrainableModule", "constant_rate", "train_within"]
 
@@ -30,7 +30,7 @@ SHARES = (0.125, 0.25, 0.5, 1.0)
 class TrainableModule(Protocol):
     """A module with the objective of all crystal models."""
 
-    def loss(self, batch: CrystalBatch, beta: Tensor) -> Parts:
+    def loss(self, batch: CrystalBatch, beta: Tensor) -> LossTerms:
         """Parts of the objective, each of shape (1,)."""
         ...
 
@@ -103,7 +103,7 @@ def constant_rate(rate: float) -> Callable[[float], float]:
 
 def train_within(
     module: torch.nn.Module,
-    loss: Callable[[CrystalBatch, Tensor], Parts],
+    loss: Callable[[CrystalBatch, Tensor], LossTerms],
     batches: Epochs,
     budget: Budget,
     *,
@@ -159,7 +159,7 @@ def train_within(
         parts = loss(batch, weight)
         flat.collect(parts.total.sum())
         optimiser.step()
-        seen.append(torch.cat([parts.reconstruction, parts.divergence]).detach())
+        seen.append(torch.cat([parts.reconstruction, parts.kl]).detach())
         steps += 1
         seconds = clock.read()
         spent = budget.spent(seconds, steps)

@@ -44,7 +44,7 @@ from variolite.crystals.generation.prior import (
     prior_state,
 )
 from variolite.crystals.generation.sampling import CONTACT_MARGIN, generate
-from variolite.crystals.latents import Gap, Latents, latent_gap
+from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
 from variolite.crystals.run import load_run
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
@@ -92,7 +92,7 @@ class Outcome:
     seconds_per_thousand: float
     composition_met: float | None
     metrics: Mapping[str, tuple[float, float, float]]
-    gap: Gap
+    gap: LatentMismatch
 
 
 def main() -> None:
@@ -275,7 +275,7 @@ def _measured(
     with np.errstate(invalid="ignore"):
         kept = shortest_contacts(reference).closeness(decoded) >= CONTACT_MARGIN
     metrics["contacts_kept"] = _wilson(int(kept.sum()), len(kept))
-    gap = latent_gap(drawn, latents)
+    gap = latent_mismatch(drawn, latents)
     return Outcome(contestant.title, contestant.fit_seconds, seconds, met, metrics, gap)
 
 

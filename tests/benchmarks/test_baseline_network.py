@@ -160,7 +160,7 @@ def test_batches_of_one_and_single_atoms_have_a_loss_and_gradients(
     module = BaselineModule(architecture, 0).train(training)
     parts = module.loss(batch_of(single), BETA)
     assert parts.total.shape == (1,)
-    assert_close(parts.total, parts.reconstruction + BETA * parts.divergence)
+    assert_close(parts.total, parts.reconstruction + BETA * parts.kl)
     gradients = torch.autograd.grad(parts.total.sum(), list(module.parameters()))
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
@@ -196,7 +196,7 @@ def test_the_loss_is_the_published_sum() -> None:
     # Lengths and angles are means over three numbers each, not over six.
     expected = torch.stack(species).mean().item() + 10 * np.mean(coordinates) + 2 * np.mean(cells)
     assert parts.reconstruction.item() == pytest.approx(expected, rel=1e-4)
-    assert parts.divergence.item() == pytest.approx(np.mean(nats), rel=1e-4)
+    assert parts.kl.item() == pytest.approx(np.mean(nats), rel=1e-4)
 
 
 def test_a_width_that_heads_cannot_share_is_refused() -> None:

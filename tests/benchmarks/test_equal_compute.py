@@ -25,7 +25,7 @@ from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.model.batch import CrystalBatch, CrystalBatches
 from variolite.errors import DataError, TrainingError
-from variolite.vae import Parts
+from variolite.vae import LossTerms
 
 
 def _train(
@@ -71,7 +71,7 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
     said: list[str] = []
     module = BaselineModule(TINY, 0)
 
-    def one_second(batch: CrystalBatch, beta: torch.Tensor) -> Parts:
+    def one_second(batch: CrystalBatch, beta: torch.Tensor) -> LossTerms:
         now[0] += 1.0
         return module.loss(batch, beta)
 

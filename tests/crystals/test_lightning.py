@@ -109,7 +109,7 @@ def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule)
         steps = [float(alone.loss(batch, beta).reconstruction) for batch in last]
     assert len(parts) == 1
     # Means over atoms of portions cannot give the mean over cells exactly.
-    assert logged["val/kl"] == pytest.approx(float(parts[0].divergence), rel=1e-4)
+    assert logged["val/kl"] == pytest.approx(float(parts[0].kl), rel=1e-4)
     assert logged["val/reconstruction"] == pytest.approx(float(parts[0].reconstruction), rel=0.02)
     assert logged["train/reconstruction"] == pytest.approx(float(np.mean(steps)), rel=1e-4)
 

@@ -14,7 +14,7 @@ from variolite.training import EpochRecord, Member, StoppedByUserError
 from variolite.training import loop as loop_module
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import load_checkpoint
-from variolite.vae import Batch, Parts
+from variolite.vae import Batch, LossTerms
 
 RISING = {"kind": "linear", "start": 0.0, "end": 2.0, "epochs": 6}
 
@@ -26,9 +26,9 @@ class _Counter(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(members, 1))
 
-    def loss(self, batch: Batch, beta: torch.Tensor) -> Parts:
+    def loss(self, batch: Batch, beta: torch.Tensor) -> LossTerms:
         pull = -self.weight[:, 0]
-        return Parts(pull, pull.detach() + 1.0, torch.full_like(pull, 3.0))
+        return LossTerms(pull, pull.detach() + 1.0, torch.full_like(pull, 3.0))
 
 
 class _Steps:

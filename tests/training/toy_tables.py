@@ -78,4 +78,4 @@ class Trainer:
         with torch.no_grad():
             parts = fitting._validate(fitted.model.module, rows, fitted.model.members)
         beta = torch.tensor([member.beta for member in fitted.model.members])
-        return (parts.reconstruction + beta * parts.divergence).tolist()
+        return (parts.reconstruction + beta * parts.kl).tolist()

@@ -64,7 +64,7 @@ def test_parts_and_gradients_equal_autograd(
     gradients = flat.gradients.clone()
     flat.gradients.fill_(torch.nan)  # every gradient has to be written
     found = AnalyticStep(module, flat.views)(batch, weights)
-    for name in ("total", "reconstruction", "divergence"):
+    for name in ("total", "reconstruction", "kl"):
         assert_close(getattr(found, name), getattr(expected, name))
     assert_close(flat.gradients, gradients, rtol=1e-4, atol=1e-5)
 

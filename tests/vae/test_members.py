@@ -82,7 +82,7 @@ def test_a_stacked_module_computes_what_its_members_do(name: str) -> None:
     for i, (module, latent) in enumerate(zip(modules, latents, strict=True)):
         noise = batch.noise[i : i + 1, :, :latent]
         alone = module.loss(replace(batch, noise=noise), beta[i : i + 1])
-        for part in ("total", "reconstruction", "divergence"):
+        for part in ("total", "reconstruction", "kl"):
             assert_close(getattr(together, part)[i], getattr(alone, part)[0])
 
 
@@ -95,7 +95,7 @@ def test_padded_dimensions_hold_the_prior_and_get_no_gradient(name: str) -> None
     posterior = joint.infer(batch)
     assert (posterior.mean[1, :, 2:] == 0.0).all()
     assert (posterior.log_variance[1, :, 2:] == 0.0).all()
-    assert (posterior.divergence_per_dimension()[1, :, 2:] == 0.0).all()
+    assert (posterior.kl_per_dimension()[1, :, 2:] == 0.0).all()
     joint.loss(batch, torch.ones(2)).total.sum().backward()
     heads = joint.encoder.layers[-1]
     first = joint.decoder.layers[0]

@@ -31,14 +31,14 @@ def _random(members: int = 2, rows: int = 3, latent: int = 4) -> Posterior:
 def test_the_divergence_is_never_negative(mean: float, log_variance: float) -> None:
     posterior = _one(mean, log_variance)
     # exp(v) - v - 1 loses its last bit near v = 0.
-    assert float(posterior.divergence_per_dimension()) >= -1e-15
+    assert float(posterior.kl_per_dimension()) >= -1e-15
     _, divergence = StandardNormal().draw(posterior, torch.zeros(1, 1, 1, dtype=torch.float64))
     assert float(divergence) >= -1e-12
 
 
 def test_the_divergence_of_the_prior_from_itself_is_zero() -> None:
     posterior = _one(0.0, 0.0)
-    assert float(posterior.divergence_per_dimension()) == 0.0
+    assert float(posterior.kl_per_dimension()) == 0.0
     _, divergence = StandardNormal().draw(posterior, torch.ones(1, 1, 1, dtype=torch.float64))
     assert float(divergence) == 0.0
 
@@ -49,7 +49,7 @@ def test_both_ways_to_the_divergence_agree_with_torch_distributions() -> None:
     exact = kl_divergence(
         Normal(posterior.mean, posterior.deviation), Normal(torch.zeros(()), torch.ones(()))
     )
-    assert_close(posterior.divergence_per_dimension(), exact)
+    assert_close(posterior.kl_per_dimension(), exact)
     assert_close(summed, exact.sum(-1))
 
 
@@ -97,7 +97,7 @@ def test_an_extreme_log_variance_overflows_nowhere() -> None:
     z, divergence = StandardNormal().draw(posterior, torch.ones(1, 1, 2))
     for value in (posterior.deviation, posterior.log_prob(z), z, divergence):
         assert torch.isfinite(value).all()
-    assert_close(divergence, posterior.divergence_per_dimension().sum(-1))
+    assert_close(divergence, posterior.kl_per_dimension().sum(-1))
 
 
 def test_prior_samples_are_the_noise_and_own_their_memory() -> None:

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.model.batch import CrystalBatch, Layout, evaluation_batches
-from variolite.vae import Parts, Posterior
+from variolite.vae import LossTerms, Posterior
 
 
 def generator_of(noise: Tensor) -> torch.Generator:
@@ -228,7 +228,7 @@ class BaselineModule(nn.Module):
         scale = counts.to(found.lengths)[:, None].pow(1.0 / 3.0)
         return matrix_of(found.lengths * scale, found.angles)
 
-    def loss(self, batch: CrystalBatch, beta: Tensor) -> Parts:
+    def loss(self, batch: CrystalBatch, beta: Tensor) -> LossTerms:
         """The objective in named parts, each of shape (1,).
 
         Parameters
@@ -251,7 +251,7 @@ class BaselineModule(nn.Module):
             self.weights,
         ).reshape(1)
         nats = kl_per_atom(posterior).reshape(1)
-        return Parts(rebuilt + beta * nats, rebuilt, nats)
+        return LossTerms(rebuilt + beta * nats, rebuilt, nats)
 
 
 @torch.no_grad()

@@ -73,19 +73,19 @@ class LatentStatistics:
     ----------
     location, scale
         Mean and standard deviation over atoms and posterior noise, shape (L,).
-    divergence
+    kl
         KL of the posterior from the standard normal, nats per atom, shape (L,); NaN where
         the latents have no variances.
     """
 
     location: NDArray[np.float64]
     scale: NDArray[np.float64]
-    divergence: NDArray[np.float64]
+    kl: NDArray[np.float64]
 
     @property
     def active(self) -> NDArray[np.bool_]:
         """Dimensions that carry information; all of them where the KL is not known."""
-        return ~(self.divergence <= ACTIVE_NATS)
+        return ~(self.kl <= ACTIVE_NATS)
 
     def standardised(self, latents: NDArray[np.floating]) -> NDArray[np.float32]:
         """Latents with mean 0 and deviation 1 in every dimension, shape (N, L)."""
@@ -97,7 +97,7 @@ class LatentStatistics:
 
     def to_arrays(self) -> dict[str, NDArray[np.float64]]:
         """Return the statistics as arrays."""
-        return {"location": self.location, "scale": self.scale, "divergence": self.divergence}
+        return {"location": self.location, "scale": self.scale, "divergence": self.kl}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.float64]]) -> LatentStatistics:
@@ -134,14 +134,14 @@ def latent_statistics(latents: Latents) -> LatentStatistics:
     if not np.isfinite(mean).all():
         raise DataError("some latents are not finite numbers", where="latents")
     variance = mean.var(axis=0)
-    divergence = np.full(mean.shape[1], np.nan)
+    kl = np.full(mean.shape[1], np.nan)
     if latents.log_variance is not None:
         log_variance = latents.log_variance.astype(np.float64)
         noise = np.exp(log_variance)
         variance = variance + noise.mean(axis=0)
-        divergence = 0.5 * (mean**2 + noise - 1.0 - log_variance).mean(axis=0)
+        kl = 0.5 * (mean**2 + noise - 1.0 - log_variance).mean(axis=0)
     scale = np.sqrt(variance)
-    return LatentStatistics(mean.mean(axis=0), np.where(scale > 0.0, scale, 1.0), divergence)
+    return LatentStatistics(mean.mean(axis=0), np.where(scale > 0.0, scale, 1.0), kl)
 
 
 def posterior_draw(latents: Latents, seed: int) -> NDArray[np.float32]:
@@ -164,7 +164,7 @@ KERNEL_ROWS = 1_000
 
 
 @dataclass(frozen=True)
-class Gap:
+class LatentMismatch:
     """Distances between two sets of latents, for atoms and for whole crystals.
 
     Crystals are described by `crystal_features`. Both sets are scaled by the
@@ -175,7 +175,7 @@ class Gap:
     atoms, crystals
         Sliced Wasserstein-1 distance, standard deviations.
     atoms_floor, crystals_floor
-        The same between two random halves of the reference: what no gap looks like.
+        The same between two random halves of the reference: what no mismatch looks like.
     discrepancy
         Unbiased squared maximum mean discrepancy of crystals.
     told_apart
@@ -191,8 +191,8 @@ class Gap:
     told_apart: float
 
 
-def latent_gap(found: Latents, reference: Latents, *, seed: int = 0) -> Gap:
-    """Measure the gap between draws and a reference.
+def latent_mismatch(found: Latents, reference: Latents, *, seed: int = 0) -> LatentMismatch:
+    """Measure how far draws are from a reference.
 
     Raises
     ------
@@ -205,11 +205,11 @@ def latent_gap(found: Latents, reference: Latents, *, seed: int = 0) -> Gap:
             "cannot be compared"
         )
     if min(len(found), len(reference)) < 20:
-        raise DataError("a gap needs at least 20 crystals on either side", where="latents")
+        raise DataError("at least 20 crystals are needed on either side", where="latents")
     generator = np.random.default_rng(seed)
     atoms = _scaled(found.mean, reference.mean, generator)
     crystals = _scaled(crystal_features(found), crystal_features(reference), generator)
-    return Gap(
+    return LatentMismatch(
         atoms=sliced_wasserstein(*atoms, seed=seed),
         atoms_floor=_floor(atoms[1], generator, seed),
         crystals=sliced_wasserstein(*crystals, seed=seed),

@@ -321,7 +321,7 @@ class VAEModule(LightningModule):
         found = {
             "train/total": terms.total[0],
             "train/reconstruction": terms.reconstruction[0],
-            "train/kl": terms.divergence[0],
+            "train/kl": terms.kl[0],
         }
         self.log_dict(found, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
         return terms.total[0]
@@ -336,7 +336,7 @@ class VAEModule(LightningModule):
         del batch_idx
         beta = final_beta(self.spec.beta) * self.vae.weights.kl
         terms = self.vae.loss(batch, torch.full((1,), beta, device=self.device))
-        found = torch.stack([terms.total[0], terms.reconstruction[0], terms.divergence[0]])
+        found = torch.stack([terms.total[0], terms.reconstruction[0], terms.kl[0]])
         atoms = found.new_tensor([float(len(batch.species))])
         self._sums.append(torch.cat([found * atoms, atoms]))
 

@@ -125,9 +125,9 @@ def _validate(module: CrystalModule, crystals: CrystalBatch) -> Validation:
     for batch in evaluation_batches(crystals, latent, noise_seed=VALIDATION_SEED):
         fraction = len(batch.species) / len(crystals.species)
         found = module.loss(batch, one)
-        terms.append(torch.stack([found.reconstruction[0], found.divergence[0]]) * fraction)
+        terms.append(torch.stack([found.reconstruction[0], found.kl[0]]) * fraction)
         posterior = module.infer(batch)
-        nats.append(posterior.divergence_per_dimension()[0].mean(0) * fraction)
+        nats.append(posterior.kl_per_dimension()[0].mean(0) * fraction)
         # Errors are those of the posterior mean. Fractional differences (N, 3) to the nearest
         # image, each times the cell (3, 3) of its crystal, are distances in Angstrom.
         decoded = module.generate(posterior.mean[0], batch.layout, batch.species)

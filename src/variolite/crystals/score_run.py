@@ -17,7 +17,7 @@ from variolite.crystals.evaluation import score_generation
 from variolite.crystals.evaluation.measures import format_generation
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import fingerprint, write_store
-from variolite.crystals.latents import Gap, Latents, latent_gap
+from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
 from variolite.crystals.matching import (
     fixed_template,
     held_out_table,
@@ -300,10 +300,10 @@ class CrystalHealth:
     divergence
         Mean KL from the standard normal per dimension and atom, nats, shape (L,).
     normal
-        Gap between the latents and N(0, 1), which is what samples would be drawn from
+        Mismatch between the latents and N(0, 1), which is what samples would be drawn from
         without a fitted prior.
     fitted
-        Gap between the latents and the fitted prior; None without one.
+        Mismatch between the latents and the fitted prior; None without one.
     judged
         Number of crystals whose latents these are.
     given
@@ -311,8 +311,8 @@ class CrystalHealth:
     """
 
     divergence: tuple[float, ...]
-    normal: Gap
-    fitted: Gap | None
+    normal: LatentMismatch
+    fitted: LatentMismatch | None
     judged: int
     given: int
 
@@ -344,7 +344,7 @@ class CrystalHealth:
         return said
 
 
-def _told(what: str, gap: Gap) -> str:
+def _told(what: str, gap: LatentMismatch) -> str:
     return (
         f"draws from {what} lie {gap.crystals:.2f} standard deviations from the latents of whole "
         f"crystals (sampling alone: {gap.crystals_floor:.2f}); a classifier puts "
@@ -376,11 +376,13 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
     nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
     random = np.random.default_rng(seed)
     drawn = random.standard_normal(latents.mean.shape).astype(np.float32)
-    normal = latent_gap(Latents(drawn, None, latents.offsets, latents.names), latents, seed=seed)
+    normal = latent_mismatch(
+        Latents(drawn, None, latents.offsets, latents.names), latents, seed=seed
+    )
     fitted = None
     if model.prior is not None:
         known = model.prior.propose(DRAWS, seed=seed)
-        fitted = latent_gap(model.prior.sample(known, seed=seed), latents, seed=seed)
+        fitted = latent_mismatch(model.prior.sample(known, seed=seed), latents, seed=seed)
     divergence = tuple(nats.mean(axis=0).tolist())
     return CrystalHealth(divergence, normal, fitted, len(looked_at), len(crystals))
 

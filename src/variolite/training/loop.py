@@ -19,7 +19,7 @@ from variolite.recipe import TrainingSpec
 from variolite.training.optimiser import Adam, FlatParameters, MovingAverage
 from variolite.training.schedules import beta_at, epoch_factor, final_beta, warm_up
 from variolite.training.storage import Checkpoint, EpochRecord, load_checkpoint, save_checkpoint
-from variolite.vae import Parts
+from variolite.vae import LossTerms
 
 # Early stopping and learning-rate plateaus, kept for every member apart.
 
@@ -130,7 +130,7 @@ class BatchSource(Protocol[Yielded]):
         ...
 
 
-Step = Callable[[Batch, Tensor], Parts]
+Step = Callable[[Batch, Tensor], LossTerms]
 """Computes the parts of a batch and leaves the gradients of their total where Adam reads."""
 
 
@@ -142,7 +142,7 @@ class Validation:
     """
 
     reconstruction: Tensor
-    divergence: Tensor
+    kl: Tensor
     active_units: Tensor
     measures: Mapping[str, float] = field(default_factory=dict)
 
@@ -177,7 +177,7 @@ class Resume:
 
 def train(
     module: torch.nn.Module,
-    loss: Callable[[Batch, Tensor], Parts],
+    loss: Callable[[Batch, Tensor], LossTerms],
     source: BatchSource[Batch],
     validate: Callable[[], Validation] | None,
     spec: TrainingSpec,
@@ -280,7 +280,7 @@ def train(
             list(history),
         )
 
-    def step(batch: Batch, beta: Tensor) -> Parts:
+    def step(batch: Batch, beta: Tensor) -> LossTerms:
         parts = gradients(batch, beta)
         if step_factor is not None:
             now = learning_rate * step_factor(optimiser.steps)
@@ -343,8 +343,8 @@ def train(
     return Trained(history, stopping.best.tolist(), stopping.best_epoch.tolist())
 
 
-def _with_autograd(loss: Callable[[Batch, Tensor], Parts], flat: FlatParameters) -> Step[Batch]:
-    def step(batch: Batch, beta: Tensor) -> Parts:
+def _with_autograd(loss: Callable[[Batch, Tensor], LossTerms], flat: FlatParameters) -> Step[Batch]:
+    def step(batch: Batch, beta: Tensor) -> LossTerms:
         parts = loss(batch, beta)
         flat.collect(parts.total.sum())
         return parts
@@ -358,13 +358,13 @@ def is_due(epoch: int, epochs: int, checks: int) -> bool:
 
 
 def _train_epoch(batches: Iterator[Batch], step: Step[Batch], beta: Tensor) -> Tensor:
-    """Take every step of an epoch; return mean reconstruction and divergence, (2, M)."""
-    reconstruction, divergence = [], []  # read back once, at the end
+    """Take every step of an epoch; return mean reconstruction and KL, (2, M)."""
+    reconstruction, kl = [], []  # read back once, at the end
     for batch in batches:
         parts = step(batch, beta)
         reconstruction.append(parts.reconstruction.detach())
-        divergence.append(parts.divergence.detach())
-    return torch.stack([torch.stack(reconstruction).mean(0), torch.stack(divergence).mean(0)])
+        kl.append(parts.kl.detach())
+    return torch.stack([torch.stack(reconstruction).mean(0), torch.stack(kl).mean(0)])
 
 
 def _validate(
@@ -391,7 +391,7 @@ def _record(
     optimiser: Adam,
 ) -> EpochRecord:
     beta = beta_at(spec.beta, epoch)
-    monitored = checked.reconstruction + final_beta(spec.beta) * factor * checked.divergence
+    monitored = checked.reconstruction + final_beta(spec.beta) * factor * checked.kl
     total = sums[0] + beta * factor * sums[1]
     return EpochRecord(
         epoch=epoch,
@@ -403,7 +403,7 @@ def _record(
         train_kl=sums[1].tolist(),
         val_monitored=monitored.tolist(),
         val_reconstruction=checked.reconstruction.tolist(),
-        val_kl=checked.divergence.tolist(),
+        val_kl=checked.kl.tolist(),
         active_units=checked.active_units.tolist(),
         measures=dict(checked.measures),
     )

@@ -234,9 +234,9 @@ def _validate(module: TabularModule, rows: Rows, members: Sequence[Member]) -> V
         share = batch.numeric.shape[1] / count
         posterior = module.infer(batch)
         parts = module.loss(batch, ones, posterior)
-        per_dimension = posterior.divergence_per_dimension().mean(dim=1)
+        per_dimension = posterior.kl_per_dimension().mean(dim=1)
         joined = torch.cat(
-            [parts.reconstruction.unsqueeze(1), parts.divergence.unsqueeze(1), per_dimension], dim=1
+            [parts.reconstruction.unsqueeze(1), parts.kl.unsqueeze(1), per_dimension], dim=1
         )
         sums.append(joined * share)
     total = torch.stack(sums).sum(0)

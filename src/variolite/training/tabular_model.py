@@ -50,7 +50,7 @@ class Member:
         Of its starting weights, order of rows and noise.
     beta
         Factor on the schedule. 0 makes the member a plain autoencoder: no
-        divergence, and no noise either.
+        KL, and no noise either.
     latent
         Latent dimensions.
     """
@@ -325,11 +325,11 @@ class TabularModel:
             bounds = []
             for _ in range(samples):
                 noise = self._noise(posterior.mean.shape[1], sources).to(posterior.mean.device)
-                z, divergence = self.module.prior.draw(posterior, noise)
+                z, kl = self.module.prior.draw(posterior, noise)
                 likelihood = self.module.generate(z, batch.condition)
                 log_p = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
                 if samples == 1:
-                    bounds.append(log_p - divergence)
+                    bounds.append(log_p - kl)
                 else:
                     # Padded dimensions have z = noise = 0 on both sides and cancel.
                     log_p = log_p + self.module.prior.log_prob(z)

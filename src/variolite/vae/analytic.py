@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from variolite.vae.kernels import HALF_LOG_2PI, LOG_VARIANCE_RANGE
 from variolite.vae.networks import Linear, Stack
-from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, Parts, TabularModule
+from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, LossTerms, TabularModule
 
 NARROW = 16
 """Matrix products whose width is no multiple of this are several times slower in BLAS
@@ -106,7 +106,7 @@ class AnalyticStep:
         self.scale_gradient = gradients[scale] if isinstance(scale, nn.Parameter) else None
 
     @torch.no_grad()
-    def __call__(self, batch: Batch, beta: Tensor) -> Parts:
+    def __call__(self, batch: Batch, beta: Tensor) -> LossTerms:
         """Return the parts, each of shape (M,); the gradients are those of their total's sum."""
         members = len(beta)
         x = batch.numeric.expand(members, -1, -1)
@@ -136,8 +136,8 @@ class AnalyticStep:
         share = 1.0 if observed is None else observed.sum(1, keepdim=True).div_(rows)
         constant = (log_scale + HALF_LOG_2PI).mul_(share)
         reconstruction = constant.add_(squares, alpha=0.5).sum((1, 2))
-        divergence = torch.addcmul(variance, mean, mean).sub_(clamped).sum((1, 2))
-        divergence.mul_(0.5 / rows).sub_(0.5 * latent)
+        kl = torch.addcmul(variance, mean, mean).sub_(clamped).sum((1, 2))
+        kl.mul_(0.5 / rows).sub_(0.5 * latent)
 
         if self.scale_gradient is not None:
             inside = (raw == log_scale).to(raw.dtype)
@@ -149,4 +149,4 @@ class AnalyticStep:
         of_log_variance = (of_z * spread).add_(variance.sub_(1.0).mul_(weight)).mul_(0.5)
         torch.mul(of_log_variance, clamped == log_variance, out=of_hidden[..., latent:])
         self.encoder.backward(of_hidden, to_input=False)
-        return Parts(reconstruction + beta * divergence, reconstruction, divergence)
+        return LossTerms(reconstruction + beta * kl, reconstruction, kl)

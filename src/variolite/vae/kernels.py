@@ -33,10 +33,10 @@ class _Reparameterise(Function):
         clamped = log_variance.clamp(*LOG_VARIANCE_RANGE)
         deviation = (0.5 * clamped).exp_()
         z = torch.addcmul(mean, deviation, noise)
-        divergence = torch.addcmul(mean * mean, deviation, deviation).sub_(clamped).sum(-1)
-        divergence = divergence.sub_(mean.shape[-1]).mul_(0.5)
+        kl = torch.addcmul(mean * mean, deviation, deviation).sub_(clamped).sum(-1)
+        kl = kl.sub_(mean.shape[-1]).mul_(0.5)
         ctx.save_for_backward(mean, log_variance, noise, deviation)
-        return z, divergence
+        return z, kl
 
     @staticmethod
     @once_differentiable
@@ -52,7 +52,7 @@ class _Reparameterise(Function):
 
 
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw z = mean + sd * noise and the divergence from the standard normal.
+    """Draw z = mean + sd * noise and the KL from the standard normal.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[T
     -------
     z
         Shape (M, B, L).
-    divergence
+    kl
         KL(N(mean, sd^2) || N(0, 1)) in nats, summed over L, shape (M, B);
         Kingma and Welling (2014), appendix B.
     """

@@ -48,7 +48,7 @@ class Posterior:
         constant = self.clamped_log_variance + math.log(2.0 * math.pi)
         return -0.5 * (standardised.square() + constant).sum(-1)
 
-    def divergence_per_dimension(self) -> Tensor:
+    def kl_per_dimension(self) -> Tensor:
         """KL from the standard normal for each dimension in nats, shape (M, B, L)."""
         log_variance = self.clamped_log_variance
         return 0.5 * (self.mean.square() + log_variance.exp() - log_variance - 1.0)
@@ -61,7 +61,7 @@ class Prior(Protocol):
     """What a model asks of a prior."""
 
     def draw(self, posterior: Posterior, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a posterior draw (M, B, L) and its divergence in nats (M, B)."""
+        """Return a posterior draw (M, B, L) and its KL in nats (M, B)."""
         ...
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -74,10 +74,10 @@ class Prior(Protocol):
 
 
 class StandardNormal:
-    """N(0, I), with the divergence in closed form."""
+    """N(0, I), with the KL in closed form."""
 
     def draw(self, posterior: Posterior, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a posterior draw (M, B, L) and its divergence in nats (M, B)."""
+        """Return a posterior draw (M, B, L) and its KL in nats (M, B)."""
         return reparameterise(posterior.mean, posterior.log_variance, noise)
 
     def log_prob(self, z: Tensor) -> Tensor:

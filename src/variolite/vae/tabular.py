@@ -50,33 +50,33 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Parts:
+class LossTerms:
     """The negative evidence lower bound and what it is made of.
 
     Attributes
     ----------
     total
-        reconstruction + beta * divergence, nats per row, shape (M,).
+        reconstruction + beta * kl, nats per row, shape (M,).
     reconstruction
         Minus the log-likelihood of the observed values, nats per row, shape (M,).
-    divergence
+    kl
         KL of the posterior from the prior, nats per row, shape (M,).
     """
 
     total: Tensor
     reconstruction: Tensor
-    divergence: Tensor
+    kl: Tensor
 
 
-def evidence_parts(log_likelihood: Tensor, divergence: Tensor, beta: Tensor) -> Parts:
+def evidence_terms(log_likelihood: Tensor, kl: Tensor, beta: Tensor) -> LossTerms:
     """Average rows (M, B) to the parts of the objective (Higgins et al. 2017).
 
     A beta other than 1 is a bound of another model; with a Gaussian decoder of
     fixed variance it only rescales that variance, sigma^2 to beta * sigma^2.
     """
     reconstruction = -log_likelihood.mean(dim=1)
-    mean_divergence = divergence.mean(dim=1)
-    return Parts(reconstruction + beta * mean_divergence, reconstruction, mean_divergence)
+    mean_kl = kl.mean(dim=1)
+    return LossTerms(reconstruction + beta * mean_kl, reconstruction, mean_kl)
 
 
 # The tabular VAE: a pure module from rows to a posterior and back.
@@ -249,7 +249,7 @@ class TabularModule(nn.Module):
             return student
         return Mixed(Gaussian(mean, log_scale), student, self.heavy)
 
-    def loss(self, batch: Batch, beta: Tensor, posterior: Posterior | None = None) -> Parts:
+    def loss(self, batch: Batch, beta: Tensor, posterior: Posterior | None = None) -> LossTerms:
         """Negative evidence lower bound in named parts, each of shape (M,).
 
         Parameters
@@ -257,15 +257,15 @@ class TabularModule(nn.Module):
         batch
             Rows with noise.
         beta
-            Weight of the divergence for every member, shape (M,).
+            Weight of the KL for every member, shape (M,).
         posterior
             Of the same batch, where the caller has inferred it already.
         """
         posterior = posterior or self.infer(batch)
-        z, divergence = self.prior.draw(posterior, batch.noise)
+        z, kl = self.prior.draw(posterior, batch.noise)
         likelihood = self.generate(z, batch.condition, tuple(batch.generators))
         log_likelihood = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
-        return evidence_parts(log_likelihood, divergence, beta)
+        return evidence_terms(log_likelihood, kl, beta)
 
 
 # Joining single models into one batched model, and taking them apart again.

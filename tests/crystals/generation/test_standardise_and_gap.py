@@ -12,7 +12,7 @@ from variolite.crystals.latents import (
     Latents,
     LatentStatistics,
     _quantiles,
-    latent_gap,
+    latent_mismatch,
     latent_statistics,
     maximum_mean_discrepancy,
     posterior_draw,
@@ -36,7 +36,7 @@ def test_statistics_are_those_of_posterior_draws() -> None:
     draws = posterior_draw(latents(mean, log_variance), seed=1)
     np.testing.assert_allclose(found.location, draws.mean(axis=0), atol=0.05)
     np.testing.assert_allclose(found.scale, draws.std(axis=0), rtol=0.03)
-    np.testing.assert_allclose(found.divergence[2], 0.5 * ((mean[:, 2] ** 2).mean()), rtol=1e-5)
+    np.testing.assert_allclose(found.kl[2], 0.5 * ((mean[:, 2] ** 2).mean()), rtol=1e-5)
     scaled = found.standardised(draws)
     np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=0.03)
     np.testing.assert_allclose(found.restored(scaled), draws, atol=1e-5)
@@ -113,7 +113,7 @@ def test_a_gap_is_seen_where_there_is_one() -> None:
     random = np.random.default_rng(5)
     reference, alike = (latents(random.normal(size=(1600, 3)), None) for _ in range(2))
     other = latents(random.normal(0.8, 1.0, (1600, 3)), None)
-    near, far = latent_gap(alike, reference), latent_gap(other, reference)
+    near, far = latent_mismatch(alike, reference), latent_mismatch(other, reference)
     assert near.atoms < 2.5 * near.atoms_floor
     assert near.told_apart < 0.6
     assert far.atoms > 3.0 * far.atoms_floor
@@ -121,6 +121,6 @@ def test_a_gap_is_seen_where_there_is_one() -> None:
     assert far.told_apart > 0.85
     assert far.discrepancy > 10.0 * abs(near.discrepancy)
     with pytest.raises(DataError, match="dimensions"):
-        latent_gap(latents(np.zeros((80, 2)), None), reference)
+        latent_mismatch(latents(np.zeros((80, 2)), None), reference)
     with pytest.raises(DataError, match="at least 20"):
-        latent_gap(latents(np.zeros((8, 3)), None), reference)
+        latent_mismatch(latents(np.zeros((8, 3)), None), reference)

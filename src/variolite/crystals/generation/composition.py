@@ -17,7 +17,7 @@ from variolite.errors import DataError, ModelFileError
 from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.loop import Validation, train
 from variolite.training.tabular_model import generator
-from variolite.vae import Parts
+from variolite.vae import LossTerms
 
 # The network of the composition model: logits of the next element and of its atoms.
 
@@ -180,9 +180,9 @@ def fit_compositions(
     validation = examples.take(torch.from_numpy(np.flatnonzero(held)))
     epochs = max(settings.epochs, settings.fewest_steps // training.steps)
 
-    def loss(batch: _Examples, beta: Tensor) -> Parts:
+    def loss(batch: _Examples, beta: Tensor) -> LossTerms:
         nats = _loss(network, batch, torch.default_generator, dropout=True).view(1)
-        return Parts(nats, nats, beta)
+        return LossTerms(nats, nats, beta)
 
     def validate() -> Validation:
         random = generator(torch.device("cpu"), seed, 1)

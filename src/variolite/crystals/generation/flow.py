@@ -30,7 +30,7 @@ from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.schedules import step_factor
 from variolite.training.storage import EpochRecord
 from variolite.training.tabular_model import generator
-from variolite.vae import Parts
+from variolite.vae import LossTerms
 
 # Training crystals of a latent prior, handed out in shuffled batches sorted by size.
 
@@ -264,9 +264,9 @@ def fit_flow(
             atoms += len(batch.latents)
         return Validation(total / atoms, torch.zeros_like(total), torch.zeros_like(total))
 
-    def loss(batch: LatentBatch, beta: Tensor) -> Parts:
+    def loss(batch: LatentBatch, beta: Tensor) -> LossTerms:
         error = _loss(network, batch).view(1)
-        return Parts(error, error, beta)
+        return LossTerms(error, error, beta)
 
     steps = training.steps * settings.epochs
     trained = train(

@@ -17,7 +17,7 @@ from variolite.crystals.model.batch import CrystalBatch, Layout, fourier_feature
 from variolite.crystals.potential.alignment import Projection, align
 from variolite.errors import RecipeError
 from variolite.recipe import CrystalArchitecture, LossWeights
-from variolite.vae import Parts, Posterior
+from variolite.vae import LossTerms, Posterior
 
 # Matrix products in bfloat16 where the processor has them; everything else in float32.
 #
@@ -336,7 +336,7 @@ class CrystalModule(nn.Module):
         *,
         atom_fraction: Tensor | float = 1.0,
         crystal_fraction: Tensor | float = 1.0,
-    ) -> Parts:
+    ) -> LossTerms:
         """Return the terms of the objective, each of shape (1,).
 
         The KL is in nats per atom; the reconstruction is the weighted sum of
@@ -362,13 +362,13 @@ class CrystalModule(nn.Module):
         of_atoms = w.species * found.species + w.coordinates * found.coordinates
         of_cells = w.lattice * found.lattice
         reconstruction = w.reconstruction * (atom_fraction * of_atoms + crystal_fraction * of_cells)
-        kl = atom_fraction * posterior.divergence_per_dimension().sum(-1).mean(1)
+        kl = atom_fraction * posterior.kl_per_dimension().sum(-1).mean(1)
         if self.aligned is not None and batch.features is not None and w.alignment > 0.0:
             assert batch.chance is not None
             compared = align(self.aligned(z), batch.features, batch.layout.owner, batch.chance)
             reconstruction = reconstruction + atom_fraction * w.alignment * compared.total
         reconstruction = reconstruction.view(1)
-        return Parts(reconstruction + beta * kl, reconstruction, kl)
+        return LossTerms(reconstruction + beta * kl, reconstruction, kl)
 
 
 def mean_by_crystal(atoms: Tensor, layout: Layout) -> Tensor:
