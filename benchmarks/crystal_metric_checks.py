@@ -1,4 +1,4 @@
-"""Single metrics of crystals beside SMACT, pymatgen and the Materials Project."""
+"""Single metrics of crystals beside pymatgen and the Materials Project."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from variolite.crystals import Crystals
-from variolite.crystals.elements import SYMBOLS, compositions, reduced_formulas
+from variolite.crystals.elements import SYMBOLS, reduced_formulas
 from variolite.crystals.evaluation import (
     Hull,
     Matcher,
     average_minimum_distances,
-    charge_balance,
     element_fractions,
     references_from,
-    smact_rules,
 )
 from variolite.crystals.evaluation.novelty import in_free_lengths
 from variolite.crystals.files.formats import to_pymatgen
@@ -38,40 +36,7 @@ class Rows:
     test: Crystals
     reference: Crystals
     mpts: Crystals
-    perov: Crystals
     hull: Hull
-
-
-def balance_beside_smact(rows: Rows) -> list[str]:
-    from pymatgen.core import Composition
-    from smact.screening import smact_validity
-
-    rules = smact_rules()
-    lines = [
-        "| rows | number | valid, of judged | not judged | SMACT's share | verdicts that differ |",
-        "|---|---|---|---|---|---|",
-    ]
-    sets = {
-        "MP-20 test_a": rows.test,
-        "MP-20 train_head and val": rows.reference,
-        "MPTS-52 val": rows.mpts,
-        "Perov-5 test": rows.perov,
-    }
-    for name, crystals in sets.items():
-        found = charge_balance(crystals, rules)
-        differ = 0
-        for balanced, counts in zip(found.balanced, compositions(crystals), strict=True):
-            spelled = {SYMBOLS[z]: int(counts[z]) for z in np.flatnonzero(counts)}
-            differ += bool(balanced) != smact_validity(Composition(spelled))
-        lines.append(
-            f"| {name} | {len(crystals):,} | {found.balanced[found.judged].mean():.4f} | "
-            f"{(~found.judged).sum()} | {found.balanced.mean():.4f} | {differ} |"
-        )
-    return [
-        *lines,
-        "",
-        f"{rules.source}. Not judged: compounds of {', '.join(found.unknown) or 'Pm'}.",
-    ]
 
 
 def matcher_beside_pymatgen(rows: Rows) -> list[str]:

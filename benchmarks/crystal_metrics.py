@@ -2,10 +2,10 @@
 
     python benchmarks/crystal_metrics.py --data FOLDER        about 5 minutes on one core
 
-FOLDER holds mp_20 (train_head, biternary_val, biternary_test_a), mpts_52, perov_5 and
+FOLDER holds mp_20 (train_head, biternary_val, biternary_test_a), mpts_52 and
 hull/mp20_hull.parquet. MP-20 test rows are scored as if they had been generated, against
 train_head and val as the reference; so are rows made worse in known ways. Single metrics
-are compared with SMACT, pymatgen and the values of the Materials Project. Writes
+are compared with pymatgen and the values of the Materials Project. Writes
 ``benchmarks/results/crystal_metrics_on_real_rows.md`` and ``.json``.
 """
 
@@ -27,7 +27,6 @@ import numpy as np
 
 from crystal_metric_checks import (
     Rows,
-    balance_beside_smact,
     formation_beside_listed,
     hull_beside_others,
     matcher_beside_pymatgen,
@@ -52,7 +51,6 @@ def load(folder: Path) -> Rows:
         read("mp_20/biternary_test_a"),
         reference,
         read("mpts_52/val"),
-        read("perov_5/test"),
         read_hull(folder / "hull" / "mp20_hull.parquet"),
     )
 
@@ -202,10 +200,6 @@ def main() -> None:
         "",
         f"CPU time: {quick:.0f} s for {SAMPLES:,} samples without energies, "
         f"{seconds['test rows']:.0f} s with CHGNet energies of samples and references.",
-        "",
-        "## Charge balance beside SMACT",
-        "",
-        *balance_beside_smact(rows),
         "",
         "## Matching beside pymatgen's StructureMatcher (fit, default tolerances)",
         "",
