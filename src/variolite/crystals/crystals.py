@@ -95,6 +95,11 @@ def cell_heights(lattices: ArrayLike) -> Floats:
 # Crystals in flat arrays: atoms of all structures one after another.
 
 
+def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
+    """Return where the atoms of each structure begin, and where the last end, shape (B + 1,)."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class Crystal:
     """One structure.
@@ -170,7 +175,7 @@ class Crystals:
             species=np.concatenate([c.species for c in found] or [np.empty(0, np.uint8)]),
             coordinates=np.concatenate([c.coordinates for c in found] or [np.empty((0, 3))]),
             lattices=np.array([c.lattice for c in found], dtype=np.float64).reshape(-1, 3, 3),
-            offsets=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64),
+            offsets=offsets_of(counts),
             names=np.array([c.name for c in found], dtype=np.str_),
         )
 
@@ -183,7 +188,7 @@ class Crystals:
             species=np.concatenate([part.species for part in parts]),
             coordinates=np.concatenate([part.coordinates for part in parts]),
             lattices=np.concatenate([part.lattices for part in parts]),
-            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            offsets=offsets_of(counts),
             names=np.concatenate([part.names for part in parts]),
             properties={
                 name: np.concatenate([part.properties[name] for part in parts])
@@ -239,7 +244,7 @@ class Crystals:
             species=self.species[atoms],
             coordinates=self.coordinates[atoms],
             lattices=self.lattices[chosen],
-            offsets=np.concatenate([[0], np.cumsum(self.counts[chosen])]).astype(np.int64),
+            offsets=offsets_of(self.counts[chosen]),
             names=self.names[chosen],
             properties={name: values[chosen] for name, values in self.properties.items()},
         )

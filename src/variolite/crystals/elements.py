@@ -228,7 +228,7 @@ def _letter(place: int) -> str:
     return _LETTERS[fold - 1] * (fold > 0) + _LETTERS[letter]
 
 
-# The chemical family of every crystal, told by its anions.
+# The chemical family of every crystal, by its anions.
 
 
 _ANIONS: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ Mirror images get the same representation: the bases of both hands are compared.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,8 +30,8 @@ SAME_METRIC = 1e-6
 """Relative difference in the weighted metric that counts as none."""
 
 
-def _waves() -> Integers:
-    """Short waves along every kind of direction, then generic ones, shape (40, 3).
+def _miller_indices() -> Integers:
+    """Short ones along every kind of direction, then generic ones, shape (40, 3).
 
     Sixteen were not enough: systematic absences of four MPTS-52 crystals of 5,000 hid
     the difference between two origins.
@@ -42,11 +42,11 @@ def _waves() -> Integers:
     return np.concatenate([np.array(short), generic.astype(np.int64)])
 
 
-WAVES = _waves()
-"""Wave vectors of the structure factors that break ties, shape (K, 3)."""
+HKL = _miller_indices()
+"""Of the structure factors that break ties, shape (K, 3)."""
 
-AMPLITUDES = 1.0 / (1.0 + 0.173 * np.arange(len(WAVES)))
-PHASES = 2.0 * np.pi * np.modf(0.7548776662 * (1 + np.arange(len(WAVES))))[0]
+AMPLITUDES = 1.0 / (1.0 + 0.173 * np.arange(len(HKL)))
+PHASES = 2.0 * np.pi * np.modf(0.7548776662 * (1 + np.arange(len(HKL))))[0]
 
 STRENGTHS = np.array([3.3, 4.4, 2.9])
 CENTRES = np.array([0.1371, 0.2913, 0.4135])
@@ -97,11 +97,10 @@ class Frame:
         # seen in the canonical cell, so that it does not depend on the cell that was given.
         reduced = self.change @ given.lattices
         left, _, right = np.linalg.svd(found.lattices.transpose(0, 2, 1) @ reduced)
-        return Crystals(
-            species=found.species,
+        return replace(
+            found,
             coordinates=(coordinates + self.origin[owner]) % 1.0,
             lattices=lattices @ (left @ right),
-            offsets=found.offsets,
             names=given.names,
             properties=given.properties,
         )
@@ -127,15 +126,9 @@ def canonical(crystals: Crystals) -> Frame:
     shifted = crystals.coordinates - crystals.coordinates[origin][atoms]
     coordinates = np.einsum("ni,nij->nj", shifted, back[atoms]) % 1.0
     cells = change @ crystals.lattices
+    # The Cholesky factor of the metric is the lattice in standard orientation.
     standard = np.linalg.cholesky(cells @ cells.transpose(0, 2, 1)).astype(np.float64)
-    settled = Crystals(
-        species=crystals.species,
-        coordinates=coordinates,
-        lattices=standard,
-        offsets=crystals.offsets,
-        names=crystals.names,
-        properties=crystals.properties,
-    )
+    settled = replace(crystals, coordinates=coordinates, lattices=standard)
     return Frame(settled, change, crystals.coordinates[origin])
 
 
@@ -146,6 +139,7 @@ def _bases(reduced: Floats) -> tuple[Integers, Integers]:
     owner = np.repeat(owner, len(ways))
     change = (ways[None] @ change[:, None]).reshape(-1, 3, 3)
     cells = change @ reduced[owner]
+    # By metric tensors, so that neither orientation nor handedness matters.
     metric = cells @ cells.transpose(0, 2, 1)
     entries = metric[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
     size = np.trace(metric, axis1=1, axis2=2)
@@ -165,41 +159,45 @@ def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Int
     origin
         Atom of every crystal that becomes the origin, shape (B,).
     """
-    count = len(crystals)
     weight = _weights(crystals.species)
     rare, rare_starts = _rarest_atoms(crystals)
     rare_counts = np.diff(rare_starts)
     found: list[tuple[Integers, Integers, Integers, Floats]] = []
-    # k . x' with x' = x U^-1 is x . (U^-1 k).
-    waves = np.rint(np.linalg.inv(change) @ WAVES.T).transpose(0, 2, 1)  # (M, K, 3)
+    # k . x' with x' = x U^-1 is x . (U^-1 k): indices change instead of all coordinates.
+    hkl = np.rint(np.linalg.inv(change) @ HKL.T).transpose(0, 2, 1)  # (M, K, 3)
     work = np.cumsum(crystals.counts[owner])
     for start, stop in _chunks(work):
+        # Structure factors F(k) of every candidate basis in the chunk, about the given origin.
         mine = owner[start:stop]
+        counts = crystals.counts[mine]
         atoms = crystals.atoms_of(mine)
-        holder = np.repeat(np.arange(stop - start), crystals.counts[mine])
-        phase = np.einsum("nki,ni->nk", waves[start:stop][holder], crystals.coordinates[atoms])
+        holder = np.repeat(np.arange(stop - start), counts)
+        phase = np.einsum("nki,ni->nk", hkl[start:stop][holder], crystals.coordinates[atoms])
         wave = np.exp(2j * np.pi * phase) * weight[atoms, None]
-        begins = np.cumsum(crystals.counts[mine]) - crystals.counts[mine]
-        factors = np.add.reduceat(wave, begins, axis=0) * (AMPLITUDES * np.exp(1j * PHASES))
+        factors = np.add.reduceat(wave, np.cumsum(counts) - counts, axis=0)
+        factors *= AMPLITUDES * np.exp(1j * PHASES)
+        # Every such basis with every atom of the rarest element as the origin: moving the
+        # origin to x multiplies F(k) by exp(-2 pi i k.x), so nothing is summed again.
         pair = np.repeat(np.arange(stop - start), rare_counts[mine])
         within = np.arange(len(pair)) - np.repeat(
             np.cumsum(rare_counts[mine]) - rare_counts[mine], rare_counts[mine]
         )
         atom = rare[rare_starts[:-1][mine][pair] + within]
-        shift = np.einsum("pki,pi->pk", waves[start:stop][pair], crystals.coordinates[atom])
+        shift = np.einsum("pki,pi->pk", hkl[start:stop][pair], crystals.coordinates[atom])
         score = (factors[pair] * np.exp(-2j * np.pi * shift)).real.sum(axis=1)
         of = mine[pair]
         near = score >= _greatest(score, of)[of] - SAME_SCORE
         found.append((of[near], start + pair[near], atom[near], score[near]))
+    # Once more, since the bases of one crystal may lie in two chunks.
     of, candidate, atom, score = (np.concatenate(part) for part in zip(*found, strict=True))
     near = score >= _greatest(score, of)[of] - SAME_SCORE
     of, candidate, atom = of[near], candidate[near], atom[near]
     near = _equal_in_every_wave(crystals, change, of, candidate, atom)
     of, candidate, atom = of[near], candidate[near], atom[near]
-    # What ties now is related by symmetry. Told apart by the given cell and order, atoms keep
+    # What ties now is related by symmetry. Chosen by the given cell and order, atoms keep
     # their latents when the crystal is turned or moved, not only the set of latents.
     order = np.lexsort((atom, *change[candidate].reshape(-1, 9).T, of))
-    first = order[np.searchsorted(of[order], np.arange(count))]
+    first = order[np.searchsorted(of[order], np.arange(len(crystals)))]
     return candidate[first], atom[first]
 
 
@@ -209,8 +207,8 @@ def _equal_in_every_wave(
     """Choose once more among frames that tie in the few waves looked at.
 
     In a cell with translations of its own all of those may be absent that tell two origins
-    apart. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), and is
-    dear: it is computed for every frame anew.
+    apart. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), but is
+    expensive: it has to be computed for every frame.
 
     Returns
     -------

@@ -242,7 +242,7 @@ def squared_neighbours(metric: Floats) -> Floats:
 
 
 def nearest_image(along: Floats, squares: Floats) -> tuple[Floats, Floats]:
-    """Find the lattice vector to take away from wrapped vectors so that they are shortest.
+    """Find the lattice vectors to subtract from wrapped vectors so that these are shortest.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ CHUNK = 2_000_000
 
 
 def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
-    """Say which crystals have atoms, finite numbers and a cell with a volume, shape (B,).
+    """Find which crystals have atoms, finite numbers and a cell with a volume, shape (B,).
 
     Distances, fingerprints and everything built on them exist for these alone.
     """
@@ -359,7 +359,7 @@ def shortest_distances(crystals: Crystals) -> Floats:
     """Return the shortest distance within each crystal in Angstrom, shape (B,).
 
     The distances are those between any two atoms, all periodic images included, those
-    of an atom to its own images too. NaN where :func:`has_cell` says no.
+    of an atom to its own images too. NaN where :func:`has_cell` is false.
     """
     shortest = np.full(len(crystals), np.nan)
     sound = np.flatnonzero(has_cell(crystals))
@@ -450,7 +450,7 @@ class ClosePairs:
     ----------
     structure, first, second
         Place of the structure and of its two atoms, shape (m,); the same atom twice where
-        it meets its own image.
+        it is close to its own image.
     distance
         In Angstrom, shape (m,).
     """

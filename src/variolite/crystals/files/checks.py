@@ -107,7 +107,7 @@ class RejectedError(Exception):
     code
         A key of :data:`REASONS`.
     detail
-        What exactly was met; the general reason by default.
+        What exactly was found; the general reason by default.
     name
         Id of the structure where the text has one.
     """

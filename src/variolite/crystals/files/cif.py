@@ -278,7 +278,7 @@ def _cell(block: cif.Block) -> list[float]:
 
 
 def _require_order(atoms: dict[str, list[str]]) -> None:
-    """Turn away partial occupancy and disorder."""
+    """Reject partial occupancy and disorder."""
     for value in atoms.get("occupancy", ()):
         if value not in _NO_VALUE and not abs(_number(value) - 1.0) <= _OCCUPANCY_SLACK:
             raise RejectedError("partial_occupancy", f"occupancy {value}")
@@ -351,17 +351,6 @@ def _complete(block: cif.Block, species: NDArray[np.uint8]) -> bool:
 
 _MAX_ATOMS = Limits().max_atoms
 _X = "_atom_site_fract_x"
-_CELL_FIELDS = (
-    "_cell_length_a",
-    "_cell_length_b",
-    "_cell_length_c",
-    "_cell_angle_alpha",
-    "_cell_angle_beta",
-    "_cell_angle_gamma",
-)
-_TRIPLET_FIELDS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-_NUMBER = ("_symmetry_Int_Tables_number", "_space_group_IT_number")
-_SYMBOL = ("_symmetry_space_group_name_H-M", "_space_group_name_H-M_alt")
 _IDENTITY = frozenset({"'x, y, z'", "'x,y,z'", "x,y,z", '"x, y, z"', "'X,Y,Z'", "X,Y,Z"})
 _P1 = frozenset({"'P 1'", "P1", "'P1'", '"P 1"'})
 _FULL = frozenset({"1", "1.0", "1.00", "1.000", "1.0000", "1.00000", "1.000000"})
@@ -424,9 +413,9 @@ def read_plain_block(block: cif.Block) -> Draft | None:
         None when there is anything else to be heeded: symmetry, occupancies, disorder,
         numbers with uncertainties, symbols with charges.
     """
-    triplets = block.find_loop(_TRIPLET_FIELDS[0]).get_loop()
+    triplets = block.find_loop(_TRIPLETS[0]).get_loop()
     if triplets is None:
-        triplets = block.find_loop(_TRIPLET_FIELDS[1]).get_loop()
+        triplets = block.find_loop(_TRIPLETS[1]).get_loop()
     loop = block.find_loop(_X).get_loop()
     if loop is None or triplets is None or triplets.length() != 1:
         return None
@@ -448,16 +437,16 @@ def read_plain_block(block: cif.Block) -> Draft | None:
                 [float(number) for number in values[y::width]],
                 [float(number) for number in values[z::width]],
             ),
-            [float(block.find_value(tag)) for tag in _CELL_FIELDS],
+            [float(block.find_value(tag)) for tag in _CELL],
         )
     except (KeyError, ValueError, TypeError):
         return None
 
 
 def _names_p1(block: cif.Block) -> bool:
-    """Return whether the space group is said to be P 1, and nothing contradicts it."""
-    numbers = {block.find_value(tag) for tag in _NUMBER} - {None}
-    symbols = {block.find_value(tag) for tag in _SYMBOL} - {None}
+    """Return whether the space group is given as P 1, and nothing contradicts it."""
+    numbers = {block.find_value(tag) for tag in _NUMBERS[:2]} - {None}
+    symbols = {block.find_value(tag) for tag in _SYMBOLS[:2]} - {None}
     return bool(numbers or symbols) and numbers <= {"1"} and symbols <= _P1
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,19 +101,15 @@ def space_groups(
     import_extra("spglib")
     starts = range(0, len(crystals), _CHUNK)
     parts = [crystals.take(slice(start, start + _CHUNK)) for start in starts]
-    found: list[tuple[list[int], list[int]]] = []
-    if workers <= 1 or len(parts) < 2:
-        for part in parts:
-            found.append(_search(part, symprec))
-            tell(f"symmetry of {min(len(found) * _CHUNK, len(crystals)):,} of {len(crystals):,}")
-    else:
-        with Workers(workers) as pool:
-            for answer in pool.map(_search, parts, [symprec] * len(parts)):
-                found.append(answer)
-                done = min(len(found) * _CHUNK, len(crystals))
-                tell(f"symmetry of {done:,} of {len(crystals):,}")
-    groups = [group for answer, _ in found for group in answer]
-    sizes = [size for _, answer in found for size in answer]
+    several = workers > 1 and len(parts) > 1
+    found = []
+    with Workers(workers) if several else nullcontext() as pool:
+        search = partial(_search, symprec=symprec)
+        for answer in pool.map(search, parts) if pool is not None else map(search, parts):
+            found.append(answer)
+            done = min(len(found) * _CHUNK, len(crystals))
+            tell(f"symmetry of {done:,} of {len(crystals):,}")
+    groups, sizes = ([number for part in found for number in part[k]] for k in (0, 1))
     return np.array(groups, dtype=np.int64), np.array(sizes, dtype=np.int64)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals, lattices_from_parameters
+from variolite.crystals.crystals import Crystals, lattices_from_parameters, offsets_of
 from variolite.crystals.files.checks import HINTS, Limits, RejectedError, faults
 from variolite.crystals.files.cif import parse_cif
 from variolite.crystals.files.formats import (
@@ -247,7 +247,7 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
         np.array(species, dtype=np.uint8),
         np.array([x, y, z], dtype=np.float64).T.reshape(-1, 3).copy(),
         lattices,
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        offsets_of(counts),
         np.array(names, dtype=np.str_),
         columns,
     )

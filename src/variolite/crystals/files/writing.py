@@ -219,7 +219,7 @@ def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") 
 
 
 def require_place(out: str | Path) -> str:
-    """Say before long work that structures cannot be written to ``out``.
+    """Raise before long work if structures cannot be written to ``out``.
 
     Returns
     -------

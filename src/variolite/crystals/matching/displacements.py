@@ -79,7 +79,7 @@ def periodic_errors(true: Crystals, reconstructed: Crystals) -> PeriodicErrors:
     The translation is found by descent: from a start, atoms move to their nearest images
     and the mean displacement is taken out, until nothing changes. Starts are the circular
     mean of the displacements along each axis and the displacement of every single atom; the
-    descent goes on from the best two of them.
+    descent continues from the best two of them.
     """
     if not np.array_equal(true.counts, reconstructed.counts):
         raise DataError(

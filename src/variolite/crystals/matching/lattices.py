@@ -284,7 +284,7 @@ def _leads_positive(indices: Integers) -> Mask:
 #
 # Where a cell has several Niggli bases that differ by less than the numerical tolerance
 # (a symmetric or nearly symmetric cell), structure matching sees which of them was taken:
-# its candidate cells are compared with this one. To give the same verdicts, the choice must
+# its candidate cells are compared with this one. To give the same results, the choice must
 # be the same. It is the first basis, in the order in which the lattice vectors are listed,
 # whose lengths agree within the tolerance and whose angles agree within one degree.
 

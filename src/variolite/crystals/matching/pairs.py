@@ -1,10 +1,10 @@
 """Match many pairs of structures, as pymatgen's StructureMatcher would, in arrays.
 
-Verdicts and displacements are those of ``StructureMatcher.get_rms_dist(first, second)`` and
+Results and displacements are those of ``StructureMatcher.get_rms_dist(first, second)`` and
 ``fit(first, second)`` with ``primitive_cell=False``: both cells are Niggli-reduced, scaled
 to one volume where the tolerance says so, all bases of the first lattice that resemble the
 second within the tolerances are tried, and atoms are assigned in the average lattice. The
-order matters: the second structure is the one whose cell is the yardstick.
+order matters: cells are compared with that of the second structure.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class ReducedCrystals:
 
 @dataclass(frozen=True)
 class Matches:
-    """What matching says of B pairs.
+    """What matching finds for B pairs.
 
     Attributes
     ----------
