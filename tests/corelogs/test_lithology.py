@@ -12,7 +12,7 @@ from variolite.corelogs import (
     label_levels,
     read_label_level,
 )
-from variolite.corelogs.simulated_cores import simulated_lithologies
+from variolite.corelogs.simulated_cores import lithologies
 from variolite.errors import DataError
 
 GROUPS = {
@@ -79,7 +79,7 @@ def test_listed_names_agree_with_their_last_word_unless_they_say_why() -> None:
 
 def test_simulated_lithologies_are_all_grouped() -> None:
     level = label_levels()["lithology_group"]
-    assert level.unmapped(entry.name for entry in simulated_lithologies()) == ()
+    assert level.unmapped(lithologies()["name"]) == ()
 
 
 def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(

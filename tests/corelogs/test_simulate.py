@@ -22,8 +22,9 @@ from variolite.corelogs.simulated_cores import (
     _blur,
     _transitions,
     channels_of,
+    lithologies,
+    numbers,
     setting_weights,
-    simulated_lithologies,
 )
 from variolite.errors import DataError
 
@@ -56,14 +57,14 @@ def test_equal_seeds_give_equal_cores_and_others_do_not() -> None:
 
 
 def test_names_are_those_of_holes_and_one_expedition_is_no_number(cores: SimulatedCores) -> None:
-    names = cores.holes.name
+    names = cores.holes["name"]
     assert len(set(names)) == 80
     assert all(parse_hole(name).text == name for name in names)
-    assert "903T" in cores.holes.expedition
+    assert "903T" in cores.holes["expedition"]
 
 
 def test_holes_have_the_length_asked_for(cores: SimulatedCores) -> None:
-    length = cores.holes.bottom - cores.holes.top
+    length = cores.holes["bottom"] - cores.holes["top"]
     np.testing.assert_allclose(length.mean(), 60, atol=0.1)
     assert length.min() > 40
     assert length.max() < 85
@@ -72,7 +73,7 @@ def test_holes_have_the_length_asked_for(cores: SimulatedCores) -> None:
 def test_beds_fill_their_hole_without_gap(cores: SimulatedCores) -> None:
     beds = cores.bed_table()
     for name, top, bottom in zip(
-        cores.holes.name, cores.holes.top, cores.holes.bottom, strict=True
+        cores.holes["name"], cores.holes["top"], cores.holes["bottom"], strict=True
     ):
         own = beds.filter(pl.col("hole") == name)
         np.testing.assert_allclose(own["top"][0], top)
@@ -82,9 +83,7 @@ def test_beds_fill_their_hole_without_gap(cores: SimulatedCores) -> None:
 
 
 def test_the_chain_of_beds_keeps_the_shares_and_prefers_neighbours() -> None:
-    lithologies = simulated_lithologies()
-    thickness = np.array([entry.thickness for entry in lithologies])
-    names = [entry.name for entry in lithologies]
+    thickness, names = numbers("thickness"), lithologies()["name"].to_list()
     for weights in setting_weights().values():
         share, follows = _transitions(weights)
         step = np.diff(follows, axis=1, prepend=0.0)
@@ -102,9 +101,9 @@ def test_the_chain_of_beds_keeps_the_shares_and_prefers_neighbours() -> None:
 def test_settings_share_out_all_core() -> None:
     weights = setting_weights()
     assert sum(w.sum() for w in weights.values()) == pytest.approx(1.0)
-    for entry in simulated_lithologies():
-        assert sum(entry.settings.values()) == pytest.approx(1.0)
-        assert set(entry.neighbours) <= {e.name for e in simulated_lithologies()}
+    for entry in lithologies().iter_rows(named=True):
+        assert sum(filter(None, entry["settings"].values())) == pytest.approx(1.0)
+        assert set(entry["neighbours"]) <= set(lithologies()["name"])
 
 
 def test_the_noise_along_a_hole_is_a_first_order_autoregression() -> None:
@@ -117,7 +116,7 @@ def test_the_noise_along_a_hole_is_a_first_order_autoregression() -> None:
 
 
 def test_a_footprint_averages_within_its_own_hole(cores: SimulatedCores) -> None:
-    step = np.where(cores.cells.hole == 0, 1.0, 0.0)[:, None]
+    step = np.where(cores.cells["hole"] == 0, 1.0, 0.0)[:, None]
     blurred = _blur(step, cores.cells, 4.0)
     np.testing.assert_allclose(blurred, step, atol=1e-12)
     spike = np.zeros_like(step)
@@ -179,7 +178,7 @@ def test_labels_are_long_tailed_and_confused(cores: SimulatedCores, binned: pl.D
     beds = cores.bed_table()
     confused = beds.filter(pl.col("lithology") != pl.col("described"))
     assert 0.03 < len(confused) / len(beds) < 0.1
-    neighbours = {entry.name: entry.neighbours for entry in simulated_lithologies()}
+    neighbours = dict(lithologies().select("name", "neighbours").iter_rows())
     assert all(row["described"] in neighbours[row["lithology"]] for row in confused.to_dicts())
 
 
@@ -194,12 +193,12 @@ def test_the_camera_is_missing_in_whole_holes_of_some_lithologies(cores: Simulat
     seen_share = beds.group_by("lithology").agg(
         (thickness * pl.col("camera")).sum() / thickness.sum(), thickness.sum().alias("metres")
     )
-    rate = {entry.name: 1 - entry.no_camera for entry in simulated_lithologies()}
+    rate = dict(zip(lithologies()["name"], 1 - numbers("no_camera"), strict=True))
     common = seen_share.sort("metres", descending=True).head(15)
     expected = [rate[name] for name in common["lithology"]]
     assert np.corrcoef(expected, common["bottom"])[0, 1] > 0.3
-    assert simulate_cores(4, 10, camera_everywhere=True).camera.all()
-    assert any(simulate_cores(1, 10, seed=s).camera.all() for s in range(3))
+    assert simulate_cores(4, 10, camera_everywhere=True).holes["camera"].all()
+    assert any(simulate_cores(1, 10, seed=s).holes["camera"].all() for s in range(3))
 
 
 def test_readings_stand_at_the_spacing_of_their_instrument(cores: SimulatedCores) -> None:
