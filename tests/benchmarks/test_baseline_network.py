@@ -18,8 +18,6 @@ from benchmarks.crystals.baseline_chemeleon2.layers import (
     Pairs,
     index_embedding,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -91,30 +89,6 @@ def test_padding_changes_nothing(architecture: BaselineArchitecture) -> None:
     features = torch.randn(len(batch.species), architecture.width)
     assert_close(module.decoder(features, wide), module.decoder(features, narrow), atol=2e-6)
     assert_close(wide.mean(features), narrow.mean(features))
-
-
-@pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
-def test_crystals_do_not_see_one_another(architecture: BaselineArchitecture) -> None:
-    crystals = mixed()
-    module = BaselineModule(architecture, 0)
-    together = module.infer(batch_of(crystals)).mean[0]
-    for i, crystal in enumerate(crystals):
-        alone = module.infer(batch_of(crystals.take(np.array([i])))).mean[0]
-        assert alone.shape == (len(crystal), 8)
-        span = slice(crystals.offsets[i], crystals.offsets[i + 1])
-        assert_close(alone, together[span], atol=2e-6)
-
-
-@settings(max_examples=20)
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=5))
-def test_pairs_are_all_pairs_within_a_crystal(sizes: list[int]) -> None:
-    counts = torch.tensor(sizes)
-    owner = torch.arange(len(sizes)).repeat_interleave(counts)
-    pairs = Pairs.within(Padding.of(owner, counts))
-    expected = [
-        (i, j) for i in range(len(owner)) for j in range(len(owner)) if owner[i] == owner[j]
-    ]
-    assert list(zip(pairs.to.tolist(), pairs.of.tolist(), strict=True)) == expected
 
 
 def test_a_message_layer_is_the_sum_over_neighbours_written_out() -> None:

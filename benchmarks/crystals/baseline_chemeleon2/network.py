@@ -255,10 +255,8 @@ class BaselineModule(nn.Module):
 
 
 @torch.no_grad()
-def reconstruct(
-    module: BaselineModule, crystals: Crystals, *, noise_seed: int | None = None
-) -> Crystals:
-    """Encode and decode crystals.
+def reconstruct(module: BaselineModule, crystals: Crystals) -> Crystals:
+    """Encode crystals and decode the means of their latents.
 
     Parameters
     ----------
@@ -266,9 +264,6 @@ def reconstruct(
         A trained model; it is put into evaluation mode.
     crystals
         In any cell.
-    noise_seed
-        None takes the mean of the latents. A seed draws them, as chemeleon2 does when it
-        validates.
 
     Returns
     -------
@@ -289,9 +284,8 @@ def reconstruct(
     species = np.zeros_like(reduced.species)
     coordinates = np.zeros_like(reduced.coordinates)
     lattices = np.zeros_like(reduced.lattices)
-    for batch in evaluation_batches(tensors, module.architecture.latent, noise_seed=noise_seed):
-        # Without a seed the noise is zero, and a draw is the mean.
-        found = module.output(draw(module.infer(batch), batch.noise)[0], batch.layout)
+    for batch in evaluation_batches(tensors, module.architecture.latent, noise_seed=None):
+        found = module.output(module.infer(batch).mean[0], batch.layout)
         order = batch.order.cpu().numpy()
         atoms = reduced.atoms_of(order)
         species[atoms] = found.species_logits.argmax(-1).clamp(min=1).cpu().numpy()

@@ -142,6 +142,7 @@ def decode(
     lattices = np.empty((len(latents), 3, 3))
     for chosen in portions(latents.counts, DECODED_ATOMS):
         counts = latents.counts[chosen]
+        # Places of the atoms of the chosen crystals, one crystal after another.
         begins = np.cumsum(counts) - counts
         atoms = np.arange(counts.sum()) + np.repeat(latents.offsets[:-1][chosen] - begins, counts)
         z = torch.from_numpy(latents.mean[atoms]).to(device)

@@ -133,6 +133,7 @@ def latent_statistics(latents: Latents) -> LatentStatistics:
     mean = latents.mean.astype(np.float64)
     if not np.isfinite(mean).all():
         raise DataError("some latents are not finite numbers", where="latents")
+    # Law of total variance over atoms and posterior noise: var(mean) + mean(var), each (L,).
     variance = mean.var(axis=0)
     kl = np.full(mean.shape[1], np.nan)
     if latents.log_variance is not None:
@@ -207,6 +208,8 @@ def latent_mismatch(found: Latents, reference: Latents, *, seed: int = 0) -> Lat
     if min(len(found), len(reference)) < 20:
         raise DataError("at least 20 crystals are needed on either side", where="latents")
     generator = np.random.default_rng(seed)
+    # Atoms (N, L) show whether single latents look right, crystals (B, 2 L + 1) whether the atoms
+    # of one crystal go together; each is scaled by the reference.
     atoms = _scaled(found.mean, reference.mean, generator)
     crystals = _scaled(crystal_features(found), crystal_features(reference), generator)
     return LatentMismatch(
@@ -222,6 +225,7 @@ def latent_mismatch(found: Latents, reference: Latents, *, seed: int = 0) -> Lat
 def crystal_features(latents: Latents) -> Floats:
     """Mean and deviation of latents over the atoms of each crystal, and log atoms, (B, 2 L + 1)."""
     mean = latents.pooled.astype(np.float64)
+    # E[z^2] - E[z]^2 over the atoms of every crystal; rounding may leave it a little below 0.
     squares = np.add.reduceat(latents.mean.astype(np.float64) ** 2, latents.offsets[:-1], axis=0)
     spread = np.sqrt(np.maximum(squares / latents.counts[:, None] - mean**2, 0.0))
     return np.concatenate([mean, spread, np.log(latents.counts)[:, None]], axis=1)
@@ -284,6 +288,7 @@ def _scaled(
 
 
 def _floor(reference: Floats, generator: np.random.Generator, seed: int) -> float:
+    # Two halves of one sample are never at distance 0: what is left between them is sampling.
     order = generator.permutation(len(reference))
     half = len(order) // 2
     return sliced_wasserstein(reference[order[:half]], reference[order[half:]], seed=seed)

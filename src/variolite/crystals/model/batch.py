@@ -97,6 +97,7 @@ def coordinates_of(pairs: Tensor) -> Tensor:
     pairs
         Of any length above zero, shape (..., 6): three cosines, then three sines.
     """
+    # The length of a pair cancels: only its direction says where on the circle an atom is.
     turns = torch.atan2(pairs[..., 3:], pairs[..., :3]) / (2.0 * math.pi)
     return turns - turns.floor()
 
@@ -135,6 +136,8 @@ class Layout:
     @classmethod
     def of(cls, counts: NDArray[np.int64], device: torch.device) -> Layout:
         """Lay out crystals of so many atoms; those in ascending order make the fewest groups."""
+        # Attention and means over a run of B crystals of n atoms are dense: (B n, W) is a view of
+        # (B, n, W), and no place is padding.
         edges = [0, *(np.flatnonzero(np.diff(counts)) + 1), len(counts)] if len(counts) else []
         groups = tuple((int(end - begin), int(counts[begin])) for begin, end in pairwise(edges))
         on_device = torch.from_numpy(np.ascontiguousarray(counts)).to(device)
@@ -279,6 +282,7 @@ class CrystalBatches:
     def epoch(self, number: int) -> Iterator[CrystalBatch]:
         """Yield the batches of one epoch."""
         device = self.crystals.species.device
+        # Order and noise are functions of seed and epoch: a resumed run sees the same ones.
         order = np.random.default_rng([self.seed, number]).permutation(len(self.crystals))
         source = generator(device, self.seed, number, 1)
         for step in range(self.steps):
@@ -288,6 +292,8 @@ class CrystalBatches:
 
 def portions(counts: NDArray[np.int64], atoms: int) -> list[NDArray[np.int64]]:
     """Cut crystals, sorted by size, into portions of about so many atoms; places in each."""
+    # Cut where the running sum of atoms passes a multiple: crystals stay whole, and since they
+    # ascend in size a portion has few groups.
     order = np.argsort(counts, kind="stable")
     total = np.cumsum(counts[order])
     cuts = np.searchsorted(total, np.arange(atoms, total[-1:].sum(), atoms))
