@@ -12,11 +12,12 @@ from variolite.errors import DataError, ModelFileError
 from variolite.scoring.algorithms import (
     CLUSTERERS,
     DensityClusters,
+    KMeans,
     clusterer,
     fitted_from_arrays,
+    fitted_to_arrays,
     needs_k,
 )
-from variolite.scoring.kmeans import KMeans, fit_kmeans
 from variolite.scoring.selection import choose_k, distances, silhouette_values, stability
 
 ARGUMENTS = {"kmeans": 3, "gmm": 3, "hdbscan": None}
@@ -52,13 +53,16 @@ def test_every_algorithm_finds_blobs_in_new_rows(name):
 def test_arrays_and_back(name):
     x, _ = blobs()
     fitted = clusterer(name, ARGUMENTS[name]).fit(x, seed=0)
-    again = fitted_from_arrays(name, fitted.to_arrays())
-    assert again.n_clusters == fitted.n_clusters
+    arrays = fitted_to_arrays(fitted)
+    again = fitted_from_arrays(name, arrays)
+    assert {key: type(value) for key, value in vars(again).items()} == {
+        key: type(value) for key, value in vars(fitted).items()
+    }
     np.testing.assert_array_equal(again.predict(x), fitted.predict(x))
-    with pytest.raises(ModelFileError, match="lacks"):
+    with pytest.raises(ModelFileError, match="is absent"):
         fitted_from_arrays(name, {})
-    misshapen = {key: value.reshape(-1)[:1] for key, value in fitted.to_arrays().items()}
-    with pytest.raises(ModelFileError):
+    misshapen = {key: value.reshape(-1)[:1] for key, value in arrays.items()}
+    with pytest.raises(ModelFileError, match="do not fit one another"):
         fitted_from_arrays(name, misshapen)
 
 
@@ -75,7 +79,7 @@ def test_same_seed_same_clusters_and_wrong_width(name):
 
 def test_kmeans_predicts_as_scikit_learn_and_keeps_its_digits_far_from_zero():
     x, _ = blobs(n=500, k=6, spread=2.0)
-    ours = fit_kmeans(x, 6, seed=0, n_init=3)
+    ours = clusterer("kmeans", 6, n_init=3).fit(x, seed=0)
     theirs = ScikitKMeans(6, n_init=3, random_state=0).fit(x)
     np.testing.assert_array_equal(ours.predict(x), theirs.predict(x))
     assert ours.inertia == pytest.approx(theirs.inertia_)
@@ -86,7 +90,7 @@ def test_kmeans_predicts_as_scikit_learn_and_keeps_its_digits_far_from_zero():
 
 
 def test_fewer_distinct_rows_than_clusters():
-    fitted = fit_kmeans(np.repeat([[0.0], [1.0]], 5, axis=0), 4)
+    fitted = clusterer("kmeans", 4).fit(np.repeat([[0.0], [1.0]], 5, axis=0))
     assert len(np.unique(fitted.predict([[0.0], [1.0]]))) == 2
 
 
@@ -109,7 +113,7 @@ def test_the_nearest_row_decides_a_tie():
 def test_hdbscan_uses_a_draw_of_many_rows():
     x, member = blobs(n=900)
     fitted = clusterer("hdbscan", max_rows=300).fit(x, seed=2)
-    assert len(fitted.to_arrays()["rows"]) == 300
+    assert len(fitted.rows) == 300
     predicted = fitted.predict(x)
     assert same_partition(predicted[predicted >= 0], member[predicted >= 0])
 
@@ -125,7 +129,7 @@ def test_settings_and_names_are_checked():
         clusterer("hdbscan", 3)
     with pytest.raises(DataError, match="does not know a setting"):
         clusterer("kmeans", 3, tolerance=1.0)
-    with pytest.raises(DataError, match="5 clusters were asked of 2 rows"):
+    with pytest.raises(DataError, match="cannot fit 5 clusters to 2 rows"):
         clusterer("kmeans", 5).fit([[0.0], [1.0]])
     with pytest.raises(DataError, match="at least five rows"):
         clusterer("hdbscan").fit([[0.0], [1.0]])

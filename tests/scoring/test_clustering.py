@@ -8,6 +8,7 @@ from sklearn import metrics
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from variolite.errors import DataError
+from variolite.scoring.algorithms import clusterer
 from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised
 from variolite.scoring.clustering import (
     ClusteringPlan,
@@ -20,7 +21,6 @@ from variolite.scoring.evaluation import (
     sample_by_group,
 )
 from variolite.scoring.intervals import Bootstrap
-from variolite.scoring.kmeans import fit_kmeans
 
 QUICK = Bootstrap(resamples=100)
 PLAN = ClusteringPlan(
@@ -53,7 +53,7 @@ def test_equal_to_a_plain_loop_with_scikit_learn():
     card = evaluation.scorecard(QUICK)
     expected = []
     for seed in range(2):
-        fitted = fit_kmeans(x[train], 3, seed=seed, n_init=2)
+        fitted = clusterer("kmeans", 3, n_init=2).fit(x[train], seed=seed)
         on_train, on_test = fitted.predict(x[train]), fitted.predict(x[test])
         mapping = {
             c: max(sorted(set(kind)), key=lambda name: (kind[train][on_train == c] == name).sum())
@@ -305,7 +305,7 @@ def test_mistakes_are_said_plainly():
         evaluate_clustering({"raw": (x[train][1:], x[test])}, held, PLAN)
     with pytest.raises(DataError, match="same members and features"):
         evaluate_clustering({"raw": (x[train], x[test][:, :2])}, held, PLAN)
-    with pytest.raises(DataError, match="500 clusters were asked of 160 rows"):
+    with pytest.raises(DataError, match="cannot fit 500 clusters to 160 rows"):
         evaluate_clustering({"raw": good}, held, replace(PLAN, ks=(500,)))
     with pytest.raises(DataError, match="no representation"):
         evaluate_clustering({}, held, PLAN)

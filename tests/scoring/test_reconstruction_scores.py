@@ -30,7 +30,7 @@ def test_scores_of_resampled_groups_are_those_of_the_repeated_rows(seed, offset)
     rng = np.random.default_rng(seed)
     true[rng.random(60) < 0.1] = np.nan
     scored = rng.random(60) < 0.8
-    errors = feature_errors(true, guess, codes, NAMES, scored=scored)
+    errors = feature_errors(true, guess, np.tile(scored, (2, 1)), codes, NAMES)
     weights = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
     values = errors.values(weights, errors.metrics)
     used = scored & np.isfinite(true)
@@ -62,20 +62,23 @@ def test_table_of_features_with_units_and_intervals():
 
 def test_perfect_and_mean_predictions():
     true, _, codes = example()
-    perfect = feature_errors(true, true, codes, NAMES)
-    constant = feature_errors(true, np.full_like(true, true.mean()), codes, NAMES)
     ones = np.ones((1, 3))
-    assert perfect.values(ones, ["r2"])["r2"][0, 0] == 1.0
-    assert constant.values(ones, ["r2"])["r2"][0, 0] == pytest.approx(0.0, abs=1e-12)
-    flat = feature_errors(np.full(200, 7.3), np.full(200, 7.3), codes, NAMES)
-    assert np.isnan(flat.values(ones, ["r2"])["r2"]).all()
+
+    def r2(values, guess):
+        every = np.ones((1, len(values)), dtype=bool)
+        errors = feature_errors(values, guess[None], every, codes, NAMES)
+        return errors.values(ones, ["r2"])["r2"][0, 0]
+
+    assert r2(true, true) == 1.0
+    assert r2(true, np.full_like(true, true.mean())) == pytest.approx(0.0, abs=1e-12)
+    assert np.isnan(r2(np.full(200, 7.3), np.full(200, 7.3)))
 
 
 def test_hidden_entries_differ_by_seed():
     true, guess, codes = example()
     scored = np.zeros(guess.shape, dtype=bool)
     scored[0, :50], scored[1, 50:] = True, True
-    errors = feature_errors(true, guess, codes, NAMES, scored=scored)
+    errors = feature_errors(true, guess, scored, codes, NAMES)
     mae = errors.values(np.ones((1, 3)), ["mae"])["mae"][0]
     assert mae[0] == pytest.approx(np.abs(guess[0] - true)[:50].mean())
     assert mae[1] == pytest.approx(np.abs(guess[1] - true)[50:].mean())
@@ -88,17 +91,16 @@ def test_likelihood_is_a_mean_over_rows():
     assert (row.task, row.unit, row.n_groups, row.seeds) == ("likelihood", "nats", 2, 2)
 
 
-def test_bad_input_is_said_plainly():
-    true, guess, codes = example()
-    with pytest.raises(DataError, match="do not fit one another"):
-        feature_errors(true, guess[:, :5], codes, NAMES)
-    with pytest.raises(DataError, match="no known value"):
-        feature_errors(np.full(200, np.nan), guess, codes, NAMES)
+def test_bad_input_is_reported_plainly():
+    true, groups = np.ones((4, 2)), list("aabb")
+    broken = np.where(np.arange(4)[:, None] < 2, np.nan, true)
     with pytest.raises(DataError, match="2 reconstructed values are NaN"):
-        feature_errors(true, np.where(np.arange(200) < 1, np.nan, guess), codes, NAMES)
-    with pytest.raises(DataError, match="scored entries"):
-        feature_errors(true, guess, codes, NAMES, scored=np.ones(3, bool))
+        evaluate_reconstruction(true, broken, groups, ("x", "y"))
+    with pytest.raises(DataError, match=r"scored entries: has shape \(3,\)"):
+        evaluate_reconstruction(true, true, groups, ("x", "y"), scored=np.ones(3, bool))
     with pytest.raises(DataError, match="1 feature names"):
-        evaluate_reconstruction(np.ones((4, 2)), np.ones((4, 2)), list("aabb"), ("x",))
+        evaluate_reconstruction(true, true, groups, ("x",))
+    with pytest.raises(DataError, match=r"reconstructions \(1, 4, 1\)"):
+        evaluate_reconstruction(true, true[:, :1], groups, ("x", "y"))
     with pytest.raises(DataError, match="2 groups were given for 4 rows"):
-        evaluate_reconstruction(np.ones((4, 1)), np.ones((4, 1)), list("ab"), ("x",))
+        evaluate_reconstruction(true, true, list("ab"), ("x", "y"))

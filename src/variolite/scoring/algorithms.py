@@ -10,7 +10,7 @@ True
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -19,12 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, ModelFileError, nearest
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
-from variolite.scoring.gmm import GaussianMixture, fit_gaussian_mixture
-from variolite.scoring.kmeans import KMeans, fit_kmeans
+from variolite.scoring.gmm import GaussianMixture, fit_gaussian_mixture, lloyd
 
 
 class FittedClusterer(Protocol):
-    """What every fitted clustering can do."""
+    """What every fitted clustering can do; its state is the fields of a dataclass."""
 
     @property
     def n_clusters(self) -> int:
@@ -33,8 +32,9 @@ class FittedClusterer(Protocol):
     def predict(self, x: ArrayLike) -> IntArray:
         """Cluster of every row [n, d] as [n]; -1 is noise."""
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Fitted state as arrays."""
+    @property
+    def consistent(self) -> bool:
+        """Whether the shapes of the state fit one another."""
 
 
 class Clusterer(Protocol):
@@ -45,15 +45,43 @@ class Clusterer(Protocol):
 
 
 @dataclass(frozen=True)
+class KMeans:
+    """Fitted k-means: centres [k, d] and the within-cluster sum of squares on the training rows."""
+
+    centres: FloatArray
+    inertia: float
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of centres k."""
+        return len(self.centres)
+
+    @property
+    def consistent(self) -> bool:
+        """Whether the centres are a matrix."""
+        return self.centres.ndim == 2
+
+    def predict(self, x: ArrayLike) -> IntArray:
+        """Nearest centre of every row of ``x`` [n, d], as [n]."""
+        from sklearn.metrics import pairwise_distances_argmin
+
+        matrix = as_matrix(x, width=self.centres.shape[1])
+        # Centring keeps the digits of features far from zero.
+        shift = self.centres.mean(axis=0)
+        return np.asarray(pairwise_distances_argmin(matrix - shift, self.centres - shift), np.int64)
+
+
+@dataclass(frozen=True)
 class KMeansClusterer:
-    """K-means with k clusters and ``n_init`` starts."""
+    """K-means with k clusters: the best of ``n_init`` k-means++ starts."""
 
     k: int
     n_init: int = 10
 
     def fit(self, x: ArrayLike, seed: int = 0) -> KMeans:
-        """Fit to rows [n, d]."""
-        return fit_kmeans(x, self.k, seed=seed, n_init=self.n_init)
+        """Fit to rows [n, d]; k is at most n."""
+        fitted = lloyd(as_matrix(x), self.k, seed, self.n_init)
+        return KMeans(np.asarray(fitted.cluster_centers_, np.float64), float(fitted.inertia_))
 
 
 @dataclass(frozen=True)
@@ -109,29 +137,14 @@ class DensityClusters:
         vote = KNeighborsClassifier(self.neighbours, weights=_nearest_decides_ties)
         return np.asarray(vote.fit(self.rows, self.labels).predict(matrix), dtype=np.int64)
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the fitted state as a dict of arrays; it holds the fitted rows."""
-        return {
-            "rows": self.rows,
-            "labels": self.labels,
-            "neighbours": np.array([self.neighbours], dtype=np.int64),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> DensityClusters:
-        """Rebuild from :meth:`to_arrays`; ModelFileError if an array is absent or misshapen."""
-        try:
-            rows, labels = arrays["rows"], arrays["labels"].astype(np.int64)
-            neighbours = int(arrays["neighbours"][0])
-        except (KeyError, IndexError) as error:
-            raise ModelFileError(f"lacks {error}", where="HDBSCAN") from error
-        if rows.ndim != 2 or labels.shape != rows.shape[:1] or not 1 <= neighbours <= len(rows):
-            raise ModelFileError(
-                f"has rows {rows.shape}, labels {labels.shape} and {neighbours} neighbours, which "
-                "do not fit one another",
-                where="HDBSCAN",
-            )
-        return cls(rows.astype(np.float64), labels, neighbours)
+    @property
+    def consistent(self) -> bool:
+        """Whether there is one label per row, and no more neighbours than rows."""
+        return (
+            self.rows.ndim == 2
+            and self.labels.shape == self.rows.shape[:1]
+            and 1 <= self.neighbours <= len(self.rows)
+        )
 
 
 def _nearest_decides_ties(distances: FloatArray) -> FloatArray:
@@ -192,13 +205,18 @@ CLUSTERERS: Mapping[str, Callable[..., Clusterer]] = MappingProxyType(
     {"kmeans": KMeansClusterer, "gmm": GaussianMixtureClusterer, "hdbscan": DensityClusterer}
 )
 
-_FITTED: Mapping[str, Callable[[Mapping[str, NDArray[Any]]], FittedClusterer]] = MappingProxyType(
-    {
-        "kmeans": KMeans.from_arrays,
-        "gmm": GaussianMixture.from_arrays,
-        "hdbscan": DensityClusters.from_arrays,
-    }
-)
+_FITTED: Mapping[str, type[KMeans] | type[GaussianMixture] | type[DensityClusters]] = {
+    "kmeans": KMeans,
+    "gmm": GaussianMixture,
+    "hdbscan": DensityClusters,
+}
+# How fields that are not arrays come back out of arrays, by their annotation.
+_SCALARS: Mapping[str, Callable[[NDArray[Any]], Any]] = {
+    "float": lambda array: float(array[0]),
+    "int": lambda array: int(array[0]),
+    "bool": lambda array: bool(array[0]),
+    "tuple[int, ...]": lambda array: tuple(array.tolist()),
+}
 
 
 def needs_k(name: str) -> bool:
@@ -236,6 +254,16 @@ def clusterer(name: str, k: int | None = None, **settings: Any) -> Clusterer:
         raise DataError(f"does not know a setting: {error}", where=name) from error
 
 
+def fitted_to_arrays(fitted: FittedClusterer) -> dict[str, NDArray[Any]]:
+    """Return the state of a fitted clustering as arrays; that of HDBSCAN holds rows."""
+    return {
+        name: np.atleast_1d(
+            np.asarray(value, None if isinstance(value, float | np.ndarray) else np.int64)
+        )
+        for name, value in vars(fitted).items()
+    }
+
+
 def fitted_from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> FittedClusterer:
     """Rebuild a fitted clustering of the named algorithm from its arrays.
 
@@ -247,7 +275,21 @@ def fitted_from_arrays(name: str, arrays: Mapping[str, NDArray[Any]]) -> FittedC
         If an array is absent or misshapen.
     """
     _check_name(name)
-    return _FITTED[name](arrays)
+    state: dict[str, Any] = {}
+    for field in fields(_FITTED[name]):
+        if field.name not in arrays or not arrays[field.name].ndim:
+            raise ModelFileError(f"the array {field.name} is absent or no array", where=name)
+        restore: Callable[[NDArray[Any]], Any] = _SCALARS.get(str(field.type), np.asarray)
+        try:
+            state[field.name] = restore(arrays[field.name])
+        except IndexError:
+            raise ModelFileError(f"the array {field.name} is empty", where=name) from None
+    build: Callable[..., FittedClusterer] = _FITTED[name]
+    fitted = build(**state)
+    if not fitted.consistent:
+        shapes = ", ".join(f"{key} {array.shape}" for key, array in arrays.items())
+        raise ModelFileError(f"the shapes do not fit one another: {shapes}", where=name)
+    return fitted
 
 
 def _check_name(name: str) -> None:

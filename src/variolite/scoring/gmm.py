@@ -9,16 +9,18 @@ Machine Learning (2006), section 9.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from variolite.errors import DataError, ModelFileError
+from variolite.errors import DataError
 from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
-from variolite.scoring.kmeans import fit_kmeans
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans as ScikitKMeans
 
 _BLOCK_ROWS = 4096
 _RESEEDS = 5
@@ -263,49 +265,13 @@ class GaussianMixture:
         scores = self.score_samples(x)
         return float(self.n_parameters * np.log(len(scores)) - 2.0 * scores.sum())
 
-    def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the mixture as a dict of arrays, ready for safetensors."""
-        return {
-            "weights": self.weights,
-            "means": self.means,
-            "covariances": self.covariances,
-            "log_likelihood": np.array([self.log_likelihood]),
-            "iterations": np.array([self.iterations], dtype=np.int64),
-            "converged": np.array([self.converged], dtype=np.int64),
-            "collapsed": np.array(self.collapsed, dtype=np.int64),
-            "constant": np.array(self.constant, dtype=np.int64),
-        }
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> GaussianMixture:
-        """Rebuild a mixture from :meth:`to_arrays`.
-
-        Raises
-        ------
-        ModelFileError
-            If an array is absent or the shapes do not fit one another.
-        """
-        try:
-            mixture = cls(
-                weights=np.asarray(arrays["weights"], dtype=np.float64),
-                means=np.asarray(arrays["means"], dtype=np.float64),
-                covariances=np.asarray(arrays["covariances"], dtype=np.float64),
-                log_likelihood=float(arrays["log_likelihood"][0]),
-                iterations=int(arrays["iterations"][0]),
-                converged=bool(arrays["converged"][0]),
-                collapsed=tuple(arrays["collapsed"].tolist()),
-                constant=tuple(arrays["constant"].tolist()),
-            )
-        except (KeyError, IndexError) as error:
-            raise ModelFileError(f"lacks {error}", where="Gaussian mixture") from error
-        k, d = mixture.means.shape if mixture.means.ndim == 2 else (-1, -1)
-        if mixture.weights.shape != (k,) or mixture.covariances.shape != (k, d, d):
-            raise ModelFileError(
-                f"has weights {mixture.weights.shape}, means {mixture.means.shape} and "
-                f"covariances {mixture.covariances.shape}, which do not fit one another",
-                where="Gaussian mixture",
-            )
-        return mixture
+    @property
+    def consistent(self) -> bool:
+        """Whether the shapes of weights, means and covariances fit one another."""
+        if self.means.ndim != 2:
+            return False
+        k, d = self.means.shape
+        return self.weights.shape == (k,) and self.covariances.shape == (k, d, d)
 
     def _joint(self, x: ArrayLike) -> FloatArray:
         """Log of weight times density, [k, n]."""
@@ -371,20 +337,14 @@ def fit_gaussian_mixture(
     """
     matrix = as_matrix(x)
     n, d = matrix.shape
-    if not 1 <= k <= n:
-        raise DataError(
-            f"{k} components were asked of {n} rows",
-            where="Gaussian mixture",
-            hint="Choose k between 1 and the number of rows",
-        )
     if reg_covar <= 0.0:
         raise DataError(f"reg_covar is {reg_covar}, it must be positive", where="Gaussian mixture")
     generator = np.random.default_rng(seed)
     if start is not None:
         starts = [_check_start(start, n, k)]
     else:
-        seeds = (int(generator.integers(2**31)) for _ in range(max(1, n_init)))
-        starts = [fit_kmeans(matrix, k, seed=own, n_init=1).predict(matrix) for own in seeds]
+        seeds = [int(generator.integers(2**31)) for _ in range(max(1, n_init))]
+        starts = [lloyd(matrix, k, own, 1).predict(matrix).astype(np.int64) for own in seeds]
     # A constant feature cannot tell components apart; it is put back afterwards.
     varies = np.ptp(matrix, axis=0) > 0
     varying, constant = np.flatnonzero(varies), np.flatnonzero(~varies)
@@ -413,6 +373,23 @@ def fit_gaussian_mixture(
         collapsed=_collapsed(best.parameters.covariances, floor),
         constant=tuple(constant.tolist()),
     )
+
+
+def lloyd(x: FloatArray, k: int, seed: int, n_init: int) -> ScikitKMeans:
+    """Fit k-means with k-means++ starts (Lloyd's algorithm) to rows [n, d]."""
+    from sklearn.cluster import KMeans as ScikitKMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if not 1 <= k <= len(x):
+        raise DataError(
+            f"cannot fit {k} clusters to {len(x)} rows",
+            where="k",
+            hint="Choose k between 1 and the number of rows",
+        )
+    with warnings.catch_warnings():
+        # Fewer distinct rows than clusters: some centres coincide, which does no harm.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return ScikitKMeans(k, n_init=n_init, random_state=seed).fit(x)
 
 
 def _positive(scale: FloatArray) -> FloatArray:

@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
-from variolite.scoring.algorithms import FittedClusterer, fitted_from_arrays, needs_k
+from variolite.scoring.algorithms import (
+    FittedClusterer,
+    fitted_from_arrays,
+    fitted_to_arrays,
+    needs_k,
+)
 from variolite.scoring.arrays import FloatArray, IntArray
 from variolite.scoring.clustering import (
     ClusteringPlan,
@@ -129,7 +134,7 @@ def _save(run: RunFolder, clusters: Clusters) -> None:
     arrays = {
         f"{member}.{name}": np.ascontiguousarray(values)
         for member, fitted in enumerate(clusters.fitted)
-        for name, values in fitted.to_arrays().items()
+        for name, values in fitted_to_arrays(fitted).items()
     }
     arrays["active"] = clusters.active.astype(np.uint8)
     meta = {

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError
 from variolite.scoring.arrays import FloatArray, IntArray, as_groups
@@ -44,44 +44,29 @@ _FORMULAS: Mapping[str, Formula] = {"r2": _r2, "rmse": _rmse, "mae": _mae}
 
 
 def feature_errors(
-    original: ArrayLike,
-    predicted: ArrayLike,
+    true: FloatArray,
+    guess: FloatArray,
+    scored: NDArray[np.bool_],
     group_codes: IntArray,
     groups: tuple[str, ...],
-    *,
-    scored: ArrayLike | None = None,
 ) -> GroupSums:
     """Score one feature: "r2", and "rmse" and "mae" in the feature's unit.
 
     Parameters
     ----------
-    original
+    true
         True values [n]; NaN where unknown, which is left out.
-    predicted
-        Reconstructed values [n] or [S, n]; must be finite where scored.
+    guess, scored
+        Reconstructed values, and which to score, [S, n].
     group_codes, groups
         Group index of every row [n] and the names [G].
-    scored
-        Entries to score [n] or [S, n]; all by default.
 
     Raises
     ------
     DataError
-        If shapes differ, nothing is left to score, or a scored prediction is not finite.
+        If a scored prediction is not finite.
     """
-    true = np.asarray(original, dtype=np.float64)
-    guess = np.atleast_2d(np.asarray(predicted, dtype=np.float64))
-    wanted = np.atleast_2d(np.asarray(True if scored is None else scored, dtype=bool))
-    fits = wanted.shape[0] in (1, len(guess)) and wanted.shape[1] in (1, len(true))
-    if guess.shape[1:] != true.shape or len(group_codes) != len(true) or not fits:
-        raise DataError(
-            f"{true.shape} values, {guess.shape} reconstructions, {wanted.shape} scored entries "
-            f"and {len(group_codes)} groups do not fit one another",
-            where="reconstruction",
-        )
-    used = np.broadcast_to(wanted, guess.shape) & np.isfinite(true)
-    if not used.any():
-        raise DataError("there is no known value to score", where="reconstruction")
+    used = scored & np.isfinite(true)
     if bad := int((~np.isfinite(guess[used])).sum()):
         raise DataError(f"{bad} reconstructed values are NaN or infinite", where="reconstruction")
     # Sums of squares lose digits when the mean is far from zero.
@@ -152,7 +137,7 @@ def evaluate_reconstruction(
         if not (chosen & np.isfinite(column)).any():
             notes.append(f"{feature}: no known value among the held-out rows, left out")
             continue
-        scores = feature_errors(column, guess[:, :, index], codes, names, scored=chosen)
+        scores = feature_errors(column, guess[:, :, index], chosen, codes, names)
         key = ScoreKey("reconstruction", method, split, feature=feature, unit=units.get(feature))
         entries.append(Entry(key, scores))
     return Evaluation(tuple(entries), tuple(notes))
