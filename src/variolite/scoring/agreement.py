@@ -108,6 +108,7 @@ def count_tables(
     rows, columns = n_clusters + noise, len(labels.classes)
     cluster = np.where(cluster < 0, n_clusters, cluster)
     kept = labels.codes >= 0
+    # One flat index per row, so that a single bincount fills all tables.
     flat = (group[kept] * rows + cluster[kept]) * columns + labels.codes[kept]
     counts = np.bincount(flat, minlength=n_groups * rows * columns)
     return counts.reshape(n_groups, rows, columns).astype(np.float64)
@@ -168,6 +169,7 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
     values = np.empty(len(a))
     if len(a) == 0:
         return values
+    # Where the sum over x begins and ends, and how coarse its grid is.
     mean = a * b / n
     variance = mean * (n - a) * (n - b) / (n * np.maximum(n - 1.0, 1.0))
     # Bernstein's inequality: beyond this reach a tail holds less than 1e-16.
@@ -178,6 +180,7 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
     step = np.where(sd > _WIDE, np.floor(_STEP * sd), 1.0).astype(np.int64)
     points = (most - least) // step + 1
 
+    # Logarithms are looked up: all arguments are whole numbers up to n.
     integers = np.arange(int(n.max()) + 1, dtype=np.float64)
     log_factorial = gammaln(integers + 1.0)
     log_integer = np.log(np.maximum(integers, 1.0))
@@ -191,6 +194,7 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
         width = int(points[order[begin]])
         cells = order[begin : begin + max(1, _BLOCK // width)]
         begin += len(cells)
+        # Narrower cells repeat their first x, which is then given no chance.
         beyond = np.arange(width) >= points[cells, None]
         x = least[cells, None] + step[cells, None] * np.where(beyond, 0, np.arange(width))
         first, second = whole_a[cells, None], whole_b[cells, None]
@@ -224,6 +228,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 def adjusted_rand_index(tables: FloatArray) -> FloatArray:
     """Adjusted Rand index of tables [..., K, C]: 1 perfect, 0 as by chance."""
+    # Ordered pairs of rows: in one cell, in one cluster, in one class (the row itself included).
     squares = (tables**2).sum(axis=(-2, -1))
     clusters = (tables.sum(axis=-1) ** 2).sum(axis=-1)
     classes = (tables.sum(axis=-2) ** 2).sum(axis=-1)
@@ -274,6 +279,7 @@ def adjusted_mutual_information(tables: FloatArray) -> FloatArray:
     total = tables.sum(axis=(-2, -1))
     rows, columns = tables.sum(axis=-1), tables.sum(axis=-2)
     information, classes, clusters = _information(tables)
+    # (I - E[I]) / (mean entropy - E[I]), kept from 0 / 0 as scikit-learn does.
     expected = expected_mutual_information(rows, columns)
     numerator = _away_from_zero(information - expected)
     denominator = _away_from_zero(0.5 * (classes + clusters) - expected)

@@ -104,6 +104,7 @@ class ClusterScores:
         """
         check_metrics(metrics, self.metrics)
         seeds, groups, clusters, classes = self.tables.shape
+        # Pooling a resample is one row of a matrix product: weights [B, G] by tables [G, S K C].
         flat = self.tables.transpose(1, 0, 2, 3).reshape(groups, -1)
         drawn = np.rint(weights).astype(np.int64)
         drawn = drawn // np.maximum(np.gcd.reduce(drawn, axis=1), 1)[:, None]
@@ -496,7 +497,7 @@ def _label_notes(held_out: HeldOut) -> list[str]:
         elif len(present) == 1:
             notes.append(
                 f"{level}: all scored rows are {labels.classes[present[0]]!r}; "
-                "agreement scores say nothing"
+                "agreement scores are meaningless"
             )
         if len(present) and (held_out.train_labels[level].codes < 0).all():
             notes.append(f"{level}: no training row has a label, so accuracy and F1 are left out")

@@ -126,7 +126,6 @@ def evaluate_health(
     inputs: ArrayLike,
     names: Sequence[str],
     *,
-    kl: ArrayLike | None = None,
     noise: Mapping[str, float] | None = None,
 ) -> Health:
     """Evaluate the latent space from posteriors of test rows.
@@ -139,10 +138,6 @@ def evaluate_health(
         Inputs [n, d] in any monotone scale, NaN where unknown.
     names
         Names of the inputs [d].
-    kl
-        KL divergence of every row and dimension [n, L] or of every dimension
-        [L], for a prior that is not standard normal; by default
-        that from a standard normal.
     noise
         Decoder standard deviation per input in transformed units.
 
@@ -159,12 +154,7 @@ def evaluate_health(
             f"{len(names)} names do not fit one another",
             where="latent health",
         )
-    nats = kl_from_standard_normal(mu, log_var) if kl is None else np.asarray(kl, np.float64)
-    if nats.shape not in (mu.shape, mu.shape[1:]):
-        raise DataError(
-            f"has shape {nats.shape}, expected {mu.shape} or {mu.shape[1:]}", where="KL divergence"
-        )
-    nats = nats.mean(axis=0) if nats.ndim == 2 else nats
+    nats = kl_from_standard_normal(mu, log_var)
     active = np.flatnonzero(nats > ACTIVE_NATS)
     sample = slice(None, None, -(-len(mu) // _MOST_ROWS))
     correlations = _rank_correlations(mu[sample], values[sample])
@@ -185,7 +175,7 @@ def evaluate_health(
         *_unread_inputs(names, correlations[active]),
         *_noise_levels(sigmas),
         *_far_rows(mu),
-        *(_prior_mismatch(mu, log_var, active) if kl is None else ()),
+        *_prior_mismatch(mu, log_var, active),
     ]
     if all(finding.level != "warning" for finding in findings):
         text = f"{len(active)} of {len(nats)} dimensions carry information, none twice"

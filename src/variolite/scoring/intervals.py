@@ -136,6 +136,7 @@ class Bootstrap:
         finite = resampled[np.isfinite(resampled)]
         if not len(finite):
             return Interval(mean)
+        # Deviations, not values: resamples as a whole lie too high (see the top of the file).
         tail = 50.0 * (1.0 - self.level)
         low, high = np.percentile(finite - finite.mean(), [tail, 100.0 - tail])
         return Interval(mean, mean + float(low), mean + float(high))
@@ -237,6 +238,7 @@ def paired_difference(
     mean = _mean(first(everything)) - _mean(second(everything))
     if n_groups == 1:
         return PairedDifference(mean=mean, p=_NAN, wins=int(mean > 0), losses=int(mean < 0))
+    # The same drawn groups for both, so that what they share cancels.
     weights = plan.groups(n_groups)
     drawn = plan.over_seeds(first(weights))
     drawn = drawn - plan.over_seeds(second(weights), 0 if same_seeds else 1)
@@ -266,6 +268,7 @@ def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
     observed = abs(values.sum())
     tolerance = 1e-12 * max(1.0, float(np.abs(values).sum()))
     if n <= _EXACT_GROUPS:
+        # Row r holds the signs that the binary digits of r spell.
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
         return float((np.abs(signs @ values) >= observed - tolerance).mean())
     generator = np.random.default_rng([seed, 99])

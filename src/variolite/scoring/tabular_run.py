@@ -257,7 +257,7 @@ def _held_out(
     groups = np.concatenate([_groups(part) for part in every])
     by_part = [levels(part.labels) for part in every]
     labels = {name: np.concatenate([part[name] for part in by_part]) for name in by_part[0]}
-    first = len(groups) - len(test)
+    first = len(groups) - len(test)  # test rows come last
     return hold_out(
         groups,
         labels,
