@@ -30,9 +30,9 @@ from sklearn.metrics import silhouette_samples
 from sklearn.mixture import GaussianMixture
 
 from variolite.recipe import load_recipe
+from variolite.scoring.algorithms import KMeansClusterer
 from variolite.scoring.gmm import fit_gaussian_mixture
 from variolite.scoring.kept_clusters import active_dimensions
-from variolite.scoring.kmeans import fit_kmeans
 from variolite.scoring.selection import distances, silhouette_values
 from variolite.training import fit_tabular, members_for
 from variolite.training.run import prepare
@@ -64,7 +64,7 @@ def em_alone(x: np.ndarray, k: int, repeats: int, *, narrow: bool) -> dict[str, 
 
     With ``narrow`` scikit-learn is also given the rows in float32, in which it then computes.
     """
-    start = fit_kmeans(x, k, seed=0, n_init=1).predict(x)
+    start = KMeansClusterer(k, n_init=1).fit(x).predict(x)
     parts = [x[start == component] for component in range(k)]
     floor = SETTINGS["reg_covar"] * np.eye(x.shape[1])
     library = GaussianMixture(
@@ -143,8 +143,8 @@ def sweep(members: list[np.ndarray], ks: tuple[int, ...], starts: int, repeats: 
 def others(x: np.ndarray, repeats: int) -> list[dict[str, Any]]:
     """K-means and silhouettes: time of both, and how far the results are apart."""
     sample = x[:SILHOUETTE_ROWS]
-    clusterings = [fit_kmeans(x, k, seed=0, n_init=1).predict(sample) for k in SWEEP]
-    ours, library = fit_kmeans(x, 9, seed=0), KMeans(9, n_init=10, random_state=0)
+    clusterings = [KMeansClusterer(k, n_init=1).fit(x).predict(sample) for k in SWEEP]
+    ours, library = KMeansClusterer(9).fit(x), KMeans(9, n_init=10, random_state=0)
     fitted = clone(library).fit(x)
 
     def silhouettes() -> list[np.ndarray]:
@@ -153,9 +153,9 @@ def others(x: np.ndarray, repeats: int) -> list[dict[str, Any]]:
 
     tasks: dict[str, tuple[Any, ...]] = {
         "k-means, k = 9, 10 starts": (
-            lambda: fit_kmeans(x, 9, seed=0).centres,
+            lambda: KMeansClusterer(9).fit(x).centres,
             lambda: clone(library).fit(x).cluster_centers_,
-            fit_kmeans,
+            KMeansClusterer.fit,
         ),
         "nearest centres": (
             lambda: ours.predict(x),
