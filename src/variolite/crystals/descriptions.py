@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.periodic import ReducedLattices
-
-# Other descriptions of the same crystals: turned, moved, re-ordered, in other cells.
-#
-# Every function draws one transformation for each crystal of a set, from a seed. None of them
-# changes what the crystal is, except `reflection`, which gives its mirror image.
-
+from variolite.crystals.periodic import ReducedLattices, periodic_distances
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+# Each function draws one transformation for every crystal of a set, from a seed. None changes
+# what the crystal is, except `reflection`, which gives its mirror image.
 
 SHEARS = 3
 """Times that one vector of a cell is added to, or taken from, another in `other_cell`."""
@@ -43,7 +40,6 @@ class Transformation:
         Whole cells k that every atom is moved by, shape (N, 3).
     order
         ``order[i]`` is the place, in the set as given, of atom i of the new set, shape (N,).
-        Values of the new atoms are brought back to the old order by ``undo``.
     """
 
     rotation: Floats
@@ -65,10 +61,7 @@ class Transformation:
         )
 
     def apply(self, crystals: Crystals) -> Crystals:
-        """Describe crystals anew; what is given stays untouched.
-
-        Coordinates are not wrapped into the cell.
-        """
+        """Return new crystals; their coordinates are not wrapped into the cell."""
         owner = crystals.owner
         back = np.rint(np.linalg.inv(self.change))
         moved = crystals.coordinates + self.shift[owner]
@@ -105,8 +98,7 @@ def random_rotations(number: int, random: np.random.Generator) -> Floats:
 
 def rotation(crystals: Crystals, seed: int = 0) -> Transformation:
     """Turn every crystal at random, uniformly."""
-    random = np.random.default_rng([seed, 1])
-    turned = random_rotations(len(crystals), random)
+    turned = random_rotations(len(crystals), np.random.default_rng([seed, 1]))
     return replace(Transformation.none(crystals), rotation=turned)
 
 
@@ -119,8 +111,8 @@ def reflection(crystals: Crystals, seed: int = 0) -> Transformation:
 
 def shift_of_origin(crystals: Crystals, seed: int = 0) -> Transformation:
     """Move all atoms of every crystal by one fractional vector, uniform in the cell."""
-    random = np.random.default_rng([seed, 3])
-    return replace(Transformation.none(crystals), shift=random.uniform(size=(len(crystals), 3)))
+    shift = np.random.default_rng([seed, 3]).uniform(size=(len(crystals), 3))
+    return replace(Transformation.none(crystals), shift=shift)
 
 
 def move_by_whole_cells(crystals: Crystals, seed: int = 0) -> Transformation:
@@ -143,7 +135,6 @@ def other_cell(crystals: Crystals, seed: int = 0) -> Transformation:
     """
     random = np.random.default_rng([seed, 6])
     count = len(crystals)
-    rows = np.arange(count)
     eye = np.eye(3, dtype=np.int64)
     change = eye[random.random((count, 3)).argsort(axis=1)]
     change = change * random.choice([-1, 1], size=(count, 3, 1))
@@ -151,13 +142,12 @@ def other_cell(crystals: Crystals, seed: int = 0) -> Transformation:
         to = random.integers(3, size=count)
         other = (to + random.integers(1, 3, size=count)) % 3
         shear = np.tile(eye, (count, 1, 1))
-        shear[rows, to, other] = random.choice([-1, 1], size=count)
+        shear[np.arange(count), to, other] = random.choice([-1, 1], size=count)
         change = shear @ change
     return replace(Transformation.none(crystals), change=change)
 
 
 # How far two sets of atoms are from each other, whatever their order or setting.
-
 
 EXACT = 1e-7
 """Change below which no better pairing of atoms is looked for."""
@@ -166,7 +156,7 @@ FAR = 1e12
 """Added where two atoms are of different elements, so that they are never paired."""
 
 FLAT = 1e-6
-"""Volume of a cell, as a share of the product of its lengths, that counts as none."""
+"""Volume of a cell over the product of its lengths up to which it counts as none."""
 
 
 def change_of_atoms(before: Floats, after: Floats, crystals: Crystals) -> Floats:
@@ -184,10 +174,8 @@ def change_of_atoms(before: Floats, after: Floats, crystals: Crystals) -> Floats
     ndarray, shape (B,)
         NaN where a value is no number.
     """
-    largest: Floats = np.maximum.reduceat(
-        np.abs(after - before).max(axis=1, initial=0.0), crystals.offsets[:-1]
-    )
-    return largest
+    of_atoms = np.abs(after - before).max(axis=1, initial=0.0)
+    return np.asarray(np.maximum.reduceat(of_atoms, crystals.offsets[:-1]))
 
 
 def change_of_sets(before: Floats, after: Floats, crystals: Crystals) -> Floats:
@@ -199,32 +187,12 @@ def change_of_sets(before: Floats, after: Floats, crystals: Crystals) -> Floats:
     change = change_of_atoms(before, after, crystals)
     for place in np.flatnonzero(np.isfinite(change) & (change > EXACT)):
         atoms = slice(crystals.offsets[place], crystals.offsets[place + 1])
-        differences = after[atoms][None] - before[atoms][:, None]
+        differences = after[atoms][None] - before[atoms][:, None]  # (n, n, L)
         species = crystals.species[atoms]
         apart = np.where(species[:, None] == species, 0.0, FAR)
         paired = linear_sum_assignment((differences**2).sum(axis=2) + apart)
         change[place] = min(change[place], np.abs(differences[paired]).max())
     return change
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What no choice of cell, origin, orientation or order of atoms touches.
-
-    Attributes
-    ----------
-    distances
-        Shortest distances of all pairs of atoms in Angstrom, ascending in every crystal.
-    owner
-        Crystal of every distance.
-    lengths
-        Of the three shortest independent lattice vectors and the cubic root of the volume,
-        in Angstrom, shape (B, 4).
-    """
-
-    distances: Floats
-    owner: Integers
-    lengths: Floats
 
 
 def shape_change(before: Crystals, after: Crystals) -> Floats:
@@ -239,49 +207,33 @@ def shape_change(before: Crystals, after: Crystals) -> Floats:
         B crystals with equal numbers of atoms. Infinite where the numbers of atoms of an
         element differ, where a cell has no volume, or something is no number.
     """
-    usable = _has_shape(before) & _has_shape(after) & _same_elements(before, after)
+    owner = before.owner
+    first, second = (c.species[np.lexsort((c.species, owner))] for c in (before, after))
+    other_elements = np.bincount(owner[first != second], minlength=len(before)) > 0
+    usable = _has_shape(before) & _has_shape(after) & ~other_elements
+    kept = before.take(usable), after.take(usable)
+    found = np.abs(_lengths(kept[0]) - _lengths(kept[1])).max(axis=1, initial=0.0)
+    # Crystals of equal sizes come in equal blocks: (M,) crystals with (M, P) distances.
+    for one, other in zip(*(periodic_distances(part)[1] for part in kept), strict=True):
+        ascending = np.sort(one.distances, axis=1), np.sort(other.distances, axis=1)
+        apart = np.abs(ascending[0] - ascending[1]).max(axis=1)
+        found[one.crystals] = np.maximum(found[one.crystals], apart)
     change = np.full(len(before), np.inf)
-    first, second = (_shape(crystals.take(usable)) for crystals in (before, after))
-    found = np.abs(first.lengths - second.lengths).max(axis=1, initial=0.0)
-    np.maximum.at(found, first.owner, np.abs(first.distances - second.distances))
     change[usable] = found
     return change
 
 
 def _has_shape(crystals: Crystals) -> NDArray[np.bool_]:
-    """Whether cells enclose a volume and all numbers are finite, shape (B,)."""
-    usable = np.asarray(np.isfinite(crystals.lattices).all(axis=(1, 2)))
+    """Whether cells enclose a volume, however small, and all numbers are finite, shape (B,)."""
+    usable = np.isfinite(crystals.lattices).all(axis=(1, 2))
     lattices = np.where(usable[:, None, None], crystals.lattices, 0.0)
-    volumes = np.abs(np.linalg.det(lattices))
-    usable &= volumes > FLAT * np.linalg.norm(lattices, axis=2).prod(axis=1)
-    broken = ~np.isfinite(crystals.coordinates).all(axis=1)
-    usable[crystals.owner[broken]] = False
-    return usable
+    boxes = np.linalg.norm(lattices, axis=2).prod(axis=1)
+    usable &= np.abs(np.linalg.det(lattices)) > FLAT * boxes
+    usable[crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]] = False
+    return np.asarray(usable)
 
 
-def _same_elements(before: Crystals, after: Crystals) -> NDArray[np.bool_]:
-    owner = before.owner
-    first, second = (c.species[np.lexsort((c.species, owner))] for c in (before, after))
-    differing = np.bincount(owner[first != second], minlength=len(before))
-    same: NDArray[np.bool_] = differing == 0
-    return same
-
-
-def _shape(crystals: Crystals) -> _Shape:
-    counts = crystals.counts
-    squares = counts**2
-    owner = np.repeat(np.arange(len(crystals)), squares)
-    within = np.arange(squares.sum()) - np.repeat(np.cumsum(squares) - squares, squares)
-    first, second = within // counts[owner], within % counts[owner]
-    pair = first < second
-    owner = owner[pair]
-    start = crystals.offsets[:-1][owner]
-    difference = (
-        crystals.coordinates[start + second[pair]] - crystals.coordinates[start + first[pair]]
-    )
-    reduced = ReducedLattices(crystals.lattices)
-    distances = np.linalg.norm(reduced.shortest(difference, owner), axis=1)
-    order = np.lexsort((distances, owner))
-    lengths = np.sort(np.linalg.norm(reduced.lattices, axis=2), axis=1)
-    size = np.cbrt(crystals.volumes)[:, None]
-    return _Shape(distances[order], owner[order], np.concatenate([lengths, size], axis=1))
+def _lengths(crystals: Crystals) -> Floats:
+    """Lengths of the three shortest lattice vectors and cubic root of the volume, (B, 4)."""
+    lengths = np.linalg.norm(ReducedLattices(crystals.lattices).lattices, axis=2)
+    return np.column_stack([np.sort(lengths, axis=1), np.cbrt(crystals.volumes)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,9 +25,11 @@ from variolite.crystals.descriptions import (
 from variolite.crystals.latents import Latents
 from variolite.crystals.model.batch import lattices_of
 from variolite.errors import DataError
+from variolite.text_table import text_table
 
-# What a check of invariance found.
-
+Floats = NDArray[np.float64]
+Encode = Callable[[Crystals], Latents | ArrayLike]
+Reconstruct = Callable[[Crystals], Crystals]
 
 TOLERANCE = 1e-4
 """Of latents, in their own units and in standard deviations."""
@@ -37,6 +39,22 @@ SHAPE_TOLERANCE = 1e-3
 
 MOVED = 0.1
 """Standard deviations beyond which the latents of a crystal count as others."""
+
+TRANSFORMATIONS: Mapping[str, tuple[Callable[[Crystals, int], Transformation], str]] = {
+    "rotation": (rotation, "atoms"),
+    "reflection": (reflection, "atoms"),
+    "whole cells": (move_by_whole_cells, "atoms"),
+    "origin": (shift_of_origin, "set"),
+    "order of atoms": (permutation, "set"),
+    "cell": (other_cell, "set"),
+}
+"""What is tried, and whether atoms are compared one by one or as the set of a crystal."""
+
+STRAIN = 0.003
+"""Largest relative change of a length."""
+
+NOISE = 0.01
+"""Standard deviation of displacements in Angstrom, along each axis."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +73,8 @@ class Change:
     deviations
         The largest in standard deviations of the latents; None for shapes.
     moved
-        Share of crystals whose latents change by more than a tenth of a standard deviation;
-        None for shapes.
+        Fraction of crystals whose latents change by more than a tenth of a standard
+        deviation; None for shapes.
     """
 
     name: str
@@ -68,25 +86,17 @@ class Change:
     moved: float | None = None
 
     @classmethod
-    def of(
-        cls, name: str, compared: str, changes: NDArray[np.float64], spread: float | None = None
-    ) -> Change:
+    def of(cls, name: str, compared: str, changes: Floats, spread: float | None = None) -> Change:
         """Sum up the largest change of every crystal, shape (B,); NaN counts as infinite."""
-        known = np.where(np.isnan(changes), np.inf, changes)
-        if not len(known):
-            known = np.zeros(1)
+        known = np.where(np.isnan(changes), np.inf, changes) if len(changes) else np.zeros(1)
         median, high = np.quantile(known, [0.5, 0.95], method="higher")
-        largest = float(known.max())
+        figures = (float(median), float(high), float(known.max()))
         if spread is None:
-            return cls(name, compared, float(median), float(high), largest)
+            return cls(name, compared, *figures)
         # Latents that are all alike have no spread: any change of them is infinite.
         scaled = np.divide(known, spread, out=np.full_like(known, np.inf), where=spread > 0.0)
         scaled[known == 0.0] = 0.0
-        return cls(
-            *(name, compared, float(median), float(high), largest),
-            deviations=float(scaled.max()),
-            moved=float((scaled > MOVED).mean()),
-        )
+        return cls(name, compared, *figures, float(scaled.max()), float((scaled > MOVED).mean()))
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ class InvarianceReport:
         The same for reconstructions; empty where none were asked for.
     residuals
         Changes of latents under strain and noise. The crystal is another one then: these
-        are to be looked at, and are not judged.
+        are informative, and nothing passes or fails by them.
     mutated
         Whether a function changed the arrays it was given.
     """
@@ -163,13 +173,10 @@ class InvarianceReport:
             Largest change of a reconstruction in Angstrom. It is wider because a decoder
             may turn a small change of a latent into a larger one of a place.
         """
-        found = [
-            change
-            for change in self.latents
-            if not (change.largest <= tolerance and (change.deviations or 0.0) <= tolerance)
-        ]
-        found += [change for change in self.shapes if not change.largest <= shape_tolerance]
-        return tuple(found)
+        limits = [(change, tolerance) for change in self.latents]
+        limits += [(change, shape_tolerance) for change in self.shapes]
+        # Negated, so that a number that is not finite fails too.
+        return tuple(c for c, most in limits if not max(c.largest, c.deviations or 0.0) <= most)
 
     def passes(
         self, tolerance: float = TOLERANCE, shape_tolerance: float = SHAPE_TOLERANCE
@@ -182,55 +189,32 @@ class InvarianceReport:
         return asdict(self)
 
     def __str__(self) -> str:
-        head = f"{self.crystals} crystals, {self.atoms} atoms, latents of spread {self.spread:.3g}"
-        blocks = [
+        lines = [
+            f"{self.crystals} crystals, {self.atoms} atoms, latents of spread {self.spread:.3g}"
+        ]
+        for title, changes in (
             ("latents, in their own units", self.latents),
             ("reconstructions, in Angstrom", self.shapes),
-            ("latents of other crystals, not judged", self.residuals),
-        ]
-        lines = [head]
-        for title, changes in blocks:
-            lines += _lines(title, changes)
+            ("latents of other crystals, for information", self.residuals),
+        ):
+            if changes:
+                lines += [
+                    title,
+                    text_table(_HEADS, map(_cells, changes), right=_HEADS[2:], indent=2),
+                ]
         if self.mutated:
             lines.append("the arrays that were given were CHANGED")
         return "\n".join(lines)
 
 
-def _lines(title: str, changes: Sequence[Change]) -> list[str]:
-    rows = []
-    for change in changes:
-        row = f"  {change.name:<26}{change.compared:<9}"
-        row += "".join(f"{v:>10.1e}" for v in (change.median, change.high, change.largest))
-        if change.deviations is not None and change.moved is not None:
-            row += f"{change.deviations:>10.1e}{change.moved:>9.1%}"
-        rows.append(row)
-    if not rows:
-        return []
-    heads = f"{'median':>10}{'95 %':>10}{'largest':>10}"
-    if any(change.moved is not None for change in changes):
-        heads += f"{'in sd':>10}{'moved':>9}"
-    return [f"{title:<37}{heads}", *rows]
+_HEADS = ("change", "compared", "median", "95 %", "largest", "in sd", "moved")
 
 
-Floats = NDArray[np.float64]
-Encode = Callable[[Crystals], Latents | ArrayLike]
-Reconstruct = Callable[[Crystals], Crystals]
-
-TRANSFORMATIONS: Mapping[str, tuple[Callable[[Crystals, int], Transformation], str]] = {
-    "rotation": (rotation, "atoms"),
-    "reflection": (reflection, "atoms"),
-    "whole cells": (move_by_whole_cells, "atoms"),
-    "origin": (shift_of_origin, "set"),
-    "order of atoms": (permutation, "set"),
-    "cell": (other_cell, "set"),
-}
-"""What is tried, and whether atoms are compared one by one or as the set of a crystal."""
-
-STRAIN = 0.003
-"""Largest relative change of a length."""
-
-NOISE = 0.01
-"""Standard deviation of displacements in Angstrom, along each axis."""
+def _cells(change: Change) -> list[str]:
+    numbers = (change.median, change.high, change.largest, change.deviations)
+    written = ["" if number is None else f"{number:.1e}" for number in numbers]
+    moved = "" if change.moved is None else f"{change.moved:.1%}"
+    return [change.name, change.compared, *written, moved]
 
 
 def check_invariance(
@@ -241,7 +225,7 @@ def check_invariance(
     seed: int = 0,
     alone: int = 64,
 ) -> InvarianceReport:
-    """Describe crystals anew in many ways and see whether a model gives the same.
+    """Describe crystals in other ways and see whether a model gives the same.
 
     Latents are compared atom by atom where a crystal is turned, reflected or moved by whole
     cells. Where origin, order or cell change they are compared as sets: atoms that a
@@ -285,10 +269,10 @@ def check_invariance(
     """
     if not len(crystals):
         raise DataError("there is no crystal to check with", where="check_invariance")
-    kept = _copy(crystals)
+    kept = [getattr(crystals, name).copy() for name in _ARRAYS]
     before = _rows(encode, crystals)
     spread = float(np.sqrt(before.var(axis=0).mean()))
-    built = None if reconstruct is None else _like(reconstruct, crystals)
+    built = None if reconstruct is None else _rebuilt(reconstruct, crystals)
     latents, shapes = [], []
     for name, (draw, compared) in TRANSFORMATIONS.items():
         change = draw(crystals, seed)
@@ -297,9 +281,16 @@ def check_invariance(
         compare = change_of_atoms if compared == "atoms" else change_of_sets
         latents.append(Change.of(name, compared, compare(before, after, crystals), spread))
         if reconstruct is not None and built is not None:
-            found = shape_change(built, _like(reconstruct, other))
+            found = shape_change(built, _rebuilt(reconstruct, other))
             shapes.append(Change.of(name, "shape", found))
-    latents.append(_one_by_one(encode, crystals, before, spread, alone, seed))
+    # Some crystals each by itself, against all at once.
+    chosen = np.random.default_rng([seed, 7]).permutation(len(crystals))[:alone]
+    single = np.concatenate(
+        [_rows(encode, crystals.take(chosen[i : i + 1])) for i in range(len(chosen))]
+    )
+    together = before[crystals.atoms_of(chosen)]
+    changes = change_of_atoms(together, single, crystals.take(chosen))
+    latents.append(Change.of("alone or with others", "atoms", changes, spread))
     residuals = [
         Change.of(name, "set", change_of_sets(before, _rows(encode, other), crystals), spread)
         for name, other in _others(crystals, seed).items()
@@ -311,8 +302,14 @@ def check_invariance(
         latents=tuple(latents),
         shapes=tuple(shapes),
         residuals=tuple(residuals),
-        mutated=not _equal(kept, crystals),
+        mutated=any(
+            not np.array_equal(array, getattr(crystals, name))
+            for name, array in zip(_ARRAYS, kept, strict=True)
+        ),
     )
+
+
+_ARRAYS = ("species", "coordinates", "lattices", "offsets")
 
 
 def check_cells(
@@ -348,19 +345,6 @@ def check_cells(
     )
 
 
-def _one_by_one(
-    encode: Encode, crystals: Crystals, before: Floats, spread: float, alone: int, seed: int
-) -> Change:
-    """Encode some crystals each by itself, and compare with all at once."""
-    chosen = np.random.default_rng([seed, 7]).permutation(len(crystals))[:alone]
-    single = np.concatenate(
-        [_rows(encode, crystals.take(chosen[i : i + 1])) for i in range(len(chosen))]
-    )
-    together = before[crystals.atoms_of(chosen)]
-    changes = change_of_atoms(together, single, crystals.take(chosen))
-    return Change.of("alone or with others", "atoms", changes, spread)
-
-
 def _others(crystals: Crystals, seed: int) -> dict[str, Crystals]:
     """Crystals that are a little different: strained, and with displaced atoms."""
     random = np.random.default_rng([seed, 8])
@@ -392,7 +376,7 @@ def _rows(encode: Encode, crystals: Crystals) -> Floats:
     return rows
 
 
-def _like(reconstruct: Reconstruct, crystals: Crystals) -> Crystals:
+def _rebuilt(reconstruct: Reconstruct, crystals: Crystals) -> Crystals:
     found = reconstruct(crystals)
     if not np.array_equal(found.counts, crystals.counts):
         raise DataError(
@@ -401,20 +385,3 @@ def _like(reconstruct: Reconstruct, crystals: Crystals) -> Crystals:
             hint="return as many crystals with as many atoms, in the order given",
         )
     return found
-
-
-def _copy(crystals: Crystals) -> Crystals:
-    return replace(
-        crystals,
-        species=crystals.species.copy(),
-        coordinates=crystals.coordinates.copy(),
-        lattices=crystals.lattices.copy(),
-        offsets=crystals.offsets.copy(),
-    )
-
-
-def _equal(first: Crystals, second: Crystals) -> bool:
-    return all(
-        np.array_equal(getattr(first, name), getattr(second, name))
-        for name in ("species", "coordinates", "lattices", "offsets")
-    )
