@@ -16,11 +16,11 @@ from variolite.crystals.elements import SYMBOLS, reduced_formulas
 from variolite.crystals.evaluation import (
     Hull,
     Matcher,
-    average_minimum_distances,
-    element_fractions,
     references_from,
 )
+from variolite.crystals.evaluation.fingerprints import average_minimum_distances
 from variolite.crystals.evaluation.novelty import in_free_lengths
+from variolite.crystals.evaluation.stability import element_fractions
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.potential.features import energy_function
 
@@ -162,8 +162,8 @@ def formation_beside_listed(rows: Rows, folder: Path) -> list[str]:
         f"CHGNet 0.3.0, element references fitted on {references.n_crystals:,} reference crystals: "
         f"formation energies of {int(judged.sum()):,} test rows are off by "
         f"{error[judged].mean():.4f} eV/atom in the mean, {np.median(error[judged]):.4f} in the "
-        f"median (held-out estimate from the reference alone: {references.held_out_mae:.4f}, "
-        f"{references.held_out_median:.4f}); energies above the hull, raised to 0 where below, by "
+        f"median (cross-validation from the reference alone: {references.test_mae:.4f}, "
+        f"{references.test_median:.4f}); energies above the hull, raised to 0 where below, by "
         f"{np.nanmean(np.abs(gap)):.4f} and {np.nanmedian(np.abs(gap)):.4f}. CHGNet was trained on "
         "relaxations of the Materials Project, hence largely on these compounds; for others its "
         "error is larger.",

@@ -142,19 +142,17 @@ def table(scores: dict[str, GenerationScores]) -> list[str]:
         "|---|---|" + "---|" * (len(scores) + 1),
     ]
     first = next(iter(scores.values()))
-    drawn = {measure.metric: measure for measure in first.baseline}
-    for measure in first.measures:
-        found = [score[measure.metric] for score in scores.values()]
-        if measure.metric in drawn:
-            found.append(drawn[measure.metric])
+    drawn = {row.metric: row for row in first.baseline}
+    for metric in first.samples:
+        found = [score[metric.metric] for score in scores.values()]
+        if metric.metric in drawn:
+            found.append(drawn[metric.metric])
         cells = [
-            f"{m.interval.mean:.0f}"
-            if m.unit == "count"
-            else format_value(m.interval.mean, m.interval.low, m.interval.high)
-            for m in found
+            f"{row.mean:.0f}" if row.unit == "count" else format_value(row.mean, row.low, row.high)
+            for row in found
         ]
         cells += [""] * (len(scores) + 1 - len(cells))
-        lines.append(f"| {measure.metric} | {measure.unit} | {' | '.join(cells)} |")
+        lines.append(f"| {metric.metric} | {metric.unit} | {' | '.join(cells)} |")
     return lines
 
 

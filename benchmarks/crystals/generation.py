@@ -110,7 +110,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             energies = energy_function(Source("chgnet"), folder=Path(cache), log=_say)
             hull = read_hull(arguments.data / table)
         scores = score_generation(
-            made.crystals, parts.train, test=parts.test, energies=energies, hull=hull, tell=_say
+            made.crystals, parts.train, test=parts.test, energies=energies, hull=hull, log=_say
         )
         if energies is not None and hull is not None and arguments.relax:
             known = parts.train.take(distance_validity(parts.train))

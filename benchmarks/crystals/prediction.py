@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation.measures import resampled, share
+from variolite.crystals.evaluation.metrics import formula_interval
 from variolite.crystals.generation.conditions import Known
 from variolite.crystals.generation.sampling import TRIES, judge
 from variolite.crystals.matching import CDVAE, STRICT, Setting, Tolerance, score_pairs
@@ -126,13 +126,11 @@ def _figures(rms: Floats, formulas: NDArray[np.str_], tolerance: Tolerance) -> F
         with np.errstate(invalid="ignore"):
             return np.asarray((weights @ known) / (weights @ matched.astype(float)))
 
-    measures = {
-        "match_rate": share("match_rate", matched, formulas, "matched"),
-        "rmse": resampled("rmse", "1", "of the matched", formulas, of_matched),
-        "rmse_corrected": resampled(
-            "rmse_corrected", "1", "of all, failures at stol", formulas, lambda w: w @ corrected
+    intervals = {
+        "match_rate": formula_interval(
+            formulas, lambda w: w @ matched.astype(float), bounds=(0.0, 1.0)
         ),
+        "rmse": formula_interval(formulas, of_matched),
+        "rmse_corrected": formula_interval(formulas, lambda w: w @ corrected),
     }
-    return {
-        name: [m.interval.mean, m.interval.low, m.interval.high] for name, m in measures.items()
-    }
+    return {name: [found.mean, found.low, found.high] for name, found in intervals.items()}

@@ -30,7 +30,7 @@ from safetensors.torch import load_file, save_file
 from variolite.crystals.crystal_model import CrystalModel, canonicalize
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.evaluation import score_generation
-from variolite.crystals.evaluation.validity import shortest_contacts
+from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.composition import CompositionSettings
@@ -266,14 +266,14 @@ def _measured(
             strict=True,
         )
         met = float(np.mean([np.array_equal(np.sort(a), np.sort(b)) for a, b in pairs]))
-    intervals = {measure.metric: measure.interval for measure in scores.measures}
+    intervals = {row.metric: row for row in scores.samples}
     metrics = {
         name: (found.mean, found.low, found.high)
         for name, found in intervals.items()
         if name in METRICS
     }
     with np.errstate(invalid="ignore"):
-        kept = shortest_contacts(reference).closeness(decoded) >= CONTACT_MARGIN
+        kept = minimum_distances(reference).closeness(decoded) >= CONTACT_MARGIN
     metrics["contacts_kept"] = _wilson(int(kept.sum()), len(kept))
     gap = latent_mismatch(drawn, latents)
     return Outcome(contestant.title, contestant.fit_seconds, seconds, met, metrics, gap)

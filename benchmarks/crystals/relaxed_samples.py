@@ -17,17 +17,16 @@ from variolite.crystals.evaluation import (
     Energies,
     Hull,
     Matcher,
-    Measure,
     distance_validity,
-    judge_newness,
-    judge_stability,
+    evaluate_stability,
+    find_novelty,
 )
-from variolite.crystals.evaluation.measures import resampled
-from variolite.crystals.evaluation.score import Asked, stability_measures
+from variolite.crystals.evaluation.metrics import Requested, formula_interval, weighted_median
+from variolite.crystals.evaluation.score import stability_rows
 from variolite.crystals.matching import periodic_errors
 from variolite.crystals.potential.potential import Source
 from variolite.crystals.potential.relaxation import Relaxation, RelaxationLimits, relax
-from variolite.scoring import format_value
+from variolite.scoring import Interval, ScoreRow, format_value
 
 Floats = NDArray[np.float64]
 Figures = dict[str, list[float]]
@@ -95,8 +94,8 @@ def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
     some = np.isfinite(moved)
     after["converged"] = _mean(found.converged.astype(np.float64), formulas, (0.0, 1.0))
     after["rmsd_mean"] = _mean(moved[some], formulas[some], (0.0, np.inf))
-    after["rmsd_median"] = _interval(
-        resampled("", "", "", formulas[some], _weighted_median(moved[some]), bounds=(0.0, np.inf))
+    after["rmsd_median"] = _figures(
+        formula_interval(formulas[some], weighted_median(moved[some]), bounds=(0.0, np.inf))
     )
     return {
         "crystals": len(crystals),
@@ -126,34 +125,26 @@ def displacements(before: Crystals, relaxation: Relaxation) -> Floats:
 def _judged(crystals: Crystals, court: Court) -> tuple[Figures, int]:
     valid = distance_validity(crystals)
     kept = crystals.take(valid)
-    newness = judge_newness(kept, court.known, Matcher(), tell=court.tell)
-    stability = judge_stability(kept, court.energies, court.references, court.hull, tell=court.tell)
-    asked = Asked(reduced_formulas(crystals), 0, None)
-    measures = stability_measures(asked, valid, newness, stability)
-    figures = {measure.metric: _interval(measure) for measure in measures}
-    judged = np.isfinite(stability.above)
-    figures["e_above_hull_mean"] = _mean(stability.above[judged], asked.formulas[valid][judged])
+    novelty = find_novelty(kept, court.known, Matcher(), log=court.tell)
+    stability = evaluate_stability(
+        kept, court.energies, court.references, court.hull, log=court.tell
+    )
+    requested = Requested(reduced_formulas(crystals))
+    rows = stability_rows(requested, valid, novelty, stability)
+    figures = {row.metric: _figures(row) for row in rows}
+    known = np.isfinite(stability.above)
+    figures["e_above_hull_mean"] = _mean(stability.above[known], requested.formulas[valid][known])
     return figures, stability.removed
 
 
 def _mean(
     values: Floats, formulas: NDArray[np.str_], bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> list[float]:
-    return _interval(resampled("", "", "", formulas, lambda w: w @ values, bounds=bounds))
+    return _figures(formula_interval(formulas, lambda w: w @ values, bounds=bounds))
 
 
-def _interval(measure: Measure) -> list[float]:
-    return [measure.interval.mean, measure.interval.low, measure.interval.high]
-
-
-def _weighted_median(values: Floats) -> Callable[[Floats], Floats]:
-    order = np.argsort(values)
-
-    def median(weights: Floats) -> Floats:
-        reached = np.cumsum(weights[:, order], axis=1) >= 0.5 - 1e-12
-        return np.asarray(values[order][reached.argmax(axis=1)])
-
-    return median
+def _figures(found: Interval | ScoreRow) -> list[float]:
+    return [found.mean, found.low, found.high]
 
 
 def relaxed_lines(found: Mapping[str, Any]) -> list[str]:

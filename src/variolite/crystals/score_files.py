@@ -102,10 +102,10 @@ def score_structures(
             energies=energy,
             hull=phases,
             relax=relax,
-            same=Matcher(workers=workers, tell=step),
+            equivalence=Matcher(workers=workers, log=step),
             unreadable=len(reading.rejects),
             workers=workers,
-            tell=step,
+            log=step,
         )
     card = scores.card(split="reference" if test is None else "test")
     if out is not None and out.suffix == ".json":

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation import score_generation
-from variolite.crystals.evaluation.measures import format_generation
+from variolite.crystals.evaluation import format_generation, score_generation
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import fingerprint, write_store
 from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
@@ -198,7 +197,7 @@ def _generation(
     generated = model.sample(samples, seed=seed, tell=tell)
     write_store(run.path / "samples.crystals", generated.crystals)
     scored = score_generation(
-        generated.crystals, train, test=true, workers=workers, seed=seed, tell=tell
+        generated.crystals, train, test=true, workers=workers, seed=seed, log=tell
     )
     turned_away = sum(generated.rejects.values())
     note = (

@@ -8,12 +8,16 @@ from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import compositions, symbols_of
-from variolite.crystals.evaluation import charge_balance, smact_rules
-from variolite.crystals.evaluation.validity import ChemicalRules, is_balanced
+from variolite.crystals.evaluation.validity import (
+    ChemicalRules,
+    charge_balance,
+    is_balanced,
+    smact_rules,
+)
 from variolite.crystals.files.textbook import textbook_crystals
 
 
-def test_verdicts_are_those_of_smact():
+def test_results_are_those_of_smact():
     from pymatgen.core import Composition
     from smact.screening import smact_validity
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
-from variolite.crystals.evaluation.validity import shortest_contacts
+from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 TEXTBOOK = textbook_crystals()
-CONTACTS = shortest_contacts(TEXTBOOK)
+CONTACTS = minimum_distances(TEXTBOOK)
 
 
 def test_the_shortest_are_those_of_pymatgen():
@@ -37,7 +37,7 @@ def test_the_shortest_are_those_of_pymatgen():
 
 def test_elements_never_seen_together_come_as_close_as_their_radii():
     salts = Crystals.of([cubic(4.0, [3, 9], [[0, 0, 0], [0.5, 0, 0]]), cubic(3.0, [29], [[0] * 3])])
-    contacts = shortest_contacts(salts)
+    contacts = minimum_distances(salts)
     assert contacts.elements.tolist() == [3, 9, 29]
     expected = [[4.0, 2.0, 2.5], [2.0, 4.0, 2.5], [2.5, 2.5, 3.0]]
     np.testing.assert_allclose(contacts.distances, expected)
@@ -48,7 +48,7 @@ def test_known_crystals_are_no_closer_than_known():
     assert (ratios >= 1.0 - 1e-9).all()
     squeezed = Crystals.of([cubic(3.0, [3, 9], [[0, 0, 0], [0.5, 0, 0]])])
     salt = Crystals.of([cubic(4.0, [3, 9], [[0, 0, 0], [0.5, 0, 0]])])
-    assert shortest_contacts(salt).closeness(squeezed) == pytest.approx([0.75])
+    assert minimum_distances(salt).closeness(squeezed) == pytest.approx([0.75])
 
 
 @given(st.integers(0, len(TEXTBOOK) - 1), st.integers(0, 10_000), st.floats(0.7, 1.3))
@@ -65,4 +65,4 @@ def test_what_cannot_be_judged_is_not():
     found = CONTACTS.closeness(Crystals.of([*broken()[0].take(slice(1, None)), strange]))
     assert np.isnan(found).all()
     with pytest.raises(DataError, match="have a cell"):
-        shortest_contacts(broken()[0])
+        minimum_distances(broken()[0])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals import Crystals
-from variolite.crystals.evaluation import (
+from variolite.crystals.evaluation.fingerprints import (
     CutOffs,
     Fingerprints,
     calibrate,
@@ -29,29 +29,29 @@ def test_near_means_both_distances_within_their_cut_offs(seed, structure, compos
     apart = np.abs(samples.structure[:, None] - real.structure).max(axis=2)
     work = np.abs(samples.composition[:, None] - real.composition).sum(axis=2)
     near = (apart <= structure) & (work <= composition)
-    found = coverage(samples, real, CutOffs(structure, composition))
-    assert found.recalled.tolist() == near.any(axis=0).tolist()
-    assert found.precise.tolist() == near.any(axis=1).tolist()
+    recalled, precise = coverage(samples, real, CutOffs(structure, composition))
+    assert recalled.tolist() == near.any(axis=0).tolist()
+    assert precise.tolist() == near.any(axis=1).tolist()
 
 
 @given(st.integers(0, 1000))
 def test_cut_offs_reach_the_share_they_were_taken_for(seed):
     rng = np.random.default_rng(seed)
-    held_out, training = drawn(rng, 50), drawn(rng, 80)
-    cutoffs = calibrate(held_out, training, quantile=0.8)
-    reached = coverage(training, held_out, cutoffs).recalled.mean()
+    test, training = drawn(rng, 50), drawn(rng, 80)
+    cutoffs = calibrate(test, training, quantile=0.8)
+    reached = coverage(training, test, cutoffs)[0].mean()
     # Eight tenths have a composition near them, and of these eight tenths a structure.
     assert 0.6 <= reached <= 0.85
-    assert calibrate(held_out, held_out) == CutOffs(0.0, 0.0)
+    assert calibrate(test, test) == CutOffs(0.0, 0.0)
 
 
 def test_a_set_covers_itself_and_its_shaken_copy():
     marks = fingerprints_of(TEXTBOOK)
     moved = fingerprints_of(Crystals.of([shaken(c, i, 0.05) for i, c in enumerate(TEXTBOOK)]))
-    found = coverage(moved, marks, CutOffs(0.2, 0.0))
-    assert found.recalled.all()
-    assert found.precise.all()
-    assert not coverage(marks.take(np.arange(0)), marks, CutOffs(1.0, 5.0)).recalled.any()
+    recalled, precise = coverage(moved, marks, CutOffs(0.2, 0.0))
+    assert recalled.all()
+    assert precise.all()
+    assert not coverage(marks.take(np.arange(0)), marks, CutOffs(1.0, 5.0))[0].any()
 
 
 def test_cut_offs_need_crystals():

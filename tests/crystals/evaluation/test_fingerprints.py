@@ -7,12 +7,12 @@ from scipy.stats import wasserstein_distance
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, compositions
-from variolite.crystals.evaluation import (
+from variolite.crystals.evaluation.fingerprints import (
+    LINE,
     average_minimum_distances,
     composition_distance,
     composition_fingerprints,
 )
-from variolite.crystals.evaluation.fingerprints import LINE
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 

@@ -3,8 +3,12 @@ import pytest
 from crystal_sets import random_compositions
 
 from variolite.crystals import Crystals
-from variolite.crystals.evaluation import choose_references, fit_references
-from variolite.crystals.evaluation.stability import ENOUGH, element_fractions
+from variolite.crystals.evaluation.stability import (
+    ENOUGH,
+    choose_references,
+    element_fractions,
+    fit_references,
+)
 from variolite.errors import DataError
 
 MANY = random_compositions(900, seed=1)
@@ -22,8 +26,8 @@ def test_references_are_found_again():
     found = fit_references(MANY, potential(MANY, 0.0), FORMATION)
     np.testing.assert_allclose(found.references[1:95], TRUE[1:95], atol=1e-5)
     assert np.isnan(found.references[95:]).all()
-    assert found.held_out_mae < 1e-5
-    assert (found.n_crystals, found.n_held_out) == (900, 900)
+    assert found.test_mae < 1e-5
+    assert (found.n_crystals, found.n_test) == (900, 900)
 
 
 def test_gross_errors_do_not_bend_the_rest():
@@ -40,12 +44,12 @@ def test_gross_errors_do_not_bend_the_rest():
 def test_error_is_that_of_compositions_left_out():
     found = fit_references(MANY, potential(MANY, 0.05), FORMATION)
     # 94 references from 720 crystals: somewhat more than the mean absolute noise.
-    assert 0.05 * np.sqrt(2 / np.pi) < found.held_out_mae < 0.06
-    assert found.held_out_median < found.held_out_mae
+    assert 0.05 * np.sqrt(2 / np.pi) < found.test_mae < 0.06
+    assert found.test_median < found.test_mae
     repeated = Crystals.concatenate([MANY.take(slice(0, 40))] * 8)
     # Were the same composition on both sides, 40 crystals would foretell themselves.
     e = np.tile(potential(MANY, 0.5)[:40], 8)
-    assert not fit_references(repeated, e, np.tile(FORMATION[:40], 8)).held_out_mae < 0.3
+    assert not fit_references(repeated, e, np.tile(FORMATION[:40], 8)).test_mae < 0.3
 
 
 def test_elements_seen_too_rarely_have_no_reference():

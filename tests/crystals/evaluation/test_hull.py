@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
-from variolite.crystals.evaluation import Hull, fractions_of_formula, read_hull
+from variolite.crystals.evaluation.hull import Hull, fractions_of_formula, read_hull
 from variolite.errors import DataError
 
 ELEMENTS = ("Li", "Fe", "P", "O")

@@ -6,12 +6,11 @@ from crystal_sets import cubic, rewritten, shaken
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation import Matcher, judge_newness
+from variolite.crystals.evaluation import Matcher, find_novelty
 from variolite.crystals.evaluation.novelty import (
     CANDIDATES,
     in_free_lengths,
     nearest_known,
-    nearest_samples,
 )
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
@@ -25,7 +24,7 @@ def named(*names: str) -> Crystals:
     return TEXTBOOK.take(np.array([NAMES.index(name) for name in names]))
 
 
-def test_verdicts_are_those_of_pymatgen():
+def test_results_are_those_of_pymatgen():
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
     rng = np.random.default_rng(0)
@@ -50,7 +49,7 @@ def test_the_same_crystal_is_known_however_it_is_written():
     samples = Crystals.of(
         [rewritten(crystal, seed, cells=1 + seed % 2) for seed, crystal in enumerate(TEXTBOOK)]
     )
-    found = judge_newness(samples, TEXTBOOK, Matcher())
+    found = find_novelty(samples, TEXTBOOK, Matcher())
     assert not found.novel.any()
     assert found.unique.all()
     # Each finds itself or a crystal of the same formula that the matcher takes for it.
@@ -62,10 +61,10 @@ def test_the_same_crystal_is_known_however_it_is_written():
 def test_polymorphs_and_other_compounds_are_new():
     samples = named("TiO2 (anatase)", "C (diamond)", "KCl (rock salt)")
     known = named("TiO2 (rutile)", "C (graphite)", "NaCl (rock salt)")
-    found = judge_newness(samples, known, Matcher())
+    found = find_novelty(samples, known, Matcher())
     assert found.novel.all()
     assert found.unique.all()
-    assert found.earlier.asked == 0
+    assert found.earlier.compared == 0
 
 
 def test_only_the_first_of_equal_samples_is_unique():
@@ -73,7 +72,7 @@ def test_only_the_first_of_equal_samples_is_unique():
     samples = Crystals.of(
         [rutile, shaken(rutile, 1, 0.02), anatase, rewritten(rutile, 2), rewritten(anatase, 3)]
     )
-    found = judge_newness(samples, named("NaCl (rock salt)"), Matcher())
+    found = find_novelty(samples, named("NaCl (rock salt)"), Matcher())
     assert found.unique.tolist() == [True, False, True, False, False]
     assert found.earlier.of[[0, 2, 4]].tolist() == [-1, -1, 2]
     assert set(found.earlier.of[[1, 3]]) <= {0, 1}
@@ -110,7 +109,7 @@ def stretched(steps: list[int]) -> Crystals:
 def test_undecided_pairs_count_as_neither_new_nor_known():
     samples, known = stretched([2, 3, 4]), stretched([5, 6])
     script = Scripted({(2, 5): -1, (2, 6): 0, (3, 5): -1, (3, 6): 1})
-    found = judge_newness(samples, known, script)
+    found = find_novelty(samples, known, script)
     assert found.known.undecided.tolist() == [True, False, False]
     assert found.novel.tolist() == [False, False, True]
     assert found.known.of.tolist() == [-1, 1, -1]
@@ -119,7 +118,7 @@ def test_undecided_pairs_count_as_neither_new_nor_known():
 def test_the_nearest_are_asked_first_and_no_more_than_needed():
     known = stretched(list(range(300)))
     script = Scripted({(30, 30): 1, (30, 31): 1, (40, 70): 1})
-    found = judge_newness(stretched([30, 40]), known, script)
+    found = find_novelty(stretched([30, 40]), known, script)
     assert found.known.of.tolist() == [30, 70]
     # The first is answered by its nearest; the second asks in rounds of 1, 15 and 240.
     assert script.asked[0] == (40, 30)  # Samples among themselves.
@@ -127,8 +126,8 @@ def test_the_nearest_are_asked_first_and_no_more_than_needed():
     asked = [other for sample, other in script.asked[1:] if sample == 40]
     assert asked[0] == 40
     assert max(abs(other - 40) for other in asked[:16]) <= 9
-    assert found.known.asked == len(script.asked) - 1 == 1 + CANDIDATES
-    nothing = judge_newness(stretched([30]), known, Scripted({}))
+    assert found.known.compared == len(script.asked) - 1 == 1 + CANDIDATES
+    nothing = find_novelty(stretched([30]), known, Scripted({}))
     assert nothing.unsearched.tolist() == [True]
     assert nothing.novel.tolist() == [True]
 
@@ -143,7 +142,7 @@ def test_far_candidates_are_not_asked_about():
 
 def test_samples_are_compared_with_earlier_ones_alone():
     formulas = np.array(["A", "B", "A", "A"])
-    found = nearest_samples(formulas, np.zeros((4, 3)))
+    found = nearest_known(formulas, np.zeros((4, 3)), formulas, np.zeros((4, 3)), earlier=True)
     pairs = list(zip(found.sample.tolist(), found.other.tolist(), strict=True))
     assert pairs == [(2, 0), (3, 0), (3, 2)]
 
@@ -158,18 +157,18 @@ def test_worker_processes_agree_and_give_up_in_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("variolite.crystals.evaluation.novelty.SMALL", 0)
     some = TEXTBOOK.take(slice(16, 22))
     other = Crystals.of([rewritten(crystal, 1) for crystal in some])
-    told: list[str] = []
-    pool = Matcher(workers=1, tell=told.append)
+    lines: list[str] = []
+    pool = Matcher(workers=1, log=lines.append)
     first, second = pool.prepare(some), pool.prepare(other)
     assert pool.compare(first, second).tolist() == [1] * 6
-    assert any("comparing structures" in line for line in told)
+    assert any("comparing structures" in line for line in lines)
     assert Matcher(tolerance=DEFAULT).compare(first, second).tolist() == [1] * 6
     late = Matcher(workers=1, limit=1e-6)
     # An answer that is there when it is asked for counts, however late.
     many = np.repeat(np.arange(6), 5)
-    verdicts = late.compare(first.take(many), second.take(many))
-    assert set(verdicts.tolist()) <= {-1, 1}
-    assert (verdicts == -1).any()
+    results = late.compare(first.take(many), second.take(many))
+    assert set(results.tolist()) <= {-1, 1}
+    assert (results == -1).any()
 
 
 def test_what_cannot_be_reduced_is_undecided():

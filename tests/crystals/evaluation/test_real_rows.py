@@ -13,10 +13,10 @@ from variolite.crystals.evaluation import (
     Matcher,
     charge_balance,
     distance_validity,
-    element_fractions,
-    judge_newness,
+    find_novelty,
     read_hull,
 )
+from variolite.crystals.evaluation.stability import element_fractions
 from variolite.crystals.files.reading import load_crystals
 
 
@@ -38,7 +38,7 @@ def test_real_crystals_are_valid_and_mostly_balanced(rows: Crystals):
 
 def test_real_crystals_differ_from_each_other_and_are_known_to_themselves(rows: Crystals):
     some = rows.take(slice(0, 80))
-    found = judge_newness(some, rows, Matcher())
+    found = find_novelty(some, rows, Matcher())
     assert found.unique.mean() > 0.97
     assert not found.novel.any()
 

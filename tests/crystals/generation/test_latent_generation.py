@@ -10,7 +10,7 @@ from toy_crystals import ToyCodec
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation.validity import shortest_contacts
+from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.generation.conditions import Where
 from variolite.crystals.generation.prior import LatentPrior
@@ -131,7 +131,7 @@ def test_every_reason_is_found() -> None:
             ]
         ),
         (20.0, 40.0),
-        shortest_contacts(Crystals.of([Crystal(species, salt, CUBE)])),
+        minimum_distances(Crystals.of([Crystal(species, salt, CUBE)])),
         Where(formula={11: 1, 17: 1}, elements=(11, 17), others=False, space_group=221),
     )
     expected = ["", "no_cell", "no_cell", "too_close", "contact", "volume_per_atom"]
@@ -141,7 +141,7 @@ def test_every_reason_is_found() -> None:
 def test_wanted_elements_are_checked() -> None:
     salt = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
     both = Crystals.of([Crystal(np.array(s, np.uint8), salt, CUBE) for s in ([3, 8], [3, 3])])
-    known = ((20.0, 40.0), shortest_contacts(both))
+    known = ((20.0, 40.0), minimum_distances(both))
     assert judge(both, *known, Where(elements=(3,))).tolist() == ["", ""]
     assert judge(both, *known, Where(elements=(3,), others=False)).tolist() == ["composition", ""]
     assert judge(both, *known, Where(elements=(3, 8), others=False)).tolist() == [

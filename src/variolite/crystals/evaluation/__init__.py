@@ -1,95 +1,55 @@
 """Scores of generated crystals: valid, like real ones, new, stable."""
 
-from variolite.crystals.evaluation.distributions import (
-    Likeness,
-    Traits,
-    compare_distributions,
-    densities,
-    jensen_shannon,
-    judge_likeness,
-    total_variation,
-    traits_of,
-    wasserstein,
+from variolite.crystals.evaluation.distributions import densities
+from variolite.crystals.evaluation.hull import Hull, read_hull
+from variolite.crystals.evaluation.metrics import METRICS, Metric, format_generation
+from variolite.crystals.evaluation.novelty import (
+    Matcher,
+    Novelty,
+    StructureEquivalence,
+    find_novelty,
 )
-from variolite.crystals.evaluation.fingerprints import (
-    Coverage,
-    CutOffs,
-    Fingerprints,
-    average_minimum_distances,
-    calibrate,
-    composition_distance,
-    composition_fingerprints,
-    coverage,
-    fingerprints_of,
-)
-from variolite.crystals.evaluation.hull import Hull, HullDistances, fractions_of_formula, read_hull
-from variolite.crystals.evaluation.measures import Measure, format_generation
-from variolite.crystals.evaluation.novelty import Matcher, Newness, SameStructure, judge_newness
 from variolite.crystals.evaluation.score import BASELINE, GenerationScores, Relax, score_generation
 from variolite.crystals.evaluation.stability import (
     ElementReferences,
     Energies,
     Stability,
-    choose_references,
-    element_fractions,
-    fit_references,
-    judge_stability,
+    evaluate_stability,
     references_from,
 )
 from variolite.crystals.evaluation.validity import (
     ChargeBalance,
-    ChemicalRules,
+    MinimumDistances,
     charge_balance,
     distance_validity,
-    smact_rules,
+    minimum_distances,
 )
 from variolite.crystals.periodic import shortest_distances
 
 __all__ = [
     "BASELINE",
+    "METRICS",
     "ChargeBalance",
-    "ChemicalRules",
-    "Coverage",
-    "CutOffs",
     "ElementReferences",
     "Energies",
-    "Fingerprints",
     "GenerationScores",
     "Hull",
-    "HullDistances",
-    "Likeness",
     "Matcher",
-    "Measure",
-    "Newness",
+    "Metric",
+    "MinimumDistances",
+    "Novelty",
     "Relax",
-    "SameStructure",
     "Stability",
-    "Traits",
-    "average_minimum_distances",
-    "calibrate",
+    "StructureEquivalence",
     "charge_balance",
-    "choose_references",
-    "compare_distributions",
-    "composition_distance",
-    "composition_fingerprints",
-    "coverage",
     "densities",
     "distance_validity",
-    "element_fractions",
-    "fingerprints_of",
-    "fit_references",
+    "evaluate_stability",
+    "find_novelty",
     "format_generation",
-    "fractions_of_formula",
-    "jensen_shannon",
-    "judge_likeness",
-    "judge_newness",
-    "judge_stability",
+    "minimum_distances",
     "read_hull",
     "references_from",
     "score_generation",
     "shortest_distances",
-    "smact_rules",
-    "total_variation",
-    "traits_of",
-    "wasserstein",
 ]

@@ -1,10 +1,12 @@
-"""How far the distributions of generated crystals are from those of real ones."""
+"""How far the distributions of generated crystals are from those of real ones.
+
+Every number stands beside the one that real crystals get: as many of them, drawn from the
+reference, as there are samples. Finite sets differ by chance, and the draw shows by how much.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,12 +23,13 @@ from variolite.crystals.evaluation.fingerprints import (
     coverage,
     fingerprints_of,
 )
-from variolite.crystals.evaluation.measures import Measure, resampled
+from variolite.crystals.evaluation.metrics import score_row
 from variolite.crystals.files.groups import space_groups
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap
+from variolite.scoring import Bootstrap, ScoreRow
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 GRAMS = 1.66053906892
 """Mass of one unified mass unit per cubic Angstrom in g/cm3 (CODATA 2022)."""
@@ -34,8 +37,11 @@ GRAMS = 1.66053906892
 SYMPREC = 0.1
 """Tolerance in Angstrom within which spglib looks for symmetry."""
 
+MOST = 2000
+"""Crystals of a set at most whose distributions and coverage are compared."""
+
 GROUPS = 231
-_SPGLIB_WARNING = "SPGLIB_WARNING"
+"""Space groups and none."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +51,25 @@ class Traits:
     Attributes
     ----------
     formulas
-        Reduced formulas.
+        Reduced formulas, shape (B,).
     numbers
-        Name, unit and values (B,) of every quantity.
+        Values of every quantity by its name, shape (B,).
     elements
-        Shares of the elements among the atoms, shape (B, 119).
+        Fractions of the elements among the atoms, shape (B, 119).
     space_groups
         Numbers of the space groups, 0 where none was found, shape (B,).
     """
 
     formulas: NDArray[np.str_]
-    numbers: dict[str, tuple[str, Floats]]
+    numbers: dict[str, Floats]
     elements: Floats
-    space_groups: NDArray[np.int64]
+    space_groups: Integers
 
-    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Traits:
-        """Choose crystals by place or by mask."""
+    def take(self, index: Integers) -> Traits:
+        """Choose crystals by place."""
         return Traits(
             self.formulas[index],
-            {name: (unit, values[index]) for name, (unit, values) in self.numbers.items()},
+            {name: values[index] for name, values in self.numbers.items()},
             self.elements[index],
             self.space_groups[index],
         )
@@ -75,21 +81,8 @@ def densities(crystals: Crystals) -> Floats:
     return np.asarray(GRAMS * mass / crystals.volumes)
 
 
-@contextmanager
-def _without_messages() -> Iterator[None]:
-    """Keep spglib from writing to the terminal of attempts that it then repeats."""
-    before = os.environ.get(_SPGLIB_WARNING)
-    os.environ[_SPGLIB_WARNING] = "OFF"
-    try:
-        yield
-    finally:
-        del os.environ[_SPGLIB_WARNING]
-        if before is not None:
-            os.environ[_SPGLIB_WARNING] = before
-
-
 def traits_of(
-    crystals: Crystals, *, workers: int = 1, tell: Callable[[str], None] = lambda _: None
+    crystals: Crystals, *, workers: int = 1, log: Callable[[str], None] = lambda _: None
 ) -> Traits:
     """Compute what is compared; the crystals have to be valid by distance.
 
@@ -99,25 +92,24 @@ def traits_of(
         The structures.
     workers
         Processes that look for symmetry.
-    tell
-        Is told how far it is.
+    log
+        Takes lines of progress.
 
     Raises
     ------
     DataError
         If spglib is not installed.
     """
-    with _without_messages():
-        groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, tell=tell)
+    groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, tell=log)
     counts = compositions(crystals)
     atoms = np.maximum(crystals.counts, 1).astype(np.float64)
     return Traits(
         formulas=reduced_formulas(crystals),
         numbers={
-            "density": ("g/cm3", densities(crystals)),
-            "volume_per_atom": ("angstrom3", crystals.volumes / atoms),
-            "n_elements": ("1", (counts > 0).sum(axis=1).astype(np.float64)),
-            "n_atoms": ("1", crystals.counts.astype(np.float64)),
+            "density": densities(crystals),
+            "volume_per_atom": crystals.volumes / atoms,
+            "n_elements": (counts > 0).sum(axis=1).astype(np.float64),
+            "n_atoms": crystals.counts.astype(np.float64),
         },
         elements=counts / atoms[:, None],
         space_groups=groups,
@@ -126,78 +118,32 @@ def traits_of(
 
 def compare_distributions(
     samples: Traits, target: Traits, *, bootstrap: Bootstrap | None = None
-) -> list[Measure]:
+) -> list[ScoreRow]:
     """Return the distances between the distributions of samples and of real crystals."""
-    measures = []
-    for name, (unit, values) in samples.numbers.items():
-        real = target.numbers[name][1]
-        measures.append(
-            resampled(
-                f"{name}_wasserstein",
-                unit,
-                f"First Wasserstein distance of the {_WORDS[name]} of the valid samples from "
-                "that of the test crystals",
-                samples.formulas,
-                _wasserstein_of(values, real),
-                bootstrap=bootstrap,
-                bounds=(0.0, np.inf),
-            )
-        )
-    wanted = target.elements.mean(axis=0) if len(target.elements) else np.zeros(0)
-    if len(wanted):
-        measures.append(
-            resampled(
-                "elements_total_variation",
-                "share",
-                "Half the sum over the elements of the absolute difference of their shares among "
-                "the atoms, every crystal counting alike, valid samples against test crystals",
-                samples.formulas,
-                lambda weights: total_variation(weights @ samples.elements, wanted),
-                bootstrap=bootstrap,
-                bounds=(0.0, 1.0),
-            )
-        )
-        measures.append(
-            resampled(
-                "elements_jensen_shannon",
-                "bit",
-                "Jensen-Shannon divergence, base 2, of the same shares of the elements",
-                samples.formulas,
-                lambda weights: jensen_shannon(weights @ samples.elements, wanted),
-                bootstrap=bootstrap,
-                bounds=(0.0, 1.0),
-            )
-        )
-        kinds = np.eye(GROUPS)[samples.space_groups]
-        real_kinds = np.eye(GROUPS)[target.space_groups].mean(axis=0)
-        measures.append(
-            resampled(
-                "space_groups_total_variation",
-                "share",
-                "Half the sum over the space groups (spglib, symprec 0.1 Angstrom; no group counts "
-                "as one more) of the absolute difference of their shares, valid samples against "
-                "test crystals",
-                samples.formulas,
-                lambda weights: total_variation(weights @ kinds, real_kinds),
-                bootstrap=bootstrap,
-                bounds=(0.0, 1.0),
-            )
-        )
-    return measures
+    statistics = {
+        f"{name}_wasserstein": wasserstein_statistic(values, target.numbers[name])
+        for name, values in samples.numbers.items()
+    }
+    if len(target.formulas):
+        elements = target.elements.mean(axis=0)
+        groups = np.eye(GROUPS)[samples.space_groups]
+        target_groups = np.eye(GROUPS)[target.space_groups].mean(axis=0)
+        statistics |= {
+            "elements_total_variation": lambda w: total_variation(w @ samples.elements, elements),
+            "elements_jensen_shannon": lambda w: jensen_shannon(w @ samples.elements, elements),
+            "space_groups_total_variation": lambda w: total_variation(w @ groups, target_groups),
+        }
+    return [
+        score_row(name, samples.formulas, statistic, bootstrap)
+        for name, statistic in statistics.items()
+    ]
 
 
-_WORDS = {
-    "density": "density",
-    "volume_per_atom": "volume per atom",
-    "n_elements": "number of elements",
-    "n_atoms": "number of atoms in the cell as given",
-}
+def wasserstein_statistic(first: Floats, second: Floats) -> Callable[[Floats], Floats]:
+    """Return the function from weights of values to first Wasserstein distances from others.
 
-
-def wasserstein(first: Floats, second: Floats, weights: Floats | None = None) -> Floats:
-    """Return first Wasserstein distances between weighted values and others, shape (R,).
-
-    The area between the two cumulative distributions.
+    The area between the two cumulative distributions, for many weightings at once, of which
+    ``scipy.stats.wasserstein_distance`` computes one.
 
     Parameters
     ----------
@@ -205,19 +151,17 @@ def wasserstein(first: Floats, second: Floats, weights: Floats | None = None) ->
         Values, shape (n,).
     second
         Values that weigh alike, shape (m,).
-    weights
-        Weights of the first in rows that sum to 1, shape (R, n); alike by default.
+
+    Returns
+    -------
+    callable
+        From weights (R, n), rows summing to 1, to distances (R,).
     """
-    given = np.full((1, len(first)), 1.0 / max(len(first), 1)) if weights is None else weights
-    return _wasserstein_of(first, second)(given)
-
-
-def _wasserstein_of(first: Floats, second: Floats) -> Callable[[Floats], Floats]:
-    # Values in common steps: crystals repeat densities less than numbers of atoms, but
-    # the steps between equal values need no work.
-    steps, place = np.unique(np.concatenate([first, second]), return_inverse=True)
     if not len(first) or not len(second):
         return lambda weights: np.full(len(weights), np.nan)
+    # Between two neighbouring values of either set both distributions are constant; equal
+    # values, of which numbers of atoms have many, are one step.
+    steps, place = np.unique(np.concatenate([first, second]), return_inverse=True)
     mine, real = place[: len(first)], place[len(first) :]
     order = np.argsort(mine, kind="stable")
     # Cumulative weight below each step is the running sum up to the last value below it.
@@ -226,9 +170,8 @@ def _wasserstein_of(first: Floats, second: Floats) -> Callable[[Floats], Floats]
     width = np.diff(steps)
 
     def statistic(weights: Floats) -> Floats:
-        running = np.concatenate(
-            [np.zeros((len(weights), 1)), np.cumsum(weights[:, order], axis=1)], axis=1
-        )
+        running = np.cumsum(weights[:, order], axis=1)
+        running = np.concatenate([np.zeros((len(weights), 1)), running], axis=1)
         return np.asarray(np.abs(running[:, last] - below) @ width)
 
     return statistic
@@ -244,43 +187,31 @@ def jensen_shannon(first: Floats, second: Floats) -> Floats:
 
     J. Lin, IEEE Trans. Inf. Theory 37 (1991) 145.
     """
+    from scipy.special import rel_entr
+
     middle = 0.5 * (first + second)
-    return np.asarray(0.5 * (_divergence(first, middle) + _divergence(second, middle)))
-
-
-def _divergence(first: Floats, second: Floats) -> Floats:
-    ratio = np.where(first > 0, first, 1.0) / np.where(first > 0, second, 1.0)
-    return np.asarray((first * np.log2(ratio)).sum(axis=-1))
-
-
-# How like real crystals a set of samples is as a whole: coverage and distributions.
-#
-# Every number stands beside the one that real crystals get: as many of them, drawn from the
-# reference, as there are samples. Finite sets differ by chance, and the draw shows by how much.
-
-
-MOST = 2000
-"""Crystals of a set at most whose distributions and coverage are compared."""
+    both = rel_entr(first, middle).sum(axis=-1) + rel_entr(second, middle).sum(axis=-1)
+    return np.asarray(0.5 * both / np.log(2.0))
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """What was found.
+class DistributionMetrics:
+    """Coverage and distances between distributions.
 
     Attributes
     ----------
     samples, baseline
-        Quantities of the samples, and of the draw from the reference.
+        Rows of the samples, and of the draw from the reference.
     notes
         What they rest on.
     """
 
-    samples: tuple[Measure, ...]
-    baseline: tuple[Measure, ...]
+    samples: tuple[ScoreRow, ...]
+    baseline: tuple[ScoreRow, ...]
     notes: tuple[str, ...]
 
 
-def judge_likeness(
+def distribution_metrics(
     samples: Crystals,
     reference: Crystals,
     test: Crystals | None,
@@ -289,8 +220,8 @@ def judge_likeness(
     bootstrap: Bootstrap | None = None,
     seed: int = 0,
     workers: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
-) -> Likeness:
+    log: Callable[[str], None] = lambda _: None,
+) -> DistributionMetrics:
     """Compare samples with real crystals; all of them have to be valid by distance.
 
     Parameters
@@ -305,11 +236,12 @@ def judge_likeness(
         Seed of every draw.
     workers
         Processes that look for symmetry.
-    tell
-        Is told what is being done.
+    log
+        Takes lines of progress.
     """
     rng = np.random.default_rng(seed)
     notes = []
+    training = reference
     if test is None:
         aside, by = _put_aside(reference, rng)
         training, test = reference.take(~aside), reference.take(aside)
@@ -317,9 +249,7 @@ def judge_likeness(
             f"no test set was given: coverage and distributions are against {len(test)} crystals "
             f"of the reference, put aside {by}"
         )
-    else:
-        training = reference
-    tell("fingerprints")
+    log("fingerprints")
     test = _at_most(test, MOST, rng)
     known = fingerprints_of(training)
     real = fingerprints_of(test)
@@ -336,30 +266,24 @@ def judge_likeness(
             f"the draw from the reference has {len(drawn)} crystals, fewer than there are samples: "
             "its recall is too low to compare with"
         )
-    wanted = reduced_formulas(test)
     kept = _at_most(samples, MOST, rng)
-    tell("space groups")
+    log("space groups")
     sets = [test, kept, _at_most(training.take(drawn), MOST, rng)]
     # All at once, so that worker processes start once.
-    joined = traits_of(Crystals.concatenate(sets), workers=workers, tell=tell)
+    joined = traits_of(Crystals.concatenate(sets), workers=workers, log=log)
     ends = np.cumsum([0, *map(len, sets)])
     target, own, base = (joined.take(np.arange(start, stop)) for start, stop in pairwise(ends))
-    tell("coverage")
-    mine = fingerprints_of(samples)
-    return Likeness(
+    log("coverage")
+    marks = fingerprints_of(samples)
+    formulas, drawn_formulas = reduced_formulas(samples), reduced_formulas(training.take(drawn))
+    return DistributionMetrics(
         samples=(
-            *_coverage(mine, reduced_formulas(samples), real, wanted, cutoffs, invalid, bootstrap),
+            *_coverage(marks, formulas, real, target.formulas, cutoffs, invalid, bootstrap),
             *compare_distributions(own, target, bootstrap=bootstrap),
         ),
         baseline=(
             *_coverage(
-                known.take(drawn),
-                reduced_formulas(training.take(drawn)),
-                real,
-                wanted,
-                cutoffs,
-                0,
-                bootstrap,
+                known.take(drawn), drawn_formulas, real, target.formulas, cutoffs, 0, bootstrap
             ),
             *compare_distributions(base, target, bootstrap=bootstrap),
         ),
@@ -375,31 +299,13 @@ def _coverage(
     cutoffs: CutOffs,
     invalid: int,
     bootstrap: Bootstrap | None,
-) -> tuple[Measure, Measure]:
-    found = coverage(samples, real, cutoffs)
-    precise = np.append(found.precise, np.zeros(invalid, dtype=bool)).astype(np.float64)
-    recalled = found.recalled.astype(np.float64)
+) -> tuple[ScoreRow, ScoreRow]:
+    recalled, precise = (near.astype(np.float64) for near in coverage(samples, real, cutoffs))
+    precise = np.append(precise, np.zeros(invalid))
     groups = np.append(formulas, [f"invalid {place}" for place in range(invalid)])
     return (
-        resampled(
-            "coverage_recall",
-            "share",
-            "Share of the test crystals that have a sample near them in structure and composition "
-            "(interval over their formulas); it grows with the number of samples",
-            real_formulas,
-            lambda weights: weights @ recalled,
-            bootstrap=bootstrap,
-            bounds=(0.0, 1.0),
-        ),
-        resampled(
-            "coverage_precision",
-            "share",
-            "Share of all samples that have a test crystal near them in structure and composition",
-            groups,
-            lambda weights: weights @ precise,
-            bootstrap=bootstrap,
-            bounds=(0.0, 1.0),
-        ),
+        score_row("coverage_recall", real_formulas, lambda w: w @ recalled, bootstrap),
+        score_row("coverage_precision", groups, lambda w: w @ precise, bootstrap),
     )
 
 

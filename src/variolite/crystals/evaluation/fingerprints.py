@@ -1,4 +1,10 @@
-"""Fingerprints of crystals, and coverage of real crystals by samples."""
+"""Fingerprints of crystals, and coverage of real crystals by samples.
+
+The average minimum distance (D. Widdowson et al., MATCH Commun. Math. Comput. Chem. 87
+(2022) 529) is the vector of distances to the first, second, ..., k-th neighbour averaged
+over the atoms. It knows no elements and does not depend on cell, origin, order or
+orientation, and moves by at most twice what the atoms move. Written from its definition.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +18,6 @@ from variolite.crystals.crystals import Crystals, cell_heights
 from variolite.crystals.elements import HEAVIEST, compositions
 from variolite.crystals.periodic import in_reduced_cells
 from variolite.errors import DataError
-
-# Fingerprints of crystals: distances to neighbours, and place of the composition in the table.
-#
-# The average minimum distance (D. Widdowson et al., MATCH Commun. Math. Comput. Chem. 87
-# (2022) 529) is the vector of distances to the first, second, ..., k-th neighbour averaged
-# over the atoms. It knows no elements and does not depend on cell, origin, order or
-# orientation, and moves by at most twice what the atoms move. Written from its definition.
-
 
 Floats = NDArray[np.float64]
 
@@ -64,6 +62,7 @@ def average_minimum_distances(crystals: Crystals, k: int = NEIGHBOURS) -> Floats
 
 def _of_one(coordinates: Floats, lattice: Floats, heights: Floats, k: int) -> Floats:
     size = len(coordinates)
+    # Vectors between all ordered pairs of atoms, an atom and itself included, (n^2, 3).
     apart = coordinates[:, None] - coordinates[None]
     apart = ((apart - np.rint(apart)) @ lattice).reshape(-1, 3)
     squared = (apart**2).sum(axis=1)
@@ -74,6 +73,7 @@ def _of_one(coordinates: Floats, lattice: Floats, heights: Floats, k: int) -> Fl
     while True:
         shifts = _shifts_within(radius + reach, lattice, heights)
         if len(shifts) * size > k:
+            # |v + t|^2 = |v|^2 + 2 v t + |t|^2 for all T lattice vectors t, (n, n T).
             distances = 2.0 * apart @ shifts.T
             distances += squared[:, None]
             distances += (shifts**2).sum(axis=1)
@@ -151,15 +151,15 @@ def composition_distance(first: Floats, second: Floats) -> Floats:
 # After T. Xie et al., ICLR 2022, appendix B (COV-R and COV-P). There, distances are those of
 # CrystalNN and Magpie fingerprints with fixed cut-offs; here they are those of the average
 # minimum distance and of the composition on a line of elements, with cut-offs taken from
-# how near held-out crystals are to training crystals. The numbers cannot be compared with
+# how near test crystals are to training crystals. The numbers cannot be compared with
 # published ones.
 
 
 QUANTILE = 0.9
-"""Share of the held-out crystals that each cut-off is to reach from the training crystals."""
+"""Share of the test crystals that each cut-off is to reach from the training crystals."""
 
 MOST = 1000
-"""Held-out crystals that cut-offs are taken from."""
+"""Test crystals that cut-offs are taken from."""
 
 CHUNK = 5_000_000
 """Distances held at once."""
@@ -190,7 +190,7 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class CutOffs:
-    """Distances below which two crystals count as near.
+    """Distances up to which two crystals count as near.
 
     Attributes
     ----------
@@ -204,29 +204,23 @@ class CutOffs:
     composition: float
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """Who is near whom.
-
-    Attributes
-    ----------
-    recalled
-        Whether each real crystal has a sample near it.
-    precise
-        Whether each sample has a real crystal near it.
-    """
-
-    recalled: NDArray[np.bool_]
-    precise: NDArray[np.bool_]
-
-
 def fingerprints_of(crystals: Crystals) -> Fingerprints:
     """Return the fingerprints of crystals that are valid by distance."""
     return Fingerprints(average_minimum_distances(crystals), composition_fingerprints(crystals))
 
 
-def coverage(samples: Fingerprints, real: Fingerprints, cutoffs: CutOffs) -> Coverage:
-    """Find the samples near real crystals, in composition and in structure at once."""
+def coverage(
+    samples: Fingerprints, real: Fingerprints, cutoffs: CutOffs
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find the samples near real crystals, in composition and in structure at once.
+
+    Returns
+    -------
+    recalled
+        Whether each real crystal has a sample near it.
+    precise
+        Whether each sample has a real crystal near it.
+    """
     recalled = np.zeros(len(real), dtype=bool)
     precise = np.zeros(len(samples), dtype=bool)
     for sample, other in _near_in_composition(samples, real, cutoffs.composition):
@@ -234,13 +228,13 @@ def coverage(samples: Fingerprints, real: Fingerprints, cutoffs: CutOffs) -> Cov
         near = apart <= cutoffs.structure
         precise[sample[near]] = True
         recalled[other[near]] = True
-    return Coverage(recalled, precise)
+    return recalled, precise
 
 
 def calibrate(
-    held_out: Fingerprints, training: Fingerprints, *, quantile: float = QUANTILE, seed: int = 0
+    test: Fingerprints, training: Fingerprints, *, quantile: float = QUANTILE, seed: int = 0
 ) -> CutOffs:
-    """Take cut-offs from the distances of held-out crystals to the nearest training crystals.
+    """Take cut-offs from the distances of test crystals to the nearest training crystals.
 
     The cut-off of composition is the quantile of the distance to the nearest composition;
     that of structure the same quantile of the distance to the nearest structure among the
@@ -248,8 +242,8 @@ def calibrate(
 
     Parameters
     ----------
-    held_out, training
-        Fingerprints; at most 1,000 held-out crystals, drawn at random, are used.
+    test, training
+        Fingerprints; at most 1,000 test crystals, drawn at random, are used.
     quantile
         The quantile.
     seed
@@ -260,14 +254,11 @@ def calibrate(
     DataError
         If one of the sets is empty.
     """
-    if not len(held_out) or not len(training):
+    if not len(test) or not len(training):
         raise DataError("there are no crystals to take cut-offs from", where="coverage")
-    drawn = np.random.default_rng(seed).permutation(len(held_out))[:MOST]
-    some = held_out.take(drawn)
-    nearest = np.full(len(some), np.inf)
-    for rows, distances in _composition_distances(some, training):
-        nearest[rows] = distances.min(axis=1)
-    composition = float(np.quantile(nearest, quantile, method="higher"))
+    some = test.take(np.random.default_rng(seed).permutation(len(test))[:MOST])
+    nearest = [found.min(axis=1) for _, found in _composition_distances(some, training)]
+    composition = float(np.quantile(np.concatenate(nearest), quantile, method="higher"))
     closest = np.full(len(some), np.inf)
     for mine, other in _near_in_composition(some, training, composition):
         np.minimum.at(closest, mine, _structure_distance(some, training, mine, other))
@@ -277,26 +268,28 @@ def calibrate(
 
 def _composition_distances(
     first: Fingerprints, second: Fingerprints
-) -> Iterator[tuple[slice, Floats]]:
+) -> Iterator[tuple[int, Floats]]:
+    """Distances (rows, B) of some crystals after the other to all others, with the first row."""
     step = max(1, CHUNK // max(len(second), 1))
     for start in range(0, len(first), step):
-        rows = slice(start, start + step)
-        yield rows, composition_distance(first.composition[rows], second.composition)
+        rows = first.composition[start : start + step]
+        yield start, composition_distance(rows, second.composition)
 
 
 def _near_in_composition(
     first: Fingerprints, second: Fingerprints, cutoff: float
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Pairs (i, j) whose compositions are within the cut-off, in parts."""
-    for rows, distances in _composition_distances(first, second):
+    for start, distances in _composition_distances(first, second):
         # Sums of shares are rounded: equal compositions must stay within a cut-off of 0.
         mine, other = np.nonzero(distances <= cutoff + 1e-9)
-        yield mine + rows.start, other
+        yield mine + start, other
 
 
 def _structure_distance(
     first: Fingerprints, second: Fingerprints, mine: NDArray[np.int64], other: NDArray[np.int64]
 ) -> Floats:
+    """Largest difference of the average minimum distances of pairs, shape (P,)."""
     distances = np.empty(len(mine))
     step = max(1, CHUNK // max(first.structure.shape[1], 1))
     for start in range(0, len(mine), step):

@@ -2,9 +2,9 @@
 
 The hull at a composition is the least energy of a mixture of known phases with that
 composition (S. P. Ong et al., Chem. Mater. 20 (2008) 1798): a linear programme with one
-unknown share for every phase whose elements all occur in the composition,
+unknown fraction for every phase whose elements all occur in the composition,
 
-    minimise  sum_j share_j e_j   where  sum_j share_j x_j = x,  share_j >= 0,
+    minimise  sum_j a_j e_j   where  sum_j a_j x_j = x,  a_j >= 0,
 
 with e_j the formation energy per atom and x_j the fractions of the elements.
 """
@@ -31,7 +31,7 @@ SAME_ENERGY = 1e-6
 """Difference in eV/atom below which an entry of the same composition is the tested one."""
 
 SAME_FRACTION = 1e-6
-"""Difference of element shares below which two compositions are the same."""
+"""Difference of element fractions below which two compositions are the same."""
 
 BATCH = 256
 """Crystals whose linear programmes are solved in one."""
@@ -45,7 +45,7 @@ class HullDistances:
     ----------
     above
         Energy above the hull of all other entries in eV/atom, below it where negative;
-        NaN where it is not judged, shape (B,).
+        NaN where it is not known, shape (B,).
     removed
         Entries of the hull that were the tested crystal itself, shape (B,).
     missing
@@ -66,7 +66,7 @@ class Hull:
     names
         Ids, shape (M,).
     fractions
-        Share of each element by atomic number, shape (M, 119).
+        Fraction of each element by atomic number, shape (M, 119).
     energies
         Formation energies in eV/atom, shape (M,).
     """
@@ -93,98 +93,84 @@ class Hull:
         energies: Floats,
         names: Sequence[str] | NDArray[np.str_] = (),
         *,
-        tell: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> HullDistances:
         """Return the energies above the hull of given crystals.
 
         An entry that is the tested crystal itself, by its name or by the same
-        composition and energy, is taken out of the hull before that crystal is judged: a
+        composition and energy, is taken out of the hull before that crystal is compared: a
         known stable phase lies below the hull of the others. The elements stand at 0 eV,
         as formation energies are defined.
 
         Parameters
         ----------
         fractions
-            Share of each element by atomic number, shape (B, 119).
+            Fraction of each element by atomic number, shape (B, 119).
         energies
             Formation energies in eV/atom, NaN where unknown, shape (B,).
         names
             Ids of the crystals, where they may occur in the hull.
-        tell
-            Is told how far it is.
+        log
+            Takes lines of progress.
         """
-        own_places = _places_by_name(self.names) if len(names) else {}
         masks = _element_masks(fractions)
         unknown = (fractions > 0) & ~self.elements
-        judged = np.isfinite(energies) & ~unknown.any(axis=1) & fractions.any(axis=1)
+        usable = np.isfinite(energies) & ~unknown.any(axis=1) & fractions.any(axis=1)
         above = np.full(len(fractions), np.nan)
         removed = np.zeros(len(fractions), dtype=np.int64)
-        order = np.flatnonzero(judged)
+        # Crystals of the same elements one after the other: the phases inside are the same.
+        order = np.flatnonzero(usable)
         order = order[np.lexsort(masks[order].T)]
         inside, system = np.empty(0, dtype=np.int64), None
         for start in range(0, len(order), BATCH):
+            some = order[start : start + BATCH]
             mixtures = []
-            for place in order[start : start + BATCH]:
+            for place in some:
                 if system is None or (masks[place] != system).any():
                     system = masks[place]
                     inside = np.flatnonzero(((self._masks & ~system) == 0).all(axis=1))
                 elements = np.flatnonzero(fractions[place])
                 phases, known = self.fractions[np.ix_(inside, elements)], self.energies[inside]
-                share = fractions[place, elements]
-                own = np.abs(phases - share).max(axis=1, initial=0.0) < SAME_FRACTION
+                wanted = fractions[place, elements]
+                own = np.abs(phases - wanted).max(axis=1, initial=0.0) < SAME_FRACTION
                 own &= np.abs(known - energies[place]) < SAME_ENERGY
-                if len(names):
-                    own |= np.isin(inside, own_places.get(str(names[place]), []))
+                if len(names) and names[place]:
+                    own |= self.names[inside] == str(names[place])
                 removed[place] = own.sum()
-                mixtures.append(Mixture(share, phases[~own], known[~own]))
-            some = order[start : start + BATCH]
+                mixtures.append((wanted, phases[~own], known[~own]))
             above[some] = energies[some] - lowest_mixtures(mixtures)
-            tell(f"hull: {start + len(some)} of {len(order)} crystals")
+            log(f"hull: {start + len(some)} of {len(order)} crystals")
         missing = tuple(SYMBOLS[z] for z in np.flatnonzero(unknown.any(axis=0)))
         return HullDistances(above, removed, missing)
 
 
-@dataclass(frozen=True)
-class Mixture:
-    """A composition of D elements and the M phases that it may be made of.
-
-    Attributes
-    ----------
-    fractions
-        Shares of the elements in the composition, all above 0, shape (D,).
-    phases
-        Shares of the elements in the phases, shape (M, D).
-    energies
-        Formation energies of the phases in eV/atom, shape (M,).
-    """
-
-    fractions: Floats
-    phases: Floats
-    energies: Floats
-
-
-def lowest_mixtures(mixtures: Sequence[Mixture]) -> Floats:
+def lowest_mixtures(mixtures: Sequence[tuple[Floats, Floats, Floats]]) -> Floats:
     """Return the least energy of each composition in eV/atom, NaN where none is found.
 
     The elements are phases at 0 eV. All programmes are solved as the blocks of one, which
     saves most of the time of setting them up.
+
+    Parameters
+    ----------
+    mixtures
+        Of each composition of D elements: their fractions, all above 0, (D,); their
+        fractions in M phases, (M, D); formation energies of these in eV/atom, (M,).
     """
     from scipy.optimize import linprog
     from scipy.sparse import block_diag
 
-    matrices, costs = [], []
-    for mixture in mixtures:
-        # What lies above the elements is in no lowest mixture.
-        useful = mixture.energies < 0.0
-        size = len(mixture.fractions)
-        matrices.append(np.concatenate([mixture.phases[useful], np.eye(size)]).T)
-        costs.append(np.concatenate([mixture.energies[useful], np.zeros(size)]))
     if not mixtures:
         return np.empty(0)
+    matrices, costs = [], []
+    for wanted, phases, energies in mixtures:
+        # What lies above the elements is in no lowest mixture.
+        useful = energies < 0.0
+        matrices.append(np.concatenate([phases[useful], np.eye(len(wanted))]).T)
+        costs.append(np.concatenate([energies[useful], np.zeros(len(wanted))]))
     answer = linprog(
         np.concatenate(costs),
         A_eq=block_diag(matrices, format="csc"),
-        b_eq=np.concatenate([mixture.fractions for mixture in mixtures]),
+        b_eq=np.concatenate([wanted for wanted, _, _ in mixtures]),
         bounds=(0, None),
         method="highs",
     )
@@ -196,14 +182,6 @@ def lowest_mixtures(mixtures: Sequence[Mixture]) -> Floats:
         return np.concatenate([lowest_mixtures(mixtures[:half]), lowest_mixtures(mixtures[half:])])
     starts = np.cumsum([0, *(len(cost) for cost in costs[:-1])])
     return np.asarray(np.add.reduceat(np.concatenate(costs) * answer.x, starts))
-
-
-def _places_by_name(names: NDArray[np.str_]) -> dict[str, list[int]]:
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(names.tolist()):
-        if name:
-            places.setdefault(name, []).append(place)
-    return places
 
 
 def _element_masks(fractions: Floats) -> NDArray[np.uint64]:
@@ -256,6 +234,7 @@ def read_hull(path: str | Path) -> Hull:
             hint="Leave out entries without an energy",
         )
     spelled = frame[formula_column].to_list()
+    # Formulas repeat: each is read once.
     known: dict[Any, Floats] = {}
     fractions = np.zeros((len(spelled), HEAVIEST + 1))
     for row, entry in enumerate(spelled):
@@ -263,15 +242,12 @@ def read_hull(path: str | Path) -> Hull:
         if key not in known:
             known[key] = _fractions(entry, f"{path}, row {row + 1}")
         fractions[row] = known[key]
-    if name_column is None:
-        names = np.array([""] * len(spelled), dtype=np.str_)
-    else:
-        names = np.array([str(name) for name in frame[name_column].to_list()], dtype=np.str_)
-    return Hull(names, fractions, energies)
+    ids = [""] * len(spelled) if name_column is None else frame[name_column].to_list()
+    return Hull(np.array([str(name) for name in ids], dtype=np.str_), fractions, energies)
 
 
 def fractions_of_formula(formula: str, where: str | None = None) -> Floats:
-    """Return the share of each element in a formula such as ``Nd(Al2Cu)4``, shape (119,).
+    """Return the fraction of each element in a formula such as ``Nd(Al2Cu)4``, shape (119,).
 
     Raises
     ------

@@ -1,4 +1,12 @@
-"""Stability of crystals: energies of a potential, laid against the hull of known phases."""
+"""Stability of crystals: energies of a potential, laid against the hull of known phases.
+
+A potential gives total energies whose zero is its own. With crystals of known formation
+energy f_i, the model  E_i - f_i = sum_z x_iz mu_z  (per atom, x the element fractions)
+gives one reference mu_z for each element; it takes up, too, the part of the potential's
+error that goes with the elements. The fit is by iteratively reweighted least squares
+with Huber's weights (P. Huber, Ann. Math. Statist. 35 (1964) 73), so that a few crystals
+on which the potential is far off do not bend the rest.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +19,8 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import HEAVIEST, SYMBOLS, compositions
 from variolite.crystals.evaluation.hull import Hull
+from variolite.crystals.evaluation.metrics import METASTABLE
 from variolite.errors import DataError
-
-# From the energies of a potential to formation energies, by references fitted per element.
-#
-# A potential gives total energies whose zero is its own. With crystals of known formation
-# energy f_i, the model  E_i - f_i = sum_z x_iz mu_z  (per atom, x the element fractions)
-# gives one reference mu_z for each element; it takes up, too, the part of the potential's
-# error that goes with the elements. The fit is by iteratively reweighted least squares
-# with Huber's weights (P. Huber, Ann. Math. Statist. 35 (1964) 73), so that a few crystals
-# on which the potential is far off do not bend the rest.
-
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +28,7 @@ ENOUGH = 3
 """Crystals that an element has to occur in for a reference."""
 
 FOLDS = 5
-"""Parts of the crystals, split by composition, of which each is held out once."""
+"""Parts of the crystals, split by composition, for cross-validation."""
 
 HUBER = 1.345
 """Residuals beyond this many robust standard deviations count less (95 % efficiency)."""
@@ -53,18 +52,18 @@ class ElementReferences:
         eV/atom by atomic number, NaN where the element is unknown, shape (119,).
     n_crystals
         Crystals they were fitted on.
-    held_out_mae, held_out_median
+    test_mae, test_median
         Mean and median absolute error of formation energies in eV/atom on crystals of
-        compositions left out of the fit; NaN where there are too few.
-    n_held_out
+        compositions left out of the fit, in cross-validation; NaN where there are too few.
+    n_test
         Crystals behind these errors.
     """
 
     references: Floats
     n_crystals: int
-    held_out_mae: float
-    held_out_median: float
-    n_held_out: int
+    test_mae: float
+    test_median: float
+    n_test: int
 
     def formation_energies(self, fractions: Floats, energies: Floats) -> Floats:
         """Return formation energies in eV/atom, NaN where an element has no reference.
@@ -72,13 +71,21 @@ class ElementReferences:
         Parameters
         ----------
         fractions
-            Share of each element by atomic number, shape (B, 119).
+            Fraction of each element by atomic number, shape (B, 119).
         energies
             Energies of the potential in eV/atom, shape (B,).
         """
         unknown = ~np.isfinite(self.references)
         known = fractions @ np.where(unknown, 0.0, self.references)
         return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
+
+    def note(self) -> str:
+        """Return in words how good formation energies are."""
+        return (
+            f"formation energies: element references fitted on {self.n_crystals} reference "
+            f"crystals; mean absolute error on {self.n_test} of them, each left out of a fit by "
+            f"its composition, {self.test_mae:.3f} eV/atom, median {self.test_median:.3f}"
+        )
 
     def missing(self, fractions: Floats) -> tuple[str, ...]:
         """Symbols of the elements in some crystals that have no reference."""
@@ -87,7 +94,7 @@ class ElementReferences:
 
 
 def element_fractions(crystals: Crystals) -> Floats:
-    """Return the share of each element among the atoms, by atomic number, shape (B, 119)."""
+    """Return the fraction of each element among the atoms, by atomic number, shape (B, 119)."""
     counts = compositions(crystals).astype(np.float64)
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0))
 
@@ -163,9 +170,9 @@ def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> E
     return ElementReferences(
         references=references,
         n_crystals=len(target),
-        held_out_mae=float(error.mean()) if len(error) else nan,
-        held_out_median=float(np.median(error)) if len(error) else nan,
-        n_held_out=len(error),
+        test_mae=float(error.mean()) if len(error) else nan,
+        test_median=float(np.median(error)) if len(error) else nan,
+        n_test=len(error),
     )
 
 
@@ -200,9 +207,6 @@ Energies = Callable[[Crystals], Floats]
 FORMATION = "formation_energy_per_atom"
 """Property of reference crystals that element references are fitted to, eV/atom."""
 
-METASTABLE = 0.1
-"""Energy above the hull in eV/atom up to which a crystal counts as metastable."""
-
 REFERENCES = 1000
 """Reference crystals whose energies are computed for the element references."""
 
@@ -216,13 +220,13 @@ class Stability:
     formation
         Formation energies in eV/atom, NaN where none could be had, shape (B,).
     above
-        Energies above the hull in eV/atom, NaN where not judged, shape (B,).
+        Energies above the hull in eV/atom, NaN where not known, shape (B,).
     failed
         Crystals for which the potential gave no energy.
     missing
         Elements without a reference, or without an entry in the hull.
     removed
-        Crystals that were found in the hull, and taken out of it before they were judged.
+        Crystals that were found in the hull, and taken out of it before they were compared.
     """
 
     formation: Floats
@@ -231,12 +235,12 @@ class Stability:
     missing: tuple[str, ...]
     removed: int
 
-    def notes(self, suffix: str = "") -> tuple[str, ...]:
-        """Say in words what was judged; ``suffix`` is that of the metrics."""
+    def notes(self, suffix: str = "") -> list[str]:
+        """Return what the energies rest on; ``suffix`` is that of the metrics."""
         which = f"stability{suffix.replace('_', ', ')}"
-        judged = int(np.isfinite(self.above).sum())
+        known = int(np.isfinite(self.above).sum())
         notes = [
-            f"{which}: {judged} of {len(self.above)} valid samples judged, {self.failed} without "
+            f"{which}: {known} of {len(self.above)} valid samples judged, {self.failed} without "
             f"an energy, {self.removed} found in the hull and taken out of it for their own "
             "judgement",
         ]
@@ -246,7 +250,7 @@ class Stability:
                 f"{', '.join(self.missing)}; samples with them are not judged and count as not "
                 "stable"
             )
-        return tuple(notes)
+        return notes
 
     @property
     def stable(self) -> NDArray[np.bool_]:
@@ -257,16 +261,6 @@ class Stability:
     def metastable(self) -> NDArray[np.bool_]:
         """At most 0.1 eV/atom above the hull, stable ones included, shape (B,)."""
         return np.asarray(self.above <= METASTABLE)
-
-
-def references_note(references: ElementReferences) -> str:
-    """Say in words how good formation energies are."""
-    return (
-        f"formation energies: element references fitted on {references.n_crystals} reference "
-        f"crystals; mean absolute error on {references.n_held_out} of them held out by "
-        f"composition {references.held_out_mae:.3f} eV/atom, median "
-        f"{references.held_out_median:.3f}"
-    )
 
 
 def references_from(
@@ -303,19 +297,19 @@ def references_from(
     return fit_references(chosen, energies(chosen), chosen.properties[FORMATION])
 
 
-def judge_stability(
+def evaluate_stability(
     crystals: Crystals,
     energies: Energies,
     references: ElementReferences,
     hull: Hull,
     *,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Stability:
     """Compute the energy above the hull of every crystal."""
     fractions = element_fractions(crystals)
     total = energies(crystals)
     formation = references.formation_energies(fractions, total)
-    found = hull.above(fractions, formation, crystals.names, tell=tell)
+    found = hull.above(fractions, formation, crystals.names, log=log)
     missing = set(references.missing(fractions)) | set(found.missing)
     return Stability(
         formation=formation,

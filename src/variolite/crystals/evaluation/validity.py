@@ -15,19 +15,43 @@ from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, compositions
 from variolite.crystals.periodic import has_cell, periodic_distances, shortest_distances
 from variolite.errors import DataError
 
+Floats = NDArray[np.float64]
+
+CUTOFF = 0.5
+"""Shortest distance of a valid structure in Angstrom."""
+
+
+def distance_validity(crystals: Crystals, shortest: Floats | None = None) -> NDArray[np.bool_]:
+    """Return which crystals are valid by distance, shape (B,).
+
+    Valid: no two atoms closer than 0.5 Angstrom and a cell of at least 0.1 cubic
+    Angstrom, the structural validity of T. Xie et al., "Crystal diffusion variational
+    autoencoder", ICLR 2022, appendix B. There an atom's own images do not count; here
+    they do, which differs only where a lattice vector is shorter than 0.5 Angstrom.
+
+    Parameters
+    ----------
+    crystals
+        The structures.
+    shortest
+        Their shortest distances, where they are known already.
+    """
+    distances = shortest_distances(crystals) if shortest is None else shortest
+    return np.asarray(distances >= CUTOFF)
+
+
 # Charge balance of compositions by the rules of SMACT, decided without trying combinations.
 #
 # The rules (D. W. Davies et al., Chem 1 (2016) 617): every element takes one of its known
 # oxidation states; the charges, times the reduced formula, add up to zero; and every
 # element with a positive charge is less electronegative than every element with a
-# negative one. Elements by themselves and alloys of metals pass without being asked.
+# negative one. Elements by themselves and alloys of metals pass.
 #
-# SMACT tries every combination of oxidation states, of which seven elements can have a
-# million. Here the electronegativity rule is used first: it splits the elements, sorted
-# by electronegativity, into a positive and a negative part at one of a few places; and
-# sums of charges that can be reached are then kept as the bits of one whole number.
-# Verdicts are those of ``smact.screening.smact_validity`` with its default settings.
-
+# SMACT tries every combination of oxidation states, of which ten elements can have so many
+# that one formula takes seconds. Here the electronegativity rule is used first: it splits the
+# elements, sorted by electronegativity, into a positive and a negative part at one of a few
+# places; and sums of charges that can be reached are then kept as the bits of one whole
+# number. Results are those of ``smact.screening.smact_validity`` with its default settings.
 
 CONSENSUS = 3
 """Reports of an oxidation state in the ICSD that SMACT asks for by default."""
@@ -64,13 +88,12 @@ class ChemicalRules:
 
 @dataclass(frozen=True)
 class ChargeBalance:
-    """Verdicts on B compositions.
+    """Results for B compositions.
 
     Attributes
     ----------
     balanced
-        Whether each is valid; False where it is not judged, which is what SMACT says
-        of them, shape (B,).
+        Whether each is valid; False where it is not judged, as in SMACT, shape (B,).
     judged
         Whether the rules know every element of it, shape (B,).
     unknown
@@ -86,7 +109,7 @@ class ChargeBalance:
 
 
 def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> ChargeBalance:
-    """Judge the composition of every crystal.
+    """Check the composition of every crystal.
 
     Parameters
     ----------
@@ -102,6 +125,7 @@ def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> Ch
     """
     known = smact_rules() if rules is None else rules
     counts = compositions(crystals, reduced=True)
+    # Each composition once; rows as opaque bytes, since comparing 119 columns is slow.
     rows = counts.view(np.dtype((np.void, counts.dtype.itemsize * counts.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     balanced = np.zeros(len(first), dtype=bool)
@@ -112,12 +136,13 @@ def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> Ch
         if not elements or elements[0] == 0:
             continue
         strange = [z for z in elements if not known.knows(z)]
-        simple = len(elements) == 1 or known.metals.issuperset(elements)
-        judged[place] = simple or not strange
-        balanced[place] = simple or (
-            not strange and is_balanced(elements, row[elements].tolist(), known)
-        )
-        unknown.update(() if simple else strange)
+        if len(elements) == 1 or known.metals.issuperset(elements):
+            balanced[place] = judged[place] = True
+        elif strange:
+            unknown.update(strange)
+        else:
+            judged[place] = True
+            balanced[place] = is_balanced(elements, row[elements].tolist(), known)
     return ChargeBalance(
         balanced=balanced[inverse],
         judged=judged[inverse],
@@ -127,7 +152,7 @@ def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> Ch
 
 
 def is_balanced(elements: Sequence[int], counts: Sequence[int], rules: ChemicalRules) -> bool:
-    """Say whether some choice of oxidation states is neutral and orders the electronegativities.
+    """Return whether some choice of oxidation states is neutral and orders electronegativities.
 
     Parameters
     ----------
@@ -211,16 +236,13 @@ def smact_rules() -> ChemicalRules:
 
 # How close atoms of two elements come in known crystals, and how much closer in others.
 
-
-Floats = NDArray[np.float64]
-
 HIGHEST = 256
 """Beyond every atomic number that a byte can hold."""
 
 
 @dataclass(frozen=True)
-class Contacts:
-    """Shortest distance between atoms of every two elements.
+class MinimumDistances:
+    """Minimum interatomic distance of every two elements in known crystals.
 
     Attributes
     ----------
@@ -252,6 +274,7 @@ class Contacts:
             return ratios
         kept, of_atom = crystals.take(chosen), of_atom[crystals.atoms_of(chosen)]
         own, blocks = periodic_distances(kept)
+        # An atom and its own image: the element with the largest known distance decides.
         known_own = np.diagonal(self.distances)[of_atom]
         found = own / np.maximum.reduceat(known_own, kept.offsets[:-1])
         for block in blocks:
@@ -262,7 +285,7 @@ class Contacts:
         return ratios
 
 
-def shortest_contacts(crystals: Crystals) -> Contacts:
+def minimum_distances(crystals: Crystals) -> MinimumDistances:
     """Measure the shortest distance between atoms of every two elements.
 
     Parameters
@@ -286,30 +309,4 @@ def shortest_contacts(crystals: Crystals) -> Contacts:
     distances = np.minimum(distances, distances.T)
     radii = 0.5 * distances.min(axis=1)
     estimated = radii[:, None] + radii[None, :]
-    return Contacts(elements, np.where(np.isfinite(distances), distances, estimated))
-
-
-# Validity of the geometry, as CDVAE defines it.
-
-
-CUTOFF = 0.5
-"""Shortest distance of a valid structure in Angstrom."""
-
-
-def distance_validity(crystals: Crystals, shortest: Floats | None = None) -> NDArray[np.bool_]:
-    """Say which crystals are valid by distance, shape (B,).
-
-    Valid: no two atoms closer than 0.5 Angstrom and a cell of at least 0.1 cubic
-    Angstrom, the structural validity of T. Xie et al., "Crystal diffusion variational
-    autoencoder", ICLR 2022, appendix B. There an atom's own images do not count; here
-    they do, which differs only where a lattice vector is shorter than 0.5 Angstrom.
-
-    Parameters
-    ----------
-    crystals
-        The structures.
-    shortest
-        Their shortest distances, where they are known already.
-    """
-    distances = shortest_distances(crystals) if shortest is None else shortest
-    return np.asarray(distances >= CUTOFF)
+    return MinimumDistances(elements, np.where(np.isfinite(distances), distances, estimated))

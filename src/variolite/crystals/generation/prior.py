@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.evaluation.validity import Contacts, shortest_contacts
+from variolite.crystals.evaluation.validity import MinimumDistances, minimum_distances
 from variolite.crystals.generation.composition import (
     AtomCounts,
     CompositionNetwork,
@@ -74,7 +74,7 @@ class LatentPrior:
     compositions: CompositionNetwork
     density: FlowPrior
     volumes: tuple[float, float]
-    contacts: Contacts
+    contacts: MinimumDistances
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -264,7 +264,7 @@ def fit_prior(
         compositions,
         density,
         volumes,
-        shortest_contacts(crystals),
+        minimum_distances(crystals),
         provenance,
     )
 
@@ -475,12 +475,12 @@ def _put_together(tensors: Mapping[str, Tensor], description: Mapping[str, Any])
     )
 
 
-def _contacts(tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> Contacts:
+def _contacts(tensors: Mapping[str, Tensor], vocabulary: Vocabulary) -> MinimumDistances:
     distances = tensors["distances"].numpy()
     elements = np.array(vocabulary.elements, dtype=np.int64)
     if distances.shape != (len(elements), len(elements)) or not (distances > 0.0).all():
         raise ModelFileError("the distances between elements are none, or those of others")
-    return Contacts(elements, distances.astype(np.float64))
+    return MinimumDistances(elements, distances.astype(np.float64))
 
 
 def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import compositions
-from variolite.crystals.evaluation.validity import CUTOFF, Contacts
+from variolite.crystals.evaluation.validity import CUTOFF, MinimumDistances
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.generation.conditions import Known, Where, parse_where
 from variolite.crystals.generation.prior import LatentPrior
@@ -409,7 +409,7 @@ def _on_symmetry(crystals: Crystals, precision: float | None) -> Crystals:
 def judge(
     crystals: Crystals,
     volumes: tuple[float, float],
-    contacts: Contacts,
+    contacts: MinimumDistances,
     asked: Where | None = None,
 ) -> NDArray[np.str_]:
     """Return the first reason of `REASONS` against every crystal, empty where valid, (B,).

@@ -1,0 +1,297 @@
+"""The metrics of generated crystals: what each is, its interval over formulas, and their table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from textwrap import wrap
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.scoring import (
+    Bootstrap,
+    Interval,
+    Scorecard,
+    ScoreKey,
+    ScoreRow,
+    bootstrap_interval,
+    format_value,
+)
+from variolite.text_table import text_table
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Statistic = Callable[[Floats], Floats]
+
+METASTABLE = 0.1
+"""Energy above the hull in eV/atom up to which a crystal counts as metastable."""
+
+RELAXED = "_relaxed"
+"""Ending of the metrics of samples after relaxation."""
+
+WIDTH = 100
+CHUNK = 4_000_000
+"""Weights of resampled crystals held at once."""
+
+_UNIT_RANGE = (0.0, 1.0)
+_NOT_NEGATIVE = (0.0, np.inf)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a number about a set of generated crystals is.
+
+    Attributes
+    ----------
+    unit
+        "share", "count", "angstrom", "g/cm3", "eV/atom", "1".
+    definition
+        What exactly is computed, in one or two sentences.
+    bounds
+        Range of the quantity, within which its interval is kept.
+    """
+
+    unit: str
+    definition: str
+    bounds: tuple[float, float] = (-np.inf, np.inf)
+
+
+def _share(definition: str) -> Metric:
+    return Metric("share", definition, _UNIT_RANGE)
+
+
+def _wasserstein(unit: str, quantity: str) -> Metric:
+    text = (
+        f"First Wasserstein distance of the {quantity} of the valid samples from that of the "
+        "test crystals"
+    )
+    return Metric(unit, text, _NOT_NEGATIVE)
+
+
+METRICS: Mapping[str, Metric] = {
+    "asked": Metric("count", "Structures that were to be scored, unreadable ones included"),
+    "unreadable": Metric("count", "Structures that could not be read; invalid"),
+    "distance_valid": _share(
+        "Share of all samples with no two atoms closer than 0.5 Angstrom, periodic images "
+        "included, and a cell of at least 0.1 cubic Angstrom"
+    ),
+    "composition_valid": _share(
+        "Share of the samples whose elements the rules know that have a neutral choice of "
+        "oxidation states with every cation less electronegative than every anion; elements "
+        "and alloys of metals pass (SMACT)"
+    ),
+    "valid": _share(
+        "Share of all samples valid by distance and by composition; those whose composition "
+        "is not judged do not count as valid"
+    ),
+    "unique": _share(
+        "Share of the samples valid by distance that no earlier sample is the same as; the same "
+        "means StructureMatcher.fit at default tolerances (stol 0.3, ltol 0.2, angle 5 degrees, "
+        "cells made primitive and scaled to one volume)"
+    ),
+    "novel": _share(
+        "Share of the samples valid by distance that no reference crystal is the same as"
+    ),
+    "valid_unique_novel": _share(
+        "Share of all samples that are valid by distance, unique and novel"
+    ),
+    "coverage_recall": _share(
+        "Share of the test crystals that have a sample near them in structure and composition "
+        "(interval over their formulas); it grows with the number of samples"
+    ),
+    "coverage_precision": _share(
+        "Share of all samples that have a test crystal near them in structure and composition"
+    ),
+    "density_wasserstein": _wasserstein("g/cm3", "density"),
+    "volume_per_atom_wasserstein": _wasserstein("angstrom3", "volume per atom"),
+    "n_elements_wasserstein": _wasserstein("1", "number of elements"),
+    "n_atoms_wasserstein": _wasserstein("1", "number of atoms in the cell as given"),
+    "elements_total_variation": _share(
+        "Half the sum over the elements of the absolute difference of their shares among "
+        "the atoms, every crystal counting alike, valid samples against test crystals"
+    ),
+    "elements_jensen_shannon": Metric(
+        "bit", "Jensen-Shannon divergence, base 2, of the same shares of the elements", _UNIT_RANGE
+    ),
+    "space_groups_total_variation": _share(
+        "Half the sum over the space groups (spglib, symprec 0.1 Angstrom; no group counts "
+        "as one more) of the absolute difference of their shares, valid samples against "
+        "test crystals"
+    ),
+    "e_above_hull_median": Metric(
+        "eV/atom",
+        "Median energy above the hull of the {which}, those judged; negative below the hull "
+        "of all other phases",
+    ),
+    "stable": _share("Share of all samples whose energy above the hull is at most 0 ({which})"),
+    "metastable": _share(
+        f"Share of all samples at most {METASTABLE} eV/atom above the hull, stable ones "
+        "included ({which})"
+    ),
+    "sun": _share("S.U.N.: share of all samples that are stable, unique and novel ({which})"),
+    "msun": _share(
+        "M.S.U.N.: share of all samples that are metastable, unique and novel ({which})"
+    ),
+}
+"""Every metric by its name; those of stability come a second time, with `RELAXED`."""
+
+
+def definition(name: str) -> str:
+    """Return what a metric is, after relaxation too."""
+    which = "relaxed samples" if name.endswith(RELAXED) else "samples as they are"
+    return METRICS[name.removesuffix(RELAXED)].definition.format(which=which)
+
+
+def count_row(name: str, value: int) -> ScoreRow:
+    """Return a count: exact, hence without an interval."""
+    return _row(name, Interval(float(value)), value)
+
+
+def _row(name: str, interval: Interval, n_groups: int) -> ScoreRow:
+    key = ScoreKey("generation", "samples", "test", unit=METRICS[name.removesuffix(RELAXED)].unit)
+    return key.row(name, interval, n_groups, seeds=1)
+
+
+def score_row(
+    name: str,
+    formulas: NDArray[np.str_],
+    statistic: Statistic,
+    bootstrap: Bootstrap | None = None,
+) -> ScoreRow:
+    """Return a metric of weighted crystals with its interval over their formulas.
+
+    Parameters
+    ----------
+    name
+        A key of `METRICS`, with or without `RELAXED`.
+    formulas, statistic, bootstrap
+        See `formula_interval`.
+    """
+    bounds = METRICS[name.removesuffix(RELAXED)].bounds
+    interval = formula_interval(formulas, statistic, bounds=bounds, bootstrap=bootstrap)
+    return _row(name, interval, len(np.unique(formulas)))
+
+
+def formula_interval(
+    formulas: NDArray[np.str_],
+    statistic: Statistic,
+    *,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    bootstrap: Bootstrap | None = None,
+) -> Interval:
+    """Return a statistic of weighted crystals with an interval over their formulas.
+
+    Parameters
+    ----------
+    formulas
+        Formula of each crystal, shape (n,); the value is NaN without crystals.
+    statistic
+        Function of weights (R, n), each row summing to 1, to values (R,).
+    bounds
+        Range of the quantity, within which its interval is kept.
+    bootstrap
+        How to resample.
+    """
+    n = len(formulas)
+    if not n:
+        return Interval(np.nan)
+    names, group = np.unique(formulas, return_inverse=True)
+
+    def of_groups(drawn: Floats) -> Floats:
+        # From how often each formula is drawn, (R, G), to weights of the crystals, (R, n),
+        # some rows at a time.
+        values = np.empty(len(drawn))
+        step = max(1, CHUNK // n)
+        for start in range(0, len(drawn), step):
+            weights = drawn[start : start + step][:, group]
+            weights = weights / weights.sum(axis=1, keepdims=True)
+            values[start : start + step] = statistic(weights)
+        return values[:, None]
+
+    found = bootstrap_interval(of_groups, len(names), bootstrap=bootstrap)
+    low, high = np.clip([found.low, found.high], *bounds)
+    return Interval(found.mean, float(low), float(high))
+
+
+def weighted_median(values: Floats) -> Statistic:
+    """Return the function from weights (R, n), rows summing to 1, to medians (R,)."""
+    order = np.argsort(values)
+
+    def median(weights: Floats) -> Floats:
+        reached = np.cumsum(weights[:, order], axis=1) >= 0.5 - 1e-12
+        return np.asarray(values[order][np.argmax(reached, axis=1)])
+
+    return median
+
+
+@dataclass(frozen=True)
+class Requested:
+    """Samples that were requested, of which metrics are shares.
+
+    Attributes
+    ----------
+    formulas
+        Reduced formulas of those that could be read, shape (B,).
+    unreadable
+        Number of those that could not; nothing good holds of them.
+    bootstrap
+        How to resample.
+    """
+
+    formulas: NDArray[np.str_]
+    unreadable: int = 0
+    bootstrap: Bootstrap | None = None
+
+    @property
+    def total(self) -> int:
+        """All samples."""
+        return len(self.formulas) + self.unreadable
+
+    def share_of_all(self, name: str, holds: Mask) -> ScoreRow:
+        """Return the share of all samples; ``holds`` is about those that could be read, (B,)."""
+        everything = np.append(holds, np.zeros(self.unreadable, dtype=bool)).astype(np.float64)
+        formulas = self.formulas
+        if self.unreadable:
+            # Each is a formula of its own.
+            unread = [f"unreadable {place}" for place in range(self.unreadable)]
+            formulas = np.append(formulas, unread)
+        return score_row(name, formulas, lambda weights: weights @ everything, self.bootstrap)
+
+    def share_of_some(self, name: str, holds: Mask, among: Mask) -> ScoreRow:
+        """Return the share of some of the samples that could be read, shapes (B,)."""
+        held = holds[among].astype(np.float64)
+        return score_row(name, self.formulas[among], lambda weights: weights @ held, self.bootstrap)
+
+
+def format_generation(card: Scorecard) -> str:
+    """Lay out the rows about generated crystals: a line per quantity, a column per method.
+
+    Parameters
+    ----------
+    card
+        A scorecard; its notes, definitions among them, follow the table.
+    """
+    rows = card.select(task="generation")
+    methods = list(dict.fromkeys(row.method for row in rows))
+    cells: dict[str, dict[str, str]] = {}
+    for row in rows:
+        exact = f"{row.mean:.0f}" if row.unit == "count" else ""
+        written = exact or format_value(row.mean, row.low, row.high)
+        cells.setdefault(row.metric, {"unit": row.unit or ""})[row.method] = written
+    lines = [
+        [metric, found["unit"], *(found.get(method, "") for method in methods)]
+        for metric, found in cells.items()
+    ]
+    blocks = [
+        "generation (95 % intervals by bootstrap over formulas)",
+        text_table(("quantity", "unit", *methods), lines, indent=2),
+    ]
+    defined = [note.split(":", 1)[0] in cells for note in card.notes]
+    for heading, wanted in (("notes", False), ("definitions", True)):
+        texts = [note for note, is_one in zip(card.notes, defined, strict=True) if is_one is wanted]
+        if texts:
+            blocks += ["", heading]
+        for text in texts:
+            blocks += wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(blocks)
