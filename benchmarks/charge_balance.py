@@ -24,7 +24,7 @@ from smact.screening import smact_validity
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import SYMBOLS, compositions, reduced_formulas
-from variolite.crystals.evaluation import charge_balance, smact_rules
+from variolite.crystals.evaluation.validity import charge_balance, smact_rules
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.run import load_run
 from variolite.shipped import shipped_run

@@ -1,9 +1,9 @@
-"""Scoring a run on crystals."""
+"""Scoring a crystal run on structures it was not trained on, beside the baselines."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,13 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import format_generation, score_generation
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import fingerprint, write_store
-from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
+from variolite.crystals.latents import (
+    ACTIVE_NATS,
+    LatentMismatch,
+    Latents,
+    latent_mismatch,
+    latent_statistics,
+)
 from variolite.crystals.matching import (
     fixed_template,
     held_out_table,
@@ -33,25 +39,21 @@ from variolite.scoring import Scorecard, ScoreRow, format_value
 from variolite.text_table import text_table
 from variolite.training import RunFolder
 
-# Scoring a crystal run on structures it was not trained on, beside the baselines.
-
-
 KEPT = 2_000
 """Structures that go into the run folder for its report."""
 
 SPLIT = "held-out structures"
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def held_out_structures(
+def structures_to_score(
     run: RunFolder, model: CrystalModel, crystals: Crystals
 ) -> tuple[Crystals, list[str]]:
-    """Choose the structures that a run may be judged on.
+    """Choose the structures that a run may be scored on.
 
-    Of the very data it was trained from these are the groups that its split held
-    out; of other data they are all, and a note says how many share a formula with
-    the training structures.
+    Of the very data it was trained from these are the groups of its test part; of other
+    data they are all, and a note says how many share a formula with the training structures.
 
     Raises
     ------
@@ -94,18 +96,21 @@ def reconstruct_or_fail(model: CrystalModel, crystals: Crystals) -> tuple[Crysta
     failures
         How many there are.
     """
-    strange = ~np.isin(crystals.species, np.array(model.elements))
-    fine = np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0
-    found = model.reconstruct(crystals.take(fine))
-    coordinates = np.array(crystals.coordinates)
-    species = np.array(crystals.species)
-    lattices = np.full_like(crystals.lattices, np.nan)
-    places = np.flatnonzero(fine)
+    places = _known(model, crystals)
     atoms = crystals.atoms_of(places)
+    found = model.reconstruct(crystals.take(places))
+    coordinates, species = np.array(crystals.coordinates), np.array(crystals.species)
+    lattices = np.full_like(crystals.lattices, np.nan)
     coordinates[atoms], species[atoms] = found.coordinates, found.species
     lattices[places] = found.lattices
     whole = replace(crystals, species=species, coordinates=coordinates, lattices=lattices)
-    return whole, int((~fine).sum())
+    return whole, len(crystals) - len(places)
+
+
+def _known(model: CrystalModel, crystals: Crystals) -> NDArray[np.int64]:
+    """Places of the crystals of elements that the model was trained on."""
+    strange = ~np.isin(crystals.species, np.array(model.elements))
+    return np.flatnonzero(np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0)
 
 
 def score_crystal_run(
@@ -117,7 +122,7 @@ def score_crystal_run(
     samples: int = 0,
     seed: int = 0,
     workers: int | None = None,
-    tell: Tell = lambda _: None,
+    tell: Log = lambda _: None,
 ) -> Scorecard:
     """Score a run and write scorecard.json, held_out.parquet and the structures.
 
@@ -126,7 +131,7 @@ def score_crystal_run(
     run
         A finished run.
     crystals
-        See `held_out_structures`.
+        See `structures_to_score`.
     train
         Structures trained on: for the template baselines, and the reference that
         samples must be new against.
@@ -139,11 +144,11 @@ def score_crystal_run(
     workers
         Processes for matching; None for one a core.
     tell
-        Told what is being done.
+        Takes lines of progress.
     """
     model = load_run(run)
     given = ("species",) if model.species_given else ()
-    true, notes = held_out_structures(run, model, crystals)
+    true, notes = structures_to_score(run, model, crystals)
     if train is None and fingerprint(crystals) == model.provenance.get("data", {}).get(
         "fingerprint"
     ):
@@ -165,8 +170,8 @@ def score_crystal_run(
         for name, reference in references.items():
             tell(f"matching the baseline {name}")
             # A template brings its own cell.
-            told = ("species", "lattice") if name == "random_coordinates" else ("species",)
-            scored = score_reconstruction(true, reference, given=told, workers=workers, tell=tell)
+            own = ("species", "lattice") if name == "random_coordinates" else ("species",)
+            scored = score_reconstruction(true, reference, given=own, workers=workers, tell=tell)
             rows += reconstruction_rows([scored], method=name, split=SPLIT)
     card = Scorecard(tuple(rows), tuple(notes))
     if samples:
@@ -186,23 +191,22 @@ def _generation(
     true: Crystals,
     seed: int,
     workers: int,
-    tell: Tell,
+    log: Log,
 ) -> Scorecard:
     if train is None:
         raise DataError(
-            "samples can only be judged against the structures trained on",
+            "samples can only be scored against the structures trained on",
             where="--samples",
             hint="give those with --train",
         )
-    generated = model.sample(samples, seed=seed, tell=tell)
+    generated = model.sample(samples, seed=seed, tell=log)
     write_store(run.path / "samples.crystals", generated.crystals)
     scored = score_generation(
-        generated.crystals, train, test=true, workers=workers, seed=seed, log=tell
+        generated.crystals, train, test=true, workers=workers, seed=seed, log=log
     )
-    turned_away = sum(generated.rejects.values())
     note = (
-        f"{samples} samples out of {generated.attempts} attempts, of which {turned_away} turned "
-        "away before scoring as not valid"
+        f"{samples} samples out of {generated.attempts} attempts, of which "
+        f"{sum(generated.rejects.values())} were rejected before scoring as not valid"
     )
     return Scorecard(tuple(scored.rows("vae", SPLIT)), (note, *scored.notes))
 
@@ -219,9 +223,7 @@ def _keep(folder: Path, true: Crystals, found: Crystals, seed: int) -> None:
 
 def _latents(model: CrystalModel, crystals: Crystals) -> Latents:
     """Latents of all structures; of those with elements that the model lacks, zeros."""
-    strange = ~np.isin(crystals.species, np.array(model.elements))
-    fine = np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0
-    places = np.flatnonzero(fine)
+    places = _known(model, crystals)
     mean = np.zeros((len(crystals.species), model.latent), dtype=np.float32)
     mean[crystals.atoms_of(places)] = model.encode(crystals.take(places)).mean
     return Latents(mean, None, crystals.offsets, crystals.names)
@@ -229,16 +231,15 @@ def _latents(model: CrystalModel, crystals: Crystals) -> Latents:
 
 # The scorecard of a crystal run as plain text: one line for each quantity.
 
-
 _GIVEN = "_given_"
 
 
 def format_crystal_scorecard(card: Scorecard) -> str:
     """Lay out a card: a line per quantity, a column per method, then the notes.
 
-    What a method was told, besides the latents, stands under its name.
+    What a method was given, besides the latents, stands under its name.
     """
-    rows = [row for row in card.rows if row.task == "reconstruction"]
+    rows = card.select(task="reconstruction")
     blocks = []
     if rows:
         groups = max(row.n_groups for row in rows)
@@ -252,33 +253,25 @@ def format_crystal_scorecard(card: Scorecard) -> str:
     return "\n\n".join(blocks)
 
 
-def _table(rows: list[ScoreRow]) -> str:
-    methods = list(dict.fromkeys(_method(row) for row in rows))
-    metrics = list(dict.fromkeys(row.metric.split(_GIVEN)[0] for row in rows))
-    values = {
-        (row.metric.split(_GIVEN)[0], _method(row)): format_value(row.mean, row.low, row.high)
-        for row in rows
-    }
-    units = {row.metric.split(_GIVEN)[0]: row.unit or "" for row in rows}
-    given = ["", "", *(f"given {given}" if given else "" for _, given in methods)]
-    table = [given] if any(given) else []
+def _table(rows: Sequence[ScoreRow]) -> str:
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    units: dict[str, str] = {}
+    for row in rows:
+        metric, _, given = row.metric.partition(_GIVEN)
+        method = (row.method, given.replace("_", ", "))
+        units.setdefault(metric, row.unit or "")
+        cells.setdefault(metric, {})[method] = format_value(row.mean, row.low, row.high)
+    methods = list(dict.fromkeys(method for of_metric in cells.values() for method in of_metric))
+    under = ["", "", *(f"given {given}" if given else "" for _, given in methods)]
+    table = [under] if any(under) else []
     table += [
-        [metric, units[metric], *(values.get((metric, method), "") for method in methods)]
-        for metric in metrics
+        [metric, units[metric], *(found.get(method, "") for method in methods)]
+        for metric, found in cells.items()
     ]
     return text_table(("quantity", "unit", *(name for name, _ in methods)), table, indent=2)
 
 
-def _method(row: ScoreRow) -> tuple[str, str]:
-    _, _, given = row.metric.partition(_GIVEN)
-    return row.method, given.replace("_", ", ")
-
-
 # How healthy the latent space of a crystal model is.
-
-
-ACTIVE_NATS = 0.01
-"""Mean KL above which a latent dimension counts as active."""
 
 DRAWS = 500
 """Crystals drawn from a prior to see how far it is from the latents."""
@@ -287,79 +280,77 @@ FEWEST = 20
 """Crystals below which nothing can be said."""
 
 MOST = 1_000
-"""Crystals that are looked at; of larger sets as many are drawn."""
+"""Crystals that are encoded; of larger sets as many are drawn."""
 
 
 @dataclass(frozen=True)
 class CrystalHealth:
-    """Latents of some crystals, and what the priors make of them.
+    """Latents of some crystals, and how far the priors are from them.
 
     Attributes
     ----------
-    divergence
+    kl
         Mean KL from the standard normal per dimension and atom, nats, shape (L,).
     normal
         Mismatch between the latents and N(0, 1), which is what samples would be drawn from
         without a fitted prior.
     fitted
         Mismatch between the latents and the fitted prior; None without one.
-    judged
-        Number of crystals whose latents these are.
-    given
-        Number of crystals they were drawn from.
+    encoded, given
+        Number of crystals whose latents these are, and number they were drawn from.
     """
 
-    divergence: tuple[float, ...]
+    kl: tuple[float, ...]
     normal: LatentMismatch
     fitted: LatentMismatch | None
-    judged: int
+    encoded: int
     given: int
 
     @property
     def active(self) -> int:
         """Number of latent dimensions in use."""
-        return sum(nats > ACTIVE_NATS for nats in self.divergence)
+        return sum(nats > ACTIVE_NATS for nats in self.kl)
 
     def lines(self) -> list[str]:
-        """Say it in sentences."""
-        said = [
-            f"{self.active} of {len(self.divergence)} latent dimensions active, "
-            f"{sum(self.divergence):.1f} nats per atom in all",
-            *(f"  z{i:<3} {nats:6.3f} nats" for i, nats in enumerate(self.divergence)),
-            _told("a standard normal", self.normal),
+        """Return what was found, and advice, as sentences."""
+        lines = [
+            f"{self.active} of {len(self.kl)} latent dimensions active, "
+            f"{sum(self.kl):.1f} nats per atom in all",
+            *(f"  z{i:<3} {nats:6.3f} nats" for i, nats in enumerate(self.kl)),
+            _mismatch_line("a standard normal", self.normal),
         ]
-        if self.judged < self.given:
-            said.insert(
+        if self.encoded < self.given:
+            lines.insert(
                 0,
-                f"judged by {self.judged:,} of {self.given:,} structures, drawn evenly over their "
+                f"from {self.encoded:,} of {self.given:,} structures, drawn evenly over their "
                 "numbers of atoms",
             )
         if self.fitted is None:
-            said.append("advice: fit a prior (`variolite crystals prior`) before generating")
+            lines.append("advice: fit a prior (`variolite crystals prior`) before generating")
         else:
-            said.append(_told("the fitted prior", self.fitted))
-        if self.active < len(self.divergence):
-            said.append("advice: lower model.latent or loss.kl: some dimensions are idle")
-        return said
+            lines.append(_mismatch_line("the fitted prior", self.fitted))
+        if self.active < len(self.kl):
+            lines.append("advice: lower model.latent or loss.kl: some dimensions are idle")
+        return lines
 
 
-def _told(what: str, gap: LatentMismatch) -> str:
+def _mismatch_line(what: str, found: LatentMismatch) -> str:
     return (
-        f"draws from {what} lie {gap.crystals:.2f} standard deviations from the latents of whole "
-        f"crystals (sampling alone: {gap.crystals_floor:.2f}); a classifier puts "
-        f"{gap.told_apart:.0%} on the right side, where 50% is chance"
+        f"draws from {what} lie {found.crystals:.2f} standard deviations from the latents of whole "
+        f"crystals (sampling alone: {found.crystals_floor:.2f}); a classifier puts "
+        f"{found.told_apart:.0%} on the right side, where 50% is chance"
     )
 
 
 def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) -> CrystalHealth:
-    """Judge the latents of some crystals, best ones that the model was not trained on.
+    """Examine the latents of some crystals, best ones that the model was not trained on.
 
     Of more than `MOST` crystals, `MOST` are drawn evenly over their numbers of atoms.
 
     Raises
     ------
     DataError
-        If a crystal that is looked at holds an element that the model was not trained on,
+        If a crystal that is encoded holds an element that the model was not trained on,
         or there are fewer than 20.
     """
     if len(crystals) < FEWEST:
@@ -368,13 +359,9 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
             where="data",
             hint=f"Give {FEWEST} or more",
         )
-    looked_at = crystals.take(_evenly(crystals.counts, seed))
-    latents = model.encode(looked_at)
-    assert latents.log_variance is not None
-    mean, log_variance = latents.mean.astype(np.float64), latents.log_variance.astype(np.float64)
-    nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
-    random = np.random.default_rng(seed)
-    drawn = random.standard_normal(latents.mean.shape).astype(np.float32)
+    some = crystals.take(_evenly(crystals.counts, seed))
+    latents = model.encode(some)
+    drawn = np.random.default_rng(seed).standard_normal(latents.mean.shape).astype(np.float32)
     normal = latent_mismatch(
         Latents(drawn, None, latents.offsets, latents.names), latents, seed=seed
     )
@@ -382,8 +369,8 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
     if model.prior is not None:
         known = model.prior.propose(DRAWS, seed=seed)
         fitted = latent_mismatch(model.prior.sample(known, seed=seed), latents, seed=seed)
-    divergence = tuple(nats.mean(axis=0).tolist())
-    return CrystalHealth(divergence, normal, fitted, len(looked_at), len(crystals))
+    kl = tuple(latent_statistics(latents).kl.tolist())
+    return CrystalHealth(kl, normal, fitted, len(some), len(crystals))
 
 
 def _evenly(counts: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Health of the latents: what is said, and of how many crystals."""
+"""Health of the latents: what is line, and of how many crystals."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def crystals(run: Run) -> Crystals:
     return run.crystals.take(np.bincount(run.crystals.owner, known) == run.crystals.counts)
 
 
-def test_a_small_set_is_judged_whole(run: Run, crystals: Crystals) -> None:
+def test_a_small_set_is_encoded_whole(run: Run, crystals: Crystals) -> None:
     found = crystal_health(run.model, crystals)
-    assert found.judged == found.given == len(crystals)
+    assert found.encoded == found.given == len(crystals)
     latents = run.model.encode(crystals)
     mean, log_variance = latents.mean.astype(np.float64), latents.log_variance
     assert log_variance is not None
     nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=0)
-    np.testing.assert_allclose(found.divergence, nats, rtol=1e-5)
-    assert not any("judged by" in line for line in found.lines())
+    np.testing.assert_allclose(found.kl, nats, rtol=1e-5)
+    assert not any("drawn evenly" in line for line in found.lines())
     assert found.fitted is not None
     bare = crystal_health(replace(run.model, prior=None), crystals)
     assert bare.fitted is None
@@ -42,9 +42,9 @@ def test_a_large_set_is_judged_by_a_part(
 ) -> None:
     monkeypatch.setattr(health, "MOST", 30)
     found = crystal_health(run.model, crystals)
-    assert (found.judged, found.given) == (30, len(crystals))
-    said = found.lines()[0]
-    assert said.startswith(f"judged by 30 of {len(crystals)} structures")
+    assert (found.encoded, found.given) == (30, len(crystals))
+    line = found.lines()[0]
+    assert line.startswith(f"from 30 of {len(crystals)} structures")
     assert crystal_health(run.model, crystals) == found
     assert crystal_health(run.model, crystals, seed=1) != found
 

@@ -17,9 +17,9 @@ from variolite.crystals.files.store import open_store
 from variolite.crystals.run import load_run
 from variolite.crystals.score_run import (
     format_crystal_scorecard,
-    held_out_structures,
     reconstruct_or_fail,
     score_crystal_run,
+    structures_to_score,
 )
 from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.scoring import Scorecard
@@ -52,8 +52,8 @@ def _known(run: Run, crystals: Crystals) -> Crystals:
     return crystals.take(~np.isin(np.arange(len(crystals)), strange))
 
 
-def test_a_run_is_judged_on_the_groups_held_out_and_on_no_other(run: Run) -> None:
-    true, notes = held_out_structures(run.folder, run.model, run.crystals)
+def test_a_run_is_scored_on_its_test_groups_and_on_no_other(run: Run) -> None:
+    true, notes = structures_to_score(run.folder, run.model, run.crystals)
     split = run.folder.split()
     assert set(reduced_formulas(true)) == set(split.test)
     assert notes == []
@@ -65,22 +65,22 @@ def test_other_data_are_scored_whole_and_shared_formulas_are_counted(run: Run) -
     split = run.folder.split()
     formulas = reduced_formulas(run.crystals)
     some = run.crystals.take(slice(0, 30))
-    true, (note,) = held_out_structures(run.folder, run.model, some)
+    true, (note,) = structures_to_score(run.folder, run.model, some)
     assert len(true) == 30
     shared = np.isin(formulas[:30], [*split.train, *split.validation]).sum()
     assert note.startswith(f"{shared} of 30 structures have a formula that a structure of training")
     assert shared > 0
 
 
-def test_a_run_that_held_nothing_out(run: Run, copied: RunFolder) -> None:
+def test_a_run_without_a_test_part(run: Run, copied: RunFolder) -> None:
     split = copied.split()
     copied.write_json(
         copied.split_file, replace(split, train=(*split.train, *split.test), test=()).to_dict()
     )
     with pytest.raises(DataError, match="trained on all of these structures"):
-        held_out_structures(copied, run.model, run.crystals)
+        structures_to_score(copied, run.model, run.crystals)
     copied.split_file.unlink()
-    true, (note,) = held_out_structures(copied, run.model, run.crystals)
+    true, (note,) = structures_to_score(copied, run.model, run.crystals)
     assert len(true) == len(run.crystals)
     assert "keeps no list of its training structures" in note
 
@@ -123,7 +123,7 @@ def test_nothing_but_failures(run: Run, copied: RunFolder) -> None:
 
 def test_what_scoring_writes(run: Run, scored: tuple[RunFolder, Scorecard]) -> None:
     folder, card = scored
-    true, _ = held_out_structures(folder, run.model, run.crystals)
+    true, _ = structures_to_score(folder, run.model, run.crystals)
     assert Scorecard.read(folder.scorecard_file).to_json() == card.to_json()
     table = pl.read_parquet(folder.held_out_file)
     assert table["name"].to_list() == true.names.tolist()
