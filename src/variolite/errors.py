@@ -1,8 +1,8 @@
-"""Errors a user can meet: each says what is wrong, where, and how to mend it.
+"""Errors a user can meet: each says what is wrong, where, and how to fix it.
 
 Every class derives from ``ValueError`` too, so that callers who never heard of
 Variolite can catch them. The command line turns them into one line and exit
-code 2; anything else is a fault of ours and ends with code 1.
+code 2; anything else is an internal error and ends with code 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 
 
 class VarioliteError(ValueError):
-    """Root of every error that the user can mend.
+    """Root of every error that the user can fix.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class VarioliteError(ValueError):
     where
         The file, column, row or option that it concerns.
     hint
-        How to mend it, as an instruction.
+        How to fix it, as an instruction.
     """
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
@@ -43,7 +43,7 @@ class VarioliteError(ValueError):
         super().__init__(what, where, hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Errors cross process borders; the default would pass where and mend by position.
+        # Errors cross process borders; the default would pass where and hint by position.
         return _rebuild, (type(self), self.what, self.where, self.hint)
 
     def __str__(self) -> str:

@@ -127,7 +127,7 @@ def parity_figure(held_out: HeldOut) -> Figure:
         "the dashed line both are equal. R² and "
         "root mean square error (RMSE) are pooled over all rows, so that large groups weigh more. "
         "Values beyond the axes are counted in the cells at the edge. A reconstruction has seen "
-        f"the value it reproduces: this is no prediction.{scales}{left_out}"
+        f"the value it reproduces: this is not a prediction.{scales}{left_out}"
     )
     return Figure("reconstruction", to_svg(figure, "Observed and reconstructed inputs"), caption)
 

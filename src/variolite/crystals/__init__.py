@@ -6,5 +6,5 @@ need neither torch nor pymatgen.
 
 from lazy_loader import attach_stub
 
-# The names of ``__init__.pyi`` are loaded when first used: commands import nothing in vain.
+# The names of ``__init__.pyi`` are loaded when first used: commands stay fast.
 __getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

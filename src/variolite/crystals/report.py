@@ -280,7 +280,7 @@ def _cells(run: CrystalRun) -> Section:
         "dashed line both are equal. R² and mean absolute error (MAE) are over all crystals; MAE: "
         f"{listed(errors)}. Values beyond the axes {'stand' if few else 'are counted'} at the "
         f"edge.{f' Scales that are logarithmic: {listed(bent)}.' if bent else ''} The model has "
-        f"seen the crystal that it reproduces: this is no prediction.{run.sampling}"
+        f"seen the crystal that it reproduces: this is not a prediction.{run.sampling}"
     )
     drawing = to_svg(
         cell_parity(quantities, few=few),

@@ -75,7 +75,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Code:
-    """Text as it stands in a file."""
+    """Text of a file, unchanged."""
 
     text: str
 
