@@ -42,6 +42,7 @@ def lattices_from_parameters(parameters: ArrayLike) -> Floats:
     # A right angle gives a cosine of 6e-17, and a cubic cell would not be exactly cubic.
     cosines = np.where(angles == 90.0, 0.0, np.cos(np.radians(angles)))
     sine = np.sqrt(np.maximum(1.0 - cosines[:, 2] ** 2, 0.0))
+    # c is fixed by its products with a and b, and its height by its length.
     lattices = np.zeros((len(values), 3, 3))
     with np.errstate(invalid="ignore", divide="ignore"):
         shear = (cosines[:, 0] - cosines[:, 1] * cosines[:, 2]) / sine
@@ -85,6 +86,7 @@ def cell_heights(lattices: ArrayLike) -> Floats:
     no lattice vector with a component along vector i is shorter.
     """
     rows = np.asarray(lattices, dtype=np.float64).reshape(-1, 3, 3)
+    # Height = volume / area of the face of the other two vectors.
     normals = np.cross(np.roll(rows, -1, axis=1), np.roll(rows, -2, axis=1))
     volumes = np.abs((rows[:, 0] * normals[:, 0]).sum(axis=-1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -230,6 +232,7 @@ class Crystals:
 
     def atoms_of(self, index: NDArray[np.integer]) -> NDArray[np.int64]:
         """Places of the atoms of the chosen structures, in their order."""
+        # A ragged gather: where each structure begins, plus the place within it.
         counts = self.counts[index]
         starts = np.repeat(self.offsets[:-1][index], counts)
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)

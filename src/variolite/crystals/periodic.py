@@ -87,6 +87,7 @@ def reduced_basis(lattices: Floats) -> Integers:
             hint="leave this structure out",
         )
     change = np.broadcast_to(np.eye(3, dtype=np.int64), lattices.shape).copy()
+    # Most cells are done after two sweeps: only those that still change are swept again.
     active = np.arange(len(lattices))
     for _ in range(ROUNDS):
         basis = change[active] @ lattices[active]
@@ -109,6 +110,7 @@ def _one_sweep(basis: Floats) -> Integers:
     gram = basis @ basis.transpose(0, 2, 1)
     # The second vector by the first.
     times = np.rint(gram[:, 0, 1] / gram[:, 0, 0]).astype(np.int64)
+    # Gains below rounding are refused, or two equal choices would alternate for ever.
     gained = gram[:, 1, 1] - 2 * times * gram[:, 0, 1] + times**2 * gram[:, 0, 0]
     times = np.where(gained < gram[:, 1, 1] * (1 - 1e-9), times, 0)
     step[:, 1] -= times[:, None] * step[:, 0]
@@ -146,6 +148,8 @@ def shortest_bases(reduced: Floats, tolerance: float = SAME_LENGTH) -> tuple[Int
     change
         Its rows in terms of the reduced vectors, shape (M, 3, 3).
     """
+    # All bases of a lattice that are as short as a Minkowski-reduced one are made of vectors with
+    # coefficients -1, 0 and 1; comparing sums of squared lengths finds them.
     lengths = ((SHORT_VECTORS @ reduced) ** 2).sum(axis=2)  # (B, 13)
     place = np.array(
         [[np.flatnonzero((v == SHORT_VECTORS).all(axis=1))[0] for v in basis] for basis in BASES]

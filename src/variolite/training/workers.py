@@ -44,12 +44,7 @@ _Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 _START_LIMIT = 120.0
 _FAILED_STARTS = 3
-_THREAD_LIMITS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
+_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class TimeLimitError(TimeoutError):
@@ -176,7 +171,7 @@ class Workers(Executor):
             while self._state != "killed":
                 self._hand_out()
                 busy = self._queue or any(worker.future for worker in self._crew)
-                if self._broken or (self._state == "closed" and not busy):
+                if self._broken is not None or (self._state == "closed" and not busy):
                     break
                 for worker in self._due():
                     self._take_answer(worker)
@@ -206,12 +201,9 @@ class Workers(Executor):
 
     def _due(self) -> list[_Worker]:
         """Wait until a worker answers, dies or is late, or something is submitted."""
-        now = time.monotonic()
         deadline = min((worker.deadline for worker in self._crew), default=inf)
-        connections = [worker.connection for worker in self._crew]
-        ready = wait(
-            [self._alarm, *connections], None if deadline == inf else max(0.0, deadline - now)
-        )
+        patience = None if deadline == inf else max(0.0, deadline - time.monotonic())
+        ready = wait([self._alarm, *(worker.connection for worker in self._crew)], patience)
         while self._alarm.poll():
             self._alarm.recv_bytes()
         now = time.monotonic()

@@ -124,6 +124,7 @@ def expand(
     placed = coordinates
     # Once more from the corrected place: from there all operations of the site count.
     for _ in range(2):
+        # Offsets (n, G, 3) of every image from its atom; short ones are operations of the site.
         images = _images(placed, rotations, translations)
         offset = images - placed[:, None]
         offset -= np.rint(offset)
@@ -136,6 +137,8 @@ def expand(
     else:
         images = _images(placed, rotations, translations)
     images -= np.floor(images)
+    # Equal images of one atom are found by one integer key each: its number, and the place on
+    # a grid along the three axes. They must agree only within one atom, never across atoms.
     count, order = images.shape[:2]
     cells = np.floor(images * _GRID + _BETWEEN).astype(np.int64) % _GRID
     keys = np.repeat(np.arange(count), order)

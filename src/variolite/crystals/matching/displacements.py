@@ -110,6 +110,8 @@ def _distances(difference: Floats, lattices: Floats, counts: Integers) -> Floats
     inverse = np.linalg.inv(lattices)
     best = np.full(len(counts), np.inf)
     distances = np.zeros(len(owner))
+    # Each round can only lower the sum of squares: nearest images for a fixed translation,
+    # then the best translation for fixed images.
     for shift in _starts(difference, frames, owner, counts):
         vectors = frames.shortest(difference - shift[owner], owner)
         for _ in range(_ROUNDS):
@@ -137,6 +139,7 @@ def _starts(
     difference: Floats, frames: ReducedLattices, owner: Integers, counts: Integers
 ) -> tuple[Floats, Floats]:
     """The two best of: circular mean, displacement of each atom; fractional, (B, 3) each."""
+    # Fractional differences lie on a circle; the angle of their mean phase is their mean.
     phases = np.exp(2j * np.pi * difference)
     sine, cosine = _means(phases.imag, owner, counts), _means(phases.real, owner, counts)
     circular = np.arctan2(sine, cosine) / (2 * np.pi)
@@ -198,6 +201,7 @@ def _assigned_distances(true: Crystal, reconstructed: Crystal) -> Floats:
         (np.flatnonzero(true.species == z), np.flatnonzero(reconstructed.species == z))
         for z in np.unique(true.species)
     ]
+    # One start per atom of each element: its first true atom laid on every reconstructed one.
     shift = np.concatenate(
         [reconstructed.coordinates[theirs] - true.coordinates[ours[0]] for ours, theirs in groups]
     )
@@ -210,6 +214,7 @@ def _assigned_distances(true: Crystal, reconstructed: Crystal) -> Floats:
             flat = (difference - shift[:, None, None]).reshape(-1, 3)
             vectors = frames.shortest(flat, np.zeros(len(flat), np.int64))
             vectors = vectors.reshape(len(shift), len(ours), len(theirs), 3)
+            # (starts, true, reconstructed, 3): one assignment problem for every start.
             taken = assign((vectors**2).sum(axis=-1))
             chosen[:, ours] = np.take_along_axis(vectors, taken[..., None, None], axis=2)[:, :, 0]
         mean = chosen.mean(axis=1)

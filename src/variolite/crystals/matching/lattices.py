@@ -48,6 +48,8 @@ def reduce_lll(lattices: Floats) -> tuple[Floats, Integers]:
 
 
 def _treat_second(vectors: Floats, transform: Floats, index: Integers) -> Integers:
+    # Size reduction of the second vector by the first, then the exchange condition of Lovász
+    # on what stands at right angles to the first.
     a = vectors[index]
     norm = _dot(a[:, 0], a[:, 0])
     share = _dot(a[:, 1], a[:, 0]) / norm
@@ -64,6 +66,8 @@ def _treat_third(vectors: Floats, transform: Floats, index: Integers) -> Integer
     first = a[:, 0]
     norm_first = _dot(first, first)
     share_second = _dot(a[:, 1], first) / norm_first
+    # Gram and Schmidt: the part of the second vector at right angles to the first, and that of
+    # the third at right angles to both.
     second = a[:, 1] - share_second[:, None] * first
     norm_second = _dot(second, second)
     on_first = _dot(a[:, 2], first) / norm_first
@@ -167,6 +171,8 @@ def vectors_within(lattices: Floats, radius: Floats) -> LatticeVectors:
     radius
         Radius in Angstrom, shape (B,).
     """
+    # No vector within the radius has a component beyond radius / height; boxes differ in
+    # size, so that all of them are counted through in one ragged list.
     reach = np.floor(radius[:, None] / cell_heights(lattices) + 1e-9).astype(np.int64)
     extent = 2 * reach + 1
     owner, within = _spread(extent.prod(axis=1))
@@ -231,6 +237,7 @@ def bases_like(
         close: Mask = np.abs(difference) <= angle_tolerance
         return close
 
+    # Pairs first, thinned out by their angle, before triples: all triples would be too many.
     a, b = _join(found.owner, first, second, count)
     kept = near(a, b, 2)
     a, b = a[kept], b[kept]
@@ -241,6 +248,7 @@ def bases_like(
     place, c = place[kept], c[kept]
     triples = np.stack([a[place], b[place], c], axis=1)
     transform = found.indices[triples]
+    # Three vectors of one plane have determinant 0, any other three at least 1.
     spanning = np.abs(np.linalg.det(transform)) > 0.5 if len(triples) else np.empty(0, bool)
     triples, transform = triples[spanning], transform[spanning]
     return Bases(found.owner[triples[:, 0]], transform, found.vectors[triples])
@@ -366,6 +374,7 @@ def _one_round(
             transform[index] = moved @ transform[index]
 
     again: list[Integers] = []
+    # Steps A1 and A2 sort the vectors by length.
     a, b, c, xi, eta, zeta, e = terms(active)
     exchange = (b + e < a) | ((np.abs(a - b) < e) & (np.abs(xi) > np.abs(eta) + e))
     apply(active[exchange], _EXCHANGE_AB)
@@ -379,6 +388,7 @@ def _one_round(
     _, _, _, xi, eta, zeta, e = terms(active)
     apply(active, _sign_changes(np.stack([xi, eta, zeta], axis=1), e))
 
+    # Steps A5 to A8 shorten a vector by another, or by the sum of all; each starts over at A1.
     def shear(needed: Mask, change: Integers) -> Integers:
         apply(active[needed], change[needed])
         again.append(active[needed])
@@ -466,6 +476,7 @@ def _listed(
     listed = LatticeVectors(
         owner, indices[owner, place], vectors[owner, place], norms[owner, place]
     )
+    # pymatgen lists points by octant of the sphere; its tolerance decides on the borders.
     octants = (listed.vectors >= -2e-8).T
     descending = -listed.indices.T
     order = np.lexsort((*descending[::-1], *octants[::-1], listed.owner))

@@ -117,6 +117,8 @@ def group_by_sizes(first: Crystals, second: Crystals, index: Integers) -> Iterat
     The anchor is the first atom, in the order given, of the rarest elements of the second.
     """
     first, second = first.take(index), second.take(index)
+    # Small groups come first, since the fewest translations have to be tried for them; in the
+    # second structures the anchor leads its group.
     amounts = compositions(second)
     owner = second.owner
     size = amounts[owner, second.species]
@@ -256,6 +258,7 @@ def reduce_crystals(crystals: Crystals) -> ReducedCrystals:
     with np.errstate(all="ignore"):
         volumes = np.abs(np.linalg.det(lattices))
     usable &= volumes > _SMALLEST_VOLUME
+    # Those that are not usable keep the identity, so that all arrays stay aligned.
     transform = np.broadcast_to(np.eye(3), lattices.shape).copy()
     cells = niggli_cells(lattices[usable])
     transform[usable] = cells.transform
@@ -323,11 +326,13 @@ def _match_chunk(first: Crystals, second: Crystals, tolerance: Tolerance) -> tup
     """Least rms and least largest displacement of every pair; infinite where none matches."""
     lattices, target = first.lattices, second.lattices
     if tolerance.scaled:
+        # Both cells meet at the geometric mean of their volumes, as in pymatgen.
         ratio = ((second.volumes / first.volumes) ** (1 / 6))[:, None, None]
         lattices, target = lattices * ratio, target / ratio
     cells = _candidates(lattices, target, second.counts, tolerance)
     rms = np.full(len(second), np.inf)
     largest = np.full(len(second), np.inf)
+    # Structures whose groups of equal atoms have the same sizes are matched side by side.
     has_any = np.bincount(cells.owner, minlength=len(second)) > 0
     for group in group_by_sizes(first, second, np.flatnonzero(has_any)):
         place = np.full(len(second), -1)
@@ -349,6 +354,7 @@ def _candidates(
     found = vectors_within(lattices, lengths.max(axis=1) * (1 + tolerance.lengths))
     spread = np.full(len(lattices), tolerance.lengths)
     bases = bases_like(found, lengths, angles, spread, tolerance.angles, one_of_each_pair=True)
+    # Supercells of the first lattice (determinant 2 and more) hold too many atoms.
     single = np.abs(np.abs(np.linalg.det(bases.transform)) - 1) < 0.5
     bases = Bases(bases.owner[single], bases.transform[single], bases.lattices[single])
     average = lattices_from_parameters(

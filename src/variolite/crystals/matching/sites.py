@@ -163,6 +163,7 @@ def match_sites(
     largest
         Least largest displacement over the candidates in the same units, shape (G,).
     """
+    # One list of atom pairs serves all structures of the group; only coordinates differ.
     pairs = _pairs_of(sizes)
     best_rms = np.full(len(first), np.inf)
     best_largest = np.full(len(first), np.inf)
@@ -173,6 +174,7 @@ def match_sites(
         still = _by_axis(second[chunk.owner])
         difference = moved[:, :, pairs.first] - still[:, :, pairs.second]
         for cell, vectors in _displacements(difference, int(sizes[0]), chunk, pairs):
+            # The mean displacement is a translation of the whole structure, hence no error.
             vectors -= vectors.mean(axis=1, keepdims=True)
             squares = np.einsum("kni,kni->kn", vectors, vectors)
             scale = chunk.free_length[cell]
@@ -217,6 +219,8 @@ def _displacements(
 
     ``difference`` holds fractional coordinates by axis, [3, C, P].
     """
+    # The first pairs are those of the anchor: laying it on each atom of its element in turn
+    # gives the translations that are tried.
     shift = difference[:, :, :translations]
     cell, translation = _promising(difference, shift, cells, pairs)
     metric = cells.reduced @ np.swapaxes(cells.reduced, 1, 2)
@@ -228,6 +232,7 @@ def _displacements(
         wrapped = difference[:, here]
         wrapped -= shift[:, here, translation[start : start + step]][:, :, None]
         wrapped -= np.rint(wrapped)
+        # First in the basis as it is, which is cheap and rules out nearly all candidates.
         inside = _inside(wrapped, cells.box[here])
         kept = np.logical_or.reduceat(inside, pairs.starts, axis=1).all(axis=1)
         if not kept.any():
@@ -236,6 +241,7 @@ def _displacements(
             here, wrapped, inside = here[kept], wrapped[:, kept], inside[kept]
         skewed = np.flatnonzero(~straight[here])
         if len(skewed):
+            # Nearest images are only certain in a reduced basis of the average lattice.
             turned = np.einsum("akp,kab->bkp", wrapped[:, skewed], cells.to_reduced[here[skewed]])
             turned -= np.rint(turned)
             wrapped[:, skewed] = turned
