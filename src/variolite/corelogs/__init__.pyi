@@ -6,11 +6,9 @@ from .bin_report import TableCounts as TableCounts
 from .binning import BinnedTable as BinnedTable
 from .binning import Progress as Progress
 from .binning import bin_tables as bin_tables
-from .holes import HoleId as HoleId
 from .holes import canonical_holes as canonical_holes
 from .holes import holes_from_columns as holes_from_columns
 from .holes import holes_from_text as holes_from_text
-from .holes import parse_hole as parse_hole
 from .instrument_tables import InstrumentTable as InstrumentTable
 from .instrument_tables import open_table as open_table
 from .instruments import INSTRUMENTS as INSTRUMENTS

@@ -11,7 +11,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from variolite.corelogs.bin_report import TableCounts
-from variolite.corelogs.holes import holes_from_columns, holes_from_text
+from variolite.corelogs.holes import canonical_holes
 from variolite.corelogs.instrument_tables import InstrumentTable
 from variolite.corelogs.instruments import INSTRUMENTS
 from variolite.errors import DataError, nearest
@@ -251,7 +251,7 @@ def _group(
     if rule.applies_to == "readings":
         for name, v in value.items():
             valid[name] &= v.is_between(*rule.limits(name))
-    together = layout.instrument.whole_readings
+    together = layout.instrument.whole
     combine = pl.all_horizontal if together else pl.any_horizontal
     used = combine(valid.values()).fill_null(False)
     if together:
@@ -320,10 +320,7 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
     columns = [f"hole_{i}" for i in range(len(table.layout.hole))]
     names = groups.select(columns).unique(maintain_order=True)
     try:
-        if len(columns) == 1:
-            holes = holes_from_text(names[columns[0]].alias(table.layout.hole[0]))
-        else:
-            holes = holes_from_columns(*(names[name] for name in columns))
+        holes = canonical_holes(names.rename(dict(zip(columns, table.layout.hole, strict=True))))
     except DataError as error:
         raise DataError(error.what, where=f"{table.path}, {error.where}", hint=error.hint) from None
     written = pl.concat_str(columns, separator="\t")

@@ -3,14 +3,13 @@
 A drill hole is (expedition, site, hole letter). Tables write it as
 ``318-U1355A``, ``318-U1355-A`` or ``318_U1355_A``, or keep the three parts in
 columns of their own; joined as text, these match nothing. Everything in this
-room goes through the functions here and uses the canonical text
+package goes through the functions here and uses the canonical text
 ``318-U1355A`` (expedition, hyphen, hole name), the form printed on core labels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -21,43 +20,9 @@ _SITE = r"[A-Z]{0,2}\d{1,5}"
 _LETTERS = r"[A-Z]{1,2}"
 _TEXT = rf"^({_EXPEDITION})[-_ /]+({_SITE})[-_ /]*({_LETTERS})$"
 
-_PART_NAMES = {
-    "expedition": ("exp", "expedition", "leg"),
-    "site": ("site",),
-    "hole": ("hole",),
-}
-_PART_PATTERNS = {
-    "expedition": rf"^{_EXPEDITION}$",
-    "site": rf"^{_SITE}$",
-    "hole": rf"^{_LETTERS}$",
-}
+_PART_PATTERNS = {"expedition": _EXPEDITION, "site": _SITE, "hole_letter": _LETTERS}
+_PART_NAMES = {"Exp": ("exp", "expedition", "leg"), "Site": ("site",), "Hole": ("hole",)}
 _WHOLE_NAMES = ("borehole_id", "borehole", "hole_id", "holeid", "well", "hole")
-_MEND = "write it as 318-U1355A, 318-U1355-A or 318_U1355_A, or give columns Exp, Site and Hole"
-
-
-class HoleId(NamedTuple):
-    """A drill hole: expedition (as text, for example ``"397T"``), site, hole letter."""
-
-    expedition: str
-    site: str
-    hole: str
-
-    @property
-    def text(self) -> str:
-        """Canonical text, for example ``318-U1355A``."""
-        return f"{self.expedition}-{self.site}{self.hole}"
-
-
-def parse_hole(text: str) -> HoleId:
-    """Read one hole name in any of the known spellings.
-
-    Raises
-    ------
-    DataError
-        If the text is no hole name.
-    """
-    row = holes_from_text(pl.Series("hole", [text])).row(0)
-    return HoleId(row[1], row[2], row[3])
 
 
 def holes_from_text(names: pl.Series) -> pl.DataFrame:
@@ -80,16 +45,9 @@ def holes_from_text(names: pl.Series) -> pl.DataFrame:
         If a name is missing or cannot be read; the first few are shown.
     """
     text = _clean(pl.col("text"))
-    parts = (
-        pl.DataFrame({"text": names.cast(pl.String)})
-        .lazy()
-        .select(
-            "text",
-            text.str.extract(_TEXT, 1).alias("expedition"),
-            text.str.extract(_TEXT, 2).alias("site"),
-            text.str.extract(_TEXT, 3).alias("hole_letter"),
-        )
-        .collect()
+    parts = pl.DataFrame({"text": names.cast(pl.String)}).select(
+        "text",
+        *(text.str.extract(_TEXT, i).alias(part) for i, part in enumerate(_PART_PATTERNS, 1)),
     )
     _refuse(parts.filter(pl.col("expedition").is_null())["text"], names.name or "hole")
     return _with_text(parts)
@@ -114,20 +72,14 @@ def holes_from_columns(expedition: pl.Series, site: pl.Series, hole: pl.Series) 
     DataError
         If a part is missing or malformed; the first few are shown.
     """
-    columns = {"expedition": expedition, "site": site, "hole_letter": hole}
-    parts = (
-        pl.DataFrame({name: column.cast(pl.String) for name, column in columns.items()})
-        .lazy()
-        .with_columns(_clean(pl.col(name)) for name in columns)
-        .collect()
-    )
-    whole = parts["hole_letter"].str.contains(_TEXT).fill_null(False)
-    if len(parts) and whole.all():
+    given = zip(_PART_PATTERNS, (expedition, site, hole), strict=True)
+    parts = pl.DataFrame({part: column.cast(pl.String) for part, column in given})
+    parts = parts.with_columns(_clean(pl.all()))
+    if len(parts) and parts["hole_letter"].str.contains(_TEXT).fill_null(False).all():
         return holes_from_text(parts["hole_letter"].alias(hole.name))
     good = pl.all_horizontal(
-        pl.col("expedition").str.contains(_PART_PATTERNS["expedition"]).fill_null(False),
-        pl.col("site").str.contains(_PART_PATTERNS["site"]).fill_null(False),
-        pl.col("hole_letter").str.contains(_PART_PATTERNS["hole"]).fill_null(False),
+        pl.col(part).str.contains(f"^{pattern}$").fill_null(False)
+        for part, pattern in _PART_PATTERNS.items()
     )
     bad = parts.filter(~good).select(
         pl.concat_str(pl.all().fill_null("(missing)"), separator=" | ").alias("text")
@@ -155,19 +107,17 @@ def find_hole_columns(available: Sequence[str]) -> tuple[str, ...]:
         If neither is present; the nearest column is named.
     """
     folded = {name.strip().casefold(): name for name in available}
-    found = [
-        next((folded[alias] for alias in aliases if alias in folded), None)
-        for aliases in _PART_NAMES.values()
-    ]
-    expedition, site, hole = found
-    if expedition is not None and site is not None and hole is not None:
-        return expedition, site, hole
+    found = {
+        part: next((folded[alias] for alias in aliases if alias in folded), None)
+        for part, aliases in _PART_NAMES.items()
+    }
+    if None not in (parts := tuple(found.values())):
+        return tuple(name for name in parts if name is not None)
     for alias in _WHOLE_NAMES:
-        if alias in folded and (alias != "hole" or site is None):
+        # Beside a site, a column Hole holds the letter only.
+        if alias in folded and (alias != "hole" or found["Site"] is None):
             return (folded[alias],)
-    missing = [
-        name for name, column in zip(("Exp", "Site", "Hole"), found, strict=True) if column is None
-    ]
+    missing = [part for part, column in found.items() if column is None]
     close = nearest(missing[0], available)
     hint = f"; the nearest column is '{close}'" if close else ""
     raise DataError(
@@ -206,23 +156,18 @@ def _clean(text: pl.Expr) -> pl.Expr:
 
 
 def _with_text(parts: pl.DataFrame) -> pl.DataFrame:
-    return parts.select(
-        pl.concat_str("expedition", pl.lit("-"), "site", "hole_letter").alias("hole"),
-        "expedition",
-        "site",
-        "hole_letter",
-    )
+    hole = pl.concat_str("expedition", pl.lit("-"), "site", "hole_letter").alias("hole")
+    return parts.select(hole, *_PART_PATTERNS)
 
 
 def _refuse(bad: pl.Series, where: str) -> None:
     if bad.is_empty():
         return
-    shown: Iterable[str] = (
-        repr(value) if value is not None else "(missing)"
-        for value in bad.unique(maintain_order=True).head(3).to_list()
-    )
+    first = bad.unique(maintain_order=True).head(3)
+    shown = ("(missing)" if text is None else repr(text) for text in first)
     raise DataError(
         f"{len(bad)} hole names cannot be read, such as {', '.join(shown)}",
         where=where,
-        hint=_MEND,
+        hint="write it as 318-U1355A, 318-U1355-A or 318_U1355_A, "
+        "or give columns Exp, Site and Hole",
     )

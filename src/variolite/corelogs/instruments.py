@@ -8,42 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from variolite.corelogs.holes import find_hole_columns
+from variolite.corelogs.lithology import read_packaged
 from variolite.errors import DataError, nearest
-
-# The instrument tables of a drill ship, as LILY and LIMS lay them out.
-#
-# One table holds the readings of one instrument: about thirty columns of which
-# three name the hole, one or two give the depth, one to four hold the values and
-# ``Principal`` holds the lithology described at that depth. The catalogue here
-# says which columns those are, in what unit they stand, how far apart the
-# readings are and what range is physically plausible.
-#
-# Layout: Childress et al. (2024), Geochemistry, Geophysics, Geosystems (LILY).
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One measured quantity of an instrument.
-
-    Attributes
-    ----------
-    name
-        Its meaning, the column name in binned tables.
-    headers
-        The header without its unit, in the order in which they are tried; a
-        reading takes the first that is not missing.
-    unit
-        Unit in binned tables.
-    units
-        Spellings of the unit that a header may carry; ``""`` where the header
-        may stand without one.
-    plausible
-        Smallest and largest value that can be a reading of rock or sediment.
-    """
+    """One measured quantity of an instrument; the fields are explained in ``instruments.yaml``."""
 
     name: str
     headers: tuple[str, ...]
-    unit: str
     units: tuple[str, ...]
     plausible: tuple[float, float]
 
@@ -56,178 +30,31 @@ class Instrument:
     ----------
     code
         LIMS code, for example ``"GRA"``.
-    title
-        What it measures, in words.
     channels
         What a reading holds.
-    spacing
-        Usual distance between readings, m; None for discrete samples.
-    whole_readings
+    whole
         True where a reading with one bad channel is bad in all (a pixel row);
         False where each channel stands for itself (a table of samples).
     """
 
     code: str
-    title: str
     channels: tuple[Channel, ...]
-    spacing: float | None
-    whole_readings: bool = False
+    whole: bool = False
 
 
-_DENSITY_UNITS = ("g/cm^3", "g/cm3", "g/cc")
-_INSTRUMENT_UNITS = ("instr. units", "instr units", "instrument units", "iu", "")
-_VELOCITY_UNITS = ("m/s",)
-
-
-def _density(name: str, header: str, low: float, high: float) -> Channel:
-    return Channel(name, (header,), "g/cm3", _DENSITY_UNITS, (low, high))
-
-
-_SUSCEPTIBILITY = Channel(
-    "magnetic_susceptibility",
-    ("Magnetic susceptibility",),
-    "instr. units",
-    _INSTRUMENT_UNITS,
-    (-50.0, 10_000.0),
-)
-
-# The loop and the point sensor use the same header; `recognition` tells them apart.
-_CATALOGUE = (
-    Instrument(
-        "GRA",
-        "gamma-ray attenuation bulk density",
-        (
-            Channel(
-                "bulk_density",
-                ("Bulk density (GRA)", "GRA bulk density"),
-                "g/cm3",
-                (*_DENSITY_UNITS, ""),
-                (0.9, 4.0),
-            ),
-        ),
-        0.025,
-    ),
-    Instrument("MS", "loop magnetic susceptibility", (_SUSCEPTIBILITY,), 0.025),
-    Instrument(
-        "MSP",
-        "point magnetic susceptibility",
-        (
-            Channel(
-                "point_magnetic_susceptibility",
-                ("MSP", "Magnetic susceptibility"),
-                "instr. units",
-                _INSTRUMENT_UNITS,
-                (-50.0, 10_000.0),
-            ),
-        ),
-        0.025,
-    ),
-    Instrument(
-        "NGR",
-        "natural gamma radiation",
-        (
-            # Background is subtracted, so that a barren rock may come out just below zero.
-            Channel("natural_gamma", ("NGR total counts",), "cps", ("cps",), (-1.0, 400.0)),
-        ),
-        0.1,
-    ),
-    Instrument(
-        "RGB",
-        "line-scan colour",
+INSTRUMENTS: Mapping[str, Instrument] = {
+    code: Instrument(
+        code,
         tuple(
-            Channel(name, (header,), "0-255", ("0-255", ""), (0.0, 255.0))
-            for name, header in (("red", "R"), ("green", "G"), ("blue", "B"))
+            Channel(name, tuple(c["headers"]), tuple(c["units"]), (float(low), float(high)))
+            for name, c in entry["channels"].items()
+            for low, high in [c["plausible"]]
         ),
-        0.005,
-        whole_readings=True,
-    ),
-    Instrument(
-        "RSC",
-        "reflectance spectroscopy",
-        (
-            Channel("lightness", ("Reflectance L*",), "0-100", ("",), (0.0, 100.0)),
-            Channel("reflectance_a", ("Reflectance a*",), "a*", ("",), (-60.0, 60.0)),
-            Channel("reflectance_b", ("Reflectance b*",), "b*", ("",), (-60.0, 60.0)),
-        ),
-        0.025,
-        whole_readings=True,
-    ),
-    Instrument(
-        "MAD",
-        "moisture and density of samples",
-        (
-            Channel("porosity", ("Porosity",), "vol%", ("vol%", "%"), (0.0, 100.0)),
-            _density("grain_density", "Grain density", 1.5, 5.5),
-            Channel("water_content", ("Moisture wet",), "wt%", ("wt%", "%"), (0.0, 100.0)),
-            _density("sample_bulk_density", "Bulk density", 0.9, 5.5),
-        ),
-        None,
-    ),
-    Instrument(
-        "PWC",
-        "P-wave velocity",
-        (
-            Channel(
-                "p_wave_velocity",
-                (
-                    "P-wave velocity unknown",
-                    "P-wave velocity x",
-                    "P-wave velocity y",
-                    "P-wave velocity z",
-                    "P-wave velocity",
-                ),
-                "m/s",
-                _VELOCITY_UNITS,
-                (1_300.0, 8_500.0),
-            ),
-        ),
-        None,
-    ),
-    Instrument(
-        "CARB",
-        "carbonate content of samples",
-        (
-            Channel(
-                "calcium_carbonate",
-                ("Calcium carbonate", "CaCO3"),
-                "wt%",
-                ("wt%", "%"),
-                (0.0, 102.0),
-            ),
-        ),
-        None,
-    ),
-    Instrument(
-        "TCON",
-        "thermal conductivity",
-        (
-            Channel(
-                "thermal_conductivity",
-                ("Thermal conductivity mean",),
-                "W/(m K)",
-                ("W/(m*K)", "W/(m K)", "W/m/K"),
-                (0.2, 10.0),
-            ),
-        ),
-        None,
-    ),
-    Instrument(
-        "AVS",
-        "automated vane shear strength",
-        (
-            Channel(
-                "shear_strength", ("Vane shear strength",), "kPa", ("kN/m^2", "kPa"), (0.0, 500.0)
-            ),
-        ),
-        None,
-    ),
-)
-
-INSTRUMENTS: Mapping[str, Instrument] = {entry.code: entry for entry in _CATALOGUE}
+        entry.get("whole", False),
+    )
+    for code, entry in read_packaged("instruments.yaml").items()
+}
 """Every instrument that can be read, by its LIMS code, in the order in which they are joined."""
-
-
-# Recognise an instrument table by its columns, never by the name of the file.
 
 
 @dataclass(frozen=True)
@@ -260,15 +87,19 @@ class TableLayout:
         return tuple(c for c in self.instrument.channels if c.name in self.values)
 
     @property
+    def numeric_columns(self) -> tuple[str, ...]:
+        """Columns that must hold numbers, each once: the depth and the values."""
+        values = (name for names in self.values.values() for name in names)
+        return tuple(dict.fromkeys((self.depth, *values)))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column that has to be read, each once."""
         label = () if self.label is None else (self.label,)
-        values = (name for names in self.values.values() for name in names)
-        return tuple(dict.fromkeys((*self.hole, self.depth, *values, *label)))
+        return tuple(dict.fromkeys((*self.hole, *self.numeric_columns, *label)))
 
 
 _DEPTH_STEMS = ("Depth {scale}", "Top depth {scale}", "Depth top {scale}")
-_DEPTH_UNITS = ("m",)
 _POINT_SENSOR = ("MSP", "SHMSL", "MS2K", "MS2E", "MS2F", "POINT")
 _LOOP_SENSOR = ("WRMSL", "STMSL", "MSL", "MS2C", "LOOP")
 
@@ -280,7 +111,7 @@ def recognise(
     depth_scale: str = "CSF-A",
     where: str | None = None,
 ) -> TableLayout:
-    """Recognise an instrument table by its columns.
+    """Recognise an instrument table by its columns, never by the name of the file.
 
     Parameters
     ----------
@@ -318,20 +149,22 @@ def recognise(
         )
     ((code, values),) = found.items()
     instrument = INSTRUMENTS[code]
-    _check_units(instrument, columns, where)
-    _check_whole(instrument, values, where)
+    for column, unit, channel in _foreign_units(instrument, columns):
+        raise _unit_error(column, unit, channel.units[0], where)
+    for channel in instrument.channels:
+        if instrument.whole and channel.name not in values:
+            raise DataError(
+                f"a {code} table without a column '{channel.headers[0]}'",
+                where=where,
+                hint="export the table again with all channels of the instrument",
+            )
     try:
         hole = find_hole_columns(columns)
     except DataError as error:
         raise DataError(error.what, where=where, hint=error.hint) from error
+    depth = _depth_column(columns, depth_scale, where)
     label = next((name for name in columns if name.strip().casefold() == "principal"), None)
-    return TableLayout(
-        instrument=instrument,
-        hole=hole,
-        depth=_depth_column(columns, depth_scale, where),
-        values=values,
-        label=label,
-    )
+    return TableLayout(instrument, hole, depth, values, label)
 
 
 @lru_cache(maxsize=4096)
@@ -350,17 +183,18 @@ def _unit_of(header: str, stem: str) -> str | None:
     return unit.group(1).strip() if unit else None
 
 
+def _units_given(stems: Sequence[str], columns: Sequence[str]) -> list[tuple[str, str]]:
+    """Columns that carry one of the stems, with the unit that each gives."""
+    pairs = ((column, _unit_of(column, stem)) for stem in stems for column in columns)
+    return [(column, unit) for column, unit in pairs if unit is not None]
+
+
 def _channel_columns(instrument: Instrument, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     found = {}
     for channel in instrument.channels:
         accepted = {_normal(unit) for unit in channel.units}
-        names = tuple(
-            column
-            for stem in channel.headers
-            for column in columns
-            if _unit_of(column, stem) in accepted
-        )
-        if names:
+        given = _units_given(channel.headers, columns)
+        if names := tuple(column for column, unit in given if unit in accepted):
             found[channel.name] = names
     return found
 
@@ -374,15 +208,10 @@ def _foreign_units(
         (column, unit, channel)
         for channel in instrument.channels
         if channel.name not in present
-        for stem in channel.headers
-        for column in columns
-        if (unit := _unit_of(column, stem)) is not None and not _owned(column)
+        for column, unit in _units_given(channel.headers, columns)
+        # 'Bulk density (GRA)' is a header of its own, no bulk density in the unit 'GRA'.
+        if not any(_channel_columns(entry, [column]) for entry in INSTRUMENTS.values())
     ]
-
-
-def _owned(column: str) -> bool:
-    """Whether some channel accepts this header as it stands ('Bulk density (GRA)')."""
-    return any(_channel_columns(entry, [column]) for entry in INSTRUMENTS.values())
 
 
 def _unit_error(column: str, unit: str, expected: str, where: str | None) -> DataError:
@@ -394,37 +223,12 @@ def _unit_error(column: str, unit: str, expected: str, where: str | None) -> Dat
     )
 
 
-def _check_units(instrument: Instrument, columns: Sequence[str], where: str | None) -> None:
-    for column, unit, channel in _foreign_units(instrument, columns):
-        raise _unit_error(column, unit, channel.units[0], where)
-
-
-def _check_whole(
-    instrument: Instrument, values: Mapping[str, tuple[str, ...]], where: str | None
-) -> None:
-    if not instrument.whole_readings:
-        return
-    for channel in instrument.channels:
-        if channel.name not in values:
-            raise DataError(
-                f"a {instrument.code} table without a column '{channel.headers[0]}'",
-                where=where,
-                hint="export the table again with all channels of the instrument",
-            )
-
-
 def _depth_column(columns: Sequence[str], scale: str, where: str | None) -> str:
-    stems = [stem.format(scale=scale) for stem in _DEPTH_STEMS]
-    candidates = [
-        (column, unit)
-        for stem in stems
-        for column in columns
-        if (unit := _unit_of(column, stem)) is not None
-    ]
-    for column, unit in candidates:
-        if unit in _DEPTH_UNITS:
+    given = _units_given([stem.format(scale=scale) for stem in _DEPTH_STEMS], columns)
+    for column, unit in given:
+        if unit == "m":
             return column
-    for column, unit in candidates:
+    for column, unit in given:
         raise _unit_error(column, unit, "m", where)
     close = nearest(f"Depth {scale} (m)", columns)
     hint = f"; the nearest column is '{close}'" if close else ""
@@ -436,17 +240,13 @@ def _depth_column(columns: Sequence[str], scale: str, where: str | None) -> str:
 
 
 def _is_point_sensor(columns: Sequence[str], samples: Mapping[str, Sequence[str | None]]) -> bool:
-    if any(_unit_of(column, "MSP") is not None for column in columns):
+    if _units_given(["MSP"], columns):
         return True
-    texts = [
-        value.upper()
-        for name in ("Instrument group", "Instrument")
-        for value in samples.get(name, ())
-        if value
-    ]
-    if any(mark in text for text in texts for mark in _POINT_SENSOR):
+    named = (*samples.get("Instrument group", ()), *samples.get("Instrument", ()))
+    text = "\n".join(value.upper() for value in named if value)
+    if any(mark in text for mark in _POINT_SENSOR):
         return True
-    if any(mark in text for text in texts for mark in _LOOP_SENSOR):
+    if any(mark in text for mark in _LOOP_SENSOR):
         return False
     # The loop measures whole rounds, before the core is split into halves.
     halves = {value.strip().upper() for value in samples.get("A/W", ()) if value}
@@ -466,11 +266,7 @@ def _unknown_table(columns: Sequence[str], where: str | None) -> DataError:
             where=where,
             hint="save it with commas",
         )
-    known = {
-        channel.headers[0]: entry.code
-        for entry in INSTRUMENTS.values()
-        for channel in entry.channels
-    }
+    known = {c.headers[0]: entry.code for entry in INSTRUMENTS.values() for c in entry.channels}
     for column in columns:
         close = nearest(column, known) if len(column) > 3 else None
         if close:
