@@ -359,13 +359,12 @@ def test_progress_runs_from_nothing_to_all(tables) -> None:
     assert [part[2] for part in seen[:-1]] == [path.name for path in tables.values()]
 
 
-def test_the_report_speaks_and_travels(tables) -> None:
+def test_the_report_has_lines_for_a_terminal(tables) -> None:
     report = bin_tables(list(tables.values()), min_purity=0.9).report
     text = "\n".join(report.lines())
     assert f"{report.bins:,} bins of 0.2 m" in text
     assert "without lithology" in text
     assert "not pure enough" in text
-    assert report.to_dict()["tables"][0]["rows"] == report.tables[0].rows  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

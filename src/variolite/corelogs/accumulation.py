@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -16,16 +15,8 @@ from variolite.corelogs.instrument_tables import InstrumentTable
 from variolite.corelogs.instruments import INSTRUMENTS
 from variolite.errors import DataError, nearest
 
-# Counts, means and squared deviations of bins, and how partial ones are merged.
-
-
 KEY = ("hole", "bin")
 """What identifies a bin: canonical hole name and integer bin index."""
-
-
-def channels_in(bins: pl.DataFrame) -> list[str]:
-    """Names of the channels that a table of moments holds."""
-    return [name.removesuffix("_count") for name in bins.columns if name.endswith("_count")]
 
 
 def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
@@ -49,21 +40,18 @@ def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
     if not parted.any():
         return partial
 
-    def merged(name: str) -> list[pl.Expr]:
+    channels = [name.removesuffix("_count") for name in partial.columns if name.endswith("_count")]
+    merged = []
+    for name in channels:
         n, mean, m2 = pl.col(f"{name}_count"), pl.col(name), pl.col(f"{name}_m2")
-        total = n.sum()
-        centre = (n * mean).sum() / total
-        return [
-            pl.when(total > 0).then(centre).alias(name),
-            total.alias(f"{name}_count"),
+        centre = (n * mean).sum() / n.sum()
+        merged += [
+            pl.when(n.sum() > 0).then(centre).alias(name),
+            n.sum().alias(f"{name}_count"),
+            # Within the parts and between them; the difference of two large sums would cancel.
             (m2.sum() + (n * (mean - centre) ** 2).sum()).alias(f"{name}_m2"),
         ]
-
-    whole = (
-        partial.filter(parted)
-        .group_by(KEY)
-        .agg(e for name in channels_in(partial) for e in merged(name))
-    )
+    whole = partial.filter(parted).group_by(KEY).agg(merged)
     return pl.concat([partial.filter(~parted), whole.select(partial.columns)])
 
 
@@ -71,9 +59,6 @@ def spread(name: str) -> pl.Expr:
     """Sample standard deviation of a channel, null below two readings."""
     n, m2 = pl.col(f"{name}_count"), pl.col(f"{name}_m2")
     return pl.when(n > 1).then((m2 / (n - 1)).sqrt()).alias(f"{name}_sd")
-
-
-# Outlier rules as data: which values of which channel are taken for readings.
 
 
 @dataclass(frozen=True)
@@ -96,24 +81,18 @@ class OutlierRule:
     ranges: Mapping[str, tuple[float, float]]
     applies_to: Literal["readings", "bins"] = "readings"
 
-    def limits(self, channel: str) -> tuple[float, float]:
-        """Smallest and largest value kept of a channel; infinite where none is set."""
-        return self.ranges.get(channel, (-math.inf, math.inf))
-
-
-_COLOURS = dict.fromkeys(("red", "green", "blue"), (0.0, 255.0))
 
 OUTLIER_RULES: Mapping[str, OutlierRule] = {
-    rule.name: rule
-    for rule in (
-        OutlierRule(
-            "plausible",
-            {c.name: c.plausible for entry in INSTRUMENTS.values() for c in entry.channels},
-        ),
-        OutlierRule("none", {}),
-        OutlierRule("lily_v1", {}),
-        OutlierRule("lily_v2", {"bulk_density": (0.3, 4.0), **_COLOURS}, "bins"),
-    )
+    "plausible": OutlierRule(
+        "plausible", {c.name: c.plausible for entry in INSTRUMENTS.values() for c in entry.channels}
+    ),
+    "none": OutlierRule("none", {}),
+    "lily_v1": OutlierRule("lily_v1", {}),
+    "lily_v2": OutlierRule(
+        "lily_v2",
+        {"bulk_density": (0.3, 4.0), **dict.fromkeys(("red", "green", "blue"), (0.0, 255.0))},
+        "bins",
+    ),
 }
 """Rules by name: the default, none at all, and those of the two published LILY tables."""
 
@@ -212,28 +191,34 @@ def accumulate(
                 where=str(table.path),
                 hint="look for a broken quotation mark or export the table again",
             ) from error
-    fate = pl.when(pl.col("bin").is_null()).then(pl.lit("no depth")).otherwise(pl.lit("kept"))
-    if require_label:
-        bare = pl.col("bin").is_not_null() & pl.col("label").is_null()
-        fate = pl.when(bare).then(pl.lit("no label")).otherwise(fate)
+    unlabelled = pl.col("label").is_null() if require_label else pl.lit(False)
+    fate = (
+        pl.when(pl.col("bin").is_null())
+        .then(pl.lit("no depth"))
+        .when(unlabelled)
+        .then(pl.lit("no label"))
+        .otherwise(pl.lit("kept"))
+    )
     groups = groups.with_columns(fate.alias("fate"))
     usable = groups.filter((pl.col("fate") == "kept") & (pl.col("used") > 0))
     if usable.is_empty():
-        raise _nothing_usable(_counts(groups, table, bins=0, holes=0))
+        counts = _counts(groups, table)
+        raise DataError(
+            f"none of {counts.rows:,} rows has a depth, a value in range and a lithology "
+            f"({counts.missing_depth:,} lack the depth, {counts.missing_label:,} the lithology, "
+            f"{counts.missing_value:,} a value, {counts.out_of_range:,} are out of range)",
+            where=counts.path,
+            hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
+        )
     usable, respelt = _with_holes(usable, table)
-    moments = [name for channel in table.layout.channels for name in _moments(channel.name)]
+    parts = ("", "_count", "_m2")
+    moments = [f"{channel.name}{part}" for channel in table.layout.channels for part in parts]
     bins = usable.select(*KEY, *moments)
+    # One bin has several rows where it has several labels or its hole several spellings.
     if keep_label or respelt or not require_label:
         bins = merge_moments(bins)
-    return Accumulated(
-        bins=bins,
-        labels=usable.select(*KEY, "label", "used"),
-        counts=_counts(groups, table, bins=len(bins), holes=bins["hole"].n_unique()),
-    )
-
-
-def _moments(name: str) -> tuple[str, str, str]:
-    return name, f"{name}_count", f"{name}_m2"
+    counts = _counts(groups, table, bins=len(bins), holes=bins["hole"].n_unique())
+    return Accumulated(bins, usable.select(*KEY, "label", "used"), counts)
 
 
 def _group(
@@ -250,7 +235,8 @@ def _group(
     valid = dict(present)
     if rule.applies_to == "readings":
         for name, v in value.items():
-            valid[name] &= v.is_between(*rule.limits(name))
+            if name in rule.ranges:
+                valid[name] &= v.is_between(*rule.ranges[name])
     together = layout.instrument.whole
     combine = pl.all_horizontal if together else pl.any_horizontal
     used = combine(valid.values()).fill_null(False)
@@ -274,44 +260,37 @@ def _group(
     )
     # Where all channels of a reading stand or fall together, one count serves all.
     apart = [] if together or len(value) == 1 else list(value)
-    counts = [pl.col(name).count().alias(f"{name}_count") for name in apart]
-    wanted = [
-        pl.len().alias("rows"),
-        pl.col("used").sum(),
-        pl.col("present").sum() if rule.applies_to == "readings" else None,
-        pl.col("unreadable").sum() if lenient else None,
-    ]
+    summed = ["used"]
+    summed += ["present"] if rule.applies_to == "readings" else []
+    summed += ["unreadable"] if lenient else []
     grouped = (
         frame.group_by(*(f"hole_{i}" for i in range(len(layout.hole))), "bin", "label")
         .agg(
-            *(expression for expression in wanted if expression is not None),
-            *counts,
+            pl.len().alias("rows"),
+            pl.col(summed).sum(),
+            *(pl.col(name).count().alias(f"{name}_count") for name in apart),
             *(pl.col(name).mean() for name in value),
             *(pl.col(name).var(ddof=0).alias(f"{name}_m2") for name in value),
         )
         .collect(engine="streaming")
     )
-    missing = {
-        "present": pl.col("used"),
-        "unreadable": pl.lit(0),
-        **{f"{name}_count": pl.col("used") for name in value},
-    }
-    if keep_label:
-        text = pl.col("label").str.strip_chars()
-        tidy = pl.when(text.str.len_bytes() > 0).then(text)
-    else:
-        tidy = pl.when("label").then(pl.lit("described"))
+    counts = [f"{name}_count" for name in value]
+    # What equals another count by definition was not summed up for itself.
+    equal = {"present": pl.col("used"), "unreadable": pl.lit(0)}
+    equal |= dict.fromkeys(counts, pl.col("used"))
+    text = pl.col("label").str.strip_chars()
+    tidy = (
+        pl.when(text.str.len_bytes() > 0).then(text)
+        if keep_label
+        else pl.when("label").then(pl.lit("described"))
+    )
     return (
         grouped.with_columns(
-            e.alias(name) for name, e in missing.items() if name not in grouped.columns
+            e.alias(name) for name, e in equal.items() if name not in grouped.columns
         )
-        .with_columns(
-            tidy.alias("label"),
-            pl.col(*_READING_COUNTS, *(f"{name}_count" for name in value)).cast(pl.Int64),
-        )
-        .with_columns(
-            (pl.col(f"{name}_m2") * pl.col(f"{name}_count")).alias(f"{name}_m2") for name in value
-        )
+        .with_columns(tidy.alias("label"), pl.col(*_READING_COUNTS, *counts).cast(pl.Int64))
+        # The variance becomes a sum of squares, which adds up over parts.
+        .with_columns(pl.col(f"{name}_m2") * pl.col(f"{name}_count") for name in value)
     )
 
 
@@ -329,7 +308,9 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
     return groups.with_columns(hole.alias("hole")).drop(columns), respelt
 
 
-def _counts(groups: pl.DataFrame, table: InstrumentTable, *, bins: int, holes: int) -> TableCounts:
+def _counts(
+    groups: pl.DataFrame, table: InstrumentTable, *, bins: int = 0, holes: int = 0
+) -> TableCounts:
     sums = {
         row.pop("fate"): row
         for row in groups.group_by("fate").agg(pl.col(*_READING_COUNTS).sum()).to_dicts()
@@ -348,14 +329,4 @@ def _counts(groups: pl.DataFrame, table: InstrumentTable, *, bins: int, holes: i
         unreadable=sum(row["unreadable"] for row in sums.values()),
         bins=bins,
         holes=holes,
-    )
-
-
-def _nothing_usable(counts: TableCounts) -> DataError:
-    return DataError(
-        f"none of {counts.rows:,} rows has a depth, a value in range and a lithology "
-        f"({counts.missing_depth:,} lack the depth, {counts.missing_label:,} the lithology, "
-        f"{counts.missing_value:,} a value, {counts.out_of_range:,} are out of range)",
-        where=counts.path,
-        hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
     )

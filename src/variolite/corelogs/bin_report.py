@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TableCounts:
-    """Rows of one instrument table; the five kinds below add up to ``rows``.
+    """Rows of one instrument table.
 
     Attributes
     ----------
     path, instrument
         The file and what it was recognised as.
     rows
-        Rows of the table.
+        Rows of the table: those left out, by the first reason that holds, and those used.
     missing_depth, missing_label, missing_value, out_of_range
-        Rows left out, each counted under the first reason that holds.
+        Rows left out.
     used
         Rows that entered a mean.
     unreadable
@@ -37,6 +37,22 @@ class TableCounts:
     unreadable: int
     bins: int
     holes: int
+
+    def line(self) -> str:
+        """Return the account of the table as a line of text."""
+        reasons = {
+            "without depth": self.missing_depth,
+            "without lithology": self.missing_label,
+            "without value": self.missing_value,
+            "out of range": self.out_of_range,
+        }
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+        return (
+            f"{self.instrument}: {self.used:,} of {self.rows:,} readings, "
+            f"{self.bins:,} bins, {self.holes:,} holes"
+            + (f"; left out: {left_out}" if left_out else "")
+            + (f"; {self.unreadable:,} numbers were text" if self.unreadable else "")
+        )
 
 
 @dataclass(frozen=True)
@@ -114,62 +130,29 @@ class BinReport:
     guessed: Mapping[str, tuple[str, ...]]
     unmapped: Mapping[str, tuple[str, ...]]
 
-    def to_dict(self) -> dict[str, object]:
-        """Return the account as plain dictionaries and lists."""
-        return asdict(self)
-
     def lines(self) -> tuple[str, ...]:
         """Return the account as lines of text for a terminal."""
-        return (
-            *(_table_line(table) for table in self.tables),
-            *(_join_line(step) for step in self.joins),
-            *self._result_lines(),
-        )
-
-    def _result_lines(self) -> tuple[str, ...]:
-        lines = [
+        lines = [table.line() for table in self.tables]
+        lines += [
+            f"+ {step.instrument}: {step.matched:,} bins match ({step.rate:.1%} of the smaller "
+            f"side), {step.rows:,} rows"
+            for step in self.joins
+        ]
+        lines.append(
             f"{self.bins:,} bins of {self.spacing:g} m in {self.holes:,} holes, "
             f"{self.lithologies:,} lithologies"
-        ]
-        if self.outlier_bins:
-            lines.append(f"{self.outlier_bins:,} bins dropped by the rule '{self.outliers}'")
-        if self.impure_bins:
-            lines.append(f"{self.impure_bins:,} bins lost their label: not pure enough")
-        if self.unlabelled_bins:
-            lines.append(f"{self.unlabelled_bins:,} bins have no label")
-        for level, names in self.guessed.items():
-            lines.append(f"{level}: grouped by their last word: {_listed(names)}")
-        for level, names in self.unmapped.items():
-            lines.append(f"{level}: in no group: {_listed(names)}")
+        )
+        counts = {
+            f"dropped by the rule '{self.outliers}'": self.outlier_bins,
+            "lost their label: not pure enough": self.impure_bins,
+            "have no label": self.unlabelled_bins,
+        }
+        lines += [f"{count:,} bins {fate}" for fate, count in counts.items() if count]
+        for how, levels in (
+            ("grouped by their last word", self.guessed),
+            ("in no group", self.unmapped),
+        ):
+            for level, names in levels.items():
+                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+                lines.append(f"{level}: {how}: {', '.join(names[:5])}{more}")
         return tuple(lines)
-
-
-def _listed(names: tuple[str, ...], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
-
-
-def _table_line(table: TableCounts) -> str:
-    reasons = {
-        "without depth": table.missing_depth,
-        "without lithology": table.missing_label,
-        "without value": table.missing_value,
-        "out of range": table.out_of_range,
-    }
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-    line = (
-        f"{table.instrument}: {table.used:,} of {table.rows:,} readings, "
-        f"{table.bins:,} bins, {table.holes:,} holes"
-    )
-    if left_out:
-        line += f"; left out: {left_out}"
-    if table.unreadable:
-        line += f"; {table.unreadable:,} numbers were text"
-    return line
-
-
-def _join_line(step: JoinStep) -> str:
-    return (
-        f"+ {step.instrument}: {step.matched:,} bins match ({step.rate:.1%} of the smaller "
-        f"side), {step.rows:,} rows"
-    )

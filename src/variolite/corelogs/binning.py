@@ -36,19 +36,10 @@ from variolite.corelogs.instruments import INSTRUMENTS
 from variolite.corelogs.lithology import LabelLevel, label_level
 from variolite.errors import DataError
 
-# Merge the sums of each instrument, and join the instruments bin by bin.
+Progress = Callable[[int, int, str], None]
+"""Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
 
-
-_HOW: Mapping[str, Literal["inner", "full"]] = {"inner": "inner", "outer": "full"}
-
-
-def _bins_of(group: Sequence[Accumulated]) -> pl.DataFrame:
-    """Bins of one instrument, which may come in several tables."""
-    if len(group) == 1:
-        return group[0].bins
-    # Tables of one instrument may differ in their channels (samples do).
-    every = pl.concat([part.bins for part in group], how="diagonal")
-    return merge_moments(every.with_columns(pl.selectors.ends_with("_count").fill_null(0)))
+_LABEL_COLUMNS = ("lithology", "lithology_purity", "lithology_second")
 
 
 def join_instruments(
@@ -72,43 +63,37 @@ def join_instruments(
         depths, are not those of the same holes.
     """
     steps: list[JoinStep] = []
-    joined: pl.DataFrame | None = None
-    before: list[str] = []
+    # Tables of one instrument may differ in their channels (samples do).
+    binned = {
+        code: pl.concat([part.bins for part in group], how="diagonal")
+        for code, group in parts.items()
+    }
     for code, group in parts.items():
-        bins = _bins_of(group)
-        if joined is None:
-            joined = bins
-        else:
-            left, right = joined, bins
-            joined = left.join(right, on=KEY, how=_HOW[how], coalesce=True)
-            # Keys are unique on both sides, so that the sizes tell how many met.
-            inner = how == "inner"
-            matched = joined.height if inner else left.height + right.height - joined.height
-            step = JoinStep(code, left.height, right.height, matched, joined.height)
-            if step.rate < min_match:
-                raise _no_match(step, left, right, before)
-            steps.append(step)
-        before.append(code)
-    assert joined is not None, "there is at least one table"
+        if len(group) > 1:
+            counts = pl.selectors.ends_with("_count").fill_null(0)
+            binned[code] = merge_moments(binned[code].with_columns(counts))
+    first, *others = binned
+    joined = binned[first]
+    for code in others:
+        left, bins = joined, binned[code]
+        joined = left.join(bins, on=KEY, how="inner" if how == "inner" else "full", coalesce=True)
+        # Keys are unique on both sides, so that the sizes tell how many met.
+        total = left.height + bins.height
+        matched = joined.height if how == "inner" else total - joined.height
+        step = JoinStep(code, left.height, bins.height, matched, joined.height)
+        if step.rate < min_match:
+            if common := set(left["hole"].unique()) & set(bins["hole"].unique()):
+                what = f"{len(common)} holes are common but their depths do not meet"
+            else:
+                what = f"no hole is common: '{left['hole'][0]}' there, '{bins['hole'][0]}' here"
+            raise DataError(
+                f"{matched:,} of {min(step.left, step.right):,} bins match ({step.rate:.2%}); "
+                f"{what}",
+                where=f"join of {code} to {', '.join([first, *(s.instrument for s in steps)])}",
+                hint="check that the tables are of the same holes and in the same depth scale",
+            )
+        steps.append(step)
     return joined, tuple(steps)
-
-
-def _no_match(
-    step: JoinStep, left: pl.DataFrame, right: pl.DataFrame, before: Sequence[str]
-) -> DataError:
-    common = set(left["hole"].unique()) & set(right["hole"].unique())
-    if common:
-        what = f"{len(common)} holes are common but their depths do not meet"
-    else:
-        what = f"no hole is common: '{left['hole'][0]}' there, '{right['hole'][0]}' here"
-    return DataError(
-        f"{step.matched:,} of {min(step.left, step.right):,} bins match ({step.rate:.2%}); {what}",
-        where=f"join of {step.instrument} to {', '.join(before)}",
-        hint="check that the tables are of the same holes and in the same depth scale",
-    )
-
-
-# The label of a bin: the commonest description, its purity and the runner-up.
 
 
 def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
@@ -156,12 +141,6 @@ def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame
     return pl.concat([plain, ranked]).with_columns(
         pl.when(pure).then("lithology"), (~pure).alias("impure")
     )
-
-
-Progress = Callable[[int, int, str], None]
-"""Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
-
-_LABEL_COLUMNS = ("lithology", "lithology_purity", "lithology_second")
 
 
 @dataclass(frozen=True)
@@ -216,8 +195,8 @@ def bin_tables(
         ``"inner"``: bins that every instrument has. ``"outer"``: bins that any
         instrument has, with null where one is missing.
     outliers
-        Name of a rule in :data:`~variolite.corelogs.outliers.OUTLIER_RULES`, or a
-        rule: which values are no readings.
+        Name of a rule in :data:`~variolite.corelogs.OUTLIER_RULES`, or a rule: which
+        values are no readings.
     label_source
         Code of the instrument whose descriptions give the label, or ``"all"`` for
         all together; by default the first of GRA, MS, MSP, NGR, ... that has any.
@@ -249,34 +228,52 @@ def bin_tables(
     """
     rule = outlier_rule(outliers)
     wanted = _levels(levels)
-    _check_options(paths, spacing, min_purity)
-    _check_choice("join", join, ("inner", "outer"))
-    _check_choice("unlabelled", unlabelled, ("drop", "keep"))
+    if not 0 < spacing < float("inf"):
+        raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
+    if not 0 <= min_purity <= 1:
+        raise DataError(
+            f"a purity of {min_purity}", where="min_purity", hint="give a share between 0 and 1"
+        )
+    for option, value, choices in (
+        ("join", join, ("inner", "outer")),
+        ("unlabelled", unlabelled, ("drop", "keep")),
+    ):
+        if value not in choices:
+            raise DataError(
+                f"unknown choice '{value}'", where=option, hint=f"choose {' or '.join(choices)}"
+            )
     sources = _open_all(paths, depth_scale)
     label_source = _label_source(label_source, sources)
     parts: dict[str, list[Accumulated]] = {code: [] for code in INSTRUMENTS}
-    total = sum(source.path.stat().st_size for source in sources)
-    done = 0
-    for source in sources:
+    sizes = [source.path.stat().st_size for source in sources]
+    total = sum(sizes)
+    for i, source in enumerate(sources):
         if progress is not None:
-            progress(done, total, source.path.name)
+            progress(sum(sizes[:i]), total, source.path.name)
         code = source.layout.instrument.code
-        parts[code].append(
-            accumulate(
-                source,
-                spacing=spacing,
-                rule=rule,
-                require_label=unlabelled == "drop" and source.layout.label is not None,
-                keep_label=label_source in (code, "all"),
-            )
+        part = accumulate(
+            source,
+            spacing=spacing,
+            rule=rule,
+            require_label=unlabelled == "drop" and source.layout.label is not None,
+            keep_label=label_source in (code, "all"),
         )
-        done += source.path.stat().st_size
+        parts[code].append(part)
     if progress is not None:
         progress(total, total, "joining")
     parts = {code: group for code, group in parts.items() if group}
     joined, steps = join_instruments(parts, join, min_match)
-    joined, dropped = _drop_outlier_bins(joined, rule)
-    labels = label_bins(_label_counts(parts, label_source), min_purity=min_purity)
+    before = joined.height
+    if rule.applies_to == "bins":
+        ranges = {name: limits for name, limits in rule.ranges.items() if name in joined.columns}
+        for name, limits in ranges.items():
+            joined = joined.filter(pl.col(name).is_between(*limits).fill_null(True))
+    dropped = before - joined.height
+    chosen = (group for code, group in parts.items() if label_source in (code, "all"))
+    described = [part.labels for group in chosen for part in group]
+    if not described:  # no table says what the rock is
+        described = [part.labels.clear() for group in parts.values() for part in group]
+    labels = label_bins(pl.concat(described), min_purity=min_purity)
     joined = joined.join(labels, on=KEY, how="left", maintain_order="left")
     if joined.is_empty():
         raise DataError(
@@ -299,8 +296,8 @@ def bin_tables(
         outlier_bins=dropped,
         unlabelled_bins=table["lithology"].null_count(),
         impure_bins=int(joined["impure"].sum() or 0),
-        guessed=_by_level(wanted, LabelLevel.guessed, names),
-        unmapped=_by_level(wanted, LabelLevel.unmapped, names),
+        guessed={level.name: found for level in wanted if (found := level.guessed(names))},
+        unmapped={level.name: found for level in wanted if (found := level.unmapped(names))},
     )
     return BinnedTable(table, report)
 
@@ -322,31 +319,14 @@ def _levels(levels: Sequence[str | Path | LabelLevel]) -> list[LabelLevel]:
     return chosen
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise DataError(
-            f"unknown choice '{value}'", where=name, hint=f"choose {' or '.join(choices)}"
-        )
-
-
-def _check_options(paths: Sequence[str | Path], spacing: float, min_purity: float) -> None:
+def _open_all(paths: Sequence[str | Path], depth_scale: str) -> list[InstrumentTable]:
     if isinstance(paths, str | Path) or not paths:
         raise DataError("no tables to bin", hint="give a list of instrument tables")
-    if not 0 < spacing < float("inf"):
-        raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
-    if not 0 <= min_purity <= 1:
-        raise DataError(
-            f"a purity of {min_purity}", where="min_purity", hint="give a share between 0 and 1"
-        )
-
-
-def _open_all(paths: Sequence[str | Path], depth_scale: str) -> list[InstrumentTable]:
-    seen: dict[Path, str] = {}
+    seen = set()
     for path in map(Path, paths):
-        resolved = path.resolve()
-        if resolved in seen:
+        if path.resolve() in seen:
             raise DataError("the table is given twice", where=str(path), hint="give it once")
-        seen[resolved] = str(path)
+        seen.add(path.resolve())
     return [open_table(path, depth_scale=depth_scale) for path in paths]
 
 
@@ -365,55 +345,22 @@ def _label_source(wanted: str | None, sources: Sequence[InstrumentTable]) -> str
     )
 
 
-def _label_counts(parts: Mapping[str, Sequence[Accumulated]], source: str | None) -> pl.DataFrame:
-    chosen = [
-        part.labels for code, group in parts.items() if source in (code, "all") for part in group
-    ]
-    empty = pl.DataFrame(
-        schema={"hole": pl.String, "bin": pl.Int32, "label": pl.String, "used": pl.Int64}
-    )
-    return pl.concat([empty, *chosen])
-
-
-def _drop_outlier_bins(joined: pl.DataFrame, rule: OutlierRule) -> tuple[pl.DataFrame, int]:
-    ranges = [(n, lim) for n, lim in rule.ranges.items() if n in joined.columns]
-    if rule.applies_to == "readings" or not ranges:
-        return joined, 0
-    kept = joined.filter(
-        pl.all_horizontal(pl.col(n).is_between(*lim).fill_null(True) for n, lim in ranges)
-    )
-    return kept, joined.height - kept.height
-
-
-def _by_level(
-    levels: Sequence[LabelLevel],
-    question: Callable[[LabelLevel, Sequence[str | None]], tuple[str, ...]],
-    names: Sequence[str | None],
-) -> dict[str, tuple[str, ...]]:
-    answers = {level.name: question(level, names) for level in levels}
-    return {name: answer for name, answer in answers.items() if answer}
-
-
 def _finish(
     joined: pl.DataFrame,
     parts: Mapping[str, Sequence[Accumulated]],
     spacing: float,
     levels: Sequence[LabelLevel],
 ) -> pl.DataFrame:
-    channels = [
-        channel.name
-        for code in parts
-        for channel in INSTRUMENTS[code].channels
-        if channel.name in joined.columns
-    ]
+    every = (channel.name for code in parts for channel in INSTRUMENTS[code].channels)
+    channels = [name for name in every if name in joined.columns]
     values = [f"{name}{suffix}" for name in channels for suffix in ("", "_count", "_sd")]
+    # A run is a stretch of bins without a gap: `place` counts from its top, from 0.
     step = pl.col("bin").diff().over("hole")
     broken = step.is_null() | (step > 1)
     place = pl.int_range(pl.len()).over("hole", "run")
     length = pl.len().over("hole", "run")
     joined = joined.sort(KEY)
-    names = joined["hole"].unique()
-    holes = holes_from_text(names).drop("hole_letter")
+    holes = holes_from_text(joined["hole"].unique()).drop("hole_letter")
     lithology = joined["lithology"]
     return (
         joined.join(holes, on="hole", how="left", maintain_order="left")
@@ -429,15 +376,8 @@ def _finish(
             ((pl.min_horizontal(place, length - 1 - place) + 0.5) * spacing).alias("gap_distance")
         )
         .select(
-            "hole",
-            "expedition",
-            "site",
-            "bin",
-            "depth",
-            *values,
-            *_LABEL_COLUMNS,
+            *("hole", "expedition", "site", "bin", "depth", *values, *_LABEL_COLUMNS),
             *(level.name for level in levels),
-            "gap_above",
-            "gap_distance",
+            *("gap_above", "gap_distance"),
         )
     )

@@ -72,7 +72,7 @@ def bin_(
             min_purity=min_purity,
             unlabelled="keep" if keep_unlabelled else "drop",
             levels=levels or ("lithology_group",),
-            progress=lambda done, total, name: step(f"{done / max(total, 1):.0%} {name}"),
+            progress=lambda done, total, name: step(f"done {done / max(total, 1):.0%}, {name}"),
         )
         write_table(binned.table, out)
     for line in binned.report.lines():

@@ -2,7 +2,7 @@
 
 A score on 139 rock names and a score on 14 groups answer different questions, so
 labels are kept at several levels. A level is a mapping from name to group, read
-from a file of one's own or shipped with the package.
+from a file of your own or shipped with the package.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ import yaml
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, nearest
-
-# Read the YAML files that are shipped with this room.
-
 
 # The same safe subset, parsed in C where PyYAML was built with it: ten times faster.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -93,13 +90,20 @@ class LabelLevel:
         return tuple(sorted(label for label in present if self.group_of(label) is not None))
 
 
+@cache
 def label_levels() -> Mapping[str, LabelLevel]:
     """Return the levels that are shipped with the package, by name."""
-    return _packaged()
+    levels = {}
+    for name in _PACKAGED:
+        content = read_packaged(name)
+        for entry in content if isinstance(content, list) else [content]:
+            level = _level_of(entry, name, name)
+            levels[level.name] = level
+    return MappingProxyType(levels)
 
 
 def label_level(name: str | Path | LabelLevel) -> LabelLevel:
-    """Return a level by its packaged name, by the path of a file, or as it is.
+    """Return a level by its packaged name or the path of a file; a level is returned unchanged.
 
     Raises
     ------
@@ -108,7 +112,7 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
     """
     if isinstance(name, LabelLevel):
         return name
-    packaged = _packaged()
+    packaged = label_levels()
     if isinstance(name, str) and name in packaged:
         return packaged[name]
     if Path(name).suffix:
@@ -149,17 +153,6 @@ def read_label_level(path: str | Path) -> LabelLevel:
     if isinstance(content.get("groups"), dict):
         return _level_of(content, path.stem, str(path))
     return LabelLevel(path.stem, _pairs(content, str(path)))
-
-
-@cache
-def _packaged() -> Mapping[str, LabelLevel]:
-    levels = {}
-    for name in _PACKAGED:
-        content = read_packaged(name)
-        for entry in content if isinstance(content, list) else [content]:
-            level = _level_of(entry, name, name)
-            levels[level.name] = level
-    return MappingProxyType(levels)
 
 
 def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
@@ -221,9 +214,6 @@ def _key(label: str) -> str:
     return head if dot and head.isdigit() and tail.strip("0") == "" else text
 
 
-# Which label levels a table's labels can be scored at.
-
-
 COVERAGE = 0.95
 """Share of labelled rows that a packaged level must map to be used unasked."""
 
@@ -280,19 +270,12 @@ def choose_levels(
     known = labels[labels != ""]
     if not len(known):
         return asked
-    names, counts = np.unique(known, return_counts=True)
-    fitting = [
+    taken = {level.name for level in asked}
+    return asked + tuple(
         level
         for level in label_levels().values()
-        if sum(
-            int(count)
-            for name, count in zip(names, counts, strict=True)
-            if level.group_of(str(name)) is not None
-        )
-        >= COVERAGE * len(known)
-    ]
-    taken = {level.name for level in asked}
-    return asked + tuple(level for level in fitting if level.name not in taken)
+        if level.name not in taken and (_mapped(level, known) != "").mean() >= COVERAGE
+    )
 
 
 def _mapped(level: LabelLevel, values: NDArray[np.str_]) -> NDArray[np.str_]:
