@@ -102,17 +102,19 @@ def build(recipe: CrystalRecipe, crystals: Crystals, *, features: int = 0) -> Cr
 
 
 def _signed_settings(recipe: CrystalRecipe, module: CrystalModule) -> list[dict[str, Any]]:
-    """Settings that a checkpoint belongs to, with the names of the first version.
+    """Settings that a checkpoint belongs to, with the names and in the order of the first version.
 
     So that a run that an earlier version began can be resumed.
     """
     former = {key: path.partition(".")[2] for path, key in CrystalRecipe.former_keys.items()}
     content = recipe.model_dump(mode="json")
+    content["training"] = content.pop("training")
     for part in ("model", "loss"):
         content[part] = {former.get(key, key): value for key, value in content[part].items()}
     sizes = {key: value for key, value in content["model"].items() if key != "given"}
     content["model"] = {"kind": "transformer", **content["model"]}
-    content["prior"] |= {"crystals": 32, "atoms": 64}  # of a prior that was removed
+    # At the end, with the sizes of a prior that was removed.
+    content["prior"] = content.pop("prior") | {"crystals": 32, "atoms": 64}
     given = {"species_given": module.architecture.species_given, "features": module.features}
     return [{"elements": module.elements, **sizes, **given}, content]
 

@@ -20,7 +20,7 @@ _PARTS = {"atom_types": "species", "frac_coords": "coordinates", "lengths": "lat
 
 TAKEN: Mapping[str, str] = {
     "latent_dim": "model.latent",
-    **{f"{p}{k}": f"model.{v}" for p in ("encoder.", "decoder.", "") for k, v in _SIZES.items()},
+    **{f"{p}{k}": f"model.{v}" for k, v in _SIZES.items() for p in ("encoder.", "decoder.", "")},
     "encoder.num_layers": "model.encoder_layers",
     "decoder.num_layers": "model.decoder_layers",
     "atom_type_predict": "model.given",

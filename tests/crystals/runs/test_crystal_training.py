@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from drawn_crystals import drawn_crystals
 from tiny_runs import Run, assert_same_weights, energetic, recipe_of, told_of
 
+from variolite.crystals import run as session
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.groups import groups_by
@@ -131,6 +133,14 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(
     assert_same_weights(resumed, whole)
     assert told_of(tmp_path / "run") == told_of(tmp_path / "whole")
     assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_checkpoints_are_signed_as_the_first_version_signed_them() -> None:
+    changes = ["loss.divergence=0.5", "model.waves=3", "model.given=[species]"]
+    recipe = load_crystal_recipe("crystals/perov_5", changes)
+    settings = session._signed_settings(recipe, session.build(recipe, CRYSTALS))
+    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    assert digest == "99233171c5f59671670b492ef7f40e32f6e227682a069182e3aa1bdc084810c4"
 
 
 def test_another_recipe_or_other_data_do_not_go_on(tmp_path: Path) -> None:
