@@ -40,6 +40,7 @@ from variolite.crystals.evaluation import (
     references_from,
     score_generation,
 )
+from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.periodic import shortest_distances
 from variolite.crystals.potential.features import energy_function
 from variolite.crystals.potential.potential import Source
@@ -98,9 +99,9 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     parts = SETS[name](arguments.data)
     number, seed = arguments.number, arguments.seed
     # The first draw of a process pays for what is loaded late.
-    model.sample(8, seed=seed)
+    model.sample(8, Sampling(seed=seed))
     clock = Clock()
-    made = model.sample(number, seed=seed, tell=_say)
+    made = model.sample(number, Sampling(seed=seed), tell=_say)
     seconds = clock.processor
     timed = _timed(model, arguments.timed, seed) if arguments.timed else None
     table, relaxed = MODELS[name], None
@@ -138,7 +139,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def _timed(model: CrystalModel, number: int, seed: int) -> dict[str, Any]:
     """Time of exactly so many valid structures, decoded and judged, not written."""
     before, clock = load(), Clock()
-    made = model.sample(number, seed=seed, tell=_say)
+    made = model.sample(number, Sampling(seed=seed), tell=_say)
     return {
         "number": number,
         "attempts": made.attempts,

@@ -12,8 +12,8 @@ from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation.metrics import formula_interval
-from variolite.crystals.generation.conditions import Known
-from variolite.crystals.generation.sampling import TRIES, judge
+from variolite.crystals.generation.conditions import Conditions
+from variolite.crystals.generation.sampling import Sampling, reject_reasons
 from variolite.crystals.matching import CDVAE, STRICT, Setting, Tolerance, score_pairs
 
 Floats = NDArray[np.float64]
@@ -43,9 +43,7 @@ class Predicted:
     attempts: int
 
 
-def predict(
-    model: CrystalModel, asked: Crystals, *, seed: int, tries: int = TRIES, tell: Tell
-) -> Predicted:
+def predict(model: CrystalModel, asked: Crystals, *, seed: int, tell: Tell) -> Predicted:
     """Draw one structure for each composition.
 
     As in `variolite generate`, a structure is drawn again while it is not valid: atoms too
@@ -59,8 +57,6 @@ def predict(
         Only the elements of the atoms are looked at.
     seed
         Of the draws.
-    tries
-        Attempts for each.
     tell
         Told how far it is.
     """
@@ -72,20 +68,20 @@ def predict(
     strange = ~np.isin(asked.species, np.array(model.elements))
     left = np.flatnonzero(np.bincount(asked.owner[strange], minlength=len(asked)) == 0)
     attempts = 0
-    for attempt in range(tries):
+    for attempt in range(Sampling.max_attempts):
         if not len(left):
             break
         some = asked.take(left)
-        known = Known(
+        conditions = Conditions(
             counts=some.counts.astype(np.int64),
             species=some.species.astype(np.int64),
             space_groups=np.zeros(len(some), dtype=np.int64),
             properties=np.full((len(some), len(prior.vocabulary.properties)), np.nan),
         )
         own_seed = int(np.random.SeedSequence((seed, attempt)).generate_state(1)[0])
-        decoded = model.decode(prior.sample(known, seed=own_seed), species=known.species)
+        decoded = model.decode(prior.sample(conditions, seed=own_seed), species=conditions.species)
         attempts += len(left)
-        valid = np.flatnonzero(judge(decoded, prior.volumes, prior.contacts) == "")
+        valid = np.flatnonzero(reject_reasons(decoded, prior) == "")
         coordinates[asked.atoms_of(left[valid])] = decoded.take(valid).coordinates
         lattices[left[valid]] = decoded.lattices[valid]
         left = np.delete(left, valid)

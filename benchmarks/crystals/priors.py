@@ -33,19 +33,17 @@ from variolite.crystals.evaluation import score_generation
 from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.conditions import Known
-from variolite.crystals.generation.flow import FlowSettings
+from variolite.crystals.generation.conditions import Conditions
 from variolite.crystals.generation.prior import (
     LatentPrior,
-    PriorSettings,
     fit_prior,
     prior_from,
     prior_state,
 )
-from variolite.crystals.generation.sampling import CONTACT_MARGIN, generate
+from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling, generate
 from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
 from variolite.crystals.run import load_run
+from variolite.recipe import PriorSpec
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 
@@ -79,7 +77,7 @@ class Contestant:
     """
 
     title: str
-    draw: Callable[[Known], Latents]
+    draw: Callable[[Conditions], Latents]
     fit_seconds: float
 
 
@@ -92,7 +90,7 @@ class Outcome:
     seconds_per_thousand: float
     composition_met: float | None
     metrics: Mapping[str, tuple[float, float, float]]
-    gap: LatentMismatch
+    mismatch: LatentMismatch
 
 
 def main() -> None:
@@ -118,14 +116,14 @@ def main() -> None:
     latents = model.encode(crystals)
     priors = {"flow": _kept(arguments.work, latents, frame, arguments.seconds)}
     flow = priors["flow"][0]
-    known = flow.propose(arguments.samples, seed=1)
+    wanted = flow.propose(arguments.samples, seed=1)
     reference = crystals.take(np.random.default_rng(0).permutation(len(crystals)))
     outcomes = []
     if model.prior is not None:
         priors["own"] = model.prior, float("nan")
     for contestant in _contestants(priors, latents, arguments.steps):
         tell(contestant.title)
-        outcomes.append(_measured(contestant, model, known, latents, reference, test))
+        outcomes.append(_measured(contestant, model, wanted, latents, reference, test))
     speed = _speed(model, model.prior or flow, arguments.many) if arguments.many else None
     content = {
         "command": _command(arguments),
@@ -191,19 +189,14 @@ def _kept(
 
 def _fitted(latents: Latents, crystals: Crystals, seconds: float) -> tuple[LatentPrior, float]:
     """Fit a flow within the processor time allowed."""
-    field = FlowSettings(epochs=max(1, int(seconds / _epoch_seconds(latents, crystals))))
+    spent = []
+    for epochs in (1, 2):
+        began = time.process_time()
+        fit_prior(latents, crystals, PriorSpec(epochs=epochs))
+        spent.append(time.process_time() - began)
     began = time.process_time()
-    prior = fit_prior(latents, crystals, PriorSettings((), field), tell=tell)
-    return prior, time.process_time() - began
-
-
-def _epoch_seconds(latents: Latents, crystals: Crystals) -> float:
-    """Processor seconds of one epoch."""
-    short = CompositionSettings(epochs=1, fewest_steps=1)
-    settings = PriorSettings((), FlowSettings(epochs=1), short)
-    began = time.process_time()
-    fit_prior(latents, crystals, settings)
-    return time.process_time() - began
+    spec = PriorSpec(epochs=max(1, int(seconds / (spent[1] - spent[0]))))
+    return fit_prior(latents, crystals, spec, tell=tell), time.process_time() - began
 
 
 def _contestants(
@@ -211,17 +204,19 @@ def _contestants(
 ) -> list[Contestant]:
     width = latents.mean.shape[1]
 
-    def normal(known: Known) -> Latents:
-        drawn = np.random.default_rng(2).standard_normal((len(known.species), width))
-        return _latents(drawn, known)
+    def normal(wanted: Conditions) -> Latents:
+        drawn = np.random.default_rng(2).standard_normal((len(wanted.species), width))
+        return _latents(drawn, wanted)
 
-    def scaled(known: Known) -> Latents:
-        return _latents(flow.statistics.restored(normal(known).mean), known)
+    def scaled(wanted: Conditions) -> Latents:
+        return _latents(flow.statistics.restored(normal(wanted).mean), wanted)
 
-    def of(kind: str, *, free: bool = False, guidance: float = 1.0) -> Callable[[Known], Latents]:
-        def draw(known: Known) -> Latents:
-            told = replace(known, species=np.zeros_like(known.species)) if free else known
-            return priors[kind][0].sample(told, seed=2, steps=steps, guidance=guidance)
+    def of(
+        kind: str, *, free: bool = False, guidance: float = 1.0
+    ) -> Callable[[Conditions], Latents]:
+        def draw(wanted: Conditions) -> Latents:
+            given = replace(wanted, species=np.zeros_like(wanted.species)) if free else wanted
+            return priors[kind][0].sample(given, seed=2, steps=steps, guidance=guidance)
 
         return draw
 
@@ -240,29 +235,29 @@ def _contestants(
     return found
 
 
-def _latents(values: np.ndarray, known: Known) -> Latents:
-    names = np.array([str(place) for place in range(len(known))])
-    return Latents(values.astype(np.float32), None, known.offsets, names)
+def _latents(values: np.ndarray, wanted: Conditions) -> Latents:
+    names = np.array([str(place) for place in range(len(wanted))])
+    return Latents(values.astype(np.float32), None, wanted.offsets, names)
 
 
 def _measured(
     contestant: Contestant,
     model: CrystalModel,
-    known: Known,
+    wanted: Conditions,
     latents: Latents,
     reference: Crystals,
     test: Crystals | None,
 ) -> Outcome:
     began = time.process_time()
-    drawn = contestant.draw(known)
-    decoded = model.decode(drawn, species=known.species if model.species_given else None)
-    seconds = (time.process_time() - began) / len(known) * 1000.0
+    drawn = contestant.draw(wanted)
+    decoded = model.decode(drawn, species=wanted.species if model.species_given else None)
+    seconds = (time.process_time() - began) / len(wanted) * 1000.0
     scores = score_generation(decoded, reference, test=test)
     met = None
     if "given" in contestant.title:
         pairs = zip(
-            np.split(decoded.species, known.offsets[1:-1]),
-            np.split(known.species, known.offsets[1:-1]),
+            np.split(decoded.species, wanted.offsets[1:-1]),
+            np.split(wanted.species, wanted.offsets[1:-1]),
             strict=True,
         )
         met = float(np.mean([np.array_equal(np.sort(a), np.sort(b)) for a, b in pairs]))
@@ -275,8 +270,8 @@ def _measured(
     with np.errstate(invalid="ignore"):
         kept = minimum_distances(reference).closeness(decoded) >= CONTACT_MARGIN
     metrics["contacts_kept"] = _wilson(int(kept.sum()), len(kept))
-    gap = latent_mismatch(drawn, latents)
-    return Outcome(contestant.title, contestant.fit_seconds, seconds, met, metrics, gap)
+    mismatch = latent_mismatch(drawn, latents)
+    return Outcome(contestant.title, contestant.fit_seconds, seconds, met, metrics, mismatch)
 
 
 def _wilson(hits: int, number: int) -> tuple[float, float, float]:
@@ -293,7 +288,7 @@ def _speed(model: CrystalModel, prior: LatentPrior, number: int) -> dict[str, An
     found = {}
     for steps in (10, 20):
         began, wall = time.process_time(), time.monotonic()
-        made = generate(model, prior, number, steps=steps, seed=3)
+        made = generate(model, prior, number, Sampling(steps=steps, seed=3))
         found[str(steps)] = {
             "processor_seconds": time.process_time() - began,
             "seconds": time.monotonic() - wall,
@@ -314,7 +309,7 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         "fit, processor s",
         *(METRICS[name] for name in names),
         "composition met",
-        "latent gap of crystals (no gap)",
+        "mismatch of latents of crystals (none)",
         "told apart",
         "s per 1,000",
     ]
@@ -328,7 +323,7 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         f"{content['machine']}, one thread; load "
         f"{content['load_before']:.1f} before and {content['load_after']:.1f} after. Intervals are "
         "95 % bootstrap over formulas, for contacts those of Wilson. Contact: of two atoms, beside "
-        "the shortest distance of the same elements in a training crystal. Gap: sliced "
+        "the shortest distance of the same elements in a training crystal. Mismatch: sliced "
         "Wasserstein distance in standard deviations, in brackets that of two halves of the "
         "training latents. Told apart: share of crystals that a classifier puts into the right "
         "set; 0.5 is no better than chance.",
@@ -343,8 +338,8 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
             f"{outcome.fit_seconds:.0f}",
             *(_cell(outcome.metrics.get(name)) for name in names),
             met,
-            f"{outcome.gap.crystals:.3f} ({outcome.gap.crystals_floor:.3f})",
-            f"{outcome.gap.told_apart:.2f}",
+            f"{outcome.mismatch.crystals:.3f} ({outcome.mismatch.crystals_floor:.3f})",
+            f"{outcome.mismatch.told_apart:.2f}",
             f"{outcome.seconds_per_thousand:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")

@@ -13,11 +13,9 @@ from crystal_example import options
 
 from variolite.cli import runs
 from variolite.crystals import commands
-from variolite.crystals import run as session
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.generation import regression
-from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.generation import composition, regression
 from watched import Watched
 
 PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1", "prior.heads=2")
@@ -26,13 +24,9 @@ PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1"
 @pytest.fixture(scope="module", autouse=True)
 def short_priors() -> Iterator[None]:
     """Compositions and properties are learned in a few steps."""
-    settings = session._settings
-
-    def shorter(*given):
-        return replace(settings(*given), compositions=CompositionSettings(1, 5))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_settings", shorter)
+        patch.setattr(composition, "EPOCHS", 1)
+        patch.setattr(composition, "FEWEST_STEPS", 5)
         patch.setattr(regression, "EPOCHS", 2)
         yield
 

@@ -15,14 +15,12 @@ from calling import Program
 from crystal_example import CrystalExample, options
 
 from variolite.cli import main, runs
-from variolite.crystals import run as session
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import file_names, write_structures
-from variolite.crystals.generation import regression
-from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.generation import composition, regression
 from variolite.crystals.run import load_run
 from variolite.training import EpochRecord, RunFolder
 from watched import Watched
@@ -33,13 +31,9 @@ DNG = "crystals/mp_20/vae_dng"
 @pytest.fixture(scope="module", autouse=True)
 def short_priors() -> Iterator[None]:
     """Compositions and properties are learned in a few steps."""
-    settings = session._settings
-
-    def shorter(*given):
-        return replace(settings(*given), compositions=CompositionSettings(1, 5))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_settings", shorter)
+        patch.setattr(composition, "EPOCHS", 1)
+        patch.setattr(composition, "FEWEST_STEPS", 5)
         patch.setattr(regression, "EPOCHS", 2)
         yield
 

@@ -14,13 +14,11 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.field import parse_conditions
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.flow import FlowSettings
-from variolite.crystals.generation.prior import PriorSettings, fit_prior
+from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head
 from variolite.crystals.model import CrystalModule
 from variolite.errors import DataError
-from variolite.recipe import CrystalArchitecture, LossWeights
+from variolite.recipe import CrystalArchitecture, LossWeights, PriorSpec
 
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
@@ -70,13 +68,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     module.set_log_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
     bare = CrystalModel(module)
     latents = bare.encode(crystals)
-    prior = fit_prior(
-        latents,
-        crystals,
-        PriorSettings(
-            ("energy",), FlowSettings(16, 1, 2, epochs=2, batch=32), CompositionSettings(2, 20)
-        ),
-    )
+    spec = PriorSpec(width=16, layers=1, heads=2, epochs=2)
+    prior = fit_prior(latents, crystals, spec, ("energy",))
     head = fit_property_head(latents, crystals, ["energy"], units={"energy": "eV/atom"})
     save_crystal_model(folder / "model", CrystalModel(module, prior, head))
     save_crystal_model(folder.with_name("bare") / "model", bare)

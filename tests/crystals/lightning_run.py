@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from variolite.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.recipe import CrystalRecipe
+from variolite.recipe import CrystalRecipe, PriorSpec
 
 BATCH = 24
 EPOCHS = 2
@@ -84,20 +84,12 @@ def main(folder: Path) -> None:
     data = CrystalDataModule(training, validation, batch_size=BATCH, latent=4, seed=3)
     trainer.fit(module, data)
     if trainer.is_global_zero:
-        module.fit_prior(training, smallest_prior())
+        module.fit_prior(training, PriorSpec(width=16, layers=1, heads=2, epochs=2))
     trainer.save_checkpoint(folder / "trained.ckpt", weights_only=False)
     if trainer.is_global_zero:
         save_file(gradients, folder / "gradients.safetensors")
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
         (folder / "logged.json").write_text(json.dumps({"steps": trainer.global_step, **logged}))
-
-
-def smallest_prior():  # type: ignore[no-untyped-def]
-    """A flow that is fitted in a second."""
-    from variolite.crystals.generation.flow import FlowSettings
-    from variolite.crystals.generation.prior import PriorSettings
-
-    return PriorSettings(flow=FlowSettings(width=16, layers=1, heads=2, epochs=2))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PROGRESS = ConsoleProgress()
 
-FLAGS = {"mapping": "--map", "number": "-n"}
+FLAGS = {"mapping": "--map", "number": "-n", "max_attempts": "--tries"}
 """Options whose flag is not the name of the parameter."""
 
 Device = Annotated[
@@ -372,9 +372,11 @@ def generate(
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Steps of the sampler (10).")
     ] = None,
-    tries: Annotated[
+    max_attempts: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Attempts for each one wanted (20), and 200 more."),
+        typer.Option(
+            "--tries", metavar="N", min=1, help="Attempts for each one wanted (20), and 200 more."
+        ),
     ] = None,
     symmetrise: Annotated[
         float | None,
@@ -413,7 +415,7 @@ def generate(
         guidance=guidance,
         temperature=temperature,
         steps=steps,
-        tries=tries,
+        max_attempts=max_attempts,
         symmetrise=symmetrise,
         relax=relax or None,
         seed=seed,

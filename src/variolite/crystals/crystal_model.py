@@ -17,7 +17,7 @@ from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.generation.prior import LatentPrior, prior_from, prior_state
 from variolite.crystals.generation.properties import PropertyHead, head_from, head_state
-from variolite.crystals.generation.sampling import TRIES, Generated, generate
+from variolite.crystals.generation.sampling import Generated, Sampling, generate
 from variolite.crystals.latents import Latents
 from variolite.crystals.model.batch import (
     CrystalBatch,
@@ -247,14 +247,8 @@ class CrystalModel:
     def sample(
         self,
         number: int,
+        sampling: Sampling | None = None,
         *,
-        where: Mapping[str, str | float] | None = None,
-        guidance: float = 1.0,
-        temperature: float = 1.0,
-        steps: int = 10,
-        tries: int = TRIES,
-        symmetrise: float | None = None,
-        seed: int = 0,
         tell: Callable[[str], None] | None = None,
     ) -> Generated:
         """Generate exactly ``number`` valid crystals; see `variolite.crystals.generation.generate`.
@@ -271,19 +265,7 @@ class CrystalModel:
                 "otherwise fit one with `variolite crystals prior RUN --data PATH --set "
                 "prior.kind=flow`",
             )
-        return generate(
-            self,
-            self.prior,
-            number,
-            where=where,
-            guidance=guidance,
-            temperature=temperature,
-            steps=steps,
-            tries=tries,
-            symmetrise=symmetrise,
-            seed=seed,
-            tell=tell,
-        )
+        return generate(self, self.prior, number, sampling, tell=tell)
 
 
 # The model file of a crystal VAE, with its prior and its property head.

@@ -16,6 +16,7 @@ from variolite.crystals.files.formats import from_ase, from_pymatgen
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.interpolation import interpolate
 from variolite.crystals.generation.prior import LatentPrior
+from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.latents import Latents
 from variolite.crystals.run import train_crystal_run
 from variolite.errors import DataError, ModelFileError, nearest
@@ -141,8 +142,8 @@ class CrystalVAE:
     def sample(
         self, number: int, *, where: Mapping[str, str | float] | None = None, **settings: Any
     ) -> Crystals:
-        """Generate exactly ``number`` valid structures; see `CrystalModel.sample`."""
-        return self.model.sample(number, where=where, **settings).crystals
+        """Generate exactly ``number`` valid structures; ``settings`` are those of `Sampling`."""
+        return self.model.sample(number, Sampling(where or {}, **settings)).crystals
 
     def interpolate(self, first: Any, second: Any, steps: int = 9) -> Crystals:
         """Decode a path between two structures of the same number of atoms.

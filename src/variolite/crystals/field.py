@@ -181,14 +181,16 @@ class CrystalField:
         device: str = "auto",
         **settings: Any,
     ) -> None:
-        """Write exactly ``number`` valid crystals, or fail; see `CrystalModel.sample`."""
-        conditions = parse_conditions(where)
+        """Write exactly ``number`` valid crystals, or fail; ``settings`` are of `Sampling`."""
+        from variolite.crystals.generation.sampling import Sampling
+
+        sampling = Sampling(parse_conditions(where), **settings)
         from variolite.crystals.files.writing import require_place, write_structures
 
         require_place(out)
         model = load_decoder(run, device)
         with progress.stage("generating") as step:
-            made = model.sample(number, where=conditions, tell=step, **settings)
+            made = model.sample(number, sampling, tell=step)
         for line in _outcome(made):
             progress.note(line)
         crystals = made.crystals

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.errors import DataError, ModelFileError
+from variolite.errors import DataError
 
 # Latents of a set of crystals: one vector for every atom, in flat arrays.
 
@@ -95,32 +94,6 @@ class LatentStatistics:
         """Invert `standardised`."""
         return (standardised * self.scale + self.location).astype(np.float32)
 
-    def to_arrays(self) -> dict[str, NDArray[np.float64]]:
-        """Return the statistics as arrays."""
-        return {"location": self.location, "scale": self.scale, "divergence": self.kl}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.float64]]) -> LatentStatistics:
-        """Rebuild statistics from `to_arrays`.
-
-        Raises
-        ------
-        ModelFileError
-            If an array is absent, of another size, or not positive where it must be.
-        """
-        try:
-            parts = [
-                np.asarray(arrays[name], dtype=np.float64)
-                for name in ("location", "scale", "divergence")
-            ]
-        except KeyError as error:
-            raise ModelFileError(f"the prior lacks the latent statistics {error}") from None
-        if any(part.shape != parts[0].shape or part.ndim != 1 for part in parts) or not (
-            np.isfinite(parts[0]).all() and (parts[1] > 0.0).all()
-        ):
-            raise ModelFileError("the latent statistics of the prior do not hold together")
-        return cls(*parts)
-
 
 def latent_statistics(latents: Latents) -> LatentStatistics:
     """Measure the aggregate posterior.
@@ -143,15 +116,6 @@ def latent_statistics(latents: Latents) -> LatentStatistics:
         kl = 0.5 * (mean**2 + noise - 1.0 - log_variance).mean(axis=0)
     scale = np.sqrt(variance)
     return LatentStatistics(mean.mean(axis=0), np.where(scale > 0.0, scale, 1.0), kl)
-
-
-def posterior_draw(latents: Latents, seed: int) -> NDArray[np.float32]:
-    """Draw from the posterior of every atom, shape (N, L); the means where it has no variance."""
-    if latents.log_variance is None:
-        return latents.mean
-    noise = np.random.default_rng(seed).standard_normal(latents.mean.shape, dtype=np.float32)
-    drawn = latents.mean + np.exp(0.5 * latents.log_variance) * noise
-    return np.asarray(drawn, dtype=np.float32)
 
 
 # How far two sets of latents are apart: aggregate posterior and prior, or two samples.

@@ -38,16 +38,16 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.frame import canonical
 from variolite.crystals.generation.prior import (
     LatentPrior,
-    PriorSettings,
     fit_prior,
     prior_from,
     prior_state,
 )
+from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.latents import Latents
 from variolite.crystals.model import CrystalBatch, CrystalBatches, evaluation_batches
 from variolite.crystals.run import RATE, VALIDATION_SEED, build
 from variolite.errors import DataError, ModelFileError
-from variolite.recipe import CrystalRecipe, TrainingSpec
+from variolite.recipe import CrystalRecipe, PriorSpec, TrainingSpec
 from variolite.training.schedules import beta_at, epoch_factor, final_beta
 from variolite.vae import Posterior
 
@@ -281,15 +281,15 @@ class VAEModule(LightningModule):
         return self.model.reconstruct(crystals)
 
     def sample(self, number: int, **settings: Any) -> Crystals:
-        """Generate valid crystals from the fitted prior; see `CrystalModel.sample`."""
-        return self.model.sample(number, **settings).crystals
+        """Generate valid crystals from the fitted prior; ``settings`` are those of `Sampling`."""
+        return self.model.sample(number, Sampling(**settings)).crystals
 
-    def fit_prior(self, training: Crystals, settings: PriorSettings | None = None) -> None:
+    def fit_prior(self, training: Crystals, spec: PriorSpec | None = None) -> None:
         """Fit the prior that `sample` draws from to the latents of the training crystals."""
         self.vae.eval()
         crystals = canonical(training).crystals
         latents = encode(self.vae, crystals)
-        self.prior = fit_prior(latents, crystals, settings, seed=self.spec.seed)
+        self.prior = fit_prior(latents, crystals, spec, seed=self.spec.seed)
 
     def forward(self, batch: CrystalBatch) -> Posterior:
         """Return the posterior of a batch."""

@@ -28,8 +28,7 @@ from variolite.crystals.crystal_model import (
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.groups import draw_split, groups_by
 from variolite.crystals.files.store import fingerprint
-from variolite.crystals.generation.flow import FlowSettings
-from variolite.crystals.generation.prior import PriorSettings, fit_prior
+from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
 from variolite.crystals.latents import ACTIVE_NATS
 from variolite.crystals.model.batch import (
@@ -397,35 +396,23 @@ def _with_prior(
             head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
     prior = None
     if recipe.prior.kind != "none":
-        settings = _settings(recipe)
         # An interrupted prior is in the way of no other: each has a file of its own.
+        settings = (recipe.prior, recipe.properties, recipe.training.precision)
         kind = hashlib.sha256(repr(settings).encode()).hexdigest()[:12]
         on_gpu = torch.cuda.is_available() and device != "cpu"
         with all_threads(), progress.stage("fitting the prior") as step:
             prior = fit_prior(
                 latents,
                 frame,
-                settings,
+                recipe.prior,
+                recipe.properties,
+                precision=recipe.training.precision,
                 seed=recipe.training.seed,
                 device=torch.device("cuda" if on_gpu else "cpu"),
                 checkpoint=run.checkpoint_file.with_name(f"prior-{kind}.safetensors"),
                 tell=step,
             )
     return replace(model, prior=prior, properties=head)
-
-
-def _settings(recipe: CrystalRecipe) -> PriorSettings:
-    spec = recipe.prior
-    flow = FlowSettings(
-        width=spec.width,
-        layers=spec.layers,
-        heads=spec.heads,
-        epochs=spec.epochs,
-        batch=spec.batch_size,
-        rate=spec.learning_rate,
-        precision=recipe.training.precision,
-    )
-    return PriorSettings(recipe.properties, flow)
 
 
 def refit_prior(

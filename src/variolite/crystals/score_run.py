@@ -16,6 +16,7 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import format_generation, score_generation
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import fingerprint, write_store
+from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.latents import (
     ACTIVE_NATS,
     LatentMismatch,
@@ -199,7 +200,7 @@ def _generation(
             where="--samples",
             hint="give those with --train",
         )
-    generated = model.sample(samples, seed=seed, tell=log)
+    generated = model.sample(samples, Sampling(seed=seed), tell=log)
     write_store(run.path / "samples.crystals", generated.crystals)
     scored = score_generation(
         generated.crystals, train, test=true, workers=workers, seed=seed, log=log

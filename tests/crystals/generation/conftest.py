@@ -6,11 +6,9 @@ import pytest
 from toy_crystals import ToyCodec, toy_crystals
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.flow import FlowSettings
-from variolite.crystals.generation.prior import LatentPrior, PriorSettings, fit_prior
-
-SMALL = FlowSettings(width=32, layers=2, heads=2, epochs=50, batch=64, rate=5e-3, average=0.98)
+from variolite.crystals.generation import composition
+from variolite.crystals.generation.prior import LatentPrior, fit_prior
+from variolite.recipe import PriorSpec
 
 
 @pytest.fixture(scope="session")
@@ -26,5 +24,8 @@ def crystals() -> Crystals:
 @pytest.fixture(scope="session")
 def prior(codec: ToyCodec, crystals: Crystals) -> LatentPrior:
     """A prior with the energy and the space group as conditions."""
-    settings = PriorSettings(("energy",), SMALL, CompositionSettings(1, 350))
-    return fit_prior(codec.encode(crystals), crystals, settings)
+    spec = PriorSpec(width=32, layers=2, heads=2, epochs=50, batch_size=64, learning_rate=5e-3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composition, "FEWEST_STEPS", 350)
+        patch.setattr(composition, "EPOCHS", 1)
+        return fit_prior(codec.encode(crystals), crystals, spec, ("energy",))

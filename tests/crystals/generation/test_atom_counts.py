@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from variolite.crystals.generation.composition import (
     BACK_OFF,
     PSEUDO_CRYSTALS,
-    AtomCounts,
     fit_atom_counts,
 )
-from variolite.crystals.generation.conditions import Known
-from variolite.errors import DataError, ModelFileError
+from variolite.crystals.generation.conditions import Conditions
+from variolite.errors import DataError
 
 
-def known(counts: list[int], groups: list[int], values: list[float]) -> Known:
+def conditions(counts: list[int], groups: list[int], values: list[float]) -> Conditions:
     sizes = np.array(counts, dtype=np.int64)
-    return Known(
+    return Conditions(
         sizes,
         np.ones(sizes.sum(), dtype=np.int64),
         np.array(groups, dtype=np.int64),
@@ -27,7 +26,9 @@ def known(counts: list[int], groups: list[int], values: list[float]) -> Known:
     )
 
 
-EXAMPLE = known([2, 2, 2, 4, 4, 6], [1, 1, 225, 225, 225, 0], [1.0, 2.0, np.nan, 5.0, 6.0, 9.0])
+EXAMPLE = conditions(
+    [2, 2, 2, 4, 4, 6], [1, 1, 225, 225, 225, 0], [1.0, 2.0, np.nan, 5.0, 6.0, 9.0]
+)
 
 
 def by_hand() -> np.ndarray:
@@ -72,13 +73,3 @@ def test_multiples_and_least_numbers(multiple: int, least: int) -> None:
 def test_an_impossible_number_is_told() -> None:
     with pytest.raises(DataError, match="no crystal of at most 6 atoms"):
         fit_atom_counts(EXAMPLE).probabilities(multiple_of=7)
-
-
-def test_it_is_stored_and_checked() -> None:
-    model = fit_atom_counts(EXAMPLE)
-    again = AtomCounts.from_arrays(model.to_arrays())
-    np.testing.assert_array_equal(again.probabilities(), model.probabilities())
-    with pytest.raises(ModelFileError, match="lacks 'means'"):
-        AtomCounts.from_arrays({"groups": model.groups})
-    with pytest.raises(ModelFileError, match="do not fit"):
-        AtomCounts.from_arrays({**model.to_arrays(), "means": np.zeros((1, 3))})

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystals
+from variolite.crystals.generation import composition
 from variolite.crystals.generation.composition import (
-    CompositionSettings,
     fit_compositions,
     sample_compositions,
 )
-from variolite.crystals.generation.conditions import Known, Vocabulary, known_of
+from variolite.crystals.generation.conditions import Conditions, Vocabulary
 from variolite.crystals.generation.prior import LatentPrior
 
 
-def asked(counts: list[int], properties: int = 1) -> Known:
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "EPOCHS", 3)
+    monkeypatch.setattr(composition, "FEWEST_STEPS", 3)
+
+
+def asked(counts: list[int], properties: int = 1) -> Conditions:
     sizes = np.array(counts, dtype=np.int64)
-    return Known(
+    return Conditions(
         sizes,
         np.zeros(sizes.sum(), dtype=np.int64),
         np.zeros(len(sizes), dtype=np.int64),
@@ -64,22 +71,22 @@ def test_what_was_seen_is_drawn(prior: LatentPrior) -> None:
     assert 0.3 < lithium < 0.7
 
 
-def test_the_same_seed_gives_the_same(crystals: Crystals) -> None:
-    few = known_of(crystals.take(slice(0, 60)), ["energy"])
+def test_the_same_seed_gives_the_same(short: None, crystals: Crystals) -> None:
+    few = Conditions.of(crystals.take(slice(0, 60)), ["energy"])
     vocabulary = Vocabulary.of(few, ["energy"])
     drawn = []
     for _ in range(2):
-        network = fit_compositions(few, vocabulary, CompositionSettings(3, 3), seed=4)
+        network = fit_compositions(few, vocabulary, seed=4)
         drawn.append(sample_compositions(network, asked([5, 8]), vocabulary, seed=7))
     np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
-def test_one_element_is_enough() -> None:
-    known = Known(
+def test_one_element_is_enough(short: None) -> None:
+    known = Conditions(
         np.array([4, 6, 8]), np.full(18, 6), np.zeros(3, dtype=np.int64), np.empty((3, 0))
     )
     vocabulary = Vocabulary.of(known, [])
-    network = fit_compositions(known, vocabulary, CompositionSettings(3, 3))
+    network = fit_compositions(known, vocabulary)
     species = sample_compositions(network, asked([3, 8], 0), vocabulary)
     assert species.tolist() == [6] * 11
 
@@ -88,7 +95,9 @@ def test_a_property_changes_the_composition(prior: LatentPrior) -> None:
     shares = []
     for energy in (-0.6, -2.0):  # sodium is lower in energy than lithium
         known = asked([2] * 200)
-        told = Known(known.counts, known.species, known.space_groups, np.full((200, 1), energy))
+        told = Conditions(
+            known.counts, known.species, known.space_groups, np.full((200, 1), energy)
+        )
         drawn = sample_compositions(prior.compositions, told, prior.vocabulary, seed=0)
         shares.append(float((drawn == 11).mean()))
     assert shares[1] > shares[0] + 0.1

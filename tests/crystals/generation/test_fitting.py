@@ -9,19 +9,24 @@ import pytest
 from toy_crystals import ToyCodec
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.generation.composition import CompositionSettings
-from variolite.crystals.generation.flow import FlowSettings
-from variolite.crystals.generation.prior import LatentPrior, PriorSettings, fit_prior
+from variolite.crystals.generation import composition
+from variolite.crystals.generation.prior import LatentPrior, fit_prior
 from variolite.crystals.latents import Latents
 from variolite.errors import DataError
+from variolite.recipe import PriorSpec
 from variolite.training.loop import StoppedByUserError
 
-SHORT = CompositionSettings(epochs=2, fewest_steps=2)
-TINY = PriorSettings((), FlowSettings(16, 1, 2, epochs=6, batch=64), SHORT)
+TINY = PriorSpec(width=16, layers=1, heads=2, epochs=6, batch_size=64)
+
+
+@pytest.fixture(autouse=True)
+def short_compositions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(composition, "EPOCHS", 2)
+    monkeypatch.setattr(composition, "FEWEST_STEPS", 2)
 
 
 def weights(prior: LatentPrior) -> np.ndarray:
-    tensors = prior.density.to_tensors()  # type: ignore[attr-defined]
+    tensors = prior.flow.network.state_dict()
     return np.concatenate([value.numpy().ravel() for value in tensors.values()])
 
 
@@ -80,9 +85,9 @@ def test_seed_zero_repeats_and_another_differs(codec: ToyCodec, crystals: Crysta
 def test_what_does_not_fit_is_told(codec: ToyCodec, crystals: Crystals) -> None:
     latents = codec.encode(crystals)
     with pytest.raises(DataError, match="no numeric property 'hardness'"):
-        fit_prior(latents, crystals, PriorSettings(("hardness",)))
+        fit_prior(latents, crystals, properties=("hardness",))
     with pytest.raises(DataError, match="differ in number"):
         fit_prior(latents, crystals.take(slice(0, 5)))
     broken = Latents(np.full_like(latents.mean, np.nan), None, latents.offsets, latents.names)
     with pytest.raises(DataError, match="not finite"):
-        fit_prior(broken, crystals, PriorSettings(compositions=SHORT))
+        fit_prior(broken, crystals)

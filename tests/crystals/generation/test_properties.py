@@ -13,15 +13,16 @@ from toy_crystals import ToyCodec, toy_crystals
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.generation.properties import (
     PropertyHead,
+    descriptor_width,
+    descriptors,
     fit_property_head,
     head_from,
     head_state,
 )
 from variolite.crystals.generation.regression import (
+    FOLDS,
     PENALTIES,
-    _ridge_path,
-    descriptor_width,
-    descriptors,
+    fit_ridges,
     folds_by_group,
 )
 from variolite.crystals.latents import Latents
@@ -115,6 +116,10 @@ def test_mistakes(head: PropertyHead, codec: ToyCodec) -> None:
         fit_property_head(latents, few.take(slice(0, 3)), ["energy"])
     with pytest.raises(DataError, match="between 0 and 1"):
         head.predict(latents, few.species, level=1.0)
+    salts = few.take(few.counts == 2)
+    one = Crystals.concatenate([salts.take(np.zeros(60, dtype=int))])
+    with pytest.raises(DataError, match="the same composition"):
+        fit_property_head(codec.encode(one), one, ["energy"])
     narrow = Latents(latents.mean[:, :4], None, latents.offsets, latents.names)
     with pytest.raises(DataError, match="not those that"):
         head.predict(narrow, few.species)
@@ -145,10 +150,18 @@ def test_folds_share_no_group_and_are_about_equal() -> None:
 
 def test_ridges_solve_their_normal_equations() -> None:
     random = np.random.default_rng(0)
-    rows, values = random.normal(size=(40, 3)), random.normal(size=40)
-    constant = np.concatenate([rows, np.ones((40, 1))], axis=1)
-    found = _ridge_path(constant, values)
-    for penalty, solution in zip(PENALTIES, found, strict=True):
-        penalties = np.diag([penalty] * 3 + [0.0])
-        expected = np.linalg.solve(constant.T @ constant + penalties, constant.T @ values)
-        np.testing.assert_allclose(solution, expected, atol=1e-8)
+    rows, fold = random.normal(size=(60, 3)), np.arange(60) % FOLDS
+    targets = rows @ random.normal(size=(3, 2)) + random.normal(size=(60, 2))
+    targets[::7, 1] = np.nan
+    constant = np.concatenate([rows, np.ones((60, 1))], axis=1)
+    found, left_out = fit_ridges(rows, targets, fold)
+    for k in range(FOLDS):
+        np.testing.assert_allclose(left_out[fold == k], constant[fold == k] @ found[k])
+        for place in range(2):
+            seen = (fold != k) & np.isfinite(targets[:, place])
+            square, product = constant[seen].T @ constant[seen], constant[seen].T @ targets[seen]
+            expected = [
+                np.linalg.solve(square + np.diag([penalty] * 3 + [0.0]), product[:, place])
+                for penalty in PENALTIES
+            ]
+            assert np.isclose(found[k, :, place], expected, atol=1e-8).all(axis=1).any()

@@ -44,20 +44,29 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda t, d: d.update(density="wishes"), "wishes"),
         (lambda t, d: d.pop("vocabulary"), "vocabulary"),
         (lambda t, d: d.update(volumes=[5.0, 1.0]), "impossible"),
-        (lambda t, d: d["vocabulary"].update(largest=5), "number of atoms"),
-        (lambda t, d: d["vocabulary"].update(elements=[3]), "embedding|element"),
-        (lambda t, d: t.pop("statistics/scale"), "latent statistics"),
+        (lambda t, d: d["vocabulary"].update(largest=5), r"counts.groups should be \(231, 6\)"),
+        (
+            lambda t, d: d["vocabulary"].update(elements=[3]),
+            r"contacts.distances should be \(1, 1\)",
+        ),
+        (lambda t, d: t.pop("statistics/scale"), "statistics.scale should be .* found nothing"),
         (lambda t, d: t.pop("density/enter.weight"), "enter.weight"),
-        (lambda t, d: t.update({"density/foreign": torch.zeros(1)}), "unexpected tensor foreign"),
-        (lambda t, d: t.update({"foreign/x": torch.zeros(1)}), "unexpected tensor foreign/x"),
+        (
+            lambda t, d: t.update({"density/foreign": torch.zeros(1)}),
+            "unexpected tensor density.foreign",
+        ),
+        (lambda t, d: t.update({"foreign/x": torch.zeros(1)}), "unexpected tensor foreign.x"),
         (lambda t, d: t["density/enter.weight"].fill_(torch.nan), "not finite"),
         (lambda t, d: t.update({"density/enter.weight": torch.zeros(2, 2)}), "should be"),
-        (lambda t, d: t.update({"statistics/scale": torch.zeros(9)}), "do not hold together"),
+        (
+            lambda t, d: t.update({"statistics/scale": torch.zeros(9, dtype=torch.float64)}),
+            "not positive",
+        ),
         (
             lambda t, d: t.update(
                 {f"statistics/{n}": torch.ones(3) for n in ("location", "scale", "divergence")}
             ),
-            "9 dimensions, the latents 3",
+            r"statistics.location should be \(9,\) torch.float64, found \(3,\)",
         ),
     ],
 )

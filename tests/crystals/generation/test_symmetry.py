@@ -8,7 +8,7 @@ import pytest
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.generation.sampling import symmetrised
+from variolite.crystals.generation.symmetry import symmetrised
 from variolite.errors import DataError
 
 

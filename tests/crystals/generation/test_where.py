@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.elements import SYMBOLS
-from variolite.crystals.generation.conditions import Vocabulary, parse_composition, parse_where
+from variolite.crystals.generation.conditions import Vocabulary
+from variolite.crystals.generation.where import parse_composition, parse_where
 from variolite.errors import DataError
 
 VOCABULARY = Vocabulary(
@@ -49,6 +50,7 @@ def test_formulas_are_read_in_lowest_terms(formula: dict[int, int], units: int) 
 
 def test_repeated_symbols_add_up() -> None:
     assert parse_composition("CH3CH3")["formula"] == {6: 1, 1: 3}
+    assert parse_composition("Sr(TiO3)2")["formula"] == {38: 1, 22: 2, 8: 6}
 
 
 @pytest.mark.parametrize(
@@ -64,9 +66,10 @@ def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) ->
     [
         ({"composition": "SrTiX3"}, "'X' in 'SrTiX3' is not the symbol"),
         ({"composition": "Tl-Ox"}, "did you mean O"),
-        ({"composition": "srtio3"}, "is no composition"),
-        ({"composition": "Sr(TiO3)"}, "is no composition"),
-        ({"composition": ""}, "is no composition"),
+        ({"composition": "srtio3"}, "is not a composition"),
+        ({"composition": "Sr(TiO3"}, "is not a composition"),
+        ({"composition": "Li0.5O"}, "is not a composition"),
+        ({"composition": ""}, "is not a composition"),
         ({"composition": "SrTi0O3"}, "asks for no Ti"),
         ({"composition": "Li-Li"}, "names an element twice"),
         ({"composition": "LiCl"}, "no training crystal has Cl"),
@@ -74,14 +77,14 @@ def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) ->
         ({"composition": "SrTiO3", "atoms": 7}, "choose among 5, 10, 15, 20"),
         ({"composition": "Li-Ti-O", "atoms": 2}, "cannot be of 3 elements"),
         ({"atoms": 21}, "ask for 1 to 20"),
-        ({"atoms": 0}, "no positive whole number"),
-        ({"atoms": "2.5"}, "no positive whole number"),
-        ({"atoms": "many"}, "is no number"),
+        ({"atoms": 0}, "not a positive whole number"),
+        ({"atoms": "2.5"}, "not a positive whole number"),
+        ({"atoms": "many"}, "is not a number"),
         ({"space_group": 231}, "there is no space group 231"),
         ({"space_group": 225, "spacegroup.number": 1}, "space_group: is asked for twice"),
         ({"formation_energy": -1}, "did you mean formation_energy_per_atom"),
         ({"hardness": 1}, "it knows composition, atoms, space_group"),
-        ({"band_gap": "nan"}, "is no number"),
+        ({"band_gap": "nan"}, "is not a number"),
         ({"band_gap": "1e9"}, "is far from all training crystals"),
         ({"band_gap": -100}, "ask for a value like those from -3 to 3"),
     ],

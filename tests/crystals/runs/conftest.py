@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_runs import Run, energetic, recipe_of
 
-from variolite.crystals import run as session
-from variolite.crystals.generation import regression
-from variolite.crystals.generation.composition import CompositionSettings
+from variolite.crystals.generation import composition, regression
 from variolite.crystals.run import train_crystal_run
 
 
 @pytest.fixture(scope="session", autouse=True)
 def short_priors() -> Iterator[None]:
     """Compositions and properties are learned in a few steps: here nobody asks how well."""
-    settings = session._settings
-
-    def shorter(*given):
-        return replace(settings(*given), compositions=CompositionSettings(1, 5))
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "_settings", shorter)
+        patch.setattr(composition, "EPOCHS", 1)
+        patch.setattr(composition, "FEWEST_STEPS", 5)
         patch.setattr(regression, "EPOCHS", 3)
         yield
 

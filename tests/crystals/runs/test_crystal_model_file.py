@@ -25,6 +25,7 @@ from variolite.crystals.crystal_model import (
     save_crystal_model,
 )
 from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.generation.sampling import Sampling
 from variolite.errors import ModelFileError
 from variolite.training import RunFolder, load_model
 
@@ -69,7 +70,9 @@ def test_a_model_comes_back_bit_equal(run: Run) -> None:
         run.model.properties.predict(one, crystals.species).values,
         again.properties.predict(two, crystals.species).values,
     )
-    drawn = [model.sample(4, seed=3, tries=200).crystals for model in (run.model, again)]
+    drawn = [
+        model.sample(4, Sampling(seed=3, max_attempts=200)).crystals for model in (run.model, again)
+    ]
     np.testing.assert_array_equal(drawn[0].coordinates, drawn[1].coordinates)
 
 

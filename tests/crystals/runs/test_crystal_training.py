@@ -19,6 +19,7 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
+from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.model.batch import log_metric_tensor
 from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
@@ -181,7 +182,8 @@ def test_a_run_that_was_stopped_in_its_prior_goes_on_there(tmp_path: Path) -> No
     assert watched.notes == ["the network is trained already; only its prior is fitted now"]
     assert_same_weights(resumed, whole)
     assert not (out / "checkpoint").exists()
-    drawn = [model.sample(3, seed=1, steps=2, tries=500).crystals for model in (whole, resumed)]
+    asked = Sampling(seed=1, steps=2, max_attempts=500)
+    drawn = [model.sample(3, asked).crystals for model in (whole, resumed)]
     np.testing.assert_array_equal(drawn[0].coordinates, drawn[1].coordinates)
 
 

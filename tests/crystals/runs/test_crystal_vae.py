@@ -116,7 +116,8 @@ def test_fitting_and_every_use(tmp_path: Path, known: Crystals) -> None:
     decoded = vae.decode(latents)
     np.testing.assert_allclose(decoded.volumes, found.volumes, rtol=1e-4)
     assert vae.prior is not None
-    made = vae.sample(3, tries=500, seed=4)
+    asked = {"max_attempts": 500, "seed": 4}
+    made = vae.sample(3, **asked)
     assert isinstance(made, Crystals)
     assert len(made) == 3
     pair = known.take(np.flatnonzero(known.counts == known.counts[0])[:2])
@@ -125,7 +126,7 @@ def test_fitting_and_every_use(tmp_path: Path, known: Crystals) -> None:
     vae.save(tmp_path / "model")
     again = CrystalVAE.load(tmp_path / "model")
     assert_same_weights(again.model, vae.model)
-    np.testing.assert_array_equal(again.sample(3, tries=500, seed=4).coordinates, made.coordinates)
+    np.testing.assert_array_equal(again.sample(3, **asked).coordinates, made.coordinates)
 
 
 def test_two_fits_of_one_seed_are_alike_and_leave_nothing_behind(

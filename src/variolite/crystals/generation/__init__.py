@@ -1,27 +1,19 @@
 """What comes after training: a prior over latents, generation, properties, interpolation."""
 
-from variolite.crystals.generation.conditions import Known, Vocabulary, Where, known_of, parse_where
-from variolite.crystals.generation.flow import FlowSettings
-from variolite.crystals.generation.prior import (
-    LatentPrior,
-    PriorSettings,
-    fit_prior,
-    prior_from,
-    prior_state,
-)
-from variolite.crystals.generation.sampling import Generated, generate
+from variolite.crystals.generation.conditions import Conditions, Vocabulary
+from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
+from variolite.crystals.generation.sampling import Generated, Sampling, generate
+from variolite.crystals.generation.where import Where, parse_where
 
 __all__ = [
-    "FlowSettings",
+    "Conditions",
     "Generated",
-    "Known",
     "LatentPrior",
-    "PriorSettings",
+    "Sampling",
     "Vocabulary",
     "Where",
     "fit_prior",
     "generate",
-    "known_of",
     "parse_where",
     "prior_from",
     "prior_state",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.generation.conditions import Known, Vocabulary
-from variolite.errors import DataError, ModelFileError
+from variolite.crystals.generation.conditions import SPACE_GROUPS, Conditions, Vocabulary
+from variolite.errors import DataError
 from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.loop import Validation, train
 from variolite.training.tabular_model import generator
@@ -44,7 +44,7 @@ class CompositionNetwork(nn.Module):
         self.amount = nn.Embedding(largest + 1, WIDTH)
         self.left = nn.Embedding(largest + 1, WIDTH)
         self.whole = nn.Embedding(largest + 1, WIDTH)
-        self.group = nn.Embedding(231, WIDTH)
+        self.group = nn.Embedding(SPACE_GROUPS, WIDTH)
         self.conditions = nn.Linear(2 * properties, WIDTH) if properties else None
         self.each = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
         self.state = nn.Sequential(
@@ -61,7 +61,7 @@ class CompositionNetwork(nn.Module):
         for table in (self.element, self.amount, self.left, self.whole, self.group):
             nn.init.normal_(table.weight, std=0.3)
 
-    def forward(self, chosen: Tensor, amounts: Tensor, sizes: Tensor, told: Tensor) -> Tensor:
+    def forward(self, chosen: Tensor, amounts: Tensor, sizes: Tensor, given: Tensor) -> Tensor:
         """Summarise what is chosen so far, shape (B, W).
 
         Parameters
@@ -70,15 +70,15 @@ class CompositionNetwork(nn.Module):
             Tokens of elements (0 for none) and their atoms, shape (B, K).
         sizes
             Atoms of the crystal, shape (B,).
-        told
+        given
             Space group, then values and masks of properties, shape (B, 1 + 2 P).
         """
         present = (chosen > 0).unsqueeze(-1)
         parts = self.each(self.element(chosen) + self.amount(amounts)) * present
         left = sizes - amounts.sum(1)
-        state = parts.sum(1) + self.left(left) + self.whole(sizes) + self.group(told[:, 0].long())
+        state = parts.sum(1) + self.left(left) + self.whole(sizes) + self.group(given[:, 0].long())
         if self.conditions is not None:
-            state = state + self.conditions(told[:, 1:])
+            state = state + self.conditions(given[:, 1:])
         summary: Tensor = state + self.state(state)
         return summary
 
@@ -97,8 +97,6 @@ class CompositionNetwork(nn.Module):
         return logits.masked_fill(~possible, -torch.inf)
 
 
-# Which elements and how many atoms of each: a small autoregressive model of compositions.
-#
 # A composition of n atoms is drawn element by element: an element, its number of
 # atoms, the next element, until no atom is left. Training takes the elements of
 # every crystal in random orders (B. Uria et al., 2014), so that the model can go on
@@ -108,34 +106,30 @@ class CompositionNetwork(nn.Module):
 BATCH = 256
 LEARNING_RATE = 3e-3
 DROPPED_TOGETHER = 0.4
+"""Fraction of training crystals whose space group and properties are dropped together."""
+
 DROPPED_EACH = 0.3
+"""Fraction of the rest for which each of them is dropped."""
+
+EPOCHS = 60
+FEWEST_STEPS = 500
+"""Few crystals are gone through more often, until so many steps are taken."""
+
 VALIDATION = 0.1
+"""Fraction of the compositions that choose the epoch."""
+
 FEWEST_COMPOSITIONS = 500
-"""Distinct compositions below which none can be spared to judge epochs."""
-
-
-@dataclass(frozen=True)
-class CompositionSettings:
-    """How long compositions are learned.
-
-    Attributes
-    ----------
-    epochs
-        Passes over the training crystals.
-    fewest_steps
-        Few crystals are gone through more often, until so many steps are taken.
-    """
-
-    epochs: int = 60
-    fewest_steps: int = 500
+"""Distinct compositions below which none can be spared to choose the epoch."""
 
 
 @dataclass(frozen=True)
 class _Examples:
+    """Training crystals; tokens of elements and their atoms, padded with 0, have shape (B, K)."""
+
     tokens: Tensor
     amounts: Tensor
     sizes: Tensor
-    told: Tensor
+    given: Tensor
 
     @property
     def steps(self) -> int:
@@ -149,36 +143,31 @@ class _Examples:
 
     def take(self, index: Tensor) -> _Examples:
         return _Examples(
-            self.tokens[index], self.amounts[index], self.sizes[index], self.told[index]
+            self.tokens[index], self.amounts[index], self.sizes[index], self.given[index]
         )
 
 
 def fit_compositions(
-    known: Known,
-    vocabulary: Vocabulary,
-    settings: CompositionSettings | None = None,
-    *,
-    seed: int = 0,
+    conditions: Conditions, vocabulary: Vocabulary, *, seed: int = 0
 ) -> CompositionNetwork:
-    """Fit the model to training crystals; the epoch that describes held-back ones best is kept.
+    """Fit the model to training crystals; the epoch that describes validation ones best is kept.
 
-    Compositions are held back, not crystals: no composition stands on both sides. Where
-    there are few, none are held back and the last epoch is kept.
+    Whole compositions are spared for validation, so that none stands on both sides. Where
+    there are few, none are and the last epoch is kept.
 
     Returns
     -------
     CompositionNetwork
         In evaluation mode, on the CPU; some seconds for ten thousand crystals.
     """
-    settings = settings or CompositionSettings()
-    examples, keys = _examples(known, vocabulary)
+    examples, keys = _examples(conditions, vocabulary)
     distinct = np.unique(keys)
     random = np.random.default_rng(seed)
     spared = int(VALIDATION * len(distinct)) if len(distinct) >= FEWEST_COMPOSITIONS else 0
     held = np.isin(keys, random.permutation(distinct)[:spared])
     training = examples.take(torch.from_numpy(np.flatnonzero(~held)))
     validation = examples.take(torch.from_numpy(np.flatnonzero(held)))
-    epochs = max(settings.epochs, settings.fewest_steps // training.steps)
+    epochs = max(EPOCHS, FEWEST_STEPS // training.steps)
 
     def loss(batch: _Examples, beta: Tensor) -> LossTerms:
         nats = _loss(network, batch, torch.default_generator, dropout=True).view(1)
@@ -202,7 +191,7 @@ def fit_compositions(
             network,
             loss,
             training,
-            validate if spared else None,
+            validate,
             TrainingSpec(
                 beta=ConstantBeta(value=0.0), epochs=epochs, patience=None, gradient_clip=1.0
             ),
@@ -215,12 +204,12 @@ def fit_compositions(
     return network.eval()
 
 
-def _examples(known: Known, vocabulary: Vocabulary) -> tuple[_Examples, NDArray[np.str_]]:
+def _examples(conditions: Conditions, vocabulary: Vocabulary) -> tuple[_Examples, NDArray[np.str_]]:
     """Tokens and amounts of the distinct elements of every crystal, (B, K), padded with 0."""
     places = len(vocabulary.elements) + 1
-    owner = np.repeat(np.arange(len(known)), known.counts)
+    owner = np.repeat(np.arange(len(conditions)), conditions.counts)
     table = np.bincount(
-        owner * places + vocabulary.tokens(known.species), minlength=len(known) * places
+        owner * places + vocabulary.tokens(conditions.species), minlength=len(conditions) * places
     ).reshape(-1, places)
     if table[:, 0].any():
         raise DataError("compositions are learned from crystals whose elements are all known")
@@ -232,17 +221,17 @@ def _examples(known: Known, vocabulary: Vocabulary) -> tuple[_Examples, NDArray[
         _Examples(
             torch.from_numpy(tokens),
             torch.from_numpy(amounts),
-            torch.from_numpy(known.counts),
-            _told(known, vocabulary),
+            torch.from_numpy(conditions.counts),
+            _given(conditions, vocabulary),
         ),
         np.array([row.tobytes().hex() for row in table.astype(np.uint8)]),
     )
 
 
-def _told(known: Known, vocabulary: Vocabulary) -> Tensor:
-    values = vocabulary.standardised(known.properties)
-    given = np.isfinite(values)
-    columns = [known.space_groups[:, None], np.where(given, values, 0.0), given]
+def _given(conditions: Conditions, vocabulary: Vocabulary) -> Tensor:
+    """Space group, values of properties, and 1 where they are known, shape (B, 1 + 2 P)."""
+    values, known = vocabulary.standardised(conditions.properties)
+    columns = [conditions.space_groups[:, None], values, known]
     return torch.from_numpy(np.concatenate(columns, axis=1).astype(np.float32))
 
 
@@ -252,20 +241,22 @@ def _loss(
     """Nats per composition, estimated from one random step of a random order of elements."""
     count, width = batch.tokens.shape
     present = batch.tokens > 0
+    # A random order of the elements of each crystal, padding last.
     key = torch.rand(count, width, generator=random).masked_fill(~present, 2.0)
     order = key.argsort(dim=1)
     tokens, amounts = batch.tokens.gather(1, order), batch.amounts.gather(1, order)
     kinds = present.sum(1)
+    # One step of the order stands for all: the loss is weighed by their number below.
     step = (torch.rand(count, generator=random) * kinds).long()
     before = torch.arange(width) < step.unsqueeze(1)
-    told = batch.told
+    given = batch.given
     if dropout:
-        numbers = (told.shape[1] - 1) // 2
+        numbers = (given.shape[1] - 1) // 2
         chance = torch.rand(count, 2 + numbers, generator=random)
         kept = ((chance[:, 1:] >= DROPPED_EACH) & (chance[:, :1] >= DROPPED_TOGETHER)).float()
-        told = told * torch.cat([kept, kept[:, 1:]], dim=1)
+        given = given * torch.cat([kept, kept[:, 1:]], dim=1)
     chosen, taken = tokens * before, amounts * before
-    summary = network(chosen, taken, batch.sizes, told)
+    summary = network(chosen, taken, batch.sizes, given)
     token = tokens.gather(1, step.unsqueeze(1))[:, 0]
     amount = amounts.gather(1, step.unsqueeze(1))[:, 0]
     element = functional.cross_entropy(
@@ -281,7 +272,7 @@ def _loss(
 @torch.no_grad()
 def sample_compositions(
     network: CompositionNetwork,
-    known: Known,
+    conditions: Conditions,
     vocabulary: Vocabulary,
     *,
     elements: tuple[int, ...] = (),
@@ -294,8 +285,8 @@ def sample_compositions(
     ----------
     network
         Fitted model.
-    known
-        Sizes, space groups and properties; its species are not looked at.
+    conditions
+        Sizes, space groups and properties; its species are not read.
     vocabulary
         That the model was fitted with.
     elements, others
@@ -310,23 +301,25 @@ def sample_compositions(
         Atomic numbers, atom after atom, those of one element together.
     """
     random = generator(torch.device("cpu"), seed, 2)
-    count = len(known)
+    count = len(conditions)
     asked = torch.from_numpy(vocabulary.tokens(np.array(elements, dtype=np.int64)))
     wanted = torch.zeros(count, network.elements + 1, dtype=torch.bool)
     wanted[:, asked] = True
-    sizes = torch.from_numpy(known.counts)
-    told = _told(known, vocabulary)
+    sizes = torch.from_numpy(conditions.counts)
+    given = _given(conditions, vocabulary)
     amounts = torch.zeros(count, network.elements + 1, dtype=torch.int64)
     left = sizes.clone()
     while bool((left > 0).any()):
+        # Only crystals with atoms left; what they have so far as tokens (R, K) padded with 0.
         rows = torch.nonzero(left > 0)[:, 0]
         present = amounts[rows] > 0
         width = max(int(present.sum(1).max()), 1)
         chosen = present.long().argsort(dim=1, descending=True, stable=True)[:, :width]
         taken = amounts[rows].gather(1, chosen)
         chosen = chosen * (taken > 0)
-        summary = network(chosen, taken, sizes[rows], told[rows])
+        summary = network(chosen, taken, sizes[rows], given[rows])
         logits = network.element_logits(summary, chosen)
+        # Elements that were asked for come first, and each keeps an atom for those after it.
         missing = wanted[rows] & ~present
         waiting = missing.sum(1)
         first = (waiting > 0).unsqueeze(1)
@@ -348,7 +341,7 @@ def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
     return torch.multinomial(torch.softmax(logits, dim=1), 1, generator=random)[:, 0]
 
 
-# How many atoms: a smoothed categorical distribution, told the space group and properties.
+# How many atoms: a smoothed categorical distribution, given the space group and properties.
 
 
 Floats = NDArray[np.float64]
@@ -358,8 +351,6 @@ PSEUDO_CRYSTALS = 1.0
 
 BACK_OFF = 5.0
 """Crystals of the whole set that stand beside those of one space group or one number."""
-
-GROUPS = 231
 
 
 @dataclass(frozen=True)
@@ -434,36 +425,8 @@ class AtomCounts:
             )
         return np.asarray(chances / chances.sum())
 
-    def to_arrays(self) -> dict[str, Floats]:
-        """Return the tables."""
-        return {"groups": self.groups, "means": self.means, "deviations": self.deviations}
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Floats]) -> AtomCounts:
-        """Rebuild the model from its tables.
-
-        Raises
-        ------
-        ModelFileError
-            If a table is absent or of the wrong shape.
-        """
-        try:
-            made = cls(*(np.asarray(arrays[name], np.float64) for name in _TABLES))
-        except KeyError as error:
-            raise ModelFileError(f"the model of the number of atoms lacks {error}") from None
-        fits = made.groups.ndim == 2 and len(made.groups) == GROUPS and made.largest >= 1
-        if not fits or any(
-            part.ndim != 2 or part.shape[1] != made.largest + 1 or len(part) != len(made.means)
-            for part in (made.means, made.deviations)
-        ):
-            raise ModelFileError("the tables of the number of atoms do not fit each other")
-        return made
-
-
-_TABLES = ("groups", "means", "deviations")
-
-
-def fit_atom_counts(known: Known) -> AtomCounts:
+def fit_atom_counts(conditions: Conditions) -> AtomCounts:
     """Count the training crystals.
 
     Raises
@@ -471,14 +434,16 @@ def fit_atom_counts(known: Known) -> AtomCounts:
     DataError
         If there are none.
     """
-    if not len(known):
+    if not len(conditions):
         raise DataError("there are no crystals to count the atoms of", where="number of atoms")
-    places = int(known.counts.max()) + 1
-    groups = np.bincount(known.space_groups * places + known.counts, minlength=GROUPS * places)
+    places = int(conditions.counts.max()) + 1
+    groups = np.bincount(
+        conditions.space_groups * places + conditions.counts, minlength=SPACE_GROUPS * places
+    )
     means, deviations = [], []
-    for values in known.properties.T:
+    for values in conditions.properties.T:
         here = np.isfinite(values)
-        numbers, y = known.counts[here], values[here]
+        numbers, y = conditions.counts[here], values[here]
         mean, variance = y.mean(), y.var() or 1.0
         crystals = np.bincount(numbers, minlength=places) + BACK_OFF
         means.append((np.bincount(numbers, y, places) + BACK_OFF * mean) / crystals)
@@ -486,7 +451,7 @@ def fit_atom_counts(known: Known) -> AtomCounts:
         deviations.append(np.sqrt((squares + BACK_OFF * variance) / crystals))
     empty = np.empty((0, places))
     return AtomCounts(
-        groups.reshape(GROUPS, places).astype(np.float64),
+        groups.reshape(SPACE_GROUPS, places).astype(np.float64),
         np.array(means) if means else empty,
         np.array(deviations) if deviations else empty,
     )

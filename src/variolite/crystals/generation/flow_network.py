@@ -1,41 +1,30 @@
-"""A transformer over sets that moves noise towards latents, and the paths it learns."""
+"""The network of the flow prior, and the path from noise to latents that it follows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.generation.conditions import Conditions
+from variolite.crystals.generation.conditions import SPACE_GROUPS, ConditionTensors
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.network import attend, bf16_feed_forward, bf16_linear
 
-# A transformer over sets: what moves noise towards latents, given time and conditions.
-#
-# No vector has a place in the set, so the network is equivariant to the order of
-# atoms by construction. Conditions of the whole crystal scale and shift the
-# normalised activations of every layer (adaptive layer normalisation, W. Peebles
-# and S. Xie, 2023), by one shared network and a small table per layer (J. Chen
-# et al., 2023); what is known of an atom is added to its vector.
-
-
-SPACE_GROUPS = 231
 FREQUENCIES = 32
 
 
 @dataclass(frozen=True)
-class Shape:
+class FlowShape:
     """Sizes of the network.
 
     Attributes
     ----------
     latent
-        Dimensions of a vector.
+        Dimensions of a latent.
     elements, properties
         Numbers of elements and of numeric conditions.
     width, layers, heads
@@ -49,29 +38,30 @@ class Shape:
     layers: int = 6
     heads: int = 4
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-able description."""
-        return asdict(self)
 
+class FlowNetwork(nn.Module):
+    """A transformer over the atoms of each crystal: (latents, time, conditions) to velocities.
 
-class SetTransformer(nn.Module):
-    """A field over sets: (vectors, time, conditions) to one vector for every vector.
+    No atom has a place in its crystal, so the network is equivariant to their order by
+    construction. Conditions of the whole crystal scale and shift the normalised activations
+    of every layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one
+    shared network and a small table per layer (J. Chen et al., 2023); the element of an
+    atom is added to its vector.
 
     Attributes
     ----------
     shape
         Its sizes.
-    rounded
-        Round the factors of the products of the layers to bfloat16 while training; see
-        `variolite.crystals.model.products`. Samples are drawn in float32, so that a seed
-        means the same on every processor.
+    bf16
+        Round the factors of the products of the layers to bfloat16 while training. Samples
+        are drawn in float32, so that a seed means the same on every processor.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: FlowShape) -> None:
         super().__init__()
         width = shape.width
         self.shape = shape
-        self.rounded = False
+        self.bf16 = False
         self.enter = nn.Linear(shape.latent, width)
         self.species = nn.Embedding(shape.elements + 1, width)
         self.space_group = nn.Embedding(SPACE_GROUPS, width)
@@ -83,6 +73,7 @@ class SetTransformer(nn.Module):
         self.blocks = nn.ModuleList(_Block(width, shape.heads) for _ in range(shape.layers))
         self.last = nn.Linear(width, 2 * width)
         self.leave = nn.Linear(width, shape.latent)
+        # Every block starts as the identity and the velocity at 0, which makes deep stacks train.
         for layer in (self.modulate, self.last, self.leave):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -92,42 +83,48 @@ class SetTransformer(nn.Module):
             self.species.weight[0].zero_()
             self.space_group.weight[0].zero_()
 
-    def forward(self, vectors: Tensor, time: Tensor, layout: Layout, known: Conditions) -> Tensor:
-        """Return the field.
+    @classmethod
+    def seeded(cls, shape: FlowShape, seed: int) -> FlowNetwork:
+        """Return a network whose starting weights depend on the seed alone."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(shape)
+
+    def forward(
+        self, latents: Tensor, time: Tensor, layout: Layout, conditions: ConditionTensors
+    ) -> Tensor:
+        """Return velocities, shape (N, L).
 
         Parameters
         ----------
-        vectors
-            Shape (N, L).
+        latents
+            On the path, shape (N, L).
         time
-            Between 0 and 1 for every set, shape (B,).
+            Between 0 and 1 for every crystal, shape (B,).
         layout
-            How the vectors belong to sets.
-        known
-            Conditions.
-
-        Returns
-        -------
-        Tensor
-            Shape (N, L).
+            How atoms belong to crystals.
+        conditions
+            Of the crystals.
         """
-        whole = self.time(_waves(time)) + self.number(_waves(layout.counts.log2() / 8.0))
-        whole = whole + self.space_group(known.space_groups)
+        # Everything known of a crystal goes into one vector (B, W) ...
+        whole = self.time(_fourier(time)) + self.number(_fourier(layout.counts.log2() / 8.0))
+        whole = whole + self.space_group(conditions.space_groups)
         if self.properties is not None:
-            whole = whole + self.properties(torch.cat([known.values, known.given], dim=1))
+            given = torch.cat([conditions.values, conditions.given], dim=1)
+            whole = whole + self.properties(given)
         whole = self.whole(whole)
+        # ... from which each block takes six of width W: scale, shift and gate of both its parts.
         shared = self.modulate(whole)
-        x = self.enter(vectors) + self.species(known.tokens)
+        x = self.enter(latents) + self.species(conditions.tokens)
         for block in self.blocks:
-            x = block(x, shared, layout, rounded=self.rounded and self.training)
+            x = block(x, shared, layout, bf16=self.bf16 and self.training)
         scale, shift = self.last(whole).chunk(2, dim=1)
-        x = _modulated(x, scale, shift, layout)
-        field: Tensor = self.leave(x)
-        return field
+        velocity: Tensor = self.leave(_modulated(x, scale, shift, layout))
+        return velocity
 
 
 class _Block(nn.Module):
-    """Attention within each set, then a feed-forward part; both modulated."""
+    """Attention within each crystal, then a feed-forward part; both modulated."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -138,32 +135,33 @@ class _Block(nn.Module):
         self.wide = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, shared: Tensor, layout: Layout, *, rounded: bool) -> Tensor:
-        parts = (shared + self.table).chunk(6, dim=1)
-        owner = layout.owner
-        seen = _modulated(x, parts[0], parts[1], layout)
-        h = bf16_linear(seen, self.mixing) if rounded else self.mixing(seen)
+    def forward(self, x: Tensor, shared: Tensor, layout: Layout, *, bf16: bool) -> Tensor:
+        scale, shift, gate, scale_2, shift_2, gate_2 = (shared + self.table).chunk(6, dim=1)
+        seen = _modulated(x, scale, shift, layout)
+        h = bf16_linear(seen, self.mixing) if bf16 else self.mixing(seen)
         h = attend(h, layout, self.heads)
-        mixed = bf16_linear(h, self.mixed) if rounded else self.mixed(h)
-        x = x + parts[2].index_select(0, owner) * mixed
-        seen = _modulated(x, parts[3], parts[4], layout)
-        if rounded:
+        mixed = bf16_linear(h, self.mixed) if bf16 else self.mixed(h)
+        x = x + gate.index_select(0, layout.owner) * mixed
+        seen = _modulated(x, scale_2, shift_2, layout)
+        if bf16:
             h = bf16_feed_forward(seen, self.wide, self.narrow)
         else:
             h = self.narrow(functional.gelu(self.wide(seen), approximate="tanh"))
-        moved: Tensor = x + parts[5].index_select(0, owner) * h
+        moved: Tensor = x + gate_2.index_select(0, layout.owner) * h
         return moved
 
 
 def _modulated(x: Tensor, scale: Tensor, shift: Tensor, layout: Layout) -> Tensor:
+    """Normalise atoms (N, W), then scale and shift them by what their crystal says (B, W)."""
     normal = functional.layer_norm(x, x.shape[-1:])
     return torch.addcmul(
         shift.index_select(0, layout.owner), normal, 1.0 + scale.index_select(0, layout.owner)
     )
 
 
-def _waves(value: Tensor) -> Tensor:
-    """Sines and cosines of a number of order 1, shape (B, 2 F)."""
+def _fourier(value: Tensor) -> Tensor:
+    """Fourier features of a number of order 1: sines and cosines, shape (B, 2 F)."""
+    # Angular frequencies from 2 to about 400 in equal ratios.
     steps = torch.arange(FREQUENCIES, device=value.device, dtype=torch.float32)
     angles = value.float().unsqueeze(1) * torch.exp(steps * (math.log(200.0) / FREQUENCIES)) * 2.0
     return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,38 +1,41 @@
-"""Numeric properties from latents, with intervals that hold for unseen compositions."""
+"""Numeric properties from latents, with intervals that hold for compositions never seen.
+
+Two regressions are fitted in k folds, none of which shares a composition with another: a
+ridge, and a small network; the better of the two is kept for each property. A prediction
+is the mean over the models of the folds. Its interval is as wide as the errors on the
+folds left out ask for (cross-conformal, V. Vovk, 2015).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.elements import (
+    ELECTRONEGATIVITIES,
+    HEAVIEST,
+    MASSES,
+    reduced_formulas,
+)
 from variolite.crystals.generation.regression import (
     FOLDS,
-    descriptor_width,
-    descriptors,
+    FoldNetworks,
     fit_networks,
     fit_ridges,
     folds_by_group,
-    network_outputs,
 )
 from variolite.crystals.latents import Latents
 from variolite.errors import DataError, ModelFileError, nearest
-
-# Numeric properties from latents, with intervals that hold for compositions never seen.
-#
-# Two regressions are fitted in k folds, none of which shares a composition with
-# another: a ridge whose penalty has the least error on the folds left out, and a small
-# network; the better of the two is kept for each property. A prediction is the mean
-# over the models of the folds. Its interval is as wide as the errors on the folds left
-# out ask for (cross-conformal, V. Vovk, 2015).
-
+from variolite.training.storage import fill
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +44,78 @@ LEVELS = np.linspace(0.005, 0.995, 199)
 
 FEWEST = 50
 """Crystals with a value that a property needs."""
+
+_SCALES = np.stack(
+    [
+        np.arange(HEAVIEST + 1, dtype=np.float64),
+        np.nan_to_num(ELECTRONEGATIVITIES, nan=float(np.nanmean(ELECTRONEGATIVITIES))),
+        np.nan_to_num(MASSES),
+    ],
+    axis=1,
+)
+"""Atomic number, electronegativity and mass by atomic number, shape (119, 3)."""
+
+
+def descriptor_width(latent: int, elements: int) -> int:
+    """Numbers in one description."""
+    return 3 * latent + 1 + 4 * len(_SCALES.T) + elements
+
+
+def descriptors(
+    latents: Latents, species: NDArray[np.integer], elements: tuple[int, ...]
+) -> Floats:
+    """Describe crystals.
+
+    Parameters
+    ----------
+    latents
+        Posterior means of B crystals.
+    species
+        Atomic numbers of their atoms, shape (N,).
+    elements
+        Atomic numbers whose fractions are part of the description.
+
+    Returns
+    -------
+    ndarray of float64, shape (B, D)
+        Mean, deviation and maximum of the latents over atoms; the logarithm of the
+        number of atoms; mean, deviation, least and largest atomic number,
+        electronegativity and mass; and the fractions of the elements.
+
+    Raises
+    ------
+    DataError
+        If species and latents differ in number, or there are no crystals.
+    """
+    if len(species) != len(latents.mean) or not len(latents):
+        raise DataError(
+            f"{len(species)} species do not fit the latents of {len(latents.mean)} atoms",
+            where="properties",
+        )
+    counts = latents.counts[:, None].astype(np.float64)
+    owner = np.repeat(np.arange(len(latents)), latents.counts)
+    starts = latents.offsets[:-1]
+
+    def moments(values: Floats) -> list[Floats]:
+        mean = np.add.reduceat(values, starts, axis=0) / counts
+        centred = (values - mean[owner]) ** 2
+        return [mean, np.sqrt(np.add.reduceat(centred, starts, axis=0) / counts)]
+
+    values, scales = latents.mean.astype(np.float64), _SCALES[species]
+    fractions = np.zeros((len(latents), HEAVIEST + 1))
+    np.add.at(fractions, (owner, species), 1.0)
+    return np.concatenate(
+        [
+            *moments(values),
+            np.maximum.reduceat(values, starts, axis=0),
+            np.log(counts),
+            *moments(scales),
+            np.minimum.reduceat(scales, starts, axis=0),
+            np.maximum.reduceat(scales, starts, axis=0),
+            (fractions / counts)[:, list(elements)],
+        ],
+        axis=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +179,7 @@ class PropertyHead:
     ridges
         Coefficients and, last, constants for every fold, shape (K, D + 1, P).
     networks
-        Weights of the network, with a leading axis of folds.
+        One for every fold.
     is_network
         Whether the network is used for a property, shape (P,).
     errors
@@ -121,7 +196,7 @@ class PropertyHead:
     means: Floats
     deviations: Floats
     ridges: Floats
-    networks: Mapping[str, Tensor]
+    networks: FoldNetworks
     is_network: NDArray[np.bool_]
     errors: Floats
     scores: Mapping[str, PropertyScore]
@@ -157,7 +232,7 @@ class PropertyHead:
         ridge = np.einsum("bd,kdp->bp", rows, self.ridges[:, :-1]) + self.ridges[:, -1].sum(0)
         chosen = ridge / len(self.ridges)
         if self.is_network.any():
-            outputs = network_outputs(self.networks, rows).mean(axis=0)
+            outputs = self.networks.outputs(rows).mean(axis=0)
             chosen = np.where(self.is_network, outputs, chosen)
         values = chosen * self.deviations + self.means
         half = np.array([np.interp(level, LEVELS, errors) for errors in self.errors.T])
@@ -196,6 +271,7 @@ def fit_property_head(
         raise DataError("latents and crystals of a property head differ", where="properties")
     if not properties:
         raise DataError("no property is named", where="properties")
+    require_properties(crystals, properties)
     targets = np.stack([_column(crystals, name) for name in properties], axis=1)
     elements = tuple(int(number) for number in np.unique(crystals.species))
     rows = descriptors(latents, crystals.species, elements)
@@ -209,7 +285,8 @@ def fit_property_head(
     scaled = (targets - means) / deviations
     fold = folds_by_group(reduced_formulas(crystals), FOLDS, seed)
     ridges, by_ridge = fit_ridges(rows, scaled, fold)
-    networks, by_network = fit_networks(rows, scaled, fold, seed=seed)
+    networks = fit_networks(rows, scaled, fold, seed=seed)
+    by_network = networks.outputs(rows)[fold, np.arange(len(rows))]
     errors, scores, is_network = [], {}, []
     for place, name in enumerate(properties):
         here = known[:, place]
@@ -249,10 +326,18 @@ def require_properties(crystals: Crystals, properties: Sequence[str]) -> None:
     Raises
     ------
     DataError
-        If a column is missing, holds no numbers or has too few values.
+        If a column is missing, holds no numbers or has too few values, or if all crystals
+        have one composition.
     """
     for name in properties:
         _column(crystals, name)
+    if properties and len(np.unique(reduced_formulas(crystals))) < 2:
+        raise DataError(
+            "all training crystals have the same composition, so that none can be left out to "
+            "measure errors",
+            where="properties",
+            hint="leave properties out of the recipe, or give structures of other compositions",
+        )
 
 
 def _column(crystals: Crystals, name: str) -> Floats:
@@ -294,30 +379,31 @@ def _conformal(errors: Floats) -> Floats:
 FORMAT = 1
 KIND = "crystal property head"
 
+_ARRAYS = ("location", "scale", "means", "deviations", "ridges", "is_network", "errors")
+
+
+@dataclass(frozen=True)
+class _Description:
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    elements: tuple[int, ...]
+    scores: dict[str, PropertyScore]
+
+
+_DESCRIPTION = TypeAdapter(_Description)
+
 
 def head_state(head: PropertyHead) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Take a head apart into tensors and a JSON-able description."""
     tensors = {name: torch.from_numpy(getattr(head, name).copy()) for name in _ARRAYS}
-    tensors |= {f"networks/{name}": value for name, value in head.networks.items()}
+    weights = head.networks.state_dict()
+    tensors |= {f"networks/{name}": value.clone() for name, value in weights.items()}
+    description = _Description(head.names, head.units, head.elements, dict(head.scores))
     return tensors, {
         "kind": KIND,
         "format": FORMAT,
-        "names": list(head.names),
-        "units": list(head.units),
-        "elements": list(head.elements),
-        "scores": {name: dict(vars(score)) for name, score in head.scores.items()},
+        **_DESCRIPTION.dump_python(description, mode="json"),
     }
-
-
-_ARRAYS = (
-    "location",
-    "scale",
-    "means",
-    "deviations",
-    "ridges",
-    "is_network",
-    "errors",
-)
 
 
 def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> PropertyHead:
@@ -335,23 +421,11 @@ def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> 
             hint="upgrade variolite, or fit the properties again",
         )
     try:
-        arrays = {name: tensors[name].numpy() for name in _ARRAYS}
-        networks = {
-            name.removeprefix("networks/"): value
-            for name, value in tensors.items()
-            if name.startswith("networks/")
-        }
-        head = PropertyHead(
-            names=tuple(str(name) for name in description["names"]),
-            units=tuple(str(unit) for unit in description["units"]),
-            elements=tuple(int(number) for number in description["elements"]),
-            networks=networks,
-            scores={
-                str(name): PropertyScore(**score) for name, score in description["scores"].items()
-            },
-            **arrays,
+        stored = _DESCRIPTION.validate_python(
+            {part: description[part] for part in ("names", "units", "elements", "scores")}
         )
-        width, number = len(head.location), len(head.names)
+        arrays = {name: tensors[name].numpy() for name in _ARRAYS}
+        width, number = len(arrays["location"]), len(stored.names)
         expected = {
             "location": (width,),
             "scale": (width,),
@@ -362,14 +436,20 @@ def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> 
             "errors": (len(LEVELS), number),
         }
         wrong = [name for name, shape in expected.items() if arrays[name].shape != shape]
-        if wrong or len(head.units) != number or set(head.scores) != set(head.names):
+        if wrong or len(stored.units) != number or set(stored.scores) != set(stored.names):
             raise ModelFileError(f"the property head does not fit together: {wrong or 'names'}")
-        if network_outputs(networks, np.zeros((1, width))).shape != (FOLDS, 1, number):
-            raise ModelFileError("the network of the property head has another shape")
+        networks = FoldNetworks(width, number, torch.Generator())
+        weights = {name: value for name, value in tensors.items() if name.startswith("networks/")}
+        fill(
+            networks,
+            {name.partition("/")[2]: value for name, value in weights.items()},
+            Path("properties"),
+        )
     except ModelFileError:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFileError(
-            f"the property head does not hold together ({error!r:.200})", where="properties"
+            f"the property head is damaged ({error!r:.200})", where="properties"
         ) from None
-    return head
+    parts: dict[str, Any] = {**vars(stored), **arrays, "networks": networks}
+    return PropertyHead(**parts)

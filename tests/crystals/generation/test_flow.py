@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from variolite.crystals.generation.conditions import Conditions, Known, Vocabulary
-from variolite.crystals.generation.flow import ConditionDropout, LatentSets, blank_network
+from variolite.crystals.generation.conditions import Conditions, ConditionTensors, Vocabulary
+from variolite.crystals.generation.flow import ConditionDropout, LatentBatches, LatentSet
 from variolite.crystals.generation.flow_network import (
-    SetTransformer,
-    Shape,
+    FlowNetwork,
+    FlowShape,
     integrate,
     point_and_velocity,
     training_times,
@@ -25,8 +23,8 @@ from variolite.crystals.model.batch import Layout
 CPU = torch.device("cpu")
 
 
-def network() -> SetTransformer:
-    made = blank_network(Shape(5, 4, 2, width=16, layers=2, heads=2), seed=0)
+def network() -> FlowNetwork:
+    made = FlowNetwork.seeded(FlowShape(5, 4, 2, width=16, layers=2, heads=2), seed=0)
     with torch.no_grad():  # fresh ones answer zero to everything
         for parameter in made.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=GENERATOR))
@@ -37,8 +35,8 @@ GENERATOR = torch.Generator().manual_seed(0)
 NETWORK = network()
 
 
-def conditions(atoms: int, sets: int, generator: torch.Generator) -> Conditions:
-    return Conditions(
+def conditions(atoms: int, sets: int, generator: torch.Generator) -> ConditionTensors:
+    return ConditionTensors(
         torch.randint(0, 5, (atoms,), generator=generator),
         torch.randint(0, 231, (sets,), generator=generator),
         torch.randn(sets, 2, generator=generator),
@@ -64,7 +62,7 @@ def test_order_and_company_do_not_matter(sizes: list[int], seed: int) -> None:
                 z[mine],
                 time[i : i + 1],
                 Layout.of(np.array([size]), CPU),
-                Conditions(
+                ConditionTensors(
                     known.tokens[mine],
                     known.space_groups[i : i + 1],
                     known.values[i : i + 1],
@@ -83,7 +81,7 @@ def test_products_are_rounded_in_training_alone() -> None:
     rounded = network()
     with torch.no_grad():
         plain = rounded(*seen, known)
-        rounded.rounded = True
+        rounded.bf16 = True
         assert torch.equal(rounded(*seen, known), plain)
         trained = rounded.train()(*seen, known)
     error = float((trained - plain).norm() / plain.norm())
@@ -147,11 +145,11 @@ def test_examples_are_what_the_solver_expects() -> None:
     np.testing.assert_allclose(integrate(velocity, noise[:1], 8), target, atol=1e-3)
 
 
-def sets(**settings: Any) -> LatentSets:
+def latents_of_five() -> LatentSet:
     random = np.random.default_rng(0)
     counts = np.array([3, 1, 2, 2, 4])
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    known = Known(
+    known = Conditions(
         counts, random.integers(1, 5, 12), np.array([1, 2, 0, 4, 5]), random.normal(size=(5, 2))
     )
     latents = Latents(
@@ -161,21 +159,21 @@ def sets(**settings: Any) -> LatentSets:
         np.array(list("abcde")),
     )
     statistics = LatentStatistics(np.zeros(3), np.ones(3), np.full(3, np.nan))
-    return LatentSets(latents, known, Vocabulary.of(known, ["a", "b"]), statistics, CPU, **settings)
+    return LatentSet.of(latents, known, Vocabulary.of(known, ["a", "b"]), statistics, CPU)
 
 
 def test_batches_hold_every_atom_with_its_own_conditions() -> None:
-    data = sets()
-    (batch,) = data.whole(10, seed=0)
+    data = latents_of_five()
+    batch = data.batch(np.arange(5), torch.Generator())
     assert batch.layout.counts.tolist() == [1, 2, 2, 3, 4]
     atoms = batch.latents[:, 0].round().long()
     assert atoms.tolist() == [3, 4, 5, 6, 7, 0, 1, 2, 8, 9, 10, 11]
-    assert batch.known.tokens.tolist() == data.known.tokens[atoms].tolist()
-    assert batch.known.space_groups.tolist() == [2, 0, 4, 1, 5]
+    assert batch.conditions.tokens.tolist() == data.conditions.tokens[atoms].tolist()
+    assert batch.conditions.space_groups.tolist() == [2, 0, 4, 1, 5]
 
 
 def test_an_epoch_depends_on_its_number_and_the_seed_alone() -> None:
-    data = sets(batch_size=2, seed=3, dropout=ConditionDropout(0.5))
+    data = LatentBatches(latents_of_five(), np.arange(5), 2, 3, ConditionDropout(0.5))
     first, again, other = ([batch.noise for batch in data.epoch(number)] for number in (1, 1, 2))
     assert len(first) == 2
     assert all(bool((a == b).all()) for a, b in zip(first, again, strict=True))
@@ -183,13 +181,14 @@ def test_an_epoch_depends_on_its_number_and_the_seed_alone() -> None:
 
 
 def test_conditions_are_dropped_as_often_as_asked_for() -> None:
-    data = sets(batch_size=5, dropout=ConditionDropout(0.2, 0.4, 0.5))
-    hidden = np.zeros(3)
+    data = LatentBatches(latents_of_five(), np.arange(5), 5, 0, ConditionDropout(0.2, 0.4, 0.5))
+    dropped = np.zeros(3)
     for number in range(300):
         for batch in data.epoch(number):
-            hidden += [
-                (batch.known.tokens == 0).float().mean(),
-                (batch.known.space_groups == 0).float().mean() - 0.2 * 0.3,  # one never has one
-                (batch.known.given == 0).float().mean(),
+            found = batch.conditions
+            dropped += [
+                (found.tokens == 0).float().mean(),
+                (found.space_groups == 0).float().mean() - 0.2 * 0.3,  # one never has one
+                (found.given == 0).float().mean(),
             ]
-    np.testing.assert_allclose(hidden / 300, [0.2, 0.7, 0.7], atol=0.05)
+    np.testing.assert_allclose(dropped / 300, [0.2, 0.7, 0.7], atol=0.05)
