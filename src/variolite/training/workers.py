@@ -2,10 +2,10 @@
 
 :class:`Workers` is a :class:`concurrent.futures.Executor`, so that ``submit``, ``map``,
 ``as_completed`` and ``wait`` work with it, and another executor (dask, parsl, executorlib,
-submitit) can take its place. Beyond what ``ProcessPoolExecutor`` does, it stops a task that
-outlasts its limit by killing its process, survives a process that dies, and leaves no process
-behind when it is interrupted. It needs no alarm signals: it works on every system and off the
-main thread.
+submitit) can take its place. Beyond what ``ProcessPoolExecutor`` and joblib's loky do, it stops
+a task that outlasts its limit by killing its process, survives a process that dies, and leaves
+no process behind when it is interrupted. It needs no alarm signals: it works on every system and
+off the main thread.
 
 What a process needs once, such as a model, is loaded by ``initializer`` into a variable of its
 module and used by every task; its time does not count::
@@ -25,14 +25,12 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import inf
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from threading import Lock, Thread
+from multiprocessing.connection import Connection
+from threading import Condition, Lock, Thread
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
@@ -40,11 +38,18 @@ from variolite.errors import DataError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-_Work = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 _START_LIMIT = 120.0
-_FAILED_STARTS = 3
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_STARTS = 3
+_THREAD_LIMITS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+
+# `multiprocessing` lists its children without a lock of its own.
+_CHILDREN = Lock()
 
 
 class TimeLimitError(TimeoutError):
@@ -95,31 +100,31 @@ class Workers(Executor):
             )
         self._workers = workers
         self._limit = limit
-        self._start = (initializer, initargs)
-        self._queue: deque[tuple[Future[Any], _Work]] = deque()
-        self._crew: list[_Worker] = []
-        self._failed_starts = 0
+        self._initializer = (initializer, initargs)
+        self._queue: deque[tuple[Future[Any], Any]] = deque()
+        self._unfinished = 0
+        self._threads: list[Thread] = []
+        self._processes: set[_Process] = set()
         self._broken: BaseException | None = None
         self._state: Literal["open", "closed", "killed"] = "open"
-        self._lock = Lock()
-        self._thread: Thread | None = None
-        self._alarm, self._wake = multiprocessing.Pipe(duplex=False)
+        self._changed = Condition()
 
     def submit(
         self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
     ) -> Future[Result]:
         """Queue a call; see :meth:`concurrent.futures.Executor.submit`."""
         future: Future[Result] = Future()
-        with self._lock:
+        with self._changed:
             self.require_started()
             if self._state != "open":
                 raise RuntimeError("no task can be submitted after shutdown")
             self._queue.append((future, (fn, args, kwargs)))
-            if self._thread is None:
+            self._unfinished += 1
+            self._changed.notify()
+            if len(self._threads) < min(self._workers, self._unfinished):
                 # A daemon: a program that ends without shutdown must not hang.
-                self._thread = Thread(target=self._manage, name="workers", daemon=True)
-                self._thread.start()
-        self._wake.send_bytes(b"!")
+                self._threads.append(Thread(target=self._serve, name="worker", daemon=True))
+                self._threads[-1].start()
         return future
 
     def require_started(self) -> None:
@@ -129,11 +134,11 @@ class Workers(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks; see :meth:`concurrent.futures.Executor.shutdown`."""
-        self._close("closed", cancel=cancel_futures, wait_for_end=wait)
+        self._close("closed", cancel=cancel_futures, wait=wait)
 
     def kill(self) -> None:
         """Stop at once: running tasks are lost, waiting ones are cancelled."""
-        self._close("killed", cancel=True, wait_for_end=True)
+        self._close("killed", cancel=True, wait=True)
 
     def __exit__(
         self,
@@ -147,175 +152,167 @@ class Workers(Executor):
         else:
             self.kill()
 
-    def _close(
-        self, state: Literal["closed", "killed"], *, cancel: bool, wait_for_end: bool
-    ) -> None:
-        with self._lock:
+    def _close(self, state: Literal["closed", "killed"], *, cancel: bool, wait: bool) -> None:
+        with self._changed:
             if self._state != "killed":
                 self._state = state
             cancelled = list(self._queue) if cancel else []
             if cancel:
                 self._queue.clear()
+            if state == "killed":
+                for running in self._processes:
+                    running.process.kill()  # its thread reads that it died
+            self._changed.notify_all()
         for future, _ in cancelled:
             future.cancel()
-        if self._thread is not None:
-            self._wake.send_bytes(b"!")
-            if wait_for_end:
-                self._thread.join()
+        if wait:
+            for thread in self._threads:
+                thread.join()
 
-    # All that follows runs on the managing thread, which alone touches the processes.
+    # What follows runs on as many threads as there are processes, each with a process of its
+    # own, which it replaces after it was killed or died.
 
-    def _manage(self) -> None:
-        error: BaseException = WorkerDiedError("the workers were stopped")
+    def _serve(self) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # A terminal sends Ctrl-C to the whole group of processes; the parent alone decides.
+            # A process inherits the signals that its starting thread blocks, so that it does
+            # not even see one while it imports. The tracker's first start would unblock it.
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        process: _Process | None = None
         try:
-            while self._state != "killed":
-                self._hand_out()
-                busy = self._queue or any(worker.future for worker in self._crew)
-                if self._broken is not None or (self._state == "closed" and not busy):
-                    break
-                for worker in self._due():
-                    self._take_answer(worker)
+            while self._has_work():
+                if process is None and (process := self._start()) is None:
+                    continue
+                try:
+                    # After the start: a free process may have taken the task meanwhile.
+                    future, work = self._queue.popleft()
+                except IndexError:
+                    continue
+                if not self._carry_out(process, future, work):
+                    self._stop(process)
+                    process = None
+                # A waiting thread must not keep results alive.
+                del future, work
         except BaseException as unexpected:
-            error = unexpected
+            self._break(unexpected)
         finally:
-            with self._lock:
-                self._broken = self._broken or (error if self._state == "open" else None)
-                left = [future for future, _ in self._queue]
-                self._queue.clear()
-            left += [worker.future for worker in self._crew if worker.future]
-            for worker in self._crew:
-                worker.stop()
-            for future in left:
-                _fail(future, self._broken or error)
+            if process is not None:
+                self._stop(process)
 
-    def _hand_out(self) -> None:
-        """Start the processes that are needed, and give tasks to those that are free."""
-        running = sum(worker.future is not None for worker in self._crew)
-        needed = min(self._workers, running + len(self._queue))
-        while len(self._crew) < needed:
-            self._crew.append(_Worker(*self._start))
-        for worker in self._crew:
-            while worker.free and self._queue:
-                with suppress(IndexError):  # cancelled by another thread meanwhile
-                    worker.give(*self._queue.popleft(), self._limit)
+    def _has_work(self) -> bool:
+        """Wait for a task; False when there will be no more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._state != "open")
+            return bool(self._queue)
 
-    def _due(self) -> list[_Worker]:
-        """Wait until a worker answers, dies or is late, or something is submitted."""
-        deadline = min((worker.deadline for worker in self._crew), default=inf)
-        patience = None if deadline == inf else max(0.0, deadline - time.monotonic())
-        ready = wait([self._alarm, *(worker.connection for worker in self._crew)], patience)
-        while self._alarm.poll():
-            self._alarm.recv_bytes()
-        now = time.monotonic()
-        return [w for w in self._crew if w.connection in ready or now >= w.deadline]
-
-    def _take_answer(self, worker: _Worker) -> None:
-        kind, value = worker.answer(self._limit)
-        future, worker.future = worker.future, None
-        worker.deadline = inf
-        if kind in ("late", "died"):
-            self._crew.remove(worker)
-            worker.stop()
-        if not worker.started:
+    def _start(self) -> _Process | None:
+        """Start a process; None when the pool was killed meanwhile or is broken."""
+        value = None
+        for _ in range(_STARTS):
+            process = _Process(*self._initializer)
+            with self._changed:
+                self._processes.add(process)
+                if self._state == "killed":
+                    process.process.kill()
+            kind, value = process.answer(_START_LIMIT)
+            if kind == "done":
+                return process
+            self._stop(process)
             # A start that fails for its own reasons fails again; a killed one may not.
-            self._failed_starts = 0 if kind == "done" else self._failed_starts + 1
             if kind == "raised":
-                self._broken = value
-            elif self._failed_starts >= _FAILED_STARTS:
-                self._broken = DataError(
-                    f"a worker process cannot be started: {value}",
-                    where="workers",
-                    hint='In a script, guard what starts them by if __name__ == "__main__"',
-                )
-            worker.started = kind == "done"
-        elif future is not None and kind == "done":
-            future.set_result(value)
-        elif future is not None:
-            _fail(future, value)
+                self._break(value)
+            if self._broken is not None or self._state == "killed":
+                return None
+        self._break(
+            DataError(
+                f"a worker process cannot be started: {value}",
+                where="workers",
+                hint='In a script, guard what starts them by if __name__ == "__main__"',
+            )
+        )
+        return None
+
+    def _carry_out(self, process: _Process, future: Future[Any], work: Any) -> bool:
+        """Settle a future; False when the process cannot be used after it."""
+        kind, value = "raised", None
+        if future.set_running_or_notify_cancel():
+            try:
+                process.connection.send(work)
+            except OSError:
+                pass  # The process died; that is noticed when its answer is read.
+            except Exception as error:  # Whatever pickling of foreign objects raises.
+                value = error
+            if value is None:
+                kind, value = process.answer(self._limit)
+        with self._changed:
+            self._unfinished -= 1
+        if not future.cancelled():
+            if kind == "done":
+                future.set_result(value)
+            else:
+                future.set_exception(value)
+        return kind in ("done", "raised")
+
+    def _stop(self, process: _Process) -> None:
+        with self._changed:
+            self._processes.discard(process)
+        process.stop()
+
+    def _break(self, error: BaseException) -> None:
+        """Fail all tasks that wait, and all that come."""
+        with self._changed:
+            if self._broken is None:
+                self._broken = error
+            if self._state == "open":
+                self._state = "closed"
+            left = list(self._queue)
+            self._queue.clear()
+            self._changed.notify_all()
+        for future, _ in left:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
 
-def _fail(future: Future[Any], error: BaseException) -> None:
-    if future.running() or future.set_running_or_notify_cancel():
-        future.set_exception(error)
-
-
-class _Worker:
-    """One process and the task it is at."""
+class _Process:
+    """A worker process and the connection to it."""
 
     def __init__(self, initializer: Callable[..., object] | None, initargs: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(
-            target=_serve, args=(theirs, initializer, initargs), daemon=True
+        self.process = context.Process(
+            target=_answer_tasks, args=(theirs, initializer, initargs), daemon=True
         )
-        with _without_interruptions():
+        with _CHILDREN:
             self.process.start()
         theirs.close()
-        self.future: Future[Any] | None = None
-        self.started = False
-        self.deadline = time.monotonic() + _START_LIMIT
-
-    @property
-    def free(self) -> bool:
-        return self.started and self.future is None
-
-    def give(self, future: Future[Any], work: _Work, limit: float) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            self.connection.send(work)
-        except OSError:
-            pass  # The process died meanwhile; that is noticed when its answer is read.
-        except Exception as error:  # Whatever pickling of foreign objects raises.
-            future.set_exception(error)
-            return
-        self.future = future
-        self.deadline = time.monotonic() + limit
 
     def answer(self, limit: float) -> tuple[Literal["done", "raised", "late", "died"], Any]:
-        """What the process sent; "late" where it sent nothing."""
+        """Wait for what the process sends; "late" where it sends nothing in time."""
         try:
-            if not self.connection.poll():
+            if not self.connection.poll(None if limit == inf else limit):
                 return "late", TimeLimitError(f"it took longer than {limit:g} s")
             answer: tuple[Literal["done", "raised"], Any] = self.connection.recv()
         except (EOFError, OSError):
-            self.process.join(1.0)
-            code = self.process.exitcode
+            with _CHILDREN:
+                self.process.join(1.0)
+                code = self.process.exitcode
             return "died", WorkerDiedError(f"its process ended with exit code {code}")
         except Exception as error:  # An answer that cannot be read here.
             return "raised", error
         return answer
 
     def stop(self) -> None:
-        self.process.kill()
-        self.process.join()
+        with _CHILDREN:
+            self.process.kill()
+            self.process.join()
+            self.process.close()
         self.connection.close()
-        self.process.close()
 
 
-@contextmanager
-def _without_interruptions() -> Iterator[None]:
-    """Start processes that never receive Ctrl-C, not even while they import.
-
-    A terminal sends it to the whole group of processes; the parent alone decides. A process
-    inherits the signals that its starting thread blocks. Windows has no such mask: there the
-    worker ignores the signal as soon as it runs.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    # Its first start would unblock the signal again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _serve(
+def _answer_tasks(
     connection: Connection, initializer: Callable[..., object] | None, initargs: Any
 ) -> None:
     """Answer tasks until the other side hangs up."""
@@ -326,24 +323,23 @@ def _serve(
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    answer: tuple[str, Any] = ("done", None)
-    try:
-        if initializer is not None:
-            initializer(*initargs)
-    except Exception as error:
-        answer = ("raised", error)
+    answer = ("done", None) if initializer is None else _outcome(initializer, initargs, {})
     while _sent(connection, answer):
         try:
-            function, args, kwargs = connection.recv()
+            work = connection.recv()
         except (EOFError, OSError):
             return
         except Exception as error:  # A task that cannot be read here.
             answer = ("raised", error)
-            continue
-        try:
-            answer = ("done", function(*args, **kwargs))
-        except Exception as error:  # Whatever a task raises is its own outcome.
-            answer = ("raised", error)
+        else:
+            answer = _outcome(*work)
+
+
+def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, Any]:
+    try:
+        return "done", function(*args, **kwargs)
+    except Exception as error:  # Whatever a task raises is its own outcome.
+        return "raised", error
 
 
 def _sent(connection: Connection, answer: tuple[str, Any]) -> bool:
@@ -362,15 +358,7 @@ def _sent(connection: Connection, answer: tuple[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task.
-
-    Attributes
-    ----------
-    status
-        "done", "timed out" or "crashed" (an error was raised, or the process died).
-    value
-        What the function returned, or None.
-    """
+    """What became of a task; "crashed" is an error that it raised, or a process that died."""
 
     status: Literal["done", "timed out", "crashed"]
     value: Any = None
@@ -384,28 +372,10 @@ def outcomes(
     limit: float,
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Apply a function to tasks of which some may fail or take too long.
+    """Apply a function to tasks of which some may fail or take too long, in their order.
 
-    Parameters
-    ----------
-    function
-        A function at the top level of a module.
-    tasks
-        Arguments; what they are made of must survive pickling.
-    workers, limit
-        See :class:`Workers`.
-    done
-        Called with the place of every task when it has an outcome.
-
-    Returns
-    -------
-    list of Outcome
-        In the order of the tasks.
-
-    Raises
-    ------
-    DataError
-        If worker processes cannot be started.
+    ``done`` is called with the place of every task when it has an outcome. Raises a DataError
+    if worker processes cannot be started.
     """
     found: dict[int, Outcome] = {}
     # The function goes along at the start, so that importing its module is no part of a task.
@@ -430,17 +400,7 @@ def _imported(function: Callable[[Any], Any]) -> None:
 
 @dataclass
 class Progress:
-    """Reports how much is done and how long the rest will take, about once a second.
-
-    Attributes
-    ----------
-    what
-        What is being done, e.g. "matching".
-    total
-        Number of parts.
-    log
-        Where the lines go.
-    """
+    """Logs how many of ``total`` parts are done and the time left, about once a second."""
 
     what: str
     total: int
