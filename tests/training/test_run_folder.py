@@ -8,7 +8,7 @@ import pytest
 from variolite.errors import RunFolderError
 from variolite.records import Split
 from variolite.training import RunFolder
-from variolite.training.run import environment
+from variolite.training.run_folder import environment
 
 
 def _files(folder: Path) -> set[str]:
@@ -107,7 +107,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="there is no run here"):
         RunFolder(tmp_path / "nowhere").model()
     _write(tmp_path, *BROKEN_OFF)
-    with pytest.raises(RunFolderError, match=r"this run is not finished.*it goes on"):
+    with pytest.raises(RunFolderError, match=r"this run is not finished.*to resume it"):
         RunFolder(tmp_path).recipe()
 
 

@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on_with_the_same_command(tmp_path: Path) -> Non
     assert not run.checkpoint_file.parent.exists()
 
 
-def test_a_broken_off_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
+def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path: Path) -> None:
     def stop(record: EpochRecord) -> None:
         raise KeyboardInterrupt
 
@@ -143,8 +143,14 @@ def test_a_broken_off_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
             tmp_path,
             progress=Watched(epoch=stop),
         )
-    with pytest.raises(RunFolderError, match=r"another recipe.*--restart"):
-        train_run(tiny("corelogs/v1"), cores(), tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert tmp_path / "split.json" in before
+    other_split = load_recipe("corelogs/v1", [*TINY, "training.epochs=6", "split.seed=7"])
+    for other in (tiny("corelogs/v1"), other_split):
+        with pytest.raises(RunFolderError, match=r"another recipe.*--restart"):
+            train_run(other, cores(), tmp_path)
+        now = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert now == before
     run, _ = train_run(tiny("corelogs/v1"), cores(), tmp_path, restart=True)
     assert run.finished
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
 from variolite.training import EpochRecord, Fitted, Member, fit_tabular
 from variolite.training import tabular as fitting
+from variolite.training.loop import Resume
 from variolite.training.tabular_model import Rows
 
 Table = tuple[FittedSchema, Records]
@@ -68,7 +70,7 @@ class Trainer:
             TrainingSpec(**(TOY | spec)),
             members,
             device=device,
-            checkpoint=checkpoint,
+            resume=None if checkpoint is None else partial(Resume, checkpoint),
             on_epoch=on_epoch,
         )
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +44,9 @@ from variolite.progress import Progress
 from variolite.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe, recipe_to_yaml
 from variolite.records import Split, write_text_atomic
 from variolite.training.device import choose_device
-from variolite.training.loop import Resume, Validation, train
-from variolite.training.run import RunFolder, environment
-from variolite.training.storage import write_history
+from variolite.training.loop import Validation, train
+from variolite.training.run import TrainingRun
+from variolite.training.run_folder import RunFolder
 
 # From crystals in the canonical frame to a trained network.
 
@@ -240,38 +237,35 @@ def train_crystal_run(
         Where progress is reported.
     """
     progress = progress or Progress()
-    run = RunFolder(out)
+    folder = RunFolder(out)
     parts, split = prepare_crystals(crystals, recipe)
     data = fingerprint(crystals)
-    trained = None if restart else _without_its_prior(run, recipe, data)
+    trained = None if restart else _without_its_prior(folder, recipe, data)
     if trained is None:
-        run.prepare(restart=restart)
+        run = TrainingRun(folder, recipe, restart=restart, simulated=simulated)
         counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
         progress.note(f"{counted} structures, split by {recipe.split.by}")
-        run.write_json(run.split_file, split.to_dict())
-        write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
         about = {"name": name, "fingerprint": data, "rows": len(crystals)}
         about |= {"rows_kept": len(crystals), "left_out": [], "remarks": []}
-        facts = {"simulated": simulated, "data": about}
-        trained = _train(recipe, parts, run, facts, device, progress)
+        trained = _train(recipe, parts, split, run, about, device, progress)
     else:
         progress.note("the network is trained already; only its prior is fitted now")
-    model = _with_prior(trained, recipe, parts["train"], run, device, progress)
-    save_crystal_model(run.model_folder, model)
-    shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
-    return run, model
+    model = _with_prior(trained, recipe, parts["train"], folder, device, progress)
+    save_crystal_model(folder.model_folder, model)
+    folder.remove_checkpoints()
+    return folder, model
 
 
 def _train(
     recipe: CrystalRecipe,
     parts: Mapping[str, Crystals],
-    run: RunFolder,
-    facts: dict[str, Any],
+    split: Split,
+    run: TrainingRun,
+    data: Mapping[str, Any],
     device: str,
     progress: Progress,
 ) -> CrystalModel:
     """Train the network and write all that belongs to a run but the prior."""
-    began, started = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     spec = recipe.training
     features = known = held_out = None
     if recipe.loss.alignment > 0.0:
@@ -312,6 +306,7 @@ def _train(
     )
     digest = hashlib.sha256(json.dumps(_signed_settings(recipe, module)).encode())
     digest.update((fingerprint(training) + fingerprint(validation)).encode())
+    resume = run.begin(split, digest.hexdigest())
     with all_threads(), progress.training(spec.epochs) as on_epoch:
         trained = train(
             module,
@@ -321,26 +316,20 @@ def _train(
             spec,
             learning_rate=rate,
             betas=[recipe.loss.kl],
-            resume=Resume(run.checkpoint_file, digest.hexdigest()),
+            resume=resume,
             on_epoch=on_epoch,
         )
     module.to("cpu").eval()
-    facts = {
-        **environment(reason),
-        "started": started,
-        "seconds": round(time.monotonic() - began, 2),
-        **facts,
-        "batch_size": batches.batch_size,
-        "learning_rate": rate,
-        "parameters": parameters,
-    }
-    provenance = {key: facts[key] for key in ("variolite", "torch", "started", "simulated", "data")}
-    provenance |= {"recipe": recipe.name, "best_epochs": trained.best_epochs}
-    model = CrystalModel(module, provenance=provenance)
-    write_history(run.history_file, trained.history)
-    run.write_json(run.environment_file, facts)
-    save_crystal_model(run.model_folder, model)
-    return model
+    return run.finish(
+        CrystalModel(module),
+        save_crystal_model,
+        trained,
+        device=reason,
+        data=data,
+        batch_size=batches.batch_size,
+        learning_rate=rate,
+        parameters=parameters,
+    )
 
 
 def _features(
@@ -466,7 +455,7 @@ def refit_prior(
     fitted = _with_prior(bare, recipe, parts["train"], run, device, progress or Progress())
     save_crystal_model(run.model_folder, fitted)
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
-    shutil.rmtree(run.checkpoint_file.parent, ignore_errors=True)
+    run.remove_checkpoints()
     return fitted
 
 

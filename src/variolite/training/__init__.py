@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from variolite.training.loop import StoppedByUserError
-    from variolite.training.run import RunFolder
+    from variolite.training.run_folder import RunFolder
     from variolite.training.storage import EpochRecord, read_history, write_history
     from variolite.training.tabular import Fitted, fit_tabular, members_for
     from variolite.training.tabular_model import Member, TabularModel, load_model, save_model
@@ -35,7 +35,7 @@ _HOME = {
     "EpochRecord": "storage",
     "Fitted": "tabular",
     "Member": "tabular_model",
-    "RunFolder": "run",
+    "RunFolder": "run_folder",
     "StoppedByUserError": "loop",
     "TabularModel": "tabular_model",
     "fit_tabular": "tabular",

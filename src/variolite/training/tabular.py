@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import Column, FittedSchema, Records
 from variolite.training.device import choose_device, single_thread
-from variolite.training.loop import Resume, Validation, train
+from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import EpochRecord
 from variolite.training.tabular_model import (
     Member,
@@ -37,32 +36,23 @@ VALIDATION_SEED = 20_240_901
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Fitted(Trained):
     """A trained model and how it came about.
 
     Attributes
     ----------
     model
         With the best weights of every member.
-    history
-        All epochs.
-    best
-        Monitored value of every member in nats per row.
-    best_epochs
-        The epochs whose weights were kept.
     device
         What was chosen and why.
-    batch_size, rate
+    batch_size, learning_rate
         As used.
     """
 
     model: TabularModel
-    history: list[EpochRecord]
-    best: list[float]
-    best_epochs: list[int]
     device: str
     batch_size: int
-    rate: float
+    learning_rate: float
 
 
 def auto_batch_size(rows: int) -> int:
@@ -129,7 +119,7 @@ def fit_tabular(
     members: Sequence[Member],
     *,
     device: str = "auto",
-    checkpoint: Path | None = None,
+    resume: Callable[[str], Resume] | None = None,
     on_start: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Fitted:
@@ -148,10 +138,11 @@ def fit_tabular(
         Seeds, betas and latent sizes, all distinct.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-    checkpoint
-        File to keep the state in; an existing one of the same run is continued.
+    resume
+        Called with the fingerprint of rows and settings when all has been checked; returns
+        where checkpoints go. An interrupted run that left one there is resumed.
     on_start
-        Told what was chosen: device, batch size and learning rate.
+        Called with what was chosen: device, batch size and learning rate.
     on_epoch
         Called after every epoch.
 
@@ -181,19 +172,13 @@ def fit_tabular(
     rate = auto_rate(batch_size) if spec.learning_rate == "auto" else spec.learning_rate
     rows = Rows.from_records(training, where)
     source = TrainingBatches(rows, members, batch_size, dropout=model.dropout > 0.0)
+    settings = [asdict(module.architecture), spec.model_dump(mode="json"), [*map(asdict, members)]]
+    checkpoints = resume and resume(_fingerprint(training, validation, settings))
     if on_start is not None:
         on_start(
             f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
             f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
         )
-    resume = None
-    if checkpoint is not None:
-        settings = [
-            asdict(module.architecture),
-            spec.model_dump(mode="json"),
-            [asdict(m) for m in members],
-        ]
-        resume = Resume(checkpoint, _fingerprint(training, validation, settings))
     held = (
         None if validation is None or not len(validation) else Rows.from_records(validation, where)
     )
@@ -210,18 +195,16 @@ def fit_tabular(
             learning_rate=rate,
             betas=[m.beta for m in members],
             analytic=analytic,
-            resume=resume,
+            resume=checkpoints,
             on_epoch=on_epoch,
         )
     module.to("cpu").eval()
     return Fitted(
-        TabularModel(schema, module, tuple(members)),
-        trained.history,
-        trained.best,
-        trained.best_epochs,
-        reason,
-        source.batch_size,
-        rate,
+        **vars(trained),
+        model=TabularModel(schema, module, tuple(members)),
+        device=reason,
+        batch_size=source.batch_size,
+        learning_rate=rate,
     )
 
 

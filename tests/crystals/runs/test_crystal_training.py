@@ -232,6 +232,7 @@ def test_too_few_structures(folder: Path) -> None:
     assert not folder.exists()
     with pytest.raises(TrainingError, match="too few"):
         train_crystal_run(recipe_of(), CRYSTALS.take(slice(0, 3)), folder)
+    assert not folder.exists()
 
 
 def test_a_run_on_crystals_with_elements_that_only_validation_has(folder: Path) -> None:
