@@ -148,8 +148,8 @@ def test_another_recipe_or_other_data_do_not_go_on(tmp_path: Path) -> None:
     out, recipe = tmp_path / "run", recipe_of()
     with pytest.raises(StoppedByUserError):
         train_crystal_run(recipe, CRYSTALS, out, progress=_stops_after(0))
-    checkpoint = out / "checkpoint" / "state.safetensors"
-    before = checkpoint.read_bytes()
+    files = [out / name for name in ("recipe.yaml", "split.json", "checkpoint/state.safetensors")]
+    before = [file.read_bytes() for file in files]
     for other, data in (
         (recipe_of("training.learning_rate=0.01"), CRYSTALS),
         (recipe_of("loss.coordinates=3"), CRYSTALS),
@@ -157,7 +157,7 @@ def test_another_recipe_or_other_data_do_not_go_on(tmp_path: Path) -> None:
     ):
         with pytest.raises(RunFolderError, match="another recipe, other data or other seeds"):
             train_crystal_run(other, data, out)
-    assert checkpoint.read_bytes() == before
+    assert [file.read_bytes() for file in files] == before
     _, model = train_crystal_run(recipe, CRYSTALS, out)
     _, whole = train_crystal_run(recipe, CRYSTALS, tmp_path / "whole")
     assert_same_weights(model, whole)
