@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -311,6 +312,11 @@ class CrystalHealth:
     def active(self) -> int:
         """Number of latent dimensions in use."""
         return sum(nats > ACTIVE_NATS for nats in self.kl)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found in plain types, under the names that programs read."""
+        content = asdict(self)
+        return {"divergence": content.pop("kl"), **content}
 
     def lines(self) -> list[str]:
         """Return what was found, and advice, as sentences."""
