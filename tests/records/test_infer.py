@@ -16,7 +16,7 @@ from scipy import stats
 
 from variolite.errors import DataError, VarioliteError
 from variolite.records import FittedSchema, Proposal, Schema, propose_schema, read_table, units_of
-from variolite.records.propose import choose_transform, normality
+from variolite.records.profile import choose_transform, normality
 
 FORCE_LOGS = ["cali", "rsha", "rmed", "rdep", "rhob", "gr", "nphi", "pef"]
 FORCE_LOGS += ["dtc", "sp", "dts", "drho"]

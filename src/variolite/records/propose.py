@@ -7,138 +7,39 @@ can see at once where the proposal is wrong.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError, nearest
 from variolite.records.profile import (
     ABSURD,
-    BOOKKEEPING_WORDS,
-    DOUBT_WORDS,
-    GROUP_WORDS,
-    IDENTITY_WORDS,
-    MOST_LEVELS,
-    ORDER_WORDS,
-    PLACE_WORDS,
+    SAMPLE,
+    Array,
     Profile,
-    count_pairs,
+    choose_transform,
     floor_of_positive,
-    label_like,
-    natural_bounds,
     profile_column,
-    same_group,
-    steps_within,
 )
 from variolite.records.schema import Column, Schema
 from variolite.records.tables import read_table
-from variolite.records.transforms import dump_transform, fit_transform_chain
 from variolite.text_table import text_table
 
-# Choosing a transform for a column by how close it brings the values to a normal curve.
+_MOST_LEVELS = 300  # Levels beyond which text is taken to be free text.
 
-
-Array = NDArray[np.float64]
-_SAMPLE = 20_000
-_GROSS = 10.0  # Robust standard deviations beyond which a value is a gross outlier.
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The transform found for a column.
-
-    Attributes
-    ----------
-    transform
-        Steps, as a schema file spells them.
-    before, after
-        Lack of normality without and with it: 1 - r2 of the normal probability plot.
-    outliers
-        Whether values lie grossly beyond the rest even after the transform.
-    """
-
-    transform: list[Any]
-    before: float
-    after: float
-    outliers: bool
-
-
-def normality(values: Array) -> float:
-    """Return 1 - r2 of the normal probability plot of ``values``, shape [n].
-
-    0 for values that follow a normal curve exactly (Shapiro and Francia, Journal of
-    the American Statistical Association 67, 1972).
-    """
-    ordered = np.sort(values)
-    n = ordered.size
-    scores = np.interp((np.arange(1, n + 1) - 0.375) / (n + 0.25), *_normal_table())
-    spread = ordered.std()
-    if n < 3 or not spread > 0:
-        return 1.0
-    return float(1.0 - np.corrcoef(ordered, scores)[0, 1] ** 2)
-
-
-@cache
-def _normal_table() -> tuple[Array, Array]:
-    """Exact quantiles at 2,001 places evenly spaced in the score."""
-    scores = np.linspace(-6.0, 6.0, 2001)
-    return np.array([NormalDist().cdf(score) for score in scores]), scores
-
-
-def choose_transform(values: Array, bounds: tuple[float, float] | None = None) -> Shape:
-    """Choose among none, log10, signed log and logit, always followed by standardise.
-
-    The simplest is kept unless another halves the lack of normality of the bulk
-    (between the 0.1 % and 99.9 % quantiles).
-
-    Parameters
-    ----------
-    values
-        Finite values, shape [n], not all equal.
-    bounds
-        Natural bounds, such as (0, 1), which open the way to a logit.
-    """
-    step = -(-values.size // _SAMPLE)
-    sample = values[::step]
-    bulk = np.clip(sample, *np.quantile(sample, [0.001, 0.999]))
-    if bulk.min() == bulk.max():
-        return Shape(["standardise"], 1.0, 1.0, outliers=False)
-    candidates = _candidates(values, bulk, bounds)
-    scored = [(normality(fit_transform_chain(c, bulk).forward(bulk)), c) for c in candidates]
-    before = scored[0][0]
-    after, best = min(scored, key=lambda item: item[0])
-    if before < 0.05 or after > 0.5 * before:
-        after, best = scored[0]
-    whole = fit_transform_chain(best, bulk).forward(values)
-    whole = whole[np.isfinite(whole)]
-    low, middle, high = np.quantile(whole, [0.25, 0.5, 0.75])
-    sd = max((high - low) / 1.349, 1e-12 * max(abs(middle), 1e-12))
-    outliers = bool(np.abs(whole - middle).max() > _GROSS * sd)
-    return Shape([*best, "standardise"], before, after, outliers)
-
-
-def _candidates(
-    values: Array, bulk: Array, bounds: tuple[float, float] | None
-) -> Sequence[list[Any]]:
-    found: list[list[Any]] = [[]]
-    if values.min() > 0:
-        found.append(["log10"])
-    found.append(["signed_log"])
-    size = float(np.median(np.abs(bulk)))
-    if size > 0:
-        scale = float(10.0 ** np.floor(np.log10(size)))
-        if scale != 1.0:
-            found.append([{"signed_log": {"scale": scale}}])
-    if bounds is not None:
-        margin = 0.005 * (bounds[1] - bounds[0])
-        found.append([{"logit": {"lower": bounds[0] - margin, "upper": bounds[1] + margin}}])
-    return found
+# Words of headers that tell what a column is for; lower case, in any position.
+_GROUP = {"well", "wells", "hole", "borehole", "site", "station", "expedition", "exp"}
+_GROUP |= {"family", "campaign", "patient", "subject", "group", "plot"}
+_ORDER = {"depth", "dept", "md", "tvd", "mbsf", "time", "age"}
+_DOUBT = {"confidence", "probability", "certainty", "quality", "flag"}
+_PLACE = {"latitude", "longitude", "lat", "lon", "easting", "northing", "utm", "loc"}
+_IDENTITY = {"id", "sample", "name", "uuid", "key", "code"}
+# Bookkeeping only where a header holds nothing but such words: "core" is, "core porosity" not.
+_BOOKKEEPING = {"offset", "test", "no", "core", "sect", "section", "row", "index", "number"}
+_BOOKKEEPING |= {"type", "id", "comment", "comments", "unnamed", "1"}
 
 
 # A proposed schema with the reasons for it, as text and as YAML.
@@ -177,46 +78,43 @@ class Proposal:
     def __str__(self) -> str:
         """Return a table of the columns, then every remark."""
         header = ("column", "role", "unit", "transform", "missing")
-        lines = [text_table(header, map(_cells, self.schema.columns.values())), ""]
+        rows = [
+            (c.name, c.role, c.unit or "", ", ".join(step.name for step in c.transform), c.missing)
+            for c in self.schema.columns.values()
+        ]
+        lines = [text_table(header, rows), ""]
         for remark in self.remarks:
-            lines += textwrap.wrap(
-                f"{remark.column}: {remark.text}",
-                width=96,
-                subsequent_indent="    ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += _wrapped(f"{remark.column}: {remark.text}", "", "    ", break_words=False)
         return "\n".join(lines)
 
     def to_yaml(self) -> str:
         """Return the schema as YAML that loads back, with the remarks as comments."""
-        body = self.schema.to_yaml().splitlines()
         by_name: dict[str, list[str]] = {}
         for name, column in self.schema.columns.items():
             headers = {header.casefold() for header in (name, *column.aliases)}
             by_name[name] = [r.text for r in self.remarks if r.column.casefold() in headers]
         lines: list[str] = []
-        for line in body:
+        for line in self.schema.to_yaml().splitlines():
             key = line.strip().rstrip(":").split(":")[0].strip("'\"")
-            if line.startswith("  ") and not line.startswith("   ") and key in by_name:
-                for text in by_name[key]:
-                    lines += _comment(text, "  ")
+            if line.startswith("  ") and not line.startswith("   "):
+                for text in by_name.get(key, ()):
+                    lines += _wrapped(text, "  # ", "  # ")
             lines.append(line)
         for header in self.left_out:
             for text in self.remarks_on(header):
-                lines += _comment(f"{header}: {text}", "")
+                lines += _wrapped(f"{header}: {text}", "# ", "# ")
         return "\n".join(lines) + "\n"
 
 
-def _cells(column: Column) -> tuple[str, ...]:
-    steps = [dump_transform(step) for step in column.transform]
-    shown = [step if isinstance(step, str) else next(iter(step)) for step in steps]
-    return (column.name, column.role, column.unit or "", ", ".join(shown), column.missing)
-
-
-def _comment(text: str, indent: str) -> list[str]:
-    plain = " ".join(text.split())
-    return textwrap.wrap(plain, 96, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+def _wrapped(text: str, first: str, others: str, *, break_words: bool = True) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()) if break_words else text,
+        96,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=break_words,
+        break_on_hyphens=break_words,
+    )
 
 
 def propose_schema(
@@ -276,30 +174,38 @@ class _Inference:
         self.remarks: dict[str, list[str]] = {}
         self.left_out: list[str] = []
         self.group = self._find_group(group)
-        self.within = same_group(self.group, rows)
+        # Which rows, from the second on, are of the same group as the row before.
+        self.within = np.ones(max(rows - 1, 0), dtype=bool)
+        if self.group is not None:
+            names = self.group.text if self.group.text is not None else self.group.values
+            self.within = np.asarray(names)[1:] == np.asarray(names)[:-1]
 
     def propose(self) -> Proposal:
         self._find_order()
         for profile in self.profiles:
             if profile.source not in self.settings and profile.source not in self.left_out:
                 self._decide(profile)
-        if not any(settings.get("role") == "label" for settings in self.settings.values()):
+        if not self._has_role("label"):
             self._promote_labels()
         self._note_repeats()
         return self._finish()
 
-    def say(self, profile: Profile, text: str) -> None:
+    def remark(self, profile: Profile, text: str) -> None:
         self.remarks.setdefault(profile.source, []).append(text)
 
     def leave_out(self, profile: Profile, why: str) -> None:
         self.left_out.append(profile.source)
-        self.say(profile, f"left out, as it {why}")
+        self.remark(profile, f"left out, as it {why}")
+
+    def _has_role(self, role: str) -> bool:
+        return any(settings.get("role") == role for settings in self.settings.values())
+
+    def _together(self, profile: Profile) -> bool:
+        """Whether the rows of every name follow one another, with few exceptions."""
+        runs = 1 + profile.steps * (self.rows * profile.present - 1)
+        return runs <= 1.1 * profile.distinct + 1
 
     def _find_group(self, wanted: str | None) -> Profile | None:
-        def together(profile: Profile) -> bool:
-            runs = 1 + profile.steps * (self.rows * profile.present - 1)
-            return runs <= 1.1 * profile.distinct + 1
-
         candidates = [
             profile
             for profile in self.profiles
@@ -308,57 +214,64 @@ class _Inference:
             and profile.present > 0.99
             and 2 <= profile.distinct <= max(self.rows / 5, 2)
         ]
-        if wanted is None and not candidates:
-            self._keep_single_group()
-            return None
-        named = [profile for profile in candidates if GROUP_WORDS & set(profile.words)]
+        named = [profile for profile in candidates if _GROUP & profile.words]
         if wanted is not None:
             chosen = [profile for profile in self.profiles if profile.source == wanted]
+        elif candidates:
+            chosen = (
+                [p for p in named if self._together(p)]
+                or [p for p in candidates if self._together(p) and p.text is not None]
+                or [p for p in named if not p.label_like]
+            )
         else:
-            chosen = [profile for profile in named if together(profile)]
-            chosen = chosen or [p for p in candidates if together(p) and p.text is not None]
-            chosen = chosen or [p for p in named if not label_like(p)]
+            # The name of the one borehole of a log file, for stacking it with others.
+            for p in self.profiles:
+                if p.text is not None and p.distinct == 1 and _GROUP & p.words:
+                    self.settings[p.source] = {"role": "group"}
+                    self.remark(p, "names one group only; a split needs tables of others as well")
+                    break
+            return None
         if not chosen:
             return None
         best = max(chosen, key=lambda profile: profile.distinct)
         self.settings[best.source] = {"role": "group"}
-        self.say(best, f"names {best.distinct} groups; a split keeps their rows together")
-        if not together(best):
-            self.say(best, "rows of a group do not stand together, so check that names are unique")
+        self.remark(best, f"names {best.distinct} groups; a split keeps their rows together")
+        if not self._together(best):
+            self.remark(
+                best, "rows of a group do not stand together, so check that names are unique"
+            )
         for other in named:
-            loose = not together(other) and other.text is not None and not label_like(other)
-            if other is not best and loose:
-                self.left_out.append(other.source)
-                pairs = count_pairs(best, other)
-                self.say(
-                    other,
-                    f"left out: its {other.distinct} values come back in other groups. With "
-                    f"{best.source!r} they name {pairs} smaller groups; build one column of both "
-                    "to split by these",
-                )
+            text = other.text is not None and not other.label_like
+            if other is best or self._together(other) or not text:
+                continue
+            self.left_out.append(other.source)
+            names = best.text if best.text is not None else pl.Series(best.values)
+            pairs = pl.DataFrame({"best": names, "other": other.text}).n_unique()
+            self.remark(
+                other,
+                f"left out: its {other.distinct} values come back in other groups. With "
+                f"{best.source!r} they name {pairs} smaller groups; build one column of both "
+                "to split by these",
+            )
         return best
 
-    def _keep_single_group(self) -> None:
-        """Keep the name of the one borehole of a log file, for stacking it with others."""
-        for profile in self.profiles:
-            if (
-                profile.text is not None
-                and profile.distinct == 1
-                and GROUP_WORDS & set(profile.words)
-            ):
-                self.settings[profile.source] = {"role": "group"}
-                self.say(profile, "names one group only; a split needs tables of others as well")
-                return
+    def _steps(self, values: Array) -> tuple[float, float, float]:
+        """Return the fractions of steps inside a group that rise, fall and stay."""
+        steps = np.diff(values)[self.within]
+        steps = steps[~np.isnan(steps)]
+        if not steps.size:
+            return 0.0, 0.0, 0.0
+        return float((steps > 0).mean()), float((steps < 0).mean()), float((steps == 0).mean())
 
     def _find_order(self) -> None:
         positions = []
         for profile in self.profiles:
             if profile.values is None or profile.source in self.settings:
                 continue
-            rising, falling, still = steps_within(profile.values, self.within)
+            rising, falling, still = self._steps(profile.values)
             if still > 0.95 or profile.distinct < 10 or profile.present < 0.5:
                 continue
-            named = bool(ORDER_WORDS & set(profile.words))
+            named = bool(_ORDER & profile.words)
             if named or max(rising, falling) > 0.95:
                 positions.append((not named, profile, rising))
         positions.sort(key=lambda item: item[0])
@@ -366,106 +279,95 @@ class _Inference:
             if rank == 0 and (not unnamed or rising > 0.99):
                 self.settings[profile.source] = {"role": "order"}
                 doubt = f"; it rises in {rising:.0%} of the steps only" if rising < 0.99 else ""
-                self.say(profile, f"gives the order of the rows{doubt}")
+                self.remark(profile, f"gives the order of the rows{doubt}")
             else:
                 self.leave_out(profile, "rises or falls steadily: a position, not a measurement")
 
     def _decide(self, profile: Profile) -> None:
-        words = set(profile.words)
-        if profile.present == 0:
-            self.leave_out(profile, profile.trouble or "is empty")
-        elif profile.distinct == 1:
-            self.leave_out(profile, "holds one value only")
-        elif profile.present < 0.1 or (profile.text is not None and profile.present < 0.5):
-            self.leave_out(profile, f"is empty in {1 - profile.present:.0%} of the rows")
-        elif profile.date:
-            self.leave_out(profile, "holds dates or times")
-        elif words & PLACE_WORDS:
-            self.leave_out(profile, "says where, not what")
-        elif words & DOUBT_WORDS:
-            self.leave_out(profile, "seems to say how sure another column is")
-        elif profile.text is not None:
-            self._decide_text(profile)
-        elif profile.whole and profile.distinct <= 50 and label_like(profile):
-            self._label(profile)
+        """Give a column a role, or leave it out, by the first rule that holds."""
+        text, words, distinct = profile.text is not None, profile.words, profile.distinct
+        whole, entries = profile.whole, round(profile.present * self.rows)
+        still = 0.0 if profile.values is None else self._steps(profile.values)[2]
+        identity = _IDENTITY & words and profile.present > 0.99 and not self._has_role("id")
+        kind = "it could be a label, or an input with 'kind: category'"
+        rules: tuple[tuple[Any, str | Callable[[Profile], None]], ...] = (
+            (not entries, profile.trouble or "is empty"),
+            (distinct == 1, "holds one value only"),
+            (
+                profile.present < (0.5 if text else 0.1),
+                f"is empty in {1 - profile.present:.0%} of the rows",
+            ),
+            (profile.date, "holds dates or times"),
+            (words & _PLACE, "says where, not what"),
+            (words & _DOUBT, "seems to say how sure another column is"),
+            (text and distinct > 0.98 * entries and identity, self._id),
+            (text and distinct > 0.98 * entries, "differs in almost every row"),
+            (
+                text and distinct > min(_MOST_LEVELS, self.rows / 5),
+                f"is free text with {distinct} values",
+            ),
+            (profile.label_like and (text or (whole and distinct <= 50)), self._label),
+            (text, f"is text with {distinct} values; {kind}"),
+            (words <= _BOOKKEEPING, "seems to be bookkeeping, not a measurement"),
+            (profile.trouble, f"is not all numbers: {profile.trouble}"),
+            (
+                whole and distinct > 0.98 * entries and entries > 50,
+                "is a whole number that differs in every row, like an id",
+            ),
+            (profile.commonest > 0.95, f"is the same in {profile.commonest:.1%} of its rows"),
+            (whole and distinct <= 10, f"holds {distinct} whole numbers, like a code; {kind}"),
+            (
+                still > 0.95,
+                "hardly changes from row to row: it describes "
+                + ("the group" if self.group else "a stretch of rows"),
+            ),
+            (True, self._input),
+        )
+        decision = next(decision for holds, decision in rules if holds)
+        if isinstance(decision, str):
+            self.leave_out(profile, decision)
         else:
-            self._decide_number(profile)
+            decision(profile)
 
-    def _decide_text(self, profile: Profile) -> None:
-        words = set(profile.words)
-        if profile.distinct > 0.98 * self.rows * profile.present:
-            taken = any(settings.get("role") == "id" for settings in self.settings.values())
-            if words & IDENTITY_WORDS and not taken and profile.present > 0.99:
-                self.settings[profile.source] = {"role": "id"}
-                self.say(profile, "differs in every row and is carried along as an id")
-            else:
-                self.leave_out(profile, "differs in almost every row")
-        elif profile.distinct > min(MOST_LEVELS, self.rows / 5):
-            self.leave_out(profile, f"is free text with {profile.distinct} values")
-        elif label_like(profile):
-            self._label(profile)
-        else:
-            self.leave_out(
-                profile,
-                f"is text with {profile.distinct} values; it could be a label, or an input "
-                "with 'kind: category'",
-            )
+    def _id(self, profile: Profile) -> None:
+        self.settings[profile.source] = {"role": "id"}
+        self.remark(profile, "differs in every row and is carried along as an id")
 
     def _label(self, profile: Profile) -> None:
         self.settings[profile.source] = {"role": "label"}
         text = f"looks like a label with {profile.distinct} classes: scored against, never modelled"
         if profile.present < 1:
             text += f"; {1 - profile.present:.1%} of the rows have none"
-        self.say(profile, text)
+        self.remark(profile, text)
 
     def _promote_labels(self) -> None:
+        """Without a telling name, take text that stays the same over stretches of rows."""
         for profile in self.profiles:
-            is_text = profile.text is not None and profile.source in self.left_out
             few = 2 <= profile.distinct <= min(50, self.rows / 20)
-            plain = not (set(profile.words) <= BOOKKEEPING_WORDS) and not profile.date
-            if is_text and few and plain and profile.present > 0.5 and profile.steps < 0.34:
-                if set(profile.words) & GROUP_WORDS:
-                    continue
+            plain = not (profile.words <= _BOOKKEEPING or _GROUP & profile.words or profile.date)
+            if (
+                profile.text is not None
+                and profile.source in self.left_out
+                and (few and plain and profile.present > 0.5 and profile.steps < 0.34)
+            ):
                 self.left_out.remove(profile.source)
                 self.remarks.pop(profile.source)
                 self._label(profile)
 
-    def _decide_number(self, profile: Profile) -> None:
+    def _input(self, profile: Profile) -> None:
         assert profile.values is not None
         present = profile.values[~np.isnan(profile.values)]
-        still = steps_within(profile.values, self.within)[2]
-        if set(profile.words) <= BOOKKEEPING_WORDS:
-            self.leave_out(profile, "seems to be bookkeeping, not a measurement")
-        elif profile.trouble is not None:
-            self.leave_out(profile, f"is not all numbers: {profile.trouble}")
-        elif profile.whole and profile.distinct > 0.98 * present.size and present.size > 50:
-            self.leave_out(profile, "is a whole number that differs in every row, like an id")
-        elif profile.commonest > 0.95:
-            self.leave_out(profile, f"is the same in {profile.commonest:.1%} of its rows")
-        elif profile.whole and profile.distinct <= 10:
-            self.leave_out(
-                profile,
-                f"holds {profile.distinct} whole numbers, like a code; it could be a label, or an "
-                "input with 'kind: category'",
-            )
-        elif still > 0.95:
-            what = "the group" if self.group else "a stretch of rows"
-            self.leave_out(profile, f"hardly changes from row to row: it describes {what}")
-        else:
-            self._input(profile, present)
-
-    def _input(self, profile: Profile, present: NDArray[np.float64]) -> None:
         settings: dict[str, Any] = {}
         if profile.unit:
             settings["unit"] = profile.unit
         if profile.sentinels:
             settings["sentinels"] = list(profile.sentinels)
             listed = ", ".join(f"{value:g}" for value in profile.sentinels)
-            self.say(profile, f"holds {listed}, taken to mean missing")
+            self.remark(profile, f"holds {listed}, taken to mean missing")
         if profile.absurd:
             settings["valid"] = [-ABSURD, ABSURD]
-            self.say(profile, f"holds {profile.absurd} infinite or absurd values, made missing")
-        bounds = natural_bounds(profile, present)
+            self.remark(profile, f"holds {profile.absurd} infinite or absurd values, made missing")
+        bounds = profile.bounds(present)
         shape = choose_transform(present, bounds)
         floor = floor_of_positive(present)
         if floor is not None:
@@ -474,55 +376,55 @@ class _Inference:
                 shape = positive
                 settings["valid"] = [floor, None]
                 few = int((present <= 0).sum())
-                self.say(profile, f"is 0 or below in {few} rows, which count as missing")
+                self.remark(profile, f"is 0 or below in {few} rows, which count as missing")
                 present = present[present > 0]
         if shape.transform != ["standardise"]:
             settings["transform"] = shape.transform
             step = shape.transform[0]
             name = step if isinstance(step, str) else next(iter(step))
-            self.say(profile, f"is skewed; {name} brings it closer to a normal curve")
+            self.remark(profile, f"is skewed; {name} brings it closer to a normal curve")
         if shape.after > 0.15:
-            self.say(profile, "is far from a normal curve even so; 'quantile' is a stronger remedy")
+            self.remark(
+                profile, "is far from a normal curve even so; 'quantile' is a stronger remedy"
+            )
         if bounds is not None:
             settings["learn_bounds"] = True
-            self.say(profile, f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
+            self.remark(profile, f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
         if shape.outliers:
             settings["clip"] = [0.001, 0.999]
             low, high = np.quantile(present, [0.001, 0.999])
-            self.say(
+            self.remark(
                 profile,
                 f"has gross outliers ({present.min():g} to {present.max():g}, but 99.8 % lie "
                 f"between {low:.4g} and {high:.4g}), so it is clipped",
             )
         if profile.whole:
             settings["learn_rounding"] = True
-            self.say(profile, "holds whole numbers, like counts")
+            self.remark(profile, "holds whole numbers, like counts")
         if profile.present < 0.95:
             settings["missing"] = "mask"
             lacking = 1 - profile.present
-            self.say(profile, f"is missing in {lacking:.0%} of the rows, so it is masked")
+            self.remark(profile, f"is missing in {lacking:.0%} of the rows, so it is masked")
         self.settings[profile.source] = settings
 
     def _note_repeats(self) -> None:
-        inputs = [
-            p for p in self.profiles if "role" not in self.settings.get(p.source, {"role": ""})
+        """Remark on inputs that follow another one, by the correlation of their ranks."""
+        step = -(-self.rows // SAMPLE)
+        # Ranks: a repeat in other units or on a log scale is a repeat too.
+        ranks = [
+            (p, pl.Series(p.values[::step]).fill_nan(None).rank().to_numpy())
+            for p in self.profiles
+            if p.values is not None and "role" not in self.settings.get(p.source, {"role": ""})
         ]
-        step = -(-self.rows // 20_000)
-        samples = []
-        for profile in inputs:
-            assert profile.values is not None
-            # Ranks: a repeat in other units or on a log scale is a repeat too.
-            samples.append(pl.Series(profile.values[::step]).fill_nan(None).rank().to_numpy())
-        for second in range(len(inputs)):
-            for first in range(second):
-                both = ~np.isnan(samples[first]) & ~np.isnan(samples[second])
-                if both.sum() < 50:
+        for i, (second, theirs) in enumerate(ranks):
+            for first, ours in ranks[:i]:
+                both = ~np.isnan(ours) & ~np.isnan(theirs)
+                pair = np.vstack([ours[both], theirs[both]])
+                if both.sum() < 50 or not (pair.std(axis=1) > 0).all():
                     continue
-                pair = np.vstack([samples[first][both], samples[second][both]])
-                if (pair.std(axis=1) > 0).all() and abs(np.corrcoef(pair)[0, 1]) > 0.99:
-                    self.say(
-                        inputs[second],
-                        f"almost repeats {inputs[first].source!r}: together they count twice",
+                if abs(np.corrcoef(pair)[0, 1]) > 0.99:
+                    self.remark(
+                        second, f"almost repeats {first.source!r}: together they count twice"
                     )
                     break
 
@@ -547,14 +449,12 @@ class _Inference:
                 "no column of the table looks like a measurement",
                 hint="Write a schema by hand, or check how the table was exported",
             ) from None
-        if not any(settings.get("role") == "group" for settings in self.settings.values()):
-            self.remarks.setdefault("(no group)", []).append(
+        if not self._has_role("group"):
+            self.remarks["(no group)"] = [
                 "no column was found that names boreholes, families or campaigns. Without one, "
                 "rows of the same origin end up on both sides of a split, and scores flatter"
-            )
+            ]
         order = [profile.source for profile in self.profiles] + ["(no group)"]
-        remarks = tuple(
-            Remark(source, text) for source in order for text in self.remarks.get(source, [])
-        )
+        remarks = tuple(Remark(name, text) for name in order for text in self.remarks.get(name, []))
         out = tuple(p.source for p in self.profiles if p.source in self.left_out)
         return Proposal(schema, remarks, out)
