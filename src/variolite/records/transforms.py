@@ -11,59 +11,35 @@ training values into a chain of strictly increasing functions. In YAML::
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from statistics import NormalDist
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
 from variolite.errors import ModelFileError, SchemaError, nearest
-from variolite.records import transforms as monotone
-
-# Strictly increasing functions with an exact inverse and a known derivative.
-#
-# These are the fitted halves of the transforms in :mod:`variolite.records.transforms`.
-# Each is immutable, works elementwise on float64 arrays and knows the logarithm of
-# its derivative, so that a density in transformed units can be stated in original
-# units: log p(x) = log p(y) + log |dy/dx|.
-
 
 Array = NDArray[np.float64]
-_EVERYWHERE = (-math.inf, math.inf)
 
-
-class MonotoneMap(Protocol):
-    """A strictly increasing function on an open interval.
-
-    Attributes
-    ----------
-    domain
-        Open interval on which the function is defined.
-    """
-
-    kind: ClassVar[str]
-
-    @property
-    def domain(self) -> tuple[float, float]: ...
-
-    def forward(self, x: Array) -> Array: ...
-
-    def inverse(self, y: Array) -> Array: ...
-
-    def log_det(self, x: Array) -> Array: ...
-
-    def to_dict(self) -> dict[str, Any]: ...
+# Strictly increasing functions with an exact inverse and a known derivative: the fitted
+# halves of the transforms. Each is immutable, works elementwise on float64 arrays and
+# knows the logarithm of its derivative, so that a density in transformed units can be
+# stated in original units: log p(x) = log p(y) + log |dy/dx|.
 
 
 @dataclass(frozen=True)
-class Identity:
-    """y = x."""
+class MonotoneMap:
+    """A strictly increasing function y(x) on the open interval ``domain``; here y = x."""
 
     kind: ClassVar[str] = "identity"
-    domain: ClassVar[tuple[float, float]] = _EVERYWHERE
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        return (-math.inf, math.inf)
 
     def forward(self, x: Array) -> Array:
         return x
@@ -72,20 +48,26 @@ class Identity:
         return y
 
     def log_det(self, x: Array) -> Array:
+        """Return log dy/dx."""
         return np.zeros_like(x)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind}
+        """Return the kind and every parameter as plain JSON types."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        lists = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+        return {"kind": self.kind, **lists}
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(MonotoneMap):
     """y = (x - centre) / scale, with scale > 0."""
 
     centre: float
     scale: float
     kind: ClassVar[str] = "affine"
-    domain: ClassVar[tuple[float, float]] = _EVERYWHERE
+
+    def __post_init__(self) -> None:
+        _check_positive(scale=self.scale)
 
     def forward(self, x: Array) -> Array:
         return (x - self.centre) / self.scale
@@ -96,17 +78,20 @@ class Affine:
     def log_det(self, x: Array) -> Array:
         return np.full_like(x, -math.log(self.scale))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "centre": self.centre, "scale": self.scale}
-
 
 @dataclass(frozen=True)
-class Logarithm:
+class Logarithm(MonotoneMap):
     """y = ln(x) / ln(number), for x > 0; ``number`` is e or 10."""
 
     number: float
     kind: ClassVar[str] = "logarithm"
-    domain: ClassVar[tuple[float, float]] = (0.0, math.inf)
+
+    def __post_init__(self) -> None:
+        _check_positive(number=self.number)
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        return (0.0, math.inf)
 
     def forward(self, x: Array) -> Array:
         # The library's own log10 keeps round numbers round.
@@ -118,19 +103,19 @@ class Logarithm:
     def log_det(self, x: Array) -> Array:
         return -np.log(x) - math.log(math.log(self.number))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "number": self.number}
-
 
 @dataclass(frozen=True)
-class SignedLogarithm:
+class SignedLogarithm(MonotoneMap):
     """y = sign(x) ln(1 + |x| / scale): linear near zero, logarithmic far away."""
 
     scale: float
     kind: ClassVar[str] = "signed_logarithm"
-    domain: ClassVar[tuple[float, float]] = _EVERYWHERE
+
+    def __post_init__(self) -> None:
+        _check_positive(scale=self.scale)
 
     def forward(self, x: Array) -> Array:
+        # log1p and expm1: near zero, 1 + |x| / scale would lose every digit of x.
         return np.copysign(np.log1p(np.abs(x) / self.scale), x)
 
     def inverse(self, y: Array) -> Array:
@@ -139,12 +124,9 @@ class SignedLogarithm:
     def log_det(self, x: Array) -> Array:
         return -np.log(self.scale + np.abs(x))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "scale": self.scale}
-
 
 @dataclass(frozen=True)
-class BoundedLogit:
+class BoundedLogit(MonotoneMap):
     """y = ln((x - lower) / (upper - x)), for lower < x < upper."""
 
     lower: float
@@ -160,28 +142,20 @@ class BoundedLogit:
 
     def inverse(self, y: Array) -> Array:
         # Measured from the nearer bound, so that no digits cancel close to it.
-        share = np.exp(-np.abs(y))
-        part = (self.upper - self.lower) * share / (1.0 + share)
+        odds = np.exp(-np.abs(y))
+        part = (self.upper - self.lower) * odds / (1.0 + odds)
         return np.where(y < 0, self.lower + part, self.upper - part)
 
     def log_det(self, x: Array) -> Array:
         width = math.log(self.upper - self.lower)
         return width - np.log(x - self.lower) - np.log(self.upper - x)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "lower": self.lower, "upper": self.upper}
-
 
 @dataclass(frozen=True)
-class PiecewiseLinear:
-    """Straight lines through knots, going on straight beyond the outer ones.
+class PiecewiseLinear(MonotoneMap):
+    """Straight lines through two or more knots, continued beyond the outer ones.
 
-    Parameters
-    ----------
-    x, y
-        At least two knots, both strictly increasing.
-    lower_slope, upper_slope
-        dy/dx below the first and above the last knot, positive.
+    ``lower_slope`` and ``upper_slope`` are dy/dx below the first and above the last knot.
     """
 
     x: tuple[float, ...]
@@ -189,83 +163,67 @@ class PiecewiseLinear:
     lower_slope: float
     upper_slope: float
     kind: ClassVar[str] = "piecewise_linear"
-    domain: ClassVar[tuple[float, float]] = _EVERYWHERE
-    _x: Array = field(init=False, repr=False, compare=False)
-    _y: Array = field(init=False, repr=False, compare=False)
-    _log_slopes: Array = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        x, y = np.asarray(self.x, dtype=float), np.asarray(self.y, dtype=float)
-        slopes = np.concatenate([[self.lower_slope], np.diff(y) / np.diff(x), [self.upper_slope]])
-        object.__setattr__(self, "_x", x)
-        object.__setattr__(self, "_y", y)
-        object.__setattr__(self, "_log_slopes", np.log(slopes))
+        _check_positive(lower_slope=self.lower_slope, upper_slope=self.upper_slope)
+        increasing = all(np.all(np.diff(knots) > 0) for knots in self._knots)
+        if len(self.x) != len(self.y) or len(self.x) < 2 or not increasing:
+            raise ValueError("knots must increase strictly")
+
+    @cached_property
+    def _knots(self) -> tuple[Array, Array]:
+        return np.asarray(self.x), np.asarray(self.y)
+
+    @cached_property
+    def _log_slopes(self) -> Array:
+        x, y = self._knots
+        inner = np.diff(y) / np.diff(x)
+        slopes: Array = np.log(np.concatenate([[self.lower_slope], inner, [self.upper_slope]]))
+        return slopes
 
     def forward(self, x: Array) -> Array:
-        inside: Array = np.interp(x, self._x, self._y)
-        below = np.minimum(x - self._x[0], 0.0) * self.lower_slope
-        above = np.maximum(x - self._x[-1], 0.0) * self.upper_slope
-        total: Array = inside + below + above
+        knots, images = self._knots
+        # np.interp stays at the outer knots beyond them; the outer slopes add the rest.
+        below = np.minimum(x - knots[0], 0.0) * self.lower_slope
+        above = np.maximum(x - knots[-1], 0.0) * self.upper_slope
+        total: Array = np.interp(x, knots, images) + below + above
         return total
 
     def inverse(self, y: Array) -> Array:
-        inside: Array = np.interp(y, self._y, self._x)
-        below = np.minimum(y - self._y[0], 0.0) / self.lower_slope
-        above = np.maximum(y - self._y[-1], 0.0) / self.upper_slope
-        total: Array = inside + below + above
+        knots, images = self._knots
+        below = np.minimum(y - images[0], 0.0) / self.lower_slope
+        above = np.maximum(y - images[-1], 0.0) / self.upper_slope
+        total: Array = np.interp(y, images, knots) + below + above
         return total
 
     def log_det(self, x: Array) -> Array:
-        slopes = self._log_slopes[np.searchsorted(self._x, x, side="right")]
+        # Segment i lies right of knot i - 1; a value on a knot takes the slope to its right.
+        slopes: Array = self._log_slopes[np.searchsorted(self._knots[0], x, side="right")]
         return np.where(np.isnan(x), np.nan, slopes)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "x": list(self.x),
-            "y": list(self.y),
-            "lower_slope": self.lower_slope,
-            "upper_slope": self.upper_slope,
-        }
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive")
 
 
-def _piecewise(data: Mapping[str, Any]) -> PiecewiseLinear:
-    x = tuple(float(value) for value in data["x"])
-    y = tuple(float(value) for value in data["y"])
-    slopes = float(data["lower_slope"]), float(data["upper_slope"])
-    increasing = all(np.all(np.diff(knots) > 0) for knots in (x, y))
-    if len(x) != len(y) or len(x) < 2 or not increasing or min(slopes) <= 0:
-        raise ValueError("knots must increase strictly")
-    return PiecewiseLinear(x, y, *slopes)
-
-
-def _positive(data: Mapping[str, Any], key: str) -> float:
-    value = float(data[key])
-    if not 0 < value < math.inf:
-        raise ValueError(f"{key} must be positive")
-    return value
-
-
-_READERS: dict[str, Callable[[Mapping[str, Any]], MonotoneMap]] = {
-    Identity.kind: lambda _: Identity(),
-    Affine.kind: lambda data: Affine(float(data["centre"]), _positive(data, "scale")),
-    Logarithm.kind: lambda data: Logarithm(_positive(data, "number")),
-    SignedLogarithm.kind: lambda data: SignedLogarithm(_positive(data, "scale")),
-    BoundedLogit.kind: lambda data: BoundedLogit(float(data["lower"]), float(data["upper"])),
-    PiecewiseLinear.kind: _piecewise,
+_MAPS: dict[str, type[MonotoneMap]] = {
+    kind.kind: kind
+    for kind in (MonotoneMap, Affine, Logarithm, SignedLogarithm, BoundedLogit, PiecewiseLinear)
 }
 
 
-def monotone_from_dict(data: Mapping[str, Any]) -> MonotoneMap:
-    """Rebuild a fitted function from the output of its ``to_dict``.
-
-    Raises
-    ------
-    ModelFileError
-        If the kind is unknown or a number is missing or impossible.
-    """
+def _monotone_from_dict(data: Mapping[str, Any]) -> MonotoneMap:
+    """Rebuild a fitted function from its ``to_dict``; ModelFileError where that is damaged."""
     try:
-        return _READERS[data["kind"]](data)
+        kind = _MAPS[data["kind"]]
+        given = {f.name: data[f.name] for f in fields(kind)}
+        numbers = {
+            name: tuple(map(float, value)) if isinstance(value, list) else float(value)
+            for name, value in given.items()
+        }
+        return kind(**numbers)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(
             f"a fitted transform cannot be read: {data!r:.200} ({error})",
@@ -273,25 +231,21 @@ def monotone_from_dict(data: Mapping[str, Any]) -> MonotoneMap:
         ) from error
 
 
+# What a schema asks for, and fitting it.
+
+
 _LARGEST = 1e100  # Squares and differences of larger values would overflow.
 
 
 class TransformSpec(BaseModel):
-    """One step asked for by a schema; see the subclasses in ``TRANSFORMS``."""
+    """One step asked for by a schema, here the identity; subclasses are in ``TRANSFORMS``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    name: ClassVar[str] = ""
-
-    def fit(self, values: Array) -> MonotoneMap:
-        """Fit on finite training values, shape [n], n >= 1."""
-        raise NotImplementedError
-
-
-class _Identity(TransformSpec):
     name: ClassVar[str] = "identity"
 
     def fit(self, values: Array) -> MonotoneMap:  # noqa: ARG002
-        return monotone.Identity()
+        """Fit on finite training values, shape [n], n >= 1."""
+        return MonotoneMap()
 
 
 class _Log(TransformSpec):
@@ -304,7 +258,7 @@ class _Log(TransformSpec):
             "the logarithm needs values above 0",
             "Use signed_log, or exclude such values with 'valid: [lowest, null]'",
         )
-        return monotone.Logarithm(math.e)
+        return Logarithm(math.e)
 
 
 class _Log10(TransformSpec):
@@ -312,7 +266,7 @@ class _Log10(TransformSpec):
 
     def fit(self, values: Array) -> MonotoneMap:
         _Log().fit(values)
-        return monotone.Logarithm(10.0)
+        return Logarithm(10.0)
 
 
 class _SignedLog(TransformSpec):
@@ -320,7 +274,7 @@ class _SignedLog(TransformSpec):
     scale: float = Field(default=1.0, gt=0)
 
     def fit(self, values: Array) -> MonotoneMap:  # noqa: ARG002
-        return monotone.SignedLogarithm(self.scale)
+        return SignedLogarithm(self.scale)
 
 
 class _Logit(TransformSpec):
@@ -340,7 +294,7 @@ class _Logit(TransformSpec):
             "Widen its bounds a little beyond the possible values (for whole numbers 0 to 255: "
             "-0.5 to 255.5), or exclude such values with 'valid'",
         )
-        return monotone.BoundedLogit(self.lower, self.upper)
+        return BoundedLogit(self.lower, self.upper)
 
 
 class _Quantile(TransformSpec):
@@ -361,12 +315,12 @@ class _Standardise(TransformSpec):
                 f"its spread is {scale:g}, so it cannot be standardised",
                 hint="Leave the column out, or give it 'transform: [identity]'",
             )
-        return monotone.Affine(float(values.mean()), scale)
+        return Affine(float(values.mean()), scale)
 
 
 TRANSFORMS: dict[str, type[TransformSpec]] = {
     spec.name: spec
-    for spec in (_Identity, _Log, _Log10, _SignedLog, _Logit, _Quantile, _Standardise)
+    for spec in (TransformSpec, _Log, _Log10, _SignedLog, _Logit, _Quantile, _Standardise)
 }
 
 
@@ -384,7 +338,7 @@ def _require(good: NDArray[np.bool_], values: Array, need: str, hint: str) -> No
         )
 
 
-def _normal_scores(values: Array, knots: int) -> monotone.PiecewiseLinear:
+def _normal_scores(values: Array, knots: int) -> PiecewiseLinear:
     """Fit a piecewise linear map from training quantiles to standard normal quantiles.
 
     Every segment rests on ten values or more: fewer would make the density, which
@@ -414,19 +368,13 @@ def _normal_scores(values: Array, knots: int) -> monotone.PiecewiseLinear:
     high = max(high, 0)
     lower_slope = (y[low] - y[0]) / (x[low] - x[0])
     upper_slope = (y[-1] - y[high]) / (x[-1] - x[high])
-    return monotone.PiecewiseLinear(
+    return PiecewiseLinear(
         tuple(x.tolist()), tuple(y.tolist()), float(lower_slope), float(upper_slope)
     )
 
 
 def parse_transform(value: object) -> TransformSpec:
-    """Read one step: a name, or ``{name: {option: value}}``.
-
-    Raises
-    ------
-    SchemaError
-        If the name or an option is unknown or impossible.
-    """
+    """Read one step: a name, or ``{name: {option: value}}``; SchemaError where impossible."""
     if isinstance(value, TransformSpec):
         return value
     name: object = value
@@ -434,25 +382,22 @@ def parse_transform(value: object) -> TransformSpec:
     if isinstance(value, Mapping) and len(value) == 1:
         name, options = next(iter(value.items()))
         options = {} if options is None else options
+    known = f"Known transforms: {', '.join(TRANSFORMS)}"
     if not isinstance(name, str) or not isinstance(options, Mapping):
         raise SchemaError(
-            f"a transform is a name or {{name: {{option: value}}}}, not {value!r:.80}",
-            hint=f"Known transforms: {', '.join(TRANSFORMS)}",
+            f"a transform is a name or {{name: {{option: value}}}}, not {value!r:.80}", hint=known
         )
     if name not in TRANSFORMS:
         close = nearest(name, TRANSFORMS)
         hint = f"Did you mean {close!r}? " if close else ""
-        raise SchemaError(
-            f"unknown transform {name!r}", hint=f"{hint}Known transforms: {', '.join(TRANSFORMS)}"
-        )
+        raise SchemaError(f"unknown transform {name!r}", hint=hint + known)
     try:
         return TRANSFORMS[name](**options)
     except (ValidationError, TypeError) as error:
-        known = ", ".join(TRANSFORMS[name].model_fields) or "none"
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise SchemaError(
             f"transform {name!r} does not take {dict(options)!r} ({reason})",
-            hint=f"Its options: {known}",
+            hint=f"Its options: {', '.join(TRANSFORMS[name].model_fields) or 'none'}",
         ) from None
 
 
@@ -478,10 +423,9 @@ class FittedChain:
         y = np.asarray(x, dtype=np.float64)
         log_det = np.where(np.isnan(y), np.nan, 0.0)
         for step in self.steps:
-            lower, upper = step.domain
-            if math.isfinite(lower) or math.isfinite(upper):
-                y = np.where((y > lower) & (y < upper), y, np.nan)
+            y = _within(step.domain, y)
             with np.errstate(over="ignore"):
+                # The chain rule: derivatives multiply, so their logarithms add.
                 log_det = log_det + step.log_det(y)
                 y = step.forward(y)
         return y, log_det
@@ -490,10 +434,7 @@ class FittedChain:
         """Transform; NaN where x is NaN or outside the domain."""
         y = np.asarray(x, dtype=np.float64)
         for step in self.steps:
-            lower, upper = step.domain
-            if math.isfinite(lower) or math.isfinite(upper):
-                y = np.where((y > lower) & (y < upper), y, np.nan)
-            y = step.forward(y)
+            y = step.forward(_within(step.domain, y))
         return y
 
     def inverse(self, y: ArrayLike) -> Array:
@@ -515,7 +456,15 @@ class FittedChain:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FittedChain:
         """Rebuild from :meth:`to_dict`; ModelFileError when damaged."""
-        return cls(tuple(monotone_from_dict(step) for step in data.get("steps", ())))
+        return cls(tuple(_monotone_from_dict(step) for step in data.get("steps", ())))
+
+
+def _within(domain: tuple[float, float], values: Array) -> Array:
+    """Set values outside of an open interval to NaN; nothing to do where it has no end."""
+    lower, upper = domain
+    if math.isinf(lower) and math.isinf(upper):
+        return values
+    return np.where((values > lower) & (values < upper), values, np.nan)
 
 
 def fit_transform_chain(
