@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,14 +175,19 @@ def normality(values: Array) -> float:
     0 for values that follow a normal curve exactly (Shapiro and Francia, Journal of
     the American Statistical Association 67, 1972).
     """
-    from scipy.special import ndtri
-
     n = values.size
     if n < 3 or not values.std() > 0:
         return 1.0
-    # Blom's plotting positions: expected normal scores of the ordered values.
-    scores = ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
-    return float(1.0 - np.corrcoef(np.sort(values), scores)[0, 1] ** 2)
+    return float(1.0 - np.corrcoef(np.sort(values), _normal_scores(n))[0, 1] ** 2)
+
+
+@lru_cache(maxsize=32)
+def _normal_scores(n: int) -> Array:
+    """Return the expected normal scores of n ordered values, by Blom's plotting positions."""
+    from scipy.special import ndtri
+
+    scores: Array = ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
+    return scores
 
 
 def choose_transform(values: Array, bounds: tuple[float, float] | None = None) -> Shape:

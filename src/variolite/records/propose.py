@@ -177,8 +177,11 @@ class _Inference:
         # Which rows, from the second on, are of the same group as the row before.
         self.within = np.ones(max(rows - 1, 0), dtype=bool)
         if self.group is not None:
-            names = self.group.text if self.group.text is not None else self.group.values
-            self.within = np.asarray(names)[1:] == np.asarray(names)[:-1]
+            text, values = self.group.text, self.group.values
+            if text is not None:
+                self.within = (text == text.shift(1)).slice(1).to_numpy()
+            elif values is not None:
+                self.within = values[1:] == values[:-1]
 
     def propose(self) -> Proposal:
         self._find_order()
