@@ -493,7 +493,9 @@ def fit_transform_chain(
     100.0
     """
     current = np.asarray(values, dtype=np.float64).ravel()
-    current = current[~np.isnan(current)]
+    absent = np.isnan(current)
+    if absent.any():
+        current = current[~absent]
     if not current.size:
         raise SchemaError("it holds no value to fit a transform on")
     if not np.isfinite(current).all():
@@ -505,7 +507,7 @@ def fit_transform_chain(
         )
     steps: list[MonotoneMap] = []
     for spec in specs:
-        step = parse_transform(spec).fit(current)
-        current = step.forward(current)
-        steps.append(step)
+        if steps:
+            current = steps[-1].forward(current)
+        steps.append(parse_transform(spec).fit(current))
     return FittedChain(tuple(steps))
