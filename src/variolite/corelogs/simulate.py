@@ -216,60 +216,41 @@ def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
     """
     reading, entry = cores.readings[instrument], parameters()["instruments"][instrument]
     core, bed = reading["core"], cores.cells["bed"][reading["cell"]]
-    described = ("name", "simplified", "type", "degree", "subtype")
     rows = pl.DataFrame(
         {name: column[cores.cores["hole"][core]] for name, column in cores.holes.items()}
         | {name: column[core] for name, column in cores.cores.items()}
         | {name: column[bed] for name, column in cores.beds.items()}
-        | {name: _named(cores.beds["described"][bed], name) for name in described}
         | reading
     )
-    blank, depth = pl.lit(None, dtype=pl.String), pl.col("depth").round(3)
-    suffix = pl.lit(pl.Series(["with ash", "with foraminifera", "with clay", None, None]))
-    decided = pl.when(~pl.col("undescribed"))
+    named = {"lithology": _named(rows["described"])}
+    named |= {n: _named(rows["described"], n) for n in ("simplified", "type", "degree", "subtype")}
+    suffixes = pl.Series(["with ash", "with foraminifera", "with clay", None, None])
+    named["suffix"] = suffixes.gather(rows["described"] * 7 % 5)
     number = pl.int_range(pl.len(), dtype=pl.Int64)
     # Cores come on deck every 45 minutes.
-    deck = pl.datetime(2012, 1, 1) + pl.duration(minutes=pl.col("core") * 45)
-    columns = {
-        "Exp": pl.col("expedition"),
-        "Site": pl.col("site"),
-        "Hole": pl.col("letter"),
-        "Core": pl.col("number"),
-        "Type": pl.col("kind"),
-        "Sect": pl.col("section").cast(pl.String),
-        "A/W": pl.lit("A") if instrument == "RGB" else blank,
-        "Offset (cm)": pl.col("offset"),
-        "Depth CSF-A (m)": depth,
-        "Depth CSF-B (m)": depth,
-        **{
-            header: pl.col(channel).fill_nan(None).round(entry["decimals"])
-            for header, channel in zip(entry["headers"], entry["channels"], strict=True)
-        },
-        "Timestamp (UTC)": deck.dt.strftime("%Y-%m-%d %H:%M:%S"),
-        "Instrument": pl.lit(instrument),
-        "Instrument group": pl.lit(entry["group"]),
-        "Text ID": pl.format("SECT{}", pl.col("core") * 10 + pl.col("section") + 9_000_000),
-        "Test No.": number + 90_000_001,
-        "Sample comments": blank,
+    on_deck = pl.datetime(2012, 1, 1) + pl.duration(minutes=pl.col("core") * 45)
+    rows = rows.with_columns(
+        pl.col("section", "water_depth").cast(pl.String),
+        pl.col("depth").round(3),
+        pl.col(entry["channels"]).fill_nan(None).round(entry["decimals"]),
+        half=pl.lit("A" if instrument == "RGB" else None, dtype=pl.String),
+        on_deck=on_deck.dt.strftime("%Y-%m-%d %H:%M:%S"),
+        instrument=pl.lit(instrument),
+        track=pl.lit(entry["group"]),
+        text_id=pl.format("SECT{}", pl.col("core") * 10 + pl.col("section") + 9_000_000),
+        test_number=number + 90_000_001,
+        blank=pl.lit(None, dtype=pl.String),
         # A few comments have a line break in quotes, as in the real tables.
-        "Test comments": pl.when(number % 5000 == 17).then(
-            pl.lit("core liner cracked\nsee drawing")
-        ),
-        "Result comments": pl.lit("SIMULATED"),
-        "Prefix": blank,
-        "Principal": decided.then("name"),
-        "Suffix": decided.then(suffix.gather(pl.col("described") * 7 % 5)),
-        "Full Lithology": decided.then("name"),
-        "Simplified Lithology": decided.then("simplified"),
-        "Lithology Type": decided.then("type"),
-        "Degree of Consolidation": decided.then("degree"),
-        "Lithology Subtype": decided.then("subtype"),
-        "Expanded Core Type": pl.col("kind").replace_strict({"H": "APC", "X": "XCB", "R": "RCB"}),
-        "Latitude (DD)": pl.col("latitude"),
-        "Longitude (DD)": pl.col("longitude"),
-        "Water Depth (mbsl)": pl.col("water_depth").cast(pl.String),
-    }
-    return rows.select(**columns)
+        comment=pl.when(number % 5000 == 17).then(pl.lit("core liner cracked\nsee drawing")),
+        warning=pl.lit("SIMULATED"),
+        drill=pl.col("kind").replace_strict({"H": "APC", "X": "XCB", "R": "RCB"}),
+        **{n: pl.when(~pl.col("undescribed")).then(column) for n, column in named.items()},
+    )
+    columns: dict[str, str] = {}
+    for header, name in parameters()["columns"].items():
+        values = zip(entry["headers"], entry["channels"], strict=True)
+        columns |= dict(values) if name == "readings" else {header: name}
+    return rows.select(pl.col(name).alias(header) for header, name in columns.items())
 
 
 def write_instrument_tables(cores: SimulatedCores, folder: str | Path) -> dict[str, Path]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import expit, logit
 
 from variolite.corelogs.lithology import read_packaged
 
@@ -265,19 +267,11 @@ def draw_cells(rng: np.random.Generator, holes: Columns, beds: Columns) -> Colum
     factors = of_hole[hole] + spread[kind] * within
     compaction = np.where(numbers("compaction") > 0, numbers("compaction"), np.inf)
     porosity = numbers("porosity")[kind] * np.exp(-depth / compaction[kind])
-    factors[:, 0] += _logit(porosity)
+    factors[:, 0] += logit(porosity)
     factors[:, 1] += numbers("magnetic")[kind]
     factors[:, 2] += np.log(numbers("gamma"))[kind]
-    factors[:, 3] += _logit(lightness)[kind]
+    factors[:, 3] += logit(lightness)[kind]
     return {"hole": hole, "depth": depth, "bed": bed, "factors": factors}
-
-
-def _expit(x: Floats) -> Floats:
-    return np.asarray(1.0 / (1.0 + np.exp(-x)))
-
-
-def _logit(p: Floats) -> Floats:
-    return np.asarray(np.log(p / (1.0 - p)))
 
 
 def _autoregression(white: Floats, step: float) -> Floats:
@@ -297,17 +291,9 @@ def _starts(cells: Columns) -> NDArray[np.int64]:
 
 def _blur(truth: Floats, cells: Columns, footprint: float) -> Floats:
     """Average [cells, channels] along each hole under a Gaussian of ``footprint`` cells."""
-    reach = int(np.ceil(4 * footprint))
-    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / footprint) ** 2)
-    kernel /= kernel.sum()
-    blurred = np.empty_like(truth)
-    start = _starts(cells)
-    for begin, end in zip(start, [*start[1:], len(truth)], strict=True):
-        # Ends are repeated outwards, so that one hole never bleeds into the next.
-        padded = np.pad(truth[begin:end], ((reach, reach), (0, 0)), mode="edge")
-        for channel in range(truth.shape[1]):
-            blurred[begin:end, channel] = np.convolve(padded[:, channel], kernel, mode="valid")
-    return blurred
+    # Ends are repeated outwards, so that one hole never bleeds into the next.
+    holes = np.split(truth, _starts(cells)[1:])
+    return np.concatenate([gaussian_filter1d(h, footprint, axis=0, mode="nearest") for h in holes])
 
 
 def channels_of(factors: Floats, instrument: str) -> Floats:
@@ -318,15 +304,15 @@ def channels_of(factors: Floats, instrument: str) -> Floats:
     solid; water and calcite are weakly diamagnetic. The colours are one power of
     lightness with a slight tint, and so nearly collinear.
     """
-    solid: Floats = 1.0 - _expit(factors[..., 0])
+    solid: Floats = 1.0 - expit(factors[..., 0])
     if instrument == "GRA":
-        grain: Floats = 2.68 + 0.27 * _expit((factors[..., 1] - 2.7) / 0.12)
+        grain: Floats = 2.68 + 0.27 * expit((factors[..., 1] - 2.7) / 0.12)
         return np.asarray((1.0 - solid) * 1.024 + solid * grain)[..., None]
     if instrument == "MS":
         return np.asarray(1.1 * solid * 10.0 ** factors[..., 1] - 1.5)[..., None]
     if instrument == "NGR":
         return np.asarray(0.8 + solid * np.exp(factors[..., 2]))[..., None]
-    grey: Floats = 255.0 * _expit(factors[..., 3]) ** 1.75
+    grey: Floats = 255.0 * expit(factors[..., 3]) ** 1.75
     tint = np.tanh((factors[..., 2] - 4.0) / 2.0)
     return np.stack([grey * (1.03 + 0.04 * tint), grey, grey * (0.90 - 0.05 * tint)], axis=-1)
 
