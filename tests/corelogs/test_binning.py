@@ -19,6 +19,7 @@ from variolite.corelogs import (
     simulate_cores,
     write_instrument_tables,
 )
+from variolite.corelogs.accumulation import merge_moments, spread
 from variolite.corelogs.binning import label_bins
 from variolite.errors import DataError
 
@@ -100,15 +101,8 @@ def test_every_row_is_accounted_for(tables) -> None:
     for counts, path in zip(report.tables, tables.values(), strict=True):
         frame = pd.read_csv(path, low_memory=False)
         assert counts.rows == len(frame)
-        assert counts.rows == sum(
-            (
-                counts.missing_depth,
-                counts.missing_label,
-                counts.missing_value,
-                counts.out_of_range,
-                counts.used,
-            )
-        )
+        left_out = counts.missing_depth + counts.missing_label + counts.missing_value
+        assert counts.rows == left_out + counts.out_of_range + counts.used
         assert counts.missing_label == frame["Principal"].isna().sum() > 0
     assert report.tables[0].missing_value > 0
     assert report.tables[0].out_of_range > 0
@@ -118,12 +112,18 @@ def reading(depth: float | str, value: float | str, label: str = "clay", hole: s
     return f"318,U1355,{hole},{depth},{value},{label}\n"
 
 
-HEADER = "Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal\n"
+PLACE = "Exp,Site,Hole,Depth CSF-A (m),"
+SUSCEPTIBILITY = "Magnetic susceptibility (instr. units),Principal"
 
 
-def write(path: Path, *rows: str, header: str = HEADER) -> Path:
-    path.write_text(header + "".join(rows), encoding="utf-8")
+def write(path: Path, *rows: str, header: str = PLACE + "Bulk density (GRA),Principal") -> Path:
+    path.write_text(header + "\n" + "".join(rows), encoding="utf-8")
     return path
+
+
+def ms_table(path: Path, *rows: tuple[str, float]) -> Path:
+    lines = (f"318,{site},A,{depth},9,clay\n" for site, depth in rows)
+    return write(path, *lines, header=PLACE + SUSCEPTIBILITY)
 
 
 def test_a_bin_is_centred_on_its_index_and_ties_go_to_the_even_bin(tmp_path: Path) -> None:
@@ -175,8 +175,7 @@ def test_gaps_stay_visible(tmp_path: Path) -> None:
     table = bin_tables([write(tmp_path / "g.csv", *rows)]).table
     assert table["bin"].to_list() == [0, 1, 2, 6, 7, 15]
     gaps = table["gap_above"].to_list()
-    assert gaps[0] is None
-    assert gaps[5] is None
+    assert gaps[0] is gaps[5] is None
     np.testing.assert_allclose(gaps[1:5], [0.0, 0.0, 0.6, 0.0])
     np.testing.assert_allclose(table["gap_distance"], [0.1, 0.3, 0.1, 0.1, 0.1, 0.1])
 
@@ -235,14 +234,8 @@ def test_a_rule_of_ones_own_applies(tmp_path: Path) -> None:
 
 
 def test_a_pixel_with_one_bad_channel_is_bad_in_all(tmp_path: Path) -> None:
-    header = "Exp,Site,Hole,Depth CSF-A (m),R,G,B,Principal\n"
-    path = tmp_path / "rgb.csv"
-    path.write_text(
-        header
-        + "318,U1355,A,1.0,10,20,30,clay\n"
-        + "318,U1355,A,1.0,50,,70,clay\n"
-        + "318,U1355,A,1.0,50,300,70,clay\n"
-    )
+    rows = [f"318,U1355,A,1.0,{c},clay\n" for c in ("10,20,30", "50,,70", "50,300,70")]
+    path = write(tmp_path / "rgb.csv", *rows, header=PLACE + "R,G,B,Principal")
     binned = bin_tables([path])
     assert binned.table.select("red", "green", "blue").row(0) == (10.0, 20.0, 30.0)
     counts = binned.report.tables[0]
@@ -279,11 +272,8 @@ def test_the_first_velocity_that_is_not_missing_is_taken(tmp_path: Path) -> None
 
 def test_holes_written_in_other_ways_join(tmp_path: Path) -> None:
     gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
-    ms = tmp_path / "ms.csv"
-    ms.write_text(
-        "Borehole_ID,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
-        "318_U1355_A,1.05,12,clay\n"
-    )
+    header = "Borehole_ID,Depth CSF-A (m)," + SUSCEPTIBILITY
+    ms = write(tmp_path / "ms.csv", "318_U1355_A,1.05,12,clay\n", header=header)
     binned = bin_tables([gra, ms])
     assert binned.table["magnetic_susceptibility"].to_list() == [12.0]
     assert binned.report.joins[0].rate == 1.0
@@ -291,11 +281,9 @@ def test_holes_written_in_other_ways_join(tmp_path: Path) -> None:
 
 def test_a_hole_spelt_in_two_ways_in_one_table_is_one_hole(tmp_path: Path) -> None:
     gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
-    ms = tmp_path / "ms.csv"
-    ms.write_text(
-        "Borehole_ID,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
-        "318_U1355_A,1.05,12,clay\n318-U1355A,1.0,14,clay\n318-U1355-A,1.0,19,clay\n"
-    )
+    rows = "318_U1355_A,1.05,12,clay\n318-U1355A,1.0,14,clay\n318-U1355-A,1.0,19,clay\n"
+    header = "Borehole_ID,Depth CSF-A (m)," + SUSCEPTIBILITY
+    ms = write(tmp_path / "ms.csv", rows, header=header)
     table = bin_tables([gra, ms]).table
     assert table.height == 1
     values = table.select("^magnetic_susceptibility.*$").row(0)
@@ -309,12 +297,6 @@ def test_an_outer_join_can_take_labels_from_all(tmp_path: Path) -> None:
     every = bin_tables([gra, ms], join="outer", label_source="all").table
     assert first["lithology"].to_list() == ["clay", "clay", None]
     assert every["lithology"].to_list() == ["clay", "clay", "clay"]
-
-
-def ms_table(path: Path, *rows: tuple[str, float]) -> Path:
-    header = "Exp,Site,Hole,Depth CSF-A (m),Magnetic susceptibility (instr. units),Principal\n"
-    path.write_text(header + "".join(f"318,{site},A,{depth},9,clay\n" for site, depth in rows))
-    return path
 
 
 @pytest.mark.parametrize("join", ["inner", "outer"])
@@ -403,3 +385,54 @@ def test_a_real_table_is_binned(shared_data: Path) -> None:
     means = frame["Vane shear strength (kN/m^2)"].groupby([*key, index]).mean()
     assert len(means) == len(binned.table)
     np.testing.assert_allclose(means.to_numpy(), binned.table["shear_strength"].to_numpy())
+
+
+values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
+
+
+@given(st.lists(values, min_size=1, max_size=6), st.sampled_from([0.0, 1e6]))
+def test_merged_parts_have_the_moments_of_the_whole(parts: list[list[float]], offset) -> None:
+    shifted = [np.array(part) + offset for part in parts]
+    partial = pl.DataFrame(
+        {
+            "hole": "A",
+            "bin": 7,
+            "density": [part.mean() for part in shifted],
+            "density_count": [len(part) for part in shifted],
+            "density_m2": [((part - part.mean()) ** 2).sum() for part in shifted],
+        }
+    )
+    merged = merge_moments(partial)
+    whole = np.concatenate(shifted)
+    assert merged.height == 1
+    assert merged["density_count"][0] == len(whole)
+    np.testing.assert_allclose(merged["density"][0], whole.mean(), rtol=1e-12, atol=1e-9)
+    found = merged.select(spread("density")).item()
+    if len(whole) == 1:
+        assert found is None
+    else:
+        np.testing.assert_allclose(found, whole.std(ddof=1), rtol=1e-6, atol=1e-6)
+
+
+def test_a_constant_far_from_zero_has_no_spread() -> None:
+    partial = pl.DataFrame(
+        {"hole": "A", "bin": 0, "x": [1e7] * 3, "x_count": [5, 1, 9], "x_m2": [0.0] * 3}
+    )
+    assert merge_moments(partial).select(spread("x")).item() == 0.0
+
+
+def test_a_channel_absent_in_one_part_and_in_all() -> None:
+    partial = pl.DataFrame(
+        {
+            "hole": ["A", "A", "B", "B"],
+            "bin": [0, 0, 0, 0],
+            "x": [None, 2.0, None, None],
+            "x_count": [0, 4, 0, 0],
+            "x_m2": [None, 8.0, None, None],
+        }
+    )
+    merged = merge_moments(partial).sort("hole").with_columns(spread("x"))
+    assert merged["x"].to_list() == [2.0, None]
+    assert merged["x_count"].to_list() == [4, 0]
+    np.testing.assert_allclose(merged["x_sd"][0], np.sqrt(8 / 3))
+    assert merged["x_sd"][1] is None

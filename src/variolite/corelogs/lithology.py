@@ -48,17 +48,11 @@ class LabelLevel:
         Label to group; labels in lower case.
     heads
         Last word of a label to group, for labels that are not in ``groups``.
-    title
-        What the level is, in words.
-    source
-        Column in which the fine labels usually stand.
     """
 
     name: str
     groups: Mapping[str, str]
     heads: Mapping[str, str] = field(default_factory=dict)
-    title: str = ""
-    source: str = ""
 
     def group_of(self, label: str) -> str | None:
         """Return the group of one label, None where nothing maps it."""
@@ -163,8 +157,6 @@ def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
         name=str(content.get("level", name)),
         groups=_pairs(content["groups"], where),
         heads=_pairs(content["heads"], where) if content.get("heads") else {},
-        title=str(content.get("title", "")),
-        source=str(content.get("source", "")),
     )
 
 
