@@ -101,7 +101,7 @@ def measure(name: str, crystals: Crystals, repeats: int) -> dict[str, Any]:
         "compositions": len(crystals),
         "elements": int((compositions(crystals) > 0).sum(axis=1).max()),
         "valid": int(theirs.sum()),
-        "not_judged": int((~ours.judged).sum()),
+        "not_judged": int((~ours.evaluated).sum()),
         "unknown": list(ours.unknown),
         "differ": reduced_formulas(crystals)[ours.balanced != theirs].tolist(),
         "ours_s_per_1000": 1e3 * timed.median("ours") / len(crystals),

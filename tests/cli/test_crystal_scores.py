@@ -86,7 +86,7 @@ def test_json_for_programs(files: Path, program: Program) -> None:
         ),
         (
             ("--structures", "made", "--reference", "known.csv", "--energies", "chgnet"),
-            "--energies: energies say nothing without known phases",
+            "--energies: energies need known phases",
         ),
         (
             ("--structures", "made", "--reference", "known.csv", "--relax-steps", "5"),

@@ -162,10 +162,10 @@ def test_properties_that_cannot_be_learned_are_told_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_health_of_a_few_structures_is_not_judged(
+def test_the_health_of_a_few_structures_is_not_examined(
     made: CrystalExample, program: Program, tmp_path: Path
 ) -> None:
     write_structures(made.known.take(slice(0, 2)), tmp_path / "two.extxyz")
     line = program.fails("doctor", made.run, "--data", tmp_path / "two.extxyz")
-    assert "latents cannot be judged by 2 structures. Give 20 or more." in line
+    assert "2 structures are too few to examine latents. Give 20 or more." in line
     assert "Give --data PATH" in program.fails("doctor", made.run)

@@ -160,19 +160,10 @@ FLAT = 1e-6
 
 
 def change_of_atoms(before: Floats, after: Floats, crystals: Crystals) -> Floats:
-    """Largest absolute difference over the atoms and columns of every crystal.
+    """Largest absolute difference over the atoms and columns of every crystal, shape (B,).
 
-    Parameters
-    ----------
-    before, after
-        A row for every atom, in the same order, shape (N, L).
-    crystals
-        Those of the atoms, B of them.
-
-    Returns
-    -------
-    ndarray, shape (B,)
-        NaN where a value is no number.
+    ``before`` and ``after`` have a row for every atom, in the same order, (N, L); NaN where a
+    value is no number.
     """
     of_atoms = np.abs(after - before).max(axis=1, initial=0.0)
     return np.asarray(np.maximum.reduceat(of_atoms, crystals.offsets[:-1]))

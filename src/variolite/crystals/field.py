@@ -98,7 +98,7 @@ class CrystalField:
                 baselines=baselines,
                 samples=samples,
                 workers=workers,
-                tell=step,
+                log=step,
             )
 
     def format_scores(self, card: Scorecard) -> str:
@@ -277,7 +277,7 @@ class CrystalField:
         with progress.stage(f"sampling {DEMO_SAMPLES} new crystals") as step:
             samples = model.sample(DEMO_SAMPLES, tell=step).crystals
         with progress.stage("scoring the reconstructions beside random coordinates") as step:
-            score_crystal_run(run, crystals, tell=step)
+            score_crystal_run(run, crystals, log=step)
         write_store(folder / "samples.crystals", samples)
         for name, made in (("originals", crystals), ("reconstructed", found), ("samples", samples)):
             place = folder / f"{name}.extxyz"

@@ -68,8 +68,7 @@ class Change:
     compared
         ``atoms`` one by one, ``set`` of the atoms of a crystal, or ``shape``.
     median, high, largest
-        Over crystals, of the largest change within each: the median, the 95th percentile
-        and the largest.
+        Over crystals, of the largest change within each; ``high`` is the 95th percentile.
     deviations
         The largest in standard deviations of the latents; None for shapes.
     moved
@@ -103,14 +102,8 @@ class Change:
 class CellCheck:
     """Whether whatever a lattice head may give is a cell.
 
-    Attributes
-    ----------
-    number
-        Of random outputs.
-    not_finite, not_positive
-        Cells with a number that is not finite, and finite ones of no or negative volume.
-    smallest_volume
-        In cubic Angstrom per atom.
+    Number of random outputs; cells with a number that is not finite; finite ones of no or
+    negative volume; smallest volume in cubic Angstrom per atom.
     """
 
     number: int

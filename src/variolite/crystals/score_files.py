@@ -131,7 +131,7 @@ def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | N
         return None
     if hull is None:
         raise DataError(
-            "energies say nothing without known phases to compare with",
+            "energies need known phases to compare with",
             where="--energies",
             hint="Give --hull too, a table of formulas with formation_energy_per_atom",
         )
@@ -139,7 +139,7 @@ def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | N
 
 
 def _functions(
-    potential: str | None, relax_steps: int, workers: int, tell: Callable[[str], None]
+    potential: str | None, relax_steps: int, workers: int, log: Callable[[str], None]
 ) -> tuple[Energies | None, Relax | None]:
     if potential is None:
         return None, None
@@ -148,11 +148,11 @@ def _functions(
     from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
     source = Source(potential)
-    energies = energy_function(source, workers=workers, log=tell)
+    energies = energy_function(source, workers=workers, log=log)
     if not relax_steps:
         return energies, None
     limits = RelaxationLimits(steps=relax_steps)
     return (
         energies,
-        lambda crystals: relax(crystals, source, limits=limits, workers=workers, log=tell).crystals,
+        lambda crystals: relax(crystals, source, limits=limits, workers=workers, log=log).crystals,
     )

@@ -89,14 +89,9 @@ def structures_to_score(
 
 
 def reconstruct_or_fail(model: CrystalModel, crystals: Crystals) -> tuple[Crystals, int]:
-    """Reconstruct; a structure with an element that the model lacks comes back without a cell.
+    """Reconstruct in the order of the input; return how many failed, too.
 
-    Returns
-    -------
-    reconstructed
-        In the order of the input; lattices of NaN count as failures.
-    failures
-        How many there are.
+    A structure with an element that the model lacks fails: its lattice is NaN.
     """
     places = _known(model, crystals)
     atoms = crystals.atoms_of(places)
@@ -124,7 +119,7 @@ def score_crystal_run(
     samples: int = 0,
     seed: int = 0,
     workers: int | None = None,
-    tell: Log = lambda _: None,
+    log: Log = lambda _: None,
 ) -> Scorecard:
     """Score a run and write scorecard.json, held_out.parquet and the structures.
 
@@ -145,7 +140,7 @@ def score_crystal_run(
         Of baselines and samples.
     workers
         Processes for matching; None for one a core.
-    tell
+    log
         Takes lines of progress.
     """
     model = load_run(run)
@@ -156,12 +151,12 @@ def score_crystal_run(
     ):
         known = groups_by(crystals, run.recipe().split.by)
         train = crystals.take(np.isin(known, np.array(run.split().train, dtype=np.str_)))
-    tell("reconstructing")
+    log("reconstructing")
     found, failures = reconstruct_or_fail(model, true)
     if failures:
         notes.append(f"{failures} structures hold an element the model lacks: counted as failures")
     workers = (os.cpu_count() or 1) if workers is None else workers
-    scores = score_reconstruction(true, found, given=given, workers=workers, tell=tell)
+    scores = score_reconstruction(true, found, given=given, workers=workers, tell=log)
     rows = reconstruction_rows([scores], method="vae", split=SPLIT)
     notes += reconstruction_notes(scores)
     if baselines:
@@ -170,14 +165,14 @@ def score_crystal_run(
             references["fixed_template"] = fixed_template(true, train, seed=seed)
             references["nearest_template"] = nearest_template(true, train, seed=seed)
         for name, reference in references.items():
-            tell(f"matching the baseline {name}")
+            log(f"matching the baseline {name}")
             # A template brings its own cell.
             own = ("species", "lattice") if name == "random_coordinates" else ("species",)
-            scored = score_reconstruction(true, reference, given=own, workers=workers, tell=tell)
+            scored = score_reconstruction(true, reference, given=own, workers=workers, tell=log)
             rows += reconstruction_rows([scored], method=name, split=SPLIT)
     card = Scorecard(tuple(rows), tuple(notes))
     if samples:
-        card = card.merge(_generation(run, model, samples, train, true, seed, workers, tell))
+        card = card.merge(_generation(run, model, samples, train, true, seed, workers, log))
     card.write(run.scorecard_file)
     _keep(run.path, true, found, seed)
     table = held_out_table(true, scores, _latents(model, true))
@@ -279,7 +274,7 @@ DRAWS = 500
 """Crystals drawn from a prior to see how far it is from the latents."""
 
 FEWEST = 20
-"""Crystals below which nothing can be said."""
+"""Crystals below which latents are not examined."""
 
 MOST = 1_000
 """Crystals that are encoded; of larger sets as many are drawn."""
@@ -293,11 +288,9 @@ class CrystalHealth:
     ----------
     kl
         Mean KL from the standard normal per dimension and atom, nats, shape (L,).
-    normal
+    normal, fitted
         Mismatch between the latents and N(0, 1), which is what samples would be drawn from
-        without a fitted prior.
-    fitted
-        Mismatch between the latents and the fitted prior; None without one.
+        without a fitted prior; and the fitted prior, None without one.
     encoded, given
         Number of crystals whose latents these are, and number they were drawn from.
     """
@@ -362,7 +355,7 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
     """
     if len(crystals) < FEWEST:
         raise DataError(
-            f"latents cannot be judged by {len(crystals)} structures",
+            f"{len(crystals)} structures are too few to examine latents",
             where="data",
             hint=f"Give {FEWEST} or more",
         )

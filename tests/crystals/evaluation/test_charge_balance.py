@@ -35,7 +35,7 @@ def test_elements_that_smact_does_not_know_are_not_judged():
     salts = [cubic(4.0, [z, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]) for z in (11, 61, 18)]
     found = charge_balance(Crystals.of([*salts, cubic(4.0, [18], [[0, 0, 0]])]))
     # An element by itself passes without being asked, and promethium has no electronegativity.
-    assert found.judged.tolist() == [True, False, False, True]
+    assert found.evaluated.tolist() == [True, False, False, True]
     assert found.balanced.tolist() == [True, False, False, True]
     assert found.unknown == ("Ar", "Pm")
 

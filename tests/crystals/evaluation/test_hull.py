@@ -74,7 +74,7 @@ def test_what_is_asked_about_is_first_taken_out(salts: Hull):
     assert salts.above(x, np.array([-1.9]), ["mine"]).removed.tolist() == [0]
 
 
-def test_elements_mixtures_and_what_is_not_judged(salts: Hull):
+def test_elements_mixtures_and_what_is_not_evaluated(salts: Hull):
     wanted = ["Na", "NaK2Cl3", "Na2Cl", "NaBr", "KCl"]
     x = np.stack([fractions_of_formula(formula) for formula in wanted])
     found = salts.above(x, np.array([0.02, -2.0, -0.9, -3.0, np.nan]))

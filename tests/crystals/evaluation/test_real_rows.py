@@ -32,7 +32,7 @@ def test_real_crystals_are_valid_and_mostly_balanced(rows: Crystals):
     assert len(rows) == 396
     assert distance_validity(rows).all()
     found = charge_balance(rows)
-    assert 0.90 < found.balanced[found.judged].mean() < 0.96
+    assert 0.90 < found.balanced[found.evaluated].mean() < 0.96
     assert found.unknown == ("Pm",)
 
 

@@ -79,7 +79,7 @@ def test_each_fault_is_found_by_its_name(name: str, rows: Callable[[Crystals], n
     assert name in _names(check_invariance(spoilt, drawn_crystals(2, 20, 5)))
 
 
-def test_latents_of_any_size_are_judged_alike() -> None:
+def test_latents_of_any_size_are_compared_alike() -> None:
     crystals = drawn_crystals(2, 20, 5)
     for scale in (1e-9, 1.0, 1e9):
         report = check_invariance(lambda c, s=scale: s * (c.coordinates % 1.0), crystals)

@@ -37,7 +37,7 @@ def test_a_small_set_is_encoded_whole(run: Run, crystals: Crystals) -> None:
     assert any("crystals prior" in line for line in bare.lines())
 
 
-def test_a_large_set_is_judged_by_a_part(
+def test_a_large_set_is_encoded_in_part(
     run: Run, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "MOST", 30)

@@ -46,18 +46,10 @@ GROUPS = 231
 
 @dataclass(frozen=True)
 class Traits:
-    """What is compared, one entry for each of B crystals.
+    """What is compared, of B crystals.
 
-    Attributes
-    ----------
-    formulas
-        Reduced formulas, shape (B,).
-    numbers
-        Values of every quantity by its name, shape (B,).
-    elements
-        Fractions of the elements among the atoms, shape (B, 119).
-    space_groups
-        Numbers of the space groups, 0 where none was found, shape (B,).
+    Reduced formulas (B,), quantities by name (B,) each, fractions of the elements among the
+    atoms (B, 119), and numbers of the space groups, 0 where none was found, (B,).
     """
 
     formulas: NDArray[np.str_]
@@ -86,19 +78,7 @@ def traits_of(
 ) -> Traits:
     """Compute what is compared; the crystals have to be valid by distance.
 
-    Parameters
-    ----------
-    crystals
-        The structures.
-    workers
-        Processes that look for symmetry.
-    log
-        Takes lines of progress.
-
-    Raises
-    ------
-    DataError
-        If spglib is not installed.
+    Raises `DataError` if spglib is not installed.
     """
     groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, tell=log)
     counts = compositions(crystals)
@@ -143,19 +123,8 @@ def wasserstein_statistic(first: Floats, second: Floats) -> Callable[[Floats], F
     """Return the function from weights of values to first Wasserstein distances from others.
 
     The area between the two cumulative distributions, for many weightings at once, of which
-    ``scipy.stats.wasserstein_distance`` computes one.
-
-    Parameters
-    ----------
-    first
-        Values, shape (n,).
-    second
-        Values that weigh alike, shape (m,).
-
-    Returns
-    -------
-    callable
-        From weights (R, n), rows summing to 1, to distances (R,).
+    ``scipy.stats.wasserstein_distance`` computes one: from weights (R, n) of the first values
+    (n,), rows summing to 1, to distances (R,) from the second (m,), which weigh alike.
     """
     if not len(first) or not len(second):
         return lambda weights: np.full(len(weights), np.nan)
@@ -196,15 +165,7 @@ def jensen_shannon(first: Floats, second: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class DistributionMetrics:
-    """Coverage and distances between distributions.
-
-    Attributes
-    ----------
-    samples, baseline
-        Rows of the samples, and of the draw from the reference.
-    notes
-        What they rest on.
-    """
+    """Rows of the samples and of the draw from the reference, and notes on what they rest on."""
 
     samples: tuple[ScoreRow, ...]
     baseline: tuple[ScoreRow, ...]
@@ -224,20 +185,8 @@ def distribution_metrics(
 ) -> DistributionMetrics:
     """Compare samples with real crystals; all of them have to be valid by distance.
 
-    Parameters
-    ----------
-    samples, reference, test
-        The structures; without a test set half of the reference, by formula, is put aside.
-    invalid
-        Samples that are not valid, which lie near no real crystal.
-    bootstrap
-        How to resample.
-    seed
-        Seed of every draw.
-    workers
-        Processes that look for symmetry.
-    log
-        Takes lines of progress.
+    ``invalid`` samples more are near no real crystal. Without a test set half of the
+    reference, by formula, is put aside. The other parameters are those of `score_generation`.
     """
     rng = np.random.default_rng(seed)
     notes = []

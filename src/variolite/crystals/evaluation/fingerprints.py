@@ -169,12 +169,8 @@ CHUNK = 5_000_000
 class Fingerprints:
     """Fingerprints of B crystals.
 
-    Attributes
-    ----------
-    structure
-        Average minimum distances in Angstrom, shape (B, k).
-    composition
-        Cumulative shares of the elements, shape (B, 118).
+    Average minimum distances in Angstrom, (B, k), and cumulative fractions of the elements on
+    the line, (B, 118).
     """
 
     structure: Floats
@@ -192,12 +188,8 @@ class Fingerprints:
 class CutOffs:
     """Distances up to which two crystals count as near.
 
-    Attributes
-    ----------
-    structure
-        Largest difference between average minimum distances, in Angstrom.
-    composition
-        Work between compositions, in places on the line of elements.
+    Between average minimum distances the largest difference in Angstrom; between compositions
+    the work in places on the line of elements.
     """
 
     structure: float
@@ -214,12 +206,7 @@ def coverage(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Find the samples near real crystals, in composition and in structure at once.
 
-    Returns
-    -------
-    recalled
-        Whether each real crystal has a sample near it.
-    precise
-        Whether each sample has a real crystal near it.
+    Returns whether each real crystal has a sample near it, and each sample a real crystal.
     """
     recalled = np.zeros(len(real), dtype=bool)
     precise = np.zeros(len(samples), dtype=bool)
@@ -238,21 +225,8 @@ def calibrate(
 
     The cut-off of composition is the quantile of the distance to the nearest composition;
     that of structure the same quantile of the distance to the nearest structure among the
-    training crystals within the first cut-off.
-
-    Parameters
-    ----------
-    test, training
-        Fingerprints; at most 1,000 test crystals, drawn at random, are used.
-    quantile
-        The quantile.
-    seed
-        Seed of the draw.
-
-    Raises
-    ------
-    DataError
-        If one of the sets is empty.
+    training crystals within the first cut-off. At most 1,000 test crystals, drawn at random,
+    are used; `DataError` if one of the sets is empty.
     """
     if not len(test) or not len(training):
         raise DataError("there are no crystals to take cut-offs from", where="coverage")

@@ -39,17 +39,11 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class HullDistances:
-    """Energies above the hull.
+    """Energies above the hull of B crystals.
 
-    Attributes
-    ----------
-    above
-        Energy above the hull of all other entries in eV/atom, below it where negative;
-        NaN where it is not known, shape (B,).
-    removed
-        Entries of the hull that were the tested crystal itself, shape (B,).
-    missing
-        Symbols of elements that no entry of the hull has.
+    Above the hull of all other entries in eV/atom, below it where negative, NaN where it is
+    not known, (B,); number of entries that were the crystal itself, (B,); symbols of elements
+    that no entry has.
     """
 
     above: Floats
@@ -59,17 +53,7 @@ class HullDistances:
 
 @dataclass(frozen=True)
 class Hull:
-    """Known phases.
-
-    Attributes
-    ----------
-    names
-        Ids, shape (M,).
-    fractions
-        Fraction of each element by atomic number, shape (M, 119).
-    energies
-        Formation energies in eV/atom, shape (M,).
-    """
+    """M known phases: ids, fractions of the elements (M, 119), formation energies in eV/atom."""
 
     names: NDArray[np.str_]
     fractions: Floats
@@ -147,14 +131,9 @@ class Hull:
 def lowest_mixtures(mixtures: Sequence[tuple[Floats, Floats, Floats]]) -> Floats:
     """Return the least energy of each composition in eV/atom, NaN where none is found.
 
-    The elements are phases at 0 eV. All programmes are solved as the blocks of one, which
-    saves most of the time of setting them up.
-
-    Parameters
-    ----------
-    mixtures
-        Of each composition of D elements: their fractions, all above 0, (D,); their
-        fractions in M phases, (M, D); formation energies of these in eV/atom, (M,).
+    A mixture holds the fractions of D elements, all above 0, (D,); their fractions in M phases,
+    (M, D); and formation energies of these in eV/atom, (M,). The elements are phases at 0 eV.
+    All programmes are solved as the blocks of one, which saves most of the time of setting up.
     """
     from scipy.optimize import linprog
     from scipy.sparse import block_diag
@@ -247,13 +226,7 @@ def read_hull(path: str | Path) -> Hull:
 
 
 def fractions_of_formula(formula: str, where: str | None = None) -> Floats:
-    """Return the fraction of each element in a formula such as ``Nd(Al2Cu)4``, shape (119,).
-
-    Raises
-    ------
-    DataError
-        If it is not a formula of known elements.
-    """
+    """Return the fraction of each element in a formula such as ``Nd(Al2Cu)4``, shape (119,)."""
     amounts = parse_formula(formula, where)
     fractions = np.zeros(HEAVIEST + 1)
     fractions[list(amounts)] = list(amounts.values())

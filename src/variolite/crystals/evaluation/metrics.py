@@ -40,17 +40,7 @@ _NOT_NEGATIVE = (0.0, np.inf)
 
 @dataclass(frozen=True)
 class Metric:
-    """What a number about a set of generated crystals is.
-
-    Attributes
-    ----------
-    unit
-        "share", "count", "angstrom", "g/cm3", "eV/atom", "1".
-    definition
-        What exactly is computed, in one or two sentences.
-    bounds
-        Range of the quantity, within which its interval is kept.
-    """
+    """What a number about generated crystals is: unit, definition, and range of its interval."""
 
     unit: str
     definition: str
@@ -83,7 +73,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "valid": _share(
         "Share of all samples valid by distance and by composition; those whose composition "
-        "is not judged do not count as valid"
+        "is not evaluated do not count as valid"
     ),
     "unique": _share(
         "Share of the samples valid by distance that no earlier sample is the same as; the same "
@@ -121,7 +111,7 @@ METRICS: Mapping[str, Metric] = {
     ),
     "e_above_hull_median": Metric(
         "eV/atom",
-        "Median energy above the hull of the {which}, those judged; negative below the hull "
+        "Median energy above the hull of the {which}, those evaluated; negative below the hull "
         "of all other phases",
     ),
     "stable": _share("Share of all samples whose energy above the hull is at most 0 ({which})"),
@@ -159,14 +149,9 @@ def score_row(
     statistic: Statistic,
     bootstrap: Bootstrap | None = None,
 ) -> ScoreRow:
-    """Return a metric of weighted crystals with its interval over their formulas.
+    """Return a metric with its interval over formulas, see `formula_interval`.
 
-    Parameters
-    ----------
-    name
-        A key of `METRICS`, with or without `RELAXED`.
-    formulas, statistic, bootstrap
-        See `formula_interval`.
+    The name is a key of `METRICS`, with or without `RELAXED`.
     """
     bounds = METRICS[name.removesuffix(RELAXED)].bounds
     interval = formula_interval(formulas, statistic, bounds=bounds, bootstrap=bootstrap)
@@ -229,14 +214,8 @@ def weighted_median(values: Floats) -> Statistic:
 class Requested:
     """Samples that were requested, of which metrics are shares.
 
-    Attributes
-    ----------
-    formulas
-        Reduced formulas of those that could be read, shape (B,).
-    unreadable
-        Number of those that could not; nothing good holds of them.
-    bootstrap
-        How to resample.
+    Reduced formulas of those that could be read, (B,), and the number of those that could not,
+    of which nothing good holds.
     """
 
     formulas: NDArray[np.str_]
@@ -267,10 +246,7 @@ class Requested:
 def format_generation(card: Scorecard) -> str:
     """Lay out the rows about generated crystals: a line per quantity, a column per method.
 
-    Parameters
-    ----------
-    card
-        A scorecard; its notes, definitions among them, follow the table.
+    The notes of the card, definitions among them, follow the table.
     """
     rows = card.select(task="generation")
     methods = list(dict.fromkeys(row.method for row in rows))

@@ -1,6 +1,6 @@
 """Which samples repeat another sample, and which repeat a known crystal.
 
-Two crystals are the same if the structure matcher says so. It compares only pairs with
+Two crystals are the same if the structure matcher matches them. It compares only pairs with
 the same reduced formula, nearest in their average minimum distances first, until one
 matches: most samples have no such pair, and of those that have a match nearly all find it
 at the first comparison.
@@ -161,15 +161,10 @@ def _split(count: int, size: int) -> list[Integers]:
 
 @dataclass(frozen=True)
 class Candidates:
-    """Crystals that samples may repeat.
+    """Pairs (P,) of a sample and a crystal that it may repeat, by sample and then nearest first.
 
-    Attributes
-    ----------
-    sample, other
-        Pairs, by sample and then nearest first, shape (P,).
-    left_out
-        Whether candidates of a sample were left out, being farther than the nearest
-        :data:`CANDIDATES`, shape (B,).
+    ``left_out``: whether candidates of a sample were left out, being farther than the nearest
+    :data:`CANDIDATES`, (B,).
     """
 
     sample: Integers
@@ -181,14 +176,8 @@ class Candidates:
 class Duplicates:
     """What the matcher found.
 
-    Attributes
-    ----------
-    of
-        A crystal that each sample repeats, -1 where there is none, shape (B,).
-    undecided
-        Samples with no match, but with a pair on which the matcher failed, shape (B,).
-    compared
-        Number of pairs that were compared.
+    A crystal that each sample repeats, -1 where there is none, (B,); samples with no match but
+    with a pair on which the matcher failed, (B,); number of pairs that were compared.
     """
 
     of: Integers
@@ -255,13 +244,9 @@ def in_free_lengths(crystals: Crystals, distances: Floats) -> Floats:
 class Novelty:
     """Which of B samples are unique, and which novel.
 
-    Attributes
-    ----------
-    earlier, known
-        What each sample repeats, among the samples and among the known crystals.
-    unsearched
-        Samples without a match some of whose candidates were not compared, being
-        farther than the nearest :data:`CANDIDATES`, shape (B,).
+    What each sample repeats, among the samples and among the known crystals; and samples
+    without a match some of whose candidates were farther than the nearest :data:`CANDIDATES`
+    and not compared, (B,).
     """
 
     earlier: Duplicates
@@ -301,17 +286,7 @@ def find_novelty(
     *,
     log: Callable[[str], None] = lambda _: None,
 ) -> Novelty:
-    """Find the samples that repeat another sample or a known crystal.
-
-    Parameters
-    ----------
-    samples, known
-        Structures that are valid by distance.
-    equivalence
-        The matcher.
-    log
-        Takes lines of progress.
-    """
+    """Find the samples that repeat another sample or a known crystal; all are valid by distance."""
     formulas, known_formulas = reduced_formulas(samples), reduced_formulas(known)
     # Fingerprints only of known crystals that a sample can be.
     shared = np.flatnonzero(np.isin(known_formulas, formulas))
@@ -332,15 +307,7 @@ def find_novelty(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Crystals in the cells that are compared, of those alone that may be compared.
-
-    Attributes
-    ----------
-    cells
-        The cells.
-    row
-        Place of each crystal among them, -1 for the others.
-    """
+    """Cells of the crystals that may be compared, and the row of each crystal among them or -1."""
 
     cells: ReducedCrystals
     row: Integers

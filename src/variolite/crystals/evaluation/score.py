@@ -79,13 +79,7 @@ class GenerationScores:
         return {row.metric: definition(row.metric) for row in self.samples}
 
     def __getitem__(self, metric: str) -> ScoreRow:
-        """Return one row of the samples.
-
-        Raises
-        ------
-        DataError
-            If it was not measured.
-        """
+        """Return one row of the samples; `DataError` if it was not measured."""
         for row in self.samples:
             if row.metric == metric:
                 return row
@@ -184,14 +178,14 @@ def score_generation(
         *_size_notes(requested.total, len(known), len(reference) - len(known)),
         *_validity_notes(requested, valid, balance),
     ]
-    judged = zip(balance.balanced.tolist(), balance.judged.tolist(), strict=True)
+    evaluated = zip(balance.balanced.tolist(), balance.evaluated.tolist(), strict=True)
     columns = [
         pl.Series("name", samples.names.tolist()),
         pl.Series("formula", requested.formulas.tolist()),
         pl.Series("n_atoms", samples.counts),
         pl.Series("shortest_distance", shortest).fill_nan(None),
         pl.Series("distance_valid", valid),
-        pl.Series("composition_valid", [good if sure else None for good, sure in judged]),
+        pl.Series("composition_valid", [good if sure else None for good, sure in evaluated]),
     ]
 
     log("uniqueness and novelty")
@@ -258,7 +252,7 @@ def score_generation(
         charge_balance(known),
     )
     passed = of_known.share_of_some(
-        "composition_valid", known_balance.balanced, known_balance.judged
+        "composition_valid", known_balance.balanced, known_balance.evaluated
     )
     baseline = [replace(row, method=BASELINE) for row in (passed, *compared.baseline)]
     return GenerationScores(tuple(rows), tuple(baseline), tuple(notes), pl.DataFrame(columns))
@@ -269,16 +263,8 @@ def stability_rows(
 ) -> list[ScoreRow]:
     """Return shares of stability, and the median energy above the hull.
 
-    Parameters
-    ----------
-    requested
-        The samples.
-    valid
-        Samples that the results are about, shape (B,).
-    novelty, stability
-        Results of these.
-    suffix
-        Of the names of the metrics: "_relaxed" for relaxed structures.
+    ``valid``: which samples the novelty and the stability are about, (B,); ``suffix`` is
+    `RELAXED` for relaxed structures.
     """
     new = _of_all(valid, novelty.unique & novelty.novel)
     stable, metastable = _of_all(valid, stability.stable), _of_all(valid, stability.metastable)
@@ -307,7 +293,7 @@ def _validity_rows(requested: Requested, valid: Mask, balance: ChargeBalance) ->
         count_row("asked", requested.total),
         count_row("unreadable", requested.unreadable),
         requested.share_of_all("distance_valid", valid),
-        requested.share_of_some("composition_valid", balance.balanced, balance.judged),
+        requested.share_of_some("composition_valid", balance.balanced, balance.evaluated),
         requested.share_of_all("valid", valid & balance.balanced),
     ]
 
@@ -347,7 +333,7 @@ def _versions() -> str:
 def _size_notes(requested: int, known: int, dropped: int) -> list[str]:
     notes = [
         f"WARNING: {number} {what} are few; below {FEW} novelty, coverage and distances "
-        "between distributions say little"
+        "between distributions mislead"
         for number, what in ((requested, "samples"), (known, "reference crystals"))
         if number < FEW
     ]
@@ -362,11 +348,11 @@ def _validity_notes(requested: Requested, valid: Mask, balance: ChargeBalance) -
         f"read, {int((~valid).sum())} are not valid by distance, {int(valid.sum())} are",
         f"charge balance: {balance.source}",
     ]
-    if left := int((~balance.judged).sum()):
+    if left := int((~balance.evaluated).sum()):
         elements = f" ({', '.join(balance.unknown)})" if balance.unknown else ""
         notes.append(
             f"charge balance: {left} samples hold elements{elements} that "
-            "the rules do not know and are not judged; SMACT itself would call them invalid: "
+            "the rules do not know and are not evaluated; SMACT itself would call them invalid: "
             f"{balance.balanced.mean():.3f} of all"
         )
     return notes

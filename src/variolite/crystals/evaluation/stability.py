@@ -66,14 +66,9 @@ class ElementReferences:
     n_test: int
 
     def formation_energies(self, fractions: Floats, energies: Floats) -> Floats:
-        """Return formation energies in eV/atom, NaN where an element has no reference.
+        """Return formation energies in eV/atom, NaN where an element has no reference, (B,).
 
-        Parameters
-        ----------
-        fractions
-            Fraction of each element by atomic number, shape (B, 119).
-        energies
-            Energies of the potential in eV/atom, shape (B,).
+        From fractions of the elements (B, 119) and energies of the potential in eV/atom (B,).
         """
         unknown = ~np.isfinite(self.references)
         known = fractions @ np.where(unknown, 0.0, self.references)
@@ -100,21 +95,9 @@ def element_fractions(crystals: Crystals) -> Floats:
 
 
 def choose_references(crystals: Crystals, most: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """Choose crystals to fit references on: random ones, but enough of every element.
+    """Choose crystals to fit references on, as places: random ones, but enough of every element.
 
-    Parameters
-    ----------
-    crystals
-        Crystals of known formation energy.
-    most
-        Number to choose; elements that would otherwise be rare may add to it.
-    seed
-        Seed of the draw.
-
-    Returns
-    -------
-    ndarray
-        Places of the chosen ones, ascending.
+    Elements that would otherwise be rare may add to the number asked for.
     """
     present = element_fractions(crystals) > 0
     order = np.random.default_rng(seed).permutation(len(crystals))
@@ -135,10 +118,9 @@ def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> E
     ----------
     crystals
         Crystals of known formation energy.
-    energies
-        Their energies in the potential in eV/atom, NaN where it failed, shape (B,).
-    formation
-        Their formation energies in eV/atom, NaN where unknown, shape (B,).
+    energies, formation
+        Their energies in the potential, NaN where it failed, and their formation energies, NaN
+        where unknown, in eV/atom, shape (B,).
 
     Raises
     ------
@@ -215,18 +197,9 @@ REFERENCES = 1000
 class Stability:
     """Energies of B crystals.
 
-    Attributes
-    ----------
-    formation
-        Formation energies in eV/atom, NaN where none could be had, shape (B,).
-    above
-        Energies above the hull in eV/atom, NaN where not known, shape (B,).
-    failed
-        Crystals for which the potential gave no energy.
-    missing
-        Elements without a reference, or without an entry in the hull.
-    removed
-        Crystals that were found in the hull, and taken out of it before they were compared.
+    Formation energies and energies above the hull in eV/atom, NaN where not known, (B,); number
+    of crystals for which the potential gave no energy; elements without a reference or without
+    an entry in the hull; number of crystals that were found in the hull and taken out of it.
     """
 
     formation: Floats
@@ -240,14 +213,14 @@ class Stability:
         which = f"stability{suffix.replace('_', ', ')}"
         known = int(np.isfinite(self.above).sum())
         notes = [
-            f"{which}: {known} of {len(self.above)} valid samples judged, {self.failed} without "
+            f"{which}: {known} of {len(self.above)} valid samples evaluated, {self.failed} without "
             f"an energy, {self.removed} found in the hull and taken out of it for their own "
-            "judgement",
+            "evaluation",
         ]
         if self.missing:
             notes.append(
                 f"{which}: no reference energy or no known phase of the elements "
-                f"{', '.join(self.missing)}; samples with them are not judged and count as not "
+                f"{', '.join(self.missing)}; samples with them are not evaluated and count as not "
                 "stable"
             )
         return notes

@@ -64,16 +64,8 @@ HEAVIEST_OF_SMACT = 103
 class ChemicalRules:
     """What is known of the elements.
 
-    Attributes
-    ----------
-    source
-        Package, version and set of oxidation states, in words.
-    states
-        Oxidation states by atomic number; elements without any are absent.
-    electronegativities
-        Pauling electronegativity by atomic number; elements without one are absent.
-    metals
-        Atomic numbers of the metals.
+    Package, version and set in words; oxidation states and Pauling electronegativities by
+    atomic number, elements without any being absent; atomic numbers of the metals.
     """
 
     source: str
@@ -82,7 +74,7 @@ class ChemicalRules:
     metals: frozenset[int]
 
     def knows(self, z: int) -> bool:
-        """Whether compounds of an element can be judged."""
+        """Whether compounds of an element can be evaluated."""
         return z in self.states and z in self.electronegativities
 
 
@@ -93,8 +85,8 @@ class ChargeBalance:
     Attributes
     ----------
     balanced
-        Whether each is valid; False where it is not judged, as in SMACT, shape (B,).
-    judged
+        Whether each is valid; False where it is not evaluated, as in SMACT, shape (B,).
+    evaluated
         Whether the rules know every element of it, shape (B,).
     unknown
         Symbols of the elements that they do not know.
@@ -103,7 +95,7 @@ class ChargeBalance:
     """
 
     balanced: NDArray[np.bool_]
-    judged: NDArray[np.bool_]
+    evaluated: NDArray[np.bool_]
     unknown: tuple[str, ...]
     source: str
 
@@ -129,7 +121,7 @@ def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> Ch
     rows = counts.view(np.dtype((np.void, counts.dtype.itemsize * counts.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     balanced = np.zeros(len(first), dtype=bool)
-    judged = np.zeros(len(first), dtype=bool)
+    evaluated = np.zeros(len(first), dtype=bool)
     unknown: set[int] = set()
     for place, row in enumerate(counts[first]):
         elements = np.flatnonzero(row).tolist()
@@ -137,15 +129,15 @@ def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> Ch
             continue
         strange = [z for z in elements if not known.knows(z)]
         if len(elements) == 1 or known.metals.issuperset(elements):
-            balanced[place] = judged[place] = True
+            balanced[place] = evaluated[place] = True
         elif strange:
             unknown.update(strange)
         else:
-            judged[place] = True
+            evaluated[place] = True
             balanced[place] = is_balanced(elements, row[elements].tolist(), known)
     return ChargeBalance(
         balanced=balanced[inverse],
-        judged=judged[inverse],
+        evaluated=evaluated[inverse],
         unknown=tuple(SYMBOLS[z] for z in sorted(unknown)),
         source=known.source,
     )
@@ -154,14 +146,7 @@ def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> Ch
 def is_balanced(elements: Sequence[int], counts: Sequence[int], rules: ChemicalRules) -> bool:
     """Return whether some choice of oxidation states is neutral and orders electronegativities.
 
-    Parameters
-    ----------
-    elements
-        Atomic numbers, all of them known to the rules.
-    counts
-        Atoms of each in the reduced formula.
-    rules
-        What is known of the elements.
+    The elements are atomic numbers that the rules know, with their atoms in the reduced formula.
     """
     ranked = sorted(
         zip(elements, counts, strict=True), key=lambda pair: rules.electronegativities[pair[0]]
@@ -198,12 +183,8 @@ def smact_rules() -> ChemicalRules:
     """Return the tables that SMACT uses by default.
 
     Oxidation states are those reported at least three times in the ICSD, in the table
-    of 2024 that ships with SMACT 3.1 and later, zero left out.
-
-    Raises
-    ------
-    DataError
-        If SMACT is not installed, or its tables cannot be read.
+    of 2024 that ships with SMACT 3.1 and later, zero left out. Raises `DataError` if SMACT is
+    not installed, or its tables cannot be read.
     """
     try:
         from smact import Element, metals, ordered_elements

@@ -50,15 +50,7 @@ def fit_scale(features: Tensor) -> FeatureScale:
 
 
 class Projection(nn.Module):
-    """The map from a latent to the space of the features, u = W z + b.
-
-    Parameters
-    ----------
-    latent
-        Width L of a latent.
-    features
-        Width F of the features, as the file of features has it.
-    """
+    """The map from a latent (L,) to the space of the features (F,), u = W z + b."""
 
     def __init__(self, latent: int, features: int) -> None:
         super().__init__()
@@ -74,14 +66,8 @@ class Projection(nn.Module):
 class Alignment:
     """The parts of the loss, scalars; a part without terms is 0.
 
-    Attributes
-    ----------
-    point
-        Mean over atoms with features.
-    within, across
-        Means over pairs of atoms of one crystal, and of different ones.
-    atoms
-        Number of atoms with features.
+    Mean over atoms with features; means over pairs of atoms of one crystal, and of different
+    ones; number of atoms with features.
     """
 
     point: Tensor
@@ -102,15 +88,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Ordered pairs of atoms.
-
-    Attributes
-    ----------
-    first, second
-        Their places, int64, shape (P,).
-    exist
-        Whether there is such a pair at all; if not, the places say nothing. Scalar.
-    """
+    """Places of the two atoms of ordered pairs, (P,), and whether there is such a pair at all."""
 
     first: Tensor
     second: Tensor

@@ -44,14 +44,8 @@ TRIED_AT_ONCE = 1_000_000
 class Bonds:
     """Every pair of atoms within a cutoff, each counted once.
 
-    Attributes
-    ----------
-    first, second
-        Atoms at the two ends, int64, shape (E,), ordered by crystal.
-    image
-        Cell of the second atom relative to the first, shape (E, 3).
-    length
-        Angstrom, shape (E,).
+    The two atoms, int64, (E,), ordered by crystal; cell of the second relative to the first,
+    (E, 3); length in Angstrom, (E,).
     """
 
     first: Tensor
@@ -146,17 +140,8 @@ def bond_vectors(bonds: Bonds, coordinates: Tensor, lattices: Tensor, owner: Ten
 def angles_between(centres: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
     """List every ordered pair of different directed bonds that leave the same atom.
 
-    Parameters
-    ----------
-    centres
-        Atom that every directed bond leaves, shape (D,).
-    atoms
-        Number of atoms.
-
-    Returns
-    -------
-    Tensor, Tensor
-        The two directed bonds of each angle, int64, shape (A,).
+    From the atom that every directed bond leaves, (D,), and the number of atoms to the two
+    directed bonds of each angle, int64, (A,).
     """
     # Bonds sorted by centre; each meets the others of its stretch, itself stepped over.
     order = torch.argsort(centres, stable=True)
@@ -231,13 +216,7 @@ class _Graph:
 
 
 class Network:
-    """CHGNet 0.3.0 on the device of its weights.
-
-    Parameters
-    ----------
-    state
-        The weights by the names the package gives them.
-    """
+    """CHGNet 0.3.0 on the device of its weights, which have the names the package gives them."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self._state = state
@@ -255,18 +234,16 @@ class Network:
     def __call__(
         self, species: Tensor, owner: Tensor, crystals: int, bonds: Bonds, vector: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Evaluate a batch.
+        """Evaluate a batch of B crystals with N atoms.
 
         Parameters
         ----------
-        species
-            Atomic numbers, int64, shape (N,).
-        owner
-            Crystal of every atom, int64, shape (N,).
+        species, owner
+            Atomic number and crystal of every atom, int64, shape (N,).
         crystals
-            Their number, B.
+            B.
         bonds
-            All bonds up to `LONG`.
+            All E bonds up to `LONG`.
         vector
             From the first to the second atom of every bond in Angstrom, float32, (E, 3).
 

@@ -224,15 +224,7 @@ def load_potential(name: str = "chgnet", *, device: torch.device | str = "cpu") 
 
 @dataclass(frozen=True)
 class Source:
-    """Which potential to load; see `load_potential`.
-
-    Attributes
-    ----------
-    name
-        One of `POTENTIALS`.
-    device
-        Where it runs when there is one process; worker processes use the CPU.
-    """
+    """Which potential to load, see `load_potential`; worker processes use the CPU."""
 
     name: str = "chgnet"
     device: str = "cpu"

@@ -156,7 +156,7 @@ def test_stable_means_not_above_the_hull_of_the_others():
     assert "left out of a fit by its composition" in " | ".join(scores.notes)
 
 
-def test_relaxed_samples_are_judged_again():
+def test_relaxed_samples_are_evaluated_again():
     def relax(crystals: Crystals) -> Crystals:
         lattices = crystals.lattices.copy()
         lattices[crystals.names == "wide"] /= 1.3

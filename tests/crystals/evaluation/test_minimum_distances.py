@@ -17,7 +17,7 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 TEXTBOOK = textbook_crystals()
-CONTACTS = minimum_distances(TEXTBOOK)
+KNOWN = minimum_distances(TEXTBOOK)
 
 
 def test_the_shortest_are_those_of_pymatgen():
@@ -30,21 +30,21 @@ def test_the_shortest_are_those_of_pymatgen():
             found[pair] = min(found.get(pair, np.inf), length)
     assert len(found) > 50
     for (a, b), length in found.items():
-        place = np.searchsorted(CONTACTS.elements, (a, b))
-        assert CONTACTS.distances[tuple(place)] == pytest.approx(length, abs=1e-6)
-    np.testing.assert_array_equal(CONTACTS.distances, CONTACTS.distances.T)
+        place = np.searchsorted(KNOWN.elements, (a, b))
+        assert KNOWN.distances[tuple(place)] == pytest.approx(length, abs=1e-6)
+    np.testing.assert_array_equal(KNOWN.distances, KNOWN.distances.T)
 
 
 def test_elements_never_seen_together_come_as_close_as_their_radii():
     salts = Crystals.of([cubic(4.0, [3, 9], [[0, 0, 0], [0.5, 0, 0]]), cubic(3.0, [29], [[0] * 3])])
-    contacts = minimum_distances(salts)
-    assert contacts.elements.tolist() == [3, 9, 29]
+    found = minimum_distances(salts)
+    assert found.elements.tolist() == [3, 9, 29]
     expected = [[4.0, 2.0, 2.5], [2.0, 4.0, 2.5], [2.5, 2.5, 3.0]]
-    np.testing.assert_allclose(contacts.distances, expected)
+    np.testing.assert_allclose(found.distances, expected)
 
 
 def test_known_crystals_are_no_closer_than_known():
-    ratios = CONTACTS.closeness(TEXTBOOK)
+    ratios = KNOWN.closeness(TEXTBOOK)
     assert (ratios >= 1.0 - 1e-9).all()
     squeezed = Crystals.of([cubic(3.0, [3, 9], [[0, 0, 0], [0.5, 0, 0]])])
     salt = Crystals.of([cubic(4.0, [3, 9], [[0, 0, 0], [0.5, 0, 0]])])
@@ -56,13 +56,13 @@ def test_closeness_scales_with_the_cell_and_nothing_else(place, seed, scale):
     crystal = TEXTBOOK[place]
     other = rewritten(crystal, seed)
     scaled = Crystals.of([replace(other, lattice=scale * other.lattice)])
-    plain = CONTACTS.closeness(Crystals.of([crystal]))
-    assert CONTACTS.closeness(scaled) == pytest.approx(scale * plain, rel=1e-6)
+    plain = KNOWN.closeness(Crystals.of([crystal]))
+    assert KNOWN.closeness(scaled) == pytest.approx(scale * plain, rel=1e-6)
 
 
-def test_what_cannot_be_judged_is_not():
+def test_what_has_no_cell_has_no_ratio():
     strange = cubic(4.0, [118], [[0, 0, 0]])
-    found = CONTACTS.closeness(Crystals.of([*broken()[0].take(slice(1, None)), strange]))
+    found = KNOWN.closeness(Crystals.of([*broken()[0].take(slice(1, None)), strange]))
     assert np.isnan(found).all()
     with pytest.raises(DataError, match="have a cell"):
         minimum_distances(broken()[0])
