@@ -124,7 +124,8 @@ def test_local_links_lead_somewhere() -> None:
 
 def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
     from variolite import Schema, load_recipe
-    from variolite.recipe import import_source, load_crystal_recipe
+    from variolite.crystals.importing import import_source
+    from variolite.crystals.recipe import load_crystal_recipe
 
     recipes = (ROOT / "docs" / "recipes.md").read_text()
     tables, crystals, source = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)
@@ -142,18 +143,14 @@ def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
 
 
 def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
-    from variolite.recipe import (
-        ClusteringSpec,
+    from variolite.crystals.recipe import (
         CrystalArchitecture,
         CrystalRecipe,
         CrystalSplitSpec,
         LossWeights,
-        ModelSpec,
-        PlateauSpec,
         PriorSpec,
-        SplitSpec,
-        TrainingSpec,
     )
+    from variolite.recipe import ClusteringSpec, ModelSpec, PlateauSpec, SplitSpec, TrainingSpec
     from variolite.records import TRANSFORMS, Column
 
     schemas = (ROOT / "docs" / "schema.md").read_text()

@@ -36,10 +36,11 @@ from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.store import fingerprint, write_store
 from variolite.crystals.matching import nearest_template, random_coordinates
+from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.crystals.run import load_run, train_crystal_run
 from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.progress import ConsoleProgress, Step
-from variolite.recipe import CrystalRecipe, load_crystal_recipe, recipe_to_yaml
+from variolite.recipe import recipe_to_yaml
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 

@@ -43,8 +43,8 @@ from variolite.crystals.invariance import (
     check_invariance,
 )
 from variolite.crystals.latents import Latents
+from variolite.crystals.recipe import load_crystal_recipe
 from variolite.crystals.run import build, load_run
-from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
 from variolite.shipped import shipped_run
 from variolite.training import RunFolder

@@ -24,8 +24,8 @@ from variolite.crystals.latents import Latents
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
 from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule
 from variolite.crystals.model.network import bf16_is_fast
+from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.crystals.run import build
-from variolite.recipe import CrystalRecipe, load_crystal_recipe
 
 LATENT = 8
 """Latent dimensions of an atom, the same for all."""

@@ -42,8 +42,8 @@ from variolite.crystals.generation.prior import (
 )
 from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling, generate
 from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
+from variolite.crystals.recipe import PriorSpec
 from variolite.crystals.run import load_run
-from variolite.recipe import PriorSpec
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 

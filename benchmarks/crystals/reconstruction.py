@@ -32,10 +32,10 @@ from variolite.crystals.matching import (
     reconstruction_rows,
     score_reconstruction,
 )
+from variolite.crystals.recipe import load_crystal_recipe
 from variolite.crystals.run import load_run, train_crystal_run
 from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.progress import ConsoleProgress
-from variolite.recipe import load_crystal_recipe
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 

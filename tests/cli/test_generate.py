@@ -17,8 +17,8 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head
 from variolite.crystals.model import CrystalModule
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights, PriorSpec
 from variolite.errors import DataError
-from variolite.recipe import CrystalArchitecture, LossWeights, PriorSpec
 
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 

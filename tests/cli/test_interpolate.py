@@ -17,7 +17,7 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures as write
 from variolite.crystals.generation.interpolation import interpolate
 from variolite.crystals.model import CrystalModule
-from variolite.recipe import CrystalArchitecture, LossWeights
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 
 NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.model import CrystalModule
-from variolite.recipe import CrystalArchitecture, LossWeights
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 
 __all__ = ["cut", "drawn_crystals", "drawn_sets", "model_for", "wrapped_difference"]
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from variolite.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.recipe import CrystalRecipe, PriorSpec
+from variolite.crystals.recipe import CrystalRecipe, PriorSpec
 
 BATCH = 24
 EPOCHS = 2

@@ -8,13 +8,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from variolite.crystals.recipe import load_crystal_recipe
 from variolite.errors import RecipeError
 from variolite.recipe import (
     ConstantBeta,
     CyclicalBeta,
     LinearBeta,
     Recipe,
-    load_crystal_recipe,
     load_recipe,
     recipe_to_yaml,
 )

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from variolite.arguments import keep_inputs
-
-if TYPE_CHECKING:
-    from variolite.recipe import Imported
 
 __all__ = ["app"]
 
@@ -80,46 +77,17 @@ def import_(
     import json
 
     from variolite.errors import RecipeError
-    from variolite.recipe import import_source
+    from variolite.fields import all_fields
     from variolite.records import write_text_atomic
 
     if out.suffix not in (".yaml", ".yml"):
         raise RecipeError("a recipe is a .yaml file", where=f"--out {out}")
     keep_inputs("--out", out, *files)
-    found = import_source(files, out.stem)
+    field = next(field for field in all_fields() if hasattr(field, "import_recipe"))
+    found = field.import_recipe(files, out.stem)
     text = found.to_yaml()
     write_text_atomic(out, text)
     if as_json:
-        typer.echo(json.dumps(_account(found), indent=1, default=str))
+        typer.echo(json.dumps(found.to_dict(), indent=1, default=str))
         return
-    typer.echo("\n".join([*_lines(found), str(out)]))
-
-
-def _account(found: Imported) -> dict[str, Any]:
-    return {
-        "recipe": found.content,
-        "taken": [{"from": t.path, "value": t.value, "to": t.meaning} for t in found.taken],
-        "left": [{"from": e.path, "value": e.value, "reason": e.meaning} for e in found.left],
-        "files": [str(path) for path in found.files],
-        "missing": [],
-    }
-
-
-def _lines(found: Imported) -> list[str]:
-    values = [f"{entry.path} = {_shown(entry.value)}" for entry in (*found.taken, *found.left)]
-    width = min(max((len(value) for value in values), default=0), 48)
-    meaning = [entry.meaning for entry in (*found.taken, *found.left)]
-    lines = [f"  {value:<{width}}  {text}" for value, text in zip(values, meaning, strict=True)]
-    split = len(found.taken)
-    told = [f"{split} taken over:", *lines[:split]]
-    if found.left:
-        told += [f"{len(found.left)} without a counterpart:", *lines[split:]]
-    return told
-
-
-def _shown(value: Any) -> str:
-    text = (
-        "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    )
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    typer.echo("\n".join([*found.lines(), str(out)]))

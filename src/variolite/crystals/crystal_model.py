@@ -29,8 +29,8 @@ from variolite.crystals.model.batch import (
 )
 from variolite.crystals.model.network import CrystalModule
 from variolite.crystals.periodic import has_cell
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import DataError, ModelFileError, RunFolderError, VarioliteError
-from variolite.recipe import CrystalArchitecture, LossWeights
 from variolite.training.storage import (
     DESCRIPTION,
     fill,

@@ -18,10 +18,10 @@ from variolite.crystals.generation.interpolation import interpolate
 from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.latents import Latents
+from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.crystals.run import train_crystal_run
 from variolite.errors import DataError, ModelFileError, nearest
 from variolite.progress import Progress
-from variolite.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.shipped import shipped_models, shipped_run
 from variolite.training import EpochRecord, RunFolder, read_history
 

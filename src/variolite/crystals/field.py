@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs
+from variolite.crystals.recipe import CrystalRecipe
 from variolite.errors import DataError, ModelFileError
 from variolite.progress import Progress
-from variolite.recipe import CrystalRecipe
 from variolite.shipped import copy_shipped, shipped_run
 
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystals
     from variolite.crystals.generation.sampling import Generated
+    from variolite.crystals.importing import Imported
     from variolite.crystals.score_run import CrystalHealth
     from variolite.scoring import Scorecard
     from variolite.training import RunFolder
@@ -225,6 +226,12 @@ class CrystalField:
             out=out,
             workers=workers,
         )
+
+    def import_recipe(self, files: Sequence[Path], name: str) -> Imported:
+        """Make a recipe of plain configurations of chemeleon2."""
+        from variolite.crystals.importing import import_source
+
+        return import_source(files, name)
 
     def doctor(self, run: RunFolder, data: Path | None, progress: Progress) -> CrystalHealth:
         from variolite.crystals.score_run import crystal_health

@@ -45,9 +45,10 @@ from variolite.crystals.generation.prior import (
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.latents import Latents
 from variolite.crystals.model import CrystalBatch, CrystalBatches, evaluation_batches
+from variolite.crystals.recipe import CrystalRecipe, PriorSpec
 from variolite.crystals.run import RATE, VALIDATION_SEED, build
 from variolite.errors import DataError, ModelFileError
-from variolite.recipe import CrystalRecipe, PriorSpec, TrainingSpec
+from variolite.recipe import TrainingSpec
 from variolite.training.schedules import beta_at, epoch_factor, final_beta
 from variolite.vae import Posterior
 

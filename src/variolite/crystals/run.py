@@ -39,9 +39,10 @@ from variolite.crystals.model.batch import (
 from variolite.crystals.model.network import CrystalModule, bf16_is_fast
 from variolite.crystals.potential.alignment import fit_scale
 from variolite.crystals.potential.features import foundation_features
+from variolite.crystals.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe
 from variolite.errors import DataError, RecipeError, TrainingError, nearest
 from variolite.progress import Progress
-from variolite.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe, recipe_to_yaml
+from variolite.recipe import recipe_to_yaml
 from variolite.records import Split, write_text_atomic
 from variolite.training.device import choose_device
 from variolite.training.loop import Validation, train

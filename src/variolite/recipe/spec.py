@@ -16,18 +16,18 @@ Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0)]
 
 
-class _Spec(BaseModel):
+class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class ConstantBeta(_Spec):
+class ConstantBeta(Spec):
     """The same beta throughout."""
 
     kind: Literal["constant"] = "constant"
     value: Weight = 1.0
 
 
-class LinearBeta(_Spec):
+class LinearBeta(Spec):
     """A straight line from start to end over the given epochs, then end."""
 
     kind: Literal["linear"] = "linear"
@@ -36,7 +36,7 @@ class LinearBeta(_Spec):
     epochs: Positive = 10
 
 
-class SigmoidBeta(_Spec):
+class SigmoidBeta(Spec):
     """An S-curve from start to end over the given epochs, then end."""
 
     kind: Literal["sigmoid"] = "sigmoid"
@@ -46,7 +46,7 @@ class SigmoidBeta(_Spec):
     steepness: Annotated[float, Field(ge=0.01, le=1000.0)] = 10.0
 
 
-class CyclicalBeta(_Spec):
+class CyclicalBeta(Spec):
     """Ramps from start to end, again and again (Fu et al. 2019).
 
     ``epochs`` is the length of one cycle, of which the share ``rise`` climbs
@@ -66,7 +66,7 @@ Schedule = Annotated[
 ]
 
 
-class ModelSpec(_Spec):
+class ModelSpec(Spec):
     """Network and likelihood.
 
     ``sigma2`` is the noise variance of the decoder in transformed
@@ -94,14 +94,14 @@ class ModelSpec(_Spec):
         return self
 
 
-class PlateauSpec(_Spec):
+class PlateauSpec(Spec):
     """Multiply the learning rate by ``factor`` after ``patience`` epochs without gain."""
 
     factor: Share = 0.5
     patience: Positive = 5
 
 
-class TrainingSpec(_Spec):
+class TrainingSpec(Spec):
     """How the model is trained. Every epoch count includes the warm-up of beta.
 
     ``decay`` cosine lets the learning rate rise for the first twentieth of the
@@ -138,7 +138,7 @@ class TrainingSpec(_Spec):
         return self
 
 
-class SplitSpec(_Spec):
+class SplitSpec(Spec):
     """Held-out groups, as shares of the number of groups."""
 
     test: Share = 0.25
@@ -147,7 +147,7 @@ class SplitSpec(_Spec):
     seed: Seed = 0
 
 
-class ClusteringSpec(_Spec):
+class ClusteringSpec(Spec):
     """How latents become clusters. ``rule`` picks k from ``k`` without labels."""
 
     algorithm: Literal["kmeans", "gmm", "hdbscan"] = "gmm"
@@ -165,7 +165,7 @@ class ClusteringSpec(_Spec):
         return self
 
 
-class BaseRecipe(_Spec):
+class BaseRecipe(Spec):
     """What recipes of every kind have; ``kind`` names the field that serves them.
 
     ``former_keys`` are keys of earlier versions, which are still read, with their names today.
@@ -177,7 +177,6 @@ class BaseRecipe(_Spec):
     name: str = ""
     title: str = ""
     description: str = ""
-    training: TrainingSpec = TrainingSpec()
 
     def contents(self) -> dict[str, Any]:
         """Return all settings in plain types, as a recipe file holds them."""
@@ -196,6 +195,7 @@ class Recipe(BaseRecipe):
     columns: dict[str, Column]
     split: SplitSpec = SplitSpec()
     model: ModelSpec = ModelSpec()
+    training: TrainingSpec = TrainingSpec()
     clustering: ClusteringSpec = ClusteringSpec()
 
     @field_validator("columns", mode="before")

@@ -8,7 +8,7 @@ from toy_crystals import ToyCodec, toy_crystals
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior
-from variolite.recipe import PriorSpec
+from variolite.crystals.recipe import PriorSpec
 
 
 @pytest.fixture(scope="session")

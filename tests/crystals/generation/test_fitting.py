@@ -12,8 +12,8 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior
 from variolite.crystals.latents import Latents
+from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError
-from variolite.recipe import PriorSpec
 from variolite.training.loop import StoppedByUserError
 
 TINY = PriorSpec(width=16, layers=1, heads=2, epochs=6, batch_size=64)

@@ -23,7 +23,7 @@ from variolite.crystals.model import (
 )
 from variolite.crystals.model.batch import wrapped
 from variolite.crystals.model.network import Transformer, attend, mean_by_crystal
-from variolite.recipe import CrystalArchitecture, LossWeights
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.vae import Posterior
 
 BETA = torch.tensor([0.01])

@@ -21,9 +21,10 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.model.batch import log_metric_tensor
+from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
-from variolite.recipe import CrystalRecipe, load_crystal_recipe, load_recipe, recipe_to_yaml
+from variolite.recipe import load_recipe, recipe_to_yaml
 from variolite.training import EpochRecord, RunFolder, StoppedByUserError
 from watched import Watched
 

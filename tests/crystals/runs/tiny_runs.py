@@ -11,7 +11,7 @@ import torch
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.recipe import CrystalRecipe, load_crystal_recipe
+from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.training import RunFolder, read_history
 
 __all__ = ["TINY", "Run", "assert_same_weights", "energetic", "recipe_of", "told_of"]

@@ -27,8 +27,8 @@ from variolite.crystals.generation.flow_network import (
 from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.network import bf16_is_fast
+from variolite.crystals.recipe import PriorSpec
 from variolite.recipe import ConstantBeta, TrainingSpec
-from variolite.recipe.crystals import PriorSpec
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.schedules import step_factor
 from variolite.training.storage import EpochRecord

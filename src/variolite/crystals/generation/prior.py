@@ -36,8 +36,8 @@ from variolite.crystals.generation.flow import (
 from variolite.crystals.generation.flow_network import FlowNetwork, FlowShape
 from variolite.crystals.generation.where import Where
 from variolite.crystals.latents import Latents, LatentStatistics, latent_statistics
+from variolite.crystals.recipe import REMOVED_PRIORS, PriorSpec
 from variolite.errors import DataError, ModelFileError, VarioliteError
-from variolite.recipe.crystals import REMOVED_PRIORS, PriorSpec
 from variolite.training.loop import Resume, is_due
 from variolite.training.storage import fill
 

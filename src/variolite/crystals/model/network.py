@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from variolite.crystals.model.batch import CrystalBatch, Layout, fourier_features
 from variolite.crystals.potential.alignment import Projection, align
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import RecipeError
-from variolite.recipe import CrystalArchitecture, LossWeights
 from variolite.vae import LossTerms, Posterior
 
 # Matrix products in bfloat16 where the processor has them; everything else in float32.

@@ -11,16 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from variolite.crystals.importing import REASONS, TAKEN, Imported, import_source
+from variolite.crystals.recipe import CrystalRecipe
 from variolite.errors import RecipeError
-from variolite.recipe import (
-    BaseRecipe,
-    ConstantBeta,
-    CrystalRecipe,
-    Imported,
-    import_source,
-    load_recipe,
-)
-from variolite.recipe.importing import REASONS, TAKEN
+from variolite.recipe import BaseRecipe, ConstantBeta, load_recipe
 
 CONSTANT = {"kind": "constant", "value": 1.0}
 

@@ -9,10 +9,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from variolite.recipe.loading import load_recipe
-from variolite.recipe.spec import BaseRecipe, Positive, Seed, Share, Weight, _Spec
+from variolite.recipe.spec import (
+    BaseRecipe,
+    Positive,
+    Seed,
+    Share,
+    Spec,
+    TrainingSpec,
+    Weight,
+)
 
 
-class CrystalArchitecture(_Spec):
+class CrystalArchitecture(Spec):
     """Sizes of the crystal VAE: two transformers over atoms in the canonical frame.
 
     ``latent`` dimensions stand for an atom, whose coordinates enter with ``fourier_features``
@@ -52,7 +60,7 @@ class CrystalArchitecture(_Spec):
         return self
 
 
-class LossWeights(_Spec):
+class LossWeights(Spec):
     """Weights of the objective.
 
     ``reconstruction`` (lambda_1) multiplies the sum of ``species`` (nats per
@@ -69,7 +77,7 @@ class LossWeights(_Spec):
     lattice: Weight = 3.0
 
 
-class CrystalSplitSpec(_Spec):
+class CrystalSplitSpec(Spec):
     """Held-out groups of crystals, as shares of the structures.
 
     ``by`` formula, chemical system, prototype (space group, anonymous formula and
@@ -86,7 +94,7 @@ REMOVED_PRIORS = ("mixture", "diffusion")
 """Kinds of priors that earlier versions had; in the same time a flow makes better crystals."""
 
 
-class PriorSpec(_Spec):
+class PriorSpec(Spec):
     """The flow over latents that is fitted after training, for `variolite generate`."""
 
     kind: Literal["none", "flow"] = "flow"
@@ -131,6 +139,7 @@ class CrystalRecipe(BaseRecipe):
     split: CrystalSplitSpec = CrystalSplitSpec()
     model: CrystalArchitecture = CrystalArchitecture()
     loss: LossWeights = LossWeights()
+    training: TrainingSpec = TrainingSpec()
     prior: PriorSpec = PriorSpec()
 
 

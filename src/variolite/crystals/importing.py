@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -75,6 +76,32 @@ class Imported:
         lines += [f"  {left.path}: {left.value!r} ({left.meaning})" for left in self.left]
         comments = "".join(f"# {line}".replace("\n", " ") + "\n" for line in lines)
         return comments + yaml.safe_dump(self.content, sort_keys=False, allow_unicode=True)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe and what became of every value, for a program to read."""
+        return {
+            "recipe": self.content,
+            "taken": [{"from": t.path, "value": t.value, "to": t.meaning} for t in self.taken],
+            "left": [{"from": e.path, "value": e.value, "reason": e.meaning} for e in self.left],
+            "files": [str(path) for path in self.files],
+            "missing": [],
+        }
+
+    def lines(self) -> list[str]:
+        """List what was taken and what was left out, a line for each value."""
+        values = [f"{entry.path} = {_shown(entry.value)}" for entry in (*self.taken, *self.left)]
+        width = min(max((len(value) for value in values), default=0), 48)
+        meaning = [entry.meaning for entry in (*self.taken, *self.left)]
+        lines = [f"  {value:<{width}}  {text}" for value, text in zip(values, meaning, strict=True)]
+        split = len(self.taken)
+        left = [f"{len(self.left)} without a counterpart:", *lines[split:]] if self.left else []
+        return [f"{split} taken over:", *lines[:split], *left]
+
+
+def _shown(value: Any) -> str:
+    written = json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+    text = " ".join(written.split())
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def import_source(paths: Iterable[Path], name: str) -> Imported:
