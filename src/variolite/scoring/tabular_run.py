@@ -87,7 +87,7 @@ def score_run(
     assigned = clusters.predict_all(model.encode(test))
     if fit == "inductive":
         training = parts["train"]
-        held_out = _held_out([training], test, levels, SPLIT, max_test_rows=None)
+        held_out = _held_out([training], test, levels, max_test_rows=None)
         known_clusters = clusters.predict_all(model.encode(training)) if len(training) else ()
         evaluation = _with_kept(evaluation, clusters, held_out, assigned, known_clusters)
     log("bootstrapping over groups")
@@ -106,7 +106,6 @@ def score_model(
     levels: Levels = lambda labels: labels,
     fit: str = "inductive",
     baselines: bool = True,
-    split: str = SPLIT,
     log: Log = lambda _: None,
 ) -> Evaluation:
     """Score a model on the test rows, beside the baselines.
@@ -127,8 +126,6 @@ def score_model(
     baselines
         Whether to score raw features, whitened principal components, a plain
         autoencoder and a supervised reference too.
-    split
-        What to call the test part.
     log
         Called with what is being done.
     """
@@ -141,12 +138,12 @@ def score_model(
         )
     known = [part for name, part in parts.items() if name != "test" and len(part)]
     evidence, groups = model.evidence(test), _groups(test)
-    evaluation = evaluate_likelihood(evidence, groups, metric="evidence_lower_bound", split=split)
-    evaluation = evaluation.merge(_reconstruction(model, test, "vae", split))
+    evaluation = evaluate_likelihood(evidence, groups, metric="evidence_lower_bound", split=SPLIT)
+    evaluation = evaluation.merge(_reconstruction(model, test, "vae"))
     if not known:
         note = "no training rows were given: there are no baselines and no other k"
         return evaluation.merge(Evaluation(notes=(note,)))
-    held_out = _held_out(known, test, levels, split)
+    held_out = _held_out(known, test, levels)
     features = (np.concatenate([_numeric(part) for part in known]), _numeric(test))
     log("encoding")
     active = active_dimensions(model, known[0])
@@ -162,7 +159,7 @@ def score_model(
         # Without a KL term no dimension of it is idle.
         encoded = [plain.encode(part) for part in (*known, test)]
         representations["autoencoder"] = (np.concatenate(encoded[:-1], axis=1), encoded[-1])
-        evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder", split))
+        evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder"))
     spec = recipe.clustering
     plan = ClusteringPlan(
         algorithms=(spec.algorithm,),
@@ -249,7 +246,6 @@ def _held_out(
     known: Sequence[Records],
     test: Records,
     levels: Levels,
-    split: str,
     max_test_rows: int | None = 60_000,
 ) -> HeldOut:
     """Lay known and test rows end to end, and fix the rows to score on."""
@@ -263,12 +259,12 @@ def _held_out(
         labels,
         train_rows=np.arange(first),
         test_rows=np.arange(first, len(groups)),
-        split=split,
+        split=SPLIT,
         max_test_rows=max_test_rows,
     )
 
 
-def _reconstruction(model: TabularModel, test: Records, method: str, split: str) -> Evaluation:
+def _reconstruction(model: TabularModel, test: Records, method: str) -> Evaluation:
     names = model.schema.numeric_names
     if not names:
         return Evaluation()
@@ -279,7 +275,7 @@ def _reconstruction(model: TabularModel, test: Records, method: str, split: str)
         names,
         units=model.schema.units,
         method=method,
-        split=split,
+        split=SPLIT,
     )
 
 
