@@ -324,7 +324,9 @@ def test_places_that_are_taken(made: CrystalExample, program: Program, tmp_path:
 
 def _halve(path: Path) -> None:
     content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
+    # Within a line: YAML that ends with one is whole, whatever is missing after it.
+    end = content.find(b": ", len(content) // 2)
+    path.write_bytes(content[: end if end > 0 else len(content) // 2])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from variolite.recipe.spec import BaseRecipe
 
 _SIZES = {"d_model": "width", "nhead": "heads", "dim_feedforward": "feedforward"}
 _WEIGHTS = {"lambda_1": "reconstruction", "lambda_2": "kl", "lambda_3": "alignment"}
-_PARTS = {"atom_types": "species", "frac_coords": "coordinates", "lengths": "lattice"}
+_TERMS = {"atom_types": "species", "frac_coords": "coordinates", "lengths": "lattice"}
+_TERMS |= {"kl": "kl", "fa": "alignment"}
 
 TAKEN: Mapping[str, str] = {
     "latent_dim": "model.latent",
@@ -25,9 +26,7 @@ TAKEN: Mapping[str, str] = {
     "encoder.num_layers": "model.encoder_layers",
     "decoder.num_layers": "model.decoder_layers",
     "atom_type_predict": "model.given",
-    **{f"loss_weights.{name}": f"loss.{key}" for name, key in (_WEIGHTS | _PARTS).items()},
-    "loss_weights.kl": "loss.kl",
-    "loss_weights.fa": "loss.alignment",
+    **{f"loss_weights.{name}": f"loss.{key}" for name, key in (_WEIGHTS | _TERMS).items()},
     **{name: f"loss.{key}" for name, key in _WEIGHTS.items()},
     "optimizer.lr": "training.learning_rate",
     "trainer.max_epochs": "training.epochs",
