@@ -33,7 +33,7 @@ def read_packaged(name: str) -> Any:
 
 
 _PACKAGED = ("lithology_groups.yaml", "wireline_levels.yaml")
-_MEND = "give a CSV of two columns (name, group), or YAML 'name: group' or 'group: [names]'"
+_HINT = "give a CSV of two columns (name, group), or YAML 'name: group' or 'group: [names]'"
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,10 @@ def read_label_level(path: str | Path) -> LabelLevel:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(
-            f"the file cannot be read: {str(error).splitlines()[0]}", where=str(path), hint=_MEND
+            f"the file cannot be read: {str(error).splitlines()[0]}", where=str(path), hint=_HINT
         ) from error
     if not isinstance(content, dict) or not content:
-        raise DataError("the file holds no mapping", where=str(path), hint=_MEND)
+        raise DataError("the file holds no mapping", where=str(path), hint=_HINT)
     if isinstance(content.get("groups"), dict):
         return _level_of(content, path.stem, str(path))
     return LabelLevel(path.stem, _pairs(content, str(path)))
@@ -152,7 +152,7 @@ def read_label_level(path: str | Path) -> LabelLevel:
 def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
     unknown = set(content) - {"level", "title", "source", "groups", "heads"}
     if unknown:
-        raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, hint=_MEND)
+        raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, hint=_HINT)
     return LabelLevel(
         name=str(content.get("level", name)),
         groups=_pairs(content["groups"], where),
@@ -169,7 +169,7 @@ def _pairs(content: Mapping[Any, Any], where: str) -> Mapping[str, str]:
         elif isinstance(value, str | int | float):
             pairs.append((str(key), str(value)))
         else:
-            raise DataError(f"'{key}' stands for no group", where=where, hint=_MEND)
+            raise DataError(f"'{key}' stands for no group", where=where, hint=_HINT)
     return _unique(pairs, where)
 
 
@@ -179,7 +179,7 @@ def _pairs_of_table(path: Path) -> Mapping[str, str]:
 
     frame = read_table(path)
     if frame.width < 2:
-        raise DataError("the table has fewer than two columns", where=str(path), hint=_MEND)
+        raise DataError("the table has fewer than two columns", where=str(path), hint=_HINT)
     two = frame.select(frame.columns[:2]).cast(pl.String).drop_nulls()
     return _unique(two.rows(), str(path))
 
@@ -195,7 +195,7 @@ def _unique(pairs: Iterable[tuple[str, str]], where: str) -> Mapping[str, str]:
                 hint="keep one of them",
             )
     if not groups:
-        raise DataError("the file maps nothing", where=where, hint=_MEND)
+        raise DataError("the file maps nothing", where=where, hint=_HINT)
     return MappingProxyType(groups)
 
 
@@ -211,7 +211,7 @@ COVERAGE = 0.95
 
 
 class LevelChooser:
-    """Labels of some rows at every level; the choice is made once, at the first call.
+    """Labels of some rows at every level that fits; the levels are chosen at the first call.
 
     Training and held-out rows of one run are thereby labelled alike.
 
@@ -234,7 +234,15 @@ class LevelChooser:
         """
         if self.levels is None:
             every = np.concatenate(list(labels.values()) or [np.empty(0, "U1")])
-            self.levels = choose_levels(every, self.wanted)
+            asked = tuple(label_level(name) for name in self.wanted)
+            taken, known = {level.name for level in asked}, every[every != ""]
+            self.levels = asked + tuple(
+                level
+                for name, level in label_levels().items()
+                if name not in taken
+                and len(known)
+                and (_mapped(level, known) != "").mean() >= COVERAGE
+            )
             self.renamed = {
                 name
                 for name, values in labels.items()
@@ -246,36 +254,11 @@ class LevelChooser:
         return result
 
 
-def choose_levels(
-    labels: NDArray[np.str_], wanted: Iterable[str | Path] = ()
-) -> tuple[LabelLevel, ...]:
-    """Return the levels asked for, and the packaged ones that fit the labels.
-
-    Parameters
-    ----------
-    labels
-        Label of every row, [n]; "" where missing.
-    wanted
-        Names of packaged levels or files, used whatever they cover.
-    """
-    asked = tuple(label_level(name) for name in wanted)
-    known = labels[labels != ""]
-    if not len(known):
-        return asked
-    taken = {level.name for level in asked}
-    return asked + tuple(
-        level
-        for level in label_levels().values()
-        if level.name not in taken and (_mapped(level, known) != "").mean() >= COVERAGE
-    )
-
-
 def _mapped(level: LabelLevel, values: NDArray[np.str_]) -> NDArray[np.str_]:
     return level.apply(pl.Series(values.astype(str))).fill_null("").to_numpy().astype(np.str_)
 
 
 def _one_to_one(values: NDArray[np.str_], mapped: NDArray[np.str_]) -> bool:
-    pairs = {(str(a), str(b)) for a, b in zip(*np.unique([values, mapped], axis=1), strict=True)}
-    labelled = {a for a, _ in pairs if a}
-    groups = {b for a, b in pairs if a and b}
-    return len(groups) == len(labelled) == len({pair for pair in pairs if pair[0]})
+    pairs = {(a, b) for a, b in np.unique([values, mapped], axis=1).T.tolist() if a}
+    groups = {b for _, b in pairs if b}
+    return len(groups) == len({a for a, _ in pairs}) == len(pairs)
