@@ -20,9 +20,14 @@ from variolite.training import Member
 from variolite.training.device import single_thread
 from variolite.training.loop import train as train_loop
 from variolite.training.storage import EpochRecord
-from variolite.training.tabular import architecture_for, auto_batch_size, auto_rate, fit_tabular
-from variolite.training.tabular_model import Rows, TrainingBatches
-from variolite.vae import AnalyticStep, TabularModule, stack
+from variolite.training.tabular import (
+    TrainingBatches,
+    architecture_for,
+    auto_batch_size,
+    auto_rate,
+    fit_tabular,
+)
+from variolite.vae import AnalyticStep, Batch, TabularModule, stack
 
 _CONSTANT = 0.5 * FEATURES * math.log(2.0 * math.pi * NOISE_VARIANCE)
 
@@ -131,9 +136,7 @@ def _watched(
     architecture = architecture_for(schema, records, _MODEL, LATENT)
     module = stack([TabularModule(architecture, member.seed) for member in members])
     batch = auto_batch_size(len(records)) if request.batch is None else request.batch
-    source = TrainingBatches(
-        Rows.from_records(records, torch.device("cpu")), members, batch, dropout=False
-    )
+    source = TrainingBatches(Batch.of(records, torch.device("cpu")), members, batch, dropout=False)
     clock = _Clock(module, held_out)
     with single_thread(sum(p.numel() for p in module.parameters())):
         clock.begin()

@@ -11,7 +11,7 @@ from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
 from variolite.training import Member, TabularModel, fit_tabular
-from variolite.training import tabular_model as batches
+from variolite.vae import tabular as batches
 from variolite.vae.tabular import LEAST_FREEDOM
 
 MEMBER = Member(seed=0, beta=1.0, latent=2)

@@ -8,7 +8,7 @@ from toy_tables import Trainer, linear_rows, table_of
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
 from variolite.training import Member, TabularModel, fit_tabular
-from variolite.training import tabular_model as batches
+from variolite.vae import tabular as batches
 
 MODEL = ModelSpec(latent=2, encoder=(8,), decoder=(8,), norm="layer", dropout=0.3)
 

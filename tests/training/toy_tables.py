@@ -15,7 +15,7 @@ from variolite.records import FittedSchema, Records, Schema
 from variolite.training import EpochRecord, Fitted, Member, fit_tabular
 from variolite.training import tabular as fitting
 from variolite.training.loop import Resume
-from variolite.training.tabular_model import Rows
+from variolite.vae import Batch
 
 Table = tuple[FittedSchema, Records]
 
@@ -76,7 +76,7 @@ class Trainer:
 
     def validate(self, fitted: Fitted) -> list[float]:
         """Monitored value of the returned model at a final beta of 1, for every member."""
-        rows = Rows.from_records(self.validation, torch.device("cpu"))
+        rows = Batch.of(self.validation, torch.device("cpu"))
         with torch.no_grad():
             parts = fitting._validate(fitted.model.module, rows, fitted.model.members)
         beta = torch.tensor([member.beta for member in fitted.model.members])

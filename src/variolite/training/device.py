@@ -1,10 +1,11 @@
-"""Where a model trains, and with how many threads."""
+"""Where a model trains, with how many threads, and its random numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from variolite.errors import TrainingError
@@ -82,3 +83,9 @@ def single_thread(multiply_adds: int) -> Iterator[None]:
     finally:
         torch.set_flush_denormal(flushed)
         torch.set_num_threads(before)
+
+
+def generator(device: torch.device, *key: int) -> torch.Generator:
+    """Return a generator that depends on the integers of ``key`` alone."""
+    state = np.random.SeedSequence(key).generate_state(1, np.uint32)
+    return torch.Generator(device).manual_seed(int(state[0]))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,23 +16,110 @@ from torch import Tensor
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import Column, FittedSchema, Records
-from variolite.training.device import choose_device, single_thread
+from variolite.training.device import choose_device, generator, single_thread
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import EpochRecord
-from variolite.training.tabular_model import (
-    Member,
-    Rows,
-    TabularModel,
-    TrainingBatches,
-    evaluation_batches,
+from variolite.training.tabular_model import Member, TabularModel
+from variolite.vae import (
+    AnalyticStep,
+    Architecture,
+    Batch,
+    Likelihood,
+    TabularModule,
+    stack,
+    supports,
 )
-from variolite.vae import AnalyticStep, Architecture, Likelihood, TabularModule, stack, supports
 
 ACTIVE_NATS = 0.01
 """Mean KL above which a latent dimension counts as active."""
 
 VALIDATION_SEED = 20_240_901
 """Noise of the monitored value: the same in every epoch and every run."""
+
+
+# Training rows on the device, handed out in shuffled batches with their noise.
+#
+# Everything random is a function of (member seed, epoch) alone. A run that is resumed starts an
+# epoch again with the same numbers, and a member draws the same numbers whether it trains alone
+# or beside others.
+
+CHUNK_ROWS = 16_384
+"""Rows gathered and noise drawn at once: a working set that stays in the cache."""
+
+
+class TrainingBatches:
+    """Shuffled batches of equal size for every epoch, of at most ``batch_size`` rows.
+
+    The few rows left over when n is no multiple of the batch size sit an epoch out; the next
+    shuffle brings them back. With ``dropout`` batches carry generators for it.
+    """
+
+    def __init__(
+        self, rows: Batch, members: Sequence[Member], batch_size: int, *, dropout: bool
+    ) -> None:
+        self.rows = rows
+        self.members = members
+        self.batch_size = min(batch_size, len(rows))
+        self.steps = len(rows) // self.batch_size
+        self.dropout = dropout
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch."""
+        device = self.rows.numeric.device
+
+        def sources(purpose: int) -> list[torch.Generator]:
+            return [generator(device, m.seed, number, purpose) for m in self.members]
+
+        order = torch.stack(
+            [torch.randperm(len(self.rows), generator=g, device=device) for g in sources(0)]
+        )
+        noise_sources = sources(1)
+        generators = sources(2) if self.dropout else ()
+        # Gathering rows of many steps at once costs far less than step by step.
+        per_chunk = max(1, CHUNK_ROWS // self.batch_size)
+        for first in range(0, self.steps, per_chunk):
+            count = min(per_chunk, self.steps - first) * self.batch_size
+            start = first * self.batch_size
+            noise = _noise(self.members, count, noise_sources, device)
+            chunk = self.rows.gather(order[:, start : start + count], noise, generators)
+            yield from chunk.chunks(self.batch_size)
+
+
+def evaluation_batches(
+    rows: Batch, members: Sequence[Member], *, noise_seed: int
+) -> Iterator[Batch]:
+    """Yield all rows in order, for every member the same ones.
+
+    ``noise_seed`` fixes the noise, so that a monitored value moves with the weights alone.
+    """
+    device, start = rows.numeric.device, 0
+    for batch in rows.chunks():
+        # Every member draws from a generator of the same state.
+        sources = [generator(device, noise_seed, start) for _ in members]
+        yield replace(batch, noise=_noise(members, len(batch), sources, device))
+        start += len(batch)
+
+
+def _noise(
+    members: Sequence[Member],
+    rows: int,
+    sources: Sequence[torch.Generator],
+    device: torch.device,
+) -> Tensor:
+    """Noise of every member for its own dimensions, zero for those it lacks, (M, rows, L)."""
+    noise = torch.zeros((len(members), rows, max(m.latent for m in members)), device=device)
+    for block, member, source in zip(noise, members, sources, strict=True):
+        if member.beta == 0.0:
+            continue
+        # Numbers are drawn in the order of memory: a slice of a wider block would shift them.
+        own = block if member.latent == noise.shape[2] else block.new_empty(rows, member.latent)
+        own.normal_(generator=source)
+        if own is not block:
+            block[:, : member.latent] = own
+    return noise
+
+
+# From rows and a recipe to a trained model.
 
 
 @dataclass(frozen=True)
@@ -170,7 +257,7 @@ def fit_tabular(
     module = stack(modules).to(where)
     batch_size = auto_batch_size(len(training)) if spec.batch_size == "auto" else spec.batch_size
     rate = auto_rate(batch_size) if spec.learning_rate == "auto" else spec.learning_rate
-    rows = Rows.from_records(training, where)
+    rows = Batch.of(training, where)
     source = TrainingBatches(rows, members, batch_size, dropout=model.dropout > 0.0)
     settings = [asdict(module.architecture), spec.model_dump(mode="json"), [*map(asdict, members)]]
     checkpoints = resume and resume(_fingerprint(training, validation, settings))
@@ -179,9 +266,7 @@ def fit_tabular(
             f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
             f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
         )
-    held = (
-        None if validation is None or not len(validation) else Rows.from_records(validation, where)
-    )
+    held = None if validation is None or not len(validation) else Batch.of(validation, where)
     analytic = None
     if spec.engine != "autograd" and supports(module):
         analytic = partial(AnalyticStep, module)
@@ -208,7 +293,7 @@ def fit_tabular(
     )
 
 
-def _validate(module: TabularModule, rows: Rows, members: Sequence[Member]) -> Validation:
+def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> Validation:
     """Average the parts of the objective over validation rows with fixed noise."""
     count = len(rows)
     ones = torch.ones(len(members), device=rows.numeric.device)

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from variolite.vae.kernels import HALF_LOG_2PI, LOG_VARIANCE_RANGE
+from variolite.vae.likelihoods import HALF_LOG_2PI
 from variolite.vae.networks import Linear, Stack
+from variolite.vae.posterior import LOG_VARIANCE_RANGE
 from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, LossTerms, TabularModule
 
 NARROW = 16

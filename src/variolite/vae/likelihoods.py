@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from variolite.vae.kernels import HALF_LOG_2PI, gaussian_log_prob
+HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 class Numeric(Protocol):
@@ -47,6 +49,50 @@ def _sum_observed(elementwise: Tensor, observed: Tensor | None) -> Tensor:
     if observed is None:
         return elementwise.sum(-1)
     return elementwise.masked_fill(~observed, 0.0).sum(-1)
+
+
+# One autograd node, for the reason given in `variolite.vae.posterior`.
+
+
+class _GaussianLogProb(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        standardised = (x - mean).mul_((-log_scale).exp())
+        constant = log_scale.sum(-1) + HALF_LOG_2PI * mean.shape[-1]
+        result = (standardised * standardised).sum(-1).mul_(-0.5).sub_(constant)
+        ctx.save_for_backward(standardised, log_scale)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        standardised, log_scale = ctx.saved_tensors
+        weighted = gradient.unsqueeze(-1) * standardised
+        grad_scale = None
+        if ctx.needs_input_grad[2]:
+            grad_scale = (weighted * standardised).sum(1, keepdim=True)
+            grad_scale.sub_(gradient.sum(1, keepdim=True).unsqueeze(-1))
+        return None, weighted.mul_((-log_scale).exp()), grad_scale
+
+
+def gaussian_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Log-density of complete rows under a Gaussian with one scale per feature.
+
+    Parameters
+    ----------
+    x
+        Data, shape (M, B, D) or (1, B, D); gets no gradient.
+    mean
+        Shape (M, B, D).
+    log_scale
+        Log standard deviation, shape (M, 1, D).
+
+    Returns
+    -------
+    Tensor
+        Nats per row, summed over D, shape (M, B).
+    """
+    return _GaussianLogProb.apply(x, mean, log_scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from operator import itemgetter
+from typing import Any, Literal
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from variolite.errors import TrainingError
+from variolite.records import Records
 from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, Numeric, StudentT
 from variolite.vae.networks import Embedding, Norm, Stack
 from variolite.vae.posterior import Posterior, StandardNormal
@@ -18,9 +21,12 @@ from variolite.vae.posterior import Posterior, StandardNormal
 # What one training step sees: tensors with members, rows and columns.
 
 
+EVALUATION_ROWS = 8_192
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Rows on the device of the model.
+    """Rows on the device of the model: all of a table, or those of one step.
 
     Attributes
     ----------
@@ -31,9 +37,9 @@ class Batch:
     category
         Level codes, -1 where missing, shape (M or 1, B, C); None without categories.
     condition
-        What the model is told, shape (M or 1, B, K); None without conditions.
+        What the model is given, shape (M or 1, B, K); None without conditions.
     noise
-        Standard normal draws for the posterior, shape (M, B, L).
+        Standard normal draws for the posterior, shape (M, B, L); empty for uses of its mean.
     generators
         One per member where dropout is on; empty when evaluating.
     """
@@ -42,8 +48,54 @@ class Batch:
     observed: Tensor | None
     category: Tensor | None
     condition: Tensor | None
-    noise: Tensor
-    generators: Sequence[torch.Generator] = field(default=())
+    noise: Tensor = field(default_factory=lambda: torch.empty(0))
+    generators: Sequence[torch.Generator] = ()
+
+    @classmethod
+    def of(cls, records: Records, device: torch.device) -> Batch:
+        """Copy records to a device once."""
+
+        def put(array: NDArray[Any]) -> Tensor | None:
+            return torch.from_numpy(array).to(device).unsqueeze(0) if array.shape[1] else None
+
+        return cls(
+            numeric=torch.from_numpy(records.numeric).to(device).unsqueeze(0),
+            observed=None if records.observed.all() else put(records.observed),
+            category=put(records.category),
+            condition=put(records.condition),
+        )
+
+    def __len__(self) -> int:
+        return self.numeric.shape[1]
+
+    def gather(
+        self, index: Tensor, noise: Tensor, generators: Sequence[torch.Generator] = ()
+    ) -> Batch:
+        """Copy rows that all members share in the order of ``index``, shape (M, b)."""
+
+        def pick(values: Tensor) -> Tensor:
+            chosen = values[0].index_select(0, index.reshape(-1))
+            return chosen.view(*index.shape, values.shape[2])
+
+        return self._changed(pick, noise, generators)
+
+    def chunks(self, rows: int | None = None) -> Iterator[Batch]:
+        """Yield the rows in order, at most so many at once."""
+        rows = rows or EVALUATION_ROWS
+        for start in range(0, len(self), rows):
+            cut = itemgetter((slice(None), slice(start, start + rows)))
+            noise = cut(self.noise) if self.noise.dim() > 1 else self.noise
+            yield self._changed(cut, noise, self.generators)
+
+    def _changed(
+        self,
+        change: Callable[[Tensor], Tensor],
+        noise: Tensor,
+        generators: Sequence[torch.Generator],
+    ) -> Batch:
+        others = (self.observed, self.category, self.condition)
+        observed, category, condition = (None if v is None else change(v) for v in others)
+        return Batch(change(self.numeric), observed, category, condition, noise, generators)
 
 
 # The objective in named parts, normalised the same way everywhere: nats per row.
@@ -117,7 +169,7 @@ class Architecture:
     fixed_variance
         sigma^2 in transformed units, used when ``variance`` is ``fixed``.
     mask_input
-        Tell the encoder which values were observed.
+        Give the encoder which values were observed.
     """
 
     likelihoods: tuple[Likelihood, ...]
@@ -153,7 +205,7 @@ class TabularModule(nn.Module):
     """Encoder, decoder and likelihood of one or several members.
 
     A new module has one member, started from ``seed`` alone;
-    `variolite.vae.members.stack` joins several into one.
+    `stack` joins several into one.
 
     Parameters
     ----------

@@ -15,8 +15,8 @@ from torch.nn import functional
 from variolite.crystals.generation.conditions import SPACE_GROUPS, Conditions, Vocabulary
 from variolite.errors import DataError
 from variolite.recipe import ConstantBeta, TrainingSpec
+from variolite.training.device import generator
 from variolite.training.loop import Validation, train
-from variolite.training.tabular_model import generator
 from variolite.vae import LossTerms
 
 # The network of the composition model: logits of the next element and of its atoms.

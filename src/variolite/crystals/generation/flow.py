@@ -29,10 +29,10 @@ from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.network import bf16_is_fast
 from variolite.crystals.recipe import PriorSpec
 from variolite.recipe import ConstantBeta, TrainingSpec
+from variolite.training.device import generator
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.schedules import step_factor
 from variolite.training.storage import EpochRecord
-from variolite.training.tabular_model import generator
 from variolite.vae import LossTerms
 
 AVERAGE = 0.999

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from variolite.recipe import ConstantBeta, TrainingSpec
+from variolite.training.device import generator
 from variolite.training.loop import train
-from variolite.training.tabular_model import generator
 from variolite.vae import LossTerms
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
-from variolite.training.tabular_model import generator
+from variolite.training.device import generator
 
 # Cells and positions as smooth numbers that a network can work with, and back.
 

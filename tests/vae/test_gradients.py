@@ -5,7 +5,8 @@ import torch
 from closeness import assert_close, numeric_gradient
 from torch.distributions import Normal, kl_divergence
 
-from variolite.vae.kernels import LOG_VARIANCE_RANGE, gaussian_log_prob, reparameterise
+from variolite.vae.likelihoods import gaussian_log_prob
+from variolite.vae.posterior import LOG_VARIANCE_RANGE, reparameterise
 
 LOW, HIGH = LOG_VARIANCE_RANGE
 
