@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from variolite.errors import SchemaError, VarioliteError, nearest
-from variolite.records.transforms import AnyTransform, dump_transform
+from variolite.records.transforms import AnyTransform
 from variolite.records.values import split_header
 
-# YAML as people write it: repeated keys refused, lists on one line.
+# YAML as people write it: repeated keys rejected, lists on one line.
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key given twice: plain YAML keeps the last one silently."""
+    """Rejects a key given twice: plain YAML keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[Any, int] = {}
@@ -52,13 +52,7 @@ _Dumper.add_representer(
 
 
 def load_yaml(text: str, *, where: str | None = None) -> Any:
-    """Read YAML into plain types.
-
-    Raises
-    ------
-    SchemaError
-        If it is not valid YAML, a key occurs twice, or a key reads as true or false.
-    """
+    """Read YAML into plain types; SchemaError names a key given twice or read as a boolean."""
     try:
         return yaml.load(text, Loader=_Loader)
     except SchemaError as error:
@@ -72,22 +66,12 @@ def dump_yaml(data: Any) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-# Turning a pydantic refusal into one clear message that names the nearest key.
+# Turning a pydantic error into one clear message that names the nearest key.
 
 
-def explain_validation(
-    error: ValidationError, known: Mapping[str, object] | Iterable[str] | type[BaseModel]
-) -> tuple[str, str, str | None]:
-    """Return (what, where, mend) for the first problem in ``error``.
-
-    Parameters
-    ----------
-    error
-        What pydantic raised.
-    known
-        Keys allowed where an unknown one was met, or the model that lists them.
-    """
-    names = list(known.model_fields) if isinstance(known, type) else list(known)
+def _explain(error: ValidationError, known: type[BaseModel]) -> tuple[str, str, str | None]:
+    """Return (what, where, hint) for the first problem; ``known`` lists the allowed keys."""
+    names = list(known.model_fields)
     problems = error.errors()
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -195,7 +179,7 @@ class Column(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            what, where, hint = explain_validation(error, Column)
+            what, where, hint = _explain(error, Column)
             place = f"column {data.get('name', '?')!r}" + (f", {where}" if where else "")
             raise SchemaError(what, where=place, hint=hint) from None
 
@@ -210,20 +194,10 @@ class Column(BaseModel):
         given = {key: value for key, value in data.items() if value is not None}
         return {**_defaults_of_role(role, given.get("kind")), **given}
 
-    @field_validator("transform", mode="before")
+    @field_validator("transform", "aliases", "sentinels", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | Mapping) else value
-
-    @field_validator("aliases", mode="before")
-    @classmethod
-    def _one_alias(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
-
-    @field_validator("sentinels", mode="before")
-    @classmethod
-    def _one_sentinel(cls, value: Any) -> Any:
-        return [value] if isinstance(value, int | float) else value
+        return [value] if isinstance(value, str | Mapping | int | float) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Column:
@@ -264,47 +238,35 @@ class Column(BaseModel):
 
     def to_spec(self) -> dict[str, Any]:
         """Return what a schema file would say: only what differs from the defaults."""
-        role_defaults = _defaults_of_role(self.role, None)
-        # The other defaults follow from the kind too, once that is known.
-        role_defaults |= {
+        defaults = {key: info.default for key, info in type(self).model_fields.items()}
+        # The kind follows from the role, and the other defaults from both.
+        defaults |= _defaults_of_role(self.role, self.kind)
+        defaults |= {"kind": _defaults_of_role(self.role)["kind"]}
+        return {
             key: value
-            for key, value in _defaults_of_role(self.role, self.kind).items()
-            if key != "kind"
+            for key, value in self.model_dump(mode="json", exclude={"name"}).items()
+            if value != (list(d) if isinstance(d := defaults[key], tuple) else d)
         }
-        spec: dict[str, Any] = {}
-        for key, info in type(self).model_fields.items():
-            if key == "name":
-                continue
-            value = getattr(self, key)
-            if key == "transform":
-                value = [dump_transform(step) for step in value]
-            elif isinstance(value, tuple):
-                value = list(value)
-            default = role_defaults.get(key, info.default)
-            default = list(default) if isinstance(default, tuple) else default
-            if value != default:
-                spec[key] = value
-        return spec
 
 
 # Finding the table column that holds a meaning, by name and never by position.
 
 
 def check_mapping(mapping: Mapping[str, str], columns: Mapping[str, Column]) -> None:
-    """Refuse a mapping of a meaning that the schema does not have."""
+    """Reject a mapping of a meaning that the schema does not have."""
     for meaning in mapping:
         if meaning not in columns:
             raise SchemaError(
                 f"{meaning!r} is not a column of the schema",
                 where="column mapping",
-                hint=suggest(meaning, columns, "The schema has"),
+                hint=_suggest(meaning, columns, "The schema has"),
             )
 
 
 def find_source(column: Column, available: Sequence[str], mapped: str | None = None) -> str | None:
     """Return the table column that holds ``column``, or None.
 
-    Tried in turn: the mapping, ``source``, then name and aliases as they stand,
+    Tried in turn: the mapping, ``source``, then name and aliases unchanged,
     without regard to case, and against headers stripped of a unit in brackets.
     """
     if mapped is not None:
@@ -319,7 +281,7 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
             raise SchemaError(
                 f"{column.name!r} is mapped to {mapped!r}, which the table does not have",
                 where="column mapping",
-                hint=suggest(mapped, available, "The table has"),
+                hint=_suggest(mapped, available, "The table has"),
             )
         return mapped
     if column.source is not None:
@@ -329,7 +291,7 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
             return None
         raise SchemaError(
             f"{column.name!r} is held by {column.source!r}, which the table does not have",
-            hint=suggest(column.source, available, "The table has"),
+            hint=_suggest(column.source, available, "The table has"),
         )
     wanted = (column.name, *column.aliases)
     for name in wanted:
@@ -351,7 +313,7 @@ def find_source(column: Column, available: Sequence[str], mapped: str | None = N
     return None
 
 
-def suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: str) -> str:
+def _suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: str) -> str:
     names = list(candidates)
     close = nearest(name, names)
     hint = f"Did you mean {close!r}? " if close else ""
@@ -359,14 +321,11 @@ def suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: s
     return f"{hint}{lead}: {shown}"
 
 
-# The columns of a table, keyed by what they mean.
-#
-# A schema is keyed by *meaning* (``bulk_density``); :meth:`Schema.bind` finds which
-# column of a given table holds each meaning, by name, never by position.
-
-
 class Schema(BaseModel):
     """The columns of a table, keyed by meaning.
+
+    :meth:`bind` finds which column of a given table holds each meaning, by name, never
+    by position.
 
     Attributes
     ----------
@@ -402,7 +361,7 @@ class Schema(BaseModel):
         except ValidationError as error:
             loc = error.errors()[0]["loc"]
             known: type[BaseModel] = Schema if len(loc) < 2 else Column
-            what, where, hint = explain_validation(error, known)
+            what, where, hint = _explain(error, known)
             raise SchemaError(what, where=where or None, hint=hint) from None
 
     @field_validator("columns", mode="before")
@@ -528,7 +487,7 @@ class Schema(BaseModel):
             raise SchemaError(
                 f"the table has no column for {listed}{also}",
                 hint=f"Map it with {absent[0]}=COLUMN. "
-                + suggest(absent[0], available, "The table has"),
+                + _suggest(absent[0], available, "The table has"),
             )
         wanted = min(self.minimum_inputs, sum(c.role == "input" for c in self.columns.values()))
         present = sum(column.role == "input" for column in found.values())
@@ -537,7 +496,7 @@ class Schema(BaseModel):
                 f"the table has {present} of the input columns, and at least "
                 f"{max(wanted, 1)} are needed",
                 hint=f"It lacks {', '.join(left_out)}. "
-                + suggest(left_out[0], available, "It has"),
+                + _suggest(left_out[0], available, "It has"),
             )
         return Schema(
             columns=found,
