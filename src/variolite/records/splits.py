@@ -105,7 +105,7 @@ def split_groups(
     group
         Group name of every row, shape [n]; rows with an empty name are left out.
     test, validation
-        Shares of the *groups*, each above 0 and together below 1. Every part gets
+        Fractions of the *groups*, each above 0 and together below 1. Every part gets
         one group at least.
     seed
         Seed of the draw: the same names and seed give the same split, whatever the
@@ -118,7 +118,7 @@ def split_groups(
     ------
     SchemaError
         If there is no group column (None), there are fewer than three groups, or a
-        share is impossible.
+        fraction is impossible.
 
     Examples
     --------
@@ -128,7 +128,7 @@ def split_groups(
     """
     rows = _group_text(group)
     names = _names(rows, needed=3)
-    _check_shares(test, validation)
+    _check_fractions(test, validation)
     count = len(names)
     n_test = max(1, round(test * count))
     n_validation = max(1, round(validation * count))
@@ -227,11 +227,12 @@ def _names(rows: NDArray[np.str_], needed: int) -> list[str]:
     return names
 
 
-def _check_shares(test: float, validation: float) -> None:
-    for name, share in (("test", test), ("validation", validation)):
-        if not 0 < share < 1:
+def _check_fractions(test: float, validation: float) -> None:
+    for name, fraction in (("test", test), ("validation", validation)):
+        if not 0 < fraction < 1:
             raise SchemaError(
-                f"the {name} share is {share:g}", hint="Give a share of the groups between 0 and 1"
+                f"the {name} fraction is {fraction:g}",
+                hint="Give a fraction of the groups between 0 and 1",
             )
     if test + validation >= 1:
         raise SchemaError(

@@ -20,13 +20,7 @@ from variolite.records.values import split_header
 
 
 def ending_of(path: Path, known: Iterable[str], verb: str) -> str:
-    """Return the longest known ending of ``path``, without regard to case.
-
-    Raises
-    ------
-    DataError
-        If none fits; ``verb`` says what could not be done (read, written).
-    """
+    """Return the longest known ending, without regard to case; ``verb`` is for the error."""
     endings = sorted(known, key=len, reverse=True)
     name = path.name.casefold()
     for ending in endings:
@@ -48,11 +42,6 @@ def read_las(path: Path) -> pl.DataFrame:
 
     Values equal to the header's NULL become NaN. When no curve names the well, the
     column ``WELL`` repeats the name in the header, so that files can be stacked.
-
-    Raises
-    ------
-    DataError
-        If the file is not LAS, is truncated, or holds no data.
     """
     las = _load(path, data=True)
     _check_shape(las, path)
@@ -63,7 +52,8 @@ def read_las(path: Path) -> pl.DataFrame:
     if len(lengths) > 1:
         raise DataError("the curves differ in length", where=str(path))
     frame = pl.DataFrame(columns)
-    name = _well_name(las)
+    names = [item.value for item in las.well if item.original_mnemonic.casefold() == "well"]
+    name = str(names[0]).strip() if names else ""
     if name and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
         frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
     return frame
@@ -134,38 +124,17 @@ def _column(name: str, values: np.ndarray[Any, Any]) -> pl.Series:
     return pl.Series(name, [str(value) for value in values.tolist()])
 
 
-def _well_name(las: Any) -> str:
-    values = [item.value for item in las.well if item.original_mnemonic.casefold() == "well"]
-    return str(values[0]).strip() if values else ""
-
-
 # Reading a table from a file, a data frame or a mapping of arrays.
 
 
-Reader = Callable[[Path, Sequence[str]], pl.DataFrame]
-
-
-def _parquet(path: Path, text: Sequence[str]) -> pl.DataFrame:  # noqa: ARG001
-    return pl.read_parquet(io.BytesIO(path.read_bytes()))
-
-
-def _feather(path: Path, text: Sequence[str]) -> pl.DataFrame:  # noqa: ARG001
-    return pl.read_ipc(io.BytesIO(path.read_bytes()))
-
-
-def _las(path: Path, text: Sequence[str]) -> pl.DataFrame:  # noqa: ARG001
-    return read_las(path)
-
-
-_READERS: dict[str, Reader] = {
-    ".csv": read_delimited,
-    ".csv.gz": read_delimited,
-    ".tsv": read_delimited,
-    ".tsv.gz": read_delimited,
-    ".parquet": _parquet,
-    ".feather": _feather,
-    ".arrow": _feather,
-    ".las": _las,
+# What reads a file, given the columns that are to stay text.
+_READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
+    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), read_delimited),
+    ".parquet": lambda path, _: pl.read_parquet(io.BytesIO(path.read_bytes())),
+    **dict.fromkeys(
+        (".feather", ".arrow"), lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes()))
+    ),
+    ".las": lambda path, _: read_las(path),
 }
 
 
@@ -231,17 +200,14 @@ def units_of(source: Any) -> dict[str, str]:
 
     Columns without a stated unit are not in the answer.
     """
-    if isinstance(source, str | Path):
-        path = Path(source)
-        ending = _checked_ending(path)
-        if ending == ".las":
-            return las_units(path)
-        if ending in (".csv", ".csv.gz", ".tsv", ".tsv.gz"):
-            names = delimited_header(path)
-        else:
-            names = _read_file(path, ()).columns
-    else:
+    if not isinstance(source, str | Path):
         names = _from_memory(source).columns
+    elif (ending := _checked_ending(path := Path(source))) == ".las":
+        return las_units(path)
+    elif _READERS[ending] is read_delimited:
+        names = delimited_header(path)
+    else:
+        names = _read_file(path, ()).columns
     found = {name: split_header(name)[1] for name in names}
     return {name: unit for name, unit in found.items() if unit}
 

@@ -34,19 +34,10 @@ def text_series(series: pl.Series) -> pl.Series:
 
 
 def text_values(series: pl.Series) -> NDArray[np.str_]:
-    """Return a column as text, missing entries as "".
+    """Return a column of any plain type as text [n], missing entries as "".
 
     Whole numbers lose their point, so that 3, 3.0 and "3" name the same group.
     Outer blanks are removed.
-
-    Parameters
-    ----------
-    series
-        Column of any plain type, length n.
-
-    Returns
-    -------
-    ndarray of str, shape [n]
     """
     texts = text_series(series)
     if not len(texts):
@@ -78,28 +69,14 @@ def as_text(values: ArrayLike | pl.Series) -> NDArray[np.str_]:
     return text_values(pl.Series("names", array))
 
 
-# Reading a column as numbers, with an error that names the first value that is none.
+# Columns as numbers.
 
 
 def numeric_values(series: pl.Series) -> NDArray[np.float64]:
-    """Return a column as float64, missing entries as NaN.
+    """Return a column as float64 [n], missing entries as NaN; infinite ones stay infinite.
 
-    Text is accepted when every entry that is not blank is a number in plain notation.
-
-    Parameters
-    ----------
-    series
-        Column of length n.
-
-    Returns
-    -------
-    ndarray, shape [n]
-        Infinite values stay infinite.
-
-    Raises
-    ------
-    DataError
-        If the column holds anything but numbers; names column, row and value.
+    Text is accepted when every entry that is not blank is a number in plain notation;
+    the error names column, row and value of the first that is not.
     """
     if series.dtype.is_numeric() or series.dtype == pl.Boolean or series.dtype == pl.Null:
         return _to_numpy(series.cast(pl.Float64))
@@ -119,12 +96,9 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
     if bad.any():
         first = int(bad.arg_true()[0])
         text = series[first]
-        comma = "," in text and "." not in text
-        advice = (
-            "Write a decimal point instead of a comma"
-            if comma
-            else "Leave missing cells empty, or give the column the kind 'category'"
-        )
+        advice = "Leave missing cells empty, or give the column the kind 'category'"
+        if "," in text and "." not in text:
+            advice = "Write a decimal point instead of a comma"
         raise DataError(
             f"{text!r:.60} in row {first + 1} is not a number "
             f"({int(bad.sum())} of {len(series)} entries are not)",
@@ -202,7 +176,7 @@ def canonical_unit(unit: str | None) -> str | None:
 
 
 def units_agree(declared: str | None, found: str | None) -> bool:
-    """Say whether two spellings can mean the same unit.
+    """Return whether two spellings can mean the same unit.
 
     Only two units that are both known can disagree: an unknown or missing one is
     no evidence of a mistake.

@@ -7,6 +7,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -14,38 +15,26 @@ from variolite.errors import DataError
 from variolite.records.tables import ending_of
 
 
-def _csv(frame: pl.DataFrame) -> bytes:
+def _text(frame: pl.DataFrame, separator: str) -> bytes:
     buffer = io.BytesIO()
-    frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer)
+    frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer, separator=separator)
     return buffer.getvalue()
 
 
-def _tsv(frame: pl.DataFrame) -> bytes:
+def _binary(write: Callable[[io.BytesIO], Any]) -> bytes:
     buffer = io.BytesIO()
-    frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer, separator="\t")
-    return buffer.getvalue()
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    return buffer.getvalue()
-
-
-def _feather(frame: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.write_ipc(buffer)
+    write(buffer)
     return buffer.getvalue()
 
 
 _WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
-    ".csv": _csv,
+    ".csv": lambda frame: _text(frame, ","),
     # A fixed time stamp: the same table always gives the same bytes.
-    ".csv.gz": lambda frame: gzip.compress(_csv(frame), mtime=0),
-    ".tsv": _tsv,
-    ".parquet": _parquet,
-    ".feather": _feather,
-    ".arrow": _feather,
+    ".csv.gz": lambda frame: gzip.compress(_text(frame, ","), mtime=0),
+    ".tsv": lambda frame: _text(frame, "\t"),
+    ".parquet": lambda frame: _binary(frame.write_parquet),
+    ".feather": lambda frame: _binary(frame.write_ipc),
+    ".arrow": lambda frame: _binary(frame.write_ipc),
 }
 
 
@@ -78,13 +67,7 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
 
 
 def require_writable(path: str | Path) -> None:
-    """Say before long work that a table cannot be written to ``path``.
-
-    Raises
-    ------
-    DataError
-        If the ending is unknown, ``path`` is a folder or its folder is missing.
-    """
+    """Raise before long work what writing a table to ``path`` would raise."""
     path = Path(path)
     _require_place(path)
     ending_of(path, _WRITERS, "written")
