@@ -69,7 +69,7 @@ def test_shapes_types_and_names() -> None:
     assert fitted.category_names == ("rock",)
     assert fitted.category_levels == {"rock": ("clay", "salt", "sand")}
     assert fitted.condition_names == ("water", "ship=Chikyu", "ship=JR")
-    assert fitted.label_names == ("facies",)
+    assert list(records.labels) == ["facies"]
     assert fitted.units == {"density": "g/cm3", "gamma": ""}
     assert len(records) == 60
     assert (records.numeric.dtype, records.numeric.shape) == (np.float32, (60, 2))

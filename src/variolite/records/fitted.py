@@ -252,11 +252,6 @@ class FittedSchema:
         return (*numeric, *onehot)
 
     @property
-    def label_names(self) -> tuple[str, ...]:
-        """Names of the label columns."""
-        return tuple(column.name for column in self.schema.labels)
-
-    @property
     def units(self) -> dict[str, str]:
         """Units by numeric input, "" where none is declared."""
         return {name: self.schema.columns[name].unit or "" for name in self.numeric_names}

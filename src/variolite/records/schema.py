@@ -441,11 +441,6 @@ class Schema(BaseModel):
     def id(self) -> Column | None:
         return next(iter(self.of_role("id")), None)
 
-    @property
-    def bound(self) -> bool:
-        """Whether every column knows its column of a table."""
-        return all(column.source is not None for column in self.columns.values())
-
     def bind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
         """Find the table column of every meaning.
 

@@ -250,6 +250,7 @@ class TransformSpec(BaseModel):
 
 class _Log(TransformSpec):
     name: ClassVar[str] = "log"
+    base: ClassVar[float] = math.e
 
     def fit(self, values: Array) -> MonotoneMap:
         _require(
@@ -258,15 +259,12 @@ class _Log(TransformSpec):
             "the logarithm needs values above 0",
             "Use signed_log, or exclude such values with 'valid: [lowest, null]'",
         )
-        return Logarithm(math.e)
+        return Logarithm(self.base)
 
 
-class _Log10(TransformSpec):
+class _Log10(_Log):
     name: ClassVar[str] = "log10"
-
-    def fit(self, values: Array) -> MonotoneMap:
-        _Log().fit(values)
-        return Logarithm(10.0)
+    base: ClassVar[float] = 10.0
 
 
 class _SignedLog(TransformSpec):
@@ -362,10 +360,9 @@ def _normal_scores(values: Array, knots: int) -> PiecewiseLinear:
     y = np.array([NormalDist().inv_cdf(share) for share in shares])
     # Beyond the outer knots: the mean slope over one unit of normal score. A single
     # outer segment is too short to trust with an extrapolation.
-    low = max(1, int(np.searchsorted(y, y[0] + 1.0)))
-    low = min(low, len(y) - 1)
-    high = min(len(y) - 2, int(np.searchsorted(y, y[-1] - 1.0, side="right")) - 1)
-    high = max(high, 0)
+    last = len(y) - 1
+    low = min(max(int(np.searchsorted(y, y[0] + 1.0)), 1), last)
+    high = max(min(int(np.searchsorted(y, y[-1] - 1.0, side="right")), last) - 1, 0)
     lower_slope = (y[low] - y[0]) / (x[low] - x[0])
     upper_slope = (y[-1] - y[high]) / (x[-1] - x[high])
     return PiecewiseLinear(
