@@ -20,7 +20,7 @@ Kind = Literal["array", "pandas", "polars"]
 
 
 def kind_of(source: Any) -> Kind:
-    """Say what a table is; files and mappings of arrays are read into polars frames."""
+    """Return what a table is; files and mappings of arrays are read into polars frames."""
     if isinstance(source, pl.DataFrame | pl.LazyFrame | str | Path):
         return "polars"
     # Some sparse matrices are mappings too; they are arrays to be refused.
@@ -93,33 +93,22 @@ ROWS_AT_ONCE = 8_192
 def decode(
     model: TabularModel, z: NDArray[Any], condition: NDArray[np.float32] | None
 ) -> dict[str, NDArray[Any]]:
-    """Decode latent points with a model of one member.
+    """Decode latent points (n, L) with a model of one member.
 
-    Parameters
-    ----------
-    model
-        The model.
-    z
-        Shape (n, L).
-    condition
-        Shape (n, K); None stands for zeros, the mean condition of the training rows.
-
-    Returns
-    -------
-    dict
-        By table column, in the order of the schema, each of shape (n,): the median of
-        numeric columns, the most probable level of categories.
+    ``condition`` has shape (n, K); None stands for zeros, the mean condition of the training
+    rows. Values come by table column in the order of the schema, each of shape (n,): the median
+    of numeric columns, the most probable level of categories.
     """
     width = model.module.architecture.condition
     if condition is None:
         condition = np.zeros((len(z), width), dtype=np.float32)
     device = next(model.module.parameters()).device
     points = torch.from_numpy(np.ascontiguousarray(z, dtype=np.float32)).to(device)
-    told = torch.from_numpy(condition).to(device)
+    given = torch.from_numpy(condition).to(device)
     centres, codes = [], []
     for start in range(0, len(z), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        joint = model.module.generate(points[None, part], told[None, part] if width else None)
+        joint = model.module.generate(points[None, part], given[None, part] if width else None)
         if joint.numeric is not None:
             # The transforms increase: the centre of a symmetric density becomes the median.
             centres.append(joint.numeric.mean[0])
@@ -144,24 +133,10 @@ def fill_gaps(
     schema: FittedSchema,
     decoded: Mapping[str, NDArray[Any]],
 ) -> dict[str, NDArray[Any]]:
-    """Put decoded values where inputs are missing, and leave all others as they are.
+    """Put decoded values where inputs are missing, and leave all others unchanged.
 
-    Parameters
-    ----------
-    table
-        Shape (n, ...).
-    records
-        Of that table.
-    schema
-        That made them.
-    decoded
-        By table column, one value for every row of ``records``.
-
-    Returns
-    -------
-    dict
-        By table column, shape (n,): float64 or, for categories, level names. Absent
-        columns of the table count as missing throughout.
+    ``decoded`` has by table column a value for every record. What comes back has the rows of
+    the table: float64, or level names. Columns that the table lacks are missing throughout.
     """
     filled: dict[str, NDArray[Any]] = {}
     for column in schema.schema.inputs:
@@ -192,30 +167,16 @@ def hold_back(
     share: float | None,
     seed: int,
 ) -> NDArray[np.bool_]:
-    """Mark the rows to validate on.
+    """Mark the rows to validate on, shape (rows,).
 
-    Parameters
-    ----------
-    usable
-        Rows that the schema keeps, ascending.
-    rows
-        Rows of the table.
-    groups
-        Group of every row, shape (rows,); None draws rows.
-    share
-        Share of the groups, or of the usable rows; at least one is held back and at
-        least one is left. None holds nothing back.
-    seed
-        Seed of the draw, which does not depend on the order of the groups.
-
-    Returns
-    -------
-    ndarray of bool, shape (rows,)
+    Drawn are groups, one of every row, or rows where they are None: the fraction ``share`` of
+    those among the ``usable`` rows, at least one, with at least one left. A share of None draws
+    nothing. The draw does not depend on the order of the groups.
 
     Raises
     ------
     TrainingError
-        If the share is impossible, or there is one unit only.
+        If the share is impossible, or there is one group or row only.
     DataError
         If the groups do not fit the rows.
     """

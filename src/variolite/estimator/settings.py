@@ -46,12 +46,7 @@ def seed_of(random_state: Any) -> int:
 def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
     """Make a schema of numeric inputs that may be missing.
 
-    Parameters
-    ----------
-    names
-        Column names.
-    transforms
-        Steps for every column, or a mapping of names to steps.
+    ``transforms`` are steps for every column, or a mapping of names to steps.
     """
     steps: Mapping[str, Any] = (
         transforms if isinstance(transforms, Mapping) else dict.fromkeys(names, transforms)
@@ -161,18 +156,8 @@ HISTORY = "history.jsonl"
 class Fit:
     """What an estimator knows after fitting, beside its model and history.
 
-    Attributes
-    ----------
-    member
-        Member in use.
-    kind
-        Kind of the table it was fitted on.
-    by_name
-        Whether columns are found by name.
-    columns
-        Names of the columns, where they have any.
-    width
-        Number of columns.
+    The member in use, and of the table that it was fitted on: its kind, whether columns are
+    found by name, their names where they have any, and their number.
     """
 
     member: int

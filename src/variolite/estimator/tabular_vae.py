@@ -75,7 +75,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     sigma2
         The given noise variance in transformed units, with ``variance="fixed"`` alone.
     beta
-        Weight of the divergence: a number, reached in a straight line from 0 over
+        Weight of the KL: a number, reached in a straight line from 0 over
         ``warm_up`` epochs, or a schedule (:class:`variolite.recipe.CyclicalBeta`, or the
         mapping a recipe would hold, such as ``{"kind": "sigmoid", "epochs": 20}``).
     warm_up
@@ -90,8 +90,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         Epochs without gain on the rows held back, counted from the end of the warm-up,
         after which training stops; None trains all epochs. The best weights are kept.
     validation
-        Share of the groups, or without groups of the rows, to hold back for stopping;
-        None holds nothing back.
+        Fraction of the groups, or without groups of the rows, in the validation set, which
+        stops training; None has none.
     members
         Random starts, trained side by side as one batched model. The one with the best
         value on the rows held back is used, and `model_` keeps all.
@@ -252,8 +252,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             recipe.training,
             members_for(recipe.training, recipe.model, seeds=starts),
             device=self.device,
-            on_start=_tell if self.verbose else None,
-            on_epoch=_tell_epoch if self.verbose else None,
+            on_start=_log if self.verbose else None,
+            on_epoch=_log_epoch if self.verbose else None,
         )
         self.model_ = fitted.model
         self.history_ = fitted.history
@@ -481,10 +481,10 @@ def _starts(members: Any) -> int:
     return int(members)
 
 
-def _tell(text: str) -> None:
+def _log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _tell_epoch(record: EpochRecord) -> None:
+def _log_epoch(record: EpochRecord) -> None:
     monitored = ", ".join(f"{value:.3f}" for value in record.val_monitored)
-    _tell(f"epoch {record.epoch + 1}: beta {record.beta:.2f}, held back {monitored} nats")
+    _log(f"epoch {record.epoch + 1}: beta {record.beta:.2f}, validation {monitored} nats")

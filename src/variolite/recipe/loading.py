@@ -266,20 +266,20 @@ def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, content: Mapping[str, Any], where: str) -> RecipeError:
-    """Say the first thing that is wrong, with the nearest key where one is unknown."""
+    """Name the first thing that is wrong, with the nearest key where one is unknown."""
     errors = error.errors(include_url=False)
     first = errors[0]
     path = _written_path(first["loc"], content)
     key = ".".join(path)
     kind = first["type"]
     if kind == "extra_forbidden":
-        known = _known_keys(path[:-1], content)
+        known = list(_models_at(path[:-1], content)[0].model_fields)
+        known += [] if path[:-1] else ["extends"]
         close = nearest(path[-1], known)
         hint = f"did you mean {close}?" if close else f"known keys: {', '.join(known)}"
         return RecipeError(f"unknown key {key!r}", where=where, hint=hint)
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        field = _field_at(path, content)
-        kinds = ", ".join(str(m.model_fields["kind"].default) for m in _models_in(field))
+        kinds = ", ".join(str(_kind(model)) for model in _models_at(path, content))
         return RecipeError(f"{key}.kind must be one of {kinds}", where=where)
     same = [e["msg"] for e in errors if _written_path(e["loc"], content) == path]
     message = "; or ".join(dict.fromkeys(same)).removeprefix("Value error, ")
@@ -301,28 +301,19 @@ def _written_path(location: tuple[int | str, ...], content: Any) -> list[str]:
     return path
 
 
-def _known_keys(path: list[str], content: Any) -> list[str]:
-    """Keys that may stand at ``path``."""
-    if not path:
-        return [*_model_of(content, "recipe").model_fields, "extends"]
-    model: type[BaseModel] = _model_of(content, "recipe")
+def _models_at(path: list[str], content: Any) -> list[type[BaseModel]]:
+    """Models that may stand at ``path``: that of the kind which is written there, else all."""
+    found: list[type[BaseModel]] = [_model_of(content, "recipe")]
     for part in path:
         content = content[part]
-        candidates = _models_in(model.model_fields[part].annotation)
-        kinds = [
-            (m.model_fields["kind"].default, m) for m in candidates if "kind" in m.model_fields
-        ]
-        fitting = [m for kind, m in kinds if kind == content.get("kind")]
-        model = (fitting or candidates)[0]
-    return list(model.model_fields)
+        written = content.get("kind") if isinstance(content, Mapping) else None
+        alternatives = _models_in(found[0].model_fields[part].annotation)
+        found = [m for m in alternatives if _kind(m) == written] or alternatives
+    return found
 
 
-def _field_at(path: list[str], content: Mapping[str, Any]) -> Any:
-    """What may stand at ``path``, as an annotation."""
-    annotation: Any = _model_of(content, "recipe")
-    for part in path:
-        annotation = _models_in(annotation)[0].model_fields[part].annotation
-    return annotation
+def _kind(model: type[BaseModel]) -> Any:
+    return model.model_fields["kind"].default if "kind" in model.model_fields else None
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

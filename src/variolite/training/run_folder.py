@@ -33,6 +33,16 @@ _FILES = (
 """Parts of a run beside the folders of its model and its checkpoint."""
 
 
+class _Part:
+    """A path within a run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: RunFolder, owner: object = None) -> Path:
+        return run.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths of a run and the reading of its parts.
@@ -45,45 +55,16 @@ class RunFolder:
 
     path: Path
 
-    @property
-    def model_folder(self) -> Path:
-        return self.path / "model"
-
-    @property
-    def recipe_file(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def split_file(self) -> Path:
-        return self.path / "split.json"
-
-    @property
-    def history_file(self) -> Path:
-        return self.path / "history.jsonl"
-
-    @property
-    def checkpoint_file(self) -> Path:
-        return self.path / "checkpoint" / "state.safetensors"
-
-    @property
-    def environment_file(self) -> Path:
-        return self.path / "environment.json"
-
-    @property
-    def scorecard_file(self) -> Path:
-        return self.path / "scorecard.json"
-
-    @property
-    def health_file(self) -> Path:
-        return self.path / "health.json"
-
-    @property
-    def held_out_file(self) -> Path:
-        return self.path / "held_out.parquet"
-
-    @property
-    def clusters_file(self) -> Path:
-        return self.path / "model" / "clusters.safetensors"
+    model_folder = _Part("model")
+    recipe_file = _Part("recipe.yaml")
+    split_file = _Part("split.json")
+    history_file = _Part("history.jsonl")
+    checkpoint_file = _Part("checkpoint/state.safetensors")
+    environment_file = _Part("environment.json")
+    scorecard_file = _Part("scorecard.json")
+    health_file = _Part("health.json")
+    held_out_file = _Part("held_out.parquet")
+    clusters_file = _Part("model/clusters.safetensors")
 
     @property
     def parts(self) -> list[Path]:

@@ -262,12 +262,12 @@ def read_history(path: Path) -> list[EpochRecord]:
         raise RunFolderError(f"the training history is damaged: {error}", where=str(path)) from None
 
 
-# A killed run goes on where it stopped: one file, replaced in one step.
+# A killed run is resumed where it stopped: one file, replaced in one step.
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that training needs to go on.
+    """All that training needs to be resumed.
 
     Attributes
     ----------

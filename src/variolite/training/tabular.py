@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.records import Column, FittedSchema, Records
+from variolite.records import FittedSchema, Records
 from variolite.training.device import choose_device, generator, single_thread
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import EpochRecord
@@ -174,8 +174,10 @@ def architecture_for(
 ) -> Architecture:
     """Sizes that follow from the data, choices that follow from the recipe."""
     return Architecture(
+        # The column's own choice, else the recipe's; no numeric column can ask for categorical.
         likelihoods=tuple(
-            _likelihood(schema.schema.columns[n], spec) for n in schema.numeric_names
+            cast(Likelihood, schema.schema.columns[n].likelihood or spec.likelihood)
+            for n in schema.numeric_names
         ),
         category_levels=tuple(len(schema.category_levels[n]) for n in schema.category_names),
         condition=records.condition.shape[1],
@@ -188,13 +190,6 @@ def architecture_for(
         fixed_variance=0.25 if spec.sigma2 is None else spec.sigma2,
         mask_input=not bool(records.observed.all()),
     )
-
-
-def _likelihood(column: Column, spec: ModelSpec) -> Likelihood:
-    """The column's own choice, else the recipe's."""
-    chosen = column.likelihood or spec.likelihood
-    assert chosen != "categorical"  # a numeric column cannot ask for it
-    return chosen
 
 
 def fit_tabular(
@@ -241,7 +236,7 @@ def fit_tabular(
     if len(training) < 2:
         raise TrainingError(
             f"{len(training)} training rows are left",
-            hint="give more data, or a smaller test share",
+            hint="give more data, or a smaller split.test",
         )
     if not members:
         raise TrainingError("there is no member to train", hint="ask for one seed at least")
@@ -294,19 +289,19 @@ def fit_tabular(
 
 
 def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> Validation:
-    """Average the parts of the objective over validation rows with fixed noise."""
+    """Average the terms of the objective over validation rows with fixed noise."""
     count = len(rows)
     ones = torch.ones(len(members), device=rows.numeric.device)
     sums: list[Tensor] = []
     for batch in evaluation_batches(rows, members, noise_seed=VALIDATION_SEED):
-        share = batch.numeric.shape[1] / count
         posterior = module.infer(batch)
-        parts = module.loss(batch, ones, posterior)
+        terms = module.loss(batch, ones, posterior)
         per_dimension = posterior.kl_per_dimension().mean(dim=1)
         joined = torch.cat(
-            [parts.reconstruction.unsqueeze(1), parts.kl.unsqueeze(1), per_dimension], dim=1
+            [terms.reconstruction.unsqueeze(1), terms.kl.unsqueeze(1), per_dimension], dim=1
         )
-        sums.append(joined * share)
+        # The last batch is shorter: means are weighted by their rows.
+        sums.append(joined * (len(batch) / count))
     total = torch.stack(sums).sum(0)
     active = (total[:, 2:] > ACTIVE_NATS).sum(1)
     return Validation(total[:, 0], total[:, 1], active)

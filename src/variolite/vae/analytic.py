@@ -116,12 +116,13 @@ class AnalyticStep:
         if batch.observed is not None:
             observed = batch.observed.to(x.dtype).expand(members, -1, -1)
         if self.module.architecture.mask_input:
-            told = torch.ones_like(x) if observed is None else observed
-            inputs = torch.cat([x, told], dim=-1)
+            mask = torch.ones_like(x) if observed is None else observed
+            inputs = torch.cat([x, mask], dim=-1)
         hidden = self.encoder.forward(inputs)
         mean, log_variance = hidden[..., :latent], hidden[..., latent:]
         clamped = log_variance.clamp(*LOG_VARIANCE_RANGE)
         deviation = torch.exp(0.5 * clamped)
+        # Kept for the backward pass: dz / d(log variance) is half of it.
         spread = deviation * batch.noise
         variance = deviation.square_()
         out = self.decoder.forward(mean + spread)
@@ -130,20 +131,25 @@ class AnalyticStep:
         learned = self.scale_gradient is not None
         log_scale = raw.clamp(*LOG_SCALE_RANGE) if learned else raw
         precision = torch.exp(-log_scale)
+        # Standardised residuals, zero where nothing was observed: their mean squares give the
+        # loss, and times precision / rows they are its gradient with respect to the output.
         residual = (out - x).mul_(precision)
         if observed is not None:
             residual.mul_(observed)
         squares = residual.square().sum(1, keepdim=True).div_(rows)
-        share = 1.0 if observed is None else observed.sum(1, keepdim=True).div_(rows)
-        constant = (log_scale + HALF_LOG_2PI).mul_(share)
+        # A column pays for its scale only in the rows where it was observed.
+        fraction = 1.0 if observed is None else observed.sum(1, keepdim=True).div_(rows)
+        constant = (log_scale + HALF_LOG_2PI).mul_(fraction)
         reconstruction = constant.add_(squares, alpha=0.5).sum((1, 2))
         kl = torch.addcmul(variance, mean, mean).sub_(clamped).sum((1, 2))
         kl.mul_(0.5 / rows).sub_(0.5 * latent)
 
         if self.scale_gradient is not None:
+            # As torch.clamp: no gradient where the clamp holds; so for the log-variance below.
             inside = (raw == log_scale).to(raw.dtype)
-            self.scale_gradient.copy_((share - squares) * inside)
+            self.scale_gradient.copy_((fraction - squares) * inside)
         of_z = self.decoder.backward(residual.mul_(precision / rows), to_input=True)
+        # d KL / d mean = mean, d KL / d(log variance) = (variance - 1) / 2, weighted by beta.
         weight = (beta / rows).view(-1, 1, 1)
         of_hidden = torch.empty_like(hidden)
         torch.addcmul(of_z, mean, weight, out=of_hidden[..., :latent])

@@ -27,8 +27,8 @@ class Linear(nn.Module):
     """x @ weight + bias for every member.
 
     Starts as ``torch.nn.Linear`` does: uniform within one over the root of the
-    number of inputs. A new layer has one member; `variolite.vae.members`
-    stacks several.
+    number of inputs. A new layer has one member; `variolite.vae.stack`
+    joins several.
     """
 
     def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
@@ -71,7 +71,7 @@ class Stack(nn.Module):
         ``layer`` normalises each hidden row after its ReLU (no batch
         statistics: a row's code never depends on its neighbours).
     dropout
-        Share of hidden units silenced in training.
+        Fraction of hidden units set to zero in training.
     generator
         Source of the starting weights.
     """
