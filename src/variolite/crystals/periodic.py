@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 
@@ -186,8 +186,21 @@ def niggli_basis(lattice: Floats) -> Integers:
     volume = abs(float(np.linalg.det(lattice)))
     if not volume > _FLAT * float(np.linalg.norm(lattice, axis=1).prod()):
         raise DataError("the lattice vectors span no volume", hint="Leave this structure out")
-    vector = gemmi.GruberVector(gemmi.UnitCell(*cell_parameters(lattice)[0]), "P", True)
-    vector.niggli_reduce(iteration_limit=_ITERATIONS)
+    return niggli_steps(cell_parameters(lattice)[0].tolist())
+
+
+def niggli_steps(parameters: Sequence[float], epsilon: float = 1e-9) -> Integers:
+    """Return the integer matrix, shape (3, 3), from a cell by its parameters to a Niggli cell.
+
+    Parameters
+    ----------
+    parameters
+        Three lengths in Angstrom, three angles in degrees.
+    epsilon
+        Difference of products of lattice vectors, in square Angstrom, that counts as none.
+    """
+    vector = gemmi.GruberVector(gemmi.UnitCell(*parameters), "P", True)
+    vector.niggli_reduce(epsilon=epsilon, iteration_limit=_ITERATIONS)
     # gemmi's operations act on columns, and count in parts of DEN.
     return np.array(vector.change_of_basis.rot, dtype=np.int64).T // gemmi.Op.DEN
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import cell_heights
+from variolite.crystals.crystals import cell_heights, cell_parameters
+from variolite.crystals.periodic import niggli_steps
 
 # LLL reduction of many lattices at once.
 
@@ -299,14 +300,9 @@ def _leads_positive(indices: Integers) -> Mask:
 
 _RELATIVE_TOLERANCE = 1e-5
 _ANGLE_TOLERANCE = 1.0
-_STEPS = 100
 # Vectors of the length of a Niggli basis vector have coefficients of at most 1 in that
 # basis; 2 leaves room for the tolerance.
 _COEFFICIENTS = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1).reshape(-1, 3)
-
-_EXCHANGE_AB = np.array([[0, -1, 0], [-1, 0, 0], [0, 0, -1]])
-_EXCHANGE_BC = np.array([[-1, 0, 0], [0, 0, -1], [0, -1, 0]])
-_SUM = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -331,6 +327,8 @@ class NiggliCells:
 def niggli_cells(lattices: Floats) -> NiggliCells:
     """Reduce lattices by R. Grosse-Kunstleve, N. Sauter, P. Adams (Acta Cryst. A60 (2004) 1).
 
+    The steps are those of gemmi, the choice of axes among equal cells is that of pymatgen.
+
     Parameters
     ----------
     lattices
@@ -341,101 +339,16 @@ def niggli_cells(lattices: Floats) -> NiggliCells:
         return NiggliCells(empty, empty.astype(np.int64), np.empty(0, bool))
     reduced, transform = reduce_lll(lattices)
     tolerance = _RELATIVE_TOLERANCE * np.abs(np.linalg.det(lattices)) ** (1 / 3)
-    metric = np.einsum("bik,bjk->bij", reduced, reduced)
-    transform = _reduce_metric(metric, transform, tolerance)
-    return _choose_axes(lattices, metric, transform, tolerance)
-
-
-def _reduce_metric(metric: Floats, transform: Integers, tolerance: Floats) -> Integers:
-    """Bring metric tensors, in place, to Niggli form; return the transform that does it."""
-    transform = transform.copy()
-    active = np.arange(len(metric))
-    for _ in range(_STEPS):
-        if not len(active):
-            break
-        active = _one_round(metric, transform, tolerance, active)
-    return transform
-
-
-def _one_round(
-    metric: Floats, transform: Integers, tolerance: Floats, active: Integers
-) -> Integers:
-    """One pass through the steps A1 to A8; return the lattices that are not done."""
-
-    def terms(index: Integers) -> tuple[Floats, ...]:
-        g = metric[index]
-        sides = (g[:, 0, 0], g[:, 1, 1], g[:, 2, 2])
-        return (*sides, 2 * g[:, 1, 2], 2 * g[:, 0, 2], 2 * g[:, 0, 1], tolerance[index])
-
-    def apply(index: Integers, change: NDArray[np.integer]) -> None:
-        if len(index):
-            moved = np.swapaxes(change, -1, -2)
-            metric[index] = moved @ metric[index] @ change
-            transform[index] = moved @ transform[index]
-
-    again: list[Integers] = []
-    # Steps A1 and A2 sort the vectors by length.
-    a, b, c, xi, eta, zeta, e = terms(active)
-    exchange = (b + e < a) | ((np.abs(a - b) < e) & (np.abs(xi) > np.abs(eta) + e))
-    apply(active[exchange], _EXCHANGE_AB)
-
-    a, b, c, xi, eta, zeta, e = terms(active)
-    exchange = (c + e < b) | ((np.abs(b - c) < e) & (np.abs(eta) > np.abs(zeta) + e))
-    apply(active[exchange], _EXCHANGE_BC)
-    again.append(active[exchange])
-    active = active[~exchange]
-
-    _, _, _, xi, eta, zeta, e = terms(active)
-    apply(active, _sign_changes(np.stack([xi, eta, zeta], axis=1), e))
-
-    # Steps A5 to A8 shorten a vector by another, or by the sum of all; each starts over at A1.
-    def shear(needed: Mask, change: Integers) -> Integers:
-        apply(active[needed], change[needed])
-        again.append(active[needed])
-        return active[~needed]
-
-    a, b, _, xi, eta, zeta, e = terms(active)
-    active = shear(_step_a5_to_a7(xi, b, zeta, eta, e), _shears(1, 2, xi))
-    a, b, _, xi, eta, zeta, e = terms(active)
-    active = shear(_step_a5_to_a7(eta, a, zeta, xi, e), _shears(0, 2, eta))
-    a, b, _, xi, eta, zeta, e = terms(active)
-    active = shear(_step_a5_to_a7(zeta, a, eta, xi, e), _shears(0, 1, zeta))
-    a, b, _, xi, eta, zeta, e = terms(active)
-    total = xi + eta + zeta + a + b
-    needed = (-e > total) | ((np.abs(total) < e) & (e < zeta + 2 * (a + eta)))
-    shear(needed, np.broadcast_to(_SUM, (len(active), 3, 3)))
-    return np.sort(np.concatenate(again))
-
-
-def _sign_changes(products: Floats, tolerance: Floats) -> Integers:
-    """Steps A3 and A4: make the three products all positive, or none of them."""
-    signs = np.where(np.abs(products) < tolerance[:, None], 0.0, np.sign(products)).astype(np.int64)
-    product = signs.prod(axis=1)
-    all_positive = np.where(signs == -1, -1, 1)
-    none_positive = np.where(signs == 1, -1, 1)
-    # An even number of axes must turn; a product that is zero may be used to make it so.
-    odd = none_positive.prod(axis=1) == -1
-    spare = np.where(
-        signs[:, 2] == 0, 2, np.where(signs[:, 1] == 0, 1, np.where(signs[:, 0] == 0, 0, -1))
-    )
-    rows = np.flatnonzero(odd & (spare >= 0))
-    none_positive[rows, spare[rows]] = -1
-    turned = np.where((product == 1)[:, None], all_positive, none_positive)
-    return turned[:, :, None] * np.eye(3, dtype=np.int64)
-
-
-def _shears(row: int, column: int, product: Floats) -> Integers:
-    change = np.broadcast_to(np.eye(3, dtype=np.int64), (len(product), 3, 3)).copy()
-    change[:, row, column] = -np.sign(product).astype(np.int64)
-    return change
-
-
-def _step_a5_to_a7(product: Floats, side: Floats, last: Floats, other: Floats, e: Floats) -> Mask:
-    """Whether a face needs a shear, from twice its scalar product and its shorter side."""
-    needed: Mask = np.abs(product) > side + e
-    needed |= (np.abs(product - side) < e) & (last - e > 2 * other)
-    needed |= (np.abs(product + side) < e) & (-e > last)
-    return needed
+    # With the tolerance of pymatgen, else other cells come out where it decides.
+    steps = [
+        niggli_steps(parameters, epsilon)
+        for parameters, epsilon in zip(
+            cell_parameters(reduced).tolist(), tolerance.tolist(), strict=True
+        )
+    ]
+    transform = np.array(steps) @ transform
+    cells = transform @ lattices
+    return _choose_axes(lattices, cells @ cells.transpose(0, 2, 1), transform, tolerance)
 
 
 def _choose_axes(
