@@ -52,7 +52,7 @@ def _stopping_at(words: str) -> Watched:
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
-        ("epoch 2", (*PRIOR, "properties=[energy]"), "in epoch 2 of 4 of the prior. The same"),
+        ("epoch 2", (*PRIOR, "properties=[energy]"), "in epoch 2 of 4 of the prior. Give the same"),
         ("numbers of atoms", PRIOR, "stopped by the user"),
         ("fitting properties", ("properties=[energy]",), "stopped by the user"),
     ],
@@ -98,7 +98,7 @@ def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
     with monkeypatch.context() as patch:
         patch.setattr(commands, "PROGRESS", _stopping_at("epoch 2"))
         line = program.fails(*prior, *one, *more)
-        assert "The same command goes on from here".casefold() in line.casefold()
+        assert "give the same command again to resume".casefold() in line.casefold()
     assert list((out / "checkpoint").iterdir())
     assert program(*prior, *one, *other, *more).code == 0
     assert not (out / "checkpoint").exists()

@@ -123,7 +123,7 @@ def test_an_interrupted_fit_goes_on(
         patch.setattr(runs, "PROGRESS", Watched(epoch=stop))
         line = program.fails(*command)
     assert "stopped by the user in epoch 2 of 4" in line
-    assert "the same command goes on" in line
+    assert "the same command again to resume" in line
     unfinished = program.fails("encode", out, "--data", made.data, "--out", tmp_path / "z.csv")
     assert "not finished" in unfinished
     assert program(*command).code == 0

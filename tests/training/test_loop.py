@@ -189,7 +189,7 @@ def test_ctrl_c_stores_all_whole_epochs_and_the_run_goes_on(tmp_path: Path) -> N
     values = [[float(9 - v)] for v in range(8)]
     whole, _, _ = _train(values, epochs=8)
     resume = Resume(tmp_path / "checkpoint" / "state.safetensors", "run")
-    with pytest.raises(StoppedByUserError, match=r"in epoch 4 of 8\. the same command goes on"):
+    with pytest.raises(StoppedByUserError, match=r"in epoch 4 of 8\. give the same command"):
         _train(values, epochs=8, resume=resume, on_epoch=_interrupt_at(3))
     stored = load_checkpoint(resume.path, "run")
     assert stored is not None

@@ -92,7 +92,7 @@ class Stopping:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a stored state."""
+        """Resume from a stored state."""
 
         def numbers(values: list[float | None]) -> NDArray[np.float64]:
             return np.array([np.inf if v is None else v for v in values])
@@ -154,8 +154,8 @@ class Trained:
     Attributes
     ----------
     history
-        All epochs, those before an interruption included. A member that is done goes on
-        appearing in it until the last one is.
+        All epochs, those before an interruption included. A member that is done still
+        appears in it until the last one is.
     best
         Lowest monitored value of every member before it was done.
     best_epochs
@@ -221,7 +221,7 @@ def train(
         Decay of a moving average of the weights, which is validated and kept in their
         place; None for none.
     checks
-        Validate so many times, evenly spread and last after the last epoch; None for
+        Number of validations, evenly spread and last after the last epoch; None for one
         after every epoch. 0 keeps the weights of the last epoch: where there is nothing
         to choose an epoch by.
     part
@@ -333,7 +333,7 @@ def train(
         of = "" if part == "training" else f" of the {part}"
         raise StoppedByUserError(
             f"stopped by the user in epoch {epoch + 1} of {spec.epochs}{of}",
-            hint="the same command goes on from here" if kept else "nothing was stored",
+            hint="give the same command again to resume" if kept else "nothing was stored",
         ) from None
     with torch.no_grad():
         if checks != 0:
@@ -353,7 +353,7 @@ def _with_autograd(loss: Callable[[Batch, Tensor], LossTerms], flat: FlatParamet
 
 
 def is_due(epoch: int, epochs: int, checks: int) -> bool:
-    """Whether one of so many checks, spread evenly over the epochs, comes after this one."""
+    """Whether one of the checks, spread evenly over the epochs, comes after this one."""
     return (epoch + 1) * checks // epochs > epoch * checks // epochs
 
 

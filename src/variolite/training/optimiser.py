@@ -100,7 +100,7 @@ class Adam:
         values.addcdiv_(self.first, denominator.mul_(self._inverse_rate), value=-scale)
 
     def state(self) -> dict[str, Tensor]:
-        """Tensors to store so that training can go on."""
+        """Tensors to store so that training can be resumed."""
         return {
             "values": self.parameters.values,
             "first": self.first,
@@ -109,7 +109,7 @@ class Adam:
         }
 
     def restore(self, state: dict[str, Tensor], steps: int) -> None:
-        """Go on from stored tensors."""
+        """Resume from stored tensors."""
         self.parameters.values.copy_(state["values"])
         self.first.copy_(state["first"])
         self.second.copy_(state["second"])
@@ -132,7 +132,7 @@ class MovingAverage:
         self.values = parameters.values.clone()
 
     def update(self, steps: int) -> None:
-        """Take in the weights after so many steps."""
+        """Take in the weights after the given number of steps."""
         # A fixed decay would remember the random weights of the start for 1 / (1 - decay) steps.
         decay = min(self._decay, (1 + steps) / (10 + steps))
         self.values.lerp_(self._parameters.values, 1.0 - decay)

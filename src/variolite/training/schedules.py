@@ -50,11 +50,11 @@ def _cyclical(schedule: CyclicalBeta, epoch: int) -> float:
     return _between(schedule, (epoch % schedule.epochs) / (schedule.rise * schedule.epochs))
 
 
-def _between(schedule: LinearBeta | SigmoidBeta | CyclicalBeta, share: float) -> float:
-    """From start at share 0 to end at share 1: exactly end, and never a bit beyond."""
-    if share >= 1.0:
+def _between(schedule: LinearBeta | SigmoidBeta | CyclicalBeta, fraction: float) -> float:
+    """From start at 0 to end at 1: exactly end, and never a bit beyond."""
+    if fraction >= 1.0:
         return schedule.end
-    value = schedule.start + share * (schedule.end - schedule.start)
+    value = schedule.start + fraction * (schedule.end - schedule.start)
     low, high = sorted((schedule.start, schedule.end))
     return min(max(value, low), high)
 

@@ -66,7 +66,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
         if "epoch 3/" in text:
             raise KeyboardInterrupt
 
-    with pytest.raises(StoppedByUserError, match="goes on from here"):
+    with pytest.raises(StoppedByUserError, match="again to resume"):
         fit_prior(latents, crystals, TINY, seed=2, checkpoint=path, tell=stop)
     told: list[str] = []
     resumed = fit_prior(latents, crystals, TINY, seed=2, checkpoint=path, tell=told.append)

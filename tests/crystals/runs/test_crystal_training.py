@@ -127,7 +127,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(
     recipe = recipe_of("training.epochs=6")
     _, whole = train_crystal_run(recipe, CRYSTALS, tmp_path / "whole")
     for epoch in stops:
-        with pytest.raises(StoppedByUserError, match="the same command goes on from here"):
+        with pytest.raises(StoppedByUserError, match="give the same command again to resume"):
             train_crystal_run(recipe, CRYSTALS, tmp_path / "run", progress=_stops_after(epoch))
         with pytest.raises(RunFolderError, match="not finished"):
             load_run(RunFolder(tmp_path / "run"))
@@ -173,7 +173,7 @@ def test_a_run_that_was_stopped_in_its_prior_goes_on_there(tmp_path: Path) -> No
 
     _, whole = train_crystal_run(recipe, CRYSTALS, tmp_path / "whole")
     out = tmp_path / "run"
-    with pytest.raises(StoppedByUserError, match=r"of the prior.*the same command goes on"):
+    with pytest.raises(StoppedByUserError, match=r"of the prior.*the same command again to resume"):
         train_crystal_run(recipe, CRYSTALS, out, progress=Watched(step=stops))
     assert list((out / "checkpoint").glob("prior-*.safetensors"))
     bare = load_run(RunFolder(out))

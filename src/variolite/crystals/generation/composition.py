@@ -99,8 +99,8 @@ class CompositionNetwork(nn.Module):
 
 # A composition of n atoms is drawn element by element: an element, its number of
 # atoms, the next element, until no atom is left. Training takes the elements of
-# every crystal in random orders (B. Uria et al., 2014), so that the model can go on
-# from any elements that a user asks for.
+# every crystal in random orders (B. Uria et al., 2014), so that the model can
+# continue from any elements that a user asks for.
 
 
 BATCH = 256
@@ -113,7 +113,7 @@ DROPPED_EACH = 0.3
 
 EPOCHS = 60
 FEWEST_STEPS = 500
-"""Few crystals are gone through more often, until so many steps are taken."""
+"""Least number of steps: with few crystals there are more epochs."""
 
 VALIDATION = 0.1
 """Fraction of the compositions that choose the epoch."""
@@ -152,7 +152,7 @@ def fit_compositions(
 ) -> CompositionNetwork:
     """Fit the model to training crystals; the epoch that describes validation ones best is kept.
 
-    Whole compositions are spared for validation, so that none stands on both sides. Where
+    Whole compositions are spared for validation, so that none is on both sides. Where
     there are few, none are and the last epoch is kept.
 
     Returns
@@ -246,7 +246,7 @@ def _loss(
     order = key.argsort(dim=1)
     tokens, amounts = batch.tokens.gather(1, order), batch.amounts.gather(1, order)
     kinds = present.sum(1)
-    # One step of the order stands for all: the loss is weighed by their number below.
+    # One step of the order is an estimate for all; it is multiplied by their number below.
     step = (torch.rand(count, generator=random) * kinds).long()
     before = torch.arange(width) < step.unsqueeze(1)
     given = batch.given
@@ -350,7 +350,7 @@ PSEUDO_CRYSTALS = 1.0
 """Crystals spread evenly over all numbers up to the largest: no number is impossible."""
 
 BACK_OFF = 5.0
-"""Crystals of the whole set that stand beside those of one space group or one number."""
+"""Weight of the whole set, in crystals, beside those of one space group or one number."""
 
 
 @dataclass(frozen=True)

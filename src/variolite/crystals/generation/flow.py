@@ -180,8 +180,8 @@ class LatentSet:
 class LatentBatches:
     """Shuffled batches of some crystals of a set for every epoch.
 
-    Everything random is a function of (seed, epoch), so that an interrupted run is resumed
-    as if it had not been. The few crystals left over sit an epoch out.
+    Everything random is a function of (seed, epoch), so that an interrupted run
+    can be resumed exactly. The few crystals left over are not used in that epoch.
 
     Parameters
     ----------
@@ -368,7 +368,7 @@ class FlowPrior:
         """
         device = next(self.network.parameters()).device
         found = np.empty((len(conditions.species), self.network.shape.latent), dtype=np.float32)
-        # Crystals of like size stand together: attention then works on few groups.
+        # Sorted by size, so that attention works on few groups of crystals of equal size.
         order = np.argsort(conditions.counts, kind="stable")
         part = (np.cumsum(conditions.counts[order]) - 1) // ATOMS_AT_ONCE
         for number in np.unique(part):

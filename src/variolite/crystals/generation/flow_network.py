@@ -152,7 +152,7 @@ class _Block(nn.Module):
 
 
 def _modulated(x: Tensor, scale: Tensor, shift: Tensor, layout: Layout) -> Tensor:
-    """Normalise atoms (N, W), then scale and shift them by what their crystal says (B, W)."""
+    """Normalise atoms (N, W), then scale and shift them by vectors of their crystal (B, W)."""
     normal = functional.layer_norm(x, x.shape[-1:])
     return torch.addcmul(
         shift.index_select(0, layout.owner), normal, 1.0 + scale.index_select(0, layout.owner)

@@ -10,26 +10,18 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.generation.sampling import Decoder
 from variolite.crystals.latents import Latents
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]
 
 
-class Codec(Protocol):
+class Codec(Decoder, Protocol):
     """The parts of a trained crystal VAE that interpolation needs."""
-
-    @property
-    def species_given(self) -> bool:
-        """Whether the decoder is told the elements instead of decoding them."""
-        ...
 
     def encode(self, crystals: Crystals) -> Latents:
         """Turn crystals into latents, in their order."""
-        ...
-
-    def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
-        """Turn latents into crystals, in their order."""
         ...
 
 
@@ -60,27 +52,27 @@ def match_atoms(
     return np.asarray(partner, dtype=np.int64)
 
 
-def _linear(first: Floats, second: Floats, share: float) -> Floats:
-    return (1.0 - share) * first + share * second
+def _linear(first: Floats, second: Floats, t: float) -> Floats:
+    return (1.0 - t) * first + t * second
 
 
-def _spherical(first: Floats, second: Floats, share: float) -> Floats:
+def _spherical(first: Floats, second: Floats, t: float) -> Floats:
     """Turn from one vector to the other at constant speed (K. Shoemake, 1985), atom by atom.
 
     Lengths change linearly; opposite or vanishing vectors have no such path and take
     the straight one.
     """
     lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in (first, second)]
-    safe = [np.maximum(length, 1e-12) for length in lengths]
-    one, other = first / safe[0], second / safe[1]
+    one, other = (
+        part / np.maximum(length, 1e-12)
+        for part, length in zip((first, second), lengths, strict=True)
+    )
+    # Of each atom's angle, (n, 1), the first vector keeps 1 - t and the second gains t.
     angle = np.arccos(np.clip((one * other).sum(axis=1, keepdims=True), -1.0, 1.0))
     sine = np.sin(angle)
-    straight = sine[:, 0] < 1e-6
-    sine = np.maximum(sine, 1e-12)
-    turned = (np.sin((1.0 - share) * angle) * one + np.sin(share * angle) * other) / sine
-    turned *= (1.0 - share) * lengths[0] + share * lengths[1]
-    turned[straight] = _linear(first[straight], second[straight], share)
-    return np.asarray(turned)
+    turned = np.sin((1.0 - t) * angle) * one + np.sin(t * angle) * other
+    turned *= _linear(lengths[0], lengths[1], t) / np.maximum(sine, 1e-12)
+    return np.where(sine < 1e-6, _linear(first, second, t), turned)
 
 
 PATHS: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
@@ -95,7 +87,7 @@ def interpolate(
 ) -> Crystals:
     """Decode a path between the latents of two crystals of equally many atoms.
 
-    Where the decoder is told the elements, the two need the same composition and atoms
+    Where the decoder is given the elements, the two need the same composition and atoms
     are paired within each element.
 
     Parameters
@@ -117,7 +109,7 @@ def interpolate(
     Raises
     ------
     DataError
-        If the numbers of atoms differ (a repeated cell is no way out: it is encoded as
+        If the numbers of atoms differ (a repeated cell does not help: it is encoded as
         a crystal of another size, unlike those of training), if compositions differ where
         they must not, or if ``steps`` or ``path`` cannot be used.
     """
@@ -138,7 +130,7 @@ def interpolate(
     same = first.species[:, None] == second.species if model.species_given else None
     if same is not None and not np.array_equal(np.sort(first.species), np.sort(second.species)):
         raise DataError(
-            "the two crystals differ in composition, and this model is told the elements",
+            "the two crystals differ in composition, and this model is given the elements",
             where="interpolation",
             hint="choose two structures of one composition, or a model that decodes elements",
         )
@@ -146,9 +138,7 @@ def interpolate(
     size = len(first)
     ends = latents.mean.astype(np.float64).reshape(2, size, -1)
     partner = match_atoms(ends[0], ends[1], same)
-    points = [
-        PATHS[path](ends[0], ends[1][partner], share) for share in np.linspace(0.0, 1.0, steps)
-    ]
+    points = [PATHS[path](ends[0], ends[1][partner], t) for t in np.linspace(0.0, 1.0, steps)]
     along = Latents(
         np.concatenate(points).astype(np.float32),
         None,
@@ -171,7 +161,7 @@ def latent_changes(model: Codec, crystals: Crystals) -> Floats:
     model
         Trained VAE.
     crystals
-        Crystals of n atoms each.
+        Of n atoms each.
 
     Returns
     -------

@@ -182,7 +182,7 @@ def fit_prior(
     Parameters
     ----------
     latents
-        What the encoder says of the training crystals, with log-variances if it has any.
+        Posterior of the training crystals, with log-variances if there are any.
     crystals
         The same crystals in the same order, with the columns that are conditions.
     spec

@@ -151,7 +151,7 @@ class Predicted:
     values, low, high
         Prediction and its interval, shape (B, P).
     level
-        Share of new compositions whose value should lie in the interval.
+        Fraction of new compositions whose value should lie in the interval.
     """
 
     names: tuple[str, ...]

@@ -151,8 +151,8 @@ def fit_networks(
     """Fit a small network for every fold, all of them at once.
 
     Parameters are those of `fit_ridges`. The networks minimise the absolute error, which
-    outliers move less. scikit-learn has none with this loss, with missing targets or with
-    dropout; its own errs 13 to 22 % more here (`benchmarks/results/property_head.md`).
+    outliers move less. scikit-learn's network has neither this loss nor dropout nor missing
+    targets; on formation energies it errs a fifth more (`benchmarks/results/property_head.md`).
     """
     random = generator(torch.device("cpu"), seed)
     networks = FoldNetworks(rows.shape[1], targets.shape[1], random)
