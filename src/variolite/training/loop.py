@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.errors import TrainingError
-from variolite.recipe import TrainingSpec
+from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.optimiser import Adam, FlatParameters, MovingAverage
 from variolite.training.schedules import beta_at, epoch_factor, final_beta, warm_up
 from variolite.training.storage import Checkpoint, EpochRecord, load_checkpoint, save_checkpoint
@@ -341,6 +341,57 @@ def train(
         elif averaged is not None:
             flat.values.copy_(averaged.values)
     return Trained(history, stopping.best.tolist(), stopping.best_epoch.tolist())
+
+
+def minimise(
+    module: torch.nn.Module,
+    loss: Callable[[Batch], Tensor],
+    source: BatchSource[Batch],
+    validate: Callable[[], Tensor] | None,
+    *,
+    epochs: int,
+    learning_rate: float,
+    step_factor: Callable[[int], float],
+    clip: float = 1.0,
+    members: int = 1,
+    **settings: Any,
+) -> Trained:
+    """Train a network whose loss has no KL; everything else is as in `train`.
+
+    Parameters
+    ----------
+    loss, validate
+        Give one number for every member, shape (M,).
+    clip
+        Largest norm of a gradient.
+    members
+        Number of members.
+    settings
+        ``average``, ``checks``, ``part``, ``resume`` and ``on_epoch`` of `train`.
+    """
+
+    def terms(batch: Batch, beta: Tensor) -> LossTerms:
+        total = loss(batch)
+        return LossTerms(total, total, beta)
+
+    def validation() -> Validation:
+        assert validate is not None
+        found = validate()
+        return Validation(found, torch.zeros_like(found), torch.zeros_like(found))
+
+    return train(
+        module,
+        terms,
+        source,
+        None if validate is None else validation,
+        TrainingSpec(
+            beta=ConstantBeta(value=0.0), epochs=epochs, patience=None, gradient_clip=clip
+        ),
+        learning_rate=learning_rate,
+        betas=[0.0] * members,
+        step_factor=step_factor,
+        **settings,
+    )
 
 
 def _with_autograd(loss: Callable[[Batch, Tensor], LossTerms], flat: FlatParameters) -> Step[Batch]:

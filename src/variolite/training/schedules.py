@@ -89,6 +89,11 @@ def step_factor(step: int, steps: int, warm_up_steps: int) -> float:
     return min(1.0, (step + 1) / warm_up_steps) * fallen
 
 
+def cosine_by_epoch(steps: int, epochs: int) -> Callable[[int], float]:
+    """Factor on the learning rate by step, for ``steps`` an epoch: half a cosine, in stairs."""
+    return lambda step: 0.5 * (1.0 + math.cos(math.pi * (step // steps) / epochs))
+
+
 def final_beta(schedule: Schedule) -> float:
     """The value that the schedule ends on and that the monitor uses."""
     return schedule.value if isinstance(schedule, ConstantBeta) else schedule.end

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,33 +115,40 @@ def space_groups(
 
 
 def _search(crystals: Crystals, symprec: float) -> tuple[list[int], list[int]]:
+    found = list(symmetry_datasets(crystals, symprec))
+    groups = [UNKNOWN_GROUP if d is None else int(d.number) for d in found]
+    sizes = [
+        len(crystal) if d is None else len(np.unique(d.mapping_to_primitive))
+        for crystal, d in zip(crystals, found, strict=True)
+    ]
+    return groups, sizes
+
+
+def symmetry_datasets(crystals: Crystals, symprec: float) -> Iterator[Any]:
+    """Yield what spglib finds in each crystal, None where that is nothing.
+
+    Raises
+    ------
+    DataError
+        If spglib is not installed.
+    """
     # spglib writes a line for every tolerance that it tries; what it finds is all we need.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
-    import spglib
-
-    groups, sizes = [], []
-    with warnings.catch_warnings():
-        # spglib announces that failures will become exceptions; both are handled below.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for crystal in crystals:
-            cell = (
-                crystal.lattice.tolist(),
-                crystal.coordinates.tolist(),
-                crystal.species.tolist(),
-            )
-            # A coordinate that is no number brings spglib, and with it the program, down.
-            finite = np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()
+    spglib = import_extra("spglib")
+    for crystal in crystals:
+        arrays = crystal.lattice, crystal.coordinates, crystal.species
+        # A coordinate that is no number brings spglib, and with it the program, down.
+        if not (np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()):
+            yield None
+            continue
+        with warnings.catch_warnings():
+            # spglib announces that failures will become exceptions; both are handled here.
+            warnings.simplefilter("ignore", DeprecationWarning)
             try:
-                dataset = spglib.get_symmetry_dataset(cell, symprec=symprec) if finite else None
+                found = spglib.get_symmetry_dataset([a.tolist() for a in arrays], symprec=symprec)
             except spglib.error.SpglibError:
-                dataset = None
-            if dataset is None:
-                groups.append(UNKNOWN_GROUP)
-                sizes.append(len(crystal))
-            else:
-                groups.append(int(dataset.number))
-                sizes.append(len(np.unique(dataset.mapping_to_primitive)))
-    return groups, sizes
+                found = None
+        yield found
 
 
 # Splits of crystals: by formula, by prototype, by a number such as the year, at random.

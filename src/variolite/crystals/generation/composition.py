@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,10 +13,9 @@ from torch.nn import functional
 
 from variolite.crystals.generation.conditions import SPACE_GROUPS, Conditions, Vocabulary
 from variolite.errors import DataError
-from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.device import generator
-from variolite.training.loop import Validation, train
-from variolite.vae import LossTerms
+from variolite.training.loop import minimise
+from variolite.training.schedules import cosine_by_epoch
 
 # The network of the composition model: logits of the next element and of its atoms.
 
@@ -169,17 +167,12 @@ def fit_compositions(
     validation = examples.take(torch.from_numpy(np.flatnonzero(held)))
     epochs = max(EPOCHS, FEWEST_STEPS // training.steps)
 
-    def loss(batch: _Examples, beta: Tensor) -> LossTerms:
-        nats = _loss(network, batch, torch.default_generator, dropout=True).view(1)
-        return LossTerms(nats, nats, beta)
+    def loss(batch: _Examples) -> Tensor:
+        return _loss(network, batch, torch.default_generator, dropout=True).view(1)
 
-    def validate() -> Validation:
+    def validate() -> Tensor:
         random = generator(torch.device("cpu"), seed, 1)
-        nats = _loss(network, validation, random, dropout=False).view(1)
-        return Validation(nats, torch.zeros(1), torch.zeros(1))
-
-    def by_epoch(step: int) -> float:
-        return 0.5 * (1.0 + math.cos(math.pi * (step // training.steps) / epochs))
+        return _loss(network, validation, random, dropout=False).view(1)
 
     # Order, dropout and chosen steps all come from the one generator that is seeded here.
     with torch.random.fork_rng(devices=[]):
@@ -187,17 +180,14 @@ def fit_compositions(
         network = CompositionNetwork(
             len(vocabulary.elements), len(vocabulary.properties), vocabulary.largest
         )
-        train(
+        minimise(
             network,
             loss,
             training,
             validate,
-            TrainingSpec(
-                beta=ConstantBeta(value=0.0), epochs=epochs, patience=None, gradient_clip=1.0
-            ),
+            epochs=epochs,
             learning_rate=LEARNING_RATE,
-            betas=[0.0],
-            step_factor=by_epoch,
+            step_factor=cosine_by_epoch(training.steps, epochs),
             checks=None if spared else 0,
             part="prior",
         )

@@ -28,18 +28,13 @@ from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.network import bf16_is_fast
 from variolite.crystals.recipe import PriorSpec
-from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.device import generator
-from variolite.training.loop import Resume, Trained, Validation, train
+from variolite.training.loop import Resume, Trained, minimise
 from variolite.training.schedules import step_factor
 from variolite.training.storage import EpochRecord
-from variolite.vae import LossTerms
 
 AVERAGE = 0.999
 """Decay of the moving average of weights; the average is what is kept."""
-
-CLIP = 1.0
-"""Largest norm of a gradient."""
 
 WARM_UP_STEPS = 100
 
@@ -263,17 +258,16 @@ def fit_flow(
     steps = training.steps * spec.epochs
     began, passed = time.monotonic(), 0
 
-    def loss(batch: LatentBatch, beta: Tensor) -> LossTerms:
-        error = _squared_error(network, batch).view(1)
-        return LossTerms(error, error, beta)
+    def loss(batch: LatentBatch) -> Tensor:
+        return _squared_error(network, batch).view(1)
 
-    def validate() -> Validation:
+    def validate() -> Tensor:
         random, total, atoms = generator(device, 0), torch.zeros(1, device=device), 0
         for start in range(0, len(validation), VALIDATION_BATCH):
             batch = training.crystals.batch(validation[start : start + VALIDATION_BATCH], random)
-            total += _squared_error(network, batch) * len(batch.latents)
+            total += loss(batch) * len(batch.latents)
             atoms += len(batch.latents)
-        return Validation(total / atoms, torch.zeros_like(total), torch.zeros_like(total))
+        return total / atoms
 
     def on_epoch(record: EpochRecord) -> None:
         nonlocal passed
@@ -285,16 +279,13 @@ def fit_flow(
                 f"loss {record.train_total[0]:.4f}, at most {left:.0f} s left"
             )
 
-    trained = train(
+    trained = minimise(
         network,
         loss,
         training,
         validate,
-        TrainingSpec(
-            beta=ConstantBeta(value=0.0), epochs=spec.epochs, patience=None, gradient_clip=CLIP
-        ),
+        epochs=spec.epochs,
         learning_rate=spec.learning_rate,
-        betas=[0.0],
         step_factor=lambda step: step_factor(step, steps, WARM_UP_STEPS),
         average=AVERAGE,
         checks=CHECKS if len(validation) else 0,

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.recipe import ConstantBeta, TrainingSpec
 from variolite.training.device import generator
-from variolite.training.loop import train
-from variolite.vae import LossTerms
+from variolite.training.loop import minimise
+from variolite.training.schedules import cosine_by_epoch
 
 Floats = NDArray[np.float64]
 
@@ -162,24 +161,21 @@ def fit_networks(
     others = [torch.from_numpy(np.flatnonzero(fold != k)) for k in range(FOLDS)]
     batches = _FoldBatches(others, random)
 
-    def loss(chosen: Tensor, beta: Tensor) -> LossTerms:
+    def loss(chosen: Tensor) -> Tensor:
         here = known[chosen]
         error = (networks(inputs[chosen], random) - answers[chosen]).abs() * here
-        mean = error.sum((1, 2)) / here.sum((1, 2)).clamp_min(1)
-        return LossTerms(mean, mean, beta)
+        mean: Tensor = error.sum((1, 2)) / here.sum((1, 2)).clamp_min(1)
+        return mean
 
-    def by_epoch(step: int) -> float:
-        return 0.5 * (1.0 + math.cos(math.pi * (step // batches.steps) / EPOCHS))
-
-    train(
+    minimise(
         networks,
         loss,
         batches,
         None,
-        TrainingSpec(beta=ConstantBeta(value=0.0), epochs=EPOCHS, patience=None, gradient_clip=1.0),
+        epochs=EPOCHS,
         learning_rate=LEARNING_RATE,
-        betas=[0.0] * FOLDS,
-        step_factor=by_epoch,
+        step_factor=cosine_by_epoch(batches.steps, EPOCHS),
+        members=FOLDS,
         checks=0,
         part="properties",
     )

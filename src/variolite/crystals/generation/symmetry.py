@@ -9,7 +9,6 @@ itself idealises are not always: disturbed by 0.01 Angstrom, nickeline stays in 
 
 from __future__ import annotations
 
-import os
 import warnings
 from dataclasses import replace
 from itertools import product
@@ -19,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.files.formats import import_extra
+from variolite.crystals.files.groups import symmetry_datasets
 from variolite.crystals.periodic import has_cell
 from variolite.errors import DataError
 
@@ -51,37 +52,18 @@ def symmetrised(crystals: Crystals, precision: float) -> Crystals:
             where="symmetry",
             hint="give 0.1 or 0.3, for instance",
         )
-    # spglib writes a line for every tolerance that it tries; what it finds is all we need.
-    os.environ.setdefault("SPGLIB_WARNING", "OFF")
-    try:
-        import spglib
-    except ImportError:
-        raise DataError(
-            "symmetry needs spglib", where="spglib", hint="pip install 'variolite[crystals]'"
-        ) from None
-    if not len(crystals):
-        return crystals
-    with warnings.catch_warnings():
-        # spglib announces that failures will become exceptions; both are handled below.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = Crystals.of(
-            [
-                _symmetrised(crystal, precision, spglib) if sound else crystal
-                for crystal, sound in zip(crystals, has_cell(crystals), strict=True)
-            ]
-        )
-    return replace(found, properties=crystals.properties)
+    sound = np.flatnonzero(has_cell(crystals))
+    made = list(crystals)
+    found = symmetry_datasets(crystals.take(sound), precision)
+    for place, dataset in zip(sound.tolist(), found, strict=True):
+        made[place] = _symmetrised(made[place], dataset)
+    return replace(Crystals.of(made), properties=crystals.properties) if made else crystals
 
 
-def _symmetrised(crystal: Crystal, precision: float, spglib: Any) -> Crystal:
-    cell = (crystal.lattice, crystal.coordinates, crystal.species.astype(int))
-    try:
-        dataset = spglib.get_symmetry_dataset(cell, symprec=precision)
-    except spglib.error.SpglibError:
-        dataset = None
+def _symmetrised(crystal: Crystal, dataset: Any) -> Crystal:
     if dataset is None or dataset.number == 1:
         return crystal
-    operations = _operations(dataset, spglib)
+    operations = _operations(dataset)
     if operations is None:
         return crystal
     rotations, translations = operations
@@ -93,13 +75,16 @@ def _symmetrised(crystal: Crystal, precision: float, spglib: Any) -> Crystal:
     return Crystal(crystal.species, positions % 1.0, np.linalg.cholesky(mean), crystal.name)
 
 
-def _operations(dataset: Any, spglib: Any) -> tuple[Floats, Floats] | None:
+def _operations(dataset: Any) -> tuple[Floats, Floats] | None:
     """Rotations (O, 3, 3) and translations (O, 3) of column vectors in the given cell.
 
     With x' = P x + p in the standard cell and x' -> R x' + t there, the given cell has
     x -> (P^-1 R P) x + P^-1 (R p + t - p), and the translations of the standard lattice.
     """
-    table = spglib.get_symmetry_from_database(dataset.hall_number)
+    with warnings.catch_warnings():
+        # spglib announces that failures will become exceptions; a group it found has a table.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        table = import_extra("spglib").get_symmetry_from_database(dataset.hall_number)
     change, shift = np.asarray(dataset.transformation_matrix), np.asarray(dataset.origin_shift)
     back = np.linalg.inv(change)
     rotations = back @ table["rotations"] @ change
