@@ -62,7 +62,7 @@ def test_a_damaged_file_is_named_with_a_remedy(run: Path, name: str, content: st
         read_run(RunFolder(run))
     assert caught.value.where is not None
     assert caught.value.where.endswith(Path(name).name)
-    assert "cannot be read" in caught.value.what
+    assert "this file of the run is damaged" in caught.value.what
     assert caught.value.hint
     assert "\n" not in str(caught.value)
 

@@ -173,7 +173,7 @@ def damaged(path: Path, reason: str) -> RunFolderError:
     hint = "Run `variolite score` again to write it again"
     if path.name in _BY_FIT or path.parent.name == "model":
         hint = "Restore the file from a copy, or train into a new folder with `variolite fit`"
-    return RunFolderError(f"the file cannot be read ({reason})", where=str(path), hint=hint)
+    return RunFolderError(f"this file of the run is damaged ({reason})", where=str(path), hint=hint)
 
 
 def _recipe_text(path: Path) -> str:
