@@ -86,8 +86,9 @@ def _lines(title: str, total: int | None) -> Iterator[Step]:
 
     def step(text: str, /, *, done: int | None = None) -> None:
         nonlocal last, last_kind
-        # The first word tells one kind of work from the next: "epoch 3/40", "matching ...".
-        kind, now = text.split(" ")[0], time.monotonic()
+        # The first word tells one kind of work from the next: "epoch 3/40", "matching ...";
+        # a count, as in "49/60 kmeans", does not.
+        kind, now = text.split(" ")[0].strip("0123456789/.,%"), time.monotonic()
         if kind == last_kind and now - last < PAUSE:
             return
         last, last_kind = now, kind
