@@ -309,7 +309,8 @@ class CrystalHealth:
     def to_dict(self) -> dict[str, Any]:
         """Return what was found in plain types, under the names that programs read."""
         content = asdict(self)
-        return {"divergence": content.pop("kl"), **content}
+        renamed = {"divergence": content.pop("kl"), "judged": content.pop("encoded")}
+        return {**content, **renamed}
 
     def lines(self) -> list[str]:
         """Return what was found, and advice, as sentences."""
