@@ -309,8 +309,8 @@ class CrystalHealth:
     def to_dict(self) -> dict[str, Any]:
         """Return what was found in plain types, under the names that programs read."""
         content = asdict(self)
-        renamed = {"divergence": content.pop("kl"), "judged": content.pop("encoded")}
-        return {**content, **renamed}
+        former = {"kl": "divergence", "encoded": "judged"}
+        return {former.get(name, name): value for name, value in content.items()}
 
     def lines(self) -> list[str]:
         """Return what was found, and advice, as sentences."""

@@ -45,7 +45,7 @@ def test_a_large_set_is_encoded_in_part(
     assert (found.encoded, found.given) == (30, len(crystals))
     line = found.lines()[0]
     assert line.startswith(f"from 30 of {len(crystals)} structures")
-    assert list(found.to_dict()) == ["divergence", "normal", "fitted", "encoded", "given"]
+    assert list(found.to_dict()) == ["divergence", "normal", "fitted", "judged", "given"]
     assert crystal_health(run.model, crystals) == found
     assert crystal_health(run.model, crystals, seed=1) != found
 
