@@ -258,7 +258,7 @@ class VAEModule(LightningModule):
             made.on_load_checkpoint(content)
         except (ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             raise ModelFileError(
-                f"this is no checkpoint of VAEModule ({' '.join(str(error).split())[:200]})",
+                f"this is not a checkpoint of VAEModule ({' '.join(str(error).split())[:200]})",
                 where=where,
                 hint="give one that Trainer.save_checkpoint wrote",
             ) from None

@@ -42,7 +42,6 @@ from matplotlib.text import Text  # noqa: E402
 
 INK = "#1a1a1a"
 MUTED = "#5c6066"
-GREY = "#8a8f96"
 FAINT = "#dfe1e4"
 SHADE = "#ececec"
 PAPER = "#ffffff"
