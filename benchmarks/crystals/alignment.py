@@ -138,7 +138,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
         beta=entry.recipe.loss.kl,
         gradient_clip=entry.recipe.training.gradient_clip,
         shares=(1.0,),
-        tell=lambda text: say(f"weight {run.weight:g} seed {run.seed}: {text}"),
+        log=lambda text: say(f"weight {run.weight:g} seed {run.seed}: {text}"),
     )
     result = {
         "weight": run.weight,

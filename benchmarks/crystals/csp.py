@@ -179,7 +179,7 @@ def _prediction(
     failures: dict[str, int] = {}
 
     def ours(true: Crystals, draws: int) -> Crystals:
-        found = predict(model, _repeated(true, draws), seed=seed + draws, tell=_say)
+        found = predict(model, _repeated(true, draws), seed=seed + draws, log=_say)
         failures[str(draws)] = found.missed
         write_store(arguments.work / f"predicted_{draws}.crystals", found.crystals)
         return found.crystals
@@ -201,7 +201,7 @@ def _prediction(
         found = draw(test, 1)
         if method == VARIOLITE:
             content["seconds"] = {"processor": clock.processor, "wall": clock.wall}
-        rms = displacements(found, test, workers=arguments.workers, tell=_say)
+        rms = displacements(found, test, workers=arguments.workers, log=_say)
         content["one"][method] = {
             title: {
                 "crystals": int(chosen.sum()),
@@ -213,7 +213,7 @@ def _prediction(
             draw(few, arguments.draws),
             _repeated(few, arguments.draws),
             workers=arguments.workers,
-            tell=_say,
+            log=_say,
         )
         content["best"][method] = {}
         for number in sorted({1, min(5, arguments.draws), arguments.draws}):

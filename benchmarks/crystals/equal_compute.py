@@ -111,7 +111,7 @@ def train_within(
     beta: float,
     gradient_clip: float = 10.0,
     shares: tuple[float, ...] = SHARES,
-    tell: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> list[Snapshot]:
     """Train a module in place until the budget is spent.
 
@@ -133,7 +133,7 @@ def train_within(
         Largest norm of the gradient.
     shares
         Ascending; a snapshot is taken at the first step that reaches each.
-    tell
+    log
         Hears of every snapshot.
 
     Returns
@@ -168,8 +168,8 @@ def train_within(
         with clock.stopped():
             while len(found) < len(shares) and spent >= shares[len(found)]:
                 found.append(_snapshot(module, shares[len(found)], seconds, steps, batches, seen))
-                if tell is not None:
-                    tell(_said(found[-1]))
+                if log is not None:
+                    log(_said(found[-1]))
             seen.clear()
         if len(found) == len(shares):
             return found

@@ -101,7 +101,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     # The first draw of a process pays for what is loaded late.
     model.sample(8, Sampling(seed=seed))
     clock = Clock()
-    made = model.sample(number, Sampling(seed=seed), tell=_say)
+    made = model.sample(number, Sampling(seed=seed), log=_say)
     seconds = clock.processor
     timed = _timed(model, arguments.timed, seed) if arguments.timed else None
     table, relaxed = MODELS[name], None
@@ -139,7 +139,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def _timed(model: CrystalModel, number: int, seed: int) -> dict[str, Any]:
     """Time of exactly so many valid structures, decoded and judged, not written."""
     before, clock = load(), Clock()
-    made = model.sample(number, Sampling(seed=seed), tell=_say)
+    made = model.sample(number, Sampling(seed=seed), log=_say)
     return {
         "number": number,
         "attempts": made.attempts,

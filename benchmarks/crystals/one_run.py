@@ -167,7 +167,7 @@ def outcome(
         beta=entry.recipe.loss.kl,
         gradient_clip=entry.recipe.training.gradient_clip,
         shares=(1.0,) if run.tuning else SHARES,
-        tell=lambda text: say(f"{run.set_name} {run.opponent} seed {run.seed}: {text}"),
+        log=lambda text: say(f"{run.set_name} {run.opponent} seed {run.seed}: {text}"),
     )
     test = cut.test
     known = of_known_elements(cut)

@@ -18,7 +18,7 @@ from variolite.crystals.matching import CDVAE, STRICT, Setting, Tolerance, score
 
 Floats = NDArray[np.float64]
 Figures = dict[str, list[float]]
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 MATCHED_BY = (Setting(CDVAE), Setting(CDVAE, primitive=True), Setting(STRICT))
 """Tolerance of the papers with both settings of the cell, and ours."""
@@ -43,7 +43,7 @@ class Predicted:
     attempts: int
 
 
-def predict(model: CrystalModel, asked: Crystals, *, seed: int, tell: Tell) -> Predicted:
+def predict(model: CrystalModel, asked: Crystals, *, seed: int, log: Log) -> Predicted:
     """Draw one structure for each composition.
 
     As in `variolite generate`, a structure is drawn again while it is not valid: atoms too
@@ -57,7 +57,7 @@ def predict(model: CrystalModel, asked: Crystals, *, seed: int, tell: Tell) -> P
         Only the elements of the atoms are looked at.
     seed
         Of the draws.
-    tell
+    log
         Told how far it is.
     """
     prior = model.prior
@@ -85,16 +85,16 @@ def predict(model: CrystalModel, asked: Crystals, *, seed: int, tell: Tell) -> P
         coordinates[asked.atoms_of(left[valid])] = decoded.take(valid).coordinates
         lattices[left[valid]] = decoded.lattices[valid]
         left = np.delete(left, valid)
-        tell(f"attempt {attempt + 1}: {len(left)} of {len(asked)} structures are missing")
+        log(f"attempt {attempt + 1}: {len(left)} of {len(asked)} structures are missing")
     found = replace(asked, coordinates=coordinates, lattices=lattices, properties={})
     return Predicted(found, int(np.isnan(lattices[:, 0, 0]).sum()), attempts)
 
 
 def displacements(
-    found: Crystals, true: Crystals, *, workers: int, tell: Tell
+    found: Crystals, true: Crystals, *, workers: int, log: Log
 ) -> Mapping[str, Floats]:
     """Root mean square displacement by setting, NaN without a match, shape (B,) each."""
-    scores = score_pairs(found, true, settings=MATCHED_BY, workers=workers, tell=tell)
+    scores = score_pairs(found, true, settings=MATCHED_BY, workers=workers, log=log)
     return {setting.name: matches.rms for setting, matches in scores.matches.items()}
 
 

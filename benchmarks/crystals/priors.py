@@ -122,7 +122,7 @@ def main() -> None:
     if model.prior is not None:
         priors["own"] = model.prior, float("nan")
     for contestant in _contestants(priors, latents, arguments.steps):
-        tell(contestant.title)
+        log(contestant.title)
         outcomes.append(_measured(contestant, model, wanted, latents, reference, test))
     speed = _speed(model, model.prior or flow, arguments.many) if arguments.many else None
     content = {
@@ -157,7 +157,7 @@ def _command(arguments: argparse.Namespace) -> str:
     return " ".join(["python -m benchmarks.crystals.priors", *words])
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     """Say on stderr how far it is."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
@@ -196,7 +196,7 @@ def _fitted(latents: Latents, crystals: Crystals, seconds: float) -> tuple[Laten
         spent.append(time.process_time() - began)
     began = time.process_time()
     spec = PriorSpec(epochs=max(1, int(seconds / (spent[1] - spent[0]))))
-    return fit_prior(latents, crystals, spec, tell=tell), time.process_time() - began
+    return fit_prior(latents, crystals, spec, log=log), time.process_time() - began
 
 
 def _contestants(
@@ -294,7 +294,7 @@ def _speed(model: CrystalModel, prior: LatentPrior, number: int) -> dict[str, An
             "seconds": time.monotonic() - wall,
             "valid_share": made.valid_share,
         }
-        tell(f"{number} crystals in {steps} steps: {found[str(steps)]}")
+        log(f"{number} crystals in {steps} steps: {found[str(steps)]}")
     return {"number": number, "by_steps": found}
 
 

@@ -143,7 +143,7 @@ def scored_rows(
 ) -> dict[str, Any]:
     """Every metric of a reconstruction with its interval: mean, low, high."""
     workers = (os.cpu_count() or 1) if workers is None else workers
-    scores = score_reconstruction(test, found, given=given, workers=workers, tell=_say)
+    scores = score_reconstruction(test, found, given=given, workers=workers, log=_say)
     rows = reconstruction_rows([scores], method="", split="")
     return {row.metric.split("_given_")[0]: [row.mean, row.low, row.high] for row in rows}
 

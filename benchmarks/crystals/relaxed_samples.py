@@ -59,7 +59,7 @@ class Court:
         When a relaxation stops.
     workers
         Processes that relax.
-    tell
+    log
         Told how far it is.
     """
 
@@ -69,7 +69,7 @@ class Court:
     known: Crystals
     limits: RelaxationLimits
     workers: int
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
 
 
 def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
     before, _ = _judged(crystals, court)
     clock = Clock()
     found = relax(
-        crystals, Source("chgnet"), limits=court.limits, workers=court.workers, log=court.tell
+        crystals, Source("chgnet"), limits=court.limits, workers=court.workers, log=court.log
     )
     processor, wall = clock.processor, clock.wall
     after, removed = _judged(found.crystals, court)
@@ -125,9 +125,9 @@ def displacements(before: Crystals, relaxation: Relaxation) -> Floats:
 def _judged(crystals: Crystals, court: Court) -> tuple[Figures, int]:
     valid = distance_validity(crystals)
     kept = crystals.take(valid)
-    novelty = find_novelty(kept, court.known, Matcher(), log=court.tell)
+    novelty = find_novelty(kept, court.known, Matcher(), log=court.log)
     stability = evaluate_stability(
-        kept, court.energies, court.references, court.hull, log=court.tell
+        kept, court.energies, court.references, court.hull, log=court.log
     )
     requested = Requested(reduced_formulas(crystals))
     rows = stability_rows(requested, valid, novelty, stability)

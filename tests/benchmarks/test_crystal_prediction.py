@@ -23,7 +23,7 @@ NAMES = [setting.name for setting in MATCHED_BY]
 def test_a_crystal_matches_itself_and_one_without_a_cell_does_not() -> None:
     lattices = np.array(TRUE.lattices)
     lattices[3] = np.nan
-    found = displacements(replace(TRUE, lattices=lattices), TRUE, workers=0, tell=lambda _: None)
+    found = displacements(replace(TRUE, lattices=lattices), TRUE, workers=0, log=lambda _: None)
     for name, rms in found.items():
         assert np.isnan(rms[3]), name
         np.testing.assert_allclose(np.delete(rms, 3), 0.0, atol=1e-6)

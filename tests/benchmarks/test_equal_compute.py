@@ -75,7 +75,7 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
         now[0] += 1.0
         return module.loss(batch, beta)
 
-    def tell(text: str) -> None:
+    def log(text: str) -> None:
         now[0] += 100.0
         said.append(text)
 
@@ -87,7 +87,7 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
         Budget(seconds=8.0, steps=100),
         rate=constant_rate(1e-3),
         beta=1e-5,
-        tell=tell,
+        log=log,
     )
     # What is done at a snapshot is not counted.
     assert [s.seconds for s in snapshots] == [1.0, 2.0, 4.0, 8.0]

@@ -102,7 +102,7 @@ def find_crystal(text: str) -> Crystal:
     from variolite.crystals.files.reading import load_crystals
 
     path, name = _parted(text)
-    crystals = load_crystals(path, tell=PROGRESS.note)
+    crystals = load_crystals(path, log=PROGRESS.note)
     names: list[str] = crystals.names.tolist()
     places = [i for i, known in enumerate(names) if name in (None, known)]
     if len(places) == 1:
@@ -212,7 +212,7 @@ def pack(
     require_writable(table)
     with PROGRESS.stage("reading structures") as step:
         reading = read_all(
-            paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, tell=step
+            paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, log=step
         )
     for line in reading.remarks():
         PROGRESS.note(line)
@@ -228,7 +228,7 @@ def pack(
     crystals = reading.crystals
     if reduce:
         with PROGRESS.stage("reducing cells") as step:
-            crystals = reduce_cells(crystals, tell=step)
+            crystals = reduce_cells(crystals, log=step)
     write_store(store, crystals)
     for line in _summary(reading):
         PROGRESS.note(line)

@@ -249,7 +249,7 @@ class CrystalModel:
         number: int,
         sampling: Sampling | None = None,
         *,
-        tell: Callable[[str], None] | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> Generated:
         """Generate exactly ``number`` valid crystals; see `variolite.crystals.generation.generate`.
 
@@ -265,7 +265,7 @@ class CrystalModel:
                 "otherwise fit one with `variolite crystals prior RUN --data PATH --set "
                 "prior.kind=flow`",
             )
-        return generate(self, self.prior, number, sampling, tell=tell)
+        return generate(self, self.prior, number, sampling, log=log)
 
 
 # The model file of a crystal VAE, with its prior and its property head.

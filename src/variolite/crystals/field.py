@@ -191,7 +191,7 @@ class CrystalField:
         require_place(out)
         model = load_decoder(run, device)
         with progress.stage("generating") as step:
-            made = model.sample(number, sampling, tell=step)
+            made = model.sample(number, sampling, log=step)
         for line in _outcome(made):
             progress.note(line)
         crystals = made.crystals
@@ -282,7 +282,7 @@ class CrystalField:
             f"{latents.mean.shape[1]} numbers"
         )
         with progress.stage(f"sampling {DEMO_SAMPLES} new crystals") as step:
-            samples = model.sample(DEMO_SAMPLES, tell=step).crystals
+            samples = model.sample(DEMO_SAMPLES, log=step).crystals
         with progress.stage("scoring the reconstructions beside random coordinates") as step:
             score_crystal_run(run, crystals, log=step)
         write_store(folder / "samples.crystals", samples)
@@ -305,7 +305,7 @@ def load(data: Path, progress: Progress) -> Crystals:
     """Read the structures that a command is given; there has to be one at least."""
     from variolite.crystals.files import load_crystals
 
-    crystals = load_crystals(data, tell=progress.note)
+    crystals = load_crystals(data, log=progress.note)
     if not len(crystals):
         raise DataError("there is no structure in it", where=str(data))
     return crystals

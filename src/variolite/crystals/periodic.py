@@ -205,7 +205,7 @@ def niggli_steps(parameters: Sequence[float], epsilon: float = 1e-9) -> Integers
     return np.array(vector.change_of_basis.rot, dtype=np.int64).T // gemmi.Op.DEN
 
 
-def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = lambda _: None) -> Crystals:
+def reduce_cells(crystals: Crystals, *, log: Callable[[str], None] = lambda _: None) -> Crystals:
     """Return the same crystals in their Niggli cells.
 
     Orientation, order of atoms, names and properties stay; fractional coordinates come
@@ -215,7 +215,7 @@ def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = lambda _: 
     ----------
     crystals
         The structures.
-    tell
+    log
         Takes lines about progress.
 
     Raises
@@ -226,7 +226,7 @@ def reduce_cells(crystals: Crystals, *, tell: Callable[[str], None] = lambda _: 
     bases = np.empty((len(crystals), 3, 3))
     for place, lattice in enumerate(crystals.lattices):
         if place % _REPORT_EVERY == 0:
-            tell(f"{place:,} of {len(crystals):,} cells reduced")
+            log(f"{place:,} of {len(crystals):,} cells reduced")
         try:
             bases[place] = niggli_basis(lattice)
         except DataError as error:

@@ -334,7 +334,7 @@ def _train(
 
 
 def _features(
-    training: Crystals, validation: Crystals, tell: Callable[[str], None]
+    training: Crystals, validation: Crystals, log: Callable[[str], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Foundation features of both parts, standardised by those of the training atoms."""
     from variolite.crystals.potential.features import user_cache
@@ -342,7 +342,7 @@ def _features(
     workers = os.cpu_count() or 1
     found = [
         torch.from_numpy(
-            foundation_features(part, folder=user_cache(), workers=workers, log=tell).features
+            foundation_features(part, folder=user_cache(), workers=workers, log=log).features
         ).float()
         for part in (training, validation)
     ]
@@ -400,7 +400,7 @@ def _with_prior(
                 seed=recipe.training.seed,
                 device=torch.device("cuda" if on_gpu else "cpu"),
                 checkpoint=run.checkpoint_file.with_name(f"prior-{kind}.safetensors"),
-                tell=step,
+                log=step,
             )
     return replace(model, prior=prior, properties=head)
 

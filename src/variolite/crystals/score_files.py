@@ -88,9 +88,9 @@ def score_structures(
     )
     with progress.stage("reading structures") as step:
         phases = read_hull(hull) if hull is not None and potential else None
-        reading = read_structures(structures, properties=False, limits=anything, tell=step)
-        known = load_crystals(reference, tell=step)
-        real = None if test is None else load_crystals(test, tell=step)
+        reading = read_structures(structures, properties=False, limits=anything, log=step)
+        known = load_crystals(reference, log=step)
+        real = None if test is None else load_crystals(test, log=step)
     for line in reading.remarks():
         progress.note(line)
     with progress.stage("scoring structures") as step:

@@ -156,7 +156,7 @@ def score_crystal_run(
     if failures:
         notes.append(f"{failures} structures hold an element the model lacks: counted as failures")
     workers = (os.cpu_count() or 1) if workers is None else workers
-    scores = score_reconstruction(true, found, given=given, workers=workers, tell=log)
+    scores = score_reconstruction(true, found, given=given, workers=workers, log=log)
     rows = reconstruction_rows([scores], method="vae", split=SPLIT)
     notes += reconstruction_notes(scores)
     if baselines:
@@ -168,7 +168,7 @@ def score_crystal_run(
             log(f"matching the baseline {name}")
             # A template brings its own cell.
             own = ("species", "lattice") if name == "random_coordinates" else ("species",)
-            scored = score_reconstruction(true, reference, given=own, workers=workers, tell=log)
+            scored = score_reconstruction(true, reference, given=own, workers=workers, log=log)
             rows += reconstruction_rows([scored], method=name, split=SPLIT)
     card = Scorecard(tuple(rows), tuple(notes))
     if samples:
@@ -196,7 +196,7 @@ def _generation(
             where="--samples",
             hint="give those with --train",
         )
-    generated = model.sample(samples, Sampling(seed=seed), tell=log)
+    generated = model.sample(samples, Sampling(seed=seed), log=log)
     write_store(run.path / "samples.crystals", generated.crystals)
     scored = score_generation(
         generated.crystals, train, test=true, workers=workers, seed=seed, log=log

@@ -98,7 +98,7 @@ def test_structures_without_symmetry_are_not_lost() -> None:
     coordinates[0] = np.nan
     coordinates[3] = coordinates[2]
     told: list[str] = []
-    groups, sizes = space_groups(replace(crystals, coordinates=coordinates), tell=told.append)
+    groups, sizes = space_groups(replace(crystals, coordinates=coordinates), log=told.append)
     assert groups.tolist() == [0, 0, crystals.properties["space_group"][2]]
     assert sizes.tolist() == [2, 2, 2]
     assert told == ["symmetry of 3 of 3"]

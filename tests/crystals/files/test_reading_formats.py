@@ -265,7 +265,7 @@ def test_no_limits_let_everything_pass(tmp_path: Path) -> None:
 def test_progress_reaches_the_end(tmp_path: Path) -> None:
     write_structures(textbook_crystals(), tmp_path / "cifs")
     told: list[str] = []
-    crystals = load_crystals(tmp_path / "cifs", tell=told.append)
+    crystals = load_crystals(tmp_path / "cifs", log=told.append)
     assert told[-1] == "78 structures, 100%, 0 s left"
     assert sorted(crystals.names.tolist())[0].startswith("Ag_(fcc)")
 

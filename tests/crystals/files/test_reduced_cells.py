@@ -98,7 +98,7 @@ def test_a_cell_without_volume_is_named() -> None:
 
 def test_progress_is_told() -> None:
     told: list[str] = []
-    reduce_cells(textbook_crystals(), tell=told.append)
+    reduce_cells(textbook_crystals(), log=told.append)
     assert told == ["0 of 78 cells reduced"]
 
 

@@ -243,7 +243,7 @@ def test_rejects_and_changes_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.cif").write_text(changed("Na Na1", "D D1"))
     (tmp_path / "b.cif").write_text("rubbish")
     told: list[str] = []
-    crystals = load_crystals(tmp_path, tell=told.append)
+    crystals = load_crystals(tmp_path, log=told.append)
     assert crystals.species.tolist() == [1, 17]
     assert "deuterium or tritium was read as hydrogen, in 1 structures" in told
     assert "1 of 2 were rejected: unreadable 1" in told

@@ -67,9 +67,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(
             raise KeyboardInterrupt
 
     with pytest.raises(StoppedByUserError, match="again to resume"):
-        fit_prior(latents, crystals, TINY, seed=2, checkpoint=path, tell=stop)
+        fit_prior(latents, crystals, TINY, seed=2, checkpoint=path, log=stop)
     told: list[str] = []
-    resumed = fit_prior(latents, crystals, TINY, seed=2, checkpoint=path, tell=told.append)
+    resumed = fit_prior(latents, crystals, TINY, seed=2, checkpoint=path, log=told.append)
     assert not any("epoch 1/" in text for text in told)
     np.testing.assert_array_equal(weights(resumed), weights(whole))
 

@@ -225,7 +225,7 @@ def test_a_pair_that_takes_too_long_is_a_failure_and_the_others_are_scored() -> 
     other = scattered(true)
     other.coordinates[: true.offsets[2]] = true.coordinates[: true.offsets[2]]
     said: list[str] = []
-    found = score_pairs(other, true, settings=UNREDUCED, workers=1, limit=1.5, tell=said.append)
+    found = score_pairs(other, true, settings=UNREDUCED, workers=1, limit=1.5, log=said.append)
     assert found.timed_out.tolist() == [False, False, True, False, False]
     assert not found.crashed.any()
     alone = score_pairs(

@@ -80,7 +80,7 @@ def traits_of(
 
     Raises `DataError` if spglib is not installed.
     """
-    groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, tell=log)
+    groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, log=log)
     counts = compositions(crystals)
     atoms = np.maximum(crystals.counts, 1).astype(np.float64)
     return Traits(

@@ -33,7 +33,7 @@ def prototypes(
     *,
     symprec: float = 0.01,
     workers: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> NDArray[np.str_]:
     """Return a label for stoichiometry, space group and size of the primitive cell.
 
@@ -44,7 +44,7 @@ def prototypes(
     ----------
     crystals
         The structures.
-    symprec, workers, tell
+    symprec, workers, log
         See :func:`space_groups`.
 
     Returns
@@ -56,7 +56,7 @@ def prototypes(
     DataError
         If spglib is not installed.
     """
-    groups, sizes = space_groups(crystals, symprec=symprec, workers=workers, tell=tell)
+    groups, sizes = space_groups(crystals, symprec=symprec, workers=workers, log=log)
     formulas = anonymous_formulas(crystals)
     labels = [
         f"{formula} {group} {size}"
@@ -72,7 +72,7 @@ def space_groups(
     *,
     symprec: float = 0.01,
     workers: int = 1,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find the space group and the number of atoms in the primitive cell with spglib.
 
@@ -84,7 +84,7 @@ def space_groups(
         Distance in Angstrom by which symmetry may be missed.
     workers
         Processes; more than one needs the guard ``if __name__ == "__main__"`` in a script.
-    tell
+    log
         Called with the state of progress.
 
     Returns
@@ -109,7 +109,7 @@ def space_groups(
         for answer in pool.map(search, parts) if pool is not None else map(search, parts):
             found.append(answer)
             done = min(len(found) * _CHUNK, len(crystals))
-            tell(f"symmetry of {done:,} of {len(crystals):,}")
+            log(f"symmetry of {done:,} of {len(crystals):,}")
     groups, sizes = ([number for part in found for number in part[k]] for k in (0, 1))
     return np.array(groups, dtype=np.int64), np.array(sizes, dtype=np.int64)
 

@@ -30,7 +30,7 @@ from variolite.crystals.files.sources import LONGEST_TEXT, Chunk, find_files, re
 from variolite.errors import DataError
 from variolite.training.workers import Workers
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 Paths = str | Path | Iterable[str | Path]
 Line = tuple[str, int | None, str, str, str]
 
@@ -345,7 +345,7 @@ def read_structures(
     properties: bool = True,
     limits: Limits = Limits(),
     workers: int = 1,
-    tell: Tell = lambda _: None,
+    log: Log = lambda _: None,
 ) -> Reading:
     """Read every structure there is; what cannot be used is listed with the reason.
 
@@ -366,7 +366,7 @@ def read_structures(
         Largest number of processes to parse in; they are started only when it takes
         longer than some seconds. A script that allows more than one needs the usual
         guard, ``if __name__ == "__main__"``.
-    tell
+    log
         Takes lines about progress.
 
     Raises
@@ -386,18 +386,18 @@ def read_structures(
     >>> reading.crystals.names.tolist(), reading.rejects["reason_code"].to_list()
     (['salt'], ['unreadable'])
     """
-    reading = read_all(paths, properties=properties, limits=limits, workers=workers, tell=tell)
+    reading = read_all(paths, properties=properties, limits=limits, workers=workers, log=log)
     reading.require(limits.max_rejected, paths)
     return reading
 
 
 def load_crystals(
-    paths: Paths, *, properties: bool = True, limits: Limits = Limits(), tell: Tell = lambda _: None
+    paths: Paths, *, properties: bool = True, limits: Limits = Limits(), log: Log = lambda _: None
 ) -> Crystals:
     """Return the structures of :func:`read_structures`; reports how many were rejected."""
-    reading = read_structures(paths, properties=properties, limits=limits, tell=tell)
+    reading = read_structures(paths, properties=properties, limits=limits, log=log)
     for line in reading.remarks():
-        tell(line)
+        log(line)
     return reading.crystals
 
 
@@ -407,7 +407,7 @@ def read_all(
     properties: bool = True,
     limits: Limits = Limits(),
     workers: int = 1,
-    tell: Tell = lambda _: None,
+    log: Log = lambda _: None,
 ) -> Reading:
     """Read as :func:`read_structures` does, whatever fraction is rejected."""
     files = list(find_files(_listed(paths)))
@@ -420,5 +420,5 @@ def read_all(
         structures += len(reading.crystals)
         done = min(done + chunk.size, size)
         left = (time.monotonic() - began) * (size - done) / max(done, 1.0)
-        tell(f"{structures:,} structures, {done / size:.0%}, {left:.0f} s left")
+        log(f"{structures:,} structures, {done / size:.0%}, {left:.0f} s left")
     return Reading.join(parts)

@@ -222,7 +222,7 @@ def fit_flow(
     *,
     precision: str = "auto",
     resume: Resume | None = None,
-    tell: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Trained:
     """Fit a network in place and leave it with averaged weights.
 
@@ -243,7 +243,7 @@ def fit_flow(
         ``float32`` never does.
     resume
         Where to keep the state of training; an existing one is continued.
-    tell
+    log
         Called with the progress after every epoch.
 
     Raises
@@ -273,8 +273,8 @@ def fit_flow(
         nonlocal passed
         passed += 1
         left = (time.monotonic() - began) / passed * (spec.epochs - record.epoch - 1)
-        if tell is not None:
-            tell(
+        if log is not None:
+            log(
                 f"prior: epoch {record.epoch + 1}/{spec.epochs}, "
                 f"loss {record.train_total[0]:.4f}, at most {left:.0f} s left"
             )

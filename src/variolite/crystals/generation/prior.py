@@ -175,7 +175,7 @@ def fit_prior(
     seed: int = 0,
     device: torch.device | None = None,
     checkpoint: Path | None = None,
-    tell: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> LatentPrior:
     """Fit a prior to the latents of the training crystals.
 
@@ -197,7 +197,7 @@ def fit_prior(
         Where the flow is trained; the CPU by default.
     checkpoint
         File to keep the state of training in; an existing one is continued.
-    tell
+    log
         Called with the progress.
 
     Raises
@@ -214,8 +214,8 @@ def fit_prior(
     conditions = Conditions.of(crystals, properties)
     vocabulary = Vocabulary.of(conditions, properties)
     statistics = latent_statistics(latents)
-    if tell is not None:
-        tell("prior: numbers of atoms and compositions")
+    if log is not None:
+        log("prior: numbers of atoms and compositions")
     counts = fit_atom_counts(conditions)
     compositions = fit_compositions(conditions, vocabulary, seed=seed)
     shape = FlowShape(
@@ -245,7 +245,7 @@ def fit_prior(
         spec,
         precision=precision,
         resume=resume,
-        tell=tell,
+        log=log,
     )
     per_atom = crystals.volumes / crystals.counts
     provenance = {

@@ -224,7 +224,7 @@ def generate(
     number: int,
     sampling: Sampling | None = None,
     *,
-    tell: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Generated:
     """Generate exactly ``number`` valid crystals.
 
@@ -247,7 +247,7 @@ def generate(
         Crystals wanted.
     sampling
         Conditions and settings.
-    tell
+    log
         Called with the progress.
 
     Raises
@@ -298,9 +298,9 @@ def generate(
         kept.append(decoded.take(chosen))
         places.append(filled)
         have += len(filled)
-        if tell is not None:
+        if log is not None:
             left = (time.monotonic() - began) / max(have, 1) * (number - have)
-            tell(
+            log(
                 f"{have}/{number} crystals, {accepted / attempts:.0%} of {attempts} attempts "
                 f"valid, about {left:.0f} s left"
             )

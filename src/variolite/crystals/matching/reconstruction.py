@@ -112,7 +112,7 @@ def score_reconstruction(
     symprecs: Sequence[float] = SYMPRECS,
     workers: int | None = None,
     limit: float = LIMIT,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> ReconstructionScores:
     """Score reconstructions.
 
@@ -134,7 +134,7 @@ def score_reconstruction(
         Worker processes for matching; 0 does the work in this process without time limits.
     limit
         Seconds that the matching of one crystal may take.
-    tell
+    log
         Takes lines about progress.
 
     Raises
@@ -166,7 +166,7 @@ def score_reconstruction(
         symprecs=symprecs,
         workers=workers,
         limit=limit,
-        tell=tell,
+        log=log,
     )
     length, angle, volume = _cell_errors(*cells, ours.usable)
     # Where there is no crystal, nothing of it is right, whatever the arrays hold.

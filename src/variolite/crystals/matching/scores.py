@@ -91,7 +91,7 @@ def score_pairs(
     symprecs: Sequence[float] = (),
     workers: int | None = None,
     limit: float = LIMIT,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> PairScores:
     """Match pairs of structures under several settings, each pair within a time limit.
 
@@ -108,7 +108,7 @@ def score_pairs(
         work for. 0 does the work in this process, without time limits.
     limit
         Seconds that one pair may take under all settings together.
-    tell
+    log
         Takes lines about progress.
 
     Raises
@@ -132,7 +132,7 @@ def score_pairs(
         ]
         if workers == 0:
             return [(p, Outcome("done", _score(t))) for p, t in zip(parts, tasks, strict=True)]
-        progress = Progress(what, sum(map(len, parts)), tell)
+        progress = Progress(what, sum(map(len, parts)), log)
         found = outcomes(
             _score,
             tasks,
