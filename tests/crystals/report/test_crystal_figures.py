@@ -13,7 +13,7 @@ from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store
 from variolite.crystals.report import CrystalRun
-from variolite.crystals.report_figures import Colouring, match_share, place_in_table
+from variolite.crystals.report.crystal_figures import Colouring, match_share, place_in_table
 from variolite.report.tables import chemical, significant
 from variolite.scoring.run_files import read_run
 from variolite.training import RunFolder

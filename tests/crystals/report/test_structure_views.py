@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from page_layout import read_page
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.report_structures import (
+from variolite.crystals.report.structure_views import (
     COVALENT_RADII,
     LINES,
     Scene,

@@ -1,4 +1,4 @@
-"""The report page of a crystal run: what it reads, its sections and their order."""
+"""The page of a crystal run: what it reads, its sections and their order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import HEAVIEST, SYMBOLS, chemical_family, reduced_formulas
 from variolite.crystals.files.store import open_store
-from variolite.crystals.report_figures import (
+from variolite.crystals.report.crystal_figures import (
     CellQuantity,
     Colouring,
     ElementValues,
@@ -27,8 +27,12 @@ from variolite.crystals.report_figures import (
     periodic_table,
     sample_distributions,
 )
-from variolite.crystals.report_scores import generation_headline, match_headline, scores_section
-from variolite.crystals.report_structures import Pairs, examples, extent_of, gallery
+from variolite.crystals.report.score_section import (
+    generation_headline,
+    match_headline,
+    scores_section,
+)
+from variolite.crystals.report.structure_views import Pairs, examples, extent_of, gallery
 from variolite.report.clouds import Coloured, PlaneMap, latent_map
 from variolite.report.page import (
     Block,
@@ -107,8 +111,8 @@ def crystal_page(files: RunFiles) -> str:
             headline(run),
             sections,
             simulated=files.simulated,
-            style=packaged("viewer.css", "variolite.crystals"),
-            script=packaged("viewer.js", "variolite.crystals"),
+            style=packaged("viewer.css", "variolite.crystals.report"),
+            script=packaged("viewer.js", "variolite.crystals.report"),
         )
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from synthetic_crystal_run import MATCHES, row
 
-from variolite.crystals.report import CrystalRun, headline
-from variolite.crystals.report_scores import (
+from variolite.crystals.report.crystal_page import CrystalRun, headline
+from variolite.crystals.report.score_section import (
     definitions,
     given_of,
     main_match,
