@@ -11,19 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
-from variolite.corelogs.report_clusters import (
+from variolite.corelogs.report.cluster_figures import (
     contingency_section,
     latent_section,
     missing,
     profiles_section,
 )
-from variolite.corelogs.report_model import (
+from variolite.corelogs.report.model_figures import (
     fits_table,
     health_section,
     parity_figure,
     reconstruction_scores,
 )
-from variolite.corelogs.strip_log import strip_log_section
+from variolite.corelogs.report.strip_log import strip_log_section
 from variolite.report.figures import (
     IntervalPanel,
     RowLabel,

@@ -14,7 +14,7 @@ from synthetic_run import INPUTS
 from page_layout import Node, read_page
 from variolite.corelogs.field import FIELD
 from variolite.corelogs.held_out_rows import held_out_of
-from variolite.corelogs.report_clusters import principal_plane, profiles_of
+from variolite.corelogs.report.cluster_figures import principal_plane, profiles_of
 from variolite.report.clouds import fit_of
 from variolite.report.scores import metric_of, with_interval
 from variolite.report.training_curves import best_epochs, warm_up_end

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import HeldOut
-from variolite.corelogs.report_clusters import missing
+from variolite.corelogs.report.cluster_figures import missing
 from variolite.report.clouds import (
     density_key,
     fit_of,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.corelogs.strip_log import (
+from variolite.corelogs.report.strip_log import (
     beds_of,
     gaps,
     liveliest_window,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
-from variolite.corelogs.report import comparable_rows, headline, main_setup, verdict
+from variolite.corelogs.report.corelogs_page import comparable_rows, headline, main_setup, verdict
 from variolite.scoring.run_files import Clustering, read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 from variolite.training import RunFolder
