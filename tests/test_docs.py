@@ -124,8 +124,7 @@ def test_local_links_lead_somewhere() -> None:
 
 def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
     from variolite import Schema, load_recipe
-    from variolite.crystals.importing import import_source
-    from variolite.crystals.recipe import load_crystal_recipe
+    from variolite.crystals.recipe import import_source, load_crystal_recipe
 
     recipes = (ROOT / "docs" / "recipes.md").read_text()
     tables, crystals, source = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)

@@ -34,7 +34,7 @@ from benchmarks.crystals.sets import FOLDER
 from benchmarks.speed.machine import describe, load
 
 from variolite.crystals.crystal_model import CrystalModel, encode
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.invariance import (
     CellCheck,
@@ -42,7 +42,6 @@ from variolite.crystals.invariance import (
     check_cells,
     check_invariance,
 )
-from variolite.crystals.latents import Latents
 from variolite.crystals.recipe import load_crystal_recipe
 from variolite.crystals.run import build, load_run
 from variolite.records import write_text_atomic

@@ -28,7 +28,7 @@ from benchmarks.speed.machine import describe, load
 from safetensors.torch import load_file, save_file
 
 from variolite.crystals.crystal_model import CrystalModel, canonicalize
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.evaluation import score_generation
 from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.groups import groups_by
@@ -41,7 +41,7 @@ from variolite.crystals.generation.prior import (
     prior_state,
 )
 from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling, generate
-from variolite.crystals.latents import LatentMismatch, Latents, latent_mismatch
+from variolite.crystals.model.latents import LatentMismatch, latent_mismatch
 from variolite.crystals.recipe import PriorSpec
 from variolite.crystals.run import load_run
 from variolite.records import write_text_atomic

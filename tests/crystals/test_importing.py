@@ -11,8 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.importing import REASONS, TAKEN, Imported, import_source
-from variolite.crystals.recipe import CrystalRecipe
+from variolite.crystals.recipe import REASONS, TAKEN, CrystalRecipe, Imported, import_source
 from variolite.errors import RecipeError
 from variolite.recipe import BaseRecipe, ConstantBeta, load_recipe
 

@@ -1,9 +1,9 @@
 from .crystals import Crystal as Crystal
 from .crystals import Crystals as Crystals
+from .crystals import Latents as Latents
 from .files.reading import load_crystals as load_crystals
 from .files.reading import read_structures as read_structures
 from .files.store import open_store as open_store
 from .files.store import write_store as write_store
 from .files.textbook import textbook_crystals as textbook_crystals
 from .files.writing import write_structures as write_structures
-from .latents import Latents as Latents

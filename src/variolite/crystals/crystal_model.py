@@ -12,13 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.generation.prior import LatentPrior, prior_from, prior_state
 from variolite.crystals.generation.properties import PropertyHead, head_from, head_state
 from variolite.crystals.generation.sampling import Generated, Sampling, generate
-from variolite.crystals.latents import Latents
 from variolite.crystals.model.batch import (
     CrystalBatch,
     Layout,

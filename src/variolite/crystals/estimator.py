@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystal_model import CrystalModel, load_crystal_model, save_crystal_model
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.files.formats import from_ase, from_pymatgen
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.interpolation import interpolate
 from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.sampling import Sampling
-from variolite.crystals.latents import Latents
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.crystals.run import train_crystal_run
 from variolite.errors import DataError, ModelFileError, nearest

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystals
     from variolite.crystals.generation.sampling import Generated
-    from variolite.crystals.importing import Imported
+    from variolite.crystals.recipe import Imported
     from variolite.crystals.score_run import CrystalHealth
     from variolite.scoring import Scorecard
     from variolite.training import RunFolder
@@ -213,7 +213,7 @@ class CrystalField:
         workers: int | None = None,
     ) -> Scorecard:
         """Score anyone's crystals against known ones."""
-        from variolite.crystals.score_files import score_structures
+        from variolite.crystals.evaluation.score_files import score_structures
 
         return score_structures(
             structures,
@@ -229,7 +229,7 @@ class CrystalField:
 
     def import_recipe(self, files: Sequence[Path], name: str) -> Imported:
         """Make a recipe of plain configurations of chemeleon2."""
-        from variolite.crystals.importing import import_source
+        from variolite.crystals.recipe import import_source
 
         return import_source(files, name)
 

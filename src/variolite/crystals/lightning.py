@@ -34,7 +34,7 @@ from variolite.crystals.crystal_model import (
     network_content,
     network_from,
 )
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.frame import canonical
 from variolite.crystals.generation.prior import (
     LatentPrior,
@@ -43,7 +43,6 @@ from variolite.crystals.generation.prior import (
     prior_state,
 )
 from variolite.crystals.generation.sampling import Sampling
-from variolite.crystals.latents import Latents
 from variolite.crystals.model import CrystalBatch, CrystalBatches, evaluation_batches
 from variolite.crystals.recipe import CrystalRecipe, PriorSpec
 from variolite.crystals.run import RATE, VALIDATION_SEED, build

@@ -27,7 +27,6 @@ from variolite.crystals.files.groups import draw_split, groups_by
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
-from variolite.crystals.latents import ACTIVE_NATS
 from variolite.crystals.model.batch import (
     CrystalBatch,
     CrystalBatches,
@@ -36,6 +35,7 @@ from variolite.crystals.model.batch import (
     log_metric_tensor,
     wrapped,
 )
+from variolite.crystals.model.latents import ACTIVE_NATS
 from variolite.crystals.model.network import CrystalModule, bf16_is_fast
 from variolite.crystals.potential.alignment import fit_scale
 from variolite.crystals.potential.features import foundation_features

@@ -12,19 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystal_model import CrystalModel
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import format_generation, score_generation
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import fingerprint, write_store
 from variolite.crystals.generation.sampling import Sampling
-from variolite.crystals.latents import (
-    ACTIVE_NATS,
-    LatentMismatch,
-    Latents,
-    latent_mismatch,
-    latent_statistics,
-)
 from variolite.crystals.matching import (
     fixed_template,
     held_out_table,
@@ -33,6 +26,12 @@ from variolite.crystals.matching import (
     reconstruction_notes,
     reconstruction_rows,
     score_reconstruction,
+)
+from variolite.crystals.model.latents import (
+    ACTIVE_NATS,
+    LatentMismatch,
+    latent_mismatch,
+    latent_statistics,
 )
 from variolite.crystals.run import load_run
 from variolite.errors import DataError

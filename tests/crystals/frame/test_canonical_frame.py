@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.descriptions import (
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.frame import canonical
+from variolite.crystals.invariance import (
     Transformation,
     move_by_whole_cells,
     other_cell,
@@ -22,8 +24,6 @@ from variolite.crystals.descriptions import (
     shape_change,
     shift_of_origin,
 )
-from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.frame import canonical
 from variolite.errors import DataError
 
 ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from toy_crystals import ToyCodec
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior
-from variolite.crystals.latents import Latents
 from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError
 from variolite.training.loop import StoppedByUserError

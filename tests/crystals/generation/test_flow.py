@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from variolite.crystals.crystals import Latents
 from variolite.crystals.generation.conditions import Conditions, ConditionTensors, Vocabulary
 from variolite.crystals.generation.flow import ConditionDropout, LatentBatches, LatentSet
 from variolite.crystals.generation.flow_network import (
@@ -17,8 +18,8 @@ from variolite.crystals.generation.flow_network import (
     point_and_velocity,
     training_times,
 )
-from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
+from variolite.crystals.model.latents import LatentStatistics
 
 CPU = torch.device("cpu")
 

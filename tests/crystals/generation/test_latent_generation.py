@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from toy_crystals import ToyCodec
 
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.sampling import REASONS, Sampling, generate, reject_reasons
 from variolite.crystals.generation.where import Where
-from variolite.crystals.latents import Latents
 from variolite.errors import DataError
 
 CUBE = 4.0 * np.eye(3)

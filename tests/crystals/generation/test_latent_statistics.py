@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from variolite.crystals.latents import (
-    Latents,
+from variolite.crystals.crystals import Latents
+from variolite.crystals.model.latents import (
     _quantiles,
     latent_mismatch,
     latent_statistics,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_crystals import ToyCodec, toy_crystals
 
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation.properties import (
     PropertyHead,
     descriptor_width,
@@ -25,7 +25,6 @@ from variolite.crystals.generation.regression import (
     fit_ridges,
     folds_by_group,
 )
-from variolite.crystals.latents import Latents
 from variolite.errors import DataError, ModelFileError
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.latents import Latents
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 
 __all__ = ["ELEMENTS", "ToyCodec", "toy_crystals"]
 

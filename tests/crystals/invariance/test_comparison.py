@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.descriptions import change_of_atoms, change_of_sets, shape_change
+from variolite.crystals.invariance import change_of_atoms, change_of_sets, shape_change
 
 
 def _one(species: list[int], lattice: np.ndarray | None = None) -> Crystals:

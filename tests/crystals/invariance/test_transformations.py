@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.descriptions import (
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.invariance import (
     Transformation,
     move_by_whole_cells,
     other_cell,
@@ -22,8 +24,6 @@ from variolite.crystals.descriptions import (
     shape_change,
     shift_of_origin,
 )
-from variolite.crystals.files.formats import to_pymatgen
-from variolite.crystals.files.textbook import textbook_crystals
 
 ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]
 Draw = Callable[[Crystals, int], Transformation]

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from matching_sets import changed, noisy, reordered, rotated, scattered, strained, textbook
 
-from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.latents import Latents
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.matching import (
     CDVAE,
     SETTINGS,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from variolite.crystals.crystals import Crystals, cell_parameters
-from variolite.crystals.descriptions import rotation
+from variolite.crystals.invariance import rotation
 from variolite.crystals.model.batch import (
     METRIC_ENTRIES,
     coordinates_of,

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from variolite.crystals.crystal_model import CrystalModel
-from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.descriptions import (
+from variolite.crystals.crystals import Crystal, Crystals, Latents
+from variolite.crystals.invariance import (
     Transformation,
     move_by_whole_cells,
     other_cell,
@@ -22,7 +22,6 @@ from variolite.crystals.descriptions import (
     rotation,
     shift_of_origin,
 )
-from variolite.crystals.latents import Latents
 from variolite.errors import DataError, RunFolderError
 
 ELEMENTS = Crystals.of(

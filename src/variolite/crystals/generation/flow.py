@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from variolite.crystals.crystals import Latents
 from variolite.crystals.generation.conditions import (
     Conditions,
     ConditionTensors,
@@ -24,8 +25,8 @@ from variolite.crystals.generation.flow_network import (
     point_and_velocity,
     training_times,
 )
-from variolite.crystals.latents import Latents, LatentStatistics
 from variolite.crystals.model.batch import Layout
+from variolite.crystals.model.latents import LatentStatistics
 from variolite.crystals.model.network import bf16_is_fast
 from variolite.crystals.recipe import PriorSpec
 from variolite.training.device import generator

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation.sampling import Decoder
-from variolite.crystals.latents import Latents
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]

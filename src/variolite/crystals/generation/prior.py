@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.evaluation.validity import MinimumDistances, minimum_distances
 from variolite.crystals.generation.composition import (
     AtomCounts,
@@ -35,7 +35,7 @@ from variolite.crystals.generation.flow import (
 )
 from variolite.crystals.generation.flow_network import FlowNetwork, FlowShape
 from variolite.crystals.generation.where import Where
-from variolite.crystals.latents import Latents, LatentStatistics, latent_statistics
+from variolite.crystals.model.latents import LatentStatistics, latent_statistics
 from variolite.crystals.recipe import REMOVED_PRIORS, PriorSpec
 from variolite.errors import DataError, ModelFileError, VarioliteError
 from variolite.training.loop import Resume, is_due

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import (
     ELECTRONEGATIVITIES,
     HEAVIEST,
@@ -33,7 +33,6 @@ from variolite.crystals.generation.regression import (
     fit_ridges,
     folds_by_group,
 )
-from variolite.crystals.latents import Latents
 from variolite.errors import DataError, ModelFileError, nearest
 from variolite.training.storage import fill
 

@@ -12,14 +12,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.evaluation.validity import CUTOFF
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.generation.conditions import Conditions
 from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.symmetry import symmetrised
 from variolite.crystals.generation.where import Where, parse_where
-from variolite.crystals.latents import Latents
 from variolite.crystals.periodic import has_cell, shortest_distances
 from variolite.errors import DataError
 

@@ -14,9 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals, cell_parameters
+from variolite.crystals.crystals import Crystals, Latents, cell_parameters
 from variolite.crystals.elements import MASSES, chemical_family, compositions, reduced_formulas
-from variolite.crystals.latents import Latents
 from variolite.crystals.matching.displacements import (
     PeriodicErrors,
     assigned_periodic_errors,
