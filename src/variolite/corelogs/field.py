@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs, parse_mapping
 from variolite.errors import DataError, RunFolderError
@@ -28,6 +28,76 @@ DEMO_SETTINGS = (
 """What keeps the demo within a minute."""
 
 
+Columns = dict[str, "pl.Series"]
+
+
+def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -> Any:
+    """Make a command of ``columns``, which computes what is written about every row."""
+
+    def write(
+        _: Corelogs,
+        run: RunFolder,
+        data: Path,
+        out: Path,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        member: int = 0,
+    ) -> None:
+        import polars as pl
+
+        from variolite.records import require_writable, write_table
+
+        keep_inputs("--out", out, data)
+        require_writable(out)
+        model: TabularModel = run.model()
+        if member >= len(model.members):
+            raise DataError(
+                f"the run has {len(model.members)} members, counted from 0",
+                where=f"--member {member}",
+                hint=f"choose 0 to {len(model.members) - 1}",
+            )
+        model = model.only(member)
+        records = _records(model, data, mapping, progress)
+        named = {"row": records.row, "group": records.group, "order": records.order}
+        rows = {name: pl.Series(values) for name, values in named.items() if values is not None}
+        write_table(pl.DataFrame(rows | columns(model, records, run, member)), out)
+
+    return write
+
+
+def _latents(model: TabularModel, records: Records, *_: object) -> Columns:
+    """Posterior mean and standard deviation, as ``z0`` and ``sd0``."""
+    import numpy as np
+    import polars as pl
+
+    mean, log_variance = (values[0].T for values in model.posterior(records))
+    columns = {f"z{i}": pl.Series(z) for i, z in enumerate(mean)}
+    return columns | {f"sd{i}": pl.Series(np.exp(0.5 * v)) for i, v in enumerate(log_variance)}
+
+
+def _clusters(model: TabularModel, records: Records, run: RunFolder, member: int) -> Columns:
+    """Cluster by the clustering that the run keeps."""
+    import polars as pl
+
+    from variolite.scoring.kept_clusters import load_clusters
+
+    clusters = load_clusters(run)
+    return {"cluster": pl.Series(clusters.predict(model.encode(records)[0], member))}
+
+
+def _reconstructions(model: TabularModel, records: Records, *_: object) -> Columns:
+    """Every value beside its reconstruction, in original units."""
+    import polars as pl
+
+    decoded = model.reconstruct(records)[0]
+    columns = {}
+    for i, name in enumerate(model.schema.numeric_names):
+        columns[name] = pl.Series(records.raw[:, i])
+        columns[f"recon:{name}"] = pl.Series(decoded[:, i])
+    return columns | {"log_likelihood_bound": pl.Series(model.evidence(records)[0])}
+
+
 class Corelogs:
     """See `variolite.fields.Field`."""
 
@@ -35,6 +105,10 @@ class Corelogs:
     model_kind = "variolite.tabular_vae"
     subject = "tables"
     recipe = Recipe
+
+    encode = _rows(_latents)
+    cluster = _rows(_clusters)
+    reconstruct = _rows(_reconstructions)
 
     def train(
         self,
@@ -125,69 +199,6 @@ class Corelogs:
 
         return run.write_page(table_page(read_run(run)))
 
-    def encode(
-        self,
-        run: RunFolder,
-        data: Path,
-        out: Path,
-        progress: Progress,
-        *,
-        mapping: Sequence[str] = (),
-        member: int = 0,
-    ) -> None:
-        """Write the posterior mean and standard deviation of every row, as ``z0`` and ``sd0``."""
-        import numpy as np
-        import polars as pl
-
-        model, records = _apply(run, data, out, progress, mapping, member)
-        mean, log_variance = model.posterior(records)
-        columns = {f"z{i}": pl.Series(z) for i, z in enumerate(mean[0].T)}
-        deviation = np.exp(0.5 * log_variance[0])
-        columns |= {f"sd{i}": pl.Series(sd) for i, sd in enumerate(deviation.T)}
-        _write(records, columns, out)
-
-    def cluster(
-        self,
-        run: RunFolder,
-        data: Path,
-        out: Path,
-        progress: Progress,
-        *,
-        mapping: Sequence[str] = (),
-        member: int = 0,
-    ) -> None:
-        """Write the cluster of every row, by the clustering that the run keeps."""
-        import polars as pl
-
-        from variolite.scoring.kept_clusters import load_clusters
-
-        model, records = _apply(run, data, out, progress, mapping, member)
-        clusters = load_clusters(run)
-        found = clusters.predict(model.encode(records)[0], member)
-        _write(records, {"cluster": pl.Series(found)}, out)
-
-    def reconstruct(
-        self,
-        run: RunFolder,
-        data: Path,
-        out: Path,
-        progress: Progress,
-        *,
-        mapping: Sequence[str] = (),
-        member: int = 0,
-    ) -> None:
-        """Write every value beside its reconstruction, in original units."""
-        import polars as pl
-
-        model, records = _apply(run, data, out, progress, mapping, member)
-        decoded = model.reconstruct(records)[0]
-        columns = {}
-        for i, name in enumerate(model.schema.numeric_names):
-            columns[name] = pl.Series(records.raw[:, i])
-            columns[f"recon:{name}"] = pl.Series(decoded[:, i])
-        columns["log_likelihood_bound"] = pl.Series(model.evidence(records)[0])
-        _write(records, columns, out)
-
     def doctor(
         self, run: RunFolder, data: Path | None, progress: Progress, *, mapping: Sequence[str] = ()
     ) -> Health:
@@ -269,29 +280,6 @@ def _trained(
     return prepared
 
 
-def _apply(
-    run: RunFolder,
-    data: Path,
-    out: Path,
-    progress: Progress,
-    mapping: Sequence[str],
-    member: int,
-) -> tuple[TabularModel, Records]:
-    """Load one member and make records of a table with its schema."""
-    from variolite.records import require_writable
-
-    keep_inputs("--out", out, data)
-    require_writable(out)
-    model: TabularModel = run.model()
-    if member >= len(model.members):
-        raise DataError(
-            f"the run has {len(model.members)} members, counted from 0",
-            where=f"--member {member}",
-            hint=f"choose 0 to {len(model.members) - 1}",
-        )
-    return model.only(member), _records(model, data, mapping, progress)
-
-
 def _records(
     model: TabularModel, data: Path, mapping: Sequence[str], progress: Progress
 ) -> Records:
@@ -299,14 +287,3 @@ def _records(
     for line in records.report.lines():
         progress.note(line)
     return records
-
-
-def _write(records: Records, columns: dict[str, pl.Series], out: Path) -> None:
-    """Write columns behind those that name the row of the input table."""
-    import polars as pl
-
-    from variolite.records import write_table
-
-    named = {"row": records.row, "group": records.group, "order": records.order}
-    rows = {name: pl.Series(values) for name, values in named.items() if values is not None}
-    write_table(pl.DataFrame(rows | columns), out)

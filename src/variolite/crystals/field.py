@@ -200,32 +200,12 @@ class CrystalField:
         write_structures(with_predictions(model, crystals, progress), out)
 
     def score_structures(
-        self,
-        structures: Sequence[Path],
-        progress: Progress,
-        *,
-        reference: Path | None = None,
-        test: Path | None = None,
-        hull: Path | None = None,
-        energies: str | None = None,
-        relax_steps: int = 0,
-        out: Path | None = None,
-        workers: int | None = None,
+        self, structures: Sequence[Path], progress: Progress, **options: Any
     ) -> Scorecard:
-        """Score anyone's crystals against known ones."""
+        """Score anyone's crystals against known ones; the options are of `score_structures`."""
         from variolite.crystals.evaluation.score_files import score_structures
 
-        return score_structures(
-            structures,
-            reference,
-            progress,
-            test=test,
-            hull=hull,
-            energies=energies,
-            relax_steps=relax_steps,
-            out=out,
-            workers=workers,
-        )
+        return score_structures(structures, progress, **options)
 
     def import_recipe(self, files: Sequence[Path], name: str) -> Imported:
         """Make a recipe of plain configurations of chemeleon2."""

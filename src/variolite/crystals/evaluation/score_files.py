@@ -25,9 +25,9 @@ LARGEST = 5000
 
 def score_structures(
     structures: Sequence[Path],
-    reference: Path | None,
     progress: Progress,
     *,
+    reference: Path | None = None,
     test: Path | None = None,
     hull: Path | None = None,
     energies: str | None = None,
@@ -41,10 +41,10 @@ def score_structures(
     ----------
     structures
         Files and folders of the structures to score.
-    reference
-        Known structures that novelty is against.
     progress
         Where progress is reported.
+    reference
+        Known structures that novelty is against.
     test
         Real structures whose distribution is wanted.
     hull
