@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from synthetic_run import INPUTS
 
+from variolite.corelogs.report.corelogs_page import table_page
 from variolite.errors import RunFolderError
-from variolite.scoring.run_files import read_run
+from variolite.scoring import Health
 from variolite.training import RunFolder
+from variolite.training.run_folder import read_object, read_run
 
 
 def test_parts_are_read(whole_run: Path) -> None:
@@ -59,7 +61,7 @@ def test_parts_are_read(whole_run: Path) -> None:
 def test_a_damaged_file_is_named_with_a_remedy(run: Path, name: str, content: str) -> None:
     (run / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(RunFolderError) as caught:
-        read_run(RunFolder(run))
+        table_page(read_run(RunFolder(run)))
     assert caught.value.where is not None
     assert caught.value.where.endswith(Path(name).name)
     assert "this file of the run is damaged" in caught.value.what
@@ -77,8 +79,7 @@ def test_null_stands_for_a_value_that_could_not_be_computed(run: Path) -> None:
     health = json.loads((run / "health.json").read_text())
     health["dimensions"][0]["kl"] = None
     (run / "health.json").write_text(json.dumps(health))
-    read = read_run(RunFolder(run)).health
-    assert read is not None
+    read = Health.model_validate(read_object(run / "health.json"))
     assert math.isnan(read.dimensions[0].kl)
 
 

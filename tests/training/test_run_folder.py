@@ -8,7 +8,7 @@ import pytest
 from variolite.errors import RunFolderError
 from variolite.records import Split
 from variolite.training import RunFolder
-from variolite.training.run_folder import environment
+from variolite.training.run import environment
 
 
 def _files(folder: Path) -> set[str]:

@@ -195,7 +195,7 @@ class Corelogs:
 
     def report(self, run: RunFolder) -> Path:
         from variolite.corelogs.report import table_page
-        from variolite.scoring.run_files import read_run
+        from variolite.training.run_folder import read_run
 
         return run.write_page(table_page(read_run(run)))
 
@@ -204,14 +204,14 @@ class Corelogs:
     ) -> Health:
         """Evaluate the latents of a table, or take the health of the last score."""
         from variolite.scoring import Health
-        from variolite.scoring.run_files import read_part
         from variolite.scoring.tabular_run import latent_health_of
+        from variolite.training.run_folder import read_object, read_part
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
             records = _records(model, data, mapping, progress)
             return latent_health_of(model, records)
-        stored = read_part(run.health_file, lambda path: Health.model_validate(run.read_json(path)))
+        stored = read_part(run.health_file, lambda path: Health.model_validate(read_object(path)))
         if stored is not None:
             return stored
         raise RunFolderError(

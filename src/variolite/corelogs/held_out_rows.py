@@ -15,7 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from variolite.report.style import CATEGORIES, OTHER, PAPER
 from variolite.report.tables import counted, plain
-from variolite.scoring.run_files import RunFiles
+from variolite.scoring.scorecard import Scorecard
+from variolite.training.run_folder import RunFiles
 
 Floats = NDArray[np.float64]
 
@@ -164,7 +165,7 @@ class HeldOut:
         return 0 if self.groups is None else len(np.unique(self.groups))
 
 
-def held_out_of(files: RunFiles) -> HeldOut | None:
+def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
     """Take apart ``held_out.parquet``; None where the run has not been scored."""
     frame = files.held_out
     if frame is None:
@@ -188,7 +189,7 @@ def held_out_of(files: RunFiles) -> HeldOut | None:
         if column.startswith("label:")
     }
     levels = {level: code_labels(names) for level, names in named.items() if (names != "").any()}
-    level = _main_level(files, levels)
+    level = _main_level(scorecard, levels)
     labels = levels.get(level) if level else None
     clusters = None
     if "cluster" in numeric:
@@ -218,9 +219,9 @@ def held_out_of(files: RunFiles) -> HeldOut | None:
     )
 
 
-def _main_level(files: RunFiles, present: Collection[str]) -> str | None:
+def _main_level(scorecard: Scorecard | None, present: Collection[str]) -> str | None:
     """Return the label level that the scorecard names first, otherwise the file's first."""
-    scored = [row.level for row in files.scorecard.rows] if files.scorecard else []
+    scored = [row.level for row in scorecard.rows] if scorecard else []
     return next((level for level in scored if level in present), next(iter(present), None))
 
 

@@ -109,7 +109,7 @@ class CrystalField:
 
     def report(self, run: RunFolder) -> Path:
         from variolite.crystals.report import crystal_page
-        from variolite.scoring.run_files import read_run
+        from variolite.training.run_folder import read_run
 
         return run.write_page(crystal_page(read_run(run)))
 

@@ -10,7 +10,7 @@ from variolite.report.page import Block, Code, Facts, Fold, Heading, Paragraph, 
 from variolite.report.tables import counted, plain
 
 if TYPE_CHECKING:
-    from variolite.scoring.run_files import RunFiles
+    from variolite.training.run_folder import RunFiles
 
 LONGEST_LIST = 60
 DEEPEST = 4

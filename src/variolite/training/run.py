@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +31,7 @@ from variolite.records import (
     write_text_atomic,
 )
 from variolite.training.loop import Resume, Trained
-from variolite.training.run_folder import RunFolder, environment
+from variolite.training.run_folder import RunFolder
 from variolite.training.storage import load_checkpoint, write_history
 from variolite.training.tabular import fit_tabular, members_for
 from variolite.training.tabular_model import save_model
@@ -126,6 +129,26 @@ class TrainingRun:
         self.folder.write_json(self.folder.environment_file, facts)
         save(self.folder.model_folder, model)
         return model
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions and machine of this process, as ``environment.json`` holds them."""
+    import numpy
+    import torch
+
+    from variolite import __version__
+
+    return {
+        "variolite": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "platform": platform.platform(terse=True),
+        "processors": os.cpu_count(),
+        "device": device,
+        # Reports are shared: an absolute path says more of a machine than of a run.
+        "command": " ".join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv),
+    }
 
 
 # A run on a table.

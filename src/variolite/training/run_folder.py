@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import shutil
-import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from variolite.errors import RunFolderError
+import polars as pl
+import safetensors
+import yaml
+from pydantic import ValidationError
+
+from variolite.errors import RunFolderError, VarioliteError
 from variolite.fields import Field, field_of_kind, field_of_model
 from variolite.recipe import BaseRecipe, load_recipe
 from variolite.records import Split, write_text_atomic
-from variolite.training.storage import DESCRIPTION, kind_of
+from variolite.training.storage import DESCRIPTION, EpochRecord, kind_of, read_history
 
-_FILES = (
-    "recipe.yaml",
-    "split.json",
-    "history.jsonl",
-    "environment.json",
+Result = TypeVar("Result")
+
+_BY_FIT = ("recipe.yaml", "split.json", "history.jsonl", "environment.json")
+_BY_SCORE = (
     "scorecard.json",
     "health.json",
     "held_out.parquet",
     "originals.crystals",
     "reconstructed.crystals",
     "samples.crystals",
-    "report.html",
 )
-"""Parts of a run beside the folders of its model and its checkpoint."""
 
 
 class _Part:
@@ -45,13 +46,7 @@ class _Part:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run and the reading of its parts.
-
-    Attributes
-    ----------
-    path
-        The folder.
-    """
+    """Paths of a run and the reading of its parts."""
 
     path: Path
 
@@ -65,55 +60,39 @@ class RunFolder:
     health_file = _Part("health.json")
     held_out_file = _Part("held_out.parquet")
     clusters_file = _Part("model/clusters.safetensors")
+    page_file = _Part("report.html")
 
     @property
     def parts(self) -> list[Path]:
         """Every file that `fit` and `score` write, beside the page and the checkpoint."""
-        names = [name for name in _FILES if name != "report.html"]
-        model = self.model_folder / "model.json"
-        return [*(self.path / name for name in names), model, self.clusters_file]
+        model = self.model_folder / DESCRIPTION
+        return [*(self.path / name for name in _BY_FIT + _BY_SCORE), model, self.clusters_file]
 
     @property
     def finished(self) -> bool:
         """Whether the folder holds a whole model."""
-        return (self.model_folder / "model.json").is_file()
+        return (self.model_folder / DESCRIPTION).is_file()
+
+    def _refusal(self, what: str, hint: str) -> RunFolderError:
+        return RunFolderError(what, where=str(self.path), hint=hint)
 
     def require_free(self, *, restart: bool) -> None:
-        """Refuse a folder where a new run, or the rest of an interrupted one, cannot go.
-
-        Raises
-        ------
-        RunFolderError
-            If a finished run, or something else, is in the way.
-        """
+        """Raise a RunFolderError where neither a new run nor the rest of an unfinished one fits."""
         if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(
-                "this is a file", where=str(self.path), hint="choose another --out"
-            )
+            raise self._refusal("this is a file", "choose another --out")
         if self.finished and not restart:
-            raise RunFolderError(
-                "a finished run is here already",
-                where=str(self.path),
-                hint="choose another --out, or --restart to replace it",
+            raise self._refusal(
+                "a finished run is here already", "choose another --out, or --restart to replace it"
             )
         # A recipe.yaml proves nothing: people keep their own beside their data.
         ours = self.finished or self.checkpoint_file.is_file() or self.split_file.is_file()
         if self.path.is_dir() and any(self.path.iterdir()) and not ours:
-            raise RunFolderError(
-                "the folder is not empty and is no run",
-                where=str(self.path),
-                hint="choose another --out",
-            )
+            raise self._refusal("the folder is not empty and is no run", "choose another --out")
 
     def prepare(self, *, restart: bool) -> None:
-        """Make the folder, and take away the parts of the run that ``restart`` replaces.
+        """Make the folder; remove the parts of the run that ``restart`` replaces, no other file.
 
-        Anything else that lies in the folder stays.
-
-        Raises
-        ------
-        RunFolderError
-            As `require_free`, and if the folder cannot be written.
+        Raises a RunFolderError as `require_free`, and if the folder cannot be written.
         """
         self.require_free(restart=restart)
         try:
@@ -121,14 +100,13 @@ class RunFolder:
                 for folder in (self.model_folder, self.checkpoint_file.parent):
                     if folder.is_dir():
                         shutil.rmtree(folder)
-                for name in _FILES:
-                    (self.path / name).unlink(missing_ok=True)
+                for path in (*self.parts, self.page_file):
+                    path.unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunFolderError(
+            raise self._refusal(
                 f"cannot write here: {error.strerror}",
-                where=str(self.path),
-                hint="choose another --out, or check permissions and free space",
+                "choose another --out, or check permissions and free space",
             ) from None
 
     def remove_checkpoints(self) -> None:
@@ -137,30 +115,21 @@ class RunFolder:
         shutil.rmtree(self.checkpoint_file.parent, ignore_errors=True)
 
     def require_finished(self) -> None:
-        """Refuse a folder that holds no run, or one that is not finished."""
+        """Raise a RunFolderError for a folder that holds no run, or an unfinished one."""
         if self.finished:
             return
         if self.checkpoint_file.is_file():
-            raise RunFolderError(
+            raise self._refusal(
                 "this run is not finished",
-                where=str(self.path),
-                hint="run the same `variolite fit` command again to resume it",
+                "run the same `variolite fit` command again to resume it",
             )
-        raise RunFolderError(
-            "there is no run here",
-            where=str(self.path),
-            hint="give the folder that `variolite fit --out` wrote",
+        raise self._refusal(
+            "there is no run here", "give the folder that `variolite fit --out` wrote"
         )
 
     @property
     def field(self) -> Field:
-        """The field that a run belongs to, by the kind of its model, else that of its recipe.
-
-        Raises
-        ------
-        RunFolderError, RecipeError, ModelFileError
-            If there is no run, or what is there is not Variolite's.
-        """
+        """The field of the run, by the kind of its model, else of its recipe."""
         if not self.finished and self.recipe_file.is_file():
             recipe = load_recipe(self.recipe_file, kind=BaseRecipe, stored=True)
             return field_of_kind(recipe.kind)
@@ -177,59 +146,191 @@ class RunFolder:
         self.require_finished()
         return load_recipe(self.recipe_file, kind=self.field.recipe, stored=True)
 
+    def split(self) -> Split:
+        """Load the groups of every part; a RunFolderError where the file is missing or damaged."""
+        split = read_part(self.split_file, _split)
+        if split is None:
+            hint = "run `variolite fit` again"
+            raise RunFolderError(
+                "a part of the run is missing", where=str(self.split_file), hint=hint
+            )
+        return split
+
     def write_page(self, html: str) -> Path:
         """Write the run's report in one step and return where it lies."""
-        page = self.path / "report.html"
-        write_text_atomic(page, html)
-        return page
-
-    def split(self) -> Split:
-        """Load the groups of every part."""
-        content = self.read_json(self.split_file)
-        try:
-            return Split.from_dict(content)
-        except (TypeError, KeyError, ValueError):
-            raise RunFolderError(
-                "this file of the run holds no split",
-                where=str(self.split_file),
-                hint="copy the run folder again, or run `variolite fit` again",
-            ) from None
-
-    def read_json(self, path: Path) -> Any:
-        """Read one of the JSON files of the run."""
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise RunFolderError(
-                "a part of the run is missing", where=str(path), hint="run `variolite fit` again"
-            ) from None
-        except (OSError, ValueError):
-            raise RunFolderError(
-                "this file of the run is damaged",
-                where=str(path),
-                hint="copy the run folder again, or make the file again with the command for it",
-            ) from None
+        write_text_atomic(self.page_file, html)
+        return self.page_file
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write one of the JSON files of the run in one step."""
         write_text_atomic(path, json.dumps(content, indent=1) + "\n")
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Versions and machine of this process, as ``environment.json`` holds them."""
-    import numpy
-    import torch
+# What a page is made of: every part is optional, none may be damaged.
 
-    from variolite import __version__
 
-    return {
-        "variolite": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "platform": platform.platform(terse=True),
-        "processors": os.cpu_count(),
-        "device": device,
-        # Reports are shared: an absolute path says more of a machine than of a run.
-        "command": " ".join(Path(a).name if Path(a).is_absolute() else a for a in sys.argv),
-    }
+class Clustering(NamedTuple):
+    """Algorithm and number of clusters of the clustering that a run keeps."""
+
+    algorithm: str
+    k: int
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What every field's run folder holds for its page; a part that is not there is None."""
+
+    run: RunFolder
+    recipe_text: str | None
+    model: Mapping[str, Any] | None
+    clustering: Clustering | None
+    history: list[EpochRecord] | None
+    held_out: pl.DataFrame | None
+    split: Split | None
+    environment: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """Name of the folder; with its parent's where it is called "run"."""
+        path = self.run.path
+        return f"{path.parent.name}/{path.name}" if path.name == "run" else path.name
+
+    @cached_property
+    def recipe(self) -> Mapping[str, object]:
+        """The resolved recipe; empty where there is none."""
+        return yaml.safe_load(self.recipe_text) if self.recipe_text else {}
+
+    @property
+    def recipe_name(self) -> str | None:
+        """The recipe's own name, where it has one."""
+        name = self.recipe.get("name")
+        return name if isinstance(name, str) and name else None
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """What differs between the members of the model, such as "seed 1"; empty if unknown."""
+        members = (self.model or {}).get("members")
+        if not isinstance(members, list) or not all(isinstance(m, dict) for m in members):
+            return ()
+        keys = members[0] if members else {}
+        varying = [key for key in keys if len({str(member.get(key)) for member in members}) > 1]
+        return tuple(", ".join(f"{key} {member.get(key)}" for key in varying) for member in members)
+
+    @property
+    def columns(self) -> Mapping[str, Mapping[str, Any]]:
+        """The columns of the schema in the model file, by name; empty where there is none."""
+        return {str(column.get("name", name)): column for name, column in _columns(self.model)}
+
+    @property
+    def provenance(self) -> Mapping[str, object]:
+        """How the model was made, according to its file; empty where that is not stored."""
+        stated = (self.model or {}).get("provenance")
+        return stated if isinstance(stated, dict) else {}
+
+    @property
+    def data(self) -> Mapping[str, object]:
+        """What is known of the data: name, rows, fingerprint; empty where nothing is."""
+        stated = (self.environment or {}).get("data", self.provenance.get("data"))
+        return stated if isinstance(stated, dict) else {}
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the data were simulated, according to the run."""
+        return (self.environment or self.provenance).get("simulated") is True
+
+
+def read_run(run: RunFolder) -> RunFiles:
+    """Read the files of a run folder that the page of any field uses.
+
+    Raises a RunFolderError if the folder is missing, holds none of the files, or one is damaged.
+    """
+    if not run.path.is_dir() or not any(path.exists() for path in run.parts):
+        lacking = "the folder holds no files of a run" if run.path.is_dir() else ""
+        raise RunFolderError(
+            lacking or "there is no such run folder",
+            where=str(run.path),
+            hint="Give the folder that `variolite fit --out` wrote",
+        )
+    run = RunFolder(run.path.expanduser().resolve())
+    return RunFiles(
+        run=run,
+        recipe_text=read_part(run.recipe_file, _recipe_text),
+        model=read_part(run.model_folder / DESCRIPTION, read_object),
+        clustering=read_part(run.clusters_file, _clustering),
+        history=read_part(run.history_file, read_history) or None,
+        held_out=read_part(run.held_out_file, pl.read_parquet),
+        split=read_part(run.split_file, _split),
+        environment=read_part(run.environment_file, read_object),
+    )
+
+
+def read_part(path: Path, read: Callable[[Path], Result]) -> Result | None:
+    """Read one part of a run folder; None where it is missing, `damaged` where it is that."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except VarioliteError as error:
+        raise damaged(path, error.what) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(str(step) for step in fault["loc"])
+        raise damaged(path, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RecursionError,
+        yaml.YAMLError,
+        pl.exceptions.PolarsError,
+        safetensors.SafetensorError,
+    ) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise damaged(path, reason[0]) from error
+
+
+def damaged(path: Path, reason: str) -> RunFolderError:
+    """Return the error of a part that cannot be used."""
+    hint = "Run `variolite score` again to write it again"
+    if path.name in _BY_FIT or path.parent.name == "model":
+        hint = "Restore the file from a copy, or train into a new folder with `variolite fit`"
+    return RunFolderError(f"this file of the run is damaged ({reason})", where=str(path), hint=hint)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; a ValueError where it is something else."""
+    loaded = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(loaded, dict):
+        raise ValueError("it is not a JSON object")
+    return loaded
+
+
+def _split(path: Path) -> Split:
+    return Split.from_dict(read_object(path))
+
+
+def _recipe_text(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if not isinstance(yaml.safe_load(text), dict):
+        raise ValueError("it is not a mapping of settings")
+    return text
+
+
+def _clustering(path: Path) -> Clustering:
+    """Read how the clusters were found; their parameters are not read."""
+    with safetensors.safe_open(path, framework="numpy") as file:
+        stated = json.loads((file.metadata() or {})["variolite"])
+    return Clustering(str(stated["algorithm"]), int(stated["k"]))
+
+
+def _columns(model: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the columns of the schema, wherever in the model file it lies."""
+    if not isinstance(model, dict):
+        return
+    columns = model.get("columns")
+    if isinstance(columns, dict):
+        yield from ((name, column) for name, column in columns.items() if isinstance(column, dict))
+        return
+    for value in model.values():
+        yield from _columns(value)

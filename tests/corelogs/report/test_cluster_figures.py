@@ -18,9 +18,9 @@ from variolite.corelogs.report.cluster_figures import principal_plane, profiles_
 from variolite.report.clouds import fit_of
 from variolite.report.scores import metric_of, with_interval
 from variolite.report.training_curves import best_epochs, warm_up_end
-from variolite.scoring.run_files import read_run
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import EpochRecord, RunFolder
+from variolite.training.run_folder import read_run
 
 
 def write_report(run: Path) -> Path:
@@ -54,7 +54,7 @@ def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
 
 
 def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> None:
-    held_out = held_out_of(read_run(RunFolder(whole_run)))
+    held_out = held_out_of(read_run(RunFolder(whole_run)), None)
     assert held_out is not None
     profiles = profiles_of(held_out)
     assert sum(profile.rows for profile in profiles) == frame.height

@@ -7,9 +7,9 @@ import pytest
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report.corelogs_page import comparable_rows, headline, main_setup, verdict
-from variolite.scoring.run_files import Clustering, read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 from variolite.training import RunFolder
+from variolite.training.run_folder import Clustering, read_run
 
 ROW = ScoreRow(
     task="clustering",
@@ -36,7 +36,9 @@ PAIRED = replace(ROW, task="paired", method="vae vs pca_whitened", k=None)
 
 @pytest.fixture(scope="module")
 def held_out(whole_run: Path) -> HeldOut:
-    found = held_out_of(read_run(RunFolder(whole_run)))
+    found = held_out_of(
+        read_run(RunFolder(whole_run)), Scorecard.read(whole_run / "scorecard.json")
+    )
     assert found is not None
     return found
 

@@ -15,8 +15,8 @@ from variolite.crystals.files.store import open_store
 from variolite.crystals.report import CrystalRun
 from variolite.crystals.report.crystal_figures import Colouring, match_share, place_in_table
 from variolite.report.tables import chemical, significant
-from variolite.scoring.run_files import read_run
 from variolite.training import RunFolder
+from variolite.training.run_folder import read_run
 
 
 def write_report(run: Path) -> Path:

@@ -17,9 +17,9 @@ from variolite.crystals.report.score_section import (
     tolerance_of,
     written,
 )
-from variolite.scoring.run_files import read_run
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 from variolite.training import RunFolder
+from variolite.training.run_folder import read_run
 
 
 def score(**entries: object) -> ScoreRow:

@@ -60,8 +60,9 @@ from variolite.report.scores import (
 from variolite.report.style import WIDTH, axes_at, figure_style, new_figure, to_svg, tooltip
 from variolite.report.tables import counted, plain
 from variolite.report.training_curves import training_section
-from variolite.scoring.run_files import Clustering, RunFiles
+from variolite.scoring.health import Health
 from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.training.run_folder import Clustering, RunFiles, read_object, read_part
 
 
 def table_page(files: RunFiles) -> str:
@@ -69,8 +70,9 @@ def table_page(files: RunFiles) -> str:
 
     Parts that are not there yet, such as scores or held-out rows, are named as missing.
     """
-    held_out = held_out_of(files)
-    scorecard = files.scorecard
+    scorecard = read_part(files.run.scorecard_file, Scorecard.read)
+    health = read_part(files.run.health_file, lambda path: Health.model_validate(read_object(path)))
+    held_out = held_out_of(files, scorecard)
     setup = main_setup(scorecard, held_out, files.recipe) if scorecard else None
     with figure_style():
         sections = (
@@ -80,7 +82,7 @@ def table_page(files: RunFiles) -> str:
             profiles_section(held_out),
             latent_section(held_out),
             reconstruction_section(scorecard, held_out),
-            health_section(files.health),
+            health_section(health),
             training_section(files.history, files.provenance, files.members),
             provenance_section(files),
         )

@@ -48,7 +48,8 @@ from variolite.report.provenance import about_run, provenance_section
 from variolite.report.style import figure_style, to_svg
 from variolite.report.tables import counted, listed, significant, unit_after
 from variolite.report.training_curves import Units, training_section
-from variolite.scoring.run_files import RunFiles, damaged, read_part
+from variolite.scoring.scorecard import Scorecard
+from variolite.training.run_folder import RunFiles, damaged, read_part
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -95,7 +96,7 @@ def crystal_page(files: RunFiles) -> str:
     run = CrystalRun.of(files)
     with figure_style():
         sections = (
-            scores_section(files.scorecard),
+            scores_section(run.scorecard),
             _cells(run),
             _errors(run),
             _examples(run),
@@ -126,6 +127,7 @@ class CrystalRun:
     """
 
     files: RunFiles
+    scorecard: Scorecard | None
     originals: Crystals | None
     pairs: Pairs | None
     samples: Crystals | None
@@ -167,7 +169,9 @@ class CrystalRun:
             named = {column.name for column in given}
             derived = [pl.Series(k, v.tolist()) for k, v in known.items() if k not in named]
             table = pl.DataFrame([*given, *derived])
-        return cls(files, originals, pairs, samples, pl.DataFrame() if table is None else table)
+        scorecard = read_part(files.run.scorecard_file, Scorecard.read)
+        table = pl.DataFrame() if table is None else table
+        return cls(files, scorecard, originals, pairs, samples, table)
 
     @property
     def count(self) -> int:
@@ -229,7 +233,7 @@ class CrystalRun:
 
 def headline(run: CrystalRun) -> list[str]:
     """Say how many crystals come back, how that compares, how near, and what was given."""
-    scorecard = run.files.scorecard
+    scorecard = run.scorecard
     if scorecard is None:
         return ["The run has not been scored yet, so nothing is claimed about it."]
     crystals = run.extent if run.count else "the held-out crystals"
