@@ -6,7 +6,7 @@ A new field is a new folder whose module ``field`` holds an object `FIELD` of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -87,6 +87,20 @@ class Field(Protocol):
     def doctor(self, run: RunFolder, data: Path | None, progress: Progress, **options: Any) -> Any:
         """Judge the latent space; the result has ``lines()`` and ``to_dict()``."""
         ...
+
+
+class Deferred:
+    """A verb that is a function of another module, imported when it is first called for.
+
+    The command line knows its options without torch, and nothing is handed through in between.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module, self._name = module, name
+
+    def __get__(self, field: object, owner: type) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self._module), self._name)
+        return function
 
 
 def field_of_kind(kind: str) -> Field:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from variolite.arguments import keep_inputs
 from variolite.crystals.recipe import CrystalRecipe
 from variolite.errors import DataError, ModelFileError
+from variolite.fields import Deferred
 from variolite.progress import Progress
 from variolite.shipped import copy_shipped, shipped_run
 
@@ -36,40 +37,7 @@ class CrystalField:
     model_kind = "variolite.crystal_vae"
     subject = "crystals"
     recipe = CrystalRecipe
-
-    def train(
-        self,
-        recipe: CrystalRecipe,
-        data: Path,
-        out: Path,
-        progress: Progress,
-        *,
-        device: str = "auto",
-        restart: bool = False,
-    ) -> RunFolder:
-        """Train, then fit the prior and the property predictions."""
-        from variolite.crystals.run import train_crystal_run
-        from variolite.training.device import choose_device
-
-        choose_device(device, 0)
-        run, model = train_crystal_run(
-            recipe,
-            load(data, progress),
-            out,
-            name=data.name,
-            device=device,
-            restart=restart,
-            progress=progress,
-        )
-        if model.properties is not None:
-            head = model.properties
-            for name, unit in zip(head.names, head.units, strict=True):
-                score, in_units = head.scores[name], "" if unit == "1" else f" {unit}"
-                progress.note(
-                    f"{name}: mean error {score.error:.3g}{in_units}, of the median "
-                    f"{score.baseline:.3g}{in_units}"
-                )
-        return run
+    train = Deferred("variolite.crystals.run", "train_on_files")
 
     def load_model(self, folder: Path) -> CrystalModel:
         from variolite.crystals.crystal_model import load_crystal_model

@@ -13,8 +13,7 @@ import yaml
 from pydantic import Field, ValidationInfo, model_validator
 
 from variolite.errors import RecipeError
-from variolite.recipe.loading import load_recipe, read_recipe_file, recipe_from_dict
-from variolite.recipe.spec import (
+from variolite.recipe import (
     BaseRecipe,
     Positive,
     Seed,
@@ -22,6 +21,9 @@ from variolite.recipe.spec import (
     Spec,
     TrainingSpec,
     Weight,
+    load_recipe,
+    read_recipe_file,
+    recipe_from_dict,
 )
 
 

@@ -202,6 +202,39 @@ def _draw(groups: NDArray[np.str_], spec: CrystalSplitSpec) -> Split:
     return Split(drawn.train, (*drawn.validation, *drawn.test), (), spec.seed)
 
 
+def train_on_files(
+    recipe: CrystalRecipe,
+    data: Path,
+    out: Path,
+    progress: Progress,
+    *,
+    device: str = "auto",
+    restart: bool = False,
+) -> RunFolder:
+    """Read structures and train on them, as ``variolite fit`` does; see `train_crystal_run`."""
+    from variolite.crystals.field import load
+
+    choose_device(device, 0)
+    run, model = train_crystal_run(
+        recipe,
+        load(data, progress),
+        out,
+        name=data.name,
+        device=device,
+        restart=restart,
+        progress=progress,
+    )
+    if model.properties is not None:
+        head = model.properties
+        for name, unit in zip(head.names, head.units, strict=True):
+            score, in_units = head.scores[name], "" if unit == "1" else f" {unit}"
+            progress.note(
+                f"{name}: mean error {score.error:.3g}{in_units}, of the median "
+                f"{score.baseline:.3g}{in_units}"
+            )
+    return run
+
+
 def train_crystal_run(
     recipe: CrystalRecipe,
     crystals: Crystals,

@@ -15,7 +15,7 @@ from variolite.records.values import split_header
 # YAML as people write it: repeated keys rejected, lists on one line.
 
 
-class _Loader(yaml.SafeLoader):
+class UniqueKeyLoader(yaml.SafeLoader):
     """Rejects a key given twice: plain YAML keeps the last one silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -54,7 +54,7 @@ _Dumper.add_representer(
 def load_yaml(text: str, *, where: str | None = None) -> Any:
     """Read YAML into plain types; SchemaError names a key given twice or read as a boolean."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=UniqueKeyLoader)
     except SchemaError as error:
         raise SchemaError(error.what, where=where, hint=error.hint) from None
     except (yaml.YAMLError, RecursionError) as error:
