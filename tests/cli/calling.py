@@ -15,6 +15,27 @@ TINY = ("--set", "training.epochs=2", "--set", "training.beta.epochs=1")
 TINY += ("--set", "clustering.k=[3, 4]", "--set", "training.batch_size=128")
 
 
+def run_program(*arguments: object) -> None:
+    """Call the program for a fixture; it has to end well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+    assert not end.value.code
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder with its content: nothing may change where a command fails."""
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    # Within a line: YAML that ends with one is whole, whatever is missing after it.
+    end = content.find(b": ", len(content) // 2)
+    path.write_bytes(content[: end if end > 0 else len(content) // 2])
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a call of the program gave."""

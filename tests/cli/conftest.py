@@ -1,15 +1,19 @@
-"""One tiny scored run for all tests of the command line, and a way to call the program."""
+"""Tiny runs for all tests of the command line, and a way to call the program."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from calling import TINY, Example, Program
+from calling import TINY, Example, Program, run_program
+from crystal_example import DNG, CrystalExample, options
 
-from variolite.cli import main
 from variolite.corelogs import bin_tables, simulate_cores, write_instrument_tables
+from variolite.crystals.files.store import write_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.generation import composition, regression
 
 
 @pytest.fixture
@@ -24,15 +28,9 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
     data = folder / "binned.parquet"
     bin_tables(list(paths.values()), join="outer").table.write_parquet(data)
     made = Example(folder / "raw", data, folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        for arguments in (
-            ("fit", "corelogs/default", "--data", data, "--out", made.run, "--members", 2, *TINY),
-            ("score", made.run, "--data", data),
-        ):
-            patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
-            with pytest.raises(SystemExit) as end:
-                main()
-            assert not end.value.code
+    fit = ("fit", "corelogs/default", "--data", data, "--out", made.run, "--members", 2, *TINY)
+    run_program(*fit)
+    run_program("score", made.run, "--data", data)
     return made
 
 
@@ -41,3 +39,23 @@ def copied(example: Example, tmp_path: Path) -> Example:
     """The example with a copy of its run that a test may spoil."""
     shutil.copytree(example.run, tmp_path / "run")
     return Example(example.instruments, example.data, tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
+    """Textbook crystals and a run without a prior on them."""
+    folder = tmp_path_factory.mktemp("crystals")
+    found = CrystalExample(folder / "textbook.crystals", folder / "run")
+    write_store(found.data, textbook_crystals())
+    run_program("fit", DNG, "--data", found.data, "--out", found.run, *options())
+    return found
+
+
+@pytest.fixture(scope="module")
+def short_priors() -> Iterator[None]:
+    """Compositions and properties are learned in a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(composition, "EPOCHS", 1)
+        patch.setattr(composition, "FEWEST_STEPS", 5)
+        patch.setattr(regression, "EPOCHS", 2)
+        yield

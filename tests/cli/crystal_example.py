@@ -9,10 +9,12 @@ import numpy as np
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.model import CrystalModule
+from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.crystals.run import load_run
 from variolite.training import RunFolder
 
-__all__ = ["TINY_CRYSTALS", "CrystalExample", "options"]
+DNG = "crystals/mp_20/vae_dng"
 
 TINY_CRYSTALS = (
     "training.epochs=2",
@@ -48,3 +50,12 @@ class CrystalExample:
         model = load_run(RunFolder(self.run))
         strange = crystals.owner[~np.isin(crystals.species, model.elements)]
         return crystals.take(~np.isin(np.arange(len(crystals)), strange))
+
+
+def untrained(elements: tuple[int, ...], given: tuple[str, ...] = ()) -> CrystalModule:
+    """A small network that is not trained; its cells are about 4 Angstrom wide all the same."""
+    size = {"latent": 4, "width": 16, "heads": 2, "feedforward": 32}
+    shape = CrystalArchitecture(**size, encoder_layers=1, decoder_layers=1, given=given)
+    module = CrystalModule(shape, LossWeights(), elements).eval()
+    module.set_log_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
+    return module

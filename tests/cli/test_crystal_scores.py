@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,14 +21,8 @@ from variolite.crystals.files.writing import write_structures
 def files(tmp_path: Path) -> Path:
     """A reference, a folder of samples of which one cannot be read, and a hull."""
     crystals = textbook_crystals()
-    known = Crystals(
-        crystals.species,
-        crystals.coordinates,
-        crystals.lattices,
-        crystals.offsets,
-        crystals.names,
-        {"formation_energy_per_atom": np.full(len(crystals), -1.0)},
-    )
+    energy = np.full(len(crystals), -1.0)
+    known = replace(crystals, properties={"formation_energy_per_atom": energy})
     # Three times, so that every element occurs often enough for a reference energy.
     write_structures(Crystals.concatenate([known] * 3), tmp_path / "known.csv")
     write_structures(crystals.take(slice(18, 26)), tmp_path / "made")

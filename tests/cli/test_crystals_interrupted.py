@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,20 +14,11 @@ from variolite.cli import runs
 from variolite.crystals import commands
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.generation import composition, regression
 from watched import Watched
 
 PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1", "prior.heads=2")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short_priors() -> Iterator[None]:
-    """Compositions and properties are learned in a few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composition, "EPOCHS", 1)
-        patch.setattr(composition, "FEWEST_STEPS", 5)
-        patch.setattr(regression, "EPOCHS", 2)
-        yield
+pytestmark = pytest.mark.usefixtures("short_priors")
 
 
 @pytest.fixture

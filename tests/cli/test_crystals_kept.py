@@ -11,30 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import Program
-from crystal_example import CrystalExample, options
+from calling import Program, files_of
+from crystal_example import DNG, CrystalExample, options
 
 from variolite import shipped
-from variolite.cli import main
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures
-
-DNG = "crystals/mp_20/vae_dng"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
-    folder = tmp_path_factory.mktemp("crystals")
-    write_store(folder / "textbook.crystals", textbook_crystals())
-    found = CrystalExample(folder / "textbook.crystals", folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        arguments = ("fit", DNG, "--data", found.data, "--out", found.run, *options())
-        patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert not end.value.code
-    return found
 
 
 @pytest.fixture
@@ -45,10 +28,6 @@ def package(made: CrystalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "package"
-
-
-def _files(folder: Path) -> dict[Path, bytes]:
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # Data.
@@ -65,7 +44,7 @@ def test_data_are_not_written_over(
     if linked:
         out = tmp_path / f"link{data.suffix}"
         out.symlink_to(data)
-    before = _files(tmp_path)
+    before = files_of(tmp_path)
     commands: list[tuple[object, ...]] = [
         ("reconstruct", made.run, "--data", data, "--out", out),
         ("encode", made.run, "--data", data, "--out", out),
@@ -79,18 +58,18 @@ def test_data_are_not_written_over(
         line = program.fails(*command)
         assert "this is what is read" in line
         assert str(out) in line
-    assert _files(tmp_path) == before
+    assert files_of(tmp_path) == before
 
 
 def test_texts_that_are_read_are_not_written_over(program: Program, tmp_path: Path) -> None:
     recipe, table = tmp_path / "source.yaml", tmp_path / "table.csv"
     recipe.write_text("latent_dim: 8\n")
     table.write_text("a,b\n1,2\n3,4\n")
-    before = _files(tmp_path)
+    before = files_of(tmp_path)
     assert "is what is read" in program.fails("recipes", "import", recipe, "--out", recipe)
     assert "is what is read" in program.fails("schema", table, "--out", table)
     assert "is what is read" in program.fails("corelogs", "bin", table, "--out", table)
-    assert _files(tmp_path) == before
+    assert files_of(tmp_path) == before
 
 
 def test_a_table_of_rejects_that_was_asked_for_is_written_without_rejects_too(
@@ -109,7 +88,7 @@ def test_a_table_of_rejects_that_was_asked_for_is_written_without_rejects_too(
 def test_scores_of_a_model_of_the_package_go_to_a_copy(
     made: CrystalExample, program: Program, package: Path
 ) -> None:
-    before = _files(package)
+    before = files_of(package)
     for _ in range(2):
         answer = program(
             *("score", "tiny", "--data", made.data, "--no-baselines", "--workers", 0, "--json")
@@ -123,7 +102,7 @@ def test_scores_of_a_model_of_the_package_go_to_a_copy(
     assert program("report", "tiny").out == "runs/tiny/report.html\n"
     answer = program("crystals", "prior", "tiny", "--data", made.data)
     assert (answer.code, answer.out) == (0, "runs/tiny\n")
-    assert _files(package) == before
+    assert files_of(package) == before
 
 
 def test_a_place_for_the_copy_that_is_taken(

@@ -8,40 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import TINY, Example, Program
-from crystal_example import CrystalExample, options
+from calling import TINY, Example, Program, files_of, halve
+from crystal_example import DNG, CrystalExample, options
 
-from variolite.cli import main
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures
-
-DNG = "crystals/mp_20/vae_dng"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
-    folder = tmp_path_factory.mktemp("crystals")
-    write_store(folder / "textbook.crystals", textbook_crystals())
-    found = CrystalExample(folder / "textbook.crystals", folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        arguments = ("fit", DNG, "--data", found.data, "--out", found.run, *options())
-        patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert not end.value.code
-    return found
 
 
 @pytest.fixture
 def copied(made: CrystalExample, tmp_path: Path) -> CrystalExample:
     shutil.copytree(made.run, tmp_path / "copy")
     return CrystalExample(made.data, tmp_path / "copy")
-
-
-def _files(folder: Path) -> dict[Path, bytes]:
-    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 # Recipes and options.
@@ -175,7 +154,7 @@ def test_data_that_hold_no_structure(
     message: str,
 ) -> None:
     data = place(tmp_path)
-    before, run = _files(tmp_path), _files(made.run)
+    before, run = files_of(tmp_path), files_of(made.run)
     arguments: dict[str, tuple[object, ...]] = {
         "fit": ("fit", DNG, "--data", data, "--out", tmp_path / "out", *options()),
         "encode": ("encode", made.run, "--data", data, "--out", tmp_path / "out.csv"),
@@ -186,8 +165,8 @@ def test_data_that_hold_no_structure(
     line = program.fails(*arguments[command])
     assert message in line
     assert str(tmp_path) in line
-    assert _files(tmp_path) == before
-    assert _files(made.run) == run
+    assert files_of(tmp_path) == before
+    assert files_of(made.run) == run
 
 
 def test_structures_of_which_some_are_broken_are_used_and_told(
@@ -291,10 +270,10 @@ def test_runs_on_crystals_given_to_what_is_for_tables(
 def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(
     example: Example, made: CrystalExample, program: Program
 ) -> None:
-    before = _files(example.run)
+    before = files_of(example.run)
     line = program.fails("fit", DNG, "--data", made.data, "--out", example.run, *options())
     assert "a finished run is here already" in line
-    assert _files(example.run) == before
+    assert files_of(example.run) == before
 
 
 # Places.
@@ -322,13 +301,6 @@ def test_places_that_are_taken(made: CrystalExample, program: Program, tmp_path:
     assert {p.name for p in tmp_path.rglob("*")} == {"file", "thesis", "chapter"}
 
 
-def _halve(path: Path) -> None:
-    content = path.read_bytes()
-    # Within a line: YAML that ends with one is whole, whatever is missing after it.
-    end = content.find(b": ", len(content) // 2)
-    path.write_bytes(content[: end if end > 0 else len(content) // 2])
-
-
 @pytest.mark.parametrize(
     ("file", "command"),
     [
@@ -339,7 +311,7 @@ def _halve(path: Path) -> None:
         ("recipe.yaml", "prior"),
     ],
 )
-@pytest.mark.parametrize("spoil", [_halve, lambda p: p.write_bytes(b"\x00\xffno")])
+@pytest.mark.parametrize("spoil", [halve, lambda p: p.write_bytes(b"\x00\xffno")])
 def test_damaged_parts_of_a_run_are_named(
     copied: CrystalExample,
     program: Program,
@@ -349,7 +321,7 @@ def test_damaged_parts_of_a_run_are_named(
     spoil: Callable[[Path], object],
 ) -> None:
     spoil(copied.run / file)
-    before = _files(tmp_path)
+    before = files_of(tmp_path)
     arguments: dict[str, tuple[object, ...]] = {
         "encode": ("encode", copied.run, "--data", copied.data, "--out", tmp_path / "z.csv"),
         "reconstruct": ("reconstruct", copied.run, "--data", copied.data, "--out", tmp_path / "m"),
@@ -358,7 +330,7 @@ def test_damaged_parts_of_a_run_are_named(
     }
     line = program.fails(*arguments[command])
     assert str(copied.run) in line
-    assert _files(tmp_path) == before
+    assert files_of(tmp_path) == before
 
 
 def test_names_that_are_no_run_and_no_model(

@@ -4,63 +4,40 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from calling import Program
-from crystal_example import CrystalExample, options
+from calling import Program, run_program
+from crystal_example import DNG, CrystalExample, options
 
-from variolite.cli import main, runs
+from variolite.cli import runs
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import file_names, write_structures
-from variolite.crystals.generation import composition, regression
 from variolite.crystals.run import load_run
 from variolite.training import EpochRecord, RunFolder
 from watched import Watched
 
-DNG = "crystals/mp_20/vae_dng"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_priors() -> Iterator[None]:
-    """Compositions and properties are learned in a few steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(composition, "EPOCHS", 1)
-        patch.setattr(composition, "FEWEST_STEPS", 5)
-        patch.setattr(regression, "EPOCHS", 2)
-        yield
-
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, short_priors: None) -> CrystalExample:
+def made(short_priors: None, tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
     folder = tmp_path_factory.mktemp("crystals")
     crystals = textbook_crystals()
     energy = -np.log(crystals.volumes / crystals.counts)
     data = folder / "textbook.crystals"
     write_store(data, replace(crystals, properties={**crystals.properties, "energy": energy}))
     found = CrystalExample(data, folder / "run")
-    with pytest.MonkeyPatch.context() as patch:
-        arguments = (
-            "fit",
-            DNG,
-            "--data",
-            data,
-            "--out",
-            found.run,
-            *options("properties=[energy]"),
-        )
-        patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        assert not end.value.code
+    fit = ("fit", DNG, "--data", data, "--out", found.run, *options("properties=[energy]"))
+    run_program(*fit)
     return found
+
+
+pytestmark = pytest.mark.usefixtures("short_priors")
 
 
 @pytest.fixture

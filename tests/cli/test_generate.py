@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from calling import Example, Program
+from crystal_example import untrained
 
 from variolite.crystals.crystal_model import CrystalModel, save_crystal_model
 from variolite.crystals.crystals import Crystal, Crystals
@@ -16,8 +18,7 @@ from variolite.crystals.field import parse_conditions
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head
-from variolite.crystals.model import CrystalModule
-from variolite.crystals.recipe import CrystalArchitecture, LossWeights, PriorSpec
+from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError
 
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
@@ -26,25 +27,18 @@ SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 def salts(number: int) -> Crystals:
     """Cells like that of caesium chloride, of four compositions, with an energy."""
     random = np.random.default_rng(0)
-    made = [
+    pairs = [(3, 9), (3, 17), (11, 9), (11, 17)]
+    crystals = Crystals.of(
         Crystal(
-            np.array(random.choice([(3, 9), (3, 17), (11, 9), (11, 17)]), np.uint8),
+            np.array(random.choice(pairs), np.uint8),
             SALT,
             random.uniform(3.5, 4.5) * np.eye(3),
             f"salt-{place}",
         )
         for place in range(number)
-    ]
-    crystals = Crystals.of(made)
-    energy = crystals.volumes + random.normal(size=number)
-    return Crystals(
-        crystals.species,
-        crystals.coordinates,
-        crystals.lattices,
-        crystals.offsets,
-        crystals.names,
-        {"energy": energy},
     )
+    energy = crystals.volumes + random.normal(size=number)
+    return replace(crystals, properties={"energy": energy})
 
 
 @pytest.fixture(scope="module")
@@ -52,20 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose network is not trained: its cells and distances are sound all the same."""
     folder = tmp_path_factory.mktemp("crystals") / "run"
     crystals = salts(80)
-    module = CrystalModule(
-        CrystalArchitecture(
-            latent=4,
-            width=16,
-            heads=2,
-            feedforward=32,
-            encoder_layers=1,
-            decoder_layers=1,
-            given=("species",),
-        ),
-        LossWeights(),
-        (3, 9, 11, 17),
-    ).eval()
-    module.set_log_metric_statistics([np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6)
+    module = untrained((3, 9, 11, 17), given=("species",))
     bare = CrystalModel(module)
     latents = bare.encode(crystals)
     spec = PriorSpec(width=16, layers=1, heads=2, epochs=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calling import Example, Program
+from crystal_example import untrained
 
 from variolite.crystals.commands import find_crystal
 from variolite.crystals.crystal_model import CrystalModel, load_crystal_model, save_crystal_model
@@ -16,8 +17,6 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures as write
 from variolite.crystals.generation.interpolation import interpolate
-from variolite.crystals.model import CrystalModule
-from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 
 NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
 
@@ -30,22 +29,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     places = [crystals.names.tolist().index(name) for name in NAMES]
     some = crystals.take(np.array(places))
     for told in (False, True):
-        module = CrystalModule(
-            CrystalArchitecture(
-                latent=4,
-                width=16,
-                heads=2,
-                feedforward=32,
-                encoder_layers=1,
-                decoder_layers=1,
-                given=("species",) if told else (),
-            ),
-            LossWeights(),
-            (8, 9, 11, 12, 17, 20),
-        ).eval()
-        module.set_log_metric_statistics(
-            [np.log(4.0) - np.log(2.0) / 3.0] * 3 + [0.0] * 3, [0.01] * 6
-        )
+        module = untrained((8, 9, 11, 12, 17, 20), given=("species",) if told else ())
         save_crystal_model(folder / ("told" if told else "run") / "model", CrystalModel(module))
     write(some, folder / "some.extxyz")
     write(some, folder / "cifs")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from calling import TINY, Example, Program
+from calling import TINY, Example, Program, halve
 
 DEFAULT = "corelogs/default"
 Change = Callable[[pl.DataFrame], pl.DataFrame]
@@ -132,13 +132,6 @@ def test_places_that_are_taken(example: Example, program: Program, tmp_path: Pat
     assert file.read_text() == "kept"
 
 
-def _halve(path: Path) -> None:
-    content = path.read_bytes()
-    # Within a line: YAML that ends with one is whole YAML, of fewer columns.
-    end = content.find(b": ", len(content) // 2)
-    path.write_bytes(content[: end if end > 0 else len(content) // 2])
-
-
 DAMAGED = [
     ("model/weights.safetensors", ("encode", "score", "doctor")),
     ("model/model.json", ("encode", "score", "doctor")),
@@ -153,7 +146,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize(("file", "command"), [(f, c) for f, cs in DAMAGED for c in cs])
-@pytest.mark.parametrize("spoil", [_halve, Path.unlink, lambda p: p.write_bytes(b"\x00\xffno")])
+@pytest.mark.parametrize("spoil", [halve, Path.unlink, lambda p: p.write_bytes(b"\x00\xffno")])
 def test_damaged_parts_of_a_run_are_named(
     copied: Example,
     program: Program,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -13,11 +12,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 from calling import TINY, Example, Program
 from polars.testing import assert_frame_equal
 
-from variolite.recipe import packaged_recipes
 from variolite.records import Schema
 from variolite.training import RunFolder
 
@@ -25,7 +22,7 @@ START = "from variolite.cli import main; main()"
 COMMANDS = [
     *("demo", "recipes", "schema", "fit", "score", "compare", "encode", "cluster"),
     *("reconstruct", "doctor", "report", "corelogs", "corelogs bin", "generate"),
-    *("crystals", "crystals pack", "crystals prior", "recipes import"),
+    *("crystals", "crystals pack", "crystals prior", "recipes import", "recipes show"),
 ]
 
 
@@ -99,15 +96,6 @@ def test_warnings_are_sentences(program: Program, monkeypatch: pytest.MonkeyPatc
         warnings.simplefilter("always")
         answer = program("recipes")
     assert answer.err == "  two columns look alike\n"
-
-
-def test_recipes_are_listed_and_shown(program: Program) -> None:
-    listed = json.loads(program("recipes", "--json").out)
-    assert listed == packaged_recipes()
-    assert all(name in program("recipes").out for name in listed)
-    shown = json.loads(program("recipes", "corelogs/default", "--json").out)
-    written = yaml.safe_load(program("recipes", "corelogs/default").out)
-    assert shown["model"]["latent"] == written["model"]["latent"]
 
 
 def test_a_proposed_schema_is_saved(example: Example, program: Program, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def main() -> None:
         os.environ["VARIOLITE_DEFAULT_THREADS"] = "1"  # large networks may take more
     warnings.showwarning = _warn
     try:
-        app(standalone_mode=True)
+        app(prog_name="variolite")
     except SystemExit as end:
         # Typer makes 130 of Ctrl-C, without a word, and 1 of a reader that has gone away.
         if end.code == _INTERRUPTED:
