@@ -18,9 +18,8 @@ from variolite.crystals.evaluation import (
     Matcher,
     references_from,
 )
-from variolite.crystals.evaluation.fingerprints import average_minimum_distances
+from variolite.crystals.evaluation.fingerprints import element_fractions
 from variolite.crystals.evaluation.novelty import in_free_lengths
-from variolite.crystals.evaluation.stability import element_fractions
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.potential.features import energy_function
 
@@ -50,10 +49,7 @@ def matcher_beside_pymatgen(rows: Rows) -> list[str]:
         one, other = same_formula(first, rows.reference)
         ours, cost = timed(lambda a=one, b=other: compared(a, b))
         theirs, their_cost = timed(lambda a=one, b=other: by_structure_matcher(a, b))
-        apart = np.abs(
-            in_free_lengths(one, average_minimum_distances(one))
-            - in_free_lengths(other, average_minimum_distances(other))
-        ).max(axis=1)
+        apart = np.abs(in_free_lengths(one) - in_free_lengths(other)).max(axis=1)
         same = theirs
         lines.append(
             f"| {name} with train_head and val | {len(one):,} | {int(same.sum())} | "

@@ -130,7 +130,7 @@ def _judged(crystals: Crystals, court: Court) -> tuple[Figures, int]:
         kept, court.energies, court.references, court.hull, log=court.log
     )
     requested = Requested(reduced_formulas(crystals))
-    rows = stability_rows(requested, valid, novelty, stability)
+    rows = stability_rows(requested, valid, novelty, stability.above)
     figures = {row.metric: _figures(row) for row in rows}
     known = np.isfinite(stability.above)
     figures["e_above_hull_mean"] = _mean(stability.above[known], requested.formulas[valid][known])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -81,6 +82,21 @@ def atomic_numbers(symbols: Iterable[str]) -> NDArray[np.uint8]:
             f"{unknown!r} is not the symbol of an element",
             hint=f"Did you mean {close!r}?" if close else None,
         ) from None
+
+
+_NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)
+
+
+def place_in_table(z: int) -> tuple[int, int]:
+    """Return row and column, from 0, of an element in the periodic table of 18 columns.
+
+    Lanthanides and actinides, La and Ac among them, stand in rows 7 and 8.
+    """
+    row = bisect_left(_NOBLE, z) - 1
+    place, length = z - _NOBLE[row] - 1, _NOBLE[row + 1] - _NOBLE[row]
+    if length == 32 and 2 <= place <= 16:
+        return row + 2, place
+    return row, place if place < min(2, length - 1) else place + 18 - length
 
 
 # Chemical formulas: reading one, and spelling those of many crystals at once.

@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 
 from page_layout import Node, read_page
-from variolite.crystals import report
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store
-from variolite.crystals.report import CrystalRun
+from variolite.crystals.report import CrystalRun, crystal_page
 from variolite.crystals.report.crystal_figures import Colouring, match_share, place_in_table
 from variolite.report.tables import chemical, significant
 from variolite.training import RunFolder
@@ -83,8 +82,8 @@ def test_every_crystal_is_a_dot_of_the_parity(sections: dict[str, Node]) -> None
 def test_many_crystals_are_in_the_parity_cells(
     whole_crystal_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "FEW", 299)
-    page = read_page(report.crystal_page(read_run(RunFolder(whole_crystal_run))))
+    monkeypatch.setattr(crystal_page, "FEW", 299)
+    page = read_page(crystal_page.crystal_page(read_run(RunFolder(whole_crystal_run))))
     cells = next(node for node in page.find("section") if node.attributes["id"] == "cells")
     paths = [n for n in cells.find("path") if n.attributes["d"].count("z") > 1]
     assert 7 * 10 < sum(path.attributes["d"].count("M") for path in paths) <= 7 * 300

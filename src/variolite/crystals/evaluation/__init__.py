@@ -2,45 +2,33 @@
 
 from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.evaluation.hull import Hull, read_hull
-from variolite.crystals.evaluation.metrics import METRICS, Metric, format_generation
-from variolite.crystals.evaluation.novelty import (
-    Matcher,
-    Novelty,
-    StructureEquivalence,
-    find_novelty,
-)
+from variolite.crystals.evaluation.metrics import format_generation
+from variolite.crystals.evaluation.novelty import Matcher, find_novelty
 from variolite.crystals.evaluation.score import BASELINE, GenerationScores, Relax, score_generation
 from variolite.crystals.evaluation.stability import (
     ElementReferences,
     Energies,
-    Stability,
     evaluate_stability,
     references_from,
 )
 from variolite.crystals.evaluation.validity import (
-    ChargeBalance,
+    CUTOFF,
     MinimumDistances,
     charge_balance,
     distance_validity,
     minimum_distances,
 )
-from variolite.crystals.periodic import shortest_distances
 
 __all__ = [
     "BASELINE",
-    "METRICS",
-    "ChargeBalance",
+    "CUTOFF",
     "ElementReferences",
     "Energies",
     "GenerationScores",
     "Hull",
     "Matcher",
-    "Metric",
     "MinimumDistances",
-    "Novelty",
     "Relax",
-    "Stability",
-    "StructureEquivalence",
     "charge_balance",
     "densities",
     "distance_validity",
@@ -51,5 +39,4 @@ __all__ = [
     "read_hull",
     "references_from",
     "score_generation",
-    "shortest_distances",
 ]

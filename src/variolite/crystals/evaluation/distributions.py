@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.elements import MASSES, compositions, reduced_formulas
+from variolite.crystals.elements import MASSES, reduced_formulas
 from variolite.crystals.evaluation.fingerprints import (
     QUANTILE,
-    CutOffs,
     Fingerprints,
     calibrate,
     coverage,
+    element_fractions,
     fingerprints_of,
 )
-from variolite.crystals.evaluation.metrics import score_row
+from variolite.crystals.evaluation.metrics import Statistic, score_row
 from variolite.crystals.files.groups import space_groups
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, ScoreRow
+from variolite.scoring import ScoreRow
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Strings = NDArray[np.str_]
 
 GRAMS = 1.66053906892
 """Mass of one unified mass unit per cubic Angstrom in g/cm3 (CODATA 2022)."""
@@ -52,19 +52,10 @@ class Traits:
     atoms (B, 119), and numbers of the space groups, 0 where none was found, (B,).
     """
 
-    formulas: NDArray[np.str_]
+    formulas: Strings
     numbers: dict[str, Floats]
     elements: Floats
     space_groups: Integers
-
-    def take(self, index: Integers) -> Traits:
-        """Choose crystals by place."""
-        return Traits(
-            self.formulas[index],
-            {name: values[index] for name, values in self.numbers.items()},
-            self.elements[index],
-            self.space_groups[index],
-        )
 
 
 def densities(crystals: Crystals) -> Floats:
@@ -73,61 +64,45 @@ def densities(crystals: Crystals) -> Floats:
     return np.asarray(GRAMS * mass / crystals.volumes)
 
 
-def traits_of(
-    crystals: Crystals, *, workers: int = 1, log: Callable[[str], None] = lambda _: None
-) -> Traits:
-    """Compute what is compared; the crystals have to be valid by distance.
-
-    Raises `DataError` if spglib is not installed.
-    """
-    groups, _ = space_groups(crystals, symprec=SYMPREC, workers=workers, log=log)
-    counts = compositions(crystals)
-    atoms = np.maximum(crystals.counts, 1).astype(np.float64)
+def traits_of(crystals: Crystals, groups: Integers) -> Traits:
+    """Compute what is compared; the crystals have to be valid by distance."""
+    elements = element_fractions(crystals)
+    atoms = crystals.counts.astype(np.float64)
     return Traits(
         formulas=reduced_formulas(crystals),
         numbers={
             "density": densities(crystals),
             "volume_per_atom": crystals.volumes / atoms,
-            "n_elements": (counts > 0).sum(axis=1).astype(np.float64),
-            "n_atoms": crystals.counts.astype(np.float64),
+            "n_elements": (elements > 0).sum(axis=1).astype(np.float64),
+            "n_atoms": atoms,
         },
-        elements=counts / atoms[:, None],
+        elements=elements,
         space_groups=groups,
     )
 
 
-def compare_distributions(
-    samples: Traits, target: Traits, *, bootstrap: Bootstrap | None = None
-) -> list[ScoreRow]:
+def compare_distributions(samples: Traits, target: Traits) -> list[ScoreRow]:
     """Return the distances between the distributions of samples and of real crystals."""
-    statistics = {
+    elements, groups = samples.elements, np.eye(GROUPS)[samples.space_groups]
+    real, real_groups = target.elements.mean(axis=0), np.eye(GROUPS)[target.space_groups].mean(0)
+    statistics: dict[str, Statistic] = {
         f"{name}_wasserstein": wasserstein_statistic(values, target.numbers[name])
         for name, values in samples.numbers.items()
+    } | {
+        "elements_total_variation": lambda w: total_variation(w @ elements, real),
+        "elements_jensen_shannon": lambda w: jensen_shannon(w @ elements, real),
+        "space_groups_total_variation": lambda w: total_variation(w @ groups, real_groups),
     }
-    if len(target.formulas):
-        elements = target.elements.mean(axis=0)
-        groups = np.eye(GROUPS)[samples.space_groups]
-        target_groups = np.eye(GROUPS)[target.space_groups].mean(axis=0)
-        statistics |= {
-            "elements_total_variation": lambda w: total_variation(w @ samples.elements, elements),
-            "elements_jensen_shannon": lambda w: jensen_shannon(w @ samples.elements, elements),
-            "space_groups_total_variation": lambda w: total_variation(w @ groups, target_groups),
-        }
-    return [
-        score_row(name, samples.formulas, statistic, bootstrap)
-        for name, statistic in statistics.items()
-    ]
+    return [score_row(name, samples.formulas, found) for name, found in statistics.items()]
 
 
-def wasserstein_statistic(first: Floats, second: Floats) -> Callable[[Floats], Floats]:
-    """Return the function from weights of values to first Wasserstein distances from others.
+def wasserstein_statistic(first: Floats, second: Floats) -> Statistic:
+    """Return the statistic of first values (n,) that is their distance from second ones (m,).
 
-    The area between the two cumulative distributions, for many weightings at once, of which
-    ``scipy.stats.wasserstein_distance`` computes one: from weights (R, n) of the first values
-    (n,), rows summing to 1, to distances (R,) from the second (m,), which weigh alike.
+    The first Wasserstein distance is the area between the two cumulative distributions; here for
+    many weightings of the first values at once, of which ``scipy.stats.wasserstein_distance``
+    computes one.
     """
-    if not len(first) or not len(second):
-        return lambda weights: np.full(len(weights), np.nan)
     # Between two neighbouring values of either set both distributions are constant; equal
     # values, of which numbers of atoms have many, are one step.
     steps, place = np.unique(np.concatenate([first, second]), return_inverse=True)
@@ -163,30 +138,21 @@ def jensen_shannon(first: Floats, second: Floats) -> Floats:
     return np.asarray(0.5 * both / np.log(2.0))
 
 
-@dataclass(frozen=True)
-class DistributionMetrics:
-    """Rows of the samples and of the draw from the reference, and notes on what they rest on."""
-
-    samples: tuple[ScoreRow, ...]
-    baseline: tuple[ScoreRow, ...]
-    notes: tuple[str, ...]
-
-
 def distribution_metrics(
     samples: Crystals,
     reference: Crystals,
     test: Crystals | None,
     *,
     invalid: int = 0,
-    bootstrap: Bootstrap | None = None,
     seed: int = 0,
-    workers: int = 1,
+    workers: int = 0,
     log: Callable[[str], None] = lambda _: None,
-) -> DistributionMetrics:
+) -> tuple[list[ScoreRow], list[ScoreRow], list[str]]:
     """Compare samples with real crystals; all of them have to be valid by distance.
 
     ``invalid`` samples more are near no real crystal. Without a test set half of the
-    reference, by formula, is put aside. The other parameters are those of `score_generation`.
+    reference, by formula, is put aside. Returns rows of the samples, rows of the draw from the
+    reference, and notes on what they rest on.
     """
     rng = np.random.default_rng(seed)
     notes = []
@@ -200,8 +166,7 @@ def distribution_metrics(
         )
     log("fingerprints")
     test = _at_most(test, MOST, rng)
-    known = fingerprints_of(training)
-    real = fingerprints_of(test)
+    known, real = fingerprints_of(training), fingerprints_of(test)
     cutoffs = calibrate(real, known, seed=seed)
     drawn = np.sort(rng.permutation(len(training))[: max(len(samples) + invalid, 1)])
     notes.append(
@@ -217,44 +182,31 @@ def distribution_metrics(
         )
     kept = _at_most(samples, MOST, rng)
     log("space groups")
-    sets = [test, kept, _at_most(training.take(drawn), MOST, rng)]
+    draw = training.take(drawn)
+    sets = [test, kept, _at_most(draw, MOST, rng)]
     # All at once, so that worker processes start once.
-    joined = traits_of(Crystals.concatenate(sets), workers=workers, log=log)
-    ends = np.cumsum([0, *map(len, sets)])
-    target, own, base = (joined.take(np.arange(start, stop)) for start, stop in pairwise(ends))
+    groups, _ = space_groups(Crystals.concatenate(sets), symprec=SYMPREC, workers=workers, log=log)
+    parts = np.split(groups, np.cumsum([*map(len, sets)])[:-1])
+    target, own, base = map(traits_of, sets, parts)
     log("coverage")
-    marks = fingerprints_of(samples)
-    formulas, drawn_formulas = reduced_formulas(samples), reduced_formulas(training.take(drawn))
-    return DistributionMetrics(
-        samples=(
-            *_coverage(marks, formulas, real, target.formulas, cutoffs, invalid, bootstrap),
-            *compare_distributions(own, target, bootstrap=bootstrap),
-        ),
-        baseline=(
-            *_coverage(
-                known.take(drawn), drawn_formulas, real, target.formulas, cutoffs, 0, bootstrap
-            ),
-            *compare_distributions(base, target, bootstrap=bootstrap),
-        ),
-        notes=tuple(notes),
-    )
 
+    def rows(
+        marks: Fingerprints, formulas: Strings, traits: Traits, invalid: int
+    ) -> list[ScoreRow]:
+        recalled, precise = (near.astype(float) for near in coverage(marks, real, cutoffs))
+        precise = np.append(precise, np.zeros(invalid))
+        # Each invalid sample is a formula of its own.
+        none = np.array([f"invalid {place}" for place in range(invalid)], dtype=np.str_)
+        return [
+            score_row("coverage_recall", target.formulas, lambda w: w @ recalled),
+            score_row("coverage_precision", np.append(formulas, none), lambda w: w @ precise),
+            *compare_distributions(traits, target),
+        ]
 
-def _coverage(
-    samples: Fingerprints,
-    formulas: NDArray[np.str_],
-    real: Fingerprints,
-    real_formulas: NDArray[np.str_],
-    cutoffs: CutOffs,
-    invalid: int,
-    bootstrap: Bootstrap | None,
-) -> tuple[ScoreRow, ScoreRow]:
-    recalled, precise = (near.astype(np.float64) for near in coverage(samples, real, cutoffs))
-    precise = np.append(precise, np.zeros(invalid))
-    groups = np.append(formulas, [f"invalid {place}" for place in range(invalid)])
     return (
-        score_row("coverage_recall", real_formulas, lambda w: w @ recalled, bootstrap),
-        score_row("coverage_precision", groups, lambda w: w @ precise, bootstrap),
+        rows(fingerprints_of(samples), reduced_formulas(samples), own, invalid),
+        rows(known.take(drawn), reduced_formulas(draw), base, 0),
+        notes,
     )
 
 

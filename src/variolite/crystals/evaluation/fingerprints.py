@@ -4,6 +4,12 @@ The average minimum distance (D. Widdowson et al., MATCH Commun. Math. Comput. C
 (2022) 529) is the vector of distances to the first, second, ..., k-th neighbour averaged
 over the atoms. It knows no elements and does not depend on cell, origin, order or
 orientation, and moves by at most twice what the atoms move. Written from its definition.
+
+Coverage, how many real crystals lie near a sample and how many samples near a real crystal, is
+after T. Xie et al., ICLR 2022, appendix B (COV-R and COV-P). There, distances are those of
+CrystalNN and Magpie fingerprints with fixed cut-offs; here they are those of the average
+minimum distance and of the composition on a line of elements, with cut-offs taken from how
+near test crystals are to training crystals. The numbers cannot be compared with published ones.
 """
 
 from __future__ import annotations
@@ -15,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, cell_heights
-from variolite.crystals.elements import HEAVIEST, compositions
+from variolite.crystals.elements import HEAVIEST, compositions, place_in_table
 from variolite.crystals.periodic import in_reduced_cells
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 NEIGHBOURS = 100
 """Neighbours of each atom that the average minimum distance looks at."""
@@ -30,34 +37,31 @@ MARGIN = 1.1
 GROWTH = 1.3
 """Growth of the radius where the sphere held too few atoms."""
 
+QUANTILE = 0.9
+"""Share of the test crystals that each cut-off is to reach from the training crystals."""
+
+MOST = 1000
+"""Test crystals that cut-offs are taken from."""
+
+CHUNK = 5_000_000
+"""Distances held at once."""
+
 
 def average_minimum_distances(crystals: Crystals, k: int = NEIGHBOURS) -> Floats:
     """Return the average minimum distances of crystals in Angstrom, shape (B, k).
 
-    Parameters
-    ----------
-    crystals
-        Structures that are valid by distance, see
-        :func:`~variolite.crystals.evaluation.distance_validity`: with atoms on top of
-        each other there is no end to the neighbours.
-    k
-        Number of neighbours.
-
-    Raises
-    ------
-    DataError
-        If a crystal has no cell.
+    They have to be valid by distance, see `distance_validity`: with atoms on top of each other
+    there is no end to the neighbours. `DataError` if a crystal has no cell.
     """
+    found = np.empty((len(crystals), k))
     if not len(crystals):
-        return np.empty((0, k))
+        return found
     coordinates, lattices = in_reduced_cells(crystals)
     heights = cell_heights(lattices)
-
-    def one(place: int) -> Floats:
+    for place in range(len(crystals)):
         atoms = slice(crystals.offsets[place], crystals.offsets[place + 1])
-        return _of_one(coordinates[atoms], lattices[place], heights[place], k)
-
-    return np.stack([one(place) for place in range(len(crystals))])
+        found[place] = _of_one(coordinates[atoms], lattices[place], heights[place], k)
+    return found
 
 
 def _of_one(coordinates: Floats, lattice: Floats, heights: Floats, k: int) -> Floats:
@@ -90,79 +94,41 @@ def _of_one(coordinates: Floats, lattice: Floats, heights: Floats, k: int) -> Fl
 def _shifts_within(radius: float, lattice: Floats, heights: Floats) -> Floats:
     """Lattice vectors no longer than a radius in Angstrom, shape (T, 3)."""
     most = np.floor(radius / heights).astype(np.int64)
-    axes = [
+    a, b, c = (
         np.arange(-limit, limit + 1)[:, None] * row
         for limit, row in zip(most, lattice, strict=True)
-    ]
-    plane = axes[0][:, None] + axes[1][None]
-    shifts = (plane.reshape(-1, 1, 3) + axes[2][None]).reshape(-1, 3)
+    )
+    shifts = ((a[:, None] + b).reshape(-1, 1, 3) + c).reshape(-1, 3)
     return np.asarray(shifts[(shifts**2).sum(axis=1) <= radius**2])
 
 
-def _column_by_column() -> NDArray[np.int64]:
-    """Atomic numbers ordered by column of the periodic table, then by row.
-
-    Lanthanides and actinides stand in the third column, after scandium and yttrium.
-    """
-    noble = (2, 10, 18, 36, 54, 86, 118)
-    key = np.zeros((HEAVIEST, 3), dtype=np.int64)
-    for z in range(1, HEAVIEST + 1):
-        row = sum(z > closed for closed in noble)
-        before = noble[row - 1] if row else 0
-        place, length = z - before, (noble[row] - before)
-        if place <= 2 and z != 2:
-            column = place
-        elif length == 32 and place <= 17:
-            column = 3
-        else:
-            column = 18 - (length - place)
-        key[z - 1] = column, row, place
-    return np.asarray(1 + np.lexsort(key.T[::-1]))
+def _column_by_column() -> Integers:
+    places = [place_in_table(z) for z in range(1, HEAVIEST + 1)]
+    # Lanthanides and actinides, which the table shows below it, belong to the third column.
+    columns = [2 if row > 6 else column for row, column in places]
+    return np.asarray(1 + np.argsort(columns, kind="stable"))
 
 
 LINE = _column_by_column()
-"""Atomic numbers in the order of the line."""
+"""Atomic numbers on a line: column by column of the periodic table, then by row."""
+
+
+def element_fractions(crystals: Crystals) -> Floats:
+    """Return the fraction of each element among the atoms, by atomic number, shape (B, 119)."""
+    counts = compositions(crystals).astype(np.float64)
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0))
 
 
 def composition_fingerprints(crystals: Crystals) -> Floats:
     """Return a fingerprint of the composition of each crystal, shape (B, 118).
 
-    The elements are put on a line, column by column of the periodic table (the idea of
-    D. Pettifor, J. Phys. C 19 (1986) 285, with the plain order), and the fingerprint is
-    the cumulative share of the atoms along it. The sum of the absolute differences of two
+    The cumulative share of the atoms along the line of elements (the idea of D. Pettifor,
+    J. Phys. C 19 (1986) 285, with the plain order). The sum of the absolute differences of two
     such vectors is the least work of turning one composition into the other, in places on
     the line (C. Hargreaves et al., Chem. Mater. 32 (2020) 10610, with their scale): the
     neighbours sodium and potassium are alike, sodium and chlorine are not.
     """
-    counts = compositions(crystals).astype(np.float64)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
-    return np.asarray(np.cumsum(shares[:, LINE], axis=1))
-
-
-def composition_distance(first: Floats, second: Floats) -> Floats:
-    """Return the distances of composition fingerprints, shapes (A, 118), (B, 118) to (A, B)."""
-    from scipy.spatial.distance import cdist
-
-    return np.asarray(cdist(first, second, metric="cityblock"))
-
-
-# Coverage: how many real crystals lie near a sample, and how many samples near a real crystal.
-#
-# After T. Xie et al., ICLR 2022, appendix B (COV-R and COV-P). There, distances are those of
-# CrystalNN and Magpie fingerprints with fixed cut-offs; here they are those of the average
-# minimum distance and of the composition on a line of elements, with cut-offs taken from
-# how near test crystals are to training crystals. The numbers cannot be compared with
-# published ones.
-
-
-QUANTILE = 0.9
-"""Share of the test crystals that each cut-off is to reach from the training crystals."""
-
-MOST = 1000
-"""Test crystals that cut-offs are taken from."""
-
-CHUNK = 5_000_000
-"""Distances held at once."""
+    return np.asarray(np.cumsum(element_fractions(crystals)[:, LINE], axis=1))
 
 
 @dataclass(frozen=True)
@@ -186,11 +152,8 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class CutOffs:
-    """Distances up to which two crystals count as near.
-
-    Between average minimum distances the largest difference in Angstrom; between compositions
-    the work in places on the line of elements.
-    """
+    """Largest difference of average minimum distances, in Angstrom, and work between
+    compositions, in places on the line of elements, up to which two crystals are near."""
 
     structure: float
     composition: float
@@ -211,48 +174,46 @@ def coverage(
     recalled = np.zeros(len(real), dtype=bool)
     precise = np.zeros(len(samples), dtype=bool)
     for sample, other in _near_in_composition(samples, real, cutoffs.composition):
-        apart = _structure_distance(samples, real, sample, other)
-        near = apart <= cutoffs.structure
+        near = _structure_distance(samples, real, sample, other) <= cutoffs.structure
         precise[sample[near]] = True
         recalled[other[near]] = True
     return recalled, precise
 
 
-def calibrate(
-    test: Fingerprints, training: Fingerprints, *, quantile: float = QUANTILE, seed: int = 0
-) -> CutOffs:
+def calibrate(test: Fingerprints, training: Fingerprints, *, seed: int = 0) -> CutOffs:
     """Take cut-offs from the distances of test crystals to the nearest training crystals.
 
     The cut-off of composition is the quantile of the distance to the nearest composition;
     that of structure the same quantile of the distance to the nearest structure among the
-    training crystals within the first cut-off. At most 1,000 test crystals, drawn at random,
-    are used; `DataError` if one of the sets is empty.
+    training crystals within the first cut-off. `DataError` if one of the sets is empty.
     """
     if not len(test) or not len(training):
         raise DataError("there are no crystals to take cut-offs from", where="coverage")
     some = test.take(np.random.default_rng(seed).permutation(len(test))[:MOST])
     nearest = [found.min(axis=1) for _, found in _composition_distances(some, training)]
-    composition = float(np.quantile(np.concatenate(nearest), quantile, method="higher"))
+    composition = float(np.quantile(np.concatenate(nearest), QUANTILE, method="higher"))
     closest = np.full(len(some), np.inf)
     for mine, other in _near_in_composition(some, training, composition):
         np.minimum.at(closest, mine, _structure_distance(some, training, mine, other))
     reached = closest[np.isfinite(closest)]
-    return CutOffs(float(np.quantile(reached, quantile, method="higher")), composition)
+    return CutOffs(float(np.quantile(reached, QUANTILE, method="higher")), composition)
 
 
 def _composition_distances(
     first: Fingerprints, second: Fingerprints
 ) -> Iterator[tuple[int, Floats]]:
     """Distances (rows, B) of some crystals after the other to all others, with the first row."""
+    from scipy.spatial.distance import cdist
+
     step = max(1, CHUNK // max(len(second), 1))
     for start in range(0, len(first), step):
         rows = first.composition[start : start + step]
-        yield start, composition_distance(rows, second.composition)
+        yield start, cdist(rows, second.composition, metric="cityblock")
 
 
 def _near_in_composition(
     first: Fingerprints, second: Fingerprints, cutoff: float
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+) -> Iterator[tuple[Integers, Integers]]:
     """Pairs (i, j) whose compositions are within the cut-off, in parts."""
     for start, distances in _composition_distances(first, second):
         # Sums of shares are rounded: equal compositions must stay within a cut-off of 0.
@@ -261,11 +222,11 @@ def _near_in_composition(
 
 
 def _structure_distance(
-    first: Fingerprints, second: Fingerprints, mine: NDArray[np.int64], other: NDArray[np.int64]
+    first: Fingerprints, second: Fingerprints, mine: Integers, other: Integers
 ) -> Floats:
     """Largest difference of the average minimum distances of pairs, shape (P,)."""
     distances = np.empty(len(mine))
-    step = max(1, CHUNK // max(first.structure.shape[1], 1))
+    step = max(1, CHUNK // first.structure.shape[1])
     for start in range(0, len(mine), step):
         part = slice(start, start + step)
         apart = first.structure[mine[part]] - second.structure[other[part]]

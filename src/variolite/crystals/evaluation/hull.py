@@ -26,6 +26,9 @@ from variolite.errors import DataError
 from variolite.records import read_table
 
 Floats = NDArray[np.float64]
+Mixture = tuple[Floats, Floats, Floats]
+"""Fractions of D elements, all above 0, (D,); their fractions in M phases, (M, D); and the
+formation energies of these in eV/atom, (M,)."""
 
 SAME_ENERGY = 1e-6
 """Difference in eV/atom below which an entry of the same composition is the tested one."""
@@ -35,6 +38,10 @@ SAME_FRACTION = 1e-6
 
 BATCH = 256
 """Crystals whose linear programmes are solved in one."""
+
+NAMES = ("material_id", "id", "name", "entry_id")
+FORMULAS = ("species_at_sites", "pretty_formula", "formula", "composition", "reduced_formula")
+ENERGY = "formation_energy_per_atom"
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,6 @@ class Hull:
     def _masks(self) -> NDArray[np.uint64]:
         return _element_masks(self.fractions)
 
-    @cached_property
-    def elements(self) -> NDArray[np.bool_]:
-        """Elements that occur in some entry, by atomic number, shape (119,)."""
-        return np.asarray(self.fractions.any(axis=0))
-
     def above(
         self,
         fractions: Floats,
@@ -79,26 +81,15 @@ class Hull:
         *,
         log: Callable[[str], None] = lambda _: None,
     ) -> HullDistances:
-        """Return the energies above the hull of given crystals.
+        """Return the energies above the hull of crystals, given like the known phases.
 
-        An entry that is the tested crystal itself, by its name or by the same
-        composition and energy, is taken out of the hull before that crystal is compared: a
-        known stable phase lies below the hull of the others. The elements stand at 0 eV,
-        as formation energies are defined.
-
-        Parameters
-        ----------
-        fractions
-            Fraction of each element by atomic number, shape (B, 119).
-        energies
-            Formation energies in eV/atom, NaN where unknown, shape (B,).
-        names
-            Ids of the crystals, where they may occur in the hull.
-        log
-            Takes lines of progress.
+        An entry that is the tested crystal itself, by its name or by the same composition and
+        energy, is taken out of the hull before that crystal is compared: a known stable phase
+        lies below the hull of the others. The elements stand at 0 eV, as formation energies
+        are defined. Energies may be NaN.
         """
         masks = _element_masks(fractions)
-        unknown = (fractions > 0) & ~self.elements
+        unknown = (fractions > 0) & ~self.fractions.any(axis=0)
         usable = np.isfinite(energies) & ~unknown.any(axis=1) & fractions.any(axis=1)
         above = np.full(len(fractions), np.nan)
         removed = np.zeros(len(fractions), dtype=np.int64)
@@ -128,21 +119,17 @@ class Hull:
         return HullDistances(above, removed, missing)
 
 
-def lowest_mixtures(mixtures: Sequence[tuple[Floats, Floats, Floats]]) -> Floats:
+def lowest_mixtures(mixtures: Sequence[Mixture]) -> Floats:
     """Return the least energy of each composition in eV/atom, NaN where none is found.
 
-    A mixture holds the fractions of D elements, all above 0, (D,); their fractions in M phases,
-    (M, D); and formation energies of these in eV/atom, (M,). The elements are phases at 0 eV.
     All programmes are solved as the blocks of one, which saves most of the time of setting up.
     """
     from scipy.optimize import linprog
     from scipy.sparse import block_diag
 
-    if not mixtures:
-        return np.empty(0)
     matrices, costs = [], []
     for wanted, phases, energies in mixtures:
-        # What lies above the elements is in no lowest mixture.
+        # The elements are phases at 0 eV, and what lies above them is in no lowest mixture.
         useful = energies < 0.0
         matrices.append(np.concatenate([phases[useful], np.eye(len(wanted))]).T)
         costs.append(np.concatenate([energies[useful], np.zeros(len(wanted))]))
@@ -170,58 +157,45 @@ def _element_masks(fractions: Floats) -> NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-# Known phases from a table: formulas and formation energies.
-
-
-NAMES = ("material_id", "id", "name", "entry_id")
-FORMULAS = ("species_at_sites", "pretty_formula", "formula", "composition", "reduced_formula")
-ENERGIES = ("formation_energy_per_atom",)
-
-
 def read_hull(path: str | Path) -> Hull:
-    """Read known phases from a table.
+    """Read known phases from a CSV, Parquet or Feather table.
 
-    Parameters
-    ----------
-    path
-        CSV, Parquet or Feather with the columns ``formation_energy_per_atom`` (eV) and
-        ``species_at_sites`` (a list of symbols) or ``pretty_formula``, ``formula``,
-        ``composition``; ``material_id``, ``id`` or ``name`` where there is one.
-
-    Raises
-    ------
-    DataError
-        If a column is missing, a formula cannot be read or an energy is no number.
+    Its columns: ``formation_energy_per_atom`` (eV), the first of ``species_at_sites`` (a list of
+    symbols), ``pretty_formula``, ``formula`` or ``composition``, and an id where there is one.
+    `DataError` if a column is missing, a formula cannot be read or an energy is no number.
     """
-    frame = read_table(path)
-    formula_column = _column(frame.columns, FORMULAS, path)
-    energy_column = _column(frame.columns, ENERGIES, path)
-    name_column = next((name for name in NAMES if name in frame.columns), None)
+    frame, where = read_table(path), str(path)
+    formula_column = next((name for name in FORMULAS if name in frame.columns), None)
+    if formula_column is None or ENERGY not in frame.columns:
+        raise DataError(
+            f"has no column {' or '.join(FORMULAS) if formula_column is None else ENERGY}",
+            where=where,
+            hint="A hull is a table of known phases with formula and formation energy in eV/atom",
+        )
     try:
-        energies = frame[energy_column].cast(float).to_numpy().astype(np.float64)
+        energies = frame[ENERGY].cast(float).to_numpy().astype(np.float64)
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"column {energy_column} holds something that is no number", where=str(path)
+            f"column {ENERGY} holds something that is no number", where=where
         ) from error
     if not len(energies):
-        raise DataError("the table of known phases has no rows", where=str(path))
+        raise DataError("the table of known phases has no rows", where=where)
     if not np.isfinite(energies).all():
-        row = int(np.flatnonzero(~np.isfinite(energies))[0])
         raise DataError(
-            f"{energy_column} is missing in row {row + 1}",
-            where=str(path),
+            f"{ENERGY} is missing in row {int(np.argmin(np.isfinite(energies))) + 1}",
+            where=where,
             hint="Leave out entries without an energy",
         )
-    spelled = frame[formula_column].to_list()
     # Formulas repeat: each is read once.
     known: dict[Any, Floats] = {}
-    fractions = np.zeros((len(spelled), HEAVIEST + 1))
-    for row, entry in enumerate(spelled):
+    fractions = np.zeros((len(frame), HEAVIEST + 1))
+    for row, entry in enumerate(frame[formula_column].to_list()):
         key = tuple(entry) if isinstance(entry, list) else entry
         if key not in known:
-            known[key] = _fractions(entry, f"{path}, row {row + 1}")
+            known[key] = _fractions(key, f"{path}, row {row + 1}")
         fractions[row] = known[key]
-    ids = [""] * len(spelled) if name_column is None else frame[name_column].to_list()
+    name_column = next((name for name in NAMES if name in frame.columns), None)
+    ids = [""] * len(frame) if name_column is None else frame[name_column].to_list()
     return Hull(np.array([str(name) for name in ids], dtype=np.str_), fractions, energies)
 
 
@@ -236,21 +210,10 @@ def fractions_of_formula(formula: str, where: str | None = None) -> Floats:
 def _fractions(entry: object, where: str) -> Floats:
     if isinstance(entry, str):
         return fractions_of_formula(entry, where)
-    if isinstance(entry, Sequence) and entry:
-        try:
-            numbers = atomic_numbers(str(symbol) for symbol in entry)
-        except DataError as error:
-            raise DataError(error.what, where=where, hint=error.hint) from None
-        return np.asarray(np.bincount(numbers, minlength=HEAVIEST + 1) / len(numbers))
-    raise DataError("the formula is missing", where=where)
-
-
-def _column(columns: Sequence[str], wanted: Sequence[str], path: str | Path) -> str:
-    for name in wanted:
-        if name in columns:
-            return name
-    raise DataError(
-        f"has no column {' or '.join(wanted)}",
-        where=str(path),
-        hint="A hull is a table of known phases with formula and formation energy in eV/atom",
-    )
+    if not isinstance(entry, tuple) or not entry:
+        raise DataError("the formula is missing", where=where)
+    try:
+        numbers = atomic_numbers(str(symbol) for symbol in entry)
+    except DataError as error:
+        raise DataError(error.what, where=where, hint=error.hint) from None
+    return np.asarray(np.bincount(numbers, minlength=HEAVIEST + 1) / len(numbers))

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.scoring import (
-    Bootstrap,
     Interval,
     Scorecard,
     ScoreKey,
@@ -23,6 +22,7 @@ from variolite.text_table import text_table
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Statistic = Callable[[Floats], Floats]
+"""From weights of n crystals, (R, n), each row summing to 1, to values (R,)."""
 
 METASTABLE = 0.1
 """Energy above the hull in eV/atom up to which a crystal counts as metastable."""
@@ -34,128 +34,85 @@ WIDTH = 100
 CHUNK = 4_000_000
 """Weights of resampled crystals held at once."""
 
-_UNIT_RANGE = (0.0, 1.0)
-_NOT_NEGATIVE = (0.0, np.inf)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a number about generated crystals is: unit, definition, and range of its interval."""
-
-    unit: str
-    definition: str
-    bounds: tuple[float, float] = (-np.inf, np.inf)
-
-
-def _share(definition: str) -> Metric:
-    return Metric("share", definition, _UNIT_RANGE)
-
-
-def _wasserstein(unit: str, quantity: str) -> Metric:
-    text = (
-        f"First Wasserstein distance of the {quantity} of the valid samples from that of the "
-        "test crystals"
-    )
-    return Metric(unit, text, _NOT_NEGATIVE)
-
-
-METRICS: Mapping[str, Metric] = {
-    "asked": Metric("count", "Structures that were to be scored, unreadable ones included"),
-    "unreadable": Metric("count", "Structures that could not be read; invalid"),
-    "distance_valid": _share(
-        "Share of all samples with no two atoms closer than 0.5 Angstrom, periodic images "
-        "included, and a cell of at least 0.1 cubic Angstrom"
-    ),
-    "composition_valid": _share(
-        "Share of the samples whose elements the rules know that have a neutral choice of "
-        "oxidation states with every cation less electronegative than every anion; elements "
-        "and alloys of metals pass (SMACT)"
-    ),
-    "valid": _share(
-        "Share of all samples valid by distance and by composition; those whose composition "
-        "is not evaluated do not count as valid"
-    ),
-    "unique": _share(
-        "Share of the samples valid by distance that no earlier sample is the same as; the same "
-        "means StructureMatcher.fit at default tolerances (stol 0.3, ltol 0.2, angle 5 degrees, "
-        "cells made primitive and scaled to one volume)"
-    ),
-    "novel": _share(
-        "Share of the samples valid by distance that no reference crystal is the same as"
-    ),
-    "valid_unique_novel": _share(
-        "Share of all samples that are valid by distance, unique and novel"
-    ),
-    "coverage_recall": _share(
-        "Share of the test crystals that have a sample near them in structure and composition "
-        "(interval over their formulas); it grows with the number of samples"
-    ),
-    "coverage_precision": _share(
-        "Share of all samples that have a test crystal near them in structure and composition"
-    ),
-    "density_wasserstein": _wasserstein("g/cm3", "density"),
-    "volume_per_atom_wasserstein": _wasserstein("angstrom3", "volume per atom"),
-    "n_elements_wasserstein": _wasserstein("1", "number of elements"),
-    "n_atoms_wasserstein": _wasserstein("1", "number of atoms in the cell as given"),
-    "elements_total_variation": _share(
-        "Half the sum over the elements of the absolute difference of their shares among "
-        "the atoms, every crystal counting alike, valid samples against test crystals"
-    ),
-    "elements_jensen_shannon": Metric(
-        "bit", "Jensen-Shannon divergence, base 2, of the same shares of the elements", _UNIT_RANGE
-    ),
-    "space_groups_total_variation": _share(
-        "Half the sum over the space groups (spglib, symprec 0.1 Angstrom; no group counts "
-        "as one more) of the absolute difference of their shares, valid samples against "
-        "test crystals"
-    ),
-    "e_above_hull_median": Metric(
-        "eV/atom",
-        "Median energy above the hull of the {which}, those evaluated; negative below the hull "
-        "of all other phases",
-    ),
-    "stable": _share("Share of all samples whose energy above the hull is at most 0 ({which})"),
-    "metastable": _share(
-        f"Share of all samples at most {METASTABLE} eV/atom above the hull, stable ones "
-        "included ({which})"
-    ),
-    "sun": _share("S.U.N.: share of all samples that are stable, unique and novel ({which})"),
-    "msun": _share(
-        "M.S.U.N.: share of all samples that are metastable, unique and novel ({which})"
-    ),
+_WASSERSTEIN = (
+    "First Wasserstein distance of the {} of the valid samples from that of the test crystals"
+)
+_DEFINITIONS: Mapping[str, Mapping[str, str]] = {
+    "count": {
+        "asked": "Structures that were to be scored, unreadable ones included",
+        "unreadable": "Structures that could not be read; invalid",
+    },
+    "share": {
+        "distance_valid": "Share of all samples with no two atoms closer than 0.5 Angstrom, "
+        "periodic images included, and a cell of at least 0.1 cubic Angstrom",
+        "composition_valid": "Share of the samples whose elements the rules know that have a "
+        "neutral choice of oxidation states with every cation less electronegative than every "
+        "anion; elements and alloys of metals pass (SMACT)",
+        "valid": "Share of all samples valid by distance and by composition; those whose "
+        "composition is not evaluated do not count as valid",
+        "unique": "Share of the samples valid by distance that no earlier sample is the same as; "
+        "the same means StructureMatcher.fit at default tolerances (stol 0.3, ltol 0.2, angle 5 "
+        "degrees, cells made primitive and scaled to one volume)",
+        "novel": "Share of the samples valid by distance that no reference crystal is the same as",
+        "valid_unique_novel": "Share of all samples that are valid by distance, unique and novel",
+        "coverage_recall": "Share of the test crystals that have a sample near them in structure "
+        "and composition (interval over their formulas); it grows with the number of samples",
+        "coverage_precision": "Share of all samples that have a test crystal near them in "
+        "structure and composition",
+        "elements_total_variation": "Half the sum over the elements of the absolute difference of "
+        "their shares among the atoms, every crystal counting alike, valid samples against test "
+        "crystals",
+        "space_groups_total_variation": "Half the sum over the space groups (spglib, symprec 0.1 "
+        "Angstrom; no group counts as one more) of the absolute difference of their shares, valid "
+        "samples against test crystals",
+        "stable": "Share of all samples whose energy above the hull is at most 0 ({which})",
+        "metastable": f"Share of all samples at most {METASTABLE} eV/atom above the hull, stable "
+        "ones included ({which})",
+        "sun": "S.U.N.: share of all samples that are stable, unique and novel ({which})",
+        "msun": "M.S.U.N.: share of all samples that are metastable, unique and novel ({which})",
+    },
+    "g/cm3": {"density_wasserstein": _WASSERSTEIN.format("density")},
+    "angstrom3": {"volume_per_atom_wasserstein": _WASSERSTEIN.format("volume per atom")},
+    "1": {
+        "n_elements_wasserstein": _WASSERSTEIN.format("number of elements"),
+        "n_atoms_wasserstein": _WASSERSTEIN.format("number of atoms in the cell as given"),
+    },
+    "bit": {
+        "elements_jensen_shannon": "Jensen-Shannon divergence, base 2, of the same shares of the "
+        "elements",
+    },
+    "eV/atom": {
+        "e_above_hull_median": "Median energy above the hull of the {which}, those evaluated; "
+        "negative below the hull of all other phases",
+    },
 }
-"""Every metric by its name; those of stability come a second time, with `RELAXED`."""
+METRICS: Mapping[str, tuple[str, str]] = {
+    name: (unit, text) for unit, texts in _DEFINITIONS.items() for name, text in texts.items()
+}
+"""Unit and definition of every metric; those of stability come a second time, with `RELAXED`."""
+
+_RANGES = {"share": (0.0, 1.0), "bit": (0.0, 1.0), "eV/atom": (-np.inf, np.inf)}
+"""Range of the intervals by unit; distances are not negative."""
 
 
 def definition(name: str) -> str:
     """Return what a metric is, after relaxation too."""
     which = "relaxed samples" if name.endswith(RELAXED) else "samples as they are"
-    return METRICS[name.removesuffix(RELAXED)].definition.format(which=which)
+    return METRICS[name.removesuffix(RELAXED)][1].format(which=which)
 
 
 def count_row(name: str, value: int) -> ScoreRow:
     """Return a count: exact, hence without an interval."""
-    return _row(name, Interval(float(value)), value)
+    key = ScoreKey("generation", "samples", "test", unit="count")
+    return key.row(name, Interval(float(value)), value, seeds=1)
 
 
-def _row(name: str, interval: Interval, n_groups: int) -> ScoreRow:
-    key = ScoreKey("generation", "samples", "test", unit=METRICS[name.removesuffix(RELAXED)].unit)
-    return key.row(name, interval, n_groups, seeds=1)
-
-
-def score_row(
-    name: str,
-    formulas: NDArray[np.str_],
-    statistic: Statistic,
-    bootstrap: Bootstrap | None = None,
-) -> ScoreRow:
-    """Return a metric with its interval over formulas, see `formula_interval`.
-
-    The name is a key of `METRICS`, with or without `RELAXED`.
-    """
-    bounds = METRICS[name.removesuffix(RELAXED)].bounds
-    interval = formula_interval(formulas, statistic, bounds=bounds, bootstrap=bootstrap)
-    return _row(name, interval, len(np.unique(formulas)))
+def score_row(name: str, formulas: NDArray[np.str_], statistic: Statistic) -> ScoreRow:
+    """Return a metric of crystals with its interval over their formulas, (n,)."""
+    unit, _ = METRICS[name.removesuffix(RELAXED)]
+    interval = formula_interval(formulas, statistic, bounds=_RANGES.get(unit, (0.0, np.inf)))
+    key = ScoreKey("generation", "samples", "test", unit=unit)
+    return key.row(name, interval, len(np.unique(formulas)), seeds=1)
 
 
 def formula_interval(
@@ -163,20 +120,10 @@ def formula_interval(
     statistic: Statistic,
     *,
     bounds: tuple[float, float] = (-np.inf, np.inf),
-    bootstrap: Bootstrap | None = None,
 ) -> Interval:
-    """Return a statistic of weighted crystals with an interval over their formulas.
+    """Return a statistic of crystals with an interval, within bounds, over their formulas, (n,).
 
-    Parameters
-    ----------
-    formulas
-        Formula of each crystal, shape (n,); the value is NaN without crystals.
-    statistic
-        Function of weights (R, n), each row summing to 1, to values (R,).
-    bounds
-        Range of the quantity, within which its interval is kept.
-    bootstrap
-        How to resample.
+    NaN without crystals.
     """
     n = len(formulas)
     if not n:
@@ -194,16 +141,17 @@ def formula_interval(
             values[start : start + step] = statistic(weights)
         return values[:, None]
 
-    found = bootstrap_interval(of_groups, len(names), bootstrap=bootstrap)
+    found = bootstrap_interval(of_groups, len(names))
     low, high = np.clip([found.low, found.high], *bounds)
     return Interval(found.mean, float(low), float(high))
 
 
 def weighted_median(values: Floats) -> Statistic:
-    """Return the function from weights (R, n), rows summing to 1, to medians (R,)."""
+    """Return the statistic whose value is the weighted median of values (n,)."""
     order = np.argsort(values)
 
     def median(weights: Floats) -> Floats:
+        # The slack keeps the middle of an even number from hanging on rounding.
         reached = np.cumsum(weights[:, order], axis=1) >= 0.5 - 1e-12
         return np.asarray(values[order][np.argmax(reached, axis=1)])
 
@@ -220,7 +168,6 @@ class Requested:
 
     formulas: NDArray[np.str_]
     unreadable: int = 0
-    bootstrap: Bootstrap | None = None
 
     @property
     def total(self) -> int:
@@ -229,18 +176,16 @@ class Requested:
 
     def share_of_all(self, name: str, holds: Mask) -> ScoreRow:
         """Return the share of all samples; ``holds`` is about those that could be read, (B,)."""
-        everything = np.append(holds, np.zeros(self.unreadable, dtype=bool)).astype(np.float64)
-        formulas = self.formulas
-        if self.unreadable:
-            # Each is a formula of its own.
-            unread = [f"unreadable {place}" for place in range(self.unreadable)]
-            formulas = np.append(formulas, unread)
-        return score_row(name, formulas, lambda weights: weights @ everything, self.bootstrap)
+        everything = np.append(holds.astype(np.float64), np.zeros(self.unreadable))
+        # Each unreadable one is a formula of its own.
+        unread = [f"unreadable {place}" for place in range(self.unreadable)]
+        formulas = np.append(self.formulas, np.array(unread, dtype=np.str_))
+        return score_row(name, formulas, lambda weights: weights @ everything)
 
     def share_of_some(self, name: str, holds: Mask, among: Mask) -> ScoreRow:
         """Return the share of some of the samples that could be read, shapes (B,)."""
         held = holds[among].astype(np.float64)
-        return score_row(name, self.formulas[among], lambda weights: weights @ held, self.bootstrap)
+        return score_row(name, self.formulas[among], lambda weights: weights @ held)
 
 
 def format_generation(card: Scorecard) -> str:
@@ -263,9 +208,10 @@ def format_generation(card: Scorecard) -> str:
         "generation (95 % intervals by bootstrap over formulas)",
         text_table(("quantity", "unit", *methods), lines, indent=2),
     ]
-    defined = [note.split(":", 1)[0] in cells for note in card.notes]
-    for heading, wanted in (("notes", False), ("definitions", True)):
-        texts = [note for note, is_one in zip(card.notes, defined, strict=True) if is_one is wanted]
+    notes: dict[str, list[str]] = {"notes": [], "definitions": []}
+    for note in card.notes:
+        notes["definitions" if note.split(":", 1)[0] in cells else "notes"].append(note)
+    for heading, texts in notes.items():
         if texts:
             blocks += ["", heading]
         for text in texts:

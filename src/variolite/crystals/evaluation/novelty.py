@@ -9,9 +9,8 @@ at the first comparison.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,6 @@ from variolite.crystals.evaluation.fingerprints import average_minimum_distances
 from variolite.crystals.matching.pairs import (
     DEFAULT,
     ReducedCrystals,
-    Tolerance,
     match_reduced,
     primitive_crystals,
     reduce_crystals,
@@ -31,9 +29,13 @@ from variolite.training.workers import Progress, outcomes
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-# A part of the work: some crystals, or the two sides of some pairs.
-_Part = tuple[ReducedCrystals, ...]
+Mask = NDArray[np.bool_]
+Log = Callable[[str], None]
+Part = tuple[ReducedCrystals, ...]
+"""A part of the work: some crystals, or the two sides of some pairs."""
+Candidates = tuple[Integers, Integers, Mask]
+"""Places of sample and other crystal of each pair, (P,) each, by sample and then nearest first;
+of which samples farther candidates than the nearest `CANDIDATES` were left out, (B,)."""
 Result = TypeVar("Result")
 
 LIMIT = 30.0
@@ -59,70 +61,45 @@ ROUNDS = (1, 16, CANDIDATES)
 """Nearest candidates compared by the end of each round."""
 
 
-class StructureEquivalence(Protocol):
-    """Decides whether crystals are the same."""
-
-    def prepare(self, crystals: Crystals) -> ReducedCrystals:
-        """Bring crystals into the cells that are compared."""
-
-    def compare(self, first: ReducedCrystals, second: ReducedCrystals) -> NDArray[np.int8]:
-        """Compare pair by pair: 1 the same, 0 not, -1 undecided (failed or out of time)."""
-
-
 @dataclass(frozen=True)
 class Matcher:
-    """Matches in primitive cells as ``StructureMatcher.fit`` does, in worker processes.
+    """Matches in primitive cells as ``StructureMatcher.fit`` does at default tolerances.
 
-    Attributes
-    ----------
-    workers
-        Processes. With 0 all work is done in this one, and nothing limits its time.
-    tolerance
-        What counts as the same.
-    limit
-        Seconds for one part of the work. A part that takes longer is done again one by
-        one; a single crystal or pair that still does is undecided.
-    log
-        Takes lines of progress.
+    With ``workers`` processes a part of the work that takes longer than `LIMIT` is done again
+    one by one; a single crystal or pair that still does is undecided. With 0 all work is done
+    in this process, and nothing limits its time.
     """
 
     workers: int = 0
-    tolerance: Tolerance = DEFAULT
-    limit: float = LIMIT
-    log: Callable[[str], None] = lambda _: None
+    log: Log = lambda _: None
 
     def prepare(self, crystals: Crystals) -> ReducedCrystals:
         """Return crystals in primitive cells; those without one are marked as not usable."""
         reduced = reduce_crystals(crystals)
+        if not len(crystals):
+            return reduced
         parts = [(reduced.take(index),) for index in _split(len(crystals), CRYSTALS)]
-        found = self._results(_primitive, parts, "primitive cells")
         cells = [
             cell or ReducedCrystals(part.crystals, np.zeros(len(part.usable), dtype=bool))
-            for (part,), cell in found
+            for (part,), cell in self._results(_primitive, parts, "primitive cells")
         ]
-        if not cells:
-            return reduced
         return ReducedCrystals(
             Crystals.concatenate([cell.crystals for cell in cells]),
             np.concatenate([cell.usable for cell in cells]),
         )
 
     def compare(self, first: ReducedCrystals, second: ReducedCrystals) -> NDArray[np.int8]:
-        """Compare pair by pair; pairs with a crystal that is not usable are undecided."""
+        """Compare pair by pair: 1 the same, 0 not, -1 undecided (not usable or out of time)."""
         places = _split(len(first.usable), PAIRS)
         parts = [(first.take(index), second.take(index)) for index in places]
-        results = [np.empty(0, dtype=np.int8)]
-        fits = partial(_fits, self.tolerance)
-        for part, found in self._results(fits, parts, "comparing structures"):
-            undecided = np.full(len(part[0].usable), -1, dtype=np.int8)
-            results.append(undecided if found is None else found.astype(np.int8))
-        joined = np.concatenate(results)
-        joined[~(first.usable & second.usable)] = -1
-        return joined
+        same = [np.empty(0, dtype=np.int8)]
+        for part, found in self._results(_fits, parts, "comparing structures"):
+            same.append(np.full(len(part[0].usable), -1, dtype=np.int8) if found is None else found)
+        return np.where(first.usable & second.usable, np.concatenate(same), -1)
 
     def _results(
-        self, function: Callable[[_Part], Result], parts: Sequence[_Part], what: str
-    ) -> list[tuple[_Part, Result | None]]:
+        self, function: Callable[[Part], Result], parts: Sequence[Part], what: str
+    ) -> list[tuple[Part, Result | None]]:
         """Return the parts, some of them cut into single pieces, with their results."""
         atoms = [[one.crystals.counts for one in part] for part in parts]
         if self.workers == 0 or sum((of[0] * of[-1]).sum() for of in atoms) <= SMALL:
@@ -133,10 +110,10 @@ class Matcher:
             function,
             parts,
             workers=self.workers,
-            limit=self.limit,
+            limit=LIMIT,
             done=lambda place: progress.add(sizes[place]),
         )
-        results: list[tuple[_Part, Result | None]] = []
+        results: list[tuple[Part, Result | None]] = []
         for part, size, outcome in zip(parts, sizes, found, strict=True):
             if outcome.status == "done" or size == 1:
                 results.append((part, outcome.value))
@@ -146,48 +123,19 @@ class Matcher:
         return results
 
 
-def _primitive(part: _Part) -> ReducedCrystals:
+# Worker processes find these by name.
+
+
+def _primitive(part: Part) -> ReducedCrystals:
     return primitive_crystals(part[0])
 
 
-def _fits(tolerance: Tolerance, part: _Part) -> NDArray[np.bool_]:
-    first, second = part
-    return match_reduced(first, second, tolerance).fits
+def _fits(part: Part) -> NDArray[np.int8]:
+    return match_reduced(*part, DEFAULT).fits.astype(np.int8)
 
 
 def _split(count: int, size: int) -> list[Integers]:
     return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Pairs (P,) of a sample and a crystal that it may repeat, by sample and then nearest first.
-
-    ``left_out``: whether candidates of a sample were left out, being farther than the nearest
-    :data:`CANDIDATES`, (B,).
-    """
-
-    sample: Integers
-    other: Integers
-    left_out: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Duplicates:
-    """What the matcher found.
-
-    A crystal that each sample repeats, -1 where there is none, (B,); samples with no match but
-    with a pair on which the matcher failed, (B,); number of pairs that were compared.
-    """
-
-    of: Integers
-    undecided: NDArray[np.bool_]
-    compared: int
-
-    @property
-    def none(self) -> NDArray[np.bool_]:
-        """Samples that certainly repeat nothing, shape (B,)."""
-        return np.asarray((self.of < 0) & ~self.undecided)
 
 
 def nearest_known(
@@ -198,22 +146,17 @@ def nearest_known(
     *,
     earlier: bool = False,
 ) -> Candidates:
-    """Return known crystals that samples may be.
+    """Return pairs of a sample, of B, and a known crystal, of M, that it may be.
 
-    Parameters
-    ----------
-    formulas, known_formulas
-        Reduced formulas, shapes (B,) and (M,).
-    distances, known_distances
-        Average minimum distances over the free length, see :func:`in_free_lengths`,
-        shapes (B, k) and (M, k).
-    earlier
-        Whether the known crystals are the samples, and only those before a sample count.
+    By reduced formulas and by average minimum distances over the free length, (B, k) and (M, k),
+    see `in_free_lengths`. With ``earlier`` the known crystals are the samples, and only those
+    before a sample count.
     """
+    # Known crystals sorted by formula: those of one formula are a run between two places.
     order = np.argsort(known_formulas, kind="stable")
-    ordered = known_formulas[order]
-    begins = np.searchsorted(ordered, formulas, side="left")
-    ends = np.searchsorted(ordered, formulas, side="right")
+    begins, ends = (
+        np.searchsorted(known_formulas[order], formulas, side=side) for side in ("left", "right")
+    )
     samples, others = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     left_out = np.zeros(len(formulas), dtype=bool)
     for sample in np.flatnonzero(ends > begins):
@@ -221,45 +164,57 @@ def nearest_known(
         if earlier:
             found = found[found < sample]
         apart = np.abs(known_distances[found] - distances[sample]).max(axis=1, initial=0.0)
-        near = apart <= FARTHEST
-        found, apart = found[near], apart[near]
+        found, apart = found[apart <= FARTHEST], apart[apart <= FARTHEST]
         left_out[sample] = len(found) > CANDIDATES
         # Equal distances in the order of the crystals, so that the result is repeatable.
-        found = found[np.argsort(apart, kind="stable")][:CANDIDATES]
-        samples.append(np.full(len(found), sample))
-        others.append(found)
-    return Candidates(np.concatenate(samples), np.concatenate(others), left_out)
+        others.append(found[np.argsort(apart, kind="stable")][:CANDIDATES])
+        samples.append(np.full(len(others[-1]), sample))
+    return np.concatenate(samples), np.concatenate(others), left_out
 
 
-def in_free_lengths(crystals: Crystals, distances: Floats) -> Floats:
-    """Return average minimum distances over the free length per atom (V/n)^(1/3).
+def in_free_lengths(crystals: Crystals) -> Floats:
+    """Return average minimum distances over the free length per atom (V/n)^(1/3), (B, k).
 
     The matcher scales both cells to one volume, so the comparison must not see the scale.
     """
     free = (crystals.volumes / np.maximum(crystals.counts, 1)) ** (1.0 / 3.0)
-    return np.asarray(distances / free[:, None])
+    return np.asarray(average_minimum_distances(crystals) / free[:, None])
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What the matcher found about B samples.
+
+    A crystal that each repeats, -1 where there is none, (B,); samples with no match but with a
+    pair on which the matcher failed, (B,); samples without a match some of whose candidates were
+    left out, (B,); number of pairs that were compared.
+    """
+
+    of: Integers
+    undecided: Mask
+    unsearched: Mask
+    compared: int
+
+    @property
+    def none(self) -> Mask:
+        """Samples that certainly repeat nothing, shape (B,)."""
+        return np.asarray((self.of < 0) & ~self.undecided)
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """Which of B samples are unique, and which novel.
-
-    What each sample repeats, among the samples and among the known crystals; and samples
-    without a match some of whose candidates were farther than the nearest :data:`CANDIDATES`
-    and not compared, (B,).
-    """
+    """What each of B samples repeats, among the earlier samples and among the known crystals."""
 
     earlier: Duplicates
     known: Duplicates
-    unsearched: NDArray[np.bool_]
 
     @property
-    def unique(self) -> NDArray[np.bool_]:
+    def unique(self) -> Mask:
         """No earlier sample is the same; undecided ones do not count as unique, shape (B,)."""
         return self.earlier.none
 
     @property
-    def novel(self) -> NDArray[np.bool_]:
+    def novel(self) -> Mask:
         """No known crystal is the same; undecided ones do not count as novel, shape (B,)."""
         return self.known.none
 
@@ -271,7 +226,7 @@ class Novelty:
             f"pairs of sample and reference compared, {undecided} samples undecided (counted "
             "neither unique nor novel)"
         ]
-        if cut := int(self.unsearched.sum()):
+        if cut := int((self.earlier.unsearched | self.known.unsearched).sum()):
             notes.append(
                 f"{which}matching: {cut} samples without a match have more than {CANDIDATES} "
                 "candidates of their formula, of which the nearest were compared"
@@ -280,77 +235,52 @@ class Novelty:
 
 
 def find_novelty(
-    samples: Crystals,
-    known: Crystals,
-    equivalence: StructureEquivalence,
-    *,
-    log: Callable[[str], None] = lambda _: None,
+    samples: Crystals, known: Crystals, matcher: Matcher, *, log: Log = lambda _: None
 ) -> Novelty:
     """Find the samples that repeat another sample or a known crystal; all are valid by distance."""
     formulas, known_formulas = reduced_formulas(samples), reduced_formulas(known)
     # Fingerprints only of known crystals that a sample can be.
     shared = np.flatnonzero(np.isin(known_formulas, formulas))
     overlap = known.take(shared)
-    distances = in_free_lengths(samples, average_minimum_distances(samples))
-    known_distances = in_free_lengths(overlap, average_minimum_distances(overlap))
+    distances = in_free_lengths(samples)
     among = nearest_known(formulas, distances, formulas, distances, earlier=True)
-    outside = nearest_known(formulas, distances, known_formulas[shared], known_distances)
-    log("primitive cells")
-    own = _Prepared.of(samples, [among.sample, among.other, outside.sample], equivalence)
-    other = _Prepared.of(overlap, [outside.other], equivalence)
-    earlier = _find_duplicates(own, own, among, equivalence, log)
-    found = _find_duplicates(own, other, outside, equivalence, log)
-    of = np.where(found.of >= 0, shared[found.of] if len(shared) else -1, -1)
-    unsearched = (among.left_out & (earlier.of < 0)) | (outside.left_out & (of < 0))
-    return Novelty(earlier, Duplicates(of, found.undecided, found.compared), unsearched)
+    outside = nearest_known(formulas, distances, known_formulas[shared], in_free_lengths(overlap))
 
-
-@dataclass(frozen=True)
-class _Prepared:
-    """Cells of the crystals that may be compared, and the row of each crystal among them or -1."""
-
-    cells: ReducedCrystals
-    row: Integers
-
-    @classmethod
-    def of(
-        cls, crystals: Crystals, places: list[Integers], equivalence: StructureEquivalence
-    ) -> _Prepared:
+    def prepared(crystals: Crystals, *places: Integers) -> Callable[[Integers], ReducedCrystals]:
+        # Cells only of those that may be compared, found again by their place.
         needed = np.unique(np.concatenate(places))
-        row = np.full(len(crystals), -1, dtype=np.int64)
-        row[needed] = np.arange(len(needed))
-        return cls(equivalence.prepare(crystals.take(needed)), row)
+        cells = matcher.prepare(crystals.take(needed))
+        return lambda wanted: cells.take(np.searchsorted(needed, wanted))
 
-    def take(self, places: Integers) -> ReducedCrystals:
-        return self.cells.take(self.row[places])
+    def duplicates(
+        candidates: Candidates, other: Callable[[Integers], ReducedCrystals]
+    ) -> Duplicates:
+        # Nearest first, until each sample has a match or none.
+        of = np.full(len(samples), -1, dtype=np.int64)
+        failed = np.zeros(len(samples), dtype=bool)
+        mine, others, left_out = candidates
+        # Place of each pair among the candidates of its sample.
+        rank = np.arange(len(mine)) - np.searchsorted(mine, np.arange(len(samples)))[mine]
+        compared, begin = 0, 0
+        # The nearest crystal is mostly the match, so the first round is about it alone.
+        for end in ROUNDS:
+            now = np.flatnonzero((rank >= begin) & (rank < end) & (of[mine] < 0))
+            begin = end
+            if not len(now):
+                continue
+            log(f"matching {len(now)} pairs")
+            same = matcher.compare(own(mine[now]), other(others[now]))
+            compared += len(now)
+            failed[mine[now[same < 0]]] = True
+            # Backwards, so that the nearest of several matches stays.
+            matching = now[same == 1][::-1]
+            of[mine[matching]] = others[matching]
+        return Duplicates(of, failed & (of < 0), left_out & (of < 0), compared)
 
-
-def _find_duplicates(
-    samples: _Prepared,
-    known: _Prepared,
-    candidates: Candidates,
-    equivalence: StructureEquivalence,
-    log: Callable[[str], None],
-) -> Duplicates:
-    """Compare with candidates, nearest first, until each sample has a match or none."""
-    total = len(samples.row)
-    of = np.full(total, -1, dtype=np.int64)
-    failed = np.zeros(total, dtype=bool)
-    mine, others = candidates.sample, candidates.other
-    # Place of each pair among the candidates of its sample.
-    rank = np.arange(len(mine)) - np.searchsorted(mine, np.arange(total))[mine]
-    compared, begin = 0, 0
-    # The nearest crystal is mostly the match, so the first round is about it alone.
-    for end in ROUNDS:
-        now = np.flatnonzero((rank >= begin) & (rank < end) & (of[mine] < 0))
-        begin = end
-        if not len(now):
-            continue
-        log(f"matching {len(now)} pairs")
-        same = equivalence.compare(samples.take(mine[now]), known.take(others[now]))
-        compared += len(now)
-        failed[mine[now[same < 0]]] = True
-        # Backwards, so that the nearest of several matches stays.
-        matching = now[same == 1][::-1]
-        of[mine[matching]] = others[matching]
-    return Duplicates(of, failed & (of < 0), compared)
+    log("primitive cells")
+    own = prepared(samples, among[0], among[1], outside[0])
+    earlier = duplicates(among, own)
+    found = duplicates(outside, prepared(overlap, outside[1]))
+    # Places among those of a shared formula, as places among all known ones.
+    of = np.append(shared, -1)[found.of]
+    return Novelty(earlier, replace(found, of=of))

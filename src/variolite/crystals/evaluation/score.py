@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -15,6 +16,7 @@ from variolite.crystals.elements import HEAVIEST, reduced_formulas
 from variolite.crystals.evaluation.distributions import distribution_metrics
 from variolite.crystals.evaluation.hull import Hull
 from variolite.crystals.evaluation.metrics import (
+    METASTABLE,
     RELAXED,
     Mask,
     Requested,
@@ -23,22 +25,21 @@ from variolite.crystals.evaluation.metrics import (
     score_row,
     weighted_median,
 )
-from variolite.crystals.evaluation.novelty import (
-    Matcher,
-    Novelty,
-    StructureEquivalence,
-    find_novelty,
-)
+from variolite.crystals.evaluation.novelty import Matcher, Novelty, find_novelty
 from variolite.crystals.evaluation.stability import (
     Energies,
-    Stability,
     evaluate_stability,
     references_from,
 )
-from variolite.crystals.evaluation.validity import ChargeBalance, charge_balance, distance_validity
+from variolite.crystals.evaluation.validity import (
+    CUTOFF,
+    ChargeBalance,
+    charge_balance,
+    distance_validity,
+)
 from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, Scorecard, ScoreRow
+from variolite.scoring import Scorecard, ScoreRow
 
 Relax = Callable[[Crystals], Crystals]
 """Relaxes crystals; those that fail come back with NaN coordinates, in their places."""
@@ -54,18 +55,10 @@ FEW = 100
 class GenerationScores:
     """What was found.
 
-    Attributes
-    ----------
-    samples
-        Rows of the samples.
-    baseline
-        Rows of the same metrics, where they have a meaning, of a random draw from the
-        reference: what real crystals get from the same code. The charge balance is that
-        of the whole reference.
-    notes
-        What was left out, and what the numbers rest on.
-    structures
-        One row for each sample that could be read, with what was found about it.
+    Rows of the samples; rows of the same metrics, where they have a meaning, of a random draw
+    from the reference: what real crystals get from the same code (its charge balance is that of
+    the whole reference); what was left out, and what the numbers rest on; a table with a row for
+    each sample that could be read.
     """
 
     samples: tuple[ScoreRow, ...]
@@ -77,17 +70,6 @@ class GenerationScores:
     def definitions(self) -> Mapping[str, str]:
         """What each metric is, by its name."""
         return {row.metric: definition(row.metric) for row in self.samples}
-
-    def __getitem__(self, metric: str) -> ScoreRow:
-        """Return one row of the samples; `DataError` if it was not measured."""
-        for row in self.samples:
-            if row.metric == metric:
-                return row
-        raise DataError(
-            f"there is no quantity {metric!r}",
-            where="generation",
-            hint=f"measured are {', '.join(self.definitions)}",
-        )
 
     def rows(self, method: str, split: str) -> tuple[ScoreRow, ...]:
         """Return rows of a scorecard: those of the samples, then those of the baseline."""
@@ -111,47 +93,21 @@ def score_generation(
     energies: Energies | None = None,
     hull: Hull | None = None,
     relax: Relax | None = None,
-    equivalence: StructureEquivalence | None = None,
     unreadable: int = 0,
-    bootstrap: Bootstrap | None = None,
     seed: int = 0,
-    workers: int = 1,
+    workers: int = 0,
     log: Callable[[str], None] = lambda _: None,
 ) -> GenerationScores:
     """Score generated crystals.
 
-    Parameters
-    ----------
-    samples
-        The crystals to score, whatever made them.
-    reference
-        Known crystals, such as those a model was trained on: novelty is against them.
-    test
-        Real crystals whose distribution the samples should have. Without them half of the
-        reference, split by formula, takes their place.
-    energies, hull
-        A potential and known phases; both or neither. The reference then needs the
-        property ``formation_energy_per_atom``.
-    relax
-        Relaxes the samples, whose stability is then evaluated a second time.
-    equivalence
-        Decides whether two crystals are the same, by default :class:`Matcher`.
-    unreadable
-        Structures that were requested but could not be read at all; they count as invalid.
-    bootstrap
-        How to resample.
-    seed
-        Seed of every random draw.
-    workers
-        Processes for matching and symmetry. More than one needs a main module that may be
-        imported.
-    log
-        Takes lines of progress.
+    Novelty is against the reference. ``test`` crystals have the distribution that samples should
+    have; without them half of the reference, split by formula, takes their place. Stability needs
+    both the energies of a potential and a hull of known phases, and a reference with the property
+    ``formation_energy_per_atom``; with ``relax`` it is evaluated a second time. Structures that
+    could not be read count as invalid. `Matcher` says what ``workers`` do.
 
-    Raises
-    ------
-    DataError
-        If there is no sample or no usable reference, or one of energies and hull is missing.
+    `DataError` if there is no sample or no usable reference, or one of energies and hull is
+    missing.
     """
     if not len(samples):
         raise DataError("there are no structures to score", where="samples")
@@ -163,59 +119,54 @@ def score_generation(
             "stability needs both the energies of a potential and a hull of known phases",
             where="generation",
         )
-    equivalence = equivalence or Matcher(workers=workers if workers > 1 else 0, log=log)
+    matcher = Matcher(workers, log)
     known = _valid(reference, "reference")
     real = None if test is None else _valid(test, "test")
     log("validity")
     shortest = shortest_distances(samples)
-    valid = distance_validity(samples, shortest)
+    valid = np.asarray(shortest >= CUTOFF)
     balance = charge_balance(samples)
     kept = samples.take(valid)
-    requested = Requested(reduced_formulas(samples), unreadable, bootstrap)
-    rows = _validity_rows(requested, valid, balance)
+    requested = Requested(reduced_formulas(samples), unreadable)
     notes = [
         f"metrics drift with the versions of packages: {_versions()}",
         *_size_notes(requested.total, len(known), len(reference) - len(known)),
         *_validity_notes(requested, valid, balance),
     ]
-    evaluated = zip(balance.balanced.tolist(), balance.evaluated.tolist(), strict=True)
+
+    log("uniqueness and novelty")
+    novelty = find_novelty(kept, known, matcher, log=log)
+    unique, novel = _of_all(valid, novelty.unique), _of_all(valid, novelty.novel)
+    rows = [
+        count_row("asked", requested.total),
+        count_row("unreadable", unreadable),
+        requested.share_of_all("distance_valid", valid),
+        requested.share_of_some("composition_valid", balance.balanced, balance.evaluated),
+        requested.share_of_all("valid", valid & balance.balanced),
+        requested.share_of_some("unique", unique, valid),
+        requested.share_of_some("novel", novel, valid),
+        requested.share_of_all("valid_unique_novel", unique & novel),
+    ]
+    notes += novelty.notes()
     columns = [
         pl.Series("name", samples.names.tolist()),
         pl.Series("formula", requested.formulas.tolist()),
         pl.Series("n_atoms", samples.counts),
         pl.Series("shortest_distance", shortest).fill_nan(None),
         pl.Series("distance_valid", valid),
-        pl.Series("composition_valid", [good if sure else None for good, sure in evaluated]),
-    ]
-
-    log("uniqueness and novelty")
-    novelty = find_novelty(kept, known, equivalence, log=log)
-    unique, novel = _of_all(valid, novelty.unique), _of_all(valid, novelty.novel)
-    rows += [
-        requested.share_of_some("unique", unique, valid),
-        requested.share_of_some("novel", novel, valid),
-        requested.share_of_all("valid_unique_novel", unique & novel),
-    ]
-    notes += novelty.notes()
-    columns += [
-        _column("unique", valid, novelty.unique.tolist()),
+        _column("composition_valid", balance.evaluated, balance.balanced[balance.evaluated]),
+        _column("unique", valid, novelty.unique),
         _column("repeats", valid, _names(novelty.earlier.of, kept)),
-        _column("novel", valid, novelty.novel.tolist()),
+        _column("novel", valid, novelty.novel),
         _column("known_as", valid, _names(novelty.known.of, known)),
     ]
 
-    compared = distribution_metrics(
-        kept,
-        known,
-        real,
-        invalid=requested.total - len(kept),
-        bootstrap=bootstrap,
-        seed=seed,
-        workers=workers,
-        log=log,
+    invalid = requested.total - len(kept)
+    compared, drawn, more = distribution_metrics(
+        kept, known, real, invalid=invalid, seed=seed, workers=workers, log=log
     )
-    rows += compared.samples
-    notes += compared.notes
+    rows += compared
+    notes += more
 
     if energies is not None and hull is not None:
         log("energies of reference crystals")
@@ -225,12 +176,13 @@ def score_generation(
         def add_stability(crystals: Crystals, places: Mask, found: Novelty, suffix: str) -> None:
             log("energies of the samples")
             stability = evaluate_stability(crystals, energies, references, hull, log=log)
-            rows.extend(stability_rows(requested, places, found, stability, suffix))
+            rows.extend(stability_rows(requested, places, found, stability.above, suffix))
             notes.extend(stability.notes(suffix))
-            columns.append(
-                _column(f"formation_energy_per_atom{suffix}", places, stability.formation)
-            )
-            columns.append(_column(f"e_above_hull{suffix}", places, stability.above))
+            for name, values in (
+                ("formation_energy_per_atom", stability.formation),
+                ("e_above_hull", stability.above),
+            ):
+                columns.append(_column(f"{name}{suffix}", places, values))
 
         add_stability(kept, valid, novelty, "")
         if relax is not None:
@@ -239,7 +191,7 @@ def score_generation(
             # Relaxation may spoil some.
             sound = distance_validity(relaxed)
             settled = relaxed.take(sound)
-            novelty = find_novelty(settled, known, equivalence, log=log)
+            novelty = find_novelty(settled, known, matcher, log=log)
             notes.append(
                 f"relaxed: {int(sound.sum())} of {len(sound)} valid samples came out of the "
                 "relaxation valid by distance; the others count as not stable"
@@ -247,35 +199,35 @@ def score_generation(
             add_stability(settled, _of_all(valid, sound), novelty, RELAXED)
             notes += novelty.notes("relaxed, ")
     # How many known crystals pass is what a perfect generator would get.
-    of_known, known_balance = (
-        Requested(reduced_formulas(known), 0, bootstrap),
-        charge_balance(known),
+    passed = charge_balance(known)
+    of_known = Requested(reduced_formulas(known)).share_of_some(
+        "composition_valid", passed.balanced, passed.evaluated
     )
-    passed = of_known.share_of_some(
-        "composition_valid", known_balance.balanced, known_balance.evaluated
-    )
-    baseline = [replace(row, method=BASELINE) for row in (passed, *compared.baseline)]
-    return GenerationScores(tuple(rows), tuple(baseline), tuple(notes), pl.DataFrame(columns))
+    baseline = tuple(replace(row, method=BASELINE) for row in (of_known, *drawn))
+    return GenerationScores(tuple(rows), baseline, tuple(notes), pl.DataFrame(columns))
 
 
 def stability_rows(
-    requested: Requested, valid: Mask, novelty: Novelty, stability: Stability, suffix: str = ""
+    requested: Requested,
+    valid: Mask,
+    novelty: Novelty,
+    above: NDArray[np.float64],
+    suffix: str = "",
 ) -> list[ScoreRow]:
     """Return shares of stability, and the median energy above the hull.
 
-    ``valid``: which samples the novelty and the stability are about, (B,); ``suffix`` is
-    `RELAXED` for relaxed structures.
+    ``valid``: which samples, (B,), the novelty and the energies above the hull, in eV/atom, are
+    about; ``suffix`` is `RELAXED` for relaxed structures.
     """
-    new = _of_all(valid, novelty.unique & novelty.novel)
-    stable, metastable = _of_all(valid, stability.stable), _of_all(valid, stability.metastable)
-    known = np.isfinite(stability.above)
-    median = weighted_median(stability.above[known])
-    formulas = requested.formulas[valid][known]
+    new = novelty.unique & novelty.novel
+    known = np.isfinite(above)
+    stable, metastable = above <= 0.0, above <= METASTABLE
     shares = {"stable": stable, "metastable": metastable, "sun": stable & new}
+    formulas, median = requested.formulas[valid][known], weighted_median(above[known])
     return [
-        score_row(f"e_above_hull_median{suffix}", formulas, median, requested.bootstrap),
+        score_row(f"e_above_hull_median{suffix}", formulas, median),
         *(
-            requested.share_of_all(f"{name}{suffix}", holds)
+            requested.share_of_all(f"{name}{suffix}", _of_all(valid, holds))
             for name, holds in (*shares.items(), ("msun", metastable & new))
         ),
     ]
@@ -288,17 +240,7 @@ def _valid(crystals: Crystals, where: str) -> Crystals:
     return found
 
 
-def _validity_rows(requested: Requested, valid: Mask, balance: ChargeBalance) -> list[ScoreRow]:
-    return [
-        count_row("asked", requested.total),
-        count_row("unreadable", requested.unreadable),
-        requested.share_of_all("distance_valid", valid),
-        requested.share_of_some("composition_valid", balance.balanced, balance.evaluated),
-        requested.share_of_all("valid", valid & balance.balanced),
-    ]
-
-
-# Columns of the table of samples: values of the valid ones in their places, empty elsewhere.
+# What holds of the valid samples, (V,), in their places among all samples, (B,).
 
 
 def _of_all(valid: Mask, holds: Mask) -> Mask:
@@ -307,12 +249,11 @@ def _of_all(valid: Mask, holds: Mask) -> Mask:
     return everything
 
 
-def _column(name: str, valid: Mask, values: Sequence[object] | NDArray[np.float64]) -> pl.Series:
-    if isinstance(values, np.ndarray):
-        values = [float(value) if np.isfinite(value) else None for value in values]
+def _column(name: str, valid: Mask, values: Sequence[object] | NDArray[np.generic]) -> pl.Series:
     column: list[object] = [None] * len(valid)
-    for place, value in zip(np.flatnonzero(valid), values, strict=True):
-        column[place] = value
+    for place, value in zip(np.flatnonzero(valid), np.asarray(values).tolist(), strict=True):
+        # A value that is not known, NaN, stays empty.
+        column[place] = value if value == value else None
     return pl.Series(name, column)
 
 
@@ -323,10 +264,8 @@ def _names(places: NDArray[np.int64], crystals: Crystals) -> list[str | None]:
 def _versions() -> str:
     found = []
     for package in ("pymatgen", "spglib", "smact", "chgnet"):
-        try:
+        with suppress(PackageNotFoundError):
             found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            continue
     return ", ".join(found)
 
 

@@ -63,7 +63,7 @@ def score_structures(
     DataError
         If an option does not go with the others or a file cannot be used.
     """
-    from variolite.crystals.evaluation import Matcher, read_hull, score_generation
+    from variolite.crystals.evaluation import read_hull, score_generation
     from variolite.crystals.files import load_crystals, read_structures
     from variolite.crystals.files.checks import Limits
 
@@ -102,7 +102,6 @@ def score_structures(
             energies=energy,
             hull=phases,
             relax=relax,
-            equivalence=Matcher(workers=workers, log=step),
             unreadable=len(reading.rejects),
             workers=workers,
             log=step,

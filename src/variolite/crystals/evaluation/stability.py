@@ -17,12 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.elements import HEAVIEST, SYMBOLS, compositions
+from variolite.crystals.elements import HEAVIEST, SYMBOLS
+from variolite.crystals.evaluation.fingerprints import element_fractions
 from variolite.crystals.evaluation.hull import Hull
-from variolite.crystals.evaluation.metrics import METASTABLE
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]
+Energies = Callable[[Crystals], Floats]
+"""Gives eV per atom, NaN where it fails, shape (B,)."""
+
+FORMATION = "formation_energy_per_atom"
+"""Property of reference crystals that element references are fitted to, eV/atom."""
+
+REFERENCES = 1000
+"""Reference crystals whose energies are computed for the element references."""
 
 ENOUGH = 3
 """Crystals that an element has to occur in for a reference."""
@@ -44,19 +52,11 @@ RIDGE = 1e-8
 
 @dataclass(frozen=True)
 class ElementReferences:
-    """Reference energies of the elements in one potential.
+    """Reference energies of the elements in one potential, in eV/atom, and how good they are.
 
-    Attributes
-    ----------
-    references
-        eV/atom by atomic number, NaN where the element is unknown, shape (119,).
-    n_crystals
-        Crystals they were fitted on.
-    test_mae, test_median
-        Mean and median absolute error of formation energies in eV/atom on crystals of
-        compositions left out of the fit, in cross-validation; NaN where there are too few.
-    n_test
-        Crystals behind these errors.
+    ``references`` by atomic number, (119,), are NaN where the element is unknown. ``test_mae``
+    and ``test_median`` are mean and median absolute error of formation energies on ``n_test``
+    crystals of compositions left out of the fit, in cross-validation; NaN where there are too few.
     """
 
     references: Floats
@@ -70,9 +70,7 @@ class ElementReferences:
 
         From fractions of the elements (B, 119) and energies of the potential in eV/atom (B,).
         """
-        unknown = ~np.isfinite(self.references)
-        known = fractions @ np.where(unknown, 0.0, self.references)
-        return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
+        return _formation_energies(self.references, fractions, energies)
 
     def note(self) -> str:
         """Return in words how good formation energies are."""
@@ -88,10 +86,22 @@ class ElementReferences:
         return tuple(SYMBOLS[z] for z in np.flatnonzero(without))
 
 
-def element_fractions(crystals: Crystals) -> Floats:
-    """Return the fraction of each element among the atoms, by atomic number, shape (B, 119)."""
-    counts = compositions(crystals).astype(np.float64)
-    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0))
+def references_from(reference: Crystals, energies: Energies, *, seed: int = 0) -> ElementReferences:
+    """Fit element references on crystals with the property ``formation_energy_per_atom``.
+
+    `DataError` if they have no such property, or too few have it.
+    """
+    known = reference.properties.get(FORMATION)
+    if known is None or known.dtype.kind != "f":
+        raise DataError(
+            f"the reference structures have no column of numbers {FORMATION}",
+            where="stability",
+            hint="Energies of a potential become formation energies by it (eV/atom); give it, or "
+            "leave the hull out",
+        )
+    usable = reference.take(np.isfinite(known))
+    chosen = usable.take(choose_references(usable, REFERENCES, seed=seed))
+    return fit_references(chosen, energies(chosen), chosen.properties[FORMATION])
 
 
 def choose_references(crystals: Crystals, most: int, *, seed: int = 0) -> NDArray[np.int64]:
@@ -106,31 +116,19 @@ def choose_references(crystals: Crystals, most: int, *, seed: int = 0) -> NDArra
     for z in np.flatnonzero(present.any(axis=0)):
         lacking = 2 * ENOUGH - int(present[chosen, z].sum())
         if lacking > 0:
-            others = order[present[order, z] & ~chosen[order]]
-            chosen[others[:lacking]] = True
+            chosen[order[present[order, z] & ~chosen[order]][:lacking]] = True
     return np.asarray(np.flatnonzero(chosen))
 
 
 def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> ElementReferences:
     """Fit the reference energies of elements.
 
-    Parameters
-    ----------
-    crystals
-        Crystals of known formation energy.
-    energies, formation
-        Their energies in the potential, NaN where it failed, and their formation energies, NaN
-        where unknown, in eV/atom, shape (B,).
-
-    Raises
-    ------
-    DataError
-        If no element occurs in three crystals whose energies are both known.
+    From energies in the potential and formation energies in eV/atom, NaN where unknown, (B,).
+    `DataError` if no element occurs in three crystals whose energies are both known.
     """
     usable = np.isfinite(energies) & np.isfinite(formation)
     fractions = element_fractions(crystals)[usable]
     target = (energies - formation)[usable]
-    _, composition = np.unique(np.round(fractions, 9), axis=0, return_inverse=True)
     references = _fit(fractions, target)
     if not np.isfinite(references).any():
         raise DataError(
@@ -138,24 +136,23 @@ def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> E
             where="reference structures",
             hint="Give a reference file with a column formation_energy_per_atom (eV/atom)",
         )
+    # Crystals of one composition stay in one fold: they would foretell each other.
+    _, composition = np.unique(np.round(fractions, 9), axis=0, return_inverse=True)
     fold = np.random.default_rng(0).permutation(int(composition.max()) + 1)[composition] % FOLDS
-    errors = []
+    errors = np.full(len(target), np.nan)
     for part in range(FOLDS):
         out = fold == part
-        if out.all() or not out.any():
-            continue
-        fitted = ElementReferences(_fit(fractions[~out], target[~out]), 0, 0.0, 0.0, 0)
-        errors.append(np.abs(fitted.formation_energies(fractions[out], target[out])))
-    error = np.concatenate(errors or [np.empty(0)])
-    error = error[np.isfinite(error)]
-    nan = float("nan")
-    return ElementReferences(
-        references=references,
-        n_crystals=len(target),
-        test_mae=float(error.mean()) if len(error) else nan,
-        test_median=float(np.median(error)) if len(error) else nan,
-        n_test=len(error),
-    )
+        fitted = _fit(fractions[~out], target[~out])
+        errors[out] = np.abs(_formation_energies(fitted, fractions[out], target[out]))
+    known = errors[np.isfinite(errors)]
+    mean, median = (known.mean(), np.median(known)) if len(known) else (np.nan, np.nan)
+    return ElementReferences(references, len(target), float(mean), float(median), len(known))
+
+
+def _formation_energies(references: Floats, fractions: Floats, energies: Floats) -> Floats:
+    unknown = ~np.isfinite(references)
+    known = fractions @ np.where(unknown, 0.0, references)
+    return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
 
 
 def _fit(fractions: Floats, target: Floats) -> Floats:
@@ -166,31 +163,22 @@ def _fit(fractions: Floats, target: Floats) -> Floats:
     elements = np.flatnonzero(occurs)
     if not len(elements):
         return references
-    matrix, wanted = fractions[:, elements], target
-    weights: Floats = np.ones(len(wanted))
+    matrix = fractions[:, elements]
+    weights: Floats = np.ones(len(target))
     found: Floats = np.zeros(len(elements))
     for _ in range(ROUNDS):
-        left = (matrix * weights[:, None]).T
-        before = found
+        # Weighted normal equations: crystals are many, elements few.
+        left, before = (matrix * weights[:, None]).T, found
         normal = left @ matrix + RIDGE * np.eye(len(elements))
-        found = np.asarray(np.linalg.solve(normal, left @ wanted), dtype=np.float64)
-        residual = np.abs(wanted - matrix @ found)
-        scale = max(1.4826 * float(np.median(residual)), SMALLEST_ERROR)
+        found = np.asarray(np.linalg.solve(normal, left @ target), dtype=np.float64)
         if np.abs(found - before).max() < 1e-7:
             break
+        residual = np.abs(target - matrix @ found)
+        # The median absolute residual, as the standard deviation of a normal distribution.
+        scale = max(1.4826 * float(np.median(residual)), SMALLEST_ERROR)
         weights = np.minimum(1.0, HUBER * scale / np.maximum(residual, SMALLEST_ERROR))
     references[elements] = np.where(occurs[elements] >= ENOUGH, found, np.nan)
     return references
-
-
-Energies = Callable[[Crystals], Floats]
-"""Gives eV per atom, NaN where it fails, shape (B,)."""
-
-FORMATION = "formation_energy_per_atom"
-"""Property of reference crystals that element references are fitted to, eV/atom."""
-
-REFERENCES = 1000
-"""Reference crystals whose energies are computed for the element references."""
 
 
 @dataclass(frozen=True)
@@ -225,50 +213,6 @@ class Stability:
             )
         return notes
 
-    @property
-    def stable(self) -> NDArray[np.bool_]:
-        """On or below the hull, shape (B,)."""
-        return np.asarray(self.above <= 0.0)
-
-    @property
-    def metastable(self) -> NDArray[np.bool_]:
-        """At most 0.1 eV/atom above the hull, stable ones included, shape (B,)."""
-        return np.asarray(self.above <= METASTABLE)
-
-
-def references_from(
-    reference: Crystals, energies: Energies, *, most: int = REFERENCES, seed: int = 0
-) -> ElementReferences:
-    """Fit element references on crystals of known formation energy.
-
-    Parameters
-    ----------
-    reference
-        Crystals with the property ``formation_energy_per_atom`` in eV/atom.
-    energies
-        The potential.
-    most
-        Crystals to use; a few more where an element would be too rare.
-    seed
-        Seed of the draw.
-
-    Raises
-    ------
-    DataError
-        If the crystals have no such property, or too few have it.
-    """
-    known = reference.properties.get(FORMATION)
-    if known is None or known.dtype.kind != "f":
-        raise DataError(
-            f"the reference structures have no column of numbers {FORMATION}",
-            where="stability",
-            hint="Energies of a potential become formation energies by it (eV/atom); give it, or "
-            "leave the hull out",
-        )
-    usable = reference.take(np.isfinite(known))
-    chosen = usable.take(choose_references(usable, most, seed=seed))
-    return fit_references(chosen, energies(chosen), chosen.properties[FORMATION])
-
 
 def evaluate_stability(
     crystals: Crystals,
@@ -283,11 +227,10 @@ def evaluate_stability(
     total = energies(crystals)
     formation = references.formation_energies(fractions, total)
     found = hull.above(fractions, formation, crystals.names, log=log)
-    missing = set(references.missing(fractions)) | set(found.missing)
     return Stability(
         formation=formation,
         above=found.above,
         failed=int((~np.isfinite(total)).sum()),
-        missing=tuple(sorted(missing)),
+        missing=tuple(sorted({*references.missing(fractions), *found.missing})),
         removed=int((found.removed > 0).sum()),
     )

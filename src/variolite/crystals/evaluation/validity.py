@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from importlib.metadata import version
+from operator import or_
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +22,15 @@ CUTOFF = 0.5
 """Shortest distance of a valid structure in Angstrom."""
 
 
-def distance_validity(crystals: Crystals, shortest: Floats | None = None) -> NDArray[np.bool_]:
+def distance_validity(crystals: Crystals) -> NDArray[np.bool_]:
     """Return which crystals are valid by distance, shape (B,).
 
     Valid: no two atoms closer than 0.5 Angstrom and a cell of at least 0.1 cubic
     Angstrom, the structural validity of T. Xie et al., "Crystal diffusion variational
     autoencoder", ICLR 2022, appendix B. There an atom's own images do not count; here
     they do, which differs only where a lattice vector is shorter than 0.5 Angstrom.
-
-    Parameters
-    ----------
-    crystals
-        The structures.
-    shortest
-        Their shortest distances, where they are known already.
     """
-    distances = shortest_distances(crystals) if shortest is None else shortest
-    return np.asarray(distances >= CUTOFF)
+    return np.asarray(shortest_distances(crystals) >= CUTOFF)
 
 
 # Charge balance of compositions by the rules of SMACT, decided without trying combinations.
@@ -82,16 +75,8 @@ class ChemicalRules:
 class ChargeBalance:
     """Results for B compositions.
 
-    Attributes
-    ----------
-    balanced
-        Whether each is valid; False where it is not evaluated, as in SMACT, shape (B,).
-    evaluated
-        Whether the rules know every element of it, shape (B,).
-    unknown
-        Symbols of the elements that they do not know.
-    source
-        Package, version and set of oxidation states, in words.
+    Whether each is valid, False where it is not evaluated, as in SMACT, (B,); whether the rules
+    know every element of it, (B,); symbols of those that they do not know; the rules in words.
     """
 
     balanced: NDArray[np.bool_]
@@ -100,37 +85,22 @@ class ChargeBalance:
     source: str
 
 
-def charge_balance(crystals: Crystals, rules: ChemicalRules | None = None) -> ChargeBalance:
-    """Check the composition of every crystal.
-
-    Parameters
-    ----------
-    crystals
-        The structures; their compositions alone matter.
-    rules
-        What is known of the elements, by default that of SMACT, see :func:`smact_rules`.
-
-    Raises
-    ------
-    DataError
-        If no rules are given and SMACT is not installed.
-    """
-    known = smact_rules() if rules is None else rules
+def charge_balance(crystals: Crystals) -> ChargeBalance:
+    """Check the composition of every crystal; `DataError` if SMACT is not installed."""
+    known = smact_rules()
     counts = compositions(crystals, reduced=True)
     # Each composition once; rows as opaque bytes, since comparing 119 columns is slow.
     rows = counts.view(np.dtype((np.void, counts.dtype.itemsize * counts.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-    balanced = np.zeros(len(first), dtype=bool)
-    evaluated = np.zeros(len(first), dtype=bool)
+    balanced, evaluated = np.zeros(len(first), dtype=bool), np.zeros(len(first), dtype=bool)
     unknown: set[int] = set()
     for place, row in enumerate(counts[first]):
         elements = np.flatnonzero(row).tolist()
         if not elements or elements[0] == 0:
             continue
-        strange = [z for z in elements if not known.knows(z)]
         if len(elements) == 1 or known.metals.issuperset(elements):
             balanced[place] = evaluated[place] = True
-        elif strange:
+        elif strange := [z for z in elements if not known.knows(z)]:
             unknown.update(strange)
         else:
             evaluated[place] = True
@@ -148,34 +118,23 @@ def is_balanced(elements: Sequence[int], counts: Sequence[int], rules: ChemicalR
 
     The elements are atomic numbers that the rules know, with their atoms in the reduced formula.
     """
-    ranked = sorted(
-        zip(elements, counts, strict=True), key=lambda pair: rules.electronegativities[pair[0]]
+    scale = rules.electronegativities
+    ranked = sorted(zip(elements, counts, strict=True), key=lambda pair: scale[pair[0]])
+
+    def reached(part: Sequence[tuple[int, int]], sign: int) -> int:
+        # Bit s of a number says whether a total charge of s, of one sign, can be reached.
+        sums = 1
+        for z, count in part:
+            steps = [sign * state * count for state in rules.states[z] if sign * state >= 0]
+            sums = reduce(or_, (sums << step for step in steps), 0)
+        return sums
+
+    return any(
+        reached(ranked[:place], 1) & reached(ranked[place:], -1)
+        for place in range(len(ranked) + 1)
+        # Elements of equal electronegativity cannot have charges of both signs.
+        if place in (0, len(ranked)) or scale[ranked[place - 1][0]] < scale[ranked[place][0]]
     )
-    values = [rules.electronegativities[z] for z, _ in ranked]
-    # Elements of equal electronegativity cannot have charges of both signs.
-    places = [
-        i for i in range(len(ranked) + 1) if i in (0, len(ranked)) or values[i - 1] < values[i]
-    ]
-    return any(_is_neutral(ranked[:place], ranked[place:], rules) for place in places)
-
-
-def _is_neutral(
-    positive: Sequence[tuple[int, int]], negative: Sequence[tuple[int, int]], rules: ChemicalRules
-) -> bool:
-    # Bit s of a number says whether the charge s can be reached.
-    above, below = 1, 1
-    for z, count in positive:
-        above = _reached(above, [state * count for state in rules.states[z] if state >= 0])
-    for z, count in negative:
-        below = _reached(below, [-state * count for state in rules.states[z] if state <= 0])
-    return above & below != 0
-
-
-def _reached(sums: int, steps: Sequence[int]) -> int:
-    reached = 0
-    for step in steps:
-        reached |= sums << step
-    return reached
 
 
 @cache
@@ -217,22 +176,14 @@ def smact_rules() -> ChemicalRules:
 
 # How close atoms of two elements come in known crystals, and how much closer in others.
 
-HIGHEST = 256
-"""Beyond every atomic number that a byte can hold."""
-
 
 @dataclass(frozen=True)
 class MinimumDistances:
     """Minimum interatomic distance of every two elements in known crystals.
 
-    Attributes
-    ----------
-    elements
-        Atomic numbers, ascending, shape (E,).
-    distances
-        In Angstrom, symmetric, shape (E, E). Two elements that were never seen in one
-        crystal have the sum of their radii, where an element's radius is half its
-        shortest distance to anything: an estimate from below.
+    Atomic numbers, ascending, (E,), and distances in Angstrom, symmetric, (E, E). Two elements
+    that were never seen in one crystal have the sum of their radii, where an element's radius is
+    half its shortest distance to anything: an estimate from below.
     """
 
     elements: NDArray[np.int64]
@@ -244,7 +195,8 @@ class MinimumDistances:
         1 or above: no two atoms are closer than the same elements are in a known
         crystal. NaN where there is no cell, or an element that is not in the table.
         """
-        place = np.full(HIGHEST, -1)
+        # Row of the table by atomic number, for every one that a byte can hold.
+        place = np.full(256, -1)
         place[self.elements] = np.arange(len(self.elements))
         of_atom = place[crystals.species]
         sound = has_cell(crystals)
@@ -267,17 +219,9 @@ class MinimumDistances:
 
 
 def minimum_distances(crystals: Crystals) -> MinimumDistances:
-    """Measure the shortest distance between atoms of every two elements.
+    """Measure the shortest distance between atoms of every two elements, own images included.
 
-    Parameters
-    ----------
-    crystals
-        Known structures; an atom's own images count.
-
-    Raises
-    ------
-    DataError
-        If a crystal has no cell.
+    `DataError` if a crystal has no cell.
     """
     if not len(crystals) or not has_cell(crystals).all():
         raise DataError("the shortest distances need crystals that all have a cell")
@@ -289,5 +233,5 @@ def minimum_distances(crystals: Crystals) -> MinimumDistances:
         np.minimum.at(distances, (of_atom[block.first], of_atom[block.second]), block.distances)
     distances = np.minimum(distances, distances.T)
     radii = 0.5 * distances.min(axis=1)
-    estimated = radii[:, None] + radii[None, :]
+    estimated = radii[:, None] + radii
     return MinimumDistances(elements, np.where(np.isfinite(distances), distances, estimated))

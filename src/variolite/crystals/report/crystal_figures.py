@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.elements import FAMILIES, HEAVIEST, SYMBOLS, compositions
+from variolite.crystals.elements import FAMILIES, HEAVIEST, SYMBOLS, compositions, place_in_table
 from variolite.crystals.evaluation.distributions import densities
 from variolite.report.clouds import (
     PlaneMap,
@@ -329,26 +328,6 @@ def family_maps(chart: PlaneMap, families: Strings) -> Figure:
         dots(axes, x[own], y[own], [FAMILY_COLOURS[name]] * int(own.sum()), size=0.94 * size)
         axes.set(xlim=chart.limits[0], ylim=chart.limits[1])
     return figure
-
-
-_NOBLE = (2, 10, 18, 36, 54, 86, 118)
-
-
-def place_in_table(number: int) -> tuple[int, int]:
-    """Return row and column, from 0, of an element in the long-period table of 18 columns.
-
-    Lanthanides and actinides, La and Ac among them, stand in rows 7 and 8.
-    """
-    row = bisect_left(_NOBLE, number)
-    if number < 1 or row == len(_NOBLE):
-        raise ValueError(f"{number} is not the atomic number of an element")
-    start = _NOBLE[row - 1] if row else 0
-    place, length = number - start - 1, _NOBLE[row] - start
-    if length == 32 and 2 <= place <= 16:
-        return row + 2, place
-    if place < min(2, length - 1):
-        return row, place
-    return row, 17 - (_NOBLE[row] - number)
 
 
 @dataclass(frozen=True)
