@@ -34,6 +34,7 @@ from crystal_metric_checks import (
 from variolite.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import GenerationScores, read_hull, score_generation
+from variolite.crystals.evaluation.metrics import definition
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.potential.features import energy_function
 from variolite.scoring import format_value
@@ -190,7 +191,7 @@ def main() -> None:
         "",
         "Definitions:",
         "",
-        *(f"- {name}: {text}" for name, text in first.definitions.items()),
+        *(f"- {row.metric}: {definition(row.metric)}" for row in first.samples),
         "",
         "Notes on the test rows:",
         "",

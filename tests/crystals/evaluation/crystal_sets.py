@@ -1,11 +1,16 @@
-"""Crystals for the tests of this room, and ways of writing the same crystal differently."""
+"""Crystals for the tests of this folder, and ways of writing the same crystal differently."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals import Crystal, Crystals
+from variolite.crystals import Crystal, Crystals, textbook_crystals
+
+TEXTBOOK = textbook_crystals()
+NAMES = TEXTBOOK.names.tolist()
 
 
 def rewritten(crystal: Crystal, seed: int, *, cells: int = 1) -> Crystal:
@@ -14,7 +19,6 @@ def rewritten(crystal: Crystal, seed: int, *, cells: int = 1) -> Crystal:
     repeat = np.array([np.eye(3, dtype=int), np.diag([1, 2, 1]), np.diag([2, 2, 1])][cells - 1])
     shift = np.argwhere(np.ones(np.diag(repeat), dtype=bool))
     coordinates = (crystal.coordinates[None] + shift[:, None]).reshape(-1, 3) / np.diag(repeat)
-    lattice = repeat @ crystal.lattice
     species = np.tile(crystal.species, len(shift))
     shear = np.eye(3, dtype=int)
     for _ in range(3):
@@ -25,27 +29,24 @@ def rewritten(crystal: Crystal, seed: int, *, cells: int = 1) -> Crystal:
     coordinates = coordinates @ np.rint(np.linalg.inv(shear)) + rng.random(3)
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     order = rng.permutation(len(species))
-    return Crystal(
-        species[order], coordinates[order] % 1.0, shear @ lattice @ turn, f"{crystal.name}*"
-    )
+    lattice = shear @ repeat @ crystal.lattice @ turn
+    return Crystal(species[order], coordinates[order] % 1.0, lattice, f"{crystal.name}*")
 
 
 def shaken(crystal: Crystal, seed: int, size: float) -> Crystal:
     """The crystal with every atom moved by about ``size`` Angstrom."""
     moves = np.random.default_rng(seed).normal(size=(len(crystal), 3)) * size / np.sqrt(3)
-    back = np.linalg.inv(crystal.lattice)
-    return Crystal(
-        crystal.species, (crystal.coordinates + moves @ back) % 1.0, crystal.lattice, crystal.name
-    )
+    moved = crystal.coordinates + moves @ np.linalg.inv(crystal.lattice)
+    return replace(crystal, coordinates=moved % 1.0)
+
+
+def shaken_textbook(size: float) -> Crystals:
+    return Crystals.of([shaken(crystal, seed, size) for seed, crystal in enumerate(TEXTBOOK)])
 
 
 def cubic(a: float, species: list[int], coordinates: list[list[float]], name: str = "") -> Crystal:
-    return Crystal(
-        np.array(species, dtype=np.uint8),
-        np.array(coordinates, dtype=np.float64).reshape(-1, 3),
-        a * np.eye(3),
-        name,
-    )
+    places = np.array(coordinates, dtype=np.float64).reshape(-1, 3)
+    return Crystal(np.array(species, dtype=np.uint8), places, a * np.eye(3), name)
 
 
 def random_compositions(count: int, seed: int, most: int = 4) -> Crystals:
@@ -55,20 +56,19 @@ def random_compositions(count: int, seed: int, most: int = 4) -> Crystals:
     for place in range(count):
         elements = rng.choice(np.arange(1, 95), size=rng.integers(1, most + 1), replace=False)
         species = np.repeat(elements, rng.integers(1, 7, size=len(elements)))
-        found.append(
-            cubic(9.0, species.tolist(), rng.random((len(species), 3)).tolist(), str(place))
-        )
+        coordinates = rng.random((len(species), 3))
+        found.append(cubic(9.0, species.tolist(), coordinates.tolist(), str(place)))
     return Crystals.of(found)
 
 
 def broken() -> tuple[Crystals, NDArray[np.bool_]]:
     """Crystals of which some cannot be judged, and which can."""
     good = cubic(4.0, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]], "good")
-    flat = Crystal(good.species, good.coordinates, np.diag([4.0, 4.0, 0.0]), "flat")
-    lost = Crystal(good.species, good.coordinates * np.nan, good.lattice, "lost")
-    endless = Crystal(good.species, good.coordinates, np.diag([4.0, np.inf, 4.0]), "endless")
-    empty = Crystal(good.species[:0], good.coordinates[:0], good.lattice, "empty")
-    skewed = np.array([[4.0, 0, 0], [4.0, 1e-9, 0], [0, 0, 4.0]])
-    sheet = Crystal(good.species, good.coordinates, skewed, "sheet")
-    found = Crystals.of([good, flat, lost, endless, empty, sheet])
-    return found, np.array([True, False, False, False, False, False])
+    bad = [
+        replace(good, lattice=np.diag([4.0, 4.0, 0.0]), name="flat"),
+        replace(good, coordinates=good.coordinates * np.nan, name="lost"),
+        replace(good, lattice=np.diag([4.0, np.inf, 4.0]), name="endless"),
+        Crystal(good.species[:0], good.coordinates[:0], good.lattice, "empty"),
+        replace(good, lattice=np.array([[4.0, 0, 0], [4.0, 1e-9, 0], [0, 0, 4.0]]), name="sheet"),
+    ]
+    return Crystals.of([good, *bad]), np.array([True, False, False, False, False, False])

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 from ase import units
+from crystal_sets import TEXTBOOK
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
 from variolite.crystals.evaluation.distributions import (
+    SYMPREC,
     compare_distributions,
     densities,
     jensen_shannon,
@@ -15,10 +17,8 @@ from variolite.crystals.evaluation.distributions import (
     wasserstein_statistic,
 )
 from variolite.crystals.files.formats import to_ase
-from variolite.crystals.files.textbook import textbook_crystals
-from variolite.scoring import Bootstrap
+from variolite.crystals.files.groups import space_groups
 
-TEXTBOOK = textbook_crystals()
 VALUES = st.lists(st.integers(-20, 20).map(lambda v: v / 4), min_size=1, max_size=12)
 
 
@@ -40,41 +40,32 @@ def test_differences_of_shares(seed):
     first, second = rng.dirichlet(np.ones(6), size=4), rng.dirichlet(np.ones(6))
     first[0, :3], second[3:] = 0.0, 0.0
     first, second = first / first.sum(axis=1, keepdims=True), second / second.sum()
-    for row, distance in zip(first, jensen_shannon(first, second), strict=True):
-        assert distance == pytest.approx(jensenshannon(row, second, base=2) ** 2, abs=1e-12)
+    expected = [jensenshannon(row, second, base=2) ** 2 for row in first]
+    assert jensen_shannon(first, second) == pytest.approx(expected, abs=1e-12)
     assert jensen_shannon(first, second)[0] == pytest.approx(1.0)
-    assert total_variation(first, second)[0] == pytest.approx(1.0)
-    assert total_variation(first, second)[1] == pytest.approx(
-        np.maximum(first[1] - second, 0.0).sum()
-    )
+    variation = total_variation(first, second)
+    assert variation[0] == pytest.approx(1.0)
+    assert variation[1] == pytest.approx(np.maximum(first[1] - second, 0.0).sum())
 
 
 def test_densities_are_those_of_ase():
     atoms = [to_ase(crystal) for crystal in TEXTBOOK]
-    expected = [
-        a.get_masses().sum() / a.get_volume() * units.create_units("2018")["_amu"] * 1e27
-        for a in atoms
-    ]
+    grams = units.create_units("2018")["_amu"] * 1e27
+    expected = [grams * a.get_masses().sum() / a.get_volume() for a in atoms]
     np.testing.assert_allclose(densities(TEXTBOOK), expected, rtol=3e-4)
 
 
-def test_space_groups_are_those_of_the_textbook():
-    expected = TEXTBOOK.properties["space_group"].tolist()
-    assert traits_of(TEXTBOOK).space_groups.tolist() == expected
-
-
 def test_equal_sets_have_distance_zero_and_others_their_own():
-    traits = traits_of(TEXTBOOK)
-    plan = Bootstrap(resamples=50)
-    same = compare_distributions(traits, traits, bootstrap=plan)
+    groups, _ = space_groups(TEXTBOOK, symprec=SYMPREC)
+    assert groups.tolist() == TEXTBOOK.properties["space_group"].tolist()
+    traits = traits_of(TEXTBOOK, groups)
+    same = compare_distributions(traits, traits)
     assert [row.mean for row in same] == pytest.approx([0.0] * len(same))
-    metals = np.flatnonzero(traits.numbers["n_elements"] == 1)
-    found = {
-        m.metric: m for m in compare_distributions(traits.take(metals), traits, bootstrap=plan)
-    }
     elements = traits.numbers["n_elements"]
+    metals = traits_of(TEXTBOOK.take(elements == 1), groups[elements == 1])
+    found = {row.metric: row for row in compare_distributions(metals, traits)}
     assert found["n_elements_wasserstein"].mean == pytest.approx(elements.mean() - 1.0)
     density = found["density_wasserstein"]
     assert density.unit == "g/cm3"
     assert density.low < density.mean < density.high
-    assert density.n_groups == len(np.unique(traits.formulas[metals]))
+    assert density.n_groups == len(np.unique(metals.formulas))

@@ -1,22 +1,30 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from crystal_sets import cubic, rewritten
+from crystal_sets import NAMES, TEXTBOOK, cubic, rewritten, shaken_textbook
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, compositions
+from variolite.crystals.evaluation import fingerprints
 from variolite.crystals.evaluation.fingerprints import (
     LINE,
+    CutOffs,
+    Fingerprints,
     average_minimum_distances,
-    composition_distance,
+    calibrate,
     composition_fingerprints,
+    coverage,
+    fingerprints_of,
 )
 from variolite.crystals.files.formats import to_pymatgen
-from variolite.crystals.files.textbook import textbook_crystals
+from variolite.errors import DataError
 
-TEXTBOOK = textbook_crystals()
+PLACES, SEEDS = st.integers(0, len(TEXTBOOK) - 1), st.integers(0, 10_000)
 
 
 def test_neighbours_of_a_simple_cubic_lattice():
@@ -33,34 +41,27 @@ def test_average_over_the_atoms_from_the_neighbour_lists_of_pymatgen():
         np.testing.assert_allclose(np.mean(each, axis=0), distances, atol=1e-9)
 
 
-@given(st.integers(0, len(TEXTBOOK) - 1), st.integers(0, 10_000), st.integers(1, 3))
+@given(PLACES, SEEDS, st.integers(1, 3))
 def test_fingerprints_do_not_depend_on_how_a_crystal_is_written(place, seed, cells):
     crystal = TEXTBOOK[place]
-    both = Crystals.of([crystal, rewritten(crystal, seed, cells=cells)])
-    first, second = average_minimum_distances(both)
-    np.testing.assert_allclose(first, second, atol=1e-6)
-    first, second = composition_fingerprints(both)
-    np.testing.assert_allclose(first, second, atol=1e-12)
+    both = fingerprints_of(Crystals.of([crystal, rewritten(crystal, seed, cells=cells)]))
+    np.testing.assert_allclose(*both.structure, atol=1e-6)
+    np.testing.assert_allclose(*both.composition, atol=1e-12)
 
 
-@given(st.integers(0, len(TEXTBOOK) - 1), st.integers(0, 10_000))
+@given(PLACES, SEEDS)
 def test_structure_moves_by_at_most_twice_what_the_atoms_move(place, seed):
     crystal = TEXTBOOK[place]
     moves = np.random.default_rng(seed).normal(size=(len(crystal), 3)) * 0.05
-    moved = Crystals.of([crystal, crystal])
-    coordinates = moved.coordinates.copy()
-    coordinates[len(crystal) :] += moves @ np.linalg.inv(crystal.lattice)
-    moved = Crystals(moved.species, coordinates, moved.lattices, moved.offsets, moved.names)
-    first, second = average_minimum_distances(moved)
+    moved = crystal.coordinates + moves @ np.linalg.inv(crystal.lattice)
+    both = Crystals.of([crystal, replace(crystal, coordinates=moved)])
+    first, second = average_minimum_distances(both)
     assert np.abs(first - second).max() <= 2 * np.linalg.norm(moves, axis=1).max() + 1e-9
 
 
 def test_atoms_far_apart_and_cells_long_and_thin():
     wide = cubic(30.0, [2], [[0, 0, 0]])
-    thin = Crystals.of([wide]).take(slice(0, 1))
-    thin = Crystals(
-        thin.species, thin.coordinates, np.diag([0.6, 40.0, 40.0])[None], thin.offsets, thin.names
-    )
+    thin = Crystals.of([replace(wide, lattice=np.diag([0.6, 40.0, 40.0]))])
     assert average_minimum_distances(Crystals.of([wide]), 6)[0] == pytest.approx([30.0] * 6)
     chain = 0.6 * np.repeat(np.arange(1, 51), 2)
     assert average_minimum_distances(thin)[0] == pytest.approx(chain)
@@ -82,10 +83,47 @@ def test_elements_stand_on_the_line_by_columns():
 
 def test_distance_of_compositions_is_the_work_of_moving_along_the_line():
     marks = composition_fingerprints(TEXTBOOK)
-    found = composition_distance(marks, marks)
+    found = cdist(marks, marks, metric="cityblock")
     weights = compositions(TEXTBOOK)[:, LINE].astype(float)
     for i, j in np.random.default_rng(0).integers(0, len(TEXTBOOK), size=(60, 2)):
         expected = wasserstein_distance(np.arange(118), np.arange(118), weights[i], weights[j])
         assert found[i, j] == pytest.approx(expected, abs=1e-9)
-    sodium, potassium = (TEXTBOOK.names.tolist().index(f"{n} (rock salt)") for n in ("NaCl", "KCl"))
+    sodium, potassium = (NAMES.index(f"{name} (rock salt)") for name in ("NaCl", "KCl"))
     assert found[sodium, potassium] == pytest.approx(0.5)
+
+
+def drawn(rng: np.random.Generator, count: int) -> Fingerprints:
+    return Fingerprints(rng.random((count, 5)), np.cumsum(rng.dirichlet(np.ones(4), count), axis=1))
+
+
+@given(SEEDS, st.floats(0.1, 0.8), st.floats(0.1, 1.0))
+def test_near_means_both_distances_within_their_cut_offs(seed, structure, composition):
+    rng = np.random.default_rng(seed)
+    samples, real = drawn(rng, 7), drawn(rng, 9)
+    apart = np.abs(samples.structure[:, None] - real.structure).max(axis=2)
+    work = np.abs(samples.composition[:, None] - real.composition).sum(axis=2)
+    near = (apart <= structure) & (work <= composition)
+    recalled, precise = coverage(samples, real, CutOffs(structure, composition))
+    assert recalled.tolist() == near.any(axis=0).tolist()
+    assert precise.tolist() == near.any(axis=1).tolist()
+
+
+def test_cut_offs_reach_the_share_they_were_taken_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(fingerprints, "QUANTILE", 0.8)
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        test, training = drawn(rng, 50), drawn(rng, 80)
+        reached = coverage(training, test, calibrate(test, training))[0].mean()
+        # Eight tenths have a composition near them, and of these eight tenths a structure.
+        assert 0.6 <= reached <= 0.85
+        assert calibrate(test, test) == CutOffs(0.0, 0.0)
+    with pytest.raises(DataError, match="no crystals to take cut-offs from"):
+        calibrate(test.take(np.arange(0)), test)
+
+
+def test_a_set_covers_itself_and_its_shaken_copy():
+    marks, moved = fingerprints_of(TEXTBOOK), fingerprints_of(shaken_textbook(0.05))
+    recalled, precise = coverage(moved, marks, CutOffs(0.2, 0.0))
+    assert recalled.all()
+    assert precise.all()
+    assert not coverage(marks.take(np.arange(0)), marks, CutOffs(1.0, 5.0))[0].any()

@@ -10,8 +10,6 @@ from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
 from variolite.crystals.evaluation.hull import Hull, fractions_of_formula, read_hull
 from variolite.errors import DataError
 
-ELEMENTS = ("Li", "Fe", "P", "O")
-
 
 def by_pymatgen(fractions, energies, tested, energy):
     from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
@@ -20,20 +18,19 @@ def by_pymatgen(fractions, energies, tested, energy):
     def spelled(row):
         return Composition({SYMBOLS[z]: float(row[z]) for z in np.flatnonzero(row)})
 
-    entries = [
-        PDEntry(spelled(row), value) for row, value in zip(fractions, energies, strict=True)
-    ] + [PDEntry(Composition(SYMBOLS[z]), 0.0) for z in np.flatnonzero(tested)]
+    known = zip(fractions, energies, strict=True)
+    entries = [PDEntry(spelled(row), value) for row, value in known]
+    entries += [PDEntry(Composition(SYMBOLS[z]), 0.0) for z in np.flatnonzero(tested)]
     inside = [e for e in entries if set(e.composition) <= set(spelled(tested))]
-    return PhaseDiagram(inside).get_e_above_hull(
-        PDEntry(spelled(tested), energy), allow_negative=True
-    )
+    asked = PDEntry(spelled(tested), energy)
+    return PhaseDiagram(inside).get_e_above_hull(asked, allow_negative=True)
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=20)
 def test_distances_are_those_of_pymatgen(seed):
     rng = np.random.default_rng(seed)
-    numbers = [ATOMIC_NUMBERS[symbol] for symbol in ELEMENTS]
+    numbers = [ATOMIC_NUMBERS[symbol] for symbol in ("Li", "Fe", "P", "O")]
     counts = np.zeros((14, 119))
     counts[:, numbers] = rng.integers(0, 4, size=(14, 4)) * (rng.random((14, 4)) < 0.7)
     counts[counts.sum(axis=1) == 0, numbers[0]] = 1
@@ -42,42 +39,49 @@ def test_distances_are_those_of_pymatgen(seed):
     hull = Hull(np.array([f"e{i}" for i in range(12)]), fractions[:12], energies[:12])
     tested = fractions[12:][(fractions[12:] > 0).sum(axis=1) > 1]
     # The hull must know the elements, in whatever compound.
-    seen = hull.elements
+    unseen = ~fractions[:12].any(axis=0)
     found = hull.above(tested, energies[12 : 12 + len(tested)])
     for place, row in enumerate(tested):
-        if (row[~seen] > 0).any():
+        if (row[unseen] > 0).any():
             assert np.isnan(found.above[place])
             continue
         expected = by_pymatgen(fractions[:12], energies[:12], row, energies[12 + place])
         assert found.above[place] == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.fixture
-def salts() -> Hull:
-    formulas = ["NaCl", "Na", "Cl", "Na3Cl", "KCl", "K"]
-    return Hull(
-        np.array([f"id-{formula}" for formula in formulas]),
-        np.stack([fractions_of_formula(formula) for formula in formulas]),
-        np.array([-2.0, 0.0, 0.0, -0.5, -2.1, 0.0]),
-    )
+def of(*formulas: str) -> np.ndarray:
+    return np.stack([fractions_of_formula(formula) for formula in formulas])
 
 
-def test_what_is_asked_about_is_first_taken_out(salts: Hull):
-    x = fractions_of_formula("NaCl")[None]
-    # Without NaCl itself the best mixture is two thirds Na3Cl and one third Cl.
-    assert salts.above(x, np.array([-2.0]), ["id-NaCl"]).above == pytest.approx(-2.0 + 1 / 3)
-    assert salts.above(x, np.array([-2.0])).above == pytest.approx(-2.0 + 1 / 3)
-    assert salts.above(x, np.array([-2.0])).removed.tolist() == [1]
-    # A different energy is a different crystal, unless it has the name.
-    assert salts.above(x, np.array([-1.9])).above == pytest.approx(0.1)
-    assert salts.above(x, np.array([-1.9]), ["id-NaCl"]).above == pytest.approx(-1.9 + 1 / 3)
-    assert salts.above(x, np.array([-1.9]), ["mine"]).removed.tolist() == [0]
+FORMULAS = ("NaCl", "Na", "Cl", "Na3Cl", "KCl", "K")
+SALTS = Hull(
+    np.array([f"id-{formula}" for formula in FORMULAS]),
+    of(*FORMULAS),
+    np.array([-2.0, 0.0, 0.0, -0.5, -2.1, 0.0]),
+)
 
 
-def test_elements_mixtures_and_what_is_not_evaluated(salts: Hull):
-    wanted = ["Na", "NaK2Cl3", "Na2Cl", "NaBr", "KCl"]
-    x = np.stack([fractions_of_formula(formula) for formula in wanted])
-    found = salts.above(x, np.array([0.02, -2.0, -0.9, -3.0, np.nan]))
+@pytest.mark.parametrize(
+    ("energy", "name", "above", "removed"),
+    [
+        # Without NaCl itself the best mixture is two thirds Na3Cl and one third Cl.
+        (-2.0, "id-NaCl", -2.0 + 1 / 3, 1),
+        (-2.0, None, -2.0 + 1 / 3, 1),
+        # A different energy is a different crystal, unless it has the name.
+        (-1.9, None, 0.1, 0),
+        (-1.9, "id-NaCl", -1.9 + 1 / 3, 1),
+        (-1.9, "mine", 0.1, 0),
+    ],
+)
+def test_what_is_asked_about_is_first_taken_out(energy, name, above, removed):
+    found = SALTS.above(of("NaCl"), np.array([energy]), () if name is None else [name])
+    assert found.above == pytest.approx(above)
+    assert found.removed.tolist() == [removed]
+
+
+def test_elements_mixtures_and_what_is_not_evaluated():
+    wanted = of("Na", "NaK2Cl3", "Na2Cl", "NaBr", "KCl")
+    found = SALTS.above(wanted, np.array([0.02, -2.0, -0.9, -3.0, np.nan]))
     assert found.above[:2] == pytest.approx([0.02, -2.0 + (2 * 2.0 + 4 * 2.1) / 6])
     # Between NaCl and Na3Cl.
     assert found.above[2] == pytest.approx(-0.9 + 2 / 3 * (0.5 * 2.0) + 4 / 3 * 0.5 * 0.5 + 1 / 3)
@@ -86,45 +90,38 @@ def test_elements_mixtures_and_what_is_not_evaluated(salts: Hull):
 
 
 def test_reading_a_table(tmp_path: Path):
-    path = tmp_path / "hull.parquet"
-    table = pl.DataFrame(
-        {
-            "material_id": ["a", "b"],
-            "species_at_sites": [["Na", "Cl", "Na", "Cl"], ["Na"]],
-            "formation_energy_per_atom": [-2.0, 0.0],
-        }
-    )
-    table.write_parquet(path)
-    hull = read_hull(path)
+    table = {
+        "material_id": ["a", "b"],
+        "species_at_sites": [["Na", "Cl", "Na", "Cl"], ["Na"]],
+        "formation_energy_per_atom": [-2.0, 0.0],
+    }
+    pl.DataFrame(table).write_parquet(tmp_path / "hull.parquet")
+    hull = read_hull(tmp_path / "hull.parquet")
     assert hull.names.tolist() == ["a", "b"]
     assert hull.fractions[0, [11, 17]].tolist() == [0.5, 0.5]
-    spelled = tmp_path / "hull.csv"
-    pl.DataFrame({"formula": ["ClNa", "Na"], "formation_energy_per_atom": [-2, 0]}).write_csv(
-        spelled
-    )
-    again = read_hull(spelled)
+    table = {"formula": ["ClNa", "Na"], "formation_energy_per_atom": [-2, 0]}
+    pl.DataFrame(table).write_csv(tmp_path / "hull.csv")
+    again = read_hull(tmp_path / "hull.csv")
     assert np.array_equal(again.fractions, hull.fractions)
     assert again.energies.tolist() == [-2.0, 0.0]
 
 
 @pytest.mark.parametrize(
-    ("columns", "message"),
+    ("formulas", "energies", "message"),
     [
-        ({"formula": ["NaCl"]}, "has no column formation_energy_per_atom"),
-        ({"formation_energy_per_atom": [1.0]}, "has no column species_at_sites or"),
-        ({"formula": ["NaCl", "K"], "formation_energy_per_atom": [1.0, None]}, "missing in row 2"),
-        ({"formula": ["NaXx"], "formation_energy_per_atom": [1.0]}, "row 1: 'NaXx' is no chemical"),
-        (
-            {"formula": ["NaCl"], "formation_energy_per_atom": ["low"]},
-            "something that is no number",
-        ),
+        (["NaCl"], None, "has no column formation_energy_per_atom"),
+        (None, [1.0], "has no column species_at_sites or"),
+        (["NaCl", "K"], [1.0, None], "missing in row 2"),
+        (["NaXx"], [1.0], "row 1: 'NaXx' is no chemical"),
+        (["NaCl"], ["low"], "something that is no number"),
     ],
 )
-def test_bad_tables_are_one_sentence(columns, message, tmp_path: Path):
-    path = tmp_path / "hull.csv"
-    pl.DataFrame(columns).write_csv(path)
+def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path: Path):
+    columns = {"formula": formulas, "formation_energy_per_atom": energies}
+    table = pl.DataFrame({name: values for name, values in columns.items() if values})
+    table.write_csv(tmp_path / "hull.csv")
     with pytest.raises(DataError, match=message):
-        read_hull(path)
+        read_hull(tmp_path / "hull.csv")
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,24 @@
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from crystal_sets import cubic, rewritten, shaken
+from crystal_sets import NAMES, TEXTBOOK, cubic, rewritten, shaken
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation import Matcher, find_novelty
-from variolite.crystals.evaluation.novelty import (
-    CANDIDATES,
-    in_free_lengths,
-    nearest_known,
-)
+from variolite.crystals.evaluation import Matcher, find_novelty, novelty
+from variolite.crystals.evaluation.novelty import CANDIDATES, nearest_known
 from variolite.crystals.files.formats import to_pymatgen
-from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.matching.pairs import DEFAULT, ReducedCrystals
-
-TEXTBOOK = textbook_crystals()
-NAMES = TEXTBOOK.names.tolist()
+from variolite.crystals.matching.pairs import ReducedCrystals
 
 
 def named(*names: str) -> Crystals:
     return TEXTBOOK.take(np.array([NAMES.index(name) for name in names]))
+
+
+def compared(first: Crystals, second: Crystals) -> list[int]:
+    matcher = Matcher()
+    return matcher.compare(matcher.prepare(first), matcher.prepare(second)).tolist()
 
 
 def test_results_are_those_of_pymatgen():
@@ -32,16 +29,10 @@ def test_results_are_those_of_pymatgen():
     for seed, crystal in enumerate(TEXTBOOK.take(slice(12, 60))):
         first.append(rewritten(crystal, seed, cells=1 + seed % 2))
         second.append(shaken(crystal, seed, rng.choice([0.1, 0.6, 1.2])))
-    matcher = Matcher()
-    found = matcher.compare(
-        matcher.prepare(Crystals.of(first)), matcher.prepare(Crystals.of(second))
-    )
     judge = StructureMatcher()
-    expected = [
-        int(judge.fit(to_pymatgen(one), to_pymatgen(other)))
-        for one, other in zip(first, second, strict=True)
-    ]
-    assert found.tolist() == expected
+    pairs = zip(first, second, strict=True)
+    expected = [int(judge.fit(to_pymatgen(one), to_pymatgen(other))) for one, other in pairs]
+    assert compared(Crystals.of(first), Crystals.of(second)) == expected
     assert 0 < sum(expected) < len(expected)
 
 
@@ -79,22 +70,18 @@ def test_only_the_first_of_equal_samples_is_unique():
     assert found.novel.all()
 
 
-@dataclass
 class Scripted:
     """A matcher with known answers about crystals of :func:`stretched`."""
 
-    answers: dict[tuple[int, int], int]
-    asked: list[tuple[int, int]] = field(default_factory=list)
+    def __init__(self, answers: dict[tuple[int, int], int]) -> None:
+        self.answers, self.asked = answers, []
 
     def prepare(self, crystals: Crystals) -> ReducedCrystals:
         return ReducedCrystals(crystals, np.ones(len(crystals), dtype=bool))
 
-    def compare(self, first: ReducedCrystals, second: ReducedCrystals) -> np.ndarray:
-        which = [
-            np.rint(set_.crystals.lattices[:, 2, 2] * 1000 - 3000).astype(int).tolist()
-            for set_ in (first, second)
-        ]
-        pairs = list(zip(*which, strict=True))
+    def compare(self, *sides: ReducedCrystals) -> np.ndarray:
+        which = [np.rint(side.crystals.lattices[:, 2, 2] * 1000 - 3000) for side in sides]
+        pairs = [(int(one), int(other)) for one, other in zip(*which, strict=True)]
         self.asked += pairs
         return np.array([self.answers.get(pair, 0) for pair in pairs], dtype=np.int8)
 
@@ -107,9 +94,8 @@ def stretched(steps: list[int]) -> Crystals:
 
 
 def test_undecided_pairs_count_as_neither_new_nor_known():
-    samples, known = stretched([2, 3, 4]), stretched([5, 6])
     script = Scripted({(2, 5): -1, (2, 6): 0, (3, 5): -1, (3, 6): 1})
-    found = find_novelty(samples, known, script)
+    found = find_novelty(stretched([2, 3, 4]), stretched([5, 6]), script)
     assert found.known.undecided.tolist() == [True, False, False]
     assert found.novel.tolist() == [False, False, True]
     assert found.known.of.tolist() == [-1, 1, -1]
@@ -128,54 +114,44 @@ def test_the_nearest_are_asked_first_and_no_more_than_needed():
     assert max(abs(other - 40) for other in asked[:16]) <= 9
     assert found.known.compared == len(script.asked) - 1 == 1 + CANDIDATES
     nothing = find_novelty(stretched([30]), known, Scripted({}))
-    assert nothing.unsearched.tolist() == [True]
+    assert nothing.known.unsearched.tolist() == [True]
+    assert "1 samples without a match have more than 256 candidates" in nothing.notes()[1]
     assert nothing.novel.tolist() == [True]
 
 
-def test_far_candidates_are_not_asked_about():
-    formulas = np.array(["He"] * 3)
-    distances = np.array([[0.2], [0.49], [0.51]])
-    found = nearest_known(formulas[:1], np.zeros((1, 1)), formulas, distances)
-    assert found.other.tolist() == [0, 1]
-    assert found.left_out.tolist() == [False]
-
-
-def test_samples_are_compared_with_earlier_ones_alone():
-    formulas = np.array(["A", "B", "A", "A"])
-    found = nearest_known(formulas, np.zeros((4, 3)), formulas, np.zeros((4, 3)), earlier=True)
-    pairs = list(zip(found.sample.tolist(), found.other.tolist(), strict=True))
-    assert pairs == [(2, 0), (3, 0), (3, 2)]
+def test_neither_far_candidates_nor_later_samples_are_asked_about():
+    formulas, distances = np.array(["He"] * 3), np.array([[0.2], [0.49], [0.51]])
+    _, others, left_out = nearest_known(formulas[:1], np.zeros((1, 1)), formulas, distances)
+    assert others.tolist() == [0, 1]
+    assert left_out.tolist() == [False]
+    formulas, distances = np.array(["A", "B", "A", "A"]), np.zeros((4, 3))
+    samples, others, _ = nearest_known(formulas, distances, formulas, distances, earlier=True)
+    assert list(zip(samples.tolist(), others.tolist(), strict=True)) == [(2, 0), (3, 0), (3, 2)]
 
 
 def test_distances_in_free_lengths_do_not_see_the_scale():
     both = Crystals.of([cubic(a, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]) for a in (3.0, 5.0)])
-    found = in_free_lengths(both, np.array([[3.0], [5.0]]))
-    assert found[0] == pytest.approx(found[1])
+    first, second = novelty.in_free_lengths(both)
+    assert first == pytest.approx(second)
 
 
 def test_worker_processes_agree_and_give_up_in_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("variolite.crystals.evaluation.novelty.SMALL", 0)
+    monkeypatch.setattr(novelty, "SMALL", 0)
     some = TEXTBOOK.take(slice(16, 22))
     other = Crystals.of([rewritten(crystal, 1) for crystal in some])
     lines: list[str] = []
-    pool = Matcher(workers=1, log=lines.append)
+    pool = Matcher(1, lines.append)
     first, second = pool.prepare(some), pool.prepare(other)
-    assert pool.compare(first, second).tolist() == [1] * 6
+    assert pool.compare(first, second).tolist() == compared(some, other) == [1] * 6
     assert any("comparing structures" in line for line in lines)
-    assert Matcher(tolerance=DEFAULT).compare(first, second).tolist() == [1] * 6
-    late = Matcher(workers=1, limit=1e-6)
+    monkeypatch.setattr(novelty, "LIMIT", 1e-6)
     # An answer that is there when it is asked for counts, however late.
-    many = np.repeat(np.arange(6), 5)
-    results = late.compare(first.take(many), second.take(many))
+    results = pool.compare(first, second)
     assert set(results.tolist()) <= {-1, 1}
     assert (results == -1).any()
 
 
 def test_what_cannot_be_reduced_is_undecided():
-    sheet = Crystals.of([cubic(4.0, [11], [[0, 0, 0]])])
-    sheet = Crystals(
-        sheet.species, sheet.coordinates, np.zeros((1, 3, 3)), sheet.offsets, sheet.names
-    )
-    matcher = Matcher()
-    assert matcher.compare(matcher.prepare(sheet), matcher.prepare(sheet)).tolist() == [-1]
-    assert matcher.compare(*[matcher.prepare(sheet.take(slice(0, 0)))] * 2).tolist() == []
+    sheet = Crystals.of([replace(cubic(4.0, [11], [[0, 0, 0]]), lattice=np.zeros((3, 3)))])
+    assert compared(sheet, sheet) == [-1]
+    assert compared(*[sheet.take(slice(0, 0))] * 2) == []

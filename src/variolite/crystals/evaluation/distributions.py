@@ -31,17 +31,10 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Strings = NDArray[np.str_]
 
-GRAMS = 1.66053906892
-"""Mass of one unified mass unit per cubic Angstrom in g/cm3 (CODATA 2022)."""
-
-SYMPREC = 0.1
-"""Tolerance in Angstrom within which spglib looks for symmetry."""
-
-MOST = 2000
-"""Crystals of a set at most whose distributions and coverage are compared."""
-
-GROUPS = 231
-"""Space groups and none."""
+GRAMS = 1.66053906892  # mass of one unified mass unit per cubic Angstrom in g/cm3 (CODATA 2022)
+SYMPREC = 0.1  # tolerance in Angstrom within which spglib looks for symmetry
+MOST = 2000  # crystals of a set at most whose distributions and coverage are compared
+GROUPS = 231  # space groups and none
 
 
 @dataclass(frozen=True)

@@ -28,23 +28,15 @@ from variolite.errors import DataError
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-NEIGHBOURS = 100
-"""Neighbours of each atom that the average minimum distance looks at."""
-
-MARGIN = 1.1
-"""Radius of the first search over that of a sphere with the wanted number of atoms."""
-
-GROWTH = 1.3
-"""Growth of the radius where the sphere held too few atoms."""
+NEIGHBOURS = 100  # neighbours of each atom that the average minimum distance looks at
+MARGIN = 1.1  # radius of the first search over that of a sphere with the wanted number of atoms
+GROWTH = 1.3  # growth of the radius where the sphere held too few atoms
 
 QUANTILE = 0.9
 """Share of the test crystals that each cut-off is to reach from the training crystals."""
 
-MOST = 1000
-"""Test crystals that cut-offs are taken from."""
-
-CHUNK = 5_000_000
-"""Distances held at once."""
+MOST = 1000  # test crystals that cut-offs are taken from
+CHUNK = 5_000_000  # distances held at once
 
 
 def average_minimum_distances(crystals: Crystals, k: int = NEIGHBOURS) -> Floats:

@@ -33,11 +33,8 @@ formation energies of these in eV/atom, (M,)."""
 SAME_ENERGY = 1e-6
 """Difference in eV/atom below which an entry of the same composition is the tested one."""
 
-SAME_FRACTION = 1e-6
-"""Difference of element fractions below which two compositions are the same."""
-
-BATCH = 256
-"""Crystals whose linear programmes are solved in one."""
+SAME_FRACTION = 1e-6  # difference of element fractions below which two compositions are the same
+BATCH = 256  # crystals whose linear programmes are solved in one
 
 NAMES = ("material_id", "id", "name", "entry_id")
 FORMULAS = ("species_at_sites", "pretty_formula", "formula", "composition", "reduced_formula")

@@ -24,15 +24,11 @@ Mask = NDArray[np.bool_]
 Statistic = Callable[[Floats], Floats]
 """From weights of n crystals, (R, n), each row summing to 1, to values (R,)."""
 
-METASTABLE = 0.1
-"""Energy above the hull in eV/atom up to which a crystal counts as metastable."""
-
-RELAXED = "_relaxed"
-"""Ending of the metrics of samples after relaxation."""
+METASTABLE = 0.1  # energy above the hull in eV/atom up to which a crystal counts as metastable
+RELAXED = "_relaxed"  # ending of the metrics of samples after relaxation
 
 WIDTH = 100
-CHUNK = 4_000_000
-"""Weights of resampled crystals held at once."""
+CHUNK = 4_000_000  # weights of resampled crystals held at once
 
 _WASSERSTEIN = (
     "First Wasserstein distance of the {} of the valid samples from that of the test crystals"

@@ -38,15 +38,13 @@ Candidates = tuple[Integers, Integers, Mask]
 of which samples farther candidates than the nearest `CANDIDATES` were left out, (B,)."""
 Result = TypeVar("Result")
 
-LIMIT = 30.0
-"""Seconds that one part of the work may take."""
+LIMIT = 30.0  # seconds that one part of the work may take
 
 SMALL = 50_000
 """Sum of squared numbers of atoms up to which work is done at once, without a time limit:
 starting processes would take longer."""
 
-CRYSTALS, PAIRS = 32, 256
-"""Crystals made primitive, and pairs compared, in one part."""
+CRYSTALS, PAIRS = 32, 256  # crystals made primitive, and pairs compared, in one part
 
 FARTHEST = 0.5
 """Largest difference of average minimum distances, in units of the free length per atom
@@ -57,8 +55,7 @@ CANDIDATES = 256
 """Nearest crystals of its formula that a sample is compared with. Among carbon structures,
 all of one formula, 64 found all but two hundredths of what 256 find."""
 
-ROUNDS = (1, 16, CANDIDATES)
-"""Nearest candidates compared by the end of each round."""
+ROUNDS = (1, 16, CANDIDATES)  # nearest candidates compared by the end of each round
 
 
 @dataclass(frozen=True)
@@ -117,9 +114,9 @@ class Matcher:
         for part, size, outcome in zip(parts, sizes, found, strict=True):
             if outcome.status == "done" or size == 1:
                 results.append((part, outcome.value))
-                continue
-            pieces = [tuple(one.take(index) for one in part) for index in _split(size, 1)]
-            results.extend(self._results(function, pieces, what))
+            else:
+                pieces = [tuple(one.take(index) for one in part) for index in _split(size, 1)]
+                results += self._results(function, pieces, what)
         return results
 
 
@@ -131,7 +128,8 @@ def _primitive(part: Part) -> ReducedCrystals:
 
 
 def _fits(part: Part) -> NDArray[np.int8]:
-    return match_reduced(*part, DEFAULT).fits.astype(np.int8)
+    first, second = part
+    return match_reduced(first, second, DEFAULT).fits.astype(np.int8)
 
 
 def _split(count: int, size: int) -> list[Integers]:
@@ -148,9 +146,8 @@ def nearest_known(
 ) -> Candidates:
     """Return pairs of a sample, of B, and a known crystal, of M, that it may be.
 
-    By reduced formulas and by average minimum distances over the free length, (B, k) and (M, k),
-    see `in_free_lengths`. With ``earlier`` the known crystals are the samples, and only those
-    before a sample count.
+    By reduced formulas and by `in_free_lengths`, (B, k) and (M, k). With ``earlier`` the known
+    crystals are the samples, and only those before a sample count.
     """
     # Known crystals sorted by formula: those of one formula are a run between two places.
     order = np.argsort(known_formulas, kind="stable")
@@ -183,11 +180,10 @@ def in_free_lengths(crystals: Crystals) -> Floats:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What the matcher found about B samples.
+    """What the matcher found about B samples: a crystal that each repeats, or -1, (B,).
 
-    A crystal that each repeats, -1 where there is none, (B,); samples with no match but with a
-    pair on which the matcher failed, (B,); samples without a match some of whose candidates were
-    left out, (B,); number of pairs that were compared.
+    Those with no match, but with a pair on which the matcher failed, (B,), or with candidates
+    that were left out, (B,); number of pairs that were compared.
     """
 
     of: Integers
@@ -203,19 +199,20 @@ class Duplicates:
 
 @dataclass(frozen=True)
 class Novelty:
-    """What each of B samples repeats, among the earlier samples and among the known crystals."""
+    """What each of B samples repeats, among the earlier samples and among the known crystals.
+
+    Undecided ones count as neither unique nor novel, (B,).
+    """
 
     earlier: Duplicates
     known: Duplicates
 
     @property
     def unique(self) -> Mask:
-        """No earlier sample is the same; undecided ones do not count as unique, shape (B,)."""
         return self.earlier.none
 
     @property
     def novel(self) -> Mask:
-        """No known crystal is the same; undecided ones do not count as novel, shape (B,)."""
         return self.known.none
 
     def notes(self, which: str = "") -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -47,8 +47,7 @@ Relax = Callable[[Crystals], Crystals]
 BASELINE = "reference_draw"
 """Method of the rows about as many crystals, drawn from the reference, as there are samples."""
 
-FEW = 100
-"""Crystals below which shares and distances mislead."""
+FEW = 100  # crystals below which shares and distances mislead
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,6 @@ class GenerationScores:
     notes: tuple[str, ...]
     structures: pl.DataFrame
 
-    @property
-    def definitions(self) -> Mapping[str, str]:
-        """What each metric is, by its name."""
-        return {row.metric: definition(row.metric) for row in self.samples}
-
     def rows(self, method: str, split: str) -> tuple[ScoreRow, ...]:
         """Return rows of a scorecard: those of the samples, then those of the baseline."""
         return tuple(
@@ -81,7 +75,7 @@ class GenerationScores:
 
     def card(self, method: str = "samples", split: str = "test") -> Scorecard:
         """Return a scorecard whose notes end with the definitions."""
-        definitions = (f"{name}: {text}" for name, text in self.definitions.items())
+        definitions = (f"{row.metric}: {definition(row.metric)}" for row in self.samples)
         return Scorecard(self.rows(method, split), (*self.notes, *definitions))
 
 
@@ -130,9 +124,16 @@ def score_generation(
     requested = Requested(reduced_formulas(samples), unreadable)
     notes = [
         f"metrics drift with the versions of packages: {_versions()}",
-        *_size_notes(requested.total, len(known), len(reference) - len(known)),
-        *_validity_notes(requested, valid, balance),
+        *(
+            f"WARNING: {number} {what} are few; below {FEW} novelty, coverage and distances "
+            "between distributions mislead"
+            for number, what in ((requested.total, "samples"), (len(known), "reference crystals"))
+            if number < FEW
+        ),
     ]
+    if dropped := len(reference) - len(known):
+        notes.append(f"{dropped} reference crystals are not valid by distance and were left out")
+    notes += _validity_notes(requested, valid, balance)
 
     log("uniqueness and novelty")
     novelty = find_novelty(kept, known, matcher, log=log)
@@ -221,16 +222,17 @@ def stability_rows(
     """
     new = novelty.unique & novelty.novel
     known = np.isfinite(above)
-    stable, metastable = above <= 0.0, above <= METASTABLE
-    shares = {"stable": stable, "metastable": metastable, "sun": stable & new}
     formulas, median = requested.formulas[valid][known], weighted_median(above[known])
-    return [
-        score_row(f"e_above_hull_median{suffix}", formulas, median),
-        *(
-            requested.share_of_all(f"{name}{suffix}", _of_all(valid, holds))
-            for name, holds in (*shares.items(), ("msun", metastable & new))
-        ),
-    ]
+    rows = [score_row(f"e_above_hull_median{suffix}", formulas, median)]
+    stable, metastable = above <= 0.0, above <= METASTABLE
+    for name, holds in (
+        ("stable", stable),
+        ("metastable", metastable),
+        ("sun", stable & new),
+        ("msun", metastable & new),
+    ):
+        rows.append(requested.share_of_all(f"{name}{suffix}", _of_all(valid, holds)))
+    return rows
 
 
 def _valid(crystals: Crystals, where: str) -> Crystals:
@@ -267,18 +269,6 @@ def _versions() -> str:
         with suppress(PackageNotFoundError):
             found.append(f"{package} {version(package)}")
     return ", ".join(found)
-
-
-def _size_notes(requested: int, known: int, dropped: int) -> list[str]:
-    notes = [
-        f"WARNING: {number} {what} are few; below {FEW} novelty, coverage and distances "
-        "between distributions mislead"
-        for number, what in ((requested, "samples"), (known, "reference crystals"))
-        if number < FEW
-    ]
-    if dropped:
-        notes.append(f"{dropped} reference crystals are not valid by distance and were left out")
-    return notes
 
 
 def _validity_notes(requested: Requested, valid: Mask, balance: ChargeBalance) -> list[str]:

@@ -29,25 +29,15 @@ Energies = Callable[[Crystals], Floats]
 FORMATION = "formation_energy_per_atom"
 """Property of reference crystals that element references are fitted to, eV/atom."""
 
-REFERENCES = 1000
-"""Reference crystals whose energies are computed for the element references."""
-
-ENOUGH = 3
-"""Crystals that an element has to occur in for a reference."""
-
-FOLDS = 5
-"""Parts of the crystals, split by composition, for cross-validation."""
-
-HUBER = 1.345
-"""Residuals beyond this many robust standard deviations count less (95 % efficiency)."""
+REFERENCES = 1000  # reference crystals whose energies are computed for the element references
+ENOUGH = 3  # crystals that an element has to occur in for a reference
+FOLDS = 5  # parts of the crystals, split by composition, for cross-validation
+HUBER = 1.345  # residuals beyond this many robust standard deviations count less (95 % efficiency)
 
 ROUNDS = 30
 
-SMALLEST_ERROR = 1e-3
-"""Errors below this, in eV/atom, all count alike."""
-
-RIDGE = 1e-8
-"""Keeps elements that only occur in fixed proportions from having boundless references."""
+SMALLEST_ERROR = 1e-3  # errors below this, in eV/atom, all count alike
+RIDGE = 1e-8  # keeps elements that only occur in fixed proportions from having boundless references
 
 
 @dataclass(frozen=True)
@@ -60,17 +50,19 @@ class ElementReferences:
     """
 
     references: Floats
-    n_crystals: int
-    test_mae: float
-    test_median: float
-    n_test: int
+    n_crystals: int = 0
+    test_mae: float = np.nan
+    test_median: float = np.nan
+    n_test: int = 0
 
     def formation_energies(self, fractions: Floats, energies: Floats) -> Floats:
         """Return formation energies in eV/atom, NaN where an element has no reference, (B,).
 
         From fractions of the elements (B, 119) and energies of the potential in eV/atom (B,).
         """
-        return _formation_energies(self.references, fractions, energies)
+        unknown = ~np.isfinite(self.references)
+        known = fractions @ np.where(unknown, 0.0, self.references)
+        return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
 
     def note(self) -> str:
         """Return in words how good formation energies are."""
@@ -142,17 +134,11 @@ def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> E
     errors = np.full(len(target), np.nan)
     for part in range(FOLDS):
         out = fold == part
-        fitted = _fit(fractions[~out], target[~out])
-        errors[out] = np.abs(_formation_energies(fitted, fractions[out], target[out]))
+        fitted = ElementReferences(_fit(fractions[~out], target[~out]))
+        errors[out] = np.abs(fitted.formation_energies(fractions[out], target[out]))
     known = errors[np.isfinite(errors)]
     mean, median = (known.mean(), np.median(known)) if len(known) else (np.nan, np.nan)
     return ElementReferences(references, len(target), float(mean), float(median), len(known))
-
-
-def _formation_energies(references: Floats, fractions: Floats, energies: Floats) -> Floats:
-    unknown = ~np.isfinite(references)
-    known = fractions @ np.where(unknown, 0.0, references)
-    return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
 
 
 def _fit(fractions: Floats, target: Floats) -> Floats:
@@ -183,11 +169,10 @@ def _fit(fractions: Floats, target: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Stability:
-    """Energies of B crystals.
+    """Formation energies and energies above the hull in eV/atom, NaN where not known, (B,).
 
-    Formation energies and energies above the hull in eV/atom, NaN where not known, (B,); number
-    of crystals for which the potential gave no energy; elements without a reference or without
-    an entry in the hull; number of crystals that were found in the hull and taken out of it.
+    Number of crystals for which the potential gave no energy; elements without a reference or
+    without an entry in the hull; number of crystals that were taken out of the hull.
     """
 
     formation: Floats
@@ -200,18 +185,17 @@ class Stability:
         """Return what the energies rest on; ``suffix`` is that of the metrics."""
         which = f"stability{suffix.replace('_', ', ')}"
         known = int(np.isfinite(self.above).sum())
-        notes = [
+        evaluated = (
             f"{which}: {known} of {len(self.above)} valid samples evaluated, {self.failed} without "
             f"an energy, {self.removed} found in the hull and taken out of it for their own "
-            "evaluation",
-        ]
-        if self.missing:
-            notes.append(
-                f"{which}: no reference energy or no known phase of the elements "
-                f"{', '.join(self.missing)}; samples with them are not evaluated and count as not "
-                "stable"
-            )
-        return notes
+            "evaluation"
+        )
+        without = (
+            f"{which}: no reference energy or no known phase of the elements "
+            f"{', '.join(self.missing)}; samples with them are not evaluated and count as not "
+            "stable"
+        )
+        return [evaluated, without] if self.missing else [evaluated]
 
 
 def evaluate_stability(

@@ -18,8 +18,7 @@ from variolite.errors import DataError
 
 Floats = NDArray[np.float64]
 
-CUTOFF = 0.5
-"""Shortest distance of a valid structure in Angstrom."""
+CUTOFF = 0.5  # shortest distance of a valid structure in Angstrom
 
 
 def distance_validity(crystals: Crystals) -> NDArray[np.bool_]:
@@ -46,11 +45,8 @@ def distance_validity(crystals: Crystals) -> NDArray[np.bool_]:
 # places; and sums of charges that can be reached are then kept as the bits of one whole
 # number. Results are those of ``smact.screening.smact_validity`` with its default settings.
 
-CONSENSUS = 3
-"""Reports of an oxidation state in the ICSD that SMACT asks for by default."""
-
-HEAVIEST_OF_SMACT = 103
-"""SMACT has data up to lawrencium."""
+CONSENSUS = 3  # reports of an oxidation state in the ICSD that SMACT asks for by default
+HEAVIEST_OF_SMACT = 103  # SMACT has data up to lawrencium
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def charge_balance(crystals: Crystals) -> ChargeBalance:
     # Each composition once; rows as opaque bytes, since comparing 119 columns is slow.
     rows = counts.view(np.dtype((np.void, counts.dtype.itemsize * counts.shape[1])))[:, 0]
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
-    balanced, evaluated = np.zeros(len(first), dtype=bool), np.zeros(len(first), dtype=bool)
+    balanced, evaluated = np.zeros((2, len(first)), dtype=bool)
     unknown: set[int] = set()
     for place, row in enumerate(counts[first]):
         elements = np.flatnonzero(row).tolist()
