@@ -142,8 +142,8 @@ def _some(names: list[str]) -> str:
 def _table(model: CrystalModel, crystals: Crystals) -> str:
     """Lay out what becomes of the crystals along the path, one line for each."""
     from variolite.crystals.elements import reduced_formulas
-    from variolite.crystals.evaluation import shortest_distances
     from variolite.crystals.generation.interpolation import latent_changes
+    from variolite.crystals.periodic import shortest_distances
 
     rows = [_UNITS] + [
         (str(step), str(formula), f"{volume:.2f}", f"{distance:.3f}", f"{change:.3f}")
