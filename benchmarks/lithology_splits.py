@@ -20,8 +20,8 @@ from variolite.scoring import (
     intervals_of,
 )
 from variolite.scoring.agreement import confusion
-from variolite.scoring.arrays import FloatArray
 from variolite.scoring.clustering import ClusterScores
+from variolite.scoring.intervals import FloatArray
 
 # The same thing scored on several splits of the same groups.
 

@@ -30,10 +30,10 @@ from sklearn.metrics import silhouette_samples
 from sklearn.mixture import GaussianMixture
 
 from variolite.recipe import load_recipe
-from variolite.scoring.algorithms import KMeansClusterer
+from variolite.scoring.algorithms import fit_kmeans
+from variolite.scoring.clustering import distances, silhouette_values
 from variolite.scoring.gmm import fit_gaussian_mixture
 from variolite.scoring.kept_clusters import active_dimensions
-from variolite.scoring.selection import distances, silhouette_values
 from variolite.training import fit_tabular, members_for
 from variolite.training.run import prepare
 
@@ -64,7 +64,7 @@ def em_alone(x: np.ndarray, k: int, repeats: int, *, narrow: bool) -> dict[str, 
 
     With ``narrow`` scikit-learn is also given the rows in float32, in which it then computes.
     """
-    start = KMeansClusterer(k, n_init=1).fit(x).predict(x)
+    start = fit_kmeans(x, k, n_init=1).predict(x)
     parts = [x[start == component] for component in range(k)]
     floor = SETTINGS["reg_covar"] * np.eye(x.shape[1])
     library = GaussianMixture(

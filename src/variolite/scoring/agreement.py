@@ -1,33 +1,26 @@
-"""Agreement of clusterings with labels, from contingency tables kept apart by group."""
+"""Agreement of clusterings with labels, from contingency tables kept apart by group.
+
+Every agreement score is a function of how often each cluster meets each label, and the table
+of a set of groups is the sum of theirs. Counting once per group is all that a bootstrap over
+groups needs: a resample is a weighted sum of small tables.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError
-from variolite.scoring.arrays import FloatArray, IntArray, as_labels
+from variolite.scoring.intervals import FloatArray, IntArray
 
-# Contingency tables: how often each cluster meets each label, kept apart by group.
-#
-# Every agreement score is a function of such a table, and the table of a set of
-# groups is the sum of theirs. Counting once per group is all that a bootstrap over
-# groups needs: a resample is a weighted sum of small tables.
+# Labels and groups as integers.
 
 
 @dataclass(frozen=True)
 class LabelCodes:
-    """Labels as integers.
-
-    Attributes
-    ----------
-    codes
-        Index into ``classes`` per row [n]; -1 where the label is missing.
-    classes
-        Class names in sorted order.
-    """
+    """Index into the sorted class names per row, ``codes`` [n]; -1 where the label is missing."""
 
     codes: IntArray
     classes: tuple[str, ...]
@@ -42,84 +35,49 @@ class LabelCodes:
         return LabelCodes(self.codes[np.asarray(rows)], self.classes)
 
 
+def as_text(values: ArrayLike) -> NDArray[np.str_]:
+    """Return ``values`` [n] as text; None and NaN become empty."""
+    labels: NDArray[Any] = np.asarray(values)
+    text = labels.astype(np.str_, copy=False)
+    if labels.dtype.kind not in "fO":
+        return text
+    # NaN alone differs from itself.
+    missing = np.array([label is None or label != label for label in labels], dtype=bool)
+    return np.where(missing, "", text)
+
+
 def encode_labels(labels: ArrayLike) -> LabelCodes:
     """Turn labels [n] into codes; the empty label, None and NaN count as missing."""
-    names, codes = np.unique(as_labels(labels), return_inverse=True)
-    if len(names) and names[0] == "":
-        return LabelCodes(codes - 1, tuple(names[1:].tolist()))
-    return LabelCodes(codes, tuple(names.tolist()))
+    names, codes = np.unique(as_text(labels), return_inverse=True)
+    missing = int(len(names) > 0 and names[0] == "")  # the empty label sorts first
+    return LabelCodes(codes - missing, tuple(names[missing:].tolist()))
 
 
-def drop_rare(labels: ArrayLike, minimum: int) -> NDArray[np.str_]:
-    """Return a copy of the labels with classes of fewer than ``minimum`` rows set to missing."""
-    text = as_labels(labels).copy()
-    names, counts = np.unique(text, return_counts=True)
-    text[np.isin(text, names[counts < minimum])] = ""
-    return text
+def encode_groups(groups: ArrayLike) -> tuple[tuple[str, ...], IntArray]:
+    """Return the names of the groups, sorted, and the index of every row's group, [n]."""
+    names, codes = np.unique(as_text(groups), return_inverse=True)
+    return tuple(names.tolist()), codes.astype(np.int64)
 
 
 def count_tables(
-    clusters: ArrayLike,
+    clusters: IntArray,
     labels: LabelCodes,
     n_clusters: int,
-    groups: ArrayLike | None = None,
+    groups: IntArray | None = None,
     n_groups: int = 1,
-    *,
-    noise: bool = False,
 ) -> FloatArray:
-    """Count cluster against label per group; rows without a label are left out.
+    """Count cluster [n] against label [n] per group [n], as [G, K + 1, C].
 
-    Parameters
-    ----------
-    clusters
-        Cluster of every row [n] in 0..n_clusters-1, or -1 for noise.
-    labels
-        Codes of the same rows.
-    n_clusters
-        Number of clusters K.
-    groups
-        Group index of every row [n] in 0..n_groups-1; all one group by default.
-    n_groups
-        Number of groups G.
-    noise
-        Whether rows may be noise; they are then counted in an additional last
-        row of the tables, as a cluster of their own.
-
-    Returns
-    -------
-    ndarray
-        Counts [G, K, C], or [G, K + 1, C] with noise.
-
-    Raises
-    ------
-    DataError
-        If the arrays differ in length or an index is out of range.
+    The last row of a table counts noise (cluster -1), as a cluster of its own. Rows without
+    a label are left out. Without ``groups`` all rows are one group.
     """
-    cluster = np.asarray(clusters, dtype=np.int64)
-    group = np.zeros(len(cluster), np.int64) if groups is None else np.asarray(groups, np.int64)
-    if not len(cluster) == len(labels.codes) == len(group):
-        raise DataError(
-            f"{len(cluster)} clusters, {len(labels.codes)} labels and {len(group)} groups were "
-            "given; there must be one of each per row",
-            where="contingency table",
-        )
-    _check_range(cluster, -1 if noise else 0, n_clusters, "clusters")
-    _check_range(group, 0, n_groups, "groups")
-    rows, columns = n_clusters + noise, len(labels.classes)
-    cluster = np.where(cluster < 0, n_clusters, cluster)
+    group = np.zeros(len(clusters), np.int64) if groups is None else groups
+    cluster = np.where(clusters < 0, n_clusters, clusters)
     kept = labels.codes >= 0
     # One flat index per row, so that a single bincount fills all tables.
-    flat = (group[kept] * rows + cluster[kept]) * columns + labels.codes[kept]
-    counts = np.bincount(flat, minlength=n_groups * rows * columns)
-    return counts.reshape(n_groups, rows, columns).astype(np.float64)
-
-
-def _check_range(index: IntArray, low: int, high: int, name: str) -> None:
-    if index.size and (index.min() < low or index.max() >= high):
-        raise DataError(
-            f"holds indices {index.min()} to {index.max()}, expected {low} to {high - 1}",
-            where=name,
-        )
+    shape = n_groups, n_clusters + 1, len(labels.classes)
+    flat = (group[kept] * shape[1] + cluster[kept]) * shape[2] + labels.codes[kept]
+    return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
 
 
 # Mutual information expected by chance, for the adjusted mutual information.
@@ -140,25 +98,16 @@ _BLOCK = 1 << 18
 
 
 def expected_mutual_information(rows: FloatArray, columns: FloatArray) -> FloatArray:
-    """Expected mutual information in nats of tables with the given margins.
+    """Expected mutual information [...] in nats of tables with given margins; 0 if empty.
 
-    Parameters
-    ----------
-    rows
-        Row sums [..., K], whole numbers.
-    columns
-        Column sums [..., C] with the same totals and leading axes.
-
-    Returns
-    -------
-    ndarray
-        Expectation [...]; 0 for an empty table.
+    ``rows`` [..., K] and ``columns`` [..., C] are whole numbers with the same totals.
     """
     total = rows.sum(axis=-1)
     n, a, b = np.broadcast_arrays(total[..., None, None], rows[..., :, None], columns[..., None, :])
     used = (a > 0) & (b > 0)
     values = np.zeros(n.shape)
-    values[used] = _cells(a[used], b[used], n[used])
+    if used.any():
+        values[used] = _cells(a[used], b[used], n[used])
     return np.asarray(values.sum(axis=(-2, -1)))
 
 
@@ -166,9 +115,6 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
     """E[x / n log(n x / (a b))] for hypergeometric x with margins a, b of n, each [cells]."""
     from scipy.special import gammaln
 
-    values = np.empty(len(a))
-    if len(a) == 0:
-        return values
     # Where the sum over x begins and ends, and how coarse its grid is.
     mean = a * b / n
     variance = mean * (n - a) * (n - b) / (n * np.maximum(n - 1.0, 1.0))
@@ -188,6 +134,7 @@ def _cells(a: FloatArray, b: FloatArray, n: FloatArray) -> FloatArray:
     whole_a, whole_b, whole_n = (part.astype(np.int64) for part in (a, b, n))
 
     # Widest cells first, so that the cells of one block are of like width.
+    values = np.empty(len(a))
     order = np.argsort(-points, kind="stable")
     begin = 0
     while begin < len(order):
@@ -242,19 +189,19 @@ def adjusted_rand_index(tables: FloatArray) -> FloatArray:
     perfect = (split == 0) & (merged == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         index = np.where(perfect, 1.0, numerator / denominator)
-    return _where_filled(index, total)
+    return np.where(total > 0, index, np.nan)
 
 
 def homogeneity(tables: FloatArray) -> FloatArray:
     """1 - H(class | cluster) / H(class), in 0..1; 1 if there is one class."""
     information, classes, _ = _information(tables)
-    return _where_filled(_ratio(information, classes), tables.sum(axis=(-2, -1)))
+    return np.where(tables.any(axis=(-2, -1)), _ratio(information, classes), np.nan)
 
 
 def completeness(tables: FloatArray) -> FloatArray:
     """1 - H(cluster | class) / H(cluster), in 0..1; 1 if there is one cluster."""
     information, _, clusters = _information(tables)
-    return _where_filled(_ratio(information, clusters), tables.sum(axis=(-2, -1)))
+    return np.where(tables.any(axis=(-2, -1)), _ratio(information, clusters), np.nan)
 
 
 def v_measure(tables: FloatArray) -> FloatArray:
@@ -269,14 +216,12 @@ def purity(tables: FloatArray) -> FloatArray:
     It never falls as clusters are added and is learned on the scored rows: see
     :func:`mapped_accuracy` for the honest counterpart.
     """
-    total = tables.sum(axis=(-2, -1))
     with np.errstate(invalid="ignore"):
-        return np.asarray(tables.max(axis=-1, initial=0.0).sum(axis=-1) / total)
+        return np.asarray(tables.max(axis=-1, initial=0.0).sum(axis=-1) / tables.sum(axis=(-2, -1)))
 
 
 def adjusted_mutual_information(tables: FloatArray) -> FloatArray:
     """Adjusted mutual information, arithmetic mean of the entropies: 1 perfect, 0 as by chance."""
-    total = tables.sum(axis=(-2, -1))
     rows, columns = tables.sum(axis=-1), tables.sum(axis=-2)
     information, classes, clusters = _information(tables)
     # (I - E[I]) / (mean entropy - E[I]), kept from 0 / 0 as scikit-learn does.
@@ -286,7 +231,8 @@ def adjusted_mutual_information(tables: FloatArray) -> FloatArray:
     one_cluster = (rows > 0).sum(axis=-1) == 1
     one_class = (columns > 0).sum(axis=-1) == 1
     index = np.where(one_cluster | one_class, 0.0, numerator / denominator)
-    return _where_filled(np.where(one_cluster & one_class, 1.0, index), total)
+    index = np.where(one_cluster & one_class, 1.0, index)
+    return np.where(tables.any(axis=(-2, -1)), index, np.nan)
 
 
 def _information(tables: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -313,10 +259,6 @@ def _away_from_zero(values: FloatArray) -> FloatArray:
     return np.where(values < 0, np.minimum(values, -_EPS), np.maximum(values, _EPS))
 
 
-def _where_filled(values: FloatArray, total: FloatArray) -> FloatArray:
-    return np.where(total > 0, values, np.nan)
-
-
 # Clusters as predicted classes, by a map learned on training rows.
 #
 # Each cluster stands for the class that is commonest in it among *training* rows.
@@ -326,23 +268,12 @@ def _where_filled(values: FloatArray, total: FloatArray) -> FloatArray:
 
 
 def majority_map(tables: FloatArray) -> IntArray:
-    """Commonest class of every cluster in training tables [..., K, C], as [..., K].
+    """Commonest class of every cluster in filled training tables [..., K, C], as [..., K].
 
     Ties go to the first class.
-
-    Raises
-    ------
-    DataError
-        If no training row is labelled.
     """
-    if tables.shape[-1] == 0 or not tables.sum(axis=(-2, -1)).all():
-        raise DataError(
-            "no training row has a label, so clusters cannot be given a class",
-            where="labels",
-            hint="Leave this label level out, or label some training groups",
-        )
     overall = tables.sum(axis=-2).argmax(axis=-1)[..., None]
-    return np.asarray(np.where(tables.sum(axis=-1) > 0, tables.argmax(axis=-1), overall), np.int64)
+    return np.asarray(np.where(tables.any(axis=-1), tables.argmax(axis=-1), overall), np.int64)
 
 
 def confusion(tables: FloatArray, mapping: IntArray) -> FloatArray:
@@ -364,9 +295,9 @@ def mapped_accuracy(confusions: FloatArray) -> FloatArray:
 
 def macro_f1(confusions: FloatArray) -> FloatArray:
     """Mean F1 over the classes that occur as true or as predicted, from [..., C, C]."""
-    predicted, true = confusions.sum(axis=-1), confusions.sum(axis=-2)
+    # Rows of the class, true and predicted: F1 = 2 right / (predicted + true).
+    rows = confusions.sum(axis=-1) + confusions.sum(axis=-2)
     right = np.diagonal(confusions, axis1=-2, axis2=-1)
-    present = predicted + true > 0
-    scores = np.where(present, 2.0 * right / np.where(present, predicted + true, 1.0), 0.0)
+    scores = 2.0 * right / np.where(rows > 0, rows, 1.0)
     with np.errstate(invalid="ignore"):
-        return np.asarray(scores.sum(axis=-1) / present.sum(axis=-1))
+        return np.asarray(scores.sum(axis=-1) / (rows > 0).sum(axis=-1))

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError
-from variolite.scoring.agreement import LabelCodes, encode_labels
-from variolite.scoring.arrays import IntArray, as_groups, as_labels
+from variolite.scoring.agreement import LabelCodes, as_text, encode_groups, encode_labels
 from variolite.scoring.intervals import (
     Bootstrap,
+    FloatArray,
+    Formula,
+    GroupSums,
+    IntArray,
     Interval,
     ScoredGroups,
     Statistic,
+    group_means,
     intervals_of,
     paired_difference,
+    sum_by_group,
 )
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 
@@ -28,26 +34,11 @@ from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 class HeldOut:
     """Training and test rows with their groups and labels.
 
-    Attributes
-    ----------
-    split
-        Name of the test part.
-    train_groups
-        Group of every training row [n_train], as text.
-    groups
-        Names of the test groups [G].
-    group_codes
-        Index into ``groups`` of every scored row [m].
-    n_test
-        Number of test rows, scored or not.
-    kept
-        Positions of the scored rows among the test rows [m]: all, or an even
-        draw within every group.
-    train_labels, test_labels
-        Per label level, codes of the training rows and of the scored rows, over
-        the same classes.
-    notes
-        What was left out, in plain words.
+    ``split`` is the name of the test part, which has ``n_test`` rows. Those at ``kept`` [m] are
+    scored: all, or an even draw within every group. ``group_codes`` [m] index the names
+    ``groups`` [G] of the test groups; ``train_groups`` [n_train] are names. Labels are codes
+    per level, of the training rows and of the scored rows, over the same classes. ``notes``
+    say what was left out.
     """
 
     split: str
@@ -60,20 +51,6 @@ class HeldOut:
     test_labels: Mapping[str, LabelCodes]
     notes: tuple[str, ...] = ()
 
-    @property
-    def n_train(self) -> int:
-        """Number of training rows."""
-        return len(self.train_groups)
-
-    def check(self, train: int, test: int, where: str) -> None:
-        """Raise DataError unless the numbers of rows are those of the split."""
-        if (train, test) != (self.n_train, self.n_test):
-            raise DataError(
-                f"has {train} training and {test} test rows, the split has {self.n_train} "
-                f"and {self.n_test}",
-                where=where,
-            )
-
 
 def hold_out(
     groups: ArrayLike,
@@ -83,35 +60,15 @@ def hold_out(
     test_rows: ArrayLike,
     split: str = "test",
     max_test_rows: int | None = 60_000,
-    seed: int = 0,
 ) -> HeldOut:
-    """Fix the rows to score on.
+    """Fix the rows to score on, of a table with a group and labels for every row, [n] each.
 
-    Parameters
-    ----------
-    groups
-        Group of every row of the table [n].
-    labels_by_level
-        Per level name, the label of every row [n]; "" where there is none.
-    train_rows, test_rows
-        Row indices of the two parts; features come in this order later. Without
-        training rows, clusters cannot be mapped to classes.
-    split
-        Name of the test part, printed in every row.
-    max_test_rows
-        Rows scored at most; None for all. If there are more, the same fraction
-        of every group is drawn.
-    seed
-        Seed of that draw.
-
-    Raises
-    ------
-    DataError
-        If lengths differ, there is no test row, or rows or groups are shared by the
-        two parts.
+    Labels are per level, "" where there is none. Features come in the order of ``train_rows``
+    and ``test_rows`` later. At most ``max_test_rows`` are scored, the same fraction of every
+    group. Raises DataError if there is no test row, or a group has rows in both parts.
     """
-    group = as_labels(groups, "groups")
-    train, test = _rows(train_rows, len(group), "training"), _rows(test_rows, len(group), "test")
+    group = as_text(groups)
+    train, test = (np.asarray(rows, np.int64) for rows in (train_rows, test_rows))
     if not len(test):
         raise DataError("there is no row", where="test rows")
     if len(shared := np.intersect1d(group[train], group[test])):
@@ -120,18 +77,14 @@ def hold_out(
             where="split",
             hint="Split by group, so that test rows are not neighbours of training rows",
         )
-    names, codes = as_groups(group[test], len(test))
-    kept = sample_by_group(codes, max_test_rows or len(test), seed)
+    names, codes = encode_groups(group[test])
+    kept = sample_by_group(codes, max_test_rows or len(test), 0)
     notes = []
     if len(kept) < len(test):
         notes.append(f"{split}: {len(kept)} of {len(test)} rows scored, drawn within every group")
     train_labels, test_labels = {}, {}
     for level, labels in labels_by_level.items():
         encoded = encode_labels(labels)
-        if len(encoded.codes) != len(group):
-            raise DataError(
-                f"has {len(encoded.codes)} labels for {len(group)} rows", where=f"level {level!r}"
-            )
         train_labels[level], test_labels[level] = encoded.take(train), encoded.take(test[kept])
         for part, of_part in (("training", train_labels), (split, test_labels)):
             if missing := of_part[level].missing:
@@ -166,19 +119,6 @@ def sample_by_group(codes: IntArray, most: int, seed: int) -> IntArray:
     return np.sort(order[within < quota[codes[order]]])
 
 
-def _rows(rows: ArrayLike, n: int, part: str) -> IntArray:
-    index = np.asarray(rows)
-    if not index.size:
-        return np.empty(0, np.int64)
-    if index.ndim != 1 or index.dtype.kind not in "iu":
-        raise DataError("must be whole row numbers", where=f"{part} rows")
-    if index.min() < 0 or index.max() >= n:
-        raise DataError(
-            f"holds rows {index.min()} to {index.max()} of a table of {n}", where=f"{part} rows"
-        )
-    return index.astype(np.int64)
-
-
 # What was scored on one split, or on several together.
 
 
@@ -200,10 +140,7 @@ class Evaluation:
     def find(self, **wanted: object) -> Entry:
         """Return the one entry whose key has the given values, e.g. ``find(method="vae", k=9)``.
 
-        Raises
-        ------
-        DataError
-            If no entry or more than one fits.
+        Raises DataError if no entry or more than one fits.
         """
         found = [e for e in self.entries if wanted.items() <= vars(e.key).items()]
         if len(found) != 1:
@@ -226,15 +163,14 @@ class Evaluation:
         known: dict[int, dict[str, Interval]] = {}
         rows: list[ScoreRow] = []
         for entry in self.entries:
-            if id(entry.scored) not in known:
-                known[id(entry.scored)] = intervals_of(entry.scored, bootstrap=bootstrap)
-            rows += _rows_of(entry, known[id(entry.scored)])
+            scored = entry.scored
+            if id(scored) not in known:
+                known[id(scored)] = intervals_of(scored, bootstrap=bootstrap)
+            rows += [
+                entry.key.row(name, value, len(scored.groups), scored.n_seeds)
+                for name, value in known[id(scored)].items()
+            ]
         return Scorecard(tuple(rows), self.notes)
-
-
-def _rows_of(entry: Entry, intervals: Mapping[str, Interval]) -> list[ScoreRow]:
-    n_groups, seeds = len(entry.scored.groups), entry.scored.n_seeds
-    return [entry.key.row(name, value, n_groups, seeds) for name, value in intervals.items()]
 
 
 def compare(
@@ -242,37 +178,20 @@ def compare(
     second: Entry,
     *,
     metrics: Sequence[str] | None = None,
-    same_seeds: bool = False,
     bootstrap: Bootstrap | None = None,
 ) -> tuple[ScoreRow, ...]:
-    """Compare two methods on the same test groups.
+    """Compare two methods on the same test groups, by all scores that both have if not given.
 
-    Parameters
-    ----------
-    first, second
-        Entries over the same groups and label level.
-    metrics
-        Scores to compare; by default all that both have.
-    same_seeds, bootstrap
-        As in :func:`variolite.scoring.intervals.paired_difference`.
-
-    Returns
-    -------
-    tuple of ScoreRow
-        Per metric, task "paired", method "A vs B": ``<metric>`` is the
-        difference A - B with its interval, ``<metric>_p`` the two-sided p,
-        ``<metric>_wins`` the fraction of groups on which A is higher (ties are
-        neither).
-
-    Raises
-    ------
-    DataError
-        If the groups differ or nothing can be compared.
+    Per metric there are three rows of task "paired" and method "A vs B": ``<metric>`` is the
+    difference A - B with its interval, ``<metric>_p`` the two-sided p, ``<metric>_wins`` the
+    fraction of groups on which A is higher (ties are neither). Raises DataError if the groups
+    differ or nothing can be compared.
     """
+    method = f"{first.key.method} vs {second.key.method}"
     if first.scored.groups != second.scored.groups:
         raise DataError(
             "the two were not scored on the same groups",
-            where=f"{first.key.method} vs {second.key.method}",
+            where=method,
             hint="Score both on the same split and label level",
         )
     names = metrics or [m for m in first.scored.metrics if m in second.scored.metrics]
@@ -281,26 +200,108 @@ def compare(
     # What the two do not have in common is no part of the comparison's key.
     own, others = vars(first.key), vars(second.key)
     common = {name: value for name, value in own.items() if value == others[name]}
-    method = f"{first.key.method} vs {second.key.method}"
     key = ScoreKey(**common | {"task": "paired", "method": method, "split": first.key.split})
     n_groups = len(first.scored.groups)
     seeds = min(first.scored.n_seeds, second.scored.n_seeds)
     rows = []
     for metric in names:
-        result = paired_difference(
-            _statistic(first.scored, metric),
-            _statistic(second.scored, metric),
-            n_groups,
-            same_seeds=same_seeds,
-            bootstrap=bootstrap,
-        )
+        statistics = [_statistic(entry.scored, metric) for entry in (first, second)]
+        result = paired_difference(*statistics, n_groups, bootstrap=bootstrap)
         decided = result.wins + result.losses
         wins = result.wins / decided if decided else float("nan")
-        rows.append(key.row(metric, result, n_groups, seeds))
-        rows.append(key.row(f"{metric}_p", Interval(result.p), n_groups, seeds))
-        rows.append(key.row(f"{metric}_wins", Interval(wins), n_groups, seeds))
+        values = {"": result, "_p": Interval(result.p), "_wins": Interval(wins)}
+        rows += [key.row(metric + end, value, n_groups, seeds) for end, value in values.items()]
     return tuple(rows)
 
 
 def _statistic(scored: ScoredGroups, metric: str) -> Statistic:
     return lambda weights: scored.values(weights, [metric])[metric]
+
+
+# Reconstruction of features, in original units, and the likelihood of rows.
+#
+# R2, root mean square error and mean absolute error of a set of groups follow from five sums
+# per group, so the bootstrap never returns to the rows.
+
+
+def _r2(sums: Mapping[str, FloatArray]) -> FloatArray:
+    """1 - squared error / squared deviation from the mean of the same weighted rows.
+
+    0 is as good as knowing that mean, below 0 is worse; NaN where the values do not vary.
+    """
+    deviation = sums["square"] - sums["value"] ** 2 / sums["count"]
+    # Below rounding of the sum of squares nothing varies.
+    varies = deviation > 1e-12 * sums["square"]
+    return np.where(varies, 1.0 - sums["squared_error"] / np.where(varies, deviation, 1.0), np.nan)
+
+
+_ERRORS: Mapping[str, Formula] = {
+    "r2": _r2,
+    "rmse": lambda sums: np.asarray(np.sqrt(sums["squared_error"] / sums["count"])),
+    "mae": lambda sums: sums["absolute_error"] / sums["count"],
+}
+
+
+def feature_errors(
+    true: FloatArray, guess: FloatArray, group_codes: IntArray, groups: tuple[str, ...]
+) -> GroupSums:
+    """Score guesses [S, n] of one feature: "r2", and "rmse" and "mae" in the feature's unit.
+
+    ``true`` [n] is NaN where unknown, which is left out. Raises DataError if a scored guess is
+    not finite.
+    """
+    known = np.isfinite(true)
+    if bad := int((~np.isfinite(guess[:, known])).sum()):
+        raise DataError(f"{bad} reconstructed values are NaN or infinite", where="reconstruction")
+    # Sums of squares lose digits when the mean is far from zero.
+    shifted = np.broadcast_to(true - true[known].mean(), guess.shape)
+    error = guess - true
+    terms = {
+        "count": np.ones(guess.shape),
+        "value": shifted,
+        "square": shifted**2,
+        "squared_error": error**2,
+        "absolute_error": np.abs(error),
+    }
+    used = np.broadcast_to(known, guess.shape)
+    sums = {name: sum_by_group(t, used, group_codes, len(groups)) for name, t in terms.items()}
+    return GroupSums(sums, _ERRORS, groups)
+
+
+def evaluate_reconstruction(
+    original: ArrayLike,
+    predicted: ArrayLike,
+    groups: ArrayLike,
+    features: Sequence[str],
+    *,
+    units: Mapping[str, str | None] = MappingProxyType({}),
+    method: str = "vae",
+    split: str = "test",
+) -> Evaluation:
+    """Score all features of test rows, one entry each.
+
+    ``original`` [n, d] holds true values in original units, NaN where unknown; ``predicted``
+    is [S, n, d]. A feature with nothing to score is left out, with a note.
+    """
+    true, guess = np.asarray(original, np.float64), np.asarray(predicted, np.float64)
+    names, codes = encode_groups(groups)
+    entries: list[Entry] = []
+    notes: list[str] = []
+    for index, feature in enumerate(features):
+        column = true[:, index]
+        if not np.isfinite(column).any():
+            notes.append(f"{feature}: no known value among the held-out rows, left out")
+            continue
+        key = ScoreKey("reconstruction", method, split, feature=feature, unit=units.get(feature))
+        entries.append(Entry(key, feature_errors(column, guess[:, :, index], codes, names)))
+    return Evaluation(tuple(entries), tuple(notes))
+
+
+def evaluate_likelihood(
+    values: ArrayLike, groups: ArrayLike, *, metric: str, method: str = "vae", split: str = "test"
+) -> Evaluation:
+    """Score the mean log-likelihood per test row in nats, from values [n] or [S, n]."""
+    rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    names, codes = encode_groups(groups)
+    scores = group_means(metric, rows, codes, names)
+    return Evaluation((Entry(ScoreKey("likelihood", method, split, unit="nats"), scores),))

@@ -1,10 +1,9 @@
 """Gaussian mixtures with full covariances, by expectation maximisation in two matrix products.
 
-The log-density of a Gaussian is linear in the monomials ``1, z_i, z_i z_j``, and
-the moments that the M step needs are averages of the same monomials. One
-iteration is therefore two matrix products per block of rows; a block is small
-enough to stay in the cache. Formulas: C. M. Bishop, Pattern Recognition and
-Machine Learning (2006), section 9.2.
+The log-density of a Gaussian is linear in the monomials ``1, z_i, z_i z_j``, and the moments
+that the M step needs are averages of the same monomials. One iteration is therefore two matrix
+products per block of rows; a block is small enough to stay in the cache. Formulas: C. M. Bishop,
+Pattern Recognition and Machine Learning (2006), section 9.2.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from variolite.errors import DataError
-from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
+from variolite.scoring.intervals import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans as ScikitKMeans
@@ -25,6 +24,35 @@ if TYPE_CHECKING:
 _BLOCK_ROWS = 4096
 _RESEEDS = 5
 _LOG_TWO_PI = float(np.log(2.0 * np.pi))
+
+
+def as_matrix(values: ArrayLike, name: str = "features") -> FloatArray:
+    """Return ``values`` as a finite float64 matrix [n, d]."""
+    matrix = as_finite(values, name)
+    if matrix.ndim != 2:
+        raise DataError(f"has shape {matrix.shape}, expected (rows, features)", where=name)
+    return matrix
+
+
+def as_finite(values: ArrayLike, name: str) -> FloatArray:
+    """Return ``values`` as a float64 array that is not empty and holds finite numbers only."""
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DataError("is not a regular array of numbers", where=name) from None
+    if array.size == 0:
+        raise DataError(f"is empty (shape {array.shape})", where=name)
+    # One sum is NaN or infinite whenever an entry is, and needs no array of its own.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspicious = not np.isfinite(array.sum())
+    if suspicious and (bad := ~np.isfinite(array)).any():
+        raise DataError(
+            f"holds {int(bad.sum())} values that are NaN or infinite, the first in "
+            f"feature {int(np.argwhere(bad)[0][-1])}",
+            where=name,
+            hint="Drop or fill the rows with missing values first",
+        )
+    return array
 
 
 class _Parameters(NamedTuple):
@@ -97,9 +125,8 @@ def _expectation_maximisation(
 ) -> _Fit:
     """Run EM on scaled rows [d, n] from the component of every row, ``start`` [n].
 
-    ``floor`` [d] is added to the diagonal of every covariance. The reported
-    log-likelihood is that of the last E step, one M step before the returned
-    parameters.
+    ``floor`` [d] is added to the diagonal of every covariance. The reported log-likelihood is
+    that of the last E step, one M step before the returned parameters.
     """
     parameters = _maximise(_start_moments(rows, start, k), floor)
     previous = mean = -np.inf
@@ -160,6 +187,7 @@ def _maximise(moments: FloatArray, floor: FloatArray) -> _Parameters:
     covariances = np.empty((len(counts), d, d))
     covariances[:, i, j] = moments[:, 1 + d :] / counts[:, None]
     covariances[:, j, i] = covariances[:, i, j]
+    # E[z z'] - E[z] E[z]': harmless, since the rows are scaled to be near the origin.
     covariances -= means[:, :, None] * means[:, None, :]
     covariances[:, np.arange(d), np.arange(d)] += floor
     try:
@@ -192,28 +220,13 @@ def _reseed(
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """A fitted mixture of k Gaussians in d dimensions.
+    """A fitted mixture: ``weights`` [k], ``means`` [k, d] and ``covariances`` [k, d, d].
 
-    Attributes
-    ----------
-    weights
-        Mixing weights [k], sum 1.
-    means
-        Component means [k, d].
-    covariances
-        Component covariances [k, d, d].
-    log_likelihood
-        Mean log-likelihood per training row in nats at the last E step.
-    iterations
-        EM iterations of the restart that was kept.
-    converged
-        Whether the gain per iteration fell below the tolerance.
-    collapsed
-        Indices of components whose smallest variance is at the floor set by
-        ``reg_covar``: they describe a point or a plane, not a cloud.
-    constant
-        Features that did not vary among the training rows. Their variance is
-        ``reg_covar`` and they count as no parameters.
+    ``log_likelihood`` is the mean per training row in nats at the last E step, ``iterations``
+    counts those of the restart that was kept. ``collapsed`` are the components whose smallest
+    variance is at the floor ``reg_covar``: they describe a point or a plane, not a cloud.
+    ``constant`` are the features that did not vary among the training rows; their variance is
+    ``reg_covar`` and they count as no parameters.
 
     Examples
     --------
@@ -236,7 +249,6 @@ class GaussianMixture:
 
     @property
     def n_clusters(self) -> int:
-        """Number of components k."""
         return len(self.means)
 
     @property
@@ -275,7 +287,7 @@ class GaussianMixture:
 
     def _joint(self, x: ArrayLike) -> FloatArray:
         """Log of weight times density, [k, n]."""
-        matrix = as_matrix(x, width=self.means.shape[1])
+        matrix = as_matrix(x)
         # Scaled by the mixture's own mean and spread, so that new rows need no other state.
         shift = self.weights @ self.means
         within = np.diagonal(self.covariances, axis1=1, axis2=2)
@@ -301,47 +313,19 @@ def fit_gaussian_mixture(
     reg_covar: float = 1e-6,
     start: ArrayLike | None = None,
 ) -> GaussianMixture:
-    """Fit k Gaussians with full covariances to the rows of ``x``.
+    """Fit k Gaussians with full covariances to finite rows ``x`` [n, d].
 
-    Parameters
-    ----------
-    x
-        Training rows [n, d], finite.
-    k
-        Number of components, at most n.
-    seed
-        Seed of the k-means starts and of the re-seeding of empty components.
-    n_init
-        Number of restarts; the one with the highest likelihood is kept.
-    max_iter
-        Most EM iterations per restart.
-    tol
-        EM stops when the mean log-likelihood per row gains less than this (nats).
-    reg_covar
-        Variance added to the diagonal of every covariance, in squared units of
-        ``x``; positive.
-    start
-        Component of every row [n] to start from, instead of k-means; then
-        ``n_init`` is not used.
-
-    Returns
-    -------
-    GaussianMixture
-        A component left without rows is moved to the rows that the mixture
-        describes worst, up to five times per restart.
-
-    Raises
-    ------
-    DataError
-        If k is not within 1..n, or ``x`` or ``start`` cannot be used.
+    The best of ``n_init`` restarts from k-means is kept; ``start``, a component for every row
+    [n], takes their place. EM stops when the mean log-likelihood per row gains less than
+    ``tol`` nats. ``reg_covar``, in squared units of ``x``, is added to the diagonal of every
+    covariance. A component left without rows is moved to the rows that the mixture describes
+    worst, up to five times per restart. Raises DataError if k is not within 1..n.
     """
     matrix = as_matrix(x)
-    n, d = matrix.shape
-    if reg_covar <= 0.0:
-        raise DataError(f"reg_covar is {reg_covar}, it must be positive", where="Gaussian mixture")
+    d = matrix.shape[1]
     generator = np.random.default_rng(seed)
     if start is not None:
-        starts = [_check_start(start, n, k)]
+        starts = [np.asarray(start, np.int64)]
     else:
         seeds = [int(generator.integers(2**31)) for _ in range(max(1, n_init))]
         starts = [lloyd(matrix, k, own, 1).predict(matrix).astype(np.int64) for own in seeds]
@@ -403,13 +387,3 @@ def _collapsed(covariances: FloatArray, floor: FloatArray) -> tuple[int, ...]:
     root = np.sqrt(floor)
     relative = np.linalg.eigvalsh(covariances / (root[:, None] * root))[:, 0]
     return tuple(np.flatnonzero(relative < 10.0).tolist())
-
-
-def _check_start(start: ArrayLike, n: int, k: int) -> IntArray:
-    labels = np.asarray(start, dtype=np.int64)
-    if labels.shape != (n,) or labels.min() < 0 or labels.max() >= k:
-        raise DataError(
-            f"start must hold one component in 0..{k - 1} for each of {n} rows",
-            where="Gaussian mixture",
-        )
-    return labels

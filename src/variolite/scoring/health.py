@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict
 
-from variolite.errors import DataError
-from variolite.scoring.arrays import FloatArray, IntArray, as_matrix
+from variolite.scoring.gmm import as_matrix
+from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.scorecard import Number
 
 ACTIVE_NATS = 0.01
@@ -41,20 +41,11 @@ class Finding(_Stored):
 
 
 class Dimension(_Stored):
-    """One latent dimension.
+    """One latent dimension, by its ``index`` in the latent vector.
 
-    Attributes
-    ----------
-    index
-        Position in the latent vector.
-    kl
-        KL divergence of the posterior from the prior, mean over rows, nats.
-    active
-        Whether ``kl`` exceeds 0.01 nats.
-    mean_sd
-        Standard deviation of the posterior mean over rows.
-    correlation
-        Spearman rank correlation of the posterior mean with every input.
+    ``kl`` is the KL divergence of the posterior from the prior, mean over rows, nats;
+    ``mean_sd`` the standard deviation of the posterior mean over rows; ``correlation`` its
+    Spearman rank correlation with every input.
     """
 
     index: int
@@ -67,16 +58,9 @@ class Dimension(_Stored):
 class Health(_Stored):
     """Latent health, the content of health.json.
 
-    Attributes
-    ----------
-    latent, active_units
-        Number of dimensions, and of those that are active.
-    total_kl
-        KL divergence summed over dimensions, mean over rows, nats.
-    noise
-        Standard deviation of the decoder per input, transformed units.
-    dimensions, findings
-        Per dimension, and in plain words.
+    Of ``latent`` dimensions ``active_units`` are active; ``total_kl`` is summed over them all,
+    mean over rows, nats. ``noise`` is the standard deviation of the decoder per input,
+    transformed units.
     """
 
     latent: int
@@ -128,32 +112,14 @@ def evaluate_health(
     *,
     noise: Mapping[str, float] | None = None,
 ) -> Health:
-    """Evaluate the latent space from posteriors of test rows.
+    """Evaluate the latent space from the Gaussian posteriors of test rows, [n, L] each.
 
-    Parameters
-    ----------
-    mean, log_variance
-        Parameters of the Gaussian posterior of every row, [n, L].
-    inputs
-        Inputs [n, d] in any monotone scale, NaN where unknown.
-    names
-        Names of the inputs [d].
-    noise
-        Decoder standard deviation per input in transformed units.
-
-    Raises
-    ------
-    DataError
-        If shapes do not fit one another or posteriors are not finite.
+    ``inputs`` [n, d], called ``names`` [d], are in any monotone scale, NaN where unknown;
+    ``noise`` is the decoder's standard deviation per input in transformed units. Raises
+    DataError if posteriors are not finite.
     """
     mu, log_var = as_matrix(mean, "posterior means"), as_matrix(log_variance, "log-variances")
     values = np.asarray(inputs, dtype=np.float64)
-    if mu.shape != log_var.shape or values.shape != (len(mu), len(names)):
-        raise DataError(
-            f"means {mu.shape}, log-variances {log_var.shape} and inputs {values.shape} with "
-            f"{len(names)} names do not fit one another",
-            where="latent health",
-        )
     nats = kl_from_standard_normal(mu, log_var)
     active = np.flatnonzero(nats > ACTIVE_NATS)
     sample = slice(None, None, -(-len(mu) // _MOST_ROWS))
@@ -170,16 +136,19 @@ def evaluate_health(
     )
     sigmas = {name: float(sigma) for name, sigma in (noise or {}).items()}
     findings = [
-        *_collapse(nats, len(active)),
-        *_duplicates(active, mu[sample]),
-        *_unread_inputs(names, correlations[active]),
-        *_noise_levels(sigmas),
-        *_far_rows(mu),
-        *_prior_mismatch(mu, log_var, active),
+        Finding(level=level, text=text, advice=advice)
+        for level, text, advice in (
+            *_collapse(nats, len(active)),
+            *_duplicates(active, mu[sample]),
+            *_unread_inputs(names, correlations[active]),
+            *_noise_levels(sigmas),
+            *_far_rows(mu),
+            *_prior_mismatch(mu, log_var, active),
+        )
     ]
     if all(finding.level != "warning" for finding in findings):
         text = f"{len(active)} of {len(nats)} dimensions carry information, none twice"
-        findings.insert(0, _finding("ok", text, "Nothing needs to change"))
+        findings.insert(0, Finding(level="ok", text=text, advice="Nothing needs to change"))
     return Health(
         latent=len(nats),
         active_units=len(active),
@@ -191,7 +160,11 @@ def evaluate_health(
 
 
 def _rank_correlations(mu: FloatArray, inputs: FloatArray) -> FloatArray:
-    """Spearman correlation of every latent mean with every input, [L, d]; NaN if undefined."""
+    """Spearman correlation of every latent mean with every input, [L, d]; NaN if undefined.
+
+    From ranks of whole columns: `scipy.stats.spearmanr` would rank the latents again for every
+    input, and cannot leave out other rows for each.
+    """
     out = np.full((mu.shape[1], inputs.shape[1]), np.nan)
     complete = _standardised_ranks(mu)
     for column, values in enumerate(inputs.T):
@@ -212,17 +185,15 @@ def _standardised_ranks(columns: FloatArray) -> FloatArray:
     return np.asarray((ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, np.nan))
 
 
-# What the numbers mean, in plain words, and what to do about it.
+# What the numbers mean, in plain words, and what to do about it: level, text, advice.
+
+_Found = Iterator[tuple[Literal["note", "warning"], str, str]]
 
 
-def _finding(level: Literal["ok", "note", "warning"], text: str, advice: str) -> Finding:
-    return Finding(level=level, text=text, advice=advice)
-
-
-def _collapse(nats: FloatArray, active: int) -> Iterator[Finding]:
+def _collapse(nats: FloatArray, active: int) -> _Found:
     size = len(nats)
     if active == 0:
-        yield _finding(
+        yield (
             "warning",
             f"Posterior collapse: none of {size} dimensions carries information "
             f"(KL {nats.sum():.3g} nats in all)",
@@ -230,20 +201,20 @@ def _collapse(nats: FloatArray, active: int) -> Iterator[Finding]:
             "warm-up; check that the inputs vary",
         )
     elif active == 1 and size > 1:
-        yield _finding(
+        yield (
             "warning",
             f"Only 1 of {size} dimensions carries information",
             "Let the noise be learned, or lower beta or the fixed noise; a direction "
             "survives only if its variance exceeds that of the noise",
         )
     elif active == size:
-        yield _finding(
+        yield (
             "note",
             f"All {size} dimensions carry information, so the latent space may be too small",
             "Try a larger latent size and compare the held-out log-likelihood",
         )
     else:
-        yield _finding(
+        yield (
             "note",
             f"{size - active} of {size} dimensions stay at the prior (KL below {ACTIVE_NATS} nats)",
             "Harmless. Leave them out before clustering and do not standardise them: that "
@@ -251,7 +222,7 @@ def _collapse(nats: FloatArray, active: int) -> Iterator[Finding]:
         )
 
 
-def _duplicates(active: IntArray, mu: FloatArray) -> Iterator[Finding]:
+def _duplicates(active: IntArray, mu: FloatArray) -> _Found:
     """Find pairs of active dimensions that carry the same, from posterior means [n, L]."""
     if len(active) < 2:
         return
@@ -260,7 +231,7 @@ def _duplicates(active: IntArray, mu: FloatArray) -> Iterator[Finding]:
     scaled = centred / np.where(sd > 0, sd, 1.0)
     correlation = scaled.T @ scaled / len(scaled)
     for i, j in zip(*np.nonzero(np.triu(np.abs(correlation) > _DUPLICATE, k=1)), strict=True):
-        yield _finding(
+        yield (
             "warning",
             f"Dimensions {active[i]} and {active[j]} carry the same "
             f"(correlation {correlation[i, j]:.2f})",
@@ -268,19 +239,19 @@ def _duplicates(active: IntArray, mu: FloatArray) -> Iterator[Finding]:
         )
 
 
-def _unread_inputs(names: Sequence[str], correlation: FloatArray) -> Iterator[Finding]:
+def _unread_inputs(names: Sequence[str], correlation: FloatArray) -> _Found:
     """Find inputs that no active dimension follows, from rank correlations [active, d]."""
     if not len(correlation):
         return
     for name, values in zip(names, correlation.T, strict=True):
         if not np.isfinite(values).any():
-            yield _finding(
+            yield (
                 "warning",
                 f"Input {name} does not vary among these rows, or is never observed",
                 f"Leave {name} out, or check how it is read",
             )
         elif (strongest := np.nanmax(np.abs(values))) < _UNREAD:
-            yield _finding(
+            yield (
                 "note",
                 f"Input {name} is followed by no dimension "
                 f"(strongest rank correlation {strongest:.2f})",
@@ -289,32 +260,32 @@ def _unread_inputs(names: Sequence[str], correlation: FloatArray) -> Iterator[Fi
             )
 
 
-def _noise_levels(noise: Mapping[str, float]) -> Iterator[Finding]:
+def _noise_levels(noise: Mapping[str, float]) -> _Found:
     """Check decoder standard deviations in units where an input has standard deviation 1."""
     for name, sigma in noise.items():
         if not np.isfinite(sigma) or sigma <= 0:
-            yield _finding(
+            yield (
                 "warning",
                 f"The noise of {name} is {sigma}, which is no standard deviation",
                 "Train again: the run has diverged",
             )
         elif sigma > 0.9:
-            yield _finding(
+            yield (
                 "note",
                 f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread",
                 "No other input predicts it, or the latent space is too small for it",
             )
         elif sigma < 0.02:
-            yield _finding(
+            yield (
                 "note",
                 f"{name} is reproduced almost exactly (noise {sigma:.3f}) and rules the likelihood",
                 "Look for a column that repeats or determines it; a floor for the noise helps",
             )
 
 
-def _far_rows(mu: FloatArray) -> Iterator[Finding]:
+def _far_rows(mu: FloatArray) -> _Found:
     if far := int((np.abs(mu) > _FAR).any(axis=1).sum()):
-        yield _finding(
+        yield (
             "note",
             f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations "
             "from the centre",
@@ -322,14 +293,14 @@ def _far_rows(mu: FloatArray) -> Iterator[Finding]:
         )
 
 
-def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> Iterator[Finding]:
+def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> _Found:
     """Compare the aggregate posterior of active dimensions with a standard normal prior."""
     centre = mu[:, active].mean(axis=0)
     # Variance of the aggregate: that of the means plus the mean of the variances.
     variance = mu[:, active].var(axis=0) + np.exp(log_var[:, active]).mean(axis=0)
     odd = active[(np.abs(centre) > 0.5) | (variance < 0.5) | (variance > 1.6)]
     if len(odd):
-        yield _finding(
+        yield (
             "note",
             f"The codes as a whole do not follow the prior in dimension {', '.join(map(str, odd))}",
             "For sampling, fit a mixture to the codes instead of drawing from the prior; "

@@ -1,37 +1,36 @@
 """Bootstrap intervals over groups and seeds, and paired comparison of two methods.
 
-Rows of one group resemble one another, so the
-group is the unit that is resampled, with replacement. Seeds are the second
-level: every resample also draws seeds with replacement, and the statistic is
-the mean over the drawn seeds. The interval answers: how would the number move
-with as many other groups of the same kind, and with other seeds?
+Rows of one group resemble one another, so the group is the unit that is resampled, with
+replacement. Seeds are the second level: every resample also draws seeds with replacement,
+and the statistic is the mean over the drawn seeds. The interval answers: how would the
+number move with as many other groups of the same kind, and with other seeds?
 
-It is a percentile interval (B. Efron, R. Tibshirani, An Introduction to the
-Bootstrap (1993), chapter 13) of the deviations from the mean of the resamples,
-placed around the value. A resample of G groups has only about 0.63 G different
-ones, and fewer groups are easier to agree with: pooled agreement scores of
-resamples lie systematically higher. Left in, that shift put the value at the
-lower end of its own interval; on real data, taking it out raised the coverage
-of 95 % intervals over 20 groups from 0.86-0.94 to 0.89-0.97. With fewer than
-about ten groups the interval is still somewhat short.
+It is a percentile interval (B. Efron, R. Tibshirani, An Introduction to the Bootstrap (1993),
+chapter 13) of the deviations from the mean of the resamples, placed around the value. A
+resample of G groups has only about 0.63 G different ones, and fewer groups are easier to
+agree with: pooled agreement scores of resamples lie systematically higher. Left in, that shift
+put the value at the lower end of its own interval; on real data, taking it out raised the
+coverage of 95 % intervals over 20 groups from 0.86-0.94 to 0.89-0.97. With fewer than about
+ten groups the interval is still somewhat short.
 
-A statistic is given as a function of group weights [B, G] (how often each group
-was drawn) that returns values [B, S], one per seed. A resample then costs a
-weighted sum of per-group tables instead of a pass over rows.
+A statistic is a function of group weights [B, G] (how often each group was drawn) that returns
+values [B, S], one per seed. A resample then costs a weighted sum of per-group tables instead
+of a pass over rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError, nearest
-from variolite.scoring.arrays import FloatArray, IntArray
+from variolite.errors import DataError
 
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 Statistic = Callable[[FloatArray], FloatArray]
 
 _EXACT_GROUPS = 14
@@ -73,13 +72,9 @@ class Interval:
 class PairedDifference(Interval):
     """Difference of two methods (first minus second) on the same groups and seeds.
 
-    Attributes
-    ----------
-    p
-        Two-sided p of the sign-flip test on what each group contributes to the
-        difference; NaN with fewer than two groups.
-    wins, losses
-        Groups on which, scored by themselves, the first is higher, and lower.
+    ``p`` is that of the sign-flip test on what each group contributes to the difference, NaN
+    with fewer than two groups; ``wins`` and ``losses`` count the groups on which, scored by
+    themselves, the first is higher, and lower.
     """
 
     p: float
@@ -89,16 +84,9 @@ class PairedDifference(Interval):
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How to resample.
+    """How to resample: how often, what probability the interval spans, and the seed of the draws.
 
-    Attributes
-    ----------
-    resamples
-        Number of resamples B.
-    level
-        Probability that the interval spans.
-    seed
-        Seed of the draws; the same seed draws the same groups for every method.
+    The same seed draws the same groups for every method.
     """
 
     resamples: int = 1000
@@ -122,6 +110,7 @@ class Bootstrap:
         return self._draws(1 + stream, n_seeds) / n_seeds
 
     def _draws(self, stream: int, n: int) -> FloatArray:
+        # Drawing n of n with replacement is one multinomial draw of counts.
         generator = np.random.default_rng([self.seed, stream])
         return generator.multinomial(n, np.full(n, 1.0 / n), size=self.resamples).astype(np.float64)
 
@@ -145,22 +134,9 @@ class Bootstrap:
 def bootstrap_interval(
     statistic: Statistic, n_groups: int, *, bootstrap: Bootstrap | None = None
 ) -> Interval:
-    """Value of a statistic on all groups, with its interval over groups and seeds.
+    """Value of a statistic with every group counted once, averaged over seeds, and its interval.
 
-    Parameters
-    ----------
-    statistic
-        Function of group weights [B, G] to values [B, S].
-    n_groups
-        Number of groups G. With one group there is nothing to resample and
-        the interval is NaN, however many seeds there are.
-    bootstrap
-        How to resample.
-
-    Returns
-    -------
-    Interval
-        ``mean`` is the statistic with every group counted once, averaged over seeds.
+    With one group there is nothing to resample and the interval is NaN; none is a DataError.
     """
     plan = bootstrap or Bootstrap()
     if n_groups < 1:
@@ -172,26 +148,22 @@ def bootstrap_interval(
 
 
 def intervals_of(
-    scored: ScoredGroups,
-    metrics: Sequence[str] | None = None,
-    *,
-    bootstrap: Bootstrap | None = None,
+    scored: ScoredGroups, *, bootstrap: Bootstrap | None = None
 ) -> dict[str, Interval]:
-    """Value and interval of several scores at once, as :func:`bootstrap_interval` gives them.
+    """Value and interval of all its scores, as :func:`bootstrap_interval` gives them.
 
     The adjusted mutual information uses the first quarter of the resamples.
     """
     plan = bootstrap or Bootstrap()
-    names = tuple(scored.metrics if metrics is None else metrics)
     n_groups = len(scored.groups)
-    points = scored.values(np.ones((1, n_groups)), names)
-    out = {name: Interval(_mean(points[name])) for name in names}
+    points = scored.values(np.ones((1, n_groups)), scored.metrics)
+    out = {name: Interval(_mean(values)) for name, values in points.items()}
     if n_groups == 1:
         return out
     weights = plan.groups(n_groups)
     # Scores of equally many resamples share one pass over the pooled tables.
     by_count: dict[int, list[str]] = {}
-    for name in names:
+    for name in out:
         count = max(1, round(plan.resamples * _FRACTION_OF_RESAMPLES.get(name, 1.0)))
         by_count.setdefault(count, []).append(name)
     for count, some in by_count.items():
@@ -201,47 +173,24 @@ def intervals_of(
 
 
 def paired_difference(
-    first: Statistic,
-    second: Statistic,
-    n_groups: int,
-    *,
-    same_seeds: bool = False,
-    bootstrap: Bootstrap | None = None,
+    first: Statistic, second: Statistic, n_groups: int, *, bootstrap: Bootstrap | None = None
 ) -> PairedDifference:
-    """Compare two statistics on the same groups.
+    """Compare two statistics on the same groups; the interval is of the pooled difference.
 
-    Parameters
-    ----------
-    first, second
-        Functions of group weights [B, G] to values [B, S]; S may differ.
-    n_groups
-        Number of groups G, in the same order for both.
-    same_seeds
-        Whether seed s of the first belongs with seed s of the second (say, two
-        clusterings of the same model); seeds are then drawn together. If not,
-        they are drawn independently.
-    bootstrap
-        How to resample.
+    Groups are drawn together, so that what both share cancels; seeds independently.
 
-    Returns
-    -------
-    PairedDifference
-        The interval is of the pooled difference. For p, the difference averaged
-        over seeds is split into one contribution per group by the jackknife
-        (pseudo-values; R. Miller, Biometrika 61 (1974) 1), and their signs are
-        flipped: all 2^G flips up to 14 groups, 10,000 random ones beyond. For a
-        mean over groups, the contributions are the groups' own differences.
-        Where the hypothesis held on real data, 2-10 % of p were below 0.05.
+    For p, the difference averaged over seeds is split into one contribution per group by the
+    jackknife (pseudo-values; R. Miller, Biometrika 61 (1974) 1), and their signs are flipped.
+    For a mean over groups, the contributions are the groups' own differences. Where the
+    hypothesis held on real data, 2-10 % of p were below 0.05.
     """
     plan = bootstrap or Bootstrap()
     everything, alone = np.ones((1, n_groups)), np.eye(n_groups)
     mean = _mean(first(everything)) - _mean(second(everything))
     if n_groups == 1:
         return PairedDifference(mean=mean, p=_NAN, wins=int(mean > 0), losses=int(mean < 0))
-    # The same drawn groups for both, so that what they share cancels.
     weights = plan.groups(n_groups)
-    drawn = plan.over_seeds(first(weights))
-    drawn = drawn - plan.over_seeds(second(weights), 0 if same_seeds else 1)
+    drawn = plan.over_seeds(first(weights)) - plan.over_seeds(second(weights), stream=1)
     # Jackknife: what the pooled difference loses without a group is that group's part of it.
     without = first(1.0 - alone).mean(axis=1) - second(1.0 - alone).mean(axis=1)
     without = without[np.isfinite(without)]
@@ -256,25 +205,23 @@ def paired_difference(
 
 
 def sign_flip_p(differences: ArrayLike, *, seed: int = 0) -> float:
-    """Two-sided p of the hypothesis that differences are symmetric about zero.
+    """Two-sided p of the hypothesis that differences [n] are symmetric about zero.
 
-    The statistic is the absolute mean (R. A. Fisher, The Design of Experiments
-    (1935), section 21). Exact for up to 14 differences; NaN for fewer than two.
+    The statistic is the absolute mean (R. A. Fisher, The Design of Experiments (1935),
+    section 21). All 2^n flips up to n = 14, 10,000 random ones beyond; NaN for n < 2.
     """
     values = np.asarray(differences, dtype=np.float64)
     n = len(values)
     if n < 2:
-        return float("nan")
-    observed = abs(values.sum())
-    tolerance = 1e-12 * max(1.0, float(np.abs(values).sum()))
+        return _NAN
+    observed = abs(values.sum()) - 1e-12 * max(1.0, float(np.abs(values).sum()))
     if n <= _EXACT_GROUPS:
         # Row r holds the signs that the binary digits of r spell.
         signs = 1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return float((np.abs(signs @ values) >= observed - tolerance).mean())
-    generator = np.random.default_rng([seed, 99])
-    signs = generator.choice([-1.0, 1.0], size=(_FLIPS, n))
-    extreme = int((np.abs(signs @ values) >= observed - tolerance).sum())
-    return (1 + extreme) / (1 + _FLIPS)
+        return float((np.abs(signs @ values) >= observed).mean())
+    signs = np.random.default_rng([seed, 99]).choice([-1.0, 1.0], size=(_FLIPS, n))
+    # The data themselves are one of the flips, so that p is never 0.
+    return (1 + int((np.abs(signs @ values) >= observed).sum())) / (1 + _FLIPS)
 
 
 def _mean(values: FloatArray) -> float:
@@ -284,24 +231,13 @@ def _mean(values: FloatArray) -> float:
 
 # Scores that follow from sums over rows: the sums of every group are all that they need.
 
-
 Formula = Callable[[Mapping[str, FloatArray]], FloatArray]
 """A score [B, S] from the pooled sums [B, S] by name."""
 
 
 @dataclass(frozen=True)
 class GroupSums:
-    """Sums over rows per seed and group, and the scores that follow from them.
-
-    Attributes
-    ----------
-    sums
-        Sums by name, [S, G] each.
-    formulas
-        The scores by name.
-    groups
-        Names of the groups [G].
-    """
+    """Sums over rows by name, [S, G] each, and the scores that follow from them, by name."""
 
     sums: Mapping[str, FloatArray]
     formulas: Mapping[str, Formula]
@@ -309,69 +245,38 @@ class GroupSums:
 
     @property
     def n_seeds(self) -> int:
-        """Number of seeds S."""
         return len(next(iter(self.sums.values())))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the scores."""
         return tuple(self.formulas)
 
     def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
         """Scores [B, S] of the pooled rows for group weights [B, G]; NaN where undefined."""
-        check_metrics(metrics, self.formulas)
         pooled = {name: weights @ part.T for name, part in self.sums.items()}
         with np.errstate(divide="ignore", invalid="ignore"):
             return {metric: self.formulas[metric](pooled) for metric in metrics}
-
-
-def check_metrics(metrics: Iterable[str], known: Iterable[str]) -> None:
-    """Refuse scores that cannot be computed."""
-    names = tuple(known)
-    for metric in metrics:
-        if metric not in names:
-            close = nearest(metric, names)
-            raise DataError(
-                f"there is no score {metric!r} here",
-                where="metric",
-                hint=f"Did you mean {close!r}?" if close else f"Have {', '.join(names)}",
-            )
 
 
 def sum_by_group(
     values: FloatArray, counted: NDArray[np.bool_], group_codes: IntArray, n_groups: int
 ) -> FloatArray:
     """Sum the counted values [S, n] of every group, as [S, G]."""
-    return np.stack(
-        [
-            np.bincount(group_codes[mask], row[mask], n_groups)
-            for row, mask in zip(values, counted, strict=True)
-        ]
-    )
+    rows = zip(values, counted, strict=True)
+    return np.stack([np.bincount(group_codes[mask], row[mask], n_groups) for row, mask in rows])
 
 
 def group_means(
     metric: str, values: ArrayLike, group_codes: IntArray, groups: tuple[str, ...]
 ) -> GroupSums:
-    """Score the mean over rows of values [S, n] (or [n]); NaN values are left out.
+    """Score the mean over rows of values [S, n] or [n]; NaN values are left out.
 
-    Raises
-    ------
-    DataError
-        If the values do not match the rows, or none is a number.
+    Raises DataError if no value is a number.
     """
     rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
-    if rows.ndim != 2 or rows.shape[1] != len(group_codes):
-        raise DataError(f"has shape {rows.shape} for {len(group_codes)} rows", where=metric)
     known = np.isfinite(rows)
     if not known.any():
         raise DataError("has no finite value", where=metric)
-    sums = {
-        "sum": sum_by_group(rows, known, group_codes, len(groups)),
-        "count": sum_by_group(np.ones(rows.shape), known, group_codes, len(groups)),
-    }
-    return GroupSums(sums, {metric: _mean_of_rows}, groups)
-
-
-def _mean_of_rows(sums: Mapping[str, FloatArray]) -> FloatArray:
-    return sums["sum"] / sums["count"]
+    terms = {"sum": rows, "count": np.ones(rows.shape)}
+    sums = {n: sum_by_group(t, known, group_codes, len(groups)) for n, t in terms.items()}
+    return GroupSums(sums, {metric: lambda pooled: pooled["sum"] / pooled["count"]}, groups)

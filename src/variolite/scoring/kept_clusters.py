@@ -14,23 +14,10 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
-from variolite.scoring.algorithms import (
-    FittedClusterer,
-    fitted_from_arrays,
-    fitted_to_arrays,
-    needs_k,
-)
-from variolite.scoring.arrays import FloatArray, IntArray
-from variolite.scoring.clustering import (
-    ClusteringPlan,
-    Fit,
-    FitRows,
-    draw,
-    fit_grid,
-    mean_criterion,
-)
+from variolite.scoring.algorithms import FittedClusterer, fitted_from_arrays, fitted_to_arrays
+from variolite.scoring.clustering import ClusteringPlan, FitRows, choose_k, draw, fit_grid
 from variolite.scoring.health import ACTIVE_NATS, kl_from_standard_normal
-from variolite.scoring.selection import choose_k
+from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training import RunFolder, TabularModel
 
 
@@ -38,18 +25,9 @@ from variolite.training import RunFolder, TabularModel
 class Clusters:
     """One fitted clustering for every member of a run.
 
-    Attributes
-    ----------
-    algorithm, rule
-        Name of the algorithm, and of the rule that chose k; "fixed" where it
-        finds k itself.
-    k
-        Number of clusters of the first member.
-    fitted
-        Per member.
-    active
-        Latent dimensions that were used, per member, [M, L]; idle ones are
-        taken as zero.
+    ``rule`` is what chose k, "fixed" where the algorithm finds k itself; ``k`` is that of the
+    first member. Of the latents only the dimensions ``active`` [M, L] were used; idle ones are
+    taken as zero.
     """
 
     algorithm: str
@@ -86,20 +64,12 @@ def fit_clusters(
 ) -> Clusters:
     """Cluster the latents of the training rows as the recipe says, and keep the result.
 
-    Parameters
-    ----------
-    run
-        A finished run.
-    training
-        Rows of the training groups; at most 30,000 are drawn.
-    log
-        Called with what is being fitted.
+    At most 30,000 rows are drawn, the same for every member.
     """
-    spec = run.recipe().clustering
-    model = run.model()
+    spec, model = run.recipe().clustering, run.model()
     plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
     n = min(len(training), plan.max_train_rows)
-    if needs_k(spec.algorithm):
+    if spec.algorithm != "hdbscan":
         grid = tuple(k for k in spec.k if k < n)
         if not grid:
             raise DataError(
@@ -109,22 +79,19 @@ def fit_clusters(
             )
         plan = replace(plan, ks=grid)
     active = active_dimensions(model, training)
-    by_k: dict[int | None, list[Fit]] = {}
-    for member, latents in enumerate(active_means(model, training, active)):
-        # The same rows for every member.
-        generator = np.random.default_rng(0)
-        kept = draw(generator, len(training), plan.max_train_rows)
-        groups = None if training.group is None else training.group[kept]
-        sample = draw(generator, len(kept), plan.silhouette_rows)
-        for algorithm, k, fit in fit_grid(FitRows(latents[kept], groups, sample, member), plan):
-            by_k.setdefault(k, []).append(fit)
-            log(f"member {member}: {algorithm}{'' if k is None else f', k = {k}'}")
-    if None in by_k:
-        fits, rule = by_k[None], "fixed"
-    else:
-        criterion = mean_criterion(spec.rule, {k: v for k, v in by_k.items() if k is not None})
-        fits, rule = by_k[choose_k(spec.rule, criterion)], spec.rule
-    fitted = tuple(fit.fitted for fit in fits)
+    generator = np.random.default_rng(0)
+    kept = draw(generator, len(training), plan.max_train_rows)
+    sample = draw(generator, n, plan.silhouette_rows)
+    groups = None if training.group is None else training.group[kept]
+    members = [
+        FitRows(latents[kept], groups, sample, seed)
+        for seed, latents in enumerate(active_means(model, training, active))
+    ]
+    fits = fit_grid(members, plan, log)[spec.algorithm]
+    rule, k = ("fixed", None) if None in fits else (spec.rule, choose_k(spec.rule, fits))
+    if k not in fits:
+        raise DataError(f"the criterion of rule {rule!r} is undefined at every k", where="rules")
+    fitted = tuple(fit.fitted for fit in fits[k])
     clusters = Clusters(spec.algorithm, rule, fitted[0].n_clusters, fitted, active)
     _save(run, clusters)
     return clusters
@@ -149,13 +116,7 @@ def _save(run: RunFolder, clusters: Clusters) -> None:
 
 
 def load_clusters(run: RunFolder) -> Clusters:
-    """Read the clustering of a run.
-
-    Raises
-    ------
-    RunFolderError
-        If there is none, or it is damaged.
-    """
+    """Read the clustering of a run; RunFolderError if there is none, or it is damaged."""
     path = run.clusters_file
     run.require_finished()
     if not path.is_file():

@@ -46,31 +46,15 @@ _RANGES = {
 
 @dataclass(frozen=True, config=_STRICT)
 class ScoreKey:
-    """What was scored.
+    """What was scored; what does not apply is None.
 
-    Attributes
-    ----------
-    task
-        Kind of question.
-    method
-        Where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
-        "supervised"; for a paired row "A vs B".
-    split
-        Name of the scored part, or of the way of splitting.
-    algorithm
-        "kmeans", "gmm", "hdbscan", "gradient_boosting" or None.
-    fit
-        "inductive" (fitted on training rows) or "transductive" (fitted on the
-        very rows that are scored), None where it does not apply.
-    level
-        Label level, None where no labels are used.
-    k
-        Number of clusters, None where it does not apply.
-    rule
-        How k was chosen; "oracle" is the best by the labels themselves, which nobody
-        can choose in use.
-    feature, unit
-        Feature and its unit, for reconstruction.
+    ``method`` is where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
+    "supervised"; for a paired row "A vs B". ``split`` names the scored part, or the way of
+    splitting. ``algorithm`` is "kmeans", "gmm", "hdbscan" or "gradient_boosting", ``fit`` says
+    whether it saw training rows or the very rows that are scored. ``level`` is the label level,
+    ``k`` the number of clusters and ``rule`` how it was chosen; "oracle" is the best by the
+    labels themselves, which nobody can choose in use. ``feature`` and ``unit`` are those of a
+    reconstruction.
     """
 
     task: _Task
@@ -101,16 +85,9 @@ class ScoreKey:
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
 class ScoreRow(ScoreKey):
-    """One measured number under its key.
+    """One measured number under its key, with its interval over groups and seeds.
 
-    Attributes
-    ----------
-    metric
-        Name of the quantity.
-    mean, low, high
-        Value with its interval over groups and seeds; NaN where there is none.
-    n_groups, seeds
-        Test groups and seeds behind the value.
+    ``low`` and ``high`` are NaN where there is none.
     """
 
     metric: str
@@ -144,10 +121,7 @@ class Scorecard:
     def select(self, **wanted: object) -> tuple[ScoreRow, ...]:
         """Rows whose entries equal those given, e.g. ``select(method="vae", metric="ari")``.
 
-        Raises
-        ------
-        DataError
-            If a name is no entry of a row.
+        Raises DataError if a name is no entry of a row.
         """
         for name in wanted.keys() - {field.name for field in fields(ScoreRow)}:
             raise DataError(f"rows have no entry {name!r}", where="scorecard")
@@ -166,13 +140,7 @@ class Scorecard:
 
     @classmethod
     def from_json(cls, text: str) -> Scorecard:
-        """Rebuild a card from :meth:`to_json`.
-
-        Raises
-        ------
-        RunFolderError
-            If the text is no scorecard, or one of a newer format.
-        """
+        """Rebuild a card; RunFolderError if the text is none, or one of a newer format."""
         try:
             body = json.loads(text)
         except json.JSONDecodeError as error:
@@ -202,13 +170,7 @@ class Scorecard:
 
     @classmethod
     def read(cls, path: str | Path) -> Scorecard:
-        """Read a card from a file.
-
-        Raises
-        ------
-        RunFolderError
-            If the file is missing or no scorecard.
-        """
+        """Read a card from a file; RunFolderError if it is missing or no scorecard."""
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -217,7 +179,6 @@ class Scorecard:
 
 
 # The scorecard as a plain-text table.
-
 
 _METRICS = ("ari", "ami", "accuracy", "r2", "rmse", "mae", "log_likelihood")
 
@@ -235,27 +196,16 @@ def format_value(mean: float, low: float, high: float) -> str:
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
-def format_scorecard(card: Scorecard, *, metrics: Sequence[str] = _METRICS) -> str:
-    """Lay out a card as text: one line per thing scored, one column per metric.
+def format_scorecard(card: Scorecard) -> str:
+    """Lay out a card as text: a block per task, a line per thing scored, a column per metric.
 
-    Parameters
-    ----------
-    card
-        The scorecard.
-    metrics
-        Metrics to show, in this order; those without a row are left out. A task
-        that has none of them shows all of its own.
-
-    Returns
-    -------
-    str
-        One block per task, notes at the end.
+    The main metrics are shown; a task that has none of them shows all of its own.
     """
     blocks = []
     for task in dict.fromkeys(row.task for row in card.rows):
         rows = [row for row in card.rows if row.task == task]
         names = dict.fromkeys(row.metric for row in rows)
-        shown = [metric for metric in metrics if metric in names]
+        shown = [metric for metric in _METRICS if metric in names]
         if task == "paired":
             shown = [name for metric in shown for name in (metric, f"{metric}_p") if name in names]
         groups, seeds = max(row.n_groups for row in rows), max(row.seeds for row in rows)

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from variolite.errors import DataError, RunFolderError
 from variolite.recipe import ConstantBeta, Recipe
 from variolite.records import Records, Split, read_table, write_table
-from variolite.scoring.agreement import drop_rare
-from variolite.scoring.arrays import FloatArray, IntArray
 from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened, raw
 from variolite.scoring.clustering import (
     ClusteringPlan,
@@ -22,15 +20,23 @@ from variolite.scoring.clustering import (
     evaluate_clustering,
     score_clusters,
 )
-from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, compare, hold_out
+from variolite.scoring.evaluation import (
+    Entry,
+    Evaluation,
+    HeldOut,
+    compare,
+    evaluate_likelihood,
+    evaluate_reconstruction,
+    hold_out,
+)
 from variolite.scoring.health import Health, evaluate_health
+from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.kept_clusters import (
     Clusters,
     active_dimensions,
     active_means,
     load_clusters,
 )
-from variolite.scoring.reconstruction import evaluate_likelihood, evaluate_reconstruction
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 from variolite.training import Member, RunFolder, TabularModel, fit_tabular
 
@@ -56,21 +62,13 @@ def score_run(
     baselines: bool = True,
     log: Log = lambda _: None,
 ) -> Scorecard:
-    """Score a run and write scorecard.json, health.json and held_out.parquet.
+    """Score a finished run and write scorecard.json, health.json and held_out.parquet.
 
-    Parameters
-    ----------
-    run
-        A finished run.
-    data
-        Table whose groups outside training and validation are scored.
-    train
-        Table trained on, where ``data`` holds new groups only. Without it the
-        clustering kept in the run is scored, and there are no baselines.
-    mapping
-        Table column by meaning.
-    levels, fit, baselines, log
-        As in `score_model`.
+    Groups of the table ``data`` outside training and validation are scored. Where it holds new
+    groups only, ``train`` is the table trained on; without it the clustering kept in the run is
+    scored, and there are no baselines. ``levels`` gives the labels of every level. Baselines
+    are raw features, whitened principal components, a plain autoencoder and a supervised
+    reference. ``log`` is called with what is being done.
     """
     model, recipe, split = run.model(), run.recipe(), run.split()
     log("reading")
@@ -80,13 +78,10 @@ def score_run(
         parts |= {name: known[name] for name in ("train", "validation")}
     levels = _frequent(levels, parts, recipe.clustering.minimum_label_rows)
     clusters = load_clusters(run)
-    evaluation = score_model(
-        model, recipe, parts, levels=levels, fit=fit, baselines=baselines, log=log
-    )
-    test = parts["test"]
+    evaluation = _score_model(model, recipe, parts, levels, fit, baselines, log)
+    training, test = parts["train"], parts["test"]
     assigned = clusters.predict_all(model.encode(test))
     if fit == "inductive":
-        training = parts["train"]
         held_out = _held_out([training], test, levels, max_test_rows=None)
         known_clusters = clusters.predict_all(model.encode(training)) if len(training) else ()
         evaluation = _with_kept(evaluation, clusters, held_out, assigned, known_clusters)
@@ -98,36 +93,18 @@ def score_run(
     return card
 
 
-def score_model(
+def _score_model(
     model: TabularModel,
     recipe: Recipe,
     parts: Mapping[str, Records],
-    *,
-    levels: Levels = lambda labels: labels,
-    fit: str = "inductive",
-    baselines: bool = True,
-    log: Log = lambda _: None,
+    levels: Levels,
+    fit: str,
+    baselines: bool,
+    log: Log,
 ) -> Evaluation:
-    """Score a model on the test rows, beside the baselines.
+    """Score a model on the test rows, beside the baselines; every member counts as a seed.
 
-    Parameters
-    ----------
-    model
-        Trained; every member counts as a seed.
-    recipe
-        Its clustering settings.
-    parts
-        Records ``train``, ``validation`` and ``test``, of disjoint groups.
-        Clusterings and baselines see train and validation rows alike.
-    levels
-        Gives the labels of every level.
-    fit
-        ``inductive`` or ``transductive``.
-    baselines
-        Whether to score raw features, whitened principal components, a plain
-        autoencoder and a supervised reference too.
-    log
-        Called with what is being done.
+    Clusterings and baselines see training and validation rows alike.
     """
     test = parts["test"]
     if not len(test):
@@ -137,28 +114,28 @@ def score_model(
             hint="give a table that holds groups outside training and validation",
         )
     known = [part for name, part in parts.items() if name != "test" and len(part)]
-    evidence, groups = model.evidence(test), _groups(test)
-    evaluation = evaluate_likelihood(evidence, groups, metric="evidence_lower_bound", split=SPLIT)
-    evaluation = evaluation.merge(_reconstruction(model, test, "vae"))
+    bound = model.evidence(test)
+    evaluation = evaluate_likelihood(
+        bound, _groups(test), metric="evidence_lower_bound", split=SPLIT
+    ).merge(_reconstruction(model, test, "vae"))
     if not known:
         note = "no training rows were given: there are no baselines and no other k"
         return evaluation.merge(Evaluation(notes=(note,)))
     held_out = _held_out(known, test, levels)
-    features = (np.concatenate([_numeric(part) for part in known]), _numeric(test))
+    features = _end_to_end(known, _numeric, axis=0), _numeric(test)
     log("encoding")
     active = active_dimensions(model, known[0])
-    encoded = [active_means(model, part, active) for part in (*known, test)]
-    representations: dict[str, Representation] = {
-        "vae": (np.concatenate(encoded[:-1], axis=1), encoded[-1])
-    }
+
+    def represent(encode: Callable[[Records], FloatArray]) -> Representation:
+        return _end_to_end(known, encode, axis=1), encode(test)
+
+    representations = {"vae": represent(lambda part: active_means(model, part, active))}
     if baselines:
-        representations["raw"] = raw(*features)
-        representations["pca_whitened"] = pca_whitened(*features)
+        representations |= {"raw": raw(*features), "pca_whitened": pca_whitened(*features)}
         log("training the plain autoencoder")
         plain = plain_autoencoder(model, recipe, parts)
         # Without a KL term no dimension of it is idle.
-        encoded = [plain.encode(part) for part in (*known, test)]
-        representations["autoencoder"] = (np.concatenate(encoded[:-1], axis=1), encoded[-1])
+        representations["autoencoder"] = represent(plain.encode)
         evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder"))
     spec = recipe.clustering
     plan = ClusteringPlan(
@@ -168,14 +145,7 @@ def score_model(
         fit=fit,
         seeds=len(model.members),
     )
-    evaluation = evaluation.merge(
-        evaluate_clustering(
-            representations,
-            held_out,
-            plan,
-            progress=lambda done, total, text: log(f"{done}/{total} {text}"),
-        )
-    )
+    evaluation = evaluation.merge(evaluate_clustering(representations, held_out, plan, log=log))
     if baselines and held_out.test_labels:
         log("training the supervised reference")
         seeds = SupervisedPlan(seeds=len(model.members))
@@ -227,15 +197,26 @@ def _numeric(records: Records) -> FloatArray:
     return records.numeric.astype(np.float64)
 
 
+def _end_to_end(
+    parts: Sequence[Records], values: Callable[[Records], FloatArray], axis: int
+) -> FloatArray:
+    return np.concatenate([values(part) for part in parts], axis=axis)
+
+
+def _by_level(parts: Sequence[Records], levels: Levels) -> dict[str, NDArray[np.str_]]:
+    """Labels of several parts end to end, by level."""
+    by_part = [levels(part.labels) for part in parts]
+    return {name: np.concatenate([part[name] for part in by_part]) for name in by_part[0]}
+
+
 def _frequent(levels: Levels, parts: Mapping[str, Records], minimum: int) -> Levels:
     """Leave out labels that fewer than ``minimum`` rows of all parts together have."""
     if minimum == 0:
         return levels
-    by_part = [levels(part.labels) for part in parts.values()]
     kept: dict[str, NDArray[np.str_]] = {}
-    for level in by_part[0]:
-        every = np.concatenate([part[level] for part in by_part])
-        kept[level] = np.unique(drop_rare(every, minimum))
+    for level, every in _by_level(list(parts.values()), levels).items():
+        names, counts = np.unique(every, return_counts=True)
+        kept[level] = names[counts >= minimum]
     return lambda labels: {
         level: np.where(np.isin(values, kept[level]), values, "")
         for level, values in levels(labels).items()
@@ -251,12 +232,10 @@ def _held_out(
     """Lay known and test rows end to end, and fix the rows to score on."""
     every = [*known, test]
     groups = np.concatenate([_groups(part) for part in every])
-    by_part = [levels(part.labels) for part in every]
-    labels = {name: np.concatenate([part[name] for part in by_part]) for name in by_part[0]}
     first = len(groups) - len(test)  # test rows come last
     return hold_out(
         groups,
-        labels,
+        _by_level(every, levels),
         train_rows=np.arange(first),
         test_rows=np.arange(first, len(groups)),
         split=SPLIT,
@@ -268,14 +247,9 @@ def _reconstruction(model: TabularModel, test: Records, method: str) -> Evaluati
     names = model.schema.numeric_names
     if not names:
         return Evaluation()
+    decoded, units = model.reconstruct(test), model.schema.units
     return evaluate_reconstruction(
-        test.raw,
-        model.reconstruct(test),
-        _groups(test),
-        names,
-        units=model.schema.units,
-        method=method,
-        split=SPLIT,
+        test.raw, decoded, _groups(test), names, units=units, method=method, split=SPLIT
     )
 
 
@@ -285,17 +259,14 @@ def _held_out_table(
     """Collect what the report draws: values, reconstruction, labels, clusters and latents."""
     alone = model.only(0)
     names = model.schema.numeric_names
-    decoded = alone.reconstruct(test)[0] if names else None
+    decoded = alone.reconstruct(test)[0] if names else test.raw
     columns: dict[str, Any] = {"group": test.group}
     if test.order is not None:
         columns["order"] = test.order
     for i, name in enumerate(names):
-        columns[name] = test.raw[:, i]
-        if decoded is not None:
-            columns[f"recon:{name}"] = decoded[:, i]
+        columns |= {name: test.raw[:, i], f"recon:{name}": decoded[:, i]}
     columns |= {f"label:{level}": values for level, values in labels.items()}
-    columns["cluster"] = clusters[0]
-    columns |= {f"cluster:{m}": row for m, row in enumerate(clusters) if m > 0}
+    columns |= {f"cluster:{m}" if m else "cluster": row for m, row in enumerate(clusters)}
     columns |= {f"z{i}": mean for i, mean in enumerate(alone.encode(test)[0].T)}
     columns["log_likelihood"] = alone.evidence(test)[0]
     return pl.DataFrame(columns)
@@ -325,15 +296,11 @@ def _with_kept(
         k=clusters.k,
         rule=None if clusters.rule == "fixed" else clusters.rule,
     )
-    rows = np.arange(held_out.n_train)
-    scored = {
-        level: score_clusters(assigned, held_out, level, [(rows, own) for own in known])
-        for level in held_out.test_labels
-    }
+    rows = np.arange(len(held_out.train_groups))
     kept = [
         Entry(replace(key, level=level), scores)
-        for level, scores in scored.items()
-        if scores is not None
+        for level in held_out.test_labels
+        if (scores := score_clusters(assigned, held_out, level, [(rows, own) for own in known]))
     ]
     others = [
         entry
@@ -363,10 +330,7 @@ def _paired(evaluation: Evaluation, rule: str) -> Scorecard:
 def compare_runs(first: RunFolder, second: RunFolder) -> Scorecard:
     """Compare the clusters of two scored runs on the test groups that both have.
 
-    Raises
-    ------
-    RunFolderError
-        If one has not been scored, or they share no test group or label.
+    Raises RunFolderError if one has not been scored, or they share no test group or label.
     """
     tables = [_scored_table(run) for run in (first, second)]
     names = [str(run.path) for run in (first, second)]
@@ -409,7 +373,6 @@ def _scored_table(run: RunFolder) -> pl.DataFrame:
 
 
 def _stored_entry(table: pl.DataFrame, level: str, name: str) -> Entry:
-    members = [c for c in table.columns if c == "cluster" or c.startswith("cluster:")]
     held_out = hold_out(
         table["group"].to_numpy(),
         {level: table[level].to_numpy()},
@@ -417,6 +380,7 @@ def _stored_entry(table: pl.DataFrame, level: str, name: str) -> Entry:
         test_rows=np.arange(table.height),
         max_test_rows=None,
     )
+    members = [c for c in table.columns if c == "cluster" or c.startswith("cluster:")]
     clusters = [table[member].to_numpy().astype(np.int64) for member in members]
     scored = score_clusters(clusters, held_out, level)
     if scored is None:
