@@ -143,8 +143,8 @@ def sweep(members: list[np.ndarray], ks: tuple[int, ...], starts: int, repeats: 
 def others(x: np.ndarray, repeats: int) -> list[dict[str, Any]]:
     """K-means and silhouettes: time of both, and how far the results are apart."""
     sample = x[:SILHOUETTE_ROWS]
-    clusterings = [KMeansClusterer(k, n_init=1).fit(x).predict(sample) for k in SWEEP]
-    ours, library = KMeansClusterer(9).fit(x), KMeans(9, n_init=10, random_state=0)
+    clusterings = [fit_kmeans(x, k, n_init=1).predict(sample) for k in SWEEP]
+    ours, library = fit_kmeans(x, 9), KMeans(9, n_init=10, random_state=0)
     fitted = clone(library).fit(x)
 
     def silhouettes() -> list[np.ndarray]:
@@ -153,9 +153,9 @@ def others(x: np.ndarray, repeats: int) -> list[dict[str, Any]]:
 
     tasks: dict[str, tuple[Any, ...]] = {
         "k-means, k = 9, 10 starts": (
-            lambda: KMeansClusterer(9).fit(x).centres,
+            lambda: fit_kmeans(x, 9).centres,
             lambda: clone(library).fit(x).cluster_centers_,
-            KMeansClusterer.fit,
+            fit_kmeans,
         ),
         "nearest centres": (
             lambda: ours.predict(x),

@@ -1,12 +1,17 @@
-"""Baseline representations: fitted on training rows alone, equal to scikit-learn's."""
+"""Baselines: fitted on training rows alone, and equal to scikit-learn's."""
 
 import numpy as np
 import pytest
+from sklearn import metrics
 from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.preprocessing import StandardScaler
 
+from synthetic_wells import QUICK, wells, without
 from variolite.errors import DataError
-from variolite.scoring.baselines import pca_whitened, raw
+from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened, raw
+
+TEST = [f"well {i}" for i in range(4)]
 
 
 def rows(n=200, d=4, seed=0):
@@ -14,20 +19,14 @@ def rows(n=200, d=4, seed=0):
     return rng.normal(size=(n, d)) @ rng.normal(size=(d, d)) + 5.0
 
 
-@pytest.mark.parametrize("n_components", [None, 1, 3])
-def test_whitening_equals_scikit_learn_up_to_signs(n_components):
+def test_whitening_equals_scikit_learn_up_to_signs():
     train, test = rows(), rows(seed=1)
-    ours = pca_whitened(train, test, n_components)
-    model = PCA(n_components, whiten=True).fit(train)
+    ours = pca_whitened(train, test)
+    model = PCA(whiten=True).fit(train)
     for mine, theirs in zip(ours, (model.transform(train), model.transform(test)), strict=True):
         np.testing.assert_allclose(np.abs(mine), np.abs(theirs), atol=1e-8)
-    np.testing.assert_allclose(np.cov(ours[0].T), np.eye(ours[0].shape[1]), atol=1e-10)
-
-
-def test_signs_and_numbers_do_not_depend_on_row_order():
-    train = rows()
-    first, second = pca_whitened(train, train)[1], pca_whitened(train[::-1], train)[1]
-    np.testing.assert_allclose(first, second, atol=1e-10)
+    np.testing.assert_allclose(np.cov(ours[0].T), np.eye(4), atol=1e-10)
+    np.testing.assert_allclose(pca_whitened(train[::-1], test)[1], ours[1], atol=1e-10)
 
 
 def test_directions_without_variance_are_left_out():
@@ -36,10 +35,6 @@ def test_directions_without_variance_are_left_out():
     assert [part.shape[1] for part in pca_whitened(doubled, doubled)] == [2, 2]
     with pytest.raises(DataError, match="no feature varies"):
         pca_whitened(np.ones((5, 2)), np.ones((5, 2)))
-    with pytest.raises(DataError, match="n_components=9 must be between"):
-        pca_whitened(train, train, 9)
-    with pytest.raises(DataError, match="X has 1 features"):
-        pca_whitened(train, train[:, :1])
 
 
 def test_raw_features_are_standardised_by_the_training_rows():
@@ -51,5 +46,32 @@ def test_raw_features_are_standardised_by_the_training_rows():
     np.testing.assert_allclose(first[:, [0, 1, 3]], scaler.transform(train[:, [0, 1, 3]]))
     np.testing.assert_allclose(second[:, [0, 1, 3]], scaler.transform(test[:, [0, 1, 3]]))
     np.testing.assert_allclose(np.r_[first[:, 2], second[:, 2]], 0.0, atol=1e-12)
-    with pytest.raises(DataError, match="test rows 3"):
-        raw(train, test[:, :3])
+
+
+def test_supervised_reference_is_plain_boosting_on_the_training_groups():
+    x, group, kind = wells(spread=1.5)
+    held, train, test = without(TEST, group, {"kind": kind})
+    evaluation = evaluate_supervised(x[train], x[test], held, SupervisedPlan(iterations=15))
+    model = HistGradientBoostingClassifier(
+        max_iter=15,
+        learning_rate=0.05,
+        l2_regularization=10.0,
+        max_leaf_nodes=15,
+        early_stopping=False,
+        random_state=0,
+    )
+    predicted = model.fit(x[train], kind[train]).predict(x[test])
+    rows = {row.metric: row for row in evaluation.scorecard(QUICK).rows}
+    assert rows["ari"].method == "supervised"
+    assert rows["accuracy"].mean == pytest.approx(metrics.accuracy_score(kind[test], predicted))
+    assert rows["ari"].mean == pytest.approx(metrics.adjusted_rand_score(kind[test], predicted))
+
+
+def test_supervised_reference_with_one_class_or_no_labels():
+    x, group, kind = wells()
+    one = np.where(np.isin(group, ["well 0", "well 1"]), kind, "clay")
+    held, train, test = without(TEST, group, {"one": one, "none": np.full(len(kind), "")})
+    evaluation = evaluate_supervised(x[train], x[test], held)
+    accuracy = evaluation.scorecard(QUICK).select(metric="accuracy")[0].mean
+    assert accuracy == pytest.approx((one[test] == "clay").mean())
+    assert evaluation.notes == ("none: labels are missing, so there is no supervised reference",)

@@ -4,56 +4,38 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics
-from sklearn.ensemble import HistGradientBoostingClassifier
 
+from synthetic_wells import PLAN, QUICK, wells, without
 from variolite.errors import DataError
-from variolite.scoring.algorithms import clusterer
-from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised
+from variolite.scoring.algorithms import fit_clustering, fit_kmeans
 from variolite.scoring.clustering import (
-    ClusteringPlan,
+    Fit,
+    choose_k,
+    distances,
     evaluate_clustering,
     score_clusters,
+    silhouette_values,
+    stability,
 )
-from variolite.scoring.evaluation import (
-    compare,
-    hold_out,
-    sample_by_group,
-)
-from variolite.scoring.intervals import Bootstrap
+from variolite.scoring.evaluation import compare, hold_out, sample_by_group
 
-QUICK = Bootstrap(resamples=100)
-PLAN = ClusteringPlan(
-    algorithms=("kmeans",), ks=(2, 3), rules=(), seeds=2, settings={"kmeans": {"n_init": 2}}
-)
+TEST = [f"well {i}" for i in range(4)]
 
 
-def wells(n_wells=8, rows=40, seed=0, spread=5.0):
-    """Wells with three rock types in shares that differ by well."""
-    rng = np.random.default_rng(seed)
-    group = np.repeat([f"well {i}" for i in range(n_wells)], rows)
-    kind = np.concatenate(
-        [rng.choice(3, rows, p=rng.dirichlet(np.ones(3) * 2)) for _ in range(n_wells)]
-    )
-    x = spread * np.eye(3)[kind] + rng.normal(size=(len(kind), 3))
-    return x, group, np.array(["clay", "sand", "chalk"])[kind]
-
-
-def split_of(group, labels, n_test=4, **options):
-    names = np.unique(group)
-    test = np.flatnonzero(np.isin(group, names[:n_test]))
-    train = np.flatnonzero(~np.isin(group, names[:n_test]))
-    return hold_out(group, labels, train_rows=train, test_rows=test, **options), train, test
+def evaluate(x, held, train, test, **options):
+    return evaluate_clustering({"raw": (x[train], x[test])}, held, replace(PLAN, **options))
 
 
 def test_equal_to_a_plain_loop_with_scikit_learn():
     x, group, kind = wells(spread=2.0)
-    held, train, test = split_of(group, {"kind": kind})
-    evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN)
-    card = evaluation.scorecard(QUICK)
+    held, train, test = without(TEST, group, {"kind": kind})
+    card = evaluate(x, held, train, test).scorecard(QUICK)
     expected = []
     for seed in range(2):
-        fitted = clusterer("kmeans", 3, n_init=2).fit(x[train], seed=seed)
+        fitted = fit_kmeans(x[train], 3, seed)
         on_train, on_test = fitted.predict(x[train]), fitted.predict(x[test])
         mapping = {
             c: max(sorted(set(kind)), key=lambda name: (kind[train][on_train == c] == name).sum())
@@ -79,65 +61,53 @@ def test_equal_to_a_plain_loop_with_scikit_learn():
 
 def test_rules_choose_among_the_grid_and_the_oracle_is_never_worse():
     x, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind})
-    plan = replace(
-        PLAN,
-        algorithms=("kmeans", "gmm"),
-        ks=(2, 3, 6),
-        rules=("bic", "silhouette", "stability", "oracle"),
+    held, train, test = without(TEST, group, {"kind": kind})
+    rules = ("bic", "silhouette", "stability", "oracle")
+    evaluation = evaluate(
+        x, held, train, test, algorithms=("kmeans", "gmm"), ks=(2, 3, 6), rules=rules
     )
-    evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, plan)
     found = {(e.key.algorithm, e.key.rule): e.key.k for e in evaluation.entries if e.key.level}
     assert found["gmm", "bic"] == 3
     assert ("kmeans", "bic") not in found
+    fixed = evaluation.scorecard(QUICK).select(rule="fixed", metric="ari")
     for algorithm in ("kmeans", "gmm"):
         assert found[algorithm, "silhouette"] == found[algorithm, "stability"] == 3
-        ari = {
-            row.k: row.mean
-            for row in evaluation.scorecard(QUICK).select(
-                algorithm=algorithm, rule="fixed", metric="ari"
-            )
-        }
+        ari = {row.k: row.mean for row in fixed if row.algorithm == algorithm}
         assert found[algorithm, "oracle"] == max(ari, key=ari.__getitem__)
 
 
 def test_members_are_clustered_once_each():
     x, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind})
+    held, train, test = without(TEST, group, {"kind": kind})
     members = np.stack([x, 2.0 * x, x + 1.0])
     seen = []
     evaluation = evaluate_clustering(
-        {"vae": (members[:, train], members[:, test])},
-        held,
-        PLAN,
-        progress=lambda done, total, what: seen.append((done, total, what)),
+        {"vae": (members[:, train], members[:, test])}, held, PLAN, log=seen.append
     )
     assert evaluation.find(level="kind", k=3).scored.n_seeds == 3
-    assert seen[-1] == (6, 6, "vae, kmeans k 3")
+    assert len(seen) == 6
+    assert seen[-1] == "6/6 vae, member 2: kmeans, k = 3"
 
 
 def test_transductive_fit_uses_the_scored_rows_and_says_so():
     x, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind})
+    held, train, test = without(TEST, group, {"kind": kind})
     # Features that are constant in training, so that only the scored rows can be clustered.
-    blind = np.zeros((len(train), 3)) + np.arange(len(train))[:, None] * 1e-6
-    features = {"raw": (blind, x[test])}
-    inductive = evaluate_clustering(features, held, PLAN).find(level="kind", k=3)
-    transductive = evaluate_clustering(features, held, replace(PLAN, fit="transductive"))
-    entry = transductive.find(level="kind", k=3)
+    x[train] = np.arange(len(train))[:, None] * 1e-6
     ones = np.ones((1, 4))
-    assert entry.key.fit == "transductive"
-    assert entry.scored.values(ones, ["ari"])["ari"].mean() > 0.9
-    assert inductive.scored.values(ones, ["ari"])["ari"].mean() < 0.5
+    for fit, low, high in (("inductive", -1.0, 0.5), ("transductive", 0.9, 1.0)):
+        entry = evaluate(x, held, train, test, fit=fit).find(level="kind", k=3)
+        assert entry.key.fit == fit
+        assert low < entry.scored.values(ones, ["ari"])["ari"].mean() <= high
 
 
 def test_hdbscan_needs_no_k_and_reports_its_noise():
     x, group, kind = wells(rows=80)
     rng = np.random.default_rng(0)
     x[::9] = rng.uniform(-30, 30, size=x[::9].shape)
-    held, train, test = split_of(group, {"kind": kind})
-    plan = replace(PLAN, algorithms=("hdbscan",), rules=("silhouette", "oracle"))
-    evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, plan)
+    held, train, test = without(TEST, group, {"kind": kind})
+    rules = ("silhouette", "oracle")
+    evaluation = evaluate(x, held, train, test, algorithms=("hdbscan",), rules=rules)
     assert {entry.key.rule for entry in evaluation.entries} == {None}
     noise = evaluation.scorecard(QUICK).select(metric="noise")[0]
     assert 0.02 < noise.mean < 0.5
@@ -149,28 +119,20 @@ def test_hdbscan_needs_no_k_and_reports_its_noise():
 
 def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
     _, group, kind = wells()
-    held, _, test = split_of(group, {"kind": kind})
-    codes = held.test_labels["kind"].codes
+    held, train, test = without(TEST, group, {"kind": kind})
+    codes, train_codes = (part["kind"].codes for part in (held.test_labels, held.train_labels))
     # The first seed finds two clusters, the second three; noise is one class of each.
-    clusters = [
-        np.where(codes == noise_class, -1, codes % k) for k, noise_class in [(2, 2), (3, 0)]
-    ]
-    train_codes = held.train_labels["kind"].codes
-    rows = np.arange(held.n_train)
-    known = [
-        (rows, np.where(train_codes == noise_class, -1, train_codes % k))
-        for k, noise_class in [(2, 2), (3, 0)]
-    ]
+    seeds = [(2, 2), (3, 0)]
+    clusters = [np.where(codes == noise, -1, codes % k) for k, noise in seeds]
+    rows = np.arange(len(train))
+    known = [(rows, np.where(train_codes == noise, -1, train_codes % k)) for k, noise in seeds]
     scores = score_clusters(clusters, held, "kind", known)
-    assert scores is not None
     assert scores.tables.shape == (2, 4, 4, 3)
     assert scores.tables.sum() == 2 * len(test)
-    assert scores.mapping is not None
     assert scores.mapping[:, -1].tolist() == [2, 0]
-    for seed, noise_class in enumerate([2, 0]):
+    for seed, (_, noise) in enumerate(seeds):
         in_noise = scores.tables[seed, :, -1].sum(axis=0)
-        assert in_noise[noise_class] == (codes == noise_class).sum()
-        assert in_noise.sum() == in_noise[noise_class]
+        assert in_noise.sum() == in_noise[noise] == (codes == noise).sum()
 
 
 def test_levels_with_gaps_are_kind():
@@ -178,42 +140,39 @@ def test_levels_with_gaps_are_kind():
     some = kind.copy()
     some[group == "well 0"] = ""
     some[::3] = ""
-    train_only = np.where(np.isin(group, ["well 0", "well 1", "well 2", "well 3"]), "", kind)
-    test_only = np.where(train_only == "", kind, "")
+    held_out = np.isin(group, TEST)
     levels = {
         "some": some,
         "none": np.full(len(kind), ""),
         "one": np.full(len(kind), "rock"),
-        "train": train_only,
-        "test": test_only,
+        "train": np.where(held_out, "", kind),
+        "test": np.where(held_out, kind, ""),
     }
-    held, train, test = split_of(group, levels)
-    evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN)
+    held, train, test = without(TEST, group, levels)
+    evaluation = evaluate(x, held, train, test)
     assert evaluation.find(level="some", k=3).scored.groups == ("well 1", "well 2", "well 3")
     assert not [e for e in evaluation.entries if e.key.level in ("none", "train")]
     assert "accuracy" not in evaluation.find(level="test", k=3).scored.metrics
-    notes = "; ".join(evaluation.notes)
-    assert "none: no scored row has a label" in notes
-    assert "one: all scored rows are 'rock'" in notes
-    assert "test: no training row has a label, so accuracy and F1 are left out" in notes
     missing = int((some[test] == "").sum())
-    assert f"some: {missing:,} rows without a label are left out (test)" in notes
+    for note in (
+        "none: no scored row has a label, so nothing is compared with it",
+        "one: all scored rows are 'rock'; agreement scores are meaningless",
+        "test: no training row has a label, so accuracy and F1 are left out",
+        f"some: {missing:,} rows without a label are left out (test)",
+    ):
+        assert note in evaluation.notes
+    with pytest.raises(DataError, match="4 entries fit"):
+        evaluation.find(k=3)
 
 
-def test_no_labels_at_all_leaves_the_silhouette():
-    x, group, _ = wells()
-    held, train, test = split_of(group, {})
-    plan = replace(PLAN, rules=("silhouette",))
-    card = evaluate_clustering({"raw": (x[train], x[test])}, held, plan).scorecard(QUICK)
+def test_no_labels_at_all_leave_the_silhouette_and_one_group_no_interval():
+    x, group, kind = wells()
+    held, train, test = without(TEST, group, {})
+    card = evaluate(x, held, train, test, rules=("silhouette",)).scorecard(QUICK)
     assert {row.metric for row in card.rows} == {"silhouette"}
     assert len(card.select(rule="silhouette")) == 1
-
-
-def test_one_held_out_group_has_no_interval():
-    x, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind}, n_test=1)
-    card = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN).scorecard(QUICK)
-    row = card.select(metric="ari", k=3)[0]
+    held, train, test = without(["well 0"], group, {"kind": kind})
+    row = evaluate(x, held, train, test).scorecard(QUICK).select(metric="ari", k=3)[0]
     assert row.mean > 0.5
     assert np.isnan([row.low, row.high]).all()
 
@@ -225,61 +184,20 @@ def test_many_test_rows_are_drawn_within_groups():
     assert (np.diff(kept) > 0).all()
     assert not np.array_equal(kept, sample_by_group(codes, 100, seed=1))
     x, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind}, max_test_rows=80)
+    held, train, test = without(TEST, group, {"kind": kind}, max_test_rows=80)
     assert np.bincount(held.group_codes).tolist() == [20, 20, 20, 20]
-    evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN)
+    evaluation = evaluate(x, held, train, test)
     assert evaluation.find(level="kind", k=3).scored.tables[0].sum() == 80
     assert "test: 80 of 160 rows scored, drawn within every group" in evaluation.notes
 
 
-def test_a_feature_for_every_class_is_predicted_perfectly():
-    _, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind})
-    features = np.eye(3)[np.unique(kind, return_inverse=True)[1]]
-    plan = SupervisedPlan(iterations=30)
-    card = evaluate_supervised(features[train], features[test], held, plan).scorecard(QUICK)
-    assert card.select(metric="accuracy")[0].mean == pytest.approx(1.0)
-    assert card.select(metric="ari")[0].method == "supervised"
-
-
-def test_supervised_reference_is_plain_boosting_on_the_training_groups():
-    x, group, kind = wells(spread=1.5)
-    held, train, test = split_of(group, {"kind": kind})
-    plan = SupervisedPlan(iterations=15)
-    evaluation = evaluate_supervised(x[train], x[test], held, plan)
-    model = HistGradientBoostingClassifier(
-        max_iter=15,
-        learning_rate=0.05,
-        l2_regularization=10.0,
-        max_leaf_nodes=15,
-        early_stopping=False,
-        random_state=0,
-    )
-    predicted = model.fit(x[train], kind[train]).predict(x[test])
-    rows = {row.metric: row.mean for row in evaluation.scorecard(QUICK).rows}
-    assert rows["accuracy"] == pytest.approx(metrics.accuracy_score(kind[test], predicted))
-    assert rows["ari"] == pytest.approx(metrics.adjusted_rand_score(kind[test], predicted))
-
-
-def test_supervised_reference_with_one_class_or_no_labels():
-    x, group, kind = wells()
-    one = np.where(np.isin(group, ["well 0", "well 1"]), kind, "clay")
-    held, train, test = split_of(group, {"one": one, "none": np.full(len(kind), "")})
-    evaluation = evaluate_supervised(x[train], x[test], held)
-    accuracy = evaluation.scorecard(QUICK).select(metric="accuracy")[0].mean
-    assert accuracy == pytest.approx((one[test] == "clay").mean())
-    assert evaluation.notes == ("none: labels are missing, so there is no supervised reference",)
-
-
 def test_comparison_finds_the_better_representation():
     x, group, kind = wells(n_wells=12, spread=4.0)
-    noise = np.random.default_rng(1).normal(size=x.shape) * 6.0
-    held, train, test = split_of(group, {"kind": kind}, n_test=7)
-    evaluation = evaluate_clustering(
-        {"vae": (x[train], x[test]), "raw": ((x + noise)[train], (x + noise)[test])}, held, PLAN
-    )
-    first = evaluation.find(method="vae", level="kind", k=3)
-    second = evaluation.find(method="raw", level="kind", k=3)
+    noisy = x + np.random.default_rng(1).normal(size=x.shape) * 6.0
+    held, train, test = without([*TEST, "well 4", "well 5", "well 6"], group, {"kind": kind})
+    pairs = {"vae": (x[train], x[test]), "raw": (noisy[train], noisy[test])}
+    evaluation = evaluate_clustering(pairs, held, PLAN)
+    first, second = (evaluation.find(method=m, level="kind", k=3) for m in ("vae", "raw"))
     rows = {row.metric: row for row in compare(first, second, metrics=["ari"], bootstrap=QUICK)}
     assert rows["ari"].low > 0.2
     assert rows["ari"].method == "vae vs raw"
@@ -287,50 +205,82 @@ def test_comparison_finds_the_better_representation():
     assert rows["ari_p"].mean < 0.05
     assert rows["ari_wins"].mean == 1.0
     same = {row.metric: row.mean for row in compare(first, first, bootstrap=QUICK)}
-    assert same["ari"] == 0.0
-    assert same["ari_p"] == 1.0
-    other, train, test = split_of(group, {"kind": kind}, n_test=3)
-    third = evaluate_clustering({"raw": (x[train], x[test])}, other, PLAN).find(level="kind", k=3)
+    assert (same["ari"], same["ari_p"]) == (0.0, 1.0)
+    held, train, test = without(TEST, group, {"kind": kind})
     with pytest.raises(DataError, match="not scored on the same groups"):
-        compare(first, third)
+        compare(first, evaluate(x, held, train, test).find(level="kind", k=3))
 
 
-def test_mistakes_are_said_plainly():
+def test_what_cannot_be_scored_is_refused():
     x, group, kind = wells()
-    held, train, test = split_of(group, {"kind": kind})
-    good = (x[train], x[test])
-    with pytest.raises(DataError, match="NaN or infinite"):
-        evaluate_clustering({"raw": (x[train], np.where(x[test] > 0, x[test], np.nan))}, held, PLAN)
-    with pytest.raises(DataError, match="has 159 training and 160 test rows"):
-        evaluate_clustering({"raw": (x[train][1:], x[test])}, held, PLAN)
-    with pytest.raises(DataError, match="same members and features"):
-        evaluate_clustering({"raw": (x[train], x[test][:, :2])}, held, PLAN)
+    held, train, test = without(TEST, group, {"kind": kind})
     with pytest.raises(DataError, match="cannot fit 500 clusters to 160 rows"):
-        evaluate_clustering({"raw": good}, held, replace(PLAN, ks=(500,)))
-    with pytest.raises(DataError, match="no representation"):
-        evaluate_clustering({}, held, PLAN)
-    with pytest.raises(DataError, match="Did you mean 'silhouette'"):
-        ClusteringPlan(rules=("silhouete",))
-    with pytest.raises(DataError, match="Choose inductive or transductive"):
-        ClusteringPlan(fit="both")
-    with pytest.raises(DataError, match="at least one number of clusters"):
-        ClusteringPlan(ks=())
-    with pytest.raises(DataError, match="2 entries fit"):
-        evaluate_clustering({"raw": good}, held, PLAN).find(level="kind")
-    with pytest.raises(DataError, match="there is no score 'arj' here"):
-        compare(
-            *[evaluate_clustering({"raw": good}, held, PLAN).find(level="kind", k=3)] * 2,
-            metrics=["arj"],
-        )
-
-
-def test_splits_that_leak_or_are_empty_are_refused():
+        evaluate(x, held, train, test, ks=(500,))
+    x[test] = np.where(x[test] > 0, x[test], np.nan)
+    with pytest.raises(DataError, match=r"raw, test rows: .*NaN or infinite"):
+        evaluate(x, held, train, test)
     group = np.array(["a", "a", "b", "c"])
     with pytest.raises(DataError, match="1 groups are in training and test alike: a"):
         hold_out(group, {}, train_rows=[0, 2], test_rows=[1, 3])
     with pytest.raises(DataError, match="test rows: there is no row"):
         hold_out(group, {}, train_rows=[0, 1], test_rows=[])
-    with pytest.raises(DataError, match="holds rows 0 to 4 of a table of 4"):
-        hold_out(group, {}, train_rows=[0, 4], test_rows=[3])
-    with pytest.raises(DataError, match="has 2 labels for 4 rows"):
-        hold_out(group, {"kind": ["x", "y"]}, train_rows=[0], test_rows=[3])
+
+
+# What the rules for k look at.
+
+
+def blobs(n=600, k=4, spread=9.0):
+    angle = 2 * np.pi * np.arange(n) / k
+    centres = spread * np.c_[np.cos(angle), np.sin(angle)]
+    return centres + np.random.default_rng(0).normal(size=(n, 2))
+
+
+@given(st.integers(0, 500), st.integers(2, 5), st.integers(6, 60))
+def test_silhouette_equals_scikit_learn(seed, k, n):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 3)) + 1000.0
+    clusters = rng.integers(k, size=n)
+    clusters[:2] = [0, 1]
+    distance = distances(x)
+    np.testing.assert_allclose(distance, metrics.pairwise_distances(x), atol=1e-6)
+    if len(np.unique(clusters)) < n:
+        expected = metrics.silhouette_samples(x, clusters)
+        np.testing.assert_allclose(silhouette_values(distance, clusters), expected, atol=1e-6)
+
+
+def test_silhouette_leaves_noise_out_and_is_undefined_for_one_cluster():
+    x, member = blobs(n=60), np.arange(60) % 4
+    values = silhouette_values(distances(x), np.where(np.arange(60) < 6, -1, member))
+    assert np.isnan(values[:6]).all()
+    expected = metrics.silhouette_samples(x[6:], member[6:])
+    np.testing.assert_allclose(values[6:], expected, atol=1e-9)
+    assert np.isnan(silhouette_values(distances(x), np.zeros(60, dtype=np.int64))).all()
+
+
+def test_rules_find_the_number_of_blobs():
+    x = blobs()
+    distance = distances(x)
+
+    def fit(k):
+        fitted = fit_clustering("gmm", x, k)
+        silhouette = silhouette_values(distance, fitted.predict(x)).mean()
+        return Fit(fitted, {"bic": fitted.bic(x), "silhouette": silhouette})
+
+    fits = {k: [fit(k)] for k in (2, 3, 4, 5, 7)}
+    assert choose_k("bic", fits) == choose_k("silhouette", fits) == 4
+    values = {k: stability("kmeans", k, x, seed=1, repeats=3) for k in (3, 4, 7)}
+    assert max(values, key=values.__getitem__) == 4
+    assert values[4] == pytest.approx(1.0)
+    given_ = {2: [np.nan, 1.0], 3: [0.0, 0.2], 4: [0.1, 0.1]}
+    fits = {k: [Fit(None, {"silhouette": v}) for v in vs] for k, vs in given_.items()}
+    assert choose_k("silhouette", fits) == 3
+    assert choose_k("silhouette", {2: fits[2]}) is None
+
+
+def test_stability_keeps_groups_together():
+    # Two groups of two lie apart, so the halves can differ: rows at random would agree.
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(4), 50)
+    x = rng.normal(size=(200, 1)) + 30.0 * groups[:, None]
+    assert stability("kmeans", 4, x) == pytest.approx(1.0)
+    assert stability("kmeans", 4, x, groups) < 0.9

@@ -1,6 +1,5 @@
 """The mixture against scikit-learn, closed forms, and awkward data."""
 
-import time
 import warnings
 
 import numpy as np
@@ -91,12 +90,8 @@ def test_finds_separated_clouds_and_repeats_by_seed():
     table = np.zeros((4, 4))
     np.add.at(table, (first.predict(x), member), 1)
     assert (table > 0).sum() == 4
-
-
-def test_more_restarts_are_never_worse():
     x, _ = clouds(n=400, k=8, seed=5, spread=1.0)
-    one = fit_gaussian_mixture(x, 8, seed=2, n_init=1, tol=1e-5)
-    five = fit_gaussian_mixture(x, 8, seed=2, n_init=5, tol=1e-5)
+    one, five = (fit_gaussian_mixture(x, 8, seed=2, n_init=n, tol=1e-5) for n in (1, 5))
     assert five.log_likelihood >= one.log_likelihood
 
 
@@ -115,22 +110,11 @@ def test_repeated_rows_are_reported_as_collapsed():
     assert mixture.collapsed == (1,)
     assert np.isfinite(mixture.score_samples(x)).all()
     assert fit_gaussian_mixture(x[:200], 2).collapsed == ()
-
-
-def test_constant_and_collinear_features_survive():
-    rng = np.random.default_rng(0)
-    x = np.c_[rng.normal(size=100), np.full(100, 7.0)]
-    x = np.c_[x, 2.0 * x[:, 0]]
-    mixture = fit_gaussian_mixture(x, 2)
-    assert np.isfinite(mixture.score_samples(x)).all()
-
-
-def test_far_rows_keep_a_finite_score():
-    x, _ = clouds()
-    mixture = fit_gaussian_mixture(x, 3)
-    far = mixture.score_samples(np.full((1, 3), 1e6))
+    far = mixture.score_samples(np.full((1, 2), 1e6))
     assert np.isfinite(far).all()
     assert far[0] < -1e9
+    collinear = np.c_[x[:, 0], np.full(250, 7.0), 2.0 * x[:, 0]]
+    assert np.isfinite(fit_gaussian_mixture(collinear, 2).score_samples(collinear)).all()
 
 
 @pytest.mark.parametrize(
@@ -147,23 +131,6 @@ def test_far_rows_keep_a_finite_score():
 def test_bad_input_is_said_plainly(x, k, words):
     with pytest.raises(DataError, match=words):
         fit_gaussian_mixture(x, k)
-
-
-def test_bad_start_and_wrong_width():
-    x, _ = clouds(n=20)
-    with pytest.raises(DataError, match=r"one component in 0\.\.1"):
-        fit_gaussian_mixture(x, 2, start=np.full(20, 2))
-    with pytest.raises(DataError, match="has 2 features, fitted on 3"):
-        fit_gaussian_mixture(x, 2).predict(x[:, :2])
-
-
-def test_cost_of_an_iteration():
-    x, _ = clouds(n=40_000, d=10, k=12)
-    start = np.arange(len(x)) % 12
-    begin = time.process_time()
-    fit_gaussian_mixture(x, 12, start=start, max_iter=10, tol=0.0)
-    # Measured 0.06 s; scikit-learn takes ten times as long.
-    assert time.process_time() - begin < 0.5
 
 
 def test_constant_features_count_as_nothing():

@@ -205,8 +205,8 @@ def compare(
     seeds = min(first.scored.n_seeds, second.scored.n_seeds)
     rows = []
     for metric in names:
-        statistics = [_statistic(entry.scored, metric) for entry in (first, second)]
-        result = paired_difference(*statistics, n_groups, bootstrap=bootstrap)
+        one, other = (_statistic(entry.scored, metric) for entry in (first, second))
+        result = paired_difference(one, other, n_groups, bootstrap=bootstrap)
         decided = result.wins + result.losses
         wins = result.wins / decided if decided else float("nan")
         values = {"": result, "_p": Interval(result.p), "_wins": Interval(wins)}

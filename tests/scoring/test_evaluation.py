@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from variolite.errors import DataError
-from variolite.scoring.reconstruction import (
+from variolite.scoring.evaluation import (
     evaluate_likelihood,
     evaluate_reconstruction,
     feature_errors,
@@ -27,13 +27,11 @@ def example(n=200, seed=0, offset=0.0, seeds=2):
 @given(st.integers(0, 200), st.sampled_from([0.0, 1e6, -3e3]))
 def test_scores_of_resampled_groups_are_those_of_the_repeated_rows(seed, offset):
     true, guess, codes = example(n=60, seed=seed, offset=offset)
-    rng = np.random.default_rng(seed)
-    true[rng.random(60) < 0.1] = np.nan
-    scored = rng.random(60) < 0.8
-    errors = feature_errors(true, guess, np.tile(scored, (2, 1)), codes, NAMES)
+    used = np.random.default_rng(seed).random(60) > 0.2
+    true[~used] = np.nan
+    errors = feature_errors(true, guess, codes, NAMES)
     weights = np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 1.0]])
     values = errors.values(weights, errors.metrics)
-    used = scored & np.isfinite(true)
     for b, s in np.ndindex(2, 2):
         rows = np.repeat(np.flatnonzero(used), weights[b].astype(int)[codes[used]])
         y, p = true[rows], guess[s, rows]
@@ -58,49 +56,26 @@ def test_table_of_features_with_units_and_intervals():
     assert density.low < density.mean < density.high
     assert density.n_groups == 3
     assert card.notes == ("none: no known value among the held-out rows, left out",)
+    predicted[0, :2, 0] = np.nan
+    with pytest.raises(DataError, match="2 reconstructed values are NaN"):
+        evaluate_reconstruction(original, predicted, groups, ("density", "gamma", "none"))
 
 
 def test_perfect_and_mean_predictions():
     true, _, codes = example()
-    ones = np.ones((1, 3))
 
     def r2(values, guess):
-        every = np.ones((1, len(values)), dtype=bool)
-        errors = feature_errors(values, guess[None], every, codes, NAMES)
-        return errors.values(ones, ["r2"])["r2"][0, 0]
+        errors = feature_errors(values, guess[None], codes, NAMES)
+        return errors.values(np.ones((1, 3)), ["r2"])["r2"][0, 0]
 
     assert r2(true, true) == 1.0
     assert r2(true, np.full_like(true, true.mean())) == pytest.approx(0.0, abs=1e-12)
     assert np.isnan(r2(np.full(200, 7.3), np.full(200, 7.3)))
 
 
-def test_hidden_entries_differ_by_seed():
-    true, guess, codes = example()
-    scored = np.zeros(guess.shape, dtype=bool)
-    scored[0, :50], scored[1, 50:] = True, True
-    errors = feature_errors(true, guess, scored, codes, NAMES)
-    mae = errors.values(np.ones((1, 3)), ["mae"])["mae"][0]
-    assert mae[0] == pytest.approx(np.abs(guess[0] - true)[:50].mean())
-    assert mae[1] == pytest.approx(np.abs(guess[1] - true)[50:].mean())
-
-
 def test_likelihood_is_a_mean_over_rows():
     values = np.array([[-1.0, -2.0, -3.0], [-1.0, -2.0, np.nan]])
-    row = evaluate_likelihood(values, ["w1", "w1", "w2"]).scorecard().rows[0]
+    evaluation = evaluate_likelihood(values, ["w1", "w1", "w2"], metric="log_likelihood")
+    row = evaluation.scorecard().rows[0]
     assert row.mean == pytest.approx((-2.0 - 1.5) / 2)
     assert (row.task, row.unit, row.n_groups, row.seeds) == ("likelihood", "nats", 2, 2)
-
-
-def test_bad_input_is_reported_plainly():
-    true, groups = np.ones((4, 2)), list("aabb")
-    broken = np.where(np.arange(4)[:, None] < 2, np.nan, true)
-    with pytest.raises(DataError, match="2 reconstructed values are NaN"):
-        evaluate_reconstruction(true, broken, groups, ("x", "y"))
-    with pytest.raises(DataError, match=r"scored entries: has shape \(3,\)"):
-        evaluate_reconstruction(true, true, groups, ("x", "y"), scored=np.ones(3, bool))
-    with pytest.raises(DataError, match="1 feature names"):
-        evaluate_reconstruction(true, true, groups, ("x",))
-    with pytest.raises(DataError, match=r"reconstructions \(1, 4, 1\)"):
-        evaluate_reconstruction(true, true[:, :1], groups, ("x", "y"))
-    with pytest.raises(DataError, match="2 groups were given for 4 rows"):
-        evaluate_reconstruction(true, true, list("ab"), ("x", "y"))
