@@ -1,4 +1,4 @@
-"""Crystals in flat arrays, and cell parameters as lattice vectors."""
+"""Crystals and their latents in flat arrays, and cell parameters as lattice vectors."""
 
 from __future__ import annotations
 
@@ -11,28 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError
 
+Floats = NDArray[np.float64]
+
 # Cell parameters and lattice vectors, for many cells at once.
 
 
-Floats = NDArray[np.float64]
-
-
 def lattices_from_parameters(parameters: ArrayLike) -> Floats:
-    """Return lattice vectors in the usual setting: a along x, b in the plane of x and y.
+    """Lattice vectors as rows, (B, 3, 3), with a along x and b in the plane of x and y.
 
-    Parameters
-    ----------
-    parameters
-        Lengths a, b, c in Angstrom and angles alpha, beta, gamma in degrees, shape (B, 6).
+    ``parameters`` are lengths in Angstrom and angles in degrees, (B, 6). NaN where a length is
+    negative or no number, or the angles enclose no cell.
 
-    Returns
-    -------
-    ndarray, shape (B, 3, 3)
-        Rows are a, b, c. NaN where a length is negative or no number, or the angles
-        enclose no cell.
-
-    Examples
-    --------
     >>> lattices_from_parameters([3.0, 4.0, 5.0, 90.0, 90.0, 90.0])[0].diagonal().tolist()
     [3.0, 4.0, 5.0]
     """
@@ -57,30 +46,19 @@ def lattices_from_parameters(parameters: ArrayLike) -> Floats:
 
 
 def cell_parameters(lattices: ArrayLike) -> Floats:
-    """Return lengths in Angstrom and angles in degrees, shape (B, 6).
-
-    Parameters
-    ----------
-    lattices
-        Rows are the lattice vectors a, b, c in Angstrom, shape (B, 3, 3).
-    """
+    """Lengths in Angstrom and angles in degrees, (B, 6), of lattice vectors, (B, 3, 3)."""
     rows = np.asarray(lattices, dtype=np.float64).reshape(-1, 3, 3)
     lengths = np.linalg.norm(rows, axis=-1)
-    pairs = ((1, 2), (0, 2), (0, 1))
+    # Alpha is the angle between b and c, and so on round.
+    i, j = [1, 0, 0], [2, 2, 1]
     with np.errstate(invalid="ignore", divide="ignore"):
-        cosines = np.stack(
-            [
-                (rows[:, i] * rows[:, j]).sum(axis=-1) / (lengths[:, i] * lengths[:, j])
-                for i, j in pairs
-            ],
-            axis=-1,
-        )
+        cosines = (rows[:, i] * rows[:, j]).sum(axis=-1) / (lengths[:, i] * lengths[:, j])
     angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
     return np.concatenate([lengths, angles], axis=-1)
 
 
 def cell_heights(lattices: ArrayLike) -> Floats:
-    """Return the distances between opposite faces of each cell in Angstrom, shape (B, 3).
+    """Distances between opposite faces of each cell in Angstrom, (B, 3).
 
     Entry i is the distance between the lattice planes that the other two vectors span;
     no lattice vector with a component along vector i is shorter.
@@ -98,7 +76,7 @@ def cell_heights(lattices: ArrayLike) -> Floats:
 
 
 def offsets_of(counts: ArrayLike) -> NDArray[np.int64]:
-    """Return where the atoms of each structure begin, and where the last end, shape (B + 1,)."""
+    """Where the atoms of each structure begin, and where the last end, (B + 1,)."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
 
 
@@ -172,44 +150,34 @@ class Crystals:
     def of(cls, crystals: Iterable[Crystal]) -> Crystals:
         """Join single structures."""
         found = list(crystals)
-        counts = [len(crystal) for crystal in found]
         return cls(
             species=np.concatenate([c.species for c in found] or [np.empty(0, np.uint8)]),
             coordinates=np.concatenate([c.coordinates for c in found] or [np.empty((0, 3))]),
             lattices=np.array([c.lattice for c in found], dtype=np.float64).reshape(-1, 3, 3),
-            offsets=offsets_of(counts),
+            offsets=offsets_of([len(c) for c in found]),
             names=np.array([c.name for c in found], dtype=np.str_),
         )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Crystals]) -> Crystals:
         """Join sets; only properties that all of them have are kept."""
-        shared = set(parts[0].properties).intersection(*(part.properties for part in parts[1:]))
-        counts = np.concatenate([part.counts for part in parts])
+        shared = [n for n in parts[0].properties if all(n in part.properties for part in parts)]
         return cls(
             species=np.concatenate([part.species for part in parts]),
             coordinates=np.concatenate([part.coordinates for part in parts]),
             lattices=np.concatenate([part.lattices for part in parts]),
-            offsets=offsets_of(counts),
+            offsets=offsets_of(np.concatenate([part.counts for part in parts])),
             names=np.concatenate([part.names for part in parts]),
-            properties={
-                name: np.concatenate([part.properties[name] for part in parts])
-                for name in parts[0].properties
-                if name in shared
-            },
+            properties={n: np.concatenate([part.properties[n] for part in parts]) for n in shared},
         )
 
     def __len__(self) -> int:
         return len(self.lattices)
 
     def __getitem__(self, index: int) -> Crystal:
-        span = slice(self.offsets[index], self.offsets[index + 1])
-        return Crystal(
-            self.species[span],
-            self.coordinates[span],
-            self.lattices[index],
-            str(self.names[index]),
-        )
+        atoms = slice(self.offsets[index], self.offsets[index + 1])
+        name = str(self.names[index])
+        return Crystal(self.species[atoms], self.coordinates[atoms], self.lattices[index], name)
 
     def __iter__(self) -> Iterator[Crystal]:
         return (self[index] for index in range(len(self)))
@@ -232,12 +200,7 @@ class Crystals:
 
     def atoms_of(self, index: NDArray[np.integer]) -> NDArray[np.int64]:
         """Places of the atoms of the chosen structures, in their order."""
-        # A ragged gather: where each structure begins, plus the place within it.
-        counts = self.counts[index]
-        starts = np.repeat(self.offsets[:-1][index], counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        places: NDArray[np.int64] = starts + within
-        return places
+        return ragged_places(self.offsets[:-1][index], self.counts[index])
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Crystals:
         """Choose structures by place or by mask."""
@@ -251,6 +214,14 @@ class Crystals:
             names=self.names[chosen],
             properties={name: values[chosen] for name, values in self.properties.items()},
         )
+
+
+def ragged_places(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of ``counts`` neighbours from each of ``starts`` on, one run after another."""
+    # Place k of the result is k - begins of its run, which starts at starts.
+    begins = np.cumsum(counts) - counts
+    places: NDArray[np.int64] = np.arange(counts.sum()) + np.repeat(starts - begins, counts)
+    return places
 
 
 @dataclass(frozen=True)

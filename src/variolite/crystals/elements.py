@@ -15,14 +15,10 @@ from variolite.errors import DataError, nearest
 
 # Chemical elements: symbols, atomic numbers, masses and electronegativities.
 
-
-def _columns() -> list[tuple[str, ...]]:
-    lines = Path(__file__).with_name("elements.csv").read_text(encoding="utf-8").splitlines()
-    rows = [line.split(",") for line in lines if not line.startswith("#")][1:]
-    return list(zip(*rows, strict=True))
-
-
-_SYMBOLS, _MASSES, _PAULING = _columns()
+_LINES = Path(__file__).with_name("elements.csv").read_text(encoding="utf-8").splitlines()
+_SYMBOLS, _MASSES, _PAULING = zip(
+    *[line.split(",") for line in _LINES if not line.startswith("#")][1:], strict=True
+)
 
 SYMBOLS: tuple[str, ...] = ("X", *_SYMBOLS)
 """Symbol by atomic number; place 0 is no element."""
@@ -31,14 +27,11 @@ HEAVIEST = len(SYMBOLS) - 1
 """The largest atomic number that is known."""
 
 ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
-"""Atomic number by symbol."""
 
-ELECTRONEGATIVITIES: NDArray[np.float64] = np.array(
-    [np.nan, *(float(value or "nan") for value in _PAULING)]
-)
+ELECTRONEGATIVITIES = np.array([np.nan, *(float(value or "nan") for value in _PAULING)])
 """Pauling electronegativity by atomic number, shape (119,), NaN where none is given."""
 
-MASSES: NDArray[np.float64] = np.array([np.nan, *map(float, _MASSES)])
+MASSES = np.array([np.nan, *map(float, _MASSES)])
 """Standard atomic weight by atomic number in unified mass units, shape (119,), NaN at 0;
 of elements without stable isotopes the mass number of a long-lived one."""
 
@@ -46,13 +39,7 @@ _SYMBOL_ARRAY = np.array(SYMBOLS)
 
 
 def symbols_of(species: ArrayLike) -> NDArray[np.str_]:
-    """Return the symbols of atomic numbers, in their shape.
-
-    Raises
-    ------
-    DataError
-        If a number is not between 1 and 118.
-    """
+    """Symbols of atomic numbers, in their shape; DataError for numbers beyond 1 to 118."""
     numbers = np.asarray(species)
     wrong = (numbers < 1) | (numbers > HEAVIEST)
     if wrong.any():
@@ -65,13 +52,7 @@ def symbols_of(species: ArrayLike) -> NDArray[np.str_]:
 
 
 def atomic_numbers(symbols: Iterable[str]) -> NDArray[np.uint8]:
-    """Return the atomic numbers of symbols such as "Na", shape (n,).
-
-    Raises
-    ------
-    DataError
-        If a symbol is not that of an element.
-    """
+    """Atomic numbers of symbols such as "Na", (n,); DataError where one is none."""
     found = list(symbols)
     try:
         return np.array([ATOMIC_NUMBERS[symbol] for symbol in found], dtype=np.uint8)
@@ -101,27 +82,15 @@ def place_in_table(z: int) -> tuple[int, int]:
 
 # Chemical formulas: reading one, and spelling those of many crystals at once.
 
-
 _PIECE = re.compile(r"([A-Z][a-z]?|[()\[\]])\s*([0-9]*\.?[0-9]*)")
 
 
 def parse_formula(text: str, where: str | None = None) -> dict[int, float]:
-    """Return the amount of each element in a formula, by atomic number in the order given.
+    """Amount of each element in a formula, by atomic number in the order given.
 
-    Parameters
-    ----------
-    text
-        Such as ``SrTiO3``, ``Nd(Al2Cu)4`` or ``Li0.5 Co O2``.
-    where
-        Place of the formula, for the error.
+    Formulas are such as ``SrTiO3``, ``Nd(Al2Cu)4`` or ``Li0.5 Co O2``; DataError, with
+    ``where``, if it is none.
 
-    Raises
-    ------
-    DataError
-        If it is not a formula of known elements.
-
-    Examples
-    --------
     >>> parse_formula("Ca(OH)2")
     {20: 1.0, 8: 2.0, 1: 2.0}
     """
@@ -161,36 +130,21 @@ _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def compositions(crystals: Crystals, *, reduced: bool = False) -> NDArray[np.int32]:
-    """Count the atoms of every element, shape (B, 119), by atomic number.
-
-    Parameters
-    ----------
-    crystals
-        The structures.
-    reduced
-        Divide the counts of each structure by their greatest common divisor.
-    """
+    """Atoms of every element, (B, 119), by atomic number; in lowest terms where ``reduced``."""
     width = HEAVIEST + 1
-    counts = np.bincount(
-        crystals.owner * width + crystals.species, minlength=len(crystals) * width
-    ).reshape(-1, width)
+    places = crystals.owner * width + crystals.species
+    counts = np.bincount(places, minlength=len(crystals) * width).reshape(-1, width)
     if reduced:
         counts = counts // np.maximum(np.gcd.reduce(counts, axis=1, keepdims=True), 1)
     return counts.astype(np.int32)
 
 
 def reduced_formulas(crystals: Crystals) -> NDArray[np.str_]:
-    """Return formulas in lowest terms, the least electronegative element first.
+    """Formulas in lowest terms, (B,), the least electronegative element first.
 
     Elements of unknown electronegativity come last, ties in alphabetical order:
     ``NaCl``, ``SrTiO3``, ``O``.
 
-    Returns
-    -------
-    ndarray of str, shape (B,)
-
-    Examples
-    --------
     >>> from variolite.crystals.files import textbook_crystals
     >>> reduced_formulas(textbook_crystals().take(slice(18, 21))).tolist()
     ['NaCl', 'KCl', 'LiF']
@@ -203,7 +157,7 @@ def reduced_formulas(crystals: Crystals) -> NDArray[np.str_]:
 
 
 def anonymous_formulas(crystals: Crystals) -> NDArray[np.str_]:
-    """Return formulas in lowest terms with letters for elements, the rarest first: ``ABC3``."""
+    """Formulas in lowest terms with letters for elements, (B,), the rarest first: ``ABC3``."""
 
     def spell(counts: NDArray[np.int32]) -> str:
         amounts = np.sort(counts[counts > 0]).tolist()
@@ -213,12 +167,8 @@ def anonymous_formulas(crystals: Crystals) -> NDArray[np.str_]:
 
 
 def chemical_systems(crystals: Crystals) -> NDArray[np.str_]:
-    """Return the elements of each structure in alphabetical order: ``Cl-Na``."""
-
-    def spell(counts: NDArray[np.int32]) -> str:
-        return "-".join(sorted(SYMBOLS[z] for z in np.flatnonzero(counts)))
-
-    return _spelled(crystals, spell)
+    """Elements of each structure in alphabetical order, (B,): ``Cl-Na``."""
+    return _spelled(crystals, lambda c: "-".join(sorted(SYMBOLS[z] for z in np.flatnonzero(c))))
 
 
 def _spelled(crystals: Crystals, spell: Callable[[NDArray[np.int32]], str]) -> NDArray[np.str_]:
@@ -246,7 +196,6 @@ def _letter(place: int) -> str:
 
 # The chemical family of every crystal, by its anions.
 
-
 _ANIONS: dict[str, tuple[str, ...]] = {
     "oxide": ("O",),
     "halide": ("F", "Cl", "Br", "I", "At", "Ts"),
@@ -269,15 +218,9 @@ FAMILIES: tuple[str, ...] = (
 )
 """Every family there is, in the order in which anions decide."""
 
-
-def _class_of_elements() -> NDArray[np.int64]:
-    classes = np.full(HEAVIEST + 1, _METAL, dtype=np.int64)
-    for place, symbols in enumerate(_ANIONS.values()):
-        classes[[ATOMIC_NUMBERS[symbol] for symbol in symbols]] = place
-    return classes
-
-
-_CLASSES = _class_of_elements()
+_CLASSES = np.full(HEAVIEST + 1, _METAL, dtype=np.int64)
+for _place, _anions in enumerate(_ANIONS.values()):
+    _CLASSES[[ATOMIC_NUMBERS[symbol] for symbol in _anions]] = _place
 
 METALLIC: NDArray[np.bool_] = (_CLASSES == _METAL) & (np.arange(HEAVIEST + 1) > 0)
 """Whether an element is none of the anions that tell families apart, by atomic number,
@@ -285,38 +228,23 @@ shape (119,)."""
 
 
 def chemical_family(crystals: Crystals) -> NDArray[np.str_]:
-    """Return the chemical family of every crystal, one of :data:`FAMILIES`.
+    """Chemical family of every crystal, (B,), one of :data:`FAMILIES`.
 
     A crystal of one element is "elemental". Any other belongs to the first of these that it
     has an atom of: O (oxide), a halogen, S, Se or Te (chalcogenide), N, another element of
     group 15 (pnictide), H, C, B, Si or Ge; with none of them it is "intermetallic", and
-    "other" where it holds a noble gas. Salts of oxoanions such as carbonates count as oxides.
-    Where halogen atoms outnumber oxygen the crystal is a halide.
-
-    Parameters
-    ----------
-    crystals
-        B structures.
-
-    Returns
-    -------
-    ndarray of str, shape (B,)
-        A structure without atoms is "other".
+    "other" where it holds a noble gas or no atom. Salts of oxoanions such as carbonates count
+    as oxides. Where halogen atoms outnumber oxygen the crystal is a halide.
     """
-    owner, species = crystals.owner, crystals.species.astype(np.int64)
-    width = _METAL + 1
-    atoms = np.bincount(owner * width + _CLASSES[species], minlength=len(crystals) * width).reshape(
-        -1, width
-    )
-    pairs = np.unique(owner * (HEAVIEST + 1) + species)
-    elements = np.bincount(pairs // (HEAVIEST + 1), minlength=len(crystals))
-
+    owner, width = crystals.owner, _METAL + 1
+    places = owner * width + _CLASSES[crystals.species]
+    atoms = np.bincount(places, minlength=len(crystals) * width).reshape(-1, width)
     # Metals are the last class, so that they decide only where nothing else is there.
     family = np.argmax(atoms > 0, axis=1)
     oxygen, halogen = atoms[:, 0], atoms[:, 1]
     family[(oxygen > 0) & (halogen > oxygen)] = 1
-    names = np.array([*_ANIONS, "intermetallic"])
-    found: NDArray[np.str_] = names[family]
+    found: NDArray[np.str_] = np.array([*_ANIONS, "intermetallic"])[family]
+    elements = (compositions(crystals) > 0).sum(axis=1)
     found[elements == 1] = "elemental"
     found[elements == 0] = "other"
     return found

@@ -12,12 +12,11 @@ Mirror images get the same representation: the bases of both hands are compared.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, ragged_places
 from variolite.crystals.periodic import reduced_basis, shortest_bases, signed_permutations
 
 Floats = NDArray[np.float64]
@@ -31,7 +30,7 @@ SAME_METRIC = 1e-6
 
 
 def _miller_indices() -> Integers:
-    """Short ones along every kind of direction, then generic ones, shape (40, 3).
+    """Short ones along every kind of direction, then generic ones, (40, 3).
 
     Sixteen were not enough: systematic absences of four MPTS-52 crystals of 5,000 hid
     the difference between two origins.
@@ -64,15 +63,10 @@ CHUNK = 200_000
 class Frame:
     """Crystals in the canonical frame, and the way back.
 
-    Attributes
-    ----------
-    crystals
-        Reduced cells in standard orientation (a along x, b in the xy plane),
-        origin on an atom, coordinates in [0, 1). Atoms keep their order.
-    change
-        Rows of the canonical cell in terms of the given one, shape (B, 3, 3).
-    origin
-        Fractional coordinates in the given cell that became the origin, (B, 3).
+    ``crystals`` have reduced cells in standard orientation (a along x, b in the xy plane), an
+    origin on an atom, coordinates in [0, 1) and atoms in their order. ``change``, (B, 3, 3), has
+    the rows of the canonical cell in terms of the given one; ``origin``, (B, 3), the fractional
+    coordinates in the given cell that became the origin.
     """
 
     crystals: Crystals
@@ -82,15 +76,12 @@ class Frame:
     def restore(self, found: Crystals, given: Crystals) -> Crystals:
         """Put crystals of the canonical frame back into cell, origin and orientation.
 
-        Parameters
-        ----------
-        found
-            Crystals like those of this frame, such as their reconstructions.
-        given
-            The crystals that this frame was made of.
+        ``found`` are crystals like those of this frame, such as their reconstructions, and
+        ``given`` those that this frame was made of.
         """
         back = np.linalg.inv(self.change)
         owner = found.owner
+        # With the rows of L as vectors and L' = U L, a place x' L' = x L has x = x' U.
         coordinates = np.einsum("ni,nij->nj", found.coordinates, self.change[owner].astype(float))
         lattices = back @ found.lattices
         # The rotation, or rotation with reflection, that lays one lattice best on the other;
@@ -107,12 +98,9 @@ class Frame:
 
 
 def canonical(crystals: Crystals) -> Frame:
-    """Return crystals in the frame that does not depend on how they were given.
+    """Put crystals into the frame that does not depend on how they were given.
 
-    Raises
-    ------
-    DataError
-        If a cell has no volume.
+    DataError if a cell has no volume.
     """
     if not len(crystals):
         return Frame(crystals, np.empty((0, 3, 3), np.int64), np.empty((0, 3)))
@@ -122,6 +110,7 @@ def canonical(crystals: Crystals) -> Frame:
     chosen, origin = _origins(crystals, owner, change)
     change = change[chosen]
     atoms = crystals.owner
+    # U has determinant 1 or -1, so that its inverse is integer too.
     back = np.rint(np.linalg.inv(change))
     shifted = crystals.coordinates - crystals.coordinates[origin][atoms]
     coordinates = np.einsum("ni,nij->nj", shifted, back[atoms]) % 1.0
@@ -133,7 +122,10 @@ def canonical(crystals: Crystals) -> Frame:
 
 
 def _bases(reduced: Floats) -> tuple[Integers, Integers]:
-    """Return the bases of each cell whose metric is canonical; they differ by symmetry alone."""
+    """Owner (M,) and change (M, 3, 3) of the bases of each cell whose metric is canonical.
+
+    Those of one cell differ by symmetry alone.
+    """
     owner, change = shortest_bases(reduced)
     ways = signed_permutations()
     owner = np.repeat(owner, len(ways))
@@ -142,8 +134,8 @@ def _bases(reduced: Floats) -> tuple[Integers, Integers]:
     # By metric tensors, so that neither orientation nor handedness matters.
     metric = cells @ cells.transpose(0, 2, 1)
     entries = metric[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]]
-    size = np.trace(metric, axis1=1, axis2=2)
-    score = entries @ METRIC_WEIGHTS / size
+    # Scaled by the trace, so that one tolerance serves cells of any size.
+    score = entries @ METRIC_WEIGHTS / np.trace(metric, axis1=1, axis2=2)
     least = np.minimum.reduceat(score, np.searchsorted(owner, np.arange(len(reduced))))
     kept = score <= least[owner] + SAME_METRIC
     return owner[kept], change[kept]
@@ -152,12 +144,8 @@ def _bases(reduced: Floats) -> tuple[Integers, Integers]:
 def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Integers, Integers]:
     """Choose among bases and origins by the weighted sum of structure factors.
 
-    Returns
-    -------
-    chosen
-        Basis of every crystal, as a place in ``change``, shape (B,).
-    origin
-        Atom of every crystal that becomes the origin, shape (B,).
+    Returns the basis of every crystal, as a place in ``change``, (B,), and its atom that becomes
+    the origin, (B,).
     """
     weight = _weights(crystals.species)
     rare, rare_starts = _rarest_atoms(crystals)
@@ -165,8 +153,7 @@ def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Int
     found: list[tuple[Integers, Integers, Integers, Floats]] = []
     # k . x' with x' = x U^-1 is x . (U^-1 k): indices change instead of all coordinates.
     hkl = np.rint(np.linalg.inv(change) @ HKL.T).transpose(0, 2, 1)  # (M, K, 3)
-    work = np.cumsum(crystals.counts[owner])
-    for start, stop in _chunks(work):
+    for start, stop in _chunks(crystals.counts[owner]):
         # Structure factors F(k) of every candidate basis in the chunk, about the given origin.
         mine = owner[start:stop]
         counts = crystals.counts[mine]
@@ -179,20 +166,17 @@ def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Int
         # Every such basis with every atom of the rarest element as the origin: moving the
         # origin to x multiplies F(k) by exp(-2 pi i k.x), so nothing is summed again.
         pair = np.repeat(np.arange(stop - start), rare_counts[mine])
-        within = np.arange(len(pair)) - np.repeat(
-            np.cumsum(rare_counts[mine]) - rare_counts[mine], rare_counts[mine]
-        )
-        atom = rare[rare_starts[:-1][mine][pair] + within]
+        atom = rare[ragged_places(rare_starts[:-1][mine], rare_counts[mine])]
         shift = np.einsum("pki,pi->pk", hkl[start:stop][pair], crystals.coordinates[atom])
         score = (factors[pair] * np.exp(-2j * np.pi * shift)).real.sum(axis=1)
         of = mine[pair]
-        near = score >= _greatest(score, of)[of] - SAME_SCORE
+        near = _near_greatest(score, of)
         found.append((of[near], start + pair[near], atom[near], score[near]))
     # Once more, since the bases of one crystal may lie in two chunks.
     of, candidate, atom, score = (np.concatenate(part) for part in zip(*found, strict=True))
-    near = score >= _greatest(score, of)[of] - SAME_SCORE
+    near = _near_greatest(score, of)
     of, candidate, atom = of[near], candidate[near], atom[near]
-    near = _equal_in_every_wave(crystals, change, of, candidate, atom)
+    near = _near_greatest(_score_of_every_wave(crystals, change, of, candidate, atom), of)
     of, candidate, atom = of[near], candidate[near], atom[near]
     # What ties now is related by symmetry. Chosen by the given cell and order, atoms keep
     # their latents when the crystal is turned or moved, not only the set of latents.
@@ -201,74 +185,63 @@ def _origins(crystals: Crystals, owner: Integers, change: Integers) -> tuple[Int
     return candidate[first], atom[first]
 
 
-def _equal_in_every_wave(
+def _score_of_every_wave(
     crystals: Crystals, change: Integers, of: Integers, candidate: Integers, atom: Integers
-) -> NDArray[np.bool_]:
-    """Choose once more among frames that tie in the few waves looked at.
+) -> Floats:
+    """Score (M,) frames that tie in the few waves looked at once more; 0 where nothing ties.
 
     In a cell with translations of its own all of those may be absent that tell two origins
     apart. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), but is
     expensive: it has to be computed for every frame.
-
-    Returns
-    -------
-    ndarray
-        Which of the frames stay, shape (M,); one at least of every crystal.
     """
     tied = np.flatnonzero(np.bincount(of)[of] > 1)
     score = np.zeros(len(of))
     back = np.rint(np.linalg.inv(change[candidate]))
-    for start, stop in _chunks(np.cumsum(crystals.counts[of[tied]])):
+    for start, stop in _chunks(crystals.counts[of[tied]]):
         frames = tied[start:stop]
         counts = crystals.counts[of[frames]]
         atoms = crystals.atoms_of(of[frames])
+        # The atoms of every frame (N, 3), moved to its origin and brought into its cell.
         moved = crystals.coordinates[atoms] - crystals.coordinates[np.repeat(atom[frames], counts)]
         placed = np.einsum("ni,nij->nj", moved, np.repeat(back[frames], counts, axis=0))
         angle = np.cos(2.0 * np.pi * (placed - CENTRES)) @ STRENGTHS + OFFSET
         values = _weights(crystals.species[atoms]) * np.sin(angle)
         score[frames] = np.add.reduceat(values, np.cumsum(counts) - counts)
-    stays: NDArray[np.bool_] = score >= _greatest(score, of)[of] - SAME_SCORE
-    return stays
+    return score
 
 
 def _weights(species: NDArray[np.uint8]) -> Floats:
-    """A generic number for every element, shape (N,)."""
+    """A generic number for every element, (N,): fractions of the golden ratio never repeat."""
     weights: Floats = 0.5 + np.modf(0.6180339887498949 * species.astype(np.float64))[0]
     return weights
 
 
-def _greatest(score: Floats, of: Integers) -> Floats:
-    """Greatest score of every crystal; those without one have minus infinity."""
+def _near_greatest(score: Floats, of: Integers) -> NDArray[np.bool_]:
+    """Whether a score is the greatest of its crystal or ties with it, (M,)."""
     greatest = np.full(int(of.max()) + 1, -np.inf)
     np.maximum.at(greatest, of, score)
-    return greatest
+    near: NDArray[np.bool_] = score >= greatest[of] - SAME_SCORE
+    return near
 
 
 def _chunks(work: Integers) -> list[tuple[int, int]]:
-    """Cut a list of jobs with the given running total of work into spans of about `CHUNK`."""
-    edges = np.unique(
-        np.searchsorted(work, np.arange(0, (work[-1] if len(work) else 0) + CHUNK, CHUNK))
-    )
-    edges = np.unique(np.concatenate([[0], edges, [len(work)]]))
-    return [(int(a), int(b)) for a, b in pairwise(edges)]
+    """Cut a list of jobs, each of so much work, into spans of about `CHUNK` in all."""
+    total = np.cumsum(work)
+    edges = np.searchsorted(total, np.arange(0, total[-1:].sum() + CHUNK, CHUNK))
+    edges = np.unique([0, *edges, len(work)])
+    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
 
 
 def _rarest_atoms(crystals: Crystals) -> tuple[Integers, Integers]:
     """Atoms of the element with the fewest atoms in each crystal, by lowest number on a tie.
 
-    Returns
-    -------
-    atoms
-        Places of atoms, crystal by crystal.
-    starts
-        Where those of crystal i begin, shape (B + 1,).
+    Returns their places, crystal by crystal, and where those of crystal i begin, (B + 1,). Few
+    atoms mean few origins to compare, and no symmetry exchanges atoms of two elements.
     """
-    count = len(crystals)
+    # Element z of crystal i has the key 128 i + z: one count for all crystals.
     key = crystals.owner * 128 + crystals.species
     _, inverse, numbers = np.unique(key, return_inverse=True, return_counts=True)
     rank = numbers[inverse] * 128 + crystals.species
-    least = np.minimum.reduceat(rank, crystals.offsets[:-1]) if count else rank
-    chosen = rank == least[crystals.owner]
+    chosen = rank == np.minimum.reduceat(rank, crystals.offsets[:-1])[crystals.owner]
     per_crystal = np.add.reduceat(chosen.astype(np.int64), crystals.offsets[:-1])
-    starts = np.concatenate([[0], np.cumsum(per_crystal)])
-    return np.flatnonzero(chosen), starts
+    return np.flatnonzero(chosen), np.concatenate([[0], np.cumsum(per_crystal)])
