@@ -13,16 +13,15 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystals, cell_heights, cell_parameters
 from variolite.errors import DataError
 
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
 # Shortest bases of lattices, for many lattices at once.
 #
 # A basis of a lattice in three dimensions is Minkowski-reduced when no vector can
 # be shortened by adding others with coefficients -1, 0 or 1 (Nguyen and Stehle
 # 2009). The Niggli cell is one of the Minkowski-reduced bases; where a lattice
 # has several, all of them are found here and `canonical` chooses.
-
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 ROUNDS = 200
 """Sweeps of the reduction; real cells need fewer than ten."""
@@ -35,20 +34,20 @@ SAME_LENGTH = 1e-5
 
 
 def _short_vectors() -> Integers:
-    """Vectors with coefficients -1, 0 and 1, of each pair v, -v the first, shape (13, 3)."""
-    every = [v for v in product((0, 1, -1), repeat=3) if any(v)]
-    return np.array([v for v in every if next(c for c in v if c) == 1], dtype=np.int64)
+    """Vectors with coefficients -1, 0 and 1, of each pair v, -v the first, (13, 3)."""
+    every = product((0, 1, -1), repeat=3)
+    return np.array([v for v in every if next((c for c in v if c), 0) == 1], dtype=np.int64)
 
 
 def _bases() -> Integers:
-    """All unordered bases made of such vectors, shape (K, 3, 3), vectors as rows."""
-    triples = np.array([list(t) for t in combinations(_short_vectors(), 3)])
-    unimodular = np.abs(np.rint(np.linalg.det(triples))) == 1
+    """All unordered bases made of such vectors, as places among them, (K, 3)."""
+    triples = np.array(list(combinations(range(len(SHORT_VECTORS)), 3)))
+    unimodular = np.abs(np.rint(np.linalg.det(SHORT_VECTORS[triples]))) == 1
     return np.asarray(triples[unimodular], dtype=np.int64)
 
 
 def signed_permutations() -> Integers:
-    """The 48 ways of ordering and turning round three vectors, shape (48, 3, 3)."""
+    """The 48 ways of ordering and turning round three vectors, (48, 3, 3)."""
     eye = np.eye(3, dtype=np.int64)
     orders = [eye[list(order)] for order in permutations(range(3))]
     signs = [np.diag(sign) for sign in product((1, -1), repeat=3)]
@@ -60,22 +59,9 @@ BASES = _bases()
 
 
 def reduced_basis(lattices: Floats) -> Integers:
-    """Return the change of basis U with U @ lattice Minkowski-reduced.
+    """Change of basis U, (B, 3, 3), of determinant 1 or -1, with U @ lattice Minkowski-reduced.
 
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors, shape (B, 3, 3).
-
-    Returns
-    -------
-    U
-        Integer matrices of determinant 1 or -1, shape (B, 3, 3).
-
-    Raises
-    ------
-    DataError
-        If a cell has no volume, so that it is no basis.
+    Rows of ``lattices``, (B, 3, 3), are lattice vectors; DataError if a cell has no volume.
     """
     lattices = np.asarray(lattices, dtype=np.float64)
     lengths = np.linalg.norm(lattices, axis=2)
@@ -131,57 +117,33 @@ def _one_sweep(basis: Floats) -> Integers:
     return step
 
 
-def shortest_bases(reduced: Floats, tolerance: float = SAME_LENGTH) -> tuple[Integers, Integers]:
-    """Return every basis as short as a reduced one, up to order and sign of its vectors.
+def shortest_bases(reduced: Floats) -> tuple[Integers, Integers]:
+    """Every basis as short as a Minkowski-reduced one, up to order and sign of its vectors.
 
-    Parameters
-    ----------
-    reduced
-        Minkowski-reduced cells, shape (B, 3, 3).
-    tolerance
-        Relative difference in the sum of squared lengths that counts as none.
-
-    Returns
-    -------
-    owner
-        Cell of each basis, ascending, shape (M,).
-    change
-        Its rows in terms of the reduced vectors, shape (M, 3, 3).
+    Returns the cell of each basis, ascending, (M,), and its rows in terms of the vectors of
+    ``reduced``, (M, 3, 3).
     """
-    # All bases of a lattice that are as short as a Minkowski-reduced one are made of vectors with
-    # coefficients -1, 0 and 1; comparing sums of squared lengths finds them.
+    # All of them are made of vectors with coefficients -1, 0 and 1; comparing sums of squared
+    # lengths finds them.
     lengths = ((SHORT_VECTORS @ reduced) ** 2).sum(axis=2)  # (B, 13)
-    place = np.array(
-        [[np.flatnonzero((v == SHORT_VECTORS).all(axis=1))[0] for v in basis] for basis in BASES]
-    )
-    sums = lengths[:, place].sum(axis=2)  # (B, K)
+    sums = lengths[:, BASES].sum(axis=2)  # (B, K)
     least = sums.min(axis=1, keepdims=True)
-    owner, which = np.nonzero(sums <= least * (1 + tolerance))
-    return owner, BASES[which]
+    owner, which = np.nonzero(sums <= least * (1 + SAME_LENGTH))
+    return owner, SHORT_VECTORS[BASES[which]]
 
 
 # Niggli cells: the same crystals in the standard shortest basis of their lattice.
-
 
 _ITERATIONS = 1000
 _REPORT_EVERY = 4096
 
 
 def niggli_basis(lattice: Floats) -> Integers:
-    """Return the integer matrix U, of determinant 1, for which ``U @ lattice`` is a Niggli cell.
+    """Integer matrix U, of determinant 1, for which ``U @ lattice`` is a Niggli cell.
 
     By the algorithm of Krivy and Gruber (Acta Cryst. A32 (1976) 297) with the tolerance
-    of Grosse-Kunstleve et al. (Acta Cryst. A60 (2004) 1), as gemmi has it.
-
-    Parameters
-    ----------
-    lattice
-        Rows are a, b, c in Angstrom, shape (3, 3).
-
-    Raises
-    ------
-    DataError
-        If the rows span no volume.
+    of Grosse-Kunstleve et al. (Acta Cryst. A60 (2004) 1), as gemmi has it. DataError if the
+    rows of ``lattice``, (3, 3), span no volume.
     """
     volume = abs(float(np.linalg.det(lattice)))
     if not volume > _FLAT * float(np.linalg.norm(lattice, axis=1).prod()):
@@ -190,14 +152,9 @@ def niggli_basis(lattice: Floats) -> Integers:
 
 
 def niggli_steps(parameters: Sequence[float], epsilon: float = 1e-9) -> Integers:
-    """Return the integer matrix, shape (3, 3), from a cell by its parameters to a Niggli cell.
-
-    Parameters
-    ----------
-    parameters
-        Three lengths in Angstrom, three angles in degrees.
-    epsilon
-        Difference of products of lattice vectors, in square Angstrom, that counts as none.
+    """Integer matrix, (3, 3), from a cell by its six parameters (Angstrom, degrees) to a Niggli
+    cell; ``epsilon`` is the difference of products of lattice vectors, in square Angstrom, that
+    counts as none.
     """
     vector = gemmi.GruberVector(gemmi.UnitCell(*parameters), "P", True)
     vector.niggli_reduce(epsilon=epsilon, iteration_limit=_ITERATIONS)
@@ -206,22 +163,10 @@ def niggli_steps(parameters: Sequence[float], epsilon: float = 1e-9) -> Integers
 
 
 def reduce_cells(crystals: Crystals, *, log: Callable[[str], None] = lambda _: None) -> Crystals:
-    """Return the same crystals in their Niggli cells.
+    """The same crystals in their Niggli cells, with coordinates in [0, 1).
 
-    Orientation, order of atoms, names and properties stay; fractional coordinates come
-    out in [0, 1).
-
-    Parameters
-    ----------
-    crystals
-        The structures.
-    log
-        Takes lines about progress.
-
-    Raises
-    ------
-    DataError
-        If a lattice spans no volume.
+    Orientation, order of atoms, names and properties stay; DataError names a crystal whose
+    lattice spans no volume.
     """
     bases = np.empty((len(crystals), 3, 3))
     for place, lattice in enumerate(crystals.lattices):
@@ -247,7 +192,6 @@ def reduce_cells(crystals: Crystals, *, log: Callable[[str], None] = lambda _: N
 # lattice vectors. Of each pair t, -t of those only one has to be looked at: v - t and v + t
 # have the squared lengths v^2 + t^2 -+ 2 v.t, of which the sign of v.t chooses.
 
-
 NEIGHBOURS = np.array([v for v in product((-1.0, 0.0, 1.0), repeat=3) if v > (0.0, 0.0, 0.0)])
 """Neighbouring lattice vectors in fractional coordinates, one of each pair, shape (13, 3)."""
 
@@ -261,20 +205,10 @@ def squared_neighbours(metric: Floats) -> Floats:
 def nearest_image(along: Floats, squares: Floats) -> tuple[Floats, Floats]:
     """Find the lattice vectors to subtract from wrapped vectors so that these are shortest.
 
-    Parameters
-    ----------
-    along
-        Products of the vectors with the rows of their reduced lattices, shape (..., 3).
-    squares
-        See :func:`squared_neighbours`, shape (..., 13).
-
-    Returns
-    -------
-    gain
-        Change of the squared length; where it is positive, the vector is the shortest as it
-        is, shape (...,).
-    shift
-        Lattice vector in fractional coordinates, shape (..., 3).
+    ``along``, (..., 3), are the products of the vectors with the rows of their reduced lattices
+    and ``squares``, (..., 13), those of `squared_neighbours`. Returns the change of the squared
+    length, (...,), where it is positive the vector is the shortest itself, and the lattice
+    vector in fractional coordinates, (..., 3).
     """
     # The product with a neighbour is the sum of the products with the rows it is made of.
     products = along @ NEIGHBOURS.T
@@ -286,20 +220,9 @@ def nearest_image(along: Floats, squares: Floats) -> tuple[Floats, Floats]:
 
 
 class ReducedLattices:
-    """Reduced bases of B lattices, in which nearest images are found.
+    """Reduced bases of B lattices (rows in Angstrom, (B, 3, 3)), in which nearest images are found.
 
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors in Angstrom, shape (B, 3, 3).
-    change
-        Integer matrices that lead to reduced bases, shape (B, 3, 3); Minkowski-reduced ones
-        by default.
-
-    Raises
-    ------
-    DataError
-        If a cell has no volume.
+    ``change``, (B, 3, 3), leads to them; to Minkowski-reduced ones by default.
     """
 
     def __init__(self, lattices: Floats, change: Integers | None = None) -> None:
@@ -309,14 +232,9 @@ class ReducedLattices:
         self._squares = squared_neighbours(self.lattices @ self.lattices.transpose(0, 2, 1))
 
     def shortest(self, fractional: Floats, owner: Integers) -> Floats:
-        """Shortest Cartesian vectors, in Angstrom, that equal the given ones up to a period.
+        """Shortest Cartesian vectors (N, 3), in Angstrom, that equal the given ones up to a period.
 
-        Parameters
-        ----------
-        fractional
-            Vectors in fractional coordinates of the lattices as given, shape (N, 3).
-        owner
-            Lattice of every vector, shape (N,).
+        Those are ``fractional``, (N, 3), in the lattices as given, of which ``owner`` is whose.
         """
         wrapped = np.einsum("ni,nij->nj", fractional, self._inverse[owner])
         wrapped -= np.rint(wrapped)
@@ -334,7 +252,6 @@ class ReducedLattices:
 
 # Shortest periodic distances, for many crystals at once.
 
-
 VOLUME = 0.1
 """Smallest volume of a valid cell in cubic Angstrom."""
 
@@ -343,7 +260,7 @@ CHUNK = 2_000_000
 
 
 def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
-    """Find which crystals have atoms, finite numbers and a cell with a volume, shape (B,).
+    """Which crystals have atoms, finite numbers and a cell with a volume, (B,).
 
     Distances, fingerprints and everything built on them exist for these alone.
     """
@@ -359,13 +276,7 @@ def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
 
 
 def in_reduced_cells(crystals: Crystals) -> tuple[Floats, Floats]:
-    """Return fractional coordinates (N, 3) in [0, 1) and lattices (B, 3, 3) of shortest vectors.
-
-    Raises
-    ------
-    DataError
-        If a crystal has no cell, see :func:`has_cell`.
-    """
+    """Fractional coordinates (N, 3) in [0, 1) and lattices (B, 3, 3) of shortest vectors."""
     change = reduced_basis(crystals.lattices).astype(np.float64)
     back = np.rint(np.linalg.inv(change))
     coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back[crystals.owner])
@@ -373,15 +284,12 @@ def in_reduced_cells(crystals: Crystals) -> tuple[Floats, Floats]:
 
 
 def shortest_distances(crystals: Crystals) -> Floats:
-    """Return the shortest distance within each crystal in Angstrom, shape (B,).
+    """Shortest distance within each crystal in Angstrom, (B,), periodic images included.
 
-    The distances are those between any two atoms, all periodic images included, those
-    of an atom to its own images too. NaN where :func:`has_cell` is false.
+    Those of an atom to its own images count too. NaN where :func:`has_cell` is false.
     """
     shortest = np.full(len(crystals), np.nan)
     sound = np.flatnonzero(has_cell(crystals))
-    if not len(sound):
-        return shortest
     kept = crystals.take(sound)
     found, blocks = periodic_distances(kept)
     for block in blocks:
@@ -393,16 +301,10 @@ def shortest_distances(crystals: Crystals) -> Floats:
 
 @dataclass(frozen=True)
 class PairBlock:
-    """Distances between the atoms of some crystals of equal size.
+    """Distances between the atoms of some crystals of equal size, (M,).
 
-    Attributes
-    ----------
-    crystals
-        Which crystals, shape (M,).
-    first, second
-        The two atoms of every pair, counted over all crystals, shape (M, P) each.
-    distances
-        Shortest distance between them, images included, in Angstrom, shape (M, P).
+    ``first`` and ``second``, (M, P) each, are the two atoms of every pair, counted over all
+    crystals; ``distances``, (M, P), in Angstrom, are the shortest of all images.
     """
 
     crystals: NDArray[np.int64]
@@ -412,20 +314,11 @@ class PairBlock:
 
 
 def periodic_distances(crystals: Crystals) -> tuple[Floats, Iterator[PairBlock]]:
-    """Measure the distances within crystals, in cells that are reduced once.
+    """Measure the distances within crystals that have cells, in cells that are reduced once.
 
-    Parameters
-    ----------
-    crystals
-        Each with a cell, see :func:`has_cell`.
-
-    Returns
-    -------
-    own
-        Distance of every atom of a crystal to the nearest of its own images, the length of
-        the shortest lattice vector, in Angstrom, shape (B,).
-    blocks
-        Distances of all pairs of different atoms; crystals of one atom have none.
+    Returns the distance of every atom of a crystal to the nearest of its own images in
+    Angstrom, (B,), and the distances of all pairs of different atoms; crystals of one atom have
+    none.
     """
     coordinates, lattices = in_reduced_cells(crystals)
     # A reduced basis holds the shortest vector of the lattice.
@@ -444,8 +337,9 @@ def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterato
             some = alike[start : start + step]
             atoms = crystals.atoms_of(some).reshape(len(some), size)
             x = coordinates[atoms]
+            # Fractional differences (M, P, 3), wrapped, as Cartesian vectors.
             apart = x[:, first] - x[:, second]
-            apart = (apart - np.rint(apart)) @ lattices[some]  # (M, P, 3)
+            apart = (apart - np.rint(apart)) @ lattices[some]
             along = apart @ lattices[some].transpose(0, 2, 1)
             gain, _ = nearest_image(along, squares[some][:, None])
             squared = (apart**2).sum(axis=2) + np.minimum(gain, 0.0)
@@ -455,21 +349,15 @@ def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterato
 
 # Atoms that are too close to one another, in many structures at once.
 
-
 _PAIRS = 500_000
 
 
 @dataclass(frozen=True)
 class ClosePairs:
-    """The closest pair of each structure that has one.
+    """The closest pair of each structure that has one, (m,), with the distance in Angstrom.
 
-    Attributes
-    ----------
-    structure, first, second
-        Place of the structure and of its two atoms, shape (m,); the same atom twice where
-        it is close to its own image.
-    distance
-        In Angstrom, shape (m,).
+    ``first`` and ``second`` are counted within the structure; the same atom twice where it is
+    close to its own image.
     """
 
     structure: Integers
@@ -479,20 +367,11 @@ class ClosePairs:
 
 
 def close_pairs(crystals: Crystals, chosen: Integers, within: float) -> ClosePairs:
-    """Find the closest two atoms of each structure, if closer than ``within``.
+    """Find the closest two atoms of each chosen structure, if closer than ``within`` Angstrom.
 
-    Exact for every cell: where opposite faces are at least twice ``within`` apart, only
-    the image with wrapped coordinates can be that close; in other cells all images are
-    looked at.
-
-    Parameters
-    ----------
-    crystals
-        The structures.
-    chosen
-        Places of those to look at, each with finite numbers and a volume.
-    within
-        Distance in Angstrom.
+    Each needs finite numbers and a volume. Exact for every cell: where opposite faces are at
+    least twice ``within`` apart, only the image with wrapped coordinates can be that close; in
+    other cells all images are looked at.
     """
     heights = cell_heights(crystals.lattices[chosen])
     roomy = (heights >= 2 * within).all(axis=1)
@@ -508,18 +387,14 @@ def close_pairs(crystals: Crystals, chosen: Integers, within: float) -> ClosePai
             found.append(_wrapped(crystals, chosen[part], pairs, reach, within))
     if not roomy.all():
         found.append(_images(crystals, chosen[~roomy], within))
-    structure, first, second, distance = (
-        np.concatenate([part[k] for part in found]) if found else np.empty(0) for k in range(4)
-    )
+    if not found:
+        none = np.empty(0, np.int64)
+        return ClosePairs(none, none, none, np.empty(0))
+    structure, first, second, distance = (np.concatenate(part) for part in zip(*found, strict=True))
     # The closest pair of each structure comes first, and alone is kept.
     order = np.lexsort((distance, structure))
     order = order[np.unique(structure[order], return_index=True)[1]]
-    return ClosePairs(
-        structure[order].astype(np.int64),
-        first[order].astype(np.int64),
-        second[order].astype(np.int64),
-        distance[order].astype(np.float64),
-    )
+    return ClosePairs(structure[order], first[order], second[order], distance[order])
 
 
 _Found = tuple[Integers, Integers, Integers, Floats]

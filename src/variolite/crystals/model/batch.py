@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, ragged_places
 from variolite.training.device import generator
 
 # Cells and positions as smooth numbers that a network can work with, and back.
@@ -28,22 +28,11 @@ _COLUMNS = [j for _, j in METRIC_ENTRIES]
 def log_metric_tensor(
     lattices: NDArray[np.float64], counts: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Return half the logarithm of the metric tensor, scaled to one atom per cell.
+    """Half the logarithm of the metric tensor, scaled to one atom per cell, (B, 6).
 
-    S = log(L L^T) / 2 - log(n) / 3. Any six numbers are a cell of positive volume, its
-    volume per atom is exp(trace S), and no rotation enters.
-
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors in Angstrom, shape (B, 3, 3).
-    counts
-        Atoms per cell, shape (B,).
-
-    Returns
-    -------
-    S
-        In the order of `METRIC_ENTRIES`, shape (B, 6).
+    S = log(L L^T) / 2 - log(n) / 3 in the order of `METRIC_ENTRIES`, with lattice vectors in
+    Angstrom as the rows of L, (B, 3, 3), and n atoms per cell, (B,). Any six numbers are a cell
+    of positive volume, its volume per atom is exp(trace S), and no rotation enters.
     """
     # L L^T = V diag(w) V^T, (B, 3, 3), and half its logarithm is V diag(log(w) / 2) V^T.
     values, vectors = np.linalg.eigh(lattices @ lattices.transpose(0, 2, 1))
@@ -54,7 +43,7 @@ def log_metric_tensor(
 
 
 def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cells, in standard orientation, whose `log_metric_tensor` is given.
+    """Cells (B, 3, 3), in standard orientation, whose `log_metric_tensor` is given.
 
     Entries that are not finite, as networks answer to absurd latents, are cells of NaN.
     """
@@ -80,7 +69,7 @@ def lattices_of(entries: NDArray[np.float64], counts: NDArray[np.int64]) -> NDAr
 
 
 def fourier_features(coordinates: Tensor, number: int) -> Tensor:
-    """Return cosines and sines of 2 pi k x for k = 1 to ``number``: (N, 3) to (N, 6 number).
+    """Cosines and sines of 2 pi k x for k = 1 to ``number``: (N, 3) to (N, 6 number).
 
     They do not change when an integer is added to a coordinate.
     """
@@ -90,20 +79,14 @@ def fourier_features(coordinates: Tensor, number: int) -> Tensor:
 
 
 def coordinates_of(pairs: Tensor) -> Tensor:
-    """Return the coordinates in [0, 1) that a cosine and a sine per axis point to.
-
-    Parameters
-    ----------
-    pairs
-        Of any length above zero, shape (..., 6): three cosines, then three sines.
-    """
+    """Coordinates (..., 3) in [0, 1) that three cosines, then three sines, (..., 6), point to."""
     # The length of a pair cancels: only its direction says where on the circle an atom is.
     turns = torch.atan2(pairs[..., 3:], pairs[..., :3]) / (2.0 * math.pi)
     return turns - turns.floor()
 
 
 def wrapped(difference: Tensor) -> Tensor:
-    """Return fractional differences to the nearest image along each axis, in [-1/2, 1/2]."""
+    """Fractional differences to the nearest image along each axis, in [-1/2, 1/2]."""
     return difference - difference.round()
 
 
@@ -118,15 +101,8 @@ EVALUATION_ATOMS = 8_192
 class Layout:
     """Which atoms of a batch belong together.
 
-    Attributes
-    ----------
-    groups
-        Runs of neighbouring crystals of equal size, in order: (number of crystals, atoms in
-        each).
-    owner
-        Crystal of every atom, shape (N,).
-    counts
-        Atoms of every crystal, shape (B,).
+    ``groups`` are runs of neighbouring crystals of equal size: (number of crystals, atoms in
+    each); ``owner``, (N,), is the crystal of every atom, ``counts``, (B,), the atoms of each.
     """
 
     groups: tuple[tuple[int, int], ...]
@@ -149,34 +125,19 @@ class Layout:
 class CrystalBatch:
     """Some crystals on a device, or a whole set of them, atom after atom.
 
-    Attributes
-    ----------
-    species
-        Atomic numbers, shape (N,).
-    coordinates
-        Fractional, canonical frame, shape (N, 3).
-    lattice
-        Canonical frame, Angstrom, shape (B, 3, 3).
-    log_metric
-        See `log_metric_tensor`, shape (B, 6).
-    counts
-        Atoms of every crystal, shape (B,). In numpy: batches are laid out on the host, so that
-        nothing is read back from the device.
-    order
-        Place of every crystal in the set that it was taken from, shape (B,).
-    features
-        Foundation features, shape (N, F), NaN where missing; None without alignment.
-    noise
-        Standard normal draws for the posterior, shape (N, L); None before `drawn`.
-    chance
-        Uniform draws that choose the pairs of atoms to align, shape (2, P); None without
-        alignment.
+    Of N atoms: ``species`` atomic numbers (N,), ``coordinates`` (N, 3) fractional in the
+    canonical frame, ``features`` (N, F) of the foundation model (NaN where missing, None without
+    alignment), ``noise`` (N, L) standard normal draws for the posterior (None before `drawn`).
+    Of B crystals: ``lattice`` (B, 3, 3) in Angstrom, ``log_metric`` (B, 6), ``counts`` (B,),
+    ``order`` (B,) their places in the set that they were taken from. ``chance`` (2, P) are
+    uniform draws that choose the pairs of atoms to align.
     """
 
     species: Tensor
     coordinates: Tensor
     lattice: Tensor
     log_metric: Tensor
+    # In numpy: batches are laid out on the host, so that nothing is read back from the device.
     counts: NDArray[np.int64]
     order: Tensor
     features: Tensor | None = None
@@ -185,10 +146,7 @@ class CrystalBatch:
 
     @classmethod
     def of(
-        cls,
-        crystals: Crystals,
-        device: torch.device,
-        features: NDArray[np.float32] | None = None,
+        cls, crystals: Crystals, device: torch.device, features: NDArray[np.float32] | None = None
     ) -> CrystalBatch:
         """Copy a set of crystals to a device once, in its own order."""
 
@@ -216,12 +174,10 @@ class CrystalBatch:
     def take(self, chosen: NDArray[np.int64]) -> CrystalBatch:
         """Gather crystals, sorted by size."""
         device = self.species.device
+        # Sorted, since crystals of one size are one dense block for attention and means.
         chosen = chosen[np.argsort(self.counts[chosen], kind="stable")]
         counts = self.counts[chosen]
-        # Atom k of the batch is atom k - begins of its crystal, which starts at starts there.
-        begins = np.cumsum(counts) - counts
-        places = np.arange(counts.sum()) + np.repeat(self._starts[chosen] - begins, counts)
-        atoms = torch.from_numpy(places).to(device)
+        atoms = torch.from_numpy(ragged_places(self._starts[chosen], counts)).to(device)
         crystals = torch.from_numpy(chosen).to(device)
         return CrystalBatch(
             species=self.species.index_select(0, atoms),
@@ -236,17 +192,14 @@ class CrystalBatch:
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
-        starts: NDArray[np.int64] = np.cumsum(self.counts) - self.counts
-        return starts
+        return np.asarray(np.cumsum(self.counts) - self.counts)
 
     def drawn(self, latent: int, source: torch.Generator | None) -> CrystalBatch:
-        """Return the batch with its random numbers; without a source the noise is zero."""
+        """The batch with its random numbers; without a source the noise is zero."""
         device = self.species.device
-        shape = (len(self.species), latent)
-        if source is None:
-            noise = torch.zeros(shape, device=device)
-        else:
-            noise = torch.randn(shape, generator=source, device=device)
+        noise = torch.zeros((len(self.species), latent), device=device)
+        if source is not None:
+            noise.normal_(generator=source)
         chance = None
         if self.features is not None:
             pairs = (2, PAIRS_PER_ATOM * len(self.species))
@@ -257,19 +210,8 @@ class CrystalBatch:
 class CrystalBatches:
     """Shuffled batches for every epoch; the same epoch always gives the same ones.
 
-    The few crystals left over when their number is no multiple of the batch size
-    sit an epoch out.
-
-    Parameters
-    ----------
-    crystals
-        The training set.
-    batch_size
-        Crystals a step; at most all.
-    latent
-        Width of the noise.
-    seed
-        Of order and noise.
+    The few crystals left over when their number is no multiple of the batch size sit an epoch
+    out. ``latent`` is the width of the noise; ``seed`` that of order and noise.
     """
 
     def __init__(self, crystals: CrystalBatch, batch_size: int, latent: int, seed: int) -> None:

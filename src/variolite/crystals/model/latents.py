@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Latents
 from variolite.errors import DataError
 
-# Statistics of latents, dimension by dimension, and how many dimensions carry anything.
+Floats = NDArray[np.float64]
 
+# Dimension by dimension, and how many dimensions carry anything.
 
 ACTIVE_NATS = 0.01
 """A dimension is active when its KL from the standard normal exceeds this, nats per atom."""
@@ -19,20 +20,16 @@ ACTIVE_NATS = 0.01
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """The aggregate posterior of atoms, dimension by dimension.
+    """The aggregate posterior of atoms, dimension by dimension, (L,) each.
 
-    Attributes
-    ----------
-    location, scale
-        Mean and standard deviation over atoms and posterior noise, shape (L,).
-    kl
-        KL of the posterior from the standard normal, nats per atom, shape (L,); NaN where
-        the latents have no variances.
+    ``location`` and ``scale`` are mean and standard deviation over atoms and posterior noise;
+    ``kl`` the KL of the posterior from the standard normal, nats per atom, NaN where the latents
+    have no variances.
     """
 
-    location: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    kl: NDArray[np.float64]
+    location: Floats
+    scale: Floats
+    kl: Floats
 
     @property
     def active(self) -> NDArray[np.bool_]:
@@ -40,7 +37,7 @@ class LatentStatistics:
         return ~(self.kl <= ACTIVE_NATS)
 
     def standardised(self, latents: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Latents with mean 0 and deviation 1 in every dimension, shape (N, L)."""
+        """Latents with mean 0 and deviation 1 in every dimension, (N, L)."""
         return ((latents - self.location) / self.scale).astype(np.float32)
 
     def restored(self, standardised: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -49,13 +46,7 @@ class LatentStatistics:
 
 
 def latent_statistics(latents: Latents) -> LatentStatistics:
-    """Measure the aggregate posterior.
-
-    Raises
-    ------
-    DataError
-        If latents are not finite.
-    """
+    """Measure the aggregate posterior; DataError if latents are not finite."""
     mean = latents.mean.astype(np.float64)
     if not np.isfinite(mean).all():
         raise DataError("some latents are not finite numbers", where="latents")
@@ -73,9 +64,6 @@ def latent_statistics(latents: Latents) -> LatentStatistics:
 
 # How far two sets of latents are apart: aggregate posterior and prior, or two samples.
 
-
-Floats = NDArray[np.float64]
-
 PROJECTIONS = 256
 MOST_ROWS = 4_000
 KERNEL_ROWS = 1_000
@@ -83,22 +71,13 @@ KERNEL_ROWS = 1_000
 
 @dataclass(frozen=True)
 class LatentMismatch:
-    """Distances between two sets of latents, for atoms and for whole crystals.
+    """Distances between two sets of latents, in standard deviations of the reference.
 
-    Crystals are described by `crystal_features`. Both sets are scaled by the
-    deviations of the reference, so that the unit is one standard deviation.
-
-    Attributes
-    ----------
-    atoms, crystals
-        Sliced Wasserstein-1 distance, standard deviations.
-    atoms_floor, crystals_floor
-        The same between two random halves of the reference: what no mismatch looks like.
-    discrepancy
-        Unbiased squared maximum mean discrepancy of crystals.
-    told_apart
-        Share of crystals that a classifier puts into the right set, in 5-fold
-        cross-validation; 0.5 is no better than chance (D. Lopez-Paz, M. Oquab, 2017).
+    ``atoms`` and ``crystals``, which `crystal_features` describe, are sliced Wasserstein-1
+    distances; their floors the same between two random halves of the reference: what no
+    mismatch looks like. ``discrepancy`` is the unbiased squared maximum mean discrepancy of
+    crystals; ``told_apart`` the share of crystals that a classifier puts into the right set, in
+    5-fold cross-validation, where 0.5 is no better than chance (D. Lopez-Paz, M. Oquab, 2017).
     """
 
     atoms: float
@@ -112,10 +91,7 @@ class LatentMismatch:
 def latent_mismatch(found: Latents, reference: Latents, *, seed: int = 0) -> LatentMismatch:
     """Measure how far draws are from a reference.
 
-    Raises
-    ------
-    DataError
-        If dimensions differ or a set has fewer than 20 crystals.
+    DataError if dimensions differ or a set has fewer than 20 crystals.
     """
     if found.mean.shape[1] != reference.mean.shape[1]:
         raise DataError(
@@ -149,22 +125,18 @@ def crystal_features(latents: Latents) -> Floats:
 
 
 def sliced_wasserstein(first: Floats, second: Floats, *, seed: int = 0) -> float:
-    """Mean Wasserstein-1 distance over random directions (N. Bonneel et al., 2015).
+    """Mean Wasserstein-1 distance of rows (n, D) and (m, D) over random directions.
 
-    Parameters
-    ----------
-    first, second
-        Rows of the two samples, shapes (n, D) and (m, D).
-    seed
-        Of the directions.
+    N. Bonneel et al., 2015.
     """
     directions = np.random.default_rng(seed).standard_normal((first.shape[1], PROJECTIONS))
     directions /= np.linalg.norm(directions, axis=0)
+    # In one dimension the distance is the mean difference of quantiles.
     return float(np.abs(_quantiles(first @ directions) - _quantiles(second @ directions)).mean())
 
 
 def _quantiles(columns: Floats) -> Floats:
-    """Return a thousand evenly spaced quantiles of every column, shape (D, 1000).
+    """A thousand evenly spaced quantiles of every column, (D, 1000).
 
     As `numpy.quantile` interpolates them, which looks for each of so many on its own and
     is some fifty times slower than one sort.
@@ -188,6 +160,7 @@ def maximum_mean_discrepancy(first: Floats, second: Floats) -> float:
     upper = squared[np.triu_indices(len(joined), 1)]
     kernel = np.exp(-squared / (np.median(upper) or 1.0))
     n, m = len(first), len(second)
+    # Without the diagonal, which is 1 whatever the samples are: that makes it unbiased.
     within = (kernel[:n, :n].sum() - n) / (n * (n - 1)) + (kernel[n:, n:].sum() - m) / (m * (m - 1))
     return float(within - 2.0 * kernel[:n, n:].mean())
 

@@ -57,6 +57,7 @@ class _Bf16FeedForward(Function):
     def forward(
         ctx: Any, x: Tensor, widen: Tensor, first: Tensor, narrow: Tensor, second: Tensor
     ) -> Tensor:
+        # In one node the wide (N, F) tensors between both products are never float32.
         x, widen, narrow = x.bfloat16(), widen.bfloat16(), narrow.bfloat16()
         hidden = torch.addmm(first.bfloat16(), x, widen.t())
         active = functional.gelu(hidden, approximate="tanh")
@@ -66,6 +67,7 @@ class _Bf16FeedForward(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        # Products take bfloat16; what sums over atoms, the gradients of biases, adds in float32.
         x, widen, narrow, hidden, active = ctx.saved_tensors
         gradient16 = gradient.bfloat16()
         by_active = torch.mm(gradient16, narrow)
@@ -125,15 +127,8 @@ class _Layer(nn.Module):
 class Transformer(nn.Module):
     """Layers of attention among the atoms of each crystal, and a last norm.
 
-    Parameters
-    ----------
-    width, heads, feedforward, layers
-        Sizes; ``heads`` divides ``width``.
-
-    Attributes
-    ----------
-    bf16
-        Round the factors of matrix products to bfloat16 while training.
+    ``heads`` divides ``width``. Where ``bf16`` is set, the factors of matrix products are
+    rounded to bfloat16 while training.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, layers: int) -> None:
@@ -162,8 +157,8 @@ def attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
     blocks = torch.split(joint, [crystals * size for crystals, size in layout.groups])
     for (crystals, size), block in zip(layout.groups, blocks, strict=True):
         # (B n, 3 W) to three tensors (B, heads, n, W / heads): n x n scores in every crystal.
-        heads_apart = block.view(crystals, size, 3, heads, width // heads)
-        query, key, value = heads_apart.permute(2, 0, 3, 1, 4).unbind(0)
+        apart = block.view(crystals, size, 3, heads, width // heads)
+        query, key, value = apart.permute(2, 0, 3, 1, 4).unbind(0)
         found = functional.scaled_dot_product_attention(query, key, value)
         parts.append(found.transpose(1, 2).reshape(crystals * size, width))
     return torch.cat(parts)
@@ -180,14 +175,9 @@ TABLE = 128
 class Decoded:
     """What the decoder makes of latents.
 
-    Attributes
-    ----------
-    species_logits
-        Shape (N, E); None where the species were given.
-    pairs
-        Cosines and sines of the coordinates, any length, shape (N, 6).
-    log_metric
-        See `log_metric_tensor`, shape (B, 6): always a cell of positive volume.
+    ``species_logits``, (N, E), are None where the species were given; ``pairs``, (N, 6), are
+    cosines and sines of the coordinates, of any length; ``log_metric``, (B, 6), is a
+    `log_metric_tensor`: always a cell of positive volume.
     """
 
     species_logits: Tensor | None
@@ -211,18 +201,9 @@ class ReconstructionTerms:
 class CrystalModule(nn.Module):
     """Per-atom Gaussian latents, decoded by a transformer.
 
-    Parameters
-    ----------
-    architecture
-        Sizes.
-    weights
-        Of the objective; ``kl`` is the factor on beta, which `loss` is given.
-    elements
-        Atomic numbers that it knows, ascending.
-    features
-        Width of the foundation features that latents are aligned with; 0 for none.
-    seed
-        Of the starting weights.
+    It knows the atomic numbers ``elements``, which ascend. ``weights.kl`` is the factor on beta,
+    which `loss` is given; ``features`` the width of the foundation features that latents are
+    aligned with, 0 for none; ``seed`` that of the starting weights.
     """
 
     log_metric_mean: Tensor
@@ -281,7 +262,7 @@ class CrystalModule(nn.Module):
         self.encoder.bf16 = self.decoder.bf16 = bf16
 
     def infer(self, batch: CrystalBatch) -> Posterior:
-        """Return the posterior of every atom, each tensor of shape (1, N, L)."""
+        """Posterior of every atom, each tensor of shape (1, N, L)."""
         layout = batch.layout
         cell = (batch.log_metric - self.log_metric_mean) / self.log_metric_scale
         # An atom enters (N, W) as the sum of what it is, where it is and what cell it is in;
@@ -337,22 +318,15 @@ class CrystalModule(nn.Module):
         atom_fraction: Tensor | float = 1.0,
         crystal_fraction: Tensor | float = 1.0,
     ) -> LossTerms:
-        """Return the terms of the objective, each of shape (1,).
+        """Terms of the objective for a batch with noise and the weight of the KL, (1,) each.
 
         The KL is in nats per atom; the reconstruction is the weighted sum of
         `ReconstructionTerms`, and of the foundation alignment where there is one.
 
-        Parameters
-        ----------
-        batch
-            With noise.
-        beta
-            Weight of the KL, shape (1,).
-        atom_fraction, crystal_fraction
-            Weights of the means over atoms and over crystals. Where several processes each take
-            a portion of a batch and their gradients are averaged, (number of processes) (own
-            atoms) / (all atoms), and likewise for crystals, makes the average the gradient of
-            the whole batch.
+        ``atom_fraction`` and ``crystal_fraction`` weigh the means over atoms and over crystals.
+        Where several processes each take a portion of a batch and their gradients are averaged,
+        (number of processes) (own atoms) / (all atoms), and likewise for crystals, makes the
+        average the gradient of the whole batch.
         """
         assert batch.noise is not None
         posterior = self.infer(batch)
@@ -361,6 +335,7 @@ class CrystalModule(nn.Module):
         w = self.weights
         of_atoms = w.species * found.species + w.coordinates * found.coordinates
         of_cells = w.lattice * found.lattice
+        # Means over atoms and over crystals are weighed apart: portions differ in both numbers.
         reconstruction = w.reconstruction * (atom_fraction * of_atoms + crystal_fraction * of_cells)
         kl = atom_fraction * posterior.kl_per_dimension().sum(-1).mean(1)
         if self.aligned is not None and batch.features is not None and w.alignment > 0.0:
