@@ -36,12 +36,8 @@ from benchmarks.speed.machine import describe, load
 from variolite.crystals.crystal_model import CrystalModel, encode
 from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.invariance import (
-    CellCheck,
-    InvarianceReport,
-    check_cells,
-    check_invariance,
-)
+from variolite.crystals.invariance import InvarianceReport, check_invariance
+from variolite.crystals.model.batch import lattices_of
 from variolite.crystals.recipe import load_crystal_recipe
 from variolite.crystals.run import build, load_run
 from variolite.records import write_text_atomic
@@ -102,6 +98,44 @@ def _source_head(entries: np.ndarray, counts: np.ndarray) -> np.ndarray:
     given = torch.from_numpy(entries)
     scale = torch.from_numpy(counts.astype(float))[:, None].pow(1.0 / 3.0)
     return np.asarray(matrix_of(given[:, :3] * scale, given[:, 3:]))
+
+
+@dataclass(frozen=True)
+class CellCheck:
+    """Whether whatever a lattice head may give is a cell.
+
+    Number of random outputs; cells with a number that is not finite; finite ones of no or
+    negative volume; smallest volume in cubic Angstrom per atom.
+    """
+
+    number: int
+    not_finite: int
+    not_positive: int
+    smallest_volume: float
+
+
+def check_cells(
+    cells: Callable[[np.ndarray, np.ndarray], np.ndarray] = lattices_of,
+    *,
+    number: int = 10_000,
+    scale: float = 3.0,
+    seed: int = 0,
+) -> CellCheck:
+    """Give a lattice head normal random numbers and see whether all it makes of them are cells.
+
+    It takes outputs (B, 6) and numbers of atoms (B,) to lattice vectors as rows (B, 3, 3).
+    """
+    random = np.random.default_rng(seed)
+    counts = random.integers(1, 53, size=number)
+    lattices = cells(scale * random.normal(size=(number, 6)), counts)
+    finite = np.isfinite(lattices).all(axis=(1, 2))
+    volumes = np.linalg.det(lattices[finite])
+    return CellCheck(
+        number=number,
+        not_finite=int((~finite).sum()),
+        not_positive=int((volumes <= 0.0).sum()),
+        smallest_volume=float((volumes / counts[finite]).min(initial=np.inf)),
+    )
 
 
 def _page(content: dict[str, Any], sets: dict[str, dict[str, InvarianceReport]]) -> str:
@@ -200,7 +234,7 @@ def main() -> None:
         "seconds": time.monotonic() - began,
         "target": TARGET,
         "sets": {
-            title: {name: report.to_dict() for name, report in reports.items()}
+            title: {name: asdict(report) for name, report in reports.items()}
             for title, reports in sets.items()
         },
         "cells": {title: asdict(check) for title, check in cells.items()},

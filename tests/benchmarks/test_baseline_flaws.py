@@ -22,11 +22,12 @@ from benchmarks.crystals.baseline_chemeleon2.network import (
     generator_of,
     reconstruction,
 )
+from benchmarks.crystals.invariance import check_cells
 from drawn_crystals import cut, drawn_crystals
 
 from variolite.crystals.crystal_model import encode
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.invariance import check_cells, check_invariance
+from variolite.crystals.invariance import check_invariance
 from variolite.crystals.model.batch import CrystalBatch
 
 BETA = torch.tensor([1e-5])
@@ -222,5 +223,4 @@ def test_the_lattice_head_makes_things_that_are_no_cells() -> None:
         return matrix_of(given[:, :3], given[:, 3:]).numpy()
 
     found = check_cells(head, number=2_000, scale=1.0)
-    assert not found.passed
     assert found.not_positive + found.not_finite > 0.3 * 2_000  # [.81 measured]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.transform import Rotation
 
 from variolite.crystals.crystals import Crystals, Latents
-from variolite.crystals.model.batch import lattices_of
 from variolite.crystals.periodic import ReducedLattices, periodic_distances
 from variolite.errors import DataError
 from variolite.text_table import text_table
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Encode = Callable[[Crystals], Latents | ArrayLike]
-Reconstruct = Callable[[Crystals], Crystals]
-
 
 # Each function draws one transformation for every crystal of a set, from a seed. None changes
 # what the crystal is, except `reflection`, which gives its mirror image.
@@ -34,20 +31,10 @@ class Transformation:
     """One change of description for each of B crystals with N atoms in all.
 
     With the rows of L as lattice vectors, a crystal (L, x) becomes (U L R, x'), where
-    x' = (x + t) U^-1 + k, and then its atoms are put in another order.
-
-    Attributes
-    ----------
-    rotation
-        Orthogonal R, of determinant 1 or -1, shape (B, 3, 3).
-    shift
-        Fractional t, which moves the origin, shape (B, 3).
-    change
-        Unimodular U: the new lattice vectors in terms of the old, shape (B, 3, 3).
-    whole
-        Whole cells k that every atom is moved by, shape (N, 3).
-    order
-        ``order[i]`` is the place, in the set as given, of atom i of the new set, shape (N,).
+    x' = (x + t) U^-1 + k, and then its atoms are put in another order: with an orthogonal
+    ``rotation`` R of determinant 1 or -1, (B, 3, 3), a fractional ``shift`` t of the origin,
+    (B, 3), a unimodular ``change`` U of the basis, (B, 3, 3), ``whole`` cells k that every atom
+    is moved by, (N, 3), and the places ``order``, in the set as given, of the new atoms, (N,).
     """
 
     rotation: Floats
@@ -57,16 +44,17 @@ class Transformation:
     order: Integers
 
     @classmethod
-    def none(cls, crystals: Crystals) -> Transformation:
-        """Return the transformation that leaves everything as it is."""
+    def of(cls, crystals: Crystals, **changed: NDArray[Any]) -> Transformation:
+        """Change what is given and leave the rest unchanged."""
         count, atoms = len(crystals), len(crystals.species)
-        return cls(
-            rotation=np.tile(np.eye(3), (count, 1, 1)),
-            shift=np.zeros((count, 3)),
-            change=np.tile(np.eye(3, dtype=np.int64), (count, 1, 1)),
-            whole=np.zeros((atoms, 3), dtype=np.int64),
-            order=np.arange(atoms),
-        )
+        same: dict[str, NDArray[Any]] = {
+            "rotation": np.tile(np.eye(3), (count, 1, 1)),
+            "shift": np.zeros((count, 3)),
+            "change": np.tile(np.eye(3, dtype=np.int64), (count, 1, 1)),
+            "whole": np.zeros((atoms, 3), dtype=np.int64),
+            "order": np.arange(atoms),
+        }
+        return cls(**{**same, **changed})
 
     def apply(self, crystals: Crystals) -> Crystals:
         """Return new crystals; their coordinates are not wrapped into the cell."""
@@ -89,50 +77,43 @@ class Transformation:
 
 
 def random_rotations(number: int, random: np.random.Generator) -> Floats:
-    """Draw rotations uniformly, shape (number, 3, 3).
+    """Draw rotations uniformly, (number, 3, 3).
 
     A quaternion of four standard normal numbers points in every direction with equal
     density; its unit vector is a uniform rotation (Shoemake 1992).
     """
-    q = random.normal(size=(number, 4))
-    w, x, y, z = (q / np.linalg.norm(q, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.array(rows).transpose(2, 0, 1)
+    return np.asarray(Rotation.from_quat(random.normal(size=(number, 4))).as_matrix())
 
 
 def rotation(crystals: Crystals, seed: int = 0) -> Transformation:
     """Turn every crystal at random, uniformly."""
     turned = random_rotations(len(crystals), np.random.default_rng([seed, 1]))
-    return replace(Transformation.none(crystals), rotation=turned)
+    return Transformation.of(crystals, rotation=turned)
 
 
 def reflection(crystals: Crystals, seed: int = 0) -> Transformation:
     """Reflect every crystal in a plane through the origin that is turned at random."""
     turned = random_rotations(len(crystals), np.random.default_rng([seed, 2]))
     mirror = turned @ np.diag([1.0, 1.0, -1.0]) @ turned.transpose(0, 2, 1)
-    return replace(Transformation.none(crystals), rotation=mirror)
+    return Transformation.of(crystals, rotation=mirror)
 
 
 def shift_of_origin(crystals: Crystals, seed: int = 0) -> Transformation:
     """Move all atoms of every crystal by one fractional vector, uniform in the cell."""
     shift = np.random.default_rng([seed, 3]).uniform(size=(len(crystals), 3))
-    return replace(Transformation.none(crystals), shift=shift)
+    return Transformation.of(crystals, shift=shift)
 
 
 def move_by_whole_cells(crystals: Crystals, seed: int = 0) -> Transformation:
     """Move every atom on its own by -2 to 2 whole cells along each axis."""
     whole = np.random.default_rng([seed, 4]).integers(-2, 3, size=(len(crystals.species), 3))
-    return replace(Transformation.none(crystals), whole=whole)
+    return Transformation.of(crystals, whole=whole)
 
 
 def permutation(crystals: Crystals, seed: int = 0) -> Transformation:
     """Put the atoms of every crystal in a random order."""
     draws = np.random.default_rng([seed, 5]).random(len(crystals.species))
-    return replace(Transformation.none(crystals), order=np.lexsort((draws, crystals.owner)))
+    return Transformation.of(crystals, order=np.lexsort((draws, crystals.owner)))
 
 
 def other_cell(crystals: Crystals, seed: int = 0) -> Transformation:
@@ -152,7 +133,7 @@ def other_cell(crystals: Crystals, seed: int = 0) -> Transformation:
         shear = np.tile(eye, (count, 1, 1))
         shear[np.arange(count), to, other] = random.choice([-1, 1], size=count)
         change = shear @ change
-    return replace(Transformation.none(crystals), change=change)
+    return Transformation.of(crystals, change=change)
 
 
 # How far two sets of atoms are from each other, whatever their order or setting.
@@ -168,7 +149,7 @@ FLAT = 1e-6
 
 
 def change_of_atoms(before: Floats, after: Floats, crystals: Crystals) -> Floats:
-    """Largest absolute difference over the atoms and columns of every crystal, shape (B,).
+    """Largest absolute difference over the atoms and columns of every crystal, (B,).
 
     ``before`` and ``after`` have a row for every atom, in the same order, (N, L); NaN where a
     value is no number.
@@ -195,16 +176,12 @@ def change_of_sets(before: Floats, after: Floats, crystals: Crystals) -> Floats:
 
 
 def shape_change(before: Crystals, after: Crystals) -> Floats:
-    """Largest difference of shape between crystals in any settings, in Angstrom, shape (B,).
+    """Largest difference of shape between crystals in any settings, in Angstrom, (B,).
 
     Compared are the ascending shortest distances between all pairs of atoms, the lengths of
-    the three shortest independent lattice vectors, and the cubic root of the volume.
-
-    Parameters
-    ----------
-    before, after
-        B crystals with equal numbers of atoms. Infinite where the numbers of atoms of an
-        element differ, where a cell has no volume, or something is no number.
+    the three shortest independent lattice vectors, and the cubic root of the volume. Infinite
+    where the numbers of atoms of an element differ, where a cell has no volume, or something is
+    no number; the crystals need equal numbers of atoms.
     """
     owner = before.owner
     first, second = (c.species[np.lexsort((c.species, owner))] for c in (before, after))
@@ -214,16 +191,15 @@ def shape_change(before: Crystals, after: Crystals) -> Floats:
     found = np.abs(_lengths(kept[0]) - _lengths(kept[1])).max(axis=1, initial=0.0)
     # Crystals of equal sizes come in equal blocks: (M,) crystals with (M, P) distances.
     for one, other in zip(*(periodic_distances(part)[1] for part in kept), strict=True):
-        ascending = np.sort(one.distances, axis=1), np.sort(other.distances, axis=1)
-        apart = np.abs(ascending[0] - ascending[1]).max(axis=1)
-        found[one.crystals] = np.maximum(found[one.crystals], apart)
+        apart = np.abs(np.sort(one.distances, axis=1) - np.sort(other.distances, axis=1))
+        found[one.crystals] = np.maximum(found[one.crystals], apart.max(axis=1))
     change = np.full(len(before), np.inf)
     change[usable] = found
     return change
 
 
 def _has_shape(crystals: Crystals) -> NDArray[np.bool_]:
-    """Whether cells enclose a volume, however small, and all numbers are finite, shape (B,)."""
+    """Whether cells enclose a volume, however small, and all numbers are finite, (B,)."""
     usable = np.asarray(np.isfinite(crystals.lattices).all(axis=(1, 2)))
     lattices = np.where(usable[:, None, None], crystals.lattices, 0.0)
     boxes = np.linalg.norm(lattices, axis=2).prod(axis=1)
@@ -239,6 +215,9 @@ def _lengths(crystals: Crystals) -> Floats:
 
 
 # The check: latents and reconstructions of the same crystals under every transformation.
+
+Encode = Callable[[Crystals], Latents | ArrayLike]
+Reconstruct = Callable[[Crystals], Crystals]
 
 TOLERANCE = 1e-4
 """Of latents, in their own units and in standard deviations."""
@@ -265,24 +244,18 @@ STRAIN = 0.003
 NOISE = 0.01
 """Standard deviation of displacements in Angstrom, along each axis."""
 
+_ARRAYS = ("species", "coordinates", "lattices", "offsets")
+_HEADS = ("change", "compared", "median", "95 %", "largest", "in sd", "moved")
+
 
 @dataclass(frozen=True)
 class Change:
     """How much one change of description changed what a model gives.
 
-    Attributes
-    ----------
-    name
-        Of the transformation.
-    compared
-        ``atoms`` one by one, ``set`` of the atoms of a crystal, or ``shape``.
-    median, high, largest
-        Over crystals, of the largest change within each; ``high`` is the 95th percentile.
-    deviations
-        The largest in standard deviations of the latents; None for shapes.
-    moved
-        Fraction of crystals whose latents change by more than a tenth of a standard
-        deviation; None for shapes.
+    ``compared`` are ``atoms`` one by one, the ``set`` of the atoms of a crystal, or ``shape``;
+    ``median``, ``high`` (95th percentile) and ``largest`` are over crystals, of the largest
+    change within each. For latents ``deviations`` is the largest in standard deviations, and
+    ``moved`` the fraction of crystals whose latents change by more than a tenth of one.
     """
 
     name: str
@@ -295,7 +268,7 @@ class Change:
 
     @classmethod
     def of(cls, name: str, compared: str, changes: Floats, spread: float | None = None) -> Change:
-        """Sum up the largest change of every crystal, shape (B,); NaN counts as infinite."""
+        """Sum up the largest change of every crystal, (B,); NaN counts as infinite."""
         known = np.where(np.isnan(changes), np.inf, changes) if len(changes) else np.zeros(1)
         median, high = np.quantile(known, [0.5, 0.95], method="higher")
         figures = (float(median), float(high), float(known.max()))
@@ -306,46 +279,24 @@ class Change:
         scaled[known == 0.0] = 0.0
         return cls(name, compared, *figures, float(scaled.max()), float((scaled > MOVED).mean()))
 
-
-@dataclass(frozen=True)
-class CellCheck:
-    """Whether whatever a lattice head may give is a cell.
-
-    Number of random outputs; cells with a number that is not finite; finite ones of no or
-    negative volume; smallest volume in cubic Angstrom per atom.
-    """
-
-    number: int
-    not_finite: int
-    not_positive: int
-    smallest_volume: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether all were cells."""
-        return self.not_finite == 0 and self.not_positive == 0
+    def cells(self) -> list[str]:
+        """What stands of it in a table."""
+        numbers = (self.median, self.high, self.largest, self.deviations)
+        written = ["" if number is None else f"{number:.1e}" for number in numbers]
+        moved = "" if self.moved is None else f"{self.moved:.1%}"
+        return [self.name, self.compared, *written, moved]
 
 
 @dataclass(frozen=True)
 class InvarianceReport:
     """Changes of latents and reconstructions under changes that should not matter.
 
-    Attributes
-    ----------
-    crystals, atoms
-        Numbers of those that were encoded.
-    spread
-        Standard deviation of the latents over all atoms (root mean square over the
-        dimensions): what ``deviations`` are measured in.
-    latents
-        One for every transformation, and for encoding alone instead of with others.
-    shapes
-        The same for reconstructions; empty where none were asked for.
-    residuals
-        Changes of latents under strain and noise. The crystal is another one then: these
-        are informative, and nothing passes or fails by them.
-    mutated
-        Whether a function changed the arrays it was given.
+    ``spread`` is the standard deviation of the latents over all atoms (root mean square over the
+    dimensions): what ``deviations`` are measured in. ``latents`` has a change for every
+    transformation, and for encoding alone instead of with others; ``shapes`` the same for
+    reconstructions, if any; ``residuals`` are changes of latents under strain and noise: the
+    crystal is another one then, and nothing passes or fails by them. ``mutated`` says whether a
+    function changed the arrays it was given.
     """
 
     crystals: int
@@ -356,24 +307,14 @@ class InvarianceReport:
     residuals: tuple[Change, ...]
     mutated: bool
 
-    @property
-    def worst(self) -> Change:
-        """The change of latents that is the largest in standard deviations."""
-        return max(self.latents, key=lambda change: change.deviations or 0.0)
-
     def failures(
         self, tolerance: float = TOLERANCE, shape_tolerance: float = SHAPE_TOLERANCE
     ) -> tuple[Change, ...]:
-        """Return the changes that are larger than they may be.
+        """Changes that are larger than they may be.
 
-        Parameters
-        ----------
-        tolerance
-            Largest change of a latent, both in its own units and in standard deviations:
-            latents that are tiny, or huge, make it no easier.
-        shape_tolerance
-            Largest change of a reconstruction in Angstrom. It is wider because a decoder
-            may turn a small change of a latent into a larger one of a place.
+        ``tolerance`` bounds a latent both in its own units and in standard deviations: latents
+        that are tiny, or huge, make it no easier. ``shape_tolerance``, in Angstrom, is wider,
+        because a decoder may turn a small change of a latent into a larger one of a place.
         """
         limits = [(change, tolerance) for change in self.latents]
         limits += [(change, shape_tolerance) for change in self.shapes]
@@ -386,10 +327,6 @@ class InvarianceReport:
         """Whether nothing changed by more than `failures` allows, and no input was changed."""
         return not self.mutated and not self.failures(tolerance, shape_tolerance)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain numbers and text."""
-        return asdict(self)
-
     def __str__(self) -> str:
         lines = [
             f"{self.crystals} crystals, {self.atoms} atoms, latents of spread {self.spread:.3g}"
@@ -400,23 +337,11 @@ class InvarianceReport:
             ("latents of other crystals, for information", self.residuals),
         ):
             if changes:
-                lines += [
-                    title,
-                    text_table(_HEADS, map(_cells, changes), right=_HEADS[2:], indent=2),
-                ]
+                rows = (change.cells() for change in changes)
+                lines += [title, text_table(_HEADS, rows, right=_HEADS[2:], indent=2)]
         if self.mutated:
             lines.append("the arrays that were given were CHANGED")
         return "\n".join(lines)
-
-
-_HEADS = ("change", "compared", "median", "95 %", "largest", "in sd", "moved")
-
-
-def _cells(change: Change) -> list[str]:
-    numbers = (change.median, change.high, change.largest, change.deviations)
-    written = ["" if number is None else f"{number:.1e}" for number in numbers]
-    moved = "" if change.moved is None else f"{change.moved:.1%}"
-    return [change.name, change.compared, *written, moved]
 
 
 def check_invariance(
@@ -429,39 +354,16 @@ def check_invariance(
 ) -> InvarianceReport:
     """Describe crystals in other ways and see whether a model gives the same.
 
-    Latents are compared atom by atom where a crystal is turned, reflected or moved by whole
-    cells. Where origin, order or cell change they are compared as sets: atoms that a
-    symmetry of the crystal exchanges may exchange their latents. Reconstructions are
-    compared by what does not depend on their setting, see
-    `variolite.crystals.invariance.shape_change`.
+    ``encode`` returns one row for every atom, (N, L), in the order of the atoms, or `Latents`;
+    ``reconstruct`` crystals with as many atoms, in the same order. Latents are compared atom by
+    atom where a crystal is turned, reflected or moved by whole cells, and as sets where origin,
+    order or cell change: atoms that a symmetry of the crystal exchanges may exchange their
+    latents. Reconstructions are compared by `shape_change`. ``alone`` crystals are encoded once
+    more, each by itself. A model that tells mirror images apart fails at "reflection" alone.
 
-    A model that tells mirror images apart fails at "reflection" alone.
+    Nothing is raised where a model fails; DataError if there is no crystal, or a function does
+    not return what it should.
 
-    Parameters
-    ----------
-    encode
-        Returns one row for every atom, (N, L), in the order of the atoms; or `Latents`.
-    crystals
-        At least one, of elements that the model knows.
-    reconstruct
-        Returns crystals with as many atoms, in the same order of crystals.
-    seed
-        Of all that is drawn.
-    alone
-        Crystals that are encoded once more, each by itself; at most all.
-
-    Returns
-    -------
-    InvarianceReport
-        Nothing is raised where a model fails.
-
-    Raises
-    ------
-    DataError
-        If there is no crystal, or a function does not return what it should.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from variolite.crystals import textbook_crystals
     >>> rows_of_cells = lambda c: c.lattices.reshape(-1, 9)[c.owner]
@@ -471,7 +373,7 @@ def check_invariance(
     """
     if not len(crystals):
         raise DataError("there is no crystal to check with", where="check_invariance")
-    kept = [getattr(crystals, name).copy() for name in _ARRAYS]
+    kept = {name: getattr(crystals, name).copy() for name in _ARRAYS}
     before = _rows(encode, crystals)
     spread = float(np.sqrt(before.var(axis=0).mean()))
     built = None if reconstruct is None else _rebuilt(reconstruct, crystals)
@@ -487,9 +389,7 @@ def check_invariance(
             shapes.append(Change.of(name, "shape", found))
     # Some crystals each by itself, against all at once.
     chosen = np.random.default_rng([seed, 7]).permutation(len(crystals))[:alone]
-    single = np.concatenate(
-        [_rows(encode, crystals.take(chosen[i : i + 1])) for i in range(len(chosen))]
-    )
+    single = np.concatenate([_rows(encode, crystals.take(np.array([place]))) for place in chosen])
     together = before[crystals.atoms_of(chosen)]
     changes = change_of_atoms(together, single, crystals.take(chosen))
     latents.append(Change.of("alone or with others", "atoms", changes, spread))
@@ -497,53 +397,15 @@ def check_invariance(
         Change.of(name, "set", change_of_sets(before, _rows(encode, other), crystals), spread)
         for name, other in _others(crystals, seed).items()
     ]
+    mutated = any(not np.array_equal(array, getattr(crystals, n)) for n, array in kept.items())
     return InvarianceReport(
-        crystals=len(crystals),
-        atoms=len(crystals.species),
-        spread=spread,
-        latents=tuple(latents),
-        shapes=tuple(shapes),
-        residuals=tuple(residuals),
-        mutated=any(
-            not np.array_equal(array, getattr(crystals, name))
-            for name, array in zip(_ARRAYS, kept, strict=True)
-        ),
-    )
-
-
-_ARRAYS = ("species", "coordinates", "lattices", "offsets")
-
-
-def check_cells(
-    cells: Callable[[Floats, NDArray[np.int64]], Floats] = lattices_of,
-    *,
-    number: int = 10_000,
-    scale: float = 3.0,
-    seed: int = 0,
-) -> CellCheck:
-    """Give a lattice head random numbers and see whether all it makes of them are cells.
-
-    Parameters
-    ----------
-    cells
-        From outputs (B, 6) and numbers of atoms (B,) to lattice vectors as rows (B, 3, 3).
-    number
-        Of outputs.
-    scale
-        Standard deviation of the outputs, which are normal around 0.
-    seed
-        Of what is drawn.
-    """
-    random = np.random.default_rng(seed)
-    counts = random.integers(1, 53, size=number)
-    lattices = cells(scale * random.normal(size=(number, 6)), counts)
-    finite = np.isfinite(lattices).all(axis=(1, 2))
-    volumes = np.linalg.det(lattices[finite])
-    return CellCheck(
-        number=number,
-        not_finite=int((~finite).sum()),
-        not_positive=int((volumes <= 0.0).sum()),
-        smallest_volume=float((volumes / counts[finite]).min(initial=np.inf)),
+        len(crystals),
+        len(crystals.species),
+        spread,
+        tuple(latents),
+        tuple(shapes),
+        tuple(residuals),
+        mutated,
     )
 
 
@@ -554,15 +416,14 @@ def _others(crystals: Crystals, seed: int) -> dict[str, Crystals]:
     strain += strain.transpose(0, 2, 1)
     # The largest eigenvalue is the largest relative change of a length in any direction.
     strain *= STRAIN / np.abs(np.linalg.eigvalsh(strain)).max(axis=1)[:, None, None]
+    strained = crystals.lattices @ (np.eye(3) + strain)
+    # Cartesian displacements (N, 1, 3) times the inverse cell are fractional ones.
     moved = NOISE * random.normal(size=(len(crystals.species), 1, 3))
     moved = moved @ np.linalg.inv(crystals.lattices)[crystals.owner]
+    noisy = crystals.coordinates + moved[:, 0]
     return {
-        f"strain of {STRAIN:.1%}": replace(
-            crystals, lattices=crystals.lattices @ (np.eye(3) + strain)
-        ),
-        f"noise of {NOISE} Angstrom": replace(
-            crystals, coordinates=crystals.coordinates + moved[:, 0]
-        ),
+        f"strain of {STRAIN:.1%}": replace(crystals, lattices=strained),
+        f"noise of {NOISE} Angstrom": replace(crystals, coordinates=noisy),
     }
 
 

@@ -13,7 +13,7 @@ from drawn_crystals import drawn_crystals, model_for
 from variolite.crystals import invariance as checks
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.invariance import InvarianceReport, check_cells, check_invariance
+from variolite.crystals.invariance import InvarianceReport, check_invariance
 from variolite.errors import DataError
 
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]
@@ -30,7 +30,7 @@ def test_our_model_passes_on_the_most_symmetric_crystals(conventional: bool) -> 
     report = check_invariance(model.encode, crystals, reconstruct=model.reconstruct, alone=20)
     assert report.passes(1e-5), str(report)
     assert report.crystals == 78
-    assert report.worst.largest < 1e-5
+    assert max(change.largest for change in report.latents) < 1e-5
     assert [change.name for change in report.latents] == [*NAMES, "alone or with others"]
     assert [change.name for change in report.shapes] == NAMES
     # A strained crystal is another one: its latents move, and most only a little.
@@ -144,20 +144,11 @@ def test_the_report_as_text_and_as_numbers() -> None:
     text = str(report)
     for words in (*NAMES, "5 crystals", "95 %", "strain of 0.3%", "noise of 0.01 Angstrom"):
         assert words in text
-    content = report.to_dict()
-    assert content["crystals"] == 5
-    assert len(content["latents"]) == 7
+    assert report.crystals == 5
+    assert len(report.latents) == 7
     assert str(report) == str(
         check_invariance(model.encode, crystals, reconstruct=model.reconstruct)
     )
-
-
-def test_ten_thousand_random_outputs_are_cells() -> None:
-    found = check_cells(number=10_000)
-    assert found.passed
-    assert found.number == 10_000
-    assert found.smallest_volume > 0.0
-    assert check_cells(scale=100.0).passed
 
 
 def test_examples() -> None:

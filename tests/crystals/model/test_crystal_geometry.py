@@ -55,6 +55,15 @@ def test_outputs_of_any_size_are_finite_cells(entries: list[float], atoms: int) 
     assert (np.diagonal(cells, axis1=1, axis2=2) > 0.0).all()
 
 
+def test_ten_thousand_random_outputs_are_cells() -> None:
+    random = np.random.default_rng(0)
+    for scale in (3.0, 100.0):
+        counts = random.integers(1, 53, size=10_000)
+        cells = lattices_of(scale * random.normal(size=(10_000, 6)), counts)
+        assert np.isfinite(cells).all()
+        assert (np.linalg.det(cells) > 0.0).all()
+
+
 @pytest.mark.parametrize("absurd", [np.nan, np.inf, -np.inf])
 def test_entries_that_are_not_finite_are_no_cells(absurd: float) -> None:
     entries = np.zeros((3, 6))
