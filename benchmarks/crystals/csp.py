@@ -37,7 +37,7 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.store import fingerprint, write_store
 from variolite.crystals.matching import nearest_template, random_coordinates
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
-from variolite.crystals.run import load_run, train_crystal_run
+from variolite.crystals.run import train_crystal_run
 from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.progress import ConsoleProgress, Step
 from variolite.recipe import recipe_to_yaml
@@ -140,7 +140,7 @@ def _trained(
     """Train, or go on with training, or take what is trained already."""
     run, meter = RunFolder(work / "run"), Meter(work / "seconds.json")
     if run.finished and run.recipe_file.read_text(encoding="utf-8") == recipe_to_yaml(recipe):
-        model = load_run(run)
+        model = run.model()
         same = model.provenance["data"]["fingerprint"] == fingerprint(training)
         if same and model.prior is not None:
             return model, meter.seconds

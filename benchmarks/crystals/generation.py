@@ -45,7 +45,6 @@ from variolite.crystals.periodic import shortest_distances
 from variolite.crystals.potential.features import energy_function
 from variolite.crystals.potential.potential import Source
 from variolite.crystals.potential.relaxation import RelaxationLimits
-from variolite.crystals.run import load_run
 from variolite.records import write_text_atomic
 from variolite.scoring import format_value
 from variolite.shipped import shipped_run
@@ -95,7 +94,7 @@ def main() -> None:
 def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     home = shipped_run(name)
     assert home is not None, f"the model {name} is not in the package"
-    model = load_run(RunFolder(home))
+    model = RunFolder(home).model()
     parts = SETS[name](arguments.data)
     number, seed = arguments.number, arguments.seed
     # The first draw of a process pays for what is loaded late.

@@ -39,7 +39,7 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.invariance import InvarianceReport, check_invariance
 from variolite.crystals.model.batch import lattices_of
 from variolite.crystals.recipe import load_crystal_recipe
-from variolite.crystals.run import build, load_run
+from variolite.crystals.run import build
 from variolite.records import write_text_atomic
 from variolite.shipped import shipped_run
 from variolite.training import RunFolder
@@ -70,7 +70,7 @@ def _subjects(crystals: Crystals) -> list[Subject]:
     found = [_of("ours, untrained", CrystalModel(build(recipe, crystals).eval()))]
     home = shipped_run("mp_20")
     if home is not None:
-        found.append(_of("ours, mp_20 of the package", load_run(RunFolder(home))))
+        found.append(_of("ours, mp_20 of the package", RunFolder(home).model()))
     size = SIZES["0.86M"]
     for title, encoder in (("source", size), ("its CSPNet", replace(size, encoder="cspnet"))):
         module = BaselineModule(encoder, 0).eval()
@@ -211,7 +211,7 @@ def main() -> None:
     arguments = parser.parse_args()
     busy, began = load(), time.monotonic()
     home = shipped_run("mp_20")
-    known = None if home is None else load_run(RunFolder(home)).elements
+    known = None if home is None else RunFolder(home).model().elements
     sets: dict[str, dict[str, InvarianceReport]] = {}
     for title, file in (
         ("MP-20 test, binary and ternary", "mp_20/biternary_test_a"),

@@ -43,7 +43,6 @@ from variolite.crystals.generation.prior import (
 from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling, generate
 from variolite.crystals.model.latents import LatentMismatch, latent_mismatch
 from variolite.crystals.recipe import PriorSpec
-from variolite.crystals.run import load_run
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 
@@ -109,7 +108,7 @@ def main() -> None:
     torch.set_num_threads(1)
     before = load()
     run = RunFolder(arguments.run)
-    model = load_run(run)
+    model = run.model()
     crystals = _training_part(run, load_crystals(arguments.data))
     test = load_crystals(arguments.test) if arguments.test else None
     frame = canonicalize(crystals).crystals

@@ -33,7 +33,7 @@ from variolite.crystals.matching import (
     score_reconstruction,
 )
 from variolite.crystals.recipe import load_crystal_recipe
-from variolite.crystals.run import load_run, train_crystal_run
+from variolite.crystals.run import train_crystal_run
 from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.progress import ConsoleProgress
 from variolite.records import write_text_atomic
@@ -98,7 +98,7 @@ def _score(name: str, data: Path, runs: Path) -> None:
         began = time.process_time()
         train_crystal_run(recipe, parts.train, run.path, name=name, progress=ConsoleProgress())
         run.write_json(run.path / "cpu_seconds.json", time.process_time() - began)
-    model = load_run(run)
+    model = run.model()
     found, failures = reconstruct_or_fail(model, parts.test)
     content: dict[str, Any] = {
         "title": parts.title,

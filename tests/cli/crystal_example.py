@@ -11,7 +11,6 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.model import CrystalModule
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
-from variolite.crystals.run import load_run
 from variolite.training import RunFolder
 
 DNG = "crystals/mp_20/vae_dng"
@@ -47,7 +46,7 @@ class CrystalExample:
     def known(self) -> Crystals:
         """Those without an element that the run lacks."""
         crystals = self.crystals
-        model = load_run(RunFolder(self.run))
+        model = RunFolder(self.run).model()
         strange = crystals.owner[~np.isin(crystals.species, model.elements)]
         return crystals.take(~np.isin(np.arange(len(crystals)), strange))
 

@@ -19,7 +19,6 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import file_names, write_structures
-from variolite.crystals.run import load_run
 from variolite.training import EpochRecord, RunFolder
 from watched import Watched
 
@@ -107,7 +106,7 @@ def test_an_interrupted_fit_goes_on(
     whole = tmp_path / "whole"
     command = ("fit", DNG, "--data", made.data, "--out", whole, *options("training.epochs=4"))
     assert program(*command).code == 0
-    one, two = (load_run(RunFolder(place)).encode(made.known).mean for place in (out, whole))
+    one, two = (RunFolder(place).model().encode(made.known).mean for place in (out, whole))
     np.testing.assert_array_equal(one, two)
 
 
@@ -129,7 +128,7 @@ def test_latents_of_structures_and_of_atoms(
     encode = ("encode", made.run, "--data", tmp_path / "known.crystals", "--out")
     assert program(*encode, tmp_path / "z.csv").code == 0
     assert program(*encode, tmp_path / "atoms.parquet", "--atoms").code == 0
-    latents = load_run(RunFolder(made.run)).encode(known)
+    latents = RunFolder(made.run).model().encode(known)
     table = pl.read_csv(tmp_path / "z.csv")
     assert table.columns == [
         *("name", "formula", "atoms", "z0", "z1", "z2", "z3"),
@@ -166,7 +165,7 @@ def test_a_folder_of_cifs_comes_back_under_the_same_names(
     assert answer.code == 0, answer.err
     assert answer.out == f"{out}\n"
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in cifs.iterdir())
-    expected = load_run(RunFolder(made.run)).reconstruct(load_crystals(cifs))
+    expected = RunFolder(made.run).model().reconstruct(load_crystals(cifs))
     # What a generator got wrong is read without the limits of real structures.
     from variolite.crystals.files.checks import Limits
     from variolite.crystals.files.reading import read_structures
@@ -237,7 +236,7 @@ def test_fitting_the_prior_anew(spoilt: CrystalExample, program: Program, tmp_pa
     assert answer.code == 0, answer.err
     assert answer.out == f"{spoilt.run}\n"
     assert "prior: numbers of atoms and compositions" in answer.err
-    model = load_run(RunFolder(spoilt.run))
+    model = RunFolder(spoilt.run).model()
     assert model.prior is not None
     assert model.properties is not None
     assert RunFolder(spoilt.run).recipe().prior.kind == "flow"

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from variolite.crystals.crystals import Crystals, Latents
+from variolite.crystals.crystals import Crystals, Latents, ragged_places
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.generation.prior import LatentPrior, prior_from, prior_state
@@ -45,12 +45,9 @@ DECODED_ATOMS = 16_384
 
 
 def canonicalize(crystals: Crystals) -> Frame:
-    """Return crystals in the frame that the network sees them in.
+    """Put crystals into the frame that the network sees them in.
 
-    Raises
-    ------
-    DataError
-        If one has no atoms, no cell, or numbers that are not finite.
+    DataError if one has no atoms, no cell, or numbers that are not finite.
     """
     broken = np.flatnonzero(~has_cell(crystals))
     if broken.size:
@@ -85,10 +82,7 @@ def _require_known(
 def encode(module: CrystalModule, crystals: Crystals) -> Latents:
     """Encode crystals that are in the canonical frame; posterior means and log-variances.
 
-    Raises
-    ------
-    DataError
-        If one holds an element that the network was not trained on.
+    DataError if one holds an element that the network was not trained on.
     """
     _require_known(module.elements, crystals.species, crystals)
     latent = module.architecture.latent
@@ -108,16 +102,9 @@ def encode(module: CrystalModule, crystals: Crystals) -> Latents:
 def decode(
     module: CrystalModule, latents: Latents, *, species: NDArray[np.integer] | None = None
 ) -> Crystals:
-    """Decode latents to crystals in the canonical frame.
+    """Decode latents to crystals in the canonical frame, by a module in evaluation mode.
 
-    Parameters
-    ----------
-    module
-        In evaluation mode.
-    latents
-        Of the width of the module.
-    species
-        Atomic numbers, shape (N,), where the module is given them.
+    ``species`` are atomic numbers, (N,), where the module is given them.
     """
     width = module.architecture.latent
     if latents.mean.shape[1] != width:
@@ -141,9 +128,7 @@ def decode(
     lattices = np.empty((len(latents), 3, 3))
     for chosen in portions(latents.counts, DECODED_ATOMS):
         counts = latents.counts[chosen]
-        # Places of the atoms of the chosen crystals, one crystal after another.
-        begins = np.cumsum(counts) - counts
-        atoms = np.arange(counts.sum()) + np.repeat(latents.offsets[:-1][chosen] - begins, counts)
+        atoms = ragged_places(latents.offsets[:-1][chosen], counts)
         z = torch.from_numpy(latents.mean[atoms]).to(device)
         known = None
         if given is not None:
@@ -163,18 +148,10 @@ def decode(
 
 @dataclass(frozen=True)
 class CrystalModel:
-    """A network with all that belongs to it.
+    """A network in evaluation mode with all that belongs to it.
 
-    Attributes
-    ----------
-    module
-        In evaluation mode.
-    prior
-        Fitted to the latents of the training crystals; None without one.
-    properties
-        Predicts properties from latents; None without one.
-    provenance
-        Who made it, from what and how; JSON-able.
+    The prior is fitted to the latents of the training crystals, the property head predicts
+    properties from latents; ``provenance`` says, in plain data, who made it, from what and how.
     """
 
     module: CrystalModule
@@ -203,24 +180,13 @@ class CrystalModel:
         Neither rotation, origin, order of atoms nor choice of the cell changes the set
         of latents of a crystal. Atoms that a symmetry of the crystal exchanges may
         exchange their latents.
-
-        Raises
-        ------
-        DataError
-            If a crystal holds an element that the model was not trained on.
         """
         return encode(self.module, canonicalize(crystals).crystals)
 
     def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
         """Decode latents, in their order; cells come in standard orientation.
 
-        Parameters
-        ----------
-        latents
-            Means or draws.
-        species
-            Atomic numbers, shape (N,): needed where the model is given them, and refused
-            where it is not.
+        ``species``, (N,), are needed where the model is given them, and refused where it is not.
         """
         if self.species_given != (species is not None):
             raise DataError(
@@ -231,13 +197,7 @@ class CrystalModel:
         return decode(self.module, latents, species=species)
 
     def reconstruct(self, crystals: Crystals) -> Crystals:
-        """Decode the posterior means, in the given cell, origin, orientation and order.
-
-        Parameters
-        ----------
-        crystals
-            A model that is given the elements takes them from here.
-        """
+        """Decode the posterior means, in the given cell, origin, orientation and order."""
         frame = canonicalize(crystals)
         latents = encode(self.module, frame.crystals)
         given = crystals.species if self.species_given else None
@@ -250,13 +210,7 @@ class CrystalModel:
         *,
         log: Callable[[str], None] | None = None,
     ) -> Generated:
-        """Generate exactly ``number`` valid crystals; see `variolite.crystals.generation.generate`.
-
-        Raises
-        ------
-        RunFolderError
-            If no prior was fitted.
-        """
+        """Generate exactly ``number`` valid crystals; RunFolderError if no prior was fitted."""
         if self.prior is None:
             raise RunFolderError(
                 "the model has no prior to draw from, or one that this version no longer has",
@@ -269,11 +223,8 @@ class CrystalModel:
 
 # The model file of a crystal VAE, with its prior and its property head.
 
-
 FORMAT = 2
 KIND = "variolite.crystal_vae"
-
-_OPTIONAL = ("prior", "properties")
 
 _FORMER_TENSORS = {
     "around_encoder": "encoder_skip",
@@ -306,7 +257,7 @@ def names_from_format_1(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def network_content(module: CrystalModule) -> dict[str, Any]:
-    """Return what, besides its tensors, makes a network; plain data."""
+    """What, besides its tensors, makes a network; plain data."""
     return {
         "architecture": module.architecture.model_dump(mode="json"),
         "weights": module.weights.model_dump(mode="json"),
@@ -342,10 +293,7 @@ def save_crystal_model(folder: Path, model: CrystalModel) -> None:
 def load_crystal_model(folder: Path, device: torch.device | None = None) -> CrystalModel:
     """Read a model, whatever device it was trained on.
 
-    Raises
-    ------
-    ModelFileError
-        If a file is missing, foreign, of another kind, truncated, altered or too new.
+    ModelFileError if a file is missing, foreign, of another kind, truncated, altered or too new.
     """
     where = str(folder / DESCRIPTION)
     try:
@@ -355,13 +303,15 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
         own = _below("vae/", tensors)
         fill(module, names_from_format_1(own) if description["format"] == 1 else own, folder)
         prior = properties = None
+        described = ["vae/"]
         if "prior" in description:
+            described.append("prior/")
             prior = prior_from(_below("prior/", tensors), description["prior"])
         if "properties" in description:
+            described.append("properties/")
             properties = head_from(_below("properties/", tensors), description["properties"])
         provenance = dict(description["provenance"])
-        described = ("vae/", *(f"{part}/" for part in _OPTIONAL if part in description))
-        extra = sorted(name for name in tensors if not name.startswith(described))
+        extra = sorted(name for name in tensors if not name.startswith(tuple(described)))
         if extra:
             raise ValueError(f"the tensor {extra[0]} is not described")
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:

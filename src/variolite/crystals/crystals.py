@@ -202,6 +202,11 @@ class Crystals:
         """Places of the atoms of the chosen structures, in their order."""
         return ragged_places(self.offsets[:-1][index], self.counts[index])
 
+    def made_of(self, elements: ArrayLike) -> NDArray[np.bool_]:
+        """Whether a structure holds none but these atomic numbers, shape (B,)."""
+        strange = self.owner[~np.isin(self.species, elements)]
+        return np.asarray(np.bincount(strange, minlength=len(self)) == 0)
+
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Crystals:
         """Choose structures by place or by mask."""
         chosen = np.arange(len(self))[index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,23 +78,12 @@ class CrystalVAE:
 
     @property
     def model(self) -> CrystalModel:
-        """The trained model.
-
-        Raises
-        ------
-        DataError
-            Before `fit`.
-        """
+        """The trained model; DataError before `fit`."""
         if self._model is None:
             raise DataError("this CrystalVAE is not fitted yet", hint="call fit first, or load one")
         return self._model
 
-    def fit(
-        self,
-        structures: Any,
-        *,
-        progress: Progress | None = None,
-    ) -> CrystalVAE:
+    def fit(self, structures: Any, *, progress: Progress | None = None) -> CrystalVAE:
         """Train on structures, of which the recipe's split holds some out.
 
         Parameters
@@ -106,12 +95,9 @@ class CrystalVAE:
         """
         crystals = as_crystals(structures)
         with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / "run"
             run, self._model = train_crystal_run(
-                self.recipe,
-                crystals,
-                Path(folder) / "run",
-                device=self.device,
-                progress=progress,
+                self.recipe, crystals, place, device=self.device, progress=progress
             )
             self.history_ = read_history(run.history_file)
         return self
@@ -195,26 +181,12 @@ class CrystalVAE:
 
 
 def as_crystals(structures: Any) -> Crystals:
-    """Make `Crystals` of whatever structures a user has.
-
-    Raises
-    ------
-    DataError
-        If they are none.
-    """
+    """Make `Crystals` of whatever structures a user has; DataError if they are none."""
     if isinstance(structures, Crystals):
         return structures
-    if isinstance(structures, Crystal):
-        return Crystals.of([structures])
-    if isinstance(structures, str | Path):
-        return load_crystals(structures)
     many = list(structures) if isinstance(structures, list | tuple) else [structures]
-    if many and all(isinstance(item, Crystal) for item in many):
-        return Crystals.of(many)
-    if many and all(isinstance(item, str | Path) for item in many):
-        return load_crystals(many)
-    for (library, name), convert in _LIBRARIES.items():
-        if many and all(_is_a(item, library, name) for item in many):
+    for known, convert in _READERS:
+        if many and all(known(item) for item in many):
             return convert(many)
     raise DataError(
         f"structures of type {type(structures).__name__} are not understood",
@@ -222,8 +194,24 @@ def as_crystals(structures: Any) -> Crystals:
     )
 
 
+def _is_a(library: str, name: str) -> Callable[[object], bool]:
+    """Whether an object is of a class of a library that is not to be imported here."""
+    return lambda item: any(
+        cls.__name__ == name and cls.__module__.partition(".")[0] == library
+        for cls in type(item).__mro__
+    )
+
+
+_READERS: Sequence[tuple[Callable[[object], bool], Callable[[list[Any]], Crystals]]] = (
+    (lambda item: isinstance(item, Crystal), Crystals.of),
+    (lambda item: isinstance(item, str | Path), load_crystals),
+    (_is_a("pymatgen", "IStructure"), from_pymatgen),
+    (_is_a("ase", "Atoms"), from_ase),
+)
+
+
 def _one(structures: Any) -> Crystal:
-    """Return the only one of structures; several are no end of a path."""
+    """The only one of structures; several are no end of a path."""
     crystals = as_crystals(structures)
     if len(crystals) != 1:
         raise DataError(
@@ -232,17 +220,3 @@ def _one(structures: Any) -> Crystal:
             hint="give one, such as crystals[0]",
         )
     return crystals[0]
-
-
-_LIBRARIES: Mapping[tuple[str, str], Callable[[list[Any]], Crystals]] = {
-    ("pymatgen", "IStructure"): from_pymatgen,
-    ("ase", "Atoms"): from_ase,
-}
-
-
-def _is_a(item: object, library: str, name: str) -> bool:
-    """Whether an object is of a class of a library that is not to be imported here."""
-    return any(
-        cls.__name__ == name and cls.__module__.partition(".")[0] == library
-        for cls in type(item).__mro__
-    )

@@ -476,7 +476,7 @@ def refit_prior(
                 where=f"--set {override}",
                 hint="only prior and properties can; train another run for the rest",
             )
-    model = load_run(run)
+    model: CrystalModel = run.model()
     recipe = load_crystal_recipe(run.recipe_file, overrides)
     if model.provenance.get("data", {}).get("fingerprint") != fingerprint(crystals):
         raise DataError(
@@ -491,15 +491,3 @@ def refit_prior(
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     run.remove_checkpoints()
     return fitted
-
-
-def load_run(run: RunFolder) -> CrystalModel:
-    """Load the model of a finished run on the CPU.
-
-    Raises
-    ------
-    RunFolderError
-        If the run is not there or not finished.
-    """
-    run.require_finished()
-    return load_crystal_model(run.model_folder)

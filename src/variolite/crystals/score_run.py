@@ -33,7 +33,6 @@ from variolite.crystals.model.latents import (
     latent_mismatch,
     latent_statistics,
 )
-from variolite.crystals.run import load_run
 from variolite.errors import DataError
 from variolite.records import write_table
 from variolite.scoring import Scorecard, ScoreRow, format_value
@@ -142,7 +141,7 @@ def score_crystal_run(
     log
         Takes lines of progress.
     """
-    model = load_run(run)
+    model: CrystalModel = run.model()
     given = ("species",) if model.species_given else ()
     true, notes = structures_to_score(run, model, crystals)
     if train is None and fingerprint(crystals) == model.provenance.get("data", {}).get(

@@ -14,7 +14,6 @@ from tiny_runs import Run
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.store import open_store
-from variolite.crystals.run import load_run
 from variolite.crystals.score_run import (
     format_crystal_scorecard,
     reconstruct_or_fail,
@@ -197,4 +196,4 @@ def test_runs_that_cannot_be_scored(run: Run, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="no run here"):
         score_crystal_run(RunFolder(tmp_path), run.crystals)
     with pytest.raises(RunFolderError, match="no run here"):
-        load_run(RunFolder(tmp_path))
+        RunFolder(tmp_path).model()

@@ -22,7 +22,7 @@ from variolite.crystals.frame import canonical
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.model.batch import log_metric_tensor
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
-from variolite.crystals.run import load_run, prepare_crystals, refit_prior, train_crystal_run
+from variolite.crystals.run import prepare_crystals, refit_prior, train_crystal_run
 from variolite.errors import DataError, RecipeError, RunFolderError, TrainingError
 from variolite.recipe import load_recipe, recipe_to_yaml
 from variolite.training import EpochRecord, RunFolder, StoppedByUserError
@@ -54,7 +54,7 @@ def test_what_a_run_leaves_behind(run: Run) -> None:
     assert facts["data"]["rows"] == 78
     assert facts["data"]["name"] == "textbook"
     assert facts["parameters"] == sum(p.numel() for p in run.model.module.parameters())
-    model = load_run(folder)
+    model = folder.model()
     assert_same_weights(model, run.model)
     assert model.prior is not None
     assert model.properties is not None
@@ -130,7 +130,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(
         with pytest.raises(StoppedByUserError, match="give the same command again to resume"):
             train_crystal_run(recipe, CRYSTALS, tmp_path / "run", progress=_stops_after(epoch))
         with pytest.raises(RunFolderError, match="not finished"):
-            load_run(RunFolder(tmp_path / "run"))
+            RunFolder(tmp_path / "run").model()
     _, resumed = train_crystal_run(recipe, CRYSTALS, tmp_path / "run")
     assert_same_weights(resumed, whole)
     assert told_of(tmp_path / "run") == told_of(tmp_path / "whole")
@@ -176,7 +176,7 @@ def test_a_run_that_was_stopped_in_its_prior_goes_on_there(tmp_path: Path) -> No
     with pytest.raises(StoppedByUserError, match=r"of the prior.*the same command again to resume"):
         train_crystal_run(recipe, CRYSTALS, out, progress=Watched(step=stops))
     assert list((out / "checkpoint").glob("prior-*.safetensors"))
-    bare = load_run(RunFolder(out))
+    bare = RunFolder(out).model()
     assert bare.prior is None
     watched = Watched(epoch=lambda _: pytest.fail("the network is trained"))
     _, resumed = train_crystal_run(recipe, CRYSTALS, out, progress=watched)
@@ -270,7 +270,7 @@ def test_a_prior_is_fitted_anew(tmp_path: Path) -> None:
     again = refit_prior(run, crystals, ["prior.kind=flow", "properties=[energy]"])
     assert_same_weights(again, model)
     assert again.prior is not None
-    stored = load_run(run)
+    stored = run.model()
     assert stored.properties is not None
     assert stored.properties.names == ("energy",)
     recipe = run.recipe()
@@ -278,7 +278,7 @@ def test_a_prior_is_fitted_anew(tmp_path: Path) -> None:
     assert recipe.training == recipe_of().training
     gone = refit_prior(run, crystals, ["prior.kind=none", "properties=[]"])
     assert gone.prior is None
-    assert load_run(run).properties is None
+    assert run.model().properties is None
 
 
 def test_a_prior_is_refused_for_other_parts_and_other_data(run: Run) -> None:
