@@ -151,10 +151,6 @@ def test_categories_conditions_and_gaps_train_together_too() -> None:
 def test_equal_members_and_none_are_refused(train_toy) -> None:
     with pytest.raises(TrainingError, match="two members are the same"):
         train_toy((Member(0, 1.0, 2), Member(0, 1.0, 2)))
-    with pytest.raises(TrainingError, match="no member"):
-        train_toy(())
-    with pytest.raises(TrainingError, match="seed"):
-        train_toy((Member(-1, 1.0, 2),))
 
 
 def test_too_few_rows_are_refused(train_toy) -> None:

@@ -12,12 +12,14 @@ def _source(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _rows(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=_source(9))
+
+
 def _stacked(layers: list[nn.Module]) -> nn.Module:
     first = layers[0]
-    for name, _ in list(first.named_parameters()):
-        joined = torch.cat([layer.get_parameter(name) for layer in layers])
-        owner = first.get_submodule(name.rpartition(".")[0])
-        setattr(owner, name.rpartition(".")[2], nn.Parameter(joined))
+    for name, value in first.named_parameters():
+        value.data = torch.cat([layer.get_parameter(name).data for layer in layers])
     return first
 
 
@@ -25,31 +27,27 @@ def _stacked(layers: list[nn.Module]) -> nn.Module:
 @pytest.mark.parametrize("shared_rows", [True, False])
 def test_linear_is_torch_linear_for_every_member(members: int, shared_rows: bool) -> None:
     layer = _stacked([Linear(4, 3, _source(i)) for i in range(members)])
-    x = torch.randn(1 if shared_rows else members, 6, 4, generator=_source(9))
+    x = _rows(1 if shared_rows else members, 6, 4)
     out = layer(x)
     assert out.shape == (members, 6, 3)
-    for m in range(members):
-        rows = x[0] if shared_rows else x[m]
+    for m, rows in enumerate(x.expand(members, -1, -1)):
         plain = nn.functional.linear(rows, layer.weight[m].T, layer.bias[m, 0])
         assert_close(out[m], plain)
 
 
 def test_linear_starts_as_torch_does() -> None:
-    layer = Linear(16, 5_000, _source())
+    layer, again = Linear(16, 5_000, _source()), Linear(16, 5_000, _source())
     bound = 1.0 / 4.0
     for value in (layer.weight, layer.bias):
-        assert value.abs().max() <= bound
-        assert value.abs().max() > 0.99 * bound
+        assert 0.99 * bound < value.abs().max() <= bound
         assert abs(float(value.detach().std()) - bound / 3.0**0.5) < 0.005
-    again = Linear(16, 5_000, _source())
     assert torch.equal(layer.weight, again.weight)
 
 
 @pytest.mark.parametrize("missing", [-1, -2])
 def test_embedding_looks_up_rows_and_gives_zeros_for_missing(missing: int) -> None:
     layer = _stacked([Embedding(4, 5, _source(i)) for i in range(2)])
-    codes = torch.tensor([[0, 3, missing, 1]])
-    out = layer(codes)
+    out = layer(torch.tensor([[0, 3, missing, 1]]))
     assert out.shape == (2, 4, 5)
     for m in range(2):
         assert torch.equal(out[m, [0, 1, 3]], layer.weight[m][[0, 3, 1]])
@@ -74,10 +72,10 @@ def _plain(stack: Stack, x: torch.Tensor, member: int, norm: str) -> torch.Tenso
 @pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("sizes", [(4, 2), (4, 8, 2), (4, 8, 5, 2)])
 def test_stack_equals_its_layers_in_turn(norm: str, sizes: tuple[int, ...]) -> None:
-    stacks = [Stack(sizes, norm=norm, dropout=0.5, generator=_source(i)) for i in range(2)]
-    stack = _stacked(stacks)
-    x = torch.randn(1, 6, 4, generator=_source(9))
-    out = stack(x)
+    stack = _stacked([Stack(sizes, norm=norm, dropout=0.5, generator=_source(i)) for i in range(2)])
+    x = _rows(1, 6, 4)
+    out = stack(x)  # without generators nothing is dropped, whatever the mode
+    assert torch.equal(stack.eval()(x), out)
     for m in range(2):
         assert_close(out[m], _plain(stack, x[0], m, norm))
 
@@ -85,43 +83,32 @@ def test_stack_equals_its_layers_in_turn(norm: str, sizes: tuple[int, ...]) -> N
 @pytest.mark.parametrize("norm", ["none", "layer"])
 def test_a_row_never_depends_on_its_neighbours(norm: str) -> None:
     stack = Stack((4, 8, 5, 2), norm=norm, dropout=0.0, generator=_source())
-    x = torch.randn(1, 64, 4, generator=_source(9))
+    x = _rows(1, 64, 4)
     changed = x.clone()
     changed[:, 1:] *= 100.0
     assert_close(stack(x)[:, :1], stack(changed)[:, :1])
-    stack.train()
     assert_close(stack(x)[:, :1], stack(x[:, :1]))
 
 
-def test_dropout_silences_the_stated_share_and_keeps_the_mean() -> None:
+def test_dropout_zeroes_the_stated_fraction_and_keeps_the_mean() -> None:
     stack = Stack((1, 2_000, 1), norm="none", dropout=0.3, generator=_source())
     with torch.no_grad():
-        stack.layers[0].weight.zero_()
-        stack.layers[0].bias.fill_(1.0)
-        stack.layers[1].weight.fill_(1.0 / 2_000)
-        stack.layers[1].bias.zero_()
+        for value, number in zip(stack.parameters(), (0.0, 1.0, 1.0 / 2_000, 0.0), strict=True):
+            value.fill_(number)
     x = torch.zeros(1, 200, 1)
-    out = stack(x, [_source(1)])
+    out = stack(x, [_source(1)]).detach()
     # Each output is the mean of 2,000 units that are 0 or 1 / 0.7.
-    assert abs(float(out.detach().mean()) - 1.0) < 0.005
-    expected = (0.3 / 0.7 / 2_000) ** 0.5
-    assert float(out.detach().std()) == pytest.approx(expected, rel=0.2)
+    assert abs(float(out.mean()) - 1.0) < 0.005
+    assert float(out.std()) == pytest.approx((0.3 / 0.7 / 2_000) ** 0.5, rel=0.2)
     assert_close(stack(x), torch.ones(1, 200, 1))
 
 
-def test_dropout_is_off_without_generators_whatever_the_mode() -> None:
-    stack = Stack((4, 8, 2), norm="none", dropout=0.5, generator=_source())
-    x = torch.randn(1, 6, 4, generator=_source(9))
-    trained, evaluated = stack.train()(x), stack.eval()(x)
-    assert torch.equal(trained, evaluated)
-    assert not torch.equal(stack(x, [_source(1)]), trained)
-
-
 def test_each_member_drops_what_it_would_drop_alone() -> None:
-    build = [Stack((4, 8, 8, 2), norm="layer", dropout=0.4, generator=_source(i)) for i in range(2)]
-    alone = [Stack((4, 8, 8, 2), norm="layer", dropout=0.4, generator=_source(i)) for i in range(2)]
-    both = _stacked(build)
-    x = torch.randn(1, 6, 4, generator=_source(9))
-    together = both(x, [_source(5), _source(6)])
-    for m, stack in enumerate(alone):
+    both, *alone = (
+        [Stack((4, 8, 8, 2), norm="layer", dropout=0.4, generator=_source(i)) for i in range(2)]
+        for _ in range(2)
+    )
+    x = _rows(1, 6, 4)
+    together = _stacked(both)(x, [_source(5), _source(6)])
+    for m, stack in enumerate(alone[0]):
         assert_close(together[m], stack(x, [_source(5 + m)])[0])

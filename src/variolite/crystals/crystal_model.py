@@ -29,12 +29,12 @@ from variolite.crystals.model.batch import (
 from variolite.crystals.model.network import CrystalModule
 from variolite.crystals.periodic import has_cell
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
-from variolite.errors import DataError, ModelFileError, RunFolderError, VarioliteError
+from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.training.storage import (
-    DESCRIPTION,
     fill,
     read_description,
     read_weights,
+    reading_model,
     write_signed,
 )
 
@@ -295,8 +295,7 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
 
     ModelFileError if a file is missing, foreign, of another kind, truncated, altered or too new.
     """
-    where = str(folder / DESCRIPTION)
-    try:
+    with reading_model(folder):
         description = read_description(folder, KIND, FORMAT, {1: from_format_1}, "a crystal model")
         tensors = read_weights(folder, description)
         module = network_from(description)
@@ -314,15 +313,6 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
         extra = sorted(name for name in tensors if not name.startswith(tuple(described)))
         if extra:
             raise ValueError(f"the tensor {extra[0]} is not described")
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
-        if isinstance(e, ModelFileError) and e.hint:
-            raise ModelFileError(e.what, where=e.where or where, hint=e.hint) from None
-        what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
-        raise ModelFileError(
-            f"the model description does not hold together ({' '.join(what.split())})",
-            where=where,
-            hint="save the model again with the version that trained it",
-        ) from None
     module.to(device or torch.device("cpu")).eval()
     return CrystalModel(module, prior, properties, provenance)
 

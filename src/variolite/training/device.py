@@ -15,23 +15,12 @@ SMALL_NETWORK = 1_000_000
 
 
 def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
-    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device.
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` into a device, and say why.
 
-    Returns
-    -------
-    device
-        The device.
-    reason
-        A sentence that says what was chosen and why.
-
-    Raises
-    ------
-    TrainingError
-        If the device is not there.
+    Raises a TrainingError if the device is not there.
     """
-    small = multiply_adds < SMALL_NETWORK
     if wanted == "auto":
-        if small:
+        if multiply_adds < SMALL_NETWORK:
             return torch.device("cpu"), "cpu: the network is too small to gain from a GPU"
         if torch.cuda.is_available():
             return torch.device("cuda"), f"cuda: {torch.cuda.get_device_name()}"
@@ -48,8 +37,7 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
         ) from None
     available = {
         "cpu": device.index is None,
-        "cuda": torch.cuda.is_available()
-        and (device.index is None or device.index < torch.cuda.device_count()),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if not available.get(device.type, False):
@@ -61,22 +49,18 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
     return device, f"{wanted}: as asked"
 
 
-def _flushes_denormals() -> bool:
-    """Torch can set this and not tell it: look at what becomes of a denormal number."""
-    return not bool(torch.tensor(1e-310, dtype=torch.float64) * 1.0)
-
-
 @contextmanager
 def single_thread(multiply_adds: int) -> Iterator[None]:
     """Use one thread for a small network, and put the former number back.
 
-    With several threads the barriers of OpenMP spin whenever a partner is
-    descheduled: a busy machine then slows small networks a hundredfold.
+    With several threads the barriers of OpenMP spin whenever a partner is descheduled: a busy
+    machine then slows small networks a hundredfold.
     """
     before = torch.get_num_threads()
     if multiply_adds < SMALL_NETWORK:
         torch.set_num_threads(1)
-    flushed = _flushes_denormals()
+    # Torch can set this but not read it: look at what becomes of a denormal number.
+    flushed = not bool(torch.tensor(1e-310, dtype=torch.float64) * 1.0)
     torch.set_flush_denormal(True)
     try:
         yield

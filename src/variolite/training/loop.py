@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,25 +21,16 @@ from variolite.training.schedules import beta_at, epoch_factor, final_beta, warm
 from variolite.training.storage import Checkpoint, EpochRecord, load_checkpoint, save_checkpoint
 from variolite.vae import LossTerms
 
-# Early stopping and learning-rate plateaus, kept for every member apart.
-
 
 class Stopping:
-    """Follow the monitored value of every member.
+    """Early stopping and learning-rate plateaus, for every member by its own monitored value.
 
-    A member that has run out of patience is done: its best weights no longer
-    change, exactly as if it had trained alone and stopped. Waiting is counted
-    from the end of the warm-up, never before.
-
-    Parameters
-    ----------
-    members
-        Number of members.
-    armed
-        First epoch at which beta holds its final value.
-    spec
-        Patience, least gain and plateau.
+    A member that has run out of patience is done: its best weights no longer change, exactly as
+    if it had trained alone and stopped. Waiting is counted from epoch ``armed``, the end of the
+    warm-up, never before.
     """
+
+    _STATE = ("best", "reference", "best_epoch", "done", "waited", "flat")
 
     def __init__(self, members: int, armed: int, spec: TrainingSpec) -> None:
         self.armed = armed
@@ -58,15 +49,15 @@ class Stopping:
         return bool(self.done.all())
 
     def update(self, epoch: int, monitored: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Take in one epoch; return which members have new best weights."""
+        """Take in one epoch; return which members have new best weights, (M,)."""
         improved = (monitored < self.best) & ~self.done
         self.best = np.where(improved, monitored, self.best)
         self.best_epoch = np.where(improved, epoch, self.best_epoch)
         gained = monitored < self.reference - self.spec.min_gain
         self.reference = np.where(gained, monitored, self.reference)
-        counting = epoch >= self.armed
-        self.waited = np.where(gained | (not counting), 0, self.waited + 1)
-        self.flat = np.where(gained | (not counting), 0, self.flat + 1)
+        restart = gained | (epoch < self.armed)
+        self.waited = np.where(restart, 0, self.waited + 1)
+        self.flat = np.where(restart, 0, self.flat + 1)
         if self.spec.patience is not None:
             self.done |= self.waited >= self.spec.patience
         return improved
@@ -81,36 +72,20 @@ class Stopping:
         return np.where(due, plateau.factor, 1.0)
 
     def state(self) -> dict[str, Any]:
-        """JSON-able state for a checkpoint."""
-        return {
-            "best": [None if np.isinf(v) else float(v) for v in self.best],
-            "reference": [None if np.isinf(v) else float(v) for v in self.reference],
-            "best_epoch": self.best_epoch.tolist(),
-            "done": self.done.tolist(),
-            "waited": self.waited.tolist(),
-            "flat": self.flat.tolist(),
-        }
+        """JSON-able state for a checkpoint, in which None stands for infinity."""
+        values = {name: getattr(self, name).tolist() for name in self._STATE}
+        return {name: [None if v == np.inf else v for v in of] for name, of in values.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a stored state."""
-
-        def numbers(values: list[float | None]) -> NDArray[np.float64]:
-            return np.array([np.inf if v is None else v for v in values])
-
-        self.best = numbers(state["best"])
-        self.reference = numbers(state["reference"])
-        self.best_epoch = np.array(state["best_epoch"], dtype=np.int64)
-        self.done = np.array(state["done"], dtype=bool)
-        self.waited = np.array(state["waited"], dtype=np.int64)
-        self.flat = np.array(state["flat"], dtype=np.int64)
+        for name in self._STATE:
+            values = [np.inf if value is None else value for value in state[name]]
+            setattr(self, name, np.array(values))
 
 
-# The training loop: one for all models.
-#
-# Tensors stay on the device and nothing is read back within an epoch. The
-# monitored value uses the final beta, early stopping counts from the end of the
-# warm-up, and the best weights of every member are restored at the end.
-
+# The loop. Tensors stay on the device and nothing is read back within an epoch. The monitored
+# value uses the final beta, early stopping counts from the end of the warm-up, and the best
+# weights of every member are restored at the end.
 
 CHECKPOINT_SECONDS = 5.0
 
@@ -131,12 +106,12 @@ class BatchSource(Protocol[Yielded]):
 
 
 Step = Callable[[Batch, Tensor], LossTerms]
-"""Computes the parts of a batch and leaves the gradients of their total where Adam reads."""
+"""Computes the terms of a batch and leaves the gradients of their total where Adam reads."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Parts of the objective on validation rows, and active units, each of shape (M,).
+    """Terms of the objective on validation rows, and active units, each of shape (M,).
 
     ``measures`` are further numbers worth following, with their unit in the name.
     """
@@ -151,15 +126,9 @@ class Validation:
 class Trained:
     """What a run leaves behind besides the weights.
 
-    Attributes
-    ----------
-    history
-        All epochs, those before an interruption included. A member that is done still
-        appears in it until the last one is.
-    best
-        Lowest monitored value of every member before it was done.
-    best_epochs
-        The epochs whose weights were kept.
+    ``history`` holds all epochs, those before an interruption included; a member that is done
+    still appears in it until the last one is. ``best`` is the lowest monitored value of every
+    member before it was done, and ``best_epochs`` when its weights were kept.
     """
 
     history: list[EpochRecord]
@@ -194,67 +163,31 @@ def train(
 ) -> Trained:
     """Train a model in place and leave it with its best weights.
 
-    Parameters
-    ----------
-    module
-        The model; every parameter has a leading axis of len(betas) members.
-    loss
-        Its objective, called with a batch and beta (M,).
-    source
-        Batches of every epoch.
-    validate
-        Parts on validation rows with fixed noise. None monitors the training
-        parts instead.
-    spec
-        Epochs, schedule, patience and the like.
-    learning_rate
-        Before any schedule.
-    betas
-        Factor of every member on the schedule of beta.
-    analytic
-        Makes a step that computes the same objective and writes its gradients
-        without autograd, from the places where they go. None takes autograd.
-    step_factor
-        Factor on the learning rate for every step, counted from 0, in place of the
-        schedule of ``spec``, which changes it from epoch to epoch.
-    average
-        Decay of a moving average of the weights, which is validated and kept in their
-        place; None for none.
-    checks
-        Number of validations, evenly spread and last after the last epoch; None for one
-        after every epoch. 0 keeps the weights of the last epoch: where there is nothing
-        to choose an epoch by.
-    part
-        Of the recipe, named in messages.
-    resume
-        Where to keep checkpoints; an existing one is continued.
-    on_epoch
-        Called after every epoch.
+    Every parameter has a leading axis of M = len(betas) members, whose ``betas`` are factors on
+    the schedule of beta. ``loss`` is called with a batch and beta (M,); ``validate`` uses fixed
+    noise, and without it the training terms are monitored.
 
-    Returns
-    -------
-    Trained
-        History and the epochs whose weights were kept.
+    ``analytic`` makes a step that computes the same objective without autograd, from the places
+    where gradients go. ``step_factor`` is a factor on the learning rate by step, counted from 0,
+    in place of the schedule of ``spec``, which changes it by epoch. ``average`` is the decay of a
+    moving average of the weights, which is validated and kept in their place. ``checks`` is the
+    number of validations, evenly spread and last after the last epoch, instead of one an epoch;
+    0 keeps the weights of the last epoch: where there is nothing to choose an epoch by.
 
-    Raises
-    ------
-    TrainingError
-        If the loss stops being a finite number.
-    StoppedByUserError
-        On Ctrl-C, after the state is stored.
+    ``part`` of the recipe is named in messages. A checkpoint that lies at ``resume`` is resumed.
+    Raises a TrainingError if the loss stops being a finite number, and a StoppedByUserError on
+    Ctrl-C, after the state is stored.
     """
     members = len(betas)
     flat = FlatParameters(module, members)
     device = flat.values.device
     factor = torch.tensor(betas, dtype=torch.float32, device=device)
-    gradients = _with_autograd(loss, flat) if analytic is None else analytic(flat.views)
     rates = torch.full((members,), learning_rate * epoch_factor(spec, 0), device=device)
     optimiser = Adam(flat, rates, spec.gradient_clip)
     averaged = None if average is None else MovingAverage(flat, average)
     stopping = Stopping(members, warm_up(spec.beta), spec)
     best = flat.values.clone()
     history: list[EpochRecord] = []
-    first = 0
 
     stored = load_checkpoint(resume.path, resume.fingerprint) if resume else None
     if stored is not None:
@@ -264,35 +197,35 @@ def train(
             averaged.values.copy_(stored.tensors["average"])
         stopping.restore(stored.progress)
         history = stored.history
-        first = stored.epoch
 
-    def whole_epochs(resume: Resume) -> Checkpoint:
+    def whole_epochs(fingerprint: str) -> Checkpoint:
         tensors = {name: value.clone() for name, value in optimiser.state().items()}
         tensors["best"] = best
         if averaged is not None:
             tensors["average"] = averaged.values.clone()
-        return Checkpoint(
-            resume.fingerprint,
-            len(history),
-            optimiser.steps,
-            tensors,
-            stopping.state(),
-            list(history),
-        )
+        progress, steps = stopping.state(), optimiser.steps
+        return Checkpoint(fingerprint, len(history), steps, tensors, progress, list(history))
+
+    def by_autograd(batch: Batch, beta: Tensor) -> LossTerms:
+        terms = loss(batch, beta)
+        flat.collect(terms.total.sum())
+        return terms
+
+    gradients = by_autograd if analytic is None else analytic(flat.views)
 
     def step(batch: Batch, beta: Tensor) -> LossTerms:
-        parts = gradients(batch, beta)
+        terms = gradients(batch, beta)
         if step_factor is not None:
             now = learning_rate * step_factor(optimiser.steps)
             optimiser.learning_rate = torch.full((members,), now, device=device)
         optimiser.step()
         if averaged is not None:
             averaged.update(optimiser.steps)
-        return parts
+        return terms
 
     saved = time.monotonic()
     latest: Checkpoint | None = None
-    epoch = first
+    epoch = first = len(history)
     try:
         for epoch in range(first, spec.epochs):
             if stopping.all_done:
@@ -300,12 +233,30 @@ def train(
             began = time.monotonic()
             beta = beta_at(spec.beta, epoch)
             module.train()
-            sums = _train_epoch(source.epoch(epoch), step, factor * beta)
+            reconstruction, kl = _train_epoch(source.epoch(epoch), step, factor * beta)
             due = checks is None or is_due(epoch, spec.epochs, checks)
-            with averaged.in_place() if averaged is not None else contextlib.nullcontext():
-                checked = _validate(module, validate if due else None, sums, device)
-                seconds = time.monotonic() - began
-                record = _record(epoch, seconds, spec, factor, sums, checked, optimiser)
+            with nullcontext() if averaged is None else averaged.in_place():
+                if due and validate is not None:
+                    module.eval()
+                    with torch.no_grad():
+                        found = validate()
+                else:
+                    found = Validation(reconstruction, kl, torch.zeros_like(kl, dtype=torch.int64))
+                monitored = found.reconstruction + final_beta(spec.beta) * factor * found.kl
+                record = EpochRecord(
+                    epoch=epoch,
+                    beta=beta,
+                    seconds=round(time.monotonic() - began, 4),
+                    rate=optimiser.learning_rate.tolist(),
+                    train_total=(reconstruction + beta * factor * kl).tolist(),
+                    train_reconstruction=reconstruction.tolist(),
+                    train_kl=kl.tolist(),
+                    val_monitored=monitored.tolist(),
+                    val_reconstruction=found.reconstruction.tolist(),
+                    val_kl=found.kl.tolist(),
+                    active_units=found.active_units.tolist(),
+                    measures=dict(found.measures),
+                )
                 _require_finite(record, ~stopping.done, part)
                 if due:
                     improved = stopping.update(epoch, np.asarray(record.val_monitored))
@@ -319,7 +270,7 @@ def train(
                 )
             history.append(record)
             if resume is not None:
-                latest = whole_epochs(resume)
+                latest = whole_epochs(resume.fingerprint)
                 if time.monotonic() - saved > CHECKPOINT_SECONDS:
                     save_checkpoint(resume.path, latest)
                     saved = time.monotonic()
@@ -358,16 +309,8 @@ def minimise(
 ) -> Trained:
     """Train a network whose loss has no KL; everything else is as in `train`.
 
-    Parameters
-    ----------
-    loss, validate
-        Give one number for every member, shape (M,).
-    clip
-        Largest norm of a gradient.
-    members
-        Number of members.
-    settings
-        ``average``, ``checks``, ``part``, ``resume`` and ``on_epoch`` of `train`.
+    ``loss`` and ``validate`` give one number for every member, (M,); ``clip`` is the largest norm
+    of a gradient. ``settings`` are ``average``, ``checks``, ``part``, ``resume`` and ``on_epoch``.
     """
 
     def terms(batch: Batch, beta: Tensor) -> LossTerms:
@@ -379,14 +322,15 @@ def minimise(
         found = validate()
         return Validation(found, torch.zeros_like(found), torch.zeros_like(found))
 
+    spec = TrainingSpec(
+        beta=ConstantBeta(value=0.0), epochs=epochs, patience=None, gradient_clip=clip
+    )
     return train(
         module,
         terms,
         source,
         None if validate is None else validation,
-        TrainingSpec(
-            beta=ConstantBeta(value=0.0), epochs=epochs, patience=None, gradient_clip=clip
-        ),
+        spec,
         learning_rate=learning_rate,
         betas=[0.0] * members,
         step_factor=step_factor,
@@ -394,70 +338,21 @@ def minimise(
     )
 
 
-def _with_autograd(loss: Callable[[Batch, Tensor], LossTerms], flat: FlatParameters) -> Step[Batch]:
-    def step(batch: Batch, beta: Tensor) -> LossTerms:
-        parts = loss(batch, beta)
-        flat.collect(parts.total.sum())
-        return parts
-
-    return step
-
-
 def is_due(epoch: int, epochs: int, checks: int) -> bool:
     """Whether one of the checks, spread evenly over the epochs, comes after this one."""
     return (epoch + 1) * checks // epochs > epoch * checks // epochs
 
 
-def _train_epoch(batches: Iterator[Batch], step: Step[Batch], beta: Tensor) -> Tensor:
-    """Take every step of an epoch; return mean reconstruction and KL, (2, M)."""
+def _train_epoch(
+    batches: Iterator[Batch], step: Step[Batch], beta: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take every step of an epoch; return mean reconstruction and KL, each of shape (M,)."""
     reconstruction, kl = [], []  # read back once, at the end
     for batch in batches:
-        parts = step(batch, beta)
-        reconstruction.append(parts.reconstruction.detach())
-        kl.append(parts.kl.detach())
-    return torch.stack([torch.stack(reconstruction).mean(0), torch.stack(kl).mean(0)])
-
-
-def _validate(
-    module: torch.nn.Module,
-    validate: Callable[[], Validation] | None,
-    sums: Tensor,
-    device: torch.device,
-) -> Validation:
-    if validate is None:
-        unknown = torch.zeros(sums.shape[1], dtype=torch.int64, device=device)
-        return Validation(sums[0], sums[1], unknown)
-    module.eval()
-    with torch.no_grad():
-        return validate()
-
-
-def _record(
-    epoch: int,
-    seconds: float,
-    spec: TrainingSpec,
-    factor: Tensor,
-    sums: Tensor,
-    checked: Validation,
-    optimiser: Adam,
-) -> EpochRecord:
-    beta = beta_at(spec.beta, epoch)
-    monitored = checked.reconstruction + final_beta(spec.beta) * factor * checked.kl
-    total = sums[0] + beta * factor * sums[1]
-    return EpochRecord(
-        epoch=epoch,
-        beta=beta,
-        seconds=round(seconds, 4),
-        rate=optimiser.learning_rate.tolist(),
-        train_total=total.tolist(),
-        train_reconstruction=sums[0].tolist(),
-        train_kl=sums[1].tolist(),
-        val_monitored=monitored.tolist(),
-        val_reconstruction=checked.reconstruction.tolist(),
-        val_kl=checked.kl.tolist(),
-        active_units=checked.active_units.tolist(),
-        measures=dict(checked.measures),
-    )
+        terms = step(batch, beta)
+        reconstruction.append(terms.reconstruction.detach())
+        kl.append(terms.kl.detach())
+    return torch.stack(reconstruction).mean(0), torch.stack(kl).mean(0)
 
 
 def _require_finite(record: EpochRecord, training: NDArray[np.bool_], part: str) -> None:

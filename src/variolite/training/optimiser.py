@@ -1,32 +1,25 @@
 """Adam on one flat tensor, with a learning rate of its own for every member, and averages.
 
-A small network has a dozen tiny tensors; updating them one by one costs more
-than the mathematics. Here all parameters are views into one (members, P)
-tensor and all gradients are gathered into another, so that a step is a handful
-of calls.
+A small network has a dozen tiny tensors; updating them one by one costs more than the
+mathematics. Here all parameters are views into one (M, P) tensor of members and their weights,
+and all gradients are gathered into another, so that a step is a handful of calls.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 
 class FlatParameters:
-    """Lay the parameters of a module out in one tensor, a row per member.
+    """The parameters of a module laid out in one tensor ``values``, (M, P), a row per member.
 
-    Attributes
-    ----------
-    values
-        Shape (M, P). The module's parameters are views into it, so that changing
-        one changes the other.
-    gradients
-        Shape (M, P), of the last step.
-    views
-        Where in ``gradients`` that of every parameter lies, in its shape.
+    The parameters become views into it, so that changing one changes the other. ``gradients``,
+    (M, P), are of the last step; ``views`` say where in them that of every parameter lies, in its
+    shape.
     """
 
     def __init__(self, module: nn.Module, members: int) -> None:
@@ -38,6 +31,8 @@ class FlatParameters:
         self.views: dict[nn.Parameter, Tensor] = {}
         start = 0
         for parameter in self.parameters:
+            # A slice of columns is not contiguous over members, but splits into the shape of the
+            # parameter without a copy: the members axis comes first in both.
             span = slice(start, start + parameter.numel() // members)
             parameter.data = self.values[:, span].view(parameter.shape)
             self.views[parameter] = self.gradients[:, span].view(parameter.shape)
@@ -52,14 +47,8 @@ class FlatParameters:
 class Adam:
     """Adam (Kingma and Ba 2015) without weight decay.
 
-    Parameters
-    ----------
-    parameters
-        Flat values and gradients.
-    learning_rate
-        Of every member, shape (M,). May be replaced between steps.
-    clip
-        Largest Euclidean norm of a member's gradient; longer ones are scaled down.
+    ``learning_rate``, (M,), may be replaced between steps. Where the Euclidean norm of a member's
+    gradient exceeds ``clip``, it is scaled down to it.
     """
 
     decay_first, decay_second, epsilon = 0.9, 0.999, 1e-8
@@ -75,12 +64,13 @@ class Adam:
 
     @property
     def learning_rate(self) -> Tensor:
-        """Learning rate of every member, shape (M,)."""
+        """Learning rate of every member, (M,)."""
         return self._learning_rate
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Tensor) -> None:
         self._learning_rate = learning_rate
+        # (M, 1), to divide by the rate along with the denominator: it changes once an epoch.
         self._inverse_rate = learning_rate.reciprocal().unsqueeze(1)
 
     @torch.no_grad()
@@ -88,6 +78,7 @@ class Adam:
         """Apply the collected gradients."""
         values, gradients = self.parameters.values, self.parameters.gradients
         self.steps += 1
+        # Without a branch on the norms, (M, 1), so that no device has to wait for them.
         norm = torch.linalg.vector_norm(gradients, dim=1, keepdim=True)
         gradients.mul_(self.clip / norm.clamp_(min=self.clip))
         self.first.lerp_(gradients, 1.0 - self.decay_first)
@@ -118,12 +109,9 @@ class Adam:
 
 
 class MovingAverage:
-    """Exponential moving average of flat weights, with a shorter memory in the first steps.
+    """Exponential moving average of flat weights, (M, P), with a shorter memory in the first steps.
 
-    Attributes
-    ----------
-    values
-        The average, shape (M, P).
+    A fixed decay would remember the random weights of the start for 1 / (1 - decay) steps.
     """
 
     def __init__(self, parameters: FlatParameters, decay: float) -> None:
@@ -133,11 +121,10 @@ class MovingAverage:
 
     def update(self, steps: int) -> None:
         """Take in the weights after the given number of steps."""
-        # A fixed decay would remember the random weights of the start for 1 / (1 - decay) steps.
         decay = min(self._decay, (1 + steps) / (10 + steps))
         self.values.lerp_(self._parameters.values, 1.0 - decay)
 
-    @contextlib.contextmanager
+    @contextmanager
     def in_place(self) -> Iterator[None]:
         """Let the module have the average for as long as it is evaluated."""
         with torch.no_grad():

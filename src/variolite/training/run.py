@@ -14,14 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy
 import polars as pl
+import torch
 
 from variolite.progress import Progress
 from variolite.recipe import BaseRecipe, Recipe, recipe_to_yaml
 from variolite.records import (
     FittedSchema,
     Records,
-    Schema,
     Split,
     group_spellings,
     groups_of,
@@ -42,23 +43,9 @@ M = TypeVar("M", bound=Any)
 class TrainingRun:
     """What a run of any field writes into its folder, and when.
 
-    Nothing is written before `begin`, so that a run that is refused changes nothing.
-
-    Parameters
-    ----------
-    folder
-        Free, or that of an interrupted run of the same recipe and data.
-    recipe
-        Already resolved.
-    restart
-        Replace a run that is there.
-    simulated
-        The data are simulated; every page made of the run says so.
-
-    Raises
-    ------
-    RunFolderError
-        If a finished run, or something else, is in the way.
+    Nothing is written before `begin`, so that a run that is refused changes nothing: the folder
+    must be free, or hold an unfinished run of the same recipe and data, unless ``restart``
+    replaces what is there.
     """
 
     def __init__(
@@ -98,20 +85,8 @@ class TrainingRun:
     ) -> M:
         """Write history, environment and model, and return the model with its provenance.
 
-        Parameters
-        ----------
-        model
-            With a field ``provenance``.
-        save
-            Writes it into a folder.
-        trained
-            How it came about.
-        device
-            What was chosen and why.
-        data
-            Name, fingerprint, rows read and kept, columns left out and remarks.
-        settings
-            As used: batch size, learning rate and the like.
+        ``data`` holds name, fingerprint, rows read and kept, columns left out and remarks;
+        ``settings`` are batch size, learning rate and the like, as used.
         """
         facts = {
             **environment(device),
@@ -133,9 +108,6 @@ class TrainingRun:
 
 def environment(device: str) -> dict[str, Any]:
     """Versions and machine of this process, as ``environment.json`` holds them."""
-    import numpy
-    import torch
-
     from variolite import __version__
 
     return {
@@ -178,30 +150,25 @@ def prepare(
     split: Split | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Bind a table to a recipe, split its groups and fit the transforms.
+    """Bind a path or table to a recipe, split its groups and fit the transforms.
 
-    Parameters
-    ----------
-    recipe
-        Columns and split.
-    data
-        Path or table.
-    mapping
-        Table column by meaning.
-    split
-        Given groups instead of drawn ones.
-    progress
-        Notes which columns were left out and which rows were dropped.
+    ``mapping`` gives the table's column by meaning; a ``split`` that is given is not drawn.
     """
     progress = progress or Progress()
     frame = read_table(data, text=group_spellings(recipe.table, mapping))
     units = units_of(data)
-    bound: Schema = recipe.table.bind(frame.columns, mapping)
+    bound = recipe.table.bind(frame.columns, mapping)
     if bound.left_out:
         progress.note(f"not in this table, left out: {', '.join(bound.left_out)}")
     group = groups_of(bound, frame)
     if split is None:
-        split = _draw(recipe, bound, frame, group)
+        spec, stratify = recipe.split, None
+        if spec.stratify and bound.labels:
+            label = frame[str(bound.labels[0].source)]
+            stratify = label.cast(pl.String).fill_null("").to_numpy()
+        split = split_groups(
+            group, test=spec.test, validation=spec.validation, seed=spec.seed, stratify=stratify
+        )
     progress.note(
         f"{len(split.train)} training, {len(split.validation)} validation, "
         f"{len(split.test)} held-out groups"
@@ -211,25 +178,15 @@ def prepare(
     for line in records.report.lines():
         progress.note(line)
     name = Path(data).name if isinstance(data, str | Path) else "table in memory"
-    return Prepared(schema, records, split, name, _fingerprint(frame, bound))
+    sources = dict.fromkeys(str(column.source) for column in bound.columns.values())
+    return Prepared(schema, records, split, name, _fingerprint(frame.select(list(sources))))
 
 
-def _draw(recipe: Recipe, bound: Schema, frame: pl.DataFrame, group: Any) -> Split:
-    spec = recipe.split
-    stratify = None
-    if spec.stratify and bound.labels:
-        stratify = frame[str(bound.labels[0].source)].cast(pl.String).fill_null("").to_numpy()
-    return split_groups(
-        group, test=spec.test, validation=spec.validation, seed=spec.seed, stratify=stratify
-    )
-
-
-def _fingerprint(frame: pl.DataFrame, schema: Schema) -> str:
-    """Identify the bound columns of a table by content."""
+def _fingerprint(frame: pl.DataFrame) -> str:
+    """Identify a table by content."""
     digest = hashlib.sha256()
-    for source in dict.fromkeys(str(column.source) for column in schema.columns.values()):
-        values = frame[source]
-        digest.update(f"{source}\x1f{frame.height}\x1f".encode())
+    for values in frame:
+        digest.update(f"{values.name}\x1f{frame.height}\x1f".encode())
         if values.dtype.is_numeric():
             digest.update(values.cast(pl.Float64).fill_null(float("nan")).to_numpy().tobytes())
         else:
@@ -251,38 +208,21 @@ def train_run(
     simulated: bool = False,
     progress: Progress | None = None,
 ) -> tuple[RunFolder, Prepared]:
-    """Train a recipe on a table and write the run folder.
+    """Train a resolved recipe on a path or table and write the run folder ``out``.
 
-    Parameters
-    ----------
-    recipe
-        Already resolved.
-    data
-        Path or table.
-    out
-        Run folder. An interrupted run of the same recipe and data resumes.
-    mapping
-        Table column by meaning.
-    seeds, betas, latents
-        Members: every combination trains within one batched model.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-    restart
-        Replace a run that is there.
-    simulated
-        The data are simulated; every page made of the run says so.
-    progress
-        Where progress is reported.
+    Every combination of ``seeds``, ``betas`` and ``latents`` trains within one batched model. An
+    unfinished run of the same recipe and data is resumed; ``restart`` replaces what is there.
+    ``mapping`` gives the table's column by meaning. Pages made of a run say whether its data
+    were ``simulated``.
     """
     progress = progress or Progress()
     run = TrainingRun(RunFolder(out), recipe, restart=restart, simulated=simulated)
     prepared = prepare(recipe, data, mapping=mapping, progress=progress)
-    validation = prepared.part("validation")
     with progress.training(recipe.training.epochs) as on_epoch:
         fitted = fit_tabular(
             prepared.schema,
             prepared.part("train"),
-            validation if len(validation) else None,
+            prepared.part("validation"),
             recipe.model,
             recipe.training,
             members_for(recipe.training, recipe.model, seeds=seeds, betas=betas, latents=latents),

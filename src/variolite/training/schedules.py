@@ -1,24 +1,16 @@
 """Schedules of beta and of the learning rate as pure functions of the epoch or step.
 
-The monitored quantity always uses the *final* beta, so that a schedule moves
-the gradient and never the yardstick. Early stopping counts only from the epoch
-at which a schedule first holds its final value (`warm_up`).
+The monitored quantity always uses the *final* beta, so that a schedule moves the gradient and
+never the yardstick. Early stopping counts only from the epoch at which a schedule first holds its
+final value (`warm_up`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from variolite.recipe import (
-    ConstantBeta,
-    CyclicalBeta,
-    LinearBeta,
-    Schedule,
-    SigmoidBeta,
-    TrainingSpec,
-)
+from variolite.recipe import ConstantBeta, CyclicalBeta, Schedule, SigmoidBeta, TrainingSpec
 
 RISE = 0.05
 """Fraction of the epochs in which a cosine learning rate rises to its full value."""
@@ -27,49 +19,26 @@ LEAST = 0.01
 """Fraction of the learning rate that a cosine ends on."""
 
 
-def _constant(schedule: ConstantBeta, epoch: int) -> float:
-    del epoch
-    return schedule.value
-
-
-def _linear(schedule: LinearBeta, epoch: int) -> float:
-    return _between(schedule, epoch / schedule.epochs)
-
-
-def _sigmoid(schedule: SigmoidBeta, epoch: int) -> float:
-    # The logistic curve rescaled, so that it starts at `start` and meets `end` without a
-    # step; written with tanh, which never overflows.
-    centred = 0.5 * schedule.steepness * (epoch / schedule.epochs - 0.5)
-    curve = 0.5 + 0.5 * math.tanh(centred) / math.tanh(0.25 * schedule.steepness)
-    return schedule.end if epoch >= schedule.epochs else _between(schedule, curve)
-
-
-def _cyclical(schedule: CyclicalBeta, epoch: int) -> float:
-    if epoch >= schedule.epochs * schedule.cycles:
+def beta_at(schedule: Schedule, epoch: int) -> float:
+    """Beta during the given epoch; epochs count from 0."""
+    if isinstance(schedule, ConstantBeta):
+        return schedule.value
+    if isinstance(schedule, SigmoidBeta):
+        # The logistic curve rescaled, so that it starts at `start` and meets `end` without a
+        # step; written with tanh, which never overflows.
+        centred = 0.5 * schedule.steepness * (epoch / schedule.epochs - 0.5)
+        fraction = 0.5 + 0.5 * math.tanh(centred) / math.tanh(0.25 * schedule.steepness)
+    elif isinstance(schedule, CyclicalBeta):
+        fraction = (epoch % schedule.epochs) / (schedule.rise * schedule.epochs)
+    else:
+        fraction = epoch / schedule.epochs
+    cycles = schedule.cycles if isinstance(schedule, CyclicalBeta) else 1
+    if epoch >= schedule.epochs * cycles or fraction >= 1.0:
         return schedule.end
-    return _between(schedule, (epoch % schedule.epochs) / (schedule.rise * schedule.epochs))
-
-
-def _between(schedule: LinearBeta | SigmoidBeta | CyclicalBeta, fraction: float) -> float:
-    """From start at 0 to end at 1: exactly end, and never a bit beyond."""
-    if fraction >= 1.0:
-        return schedule.end
+    # Rounding must not lead a bit beyond either end.
     value = schedule.start + fraction * (schedule.end - schedule.start)
     low, high = sorted((schedule.start, schedule.end))
     return min(max(value, low), high)
-
-
-_VALUE: Mapping[str, Callable[[Any, int], float]] = {
-    "constant": _constant,
-    "linear": _linear,
-    "sigmoid": _sigmoid,
-    "cyclical": _cyclical,
-}
-
-
-def beta_at(schedule: Schedule, epoch: int) -> float:
-    """Beta during the given epoch; epochs count from 0."""
-    return _VALUE[schedule.kind](schedule, epoch)
 
 
 def epoch_factor(spec: TrainingSpec, epoch: int) -> float:

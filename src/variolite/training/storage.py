@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from variolite.errors import ModelFileError, RunFolderError
+from variolite.errors import ModelFileError, RunFolderError, VarioliteError
 from variolite.records import write_bytes_atomic, write_text_atomic
 
-# A description and weights that belong together, whole and unaltered or refused.
+# A model: weights and a description that belong together, whole and unaltered or refused.
 #
-# ``model.json`` describes the model and carries a hash of the weights and of
-# itself. It is written last: a folder with a ``model.json`` is complete. Formats
-# are numbered; a reader upgrades old ones.
-
+# The description carries a hash of the weights and of itself. It is written last: a folder that
+# has one is complete. Formats are numbered; a reader upgrades old ones.
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
@@ -29,6 +28,10 @@ DESCRIPTION = "model.json"
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 _AGAIN = "copy the whole model folder again"
+
+
+def _refusal(path: Path, what: str, hint: str = _AGAIN) -> ModelFileError:
+    return ModelFileError(what, where=str(path), hint=hint)
 
 
 def _sha256(content: bytes) -> str:
@@ -40,119 +43,70 @@ def _canonical(description: Mapping[str, Any]) -> bytes:
     return json.dumps(signed, sort_keys=True, separators=(",", ":")).encode()
 
 
+def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+
+
 def write_signed(
     folder: Path, kind: str, number: int, content: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Write weights and their description into a folder.
+    """Write weights and their JSON-able description, of a kind and format number, into a folder.
 
-    Parameters
-    ----------
-    folder
-        Made if it is not there.
-    kind, number
-        What the file is, and its format number.
-    content
-        JSON-able description.
-    tensors
-        Weights by name.
+    A model that is read and saved again gives the same bytes.
     """
-    # In the order of their names, so that a model that is read and saved gives the same bytes.
-    on_host = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    weights = safetensors.torch.save(on_host)
-    description: dict[str, Any] = {
-        "format": number,
-        "kind": kind,
-        **content,
-        "tensors": {
-            name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
-            for name, value in on_host.items()
-        },
-        "weights_sha256": _sha256(weights),
+    weights = _on_host(tensors)
+    stored = safetensors.torch.save(weights)
+    described = {
+        name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
+        for name, value in weights.items()
     }
-    description = json.loads(json.dumps(description))
+    description: dict[str, Any] = {"format": number, "kind": kind, **content, "tensors": described}
+    description = json.loads(json.dumps(description | {"weights_sha256": _sha256(stored)}))
     description["sha256"] = _sha256(_canonical(description))
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(folder / WEIGHTS, weights)
+    write_bytes_atomic(folder / WEIGHTS, stored)
     write_text_atomic(folder / DESCRIPTION, json.dumps(description, indent=1) + "\n")
 
 
 def kind_of(folder: Path) -> str:
-    """Return the kind of model in a folder.
-
-    Raises
-    ------
-    ModelFileError
-        If there is none, or it is no model of Variolite.
-    """
+    """Return the kind of the model in a folder; a ModelFileError where there is none."""
     return str(_read_json(folder / DESCRIPTION)["kind"])
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    made = "give a folder made by `variolite fit`"
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ModelFileError(
-            "there is no model here", where=str(path), hint="give a folder made by `variolite fit`"
-        ) from None
+        raise _refusal(path, "there is no model here", made) from None
     except (OSError, ValueError, RecursionError):
-        raise ModelFileError(
-            "this is not a Variolite model, or it is truncated",
-            where=str(path),
-            hint="copy the whole folder again",
-        ) from None
+        raise _refusal(path, "this is not a Variolite model, or it is truncated") from None
     kind = content.get("kind") if isinstance(content, dict) else None
     if not isinstance(kind, str) or not kind.startswith("variolite."):
-        raise ModelFileError(
-            "this JSON is not the description of a Variolite model",
-            where=str(path),
-            hint="give a folder made by `variolite fit`",
-        )
-    known: dict[str, Any] = content
-    return known
+        raise _refusal(path, "this JSON is not the description of a Variolite model", made)
+    return dict(content)
 
 
 def read_description(
     folder: Path, kind: str, latest: int, migrations: Mapping[int, Migration], what: str
 ) -> dict[str, Any]:
-    """Read a description of the given kind and bring it to the latest format.
+    """Read a description of ``kind``, in words ``what``, and bring it to the ``latest`` format.
 
-    Parameters
-    ----------
-    folder
-        Of the model.
-    kind, latest
-        What is expected, and the newest format number that can be read.
-    migrations
-        From format number n to n + 1.
-    what
-        The kind in words, for messages.
-
-    Raises
-    ------
-    ModelFileError
-        If the file is missing, foreign, of another kind, altered or too new.
+    ``migrations`` lead from format number n to n + 1. Raises a ModelFileError if the file is
+    missing, of another kind, altered or too new.
     """
     path = folder / DESCRIPTION
     content = _read_json(path)
-    if content["kind"] != kind:
-        raise ModelFileError(
-            f"this is a model of another kind ({content['kind']:.60}), not {what}",
-            where=str(path),
-            hint=f"give {what} made by `variolite fit`",
-        )
     number = content.get("format")
+    if content["kind"] != kind:
+        other = f"this is a model of another kind ({content['kind']:.60}), not {what}"
+        raise _refusal(path, other, f"give {what} made by `variolite fit`")
     if type(number) is not int or not 1 <= number <= latest:
-        raise ModelFileError(
-            f"the model has format {number!r:.40}, this version reads 1 to {latest}",
-            where=str(path),
-            hint="upgrade variolite",
-        )
+        unknown = f"the model has format {number!r:.40}, this version reads 1 to {latest}"
+        raise _refusal(path, unknown, "upgrade variolite")
     if content.get("sha256") != _sha256(_canonical(content)):
-        raise ModelFileError(
-            "the model description was changed after it was saved",
-            where=str(path),
-            hint="take the original file",
-        )
+        altered = "the model description was changed after it was saved"
+        raise _refusal(path, altered, "take the original file")
     for old in range(number, latest):
         content = migrations[old](content)
     return content
@@ -164,35 +118,46 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     try:
         content = path.read_bytes()
     except OSError:
-        raise ModelFileError("the weights are missing", where=str(path), hint=_AGAIN) from None
+        raise _refusal(path, "the weights are missing") from None
     if _sha256(content) != description["weights_sha256"]:
-        raise ModelFileError(
-            "the weights are truncated, altered or of another model", where=str(path), hint=_AGAIN
-        )
+        raise _refusal(path, "the weights are truncated, altered or of another model")
     try:
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
     except safetensors.SafetensorError:
-        raise ModelFileError("the weights are damaged", where=str(path), hint=_AGAIN) from None
+        raise _refusal(path, "the weights are damaged") from None
     return tensors
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
     """Load weights into a module; every tensor has to be there, in its shape, and no other."""
-    path = str(folder / WEIGHTS)
+    path = folder / WEIGHTS
     expected = module.state_dict()
     for name, own in expected.items():
         stored = tensors.get(name)
         if stored is None or stored.shape != own.shape or stored.dtype != own.dtype:
             found = "nothing" if stored is None else f"{tuple(stored.shape)} {stored.dtype}"
-            raise ModelFileError(
-                f"tensor {name} should be {tuple(own.shape)} {own.dtype}, found {found}",
-                where=path,
-                hint=_AGAIN,
-            )
-    extra = sorted(set(tensors) - set(expected))
-    if extra:
-        raise ModelFileError(f"unexpected tensor {extra[0]}", where=path, hint=_AGAIN)
+            wanted = f"{tuple(own.shape)} {own.dtype}"
+            raise _refusal(path, f"tensor {name} should be {wanted}, found {found}")
+    if extra := sorted(set(tensors) - set(expected)):
+        raise _refusal(path, f"unexpected tensor {extra[0]}")
     module.load_state_dict(dict(tensors))
+
+
+@contextmanager
+def reading_model(folder: Path) -> Iterator[None]:
+    """Turn whatever a model raises whose parts do not fit together into one ModelFileError."""
+    path = folder / DESCRIPTION
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
+        if isinstance(e, ModelFileError) and e.hint:
+            raise ModelFileError(e.what, where=e.where or str(path), hint=e.hint) from None
+        what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
+        raise _refusal(
+            path,
+            f"the model description does not hold together ({' '.join(what.split())})",
+            "save the model again with the version that trained it",
+        ) from None
 
 
 # What happened in every epoch, one JSON object a line.
@@ -200,29 +165,13 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch; lists hold a number for every member, in nats per row.
+    """One epoch, counted from 0; lists hold a number for every member, in nats per row.
 
-    Attributes
-    ----------
-    epoch
-        Counted from 0.
-    beta
-        The schedule's value in this epoch.
-    seconds
-        Wall time of the epoch.
-    rate
-        Learning rate of every member.
-    train_total, train_reconstruction, train_kl
-        Means over the epoch's batches, with the beta of the epoch.
-    val_monitored
-        reconstruction + final beta * KL on the validation rows: what the run
-        is judged by. It never moves with the schedule.
-    val_reconstruction, val_kl
-        The parts of the monitored value.
-    active_units
-        Latent dimensions whose mean KL on the validation rows exceeds 0.01 nats.
-    measures
-        Further numbers on the validation rows, with their unit in the name.
+    ``beta`` is the schedule's value and that of the training means; ``seconds`` is wall time and
+    ``rate`` the learning rate. ``val_monitored``, by which the best epoch is chosen, never moves
+    with the schedule: reconstruction + final beta * KL on the validation rows. ``active_units``
+    counts the latent dimensions whose mean KL exceeds 0.01 nats there, and ``measures`` are
+    further numbers with their unit in the name.
     """
 
     epoch: int
@@ -241,18 +190,11 @@ class EpochRecord:
 
 def write_history(path: Path, records: Sequence[EpochRecord]) -> None:
     """Write all epochs, replacing the file in one step."""
-    lines = (json.dumps(asdict(record)) for record in records)
-    write_text_atomic(path, "".join(f"{line}\n" for line in lines))
+    write_text_atomic(path, "".join(f"{json.dumps(asdict(record))}\n" for record in records))
 
 
 def read_history(path: Path) -> list[EpochRecord]:
-    """Read the epochs of a run.
-
-    Raises
-    ------
-    RunFolderError
-        If the file is missing or damaged.
-    """
+    """Read the epochs of a run; a RunFolderError if the file is missing or damaged."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
         return [EpochRecord(**json.loads(line)) for line in lines]
@@ -262,28 +204,16 @@ def read_history(path: Path) -> list[EpochRecord]:
         raise RunFolderError(f"the training history is damaged: {error}", where=str(path)) from None
 
 
-# A killed run is resumed where it stopped: one file, replaced in one step.
+# An interrupted run is resumed where it stopped: one file, replaced in one step.
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that training needs to be resumed.
+    """All that training needs to be resumed after ``epoch`` whole epochs and ``steps`` steps.
 
-    Attributes
-    ----------
-    fingerprint
-        Of the recipe, the data and the machine-independent set-up: a
-        checkpoint continues only the run that it came from.
-    epoch
-        Next epoch to train.
-    steps
-        Optimiser steps so far.
-    tensors
-        Weights, optimiser moments, rates and best weights.
-    progress
-        State of early stopping, JSON-able.
-    history
-        Epochs so far.
+    ``fingerprint`` is of recipe, data and set-up: a checkpoint resumes only the run that it came
+    from. ``tensors`` are weights, optimiser moments, rates and best weights, and ``progress`` the
+    JSON-able state of early stopping.
     """
 
     fingerprint: str
@@ -296,21 +226,12 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a reader sees the old one or the new one, never half."""
-    meta = {
-        "fingerprint": checkpoint.fingerprint,
-        "epoch": checkpoint.epoch,
-        "steps": checkpoint.steps,
-        "progress": checkpoint.progress,
-        "history": [asdict(record) for record in checkpoint.history],
-    }
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()
-    }
+    meta = vars(checkpoint) | {"history": [asdict(record) for record in checkpoint.history]}
+    tensors = _on_host(meta.pop("tensors"))
     text = json.dumps(meta)
     signed = {"variolite": text, "sha256": _digest(text, tensors)}
-    content = safetensors.torch.save(tensors, metadata=signed)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, content)
+    write_bytes_atomic(path, safetensors.torch.save(tensors, metadata=signed))
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:
@@ -322,12 +243,9 @@ def _digest(text: str, tensors: dict[str, Tensor]) -> str:
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
-    """Read a checkpoint, or return None where there is none.
+    """Read a checkpoint; None where there is none.
 
-    Raises
-    ------
-    RunFolderError
-        If it is damaged, or belongs to another recipe or other data.
+    Raises a RunFolderError if it is damaged, or belongs to another recipe or other data.
     """
     if not path.is_file():
         return None
@@ -339,15 +257,8 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
         if stored["sha256"] != _digest(stored["variolite"], tensors):
             raise ValueError
         meta = json.loads(stored["variolite"])
-        history = [EpochRecord(**record) for record in meta["history"]]
-        checkpoint = Checkpoint(
-            meta["fingerprint"],
-            meta["epoch"],
-            meta["steps"],
-            tensors,
-            meta["progress"],
-            history,
-        )
+        meta["history"] = [EpochRecord(**record) for record in meta["history"]]
+        checkpoint = Checkpoint(tensors=tensors, **meta)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError):
         raise RunFolderError("the checkpoint is damaged", where=str(path), hint=restart) from None
     if checkpoint.fingerprint != fingerprint:

@@ -36,15 +36,14 @@ ACTIVE_NATS = 0.01
 VALIDATION_SEED = 20_240_901
 """Noise of the monitored value: the same in every epoch and every run."""
 
+CHUNK_ROWS = 16_384
+"""Rows gathered and noise drawn at once: a working set that stays in the cache."""
 
 # Training rows on the device, handed out in shuffled batches with their noise.
 #
 # Everything random is a function of (member seed, epoch) alone. A run that is resumed starts an
 # epoch again with the same numbers, and a member draws the same numbers whether it trains alone
 # or beside others.
-
-CHUNK_ROWS = 16_384
-"""Rows gathered and noise drawn at once: a working set that stays in the cache."""
 
 
 class TrainingBatches:
@@ -66,22 +65,23 @@ class TrainingBatches:
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
         device = self.rows.numeric.device
-
-        def sources(purpose: int) -> list[torch.Generator]:
-            return [generator(device, m.seed, number, purpose) for m in self.members]
-
-        order = torch.stack(
-            [torch.randperm(len(self.rows), generator=g, device=device) for g in sources(0)]
+        # For each purpose every member has a generator of its own.
+        shuffles, noises, drops = (
+            [generator(device, m.seed, number, purpose) for m in self.members]
+            for purpose in range(3)
         )
-        noise_sources = sources(1)
-        generators = sources(2) if self.dropout else ()
-        # Gathering rows of many steps at once costs far less than step by step.
+        # Row numbers in the order of every member, (M, n).
+        order = torch.stack(
+            [torch.randperm(len(self.rows), generator=g, device=device) for g in shuffles]
+        )
+        # Gathering the rows of many steps at once costs far less than step by step.
         per_chunk = max(1, CHUNK_ROWS // self.batch_size)
         for first in range(0, self.steps, per_chunk):
             count = min(per_chunk, self.steps - first) * self.batch_size
             start = first * self.batch_size
-            noise = _noise(self.members, count, noise_sources, device)
-            chunk = self.rows.gather(order[:, start : start + count], noise, generators)
+            noise = _noise(self.members, count, noises, device)
+            chosen = order[:, start : start + count]
+            chunk = self.rows.gather(chosen, noise, drops if self.dropout else ())
             yield from chunk.chunks(self.batch_size)
 
 
@@ -101,21 +101,17 @@ def evaluation_batches(
 
 
 def _noise(
-    members: Sequence[Member],
-    rows: int,
-    sources: Sequence[torch.Generator],
-    device: torch.device,
+    members: Sequence[Member], rows: int, sources: Sequence[torch.Generator], device: torch.device
 ) -> Tensor:
     """Noise of every member for its own dimensions, zero for those it lacks, (M, rows, L)."""
     noise = torch.zeros((len(members), rows, max(m.latent for m in members)), device=device)
     for block, member, source in zip(noise, members, sources, strict=True):
-        if member.beta == 0.0:
+        if member.beta == 0.0:  # a plain autoencoder
             continue
         # Numbers are drawn in the order of memory: a slice of a wider block would shift them.
         own = block if member.latent == noise.shape[2] else block.new_empty(rows, member.latent)
         own.normal_(generator=source)
-        if own is not block:
-            block[:, : member.latent] = own
+        block[:, : member.latent] = own
     return noise
 
 
@@ -124,16 +120,9 @@ def _noise(
 
 @dataclass(frozen=True)
 class Fitted(Trained):
-    """A trained model and how it came about.
+    """A model with the best weights of every member, and the settings that were used.
 
-    Attributes
-    ----------
-    model
-        With the best weights of every member.
-    device
-        What was chosen and why.
-    batch_size, learning_rate
-        As used.
+    ``device`` says which was chosen and why.
     """
 
     model: TabularModel
@@ -205,43 +194,21 @@ def fit_tabular(
     on_start: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Fitted:
-    """Train all members as one model.
+    """Train all members, which have to be distinct, as one model.
 
-    Parameters
-    ----------
-    schema
-        Fitted on the training rows.
-    training, validation
-        Rows of different groups; without validation rows the training objective
-        at the final beta is monitored.
-    model, spec
-        From the recipe.
-    members
-        Seeds, betas and latent sizes, all distinct.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-    resume
-        Called with the fingerprint of rows and settings when all has been checked; returns
-        where checkpoints go. An interrupted run that left one there is resumed.
-    on_start
-        Called with what was chosen: device, batch size and learning rate.
-    on_epoch
-        Called after every epoch.
+    ``schema`` is fitted on the training rows; validation rows are of other groups. Without any,
+    the training objective at the final beta is monitored. ``resume`` is called with the
+    fingerprint of rows and settings when all has been checked, and returns where checkpoints go:
+    an interrupted run that left one there is resumed. ``on_start`` is called with what was chosen:
+    device, batch size and learning rate.
 
-    Raises
-    ------
-    TrainingError
-        If there are too few rows, members are equal, or the loss diverges.
+    Raises a TrainingError if there are too few rows, members are equal, or the loss diverges.
     """
     if len(training) < 2:
         raise TrainingError(
             f"{len(training)} training rows are left",
             hint="give more data, or a smaller split.test",
         )
-    if not members:
-        raise TrainingError("there is no member to train", hint="ask for one seed at least")
-    if min(member.seed for member in members) < 0:
-        raise TrainingError("a seed must not be negative", hint="take 0 or a positive number")
     if len(set(members)) < len(members):
         raise TrainingError("two members are the same", hint="give each its own seed")
     modules = [
@@ -261,10 +228,8 @@ def fit_tabular(
             f"{reason}; {len(training):,} rows, {source.steps} steps of {source.batch_size}, "
             f"rate {rate:.2g}, {work:,} weights, {len(members)} members"
         )
-    held = None if validation is None or not len(validation) else Batch.of(validation, where)
-    analytic = None
-    if spec.engine != "autograd" and supports(module):
-        analytic = partial(AnalyticStep, module)
+    held = Batch.of(validation, where) if validation is not None and len(validation) else None
+    closed_form = spec.engine != "autograd" and supports(module)
     with single_thread(work):
         trained = train(
             module,
@@ -274,7 +239,7 @@ def fit_tabular(
             spec,
             learning_rate=rate,
             betas=[m.beta for m in members],
-            analytic=analytic,
+            analytic=partial(AnalyticStep, module) if closed_form else None,
             resume=checkpoints,
             on_epoch=on_epoch,
         )
@@ -290,28 +255,23 @@ def fit_tabular(
 
 def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> Validation:
     """Average the terms of the objective over validation rows with fixed noise."""
-    count = len(rows)
     ones = torch.ones(len(members), device=rows.numeric.device)
     sums: list[Tensor] = []
     for batch in evaluation_batches(rows, members, noise_seed=VALIDATION_SEED):
         posterior = module.infer(batch)
         terms = module.loss(batch, ones, posterior)
         per_dimension = posterior.kl_per_dimension().mean(dim=1)
+        # One tensor (M, 2 + L) for all: few calls, and a single reading back.
         joined = torch.cat(
             [terms.reconstruction.unsqueeze(1), terms.kl.unsqueeze(1), per_dimension], dim=1
         )
         # The last batch is shorter: means are weighted by their rows.
-        sums.append(joined * (len(batch) / count))
+        sums.append(joined * (len(batch) / len(rows)))
     total = torch.stack(sums).sum(0)
-    active = (total[:, 2:] > ACTIVE_NATS).sum(1)
-    return Validation(total[:, 0], total[:, 1], active)
+    return Validation(total[:, 0], total[:, 1], (total[:, 2:] > ACTIVE_NATS).sum(1))
 
 
-def _fingerprint(
-    training: Records,
-    validation: Records | None,
-    settings: Sequence[Any],
-) -> str:
+def _fingerprint(training: Records, validation: Records | None, settings: Sequence[Any]) -> str:
     """Identify a run by its rows and settings."""
     digest = hashlib.sha256()
     for records in (training, validation):

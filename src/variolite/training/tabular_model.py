@@ -13,34 +13,28 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from variolite.errors import ModelFileError, TrainingError, VarioliteError
+from variolite.errors import TrainingError
 from variolite.records import FittedSchema, Records, group_spellings, read_table, units_of
 from variolite.training.storage import (
-    DESCRIPTION,
     Migration,
     fill,
     read_description,
     read_weights,
+    reading_model,
     write_signed,
 )
-from variolite.vae import Architecture, Batch, TabularModule
+from variolite.vae import Architecture, Batch, TabularModule, blank
 from variolite.vae import member as take_member
-from variolite.vae.tabular import blank
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Member:
-    """What makes one member differ from its neighbours.
+    """What makes one member differ from the others of a model.
 
-    Attributes
-    ----------
-    seed
-        Of its starting weights, order of rows and noise.
-    beta
-        Factor on the schedule. 0 makes the member a plain autoencoder: no
-        KL, and no noise either.
-    latent
-        Latent dimensions.
+    ``seed`` is of its starting weights, order of rows and noise; ``beta`` is a factor on the
+    schedule, 0 for a plain autoencoder: no KL, and no noise either.
     """
 
     seed: int
@@ -48,25 +42,12 @@ class Member:
     latent: int
 
 
-Array = NDArray[np.float64]
-
-
 @dataclass(frozen=True)
 class TabularModel:
-    """One or several trained members.
+    """One or several trained members, the network in evaluation mode.
 
-    Arrays that come out have a leading members axis M; rows keep their order.
-
-    Attributes
-    ----------
-    schema
-        Columns with their fitted transforms.
-    module
-        The network, in evaluation mode.
-    members
-        Seed, beta and latent size of every member.
-    provenance
-        Who made it, from what and how; JSON-able.
+    Arrays that come out have a leading members axis M; rows keep their order. ``provenance`` is
+    JSON-able.
     """
 
     schema: FittedSchema
@@ -87,12 +68,9 @@ class TabularModel:
 
     def posterior(self, records: Records) -> tuple[Array, Array]:
         """Posterior means and log-variances, each of shape (M, n, L)."""
-        means, log_variances = [], []
-        for batch in self._batches(records):
-            posterior = self.module.infer(batch)
-            means.append(posterior.mean)
-            log_variances.append(posterior.clamped_log_variance)
-        return _joined(means), _joined(log_variances)
+        found = [self.module.infer(batch) for batch in self._batches(records)]
+        means = _joined([posterior.mean for posterior in found])
+        return means, _joined([posterior.clamped_log_variance for posterior in found])
 
     def encode(self, records: Records) -> Array:
         """Posterior means, shape (M, n, L): deterministic, no sampling."""
@@ -101,15 +79,14 @@ class TabularModel:
     def reconstruct(self, records: Records) -> Array:
         """Numeric columns decoded at the posterior mean, original units, (M, n, D).
 
-        The transforms are monotone, so that the centre of a symmetric
-        likelihood becomes the *median* in original units.
+        The transforms are monotone, so that the centre of a symmetric likelihood becomes the
+        *median* in original units.
         """
         if not self.module.architecture.numeric:
             return np.empty((len(self.members), len(records), 0))
         centres = []
         for batch in self._batches(records):
-            z = self.module.infer(batch).mean
-            numeric = self.module.generate(z, batch.condition).numeric
+            numeric = self.module.generate(self.module.infer(batch).mean, batch.condition).numeric
             assert numeric is not None
             centres.append(numeric.mean)
         original: Array = self.schema.inverse(_joined(centres))
@@ -118,15 +95,9 @@ class TabularModel:
     def evidence(self, records: Records, *, samples: int = 1, seed: int = 0) -> Array:
         """Bound on the log-likelihood of every row in original units, nats, (M, n).
 
-        Parameters
-        ----------
-        records
-            Rows.
-        samples
-            1 gives the evidence lower bound; more give the importance-weighted
-            bound of Burda et al. (2016), which is tighter.
-        seed
-            Of the noise, which is the same for a member alone and beside others.
+        One sample gives the evidence lower bound; more give the importance-weighted bound of
+        Burda et al. (2016), which is tighter. The noise of ``seed`` is the same for a member
+        alone and beside others.
         """
         if samples < 1:
             raise TrainingError(f"{samples} samples were asked for", hint="ask for 1 at least")
@@ -141,6 +112,7 @@ class TabularModel:
                 likelihood = self.module.generate(z, batch.condition)
                 log_p = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
                 if samples == 1:
+                    # The KL in closed form has less variance than log q(z) - log p(z).
                     bounds.append(log_p - kl)
                 else:
                     # Padded dimensions have z = noise = 0 on both sides and cancel.
@@ -148,27 +120,22 @@ class TabularModel:
                     bounds.append(log_p - posterior.log_prob(z))
             stacked = torch.logsumexp(torch.stack(bounds), dim=0) - float(np.log(samples))
             rows.append(stacked)
+        # The densities are of transformed values; the log-determinant brings them back.
         bound: Array = _joined(rows) + records.log_det.sum(axis=1)
         return bound
 
     def sample(self, count: int, *, seed: int = 0, member: int = 0) -> dict[str, NDArray[Any]]:
-        """Draw rows from the prior and the likelihood, in original units.
+        """Draw rows from the prior and the likelihood: column to values (n,), original units.
 
-        A conditional model samples at conditions of zero: the training mean of
-        a standardised numeric condition, and none of the levels of a category.
-
-        Returns
-        -------
-        dict
-            Column name to values, shape (n,); categories as their level names.
+        A conditional model samples at conditions of zero: the training mean of a standardised
+        numeric condition, and none of the levels of a category.
         """
         alone = self.only(member)
+        module = alone.module.cpu()
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn((1, count, alone.module.architecture.latent), generator=generator)
-        width = alone.module.architecture.condition
-        condition = torch.zeros((1, count, width)) if width else None
+        noise = torch.randn((1, count, module.architecture.latent), generator=generator)
         with torch.no_grad():
-            likelihood = alone.module.cpu().generate(alone.module.prior.sample(noise), condition)
+            likelihood = module.generate(module.prior.sample(noise), alone._no_condition(count))
         columns: dict[str, NDArray[Any]] = {}
         if likelihood.numeric is not None:
             drawn = likelihood.numeric.sample(generator)[0].double().numpy()
@@ -183,20 +150,27 @@ class TabularModel:
         """Decoder standard deviation per column in transformed units, (M, D); None by row."""
         if self.module.architecture.variance == "row" or not self.module.architecture.numeric:
             return None
-        z = torch.zeros((len(self.members), 1, self.module.architecture.latent))
-        width = self.module.architecture.condition
-        device = next(self.module.parameters()).device
-        condition = torch.zeros((1, 1, width), device=device) if width else None
+        # The same for every row, so that any latent point will do.
+        z = torch.zeros(
+            (len(self.members), 1, self.module.architecture.latent), device=self._device
+        )
         with torch.no_grad():
-            numeric = self.module.generate(z.to(device), condition).numeric
+            numeric = self.module.generate(z, self._no_condition(1)).numeric
         assert numeric is not None
         deviation: Array = numeric.deviation.double().cpu().numpy()
         return deviation[:, 0]
 
+    @property
+    def _device(self) -> torch.device:
+        return next(self.module.parameters()).device
+
+    def _no_condition(self, rows: int) -> Tensor | None:
+        width = self.module.architecture.condition
+        return torch.zeros((1, rows, width), device=self._device) if width else None
+
     def _batches(self, records: Records) -> Iterator[Batch]:
-        device = next(self.module.parameters()).device
         with torch.no_grad():
-            yield from Batch.of(records, device).chunks()
+            yield from Batch.of(records, self._device).chunks()
 
     def _noise(self, rows: int, sources: Sequence[torch.Generator]) -> Tensor:
         """Draw each member's noise for its own dimensions; those it lacks stay zero."""
@@ -212,10 +186,6 @@ def _joined(parts: list[Tensor]) -> Array:
 
 
 # The model file of a tabular VAE: tensors in safetensors, everything else in JSON.
-#
-# The format number rises with every change of layout; `_MIGRATIONS` keeps old
-# numbers readable.
-
 
 FORMAT = 1
 KIND = "variolite.tabular_vae"
@@ -241,27 +211,13 @@ def save_model(folder: Path, model: TabularModel) -> None:
 def load_model(folder: Path, device: torch.device | None = None) -> TabularModel:
     """Read a model, whatever device it was trained on.
 
-    Raises
-    ------
-    ModelFileError
-        If a file is missing, foreign, truncated, altered, or of a newer format.
+    Raises a ModelFileError if a file is missing, foreign, truncated, altered, or of a newer format.
     """
-    description = read_description(folder, KIND, FORMAT, _MIGRATIONS, "a tabular model")
-    try:
-        architecture = _ARCHITECTURE.validate_python(description["architecture"])
+    with reading_model(folder):
+        description = read_description(folder, KIND, FORMAT, _MIGRATIONS, "a tabular model")
         members = _MEMBERS.validate_python(description["members"])
+        module = blank(_ARCHITECTURE.validate_python(description["architecture"]), len(members))
         schema = FittedSchema.from_dict(description["schema"])
         provenance = dict(description["provenance"])
-        module = blank(architecture, len(members))
         fill(module, read_weights(folder, description), folder)
-    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
-        if isinstance(e, ModelFileError) and e.where:
-            raise
-        what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
-        raise ModelFileError(
-            f"the model description does not hold together ({' '.join(what.split())})",
-            where=str(folder / DESCRIPTION),
-            hint="save the model again with the version that trained it",
-        ) from None
-    module.to(device or torch.device("cpu")).eval()
-    return TabularModel(schema, module, members, provenance)
+    return TabularModel(schema, module.to(device or "cpu").eval(), members, provenance)

@@ -2,13 +2,14 @@
 
 from variolite.vae.analytic import AnalyticStep, supports
 from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, StudentT
-from variolite.vae.posterior import Posterior, Prior, StandardNormal
+from variolite.vae.posterior import Posterior, StandardNormal
 from variolite.vae.tabular import (
     Architecture,
     Batch,
     Likelihood,
     LossTerms,
     TabularModule,
+    blank,
     member,
     stack,
 )
@@ -24,10 +25,10 @@ __all__ = [
     "LossTerms",
     "Mixed",
     "Posterior",
-    "Prior",
     "StandardNormal",
     "StudentT",
     "TabularModule",
+    "blank",
     "member",
     "stack",
     "supports",

@@ -1,11 +1,10 @@
 """Value and gradients of the plain objective in closed form, without a graph.
 
-A network of two thousand weights takes a hundred microseconds of arithmetic a
-step, and autograd as much again for its bookkeeping. The commonest model, dense
-layers with ReLU and a Gaussian likelihood, has a short backward pass; written
-out it needs neither a graph nor copies, and lands where the optimiser reads.
-`supports` says when it applies; everything else takes autograd, and the tests
-hold the two equal.
+A network of two thousand weights takes a hundred microseconds of arithmetic a step, and autograd
+as much again for its bookkeeping. The commonest model, dense layers with ReLU and a Gaussian
+likelihood, has a short backward pass; written out it needs neither a graph nor copies, and lands
+where the optimiser reads. `supports` says when it applies; everything else takes autograd, and
+the tests hold the two equal.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from variolite.vae.posterior import LOG_VARIANCE_RANGE
 from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, LossTerms, TabularModule
 
 NARROW = 16
-"""Matrix products whose width is no multiple of this are several times slower in BLAS
-than their transpose, so that these are taken the other way round."""
+"""Matrix products whose width is no multiple of this are several times slower in BLAS than their
+transpose, so that these are taken the other way round."""
 
 
 def supports(module: TabularModule) -> bool:
@@ -41,6 +40,7 @@ def supports(module: TabularModule) -> bool:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x @ weight + bias: (M, B, in), (M, in, out) and (M, 1, out) to (M, B, out)."""
     if weight.shape[2] % NARROW:
         turned = torch.baddbmm(bias.transpose(1, 2), weight.transpose(1, 2), x.transpose(1, 2))
         return turned.transpose(1, 2)
@@ -54,7 +54,7 @@ class _Layers:
         layers = [layer for layer in stack.layers if isinstance(layer, Linear)]
         self.parameters = [(layer.weight.data, layer.bias.data) for layer in layers]
         self.gradients = [(gradients[layer.weight], gradients[layer.bias]) for layer in layers]
-        self.inputs: list[Tensor] = []
+        self.inputs: list[Tensor] = []  # of every layer, kept for the backward pass
 
     def forward(self, x: Tensor) -> Tensor:
         self.inputs = []
@@ -63,13 +63,18 @@ class _Layers:
             self.inputs.append(x)
             x = _product(x, weight, bias)
             if i < last:
-                x.relu_()
+                x.relu_()  # in place: it is stored as the next layer's input anyway
         return x
 
     def backward(self, gradient: Tensor, *, to_input: bool) -> Tensor:
+        """Write the gradients of all layers, given that of the output, (M, B, out).
+
+        Returns that of the input where it is wanted: the first layer's product is saved otherwise.
+        """
         for i in reversed(range(len(self.parameters))):
             x, weight = self.inputs[i], self.parameters[i][0]
             of_weight, of_bias = self.gradients[i]
+            # Of the weight: x^T gradient, (M, in, out); of the bias: the sum over rows.
             if weight.shape[2] % NARROW:
                 turned = torch.bmm(gradient.transpose(1, 2), x)
                 of_weight.copy_(turned.transpose(1, 2))
@@ -78,6 +83,7 @@ class _Layers:
             torch.sum(gradient, 1, keepdim=True, out=of_bias)
             if i == 0 and not to_input:
                 break
+            # Of the input: gradient weight^T, (M, B, in).
             if weight.shape[1] % NARROW:
                 gradient = torch.bmm(weight, gradient.transpose(1, 2)).transpose(1, 2)
             else:
@@ -88,15 +94,10 @@ class _Layers:
 
 
 class AnalyticStep:
-    """Compute the objective of a batch and write its gradients.
+    """Compute the objective of a batch and write its gradients, each in its parameter's shape.
 
-    Parameters
-    ----------
-    module
-        A model that `supports` covers, its parameters laid out for good: they
-        may change in value, not in place.
-    gradients
-        Where the gradient of every parameter is written, each of its shape.
+    The module is one that `supports` covers, its parameters laid out for good: they may change in
+    value, not in place.
     """
 
     def __init__(self, module: TabularModule, gradients: Mapping[nn.Parameter, Tensor]) -> None:
@@ -108,7 +109,7 @@ class AnalyticStep:
 
     @torch.no_grad()
     def __call__(self, batch: Batch, beta: Tensor) -> LossTerms:
-        """Return the parts, each of shape (M,); the gradients are those of their total's sum."""
+        """Return the terms, each (M,); the gradients are of the sum of their total."""
         members = len(beta)
         x = batch.numeric.expand(members, -1, -1)
         rows, latent = x.shape[1], batch.noise.shape[2]
@@ -118,16 +119,16 @@ class AnalyticStep:
         if self.module.architecture.mask_input:
             mask = torch.ones_like(x) if observed is None else observed
             inputs = torch.cat([x, mask], dim=-1)
-        hidden = self.encoder.forward(inputs)
+        hidden = self.encoder.forward(inputs)  # (M, B, 2L)
         mean, log_variance = hidden[..., :latent], hidden[..., latent:]
         clamped = log_variance.clamp(*LOG_VARIANCE_RANGE)
         deviation = torch.exp(0.5 * clamped)
         # Kept for the backward pass: dz / d(log variance) is half of it.
         spread = deviation * batch.noise
         variance = deviation.square_()
-        out = self.decoder.forward(mean + spread)
+        out = self.decoder.forward(mean + spread)  # means of the columns, (M, B, D)
 
-        raw = self.module.log_scale.data
+        raw = self.module.log_scale.data  # (M, 1, D)
         learned = self.scale_gradient is not None
         log_scale = raw.clamp(*LOG_SCALE_RANGE) if learned else raw
         precision = torch.exp(-log_scale)

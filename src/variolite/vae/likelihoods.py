@@ -1,15 +1,16 @@
 """Likelihoods p(x | z): distribution objects with log_prob, sample and mean.
 
-A numeric likelihood speaks of all numeric columns in transformed units; the
-log-determinant of the transforms turns its densities into original units.
-Entries that were not observed contribute nothing.
+A numeric likelihood covers all numeric columns in transformed units; the log-determinant of the
+transforms turns its densities into original units. Entries that were not observed contribute
+nothing.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,45 +20,41 @@ from torch.autograd.function import once_differentiable
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
-class Numeric(Protocol):
+class Numeric(ABC):
     """What a model asks of the likelihood of its numeric columns."""
 
-    @property
-    def mean(self) -> Tensor:
-        """Expected value in transformed units, shape (M, B, D)."""
-        ...
+    mean: Tensor
+    """Expected value in transformed units, (M, B, D)."""
 
     @property
+    @abstractmethod
     def deviation(self) -> Tensor:
-        """Scale in transformed units, broadcastable to (M, B, D)."""
-        ...
+        """Standard deviation in transformed units, broadcastable to (M, B, D)."""
 
+    @abstractmethod
     def elementwise(self, x: Tensor) -> Tensor:
-        """Log-density of every entry in nats, shape (M, B, D)."""
-        ...
+        """Log-density of every entry in nats, (M, B, D)."""
+
+    @abstractmethod
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one value for every entry, (M, B, D)."""
 
     def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Log-density of the observed entries of each row in nats, shape (M, B)."""
-        ...
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one value for every entry, shape (M, B, D)."""
-        ...
-
-
-def _sum_observed(elementwise: Tensor, observed: Tensor | None) -> Tensor:
-    if observed is None:
-        return elementwise.sum(-1)
-    return elementwise.masked_fill(~observed, 0.0).sum(-1)
-
-
-# One autograd node, for the reason given in `variolite.vae.posterior`.
+        """Log-density of the observed entries of each row in nats, (M, B)."""
+        densities = self.elementwise(x)
+        if observed is not None:
+            # Filled and not multiplied: what lies under the mask may be NaN.
+            densities = densities.masked_fill(~observed, 0.0)
+        return densities.sum(-1)
 
 
 class _GaussianLogProb(Function):
+    """One autograd node, for the reason given in `variolite.vae.posterior`."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
         standardised = (x - mean).mul_((-log_scale).exp())
+        # The constant is one number per member, (M, 1), and not one per entry.
         constant = log_scale.sum(-1) + HALF_LOG_2PI * mean.shape[-1]
         result = (standardised * standardised).sum(-1).mul_(-0.5).sub_(constant)
         ctx.save_for_backward(standardised, log_scale)
@@ -70,80 +67,51 @@ class _GaussianLogProb(Function):
         weighted = gradient.unsqueeze(-1) * standardised
         grad_scale = None
         if ctx.needs_input_grad[2]:
+            # d log p / d(log scale) = standardised^2 - 1, summed over the rows that share it.
             grad_scale = (weighted * standardised).sum(1, keepdim=True)
             grad_scale.sub_(gradient.sum(1, keepdim=True).unsqueeze(-1))
         return None, weighted.mul_((-log_scale).exp()), grad_scale
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-density of complete rows under a Gaussian with one scale per feature.
+    """Log-density in nats of complete rows under a Gaussian with one scale per feature, (M, B).
 
-    Parameters
-    ----------
-    x
-        Data, shape (M, B, D) or (1, B, D); gets no gradient.
-    mean
-        Shape (M, B, D).
-    log_scale
-        Log standard deviation, shape (M, 1, D).
-
-    Returns
-    -------
-    Tensor
-        Nats per row, summed over D, shape (M, B).
+    ``x``, (M or 1, B, D), gets no gradient; ``mean`` is (M, B, D), ``log_scale`` (M, 1, D).
     """
     return _GaussianLogProb.apply(x, mean, log_scale)  # type: ignore[no-any-return, no-untyped-call]
 
 
 @dataclass(frozen=True)
-class Gaussian:
-    """Independent Gaussians.
-
-    Attributes
-    ----------
-    mean
-        Shape (M, B, D).
-    log_scale
-        Log standard deviation: (M, 1, D) per feature, (M, B, D) per row.
-    """
+class Gaussian(Numeric):
+    """Independent Gaussians; ``log_scale`` is (M, 1, D) per feature or (M, B, D) per row."""
 
     mean: Tensor
     log_scale: Tensor
 
     @property
     def deviation(self) -> Tensor:
-        """Standard deviation, broadcastable to (M, B, D)."""
         return self.log_scale.exp()
 
     def elementwise(self, x: Tensor) -> Tensor:
-        """Log-density of every entry in nats, shape (M, B, D)."""
         standardised = (x - self.mean) * torch.exp(-self.log_scale)
         return -0.5 * standardised.square() - self.log_scale - HALF_LOG_2PI
 
     def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Log-density of the observed entries of each row in nats, shape (M, B)."""
         if observed is None and self.log_scale.shape[1] == 1:
             return gaussian_log_prob(x, self.mean, self.log_scale)
-        return _sum_observed(self.elementwise(x), observed)
+        return super().log_prob(x, observed)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one value for every entry, shape (M, B, D)."""
         noise = torch.randn(self.mean.shape, generator=generator, device=self.mean.device)
         return self.mean + self.deviation * noise
 
 
 @dataclass(frozen=True)
-class StudentT:
+class StudentT(Numeric):
     """Independent Student-t distributions: heavy tails for logs with spikes.
 
-    Attributes
-    ----------
-    mean
-        Location, shape (M, B, D); it is the mean as the degrees of freedom exceed 2.
-    log_scale
-        Log scale: (M, 1, D) per feature, (M, B, D) per row.
-    freedom
-        Degrees of freedom per feature, above 2, shape (M, 1, D).
+    ``mean`` is the location, which it is as the degrees of ``freedom``, (M, 1, D), exceed 2;
+    ``log_scale`` is (M, 1, D) per feature or (M, B, D) per row.
     """
 
     mean: Tensor
@@ -152,23 +120,17 @@ class StudentT:
 
     @property
     def deviation(self) -> Tensor:
-        """Standard deviation: scale times sqrt(nu / (nu - 2)), broadcastable to (M, B, D)."""
         return self.log_scale.exp() * torch.sqrt(self.freedom / (self.freedom - 2.0))
 
     def elementwise(self, x: Tensor) -> Tensor:
-        """Log-density of every entry in nats, shape (M, B, D)."""
         half = 0.5 * self.freedom
         constant = torch.lgamma(half + 0.5) - torch.lgamma(half)
         constant = constant - 0.5 * torch.log(self.freedom * math.pi) - self.log_scale
         standardised = (x - self.mean) * torch.exp(-self.log_scale)
         return constant - (half + 0.5) * torch.log1p(standardised.square() / self.freedom)
 
-    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Log-density of the observed entries of each row in nats, shape (M, B)."""
-        return _sum_observed(self.elementwise(x), observed)
-
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one value for every entry: a normal over the root of a gamma."""
+        # A normal over the root of a gamma.
         shape, device = self.mean.shape, self.mean.device
         noise = torch.randn(shape, generator=generator, device=device)
         half = (0.5 * self.freedom).expand(shape).contiguous()
@@ -177,45 +139,27 @@ class StudentT:
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """Student-t for some numeric columns, Gaussian for the others.
-
-    Attributes
-    ----------
-    gaussian, student
-        Both over all columns.
-    heavy
-        True for the columns that follow ``student``, shape (D,).
-    """
+class Mixed(Numeric):
+    """Student-t where ``heavy``, (D,), is True, else Gaussian; both are over all columns."""
 
     gaussian: Gaussian
     student: StudentT
     heavy: Tensor
 
-    def _choose(self, student: Tensor, gaussian: Tensor) -> Tensor:
-        return torch.where(self.heavy, student, gaussian)
-
     @property
-    def mean(self) -> Tensor:
-        """Expected value in transformed units, shape (M, B, D)."""
-        return self._choose(self.student.mean, self.gaussian.mean)
+    def mean(self) -> Tensor:  # type: ignore[override]
+        return torch.where(self.heavy, self.student.mean, self.gaussian.mean)
 
     @property
     def deviation(self) -> Tensor:
-        """Standard deviation, broadcastable to (M, B, D)."""
-        return self._choose(self.student.deviation, self.gaussian.deviation)
+        return torch.where(self.heavy, self.student.deviation, self.gaussian.deviation)
 
     def elementwise(self, x: Tensor) -> Tensor:
-        """Log-density of every entry in nats, shape (M, B, D)."""
-        return self._choose(self.student.elementwise(x), self.gaussian.elementwise(x))
-
-    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Log-density of the observed entries of each row in nats, shape (M, B)."""
-        return _sum_observed(self.elementwise(x), observed)
+        return torch.where(self.heavy, self.student.elementwise(x), self.gaussian.elementwise(x))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one value for every entry, shape (M, B, D)."""
-        return self._choose(self.student.sample(generator), self.gaussian.sample(generator))
+        student, gaussian = self.student.sample(generator), self.gaussian.sample(generator)
+        return torch.where(self.heavy, student, gaussian)
 
 
 @dataclass(frozen=True)
@@ -226,7 +170,7 @@ class Categorical:
 
     @property
     def mean(self) -> Tensor:
-        """Probability of every level, shape (M, B, levels)."""
+        """Probability of every level, (M, B, levels)."""
         return torch.softmax(self.logits, dim=-1)
 
     def log_prob(self, codes: Tensor) -> Tensor:
@@ -237,7 +181,7 @@ class Categorical:
         return result.masked_fill(codes < 0, 0.0)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one level code for every row, shape (M, B)."""
+        """Draw one level code for every row, (M, B)."""
         flat = self.mean.reshape(-1, self.logits.shape[-1])
         drawn = torch.multinomial(flat, 1, generator=generator)
         return drawn.reshape(self.logits.shape[:-1])
@@ -251,11 +195,10 @@ class Joint:
     categories: tuple[Categorical, ...] = ()
 
     def log_prob(self, numeric: Tensor, observed: Tensor | None, category: Tensor | None) -> Tensor:
-        """Log-probability of the observed entries of each row in nats, shape (M, B)."""
+        """Log-probability of the observed entries of each row in nats, (M, B)."""
         parts = []
         if self.numeric is not None:
             parts.append(self.numeric.log_prob(numeric, observed))
         if category is not None:
-            columns = enumerate(self.categories)
-            parts.extend(likelihood.log_prob(category[..., i]) for i, likelihood in columns)
+            parts += [c.log_prob(category[..., i]) for i, c in enumerate(self.categories)]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

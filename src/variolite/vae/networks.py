@@ -1,8 +1,7 @@
 """Networks with a leading members axis: several models train as one.
 
-Every parameter has shape (M, ...): member m of the batched model computes what
-a model of its own would. Rows enter as (M, B, in), or as (1, B, in) where all
-members see the same rows.
+Every parameter has shape (M, ...): member m of the batched model computes what a model of its own
+would. Rows enter as (M, B, in), or as (1, B, in) where all members see the same rows.
 """
 
 from __future__ import annotations
@@ -18,24 +17,19 @@ from torch import Tensor, nn
 Norm = Literal["none", "layer"]
 
 
-def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> nn.Parameter:
-    values = torch.empty(shape).uniform_(-bound, bound, generator=generator)
-    return nn.Parameter(values)
-
-
 class Linear(nn.Module):
-    """x @ weight + bias for every member.
+    """x @ weight + bias for every member; a new layer has one.
 
-    Starts as ``torch.nn.Linear`` does: uniform within one over the root of the
-    number of inputs. A new layer has one member; `variolite.vae.stack`
-    joins several.
+    Starts as ``torch.nn.Linear`` does: uniform within one over the root of the number of inputs.
     """
 
     def __init__(self, inputs: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
         bound = 1.0 / math.sqrt(max(inputs, 1))
-        self.weight = _uniform((1, inputs, outputs), bound, generator)
-        self.bias = _uniform((1, 1, outputs), bound, generator)
+        self.weight, self.bias = (
+            nn.Parameter(torch.empty(1, rows, outputs).uniform_(-bound, bound, generator=generator))
+            for rows in (inputs, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (M or 1, B, in) to (M, B, out), or (B, in) to (B, out) for a single member."""
@@ -61,19 +55,11 @@ class Embedding(nn.Module):
 
 
 class Stack(nn.Module):
-    """Linear layers with ReLU, and normalisation and dropout where asked for.
+    """Linear layers of the given ``sizes``, input to output, with ReLU between them.
 
-    Parameters
-    ----------
-    sizes
-        Width of the input, of every hidden layer and of the output.
-    norm
-        ``layer`` normalises each hidden row after its ReLU (no batch
-        statistics: a row's code never depends on its neighbours).
-    dropout
-        Fraction of hidden units set to zero in training.
-    generator
-        Source of the starting weights.
+    ``norm`` layer normalises each hidden row after its ReLU (no batch statistics: a row's code
+    never depends on its neighbours); ``dropout`` is the fraction of hidden units set to zero in
+    training.
     """
 
     def __init__(
@@ -87,10 +73,9 @@ class Stack(nn.Module):
     def forward(self, x: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
         """Map (M or 1, B, in) to (M, B, out).
 
-        ``generators``, one per member, switch dropout on: each member draws
-        from its own, as it would alone.
+        ``generators``, one per member, switch dropout on: each draws from its own, as if alone.
         """
-        single = x.shape[0] == 1 and self.members == 1
+        single = x.shape[0] == 1 and next(self.parameters()).shape[0] == 1
         x = x.squeeze(0) if single else x
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
@@ -104,12 +89,8 @@ class Stack(nn.Module):
                 x = x * self._keep(x, generators)
         return x.unsqueeze(0) if single else x
 
-    @property
-    def members(self) -> int:
-        """Number of models in this one."""
-        return int(next(self.parameters()).shape[0])
-
     def _keep(self, x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Zero, or one over the fraction that is kept: the mean stays, as does evaluation."""
         keep = torch.empty_like(x)
         blocks = keep if x.dim() == 3 else (keep,)
         for member, generator in zip(blocks, generators, strict=True):

@@ -11,15 +11,13 @@ from typing import Any, Literal
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad, softplus
 
 from variolite.errors import TrainingError
 from variolite.records import Records
 from variolite.vae.likelihoods import Categorical, Gaussian, Joint, Mixed, Numeric, StudentT
 from variolite.vae.networks import Embedding, Norm, Stack
 from variolite.vae.posterior import Posterior, StandardNormal
-
-# What one training step sees: tensors with members, rows and columns.
-
 
 EVALUATION_ROWS = 8_192
 
@@ -28,41 +26,30 @@ EVALUATION_ROWS = 8_192
 class Batch:
     """Rows on the device of the model: all of a table, or those of one step.
 
-    Attributes
-    ----------
-    numeric
-        Transformed values, 0 where missing, shape (M or 1, B, D).
-    observed
-        True where a value was measured, shape as ``numeric``; None when complete.
-    category
-        Level codes, -1 where missing, shape (M or 1, B, C); None without categories.
-    condition
-        What the model is given, shape (M or 1, B, K); None without conditions.
-    noise
-        Standard normal draws for the posterior, shape (M, B, L); empty for uses of its mean.
-    generators
-        One per member where dropout is on; empty when evaluating.
+    Columns have the shape (M or 1, B, columns), 1 where all members see the same rows; the
+    optional ones are None where there are no such columns, ``observed`` where all values are.
     """
 
-    numeric: Tensor
-    observed: Tensor | None
-    category: Tensor | None
+    numeric: Tensor  # transformed values, 0 where missing
+    observed: Tensor | None  # True where a numeric value was measured
+    category: Tensor | None  # level codes, -1 where missing
     condition: Tensor | None
+    # Standard normal draws for the posterior, (M, B, L); empty for uses of its mean.
     noise: Tensor = field(default_factory=lambda: torch.empty(0))
-    generators: Sequence[torch.Generator] = ()
+    generators: Sequence[torch.Generator] = ()  # one per member where dropout is on
 
     @classmethod
     def of(cls, records: Records, device: torch.device) -> Batch:
         """Copy records to a device once."""
 
-        def put(array: NDArray[Any]) -> Tensor | None:
-            return torch.from_numpy(array).to(device).unsqueeze(0) if array.shape[1] else None
+        def put(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(array).to(device).unsqueeze(0)
 
         return cls(
-            numeric=torch.from_numpy(records.numeric).to(device).unsqueeze(0),
+            numeric=put(records.numeric),
             observed=None if records.observed.all() else put(records.observed),
-            category=put(records.category),
-            condition=put(records.condition),
+            category=put(records.category) if records.category.shape[1] else None,
+            condition=put(records.condition) if records.condition.shape[1] else None,
         )
 
     def __len__(self) -> int:
@@ -71,16 +58,17 @@ class Batch:
     def gather(
         self, index: Tensor, noise: Tensor, generators: Sequence[torch.Generator] = ()
     ) -> Batch:
-        """Copy rows that all members share in the order of ``index``, shape (M, b)."""
+        """Copy rows that all members share in the order of ``index``, (M, b)."""
 
         def pick(values: Tensor) -> Tensor:
+            # One selection of M * b rows is quicker than M of b.
             chosen = values[0].index_select(0, index.reshape(-1))
             return chosen.view(*index.shape, values.shape[2])
 
         return self._changed(pick, noise, generators)
 
     def chunks(self, rows: int | None = None) -> Iterator[Batch]:
-        """Yield the rows in order, at most so many at once."""
+        """Yield the rows in order, at most ``rows`` or `EVALUATION_ROWS` at once; no copy."""
         rows = rows or EVALUATION_ROWS
         for start in range(0, len(self), rows):
             cut = itemgetter((slice(None), slice(start, start + rows)))
@@ -98,40 +86,17 @@ class Batch:
         return Batch(change(self.numeric), observed, category, condition, noise, generators)
 
 
-# The objective in named parts, normalised the same way everywhere: nats per row.
-
-
 @dataclass(frozen=True)
 class LossTerms:
-    """The negative evidence lower bound and what it is made of.
+    """The negative evidence lower bound and what it is made of, nats per row, each (M,).
 
-    Attributes
-    ----------
-    total
-        reconstruction + beta * kl, nats per row, shape (M,).
-    reconstruction
-        Minus the log-likelihood of the observed values, nats per row, shape (M,).
-    kl
-        KL of the posterior from the prior, nats per row, shape (M,).
+    ``total`` is reconstruction + beta * kl; ``reconstruction`` is minus the log-likelihood of the
+    observed values.
     """
 
     total: Tensor
     reconstruction: Tensor
     kl: Tensor
-
-
-def evidence_terms(log_likelihood: Tensor, kl: Tensor, beta: Tensor) -> LossTerms:
-    """Average rows (M, B) to the parts of the objective (Higgins et al. 2017).
-
-    A beta other than 1 is a bound of another model; with a Gaussian decoder of
-    fixed variance it only rescales that variance, sigma^2 to beta * sigma^2.
-    """
-    reconstruction = -log_likelihood.mean(dim=1)
-    mean_kl = kl.mean(dim=1)
-    return LossTerms(reconstruction + beta * mean_kl, reconstruction, mean_kl)
-
-
-# The tabular VAE: a pure module from rows to a posterior and back.
 
 
 Likelihood = Literal["gaussian", "student_t"]
@@ -150,26 +115,12 @@ EMBEDDING_SIZE = 8
 class Architecture:
     """Sizes and choices that make a `TabularModule`.
 
-    Attributes
-    ----------
-    likelihoods
-        Of each of the D numeric columns.
-    category_levels
-        Number of levels of each category.
-    condition
-        Width K of the condition.
-    latent
-        Latent dimensions L.
-    encoder, decoder
-        Hidden widths, from the data to the latent space and back.
-    variance
-        ``fixed``: sigma^2 is given; ``feature``: one learned variance per
-        column; ``row``: the decoder gives a variance for every value. For
-        Student-t columns this is the squared scale.
-    fixed_variance
-        sigma^2 in transformed units, used when ``variance`` is ``fixed``.
-    mask_input
-        Give the encoder which values were observed.
+    ``likelihoods`` are of each of the D numeric columns, ``category_levels`` counts the levels of
+    each category, ``condition`` is a width. The hidden widths of ``encoder`` and ``decoder`` lead
+    from the data to the latent space and back. ``variance`` is ``fixed`` where sigma^2 is given
+    (``fixed_variance``, transformed units), ``feature`` for a learned one per column, ``row``
+    where the decoder gives one for every value; of Student-t columns it is the squared scale.
+    ``mask_input`` shows the encoder which values were observed.
     """
 
     likelihoods: tuple[Likelihood, ...]
@@ -190,12 +141,6 @@ class Architecture:
         return len(self.likelihoods)
 
     @property
-    def encoder_inputs(self) -> int:
-        """Width of what the encoder sees."""
-        masks = self.numeric if self.mask_input else 0
-        return self.numeric + masks + EMBEDDING_SIZE * len(self.category_levels) + self.condition
-
-    @property
     def numeric_outputs(self) -> int:
         """Numbers that the decoder gives for the numeric columns."""
         return self.numeric * (2 if self.variance == "row" else 1)
@@ -204,15 +149,7 @@ class Architecture:
 class TabularModule(nn.Module):
     """Encoder, decoder and likelihood of one or several members.
 
-    A new module has one member, started from ``seed`` alone;
-    `stack` joins several into one.
-
-    Parameters
-    ----------
-    architecture
-        Sizes and choices.
-    seed
-        Seed of the starting weights.
+    A new module has one member, started from ``seed`` alone; `stack` joins several into one.
     """
 
     heavy: Tensor
@@ -225,17 +162,15 @@ class TabularModule(nn.Module):
         self.embeddings = nn.ModuleList(
             Embedding(levels, EMBEDDING_SIZE, generator) for levels in a.category_levels
         )
-        self.encoder = Stack(
-            (a.encoder_inputs, *a.encoder, 2 * a.latent),
-            norm=a.norm,
-            dropout=a.dropout,
-            generator=generator,
-        )
-        self.decoder = Stack(
-            (a.latent + a.condition, *a.decoder, a.numeric_outputs + sum(a.category_levels)),
-            norm=a.norm,
-            dropout=a.dropout,
-            generator=generator,
+        inputs = a.numeric * (2 if a.mask_input else 1)
+        inputs += EMBEDDING_SIZE * len(a.category_levels) + a.condition
+        outputs = a.numeric_outputs + sum(a.category_levels)
+        self.encoder, self.decoder = (
+            Stack(sizes, norm=a.norm, dropout=a.dropout, generator=generator)
+            for sizes in (
+                (inputs, *a.encoder, 2 * a.latent),
+                (a.latent + a.condition, *a.decoder, outputs),
+            )
         )
         if a.numeric and a.variance == "fixed":
             log_scale = torch.full((1, 1, a.numeric), 0.5 * math.log(a.fixed_variance))
@@ -247,11 +182,6 @@ class TabularModule(nn.Module):
         if "student_t" in a.likelihoods:
             # softplus(2) + 2: about four degrees of freedom, heavy tails to start from
             self.free = nn.Parameter(torch.full((1, 1, a.numeric), 2.0))
-
-    @property
-    def members(self) -> int:
-        """Number of models in this one."""
-        return int(next(self.encoder.parameters()).shape[0])
 
     def infer(self, batch: Batch) -> Posterior:
         """Posterior of the rows of a batch."""
@@ -265,23 +195,24 @@ class TabularModule(nn.Module):
         if batch.condition is not None:
             inputs.append(batch.condition)
         if len(inputs) > 1:
+            # Embeddings differ between members (M, B, 8), other columns may be shared (1, B, D).
             members = max(part.shape[0] for part in inputs)
             inputs = [torch.cat([part.expand(members, -1, -1) for part in inputs], dim=-1)]
-        hidden = self.encoder(inputs[0], batch.generators)
-        mean, log_variance = hidden.chunk(2, dim=-1)
+        mean, log_variance = self.encoder(inputs[0], batch.generators).chunk(2, dim=-1)
         return Posterior(mean, log_variance)
 
     def generate(
         self,
         z: Tensor,
         condition: Tensor | None = None,
-        generators: tuple[torch.Generator, ...] = (),
+        generators: Sequence[torch.Generator] = (),
     ) -> Joint:
-        """Likelihood of the columns given latent points z, shape (M, B, L)."""
+        """Likelihood of the columns given latent points z, (M, B, L)."""
         if condition is not None:
             z = torch.cat([z, condition.expand(z.shape[0], -1, -1)], dim=-1)
         out = self.decoder(z, generators)
         a = self.architecture
+        # Means first, then log-scales by row, then the logits of one category after the other.
         numeric = self._numeric(out[..., : a.numeric_outputs]) if a.numeric else None
         logits = out[..., a.numeric_outputs :].split(list(a.category_levels), dim=-1)
         return Joint(numeric, tuple(Categorical(part) for part in logits))
@@ -296,132 +227,74 @@ class TabularModule(nn.Module):
         chosen = set(self.architecture.likelihoods)
         if chosen == {"gaussian"}:
             return Gaussian(mean, log_scale)
-        student = StudentT(mean, log_scale, LEAST_FREEDOM + torch.nn.functional.softplus(self.free))
+        student = StudentT(mean, log_scale, LEAST_FREEDOM + softplus(self.free))
         if chosen == {"student_t"}:
             return student
         return Mixed(Gaussian(mean, log_scale), student, self.heavy)
 
     def loss(self, batch: Batch, beta: Tensor, posterior: Posterior | None = None) -> LossTerms:
-        """Negative evidence lower bound in named parts, each of shape (M,).
+        """Negative evidence lower bound in named terms (Higgins et al. 2017).
 
-        Parameters
-        ----------
-        batch
-            Rows with noise.
-        beta
-            Weight of the KL for every member, shape (M,).
-        posterior
-            Of the same batch, where the caller has inferred it already.
+        ``beta``, (M,), weighs the KL of every member. One other than 1 is a bound of another
+        model; with a Gaussian decoder of fixed variance it only rescales that variance, sigma^2
+        to beta * sigma^2. ``posterior`` is of the same batch, where it was inferred already.
         """
-        posterior = posterior or self.infer(batch)
-        z, kl = self.prior.draw(posterior, batch.noise)
-        likelihood = self.generate(z, batch.condition, tuple(batch.generators))
+        z, kl = self.prior.draw(posterior or self.infer(batch), batch.noise)
+        likelihood = self.generate(z, batch.condition, batch.generators)
         log_likelihood = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
-        return evidence_terms(log_likelihood, kl, beta)
+        reconstruction, mean_kl = -log_likelihood.mean(dim=1), kl.mean(dim=1)
+        return LossTerms(reconstruction + beta * mean_kl, reconstruction, mean_kl)
 
 
 # Joining single models into one batched model, and taking them apart again.
 #
-# Members may differ in their latent size. A smaller member is padded with zero
-# weights for the dimensions it lacks. Those stay zero: their posterior is the
-# prior (mean 0, variance 1), its noise is zero, so that no gradient reaches them
-# and Adam leaves them alone. The padded member therefore trains exactly as it
-# would alone.
+# Members may differ in their latent size. A smaller member is padded with zero weights for the
+# dimensions it lacks. Those stay zero: their posterior is the prior (mean 0, variance 1), its
+# noise is zero, so that no gradient reaches them and Adam leaves them alone. The padded member
+# therefore trains exactly as it would alone.
 
 
-def _latent_axes(name: str, layers: int) -> tuple[str, int] | None:
-    """Say how the latent size enters a parameter: which part and along which axis."""
-    if name in (f"encoder.layers.{layers}.weight", f"encoder.layers.{layers}.bias"):
-        return "heads", 2
-    if name == "decoder.layers.0.weight":
-        return "inputs", 1
-    return None
-
-
-def _widen(value: Tensor, part: str, axis: int, latent: int, target: int) -> Tensor:
-    """Insert zeros for the latent dimensions from ``latent`` up to ``target``."""
-    count = value.shape[axis]
-    blocks = [value.narrow(axis, 0, latent)]
-    gap = list(value.shape)
-    gap[axis] = target - latent
-    zeros = value.new_zeros(gap)
-    blocks.append(zeros)
-    blocks.append(value.narrow(axis, latent, count - latent))
-    if part == "heads":  # means and log-variances lie side by side
-        blocks.append(zeros)
-    return torch.cat(blocks, dim=axis)
-
-
-def _narrow(value: Tensor, part: str, axis: int, latent: int, source: int) -> Tensor:
-    """Undo `_widen`."""
-    first = value.narrow(axis, 0, latent)
-    length = latent if part == "heads" else value.shape[axis] - source
-    return torch.cat([first, value.narrow(axis, source, length)], dim=axis)
+def _state(module: TabularModule, latent: int) -> dict[str, Tensor]:
+    """Weights by name, padded with zeros, or cut, to a latent size."""
+    a, state = module.architecture, module.state_dict()
+    more = latent - a.latent  # a negative pad cuts
+    # The last layer of the encoder, (M, in, 2L): means and log-variances lie side by side.
+    for part in ("weight", "bias"):
+        name = f"encoder.layers.{len(a.encoder)}.{part}"
+        state[name] = pad(state[name].unflatten(2, (2, a.latent)), (0, more)).flatten(2)
+    # The first of the decoder, (M, L + K, out): below the latent inputs are those of the condition.
+    name = "decoder.layers.0.weight"
+    z, condition = state[name].split([a.latent, a.condition], dim=1)
+    state[name] = torch.cat([pad(z, (0, 0, 0, more)), condition], dim=1)
+    return state
 
 
 def stack(modules: Sequence[TabularModule]) -> TabularModule:
-    """Join models that differ in nothing but weights and latent size.
-
-    Raises
-    ------
-    TrainingError
-        If they differ in anything else.
-    """
-    architectures = [module.architecture for module in modules]
-    latent = max(architecture.latent for architecture in architectures)
-    joint = replace(architectures[0], latent=latent)
-    if any(replace(a, latent=latent) != joint for a in architectures):
+    """Join models that differ in nothing but weights and latent size, else a TrainingError."""
+    latent = max(module.architecture.latent for module in modules)
+    joint = replace(modules[0].architecture, latent=latent)
+    if any(replace(module.architecture, latent=latent) != joint for module in modules):
         raise TrainingError(
             "members may differ in seed, beta and latent size only",
             hint="train models of different shape in separate runs",
         )
-    result = TabularModule(joint, seed=0)
-    states = [module.state_dict() for module in modules]
-    layers = len(joint.encoder)
-    for name, owner in _owners(result).items():
-        rule = _latent_axes(name, layers)
-        values = [state[name] for state in states]
-        if rule is not None:
-            values = [
-                _widen(value, *rule, a.latent, latent)
-                for value, a in zip(values, architectures, strict=True)
-            ]
-        _set(owner, name, torch.cat(values))
+    states = [_state(module, latent) for module in modules]
+    result = blank(joint, len(modules))
+    result.load_state_dict({name: torch.cat([own[name] for own in states]) for name in states[0]})
     return result
 
 
 def blank(architecture: Architecture, members: int) -> TabularModule:
     """Return a batched model of the right shapes, to load weights into."""
     result = TabularModule(architecture, seed=0)
-    for name, owner in _owners(result).items():
-        value = result.state_dict()[name]
-        _set(owner, name, value.repeat(members, *[1] * (value.dim() - 1)))
+    for value in result.state_dict(keep_vars=True).values():
+        value.data = value.data.repeat(members, *[1] * (value.dim() - 1))
     return result
 
 
-def member(module: TabularModule, index: int, latent: int | None = None) -> TabularModule:
+def member(module: TabularModule, index: int, latent: int) -> TabularModule:
     """Take one member out as a model of its own, cut to its latent size."""
-    joint = module.architecture
-    size = joint.latent if latent is None else latent
-    alone: Architecture = replace(joint, latent=size)
-    result = TabularModule(alone, seed=0)
-    state = module.state_dict()
-    for name, owner in _owners(result).items():
-        value = state[name][index : index + 1]
-        rule = _latent_axes(name, len(joint.encoder))
-        if rule is not None:
-            value = _narrow(value, *rule, size, joint.latent)
-        _set(owner, name, value.clone())
+    result = TabularModule(replace(module.architecture, latent=latent), seed=0)
+    state = _state(module, latent)
+    result.load_state_dict({name: value[index : index + 1] for name, value in state.items()})
     return result
-
-
-def _owners(module: TabularModule) -> dict[str, torch.nn.Module]:
-    return {name: module.get_submodule(name.rpartition(".")[0]) for name in module.state_dict()}
-
-
-def _set(owner: torch.nn.Module, name: str, value: Tensor) -> None:
-    attribute = name.rpartition(".")[2]
-    if attribute in owner._buffers:
-        owner._buffers[attribute] = value
-    else:
-        setattr(owner, attribute, torch.nn.Parameter(value))

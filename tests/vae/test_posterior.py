@@ -1,0 +1,134 @@
+"""Posterior and prior: hand-written gradients against autograd, closed forms and Monte Carlo."""
+
+import pytest
+import torch
+from closeness import assert_close, draws, numeric_gradient
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributions import Normal, kl_divergence
+
+from variolite.vae import Posterior, StandardNormal
+from variolite.vae.posterior import LOG_VARIANCE_RANGE, reparameterise
+
+LOW, HIGH = LOG_VARIANCE_RANGE
+SHAPE = (3, 7, 4)
+finite = st.floats(-50.0, 50.0)
+
+
+def _plain(mean, log_variance, noise):
+    posterior = Normal(mean, torch.exp(0.5 * log_variance.clamp(LOW, HIGH)))
+    standard = Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    return mean + posterior.stddev * noise, kl_divergence(posterior, standard).sum(-1)
+
+
+# The widest scale puts many entries beyond the clamp on both sides; a weight of 0 leaves one of
+# the two outputs without a gradient.
+@pytest.mark.parametrize("log_variance_scale", [0.5, 3.0, 20.0])
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
+def test_reparameterise_equals_plain_autograd(
+    log_variance_scale: float, weights: tuple[float, float]
+) -> None:
+    noise = draws(*SHAPE, seed=3)
+    before = noise.clone()
+    weight_z, weight_kl = draws(*SHAPE, seed=4), draws(3, 7, seed=5)
+    found = []
+    for function in (reparameterise, _plain):
+        mean = draws(*SHAPE, seed=1).requires_grad_()
+        log_variance = draws(*SHAPE, seed=2, scale=log_variance_scale).requires_grad_()
+        z, kl = function(mean, log_variance, noise)
+        total = weights[0] * (weight_z * z).sum() + weights[1] * (weight_kl * kl).sum()
+        total.backward()
+        found.append((z, kl, mean.grad, log_variance.grad))
+    for ours, plain in zip(*found, strict=True):
+        assert_close(ours, plain, rtol=1e-12, atol=1e-12)
+    assert torch.equal(noise, before)
+    assert torch.equal(mean, draws(*SHAPE, seed=1)), "the inputs were changed"
+
+
+def test_reparameterise_agrees_with_finite_differences() -> None:
+    noise, weight = draws(2, 3, 2, seed=3), draws(2, 3, 2, seed=4)
+
+    def scalar(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
+        z, kl = reparameterise(mean, log_variance, noise)
+        return (weight * z).sum() + kl.square().sum()
+
+    mean = draws(2, 3, 2, seed=1).requires_grad_()
+    log_variance = draws(2, 3, 2, seed=2).requires_grad_()
+    scalar(mean, log_variance).backward()
+    by_mean = numeric_gradient(lambda v: scalar(v, log_variance), mean.detach())
+    by_log = numeric_gradient(lambda v: scalar(mean, v), log_variance.detach())
+    assert_close(mean.grad, by_mean, rtol=1e-6, atol=1e-6)
+    assert_close(log_variance.grad, by_log, rtol=1e-6, atol=1e-6)
+
+
+def test_beyond_the_clamp_values_hold_and_gradients_vanish() -> None:
+    given = [LOW - 1e6, LOW - 0.1, LOW + 0.1, HIGH - 0.1, HIGH + 0.1, HIGH + 1e6]
+    log_variance = torch.tensor([[given]], requires_grad=True)
+    z, kl = reparameterise(torch.zeros(1, 1, 6), log_variance, torch.ones(1, 1, 6))
+    held = torch.tensor([[[LOW, LOW, LOW + 0.1, HIGH - 0.1, HIGH, HIGH]]])
+    assert_close(z, torch.exp(0.5 * held))
+    assert torch.isfinite(kl).all()
+    (z.sum() + kl.sum()).backward()
+    assert log_variance.grad is not None
+    assert (log_variance.grad[0, 0] != 0.0).tolist() == [False, False, True, True, False, False]
+
+
+def _random() -> Posterior:
+    return Posterior(draws(2, 3, 4, seed=0), draws(2, 3, 4, seed=1) - 1.0)
+
+
+@given(mean=finite, log_variance=finite)
+def test_the_kl_is_never_negative(mean: float, log_variance: float) -> None:
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    posterior = Posterior(mean * one, log_variance * one)
+    # exp(v) - v - 1 loses its last bit near v = 0.
+    assert float(posterior.kl_per_dimension()) >= -1e-15
+    assert float(StandardNormal().draw(posterior, one)[1]) >= -1e-12
+    prior = Posterior(0.0 * one, 0.0 * one)
+    assert float(prior.kl_per_dimension()) == float(StandardNormal().draw(prior, one)[1]) == 0.0
+
+
+def test_closed_forms_equal_torch_distributions() -> None:
+    posterior, z, noise = _random(), draws(2, 3, 4, seed=5), draws(2, 3, 4, seed=6)
+    drawn, summed = StandardNormal().draw(posterior, noise)
+    own = Normal(posterior.mean, posterior.deviation)
+    exact = kl_divergence(own, Normal(torch.zeros(()), torch.ones(())))
+    assert_close(posterior.kl_per_dimension(), exact)
+    assert_close(summed, exact.sum(-1))
+    assert_close(drawn, posterior.sample(noise))
+    assert_close(posterior.log_prob(z), own.log_prob(z).sum(-1))
+    standard = Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z).sum(-1)
+    assert_close(StandardNormal().log_prob(z), standard)
+
+
+def test_the_kl_agrees_with_monte_carlo() -> None:
+    posterior, prior = _random(), StandardNormal()
+    noise = draws(4_000, 1, *posterior.mean.shape[1:], seed=1)
+    z = posterior.sample(noise)
+    ratio = posterior.log_prob(z) - prior.log_prob(z)
+    _, exact = prior.draw(posterior, torch.zeros_like(posterior.mean))
+    error = ratio.std(0) / len(noise) ** 0.5
+    assert ((ratio.mean(0) - exact).abs() < 5.0 * error).all()
+    assert (error < 0.1).all()
+
+
+def test_samples_have_the_moments_of_the_posterior() -> None:
+    posterior = Posterior(torch.full((1, 1, 1), 2.0), torch.full((1, 1, 1), -1.4))
+    z = posterior.sample(draws(1, 200_000, 1, seed=2).float())
+    assert abs(float(z.mean()) - 2.0) < 0.005
+    assert abs(float(z.std()) - float(posterior.deviation)) < 0.005
+
+
+def test_an_extreme_log_variance_overflows_nowhere() -> None:
+    posterior = Posterior(torch.zeros(1, 1, 2), torch.tensor([[[-1e30, 1e30]]]))
+    z, kl = StandardNormal().draw(posterior, torch.ones(1, 1, 2))
+    for value in (posterior.deviation, posterior.log_prob(z), z, kl):
+        assert torch.isfinite(value).all()
+    assert_close(kl, posterior.kl_per_dimension().sum(-1))
+
+
+def test_prior_samples_are_the_noise_and_own_their_memory() -> None:
+    noise = torch.ones(1, 3, 2)
+    drawn = StandardNormal().sample(noise)
+    noise.zero_()
+    assert torch.equal(drawn, torch.ones(1, 3, 2))
