@@ -14,7 +14,7 @@ from variolite.corelogs import (
     label_levels,
     read_label_level,
 )
-from variolite.corelogs.simulated_cores import lithologies
+from variolite.corelogs.simulate import lithologies
 from variolite.errors import DataError
 
 GROUPS = {

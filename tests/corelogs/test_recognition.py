@@ -38,7 +38,7 @@ SUSCEPTIBILITY = [*HOLE, *DEPTH, "Magnetic susceptibility (instr. units)"]
 def test_instruments_are_recognised_by_their_columns(
     code: str, columns: list[str], channels: list[str]
 ) -> None:
-    layout = recognise([*HOLE, *DEPTH, *columns, "Principal"])
+    layout = recognise([*HOLE, *DEPTH, *columns, "Principal"], {})
     assert layout.instrument is INSTRUMENTS[code]
     assert [channel.name for channel in layout.channels] == channels
     assert layout.hole == ("Exp", "Site", "Hole")
@@ -60,23 +60,15 @@ def test_instruments_are_recognised_by_their_columns(
     ],
 )
 def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples, code) -> None:
-    assert recognise(SUSCEPTIBILITY, samples=samples).instrument.code == code
+    assert recognise(SUSCEPTIBILITY, samples).instrument.code == code
 
 
-def test_a_header_that_says_point_sensor_needs_no_rows() -> None:
-    layout = recognise([*HOLE, *DEPTH, "MSP (instr. units)"])
-    assert layout.instrument.code == "MSP"
-
-
-def test_samples_name_their_depth_by_its_top() -> None:
-    layout = recognise([*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"])
+def test_headers_may_say_it_all_and_name_the_depth_by_its_top() -> None:
+    assert recognise([*HOLE, *DEPTH, "MSP (instr. units)"], {}).instrument.code == "MSP"
+    layout = recognise([*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"], {})
     assert layout.depth == "Top depth CSF-A (m)"
     assert layout.label is None
-
-
-def test_the_other_depth_scale_can_be_chosen() -> None:
-    columns = [*HOLE, *DEPTH, "R", "G", "B"]
-    assert recognise(columns, depth_scale="CSF-B").depth == "Depth CSF-B (m)"
+    assert recognise([*HOLE, *DEPTH, "R", "G", "B"], {}, "CSF-B").depth == "Depth CSF-B (m)"
 
 
 @pytest.mark.parametrize(
@@ -100,8 +92,7 @@ def test_the_other_depth_scale_can_be_chosen() -> None:
 )
 def test_what_cannot_be_used_is_refused_with_a_reason(columns: list[str], what: str) -> None:
     with pytest.raises(DataError, match=what) as caught:
-        recognise(columns, where="table.csv")
-    assert str(caught.value).startswith("table.csv: ")
+        recognise(columns, {})
     assert caught.value.hint
 
 
@@ -114,6 +105,6 @@ def test_every_channel_has_its_own_meaning_and_a_range() -> None:
 def test_a_real_header_is_recognised(shared_data) -> None:
     path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
     header = path.read_text("utf-8").splitlines()[0].replace('"', "").split(",")
-    layout = recognise(header)
+    layout = recognise(header, {})
     assert layout.instrument.code == "AVS"
     assert layout.values == {"shear_strength": ("Vane shear strength (kN/m^2)",)}

@@ -9,17 +9,15 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from variolite.corelogs import (
-    FACTORS,
     SimulatedCores,
     bin_tables,
-    holes_from_text,
+    holes_from_columns,
     instrument_table,
     simulate_cores,
     write_instrument_tables,
 )
-from variolite.corelogs.simulated_cores import (
+from variolite.corelogs.simulate import (
     _autoregression,
-    _blur,
     _transitions,
     channels_of,
     lithologies,
@@ -50,61 +48,56 @@ def binned(cores: SimulatedCores, tmp_path_factory: pytest.TempPathFactory) -> p
     return bin_tables(list(paths.values())).table
 
 
+def read(cores: SimulatedCores, instrument: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hole, lithology and factors of every reading."""
+    cell = cores.readings[instrument]["cell"]
+    bed = cores.cells["bed"][cell]
+    beds = cores.beds
+    return beds["hole"][bed], beds["lithology"][bed], cores.cells["factors"][cell]
+
+
 def test_equal_seeds_give_equal_cores_and_others_do_not() -> None:
     first, again, other = (simulate_cores(3, 20, seed=s) for s in (5, 5, 6))
     for code in first.readings:
-        assert_frame_equal(first.reading_table(code), again.reading_table(code))
-        assert not first.reading_table(code).equals(other.reading_table(code))
+        assert_frame_equal(instrument_table(first, code), instrument_table(again, code))
+        assert not instrument_table(first, code).equals(instrument_table(other, code))
 
 
-def test_names_are_those_of_holes_and_one_expedition_is_no_number(cores: SimulatedCores) -> None:
-    names = cores.holes["name"]
-    assert len(set(names)) == 80
-    assert holes_from_text(pl.Series(names))["hole"].to_list() == names.tolist()
-    assert "903T" in cores.holes["expedition"]
-
-
-def test_holes_have_the_length_asked_for(cores: SimulatedCores) -> None:
-    length = cores.holes["bottom"] - cores.holes["top"]
+def test_holes_have_names_and_lengths_and_beds_fill_them(cores: SimulatedCores) -> None:
+    holes, beds = cores.holes, cores.beds
+    parts = (pl.Series(holes[name]) for name in ("expedition", "site", "letter"))
+    assert holes_from_columns(*parts)["hole"].n_unique() == 80
+    assert "903T" in holes["expedition"]
+    length = holes["bottom"] - holes["top"]
     np.testing.assert_allclose(length.mean(), 60, atol=0.1)
-    assert length.min() > 40
-    assert length.max() < 85
-
-
-def test_beds_fill_their_hole_without_gap(cores: SimulatedCores) -> None:
-    beds = cores.bed_table()
-    for name, top, bottom in zip(
-        cores.holes["name"], cores.holes["top"], cores.holes["bottom"], strict=True
-    ):
-        own = beds.filter(pl.col("hole") == name)
-        np.testing.assert_allclose(own["top"][0], top)
-        np.testing.assert_allclose(own["bottom"][-1], bottom)
-        np.testing.assert_allclose(own["top"][1:], own["bottom"][:-1])
-        assert (own["bottom"] > own["top"]).all()
+    assert 40 < length.min() < length.max() < 85
+    first = np.flatnonzero(np.diff(beds["hole"], prepend=-1))
+    last = np.append(first[1:], len(beds["hole"])) - 1
+    np.testing.assert_allclose(beds["top"][first], holes["top"])
+    np.testing.assert_allclose(beds["bottom"][last], holes["bottom"])
+    inner = np.setdiff1d(np.arange(len(beds["hole"])), first)
+    np.testing.assert_allclose(beds["top"][inner], beds["bottom"][inner - 1])
+    assert (beds["bottom"] > beds["top"]).all()
 
 
 def test_the_chain_of_beds_keeps_the_shares_and_prefers_neighbours() -> None:
     thickness, names = numbers("thickness"), lithologies()["name"].to_list()
-    for weights in setting_weights().values():
-        share, follows = _transitions(weights)
+    weights = setting_weights()
+    assert sum(w.sum() for w in weights.values()) == pytest.approx(1.0)
+    for entry in lithologies().iter_rows(named=True):
+        assert sum(filter(None, entry["settings"].values())) == pytest.approx(1.0)
+        assert set(entry["neighbours"]) <= set(names)
+    for of_setting in weights.values():
+        share, follows = _transitions(of_setting)
         step = np.diff(follows, axis=1, prepend=0.0)
         flow = share / thickness
         # Stationary: as many beds of each kind end as begin.
         np.testing.assert_allclose(flow @ step, flow, rtol=1e-6, atol=1e-12)
         np.testing.assert_allclose(step.sum(axis=1)[share > 0], 1.0, rtol=1e-9)
-    _, follows = _transitions(setting_weights()["fan"])
-    step = np.diff(follows, axis=1, prepend=0.0)
-    silt, sandy_silt, clay = names.index("silt"), names.index("sandy silt"), names.index("clay")
-    share = setting_weights()["fan"] / thickness
+    step = np.diff(_transitions(weights["fan"])[1], axis=1, prepend=0.0)
+    silt, sandy_silt, clay = (names.index(name) for name in ("silt", "sandy silt", "clay"))
+    share = weights["fan"] / thickness
     assert step[silt, sandy_silt] / share[sandy_silt] > 2 * step[silt, clay] / share[clay]
-
-
-def test_settings_share_out_all_core() -> None:
-    weights = setting_weights()
-    assert sum(w.sum() for w in weights.values()) == pytest.approx(1.0)
-    for entry in lithologies().iter_rows(named=True):
-        assert sum(filter(None, entry["settings"].values())) == pytest.approx(1.0)
-        assert set(entry["neighbours"]) <= set(lithologies()["name"])
 
 
 def test_the_noise_along_a_hole_is_a_first_order_autoregression() -> None:
@@ -114,18 +107,6 @@ def test_the_noise_along_a_hole_is_a_first_order_autoregression() -> None:
         found = np.corrcoef(noise[:-lag, 0], noise[lag:, 0])[0, 1]
         assert found == pytest.approx(np.exp(-0.1 * lag), abs=0.03)
     assert abs(np.corrcoef(noise.T)[0, 1]) < 0.05
-
-
-def test_a_footprint_averages_within_its_own_hole(cores: SimulatedCores) -> None:
-    step = np.where(cores.cells["hole"] == 0, 1.0, 0.0)[:, None]
-    blurred = _blur(step, cores.cells, 4.0)
-    np.testing.assert_allclose(blurred, step, atol=1e-12)
-    spike = np.zeros_like(step)
-    spike[1000] = 1.0
-    blurred = _blur(spike, cores.cells, 4.0)
-    np.testing.assert_allclose(blurred.sum(), 1.0)
-    spread = np.sqrt((blurred[:, 0] * (np.arange(len(spike)) - 1000) ** 2).sum())
-    assert spread == pytest.approx(4.0, rel=0.01)
 
 
 def test_channels_follow_from_the_factors() -> None:
@@ -140,24 +121,46 @@ def test_channels_follow_from_the_factors() -> None:
         assert channels_of(denser, code)[0, 0] > channels_of(quiet, code)[0, 0]
 
 
+def test_the_factors_explain_the_readings(cores: SimulatedCores, binned: pl.DataFrame) -> None:
+    parts = (pl.Series(cores.holes[name]) for name in ("expedition", "site", "letter"))
+    names = holes_from_columns(*parts)["hole"]
+    for code, name, channel, least in (
+        ("GRA", "bulk_density", 0, 0.95),
+        ("NGR", "natural_gamma", 0, 0.95),
+        ("RGB", "green", 1, 0.85),
+    ):
+        hole, _, factors = read(cores, code)
+        index = np.round(cores.readings[code]["depth"] / 0.2).astype(np.int32)
+        columns = {str(i): factor for i, factor in enumerate(factors.T)}
+        truth = pl.DataFrame({"hole": names[hole], "bin": index, **columns})
+        joined = binned.join(truth.group_by("hole", "bin").mean(), on=["hole", "bin"])
+        assert len(joined) > 0.999 * len(binned)
+        exact = channels_of(joined.select(*"0123").to_numpy(), code)[:, channel]
+        found = joined[name].to_numpy().clip(0.1)
+        assert np.corrcoef(np.log(exact), np.log(found))[0, 1] > least
+    hole, kind, _ = read(cores, "GRA")
+    ooze = kind == lithologies()["name"].to_list().index("nannofossil ooze")
+    depth, density = (cores.readings["GRA"][name] for name in ("depth", "bulk_density"))
+    ooze &= (density > 1.0) & (density < 3.0)
+    # Sediment is denser with depth.
+    assert density[ooze & (depth > 120)].mean() > density[ooze & (depth < 40)].mean() + 0.03
+    assert set(hole) == set(range(80))
+
+
 def test_marginal_spread_is_near_the_published_one(binned: pl.DataFrame) -> None:
     for name, (mean, sd) in PUBLISHED.items():
         assert binned[name].mean() == pytest.approx(mean, abs=0.4 * sd), name
         assert binned[name].std() == pytest.approx(sd, rel=0.4), name
-    median = binned["magnetic_susceptibility"].median()
-    assert isinstance(median, float)
-    assert 4 < median < 25  # published 10.96: far below the mean, heavy tail
-    assert binned["magnetic_susceptibility"].min() < 0  # type: ignore[operator]
-
-
-def test_colours_are_nearly_collinear_and_the_rest_is_not(binned: pl.DataFrame) -> None:
+    susceptibility = binned["magnetic_susceptibility"].to_numpy()
+    assert 4 < np.median(susceptibility) < 25  # published 10.96: far below the mean, heavy tail
+    assert susceptibility.min() < 0
+    # The colours are nearly collinear, and the rest is not.
     values = binned.select(*PUBLISHED).to_numpy()
     r = np.corrcoef(values.T)
     assert r[3:, 3:].min() > 0.98
     assert np.abs(r[:3, :3] - np.eye(3)).max() < 0.7
     scaled = np.column_stack([values[:, 0], np.log1p(np.abs(values[:, 1:]))])
-    scaled = (scaled - scaled.mean(0)) / scaled.std(0)
-    share = np.linalg.eigvalsh(np.cov(scaled.T))[::-1].cumsum() / 6
+    share = np.linalg.eigvalsh(np.corrcoef(scaled.T))[::-1].cumsum() / 6
     assert share[3] > 0.97  # four directions hold nearly all
     assert share[1] < 0.9  # two do not
 
@@ -167,75 +170,38 @@ def test_labels_are_long_tailed_and_confused(cores: SimulatedCores, binned: pl.D
     assert counts[0] / counts.sum() > 0.1
     assert counts[-1] / counts.sum() < 0.002
     assert len(counts) > 30
-    beds = cores.bed_table()
-    confused = beds.filter(pl.col("lithology") != pl.col("described"))
-    assert 0.03 < len(confused) / len(beds) < 0.1
-    neighbours = dict(lithologies().select("name", "neighbours").iter_rows())
-    assert all(row["described"] in neighbours[row["lithology"]] for row in confused.to_dicts())
+    names = lithologies()["name"].to_list()
+    pairs = np.column_stack([cores.beds["lithology"], cores.beds["described"]])
+    confused = pairs[pairs[:, 0] != pairs[:, 1]]
+    assert 0.03 < len(confused) / len(pairs) < 0.1
+    neighbours = lithologies()["neighbours"].to_list()
+    assert all(names[described] in neighbours[true] for true, described in confused)
 
 
 def test_the_camera_is_missing_in_whole_holes_of_some_lithologies(cores: SimulatedCores) -> None:
-    holes = cores.hole_table()
-    assert 0.25 < 1 - holes["camera"].mean() < 0.55  # type: ignore[operator]
-    seen = set(cores.reading_table("RGB")["hole"])
-    assert seen == set(holes.filter("camera")["hole"])
-    assert set(cores.reading_table("GRA")["hole"]) == set(holes["hole"])
-    beds = cores.bed_table().join(holes.select("hole", "camera"), on="hole")
-    thickness = pl.col("bottom") - pl.col("top")
-    seen_share = beds.group_by("lithology").agg(
-        (thickness * pl.col("camera")).sum() / thickness.sum(), thickness.sum().alias("metres")
-    )
-    rate = dict(zip(lithologies()["name"], 1 - numbers("no_camera"), strict=True))
-    common = seen_share.sort("metres", descending=True).head(15)
-    expected = [rate[name] for name in common["lithology"]]
-    assert np.corrcoef(expected, common["bottom"])[0, 1] > 0.3
+    camera, beds = cores.holes["camera"], cores.beds
+    assert 0.25 < 1 - camera.mean() < 0.55
+    assert set(read(cores, "RGB")[0]) == set(np.flatnonzero(camera))
+    thickness = beds["bottom"] - beds["top"]
+    metres = np.bincount(beds["lithology"], thickness, len(lithologies()))
+    seen = np.bincount(beds["lithology"], thickness * camera[beds["hole"]], len(lithologies()))
+    common = np.argsort(metres)[-15:]
+    expected = 1 - numbers("no_camera")[common]
+    assert np.corrcoef(expected, seen[common] / metres[common])[0, 1] > 0.3
     assert simulate_cores(4, 10, camera_everywhere=True).holes["camera"].all()
     assert any(simulate_cores(1, 10, seed=s).holes["camera"].all() for s in range(3))
 
 
-def test_readings_stand_at_the_spacing_of_their_instrument(cores: SimulatedCores) -> None:
-    spacing = {"GRA": 0.025, "MS": 0.025, "NGR": 0.1, "RGB": 0.005}
-    for code, step in spacing.items():
-        table = cores.reading_table(code)
-        steps = table["depth"].diff().drop_nulls()
-        assert steps.median() == pytest.approx(step, abs=1e-6)
-
-
-def test_cores_leave_gaps_that_the_bins_show(cores: SimulatedCores, binned: pl.DataFrame) -> None:
-    filled = binned.group_by("hole").agg(
-        pl.len() / (pl.col("bin").max() - pl.col("bin").min() + 1)
-    )["len"]
-    assert 0.55 < filled.mean() < 0.95  # type: ignore[operator]
-    assert (binned["gap_above"] > 0.5).any()
-
-
-def test_the_truth_of_bins_explains_the_readings(
+def test_readings_stand_at_their_spacing_and_cores_leave_gaps(
     cores: SimulatedCores, binned: pl.DataFrame
 ) -> None:
-    truth = cores.bin_truth()
-    assert truth.select("hole", "bin").is_unique().all()
-    joined = binned.join(truth, on=["hole", "bin"])
-    assert len(joined) > 0.999 * len(binned)
-    agree = (joined["lithology"] == joined["true_lithology"]).mean()
-    assert isinstance(agree, float)
-    assert 0.85 < agree < 0.97
-    factors = joined.select(f"factor_{name}" for name in FACTORS).to_numpy()
-    exact = channels_of(factors, "GRA")[:, 0]
-    assert np.corrcoef(exact, joined["bulk_density"])[0, 1] > 0.95
-    gamma = channels_of(factors, "NGR")[:, 0]
-    assert np.corrcoef(np.log(gamma), np.log(joined["natural_gamma"].clip(0.1)))[0, 1] > 0.95
-    grey = channels_of(factors, "RGB")[:, 1]
-    assert np.corrcoef(np.log(grey), np.log(joined["green"]))[0, 1] > 0.85
-
-
-def test_sediment_is_denser_with_depth(cores: SimulatedCores) -> None:
-    table = cores.reading_table("GRA").filter(pl.col("lithology") == "nannofossil ooze")
-    table = table.filter(pl.col("bulk_density").is_between(1.0, 3.0))
-    shallow, deep = (
-        table.filter(part)["bulk_density"].to_numpy().mean()
-        for part in (pl.col("depth") < 40, pl.col("depth") > 120)
-    )
-    assert deep > shallow + 0.03
+    for code, step in {"GRA": 0.025, "MS": 0.025, "NGR": 0.1, "RGB": 0.005}.items():
+        steps = np.diff(cores.readings[code]["depth"])
+        assert np.median(steps) == pytest.approx(step, abs=1e-6)
+    extent = pl.col("bin").max() - pl.col("bin").min() + 1
+    filled = binned.group_by("hole").agg(pl.len() / extent)["len"].to_numpy()
+    assert 0.55 < filled.mean() < 0.95
+    assert (binned["gap_above"] > 0.5).any()
 
 
 def test_tables_have_the_published_columns_and_say_that_they_are_simulated(
@@ -276,8 +242,3 @@ def test_columns_are_those_of_a_real_table(shared_data: Path) -> None:
 def test_sizes_that_make_no_sense_are_refused(options, what: str) -> None:
     with pytest.raises(DataError, match=what):
         simulate_cores(**options)
-
-
-def test_an_instrument_that_is_not_simulated_is_refused(cores: SimulatedCores) -> None:
-    with pytest.raises(DataError, match="not simulated"):
-        cores.reading_table("PWC")

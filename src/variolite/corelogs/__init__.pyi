@@ -12,8 +12,8 @@ from .lithology import LevelChooser as LevelChooser
 from .lithology import label_level as label_level
 from .lithology import label_levels as label_levels
 from .lithology import read_label_level as read_label_level
+from .simulate import FACTORS as FACTORS
 from .simulate import SimulatedCores as SimulatedCores
 from .simulate import instrument_table as instrument_table
 from .simulate import simulate_cores as simulate_cores
 from .simulate import write_instrument_tables as write_instrument_tables
-from .simulated_cores import FACTORS as FACTORS

@@ -20,29 +20,18 @@ KEY = ("hole", "bin")
 
 
 def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
-    """Merge rows of the same hole and bin.
+    """Merge rows of the same hole and bin, about the common mean.
 
-    Parameters
-    ----------
-    partial
-        Rows with ``hole``, ``bin`` and per channel ``NAME`` (mean),
-        ``NAME_count`` and ``NAME_m2`` (sum of squared deviations from that mean).
-
-    Returns
-    -------
-    pl.DataFrame
-        The same columns, one row per hole and bin. Squared deviations are merged
-        about the common mean (Chan, Golub and LeVeque 1979), so that nothing is
-        lost where the mean is large against the spread.
+    Per channel there are ``NAME`` (mean), ``NAME_count`` and ``NAME_m2``, the sum of squared
+    deviations from that mean (Chan, Golub and LeVeque 1979), so that nothing is lost where the
+    mean is large against the spread.
     """
     # Few bins come in parts, and merging costs ten times what finding them does.
     parted = partial.select(KEY).is_duplicated()
     if not parted.any():
         return partial
-
-    channels = [name.removesuffix("_count") for name in partial.columns if name.endswith("_count")]
     merged = []
-    for name in channels:
+    for name in (c.removesuffix("_count") for c in partial.columns if c.endswith("_count")):
         n, mean, m2 = pl.col(f"{name}_count"), pl.col(name), pl.col(f"{name}_m2")
         centre = (n * mean).sum() / n.sum()
         merged += [
@@ -67,14 +56,11 @@ class OutlierRule:
 
     Attributes
     ----------
-    name
-        Name of the rule in reports.
-    ranges
-        Channel name to (smallest, largest) value kept, both included.
+    name, ranges
+        Name in reports, and channel name to (smallest, largest) value kept, both included.
     applies_to
-        ``"readings"``: a value outside is left out before the mean is taken.
-        ``"bins"``: the means are taken first and a bin outside is dropped, so
-        that one wild reading can spoil a bin or hide in it.
+        ``"readings"``: a value outside is left out before the mean is taken. ``"bins"``: a
+        bin whose mean lies outside is dropped, so that one wild reading can spoil or hide in it.
     """
 
     name: str
@@ -98,21 +84,15 @@ OUTLIER_RULES: Mapping[str, OutlierRule] = {
 
 
 def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
-    """Return a rule by its name, or the rule itself.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown or a range is empty.
-    """
+    """Return a rule by its name, or the rule itself; DataError if unknown, or a range is empty."""
+    if isinstance(rule, str) and rule not in OUTLIER_RULES:
+        close = nearest(rule, OUTLIER_RULES)
+        raise DataError(
+            f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else ""),
+            where="outliers",
+            hint=f"choose one of {', '.join(OUTLIER_RULES)}",
+        )
     if isinstance(rule, str):
-        if rule not in OUTLIER_RULES:
-            close = nearest(rule, OUTLIER_RULES)
-            raise DataError(
-                f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else ""),
-                where="outliers",
-                hint=f"choose one of {', '.join(OUTLIER_RULES)}",
-            )
         return OUTLIER_RULES[rule]
     for channel, (low, high) in rule.ranges.items():
         if not low < high:
@@ -132,17 +112,10 @@ _READING_COUNTS = ("rows", "present", "used", "unreadable")
 
 @dataclass(frozen=True)
 class Accumulated:
-    """Sums of one table.
+    """Sums of one table, and what became of its rows.
 
-    Attributes
-    ----------
-    bins
-        One row per hole and bin: ``hole, bin`` and per channel ``NAME`` (mean),
-        ``NAME_count`` and ``NAME_m2`` (sum of squared deviations from the mean).
-    labels
-        Rows of ``hole, bin, label, used``: readings used per bin and lithology.
-    counts
-        What became of the rows.
+    ``bins`` has a row per ``hole`` and ``bin`` with the moments that `merge_moments` takes;
+    ``labels`` rows of ``hole, bin, label, used``, the readings used per bin and lithology.
     """
 
     bins: pl.DataFrame
@@ -156,28 +129,14 @@ def accumulate(
     spacing: float,
     rule: OutlierRule,
     require_label: bool,
-    keep_label: bool = True,
+    keep_label: bool,
 ) -> Accumulated:
     """Read one table once, in a stream, and sum it up per hole, bin and label.
 
-    Parameters
-    ----------
-    table
-        The table.
-    spacing
-        Bin width, m; bin index = depth / spacing rounded half to even.
-    rule
-        Which values to leave out; a rule for bins leaves out none here.
-    require_label
-        Leave out rows without a principal lithology.
-    keep_label
-        Sum up each lithology apart. False: only whether there is one, which is
-        faster; ``labels`` is then of no use.
-
-    Raises
-    ------
-    DataError
-        If the table cannot be read or holds no usable reading.
+    The bin index is depth / ``spacing`` (m) rounded half to even. A rule for bins leaves out
+    nothing here. With ``require_label``, rows without a principal lithology are left out.
+    Without ``keep_label``, only whether there is one is looked at, which is faster; ``labels``
+    is then of no use. Raises DataError if the table cannot be read or holds no usable reading.
     """
     try:
         groups = _group(table, spacing, rule, keep_label=keep_label, lenient=False)
@@ -191,15 +150,9 @@ def accumulate(
                 where=str(table.path),
                 hint="look for a broken quotation mark or export the table again",
             ) from error
-    unlabelled = pl.col("label").is_null() if require_label else pl.lit(False)
-    fate = (
-        pl.when(pl.col("bin").is_null())
-        .then(pl.lit("no depth"))
-        .when(unlabelled)
-        .then(pl.lit("no label"))
-        .otherwise(pl.lit("kept"))
-    )
-    groups = groups.with_columns(fate.alias("fate"))
+    no_depth, no_label = pl.col("bin").is_null(), pl.col("label").is_null() & require_label
+    fate = pl.when(no_depth).then(pl.lit("no depth")).when(no_label).then(pl.lit("no label"))
+    groups = groups.with_columns(fate.otherwise(pl.lit("kept")).alias("fate"))
     usable = groups.filter((pl.col("fate") == "kept") & (pl.col("used") > 0))
     if usable.is_empty():
         counts = _counts(groups, table)
@@ -211,8 +164,7 @@ def accumulate(
             hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
         )
     usable, respelt = _with_holes(usable, table)
-    parts = ("", "_count", "_m2")
-    moments = [f"{channel.name}{part}" for channel in table.layout.channels for part in parts]
+    moments = [f"{c.name}{part}" for c in table.layout.channels for part in ("", "_count", "_m2")]
     bins = usable.select(*KEY, *moments)
     # One bin has several rows where it has several labels or its hole several spellings.
     if keep_label or respelt or not require_label:
@@ -233,10 +185,9 @@ def _group(
     value = {c.name: pl.coalesce(layout.values[c.name]) for c in layout.channels}
     present = {name: v.is_finite() for name, v in value.items()}
     valid = dict(present)
-    if rule.applies_to == "readings":
-        for name, v in value.items():
-            if name in rule.ranges:
-                valid[name] &= v.is_between(*rule.ranges[name])
+    of_readings = rule.applies_to == "readings"
+    for name in value.keys() & rule.ranges.keys() if of_readings else ():
+        valid[name] &= value[name].is_between(*rule.ranges[name])
     together = layout.instrument.whole
     combine = pl.all_horizontal if together else pl.any_horizontal
     used = combine(valid.values()).fill_null(False)
@@ -246,8 +197,9 @@ def _group(
     if not keep_label:
         # A label of blanks alone sorts before a longer run of blanks; any other, after it.
         label = label > _BLANKS
+    holes = [f"hole_{i}" for i in range(len(layout.hole))]
     frame = table.scan(lenient=lenient).select(
-        *(pl.col(name).alias(f"hole_{i}") for i, name in enumerate(layout.hole)),
+        *(pl.col(name).alias(alias) for alias, name in zip(holes, layout.hole, strict=True)),
         pl.when(depth.abs() < _DEEPEST)
         .then((depth / width).round(mode="half_to_even"))
         .cast(pl.Int32)
@@ -260,11 +212,9 @@ def _group(
     )
     # Where all channels of a reading stand or fall together, one count serves all.
     apart = [] if together or len(value) == 1 else list(value)
-    summed = ["used"]
-    summed += ["present"] if rule.applies_to == "readings" else []
-    summed += ["unreadable"] if lenient else []
+    summed = ["used", *(["present"] if of_readings else []), *(["unreadable"] if lenient else [])]
     grouped = (
-        frame.group_by(*(f"hole_{i}" for i in range(len(layout.hole))), "bin", "label")
+        frame.group_by(*holes, "bin", "label")
         .agg(
             pl.len().alias("rows"),
             pl.col(summed).sum(),
@@ -278,16 +228,13 @@ def _group(
     # What equals another count by definition was not summed up for itself.
     equal = {"present": pl.col("used"), "unreadable": pl.lit(0)}
     equal |= dict.fromkeys(counts, pl.col("used"))
+    equal = {name: e for name, e in equal.items() if name not in grouped.columns}
     text = pl.col("label").str.strip_chars()
-    tidy = (
-        pl.when(text.str.len_bytes() > 0).then(text)
-        if keep_label
-        else pl.when("label").then(pl.lit("described"))
-    )
+    tidy = pl.when(text != "").then(text)
+    if not keep_label:
+        tidy = pl.when("label").then(pl.lit("described"))
     return (
-        grouped.with_columns(
-            e.alias(name) for name, e in equal.items() if name not in grouped.columns
-        )
+        grouped.with_columns(**equal)
         .with_columns(tidy.alias("label"), pl.col(*_READING_COUNTS, *counts).cast(pl.Int64))
         # The variance becomes a sum of squares, which adds up over parts.
         .with_columns(pl.col(f"{name}_m2") * pl.col(f"{name}_count") for name in value)
@@ -311,22 +258,20 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
 def _counts(
     groups: pl.DataFrame, table: InstrumentTable, *, bins: int = 0, holes: int = 0
 ) -> TableCounts:
-    sums = {
-        row.pop("fate"): row
-        for row in groups.group_by("fate").agg(pl.col(*_READING_COUNTS).sum()).to_dicts()
-    }
-    none = dict.fromkeys(_READING_COUNTS, 0)
-    kept = sums.get("kept", none)
+    sums = groups.group_by("fate").agg(pl.col(*_READING_COUNTS).sum()).to_dicts()
+    by_fate = {fate: dict.fromkeys(_READING_COUNTS, 0) for fate in ("no depth", "no label", "kept")}
+    by_fate |= {row.pop("fate"): row for row in sums}
+    kept = by_fate["kept"]
     return TableCounts(
         path=str(table.path),
         instrument=table.layout.instrument.code,
-        rows=sum(row["rows"] for row in sums.values()),
-        missing_depth=sums.get("no depth", none)["rows"],
-        missing_label=sums.get("no label", none)["rows"],
+        rows=sum(row["rows"] for row in by_fate.values()),
+        missing_depth=by_fate["no depth"]["rows"],
+        missing_label=by_fate["no label"]["rows"],
         missing_value=kept["rows"] - kept["present"],
         out_of_range=kept["present"] - kept["used"],
         used=kept["used"],
-        unreadable=sum(row["unreadable"] for row in sums.values()),
+        unreadable=sum(row["unreadable"] for row in by_fate.values()),
         bins=bins,
         holes=holes,
     )

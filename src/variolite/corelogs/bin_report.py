@@ -8,22 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TableCounts:
-    """Rows of one instrument table.
+    """Rows of one instrument table: those left out, by the first reason that holds, and used.
 
-    Attributes
-    ----------
-    path, instrument
-        The file and what it was recognised as.
-    rows
-        Rows of the table: those left out, by the first reason that holds, and those used.
-    missing_depth, missing_label, missing_value, out_of_range
-        Rows left out.
-    used
-        Rows that entered a mean.
-    unreadable
-        Numbers that were text, such as ``<0.1``; they count as missing.
-    bins, holes
-        Bins and holes that hold at least one used reading.
+    ``unreadable`` are numbers that were text, such as ``<0.1``; they count as missing.
+    ``bins`` and ``holes`` hold at least one used reading.
     """
 
     path: str
@@ -57,19 +45,7 @@ class TableCounts:
 
 @dataclass(frozen=True)
 class JoinStep:
-    """One instrument joined to those before it.
-
-    Attributes
-    ----------
-    instrument
-        The instrument joined.
-    left, right
-        Bins before, and bins of this instrument.
-    matched
-        Bins present in both.
-    rows
-        Bins after the join.
-    """
+    """One instrument joined to those before it: bins before, of its own, in both, and after."""
 
     instrument: str
     left: int
@@ -79,40 +55,21 @@ class JoinStep:
 
     @property
     def rate(self) -> float:
-        """Matched bins as a share of the smaller side, 0 to 1."""
+        """Matched bins as a fraction of the smaller side, 0 to 1."""
         smaller = min(self.left, self.right)
         return self.matched / smaller if smaller else 0.0
 
 
 @dataclass(frozen=True)
 class BinReport:
-    """Account of one binning.
+    """Account of one binning with a bin width of ``spacing`` m and the rule ``outliers``.
 
-    Attributes
-    ----------
-    spacing
-        Bin width, m.
-    join
-        ``"inner"`` or ``"outer"``.
-    outliers
-        Name of the outlier rule.
-    label_source
-        Instrument whose descriptions gave the label; None where no table has any.
-    tables
-        Counts per file.
-    joins
-        Steps of the join, in order; the first instrument has no step.
-    bins, holes, lithologies
-        Size of the result.
-    outlier_bins
-        Bins dropped by a rule that applies to bins.
-    unlabelled_bins
-        Bins of the result without a label.
-    impure_bins
-        Bins whose label was withdrawn because its purity was too low.
-    guessed, unmapped
-        Level of labels to the lithologies that only their last word maps, and to
-        those that nothing maps.
+    ``tables`` counts per file; the first instrument has no step in ``joins``. ``label_source``
+    is the instrument whose descriptions gave the label, None where no table has any. Of the
+    bins of the result, ``unlabelled_bins`` have no label and ``impure_bins`` lost theirs;
+    ``outlier_bins`` were dropped by a rule that applies to bins. ``guessed`` and ``unmapped``
+    are, per level of labels, the lithologies that only their last word maps, and that nothing
+    maps.
     """
 
     spacing: float
@@ -148,10 +105,8 @@ class BinReport:
             "have no label": self.unlabelled_bins,
         }
         lines += [f"{count:,} bins {fate}" for fate, count in counts.items() if count]
-        for how, levels in (
-            ("grouped by their last word", self.guessed),
-            ("in no group", self.unmapped),
-        ):
+        kinds = {"grouped by their last word": self.guessed, "in no group": self.unmapped}
+        for how, levels in kinds.items():
             for level, names in levels.items():
                 more = f" and {len(names) - 5} more" if len(names) > 5 else ""
                 lines.append(f"{level}: {how}: {', '.join(names[:5])}{more}")

@@ -1,14 +1,10 @@
 """Instrument tables to one table of depth bins.
 
-Each instrument reads the core at its own spacing. To see them side by side,
-readings are averaged in bins of equal width: the bin index is the depth below
-sea floor divided by the width and rounded half to even, so that a bin is centred
-on ``index * width``. The integer index, together with the canonical hole name,
-is the key on which instruments are joined; a depth is never compared as a
-floating-point number.
-
-The tables are read once each, as a stream: memory grows with the number of
-bins, not of readings.
+Each instrument reads the core at its own spacing. To see them side by side, readings are
+averaged in bins of equal width: the bin index is the depth below sea floor divided by the width
+and rounded half to even. The integer index, together with the canonical hole name, is the key
+on which instruments are joined; a depth is never compared as a floating-point number. The
+tables are read once each, as a stream: memory grows with the number of bins, not of readings.
 """
 
 from __future__ import annotations
@@ -45,22 +41,10 @@ _LABEL_COLUMNS = ("lithology", "lithology_purity", "lithology_second")
 def join_instruments(
     parts: Mapping[str, Sequence[Accumulated]], how: str, min_match: float
 ) -> tuple[pl.DataFrame, tuple[JoinStep, ...]]:
-    """Join the bins of all instruments on hole and bin index.
+    """Join the bins of all instruments on hole and bin index, in the order of ``parts``.
 
-    Parameters
-    ----------
-    parts
-        Instrument code to its tables, in the order of the join.
-    how
-        ``"inner"`` or ``"outer"``.
-    min_match
-        Smallest share of the bins of the smaller side that must match.
-
-    Raises
-    ------
-    DataError
-        If fewer bins match, which means that the names of the holes, or their
-        depths, are not those of the same holes.
+    Raises DataError if less than ``min_match`` of the bins of the smaller side match: the names
+    of the holes, or their depths, are then not those of the same holes.
     """
     steps: list[JoinStep] = []
     # Tables of one instrument may differ in their channels (samples do).
@@ -97,32 +81,20 @@ def join_instruments(
 
 
 def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
-    """Choose one label per bin from the readings described in it.
+    """Choose one label per bin from the readings described in it, in no order.
 
-    Parameters
-    ----------
-    counts
-        Rows with ``hole``, ``bin``, ``label`` (null for none) and ``used``, the
-        number of readings so described; a label may come several times.
-    min_purity
-        Smallest share of the winning label, 0 to 1; below it the bin loses its
-        label but keeps the purity and the runner-up.
-
-    Returns
-    -------
-    pl.DataFrame
-        One row per hole and bin, in no order, with ``lithology``, ``lithology_purity`` (share of
-        described readings that carry the label), ``lithology_second`` and
-        ``impure`` (True where the label was withdrawn). Ties go to the name that
-        comes first in the alphabet.
+    ``counts`` has rows of ``hole``, ``bin``, ``label`` (null for none) and ``used``, the number
+    of readings so described. The result has ``lithology``, ``lithology_purity`` (fraction of
+    described readings with that label) and ``lithology_second``; ties go to the name that comes
+    first in the alphabet. A bin of less than ``min_purity`` is ``impure``: it has no label, but
+    the other two.
     """
     described = counts.lazy().filter(pl.col("label").is_not_null())
     per_label = described.group_by("hole", "bin", "label").agg(pl.col("used").sum()).collect()
     # Nearly all bins lie in one bed; only the others have to be ranked.
-    mixed = per_label.select("hole", "bin").is_duplicated()
+    mixed = per_label.select(KEY).is_duplicated()
     plain = per_label.filter(~mixed).select(
-        "hole",
-        "bin",
+        *KEY,
         pl.col("label").alias("lithology"),
         pl.lit(1.0).alias("lithology_purity"),
         pl.lit(None, dtype=pl.String).alias("lithology_second"),
@@ -150,16 +122,14 @@ class BinnedTable:
     Attributes
     ----------
     table
-        One row per hole and bin, in that order: ``hole`` (canonical, such as
-        318-U1355A), ``expedition``, ``site``, ``bin`` (integer index), ``depth``
-        (bin centre, m below sea floor); per channel its mean under its meaning
-        (``bulk_density`` ...), ``NAME_count`` (readings) and ``NAME_sd`` (sample
-        standard deviation of the readings, null where there are fewer than two);
-        ``lithology``, ``lithology_purity``, ``lithology_second`` and one column per
-        level, such as ``lithology_group``; ``gap_above``
-        (empty metres to the bin above in this table, 0 where they touch, null at
-        the top of the hole) and ``gap_distance`` (metres from the bin centre to
-        the nearest end of its unbroken run of bins).
+        One row per hole and bin, in that order: ``hole`` (canonical, such as 318-U1355A),
+        ``expedition``, ``site``, ``bin`` (integer index), ``depth`` (bin centre, m below sea
+        floor); per channel its mean under its meaning (``bulk_density`` ...), ``NAME_count``
+        (readings) and ``NAME_sd`` (sample standard deviation, null below two readings);
+        ``lithology``, ``lithology_purity``, ``lithology_second`` and one column per level, such
+        as ``lithology_group``; ``gap_above`` (empty metres to the bin above in this table, 0
+        where they touch, null at the top of the hole) and ``gap_distance`` (metres from the
+        bin centre to the nearest end of its unbroken run of bins).
     report
         What became of every reading.
     """
@@ -187,69 +157,65 @@ def bin_tables(
     Parameters
     ----------
     paths
-        Instrument tables (CSV, CSV.gz, Parquet, Feather) in any order; several of
-        one instrument are taken together.
+        Instrument tables (CSV, CSV.gz, Parquet, Feather) in any order; several of one
+        instrument are taken together.
     spacing
         Bin width, m.
     join
-        ``"inner"``: bins that every instrument has. ``"outer"``: bins that any
-        instrument has, with null where one is missing.
+        Keep bins that every instrument (``"inner"``), or any instrument (``"outer"``), has.
     outliers
-        Name of a rule in :data:`~variolite.corelogs.OUTLIER_RULES`, or a rule: which
-        values are no readings.
+        Which values are no readings: a rule or its name in
+        :data:`~variolite.corelogs.OUTLIER_RULES`.
     label_source
-        Code of the instrument whose descriptions give the label, or ``"all"`` for
-        all together; by default the first of GRA, MS, MSP, NGR, ... that has any.
-        In an outer join ``"all"`` also labels bins that the first did not read.
+        Code of the instrument whose descriptions give the label, or ``"all"``, which in an
+        outer join labels bins that others read too; by default the first that has any.
     min_purity
         Bins whose commonest label covers a smaller share of the readings lose it.
     unlabelled
-        Whether readings without a principal lithology are left out (as in the
-        published LILY tables) or kept.
+        Whether readings without a principal lithology are left out (as in the published LILY
+        tables) or kept.
     min_match
         Smallest share of bins that must match at each join; 0 allows none.
     levels
-        Coarser levels of the label to add, each a column: names of packaged levels,
-        files, or levels (see :func:`~variolite.corelogs.lithology.label_level`).
+        Coarser levels of the label to add as columns, as :func:`~variolite.corelogs.label_level`
+        takes them.
     depth_scale
         Which depth column to use.
     progress
         Called before each file and at the end.
 
-    Returns
-    -------
-    BinnedTable
-
     Raises
     ------
     DataError
-        If a table cannot be read or recognised, a join matches almost nothing, or
-        nothing is left.
+        If a table cannot be read, a join matches almost nothing, or nothing is left.
     """
     rule = outlier_rule(outliers)
     wanted = _levels(levels)
-    if not 0 < spacing < float("inf"):
-        raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
-    if not 0 <= min_purity <= 1:
-        raise DataError(
-            f"a purity of {min_purity}", where="min_purity", hint="give a share between 0 and 1"
-        )
-    for option, value, choices in (
-        ("join", join, ("inner", "outer")),
-        ("unlabelled", unlabelled, ("drop", "keep")),
+    for option, valid, what, hint in (
+        ("spacing", 0 < spacing < float("inf"), f"a bin of {spacing} m", "a positive width in m"),
+        (
+            "min_purity",
+            0 <= min_purity <= 1,
+            f"a purity of {min_purity}",
+            "a share between 0 and 1",
+        ),
+        ("join", join in ("inner", "outer"), f"unknown choice '{join}'", "inner or outer"),
+        (
+            "unlabelled",
+            unlabelled in ("drop", "keep"),
+            f"unknown choice '{unlabelled}'",
+            "drop or keep",
+        ),
     ):
-        if value not in choices:
-            raise DataError(
-                f"unknown choice '{value}'", where=option, hint=f"choose {' or '.join(choices)}"
-            )
+        if not valid:
+            raise DataError(what, where=option, hint=f"give {hint}")
     sources = _open_all(paths, depth_scale)
     label_source = _label_source(label_source, sources)
     parts: dict[str, list[Accumulated]] = {code: [] for code in INSTRUMENTS}
     sizes = [source.path.stat().st_size for source in sources]
-    total = sum(sizes)
     for i, source in enumerate(sources):
         if progress is not None:
-            progress(sum(sizes[:i]), total, source.path.name)
+            progress(sum(sizes[:i]), sum(sizes), source.path.name)
         code = source.layout.instrument.code
         part = accumulate(
             source,
@@ -260,20 +226,21 @@ def bin_tables(
         )
         parts[code].append(part)
     if progress is not None:
-        progress(total, total, "joining")
+        progress(sum(sizes), sum(sizes), "joining")
     parts = {code: group for code, group in parts.items() if group}
     joined, steps = join_instruments(parts, join, min_match)
     before = joined.height
     if rule.applies_to == "bins":
-        ranges = {name: limits for name, limits in rule.ranges.items() if name in joined.columns}
-        for name, limits in ranges.items():
-            joined = joined.filter(pl.col(name).is_between(*limits).fill_null(True))
+        for name in rule.ranges.keys() & set(joined.columns):
+            joined = joined.filter(pl.col(name).is_between(*rule.ranges[name]).fill_null(True))
     dropped = before - joined.height
-    chosen = (group for code, group in parts.items() if label_source in (code, "all"))
-    described = [part.labels for group in chosen for part in group]
-    if not described:  # no table says what the rock is
-        described = [part.labels.clear() for group in parts.values() for part in group]
-    labels = label_bins(pl.concat(described), min_purity=min_purity)
+    described = pl.concat(
+        # Where no table says what the rock is, the labels are empty.
+        part.labels if label_source in (code, "all") else part.labels.clear()
+        for code, group in parts.items()
+        for part in group
+    )
+    labels = label_bins(described, min_purity=min_purity)
     joined = joined.join(labels, on=KEY, how="left", maintain_order="left")
     if joined.is_empty():
         raise DataError(
@@ -351,6 +318,7 @@ def _finish(
     spacing: float,
     levels: Sequence[LabelLevel],
 ) -> pl.DataFrame:
+    """Sort the bins and add what follows from the key, the labels and the moments."""
     every = (channel.name for code in parts for channel in INSTRUMENTS[code].channels)
     channels = [name for name in every if name in joined.columns]
     values = [f"{name}{suffix}" for name in channels for suffix in ("", "_count", "_sd")]

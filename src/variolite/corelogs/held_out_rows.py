@@ -19,10 +19,10 @@ from variolite.scoring.scorecard import Scorecard
 from variolite.training.run_folder import RunFiles
 
 Floats = NDArray[np.float64]
-
-_GROUP_NOUNS = frozenset({"borehole", "core", "hole", "sample", "section", "site", "well"})
-"""Names of a group column that read well as what a group is called."""
 Integers = NDArray[np.int64]
+
+# Names of a group column that read well as what a group is called.
+_GROUP_NOUNS = frozenset({"borehole", "core", "hole", "sample", "section", "site", "well"})
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,9 @@ class Classes:
 
 
 def code_labels(labels: NDArray[np.str_], *, room: int = len(CATEGORIES)) -> Classes:
-    """Sort labels by how often they occur; those beyond ``room`` are pooled as "other".
+    """Sort labels [n] by how often they occur; the empty string is none.
 
-    Parameters
-    ----------
-    labels
-        [n] names; the empty string means that the row has no label.
-    room
-        Most categories wanted; those beyond the palette are grey.
+    Those beyond ``room`` categories are pooled as "other", those beyond the palette are grey.
     """
     found, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     order = [int(i) for i in np.argsort(-counts, kind="stable") if found[i] != ""]
@@ -76,42 +71,31 @@ def code_labels(labels: NDArray[np.str_], *, room: int = len(CATEGORIES)) -> Cla
 
 
 def code_clusters(clusters: Integers, labels: Classes | None) -> Classes:
-    """Sort clusters next to the labels they match, each in the colour of its label.
+    """Sort clusters [n] next to the labels they match, each in the colour of its label.
 
-    Clusters and labels are paired one to one so that as many rows as possible
-    lie in a pair (the assignment problem); the remaining clusters follow by
-    size in the colours that are left, and in grey when these run out.
-
-    Parameters
-    ----------
-    clusters
-        [n] cluster numbers; below zero means that the row is in no cluster.
-    labels
-        The labels of the same rows, or None where there are none.
+    Clusters and labels are paired one to one so that as many rows as possible lie in a pair
+    (the assignment problem); the remaining clusters follow by size in the colours that are
+    left, and in grey when these run out. A number below zero is no cluster.
     """
     numbers = np.unique(clusters[clusters >= 0])
     codes = np.where(clusters >= 0, np.searchsorted(numbers, clusters), -1).astype(np.int64)
-    sizes = np.bincount(codes[codes >= 0], minlength=len(numbers))
-    plain = Classes(tuple(f"C{n}" for n in numbers), ("",) * len(numbers), codes)
+    if not len(numbers):
+        return Classes((), (), codes)
+    by_number = Classes(tuple(f"C{n}" for n in numbers), ("",) * len(numbers), codes)
+    palette = labels.colours if labels is not None else ()
     pairs: dict[int, int] = {}
-    if labels is not None and len(labels) and len(numbers):
-        overlap = contingency(plain, labels)
-        for cluster, label in zip(*linear_sum_assignment(-overlap), strict=True):
-            if overlap[cluster, label] > 0:
-                pairs[int(cluster)] = int(label)
+    if labels is not None:
+        overlap = contingency(by_number, labels)
+        matched = zip(*linear_sum_assignment(-overlap), strict=True)
+        pairs = {int(c): int(label) for c, label in matched if overlap[c, label] > 0}
+    sizes = by_number.counts()
     rest = sorted(set(range(len(numbers))) - pairs.keys(), key=lambda i: -sizes[i])
-    order = [*sorted(pairs, key=lambda cluster: pairs[cluster]), *rest]
-    taken = {} if labels is None else {c: labels.colours[pairs[c]] for c in pairs}
-    used = set(() if labels is None else labels.colours)
-    free = iter([colour for colour in CATEGORIES if colour not in used])
-    colours = [taken[c] if c in taken else next(free, OTHER) for c in order]
-    place = np.empty(len(numbers), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    return Classes(
-        tuple(plain.names[c] for c in order),
-        tuple(colours),
-        np.where(codes >= 0, place[codes], -1) if len(numbers) else codes,
-    )
+    order = [*sorted(pairs, key=pairs.__getitem__), *rest]
+    free = iter([colour for colour in CATEGORIES if colour not in palette])
+    colours = [palette[pairs[c]] if c in pairs else next(free, OTHER) for c in order]
+    place = np.argsort(order)
+    names = tuple(by_number.names[c] for c in order)
+    return Classes(names, tuple(colours), np.where(codes >= 0, place[codes], -1))
 
 
 def contingency(clusters: Classes, labels: Classes) -> Integers:
@@ -126,11 +110,10 @@ def contingency(clusters: Classes, labels: Classes) -> Integers:
 class HeldOut:
     """Held-out rows; a part the file lacks is None or empty.
 
-    ``group_noun`` is what a group is called, such as "hole". ``inputs`` and
-    ``reconstructions`` hold [n] values in original units, NaN where missing;
-    ``latent`` is [n, L] posterior means; ``labels`` are those of the level
-    called ``level``, rare ones pooled, ``every_label`` the same without pooling, and
-    ``levels`` those of every level that has any.
+    ``group_noun`` is what a group is called, such as "hole". ``inputs`` and ``reconstructions``
+    hold [n] values in original units, NaN where missing; ``latent`` is [n, L] posterior means.
+    ``labels`` are those of the level called ``level``, rare ones pooled, ``every_label`` the
+    same without pooling, and ``levels`` those of every level that has any.
     """
 
     rows: int
@@ -175,19 +158,13 @@ def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
     by_role = {column.get("role"): name for name, column in columns.items()}
     noun = by_role.get("group")
     numeric = {name for name, kind in frame.schema.items() if kind.is_numeric()}
-    names = [name for name in frame.columns if name in numeric and f"recon:{name}" in numeric] or [
-        name for name in frame.columns if name in numeric and name in units
-    ]
-    latent = [
-        name
-        for name in sorted(numeric, key=lambda name: (len(name), name))
-        if name[:1] == "z" and name[1:].isdecimal()
-    ]
-    named = {
-        column.removeprefix("label:"): _strings(frame[column])
-        for column in frame.columns
-        if column.startswith("label:")
-    }
+    known = [name for name in frame.columns if name in numeric]
+    names = [name for name in known if f"recon:{name}" in numeric]
+    names = names or [name for name in known if name in units]
+    latent = [name for name in known if name[:1] == "z" and name[1:].isdecimal()]
+    latent.sort(key=lambda name: int(name[1:]))
+    labelled = [column for column in frame.columns if column.startswith("label:")]
+    named = {column.removeprefix("label:"): _strings(frame[column]) for column in labelled}
     levels = {level: code_labels(names) for level, names in named.items() if (names != "").any()}
     level = _main_level(scorecard, levels)
     labels = levels.get(level) if level else None
@@ -206,11 +183,7 @@ def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
             name: _floats(frame[f"recon:{name}"]) for name in names if f"recon:{name}" in numeric
         },
         units=units,
-        latent=(
-            np.column_stack([_floats(frame[name]) for name in latent])
-            if latent and frame.height
-            else None
-        ),
+        latent=_matrix(frame, latent) if latent and frame.height else None,
         level=level,
         labels=labels,
         every_label=code_labels(named[level], room=frame.height) if level else None,
@@ -228,6 +201,10 @@ def _main_level(scorecard: Scorecard | None, present: Collection[str]) -> str | 
 def _floats(series: pl.Series) -> Floats:
     values = series.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
     return np.where(np.isfinite(values), values, np.nan)
+
+
+def _matrix(frame: pl.DataFrame, names: list[str]) -> Floats:
+    return np.column_stack([_floats(frame[name]) for name in names])
 
 
 def _strings(series: pl.Series) -> NDArray[np.str_]:

@@ -1,9 +1,8 @@
 """One name for a hole, whatever a table calls it.
 
-A drill hole is (expedition, site, hole letter). Tables write it as
-``318-U1355A``, ``318-U1355-A`` or ``318_U1355_A``, or keep the three parts in
-columns of their own; joined as text, these match nothing. Everything in this
-package goes through the functions here and uses the canonical text
+A drill hole is (expedition, site, hole letter). Tables write it as ``318-U1355A``,
+``318-U1355-A`` or ``318_U1355_A``, or keep the three parts in columns of their own; joined
+as text, these match nothing. Everything in this package uses the canonical text
 ``318-U1355A`` (expedition, hyphen, hole name), the form printed on core labels.
 """
 
@@ -15,12 +14,13 @@ import polars as pl
 
 from variolite.errors import DataError, nearest
 
-_EXPEDITION = r"\d{1,4}[A-Z]{0,2}"
-_SITE = r"[A-Z]{0,2}\d{1,5}"
-_LETTERS = r"[A-Z]{1,2}"
-_TEXT = rf"^({_EXPEDITION})[-_ /]+({_SITE})[-_ /]*({_LETTERS})$"
+_PARTS = {
+    "expedition": r"\d{1,4}[A-Z]{0,2}",
+    "site": r"[A-Z]{0,2}\d{1,5}",
+    "hole_letter": "[A-Z]{1,2}",
+}
+_TEXT = "^({expedition})[-_ /]+({site})[-_ /]*({hole_letter})$".format(**_PARTS)
 
-_PART_PATTERNS = {"expedition": _EXPEDITION, "site": _SITE, "hole_letter": _LETTERS}
 _PART_NAMES = {"Exp": ("exp", "expedition", "leg"), "Site": ("site",), "Hole": ("hole",)}
 _WHOLE_NAMES = ("borehole_id", "borehole", "hole_id", "holeid", "well", "hole")
 
@@ -28,15 +28,10 @@ _WHOLE_NAMES = ("borehole_id", "borehole", "hole_id", "holeid", "well", "hole")
 def holes_from_text(names: pl.Series) -> pl.DataFrame:
     """Read a column of hole names in any mixture of the known spellings.
 
-    Parameters
-    ----------
-    names
-        Text, [n].
-
     Returns
     -------
     pl.DataFrame
-        [n] rows with ``hole`` (canonical text), ``expedition``, ``site`` and
+        A row per name with ``hole`` (canonical text), ``expedition``, ``site`` and
         ``hole_letter``.
 
     Raises
@@ -46,40 +41,26 @@ def holes_from_text(names: pl.Series) -> pl.DataFrame:
     """
     text = _clean(pl.col("text"))
     parts = pl.DataFrame({"text": names.cast(pl.String)}).select(
-        "text",
-        *(text.str.extract(_TEXT, i).alias(part) for i, part in enumerate(_PART_PATTERNS, 1)),
+        "text", *(text.str.extract(_TEXT, i).alias(part) for i, part in enumerate(_PARTS, 1))
     )
     _refuse(parts.filter(pl.col("expedition").is_null())["text"], names.name or "hole")
     return _with_text(parts)
 
 
 def holes_from_columns(expedition: pl.Series, site: pl.Series, hole: pl.Series) -> pl.DataFrame:
-    """Read holes whose three parts stand in columns of their own.
+    """Read holes whose three parts stand in columns of their own, as :func:`holes_from_text`.
 
-    Parameters
-    ----------
-    expedition, site, hole
-        [n] each; numbers are accepted for expedition and site, since a table
-        without text expeditions is often read as numeric.
-
-    Returns
-    -------
-    pl.DataFrame
-        As :func:`holes_from_text`.
-
-    Raises
-    ------
-    DataError
-        If a part is missing or malformed; the first few are shown.
+    Numbers are accepted for expedition and site, since a table without text expeditions is
+    often read as numeric.
     """
-    given = zip(_PART_PATTERNS, (expedition, site, hole), strict=True)
+    given = zip(_PARTS, (expedition, site, hole), strict=True)
     parts = pl.DataFrame({part: column.cast(pl.String) for part, column in given})
     parts = parts.with_columns(_clean(pl.all()))
     if len(parts) and parts["hole_letter"].str.contains(_TEXT).fill_null(False).all():
         return holes_from_text(parts["hole_letter"].alias(hole.name))
     good = pl.all_horizontal(
         pl.col(part).str.contains(f"^{pattern}$").fill_null(False)
-        for part, pattern in _PART_PATTERNS.items()
+        for part, pattern in _PARTS.items()
     )
     bad = parts.filter(~good).select(
         pl.concat_str(pl.all().fill_null("(missing)"), separator=" | ").alias("text")
@@ -89,35 +70,22 @@ def holes_from_columns(expedition: pl.Series, site: pl.Series, hole: pl.Series) 
 
 
 def find_hole_columns(available: Sequence[str]) -> tuple[str, ...]:
-    """Find the columns that name the hole.
+    """Find the columns that name the hole: three (expedition, site, hole) or one (a whole name).
 
-    Parameters
-    ----------
-    available
-        Column names of a table.
-
-    Returns
-    -------
-    tuple of str
-        Three names (expedition, site, hole) or one (a whole hole name).
-
-    Raises
-    ------
-    DataError
-        If neither is present; the nearest column is named.
+    Raises DataError if neither is present; the nearest column is named.
     """
     folded = {name.strip().casefold(): name for name in available}
     found = {
         part: next((folded[alias] for alias in aliases if alias in folded), None)
         for part, aliases in _PART_NAMES.items()
     }
-    if None not in (parts := tuple(found.values())):
-        return tuple(name for name in parts if name is not None)
+    missing = [part for part, column in found.items() if column is None]
+    if not missing:
+        return tuple(name for name in found.values() if name is not None)
     for alias in _WHOLE_NAMES:
         # Beside a site, a column Hole holds the letter only.
         if alias in folded and (alias != "hole" or found["Site"] is None):
             return (folded[alias],)
-    missing = [part for part, column in found.items() if column is None]
     close = nearest(missing[0], available)
     hint = f"; the nearest column is '{close}'" if close else ""
     raise DataError(
@@ -127,17 +95,7 @@ def find_hole_columns(available: Sequence[str]) -> tuple[str, ...]:
 
 
 def canonical_holes(frame: pl.DataFrame) -> pl.DataFrame:
-    """Read the holes of a table, whichever columns name them.
-
-    Parameters
-    ----------
-    frame
-        Any table with Exp, Site and Hole, or with one hole name per row.
-
-    Returns
-    -------
-    pl.DataFrame
-        As :func:`holes_from_text`, one row per row of ``frame``.
+    """Read the holes of a table, whichever columns name them, as :func:`holes_from_text`.
 
     Raises
     ------
@@ -157,7 +115,7 @@ def _clean(text: pl.Expr) -> pl.Expr:
 
 def _with_text(parts: pl.DataFrame) -> pl.DataFrame:
     hole = pl.concat_str("expedition", pl.lit("-"), "site", "hole_letter").alias("hole")
-    return parts.select(hole, *_PART_PATTERNS)
+    return parts.select(hole, *_PARTS)
 
 
 def _refuse(bad: pl.Series, where: str) -> None:

@@ -35,12 +35,8 @@ class InstrumentTable:
     def scan(self, *, lenient: bool = False) -> pl.LazyFrame:
         """Scan the needed columns: numbers as Float64, all else as text.
 
-        Parameters
-        ----------
-        lenient
-            False: text among the numbers is an error of polars when collected,
-            which is the fast way. True: such text becomes null, and a column
-            ``unreadable`` says in how many numbers of the row it stood.
+        Text among the numbers is an error of polars when collected, which is the fast way;
+        where lenient, it becomes null, and ``unreadable`` counts it per row.
         """
         columns, numeric = self.layout.columns, self.layout.numeric_columns
         if not _is_csv(self.path):
@@ -64,10 +60,8 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
 
     Parameters
     ----------
-    path
-        The file.
-    depth_scale
-        ``"CSF-A"`` or ``"CSF-B"``.
+    path, depth_scale
+        The file, and which depth to take, ``"CSF-A"`` or ``"CSF-B"``.
 
     Raises
     ------
@@ -75,26 +69,16 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
         If the file is missing, empty, has no rows, or is no instrument table.
     """
     path = Path(path)
-    if not path.is_file():
-        what = "there is no such file" if not path.exists() else "this is not a file"
-        raise _refusal(path, what, "give the path of an instrument table")
-    if path.stat().st_size == 0:
-        raise _refusal(path, "the file is empty")
-    header, samples = _peek_csv(path) if _is_csv(path) else _peek_binary(path)
-    layout = recognise(header, samples=samples, depth_scale=depth_scale, where=str(path))
-    for name in layout.columns:
-        if (times := header.count(name)) > 1:
-            raise _refusal(path, f"column '{name}' stands there {times} times", "keep one of them")
+    try:
+        header, samples = _peek(path)
+        layout = recognise(header, samples, depth_scale)
+        for name in layout.columns:
+            if (times := header.count(name)) > 1:
+                raise DataError(f"column '{name}' stands there {times} times", hint="keep one")
+    except DataError as error:
+        hint = error.hint or "export the table again"
+        raise DataError(error.what, where=str(path), hint=hint) from error.__cause__
     return InstrumentTable(path, layout)
-
-
-def _refusal(path: Path, what: str, hint: str = "export the table again") -> DataError:
-    return DataError(what, where=str(path), hint=hint)
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return _refusal(path, f"the file cannot be read: {reason}")
 
 
 def _is_csv(path: Path) -> bool:
@@ -105,42 +89,45 @@ def _scan_binary(path: Path) -> pl.LazyFrame:
     scan = _BINARY.get(path.suffix.casefold())
     if scan is None:
         hint = "give a .csv, .csv.gz, .parquet or .feather file"
-        raise _refusal(path, f"cannot read '{path.suffix}' files", hint)
+        raise DataError(f"cannot read '{path.suffix}' files", hint=hint)
     return scan(path)
 
 
-def _peek_binary(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
+def _peek(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
     """Header and a sample of the columns that tell instruments apart."""
+    if not path.is_file():
+        what = "there is no such file" if not path.exists() else "this is not a file"
+        raise DataError(what, hint="give the path of an instrument table")
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty")
     try:
-        head = _scan_binary(path).head(_SAMPLE_ROWS).collect()
-    except (PolarsError, OSError) as error:
-        raise _unreadable(path, error) from error
-    if head.is_empty():
-        raise _refusal(path, "the table has a header but no rows")
-    samples = {n: head[n].cast(pl.String).to_list() for n in _SAMPLED if n in head.columns}
-    return head.columns, samples
-
-
-def _peek_csv(path: Path) -> tuple[list[str], Mapping[str, list[str | None]]]:
-    """The same of a CSV, whose first rows must have as many fields as the header."""
-    opened = gzip.open if path.suffix.casefold() == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
-            rows = csv.reader(stream)
-            header = next(rows, [])
-            body = [row for row in islice(rows, _SAMPLE_ROWS) if row]
-    except (OSError, EOFError, csv.Error) as error:
-        raise _unreadable(path, error) from error
+        header, body = _csv_rows(path) if _is_csv(path) else _binary_rows(path)
+    except (PolarsError, OSError, EOFError, csv.Error) as error:
+        reason = str(error).strip().split("\n", 1)[0] or type(error).__name__
+        raise DataError(f"the file cannot be read: {reason}") from error
     if not any(name.strip() for name in header):
-        raise _refusal(path, "the first line holds no column names")
+        raise DataError("the first line holds no column names")
     if not body:
-        raise _refusal(path, "the table has a header but no rows")
+        raise DataError("the table has a header but no rows")
     for number, row in enumerate(body, start=1):
         if len(row) != len(header):
-            what = f"row {number} has {len(row)} fields, the header {len(header)}"
-            hint = "put quotation marks around texts with commas or line breaks"
-            raise _refusal(path, what, hint)
+            raise DataError(
+                f"row {number} has {len(row)} fields, the header {len(header)}",
+                hint="put quotation marks around texts with commas or line breaks",
+            )
     return header, {n: [row[header.index(n)] for row in body] for n in _SAMPLED if n in header}
+
+
+def _binary_rows(path: Path) -> tuple[list[str], list[tuple[str | None, ...]]]:
+    head = _scan_binary(path).head(_SAMPLE_ROWS).collect()
+    return head.columns, head.cast(pl.String, strict=False).rows()
+
+
+def _csv_rows(path: Path) -> tuple[list[str], list[tuple[str | None, ...]]]:
+    opened = gzip.open if path.suffix.casefold() == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as stream:
+        rows = csv.reader(stream)
+        return next(rows, []), [tuple(row) for row in islice(rows, _SAMPLE_ROWS) if row]
 
 
 def _read_numbers(frame: pl.LazyFrame, numeric: Sequence[str]) -> pl.LazyFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,17 +24,10 @@ class Channel:
 
 @dataclass(frozen=True)
 class Instrument:
-    """One kind of instrument table.
+    """One kind of instrument table, by its LIMS code.
 
-    Attributes
-    ----------
-    code
-        LIMS code, for example ``"GRA"``.
-    channels
-        What a reading holds.
-    whole
-        True where a reading with one bad channel is bad in all (a pixel row);
-        False where each channel stands for itself (a table of samples).
+    ``whole``: a reading with one bad channel is bad in all (a pixel row); otherwise each
+    channel stands for itself (a table of samples).
     """
 
     code: str
@@ -61,18 +54,9 @@ INSTRUMENTS: Mapping[str, Instrument] = {
 class TableLayout:
     """Where one table holds what is needed of it.
 
-    Attributes
-    ----------
-    instrument
-        The instrument it was recognised as.
-    hole
-        Columns that name the hole: three (expedition, site, hole) or one.
-    depth
-        Depth column, m below sea floor.
-    values
-        Channel name to the columns that hold it, first non-missing wins.
-    label
-        Column of the principal lithology, or None.
+    ``hole`` are three columns (expedition, site, hole) or one, ``depth`` is m below sea floor.
+    ``values`` are the columns of each channel, of which the first non-missing wins; ``label``
+    is the column of the principal lithology, if any.
     """
 
     instrument: Instrument
@@ -106,31 +90,15 @@ _LOOP_SENSOR = ("WRMSL", "STMSL", "MSL", "MS2C", "LOOP")
 
 def recognise(
     columns: Sequence[str],
-    *,
-    samples: Mapping[str, Sequence[str | None]] | None = None,
+    samples: Mapping[str, Sequence[str | None]],
     depth_scale: str = "CSF-A",
-    where: str | None = None,
 ) -> TableLayout:
     """Recognise an instrument table by its columns, never by the name of the file.
 
-    Parameters
-    ----------
-    columns
-        Header of the table.
-    samples
-        The first values of some columns as text. Needed only to tell the loop
-        from the point sensor, whose headers are the same: ``Instrument``,
-        ``Instrument group`` and ``A/W`` decide.
-    depth_scale
-        ``"CSF-A"`` or ``"CSF-B"``.
-    where
-        Name of the table in errors.
-
-    Raises
-    ------
-    DataError
-        If the table is of no known instrument, lacks a hole or depth column, or
-        gives a value or depth in another unit.
+    ``samples`` are the first values, as text, of ``Instrument``, ``Instrument group`` and
+    ``A/W``: they tell the loop from the point sensor, whose headers are the same. Raises
+    DataError if the table is of no known instrument, lacks a hole or depth column, or gives a
+    value or depth in another unit.
     """
     found = {
         code: values
@@ -138,31 +106,25 @@ def recognise(
         if (values := _channel_columns(instrument, columns))
     }
     if "MS" in found and "MSP" in found:
-        del found["MS" if _is_point_sensor(columns, samples or {}) else "MSP"]
+        del found["MS" if _is_point_sensor(columns, samples) else "MSP"]
     if not found:
-        raise _unknown_table(columns, where)
+        raise _unknown_table(columns)
     if len(found) > 1:
         raise DataError(
             f"the table holds readings of several instruments ({', '.join(found)})",
-            where=where,
             hint="give one table per instrument",
         )
     ((code, values),) = found.items()
     instrument = INSTRUMENTS[code]
     for column, unit, channel in _foreign_units(instrument, columns):
-        raise _unit_error(column, unit, channel.units[0], where)
+        raise _unit_error(column, unit, channel.units[0])
     for channel in instrument.channels:
         if instrument.whole and channel.name not in values:
             raise DataError(
                 f"a {code} table without a column '{channel.headers[0]}'",
-                where=where,
                 hint="export the table again with all channels of the instrument",
             )
-    try:
-        hole = find_hole_columns(columns)
-    except DataError as error:
-        raise DataError(error.what, where=where, hint=error.hint) from error
-    depth = _depth_column(columns, depth_scale, where)
+    hole, depth = find_hole_columns(columns), _depth_column(columns, depth_scale)
     label = next((name for name in columns if name.strip().casefold() == "principal"), None)
     return TableLayout(instrument, hole, depth, values, label)
 
@@ -201,40 +163,35 @@ def _channel_columns(instrument: Instrument, columns: Sequence[str]) -> dict[str
 
 def _foreign_units(
     instrument: Instrument, columns: Sequence[str]
-) -> list[tuple[str, str, Channel]]:
+) -> Iterator[tuple[str, str, Channel]]:
     """Columns of the instrument that stand in a unit that is not accepted."""
     present = _channel_columns(instrument, columns)
-    return [
-        (column, unit, channel)
-        for channel in instrument.channels
-        if channel.name not in present
-        for column, unit in _units_given(channel.headers, columns)
-        # 'Bulk density (GRA)' is a header of its own, no bulk density in the unit 'GRA'.
-        if not any(_channel_columns(entry, [column]) for entry in INSTRUMENTS.values())
-    ]
+    for channel in instrument.channels:
+        given = [] if channel.name in present else _units_given(channel.headers, columns)
+        for column, unit in given:
+            # 'Bulk density (GRA)' is a header of its own, no bulk density in the unit 'GRA'.
+            if not any(_channel_columns(entry, [column]) for entry in INSTRUMENTS.values()):
+                yield column, unit, channel
 
 
-def _unit_error(column: str, unit: str, expected: str, where: str | None) -> DataError:
+def _unit_error(column: str, unit: str, expected: str) -> DataError:
     stated = f"in '{unit}'" if unit else "without a unit"
     return DataError(
         f"column '{column}' is given {stated}, expected {expected}",
-        where=where,
         hint=f"convert the values and name the unit in the header, '({expected})'",
     )
 
 
-def _depth_column(columns: Sequence[str], scale: str, where: str | None) -> str:
+def _depth_column(columns: Sequence[str], scale: str) -> str:
     given = _units_given([stem.format(scale=scale) for stem in _DEPTH_STEMS], columns)
-    for column, unit in given:
-        if unit == "m":
-            return column
-    for column, unit in given:
-        raise _unit_error(column, unit, "m", where)
+    if metres := [column for column, unit in given if unit == "m"]:
+        return metres[0]
+    if given:
+        raise _unit_error(*given[0], "m")
     close = nearest(f"Depth {scale} (m)", columns)
     hint = f"; the nearest column is '{close}'" if close else ""
     raise DataError(
         f"no column 'Depth {scale} (m)' or 'Top depth {scale} (m)'{hint}",
-        where=where,
         hint="export the table with its depth below sea floor in metres",
     )
 
@@ -253,32 +210,28 @@ def _is_point_sensor(columns: Sequence[str], samples: Mapping[str, Sequence[str 
     return bool(halves & {"A", "W"})
 
 
-def _unknown_table(columns: Sequence[str], where: str | None) -> DataError:
+def _unknown_table(columns: Sequence[str]) -> DataError:
     for instrument in INSTRUMENTS.values():
         for column, unit, channel in _foreign_units(instrument, columns):
             # 'R', 'G' and 'B' are too short to be taken for a misspelt unit.
             if len(_normal(channel.headers[0])) > 1:
-                return _unit_error(column, unit, channel.units[0], where)
+                return _unit_error(column, unit, channel.units[0])
     if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
+        separator = "tabs" if "\t" in columns[0] else "semicolons"
         return DataError(
-            "the header is one column only; the table seems to be separated by "
-            f"{'tabs' if chr(9) in columns[0] else 'semicolons'}",
-            where=where,
+            f"the header is one column only; the table seems to be separated by {separator}",
             hint="save it with commas",
         )
     known = {c.headers[0]: entry.code for entry in INSTRUMENTS.values() for c in entry.channels}
     for column in columns:
-        close = nearest(column, known) if len(column) > 3 else None
-        if close:
+        if len(column) > 3 and (close := nearest(column, known)):
             return DataError(
                 f"no value column of a known instrument; '{column}' is nearest to "
                 f"'{close}' of {known[close]}",
-                where=where,
                 hint="name the column as the instrument table does",
             )
     return DataError(
         "this is no instrument table: none of its columns holds a reading of "
         f"{', '.join(INSTRUMENTS)}",
-        where=where,
         hint="give tables laid out as LIMS or LILY export them",
     )

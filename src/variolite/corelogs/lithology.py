@@ -1,8 +1,7 @@
 """Levels of labels: fine names mapped to coarser groups.
 
-A score on 139 rock names and a score on 14 groups answer different questions, so
-labels are kept at several levels. A level is a mapping from name to group, read
-from a file of your own or shipped with the package.
+A score on 139 rock names and a score on 14 groups answer different questions, so labels are
+kept at several levels, read from a file of your own or shipped with the package.
 """
 
 from __future__ import annotations
@@ -22,14 +21,11 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, nearest
 
-# The same safe subset, parsed in C where PyYAML was built with it: ten times faster.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def read_packaged(name: str) -> Any:
-    """Return the content of a packaged YAML file."""
     text = files("variolite.corelogs").joinpath(name).read_text("utf-8")
-    return yaml.load(text, Loader=_Loader)
+    # The safe subset, parsed in C where PyYAML was built with it: ten times faster.
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 _PACKAGED = ("lithology_groups.yaml", "wireline_levels.yaml")
@@ -44,10 +40,8 @@ class LabelLevel:
     ----------
     name
         Name of the level, and of the column it makes.
-    groups
-        Label to group; labels in lower case.
-    heads
-        Last word of a label to group, for labels that are not in ``groups``.
+    groups, heads
+        Label, in lower case, to group, and the same for the last word of other labels.
     """
 
     name: str
@@ -75,25 +69,19 @@ class LabelLevel:
 
     def unmapped(self, labels: Iterable[str | None]) -> tuple[str, ...]:
         """Return the labels, each once and sorted, that nothing maps."""
-        present = {label for label in labels if label}
-        return tuple(sorted(label for label in present if self.group_of(label) is None))
+        return tuple(sorted({x for x in labels if x and self.group_of(x) is None}))
 
     def guessed(self, labels: Iterable[str | None]) -> tuple[str, ...]:
         """Return the labels, each once and sorted, that only their last word maps."""
-        present = {label for label in labels if label and _key(label) not in self.groups}
-        return tuple(sorted(label for label in present if self.group_of(label) is not None))
+        unknown = {x for x in labels if x and _key(x) not in self.groups}
+        return tuple(sorted(unknown - set(self.unmapped(unknown))))
 
 
 @cache
 def label_levels() -> Mapping[str, LabelLevel]:
     """Return the levels that are shipped with the package, by name."""
-    levels = {}
-    for name in _PACKAGED:
-        content = read_packaged(name)
-        for entry in content if isinstance(content, list) else [content]:
-            level = _level_of(entry, name, name)
-            levels[level.name] = level
-    return MappingProxyType(levels)
+    levels = [_level_of(entry, name, name) for name in _PACKAGED for entry in read_packaged(name)]
+    return MappingProxyType({level.name: level for level in levels})
 
 
 def label_level(name: str | Path | LabelLevel) -> LabelLevel:
@@ -119,14 +107,10 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
 
 
 def read_label_level(path: str | Path) -> LabelLevel:
-    """Read a level from a file: CSV with two columns, or YAML.
+    """Read a level from a file, after which it is called.
 
-    Parameters
-    ----------
-    path
-        A CSV whose first column holds names and whose second holds groups (other
-        columns are ignored), or YAML with ``name: group`` or ``group: [names]``.
-        The level is called after the file.
+    A CSV's first column holds names and the second groups (other columns are ignored); YAML
+    has ``name: group`` or ``group: [names]``.
 
     Raises
     ------
@@ -150,8 +134,7 @@ def read_label_level(path: str | Path) -> LabelLevel:
 
 
 def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
-    unknown = set(content) - {"level", "title", "source", "groups", "heads"}
-    if unknown:
+    if unknown := set(content) - {"level", "title", "source", "groups", "heads"}:
         raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, hint=_HINT)
     return LabelLevel(
         name=str(content.get("level", name)),
@@ -213,12 +196,8 @@ COVERAGE = 0.95
 class LevelChooser:
     """Labels of some rows at every level that fits; the levels are chosen at the first call.
 
-    Training and held-out rows of one run are thereby labelled alike.
-
-    Parameters
-    ----------
-    wanted
-        Names of packaged levels or files, beside those that fit.
+    Training and held-out rows of one run are thereby labelled alike. ``wanted`` are packaged
+    levels or files beside those that fit.
     """
 
     def __init__(self, wanted: Iterable[str | Path] = ()) -> None:
@@ -229,20 +208,16 @@ class LevelChooser:
     def __call__(self, labels: Mapping[str, NDArray[np.str_]]) -> dict[str, NDArray[np.str_]]:
         """Return the labels of rows, [n], by level, "" where a level does not map them.
 
-        A level that renames every label one to one takes the place of the raw
-        labels: codes become names, and nothing is scored twice.
+        A level that renames every label one to one takes the place of the raw labels: codes
+        become names, and nothing is scored twice.
         """
         if self.levels is None:
             every = np.concatenate(list(labels.values()) or [np.empty(0, "U1")])
             asked = tuple(label_level(name) for name in self.wanted)
             taken, known = {level.name for level in asked}, every[every != ""]
-            self.levels = asked + tuple(
-                level
-                for name, level in label_levels().items()
-                if name not in taken
-                and len(known)
-                and (_mapped(level, known) != "").mean() >= COVERAGE
-            )
+            packaged = [x for name, x in label_levels().items() if name not in taken and len(known)]
+            fitting = [x for x in packaged if (_mapped(x, known) != "").mean() >= COVERAGE]
+            self.levels = (*asked, *fitting)
             self.renamed = {
                 name
                 for name, values in labels.items()

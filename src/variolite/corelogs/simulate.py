@@ -1,55 +1,96 @@
-"""SIMULATED drill cores with known truth, as tables or as instrument tables.
+"""SIMULATED drill cores with known truth, written as instrument tables.
 
-No public table holds all of density, susceptibility, gamma and colour readings of
-drill cores, so the six-channel case is tried on cores that are made up. They are
-labelled SIMULATED wherever they go. Depositional settings, class frequencies,
-porosity, compaction, lightness, spacing and the marginal spread of the channels
-follow published summaries of the LILY database (Childress et al. 2024); the beds
-and the values are drawn at random. Four latent factors rule all six channels and
-are returned, so that it can be scored how well a model finds them.
+No public table holds all of density, susceptibility, gamma and colour readings of drill
+cores, so the six-channel case is tried on cores that are made up. Settings, class frequencies,
+porosity, compaction, lightness, spacing and the marginal spread of the channels follow
+published summaries of the LILY database (Childress et al. 2024); beds and values are drawn at
+random. Four latent factors rule all six channels.
+
+Tables are dicts of columns, name to array [rows]. A column called after another table, such as
+``hole`` of the beds, holds row numbers of that table.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.special import expit, logit
 
-from variolite.corelogs.simulated_cores import (
-    FACTORS,
-    Columns,
-    draw_beds,
-    draw_camera,
-    draw_cells,
-    draw_cores,
-    draw_holes,
-    lithologies,
-    parameters,
-    read_cores,
-    row_at,
-)
+from variolite.corelogs.lithology import read_packaged
 from variolite.errors import DataError
+
+FACTORS = ("porosity", "magnetic", "gamma", "lightness")
+"""The latent factors: logit of the volume fraction of pores, log10 of the susceptibility
+of the solid in instrument units, natural logarithm of the natural gamma of the solid in counts
+per second, logit of L*/100."""
+
+Floats = NDArray[np.float64]
+Columns = dict[str, NDArray[Any]]
+
+_BED_STEP = 0.1  # m; beds are this thick or a multiple
+_CORE_LENGTH = 9.5  # m
+_CELL = 0.01  # m; the truth is held once per cell
+_SECTION = 1.5  # m
+_INTERBEDDING, _AMALGAMATION = 4.0, 0.15  # how much neighbours, and equals, follow one another
+_CORRELATION_LENGTH = 0.3  # m
+_BED_FRACTION = 0.55  # of the variance within a lithology that lies between its beds
+# Within a lithology, lighter rock is less radioactive and less magnetic.
+_CORRELATION = np.array(
+    [[1.0, -0.1, -0.1, 0.2], [-0.1, 1.0, 0.3, -0.3], [-0.1, 0.3, 1.0, -0.4], [0.2, -0.3, -0.4, 1.0]]
+)
+
+
+@cache
+def parameters() -> dict[str, Any]:
+    """Return ``simulation.yaml``, which explains itself."""
+    parsed: dict[str, Any] = read_packaged("simulation.yaml")
+    return parsed
+
+
+@cache
+def lithologies() -> pl.DataFrame:
+    """Return the simulated lithologies, one row each, in the order of the parameter file."""
+    entries = parameters()["lithologies"].items()
+    return pl.DataFrame([{"name": n, **e} for n, e in entries], infer_schema_length=None)
+
+
+def numbers(name: str) -> Floats:
+    return lithologies()[name].cast(pl.Float64).to_numpy()
+
+
+@cache
+def _row_of() -> dict[str, int]:
+    return {name: i for i, name in enumerate(lithologies()["name"])}
+
+
+@cache
+def setting_weights() -> dict[str, Floats]:
+    """Return, per depositional setting, how much of all core is each lithology there.
+
+    The arrays [lithologies] add up to one over all settings.
+    """
+    # Those are frequencies of what the camera saw; what it missed is put back.
+    core = numbers("share") / (1.0 - numbers("no_camera"))
+    core /= core.sum()
+    settings = [entry["settings"] for entry in parameters()["lithologies"].values()]
+    names = dict.fromkeys(name for entry in settings for name in entry)
+    return {name: core * np.array([entry.get(name, 0.0) for entry in settings]) for name in names}
 
 
 @dataclass(frozen=True)
 class SimulatedCores:
-    """A SIMULATED set of drill cores and the truth behind it.
+    """A SIMULATED set of drill cores and the truth behind it, as tables of columns.
 
-    The columns are arrays by name; see :mod:`variolite.corelogs.simulated_cores`.
-
-    Attributes
-    ----------
-    seed
-        Seed it was drawn with.
-    holes
-        Names, setting, depth range, whether the camera saw it, instrument errors.
-    beds, cores, cells
-        What the holes cross, what came up, and the factors of every centimetre.
-    readings
-        Readings per instrument code (GRA, MS, NGR, RGB).
+    ``holes`` have names, depth range (m below sea floor) and instrument errors; ``beds`` are
+    what they cross, ``cores`` what came up, ``cells`` the factors of every centimetre, and
+    ``readings`` are per instrument code (GRA, MS, NGR, RGB).
     """
 
     seed: int
@@ -59,121 +100,21 @@ class SimulatedCores:
     cells: Columns
     readings: dict[str, Columns]
 
-    def hole_table(self) -> pl.DataFrame:
-        """One row per hole: name, setting, depth range, camera and instrument errors."""
-        columns = ("expedition", "site", "setting", "top", "bottom", "camera")
-        return pl.DataFrame(self.holes).select(
-            pl.col("name").alias("hole"), *columns, pl.col("^offset_.*$")
-        )
-
-    def bed_table(self) -> pl.DataFrame:
-        """One row per bed: hole, top and bottom (m), true and described lithology."""
-        beds = self.beds
-        return pl.DataFrame(
-            {
-                "hole": self.holes["name"][beds["hole"]],
-                "top": beds["top"],
-                "bottom": beds["bottom"],
-                "lithology": _named(beds["lithology"]),
-                "described": _named(beds["described"]),
-            }
-        )
-
-    def reading_table(self, instrument: str) -> pl.DataFrame:
-        """One row per reading: hole, depth (m), values, true lithology and factors."""
-        if instrument not in self.readings:
-            raise DataError(
-                f"instrument '{instrument}' is not simulated",
-                hint=f"choose one of {', '.join(self.readings)}",
-            )
-        reading, cells = self.readings[instrument], self.cells
-        bed = cells["bed"][reading["cell"]]
-        return pl.DataFrame(
-            {
-                "hole": self.holes["name"][self.beds["hole"][bed]],
-                "depth": reading["depth"],
-                **{n: reading[n] for n in parameters()["instruments"][instrument]["channels"]},
-                "lithology": _named(self.beds["lithology"][bed]),
-                **_factors(cells["factors"][reading["cell"]]),
-            }
-        )
-
-    def bin_truth(self, spacing: float = 0.2) -> pl.DataFrame:
-        """Return the truth per depth bin, to be joined to a binned table.
-
-        Parameters
-        ----------
-        spacing
-            Bin width, m.
-
-        Returns
-        -------
-        pl.DataFrame
-            One row per hole and bin that a core reaches: ``hole``, ``bin``,
-            ``true_lithology`` (commonest by thickness), ``true_purity`` and the mean
-            of each factor, ``factor_porosity`` ... (see
-            :data:`~variolite.corelogs.simulated_cores.FACTORS`).
-        """
-        depth, cores = self.cells["depth"], self.cores
-        core = row_at(cores, self.cells["hole"], depth)
-        cored = np.flatnonzero(depth < cores["top"][core] + cores["length"][core])
-        kind = pl.col("kind")
-        bins = (
-            pl.DataFrame(
-                {
-                    "hole_": self.cells["hole"][cored],
-                    "bin": np.round(depth[cored] / spacing).astype(np.int32),
-                    "kind": self.beds["lithology"][self.cells["bed"][cored]],
-                    **_factors(self.cells["factors"][cored]),
-                }
-            )
-            .group_by("hole_", "bin")
-            .agg(
-                # Of equally thick lithologies the first in the file counts.
-                kind.mode().min(),
-                (kind.unique_counts().max() / pl.len()).alias("true_purity"),
-                pl.col("^factor_.*$").mean(),
-            )
-            .sort("hole_", "bin")
-        )
-        return bins.select(
-            pl.Series("hole", self.holes["name"]).gather(bins["hole_"]),
-            "bin",
-            _named(bins["kind"]).alias("true_lithology"),
-            "true_purity",
-            "^factor_.*$",
-        )
-
-
-def _named(lithology: pl.Series | NDArray[np.int64], column: str = "name") -> pl.Series:
-    return lithologies()[column].gather(lithology)
-
-
-def _factors(factors: NDArray[np.float64]) -> Columns:
-    return {f"factor_{name}": factors[:, i] for i, name in enumerate(FACTORS)}
-
 
 def simulate_cores(
-    holes: int = 12,
-    metres: float = 120.0,
-    seed: int = 0,
-    *,
-    camera_everywhere: bool = False,
+    holes: int = 12, metres: float = 120.0, seed: int = 0, *, camera_everywhere: bool = False
 ) -> SimulatedCores:
-    """Draw a SIMULATED set of drill cores.
+    """Draw a SIMULATED set of drill cores; equal seeds give equal cores.
 
     Parameters
     ----------
-    holes
-        Number of holes.
-    metres
-        Mean length of a hole, m; single holes differ by a quarter.
+    holes, metres
+        Number of holes, and their mean length in m; single holes differ by a quarter.
     seed
-        Seed; equal seeds give equal cores.
+        Seed of all draws.
     camera_everywhere
-        False: the line-scan camera is missing in whole holes, the more often the
-        more of the hole is of lithologies that the real camera missed (41 % of all
-        rows). True: it sees every hole.
+        False: the line-scan camera is missing in whole holes, the more often the more of the
+        hole is of lithologies that the real camera missed (41 % of all rows).
 
     Raises
     ------
@@ -185,34 +126,304 @@ def simulate_cores(
     if not 1.0 <= metres <= 2000.0:
         raise DataError(f"holes of {metres} m", where="metres", hint="give 1 to 2000 m")
     rng = np.random.default_rng([20240917, seed])
-    plan = draw_holes(rng, holes, metres)
-    beds = draw_beds(rng, plan)
-    cores = draw_cores(rng, plan, beds)
-    cells = draw_cells(rng, plan, beds)
+    plan = _draw_holes(rng, holes, metres)
+    beds = _draw_beds(rng, plan)
+    cores = _draw_cores(rng, plan, beds)
+    cells = _draw_cells(rng, plan, beds)
     for name, spread in parameters()["offsets"].items():
         error = rng.normal(0.0, spread, holes)
         plan[f"offset_{name}"] = error if name == "bulk_density" else np.exp(error)
-    plan["camera"] = draw_camera(rng, beds, holes) | camera_everywhere
+    plan["camera"] = _draw_camera(rng, beds, holes) | camera_everywhere
     readings = {
-        code: read_cores(rng, code, plan, cores, cells) for code in parameters()["instruments"]
+        code: _read_cores(rng, code, plan, cores, cells) for code in parameters()["instruments"]
     }
     return SimulatedCores(seed, plan, beds, cores, cells, readings)
 
 
+def _draw_holes(rng: np.random.Generator, count: int, metres: float) -> Columns:
+    """Place ``count`` holes of ``metres`` each on average in depositional settings."""
+    weights = setting_weights()
+    # Systematic sampling in proportion to weight: a small set still spans the common settings.
+    points = (np.arange(count) + rng.random()) / count
+    drawn = np.searchsorted(np.cumsum([w.sum() for w in weights.values()]), points)
+    setting = np.array(list(weights))[np.minimum(drawn, len(weights) - 1)]
+    # Neighbouring holes of one setting share a site, one to three each.
+    sites: list[int] = []
+    letters: list[str] = []
+    number, left, last = 9000, 0, ""
+    for name in setting:
+        if left == 0 or name != last:
+            number, left, letter = number + 1, int(rng.integers(1, 4)), 0
+        sites.append(number)
+        letters.append("ABC"[letter])
+        letter, left, last = letter + 1, left - 1, name
+    # One text expedition, since real ones exist (397T) and break careless readers.
+    legs = [("901", "902", "903T", "904", "905")[i % 40 // 8] for i in sites]
+    length = metres * rng.uniform(0.75, 1.25, count)
+    length *= metres / length.mean()
+    first = np.array([parameters()["first_core"].get(name, (0.0, 0.0)) for name in setting], float)
+    deep_start = rng.random(count) < 0.15
+    top: Floats = np.where(
+        first[:, 1] > 0,
+        rng.uniform(first[:, 0], np.maximum(first[:, 1], first[:, 0] + 1.0)),
+        np.where(deep_start, rng.uniform(40.0, 250.0, count), 0.0),
+    )
+    # Holes of a site stand a few metres apart: they share its position but for a little noise.
+    where = np.random.default_rng(rng.integers(2**32)).random((max(sites) + 1, 3))[sites]
+    return {
+        "expedition": np.array(legs),
+        "site": np.array([f"U{site}" for site in sites]),
+        "letter": np.array(letters),
+        "setting": setting,
+        "top": np.round(top, 1),
+        "bottom": np.round(top + length, 1),
+        "latitude": np.round(where[:, 0] * 120 - 60 + rng.normal(0, 1e-3, count), 6),
+        "longitude": np.round(where[:, 1] * 360 - 180 + rng.normal(0, 1e-3, count), 6),
+        "water_depth": np.round(where[:, 2] * 4500 + 300 + rng.normal(0, 2, count), 2),
+    }
+
+
+def _transitions(weights: Floats) -> tuple[Floats, Floats]:
+    """Return the fractions [k] and cumulative transitions [k, k] of a chain of lithologies.
+
+    Symmetric flows scaled to the required row sums (Sinkhorn and Knopp, 1967) keep the
+    fractions while neighbours alternate.
+    """
+    affinity = np.ones((len(weights), len(weights)))
+    for i, neighbours in enumerate(lithologies()["neighbours"]):
+        around = [_row_of()[name] for name in neighbours]
+        affinity[i, around] = affinity[around, i] = _INTERBEDDING
+    np.fill_diagonal(affinity, _AMALGAMATION)
+    share = weights / weights.sum()
+    # Beds begun per metre: fractions are of thickness, transitions happen once per bed.
+    flow = share / numbers("thickness")
+    present = flow > 0
+    scale = np.where(present, np.sqrt(flow), 0.0)
+    for _ in range(200):
+        reach = affinity @ scale
+        # The geometric mean of two steps: the plain one swings between two solutions.
+        scale = np.sqrt(scale * np.where(present, flow / reach, 0.0))
+    joint = scale[:, None] * affinity * scale[None, :]
+    rows = joint.sum(axis=1, keepdims=True)
+    return share, np.cumsum(joint / np.where(rows > 0, rows, 1.0), axis=1)
+
+
+def _draw_beds(rng: np.random.Generator, holes: Columns) -> Columns:
+    """Draw beds from a Markov chain of lithologies with geometric thickness."""
+    thickness = numbers("thickness")
+    beds: list[tuple[int, float, float, int]] = []
+    for hole, (setting, start, end) in enumerate(
+        zip(holes["setting"], holes["top"], holes["bottom"], strict=True)
+    ):
+        # Each hole has its own taste: classes are concentrated in few holes.
+        taste = setting_weights()[setting] * rng.gamma(1.5, 1.0, len(thickness))
+        share, follows = _transitions(taste)
+        reached = 0.0
+        kind = int(np.searchsorted(np.cumsum(share), rng.random() * (1 - 1e-12)))
+        while reached < end - start:
+            bed = _BED_STEP * float(rng.geometric(min(1.0, _BED_STEP / thickness[kind])))
+            beds.append((hole, start + reached, min(start + (reached + bed), end), kind))
+            reached += bed
+            kind = int(np.searchsorted(follows[kind], rng.random() * follows[kind, -1]))
+    columns = zip(("hole", "top", "bottom", "lithology"), zip(*beds, strict=True), strict=True)
+    table = {name: np.array(column) for name, column in columns}
+    lithology = table["lithology"]
+    # What the describer called a bed is now and then a confusable neighbour.
+    described = lithology.copy()
+    for confused in np.flatnonzero(rng.random(len(lithology)) < 0.06):
+        neighbours = lithologies()["neighbours"][int(lithology[confused])]
+        described[confused] = _row_of()[neighbours[int(rng.integers(len(neighbours)))]]
+    return table | {"described": described, "undescribed": rng.random(len(lithology)) < 0.01}
+
+
+def _draw_camera(rng: np.random.Generator, beds: Columns, count: int) -> NDArray[np.bool_]:
+    """Choose the holes that the camera saw, by systematic sampling on their classes."""
+    rate = numbers("no_camera")[beds["lithology"]]
+    thickness = beds["bottom"] - beds["top"]
+    length = np.bincount(beds["hole"], thickness, count)
+    missing: Floats = np.bincount(beds["hole"], rate * thickness, count) / length
+    # Steeper than the rates, since a hole is seen wholly or not at all.
+    missing = missing**1.5 / (missing**1.5 + (1 - missing) ** 1.5)
+    order = rng.permutation(count)
+    steps = np.floor(np.cumsum(missing[order]) + rng.random())
+    camera = np.ones(count, dtype=np.bool_)
+    camera[order] = np.diff(steps, prepend=0.0) < 0.5
+    if not camera.any():
+        camera[order[0]] = True
+    return camera
+
+
+def _row_at(table: Columns, hole: NDArray[Any], depth: Floats) -> NDArray[np.int64]:
+    """Return the row of beds or cores that begins last above each (hole, depth)."""
+    far = 1e6  # deeper than any hole: hole and depth become one sorted number
+    place = hole * far + depth
+    found = np.searchsorted(table["hole"] * far + table["top"], place, side="right") - 1
+    return np.asarray(found, dtype=np.int64)
+
+
+def _ranks(count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """0, 1, ... count[0] - 1, 0, 1, ... count[1] - 1 and so on."""
+    return np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+
+
+def _draw_cores(rng: np.random.Generator, holes: Columns, beds: Columns) -> Columns:
+    """Cut holes in cores and draw how much of each came up, counted from its top."""
+    soft = (lithologies()["degree"] == "unconsolidated").to_numpy()
+    extent = holes["bottom"] - holes["top"]
+    count = np.maximum(1, np.ceil(extent / _CORE_LENGTH - 1e-9)).astype(np.int64)
+    hole = np.repeat(np.arange(len(count)), count)
+    number = _ranks(count)
+    top = holes["top"][hole] + number * _CORE_LENGTH
+    advance = np.minimum(_CORE_LENGTH, holes["bottom"][hole] - top)
+    hard = ~soft[beds["lithology"][_row_at(beds, hole, top + advance / 2)]]
+    # Soft sediment is pushed (H), firm one drilled (X), rock cored (R).
+    kind = np.where(hard & (top > 60), "R", np.where(hard | (top > 220), "X", "H"))
+    recovery = np.select(
+        [kind == "H", kind == "X"],
+        [np.minimum(1.0, rng.normal(0.98, 0.05, len(top))), rng.beta(6.0, 2.0, len(top))],
+        rng.beta(5.0, 4.0, len(top)),
+    )
+    length = np.maximum(0.3, advance * recovery)
+    return {"hole": hole, "number": number + 1, "top": top, "length": length, "kind": kind}
+
+
+def _draw_cells(rng: np.random.Generator, holes: Columns, beds: Columns) -> Columns:
+    """Draw the four factors, [cells, 4], in every centimetre of every hole.
+
+    Each is the mean of its lithology (porosity: compacted to its depth), plus shifts of the
+    hole and of the bed, plus a first-order autoregression along the hole.
+    """
+    count = np.round((holes["bottom"] - holes["top"]) / _CELL).astype(np.int64)
+    hole = np.repeat(np.arange(len(count)), count)
+    depth = holes["top"][hole] + (_ranks(count) + 0.5) * _CELL
+    bed = _row_at(beds, hole, depth)
+    kind = beds["lithology"][bed]
+    mixing = np.linalg.cholesky(_CORRELATION)
+    of_bed = rng.standard_normal((len(beds["hole"]), 4)) @ mixing.T
+    noise = _autoregression(rng.standard_normal((len(hole), 4)), _CELL / _CORRELATION_LENGTH)
+    # The weights' squares add up to one, so that the spread within a lithology is the file's.
+    within = np.sqrt(_BED_FRACTION) * of_bed[bed] + np.sqrt(1 - _BED_FRACTION) * (noise @ mixing.T)
+    of_hole = rng.normal(0.0, 1.0, (len(count), 4)) * np.array([0.08, 0.15, 0.12, 0.15])
+    lightness = numbers("lightness") / 100
+    # The spread of the lightness is carried to logit units by the slope of the logit.
+    lightness_sd = numbers("lightness_sd") / 100 / (lightness * (1 - lightness))
+    spread = np.stack([*(numbers(f"{n}_sd") for n in FACTORS[:3]), lightness_sd], axis=1)
+    factors = of_hole[hole] + spread[kind] * within
+    compaction = np.where(numbers("compaction") > 0, numbers("compaction"), np.inf)
+    porosity = numbers("porosity")[kind] * np.exp(-depth / compaction[kind])
+    factors[:, 0] += logit(porosity)
+    factors[:, 1] += numbers("magnetic")[kind]
+    factors[:, 2] += np.log(numbers("gamma"))[kind]
+    factors[:, 3] += logit(lightness)[kind]
+    return {"hole": hole, "depth": depth, "bed": bed, "factors": factors}
+
+
+def _autoregression(white: Floats, step: float) -> Floats:
+    """Turn white noise [n, k] to noise of unit variance that decays as exp(-step) per row."""
+    decay = np.exp(-step)
+    gain = np.sqrt((1 + decay) / (1 - decay))
+    # The first row begins in the stationary state, with no stretch of smaller variance.
+    white[0] /= gain
+    smooth = [pl.Series(c).ewm_mean(alpha=1 - decay, adjust=False).to_numpy() for c in white.T]
+    return np.asarray(gain * np.stack(smooth, axis=1))
+
+
+def channels_of(factors: Floats, instrument: str) -> Floats:
+    """What a perfect instrument would read, [..., channels], from factors [..., 4]."""
+    solid: Floats = 1.0 - expit(factors[..., 0])
+    if instrument == "GRA":
+        # Sea water (1.024 g/cm3) and solid mixed by porosity, denser with magnetite.
+        grain: Floats = 2.68 + 0.27 * expit((factors[..., 1] - 2.7) / 0.12)
+        return np.asarray((1.0 - solid) * 1.024 + solid * grain)[..., None]
+    if instrument == "MS":  # of the solid; water and calcite are weakly diamagnetic
+        return np.asarray(1.1 * solid * 10.0 ** factors[..., 1] - 1.5)[..., None]
+    if instrument == "NGR":
+        return np.asarray(0.8 + solid * np.exp(factors[..., 2]))[..., None]
+    # One power of lightness with a slight tint: the colours are nearly collinear.
+    grey: Floats = 255.0 * expit(factors[..., 3]) ** 1.75
+    tint = np.tanh((factors[..., 2] - 4.0) / 2.0)
+    return np.stack([grey * (1.03 + 0.04 * tint), grey, grey * (0.90 - 0.05 * tint)], axis=-1)
+
+
+def _read_cores(
+    rng: np.random.Generator, instrument: str, holes: Columns, cores: Columns, cells: Columns
+) -> Columns:
+    """Read every core at the spacing of the instrument; the camera sees some holes only."""
+    entry = parameters()["instruments"][instrument]
+    seen = holes["camera"] | (instrument != "RGB")
+    chosen = np.flatnonzero(seen[cores["hole"]])
+    length, spacing = cores["length"], entry["spacing"]
+    count = np.maximum(1, np.floor(length[chosen] / spacing)).astype(np.int64)
+    core = np.repeat(chosen, count)
+    along = np.minimum((_ranks(count) + 0.5) * spacing, length[core])
+    depth = cores["top"][core] + along
+    hole = cores["hole"][core]
+    start = np.flatnonzero(np.diff(cells["hole"], prepend=-1))  # first cell of every hole
+    size = np.diff(np.append(start, len(cells["hole"])))
+    first = cells["depth"][start[hole]] - _CELL / 2
+    # A core may be longer than what is left of its hole: its last readings see the last cell.
+    cell = start[hole] + np.minimum(((depth - first) / _CELL).astype(np.int64), size[hole] - 1)
+    if entry["footprint"]:
+        # Under a Gaussian along each hole; ends are repeated, so that none bleeds into the next.
+        parts = np.split(channels_of(cells["factors"], instrument), start[1:])
+        sigma = entry["footprint"] / _CELL
+        blurred = [gaussian_filter1d(part, sigma, axis=0, mode="nearest") for part in parts]
+        exact = np.concatenate(blurred)[cell]
+    else:
+        exact = channels_of(cells["factors"][cell], instrument)
+    offsets = {name: holes[f"offset_{name}"][hole, None] for name in parameters()["offsets"]}
+    values = _disturb(rng, instrument, exact, offsets)
+    _spoil(rng, instrument, values, np.minimum(along, length[core] - along))
+    return {
+        "core": core,
+        "cell": cell,
+        "depth": np.round(depth, 4),
+        "section": (along // _SECTION).astype(np.int64) + 1,
+        "offset": np.round(along % _SECTION * 100, 2),
+        **dict(zip(entry["channels"], values.T, strict=True)),
+    }
+
+
+def _disturb(rng: np.random.Generator, instrument: str, exact: Floats, offsets: Columns) -> Floats:
+    """Add the error of the hole and the noise of the reading to [readings, channels]."""
+    noise = rng.standard_normal(exact.shape)
+    if instrument == "GRA":
+        return exact + offsets["bulk_density"] + 0.02 * noise
+    if instrument == "MS":
+        error = (0.8 + 0.02 * np.abs(exact)) * noise
+        return exact * offsets["magnetic_susceptibility"] + error
+    if instrument == "NGR":
+        # Counting statistics of a reading of five minutes, and the background taken off.
+        error = np.sqrt(np.maximum(exact, 1.0) / 300 + 0.04) * noise
+        return exact * offsets["natural_gamma"] + error
+    texture = np.exp(0.04 * rng.standard_normal((len(exact), 1)))
+    tint = np.hstack([offsets["red"], np.ones((len(exact), 1)), offsets["blue"]])
+    gain = offsets["lighting"] * tint
+    return np.asarray(np.clip(exact * gain * texture + (0.4 + 0.006 * exact) * noise, 2.0, 255.0))
+
+
+def _spoil(rng: np.random.Generator, instrument: str, values: Floats, end: Floats) -> None:
+    """Put in what goes wrong on a ship: voids at core ends, cracks, wild and lost readings."""
+    n = len(values)
+    void = (end < 0.03) & (rng.random(n) < 0.5)
+    wild = rng.random(n) < 0.0008
+    if instrument == "RGB":
+        dark = void | (rng.random(n) < 0.004)
+        values[dark] = rng.uniform(2.0, 9.0, (int(dark.sum()), 1))
+    else:
+        if instrument == "GRA":
+            values[void, 0] *= rng.uniform(0.3, 0.9, int(void.sum()))
+        elif instrument == "MS":
+            values[void, 0] *= 0.5
+        low, high = parameters()["instruments"][instrument]["wild"]
+        values[wild, 0] = rng.uniform(low, high, int(wild.sum()))
+    values[rng.random(n) < 0.001] = np.nan
+
+
 def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
-    """Return the readings of one instrument in the column layout of LILY and LIMS.
+    """Return the readings of GRA, MS, NGR or RGB in the column layout of LILY and LIMS.
 
-    Parameters
-    ----------
-    cores
-        Simulated cores.
-    instrument
-        GRA, MS, NGR or RGB.
-
-    Returns
-    -------
-    pl.DataFrame
-        One row per reading; ``Result comments`` says SIMULATED in every row.
+    There is one row per reading; ``Result comments`` says SIMULATED in every row.
     """
     reading, entry = cores.readings[instrument], parameters()["instruments"][instrument]
     core, bed = reading["core"], cores.cells["bed"][reading["cell"]]
@@ -222,8 +433,8 @@ def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
         | {name: column[bed] for name, column in cores.beds.items()}
         | reading
     )
-    named = {"lithology": _named(rows["described"])}
-    named |= {n: _named(rows["described"], n) for n in ("simplified", "type", "degree", "subtype")}
+    described = lithologies().rename({"name": "lithology"})[rows["described"]]
+    named = {n: described[n] for n in ("lithology", "simplified", "type", "degree", "subtype")}
     suffixes = pl.Series(["with ash", "with foraminifera", "with clay", None, None])
     named["suffix"] = suffixes.gather(rows["described"] * 7 % 5)
     number = pl.int_range(pl.len(), dtype=pl.Int64)
@@ -254,28 +465,17 @@ def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
 
 
 def write_instrument_tables(cores: SimulatedCores, folder: str | Path) -> dict[str, Path]:
-    """Write one CSV per instrument and a README that says SIMULATED.
+    """Write ``<code>_DataLITH.csv`` per instrument code, and a README that says SIMULATED.
 
-    Parameters
-    ----------
-    cores
-        Simulated cores.
-    folder
-        Made where it is missing; tables of the same name are replaced.
-
-    Returns
-    -------
-    dict of str to Path
-        Instrument code to the file ``<code>_DataLITH.csv``.
+    The folder is made where it is missing; tables of the same name are replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {}
-    for code in cores.readings:
-        paths[code] = folder / f"{code}_DataLITH.csv"
-        unfinished = paths[code].with_suffix(".part")
+    paths = {code: folder / f"{code}_DataLITH.csv" for code in cores.readings}
+    for code, path in paths.items():
+        unfinished = path.with_suffix(".part")
         instrument_table(cores, code).write_csv(unfinished, quote_style="non_numeric")
-        unfinished.replace(paths[code])
+        unfinished.replace(path)
     (folder / "README.txt").write_text(
         f"SIMULATED drill cores, made by variolite (seed {cores.seed}). "
         "Nothing here was measured.\n"
