@@ -33,10 +33,10 @@ from sklearn.neural_network import MLPRegressor
 from variolite import CrystalVAE
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files import load_crystals
-from variolite.crystals.generation.properties import descriptors
-from variolite.crystals.generation.regression import (
+from variolite.crystals.generation.properties import (
     FOLDS,
     PENALTIES,
+    descriptors,
     fit_networks,
     folds_by_group,
 )
@@ -76,7 +76,7 @@ def main() -> None:
         scaled = (rows - location) / np.where(scale > 1e-9, scale, 1.0)
         mean, deviation = targets[train].mean(axis=0), targets[train].std(axis=0)
         answers = (targets[train] - mean) / deviation
-        fold = folds_by_group(formulas[train], FOLDS, 0)
+        fold = folds_by_group(formulas[train], 0)
         for title, predict in METHODS.items():
             clock = Clock()
             found = predict(scaled[train], answers, fold, scaled[test]).mean(axis=0)

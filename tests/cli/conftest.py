@@ -13,7 +13,7 @@ from crystal_example import DNG, CrystalExample, options
 from variolite.corelogs import bin_tables, simulate_cores, write_instrument_tables
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.generation import composition, regression
+from variolite.crystals.generation import composition, properties
 
 
 @pytest.fixture
@@ -57,5 +57,5 @@ def short_priors() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "EPOCHS", 1)
         patch.setattr(composition, "FEWEST_STEPS", 5)
-        patch.setattr(regression, "EPOCHS", 2)
+        patch.setattr(properties, "EPOCHS", 2)
         yield

@@ -206,9 +206,9 @@ class CrystalModel:
     def sample(
         self,
         number: int,
-        sampling: Sampling | None = None,
+        sampling: Sampling = Sampling(),
         *,
-        log: Callable[[str], None] | None = None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> Generated:
         """Generate exactly ``number`` valid crystals; RunFolderError if no prior was fitted."""
         if self.prior is None:

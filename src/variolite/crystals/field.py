@@ -116,9 +116,10 @@ class CrystalField:
             columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.pooled.T)}
             if model.properties is not None:
                 found = model.properties.predict(latents, crystals.species)
-                named = _with_units(found.names, found.units)
+                names = model.properties.about.names
+                named = _with_units(names, model.properties.about.units)
                 progress.note(f"predicted with {found.level:.0%} intervals: {named}")
-                for i, name in enumerate(found.names):
+                for i, name in enumerate(names):
                     columns[f"{name}_predicted"] = pl.Series(found.values[:, i])
                     columns[f"{name}_low"] = pl.Series(found.low[:, i])
                     columns[f"{name}_high"] = pl.Series(found.high[:, i])
@@ -268,7 +269,7 @@ def load_decoder(run: RunFolder, device: str) -> CrystalModel:
     run.require_finished()
     model = load_crystal_model(run.model_folder, chosen)
     if model.prior is not None:
-        model.prior.to(chosen)
+        model.prior.flow.to(chosen)
     return model
 
 
@@ -277,9 +278,9 @@ def with_predictions(model: CrystalModel, crystals: Crystals, progress: Progress
     head = model.properties
     if head is None:
         return crystals
-    predicted = head.predict(model.encode(crystals), crystals.species)
-    columns = {f"{n}_predicted": v for n, v in zip(head.names, predicted.values.T, strict=True)}
-    progress.note(f"predicted: {_with_units(head.names, head.units)}")
+    names, predicted = head.about.names, head.predict(model.encode(crystals), crystals.species)
+    columns = {f"{n}_predicted": v for n, v in zip(names, predicted.values.T, strict=True)}
+    progress.note(f"predicted: {_with_units(names, head.about.units)}")
     return replace(crystals, properties={**crystals.properties, **columns})
 
 

@@ -226,8 +226,8 @@ def train_on_files(
     )
     if model.properties is not None:
         head = model.properties
-        for name, unit in zip(head.names, head.units, strict=True):
-            score, in_units = head.scores[name], "" if unit == "1" else f" {unit}"
+        for name, unit in zip(head.about.names, head.about.units, strict=True):
+            score, in_units = head.about.scores[name], "" if unit == "1" else f" {unit}"
             progress.note(
                 f"{name}: mean error {score.error:.3g}{in_units}, of the median "
                 f"{score.baseline:.3g}{in_units}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import Run, energetic, recipe_of
 
-from variolite.crystals.generation import composition, regression
+from variolite.crystals.generation import composition, properties
 from variolite.crystals.run import train_crystal_run
 
 
@@ -18,7 +18,7 @@ def short_priors() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "EPOCHS", 1)
         patch.setattr(composition, "FEWEST_STEPS", 5)
-        patch.setattr(regression, "EPOCHS", 3)
+        patch.setattr(properties, "EPOCHS", 3)
         yield
 
 

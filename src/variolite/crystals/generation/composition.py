@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,28 +13,43 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.generation.conditions import SPACE_GROUPS, Conditions, Vocabulary
+from variolite.crystals.generation.conditions import (
+    DROPPED_EACH,
+    DROPPED_TOGETHER,
+    SPACE_GROUPS,
+    Conditions,
+    Floats,
+    Integers,
+    Vocabulary,
+)
+from variolite.crystals.generation.where import Where
 from variolite.errors import DataError
 from variolite.training.device import generator
 from variolite.training.loop import minimise
 from variolite.training.schedules import cosine_by_epoch
 
-# The network of the composition model: logits of the next element and of its atoms.
-
+# A composition of n atoms is drawn element by element: an element, its number of
+# atoms, the next element, until no atom is left. Training takes the elements of
+# every crystal in random orders (B. Uria et al., 2014), so that the model can
+# continue from any elements that a user asks for.
 
 WIDTH = 96
+BATCH = 256
+LEARNING_RATE = 3e-3
+EPOCHS = 60
+
+FEWEST_STEPS = 500
+"""Least number of steps: with few crystals there are more epochs."""
+
+VALIDATION = 0.1
+"""Fraction of the compositions that choose the epoch."""
+
+FEWEST_COMPOSITIONS = 500
+"""Distinct compositions below which none can be spared to choose the epoch."""
 
 
 class CompositionNetwork(nn.Module):
-    """Logits of the next element and of its number of atoms.
-
-    Parameters
-    ----------
-    elements, properties
-        Numbers of elements and of numeric conditions.
-    largest
-        Most atoms of a crystal.
-    """
+    """Logits of the next element and of its number of atoms, in crystals of 1 to M atoms."""
 
     def __init__(self, elements: int, properties: int, largest: int) -> None:
         super().__init__()
@@ -62,15 +79,10 @@ class CompositionNetwork(nn.Module):
     def forward(self, chosen: Tensor, amounts: Tensor, sizes: Tensor, given: Tensor) -> Tensor:
         """Summarise what is chosen so far, shape (B, W).
 
-        Parameters
-        ----------
-        chosen, amounts
-            Tokens of elements (0 for none) and their atoms, shape (B, K).
-        sizes
-            Atoms of the crystal, shape (B,).
-        given
-            Space group, then values and masks of properties, shape (B, 1 + 2 P).
+        Tokens of the elements (0 for none) and their atoms, (B, K); atoms of the crystals, (B,);
+        and the conditions of `_given`, (B, 1 + 2 P).
         """
+        # A sum over elements (B, K, W) does not know their order; padding adds nothing.
         present = (chosen > 0).unsqueeze(-1)
         parts = self.each(self.element(chosen) + self.amount(amounts)) * present
         left = sizes - amounts.sum(1)
@@ -95,39 +107,16 @@ class CompositionNetwork(nn.Module):
         return logits.masked_fill(~possible, -torch.inf)
 
 
-# A composition of n atoms is drawn element by element: an element, its number of
-# atoms, the next element, until no atom is left. Training takes the elements of
-# every crystal in random orders (B. Uria et al., 2014), so that the model can
-# continue from any elements that a user asks for.
-
-
-BATCH = 256
-LEARNING_RATE = 3e-3
-DROPPED_TOGETHER = 0.4
-"""Fraction of training crystals whose space group and properties are dropped together."""
-
-DROPPED_EACH = 0.3
-"""Fraction of the rest for which each of them is dropped."""
-
-EPOCHS = 60
-FEWEST_STEPS = 500
-"""Least number of steps: with few crystals there are more epochs."""
-
-VALIDATION = 0.1
-"""Fraction of the compositions that choose the epoch."""
-
-FEWEST_COMPOSITIONS = 500
-"""Distinct compositions below which none can be spared to choose the epoch."""
-
-
-@dataclass(frozen=True)
-class _Examples:
-    """Training crystals; tokens of elements and their atoms, padded with 0, have shape (B, K)."""
+class _Examples(NamedTuple):
+    """Tokens of elements and their atoms, (B, K) padded with 0; sizes (B,); see `_given`."""
 
     tokens: Tensor
     amounts: Tensor
     sizes: Tensor
     given: Tensor
+
+    def take(self, index: Tensor) -> _Examples:
+        return _Examples(*(some[index] for some in self))
 
     @property
     def steps(self) -> int:
@@ -135,14 +124,8 @@ class _Examples:
 
     def epoch(self, number: int) -> Iterator[_Examples]:
         del number
-        order = torch.randperm(len(self.sizes))
-        for start in range(0, len(order), BATCH):
-            yield self.take(order[start : start + BATCH])
-
-    def take(self, index: Tensor) -> _Examples:
-        return _Examples(
-            self.tokens[index], self.amounts[index], self.sizes[index], self.given[index]
-        )
+        for chosen in torch.split(torch.randperm(len(self.sizes)), BATCH):
+            yield self.take(chosen)
 
 
 def fit_compositions(
@@ -151,28 +134,19 @@ def fit_compositions(
     """Fit the model to training crystals; the epoch that describes validation ones best is kept.
 
     Whole compositions are spared for validation, so that none is on both sides. Where
-    there are few, none are and the last epoch is kept.
-
-    Returns
-    -------
-    CompositionNetwork
-        In evaluation mode, on the CPU; some seconds for ten thousand crystals.
+    there are few, none are and the last epoch is kept. Takes some seconds for ten thousand.
     """
     examples, keys = _examples(conditions, vocabulary)
     distinct = np.unique(keys)
-    random = np.random.default_rng(seed)
     spared = int(VALIDATION * len(distinct)) if len(distinct) >= FEWEST_COMPOSITIONS else 0
-    held = np.isin(keys, random.permutation(distinct)[:spared])
+    held = np.isin(keys, np.random.default_rng(seed).permutation(distinct)[:spared])
     training = examples.take(torch.from_numpy(np.flatnonzero(~held)))
     validation = examples.take(torch.from_numpy(np.flatnonzero(held)))
     epochs = max(EPOCHS, FEWEST_STEPS // training.steps)
 
-    def loss(batch: _Examples) -> Tensor:
-        return _loss(network, batch, torch.default_generator, dropout=True).view(1)
-
     def validate() -> Tensor:
         random = generator(torch.device("cpu"), seed, 1)
-        return _loss(network, validation, random, dropout=False).view(1)
+        return _loss(network, validation, random, dropout=False)
 
     # Order, dropout and chosen steps all come from the one generator that is seeded here.
     with torch.random.fork_rng(devices=[]):
@@ -182,7 +156,7 @@ def fit_compositions(
         )
         minimise(
             network,
-            loss,
+            lambda batch: _loss(network, batch, torch.default_generator, dropout=True),
             training,
             validate,
             epochs=epochs,
@@ -195,27 +169,23 @@ def fit_compositions(
 
 
 def _examples(conditions: Conditions, vocabulary: Vocabulary) -> tuple[_Examples, NDArray[np.str_]]:
-    """Tokens and amounts of the distinct elements of every crystal, (B, K), padded with 0."""
-    places = len(vocabulary.elements) + 1
+    """Return training crystals, and a text for each that is the same for one composition, (B,)."""
+    # Atoms of every element (B, 1 + E): crystal and token make one number that is counted.
+    shape = len(conditions), len(vocabulary.elements) + 1
     owner = np.repeat(np.arange(len(conditions)), conditions.counts)
-    table = np.bincount(
-        owner * places + vocabulary.tokens(conditions.species), minlength=len(conditions) * places
-    ).reshape(-1, places)
-    if table[:, 0].any():
-        raise DataError("compositions are learned from crystals whose elements are all known")
+    cells = owner * shape[1] + vocabulary.tokens(conditions.species)
+    table = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+    # The K elements with the most atoms are all there are; where amounts are 0 there is none.
     most = int((table > 0).sum(axis=1).max())
     tokens = np.argsort(-table, axis=1, kind="stable")[:, :most]
     amounts = np.take_along_axis(table, tokens, axis=1)
-    tokens = np.where(amounts > 0, tokens, 0)
-    return (
-        _Examples(
-            torch.from_numpy(tokens),
-            torch.from_numpy(amounts),
-            torch.from_numpy(conditions.counts),
-            _given(conditions, vocabulary),
-        ),
-        np.array([row.tobytes().hex() for row in table.astype(np.uint8)]),
+    examples = _Examples(
+        torch.from_numpy(np.where(amounts > 0, tokens, 0)),
+        torch.from_numpy(amounts),
+        torch.from_numpy(conditions.counts),
+        _given(conditions, vocabulary),
     )
+    return examples, np.array([row.tobytes().hex() for row in table.astype(np.uint8)])
 
 
 def _given(conditions: Conditions, vocabulary: Vocabulary) -> Tensor:
@@ -228,7 +198,7 @@ def _given(conditions: Conditions, vocabulary: Vocabulary) -> Tensor:
 def _loss(
     network: CompositionNetwork, batch: _Examples, random: torch.Generator, *, dropout: bool
 ) -> Tensor:
-    """Nats per composition, estimated from one random step of a random order of elements."""
+    """Nats per composition, estimated from one random step of a random order of elements, (1,)."""
     count, width = batch.tokens.shape
     present = batch.tokens > 0
     # A random order of the elements of each crystal, padding last.
@@ -241,6 +211,7 @@ def _loss(
     before = torch.arange(width) < step.unsqueeze(1)
     given = batch.given
     if dropout:
+        # The space group, then each property, whose value and mask go together.
         numbers = (given.shape[1] - 1) // 2
         chance = torch.rand(count, 2 + numbers, generator=random)
         kept = ((chance[:, 1:] >= DROPPED_EACH) & (chance[:, :1] >= DROPPED_TOGETHER)).float()
@@ -249,14 +220,11 @@ def _loss(
     summary = network(chosen, taken, batch.sizes, given)
     token = tokens.gather(1, step.unsqueeze(1))[:, 0]
     amount = amounts.gather(1, step.unsqueeze(1))[:, 0]
-    element = functional.cross_entropy(
-        network.element_logits(summary, chosen), token - 1, reduction="none"
-    )
+    nats = partial(functional.cross_entropy, reduction="none")
+    element = nats(network.element_logits(summary, chosen), token - 1)
     left = batch.sizes - taken.sum(1)
-    number = functional.cross_entropy(
-        network.amount_logits(summary, token, left), amount, reduction="none"
-    )
-    return ((element + number) * kinds).mean()
+    number = nats(network.amount_logits(summary, token, left), amount)
+    return ((element + number) * kinds).mean().view(1)
 
 
 @torch.no_grad()
@@ -264,37 +232,19 @@ def sample_compositions(
     network: CompositionNetwork,
     conditions: Conditions,
     vocabulary: Vocabulary,
+    where: Where,
     *,
-    elements: tuple[int, ...] = (),
-    others: bool = True,
     seed: int = 0,
-) -> NDArray[np.int64]:
-    """Draw a composition for every crystal of known size.
+) -> Integers:
+    """Draw a composition for every crystal of known size, space group and properties.
 
-    Parameters
-    ----------
-    network
-        Fitted model.
-    conditions
-        Sizes, space groups and properties; its species are not read.
-    vocabulary
-        That the model was fitted with.
-    elements, others
-        Elements that have to occur (they are drawn first), and whether others may too.
-        Every size has to be at least their number.
-    seed
-        Of the draws.
-
-    Returns
-    -------
-    ndarray of int64, shape (N,)
-        Atomic numbers, atom after atom, those of one element together.
+    Elements that ``where`` asks for are drawn first; every size has to be at least their number.
+    Returns atomic numbers, atom after atom, those of one element together, (N,).
     """
     random = generator(torch.device("cpu"), seed, 2)
     count = len(conditions)
-    asked = torch.from_numpy(vocabulary.tokens(np.array(elements, dtype=np.int64)))
     wanted = torch.zeros(count, network.elements + 1, dtype=torch.bool)
-    wanted[:, asked] = True
+    wanted[:, torch.from_numpy(vocabulary.tokens(np.array(where.elements, dtype=np.int64)))] = True
     sizes = torch.from_numpy(conditions.counts)
     given = _given(conditions, vocabulary)
     amounts = torch.zeros(count, network.elements + 1, dtype=torch.int64)
@@ -317,7 +267,7 @@ def sample_compositions(
         token = _draw(logits, random) + 1
         most = left[rows] - (waiting - 1).clamp_min(0)
         # With every element taken but this one, or with no others allowed, nothing may be left.
-        last = (present.sum(1) + 1 == network.elements) | ((waiting == 1) & (not others))
+        last = (present.sum(1) + 1 == network.elements) | ((waiting == 1) & (not where.others))
         number = _draw(network.amount_logits(summary, token, most), random)
         number = torch.where(last, left[rows], number)
         amounts[rows, token] = number
@@ -333,9 +283,6 @@ def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
 
 # How many atoms: a smoothed categorical distribution, given the space group and properties.
 
-
-Floats = NDArray[np.float64]
-
 PSEUDO_CRYSTALS = 1.0
 """Crystals spread evenly over all numbers up to the largest: no number is impossible."""
 
@@ -345,71 +292,44 @@ BACK_OFF = 5.0
 
 @dataclass(frozen=True)
 class AtomCounts:
-    """Tables of the training crystals; M is the largest number of atoms.
+    """Tables of the training crystals by their number of atoms, from 0 to the largest, M.
 
-    A property y multiplies the probability of n by the normal density of y among the
-    crystals of n atoms (Bayes' rule with independent properties).
-
-    Attributes
-    ----------
-    groups
-        Crystals by space group (0 where unknown) and number of atoms, shape (231, M + 1).
-    means, deviations
-        Of every property among crystals of n atoms, shape (P, M + 1).
+    Crystals by space group, 0 where unknown, (231, M + 1); and mean and deviation of every
+    property among crystals of n atoms, (P, M + 1): a property y multiplies the probability of n
+    by its normal density at y (Bayes' rule with independent properties).
     """
 
     groups: Floats
     means: Floats
     deviations: Floats
 
-    @property
-    def largest(self) -> int:
-        """The largest number of atoms."""
-        return int(self.groups.shape[1] - 1)
+    def probabilities(self, where: Where) -> Floats:
+        """Return the probability of every number of atoms, (M + 1,).
 
-    def probabilities(
-        self,
-        *,
-        space_group: int = 0,
-        properties: Floats | None = None,
-        multiple_of: int = 1,
-        at_least: int = 1,
-    ) -> Floats:
-        """Return the probability of every number of atoms, shape (M + 1,).
-
-        Parameters
-        ----------
-        space_group
-            International number, 0 for any.
-        properties
-            One value for each property, NaN for any, shape (P,).
-        multiple_of
-            Only multiples of this number, such as the atoms of a formula.
-        at_least
-            Smallest number, such as that of the elements asked for.
-
-        Raises
-        ------
-        DataError
-            If no number of atoms is left.
+        Raises `DataError` if no number holds a whole formula, or all the elements asked for.
         """
-        numbers = np.arange(self.largest + 1)
-        whole = self.groups.sum(axis=0) + PSEUDO_CRYSTALS / self.largest
+        largest = self.groups.shape[1] - 1
+        numbers = np.arange(largest + 1)
+        whole = self.groups.sum(axis=0) + PSEUDO_CRYSTALS / largest
         whole[0] = 0.0
         chances = whole / whole.sum()
-        if space_group:
-            chances = self.groups[space_group] + BACK_OFF * chances
-        if properties is not None and np.isfinite(properties).any():
-            given = np.isfinite(properties)
-            distance = (properties[given, None] - self.means[given]) / self.deviations[given]
-            log_density = -(0.5 * distance**2 + np.log(self.deviations[given])).sum(axis=0)
+        if where.space_group:
+            chances = self.groups[where.space_group] + BACK_OFF * chances
+        given = np.flatnonzero(np.isfinite(where.properties))
+        if len(given):
+            # (P, M + 1): one normal density for each property and number of atoms.
+            means, deviations = self.means[given], self.deviations[given]
+            distance = (where.properties[given, None] - means) / deviations
+            log_density = -(0.5 * distance**2 + np.log(deviations)).sum(axis=0)
+            # Relative to the likeliest number, so that the exponentials do not all vanish.
             chances = chances * np.exp(log_density - log_density[chances > 0.0].max())
-        allowed = (numbers % multiple_of == 0) & (numbers >= max(at_least, 1))
+        least = max(len(where.elements), 1)
+        allowed = (numbers % where.size == 0) & (numbers >= least)
         chances = np.where(allowed, chances, 0.0)
         if not chances.sum() > 0.0:
             raise DataError(
-                f"no crystal of at most {self.largest} atoms, the most among the training "
-                f"crystals, has {max(multiple_of, at_least)} atoms or a multiple of them",
+                f"no crystal of at most {largest} atoms, the most among the training "
+                f"crystals, has {max(where.size, least)} atoms or a multiple of them",
                 where="number of atoms",
                 hint="ask for a smaller formula",
             )
@@ -417,31 +337,18 @@ class AtomCounts:
 
 
 def fit_atom_counts(conditions: Conditions) -> AtomCounts:
-    """Count the training crystals.
-
-    Raises
-    ------
-    DataError
-        If there are none.
-    """
-    if not len(conditions):
-        raise DataError("there are no crystals to count the atoms of", where="number of atoms")
+    """Count the training crystals."""
     places = int(conditions.counts.max()) + 1
     groups = np.bincount(
         conditions.space_groups * places + conditions.counts, minlength=SPACE_GROUPS * places
     )
-    means, deviations = [], []
-    for values in conditions.properties.T:
+    means, deviations = np.empty((2, conditions.properties.shape[1], places))
+    for place, values in enumerate(conditions.properties.T):
         here = np.isfinite(values)
         numbers, y = conditions.counts[here], values[here]
-        mean, variance = y.mean(), y.var() or 1.0
+        # Numbers with few crystals lean on the whole set, as if it had sent five of its own.
         crystals = np.bincount(numbers, minlength=places) + BACK_OFF
-        means.append((np.bincount(numbers, y, places) + BACK_OFF * mean) / crystals)
-        squares = np.bincount(numbers, (y - means[-1][numbers]) ** 2, places)
-        deviations.append(np.sqrt((squares + BACK_OFF * variance) / crystals))
-    empty = np.empty((0, places))
-    return AtomCounts(
-        groups.reshape(SPACE_GROUPS, places).astype(np.float64),
-        np.array(means) if means else empty,
-        np.array(deviations) if deviations else empty,
-    )
+        means[place] = (np.bincount(numbers, y, places) + BACK_OFF * y.mean()) / crystals
+        squares = np.bincount(numbers, (y - means[place][numbers]) ** 2, places)
+        deviations[place] = np.sqrt((squares + BACK_OFF * (y.var() or 1.0)) / crystals)
+    return AtomCounts(groups.reshape(SPACE_GROUPS, places).astype(np.float64), means, deviations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.model.batch import Layout
-from variolite.errors import DataError
+from variolite.errors import DataError, nearest
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 SPACE_GROUP_COLUMNS = ("space_group", "space_group_number", "spacegroup.number", "spacegroup")
 """Names under which a property is taken for the number of the space group."""
@@ -20,54 +24,57 @@ SPACE_GROUP_COLUMNS = ("space_group", "space_group_number", "spacegroup.number",
 SPACE_GROUPS = 231
 """International numbers, and 0 for unknown."""
 
+# Fractions of the training crystals whose conditions are dropped, so that a model knows what to do
+# where nothing is asked for, and so that guidance is possible (J. Ho and T. Salimans, 2022).
+
+DROPPED_TOGETHER = 0.4
+"""Space group and properties are dropped at once: what generation without conditions needs."""
+
+DROPPED_EACH = 0.3
+"""Of the rest, the space group is dropped, and each property likewise."""
+
+
+def numeric_column(crystals: Crystals, name: str) -> Floats:
+    """Return a property, NaN where it is not finite, (B,); a DataError if it is not numeric."""
+    values = crystals.properties.get(name)
+    if values is None or values.dtype.kind not in "fiu":
+        numeric = [n for n, found in crystals.properties.items() if found.dtype.kind in "fiu"]
+        close = nearest(name, numeric)
+        what = f"the crystals have no numeric property {name!r}"
+        if values is not None:
+            what = f"{name!r} is text, not numbers"
+        hint = f"did you mean {close}?" if close else f"they have: {', '.join(numeric) or 'none'}"
+        raise DataError(what, where="properties", hint=hint)
+    column = values.astype(np.float64)
+    return np.where(np.isfinite(column), column, np.nan)
+
 
 @dataclass(frozen=True)
 class Conditions:
-    """What is known of B crystals with N atoms in all.
+    """What is known of B crystals with N atoms in all; numbers are 0 where unknown.
 
-    Attributes
-    ----------
-    counts
-        Atoms of every crystal, shape (B,).
-    species
-        Atomic numbers, 0 where unknown, shape (N,).
-    space_groups
-        International numbers 1 to 230, 0 where unknown, shape (B,).
-    properties
-        Numbers in the order of `Vocabulary.properties`, NaN where unknown, shape (B, P).
+    ``counts`` of atoms (B,), atomic numbers ``species`` (N,), international ``space_groups``
+    (B,), and ``properties`` in the order of `Vocabulary.properties`, NaN where unknown, (B, P).
     """
 
-    counts: NDArray[np.int64]
-    species: NDArray[np.int64]
-    space_groups: NDArray[np.int64]
-    properties: NDArray[np.float64]
-
-    def __post_init__(self) -> None:
-        fits = (
-            self.counts.ndim == 1
-            and self.species.shape == (self.counts.sum(),)
-            and self.space_groups.shape == self.counts.shape
-            and self.properties.ndim == 2
-            and len(self.properties) == len(self.counts)
-        )
-        if not fits:
-            raise DataError("the arrays of the conditions of crystals do not fit each other")
+    counts: Integers
+    species: Integers
+    space_groups: Integers
+    properties: Floats
 
     def __len__(self) -> int:
         return len(self.counts)
 
     @property
-    def offsets(self) -> NDArray[np.int64]:
+    def offsets(self) -> Integers:
         """Atoms of crystal i are ``offsets[i]:offsets[i + 1]``, shape (B + 1,)."""
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
     def take(self, index: NDArray[np.integer]) -> Conditions:
         """Choose crystals by place."""
+        species = self.species[atoms_of(self.offsets, index)]
         return Conditions(
-            counts=self.counts[index],
-            species=self.species[atoms_of(self.offsets, index)],
-            space_groups=self.space_groups[index],
-            properties=self.properties[index],
+            self.counts[index], species, self.space_groups[index], self.properties[index]
         )
 
     def joined(self, other: Conditions) -> Conditions:
@@ -77,57 +84,37 @@ class Conditions:
 
     @classmethod
     def of(cls, crystals: Crystals, properties: Sequence[str] = ()) -> Conditions:
-        """Read the conditions that crystals meet from themselves and from their columns.
+        """Read the conditions that crystals meet from themselves and from numeric columns.
 
-        Parameters
-        ----------
-        crystals
-            Structures; a column called like one of `SPACE_GROUP_COLUMNS` gives space groups.
-        properties
-            Names of numeric columns.
-
-        Raises
-        ------
-        DataError
-            If a column is missing, is not numeric, or is empty.
+        A column called like one of `SPACE_GROUP_COLUMNS` gives space groups. Raises `DataError`
+        if a property is missing, is not numeric, or has no value.
         """
-        columns = [_column(crystals, name) for name in properties]
+        columns = np.empty((len(crystals), len(properties)))
+        for place, name in enumerate(properties):
+            columns[:, place] = numeric_column(crystals, name)
+            if np.isnan(columns[:, place]).all():
+                raise DataError(
+                    f"no crystal has a value of {name!r}",
+                    where="conditions of the prior",
+                    hint="leave it out of properties",
+                )
         return cls(
-            counts=crystals.counts.astype(np.int64),
-            species=crystals.species.astype(np.int64),
-            space_groups=_space_groups(crystals),
-            properties=np.stack(columns, axis=1) if columns else np.empty((len(crystals), 0)),
+            crystals.counts.astype(np.int64),
+            crystals.species.astype(np.int64),
+            _space_groups(crystals),
+            columns,
         )
 
 
-def atoms_of(offsets: NDArray[np.int64], index: NDArray[np.integer]) -> NDArray[np.int64]:
+def atoms_of(offsets: Integers, index: NDArray[np.integer]) -> Integers:
     """Places of the atoms of the chosen crystals, crystal after crystal."""
     counts = np.diff(offsets)[index]
     # Within the result crystal i starts at ends[i] - counts[i]; shift each to its own offset.
-    ends = np.cumsum(counts)
-    places: NDArray[np.int64] = np.repeat(offsets[:-1][index] - (ends - counts), counts)
-    return np.asarray(places + np.arange(len(places)), dtype=np.int64)
+    shifts = offsets[:-1][index] - (np.cumsum(counts) - counts)
+    return np.asarray(np.repeat(shifts, counts) + np.arange(counts.sum()), dtype=np.int64)
 
 
-def _column(crystals: Crystals, name: str) -> NDArray[np.float64]:
-    values = crystals.properties.get(name)
-    if values is None or values.dtype.kind not in "fiu":
-        have = ", ".join(k for k, v in crystals.properties.items() if v.dtype.kind in "fiu")
-        raise DataError(
-            f"the crystals have no numeric property {name!r}",
-            where="conditions of the prior",
-            hint=f"choose among {have}" if have else "the data have no numeric property",
-        )
-    if not np.isfinite(values.astype(np.float64)).any():
-        raise DataError(
-            f"no crystal has a value of {name!r}",
-            where="conditions of the prior",
-            hint="leave it out of properties",
-        )
-    return values.astype(np.float64)
-
-
-def _space_groups(crystals: Crystals) -> NDArray[np.int64]:
+def _space_groups(crystals: Crystals) -> Integers:
     for name in SPACE_GROUP_COLUMNS:
         values = crystals.properties.get(name)
         if values is not None and values.dtype.kind in "fiu":
@@ -138,20 +125,11 @@ def _space_groups(crystals: Crystals) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The conditions a prior was fitted with.
+    """The conditions that a prior was fitted with.
 
-    Attributes
-    ----------
-    elements
-        Atomic numbers of the training crystals, in ascending order.
-    largest
-        Most atoms of a training crystal.
-    properties
-        Names of the numeric conditions.
-    location, scale
-        Mean and standard deviation of every property among the training crystals.
-    space_groups
-        Whether the space group may be asked for.
+    Atomic numbers of the training crystals, ascending; atoms of the largest one; names of the
+    numeric conditions with their means and standard deviations among the training crystals;
+    whether the space group may be asked for.
     """
 
     elements: tuple[int, ...]
@@ -175,35 +153,24 @@ class Vocabulary:
             space_groups=bool(conditions.space_groups.any()),
         )
 
-    def tokens(self, species: NDArray[np.integer]) -> NDArray[np.int64]:
+    def tokens(self, species: NDArray[np.integer]) -> Integers:
         """Number the elements from 1 on, 0 for unknown and for those of no training crystal."""
         table = np.zeros(256, dtype=np.int64)
         table[list(self.elements)] = np.arange(1, len(self.elements) + 1)
         return np.asarray(table[species])
 
-    def standardised(
-        self, properties: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def standardised(self, properties: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         """Properties in deviations from the mean, 0 where unknown, and which are known, (B, P)."""
         values = (properties - self.location) / self.scale
         known = np.isfinite(values)
         return np.where(known, values, 0.0), known
 
 
-@dataclass(frozen=True)
-class ConditionTensors:
-    """Conditions of B crystals as a network reads them.
+class ConditionTensors(NamedTuple):
+    """Conditions of B crystals with N atoms as a network reads them; 0 is unknown throughout.
 
-    Attributes
-    ----------
-    tokens
-        Element of every atom, 0 where unknown, shape (N,).
-    space_groups
-        0 where unknown, shape (B,).
-    values
-        Standardised properties, 0 where unknown, shape (B, P).
-    given
-        1 where the property is known, shape (B, P).
+    Elements as `Vocabulary.tokens` (N,), space groups (B,), standardised properties (B, P), and
+    1 where a property is given (B, P).
     """
 
     tokens: Tensor
@@ -218,33 +185,30 @@ class ConditionTensors:
         """Copy conditions to a device."""
         values, known = vocabulary.standardised(conditions.properties)
         return cls(
-            tokens=torch.from_numpy(vocabulary.tokens(conditions.species)).to(device),
-            space_groups=torch.from_numpy(conditions.space_groups).to(device),
-            values=torch.from_numpy(values).float().to(device),
-            given=torch.from_numpy(known).float().to(device),
+            torch.from_numpy(vocabulary.tokens(conditions.species)).to(device),
+            torch.from_numpy(conditions.space_groups).to(device),
+            torch.from_numpy(values).float().to(device),
+            torch.from_numpy(known).float().to(device),
         )
+
+    def take(self, atoms: Tensor, crystals: Tensor) -> ConditionTensors:
+        """Choose crystals by place, with the places of their atoms."""
+        return ConditionTensors(self.tokens[atoms], *(some[crystals] for some in self[1:]))
 
     def dropped(
         self, layout: Layout, species: Tensor, space_groups: Tensor, given: Tensor
     ) -> ConditionTensors:
         """Drop conditions where a mask is 0: (B,) for two of them, (B, P) for properties."""
         kept = self.given * given
-        return ConditionTensors(
-            tokens=self.tokens * species[layout.owner],
-            space_groups=self.space_groups * space_groups,
-            values=self.values * kept,
-            given=kept,
-        )
+        # All atoms of a crystal lose their elements together.
+        tokens = self.tokens * species[layout.owner]
+        return ConditionTensors(tokens, self.space_groups * space_groups, self.values * kept, kept)
 
     def free(self) -> ConditionTensors:
         """Drop all conditions."""
-        return ConditionTensors(*(torch.zeros_like(tensor) for tensor in self._tensors))
+        return ConditionTensors(*map(torch.zeros_like, self))
 
     @property
     def any(self) -> bool:
         """Whether anything is known."""
-        return any(bool(tensor.any()) for tensor in self._tensors)
-
-    @property
-    def _tensors(self) -> tuple[Tensor, ...]:
-        return self.tokens, self.space_groups, self.values, self.given
+        return any(bool(some.any()) for some in self)

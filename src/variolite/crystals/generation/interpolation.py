@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
-from variolite.crystals.generation.sampling import Decoder
+from variolite.crystals.generation.conditions import Floats, Integers
 from variolite.errors import DataError
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from variolite.crystals.crystal_model import CrystalModel
 
 
-class Codec(Decoder, Protocol):
-    """The parts of a trained crystal VAE that interpolation needs."""
-
-    def encode(self, crystals: Crystals) -> Latents:
-        """Turn crystals into latents, in their order."""
-        ...
-
-
-def match_atoms(
-    first: NDArray[np.floating],
-    second: NDArray[np.floating],
-    same: NDArray[np.bool_] | None = None,
-) -> NDArray[np.int64]:
+def match_atoms(first: Floats, second: Floats, same: NDArray[np.bool_] | None = None) -> Integers:
     """Pair the atoms of two crystals so that the squared latent distances sum to the least.
 
-    Parameters
-    ----------
-    first, second
-        Latents, shape (n, L).
-    same
-        Pairs that are allowed, shape (n, n); all by default.
-
-    Returns
-    -------
-    ndarray of int64, shape (n,)
-        Atom of the second crystal for each of the first.
+    Latents are (n, L) each; ``same`` (n, n) says which pairs are allowed, all by default. Returns
+    the atom of the second crystal for each of the first, (n,).
     """
+    # |a - b|^2 = |a|^2 + |b|^2 - 2 a b, for all pairs at once, (n, n).
     norms = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
     cost = norms - 2.0 * first @ second.T
     if same is not None:
+        # More than any sum of allowed pairs, but finite, as the solver wants it.
         cost = np.where(same, cost, 1e6 + 1e3 * np.abs(cost).max())
-    _, partner = linear_sum_assignment(cost)
-    return np.asarray(partner, dtype=np.int64)
+    return np.asarray(linear_sum_assignment(cost)[1], dtype=np.int64)
 
 
 def _linear(first: Floats, second: Floats, t: float) -> Floats:
@@ -62,10 +43,7 @@ def _spherical(first: Floats, second: Floats, t: float) -> Floats:
     the straight one.
     """
     lengths = [np.linalg.norm(part, axis=1, keepdims=True) for part in (first, second)]
-    one, other = (
-        part / np.maximum(length, 1e-12)
-        for part, length in zip((first, second), lengths, strict=True)
-    )
+    one, other = first / np.maximum(lengths[0], 1e-12), second / np.maximum(lengths[1], 1e-12)
     # Of each atom's angle, (n, 1), the first vector keeps 1 - t and the second gains t.
     angle = np.arccos(np.clip((one * other).sum(axis=1, keepdims=True), -1.0, 1.0))
     sine = np.sin(angle)
@@ -78,39 +56,19 @@ PATHS: Mapping[str, Callable[[Floats, Floats, float], Floats]] = {
     "linear": _linear,
     "spherical": _spherical,
 }
-"""Paths by name."""
+"""Points (n, L) a fraction of the way from one set of latents (n, L) to another."""
 
 
 def interpolate(
-    model: Codec, first: Crystal, second: Crystal, steps: int, *, path: str = "spherical"
+    model: CrystalModel, first: Crystal, second: Crystal, steps: int, *, path: str = "spherical"
 ) -> Crystals:
     """Decode a path between the latents of two crystals of equally many atoms.
 
-    Where the decoder is given the elements, the two need the same composition and atoms
-    are paired within each element.
-
-    Parameters
-    ----------
-    model
-        Trained VAE.
-    first, second
-        Ends of the path.
-    steps
-        Crystals on it, both reconstructed ends included; at least 2.
-    path
-        ``spherical`` or ``linear``.
-
-    Returns
-    -------
-    Crystals
-        Named ``path-0`` and so on; atoms in the order of the first crystal.
-
-    Raises
-    ------
-    DataError
-        If the numbers of atoms differ (a repeated cell does not help: it is encoded as
-        a crystal of another size, unlike those of training), if compositions differ where
-        they must not, or if ``steps`` or ``path`` cannot be used.
+    The ``steps`` crystals, at least 2, both reconstructed ends included, are called ``path-0`` and
+    so on; their atoms are in the order of the first crystal. Where the decoder is given the
+    elements, the two need the same composition and atoms are paired within each element. Raises
+    `DataError` otherwise; a repeated cell does not help where numbers of atoms differ, since it is
+    encoded as a crystal of another size, unlike those of training.
     """
     if len(first) != len(second):
         raise DataError(
@@ -133,11 +91,11 @@ def interpolate(
             where="interpolation",
             hint="choose two structures of one composition, or a model that decodes elements",
         )
-    latents = model.encode(Crystals.of([first, second]))
     size = len(first)
-    ends = latents.mean.astype(np.float64).reshape(2, size, -1)
-    partner = match_atoms(ends[0], ends[1], same)
-    points = [PATHS[path](ends[0], ends[1][partner], t) for t in np.linspace(0.0, 1.0, steps)]
+    latents = model.encode(Crystals.of([first, second])).mean.astype(np.float64)
+    start, end = latents.reshape(2, size, -1)
+    end = end[match_atoms(start, end, same)]
+    points = [PATHS[path](start, end, t) for t in np.linspace(0.0, 1.0, steps)]
     along = Latents(
         np.concatenate(points).astype(np.float32),
         None,
@@ -148,25 +106,13 @@ def interpolate(
     return model.decode(along, species=species)
 
 
-def latent_changes(model: Codec, crystals: Crystals) -> Floats:
-    """How far each crystal of a path is from the one before it, in latents.
+def latent_changes(model: CrystalModel, crystals: Crystals) -> Floats:
+    """How far each crystal of a path is from the one before it, in latents, (B,); 0 for the first.
 
-    The crystals are encoded; atoms are paired so that the distance is least, whatever
-    their order is. Steps of a path are of like size in the latents it was decoded from;
-    where they are not in those of what came out, the decoder has jumped.
-
-    Parameters
-    ----------
-    model
-        Trained VAE.
-    crystals
-        Of n atoms each.
-
-    Returns
-    -------
-    ndarray of float64, shape (B,)
-        Root mean square over atoms of the Euclidean distance between latents; 0 for the
-        first crystal.
+    The root mean square over atoms of the distance between latents, which are encoded and paired
+    so that it is least, whatever the order of the atoms is. Steps of a path are of like size in
+    the latents it was decoded from; where they are not in those of what came out, the decoder has
+    jumped.
     """
     latents = model.encode(crystals).mean.astype(np.float64)
     points = latents.reshape(len(crystals), -1, latents.shape[1])

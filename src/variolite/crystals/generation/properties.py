@@ -8,35 +8,36 @@ folds left out ask for (cross-conformal, V. Vovk, 2015).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from variolite.crystals.crystals import Crystals, Latents
-from variolite.crystals.elements import (
-    ELECTRONEGATIVITIES,
-    HEAVIEST,
-    MASSES,
-    reduced_formulas,
-)
-from variolite.crystals.generation.regression import (
-    FOLDS,
-    FoldNetworks,
-    fit_networks,
-    fit_ridges,
-    folds_by_group,
-)
-from variolite.errors import DataError, ModelFileError, nearest
+from variolite.crystals.elements import ELECTRONEGATIVITIES, HEAVIEST, MASSES, reduced_formulas
+from variolite.crystals.generation.conditions import Floats, Integers, numeric_column
+from variolite.errors import DataError, ModelFileError
+from variolite.training.device import generator
+from variolite.training.loop import minimise
+from variolite.training.schedules import cosine_by_epoch
 from variolite.training.storage import fill
 
-Floats = NDArray[np.float64]
+FOLDS = 5
+PENALTIES = np.logspace(-2, 4, 13)
+WIDTH = 128
+EPOCHS = 80
+BATCH = 256
+LEARNING_RATE = 2e-3
+DROPOUT = 0.1
 
 LEVELS = np.linspace(0.005, 0.995, 199)
 """Levels at which the errors on folds left out are kept: a table, not the errors."""
@@ -55,44 +56,18 @@ _SCALES = np.stack(
 """Atomic number, electronegativity and mass by atomic number, shape (119, 3)."""
 
 
-def descriptor_width(latent: int, elements: int) -> int:
-    """Numbers in one description."""
-    return 3 * latent + 1 + 4 * len(_SCALES.T) + elements
-
-
 def descriptors(
     latents: Latents, species: NDArray[np.integer], elements: tuple[int, ...]
 ) -> Floats:
-    """Describe crystals.
+    """Describe B crystals by their latents and the atomic numbers of their atoms, (B, D).
 
-    Parameters
-    ----------
-    latents
-        Posterior means of B crystals.
-    species
-        Atomic numbers of their atoms, shape (N,).
-    elements
-        Atomic numbers whose fractions are part of the description.
-
-    Returns
-    -------
-    ndarray of float64, shape (B, D)
-        Mean, deviation and maximum of the latents over atoms; the logarithm of the
-        number of atoms; mean, deviation, least and largest atomic number,
-        electronegativity and mass; and the fractions of the elements.
-
-    Raises
-    ------
-    DataError
-        If species and latents differ in number, or there are no crystals.
+    Mean, deviation and maximum of the latents over atoms; the logarithm of the number of atoms;
+    mean, deviation, least and largest atomic number, electronegativity and mass; and the
+    fractions of the elements that are named.
     """
-    if len(species) != len(latents.mean) or not len(latents):
-        raise DataError(
-            f"{len(species)} species do not fit the latents of {len(latents.mean)} atoms",
-            where="properties",
-        )
     counts = latents.counts[:, None].astype(np.float64)
     owner = np.repeat(np.arange(len(latents)), latents.counts)
+    # Atoms of one crystal are neighbours: what is taken over them is a reduction from each start.
     starts = latents.offsets[:-1]
 
     def moments(values: Floats) -> list[Floats]:
@@ -103,34 +78,156 @@ def descriptors(
     values, scales = latents.mean.astype(np.float64), _SCALES[species]
     fractions = np.zeros((len(latents), HEAVIEST + 1))
     np.add.at(fractions, (owner, species), 1.0)
-    return np.concatenate(
-        [
-            *moments(values),
-            np.maximum.reduceat(values, starts, axis=0),
-            np.log(counts),
-            *moments(scales),
-            np.minimum.reduceat(scales, starts, axis=0),
-            np.maximum.reduceat(scales, starts, axis=0),
-            (fractions / counts)[:, list(elements)],
-        ],
-        axis=1,
+    parts = [
+        *moments(values),
+        np.maximum.reduceat(values, starts, axis=0),
+        np.log(counts),
+        *moments(scales),
+        np.minimum.reduceat(scales, starts, axis=0),
+        np.maximum.reduceat(scales, starts, axis=0),
+        (fractions / counts)[:, list(elements)],
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+class FoldNetworks(nn.Module):
+    """A network of two hidden layers with a residual connection, for every fold.
+
+    Weights have a leading axis of folds, (K, inputs, outputs), which is that of members.
+    """
+
+    def __init__(self, inputs: int, outputs: int, random: torch.Generator) -> None:
+        super().__init__()
+
+        def uniform(fan: int, *shape: int) -> nn.Parameter:
+            bound = 1.0 / math.sqrt(fan)
+            one = torch.empty(shape).uniform_(-bound, bound, generator=random)
+            return nn.Parameter(one.repeat(FOLDS, *[1] * len(shape)))
+
+        self.enter = uniform(inputs, inputs, WIDTH)
+        self.enter_bias = uniform(inputs, 1, WIDTH)
+        self.inner = uniform(WIDTH, WIDTH, WIDTH)
+        self.inner_bias = uniform(WIDTH, 1, WIDTH)
+        self.leave = uniform(WIDTH, WIDTH, outputs)
+        self.leave_bias = uniform(WIDTH, 1, outputs)
+
+    def forward(self, rows: Tensor, random: torch.Generator | None = None) -> Tensor:
+        """Outputs (K, n, P) of rows (K, n, D), with dropout where it is given a generator."""
+        hidden = functional.silu(torch.baddbmm(self.enter_bias, rows, self.enter))
+        hidden = _dropped(hidden, random)
+        inner = functional.silu(torch.baddbmm(self.inner_bias, hidden, self.inner))
+        return torch.baddbmm(self.leave_bias, hidden + _dropped(inner, random), self.leave)
+
+    @torch.no_grad()
+    def outputs(self, rows: Floats) -> Floats:
+        """Outputs of every fold for rows (n, D), shape (K, n, P)."""
+        given = torch.from_numpy(rows.astype(np.float32)).expand(FOLDS, -1, -1)
+        return np.asarray(self(given).numpy(), dtype=np.float64)
+
+
+def _dropped(hidden: Tensor, random: torch.Generator | None) -> Tensor:
+    if random is None:
+        return hidden
+    # As functional.dropout, which takes no generator of its own.
+    keep = torch.empty_like(hidden).bernoulli_(1.0 - DROPOUT, generator=random)
+    return hidden * keep / (1.0 - DROPOUT)
+
+
+def folds_by_group(groups: NDArray[np.str_], seed: int) -> Integers:
+    """Deal groups out to folds of about equally many rows; no group is in two, shape (n,).
+
+    Unlike `sklearn.model_selection.GroupKFold` with fewer groups than folds too: some folds
+    are empty then.
+    """
+    distinct, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    # A group belongs to the fold in whose share of all rows its last one lies.
+    ends = np.cumsum(sizes[order])
+    fold = np.empty(len(distinct), dtype=np.int64)
+    fold[order] = np.minimum((ends - 1) * FOLDS // ends[-1], FOLDS - 1)
+    return np.asarray(fold[inverse])
+
+
+def fit_ridges(rows: Floats, targets: Floats, fold: Integers) -> tuple[Floats, Floats]:
+    """Fit one ridge per fold and target, each with the penalty that errs least on rows left out.
+
+    Rows (n, D) and targets (n, P), NaN where missing, are standardised. Returns coefficients and
+    the constants, last, (K, D + 1, P), and predictions of each row by the model that never saw its
+    fold, (n, P).
+    """
+    from sklearn.linear_model import RidgeCV
+
+    coefficients = np.zeros((FOLDS, rows.shape[1] + 1, targets.shape[1]))
+    left_out = np.zeros(targets.shape)
+    for k, place in product(range(FOLDS), range(targets.shape[1])):
+        known = np.isfinite(targets[:, place]) & (fold != k)
+        ridge = RidgeCV(PENALTIES).fit(rows[known], targets[known, place])
+        coefficients[k, :, place] = [*ridge.coef_, ridge.intercept_]
+        left_out[fold == k, place] = (rows @ ridge.coef_ + ridge.intercept_)[fold == k]
+    return coefficients, left_out
+
+
+class _FoldBatches:
+    """Rows of the other folds for each of K networks, in batches (K, b)."""
+
+    def __init__(self, fold: Integers, random: torch.Generator) -> None:
+        self.others = [torch.from_numpy(np.flatnonzero(fold != k)) for k in range(FOLDS)]
+        self.random = random
+        self.fewest = min(map(len, self.others))
+        self.size = min(BATCH, self.fewest)
+        self.steps = self.fewest // self.size
+
+    def epoch(self, number: int) -> Iterator[Tensor]:
+        del number
+        shuffled = (own[torch.randperm(len(own), generator=self.random)] for own in self.others)
+        # Networks step together: each leaves out what the one with the fewest rows does not have.
+        order = torch.stack([own[: self.fewest] for own in shuffled])
+        for step in range(self.steps):
+            yield order[:, step * self.size : (step + 1) * self.size]
+
+
+def fit_networks(rows: Floats, targets: Floats, fold: Integers, *, seed: int) -> FoldNetworks:
+    """Fit a small network for every fold, all of them at once, to what `fit_ridges` takes.
+
+    The networks minimise the absolute error, which outliers move less. scikit-learn's network has
+    neither this loss nor dropout nor missing targets; on formation energies it errs a fifth more
+    (`benchmarks/results/property_head.md`).
+    """
+    random = generator(torch.device("cpu"), seed)
+    networks = FoldNetworks(rows.shape[1], targets.shape[1], random)
+    inputs = torch.from_numpy(rows.astype(np.float32))
+    known = torch.from_numpy(np.isfinite(targets))
+    answers = torch.from_numpy(np.nan_to_num(targets).astype(np.float32))
+    batches = _FoldBatches(fold, random)
+
+    def loss(chosen: Tensor) -> Tensor:
+        # Rows (K, b) to errors (K, b, P); those of missing targets count nothing.
+        here = known[chosen]
+        error = (networks(inputs[chosen], random) - answers[chosen]).abs() * here
+        mean: Tensor = error.sum((1, 2)) / here.sum((1, 2)).clamp_min(1)
+        return mean
+
+    minimise(
+        networks,
+        loss,
+        batches,
+        None,
+        epochs=EPOCHS,
+        learning_rate=LEARNING_RATE,
+        step_factor=cosine_by_epoch(batches.steps, EPOCHS),
+        members=FOLDS,
+        checks=0,
+        part="properties",
     )
+    return networks.eval()
 
 
 @dataclass(frozen=True)
 class PropertyScore:
     """How well a property is predicted for compositions that were left out.
 
-    Attributes
-    ----------
-    crystals
-        Crystals with a value.
-    model
-        ``ridge`` or ``network``, whichever erred less.
-    error
-        Mean absolute error on folds left out, unit of the property.
-    baseline
-        That of the median of the other folds.
+    Crystals with a value; "ridge" or "network", whichever erred less; its mean absolute error on
+    folds left out, and that of the median of the other folds, in the unit of the property.
     """
 
     crystals: int
@@ -140,21 +237,35 @@ class PropertyScore:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """Predictions for B crystals.
-
-    Attributes
-    ----------
-    names, units
-        Of the P properties.
-    values, low, high
-        Prediction and its interval, shape (B, P).
-    level
-        Fraction of new compositions whose value should lie in the interval.
-    """
+class HeadNames:
+    """Names and units of P properties, elements that are described, and scores by name."""
 
     names: tuple[str, ...]
     units: tuple[str, ...]
+    elements: tuple[int, ...]
+    scores: dict[str, PropertyScore]
+
+
+class HeadArrays(NamedTuple):
+    """Location and scale of descriptions, (D,); means and deviations of properties, (P,); ridges.
+
+    Of those coefficients and, last, constants for every fold, (K, D + 1, P). Then whether the
+    network is used for a property, (P,), and absolute errors on folds left out at `LEVELS`,
+    (199, P).
+    """
+
+    location: Floats
+    scale: Floats
+    means: Floats
+    deviations: Floats
+    ridges: Floats
+    is_network: NDArray[np.bool_]
+    errors: Floats
+
+
+class Predicted(NamedTuple):
+    """Predictions of P properties of B crystals and the ends of their intervals, (B, P)."""
+
     values: Floats
     low: Floats
     high: Floats
@@ -163,79 +274,39 @@ class Predicted:
 
 @dataclass(frozen=True)
 class PropertyHead:
-    """Fitted regressions.
+    """Fitted regressions."""
 
-    Attributes
-    ----------
-    names, units
-        Of the P properties.
-    elements
-        Elements whose fractions are part of the description.
-    location, scale
-        Of the descriptions, shape (D,).
-    means, deviations
-        Of the properties, shape (P,).
-    ridges
-        Coefficients and, last, constants for every fold, shape (K, D + 1, P).
-    networks
-        One for every fold.
-    is_network
-        Whether the network is used for a property, shape (P,).
-    errors
-        Absolute errors on folds left out at the levels `LEVELS`, shape (199, P).
-    scores
-        By name.
-    """
-
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    elements: tuple[int, ...]
-    location: Floats
-    scale: Floats
-    means: Floats
-    deviations: Floats
-    ridges: Floats
+    about: HeadNames
+    arrays: HeadArrays
     networks: FoldNetworks
-    is_network: NDArray[np.bool_]
-    errors: Floats
-    scores: Mapping[str, PropertyScore]
 
     def predict(
         self, latents: Latents, species: NDArray[np.integer], *, level: float = 0.9
     ) -> Predicted:
-        """Predict properties.
+        """Predict properties from posterior means and atomic numbers (N,).
 
-        Parameters
-        ----------
-        latents
-            Posterior means of B crystals.
-        species
-            Atomic numbers of their atoms, shape (N,).
-        level
-            Of the intervals.
-
-        Raises
-        ------
-        DataError
-            If latents are of another model, or the level is not between 0 and 1.
+        A fraction ``level`` of new compositions should have a value within the interval. Raises
+        `DataError` if latents are of another model, or the level is not between 0 and 1.
         """
         if not 0.0 < level < 1.0:
             raise DataError(f"level is {level}, it must be between 0 and 1", where="properties")
-        if descriptor_width(latents.mean.shape[1], len(self.elements)) != len(self.location):
+        a = self.arrays
+        rows = descriptors(latents, species, self.about.elements)
+        if rows.shape[1] != len(a.location):
             raise DataError(
                 f"latents of {latents.mean.shape[1]} dimensions are not those that the "
                 "properties were fitted on",
                 where="properties",
             )
-        rows = (descriptors(latents, species, self.elements) - self.location) / self.scale
-        ridge = np.einsum("bd,kdp->bp", rows, self.ridges[:, :-1]) + self.ridges[:, -1].sum(0)
-        chosen = ridge / len(self.ridges)
-        if self.is_network.any():
-            outputs = self.networks.outputs(rows).mean(axis=0)
-            chosen = np.where(self.is_network, outputs, chosen)
-        values = chosen * self.deviations + self.means
-        half = np.array([np.interp(level, LEVELS, errors) for errors in self.errors.T])
-        return Predicted(self.names, self.units, values, values - half, values + half, level)
+        rows = (rows - a.location) / a.scale
+        # The mean over folds of linear maps (K, D, P) and their constants (K, P).
+        ridge = np.einsum("bd,kdp->bp", rows, a.ridges[:, :-1]) + a.ridges[:, -1].sum(0)
+        chosen = ridge / len(a.ridges)
+        if a.is_network.any():
+            chosen = np.where(a.is_network, self.networks.outputs(rows).mean(axis=0), chosen)
+        values = chosen * a.deviations + a.means
+        half = np.array([np.interp(level, LEVELS, errors) for errors in a.errors.T])
+        return Predicted(values, values - half, values + half, level)
 
 
 def fit_property_head(
@@ -246,47 +317,27 @@ def fit_property_head(
     units: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> PropertyHead:
-    """Fit regressions to training crystals.
+    """Fit regressions to the posterior means of training crystals, in their order.
 
-    Parameters
-    ----------
-    latents
-        Posterior means of the crystals, in their order.
-    crystals
-        With the columns named in ``properties``; NaN where a value is missing.
-    properties
-        Names of numeric columns.
-    units
-        Unit of each, by name; "1" where not given.
-    seed
-        Of folds and networks.
-
-    Raises
-    ------
-    DataError
-        If a column is missing or has too few values, or latents and crystals differ.
+    Properties are numeric columns, NaN where a value is missing; units are by name, "1" where not
+    given. Raises `DataError` if a column is missing or has too few values.
     """
-    if not np.array_equal(latents.offsets, crystals.offsets):
-        raise DataError("latents and crystals of a property head differ", where="properties")
-    if not properties:
-        raise DataError("no property is named", where="properties")
     require_properties(crystals, properties)
-    targets = np.stack([_column(crystals, name) for name in properties], axis=1)
+    targets = np.stack([numeric_column(crystals, name) for name in properties], axis=1)
     elements = tuple(int(number) for number in np.unique(crystals.species))
     rows = descriptors(latents, crystals.species, elements)
     location, scale = rows.mean(axis=0), rows.std(axis=0)
     scale = np.where(scale > 1e-9, scale, 1.0)
     rows = (rows - location) / scale
     known = np.isfinite(targets)
-    means = np.nanmean(targets, axis=0)
-    deviations = np.nanstd(targets, axis=0)
+    means, deviations = np.nanmean(targets, axis=0), np.nanstd(targets, axis=0)
     deviations = np.where(deviations > 0.0, deviations, 1.0)
     scaled = (targets - means) / deviations
-    fold = folds_by_group(reduced_formulas(crystals), FOLDS, seed)
+    fold = folds_by_group(reduced_formulas(crystals), seed)
     ridges, by_ridge = fit_ridges(rows, scaled, fold)
     networks = fit_networks(rows, scaled, fold, seed=seed)
     by_network = networks.outputs(rows)[fold, np.arange(len(rows))]
-    errors, scores, is_network = [], {}, []
+    errors, scores = np.empty((len(LEVELS), len(properties))), {}
     for place, name in enumerate(properties):
         here = known[:, place]
         left_out = {
@@ -301,35 +352,34 @@ def fit_property_head(
             error=float(left_out[kind].mean()),
             baseline=float(np.abs(targets[here, place] - middle[fold[here]]).mean()),
         )
-        is_network.append(kind == "network")
-        errors.append(_conformal(left_out[kind]))
+        # Errors at the levels, taken one rank up as the finite sample asks.
+        ordered = np.sort(left_out[kind])
+        ranks = np.ceil(LEVELS * (len(ordered) + 1)).astype(int).clip(1, len(ordered))
+        errors[:, place] = ordered[ranks - 1]
+    is_network = np.array([scores[name].model == "network" for name in properties])
+    named = tuple((units or {}).get(name, "1") for name in properties)
     return PropertyHead(
-        tuple(properties),
-        tuple((units or {}).get(name, "1") for name in properties),
-        elements,
-        location,
-        scale,
-        means,
-        deviations,
-        ridges,
+        HeadNames(tuple(properties), named, elements, scores),
+        HeadArrays(location, scale, means, deviations, ridges, is_network, errors),
         networks,
-        np.array(is_network),
-        np.stack(errors, axis=1),
-        scores,
     )
 
 
 def require_properties(crystals: Crystals, properties: Sequence[str]) -> None:
     """Say before a network is trained that a property head cannot be fitted afterwards.
 
-    Raises
-    ------
-    DataError
-        If a column is missing, holds no numbers or has too few values, or if all crystals
-        have one composition.
+    Raises `DataError` if a column is missing, holds no numbers or has too few values, or if all
+    crystals have one composition.
     """
     for name in properties:
-        _column(crystals, name)
+        found = int(np.isfinite(numeric_column(crystals, name)).sum())
+        if found < FEWEST:
+            raise DataError(
+                f"{found} of {len(crystals)} training crystals have a value of {name!r}, at least "
+                f"{FEWEST} are needed",
+                where="properties",
+                hint="leave it out, or give more structures that have it",
+            )
     if properties and len(np.unique(reduced_formulas(crystals))) < 2:
         raise DataError(
             "all training crystals have the same composition, so that none can be left out to "
@@ -339,79 +389,26 @@ def require_properties(crystals: Crystals, properties: Sequence[str]) -> None:
         )
 
 
-def _column(crystals: Crystals, name: str) -> Floats:
-    values = crystals.properties.get(name)
-    if values is None or values.dtype.kind not in "fiu":
-        numeric = [n for n, found in crystals.properties.items() if found.dtype.kind in "fiu"]
-        close = nearest(name, numeric)
-        raise DataError(
-            f"{name!r} is text, not numbers"
-            if values is not None
-            else f"the crystals have no numeric property {name!r}",
-            where="properties",
-            hint=f"did you mean {close}?"
-            if close
-            else f"they have: {', '.join(numeric) or 'none'}",
-        )
-    column = values.astype(np.float64)
-    found = int(np.isfinite(column).sum())
-    if found < FEWEST:
-        raise DataError(
-            f"{found} of {len(crystals)} training crystals have a value of {name!r}, at least "
-            f"{FEWEST} are needed",
-            where="properties",
-            hint="leave it out, or give more structures that have it",
-        )
-    return np.where(np.isfinite(column), column, np.nan)
-
-
-def _conformal(errors: Floats) -> Floats:
-    """Errors at `LEVELS`, taken one rank up as the finite sample asks."""
-    ordered = np.sort(errors)
-    ranks = np.ceil(LEVELS * (len(ordered) + 1)).astype(int).clip(1, len(ordered))
-    return np.asarray(ordered[ranks - 1])
-
-
 # A property head as tensors and a JSON-able description, and back.
-
 
 FORMAT = 1
 KIND = "crystal property head"
 
-_ARRAYS = ("location", "scale", "means", "deviations", "ridges", "is_network", "errors")
-
-
-@dataclass(frozen=True)
-class _Description:
-    names: tuple[str, ...]
-    units: tuple[str, ...]
-    elements: tuple[int, ...]
-    scores: dict[str, PropertyScore]
-
-
-_DESCRIPTION = TypeAdapter(_Description)
+_NAMES = TypeAdapter(HeadNames)
 
 
 def head_state(head: PropertyHead) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Take a head apart into tensors and a JSON-able description."""
-    tensors = {name: torch.from_numpy(getattr(head, name).copy()) for name in _ARRAYS}
+    tensors = {name: torch.from_numpy(a.copy()) for name, a in head.arrays._asdict().items()}
     weights = head.networks.state_dict()
     tensors |= {f"networks/{name}": value.clone() for name, value in weights.items()}
-    description = _Description(head.names, head.units, head.elements, dict(head.scores))
-    return tensors, {
-        "kind": KIND,
-        "format": FORMAT,
-        **_DESCRIPTION.dump_python(description, mode="json"),
-    }
+    return tensors, {"kind": KIND, "format": FORMAT, **_NAMES.dump_python(head.about, mode="json")}
 
 
 def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> PropertyHead:
     """Put a head together again.
 
-    Raises
-    ------
-    ModelFileError
-        If the parts are of something else, newer, or do not fit each other.
+    Raises `ModelFileError` if the parts are of something else, newer, or do not fit each other.
     """
     if description.get("kind") != KIND or description.get("format") != FORMAT:
         raise ModelFileError(
@@ -420,35 +417,23 @@ def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> 
             hint="upgrade variolite, or fit the properties again",
         )
     try:
-        stored = _DESCRIPTION.validate_python(
-            {part: description[part] for part in ("names", "units", "elements", "scores")}
-        )
-        arrays = {name: tensors[name].numpy() for name in _ARRAYS}
-        width, number = len(arrays["location"]), len(stored.names)
-        expected = {
-            "location": (width,),
-            "scale": (width,),
-            "means": (number,),
-            "deviations": (number,),
-            "ridges": (FOLDS, width + 1, number),
-            "is_network": (number,),
-            "errors": (len(LEVELS), number),
-        }
-        wrong = [name for name, shape in expected.items() if arrays[name].shape != shape]
-        if wrong or len(stored.units) != number or set(stored.scores) != set(stored.names):
+        about = _NAMES.validate_python(dict(description))
+        arrays = HeadArrays(*(tensors[name].numpy() for name in HeadArrays._fields))
+        width, number = len(arrays.location), len(about.names)
+        of_properties = (FOLDS, width + 1, number), (number,), (len(LEVELS), number)
+        shapes = (width,), (width,), (number,), (number,), *of_properties
+        checked = zip(HeadArrays._fields, arrays, shapes, strict=True)
+        wrong = [name for name, array, shape in checked if array.shape != shape]
+        if wrong or len(about.units) != number or set(about.scores) != set(about.names):
             raise ModelFileError(f"the property head does not fit together: {wrong or 'names'}")
         networks = FoldNetworks(width, number, torch.Generator())
-        weights = {name: value for name, value in tensors.items() if name.startswith("networks/")}
-        fill(
-            networks,
-            {name.partition("/")[2]: value for name, value in weights.items()},
-            Path("properties"),
-        )
+        named = ((name.partition("/"), value) for name, value in tensors.items())
+        weights = {name: value for (part, _, name), value in named if part == "networks"}
+        fill(networks, weights, Path("properties"))
     except ModelFileError:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ModelFileError(
             f"the property head is damaged ({error!r:.200})", where="properties"
         ) from None
-    parts: dict[str, Any] = {**vars(stored), **arrays, "networks": networks}
-    return PropertyHead(**parts)
+    return PropertyHead(about, arrays, networks)

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.evaluation.validity import CUTOFF
 from variolite.crystals.files.groups import space_groups
-from variolite.crystals.generation.conditions import Conditions
+from variolite.crystals.generation.conditions import Conditions, Integers
 from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.symmetry import symmetrised
 from variolite.crystals.generation.where import Where, parse_where
 from variolite.crystals.periodic import has_cell, shortest_distances
 from variolite.errors import DataError
 
-Integers = NDArray[np.int64]
+if TYPE_CHECKING:
+    from variolite.crystals.crystal_model import CrystalModel
 
 AT_ONCE = 2_048
 """Crystals drawn, decoded and checked at once."""
@@ -63,30 +64,14 @@ REASONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Sampling:
-    """How crystals are generated.
+    """How crystals are generated; a DataError if a number is out of its range.
 
-    Attributes
-    ----------
-    where
-        Conditions by name, see `parse_where`.
-    guidance
-        Above 1: conditions weigh more than they were learned to; 0: not at all.
-    temperature
-        Below 1: closer to the middle of what is likely, and less varied.
-    steps
-        Of the solver of the flow.
-    seed
-        Of everything random.
-    max_attempts
-        Attempts allowed for every crystal wanted, and 200 more.
-    symmetrise
-        Make symmetry exact that is missed by less than so many Angstrom, see
-        `symmetrised`. By default only where a space group is asked for.
-
-    Raises
-    ------
-    DataError
-        If a number is out of its range.
+    ``where`` holds conditions by name, see `parse_where`. ``guidance`` above 1: conditions weigh
+    more than they were learned to; 0: not at all. ``temperature`` below 1: closer to the middle of
+    what is likely, and less varied. ``steps`` are those of the solver of the flow. For every
+    crystal wanted there are ``max_attempts``, and 200 more. ``symmetrise`` makes symmetry exact
+    that is missed by less than so many Angstrom, see `symmetrised`; by default NEAR_SYMMETRY where
+    a space group is asked for.
     """
 
     where: Mapping[str, str | float] = field(default_factory=dict)
@@ -110,32 +95,12 @@ def _require_at_least(name: str, value: float, least: float) -> None:
         raise DataError(f"{name} is {value}, it must be at least {least}", where="generate")
 
 
-class Decoder(Protocol):
-    """The part of a trained crystal VAE that generation needs."""
-
-    @property
-    def species_given(self) -> bool:
-        """Whether the decoder is given the elements instead of decoding them."""
-        ...
-
-    def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
-        """Turn latents into crystals, in their order."""
-        ...
-
-
 @dataclass(frozen=True)
 class Generated:
-    """What was generated.
+    """As many valid crystals as were asked for, and what it took.
 
-    Attributes
-    ----------
-    crystals
-        As many as were asked for, all valid.
-    attempts
-        Crystals decoded until then; ``attempts - sum(rejects.values())`` of them were
-        valid, of which the first for each place was taken.
-    rejects
-        Decoded crystals that were rejected, by the codes of `REASONS`.
+    Attempts are crystals decoded until then; of those that were not rejected the first for each
+    place was taken. Rejects are counted by the codes of `REASONS`.
     """
 
     crystals: Crystals
@@ -154,22 +119,12 @@ class Proposals:
     A crystal keeps its size and composition while its latents are drawn again. If every
     attempt took new ones, large cells, of which more are rejected, would be too few among
     the crystals that are left.
-
-    Parameters
-    ----------
-    prior
-        Proposes sizes and compositions.
-    number
-        Crystals wanted.
-    where
-        Conditions.
-    seed
-        Of the proposals.
     """
 
     def __init__(self, prior: LatentPrior, number: int, where: Where, seed: int) -> None:
         self._prior, self._where, self._seed = prior, where, seed
         self._proposed = prior.propose(number, where, seed=seed)
+        # Of every place wanted, (number,): which proposal it has, and how often that failed.
         self._proposal = np.arange(number)
         self._failures = np.zeros(number, dtype=np.int64)
         self.missing: Integers = np.arange(number)
@@ -180,21 +135,9 @@ class Proposals:
         return places, self._proposed.take(self._proposal[places])
 
     def fill(self, tried: Integers, valid: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-        """Take note of an attempt.
+        """Take note of an attempt at places (A,), of which some gave a valid crystal, (A,).
 
-        Parameters
-        ----------
-        tried
-            Places, as `attempt` gave them, shape (A,).
-        valid
-            Which of the crystals are valid, shape (A,).
-
-        Returns
-        -------
-        filled
-            Places that are filled now, shape (F,).
-        chosen
-            The first valid attempt at each, shape (F,).
+        Returns the F places that are filled now, and the first valid attempt at each, (F,).
         """
         good = np.flatnonzero(valid)
         filled, first = np.unique(tried[good], return_index=True)
@@ -203,27 +146,24 @@ class Proposals:
         # Those that failed go to the end of the line.
         waiting = self.missing[~np.isin(self.missing, tried)]
         self.missing = np.concatenate([waiting, failed])
-        self._renew(failed[self._failures[failed] >= KEPT_ATTEMPTS])
+        tired = failed[self._failures[failed] >= KEPT_ATTEMPTS]
+        if len(tired):
+            had = len(self._proposed)
+            seed = int(np.random.SeedSequence((self._seed, had)).generate_state(1)[0])
+            fresh = self._prior.propose(len(tired), self._where, seed=seed)
+            self._proposed = self._proposed.joined(fresh)
+            self._proposal[tired] = had + np.arange(len(tired))
+            self._failures[tired] = 0
         return filled, good[first]
-
-    def _renew(self, places: Integers) -> None:
-        if not len(places):
-            return
-        had = len(self._proposed)
-        seed = int(np.random.SeedSequence((self._seed, had)).generate_state(1)[0])
-        fresh = self._prior.propose(len(places), self._where, seed=seed)
-        self._proposed = self._proposed.joined(fresh)
-        self._proposal[places] = had + np.arange(len(places))
-        self._failures[places] = 0
 
 
 def generate(
-    model: Decoder,
+    model: CrystalModel,
     prior: LatentPrior,
     number: int,
-    sampling: Sampling | None = None,
+    sampling: Sampling = Sampling(),
     *,
-    log: Callable[[str], None] | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Generated:
     """Generate exactly ``number`` valid crystals.
 
@@ -234,28 +174,9 @@ def generate(
     the composition, and the space group (spglib, 0.1 Angstrom, after symmetry missed
     by less than 0.3 Angstrom was made exact). Sizes and compositions are drawn first and
     kept while a crystal is tried again, so that what is often rejected is not rarer
-    for it; after eight unsuccessful attempts others are drawn.
-
-    Parameters
-    ----------
-    model
-        Trained VAE.
-    prior
-        Fitted to its latents.
-    number
-        Crystals wanted.
-    sampling
-        Conditions and settings.
-    log
-        Called with the progress.
-
-    Raises
-    ------
-    DataError
-        If a condition cannot be met or understood, if a number is out of its range, or
-        if the attempts are used up.
+    for it; after eight unsuccessful attempts others are drawn. Raises `DataError` if a condition
+    cannot be met or understood, or if the attempts are used up.
     """
-    sampling = sampling or Sampling()
     _require_at_least("the number of crystals", number, 1)
     where = parse_where(sampling.where, prior.vocabulary)
     symmetrise = sampling.symmetrise
@@ -271,10 +192,10 @@ def generate(
     while have < number:
         if attempts >= allowed:
             raise _exhausted(number, have, attempts, rejects, where)
-        # Where few are missing, an attempt at one costs as much as several.
-        acceptance = max((accepted + 1) / (attempts + 1), 0.02)
         copies = 1
         if len(proposals.missing) < FEW:
+            # Where few are missing, an attempt at one costs as much as several.
+            acceptance = max((accepted + 1) / (attempts + 1), 0.02)
             copies = min(math.ceil(1.0 / acceptance), KEPT_ATTEMPTS)
         tried, conditions = proposals.attempt(copies, min(AT_ONCE, allowed - attempts))
         latents = prior.sample(
@@ -289,20 +210,19 @@ def generate(
         if symmetrise is not None:
             decoded = symmetrised(decoded, symmetrise)
         reasons = reject_reasons(decoded, prior, where)
-        attempts += len(tried)
         valid = reasons == ""
-        rejects.update(str(reason) for reason in reasons[~valid])
+        attempts += len(tried)
         accepted += int(valid.sum())
+        rejects.update(reasons[~valid].tolist())
         filled, chosen = proposals.fill(tried, valid)
         kept.append(decoded.take(chosen))
         places.append(filled)
         have += len(filled)
-        if log is not None:
-            left = (time.monotonic() - began) / max(have, 1) * (number - have)
-            log(
-                f"{have}/{number} crystals, {accepted / attempts:.0%} of {attempts} attempts "
-                f"valid, about {left:.0f} s left"
-            )
+        left = (time.monotonic() - began) / max(have, 1) * (number - have)
+        log(
+            f"{have}/{number} crystals, {accepted / attempts:.0%} of {attempts} attempts valid, "
+            f"about {left:.0f} s left"
+        )
     joined = Crystals.concatenate(kept).take(np.argsort(np.concatenate(places)))
     width = len(str(number - 1))
     names = np.array([f"generated-{place:0{width}}" for place in range(number)], dtype=np.str_)
@@ -310,44 +230,38 @@ def generate(
 
 
 def reject_reasons(
-    crystals: Crystals, prior: LatentPrior, where: Where | None = None
+    crystals: Crystals, prior: LatentPrior, where: Where = Where()
 ) -> NDArray[np.str_]:
     """Return the first reason of `REASONS` against every crystal, empty where valid, (B,).
 
-    Parameters
-    ----------
-    crystals
-        Decoded structures.
-    prior
-        Knows the volumes and contacts of the training crystals.
-    where
-        Conditions; those that can be checked exactly are.
+    The prior knows the volumes and contacts of the training crystals; of the conditions, those
+    that can be checked exactly are.
     """
-    where = where or Where()
     reasons = np.full(len(crystals), "", dtype="<U16")
-
-    def reject(code: str, bad: Callable[[Crystals], NDArray[np.bool_]]) -> None:
-        """Check the crystals that nothing is found against yet."""
-        left = np.flatnonzero(reasons == "")
-        if len(left):
-            reasons[left[bad(crystals.take(left))]] = code
 
     def strange_volume(some: Crystals) -> NDArray[np.bool_]:
         low, high = prior.volumes
         per_atom = some.volumes / some.counts
         return (per_atom < low / VOLUME_MARGIN) | (per_atom > high * VOLUME_MARGIN)
 
-    reject("no_cell", lambda some: ~has_cell(some))
-    reject("composition", lambda some: ~where.has_composition(some))
-    reject("volume_per_atom", strange_volume)
+    def other_group(some: Crystals) -> NDArray[np.bool_]:
+        found, _ = space_groups(some, symprec=SYMMETRY_PRECISION)
+        return np.asarray(found != where.space_group)
+
     # What takes longest is left to the last: distances, and symmetry by spglib.
-    reject("too_close", lambda some: ~(shortest_distances(some) >= CUTOFF))
-    reject("contact", lambda some: prior.contacts.closeness(some) < CONTACT_MARGIN)
+    checks: dict[str, Callable[[Crystals], NDArray[np.bool_]]] = {
+        "no_cell": lambda some: ~has_cell(some),
+        "composition": lambda some: ~where.has_composition(some),
+        "volume_per_atom": strange_volume,
+        "too_close": lambda some: ~(shortest_distances(some) >= CUTOFF),
+        "contact": lambda some: prior.contacts.closeness(some) < CONTACT_MARGIN,
+    }
     if where.space_group:
-        reject(
-            "space_group",
-            lambda some: space_groups(some, symprec=SYMMETRY_PRECISION)[0] != where.space_group,
-        )
+        checks["space_group"] = other_group
+    for code, bad in checks.items():
+        left = np.flatnonzero(reasons == "")
+        if len(left):
+            reasons[left[bad(crystals.take(left))]] = code
     return reasons
 
 
@@ -355,15 +269,14 @@ def _exhausted(
     number: int, have: int, attempts: int, rejects: Counter[str], where: Where
 ) -> DataError:
     counted = ", ".join(f"{count} {REASONS[code]}" for code, count in rejects.most_common())
-    worst = rejects.most_common(1)[0][0]
-    relax = {
+    hints = {
         "space_group": "leave out space_group, or raise --guidance or --tries",
         "composition": "raise --guidance, ask for other atoms or elements, or raise --tries",
-    }.get(worst, "lower --temperature, raise --steps or --tries, or train the model longer")
-    condition = f" with {where.text}" if where.text else ""
+    }
+    other = "lower --temperature, raise --steps or --tries, or train the model longer"
+    asked = f" with {where.text}" if where.text else ""
     return DataError(
-        f"only {have} of {number} crystals{condition} were found in {attempts} attempts "
-        f"({counted})",
+        f"only {have} of {number} crystals{asked} were found in {attempts} attempts ({counted})",
         where="generate",
-        hint=relax,
+        hint=hints.get(rejects.most_common(1)[0][0], other),
     )

@@ -15,36 +15,22 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import import_extra
 from variolite.crystals.files.groups import symmetry_datasets
+from variolite.crystals.generation.conditions import Floats
 from variolite.crystals.periodic import has_cell
 from variolite.errors import DataError
-
-Floats = NDArray[np.float64]
 
 _STEPS = np.array(list(product(range(-3, 4), repeat=3)), dtype=np.float64)
 
 
 def symmetrised(crystals: Crystals, precision: float) -> Crystals:
-    """Return crystals with exact symmetry, wherever spglib finds any within a tolerance.
+    """Return crystals with exact symmetry, wherever spglib finds any within Angstrom.
 
     Numbers and order of atoms stay, and crystals without a cell; a changed cell comes in
-    standard orientation.
-
-    Parameters
-    ----------
-    crystals
-        B structures.
-    precision
-        Distance in Angstrom by which symmetry may be missed.
-
-    Raises
-    ------
-    DataError
-        If spglib is not installed, or the precision is not positive.
+    standard orientation. Raises `DataError` if spglib is missing, or the precision not positive.
     """
     if not precision > 0.0:
         raise DataError(
@@ -56,30 +42,17 @@ def symmetrised(crystals: Crystals, precision: float) -> Crystals:
     made = list(crystals)
     found = symmetry_datasets(crystals.take(sound), precision)
     for place, dataset in zip(sound.tolist(), found, strict=True):
-        made[place] = _symmetrised(made[place], dataset)
+        if dataset is not None and dataset.number > 1:
+            made[place] = _symmetrised(made[place], *_operations(dataset))
     return replace(Crystals.of(made), properties=crystals.properties) if made else crystals
 
 
-def _symmetrised(crystal: Crystal, dataset: Any) -> Crystal:
-    if dataset is None or dataset.number == 1:
-        return crystal
-    operations = _operations(dataset)
-    if operations is None:
-        return crystal
-    rotations, translations = operations
-    metric = crystal.lattice @ crystal.lattice.T
-    positions = _mean_positions(crystal, metric, rotations, translations)
-    if positions is None:
-        return crystal
-    mean = np.einsum("oji,jk,okl->il", rotations, metric, rotations) / len(rotations)
-    return Crystal(crystal.species, positions % 1.0, np.linalg.cholesky(mean), crystal.name)
-
-
-def _operations(dataset: Any) -> tuple[Floats, Floats] | None:
+def _operations(dataset: Any) -> tuple[Floats, Floats]:
     """Rotations (O, 3, 3) and translations (O, 3) of column vectors in the given cell.
 
     With x' = P x + p in the standard cell and x' -> R x' + t there, the given cell has
     x -> (P^-1 R P) x + P^-1 (R p + t - p), and the translations of the standard lattice.
+    There are none where the given cell is not invariant under the rotations.
     """
     with warnings.catch_warnings():
         # spglib announces that failures will become exceptions; a group it found has a table.
@@ -88,28 +61,23 @@ def _operations(dataset: Any) -> tuple[Floats, Floats] | None:
     change, shift = np.asarray(dataset.transformation_matrix), np.asarray(dataset.origin_shift)
     back = np.linalg.inv(change)
     rotations = back @ table["rotations"] @ change
+    # In any cell of the crystal a rotation is a matrix of whole numbers.
     whole = np.rint(rotations)
     if np.abs(rotations - whole).max() > 1e-4:
-        return None
+        return np.empty((0, 3, 3)), np.empty((0, 3))
     translations = (table["rotations"] @ shift + table["translations"] - shift) @ back.T
-    # Where the given cell is larger than the standard one, the steps between its copies count too.
-    lattice = _distinct((_STEPS @ back.T) % 1.0)
+    # Where the given cell is larger than the standard one, the steps between its copies count
+    # too; those that differ by rounding are one, and those near 1 count as 0.
+    steps = (_STEPS @ back.T) % 1.0
+    _, first = np.unique(np.round(steps, 4) % 1.0, axis=0, return_index=True)
+    lattice = steps[np.sort(first)]
     both = (translations[:, None] + lattice) % 1.0
     return np.repeat(whole, len(lattice), axis=0), both.reshape(-1, 3)
 
 
-def _distinct(translations: Floats) -> Floats:
-    """Translations that differ by more than rounding, those near 1 counted as 0."""
-    rounded = np.round(translations, 4) % 1.0
-    _, first = np.unique(rounded, axis=0, return_index=True)
-    return translations[np.sort(first)]
-
-
-def _mean_positions(
-    crystal: Crystal, metric: Floats, rotations: Floats, translations: Floats
-) -> Floats | None:
-    """Mean over the images of every atom; None where an operation is no permutation."""
-    x = crystal.coordinates
+def _symmetrised(crystal: Crystal, rotations: Floats, translations: Floats) -> Crystal:
+    """Average atoms and metric over all images; a crystal with an impossible image stays."""
+    x, metric = crystal.coordinates, crystal.lattice @ crystal.lattice.T
     other = crystal.species[:, None] != crystal.species
     sums = np.zeros_like(x)
     for rotation, translation in zip(rotations, translations, strict=True):
@@ -121,6 +89,11 @@ def _mean_positions(
         distance[other] = np.inf
         partner = distance.argmin(axis=1)
         if len(np.unique(partner)) < len(partner):
-            return None
+            return crystal
         sums[partner] += x[partner] + apart[np.arange(len(x)), partner]
-    return np.asarray(sums / len(rotations))
+    if not len(rotations):
+        return crystal
+    # The metric G of the mean cell is invariant, R^T G R = G; its Cholesky factor is a cell of it.
+    mean = np.einsum("oji,jk,okl->il", rotations, metric, rotations) / len(rotations)
+    positions = sums / len(rotations) % 1.0
+    return Crystal(crystal.species, positions, np.linalg.cholesky(mean), crystal.name)

@@ -24,20 +24,9 @@ FARTHEST = 30.0
 class Where:
     """Conditions in terms of a vocabulary; the default wants nothing in particular.
 
-    Attributes
-    ----------
-    atoms
-        Number of atoms.
-    formula
-        Atoms of every element in lowest terms, by atomic number.
-    elements
-        Elements that have to occur.
-    others
-        Whether further elements may occur too.
-    space_group
-        International number, 0 for any.
-    properties
-        One value for each property of the vocabulary, NaN for any, shape (P,).
+    A number of atoms; atoms of every element in lowest terms, by atomic number; elements that have
+    to occur, and whether others may too; an international space group, 0 for any; and a value for
+    each property of the vocabulary, NaN for any, (P,).
     """
 
     atoms: int | None = None
@@ -88,22 +77,12 @@ class Where:
 
 
 def parse_where(where: Mapping[str, str | float], vocabulary: Vocabulary) -> Where:
-    """Read conditions by name.
+    """Read conditions by name, in terms of the vocabulary of a prior.
 
-    Parameters
-    ----------
-    where
-        ``composition``: a formula ``SrTiO3``, a chemical system ``Li-O`` (exactly these
-        elements) or ``Li-O-*`` (these and any others); ``atoms``; ``space_group``:
-        the international number; and numeric properties of the training crystals.
-    vocabulary
-        Of the prior.
-
-    Raises
-    ------
-    DataError
-        If a name or an element is unknown, a value cannot be read, a property was not
-        fitted, or conditions contradict each other.
+    ``composition``: a formula ``SrTiO3``, a chemical system ``Li-O`` (exactly these elements) or
+    ``Li-O-*`` (these and any others); ``atoms``; ``space_group``; and numeric properties of the
+    training crystals. Raises `DataError` if a name or an element is unknown, a value cannot be
+    read, a property was not fitted, or conditions contradict each other.
     """
     properties = np.full(len(vocabulary.properties), np.nan)
     found: dict[str, Any] = {"properties": properties}
@@ -134,15 +113,8 @@ def parse_where(where: Mapping[str, str | float], vocabulary: Vocabulary) -> Whe
 
 
 def parse_composition(text: str) -> dict[str, Any]:
-    """Read a formula or a chemical system into the fields of `Where`.
+    """Read a formula or a chemical system into the fields of `Where`; a DataError if it is neither.
 
-    Raises
-    ------
-    DataError
-        If it is neither, or names an element that does not exist.
-
-    Examples
-    --------
     >>> parse_composition("SrTiO3")["formula"]
     {38: 1, 22: 1, 8: 3}
     >>> parse_composition("Li-O-*")
@@ -150,38 +122,37 @@ def parse_composition(text: str) -> dict[str, Any]:
     """
     text = text.strip()
     hint = "give a formula such as SrTiO3, or elements such as Li-O or Li-O-*"
-    if "-" in text or text == "*":
-        names = [name.strip() for name in text.split("-")]
-        elements = tuple(_element(name, text, hint) for name in names if name != "*")
+
+    def wrong(what: str) -> DataError:
+        return DataError(f"{text!r} {what}", where="composition", hint=hint)
+
+    system = "-" in text or text == "*"
+    names = [name.strip() for name in text.split("-")]
+    symbols = [n for n in names if n != "*"] if system else re.findall("[A-Z][a-z]?", text)
+    for symbol in symbols:
+        if symbol not in ATOMIC_NUMBERS:
+            close = nearest(symbol, ATOMIC_NUMBERS)
+            raise DataError(
+                f"{symbol!r} in {text!r} is not the symbol of an element",
+                where="composition",
+                hint=f"did you mean {close}?" if close else hint,
+            )
+    if system:
         if len(set(names)) < len(names):
-            raise DataError(f"{text!r} names an element twice", where="composition", hint=hint)
-        return {"elements": elements, "others": "*" in names}
-    for symbol in re.findall("[A-Z][a-z]?", text):
-        _element(symbol, text, hint)
+            raise wrong("names an element twice")
+        return {"elements": tuple(ATOMIC_NUMBERS[s] for s in symbols), "others": "*" in names}
     try:
         amounts = parse_formula(text)
     except DataError:
         amounts = {}
     if not amounts or any(amount % 1.0 for amount in amounts.values()):
-        raise DataError(f"{text!r} is not a composition", where="composition", hint=hint)
+        raise wrong("is not a composition")
     absent = [SYMBOLS[number] for number, amount in amounts.items() if not amount]
     if absent:
-        raise DataError(f"{text!r} asks for no {absent[0]}", where="composition", hint=hint)
-    formula = {number: int(amount) for number, amount in amounts.items()}
-    divisor = gcd(*formula.values())
-    formula = {number: amount // divisor for number, amount in formula.items()}
+        raise wrong(f"asks for no {absent[0]}")
+    divisor = gcd(*map(int, amounts.values()))
+    formula = {number: int(amount) // divisor for number, amount in amounts.items()}
     return {"formula": formula, "elements": tuple(formula), "others": False}
-
-
-def _element(symbol: str, text: str, hint: str) -> int:
-    if symbol not in ATOMIC_NUMBERS:
-        close = nearest(symbol, ATOMIC_NUMBERS)
-        raise DataError(
-            f"{symbol!r} in {text!r} is not the symbol of an element",
-            where="composition",
-            hint=f"did you mean {close}?" if close else hint,
-        )
-    return ATOMIC_NUMBERS[symbol]
 
 
 def _number(name: str, value: str | float) -> float:
@@ -197,11 +168,8 @@ def _number(name: str, value: str | float) -> float:
 def _whole_number(name: str, value: str | float) -> int:
     number = _number(name, value)
     if number != int(number) or number < 1:
-        raise DataError(
-            f"{value!r} is not a positive whole number",
-            where=name,
-            hint=f"give {name}=4, for instance",
-        )
+        hint = f"give {name}=4, for instance"
+        raise DataError(f"{value!r} is not a positive whole number", where=name, hint=hint)
     return int(number)
 
 
@@ -221,41 +189,34 @@ def _property(name: str, value: str | float, vocabulary: Vocabulary, place: int)
 
 
 def _require_possible(where: Where, vocabulary: Vocabulary) -> None:
+    """Raise the first reason for which no crystal can meet the conditions."""
     most, atoms, size, elements = vocabulary.largest, where.atoms, where.size, len(where.elements)
     unseen = [SYMBOLS[z] for z in where.elements if z not in vocabulary.elements]
+    option = "composition"
     if unseen:
-        raise DataError(
-            f"no training crystal has {', '.join(unseen)}",
-            where="composition",
-            hint="ask for other elements, or train on crystals that have them",
-        )
-    if size > most:
-        raise DataError(
-            f"one formula unit has {size} atoms, the largest training crystal {most}",
-            where="composition",
-            hint="ask for a smaller formula",
-        )
-    if atoms is not None:
-        problem = hint = ""
+        problem = f"no training crystal has {', '.join(unseen)}"
+        hint = "ask for other elements, or train on crystals that have them"
+    elif size > most:
+        problem = f"one formula unit has {size} atoms, the largest training crystal {most}"
+        hint = "ask for a smaller formula"
+    elif atoms is not None and (atoms > most or atoms % size or atoms < elements):
+        option = "atoms"
         if atoms > most:
-            problem = f"are more than the {most} of the largest training crystal"
+            problem = f"{atoms} atoms are more than the {most} of the largest training crystal"
             hint = f"ask for 1 to {most}"
         elif atoms % size:
-            problem = f"are not a whole number of formula units of {size}"
+            problem = f"{atoms} atoms are not a whole number of formula units of {size}"
             hint = f"choose among {', '.join(str(n) for n in range(size, most + 1, size))}"
-        elif atoms < elements:
-            problem, hint = f"cannot be of {elements} elements", f"ask for {elements} or more"
-        if problem:
-            raise DataError(f"{atoms} atoms {problem}", where="atoms", hint=hint)
-    if where.space_group >= SPACE_GROUPS:
-        raise DataError(
-            f"there is no space group {where.space_group}",
-            where="space_group",
-            hint="give 1 to 230",
-        )
-    if where.space_group and not vocabulary.space_groups:
-        raise DataError(
-            "the prior of this model was not fitted with space groups",
-            where="space_group",
-            hint=f"fit it on data with a column {SPACE_GROUP_COLUMNS[0]}",
-        )
+        else:
+            problem = f"{atoms} atoms cannot be of {elements} elements"
+            hint = f"ask for {elements} or more"
+    elif where.space_group >= SPACE_GROUPS:
+        option, hint = "space_group", "give 1 to 230"
+        problem = f"there is no space group {where.space_group}"
+    elif where.space_group and not vocabulary.space_groups:
+        option = "space_group"
+        problem = "the prior of this model was not fitted with space groups"
+        hint = f"fit it on data with a column {SPACE_GROUP_COLUMNS[0]}"
+    else:
+        return
+    raise DataError(problem, where=option, hint=hint)
