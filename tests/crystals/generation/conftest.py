@@ -1,14 +1,59 @@
-"""The prior of the toy world, fitted once."""
+"""A toy world: crystals whose latents are known exactly, an exact codec, and one prior."""
 
 from __future__ import annotations
 
-import pytest
-from toy_crystals import ToyCodec, toy_crystals
+from dataclasses import dataclass, replace
 
-from variolite.crystals.crystals import Crystals
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior
+from variolite.crystals.latents import Latents
 from variolite.crystals.recipe import PriorSpec
+
+ELEMENTS = (3, 8, 11, 17, 22)  # Li, O, Na, Cl, Ti
+CODES = np.array([[1.0, 0.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [0.0, 1.5]])
+SHIFT = np.linspace(-2.0, 2.0, 9)
+SPREAD = np.linspace(0.5, 3.0, 9)
+
+
+@dataclass(frozen=True)
+class ToyCodec:
+    """Latents of nine dimensions: element (2), coordinates on circles (6), log volume per atom."""
+
+    species_given: bool = False
+    broken: bool = False
+    """All atoms are decoded to one place."""
+
+    def encode(self, crystals: Crystals) -> Latents:
+        """Write down what every atom is."""
+        place = np.searchsorted(ELEMENTS, crystals.species)
+        angle = 2.0 * np.pi * crystals.coordinates
+        volume = np.log(crystals.volumes / crystals.counts)[crystals.owner, None] - 2.7
+        facts = np.concatenate([CODES[place], np.cos(angle), np.sin(angle), volume], axis=1)
+        mean = (facts * SPREAD + SHIFT).astype(np.float32)
+        variance = np.broadcast_to(2.0 * np.log(0.02 * SPREAD), mean.shape)
+        return Latents(mean, variance.astype(np.float32), crystals.offsets, crystals.names)
+
+    def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
+        """Read it off again; cells are cubes."""
+        facts = (latents.mean - SHIFT) / SPREAD
+        if species is None:
+            distance = ((facts[:, None, :2] - CODES) ** 2).sum(axis=2)
+            species = np.array(ELEMENTS)[distance.argmin(axis=1)]
+        coordinates = np.arctan2(facts[:, 5:8], facts[:, 2:5]) / (2.0 * np.pi) % 1.0
+        sums = np.add.reduceat(facts[:, 8], latents.offsets[:-1])
+        edge = np.cbrt(np.exp(sums / latents.counts + 2.7) * latents.counts)
+        return Crystals(
+            species=np.asarray(species, dtype=np.uint8),
+            coordinates=coordinates * (not self.broken),
+            lattices=edge[:, None, None] * np.eye(3),
+            offsets=latents.offsets,
+            names=latents.names,
+        )
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +63,28 @@ def codec() -> ToyCodec:
 
 @pytest.fixture(scope="session")
 def crystals() -> Crystals:
-    return toy_crystals(256)
+    """Rock salts AB of 2 or 8 atoms and perovskite-like ABO3, with columns of properties."""
+    random = np.random.default_rng(0)
+    salt = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+    face = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    cubic = np.array([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]])
+    made, energies = [], []
+    for place in range(256):
+        kind = random.integers(3)
+        cation = int(random.choice([3, 11]))
+        if kind == 2:
+            species, sites = [cation, 22, 8, 8, 8], cubic
+        else:
+            copies = 4 if kind else 1
+            species = [cation] * copies + [int(random.choice([8, 17]))] * copies
+            sites = np.concatenate([face, face + np.array([0.5, 0, 0])]) % 1.0 if kind else salt
+        per_atom = 10.0 + 0.3 * cation + random.normal(0.0, 0.3)
+        energies.append(-0.1 * cation - 0.5 * kind + 0.02 * per_atom)
+        lattice = np.cbrt(per_atom * len(species)) * np.eye(3)
+        made.append(Crystal(np.array(species, np.uint8), sites, lattice, f"toy-{place}"))
+    crystals = Crystals.of(made)
+    groups = np.where(crystals.counts == 5, 221.0, 225.0)
+    return replace(crystals, properties={"energy": np.array(energies), "space_group": groups})
 
 
 @pytest.fixture(scope="session")

@@ -1,36 +1,80 @@
-"""Compositions: whatever is asked for is met, and what is learned is what was seen."""
+"""Sizes and compositions: counted by hand, asked for and met, learned as they were seen."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.composition import (
+    BACK_OFF,
+    PSEUDO_CRYSTALS,
+    fit_atom_counts,
     fit_compositions,
     sample_compositions,
 )
 from variolite.crystals.generation.conditions import Conditions, Vocabulary
 from variolite.crystals.generation.prior import LatentPrior
+from variolite.crystals.generation.where import Where
+from variolite.errors import DataError
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(composition, "EPOCHS", 3)
-    monkeypatch.setattr(composition, "FEWEST_STEPS", 3)
-
-
-def asked(counts: list[int], properties: int = 1) -> Conditions:
+def known(
+    counts: list[int], species: int = 0, group: int = 0, value: float = np.nan, properties: int = 1
+) -> Conditions:
     sizes = np.array(counts, dtype=np.int64)
     return Conditions(
         sizes,
-        np.zeros(sizes.sum(), dtype=np.int64),
-        np.zeros(len(sizes), dtype=np.int64),
-        np.full((len(sizes), properties), np.nan),
+        np.full(sizes.sum(), species),
+        np.full(len(sizes), group),
+        np.full((len(sizes), properties), value),
     )
+
+
+EXAMPLE = Conditions(
+    np.array([2, 2, 2, 4, 4, 6]),
+    np.ones(20, dtype=np.int64),
+    np.array([1, 1, 225, 225, 225, 0]),
+    np.array([1.0, 2.0, np.nan, 5.0, 6.0, 9.0])[:, None],
+)
+BY_HAND = np.array([0, 0, 3, 0, 2, 0, 1]) + np.array([0, 1, 1, 1, 1, 1, 1]) * PSEUDO_CRYSTALS / 6
+BY_HAND /= BY_HAND.sum()
+
+
+def test_a_space_group_backs_off_to_the_whole() -> None:
+    model = fit_atom_counts(EXAMPLE)
+    np.testing.assert_allclose(model.probabilities(Where()), BY_HAND)
+    expected = np.array([0, 0, 1, 0, 2, 0, 0]) + BACK_OFF * BY_HAND
+    found = model.probabilities(Where(space_group=225))
+    np.testing.assert_allclose(found, expected / expected.sum())
+    np.testing.assert_allclose(model.probabilities(Where(space_group=7)), BY_HAND)
+
+
+def test_a_property_follows_the_rule_of_bayes() -> None:
+    model = fit_atom_counts(EXAMPLE)
+    mean, deviation = model.means[0], model.deviations[0]
+    values = np.array([1.0, 2.0, 5.0, 6.0, 9.0])
+    assert mean[2] == pytest.approx((3.0 + BACK_OFF * values.mean()) / (2 + BACK_OFF))
+    assert mean[5] == pytest.approx(values.mean())
+    expected = BY_HAND * np.exp(-0.5 * ((5.5 - mean) / deviation) ** 2) / deviation
+    found = model.probabilities(Where(properties=np.array([5.5])))
+    np.testing.assert_allclose(found, expected / expected.sum())
+    assert np.isfinite(model.probabilities(Where(properties=np.array([1e6])))).all()
+
+
+@given(st.integers(1, 6), st.integers(1, 6))
+def test_multiples_and_least_numbers(multiple: int, least: int) -> None:
+    allowed = [n for n in range(1, 7) if n % multiple == 0 and n >= least]
+    assume(allowed)
+    where = Where(formula={1: multiple}, elements=tuple(range(least)))
+    chances = fit_atom_counts(EXAMPLE).probabilities(where)
+    assert np.flatnonzero(chances).tolist() == allowed
+    assert chances.sum() == pytest.approx(1.0)
+    with pytest.raises(DataError, match="no crystal of at most 6 atoms"):
+        fit_atom_counts(EXAMPLE).probabilities(Where(formula={1: 7}))
 
 
 @given(
@@ -42,14 +86,9 @@ def asked(counts: list[int], properties: int = 1) -> Conditions:
 def test_sizes_and_elements_are_those_asked_for(
     prior: LatentPrior, counts: list[int], elements: list[int], others: bool, seed: int
 ) -> None:
-    known = asked(counts)
+    where = Where(elements=tuple(elements), others=others or not elements)
     species = sample_compositions(
-        prior.compositions,
-        known,
-        prior.vocabulary,
-        elements=tuple(elements),
-        others=others or not elements,
-        seed=seed,
+        prior.compositions, known(counts), prior.vocabulary, where, seed=seed
     )
     assert len(species) == sum(counts)
     for part in np.split(species, np.cumsum(counts)[:-1]):
@@ -61,43 +100,37 @@ def test_sizes_and_elements_are_those_asked_for(
         assert (np.diff(np.flatnonzero(np.diff(part))) != 0).all()  # one element together
 
 
-def test_what_was_seen_is_drawn(prior: LatentPrior) -> None:
-    species = sample_compositions(
-        prior.compositions, asked([5] * 300), prior.vocabulary, seed=1
-    ).reshape(300, 5)
+def test_what_was_seen_is_drawn_and_a_property_changes_it(prior: LatentPrior) -> None:
+    def drawn(conditions: Conditions, seed: int) -> np.ndarray:
+        return sample_compositions(
+            prior.compositions, conditions, prior.vocabulary, Where(), seed=seed
+        )
+
+    species = drawn(known([5] * 300), 1).reshape(300, 5)
     perovskites = [sorted(row) in ([3, 8, 8, 8, 22], [8, 8, 8, 11, 22]) for row in species.tolist()]
     assert np.mean(perovskites) > 0.9
-    lithium = (species == 3).any(axis=1).mean()
-    assert 0.3 < lithium < 0.7
+    assert 0.3 < (species == 3).any(axis=1).mean() < 0.7
+    # Sodium is lower in energy than lithium.
+    high, low = ((drawn(known([2] * 200, value=e), 0) == 11).mean() for e in (-0.6, -2.0))
+    assert low > high + 0.1
 
 
-def test_the_same_seed_gives_the_same(short: None, crystals: Crystals) -> None:
+def test_a_seed_repeats_and_one_element_is_enough(
+    crystals: Crystals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composition, "EPOCHS", 3)
+    monkeypatch.setattr(composition, "FEWEST_STEPS", 3)
     few = Conditions.of(crystals.take(slice(0, 60)), ["energy"])
     vocabulary = Vocabulary.of(few, ["energy"])
-    drawn = []
-    for _ in range(2):
-        network = fit_compositions(few, vocabulary, seed=4)
-        drawn.append(sample_compositions(network, asked([5, 8]), vocabulary, seed=7))
-    np.testing.assert_array_equal(drawn[0], drawn[1])
-
-
-def test_one_element_is_enough(short: None) -> None:
-    known = Conditions(
-        np.array([4, 6, 8]), np.full(18, 6), np.zeros(3, dtype=np.int64), np.empty((3, 0))
-    )
-    vocabulary = Vocabulary.of(known, [])
-    network = fit_compositions(known, vocabulary)
-    species = sample_compositions(network, asked([3, 8], 0), vocabulary)
-    assert species.tolist() == [6] * 11
-
-
-def test_a_property_changes_the_composition(prior: LatentPrior) -> None:
-    shares = []
-    for energy in (-0.6, -2.0):  # sodium is lower in energy than lithium
-        known = asked([2] * 200)
-        told = Conditions(
-            known.counts, known.species, known.space_groups, np.full((200, 1), energy)
+    first, again = (
+        sample_compositions(
+            fit_compositions(few, vocabulary, seed=4), known([5, 8]), vocabulary, Where(), seed=7
         )
-        drawn = sample_compositions(prior.compositions, told, prior.vocabulary, seed=0)
-        shares.append(float((drawn == 11).mean()))
-    assert shares[1] > shares[0] + 0.1
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+    carbon = known([4, 6, 8], species=6, properties=0)
+    vocabulary = Vocabulary.of(carbon, [])
+    network = fit_compositions(carbon, vocabulary)
+    drawn = sample_compositions(network, known([3, 8], properties=0), vocabulary, Where())
+    assert drawn.tolist() == [6] * 11

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from toy_crystals import ToyCodec, toy_crystals
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation.properties import (
-    PropertyHead,
-    descriptor_width,
-    descriptors,
-    fit_property_head,
-    head_from,
-    head_state,
-)
-from variolite.crystals.generation.regression import (
     FOLDS,
     PENALTIES,
+    PropertyHead,
+    descriptors,
+    fit_property_head,
     fit_ridges,
     folds_by_group,
+    head_from,
+    head_state,
 )
 from variolite.errors import DataError, ModelFileError
 
@@ -38,23 +35,20 @@ def noisy() -> Crystals:
         sites = random.random((len(species), 3))
         edge = np.cbrt(12.0 * len(species) + random.random())
         made.append(Crystal(species.astype(np.uint8), sites, edge * np.eye(3), str(place)))
-    crystals = Crystals.of(made)
-    mean = np.array([crystal.species.mean() for crystal in crystals])
-    energy = 0.3 * mean + random.normal(0.0, 0.2, 300)
+    mean = np.array([crystal.species.mean() for crystal in made])
     gap = np.abs(mean - 11.0)
     gap[::7] = np.nan
-    return replace(crystals, properties={"energy": energy, "gap": gap})
+    energy = 0.3 * mean + random.normal(0.0, 0.2, 300)
+    return replace(Crystals.of(made), properties={"energy": energy, "gap": gap})
 
 
 @pytest.fixture(scope="module")
-def head(codec: ToyCodec, noisy: Crystals) -> PropertyHead:
+def head(codec: Any, noisy: Crystals) -> PropertyHead:
     train = noisy.take(slice(0, 200))
     return fit_property_head(codec.encode(train), train, ["energy", "gap"], units={"gap": "eV"})
 
 
-def test_a_law_is_found_beyond_the_noise(
-    head: PropertyHead, codec: ToyCodec, noisy: Crystals
-) -> None:
+def test_a_law_is_found_beyond_the_noise(head: PropertyHead, codec: Any, noisy: Crystals) -> None:
     test = noisy.take(slice(200, 300))
     found = head.predict(codec.encode(test), test.species, level=0.8)
     energy = test.properties["energy"]
@@ -64,59 +58,49 @@ def test_a_law_is_found_beyond_the_noise(
     assert 0.68 < inside.mean() < 0.95
     wider = head.predict(codec.encode(test), test.species, level=0.95)
     assert (wider.high > found.high).all()
-    assert found.units == ("1", "eV")
-    score = head.scores["energy"]
-    assert score.error < 0.5 * score.baseline
-    assert head.scores["gap"].crystals == int(np.isfinite(noisy.properties["gap"][:200]).sum())
-
-
-def test_predictions_do_not_depend_on_order_and_company(
-    head: PropertyHead, codec: ToyCodec, noisy: Crystals
-) -> None:
+    assert head.about.units == ("1", "eV")
+    scores = head.about.scores
+    assert scores["energy"].error < 0.5 * scores["energy"].baseline
+    assert scores["gap"].crystals == int(np.isfinite(noisy.properties["gap"][:200]).sum())
+    # Neither the order of atoms nor the other crystals matter.
     one = noisy.take(np.array([7]))
     turned = Crystals.of([Crystal(one.species[::-1], one.coordinates[::-1], one.lattices[0])])
     together = head.predict(codec.encode(noisy), noisy.species).values[7]
     for alone in (one, turned):
-        found = head.predict(codec.encode(alone), alone.species).values[0]
-        np.testing.assert_allclose(found, together, atol=1e-4)
+        values = head.predict(codec.encode(alone), alone.species).values[0]
+        np.testing.assert_allclose(values, together, atol=1e-4)
 
 
-def test_it_is_stored_without_rows(head: PropertyHead, codec: ToyCodec, noisy: Crystals) -> None:
+def test_it_is_stored_without_rows_and_damage_is_reported(
+    head: PropertyHead, codec: Any, noisy: Crystals
+) -> None:
     tensors, description = head_state(head)
     again = head_from(tensors, json.loads(json.dumps(description)))
     latents = codec.encode(noisy)
     np.testing.assert_array_equal(
         again.predict(latents, noisy.species).high, head.predict(latents, noisy.species).high
     )
-    assert again.scores == head.scores
+    assert again.about == head.about
     assert not any(200 in value.shape for value in tensors.values())
-
-
-@pytest.mark.parametrize("name", ["ridges", "errors", "networks/enter", "location"])
-def test_damage_is_told(head: PropertyHead, name: str) -> None:
-    tensors, description = head_state(head)
-    for bad in ({k: v for k, v in tensors.items() if k != name}, {**tensors, name: torch.ones(2)}):
-        with pytest.raises(ModelFileError):
-            head_from(bad, description)
+    for name in ("ridges", "errors", "networks/enter", "location"):
+        others = {k: v for k, v in tensors.items() if k != name}
+        for bad in (others, {**others, name: torch.ones(2)}):
+            with pytest.raises(ModelFileError):
+                head_from(bad, description)
     with pytest.raises(ModelFileError, match="this version reads"):
         head_from(tensors, {**description, "kind": "other"})
 
 
-def test_mistakes(head: PropertyHead, codec: ToyCodec) -> None:
-    few = toy_crystals(20)
+def test_mistakes(head: PropertyHead, codec: Any, crystals: Crystals) -> None:
+    few = crystals.take(slice(0, 20))
     latents = codec.encode(few)
     with pytest.raises(DataError, match="did you mean energy"):
         fit_property_head(latents, few, ["energi"])
     with pytest.raises(DataError, match="20 of 20 training crystals have a value"):
         fit_property_head(latents, few, ["energy"])
-    with pytest.raises(DataError, match="no property"):
-        fit_property_head(latents, few, [])
-    with pytest.raises(DataError, match="differ"):
-        fit_property_head(latents, few.take(slice(0, 3)), ["energy"])
     with pytest.raises(DataError, match="between 0 and 1"):
         head.predict(latents, few.species, level=1.0)
-    salts = few.take(few.counts == 2)
-    one = Crystals.concatenate([salts.take(np.zeros(60, dtype=int))])
+    one = few.take(np.zeros(60, dtype=int))
     with pytest.raises(DataError, match="the same composition"):
         fit_property_head(codec.encode(one), one, ["energy"])
     narrow = Latents(latents.mean[:, :4], None, latents.offsets, latents.names)
@@ -125,24 +109,18 @@ def test_mistakes(head: PropertyHead, codec: ToyCodec) -> None:
 
 
 def test_descriptions_by_hand() -> None:
-    latents = Latents(
-        np.array([[1.0, 2.0], [3.0, 0.0], [5.0, 5.0]], dtype=np.float32),
-        None,
-        np.array([0, 2, 3]),
-        np.array(["a", "b"]),
-    )
+    mean = np.array([[1.0, 2.0], [3.0, 0.0], [5.0, 5.0]], dtype=np.float32)
+    latents = Latents(mean, None, np.array([0, 2, 3]), np.array(["a", "b"]))
     found = descriptors(latents, np.array([8, 1, 8]), (1, 8))
-    assert found.shape == (2, descriptor_width(2, 2))
+    assert found.shape == (2, 21)
     np.testing.assert_allclose(found[0, :7], [2, 1, 1, 1, 3, 2, np.log(2)])
     np.testing.assert_allclose(found[1, 7:10], [8.0, 3.44, 15.999])
     np.testing.assert_allclose(found[:, -2:], [[0.5, 0.5], [0.0, 1.0]])
-    with pytest.raises(DataError, match="do not fit"):
-        descriptors(latents, np.array([8]), (8,))
 
 
 def test_folds_share_no_group_and_are_about_equal() -> None:
     groups = np.array([f"{i // 3}" for i in range(300)])
-    fold = folds_by_group(groups, 5, seed=0)
+    fold = folds_by_group(groups, seed=0)
     assert all(len(set(fold[groups == group])) == 1 for group in set(groups))
     assert np.bincount(fold).min() >= 50
 

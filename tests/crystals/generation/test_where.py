@@ -17,17 +17,11 @@ VOCABULARY = Vocabulary(
 )
 
 
-def test_nothing_is_asked_by_default() -> None:
+def test_nothing_and_everything_at_once() -> None:
     where = parse_where({}, VOCABULARY)
-    assert where.atoms is None
-    assert where.formula is None
-    assert where.elements == ()
-    assert where.size == 1
+    assert (where.atoms, where.formula, where.elements) == (None, None, ())
+    assert (where.size, where.text) == (1, "")
     assert np.isnan(where.properties).tolist() == [True, True]
-    assert where.text == ""
-
-
-def test_everything_at_once() -> None:
     where = parse_where(
         {"composition": "SrTiO3", "atoms": "10", "space_group": 221, "band_gap": "1.5"}, VOCABULARY
     )
@@ -46,9 +40,7 @@ def test_formulas_are_read_in_lowest_terms(formula: dict[int, int], units: int) 
     divisor = np.gcd.reduce(list(formula.values()))
     expected = {z: k // divisor for z, k in formula.items()}
     assert parse_composition(text)["formula"] == expected
-
-
-def test_repeated_symbols_add_up() -> None:
+    # Repeated symbols add up.
     assert parse_composition("CH3CH3")["formula"] == {6: 1, 1: 3}
     assert parse_composition("Sr(TiO3)2")["formula"] == {38: 1, 22: 2, 8: 6}
 
@@ -95,6 +87,5 @@ def test_mistakes(where: dict[str, str | float], message: str) -> None:
 
 
 def test_space_groups_need_to_be_fitted() -> None:
-    without = Vocabulary((3,), 20, (), (), (), False)
     with pytest.raises(DataError, match="not fitted with space groups"):
-        parse_where({"space_group": 225}, without)
+        parse_where({"space_group": 225}, Vocabulary((3,), 20, (), (), (), False))

@@ -58,7 +58,7 @@ def test_what_a_run_leaves_behind(run: Run) -> None:
     assert_same_weights(model, run.model)
     assert model.prior is not None
     assert model.properties is not None
-    assert model.properties.names == ("energy",)
+    assert model.properties.about.names == ("energy",)
     assert model.provenance["recipe"] == run.recipe.name
     for record in told_of(folder.path):
         assert set(record["measures"]) == {
@@ -272,7 +272,7 @@ def test_a_prior_is_fitted_anew(tmp_path: Path) -> None:
     assert again.prior is not None
     stored = run.model()
     assert stored.properties is not None
-    assert stored.properties.names == ("energy",)
+    assert stored.properties.about.names == ("energy",)
     recipe = run.recipe()
     assert (recipe.prior.kind, recipe.properties) == ("flow", ("energy",))
     assert recipe.training == recipe_of().training

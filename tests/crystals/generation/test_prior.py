@@ -1,0 +1,127 @@
+"""The prior: a known distribution is learned, fitting resumes, storing keeps all of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.generation import composition
+from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
+from variolite.crystals.latents import Latents
+from variolite.crystals.recipe import PriorSpec
+from variolite.errors import DataError, ModelFileError
+from variolite.training.loop import StoppedByUserError
+
+TINY = PriorSpec(width=16, layers=1, heads=2, epochs=6, batch_size=64)
+
+
+def weights(prior: LatentPrior) -> np.ndarray:
+    return np.concatenate([value.numpy().ravel() for value in prior.flow.state_dict().values()])
+
+
+def test_latents_of_a_composition_are_those_of_its_crystals(prior: LatentPrior, codec: Any) -> None:
+    proposed = prior.propose(200, seed=3)
+    decoded = codec.decode(prior.sample(proposed, seed=3, steps=20))
+    assert (decoded.species == proposed.species).mean() > 0.9
+    # Cells are known from the cation: 10 + 0.3 Z cubic Angstrom per atom.
+    per_atom = decoded.volumes / decoded.counts
+    sodium, lithium = (np.array([bool((c.species == z).any()) for c in decoded]) for z in (11, 3))
+    assert np.median(per_atom[sodium & ~lithium]) == pytest.approx(13.3, abs=0.5)
+    assert np.median(per_atom[lithium & ~sodium]) == pytest.approx(10.9, abs=0.5)
+    # The loss fell, and the validation crystals chose the epoch.
+    checks = prior.provenance["validation_loss"]
+    assert checks[-1][1] < 0.8 * checks[0][1]
+    assert prior.provenance["kept_epoch"] == min(checks, key=lambda check: check[1])[0]
+    assert prior.provenance["active_units"] == 9
+
+
+def test_a_stopped_run_goes_on_and_a_seed_repeats(
+    codec: Any, crystals: Crystals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(composition, "EPOCHS", 2)
+    monkeypatch.setattr(composition, "FEWEST_STEPS", 2)
+    latents = codec.encode(crystals)
+    whole, other = (weights(fit_prior(latents, crystals, TINY, seed=seed)) for seed in (0, 1))
+    assert (whole != other).any()
+
+    def stop(text: str) -> None:
+        if "epoch 3/" in text:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "prior.checkpoint"
+    with pytest.raises(StoppedByUserError, match="again to resume"):
+        fit_prior(latents, crystals, TINY, checkpoint=path, log=stop)
+    lines: list[str] = []
+    resumed = fit_prior(latents, crystals, TINY, checkpoint=path, log=lines.append)
+    assert not any("epoch 1/" in text for text in lines)
+    np.testing.assert_array_equal(weights(resumed), whole)
+
+
+def test_what_does_not_fit_is_reported(codec: Any, crystals: Crystals) -> None:
+    latents = codec.encode(crystals)
+    with pytest.raises(DataError, match="no numeric property 'hardness'"):
+        fit_prior(latents, crystals, properties=("hardness",))
+    with pytest.raises(DataError, match="differ in number"):
+        fit_prior(latents, crystals.take(slice(0, 5)))
+    broken = Latents(np.full_like(latents.mean, np.nan), None, latents.offsets, latents.names)
+    with pytest.raises(DataError, match="not finite"):
+        fit_prior(broken, crystals)
+
+
+def test_what_is_stored_draws_the_same_and_holds_no_row(prior: LatentPrior) -> None:
+    tensors, description = prior_state(prior)
+    again = prior_from(tensors, json.loads(json.dumps(description)))
+    assert again is not None
+    proposed = [p.propose(9, seed=5) for p in (prior, again)]
+    np.testing.assert_array_equal(proposed[0].species, proposed[1].species)
+    drawn = [p.sample(proposed[0], seed=5, steps=4).mean for p in (prior, again)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert again.provenance == json.loads(json.dumps(prior.provenance))
+    assert again.volumes == prior.volumes
+    assert not any(256 in value.shape for value in tensors.values())
+    assert "toy-" not in json.dumps(description)
+    for kind in ("mixture", "diffusion"):  # those of earlier versions count as none
+        assert prior_from(tensors, {**description, "density": kind}) is None
+
+
+Change = Callable[[dict[str, Any], dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t, d: d.update(kind="tabular"), "not the description of a latent prior"),
+        (lambda t, d: d.update(format=99), "format 99"),
+        (lambda t, d: d.update(format=True), "format True"),
+        (lambda t, d: d.update(density="wishes"), "wishes"),
+        (lambda t, d: d.pop("vocabulary"), "vocabulary"),
+        (lambda t, d: d.update(volumes=[5.0, 1.0]), "impossible"),
+        (lambda t, d: d["vocabulary"].update(largest=5), r"counts.groups should be \(231, 6\)"),
+        (lambda t, d: d["vocabulary"].update(elements=[3]), r"distances should be \(1, 1\)"),
+        (lambda t, d: t.pop("statistics/scale"), "statistics.scale should be .* found nothing"),
+        (lambda t, d: t.pop("density/enter.weight"), "enter.weight"),
+        (lambda t, d: t.update({"density/foreign": torch.zeros(1)}), "unexpected .* density.for"),
+        (lambda t, d: t.update({"foreign/x": torch.zeros(1)}), "unexpected tensor foreign.x"),
+        (lambda t, d: t["density/enter.weight"].fill_(torch.nan), "not finite"),
+        (lambda t, d: t.update({"density/enter.weight": torch.zeros(2, 2)}), "should be"),
+        (lambda t, d: t["statistics/scale"].zero_(), "not positive"),
+        (
+            lambda t, d: t.update({"statistics/location": torch.ones(3)}),
+            r"statistics.location should be \(9,\) torch.float64, found \(3,\)",
+        ),
+    ],
+)
+def test_damage_is_reported(prior: LatentPrior, change: Change, message: str) -> None:
+    tensors, description = prior_state(prior)
+    tensors = {name: value.clone() for name, value in tensors.items()}
+    description = json.loads(json.dumps(description))
+    change(tensors, description)
+    with pytest.raises(ModelFileError, match=message):
+        prior_from(tensors, description)
