@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior
-from variolite.crystals.latents import Latents
 from variolite.crystals.recipe import PriorSpec
 
 ELEMENTS = (3, 8, 11, 17, 22)  # Li, O, Na, Cl, Ti

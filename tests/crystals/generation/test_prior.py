@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
-from variolite.crystals.latents import Latents
 from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError, ModelFileError
 from variolite.training.loop import StoppedByUserError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals, Latents
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.evaluation.validity import CUTOFF
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.generation.conditions import Conditions, Integers
