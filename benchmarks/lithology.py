@@ -32,7 +32,7 @@ from lithology_splits import Penalty, penalised
 from lithology_table import write_results
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
-from variolite.records import Records, Split, leave_one_group_out, read_table, repeated_splits
+from variolite.records import Records, Split, leave_one_group_out, read_table, split_groups
 from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened
 from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Evaluation, hold_out
@@ -86,7 +86,7 @@ class Wells:
         """Leave one well out where there are few, else four random quarters."""
         if len(np.unique(groups)) < 12:
             return leave_one_group_out(groups)
-        return repeated_splits(groups, 4, test=0.25, validation=0.1)
+        return tuple(split_groups(groups, test=0.25, validation=0.1, seed=i) for i in range(4))
 
 
 WELLS = {

@@ -6,6 +6,7 @@ import pytest
 
 from variolite.errors import SchemaError
 from variolite.records import Column, Schema
+from variolite.records.schema import canonical_unit, split_header, units_agree
 
 YAML = """
 columns:
@@ -31,12 +32,8 @@ def test_yaml_round_trip() -> None:
     assert Schema.from_yaml(schema.to_yaml()) == schema
     assert Schema.from_dict(schema.to_dict()) == schema
     assert "transform: [signed_log, {quantile: {knots: 50}}]" in schema.to_yaml()
-
-
-def test_only_what_was_said_is_written() -> None:
-    assert Schema.from_yaml("columns: {a: , b: {role: label}}").to_dict() == {
-        "columns": {"a": {}, "b": {"role": "label"}}
-    }
+    short = {"columns": {"a": {}, "b": {"role": "label"}}}
+    assert Schema.from_yaml("columns: {a: , b: {role: label}}").to_dict() == short
 
 
 def test_roles_and_defaults() -> None:
@@ -45,28 +42,17 @@ def test_roles_and_defaults() -> None:
     assert [column.name for column in schema.of_role("input", "category")] == ["rock"]
     assert [column.name for column in schema.conditions] == ["water"]
     assert [column.name for column in schema.labels] == ["facies"]
-    assert schema.group is not None
-    assert schema.group.name == "well"
-    assert schema.order is not None
-    assert schema.id is not None
     by_role = schema.columns
+    assert schema.group is by_role["well"]
+    assert schema.order is by_role["depth"]
+    assert schema.id is by_role["sample"]
     assert [step.name for step in by_role["bulk_density"].transform] == ["standardise"]
     assert [step.name for step in by_role["water"].transform] == ["standardise"]
     assert by_role["depth"].transform == ()
-    assert {name: column.missing for name, column in by_role.items()} == {
-        "bulk_density": "mask",
-        "gamma_ray": "drop",
-        "facies": "mask",
-        "well": "drop",
-        "depth": "mask",
-        "sample": "mask",
-        "rock": "drop",
-        "water": "drop",
-    }
+    masked = {name for name, column in by_role.items() if column.missing == "mask"}
+    assert masked == {"bulk_density", "facies", "depth", "sample"}
+    assert {by_role[n].missing for n in ("gamma_ray", "well", "rock", "water")} == {"drop"}
     assert by_role["facies"].kind == by_role["well"].kind == "category"
-
-
-def test_identity_is_possible() -> None:
     assert Column(name="a", transform=[]).transform == ()
     assert Column(name="a", transform="identity").transform[0].name == "identity"
 
@@ -119,21 +105,6 @@ def test_impossible_columns(settings: dict[str, object], says: str) -> None:
         ("- a", "maps 'columns'"),
         ("a: [", "not valid YAML"),
         ("{}", "Field required"),
-    ],
-)
-def test_impossible_schemas(text: str, says: str) -> None:
-    with pytest.raises(SchemaError, match=says):
-        Schema.from_yaml(text)
-
-
-def test_names_must_agree() -> None:
-    with pytest.raises(SchemaError, match="'a' is named 'b'"):
-        Schema(columns={"a": Column(name="b")})
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
         (
             "columns:\n  GR: {}\n  RHOB: {}\n  GR: {}",
             "s.yaml: 'GR' is given twice, in lines 2 and 4",
@@ -145,10 +116,15 @@ def test_names_must_agree() -> None:
         ("a: &a [*a]", "unknown key 'a'|not valid YAML|Field required"),
     ],
 )
-def test_yaml_traps(text: str, says: str) -> None:
+def test_impossible_schemas(text: str, says: str) -> None:
     with pytest.raises(SchemaError, match=says):
         Schema.from_yaml(text, where="s.yaml")
+
+
+def test_names_in_quotes_and_names_that_disagree() -> None:
     assert list(Schema.from_yaml("columns: {'no': {}, 1: {}}").columns) == ["no", "1"]
+    with pytest.raises(SchemaError, match="'a' is named 'b'"):
+        Schema(columns={"a": Column(name="b")})
 
 
 SCHEMA = Schema.from_yaml(
@@ -167,35 +143,24 @@ def sources(schema: Schema) -> dict[str, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("header", "found"),
-    [
-        ("bulk_density", "bulk_density"),
-        ("RHOB", "RHOB"),
-        ("rhob", "rhob"),
-        ("Bulk Density (g/cm^3)", "Bulk Density (g/cm^3)"),
-        ("Rhob [g/cc]", "Rhob [g/cc]"),
-    ],
+    "header", ["bulk_density", "RHOB", "rhob", "Bulk Density (g/cm^3)", "Rhob [g/cc]"]
 )
-def test_names_aliases_case_and_units(header: str, found: str) -> None:
+def test_names_aliases_case_and_units(header: str) -> None:
     bound = SCHEMA.bind([header, "well"])
-    assert sources(bound) == {"bulk_density": found, "well": "well"}
+    assert sources(bound) == {"bulk_density": header, "well": "well"}
     assert bound.left_out == ("gamma_ray", "sonic")
-    assert all(sources(bound).values())
     assert not any(sources(SCHEMA).values())
 
 
-def test_the_name_comes_before_its_aliases_and_the_mapping_before_both() -> None:
+def test_the_mapping_comes_before_the_name_and_the_name_before_its_aliases() -> None:
     available = ["RHOB", "bulk_density", "D2", "well"]
     assert sources(SCHEMA.bind(available))["bulk_density"] == "bulk_density"
     assert sources(SCHEMA.bind(available, {"bulk_density": "D2"}))["bulk_density"] == "D2"
-
-
-@pytest.mark.parametrize("nothing", ["", "-"])
-def test_optional_columns_can_be_left_out(nothing: str) -> None:
-    bound = SCHEMA.bind(["RHOB", "GR", "well"], {"gamma_ray": nothing})
-    assert list(bound.columns) == ["bulk_density", "well"]
-    with pytest.raises(SchemaError, match="'bulk_density' is not optional"):
-        SCHEMA.bind(["RHOB", "well"], {"bulk_density": nothing})
+    for nothing in ("", "-"):
+        bound = SCHEMA.bind(["RHOB", "GR", "well"], {"gamma_ray": nothing})
+        assert list(bound.columns) == ["bulk_density", "well"]
+        with pytest.raises(SchemaError, match="'bulk_density' is not optional"):
+            SCHEMA.bind(["RHOB", "well"], {"bulk_density": nothing})
 
 
 def test_a_bound_schema_survives_yaml_and_binds_again() -> None:
@@ -224,29 +189,63 @@ def test_columns_that_cannot_be_bound(
 
 
 def test_two_roles_may_share_a_column() -> None:
-    schema = Schema.from_dict(
-        {"columns": {"a": {}, "z": {"role": "order"}, "depth": {"role": "condition"}}}
-    )
+    schema = Schema.from_yaml("columns: {a: {}, z: {role: order}, depth: {role: condition}}")
     bound = schema.bind(["a", "DEPTH"], {"z": "DEPTH", "depth": "DEPTH"})
     assert sources(bound) == {"a": "a", "z": "DEPTH", "depth": "DEPTH"}
 
 
-def test_enough_inputs_must_be_found() -> None:
-    schema = Schema.from_dict(
-        {
-            "columns": {name: {"optional": True} for name in "abc"},
-            "minimum_inputs": 2,
-        }
-    )
+def test_enough_inputs_and_stated_sources_must_be_found() -> None:
+    optional = {name: {"optional": True} for name in "abc"}
+    schema = Schema.from_dict({"columns": optional, "minimum_inputs": 2})
     assert schema.bind(["a", "c"]).left_out == ("b",)
     with pytest.raises(SchemaError, match="has 1 of the input columns, and at least 2"):
         schema.bind(["a"])
     with pytest.raises(SchemaError, match="has 0 of the input columns"):
         schema.bind(["x"])
-
-
-def test_a_stated_source_must_exist_unless_optional() -> None:
     schema = Schema.from_yaml("columns: {a: {source: A1}, b: {source: B1, optional: true}}")
     assert sources(schema.bind(["A1", "b"])) == {"a": "A1"}
     with pytest.raises(SchemaError, match="held by 'A1'"):
         schema.bind(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        ("g/cm3", "g/cc", "G/C3", "g/cm^3", "g/cm³", "G/CC"),
+        ("gAPI", "API", "GAPI"),
+        ("us/ft", "US/F", "µs/ft", "μs/ft"),
+        ("m3/m3", "V/V", "v/v", "m³/m³", "frac"),
+        ("ohm.m", "OHMM", "ohm m", "Ω·m", "Ohm-m"),
+        ("W/(m*K)", "W/(m·K)"),
+        ("kPa", "kN/m^2"),
+        ("m", "mbsf", "meters"),
+    ],
+)
+def test_spellings_of_a_unit_agree(spellings: tuple[str, ...]) -> None:
+    assert len({canonical_unit(unit) for unit in spellings}) == 1
+    assert canonical_unit(spellings[0]) is not None
+
+
+def test_only_known_units_disagree() -> None:
+    pairs = [("g/cm3", "kg/m3"), ("m", "ft"), ("us/ft", "us/m"), ("m3/m3", "%"), ("m/s", "km/s")]
+    for first, second in pairs:
+        assert not units_agree(first, second)
+        assert not units_agree(second, first)
+    for declared, found in (("g/cm3", None), ("g/cm3", "GRA"), (None, "m"), ("furlong", "m")):
+        assert units_agree(declared, found)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Depth CSF-A (m)", ("Depth CSF-A", "m")),
+        ("Thermal conductivity mean (W/(m*K))", ("Thermal conductivity mean", "W/(m*K)")),
+        ("GR [gAPI]", ("GR", "gAPI")),
+        ("GR", ("GR", None)),
+        ("ratio (-)", ("ratio", None)),
+        ("(m)", ("(m)", None)),
+        ("a (b) c", ("a (b) c", None)),
+    ],
+)
+def test_headers(header: str, expected: tuple[str, str | None]) -> None:
+    assert split_header(header) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import SchemaError
-from variolite.records import Split, leave_one_group_out, repeated_splits, split_groups
+from variolite.records import Split, leave_one_group_out, split_groups
 
 GROUPS = st.lists(st.sampled_from([f"w{i}" for i in range(12)]), min_size=3, max_size=80).filter(
     lambda names: len(set(names)) >= 3
 )
-SHARES = st.floats(0.05, 0.45)
+FRACTIONS = st.floats(0.05, 0.45)
 
 
 def check_rows(split: Split, group: list[str]) -> None:
@@ -30,12 +31,12 @@ def check_rows(split: Split, group: list[str]) -> None:
     for part, indices in rows.items():
         assert indices.dtype == np.int64
         assert np.all(np.diff(indices) > 0)
-        assert {group[i] for i in indices} <= set(getattr(split, part)) or part == "test"
+        assert names[part] <= set(getattr(split, part)) or part == "test"
 
 
-@given(GROUPS, SHARES, SHARES, st.integers(0, 2**31), st.booleans())
-def test_no_leak_and_no_empty_part(
-    group: list[str], test: float, validation: float, seed: int, stratified: bool
+@given(GROUPS, FRACTIONS, FRACTIONS, st.integers(0, 2**31), st.booleans(), st.integers())
+def test_no_leak_no_empty_part_and_no_order_of_rows(
+    group: list[str], test: float, validation: float, seed: int, stratified: bool, mix: int
 ) -> None:
     labels = [name[-1] for name in group] if stratified else None
     split = split_groups(group, test=test, validation=validation, seed=seed, stratify=labels)
@@ -44,12 +45,7 @@ def test_no_leak_and_no_empty_part(
     assert split.validation
     assert split.test
     assert set(split.train + split.validation + split.test) == set(group)
-
-
-@given(GROUPS, st.integers(0, 1000), st.randoms(use_true_random=False))
-def test_the_order_of_rows_does_not_matter(group: list[str], seed: int, random: object) -> None:
-    shuffled = list(group)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    shuffled = Random(mix).sample(group, len(group))
     assert split_groups(group, seed=seed) == split_groups(shuffled, seed=seed)
 
 
@@ -99,16 +95,8 @@ def test_stratified_parts_hold_every_label_in_proportion() -> None:
         assert abs(counts["salt"] - 2) <= 1
 
 
-def test_repeats_are_the_following_seeds() -> None:
-    group = [f"w{i}" for i in range(10)]
-    splits = repeated_splits(group, 3, seed=5)
-    assert splits == tuple(split_groups(group, seed=seed) for seed in (5, 6, 7))
-    assert len(set(splits)) == 3
-
-
 def test_unknown_and_numeric_names() -> None:
-    split = split_groups(np.array([1.0, 2.0, 3.0]))
-    rows = split.rows([1, 2, 3, 99, None])
+    rows = split_groups(np.array([1.0, 2.0, 3.0])).rows([1, 2, 3, 99, None])
     assert sum(map(len, rows.values())) == 5
     assert {3, 4} <= set(rows["test"].tolist())
 
@@ -116,15 +104,14 @@ def test_unknown_and_numeric_names() -> None:
 def test_json_round_trip() -> None:
     split = split_groups(list("abcdef"), seed=3)
     assert Split.from_dict(json.loads(json.dumps(split.to_dict()))) == split
-    with pytest.raises(SchemaError, match="'test'"):
-        Split.from_dict({"train": ["a"], "validation": [], "seed": 0})
 
 
 @pytest.mark.parametrize(
     ("make", "says"),
     [
+        (lambda: Split.from_dict({"train": ["a"], "validation": [], "seed": 0}), "'test'"),
         (lambda: Split(("a",), ("a",), ()), "'a' is both in train and in validation"),
-        (lambda: Split(("a", "a"), (), ()), "'a' is both in|named twice in train"),
+        (lambda: Split(("a", "a"), (), ()), "named twice in train"),
         (lambda: Split((), ("a",), ()), "no group is left to train on"),
         (lambda: split_groups(None), "no group column.*role 'group'"),
         (lambda: Split(("a",), (), ()).rows(None), "no group column"),
@@ -133,7 +120,6 @@ def test_json_round_trip() -> None:
         (lambda: split_groups(list("abc"), validation=1), "the validation fraction is 1"),
         (lambda: split_groups(list("abc"), test=0.6, validation=0.5), "leave no group to train"),
         (lambda: split_groups(list("abc"), stratify=list("ab")), "2 labels .* but 3 rows"),
-        (lambda: repeated_splits(list("abc"), 0), "0 splits"),
         (lambda: leave_one_group_out(list("abc"), validation=0), "0 validation groups"),
     ],
 )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, SchemaError, TrainingError
 from variolite.records import MISSING, FittedSchema, Records, read_table
-from variolite.records.values import as_text
+from variolite.records.records import as_text
 from variolite.training import TabularModel
 
 Kind = Literal["array", "pandas", "polars"]

@@ -1,37 +1,46 @@
 """A schema with everything it learned from the training rows.
 
-Fitted once on training rows, stored with the model as plain JSON, applied to every
-table afterwards. What is learned per column: the transform, the quantiles to clip to,
-bounds and decimals where asked for, and the levels of categories. No row is kept.
+Fitted once on training rows, stored with the model as plain JSON, applied to every table
+afterwards. What is learned per column: the transform, the quantiles to clip to, bounds and
+decimals where asked for, and the levels of categories. No row is kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
 from variolite.errors import DataError, ModelFileError, SchemaError
-from variolite.records.extraction import Extracted, check_units, extract, rows_to_keep
-from variolite.records.records import MISSING, UNSEEN, ApplyReport, Records
+from variolite.records.records import (
+    MISSING,
+    UNSEEN,
+    ApplyReport,
+    Extracted,
+    Records,
+    check_units,
+    extract,
+    rows_to_keep,
+)
 from variolite.records.schema import Column, Schema
 from variolite.records.tables import read_table, units_of
-from variolite.records.transforms import FittedChain, fit_transform_chain
+from variolite.records.transforms import Array, FittedChain, fit_transform_chain
 
-Array = NDArray[np.float64]
 FORMAT = 1
 _MOST_DECIMALS = 6
 _LARGEST = float(np.finfo(np.float32).max)
 
 
-@dataclass(frozen=True)
-class FittedNumeric:
+class FittedNumeric(BaseModel):
     """What is learned from the training values of one numeric column."""
+
+    model_config = ConfigDict(frozen=True)
 
     chain: FittedChain  # Original units to transformed units.
     clip: tuple[float, float] | None = None  # Lowest and highest value let into the chain.
@@ -49,27 +58,9 @@ class FittedNumeric:
             values = np.round(values, self.decimals)
         return values if self.bounds is None else np.clip(values, *self.bounds)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "chain": self.chain.to_dict(),
-            "clip": None if self.clip is None else list(self.clip),
-            "bounds": None if self.bounds is None else list(self.bounds),
-            "decimals": self.decimals,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FittedNumeric:
-        clip, bounds, decimals = (data[key] for key in ("clip", "bounds", "decimals"))
-        return cls(
-            chain=FittedChain.from_dict(data["chain"]),
-            clip=None if clip is None else (float(clip[0]), float(clip[1])),
-            bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
-            decimals=None if decimals is None else int(decimals),
-        )
-
 
 def fit_numeric(column: Column, values: Array) -> FittedNumeric:
-    """Fit one column on training values, shape [n], NaN where missing; errors name it."""
+    """Fit one column on training values, shape (n,), NaN where missing; errors name it."""
     where = f"column {column.source or column.name!r}"
     present = values[~np.isnan(values)]
     if not present.size:
@@ -85,16 +76,17 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
             where=where,
             hint="Give it a valid range, such as 'valid: [0, 10]', to count them as missing",
         )
-    if present.min() == present.max():
+    lowest, highest = float(present.min()), float(present.max())
+    if lowest == highest:
         raise SchemaError(
-            f"is {present[0]:g} in every training row, and nothing can be learned from it",
+            f"is {lowest:g} in every training row, and nothing can be learned from it",
             where=where,
             hint="Leave it out of the schema",
         )
     clip, inner = None, present
     if column.clip is not None:
-        low, high = np.quantile(present, column.clip)
-        clip, inner = (float(low), float(high)), np.clip(present, low, high)
+        low, high = np.quantile(present, column.clip).tolist()
+        clip, inner = (low, high), np.clip(present, low, high)
         if low == high:
             raise SchemaError(
                 f"is {low:g} in every training row once clipped to the quantiles {column.clip}",
@@ -108,7 +100,7 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
     return FittedNumeric(
         chain=chain,
         clip=clip,
-        bounds=(float(present.min()), float(present.max())) if column.learn_bounds else None,
+        bounds=(lowest, highest) if column.learn_bounds else None,
         decimals=_decimals(present) if column.learn_rounding else None,
     )
 
@@ -122,23 +114,24 @@ def _decimals(values: Array) -> int | None:
     return None
 
 
+def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
+    levels = tuple(sorted(filter(None, pl.Series(values).unique())))
+    if len(levels) < 2:
+        raise SchemaError(
+            f"has {len(levels)} level(s) in the training rows, and a category needs two",
+            where=f"column {column.source or column.name!r}",
+            hint="Leave the column out of the schema",
+        )
+    return levels
+
+
 @dataclass(frozen=True)
 class FittedSchema:
-    """A bound schema with fitted columns.
+    """A schema, bound to the training table, with fitted columns.
 
-    Attributes
-    ----------
-    schema
-        Bound to the training table.
-    numeric
-        Fitted numeric inputs and conditions, by name.
-    levels
-        Levels of category inputs and conditions, by name, sorted.
-    rows_fitted
-        Number of training rows used.
+    ``numeric`` holds the fitted numeric inputs and conditions, ``levels`` the sorted levels of
+    category inputs and conditions, both by name; ``rows_fitted`` training rows were used.
 
-    Examples
-    --------
     >>> schema = Schema.from_yaml("columns: {gamma: {transform: [log, standardise]}}")
     >>> fitted = FittedSchema.fit(schema, {"gamma": [1.0, 10.0, 100.0, 7.0]}, rows=[0, 1, 2])
     >>> records = fitted.apply({"gamma": [10.0, 1000.0]})
@@ -160,38 +153,21 @@ class FittedSchema:
         frame: Any,
         rows: ArrayLike | None = None,
         *,
-        mapping: Mapping[str, str] | None = None,
         units: Mapping[str, str] | None = None,
     ) -> FittedSchema:
-        """Learn from the given rows only.
+        """Learn from ``rows`` of a table, integers or a bool mask; from all by default.
 
-        Parameters
-        ----------
-        schema
-            Bound or not; bound here with ``mapping``.
-        frame
-            Anything that :func:`variolite.records.read_table` takes.
-        rows
-            Training rows: integers or a bool mask over the table; all by default. Of
-            these, the rows that the missing-value policies drop are left out.
-        mapping
-            Table column by meaning.
-        units
-            Units by table column, from :func:`variolite.records.units_of`. Units in
-            headers, and in a LAS file given as a path, are found without it.
+        ``frame`` is anything that `read_table` takes; ``units`` by table column come from
+        `units_of`. Rows that the missing-value policies drop are left out.
 
-        Raises
-        ------
-        SchemaError
-            If a column is absent, constant, never observed, in another unit, or
-            impossible for its transform.
-        DataError
-            If a column is not numeric, holds infinite values, or no row is left.
+        Raises SchemaError if a column is absent, constant, never observed, in another unit or
+        impossible for its transform, DataError if it is not numeric or infinite, or no row is
+        left.
         """
         table = read_table(frame)
-        bound = schema.bind(table.columns, mapping)
-        sources = {name: column.source or "" for name, column in bound.columns.items()}
-        check_units(bound, sources, _stated_units(frame, units))
+        bound = schema.bind(table.columns)
+        check_units(bound, _stated_units(frame, units))
+        modelled = (*bound.inputs, *bound.conditions)
         needed = {
             name: column
             for name, column in bound.columns.items()
@@ -199,30 +175,21 @@ class FittedSchema:
         }
         found = extract(bound.model_copy(update={"columns": needed}), table)
         # The policies judge the given rows only; the others teach nothing, not even errors.
-        among = _row_mask(rows, table.height)
-        missing = {name: mask[among] for name, mask in found.missing().items()}
-        keep, dropped = rows_to_keep(bound, missing, int(among.sum()))
-        chosen = among.copy()
-        chosen[among] = keep
+        chosen = _row_mask(rows, table.height)
+        missing = {name: mask[chosen] for name, mask in found.missing().items()}
+        keep, dropped = rows_to_keep(bound, missing, int(chosen.sum()))
+        chosen[chosen] = keep
         if not chosen.any():
             raise DataError(
                 f"no training row is left ({_reasons(dropped)})",
                 hint="Set 'missing: mask' for columns that are often missing, or leave them out",
             )
-        modelled = (*bound.inputs, *bound.conditions)
+        values = {column.name: found.values[column.name][chosen] for column in modelled}
         return cls(
-            schema=bound,
-            numeric={
-                c.name: fit_numeric(c, found.values[c.name][chosen])
-                for c in modelled
-                if c.kind == "numeric"
-            },
-            levels={
-                c.name: _levels(c, found.values[c.name][chosen])
-                for c in modelled
-                if c.kind == "category"
-            },
-            rows_fitted=int(chosen.sum()),
+            bound,
+            {c.name: fit_numeric(c, values[c.name]) for c in modelled if c.kind == "numeric"},
+            {c.name: _levels(c, values[c.name]) for c in modelled if c.kind == "category"},
+            int(chosen.sum()),
         )
 
     @property
@@ -241,17 +208,6 @@ class FittedSchema:
         return {name: self.levels[name] for name in self.category_names}
 
     @property
-    def condition_names(self) -> tuple[str, ...]:
-        """Names of the k condition features; ``name=level`` for one-hot ones."""
-        numeric = [column.name for column in self.schema.of_role("condition", "numeric")]
-        onehot = [
-            f"{column.name}={level}"
-            for column in self.schema.of_role("condition", "category")
-            for level in self.levels[column.name]
-        ]
-        return (*numeric, *onehot)
-
-    @property
     def units(self) -> dict[str, str]:
         """Units by numeric input, "" where none is declared."""
         return {name: self.schema.columns[name].unit or "" for name in self.numeric_names}
@@ -265,26 +221,22 @@ class FittedSchema:
     ) -> Records:
         """Make records of any table, with what was learned in training.
 
-        Labels, group, order and id may be absent from the table, and so may inputs
-        with the policy ``mask``: these are then missing in every row.
-
-        Raises
-        ------
-        SchemaError, DataError
-            As :meth:`fit`, except that infinite values and values impossible for a
-            transform count as missing, and that no row may be left.
+        Labels, group, order and id may be absent from the table, and so may inputs with the
+        policy ``mask``, which are then missing in every row. ``mapping`` gives table columns by
+        meaning. Raises as `fit`, except that infinite values and values impossible for a
+        transform count as missing.
         """
         table = read_table(frame)
-        schema = self.schema
-        found = extract(schema, table, mapping, lenient=True)
-        check_units(schema, found.sources, _stated_units(frame, units))
+        schema = self.schema.rebind(table.columns, mapping)
+        check_units(schema, _stated_units(frame, units))
+        found = extract(schema, table)
         encoded, log_dets = self._encode(found)
         missing = found.missing()
         missing |= {
             name: values < 0 if name in self.levels else np.isnan(values)
             for name, values in encoded.items()
         }
-        keep, dropped = rows_to_keep(schema, missing, found.rows)
+        keep, dropped = rows_to_keep(self.schema, missing, found.rows)
         row = np.flatnonzero(keep).astype(np.int64)
         if not row.size:
             raise DataError(
@@ -297,45 +249,44 @@ class FittedSchema:
                 beyond = int(((raw < column.clip[0]) | (raw > column.clip[1])).sum())
                 if beyond:
                     found.counts["clipped"][name] = beyond
-        kept = {
-            column.name: found.values[column.name][keep]
-            for column in (*schema.labels, schema.group, schema.order, schema.id)
-            if column is not None and column.name in found.values
-        }
         group, order, ids = (
-            kept.pop(column.name, None) if column else None
+            None if column is None else found.values[column.name][keep]
             for column in (schema.group, schema.order, schema.id)
         )
         never = np.full(found.rows, np.nan)
-        used = set(found.sources.values())
+        used = {column.source for column in schema.columns.values()}
         names, categories = self.numeric_names, self.category_names
+        # Conditions: the numeric ones, then the categories one-hot.
+        conditions = [encoded[c.name] for c in self.schema.of_role("condition", "numeric")]
+        for c in self.schema.of_role("condition", "category"):
+            conditions += [encoded[c.name] == code for code in range(len(self.levels[c.name]))]
         return Records(
             numeric=_stack([encoded[name] for name in names], keep, np.float32, fill=True),
             observed=_stack([~missing[name] for name in names], keep, np.bool_),
             raw=_stack([found.values.get(name, never) for name in names], keep, np.float64),
             log_det=_stack([log_dets[name] for name in names], keep, np.float64, fill=True),
             category=_stack([encoded[name] for name in categories], keep, np.int64),
-            condition=_stack(self._conditions(encoded), keep, np.float32),
+            condition=_stack(conditions, keep, np.float32),
             row=row,
             group=group,
             order=order,
-            labels=kept,
+            labels={column.name: found.values[column.name][keep] for column in schema.labels},
             ids=ids,
             report=ApplyReport(
                 rows_read=found.rows,
                 rows_kept=len(row),
                 dropped=dropped,
-                absent=tuple(name for name in schema.columns if name not in found.sources),
+                absent=tuple(name for name in self.schema.columns if name not in schema.columns),
                 ignored=tuple(name for name in table.columns if name not in used),
                 **found.counts,
             ),
         )
 
     def _encode(self, found: Extracted) -> tuple[dict[str, NDArray[Any]], dict[str, Array]]:
-        """Transform every numeric column and code every category, all [n].
+        """Transform every numeric column and code every category, all (n,).
 
-        What cannot be transformed becomes missing, in ``found`` too. Returns transformed
-        values (NaN where missing) or codes (negative where missing), and log-derivatives.
+        What cannot be transformed becomes missing, in ``found`` too. Returns transformed values
+        (NaN where missing) or codes (negative where missing), and log-derivatives.
         """
         encoded: dict[str, NDArray[Any]] = {}
         log_dets: dict[str, Array] = {}
@@ -350,8 +301,8 @@ class FittedSchema:
                 beyond[name] = beyond.get(name, 0) + int(infinite.sum())
                 values[infinite] = np.nan
             encoded[name], log_dets[name] = column.evaluate(values)
-            # Records are float32, which must hold what a network reads. The comparison
-            # fails for NaN too: outside of the domain of the transform.
+            # Records are float32, which must hold what a network reads. The comparison fails
+            # for NaN too: outside of the domain of the transform.
             impossible = ~(np.abs(encoded[name]) <= _LARGEST) & ~np.isnan(values)
             if impossible.any():
                 found.counts["outside_domain"][name] = int(impossible.sum())
@@ -365,77 +316,40 @@ class FittedSchema:
             known = {"": MISSING, **{level: code for code, level in enumerate(levels)}}
             codes = series.replace_strict(known, default=UNSEEN, return_dtype=pl.Int64)
             encoded[name] = codes.to_numpy()
+            # The most frequent first.
             unseen = series.filter(codes == UNSEEN).value_counts(sort=True, name="n")
             if len(unseen):
-                # The most frequent first.
                 found.counts["unseen"][name] = dict(unseen.iter_rows())
         return encoded, log_dets
 
-    def _conditions(self, encoded: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return the k condition features: numeric ones, then categories one-hot."""
-        columns = self.schema.conditions
-        return [encoded[c.name] for c in columns if c.kind == "numeric"] + [
-            encoded[c.name] == code
-            for c in columns
-            if c.kind == "category"
-            for code in range(len(self.levels[c.name]))
-        ]
-
     def inverse(self, numeric: ArrayLike) -> Array:
-        """Return transformed inputs, shape [..., d], to original units.
+        """Return transformed inputs, shape (..., d), to original units.
 
         Values are within bounds and rounded for columns that learned these.
         """
-        values = self._of_width(numeric)
+        values, names = np.asarray(numeric, dtype=np.float64), self.numeric_names
+        if values.shape[-1:] != (len(names),):
+            raise DataError(
+                f"the last axis must have length {len(names)}, but the shape is {values.shape}"
+            )
         out = np.empty_like(values)
-        for i, name in enumerate(self.numeric_names):
+        for i, name in enumerate(names):
             out[..., i] = self.numeric[name].inverse(values[..., i])
         return out
-
-    def forward(self, raw: ArrayLike) -> Array:
-        """Transform inputs in original units, shape [..., d]; NaN stays NaN."""
-        return self._both(raw)[0]
-
-    def log_det(self, raw: ArrayLike) -> Array:
-        """Return log |d transformed / d original| at inputs in original units [..., d].
-
-        Values beyond the clip quantiles are clipped first; 0 where ``raw`` is NaN or
-        impossible for the transform.
-        """
-        return np.nan_to_num(self._both(raw)[1], nan=0.0)
-
-    def _both(self, raw: ArrayLike) -> tuple[Array, Array]:
-        values = self._of_width(raw)
-        forward, log_det = np.empty_like(values), np.empty_like(values)
-        for i, name in enumerate(self.numeric_names):
-            forward[..., i], log_det[..., i] = self.numeric[name].evaluate(values[..., i])
-        return forward, log_det
-
-    def _of_width(self, values: ArrayLike) -> Array:
-        array, d = np.asarray(values, dtype=np.float64), len(self.numeric_names)
-        if array.ndim == 0 or array.shape[-1] != d:
-            raise DataError(f"the last axis must have length {d}, but the shape is {array.shape}")
-        return array
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types; no training row is inside."""
         return {
             "format": FORMAT,
             "schema": self.schema.to_dict(),
-            "numeric": {name: fitted.to_dict() for name, fitted in self.numeric.items()},
+            "numeric": {name: fit.model_dump(mode="json") for name, fit in self.numeric.items()},
             "levels": {name: list(levels) for name, levels in self.levels.items()},
             "rows_fitted": self.rows_fitted,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> FittedSchema:
-        """Rebuild from :meth:`to_dict`.
-
-        Raises
-        ------
-        ModelFileError
-            If the format is newer than this version reads, or something is missing.
-        """
+        """Rebuild from `to_dict`; ModelFileError where it is damaged or of a newer format."""
         found = data.get("format")
         if found != FORMAT:
             raise ModelFileError(
@@ -443,22 +357,27 @@ class FittedSchema:
                 hint="Update Variolite" if isinstance(found, int) and found > FORMAT else None,
             )
         try:
-            schema = Schema.from_dict(data["schema"])
-            numeric = {n: FittedNumeric.from_dict(v) for n, v in data["numeric"].items()}
-            levels = {n: tuple(map(str, v)) for n, v in data["levels"].items()}
-            rows_fitted = int(data["rows_fitted"])
-        except ModelFileError:
-            raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ModelFileError(f"the fitted schema is damaged ({error})") from None
-        needed = {c.name: c.kind for c in (*schema.inputs, *schema.conditions)}
-        for name, kind in needed.items():
-            if name not in (numeric if kind == "numeric" else levels):
-                raise ModelFileError(f"the fitted schema lacks the column {name!r}")
-        return cls(schema, numeric, levels, rows_fitted)
+            learned: Any = {key: data.get(key) for key in ("numeric", "levels", "rows_fitted")}
+            fitted = cls(schema=Schema.from_dict(data.get("schema")), **learned)
+        except (SchemaError, ValidationError) as error:
+            reason = str(error)
+            if isinstance(error, ValidationError):
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"]))
+                reason = f"{place}: {first['msg']}, not {first['input']!r:.80}"
+            raise ModelFileError(
+                f"the fitted schema is damaged ({reason})",
+                hint="The model file is damaged or was written by a newer version",
+            ) from None
+        for column in (*fitted.schema.inputs, *fitted.schema.conditions):
+            known = fitted.numeric if column.kind == "numeric" else fitted.levels
+            if column.name not in known:
+                raise ModelFileError(f"the fitted schema lacks the column {column.name!r}")
+        return fitted
 
 
 def _stated_units(source: Any, units: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Return the units that only a file can state; those in headers are found without."""
     return units_of(source) if units is None and isinstance(source, str | Path) else units
 
 
@@ -467,39 +386,28 @@ def _reasons(dropped: Mapping[str, int]) -> str:
 
 
 def _row_mask(rows: ArrayLike | None, count: int) -> NDArray[np.bool_]:
-    """Return the mask of the rows that integers or a bool mask choose; all for None."""
+    """Return a new mask of the rows that integers or a bool mask choose; all for None."""
     if rows is None:
         return np.ones(count, dtype=bool)
     chosen = np.asarray(rows)
-    if chosen.dtype == bool:
-        if chosen.shape != (count,):
-            raise DataError(f"the row mask has shape {chosen.shape}, the table {count} rows")
-        return chosen
-    if chosen.size and not 0 <= chosen.min() <= chosen.max() < count:
-        raise DataError(f"row numbers must lie between 0 and {count - 1}")
+    if chosen.dtype != bool:
+        chosen = chosen.astype(np.int64)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < count:
+            raise DataError(f"row numbers must lie between 0 and {count - 1}")
+    elif chosen.shape != (count,):
+        raise DataError(f"the row mask has shape {chosen.shape}, the table {count} rows")
     mask = np.zeros(count, dtype=bool)
-    mask[chosen.astype(np.int64)] = True
+    mask[chosen] = True
     return mask
 
 
 def _stack(
     parts: Sequence[NDArray[Any]], keep: NDArray[np.bool_], dtype: Any, *, fill: bool = False
 ) -> NDArray[Any]:
-    """Set columns [n] side by side and keep the rows of the mask [n]; fill NaN with 0."""
+    """Set columns (n,) side by side and keep the rows of the mask (n,); fill NaN with 0."""
     out = np.empty((int(keep.sum()), len(parts)), dtype=dtype)
     for i, part in enumerate(parts):
         out[:, i] = part[keep]
     if fill:
         out[np.isnan(out)] = 0.0
     return out
-
-
-def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
-    levels = tuple(sorted(level for level in pl.Series(values).unique().to_list() if level))
-    if len(levels) < 2:
-        raise SchemaError(
-            f"has {len(levels)} level(s) in the training rows, and a category needs two",
-            where=f"column {column.source or column.name!r}",
-            hint="Leave the column out of the schema",
-        )
-    return levels

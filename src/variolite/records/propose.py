@@ -1,34 +1,41 @@
 """Proposing a schema for a table that nobody has described yet.
 
-Every decision is a plain rule with a remark that says what was seen, so that a user
-can see at once where the proposal is wrong.
+Every decision is a plain rule with a remark that says what was seen, so that a user can see at
+once where the proposal is wrong.
 """
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from variolite.errors import DataError, SchemaError, nearest
-from variolite.records.profile import (
-    ABSURD,
-    SAMPLE,
-    Array,
-    Profile,
-    choose_transform,
-    floor_of_positive,
-    profile_column,
-)
-from variolite.records.schema import Column, Schema
+from variolite.errors import DataError, SchemaError
+from variolite.records.records import numeric_values, text_series
+from variolite.records.schema import Column, Schema, canonical_unit, split_header
 from variolite.records.tables import read_table
+from variolite.records.transforms import Array, fit_transform_chain
 from variolite.text_table import text_table
 
+# Numbers that programs write where there is none; far from anything measured.
+_SENTINELS: tuple[float, ...] = (
+    *(-999.0, -999.25, -999.9, -9999.0, -9999.25, -99999.0, -32768.0, -1e30),
+    *(999.25, 9999.0, 9999.25, 99999.0, 999999.0, 1e30),
+)
+_SURE = (-999.25, -9999.25, -1e30, 1e30)  # Sentinels even where they occur once.
+_ABSURD = 1e30
+_SAMPLE = 20_000  # Rows on which shapes and repeats are judged.
+_GROSS = 10.0  # Robust standard deviations beyond which a value is a gross outlier.
 _MOST_LEVELS = 300  # Levels beyond which text is taken to be free text.
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_DATE = r"^\d{4}-\d\d-\d\d|^\d\d?[./]\d\d?[./]\d{4}"
 
 # Words of headers that tell what a column is for; lower case, in any position.
 _GROUP = {"well", "wells", "hole", "borehole", "site", "station", "expedition", "exp"}
@@ -37,43 +44,240 @@ _ORDER = {"depth", "dept", "md", "tvd", "mbsf", "time", "age"}
 _DOUBT = {"confidence", "probability", "certainty", "quality", "flag"}
 _PLACE = {"latitude", "longitude", "lat", "lon", "easting", "northing", "utm", "loc"}
 _IDENTITY = {"id", "sample", "name", "uuid", "key", "code"}
+_LABEL = {"group", "principal", "category", "phase", "zone", "member", "prefix", "suffix"}
+_LABEL_STARTS = ("lith", "facies", "class", "label", "formation", "rock", "species", "target")
+_COLOUR = {"r", "g", "b", "red", "green", "blue", "rgb"}
+_PERCENT = {"percent", "pct", "porosity", "saturation"}
 # Bookkeeping only where a header holds nothing but such words: "core" is, "core porosity" not.
 _BOOKKEEPING = {"offset", "test", "no", "core", "sect", "section", "row", "index", "number"}
 _BOOKKEEPING |= {"type", "id", "comment", "comments", "unnamed", "1"}
 
 
-# A proposed schema with the reasons for it, as text and as YAML.
+class _Candidate:
+    """One column of a table: what can be seen of it, then what is decided about it.
+
+    It holds ``values`` (n,), NaN where missing, or else ``text`` (n,), "" where missing.
+    """
+
+    def __init__(self, series: pl.Series, unit: str | None) -> None:
+        """Measure a column; ``unit`` is what the file states beside the header."""
+        header, in_header = split_header(series.name)
+        known = canonical_unit(in_header) is not None
+        words = re.findall(r"[^\W_]+", _CAMEL.sub(" ", header if known else series.name).casefold())
+        self.source = series.name
+        self.words = set(words)
+        self.name = "_".join(words) or "column"
+        self.unit = in_header if known else (unit if unit != in_header else None)
+        self.values: Array | None = None
+        self.text: pl.Series | None = None
+        self.sentinels: list[float] = []
+        self.absurd = 0  # Infinite values and values beyond _ABSURD, which are missing too.
+        self.whole = False  # Whether every number is whole.
+        self.date = False
+        self.trouble: str | None = None  # Why its entries cannot be used.
+        self.settings: dict[str, Any] | None = None  # Of a column of the schema.
+        self.left_out = False
+        self.remarks: list[str] = []
+        dtype = series.dtype
+        if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
+            self.trouble = f"holds {dtype}"
+            self._see_text(pl.repeat("", len(series), eager=True))
+        elif dtype.is_numeric() or dtype == pl.Null:
+            self._see_numbers(series)
+        else:
+            text = text_series(series)
+            there = text.filter(text != "")
+            numbers = text.cast(pl.Float64, strict=False)
+            words_left = there.filter(there.cast(pl.Float64, strict=False).is_null())
+            if dtype == pl.String and len(words_left) < 0.05 * len(there):
+                if len(words_left):
+                    self.trouble = f"holds {words_left[0]!r:.60}"
+                self._see_numbers(numbers)
+            else:
+                self._see_text(text)
+                dates = there.str.contains(_DATE).sum()
+                self.date = dtype.is_temporal() or dates > 0.95 * len(there)
+
+    def _see_text(self, text: pl.Series) -> None:
+        self.text = text
+        there = text.filter(text != "")
+        changes = int((there != there.shift(1)).slice(1).sum())
+        self._count(len(text), len(there), there.value_counts(name="n")["n"].to_numpy(), changes)
+
+    def _see_numbers(self, series: pl.Series) -> None:
+        self.values = values = numeric_values(series)
+        absurd = np.abs(values) > _ABSURD
+        self.absurd = int(absurd.sum())
+        values[absurd] = np.nan
+        single = series.dtype == pl.Float32
+        # A float32 column holds the float32 nearest to -999.25, as it holds every value.
+        marks = {float(np.float32(s)) if single else s: s for s in _SENTINELS}
+        found = _apart_from_the_rest(values[~np.isnan(values)], marks)
+        self.sentinels = list(found.values())
+        values[np.isin(values, list(found))] = np.nan
+        there = values[~np.isnan(values)]
+        self.whole = bool(there.size) and bool(np.all(there == np.round(there)))
+        # Sorting numbers is far quicker than counting them by hash.
+        edges = np.flatnonzero(np.diff(np.sort(there)) > 0)
+        lengths = np.diff(edges, prepend=-1, append=there.size - 1)[: there.size]
+        self._count(len(values), there.size, lengths, int((there[1:] != there[:-1]).sum()))
+
+    def _count(self, rows: int, there: int, lengths: NDArray[Any], changes: int) -> None:
+        """Derive fractions: ``lengths`` counts every distinct entry of those that are there."""
+        self.entries = there
+        self.present = there / max(rows, 1)
+        self.distinct = len(lengths)
+        self.commonest = int(lengths.max(initial=0)) / max(there, 1)
+        self.steps = changes / max(there - 1, 1)  # Entries that differ from the one before.
+
+    @property
+    def label_like(self) -> bool:
+        """Whether the header names a class of something."""
+        return bool(_LABEL & self.words) or any(w.startswith(_LABEL_STARTS) for w in self.words)
+
+    @property
+    def together(self) -> bool:
+        """Whether the rows of every name follow one another, with few exceptions."""
+        return 1 + self.steps * (self.entries - 1) <= 1.1 * self.distinct + 1
+
+    @property
+    def names(self) -> pl.Series:
+        return pl.Series(self.values) if self.text is None else self.text
+
+    def bounds(self, present: Array) -> tuple[float, float] | None:
+        """Return the bounds of a fraction, percentage or colour, by name, unit and range."""
+        low, high = present.min(), present.max()
+        percent = canonical_unit(self.unit) in ("%", "vol%", "wt%") or _PERCENT & self.words
+        kinds = ((0.3, 1.0, True), (20.0, 100.0, percent), (100.0, 255.0, _COLOUR & self.words))
+        for least, most, fits in kinds:
+            if low >= 0 and least < high <= most and fits:
+                return 0.0, most
+        return None
+
+    def has_role(self, role: str) -> bool:
+        return self.settings is not None and self.settings.get("role") == role
+
+    def take(self, role: str, why: str) -> None:
+        self.settings = {"role": role}
+        self.remarks.append(why)
+
+    def leave_out(self, why: str) -> None:
+        self.left_out = True
+        self.remarks.append(f"left out{why}")
 
 
-@dataclass(frozen=True)
-class Remark:
-    """One observation about a column of the table, in plain words."""
+def _apart_from_the_rest(finite: Array, marks: Mapping[float, float]) -> dict[float, float]:
+    """Return the known sentinels that stand far apart from all other values."""
+    hit = np.isin(finite, list(marks))
+    if not hit.any() or hit.all():
+        return {}
+    # The spread of the bulk; a single outlier in the rest must not hide a sentinel.
+    low, high = np.quantile(finite[~hit], [0.01, 0.99])
+    margin = 2 * max(high - low, 1e-9)
+    counts = {mark: int((finite == mark).sum()) for mark in marks}
+    return {
+        mark: written
+        for mark, written in marks.items()
+        if not low - margin <= mark <= high + margin
+        and (counts[mark] > 1 or (counts[mark] and written in _SURE))
+    }
 
-    column: str
-    text: str
+
+# Choosing a transform for a column by how close it brings the values to a normal curve.
+
+
+class Shape(NamedTuple):
+    """The transform found for a column, as a schema file spells it, and what it leaves."""
+
+    transform: list[Any]
+    after: float  # Lack of normality left.
+    outliers: bool  # Whether values lie grossly beyond the rest even so.
+
+
+def normality(values: Array) -> float:
+    """Return 1 - r2 of the normal probability plot of ``values``, shape (n,): 0 for a normal curve.
+
+    Shapiro and Francia, Journal of the American Statistical Association 67, 1972.
+    """
+    n = values.size
+    if n < 3 or not values.std() > 0:
+        return 1.0
+    return float(1.0 - np.corrcoef(np.sort(values), _normal_scores(n))[0, 1] ** 2)
+
+
+@lru_cache(maxsize=32)
+def _normal_scores(n: int) -> Array:
+    """Return the expected normal scores of n ordered values, by Blom's plotting positions."""
+    from scipy.special import ndtri
+
+    scores: Array = ndtri((np.arange(1, n + 1) - 0.375) / (n + 0.25))
+    return scores
+
+
+def choose_transform(values: Array, bounds: tuple[float, float] | None = None) -> Shape:
+    """Choose among none, log10, signed log and logit, always followed by standardise.
+
+    The simplest is kept unless another halves the lack of normality of the bulk (between the
+    0.1 % and 99.9 % quantiles). ``values`` (n,) are finite and not all equal; natural ``bounds``
+    such as (0, 1) open the way to a logit.
+    """
+    sample = values[:: -(-values.size // _SAMPLE)]
+    bulk = np.clip(sample, *np.quantile(sample, [0.001, 0.999]))
+    if bulk.min() == bulk.max():
+        return Shape(["standardise"], 1.0, outliers=False)
+    candidates: list[list[Any]] = [[], ["log10"], ["signed_log"]]
+    if values.min() <= 0:
+        candidates.remove(["log10"])
+    size = float(np.median(np.abs(bulk)))
+    scale = float(10.0 ** np.floor(np.log10(size))) if size > 0 else 1.0
+    if scale != 1.0:
+        candidates.append([{"signed_log": {"scale": scale}}])
+    if bounds is not None:
+        # A little beyond the bounds, so that values on them stay finite.
+        margin = 0.005 * (bounds[1] - bounds[0])
+        candidates.append([{"logit": {"lower": bounds[0] - margin, "upper": bounds[1] + margin}}])
+    scored = [(normality(fit_transform_chain(c, bulk).evaluate(bulk)[0]), c) for c in candidates]
+    before = scored[0][0]
+    after, best = min(scored, key=lambda item: item[0])
+    if before < 0.05 or after > 0.5 * before:
+        after, best = scored[0]
+    whole = fit_transform_chain(best, bulk).evaluate(values)[0]
+    whole = whole[np.isfinite(whole)]
+    low, middle, high = np.quantile(whole, [0.25, 0.5, 0.75])
+    # The quartiles of a normal curve are 1.349 standard deviations apart.
+    sd = max((high - low) / 1.349, 1e-12 * max(abs(middle), 1e-12))
+    outliers = bool(np.abs(whole - middle).max() > _GROSS * sd)
+    return Shape([*best, "standardise"], after, outliers)
+
+
+def _floor_of_positive(present: Array) -> float | None:
+    """Return a power of ten below all values but a stray few that are 0 or negative.
+
+    None when there are none of these, or too many for a quantity that is positive by nature, or
+    when the rest spans less than two decades and needs no logarithm.
+    """
+    positive = present[present > 0]
+    stray = present.size - positive.size
+    if not stray or stray > 0.001 * present.size:
+        return None
+    low, high = np.quantile(positive, [0.001, 0.999])
+    return float(10.0 ** np.floor(np.log10(positive.min()))) if high > 100 * low else None
+
+
+# The proposal, and how it comes about.
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A schema for a table, and why.
+    """A schema for a table that finds its columns by name and alias, and why.
 
-    Attributes
-    ----------
-    schema
-        Bound to nothing; finds its columns by name and alias.
-    remarks
-        What was seen, in the order of the table.
-    left_out
-        Table columns that the schema does not use.
+    ``remarks`` are pairs of a table column and what was seen of it, in the order of the table;
+    ``left_out`` are the table columns that the schema does not use.
     """
 
     schema: Schema
-    remarks: tuple[Remark, ...] = ()
-    left_out: tuple[str, ...] = ()
-
-    def remarks_on(self, column: str) -> list[str]:
-        """Return the remarks on one column of the table."""
-        return [remark.text for remark in self.remarks if remark.column == column]
+    remarks: tuple[tuple[str, str], ...]
+    left_out: tuple[str, ...]
 
     def __str__(self) -> str:
         """Return a table of the columns, then every remark."""
@@ -82,180 +286,103 @@ class Proposal:
             (c.name, c.role, c.unit or "", ", ".join(step.name for step in c.transform), c.missing)
             for c in self.schema.columns.values()
         ]
-        lines = [text_table(header, rows), ""]
-        for remark in self.remarks:
-            lines += _wrapped(f"{remark.column}: {remark.text}", "", "    ", break_words=False)
-        return "\n".join(lines)
-
-    def to_yaml(self) -> str:
-        """Return the schema as YAML that loads back, with the remarks as comments."""
-        by_name: dict[str, list[str]] = {}
-        for name, column in self.schema.columns.items():
-            headers = {header.casefold() for header in (name, *column.aliases)}
-            by_name[name] = [r.text for r in self.remarks if r.column.casefold() in headers]
-        lines: list[str] = []
-        for line in self.schema.to_yaml().splitlines():
-            key = line.strip().rstrip(":").split(":")[0].strip("'\"")
-            if line.startswith("  ") and not line.startswith("   "):
-                for text in by_name.get(key, ()):
-                    lines += _wrapped(text, "  # ", "  # ")
-            lines.append(line)
-        for header in self.left_out:
-            for text in self.remarks_on(header):
-                lines += _wrapped(f"{header}: {text}", "# ", "# ")
-        return "\n".join(lines) + "\n"
+        wrapper = textwrap.TextWrapper(
+            96, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+        remarks = [wrapper.fill(f"{column}: {text}") for column, text in self.remarks]
+        return "\n".join([text_table(header, rows), "", *remarks])
 
 
-def _wrapped(text: str, first: str, others: str, *, break_words: bool = True) -> list[str]:
-    return textwrap.wrap(
-        " ".join(text.split()) if break_words else text,
-        96,
-        initial_indent=first,
-        subsequent_indent=others,
-        break_long_words=break_words,
-        break_on_hyphens=break_words,
-    )
-
-
-def propose_schema(
-    frame: Any, *, units: Mapping[str, str] | None = None, group: str | None = None
-) -> Proposal:
+def propose_schema(frame: Any, *, units: Mapping[str, str] | None = None) -> Proposal:
     """Propose a role, unit, transform and missing-value policy for every column.
 
-    Parameters
-    ----------
-    frame
-        Anything that :func:`variolite.records.read_table` takes.
-    units
-        Units by table column, from :func:`variolite.records.units_of`.
-    group
-        Table column that names the groups, where it is known.
+    ``frame`` is anything that `read_table` takes, ``units`` by table column come from
+    `units_of`. DataError if no column looks like a measurement.
 
-    Returns
-    -------
-    Proposal
-        A schema that fits this table, and a remark for every column worth a look.
-
-    Raises
-    ------
-    DataError
-        If no column looks like a measurement, or ``group`` is not in the table.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> depth = np.tile(np.arange(100.0), 3)
     >>> frame = {"WELL": np.repeat(["A", "B", "C"], 100), "DEPTH": depth, "GR": np.sin(depth)}
     >>> proposal = propose_schema(frame)
     >>> [(column.name, column.role) for column in proposal.schema.columns.values()]
     [('well', 'group'), ('depth', 'order'), ('gr', 'input')]
-    >>> proposal.remarks_on("WELL")
-    ['names 3 groups; a split keeps their rows together']
+    >>> proposal.remarks[0]
+    ('WELL', 'names 3 groups; a split keeps their rows together')
     """
     table = read_table(frame)
-    if group is not None and group not in table.columns:
-        close = nearest(group, table.columns)
-        raise DataError(
-            f"has no column {group!r}", hint=f"Did you mean {close!r}?" if close else None
-        )
-    profiles = [
-        profile_column(series, (units or {}).get(series.name)) for series in table.iter_columns()
-    ]
-    return _Inference(profiles, table.height, group).propose()
+    units = units or {}
+    candidates = [_Candidate(series, units.get(series.name)) for series in table.iter_columns()]
+    return _Inference(candidates, table.height).propose()
 
 
 class _Inference:
     """Decisions about the columns of one table, taken in turn."""
 
-    def __init__(self, profiles: list[Profile], rows: int, group: str | None) -> None:
-        self.profiles = profiles
+    def __init__(self, columns: list[_Candidate], rows: int) -> None:
+        self.columns = columns
         self.rows = rows
-        self.settings: dict[str, dict[str, Any]] = {}
-        self.remarks: dict[str, list[str]] = {}
-        self.left_out: list[str] = []
-        self.group = self._find_group(group)
+        self.group = self._find_group()
         # Which rows, from the second on, are of the same group as the row before.
         self.within = np.ones(max(rows - 1, 0), dtype=bool)
         if self.group is not None:
-            text, values = self.group.text, self.group.values
-            if text is not None:
-                self.within = (text == text.shift(1)).slice(1).to_numpy()
-            elif values is not None:
-                self.within = values[1:] == values[:-1]
+            names = self.group.names.to_numpy()
+            self.within = names[1:] == names[:-1]
 
     def propose(self) -> Proposal:
         self._find_order()
-        for profile in self.profiles:
-            if profile.source not in self.settings and profile.source not in self.left_out:
-                self._decide(profile)
-        if not self._has_role("label"):
+        for column in self.columns:
+            if column.settings is None and not column.left_out:
+                self._decide(column)
+        if not any(column.has_role("label") for column in self.columns):
             self._promote_labels()
         self._note_repeats()
-        return self._finish()
-
-    def remark(self, profile: Profile, text: str) -> None:
-        self.remarks.setdefault(profile.source, []).append(text)
-
-    def leave_out(self, profile: Profile, why: str) -> None:
-        self.left_out.append(profile.source)
-        self.remark(profile, f"left out, as it {why}")
-
-    def _has_role(self, role: str) -> bool:
-        return any(settings.get("role") == role for settings in self.settings.values())
-
-    def _together(self, profile: Profile) -> bool:
-        """Whether the rows of every name follow one another, with few exceptions."""
-        runs = 1 + profile.steps * (self.rows * profile.present - 1)
-        return runs <= 1.1 * profile.distinct + 1
-
-    def _find_group(self, wanted: str | None) -> Profile | None:
-        candidates = [
-            profile
-            for profile in self.profiles
-            if (profile.text is not None or profile.whole)
-            and not profile.date
-            and profile.present > 0.99
-            and 2 <= profile.distinct <= max(self.rows / 5, 2)
-        ]
-        named = [profile for profile in candidates if _GROUP & profile.words]
-        if wanted is not None:
-            chosen = [profile for profile in self.profiles if profile.source == wanted]
-        elif candidates:
-            chosen = (
-                [p for p in named if self._together(p)]
-                or [p for p in candidates if self._together(p) and p.text is not None]
-                or [p for p in named if not p.label_like]
+        schema = self._schema()
+        remarks = [(column.source, text) for column in self.columns for text in column.remarks]
+        if schema.group is None:
+            text = (
+                "no column was found that names boreholes, families or campaigns. Without one, "
+                "rows of the same origin end up on both sides of a split, and scores flatter"
             )
-        else:
+            remarks.append(("(no group)", text))
+        left_out = tuple(column.source for column in self.columns if column.left_out)
+        return Proposal(schema, tuple(remarks), left_out)
+
+    def _find_group(self) -> _Candidate | None:
+        candidates = [
+            c
+            for c in self.columns
+            if (c.text is not None or c.whole)
+            and not c.date
+            and c.present > 0.99
+            and 2 <= c.distinct <= max(self.rows / 5, 2)
+        ]
+        if not candidates:
             # The name of the one borehole of a log file, for stacking it with others.
-            for p in self.profiles:
-                if p.text is not None and p.distinct == 1 and _GROUP & p.words:
-                    self.settings[p.source] = {"role": "group"}
-                    self.remark(p, "names one group only; a split needs tables of others as well")
+            for c in self.columns:
+                if c.text is not None and c.distinct == 1 and _GROUP & c.words:
+                    c.take("group", "names one group only; a split needs tables of others as well")
                     break
             return None
+        named = [c for c in candidates if _GROUP & c.words]
+        chosen = (
+            [c for c in named if c.together]
+            or [c for c in candidates if c.together and c.text is not None]
+            or [c for c in named if not c.label_like]
+        )
         if not chosen:
             return None
-        best = max(chosen, key=lambda profile: profile.distinct)
-        self.settings[best.source] = {"role": "group"}
-        self.remark(best, f"names {best.distinct} groups; a split keeps their rows together")
-        if not self._together(best):
-            self.remark(
-                best, "rows of a group do not stand together, so check that names are unique"
-            )
-        for other in named:
-            text = other.text is not None and not other.label_like
-            if other is best or self._together(other) or not text:
-                continue
-            self.left_out.append(other.source)
-            names = best.text if best.text is not None else pl.Series(best.values)
-            pairs = pl.DataFrame({"best": names, "other": other.text}).n_unique()
-            self.remark(
-                other,
-                f"left out: its {other.distinct} values come back in other groups. With "
-                f"{best.source!r} they name {pairs} smaller groups; build one column of both "
-                "to split by these",
-            )
+        best = max(chosen, key=lambda c: c.distinct)
+        best.take("group", f"names {best.distinct} groups; a split keeps their rows together")
+        if not best.together:
+            apart = "rows of a group do not stand together, so check that names are unique"
+            best.remarks.append(apart)
+        for c in named:
+            if c is not best and c.text is not None and not c.together and not c.label_like:
+                pairs = pl.DataFrame({"best": best.names, "other": c.text}).n_unique()
+                c.leave_out(
+                    f": its {c.distinct} values come back in other groups. With "
+                    f"{best.source!r} they name {pairs} smaller groups; build one column of both "
+                    "to split by these"
+                )
         return best
 
     def _steps(self, values: Array) -> tuple[float, float, float]:
@@ -268,156 +395,83 @@ class _Inference:
 
     def _find_order(self) -> None:
         positions = []
-        for profile in self.profiles:
-            if profile.values is None or profile.source in self.settings:
+        for column in self.columns:
+            if column.values is None or column.settings is not None:
                 continue
-            rising, falling, still = self._steps(profile.values)
-            if still > 0.95 or profile.distinct < 10 or profile.present < 0.5:
+            rising, falling, still = self._steps(column.values)
+            if still > 0.95 or column.distinct < 10 or column.present < 0.5:
                 continue
-            named = bool(_ORDER & profile.words)
-            if named or max(rising, falling) > 0.95:
-                positions.append((not named, profile, rising))
+            unnamed = not _ORDER & column.words
+            if not unnamed or max(rising, falling) > 0.95:
+                positions.append((unnamed, column, rising))
+        # Named ones first, else in the order of the table.
         positions.sort(key=lambda item: item[0])
-        for rank, (unnamed, profile, rising) in enumerate(positions):
+        for rank, (unnamed, column, rising) in enumerate(positions):
             if rank == 0 and (not unnamed or rising > 0.99):
-                self.settings[profile.source] = {"role": "order"}
                 doubt = f"; it rises in {rising:.0%} of the steps only" if rising < 0.99 else ""
-                self.remark(profile, f"gives the order of the rows{doubt}")
+                column.take("order", f"gives the order of the rows{doubt}")
             else:
-                self.leave_out(profile, "rises or falls steadily: a position, not a measurement")
+                column.leave_out(", as it rises or falls steadily: a position, not a measurement")
 
-    def _decide(self, profile: Profile) -> None:
+    def _decide(self, c: _Candidate) -> None:
         """Give a column a role, or leave it out, by the first rule that holds."""
-        text, words, distinct = profile.text is not None, profile.words, profile.distinct
-        whole, entries = profile.whole, round(profile.present * self.rows)
-        still = 0.0 if profile.values is None else self._steps(profile.values)[2]
-        identity = _IDENTITY & words and profile.present > 0.99 and not self._has_role("id")
+        text, whole, distinct, entries = c.text is not None, c.whole, c.distinct, c.entries
+        still = 0.0 if c.values is None else self._steps(c.values)[2]
+        known = any(other.has_role("id") for other in self.columns)
         kind = "it could be a label, or an input with 'kind: category'"
-        rules: tuple[tuple[Any, str | Callable[[Profile], None]], ...] = (
-            (not entries, profile.trouble or "is empty"),
+        about = "the group" if self.group else "a stretch of rows"
+        unlike = distinct > 0.98 * entries
+        rules: tuple[tuple[Any, str | Callable[[_Candidate], None]], ...] = (
+            (not entries, c.trouble or "is empty"),
             (distinct == 1, "holds one value only"),
-            (
-                profile.present < (0.5 if text else 0.1),
-                f"is empty in {1 - profile.present:.0%} of the rows",
-            ),
-            (profile.date, "holds dates or times"),
-            (words & _PLACE, "says where, not what"),
-            (words & _DOUBT, "seems to say how sure another column is"),
-            (text and distinct > 0.98 * entries and identity, self._id),
-            (text and distinct > 0.98 * entries, "differs in almost every row"),
+            (c.present < (0.5 if text else 0.1), f"is empty in {1 - c.present:.0%} of the rows"),
+            (c.date, "holds dates or times"),
+            (c.words & _PLACE, "says where, not what"),
+            (c.words & _DOUBT, "seems to say how sure another column is"),
+            (text and unlike and _IDENTITY & c.words and c.present > 0.99 and not known, _id),
+            (text and unlike, "differs in almost every row"),
             (
                 text and distinct > min(_MOST_LEVELS, self.rows / 5),
                 f"is free text with {distinct} values",
             ),
-            (profile.label_like and (text or (whole and distinct <= 50)), self._label),
+            (c.label_like and (text or (whole and distinct <= 50)), _label),
             (text, f"is text with {distinct} values; {kind}"),
-            (words <= _BOOKKEEPING, "seems to be bookkeeping, not a measurement"),
-            (profile.trouble, f"is not all numbers: {profile.trouble}"),
+            (c.words <= _BOOKKEEPING, "seems to be bookkeeping, not a measurement"),
+            (c.trouble, f"is not all numbers: {c.trouble}"),
             (
-                whole and distinct > 0.98 * entries and entries > 50,
+                whole and unlike and entries > 50,
                 "is a whole number that differs in every row, like an id",
             ),
-            (profile.commonest > 0.95, f"is the same in {profile.commonest:.1%} of its rows"),
+            (c.commonest > 0.95, f"is the same in {c.commonest:.1%} of its rows"),
             (whole and distinct <= 10, f"holds {distinct} whole numbers, like a code; {kind}"),
-            (
-                still > 0.95,
-                "hardly changes from row to row: it describes "
-                + ("the group" if self.group else "a stretch of rows"),
-            ),
-            (True, self._input),
+            (still > 0.95, f"hardly changes from row to row: it describes {about}"),
+            (True, _input),
         )
         decision = next(decision for holds, decision in rules if holds)
         if isinstance(decision, str):
-            self.leave_out(profile, decision)
+            c.leave_out(f", as it {decision}")
         else:
-            decision(profile)
-
-    def _id(self, profile: Profile) -> None:
-        self.settings[profile.source] = {"role": "id"}
-        self.remark(profile, "differs in every row and is carried along as an id")
-
-    def _label(self, profile: Profile) -> None:
-        self.settings[profile.source] = {"role": "label"}
-        text = f"looks like a label with {profile.distinct} classes: scored against, never modelled"
-        if profile.present < 1:
-            text += f"; {1 - profile.present:.1%} of the rows have none"
-        self.remark(profile, text)
+            decision(c)
 
     def _promote_labels(self) -> None:
         """Without a telling name, take text that stays the same over stretches of rows."""
-        for profile in self.profiles:
-            few = 2 <= profile.distinct <= min(50, self.rows / 20)
-            plain = not (profile.words <= _BOOKKEEPING or _GROUP & profile.words or profile.date)
-            if (
-                profile.text is not None
-                and profile.source in self.left_out
-                and (few and plain and profile.present > 0.5 and profile.steps < 0.34)
-            ):
-                self.left_out.remove(profile.source)
-                self.remarks.pop(profile.source)
-                self._label(profile)
-
-    def _input(self, profile: Profile) -> None:
-        assert profile.values is not None
-        present = profile.values[~np.isnan(profile.values)]
-        settings: dict[str, Any] = {}
-        if profile.unit:
-            settings["unit"] = profile.unit
-        if profile.sentinels:
-            settings["sentinels"] = list(profile.sentinels)
-            listed = ", ".join(f"{value:g}" for value in profile.sentinels)
-            self.remark(profile, f"holds {listed}, taken to mean missing")
-        if profile.absurd:
-            settings["valid"] = [-ABSURD, ABSURD]
-            self.remark(profile, f"holds {profile.absurd} infinite or absurd values, made missing")
-        bounds = profile.bounds(present)
-        shape = choose_transform(present, bounds)
-        floor = floor_of_positive(present)
-        if floor is not None:
-            positive = choose_transform(present[present > 0], bounds)
-            if positive.transform[0] == "log10":
-                shape = positive
-                settings["valid"] = [floor, None]
-                few = int((present <= 0).sum())
-                self.remark(profile, f"is 0 or below in {few} rows, which count as missing")
-                present = present[present > 0]
-        if shape.transform != ["standardise"]:
-            settings["transform"] = shape.transform
-            step = shape.transform[0]
-            name = step if isinstance(step, str) else next(iter(step))
-            self.remark(profile, f"is skewed; {name} brings it closer to a normal curve")
-        if shape.after > 0.15:
-            self.remark(
-                profile, "is far from a normal curve even so; 'quantile' is a stronger remedy"
-            )
-        if bounds is not None:
-            settings["learn_bounds"] = True
-            self.remark(profile, f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
-        if shape.outliers:
-            settings["clip"] = [0.001, 0.999]
-            low, high = np.quantile(present, [0.001, 0.999])
-            self.remark(
-                profile,
-                f"has gross outliers ({present.min():g} to {present.max():g}, but 99.8 % lie "
-                f"between {low:.4g} and {high:.4g}), so it is clipped",
-            )
-        if profile.whole:
-            settings["learn_rounding"] = True
-            self.remark(profile, "holds whole numbers, like counts")
-        if profile.present < 0.95:
-            settings["missing"] = "mask"
-            lacking = 1 - profile.present
-            self.remark(profile, f"is missing in {lacking:.0%} of the rows, so it is masked")
-        self.settings[profile.source] = settings
+        for c in self.columns:
+            few = 2 <= c.distinct <= min(50, self.rows / 20)
+            plain = not (c.words <= _BOOKKEEPING or _GROUP & c.words or c.date)
+            stays = c.present > 0.5 and c.steps < 0.34
+            if c.text is not None and c.left_out and few and plain and stays:
+                c.left_out = False
+                c.remarks.clear()
+                _label(c)
 
     def _note_repeats(self) -> None:
         """Remark on inputs that follow another one, by the correlation of their ranks."""
-        step = -(-self.rows // SAMPLE)
+        step = -(-self.rows // _SAMPLE)
         # Ranks: a repeat in other units or on a log scale is a repeat too.
         ranks = [
-            (p, pl.Series(p.values[::step]).fill_nan(None).rank().to_numpy())
-            for p in self.profiles
-            if p.values is not None and "role" not in self.settings.get(p.source, {"role": ""})
+            (c, pl.Series(c.values[::step]).fill_nan(None).rank().to_numpy())
+            for c in self.columns
+            if c.values is not None and c.settings is not None and "role" not in c.settings
         ]
         for i, (second, theirs) in enumerate(ranks):
             for first, ours in ranks[:i]:
@@ -426,38 +480,85 @@ class _Inference:
                 if both.sum() < 50 or not (pair.std(axis=1) > 0).all():
                     continue
                 if abs(np.corrcoef(pair)[0, 1]) > 0.99:
-                    self.remark(
-                        second, f"almost repeats {first.source!r}: together they count twice"
-                    )
+                    repeats = f"almost repeats {first.source!r}: together they count twice"
+                    second.remarks.append(repeats)
                     break
 
-    def _finish(self) -> Proposal:
+    def _schema(self) -> Schema:
         columns: dict[str, Column] = {}
-        for profile in self.profiles:
-            if profile.source not in self.settings:
+        for c in self.columns:
+            if c.settings is None:
                 continue
-            name, number = profile.name, 2
+            name, number = c.name, 2
             while name in columns:
-                name, number = f"{profile.name}_{number}", number + 1
-            settings = dict(self.settings[profile.source])
-            if settings.get("role") == "order" and profile.unit:
-                settings["unit"] = profile.unit
-            if name != profile.source.casefold():
-                settings["aliases"] = [profile.source]
-            columns[name] = Column(name=name, **settings)
+                name, number = f"{c.name}_{number}", number + 1
+            if c.unit and (c.has_role("order") or "role" not in c.settings):
+                c.settings["unit"] = c.unit
+            if name != c.source.casefold():
+                c.settings["aliases"] = [c.source]
+            columns[name] = Column(name=name, **c.settings)
         try:
-            schema = Schema(columns=columns)
+            return Schema(columns=columns)
         except SchemaError:
             raise DataError(
                 "no column of the table looks like a measurement",
                 hint="Write a schema by hand, or check how the table was exported",
             ) from None
-        if not self._has_role("group"):
-            self.remarks["(no group)"] = [
-                "no column was found that names boreholes, families or campaigns. Without one, "
-                "rows of the same origin end up on both sides of a split, and scores flatter"
-            ]
-        order = [profile.source for profile in self.profiles] + ["(no group)"]
-        remarks = tuple(Remark(name, text) for name in order for text in self.remarks.get(name, []))
-        out = tuple(p.source for p in self.profiles if p.source in self.left_out)
-        return Proposal(schema, remarks, out)
+
+
+def _id(column: _Candidate) -> None:
+    column.take("id", "differs in every row and is carried along as an id")
+
+
+def _label(column: _Candidate) -> None:
+    text = f"looks like a label with {column.distinct} classes: scored against, never modelled"
+    if column.present < 1:
+        text += f"; {1 - column.present:.1%} of the rows have none"
+    column.take("label", text)
+
+
+def _input(column: _Candidate) -> None:
+    assert column.values is not None
+    present = column.values[~np.isnan(column.values)]
+    settings: dict[str, Any] = {}
+    column.settings = settings
+    say = column.remarks.append
+    if column.sentinels:
+        settings["sentinels"] = column.sentinels
+        say(f"holds {', '.join(f'{s:g}' for s in column.sentinels)}, taken to mean missing")
+    if column.absurd:
+        settings["valid"] = [-_ABSURD, _ABSURD]
+        say(f"holds {column.absurd} infinite or absurd values, made missing")
+    bounds = column.bounds(present)
+    shape = choose_transform(present, bounds)
+    floor = _floor_of_positive(present)
+    if floor is not None:
+        positive = choose_transform(present[present > 0], bounds)
+        if positive.transform[0] == "log10":
+            shape = positive
+            settings["valid"] = [floor, None]
+            say(f"is 0 or below in {(present <= 0).sum()} rows, which count as missing")
+            present = present[present > 0]
+    if shape.transform != ["standardise"]:
+        settings["transform"] = shape.transform
+        step = shape.transform[0]
+        name = step if isinstance(step, str) else next(iter(step))
+        say(f"is skewed; {name} brings it closer to a normal curve")
+    if shape.after > 0.15:
+        say("is far from a normal curve even so; 'quantile' is a stronger remedy")
+    if bounds is not None:
+        settings["learn_bounds"] = True
+        say(f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
+    if shape.outliers:
+        settings["clip"] = [0.001, 0.999]
+        low, high = np.quantile(present, [0.001, 0.999])
+        say(
+            f"has gross outliers ({present.min():g} to {present.max():g}, but 99.8 % lie "
+            f"between {low:.4g} and {high:.4g}), so it is clipped"
+        )
+    if column.whole:
+        settings["learn_rounding"] = True
+        say("holds whole numbers, like counts")
+    if column.present < 0.95:
+        settings["missing"] = "mask"
+        say(f"is missing in {1 - column.present:.0%} of the rows, so it is masked")

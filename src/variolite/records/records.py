@@ -2,41 +2,254 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError
+from variolite.errors import DataError, SchemaError
+from variolite.records.schema import Column, Schema, split_header, units_agree
 
-# What happened to a table on its way to records, in numbers and in words.
+# Cells: one spelling for every group, label and category, and numbers whatever their type.
+
+
+def text_series(series: pl.Series) -> pl.Series:
+    """Return a column as a String series, missing entries as ""; see `text_values`."""
+    if series.dtype.is_nested() or series.dtype == pl.Object:
+        raise SchemaError(f"column {series.name!r} holds {series.dtype}, not plain values")
+    if series.dtype.is_float():
+        values = series.fill_nan(None)
+        # Below 2^53 a whole float64 is exact.
+        whole = ((values == values.round()) & (values.abs() < 2.0**53)).fill_null(value=False)
+        integers = values.set(~whole, None).cast(pl.Int64).cast(pl.String)
+        texts = values.cast(pl.String).zip_with(~whole, integers)
+    elif series.dtype == pl.String:
+        texts = series.str.strip_chars()
+    else:
+        texts = series.cast(pl.String)
+    return texts.fill_null("")
+
+
+def text_values(series: pl.Series) -> NDArray[np.str_]:
+    """Return a column of any plain type as text, shape (n,), missing entries as "".
+
+    Whole numbers lose their point, so that 3, 3.0 and "3" name the same group; outer blanks go.
+    """
+    texts = text_series(series)
+    # By way of the distinct values: a million rows hold few names.
+    distinct = texts.unique()
+    numbers = pl.int_range(len(distinct), eager=True)
+    codes = texts.replace_strict(distinct, numbers, return_dtype=pl.Int64)
+    result: NDArray[np.str_] = distinct.to_numpy().astype(str)[codes.to_numpy()]
+    return result
+
+
+def as_text(values: ArrayLike | pl.Series) -> NDArray[np.str_]:
+    """Return any one-dimensional array of names as text; see `text_values`."""
+    if isinstance(values, pl.Series):
+        return text_values(values)
+    array = np.asarray(values)
+    if array.dtype.kind == "T":
+        array = array.astype(object)
+    if array.ndim != 1:
+        raise SchemaError(f"names need one dimension, not {array.ndim}")
+    if array.dtype.kind == "U":
+        return array
+    if array.dtype.kind == "O":
+        flat = [None if value is None or value != value else value for value in array.tolist()]
+        if all(value is None or isinstance(value, str) for value in flat):
+            return text_values(pl.Series("names", flat, dtype=pl.String))
+        return np.concatenate([text_values(pl.Series("names", [value])) for value in flat])
+    return text_values(pl.Series("names", array))
+
+
+def numeric_values(series: pl.Series) -> NDArray[np.float64]:
+    """Return a column as float64, shape (n,), missing entries as NaN; infinite ones stay.
+
+    Text is accepted when every entry that is not blank is a number in plain notation; the
+    DataError names column, row and value of the first that is not.
+    """
+    if series.dtype in (pl.Categorical, pl.Enum):
+        series = series.cast(pl.String)
+    if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null):
+        values = series.cast(pl.Float64)
+    elif series.dtype == pl.String:
+        stripped = series.str.strip_chars().replace("", None)
+        values = stripped.cast(pl.Float64, strict=False)
+        bad = values.is_null() & stripped.is_not_null()
+        if bad.any():
+            first = int(bad.arg_true()[0])
+            hint = "Leave missing cells empty, or give the column the kind 'category'"
+            if "," in series[first] and "." not in series[first]:
+                hint = "Write a decimal point instead of a comma"
+            raise DataError(
+                f"{series[first]!r:.60} in row {first + 1} is not a number "
+                f"({int(bad.sum())} of {len(series)} entries are not)",
+                where=f"column {series.name!r}",
+                hint=hint,
+            )
+    else:
+        raise DataError(
+            f"holds {series.dtype}, not numbers",
+            where=f"column {series.name!r}",
+            hint="Map a numeric column instead, or give it the kind 'category'",
+        )
+    return np.array(values.fill_null(float("nan")).to_numpy(), dtype=np.float64)
+
+
+# From a table to one plain array per column of a schema, and which rows can be used.
+
+
+@dataclass
+class Extracted:
+    """Columns of a table of n rows, by their name in the schema.
+
+    Numeric ``values`` are float64, NaN where missing, sentinel or implausible; categories are
+    str, "" where missing. ``counts`` has entries by column for the counts of an `ApplyReport`.
+    """
+
+    rows: int
+    values: dict[str, NDArray[Any]] = field(default_factory=dict)
+    counts: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
+
+    def missing(self) -> dict[str, NDArray[np.bool_]]:
+        """Return a mask of the rows that lack it, by column."""
+        return {
+            name: np.isnan(values) if values.dtype == np.float64 else values == ""
+            for name, values in self.values.items()
+        }
+
+
+def extract(schema: Schema, frame: pl.DataFrame) -> Extracted:
+    """Take the columns of a bound schema out of its table."""
+    found = Extracted(rows=frame.height)
+    for name, column in schema.columns.items():
+        series = frame[str(column.source)]
+        if column.kind == "category":
+            values: NDArray[Any] = text_values(series)
+            lacking = int((values == "").sum())
+        else:
+            values = numeric_values(series)
+            lacking = int(np.isnan(values).sum())
+            _exclude(column, values, found, single=series.dtype == pl.Float32)
+        found.values[name] = values
+        if lacking:
+            found.counts["missing"][name] = lacking
+    return found
+
+
+def _exclude(
+    column: Column, values: NDArray[np.float64], found: Extracted, *, single: bool
+) -> None:
+    """Set sentinels and values beyond the valid range to NaN, and count them."""
+    low, high = column.valid or (None, None)
+    low, high = -np.inf if low is None else low, np.inf if high is None else high
+    marks: tuple[float, ...] = column.sentinels
+    if single:
+        # A float32 column holds the float32 nearest to -999.25, as it holds every value.
+        marks = tuple(float(np.float32(mark)) for mark in marks)
+        low, high = min(low, float(np.float32(low))), max(high, float(np.float32(high)))
+    is_mark = np.isin(values, marks)
+    beyond = ((values < low) | (values > high)) & ~is_mark
+    for reason, hit in (("sentinels", is_mark), ("out_of_range", beyond)):
+        if hit.any():
+            found.counts[reason][column.name] = int(hit.sum())
+            values[hit] = np.nan
+
+
+def check_units(schema: Schema, units: Mapping[str, str] | None) -> None:
+    """Compare the units of a bound schema with those in headers, and with ``units`` by header."""
+    for name, column in schema.columns.items():
+        source = str(column.source)
+        known = (units or {}).get(source) or split_header(source)[1]
+        if not units_agree(column.unit, known):
+            raise SchemaError(
+                f"{name!r} is declared in {column.unit}, but the table gives it in {known}",
+                where=f"column {source!r}",
+                hint=f"Convert the values to {column.unit}, or declare 'unit: {known}'",
+            )
+
+
+def rows_to_keep(
+    schema: Schema, missing: Mapping[str, NDArray[np.bool_]], rows: int
+) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    """Apply every column's policy for missing values.
+
+    ``missing`` has a mask (n,) of the rows that lack a column; a column without one is not
+    judged. Returns a mask (n,) of the rows to keep, and the dropped rows by the first reason.
+    """
+    keep = np.ones(rows, dtype=bool)
+    dropped: dict[str, int] = {}
+    for name, lacks in missing.items():
+        column = schema.columns[name]
+        if column.missing == "error" and lacks.any():
+            raise DataError(
+                f"{int(lacks.sum())} rows lack {name!r}, row {int(np.argmax(lacks)) + 1} first",
+                where=f"column {column.source or name!r}",
+                hint="Fill them, or set its 'missing' to drop or mask",
+            )
+        if column.missing == "drop":
+            more = int((keep & lacks).sum())
+            if more:
+                dropped[f"{name} missing"] = more
+            keep &= ~lacks
+    observed = [~missing[column.name] for column in schema.inputs if column.name in missing]
+    sparse = keep & (np.sum(observed, axis=0) < schema.minimum_inputs)
+    if sparse.any():
+        dropped[f"fewer than {schema.minimum_inputs} inputs observed"] = int(sparse.sum())
+    return keep & ~sparse, dropped
+
+
+def usable_rows(schema: Schema, frame: pl.DataFrame) -> NDArray[np.int64]:
+    """Return the rows that the policies of a bound schema keep, before anything is learned.
+
+    Splits drawn over the groups of these rows cannot hold a group without rows.
+    """
+    keep, _ = rows_to_keep(schema, extract(schema, frame).missing(), frame.height)
+    return np.flatnonzero(keep).astype(np.int64)
+
+
+def groups_of(schema: Schema, frame: pl.DataFrame) -> NDArray[np.str_]:
+    """Return the group of every row of a bound schema's table, "" where missing."""
+    if schema.group is None:
+        raise SchemaError(
+            "no column has the role 'group', so rows cannot be split by group",
+            hint="Declare the column that names boreholes, families or campaigns as group",
+        )
+    return text_values(frame[str(schema.group.source)])
+
+
+def group_spellings(schema: Schema, mapping: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return the names under which a table may hold the group and the id.
+
+    To be read as text: holes called 01, 1 and 1.0 are three holes.
+    """
+    names = [
+        name
+        for column in (schema.group, schema.id)
+        if column is not None
+        for name in ((mapping or {}).get(column.name), column.source, column.name, *column.aliases)
+    ]
+    return tuple(dict.fromkeys(filter(None, names)))
+
+
+# What comes out: records, and what happened to the table on its way, in numbers and in words.
 
 
 @dataclass(frozen=True)
 class ApplyReport:
     """Counts of everything that was dropped, replaced or ignored.
 
-    Attributes
-    ----------
-    rows_read, rows_kept
-        Rows of the table, and of the records.
-    dropped
-        Rows by the first reason that dropped them; they add up to the difference.
-    missing
-        Entries missing in the table itself, by column, before any row is dropped.
-    sentinels, out_of_range, outside_domain
-        Entries turned into missing ones, by column: equal to a sentinel, outside
-        ``valid`` or infinite, or impossible for the column's transform.
-    clipped
-        Kept entries beyond the training quantiles of ``clip``, by column.
-    unseen
-        Entries by column and category level that the training rows did not hold.
-    absent
-        Columns of the schema that the table lacks.
-    ignored
-        Columns of the table that the schema does not use.
+    ``dropped`` are rows by the first reason and add up to the difference of ``rows_read`` and
+    ``rows_kept``. Entries are counted by column: ``missing`` in the table itself, before any row
+    is dropped; equal to one of the ``sentinels``, ``out_of_range`` (or infinite) or
+    ``outside_domain`` of the transform, which all count as missing; kept but ``clipped``;
+    ``unseen`` in training, by level. ``absent`` are columns that the table lacks, ``ignored``
+    those that the schema does not use.
     """
 
     rows_read: int = 0
@@ -53,8 +266,7 @@ class ApplyReport:
 
     def lines(self) -> list[str]:
         """Return one sentence for each thing worth knowing."""
-        kept, read = self.rows_kept, self.rows_read
-        found = [f"{kept:,} of {read:,} rows kept"]
+        found = [f"{self.rows_kept:,} of {self.rows_read:,} rows kept"]
         found += [f"{count:,} rows dropped: {reason}" for reason, count in self.dropped.items()]
         masked = {n: c for n, c in self.missing.items() if f"{n} missing" not in self.dropped}
         for counts, meaning in (
@@ -64,32 +276,16 @@ class ApplyReport:
             (self.outside_domain, "entries are impossible for its transform, count as missing"),
             (self.clipped, "entries are clipped to the training quantiles"),
         ):
-            found += [f"{name}: {count:,} {meaning}" for name, count in counts.items() if count]
+            found += [f"{name}: {count:,} {meaning}" for name, count in counts.items()]
         for name, levels in self.unseen.items():
-            listed = ", ".join(
-                f"{level!r} ({count:,})" for level, count in list(levels.items())[:8]
-            )
-            more = ", ..." if len(levels) > 8 else ""
-            found.append(f"{name}: not met in training: {listed}{more}")
+            listed = [f"{level!r} ({count:,})" for level, count in levels.items()]
+            shown = ", ".join(listed[:8] + ["..."] * (len(listed) > 8))
+            found.append(f"{name}: not met in training: {shown}")
         if self.absent:
             found.append(f"not in the table: {', '.join(self.absent)}")
         if self.ignored:
             found.append(f"columns not used: {', '.join(self.ignored)}")
         return found
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        return {
-            name: list(value)
-            if isinstance(value, tuple)
-            else {k: dict(v) if isinstance(v, Mapping) else v for k, v in value.items()}
-            if isinstance(value, Mapping)
-            else value
-            for name, value in vars(self).items()
-        }
 
 
 MISSING = -1
@@ -105,29 +301,25 @@ class Records:
     Attributes
     ----------
     numeric
-        float32 [n, d], transformed; 0 where not observed.
+        float32 (n, d), transformed; 0 where not observed.
     observed
-        bool [n, d].
+        bool (n, d).
     raw
-        float64 [n, d], original units before clipping; NaN where not observed.
+        float64 (n, d), original units before clipping; NaN where not observed.
     log_det
-        float64 [n, d], log |d transformed / d original| at the clipped value; 0 where
-        not observed.
+        float64 (n, d), log |d transformed / d original| at the clipped value; 0 where not
+        observed.
     category
-        int64 [n, c], code of the level; ``MISSING`` or ``UNSEEN`` (both negative)
-        where not observed.
+        int64 (n, c), code of the level; ``MISSING`` or ``UNSEEN``, both negative, where not
+        observed.
     condition
-        float32 [n, k], numeric conditions transformed, then category conditions one-hot.
-    group
-        str [n], or None when the table has no such column.
-    order
-        float64 [n], or None.
-    labels
-        str [n] by label column; "" where missing.
+        float32 (n, k), numeric conditions transformed, then category conditions one-hot.
     row
-        int64 [n], position in the source table.
-    ids
-        str [n], or None.
+        int64 (n,), position in the source table.
+    group, order, ids
+        str, float64 and str (n,), or None where the table has no such column.
+    labels
+        str (n,) by label column; "" where missing.
     report
         What was dropped, counted and ignored on the way.
     """
@@ -146,16 +338,17 @@ class Records:
     report: ApplyReport = field(default_factory=ApplyReport)
 
     def __post_init__(self) -> None:
-        n = len(self.row)
         shape = self.numeric.shape
         for name in ("observed", "raw", "log_det"):
             if getattr(self, name).shape != shape:
                 raise DataError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
-        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        arrays |= {f"label {name!r}": values for name, values in self.labels.items()}
-        for name, values in arrays.items():
-            if isinstance(values, np.ndarray) and len(values) != n:
-                raise DataError(f"{name} has {len(values)} rows, not {n}")
+        labels = {f"label {name!r}": values for name, values in self.labels.items()}
+        for name, values in (self._arrays() | labels).items():
+            if len(values) != len(self):
+                raise DataError(f"{name} has {len(values)} rows, not {len(self)}")
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
 
     def __len__(self) -> int:
         return len(self.row)
@@ -165,10 +358,6 @@ class Records:
         chosen = np.asarray(indices)
         if chosen.dtype != bool:
             chosen = chosen.astype(np.int64)
-        taken = {
-            f.name: getattr(self, f.name)[chosen]
-            for f in fields(self)
-            if isinstance(getattr(self, f.name), np.ndarray)
-        }
+        taken: dict[str, Any] = {name: array[chosen] for name, array in self._arrays().items()}
         labels = {name: values[chosen] for name, values in self.labels.items()}
         return replace(self, **taken, labels=labels)

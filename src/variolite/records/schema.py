@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from variolite.errors import SchemaError, VarioliteError, nearest
-from variolite.records.transforms import AnyTransform
-from variolite.records.values import split_header
+from variolite.errors import SchemaError, nearest
+from variolite.records.transforms import AnyTransform, Settings
 
 # YAML as people write it: repeated keys rejected, lists on one line.
 
@@ -61,35 +61,55 @@ def load_yaml(text: str, *, where: str | None = None) -> Any:
         raise SchemaError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from None
 
 
-def dump_yaml(data: Any) -> str:
-    """Write plain types as YAML, keys in the order given."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+# Spellings of units: enough to tell g/cc from kg/m3, not a unit system.
+
+# Between commas: the canonical spelling, then other spellings met in logs and tables.
+_SPELLINGS = """
+g/cm3 g/cc gm/cc g/c3 gm/cm3 g/ml gcm-3 g.cm-3, kg/m3 k/m3 kgm-3 kg.m-3,
+gapi api gapi-units apiunits, us/ft us/f usec/ft musec/ft, us/m usec/m musec/m,
+m3/m3 v/v frac fraction ft3/ft3 dec decimal 1, % pu percent p.u. pct, vol% vol.%, wt% wt.%,
+ohm.m ohmm ohm-m ohm*m ohm, mv millivolt millivolts, v volt volts,
+b/e barns/e barn/e b/electron barns/electron, cps counts/s count/s cts/s, si 10-5si,
+m metre metres meter meters mbsf mbsl mcsf, ft feet foot f, cm centimetre centimeter,
+mm millimetre millimeter, in inch inches, m/s m/sec ms-1, km/s km/sec kms-1, ft/s ft/sec,
+w/(m*k) w/mk w/(mk) w/m/k w/(m.k) wm-1k-1, pa n/m2, kpa kn/m2, mpa mn/m2, gpa,
+degc c celsius, degf fahrenheit, k kelvin, deg degree degrees, deg/s
+"""
+_CANONICAL = {word: line.split()[0] for line in _SPELLINGS.split(",") for word in line.split()}
+_UNITLESS = {"", "-", "_", "none", "unitless", "dimensionless", "n/a"}
+_REPLACED = str.maketrans(
+    {"³": "3", "²": "2", "µ": "u", "μ": "u", "Ω": "ohm", "·": ".", "°": "deg"}
+)
+_HEADER = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*(?:\([^()]*\))?[^()\[\]]*)[)\]]$")
 
 
-# Turning a pydantic error into one clear message that names the nearest key.
+def canonical_unit(unit: str | None) -> str | None:
+    """Return the canonical spelling of a known unit, or None for an unknown or absent one.
+
+    >>> canonical_unit("G/C3"), canonical_unit("g/cm^3"), canonical_unit("GRA")
+    ('g/cm3', 'g/cm3', None)
+    """
+    plain = (unit or "").strip().translate(_REPLACED).casefold()
+    return _CANONICAL.get(re.sub(r"\s+|\^|\*\*", "", plain))
 
 
-def _explain(error: ValidationError, known: type[BaseModel]) -> tuple[str, str, str | None]:
-    """Return (what, where, hint) for the first problem; ``known`` lists the allowed keys."""
-    names = list(known.model_fields)
-    problems = error.errors()
-    first = problems[0]
-    where = ".".join(str(part) for part in first["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        key = str(first["loc"][-1])
-        close = nearest(key, names)
-        hint = f"Did you mean {close!r}?" if close else f"Known keys: {', '.join(names)}"
-        return f"unknown key {key!r}{more}", where, hint
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, VarioliteError):
-        place = f"{where}: {cause.where}" if cause.where and where else (where or cause.where or "")
-        return f"{cause.what}{more}", place, cause.hint
-    message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "missing" else f", not {first['input']!r:.80}"
-    if first["type"] == "value_error":
-        given = ""
-    return f"{message}{given}{more}", where, None
+def units_agree(declared: str | None, found: str | None) -> bool:
+    """Return False where two known units differ: an unknown one is no evidence of a mistake."""
+    first, second = canonical_unit(declared), canonical_unit(found)
+    return first is None or second is None or first == second
+
+
+def split_header(header: str) -> tuple[str, str | None]:
+    """Split ``name (unit)`` or ``name [unit]``; the unit is None when there is none.
+
+    >>> split_header("Thermal conductivity mean (W/(m*K))")
+    ('Thermal conductivity mean', 'W/(m*K)')
+    """
+    match = _HEADER.match(header.strip())
+    if match is None:
+        return header.strip(), None
+    unit = match["unit"].strip()
+    return match["name"].strip(), None if unit.casefold() in _UNITLESS else unit
 
 
 # What one column means: its role, unit, transform and missing-value policy.
@@ -100,23 +120,19 @@ Role = Literal["input", "condition", "label", "group", "order", "id"]
 Likelihood = Literal["gaussian", "student_t", "categorical"]
 Missing = Literal["error", "drop", "mask"]
 
-_ROLES: tuple[str, ...] = ("input", "condition", "label", "group", "order", "id")
-_TEXT_ROLES = ("label", "group", "id")
-_KEPT_WHEN_MISSING = ("label", "order", "id")
-
 
 def _defaults_of_role(role: str, kind: object = None) -> dict[str, Any]:
     """Defaults that follow from the role, as a schema file would spell them."""
-    kind = kind or ("category" if role in _TEXT_ROLES else "numeric")
+    kind = kind or ("category" if role in ("label", "group", "id") else "numeric")
     scaled = role in ("input", "condition") and kind == "numeric"
     return {
         "kind": kind,
-        "missing": "mask" if role in _KEPT_WHEN_MISSING else "drop",
+        "missing": "mask" if role in ("label", "order", "id") else "drop",
         "transform": ["standardise"] if scaled else [],
     }
 
 
-class Column(BaseModel):
+class Column(Settings):
     """One column, by meaning.
 
     Attributes
@@ -126,19 +142,18 @@ class Column(BaseModel):
     kind
         ``numeric`` or ``category``; by default ``category`` for labels, groups and ids.
     role
-        ``input`` is modelled, ``condition`` is given to the model, ``label`` is only
-        scored against, ``group`` keeps rows together in a split, ``order`` sorts the
-        rows of a group, ``id`` is carried along.
+        ``input`` is modelled, ``condition`` is given to the model, ``label`` is only scored
+        against, ``group`` keeps rows together in a split, ``order`` sorts the rows of a
+        group, ``id`` is carried along.
     unit
         Unit of the values; compared with the table's where that one is known.
     transform
-        Steps applied in turn; by default ``[standardise]`` for numeric inputs and
-        conditions. ``[]`` leaves the values as they are.
+        Steps applied in turn; by default ``[standardise]`` for numeric inputs and conditions.
     likelihood
         None leaves the choice to the model.
     missing
-        ``error`` refuses, ``drop`` leaves the row out and counts it, ``mask`` keeps
-        the row. By default ``drop``, and ``mask`` for labels, order and ids.
+        ``error`` refuses, ``drop`` leaves the row out and counts it, ``mask`` keeps the row.
+        By default ``drop``, and ``mask`` for labels, order and ids.
     aliases
         Names under which tables hold this meaning.
     source
@@ -151,13 +166,10 @@ class Column(BaseModel):
         Values that stand for a missing one, such as -999.25.
     clip
         Two quantiles of the training rows to clip to before transforming.
-    learn_bounds
-        Keep values returned to original units within the training range.
-    learn_rounding
-        Round values returned to original units to the decimals of the training rows.
+    learn_bounds, learn_rounding
+        Keep values returned to original units within the training range, and round them to
+        the decimals of the training rows.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str
     kind: Kind = "numeric"
@@ -175,24 +187,15 @@ class Column(BaseModel):
     learn_bounds: bool = False
     learn_rounding: bool = False
 
-    def __init__(self, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            what, where, hint = _explain(error, Column)
-            place = f"column {data.get('name', '?')!r}" + (f", {where}" if where else "")
-            raise SchemaError(what, where=place, hint=hint) from None
+    @classmethod
+    def _place(cls, data: Mapping[str, Any]) -> str:
+        return f"column {data.get('name', '?')!r}"
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_role(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        role = data.get("role", "input")
-        if role not in _ROLES:
-            return data
+    def _fill_from_role(cls, data: dict[str, Any]) -> dict[str, Any]:
         given = {key: value for key, value in data.items() if value is not None}
-        return {**_defaults_of_role(role, given.get("kind")), **given}
+        return _defaults_of_role(given.get("role", "input"), given.get("kind")) | given
 
     @field_validator("transform", "aliases", "sentinels", mode="before")
     @classmethod
@@ -201,97 +204,74 @@ class Column(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Column:
-        numeric = self.kind == "numeric"
-        if not self.name.strip():
-            raise SchemaError("a column needs a name")
-        if numeric and self.role in _TEXT_ROLES:
-            raise SchemaError(f"a {self.role} is a category, not numeric", hint="Leave out 'kind'")
-        if not numeric:
-            if self.role == "order":
-                raise SchemaError("an order column is numeric", hint="Leave out 'kind'")
-            only_numeric = ("transform", "valid", "sentinels", "clip")
-            used = [key for key in only_numeric if getattr(self, key)]
-            used += [key for key in ("learn_bounds", "learn_rounding") if getattr(self, key)]
-            if used:
-                raise SchemaError(f"{used[0]!r} is for numeric columns, and this is a category")
-        if self.transform and self.role not in ("input", "condition"):
-            raise SchemaError(f"a column with role {self.role!r} takes no transform")
-        if self.likelihood is not None and (self.likelihood == "categorical") == numeric:
-            raise SchemaError(f"likelihood {self.likelihood!r} does not suit kind {self.kind!r}")
-        if self.role == "condition" and self.missing == "mask":
-            raise SchemaError(
-                "a condition must be known, so 'missing: mask' is not possible",
-                hint="Use 'drop' or 'error', or make the column an input",
-            )
-        if self.role == "group" and self.missing == "mask":
-            raise SchemaError("a row without a group cannot be split", hint="Use 'drop' or 'error'")
-        if self.valid is not None:
-            low, high = self.valid
-            if low is not None and high is not None and low >= high:
-                raise SchemaError(f"'valid' runs from {low:g} to {high:g}", hint="Lowest first")
-        if self.clip is not None and not 0 <= self.clip[0] < self.clip[1] <= 1:
-            raise SchemaError(
-                f"'clip' takes two quantiles between 0 and 1, not {self.clip}",
-                hint="For example [0.001, 0.999]",
-            )
+        problem = self._problem()
+        if problem is not None:
+            raise SchemaError(problem[0], hint=problem[1])
         return self
+
+    def _problem(self) -> tuple[str, str | None] | None:
+        """Return what is inconsistent and a hint."""
+        numeric, role = self.kind == "numeric", self.role
+        of_numbers = ("transform", "valid", "sentinels", "clip", "learn_bounds", "learn_rounding")
+        used = [key for key in of_numbers if getattr(self, key)]
+        low, high = self.valid or (None, None)
+        if not self.name.strip():
+            return "a column needs a name", None
+        if numeric and role in ("label", "group", "id"):
+            return f"a {role} is a category, not numeric", "Leave out 'kind'"
+        if role == "order" and not numeric:
+            return "an order column is numeric", "Leave out 'kind'"
+        if used and not numeric:
+            return f"{used[0]!r} is for numeric columns, and this is a category", None
+        if self.transform and role not in ("input", "condition"):
+            return f"a column with role {role!r} takes no transform", None
+        if self.likelihood is not None and (self.likelihood == "categorical") == numeric:
+            return f"likelihood {self.likelihood!r} does not suit kind {self.kind!r}", None
+        if role == "condition" and self.missing == "mask":
+            hint = "Use 'drop' or 'error', or make the column an input"
+            return "a condition must be known, so 'missing: mask' is not possible", hint
+        if role == "group" and self.missing == "mask":
+            return "a row without a group cannot be split", "Use 'drop' or 'error'"
+        if low is not None and high is not None and low >= high:
+            return f"'valid' runs from {low:g} to {high:g}", "Lowest first"
+        if self.clip is not None and not 0 <= self.clip[0] < self.clip[1] <= 1:
+            hint = "For example [0.001, 0.999]"
+            return f"'clip' takes two quantiles between 0 and 1, not {self.clip}", hint
+        return None
 
     def to_spec(self) -> dict[str, Any]:
         """Return what a schema file would say: only what differs from the defaults."""
-        defaults = {key: info.default for key, info in type(self).model_fields.items()}
+        plain = Column(name=self.name, role=self.role, kind=self.kind).model_dump(mode="json")
         # The kind follows from the role, and the other defaults from both.
-        defaults |= _defaults_of_role(self.role, self.kind)
-        defaults |= {"kind": _defaults_of_role(self.role)["kind"]}
-        return {
-            key: value
-            for key, value in self.model_dump(mode="json", exclude={"name"}).items()
-            if value != (list(d) if isinstance(d := defaults[key], tuple) else d)
-        }
+        plain |= {"role": "input", "kind": _defaults_of_role(self.role)["kind"]}
+        return {k: v for k, v in self.model_dump(mode="json").items() if v != plain[k]}
 
 
 # Finding the table column that holds a meaning, by name and never by position.
 
 
-def check_mapping(mapping: Mapping[str, str], columns: Mapping[str, Column]) -> None:
-    """Reject a mapping of a meaning that the schema does not have."""
-    for meaning in mapping:
-        if meaning not in columns:
-            raise SchemaError(
-                f"{meaning!r} is not a column of the schema",
-                where="column mapping",
-                hint=_suggest(meaning, columns, "The schema has"),
-            )
-
-
-def find_source(column: Column, available: Sequence[str], mapped: str | None = None) -> str | None:
+def _find_source(column: Column, available: Sequence[str], mapped: str | None = None) -> str | None:
     """Return the table column that holds ``column``, or None.
 
-    Tried in turn: the mapping, ``source``, then name and aliases unchanged,
-    without regard to case, and against headers stripped of a unit in brackets.
+    Tried in turn: the mapping, ``source``, then name and aliases unchanged, without regard to
+    case, and against headers stripped of a unit in brackets.
     """
-    if mapped is not None:
-        if mapped in ("", "-"):
-            if not column.optional:
-                raise SchemaError(
-                    f"{column.name!r} is not optional and cannot be left out",
-                    where="column mapping",
-                )
-            return None
-        if mapped not in available:
-            raise SchemaError(
-                f"{column.name!r} is mapped to {mapped!r}, which the table does not have",
-                where="column mapping",
-                hint=_suggest(mapped, available, "The table has"),
-            )
-        return mapped
-    if column.source is not None:
-        if column.source in available:
-            return column.source
+    if mapped in ("", "-"):
         if column.optional:
             return None
+        what = f"{column.name!r} is not optional and cannot be left out"
+        raise SchemaError(what, where="column mapping")
+    stated = mapped or column.source
+    if stated in available:
+        return stated
+    if stated is not None:
+        if mapped is None and column.optional:
+            return None
+        verb = "held by" if mapped is None else "mapped to"
         raise SchemaError(
-            f"{column.name!r} is held by {column.source!r}, which the table does not have",
-            hint=_suggest(column.source, available, "The table has"),
+            f"{column.name!r} is {verb} {stated!r}, which the table does not have",
+            where=None if mapped is None else "column mapping",
+            hint=_suggest(stated, available, "The table has"),
         )
     wanted = (column.name, *column.aliases)
     for name in wanted:
@@ -317,15 +297,13 @@ def _suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: 
     names = list(candidates)
     close = nearest(name, names)
     hint = f"Did you mean {close!r}? " if close else ""
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"{hint}{lead}: {shown}"
+    return f"{hint}{lead}: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
 
 
-class Schema(BaseModel):
+class Schema(Settings):
     """The columns of a table, keyed by meaning.
 
-    :meth:`bind` finds which column of a given table holds each meaning, by name, never
-    by position.
+    `bind` finds which column of a given table holds each meaning, by name, never by position.
 
     Attributes
     ----------
@@ -334,7 +312,7 @@ class Schema(BaseModel):
     minimum_inputs
         Rows with fewer observed inputs are dropped.
     left_out
-        Optional columns that :meth:`bind` did not find.
+        Optional columns that `bind` did not find.
 
     Examples
     --------
@@ -349,20 +327,9 @@ class Schema(BaseModel):
     ['GR', 'RHOB (g/cc)', 'WELL']
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     columns: dict[str, Column]
     minimum_inputs: int = 1
     left_out: tuple[str, ...] = ()
-
-    def __init__(self, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            loc = error.errors()[0]["loc"]
-            known: type[BaseModel] = Schema if len(loc) < 2 else Column
-            what, where, hint = _explain(error, known)
-            raise SchemaError(what, where=where or None, hint=hint) from None
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -383,26 +350,24 @@ class Schema(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Schema:
-        if not self.inputs:
+        count = len(self.inputs)
+        if not count:
             raise SchemaError(
                 "no column has the role 'input'", hint="A model needs at least one input"
             )
         for role in ("group", "order", "id"):
-            names = [column.name for column in self.columns.values() if column.role == role]
+            names = [column.name for column in self.of_role(role)]
             if len(names) > 1:
                 raise SchemaError(f"only one column can have the role {role!r}, not {names}")
-        if not 1 <= self.minimum_inputs <= len(self.inputs):
+        if not 1 <= self.minimum_inputs <= count:
             raise SchemaError(
-                f"minimum_inputs is {self.minimum_inputs}, but there are "
-                f"{len(self.inputs)} input columns",
-                hint=f"Give a number from 1 to {len(self.inputs)}",
+                f"minimum_inputs is {self.minimum_inputs}, but there are {count} input columns",
+                hint=f"Give a number from 1 to {count}",
             )
-        taken: dict[tuple[str, str], str] = {}
+        taken: dict[tuple[str | None, str], str] = {}
         for column in self.columns.values():
-            if column.source is None:
-                continue
             other = taken.setdefault((column.source, column.role), column.name)
-            if other != column.name:
+            if column.source is not None and other != column.name:
                 raise SchemaError(
                     f"{other!r} and {column.name!r} both take the table column {column.source!r}",
                     hint="Map each to a column of its own",
@@ -411,11 +376,8 @@ class Schema(BaseModel):
 
     def of_role(self, role: Role, kind: Kind | None = None) -> tuple[Column, ...]:
         """Return the columns with this role, and kind where given, in order."""
-        return tuple(
-            column
-            for column in self.columns.values()
-            if column.role == role and (kind is None or column.kind == kind)
-        )
+        of_kind = (kind,) if kind else ("numeric", "category")
+        return tuple(c for c in self.columns.values() if c.role == role and c.kind in of_kind)
 
     @property
     def inputs(self) -> tuple[Column, ...]:
@@ -442,54 +404,55 @@ class Schema(BaseModel):
         return next(iter(self.of_role("id")), None)
 
     def bind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
-        """Find the table column of every meaning.
+        """Find the column of every meaning among those ``available`` in a table.
 
         Parameters
         ----------
         available
             Column names of the table.
         mapping
-            Table column by meaning, ahead of ``source``, name and aliases. An empty
-            text or ``-`` leaves an optional column out.
+            Table column by meaning, ahead of ``source``, name and aliases. An empty text or
+            ``-`` leaves an optional column out.
 
         Returns
         -------
         Schema
-            With every ``source`` set. Optional columns that the table lacks are gone
-            from ``columns`` and named in ``left_out``.
+            With every ``source`` set, and without optional columns that the table lacks.
 
         Raises
         ------
         SchemaError
             If a column cannot be found, is ambiguous, or is mapped wrongly.
         """
-        mapping = dict(mapping or {})
-        check_mapping(mapping, self.columns)
+        mapping = mapping or {}
+        for meaning in mapping:
+            if meaning not in self.columns:
+                raise SchemaError(
+                    f"{meaning!r} is not a column of the schema",
+                    where="column mapping",
+                    hint=_suggest(meaning, self.columns, "The schema has"),
+                )
         found: dict[str, Column] = {}
-        left_out, absent = list(self.left_out), []
+        left_out, absent = list(self.left_out), list[str]()
         for name, column in self.columns.items():
-            source = find_source(column, available, mapping.get(name))
+            source = _find_source(column, available, mapping.get(name))
             if source is not None:
                 found[name] = column.model_copy(update={"source": source})
-            elif column.optional:
-                left_out.append(name)
             else:
-                absent.append(name)
+                (left_out if column.optional else absent).append(name)
         if absent:
             tried = ", ".join(repr(alias) for alias in self.columns[absent[0]].aliases[:4])
             also = f" (also known as {tried})" if tried else ""
-            listed = ", ".join(repr(name) for name in absent)
             raise SchemaError(
-                f"the table has no column for {listed}{also}",
+                f"the table has no column for {', '.join(map(repr, absent))}{also}",
                 hint=f"Map it with {absent[0]}=COLUMN. "
                 + _suggest(absent[0], available, "The table has"),
             )
-        wanted = min(self.minimum_inputs, sum(c.role == "input" for c in self.columns.values()))
+        wanted = max(min(self.minimum_inputs, len(self.inputs)), 1)
         present = sum(column.role == "input" for column in found.values())
-        if present < wanted or not present:
+        if present < wanted:
             raise SchemaError(
-                f"the table has {present} of the input columns, and at least "
-                f"{max(wanted, 1)} are needed",
+                f"the table has {present} of the input columns, and at least {wanted} are needed",
                 hint=f"It lacks {', '.join(left_out)}. "
                 + _suggest(left_out[0], available, "It has"),
             )
@@ -499,11 +462,29 @@ class Schema(BaseModel):
             left_out=tuple(dict.fromkeys(left_out)),
         )
 
+    def rebind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
+        """Bind again, to a table that came after the model was trained.
+
+        Labels, group, order, id and columns with the policy ``mask`` may be absent. The columns
+        bound before come ahead of name and aliases where the table has them.
+        """
+        columns = {
+            name: column.model_copy(
+                update={
+                    "source": None,
+                    "optional": column.role not in ("input", "condition")
+                    or column.missing == "mask",
+                }
+            )
+            for name, column in self.columns.items()
+        }
+        known = {n: str(c.source) for n, c in self.columns.items() if c.source in available}
+        free = self.model_copy(update={"columns": columns, "minimum_inputs": 1})
+        return free.bind(available, known | dict(mapping or {}))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, with only what differs from the defaults."""
-        data: dict[str, Any] = {
-            "columns": {name: column.to_spec() for name, column in self.columns.items()}
-        }
+        data: dict[str, Any] = {"columns": {n: c.to_spec() for n, c in self.columns.items()}}
         if self.minimum_inputs != 1:
             data["minimum_inputs"] = self.minimum_inputs
         if self.left_out:
@@ -512,7 +493,7 @@ class Schema(BaseModel):
 
     @classmethod
     def from_dict(cls, data: Any, *, where: str | None = None) -> Schema:
-        """Read what :meth:`to_dict` or a YAML file says; SchemaError when it cannot be read."""
+        """Read what `to_dict` or a YAML file says; SchemaError when it cannot be read."""
         if not isinstance(data, Mapping):
             raise SchemaError("a schema maps 'columns' to settings", where=where)
         try:
@@ -522,10 +503,10 @@ class Schema(BaseModel):
             raise SchemaError(error.what, where=place or None, hint=error.hint) from None
 
     def to_yaml(self) -> str:
-        """Return the schema as YAML text that :meth:`from_yaml` reads back."""
-        return dump_yaml(self.to_dict())
+        """Return the schema as YAML text, keys in order, that `from_yaml` reads back."""
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
     @classmethod
     def from_yaml(cls, text: str, *, where: str | None = None) -> Schema:
-        """Read a schema from YAML text."""
+        """Read a schema from YAML text; ``where`` names its origin in errors."""
         return cls.from_dict(load_yaml(text, where=where), where=where)

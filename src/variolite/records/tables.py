@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import gzip
 import io
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,39 +18,222 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError, nearest
-from variolite.records.delimited import delimited_header, read_delimited
-from variolite.records.values import split_header
-
-# Which file ending stands for which format.
+from variolite.records.schema import split_header
 
 
-def ending_of(path: Path, known: Iterable[str], verb: str) -> str:
-    """Return the longest known ending, without regard to case; ``verb`` is for the error."""
-    endings = sorted(known, key=len, reverse=True)
-    name = path.name.casefold()
-    for ending in endings:
-        if name.endswith(ending):
-            return ending
-    listed = ", ".join(sorted(endings))
-    what = f"{path.suffix!r} files" if path.suffix else "a file without an ending"
-    raise DataError(f"{what} cannot be {verb}", where=str(path), hint=f"Use one of {listed}")
+class DataWarning(UserWarning):
+    """A table can be read, but something in it looks wrong."""
 
 
-# Reading well logs in LAS format (LAS 1.2 and 2.0) with lasio.
+# Delimited text (CSV, TSV), strictly: what does not fit is an error, not a guess.
 
+_SAMPLE = 1 << 16  # Bytes in which the separator is looked for.
+_SEPARATORS = ",;\t|"
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive or Excel workbook",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "a Feather file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF file",
+    b"\x89HDF": "an HDF5 file",
+    b"~V": "a LAS file",
+}
+
+
+def _read_delimited(path: Path, text: Sequence[str]) -> pl.DataFrame:
+    """Read a file of delimited text; ``text`` names columns that stay text.
+
+    Types are inferred over the whole file; a column that mixes numbers and words is text.
+    """
+    data, separator, header = _delimited(path)
+    overrides = {name: pl.String for name in text if name in header}
+    try:
+        frame = pl.read_csv(
+            io.BytesIO(data),
+            separator=separator,
+            new_columns=header,
+            schema_overrides=overrides,
+            infer_schema_length=None,
+        )
+    except pl.exceptions.PolarsError:
+        # Loosely written files (a blank after a closing quotation mark, a number too large for
+        # its type) are read slowly, and each column gets the type it allows.
+        records = list(_strict_records(data, separator, path))[1:]
+        frame = pl.DataFrame(records, schema=dict.fromkeys(header, pl.String), orient="row")
+        frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
+        frame = frame.with_columns(_narrowed(frame[n]) for n in header if n not in overrides)
+    else:
+        frame = _without_blank_lines(frame, data, separator, path)
+    _warn_of_swallowed_records(frame, separator, path)
+    return frame
+
+
+def _without_blank_lines(
+    frame: pl.DataFrame, data: bytes, separator: str, path: Path
+) -> pl.DataFrame:
+    """Drop blank lines, and refuse short records: polars fills both with nulls."""
+    # Polars refuses a record that is too long. So none is too short where the file holds as many
+    # separators outside of cells as full records have.
+    found = data.count(separator.encode())
+    if b'"' in data:
+        found -= "".join(frame.columns).count(separator)
+        cells = frame.select(pl.col(pl.String).str.count_matches(separator, literal=True).sum())
+        found -= sum(map(sum, cells.rows()))
+    if found == (frame.width - 1) * (1 + frame.height):
+        return frame
+    records = sum(1 for _ in _strict_records(data, separator, path))
+    if frame.width == 1 or records == 1 + frame.height:
+        return frame
+    return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+
+
+def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) -> None:
+    """Warn where a quotation mark left open has turned records into text."""
+    if frame.width < 3:
+        return
+    for series in frame.select(pl.col(pl.String)).iter_columns():
+        several = series.str.contains("\n", literal=True).fill_null(value=False)
+        for row in several.arg_true():
+            marks = [line.count(separator) for line in series[row].splitlines()]
+            records = sum(count >= frame.width // 2 for count in marks)
+            if records > 1:
+                warnings.warn(
+                    f"{path}: row {row + 1} of column {series.name!r} holds {records} lines that "
+                    "look like records. A quotation mark is left open there, and those rows are "
+                    "lost. Correct the file.",
+                    DataWarning,
+                    stacklevel=5,
+                )
+
+
+def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
+    """Return content, separator and column names of a file of delimited text.
+
+    The separator is the one of ``, ; tab |`` that gives the header and the first records the
+    same number of fields.
+    """
+    data = _content(path)
+    separator, best = ",", (0.0, 1)
+    for candidate in _SEPARATORS:
+        records = _first_records(data, candidate)
+        width = len(records[0]) if records else 0
+        if width > 1:
+            agreeing = sum(len(record) == width for record in records) / len(records)
+            # Rounded, so that one ragged record does not outvote a wider header.
+            score = (round(agreeing, 1), width)
+            separator, best = max((separator, best), (candidate, score), key=lambda pair: pair[1])
+    records = _first_records(data, separator)
+    if not records:
+        raise DataError("has no header line", where=str(path))
+    names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(records[0], start=1)]
+    for name in names:
+        places = [str(i) for i, other in enumerate(names, start=1) if other == name]
+        if len(places) > 1:
+            raise DataError(
+                f"the column name {name!r} occurs {len(places)} times "
+                f"(columns {', '.join(places)})",
+                where=str(path),
+                hint="Give every column a name of its own",
+            )
+    return data, separator, names
+
+
+def _content(path: Path) -> bytes:
+    """Return the content as UTF-8 with line feeds; DataError where it is no such text."""
+
+    def refuse(what: str, hint: str | None = None) -> DataError:
+        return DataError(what, where=str(path), hint=hint)
+
+    data = path.read_bytes()
+    if path.name.casefold().endswith(".gz"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            what = f"cannot be decompressed ({error})"
+            raise refuse(what, "The file is truncated or not gzip") from None
+    for magic, meaning in _FOREIGN.items():
+        if data.startswith(magic):
+            hint = "Give the file the ending that says what it is, or export it as CSV"
+            raise refuse(f"is {meaning}, not delimited text", hint)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = data.decode("utf-16").encode("utf-8")
+        except UnicodeDecodeError:
+            raise refuse("is damaged UTF-16 text") from None
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if b"\r" in data and b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    if b"\0" in data[:_SAMPLE]:
+        raise refuse("is binary, not delimited text", "Export it as CSV or Parquet")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8 text"
+        raise refuse(what, "Save the file with the encoding UTF-8") from None
+    if not data.strip():
+        raise refuse("the file is empty")
+    return data
+
+
+def _first_records(data: bytes, separator: str) -> list[list[str]]:
+    """Return up to 50 first records that are certainly whole, without blank lines."""
+    lines = io.StringIO(data[:_SAMPLE].decode("utf-8", errors="ignore"), newline="")
+    try:
+        records = [record for record in csv.reader(lines, delimiter=separator) if record]
+    except csv.Error:
+        return []
+    cut = len(data) > _SAMPLE and len(records) > 1
+    return records[:-1][:50] if cut else records[:50]
+
+
+def _strict_records(data: bytes, separator: str, path: Path) -> Iterator[list[str]]:
+    """Read the header and every record that is no blank line; all must be equally wide."""
+    reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter=separator)
+    width = 0
+    try:
+        for record in filter(None, reader):
+            width = width or len(record)
+            if len(record) != width:
+                raise DataError(
+                    f"line {reader.line_num} has {len(record)} fields, the header has {width}",
+                    where=str(path),
+                    hint="Put text that holds the separator or line breaks in quotation marks",
+                )
+            yield record
+    except csv.Error as error:
+        what = f"line {reader.line_num} cannot be read ({error})"
+        raise DataError(what, where=str(path)) from None
+
+
+def _narrowed(series: pl.Series) -> pl.Series:
+    for dtype in (pl.Int64, pl.Float64):
+        try:
+            return series.cast(dtype)
+        except pl.exceptions.PolarsError:
+            continue
+    return series
+
+
+# Well logs in LAS format (LAS 1.2 and 2.0), with lasio.
 
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
 
 
-def read_las(path: Path) -> pl.DataFrame:
+def _read_las(path: Path, _: Sequence[str]) -> pl.DataFrame:
     """Read the curves of a LAS file, one column each.
 
-    Values equal to the header's NULL become NaN. When no curve names the well, the
-    column ``WELL`` repeats the name in the header, so that files can be stacked.
+    Values equal to the header's NULL become NaN. When no curve names the well, the column
+    ``WELL`` repeats the name in the header, so that files can be stacked.
     """
-    las = _load(path, data=True)
+    las = _load_las(path, data=True)
     _check_shape(las, path)
-    columns = [_column(curve.mnemonic, np.asarray(curve.data)) for curve in las.curves]
+    columns = []
+    for curve in las.curves:
+        values = np.asarray(curve.data)
+        numbers = values.dtype.kind in "fiub"
+        columns.append(pl.Series(curve.mnemonic, values if numbers else map(str, values.tolist())))
     lengths = {len(column) for column in columns}
     if lengths == {0}:
         raise DataError("the ~ASCII section holds no rows", where=str(path))
@@ -61,21 +249,19 @@ def read_las(path: Path) -> pl.DataFrame:
 
 def _check_shape(las: Any, path: Path) -> None:
     """Compare the ~Curve section with the data: lasio pads or invents what does not fit."""
-    declared = len(_load(path, data=False).curves)
+    declared = len(_load_las(path, data=False).curves)
     if not declared:
         raise DataError("no curves are declared", where=str(path), hint="Check its ~Curve section")
     text = path.read_bytes().decode("utf-8", errors="replace")
     data = re.split(r"(?mi)^~A.*$", text)[-1]
     lines = [line for line in data.splitlines() if line.strip() and line.lstrip()[0] != "#"]
-    wrapped = any(
-        item.original_mnemonic.upper() == "WRAP" and str(item.value).upper() == "YES"
-        for item in las.version
-    )
     if '"' in data or not lines:
         return
-    widths = [len(line.replace(",", " ").split()) for line in lines]
-    mean_width = sum(widths) / max(len(las.curves[0].data), 1)
-    for width in [mean_width] if wrapped else widths:
+    widths: list[float] = [len(line.replace(",", " ").split()) for line in lines]
+    wrap = [str(i.value).upper() for i in las.version if i.original_mnemonic.upper() == "WRAP"]
+    if "YES" in wrap:
+        widths = [sum(widths) / max(len(las.curves[0].data), 1)]
+    for width in widths:
         if width != declared:
             raise DataError(
                 f"{declared} curves are declared, but a row holds {width:g} values",
@@ -84,15 +270,8 @@ def _check_shape(las: Any, path: Path) -> None:
             )
 
 
-def las_units(path: Path) -> dict[str, str]:
-    """Return the units of the curves, by mnemonic; curves without one are left out."""
-    las = _load(path, data=False)
-    units = {curve.mnemonic: str(curve.unit or "").strip() for curve in las.curves}
-    return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
-
-
-def _load(path: Path, *, data: bool) -> Any:
-    head = path.read_bytes()[:65536]
+def _load_las(path: Path, *, data: bool) -> Any:
+    head = path.read_bytes()[:_SAMPLE]
     if b"\0" in head or b"~" not in head:
         raise DataError(
             "is not a LAS file: no section starts with '~'",
@@ -104,9 +283,8 @@ def _load(path: Path, *, data: bool) -> Any:
     # Without a handler of its own, lasio's remarks on every file end up on the terminal.
     logging.getLogger("lasio").addHandler(logging.NullHandler())
     # The fast engine refuses wrapped lines and text values that the other can read.
-    engines = ("numpy", "normal") if data else ("normal",)
     reason = ""
-    for engine in engines:
+    for engine in ("numpy", "normal") if data else ("normal",):
         try:
             return lasio.read(path, ignore_data=not data, engine=engine, mnemonic_case="preserve")
         except Exception as error:
@@ -118,23 +296,15 @@ def _load(path: Path, *, data: bool) -> Any:
     )
 
 
-def _column(name: str, values: np.ndarray[Any, Any]) -> pl.Series:
-    if values.dtype.kind in "fiub":
-        return pl.Series(name, values)
-    return pl.Series(name, [str(value) for value in values.tolist()])
-
-
-# Reading a table from a file, a data frame or a mapping of arrays.
-
+# A table from a file, a data frame or a mapping of arrays.
 
 # What reads a file, given the columns that are to stay text.
 _READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
-    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), read_delimited),
+    **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), _read_delimited),
     ".parquet": lambda path, _: pl.read_parquet(io.BytesIO(path.read_bytes())),
-    **dict.fromkeys(
-        (".feather", ".arrow"), lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes()))
-    ),
-    ".las": lambda path, _: read_las(path),
+    ".feather": lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes())),
+    ".arrow": lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes())),
+    ".las": _read_las,
 }
 
 
@@ -146,19 +316,19 @@ def read_table(
     Parameters
     ----------
     source
-        Path ending in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow or
-        .las; a polars or pandas data frame; or a mapping of names to arrays.
+        Path ending in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow or .las; a
+        polars or pandas data frame; or a mapping of names to arrays.
     columns
         Columns to keep, in this order; all by default.
     text
-        Columns to read as text whatever they look like, such as expedition numbers
-        among which ``397T`` occurs. Names that the table lacks are passed over.
+        Columns to read as text whatever they look like, such as expedition numbers among which
+        ``397T`` occurs. Names that the table lacks are passed over.
 
     Returns
     -------
     polars.DataFrame
-        At least one row, distinct column names. A LAS file without a well column
-        gains the column ``WELL`` from its header.
+        At least one row, distinct column names. A LAS file without a well column gains the
+        column ``WELL`` from its header.
 
     Raises
     ------
@@ -170,13 +340,9 @@ def read_table(
     >>> read_table({"well": ["A", "A"], "GR": [30.5, None]}, columns=["GR"])["GR"].to_list()
     [30.5, None]
     """
-    if isinstance(source, str | Path):
-        path = Path(source)
-        where: str | None = str(path)
-        frame = _read_file(path, text)
-    else:
-        where = None
-        frame = _from_memory(source)
+    from_file = isinstance(source, str | Path)
+    where = str(source) if from_file else None
+    frame = _read_file(Path(source), text) if from_file else _from_memory(source)
     if not frame.width or not frame.height:
         what = "holds no columns" if not frame.width else "holds column names but no rows"
         raise DataError(what, where=where, hint="Give a table with at least one row")
@@ -196,20 +362,28 @@ def read_table(
 
 
 def units_of(source: Any) -> dict[str, str]:
-    """Return the units a table states, by column: from a LAS header, or ``name (unit)``.
-
-    Columns without a stated unit are not in the answer.
-    """
+    """Return the units that a table states, by column: from a LAS header, or ``name (unit)``."""
     if not isinstance(source, str | Path):
         names = _from_memory(source).columns
     elif (ending := _checked_ending(path := Path(source))) == ".las":
-        return las_units(path)
-    elif _READERS[ending] is read_delimited:
-        names = delimited_header(path)
+        curves = _load_las(path, data=False).curves
+        units = {curve.mnemonic: str(curve.unit or "").strip() for curve in curves}
+        return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
+    elif _READERS[ending] is _read_delimited:
+        names = _delimited(path)[2]
     else:
         names = _read_file(path, ()).columns
-    found = {name: split_header(name)[1] for name in names}
-    return {name: unit for name, unit in found.items() if unit}
+    return {name: unit for name in names if (unit := split_header(name)[1])}
+
+
+def ending_of(path: Path, known: Iterable[str], verb: str) -> str:
+    """Return the longest known ending, without regard to case; ``verb`` is for the error."""
+    for ending in sorted(known, key=len, reverse=True):
+        if path.name.casefold().endswith(ending):
+            return ending
+    what = f"{path.suffix!r} files" if path.suffix else "a file without an ending"
+    listed = ", ".join(sorted(known))
+    raise DataError(f"{what} cannot be {verb}", where=str(path), hint=f"Use one of {listed}")
 
 
 def _checked_ending(path: Path) -> str:
@@ -232,9 +406,8 @@ def _read_file(path: Path, text: Sequence[str]) -> pl.DataFrame:
     except DataError:
         raise
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"cannot be read as {ending} ({reason})",
+            f"cannot be read as {ending} ({' '.join(str(error).split())[:200]})",
             where=str(path),
             hint="The file is damaged, or its ending does not say what it is",
         ) from None
@@ -250,8 +423,9 @@ def _from_memory(source: Any) -> pl.DataFrame:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise DataError(f"the data frame has two columns {min(twice)!r}", hint="Rename one")
-        parts = [source.iloc[:, i] for i in range(len(names))]
-        return pl.DataFrame([_pandas_column(n, p) for n, p in zip(names, parts, strict=True)])
+        return pl.DataFrame(
+            [_pandas_column(name, source.iloc[:, i]) for i, name in enumerate(names)]
+        )
     if isinstance(source, Mapping):
         series = [_array_column(str(name), values) for name, values in source.items()]
         lengths = {column.name: len(column) for column in series}
@@ -268,13 +442,10 @@ def _pandas_column(name: str, column: Any) -> pl.Series:
     dtype = column.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "bifuM":
         return pl.Series(name, column.to_numpy())
-    kind = getattr(dtype, "kind", "O")
-    absent = column.isna().to_numpy()
-    if kind in "iuf" and hasattr(dtype, "numpy_dtype"):
-        values = pl.Series(name, column.to_numpy(dtype=np.float64, na_value=np.nan))
-        return values.fill_nan(None)
+    if getattr(dtype, "kind", "O") in "iuf" and hasattr(dtype, "numpy_dtype"):
+        return pl.Series(name, column.to_numpy(np.float64, na_value=np.nan)).fill_nan(None)
     objects = column.astype(object).to_numpy(dtype=object, copy=True)
-    objects[absent] = None
+    objects[column.isna().to_numpy()] = None
     return _array_column(name, objects)
 
 
@@ -288,10 +459,9 @@ def _array_column(name: str, values: Any) -> pl.Series:
         )
     if array.dtype.kind in "bifuUM":
         return pl.Series(name, array)
-    items = array.tolist()
-    present = [item for item in items if item is not None and item == item]
+    # Objects: numbers with gaps stay numbers; anything else becomes text.
+    items = [None if item is None or item != item else item for item in array.tolist()]
+    present = [item for item in items if item is not None]
     if all(isinstance(item, int | float) and not isinstance(item, bool) for item in present):
         return pl.Series(name, [None if item is None else float(item) for item in items])
-    return pl.Series(
-        name, [None if item is None or item != item else str(item) for item in items], pl.String
-    )
+    return pl.Series(name, [None if item is None else str(item) for item in items], pl.String)

@@ -6,8 +6,8 @@ import gzip
 import io
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -15,77 +15,54 @@ from variolite.errors import DataError
 from variolite.records.tables import ending_of
 
 
-def _text(frame: pl.DataFrame, separator: str) -> bytes:
-    buffer = io.BytesIO()
+def _delimited(frame: pl.DataFrame, buffer: io.BytesIO, separator: str = ",") -> None:
     frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer, separator=separator)
-    return buffer.getvalue()
 
 
-def _binary(write: Callable[[io.BytesIO], Any]) -> bytes:
-    buffer = io.BytesIO()
-    write(buffer)
-    return buffer.getvalue()
-
-
-_WRITERS: dict[str, Callable[[pl.DataFrame], bytes]] = {
-    ".csv": lambda frame: _text(frame, ","),
-    # A fixed time stamp: the same table always gives the same bytes.
-    ".csv.gz": lambda frame: gzip.compress(_text(frame, ","), mtime=0),
-    ".tsv": lambda frame: _text(frame, "\t"),
-    ".parquet": lambda frame: _binary(frame.write_parquet),
-    ".feather": lambda frame: _binary(frame.write_ipc),
-    ".arrow": lambda frame: _binary(frame.write_ipc),
+_WRITERS: dict[str, Callable[[pl.DataFrame, io.BytesIO], object]] = {
+    ".csv": _delimited,
+    ".csv.gz": _delimited,
+    ".tsv": partial(_delimited, separator="\t"),
+    ".parquet": pl.DataFrame.write_parquet,
+    ".feather": pl.DataFrame.write_ipc,
+    ".arrow": pl.DataFrame.write_ipc,
 }
 
 
 def write_table(frame: pl.DataFrame, path: str | Path) -> None:
-    """Write a table in the format its file ending names.
+    """Write a table in the format that its file ending names; NaN is an empty cell in CSV.
 
-    Parameters
-    ----------
-    frame
-        The table. NaN is written as an empty cell in CSV.
-    path
-        Ending in .csv, .csv.gz, .tsv, .parquet, .feather or .arrow.
-
-    Raises
-    ------
-    DataError
-        If the ending is unknown or the file cannot be written. An existing file is
-        then left as it was.
+    DataError where the ending is unknown or the file cannot be written; an existing file is then
+    left unchanged.
     """
     ending = ending_of(Path(path), _WRITERS, "written")
+    buffer = io.BytesIO()
     try:
-        data = _WRITERS[ending](frame)
+        _WRITERS[ending](frame, buffer)
     except pl.exceptions.PolarsError as error:
         raise DataError(
             f"the table cannot be written as {ending} ({error})",
             where=str(path),
             hint="Parquet holds every type of column",
         ) from None
-    write_bytes_atomic(path, data)
+    data = buffer.getvalue()
+    # A fixed time stamp: the same table always gives the same bytes.
+    write_bytes_atomic(path, gzip.compress(data, mtime=0) if ending == ".csv.gz" else data)
 
 
 def require_writable(path: str | Path) -> None:
     """Raise before long work what writing a table to ``path`` would raise."""
-    path = Path(path)
-    _require_place(path)
-    ending_of(path, _WRITERS, "written")
+    _require_place(Path(path))
+    ending_of(Path(path), _WRITERS, "written")
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
-    """Write UTF-8 text with line feeds; see :func:`write_bytes_atomic`."""
+    """Write UTF-8 text with line feeds; see `write_bytes_atomic`."""
     write_bytes_atomic(path, text.encode("utf-8"))
 
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
-    """Write ``data`` to a temporary file beside ``path``, then put it in place.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing or the file cannot be written.
-    """
+    """Write to a temporary file beside ``path``, then put it in place; DataError if impossible."""
     path = Path(path)
     _require_place(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -96,7 +73,13 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
                 handle.flush()
                 os.fsync(handle.fileno())
             temporary.replace(path)
-            _sync_folder(path.parent)
+            if hasattr(os, "O_DIRECTORY"):
+                # The new directory entry lasts a power cut too, where the system can do so.
+                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -108,24 +91,11 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
 
 
 def _require_place(path: Path) -> None:
+    folder = path.parent
     if path.is_dir():
         raise DataError("is a folder", where=str(path), hint="Give the name of a file")
-    if not path.parent.is_dir():
-        raise DataError("the folder does not exist", where=str(path.parent), hint="Create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise DataError(
-            "the folder is write-protected",
-            where=str(path.parent),
-            hint="Choose another place, or change its permissions",
-        )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new directory entry last a power cut, where the system can do so."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if not folder.is_dir():
+        raise DataError("the folder does not exist", where=str(folder), hint="Create it first")
+    if not os.access(folder, os.W_OK):
+        hint = "Choose another place, or change its permissions"
+        raise DataError("the folder is write-protected", where=str(folder), hint=hint)

@@ -1,0 +1,363 @@
+"""Reading tables: formats agree, delimited text is read strictly, LAS keeps units and gaps."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from variolite.errors import DataError
+from variolite.records import DataWarning, read_table, units_of, write_table
+
+FRAME = pl.DataFrame(
+    {
+        "well": ["A", "A", "B", None],
+        "depth": [1.0, 2.5, None, 4.0],
+        "count": [3, 1, 4, 1],
+        "note": ["plain", 'with "marks", and comma', "two\nlines", None],
+    }
+)
+
+
+def table(folder: Path, content: bytes | str, name: str = "t.csv") -> pl.DataFrame:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_table(folder / name)
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "parquet", "feather", "arrow"])
+def test_every_format_gives_the_table_back(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"Table.{ending.upper()}"
+    write_table(FRAME, path)
+    assert read_table(path).equals(FRAME)
+    assert read_table(str(path), columns=["count", "well"]).columns == ["count", "well"]
+    with pytest.raises(DataError, match=r"no column 'Depth'. Did you mean 'depth'"):
+        read_table(path, columns=["Depth"])
+
+
+# Delimited text.
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separator_is_found(tmp_path: Path, separator: str) -> None:
+    text = '"x, y; z"' if separator in ",;" else "x, y; z"
+    rows = [["a", "b", "c"], ["1", text, "2.5"]]
+    found = table(tmp_path, "".join(separator.join(row) + "\n" for row in rows))
+    assert found.columns == ["a", "b", "c"]
+    assert found.row(0) == (1, "x, y; z", 2.5)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "\ufeffa,b\nö,1\n".encode(),
+        "a,b\r\nö,1\r\n".encode(),
+        "a,b\rö,1\r".encode(),
+        "a,b\nö,1".encode(),
+        "a,b\n\nö,1\n\n\n".encode(),
+        "\ufeffa,b\nö,1\n".encode("utf-16-le"),
+        " a , b\nö,1\n".encode(),
+    ],
+    ids=["bom", "crlf", "cr", "no last line feed", "blank lines", "utf-16", "blanks in header"],
+)
+def test_encodings_and_line_endings(tmp_path: Path, encoded: bytes) -> None:
+    assert table(tmp_path, encoded).to_dict(as_series=False) == {"a": ["ö"], "b": [1]}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("depth;gamma\n1,5;20,1\n2,0;30,7\n", {"depth": ["1,5", "2,0"], "gamma": ["20,1", "30,7"]}),
+        ("value\n1\n\n3\n", {"value": [1, None, 3]}),
+        (",a\n0,1\n", {"unnamed_1": [0], "a": [1]}),
+        ('a,b\n"one\ntwo, still",1\n"said ""no""",2\n', {"a": ["one\ntwo, still", 'said "no"'],
+                                                         "b": [1, 2]}),
+        ('a,b\n5" pipe,1\nplain,2\n6" pipe,3\n', {"a": ['5" pipe', "plain", '6" pipe'],
+                                                  "b": [1, 2, 3]}),
+        ('a,b\n"x","521.86"\n"y","1200.95" \n', {"a": ["x", "y"], "b": [521.86, 1200.95]}),
+    ],
+    ids=["decimal commas", "one column", "unnamed", "quoted", "bare marks", "blank after a mark"],
+)  # fmt: skip
+def test_cells(tmp_path: Path, text: str, expected: dict[str, list[object]]) -> None:
+    assert table(tmp_path, text).to_dict(as_series=False) == expected
+
+
+def test_types_are_inferred_over_the_whole_file(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{i}\n" for i in range(20_000))
+    found = table(tmp_path, f"exp,v\n{rows}397T,1.5\n")
+    assert found.dtypes == [pl.String, pl.Float64]
+    assert found["exp"][-1] == "397T"
+
+
+def test_text_columns_stay_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    assert table(tmp_path, "Exp,v\n0397,1\n368,2\n")["Exp"].to_list() == [397, 368]
+    assert read_table(path, text=("Exp", "absent"))["Exp"].to_list() == ["0397", "368"]
+    write_table(pl.DataFrame({"Exp": [397]}), tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet", text=("Exp",))["Exp"].to_list() == ["397"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a,b\n1,2\n3\n", "line 3 has 1 fields, the header has 2"),
+        ("a,b\n1,2,3\n", "line 2 has 3 fields, the header has 2"),
+        ('a,b\n"x\ny",2\n1,2,3\n', "line 4 has 3 fields"),
+        ("a,b,a\n1,2,3\n", r"'a' occurs 2 times \(columns 1, 3\)"),
+        ("a, a\n1,2\n", "'a' occurs 2 times"),
+        (b"a,b\nfine,1\nM\xfcller,2\n", "byte 0xfc in line 3 is not UTF-8"),
+        ("\n\n  \n", "empty"),
+        (b"PK\x03\x04whatever", "zip archive or Excel"),
+        (b"a,b\n\x00\x00,1\n", "binary"),
+        (b"PAR1\x15\x04", "Parquet"),
+    ],
+)
+def test_what_is_wrong_is_said_once_and_where(
+    tmp_path: Path, content: bytes | str, says: str
+) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        table(tmp_path, content)
+    assert "t.csv" in str(caught.value)
+
+
+CELL = st.text(st.sampled_from('ab1., \n"é'), max_size=6)
+
+
+@given(st.integers(2, 4), st.lists(st.lists(CELL, min_size=1, max_size=4), min_size=1, max_size=8))
+def test_records_are_judged_as_the_csv_module_judges_them(
+    tmp_path_factory: pytest.TempPathFactory, width: int, rows: list[list[str]]
+) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([list("abcd"[:width]), *rows])
+    path = tmp_path_factory.getbasetemp() / "records.csv"
+    path.write_text(text.getvalue(), newline="")
+    records = [r for r in csv.reader(io.StringIO(text.getvalue(), newline="")) if r][1:]
+    if records and all(len(record) == width for record in records):
+        assert read_table(path, text="abcd").shape == (len(records), width)
+    else:
+        with pytest.raises(DataError, match=r"fields, the header has|no rows"):
+            read_table(path, text="abcd")
+
+
+def test_an_open_quotation_mark_is_noticed(tmp_path: Path) -> None:
+    with pytest.warns(DataWarning, match="row 2 of column 'note' holds 2 lines"):
+        table(tmp_path, 'a,b,note\n1,2,x\n1,2,"y\n3,4,z\n5,6,z"\n')
+
+
+def test_real_instrument_table(shared_data: Path) -> None:
+    # The file as published has an open quotation mark in expedition 375.
+    with pytest.warns(DataWarning, match="'Vane rotation rate .* holds 125 lines"):
+        found = read_table(shared_data / "corelogs/lily/AVS_DataLITH.csv", text=("Exp",))
+    assert found.shape == (2486, 31)
+    assert found["Exp"].dtype == pl.String
+    assert found["Water Depth (mbsl)"].dtype == pl.Float64
+
+
+# Data in memory.
+
+
+def test_data_frames_and_mappings_agree() -> None:
+    arrays = {"a": np.arange(3), "b": np.array(["x", None, "z"], dtype=object), "c": [1, None, 2.5]}
+    expected = pl.DataFrame({"a": [0, 1, 2], "b": ["x", None, "z"], "c": [1.0, None, 2.5]})
+    assert read_table(arrays).equals(expected)
+    assert read_table(pd.DataFrame(arrays)).fill_nan(None).equals(expected)
+    assert read_table(expected.lazy()).equals(expected)
+    assert read_table(expected) is expected
+
+
+def test_pandas_column_types() -> None:
+    frame = pd.DataFrame(
+        {
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "text": pd.array(["a", None, "c"], dtype="string"),
+            "category": pd.Categorical(["u", "v", None]),
+            "flag": [True, False, True],
+            "mixed": [1, "397T", None],
+            "time": pd.to_datetime(["2020-01-01", "2020-01-02", None]),
+        },
+        index=[7, 8, 9],
+    )
+    found = read_table(frame)
+    assert found["time"].null_count() == 1
+    assert found.drop("time").to_dict(as_series=False) == {
+        "nullable": [1.0, None, 3.0],
+        "text": ["a", None, "c"],
+        "category": ["u", "v", None],
+        "flag": [True, False, True],
+        "mixed": ["1", "397T", None],
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (3, "cannot be made from int"),
+        ({"a": [1, 2], "b": [1]}, "differ in length"),
+        ({"a": np.ones((2, 2))}, "has 2 dimensions"),
+        ({}, "no columns"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns 'a'"),
+    ],
+)
+def test_impossible_sources(source: object, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        read_table(source)
+
+
+# Files that are not what they seem.
+
+
+def test_missing_and_unknown_files(tmp_path: Path) -> None:
+    (tmp_path / "wells.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match=r"no such file. Did you mean 'wells.csv'"):
+        read_table(tmp_path / "well.csv")
+    with pytest.raises(DataError, match="is a folder"):
+        read_table(tmp_path)
+    with pytest.raises(DataError, match="no such file"):
+        read_table(tmp_path / "nowhere" / "x.csv")
+    for name in ("t.xlsx", "t"):
+        with pytest.raises(DataError, match=r"Use one of .*\.parquet"):
+            table(tmp_path, "a\n1\n", name)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet", "feather", "las", "csv.gz"])
+def test_foreign_and_truncated_content_is_one_error(tmp_path: Path, ending: str) -> None:
+    contents = [b"", b"\x00\x01\x02garbage\xff" * 50]
+    if ending not in ("csv", "las"):
+        write_table(pl.DataFrame({"a": np.arange(1000)}), tmp_path / f"t.{ending}")
+        whole = (tmp_path / f"t.{ending}").read_bytes()
+        contents.append(whole[: len(whole) // 2])
+    for content in contents:
+        with pytest.raises(DataError, match=f"t.{ending}") as caught:
+            table(tmp_path, content, f"t.{ending}")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_header_only_has_no_rows(tmp_path: Path, ending: str) -> None:
+    write_table(FRAME.clear(), tmp_path / f"t.{ending}")
+    with pytest.raises(DataError, match="no rows"):
+        read_table(tmp_path / f"t.{ending}")
+
+
+FRAGMENTS = [",", ";", "\t", "\n", "\r\n", '"', "a", "2.5", "é", "-999.25"]
+FRAGMENTS += ["\n~Curve\n", "~A", "GR.m : x\n"]
+TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join).map(str.encode)
+
+
+@pytest.mark.filterwarnings("ignore::variolite.records.DataWarning")
+@given(
+    st.one_of(TEXTS, st.binary(max_size=40)),
+    st.sampled_from(["csv", "tsv", "las", "parquet", "feather", "csv.gz"]),
+)
+def test_any_bytes_give_a_table_or_one_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"fuzz.{ending}"
+    path.write_bytes(content)
+    for read in (read_table, units_of):
+        message = ""
+        try:
+            read(path)
+        except DataError as error:
+            message = str(error)
+        assert "\n" not in message
+        assert not message or path.name in message
+
+
+def test_importing_loads_neither_torch_nor_pandas_nor_lasio() -> None:
+    code = (
+        "import sys; from variolite.records import *; "
+        "print([m for m in ('torch', 'pandas', 'lasio', 'scipy', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# Units, and well logs in LAS format.
+
+
+def test_units_from_headers(tmp_path: Path) -> None:
+    frame = table(tmp_path, "Depth CSF-A (m),GR [gAPI],plain,none (-)\n1,2,3,4\n")
+    write_table(frame, tmp_path / "t.parquet")
+    for source in (tmp_path / "t.csv", frame, tmp_path / "t.parquet"):
+        assert units_of(source) == {"Depth CSF-A (m)": "m", "GR [gAPI]": "gAPI"}
+
+
+LAS = """~Version
+VERS. 2.0 :
+WRAP. NO :
+~Well
+STRT.m 1.0 :
+STOP.m 2.0 :
+STEP.m 0.5 :
+NULL. -999.25 :
+WELL. 7/1-2 S : WELL
+~Curve
+DEPT.m : depth
+GR.gAPI : gamma
+Rhob.G/C3 : density
+FACIES. : facies
+~Ascii
+1.0 30.5 2.1 1
+1.5 -999.25 2.2 2
+2.0 40.0 -999.25 2
+"""
+
+
+def test_curves_become_columns(tmp_path: Path) -> None:
+    frame = table(tmp_path, LAS, "well.las")
+    assert frame.columns == ["WELL", "DEPT", "GR", "Rhob", "FACIES"]
+    assert frame["WELL"].unique().to_list() == ["7/1-2 S"]
+    assert np.array_equal(frame["GR"].to_numpy(), [30.5, np.nan, 40.0], equal_nan=True)
+    assert np.array_equal(frame["Rhob"].to_numpy(), [2.1, 2.2, np.nan], equal_nan=True)
+    assert units_of(tmp_path / "well.las") == {"DEPT": "m", "GR": "gAPI", "Rhob": "G/C3"}
+    # Wrapped lines and another encoding.
+    wrapped = LAS.replace("WRAP. NO", "WRAP. YES").replace("gamma", "Gamma°")
+    for depth in ("1.0 ", "1.5 ", "2.0 "):
+        wrapped = wrapped.replace(f"\n{depth}", f"\n{depth.strip()}\n")
+    folded = table(tmp_path, wrapped.encode("latin-1"), "well.las")
+    assert folded.fill_nan(None).equals(frame.fill_nan(None))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("depth,gr\n1,2\n", "not a LAS file"),
+        ("~", "cannot be read as LAS"),
+        (LAS[: LAS.index("1.0 30.5")], "no rows|cannot be read"),
+        (LAS.replace("2.0 40.0 -999.25 2", "2.0 40.0"), "cannot be read as LAS"),
+        (
+            LAS.replace("-999.25 2.2 2", "-999.25 2.2").replace("40.0 -999.25 2", "40.0 1 2 2"),
+            "holds 3",
+        ),
+        (LAS.replace("1.0 30.5 2.1 1", "1.0 30.5 2.1 1 7"), "a row holds 5|cannot be read"),
+        (LAS[: LAS.index("~Curve")] + LAS[LAS.index("~Ascii") :], "no curves are declared"),
+    ],
+    ids=["csv", "tilde", "no data", "cut short", "ragged", "extra value", "no curves"],
+)
+def test_broken_files_are_one_clear_error(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        table(tmp_path, text, "well.las")
+    assert "well.las" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_real_files(shared_data: Path) -> None:
+    folder = shared_data / "corelogs/force2020/las"
+    frame = read_table(folder / "31_6-8.las")
+    assert frame.height == 9727
+    assert frame["WELL"][0] == "31/6-8"
+    assert units_of(folder / "31_6-8.las")["RHOB"] == "g/cm3"
+    low = frame.select(pl.selectors.float().exclude("z_loc").fill_nan(None).min())
+    assert (low.to_numpy() > -999).all()
+    other = read_table(folder / "32_2-1.las")
+    assert {"DTS", "PEF"} <= set(other.columns)
+    assert other.height == 6059
