@@ -40,10 +40,11 @@ def text_values(series: pl.Series) -> NDArray[np.str_]:
     Whole numbers lose their point, so that 3, 3.0 and "3" name the same group; outer blanks go.
     """
     texts = text_series(series)
+    if not len(texts):
+        return np.empty(0, dtype=np.str_)
     # By way of the distinct values: a million rows hold few names.
     distinct = texts.unique()
-    numbers = pl.int_range(len(distinct), eager=True)
-    codes = texts.replace_strict(distinct, numbers, return_dtype=pl.Int64)
+    codes = texts.replace_strict(distinct, pl.int_range(len(distinct), eager=True))
     result: NDArray[np.str_] = distinct.to_numpy().astype(str)[codes.to_numpy()]
     return result
 

@@ -193,7 +193,9 @@ class Column(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_role(cls, data: dict[str, Any]) -> dict[str, Any]:
+    def _fill_from_role(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
         given = {key: value for key, value in data.items() if value is not None}
         return _defaults_of_role(given.get("role", "input"), given.get("kind")) | given
 
