@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystal_model import CrystalModel
+from variolite.crystals.crystal_model import CrystalModel, load_crystal_model
 from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import format_generation, score_generation
@@ -141,7 +141,8 @@ def score_crystal_run(
     log
         Takes lines of progress.
     """
-    model: CrystalModel = run.model()
+    run.require_finished()
+    model = load_crystal_model(run.model_folder)
     given = ("species",) if model.species_given else ()
     true, notes = structures_to_score(run, model, crystals)
     if train is None and fingerprint(crystals) == model.provenance.get("data", {}).get(
