@@ -39,7 +39,7 @@ from variolite.crystals.model.latents import ACTIVE_NATS
 from variolite.crystals.model.network import CrystalModule, bf16_is_fast
 from variolite.crystals.potential.alignment import fit_scale
 from variolite.crystals.potential.features import foundation_features
-from variolite.crystals.recipe import CrystalRecipe, CrystalSplitSpec, load_crystal_recipe
+from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.errors import DataError, RecipeError, TrainingError, nearest
 from variolite.progress import Progress
 from variolite.recipe import recipe_to_yaml
@@ -66,11 +66,8 @@ def all_threads() -> Iterator[None]:
     """Use every core for a network that is large enough, unless the user says otherwise."""
     before = torch.get_num_threads()
     if os.environ.get("VARIOLITE_DEFAULT_THREADS"):
-        torch.set_num_threads(
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+        torch.set_num_threads(len(own) or os.cpu_count() or 1)
     try:
         yield
     finally:
@@ -78,16 +75,10 @@ def all_threads() -> Iterator[None]:
 
 
 def build(recipe: CrystalRecipe, crystals: Crystals, *, features: int = 0) -> CrystalModule:
-    """Return the untrained network of a recipe for training crystals in the canonical frame.
+    """The untrained network of a recipe for training crystals in the canonical frame.
 
-    Parameters
-    ----------
-    recipe
-        Already resolved.
-    crystals
-        They give the elements and the spread of the cells.
-    features
-        Width of the foundation features; 0 without alignment.
+    They give the elements and the spread of the cells; ``features`` is the width of the
+    foundation features, 0 without alignment.
     """
     elements = np.unique(crystals.species).tolist()
     seed = recipe.training.seed
@@ -163,18 +154,9 @@ def prepare_crystals(
 ) -> tuple[dict[str, Crystals], Split]:
     """Split structures by formula, prototype or one by one, as the recipe says.
 
-    Returns
-    -------
-    parts
-        ``train``, ``validation`` and ``test``.
-    split
-        The groups in each.
-
-    Raises
-    ------
-    DataError
-        If there are too few groups, or a property that the recipe names is missing, is no
-        number or has too few values.
+    Returns the parts ``train``, ``validation`` and ``test``, and the groups in each. DataError if
+    there are too few groups, or a property that the recipe names is missing, is no number or has
+    too few values.
     """
     for name in recipe.properties:
         if name not in crystals.properties:
@@ -185,21 +167,17 @@ def prepare_crystals(
                 where="properties",
                 hint=f"did you mean {close}?" if close else f"they have: {known}",
             )
-    groups = groups_by(crystals, recipe.split.by)
-    split = _draw(groups, recipe.split)
+    spec, groups = recipe.split, groups_by(crystals, recipe.split.by)
+    if spec.test > 0.0:
+        split = draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)
+    else:
+        # Three parts of which two become one: validation and test are drawn first.
+        half = spec.validation / 2.0
+        drawn = draw_split(groups, test=half, validation=half, seed=spec.seed)
+        split = Split(drawn.train, (*drawn.validation, *drawn.test), (), spec.seed)
     parts = {name: crystals.take(places) for name, places in split.rows(groups).items()}
     require_properties(parts["train"], recipe.properties)
     return parts, split
-
-
-def _draw(groups: NDArray[np.str_], spec: CrystalSplitSpec) -> Split:
-    """Draw three parts, or two where no structure is to be held out."""
-    if spec.test > 0.0:
-        return draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)
-    # Three parts of which two become one: validation and test are drawn first.
-    half = spec.validation / 2.0
-    drawn = draw_split(groups, test=half, validation=half, seed=spec.seed)
-    return Split(drawn.train, (*drawn.validation, *drawn.test), (), spec.seed)
 
 
 def train_on_files(
@@ -215,23 +193,19 @@ def train_on_files(
     from variolite.crystals.field import load
 
     choose_device(device, 0)
+    crystals = load(data, progress)
     run, model = train_crystal_run(
-        recipe,
-        load(data, progress),
-        out,
-        name=data.name,
-        device=device,
-        restart=restart,
-        progress=progress,
+        recipe, crystals, out, name=data.name, device=device, restart=restart, progress=progress
     )
-    if model.properties is not None:
-        head = model.properties
-        for name, unit in zip(head.about.names, head.about.units, strict=True):
-            score, in_units = head.about.scores[name], "" if unit == "1" else f" {unit}"
-            progress.note(
-                f"{name}: mean error {score.error:.3g}{in_units}, of the median "
-                f"{score.baseline:.3g}{in_units}"
-            )
+    if model.properties is None:
+        return run
+    about = model.properties.about
+    for name, unit in zip(about.names, about.units, strict=True):
+        score, in_units = about.scores[name], "" if unit == "1" else f" {unit}"
+        progress.note(
+            f"{name}: mean error {score.error:.3g}{in_units}, of the median "
+            f"{score.baseline:.3g}{in_units}"
+        )
     return run
 
 
@@ -243,32 +217,13 @@ def train_crystal_run(
     name: str = "structures in memory",
     device: str = "auto",
     restart: bool = False,
-    simulated: bool = False,
     progress: Progress | None = None,
 ) -> tuple[RunFolder, CrystalModel]:
-    """Train a recipe on structures, fit its prior and write the run folder.
+    """Train a resolved recipe on structures, fit its prior and write the run folder.
 
-    An interrupted run of the same recipe and data is resumed, within the network or
-    within the prior.
-
-    Parameters
-    ----------
-    recipe
-        Already resolved.
-    crystals
-        All structures; the recipe's split holds some of them out.
-    out
-        Run folder.
-    name
-        Of the data, for the report.
-    device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
-    restart
-        Replace a run that is there.
-    simulated
-        The data are simulated; every page made of the run says so.
-    progress
-        Where progress is reported.
+    The recipe's split holds some structures out. An interrupted run of the same recipe and data
+    is resumed, within the network or within the prior; ``restart`` replaces a run that is there.
+    ``name`` is that of the data, for the report.
     """
     progress = progress or Progress()
     folder = RunFolder(out)
@@ -276,7 +231,7 @@ def train_crystal_run(
     data = fingerprint(crystals)
     trained = None if restart else _without_its_prior(folder, recipe, data)
     if trained is None:
-        run = TrainingRun(folder, recipe, restart=restart, simulated=simulated)
+        run = TrainingRun(folder, recipe, restart=restart, simulated=False)
         counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
         progress.note(f"{counted} structures, split by {recipe.split.by}")
         about = {"name": name, "fingerprint": data, "rows": len(crystals)}
@@ -308,8 +263,7 @@ def _train(
     # Cells are standardised by those that the network sees, not by those of the files.
     training, validation = (canonicalize(parts[part]).crystals for part in ("train", "validation"))
     # A validation crystal may hold an element that no training crystal has.
-    unknown = ~np.isin(validation.species, np.unique(training.species))
-    whole = np.bincount(validation.owner[unknown], minlength=len(validation)) == 0
+    whole = validation.made_of(np.unique(training.species))
     if features is not None:
         known = features[0]
         held_out = features[1][validation.atoms_of(np.flatnonzero(whole))]
@@ -448,25 +402,9 @@ def refit_prior(
 ) -> CrystalModel:
     """Fit the prior and the property head of a finished run again, and store them with it.
 
-    Parameters
-    ----------
-    run
-        A finished run.
-    crystals
-        The very structures that it was trained from.
-    overrides
-        ``prior.epochs=50`` and the like; other parts of the recipe cannot change.
-    device
-        ``auto``, ``cpu`` or ``cuda``.
-    progress
-        Where progress is reported.
-
-    Raises
-    ------
-    DataError
-        If the structures are others.
-    RecipeError
-        If an override concerns another part.
+    ``crystals`` are the very structures that it was trained from (DataError for others);
+    ``overrides`` such as ``prior.epochs=50`` may change prior and properties (RecipeError for
+    other parts).
     """
     for override in overrides:
         part = override.partition("=")[0].partition(".")[0]
