@@ -22,7 +22,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,12 +35,7 @@ from variolite.crystals.crystal_model import (
 )
 from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.frame import canonical
-from variolite.crystals.generation.prior import (
-    LatentPrior,
-    fit_prior,
-    prior_from,
-    prior_state,
-)
+from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.model import CrystalBatch, CrystalBatches, evaluation_batches
 from variolite.crystals.recipe import CrystalRecipe, PriorSpec
@@ -51,26 +45,25 @@ from variolite.recipe import TrainingSpec
 from variolite.training.schedules import beta_at, epoch_factor, final_beta
 from variolite.vae import Posterior
 
-# Crystals for Lightning's Trainer: every process gets its own portion of every batch.
+try:
+    from lightning import LightningDataModule, LightningModule
+except ImportError:
+    raise DataError(
+        "lightning is not installed", hint="pip install 'variolite[lightning]'"
+    ) from None
+
+
+TERMS = ("total", "reconstruction", "kl")
+"""Of the objective, as they are logged."""
 
 
 class CrystalDataModule(LightningDataModule):
-    """Crystals for `VAEModule`, each process its own portion of every batch.
+    """Crystals in any cell for `VAEModule`, each process its own portion of every batch.
 
-    A seed gives the same batches and the same noise on any number of processes.
-
-    Parameters
-    ----------
-    training, validation
-        Crystals in any cell.
-    batch_size
-        Crystals in a step of all processes together.
-    latent
-        Latent dimensions of the module.
-    seed
-        Of order and noise.
-    features
-        Standardised foundation features of the atoms of both, for a module with alignment.
+    ``batch_size`` are the crystals in a step of all processes together; a seed gives the same
+    batches and the same noise, of ``latent`` dimensions, on any number of processes.
+    ``features`` are the standardised foundation features of the atoms of both sets, for a
+    module with alignment.
     """
 
     def __init__(
@@ -86,34 +79,27 @@ class CrystalDataModule(LightningDataModule):
         super().__init__()
         known, held = (None, None) if features is None else features
         host = torch.device("cpu")
-        self._training = CrystalBatch.of(canonical(training).crystals, host, known)
+        whole = CrystalBatch.of(canonical(training).crystals, host, known)
+        self._training = CrystalBatches(whole, batch_size, latent, seed)
         self._validation = CrystalBatch.of(canonical(validation).crystals, host, held)
-        self._latent = latent
-        self._seed = seed
-        self._batch_size = min(batch_size, len(training))
 
     def train_dataloader(self) -> Batches:
         """Portions of shuffled batches, other ones in every epoch.
 
-        Raises
-        ------
-        DataError
-            If a batch has fewer crystals than there are processes.
+        DataError if a batch has fewer crystals than there are processes.
         """
-        self._require_enough(self._batch_size, "batch_size")
-        return Batches(self._portions, len(self._training) // self._batch_size)
+        self._require_enough(self._training.batch_size, "batch_size")
+        return Batches(self._portions, self._training.steps)
 
     def val_dataloader(self) -> Batches:
         """Portions of the validation crystals, with fixed noise.
 
-        Raises
-        ------
-        DataError
-            If there are fewer crystals than processes.
+        DataError if there are fewer crystals than processes.
         """
         self._require_enough(len(self._validation), "validation")
         rank, world = self._place()
-        found = evaluation_batches(self._validation, self._latent, noise_seed=VALIDATION_SEED)
+        latent = self._training.latent
+        found = evaluation_batches(self._validation, latent, noise_seed=VALIDATION_SEED)
         own = [_portion(batch, rank, world) for batch in found if len(batch) > rank]
         return Batches(lambda: iter(own), len(own))
 
@@ -144,10 +130,8 @@ class CrystalDataModule(LightningDataModule):
 
     def _portions(self) -> Iterator[CrystalBatch]:
         epoch = 0 if self.trainer is None else self.trainer.current_epoch
-        rank, world = self._place()
-        batches = CrystalBatches(self._training, self._batch_size, self._latent, self._seed)
-        for whole in batches.epoch(epoch):
-            yield _portion(whole, rank, world)
+        for whole in self._training.epoch(epoch):
+            yield _portion(whole, *self._place())
 
 
 class Batches:
@@ -172,25 +156,12 @@ def _portion(whole: CrystalBatch, rank: int, world: int) -> CrystalBatch:
     return replace(whole.take(np.arange(rank, len(whole), world)), chance=chance)
 
 
-try:
-    from lightning import LightningModule
-except ImportError:
-    raise DataError(
-        "lightning is not installed", hint="pip install 'variolite[lightning]'"
-    ) from None
-
-
 class VAEModule(LightningModule):
     """`CrystalModule` with its objective, optimiser and schedules.
 
-    All arguments are plain data, so that a checkpoint restores them without running code.
-
-    Parameters
-    ----------
-    network
-        As `variolite.crystals.crystal_model.network_content` returns it.
-    training
-        Fields of `TrainingSpec`; its schedules, learning rate and seed apply.
+    ``network`` is what `network_content` returns, ``training`` the fields of `TrainingSpec`, of
+    which schedules, learning rate and seed apply: all plain data, so that a checkpoint restores
+    them without running code.
     """
 
     def __init__(self, network: Mapping[str, Any], training: Mapping[str, Any]) -> None:
@@ -203,20 +174,9 @@ class VAEModule(LightningModule):
 
     @classmethod
     def from_recipe(cls, recipe: CrystalRecipe, training: Crystals, *, features: int = 0) -> Self:
-        """Make an untrained module.
-
-        Parameters
-        ----------
-        recipe
-            Already resolved.
-        training
-            Crystals to train on: they give the elements and the spread of the cells.
-        features
-            Width of the foundation features; 0 without alignment.
-        """
+        """Make an untrained module for crystals to train on; see `run.build`."""
         untrained = build(recipe, canonical(training).crystals, features=features)
-        training_spec = recipe.training.model_dump(mode="json")
-        made = cls(network_content(untrained), training_spec)
+        made = cls(network_content(untrained), recipe.training.model_dump(mode="json"))
         made.vae.load_state_dict(untrained.state_dict())
         return made
 
@@ -226,10 +186,7 @@ class VAEModule(LightningModule):
     ) -> Self:
         """Load weights, hyperparameters and prior; nothing in the file is executed.
 
-        Raises
-        ------
-        ModelFileError
-            If the file is missing, damaged, of something else, or holds code.
+        ModelFileError if the file is missing, damaged, of something else, or holds code.
         """
         where = str(checkpoint_path)
         try:
@@ -307,22 +264,17 @@ class VAEModule(LightningModule):
         """Objective of this process's portion, weighed as part of the whole batch."""
         del batch_idx
         beta = beta_at(self.spec.beta, self.current_epoch) * self.vae.weights.kl
-        own = [float(len(batch.species)), float(len(batch))]
-        whole = self._summed(torch.tensor(own, device=self.device))
+        own = torch.tensor([float(len(batch.species)), float(len(batch))], device=self.device)
         # Fractions of the whole batch, times the processes: their mean over the processes is 1,
         # and the mean of the gradients is the gradient of the whole batch.
-        fractions = torch.tensor(own, device=self.device) / whole * self.trainer.world_size
+        fractions = own / self._summed(own) * self.trainer.world_size
         terms = self.vae.loss(
             batch,
             torch.full((1,), beta, device=self.device),
             atom_fraction=fractions[0],
             crystal_fraction=fractions[1],
         )
-        found = {
-            "train/total": terms.total[0],
-            "train/reconstruction": terms.reconstruction[0],
-            "train/kl": terms.kl[0],
-        }
+        found = {f"train/{name}": getattr(terms, name)[0] for name in TERMS}
         self.log_dict(found, on_step=False, on_epoch=True, sync_dist=True, batch_size=1)
         return terms.total[0]
 
@@ -336,7 +288,7 @@ class VAEModule(LightningModule):
         del batch_idx
         beta = final_beta(self.spec.beta) * self.vae.weights.kl
         terms = self.vae.loss(batch, torch.full((1,), beta, device=self.device))
-        found = torch.stack([terms.total[0], terms.reconstruction[0], terms.kl[0]])
+        found = torch.stack([getattr(terms, name)[0] for name in TERMS])
         atoms = found.new_tensor([float(len(batch.species))])
         self._sums.append(torch.cat([found * atoms, atoms]))
 
@@ -345,7 +297,7 @@ class VAEModule(LightningModule):
         own = sum(self._sums, torch.zeros(4, device=self.device))
         self._sums.clear()
         *sums, atoms = self._summed(own).unbind()
-        for name, value in zip(("total", "reconstruction", "kl"), sums, strict=True):
+        for name, value in zip(TERMS, sums, strict=True):
             self.log(f"val/{name}", value / atoms, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The recipe of a crystal VAE: network, weights of the objective, training and prior."""
+"""The recipe of a crystal VAE, and recipes made of configurations of chemeleon2."""
 
 from __future__ import annotations
 
@@ -248,11 +248,8 @@ def _shown(value: Any) -> str:
 def import_source(paths: Iterable[Path], name: str) -> Imported:
     """Read plain configurations, of which later ones lie over earlier ones.
 
-    Raises
-    ------
-    RecipeError
-        If a file cannot be read as data, is composed of others, holds no crystal VAE, or names
-        a class of the model that Variolite does not know.
+    RecipeError if a file cannot be read as data, is composed of others, holds no crystal VAE, or
+    names a class of the model that Variolite does not know.
     """
     files = tuple(paths)
     where = ", ".join(map(str, files))
