@@ -50,15 +50,10 @@ Log = Callable[[str], None]
 def structures_to_score(
     run: RunFolder, model: CrystalModel, crystals: Crystals
 ) -> tuple[Crystals, list[str]]:
-    """Choose the structures that a run may be scored on.
+    """Choose the structures that a run may be scored on, with notes; DataError if none is left.
 
     Of the very data it was trained from these are the groups of its test part; of other
     data they are all, and a note says how many share a formula with the training structures.
-
-    Raises
-    ------
-    DataError
-        If none is left.
     """
     by = run.recipe().split.by
     if not run.split_file.is_file():
@@ -66,8 +61,7 @@ def structures_to_score(
             "the run keeps no list of its training structures: some of these may be among them"
         ]
     split = run.split()
-    trained_on = model.provenance.get("data", {}).get("fingerprint")
-    if trained_on == fingerprint(crystals):
+    if _trained_on(model, crystals):
         test = np.isin(groups_by(crystals, by), np.array(split.test, dtype=np.str_))
         if not test.any():
             raise DataError(
@@ -91,7 +85,7 @@ def reconstruct_or_fail(model: CrystalModel, crystals: Crystals) -> tuple[Crysta
 
     A structure with an element that the model lacks fails: its lattice is NaN.
     """
-    places = _known(model, crystals)
+    places = np.flatnonzero(crystals.made_of(model.elements))
     atoms = crystals.atoms_of(places)
     found = model.reconstruct(crystals.take(places))
     coordinates, species = np.array(crystals.coordinates), np.array(crystals.species)
@@ -102,10 +96,9 @@ def reconstruct_or_fail(model: CrystalModel, crystals: Crystals) -> tuple[Crysta
     return whole, len(crystals) - len(places)
 
 
-def _known(model: CrystalModel, crystals: Crystals) -> NDArray[np.int64]:
-    """Places of the crystals of elements that the model was trained on."""
-    strange = ~np.isin(crystals.species, np.array(model.elements))
-    return np.flatnonzero(np.bincount(crystals.owner[strange], minlength=len(crystals)) == 0)
+def _trained_on(model: CrystalModel, crystals: Crystals) -> bool:
+    """Whether these are the very structures of which a part trained the model."""
+    return bool(model.provenance.get("data", {}).get("fingerprint") == fingerprint(crystals))
 
 
 def score_crystal_run(
@@ -119,35 +112,17 @@ def score_crystal_run(
     workers: int | None = None,
     log: Log = lambda _: None,
 ) -> Scorecard:
-    """Score a run and write scorecard.json, held_out.parquet and the structures.
+    """Score a finished run and write scorecard.json, held_out.parquet and the structures.
 
-    Parameters
-    ----------
-    run
-        A finished run.
-    crystals
-        See `structures_to_score`.
-    train
-        Structures trained on: for the template baselines, and the reference that
-        samples must be new against.
-    baselines
-        Score random coordinates and templates too.
-    samples
-        Structures to generate and score; 0 for none.
-    seed
-        Of baselines and samples.
-    workers
-        Processes for matching; None for one a core.
-    log
-        Takes lines of progress.
+    ``crystals`` are those of which `structures_to_score` chooses, ``train`` structures trained
+    on: for the template baselines, and the reference that ``samples``, structures to generate
+    and score, must be new against. ``workers`` are processes for matching, one a core by default.
     """
     run.require_finished()
     model = load_crystal_model(run.model_folder)
     given = ("species",) if model.species_given else ()
     true, notes = structures_to_score(run, model, crystals)
-    if train is None and fingerprint(crystals) == model.provenance.get("data", {}).get(
-        "fingerprint"
-    ):
+    if train is None and _trained_on(model, crystals):
         known = groups_by(crystals, run.recipe().split.by)
         train = crystals.take(np.isin(known, np.array(run.split().train, dtype=np.str_)))
     log("reconstructing")
@@ -174,8 +149,7 @@ def score_crystal_run(
         card = card.merge(_generation(run, model, samples, train, true, seed, workers, log))
     card.write(run.scorecard_file)
     _keep(run.path, true, found, seed)
-    table = held_out_table(true, scores, _latents(model, true))
-    write_table(table, run.held_out_file)
+    write_table(held_out_table(true, scores, _latents(model, true)), run.held_out_file)
     return card
 
 
@@ -209,17 +183,16 @@ def _generation(
 
 def _keep(folder: Path, true: Crystals, found: Crystals, seed: int) -> None:
     """Write a sample of originals and reconstructions, in the same order."""
-    usable = np.flatnonzero(np.isfinite(found.lattices).all(axis=(1, 2)))
-    chosen: NDArray[np.int64] = usable
-    if len(usable) > KEPT:
-        chosen = np.sort(np.random.default_rng(seed).choice(usable, KEPT, replace=False))
+    chosen = np.flatnonzero(np.isfinite(found.lattices).all(axis=(1, 2)))
+    if len(chosen) > KEPT:
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, KEPT, replace=False))
     write_store(folder / "originals.crystals", true.take(chosen))
     write_store(folder / "reconstructed.crystals", found.take(chosen))
 
 
 def _latents(model: CrystalModel, crystals: Crystals) -> Latents:
     """Latents of all structures; of those with elements that the model lacks, zeros."""
-    places = _known(model, crystals)
+    places = np.flatnonzero(crystals.made_of(model.elements))
     mean = np.zeros((len(crystals.species), model.latent), dtype=np.float32)
     mean[crystals.atoms_of(places)] = model.encode(crystals.take(places)).mean
     return Latents(mean, None, crystals.offsets, crystals.names)
@@ -283,15 +256,10 @@ MOST = 1_000
 class CrystalHealth:
     """Latents of some crystals, and how far the priors are from them.
 
-    Attributes
-    ----------
-    kl
-        Mean KL from the standard normal per dimension and atom, nats, shape (L,).
-    normal, fitted
-        Mismatch between the latents and N(0, 1), which is what samples would be drawn from
-        without a fitted prior; and the fitted prior, None without one.
-    encoded, given
-        Number of crystals whose latents these are, and number they were drawn from.
+    ``kl`` is the mean KL from the standard normal per dimension and atom in nats, (L,);
+    ``normal`` and ``fitted`` the mismatch between the latents and N(0, 1), which samples would be
+    drawn from without a fitted prior, and the fitted prior. ``encoded`` crystals have these
+    latents, of ``given`` ones.
     """
 
     kl: tuple[float, ...]
@@ -307,24 +275,21 @@ class CrystalHealth:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was found in plain types, under the names that programs read."""
-        content = asdict(self)
         former = {"kl": "divergence", "encoded": "judged"}
-        return {former.get(name, name): value for name, value in content.items()}
+        return {former.get(name, name): value for name, value in asdict(self).items()}
 
     def lines(self) -> list[str]:
         """Return what was found, and advice, as sentences."""
         lines = [
+            f"from {self.encoded:,} of {self.given:,} structures, drawn evenly over their "
+            "numbers of atoms"
+        ] * (self.encoded < self.given)
+        lines += [
             f"{self.active} of {len(self.kl)} latent dimensions active, "
             f"{sum(self.kl):.1f} nats per atom in all",
             *(f"  z{i:<3} {nats:6.3f} nats" for i, nats in enumerate(self.kl)),
             _mismatch_line("a standard normal", self.normal),
         ]
-        if self.encoded < self.given:
-            lines.insert(
-                0,
-                f"from {self.encoded:,} of {self.given:,} structures, drawn evenly over their "
-                "numbers of atoms",
-            )
         if self.fitted is None:
             lines.append("advice: fit a prior (`variolite crystals prior`) before generating")
         else:
@@ -345,13 +310,8 @@ def _mismatch_line(what: str, found: LatentMismatch) -> str:
 def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) -> CrystalHealth:
     """Examine the latents of some crystals, best ones that the model was not trained on.
 
-    Of more than `MOST` crystals, `MOST` are drawn evenly over their numbers of atoms.
-
-    Raises
-    ------
-    DataError
-        If a crystal that is encoded holds an element that the model was not trained on,
-        or there are fewer than 20.
+    Of more than `MOST` crystals, `MOST` are drawn evenly over their numbers of atoms. DataError
+    if there are fewer than 20, or one holds an element that the model was not trained on.
     """
     if len(crystals) < FEWEST:
         raise DataError(
@@ -362,9 +322,7 @@ def crystal_health(model: CrystalModel, crystals: Crystals, *, seed: int = 0) ->
     some = crystals.take(_evenly(crystals.counts, seed))
     latents = model.encode(some)
     drawn = np.random.default_rng(seed).standard_normal(latents.mean.shape).astype(np.float32)
-    normal = latent_mismatch(
-        Latents(drawn, None, latents.offsets, latents.names), latents, seed=seed
-    )
+    normal = latent_mismatch(replace(latents, mean=drawn, log_variance=None), latents, seed=seed)
     fitted = None
     if model.prior is not None:
         known = model.prior.propose(DRAWS, seed=seed)

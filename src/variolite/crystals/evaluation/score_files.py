@@ -37,31 +37,11 @@ def score_structures(
 ) -> Scorecard:
     """Score structures against known ones.
 
-    Parameters
-    ----------
-    structures
-        Files and folders of the structures to score.
-    progress
-        Where progress is reported.
-    reference
-        Known structures that novelty is against.
-    test
-        Real structures whose distribution is wanted.
-    hull
-        Table of known phases with formation energies.
-    energies
-        Name of a potential, or "none"; by default chgnet where there is a hull.
-    relax_steps
-        Steps of relaxation; 0 for none.
-    out
-        Table of the results for every structure; the scorecard where it ends in .json.
-    workers
-        Processes; one per core by default.
-
-    Raises
-    ------
-    DataError
-        If an option does not go with the others or a file cannot be used.
+    Novelty is against ``reference``, the distribution wanted that of ``test``, stability by
+    ``energies`` (a potential, or "none"; chgnet where there is a hull), after ``relax_steps``,
+    above ``hull``, a table of known phases. ``out`` gets the results for every structure, or the
+    scorecard where it ends in .json. DataError if an option does not go with the others or a
+    file cannot be used.
     """
     from variolite.crystals.evaluation import read_hull, score_generation
     from variolite.crystals.files import load_crystals, read_structures
@@ -80,15 +60,11 @@ def score_structures(
         require_writable(out.with_suffix(".csv") if out.suffix == ".json" else out)
     workers = (os.cpu_count() or 1) if workers is None else workers
     # What a generator got wrong is to be counted as invalid, not rejected unread.
-    anything = Limits(
-        max_atoms=LARGEST,
-        min_distance=0.0,
-        volume_per_atom=(0.0, math.inf),
-        lengths=(0.0, math.inf),
-    )
+    anything = (0.0, math.inf)
+    limits = Limits(max_atoms=LARGEST, min_distance=0.0, volume_per_atom=anything, lengths=anything)
     with progress.stage("reading structures") as step:
         phases = read_hull(hull) if hull is not None and potential else None
-        reading = read_structures(structures, properties=False, limits=anything, log=step)
+        reading = read_structures(structures, properties=False, limits=limits, log=step)
         known = load_crystals(reference, log=step)
         real = None if test is None else load_crystals(test, log=step)
     for line in reading.remarks():
@@ -140,6 +116,7 @@ def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | N
 def _functions(
     potential: str | None, relax_steps: int, workers: int, log: Callable[[str], None]
 ) -> tuple[Energies | None, Relax | None]:
+    """Energies and relaxation by a potential, as scores of generated crystals take them."""
     if potential is None:
         return None, None
     from variolite.crystals.potential.features import energy_function
@@ -151,7 +128,4 @@ def _functions(
     if not relax_steps:
         return energies, None
     limits = RelaxationLimits(steps=relax_steps)
-    return (
-        energies,
-        lambda crystals: relax(crystals, source, limits=limits, workers=workers, log=log).crystals,
-    )
+    return energies, lambda c: relax(c, source, limits=limits, workers=workers, log=log).crystals
