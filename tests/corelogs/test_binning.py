@@ -96,9 +96,11 @@ def test_order_of_files_and_a_table_in_parts_change_nothing(tables, tmp_path: Pa
     assert [t.instrument for t in mixed.report.tables] == ["GRA", "MS", "MS", "NGR", "RGB"]
 
 
-def test_every_row_is_accounted_for(tables) -> None:
-    report = bin_tables(list(tables.values())).report
-    for counts, path in zip(report.tables, tables.values(), strict=True):
+def test_every_row_is_accounted_for_as_the_tables_are_read(tables) -> None:
+    seen: list[tuple[int, int, str]] = []
+    paths = list(tables.values())
+    report = bin_tables(paths, min_purity=0.9, progress=lambda *args: seen.append(args)).report
+    for counts, path in zip(report.tables, paths, strict=True):
         frame = pd.read_csv(path, low_memory=False)
         assert counts.rows == len(frame)
         left_out = counts.missing_depth + counts.missing_label + counts.missing_value
@@ -106,14 +108,30 @@ def test_every_row_is_accounted_for(tables) -> None:
         assert counts.missing_label == frame["Principal"].isna().sum() > 0
     assert report.tables[0].missing_value > 0
     assert report.tables[0].out_of_range > 0
+    text = "\n".join(report.lines())
+    for part in (f"{report.bins:,} bins of 0.2 m", "without lithology", "not pure enough"):
+        assert part in text
+    done = [part[0] for part in seen]
+    assert done == sorted(done)
+    assert done[0] == 0
+    assert done[-1] == seen[-1][1] == sum(path.stat().st_size for path in paths)
+    assert [part[2] for part in seen[:-1]] == [path.name for path in paths]
 
 
-def reading(depth: float | str, value: float | str, label: str = "clay", hole: str = "A") -> str:
-    return f"318,U1355,{hole},{depth},{value},{label}\n"
+def test_a_label_that_is_not_pure_enough_is_withdrawn_but_the_bin_stays(tables) -> None:
+    loose, strict = (bin_tables(list(tables.values()), min_purity=p) for p in (0.0, 0.9))
+    assert len(strict.table) == len(loose.table)
+    lost = (loose.table["lithology_purity"] < 0.9).sum()
+    assert strict.report.impure_bins == strict.report.unlabelled_bins == lost > 0
+    assert strict.table["lithology"].null_count() == lost
 
 
 PLACE = "Exp,Site,Hole,Depth CSF-A (m),"
 SUSCEPTIBILITY = "Magnetic susceptibility (instr. units),Principal"
+
+
+def reading(depth: float, value: float, label: str = "clay", hole: str = "A") -> str:
+    return f"318,U1355,{hole},{depth},{value},{label}\n"
 
 
 def write(path: Path, *rows: str, header: str = PLACE + "Bulk density (GRA),Principal") -> Path:
@@ -121,9 +139,13 @@ def write(path: Path, *rows: str, header: str = PLACE + "Bulk density (GRA),Prin
     return path
 
 
+def gra_table(path: Path, *depths: float) -> Path:
+    return write(path / "gra.csv", *(reading(depth, 1.5) for depth in depths))
+
+
 def ms_table(path: Path, *rows: tuple[str, float]) -> Path:
     lines = (f"318,{site},A,{depth},9,clay\n" for site, depth in rows)
-    return write(path, *lines, header=PLACE + SUSCEPTIBILITY)
+    return write(path / "ms.csv", *lines, header=PLACE + SUSCEPTIBILITY)
 
 
 def test_a_bin_is_centred_on_its_index_and_ties_go_to_the_even_bin(tmp_path: Path) -> None:
@@ -161,16 +183,9 @@ def test_every_reading_lies_in_its_bin(tmp_path_factory, depths: list[float], sp
     assert off.max() <= spacing / 2 * (1 + 1e-9)
 
 
-def test_spread_of_a_single_reading_is_missing_and_a_constant_has_none(tmp_path: Path) -> None:
-    path = write(tmp_path / "g.csv", reading(1.0, 1.5), reading(2.0, 1.6), reading(2.01, 1.6))
-    table = bin_tables([path]).table
-    assert table["bulk_density_count"].to_list() == [1, 2]
-    assert table["bulk_density_sd"].to_list() == [None, 0.0]
-
-
-def test_gaps_stay_visible(tmp_path: Path) -> None:
+def test_gaps_and_spreads_stay_visible(tmp_path: Path) -> None:
     # Bins 0 1 2, a gap of three bins, 6 7; then another hole.
-    depths = [0.0, 0.2, 0.4, 1.2, 1.4]
+    depths = [0.0, 0.2, 0.4, 1.2, 1.4, 1.41]
     rows = [reading(d, 1.5) for d in depths] + [reading(3.0, 1.5, hole="B")]
     table = bin_tables([write(tmp_path / "g.csv", *rows)]).table
     assert table["bin"].to_list() == [0, 1, 2, 6, 7, 15]
@@ -178,6 +193,9 @@ def test_gaps_stay_visible(tmp_path: Path) -> None:
     assert gaps[0] is gaps[5] is None
     np.testing.assert_allclose(gaps[1:5], [0.0, 0.0, 0.6, 0.0])
     np.testing.assert_allclose(table["gap_distance"], [0.1, 0.3, 0.1, 0.1, 0.1, 0.1])
+    # That of a single reading is missing; a constant has none.
+    assert table["bulk_density_count"].to_list() == [1, 1, 1, 1, 2, 1]
+    assert table["bulk_density_sd"].to_list() == [None, None, None, None, 0.0, None]
 
 
 def test_purity_second_label_and_ties() -> None:
@@ -195,16 +213,6 @@ def test_purity_second_label_and_ties() -> None:
     assert table["lithology_second"].to_list() == ["clay", "sand", None]
     assert table["impure"].to_list() == [False, True, False]
     assert label_bins(counts).sort("bin")["lithology"].to_list() == ["sand", "clay", "clay"]
-
-
-def test_a_label_that_is_not_pure_enough_is_withdrawn_but_the_bin_stays(tables) -> None:
-    loose = bin_tables(list(tables.values()))
-    strict = bin_tables(list(tables.values()), min_purity=0.9)
-    assert len(strict.table) == len(loose.table)
-    lost = (loose.table["lithology_purity"] < 0.9).sum()
-    assert strict.report.impure_bins == lost > 0
-    assert strict.report.unlabelled_bins == lost
-    assert strict.table["lithology"].null_count() == lost
 
 
 def test_readings_without_description_may_stay(tmp_path: Path) -> None:
@@ -243,60 +251,45 @@ def test_a_pixel_with_one_bad_channel_is_bad_in_all(tmp_path: Path) -> None:
 
 
 def test_channels_of_samples_stand_for_themselves(tmp_path: Path) -> None:
-    path = tmp_path / "mad.csv"
-    path.write_text(
-        "Exp,Site,Hole,Top depth CSF-A (m),Porosity (vol%),Grain density (g/cm^3),"
-        "Moisture wet (wt%),Principal\n"
-        "318,U1355,A,1.0,60,,30,clay\n"
-        "318,U1355,A,1.0,-130,2.7,40,clay\n"
-    )
-    table = bin_tables([path]).table
+    header = PLACE + "Porosity (vol%),Grain density (g/cm^3),Moisture wet (wt%),Principal"
+    rows = ("318,U1355,A,1.0,60,,30,clay\n", "318,U1355,A,1.0,-130,2.7,40,clay\n")
+    table = bin_tables([write(tmp_path / "mad.csv", *rows, header=header)]).table
     assert table.select("porosity", "grain_density", "water_content").row(0) == (60.0, 2.7, 35.0)
     assert table.select("^.*_count$").row(0) == (1, 1, 2)
 
 
 def test_the_first_velocity_that_is_not_missing_is_taken(tmp_path: Path) -> None:
-    path = tmp_path / "pwc.csv"
-    path.write_text(
-        "Exp,Site,Hole,Depth CSF-A (m),P-wave velocity x (m/s),P-wave velocity y (m/s),"
-        "P-wave velocity z (m/s),P-wave velocity unknown (m/s),Principal\n"
-        "318,U1355,A,1.0,1600,1700,,,clay\n"
-        "318,U1355,A,2.0,,1700,1800,,clay\n"
-        "318,U1355,A,3.0,1600,,,1500,clay\n"
-        "318,U1355,A,4.0,,,,,clay\n"
+    header = PLACE + ",".join(
+        f"P-wave velocity {axis} (m/s)" for axis in ("x", "y", "z", "unknown")
     )
-    binned = bin_tables([path])
+    values = ("1600,1700,,", ",1700,1800,", "1600,,,1500", ",,,")
+    rows = (f"318,U1355,A,{i + 1}.0,{value},clay\n" for i, value in enumerate(values))
+    binned = bin_tables([write(tmp_path / "pwc.csv", *rows, header=header + ",Principal")])
     assert binned.table["p_wave_velocity"].to_list() == [1600.0, 1700.0, 1500.0]
     assert binned.report.tables[0].missing_value == 1
 
 
-def test_holes_written_in_other_ways_join(tmp_path: Path) -> None:
-    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
-    header = "Borehole_ID,Depth CSF-A (m)," + SUSCEPTIBILITY
-    ms = write(tmp_path / "ms.csv", "318_U1355_A,1.05,12,clay\n", header=header)
-    binned = bin_tables([gra, ms])
-    assert binned.table["magnetic_susceptibility"].to_list() == [12.0]
-    assert binned.report.joins[0].rate == 1.0
-
-
-def test_a_hole_spelt_in_two_ways_in_one_table_is_one_hole(tmp_path: Path) -> None:
-    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+def test_holes_written_in_other_ways_join_and_are_one_within_a_table(tmp_path: Path) -> None:
     rows = "318_U1355_A,1.05,12,clay\n318-U1355A,1.0,14,clay\n318-U1355-A,1.0,19,clay\n"
     header = "Borehole_ID,Depth CSF-A (m)," + SUSCEPTIBILITY
     ms = write(tmp_path / "ms.csv", rows, header=header)
-    table = bin_tables([gra, ms]).table
-    assert table.height == 1
-    values = table.select("^magnetic_susceptibility.*$").row(0)
+    binned = bin_tables([gra_table(tmp_path, 1.0), ms])
+    assert binned.report.joins[0].rate == 1.0
+    assert binned.table.height == 1
+    values = binned.table.select("^magnetic_susceptibility.*$").row(0)
     assert values == pytest.approx((15.0, 3, np.std([12, 14, 19], ddof=1)))
 
 
-def test_an_outer_join_can_take_labels_from_all(tmp_path: Path) -> None:
-    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5), reading(2.0, 1.5))
-    ms = ms_table(tmp_path / "ms.csv", ("U1355", 2.0), ("U1355", 3.0))
+def test_an_outer_join_has_nulls_and_can_take_labels_from_all(tmp_path: Path) -> None:
+    gra, ms = gra_table(tmp_path, 1.0, 2.0), ms_table(tmp_path, ("U1355", 2.0), ("U1355", 3.0))
     first = bin_tables([gra, ms], join="outer").table
     every = bin_tables([gra, ms], join="outer", label_source="all").table
     assert first["lithology"].to_list() == ["clay", "clay", None]
     assert every["lithology"].to_list() == ["clay", "clay", "clay"]
+    assert first["bulk_density"].to_list() == [1.5, 1.5, None]
+    assert first["bulk_density_count"].to_list() == [1, 1, 0]
+    assert first["magnetic_susceptibility_count"].to_list() == [0, 1, 1]
+    assert first["site"].to_list() == ["U1355"] * 3
 
 
 @pytest.mark.parametrize("join", ["inner", "outer"])
@@ -306,47 +299,17 @@ def test_an_outer_join_can_take_labels_from_all(tmp_path: Path) -> None:
 def test_a_join_that_matches_nothing_is_an_error(
     tmp_path: Path, site: str, depth: float, join: str, reason: str
 ) -> None:
-    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5))
-    ms = ms_table(tmp_path / "ms.csv", (site, depth))
     with pytest.raises(DataError, match=reason):
-        bin_tables([gra, ms], join=join)
+        bin_tables([gra_table(tmp_path, 1.0), ms_table(tmp_path, (site, depth))], join=join)
 
 
 def test_a_poor_match_may_be_allowed(tmp_path: Path) -> None:
-    gra = write(tmp_path / "gra.csv", *(reading(i, 1.5) for i in range(300)))
-    ms = ms_table(tmp_path / "ms.csv", ("U1355", 5.0), *(("U1355", 1000.0 + i) for i in range(299)))
+    gra = gra_table(tmp_path, *range(300))
+    ms = ms_table(tmp_path, ("U1355", 5.0), *(("U1355", 1000.0 + i) for i in range(299)))
     with pytest.raises(DataError, match=r"1 of 300 bins match \(0.33%\)"):
         bin_tables([gra, ms])
     assert len(bin_tables([gra, ms], min_match=0.0).table) == 1
     assert len(bin_tables([gra, ms], min_match=0.0, join="outer").table) == 599
-
-
-def test_absent_channels_of_an_outer_join_are_null_and_counted_zero(tmp_path: Path) -> None:
-    gra = write(tmp_path / "gra.csv", reading(1.0, 1.5), reading(2.0, 1.6))
-    ms = ms_table(tmp_path / "ms.csv", ("U1355", 2.0), ("U1355", 3.0))
-    table = bin_tables([gra, ms], join="outer").table
-    assert table["bulk_density"].to_list() == [1.5, 1.6, None]
-    assert table["bulk_density_count"].to_list() == [1, 1, 0]
-    assert table["magnetic_susceptibility_count"].to_list() == [0, 1, 1]
-    assert table["site"].to_list() == ["U1355"] * 3
-
-
-def test_progress_runs_from_nothing_to_all(tables) -> None:
-    seen: list[tuple[int, int, str]] = []
-    bin_tables(list(tables.values()), progress=lambda *args: seen.append(args))
-    done = [part[0] for part in seen]
-    assert done == sorted(done)
-    assert done[0] == 0
-    assert done[-1] == seen[-1][1] == sum(path.stat().st_size for path in tables.values())
-    assert [part[2] for part in seen[:-1]] == [path.name for path in tables.values()]
-
-
-def test_the_report_has_lines_for_a_terminal(tables) -> None:
-    report = bin_tables(list(tables.values()), min_purity=0.9).report
-    text = "\n".join(report.lines())
-    assert f"{report.bins:,} bins of 0.2 m" in text
-    assert "without lithology" in text
-    assert "not pure enough" in text
 
 
 @pytest.mark.parametrize(
@@ -358,20 +321,18 @@ def test_the_report_has_lines_for_a_terminal(tables) -> None:
         ({"unlabelled": "maybe"}, "unlabelled: unknown choice"),
         ({"min_purity": 2.0}, "a purity"),
         ({"label_source": "XYZ"}, "not among the tables"),
+        ({"paths": []}, "no tables"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(tmp_path: Path, options, what: str) -> None:
-    path = write(tmp_path / "gra.csv", reading(1.0, 1.5))
+    path = gra_table(tmp_path, 1.0)
     with pytest.raises(DataError, match=what):
-        bin_tables([path], **options)
+        bin_tables(**{"paths": [path]} | options)
 
 
-def test_no_tables_or_one_twice_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "gra.csv", reading(1.0, 1.5))
-    with pytest.raises(DataError, match="no tables"):
-        bin_tables([])
+def test_the_same_table_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="given twice"):
-        bin_tables([path, path])
+        bin_tables([gra_table(tmp_path, 1.0)] * 2)
 
 
 def test_a_real_table_is_binned(shared_data: Path) -> None:
@@ -414,25 +375,17 @@ def test_merged_parts_have_the_moments_of_the_whole(parts: list[list[float]], of
         np.testing.assert_allclose(found, whole.std(ddof=1), rtol=1e-6, atol=1e-6)
 
 
-def test_a_constant_far_from_zero_has_no_spread() -> None:
-    partial = pl.DataFrame(
-        {"hole": "A", "bin": 0, "x": [1e7] * 3, "x_count": [5, 1, 9], "x_m2": [0.0] * 3}
-    )
-    assert merge_moments(partial).select(spread("x")).item() == 0.0
-
-
-def test_a_channel_absent_in_one_part_and_in_all() -> None:
+def test_constants_far_from_zero_and_absent_channels_merge() -> None:
     partial = pl.DataFrame(
         {
-            "hole": ["A", "A", "B", "B"],
-            "bin": [0, 0, 0, 0],
-            "x": [None, 2.0, None, None],
-            "x_count": [0, 4, 0, 0],
-            "x_m2": [None, 8.0, None, None],
+            "hole": ["A", "A", "B", "B", "C", "C"],
+            "bin": 0,
+            "x": [None, 2.0, None, None, 1e7, 1e7],
+            "x_count": [0, 4, 0, 0, 5, 9],
+            "x_m2": [None, 8.0, None, None, 0.0, 0.0],
         }
     )
     merged = merge_moments(partial).sort("hole").with_columns(spread("x"))
-    assert merged["x"].to_list() == [2.0, None]
-    assert merged["x_count"].to_list() == [4, 0]
-    np.testing.assert_allclose(merged["x_sd"][0], np.sqrt(8 / 3))
-    assert merged["x_sd"][1] is None
+    assert merged["x"].to_list() == [2.0, None, 1e7]
+    assert merged["x_count"].to_list() == [4, 0, 14]
+    assert merged["x_sd"].to_list() == [pytest.approx(np.sqrt(8 / 3)), None, 0.0]

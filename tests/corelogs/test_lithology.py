@@ -49,39 +49,23 @@ def test_the_last_word_decides_the_group(name: str, group: str) -> None:
     assert label_levels()["lithology_group"].group_of(name) == group
 
 
-def test_there_are_139_names_in_14_groups() -> None:
+def test_there_are_139_names_in_14_groups_that_agree_with_their_last_word() -> None:
     level = label_levels()["lithology_group"]
     assert len(level.groups) == 139
     assert set(level.groups.values()) == GROUPS
     assert set(level.heads.values()) <= GROUPS
+    alone = LabelLevel("heads", {}, level.heads)
+    assert not {n for n, g in level.groups.items() if alone.group_of(n) not in (None, g)}
+    assert level.unmapped(lithologies()["name"]) == ()
 
 
 def test_names_that_are_not_listed_go_by_their_last_word_and_are_reported() -> None:
     level = label_levels()["lithology_group"]
     names = ["glauconitic sandstone", "clay", "vitric tuff", "sapropel", "clay and sand", None, ""]
-    assert level.apply(pl.Series(names)).to_list() == [
-        "Sand",
-        "Clay/Mud",
-        "Volcaniclastic",
-        None,
-        None,
-        None,
-        None,
-    ]
+    groups = ["Sand", "Clay/Mud", "Volcaniclastic", None, None, None, None]
+    assert level.apply(pl.Series(names)).to_list() == groups
     assert level.guessed(names) == ("glauconitic sandstone", "vitric tuff")
     assert level.unmapped(names) == ("clay and sand", "sapropel")
-
-
-def test_listed_names_agree_with_their_last_word_unless_they_say_why() -> None:
-    level = label_levels()["lithology_group"]
-    alone = LabelLevel("heads", {}, level.heads)
-    differ = {n for n, g in level.groups.items() if alone.group_of(n) not in (None, g)}
-    assert differ == set()
-
-
-def test_simulated_lithologies_are_all_grouped() -> None:
-    level = label_levels()["lithology_group"]
-    assert level.unmapped(lithologies()["name"]) == ()
 
 
 def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(
@@ -108,18 +92,11 @@ def test_wireline_codes_have_names_as_numbers_and_as_text() -> None:
     assert level.apply(pl.Series([65000, 65030, None])).to_list() == expected
     assert level.apply(pl.Series([65000.0, 65030.0, None])).to_list() == expected
     assert level.apply(pl.Series(["65000", "65030.0", "65000.5"])).to_list() == expected
-    coarse = label_levels()["force_group"]
-    assert set(coarse.groups) == set(level.groups)
-
-
-def test_facies_have_names_and_environments() -> None:
-    facies = label_levels()["kgs_facies"]
-    environment = label_levels()["kgs_environment"]
+    assert set(label_levels()["force_group"].groups) == set(level.groups)
     codes = pl.Series(range(1, 10))
-    assert facies.apply(codes).n_unique() == 9
-    assert environment.apply(codes).to_list() == (
-        ["Nonmarine"] * 3 + ["Marine clastic"] + ["Carbonate"] * 5
-    )
+    assert label_levels()["kgs_facies"].apply(codes).n_unique() == 9
+    environments = ["Nonmarine"] * 3 + ["Marine clastic"] + ["Carbonate"] * 5
+    assert label_levels()["kgs_environment"].apply(codes).to_list() == environments
 
 
 def test_real_wireline_labels_are_all_named(shared_data: Path) -> None:
@@ -161,6 +138,7 @@ def test_a_level_of_ones_own_is_read(tmp_path: Path, name: str, content: str) ->
         ("a.yaml", "a: {b: c}", "stands for no group"),
         ("a.yaml", "a: [b", "cannot be read"),
         ("a.yaml", "groups: {A: [a]}\nhead: {}", "unknown key 'head'"),
+        ("a.yaml", "groups: {}", "maps nothing"),
     ],
 )
 def test_a_bad_mapping_gives_one_clear_error(tmp_path, name: str, content: str, what: str) -> None:
@@ -180,10 +158,11 @@ def test_an_unknown_level_names_the_nearest(tmp_path: Path) -> None:
 
 def test_levels_become_columns_of_the_binned_table(tmp_path: Path) -> None:
     table = tmp_path / "g.csv"
-    table.write_text(
-        "Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal\n"
-        "318,U1355,A,1.0,1.5,clay\n318,U1355,A,2.0,1.5,vitric tuff\n318,U1355,A,3.0,1.5,sapropel\n"
+    rows = (
+        f"318,U1355,A,{i}.0,1.5,{name}\n"
+        for i, name in enumerate(("clay", "vitric tuff", "sapropel"))
     )
+    table.write_text("Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal\n" + "".join(rows))
     mine = tmp_path / "grain.yaml"
     mine.write_text("fine: [clay, sapropel]\n")
     binned = bin_tables([table], levels=["lithology_group", mine])
@@ -205,16 +184,12 @@ def test_codes_are_replaced_by_names_and_joined_by_groups() -> None:
     assert levels["force_group"][0] == levels["force_group"][1] != levels["force_group"][2]
 
 
-def test_names_stay_beside_their_groups() -> None:
+def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level() -> None:
     names = np.array(["nannofossil ooze", "clay", "silty clay", "basalt"])
     levels = LevelChooser()({"lithology": names})
     assert levels["lithology"] is names
     assert len(set(levels["lithology_group"][1:3])) == 1
-
-
-def test_unknown_labels_have_one_level() -> None:
-    names = np.array(["alpha", "beta"])
-    assert set(LevelChooser()({"facies": names})) == {"facies"}
+    assert set(LevelChooser()({"facies": np.array(["alpha", "beta"])})) == {"facies"}
     assert LevelChooser()({}) == {}
 
 

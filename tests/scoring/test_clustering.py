@@ -86,7 +86,7 @@ def test_members_are_clustered_once_each():
     )
     assert evaluation.find(level="kind", k=3).scored.n_seeds == 3
     assert len(seen) == 6
-    assert seen[-1] == "6/6 vae, member 2: kmeans, k = 3"
+    assert seen[-1] == "6/6 vae, kmeans k 3"
 
 
 def test_transductive_fit_uses_the_scored_rows_and_says_so():

@@ -5,8 +5,8 @@ from .binning import bin_tables as bin_tables
 from .holes import canonical_holes as canonical_holes
 from .holes import holes_from_columns as holes_from_columns
 from .holes import holes_from_text as holes_from_text
-from .instrument_tables import open_table as open_table
 from .instruments import INSTRUMENTS as INSTRUMENTS
+from .instruments import open_table as open_table
 from .lithology import LabelLevel as LabelLevel
 from .lithology import LevelChooser as LevelChooser
 from .lithology import label_level as label_level

@@ -9,10 +9,8 @@ from typing import Literal
 import polars as pl
 from polars.exceptions import PolarsError
 
-from variolite.corelogs.bin_report import TableCounts
 from variolite.corelogs.holes import canonical_holes
-from variolite.corelogs.instrument_tables import InstrumentTable
-from variolite.corelogs.instruments import INSTRUMENTS
+from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable
 from variolite.errors import DataError, nearest
 
 KEY = ("hole", "bin")
@@ -108,6 +106,43 @@ def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
 _DEEPEST = 100_000.0
 _BLANKS = " " * 64
 _READING_COUNTS = ("rows", "present", "used", "unreadable")
+
+
+@dataclass(frozen=True)
+class TableCounts:
+    """Rows of one instrument table: those left out, by the first reason that holds, and used.
+
+    ``unreadable`` are numbers that were text, such as ``<0.1``; they count as missing.
+    ``bins`` and ``holes`` hold at least one used reading.
+    """
+
+    path: str
+    instrument: str
+    rows: int
+    missing_depth: int
+    missing_label: int
+    missing_value: int
+    out_of_range: int
+    used: int
+    unreadable: int
+    bins: int
+    holes: int
+
+    def line(self) -> str:
+        """Return the account of the table as a line of text."""
+        reasons = {
+            "without depth": self.missing_depth,
+            "without lithology": self.missing_label,
+            "without value": self.missing_value,
+            "out of range": self.out_of_range,
+        }
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
+        return (
+            f"{self.instrument}: {self.used:,} of {self.rows:,} readings, "
+            f"{self.bins:,} bins, {self.holes:,} holes"
+            + (f"; left out: {left_out}" if left_out else "")
+            + (f"; {self.unreadable:,} numbers were text" if self.unreadable else "")
+        )
 
 
 @dataclass(frozen=True)

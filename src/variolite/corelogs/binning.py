@@ -20,15 +20,14 @@ from variolite.corelogs.accumulation import (
     KEY,
     Accumulated,
     OutlierRule,
+    TableCounts,
     accumulate,
     merge_moments,
     outlier_rule,
     spread,
 )
-from variolite.corelogs.bin_report import BinReport, JoinStep
 from variolite.corelogs.holes import holes_from_text
-from variolite.corelogs.instrument_tables import InstrumentTable, open_table
-from variolite.corelogs.instruments import INSTRUMENTS
+from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable, open_table
 from variolite.corelogs.lithology import LabelLevel, label_level
 from variolite.errors import DataError
 
@@ -36,6 +35,76 @@ Progress = Callable[[int, int, str], None]
 """Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
 
 _LABEL_COLUMNS = ("lithology", "lithology_purity", "lithology_second")
+
+
+@dataclass(frozen=True)
+class JoinStep:
+    """One instrument joined to those before it: bins before, of its own, in both, and after."""
+
+    instrument: str
+    left: int
+    right: int
+    matched: int
+    rows: int
+
+    @property
+    def rate(self) -> float:
+        """Matched bins as a fraction of the smaller side, 0 to 1."""
+        smaller = min(self.left, self.right)
+        return self.matched / smaller if smaller else 0.0
+
+
+@dataclass(frozen=True)
+class BinReport:
+    """Account of one binning with a bin width of ``spacing`` m and the rule ``outliers``.
+
+    ``tables`` counts per file; the first instrument has no step in ``joins``. ``label_source``
+    is the instrument whose descriptions gave the label, None where no table has any. Of the
+    bins of the result, ``unlabelled_bins`` have no label and ``impure_bins`` lost theirs;
+    ``outlier_bins`` were dropped by a rule that applies to bins. ``guessed`` and ``unmapped``
+    are, per level of labels, the lithologies that only their last word maps, and that nothing
+    maps.
+    """
+
+    spacing: float
+    join: str
+    outliers: str
+    label_source: str | None
+    tables: tuple[TableCounts, ...]
+    joins: tuple[JoinStep, ...]
+    bins: int
+    holes: int
+    lithologies: int
+    outlier_bins: int
+    unlabelled_bins: int
+    impure_bins: int
+    guessed: Mapping[str, tuple[str, ...]]
+    unmapped: Mapping[str, tuple[str, ...]]
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the account as lines of text for a terminal."""
+        lines = [table.line() for table in self.tables]
+        lines += [
+            f"+ {step.instrument}: {step.matched:,} bins match ({step.rate:.1%} of the smaller "
+            f"side), {step.rows:,} rows"
+            for step in self.joins
+        ]
+        lines.append(
+            f"{self.bins:,} bins of {self.spacing:g} m in {self.holes:,} holes, "
+            f"{self.lithologies:,} lithologies"
+        )
+        counts = {
+            f"dropped by the rule '{self.outliers}'": self.outlier_bins,
+            "lost their label: not pure enough": self.impure_bins,
+            "have no label": self.unlabelled_bins,
+        }
+        lines += [f"{count:,} bins {fate}" for fate, count in counts.items() if count]
+        kinds = {"grouped by their last word": self.guessed, "in no group": self.unmapped}
+        for how, levels in kinds.items():
+            for level, names in levels.items():
+                more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+                lines.append(f"{level}: {how}: {', '.join(names[:5])}{more}")
+        return tuple(lines)
 
 
 def join_instruments(
@@ -47,19 +116,10 @@ def join_instruments(
     of the holes, or their depths, are then not those of the same holes.
     """
     steps: list[JoinStep] = []
-    # Tables of one instrument may differ in their channels (samples do).
-    binned = {
-        code: pl.concat([part.bins for part in group], how="diagonal")
-        for code, group in parts.items()
-    }
-    for code, group in parts.items():
-        if len(group) > 1:
-            counts = pl.selectors.ends_with("_count").fill_null(0)
-            binned[code] = merge_moments(binned[code].with_columns(counts))
-    first, *others = binned
-    joined = binned[first]
+    first, *others = parts
+    joined = _of_one_instrument(parts[first])
     for code in others:
-        left, bins = joined, binned[code]
+        left, bins = joined, _of_one_instrument(parts[code])
         joined = left.join(bins, on=KEY, how="inner" if how == "inner" else "full", coalesce=True)
         # Keys are unique on both sides, so that the sizes tell how many met.
         total = left.height + bins.height
@@ -78,6 +138,14 @@ def join_instruments(
             )
         steps.append(step)
     return joined, tuple(steps)
+
+
+def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
+    if len(parts) == 1:
+        return parts[0].bins
+    # Tables of one instrument may differ in their channels (samples do).
+    bins = pl.concat([part.bins for part in parts], how="diagonal")
+    return merge_moments(bins.with_columns(pl.selectors.ends_with("_count").fill_null(0)))
 
 
 def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
@@ -191,24 +259,16 @@ def bin_tables(
     """
     rule = outlier_rule(outliers)
     wanted = _levels(levels)
-    for option, valid, what, hint in (
-        ("spacing", 0 < spacing < float("inf"), f"a bin of {spacing} m", "a positive width in m"),
-        (
-            "min_purity",
-            0 <= min_purity <= 1,
-            f"a purity of {min_purity}",
-            "a share between 0 and 1",
-        ),
-        ("join", join in ("inner", "outer"), f"unknown choice '{join}'", "inner or outer"),
-        (
-            "unlabelled",
-            unlabelled in ("drop", "keep"),
-            f"unknown choice '{unlabelled}'",
-            "drop or keep",
-        ),
-    ):
-        if not valid:
-            raise DataError(what, where=option, hint=f"give {hint}")
+    if not 0 < spacing < float("inf"):
+        raise DataError(f"a bin of {spacing} m", where="spacing", hint="give a positive width in m")
+    if not 0 <= min_purity <= 1:
+        hint = "give a share between 0 and 1"
+        raise DataError(f"a purity of {min_purity}", where="min_purity", hint=hint)
+    choices = {"join": (join, "inner", "outer"), "unlabelled": (unlabelled, "drop", "keep")}
+    for option, (value, *known) in choices.items():
+        if value not in known:
+            hint = f"choose {' or '.join(known)}"
+            raise DataError(f"unknown choice '{value}'", where=option, hint=hint)
     sources = _open_all(paths, depth_scale)
     label_source = _label_source(label_source, sources)
     parts: dict[str, list[Accumulated]] = {code: [] for code in INSTRUMENTS}

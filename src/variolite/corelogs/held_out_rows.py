@@ -5,7 +5,6 @@ The same name has the same colour everywhere on the page.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +26,11 @@ _GROUP_NOUNS = frozenset({"borehole", "core", "hole", "sample", "section", "site
 
 @dataclass(frozen=True)
 class Classes:
-    """Rows sorted into named, coloured categories.
-
-    ``codes`` [n] index ``names`` and ``colours``; -1 means the row has none.
-    ``pooled`` names stand together in a last category called "other".
-    """
+    """Rows sorted into named, coloured categories by their ``codes`` [n]; -1 is none."""
 
     names: tuple[str, ...]
     colours: tuple[str, ...]
     codes: Integers
-    pooled: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,7 +47,8 @@ class Classes:
 def code_labels(labels: NDArray[np.str_], *, room: int = len(CATEGORIES)) -> Classes:
     """Sort labels [n] by how often they occur; the empty string is none.
 
-    Those beyond ``room`` categories are pooled as "other", those beyond the palette are grey.
+    Those beyond ``room`` categories are pooled in a last one, "other"; those beyond the palette
+    are grey.
     """
     found, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     order = [int(i) for i in np.argsort(-counts, kind="stable") if found[i] != ""]
@@ -66,8 +61,7 @@ def code_labels(labels: NDArray[np.str_], *, room: int = len(CATEGORIES)) -> Cla
     if rest:
         names.append(f"other ({len(rest)} labels)")
         colours.append(OTHER)
-    pooled = tuple(str(found[i]) for i in rest)
-    return Classes(tuple(names), tuple(colours), lookup[inverse.reshape(-1)], pooled)
+    return Classes(tuple(names), tuple(colours), lookup[inverse.reshape(-1)])
 
 
 def code_clusters(clusters: Integers, labels: Classes | None) -> Classes:
@@ -110,10 +104,9 @@ def contingency(clusters: Classes, labels: Classes) -> Integers:
 class HeldOut:
     """Held-out rows; a part the file lacks is None or empty.
 
-    ``group_noun`` is what a group is called, such as "hole". ``inputs`` and ``reconstructions``
-    hold [n] values in original units, NaN where missing; ``latent`` is [n, L] posterior means.
-    ``labels`` are those of the level called ``level``, rare ones pooled, ``every_label`` the
-    same without pooling, and ``levels`` those of every level that has any.
+    ``inputs`` and ``reconstructions`` hold [n] values in original units, NaN where missing;
+    ``latent`` is [n, L] posterior means. ``labels`` are those of the main ``level``, rare ones
+    pooled, and ``every_label`` the same without pooling.
     """
 
     rows: int
@@ -137,15 +130,15 @@ class HeldOut:
         return f"{plain(name)} ({unit})" if unit else plain(name)
 
     @property
-    def extent(self) -> str:
-        """Say how many rows there are, and of how many groups."""
-        rows = counted(self.rows, "held-out row")
-        return f"{rows} of {counted(self.n_groups, self.group_noun)}" if self.n_groups else rows
-
-    @property
     def n_groups(self) -> int:
         """Number of groups that the rows come from; 0 when the file does not tell."""
         return 0 if self.groups is None else len(np.unique(self.groups))
+
+    @property
+    def extent(self) -> str:
+        """How many rows there are, and of how many groups."""
+        rows = counted(self.rows, "held-out row")
+        return f"{rows} of {counted(self.n_groups, self.group_noun)}" if self.n_groups else rows
 
 
 def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
@@ -166,12 +159,15 @@ def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
     labelled = [column for column in frame.columns if column.startswith("label:")]
     named = {column.removeprefix("label:"): _strings(frame[column]) for column in labelled}
     levels = {level: code_labels(names) for level, names in named.items() if (names != "").any()}
-    level = _main_level(scorecard, levels)
-    labels = levels.get(level) if level else None
+    # The level that the scorecard names first, otherwise the file's first.
+    scored = [row.level for row in scorecard.rows] if scorecard else []
+    level = next((level for level in (*scored, *levels) if level in levels), None)
+    labels = levels[level] if level else None
     clusters = None
     if "cluster" in numeric:
         numbers = frame["cluster"].cast(pl.Int64, strict=False).fill_null(-1).to_numpy()
-        clusters = code_clusters(numbers.astype(np.int64), labels)
+        clusters = code_clusters(numbers, labels)
+    recon = {name: f"recon:{name}" for name in names if f"recon:{name}" in numeric}
     return HeldOut(
         rows=frame.height,
         group_noun=noun if noun in _GROUP_NOUNS else "group",
@@ -179,11 +175,9 @@ def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
         order=_floats(frame["order"]) if "order" in numeric else None,
         order_unit=units.get(by_role.get("order", "")),
         inputs={name: _floats(frame[name]) for name in names},
-        reconstructions={
-            name: _floats(frame[f"recon:{name}"]) for name in names if f"recon:{name}" in numeric
-        },
+        reconstructions={name: _floats(frame[column]) for name, column in recon.items()},
         units=units,
-        latent=_matrix(frame, latent) if latent and frame.height else None,
+        latent=_floats(frame.select(latent)) if latent and frame.height else None,
         level=level,
         labels=labels,
         every_label=code_labels(named[level], room=frame.height) if level else None,
@@ -192,19 +186,9 @@ def held_out_of(files: RunFiles, scorecard: Scorecard | None) -> HeldOut | None:
     )
 
 
-def _main_level(scorecard: Scorecard | None, present: Collection[str]) -> str | None:
-    """Return the label level that the scorecard names first, otherwise the file's first."""
-    scored = [row.level for row in scorecard.rows] if scorecard else []
-    return next((level for level in scored if level in present), next(iter(present), None))
-
-
-def _floats(series: pl.Series) -> Floats:
-    values = series.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy()
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def _matrix(frame: pl.DataFrame, names: list[str]) -> Floats:
-    return np.column_stack([_floats(frame[name]) for name in names])
+def _floats(values: pl.Series | pl.DataFrame) -> Floats:
+    array = values.cast(pl.Float64).to_numpy()
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def _strings(series: pl.Series) -> NDArray[np.str_]:

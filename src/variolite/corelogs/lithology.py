@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -58,10 +57,7 @@ class LabelLevel:
         return None if several or not key else self.heads.get(key.split()[-1])
 
     def apply(self, labels: pl.Series) -> pl.Series:
-        """Map a column of labels, [n], to groups, [n]; null where nothing maps them.
-
-        Whole numbers written as floating point (``65000.0``) are read as whole.
-        """
+        """Map a column of labels, [n], to groups, [n]; null where nothing maps them."""
         texts = labels.cast(pl.String)
         known = {text: self.group_of(text) for text in texts.unique().drop_nulls().to_list()}
         mapped = texts.replace_strict(known, default=None, return_dtype=pl.String)
@@ -81,7 +77,7 @@ class LabelLevel:
 def label_levels() -> Mapping[str, LabelLevel]:
     """Return the levels that are shipped with the package, by name."""
     levels = [_level_of(entry, name, name) for name in _PACKAGED for entry in read_packaged(name)]
-    return MappingProxyType({level.name: level for level in levels})
+    return {level.name: level for level in levels}
 
 
 def label_level(name: str | Path | LabelLevel) -> LabelLevel:
@@ -119,7 +115,14 @@ def read_label_level(path: str | Path) -> LabelLevel:
     """
     path = Path(path)
     if path.suffix.casefold() not in (".yaml", ".yml"):
-        return LabelLevel(path.stem, _pairs_of_table(path))
+        # Imported late: the packaged levels need no reader of tables.
+        from variolite.records import read_table
+
+        frame = read_table(path)
+        if frame.width < 2:
+            raise DataError("the table has fewer than two columns", where=str(path), hint=_HINT)
+        two = frame.select(frame.columns[:2]).cast(pl.String).drop_nulls()
+        return LabelLevel(path.stem, _unique(two.rows(), str(path)))
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -156,17 +159,6 @@ def _pairs(content: Mapping[Any, Any], where: str) -> Mapping[str, str]:
     return _unique(pairs, where)
 
 
-def _pairs_of_table(path: Path) -> Mapping[str, str]:
-    # Imported late: the packaged levels need no reader of tables.
-    from variolite.records import read_table
-
-    frame = read_table(path)
-    if frame.width < 2:
-        raise DataError("the table has fewer than two columns", where=str(path), hint=_HINT)
-    two = frame.select(frame.columns[:2]).cast(pl.String).drop_nulls()
-    return _unique(two.rows(), str(path))
-
-
 def _unique(pairs: Iterable[tuple[str, str]], where: str) -> Mapping[str, str]:
     groups: dict[str, str] = {}
     for name, group in pairs:
@@ -179,7 +171,7 @@ def _unique(pairs: Iterable[tuple[str, str]], where: str) -> Mapping[str, str]:
             )
     if not groups:
         raise DataError("the file maps nothing", where=where, hint=_HINT)
-    return MappingProxyType(groups)
+    return groups
 
 
 def _key(label: str) -> str:
@@ -235,5 +227,4 @@ def _mapped(level: LabelLevel, values: NDArray[np.str_]) -> NDArray[np.str_]:
 
 def _one_to_one(values: NDArray[np.str_], mapped: NDArray[np.str_]) -> bool:
     pairs = {(a, b) for a, b in np.unique([values, mapped], axis=1).T.tolist() if a}
-    groups = {b for _, b in pairs if b}
-    return len(groups) == len({a for a, _ in pairs}) == len(pairs)
+    return len({b for _, b in pairs if b}) == len({a for a, _ in pairs}) == len(pairs)

@@ -27,9 +27,8 @@ from variolite.corelogs.lithology import read_packaged
 from variolite.errors import DataError
 
 FACTORS = ("porosity", "magnetic", "gamma", "lightness")
-"""The latent factors: logit of the volume fraction of pores, log10 of the susceptibility
-of the solid in instrument units, natural logarithm of the natural gamma of the solid in counts
-per second, logit of L*/100."""
+"""The latent factors: logit of the volume fraction of pores, log10 of the susceptibility of the
+solid (instrument units), ln of its natural gamma (counts per second), logit of L*/100."""
 
 Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]
@@ -66,8 +65,10 @@ def numbers(name: str) -> Floats:
 
 
 @cache
-def _row_of() -> dict[str, int]:
-    return {name: i for i, name in enumerate(lithologies()["name"])}
+def _neighbours() -> list[list[int]]:
+    """Rows of the lithologies that each is interbedded and confused with."""
+    names = lithologies()["name"].to_list()
+    return [[names.index(name) for name in around] for around in lithologies()["neighbours"]]
 
 
 @cache
@@ -88,9 +89,8 @@ def setting_weights() -> dict[str, Floats]:
 class SimulatedCores:
     """A SIMULATED set of drill cores and the truth behind it, as tables of columns.
 
-    ``holes`` have names, depth range (m below sea floor) and instrument errors; ``beds`` are
-    what they cross, ``cores`` what came up, ``cells`` the factors of every centimetre, and
-    ``readings`` are per instrument code (GRA, MS, NGR, RGB).
+    ``holes`` have a depth range (m below sea floor) and instrument errors; ``cells`` are the
+    factors of every centimetre, and ``readings`` are per code (GRA, MS, NGR, RGB).
     """
 
     seed: int
@@ -150,24 +150,22 @@ def _draw_holes(rng: np.random.Generator, count: int, metres: float) -> Columns:
     # Neighbouring holes of one setting share a site, one to three each.
     sites: list[int] = []
     letters: list[str] = []
-    number, left, last = 9000, 0, ""
+    site, left, last = 9000, "", ""
     for name in setting:
-        if left == 0 or name != last:
-            number, left, letter = number + 1, int(rng.integers(1, 4)), 0
-        sites.append(number)
-        letters.append("ABC"[letter])
-        letter, left, last = letter + 1, left - 1, name
+        if not left or name != last:
+            site, left = site + 1, "ABC"[: int(rng.integers(1, 4))]
+        sites.append(site)
+        letters.append(left[0])
+        left, last = left[1:], name
     # One text expedition, since real ones exist (397T) and break careless readers.
     legs = [("901", "902", "903T", "904", "905")[i % 40 // 8] for i in sites]
     length = metres * rng.uniform(0.75, 1.25, count)
     length *= metres / length.mean()
-    first = np.array([parameters()["first_core"].get(name, (0.0, 0.0)) for name in setting], float)
+    low, high = np.array([parameters()["first_core"].get(n, (0.0, 0.0)) for n in setting], float).T
     deep_start = rng.random(count) < 0.15
-    top: Floats = np.where(
-        first[:, 1] > 0,
-        rng.uniform(first[:, 0], np.maximum(first[:, 1], first[:, 0] + 1.0)),
-        np.where(deep_start, rng.uniform(40.0, 250.0, count), 0.0),
-    )
+    lithified = rng.uniform(low, np.maximum(high, low + 1.0))
+    deep = np.where(deep_start, rng.uniform(40.0, 250.0, count), 0.0)
+    top: Floats = np.where(high > 0, lithified, deep)
     # Holes of a site stand a few metres apart: they share its position but for a little noise.
     where = np.random.default_rng(rng.integers(2**32)).random((max(sites) + 1, 3))[sites]
     return {
@@ -190,8 +188,7 @@ def _transitions(weights: Floats) -> tuple[Floats, Floats]:
     fractions while neighbours alternate.
     """
     affinity = np.ones((len(weights), len(weights)))
-    for i, neighbours in enumerate(lithologies()["neighbours"]):
-        around = [_row_of()[name] for name in neighbours]
+    for i, around in enumerate(_neighbours()):
         affinity[i, around] = affinity[around, i] = _INTERBEDDING
     np.fill_diagonal(affinity, _AMALGAMATION)
     share = weights / weights.sum()
@@ -212,9 +209,8 @@ def _draw_beds(rng: np.random.Generator, holes: Columns) -> Columns:
     """Draw beds from a Markov chain of lithologies with geometric thickness."""
     thickness = numbers("thickness")
     beds: list[tuple[int, float, float, int]] = []
-    for hole, (setting, start, end) in enumerate(
-        zip(holes["setting"], holes["top"], holes["bottom"], strict=True)
-    ):
+    extents = zip(holes["setting"], holes["top"], holes["bottom"], strict=True)
+    for hole, (setting, start, end) in enumerate(extents):
         # Each hole has its own taste: classes are concentrated in few holes.
         taste = setting_weights()[setting] * rng.gamma(1.5, 1.0, len(thickness))
         share, follows = _transitions(taste)
@@ -225,15 +221,15 @@ def _draw_beds(rng: np.random.Generator, holes: Columns) -> Columns:
             beds.append((hole, start + reached, min(start + (reached + bed), end), kind))
             reached += bed
             kind = int(np.searchsorted(follows[kind], rng.random() * follows[kind, -1]))
-    columns = zip(("hole", "top", "bottom", "lithology"), zip(*beds, strict=True), strict=True)
-    table = {name: np.array(column) for name, column in columns}
-    lithology = table["lithology"]
+    hole_of, top, bottom, lithology = (np.array(column) for column in zip(*beds, strict=True))
     # What the describer called a bed is now and then a confusable neighbour.
     described = lithology.copy()
     for confused in np.flatnonzero(rng.random(len(lithology)) < 0.06):
-        neighbours = lithologies()["neighbours"][int(lithology[confused])]
-        described[confused] = _row_of()[neighbours[int(rng.integers(len(neighbours)))]]
-    return table | {"described": described, "undescribed": rng.random(len(lithology)) < 0.01}
+        around = _neighbours()[lithology[confused]]
+        described[confused] = around[int(rng.integers(len(around)))]
+    undescribed = rng.random(len(lithology)) < 0.01
+    extent = {"hole": hole_of, "top": top, "bottom": bottom}
+    return extent | {"lithology": lithology, "described": described, "undescribed": undescribed}
 
 
 def _draw_camera(rng: np.random.Generator, beds: Columns, count: int) -> NDArray[np.bool_]:
@@ -278,11 +274,9 @@ def _draw_cores(rng: np.random.Generator, holes: Columns, beds: Columns) -> Colu
     hard = ~soft[beds["lithology"][_row_at(beds, hole, top + advance / 2)]]
     # Soft sediment is pushed (H), firm one drilled (X), rock cored (R).
     kind = np.where(hard & (top > 60), "R", np.where(hard | (top > 220), "X", "H"))
-    recovery = np.select(
-        [kind == "H", kind == "X"],
-        [np.minimum(1.0, rng.normal(0.98, 0.05, len(top))), rng.beta(6.0, 2.0, len(top))],
-        rng.beta(5.0, 4.0, len(top)),
-    )
+    pushed = np.minimum(1.0, rng.normal(0.98, 0.05, len(top)))
+    drilled, cored = rng.beta(6.0, 2.0, len(top)), rng.beta(5.0, 4.0, len(top))
+    recovery = np.select([kind == "H", kind == "X"], [pushed, drilled], cored)
     length = np.maximum(0.3, advance * recovery)
     return {"hole": hole, "number": number + 1, "top": top, "length": length, "kind": kind}
 
@@ -410,21 +404,18 @@ def _spoil(rng: np.random.Generator, instrument: str, values: Floats, end: Float
     if instrument == "RGB":
         dark = void | (rng.random(n) < 0.004)
         values[dark] = rng.uniform(2.0, 9.0, (int(dark.sum()), 1))
-    else:
-        if instrument == "GRA":
-            values[void, 0] *= rng.uniform(0.3, 0.9, int(void.sum()))
-        elif instrument == "MS":
-            values[void, 0] *= 0.5
+    if instrument == "GRA":
+        values[void, 0] *= rng.uniform(0.3, 0.9, int(void.sum()))
+    if instrument == "MS":
+        values[void, 0] *= 0.5
+    if instrument != "RGB":
         low, high = parameters()["instruments"][instrument]["wild"]
         values[wild, 0] = rng.uniform(low, high, int(wild.sum()))
     values[rng.random(n) < 0.001] = np.nan
 
 
 def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
-    """Return the readings of GRA, MS, NGR or RGB in the column layout of LILY and LIMS.
-
-    There is one row per reading; ``Result comments`` says SIMULATED in every row.
-    """
+    """Return the readings of GRA, MS, NGR or RGB in the column layout of LILY and LIMS."""
     reading, entry = cores.readings[instrument], parameters()["instruments"][instrument]
     core, bed = reading["core"], cores.cells["bed"][reading["cell"]]
     rows = pl.DataFrame(
@@ -457,18 +448,15 @@ def instrument_table(cores: SimulatedCores, instrument: str) -> pl.DataFrame:
         drill=pl.col("kind").replace_strict({"H": "APC", "X": "XCB", "R": "RCB"}),
         **{n: pl.when(~pl.col("undescribed")).then(column) for n, column in named.items()},
     )
+    values = dict(zip(entry["headers"], entry["channels"], strict=True))
     columns: dict[str, str] = {}
     for header, name in parameters()["columns"].items():
-        values = zip(entry["headers"], entry["channels"], strict=True)
-        columns |= dict(values) if name == "readings" else {header: name}
+        columns |= values if name == "readings" else {header: name}
     return rows.select(pl.col(name).alias(header) for header, name in columns.items())
 
 
 def write_instrument_tables(cores: SimulatedCores, folder: str | Path) -> dict[str, Path]:
-    """Write ``<code>_DataLITH.csv`` per instrument code, and a README that says SIMULATED.
-
-    The folder is made where it is missing; tables of the same name are replaced.
-    """
+    """Write ``<code>_DataLITH.csv`` per instrument code, and a README that says SIMULATED."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {code: folder / f"{code}_DataLITH.csv" for code in cores.readings}

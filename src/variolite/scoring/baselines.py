@@ -78,13 +78,7 @@ def evaluate_supervised(
     plan = plan or SupervisedPlan()
     first, second = _both(train, test)
     scored = second[held_out.kept]
-    key = ScoreKey(
-        "clustering",
-        "supervised",
-        held_out.split,
-        algorithm="gradient_boosting",
-        fit="inductive",
-    )
+    key = ScoreKey("clustering", "supervised", held_out.split, "gradient_boosting", "inductive")
     entries: list[Entry] = []
     notes: list[str] = []
     for level, labels in held_out.test_labels.items():

@@ -264,26 +264,20 @@ class Fit:
     criteria: Mapping[str, float]
 
 
-def fit_grid(
-    members: Sequence[FitRows], plan: ClusteringPlan, log: Callable[[str], None]
-) -> dict[str, dict[int | None, list[Fit]]]:
-    """Fit every algorithm of a plan with every k to every member: fits by algorithm and k."""
-    found: dict[str, dict[int | None, list[Fit]]] = {name: {} for name in plan.algorithms}
-    for member, rows in enumerate(members):
-        distance = distances(rows.x[rows.sample]) if "silhouette" in plan.rules else None
-        for name, k in plan.grid():
-            fitted = fit_clustering(name, rows.x, k, rows.seed)
-            criteria: dict[str, float] = {}
-            if "bic" in plan.rules and isinstance(fitted, GaussianMixture):
-                criteria["bic"] = fitted.bic(rows.x)
-            if k is not None and distance is not None:
-                clusters = fitted.predict(rows.x[rows.sample])
-                criteria["silhouette"] = float(silhouette_values(distance, clusters).mean())
-            if k is not None and "stability" in plan.rules:
-                criteria["stability"] = stability(name, k, rows.x, rows.groups, seed=rows.seed)
-            found[name].setdefault(k, []).append(Fit(fitted, criteria))
-            log(f"member {member}: {name}{'' if k is None else f', k = {k}'}")
-    return found
+def fit_grid(rows: FitRows, plan: ClusteringPlan) -> Iterator[tuple[str, int | None, Fit]]:
+    """Fit every algorithm of a plan with every k to the rows of one member."""
+    distance = distances(rows.x[rows.sample]) if "silhouette" in plan.rules else None
+    for name, k in plan.grid():
+        fitted = fit_clustering(name, rows.x, k, rows.seed)
+        criteria: dict[str, float] = {}
+        if "bic" in plan.rules and isinstance(fitted, GaussianMixture):
+            criteria["bic"] = fitted.bic(rows.x)
+        if k is not None and distance is not None:
+            clusters = fitted.predict(rows.x[rows.sample])
+            criteria["silhouette"] = float(silhouette_values(distance, clusters).mean())
+        if k is not None and "stability" in plan.rules:
+            criteria["stability"] = stability(name, k, rows.x, rows.groups, seed=rows.seed)
+        yield name, k, Fit(fitted, criteria)
 
 
 def choose_k(rule: str, fits: Mapping[int | None, Sequence[Fit]]) -> int | None:
@@ -351,12 +345,19 @@ def evaluate_clustering(
     entries: list[Entry] = []
     found: list[str] = []
     for name, (train, test) in members.items():
-        pairs = [
-            (train[run % len(train)], test[run % len(test)][held_out.kept])
-            for run in range(runs[name])
-        ]
-        grid = _evaluate(pairs, held_out, plan, sample, _counting(log, done, total, name))
-        for algorithm, by_k in grid.items():
+        predicted: dict[str, dict[int | None, list[_Predicted]]] = {a: {} for a in plan.algorithms}
+        for run in range(runs[name]):
+            known, scored = train[run % len(train)], test[run % len(test)][held_out.kept]
+            drawn, rows = _fit_rows(known, scored, held_out, plan, run)
+            distance = distances(scored[sample])
+            for algorithm, k, fit in fit_grid(rows, plan):
+                clusters = fit.fitted.predict(scored)
+                learned = drawn, fit.fitted.predict(known[drawn])
+                silhouettes = silhouette_values(distance, clusters[sample])
+                seeds = predicted[algorithm].setdefault(k, [])
+                seeds.append(_Predicted(fit, clusters, learned, silhouettes))
+                log(f"{next(done)}/{total} {name}, {algorithm}{'' if k is None else f' k {k}'}")
+        for algorithm, by_k in predicted.items():
             key = ScoreKey("clustering", name, held_out.split, algorithm=algorithm, fit=plan.fit)
             entries += _entries(key, by_k, held_out, plan.rules, sample)
             if None in by_k:
@@ -364,34 +365,6 @@ def evaluate_clustering(
                 found.append(f"{name}: {algorithm} found {counts} clusters")
     notes = [*held_out.notes, *_label_notes(held_out), *found]
     return Evaluation(tuple(entries), tuple(dict.fromkeys(notes)))
-
-
-def _counting(
-    log: Callable[[str], None], done: Iterator[int], total: int, name: str
-) -> Callable[[str], None]:
-    return lambda text: log(f"{next(done)}/{total} {name}, {text}")
-
-
-def _evaluate(
-    pairs: Sequence[tuple[FloatArray, FloatArray]],
-    held_out: HeldOut,
-    plan: ClusteringPlan,
-    sample: IntArray,
-    log: Callable[[str], None],
-) -> dict[str, dict[int | None, list[_Predicted]]]:
-    """Fit to the members, pairs of training and scored rows, and predict: by algorithm and k."""
-    drawn = [_fit_rows(*pair, held_out, plan, seed) for seed, pair in enumerate(pairs)]
-    grid = fit_grid([rows for _, rows in drawn], plan, log)
-    out: dict[str, dict[int | None, list[_Predicted]]] = {name: {} for name in grid}
-    for member, (train, scored) in enumerate(pairs):
-        distance, at = distances(scored[sample]), drawn[member][0]
-        for name, k in plan.grid():
-            fit = grid[name][k][member]
-            clusters = fit.fitted.predict(scored)
-            silhouettes = silhouette_values(distance, clusters[sample])
-            known = at, fit.fitted.predict(train[at])
-            out[name].setdefault(k, []).append(_Predicted(fit, clusters, known, silhouettes))
-    return out
 
 
 def _members(values: ArrayLike, name: str) -> FloatArray:

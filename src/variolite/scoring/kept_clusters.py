@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
 from variolite.scoring.algorithms import FittedClusterer, fitted_from_arrays, fitted_to_arrays
-from variolite.scoring.clustering import ClusteringPlan, FitRows, choose_k, draw, fit_grid
+from variolite.scoring.clustering import ClusteringPlan, Fit, FitRows, choose_k, draw, fit_grid
 from variolite.scoring.health import ACTIVE_NATS, kl_from_standard_normal
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training import RunFolder, TabularModel
@@ -83,15 +83,15 @@ def fit_clusters(
     kept = draw(generator, len(training), plan.max_train_rows)
     sample = draw(generator, n, plan.silhouette_rows)
     groups = None if training.group is None else training.group[kept]
-    members = [
-        FitRows(latents[kept], groups, sample, seed)
-        for seed, latents in enumerate(active_means(model, training, active))
-    ]
-    fits = fit_grid(members, plan, log)[spec.algorithm]
-    rule, k = ("fixed", None) if None in fits else (spec.rule, choose_k(spec.rule, fits))
-    if k not in fits:
+    fits: dict[int | None, list[Fit]] = {}
+    for member, latents in enumerate(active_means(model, training, active)):
+        for name, k, fit in fit_grid(FitRows(latents[kept], groups, sample, member), plan):
+            fits.setdefault(k, []).append(fit)
+            log(f"member {member}: {name}{'' if k is None else f', k = {k}'}")
+    rule, chosen = ("fixed", None) if None in fits else (spec.rule, choose_k(spec.rule, fits))
+    if chosen not in fits:
         raise DataError(f"the criterion of rule {rule!r} is undefined at every k", where="rules")
-    fitted = tuple(fit.fitted for fit in fits[k])
+    fitted = tuple(fit.fitted for fit in fits[chosen])
     clusters = Clusters(spec.algorithm, rule, fitted[0].n_clusters, fitted, active)
     _save(run, clusters)
     return clusters

@@ -224,10 +224,7 @@ def _frequent(levels: Levels, parts: Mapping[str, Records], minimum: int) -> Lev
 
 
 def _held_out(
-    known: Sequence[Records],
-    test: Records,
-    levels: Levels,
-    max_test_rows: int | None = 60_000,
+    known: Sequence[Records], test: Records, levels: Levels, max_test_rows: int | None = 60_000
 ) -> HeldOut:
     """Lay known and test rows end to end, and fix the rows to score on."""
     every = [*known, test]
@@ -284,18 +281,11 @@ def _with_kept(
 ) -> Evaluation:
     """Put the clustering that the run keeps in the place of the model's entry under its rule.
 
-    Two draws of training rows can make one rule choose two numbers; what is
-    scored under the rule has to be what ``variolite cluster`` gives.
+    Two draws of training rows can make one rule choose two numbers; what is scored under the
+    rule has to be what ``variolite cluster`` gives.
     """
-    key = ScoreKey(
-        "clustering",
-        "vae",
-        held_out.split,
-        algorithm=clusters.algorithm,
-        fit="inductive",
-        k=clusters.k,
-        rule=None if clusters.rule == "fixed" else clusters.rule,
-    )
+    key = ScoreKey("clustering", "vae", held_out.split, clusters.algorithm, "inductive")
+    key = replace(key, k=clusters.k, rule=None if clusters.rule == "fixed" else clusters.rule)
     rows = np.arange(len(held_out.train_groups))
     kept = [
         Entry(replace(key, level=level), scores)

@@ -1,0 +1,259 @@
+"""Instrument tables are recognised by their columns, and read as they come."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from variolite.corelogs import INSTRUMENTS, bin_tables, open_table
+from variolite.corelogs.instruments import recognise
+from variolite.errors import DataError
+
+HOLE = ["Exp", "Site", "Hole", "Core", "Type", "Sect", "A/W", "Offset (cm)"]
+DEPTH = ["Depth CSF-A (m)", "Depth CSF-B (m)"]
+SUSCEPTIBILITY = [*HOLE, *DEPTH, "Magnetic susceptibility (instr. units)"]
+
+
+@pytest.mark.parametrize(
+    ("code", "columns", "channels"),
+    [
+        ("GRA", ["Bulk density (GRA)"], ["bulk_density"]),
+        ("GRA", ["bulk density (gra)  (g/cm³)"], ["bulk_density"]),
+        ("NGR", ["NGR total counts (cps)", "Error (cps)"], ["natural_gamma"]),
+        ("RGB", ["R", "G", "B"], ["red", "green", "blue"]),
+        (
+            "RSC",
+            ["Reflectance L*", "Reflectance a*", "Reflectance b*", "Tristimulus X"],
+            ["lightness", "reflectance_a", "reflectance_b"],
+        ),
+        (
+            "MAD",
+            ["Moisture wet (wt%)", "Bulk density (g/cm³)", "Grain density (g/cm^3)"],
+            ["grain_density", "water_content", "sample_bulk_density"],
+        ),
+        ("PWC", ["P-wave velocity y (m/s)"], ["p_wave_velocity"]),
+        ("CARB", ["Calcium carbonate (wt%)"], ["calcium_carbonate"]),
+        ("CARB", ["CaCO₃ (wt%)"], ["calcium_carbonate"]),
+        ("TCON", ["Thermal conductivity mean (W/(m*K))"], ["thermal_conductivity"]),
+        ("AVS", ["Vane shear strength (kN/m^2)"], ["shear_strength"]),
+    ],
+)
+def test_instruments_are_recognised_by_their_columns(
+    code: str, columns: list[str], channels: list[str]
+) -> None:
+    layout = recognise([*HOLE, *DEPTH, *columns, "Principal"], {})
+    assert layout.instrument is INSTRUMENTS[code]
+    assert [channel.name for channel in layout.channels] == channels
+    assert layout.hole == ("Exp", "Site", "Hole")
+    assert layout.depth == "Depth CSF-A (m)"
+    assert layout.label == "Principal"
+    assert set(layout.columns) <= {*HOLE, *DEPTH, *columns, "Principal"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "code"),
+    [
+        ({"Instrument group": ["WRMSL"], "A/W": ["A"]}, "MS"),
+        ({"Instrument group": ["SHMSL"]}, "MSP"),
+        ({"Instrument": ["MS2K"]}, "MSP"),
+        ({"Instrument": ["MS2C"]}, "MS"),
+        ({"A/W": ["A", "A"]}, "MSP"),
+        ({"A/W": ["", None]}, "MS"),
+        ({}, "MS"),
+    ],
+)
+def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples, code) -> None:
+    assert recognise(SUSCEPTIBILITY, samples).instrument.code == code
+
+
+def test_headers_may_say_it_all_and_name_the_depth_by_its_top() -> None:
+    assert recognise([*HOLE, *DEPTH, "MSP (instr. units)"], {}).instrument.code == "MSP"
+    layout = recognise([*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"], {})
+    assert layout.depth == "Top depth CSF-A (m)"
+    assert layout.label is None
+    assert recognise([*HOLE, *DEPTH, "R", "G", "B"], {}, "CSF-B").depth == "Depth CSF-B (m)"
+
+
+@pytest.mark.parametrize(
+    ("columns", "what"),
+    [
+        ([*HOLE, *DEPTH, "Bulk density (GRA) (kg/m3)"], "in 'kg/m3', expected g/cm"),
+        ([*HOLE, *DEPTH, "NGR total counts (counts)"], "in 'counts', expected cps"),
+        ([*HOLE, *DEPTH, "Porosity (vol%)", "Grain density (kg/m3)"], "expected g/cm"),
+        ([*HOLE, *DEPTH, "Thermal conductivity mean"], "without a unit"),
+        ([*HOLE, "Depth CSF-A (ft)", "Bulk density (GRA)"], "in 'ft', expected m"),
+        ([*HOLE, "Depth (m)", "R", "G", "B"], "nearest column is 'Depth \\(m\\)'"),
+        ([*HOLE, "Core depth", "R", "G", "B"], "no column 'Depth CSF-A"),
+        (["Site", "Hole", *DEPTH, "R", "G", "B"], "no column Exp"),
+        ([*HOLE, *DEPTH, "R", "G"], "without a column 'B'"),
+        ([*HOLE, *DEPTH, "R", "G", "B", "Porosity (vol%)"], "several instruments"),
+        ([*HOLE, *DEPTH, "NGR total count"], "'NGR total count' is nearest to 'NGR total counts'"),
+        (["name", "age"], "no instrument table"),
+        (["Exp;Site;Hole;R;G;B"], "separated by semicolons"),
+        (["Exp\tSite\tHole"], "separated by tabs"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_a_reason(columns: list[str], what: str) -> None:
+    with pytest.raises(DataError, match=what) as caught:
+        recognise(columns, {})
+    assert caught.value.hint
+
+
+def test_every_channel_has_its_own_meaning_and_a_range() -> None:
+    channels = [channel for entry in INSTRUMENTS.values() for channel in entry.channels]
+    assert len({channel.name for channel in channels}) == len(channels)
+    assert all(channel.plausible[0] < channel.plausible[1] for channel in channels)
+
+
+HEADER = "Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Comments,Principal\n"
+ROWS = "318,U1355,A,1.0,1.5,,clay\n318,U1355,A,1.0,1.7,,clay\n"
+
+
+def save(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def density(path: Path) -> list[float]:
+    return bin_tables([path]).table["bulk_density"].to_list()
+
+
+def test_quoted_comments_and_text_expeditions_are_read(tmp_path: Path) -> None:
+    text = HEADER + (
+        '"318","U1355","A",1.0,1.5,"cracked,\nsee ""drawing""\n318,U1,A,9,9,,x",clay\n'
+        '"318","U1355","A",1.4,1.7,"",clay\n'
+    )
+    binned = bin_tables([save(tmp_path / "g.csv", text)])
+    assert binned.report.tables[0].rows == 2
+    assert binned.table["bulk_density"].to_list() == [1.5, 1.7]
+    rows = "".join(f"318,U1355,A,{i / 10},1.5,,clay\n" for i in range(3000))
+    text = HEADER + rows + "397T,U1588,B,5.0,1.9,,sand\n"
+    table = bin_tables([save(tmp_path / "g.csv", text)]).table
+    assert table["expedition"].unique().sort().to_list() == ["318", "397T"]
+
+
+MIXED = "Core,Sect,Test No.,Water Depth (mbsl)," + HEADER
+FIRST, SECOND = ROWS.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("g.csv", (MIXED + f'x9,CC,abc,"521.86",{FIRST}\n1,2,3,4,{SECOND}\n').encode()),
+        ("g.csv", (HEADER + ROWS).replace("\n", "\r\n").encode("utf-8-sig")),
+        ("g.csv", (HEADER + ROWS).replace(",,", ",25 °C µ,").encode("latin-1")),
+        ("g.csv.gz", gzip.compress((HEADER + ROWS).encode())),
+    ],
+)
+def test_what_is_not_used_and_how_it_is_written_do_no_harm(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert density(tmp_path / name) == [1.6]
+
+
+def test_text_among_the_numbers_is_counted_and_left_out(tmp_path: Path) -> None:
+    text = HEADER + ROWS
+    text += "318,U1355,A,1.0,<0.1,,clay\n318,U1355,A,deep,1.5,,clay\n318,U1355,A,1.0,NaN,,clay\n"
+    text += "318,U1355,A,1.0,inf,,clay\n318,U1355,A,2.0, 1.9 ,,clay\n318,U1355,A,2.0,NA,,clay\n"
+    binned = bin_tables([save(tmp_path / "g.csv", text)])
+    assert binned.table["bulk_density"].to_list() == pytest.approx([1.6, 1.9])
+    counts = binned.report.tables[0]
+    assert counts.rows == 8
+    assert (counts.missing_depth, counts.missing_value, counts.used) == (1, 4, 3)
+    assert counts.unreadable == 2
+    assert any("2 numbers were text" in line for line in binned.report.lines())
+
+
+def test_numbers_that_are_no_numbers_are_left_out_on_the_fast_way_too(tmp_path: Path) -> None:
+    text = HEADER + ROWS + "318,U1355,A,1.0,NaN,,clay\n318,U1355,A,1.0,inf,,clay\n"
+    text += "318,U1355,A,NaN,1.5,,clay\n318,U1355,A,1e300,1.5,,clay\n318,U1355,A,1.0,1.5,,  \n"
+    for rule in ("plausible", "none"):
+        counts = bin_tables([save(tmp_path / "g.csv", text)], outliers=rule).report.tables[0]
+        assert (counts.missing_depth, counts.missing_label, counts.missing_value) == (2, 1, 2)
+        assert (counts.used, counts.out_of_range, counts.unreadable) == (2, 0, 0)
+
+
+def test_blank_labels_are_missing_whichever_table_gives_the_label(tmp_path: Path) -> None:
+    gra = save(tmp_path / "g.csv", HEADER + ROWS + "318,U1355,A,1.0,1.8,,   \n")
+    ms = tmp_path / "ms.csv"
+    ms.write_text(
+        HEADER.replace("Bulk density (GRA)", "Magnetic susceptibility (instr. units)")
+        + "318,U1355,A,1.0,5,,\n318,U1355,A,1.0,6,,   \n318,U1355,A,1.0,7,,  clay\n"
+    )
+    binned = bin_tables([gra, ms])
+    assert [counts.missing_label for counts in binned.report.tables] == [1, 2]
+    assert binned.table["magnetic_susceptibility"].to_list() == [7.0]
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".feather"])
+def test_binary_tables_are_read_even_with_numbers_as_text(tmp_path: Path, ending: str) -> None:
+    frame = pl.read_csv((HEADER + ROWS).encode())
+    typed, text = tmp_path / f"typed{ending}", tmp_path / f"text{ending}"
+    write = pl.DataFrame.write_parquet if ending == ".parquet" else pl.DataFrame.write_ipc
+    write(frame, typed)
+    write(frame.cast(pl.String), text)
+    assert density(typed) == density(text) == [1.6]
+
+
+def test_a_table_without_descriptions_gives_bins_without_label(tmp_path: Path) -> None:
+    text = HEADER.replace(",Principal", "") + "318,U1355,A,1.0,1.5,\n"
+    binned = bin_tables([save(tmp_path / "g.csv", text)])
+    assert binned.report.label_source is None
+    labels = binned.table.select("lithology", "lithology_purity", "lithology_group")
+    assert labels.row(0) == (None, None, None)
+    with pytest.raises(DataError, match="has no column 'Principal'"):
+        bin_tables([tmp_path / "g.csv"], label_source="GRA")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("g.csv", "", "the file is empty"),
+        ("g.csv", HEADER, "a header but no rows"),
+        ("g.csv", HEADER + "\n\n", "a header but no rows"),
+        ("g.csv", "\n", "no column names"),
+        ("g.csv", "just some words\nand more\n", "no instrument table"),
+        ("g.csv", HEADER.replace("Comments", "Principal") + ROWS, "stands there 2 times"),
+        ("g.csv", HEADER + "318,U1355,A,,1.5,,clay\n", "none of 1 rows"),
+        ("g.csv", HEADER + "318,U1355,A,1.0,99,,clay\n", "1 are out of range"),
+        ("g.csv", HEADER + "318,U1355,,1.0,1.5,,clay\n", "hole names cannot be read"),
+        ("g.csv", HEADER + ROWS + "318,U1355,A,1,1.5,a, b,clay\n", "row 3 has 8 fields"),
+        ("g.xlsx", HEADER + ROWS, "cannot read '.xlsx' files"),
+        ("g.parquet", "not parquet at all", "the file cannot be read"),
+        ("g.feather", "not feather at all", "the file cannot be read"),
+        ("g.csv.gz", "not compressed at all", "the file cannot be read"),
+    ],
+)
+def test_bad_files_give_one_clear_error(tmp_path: Path, name: str, content: str, what: str) -> None:
+    path = save(tmp_path / name, content)
+    with pytest.raises(DataError, match=what) as caught:
+        bin_tables([path])
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+
+
+def test_missing_files_folders_and_open_quotation_marks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.csv: there is no such file"):
+        open_table(tmp_path / "absent.csv")
+    with pytest.raises(DataError, match="not a file"):
+        open_table(tmp_path)
+    text = HEADER + ROWS * 100 + '318,U1355,A,1.0,1.5,"oops,clay\n' + ROWS * 100
+    with pytest.raises(DataError, match="rows cannot be read") as caught:
+        bin_tables([save(tmp_path / "g.csv", text)])
+    assert "quotation mark" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_real_table_has_records_over_several_lines(shared_data: Path) -> None:
+    path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
+    lines = path.read_text("utf-8").count("\n")
+    table = open_table(path)
+    assert table.layout.instrument.code == "AVS"
+    assert table.layout.values == {"shear_strength": ("Vane shear strength (kN/m^2)",)}
+    rows = table.scan().select(pl.len()).collect().item()
+    assert (rows, lines > rows + 1) == (2486, True)
