@@ -1,14 +1,19 @@
-"""Reading a report back: its elements, and where each piece of lettering in a drawing stands."""
+"""Reading a report back: its elements, where each piece of lettering stands, and what holds of
+every page."""
 
 from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
-from variolite.report.style import text_width
+from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.font_manager import FontProperties
 
 VOID = {"br", "col", "hr", "input", "meta"}
 
@@ -93,10 +98,14 @@ class Lettering:
         return max(width, 0.0) * max(height, 0.0)
 
 
-def letterings(drawing: Node) -> list[Lettering]:
-    """Return the rectangles of all text in a drawing, by the widths of the font."""
-    size = float(drawing.attributes["font-size"])
-    return [_rectangle(node, size) for node in drawing.find("text") if node.own_text().strip()]
+@cache
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return about the width of one line in Helvetica, which is narrower than DejaVu Sans."""
+    font = FontProperties(family="DejaVu Sans", size=size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        measured, _, _ = RendererAgg(1, 1, 72).get_text_width_height_descent(text, font, False)
+    return float(measured) * (0.96 if bold else 0.89)
 
 
 def layout_faults(drawing: Node, *, may_overlap: str | None = None) -> list[str]:
@@ -105,7 +114,7 @@ def layout_faults(drawing: Node, *, may_overlap: str | None = None) -> list[str]
     ``may_overlap`` is a pattern of texts that may stand on others.
     """
     _, _, width, height = (float(v) for v in drawing.attributes["viewbox"].split())
-    drawn = letterings(drawing)
+    drawn = [_rectangle(node) for node in drawing.find("text") if node.own_text().strip()]
     faults = [
         f"{piece.text!r} leaves the sheet"
         for piece in drawn
@@ -121,15 +130,74 @@ def layout_faults(drawing: Node, *, may_overlap: str | None = None) -> list[str]
     return faults
 
 
-def _rectangle(node: Node, size: float) -> Lettering:
-    own = float(node.attributes.get("font-size", size))
-    bold = node.attributes.get("font-weight") in {"bold", "700"}
-    width = text_width(node.own_text(), own, bold=bold)
-    x, y = float(node.attributes["x"]), float(node.attributes["y"])
-    share = {"middle": 0.5, "end": 1.0}.get(node.attributes.get("text-anchor", ""), 0.0)
-    left, right, top, bottom = -share * width, (1 - share) * width, -0.72 * own, 0.2 * own
-    turn = re.match(r"rotate\((-?\d+)", node.attributes.get("transform", ""))
+def _rectangle(node: Node) -> Lettering:
+    styled = dict(re.findall(r"([\w-]+): ([^;]+)", node.attributes.get("style", "")))
+    styled = node.attributes | styled
+    size = float(styled.get("font-size", "11.5").removesuffix("px"))
+    bold = styled.get("font-weight") in {"bold", "700"}
+    width = text_width(node.own_text(), size, bold=bold)
+    # Lines of several are moved, a single one has a place.
+    moved = re.match(r"translate\(([\d.]+) ([\d.]+)\)", styled.get("transform", ""))
+    x, y = (float(v) for v in (moved.groups() if moved else (styled["x"], styled["y"])))
+    share = {"middle": 0.5, "end": 1.0}.get(styled.get("text-anchor", ""), 0.0)
+    left, right, top, bottom = -share * width, (1 - share) * width, -0.72 * size, 0.2 * size
+    turn = re.match(r"rotate\((-?\d+)", styled.get("transform", ""))
     if turn:
         assert math.isclose(float(turn.group(1)), -90)
         left, right, top, bottom = top, bottom, -right, -left
     return Lettering(node.own_text(), x + left, y + top, x + right, y + bottom)
+
+
+# What holds of the page of every field
+
+HOSTILE = "$x^2$ </svg></style><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x00\x07"
+
+
+def check_layout(page: Node, sections: set[str], may_overlap: str) -> None:
+    """Every section is there, and no lettering is clipped or covers another."""
+    assert {node.attributes["id"] for node in page.find("section")} == sections
+    for drawing in page.find("svg"):
+        faults = layout_faults(drawing, may_overlap=may_overlap)
+        assert faults == [], (drawing.attributes["aria-label"], faults[:6])
+
+
+def check_page(html: str, sections: set[str], may_overlap: str) -> None:
+    """The page is whole, numbered, legible and self-contained, and its drawings stand alone."""
+    page = read_page(html)
+    check_layout(page, sections, may_overlap)
+    assert len(page.find("section")) == len(sections)
+    assert {a.attributes["href"] for a in page.find("a")} == {f"#{name}" for name in sections}
+    figures = page.find("figure")
+    numbers = list(dict.fromkeys(figure.find("b")[0].text() for figure in figures))
+    assert numbers == [f"Figure {n}." for n in range(1, len(numbers) + 1)]
+    for figure in figures:
+        assert len(figure.find("svg")) == 1
+        assert len(figure.find("figcaption")[0].text()) > 60
+        assert re.fullmatch(r"[\w.-]+", figure.attributes["data-name"])
+    ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
+    assert len(ids) == len(set(ids))
+    drawings = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
+    assert len(drawings) == len(page.find("svg")) == len(figures) > 8
+    for drawing in drawings:
+        root = ElementTree.fromstring(drawing)
+        assert {"viewBox", "width", "height", "font-family"} <= root.attrib.keys()
+        # Colours and strokes must not depend on the style sheet of the page.
+        assert all("class" not in part.attrib for part in root.iter())
+        own = {part.attrib["id"] for part in root.iter() if "id" in part.attrib}
+        assert set(re.findall(r"(?:url\(|href=\")#([^)\"]+)", drawing)) <= own
+    # Nothing is loaded from elsewhere, and only the script of the page may run.
+    addresses = set(re.findall(r"https?://[^\s\"'<>)]+", html))
+    assert addresses == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    loading = {"src", "srcset", "data", "poster", "action", "background"}
+    for node in page.walk():
+        assert node.attributes.get("xlink:href", "#").startswith(("#", "data:image/png;base64,"))
+        assert not loading & node.attributes.keys(), node
+        assert node.name not in {"link", "iframe", "object", "embed", "img", "base"}
+        assert all(not name.startswith("on") for name in node.attributes), node
+    assert "@import" not in html
+    assert re.search(r"url\((?!#)", html) is None
+    (policy,) = [m.attributes["content"] for m in page.find("meta") if "http-equiv" in m.attributes]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    assert "'sha256-" in policy
+    assert len(page.find("script")) == len(page.find("style")) == 1

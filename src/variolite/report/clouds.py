@@ -1,71 +1,25 @@
-"""Clouds of points: dots, counts per cell, parity of two values, and maps of a latent space."""
+"""Clouds of points: parity of two values, and maps of a latent space."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch
-from matplotlib.path import Path
 from numpy.typing import NDArray
 
-from variolite.report.figures import (
-    SQUARE,
-    ValueAxis,
-    boxes,
-    closed,
-    legend,
-    legend_height,
-    number_axis,
-)
-from variolite.report.style import (
-    ACCENT,
-    INK,
-    MUTED,
-    OTHER,
-    SEQUENTIAL,
-    SMALL,
-    WIDTH,
-    axes_at,
-    blend,
-    new_figure,
-    write,
-)
+from variolite.report.figures import ValueAxis, legend, legend_height, number_axis, panels, titled
+from variolite.report.style import ACCENT, DASHES, INK, MUTED, OTHER, SEQUENTIAL, WIDTH
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-
-def dots(
-    axes: Axes, x: Floats, y: Floats, colours: Sequence[str], *, size: float, square: bool = False
-) -> None:
-    """Draw points as dots of their colours, one path for each run of one colour.
-
-    Strokes of no length with round or square caps: a tenth of the size of markers, and sharp
-    in print.
-    """
-    starts = [i for i in range(len(x)) if i == 0 or colours[i] != colours[i - 1]]
-    for start, end in pairwise([*starts, len(x)]):
-        places = np.repeat(np.column_stack([x[start:end], y[start:end]]), 2, axis=0)
-        codes = np.tile(np.array([Path.MOVETO, Path.LINETO], dtype=np.uint8), end - start)
-        # As an artist: as a patch its limits would be worked out point by point.
-        axes.add_artist(
-            PathPatch(
-                Path(places, codes),
-                fill=False,
-                edgecolor=colours[start],
-                linewidth=size,
-                capstyle="projecting" if square else "round",
-                alpha=0.75,
-            )
-        )
+CELLS = 44
 
 
 def dot_size(count: int) -> float:
@@ -73,52 +27,26 @@ def dot_size(count: int) -> float:
     return float(np.clip(3.4 * math.sqrt(1000 / max(count, 1)), 3.4, 6.8))
 
 
-CELLS, LEVELS = 44, 8
-
-
 def density(axes: Axes, x: Floats, y: Floats) -> None:
-    """Draw how many points [n] lie in each cell of square axes, one path a colour level.
+    """Draw how many points [n] lie in each cell of square axes with a logarithmic colour scale.
 
-    Points beyond the limits count in the cells at the edge. The colour scale is logarithmic,
-    from one point to the fullest cell.
+    Points beyond the limits count in the cells at the edge.
     """
     if x.size == 0:
         return
+    # Cells are even on the paper, whatever the scales of the axes are.
     to_axes = axes.transData + axes.transAxes.inverted()
-    inside = [
-        np.clip(values, min(limits), max(limits))
-        for values, limits in ((x, axes.get_xlim()), (y, axes.get_ylim()))
-    ]
-    places = np.asarray(to_axes.transform(np.column_stack(inside)))
-    cells = np.clip((places * CELLS).astype(np.int64), 0, CELLS - 1)
-    counts = np.zeros((CELLS, CELLS), dtype=np.int64)
-    np.add.at(counts, (cells[:, 0], cells[:, 1]), 1)
-    top = max(math.log10(float(counts.max())), 1e-9)
-    levels = 1 + np.round((LEVELS - 1) * np.log10(np.maximum(counts, 1)) / top)
-    paths, colours = [], []
-    for level in range(1, LEVELS + 1):
-        at = np.argwhere((levels == level) & (counts > 0))
-        if len(at):
-            paths.append(closed(at[:, None, :] / CELLS + SQUARE / CELLS))
-            colours.append(_shade(level))
-    # The thin edge closes the seams between cells.
-    drawn = PathCollection(
-        paths, facecolors=colours, edgecolors=colours, linewidths=0.3, transform=axes.transAxes
+    places = np.clip(np.asarray(to_axes.transform(np.column_stack([x, y]))), 0, 1)
+    counts, _, _ = np.histogram2d(*places.T, bins=CELLS, range=((0, 1), (0, 1)))
+    axes.imshow(
+        np.ma.masked_equal(counts.T, 0),
+        cmap=SEQUENTIAL,
+        norm=LogNorm(0.5, max(counts.max(), 2)),
+        extent=(0, 1, 0, 1),
+        transform=axes.transAxes,
+        origin="lower",
+        aspect="auto",
     )
-    axes.add_collection(drawn, autolim=False)
-
-
-def density_key(figure: Figure, left: float, top: float, noun: str) -> None:
-    """Draw the colour levels, from one ``noun`` to the fullest cell; 22 pixels high."""
-    bars = [(left + 22 * index, top, 22, 9) for index in range(LEVELS)]
-    boxes(figure, bars, [_shade(level) for level in range(1, LEVELS + 1)])
-    write(figure, left, top + 22, f"one {noun}", size=SMALL, colour=MUTED)
-    right = left + 22 * LEVELS
-    write(figure, right, top + 22, "fullest cell", size=SMALL, colour=MUTED, anchor="right")
-
-
-def _shade(level: int) -> str:
-    return blend(SEQUENTIAL, 0.12 + 0.88 * (level - 1) / (LEVELS - 1))
 
 
 # Parity of two values
@@ -144,62 +72,40 @@ def fit_of(observed: Floats, reconstructed: Floats) -> Fit:
     truth, error = observed[both], reconstructed[both] - observed[both]
     if truth.size == 0:
         return Fit(0, math.nan, math.nan, math.nan)
-    total = float(((truth - truth.mean()) ** 2).sum())
-    squared = float((error**2).sum())
-    return Fit(
-        int(truth.size),
-        1 - squared / total if total > 0 else math.nan,
-        math.sqrt(squared / truth.size),
-        float(np.abs(error).mean()),
-    )
+    total, squared = float(((truth - truth.mean()) ** 2).sum()), float((error**2).sum())
+    r2 = 1 - squared / total if total > 0 else math.nan
+    return Fit(truth.size, r2, math.sqrt(squared / truth.size), float(np.abs(error).mean()))
 
 
 def parity_panel(
-    figure: Figure,
-    place: tuple[float, float, float],
+    axes: Axes,
     values: tuple[Floats, Floats],
     axis: ValueAxis,
     texts: tuple[str, str],
-    labels: tuple[str, str],
     *,
     few: bool = False,
 ) -> None:
-    """Draw one value against another in a square, with a dashed line where both are equal.
+    """Draw one value against another, [n] each, with a dashed line where both are equal.
 
-    Parameters
-    ----------
-    place
-        Left and upper edge and side in pixels.
-    values
-        What goes across and what goes up, [n] each; beyond the axis they stand at its end.
-    axis
-        The axis of both.
-    texts
-        Title, and a note below it.
-    labels
-        What stands below and left of the square.
-    few
-        Whether to draw a dot each instead of counts per cell.
+    Values beyond the axis stand at its end. ``texts`` are the title and the note below it; a
+    ``few`` points are a dot each, more are counts per cell.
     """
-    left, top, side = place
-    axes = axes_at(figure, left, top, side, side, x_label=labels[0], y_label=labels[1])
     axis.on(axes, "x", 4)
     axis.on(axes, "y", 4)
     axes.spines[:].set_edgecolor(MUTED)
     both = np.isfinite(values[0]) & np.isfinite(values[1])
     x, y = (axis.inside(value[both]) for value in values)
-    if not few:
-        density(axes, x, y)
-    axes.plot((0, 1), (0, 1), transform=axes.transAxes, color=INK, lw=1, ls=(0, (4, 3)))
     if few:
-        dots(axes, x, y, [ACCENT] * len(x), size=4.6)
-    write(figure, left, top - 22, texts[0], bold=True, room=side)
-    write(figure, left, top - 8, texts[1], size=SMALL, room=side + 10)
+        axes.scatter(x, y, s=21, color=ACCENT, alpha=0.75, linewidths=0, rasterized=True)
+    else:
+        density(axes, x, y)
+    axes.plot((0, 1), (0, 1), transform=axes.transAxes, color=INK, lw=1, ls=DASHES)
+    titled(axes, *texts)
 
 
 # Maps of a latent space
 
-MAP_POINTS, LAYERS = 4000, 8
+MAP_POINTS = 4000
 FIRST_SQUARE = 8
 """Categories from this one on are drawn as squares, a second cue beside colour."""
 
@@ -259,46 +165,45 @@ class PlaneMap:
         return float(np.ptp(self.limits[1]) / np.ptp(self.limits[0]))
 
     def draw(self, axes: Axes, codes: Integers, colours: Sequence[str]) -> None:
-        """Draw all shown rows in the colours of their codes, [n]."""
-        # Categories are sorted in a few layers only: they stay mixed, and the drawing small.
+        """Draw all shown rows in the colours of their codes, [n], as one picture."""
         own = codes[self.shown]
-        order = np.lexsort((own, np.arange(len(own)) * LAYERS // max(len(own), 1)))
-        size = dot_size(len(order))
-        for square in (False, True):
-            chosen = order[(own[order] >= FIRST_SQUARE) == square]
-            shades = [colours[code] if code >= 0 else OTHER for code in own[chosen].tolist()]
+        size = dot_size(len(own))
+        # A code of -1 takes the last colour.
+        shades = np.array([*colours, OTHER])[own]
+        for marker, chosen in (("o", own < FIRST_SQUARE), ("s", own >= FIRST_SQUARE)):
             x, y = self.scores[self.shown[chosen]].T
-            dots(axes, x, y, shades, size=0.88 * size if square else size, square=square)
+            axes.scatter(
+                x, y, s=size**2, c=shades[chosen], marker=marker, alpha=0.75, linewidths=0,
+                rasterized=True,
+            )  # fmt: skip
         axes.set(xlim=self.limits[0], ylim=self.limits[1])
 
 
 def latent_map(
-    chart: PlaneMap, panels: Sequence[tuple[str, Coloured | None]], labels: tuple[str, str]
+    chart: PlaneMap, colourings: Sequence[tuple[str, Coloured | None]], labels: tuple[str, str]
 ) -> tuple[Figure, list[Axes]]:
     """Draw a map once for each of one or two titled colourings, None for a plain one.
 
     ``labels`` name both components. The axes are returned too, for what else is to be drawn.
     """
     side = (WIDTH - 120) / 2
-    height = side * chart.shape
-    keys = []
-    for _, colouring in panels:
+    keys: list[list[tuple[str, str]]] = []
+    for _, colouring in colourings:
         key = [] if colouring is None else [*zip(colouring.names, colouring.colours, strict=True)]
         if colouring is not None and (colouring.codes[chart.shown] < 0).any():
             key.append(("none", OTHER))
         keys.append(key)
-    figure = new_figure(78 + height + max(legend_height([n for n, _ in key], side) for key in keys))
-    drawn: list[Axes] = []
-    for place, ((title, colouring), key) in enumerate(zip(panels, keys, strict=True)):
-        left = 52 + place * (side + 60)
-        axes = axes_at(
-            figure, left, 26, side, height, title=title, grid="both",
-            x_label=labels[0], y_label=labels[1],
-        )  # fmt: skip
+    foot = max(legend_height([name for name, _ in key], side) for key in keys) + 6
+    figure, drawn = panels(
+        len(colourings), abreast=2, height=side * chart.shape, foot=foot, xlabel=labels[0],
+        ylabel=labels[1],
+    )  # fmt: skip
+    for axes, (title, colouring), key in zip(drawn, colourings, keys, strict=True):
         codes = np.full(len(chart.scores), -1) if colouring is None else colouring.codes
         chart.draw(axes, codes, () if colouring is None else colouring.colours)
+        axes.set_title(title)
+        axes.grid()
         number_axis(axes, "x")
         number_axis(axes, "y")
-        legend(figure, key, left, 26 + height + 48, side)
-        drawn.append(axes)
+        legend(figure, key, axes.bbox.x0, 72 * figure.get_figheight() - foot + 2, side)
     return figure, drawn

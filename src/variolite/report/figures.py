@@ -6,26 +6,28 @@ All of it is called within :func:`variolite.report.style.figure_style`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, to_hex
 from matplotlib.figure import Figure
-from matplotlib.path import Path
-from matplotlib.ticker import FixedLocator, Formatter, Locator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from variolite.report.style import (
     ACCENT,
+    DASHES,
     FAINT,
     INK,
+    LETTER,
     MUTED,
     PAPER,
     SECOND,
@@ -33,17 +35,17 @@ from variolite.report.style import (
     WIDTH,
     axes_at,
     blend,
+    ink_on,
     new_figure,
-    text_width,
+    shorten,
     to_svg,
-    tooltip,
-    write,
 )
-from variolite.report.tables import MINUS, decimals
+from variolite.report.tables import MINUS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Kind = Literal["linear", "log", "symlog"]
+Which = Literal["x", "y"]
 
 SCALE_NAMES: dict[Kind, str] = {
     "linear": "linear",
@@ -52,8 +54,6 @@ SCALE_NAMES: dict[Kind, str] = {
 }
 TAIL_RATIO = 5.0
 """A tail this many times longer than the other side asks for a logarithmic axis."""
-REACH = 10.0
-"""How far the number of a tick may reach beyond its axis."""
 LINE = 18.0
 """Height of one line of a legend."""
 
@@ -93,23 +93,25 @@ class ValueAxis:
         """Return values with those beyond the limits moved to the nearer one; NaN stays."""
         return np.clip(values, self.low, self.high)
 
-    def on(self, axes: Axes, which: Literal["x", "y"], ticks: int = 5) -> None:
+    def on(self, axes: Axes, which: Which, ticks: int = 5) -> None:
         """Give axes this axis, with about so many ticks at round values."""
+        locator: Locator | None = None
         if self.kind == "log":
             axes.set(**{f"{which}scale": "log"})
-        elif self.kind == "symlog":
-            getattr(axes, f"set_{which}scale")("asinh", linear_width=self.threshold)
-        axes.set(**{f"{which}lim": (self.low, self.high)})
-        number_axis(axes, which, ticks, locator=self._locator(ticks))
-
-    def _locator(self, ticks: int) -> Locator | None:
-        if self.kind == "log":
             decades = math.log10(self.high / self.low)
             subs = (1,) if decades > ticks - 1.5 else (1, 3) if decades > ticks / 3 else (1, 2, 5)
-            return LogLocator(subs=subs, numticks=ticks + 1) if decades > 0.7 else None
-        if self.kind == "symlog":
-            return FixedLocator(_symlog_ticks(self, ticks))
-        return None
+            locator = LogLocator(subs=subs, numticks=ticks + 1) if decades > 0.7 else None
+        elif self.kind == "symlog":
+            getattr(axes, f"set_{which}scale")("asinh", linear_width=self.threshold)
+            # Zero and powers of ten on both sides, as many as there is room for.
+            decades = math.log10(max(-self.low, self.high) / self.threshold + 1)
+            stride = math.ceil(30 * decades / axes.bbox.width)
+            sizes = np.arange(decades > 1.5, decades, stride)
+            powers = self.threshold * 10.0**sizes
+            found = np.concatenate([-powers[::-1], [0.0], powers])
+            locator = FixedLocator(found[(found >= self.low) & (found <= self.high)].tolist())
+        axes.set(**{f"{which}lim": (self.low, self.high)})
+        number_axis(axes, which, ticks, locator)
 
 
 def _kind_for(finite: Floats) -> tuple[Kind, float]:
@@ -124,202 +126,147 @@ def _kind_for(finite: Floats) -> tuple[Kind, float]:
     return "symlog", 10.0 ** math.floor(math.log10(size)) if size > 0 else 1.0
 
 
-def _symlog_ticks(axis: ValueAxis, target: int) -> list[float]:
-    """Return zero and powers of ten times the threshold, as many as there is room for."""
-    low, high = (math.asinh(end / axis.threshold) for end in (axis.low, axis.high))
-    room = (high - low) / target
-    top = math.ceil(math.log10(max(abs(axis.low), abs(axis.high)) / axis.threshold + 1))
-    sizes = [axis.threshold * 10.0**power for power in range(top + 1)]
-    kept: list[float] = [0.0]
-    for sign in (1, -1):
-        last = 0.0
-        for size in sizes:
-            place = math.asinh(size / axis.threshold)
-            if axis.low <= sign * size <= axis.high and place - last >= 0.55 * room:
-                kept.append(sign * size)
-                last = place
-    return sorted(value for value in kept if axis.low <= value <= axis.high)
-
-
-class Numbers(Formatter):
-    """Ticks with equally many decimals; what would touch another number is left out."""
-
-    def __init__(self, axes: Axes, which: Literal["x", "y"]) -> None:
-        self._axes, self._upright = axes, which == "y"
-
-    def __call__(self, value: float, pos: int | None = None) -> str:  # noqa: ARG002
-        return tick_texts([value])[0]
-
-    def format_ticks(self, values: Sequence[float]) -> list[str]:
-        """Return the text of each tick."""
-        texts = tick_texts(list(values))
-        if self._upright or not texts:
-            return texts
-        # Pixels from the left end of the axis.
-        size = self._axes.xaxis.get_major_ticks(1)[0].label1.get_fontsize()
-        to_pixels = self._axes.get_xaxis_transform()
-        places = to_pixels.transform([(value, 0.0) for value in values])[:, 0]
-        low, high = self._axes.bbox.x0 - 0.5, self._axes.bbox.x1 + 0.5
-        edge = -math.inf
-        for index, place in enumerate(places.tolist()):
-            if not low <= place <= high:
-                continue
-            half = text_width(texts[index], size) / 2
-            if place - half < max(edge + 6, low - REACH) or place + half > high + REACH:
-                texts[index] = ""
-            else:
-                edge = place + half
-        return texts
-
-
-def number_axis(
-    axes: Axes, which: Literal["x", "y"], ticks: int = 5, *, locator: Locator | None = None
-) -> None:
-    """Set about so many ticks at round values, and their numbers as on the rest of the page."""
+def number_axis(axes: Axes, which: Which, ticks: int = 5, locator: Locator | None = None) -> None:
+    """Set about so many ticks at round values, written as powers of ten beyond 1e-4 and 1e6."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(locator or MaxNLocator(nbins=ticks + 1, steps=[1, 2, 5, 10]))
+    wide = not 1e-3 <= np.abs(axis.get_view_interval()).max() < 1e4
+    even = MaxNLocator(ticks // (1 + wide) + 1, steps=[1, 2, 5, 10], min_n_ticks=2 - wide)
+    axis.set_major_locator(locator or even)
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(Numbers(axes, which))
+    axis.set_major_formatter(_tick_text)
 
 
-def tick_texts(ticks: Sequence[float]) -> list[str]:
-    """Write ticks with the same number of decimals, or as powers of ten where they are extreme."""
-    largest = max((abs(value) for value in ticks), default=0.0)
-    if largest == 0:
-        return ["0" for _ in ticks]
-    if largest >= 1e6 or largest < 1e-4:
-        return [_power(value) for value in ticks]
-    gaps = [abs(after - before) for before, after in pairwise(ticks)]
-    if gaps and max(gaps) - min(gaps) < 1e-6 * max(gaps):
-        places = _places(max(gaps))
-        return [decimals(value, places) for value in ticks]
-    return [decimals(value, _places(abs(value) or largest)) for value in ticks]
-
-
-def _places(step: float) -> int:
-    places = max(0, -math.floor(math.log10(step) + 1e-9))
-    return places + (round(step * 10.0**places, 6) % 1 != 0)
-
-
-def _power(value: float) -> str:
-    mantissa, _, exponent = f"{value:.4g}".partition("e")
-    written = f"{mantissa}e{int(exponent)}" if exponent else mantissa
-    return written.replace("-", MINUS)
+def _tick_text(value: float, _: int | None = None) -> str:
+    return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}").replace("-", MINUS)
 
 
 # Parts of figures
 
 
-SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)], dtype=np.float64)
-"""The corners of a box, closed."""
-
-
-def boxes(
-    figure: Figure,
-    places: Floats | Sequence[tuple[float, float, float, float]],
-    colours: Sequence[str],
+def panels(
+    count: int,
     *,
-    edge: str = "none",
-    width: float = 0.5,
-    title: str = "",
-    notes: Sequence[str] = (),
-) -> None:
-    """Fill rectangles, [n, 4] of left, top, width and height in pixels of the figure.
+    abreast: int,
+    height: float,
+    left: float = 54.0,
+    right: float = 12.0,
+    top: float = 26.0,
+    below: float = 46.0,
+    gap: float = 60.0,
+    foot: float = 0.0,
+    widest: float = WIDTH,
+    **settings: Any,
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of panels in rows, each with room at its top and below, all in pixels.
 
-    ``notes`` are shown when the pointer rests on a rectangle, ``title`` on any of them; without
-    ``notes`` those of one colour become one path.
+    ``left`` and ``right`` are the margins of the figure, ``gap`` is between the panels of a row,
+    ``foot`` below everything; ``settings`` are given to each of the axes.
     """
-    places = np.asarray(places, dtype=np.float64).reshape(-1, 4)
-    corners = from_top(figure, places[:, None, :2] + SQUARE * places[:, None, 2:])
-    shades = list(colours if notes else dict.fromkeys(colours))
-    owners = np.arange(len(places)) if notes else np.array([shades.index(c) for c in colours])
-    drawn = PathCollection(
-        [closed(corners[owners == index]) for index in range(len(shades))],
-        facecolors=shades,
-        edgecolors=edge,
-        linewidths=0 if edge == "none" else width,
-        transform=figure.transSubfigure,
+    width = min((WIDTH - left - right - gap * (abreast - 1)) / abreast, widest)
+    whole = top + height + below
+    figure = new_figure(-(-count // abreast) * whole + foot)
+    drawn = []
+    for place in range(count):
+        row, column = divmod(place, abreast)
+        axes = axes_at(figure, left + column * (width + gap), row * whole + top, width, height)
+        axes.set(**settings)
+        drawn.append(axes)
+    return figure, drawn
+
+
+def wrapped(name: str, width: float) -> str:
+    """Break a name into at most two bold lines of about a width in pixels."""
+    most = max(int(width / 7), 3)
+    return "\n".join(textwrap.wrap(shorten(name, 80), most, max_lines=2, placeholder="…"))
+
+
+def titled(axes: Axes, title: str, note: str) -> None:
+    """Write a title over axes, and a note in smaller letters below it."""
+    width = axes.bbox.width
+    axes.set_title(shorten(title, int(width / LETTER)), pad=19)
+    axes.annotate(
+        shorten(note, int(width / 5.9)),
+        (0, 1),
+        (0, 6),
+        xycoords="axes fraction",
+        textcoords="offset pixels",
+        fontsize=SMALL,
     )
-    if notes or title:
-        tooltip(drawn, *(notes or (title,)))
-    figure.add_artist(drawn)
-
-
-def closed(corners: Floats) -> Path:
-    """Return one path of closed shapes, [n, 5, 2]."""
-    codes = np.array([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], dtype=np.uint8)
-    return Path(corners.reshape(-1, 2), np.tile(codes, len(corners)))
-
-
-def from_top(figure: Figure, pixels: Floats) -> Floats:
-    """Turn pixels [..., 2] from the upper left corner into shares of the figure."""
-    shares: Floats = np.abs(pixels / (figure.get_size_inches() * 72) - (0, 1))
-    return shares
 
 
 def legend_height(names: Sequence[str], width: float) -> float:
     """Return the height that :func:`legend` will need."""
-    return _flow(names, width)[-1][1] + LINE if names else 0.0
+    return -(-len(names) // _columns(names, width)) * LINE
 
 
 def legend(
     figure: Figure, entries: Sequence[tuple[str, str]], left: float, top: float, width: float
 ) -> None:
-    """Draw (name, colour) pairs as squares with names, in lines that fit ``width`` pixels."""
-    if not entries:
-        return
-    places = [(left + x, top + y) for x, y in _flow([name for name, _ in entries], width)]
-    boxes(
-        figure, [(x, y, 11, 11) for x, y in places], [colour for _, colour in entries], edge=MUTED
-    )
-    for (name, _), (x, y) in zip(entries, places, strict=True):
-        write(figure, x + 16, y + 9.5, name, room=min(width - 20, 260))
+    """Explain colours by (name, colour) pairs in columns that fit ``width`` pixels."""
+    names = [shorten(name) for name, _ in entries]
+    boxes = [Patch(facecolor=colour, edgecolor=MUTED, linewidth=0.5) for _, colour in entries]
+    key(figure, boxes, names, left, top, ncols=_columns(names, width), handlelength=1.0)
 
 
-def key(figure: Figure, handles: Sequence[Artist], left: float, top: float) -> None:
-    """Explain strokes and shades by their labels, in one line whose middle is at ``top``."""
-    width, height = figure.get_size_inches() * 72
-    figure.legend(
-        handles=handles,
-        loc="center left",
-        bbox_to_anchor=(left / width, 1 - top / height),
-        borderpad=0,
-        borderaxespad=0,
-        ncols=len(handles),
-    )
+def key(
+    figure: Figure, handles: Sequence[Any], names: Sequence[str], left: float, top: float,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Set matplotlib's legend with its upper left corner at pixels of the figure."""
+    place = (left / WIDTH, 1 - top / (72 * figure.get_figheight()))
+    figure.legend(handles, names, loc="upper left", bbox_to_anchor=place, **settings)
 
 
-def _flow(names: Sequence[str], width: float) -> list[tuple[float, float]]:
-    """Return where each square of a legend stands, line after line."""
-    x = y = 0.0
-    places: list[tuple[float, float]] = []
-    for name in names:
-        need = 34 + min(text_width(name), width - 20, 260)
-        if x > 0 and x + need - 18 > width:
-            x, y = 0.0, y + LINE
-        places.append((x, y))
-        x += need
-    return places
+def _columns(names: Sequence[str], width: float) -> int:
+    widest = max((len(shorten(name)) for name in names), default=0) * 1.1 * LETTER + 42
+    return min(max(int((width + 20) // widest), 1), max(len(names), 1))
+
+
+def heat_map(axes: Axes, colours: Floats, texts: Sequence[Sequence[str]]) -> None:
+    """Fill cells of the axes with colours, [rows, columns, 4] of RGBA, and texts, from the top."""
+    rows, columns = colours.shape[:2]
+    axes.pcolormesh(np.arange(columns + 1), np.arange(rows + 1), colours, ec=PAPER, linewidth=1)
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            ink = ink_on(to_hex(colours[row, column]))
+            place = (column + 0.5, row + 0.5)
+            axes.text(*place, text, ha="center", va="center", fontsize=SMALL, color=ink)
+
+
+def colour_bar(
+    figure: Figure,
+    colours: Colormap,
+    place: tuple[float, float, float, float],
+    marks: Mapping[float, str],
+) -> None:
+    """Draw the key of a colour map in a box of pixels, with texts at fractions of its length."""
+    box = axes_at(figure, *place)
+    lies = "horizontal" if place[2] > place[3] else "vertical"
+    bar = figure.colorbar(ScalarMappable(cmap=colours), cax=box, orientation=lies)
+    bar.set_ticks(list(marks), labels=list(marks.values()))
+    bar.solids.set_rasterized(True)
+    bar.outline.set(edgecolor=MUTED, linewidth=0.5)
+    box.tick_params(length=0, labelsize=SMALL, labelcolor=MUTED)
 
 
 def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: int = 40) -> None:
     """Draw how many of the values [n] lie where, with lines at the median and at 95 %."""
     axis.on(axes, "x")
     known = axis.inside(values[np.isfinite(values)])
-    edges = np.linspace(axis.low, axis.high, bins + 1)
-    if axis.kind == "log":
-        edges = np.geomspace(axis.low, axis.high, bins + 1)
-    counts, _ = np.histogram(known, bins=edges)
-    axes.stairs(
-        counts, edges, fill=True, facecolor=blend(("#ffffff", ACCENT), 0.55), edgecolor=ACCENT
-    )
+    spaced = np.geomspace if axis.kind == "log" else np.linspace
+    counts, edges = np.histogram(known, bins=spaced(axis.low, axis.high, bins + 1))
+    shade = blend(("#ffffff", ACCENT), 0.55)
+    axes.stairs(counts, edges, fill=True, facecolor=shade, edgecolor=ACCENT)
     axes.set_ylim(0, max(float(counts.max(initial=0)), 1.0) * 1.06)
     axes.set_ylabel(noun)
     number_axis(axes, "y", 4)
     if known.size:
         middle, high = np.quantile(known, [0.5, 0.95])
         axes.axvline(middle, color=INK, linewidth=1.6)
-        axes.axvline(high, color=SECOND, linewidth=1.6, dashes=(5 / 1.6, 3 / 1.6))
+        axes.axvline(high, color=SECOND, linewidth=1.6, linestyle=DASHES)
 
 
 # Intervals
@@ -327,13 +274,12 @@ def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: i
 
 @dataclass(frozen=True)
 class Whisker:
-    """A score with its interval; ``note`` is shown when the pointer rests on it."""
+    """A score with its interval, NaN where there is none."""
 
     mean: float
     low: float
     high: float
     colour: str
-    note: str
     hollow: bool = False
     strong: bool = False
 
@@ -363,46 +309,37 @@ class RowLabel:
 
 def interval_figure(
     labels: Sequence[RowLabel],
-    panels: Sequence[IntervalPanel],
+    shown: Sequence[IntervalPanel],
     *,
     title: str,
     row: float = 23.0,
-    abreast: int = 3,
     widest: float = WIDTH,
     key: Sequence[tuple[str, str]] = (),
 ) -> Markup:
-    """Draw dots with whiskers, a row per method and a panel per measure.
+    """Draw dots with whiskers, a row per method and up to three panels abreast, one a measure.
 
     The interval of the first strong whisker is drawn down its panel as a pale band, so that an
     overlap is seen without a ruler. ``key`` names colours below.
     """
-    top, below, gap = 26.0, 72.0, 26.0
-    room = min(max(text_width(label.text, bold=True) for label in labels) + 4, 270)
-    abreast = max(min(abreast, len(panels)), 1)
-    width = min((WIDTH - room - 24 - gap * (abreast - 1)) / abreast, widest)
-    height = row * max(len(panel.whiskers) for panel in panels)
-    tiers = math.ceil(len(panels) / abreast)
-    foot = top + tiers * (height + below) - 32
-    figure = new_figure(foot + legend_height([name for name, _ in key], WIDTH - room - 24) + 4)
-    for index, panel in enumerate(panels):
-        left = room + 14 + index % abreast * (width + gap)
-        upper = top + index // abreast * (height + below)
-        axes = axes_at(
-            figure, left, upper, width, height, title=panel.title, x_label=panel.axis, grid="x"
-        )
+    texts = [shorten(label.text, 44) for label in labels]
+    left = max(len(text) for text in texts) * LETTER + 24
+    abreast = max(min(3, len(shown)), 1)
+    height = row * max(len(panel.whiskers) for panel in shown)
+    foot = legend_height([name for name, _ in key], WIDTH - left) + 4
+    figure, drawn = panels(
+        len(shown), abreast=abreast, height=height, left=left, gap=26, foot=foot, widest=widest
+    )
+    for place, (axes, panel) in enumerate(zip(drawn, shown, strict=True)):
+        axes.grid(axis="x")
+        axes.set_title(panel.title)
+        axes.set_xlabel(panel.axis)
         draw_whiskers(axes, panel.whiskers)
-        if index % abreast == 0:
-            for label in labels:
-                write(
-                    figure,
-                    left - 10,
-                    upper + (label.at + 0.5) * row + 4,
-                    label.text,
-                    anchor="right",
-                    bold=label.bold,
-                    room=room,
-                )
-    legend(figure, key, room + 14, foot, WIDTH - room - 24)
+        if place % abreast == 0:
+            axes.set_yticks([label.at for label in labels], texts)
+            for label, written in zip(labels, axes.get_yticklabels(), strict=True):
+                written.set_fontweight("bold" if label.bold else "normal")
+    if key:
+        legend(figure, key, left, 72 * figure.get_figheight() - foot, WIDTH - left)
     return to_svg(figure, title)
 
 
@@ -414,40 +351,30 @@ def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
         if whisker and math.isfinite(whisker.mean)
     ]
     low, high = interval_limits(x for _, w in present for x in (w.mean, w.low, w.high))
-    axes.set(xlim=(low, high), ylim=(len(whiskers) - 0.5, -0.5))
+    axes.set(xlim=(low, high), ylim=(len(whiskers) - 0.5, -0.5), yticks=[])
+    axes.tick_params(axis="y", length=0, pad=10)
     number_axis(axes, "x", 4)
-    axes.yaxis.set_visible(False)
     axes.spines["left"].set_edgecolor(FAINT)
     if low < 0 < high:
         axes.axvline(0, color=INK, linewidth=0.7)
     strong = next((whisker for _, whisker in present if whisker.strong), None)
     if strong and strong.bounded:
         axes.axvspan(strong.low, strong.high, color=strong.colour, alpha=0.1, linewidth=0)
-    if not present:
-        return
     bounded = [(place, whisker) for place, whisker in present if whisker.bounded]
-    cap = 3.5 / (axes.bbox.height / len(whiskers))
-    bars = [[(w.low, y), (w.high, y)] for y, w in bounded]
-    caps = [[(x, y - cap), (x, y + cap)] for y, w in bounded for x in (w.low, w.high)]
-    colours = [w.colour for _, w in bounded]
-    axes.add_collection(
-        LineCollection(
-            [*bars, *caps],
-            colors=[*colours, *(c for c in colours for _ in range(2))],
-            linewidths=1.6,
-        )
-    )
-    marks = axes.scatter(
+    rows, colours = [place for place, _ in bounded], [w.colour for _, w in bounded]
+    lows, highs = [w.low for _, w in bounded], [w.high for _, w in bounded]
+    axes.hlines(rows, lows, highs, colors=colours, linewidth=1.6)
+    axes.scatter([*lows, *highs], rows * 2, s=49, c=colours * 2, marker="|", linewidths=1.6)
+    axes.scatter(
         [w.mean for _, w in present],
-        [y for y, _ in present],
-        s=8.4**2,
+        [place for place, _ in present],
+        s=70,
         c=[PAPER if w.hollow else w.colour for _, w in present],
         edgecolors=[w.colour for _, w in present],
         linewidths=1.6,
         zorder=3,
         clip_on=False,
     )
-    tooltip(marks, *(w.note for _, w in present))
 
 
 def interval_limits(values: Iterable[float]) -> tuple[float, float]:
@@ -458,62 +385,3 @@ def interval_limits(values: Iterable[float]) -> tuple[float, float]:
         low, high = low - (abs(low) * 0.1 or 0.1), high + (abs(high) * 0.1 or 0.1)
     room = 0.08 * (high - low)
     return (0.0 if 0 <= low < 0.6 * high else low - room), high + room
-
-
-# Colours as values
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a matrix; ``note`` is shown when the pointer rests on it."""
-
-    colour: str
-    text: str
-    ink: str
-    note: str
-
-
-def matrix(
-    figure: Figure, left: float, top: float, size: tuple[float, float], rows: Sequence[list[Cell]]
-) -> None:
-    """Draw rows of coloured cells, each of a width and height in pixels, with text in them."""
-    width, height = size
-    placed = [
-        (left + column * width, top + row * height, cell)
-        for row, cells in enumerate(rows)
-        for column, cell in enumerate(cells)
-    ]
-    boxes(
-        figure,
-        [(x + 0.5, y + 0.5, width - 1, height - 1) for x, y, _ in placed],
-        [cell.colour for *_, cell in placed],
-        notes=[cell.note for *_, cell in placed],
-    )
-    for x, y, cell in placed:
-        if cell.text:
-            middle = (x + width / 2, y + height / 2 + 4)
-            write(figure, *middle, cell.text, size=SMALL, anchor="center", colour=cell.ink)
-
-
-def ramp(
-    figure: Figure,
-    colours: LinearSegmentedColormap,
-    place: tuple[float, float, float, float],
-    marks: Sequence[tuple[float, str]],
-) -> None:
-    """Draw the key of a colour map in a box, with texts at shares of its length."""
-    left, top, width, height = place
-    shares = np.arange(48) / 48
-    rest = 1 - shares
-    zero, one = np.zeros(48), np.ones(48)
-    # Each step reaches to the end and the next covers it, so that no seams show.
-    steps = (shares, zero, rest, one) if width > height else (zero, zero, one, rest)
-    bars = np.column_stack(steps) * (width, height, width, height) + (left, top, 0, 0)
-    boxes(figure, bars, [blend(colours, float(share)) for share in shares * 48 / 47])
-    boxes(figure, [place], ["none"], edge=MUTED)
-    for share, text in marks:
-        if width > height:
-            x, y, anchor = left + share * width, top + height + 13, "center"
-        else:
-            x, y, anchor = left + width + 5, top + height * (1 - share) + 4, "left"
-        write(figure, x, y, text, size=SMALL, colour=MUTED, anchor=anchor)

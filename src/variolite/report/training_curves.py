@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -20,6 +19,7 @@ from variolite.report.page import Figure, Paragraph, Section
 from variolite.report.style import (
     ACCENT,
     CATEGORIES,
+    DASHES,
     INK,
     MUTED,
     PAPER,
@@ -28,9 +28,8 @@ from variolite.report.style import (
     axes_at,
     new_figure,
     to_svg,
-    tooltip,
 )
-from variolite.report.tables import counted, listed, significant
+from variolite.report.tables import counted, listed
 
 if TYPE_CHECKING:
     from variolite.training import EpochRecord
@@ -38,10 +37,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 GUTTER, TALL, LOW = 68.0, 200.0, 66.0
-DASHES = (0, (4, 3))
 MOST_COLOURED = 8
 SETTLING = 0.08
-"""Share of the epochs whose values may lie above the axis."""
+"""Fraction of the epochs whose values may lie above the axis."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +111,10 @@ def _figure(
     units: Units,
 ) -> Figure:
     series = partial(_series, history)
-    beta, seconds, epochs = series("beta")[:, None], series("seconds")[:, None], series("epoch")
+    epochs, monitored = series("epoch"), series("val_monitored")
     # Title and unit, then what is drawn solid (validation) and dashed (training).
-    upper = (
-        ("objective", units.objective, series("val_monitored"), series("train_total")),
+    tall = (
+        ("objective", units.objective, monitored, series("train_total")),
         (
             "reconstruction",
             units.objective,
@@ -125,92 +123,75 @@ def _figure(
         ),
         ("KL divergence", units.divergence, series("val_kl"), series("train_kl")),
     )
-    lower = (
-        ("weight of the KL term", "beta", beta, None),
-        ("time per epoch", "s", seconds, None),
+    low = (
+        ("weight of the KL term", "beta", series("beta")[:, None], None),
+        ("time per epoch", "s", series("seconds")[:, None], None),
         ("active dimensions", "count", series("active_units"), None),
     )
-    members = max(solid.shape[1] for *_, solid, _ in (*upper, *lower))
-    best = best_epochs(history, provenance)
-    end = warm_up_end(history)
+    members = monitored.shape[1]
+    best, end = best_epochs(history, provenance), warm_up_end(history)
     entries = [
         (f"member {i}" + (f" ({names[i]})" if i < len(names) and names[i] else ""), colour)
         for i, colour in enumerate(_colours(members))
     ]
-    if members == 1 and not (names and names[0]):
-        entries = []
-    elif members > MOST_COLOURED:
+    if members > MOST_COLOURED:
         entries = [(f"{members} members", ACCENT)]
-    foot = 24 + TALL + 50 + LOW + 50
-    room = WIDTH - GUTTER
-    drawing = new_figure(foot + 26 + legend_height([name for name, _ in entries], room))
-    for tall, tier in ((True, upper), (False, lower)):
+    elif members == 1 and not (names and names[0]):
+        entries = []
+    foot, room = 24 + TALL + 50 + LOW + 40, WIDTH - GUTTER
+    drawing = new_figure(foot + 28 + legend_height([name for name, _ in entries], room))
+    for top, height, tier in ((24.0, TALL, tall), (74 + TALL, LOW, low)):
         for column, (title, unit, solid, dashed) in enumerate(tier):
-            axes = axes_at(
-                drawing,
-                column * WIDTH / 3 + GUTTER,
-                24 if tall else 24 + TALL + 50,
-                WIDTH / 3 - GUTTER - 10,
-                TALL if tall else LOW,
-                title=title,
-                x_label="" if tall else "epoch",
-                y_label=unit,
-                grid="y",
-            )
-            _curves(axes, epochs, solid, dashed, end, from_zero=not tall)
-            if best and solid is not None and title == "objective":
-                _best(axes, epochs, solid, best, unit)
-    _key(drawing, foot, marked=best is not None, shaded=end is not None)
-    legend(drawing, entries, GUTTER, foot + 18, room)
-    return Figure(
-        "training",
-        to_svg(drawing, "Training curves by epoch"),
-        _caption(history, members, best, end, units),
-    )
+            left = column * WIDTH / 3 + GUTTER
+            axes = axes_at(drawing, left, top, WIDTH / 3 - GUTTER - 10, height)
+            axes.grid(axis="y")
+            axes.set(title=title, ylabel=unit, xlabel="" if tier is tall else "epoch")
+            _curves(axes, epochs, solid, dashed, end)
+            if solid is monitored:
+                _best(axes, epochs, solid, best)
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=INK, lw=1.5),
+        Line2D([], [], color=INK, lw=1.5, ls=DASHES),
+        Line2D([], [], color=INK, marker="o", ms=9, mfc=PAPER, mew=2, lw=0),
+        Patch(facecolor=SHADE, edgecolor=MUTED),
+    ]
+    strokes = ["validation", "training", "best epoch, the weights kept", "warm-up of beta"]
+    shown = 3 if end is None else 4
+    key(drawing, handles[:shown], strokes[:shown], GUTTER, foot, ncols=4)
+    legend(drawing, entries, GUTTER, foot + 22, room)
+    title = "Training curves by epoch"
+    caption = _caption(history, members, best, end, units)
+    return Figure("training", to_svg(drawing, title), caption)
 
 
 def _curves(
-    axes: Axes,
-    epochs: Floats,
-    solid: Floats | None,
-    dashed: Floats | None,
-    end: float | None,
-    *,
-    from_zero: bool,
+    axes: Axes, epochs: Floats, solid: Floats, dashed: Floats | None, end: float | None
 ) -> None:
-    kept = [curve for curve in (solid, dashed) if curve is not None]
+    kept = [solid] if dashed is None else [solid, dashed]
     if not any(np.isfinite(curve).any() for curve in kept):
-        axes.text(
-            0.5, 0.5, "not written", transform=axes.transAxes, ha="center", va="center", color=MUTED
-        )
+        place = {"xy": (0.5, 0.5), "xycoords": "axes fraction", "ha": "center", "va": "center"}
+        axes.annotate("not written", color=MUTED, **place)
         axes.set(xticks=[], yticks=[])
         return
     span = float(epochs[-1] - epochs[0])
     # The room at the left keeps the first epoch's point off the axis.
     axes.set_xlim(epochs[0] - 0.02 * span - (span == 0), epochs[-1] + 0.02 * span + (span == 0))
-    axes.set_ylim(_range(kept, from_zero=from_zero))
+    axes.set_ylim(_range(kept, from_zero=dashed is None))
     number_axis(axes, "x", locator=MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
-    number_axis(axes, "y", 3 if from_zero else 5)
+    number_axis(axes, "y", 3 if dashed is None else 5)
     if end is not None:
         axes.axvspan(axes.get_xlim()[0], end, color=SHADE, linewidth=0)
-    low, high = axes.get_ylim()
-    for curve, style, width in ((dashed, DASHES, 1.1), (solid, "solid", 1.6)):
-        if curve is not None:
-            visible = np.where((curve >= low) & (curve <= high), curve, np.nan)
-            for member, colour in enumerate(_colours(curve.shape[1])):
-                axes.plot(epochs, visible[:, member], color=colour, lw=width, ls=style)
+    axes.set_prop_cycle(color=_colours(solid.shape[1]))
+    if dashed is not None:
+        axes.plot(epochs, dashed, lw=1.1, ls=DASHES)
+    axes.plot(epochs, solid, lw=1.6)
 
 
-def _best(axes: Axes, epochs: Floats, curve: Floats, best: list[float], unit: str) -> None:
+def _best(axes: Axes, epochs: Floats, curve: Floats, best: list[float]) -> None:
     """Mark the epoch whose weights were kept, for every member."""
-    colours = _colours(curve.shape[1])
-    for member, epoch in enumerate(best[: curve.shape[1]]):
+    for member, (epoch, colour) in enumerate(zip(best, _colours(curve.shape[1]), strict=False)):
         at = int(np.argmin(np.abs(epochs - epoch)))
-        value = float(curve[at, member])
-        (mark,) = axes.plot(
-            epochs[at], value, "o", ms=9, mfc=PAPER, mec=colours[member], mew=2, zorder=4
-        )
-        tooltip(mark, f"member {member}: best epoch {epoch:g}, {significant(value, 4)} {unit}")
+        axes.plot(epochs[at], curve[at, member], "o", ms=9, mfc=PAPER, mec=colour, mew=2, zorder=4)
 
 
 def _range(curves: list[Floats], *, from_zero: bool) -> tuple[float, float]:
@@ -232,35 +213,10 @@ def _colours(members: int) -> list[str]:
     return [ACCENT] * members
 
 
-def _key(drawing: Drawing, top: float, *, marked: bool, shaded: bool) -> None:
-    """Explain the strokes: solid, dashed, circle and shade."""
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, lw=1.5, label="validation"),
-        Line2D([], [], color=INK, lw=1.5, ls=DASHES, label="training"),
-    ]
-    if marked:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=INK,
-                marker="o",
-                ms=9,
-                mfc=PAPER,
-                mew=2,
-                lw=0,
-                label="best epoch, the weights kept",
-            )
-        )
-    if shaded:
-        handles.append(Patch(facecolor=SHADE, edgecolor=MUTED, label="warm-up of beta"))
-    key(drawing, handles, GUTTER, top)
-
-
 def _caption(
     history: Sequence[EpochRecord],
     members: int,
-    best: list[float] | None,
+    best: list[float],
     end: float | None,
     units: Units,
 ) -> str:
@@ -273,13 +229,10 @@ def _caption(
     ]
     if end is not None:
         sentences.append(f"Beta reaches its final value at epoch {end:g}.")
-    if best:
-        which = (
-            listed([f"{epoch:g}" for epoch in best])
-            if len(best) <= MOST_COLOURED
-            else f"between {min(best):g} and {max(best):g}"
-        )
-        plural = "s" if len(best) > 1 else ""
-        sentences.append(f"Best epoch{plural}, by lowest validation objective: {which}.")
+    which = listed([f"{epoch:g}" for epoch in best])
+    if len(best) > MOST_COLOURED:
+        which = f"between {min(best):g} and {max(best):g}"
+    plural = "s" if len(best) > 1 else ""
+    sentences.append(f"Best epoch{plural}, by lowest validation objective: {which}.")
     sentences.append("Values of the first epochs above an axis are left out of view.")
     return " ".join(sentences)

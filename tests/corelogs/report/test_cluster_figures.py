@@ -17,6 +17,7 @@ from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report.cluster_figures import principal_plane, profiles_of
 from variolite.report.clouds import fit_of
 from variolite.report.scores import metric_of, with_interval
+from variolite.report.tables import percent
 from variolite.report.training_curves import best_epochs, warm_up_end
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import EpochRecord, RunFolder
@@ -43,12 +44,14 @@ def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
     plane = principal_plane(latent)
     assert plane is not None
     reference = PCA(2).fit(latent)
-    assert plane.shares == pytest.approx(tuple(reference.explained_variance_ratio_))
-    assert np.abs(plane.scores) == pytest.approx(np.abs(reference.transform(latent)), abs=1e-9)
+    scores, fractions = plane
+    assert fractions == pytest.approx(reference.explained_variance_ratio_)
+    assert np.abs(scores) == pytest.approx(np.abs(reference.transform(latent)), abs=1e-9)
     holed = np.vstack([latent, np.full((1, 10), np.nan)])
     again = principal_plane(holed)
     assert again is not None
-    assert again.scores[:-1] == pytest.approx(plane.scores)
+    assert again[0][:-1] == pytest.approx(scores)
+    assert np.isnan(again[0][-1]).all()
     assert principal_plane(latent[:, :1]) is None
     assert principal_plane(np.zeros((50, 3))) is None
 
@@ -70,18 +73,21 @@ def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> Non
         assert profile.labels[0] == (commonest[0], pytest.approx(commonest[1] / labelled.height))
 
 
-def test_contingency_figure_shows_the_counts(
+def test_contingency_figure_shows_the_fractions(
     sections: dict[str, Node], frame: pl.DataFrame
 ) -> None:
-    shown = {
-        match.groups()[:2]: int(match.group(3).replace(",", ""))
-        for title in sections["contingency"].find("figure")[0].find("title")
-        if (match := re.fullmatch(r"(.+) in C(\d+): ([\d,]+) rows, .*", title.text()))
-    }
-    counts = frame.filter(pl.col("label:lithology") != "").group_by("label:lithology", "cluster")
-    for label, cluster, count in counts.len().iter_rows():
-        assert shown.pop((label, str(cluster))) == count
-    assert set(shown.values()) <= {0}
+    figure = sections["contingency"].find("figure")[0]
+    lettered = [text.own_text() for text in figure.find("text")]
+    labelled = frame.filter(pl.col("label:lithology") != "")
+    totals = labelled["label:lithology"].value_counts(sort=True)
+    clusters = [text for text in lettered if re.fullmatch(r"C\d+", text)]
+    for label, total in totals.iter_rows():
+        assert f"{total:,}" in lettered
+        own = labelled.filter(pl.col("label:lithology") == label)["cluster"]
+        counts = [int((own == int(name[1:])).sum()) for name in clusters]
+        cells = [f"{percent(count / total)}"[:-1] for count in counts if count]
+        # The cells of a row stand one after the other.
+        assert f" {' '.join(cells)} " in f" {' '.join(lettered)} "
 
 
 def test_fit_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
@@ -100,22 +106,11 @@ def test_fit_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
     assert np.isnan(fit_of(np.array([2.0, 2.0]), np.array([1.0, 2.0])).r2)
 
 
-def test_every_held_out_row_is_in_the_reconstruction_cells(
-    sections: dict[str, Node], frame: pl.DataFrame
-) -> None:
-    drawing = sections["reconstruction"].find("svg")[0]
-    cells = [n for n in drawing.find("path") if n.attributes.get("fill", "").startswith("#")]
-    drawn = sum(path.attributes["d"].count("M") for path in cells)
-    assert len(INPUTS) * 20 < drawn < len(INPUTS) * 44 * 44
-
-
-def test_strip_log_draws_all_rows_of_the_detail(sections: dict[str, Node]) -> None:
+def test_strip_log_draws_the_rows_of_the_detail(sections: dict[str, Node]) -> None:
     detail = sections["strip-log"].find("figure")[1]
     assert detail.attributes["data-name"].startswith("strip-log-detail")
-    lines = [p for p in detail.find("path") if p.attributes["d"].count("L") > 50]
+    lines = [p for p in detail.find("path") if p.attributes["d"].count("L") > 120]
     assert len(lines) == 2 * len(INPUTS)
-    for path in lines:
-        assert len(re.findall("[ML]", path.attributes["d"])) == 200
 
 
 def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
@@ -123,7 +118,7 @@ def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
     depths = {
         float(text.attributes["y"]): float(text.own_text())
         for text in overview.find("text")
-        if text.attributes.get("text-anchor") == "end" and text.own_text().isdecimal()
+        if "text-anchor: end" in text.attributes["style"] and text.own_text().isdecimal()
     }
     heights = sorted(depths)
     assert [depths[y] for y in heights] == sorted(depths.values())

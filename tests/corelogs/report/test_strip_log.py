@@ -1,4 +1,4 @@
-"""Beds, gaps and thinned lines keep what a reader of the log must see."""
+"""Beds and gaps keep what a reader of the log must see."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from variolite.corelogs.report.strip_log import (
     gaps,
     liveliest_window,
     row_edges,
-    thinned,
     usual_step,
 )
 
@@ -58,38 +57,6 @@ def test_coarse_beds_take_the_majority() -> None:
     assert beds.tops[1] == pytest.approx(5.0, abs=0.6)
 
 
-@given(
-    st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(float("nan"))), min_size=1, max_size=300),
-    st.integers(1, 40),
-)
-def test_thinning_keeps_every_extreme(values: list[float], buckets: int) -> None:
-    data = np.array(values)
-    depth = np.arange(len(data)) * 0.2
-    at, kept = thinned(depth, data, buckets)
-    places = at[np.isfinite(at)]
-    assert (np.diff(places) > 0).all()
-    assert len(places) <= max(2 * (buckets + 1), 2 * buckets)
-    rows = np.searchsorted(depth, places)
-    assert np.array_equal(kept[np.isfinite(at)], data[rows], equal_nan=True)
-    if np.isfinite(data).any():
-        assert np.nanmin(kept) == np.nanmin(data)
-        assert np.nanmax(kept) == np.nanmax(data)
-    length = (depth[-1] - depth[0]) / buckets
-    if len(data) > 2 * buckets:
-        bucket = np.floor((depth - depth[0]) / length)
-        for number in np.unique(bucket):
-            own, left = data[bucket == number], kept[np.isin(at, depth[bucket == number])]
-            if np.isfinite(own).any():
-                assert np.nanmin(left) == np.nanmin(own)
-                assert np.nanmax(left) == np.nanmax(own)
-
-
-def test_a_line_is_lifted_at_a_gap() -> None:
-    at, kept = thinned(DEPTH, np.arange(7.0), 100)
-    assert np.isnan(at).tolist() == [False] * 4 + [True] + [False] * 3
-    assert np.isnan(kept[4])
-
-
 def test_detail_shows_the_most_classes_and_avoids_gaps() -> None:
     depth = np.arange(1000) * 0.2
     codes = np.zeros(1000, dtype=np.int64)
@@ -97,7 +64,6 @@ def test_detail_shows_the_most_classes_and_avoids_gaps() -> None:
     window = liveliest_window(depth, codes, 100)
     assert window.stop - window.start == 100
     assert set(codes[window]) == {0, 1, 2, 3}
-    assert liveliest_window(depth[:50], codes[:50], 100) == slice(0, 50)
     broken = depth.copy()
     broken[650:] += 40
     across = liveliest_window(broken, codes, 100)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report.cluster_figures import (
@@ -33,6 +32,7 @@ from variolite.report.figures import (
     legend,
     legend_height,
     number_axis,
+    panels,
 )
 from variolite.report.page import (
     Block,
@@ -57,7 +57,7 @@ from variolite.report.scores import (
     task_title,
     with_interval,
 )
-from variolite.report.style import WIDTH, axes_at, figure_style, new_figure, to_svg, tooltip
+from variolite.report.style import WIDTH, figure_style, to_svg
 from variolite.report.tables import counted, plain
 from variolite.report.training_curves import training_section
 from variolite.scoring.health import Health
@@ -420,15 +420,9 @@ def summary_figure(scorecard: Scorecard, setup: Setup) -> Figure:
         row = lookup.get((*key, metric))
         if row is None:
             return None
-        return Whisker(
-            mean=row.mean,
-            low=row.low,
-            high=row.high,
-            colour=method_colour(row.method),
-            note=f"{names[key]}: {metric_of(metric).short} {with_interval(row)}",
-            hollow=row.method == "supervised",
-            strong=key == main,
-        )
+        colour = method_colour(row.method)
+        hollow = row.method == "supervised"
+        return Whisker(row.mean, row.low, row.high, colour, hollow, strong=key == main)
 
     drawing = interval_figure(
         [RowLabel(names[key], place, key == main) for place, key in enumerate(keys)],
@@ -473,16 +467,16 @@ def figure_by_k(scorecard: Scorecard, setup: Setup) -> Figure | None:
     metrics = [name for name in HEADLINE_METRICS if any(row.metric == name for row in rows)]
     methods = list(dict.fromkeys(row.method for row in rows))
     key = [(method_name(method), method_colour(method)) for method in methods]
-    width = (WIDTH - 62 * len(metrics)) / len(metrics)
-    figure = new_figure(272 + legend_height([name for name, _ in key], WIDTH - 60))
-    for index, metric in enumerate(metrics):
-        left = 56 + index * (width + 66)
-        axes = axes_at(
-            figure, left, 12, width - 8, 210, grid="y",
-            x_label="number of clusters k", y_label=metric_of(metric).title,
-        )  # fmt: skip
+    foot = legend_height([name for name, _ in key], WIDTH - 60) + 4
+    figure, drawn = panels(
+        len(metrics), abreast=len(metrics), height=210, top=12, foot=foot,
+        xlabel="number of clusters k",
+    )  # fmt: skip
+    for axes, metric in zip(drawn, metrics, strict=True):
+        axes.grid(axis="y")
+        axes.set_ylabel(metric_of(metric).title)
         _panel_by_k(axes, [row for row in rows if row.metric == metric], methods, counts)
-    legend(figure, key, 56, 268, WIDTH - 60)
+    legend(figure, key, 54, 72 * figure.get_figheight() - foot, WIDTH - 60)
     algorithm = f" by {algorithm_name(setup.algorithm)}" if setup.algorithm else ""
     level = f" of the label “{plain(setup.level)}”" if setup.level else ""
     caption = (
@@ -496,8 +490,8 @@ def figure_by_k(scorecard: Scorecard, setup: Setup) -> Figure | None:
 
 def _panel_by_k(axes: Axes, rows: list[ScoreRow], methods: list[str], counts: list[int]) -> None:
     places = {k: place for place, k in enumerate(counts)}
-    axes.set(xlim=(-0.5, len(counts) - 0.5), xticks=range(len(counts)))
-    axes.set_xticklabels([str(k) for k in counts])
+    axes.set_xlim(-0.5, len(counts) - 0.5)
+    axes.set_xticks(range(len(counts)), [str(k) for k in counts])
     axes.set_ylim(interval_limits(x for row in rows for x in (row.mean, row.low, row.high)))
     number_axis(axes, "y")
     spread = min(0.5 / max(len(methods), 1), 0.14)
@@ -505,19 +499,7 @@ def _panel_by_k(axes: Axes, rows: list[ScoreRow], methods: list[str], counts: li
         shift = (index - (len(methods) - 1) / 2) * spread
         own = sorted((row for row in rows if row.method == method), key=lambda row: row.k or 0)
         x = np.array([places[row.k or 0] + shift for row in own])
-        y, colour = [row.mean for row in own], method_colour(method)
-        axes.plot(x, y, color=colour, lw=1.6, alpha=0.6)
-        axes.add_collection(
-            LineCollection(
-                [
-                    [(place, row.low), (place, row.high)]
-                    for place, row in zip(x, own, strict=True)
-                    if math.isfinite(row.low) and math.isfinite(row.high)
-                ],
-                colors=colour,
-                linewidths=1.4,
-            )
-        )
-        marks = axes.scatter(x, y, s=7.2**2, color=colour, linewidths=0, zorder=3)
-        name = method_name(method)
-        tooltip(marks, *(f"{name}, k = {row.k}: {with_interval(row)}" for row in own))
+        y, low, high = np.array([(row.mean, row.low, row.high) for row in own]).T
+        colour = method_colour(method)
+        axes.plot(x, y, "o-", color=colour, lw=1.6, ms=7.2, mew=0)
+        axes.vlines(x, low, high, colors=colour, linewidth=1.4)

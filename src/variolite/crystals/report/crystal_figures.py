@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -18,26 +18,24 @@ from scipy.stats import binomtest
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import FAMILIES, HEAVIEST, SYMBOLS, compositions, place_in_table
 from variolite.crystals.evaluation.distributions import densities
-from variolite.report.clouds import (
-    PlaneMap,
-    density_key,
-    dot_size,
-    dots,
-    fit_of,
-    parity_panel,
-)
+from variolite.report.clouds import PlaneMap, dot_size, fit_of, parity_panel
 from variolite.report.figures import (
     ValueAxis,
     Whisker,
+    colour_bar,
     draw_whiskers,
     histogram,
     number_axis,
+    panels,
+    titled,
 )
 from variolite.report.style import (
     ACCENT,
     CATEGORIES,
+    DASHES,
     FAINT,
     INK,
+    LETTER,
     MUTED,
     OTHER,
     SEQUENTIAL,
@@ -48,11 +46,8 @@ from variolite.report.style import (
     ink_on,
     new_figure,
     shorten,
-    text_width,
-    tooltip,
-    write,
 )
-from variolite.report.tables import counted, decimals, significant, unit_after
+from variolite.report.tables import decimals, significant, unit_after
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -156,38 +151,27 @@ class CellQuantity:
 
 def cell_parity(quantities: Sequence[CellQuantity], *, few: bool) -> Figure:
     """Draw originals against reconstructions: a dot each if they are few, otherwise counts."""
-    gutter, gap, head, below = 52.0, 10.0, 38.0, 44.0
-    side = WIDTH / 4 - gutter - gap
-    figure = new_figure(2 * (head + side + below) - 6)
-    for place, quantity in enumerate(quantities):
-        left = gutter + place % 4 * (side + gutter + gap)
-        top = head + place // 4 * (side + below + head)
-        parity_panel(
-            figure,
-            (left, top, side),
-            (quantity.original, quantity.rebuilt),
-            quantity.axis,
-            (quantity.name, quantity.note),
-            (f"original ({quantity.unit})", f"reconstructed ({quantity.unit})"),
-            few=few,
-        )
+    side = (WIDTH - 54 - 6 - 3 * 62) / 4
+    figure, drawn = panels(len(quantities), abreast=4, height=side, top=38, gap=62)
+    for axes, quantity in zip(drawn, quantities, strict=True):
+        values = (quantity.original, quantity.rebuilt)
+        parity_panel(axes, values, quantity.axis, (quantity.name, quantity.note), few=few)
+        unit = quantity.unit
+        axes.set(xlabel=f"original ({unit})", ylabel=f"reconstructed ({unit})")
     if not few:
-        density_key(figure, WIDTH - 190, 2 * head + side + below, "crystal")
+        place = (WIDTH - 190, 72 * figure.get_figheight() - side, 176.0, 9.0)
+        colour_bar(figure, SEQUENTIAL, place, {0.12: "one crystal", 0.85: "fullest cell"})
     return figure
 
 
 def error_histograms(measures: Sequence[tuple[Measure, str]]) -> Figure:
     """Draw how errors spread, each with the noun of what is counted, two panels abreast."""
-    width, height = (WIDTH - 2 * 62) / 2, 150.0
-    figure = new_figure(-(-len(measures) // 2) * (height + 82) - 8)
-    for place, (measure, noun) in enumerate(measures):
-        left, top = 54 + place % 2 * (width + 66), 38 + place // 2 * (height + 82)
-        axes = axes_at(
-            figure, left, top, width, height, x_label=f"{measure.title} ({measure.unit})", grid="y"
-        )
+    figure, drawn = panels(len(measures), abreast=2, height=150, top=38)
+    for axes, (measure, noun) in zip(drawn, measures, strict=True):
+        axes.grid(axis="y")
+        axes.set_xlabel(f"{measure.title} ({measure.unit})")
         histogram(axes, measure.values, measure.axis, noun=noun)
-        write(figure, left, top - 22, measure.title, bold=True, room=width)
-        write(figure, left, top - 8, measure.summary, size=SMALL, room=width)
+        titled(axes, measure.title, measure.summary)
     return figure
 
 
@@ -205,47 +189,34 @@ def errors_by_group(
     matched
         1 where a crystal matches at the strict tolerance, else 0, NaN if unknown, [B].
     """
-    labels = [f"{name} ({int(members.sum()):,})" for name, members in groups]
-    panels, gap, height = len(measures) + (matched is not None), 26.0, ROW * len(groups)
-    room = min(max(text_width(label) for label in labels), 240.0) + 16
-    width = (WIDTH - room - 12 - gap * (panels - 1)) / panels
-    figure = new_figure(height + 68)
-    rows = np.arange(len(groups))
-
-    def panel(place: int, title: str, x_label: str) -> Axes:
-        axis = axes_at(
-            figure, room + place * (width + gap), 26, width, height,
-            title=title, x_label=x_label, grid="x",
-        )  # fmt: skip
+    labels = [shorten(f"{name} ({int(members.sum()):,})") for name, members in groups]
+    count, rows = len(measures) + (matched is not None), np.arange(len(groups))
+    left = max(len(label) for label in labels) * LETTER + 24
+    figure, drawn = panels(count, abreast=count, height=ROW * len(groups), left=left, gap=26)
+    for axis in drawn:
+        axis.grid(axis="x")
         axis.spines["left"].set_edgecolor(FAINT)
-        axis.tick_params(axis="y", length=0, pad=10)
-        axis.set_yticks(rows, ["" if place else shorten(label, 240) for label in labels])
-        axis.set_ylim(len(groups) - 0.5, -0.5)
-        return axis
 
-    for place, measure in enumerate(measures):
-        axis = panel(place, measure.title, f"{measure.title} ({measure.unit})")
+    for axis, measure in zip(drawn, measures, strict=False):
+        axis.set(title=measure.title, xlabel=f"{measure.title} ({measure.unit})")
         measure.axis.on(axis, "x", 4)
         parts = [measure.values[members] for _, members in groups]
         known = [values[np.isfinite(values)] for values in parts]
         # [groups, 5]; what lies beyond the axis is drawn at its end.
         marks = np.array([np.quantile(v, SHARES) if v.size else [np.nan] * 5 for v in known])
-        unit = unit_after(measure.unit)
-        notes = [
-            f"n = {len(values):,}: median {significant(middle)}, quarters {significant(low)} to "
-            f"{significant(high)}{unit}"
-            for values, (_, low, middle, high, _) in zip(known, marks.tolist(), strict=True)
-        ]
         least, low, middle, high, most = measure.axis.inside(marks).T
         every = float(measure.axis.inside(np.quantile(measure.known, [0.5]))[0])
-        axis.axvline(every, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axis.axvline(every, color=MUTED, linewidth=1, linestyle=DASHES)
         axis.hlines(rows, least, most, color=ACCENT, linewidth=1.4)
         axis.hlines(rows, low, high, color=blend(("#ffffff", ACCENT), 0.5), linewidth=8)
-        dot = axis.scatter(middle, rows, s=45, color=INK, linewidths=0, zorder=3, clip_on=False)
-        tooltip(dot, *notes)
+        axis.scatter(middle, rows, s=45, color=INK, linewidths=0, zorder=3, clip_on=False)
     if matched is not None:
-        axis = panel(panels - 1, "strict match", "share matched (%)")
-        draw_whiskers(axis, [match_share(matched[members]) for _, members in groups])
+        drawn[-1].set(title="strict match", xlabel="share matched (%)")
+        draw_whiskers(drawn[-1], [match_share(matched[members]) for _, members in groups])
+    for axis in drawn:
+        axis.set_yticks(rows, labels if axis is drawn[0] else [""] * len(rows))
+        axis.set_ylim(len(groups) - 0.5, -0.5)
+        axis.tick_params(axis="y", length=0, pad=10)
     return figure
 
 
@@ -264,7 +235,6 @@ def match_share(matched: Floats) -> Whisker | None:
         low=100 * interval.low,
         high=100 * interval.high,
         colour=ACCENT,
-        note=f"{hits:,} of {tries:,} crystals",
     )
 
 
@@ -311,21 +281,21 @@ def families_present(families: Strings) -> list[str]:
 def family_maps(chart: PlaneMap, families: Strings) -> Figure:
     """Draw each family alone over all others, so that none is told by its colour only."""
     names = families_present(families)
-    gap, width = 14.0, (WIDTH - 3 * 14 - 4) / 4
-    height = width * chart.shape
-    figure = new_figure(-(-len(names) // 4) * (height + 34))
+    height = (WIDTH - 3 * 14 - 8) / 4 * chart.shape
+    figure, drawn = panels(
+        len(names), abreast=4, height=height, left=2, below=8, gap=14, xticks=[], yticks=[]
+    )
     x, y = chart.scores[chart.shown].T
     size = dot_size(len(x))
-    for place, name in enumerate(names):
-        left, top = 2 + place % 4 * (width + gap), 24 + place // 4 * (height + 34)
-        title = f"{name} ({int((families == name).sum()):,})"
-        axes = axes_at(figure, left, top, width, height, title=title)
+    for axes, name in zip(drawn, names, strict=True):
+        axes.set_title(f"{name} ({int((families == name).sum()):,})")
         axes.spines[:].set_edgecolor(FAINT)
-        axes.set(xticks=[], yticks=[])
         own = families[chart.shown] == name
-        # The same cloud in every panel: as a picture it costs little.
         axes.scatter(x, y, s=(0.6 * size) ** 2, color=GROUND, linewidths=0, rasterized=True)
-        dots(axes, x[own], y[own], [FAMILY_COLOURS[name]] * int(own.sum()), size=0.94 * size)
+        axes.scatter(
+            x[own], y[own], s=(0.94 * size) ** 2, color=FAMILY_COLOURS[name], alpha=0.75,
+            linewidths=0, rasterized=True,
+        )  # fmt: skip
         axes.set(xlim=chart.limits[0], ylim=chart.limits[1])
     return figure
 
@@ -342,8 +312,8 @@ class ElementValues:
         How many atoms stand behind each, [119]; an element without any has no number.
     label
         What the numbers are.
-    written, precise
-        Write one of them into its cell, and with its unit where the pointer rests.
+    written
+        Writes one of them into its cell.
     span
         Numbers at the pale and at the dark end of the colours.
     """
@@ -352,7 +322,6 @@ class ElementValues:
     atoms: Integers
     label: str
     written: Callable[[float], str]
-    precise: Callable[[float], str]
     span: tuple[float, float]
 
 
@@ -374,31 +343,22 @@ def periodic_table(elements: ElementValues) -> Figure:
         x, y = 6 + column * cell, top + row * tall + (10 if row > 6 else 0)
         present, value = elements.atoms[number] > 0, float(elements.values[number])
         fill = shade(value) if present else "#ffffff"
-        box = Rectangle(
-            (x, y), cell - 2, tall - 2, facecolor=fill, edgecolor=MUTED if present else FAINT
-        )
-        axis.add_patch(box)
+        edge = MUTED if present else FAINT
+        axis.add_artist(Rectangle((x, y), cell - 2, tall - 2, facecolor=fill, edgecolor=edge))
         if not present:
             axis.text(x + 5, y + 14, SYMBOLS[number], fontsize=SMALL, color=MUTED)
             continue
         atoms, ink = int(elements.atoms[number]), ink_on(fill)
-        note = f"{elements.precise(value)} of {counted(atoms, 'atom')}"
-        tooltip(box, f"{SYMBOLS[number]}: {note}")
         axis.text(x + 5, y + 14, SYMBOLS[number], fontweight="bold", color=ink)
         shown = f"{atoms:,}" if atoms < 100_000 else f"{atoms // 1000:,}k"
         for text, size, below in ((shown, 8.0, 12), (elements.written(value), SMALL, 30)):
             axis.text(x + cell - 6, y + below, text, fontsize=size, color=ink, ha="right")
-    left, width = 6 + 3 * cell, 150.0
     low, high = sorted(elements.span)
-    key = axes_at(figure, left, top + 16, width, 11)
-    colours = [to_rgb(shade(value)) for value in np.linspace(low, high, 40).tolist()]
-    key.imshow(np.array([colours]), aspect="auto", interpolation="nearest")
-    key.spines[:].set_edgecolor(MUTED)
-    key.set(xticks=[], yticks=[])
-    write(figure, left + width / 2, top + 11, elements.label, size=SMALL, anchor="center")
-    for value, at, anchor in ((low, left, "left"), (high, left + width, "right")):
-        text = elements.written(value)
-        write(figure, at, top + 41, text, size=SMALL, anchor=anchor, colour=MUTED)
+    shades = ListedColormap([shade(value) for value in np.linspace(low, high, 40).tolist()])
+    marks = {0.06: elements.written(low), 0.94: elements.written(high)}
+    left = 6 + 3 * cell
+    colour_bar(figure, shades, (left, top + 16, 150, 11), marks)
+    axis.text(left + 75, top + 11, elements.label, fontsize=SMALL, ha="center")
     return figure
 
 
@@ -407,35 +367,37 @@ def sample_distributions(samples: Crystals, reference: Crystals | None) -> Figur
     both = [samples] if reference is None else [samples, reference]
     contained = [compositions(crystals) > 0 for crystals in both]
     with np.errstate(invalid="ignore", divide="ignore"):
-        panels = {
+        shown = {
             "density (g/cm³)": [densities(crystals) for crystals in both],
             "atoms in the cell": [crystals.counts.astype(np.float64) for crystals in both],
             "different elements": [own.sum(axis=1).astype(np.float64) for own in contained],
         }
-    width, height = (WIDTH - 3 * 62) / 3, 150.0
-    figure = new_figure(height + 260)
-    for place, (label, sets) in enumerate(panels.items()):
-        left = 52 + place * (width + 66)
-        axis = axes_at(figure, left, 10, width, height, x_label=label, grid="y")
-        axis.set_ylabel("share of crystals (%)")
-        _spread(axis, sets, whole=place > 0)
-    shares = [100 * own.sum(axis=0) / max(len(own), 1) for own in contained]
-    most = np.max(shares, axis=0)
+    height = 150.0
+    figure, drawn = panels(
+        3, abreast=3, height=height, top=10, foot=204, gap=66, ylabel="share of crystals (%)"
+    )
+    for axis, (label, sets) in zip(drawn, shown.items(), strict=True):
+        axis.grid(axis="y")
+        axis.set_xlabel(label)
+        _spread(axis, sets, whole=axis is not drawn[0])
+    fractions = [100 * own.sum(axis=0) / max(len(own), 1) for own in contained]
+    most = np.max(fractions, axis=0)
     order = np.argsort(-most, kind="stable")[:MOST_ELEMENTS]
     order = order[most[order] > 0]
     places = np.arange(len(order))
-    axis = axes_at(figure, 52, height + 72, WIDTH - 60, 140, grid="y")
+    axis = axes_at(figure, 54, height + 72, WIDTH - 60, 140)
+    axis.grid(axis="y")
     axis.set_ylabel("crystals with it (%)")
     ends = (places - 0.42, places + 0.42)
-    axis.hlines(shares[0][order], *ends, color=ACCENT, linewidth=2.6, label="generated")
+    axis.hlines(fractions[0][order], *ends, color=ACCENT, linewidth=2.6, label="generated")
     if reference is not None:
-        axis.bar(places, shares[1][order], 0.7, color=OTHER, label="held-out crystals")
+        axis.bar(places, fractions[1][order], 0.7, color=OTHER, label="held-out crystals")
     axis.set_xticks(places, [SYMBOLS[number] for number in order])
     axis.tick_params(axis="x", length=0)
     axis.set_xlim(-0.6, max(len(order), 15) - 0.4)
     axis.set_ylim(bottom=0)
     number_axis(axis, "y", 4)
-    axis.legend(loc="upper left", bbox_to_anchor=(-0.01, -0.16), ncols=2, borderpad=0)
+    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=2)
     return figure
 
 

@@ -508,7 +508,6 @@ def _accuracy(confusion: Integers) -> tuple[ElementValues, float]:
             label="atoms with the right type (%)",
             # Only a whole is called 100.
             written=lambda share: "100" if share == 1 else f"{min(100 * share, 99.9):.1f}",
-            precise=lambda share: f"{100 * share:.2f} %",
             # Right is pale and wrong is dark, so that what needs a look stands out.
             span=(1.0, floor),
         ),
@@ -528,7 +527,6 @@ def _typical(species: Integers, distances: Floats) -> ElementValues:
         atoms=atoms,
         label="median periodic error (Å)",
         written=lambda error: significant(error, 2),
-        precise=lambda error: f"{significant(error)} Å",
         span=(0.0, high),
     )
 

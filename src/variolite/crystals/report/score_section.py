@@ -393,6 +393,5 @@ def _whisker(row: ScoreRow | None) -> Whisker | None:
         low=100 * row.low,
         high=100 * row.high,
         colour=method_colour(row.method),
-        note=f"{method_name(row.method)}: {written(row)}",
         strong=row.method == "vae",
     )
