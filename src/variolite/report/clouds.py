@@ -36,8 +36,8 @@ def density(axes: Axes, x: Floats, y: Floats) -> None:
         return
     # Cells are even on the paper, whatever the scales of the axes are.
     to_axes = axes.transData + axes.transAxes.inverted()
-    places = np.clip(np.asarray(to_axes.transform(np.column_stack([x, y]))), 0, 1)
-    counts, _, _ = np.histogram2d(*places.T, bins=CELLS, range=((0, 1), (0, 1)))
+    across, up = np.clip(np.asarray(to_axes.transform(np.column_stack([x, y]))), 0, 1).T
+    counts, _, _ = np.histogram2d(across, up, bins=CELLS, range=[[0, 1], [0, 1]])
     axes.imshow(
         np.ma.masked_equal(counts.T, 0),
         cmap=SEQUENTIAL,

@@ -136,7 +136,7 @@ def number_axis(axes: Axes, which: Which, ticks: int = 5, locator: Locator | Non
     axis.set_major_formatter(_tick_text)
 
 
-def _tick_text(value: float, _: int | None = None) -> str:
+def _tick_text(value: float, _: float) -> str:
     return re.sub(r"e\+?(-?)0*", r"e\1", f"{value:g}").replace("-", MINUS)
 
 
@@ -182,16 +182,14 @@ def wrapped(name: str, width: float) -> str:
 
 def titled(axes: Axes, title: str, note: str) -> None:
     """Write a title over axes, and a note in smaller letters below it."""
-    width = axes.bbox.width
-    axes.set_title(shorten(title, int(width / LETTER)), pad=19)
-    axes.annotate(
-        shorten(note, int(width / 5.9)),
-        (0, 1),
-        (0, 6),
-        xycoords="axes fraction",
-        textcoords="offset pixels",
-        fontsize=SMALL,
-    )
+    axes.set_title(shorten(title, int(axes.bbox.width / LETTER)), pad=19)
+    note_over(axes, shorten(note, int(axes.bbox.width / 5.9)))
+
+
+def note_over(axes: Axes, note: str, up: float = 6.0) -> None:
+    """Write in small letters so many pixels over axes."""
+    place = {"xytext": (0, up), "xycoords": "axes fraction", "textcoords": "offset pixels"}
+    axes.annotate(note, (0, 1), fontsize=SMALL, color=MUTED, **place)  # type: ignore[arg-type]
 
 
 def legend_height(names: Sequence[str], width: float) -> float:
@@ -247,6 +245,7 @@ def colour_bar(
     lies = "horizontal" if place[2] > place[3] else "vertical"
     bar = figure.colorbar(ScalarMappable(cmap=colours), cax=box, orientation=lies)
     bar.set_ticks(list(marks), labels=list(marks.values()))
+    assert bar.solids is not None
     bar.solids.set_rasterized(True)
     bar.outline.set(edgecolor=MUTED, linewidth=0.5)
     box.tick_params(length=0, labelsize=SMALL, labelcolor=MUTED)

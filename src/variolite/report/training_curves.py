@@ -169,8 +169,8 @@ def _curves(
 ) -> None:
     kept = [solid] if dashed is None else [solid, dashed]
     if not any(np.isfinite(curve).any() for curve in kept):
-        place = {"xy": (0.5, 0.5), "xycoords": "axes fraction", "ha": "center", "va": "center"}
-        axes.annotate("not written", color=MUTED, **place)
+        middle = axes.transAxes
+        axes.text(0.5, 0.5, "not written", transform=middle, ha="center", va="center", color=MUTED)
         axes.set(xticks=[], yticks=[])
         return
     span = float(epochs[-1] - epochs[0])

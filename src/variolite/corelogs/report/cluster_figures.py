@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
 from variolite.report.clouds import FIRST_SQUARE, PlaneMap, latent_map
-from variolite.report.figures import ValueAxis, colour_bar, heat_map, panels, wrapped
+from variolite.report.figures import ValueAxis, colour_bar, heat_map, note_over, panels, wrapped
 from variolite.report.page import Alternatives, Block, Figure, Fold, Paragraph, Section, Table
 from variolite.report.style import (
     FAINT,
@@ -84,10 +85,10 @@ def _contingency(held_out: HeldOut, clusters: Classes, level: str, labels: Class
     axes.tick_params(pad=10, labeltop=True, labelbottom=False)
     axes.set_title(f"{shorten(plain(level))} (rows) by cluster (columns)", pad=28)
     # The colours that both have on the rest of the page.
-    marks = {"marker": "s", "s": 30, "clip_on": False}
+    marks: dict[str, Any] = {"marker": "s", "s": 30, "clip_on": False}
     axes.scatter(columns, np.full(len(columns), -0.17), c=clusters.colours[: len(counts)], **marks)
     axes.scatter(np.full(len(rows), -4 / cell), rows, c=labels.colours, **marks)
-    edge = {"fontsize": SMALL, "va": "center", "color": MUTED}
+    edge: dict[str, Any] = {"fontsize": SMALL, "va": "center", "color": MUTED}
     for row, total in zip(rows, totals, strict=True):
         axes.text(len(counts) + 0.15, row, f"{total:,}", **edge)
     for column, total in zip(columns, counts.sum(axis=1), strict=True):
@@ -225,14 +226,13 @@ def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], st
         _profile_panel(axes, held_out, profiles, column)
         unit = shorten(held_out.units.get(column, ""), int((width + 12) / 6))
         axes.set_title(wrapped(plain(column), width + gap), pad=19)
-        axes.annotate(unit, (0, 1), (0, 6), "axes fraction", "offset pixels", color=MUTED,
-                      fontsize=SMALL)  # fmt: skip
+        note_over(axes, unit)
     sizes = [f"{profile.rows:,} ({percent(profile.share)})" for profile in profiles]
     drawn[0].set_yticks(rows, sizes, fontsize=SMALL)
     first, last = drawn[0].get_yaxis_transform(), drawn[-1].get_yaxis_transform()
     left = -PROFILE_LEFT / width
     for row, profile in enumerate(profiles):
-        names = {"transform": first, "va": "center", "fontweight": "bold"}
+        names: dict[str, Any] = {"transform": first, "va": "center", "fontweight": "bold"}
         drawn[0].text(left + 17 / width, row, profile.name, **names)
         drawn[0].scatter(left + 6 / width, row, s=100, c=profile.colour, marker="s", lw=0.5,
                          edgecolors=MUTED, transform=first, clip_on=False)  # fmt: skip

@@ -209,9 +209,8 @@ def _health(health: Health) -> Figure:
         written = [significant(value, 2) if math.isfinite(value) else "" for value in kl.tolist()]
         axes.bar_label(bars, written, padding=3, fontsize=10, color=MUTED)
     axes.axhline(ACTIVE_NATS, color=INK, lw=1, ls=DASHES)
-    side = {"xycoords": axes.get_yaxis_transform(), "annotation_clip": False, "va": "center"}
-    text = f"active above {ACTIVE_NATS}"
-    axes.annotate(text, (1.01, ACTIVE_NATS), fontsize=SMALL, color=MUTED, **side)
+    text, place = f"active above {ACTIVE_NATS}", axes.get_yaxis_transform()
+    axes.text(1.01, ACTIVE_NATS, text, transform=place, va="center", fontsize=SMALL, color=MUTED)
     caption = (
         f"KL divergence of each of {counted(len(health.dimensions), 'latent dimension')} from "
         f"the prior, mean over held-out rows, most informative first; blue: active, that is above "

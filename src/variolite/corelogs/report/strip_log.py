@@ -21,6 +21,7 @@ from variolite.report.figures import (
     key,
     legend,
     legend_height,
+    note_over,
     number_axis,
     wrapped,
 )
@@ -32,7 +33,6 @@ from variolite.report.style import (
     PAPER,
     SECOND,
     SHADE,
-    SMALL,
     WIDTH,
     axes_at,
     new_figure,
@@ -206,8 +206,7 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     for axes, head, name in zip(panels, heads, hole.axes, strict=False):
         axes.set_title(head, pad=32)
         named = shorten(hole.held_out.units.get(name, ""), int((width + GAP) / 6))
-        place = {"xytext": (0, 20), "xycoords": "axes fraction", "textcoords": "offset pixels"}
-        axes.annotate(named, (0, 1), fontsize=SMALL, color=MUTED, **place)
+        note_over(axes, named, up=20)
         _draw_track(axes, hole, name, after)
     pixel = (limits[0] - limits[1]) / height
     for axes, (name, classes) in zip(panels[len(heads) :], strips, strict=True):
