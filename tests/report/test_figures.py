@@ -172,7 +172,7 @@ def test_histogram_holds_all_values() -> None:
     assert bars.get_data().values.sum() == 300
 
 
-@given(st.lists(st.text(max_size=60), min_size=1, max_size=20), st.floats(120, 800))
+@given(st.lists(st.text("abcdefgi 01", max_size=60), min_size=1, max_size=20), st.floats(120, 800))
 @settings(deadline=None, max_examples=20)
 def test_a_legend_stays_in_its_room(names: list[str], width: float) -> None:
     height = legend_height(names, width)
