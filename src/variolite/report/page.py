@@ -21,10 +21,7 @@ _NOT_IN_HTML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uf
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing with the caption that belongs under it.
-
-    ``name`` becomes the file name when the reader saves the drawing.
-    """
+    """One drawing with its caption; ``name`` becomes the file name when the reader saves it."""
 
     name: str
     drawing: Markup
@@ -38,10 +35,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Alternatives:
-    """Sets of figures of which the reader sees one at a time, chosen by its name.
-
-    Figures in the same place of their sets share a number.
-    """
+    """Named sets of figures of which the reader chooses one; like places share a number."""
 
     prompt: str
     options: tuple[tuple[str, tuple[Figure, ...]], ...]
@@ -51,8 +45,7 @@ class Alternatives:
 class Paragraph:
     """A paragraph in which `text between backticks` is code.
 
-    ``kind`` is its CSS class: "missing" for a part that is not there yet, "remark" for small
-    print.
+    ``kind`` is its CSS class: "missing" for a part that is not there, "remark" for small print.
     """
 
     text: str
@@ -107,11 +100,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks behind a line that opens them.
-
-    They open by themselves for printing, except where ``kind`` is "screen", which is left out
-    of a print.
-    """
+    """Blocks behind a line that opens them; open in a print, or left out of it as "screen"."""
 
     summary: str
     blocks: Sequence[Block]
@@ -119,18 +108,9 @@ class Fold:
 
 
 Block = (
-    Figure
-    | Alternatives
-    | Paragraph
-    | Heading
-    | Bullets
-    | Code
-    | Finding
-    | Table
-    | Facts
-    | Fold
+    Figure | Alternatives | Paragraph | Heading | Bullets | Code | Finding | Table | Facts | Fold
     | Markup
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -140,6 +120,11 @@ class Section:
     anchor: str
     title: str
     blocks: Sequence[Block]
+
+
+def missing(anchor: str, title: str, reason: str) -> Section:
+    """Return a section that says why it is empty and how to fill it."""
+    return Section(anchor, title, (Paragraph(reason, "missing"),))
 
 
 def render_page(
@@ -154,27 +139,14 @@ def render_page(
 ) -> str:
     """Return a whole page as HTML: one file with its style, script and drawings inside.
 
-    Parameters
-    ----------
-    title, about
-        Name of the run, and one line on where it comes from.
-    sentences
-        What the run says in plain words.
-    sections
-        The body of the page, in order.
-    simulated
-        Whether a banner says that nothing was measured on real samples.
-    style, script
-        What the page needs besides ``page.css`` and ``page.js``.
+    ``title`` names the run, ``about`` is a line on where it comes from, ``sentences`` are what it
+    says in plain words; ``simulated`` sets a banner that nothing was measured on real samples.
+    ``style`` and ``script`` are what the page needs besides ``page.css`` and ``page.js``.
     """
     style = packaged("page.css") + style
     script = packaged("page.js") + script
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     numbers = count(1)
-
-    def numbered(how_many: int = 1) -> list[int]:
-        return [next(numbers) for _ in range(how_many)]
-
     page = _template().render(
         title=title,
         about=about,
@@ -187,7 +159,7 @@ def render_page(
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'",
         version=__version__,
-        numbered=numbered,
+        numbered=lambda many=1: [next(numbers) for _ in range(many)],
     )
     return _NOT_IN_HTML.sub("\ufffd", page)
 

@@ -1,41 +1,18 @@
-"""What methods and metrics are called and coloured, and scores as tables.
-
-A score is anything that looks like :class:`Score`: a row of a scorecard.
-"""
+"""What methods and metrics are called and coloured, and scores as tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from variolite.report.page import Block, Paragraph, Table
 from variolite.report.style import ACCENT, CATEGORIES, INK, MUTED
 from variolite.report.tables import counted, decimals, places_for, plain, unit_after
 
-
-class Score(Protocol):
-    """One measured number with its interval, NaN where there is none."""
-
-    @property
-    def method(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def feature(self) -> str | None: ...
-    @property
-    def unit(self) -> str | None: ...
-    @property
-    def mean(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-    @property
-    def n_groups(self) -> int: ...
-    @property
-    def seeds(self) -> int: ...
+if TYPE_CHECKING:
+    from variolite.scoring.scorecard import ScoreRow
 
 
 BASELINES = ("raw", "pca_whitened", "autoencoder")
@@ -160,7 +137,7 @@ def is_derived(name: str) -> bool:
     return name.endswith(tuple(_DERIVED))
 
 
-def with_interval(row: Score, places: int | None = None) -> str:
+def with_interval(row: ScoreRow, places: int | None = None) -> str:
     """Write a score with its interval, and its unit where it has one."""
     if places is None:
         places = places_for(row.low, row.high, row.mean)
@@ -171,7 +148,7 @@ def with_interval(row: Score, places: int | None = None) -> str:
     return f"{value} ({decimals(row.low, places)} to {decimals(row.high, places)}){unit}"
 
 
-def interval_wording(rows: Sequence[Score]) -> str:
+def interval_wording(rows: Sequence[ScoreRow]) -> str:
     """Say what the whiskers of a figure are."""
     sources = []
     for noun, found in (
@@ -199,7 +176,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
 """What describes a score: heading of its column, and how a value is written."""
 
 
-def score_table(rows: Sequence[Score]) -> list[Block]:
+def score_table(rows: Sequence[ScoreRow]) -> list[Block]:
     """Return scores as one line per method and set-up and one column per metric.
 
     A describing column that is the same in every line is left out, as it belongs to the
@@ -240,7 +217,7 @@ def score_table(rows: Sequence[Score]) -> list[Block]:
     return blocks
 
 
-def _described(row: Score) -> tuple[str, ...]:
+def _described(row: ScoreRow) -> tuple[str, ...]:
     return tuple(
         "" if value is None else write(str(value))
         for name, (_, write) in _COLUMNS.items()

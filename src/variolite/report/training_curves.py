@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from variolite.report.figures import key, legend, legend_height, number_axis
-from variolite.report.page import Figure, Paragraph, Section
+from variolite.report.page import Figure, Section, missing
 from variolite.report.style import (
     ACCENT,
     CATEGORIES,
@@ -98,8 +98,8 @@ def training_section(
     ``names`` says what tells the members apart, such as "seed 1".
     """
     if history is None:
-        missing = Paragraph("No training history: the folder holds no history.jsonl.", "missing")
-        return Section("training", "Training", (missing,))
+        reason = "No training history: the folder holds no history.jsonl."
+        return missing("training", "Training", reason)
     figure = _figure(history, provenance, names, units or Units())
     return Section("training", "Training", (figure,))
 

@@ -14,7 +14,16 @@ from sklearn.decomposition import PCA
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
 from variolite.report.clouds import FIRST_SQUARE, PlaneMap, latent_map
 from variolite.report.figures import ValueAxis, colour_bar, heat_map, note_over, panels, wrapped
-from variolite.report.page import Alternatives, Block, Figure, Fold, Paragraph, Section, Table
+from variolite.report.page import (
+    Alternatives,
+    Block,
+    Figure,
+    Fold,
+    Paragraph,
+    Section,
+    Table,
+    missing,
+)
 from variolite.report.style import (
     FAINT,
     INK,
@@ -34,11 +43,6 @@ from variolite.report.tables import counted, percent, plain, significant
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-def missing(anchor: str, title: str, text: str) -> Section:
-    """Return a section that says why it is empty and how to fill it."""
-    return Section(anchor, title, (Paragraph(text, "missing"),))
 
 
 # Clusters against labels

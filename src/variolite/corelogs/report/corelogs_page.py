@@ -13,7 +13,6 @@ from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report.cluster_figures import (
     contingency_section,
     latent_section,
-    missing,
     profiles_section,
 )
 from variolite.corelogs.report.model_figures import (
@@ -42,6 +41,7 @@ from variolite.report.page import (
     Heading,
     Paragraph,
     Section,
+    missing,
     render_page,
 )
 from variolite.report.provenance import about_run, provenance_section

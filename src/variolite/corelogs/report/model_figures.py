@@ -10,7 +10,6 @@ from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import HeldOut
-from variolite.corelogs.report.cluster_figures import missing
 from variolite.report.clouds import fit_of, parity_panel
 from variolite.report.figures import (
     SCALE_NAMES,
@@ -24,8 +23,17 @@ from variolite.report.figures import (
     number_axis,
     panels,
 )
-from variolite.report.page import Block, Figure, Finding, Heading, Paragraph, Section, Table
-from variolite.report.scores import Score, interval_wording, method_colour, method_name
+from variolite.report.page import (
+    Block,
+    Figure,
+    Finding,
+    Heading,
+    Paragraph,
+    Section,
+    Table,
+    missing,
+)
+from variolite.report.scores import interval_wording, method_colour, method_name
 from variolite.report.style import (
     ACCENT,
     DASHES,
@@ -52,6 +60,7 @@ from variolite.report.tables import (
     unit_after,
 )
 from variolite.scoring.health import ACTIVE_NATS, Dimension, Health
+from variolite.scoring.scorecard import ScoreRow
 
 Floats = NDArray[np.float64]
 
@@ -108,7 +117,7 @@ def fits_table(held_out: HeldOut) -> Table:
     return Table(("input", "unit", "rows", "R²", "RMSE"), rows, numbers_from=2)
 
 
-def reconstruction_scores(rows: Sequence[Score]) -> Figure | None:
+def reconstruction_scores(rows: Sequence[ScoreRow]) -> Figure | None:
     """Draw R² by input and method; None where the scorecard has none."""
     chosen = [row for row in rows if row.metric == "r2" and row.feature]
     inputs = list(dict.fromkeys(row.feature or "" for row in chosen))[:MOST_INPUTS]

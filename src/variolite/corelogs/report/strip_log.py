@@ -25,7 +25,7 @@ from variolite.report.figures import (
     number_axis,
     wrapped,
 )
-from variolite.report.page import Alternatives, Figure, Paragraph, Section
+from variolite.report.page import Alternatives, Figure, Section, missing
 from variolite.report.style import (
     FAINT,
     INK,
@@ -283,14 +283,14 @@ def strip_log_section(held_out: HeldOut | None) -> Section:
     anchor, title = "strip-log", "Strip logs"
     holes = {} if held_out is None else _holes(held_out)
     if held_out is None:
-        missing = "No strip logs yet: run `variolite score` to write the held-out rows."
-        return Section(anchor, title, (Paragraph(missing, "missing"),))
+        reason = "No strip logs yet: run `variolite score` to write the held-out rows."
+        return missing(anchor, title, reason)
     if not holes or not held_out.inputs:
-        missing = (
+        reason = (
             "No strip logs: they need groups such as holes, each of at least "
             f"{FEWEST_ROWS} rows with an order column such as depth."
         )
-        return Section(anchor, title, (Paragraph(missing, "missing"),))
+        return missing(anchor, title, reason)
     options = tuple((name, _figures(name, hole)) for name, hole in holes.items())
     return Section(anchor, title, (Alternatives(held_out.group_noun.capitalize(), options),))
 

@@ -41,6 +41,7 @@ from variolite.report.page import (
     Paragraph,
     Section,
     Table,
+    missing,
     packaged,
     render_page,
 )
@@ -261,15 +262,11 @@ def headline(run: CrystalRun) -> list[str]:
     return claims or ["No reconstruction was scored, so nothing is claimed about this run."]
 
 
-def _missing(anchor: str, title: str, reason: str) -> Section:
-    return Section(anchor, title, (Paragraph(reason, "missing"),))
-
-
 def _cells(run: CrystalRun) -> Section:
     """Return the parity of lengths, angles and volumes, or say what is missing for it."""
     anchor, title = "cells", "Cells: original and reconstructed"
     if run.pairs is None or not len(run.pairs):
-        return _missing(anchor, title, f"No cells to compare yet: {_NO_STRUCTURES}")
+        return missing(anchor, title, f"No cells to compare yet: {_NO_STRUCTURES}")
     pairs, few = run.pairs, len(run.pairs) <= FEW
     names = ("a", "b", "c", "volume per atom", "α", "β", "γ")
     units = ("Å", "Å", "Å", "Å³", "°", "°", "°")
@@ -305,7 +302,7 @@ def _errors(run: CrystalRun) -> Section:
             "No errors by crystal: run `variolite score` to write held_out.parquet with the "
             f"columns {listed(list(_MEASURES))}."
         )
-        return _missing(anchor, title, reason)
+        return missing(anchor, title, reason)
     blocks: list[Block] = [_spread(run)]
     for name, groups in (("number of atoms", _sizes(run)), ("chemical family", _families(run))):
         if len(groups) > 1:
@@ -382,10 +379,10 @@ def _by_group(run: CrystalRun, groups: list[Group], name: str) -> Figure:
 def _examples(run: CrystalRun) -> Section:
     anchor, title = "structures", "Structures side by side"
     if run.pairs is None or not len(run.pairs):
-        return _missing(anchor, title, f"No structures to show yet: {_NO_STRUCTURES}")
+        return missing(anchor, title, f"No structures to show yet: {_NO_STRUCTURES}")
     shown = examples(run.pairs)
     if shown is None:
-        return _missing(anchor, title, "No pair of structures has finite cells to draw.")
+        return missing(anchor, title, "No pair of structures has finite cells to draw.")
     remark = Paragraph(f"Examples of {run.pairs.extent}.{run.sampling}", "remark")
     return Section(anchor, title, (remark, shown) if run.sampling else (shown,))
 
@@ -401,7 +398,7 @@ def _map(run: CrystalRun) -> Section:
             "No latent map: run `variolite score` to write held_out.parquet with the places of "
             "the held-out crystals, pc1 and pc2, that vary."
         )
-        return _missing(anchor, title, reason)
+        return missing(anchor, title, reason)
     chart = PlaneMap.of(scores)
     families = run.texts("chemical_family")
     volumes, atoms = run.column("volume_per_atom"), run.column("n_atoms")
@@ -445,7 +442,7 @@ def _elements(run: CrystalRun) -> Section:
     """Return how well each element comes back: its types, the commonest mistakes, its places."""
     anchor, title = "elements", "Elements"
     if run.pairs is None or not run.pairs.originals.species.size:
-        return _missing(anchor, title, f"No elements to compare yet: {_NO_STRUCTURES}")
+        return missing(anchor, title, f"No elements to compare yet: {_NO_STRUCTURES}")
     species = run.pairs.originals.species.astype(np.int64)
     width = HEAVIEST + 1
     # Atoms by element of the original and of the reconstruction.
@@ -551,7 +548,7 @@ def _samples(run: CrystalRun) -> Section:
         reason = (
             "No generated crystals: run `variolite score` with samples to write samples.crystals."
         )
-        return _missing(anchor, title, reason)
+        return missing(anchor, title, reason)
     beside = ""
     if run.originals is not None:
         beside = f" beside the {len(run.originals):,} held-out crystals"
