@@ -63,9 +63,8 @@ def test_rules_choose_among_the_grid_and_the_oracle_is_never_worse():
     x, group, kind = wells()
     held, train, test = without(TEST, group, {"kind": kind})
     rules = ("bic", "silhouette", "stability", "oracle")
-    evaluation = evaluate(
-        x, held, train, test, algorithms=("kmeans", "gmm"), ks=(2, 3, 6), rules=rules
-    )
+    both = {"algorithms": ("kmeans", "gmm"), "ks": (2, 3, 6)}
+    evaluation = evaluate(x, held, train, test, rules=rules, **both)
     found = {(e.key.algorithm, e.key.rule): e.key.k for e in evaluation.entries if e.key.level}
     assert found["gmm", "bic"] == 3
     assert ("kmeans", "bic") not in found

@@ -74,16 +74,13 @@ def test_collapse_is_a_warning_with_advice():
     assert "ok" not in levels(health)
 
 
-def test_one_active_dimension_is_a_warning_and_all_suggest_a_larger_space():
+def test_dimensions_that_are_too_few_or_carry_the_same():
     mean, log_variance, inputs = healthy()
     health = evaluate_health(mean[:, :2], log_variance[:, :2], inputs, NAMES)
     assert found(health, "may be too small")
-    mean[:, 1], log_variance[:, 1] = 0.0, 0.0
-    assert found(evaluate_health(mean, log_variance, inputs, NAMES), "Only 1 of 3")
-
-
-def test_duplicates_name_the_pair():
-    mean, log_variance, inputs = healthy()
+    alone, spread = mean.copy(), log_variance.copy()
+    alone[:, 1], spread[:, 1] = 0.0, 0.0
+    assert found(evaluate_health(alone, spread, inputs, NAMES), "Only 1 of 3")
     mean[:, 2], log_variance[:, 2] = -mean[:, 1], log_variance[:, 1]
     health = evaluate_health(mean, log_variance, inputs, NAMES)
     assert [f.text for f in health.findings if f.level == "warning"] == [
@@ -118,12 +115,11 @@ def test_noise_levels(sigma, words, level):
 
 def test_far_rows_and_mismatch_with_the_prior():
     mean, log_variance, inputs = healthy()
-    far = mean.copy()
-    far[:3, 0] = 40.0
-    assert found(evaluate_health(far, log_variance, inputs, NAMES), "3 of 2000 rows")
-    wide = mean * 3.0
-    assert found(evaluate_health(wide, log_variance, inputs, NAMES), "do not follow the prior")
-    assert not found(evaluate_health(mean, log_variance, inputs, NAMES), "do not follow the prior")
+    words = "do not follow the prior"
+    assert not found(evaluate_health(mean, log_variance, inputs, NAMES), words)
+    assert found(evaluate_health(3.0 * mean, log_variance, inputs, NAMES), words)
+    mean[:3, 0] = 40.0
+    assert found(evaluate_health(mean, log_variance, inputs, NAMES), "3 of 2000 rows")
 
 
 def test_file_content_has_the_agreed_shape():
@@ -132,9 +128,6 @@ def test_file_content_has_the_agreed_shape():
     assert list(body["dimensions"][0]) == ["index", "kl", "active", "mean_sd", "correlation"]
     assert list(body["findings"][0]) == ["level", "text", "advice"]
     assert json.loads(json.dumps(body, allow_nan=False)) == body
-
-
-def test_posteriors_that_are_no_numbers_are_refused():
-    _, log_variance, inputs = healthy(n=50)
+    _, log_variance, inputs = healthy()
     with pytest.raises(DataError, match="NaN or infinite"):
-        evaluate_health(np.full((50, 3), np.nan), log_variance, inputs, NAMES)
+        evaluate_health(np.full_like(inputs, np.nan), log_variance, inputs, NAMES)

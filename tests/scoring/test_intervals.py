@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ttest_1samp
 
 from variolite.errors import DataError
 from variolite.scoring.intervals import (
@@ -75,6 +76,9 @@ def test_one_group_has_no_interval_and_none_is_an_error():
     interval = bootstrap_interval(mean_of([[2.0], [4.0]]), 1)
     assert interval.mean == 3.0
     assert np.isnan([interval.low, interval.high]).all()
+    pair = paired_difference(mean_of([[2.0]]), mean_of([[1.0]]), 1)
+    assert (pair.mean, pair.wins) == (1.0, 1)
+    assert np.isnan([pair.low, pair.high, pair.p]).all()
     with pytest.raises(DataError, match="no group to score"):
         bootstrap_interval(mean_of([[]]), 0)
     with pytest.raises(DataError, match="0 resamples"):
@@ -93,26 +97,12 @@ def test_undefined_resamples_are_left_out():
     assert np.isnan([nothing.mean, nothing.low, nothing.high]).all()
 
 
-def test_intervals_of_several_scores_equal_those_of_one():
-    rng = np.random.default_rng(0)
-    codes = np.repeat(np.arange(5), 20)
-    means = group_means("silhouette", rng.normal(size=(2, 100)), codes, tuple("abcde"))
-    together = intervals_of(means)["silhouette"]
-    alone = bootstrap_interval(lambda w: means.values(w, ["silhouette"])["silhouette"], 5)
-    assert together == alone
-
-
-@pytest.mark.parametrize("n", [2, 5, 9])
-def test_sign_flips_are_exact_for_few_groups(n):
-    values = np.random.default_rng(n).normal(0.4, 1.0, size=n)
-    flips = [abs(np.dot(s, values)) for s in itertools.product([1, -1], repeat=n)]
-    exact = np.mean([f >= abs(values.sum()) - 1e-12 for f in flips])
-    assert sign_flip_p(values) == pytest.approx(exact)
-
-
-def test_random_sign_flips_are_near_the_normal_p():
-    from scipy.stats import ttest_1samp
-
+def test_sign_flips_are_exact_for_few_groups_and_near_the_normal_p_for_many():
+    for n in (2, 5, 9):
+        values = np.random.default_rng(n).normal(0.4, 1.0, size=n)
+        flips = [abs(np.dot(s, values)) for s in itertools.product([1, -1], repeat=n)]
+        exact = np.mean([f >= abs(values.sum()) - 1e-12 for f in flips])
+        assert sign_flip_p(values) == pytest.approx(exact)
     values = np.random.default_rng(3).normal(0.3, 1.0, size=60)
     assert sign_flip_p(values) == pytest.approx(ttest_1samp(values, 0.0).pvalue, abs=0.02)
     assert sign_flip_p(np.zeros(20)) == 1.0
@@ -122,47 +112,26 @@ def test_random_sign_flips_are_near_the_normal_p():
 def test_paired_interval_ignores_what_both_share():
     rng = np.random.default_rng(5)
     shared = 10.0 * rng.normal(size=25)
-    first = mean_of(shared + 0.5 + 0.1 * rng.normal(size=25))
-    second = mean_of(shared + 0.1 * rng.normal(size=25))
-    result = paired_difference(first, second, 25)
+    a, b = shared + 0.5 + 0.1 * rng.normal(size=25), shared + 0.1 * rng.normal(size=25)
+    result = paired_difference(mean_of(a), mean_of(b), 25)
     assert result.low < result.mean < result.high
     assert result.mean == pytest.approx(0.5, abs=0.1)
     assert result.high - result.low < 0.3
     assert result.p < 0.01
     assert result.wins + result.losses == 25
-    assert result.wins >= 24
-
-
-def test_for_a_mean_the_contributions_are_the_differences_themselves():
-    rng = np.random.default_rng(6)
-    a, b = rng.normal(size=(2, 10))
-    result = paired_difference(mean_of(a), mean_of(b), 10)
+    assert result.wins == (a > b).sum() >= 24
+    # For a mean, the contributions of the groups are the differences themselves.
     assert result.p == pytest.approx(sign_flip_p(a - b))
-    assert result.wins == (a > b).sum()
-    swapped = paired_difference(mean_of(b), mean_of(a), 10)
+    swapped = paired_difference(mean_of(b), mean_of(a), 25)
     assert swapped.mean == pytest.approx(-result.mean)
     assert swapped.p == pytest.approx(result.p)
 
 
 def test_no_difference_is_seldom_significant():
-    rng = np.random.default_rng(7)
-    low = [
-        paired_difference(
-            mean_of(rng.normal(size=12)),
-            mean_of(rng.normal(size=12)),
-            12,
-            bootstrap=Bootstrap(resamples=10),
-        ).p
-        < 0.05
-        for _ in range(300)
-    ]
+    rng, plan = np.random.default_rng(7), Bootstrap(resamples=10)
+    pairs = ([mean_of(rng.normal(size=12)) for _ in range(2)] for _ in range(300))
+    low = [paired_difference(*pair, 12, bootstrap=plan).p < 0.05 for pair in pairs]
     assert np.mean(low) < 0.1
-
-
-def test_pairs_of_one_group():
-    result = paired_difference(mean_of([[2.0]]), mean_of([[1.0]]), 1)
-    assert (result.mean, result.wins) == (1.0, 1)
-    assert np.isnan([result.low, result.high, result.p]).all()
 
 
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(0, 99))
@@ -171,8 +140,7 @@ def test_group_means_are_weighted_means_of_rows(n_groups, n_seeds, seed):
     codes = rng.integers(n_groups, size=30)
     rows = rng.normal(size=(n_seeds, 30))
     rows[rng.random(rows.shape) < 0.2] = np.nan
-    names = tuple(str(i) for i in range(n_groups))
-    means = group_means("x", rows, codes, names)
+    means = group_means("x", rows, codes, tuple(str(i) for i in range(n_groups)))
     weights = rng.integers(0, 3, size=(4, n_groups)).astype(float)
     values = means.values(weights, ["x"])["x"]
     for b, s in np.ndindex(4, n_seeds):
@@ -180,8 +148,12 @@ def test_group_means_are_weighted_means_of_rows(n_groups, n_seeds, seed):
         known = repeated[np.isfinite(repeated)]
         expected = known.mean() if len(known) else np.nan
         assert values[b, s] == pytest.approx(expected, nan_ok=True)
-
-
-def test_group_means_need_a_number():
     with pytest.raises(DataError, match="no finite value"):
-        group_means("x", [np.nan] * 3, np.zeros(3, dtype=np.int64), ("a",))
+        group_means("x", np.full(30, np.nan), codes, means.groups)
+
+
+def test_intervals_of_several_scores_equal_those_of_one():
+    codes, rows = np.repeat(np.arange(5), 20), np.random.default_rng(0).normal(size=(2, 100))
+    means = group_means("silhouette", rows, codes, tuple("abcde"))
+    alone = bootstrap_interval(lambda w: means.values(w, ["silhouette"])["silhouette"], 5)
+    assert intervals_of(means)["silhouette"] == alone

@@ -7,44 +7,33 @@ import numpy as np
 import pytest
 
 from variolite.errors import DataError, RunFolderError
-from variolite.scoring.scorecard import Scorecard, ScoreRow, format_scorecard, format_value
+from variolite.scoring.intervals import Interval
+from variolite.scoring.scorecard import Scorecard, ScoreKey, format_scorecard, format_value
 
-ROW = ScoreRow(
-    task="clustering",
-    method="vae",
-    algorithm="kmeans",
-    fit="inductive",
-    split="test",
-    level="group",
-    k=9,
-    rule="fixed",
-    metric="ari",
-    feature=None,
-    unit=None,
-    mean=0.2119,
-    low=0.185,
-    high=0.24,
-    n_groups=20,
-    seeds=4,
-)
+NAN = float("nan")
+KEY = ScoreKey("clustering", "vae", "test", "kmeans", "inductive", "group", 9, "fixed")
+ROW = KEY.row("ari", Interval(0.2119, 0.185, 0.24), 20, 4)
+FILE = json.loads(Scorecard((ROW,)).to_json())
+ENTRY = FILE["rows"][0]
 
 
 def test_file_and_back(tmp_path):
-    nan = float("nan")
-    card = Scorecard((ROW, replace(ROW, metric="ami", low=nan, high=nan)), ("θ: a note",))
+    card = Scorecard((ROW, replace(ROW, metric="ami", low=NAN, high=NAN)), ("θ: a note",))
     card.write(tmp_path / "scorecard.json")
     body = json.loads((tmp_path / "scorecard.json").read_text(encoding="utf-8"))
     assert body["format"] == 1
     assert body["rows"][1]["low"] is None
+    assert list(body["rows"][0]) == [
+        "task", "method", "split", "algorithm", "fit", "level", "k", "rule", "feature", "unit",
+        "metric", "mean", "low", "high", "n_groups", "seeds",
+    ]  # fmt: skip
     again = Scorecard.read(tmp_path / "scorecard.json")
     assert again.rows[0] == ROW
     assert np.isnan(again.rows[1].low)
     assert again.notes == card.notes
     assert [path.name for path in tmp_path.iterdir()] == ["scorecard.json"]
-
-
-FILE = json.loads(Scorecard((ROW,)).to_json())
-ENTRY = FILE["rows"][0]
+    whole = json.dumps(FILE | {"rows": [ENTRY | {"mean": 1}]})
+    assert Scorecard.from_json(whole).rows[0].mean == 1.0
 
 
 @pytest.mark.parametrize(
@@ -66,8 +55,6 @@ ENTRY = FILE["rows"][0]
 def test_foreign_or_damaged_files_are_refused(change, words):
     with pytest.raises(RunFolderError, match=words):
         Scorecard.from_json(json.dumps(FILE | change))
-    whole = json.dumps(FILE | {"rows": [ENTRY | {"mean": 1}]})
-    assert Scorecard.from_json(whole).rows[0].mean == 1.0
 
 
 def test_text_that_is_no_card(tmp_path):
@@ -88,26 +75,21 @@ def test_merge_keeps_rows_and_distinct_notes_and_select_finds_them():
         merged.select(ks=4)
 
 
+def test_an_interval_never_leaves_the_range_of_its_metric():
+    wide = Interval(0.9, -2.0, 2.0)
+    for metric, limits in {"ari": (-1.0, 1.0), "purity": (0.0, 1.0), "rmse": (0.0, 2.0)}.items():
+        row = KEY.row(metric, wide, 20, 4)
+        assert (row.low, row.high) == limits
+    assert replace(KEY, task="paired").row("ari", wide, 20, 4).low == -2.0
+
+
 def test_table_has_a_line_per_thing_and_a_column_per_metric():
+    key = ScoreKey("reconstruction", "vae", "test", feature="bulk_density", unit="g/cm3")
     rows = (
         ROW,
         replace(ROW, metric="ami", mean=0.3, low=0.2, high=0.4),
         replace(ROW, method="pca_whitened", k=6, rule="silhouette", mean=-0.01),
-        replace(
-            ROW,
-            task="reconstruction",
-            algorithm=None,
-            fit=None,
-            level=None,
-            k=None,
-            rule=None,
-            feature="bulk_density",
-            unit="g/cm3",
-            metric="rmse",
-            mean=0.051,
-            low=0.04,
-            high=0.06,
-        ),
+        key.row("rmse", Interval(0.051, 0.04, 0.06), 20, 4),
     )
     text = format_scorecard(Scorecard(rows, ("one note",)))
     lines = text.splitlines()
@@ -122,9 +104,8 @@ def test_table_has_a_line_per_thing_and_a_column_per_metric():
 
 
 def test_table_shows_p_beside_differences_and_falls_back_to_what_there_is():
-    nan = float("nan")
     paired = replace(ROW, task="paired", method="vae vs raw")
-    p = replace(paired, metric="ari_p", mean=0.03, low=nan, high=nan)
+    p = replace(paired, metric="ari_p", mean=0.03, low=NAN, high=NAN)
     text = format_scorecard(Scorecard((paired, p)))
     assert "ari_p" in text
     assert "0.030" in text
@@ -139,8 +120,8 @@ def test_table_shows_p_beside_differences_and_falls_back_to_what_there_is():
         ((0.1234, 0.1, 0.2), "0.123 [0.100, 0.200]"),
         ((12.345, 11.0, 14.0), "12.35 [11.00, 14.00]"),
         ((1234.5, 1000.0, 2000.0), "1234.5 [1000.0, 2000.0]"),
-        ((0.5, float("nan"), float("nan")), "0.500"),
-        ((float("nan"), 0.0, 1.0), "-"),
+        ((0.5, NAN, NAN), "0.500"),
+        ((NAN, 0.0, 1.0), "-"),
     ],
 )
 def test_values_with_intervals(values, text):

@@ -21,7 +21,7 @@ from variolite.scoring.kept_clusters import (
 )
 from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
 from variolite.training import RunFolder
-from variolite.training.run import train_run
+from variolite.training.run import Prepared, train_run
 
 ROWS, HOLES = 60, 8
 
@@ -42,14 +42,12 @@ def _table(seed: int = 0) -> pl.DataFrame:
     )
 
 
-def _recipe(**clustering: object) -> dict[str, object]:
-    return {
-        "columns": {
-            **{name: {} for name in "abcd"},
-            "hole": {"role": "group"},
-            "depth": {"role": "order"},
-            "rock": {"role": "label"},
-        },
+def _train(
+    folder: Path, data: pl.DataFrame | Path | None = None, *, seeds: int = 1, **clustering: object
+) -> tuple[RunFolder, Prepared]:
+    roles = {"hole": {"role": "group"}, "depth": {"role": "order"}, "rock": {"role": "label"}}
+    content = {
+        "columns": {**{name: {} for name in "abcd"}, **roles},
         "model": {"latent": 3, "encoder": [8], "decoder": []},
         "training": {
             "epochs": 40,
@@ -58,15 +56,15 @@ def _recipe(**clustering: object) -> dict[str, object]:
             "batch_size": 32,
             "beta": {"kind": "linear", "epochs": 3},
         },
-        "clustering": {"algorithm": "kmeans", "k": [2, 3, 4], "rule": "silhouette", **clustering},
+        "clustering": {"algorithm": "kmeans", "k": [2, 3, 4], "rule": "silhouette"} | clustering,
     }
+    recipe = recipe_from_dict(content, where="test")
+    return train_run(recipe, _table() if data is None else data, folder, seeds=seeds)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder = tmp_path_factory.mktemp("run") / "run"
-    recipe = recipe_from_dict(_recipe(), where="test")
-    run, prepared = train_run(recipe, _table(), folder, seeds=2)
+    run, prepared = _train(tmp_path_factory.mktemp("run") / "run", seeds=2)
     fit_clusters(run, prepared.part("train"))
     return run
 
@@ -74,19 +72,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def test_the_scorecard_holds_the_model_and_every_baseline(run: RunFolder) -> None:
     card = score_run(run, _table())
     clusterings = [row for row in card.rows if row.task == "clustering" and row.metric == "ari"]
-    assert {row.method for row in clusterings} == {
-        "vae",
-        "raw",
-        "pca_whitened",
-        "autoencoder",
-        "supervised",
-    }
+    methods = {"vae", "raw", "pca_whitened", "autoencoder", "supervised"}
+    assert {row.method for row in clusterings} == methods
     assert all(row.n_groups == len(run.split().test) for row in clusterings)
-    assert {row.rule for row in clusterings if row.method == "vae"} == {
-        "fixed",
-        "silhouette",
-        "oracle",
-    }
+    rules = {row.rule for row in clusterings if row.method == "vae"}
+    assert rules == {"fixed", "silhouette", "oracle"}
     assert card.select(task="paired", metric="ari")
     assert card.select(task="likelihood", metric="evidence_lower_bound")
     assert {row.feature for row in card.select(task="reconstruction")} == set("abcd")
@@ -101,16 +91,20 @@ def test_scored_clusters_are_those_that_the_run_applies(run: RunFolder) -> None:
     clusters = load_clusters(run)
     (row,) = card.select(method="vae", rule="silhouette", metric="ari", level="rock")
     assert row.k == clusters.k
-    by_member = [
-        adjusted_rand_score(table["label:rock"].to_numpy(), table[name].to_numpy())
-        for name in ("cluster", "cluster:1")
-    ]
+    rock = table["label:rock"].to_numpy()
+    by_member = [adjusted_rand_score(rock, table[name]) for name in ("cluster", "cluster:1")]
     assert row.mean == pytest.approx(np.mean(by_member), abs=1e-9)
-    model = run.model()
-    records = model.schema.apply(_table().filter(pl.col("hole").is_in(run.split().test)))
-    train = model.schema.apply(_table().filter(pl.col("hole").is_in(run.split().train)))
-    again = clusters.predict(active_means(model, records, active_dimensions(model, train))[0])
+    model, split = run.model(), run.split()
+    test, train = (
+        model.schema.apply(_table().filter(pl.col("hole").is_in(part)))
+        for part in (split.test, split.train)
+    )
+    again = clusters.predict(active_means(model, test, active_dimensions(model, train))[0])
     assert again.tolist() == table["cluster"].to_list()
+    # A few new rows get the clusters that all of them got.
+    new = _table().filter(pl.col("hole").is_in(split.test))
+    score_run(run, new.head(12), baselines=False)
+    assert read_table(run.held_out_file)["cluster"].to_list() == again.tolist()[:12]
 
 
 def test_new_holes_are_scored_with_and_without_the_training_table(run: RunFolder) -> None:
@@ -120,10 +114,14 @@ def test_new_holes_are_scored_with_and_without_the_training_table(run: RunFolder
     assert any("no training rows" in note for note in alone.notes)
     beside = score_run(run, new, train=_table())
     assert "pca_whitened" in {row.method for row in beside.rows}
-    (first,) = alone.select(method="vae", rule="silhouette", metric="ari", level="rock")
-    (second,) = beside.select(method="vae", rule="silhouette", metric="ari", level="rock")
+    wanted = {"method": "vae", "rule": "silhouette", "metric": "ari", "level": "rock"}
+    (first,), (second,) = alone.select(**wanted), beside.select(**wanted)
     assert first.mean == pytest.approx(second.mean)
     assert first.n_groups == HOLES
+    with pytest.raises(DataError, match="--train: the table has no group column"):
+        score_run(run, new, train=_table().drop("hole"))
+    with pytest.raises(DataError, match="no held-out row"):
+        score_run(run, _table().filter(pl.col("hole").is_in(run.split().train)))
 
 
 def test_the_transductive_mode_says_so(run: RunFolder) -> None:
@@ -132,22 +130,14 @@ def test_the_transductive_mode_says_so(run: RunFolder) -> None:
     assert fits == {"transductive"}
 
 
-def test_a_table_of_training_groups_alone_cannot_be_scored(run: RunFolder) -> None:
-    known = _table().filter(pl.col("hole").is_in(run.split().train))
-    with pytest.raises(DataError, match="no held-out row"):
-        score_run(run, known)
-
-
 def test_two_runs_are_compared_hole_by_hole(run: RunFolder, tmp_path: Path) -> None:
-    recipe = recipe_from_dict(_recipe(k=[2]), where="test")
-    other, prepared = train_run(recipe, _table(), tmp_path / "other", seeds=2)
+    other, prepared = _train(tmp_path / "other", seeds=2, k=[2])
     fit_clusters(other, prepared.part("train"))
     with pytest.raises(RunFolderError, match="not been scored"):
         compare_runs(run, other)
     for each in (run, other):
         score_run(each, _table(), baselines=False)
-    card = compare_runs(run, other)
-    (difference,) = card.select(metric="ari")
+    (difference,) = compare_runs(run, other).select(metric="ari")
     assert difference.mean > 0.1  # three clusters serve three rocks better than two do
     assert difference.low <= difference.mean <= difference.high
     (none,) = compare_runs(run, run).select(metric="ari")
@@ -160,8 +150,7 @@ def test_two_runs_are_compared_hole_by_hole(run: RunFolder, tmp_path: Path) -> N
 def test_other_clusterings_are_kept_and_come_back(
     tmp_path: Path, algorithm: str, rule: str
 ) -> None:
-    recipe = recipe_from_dict(_recipe(algorithm=algorithm, rule=rule), where="test")
-    run, prepared = train_run(recipe, _table(), tmp_path / "run", seeds=1)
+    run, prepared = _train(tmp_path / "run", algorithm=algorithm, rule=rule)
     fitted = fit_clusters(run, prepared.part("train"))
     latents = run.model().encode(prepared.part("test"))[0]
     again = load_clusters(run)
@@ -173,60 +162,32 @@ def test_other_clusterings_are_kept_and_come_back(
 def test_health_names_the_inputs_that_a_latent_follows(run: RunFolder) -> None:
     model = run.model()
     health = latent_health_of(model, model.schema.apply(_table()))
-    strongest = max(
-        abs(value)
-        for entry in health.dimensions
-        for value in entry.correlation.values()
-        if entry.active
-    )
-    assert strongest > 0.7
+    followed = [d.correlation.values() for d in health.dimensions if d.active]
+    assert max(abs(value) for values in followed for value in values) > 0.7
     assert set(health.noise) == set("abcd")
 
 
-def test_a_few_new_rows_get_the_clusters_that_all_of_them_got(run: RunFolder) -> None:
-    new = _table().filter(pl.col("hole").is_in(run.split().test))
-    score_run(run, new)
-    whole = read_table(run.held_out_file)
-    score_run(run, new.head(12))
-    few = read_table(run.held_out_file)
-    assert few["cluster"].to_list() == whole["cluster"].head(12).to_list()
-
-
-def test_a_training_table_without_holes_is_refused(run: RunFolder) -> None:
-    with pytest.raises(DataError, match="--train: the table has no group column"):
-        score_run(run, _table(seed=1), train=_table().drop("hole"))
-
-
-def test_too_few_rows_for_any_k_are_refused(tmp_path: Path) -> None:
-    recipe = recipe_from_dict(_recipe(k=[100_000]), where="test")
-    run, prepared = train_run(recipe, _table(), tmp_path / "run")
+def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path: Path) -> None:
+    table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}).alias("hole"))
+    path = tmp_path / "logs.csv"
+    table.write_csv(path)
+    run, prepared = _train(tmp_path / "run", path, k=[100_000])
+    names = {*prepared.split.train, *prepared.split.validation, *prepared.split.test}
+    assert {"01", "1"} < names
+    assert len(names) == HOLES
     with pytest.raises(DataError, match="too few for 100000 clusters"):
         fit_clusters(run, prepared.part("train"))
 
 
-def test_holes_called_01_and_1_are_two_holes(tmp_path: Path) -> None:
-    table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}).alias("hole"))
-    path = tmp_path / "logs.csv"
-    table.write_csv(path)
-    recipe = recipe_from_dict(_recipe(), where="test")
-    _, prepared = train_run(recipe, path, tmp_path / "run")
-    names = {*prepared.split.train, *prepared.split.validation, *prepared.split.test}
-    assert {"01", "1"} < names
-    assert len(names) == HOLES
-
-
-def test_labels_with_few_rows_are_left_out_of_the_scores(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("minimum", "rare"), [(HOLES + 1, ""), (HOLES, "tuff")])
+def test_labels_with_few_rows_are_left_out_of_the_scores(
+    tmp_path: Path, minimum: int, rare: str
+) -> None:
     first = pl.int_range(pl.len()) % ROWS == 0  # one row in every hole
-    table = _table().with_columns(
-        rock=pl.when(first).then(pl.lit("tuff")).otherwise(pl.col("rock"))
-    )
-    recipe = recipe_from_dict(_recipe(minimum_label_rows=HOLES + 1), where="test")
-    run, prepared = train_run(recipe, table, tmp_path / "run")
+    rock = pl.when(first).then(pl.lit("tuff")).otherwise(pl.col("rock"))
+    table = _table().with_columns(rock=rock)
+    run, prepared = _train(tmp_path / "run", table, minimum_label_rows=minimum)
     fit_clusters(run, prepared.part("train"))
     score_run(run, table, baselines=False)
-    assert set(read_table(run.held_out_file)["label:rock"]) == {"", "clay", "sand", "basalt"}
-    recipe = recipe_from_dict(_recipe(minimum_label_rows=HOLES), where="test")
-    run, prepared = train_run(recipe, table, tmp_path / "other")
-    fit_clusters(run, prepared.part("train"))
-    score_run(run, table, baselines=False)
-    assert set(read_table(run.held_out_file)["label:rock"]) == {"tuff", "clay", "sand", "basalt"}
+    found = set(read_table(run.held_out_file)["label:rock"])
+    assert found == {rare, "clay", "sand", "basalt"}

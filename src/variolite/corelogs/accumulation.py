@@ -83,22 +83,17 @@ OUTLIER_RULES: Mapping[str, OutlierRule] = {
 
 def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
     """Return a rule by its name, or the rule itself; DataError if unknown, or a range is empty."""
-    if isinstance(rule, str) and rule not in OUTLIER_RULES:
-        close = nearest(rule, OUTLIER_RULES)
-        raise DataError(
-            f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else ""),
-            where="outliers",
-            hint=f"choose one of {', '.join(OUTLIER_RULES)}",
-        )
     if isinstance(rule, str):
-        return OUTLIER_RULES[rule]
+        if rule in OUTLIER_RULES:
+            return OUTLIER_RULES[rule]
+        close = nearest(rule, OUTLIER_RULES)
+        what = f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else "")
+        raise DataError(what, where="outliers", hint=f"choose one of {', '.join(OUTLIER_RULES)}")
     for channel, (low, high) in rule.ranges.items():
         if not low < high:
-            raise DataError(
-                f"the range of '{channel}' is empty: {low} to {high}",
-                where=f"outlier rule '{rule.name}'",
-                hint="give the smaller number first",
-            )
+            where, hint = f"outlier rule '{rule.name}'", "give the smaller number first"
+            what = f"the range of '{channel}' is empty: {low} to {high}"
+            raise DataError(what, where=where, hint=hint)
     return rule
 
 
@@ -137,12 +132,11 @@ class TableCounts:
             "out of range": self.out_of_range,
         }
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
-        return (
-            f"{self.instrument}: {self.used:,} of {self.rows:,} readings, "
-            f"{self.bins:,} bins, {self.holes:,} holes"
-            + (f"; left out: {left_out}" if left_out else "")
-            + (f"; {self.unreadable:,} numbers were text" if self.unreadable else "")
-        )
+        used = f"{self.used:,} of {self.rows:,} readings"
+        parts = [f"{self.instrument}: {used}, {self.bins:,} bins, {self.holes:,} holes"]
+        parts += [f"left out: {left_out}"] if left_out else []
+        parts += [f"{self.unreadable:,} numbers were text"] if self.unreadable else []
+        return "; ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -180,11 +174,9 @@ def accumulate(
         try:
             groups = _group(table, spacing, rule, keep_label=keep_label, lenient=True)
         except PolarsError as error:
-            raise DataError(
-                f"the rows cannot be read: {str(error).strip().splitlines()[0]}",
-                where=str(table.path),
-                hint="look for a broken quotation mark or export the table again",
-            ) from error
+            what = f"the rows cannot be read: {str(error).strip().splitlines()[0]}"
+            hint = "look for a broken quotation mark or export the table again"
+            raise DataError(what, where=str(table.path), hint=hint) from error
     no_depth, no_label = pl.col("bin").is_null(), pl.col("label").is_null() & require_label
     fate = pl.when(no_depth).then(pl.lit("no depth")).when(no_label).then(pl.lit("no label"))
     groups = groups.with_columns(fate.otherwise(pl.lit("kept")).alias("fate"))
@@ -286,8 +278,8 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
         raise DataError(error.what, where=f"{table.path}, {error.where}", hint=error.hint) from None
     written = pl.concat_str(columns, separator="\t")
     hole = written.replace_strict(names.select(written).to_series(), holes["hole"])
-    respelt = holes["hole"].n_unique() < len(holes)
-    return groups.with_columns(hole.alias("hole")).drop(columns), respelt
+    named = groups.with_columns(hole.alias("hole")).drop(columns)
+    return named, holes["hole"].n_unique() < len(holes)
 
 
 def _counts(

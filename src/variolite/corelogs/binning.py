@@ -34,7 +34,9 @@ from variolite.errors import DataError
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
 
+_KEY_COLUMNS = ("hole", "expedition", "site", "bin", "depth")
 _LABEL_COLUMNS = ("lithology", "lithology_purity", "lithology_second")
+_GAP_COLUMNS = ("gap_above", "gap_distance")
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,12 @@ class JoinStep:
 
 @dataclass(frozen=True)
 class BinReport:
-    """Account of one binning with a bin width of ``spacing`` m and the rule ``outliers``.
+    """Account of one binning with a bin width of ``spacing`` m.
 
-    ``tables`` counts per file; the first instrument has no step in ``joins``. ``label_source``
-    is the instrument whose descriptions gave the label, None where no table has any. Of the
+    ``label_source`` is the instrument whose descriptions gave the label, if any did. Of the
     bins of the result, ``unlabelled_bins`` have no label and ``impure_bins`` lost theirs;
-    ``outlier_bins`` were dropped by a rule that applies to bins. ``guessed`` and ``unmapped``
-    are, per level of labels, the lithologies that only their last word maps, and that nothing
-    maps.
+    ``outlier_bins`` were dropped. ``guessed`` and ``unmapped`` are, per level of labels, the
+    lithologies that only their last word maps, and that nothing maps.
     """
 
     spacing: float
@@ -126,13 +126,12 @@ def join_instruments(
         matched = joined.height if how == "inner" else total - joined.height
         step = JoinStep(code, left.height, bins.height, matched, joined.height)
         if step.rate < min_match:
-            if common := set(left["hole"].unique()) & set(bins["hole"].unique()):
+            what = f"no hole is common: '{left['hole'][0]}' there, '{bins['hole'][0]}' here"
+            if common := set(left["hole"]) & set(bins["hole"]):
                 what = f"{len(common)} holes are common but their depths do not meet"
-            else:
-                what = f"no hole is common: '{left['hole'][0]}' there, '{bins['hole'][0]}' here"
+            smaller = min(step.left, step.right)
             raise DataError(
-                f"{matched:,} of {min(step.left, step.right):,} bins match ({step.rate:.2%}); "
-                f"{what}",
+                f"{matched:,} of {smaller:,} bins match ({step.rate:.2%}); {what}",
                 where=f"join of {code} to {', '.join([first, *(s.instrument for s in steps)])}",
                 hint="check that the tables are of the same holes and in the same depth scale",
             )
@@ -190,14 +189,13 @@ class BinnedTable:
     Attributes
     ----------
     table
-        One row per hole and bin, in that order: ``hole`` (canonical, such as 318-U1355A),
-        ``expedition``, ``site``, ``bin`` (integer index), ``depth`` (bin centre, m below sea
-        floor); per channel its mean under its meaning (``bulk_density`` ...), ``NAME_count``
-        (readings) and ``NAME_sd`` (sample standard deviation, null below two readings);
-        ``lithology``, ``lithology_purity``, ``lithology_second`` and one column per level, such
-        as ``lithology_group``; ``gap_above`` (empty metres to the bin above in this table, 0
-        where they touch, null at the top of the hole) and ``gap_distance`` (metres from the
-        bin centre to the nearest end of its unbroken run of bins).
+        One row per hole and bin, sorted: ``hole`` (canonical, such as 318-U1355A),
+        ``expedition``, ``site``, ``bin``, ``depth`` (bin centre, m below sea floor); per channel
+        its mean under its meaning (``bulk_density`` ...), ``NAME_count`` (readings) and
+        ``NAME_sd`` (sample standard deviation, null below two readings); ``lithology``,
+        ``lithology_purity``, ``lithology_second`` and one column per level; ``gap_above`` (empty
+        metres to the bin above, null at the top of the hole) and ``gap_distance`` (metres from
+        the bin centre to the nearest end of its unbroken run of bins).
     report
         What became of every reading.
     """
@@ -303,11 +301,11 @@ def bin_tables(
     labels = label_bins(described, min_purity=min_purity)
     joined = joined.join(labels, on=KEY, how="left", maintain_order="left")
     if joined.is_empty():
-        raise DataError(
-            "no bin is left",
-            where=f"{join} join of {', '.join(parts)}",
-            hint="use join='outer', or another outlier rule",
+        where, hint = (
+            f"{join} join of {', '.join(parts)}",
+            "use join='outer', or another outlier rule",
         )
+        raise DataError("no bin is left", where=where, hint=hint)
     table = _finish(joined, parts, spacing, wanted)
     names = table["lithology"].unique().to_list()
     report = BinReport(
@@ -330,18 +328,12 @@ def bin_tables(
 
 
 def _levels(levels: Sequence[str | Path | LabelLevel]) -> list[LabelLevel]:
-    if isinstance(levels, str | Path):
-        levels = (levels,)
-    chosen = [label_level(level) for level in levels]
-    taken = {"hole", "expedition", "site", "bin", "depth", "gap_above", "gap_distance"}
-    taken.update(_LABEL_COLUMNS)
+    chosen = [label_level(x) for x in ([levels] if isinstance(levels, str | Path) else levels)]
+    taken = {*_KEY_COLUMNS, *_LABEL_COLUMNS, *_GAP_COLUMNS}
     for level in chosen:
         if level.name in taken:
-            raise DataError(
-                f"a level may not be called '{level.name}', which is another column",
-                where="levels",
-                hint="rename the file of the level",
-            )
+            what = f"a level may not be called '{level.name}', which is another column"
+            raise DataError(what, where="levels", hint="rename the file of the level")
         taken.add(level.name)
     return chosen
 
@@ -365,11 +357,8 @@ def _label_source(wanted: str | None, sources: Sequence[InstrumentTable]) -> str
         return wanted
     present = {source.layout.instrument.code for source in sources}
     what = "has no column 'Principal'" if wanted in present else "is not among the tables"
-    raise DataError(
-        f"instrument '{wanted}' {what}",
-        where="label_source",
-        hint=f"choose one of {', '.join(sorted(described)) or 'none'}, or all",
-    )
+    hint = f"choose one of {', '.join(sorted(described)) or 'none'}, or all"
+    raise DataError(f"instrument '{wanted}' {what}", where="label_source", hint=hint)
 
 
 def _finish(
@@ -404,8 +393,8 @@ def _finish(
             ((pl.min_horizontal(place, length - 1 - place) + 0.5) * spacing).alias("gap_distance")
         )
         .select(
-            *("hole", "expedition", "site", "bin", "depth", *values, *_LABEL_COLUMNS),
+            *(*_KEY_COLUMNS, *values, *_LABEL_COLUMNS),
             *(level.name for level in levels),
-            *("gap_above", "gap_distance"),
+            *_GAP_COLUMNS,
         )
     )

@@ -1,9 +1,8 @@
 """One name for a hole, whatever a table calls it.
 
-A drill hole is (expedition, site, hole letter). Tables write it as ``318-U1355A``,
-``318-U1355-A`` or ``318_U1355_A``, or keep the three parts in columns of their own; joined
-as text, these match nothing. Everything in this package uses the canonical text
-``318-U1355A`` (expedition, hyphen, hole name), the form printed on core labels.
+Tables write (expedition, site, hole letter) as ``318-U1355A``, ``318-U1355-A`` or
+``318_U1355_A``, or in columns of their own; joined as text, these match nothing. This package
+uses the canonical ``318-U1355A``, the form printed on core labels.
 """
 
 from __future__ import annotations
@@ -31,8 +30,7 @@ def holes_from_text(names: pl.Series) -> pl.DataFrame:
     Returns
     -------
     pl.DataFrame
-        A row per name with ``hole`` (canonical text), ``expedition``, ``site`` and
-        ``hole_letter``.
+        Per name ``hole`` (canonical text), ``expedition``, ``site`` and ``hole_letter``.
 
     Raises
     ------
@@ -53,9 +51,8 @@ def holes_from_columns(expedition: pl.Series, site: pl.Series, hole: pl.Series) 
     Numbers are accepted for expedition and site, since a table without text expeditions is
     often read as numeric.
     """
-    given = zip(_PARTS, (expedition, site, hole), strict=True)
-    parts = pl.DataFrame({part: column.cast(pl.String) for part, column in given})
-    parts = parts.with_columns(_clean(pl.all()))
+    given = dict(zip(_PARTS, (expedition, site, hole), strict=True))
+    parts = pl.DataFrame(given).select(_clean(pl.all().cast(pl.String)))
     if len(parts) and parts["hole_letter"].str.contains(_TEXT).fill_null(False).all():
         return holes_from_text(parts["hole_letter"].alias(hole.name))
     good = pl.all_horizontal(
@@ -87,11 +84,9 @@ def find_hole_columns(available: Sequence[str]) -> tuple[str, ...]:
         if alias in folded and (alias != "hole" or found["Site"] is None):
             return (folded[alias],)
     close = nearest(missing[0], available)
-    hint = f"; the nearest column is '{close}'" if close else ""
-    raise DataError(
-        f"no column {', '.join(missing)}{hint}",
-        hint="a table needs Exp, Site and Hole, or one column Borehole_ID",
-    )
+    near = f"; the nearest column is '{close}'" if close else ""
+    hint = "a table needs Exp, Site and Hole, or one column Borehole_ID"
+    raise DataError(f"no column {', '.join(missing)}{near}", hint=hint)
 
 
 def canonical_holes(frame: pl.DataFrame) -> pl.DataFrame:

@@ -103,10 +103,9 @@ def recognise(
 ) -> TableLayout:
     """Recognise an instrument table by its columns, never by the name of the file.
 
-    ``samples`` are the first values, as text, of ``Instrument``, ``Instrument group`` and
-    ``A/W``: they tell the loop from the point sensor, whose headers are the same. Raises
-    DataError if the table is of no known instrument, lacks a hole or depth column, or gives a
-    value or depth in another unit.
+    ``samples`` are the first values of the columns that tell the loop from the point sensor,
+    whose headers are the same. Raises DataError if the table is of no known instrument, lacks a
+    hole or depth column, or gives a value or depth in another unit.
     """
     found = {
         code: values
@@ -118,20 +117,17 @@ def recognise(
     if not found:
         raise _unknown_table(columns)
     if len(found) > 1:
-        raise DataError(
-            f"the table holds readings of several instruments ({', '.join(found)})",
-            hint="give one table per instrument",
-        )
+        what = f"the table holds readings of several instruments ({', '.join(found)})"
+        raise DataError(what, hint="give one table per instrument")
     ((code, values),) = found.items()
     instrument = INSTRUMENTS[code]
     for column, unit, channel in _foreign_units(instrument, columns):
         raise _unit_error(column, unit, channel.units[0])
     for channel in instrument.channels:
         if instrument.whole and channel.name not in values:
-            raise DataError(
-                f"a {code} table without a column '{channel.headers[0]}'",
-                hint="export the table again with all channels of the instrument",
-            )
+            what = f"a {code} table without a column '{channel.headers[0]}'"
+            hint = "export the table again with all channels of the instrument"
+            raise DataError(what, hint=hint)
     hole, depth = find_hole_columns(columns), _depth_column(columns, depth_scale)
     label = next((name for name in columns if name.strip().casefold() == "principal"), None)
     return TableLayout(instrument, hole, depth, values, label)
@@ -184,10 +180,8 @@ def _foreign_units(
 
 def _unit_error(column: str, unit: str, expected: str) -> DataError:
     stated = f"in '{unit}'" if unit else "without a unit"
-    return DataError(
-        f"column '{column}' is given {stated}, expected {expected}",
-        hint=f"convert the values and name the unit in the header, '({expected})'",
-    )
+    hint = f"convert the values and name the unit in the header, '({expected})'"
+    return DataError(f"column '{column}' is given {stated}, expected {expected}", hint=hint)
 
 
 def _depth_column(columns: Sequence[str], scale: str) -> str:
@@ -197,11 +191,9 @@ def _depth_column(columns: Sequence[str], scale: str) -> str:
     if given:
         raise _unit_error(*given[0], "m")
     close = nearest(f"Depth {scale} (m)", columns)
-    hint = f"; the nearest column is '{close}'" if close else ""
-    raise DataError(
-        f"no column 'Depth {scale} (m)' or 'Top depth {scale} (m)'{hint}",
-        hint="export the table with its depth below sea floor in metres",
-    )
+    near = f"; the nearest column is '{close}'" if close else ""
+    what = f"no column 'Depth {scale} (m)' or 'Top depth {scale} (m)'{near}"
+    raise DataError(what, hint="export the table with its depth below sea floor in metres")
 
 
 def _is_point_sensor(columns: Sequence[str], samples: Mapping[str, Sequence[str | None]]) -> bool:
@@ -226,23 +218,17 @@ def _unknown_table(columns: Sequence[str]) -> DataError:
                 return _unit_error(column, unit, channel.units[0])
     if len(columns) == 1 and any(mark in columns[0] for mark in ";\t"):
         separator = "tabs" if "\t" in columns[0] else "semicolons"
-        return DataError(
-            f"the header is one column only; the table seems to be separated by {separator}",
-            hint="save it with commas",
-        )
+        what = f"the header is one column only; the table seems to be separated by {separator}"
+        return DataError(what, hint="save it with commas")
     known = {c.headers[0]: entry.code for entry in INSTRUMENTS.values() for c in entry.channels}
     for column in columns:
         if len(column) > 3 and (close := nearest(column, known)):
-            return DataError(
-                f"no value column of a known instrument; '{column}' is nearest to "
-                f"'{close}' of {known[close]}",
-                hint="name the column as the instrument table does",
-            )
-    return DataError(
-        "this is no instrument table: none of its columns holds a reading of "
-        f"{', '.join(INSTRUMENTS)}",
-        hint="give tables laid out as LIMS or LILY export them",
-    )
+            near = f"'{column}' is nearest to '{close}' of {known[close]}"
+            hint = "name the column as the instrument table does"
+            return DataError(f"no value column of a known instrument; {near}", hint=hint)
+    what = "this is no instrument table: none of its columns holds a reading of"
+    hint = "give tables laid out as LIMS or LILY export them"
+    return DataError(f"{what} {', '.join(INSTRUMENTS)}", hint=hint)
 
 
 # Header, layout and a lazy scan of a file.
@@ -343,10 +329,9 @@ def _peek(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
         raise DataError("the table has a header but no rows")
     for number, row in enumerate(body, start=1):
         if len(row) != len(header):
-            raise DataError(
-                f"row {number} has {len(row)} fields, the header {len(header)}",
-                hint="put quotation marks around texts with commas or line breaks",
-            )
+            what = f"row {number} has {len(row)} fields, the header {len(header)}"
+            hint = "put quotation marks around texts with commas or line breaks"
+            raise DataError(what, hint=hint)
     return header, {n: [row[header.index(n)] for row in body] for n in _SAMPLED if n in header}
 
 

@@ -96,10 +96,9 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
     if Path(name).suffix:
         return read_label_level(name)
     close = nearest(str(name), packaged)
-    raise DataError(
-        f"no label level '{name}'" + (f"; did you mean '{close}'" if close else ""),
-        hint=f"choose one of {', '.join(packaged)}, or give a file",
-    )
+    near = f"; did you mean '{close}'" if close else ""
+    hint = f"choose one of {', '.join(packaged)}, or give a file"
+    raise DataError(f"no label level '{name}'{near}", hint=hint)
 
 
 def read_label_level(path: str | Path) -> LabelLevel:
@@ -126,9 +125,8 @@ def read_label_level(path: str | Path) -> LabelLevel:
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(
-            f"the file cannot be read: {str(error).splitlines()[0]}", where=str(path), hint=_HINT
-        ) from error
+        what = f"the file cannot be read: {str(error).splitlines()[0]}"
+        raise DataError(what, where=str(path), hint=_HINT) from error
     if not isinstance(content, dict) or not content:
         raise DataError("the file holds no mapping", where=str(path), hint=_HINT)
     if isinstance(content.get("groups"), dict):
@@ -164,11 +162,8 @@ def _unique(pairs: Iterable[tuple[str, str]], where: str) -> Mapping[str, str]:
     for name, group in pairs:
         key = _key(name)
         if groups.setdefault(key, group.strip()) != group.strip():
-            raise DataError(
-                f"'{name}' stands in two groups, '{groups[key]}' and '{group}'",
-                where=where,
-                hint="keep one of them",
-            )
+            what = f"'{name}' stands in two groups, '{groups[key]}' and '{group}'"
+            raise DataError(what, where=where, hint="keep one of them")
     if not groups:
         raise DataError("the file maps nothing", where=where, hint=_HINT)
     return groups
@@ -181,8 +176,7 @@ def _key(label: str) -> str:
     return head if dot and head.isdigit() and tail.strip("0") == "" else text
 
 
-COVERAGE = 0.95
-"""Share of labelled rows that a packaged level must map to be used unasked."""
+COVERAGE = 0.95  # share of labelled rows that a packaged level must map to be used unasked
 
 
 class LevelChooser:

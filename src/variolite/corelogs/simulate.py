@@ -113,8 +113,8 @@ def simulate_cores(
     seed
         Seed of all draws.
     camera_everywhere
-        False: the line-scan camera is missing in whole holes, the more often the more of the
-        hole is of lithologies that the real camera missed (41 % of all rows).
+        False: the camera is missing in whole holes, often of lithologies that the real one
+        missed (41 % of all rows).
 
     Raises
     ------
@@ -252,9 +252,8 @@ def _draw_camera(rng: np.random.Generator, beds: Columns, count: int) -> NDArray
 def _row_at(table: Columns, hole: NDArray[Any], depth: Floats) -> NDArray[np.int64]:
     """Return the row of beds or cores that begins last above each (hole, depth)."""
     far = 1e6  # deeper than any hole: hole and depth become one sorted number
-    place = hole * far + depth
-    found = np.searchsorted(table["hole"] * far + table["top"], place, side="right") - 1
-    return np.asarray(found, dtype=np.int64)
+    begin, place = table["hole"] * far + table["top"], hole * far + depth
+    return np.asarray(np.searchsorted(begin, place, side="right") - 1, dtype=np.int64)
 
 
 def _ranks(count: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -464,10 +463,8 @@ def write_instrument_tables(cores: SimulatedCores, folder: str | Path) -> dict[s
         unfinished = path.with_suffix(".part")
         instrument_table(cores, code).write_csv(unfinished, quote_style="non_numeric")
         unfinished.replace(path)
-    (folder / "README.txt").write_text(
-        f"SIMULATED drill cores, made by variolite (seed {cores.seed}). "
-        "Nothing here was measured.\n"
-        "The columns are those of the instrument tables of the LILY database.\n",
-        encoding="utf-8",
-    )
+    text = f"SIMULATED drill cores, made by variolite (seed {cores.seed}). "
+    text += "Nothing here was measured.\n"
+    text += "The columns are those of the instrument tables of the LILY database.\n"
+    (folder / "README.txt").write_text(text, encoding="utf-8")
     return paths

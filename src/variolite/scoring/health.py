@@ -192,34 +192,24 @@ _Found = Iterator[tuple[Literal["note", "warning"], str, str]]
 
 def _collapse(nats: FloatArray, active: int) -> _Found:
     size = len(nats)
+    remedy = "Let the noise be learned, or lower beta or the fixed noise"
     if active == 0:
-        yield (
-            "warning",
-            f"Posterior collapse: none of {size} dimensions carries information "
-            f"(KL {nats.sum():.3g} nats in all)",
-            "Let the noise be learned, or lower beta or the fixed noise; lengthen the "
-            "warm-up; check that the inputs vary",
-        )
+        text = f"none of {size} dimensions carries information (KL {nats.sum():.3g} nats in all)"
+        advice = f"{remedy}; lengthen the warm-up; check that the inputs vary"
+        yield "warning", f"Posterior collapse: {text}", advice
     elif active == 1 and size > 1:
-        yield (
-            "warning",
-            f"Only 1 of {size} dimensions carries information",
-            "Let the noise be learned, or lower beta or the fixed noise; a direction "
-            "survives only if its variance exceeds that of the noise",
-        )
+        text = f"Only 1 of {size} dimensions carries information"
+        cause = "a direction survives only if its variance exceeds that of the noise"
+        yield "warning", text, f"{remedy}; {cause}"
     elif active == size:
-        yield (
-            "note",
-            f"All {size} dimensions carry information, so the latent space may be too small",
-            "Try a larger latent size and compare the held-out log-likelihood",
-        )
+        text = f"All {size} dimensions carry information, so the latent space may be too small"
+        yield "note", text, "Try a larger latent size and compare the held-out log-likelihood"
     else:
-        yield (
-            "note",
-            f"{size - active} of {size} dimensions stay at the prior (KL below {ACTIVE_NATS} nats)",
-            "Harmless. Leave them out before clustering and do not standardise them: that "
-            "would blow noise up",
+        idle = f"{size - active} of {size} dimensions stay at the prior"
+        advice = (
+            "Leave them out before clustering and do not standardise them: that would blow noise up"
         )
+        yield "note", f"{idle} (KL below {ACTIVE_NATS} nats)", f"Harmless. {advice}"
 
 
 def _duplicates(active: IntArray, mu: FloatArray) -> _Found:
@@ -230,67 +220,50 @@ def _duplicates(active: IntArray, mu: FloatArray) -> _Found:
     sd = centred.std(axis=0)
     scaled = centred / np.where(sd > 0, sd, 1.0)
     correlation = scaled.T @ scaled / len(scaled)
+    advice = "Use a smaller latent size, or train longer: the prior should pull them apart"
     for i, j in zip(*np.nonzero(np.triu(np.abs(correlation) > _DUPLICATE, k=1)), strict=True):
-        yield (
-            "warning",
-            f"Dimensions {active[i]} and {active[j]} carry the same "
-            f"(correlation {correlation[i, j]:.2f})",
-            "Use a smaller latent size, or train longer: the prior should pull them apart",
-        )
+        pair = f"Dimensions {active[i]} and {active[j]} carry the same"
+        yield "warning", f"{pair} (correlation {correlation[i, j]:.2f})", advice
 
 
 def _unread_inputs(names: Sequence[str], correlation: FloatArray) -> _Found:
     """Find inputs that no active dimension follows, from rank correlations [active, d]."""
-    if not len(correlation):
-        return
-    for name, values in zip(names, correlation.T, strict=True):
+    for name, values in zip(names, correlation.T, strict=True) if len(correlation) else ():
         if not np.isfinite(values).any():
-            yield (
-                "warning",
-                f"Input {name} does not vary among these rows, or is never observed",
-                f"Leave {name} out, or check how it is read",
-            )
+            text = f"Input {name} does not vary among these rows, or is never observed"
+            yield "warning", text, f"Leave {name} out, or check how it is read"
         elif (strongest := np.nanmax(np.abs(values))) < _UNREAD:
-            yield (
-                "note",
-                f"Input {name} is followed by no dimension "
-                f"(strongest rank correlation {strongest:.2f})",
+            advice = (
                 f"The model takes {name} for noise. Check its transform and outliers; if "
-                "it should matter, fix a smaller noise for it",
+                "it should matter, fix a smaller noise for it"
             )
+            text = f"Input {name} is followed by no dimension"
+            yield "note", f"{text} (strongest rank correlation {strongest:.2f})", advice
 
 
 def _noise_levels(noise: Mapping[str, float]) -> _Found:
     """Check decoder standard deviations in units where an input has standard deviation 1."""
     for name, sigma in noise.items():
         if not np.isfinite(sigma) or sigma <= 0:
-            yield (
-                "warning",
-                f"The noise of {name} is {sigma}, which is no standard deviation",
-                "Train again: the run has diverged",
-            )
+            text = f"The noise of {name} is {sigma}, which is no standard deviation"
+            yield "warning", text, "Train again: the run has diverged"
         elif sigma > 0.9:
-            yield (
-                "note",
-                f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread",
-                "No other input predicts it, or the latent space is too small for it",
-            )
+            text = f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread"
+            advice = "No other input predicts it, or the latent space is too small for it"
+            yield "note", text, advice
         elif sigma < 0.02:
-            yield (
-                "note",
-                f"{name} is reproduced almost exactly (noise {sigma:.3f}) and rules the likelihood",
-                "Look for a column that repeats or determines it; a floor for the noise helps",
+            text = (
+                f"{name} is reproduced almost exactly (noise {sigma:.3f}) and rules the likelihood"
             )
+            advice = "Look for a column that repeats or determines it; a floor for the noise helps"
+            yield "note", text, advice
 
 
 def _far_rows(mu: FloatArray) -> _Found:
     if far := int((np.abs(mu) > _FAR).any(axis=1).sum()):
-        yield (
-            "note",
-            f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations "
-            "from the centre",
-            "Outliers or wrong units are likely: look at these rows, or clip the inputs",
-        )
+        text = f"{far} of {len(mu)} rows are encoded more than {_FAR:.0f} standard deviations"
+        advice = "Outliers or wrong units are likely: look at these rows, or clip the inputs"
+        yield "note", f"{text} from the centre", advice
 
 
 def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> _Found:
@@ -300,9 +273,10 @@ def _prior_mismatch(mu: FloatArray, log_var: FloatArray, active: IntArray) -> _F
     variance = mu[:, active].var(axis=0) + np.exp(log_var[:, active]).mean(axis=0)
     odd = active[(np.abs(centre) > 0.5) | (variance < 0.5) | (variance > 1.6)]
     if len(odd):
-        yield (
-            "note",
-            f"The codes as a whole do not follow the prior in dimension {', '.join(map(str, odd))}",
+        dimensions = ", ".join(map(str, odd))
+        advice = (
             "For sampling, fit a mixture to the codes instead of drawing from the prior; "
-            "encoding and clustering are not affected",
+            "encoding and clustering are not affected"
         )
+        text = f"The codes as a whole do not follow the prior in dimension {dimensions}"
+        yield "note", text, advice
