@@ -35,12 +35,12 @@ from variolite.crystals.matching import (
     CDVAE,
     DEFAULT,
     STRICT,
-    ReconstructionScores,
     Setting,
     match_pairs,
     periodic_errors,
     score_reconstruction,
 )
+from variolite.crystals.matching.reconstruction import ReconstructionScores
 from variolite.records import write_text_atomic
 
 SCORED = (Setting(CDVAE), Setting(DEFAULT), Setting(STRICT), Setting(CDVAE, primitive=True))

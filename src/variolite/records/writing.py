@@ -91,9 +91,14 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
 
 
 def _require_place(path: Path) -> None:
-    folder = path.parent
     if path.is_dir():
         raise DataError("is a folder", where=str(path), hint="Give the name of a file")
+    require_parent(path)
+
+
+def require_parent(path: Path) -> None:
+    """Raise a DataError if the folder that is to hold ``path`` is missing or write-protected."""
+    folder = path.parent
     if not folder.is_dir():
         raise DataError("the folder does not exist", where=str(folder), hint="Create it first")
     if not os.access(folder, os.W_OK):

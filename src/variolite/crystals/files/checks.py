@@ -66,56 +66,28 @@ HINTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Between which bounds a structure is believed.
+    """Bounds between which a structure is believed."""
 
-    Attributes
-    ----------
-    max_atoms
-        Largest number of atoms in the cell, after symmetry.
-    min_distance
-        Smallest distance between two atoms, periodic images included, in Angstrom.
-    volume_per_atom
-        Smallest and largest volume of the cell per atom in cubic Angstrom.
-    lengths
-        Smallest and largest length of a lattice vector in Angstrom.
-    max_rejected
-        Largest fraction of structures that may be rejected; it is an error if more are, or
-        if nothing at all is left.
-    """
-
-    max_atoms: int = 512
-    min_distance: float = 0.5
-    volume_per_atom: tuple[float, float] = (3.0, 300.0)
-    lengths: tuple[float, float] = (0.5, 200.0)
-    max_rejected: float = 1.0
+    max_atoms: int = 512  # in the cell, after symmetry
+    min_distance: float = 0.5  # angstrom between two atoms, periodic images included
+    volume_per_atom: tuple[float, float] = (3.0, 300.0)  # cubic angstrom
+    lengths: tuple[float, float] = (0.5, 200.0)  # of a lattice vector in angstrom
+    max_rejected: float = 1.0  # fraction of structures; it is an error if more are, or if all are
 
 
-NO_LIMITS = Limits(
-    max_atoms=1_000_000,
-    min_distance=0.0,
-    volume_per_atom=(0.0, math.inf),
-    lengths=(0.0, math.inf),
-)
+NO_LIMITS = Limits(1_000_000, 0.0, (0.0, math.inf), (0.0, math.inf))
 """Let pass whatever is a structure at all, such as what a model made."""
 
 
 class RejectedError(Exception):
     """Raised by a parser for one structure; never leaves the reading functions.
 
-    Parameters
-    ----------
-    code
-        A key of :data:`REASONS`.
-    detail
-        What exactly was found; the general reason by default.
-    name
-        Id of the structure where the text has one.
+    ``code`` is a key of :data:`REASONS`, ``detail`` what exactly was found, and ``name`` the id of
+    the structure where the text has one.
     """
 
     def __init__(self, code: str, detail: str = "", name: str = "") -> None:
-        self.code = code
-        self.detail = detail
-        self.name = name
+        self.code, self.detail, self.name = code, detail, name
         self.reason = f"{REASONS[code]}: {detail}" if detail else REASONS[code]
         super().__init__(code, self.reason)
 
@@ -131,46 +103,28 @@ _ISOTOPES = frozenset("DT")
 
 @lru_cache(maxsize=4096)
 def element_of(text: str, *, is_label: bool = False) -> tuple[int, bool]:
-    """Return the atomic number for a symbol such as ``Fe3+`` or a label such as ``Fe1A``.
+    """Return the atomic number of ``Fe3+`` or ``Fe1A``, and whether it was deuterium or tritium.
 
-    Parameters
-    ----------
-    text
-        What the file has.
-    is_label
-        A label begins with the symbol and continues as it likes; a symbol is followed by
-        a charge or a number at most.
-
-    Returns
-    -------
-    number, isotope
-        Whether it was written as deuterium or tritium, which counts as hydrogen.
-
-    Raises
-    ------
-    RejectedError
-        If it is no element, or a label in capitals that may be one of two.
+    A label begins with the symbol and continues as it likes; a symbol is followed by a charge or
+    a number at most. Labels in capitals that may be one of two elements are rejected.
     """
-    match = _LETTERS.match(text)
-    letters = match[0] if match else ""
+    found = _LETTERS.match(text)
+    letters = found[0] if found else ""
     if letters in ATOMIC_NUMBERS:
         return ATOMIC_NUMBERS[letters], False
     if letters in _ISOTOPES:
         return 1, True
-    two, one = letters[:2], letters[:1]
-    if not is_label:
-        # A symbol is one as a whole: WAT or OH is a group, not tungsten or oxygen.
-        candidates = [letters.capitalize()]
-    else:
-        candidates = [two.capitalize(), one.upper()]
-        both = two.capitalize() in ATOMIC_NUMBERS and one in ATOMIC_NUMBERS
-        if both and two[1:].isupper():
-            detail = f"label {text!r} may be {one} or {two.capitalize()}"
-            raise RejectedError("unknown_element", detail)
+    # A symbol is one as a whole: WAT or OH is a group, not tungsten or oxygen.
+    candidates = [letters.capitalize()]
+    if is_label:
+        one, two = letters[:1], letters[:2].capitalize()
+        candidates = [two, one.upper()]
+        if one in ATOMIC_NUMBERS and two in ATOMIC_NUMBERS and letters[1:2].isupper():
+            raise RejectedError("unknown_element", f"label {text!r} may be {one} or {two}")
     for candidate in candidates:
         if candidate in ATOMIC_NUMBERS:
             return ATOMIC_NUMBERS[candidate], False
-    if is_label and one in _ISOTOPES:
+    if is_label and letters[:1] in _ISOTOPES:
         return 1, True
     raise RejectedError("unknown_element", repr(text)[:40])
 
@@ -178,34 +132,22 @@ def element_of(text: str, *, is_label: bool = False) -> tuple[int, bool]:
 # Checks of many structures at once: cells, coordinates, sizes, volumes, distances.
 
 
+# Distance in angstrom below which two atoms of one element are one atom listed twice.
 _SAME_PLACE = 0.1
-"""Distance in Angstrom below which two atoms of one element are one atom listed twice."""
-
+# Fractional coordinates beyond are Cartesian, or have lost their digits.
 _FARTHEST = 1000.0
-"""Fractional coordinates beyond are Cartesian, or have lost their digits."""
-
+# Volume over the product of the lengths of the flattest cell.
 _FLATTEST = 1e-6
-"""Volume over the product of the lengths of the flattest cell."""
 
 
 def faults(crystals: Crystals, limits: Limits) -> dict[int, RejectedError]:
-    """Return what is wrong with structures, by place; the first fault of each.
-
-    Parameters
-    ----------
-    crystals
-        What was parsed; its numbers may be anything.
-    limits
-        Bounds to hold them against.
-    """
+    """Return what is wrong with structures, by place; the first fault of each."""
     found: dict[int, RejectedError] = {}
     counts = crystals.counts
 
     def mark(wrong: Any, code: str, form: str = "", values: NDArray[Any] = counts) -> None:
-        for place, value in zip(
-            np.flatnonzero(wrong).tolist(), values[wrong].tolist(), strict=True
-        ):
-            found.setdefault(place, RejectedError(code, form.format(value)))
+        for place in np.flatnonzero(wrong).tolist():
+            found.setdefault(place, RejectedError(code, form.format(values[place].item())))
 
     # Whatever a file may hold is computed with; what comes out is looked at, not warned of.
     with np.errstate(all="ignore"):
@@ -215,6 +157,7 @@ def faults(crystals: Crystals, limits: Limits) -> dict[int, RejectedError]:
         outside = (lengths < low) | (lengths > high)
         worst = np.take_along_axis(lengths, outside.argmax(axis=1)[:, None], axis=1)[:, 0]
         mark(outside.any(axis=1), "bad_cell", f"length {{:.4g}} A, not {low:g} to {high:g}", worst)
+        # NaN fails every comparison: what is asked is always what has to hold.
         spanned = volumes > _FLATTEST * lengths.prod(axis=1)
         finite = np.isfinite(crystals.lattices).all(axis=(1, 2))
         mark(~(finite & spanned), "bad_cell", "the vectors or angles span no volume")
@@ -224,7 +167,7 @@ def faults(crystals: Crystals, limits: Limits) -> dict[int, RejectedError]:
         unusable = np.bincount(crystals.owner[~usable], minlength=len(crystals))
         mark(unusable > 0, "bad_coordinates", "of {} atoms", unusable)
         largest = limits.max_atoms
-        mark(counts > largest, "too_many_atoms", f"{{}}, the limit is {largest}", counts)
+        mark(counts > largest, "too_many_atoms", f"{{}}, the limit is {largest}")
 
         per_atom = volumes / np.maximum(counts, 1)
         low, high = limits.volume_per_atom
@@ -232,13 +175,10 @@ def faults(crystals: Crystals, limits: Limits) -> dict[int, RejectedError]:
         mark(wrong, "volume_per_atom", f"{{:.4g}} A^3, not {low:g} to {high:g}", per_atom)
 
         # Only where everything else is right can distances be measured at all.
-        sound = np.ones(len(crystals), dtype=bool)
-        sound[list(found)] = False
-        pairs = close_pairs(crystals, np.flatnonzero(sound), limits.min_distance)
-    for place, first, second, distance in zip(
-        *(part.tolist() for part in (pairs.structure, pairs.first, pairs.second, pairs.distance)),
-        strict=True,
-    ):
+        sound = np.setdiff1d(np.arange(len(crystals)), list(found))
+        pairs = close_pairs(crystals, sound, limits.min_distance)
+    columns = (pairs.structure, pairs.first, pairs.second, pairs.distance)
+    for place, first, second, distance in zip(*(c.tolist() for c in columns), strict=True):
         species = crystals.species[crystals.offsets[place] :]
         one, two = SYMBOLS[species[first]], SYMBOLS[species[second]]
         same = one == two and first != second and distance < _SAME_PLACE

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, lattices_from_parameters
 from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST, symbols_of
@@ -42,10 +42,9 @@ _VASP = re.compile(r"(?i)^(?:poscar|contcar)[._-]*")
 
 
 def name_of_file(path: Path) -> str:
-    """Return the name of the only structure in a file.
+    """Return the name of the only structure in a file, without endings.
 
-    Endings are left out; of ``POSCAR_mp-1`` the second part is taken, and for a bare
-    ``POSCAR`` the folder.
+    Of ``POSCAR_mp-1`` it is the second part, of a bare ``POSCAR`` the folder.
     """
     name = path.name
     for ending in (".gz", ".cif", ".vasp", ".poscar", ".contcar", ".json", ".extxyz", ".xyz"):
@@ -54,17 +53,11 @@ def name_of_file(path: Path) -> str:
     return _VASP.sub("", name) or path.resolve().parent.name or name
 
 
-# To and from the structures of pymatgen and ASE.
+# To and from the structures of pymatgen and ASE, with the same order of atoms.
 
 
 def import_extra(module: str) -> Any:
-    """Import a module of the extra ``crystals``.
-
-    Raises
-    ------
-    DataError
-        If its package is not installed.
-    """
+    """Import a module of the extra ``crystals``, or raise a DataError that says what to install."""
     try:
         return import_module(module)
     except ImportError:
@@ -74,15 +67,9 @@ def import_extra(module: str) -> Any:
 
 
 def to_pymatgen(crystal: Crystal) -> Structure:
-    """Return a pymatgen ``Structure`` with the same order of atoms.
-
-    Raises
-    ------
-    DataError
-        If pymatgen is not installed.
-    """
-    symbols = symbols_of(crystal.species).tolist()
+    """Return a pymatgen ``Structure``; a DataError without pymatgen."""
     structures = import_extra("pymatgen.core.structure")
+    symbols = symbols_of(crystal.species).tolist()
     found: Structure = structures.Structure(crystal.lattice, symbols, crystal.coordinates)
     return found
 
@@ -90,92 +77,51 @@ def to_pymatgen(crystal: Crystal) -> Structure:
 def from_pymatgen(
     structures: Structure | Iterable[Structure], names: Iterable[str] = ()
 ) -> Crystals:
-    """Return crystals of one pymatgen ``Structure`` or several, ordered ones only.
+    """Return crystals of one pymatgen ``Structure`` or several, called 0, 1, 2 ... by default.
 
-    Oxidation states and site properties are left out.
-
-    Parameters
-    ----------
-    structures
-        What to convert.
-    names
-        Their ids; 0, 1, 2 ... by default.
-
-    Raises
-    ------
-    DataError
-        If a site is partially occupied or holds no element.
+    Oxidation states and site properties are left out. Raises a DataError if a site is partially
+    occupied or holds no element.
     """
     # Whoever has such an object has pymatgen: this import cannot be the one that fails.
     from pymatgen.core.structure import Structure
 
     found = [structures] if isinstance(structures, Structure) else list(structures)
-    crystals = []
-    for name, structure in zip(_names(names, len(found)), found, strict=True):
-        if not structure.is_ordered:
-            raise DataError(
-                "the structure has partially occupied sites", where=name, hint="Order it first"
-            )
-        numbers = [getattr(site.specie, "Z", 0) for site in structure.sites]
-        crystals.append(
-            Crystal(
-                _elements(numbers, name),
-                np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3),
-                np.array(structure.lattice.matrix, dtype=np.float64),
-                name,
-            )
+    return Crystals.of(map(_of_structure, found, _names(names, len(found))))
+
+
+def _of_structure(structure: Structure, name: str) -> Crystal:
+    if not structure.is_ordered:
+        raise DataError(
+            "the structure has partially occupied sites", where=name, hint="Order it first"
         )
-    return Crystals.of(crystals)
+    numbers = [getattr(site.specie, "Z", 0) for site in structure.sites]
+    return _crystal(numbers, structure.frac_coords, structure.lattice.matrix, name)
 
 
 def to_ase(crystal: Crystal) -> Atoms:
-    """Return ASE ``Atoms``, periodic in three directions, with the same order of atoms.
-
-    Raises
-    ------
-    DataError
-        If ASE is not installed.
-    """
-    atoms: Atoms = import_extra("ase").Atoms(
-        numbers=crystal.species.astype(int),
-        scaled_positions=crystal.coordinates,
-        cell=crystal.lattice,
-        pbc=True,
-    )
+    """Return ASE ``Atoms``, periodic in three directions; a DataError without ASE."""
+    numbers, cell = crystal.species.astype(int), crystal.lattice
+    new = import_extra("ase").Atoms
+    atoms: Atoms = new(numbers=numbers, scaled_positions=crystal.coordinates, cell=cell, pbc=True)
     return atoms
 
 
 def from_ase(atoms: Atoms | Iterable[Atoms], names: Iterable[str] = ()) -> Crystals:
-    """Return crystals of ASE ``Atoms``.
+    """Return crystals of one ASE ``Atoms`` or several, called 0, 1, 2 ... by default.
 
-    Parameters
-    ----------
-    atoms
-        One object or several.
-    names
-        Their ids; 0, 1, 2 ... by default.
-
-    Raises
-    ------
-    DataError
-        If an object has no three-dimensional cell, or an atom is no element.
+    Raises a DataError if one has no three-dimensional cell, or an atom is no element.
     """
     from ase import Atoms
 
     found = [atoms] if isinstance(atoms, Atoms) else list(atoms)
-    crystals = []
-    for name, item in zip(_names(names, len(found)), found, strict=True):
-        if item.cell.rank < 3:
-            raise DataError("the atoms have no three-dimensional cell", where=name)
-        crystals.append(
-            Crystal(
-                _elements(item.numbers.tolist(), name),
-                np.array(item.get_scaled_positions(wrap=False), dtype=np.float64),
-                np.array(item.cell.array, dtype=np.float64),
-                name,
-            )
-        )
-    return Crystals.of(crystals)
+    return Crystals.of(map(_of_atoms, found, _names(names, len(found))))
+
+
+def _of_atoms(atoms: Any, name: str) -> Crystal:
+    if atoms.cell.rank < 3:
+        raise DataError("the atoms have no three-dimensional cell", where=name)
+    coordinates = atoms.get_scaled_positions(wrap=False)
+    return _crystal(atoms.numbers.tolist(), coordinates, atoms.cell.array, name)
 
 
 def _names(names: Iterable[str], count: int) -> list[str]:
@@ -185,10 +131,12 @@ def _names(names: Iterable[str], count: int) -> list[str]:
     return given
 
 
-def _elements(numbers: list[int], name: str) -> NDArray[np.uint8]:
+def _crystal(numbers: list[int], coordinates: ArrayLike, lattice: ArrayLike, name: str) -> Crystal:
     if not all(1 <= number <= HEAVIEST for number in numbers):
         raise DataError("a site holds no element", where=name)
-    return np.array(numbers, dtype=np.uint8)
+    species = np.array(numbers, dtype=np.uint8)
+    placed = np.array(coordinates, dtype=np.float64).reshape(-1, 3)
+    return Crystal(species, placed, np.array(lattice, dtype=np.float64), name)
 
 
 # What a parser hands on.
@@ -196,44 +144,28 @@ def _elements(numbers: list[int], name: str) -> NDArray[np.uint8]:
 
 @dataclass(slots=True)
 class Draft:
-    """One structure as it was read, not yet checked.
+    """One structure as it was read, not yet checked."""
 
-    Attributes
-    ----------
-    species
-        Atomic numbers.
-    coordinates
-        Fractional coordinates: three sequences of numbers, or an array of shape (n, 3).
-    cell
-        Six cell parameters, or lattice vectors of shape (3, 3).
-    name
-        Its id where the text has one.
-    properties
-        Further values that the text has.
-    notes
-        What was changed on reading.
-    """
-
-    species: Sequence[int]
-    coordinates: Sequence[Sequence[float]] | Floats
-    cell: Sequence[float] | Floats
-    name: str = ""
+    species: Sequence[int]  # atomic numbers
+    coordinates: Sequence[Sequence[float]] | Floats  # fractional: three sequences, or (n, 3)
+    cell: Sequence[float] | Floats  # six cell parameters, or lattice vectors (3, 3)
+    name: str = ""  # its id where the text has one
     properties: Mapping[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was changed on reading
 
 
 Parser = Callable[[str], Iterable[Draft | RejectedError]]
-"""Returns the structures of one text; may raise :class:`RejectedError` for all of it."""
+"""Returns the structures of one text, faulty ones as the error; may reject all of it."""
 
 
 def _species(symbols: Iterable[str]) -> tuple[list[int], tuple[str, ...]]:
     """Return atomic numbers, and a note if there were isotopes among them."""
     found = [element_of(symbol) for symbol in symbols]
-    isotopes = any(isotope for _, isotope in found)
-    return [number for number, _ in found], (DEUTERIUM,) if isotopes else ()
+    notes = (DEUTERIUM,) if any(isotope for _, isotope in found) else ()
+    return [number for number, _ in found], notes
 
 
-def _lattice(values: Any) -> Floats:
+def _lattice(values: ArrayLike) -> Floats:
     """Return lattice vectors of nine numbers that span a volume."""
     lattice = np.array(values, dtype=np.float64).reshape(3, 3)
     if not np.isfinite(lattice).all() or abs(float(np.linalg.det(lattice))) < 1e-6:
@@ -249,25 +181,18 @@ _BRACKETS = re.compile(r"[\[\]{},]")
 _SYMBOLS = ("species", "symbols", "element", "elements")
 _NUMBERS = ("z", "numbers", "atomic_numbers")
 _TRUE = frozenset({"t", "true", "1"})
+_FLAGS = {"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0}
 
 
 def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
-    """Read every frame; a faulty one is handed on as the error, and reading continues.
+    """Yield every frame, with the single values of its comment line as properties.
 
-    Yields
-    ------
-    Draft
-        With the values of the comment line that are no vectors as properties.
-
-    Raises
-    ------
-    RejectedError
-        If the text is empty, or what follows cannot be told apart into frames.
+    After a faulty frame reading continues, unless what follows cannot be told apart into frames.
     """
-    lines = text.splitlines()
-    place = 0
     if not text.strip():
         raise RejectedError("empty")
+    lines = text.splitlines()
+    place = 0
     while place < len(lines):
         if not lines[place].strip():
             place += 1
@@ -315,11 +240,9 @@ def _frame(comment: str, rows: list[str]) -> Draft:
         positions = np.array([row[start : start + 3] for row in words], dtype=np.float64)
     except ValueError:
         raise RejectedError("bad_coordinates", "a position is no number") from None
-    properties = {
-        key: _scalar(value)
-        for key, value in pairs.items()
-        if key.lower() not in ("lattice", "properties", "pbc", *IDS) and not _is_vector(value)
-    }
+    taken = {"lattice", "properties", "pbc", *IDS}
+    scalars = {key: _scalar(value) for key, value in pairs.items() if key.lower() not in taken}
+    properties = {key: value for key, value in scalars.items() if value is not None}
     name = next((folded[key] for key in IDS if key in folded), "")
     return Draft(species, positions @ np.linalg.inv(lattice), lattice, name, properties, notes)
 
@@ -341,13 +264,13 @@ def _columns(layout: str) -> dict[str, tuple[int, int]]:
 def _extxyz_species(
     words: list[list[str]], columns: dict[str, tuple[int, int]]
 ) -> tuple[list[int], tuple[str, ...]]:
-    named = next((columns[name][0] for name in _SYMBOLS if name in columns), None)
-    if named is not None:
-        return _species(row[named] for row in words)
-    numbered = next((columns[name][0] for name in _NUMBERS if name in columns), None)
-    if numbered is None:
+    name = next((name for name in (*_SYMBOLS, *_NUMBERS) if name in columns), None)
+    if name is None:
         raise RejectedError("unknown_element", "there is no column of species")
-    numbers = [int(row[numbered]) if row[numbered].isdigit() else 0 for row in words]
+    given = [row[columns[name][0]] for row in words]
+    if name in _SYMBOLS:
+        return _species(given)
+    numbers = [int(word) if word.isdigit() else 0 for word in given]
     if not all(1 <= number <= HEAVIEST for number in numbers):
         raise RejectedError("unknown_element", "an atomic number out of range")
     return numbers, ()
@@ -359,22 +282,17 @@ def _unquoted(value: str) -> str:
     return value
 
 
-def _is_vector(value: str) -> bool:
-    """Return whether a value is several numbers, or a list of anything."""
-    words = value.split()
+def _scalar(value: str) -> float | str | None:
+    """Return a number or a word; None for several numbers, or a list of anything."""
+    if value.startswith(("[", "{", "_JSON")):
+        return None
     try:
-        return value.startswith(("[", "{", "_JSON")) or (
-            len(words) > 1 and bool([float(w) for w in words])
-        )
+        numbers = [float(word) for word in value.split()]
     except ValueError:
-        return False
-
-
-def _scalar(value: str) -> float | str:
-    try:
-        return float(value)
-    except ValueError:
-        return {"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0}.get(value.lower(), value)
+        return _FLAGS.get(value.lower(), value)
+    if len(numbers) > 1:
+        return None
+    return numbers[0] if numbers else value
 
 
 # POSCAR and CONTCAR of VASP.
@@ -385,66 +303,61 @@ def parse_poscar(text: str) -> tuple[Draft]:
 
     Direct and Cartesian coordinates, one scale, three scales or a volume, and selective
     dynamics are understood; velocities are passed over.
-
-    Raises
-    ------
-    RejectedError
-        If the text is no POSCAR, or holds no usable structure.
     """
-    lines = text.splitlines()
     if not text.strip():
         raise RejectedError("empty")
+    lines = text.splitlines()
     if len(lines) < 7:
         raise RejectedError("unreadable", "fewer than seven lines")
-    vectors = np.array([_numbers(lines[2 + axis], 3, f"line {3 + axis}") for axis in range(3)])
-    scale = _scale(lines[1], vectors)
-    symbols, counts, next_line = _poscar_species(lines)
+    vectors = np.array([_numbers(lines, 2 + axis, 3) for axis in range(3)])
+    scale = _scale(lines, vectors)
+    symbols, counts, place = _poscar_species(lines)
     total = sum(counts)
     if total == 0:
         raise RejectedError("no_atoms")
-    selective = next_line < len(lines) and lines[next_line].strip()[:1].lower() == "s"
-    next_line += selective
-    if next_line >= len(lines):
+    selective = place < len(lines) and lines[place].strip()[:1].lower() == "s"
+    place += selective
+    if place >= len(lines):
         raise RejectedError("unreadable", "the text ends before the coordinates")
-    rows = lines[next_line + 1 : next_line + 1 + total]
+    rows = range(place + 1, min(place + 1 + total, len(lines)))
     if len(rows) < total:
         raise RejectedError("unreadable", f"{total} atoms are announced, {len(rows)} are listed")
-    positions = np.array(
-        [_numbers(row, 3, f"line {next_line + 2 + i}") for i, row in enumerate(rows)]
-    )
+    positions = np.array([_numbers(lines, row, 3) for row in rows])
     if not np.isfinite(positions).all():
         raise RejectedError("bad_coordinates")
     lattice = vectors * scale
     if not np.isfinite(lattice).all():
         raise RejectedError("bad_cell", "a number is not finite")
-    if lines[next_line].strip()[:1].lower() in ("c", "k"):
+    if lines[place].strip()[:1].lower() in ("c", "k"):
         positions = (positions * scale) @ np.linalg.inv(_lattice(lattice))
     if not symbols:
         # VASP 4: behind the coordinates and the flags of selective dynamics (F is no fluorine).
-        place = 6 if selective else 3
-        symbols, counts = [(row.split()[place:] or ["nothing"])[0] for row in rows], [1] * total
+        behind = 6 if selective else 3
+        symbols = [(lines[row].split()[behind:] or ["nothing"])[0] for row in rows]
+        counts = [1] * total
         if not all(symbol in ATOMIC_NUMBERS for symbol in symbols):
             raise RejectedError("unknown_element", "the elements are not named anywhere")
     species, notes = _species(symbols)
     return (Draft(np.repeat(species, counts).tolist(), positions, lattice, notes=notes),)
 
 
-def _numbers(line: str, count: int, place: str) -> list[float]:
+def _numbers(lines: list[str], row: int, count: int) -> list[float]:
+    """Return the first numbers of a line, counted from 0."""
     try:
-        values = [float(word) for word in line.split()[:count]]
+        values = [float(word) for word in lines[row].split()[:count]]
     except ValueError:
         values = []
     if len(values) < count:
-        raise RejectedError("unreadable", f"{place} has no {count} numbers")
+        raise RejectedError("unreadable", f"line {row + 1} has no {count} numbers")
     return values
 
 
-def _scale(line: str, vectors: Floats) -> Floats:
+def _scale(lines: list[str], vectors: Floats) -> Floats:
     """Return the factor of each Cartesian axis; a negative number is the volume."""
     try:
-        return np.array([float(word) for word in line.split()[:3]]).reshape(3)
+        return np.array([float(word) for word in lines[1].split()[:3]]).reshape(3)
     except ValueError:
-        factor = _numbers(line, 1, "line 2")[0]
+        factor = _numbers(lines, 1, 1)[0]
     if factor < 0:
         volume = abs(float(np.linalg.det(vectors)))
         factor = (-factor / volume) ** (1 / 3) if volume > 0 else math.nan
@@ -475,15 +388,10 @@ _OCCUPANCY_SLACK = 1e-3
 
 
 def parse_json(text: str) -> Iterator[Draft | RejectedError]:
-    """Read one structure, a list of them, or a mapping of ids to them.
+    """Yield one structure, those of a list, or those of a mapping of ids to them.
 
     An entry may be a structure, or a mapping with one under ``structure``, whose other
-    single values become properties. A faulty one is handed on as the error.
-
-    Raises
-    ------
-    RejectedError
-        If the text is no JSON, or holds no structure.
+    single values become properties.
     """
     if not text.strip():
         raise RejectedError("empty")
@@ -492,15 +400,15 @@ def parse_json(text: str) -> Iterator[Draft | RejectedError]:
     except (ValueError, RecursionError) as error:
         raise RejectedError("unreadable", " ".join(str(error).split())[:120]) from None
     if isinstance(content, list):
-        found = [("", entry) for entry in content]
+        entries = [("", entry) for entry in content]
     elif _structure_of(content) is not None:
-        found = [("", content)]
+        entries = [("", content)]
     else:
-        entries = content.items() if isinstance(content, dict) else ()
-        found = [(str(key), entry) for key, entry in entries if _structure_of(entry) is not None]
-    if not found:
+        pairs = content.items() if isinstance(content, dict) else ()
+        entries = [(key, entry) for key, entry in pairs if _structure_of(entry) is not None]
+    if not entries:
         raise RejectedError("no_structure", "the JSON has no lattice with sites")
-    for name, entry in found:
+    for name, entry in entries:
         try:
             yield _entry(name, entry)
         except RejectedError as error:
@@ -520,9 +428,9 @@ def _entry(name: str, entry: Any) -> Draft:
     structure = _structure_of(entry)
     if structure is None:
         raise RejectedError("no_structure", "no lattice with sites")
-    values = dict(_scalars(structure.get("properties")))
+    values = _scalars(structure.get("properties"))
     if structure is not entry:
-        values |= dict(_scalars(entry))
+        values |= _scalars(entry)
     keys = {key.casefold(): key for key in values}
     given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
     lattice = _json_lattice(structure["lattice"])
@@ -534,19 +442,18 @@ def _entry(name: str, entry: Any) -> Draft:
     return Draft(species, positions, lattice, name or given, values, notes)
 
 
-def _scalars(mapping: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(mapping, Mapping):
-        for key, value in mapping.items():
-            if isinstance(value, str | int | float) and not str(key).startswith("@"):
-                yield str(key), value
+def _scalars(mapping: Any) -> dict[str, Any]:
+    """Return the single values of what may be a mapping."""
+    pairs = mapping.items() if isinstance(mapping, dict) else ()
+    return {k: v for k, v in pairs if isinstance(v, str | int | float) and not k.startswith("@")}
 
 
 def _json_lattice(lattice: Any) -> Floats:
     try:
         if "matrix" in lattice:
             return np.array(lattice["matrix"], dtype=np.float64).reshape(3, 3)
-        names = ("a", "b", "c", "alpha", "beta", "gamma")
-        return np.asarray(lattices_from_parameters([float(lattice[name]) for name in names])[0])
+        cell = [float(lattice[key]) for key in ("a", "b", "c", "alpha", "beta", "gamma")]
+        return np.asarray(lattices_from_parameters(cell)[0])
     except (TypeError, ValueError, KeyError):
         raise RejectedError("no_cell", "the lattice is not understood") from None
 
@@ -566,8 +473,7 @@ def _position(site: Any, lattice: Floats) -> Floats:
     try:
         if "abc" in site:
             return np.array(site["abc"], dtype=np.float64).reshape(3)
-        return np.asarray(
-            np.array(site["xyz"], dtype=np.float64).reshape(3) @ np.linalg.inv(lattice)
-        )
+        cartesian = np.array(site["xyz"], dtype=np.float64).reshape(3)
+        return np.asarray(cartesian @ np.linalg.inv(lattice))
     except (TypeError, ValueError, KeyError, np.linalg.LinAlgError):
         raise RejectedError("bad_coordinates", "the position of a site") from None

@@ -19,13 +19,7 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystals, lattices_from_parameters, offsets_of
 from variolite.crystals.files.checks import HINTS, Limits, RejectedError, faults
 from variolite.crystals.files.cif import parse_cif
-from variolite.crystals.files.formats import (
-    Draft,
-    Parser,
-    parse_extxyz,
-    parse_json,
-    parse_poscar,
-)
+from variolite.crystals.files.formats import Draft, Parser, parse_extxyz, parse_json, parse_poscar
 from variolite.crystals.files.sources import LONGEST_TEXT, Chunk, find_files, read_sources
 from variolite.errors import DataError
 from variolite.training.workers import Workers
@@ -34,29 +28,21 @@ Log = Callable[[str], None]
 Paths = str | Path | Iterable[str | Path]
 Line = tuple[str, int | None, str, str, str]
 
-REJECT_SCHEMA: Mapping[str, type[pl.DataType]] = {
+_REJECTS: Mapping[str, type[pl.DataType]] = {
     "file": pl.String,
-    "row": pl.Int64,
+    "row": pl.Int64,  # from 0; null in a file of one structure
     "name": pl.String,
     "reason_code": pl.String,
     "reason": pl.String,
 }
-"""Columns of a table of rejects."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read.
+    """What was read: structures that passed every check, in the order of the files.
 
-    Attributes
-    ----------
-    crystals
-        The structures that passed every check, in the order of the files.
-    rejects
-        One row for each that did not: file, row (from 0; null in a file of one
-        structure), name, reason_code, reason.
-    notes
-        What was changed on reading, and in how many structures.
+    ``rejects`` has a row for each that did not (file, row, name, reason_code, reason); ``notes``
+    counts the structures that were changed on reading, by what was changed.
     """
 
     crystals: Crystals
@@ -69,13 +55,8 @@ class Reading:
         notes: Counter[str] = Counter()
         for part in parts:
             notes.update(part.notes)
-        rejects = [pl.DataFrame(schema=dict(REJECT_SCHEMA)), *(part.rejects for part in parts)]
-        return cls(_joined([part.crystals for part in parts]), pl.concat(rejects), dict(notes))
-
-    def reasons(self) -> pl.DataFrame:
-        """Count the rejects by reason, the most frequent first: reason_code, count."""
-        counted = self.rejects.group_by("reason_code").agg(pl.len().alias("count"))
-        return counted.sort(["count", "reason_code"], descending=[True, False])
+        rejects = pl.concat([pl.DataFrame(schema=_REJECTS), *(part.rejects for part in parts)])
+        return cls(_joined([part.crystals for part in parts]), rejects, dict(notes))
 
     def remarks(self) -> list[str]:
         """Return sentences on what was rejected or changed; none when all is well."""
@@ -85,21 +66,8 @@ class Reading:
             lines.append(f"{len(self.rejects)} of {total} were rejected: {self._counted()}")
         return lines
 
-    def require(self, share: float, paths: Paths = ()) -> None:
-        """Raise an error when too much was rejected.
-
-        Parameters
-        ----------
-        share
-            Fraction of all structures that may be rejected.
-        paths
-            What was read, for the message.
-
-        Raises
-        ------
-        DataError
-            If nothing is left, or more than ``share`` of all structures were rejected.
-        """
+    def require(self, share: float, paths: Paths) -> None:
+        """Raise a DataError if nothing is left, or more than ``share`` of all was rejected."""
         rejected, total = len(self.rejects), len(self.rejects) + len(self.crystals)
         if not total:
             raise DataError(
@@ -121,7 +89,10 @@ class Reading:
         )
 
     def _counted(self) -> str:
-        return ", ".join(f"{code} {count}" for code, count in self.reasons().rows())
+        """Return the reasons with their numbers, the most frequent first."""
+        counts = Counter(self.rejects["reason_code"].to_list())
+        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        return ", ".join(f"{code} {count}" for code, count in ordered)
 
 
 def _listed(paths: Paths) -> list[str | Path]:
@@ -134,14 +105,14 @@ def _joined(parts: Sequence[Crystals]) -> Crystals:
         return filled[0]
     names = dict.fromkeys(name for part in filled for name in part.properties)
     text = {n for part in filled for n, v in part.properties.items() if v.dtype.kind == "U"}
+    whole = (
+        replace(part, properties={name: _column(part, name, name in text) for name in names})
+        for part in filled
+    )
+    return Crystals.concatenate(list(whole))
 
-    def columns(part: Crystals) -> Mapping[str, NDArray[Any]]:
-        return {name: _column(part, name, as_text=name in text) for name in names}
 
-    return Crystals.concatenate([replace(part, properties=columns(part)) for part in filled])
-
-
-def _column(part: Crystals, name: str, *, as_text: bool) -> NDArray[Any]:
+def _column(part: Crystals, name: str, as_text: bool) -> NDArray[Any]:
     values = part.properties.get(name)
     if values is None:
         return np.full(len(part), "" if as_text else np.nan)
@@ -162,27 +133,26 @@ def read_chunk(chunk: Chunk, limits: Limits) -> Reading:
     content = chunk.content
     if isinstance(content, RejectedError):
         line = (chunk.files[0], None, chunk.names[0], content.code, content.reason)
-        return _reading(Crystals.of([]), [line], {})
+        return _reading(Crystals.of([]), {}, [line], {})
     if isinstance(content, Crystals):
         wrong = {} if limits == Limits() else faults(content, limits)
         lines: list[Line] = [
             (chunk.files[0], place, str(content.names[place]), error.code, error.reason)
             for place, error in sorted(wrong.items())
         ]
-        return _reading(_without(content, wrong), lines, {})
+        return _reading(content, wrong, lines, {})
     return _parsed(chunk, content, limits)
 
 
-def _reading(crystals: Crystals, lines: list[Line], notes: Mapping[str, int]) -> Reading:
-    return Reading(crystals, pl.DataFrame(lines, schema=dict(REJECT_SCHEMA), orient="row"), notes)
-
-
-def _without(crystals: Crystals, wrong: Mapping[int, RejectedError]) -> Crystals:
-    if not wrong:
-        return crystals
-    sound = np.ones(len(crystals), dtype=bool)
-    sound[list(wrong)] = False
-    return crystals.take(sound)
+def _reading(
+    crystals: Crystals,
+    wrong: Mapping[int, RejectedError],
+    lines: list[Line],
+    notes: Mapping[str, int],
+) -> Reading:
+    if wrong:
+        crystals = crystals.take(np.delete(np.arange(len(crystals)), list(wrong)))
+    return Reading(crystals, pl.DataFrame(lines, schema=_REJECTS, orient="row"), notes)
 
 
 # Whatever a text holds is computed with: numbers that overflow are met by the checks.
@@ -197,9 +167,7 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
     parse = parsers[chunk.kind]
     # Plain lists that grow: thousands of small arrays would take longer than the parsing.
     species: list[int] = []
-    x: list[float] = []
-    y: list[float] = []
-    z: list[float] = []
+    xyz: tuple[list[float], list[float], list[float]] = ([], [], [])
     cells: list[Sequence[float]] = []
     vectors: dict[int, NDArray[np.float64]] = {}
     counts: list[int] = []
@@ -222,14 +190,13 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
             axes = draft.coordinates
             if isinstance(axes, np.ndarray):
                 axes = axes.reshape(-1, 3).T.tolist()
-            x += axes[0]
-            y += axes[1]
-            z += axes[2]
-            if isinstance(draft.cell, np.ndarray):
-                vectors[len(cells)] = draft.cell
-                cells.append((1.0, 1.0, 1.0, 90.0, 90.0, 90.0))
-            else:
-                cells.append(draft.cell)
+            for whole, part in zip(xyz, axes, strict=True):
+                whole += part
+            cell = draft.cell
+            if isinstance(cell, np.ndarray):
+                vectors[len(cells)] = cell
+                cell = (1.0, 1.0, 1.0, 90.0, 90.0, 90.0)
+            cells.append(cell)
             counts.append(len(draft.species))
             names.append(name)
             own.append(draft.properties)
@@ -245,7 +212,7 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
         columns[key] = _text_or_numbers([values.get(key) for values in own])
     crystals = Crystals(
         np.array(species, dtype=np.uint8),
-        np.array([x, y, z], dtype=np.float64).T.reshape(-1, 3).copy(),
+        np.array(xyz, dtype=np.float64).T.reshape(-1, 3).copy(),
         lattices,
         offsets_of(counts),
         np.array(names, dtype=np.str_),
@@ -257,15 +224,14 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
         (chunk.files[place], chunk.rows[place] if frame < 0 else frame, name, e.code, e.reason)
         for (place, frame), name, e in sorted(rejects, key=lambda reject: reject[0])
     ]
-    return _reading(_without(crystals, wrong), lines, notes)
+    return _reading(crystals, wrong, lines, notes)
 
 
 def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
     if "\0" in text or "\ufffd" in text:
         return (RejectedError("not_text"),)
     try:
-        found = parse(text)
-        return found if isinstance(found, tuple) else tuple(found)
+        return tuple(parse(text))
     except RejectedError as error:
         return (error,)
     # What no parser foresaw must not cost the other structures.
@@ -274,10 +240,7 @@ def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
 
 
 def _text_or_numbers(values: list[Any]) -> NDArray[Any]:
-    """Return a property of some structures as one array; None where it is missing.
-
-    Numbers alone give float64 with NaN, anything else text with "".
-    """
+    """Return a property as numbers (NaN for None), or as text ("" for None) where it has any."""
     if all(value is None or isinstance(value, bool | int | float) for value in values):
         return np.array([np.nan if v is None else float(v) for v in values], dtype=np.float64)
     return np.array(["" if v is None else str(v)[:LONGEST_TEXT] for v in values], dtype=np.str_)
@@ -292,25 +255,17 @@ three, in which a hundred thousand structures are parsed."""
 
 
 def read_in_order(
-    chunks: Iterable[Chunk], limits: Limits, workers: int, patience: float = PATIENCE
+    chunks: Iterable[Chunk], limits: Limits, workers: int
 ) -> Iterator[tuple[Chunk, Reading]]:
     """Yield every chunk in the given order with what was read from it.
 
-    Parameters
-    ----------
-    chunks
-        Read ahead by a few only, to bound the memory.
-    limits
-        Bounds between which a structure is believed.
-    workers
-        Largest number of processes; with 1 all is parsed in this one.
-    patience
-        Seconds of parsing in this process before others are started.
+    Up to ``workers`` processes are started once :data:`PATIENCE` is over; chunks are read ahead
+    by a few only, to bound the memory.
     """
     left = iter(chunks)
     spent = 0.0
     for chunk in left:
-        if workers > 1 and spent >= patience:
+        if workers > 1 and spent >= PATIENCE:
             yield from _in_processes(chain([chunk], left), limits, workers)
         else:
             began = time.monotonic()
@@ -360,31 +315,29 @@ def read_structures(
         Keep the other columns of tables, and what extended XYZ and JSON hold beside a
         structure. Where files differ in their columns, values are missing (NaN or "").
     limits
-        Bounds between which a structure is believed. Stores were checked when they were
-        written: they are not checked again unless other limits than the usual are given.
+        Bounds between which a structure is believed. Stores, checked when they were
+        written, are checked again only where other limits than the usual are given.
     workers
-        Largest number of processes to parse in; they are started only when it takes
-        longer than some seconds. A script that allows more than one needs the usual
-        guard, ``if __name__ == "__main__"``.
+        Largest number of processes, which are started only when it takes longer than some
+        seconds. A script then needs the usual guard, ``if __name__ == "__main__"``.
     log
         Takes lines about progress.
 
     Raises
     ------
     DataError
-        If a path does not exist, nothing can be read, or more than
-        ``limits.max_rejected`` of the structures are rejected.
+        If a path does not exist, or more than ``limits.max_rejected`` or all are rejected.
 
     Examples
     --------
     >>> import tempfile
-    >>> from variolite.crystals.files import textbook_crystals, to_cif
+    >>> from variolite.crystals.files import textbook_crystals, write_structures
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = Path(folder, "salt.cif").write_text(to_cif(textbook_crystals()[18]))
+    ...     write_structures(textbook_crystals().take(slice(18, 19)), f"{folder}/salt")
     ...     _ = Path(folder, "odd.cif").write_text("not a CIF")
     ...     reading = read_structures(folder)
     >>> reading.crystals.names.tolist(), reading.rejects["reason_code"].to_list()
-    (['salt'], ['unreadable'])
+    (['NaCl_(rock_salt)'], ['unreadable'])
     """
     reading = read_all(paths, properties=properties, limits=limits, workers=workers, log=log)
     reading.require(limits.max_rejected, paths)
@@ -394,7 +347,7 @@ def read_structures(
 def load_crystals(
     paths: Paths, *, properties: bool = True, limits: Limits = Limits(), log: Log = lambda _: None
 ) -> Crystals:
-    """Return the structures of :func:`read_structures`; reports how many were rejected."""
+    """Return the structures of :func:`read_structures`; logs how many were rejected."""
     reading = read_structures(paths, properties=properties, limits=limits, log=log)
     for line in reading.remarks():
         log(line)
@@ -414,8 +367,7 @@ def read_all(
     size = max(1.0, float(sum(path.stat().st_size for path, _ in files if path.exists())))
     began, done, structures = time.monotonic(), 0.0, 0
     parts = []
-    chunks = read_sources(files, properties=properties)
-    for chunk, reading in read_in_order(chunks, limits, workers):
+    for chunk, reading in read_in_order(read_sources(files, properties), limits, workers):
         parts.append(reading)
         structures += len(reading.crystals)
         done = min(done + chunk.size, size)

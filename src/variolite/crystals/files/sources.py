@@ -8,6 +8,8 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,50 +26,39 @@ from variolite.errors import DataError, nearest
 # Which files hold structures, and in which format.
 
 
-_ENDINGS: Mapping[str, str] = {
-    ".cif": "cif",
-    ".mcif": "cif",
-    ".vasp": "poscar",
-    ".poscar": "poscar",
-    ".contcar": "poscar",
-    ".xyz": "extxyz",
-    ".extxyz": "extxyz",
-    ".json": "json",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".feather": "feather",
-    ".arrow": "feather",
-    ".crystals": "store",
+_ENDINGS: Mapping[str, tuple[str, ...]] = {
+    "cif": (".cif", ".mcif"),
+    "poscar": (".vasp", ".poscar", ".contcar"),
+    "extxyz": (".xyz", ".extxyz"),
+    "json": (".json",),
+    "csv": (".csv",),
+    "tsv": (".tsv",),
+    "parquet": (".parquet",),
+    "feather": (".feather", ".arrow"),
+    "store": (".crystals",),
 }
 _TABLES = frozenset({"csv", "tsv", "parquet", "feather"})
 _NEVER_COMPRESSED = frozenset({"parquet", "feather", "store"})
 
 
-def format_of(path: Path) -> str | None:
+def _format_of(path: Path) -> str | None:
     """Return the format that a file name stands for, None if none."""
     name = path.name.casefold()
-    compressed = name.endswith(".gz")
-    name = name.removesuffix(".gz")
-    for ending, kind in _ENDINGS.items():
-        if name.endswith(ending):
-            return None if compressed and kind in _NEVER_COMPRESSED else kind
-    return "poscar" if name.startswith(("poscar", "contcar")) else None
+    bare = name.removesuffix(".gz")
+    for kind, endings in _ENDINGS.items():
+        if bare.endswith(endings):
+            return None if bare != name and kind in _NEVER_COMPRESSED else kind
+    return "poscar" if bare.startswith(("poscar", "contcar")) else None
 
 
 def find_files(paths: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
     """Yield every file that may hold structures with its format.
 
-    Folders are searched to the bottom in the order of names; hidden files in them and
-    files of other endings are passed over, links to folders are not followed.
-
-    Raises
-    ------
-    DataError
-        If a path does not exist, or a file that is named has an unknown ending.
+    Folders are searched to the bottom in the order of names; hidden files in them and files of
+    other endings are passed over, links to folders are not followed. A path that does not exist
+    or a named file of unknown ending is a DataError.
     """
-    for given in paths:
-        path = Path(given)
+    for path in map(Path, paths):
         if path.is_dir():
             yield from _in_folder(path)
             continue
@@ -76,12 +67,12 @@ def find_files(paths: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
             close = nearest(path.name, names)
             hint = f"Did you mean {close!r}?" if close else "Check the path"
             raise DataError("no such file", where=str(path), hint=hint)
-        kind = format_of(path)
+        kind = _format_of(path)
         if kind is None:
             raise DataError(
                 "the ending of this file stands for no format of structures",
                 where=str(path),
-                hint=f"Use one of {', '.join(sorted(_ENDINGS))}, or POSCAR",
+                hint=f"Use one of {', '.join(sorted(chain(*_ENDINGS.values())))}, or POSCAR",
             )
         yield path, kind
 
@@ -90,10 +81,9 @@ def _in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            path = Path(root) / name
-            kind = None if name.startswith(".") else format_of(path)
+            kind = None if name.startswith(".") else _format_of(Path(name))
             if kind is not None:
-                yield path, kind
+                yield Path(root) / name, kind
 
 
 # What is in them, in portions that are parsed together.
@@ -108,74 +98,51 @@ LONGEST_TEXT = 256
 
 @dataclass(frozen=True)
 class Chunk:
-    """Texts of one format, a store, or a file that cannot be read.
-
-    Attributes
-    ----------
-    kind
-        The format.
-    content
-        Texts, structures, or why there is nothing.
-    files, names, rows
-        File, name and row (None for a whole file) of each text; of a store its file alone.
-    properties
-        Columns of a table, one entry per text.
-    size
-        Bytes of files that it stands for.
-    """
+    """Texts of one format, a store, or why a file cannot be read."""
 
     kind: str
     content: list[str] | Crystals | RejectedError
-    files: list[str]
+    files: list[str]  # of each text; of a store its own
     names: list[str]
-    rows: list[int | None]
-    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    size: float = 0.0
+    rows: list[int | None]  # None for a whole file
+    properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # columns of a table
+    size: float = 0.0  # bytes of files that it stands for
 
 
-def read_sources(files: Iterable[tuple[Path, str]], *, properties: bool = True) -> Iterator[Chunk]:
-    """Yield what is in the files, in their order.
+def read_sources(files: Iterable[tuple[Path, str]], properties: bool = True) -> Iterator[Chunk]:
+    """Yield what is in files of the given formats, in their order.
 
-    Parameters
-    ----------
-    files
-        Paths and formats.
-    properties
-        Read the other columns of tables, and the properties in stores.
+    ``properties`` are the other columns of tables, and those in stores.
     """
     waiting: list[tuple[Path, str]] = []
     kind_waiting, size = "", 0
     for path, kind in files:
+        try:
+            found = _contents(path, kind, properties)
+        except (RejectedError, OSError, EOFError, ValueError, zlib.error) as error:
+            found = [_unreadable(path, kind, error)]
         full = len(waiting) >= _CHUNK or size >= _CHUNK_BYTES
-        if waiting and (kind != kind_waiting or full):
+        if waiting and (full or isinstance(found, list) or kind != kind_waiting):
             yield _of_texts(kind_waiting, waiting)
             waiting, size = [], 0
-        try:
-            if kind in _TABLES:
-                yield from _of_table(path, kind, properties=properties)
-            elif kind == "store":
-                yield _of_store(path, properties=properties)
-            else:
-                text = _text(path)
-                waiting.append((path, text))
-                kind_waiting, size = kind, size + len(text)
-        except (RejectedError, OSError, EOFError, ValueError, zlib.error) as error:
-            if waiting:
-                yield _of_texts(kind_waiting, waiting)
-                waiting, size = [], 0
-            yield _unreadable(path, kind, error)
+        if isinstance(found, str):
+            waiting.append((path, found))
+            kind_waiting, size = kind, size + len(found)
+        else:
+            yield from found
     if waiting:
         yield _of_texts(kind_waiting, waiting)
 
 
-def _of_texts(kind: str, found: list[tuple[Path, str]]) -> Chunk:
-    paths, texts = [path for path, _ in found], [text for _, text in found]
-    names = [name_of_file(path) for path in paths]
-    size = float(sum(map(len, texts)))
-    return Chunk(kind, texts, [str(path) for path in paths], names, [None] * len(paths), size=size)
-
-
-def _text(path: Path) -> str:
+def _contents(path: Path, kind: str, properties: bool) -> str | list[Chunk]:
+    """Return the text of one file, or what a table or a store holds."""
+    if kind in _TABLES:
+        return list(_of_table(path, kind, properties))
+    if kind == "store":
+        crystals = open_store(path)
+        if not properties:
+            crystals = replace(crystals, properties={})
+        return [Chunk(kind, crystals, [str(path)], [], [], size=float(path.stat().st_size))]
     data = path.read_bytes()
     if path.name.casefold().endswith(".gz"):
         data = gzip.decompress(data)
@@ -183,6 +150,12 @@ def _text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise RejectedError("not_text") from None
+
+
+def _of_texts(kind: str, found: list[tuple[Path, str]]) -> Chunk:
+    files, texts = [str(path) for path, _ in found], [text for _, text in found]
+    names = [name_of_file(path) for path, _ in found]
+    return Chunk(kind, texts, files, names, [None] * len(found), size=float(sum(map(len, texts))))
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> Chunk:
@@ -193,61 +166,11 @@ def _unreadable(path: Path, kind: str, error: Exception) -> Chunk:
     return Chunk(kind, error, [str(path)], [name_of_file(path)], [None], size=size)
 
 
-def _of_store(path: Path, *, properties: bool) -> Chunk:
-    crystals = open_store(path)
-    if not properties:
-        crystals = replace(crystals, properties={})
-    return Chunk("store", crystals, [str(path)], [], [], size=float(path.stat().st_size))
-
-
-def _of_table(path: Path, kind: str, *, properties: bool) -> Iterator[Chunk]:
-    texts, names, columns = read_cif_table(path, kind, properties=properties)
-    size = float(path.stat().st_size)
-    for start in range(0, len(texts), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        rows = list(range(len(texts))[part])
-        yield Chunk(
-            "cif",
-            texts[part],
-            [str(path)] * len(rows),
-            names[part],
-            [*rows],
-            {name: values[part] for name, values in columns.items()},
-            size * len(rows) / len(texts),
-        )
-
-
 # Tables with one CIF per row.
 
 
-def read_cif_table(
-    path: Path, kind: str, *, properties: bool = True
-) -> tuple[list[str], list[str], dict[str, NDArray[Any]]]:
-    """Read a CSV, TSV, Parquet or Feather file that has a column ``cif``.
-
-    Parameters
-    ----------
-    path
-        The file; CSV and TSV may be compressed with gzip.
-    kind
-        "csv", "tsv", "parquet" or "feather".
-    properties
-        Keep the other columns.
-
-    Returns
-    -------
-    texts
-        The CIF of every row.
-    names
-        Ids by a column such as material_id; row numbers without one.
-    columns
-        The other columns, numbers as float64 (NaN where missing) or text.
-
-    Raises
-    ------
-    DataError
-        If the file cannot be read as a table or has no such column.
-    """
+def _of_table(path: Path, kind: str, properties: bool) -> Iterator[Chunk]:
+    """Read a table with a column ``cif``, called by a column such as material_id or its rows."""
     try:
         frame = _frame(path, kind)
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
@@ -260,18 +183,27 @@ def read_cif_table(
             where=str(path),
             hint=f"It has: {', '.join(frame.columns[:20])}",
         )
-    texts = frame[folded["cif"]]
-    if texts.dtype != pl.String:
-        raise DataError(f"the column 'cif' holds {texts.dtype}, not text", where=str(path))
+    cif = frame[folded.pop("cif")]
+    if cif.dtype != pl.String:
+        raise DataError(f"the column 'cif' holds {cif.dtype}, not text", where=str(path))
+    texts, taken = cif.fill_null("").to_list(), {cif.name}
+    names = list(map(str, range(frame.height)))
     ids = next((folded[name] for name in IDS if name in folded), None)
-    if ids is None:
-        names = [str(row) for row in range(frame.height)]
-    else:
+    if ids is not None:
         names = frame[ids].cast(pl.String).fill_null("").to_list()
-    others = frame.drop(folded["cif"], *([ids] if ids else [])) if properties else pl.DataFrame()
-    columns = {series.name: _values(series) for series in others.iter_columns()}
-    kept = {name: values for name, values in columns.items() if values is not None}
-    return texts.fill_null("").to_list(), names, kept
+        taken.add(ids)
+    columns = {
+        series.name: values
+        for series in (frame.iter_columns() if properties else ())
+        if series.name not in taken and (values := _values(series)) is not None
+    }
+    size = float(path.stat().st_size)
+    for start in range(0, frame.height, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        rows = [*range(frame.height)[part]]
+        own = {name: values[part] for name, values in columns.items()}
+        share = size * len(rows) / frame.height
+        yield Chunk("cif", texts[part], [str(path)] * len(rows), names[part], [*rows], own, share)
 
 
 def _frame(path: Path, kind: str) -> pl.DataFrame:
@@ -282,22 +214,16 @@ def _frame(path: Path, kind: str) -> pl.DataFrame:
         return pl.read_ipc(io.BytesIO(data))
     if path.name.casefold().endswith(".gz"):
         data = gzip.decompress(data)
-    separator = "\t" if kind == "tsv" else ","
-    # Bytes that are no UTF-8 spoil their row alone: they come out as replacement
-    # characters, by which the row is recognised.
-    header = pl.read_csv(io.BytesIO(data), separator=separator, n_rows=0, encoding="utf8-lossy")
-    as_text = {name: pl.String for name in header.columns if name.casefold() in (*IDS, "cif")}
-    return pl.read_csv(
-        io.BytesIO(data),
-        separator=separator,
-        schema_overrides=as_text,
-        infer_schema_length=None,
-        encoding="utf8-lossy",
-    )
+    # Bytes that are no UTF-8 spoil their row alone: they come out as replacement characters, by
+    # which the row is recognised.
+    read = partial(pl.read_csv, separator="\t" if kind == "tsv" else ",", encoding="utf8-lossy")
+    names = read(io.BytesIO(data), n_rows=0).columns
+    as_text = {name: pl.String for name in names if name.casefold() in (*IDS, "cif")}
+    return read(io.BytesIO(data), schema_overrides=as_text, infer_schema_length=None)
 
 
 def _values(series: pl.Series) -> NDArray[Any] | None:
-    """Return numbers or text, None for what is neither."""
+    """Return numbers (NaN where missing) or text, None for what is neither."""
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return series.cast(pl.Float64).fill_null(np.nan).to_numpy().copy()
     if series.dtype.is_nested() or series.dtype in (pl.Object, pl.Binary):

@@ -35,8 +35,8 @@ _AGAIN = "Pack it again, or copy the whole file again"
 def fingerprint(crystals: Crystals) -> str:
     """Return the SHA-256 of species, coordinates, cells and sizes, in hexadecimal.
 
-    Names and properties do not count: what is computed from the structures alone can be
-    kept under this key.
+    Names and properties do not count: what is computed from the structures alone can be kept
+    under this key.
     """
     return _sha256(_structure_arrays(crystals).values())
 
@@ -56,7 +56,7 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
     path
         Commonly ending in .crystals.
     crystals
-        The structures; properties are numbers or text.
+        The structures.
 
     Raises
     ------
@@ -76,13 +76,10 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
                 hint="Leave it out, or make numbers or text of it",
             )
     arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    digest, properties = _sha256(arrays.values()), list(crystals.properties)
     # One entry: several would be written in an order that changes from run to run.
-    described = {
-        "format": FORMAT,
-        "sha256": _sha256(arrays.values()),
-        "properties": list(crystals.properties),
-    }
-    write_bytes_atomic(path, save(arrays, {KIND: json.dumps(described)}))
+    described = json.dumps({"format": FORMAT, "sha256": digest, "properties": properties})
+    write_bytes_atomic(path, save(arrays, {KIND: described}))
 
 
 def open_store(path: str | Path) -> Crystals:
@@ -113,7 +110,19 @@ def open_store(path: str | Path) -> Crystals:
         names = arrays if described["format"] == 1 else sorted(arrays)
         if _sha256(arrays[name] for name in names) != described["sha256"]:
             raise DataError("the file was altered or damaged", where=place, hint=_AGAIN)
-        return _crystals(arrays, described["properties"])
+        return Crystals(
+            arrays["species"],
+            arrays["coordinates"],
+            arrays["lattices"],
+            arrays["offsets"],
+            _decoded(arrays, "names"),
+            {
+                name: arrays[key]
+                if (key := _NUMBERS + name) in arrays
+                else _decoded(arrays, _TEXT + name)
+                for name in described["properties"]
+            },
+        )
     except FileNotFoundError:
         raise DataError("no such file", where=place, hint="Check the path") from None
     except OSError as error:
@@ -185,19 +194,3 @@ def _decoded(arrays: Mapping[str, NDArray[Any]], name: str) -> NDArray[np.str_]:
     ends = arrays[f"{name}.offsets"].tolist()
     texts = [data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(ends)]
     return np.array(texts, dtype=np.str_)
-
-
-def _crystals(arrays: Mapping[str, NDArray[Any]], properties: list[str]) -> Crystals:
-    return Crystals(
-        arrays["species"],
-        arrays["coordinates"],
-        arrays["lattices"],
-        arrays["offsets"],
-        _decoded(arrays, "names"),
-        {
-            name: arrays[_NUMBERS + name]
-            if _NUMBERS + name in arrays
-            else _decoded(arrays, _TEXT + name)
-            for name in properties
-        },
-    )

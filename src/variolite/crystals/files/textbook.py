@@ -17,13 +17,13 @@ from variolite.crystals.crystals import Crystal, Crystals, lattices_from_paramet
 from variolite.crystals.elements import atomic_numbers
 from variolite.crystals.files.cif import expand, operations_of_group
 
+# Primitive lattice vectors in terms of the conventional ones, by centring.
 _PRIMITIVE = {
     "P": np.eye(3),
     "I": np.array([[-1, 1, 1], [1, -1, 1], [1, 1, -1]]) / 2,
     "F": np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2,
     "R": np.array([[2, 1, 1], [-1, 1, 1], [-1, -2, 1]]) / 3,
 }
-"""Primitive lattice vectors in terms of the conventional ones, by centring."""
 
 
 @cache
@@ -60,26 +60,21 @@ def textbook_crystals(*, conventional: bool = False) -> Crystals:
 def _conventional(name: str, entry: dict[str, Any], group: gemmi.SpaceGroup) -> Crystal:
     a, *rest = entry["cell"]
     hexagonal = group.crystal_system_str() in ("trigonal", "hexagonal")
-    lattice = lattices_from_parameters(
-        (a, a, rest[0] if rest else a, 90.0, 90.0, 120.0 if hexagonal else 90.0)
-    )[0]
+    cell = (a, a, rest[0] if rest else a, 90.0, 90.0, 120.0 if hexagonal else 90.0)
+    lattice = lattices_from_parameters(cell)[0]
     # Thirds are written as such: a rounded one is off its special position.
     sites = [[float(Fraction(value)) for value in place] for _, *place in entry["sites"]]
-    species, coordinates = expand(
-        atomic_numbers(symbol for symbol, *_ in entry["sites"]),
-        np.array(sites),
-        lattice,
-        operations_of_group(entry["group"]),
-    )
-    return Crystal(species, coordinates, lattice, name)
+    species = atomic_numbers(symbol for symbol, *_ in entry["sites"])
+    operations = operations_of_group(entry["group"])
+    return Crystal(*expand(species, np.array(sites), lattice, operations), lattice, name)
 
 
 def _primitive(crystal: Crystal, centring: str) -> Crystal:
     basis = _PRIMITIVE[centring]
     coordinates = crystal.coordinates @ np.linalg.inv(basis)
     coordinates -= np.floor(coordinates + 1e-9)
+    # Atoms that the centring maps onto one another fall on one place; the first is kept.
     keys = np.round(coordinates * 1e5).astype(np.int64) % 100_000
     first: NDArray[np.intp] = np.sort(np.unique(keys, axis=0, return_index=True)[1])
-    return Crystal(
-        crystal.species[first], coordinates[first], basis @ crystal.lattice, crystal.name
-    )
+    lattice = basis @ crystal.lattice
+    return Crystal(crystal.species[first], coordinates[first], lattice, crystal.name)

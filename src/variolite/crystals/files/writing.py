@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,138 +18,95 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
-from variolite.crystals.elements import compositions, reduced_formulas, symbols_of
+from variolite.crystals.elements import reduced_formulas, symbols_of
+from variolite.crystals.files.cif import CELL
 from variolite.crystals.files.store import write_store
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic, write_table
+from variolite.records.writing import require_parent
 
-# Crystals as text: CIF, POSCAR and extended XYZ.
+# Crystals as text: CIF, POSCAR and extended XYZ, each with the atoms in their order. Crystals
+# without atoms, or with numbers that are not finite, are a DataError.
 
 
 Floats = NDArray[np.float64]
 
 
 def to_cif(crystal: Crystal) -> str:
-    """Return a CIF in P 1 with the atoms in their order.
+    """Return a CIF in P 1.
 
     Coordinates have ten decimals and are not wrapped; the cell has eight. A CIF knows no
     orientation: the crystal comes back turned, and with coordinates of opposite sign if
     its lattice vectors are left-handed, so that it is not its mirror image.
-
-    Raises
-    ------
-    DataError
-        If there are no atoms, or a number is not finite.
     """
-    _require_finite(crystal)
-    single = Crystals.of([crystal])
-    formula = str(reduced_formulas(single)[0])
-    counts = compositions(single)[0]
-    units = int(np.gcd.reduce(counts))
-    symbols = symbols_of(crystal.species).tolist()
-    total = " ".join(
-        f"{symbol}{count}"
-        for symbol, count in ((s, symbols.count(s)) for s in dict.fromkeys(symbols))
-    )
-    a, b, c, alpha, beta, gamma = cell_parameters(crystal.lattice)[0].tolist()
-    coordinates, _ = _right_handed(crystal)
+    symbols, coordinates, lattice = _right_handed(crystal)
+    formula = str(reduced_formulas(Crystals.of([crystal]))[0])
+    counts = Counter(symbols)
+    cell = cell_parameters(lattice)[0].tolist()
     lines = [
         f"data_{re.sub(r'[^A-Za-z0-9_.+-]', '_', crystal.name)[:70] or formula}",
         "_symmetry_space_group_name_H-M   'P 1'",
-        f"_cell_length_a   {a:.8f}",
-        f"_cell_length_b   {b:.8f}",
-        f"_cell_length_c   {c:.8f}",
-        f"_cell_angle_alpha   {alpha:.8f}",
-        f"_cell_angle_beta   {beta:.8f}",
-        f"_cell_angle_gamma   {gamma:.8f}",
+        *(f"{tag}   {value:.8f}" for tag, value in zip(CELL, cell, strict=True)),
         "_symmetry_Int_Tables_number   1",
         f"_chemical_formula_structural   {formula}",
-        f"_chemical_formula_sum   '{total}'",
+        f"_chemical_formula_sum   '{' '.join(f'{s}{count}' for s, count in counts.items())}'",
         f"_cell_volume   {abs(float(np.linalg.det(crystal.lattice))):.8f}",
-        f"_cell_formula_units_Z   {units}",
+        f"_cell_formula_units_Z   {math.gcd(*counts.values())}",
         "loop_",
         " _symmetry_equiv_pos_site_id",
         " _symmetry_equiv_pos_as_xyz",
         "  1  'x, y, z'",
         "loop_",
-        " _atom_site_type_symbol",
-        " _atom_site_label",
-        " _atom_site_symmetry_multiplicity",
-        " _atom_site_fract_x",
-        " _atom_site_fract_y",
-        " _atom_site_fract_z",
+        *(f" _atom_site_{name}" for name in ("type_symbol", "label", "symmetry_multiplicity")),
+        *(f" _atom_site_fract_{axis}" for axis in "xyz"),
         " _atom_site_occupancy",
         *(
             f"  {symbol}  {symbol}{place}  1  {x:.10f}  {y:.10f}  {z:.10f}  1"
-            for place, (symbol, (x, y, z)) in enumerate(
-                zip(symbols, coordinates.tolist(), strict=True)
-            )
+            for place, (symbol, (x, y, z)) in enumerate(zip(symbols, coordinates, strict=True))
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
 def to_poscar(crystal: Crystal) -> str:
-    """Return a POSCAR of VASP 5 in direct coordinates with the atoms in their order.
+    """Return a POSCAR of VASP 5 in direct coordinates.
 
     An element is named again where atoms of another one stand between. VASP wants
     right-handed lattice vectors: left-handed ones and their coordinates are negated.
-
-    Raises
-    ------
-    DataError
-        If there are no atoms, or a number is not finite.
     """
-    _require_finite(crystal)
-    coordinates, lattice = _right_handed(crystal)
-    runs = [(s, len(list(run))) for s, run in groupby(symbols_of(crystal.species).tolist())]
+    symbols, coordinates, lattice = _right_handed(crystal)
+    runs = [(symbol, len(list(run))) for symbol, run in groupby(symbols)]
+    rows = ["  " + "  ".join(f"{value:.10f}" for value in row) for row in [*lattice, *coordinates]]
     lines = [
         " ".join(crystal.name.split()) or "crystal",
         "1.0",
-        *("  " + "  ".join(f"{value:.10f}" for value in row) for row in lattice.tolist()),
+        *rows[:3],
         "  ".join(symbol for symbol, _ in runs),
         "  ".join(str(count) for _, count in runs),
         "Direct",
-        *("  " + "  ".join(f"{value:.10f}" for value in row) for row in coordinates.tolist()),
+        *rows[3:],
     ]
     return "\n".join(lines) + "\n"
 
 
 def to_extxyz(crystal: Crystal, properties: Mapping[str, Any] | None = None) -> str:
-    """Return one frame of extended XYZ with the atoms in their order.
+    """Return one frame of extended XYZ, with the name as ``material_id``.
 
-    Parameters
-    ----------
-    crystal
-        The structure; its name is written as ``material_id``.
-    properties
-        Numbers and words for the comment line; missing ones (NaN, "") are left out.
-
-    Raises
-    ------
-    DataError
-        If there are no atoms, or a number is not finite.
+    Properties, numbers and words, go into the comment line; missing ones (NaN, "") are left out.
     """
-    _require_finite(crystal)
+    symbols = _symbols(crystal)
     lattice = " ".join(f"{value:.10f}" for value in crystal.lattice.ravel().tolist())
     words = [f'Lattice="{lattice}"', "Properties=species:S:1:pos:R:3", 'pbc="T T T"']
-    values = {"material_id": crystal.name, **(properties or {})}
-    for key, value in values.items():
+    for key, value in {"material_id": crystal.name, **(properties or {})}.items():
         spelled = _spelled(value)
         if spelled:
             words.append(f"{re.sub(r'[^A-Za-z0-9_.-]', '_', key)}={spelled}")
-    positions = crystal.coordinates @ crystal.lattice
-    lines = [
-        str(len(crystal)),
-        " ".join(words),
-        *(
-            f"{symbol} {x:.10f} {y:.10f} {z:.10f}"
-            for symbol, (x, y, z) in zip(
-                symbols_of(crystal.species).tolist(), positions.tolist(), strict=True
-            )
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+    positions = (crystal.coordinates @ crystal.lattice).tolist()
+    atoms = (
+        f"{symbol} {x:.10f} {y:.10f} {z:.10f}"
+        for symbol, (x, y, z) in zip(symbols, positions, strict=True)
+    )
+    return "\n".join([str(len(crystal)), " ".join(words), *atoms]) + "\n"
 
 
 def _spelled(value: Any) -> str:
@@ -159,20 +118,29 @@ def _spelled(value: Any) -> str:
     return '"' + text.replace("\\", "").replace('"', "'") + '"' if text else ""
 
 
-def _require_finite(crystal: Crystal) -> None:
+def _symbols(crystal: Crystal) -> list[str]:
     if not len(crystal):
         raise DataError("the crystal has no atoms", where=crystal.name or None)
     if not (np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()):
         raise DataError(
             "a coordinate or a lattice vector is not finite", where=crystal.name or None
         )
+    symbols: list[str] = symbols_of(crystal.species).tolist()
+    return symbols
 
 
-def _right_handed(crystal: Crystal) -> tuple[Floats, Floats]:
-    """Return coordinates and lattice vectors, both negated if the latter are left-handed."""
+def _right_handed(crystal: Crystal) -> tuple[list[str], list[list[float]], list[list[float]]]:
+    """Return symbols, coordinates and lattice vectors; left-handed ones negate both."""
+    symbols = _symbols(crystal)
     sign = 1.0 if np.linalg.det(crystal.lattice) > 0 else -1.0
     # Adding 0 makes 0 of -0, which is spelled with its sign.
-    return crystal.coordinates * sign + 0.0, crystal.lattice * sign + 0.0
+    coordinates, lattice = (
+        (x * sign + 0.0).tolist() for x in (crystal.coordinates, crystal.lattice)
+    )
+    return symbols, coordinates, lattice
+
+
+# Sets of crystals.
 
 
 _LONGEST = 100
@@ -196,7 +164,7 @@ def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") 
         properties); without an ending a folder, which must not hold anything yet.
     kind
         Of the files in a folder: "cif" or "poscar". Their names are those of the
-        structures, made safe and distinct by :func:`file_names`.
+        structures, made safe and distinct.
 
     Raises
     ------
@@ -219,17 +187,9 @@ def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") 
 
 
 def require_place(out: str | Path) -> str:
-    """Raise before long work if structures cannot be written to ``out``.
+    """Raise a DataError before long work if structures cannot be written to ``out``.
 
-    Returns
-    -------
-    str
-        Its ending without .gz; "" for a folder.
-
-    Raises
-    ------
-    DataError
-        If the ending is unknown, the place is taken or its folder is missing.
+    Returns its ending without .gz; "" for a folder.
     """
     path = Path(out)
     name = path.name.casefold()
@@ -243,25 +203,16 @@ def require_place(out: str | Path) -> str:
             where=str(path),
             hint=f"Use one of {', '.join(known)}, or a folder for CIF files",
         )
-    if not path.parent.is_dir():
-        raise DataError("the folder does not exist", where=str(path.parent), hint="Create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise DataError(
-            "the folder is write-protected",
-            where=str(path.parent),
-            hint="Choose another place, or change its permissions",
-        )
-    if ending is not None:
-        if path.is_dir():
-            raise DataError("is a folder", where=str(path), hint="Give the name of a file")
-        return ending
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    require_parent(path)
+    if ending is not None and path.is_dir():
+        raise DataError("is a folder", where=str(path), hint="Give the name of a file")
+    if ending is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise DataError(
             "is there already, and not an empty folder",
             where=str(path),
             hint="Give the name of a new folder",
         )
-    return ""
+    return ending or ""
 
 
 def file_names(names: Iterable[str]) -> list[str]:
@@ -269,11 +220,6 @@ def file_names(names: Iterable[str]) -> list[str]:
 
     Other characters than letters, digits and ``._+()-`` become ``_``; names that differ in
     capitals only, or not at all, get ``-2``, ``-3`` and so on.
-
-    Examples
-    --------
-    >>> file_names(["mp-1", "mp-1", "NaCl (rock salt)"])
-    ['mp-1', 'mp-1-2', 'NaCl_(rock_salt)']
     """
     taken: set[str] = set()
     found = []
@@ -312,24 +258,21 @@ def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _frames(crystals: Crystals) -> Iterable[str]:
+def _frames(crystals: Crystals) -> Iterator[str]:
     for place, crystal in enumerate(crystals):
-        values = {name: column[place] for name, column in crystals.properties.items()}
-        yield to_extxyz(crystal, values)
+        yield to_extxyz(crystal, {name: x[place] for name, x in crystals.properties.items()})
 
 
 def _table(crystals: Crystals) -> pl.DataFrame:
     clash = {"material_id", "cif"} & set(crystals.properties)
     if clash:
         raise DataError(f"a property is called {min(clash)!r}", hint="Rename it")
+    columns = {
+        name: values.tolist() if values.dtype.kind == "U" else values
+        for name, values in crystals.properties.items()
+    }
+    cifs = [to_cif(crystal) for crystal in crystals]
     return pl.DataFrame(
-        {
-            "material_id": crystals.names.astype(object).tolist(),
-            **{
-                name: pl.Series(values.tolist() if values.dtype.kind == "U" else values)
-                for name, values in crystals.properties.items()
-            },
-            "cif": [to_cif(crystal) for crystal in crystals],
-        },
+        {"material_id": crystals.names.tolist(), **columns, "cif": cifs},
         schema_overrides={"material_id": pl.String, "cif": pl.String},
     )

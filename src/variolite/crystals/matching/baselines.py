@@ -19,32 +19,16 @@ _ELECTRONEGATIVITIES = np.nan_to_num(ELECTRONEGATIVITIES, nan=2.0)
 
 
 def random_coordinates(true: Crystals, *, seed: int = 0) -> Crystals:
-    """Uniform random coordinates in the right cells, with the right types."""
+    """Return uniform random coordinates in the right cells, with the right types."""
     generator = np.random.default_rng(seed)
     return replace(true, coordinates=generator.random(true.coordinates.shape), properties={})
 
 
 def fixed_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crystals:
-    """One training crystal, drawn at random, with the right elements put in, for all crystals.
+    """Return one training crystal with the right elements put in, for all crystals.
 
-    Parameters
-    ----------
-    true
-        The crystals to reconstruct; only their types are used.
-    training
-        Training crystals.
-    seed
-        Seed of the draw, among training crystals of the commonest number of atoms.
-
-    Raises
-    ------
-    DataError
-        If there is no training crystal.
-
-    Notes
-    -----
-    Crystals with another number of atoms get random coordinates in a cell of the
-    template's shape and volume per atom.
+    It is drawn among those of the commonest number of atoms. Crystals with another number of atoms
+    get random coordinates in a cell of its shape and volume per atom.
     """
     _require_templates(training)
     generator = np.random.default_rng(seed)
@@ -56,31 +40,13 @@ def fixed_template(true: Crystals, training: Crystals, *, seed: int = 0) -> Crys
 def nearest_template(
     true: Crystals, training: Crystals, *, seed: int = 0, rank: int = 0
 ) -> Crystals:
-    """For each crystal the element-substituted template of the most similar composition.
+    """Return for each crystal the substituted training crystal of the most similar composition.
 
-    Parameters
-    ----------
-    true
-        The crystals to reconstruct; only their types are used.
-    training
-        Training crystals.
-    seed
-        Seed of the draw among equally near ones.
-    rank
-        0 for the nearest, 1 for the second nearest and so on; the last candidate where
-        there are fewer.
-
-    Raises
-    ------
-    DataError
-        If there is no training crystal, or the rank is negative.
-
-    Notes
-    -----
     Candidates have the same number of atoms and the same numbers of atoms per element,
-    whichever the elements; without any, the same number of atoms; without any of those, the
-    nearest number of atoms, whose coordinates are then random. Nearest is the one with
-    the least sum over atoms of the difference of electronegativities.
+    whichever the elements; without any of those, the nearest number of atoms, and if that is
+    another one the coordinates are random. Nearest is the one with the least sum over atoms of
+    the difference of electronegativities, drawn among equally near ones; ``rank`` 1 is the second
+    nearest and so on, up to the last candidate.
     """
     _require_templates(training)
     if rank < 0:
@@ -89,9 +55,8 @@ def nearest_template(
     by_pattern: dict[tuple[int, ...], list[int]] = {}
     for place, crystal in enumerate(training):
         by_pattern.setdefault(_pattern(crystal.species), []).append(place)
-    ranked = np.concatenate(
-        [_ELECTRONEGATIVITIES[c.species][_ranking(c.species)] for c in training]
-    )
+    # Electronegativities of all atoms in the order in which those of two crystals correspond.
+    ranked = np.concatenate([_ranked(crystal.species) for crystal in training])
     tie_break = generator.random(len(training)) * 1e-6
     found = []
     for crystal in true:
@@ -99,12 +64,10 @@ def nearest_template(
         if not len(candidates):
             distance = np.abs(training.counts - len(crystal))
             candidates = np.flatnonzero(distance == distance.min())
+        far = tie_break[candidates]
         if training.counts[candidates[0]] == len(crystal):
             atoms = training.offsets[candidates][:, None] + np.arange(len(crystal))
-            wanted = _ELECTRONEGATIVITIES[crystal.species][_ranking(crystal.species)]
-            far = np.abs(ranked[atoms] - wanted).sum(axis=1) + tie_break[candidates]
-        else:
-            far = tie_break[candidates]
+            far = np.abs(ranked[atoms] - _ranked(crystal.species)).sum(axis=1) + far
         chosen = np.argsort(far, kind="stable")[min(rank, len(far) - 1)]
         template = training[int(candidates[chosen])]
         found.append(_substituted(crystal, template, generator))
@@ -117,18 +80,22 @@ def _require_templates(training: Crystals) -> None:
 
 
 def _pattern(species: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Numbers of atoms per element, ascending."""
+    """Return the numbers of atoms per element, ascending."""
     return tuple(sorted(np.unique(species, return_counts=True)[1].tolist()))
 
 
 def _ranking(species: NDArray[np.uint8]) -> Integers:
-    """Order of the atoms by size of their group, electronegativity and atomic number."""
+    """Return the order of the atoms by size of their group, electronegativity, atomic number."""
     _, place, sizes = np.unique(species, return_inverse=True, return_counts=True)
     return np.lexsort((species, _ELECTRONEGATIVITIES[species], sizes[place]))
 
 
+def _ranked(species: NDArray[np.uint8]) -> Floats:
+    return _ELECTRONEGATIVITIES[species][_ranking(species)]
+
+
 def _substituted(crystal: Crystal, template: Crystal, generator: np.random.Generator) -> Crystal:
-    """The template with the elements of a crystal, in the order of its atoms."""
+    """Return the template with the elements of a crystal, in the order of its atoms."""
     count = len(crystal)
     if len(template) == count:
         coordinates = np.empty((count, 3))

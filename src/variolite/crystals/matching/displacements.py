@@ -1,4 +1,4 @@
-"""Displacements of atoms between two structures, in Angstrom, up to origin and period.
+"""Displacements of atoms between two structures, in angstrom, up to origin and period.
 
 The error of an atom is the distance between its true and its reconstructed place, both as
 fractional coordinates laid into the TRUE lattice, to the nearest periodic image, after the
@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.matching.lattices import niggli_cells
-from variolite.crystals.matching.pairs import same_composition
-from variolite.crystals.matching.sites import assign
+from variolite.crystals.crystals import Crystals
+from variolite.crystals.matching.lattices import niggli_cells, spread
 from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 
@@ -28,15 +26,9 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class PeriodicErrors:
-    """Distances of N atoms in B structures.
+    """Distances in angstrom (N,) of all atoms of B structures; NaN where they have none.
 
-    Attributes
-    ----------
-    distances
-        Distance of every atom of the true structures in Angstrom, NaN where a structure
-        cannot be compared, shape (N,).
-    offsets
-        Atoms of structure i are ``offsets[i]:offsets[i + 1]``, shape (B + 1,).
+    Atoms of structure i are ``offsets[i]:offsets[i + 1]``.
     """
 
     distances: Floats
@@ -44,48 +36,30 @@ class PeriodicErrors:
 
     @property
     def medians(self) -> Floats:
-        """Median over the atoms of each structure in Angstrom, shape (B,)."""
+        """Median over the atoms of each structure in angstrom, shape (B,)."""
         counts = np.diff(self.offsets)
         owner = np.repeat(np.arange(len(counts)), counts)
+        # Sorted within each structure, the median is the mean of its two middle entries.
         ordered = self.distances[np.lexsort((self.distances, owner))]
         low = self.offsets[:-1] + (counts - 1) // 2
         high = self.offsets[:-1] + counts // 2
         medians: Floats = (ordered[low] + ordered[high]) / 2
         return medians
 
-    @property
-    def rms(self) -> Floats:
-        """Root mean square over the atoms of each structure in Angstrom, shape (B,)."""
-        sums = np.add.reduceat(self.distances**2, self.offsets[:-1])
-        rms: Floats = np.sqrt(sums / np.diff(self.offsets))
-        return rms
-
 
 def periodic_errors(true: Crystals, reconstructed: Crystals) -> PeriodicErrors:
-    """Distances between atoms that correspond by their place in the list.
+    """Return distances between atoms that correspond by their place in the list; types may differ.
 
-    Parameters
-    ----------
-    true, reconstructed
-        Sets of B structures with equal numbers of atoms in equal order; types may differ.
-
-    Raises
-    ------
-    DataError
-        If the numbers of atoms differ.
-
-    Notes
-    -----
     The translation is found by descent: from a start, atoms move to their nearest images
     and the mean displacement is taken out, until nothing changes. Starts are the circular
-    mean of the displacements along each axis and the displacement of every single atom; the
-    descent continues from the best two of them.
+    mean of the displacements along each axis, and the best of the displacements of single
+    atoms. Raises a DataError if the numbers of atoms differ.
     """
     if not np.array_equal(true.counts, reconstructed.counts):
         raise DataError(
             "the structures differ in their numbers of atoms",
             where="periodic error",
-            hint="Compare structures whose atoms correspond, or assign them",
+            hint="Compare structures whose atoms correspond",
         )
     if (true.counts < 1).any():
         raise DataError("a structure has no atom", where="periodic error")
@@ -99,14 +73,17 @@ def periodic_errors(true: Crystals, reconstructed: Crystals) -> PeriodicErrors:
 
 
 def _distances(difference: Floats, lattices: Floats, counts: Integers) -> Floats:
-    """Distances of the atoms of some structures after the best translation."""
+    """Return the distances of the atoms of some structures after the best translation."""
+    # What is not finite is computed as something else, so that all arrays stay aligned, and is
+    # NaN in the end.
     usable = np.asarray(np.isfinite(lattices).all(axis=(1, 2)))
     lattices = np.where(usable[:, None, None], lattices, np.eye(3))
     owner = np.repeat(np.arange(len(counts)), counts)
-    finite = np.asarray(np.isfinite(difference).all(axis=1))
-    usable[owner[~finite]] = False
+    usable[owner[~np.isfinite(difference).all(axis=1)]] = False
     difference = np.where(usable[owner, None], difference, 0.0)
-    frames = _frames(lattices)
+    # In the bases that matching takes: where images are equally near, as in symmetric crystals,
+    # the choice among them decides at which minimum the descent ends.
+    frames = ReducedLattices(lattices, niggli_cells(lattices).transform)
     inverse = np.linalg.inv(lattices)
     best = np.full(len(counts), np.inf)
     distances = np.zeros(len(owner))
@@ -129,26 +106,17 @@ def _distances(difference: Floats, lattices: Floats, counts: Integers) -> Floats
     return distances
 
 
-def _frames(lattices: Floats) -> ReducedLattices:
-    # In the bases that matching takes: where images are equally near, as in symmetric crystals,
-    # the choice among them decides at which minimum the descent ends.
-    return ReducedLattices(lattices, niggli_cells(lattices).transform)
-
-
 def _starts(
     difference: Floats, frames: ReducedLattices, owner: Integers, counts: Integers
 ) -> tuple[Floats, Floats]:
-    """The two best of: circular mean, displacement of each atom; fractional, (B, 3) each."""
+    """Return the circular mean, and the best displacement of one atom; fractional, (B, 3) each."""
     # Fractional differences lie on a circle; the angle of their mean phase is their mean.
     phases = np.exp(2j * np.pi * difference)
-    sine, cosine = _means(phases.imag, owner, counts), _means(phases.real, owner, counts)
+    sine, cosine = (_means(part, owner, counts) for part in (phases.imag, phases.real))
     circular = np.arctan2(sine, cosine) / (2 * np.pi)
     offsets = np.cumsum(counts) - counts
     # Every atom of a structure against the shift that each of its atoms proposes.
-    proposer = np.repeat(np.arange(len(owner)), counts[owner])
-    within = np.arange(len(proposer)) - np.repeat(
-        np.cumsum(counts[owner]) - counts[owner], counts[owner]
-    )
+    proposer, within = spread(counts[owner])
     moved = offsets[owner[proposer]] + within
     vectors = frames.shortest(difference[moved] - difference[proposer], owner[proposer])
     # The mean may be taken out at once: it only lowers the sum.
@@ -158,72 +126,11 @@ def _starts(
     return circular, difference[first]
 
 
-def _sums(vectors: Floats, owner: Integers, count: int) -> Floats:
-    return np.stack([np.bincount(owner, column, count) for column in vectors.T], axis=1)
-
-
 def _means(vectors: Floats, owner: Integers, counts: Integers) -> Floats:
     means: Floats = _sums(vectors, owner, len(counts)) / counts[:, None]
     return means
 
 
-def assigned_periodic_errors(true: Crystals, reconstructed: Crystals) -> PeriodicErrors:
-    """Distances between atoms assigned to one another inside each element.
-
-    For sets without correspondence. A structure whose composition differs from the true
-    one has NaN.
-
-    Parameters
-    ----------
-    true, reconstructed
-        Sets of B structures.
-
-    Notes
-    -----
-    One atom of each element is laid on each atom of that element in turn; from each such
-    start, the assignment of least squared distances (H. Kuhn, Naval Research Logistics
-    2 (1955) 83) and the best translation are found in turns until nothing changes.
-    """
-    same = same_composition(true, reconstructed)
-    distances = np.full(len(true.species), np.nan)
-    for place in np.flatnonzero(same):
-        atoms = slice(true.offsets[place], true.offsets[place + 1])
-        distances[atoms] = _assigned_distances(true[int(place)], reconstructed[int(place)])
-    return PeriodicErrors(distances, true.offsets)
-
-
-def _assigned_distances(true: Crystal, reconstructed: Crystal) -> Floats:
-    count = len(true)
-    if not (np.isfinite(reconstructed.coordinates).all() and np.isfinite(true.lattice).all()):
-        return np.full(count, np.nan)
-    frames = _frames(true.lattice[None])
-    groups = [
-        (np.flatnonzero(true.species == z), np.flatnonzero(reconstructed.species == z))
-        for z in np.unique(true.species)
-    ]
-    # One start per atom of each element: its first true atom laid on every reconstructed one.
-    shift = np.concatenate(
-        [reconstructed.coordinates[theirs] - true.coordinates[ours[0]] for ours, theirs in groups]
-    )
-    totals = np.full(len(shift), np.inf)
-    inverse = np.linalg.inv(true.lattice)
-    chosen = np.zeros((len(shift), count, 3))
-    for _ in range(_ROUNDS):
-        for ours, theirs in groups:
-            difference = reconstructed.coordinates[theirs] - true.coordinates[ours][:, None]
-            flat = (difference - shift[:, None, None]).reshape(-1, 3)
-            vectors = frames.shortest(flat, np.zeros(len(flat), np.int64))
-            vectors = vectors.reshape(len(shift), len(ours), len(theirs), 3)
-            # (starts, true, reconstructed, 3): one assignment problem for every start.
-            taken = assign((vectors**2).sum(axis=-1))
-            chosen[:, ours] = np.take_along_axis(vectors, taken[..., None, None], axis=2)[:, :, 0]
-        mean = chosen.mean(axis=1)
-        chosen -= mean[:, None]
-        shift = shift + mean @ inverse
-        found = (chosen**2).sum(axis=(1, 2))
-        if (found >= totals - 1e-12).all():
-            break
-        totals = np.minimum(found, totals)
-    best = chosen[found.argmin()]
-    distances: Floats = np.sqrt((best**2).sum(axis=1))
-    return distances
+def _sums(vectors: Floats, owner: Integers, count: int) -> Floats:
+    """Return the sums of the vectors (V, 3) of each owner, shape (count, 3)."""
+    return np.stack([np.bincount(owner, column, count) for column in vectors.T], axis=1)

@@ -1,4 +1,8 @@
-"""Reduction of many lattices at once, and all bases that resemble a given cell."""
+"""Reduction of many lattices at once, and all bases that resemble a given cell.
+
+Lattices are (B, 3, 3) with lattice vectors in angstrom as rows; a basis of a lattice is
+``transform @ lattice`` with an integer matrix of determinant 1 or -1.
+"""
 
 from __future__ import annotations
 
@@ -22,21 +26,13 @@ _LOVASZ = 0.75
 def reduce_lll(lattices: Floats) -> tuple[Floats, Integers]:
     """Reduce lattices by A. Lenstra, H. Lenstra, L. Lovász (Math. Ann. 261 (1982) 515).
 
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors, shape (B, 3, 3).
-
-    Returns
-    -------
-    reduced
-        Reduced lattices, with the factor 3/4 in the exchange condition.
-    transform
-        Integer matrices of determinant ±1 with ``reduced = transform @ lattices``.
+    Returns the reduced lattices, with the factor 3/4 in the exchange condition, and the
+    transforms that lead to them, (B, 3, 3) each.
     """
     vectors = np.array(lattices, dtype=np.float64)
     transform = np.broadcast_to(np.eye(3), vectors.shape).copy()
-    # The basis vector that is treated next; 3 where a lattice is done.
+    # The basis vector that is treated next; 3 where a lattice is done. All lattices at the same
+    # vector take their step together, whatever the others do.
     place = np.ones(len(vectors), dtype=np.int64)
     while len(active := np.flatnonzero(place < 3)):
         second = active[place[active] == 1]
@@ -49,6 +45,7 @@ def reduce_lll(lattices: Floats) -> tuple[Floats, Integers]:
 
 
 def _treat_second(vectors: Floats, transform: Floats, index: Integers) -> Integers:
+    """Treat the second vectors of the chosen lattices, in place; return what comes next."""
     # Size reduction of the second vector by the first, then the exchange condition of Lovász
     # on what stands at right angles to the first.
     a = vectors[index]
@@ -57,12 +54,14 @@ def _treat_second(vectors: Floats, transform: Floats, index: Integers) -> Intege
     multiple = np.rint(share)
     _subtract(vectors, transform, index, 1, 0, multiple)
     rest = a[:, 1] - share[:, None] * a[:, 0]
+    # What is left of the share after size reduction adds to the length that is compared.
     holds = _dot(rest, rest) >= (_LOVASZ - (share - multiple) ** 2) * norm
     _exchange(vectors, transform, index[~holds], 0, 1)
     return np.where(holds, 2, 1)
 
 
 def _treat_third(vectors: Floats, transform: Floats, index: Integers) -> Integers:
+    """Treat the third vectors of the chosen lattices, in place; return what comes next."""
     a = vectors[index]
     first = a[:, 0]
     norm_first = _dot(first, first)
@@ -77,8 +76,10 @@ def _treat_third(vectors: Floats, transform: Floats, index: Integers) -> Integer
     multiple = np.rint(on_second)
     _subtract(vectors, transform, index, 2, 1, multiple)
     on_second = on_second - multiple
+    # Taking out multiples of the second vector has changed the share on the first.
     _subtract(vectors, transform, index, 2, 0, np.rint(on_first - multiple * share_second))
     holds = _dot(third, third) >= (_LOVASZ - on_second**2) * norm_second
+    # After an exchange the new second vector has to be treated again.
     _exchange(vectors, transform, index[~holds], 1, 2)
     return np.where(holds, 3, 1)
 
@@ -100,10 +101,7 @@ def _subtract(
 
 def _exchange(vectors: Floats, transform: Floats, index: Integers, first: int, second: int) -> None:
     for array in (vectors, transform):
-        array[index, first], array[index, second] = (
-            array[index, second],
-            array[index, first].copy(),
-        )
+        array[index[:, None], [first, second]] = array[index[:, None], [second, first]]
 
 
 # All lattice vectors within a radius, and all bases of a lattice that resemble a given cell.
@@ -117,24 +115,12 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class LatticeVectors:
-    """Vectors of B lattices, V in all.
+    """Vectors of B lattices, V in all, in the order of their owners."""
 
-    Attributes
-    ----------
-    owner
-        Lattice of every vector, ascending, shape (V,).
-    indices
-        Integer coefficients in the basis of the lattice, shape (V, 3).
-    vectors
-        Cartesian vectors in Angstrom, shape (V, 3).
-    lengths
-        Their lengths in Angstrom, shape (V,).
-    """
-
-    owner: Integers
-    indices: Integers
-    vectors: Floats
-    lengths: Floats
+    owner: Integers  # lattice of every vector (V,)
+    indices: Integers  # coefficients in the basis of the lattice (V, 3)
+    vectors: Floats  # Cartesian, in angstrom (V, 3)
+    lengths: Floats  # in angstrom (V,)
 
     def take(self, index: Integers | Mask) -> LatticeVectors:
         """Choose vectors, which must keep the order of the owners."""
@@ -145,40 +131,22 @@ class LatticeVectors:
 
 @dataclass(frozen=True)
 class Bases:
-    """Bases of B lattices, C in all.
+    """Bases of B lattices, C in all, in the order of their owners."""
 
-    Attributes
-    ----------
-    owner
-        Lattice of every basis, ascending, shape (C,).
-    transform
-        Integer coefficients of the three vectors in rows, shape (C, 3, 3).
-    lattices
-        The three vectors in rows, Angstrom, shape (C, 3, 3).
-    """
-
-    owner: Integers
-    transform: Integers
-    lattices: Floats
+    owner: Integers  # lattice of every basis (C,)
+    transform: Integers  # (C, 3, 3)
+    lattices: Floats  # the three vectors in rows, in angstrom (C, 3, 3)
 
 
 def vectors_within(lattices: Floats, radius: Floats) -> LatticeVectors:
-    """All lattice vectors not longer than a radius, the zero vector left out.
-
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors in Angstrom, shape (B, 3, 3).
-    radius
-        Radius in Angstrom, shape (B,).
-    """
+    """Return all lattice vectors but zero that are not longer than a radius (B,) in angstrom."""
     # No vector within the radius has a component beyond radius / height; boxes differ in
     # size, so that all of them are counted through in one ragged list.
     reach = np.floor(radius[:, None] / cell_heights(lattices) + 1e-9).astype(np.int64)
     extent = 2 * reach + 1
-    owner, within = _spread(extent.prod(axis=1))
-    third = extent[owner, 2]
-    second = extent[owner, 1]
+    owner, within = spread(extent.prod(axis=1))
+    # The place within the box, written in the mixed radix of its three sides.
+    second, third = extent[owner, 1], extent[owner, 2]
     indices = np.stack(
         [within // (second * third), within // third % second, within % third], axis=1
     )
@@ -198,38 +166,21 @@ def bases_like(
     *,
     one_of_each_pair: bool = False,
 ) -> Bases:
-    """All triples of lattice vectors with nearly the given lengths and angles.
+    """Return all triples of lattice vectors that span a cell with nearly the given shape.
 
-    Parameters
-    ----------
-    found
-        The vectors to choose from.
-    lengths, angles
-        Wanted lengths in Angstrom and angles in degrees, shape (B, 3).
-    length_tolerance
-        Ratios of lengths must lie between 1 / (1 + t) and 1 + t, shape (B,).
-    angle_tolerance
-        Largest difference of an angle in degrees.
-    one_of_each_pair
-        Of a basis and its inverse (all three vectors negated) give only the one whose
-        first index that is not zero is positive.
-
-    Returns
-    -------
-    Bases
-        Those that span a cell, ordered by owner, then by first, second and third vector
-        in the order of ``found``.
+    Lengths in angstrom and angles in degrees are (B, 3). Ratios of lengths must lie between
+    1 / (1 + t) and 1 + t for the length tolerance t (B,), differences of angles within the angle
+    tolerance in degrees. Of a basis and its inverse (all three vectors negated)
+    ``one_of_each_pair`` gives only the one whose first index that is not zero is positive. Bases
+    are ordered by owner, then by first, second and third vector in the order of ``found``.
     """
     count = len(lengths)
     ratio = found.lengths[:, None] / lengths[found.owner]
     upper = 1.0 + length_tolerance[found.owner, None]
     fits = (ratio < upper) & (ratio > 1.0 / upper)
-    first_fits = fits[:, 0]
     if one_of_each_pair:
-        first_fits = first_fits & _leads_positive(found.indices)
-    first, second, third = (
-        np.flatnonzero(chosen) for chosen in (first_fits, fits[:, 1], fits[:, 2])
-    )
+        fits[:, 0] &= _leads_positive(found.indices)
+    first, second, third = (np.flatnonzero(chosen) for chosen in fits.T)
     unit = found.vectors / found.lengths[:, None]
 
     def near(one: Integers, other: Integers, axis: int) -> Mask:
@@ -239,15 +190,17 @@ def bases_like(
         return close
 
     # Pairs first, thinned out by their angle, before triples: all triples would be too many.
-    a, b = _join(found.owner, first, second, count)
+    row, b = _join(found.owner[first], found.owner[second], count)
+    a, b = first[row], second[b]
     kept = near(a, b, 2)
     a, b = a[kept], b[kept]
-    place, c = _join(found.owner[a], np.arange(len(a)), third, count, found.owner)
-    kept = near(a[place], c, 1)
-    place, c = place[kept], c[kept]
-    kept = near(b[place], c, 0)
-    place, c = place[kept], c[kept]
-    triples = np.stack([a[place], b[place], c], axis=1)
+    row, c = _join(found.owner[a], found.owner[third], count)
+    c = third[c]
+    # The two angles of the third vector one after the other: the first leaves few.
+    for side, axis in ((a, 1), (b, 0)):
+        kept = near(side[row], c, axis)
+        row, c = row[kept], c[kept]
+    triples = np.stack([a[row], b[row], c], axis=1)
     transform = found.indices[triples]
     # Three vectors of one plane have determinant 0, any other three at least 1.
     spanning = np.abs(np.linalg.det(transform)) > 0.5 if len(triples) else np.empty(0, bool)
@@ -255,32 +208,21 @@ def bases_like(
     return Bases(found.owner[triples[:, 0]], transform, found.vectors[triples])
 
 
-def _spread(counts: Integers) -> tuple[Integers, Integers]:
-    """Owner and place within the owner of every element of a ragged array."""
+def spread(counts: Integers) -> tuple[Integers, Integers]:
+    """Return owner and place within the owner of every element of a ragged array."""
     owner = np.repeat(np.arange(len(counts)), counts)
-    within = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return owner, within
+    return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def _join(
-    left_owner: Integers,
-    left: Integers,
-    right: Integers,
-    count: int,
-    right_owner: Integers | None = None,
-) -> tuple[Integers, Integers]:
-    """All pairs of a left and a right element with the same owner.
+def _join(left: Integers, right: Integers, count: int) -> tuple[Integers, Integers]:
+    """Return the places of all pairs of a left and a right element that have the same owner.
 
-    ``left`` indexes ``left_owner`` and ``right`` indexes ``right_owner``, which defaults to
-    the same; owners ascend in both.
+    Given are their owners out of ``count``, ascending.
     """
-    owners = left_owner if right_owner is None else right_owner
-    per_owner = np.bincount(owners[right], minlength=count)
+    per_owner = np.bincount(right, minlength=count)
     starts = np.cumsum(per_owner) - per_owner
-    owner = left_owner[left]
-    repeats = per_owner[owner]
-    row, within = _spread(repeats)
-    return left[row], right[starts[owner[row]] + within]
+    row, within = spread(per_owner[left])
+    return row, starts[left[row]] + within
 
 
 def _leads_positive(indices: Integers) -> Mask:
@@ -307,32 +249,18 @@ _COEFFICIENTS = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3, indexing="ij"), -1
 
 @dataclass(frozen=True)
 class NiggliCells:
-    """Niggli cells of B lattices.
+    """Niggli cells of B lattices."""
 
-    Attributes
-    ----------
-    lattices
-        Reduced lattices of positive volume, in the orientation given, shape (B, 3, 3).
-    transform
-        Integer matrices with ``lattices = transform @ given``, shape (B, 3, 3).
-    found
-        Whether a reduced cell was found; the others keep what was given, shape (B,).
-    """
-
-    lattices: Floats
-    transform: Integers
-    found: Mask
+    lattices: Floats  # reduced, of positive volume, in the orientation given (B, 3, 3)
+    transform: Integers  # (B, 3, 3)
+    found: Mask  # whether a reduced cell was found; the others keep what was given (B,)
 
 
 def niggli_cells(lattices: Floats) -> NiggliCells:
     """Reduce lattices by R. Grosse-Kunstleve, N. Sauter, P. Adams (Acta Cryst. A60 (2004) 1).
 
     The steps are those of gemmi, the choice of axes among equal cells is that of pymatgen.
-
-    Parameters
-    ----------
-    lattices
-        Rows are lattice vectors in Angstrom, shape (B, 3, 3); finite, of nonzero volume.
+    Lattices must be finite and of nonzero volume.
     """
     if not len(lattices):
         empty = np.empty((0, 3, 3))
@@ -340,20 +268,11 @@ def niggli_cells(lattices: Floats) -> NiggliCells:
     reduced, transform = reduce_lll(lattices)
     tolerance = _RELATIVE_TOLERANCE * np.abs(np.linalg.det(lattices)) ** (1 / 3)
     # With the tolerance of pymatgen, else other cells come out where it decides.
-    steps = [
-        niggli_steps(parameters, epsilon)
-        for parameters, epsilon in zip(
-            cell_parameters(reduced).tolist(), tolerance.tolist(), strict=True
-        )
-    ]
+    parameters = cell_parameters(reduced).tolist()
+    steps = list(map(niggli_steps, parameters, tolerance.tolist()))
     transform = np.array(steps) @ transform
     cells = transform @ lattices
-    return _choose_axes(lattices, cells @ cells.transpose(0, 2, 1), transform, tolerance)
-
-
-def _choose_axes(
-    lattices: Floats, metric: Floats, transform: Integers, tolerance: Floats
-) -> NiggliCells:
+    metric = cells @ cells.transpose(0, 2, 1)
     lengths = np.sqrt(np.einsum("bii->bi", metric))
     cosines = metric[:, [1, 0, 0], [2, 2, 1]] / (lengths[:, [1, 0, 0]] * lengths[:, [2, 2, 1]])
     angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
@@ -377,9 +296,9 @@ def _choose_axes(
 def _listed(
     lattices: Floats, transform: Integers, lengths: Floats, tolerance: Floats
 ) -> LatticeVectors:
-    """Vectors of about the length of a basis vector, in the order in which pymatgen lists them.
+    """Return vectors of about the length of a basis vector in the order of pymatgen.
 
-    That order is by octant of the Cartesian vector, then by descending indices.
+    It lists them by octant of the Cartesian vector, then by descending indices.
     """
     indices = np.einsum("vi,bij->bvj", _COEFFICIENTS, transform)
     vectors = np.einsum("bvi,bij->bvj", indices.astype(np.float64), lattices)
@@ -389,8 +308,8 @@ def _listed(
     listed = LatticeVectors(
         owner, indices[owner, place], vectors[owner, place], norms[owner, place]
     )
-    # pymatgen lists points by octant of the sphere; its tolerance decides on the borders.
+    # The tolerance of pymatgen decides on the borders of the octants. Sorted is by the last key
+    # first, hence the reversals.
     octants = (listed.vectors >= -2e-8).T
     descending = -listed.indices.T
-    order = np.lexsort((*descending[::-1], *octants[::-1], listed.owner))
-    return listed.take(order)
+    return listed.take(np.lexsort((*descending[::-1], *octants[::-1], listed.owner)))

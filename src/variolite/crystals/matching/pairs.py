@@ -45,29 +45,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far two structures may differ and still be called the same.
+    """How far two structures may differ and still be called the same, as pymatgen means it."""
 
-    The meaning is that of pymatgen's StructureMatcher.
-
-    Attributes
-    ----------
-    name
-        Name in metrics and tables.
-    sites
-        Largest displacement, as a share of the free length per atom (V/n)^(1/3).
-    lengths
-        Largest relative difference of a cell length.
-    angles
-        Largest difference of a cell angle in degrees.
-    scaled
-        Whether both cells are brought to the same volume first.
-    """
-
-    name: str
-    sites: float
-    lengths: float
-    angles: float
-    scaled: bool = True
+    name: str  # in metrics and tables
+    sites: float  # largest displacement in units of the free length per atom (V/n)^(1/3)
+    lengths: float  # largest relative difference of a cell length
+    angles: float  # largest difference of a cell angle in degrees
+    scaled: bool = True  # whether both cells are brought to the same volume first
 
     def __post_init__(self) -> None:
         if min(self.sites, self.lengths, self.angles) <= 0:
@@ -90,31 +74,14 @@ TOLERANCES: Mapping[str, Tolerance] = MappingProxyType(
 # Pairs of structures whose atoms fall into groups of the same sizes, laid side by side.
 
 
-@dataclass(frozen=True)
-class PairGroup:
-    """G pairs of structures of n atoms each, in the order that site matching needs.
+def _group_by_sizes(
+    first: Crystals, second: Crystals, index: Integers
+) -> Iterator[tuple[Integers, Floats, Floats, Integers]]:
+    """Yield chosen pairs, of equal compositions, whose groups of equal atoms have the same sizes.
 
-    Attributes
-    ----------
-    index
-        Places of the pairs in their sets, shape (G,).
-    first, second
-        Fractional coordinates, shape (G, n, 3): grouped by element, small groups first,
-        in the same order of elements in both. Atom 0 of the second is the anchor.
-    sizes
-        Number of atoms of each group, ascending.
-    """
-
-    index: Integers
-    first: Floats
-    second: Floats
-    sizes: Integers
-
-
-def group_by_sizes(first: Crystals, second: Crystals, index: Integers) -> Iterator[PairGroup]:
-    """Group chosen pairs, which must have equal compositions, by the sizes of their groups.
-
-    The anchor is the first atom, in the order given, of the rarest elements of the second.
+    These are G places (G,), fractional coordinates of both (G, n, 3) and the sizes, ascending.
+    Atoms are grouped by element, small groups first, in the same order of elements in both. The
+    first atom of the second is the anchor: the first as given of its rarest elements.
     """
     first, second = first.take(index), second.take(index)
     # Small groups come first, since the fewest translations have to be tried for them; in the
@@ -127,6 +94,7 @@ def group_by_sizes(first: Crystals, second: Crystals, index: Integers) -> Iterat
     element = second.species[anchor]
     is_anchor = np.zeros(len(owner), dtype=bool)
     is_anchor[anchor] = True
+    # The element of the anchor comes before others as rare; sorted is by the last key first.
     second_order = np.lexsort(
         (~is_anchor, second.species, second.species != element[owner], size, owner)
     )
@@ -141,20 +109,12 @@ def group_by_sizes(first: Crystals, second: Crystals, index: Integers) -> Iterat
         groups.setdefault(key, []).append(place)
     for members in groups.values():
         chosen = np.array(members)
-        count = int(second.counts[chosen[0]])
-        atoms = second.offsets[chosen][:, None] + np.arange(count)
-        yield PairGroup(
-            index=index[chosen],
-            first=first.coordinates[first_order[atoms]],
-            second=second.coordinates[second_order[atoms]],
-            sizes=_block_sizes(size[atoms[0]]),
-        )
-
-
-def _block_sizes(size_of_atom: Integers) -> Integers:
-    """Sizes of the groups from the size of the group of every atom, in order."""
-    sizes, atoms = np.unique(size_of_atom, return_counts=True)
-    return np.repeat(sizes, atoms // sizes)
+        atoms = second.offsets[chosen][:, None] + np.arange(second.counts[chosen[0]])
+        # A group of so many atoms stands there as often as its size, once for every atom.
+        sizes, repeats = np.unique(size[atoms[0]], return_counts=True)
+        ours = first.coordinates[first_order[atoms]]
+        theirs = second.coordinates[second_order[atoms]]
+        yield index[chosen], ours, theirs, np.repeat(sizes, repeats // sizes)
 
 
 # Pairs that cannot match, found without matching.
@@ -166,23 +126,21 @@ _MOST_VECTORS = 50_000
 
 
 def same_composition(first: Crystals, second: Crystals) -> Mask:
-    """Whether the structures of each pair have the same atoms, shape (B,)."""
+    """Return whether the structures of each pair have the same atoms, shape (B,)."""
     return np.asarray((compositions(first) == compositions(second)).all(axis=1))
 
 
-def vectors_to_try(first: Crystals, second: Crystals, tolerance: Tolerance) -> Floats:
-    """About how many vectors of the first lattice are as short as matching asks, shape (B,)."""
+def _vectors_to_try(first: Crystals, second: Crystals, tolerance: Tolerance) -> Floats:
+    """Return about how many vectors of the first lattice are as short as matching asks, (B,)."""
     longest = cell_parameters(second.lattices)[:, :3].max(axis=1, initial=0.0)
     volumes = second.volumes if tolerance.scaled else first.volumes
     count: Floats = 4 / 3 * np.pi * (longest * (1 + tolerance.lengths)) ** 3 / volumes
     return count
 
 
-def may_match(first: Crystals, second: Crystals, tolerance: Tolerance) -> Mask:
-    """Whether the pairs, given in Niggli cells, can match at all, shape (B,).
+def _may_match(first: Crystals, second: Crystals, tolerance: Tolerance, work: Floats) -> Mask:
+    """Return whether the pairs, given in Niggli cells, can match at all, shape (B,).
 
-    Notes
-    -----
     The atoms must be the same. A basis of the first lattice whose vectors are at most
     1 + t times as long as those of the second bounds its successive minima, which are the
     lengths of its Niggli cell: sorted, each is at most 1 + t times that of the second.
@@ -190,15 +148,12 @@ def may_match(first: Crystals, second: Crystals, tolerance: Tolerance) -> Mask:
     One rule is not exact: where more than fifty thousand vectors of the first lattice would
     have to be tried, because it is all but flat beside the second, there is no match.
     """
-    scale = np.ones(len(second))
-    if tolerance.scaled:
-        scale = (second.volumes / first.volumes) ** (1 / 3)
+    scale = (second.volumes / first.volumes) ** (1 / 3) if tolerance.scaled else np.ones(len(work))
     own = np.sort(cell_parameters(first.lattices)[:, :3], axis=1) * scale[:, None]
     other = np.sort(cell_parameters(second.lattices)[:, :3], axis=1)
     short = own <= other * (1 + tolerance.lengths) * (1 + _SLACK)
     possible: Mask = same_composition(first, second) & np.all(short, axis=1)
-    possible &= vectors_to_try(first, second, tolerance) < _MOST_VECTORS
-    return possible
+    return possible & (work < _MOST_VECTORS)
 
 
 _CHUNK = 128
@@ -208,18 +163,10 @@ _SMALLEST_VOLUME = 1e-3
 
 @dataclass(frozen=True)
 class ReducedCrystals:
-    """Structures in their Niggli cells.
-
-    Attributes
-    ----------
-    crystals
-        The structures; those without a Niggli cell are left as they were.
-    usable
-        Whether a structure has finite numbers, a volume and a Niggli cell, shape (B,).
-    """
+    """Structures in their Niggli cells; those without one are left as they were."""
 
     crystals: Crystals
-    usable: Mask
+    usable: Mask  # whether there are finite numbers, a volume and a Niggli cell (B,)
 
     def take(self, index: Integers | slice) -> ReducedCrystals:
         """Choose structures."""
@@ -230,14 +177,9 @@ class ReducedCrystals:
 class Matches:
     """What matching finds for B pairs.
 
-    Attributes
-    ----------
-    rms
-        Root mean square displacement in units of (V/n)^(1/3), as ``get_rms_dist`` gives
-        it; NaN where the pair does not match, shape (B,).
-    fits
-        Whether the largest displacement stays below the tolerance for some mapping, as
-        ``fit`` says, shape (B,).
+    ``rms`` (B,) is the root mean square displacement in units of (V/n)^(1/3) that ``get_rms_dist``
+    gives, NaN where the pair does not match; ``fits`` (B,) whether the largest displacement stays
+    below the tolerance for some mapping, as ``fit`` says.
     """
 
     rms: Floats
@@ -252,18 +194,17 @@ class Matches:
 def reduce_crystals(crystals: Crystals) -> ReducedCrystals:
     """Bring structures into their Niggli cells."""
     usable = np.isfinite(crystals.lattices).all(axis=(1, 2)) & (crystals.counts > 0)
-    finite_atoms = np.isfinite(crystals.coordinates).all(axis=1)
-    usable[crystals.owner[~finite_atoms]] = False
+    usable[crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]] = False
     lattices = np.array(crystals.lattices)
     with np.errstate(all="ignore"):
-        volumes = np.abs(np.linalg.det(lattices))
-    usable &= volumes > _SMALLEST_VOLUME
+        usable &= np.abs(np.linalg.det(lattices)) > _SMALLEST_VOLUME
     # Those that are not usable keep the identity, so that all arrays stay aligned.
     transform = np.broadcast_to(np.eye(3), lattices.shape).copy()
     cells = niggli_cells(lattices[usable])
     transform[usable] = cells.transform
     lattices[usable] = cells.lattices
     usable[np.flatnonzero(usable)[~cells.found]] = False
+    # Atoms stay where they are: x L = x' (T L), hence x' = x T^-1, an integer matrix.
     inverse = np.rint(np.linalg.inv(transform))
     coordinates = np.einsum("ni,nij->nj", crystals.coordinates, inverse[crystals.owner])
     wrapped = coordinates - np.floor(coordinates)
@@ -272,20 +213,10 @@ def reduce_crystals(crystals: Crystals) -> ReducedCrystals:
 
 
 def match_pairs(first: Crystals, second: Crystals, tolerance: Tolerance) -> Matches:
-    """Match pairs of structures, cells as they are given (not made primitive).
+    """Match B pairs of structures, cells as they are given (not made primitive).
 
-    Parameters
-    ----------
-    first, second
-        Sets of B structures; pair i is the i-th of each. For a reconstruction, the
-        reconstructed is the first and the true one the second.
-    tolerance
-        What counts as the same.
-
-    Raises
-    ------
-    DataError
-        If the sets differ in length.
+    For a reconstruction, the reconstructed is the first and the true one the second. Raises a
+    DataError if the sets differ in length.
     """
     if len(first) != len(second):
         raise DataError(f"{len(first)} and {len(second)} structures do not make pairs")
@@ -299,14 +230,16 @@ def match_pairs(first: Crystals, second: Crystals, tolerance: Tolerance) -> Matc
 
 def match_reduced(first: ReducedCrystals, second: ReducedCrystals, tolerance: Tolerance) -> Matches:
     """Match pairs of structures that are reduced already; see :func:`match_pairs`."""
-    count = len(second.usable)
-    rms = np.full(count, np.nan)
-    fits = np.zeros(count, dtype=bool)
+    rms = np.full(len(second.usable), np.nan)
+    fits = np.zeros(len(second.usable), dtype=bool)
     places = np.flatnonzero(first.usable & second.usable)
-    possible = may_match(first.crystals.take(places), second.crystals.take(places), tolerance)
-    places = places[possible]
-    work = vectors_to_try(first.crystals.take(places), second.crystals.take(places), tolerance)
-    for index in _portions(places, work):
+    ones, others = first.crystals.take(places), second.crystals.take(places)
+    work = _vectors_to_try(ones, others, tolerance)
+    possible = _may_match(ones, others, tolerance, work)
+    places, work = places[possible], work[possible]
+    # Cut into portions of bounded number and bounded work, that fit into the memory.
+    portion = np.arange(len(places)) // _CHUNK + np.cumsum(work) // _CHUNK_VECTORS
+    for index in filter(len, np.split(places, np.flatnonzero(np.diff(portion)) + 1)):
         pair = (first.crystals.take(index), second.crystals.take(index))
         found, largest = _match_chunk(*pair, tolerance)
         rms[index] = np.where(found < tolerance.sites, found, np.nan)
@@ -314,16 +247,8 @@ def match_reduced(first: ReducedCrystals, second: ReducedCrystals, tolerance: To
     return Matches(rms, fits)
 
 
-def _portions(places: Integers, work: Floats) -> list[Integers]:
-    """Cut pairs into portions of bounded number and bounded work."""
-    by_number = np.arange(len(places)) // _CHUNK
-    by_work = np.cumsum(work) // _CHUNK_VECTORS
-    cuts = np.flatnonzero(np.diff(by_number) + np.diff(by_work)) + 1
-    return np.split(places, cuts) if len(places) else []
-
-
 def _match_chunk(first: Crystals, second: Crystals, tolerance: Tolerance) -> tuple[Floats, Floats]:
-    """Least rms and least largest displacement of every pair; infinite where none matches."""
+    """Return least rms and least largest displacement of every pair; infinite without a match."""
     lattices, target = first.lattices, second.lattices
     if tolerance.scaled:
         # Both cells meet at the geometric mean of their volumes, as in pymatgen.
@@ -334,29 +259,29 @@ def _match_chunk(first: Crystals, second: Crystals, tolerance: Tolerance) -> tup
     largest = np.full(len(second), np.inf)
     # Structures whose groups of equal atoms have the same sizes are matched side by side.
     has_any = np.bincount(cells.owner, minlength=len(second)) > 0
-    for group in group_by_sizes(first, second, np.flatnonzero(has_any)):
+    for index, ours, theirs, sizes in _group_by_sizes(first, second, np.flatnonzero(has_any)):
+        # Candidates name their pair by its place within the group.
         place = np.full(len(second), -1)
-        place[group.index] = np.arange(len(group.index))
+        place[index] = np.arange(len(index))
         mine = np.flatnonzero(place[cells.owner] >= 0)
         some = replace(cells.take(mine), owner=place[cells.owner[mine]])
-        rms[group.index], largest[group.index] = match_sites(
-            group.first, group.second, group.sizes, some
-        )
+        rms[index], largest[index] = match_sites(ours, theirs, sizes, some)
     return rms, largest
 
 
 def _candidates(
     lattices: Floats, target: Floats, counts: Integers, tolerance: Tolerance
 ) -> CandidateCells:
-    """Bases of the lattices that resemble the target."""
+    """Return the bases of the lattices (B, 3, 3) that resemble the target, with B atom counts."""
     parameters = cell_parameters(target)
     lengths, angles = parameters[:, :3], parameters[:, 3:]
     found = vectors_within(lattices, lengths.max(axis=1) * (1 + tolerance.lengths))
-    spread = np.full(len(lattices), tolerance.lengths)
-    bases = bases_like(found, lengths, angles, spread, tolerance.angles, one_of_each_pair=True)
+    width = np.full(len(lattices), tolerance.lengths)
+    bases = bases_like(found, lengths, angles, width, tolerance.angles, one_of_each_pair=True)
     # Supercells of the first lattice (determinant 2 and more) hold too many atoms.
     single = np.abs(np.abs(np.linalg.det(bases.transform)) - 1) < 0.5
     bases = Bases(bases.owner[single], bases.transform[single], bases.lattices[single])
+    # pymatgen averages the six cell parameters, not the vectors.
     average = lattices_from_parameters(
         (cell_parameters(bases.lattices) + parameters[bases.owner]) / 2
     )
@@ -383,7 +308,7 @@ def _candidates(
 # Primitive cells as structure matching takes them.
 #
 # pymatgen looks for translations that map every atom onto one of its element within a
-# quarter of an Angstrom to half an Angstrom, and folds the cell where it finds some. Most
+# quarter of an angstrom to half an angstrom, and folds the cell where it finds some. Most
 # cells have none: that is shown here from the coordinates, at a fiftieth of the cost, and
 # only the others are handed to pymatgen.
 
@@ -396,10 +321,7 @@ _PRIMITIVE_SLACK = 1e-9
 def primitive_crystals(reduced: ReducedCrystals) -> ReducedCrystals:
     """Fold the cells of reduced structures as ``Structure.get_primitive_structure`` does.
 
-    Raises
-    ------
-    DataError
-        If a cell may not be primitive and pymatgen is not installed.
+    Raises a DataError if a cell may not be primitive and pymatgen is not installed.
     """
     crystals = list(reduced.crystals)
     usable = reduced.usable.copy()
@@ -418,7 +340,7 @@ def primitive_crystals(reduced: ReducedCrystals) -> ReducedCrystals:
 
 
 def surely_primitive(crystal: Crystal) -> bool:
-    """Whether pymatgen is certain to find no smaller cell.
+    """Return whether pymatgen is certain to find no smaller cell.
 
     A smaller cell of 1/m the volume needs m to divide the number of atoms of every
     element, and the rows of an inverse integer matrix of determinant m near translations
@@ -434,19 +356,18 @@ def surely_primitive(crystal: Crystal) -> bool:
     # The first of the smallest groups in alphabetical order gives the candidates.
     smallest = min(range(len(groups)), key=lambda g: (len(groups[g]), SYMBOLS[elements[g]]))
     candidates = groups[smallest] - groups[smallest][0]
+    # Every atom in turn thins them out: moved by a candidate, it must meet one of its element.
     for atoms in groups:
-        differences = atoms[:, None] - atoms[None]
-        for rows in differences.swapaxes(0, 1):
+        for rows in np.moveaxis(atoms[:, None] - atoms, 1, 0):
             near = _near(candidates[:, None], rows, 2 * box).any(axis=1)
             candidates = candidates[near]
-    inverses = _inverse_cells(units)
-    if not len(candidates) or not len(inverses):
+    if not len(candidates):
         return True
-    close = _near(inverses[:, :, None], candidates, box).any(axis=2)
+    close = _near(_inverse_cells(units)[:, :, None], candidates, box).any(axis=2)
     return not np.any(np.all(close, axis=1))
 
 
-def _near(first: Floats, second: Floats, box: Floats) -> NDArray[np.bool_]:
+def _near(first: Floats, second: Floats, box: Floats) -> Mask:
     difference = first - second
     difference -= np.rint(difference)
     return np.asarray((np.abs(difference) <= box).all(axis=-1))
@@ -454,13 +375,12 @@ def _near(first: Floats, second: Floats, box: Floats) -> NDArray[np.bool_]:
 
 @cache
 def _inverse_cells(units: int) -> Floats:
-    """Inverses of all Hermite normal forms whose determinant divides ``units``, but 1."""
+    """Return inverses of all Hermite normal forms whose determinant divides ``units``, but 1."""
     forms = [
-        [[a, b, c], [0, e, f], [0, 0, units_of // a // e]]
-        for units_of in _divisors(units)
-        if units_of > 1
-        for a in _divisors(units_of)
-        for e in _divisors(units_of // a)
+        [[a, b, c], [0, e, f], [0, 0, volume // a // e]]
+        for volume in _divisors(units)[1:]
+        for a in _divisors(volume)
+        for e in _divisors(volume // a)
         for b in range(a)
         for c in range(a)
         for f in range(e)

@@ -8,19 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, Latents, cell_parameters
-from variolite.crystals.elements import MASSES, chemical_family, compositions, reduced_formulas
-from variolite.crystals.matching.displacements import (
-    PeriodicErrors,
-    assigned_periodic_errors,
-    periodic_errors,
-)
+from variolite.crystals.elements import MASSES, chemical_family, reduced_formulas
+from variolite.crystals.matching.displacements import PeriodicErrors, periodic_errors
 from variolite.crystals.matching.pairs import (
     CDVAE,
     STRICT,
@@ -28,17 +23,10 @@ from variolite.crystals.matching.pairs import (
     reduce_crystals,
     same_composition,
 )
-from variolite.crystals.matching.scores import (
-    LIMIT,
-    SETTINGS,
-    SYMPRECS,
-    PairScores,
-    Setting,
-    score_pairs,
-)
+from variolite.crystals.matching.scores import SETTINGS, SYMPRECS, PairScores, Setting, score_pairs
 from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, GroupSums, ScoreRow, intervals_of
+from variolite.scoring import Bootstrap, ScoreRow, intervals_of
 from variolite.scoring.scorecard import ScoreKey
 
 Floats = NDArray[np.float64]
@@ -46,59 +34,33 @@ Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
-SHORTEST = 0.5
-"""Distance in Angstrom below which two atoms are too close."""
+# Distance in angstrom below which two atoms are too close.
+_SHORTEST = 0.5
 
 
 @dataclass(frozen=True)
 class ReconstructionScores:
-    """Scores of B reconstructed crystals with N atoms, crystal by crystal.
+    """Scores of B reconstructed crystals with N atoms, crystal by crystal, (B,) each.
 
-    Attributes
-    ----------
-    names, formulas
-        Ids and reduced formulas of the true crystals, shape (B,).
-    given
-        What the decoder was given besides the latents, e.g. ("species",).
-    pairs
-        Matching under every setting, space groups, failures.
-    errors
-        Displacement of every atom in Angstrom.
-    type_accuracy
-        Share of atoms of the right element, shape (B,).
-    same_composition
-        Whether the numbers of atoms of every element are right, shape (B,).
-    length_error, angle_error, volume_error
-        Mean relative error of the three lengths in per cent, mean error of the three
-        angles in degrees, relative error of the volume in per cent; NaN where the
-        reconstructed cell is none, shape (B,) each.
-    shortest
-        Shortest distance within the reconstructed crystal in Angstrom, shape (B,).
-    unusable
-        Reconstructions with numbers that are not finite, or without a cell, shape (B,):
-        they have no right atom, no error of a place and no match.
+    Reconstructions without a cell, or with numbers that are not finite, are unusable: they have
+    no right atom, no error of a place or of the cell, and no match.
     """
 
-    names: NDArray[np.str_]
-    formulas: NDArray[np.str_]
-    given: tuple[str, ...]
+    names: NDArray[np.str_]  # of the true crystals
+    formulas: NDArray[np.str_]  # reduced, of the true crystals
+    given: tuple[str, ...]  # what the decoder was given besides the latents, e.g. ("species",)
     pairs: PairScores
     errors: PeriodicErrors
-    type_accuracy: Floats
+    type_accuracy: Floats  # fraction of atoms of the right element
     same_composition: Mask
-    length_error: Floats
-    angle_error: Floats
-    volume_error: Floats
-    shortest: Floats
+    length_error: Floats  # mean relative error of the three lengths in per cent
+    angle_error: Floats  # mean error of the three angles in degrees
+    volume_error: Floats  # relative error in per cent
+    shortest: Floats  # distance between two atoms of the reconstructed crystal in angstrom
     unusable: Mask
 
     def __len__(self) -> int:
         return len(self.names)
-
-    @cached_property
-    def settings(self) -> tuple[Setting, ...]:
-        """Settings that were matched by."""
-        return tuple(self.pairs.matches)
 
 
 def score_reconstruction(
@@ -106,40 +68,16 @@ def score_reconstruction(
     reconstructed: Crystals,
     *,
     given: tuple[str, ...] = (),
-    correspondence: bool = True,
     settings: Sequence[Setting] = SETTINGS,
     symprecs: Sequence[float] = SYMPRECS,
     workers: int | None = None,
-    limit: float = LIMIT,
     log: Callable[[str], None] = lambda _: None,
 ) -> ReconstructionScores:
-    """Score reconstructions.
+    """Score reconstructions in the order of the true crystals, with the atoms in their order.
 
-    Parameters
-    ----------
-    true, reconstructed
-        Sets of B crystals in the same order.
-    given
-        What the decoder was given besides the latents: names that go into the metrics.
-    correspondence
-        Whether atoms correspond by their place in the list and cells are in the same
-        setting. If not, atoms are assigned inside each element, and cells are compared in
-        their reduced setting.
-    settings
-        What to match by.
-    symprecs
-        Tolerances in Angstrom at which space groups are compared.
-    workers
-        Worker processes for matching; 0 does the work in this process without time limits.
-    limit
-        Seconds that the matching of one crystal may take.
-    log
-        Takes lines about progress.
-
-    Raises
-    ------
-    DataError
-        If the sets are empty or do not fit each other, or pymatgen or spglib is missing.
+    ``given`` is what the decoder was given besides the latents; for the other arguments see
+    :func:`score_pairs`. Raises a DataError if the sets are empty or do not fit each other, or
+    pymatgen or spglib is missing.
     """
     if not len(true):
         raise DataError("there is no crystal to score", where="reconstruction")
@@ -148,66 +86,37 @@ def score_reconstruction(
             f"{len(reconstructed)} crystals were reconstructed from {len(true)}",
             where="reconstruction",
         )
-    ours, theirs = reduce_crystals(reconstructed), reduce_crystals(true)
-    if not theirs.usable.all():
-        name = true.names[int(np.flatnonzero(~theirs.usable)[0])]
+    sound = reduce_crystals(true).usable
+    if not sound.all():
+        name = true.names[int(np.flatnonzero(~sound)[0])]
         raise DataError("a true crystal has no cell or no finite coordinates", where=str(name))
-    if correspondence:
-        errors = periodic_errors(true, reconstructed)
-        cells = (reconstructed.lattices, true.lattices)
-    else:
-        errors = assigned_periodic_errors(true, reconstructed)
-        cells = (ours.crystals.lattices, theirs.crystals.lattices)
+    usable = reduce_crystals(reconstructed).usable
+    errors = periodic_errors(true, reconstructed)
     pairs = score_pairs(
-        reconstructed,
-        true,
-        settings=settings,
-        symprecs=symprecs,
-        workers=workers,
-        limit=limit,
-        log=log,
+        reconstructed, true, settings=settings, symprecs=symprecs, workers=workers, log=log
     )
-    length, angle, volume = _cell_errors(*cells, ours.usable)
+    with np.errstate(all="ignore"):
+        ours, theirs = cell_parameters(reconstructed.lattices), cell_parameters(true.lattices)
+        length = 100.0 * np.abs(ours[:, :3] / theirs[:, :3] - 1.0).mean(axis=1)
+        angle = np.abs(ours[:, 3:] - theirs[:, 3:]).mean(axis=1)
+        volume = 100.0 * np.abs(reconstructed.volumes / true.volumes - 1.0)
     # Where there is no crystal, nothing of it is right, whatever the arrays hold.
-    lost = np.repeat(~ours.usable, true.counts)
-    errors = PeriodicErrors(np.where(lost, np.nan, errors.distances), errors.offsets)
-    same = same_composition(reconstructed, true) & ours.usable
-    types = _type_accuracy(reconstructed, true, correspondence) * ours.usable
+    distances = np.where(np.repeat(usable, true.counts), errors.distances, np.nan)
+    right = np.bincount(true.owner, reconstructed.species == true.species, len(true))
     return ReconstructionScores(
         names=true.names,
         formulas=reduced_formulas(true),
         given=given,
         pairs=pairs,
-        errors=errors,
-        type_accuracy=types,
-        same_composition=same,
-        length_error=length,
-        angle_error=angle,
-        volume_error=volume,
+        errors=PeriodicErrors(distances, errors.offsets),
+        type_accuracy=right / true.counts * usable,
+        same_composition=same_composition(reconstructed, true) & usable,
+        length_error=np.where(usable, length, np.nan),
+        angle_error=np.where(usable, angle, np.nan),
+        volume_error=np.where(usable, volume, np.nan),
         shortest=shortest_distances(reconstructed),
-        unusable=~ours.usable,
+        unusable=~usable,
     )
-
-
-def _cell_errors(found: Floats, true: Floats, usable: Mask) -> tuple[Floats, Floats, Floats]:
-    with np.errstate(all="ignore"):
-        ours, theirs = cell_parameters(found), cell_parameters(true)
-        length = 100.0 * np.abs(ours[:, :3] / theirs[:, :3] - 1.0).mean(axis=1)
-        angle = np.abs(ours[:, 3:] - theirs[:, 3:]).mean(axis=1)
-        ratio = np.abs(np.linalg.det(found)) / np.abs(np.linalg.det(true))
-    volume = 100.0 * np.abs(ratio - 1.0)
-    length, angle, volume = (np.where(usable, part, np.nan) for part in (length, angle, volume))
-    return length, angle, volume
-
-
-def _type_accuracy(found: Crystals, true: Crystals, correspondence: bool) -> Floats:
-    """Share of the true atoms whose element is right: at their place, or as far as counted."""
-    if correspondence:
-        right = np.bincount(true.owner, found.species == true.species, len(true))
-    else:
-        right = np.minimum(compositions(found), compositions(true)).sum(axis=1).astype(np.float64)
-    accuracy: Floats = right / true.counts
-    return accuracy
 
 
 # What is measured of reconstructions: every metric is a weighted mean over crystals.
@@ -215,15 +124,7 @@ def _type_accuracy(found: Crystals, true: Crystals, correspondence: bool) -> Flo
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of B crystals: the mean of the values that are numbers, weighted.
-
-    Attributes
-    ----------
-    name, unit, meaning
-        As in a scorecard.
-    value, weight
-        Shape (B,) each, or one weight for all; crystals with the value NaN are left out.
-    """
+    """The weighted mean over crystals (B,) of the values that are numbers."""
 
     name: str
     unit: str
@@ -232,13 +133,13 @@ class Metric:
     weight: Floats | float = 1.0
 
 
-def name_ending(given: tuple[str, ...]) -> str:
-    """End of the names of metrics: what the decoder was given."""
+def _ending(given: tuple[str, ...]) -> str:
+    """Return the end of the names of metrics: what the decoder was given."""
     return "_given_" + "_".join(given) if given else ""
 
 
-def metrics_of(scores: ReconstructionScores) -> list[Metric]:
-    """Every metric that is a weighted mean over crystals."""
+def _metrics(scores: ReconstructionScores) -> list[Metric]:
+    """Return every metric that is a weighted mean over crystals."""
     atoms = np.diff(scores.errors.offsets).astype(np.float64)
     sums = np.add.reduceat(scores.errors.distances, scores.errors.offsets[:-1])
     failed = scores.pairs.timed_out | scores.pairs.crashed | scores.unusable
@@ -282,13 +183,12 @@ def metrics_of(scores: ReconstructionScores) -> list[Metric]:
         Metric(
             "too_close",
             "share",
-            f"share of crystals with atoms closer than {SHORTEST:g} Angstrom, or without a cell",
-            ~(scores.shortest >= SHORTEST),
+            f"share of crystals with atoms closer than {_SHORTEST:g} Angstrom, or without a cell",
+            ~(scores.shortest >= _SHORTEST),
         ),
         Metric("failed", "share", "share that could not be matched", failed),
     ]
-    ending = name_ending(scores.given)
-    return [replace(metric, name=metric.name + ending) for metric in found]
+    return [replace(metric, name=metric.name + _ending(scores.given)) for metric in found]
 
 
 def _matching(setting: Setting, matches: Matches) -> list[Metric]:
@@ -336,25 +236,12 @@ _QUANTILES: Mapping[str, float] = {"periodic_error_median": 0.5, "periodic_error
 _CHUNK = 2_000_000
 
 
-def _ratio_of(name: str) -> Callable[[Mapping[str, Floats]], Floats]:
-    return lambda sums: sums[f"{name} sum"] / sums[f"{name} weight"]
-
-
 class GroupedReconstructions:
     """Scores of the same crystals by one method under S seeds, summed over G formulas.
 
     It is a :class:`~variolite.scoring.ScoredGroups`, which intervals and paired comparisons of
-    :mod:`variolite.scoring` take.
-
-    Parameters
-    ----------
-    scores
-        One for each seed.
-
-    Raises
-    ------
-    DataError
-        If the seeds were not scored on the same crystals in the same way.
+    :mod:`variolite.scoring` take. Raises a DataError if the seeds were not scored on the same
+    crystals in the same way.
     """
 
     def __init__(self, scores: Sequence[ReconstructionScores]) -> None:
@@ -363,29 +250,39 @@ class GroupedReconstructions:
             if not (
                 np.array_equal(other.names, first.names)
                 and other.given == first.given
-                and other.settings == first.settings
+                and other.pairs.matches.keys() == first.pairs.matches.keys()
             ):
                 raise DataError(
                     "the seeds were not scored on the same crystals in the same way",
                     where="reconstruction",
                 )
-        formulas, self._group = np.unique(first.formulas, return_inverse=True)
+        formulas, group = np.unique(first.formulas, return_inverse=True)
         self.groups: tuple[str, ...] = tuple(formulas.tolist())
         self.n_seeds = len(scores)
-        per_seed = [metrics_of(score) for score in scores]
-        self.units = {metric.name: metric.unit for metric in per_seed[0]}
-        sums: dict[str, Floats] = {}
-        for metrics in zip(*per_seed, strict=True):
-            # Numerator and denominator of every formula, [S, G]: a mean of any formulas is
-            # the ratio of their sums.
-            parts = np.array([self._summed(metric) for metric in metrics])
+        self.units: dict[str, str] = {}
+        # Numerators and denominators of every formula (S, 2, G): a mean of any formulas is the
+        # ratio of their sums.
+        self._sums: dict[str, Floats] = {}
+        for metrics in zip(*map(_metrics, scores), strict=True):
             name = metrics[0].name
-            sums |= {f"{name} sum": parts[:, 0], f"{name} weight": parts[:, 1]}
-        self._means = GroupSums(sums, {name: _ratio_of(name) for name in self.units}, self.groups)
-        ending = name_ending(first.given)
+            self.units[name] = metrics[0].unit
+            parts = []
+            for metric in metrics:
+                weights = np.where(np.isfinite(metric.value), metric.weight, 0.0)
+                values = np.nan_to_num(metric.value * 1.0) * weights
+                parts.append([np.bincount(group, p, len(self.groups)) for p in (values, weights)])
+            self._sums[name] = np.array(parts, dtype=np.float64)
+        ending = _ending(first.given)
         self._quantiles = {name + ending: level for name, level in _QUANTILES.items()}
-        self._sorted = [self._by_distance(score) for score in scores]
         self.units |= dict.fromkeys(self._quantiles, "angstrom")
+        # Distances of all atoms in ascending order, and the formula of each, by seed.
+        self._sorted: list[tuple[Floats, Integers]] = []
+        for score in scores:
+            distances = score.errors.distances
+            known = np.where(np.isnan(distances), np.inf, distances)
+            order = np.argsort(known, kind="stable")
+            owner = np.repeat(group, np.diff(score.errors.offsets))
+            self._sorted.append((known[order], owner[order]))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -393,41 +290,25 @@ class GroupedReconstructions:
         return tuple(self.units)
 
     def values(self, weights: Floats, metrics: Sequence[str]) -> dict[str, Floats]:
-        """Metrics [R, S] for weights of the formulas [R, G]."""
-        found = self._means.values(weights, [m for m in metrics if m not in self._quantiles])
-        wanted = [name for name in metrics if name in self._quantiles]
-        if wanted:
-            levels = [self._quantiles[name] for name in wanted]
-            by_seed = [self._quantile(weights, seed, levels) for seed in range(self.n_seeds)]
-            found |= {name: np.stack([q[i] for q in by_seed], 1) for i, name in enumerate(wanted)}
-        return {name: found[name] for name in metrics}
-
-    def _summed(self, metric: Metric) -> list[Floats]:
-        """Sums over every formula of weighted values and of weights, [G] each."""
-        weights = np.where(np.isfinite(metric.value), metric.weight, 0.0)
-        values = np.nan_to_num(metric.value * 1.0) * weights
-        parts = (np.bincount(self._group, part, len(self.groups)) for part in (values, weights))
-        return [part.astype(np.float64) for part in parts]
-
-    def _by_distance(self, score: ReconstructionScores) -> tuple[Floats, Integers]:
-        """Distances in ascending order, and the formula of each."""
-        distances = np.where(np.isnan(score.errors.distances), np.inf, score.errors.distances)
-        order = np.argsort(distances, kind="stable")
-        owner = np.repeat(self._group, np.diff(score.errors.offsets))
-        return distances[order], owner[order]
-
-    def _quantile(self, weights: Floats, seed: int, levels: Sequence[float]) -> list[Floats]:
-        """Least distance that a share of the weighted atoms does not exceed."""
-        distances, group = self._sorted[seed]
-        found = np.empty((len(levels), len(weights)))
-        step = max(1, _CHUNK // len(distances))
-        for start in range(0, len(weights), step):
-            reached = np.cumsum(weights[start : start + step, group], axis=1)
-            for row, level in enumerate(levels):
-                below = (reached < level * reached[:, -1:] - 1e-9).sum(axis=1)
-                values = distances[np.minimum(below, len(distances) - 1)]
-                found[row, start : start + step] = np.where(np.isinf(values), np.nan, values)
-        return list(found)
+        """Return metrics (R, S) for weights of the formulas (R, G)."""
+        found = {name: np.empty((len(weights), self.n_seeds)) for name in metrics}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for name in (name for name in found if name in self._sums):
+                sums, counts = self._sums[name].swapaxes(0, 1)
+                found[name] = (weights @ sums.T) / (weights @ counts.T)
+        levels = {name: level for name, level in self._quantiles.items() if name in found}
+        for seed, (distances, group) in enumerate(self._sorted if levels else ()):
+            step = max(1, _CHUNK // len(distances))
+            for start in range(0, len(weights), step):
+                rows = slice(start, start + step)
+                # A quantile is the least distance that this share of the weighted atoms does not
+                # exceed; the weight reached by each distance serves all levels.
+                reached = np.cumsum(weights[rows, group], axis=1)
+                for name, level in levels.items():
+                    below = (reached < level * reached[:, -1:] - 1e-9).sum(axis=1)
+                    values = distances[np.minimum(below, len(distances) - 1)]
+                    found[name][rows, seed] = np.where(np.isinf(values), np.nan, values)
+        return found
 
 
 def reconstruction_rows(
@@ -437,25 +318,16 @@ def reconstruction_rows(
     split: str,
     bootstrap: Bootstrap | None = None,
 ) -> list[ScoreRow]:
-    """Rows of the scorecard with intervals over formulas and seeds.
+    """Return rows of the scorecard, with intervals over formulas and seeds.
 
-    Parameters
-    ----------
-    scores
-        One for each seed, of the same crystals.
-    method, split
-        Entries of the rows.
-    bootstrap
-        How to resample.
+    There is one score for each seed, of the same crystals.
     """
     grouped = GroupedReconstructions(scores)
-    found = intervals_of(grouped, bootstrap=bootstrap)
     rows = []
-    for name, interval in found.items():
+    for name, interval in intervals_of(grouped, bootstrap=bootstrap).items():
         unit = grouped.units[name]
-        row = ScoreKey("reconstruction", method, split, unit=unit).row(
-            name, interval, len(grouped.groups), grouped.n_seeds
-        )
+        key = ScoreKey("reconstruction", method, split, unit=unit)
+        row = key.row(name, interval, len(grouped.groups), grouped.n_seeds)
         # An interval never leaves the range of its metric.
         low, high = np.clip([row.low, row.high], 0.0, 1.0 if unit == "share" else np.inf)
         rows.append(replace(row, low=float(low), high=float(high)))
@@ -463,21 +335,17 @@ def reconstruction_rows(
 
 
 def reconstruction_notes(scores: ReconstructionScores) -> list[str]:
-    """What the metrics mean, one line each, and what failed."""
-    ending = name_ending(scores.given)
-    lines = [f"{metric.name}: {metric.meaning}" for metric in metrics_of(scores)]
-    lines.append(
+    """Return what the metrics mean, one line each, and what failed."""
+    ending, pairs = _ending(scores.given), scores.pairs
+    return [
+        *(f"{metric.name}: {metric.meaning}" for metric in _metrics(scores)),
         f"periodic_error_median{ending}: least distance in Angstrom that half of all atoms do "
-        "not exceed; atoms of structures that cannot be compared count as infinitely far"
-    )
-    lines.append(f"periodic_error_p95{ending}: the same for 95 % of all atoms")
-    pairs = scores.pairs
-    lines.append(
+        "not exceed; atoms of structures that cannot be compared count as infinitely far",
+        f"periodic_error_p95{ending}: the same for 95 % of all atoms",
         f"of {len(scores)} reconstructed crystals {int(scores.unusable.sum())} have no cell or no "
         f"finite coordinates, {int(pairs.timed_out.sum())} ran out of time and "
-        f"{int(pairs.crashed.sum())} failed in matching; all of them count as not matched"
-    )
-    return lines
+        f"{int(pairs.crashed.sum())} failed in matching; all of them count as not matched",
+    ]
 
 
 # One row per scored crystal, for pages and tables.
@@ -490,32 +358,13 @@ _DENSITY = 1.66053906892
 def held_out_table(
     true: Crystals, scores: ReconstructionScores, latents: Latents | None = None
 ) -> pl.DataFrame:
-    """Describe and score every crystal of a scored reconstruction.
+    """Describe and score every crystal of a scored reconstruction, one row each.
 
-    Parameters
-    ----------
-    true
-        The true crystals.
-    scores
-        Their scores, matched at the CDVAE and the strict tolerance with cells as they are.
-    latents
-        Posterior means of their atoms. Without them the columns ``pc1`` and ``pc2`` are
-        left out.
-
-    Returns
-    -------
-    polars.DataFrame
-        Columns ``name``, ``formula``, ``chemical_family``, ``n_atoms``, ``volume_per_atom``
-        (cubic Angstrom), ``density`` (g/cm3), ``periodic_error`` (median over the atoms,
-        Angstrom), ``rms_cdvae`` (null where there is no match), ``matched_cdvae``,
-        ``matched_strict``, ``type_accuracy``, ``length_error_percent``,
-        ``angle_error_deg``, ``volume_error_percent``, ``pc1`` and ``pc2`` (the latent mean
-        over the atoms on its two leading principal components).
-
-    Raises
-    ------
-    DataError
-        If scores or latents are not those of the crystals.
+    Matching has to be at the CDVAE and the strict tolerance with cells as they are. Columns say
+    their units, but for volume_per_atom (cubic angstrom), density (g/cm3) and periodic_error
+    (median over the atoms, angstrom); ``rms_cdvae`` is null where there is no match. With the
+    latents of the atoms come ``pc1`` and ``pc2``, the latent mean over the atoms on its two leading
+    principal components. Raises a DataError if scores or latents are not those of the crystals.
     """
     for what, part in (("scores", scores), ("latents", latents)):
         if part is not None and not np.array_equal(part.names, true.names):
@@ -544,12 +393,11 @@ def held_out_table(
 
 
 def _leading_components(vectors: NDArray[np.float32]) -> Floats:
-    """Coordinates on the two leading principal components, shape (B, 2).
-
-    The sign of a component is such that its largest coefficient is positive.
-    """
+    """Return coordinates of vectors (B, L) on the two leading principal components, (B, 2)."""
     centred = vectors.astype(np.float64) - vectors.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
+    # Eigenvalues ascend. The largest coefficient of a component is made positive, so that its
+    # sign does not depend on the solver; one latent dimension gives a second column of zeros.
     leading = axes[:, :-3:-1]
     leading = np.pad(leading, ((0, 0), (0, 2 - leading.shape[1])))
     leading = leading * np.sign(leading[np.abs(leading).argmax(axis=0), np.arange(2)])

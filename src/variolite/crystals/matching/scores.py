@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-LIMIT = 20.0
-"""Seconds that one pair may take."""
+_LIMIT = 20.0
+_PAIRS_PER_TASK = 32
 
 SYMPRECS = (0.01, 0.1)
-"""Tolerances of spglib in Angstrom."""
-
-_PAIRS_PER_TASK = 32
+"""Tolerances of spglib in angstrom."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,10 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class PairScores:
-    """Scores of B pairs.
+    """Scores of B pairs, of which those that failed do not match.
 
-    Attributes
-    ----------
-    matches
-        What matching finds, by setting. Pairs that failed do not match.
-    same_space_group
-        Whether both structures have the same space group, by tolerance in Angstrom: 1 or
-        0, NaN where spglib finds none for the second structure, shape (B,) each.
-    timed_out, crashed
-        Pairs that took too long, and pairs on which an error was raised or a process died,
-        shape (B,) each.
+    Whether the space group is the same, by tolerance in angstrom, is 1 or 0, NaN where spglib
+    finds none for the second structure. Crashed is where an error was raised or a process died.
     """
 
     matches: Mapping[Setting, Matches]
@@ -90,31 +81,15 @@ def score_pairs(
     settings: Sequence[Setting] = SETTINGS,
     symprecs: Sequence[float] = (),
     workers: int | None = None,
-    limit: float = LIMIT,
+    limit: float = _LIMIT,
     log: Callable[[str], None] = lambda _: None,
 ) -> PairScores:
-    """Match pairs of structures under several settings, each pair within a time limit.
+    """Match pairs of structures under several settings, each pair within ``limit`` seconds.
 
-    Parameters
-    ----------
-    first, second
-        Sets of B structures; for a reconstruction, the reconstructed and the true ones.
-    settings
-        What to match by.
-    symprecs
-        Tolerances at which space groups are compared.
-    workers
-        Worker processes; by default as many as there are cores, and no more than there is
-        work for. 0 does the work in this process, without time limits.
-    limit
-        Seconds that one pair may take under all settings together.
-    log
-        Takes lines about progress.
-
-    Raises
-    ------
-    DataError
-        If the sets differ in length, or a library that is needed is not installed.
+    For a reconstruction, the reconstructed are the first and the true ones the second. Space
+    groups are compared at ``symprecs``. There are as many worker processes as cores by default,
+    and no more than there is work for; 0 does the work in this process, without time limits.
+    Raises a DataError if the sets differ in length, or a library that is needed is not installed.
     """
     if len(first) != len(second):
         raise DataError(f"{len(first)} and {len(second)} structures do not make pairs")
@@ -124,27 +99,26 @@ def score_pairs(
         import_extra("spglib")
     # Properties need not travel to the workers.
     ours, theirs = (replace(crystals, properties={}) for crystals in (first, second))
+    score = partial(_score, settings=tuple(settings), symprecs=tuple(symprecs))
 
-    def run(parts: Sequence[Integers], what: str) -> list[tuple[Integers, Outcome]]:
-        tasks = [
-            _Task(ours.take(part), theirs.take(part), tuple(settings), tuple(symprecs))
-            for part in parts
-        ]
+    def run(parts: Sequence[Integers], what: str) -> Iterator[tuple[Integers, Outcome]]:
+        tasks = [(ours.take(part), theirs.take(part)) for part in parts]
         if workers == 0:
-            return [(p, Outcome("done", _score(t))) for p, t in zip(parts, tasks, strict=True)]
+            return zip(parts, (Outcome("done", score(task)) for task in tasks), strict=True)
         progress = Progress(what, sum(map(len, parts)), log)
         found = outcomes(
-            _score,
+            score,
             tasks,
             workers=min(workers or os.cpu_count() or 1, max(1, len(tasks))),
             limit=limit,
             done=lambda place: progress.add(len(parts[place])),
         )
-        return list(zip(parts, found, strict=True))
+        return zip(parts, found, strict=True)
 
     count = len(first)
     starts = range(0, count, _PAIRS_PER_TASK)
-    found = run([np.arange(s, min(s + _PAIRS_PER_TASK, count)) for s in starts], "matching")
+    parts = [np.arange(start, min(start + _PAIRS_PER_TASK, count)) for start in starts]
+    found = list(run(parts, "matching"))
     # One bad pair ends its whole part: there, each pair is tried by itself.
     failed = [part for part, outcome in found if outcome.value is None]
     if failed:
@@ -165,33 +139,30 @@ def score_pairs(
     )
 
 
-@dataclass(frozen=True)
-class _Task:
-    first: Crystals
-    second: Crystals
-    settings: tuple[Setting, ...]
-    symprecs: tuple[float, ...]
-
-
-def _score(task: _Task) -> tuple[Floats, Mask, Floats]:
-    """RMS [S, B], fits [S, B] and same space groups [P, B] of some pairs."""
-    cells = {False: (reduce_crystals(task.first), reduce_crystals(task.second))}
-    if any(setting.primitive for setting in task.settings):
-        cells[True] = (primitive_crystals(cells[False][0]), primitive_crystals(cells[False][1]))
-    matches = [match_reduced(*cells[s.primitive], s.tolerance) for s in task.settings]
-    shape = (len(matches), len(task.first))
+def _score(
+    pair: tuple[Crystals, Crystals], settings: Sequence[Setting], symprecs: Sequence[float]
+) -> tuple[Floats, Mask, Floats]:
+    """Return rms (S, B), fits (S, B) and same space groups (P, B) of some pairs."""
+    first, second = reduced = (reduce_crystals(pair[0]), reduce_crystals(pair[1]))
+    cells = {False: reduced}
+    if any(setting.primitive for setting in settings):
+        cells[True] = (primitive_crystals(first), primitive_crystals(second))
+    matches = [match_reduced(*cells[s.primitive], s.tolerance) for s in settings]
+    shape = (len(matches), len(pair[0]))
     rms = np.array([m.rms for m in matches]).reshape(shape)
     fits = np.array([m.fits for m in matches], dtype=bool).reshape(shape)
-    same = np.full((len(task.symprecs), len(task.first)), np.nan)
-    for row, symprec in enumerate(task.symprecs):
-        truth = _space_groups(task.second, cells[False][1].usable, symprec)
-        found = _space_groups(task.first, cells[False][0].usable, symprec)
+    same = np.full((len(symprecs), len(pair[0])), np.nan)
+    for row, symprec in enumerate(symprecs):
+        found, truth = (
+            _space_groups(crystals, reduced.usable, symprec)
+            for crystals, reduced in zip(pair, (first, second), strict=True)
+        )
         same[row] = np.where(truth > 0, truth == found, np.nan)
     return rms, fits, same
 
 
 def _space_groups(crystals: Crystals, usable: Mask, symprec: float) -> Integers:
-    """Numbers of the space groups by spglib, 0 where it finds none, shape (B,)."""
+    """Return numbers of the space groups by spglib, 0 where it finds none, shape (B,)."""
     numbers = np.zeros(len(crystals), dtype=np.int64)
     numbers[usable] = space_groups(crystals.take(usable), symprec=symprec)[0]
     return numbers

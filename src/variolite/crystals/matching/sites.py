@@ -21,6 +21,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.matching.lattices import spread
 from variolite.crystals.periodic import nearest_image, squared_neighbours
 
 # Many small assignment problems at once.
@@ -35,25 +36,13 @@ _LISTED = 4
 
 
 def assign(costs: Floats) -> Integers:
-    """Assign rows to columns at least cost, for a stack of square problems.
+    """Return the columns (K, n) assigned to the rows of costs (K, n, n) at least cost.
 
-    Parameters
-    ----------
-    costs
-        Costs, shape (K, n, n); :data:`FORBIDDEN` where a pair must not be chosen.
-
-    Returns
-    -------
-    NDArray
-        Column of every row, shape (K, n). A forbidden pair is chosen only where there is
-        no way without one.
-
-    Notes
-    -----
-    Up to four rows all permutations are compared; beyond, a problem whose row minima lie in
-    different columns is solved by them, and only the rest goes to scipy's solver.
+    A pair of cost :data:`FORBIDDEN` is chosen only where there is no way without one. Up to four
+    rows all permutations are compared; beyond, a problem whose row minima lie in different
+    columns is solved by them, and only the rest goes to scipy's solver.
     """
-    _, size, _ = costs.shape
+    size = costs.shape[2]
     if size == 1:
         return np.zeros(costs.shape[:2], dtype=np.int64)
     if size <= _LISTED:
@@ -86,35 +75,20 @@ _CHUNK = 16_000
 
 @dataclass(frozen=True)
 class CandidateCells:
-    """Candidate bases of first lattices, and the average of each with the second.
+    """Candidate bases of first lattices, and the average lattice of each with the second.
 
-    Attributes
-    ----------
-    owner
-        Pair of structures of every candidate, ascending, shape (C,).
-    transform
-        Integer matrices that take fractional coordinates of the first cell to the
-        candidate basis by multiplication from the right, shape (C, 3, 3).
-    box
-        Half widths of the box in fractional coordinates of the candidate, shape (C, 3).
-    reduced
-        The average lattice, LLL-reduced, in Angstrom, shape (C, 3, 3).
-    to_reduced
-        Integer matrices that take fractional coordinates of the average lattice to its
-        reduced basis by multiplication from the right, shape (C, 3, 3).
-    reduced_box
-        Half widths of the box in the reduced basis, shape (C, 3).
-    free_length
-        (V/n)^(1/3) of the average lattice in Angstrom, shape (C,).
+    Integer matrices take fractional coordinates from the first cell to the candidate basis
+    (``transform``), or from the average lattice to its reduced basis (``to_reduced``), by
+    multiplication from the right.
     """
 
-    owner: Integers
-    transform: Floats
-    box: Floats
-    reduced: Floats
-    to_reduced: Floats
-    reduced_box: Floats
-    free_length: Floats
+    owner: Integers  # pair of structures of every candidate, ascending (C,)
+    transform: Floats  # (C, 3, 3)
+    box: Floats  # half widths of the box in fractional coordinates of the candidate (C, 3)
+    reduced: Floats  # the average lattice, LLL-reduced, in angstrom (C, 3, 3)
+    to_reduced: Floats  # (C, 3, 3)
+    reduced_box: Floats  # half widths of the box in the reduced basis (C, 3)
+    free_length: Floats  # (V/n)^(1/3) of the average lattice in angstrom (C,)
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -126,7 +100,7 @@ class CandidateCells:
 
 @dataclass(frozen=True)
 class _AtomPairs:
-    """Pairs (second, first) of equal atoms, ordered by the atom of the second cell.
+    """P pairs (second, first) of equal atoms, ordered by the atom of the second cell.
 
     The pairs of the anchor, atom 0, come first.
     """
@@ -134,7 +108,7 @@ class _AtomPairs:
     second: Integers
     first: Integers
     starts: Integers  # where the pairs of each atom of the second cell begin
-    blocks: tuple[tuple[int, int, int], ...]  # (first atom, atoms, first pair) of each element
+    blocks: tuple[tuple[int, int], ...]  # (atoms, first pair) of each element
     probes: Integers  # pairs of a few atoms of small groups, tested first
     probe_starts: Integers
 
@@ -142,26 +116,12 @@ class _AtomPairs:
 def match_sites(
     first: Floats, second: Floats, sizes: Integers, cells: CandidateCells
 ) -> tuple[Floats, Floats]:
-    """Find the best match of each of G pairs of structures.
+    """Return the least rms and the least largest displacement of G pairs, (G,) each.
 
-    Parameters
-    ----------
-    first, second
-        Fractional coordinates in the first cells, before their change of basis, and in the
-        second cells, shape (G, n, 3) each. Atoms are grouped by element, the groups in
-        order of their size and the same in both; atom 0 of the second is the anchor.
-    sizes
-        Number of atoms of each group, ascending; they sum to n.
-    cells
-        Candidate bases; ``owner`` is the place of the pair in ``first`` and ``second``.
-
-    Returns
-    -------
-    rms
-        Least root mean square displacement over the candidates in units of (V/n)^(1/3);
-        infinite where no candidate holds, shape (G,).
-    largest
-        Least largest displacement over the candidates in the same units, shape (G,).
+    Both are over the candidates, in units of (V/n)^(1/3), and infinite where none holds. Given
+    are fractional coordinates (G, n, 3) in the first cells, before their change of basis, and in
+    the second cells. Atoms are grouped by element, the groups in ascending order of their
+    ``sizes`` and the same in both; atom 0 of the second is the anchor.
     """
     # One list of atom pairs serves all structures of the group; only coordinates differ.
     pairs = _pairs_of(sizes)
@@ -186,38 +146,33 @@ def match_sites(
 
 def _pairs_of(sizes: Integers) -> _AtomPairs:
     begins = np.cumsum(sizes) - sizes
+    # Every atom of the second cell pairs with the whole group that it belongs to.
     size_of = np.repeat(sizes, sizes)
     starts = np.cumsum(size_of) - size_of
-    atoms = np.arange(len(size_of))
-    second = np.repeat(atoms, size_of)
-    within = np.arange(len(second)) - np.repeat(starts, size_of)
+    second, within = spread(size_of)
     # The anchor has its partner by construction; the next atoms have the fewest.
-    probes = np.flatnonzero((second > 0) & (second <= _PROBES))
     probe_sizes = size_of[1 : 1 + _PROBES]
     return _AtomPairs(
         second=second,
-        first=within + np.repeat(np.repeat(begins, sizes), size_of),
+        first=within + np.repeat(begins, sizes)[second],
         starts=starts,
-        blocks=tuple(
-            (int(begin), int(size), int(starts[begin]))
-            for begin, size in zip(begins, sizes, strict=True)
-        ),
-        probes=probes,
+        blocks=tuple(zip(sizes.tolist(), starts[begins].tolist(), strict=True)),
+        probes=np.flatnonzero((second > 0) & (second <= _PROBES)),
         probe_starts=np.cumsum(probe_sizes) - probe_sizes,
     )
 
 
 def _by_axis(vectors: Floats) -> Floats:
-    """Bring the last axis to the front: operations on whole axes are several times faster."""
+    """Return vectors as (3, ...): operations on whole axes are several times faster."""
     return np.ascontiguousarray(np.moveaxis(vectors, -1, 0))
 
 
 def _displacements(
     difference: Floats, translations: int, cells: CandidateCells, pairs: _AtomPairs
 ) -> Iterator[tuple[Integers, Floats]]:
-    """Cartesian displacements [K, n, 3] of assigned atoms, with the candidate of each.
+    """Yield Cartesian displacements (K, n, 3) of assigned atoms, with their candidates (K,).
 
-    ``difference`` holds fractional coordinates by axis, [3, C, P].
+    Differences of the pairs of atoms are fractional and by axis, (3, C, P).
     """
     # The first pairs are those of the anchor: laying it on each atom of its element in turn
     # gives the translations that are tried.
@@ -232,11 +187,13 @@ def _displacements(
         wrapped = difference[:, here]
         wrapped -= shift[:, here, translation[start : start + step]][:, :, None]
         wrapped -= np.rint(wrapped)
-        # First in the basis as it is, which is cheap and rules out nearly all candidates.
+        # First in the basis as it is, which is cheap and rules out nearly all candidates: each
+        # atom of the second cell needs one of the first.
         inside = _inside(wrapped, cells.box[here])
         kept = np.logical_or.reduceat(inside, pairs.starts, axis=1).all(axis=1)
         if not kept.any():
             continue
+        # Copies of whole arrays are spared where nothing falls away.
         if not kept.all():
             here, wrapped, inside = here[kept], wrapped[:, kept], inside[kept]
         skewed = np.flatnonzero(~straight[here])
@@ -253,6 +210,7 @@ def _displacements(
             here, wrapped, inside = here[kept], wrapped[:, kept], inside[kept]
         squares = _squares(wrapped, metric[here])
         _shorten(wrapped, squares, inside, metric[here], norms[here])
+        # An atom outside the box is no partner, however the costs would come out.
         squares[~inside] = FORBIDDEN
         chosen = _assigned(squares, pairs)
         rows = np.arange(len(here))[:, None]
@@ -263,7 +221,7 @@ def _displacements(
 
 
 def _inside(wrapped: Floats, box: Floats) -> Mask:
-    """Whether fractional vectors [3, K, ...] lie in boxes of half widths [K, 3]."""
+    """Return whether fractional vectors (3, K, ...) lie in boxes of half widths (K, 3)."""
     wide = box.T.reshape(3, -1, *(1,) * (wrapped.ndim - 2))
     inside = np.abs(wrapped[0]) <= wide[0]
     inside &= np.abs(wrapped[1]) <= wide[1]
@@ -274,7 +232,7 @@ def _inside(wrapped: Floats, box: Floats) -> Mask:
 def _promising(
     difference: Floats, shift: Floats, cells: CandidateCells, pairs: _AtomPairs
 ) -> tuple[Integers, Integers]:
-    """Candidates and translations for which a few atoms have a partner in the box."""
+    """Return candidates and translations for which a few atoms have a partner in the box."""
     kept = np.ones(shift.shape[1:], dtype=bool)
     if len(pairs.probes):
         probed = difference[:, :, None, pairs.probes] - shift[:, :, :, None]
@@ -287,17 +245,19 @@ def _promising(
 
 
 def _coverable(inside: Mask, pairs: _AtomPairs) -> Mask:
-    """Whether each atom of both cells has a partner; else no assignment can hold."""
+    """Return whether each atom of both cells has a partner; else no assignment can hold."""
     covered = np.asarray(np.logical_or.reduceat(inside, pairs.starts, axis=1).all(axis=1))
-    for _, size, place in pairs.blocks:
+    for size, place in pairs.blocks:
         if size > 1:
+            # Rows are atoms of the second cell, columns those of the first.
             block = inside[:, place : place + size * size].reshape(-1, size, size)
             covered &= np.all(block.any(axis=1), axis=1)
     return covered
 
 
 def _squares(wrapped: Floats, metric: Floats) -> Floats:
-    """Squared lengths [K, P] of fractional vectors [3, K, P] by metric tensors [K, 3, 3]."""
+    """Return squared lengths (K, P) of fractional vectors (3, K, P) by metrics (K, 3, 3)."""
+    # Written out by axis: the general product would pass over the memory three times.
     x, y, z = wrapped
     g = metric[:, :, :, None]
     squares: Floats = x * (g[:, 0, 0] * x + 2 * g[:, 0, 1] * y + 2 * g[:, 0, 2] * z)
@@ -323,11 +283,12 @@ def _shorten(wrapped: Floats, squares: Floats, inside: Mask, metric: Floats, nor
 
 
 def _assigned(costs: Floats, pairs: _AtomPairs) -> Integers:
-    """Pair [K, n] that holds the partner of every atom of the second cell."""
+    """Return the pair (K, n) that holds the partner of every atom of the second cell."""
+    # Elements are assigned one by one: atoms never trade places with those of another.
     chosen = [
         place
         + np.arange(size) * size
         + assign(costs[:, place : place + size * size].reshape(-1, size, size))
-        for _, size, place in pairs.blocks
+        for size, place in pairs.blocks
     ]
     return np.concatenate(chosen, axis=1)
