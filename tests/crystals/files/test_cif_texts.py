@@ -9,11 +9,11 @@ from typing import Any
 
 import gemmi
 import numpy as np
+import polars as pl
 import pytest
-from crystal_cases import CIF, crystals_of, same_atoms, sound
+from crystal_cases import CIF, OPERATIONS, SEEDS, changed, crystals_of, same_atoms, sound
 from gemmi import cif
 from hypothesis import given
-from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, lattices_from_parameters
 from variolite.crystals.files.checks import Limits, RejectedError, element_of
@@ -43,29 +43,31 @@ def pymatgen_of(text: str) -> Any:
         return CifParser.from_str(text, frac_tolerance=0).parse_structures(primitive=False)[0]
 
 
+SYMBOL, NUMBER, XYZ = "_symmetry_space_group_name_H-M", "_symmetry_Int_Tables_number", "_as_xyz"
+OCCUPANCY, FULL = "_atom_site_occupancy", "0.25 1\n"
 SAME_SALT = {
-    "charges": CIF.replace("Na Na1", "Na1+ Na1").replace("Cl Cl1", "CL- Cl1"),
-    "uncertainties": CIF.replace("4.0\n", "4.0(3)\n").replace("0.25 1\n", "0.25(12) 1\n"),
-    "labels only": CIF.replace("type_symbol", "other").replace("Na Na1", ". Na1"),
-    "unknown symbols": CIF.replace("Na Na1", "? Na1"),
-    "other capitals": CIF.replace("_atom_site_fract_x", "_Atom_Site_Fract_X"),
-    "no occupancy": CIF.replace("_atom_site_occupancy", "_atom_site_other"),
-    "occupancy unknown": CIF.replace("0.25 1\n", "0.25 ?\n"),
-    "occupancy with uncertainty": CIF.replace("0.25 1\n", "0.25 1.0(1)\n"),
-    "newer tags": CIF.replace("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-    .replace("_symmetry_space_group_name_H-M", "_space_group_name_H-M_alt")
-    .replace("_symmetry_Int_Tables_number", "_space_group_IT_number"),
-    "points in tags": CIF.replace("_cell_", "_cell.")
-    .replace("_atom_site_", "_atom_site.")
-    .replace("_symmetry_equiv_pos_as_xyz", "_space_group_symop.operation_xyz"),
-    "no operations": CIF.replace("loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n", ""),
+    "charges": changed("Na Na1", "Na1+ Na1", "Cl Cl1", "CL- Cl1"),
+    "uncertainties": changed("4.0\n", "4.0(3)\n", FULL, "0.25(12) 1\n"),
+    "labels only": changed("type_symbol", "other", "Na Na1", ". Na1"),
+    "unknown symbols": changed("Na Na1", "? Na1"),
+    "other capitals": changed("_atom_site_fract_x", "_Atom_Site_Fract_X"),
+    "no occupancy": changed(OCCUPANCY, "_atom_site_other"),
+    "occupancy unknown": changed(FULL, "0.25 ?\n"),
+    "occupancy with uncertainty": changed(FULL, "0.25 1.0(1)\n"),
+    "newer tags": changed("_symmetry_equiv_pos" + XYZ, "_space_group_symop_operation_xyz")
+    .replace(SYMBOL, "_space_group_name_H-M_alt")
+    .replace(NUMBER, "_space_group_IT_number"),
+    "points in tags": changed("_cell_", "_cell.", "_atom_site_", "_atom_site.").replace(
+        "_symmetry_equiv_pos" + XYZ, "_space_group_symop.operation_xyz"
+    ),
+    "no operations": changed(OPERATIONS, ""),
     "a remark as a block": CIF + "\ndata_remarks\n_audit_author_name 'Nobody'\n",
-    "windows line ends": CIF.replace("\n", "\r\n"),
-    "one disorder group": CIF.replace("_atom_site_occupancy", "_atom_site_disorder_group"),
-    "a dummy": CIF.replace("_atom_site_occupancy", "_atom_site_calc_flag")
-    .replace("0.0 1\n", "0.0 d\n")
-    .replace("0.25 1\n", "0.25 d\nNa Na9 0.1 0.1 0.1 dum\n"),
-    "all atoms under the true group": CIF.replace("'P 1'", "'P m m m'").replace(
+    "windows line ends": changed("\n", "\r\n"),
+    "one disorder group": changed(OCCUPANCY, "_atom_site_disorder_group"),
+    "a dummy": changed(OCCUPANCY, "_atom_site_calc_flag", "0.0 1\n", "0.0 d\n").replace(
+        FULL, "0.25 d\nNa Na9 0.1 0.1 0.1 dum\n"
+    ),
+    "all atoms under the true group": changed("'P 1'", "'P m m m'").replace(
         "loop_\n_symm", "_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z 1\nloop_\n_symm", 1
     ),
 }
@@ -82,12 +84,12 @@ def test_spellings_of_the_same_structure(spelling: str) -> None:
 def test_one_atom_without_a_loop() -> None:
     text = CIF[: CIF.rindex("loop_")]
     text += "_atom_site_fract_x 0\n_atom_site_fract_y 0.5\n_atom_site_fract_z 0\n"
-    text += "_atom_site_type_symbol Fe\n"
-    assert read(text).species.tolist() == [26]
-    assert read(text).coordinates.tolist() == [[0.0, 0.5, 0.0]]
+    found = read(text + "_atom_site_type_symbol Fe\n")
+    assert found.species.tolist() == [26]
+    assert found.coordinates.tolist() == [[0.0, 0.5, 0.0]]
 
 
-@given(st.integers(0, 2**32 - 1))
+@given(SEEDS)
 def test_the_plain_and_the_careful_reader_agree(seed: int) -> None:
     for crystal in crystals_of(seed, count=2):
         block = cif.read_string(to_cif(crystal)).sole_block()
@@ -98,48 +100,29 @@ def test_the_plain_and_the_careful_reader_agree(seed: int) -> None:
         assert list(plain.cell) == list(careful.cell)
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        *(("Fe", 26), ("Fe3+", 26), ("FE", 26), ("fe", 26), ("O2-", 8), ("D", 1), ("T", 1)),
-        *(("Cu1+", 29), ("h", 1), ("Og", 118), ("Uuo", None), ("OH", None), ("", None)),
-        *(("?", None), ("1", None), ("Wat", None), ("X", None), ("M", None)),
-    ],
-)
-def test_symbols(text: str, number: int | None) -> None:
-    if number is None:
+SYMBOLS = {"Fe": 26, "Fe3+": 26, "FE": 26, "fe": 26, "O2-": 8, "D": 1, "T": 1, "Cu1+": 29}
+SYMBOLS |= {"h": 1, "Og": 118}
+LABELS = {"Fe1": 26, "Fe1A": 26, "O1W": 8, "C12": 6, "Caa": 20, "H1A": 1, "D1": 1, "Hx": 1}
+LABELS |= {"Ow": 8, "Ht": 1}
+
+
+def test_symbols_and_labels() -> None:
+    for text, number in SYMBOLS.items():
+        assert element_of(text) == (number, text in "DT"), text
+    for text, number in LABELS.items():
+        assert element_of(text, is_label=True)[0] == number, text
+    neither = [(text, False) for text in ("Uuo", "OH", "", "?", "1", "Wat", "X", "M")]
+    for text, is_label in [*neither, *((text, True) for text in ("NA1", "CO1", "CL2", "Zz"))]:
         with pytest.raises(RejectedError) as error:
-            element_of(text)
+            element_of(text, is_label=is_label)
         assert error.value.code == "unknown_element"
-    else:
-        assert element_of(text) == (number, text in "DT")
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        *(("Fe1", 26), ("Fe1A", 26), ("O1W", 8), ("C12", 6), ("NA1", None), ("Caa", 20)),
-        *(("H1A", 1), ("D1", 1), ("Hx", 1), ("CO1", None), ("CL2", None), ("Zz", None)),
-        *(("Ow", 8), ("Ht", 1)),
-    ],
-)
-def test_labels(text: str, number: int | None) -> None:
-    if number is None:
-        with pytest.raises(RejectedError):
-            element_of(text, is_label=True)
-    else:
-        assert element_of(text, is_label=True)[0] == number
 
 
 def test_special_positions_written_with_few_digits() -> None:
     """Atoms 0.3333 and 0.6667 lie on the threefold axis, and once there."""
     lattice = lattices_from_parameters([3.209, 3.209, 5.211, 90, 90, 120])[0]
-    species, coordinates = expand(
-        np.array([12], np.uint8),
-        np.array([[0.3333, 0.6667, 0.25]]),
-        lattice,
-        operations_of_group("P 63/m m c"),
-    )
+    place, operations = np.array([[0.3333, 0.6667, 0.25]]), operations_of_group("P 63/m m c")
+    species, coordinates = expand(np.array([12], np.uint8), place, lattice, operations)
     assert species.tolist() == [12, 12]
     np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
 
@@ -150,20 +133,15 @@ def test_special_positions_written_with_few_digits() -> None:
 def test_general_and_special_orbits_have_the_size_of_the_group(group: str) -> None:
     """Sizes by the stabiliser, against gemmi's own images of a point."""
     found = gemmi.find_spacegroup_by_name(group)
-    operations = operations_of_group(group)
-    hexagonal = found.ext == "H"
-    lattice = np.diag([11.0, 11.0, 11.0])
-    if hexagonal:
-        lattice = lattices_from_parameters([11, 11, 17, 90, 90, 120])[0]
-    ops = list(found.operations())
+    hexagonal = [11, 11, 17, 90, 90, 120] if found.ext == "H" else [11, 11, 11, 90, 90, 90]
+    lattice, operations = lattices_from_parameters(hexagonal)[0], operations_of_group(group)
     for point in ((0.123455, 0.234565, 0.345675), (0.0, 0.0, 0.0), (0.125, 0.125, 0.125)):
         images = {
             tuple(np.round(np.mod(np.round(op.apply_to_xyz(list(point)), 9), 1.0), 6) % 1.0)
-            for op in ops
+            for op in found.operations()
         }
-        species, coordinates = expand(
-            np.array([6], np.uint8), np.array([point]), lattice, operations
-        )
+        one = np.array([6], np.uint8), np.array([point])
+        species, coordinates = expand(*one, lattice, operations)
         assert len(species) == len(images)
         assert {tuple(np.round(c, 6) % 1.0) for c in coordinates} == images
 
@@ -181,25 +159,18 @@ def test_operations_must_form_a_group() -> None:
 def test_symmetry_of_cifs_is_applied_as_in_pymatgen() -> None:
     from pymatgen.io.cif import CifWriter
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        crystals = textbook_crystals().take(slice(0, None, 5))
-        texts = [str(CifWriter(to_pymatgen(c), symprec=0.01)) for c in crystals]
-    for text, crystal in zip(texts, crystals, strict=True):
+    for crystal in textbook_crystals().take(slice(0, None, 5)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            text = str(CifWriter(to_pymatgen(crystal), symprec=0.01))
         assert "_symmetry_space_group_name_H-M   'P 1'" not in text
         expected = from_pymatgen(pymatgen_of(text), [crystal.name])[0]
         assert same_atoms(read(text), expected), crystal.name
 
 
 def test_group_by_symbol_gives_what_its_operations_give() -> None:
-    text = (
-        CIF.replace("loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n", "")
-        .replace("'P 1'", "'F m -3 m'")
-        .replace("5.0", "4.0")
-        .replace("6.0", "4.0")
-        .replace("Tables_number 1", "Tables_number 225")
-        .replace("0.5 0.5 0.25", "0.5 0.5 0.5")
-    )
+    text = changed(OPERATIONS, "", "'P 1'", "'F m -3 m'", "5.0", "4.0", "6.0", "4.0")
+    text = text.replace("number 1", "number 225").replace("0.5 0.5 0.25", "0.5 0.5 0.5")
     found = read(text)
     assert np.bincount(found.species)[[11, 17]].tolist() == [4, 4]
     expected = [c for c in product((0.0, 0.5), repeat=3) if sum(c) % 1 == 0]
@@ -208,8 +179,6 @@ def test_group_by_symbol_gives_what_its_operations_give() -> None:
 
 @pytest.mark.parametrize("name", ["mp_20/train_head", "mpts_52/val", "carbon_24/htl_val"])
 def test_real_cifs_are_read_as_pymatgen_reads_them(shared_data: Path, name: str) -> None:
-    import polars as pl
-
     path = shared_data / "crystals" / f"{name}.csv.gz"
     reading = read_structures(path, limits=Limits(volume_per_atom=(0, 1e6)))
     assert not len(reading.rejects)

@@ -1,4 +1,4 @@
-"""Splits: no group in two parts, shares about as asked, thresholds, ids, prototypes."""
+"""Splits: no group in two parts, shares about as asked, thresholds, prototypes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.files.groups import (
-    draw_split,
-    groups_by,
-    prototypes,
-    space_groups,
-    split_by_number,
-    split_crystals,
-    without_ids,
-    without_repeated_ids,
-)
-from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files import split_by_number, split_crystals, textbook_crystals
+from variolite.crystals.files.groups import draw_split, groups_by, prototypes, space_groups
 from variolite.errors import DataError
 
 
@@ -45,24 +35,23 @@ def test_no_group_in_two_parts_and_shares_as_asked(
     wanted = {"train": 1 - test - validation, "validation": validation, "test": test}
     for part, share in wanted.items():
         # What two parts miss by one group each, the third may miss by both.
-        slack = 2 * max(sizes)
-        assert abs(len(rows[part]) - share * len(groups)) <= slack, part
+        assert abs(len(rows[part]) - share * len(groups)) <= 2 * max(sizes), part
     shuffled = np.random.default_rng(seed).permutation(len(groups))
     assert draw_split(groups[shuffled], test=test, validation=validation, seed=seed) == split
 
 
 def test_many_small_groups_give_the_shares_exactly() -> None:
     groups = np.repeat(np.arange(1000), 3).astype(np.str_)
-    rows = draw_split(groups, test=0.1, validation=0.2, seed=3).rows(groups)
-    assert [len(rows[part]) for part in ("train", "validation", "test")] == [2100, 600, 300]
-    other = draw_split(groups, test=0.1, validation=0.2, seed=4).rows(groups)
-    assert not np.array_equal(rows["test"], other["test"])
+    one, other = (draw_split(groups, test=0.1, validation=0.2, seed=seed) for seed in (3, 4))
+    assert list(map(len, one.rows(groups).values())) == [2100, 600, 300]
+    assert one.test != other.test
 
 
 @pytest.mark.parametrize("by", ["formula", "system", "prototype", "random", "space_group"])
 def test_every_way_of_grouping(by: str) -> None:
     crystals = textbook_crystals()
     rows = split_crystals(crystals, by, test=0.2, validation=0.2, seed=1)
+    assert list(rows) == ["train", "validation", "test"]
     assert sum(map(len, rows.values())) == 78
     groups = groups_by(crystals, by)
     assert not set(groups[rows["train"]]) & set(groups[rows["test"]])
@@ -104,25 +93,16 @@ def test_structures_without_symmetry_are_not_lost() -> None:
     assert told == ["symmetry of 3 of 3"]
 
 
-def by_year() -> Crystals:
-    years = np.array([1997.0, 1998, 1999, 2000, 2001, np.nan])
-    return replace(textbook_crystals().take(slice(0, 6)), properties={"year": years})
-
-
 def test_split_by_year() -> None:
-    rows = split_by_number(by_year(), "year", validation_from=1999, test_from=2001)
+    years = {"year": np.array([1997.0, 1998, 1999, 2000, 2001, np.nan])}
+    crystals = replace(textbook_crystals().take(slice(0, 6)), properties=years)
+    rows = split_by_number(crystals, "year", validation_from=1999, test_from=2001)
     found = {part: places.tolist() for part, places in rows.items()}
     assert found == {"train": [0, 1], "validation": [2, 3], "test": [4]}
-    with pytest.raises(DataError, match=r"no property 'decade' of numbers. There are year"):
-        split_by_number(by_year(), "decade", validation_from=1, test_from=2)
-    with pytest.raises(DataError, match="no structure has year below 1990"):
-        split_by_number(by_year(), "year", validation_from=1990, test_from=2000)
-    with pytest.raises(DataError, match="validation begins after test"):
-        split_by_number(by_year(), "year", validation_from=2001, test_from=2000)
-
-
-def test_ids() -> None:
-    crystals = replace(by_year(), names=np.array(["a", "b", "a", "c", "b", "d"]))
-    assert without_repeated_ids(crystals).tolist() == [0, 1, 3, 5]
-    others = crystals.take(np.array([3, 5]))
-    assert without_ids(crystals, others).tolist() == [0, 1, 2, 4]
+    for column, first, second, message in (
+        ("decade", 1, 2, r"no property 'decade' of numbers. There are year"),
+        ("year", 1990, 2000, "no structure has year below 1990"),
+        ("year", 2001, 2000, "validation begins after test"),
+    ):
+        with pytest.raises(DataError, match=message):
+            split_by_number(crystals, column, validation_from=first, test_from=second)

@@ -1,7 +1,6 @@
 """Chemical families: known compounds, a slow reference, and what must not matter."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,29 +8,18 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import FAMILIES, SYMBOLS, atomic_numbers, chemical_family
 
 KNOWN = {
-    "Na Cl": "halide",
-    "C C": "elemental",
-    "Fe": "elemental",
-    "Ca C O O O": "oxide",
-    "Sr Ti O O O": "oxide",
-    "Bi O Cl": "oxide",
-    "Ti O F F": "halide",
-    "Cd Te": "chalcogenide",
-    "Bi Bi Te Te Te": "chalcogenide",
-    "Bi Te I": "halide",
-    "Ga N": "nitride",
-    "Zr Zr O N N": "oxide",
-    "Ga As": "pnictide",
-    "Mg H H": "hydride",
-    "La Ni Ni Ni Ni Ni H H H H H H": "hydride",
-    "Si C": "carbide",
-    "La B B B B B B": "boride",
-    "Mo Si Si": "silicide or germanide",
-    "Ni Al": "intermetallic",
-    "Cu Zn Sn": "intermetallic",
-    "Xe F F": "halide",
-    "Kr Na": "other",
-    "Kr": "elemental",
+    "halide": ("Na Cl", "Ti O F F", "Bi Te I", "Xe F F"),
+    "elemental": ("C C", "Fe", "Kr"),
+    "oxide": ("Ca C O O O", "Sr Ti O O O", "Bi O Cl", "Zr Zr O N N"),
+    "chalcogenide": ("Cd Te", "Bi Bi Te Te Te"),
+    "nitride": ("Ga N",),
+    "pnictide": ("Ga As",),
+    "hydride": ("Mg H H", "La Ni Ni Ni Ni Ni H H H H H H"),
+    "carbide": ("Si C",),
+    "boride": ("La B B B B B B",),
+    "silicide or germanide": ("Mo Si Si",),
+    "intermetallic": ("Ni Al", "Cu Zn Sn"),
+    "other": ("Kr Na",),
 }
 
 
@@ -39,10 +27,10 @@ def crystal(species: list[int] | np.ndarray) -> Crystal:
     return Crystal(np.asarray(species, dtype=np.uint8), np.zeros((len(species), 3)), np.eye(3))
 
 
-@pytest.mark.parametrize(("atoms", "family"), KNOWN.items())
-def test_known_compounds(atoms: str, family: str) -> None:
-    found = chemical_family(Crystals.of([crystal(atomic_numbers(atoms.split()))]))
-    assert found.tolist() == [family]
+def test_known_compounds() -> None:
+    for family, compounds in KNOWN.items():
+        crystals = Crystals.of(crystal(atomic_numbers(atoms.split())) for atoms in compounds)
+        assert chemical_family(crystals).tolist() == [family] * len(compounds)
 
 
 def slowly(species: list[int]) -> str:

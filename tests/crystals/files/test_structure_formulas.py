@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
+from math import gcd
 
 import numpy as np
 import pytest
-from crystal_cases import crystals_of
+from crystal_cases import SEEDS, crystals_of
 from hypothesis import given
-from hypothesis import strategies as st
 
+from variolite.crystals import elements
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import (
     ATOMIC_NUMBERS,
@@ -55,29 +57,23 @@ def test_symbols_and_numbers() -> None:
 
 
 def electronegativity(symbol: str) -> tuple[float, str]:
-    value = ELECTRONEGATIVITIES[ATOMIC_NUMBERS[symbol]]
-    return (np.inf if np.isnan(value) else float(value), symbol)
+    return (np.nan_to_num(ELECTRONEGATIVITIES[ATOMIC_NUMBERS[symbol]], nan=np.inf), symbol)
 
 
-@given(st.integers(0, 2**32 - 1))
+@given(SEEDS)
 def test_formulas_are_those_of_pymatgen(seed: int) -> None:
     from pymatgen.core.composition import Composition
 
     crystals = crystals_of(seed, count=4)
-    formulas = reduced_formulas(crystals)
-    for crystal, formula, anonymous, system in zip(
-        crystals, formulas, anonymous_formulas(crystals), chemical_systems(crystals), strict=True
-    ):
-        amounts: dict[str, int] = {}
-        for symbol in symbols_of(crystal.species).tolist():
-            amounts[symbol] = amounts.get(symbol, 0) + 1
-        expected = Composition(amounts)
-        smallest = int(np.gcd.reduce(list(amounts.values())))
+    spelled = (f(crystals) for f in (reduced_formulas, anonymous_formulas, chemical_systems))
+    for crystal, formula, anonymous, system in zip(crystals, *spelled, strict=True):
+        amounts = Counter(symbols_of(crystal.species).tolist())
+        smallest = gcd(*amounts.values())
         reduced = Composition({symbol: count / smallest for symbol, count in amounts.items()})
         assert Composition(formula) == reduced
         assert formula.startswith(min(amounts, key=electronegativity))
         assert anonymous == reduced.anonymized_formula
-        assert system == expected.chemical_system
+        assert system == reduced.chemical_system
 
 
 def test_known_formulas() -> None:
@@ -99,11 +95,9 @@ def test_known_formulas() -> None:
 
 
 def test_formulas_in_chunks_and_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from variolite.crystals import elements as formula
-
     crystals = textbook_crystals()
     expected = reduced_formulas(crystals)
-    monkeypatch.setattr(formula, "_CHUNK", 7)
+    monkeypatch.setattr(elements, "_CHUNK", 7)
     np.testing.assert_array_equal(reduced_formulas(crystals), expected)
     assert len(reduced_formulas(Crystals.of([]))) == 0
     many = Crystal(np.arange(1, 61, dtype=np.uint8), np.zeros((60, 3)), np.eye(3), "all")
@@ -113,6 +107,7 @@ def test_formulas_in_chunks_and_of_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(letters) == 26 + 2 * 34
 
 
+# Of handbooks in g/cm3: cell, sites and multiplicities have to be right for them.
 DENSITIES = {
     "Cu (fcc)": 8.96,
     "W (bcc)": 19.25,
@@ -133,23 +128,15 @@ DENSITIES = {
 
 
 @pytest.mark.parametrize("conventional", [False, True])
-def test_textbook_densities(conventional: bool) -> None:
-    """Handbook densities in g/cm3: cell, sites and multiplicities have to be right for them."""
+def test_textbook_densities_and_space_groups(conventional: bool) -> None:
     crystals = textbook_crystals(conventional=conventional)
     masses = np.add.reduceat(MASSES[crystals.species], crystals.offsets[:-1])
-    density = masses / crystals.volumes * 1.66053907
-    for name, expected in DENSITIES.items():
-        found = density[crystals.names.tolist().index(name)]
-        assert found == pytest.approx(expected, rel=0.01), name
-
-
-@pytest.mark.parametrize("conventional", [False, True])
-def test_textbook_space_groups(conventional: bool) -> None:
-    crystals = textbook_crystals(conventional=conventional)
+    found = dict(zip(crystals.names.tolist(), masses / crystals.volumes * 1.66053907, strict=True))
+    assert {name: found[name] for name in DENSITIES} == pytest.approx(DENSITIES, rel=0.01)
+    assert len(found) == len(crystals) == 78
     groups, sizes = space_groups(crystals)
     np.testing.assert_array_equal(groups, crystals.properties["space_group"])
     np.testing.assert_array_equal(sizes, textbook_crystals().counts)
-    assert len(set(crystals.names.tolist())) == len(crystals) == 78
 
 
 def test_textbook_names_agree_with_formulas() -> None:

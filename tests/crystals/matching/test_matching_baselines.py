@@ -30,20 +30,25 @@ def test_random_coordinates_keep_all_but_the_coordinates() -> None:
     assert (found.coordinates != random_coordinates(TRUE, seed=4).coordinates).all()
 
 
-@pytest.mark.parametrize("template", [fixed_template, nearest_template])
-def test_templates_have_the_right_types_in_the_right_order(template: object) -> None:
-    found = template(TRUE, TRUE.take(slice(10, None)), seed=1)  # type: ignore[operator]
-    np.testing.assert_array_equal(found.species, TRUE.species)
-    np.testing.assert_array_equal(found.names, TRUE.names)
-    assert np.isfinite(found.coordinates).all()
-
-
-def test_the_nearest_template_of_a_known_crystal_is_itself_or_of_its_elements() -> None:
-    found = nearest_template(TRUE, TRUE)
-    assert match_pairs(found, TRUE, STRICT).fits.mean() > 0.9
+def test_templates_have_the_right_types_in_the_right_order() -> None:
+    for template in (fixed_template, nearest_template):
+        found = template(TRUE, TRUE.take(slice(10, None)), seed=1)
+        np.testing.assert_array_equal(found.species, TRUE.species)
+        np.testing.assert_array_equal(found.names, TRUE.names)
+        assert np.isfinite(found.coordinates).all()
+        with pytest.raises(DataError, match="no training crystal"):
+            template(TRUE, TRUE.take(slice(0, 0)))
+    # A fixed template is one cell for all crystals of its size.
+    found = fixed_template(TRUE, TRUE, seed=5)
+    common = np.bincount(TRUE.counts).argmax()
+    assert np.ptp(found.lattices[found.counts == common], axis=0).max() == 0
+    per_atom = found.volumes / found.counts
+    np.testing.assert_allclose(per_atom, per_atom[0])
 
 
 def test_templates_of_higher_rank_are_those_left_when_nearer_ones_are_gone() -> None:
+    # The nearest template of a known crystal is itself, or one of its elements.
+    assert match_pairs(nearest_template(TRUE, TRUE), TRUE, STRICT).fits.mean() > 0.9
     one = TRUE.take(slice(0, 1))
     found = [nearest_template(one, TRUE, rank=rank).volumes[0] for rank in range(len(TRUE))]
     assert found[0] == pytest.approx(nearest_template(one, TRUE).volumes[0])
@@ -55,29 +60,10 @@ def test_templates_of_higher_rank_are_those_left_when_nearer_ones_are_gone() -> 
         nearest_template(one, TRUE, rank=-1)
 
 
-def test_a_fixed_template_is_one_cell_for_all_of_its_size() -> None:
-    found = fixed_template(TRUE, TRUE, seed=5)
-    common = np.bincount(TRUE.counts).argmax()
-    lattices = found.lattices[found.counts == common]
-    assert np.ptp(lattices, axis=0).max() == 0
-    per_atom = found.volumes / found.counts
-    np.testing.assert_allclose(per_atom, per_atom[0])
-
-
-def test_without_a_training_crystal_there_is_no_template() -> None:
-    with pytest.raises(DataError, match="no training crystal"):
-        nearest_template(TRUE, TRUE.take(slice(0, 0)))
-
-
 @pytest.mark.parametrize(
     ("name", "least", "most"),
     # Shares measured with pymatgen on 60 to 200 crystals: 0.195-0.230, 0.390, 0.547, 0.033.
-    [
-        ("mp_20", 0.10, 0.30),
-        ("perov_5", 0.27, 0.50),
-        ("carbon_24", 0.45, 0.75),
-        ("mpts_52", 0, 0.1),
-    ],
+    [("mp_20", 0.1, 0.3), ("perov_5", 0.27, 0.5), ("carbon_24", 0.45, 0.75), ("mpts_52", 0, 0.1)],
 )
 def test_random_coordinates_match_at_the_cdvae_tolerance(
     shared_data: Path, name: str, least: float, most: float

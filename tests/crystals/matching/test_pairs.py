@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matching_sets import (
-    DATA,
-    changed,
-    match_by_pymatgen,
-    noisy,
-    rebased,
-    reordered,
-    rotated,
-    scattered,
-    some_rows,
-    strained,
-    textbook,
-)
+from hypothesis import given
+from hypothesis import strategies as st
+from matching_sets import DATA, noisy, rebased, rotated, some_rows, strained, textbook
+from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance, match_pairs
+from variolite.crystals.files.formats import to_pymatgen
+from variolite.crystals.matching import (
+    CDVAE,
+    DEFAULT,
+    STRICT,
+    TOLERANCES,
+    Tolerance,
+    match_pairs,
+    random_coordinates,
+)
 from variolite.crystals.matching.pairs import (
     Matches,
     match_reduced,
@@ -29,7 +31,30 @@ from variolite.crystals.matching.pairs import (
     reduce_crystals,
     surely_primitive,
 )
+from variolite.crystals.matching.sites import FORBIDDEN, assign
 from variolite.errors import DataError
+
+
+def match_by_pymatgen(
+    first: Crystals, second: Crystals, tolerance: Tolerance, *, primitive: bool = False
+) -> Matches:
+    """What pymatgen itself finds; a pair on which it raises an error does not match."""
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    t = tolerance
+    matcher = StructureMatcher(t.lengths, t.sites, t.angles, primitive, t.scaled)
+    matches = Matches(np.full(len(second), np.nan), np.zeros(len(second), dtype=bool))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for place, pair in enumerate(zip(first, second, strict=True)):
+            structures = [to_pymatgen(crystal) for crystal in pair]
+            try:
+                found = matcher.get_rms_dist(*structures)
+                matches.fits[place] = matcher.fit(*structures)
+            except (ValueError, np.linalg.LinAlgError):
+                continue
+            matches.rms[place] = np.nan if found is None else found[0]
+    return matches
 
 
 def agree(ours: Matches, theirs: Matches) -> None:
@@ -40,34 +65,29 @@ def agree(ours: Matches, theirs: Matches) -> None:
     np.testing.assert_allclose(ours.rms[found], theirs.rms[found], rtol=0, atol=1e-6)
 
 
-def variants(crystals: Crystals) -> tuple[Crystals, ...]:
-    return (
+def matched_as_pymatgen_says(crystals: Crystals, *tolerances: Tolerance) -> None:
+    """Check four sets of crystals, ever farther from the true ones, each at its tolerance."""
+    pytest.importorskip("pymatgen")
+    variants = (
         noisy(crystals, 0.05),
         strained(noisy(crystals, 0.2, 1), 0.01),
         strained(noisy(crystals, 0.4, 2), 0.1),
-        scattered(crystals, 3),
+        random_coordinates(crystals, seed=3),
     )
+    for other, tolerance in zip(variants, tolerances, strict=True):
+        theirs = match_by_pymatgen(other, crystals, tolerance)
+        agree(match_pairs(other, crystals, tolerance), theirs)
 
 
 @pytest.mark.parametrize("tolerance", TOLERANCES.values(), ids=list(TOLERANCES))
 def test_textbook_crystals_match_as_pymatgen_says(tolerance: Tolerance) -> None:
-    pytest.importorskip("pymatgen")
-    crystals = textbook(6)
-    crystals = crystals.take(slice(None, None, 4))
-    for other in variants(crystals):
-        agree(
-            match_pairs(other, crystals, tolerance), match_by_pymatgen(other, crystals, tolerance)
-        )
+    matched_as_pymatgen_says(textbook(6).take(slice(None, None, 4)), *[tolerance] * 4)
 
 
 @pytest.mark.parametrize("name", DATA)
 def test_real_crystals_match_as_pymatgen_says(shared_data: Path, name: str) -> None:
-    pytest.importorskip("pymatgen")
     crystals = some_rows(shared_data, name, 8, seed=1)
-    for other, tolerance in zip(variants(crystals), (STRICT, DEFAULT, CDVAE, CDVAE), strict=True):
-        agree(
-            match_pairs(other, crystals, tolerance), match_by_pymatgen(other, crystals, tolerance)
-        )
+    matched_as_pymatgen_says(crystals, STRICT, DEFAULT, CDVAE, CDVAE)
 
 
 @pytest.mark.parametrize("name", ["carbon_24", "mp_20"])
@@ -75,28 +95,21 @@ def test_primitive_cells_match_as_pymatgen_says(shared_data: Path, name: str) ->
     pytest.importorskip("pymatgen")
     crystals = some_rows(shared_data, name, 15, seed=2)
     other = noisy(crystals, 0.05)
-    ours = match_reduced(
-        primitive_crystals(reduce_crystals(other)),
-        primitive_crystals(reduce_crystals(crystals)),
-        CDVAE,
-    )
-    agree(ours, match_by_pymatgen(other, crystals, CDVAE, primitive=True))
+    ours, theirs = (primitive_crystals(reduce_crystals(c)) for c in (other, crystals))
+    expected = match_by_pymatgen(other, crystals, CDVAE, primitive=True)
+    agree(match_reduced(ours, theirs, CDVAE), expected)
 
 
 def test_doubled_cells_are_folded() -> None:
     pytest.importorskip("pymatgen")
     crystals = textbook(2)
-    lattices = crystals.lattices * np.array([1.0, 1.0, 2.0])[:, None]
-    halves = [
-        np.concatenate([c.coordinates * [1, 1, 0.5], c.coordinates * [1, 1, 0.5] + [0, 0, 0.5]])
-        for c in crystals
-    ]
-    doubled = Crystals.of(
-        Crystal(np.tile(c.species, 2), half, lattice)
-        for c, half, lattice in zip(crystals, halves, lattices, strict=True)
-    )
-    assert not any(surely_primitive(c) for c in reduce_crystals(doubled).crystals)
-    folded = primitive_crystals(reduce_crystals(doubled))
+    doubled = []
+    for c in crystals:
+        whole = np.concatenate([c.coordinates, c.coordinates + np.eye(3)[2]]) * [1, 1, 0.5]
+        doubled.append(Crystal(np.tile(c.species, 2), whole, np.diag([1, 1, 2]) @ c.lattice))
+    reduced = reduce_crystals(Crystals.of(doubled))
+    assert not any(surely_primitive(c) for c in reduced.crystals)
+    folded = primitive_crystals(reduced)
     np.testing.assert_array_equal(folded.crystals.counts, crystals.counts)
     single = primitive_crystals(reduce_crystals(crystals))
     assert match_reduced(folded, single, STRICT).fits.all()
@@ -104,8 +117,6 @@ def test_doubled_cells_are_folded() -> None:
 
 def test_a_cell_called_primitive_is_one(shared_data: Path) -> None:
     pytest.importorskip("pymatgen")
-    from variolite.crystals.files.formats import to_pymatgen
-
     crystals = some_rows(shared_data, "carbon_24", 60, seed=3)
     sure = [c for c in reduce_crystals(crystals).crystals if surely_primitive(c)]
     assert len(sure) > 20
@@ -116,61 +127,67 @@ def test_a_cell_called_primitive_is_one(shared_data: Path) -> None:
 def test_a_crystal_matches_itself_in_any_setting() -> None:
     crystals = textbook(12)
     draws = np.random.default_rng(4).random((len(crystals), 3))
-    shifted = changed(crystals, coordinates=crystals.coordinates + draws[crystals.owner])
-    for other in (shifted, rebased(crystals), rotated(crystals), reordered(crystals)):
+    shifted = replace(crystals, coordinates=crystals.coordinates + draws[crystals.owner])
+    order = np.lexsort((np.random.default_rng(0).random(len(crystals.species)), crystals.owner))
+    reordered = replace(
+        crystals, coordinates=crystals.coordinates[order], species=crystals.species[order]
+    )
+    for other in (shifted, rebased(crystals), rotated(crystals), reordered):
         found = match_pairs(other, crystals, STRICT)
         assert found.fits.all()
         assert found.rms.max() < 1e-6
 
 
-def test_scaling_matters_only_where_the_tolerance_says_so() -> None:
+def test_what_matches_at_no_tolerance_or_at_some() -> None:
     crystals = textbook(6)
-    larger = changed(crystals, lattices=crystals.lattices * 1.1)
+    larger = replace(crystals, lattices=crystals.lattices * 1.1)
     assert match_pairs(larger, crystals, DEFAULT).fits.all()
-    assert not match_pairs(larger, crystals, STRICT).matched.any()
-
-
-def test_other_compositions_and_counts_do_not_match() -> None:
-    crystals = textbook(6)
-    wrong = changed(crystals, species=crystals.species + np.uint8(1))
-    assert not match_pairs(wrong, crystals, CDVAE).matched.any()
-    order = np.argsort(crystals.counts, kind="stable")
-    fewer, more = crystals.take(order[:5]), crystals.take(order[-5:])
-    assert not match_pairs(fewer, more, CDVAE).matched.any()
+    wrong = replace(crystals, species=crystals.species + np.uint8(1))
+    by_size = crystals.take(np.argsort(crystals.counts, kind="stable"))
+    fewer, more = by_size.take(slice(0, 5)), by_size.take(slice(-5, None))
+    # A flat cell must take no time either.
+    flat = replace(crystals, lattices=crystals.lattices * np.array([1.0, 1.0, 1e-6])[:, None])
+    for first, second, tolerance in (
+        (larger, crystals, STRICT),
+        (wrong, crystals, CDVAE),
+        (fewer, more, CDVAE),
+        *((flat, crystals, tolerance) for tolerance in (CDVAE, STRICT)),
+        *((crystals, flat, tolerance) for tolerance in (CDVAE, STRICT)),
+    ):
+        assert not match_pairs(first, second, tolerance).matched.any()
 
 
 def test_broken_structures_do_not_match() -> None:
     crystals = textbook(4).take(slice(0, 6))
-    lattices = crystals.lattices.copy()
+    lattices, coordinates = crystals.lattices.copy(), crystals.coordinates.copy()
     lattices[0] = np.nan
     lattices[1, 2] = lattices[1, 1]
-    coordinates = crystals.coordinates.copy()
     coordinates[crystals.offsets[2]] = np.inf
-    broken = changed(crystals, lattices=lattices, coordinates=coordinates)
+    broken = replace(crystals, lattices=lattices, coordinates=coordinates)
     for pair in ((broken, crystals), (crystals, broken)):
-        found = match_pairs(*pair, CDVAE)
-        assert found.matched.tolist() == [False] * 3 + [True] * 3
+        assert match_pairs(*pair, CDVAE).matched.tolist() == [False] * 3 + [True] * 3
 
 
-@pytest.mark.parametrize("tolerance", [CDVAE, STRICT])
-def test_a_flat_cell_takes_no_time_and_does_not_match(tolerance: Tolerance) -> None:
-    crystals = textbook(4)
-    flat = changed(crystals, lattices=crystals.lattices * np.array([1.0, 1.0, 1e-6])[:, None])
-    assert not match_pairs(flat, crystals, tolerance).matched.any()
-    assert not match_pairs(crystals, flat, tolerance).matched.any()
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+def test_atoms_are_assigned_at_least_cost(size: int, seed: int) -> None:
+    costs = np.random.default_rng(seed).random((5, size, size))
+    # A forbidden pair is taken only where there is no other way.
+    ahead = (np.arange(size) + 1) % size
+    costs[0] = FORBIDDEN
+    costs[0, np.arange(size), ahead] = 1.0
+    chosen = assign(costs)
+    assert (chosen[0] == ahead).all()
+    for problem, columns in zip(costs, chosen, strict=True):
+        rows, best = linear_sum_assignment(problem)
+        assert sorted(columns) == list(range(size))
+        assert problem[rows, columns].sum() == pytest.approx(problem[rows, best].sum())
 
 
-def test_nothing_to_match() -> None:
-    none = textbook().take(slice(0, 0))
-    assert len(match_pairs(none, none, CDVAE).rms) == 0
-
-
-def test_sets_of_different_lengths_are_refused() -> None:
+def test_what_makes_no_pairs() -> None:
     crystals = textbook()
+    none = crystals.take(slice(0, 0))
+    assert len(match_pairs(none, none, CDVAE).rms) == 0
     with pytest.raises(DataError, match="pairs"):
         match_pairs(crystals, crystals.take(slice(0, 2)), CDVAE)
-
-
-def test_tolerances_are_positive() -> None:
     with pytest.raises(DataError, match="positive"):
         Tolerance("none", sites=0.0, lengths=0.1, angles=5.0)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from matching_sets import changed, noisy, rebased, reordered, rotated, scattered, strained, textbook
+from matching_sets import noisy, rebased, rotated, strained, textbook
 from scipy.optimize import minimize
 
 from variolite.crystals.crystals import Crystal
-from variolite.crystals.matching.displacements import assigned_periodic_errors, periodic_errors
-from variolite.crystals.periodic import ReducedLattices
+from variolite.crystals.matching import periodic_errors, random_coordinates
 from variolite.errors import DataError
 
 CRYSTALS = textbook(12)
@@ -39,37 +37,25 @@ def slow_errors(true: Crystal, other: Crystal) -> np.ndarray:
     return np.linalg.norm(nearest(difference - found.x, true.lattice), axis=1)
 
 
-@given(st.integers(0, len(CRYSTALS) - 1), st.integers(0, 10_000))
-def test_shortest_images(place: int, seed: int) -> None:
-    draw = np.random.default_rng(seed)
-    fractional = draw.normal(size=(20, 3)) * 3
-    lattice = CRYSTALS.lattices[place]
-    skewed = rebased(CRYSTALS.take(slice(place, place + 1)), seed).lattices
-    vectors = ReducedLattices(skewed).shortest(fractional, np.zeros(20, np.int64))
-    usual = fractional @ skewed[0] @ np.linalg.inv(lattice)
-    expected = np.linalg.norm(nearest(usual, lattice), axis=1)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), expected, atol=1e-9)
-
-
 @pytest.mark.parametrize("noise", [0.02, 0.3])
 def test_errors_are_those_of_the_slow_reference(noise: float) -> None:
     true = CRYSTALS.take(slice(0, None, 5))
-    draws = np.random.default_rng(1).random((len(true), 3))
     other = noisy(true, noise)
-    other = changed(other, coordinates=other.coordinates + draws[true.owner])
+    draws = np.random.default_rng(1).random((len(true), 3))
+    other = replace(other, coordinates=other.coordinates + draws[true.owner])
     errors = periodic_errors(true, other)
     for place in range(len(true)):
         ours = errors.distances[true.offsets[place] : true.offsets[place + 1]]
         slow = slow_errors(true[place], other[place])
         np.testing.assert_allclose(ours, slow, atol=1e-5)
         assert errors.medians[place] == pytest.approx(np.median(slow), abs=1e-5)
-        assert errors.rms[place] == pytest.approx(np.sqrt((slow**2).mean()), abs=1e-5)
 
 
 def test_random_coordinates_are_hardly_farther_than_the_slow_reference_says() -> None:
     true = CRYSTALS.take(slice(0, None, 6))
-    other = scattered(true)
-    ours = periodic_errors(true, other).rms
+    other = random_coordinates(true)
+    errors = periodic_errors(true, other)
+    ours = np.sqrt(np.add.reduceat(errors.distances**2, errors.offsets[:-1]) / true.counts)
     slow = [np.sqrt((slow_errors(a, b) ** 2).mean()) for a, b in zip(true, other, strict=True)]
     assert (ours <= np.array(slow) * 1.1 + 1e-6).all()
 
@@ -79,7 +65,7 @@ def test_setting_does_not_matter() -> None:
     expected = periodic_errors(CRYSTALS, other).distances
     whole = np.random.default_rng(0).integers(-3, 4, size=other.coordinates.shape)
     shift = np.random.default_rng(1).random((len(other), 3))[other.owner]
-    moved = changed(other, coordinates=other.coordinates + whole + shift)
+    moved = replace(other, coordinates=other.coordinates + whole + shift)
     for first, second in (
         (CRYSTALS, moved),
         (rotated(CRYSTALS), other),
@@ -91,29 +77,11 @@ def test_setting_does_not_matter() -> None:
         np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
-def test_assignment_finds_atoms_in_any_order() -> None:
-    other = noisy(CRYSTALS, 0.05)
-    expected = periodic_errors(CRYSTALS, other)
-    found = assigned_periodic_errors(CRYSTALS, reordered(other))
-    assert (found.rms <= expected.rms + 1e-9).all()
-    np.testing.assert_allclose(np.median(found.rms), np.median(expected.rms), rtol=1e-6)
-
-
-def test_assignment_is_better_than_a_meaningless_order() -> None:
-    other = scattered(CRYSTALS, 5)
-    assigned = assigned_periodic_errors(CRYSTALS, other).rms
-    given_order = periodic_errors(CRYSTALS, other).rms
-    assert assigned.mean() < 0.9 * given_order.mean()
-    assert (assigned <= given_order * 1.1).all()
-
-
 def test_structures_that_cannot_be_compared_have_no_error() -> None:
     true = CRYSTALS.take(slice(0, 3))
     coordinates = true.coordinates.copy()
     coordinates[0] = np.nan
-    errors = periodic_errors(true, changed(true, coordinates=coordinates))
+    errors = periodic_errors(true, replace(true, coordinates=coordinates))
     assert np.isnan(errors.medians).tolist() == [True, False, False]
-    other = changed(true, species=true.species + np.uint8(1))
-    assert np.isnan(assigned_periodic_errors(true, other).distances).all()
     with pytest.raises(DataError, match="numbers of atoms"):
         periodic_errors(CRYSTALS.take(slice(0, 30)), CRYSTALS.take(slice(30, 60)))
