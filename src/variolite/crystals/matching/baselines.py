@@ -91,7 +91,8 @@ def _ranking(species: NDArray[np.uint8]) -> Integers:
 
 
 def _ranked(species: NDArray[np.uint8]) -> Floats:
-    return _ELECTRONEGATIVITIES[species][_ranking(species)]
+    ranked: Floats = _ELECTRONEGATIVITIES[species][_ranking(species)]
+    return ranked
 
 
 def _substituted(crystal: Crystal, template: Crystal, generator: np.random.Generator) -> Crystal:
