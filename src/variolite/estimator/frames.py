@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -12,8 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, SchemaError, TrainingError
-from variolite.records import MISSING, FittedSchema, Records, read_table
-from variolite.records.records import as_text
+from variolite.records import MISSING, FittedSchema, Records, as_text, read_table
 from variolite.training import TabularModel
 
 Kind = Literal["array", "pandas", "polars"]
@@ -32,58 +31,44 @@ def kind_of(source: Any) -> Kind:
 
 
 def as_kind(columns: Mapping[str, NDArray[Any]], kind: Kind, index: Any = None) -> Any:
-    """Join columns to an array of shape (n, d), or to a data frame with their names.
-
-    ``index`` is that of a pandas frame that goes out.
-    """
+    """Join columns to an array (n, d), or to a data frame; ``index`` is that of a pandas one."""
     if kind == "array":
         return np.column_stack(list(columns.values()))
     if kind == "pandas":
         import pandas as pd
 
         return pd.DataFrame(dict(columns), index=index)
-    return pl.DataFrame({name: _series(name, values) for name, values in columns.items()})
-
-
-def _series(name: str, values: NDArray[Any]) -> pl.Series:
-    return pl.Series(name, values.tolist() if values.dtype == object else values)
+    # Level names become text, not objects.
+    return pl.DataFrame({n: v.tolist() if v.dtype == object else v for n, v in columns.items()})
 
 
 def spread(values: NDArray[Any], records: Records, rows: int) -> NDArray[Any]:
-    """Lay values of records, shape (k, ...), out over all rows of their table, (rows, ...).
+    """Lay values of records (k, ...) out over all rows of their table, (rows, ...).
 
     Rows that did not become records hold NaN, or None among level names.
     """
     if len(values) == rows:
         return values
     number = values.dtype.kind == "f"
-    shape = (rows, *values.shape[1:])
-    out = np.full(shape, np.nan, values.dtype) if number else np.full(shape, None, object)
+    out: NDArray[Any] = np.full(
+        (rows, *values.shape[1:]), np.nan if number else None, values.dtype if number else object
+    )
     out[records.row] = values
-    return cast("NDArray[Any]", out)
+    return out
 
 
 def require_numeric(frame: Any) -> None:
-    """Refuse a data frame with columns that are not numbers.
+    """Refuse a data frame with a column that is not numbers, with a SchemaError that names it.
 
     Guessing what text means would let names of boreholes into the model as inputs.
-
-    Raises
-    ------
-    SchemaError
-        Naming the first such column.
     """
-    table = read_table(frame)
-    for name, dtype in zip(table.columns, table.dtypes, strict=True):
+    for name, dtype in read_table(frame).schema.items():
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
             raise SchemaError(
                 f"holds {dtype}, not numbers",
                 where=f"column {name!r}",
                 hint="Leave it out, or say with schema= what it is: a category, label or group",
             )
-
-
-# From latent points to columns in original units.
 
 
 ROWS_AT_ONCE = 8_192
@@ -93,11 +78,10 @@ ROWS_AT_ONCE = 8_192
 def decode(
     model: TabularModel, z: NDArray[Any], condition: NDArray[np.float32] | None
 ) -> dict[str, NDArray[Any]]:
-    """Decode latent points (n, L) with a model of one member.
+    """Decode latent points (n, L) with a model of one member: values (n,) by table column.
 
-    ``condition`` has shape (n, K); None stands for zeros, the mean condition of the training
-    rows. Values come by table column in the order of the schema, each of shape (n,): the median
-    of numeric columns, the most probable level of categories.
+    ``condition`` is (n, K); None stands for zeros, the mean condition of the training rows.
+    Numeric columns get their median, categories their most probable level.
     """
     width = model.module.architecture.condition
     if condition is None:
@@ -117,14 +101,11 @@ def decode(
     values: dict[str, NDArray[Any]] = {}
     if centres:
         original = schema.inverse(torch.cat(centres).double().cpu().numpy())
-        values |= {name: original[:, i] for i, name in enumerate(schema.numeric_names)}
+        values |= dict(zip(schema.numeric_names, original.T, strict=True))
     for i, (name, levels) in enumerate(schema.category_levels.items()):
-        drawn = torch.cat([part[i] for part in codes]).cpu().numpy()
-        values[name] = np.asarray(levels, dtype=object)[drawn]
+        chosen = torch.cat([part[i] for part in codes]).cpu().numpy()
+        values[name] = np.asarray(levels, dtype=object)[chosen]
     return {str(column.source): values[column.name] for column in schema.schema.inputs}
-
-
-# Filling missing values of a table from decoded rows.
 
 
 def fill_gaps(
@@ -143,12 +124,10 @@ def fill_gaps(
         name = str(column.source)
         if column.kind == "numeric":
             gap = ~records.observed[:, schema.numeric_names.index(column.name)]
-            empty: Any = np.nan
+            values: NDArray[Any] = np.full(table.height, np.nan)
         else:
             gap = records.category[:, schema.category_names.index(column.name)] == MISSING
-            empty = None
-        dtype = np.dtype(np.float64 if column.kind == "numeric" else object)
-        values = np.full(table.height, empty, dtype=dtype)
+            values = np.full(table.height, None, dtype=object)
         if name in table.columns:
             wanted = pl.Float64 if column.kind == "numeric" else pl.String
             values[:] = table[name].cast(wanted, strict=False).to_numpy()
@@ -157,28 +136,14 @@ def fill_gaps(
     return filled
 
 
-# Which rows stop the training of an estimator.
-
-
 def hold_back(
-    usable: NDArray[np.int64],
-    rows: int,
-    groups: ArrayLike | None,
-    share: float | None,
-    seed: int,
+    usable: NDArray[np.int64], rows: int, groups: ArrayLike | None, share: float | None, seed: int
 ) -> NDArray[np.bool_]:
-    """Mark the rows to validate on, shape (rows,).
+    """Mark the rows to validate on, which stop the training, (rows,).
 
     Drawn are groups, one of every row, or rows where they are None: the fraction ``share`` of
-    those among the ``usable`` rows, at least one, with at least one left. A share of None draws
-    nothing. The draw does not depend on the order of the groups.
-
-    Raises
-    ------
-    TrainingError
-        If the share is impossible, or there is one group or row only.
-    DataError
-        If the groups do not fit the rows.
+    those among the ``usable`` rows, at least one, with at least one left; nothing where it is
+    None. The draw does not depend on the order of the groups.
     """
     held = np.zeros(rows, dtype=bool)
     if share is None:
@@ -203,8 +168,8 @@ def hold_back(
             where="validation",
             hint="give more data, or validation=None to train without stopping early",
         )
-    chosen = np.random.default_rng(seed).permutation(count)[: max(1, round(share * count))]
     # A share near 1 must not round up to everything.
-    chosen = chosen[: count - 1]
+    wanted = min(max(1, round(share * count)), count - 1)
+    chosen = np.random.default_rng(seed).permutation(count)[:wanted]
     held[usable[np.isin(unit, chosen)]] = True
     return held

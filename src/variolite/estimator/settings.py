@@ -1,34 +1,19 @@
-"""Arguments of an estimator as a recipe, and an estimator as a folder."""
+"""Arguments of an estimator as a recipe, and as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
 from sklearn.utils import check_random_state
 
-from variolite.errors import ModelFileError, SchemaError, TrainingError, nearest
-from variolite.estimator.frames import Kind
+from variolite.errors import SchemaError, TrainingError, nearest
 from variolite.recipe import Recipe, load_recipe, recipe_from_dict
 from variolite.records import Column, Schema
-from variolite.training import (
-    EpochRecord,
-    RunFolder,
-    TabularModel,
-    load_model,
-    read_history,
-    save_model,
-    write_history,
-)
-
-# From the arguments of an estimator to a recipe, and to JSON and back.
-
 
 _MODEL = ("latent", "likelihood", "variance", "sigma2")
 _TRAINING = ("epochs", "batch_size", "learning_rate", "patience")
@@ -48,46 +33,37 @@ def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
 
     ``transforms`` are steps for every column, or a mapping of names to steps.
     """
-    steps: Mapping[str, Any] = (
-        transforms if isinstance(transforms, Mapping) else dict.fromkeys(names, transforms)
-    )
+    steps = transforms if isinstance(transforms, Mapping) else dict.fromkeys(names, transforms)
     for name in steps:
         if name not in names:
             close = nearest(str(name), names)
             hint = f"did you mean {close!r}?" if close else f"known are {', '.join(names[:8])}"
             raise SchemaError(f"there is no column {name!r}", where="transforms", hint=hint)
-    return Schema(
-        columns={
-            name: Column(
-                name=name,
-                source=name,
-                missing="mask",
-                transform=_listed(steps.get(name, "standardise")),
-            )
-            for name in names
-        }
-    )
+    columns: dict[str, Column] = {}
+    for name in names:
+        given = steps.get(name, "standardise")
+        transform = given if isinstance(given, str | Mapping) else list(given)
+        columns[name] = Column(name=name, source=name, missing="mask", transform=transform)
+    return Schema(columns=columns)
 
 
-def _listed(steps: Any) -> Any:
-    return steps if isinstance(steps, str | Mapping) else list(steps)
+def named_recipe(recipe: str | Recipe) -> Recipe:
+    """Load a recipe where only its name is given."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
 
 
 def recipe_of(arguments: Mapping[str, Any], schema: Schema) -> Recipe:
-    """Join the arguments of an estimator to a checked recipe.
-
-    Raises
-    ------
-    RecipeError
-        If an argument is impossible, named as a recipe would name it.
-    """
+    """Join arguments to a checked recipe; RecipeError names them as a recipe would."""
     seed = seed_of(arguments["random_state"])
     if arguments["recipe"] is not None:
         recipe = named_recipe(arguments["recipe"])
         training = recipe.training.model_copy(update={"seed": seed})
         return recipe.model_copy(update={"columns": schema.columns, "training": training})
-    encoder = tuple(arguments["encoder"])
-    decoder = arguments["decoder"]
+    encoder, decoder = tuple(arguments["encoder"]), arguments["decoder"]
+    beta, warm_up = arguments["beta"], arguments["warm_up"]
+    if isinstance(beta, Real):
+        ramp = {"kind": "linear", "start": 0.0, "end": beta, "epochs": warm_up}
+        beta = ramp if warm_up else {"kind": "constant", "value": beta}
     content = {
         "name": "estimator",
         "columns": schema.columns,
@@ -99,24 +75,11 @@ def recipe_of(arguments: Mapping[str, Any], schema: Schema) -> Recipe:
         },
         "training": {
             **{name: arguments[name] for name in _TRAINING},
-            "beta": _schedule(arguments["beta"], arguments["warm_up"]),
+            "beta": beta,
             "seed": seed,
         },
     }
     return recipe_from_dict(content, where="TabularVAE")
-
-
-def named_recipe(recipe: str | Recipe) -> Recipe:
-    """Load a recipe where only its name is given."""
-    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-
-
-def _schedule(beta: Any, warm_up: int) -> Any:
-    if not isinstance(beta, Real):
-        return beta
-    if warm_up == 0:
-        return {"kind": "constant", "value": beta}
-    return {"kind": "linear", "start": 0.0, "end": beta, "epochs": warm_up}
 
 
 def arguments_to_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,67 +107,3 @@ def arguments_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(arguments.get(name), list):
             arguments[name] = tuple(arguments[name])
     return arguments
-
-
-# An estimator as a folder: the model file, with the arguments in its provenance.
-
-
-HISTORY = "history.jsonl"
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What an estimator knows after fitting, beside its model and history.
-
-    The member in use, and of the table that it was fitted on: its kind, whether columns are
-    found by name, their names where they have any, and their number.
-    """
-
-    member: int
-    kind: Kind
-    by_name: bool
-    columns: tuple[str, ...]
-    width: int
-
-
-def save_fit(
-    folder: Path,
-    arguments: Mapping[str, Any],
-    model: TabularModel,
-    history: list[EpochRecord],
-    fit: Fit,
-) -> None:
-    """Write a fitted estimator."""
-    facts = {"arguments": arguments_to_json(arguments), "fit": asdict(fit)}
-    provenance = {**model.provenance, "estimator": facts}
-    save_model(folder, replace(model, provenance=provenance))
-    write_history(folder / HISTORY, history)
-
-
-def load_fit(folder: Path) -> tuple[dict[str, Any], TabularModel, list[EpochRecord], Fit]:
-    """Read what `save_fit` wrote, or the run folder of ``variolite fit``.
-
-    Raises
-    ------
-    ModelFileError
-        If there is no model, or it is damaged or of a newer format.
-    """
-    run = RunFolder(folder)
-    model = run.model() if run.finished else load_model(folder)
-    history = folder / HISTORY
-    epochs = read_history(history) if history.is_file() else []
-    facts = model.provenance.get("estimator")
-    if facts is None:
-        schema = model.schema.schema
-        used = tuple(str(column.source) for column in (*schema.inputs, *schema.conditions))
-        arguments = {"schema": schema, "recipe": run.recipe() if run.finished else None}
-        return arguments, model, epochs, Fit(0, "polars", True, used, len(used))
-    try:
-        fit = Fit(**{**facts["fit"], "columns": tuple(facts["fit"]["columns"])})
-        return arguments_from_json(facts["arguments"]), model, epochs, fit
-    except (KeyError, TypeError) as error:
-        raise ModelFileError(
-            f"the arguments of the estimator cannot be read ({error})",
-            where=str(folder),
-            hint="save it again with the version that trained it",
-        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,7 +16,7 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from variolite.errors import DataError, TrainingError
+from variolite.errors import DataError, ModelFileError, TrainingError
 from variolite.estimator.frames import (
     as_kind,
     decode,
@@ -26,12 +27,11 @@ from variolite.estimator.frames import (
     spread,
 )
 from variolite.estimator.settings import (
-    Fit,
-    load_fit,
+    arguments_from_json,
+    arguments_to_json,
     named_recipe,
     plain_schema,
     recipe_of,
-    save_fit,
     seed_of,
 )
 from variolite.recipe import Recipe, Schedule
@@ -44,20 +44,29 @@ from variolite.records import (
     units_of,
     usable_rows,
 )
-from variolite.training import EpochRecord, TabularModel, fit_tabular, members_for
+from variolite.training import (
+    EpochRecord,
+    RunFolder,
+    TabularModel,
+    fit_tabular,
+    load_model,
+    members_for,
+    read_history,
+    save_model,
+    write_history,
+)
 from variolite.training.device import single_thread
+
+HISTORY = "history.jsonl"
 
 
 class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
     """Variational autoencoder of a table (Kingma and Welling 2014).
 
-    Takes arrays and numeric data frames by position, as scikit-learn does. With a
-    ``schema`` it takes any table, finds its columns by name, and handles categories,
-    units, sentinels and valid ranges as the schema says. Missing values (NaN) are
-    allowed everywhere: they are masked, never filled.
-
-    Tables come back in the kind they came in: an array for an array, a pandas or
-    polars data frame for a data frame, always in original units.
+    Takes arrays and numeric data frames by position, as scikit-learn does. With a ``schema`` it
+    takes any table, finds its columns by name, and handles categories, units, sentinels and
+    valid ranges as the schema says. Missing values (NaN) are masked, never filled. Tables come
+    back in the kind they came in, always in original units.
 
     Parameters
     ----------
@@ -70,14 +79,14 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     likelihood
         ``gaussian`` or ``student_t``, of the numeric columns.
     variance
-        Noise of the decoder: one learned per column (``feature``), learned for every
-        value (``row``), or given (``fixed``).
+        Noise of the decoder: one learned per column (``feature``), learned for every value
+        (``row``), or given (``fixed``).
     sigma2
         The given noise variance in transformed units, with ``variance="fixed"`` alone.
     beta
-        Weight of the KL: a number, reached in a straight line from 0 over
-        ``warm_up`` epochs, or a schedule (:class:`variolite.recipe.CyclicalBeta`, or the
-        mapping a recipe would hold, such as ``{"kind": "sigmoid", "epochs": 20}``).
+        Weight of the KL: a number, reached in a straight line from 0 over ``warm_up`` epochs,
+        or a schedule (:class:`variolite.recipe.CyclicalBeta`, or the mapping a recipe would
+        hold, such as ``{"kind": "sigmoid", "epochs": 20}``).
     warm_up
         Epochs of that line; 0 holds ``beta`` from the start. Unused with a schedule.
     epochs
@@ -87,29 +96,29 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     learning_rate
         Of Adam; ``auto`` follows the batch size.
     patience
-        Epochs without gain on the rows held back, counted from the end of the warm-up,
-        after which training stops; None trains all epochs. The best weights are kept.
+        Epochs without gain on the rows held back, counted from the end of the warm-up, after
+        which training stops; None trains all epochs. The best weights are kept.
     validation
         Fraction of the groups, or without groups of the rows, in the validation set, which
         stops training; None has none.
     members
-        Random starts, trained side by side as one batched model. The one with the best
-        value on the rows held back is used, and `model_` keeps all.
+        Random starts, trained side by side as one batched model. The one with the best value on
+        the rows held back is used, and `model_` keeps all.
     random_state
         Seed, generator or None. An integer gives equal results on one machine.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
     transforms
-        Reversible steps for every column of an array or of a frame without schema, or a
-        mapping from column name (``x0``, ``x1``, ... in an array) to steps; columns not
-        in the mapping are standardised. See `variolite.records.TRANSFORMS`.
+        Reversible steps for every column of an array or of a frame without schema, or a mapping
+        from column name (``x0``, ``x1``, ... in an array) to steps; columns not in the mapping
+        are standardised. See `variolite.records.TRANSFORMS`.
     schema
         Columns by meaning, for data frames and files.
     recipe
-        A recipe or the name of one. Its ``model`` and ``training`` replace the arguments
-        from ``latent`` to ``patience``; its columns are the schema where none is given.
+        A recipe or the name of one. Its ``model`` and ``training`` replace the arguments from
+        ``latent`` to ``patience``; its columns are the schema where none is given.
     verbose
-        Say on stderr how training goes along.
+        Report the progress of training on stderr.
 
     Attributes
     ----------
@@ -126,12 +135,12 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
 
     Notes
     -----
-    ``fit`` splits by group when groups are given, so that rows of one borehole or family
-    are never on both sides. Without groups it splits by row: neighbouring rows that
-    resemble each other then make the value that stops training look better than it is.
+    ``fit`` splits by group when groups are given, so that rows of one borehole or family are
+    never on both sides. Without groups it splits by row: neighbouring rows that resemble each
+    other then make the value that stops training look better than it is.
 
-    Rows that cannot be used (every value missing, or dropped by the schema's policy)
-    come out as NaN.
+    Rows that cannot be used (every value missing, or dropped by the schema's policy) come out
+    as NaN.
 
     Examples
     --------
@@ -197,13 +206,13 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         Parameters
         ----------
         X
-            Array of shape (n, d), NaN where missing, or a data frame, mapping of arrays or
-            path of a table: of numbers alone, unless there is a schema or a recipe.
+            Array of shape (n, d), NaN where missing, or a data frame, mapping of arrays or path
+            of a table: of numbers alone, unless there is a schema or a recipe.
         y
             Ignored.
         groups
-            Group name of every row, shape (n,): validation then holds back whole groups.
-            By default the schema's group column, or rows where there is none.
+            Group name of every row, shape (n,): validation then holds back whole groups. By
+            default the schema's group column, or rows where there is none.
 
         Returns
         -------
@@ -213,33 +222,26 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         Raises
         ------
         VarioliteError
-            If the table does not suit the schema, a setting is impossible, or too few
-            rows or groups are left to train on.
+            If the table does not suit the schema, a setting is impossible, or too few rows or
+            groups are left to train on.
         """
         del y
-        starts = _starts(self.members)
-        kind = kind_of(X)
+        if not isinstance(self.members, int | np.integer) or self.members < 1:
+            raise TrainingError(f"{self.members!r} random starts were asked for", where="members")
         schema = self.schema
-        if schema is None and self.recipe is not None and kind != "array":
+        if schema is None and self.recipe is not None and kind_of(X) != "array":
             schema = named_recipe(self.recipe).table
         self._by_name_ = schema is not None
         table = self._take_in(X, reset=True)
         schema = schema or plain_schema(table.columns, self.transforms)
         schema = schema.bind(table.columns)
         if self._by_name_:
-            used = [str(column.source) for column in (*schema.inputs, *schema.conditions)]
-            self.feature_names_in_ = np.asarray(used, dtype=object)
-            self.n_features_in_ = len(used)
+            self._set_columns(schema)
         recipe = recipe_of(self.get_params(deep=False), schema)
         if groups is None and schema.group is not None:
             groups = groups_of(schema, table)
-        held_back = hold_back(
-            usable_rows(schema, table),
-            table.height,
-            groups,
-            self.validation,
-            recipe.training.seed,
-        )
+        usable = usable_rows(schema, table)
+        held_back = hold_back(usable, table.height, groups, self.validation, recipe.training.seed)
         units = _units(X)
         fitted_schema = FittedSchema.fit(schema, table, ~held_back, units=units)
         records = fitted_schema.apply(table, units=units)
@@ -250,7 +252,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             records.take(chosen) if chosen.any() else None,
             recipe.model,
             recipe.training,
-            members_for(recipe.training, recipe.model, seeds=starts),
+            members_for(recipe.training, recipe.model, seeds=int(self.members)),
             device=self.device,
             on_start=_log if self.verbose else None,
             on_epoch=_log_epoch if self.verbose else None,
@@ -258,19 +260,17 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         self.model_ = fitted.model
         self.history_ = fitted.history
         self.member_ = int(np.argmin(fitted.best))
-        self._kind_ = kind
+        self._kind_ = kind_of(X)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Return the posterior mean of every row, shape (n, L): no sampling.
 
-        Values missing from a column that was complete in training count as the column's
-        mean, as the network never learned to read around gaps in that case.
+        Values missing from a column that was complete in training count as the column's mean,
+        as the network never learned to read around gaps in that case.
         """
         records, rows = self._records(X)
-        with self._threads():
-            mean = self._model.encode(records)[0]
-        return spread(mean.astype(np.float32), records, rows)
+        return spread(self._encode(records).astype(np.float32), records, rows)
 
     def sample_posterior(
         self, X: Any, n_samples: int = 1, random_state: Any = None
@@ -280,14 +280,14 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         with self._threads():
             mean, log_variance = self._model.posterior(records)
         noise = check_random_state(random_state).standard_normal((n_samples, *mean.shape[1:]))
-        draws = mean + np.exp(0.5 * log_variance) * noise
-        return np.stack([spread(draw.astype(np.float32), records, rows) for draw in draws])
+        draws = (mean + np.exp(0.5 * log_variance) * noise).astype(np.float32)
+        return np.stack([spread(draw, records, rows) for draw in draws])
 
     def inverse_transform(self, Z: ArrayLike) -> Any:
         """Decode latent points of shape (n, L) to a table in original units.
 
-        Numeric columns get the median of the likelihood, categories their most probable
-        level. A model with conditions decodes at their mean over the training rows.
+        Numeric columns get the median of the likelihood, categories their most probable level.
+        A model with conditions decodes at their mean over the training rows.
         """
         check_is_fitted(self)
         points: NDArray[np.float32] = check_array(Z, dtype=np.float32)
@@ -296,29 +296,23 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             raise DataError(
                 f"the latent points have {points.shape[1]} dimensions, the model has {latent}"
             )
-        return as_kind(self._decoded(points, None), self._kind_)
+        with self._threads():
+            return as_kind(decode(self._model, points, None), self._kind_)
 
     def reconstruct(self, X: Any) -> Any:
         """Decode the posterior mean of every row: a table like ``X`` in original units."""
         records, rows = self._records(X)
-        with self._threads():
-            mean = self._model.encode(records)[0]
-        decoded = self._decoded(mean, records.condition)
+        decoded = self._decoded(records)
         whole = {name: spread(values, records, rows) for name, values in decoded.items()}
         return as_kind(whole, kind_of(X), index=getattr(X, "index", None))
 
     def impute(self, X: Any) -> Any:
         """Fill missing values with what the posterior mean of their row decodes to.
 
-        One value for each gap, the median of the likelihood: right for a best guess of
-        single values, too narrow for their spread. Observed values and rows that the
-        schema drops stay as they are.
-
-        Raises
-        ------
-        TrainingError
-            If values are missing from a table whose like was complete in training: the
-            network then never learned to read around gaps.
+        One value for each gap, the median of the likelihood: right for a best guess of single
+        values, too narrow for their spread. Observed values and rows that the schema drops stay
+        unchanged. TrainingError if values are missing from a table whose like was complete in
+        training: the network then never learned to read around gaps.
         """
         records, _ = self._records(X)
         if not records.observed.all() and not self._model.module.architecture.mask_input:
@@ -326,11 +320,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
                 "values are missing, but the model was trained on complete rows",
                 hint="fit on a table with gaps like those to be filled",
             )
-        with self._threads():
-            mean = self._model.encode(records)[0]
-        decoded = self._decoded(mean, records.condition)
         table = self._take_in(X, reset=False)
-        filled = fill_gaps(table, records, self._model.schema, decoded)
+        filled = fill_gaps(table, records, self._model.schema, self._decoded(records))
         kind = kind_of(X)
         if kind == "pandas":
             return X.assign(**filled)
@@ -344,27 +335,23 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         A model with conditions samples at their mean over the training rows.
         """
         check_is_fitted(self)
-        seed = seed_of(random_state)
-        drawn = self.model_.sample(n_samples, seed=seed, member=self.member_)
-        columns = self._model.schema.schema.columns
-        named = {str(columns[name].source): values for name, values in drawn.items()}
-        ordered = {str(c.source): named[str(c.source)] for c in self._model.schema.schema.inputs}
-        return as_kind(ordered, self._kind_)
+        drawn = self.model_.sample(n_samples, seed=seed_of(random_state), member=self.member_)
+        inputs = self.model_.schema.schema.inputs
+        return as_kind({str(c.source): drawn[c.name] for c in inputs}, self._kind_)
 
     def score_samples(self, X: Any, *, samples: int = 32) -> NDArray[np.float64]:
         """Return a lower bound on the log-likelihood of every row, nats, shape (n,).
 
-        In original units, of the observed values alone: scores under different
-        transforms can be compared. The noise has a fixed seed and depends on a row's
-        position in the table.
+        In original units, of the observed values alone: scores under different transforms can
+        be compared. The noise has a fixed seed and depends on a row's position in the table.
 
         Parameters
         ----------
         X
             Table.
         samples
-            Importance samples (Burda et al. 2016, equation 8): more give a tighter and
-            less noisy bound; 1 gives the evidence lower bound.
+            Importance samples (Burda et al. 2016, equation 8): more give a tighter and less
+            noisy bound; 1 gives the evidence lower bound.
         """
         records, rows = self._records(X)
         with self._threads():
@@ -394,32 +381,54 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     def save(self, path: str | Path) -> None:
         """Write the model, its settings and its history into a folder: no pickle, no rows.
 
-        Raises
-        ------
-        ModelFileError
-            If the folder cannot be written.
+        ModelFileError if the folder cannot be written.
         """
         check_is_fitted(self)
-        columns = tuple(map(str, getattr(self, "feature_names_in_", ())))
-        fit = Fit(self.member_, self._kind_, self._by_name_, columns, self.n_features_in_)
-        save_fit(Path(path), self.get_params(deep=False), self.model_, self.history_, fit)
+        facts = {
+            "arguments": arguments_to_json(self.get_params(deep=False)),
+            "fit": {
+                "member": self.member_,
+                "kind": self._kind_,
+                "by_name": self._by_name_,
+                "columns": list(map(str, getattr(self, "feature_names_in_", ()))),
+                "width": self.n_features_in_,
+            },
+        }
+        provenance = {**self.model_.provenance, "estimator": facts}
+        save_model(Path(path), replace(self.model_, provenance=provenance))
+        write_history(Path(path) / HISTORY, self.history_)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote, or the run folder of ``variolite fit``.
 
-        Raises
-        ------
-        ModelFileError
-            If there is no model, or it is damaged or of a newer format.
+        ModelFileError if there is no model, or it is damaged or of a newer format.
         """
-        arguments, model, history, fit = load_fit(Path(path))
-        estimator = cls(**arguments)
-        estimator.model_, estimator.history_ = model, history
-        estimator.member_, estimator._kind_, estimator._by_name_ = fit.member, fit.kind, fit.by_name
-        estimator.n_features_in_ = fit.width
-        if fit.columns:
-            estimator.feature_names_in_ = np.asarray(fit.columns, dtype=object)
+        run = RunFolder(Path(path))
+        model = run.model() if run.finished else load_model(run.path)
+        history = run.path / HISTORY
+        facts = model.provenance.get("estimator")
+        if facts is None:
+            # A run of the command line: one member, and columns by name.
+            recipe = run.recipe() if run.finished else None
+            estimator = cls(schema=model.schema.schema, recipe=recipe)
+            estimator.member_, estimator._kind_, estimator._by_name_ = 0, "polars", True
+            estimator._set_columns(model.schema.schema)
+        else:
+            try:
+                estimator, fit = cls(**arguments_from_json(facts["arguments"])), facts["fit"]
+                estimator.member_, estimator._kind_ = fit["member"], fit["kind"]
+                estimator._by_name_, estimator.n_features_in_ = fit["by_name"], fit["width"]
+                if fit["columns"]:
+                    estimator.feature_names_in_ = np.asarray(fit["columns"], dtype=object)
+            except (KeyError, TypeError) as error:
+                raise ModelFileError(
+                    f"the arguments of the estimator cannot be read ({error})",
+                    where=str(path),
+                    hint="save it again with the version that trained it",
+                ) from None
+        estimator.model_ = model
+        estimator.history_ = read_history(history) if history.is_file() else []
         return estimator
 
     def __sklearn_tags__(self) -> Tags:
@@ -433,6 +442,11 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     def _model(self) -> TabularModel:
         """The member in use."""
         return self.model_.only(self.member_) if len(self.model_.members) > 1 else self.model_
+
+    def _set_columns(self, schema: Schema) -> None:
+        used = [str(column.source) for column in (*schema.inputs, *schema.conditions)]
+        self.feature_names_in_ = np.asarray(used, dtype=object)
+        self.n_features_in_ = len(used)
 
     def _take_in(self, X: Any, *, reset: bool) -> pl.DataFrame:
         """Read a table: by name with a schema, by position without."""
@@ -454,17 +468,22 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             names = [f"x{i}" for i in range(values.shape[1])]
-        return pl.DataFrame({str(name): values[:, i] for i, name in enumerate(names)})
+        return pl.DataFrame(dict(zip(map(str, names), values.T, strict=True)))
 
     def _records(self, X: Any) -> tuple[Records, int]:
         check_is_fitted(self)
         table = self._take_in(X, reset=False)
-        units = _units(X)
-        return self._model.schema.apply(table, units=units), table.height
+        return self._model.schema.apply(table, units=_units(X)), table.height
 
-    def _decoded(self, z: NDArray[Any], condition: NDArray[Any] | None) -> dict[str, NDArray[Any]]:
+    def _encode(self, records: Records) -> NDArray[np.float64]:
         with self._threads():
-            return decode(self._model, z, condition)
+            return self._model.encode(records)[0]
+
+    def _decoded(self, records: Records) -> dict[str, NDArray[Any]]:
+        """Decode the posterior means of records."""
+        mean = self._encode(records)
+        with self._threads():
+            return decode(self._model, mean, records.condition)
 
     def _threads(self) -> AbstractContextManager[None]:
         return single_thread(sum(p.numel() for p in self._model.module.parameters()))
@@ -473,12 +492,6 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
 def _units(X: Any) -> dict[str, str] | None:
     """Units that only a file can state; those in column headers are found by the schema."""
     return units_of(X) if isinstance(X, str | Path) else None
-
-
-def _starts(members: Any) -> int:
-    if not isinstance(members, int | np.integer) or members < 1:
-        raise TrainingError(f"{members!r} random starts were asked for", where="members")
-    return int(members)
 
 
 def _log(text: str) -> None:
