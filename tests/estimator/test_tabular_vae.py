@@ -237,6 +237,6 @@ def test_verbose_speaks_on_stderr(table: Array, capsys: pytest.CaptureFixture[st
     TabularVAE(latent=2, epochs=2, warm_up=1, verbose=True).fit(table)
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "epoch 2:" in printed.err
+    assert "training: epoch 1/2: validation loss" in printed.err
     TabularVAE(latent=2, epochs=2, warm_up=1).fit(table)
     assert capsys.readouterr().err == ""

@@ -49,10 +49,8 @@ def spread(values: NDArray[Any], records: Records, rows: int) -> NDArray[Any]:
     """
     if len(values) == rows:
         return values
-    number = values.dtype.kind == "f"
-    out: NDArray[Any] = np.full(
-        (rows, *values.shape[1:]), np.nan if number else None, values.dtype if number else object
-    )
+    empty = np.nan if values.dtype.kind == "f" else None
+    out: NDArray[Any] = np.full((rows, *values.shape[1:]), empty, values.dtype)
     out[records.row] = values
     return out
 
@@ -109,10 +107,7 @@ def decode(
 
 
 def fill_gaps(
-    table: pl.DataFrame,
-    records: Records,
-    schema: FittedSchema,
-    decoded: Mapping[str, NDArray[Any]],
+    table: pl.DataFrame, records: Records, schema: FittedSchema, decoded: Mapping[str, NDArray[Any]]
 ) -> dict[str, NDArray[Any]]:
     """Put decoded values where inputs are missing, and leave all others unchanged.
 

@@ -68,16 +68,9 @@ def recipe_of(arguments: Mapping[str, Any], schema: Schema) -> Recipe:
         "name": "estimator",
         "columns": schema.columns,
         "minimum_inputs": schema.minimum_inputs,
-        "model": {
-            **{name: arguments[name] for name in _MODEL},
-            "encoder": encoder,
-            "decoder": encoder[::-1] if decoder is None else tuple(decoder),
-        },
-        "training": {
-            **{name: arguments[name] for name in _TRAINING},
-            "beta": beta,
-            "seed": seed,
-        },
+        "model": {name: arguments[name] for name in _MODEL}
+        | {"encoder": encoder, "decoder": tuple(encoder[::-1] if decoder is None else decoder)},
+        "training": {name: arguments[name] for name in _TRAINING} | {"beta": beta, "seed": seed},
     }
     return recipe_from_dict(content, where="TabularVAE")
 
@@ -103,7 +96,4 @@ def arguments_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
         arguments["schema"] = Schema.from_dict(arguments["schema"])
     if isinstance(arguments.get("recipe"), Mapping):
         arguments["recipe"] = recipe_from_dict(arguments["recipe"], where="saved recipe")
-    for name in ("encoder", "decoder", "transforms"):
-        if isinstance(arguments.get(name), list):
-            arguments[name] = tuple(arguments[name])
     return arguments

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -34,6 +33,7 @@ from variolite.estimator.settings import (
     recipe_of,
     seed_of,
 )
+from variolite.progress import ConsoleProgress, Progress
 from variolite.recipe import Recipe, Schedule
 from variolite.records import (
     FittedSchema,
@@ -45,7 +45,6 @@ from variolite.records import (
     usable_rows,
 )
 from variolite.training import (
-    EpochRecord,
     RunFolder,
     TabularModel,
     fit_tabular,
@@ -56,8 +55,6 @@ from variolite.training import (
     write_history,
 )
 from variolite.training.device import single_thread
-
-HISTORY = "history.jsonl"
 
 
 class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -72,38 +69,31 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     ----------
     latent
         Latent dimensions L.
-    encoder
-        Widths of the hidden layers.
-    decoder
-        The same from the latent space back; None mirrors ``encoder``.
+    encoder, decoder
+        Widths of the hidden layers, and of those back from the latent space; None mirrors
+        ``encoder``.
     likelihood
         ``gaussian`` or ``student_t``, of the numeric columns.
-    variance
+    variance, sigma2
         Noise of the decoder: one learned per column (``feature``), learned for every value
-        (``row``), or given (``fixed``).
-    sigma2
-        The given noise variance in transformed units, with ``variance="fixed"`` alone.
-    beta
+        (``row``), or ``fixed`` to the variance ``sigma2`` in transformed units.
+    beta, warm_up
         Weight of the KL: a number, reached in a straight line from 0 over ``warm_up`` epochs,
         or a schedule (:class:`variolite.recipe.CyclicalBeta`, or the mapping a recipe would
-        hold, such as ``{"kind": "sigmoid", "epochs": 20}``).
-    warm_up
-        Epochs of that line; 0 holds ``beta`` from the start. Unused with a schedule.
+        hold, such as ``{"kind": "sigmoid", "epochs": 20}``), which leaves ``warm_up`` unused.
     epochs
         Most epochs to train, the warm-up included.
-    batch_size
-        Rows per step; ``auto`` follows the number of rows.
-    learning_rate
-        Of Adam; ``auto`` follows the batch size.
+    batch_size, learning_rate
+        Rows per step, and the rate of Adam; ``auto`` follows the number of rows.
     patience
-        Epochs without gain on the rows held back, counted from the end of the warm-up, after
+        Epochs without gain on the validation set, counted from the end of the warm-up, after
         which training stops; None trains all epochs. The best weights are kept.
     validation
-        Fraction of the groups, or without groups of the rows, in the validation set, which
-        stops training; None has none.
+        Fraction of the groups, or without groups of the rows, in the validation set; None has
+        none.
     members
         Random starts, trained side by side as one batched model. The one with the best value on
-        the rows held back is used, and `model_` keeps all.
+        the validation set is used, and `model_` keeps all.
     random_state
         Seed, generator or None. An integer gives equal results on one machine.
     device
@@ -115,7 +105,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     schema
         Columns by meaning, for data frames and files.
     recipe
-        A recipe or the name of one. Its ``model`` and ``training`` replace the arguments from
+        A recipe or its name. Its ``model`` and ``training`` replace the arguments from
         ``latent`` to ``patience``; its columns are the schema where none is given.
     verbose
         Report the progress of training on stderr.
@@ -123,24 +113,18 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     Attributes
     ----------
     model_ : TabularModel
-        All members, with the fitted schema.
-    member_ : int
-        The member in use.
+        All members, with the fitted schema; ``member_`` is the one in use.
     history_ : list of EpochRecord
         What happened in every epoch.
-    n_features_in_ : int
-        Columns seen in fit.
-    feature_names_in_ : ndarray of str
-        Their names, where they have any.
+    n_features_in_, feature_names_in_
+        Number of columns seen in fit, and their names, where they have any.
 
     Notes
     -----
-    ``fit`` splits by group when groups are given, so that rows of one borehole or family are
-    never on both sides. Without groups it splits by row: neighbouring rows that resemble each
-    other then make the value that stops training look better than it is.
-
-    Rows that cannot be used (every value missing, or dropped by the schema's policy) come out
-    as NaN.
+    With groups, rows of one borehole or family are never both in training and validation.
+    Without, rows are drawn: neighbouring rows that resemble each other then make the value that
+    stops training look better than it is. Rows that cannot be used (every value missing, or
+    dropped by the schema's policy) come out as NaN.
 
     Examples
     --------
@@ -211,13 +195,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         y
             Ignored.
         groups
-            Group name of every row, shape (n,): validation then holds back whole groups. By
-            default the schema's group column, or rows where there is none.
-
-        Returns
-        -------
-        TabularVAE
-            Itself.
+            Group name of every row, shape (n,), so that validation takes whole groups; by
+            default the schema's group column, where there is one.
 
         Raises
         ------
@@ -246,17 +225,19 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         fitted_schema = FittedSchema.fit(schema, table, ~held_back, units=units)
         records = fitted_schema.apply(table, units=units)
         chosen = held_back[records.row]
-        fitted = fit_tabular(
-            fitted_schema,
-            records.take(~chosen),
-            records.take(chosen) if chosen.any() else None,
-            recipe.model,
-            recipe.training,
-            members_for(recipe.training, recipe.model, seeds=int(self.members)),
-            device=self.device,
-            on_start=_log if self.verbose else None,
-            on_epoch=_log_epoch if self.verbose else None,
-        )
+        progress = ConsoleProgress() if self.verbose else Progress()
+        with progress.training(recipe.training.epochs) as on_epoch:
+            fitted = fit_tabular(
+                fitted_schema,
+                records.take(~chosen),
+                records.take(chosen) if chosen.any() else None,
+                recipe.model,
+                recipe.training,
+                members_for(recipe.training, recipe.model, seeds=int(self.members)),
+                device=self.device,
+                on_start=progress.note,
+                on_epoch=on_epoch,
+            )
         self.model_ = fitted.model
         self.history_ = fitted.history
         self.member_ = int(np.argmin(fitted.best))
@@ -396,7 +377,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         }
         provenance = {**self.model_.provenance, "estimator": facts}
         save_model(Path(path), replace(self.model_, provenance=provenance))
-        write_history(Path(path) / HISTORY, self.history_)
+        write_history(RunFolder(Path(path)).history_file, self.history_)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -406,7 +387,6 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         """
         run = RunFolder(Path(path))
         model = run.model() if run.finished else load_model(run.path)
-        history = run.path / HISTORY
         facts = model.provenance.get("estimator")
         if facts is None:
             # A run of the command line: one member, and columns by name.
@@ -428,7 +408,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
                     hint="save it again with the version that trained it",
                 ) from None
         estimator.model_ = model
-        estimator.history_ = read_history(history) if history.is_file() else []
+        estimator.history_ = read_history(run.history_file) if run.history_file.is_file() else []
         return estimator
 
     def __sklearn_tags__(self) -> Tags:
@@ -477,7 +457,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
 
     def _encode(self, records: Records) -> NDArray[np.float64]:
         with self._threads():
-            return self._model.encode(records)[0]
+            mean: NDArray[np.float64] = self._model.encode(records)[0]
+        return mean
 
     def _decoded(self, records: Records) -> dict[str, NDArray[Any]]:
         """Decode the posterior means of records."""
@@ -492,12 +473,3 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
 def _units(X: Any) -> dict[str, str] | None:
     """Units that only a file can state; those in column headers are found by the schema."""
     return units_of(X) if isinstance(X, str | Path) else None
-
-
-def _log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _log_epoch(record: EpochRecord) -> None:
-    monitored = ", ".join(f"{value:.3f}" for value in record.val_monitored)
-    _log(f"epoch {record.epoch + 1}: beta {record.beta:.2f}, validation {monitored} nats")
