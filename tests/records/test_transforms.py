@@ -125,7 +125,7 @@ def test_quantile_knots() -> None:
     assert np.all(np.diff(step.x) > 0)  # type: ignore[union-attr]
     assert np.all(np.diff(step.y) > 0)  # type: ignore[union-attr]
     # 30 % of the values are 0 and share a knot, so they sit at the normal quantile of 15 %.
-    assert step.forward(np.array(0.0)) == pytest.approx(stats.norm.ppf(0.15), abs=1e-12)
+    assert step.evaluate(np.array(0.0))[0] == pytest.approx(stats.norm.ppf(0.15), abs=1e-12)
     # Fewer knots than values.
     (step,) = fit_transform_chain(["quantile"], rng.normal(size=200)).steps
     assert len(step.x) == 20  # type: ignore[union-attr]

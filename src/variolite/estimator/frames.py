@@ -62,11 +62,8 @@ def require_numeric(frame: Any) -> None:
     """
     for name, dtype in read_table(frame).schema.items():
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-            raise SchemaError(
-                f"holds {dtype}, not numbers",
-                where=f"column {name!r}",
-                hint="Leave it out, or say with schema= what it is: a category, label or group",
-            )
+            hint = "Leave it out, or say with schema= what it is: a category, label or group"
+            raise SchemaError(f"holds {dtype}, not numbers", where=f"column {name!r}", hint=hint)
 
 
 ROWS_AT_ONCE = 8_192
@@ -144,11 +141,8 @@ def hold_back(
     if share is None:
         return held
     if not 0.0 < share < 1.0:
-        raise TrainingError(
-            f"the share to hold back is {share:g}",
-            where="validation",
-            hint="give a share between 0 and 1, or None to hold nothing back",
-        )
+        hint = "give a share between 0 and 1, or None to hold nothing back"
+        raise TrainingError(f"the share to hold back is {share:g}", where="validation", hint=hint)
     if groups is None:
         unit, count, called = np.arange(len(usable)), len(usable), "usable row"
     else:
@@ -158,11 +152,9 @@ def hold_back(
         distinct, unit = np.unique(names[usable], return_inverse=True)
         count, called = len(distinct), "group"
     if count < 2:
-        raise TrainingError(
-            f"there is {count} {called}, so that none can be held back",
-            where="validation",
-            hint="give more data, or validation=None to train without stopping early",
-        )
+        what = f"there is {count} {called}, so that none can be held back"
+        hint = "give more data, or validation=None to train without stopping early"
+        raise TrainingError(what, where="validation", hint=hint)
     # A share near 1 must not round up to everything.
     wanted = min(max(1, round(share * count)), count - 1)
     chosen = np.random.default_rng(seed).permutation(count)[:wanted]

@@ -274,9 +274,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         points: NDArray[np.float32] = check_array(Z, dtype=np.float32)
         latent = self._model.members[0].latent
         if points.shape[1] != latent:
-            raise DataError(
-                f"the latent points have {points.shape[1]} dimensions, the model has {latent}"
-            )
+            what = f"the latent points have {points.shape[1]} dimensions, the model has {latent}"
+            raise DataError(what)
         with self._threads():
             return as_kind(decode(self._model, points, None), self._kind_)
 
@@ -297,10 +296,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         """
         records, _ = self._records(X)
         if not records.observed.all() and not self._model.module.architecture.mask_input:
-            raise TrainingError(
-                "values are missing, but the model was trained on complete rows",
-                hint="fit on a table with gaps like those to be filled",
-            )
+            what = "values are missing, but the model was trained on complete rows"
+            raise TrainingError(what, hint="fit on a table with gaps like those to be filled")
         table = self._take_in(X, reset=False)
         filled = fill_gaps(table, records, self._model.schema, self._decoded(records))
         kind = kind_of(X)
@@ -402,11 +399,9 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
                 if fit["columns"]:
                     estimator.feature_names_in_ = np.asarray(fit["columns"], dtype=object)
             except (KeyError, TypeError) as error:
-                raise ModelFileError(
-                    f"the arguments of the estimator cannot be read ({error})",
-                    where=str(path),
-                    hint="save it again with the version that trained it",
-                ) from None
+                what = f"the arguments of the estimator cannot be read ({error})"
+                hint = "save it again with the version that trained it"
+                raise ModelFileError(what, where=str(path), hint=hint) from None
         estimator.model_ = model
         estimator.history_ = read_history(run.history_file) if run.history_file.is_file() else []
         return estimator

@@ -32,6 +32,8 @@ from variolite.records.schema import Column, Schema
 from variolite.records.tables import read_table, units_of
 from variolite.records.transforms import Array, FittedChain, fit_transform_chain
 
+Names = Mapping[str, str]
+
 FORMAT = 1
 _MOST_DECIMALS = 6
 _LARGEST = float(np.finfo(np.float32).max)
@@ -64,35 +66,24 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
     where = f"column {column.source or column.name!r}"
     present = values[~np.isnan(values)]
     if not present.size:
-        raise SchemaError(
-            "has no value in the training rows",
-            where=where,
-            hint="Leave it out of the schema, or check its sentinels and valid range",
-        )
+        hint = "Leave it out of the schema, or check its sentinels and valid range"
+        raise SchemaError("has no value in the training rows", where=where, hint=hint)
     infinite = int(np.isinf(present).sum())
     if infinite:
-        raise DataError(
-            f"holds {infinite} infinite values in the training rows",
-            where=where,
-            hint="Give it a valid range, such as 'valid: [0, 10]', to count them as missing",
-        )
+        what = f"holds {infinite} infinite values in the training rows"
+        hint = "Give it a valid range, such as 'valid: [0, 10]', to count them as missing"
+        raise DataError(what, where=where, hint=hint)
     lowest, highest = float(present.min()), float(present.max())
     if lowest == highest:
-        raise SchemaError(
-            f"is {lowest:g} in every training row, and nothing can be learned from it",
-            where=where,
-            hint="Leave it out of the schema",
-        )
+        what = f"is {lowest:g} in every training row, and nothing can be learned from it"
+        raise SchemaError(what, where=where, hint="Leave it out of the schema")
     clip, inner = None, present
     if column.clip is not None:
         low, high = np.quantile(present, column.clip).tolist()
         clip, inner = (low, high), np.clip(present, low, high)
         if low == high:
-            raise SchemaError(
-                f"is {low:g} in every training row once clipped to the quantiles {column.clip}",
-                where=where,
-                hint="Widen or remove its 'clip'",
-            )
+            what = f"is {low:g} in every training row once clipped to the quantiles {column.clip}"
+            raise SchemaError(what, where=where, hint="Widen or remove its 'clip'")
     try:
         chain = fit_transform_chain(column.transform, inner)
     except SchemaError as error:
@@ -117,11 +108,9 @@ def _decimals(values: Array) -> int | None:
 def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     levels = tuple(sorted(filter(None, pl.Series(values).unique())))
     if len(levels) < 2:
-        raise SchemaError(
-            f"has {len(levels)} level(s) in the training rows, and a category needs two",
-            where=f"column {column.source or column.name!r}",
-            hint="Leave the column out of the schema",
-        )
+        what = f"has {len(levels)} level(s) in the training rows, and a category needs two"
+        hint = "Leave the column out of the schema"
+        raise SchemaError(what, where=f"column {column.source or column.name!r}", hint=hint)
     return levels
 
 
@@ -153,7 +142,7 @@ class FittedSchema:
         frame: Any,
         rows: ArrayLike | None = None,
         *,
-        units: Mapping[str, str] | None = None,
+        units: Names | None = None,
     ) -> FittedSchema:
         """Learn from ``rows`` of a table, integers or a bool mask; from all by default.
 
@@ -180,10 +169,8 @@ class FittedSchema:
         keep, dropped = rows_to_keep(bound, missing, int(chosen.sum()))
         chosen[chosen] = keep
         if not chosen.any():
-            raise DataError(
-                f"no training row is left ({_reasons(dropped)})",
-                hint="Set 'missing: mask' for columns that are often missing, or leave them out",
-            )
+            hint = "Set 'missing: mask' for columns that are often missing, or leave them out"
+            raise DataError(f"no training row is left ({_reasons(dropped)})", hint=hint)
         values = {column.name: found.values[column.name][chosen] for column in modelled}
         return cls(
             bound,
@@ -213,11 +200,7 @@ class FittedSchema:
         return {name: self.schema.columns[name].unit or "" for name in self.numeric_names}
 
     def apply(
-        self,
-        frame: Any,
-        *,
-        mapping: Mapping[str, str] | None = None,
-        units: Mapping[str, str] | None = None,
+        self, frame: Any, *, mapping: Names | None = None, units: Names | None = None
     ) -> Records:
         """Make records of any table, with what was learned in training.
 
@@ -230,21 +213,18 @@ class FittedSchema:
         schema = self.schema.rebind(table.columns, mapping)
         check_units(schema, _stated_units(frame, units))
         found = extract(schema, table)
+        for name in (*self.numeric, *self.levels):
+            absent = np.nan if name in self.numeric else ""
+            found.values.setdefault(name, np.full(found.rows, absent))
         encoded, log_dets = self._encode(found)
-        missing = found.missing()
-        missing |= {
-            name: values < 0 if name in self.levels else np.isnan(values)
-            for name, values in encoded.items()
-        }
+        missing = found.missing() | {name: encoded[name] < 0 for name in self.levels}
         keep, dropped = rows_to_keep(self.schema, missing, found.rows)
         row = np.flatnonzero(keep).astype(np.int64)
         if not row.size:
-            raise DataError(
-                f"no row of the table can be used ({_reasons(dropped)})",
-                hint="Check that its columns are mapped rightly and in the units of the schema",
-            )
+            hint = "Check that its columns are mapped rightly and in the units of the schema"
+            raise DataError(f"no row of the table can be used ({_reasons(dropped)})", hint=hint)
         for name, column in self.numeric.items():
-            if column.clip is not None and name in found.values:
+            if column.clip is not None:
                 raw = found.values[name][keep]
                 beyond = int(((raw < column.clip[0]) | (raw > column.clip[1])).sum())
                 if beyond:
@@ -253,7 +233,6 @@ class FittedSchema:
             None if column is None else found.values[column.name][keep]
             for column in (schema.group, schema.order, schema.id)
         )
-        never = np.full(found.rows, np.nan)
         used = {column.source for column in schema.columns.values()}
         names, categories = self.numeric_names, self.category_names
         # Conditions: the numeric ones, then the categories one-hot.
@@ -263,7 +242,7 @@ class FittedSchema:
         return Records(
             numeric=_stack([encoded[name] for name in names], keep, np.float32, fill=True),
             observed=_stack([~missing[name] for name in names], keep, np.bool_),
-            raw=_stack([found.values.get(name, never) for name in names], keep, np.float64),
+            raw=_stack([found.values[name] for name in names], keep, np.float64),
             log_det=_stack([log_dets[name] for name in names], keep, np.float64, fill=True),
             category=_stack([encoded[name] for name in categories], keep, np.int64),
             condition=_stack(conditions, keep, np.float32),
@@ -291,9 +270,6 @@ class FittedSchema:
         encoded: dict[str, NDArray[Any]] = {}
         log_dets: dict[str, Array] = {}
         for name, column in self.numeric.items():
-            if name not in found.values:
-                encoded[name] = log_dets[name] = np.full(found.rows, np.nan)
-                continue
             values = found.values[name]
             infinite = np.isinf(values)
             if infinite.any():
@@ -309,9 +285,6 @@ class FittedSchema:
                 for array in (values, encoded[name], log_dets[name]):
                     array[impossible] = np.nan
         for name, levels in self.levels.items():
-            if name not in found.values:
-                encoded[name] = np.full(found.rows, MISSING, dtype=np.int64)
-                continue
             series = pl.Series(found.values[name])
             known = {"": MISSING, **{level: code for code, level in enumerate(levels)}}
             codes = series.replace_strict(known, default=UNSEEN, return_dtype=pl.Int64)
@@ -329,9 +302,8 @@ class FittedSchema:
         """
         values, names = np.asarray(numeric, dtype=np.float64), self.numeric_names
         if values.shape[-1:] != (len(names),):
-            raise DataError(
-                f"the last axis must have length {len(names)}, but the shape is {values.shape}"
-            )
+            what = f"the last axis must have length {len(names)}, but the shape is {values.shape}"
+            raise DataError(what)
         out = np.empty_like(values)
         for i, name in enumerate(names):
             out[..., i] = self.numeric[name].inverse(values[..., i])
@@ -352,10 +324,9 @@ class FittedSchema:
         """Rebuild from `to_dict`; ModelFileError where it is damaged or of a newer format."""
         found = data.get("format")
         if found != FORMAT:
-            raise ModelFileError(
-                f"the fitted schema has format {found!r}, and this version reads {FORMAT}",
-                hint="Update Variolite" if isinstance(found, int) and found > FORMAT else None,
-            )
+            what = f"the fitted schema has format {found!r}, and this version reads {FORMAT}"
+            hint = "Update Variolite" if isinstance(found, int) and found > FORMAT else None
+            raise ModelFileError(what, hint=hint)
         try:
             learned: Any = {key: data.get(key) for key in ("numeric", "levels", "rows_fitted")}
             fitted = cls(schema=Schema.from_dict(data.get("schema")), **learned)
@@ -365,10 +336,8 @@ class FittedSchema:
                 first = error.errors()[0]
                 place = ".".join(map(str, first["loc"]))
                 reason = f"{place}: {first['msg']}, not {first['input']!r:.80}"
-            raise ModelFileError(
-                f"the fitted schema is damaged ({reason})",
-                hint="The model file is damaged or was written by a newer version",
-            ) from None
+            hint = "The model file is damaged or was written by a newer version"
+            raise ModelFileError(f"the fitted schema is damaged ({reason})", hint=hint) from None
         for column in (*fitted.schema.inputs, *fitted.schema.conditions):
             known = fitted.numeric if column.kind == "numeric" else fitted.levels
             if column.name not in known:
@@ -376,7 +345,7 @@ class FittedSchema:
         return fitted
 
 
-def _stated_units(source: Any, units: Mapping[str, str] | None) -> Mapping[str, str] | None:
+def _stated_units(source: Any, units: Names | None) -> Names | None:
     """Return the units that only a file can state; those in headers are found without."""
     return units_of(source) if units is None and isinstance(source, str | Path) else units
 

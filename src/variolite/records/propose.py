@@ -500,10 +500,8 @@ class _Inference:
         try:
             return Schema(columns=columns)
         except SchemaError:
-            raise DataError(
-                "no column of the table looks like a measurement",
-                hint="Write a schema by hand, or check how the table was exported",
-            ) from None
+            hint = "Write a schema by hand, or check how the table was exported"
+            raise DataError("no column of the table looks like a measurement", hint=hint) from None
 
 
 def _id(column: _Candidate) -> None:

@@ -94,11 +94,9 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
                 hint=hint,
             )
     else:
-        raise DataError(
-            f"holds {series.dtype}, not numbers",
-            where=f"column {series.name!r}",
-            hint="Map a numeric column instead, or give it the kind 'category'",
-        )
+        what = f"holds {series.dtype}, not numbers"
+        hint = "Map a numeric column instead, or give it the kind 'category'"
+        raise DataError(what, where=f"column {series.name!r}", hint=hint)
     return np.array(values.fill_null(float("nan")).to_numpy(), dtype=np.float64)
 
 
@@ -168,11 +166,9 @@ def check_units(schema: Schema, units: Mapping[str, str] | None) -> None:
         source = str(column.source)
         known = (units or {}).get(source) or split_header(source)[1]
         if not units_agree(column.unit, known):
-            raise SchemaError(
-                f"{name!r} is declared in {column.unit}, but the table gives it in {known}",
-                where=f"column {source!r}",
-                hint=f"Convert the values to {column.unit}, or declare 'unit: {known}'",
-            )
+            what = f"{name!r} is declared in {column.unit}, but the table gives it in {known}"
+            hint = f"Convert the values to {column.unit}, or declare 'unit: {known}'"
+            raise SchemaError(what, where=f"column {source!r}", hint=hint)
 
 
 def rows_to_keep(
@@ -188,11 +184,9 @@ def rows_to_keep(
     for name, lacks in missing.items():
         column = schema.columns[name]
         if column.missing == "error" and lacks.any():
-            raise DataError(
-                f"{int(lacks.sum())} rows lack {name!r}, row {int(np.argmax(lacks)) + 1} first",
-                where=f"column {column.source or name!r}",
-                hint="Fill them, or set its 'missing' to drop or mask",
-            )
+            what = f"{int(lacks.sum())} rows lack {name!r}, row {int(np.argmax(lacks)) + 1} first"
+            hint = "Fill them, or set its 'missing' to drop or mask"
+            raise DataError(what, where=f"column {column.source or name!r}", hint=hint)
         if column.missing == "drop":
             more = int((keep & lacks).sum())
             if more:
@@ -217,10 +211,9 @@ def usable_rows(schema: Schema, frame: pl.DataFrame) -> NDArray[np.int64]:
 def groups_of(schema: Schema, frame: pl.DataFrame) -> NDArray[np.str_]:
     """Return the group of every row of a bound schema's table, "" where missing."""
     if schema.group is None:
-        raise SchemaError(
-            "no column has the role 'group', so rows cannot be split by group",
-            hint="Declare the column that names boreholes, families or campaigns as group",
-        )
+        what = "no column has the role 'group', so rows cannot be split by group"
+        hint = "Declare the column that names boreholes, families or campaigns as group"
+        raise SchemaError(what, hint=hint)
     return text_values(frame[str(schema.group.source)])
 
 

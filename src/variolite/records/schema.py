@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import field_validator, model_validator
@@ -28,15 +28,11 @@ class UniqueKeyLoader(yaml.SafeLoader):
                 raise SchemaError(f"line {line}: a name must be plain text")
             key = self.construct_object(key_node)
             if isinstance(key, bool):
-                raise SchemaError(
-                    f"line {line}: the name {key_node.value!r} reads as {key} in YAML",
-                    hint=f"Put it in quotation marks: '{key_node.value}'",
-                )
+                what = f"line {line}: the name {key_node.value!r} reads as {key} in YAML"
+                raise SchemaError(what, hint=f"Put it in quotation marks: '{key_node.value}'")
             if key in lines:
-                raise SchemaError(
-                    f"{key_node.value!r} is given twice, in lines {lines[key]} and {line}",
-                    hint="Keep one of them",
-                )
+                what = f"{key_node.value!r} is given twice, in lines {lines[key]} and {line}"
+                raise SchemaError(what, hint="Keep one of them")
             lines[key] = line
         return super().construct_mapping(node, deep=deep)
 
@@ -171,6 +167,7 @@ class Column(Settings):
         the decimals of the training rows.
     """
 
+    noun: ClassVar[str] = "column"
     name: str
     kind: Kind = "numeric"
     role: Role = "input"
@@ -186,10 +183,6 @@ class Column(Settings):
     clip: tuple[float, float] | None = None
     learn_bounds: bool = False
     learn_rounding: bool = False
-
-    @classmethod
-    def _place(cls, data: Mapping[str, Any]) -> str:
-        return f"column {data.get('name', '?')!r}"
 
     @model_validator(mode="before")
     @classmethod
@@ -270,11 +263,9 @@ def _find_source(column: Column, available: Sequence[str], mapped: str | None = 
         if mapped is None and column.optional:
             return None
         verb = "held by" if mapped is None else "mapped to"
-        raise SchemaError(
-            f"{column.name!r} is {verb} {stated!r}, which the table does not have",
-            where=None if mapped is None else "column mapping",
-            hint=_suggest(stated, available, "The table has"),
-        )
+        what = f"{column.name!r} is {verb} {stated!r}, which the table does not have"
+        hint = _suggest(stated, available, "The table has")
+        raise SchemaError(what, where=None if mapped is None else "column mapping", hint=hint)
     wanted = (column.name, *column.aliases)
     for name in wanted:
         if name in available:
@@ -286,10 +277,8 @@ def _find_source(column: Column, available: Sequence[str], mapped: str | None = 
         for name in wanted:
             match = headers.get(name.strip().casefold(), [])
             if len(match) > 1:
-                raise SchemaError(
-                    f"{column.name!r} could be any of the columns {', '.join(map(repr, match))}",
-                    hint=f"Say which with {column.name}=COLUMN",
-                )
+                what = f"{column.name!r} could be any of the columns {', '.join(map(repr, match))}"
+                raise SchemaError(what, hint=f"Say which with {column.name}=COLUMN")
             if match:
                 return match[0]
     return None
@@ -354,26 +343,21 @@ class Schema(Settings):
     def _consistent(self) -> Schema:
         count = len(self.inputs)
         if not count:
-            raise SchemaError(
-                "no column has the role 'input'", hint="A model needs at least one input"
-            )
+            hint = "A model needs at least one input"
+            raise SchemaError("no column has the role 'input'", hint=hint)
         for role in ("group", "order", "id"):
             names = [column.name for column in self.of_role(role)]
             if len(names) > 1:
                 raise SchemaError(f"only one column can have the role {role!r}, not {names}")
         if not 1 <= self.minimum_inputs <= count:
-            raise SchemaError(
-                f"minimum_inputs is {self.minimum_inputs}, but there are {count} input columns",
-                hint=f"Give a number from 1 to {count}",
-            )
+            what = f"minimum_inputs is {self.minimum_inputs}, but there are {count} input columns"
+            raise SchemaError(what, hint=f"Give a number from 1 to {count}")
         taken: dict[tuple[str | None, str], str] = {}
         for column in self.columns.values():
             other = taken.setdefault((column.source, column.role), column.name)
             if column.source is not None and other != column.name:
-                raise SchemaError(
-                    f"{other!r} and {column.name!r} both take the table column {column.source!r}",
-                    hint="Map each to a column of its own",
-                )
+                what = f"{other!r} and {column.name!r} both take the table column {column.source!r}"
+                raise SchemaError(what, hint="Map each to a column of its own")
         return self
 
     def of_role(self, role: Role, kind: Kind | None = None) -> tuple[Column, ...]:
@@ -429,11 +413,9 @@ class Schema(Settings):
         mapping = mapping or {}
         for meaning in mapping:
             if meaning not in self.columns:
-                raise SchemaError(
-                    f"{meaning!r} is not a column of the schema",
-                    where="column mapping",
-                    hint=_suggest(meaning, self.columns, "The schema has"),
-                )
+                what = f"{meaning!r} is not a column of the schema"
+                hint = _suggest(meaning, self.columns, "The schema has")
+                raise SchemaError(what, where="column mapping", hint=hint)
         found: dict[str, Column] = {}
         left_out, absent = list(self.left_out), list[str]()
         for name, column in self.columns.items():

@@ -98,15 +98,11 @@ def split_groups(
     names = _names(rows, needed=3)
     for part, fraction in (("test", test), ("validation", validation)):
         if not 0 < fraction < 1:
-            raise SchemaError(
-                f"the {part} fraction is {fraction:g}",
-                hint="Give a fraction of the groups between 0 and 1",
-            )
+            hint = "Give a fraction of the groups between 0 and 1"
+            raise SchemaError(f"the {part} fraction is {fraction:g}", hint=hint)
     if test + validation >= 1:
-        raise SchemaError(
-            f"test ({test:g}) and validation ({validation:g}) leave no group to train on",
-            hint="Their sum must stay below 1",
-        )
+        what = f"test ({test:g}) and validation ({validation:g}) leave no group to train on"
+        raise SchemaError(what, hint="Their sum must stay below 1")
     count = len(names)
     n_test, n_validation = max(1, round(test * count)), max(1, round(validation * count))
     while n_test + n_validation > count - 1:
@@ -153,10 +149,8 @@ def leave_one_group_out(
 
 def _group_text(group: ArrayLike | None) -> NDArray[np.str_]:
     if group is None:
-        raise SchemaError(
-            "there is no group column to split by",
-            hint="Give the column that names boreholes, families or campaigns the role 'group'",
-        )
+        hint = "Give the column that names boreholes, families or campaigns the role 'group'"
+        raise SchemaError("there is no group column to split by", hint=hint)
     return as_text(group)
 
 
@@ -164,10 +158,9 @@ def _names(rows: NDArray[np.str_], needed: int) -> list[str]:
     names = sorted(filter(None, pl.Series(rows).unique()))
     if len(names) < needed:
         listed = ", ".join(names[:5]) or "none"
-        raise SchemaError(
-            f"{len(names)} groups ({listed}) cannot be split: {needed} are needed",
-            hint="Choose a group column with more distinct names, or add data from other groups",
-        )
+        what = f"{len(names)} groups ({listed}) cannot be split: {needed} are needed"
+        hint = "Choose a group column with more distinct names, or add data from other groups"
+        raise SchemaError(what, hint=hint)
     return names
 
 

@@ -196,11 +196,9 @@ def _strict_records(data: bytes, separator: str, path: Path) -> Iterator[list[st
         for record in filter(None, reader):
             width = width or len(record)
             if len(record) != width:
-                raise DataError(
-                    f"line {reader.line_num} has {len(record)} fields, the header has {width}",
-                    where=str(path),
-                    hint="Put text that holds the separator or line breaks in quotation marks",
-                )
+                what = f"line {reader.line_num} has {len(record)} fields, the header has {width}"
+                hint = "Put text that holds the separator or line breaks in quotation marks"
+                raise DataError(what, where=str(path), hint=hint)
             yield record
     except csv.Error as error:
         what = f"line {reader.line_num} cannot be read ({error})"
@@ -263,21 +261,16 @@ def _check_shape(las: Any, path: Path) -> None:
         widths = [sum(widths) / max(len(las.curves[0].data), 1)]
     for width in widths:
         if width != declared:
-            raise DataError(
-                f"{declared} curves are declared, but a row holds {width:g} values",
-                where=str(path),
-                hint="The file is truncated, or its ~Curve section does not match its data",
-            )
+            what = f"{declared} curves are declared, but a row holds {width:g} values"
+            hint = "The file is truncated, or its ~Curve section does not match its data"
+            raise DataError(what, where=str(path), hint=hint)
 
 
 def _load_las(path: Path, *, data: bool) -> Any:
     head = path.read_bytes()[:_SAMPLE]
     if b"\0" in head or b"~" not in head:
-        raise DataError(
-            "is not a LAS file: no section starts with '~'",
-            where=str(path),
-            hint="Check the file ending",
-        )
+        hint = "Check the file ending"
+        raise DataError("is not a LAS file: no section starts with '~'", where=str(path), hint=hint)
     import lasio
 
     # Without a handler of its own, lasio's remarks on every file end up on the terminal.
@@ -289,11 +282,8 @@ def _load_las(path: Path, *, data: bool) -> Any:
             return lasio.read(path, ignore_data=not data, engine=engine, mnemonic_case="preserve")
         except Exception as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
-    raise DataError(
-        f"cannot be read as LAS ({reason})",
-        where=str(path),
-        hint="The file is truncated or its ~Curve section does not match its data",
-    )
+    hint = "The file is truncated or its ~Curve section does not match its data"
+    raise DataError(f"cannot be read as LAS ({reason})", where=str(path), hint=hint)
 
 
 # A table from a file, a data frame or a mapping of arrays.
@@ -351,11 +341,8 @@ def read_table(
         if missing:
             close = nearest(missing[0], frame.columns)
             hint = f"Did you mean {close!r}? " if close else ""
-            raise DataError(
-                f"has no column {missing[0]!r}",
-                where=where,
-                hint=f"{hint}It has: {', '.join(frame.columns[:20])}",
-            )
+            hint = f"{hint}It has: {', '.join(frame.columns[:20])}"
+            raise DataError(f"has no column {missing[0]!r}", where=where, hint=hint)
         frame = frame.select(columns)
     as_text = [name for name in text if name in frame.columns and frame[name].dtype != pl.String]
     return frame.with_columns(pl.col(as_text).cast(pl.String)) if as_text else frame
@@ -406,11 +393,9 @@ def _read_file(path: Path, text: Sequence[str]) -> pl.DataFrame:
     except DataError:
         raise
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
-        raise DataError(
-            f"cannot be read as {ending} ({' '.join(str(error).split())[:200]})",
-            where=str(path),
-            hint="The file is damaged, or its ending does not say what it is",
-        ) from None
+        what = f"cannot be read as {ending} ({' '.join(str(error).split())[:200]})"
+        hint = "The file is damaged, or its ending does not say what it is"
+        raise DataError(what, where=str(path), hint=hint) from None
 
 
 def _from_memory(source: Any) -> pl.DataFrame:
@@ -432,10 +417,8 @@ def _from_memory(source: Any) -> pl.DataFrame:
         if len(set(lengths.values())) > 1:
             raise DataError(f"the arrays differ in length: {lengths}")
         return pl.DataFrame(series)
-    raise DataError(
-        f"a table cannot be made from {type(source).__name__}",
-        hint="Give a path, a polars or pandas data frame, or a mapping of names to arrays",
-    )
+    hint = "Give a path, a polars or pandas data frame, or a mapping of names to arrays"
+    raise DataError(f"a table cannot be made from {type(source).__name__}", hint=hint)
 
 
 def _pandas_column(name: str, column: Any) -> pl.Series:

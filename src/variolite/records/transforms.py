@@ -11,7 +11,7 @@ into a chain of strictly increasing functions. In YAML::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -42,15 +42,12 @@ class MonotoneMap(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
     kind: str
 
-    def forward(self, x: Array) -> Array:
-        return x
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        """Return y and log dy/dx."""
+        return x, np.zeros_like(x)
 
     def inverse(self, y: Array) -> Array:
         return y
-
-    def log_det(self, x: Array) -> Array:
-        """Return log dy/dx."""
-        return np.zeros_like(x)
 
 
 class Identity(MonotoneMap):
@@ -64,14 +61,11 @@ class Affine(MonotoneMap):
     centre: float
     scale: PositiveFloat
 
-    def forward(self, x: Array) -> Array:
-        return (x - self.centre) / self.scale
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        return (x - self.centre) / self.scale, np.full_like(x, -math.log(self.scale))
 
     def inverse(self, y: Array) -> Array:
         return y * self.scale + self.centre
-
-    def log_det(self, x: Array) -> Array:
-        return np.full_like(x, -math.log(self.scale))
 
 
 class Logarithm(MonotoneMap):
@@ -80,15 +74,14 @@ class Logarithm(MonotoneMap):
     kind: Literal["logarithm"] = "logarithm"
     number: PositiveFloat
 
-    def forward(self, x: Array) -> Array:
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        natural, scale = np.log(x), math.log(self.number)
         # The library's own log10 keeps round numbers round.
-        return np.log10(x) if self.number == 10.0 else np.log(x) / math.log(self.number)
+        y = np.log10(x) if self.number == 10.0 else natural / scale
+        return y, -natural - math.log(scale)
 
     def inverse(self, y: Array) -> Array:
         return np.exp(y) if self.number == math.e else np.power(self.number, y)
-
-    def log_det(self, x: Array) -> Array:
-        return -np.log(x) - math.log(math.log(self.number))
 
 
 class SignedLogarithm(MonotoneMap):
@@ -97,15 +90,13 @@ class SignedLogarithm(MonotoneMap):
     kind: Literal["signed_logarithm"] = "signed_logarithm"
     scale: PositiveFloat
 
-    def forward(self, x: Array) -> Array:
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        size = np.abs(x)
         # log1p and expm1: near zero, 1 + |x| / scale would lose every digit of x.
-        return np.copysign(np.log1p(np.abs(x) / self.scale), x)
+        return np.copysign(np.log1p(size / self.scale), x), -np.log(self.scale + size)
 
     def inverse(self, y: Array) -> Array:
         return np.copysign(np.expm1(np.abs(y)) * self.scale, y)
-
-    def log_det(self, x: Array) -> Array:
-        return -np.log(self.scale + np.abs(x))
 
 
 class BoundedLogit(MonotoneMap):
@@ -115,18 +106,15 @@ class BoundedLogit(MonotoneMap):
     lower: float
     upper: float
 
-    def forward(self, x: Array) -> Array:
-        return np.log(x - self.lower) - np.log(self.upper - x)
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        below, above = np.log(x - self.lower), np.log(self.upper - x)
+        return below - above, math.log(self.upper - self.lower) - below - above
 
     def inverse(self, y: Array) -> Array:
         # Measured from the nearer bound, so that no digits cancel close to it.
         odds = np.exp(-np.abs(y))
         part = (self.upper - self.lower) * odds / (1.0 + odds)
         return np.where(y < 0, self.lower + part, self.upper - part)
-
-    def log_det(self, x: Array) -> Array:
-        width = math.log(self.upper - self.lower)
-        return width - np.log(x - self.lower) - np.log(self.upper - x)
 
 
 class PiecewiseLinear(MonotoneMap):
@@ -136,42 +124,32 @@ class PiecewiseLinear(MonotoneMap):
     """
 
     kind: Literal["piecewise_linear"] = "piecewise_linear"
-    x: tuple[float, ...]
+    x: tuple[float, ...] = Field(min_length=2)
     y: tuple[float, ...]
     lower_slope: PositiveFloat
     upper_slope: PositiveFloat
 
     def model_post_init(self, context: Any, /) -> None:  # noqa: ARG002
-        increasing = all(np.all(np.diff(knots) > 0) for knots in self._knots)
-        if len(self.x) != len(self.y) or len(self.x) < 2 or not increasing:
+        if len(self.x) != len(self.y) or min(*np.diff(self.x), *np.diff(self.y)) <= 0:
             raise ValueError("knots must increase strictly")
 
-    @property
-    def _knots(self) -> tuple[Array, Array]:
-        return np.asarray(self.x), np.asarray(self.y)
-
-    def forward(self, x: Array) -> Array:
-        knots, images = self._knots
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        knots, images = np.asarray(self.x), np.asarray(self.y)
         # np.interp stays at the outer knots beyond them; the outer slopes add the rest.
         below = np.minimum(x - knots[0], 0.0) * self.lower_slope
         above = np.maximum(x - knots[-1], 0.0) * self.upper_slope
-        total: Array = np.interp(x, knots, images) + below + above
-        return total
+        inner = np.diff(images) / np.diff(knots)
+        slopes = np.log(np.concatenate([[self.lower_slope], inner, [self.upper_slope]]))
+        # Segment i lies right of knot i - 1; a value on a knot takes the slope to its right.
+        segment = np.searchsorted(knots, x, side="right")
+        return np.interp(x, knots, images) + below + above, slopes[segment]
 
     def inverse(self, y: Array) -> Array:
-        knots, images = self._knots
+        knots, images = np.asarray(self.x), np.asarray(self.y)
         below = np.minimum(y - images[0], 0.0) / self.lower_slope
         above = np.maximum(y - images[-1], 0.0) / self.upper_slope
         total: Array = np.interp(y, images, knots) + below + above
         return total
-
-    def log_det(self, x: Array) -> Array:
-        knots, images = self._knots
-        inner = np.diff(images) / np.diff(knots)
-        slopes = np.log(np.concatenate([[self.lower_slope], inner, [self.upper_slope]]))
-        # Segment i lies right of knot i - 1; a value on a knot takes the slope to its right.
-        segment: Array = slopes[np.searchsorted(knots, x, side="right")]
-        return segment
 
 
 AnyMap = Annotated[
@@ -192,9 +170,9 @@ class FittedChain(BaseModel):
         log_det = np.zeros_like(y)
         with np.errstate(all="ignore"):
             for step in self.steps:
+                y, more = step.evaluate(y)
                 # The chain rule: derivatives multiply, so their logarithms add.
-                log_det = log_det + step.log_det(y)
-                y = step.forward(y)
+                log_det = log_det + more
         inside = np.isfinite(y)
         return np.where(inside, y, np.nan), np.where(inside, log_det, np.nan)
 
@@ -214,46 +192,42 @@ class Settings(BaseModel):
     """Settings that people write: the first problem becomes one SchemaError with a hint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    noun: ClassVar[str] = ""  # What errors call these settings, before their name.
 
     def __init__(self, **data: Any) -> None:
         try:
             super().__init__(**data)
         except ValidationError as error:
-            what, where, hint = self._explain(error)
-            place = ", ".join(filter(None, (self._place(data), where)))
-            raise SchemaError(what, where=place or None, hint=hint) from None
+            raise self._explain(error.errors(), data) from None
 
     @classmethod
-    def _place(cls, data: Mapping[str, Any]) -> str:  # noqa: ARG003
-        """Name what these settings are of, for errors."""
-        return ""
-
-    @classmethod
-    def _explain(cls, error: ValidationError) -> tuple[str, str, str | None]:
-        """Return what is wrong first, where, and a hint."""
-        first, *others = error.errors()
+    def _explain(cls, problems: Sequence[Any], data: Mapping[str, Any]) -> SchemaError:
+        first, known = problems[0], list(cls.model_fields)
         where = ".".join(map(str, first["loc"]))
-        more = f" (and {len(others)} more)" if others else ""
-        if first["type"] == "extra_forbidden":
-            close = nearest(where, cls.model_fields)
-            known = f"Known keys: {', '.join(cls.model_fields) or 'none'}"
-            hint = f"Did you mean {close!r}?" if close else known
-            return f"unknown key {where!r}{more}", where, hint
+        what, hint = f"{first['msg']}, not {first['input']!r:.80}", None
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SchemaError):
-            return f"{cause.what}{more}", ": ".join(filter(None, (where, cause.where))), cause.hint
-        given = "" if first["type"] == "missing" else f", not {first['input']!r:.80}"
-        return f"{first['msg']}{given}{more}", where, None
+            what, hint = cause.what, cause.hint
+            where = ": ".join(filter(None, (where, cause.where)))
+        elif first["type"] == "extra_forbidden":
+            what, close = f"unknown key {where!r}", nearest(where, known)
+            hint = (
+                f"Did you mean {close!r}?" if close else f"Its keys: {', '.join(known) or 'none'}"
+            )
+        elif first["type"] == "missing":
+            what = first["msg"]
+        if len(problems) > 1:
+            what += f" (and {len(problems) - 1} more)"
+        name = data.get("name", getattr(cls, "name", "?"))
+        places = (cls.noun and f"{cls.noun} {name!r}", where)
+        return SchemaError(what, where=", ".join(filter(None, places)) or None, hint=hint)
 
 
 class TransformSpec(Settings):
     """One step that a schema asks for, here the identity; all are in ``TRANSFORMS``."""
 
+    noun: ClassVar[str] = "transform"
     name: ClassVar[str] = "identity"
-
-    @classmethod
-    def _place(cls, data: Mapping[str, Any]) -> str:  # noqa: ARG003
-        return f"transform {cls.name!r}"
 
     def fit(self, values: Array) -> AnyMap:  # noqa: ARG002
         """Fit on finite training values, shape (n,), n >= 1."""
@@ -265,12 +239,8 @@ class _Log(TransformSpec):
     base: ClassVar[float] = math.e
 
     def fit(self, values: Array) -> AnyMap:
-        _require(
-            values > 0,
-            values,
-            "the logarithm needs values above 0",
-            "Use signed_log, or exclude such values with 'valid: [lowest, null]'",
-        )
+        hint = "Use signed_log, or exclude such values with 'valid: [lowest, null]'"
+        _require(values > 0, values, "the logarithm needs values above 0", hint)
         return Logarithm(number=self.base)
 
 
@@ -297,13 +267,12 @@ class _Logit(TransformSpec):
             raise SchemaError(f"lower ({self.lower:g}) must be below upper ({self.upper:g})")
 
     def fit(self, values: Array) -> AnyMap:
-        _require(
-            (values > self.lower) & (values < self.upper),
-            values,
-            f"logit needs values strictly between {self.lower:g} and {self.upper:g}",
+        need = f"logit needs values strictly between {self.lower:g} and {self.upper:g}"
+        hint = (
             "Widen its bounds a little beyond the possible values (for whole numbers 0 to 255: "
-            "-0.5 to 255.5), or exclude such values with 'valid'",
+            "-0.5 to 255.5), or exclude such values with 'valid'"
         )
+        _require((values > self.lower) & (values < self.upper), values, need, hint)
         return BoundedLogit(lower=self.lower, upper=self.upper)
 
 
@@ -313,10 +282,8 @@ class _Standardise(TransformSpec):
     def fit(self, values: Array) -> AnyMap:
         scale = float(values.std())
         if not _least_spread(values) < scale < math.inf:
-            raise SchemaError(
-                f"its spread is {scale:g}, so it cannot be standardised",
-                hint="Leave the column out, or give it 'transform: [identity]'",
-            )
+            hint = "Leave the column out, or give it 'transform: [identity]'"
+            raise SchemaError(f"its spread is {scale:g}, so it cannot be standardised", hint=hint)
         return Affine(centre=float(values.mean()), scale=scale)
 
 
@@ -337,10 +304,8 @@ class _Quantile(TransformSpec):
         knot_of = np.concatenate([[0], np.cumsum(np.diff(x) > _least_spread(x))])
         sizes = np.bincount(knot_of)
         if sizes.size < 2:
-            raise SchemaError(
-                "almost all of its values are equal, so quantiles cannot be told apart",
-                hint="Use another transform, or leave the column out",
-            )
+            what = "almost all of its values are equal, so quantiles cannot be told apart"
+            raise SchemaError(what, hint="Use another transform, or leave the column out")
         x = np.bincount(knot_of, weights=x) / sizes
         shares = np.bincount(knot_of, weights=probability) / sizes
         y = np.array([NormalDist().inv_cdf(share) for share in shares])
@@ -428,13 +393,11 @@ def fit_transform_chain(specs: Iterable[object], values: ArrayLike) -> FittedCha
     if math.isinf(largest):
         raise SchemaError("it holds infinite values", hint="Exclude them with 'valid'")
     if largest > _LARGEST:
-        raise SchemaError(
-            f"it holds values beyond {_LARGEST:g}",
-            hint="Exclude them with 'valid', or name them under 'sentinels'",
-        )
+        hint = "Exclude them with 'valid', or name them under 'sentinels'"
+        raise SchemaError(f"it holds values beyond {_LARGEST:g}", hint=hint)
     steps: list[AnyMap] = []
     for spec in specs:
         if steps:
-            current = steps[-1].forward(current)
+            current = steps[-1].evaluate(current)[0]
         steps.append(parse_transform(spec).fit(current))
     return FittedChain(steps=tuple(steps))

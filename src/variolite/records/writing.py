@@ -40,11 +40,8 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
     try:
         _WRITERS[ending](frame, buffer)
     except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"the table cannot be written as {ending} ({error})",
-            where=str(path),
-            hint="Parquet holds every type of column",
-        ) from None
+        what = f"the table cannot be written as {ending} ({error})"
+        raise DataError(what, where=str(path), hint="Parquet holds every type of column") from None
     data = buffer.getvalue()
     # A fixed time stamp: the same table always gives the same bytes.
     write_bytes_atomic(path, gzip.compress(data, mtime=0) if ending == ".csv.gz" else data)
@@ -83,11 +80,8 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            hint="Check permissions and free space",
-        ) from None
+        what = f"cannot be written ({error.strerror or error})"
+        raise DataError(what, where=str(path), hint="Check permissions and free space") from None
 
 
 def _require_place(path: Path) -> None:
