@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import SchemaError
-from variolite.records import Split, leave_one_group_out, split_groups
+from variolite.records import Split, split_groups
 
 GROUPS = st.lists(st.sampled_from([f"w{i}" for i in range(12)]), min_size=3, max_size=80).filter(
     lambda names: len(set(names)) >= 3
@@ -47,23 +47,6 @@ def test_no_leak_no_empty_part_and_no_order_of_rows(
     assert set(split.train + split.validation + split.test) == set(group)
     shuffled = Random(mix).sample(group, len(group))
     assert split_groups(group, seed=seed) == split_groups(shuffled, seed=seed)
-
-
-@given(GROUPS, st.integers(1, 2), st.integers(0, 1000))
-def test_leaving_one_group_out(group: list[str], validation: int, seed: int) -> None:
-    names = sorted(set(group))
-    if len(names) < validation + 2:
-        with pytest.raises(SchemaError, match=f"{validation + 2} are needed"):
-            leave_one_group_out(group, validation=validation, seed=seed)
-        return
-    splits = leave_one_group_out(group, validation=validation, seed=seed)
-    assert [split.test for split in splits] == [(name,) for name in names]
-    for split in splits:
-        check_rows(split, group)
-        assert len(split.validation) == validation
-        assert len(split.train) == len(names) - 1 - validation
-    used = Counter(name for split in splits for name in split.validation)
-    assert set(used.values()) == {validation}
 
 
 def test_sizes_follow_the_number_of_groups() -> None:
@@ -120,7 +103,6 @@ def test_json_round_trip() -> None:
         (lambda: split_groups(list("abc"), validation=1), "the validation fraction is 1"),
         (lambda: split_groups(list("abc"), test=0.6, validation=0.5), "leave no group to train"),
         (lambda: split_groups(list("abc"), stratify=list("ab")), "2 labels .* but 3 rows"),
-        (lambda: leave_one_group_out(list("abc"), validation=0), "0 validation groups"),
     ],
 )
 def test_refusals(make: object, says: str) -> None:

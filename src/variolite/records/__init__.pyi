@@ -12,7 +12,6 @@ from .schema import Column as Column
 from .schema import Schema as Schema
 from .schema import load_yaml as load_yaml
 from .splits import Split as Split
-from .splits import leave_one_group_out as leave_one_group_out
 from .splits import split_groups as split_groups
 from .tables import DataWarning as DataWarning
 from .tables import read_table as read_table

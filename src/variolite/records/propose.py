@@ -130,6 +130,12 @@ class _Candidate:
         self.commonest = int(lengths.max(initial=0)) / max(there, 1)
         self.steps = changes / max(there - 1, 1)  # Entries that differ from the one before.
 
+    def see_steps(self, steps: Array) -> None:
+        """Measure which fractions of the steps inside a group rise, fall and stay."""
+        count = max(steps.size, 1)
+        self.rising, self.falling = (steps > 0).sum() / count, (steps < 0).sum() / count
+        self.still = (steps == 0).sum() / count
+
     @property
     def label_like(self) -> bool:
         """Whether the header names a class of something."""
@@ -322,10 +328,13 @@ class _Inference:
         self.rows = rows
         self.group = self._find_group()
         # Which rows, from the second on, are of the same group as the row before.
-        self.within = np.ones(max(rows - 1, 0), dtype=bool)
+        within = np.ones(max(rows - 1, 0), dtype=bool)
         if self.group is not None:
             names = self.group.names.to_numpy()
-            self.within = names[1:] == names[:-1]
+            within = names[1:] == names[:-1]
+        for c in columns:
+            steps = np.diff(c.values)[within] if c.values is not None else np.empty(0)
+            c.see_steps(steps[~np.isnan(steps)])
 
     def propose(self) -> Proposal:
         self._find_order()
@@ -347,13 +356,12 @@ class _Inference:
         return Proposal(schema, tuple(remarks), left_out)
 
     def _find_group(self) -> _Candidate | None:
+        most = max(self.rows / 5, 2)
         candidates = [
             c
             for c in self.columns
-            if (c.text is not None or c.whole)
-            and not c.date
-            and c.present > 0.99
-            and 2 <= c.distinct <= max(self.rows / 5, 2)
+            if (c.text is not None or c.whole) and not c.date
+            if c.present > 0.99 and 2 <= c.distinct <= most
         ]
         if not candidates:
             # The name of the one borehole of a log file, for stacking it with others.
@@ -373,8 +381,9 @@ class _Inference:
         best = max(chosen, key=lambda c: c.distinct)
         best.take("group", f"names {best.distinct} groups; a split keeps their rows together")
         if not best.together:
-            apart = "rows of a group do not stand together, so check that names are unique"
-            best.remarks.append(apart)
+            best.remarks += [
+                "rows of a group do not stand together, so check that names are unique"
+            ]
         for c in named:
             if c is not best and c.text is not None and not c.together and not c.label_like:
                 pairs = pl.DataFrame({"best": best.names, "other": c.text}).n_unique()
@@ -385,42 +394,31 @@ class _Inference:
                 )
         return best
 
-    def _steps(self, values: Array) -> tuple[float, float, float]:
-        """Return the fractions of steps inside a group that rise, fall and stay."""
-        steps = np.diff(values)[self.within]
-        steps = steps[~np.isnan(steps)]
-        if not steps.size:
-            return 0.0, 0.0, 0.0
-        return float((steps > 0).mean()), float((steps < 0).mean()), float((steps == 0).mean())
-
     def _find_order(self) -> None:
-        positions = []
-        for column in self.columns:
-            if column.values is None or column.settings is not None:
-                continue
-            rising, falling, still = self._steps(column.values)
-            if still > 0.95 or column.distinct < 10 or column.present < 0.5:
-                continue
-            unnamed = not _ORDER & column.words
-            if not unnamed or max(rising, falling) > 0.95:
-                positions.append((unnamed, column, rising))
+        positions = [
+            c
+            for c in self.columns
+            if c.values is not None and c.settings is None and c.distinct >= 10
+            if c.still <= 0.95 and c.present >= 0.5
+            if _ORDER & c.words or max(c.rising, c.falling) > 0.95
+        ]
         # Named ones first, else in the order of the table.
-        positions.sort(key=lambda item: item[0])
-        for rank, (unnamed, column, rising) in enumerate(positions):
-            if rank == 0 and (not unnamed or rising > 0.99):
-                doubt = f"; it rises in {rising:.0%} of the steps only" if rising < 0.99 else ""
-                column.take("order", f"gives the order of the rows{doubt}")
+        positions.sort(key=lambda c: not _ORDER & c.words)
+        for c in positions:
+            if c is positions[0] and (_ORDER & c.words or c.rising > 0.99):
+                doubt = f"; it rises in {c.rising:.0%} of the steps only" if c.rising < 0.99 else ""
+                c.take("order", f"gives the order of the rows{doubt}")
             else:
-                column.leave_out(", as it rises or falls steadily: a position, not a measurement")
+                c.leave_out(", as it rises or falls steadily: a position, not a measurement")
 
     def _decide(self, c: _Candidate) -> None:
         """Give a column a role, or leave it out, by the first rule that holds."""
         text, whole, distinct, entries = c.text is not None, c.whole, c.distinct, c.entries
-        still = 0.0 if c.values is None else self._steps(c.values)[2]
         known = any(other.has_role("id") for other in self.columns)
         kind = "it could be a label, or an input with 'kind: category'"
         about = "the group" if self.group else "a stretch of rows"
-        unlike = distinct > 0.98 * entries
+        unlike, many = distinct > 0.98 * entries, distinct > min(_MOST_LEVELS, self.rows / 5)
+        id_like = "is a whole number that differs in every row, like an id"
         rules: tuple[tuple[Any, str | Callable[[_Candidate], None]], ...] = (
             (not entries, c.trouble or "is empty"),
             (distinct == 1, "holds one value only"),
@@ -430,21 +428,15 @@ class _Inference:
             (c.words & _DOUBT, "seems to say how sure another column is"),
             (text and unlike and _IDENTITY & c.words and c.present > 0.99 and not known, _id),
             (text and unlike, "differs in almost every row"),
-            (
-                text and distinct > min(_MOST_LEVELS, self.rows / 5),
-                f"is free text with {distinct} values",
-            ),
+            (text and many, f"is free text with {distinct} values"),
             (c.label_like and (text or (whole and distinct <= 50)), _label),
             (text, f"is text with {distinct} values; {kind}"),
             (c.words <= _BOOKKEEPING, "seems to be bookkeeping, not a measurement"),
             (c.trouble, f"is not all numbers: {c.trouble}"),
-            (
-                whole and unlike and entries > 50,
-                "is a whole number that differs in every row, like an id",
-            ),
+            (whole and unlike and entries > 50, id_like),
             (c.commonest > 0.95, f"is the same in {c.commonest:.1%} of its rows"),
             (whole and distinct <= 10, f"holds {distinct} whole numbers, like a code; {kind}"),
-            (still > 0.95, f"hardly changes from row to row: it describes {about}"),
+            (c.still > 0.95, f"hardly changes from row to row: it describes {about}"),
             (True, _input),
         )
         decision = next(decision for holds, decision in rules if holds)

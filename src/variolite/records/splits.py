@@ -95,7 +95,11 @@ def split_groups(
     {'train': 2, 'validation': 1, 'test': 1}
     """
     rows = _group_text(group)
-    names = _names(rows, needed=3)
+    names = sorted(filter(None, pl.Series(rows).unique()))
+    if len(names) < 3:
+        what = f"{len(names)} groups ({', '.join(names) or 'none'}) cannot be split: 3 are needed"
+        hint = "Choose a group column with more distinct names, or add data from other groups"
+        raise SchemaError(what, hint=hint)
     for part, fraction in (("test", test), ("validation", validation)):
         if not 0 < fraction < 1:
             hint = "Give a fraction of the groups between 0 and 1"
@@ -127,41 +131,11 @@ def split_groups(
     return Split(train, valid, held_out, seed)
 
 
-def leave_one_group_out(
-    group: ArrayLike | None, *, validation: int = 1, seed: int = 0
-) -> tuple[Split, ...]:
-    """Hold out each group in turn, in the order of their names.
-
-    The ``validation`` groups of each split follow the test group in a seeded circle, so that
-    each group validates equally often. SchemaError with fewer than ``validation + 2`` groups.
-    """
-    if validation < 1:
-        raise SchemaError(f"{validation} validation groups were asked for", hint="Ask for one")
-    names = _names(_group_text(group), needed=validation + 2)
-    circle = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
-    splits = []
-    for name in names:
-        start = circle.index(name)
-        _, *others = circle[start:] + circle[:start]
-        splits.append(Split(tuple(others[validation:]), tuple(others[:validation]), (name,), seed))
-    return tuple(splits)
-
-
 def _group_text(group: ArrayLike | None) -> NDArray[np.str_]:
     if group is None:
         hint = "Give the column that names boreholes, families or campaigns the role 'group'"
         raise SchemaError("there is no group column to split by", hint=hint)
     return as_text(group)
-
-
-def _names(rows: NDArray[np.str_], needed: int) -> list[str]:
-    names = sorted(filter(None, pl.Series(rows).unique()))
-    if len(names) < needed:
-        listed = ", ".join(names[:5]) or "none"
-        what = f"{len(names)} groups ({listed}) cannot be split: {needed} are needed"
-        hint = "Choose a group column with more distinct names, or add data from other groups"
-        raise SchemaError(what, hint=hint)
-    return names
 
 
 def _evenly_spaced(count: int, chosen: int, rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -202,7 +202,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _explain(cls, problems: Sequence[Any], data: Mapping[str, Any]) -> SchemaError:
-        first, known = problems[0], list(cls.model_fields)
+        first, known = problems[0], ", ".join(cls.model_fields) or "none"
         where = ".".join(map(str, first["loc"]))
         what, hint = f"{first['msg']}, not {first['input']!r:.80}", None
         cause = first.get("ctx", {}).get("error")
@@ -210,10 +210,8 @@ class Settings(BaseModel):
             what, hint = cause.what, cause.hint
             where = ": ".join(filter(None, (where, cause.where)))
         elif first["type"] == "extra_forbidden":
-            what, close = f"unknown key {where!r}", nearest(where, known)
-            hint = (
-                f"Did you mean {close!r}?" if close else f"Its keys: {', '.join(known) or 'none'}"
-            )
+            what, close = f"unknown key {where!r}", nearest(where, cls.model_fields)
+            hint = f"Did you mean {close!r}?" if close else f"Known keys: {known}"
         elif first["type"] == "missing":
             what = first["msg"]
         if len(problems) > 1:
