@@ -45,7 +45,7 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.matching import STRICT, match_pairs, periodic_errors
 from variolite.crystals.model import CrystalBatch, CrystalBatches
-from variolite.crystals.potential.alignment import align, fit_scale
+from variolite.crystals.potential.alignment import align, standardise
 from variolite.crystals.potential.features import foundation_features
 from variolite.crystals.run import build
 from variolite.records import write_text_atomic
@@ -123,8 +123,8 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
     with np.load(_features_file(run, folder)) as stored:
         given = {name: stored[name] for name in stored.files}
     charged = float(given["seconds"])
-    scale = fit_scale(torch.from_numpy(given["train"]))
-    features = [scale.apply(torch.from_numpy(given[part])).numpy() for part in ("train", "test")]
+    train, test = (torch.from_numpy(given[part]) for part in ("train", "test"))
+    features = [standardise(part, train).numpy() for part in (train, test)]
     entry = _contestant(cut, run, features[0])
     seconds = run.seconds - (charged if run.weight else 0.0)
     if seconds <= 0:
@@ -262,9 +262,9 @@ def _alignment(
     entry: Contestant, crystals: Crystals, latents: torch.Tensor, features: torch.Tensor
 ) -> dict[str, float] | None:
     """Parts of the alignment loss of the mean latents of test crystals."""
-    projection: Any = entry.module.aligned
-    if projection is None:
+    if entry.module.aligned is None:
         return None
+    projection: Any = entry.module.aligned["map"]
     source = torch.Generator().manual_seed(0)
     chance = torch.rand((2, 200_000), generator=source, dtype=torch.float64)
     with torch.no_grad():

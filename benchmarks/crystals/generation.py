@@ -43,7 +43,6 @@ from variolite.crystals.evaluation import (
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.periodic import shortest_distances
 from variolite.crystals.potential.features import energy_function
-from variolite.crystals.potential.potential import Source
 from variolite.crystals.potential.relaxation import RelaxationLimits
 from variolite.records import write_text_atomic
 from variolite.scoring import format_value
@@ -107,7 +106,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     with TemporaryDirectory() as cache:
         energies, hull = None, None
         if table is not None:
-            energies = energy_function(Source("chgnet"), folder=Path(cache), log=_say)
+            energies = energy_function(folder=Path(cache), log=_say)
             hull = read_hull(arguments.data / table)
         scores = score_generation(
             made.crystals, parts.train, test=parts.test, energies=energies, hull=hull, log=_say

@@ -24,7 +24,6 @@ from variolite.crystals.evaluation import (
 from variolite.crystals.evaluation.metrics import Requested, formula_interval, weighted_median
 from variolite.crystals.evaluation.score import stability_rows
 from variolite.crystals.matching import periodic_errors
-from variolite.crystals.potential.potential import Source
 from variolite.crystals.potential.relaxation import Relaxation, RelaxationLimits, relax
 from variolite.scoring import Interval, ScoreRow, format_value
 
@@ -85,9 +84,7 @@ def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
     formulas = reduced_formulas(crystals)
     before, _ = _judged(crystals, court)
     clock = Clock()
-    found = relax(
-        crystals, Source("chgnet"), limits=court.limits, workers=court.workers, log=court.log
-    )
+    found = relax(crystals, "chgnet", limits=court.limits, workers=court.workers, log=court.log)
     processor, wall = clock.processor, clock.wall
     after, removed = _judged(found.crystals, court)
     moved = displacements(crystals, found)

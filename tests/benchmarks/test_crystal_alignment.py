@@ -8,15 +8,16 @@ import torch
 from benchmarks.crystals.alignment import explained_share, principal_share
 
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.potential.alignment import fit_scale
+from variolite.crystals.potential.alignment import standardise
 from variolite.crystals.potential.potential import load_potential
 
 
 def test_eight_numbers_cannot_hold_the_features(shared_data: Path) -> None:
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     rows = load_crystals(shared_data / "crystals/mp_20/biternary_val.csv.gz")
-    features = load_potential("chgnet").features(rows.take(slice(0, 3000, 20)))
-    standardised = fit_scale(torch.from_numpy(features)).apply(torch.from_numpy(features))
+    found = load_potential("chgnet").predict(rows.take(slice(0, 3000, 20)))
+    features = torch.from_numpy(found.features)
+    standardised = standardise(features, features)
     assert 0.35 < principal_share(standardised, 8) < 0.6
     assert principal_share(standardised, 35) == pytest.approx(0.90, abs=0.03)
     assert principal_share(standardised, 56) == pytest.approx(0.99, abs=0.01)

@@ -37,7 +37,7 @@ from variolite.crystals.model.batch import (
 )
 from variolite.crystals.model.latents import ACTIVE_NATS
 from variolite.crystals.model.network import CrystalModule, bf16_is_fast
-from variolite.crystals.potential.alignment import fit_scale
+from variolite.crystals.potential.alignment import standardise
 from variolite.crystals.potential.features import foundation_features
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.errors import DataError, RecipeError, TrainingError, nearest
@@ -333,8 +333,7 @@ def _features(
         ).float()
         for part in (training, validation)
     ]
-    scale = fit_scale(found[0])
-    first, second = (scale.apply(part).numpy() for part in found)
+    first, second = (standardise(part, found[0]).numpy() for part in found)
     return first, second
 
 

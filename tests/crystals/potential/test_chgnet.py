@@ -1,5 +1,9 @@
-"""CHGNet: equal to its own package, derivatives of its energy, invariances, and refusals."""
+"""CHGNet: equal to its own package, derivatives of its energy, invariances, and refusals.
 
+Bonds are held against a plain search over images, angles against a plain loop, in any cell.
+"""
+
+import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,29 +11,118 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.potential import chgnet as chgnet_module
-from variolite.crystals.potential.potential import Potential, load_potential
+from variolite.crystals.potential.chgnet import Bonds, angles_between, find_bonds, rejected
+from variolite.crystals.potential.potential import Potential, _chgnet, load_potential
 from variolite.errors import DataError
-
-pytest.importorskip("chgnet", reason="the package chgnet is not installed")
 
 GIGAPASCAL = 160.21766208
 """One eV per cubic Angstrom."""
 
+TEXTBOOK = textbook_crystals()
+
+
+def random_crystal(seed: int, atoms: int) -> Crystal:
+    """A cell that may be badly skewed, with atoms anywhere, also outside it."""
+    source = np.random.default_rng(seed)
+    while True:
+        lattice = source.normal(size=(3, 3)) * 3 + np.diag([4, 4, 4])
+        if abs(np.linalg.det(lattice)) > 30:
+            break
+    return Crystal(np.full(atoms, 6, np.uint8), source.uniform(-2, 3, (atoms, 3)), lattice)
+
+
+def plain_bonds(crystal: Crystal, cutoff: float) -> set[tuple[int, int, int, int, int]]:
+    """Every directed bond, by trying far more images than can matter."""
+    reach = cutoff * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0) + 1
+    found = set()
+    for i, j in itertools.product(range(len(crystal)), repeat=2):
+        apart = crystal.coordinates[j] - crystal.coordinates[i]
+        low, high = np.floor(-reach - apart).astype(int), np.ceil(reach - apart).astype(int)
+        for image in itertools.product(*map(range, low, high + 1)):
+            near = np.linalg.norm((apart + image) @ crystal.lattice) <= cutoff
+            if near and (i != j or any(image)):
+                found.add((i, j, *image))
+    return found
+
+
+def bonds_of(crystals: Crystals, cutoff: float) -> Bonds:
+    arrays = crystals.coordinates, crystals.lattices, crystals.owner
+    return find_bonds(*map(torch.from_numpy, arrays), cutoff)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 4)), min_size=1, max_size=3))
+def test_bonds_are_those_of_a_plain_search(made: list[tuple[int, int]]) -> None:
+    crystals = Crystals.of(random_crystal(seed, atoms) for seed, atoms in made)
+    bonds = Bonds(*(part.numpy() for part in bonds_of(crystals, 4.0)))
+    owner = crystals.owner[bonds.first]
+    steps = crystals.coordinates[bonds.second] + bonds.image - crystals.coordinates[bonds.first]
+    vectors = np.einsum("ei,eij->ej", steps, crystals.lattices[owner])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), bonds.length, atol=1e-9)
+    assert (np.diff(owner) >= 0).all()
+    for place, crystal in enumerate(crystals):
+        start, own = crystals.offsets[place], owner == place
+        ends = np.stack([bonds.first[own], bonds.second[own]], axis=1) - start
+        rows = np.concatenate([ends, bonds.image[own]], axis=1).astype(int).tolist()
+        one_way = {tuple(row) for row in rows}
+        other_way = {(j, i, -a, -b, -c) for i, j, a, b, c in one_way}
+        assert len(one_way) == int(own.sum())
+        assert not one_way & other_way
+        assert one_way | other_way == plain_bonds(crystal, 4.0)
+
+
+@given(st.lists(st.integers(0, 6), max_size=30))
+def test_angles_are_all_ordered_pairs_at_an_atom(centres: list[int]) -> None:
+    left, right = angles_between(torch.tensor(centres, dtype=torch.int64), 7)
+    expected = [
+        (a, b)
+        for a, b in itertools.product(range(len(centres)), repeat=2)
+        if a != b and centres[a] == centres[b]
+    ]
+    assert sorted(zip(left.tolist(), right.tolist(), strict=True)) == expected
+
+
+def test_coordination_numbers_of_the_textbook() -> None:
+    for name, neighbours, cutoff in (("Cu (fcc)", 12, 2.7), ("NaCl (rock salt)", 6, 2.9)):
+        bonds = bonds_of(TEXTBOOK.take(TEXTBOOK.names == name), cutoff)
+        degree = torch.bincount(torch.cat([bonds.first, bonds.second]))
+        assert set(degree.tolist()) == {neighbours}
+
+
+@pytest.mark.parametrize(
+    ("lattice", "coordinate", "reason"),
+    [
+        (np.zeros((3, 3)), 0.0, "the cell has no volume"),
+        (np.full((3, 3), np.nan), 0.0, "the cell has no volume"),
+        (np.diag([4.0, 4.0, np.inf]), 0.0, "the cell has no volume"),
+        (np.eye(3) * 4, np.nan, "a coordinate is not a number"),
+        (np.diag([1e-6, 100.0, 100.0]), 0.0, "the cell is too flat or too dense"),
+        (np.eye(3) * 4, 0.0, ""),
+    ],
+)
+def test_what_cannot_have_bonds_is_rejected(
+    lattice: np.ndarray, coordinate: float, reason: str
+) -> None:
+    broken = Crystal(np.array([6], np.uint8), np.full((1, 3), coordinate), lattice)
+    assert rejected(Crystals.of([TEXTBOOK[0], broken])).tolist() == ["", reason]
+
 
 @pytest.fixture(scope="module")
 def potential() -> Potential:
+    pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     return load_potential("chgnet")
 
 
 @pytest.fixture(scope="module")
 def crystals() -> Crystals:
     """Textbook crystals with their atoms shaken, so that no force is zero by symmetry."""
-    chosen = textbook_crystals().take(slice(0, 78, 6))
+    chosen = TEXTBOOK.take(slice(0, 78, 6))
     shaken = np.random.default_rng(0).normal(scale=0.01, size=chosen.coordinates.shape)
     strained = chosen.lattices @ (np.eye(3) + 0.02 * np.array([[1, 0.5, 0], [0, -1, 0], [0, 0, 1]]))
     return replace(chosen, coordinates=chosen.coordinates + shaken, lattices=strained)
@@ -46,41 +139,34 @@ def test_equal_to_the_package_itself(potential: Potential, crystals: Crystals) -
             model.predict_structure(to_pymatgen(crystal), task="efs", return_atom_feas=True)
             for crystal in crystals
         ]
-    ours = potential.predict(crystals)
-    forces = potential.forces(crystals)
-    assert ours.failures == {}
     energies = np.array([each["e"] for each in theirs])
+    features, forces = (np.concatenate([e[key] for e in theirs]) for key in ("atom_fea", "f"))
+    stresses = np.stack([each["s"] for each in theirs])
+    ours, derived = potential.predict(crystals), potential.forces(crystals)
+    assert (ours.reasons == "").all()
     np.testing.assert_allclose(ours.energies, energies, atol=2e-5)
-    np.testing.assert_allclose(forces.energies, energies, atol=2e-5)
-    np.testing.assert_allclose(
-        ours.features, np.concatenate([each["atom_fea"] for each in theirs]), atol=2e-3
-    )
-    np.testing.assert_allclose(
-        forces.forces, np.concatenate([each["f"] for each in theirs]), atol=2e-3
-    )
-    np.testing.assert_allclose(
-        forces.stresses * GIGAPASCAL, np.stack([each["s"] for each in theirs]), atol=2e-2
-    )
+    np.testing.assert_allclose(derived.energies, energies, atol=2e-5)
+    np.testing.assert_allclose(ours.features, features, atol=2e-3)
+    np.testing.assert_allclose(derived.forces, forces, atol=2e-3)
+    np.testing.assert_allclose(derived.stresses * GIGAPASCAL, stresses, atol=2e-2)
 
 
 def test_forces_and_stress_are_derivatives_of_the_energy(potential: Potential) -> None:
-    names = textbook_crystals().names.tolist()
-    found = textbook_crystals().take(np.array([names.index("SrTiO3 (perovskite)")]))
+    found = TEXTBOOK.take(TEXTBOOK.names == "SrTiO3 (perovskite)")
     crystal = replace(
         found, coordinates=found.coordinates + [[0.02, 0, 0.01]] + np.eye(5, 3) * 0.02
     )
     forces = potential.forces(crystal)
-    step = 0.01
 
-    def energy(change: Callable[[float], Crystals]) -> float:
-        up, down = potential.energies(Crystals.concatenate([change(step), change(-step)]))
-        return float(up - down) * len(crystal.species) / (2 * step)
+    def slope(change: Callable[[float], Crystals]) -> float:
+        both = Crystals.concatenate([change(0.01), change(-0.01)])
+        up, down = potential.predict(both).energies
+        return float(up - down) * len(crystal.species) / 0.02
 
     def moved(atom: int, axis: int) -> Callable[[float], Crystals]:
         direction = np.zeros((5, 3))
-        direction[atom, axis] = 1.0
-        fractional = direction @ np.linalg.inv(crystal.lattices[0])
-        return lambda by: replace(crystal, coordinates=crystal.coordinates + by * fractional)
+        direction[atom] = np.linalg.inv(crystal.lattices[0])[axis]
+        return lambda by: replace(crystal, coordinates=crystal.coordinates + by * direction)
 
     def strained(i: int, j: int) -> Callable[[float], Crystals]:
         strain = np.zeros((3, 3))
@@ -88,38 +174,30 @@ def test_forces_and_stress_are_derivatives_of_the_energy(potential: Potential) -
         return lambda by: replace(crystal, lattices=crystal.lattices @ (np.eye(3) + by * strain))
 
     for atom, axis in ((0, 0), (1, 2), (4, 1)):
-        assert -energy(moved(atom, axis)) == pytest.approx(forces.forces[atom, axis], abs=0.02)
+        assert -slope(moved(atom, axis)) == pytest.approx(forces.forces[atom, axis], abs=0.02)
     volume = crystal.volumes[0]
     for i, j in ((0, 0), (1, 1), (0, 2)):
-        assert energy(strained(i, j)) / volume == pytest.approx(forces.stresses[0, i, j], abs=3e-3)
+        assert slope(strained(i, j)) / volume == pytest.approx(forces.stresses[0, i, j], abs=3e-3)
 
 
-def test_features_do_not_depend_on_how_a_crystal_is_written(potential: Potential) -> None:
-    crystal = textbook_crystals()[20]
+def test_neither_the_way_it_is_written_nor_batches_change_a_crystal(
+    potential: Potential, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crystal = TEXTBOOK[20]
     source = np.random.default_rng(1)
     rotation = np.linalg.qr(source.normal(size=(3, 3)))[0]
     order = source.permutation(len(crystal))
     cell = np.array([[1, 1, 0], [0, 1, 2], [0, 0, 1]])
-    written = Crystal(
-        crystal.species[order],
-        (crystal.coordinates[order] + [0.3, -1.7, 5.1]) @ np.linalg.inv(cell),
-        cell @ crystal.lattice @ rotation,
-    )
+    coordinates = (crystal.coordinates[order] + [0.3, -1.7, 5.1]) @ np.linalg.inv(cell)
+    written = Crystal(crystal.species[order], coordinates, cell @ crystal.lattice @ rotation)
     first, second = (potential.predict(Crystals.of([each])) for each in (crystal, written))
     np.testing.assert_allclose(second.features, first.features[order], atol=2e-3)
     np.testing.assert_allclose(second.energies, first.energies, atol=2e-5)
-
-
-def test_batches_do_not_change_a_crystal(
-    potential: Potential, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
-) -> None:
     together = potential.predict(crystals)
-    monkeypatch.setitem(chgnet_module.ATOMS_AT_ONCE, "cpu", 1)
-    alone = potential.predict(crystals)
-    monkeypatch.setitem(chgnet_module.ATOMS_AT_ONCE, "cpu", 10_000)
-    monkeypatch.setitem(chgnet_module.ANGLES_AT_ONCE, "cpu", 500)
-    halved = potential.predict(crystals)
-    for other in (alone, halved):
+    for atoms, angles in ((1, 200_000), (10_000, 500)):
+        monkeypatch.setitem(chgnet_module.ATOMS_AT_ONCE, "cpu", atoms)
+        monkeypatch.setitem(chgnet_module.ANGLES_AT_ONCE, "cpu", angles)
+        other = potential.predict(crystals)
         np.testing.assert_allclose(other.energies, together.energies, atol=1e-5)
         np.testing.assert_allclose(other.features, together.features, atol=1e-3)
 
@@ -138,36 +216,25 @@ def test_one_thread_is_used_and_the_setting_put_back(
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        potential.predict(textbook_crystals().take(slice(0, 2)))
-        potential.forces(textbook_crystals().take(slice(0, 2)))
+        potential.predict(TEXTBOOK.take(slice(0, 2)))
+        potential.forces(TEXTBOOK.take(slice(0, 2)))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {1}
 
 
-def lone(species: int, edge: float, *, twice: bool = False) -> Crystal:
-    atoms = 1 + twice
+def lone(species: int, edge: float, atoms: int = 1) -> Crystal:
     return Crystal(np.full(atoms, species, np.uint8), np.zeros((atoms, 3)), np.eye(3) * edge)
 
 
 def test_what_cannot_be_treated_is_nan_with_its_reason(potential: Potential) -> None:
-    sound = textbook_crystals()[3]
-    dense = Crystal(
-        np.full(30, 6, np.uint8), np.random.default_rng(0).random((30, 3)), np.eye(3) * 2.5
-    )
-    given = Crystals.of(
-        [
-            lone(18, 9.0),
-            sound,
-            lone(84, 3.3),
-            lone(100, 3.0),
-            dense,
-            lone(29, 3.0, twice=True),
-            sound,
-        ]
-    )
-    found = potential.predict(given)
+    sound = TEXTBOOK[3]
+    sites = np.random.default_rng(0).random((30, 3))
+    dense = Crystal(np.full(30, 6, np.uint8), sites, np.eye(3) * 2.5)
+    broken = [lone(18, 9.0), sound, lone(84, 3.3), lone(100, 3.0), dense, lone(29, 3.0, 2), sound]
+    given = Crystals.of(broken)
+    found, forces = potential.predict(given), potential.forces(given)
     assert found.reasons.tolist() == [
         "an atom has no neighbour within 6 Angstrom",
         "",
@@ -177,24 +244,18 @@ def test_what_cannot_be_treated_is_nan_with_its_reason(potential: Potential) -> 
         "two atoms in one place",
         "",
     ]
-    assert found.failures["an element CHGNet does not know"] == 2
     failed = found.reasons != ""
     assert np.isnan(found.energies).tolist() == failed.tolist()
     rows = np.isnan(found.features)
     assert rows.all(1).tolist() == rows.any(1).tolist() == failed[given.owner].tolist()
     alone = potential.predict(Crystals.of([sound]))
     np.testing.assert_allclose(found.energies[[1, 6]], alone.energies[0], atol=1e-5)
-    forces = potential.forces(given)
     assert forces.reasons.tolist() == found.reasons.tolist()
     assert np.isnan(forces.forces).all(1).tolist() == failed[given.owner].tolist()
     assert np.isnan(forces.stresses).all((1, 2)).tolist() == failed.tolist()
-
-
-def test_nothing_in_gives_nothing_out(potential: Potential) -> None:
-    found = potential.predict(Crystals.of([]))
-    assert found.features.shape == (0, 64)
-    assert found.energies.shape == (0,)
-    assert potential.features(Crystals.of([])).shape == (0, 64)
+    nothing = potential.predict(Crystals.of([]))
+    assert nothing.features.shape == (0, 64)
+    assert nothing.energies.shape == (0,)
 
 
 def test_unknown_and_unavailable_potentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,5 +266,6 @@ def test_unknown_and_unavailable_potentials_are_reported(monkeypatch: pytest.Mon
     with pytest.raises(DataError, match="does not run on the device meta"):
         load_potential("chgnet", device="meta")
     monkeypatch.setattr(chgnet_module, "find_spec", lambda name: None)
+    _chgnet.cache_clear()
     with pytest.raises(DataError, match=r"pip install 'variolite\[crystals\]'"):
         load_potential("chgnet")

@@ -1,59 +1,56 @@
 """Relaxation: to the minimum that ASE finds, within its limits, and never a crash."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.files.formats import to_ase
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.potential import potential as potential_module
-from variolite.crystals.potential.features import energy_function
-from variolite.crystals.potential.potential import Forces, Potential, Prediction, load_potential
-from variolite.crystals.potential.relaxation import (
-    Relaxation,
-    RelaxationLimits,
-    relax,
-    relax_together,
+from variolite.crystals.potential.features import energy_function, foundation_features
+from variolite.crystals.potential.potential import (
+    AsePotential,
+    Forces,
+    Potential,
+    Prediction,
+    load_potential,
 )
+from variolite.crystals.potential.relaxation import RelaxationLimits, relax, relax_together
 from variolite.errors import DataError
 
+TEXTBOOK = textbook_crystals()
 
-class Springs(Potential):
+
+class Springs:
     """Every atom hangs on a spring at a place of its own; the cell likes a volume per atom.
 
     E = k/2 sum |x - x0|^2 + s/2 n (v - v0)^2 with v the volume per atom; the springs move with
     the cell, so that they exert no stress.
     """
 
-    name = "springs"
-    version = "1"
-    width = 1
-
-    stiffness = 2.0
-    resistance = 0.03
-    volume = 20.0
+    name, version, width = "springs", "1", 1
 
     def predict(self, crystals: Crystals) -> Prediction:
-        found = self.forces(crystals)
-        return Prediction(found.energies, np.zeros((len(crystals.species), 1), "f4"), found.reasons)
+        raise NotImplementedError
 
     def forces(self, crystals: Crystals) -> Forces:
+        stiffness, resistance, volume = 2.0, 0.03, 20.0
         owner, counts = crystals.owner, crystals.counts
-        home = 0.5 * np.ones((len(owner), 3))
-        away = np.einsum("ni,nij->nj", crystals.coordinates - home, crystals.lattices[owner])
+        away = np.einsum("ni,nij->nj", crystals.coordinates - 0.5, crystals.lattices[owner])
         per_atom = crystals.volumes / counts
-        energies = 0.5 * self.resistance * (per_atom - self.volume) ** 2
-        energies += 0.5 * self.stiffness * np.bincount(owner, (away**2).sum(1)) / counts
-        stress = self.resistance * (per_atom - self.volume)[:, None, None] * np.eye(3)
+        energies = 0.5 * resistance * (per_atom - volume) ** 2
+        energies += 0.5 * stiffness * np.bincount(owner, (away**2).sum(1)) / counts
+        stress = resistance * (per_atom - volume)[:, None, None] * np.eye(3)
         reasons = np.full(len(counts), "", dtype="<U64")
         # Hydrogen is refused always, helium once its springs have pulled it half the way.
         reasons[owner[crystals.species == 1]] = "hydrogen"
         near = np.linalg.norm(away, axis=1) < 0.5
         reasons[owner[(crystals.species == 2) & near]] = "helium"
         energies[reasons != ""] = np.nan
-        return Forces(energies, -self.stiffness * away, stress, reasons)
+        return Forces(energies, -stiffness * away, stress, reasons)
 
 
 def lone(species: int, away: float = 0.0, edge: float = 20 ** (1 / 3)) -> Crystal:
@@ -72,15 +69,12 @@ def test_the_minimum_of_springs_is_found() -> None:
     np.testing.assert_allclose(found.energies_before[0], 0.5 * 2 * 1.0**2 + 0.5 * 0.03 * 7**2)
     assert found.steps[2] == 1
     assert found.crystals.names.tolist() == crystals.names.tolist()
-
-
-def test_a_fixed_cell_stays() -> None:
-    crystals = Crystals.of([lone(6, 0.7, 3.0)])
+    # A fixed cell stays.
     limits = RelaxationLimits(force=1e-3, steps=500, cell=False)
-    found = relax_together(Springs(), crystals, limits)
-    assert found.converged.all()
-    np.testing.assert_array_equal(found.crystals.lattices, crystals.lattices)
-    np.testing.assert_allclose(found.crystals.coordinates, 0.5, atol=1e-3)
+    fixed = relax_together(Springs(), crystals.take(slice(0, 1)), limits)
+    assert fixed.converged.all()
+    np.testing.assert_array_equal(fixed.crystals.lattices, crystals.lattices[:1])
+    np.testing.assert_allclose(fixed.crystals.coordinates, 0.5, atol=1e-3)
 
 
 def test_moved_is_root_mean_square_without_the_drift() -> None:
@@ -114,54 +108,46 @@ def test_the_untreatable_is_returned_as_far_as_it_came() -> None:
     assert found.converged.tolist() == [False, True, False]
     np.testing.assert_array_equal(found.crystals.coordinates[0], crystals.coordinates[0])
     assert np.isnan([found.energies_before[0], found.energies[0]]).all()
-    edge = crystals.lattices[2, 0, 0]
-    away = (found.crystals.coordinates[2, 0] - 0.5) * edge
+    away = (found.crystals.coordinates[2, 0] - 0.5) * crystals.lattices[2, 0, 0]
     assert 0.5 <= away < 0.9
     assert found.energies[2] == pytest.approx(away**2, abs=1e-3)
     assert found.steps[0] == 0
 
 
 def test_order_is_kept_over_sizes_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(potential_module, "load_potential", lambda *args, **kwargs: Springs())
     monkeypatch.setattr("variolite.crystals.potential.relaxation.PART_ATOMS", {"cpu": 10})
-    crystals = textbook_crystals().take(slice(0, 20))
+    crystals = TEXTBOOK.take(slice(0, 20))
     lines: list[str] = []
-    found = relax(crystals, limits=RelaxationLimits(steps=2), log=lines.append)
+    found = relax(crystals, Springs(), limits=RelaxationLimits(steps=2), log=lines.append)
     assert found.crystals.names.tolist() == crystals.names.tolist()
     np.testing.assert_array_equal(found.crystals.species, crystals.species)
     expected = Springs().forces(crystals).energies
     np.testing.assert_allclose(found.energies_before[expected > 0], expected[expected > 0])
     assert lines[-1].startswith("relaxing: 20 of 20")
-    nothing = relax(Crystals.of([]))
-    assert isinstance(nothing, Relaxation)
+    nothing = relax(Crystals.of([]), Springs())
     assert len(nothing.crystals) == len(nothing.energies) == len(nothing.moved) == 0
 
 
-@pytest.fixture(scope="module")
 def chgnet() -> Potential:
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     return load_potential("chgnet")
 
 
-@pytest.fixture(scope="module")
-def shaken() -> Crystals:
+def test_the_same_minimum_as_ase() -> None:
     """Rock salt, diamond and a perovskite, shaken by .05 Angstrom and strained by 3 %."""
-    names = textbook_crystals().names.tolist()
-    wanted = ["NaCl (rock salt)", "C (diamond)", "SrTiO3 (perovskite)"]
-    chosen = textbook_crystals().take(np.array([names.index(name) for name in wanted]))
-    source = np.random.default_rng(0)
-    lattices = chosen.lattices @ (np.eye(3) + source.normal(scale=0.03, size=(3, 3, 3)))
-    steps = source.normal(scale=0.05, size=(len(chosen.species), 3))
-    inverse = np.linalg.inv(lattices)[chosen.owner]
-    moved = chosen.coordinates + np.einsum("ni,nij->nj", steps, inverse)
-    return replace(chosen, coordinates=moved, lattices=lattices)
-
-
-def test_the_same_minimum_as_ase(chgnet: Potential, shaken: Crystals) -> None:
-    ase = pytest.importorskip("ase", reason="the package ase is not installed")
+    pytest.importorskip("ase", reason="the package ase is not installed")
     from ase.calculators.calculator import Calculator
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
+
+    potential, names = chgnet(), TEXTBOOK.names.tolist()
+    wanted = ["NaCl (rock salt)", "C (diamond)", "SrTiO3 (perovskite)"]
+    chosen = TEXTBOOK.take(np.array([names.index(name) for name in wanted]))
+    source = np.random.default_rng(0)
+    lattices = chosen.lattices @ (np.eye(3) + source.normal(scale=0.03, size=(3, 3, 3)))
+    steps = source.normal(scale=0.05, size=(len(chosen.species), 3))
+    moved = np.einsum("ni,nij->nj", steps, np.linalg.inv(lattices)[chosen.owner])
+    shaken = replace(chosen, coordinates=chosen.coordinates + moved, lattices=lattices)
 
     class Wrapped(Calculator):  # type: ignore[misc]
         implemented_properties = ("energy", "forces", "stress")
@@ -170,7 +156,7 @@ def test_the_same_minimum_as_ase(chgnet: Potential, shaken: Crystals) -> None:
             super().calculate(atoms, properties, changes)
             places = self.atoms.get_scaled_positions(wrap=False)
             numbers = self.atoms.numbers.astype(np.uint8)
-            found = chgnet.forces(Crystals.of([Crystal(numbers, places, self.atoms.cell[:])]))
+            found = potential.forces(Crystals.of([Crystal(numbers, places, self.atoms.cell[:])]))
             self.results = {
                 "energy": float(found.energies[0] * len(numbers)),
                 "forces": found.forces,
@@ -178,19 +164,15 @@ def test_the_same_minimum_as_ase(chgnet: Potential, shaken: Crystals) -> None:
             }
 
     limits = RelaxationLimits(force=0.01, steps=200)
-    ours = relax_together(chgnet, shaken, limits)
+    ours = relax_together(potential, shaken, limits)
     assert ours.converged.all()
     assert (ours.energies < ours.energies_before).all()
-    forces = chgnet.forces(ours.crystals)
+    np.testing.assert_allclose(energy_function()(shaken), ours.energies_before, atol=1e-5)
+    forces = potential.forces(ours.crystals)
     assert np.linalg.norm(forces.forces, axis=1).max() < limits.force
     np.testing.assert_allclose(forces.energies, ours.energies, atol=1e-5)
     for place, crystal in enumerate(shaken):
-        atoms = ase.Atoms(
-            numbers=crystal.species,
-            cell=crystal.lattice,
-            scaled_positions=crystal.coordinates,
-            pbc=True,
-        )
+        atoms = to_ase(crystal)
         atoms.calc = Wrapped()
         FIRE(FrechetCellFilter(atoms), logfile=None).run(fmax=limits.force, steps=300)
         theirs = atoms.get_potential_energy() / len(atoms)
@@ -198,6 +180,39 @@ def test_the_same_minimum_as_ase(chgnet: Potential, shaken: Crystals) -> None:
         assert ours.crystals.volumes[place] == pytest.approx(atoms.get_volume(), rel=6e-3)
 
 
-def test_energies_as_scoring_wants_them(chgnet: Potential, shaken: Crystals) -> None:
-    energies: Callable[[Crystals], object] = energy_function()
-    np.testing.assert_allclose(energies(shaken), chgnet.energies(shaken), atol=1e-6)
+def face_centred(species: int, edge: float) -> Crystal:
+    lattice = 0.5 * edge * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    return Crystal(np.array([species], np.uint8), np.zeros((1, 3)), lattice)
+
+
+def test_a_calculator_of_ase_is_a_potential(tmp_path: Path) -> None:
+    pytest.importorskip("ase", reason="the package ase is not installed")
+    from ase.calculators.emt import EMT
+
+    def features(atoms: Any) -> np.ndarray:
+        return np.stack([atoms.numbers, np.full(len(atoms), atoms.get_volume())], axis=1)
+
+    potential = AsePotential(EMT(), name="emt", version="1", width=2, features=features)
+    crystals = Crystals.of([face_centred(29, 3.6), face_centred(92, 5.0), face_centred(13, 4.0)])
+    found = foundation_features(crystals, potential, folder=tmp_path)
+    np.testing.assert_allclose(found.features[0], [29, 3.6**3 / 4], rtol=1e-3)
+    assert found.reasons[0] == found.reasons[2] == ""
+    assert found.reasons[1].startswith("NotImplementedError")
+    assert np.isnan(found.features[1]).all()
+    assert np.isnan(found.energies[1])
+    assert (tmp_path / "emt-1").is_dir()
+    forces = potential.forces(crystals)
+    np.testing.assert_allclose(forces.energies, found.energies)
+    assert np.isnan(forces.stresses[1]).all()
+    edges = Crystals.of([face_centred(29, 3.6 * (1 + step)) for step in (1e-4, -1e-4)])
+    up, down = potential.predict(edges).energies
+    expected = (up - down) / 2e-4 / (3.6**3 / 4)
+    assert np.trace(forces.stresses[0]) == pytest.approx(expected, rel=1e-3)
+    start = Crystals.of([face_centred(29, 3.8)])
+    relaxed = relax(start, potential, limits=RelaxationLimits(force=1e-3, steps=500))
+    assert relaxed.converged.all()
+    # Effective medium theory puts copper at 3.59 Angstrom.
+    assert float(4 * relaxed.crystals.volumes[0]) ** (1 / 3) == pytest.approx(3.59, abs=0.01)
+    many = start.take(np.zeros(600, dtype=int))
+    with pytest.raises(DataError, match="one process"):
+        relax(many, potential, workers=2, limits=RelaxationLimits(steps=1))

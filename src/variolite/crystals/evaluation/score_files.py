@@ -120,12 +120,13 @@ def _functions(
     if potential is None:
         return None, None
     from variolite.crystals.potential.features import energy_function
-    from variolite.crystals.potential.potential import Source
     from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
-    source = Source(potential)
-    energies = energy_function(source, workers=workers, log=log)
+    energies = energy_function(potential, workers=workers, log=log)
     if not relax_steps:
         return energies, None
     limits = RelaxationLimits(steps=relax_steps)
-    return energies, lambda c: relax(c, source, limits=limits, workers=workers, log=log).crystals
+    return (
+        energies,
+        lambda c: relax(c, potential, limits=limits, workers=workers, log=log).crystals,
+    )

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, offsets_of, ragged_places
 from variolite.crystals.model.batch import Layout
 from variolite.errors import DataError, nearest
 
@@ -68,11 +68,15 @@ class Conditions:
     @property
     def offsets(self) -> Integers:
         """Atoms of crystal i are ``offsets[i]:offsets[i + 1]``, shape (B + 1,)."""
-        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+        return offsets_of(self.counts)
+
+    def atoms_of(self, index: NDArray[np.integer]) -> Integers:
+        """Places of the atoms of the chosen crystals, crystal after crystal."""
+        return ragged_places(self.offsets[:-1][index], self.counts[index])
 
     def take(self, index: NDArray[np.integer]) -> Conditions:
         """Choose crystals by place."""
-        species = self.species[atoms_of(self.offsets, index)]
+        species = self.species[self.atoms_of(index)]
         return Conditions(
             self.counts[index], species, self.space_groups[index], self.properties[index]
         )
@@ -104,14 +108,6 @@ class Conditions:
             _space_groups(crystals),
             columns,
         )
-
-
-def atoms_of(offsets: Integers, index: NDArray[np.integer]) -> Integers:
-    """Places of the atoms of the chosen crystals, crystal after crystal."""
-    counts = np.diff(offsets)[index]
-    # Within the result crystal i starts at ends[i] - counts[i]; shift each to its own offset.
-    shifts = offsets[:-1][index] - (np.cumsum(counts) - counts)
-    return np.asarray(np.repeat(shifts, counts) + np.arange(counts.sum()), dtype=np.int64)
 
 
 def _space_groups(crystals: Crystals) -> Integers:

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.crystals import Latents
+from variolite.crystals.crystals import Latents, ragged_places
 from variolite.crystals.generation.conditions import (
     DROPPED_EACH,
     DROPPED_TOGETHER,
     SPACE_GROUPS,
     ConditionTensors,
     Integers,
-    atoms_of,
 )
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.latents import LatentStatistics
@@ -223,7 +222,8 @@ class LatentSet:
         chosen = chosen[np.argsort(counts[chosen], kind="stable")]
         device = self.mean.device
         layout = Layout.of(counts[chosen], device)
-        atoms = torch.from_numpy(atoms_of(self.offsets, chosen)).to(device)
+        places = ragged_places(self.offsets[:-1][chosen], counts[chosen])
+        atoms = torch.from_numpy(places).to(device)
         conditions = self.conditions.take(atoms, torch.from_numpy(chosen).to(device))
         # One row of noise starts the path, the other draws from the posterior.
         noise = torch.empty((2, len(atoms), self.mean.shape[1]), device=device)

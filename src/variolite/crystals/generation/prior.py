@@ -29,7 +29,6 @@ from variolite.crystals.generation.conditions import (
     Conditions,
     ConditionTensors,
     Vocabulary,
-    atoms_of,
 )
 from variolite.crystals.generation.flow import (
     CHECKS,
@@ -128,7 +127,7 @@ class LatentPrior:
             noise = torch.randn(shape, generator=random, device=device) * temperature
             velocity = guided_velocity(self.flow, layout, known, guidance)
             latents = integrate(velocity, noise, steps).float().cpu().numpy()
-            drawn[atoms_of(conditions.offsets, chosen)] = latents
+            drawn[conditions.atoms_of(chosen)] = latents
         names = np.array([f"generated-{i}" for i in range(len(conditions))], dtype=np.str_)
         return Latents(self.statistics.restored(drawn), None, conditions.offsets, names)
 

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from variolite.crystals.model.batch import CrystalBatch, Layout, fourier_features
-from variolite.crystals.potential.alignment import Projection, align
+from variolite.crystals.potential.alignment import align
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import RecipeError
 from variolite.vae import LossTerms, Posterior
@@ -244,7 +244,10 @@ class CrystalModule(nn.Module):
             self.to_pairs = nn.Linear(a.width, 6)
             self.to_log_metric = nn.Linear(a.width, 6)
             self.decoder_skip = nn.Linear(a.latent, 12, bias=False)
-            self.aligned = Projection(a.latent, features) if features else None
+            # From latents to the space of the foundation features, (L,) to (F,).
+            self.aligned = (
+                nn.ModuleDict({"map": nn.Linear(a.latent, features)}) if features else None
+            )
         # From atomic number to the row of an element in the embeddings; -1 where unknown.
         index = torch.full((TABLE,), -1, dtype=torch.int64)
         index[torch.tensor(known)] = torch.arange(len(known))
@@ -340,7 +343,8 @@ class CrystalModule(nn.Module):
         kl = atom_fraction * posterior.kl_per_dimension().sum(-1).mean(1)
         if self.aligned is not None and batch.features is not None and w.alignment > 0.0:
             assert batch.chance is not None
-            compared = align(self.aligned(z), batch.features, batch.layout.owner, batch.chance)
+            mapped = self.aligned["map"](z)
+            compared = align(mapped, batch.features, batch.layout.owner, batch.chance)
             reconstruction = reconstruction + atom_fraction * w.alignment * compared.total
         reconstruction = reconstruction.view(1)
         return LossTerms(reconstruction + beta * kl, reconstruction, kl)

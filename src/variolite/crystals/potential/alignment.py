@@ -15,10 +15,10 @@ the former are few but tell atoms of one structure apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 PAIR_MARGIN = 0.25
@@ -28,94 +28,52 @@ SMALLEST_DEVIATION = 1e-6
 """A feature that varies less over the training atoms is a constant and left unscaled."""
 
 
-@dataclass(frozen=True)
-class FeatureScale:
-    """Mean and standard deviation of every feature over the training atoms, shape (F,)."""
+def standardise(features: Tensor, training: Tensor) -> Tensor:
+    """Subtract the mean of training atoms and divide by their deviation, (N, F) each.
 
-    mean: Tensor
-    deviation: Tensor
-
-    def apply(self, features: Tensor) -> Tensor:
-        """Standardise features of shape (N, F); rows of NaN stay NaN."""
-        return (features - self.mean) / self.deviation
-
-
-def fit_scale(features: Tensor) -> FeatureScale:
-    """Measure the features of training atoms, (N, F), leaving out rows without numbers."""
-    known = features[torch.isfinite(features).all(1)].double()
+    Training rows without numbers are left out; rows of NaN stay NaN.
+    """
+    known = training[torch.isfinite(training).all(1)].double()
     mean = known.mean(0)
     deviation = (known - mean).square().mean(0).sqrt()
     deviation = torch.where(deviation > SMALLEST_DEVIATION, deviation, 1.0)
-    return FeatureScale(mean.to(features.dtype), deviation.to(features.dtype))
+    return (features - mean.to(training.dtype)) / deviation.to(training.dtype)
 
 
-class Projection(nn.Module):
-    """The map from a latent (L,) to the space of the features (F,), u = W z + b."""
-
-    def __init__(self, latent: int, features: int) -> None:
-        super().__init__()
-        self.map = nn.Linear(latent, features)
-
-    def forward(self, z: Tensor) -> Tensor:
-        """Map latents (N, L) to (N, F)."""
-        projected: Tensor = self.map(z)
-        return projected
-
-
-@dataclass(frozen=True)
-class Alignment:
+class Alignment(NamedTuple):
     """The parts of the loss, scalars; a part without terms is 0.
 
     Mean over atoms with features; means over pairs of atoms of one crystal, and of different
-    ones; number of atoms with features.
+    ones.
     """
 
     point: Tensor
     within: Tensor
     across: Tensor
-    atoms: Tensor
-
-    @property
-    def pair(self) -> Tensor:
-        """Mean of both kinds of pairs, each with the same weight."""
-        return 0.5 * (self.within + self.across)
 
     @property
     def total(self) -> Tensor:
-        """Point and pair loss together."""
-        return self.point + self.pair
+        """Point and pair loss together; both kinds of pairs have the same weight."""
+        return self.point + 0.5 * (self.within + self.across)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Places of the two atoms of ordered pairs, (P,), and whether there is such a pair at all."""
-
-    first: Tensor
-    second: Tensor
-    exist: Tensor
-
-
-def draw_pairs(owner: Tensor, known: Tensor, chance: Tensor, *, within: bool) -> Pairs:
+def draw_pairs(
+    owner: Tensor, known: Tensor, chance: Tensor, *, within: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw ordered pairs of different atoms with replacement, all equally likely.
 
-    Nothing here waits for the device.
-
-    Parameters
-    ----------
-    owner
-        Crystal of every atom, non-decreasing, below N, shape (N,).
-    known
-        Atoms that may be drawn, bool, shape (N,).
-    chance
-        Uniform draws from [0, 1), float64, one for each pair, shape (P,).
-    within
-        Whether both atoms are of one crystal or of different ones.
+    From the crystal of every atom, non-decreasing, below N, (N,), the atoms that may be drawn,
+    (N,), and uniform draws from [0, 1), float64, one for each pair, (P,), to the places of both
+    atoms, (P,) each, and whether there is such a pair at all, (). Both atoms are of one crystal or
+    of different ones. Nothing here waits for the device.
     """
+    # Known atoms first, crystal by crystal: those of one crystal are size places from start on.
     order = torch.argsort(~known, stable=True)
     crystal = owner[order]
     sizes = torch.zeros_like(owner).index_add(0, owner, known.to(owner.dtype))
     size = sizes[crystal]
     start = (torch.cumsum(sizes, 0) - sizes)[crystal]
+    # Pairs are ranked by their first atom; it has so many partners, and its ranks end at ends.
     choices = (size - 1 if within else known.sum() - size) * known[order]
     ends = torch.cumsum(choices, 0)
     rank = (chance * ends[-1]).long()
@@ -128,41 +86,25 @@ def draw_pairs(owner: Tensor, known: Tensor, chance: Tensor, *, within: bool) ->
         second = place + (place >= first)
     else:
         second = place + torch.where(place >= start[first], size[first], 0)
+    # Without any pair the places mean nothing, but have to exist.
     second = second.clamp(0, len(owner) - 1)
-    return Pairs(order[first], order[second], ends[-1] > 0)
-
-
-def pair_loss(projected: Tensor, features: Tensor, pairs: Pairs) -> Tensor:
-    """Mean over given pairs, a scalar; 0 where there are none."""
-    ours = cosine_similarity(projected[pairs.first], projected[pairs.second], dim=1)
-    theirs = cosine_similarity(features[pairs.first], features[pairs.second], dim=1)
-    return ((ours - theirs).abs() - PAIR_MARGIN).clamp_min(0).mean() * pairs.exist
+    return order[first], order[second], ends[-1] > 0
 
 
 def align(projected: Tensor, features: Tensor, owner: Tensor, chance: Tensor) -> Alignment:
-    """Compare projected latents with features.
+    """Compare projected latents u with standardised features, (N, F) each.
 
-    Parameters
-    ----------
-    projected
-        u = W z + b, shape (N, F).
-    features
-        Standardised by training statistics, shape (N, F); a row with NaN is missing, and its
-        atom takes no part.
-    owner
-        Crystal of every atom, non-decreasing, shape (N,).
-    chance
-        Uniform draws from [0, 1), float64, for P pairs within crystals and P across them, (2, P).
+    A row of features with NaN is missing, and its atom takes no part. ``owner`` and ``chance`` are
+    those of `draw_pairs`, the latter for P pairs within crystals and P across them, (2, P).
     """
     known = torch.isfinite(features).all(1)
+    # Zeros instead of NaN, whose gradient would be NaN even where it is masked.
     features = torch.where(known.unsqueeze(1), features, 0.0)
-    atoms = known.sum()
     hinge = (1 - POINT_MARGIN - cosine_similarity(projected, features, dim=1)).clamp_min(0)
-    within = draw_pairs(owner, known, chance[0], within=True)
-    across = draw_pairs(owner, known, chance[1], within=False)
-    return Alignment(
-        point=(hinge * known).sum() / atoms.clamp_min(1),
-        within=pair_loss(projected, features, within),
-        across=pair_loss(projected, features, across),
-        atoms=atoms,
-    )
+    pairs = []
+    for draws, within in ((chance[0], True), (chance[1], False)):
+        first, second, exist = draw_pairs(owner, known, draws, within=within)
+        ours = cosine_similarity(projected[first], projected[second], dim=1)
+        theirs = cosine_similarity(features[first], features[second], dim=1)
+        pairs.append(((ours - theirs).abs() - PAIR_MARGIN).clamp_min(0).mean() * exist)
+    return Alignment((hinge * known).sum() / known.sum().clamp_min(1), *pairs)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,40 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear, silu
 
 from variolite.crystals.crystals import Crystals, cell_heights
-from variolite.crystals.potential.potential import REASON, Forces, Potential, Prediction
+from variolite.crystals.potential.potential import REASON, Forces, Prediction
 from variolite.errors import DataError
+
+LONG, SHORT = 6.0, 3.0
+"""Cutoffs in Angstrom of the bonds that carry messages to atoms and of those that form angles."""
+
+ENVELOPE = 8
+"""Power of the polynomial that brings a bond smoothly to nothing at its cutoff."""
+
+WIDTH = 64
+BLOCKS = 4
+
+KNOWN = (*range(1, 84), *range(89, 95))
+"""Elements of which CHGNet saw structures: up to Pu, without Po, At, Rn, Fr and Ra."""
+
+NEAREST = 0.2
+"""Angstrom; two atoms nearer than this are one atom twice."""
+
+CROWDED = 60
+"""Neighbours within `SHORT` that no crystal has; diamond has 28. Angles grow with their square."""
+
+MOST_IMAGES = 20_000_000
+"""Images to try for one crystal; a flat or collapsed cell can ask for any number."""
+
+TRIED_AT_ONCE = 1_000_000
+
+ATOMS_AT_ONCE = {"cpu": 48, "cuda": 16_384}
+"""On a CPU larger batches fall out of the cache and take longer per atom."""
+
+ANGLES_AT_ONCE = {"cpu": 200_000, "cuda": 4_000_000}
+"""Bounds the memory of a batch: an angle takes about 4 kB with its gradients."""
+
+NO_NUMBER = "the potential gave no number"
+"""Reason of a crystal whose energy is not finite."""
 
 # Bonds and angles of a batch of crystals under periodic boundaries, all crystals at once.
 #
@@ -34,14 +66,7 @@ from variolite.errors import DataError
 # cell is. All images are needed here, where `periodic` knows the nearest one.
 
 
-MOST_IMAGES = 20_000_000
-"""Images to try for one crystal; a flat or collapsed cell can ask for any number."""
-
-TRIED_AT_ONCE = 1_000_000
-
-
-@dataclass(frozen=True)
-class Bonds:
+class Bonds(NamedTuple):
     """Every pair of atoms within a cutoff, each counted once.
 
     The two atoms, int64, (E,), ordered by crystal; cell of the second relative to the first,
@@ -54,20 +79,22 @@ class Bonds:
     length: Tensor
 
 
-def rejected(crystals: Crystals, cutoff: float) -> NDArray[np.str_]:
-    """Return why crystals cannot be given bonds at all, empty where they can, shape (B,)."""
+def rejected(crystals: Crystals) -> NDArray[np.str_]:
+    """Return why crystals have no bonds or no known elements, empty where they do, shape (B,)."""
     reasons = np.full(len(crystals), "", dtype=REASON)
     heights = np.full((len(crystals), 3), np.nan)
     with np.errstate(all="ignore"):
         finite = np.isfinite(crystals.lattices).all(axis=(1, 2))
         sound = finite & (crystals.volumes > 1e-3)
         heights[sound] = cell_heights(crystals.lattices[sound])
-        images = np.prod(2 * cutoff / heights + 2, axis=1) * crystals.counts**2 / 2
+        images = np.prod(2 * LONG / heights + 2, axis=1) * crystals.counts**2 / 2
+    # What comes later weighs more and is written over the rest.
     reasons[~(images <= MOST_IMAGES)] = "the cell is too flat or too dense"
     unplaced = crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]
     reasons[unplaced] = "a coordinate is not a number"
     reasons[~sound] = "the cell has no volume"
     reasons[crystals.counts == 0] = "there are no atoms"
+    reasons[~crystals.made_of(KNOWN)] = "an element CHGNet does not know"
     return reasons
 
 
@@ -79,18 +106,10 @@ def _enumerated(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def find_bonds(coordinates: Tensor, lattices: Tensor, owner: Tensor, cutoff: float) -> Bonds:
-    """Find all bonds up to a length.
+    """Find all bonds up to a length in Angstrom.
 
-    Parameters
-    ----------
-    coordinates
-        Fractional, float64, shape (N, 3); any cell.
-    lattices
-        Rows are a, b, c in Angstrom, float64, of positive volume, shape (B, 3, 3).
-    owner
-        Crystal of every atom, int64, non-decreasing, shape (N,).
-    cutoff
-        Greatest length in Angstrom.
+    From fractional coordinates in any cell, (N, 3), cells of positive volume whose rows are a, b
+    and c, (B, 3, 3), both float64, and the crystal of every atom, non-decreasing, (N,).
     """
     # P pairs of atoms of one crystal, the second not before the first: (P,) each.
     ends = torch.cumsum(torch.bincount(owner, minlength=len(lattices)), 0)
@@ -102,39 +121,28 @@ def find_bonds(coordinates: Tensor, lattices: Tensor, owner: Tensor, cutoff: flo
     lowest = torch.ceil(-reach - apart)
     sizes = (torch.floor(reach - apart) - lowest + 1).clamp_min(0).long()
     tried = sizes.prod(dim=1)
-    pieces = []
+    none = owner.new_empty(0)
+    pieces = [(none, none, coordinates.new_empty((0, 3)), coordinates.new_empty(0))]
     # Consecutive pairs with about `TRIED_AT_ONCE` images together, to bound the memory.
-    cuts = torch.div(torch.cumsum(tried, 0), TRIED_AT_ONCE, rounding_mode="floor")
-    for pairs in torch.split(
-        torch.arange(len(first), device=owner.device),
-        torch.unique_consecutive(cuts, return_counts=True)[1].tolist(),
-    ):
+    cuts = torch.unique_consecutive(torch.cumsum(tried, 0) // TRIED_AT_ONCE, return_counts=True)[1]
+    for pairs in torch.split(torch.arange(len(first), device=owner.device), cuts.tolist()):
         # One row for every image of every pair: place in the box, read as digits a, b, c.
         pair, place = _enumerated(tried[pairs])
         pair = pairs[pair]
         size = sizes[pair]
-        rest = torch.div(place, size[:, 2], rounding_mode="floor")
-        box = [torch.div(rest, size[:, 1], rounding_mode="floor"), rest % size[:, 1]]
-        image = lowest[pair] + torch.stack([*box, place % size[:, 2]], dim=1)
-        steps = apart[pair] + image
-        cell = lattices[owner[first[pair]]]
-        length = torch.linalg.vector_norm((steps.unsqueeze(1) @ cell).squeeze(1), dim=1)
+        rest = place // size[:, 2]
+        box = rest // size[:, 1], rest % size[:, 1], place % size[:, 2]
+        image = lowest[pair] + torch.stack(box, dim=1)
+        # Row vectors: fractional steps (R, 1, 3) times the cell (R, 3, 3) of each pair.
+        steps = (apart[pair] + image).unsqueeze(1)
+        length = torch.linalg.vector_norm((steps @ lattices[owner[first[pair]]]).squeeze(1), dim=1)
         # An atom and its own image meet twice, as s and as -s: keep the half above zero.
         a, b, c = image.unbind(1)
         above = (a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c > 0))))
         found = (length <= cutoff) & ((first[pair] != second[pair]) | above)
         chosen = pair[found]
         pieces.append((first[chosen], second[chosen], image[found], length[found]))
-    if not pieces:
-        none = owner.new_empty(0)
-        return Bonds(none, none, coordinates.new_empty((0, 3)), coordinates.new_empty(0))
     return Bonds(*(torch.cat(parts) for parts in zip(*pieces, strict=True)))
-
-
-def bond_vectors(bonds: Bonds, coordinates: Tensor, lattices: Tensor, owner: Tensor) -> Tensor:
-    """Return the vectors from the first to the second atoms in Angstrom, shape (E, 3)."""
-    steps = coordinates[bonds.second] + bonds.image - coordinates[bonds.first]
-    return (steps.unsqueeze(1) @ lattices[owner[bonds.first]]).squeeze(1)
 
 
 def angles_between(centres: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
@@ -157,14 +165,8 @@ def angles_between(centres: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
 # The network. N atoms, B crystals, E bonds, of which S are short, and A angles.
 
 
-LONG, SHORT = 6.0, 3.0
-"""Cutoffs in Angstrom of the bonds that carry messages to atoms and of those that form angles."""
-
-ENVELOPE = 8
-"""Power of the polynomial that brings a bond smoothly to nothing at its cutoff."""
-
-WIDTH = 64
-BLOCKS = 4
+def _layer(state: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    return state[f"{name}.weight"], state[f"{name}.bias"]
 
 
 class _Gated:
@@ -172,18 +174,13 @@ class _Gated:
 
     def __init__(self, state: Mapping[str, Tensor], prefix: str, layers: tuple[int, ...]) -> None:
         halves = [f"{prefix}.mlp_core.layers", f"{prefix}.mlp_gate.layers"]
+        # Core and gate see the same vector: their first layers are one product, (rows, 2 WIDTH),
+        # cut into blocks (WIDTH, 2 WIDTH) for each of the vectors that the package joins.
         joined = torch.cat([state[f"{half}.{layers[0]}.weight"] for half in halves])
         self.blocks = torch.split(joined.T.contiguous(), WIDTH)
         self.bias = torch.cat([state[f"{half}.{layers[0]}.bias"] for half in halves])
-        self.second = [
-            (state[f"{half}.{layer}.weight"], state[f"{half}.{layer}.bias"])
-            for layer in layers[1:]
-            for half in halves
-        ]
-        self.norms = [
-            (state[f"{prefix}.{norm}.weight"], state[f"{prefix}.{norm}.bias"])
-            for norm in ("bn1", "bn2")
-        ]
+        self.second = [_layer(state, f"{half}.{i}") for i in layers[1:] for half in halves]
+        self.norms = [_layer(state, f"{prefix}.{norm}") for norm in ("bn1", "bn2")]
 
     def finish(self, hidden: Tensor) -> Tensor:
         """From the sum of all blocks and the bias, (rows, 2 * WIDTH), to (rows, WIDTH)."""
@@ -197,8 +194,7 @@ class _Gated:
         return silu(core) * torch.sigmoid(gate)
 
 
-@dataclass(frozen=True)
-class _Graph:
+class _Graph(NamedTuple):
     """Bonds in both directions and the angles between short ones, with what damps them.
 
     A directed short bond k is the bond ``near[k % S]``, forwards for k < S.
@@ -215,47 +211,41 @@ class _Graph:
     damping: Tensor  # of the message of an angle, (A, 64)
 
 
+class _Batch(NamedTuple):
+    """Crystals evaluated together, by their places in the whole set, (B,).
+
+    Atomic number and crystal of every atom, int64, (N,); all bonds up to `LONG`, and the vectors
+    from their first to their second atoms in Angstrom, float32, (E, 3).
+    """
+
+    places: NDArray[np.int64]
+    crystals: Crystals
+    species: Tensor
+    owner: Tensor
+    bonds: Bonds
+    vector: Tensor
+
+
 class Network:
     """CHGNet 0.3.0 on the device of its weights, which have the names the package gives them."""
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
+        def gated(kind: str, end: str, number: int, layers: tuple[int, ...]) -> list[_Gated]:
+            return [_Gated(state, f"{kind}_layers.{i}.{end}", layers) for i in range(number)]
+
         self._state = state
-        self._atom = [
-            _Gated(state, f"atom_conv_layers.{i}.twoBody_atom", (0, 3)) for i in range(BLOCKS)
-        ]
-        self._bond = [
-            _Gated(state, f"bond_conv_layers.{i}.twoBody_bond", (0, 3)) for i in range(BLOCKS - 1)
-        ]
+        self._atom = gated("atom_conv", "twoBody_atom", BLOCKS, (0, 3))
+        self._bond = gated("bond_conv", "twoBody_bond", BLOCKS - 1, (0, 3))
         # Nobody reads the angles after the last of their updates, so that one is left out.
-        self._angle = [
-            _Gated(state, f"angle_layers.{i}.twoBody_bond", (1,)) for i in range(BLOCKS - 2)
-        ]
+        self._angle = gated("angle", "twoBody_bond", BLOCKS - 2, (1,))
 
-    def __call__(
-        self, species: Tensor, owner: Tensor, crystals: int, bonds: Bonds, vector: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Evaluate a batch of B crystals with N atoms.
-
-        Parameters
-        ----------
-        species, owner
-            Atomic number and crystal of every atom, int64, shape (N,).
-        crystals
-            B.
-        bonds
-            All E bonds up to `LONG`.
-        vector
-            From the first to the second atom of every bond in Angstrom, float32, (E, 3).
-
-        Returns
-        -------
-        Tensor, Tensor
-            Total energies in eV, (B,), and the atoms before the last message, (N, 64).
-        """
-        state = self._state
-        graph, bond, angle = self._start(bonds, vector, len(species))
+    def __call__(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+        """Return total energies in eV, (B,), and the atoms before the last message, (N, 64)."""
+        state, species = self._state, batch.species
+        graph, bond, angle = self._start(batch.bonds, batch.vector, len(species))
         atoms = state["atom_embedding.embedding.weight"][species - 1]
         for i in range(BLOCKS - 1):
+            # Bonds to atoms, then angles to short bonds, then atoms and bonds to angles.
             atoms = self._to_atoms(i, atoms, bond, graph)
             if not len(graph.left):
                 continue
@@ -267,19 +257,16 @@ class Network:
             if i < len(self._angle):
                 angle = angle + self._at_angles(self._angle[i], atoms, bond, angle, graph)
         hidden = self._to_atoms(BLOCKS - 1, atoms, bond, graph)
-        norm = state["readout_norm.weight"], state["readout_norm.bias"]
-        hidden = layer_norm(hidden, (WIDTH,), *norm)
+        hidden = layer_norm(hidden, (WIDTH,), *_layer(state, "readout_norm"))
         for layer in (0, 2, 4):
-            hidden = silu(linear(hidden, *self._weights(f"mlp.layers.{layer}")))
+            hidden = silu(linear(hidden, *_layer(state, f"mlp.layers.{layer}")))
+        # Energies count from a linear fit to the composition, one number for each element.
         reference = state["composition_model.fc.weight"][0, species - 1]
-        of_atom = linear(hidden, *self._weights("mlp.layers.7")).squeeze(1) + reference
-        return of_atom.new_zeros(crystals).index_add(0, owner, of_atom), atoms
-
-    def _weights(self, layer: str) -> tuple[Tensor, Tensor]:
-        return self._state[f"{layer}.weight"], self._state[f"{layer}.bias"]
+        of_atom = linear(hidden, *_layer(state, "mlp.layers.7")).squeeze(1) + reference
+        return of_atom.new_zeros(len(batch.places)).index_add(0, batch.owner, of_atom), atoms
 
     def _start(self, bonds: Bonds, vector: Tensor, atoms: int) -> tuple[_Graph, Tensor, Tensor]:
-        """Lay out the graph, with the first vectors of its bonds and angles."""
+        """Lay out the graph, with the first vectors of its bonds (E, 64) and angles (A, 64)."""
         state = self._state
         length = torch.linalg.vector_norm(vector, dim=1)
         basis = "bond_basis_expansion.rbf_expansion"
@@ -289,6 +276,7 @@ class Network:
         short_weight = linear(short_radial, state["bond_weights_bg.weight"])
         ends = torch.cat([bonds.first[near], bonds.second[near]])
         left, right = angles_between(ends, atoms)
+        # Seen from its second atom a bond points the other way.
         unit = vector[near] / length[near].unsqueeze(1)
         leaving = torch.cat([unit, -unit])
         frequencies = state["angle_basis_expansion.fourier_expansion.frequencies"]
@@ -311,6 +299,7 @@ class Network:
     def _to_atoms(self, i: int, atoms: Tensor, bond: Tensor, graph: _Graph) -> Tensor:
         """Add to every atom what its bonds bring; the joined vector is centre, bond, far atom."""
         gated = self._atom[i]
+        # Products (N, 128) and (E, 128) are gathered to the directed bonds, not taken there.
         hidden = (atoms @ gated.blocks[0])[graph.centre] + (atoms @ gated.blocks[2])[graph.far]
         of_bond = torch.addmm(gated.bias, bond, gated.blocks[1])
         message = gated.finish(hidden + of_bond.repeat(2, 1)) * graph.weight
@@ -334,6 +323,7 @@ def _bessel(length: Tensor, frequencies: Tensor, cutoff: float) -> Tensor:
     """Sines of the distance over the distance, brought to zero at the cutoff; (rows, K)."""
     scaled = (length / cutoff).unsqueeze(1)
     p = ENVELOPE
+    # The polynomial of Gasteiger et al. (2020): value and two derivatives vanish at the cutoff.
     envelope = (
         1
         - (p + 1) * (p + 2) / 2 * scaled**p
@@ -355,54 +345,12 @@ def _fourier(left: Tensor, right: Tensor, frequencies: Tensor) -> Tensor:
 # CHGNet as a potential: the weights come with its wheel, nothing is downloaded.
 
 
-UNSEEN = (84, 85, 86, 87, 88)
-"""Elements up to 94 of which CHGNet saw no structure: Po, At, Rn, Fr and Ra."""
-
-HEAVIEST = 94
-
-NEAREST = 0.2
-"""Angstrom; two atoms nearer than this are one atom twice."""
-
-CROWDED = 60
-"""Neighbours within `SHORT` that no crystal has; diamond has 28. Angles grow with their square."""
-
-ATOMS_AT_ONCE = {"cpu": 48, "cuda": 16_384}
-"""On a CPU larger batches fall out of the cache and take longer per atom."""
-
-ANGLES_AT_ONCE = {"cpu": 200_000, "cuda": 4_000_000}
-"""Bounds the memory of a batch: an angle takes about 4 kB with its gradients."""
-
-NO_NUMBER = "the potential gave no number"
-"""Reason of a crystal whose energy is not finite."""
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Crystals evaluated together, by their places in the whole set, (B,)."""
-
-    places: NDArray[np.int64]
-    crystals: Crystals
-    species: Tensor
-    owner: Tensor
-    bonds: Bonds
-    vector: Tensor
-
-
-class ChgnetPotential(Potential):
+class ChgnetPotential:
     """CHGNet 0.3.0 (Deng et al. 2023), trained on relaxations of the Materials Project.
 
     Its energies contain the corrections of the Materials Project. They differ from those of
-    other potentials by some .06 eV per atom and must not be mixed with them.
-
-    Parameters
-    ----------
-    device
-        Where to run.
-
-    Raises
-    ------
-    DataError
-        If the package chgnet is not installed or has no such weights, or cannot run there.
+    other potentials by some .06 eV per atom and must not be mixed with them. Raises `DataError` if
+    the package chgnet is not installed or has no such weights, or cannot run on the device.
     """
 
     name = "chgnet"
@@ -422,10 +370,10 @@ class ChgnetPotential(Potential):
         """Return energies and the features before the last message; see `Potential`."""
         energies = np.full(len(crystals), np.nan)
         features = np.full((len(crystals.species), self.width), np.nan, dtype=np.float32)
-        reasons = _rejected(crystals)
+        reasons = rejected(crystals)
         with _one_thread(), torch.no_grad():
             for batch in self._batches(crystals, reasons):
-                energy, atoms = self._evaluate(batch)
+                energy, atoms = self._network(batch)
                 energies[batch.places] = energy.cpu().numpy() / batch.crystals.counts
                 features[crystals.atoms_of(batch.places)] = atoms.cpu().numpy()
         reasons[~np.isfinite(energies) & (reasons == "")] = NO_NUMBER
@@ -436,71 +384,56 @@ class ChgnetPotential(Potential):
         energies = np.full(len(crystals), np.nan)
         forces = np.full((len(crystals.species), 3), np.nan)
         stresses = np.full((len(crystals), 3, 3), np.nan)
-        reasons = _rejected(crystals)
+        reasons = rejected(crystals)
         with _one_thread():
             for batch in self._batches(crystals, reasons):
-                energy, force, virial = (values.cpu().numpy() for values in self._derived(batch))
-                energies[batch.places] = energy / batch.crystals.counts
-                forces[crystals.atoms_of(batch.places)] = force
-                stresses[batch.places] = virial / batch.crystals.volumes[:, None, None]
+                first, second = batch.bonds.first, batch.bonds.second
+                vector = batch.vector.requires_grad_(True)
+                energy, _ = self._network(batch)
+                (pull,) = torch.autograd.grad(energy.sum(), vector)
+                # Summed in double precision: in a symmetric crystal large pulls cancel.
+                pull, vector = pull.double(), vector.detach().double()
+                # The energy knows the atoms through the bonds alone, hence dE/dx of either end.
+                force = pull.new_zeros((len(batch.species), 3))
+                force.index_add_(0, first, pull).index_add_(0, second, -pull)
+                # A strain e takes the bond v to v (1 + e), hence dE/de = sum of v^T dE/dv.
+                virial = pull.new_zeros((len(batch.places), 3, 3))
+                virial.index_add_(0, batch.owner[first], vector.unsqueeze(2) * pull.unsqueeze(1))
+                energies[batch.places] = energy.detach().cpu().numpy() / batch.crystals.counts
+                forces[crystals.atoms_of(batch.places)] = force.cpu().numpy()
+                volumes = batch.crystals.volumes[:, None, None]
+                stresses[batch.places] = virial.cpu().numpy() / volumes
         reasons[~np.isfinite(energies) & (reasons == "")] = NO_NUMBER
         return Forces(energies, forces, stresses, reasons)
 
-    def _derived(self, batch: _Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Total energies (B,), forces (N, 3) and derivatives by strain (B, 3, 3)."""
-        first, second = batch.bonds.first, batch.bonds.second
-        vector = batch.vector.requires_grad_(True)
-        energies, _ = self._evaluate(batch)
-        (pull,) = torch.autograd.grad(energies.sum(), vector)
-        pull, vector = pull.double(), vector.detach().double()
-        # The energy knows the atoms through the bonds alone, hence dE/dx of either end.
-        force = pull.new_zeros((len(batch.species), 3))
-        force.index_add_(0, first, pull).index_add_(0, second, -pull)
-        # A strain e takes the bond v to v (1 + e), hence dE/de = sum of v^T dE/dv.
-        virial = pull.new_zeros((len(batch.places), 3, 3))
-        virial.index_add_(0, batch.owner[first], vector.unsqueeze(2) * pull.unsqueeze(1))
-        return energies.detach(), force, virial
-
-    def _evaluate(self, batch: _Batch) -> tuple[Tensor, Tensor]:
-        return self._network(
-            batch.species, batch.owner, len(batch.places), batch.bonds, batch.vector
-        )
-
     def _batches(self, crystals: Crystals, reasons: NDArray[np.str_]) -> Iterator[_Batch]:
         """Cut the set into batches; writes the reasons of crystals that it leaves out."""
+        kind = self.device.type
         fit = np.flatnonzero(reasons == "")
-        before = np.cumsum(crystals.counts[fit]) - crystals.counts[fit]
-        number = before // ATOMS_AT_ONCE[self.device.type]
-        for places in np.split(fit, np.flatnonzero(np.diff(number)) + 1):
-            if len(places):
-                yield from self._connected(crystals, places, reasons)
-
-    def _connected(
-        self, crystals: Crystals, places: NDArray[np.int64], reasons: NDArray[np.str_]
-    ) -> Iterator[_Batch]:
-        """Find the bonds; crystals that cannot be treated leave, large batches are halved."""
-        chosen = crystals.take(places)
-        owner, coordinates, lattices, species = (
-            torch.from_numpy(array).to(self.device)
-            for array in (
-                chosen.owner,
-                chosen.coordinates,
-                chosen.lattices,
-                chosen.species.astype(np.int64),
+        number = (np.cumsum(crystals.counts[fit]) - crystals.counts[fit]) // ATOMS_AT_ONCE[kind]
+        waiting = np.split(fit, np.flatnonzero(np.diff(number)) + 1)[::-1]
+        while waiting:
+            places = waiting.pop()
+            if not len(places):
+                continue
+            chosen = crystals.take(places)
+            coordinates, lattices, owner, species = (
+                torch.from_numpy(array).to(self.device)
+                for array in (chosen.coordinates, chosen.lattices, chosen.owner, chosen.species)
             )
-        )
-        bonds = find_bonds(coordinates, lattices, owner, LONG)
-        angles, found = _count_angles(bonds, owner, len(chosen))
-        if (found != "").any():
-            reasons[places] = found
-            if (found == "").any():
-                yield from self._connected(crystals, places[found == ""], reasons)
-        elif angles > ANGLES_AT_ONCE[self.device.type] and len(places) > 1:
-            for half in np.array_split(places, 2):
-                yield from self._connected(crystals, half, reasons)
-        else:
-            vector = bond_vectors(bonds, coordinates, lattices, owner).float()
-            yield _Batch(places, chosen, species, owner, bonds, vector)
+            bonds = find_bonds(coordinates, lattices, owner, LONG)
+            angles, found = _count_angles(bonds, owner, len(chosen))
+            if (found != "").any():
+                # Those that cannot be treated leave; the rest is laid out again.
+                reasons[places] = found
+                waiting.append(places[found == ""])
+            elif angles > ANGLES_AT_ONCE[kind] and len(places) > 1:
+                waiting += np.array_split(places, 2)[::-1]
+            else:
+                # From the first to the second atoms: fractional steps (E, 3) times their cells.
+                steps = coordinates[bonds.second] + bonds.image - coordinates[bonds.first]
+                vector = (steps.unsqueeze(1) @ lattices[owner[bonds.first]]).squeeze(1).float()
+                yield _Batch(places, chosen, species.long(), owner, bonds, vector)
 
 
 @contextmanager
@@ -530,15 +463,6 @@ def _weights(version: str, device: torch.device) -> dict[str, Tensor]:
     content = torch.load(files[0], map_location=device, weights_only=True)
     state: dict[str, Tensor] = content["model"]["state_dict"]
     return state
-
-
-def _rejected(crystals: Crystals) -> NDArray[np.str_]:
-    """Reject what has no bonds or holds an element the network never saw, shape (B,)."""
-    reasons = rejected(crystals, LONG)
-    strange = (crystals.species < 1) | (crystals.species > HEAVIEST)
-    strange |= np.isin(crystals.species, UNSEEN)
-    reasons[crystals.owner[strange]] = "an element CHGNet does not know"
-    return reasons
 
 
 def _count_angles(bonds: Bonds, owner: Tensor, crystals: int) -> tuple[int, NDArray[np.str_]]:

@@ -11,30 +11,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, offsets_of, ragged_places
 from variolite.crystals.potential.potential import (
     REASON,
+    Floats,
     Potential,
     Prediction,
-    Source,
     computed_parts,
+    load_potential,
 )
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic
 from variolite.training.workers import Progress
 
 ENDING = ".features.safetensors"
+
 PART = 64
 """Crystals per piece of work: a third of a second, so little is lost by an interruption."""
 
@@ -47,46 +48,47 @@ PIECE = 1024
 
 def user_cache() -> Path:
     """Return the user's folder for features, by the conventions of the system."""
-    given = os.environ.get("XDG_CACHE_HOME") or (
-        os.environ.get("LOCALAPPDATA") if sys.platform == "win32" else None
-    )
+    given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
     return (Path(given) if given else Path.home() / ".cache") / "variolite" / "foundation"
 
 
-def content_hashes(crystals: Crystals) -> list[bytes]:
-    """Return a hash of the species, coordinates and cell of every crystal, names aside."""
-    species = np.ascontiguousarray(crystals.species)
-    coordinates = np.ascontiguousarray(crystals.coordinates, dtype="<f8")
-    lattices = np.ascontiguousarray(crystals.lattices, dtype="<f8")
+def content_hashes(crystals: Crystals) -> NDArray[np.uint8]:
+    """Return a hash of the species, coordinates and cell of every crystal, names aside, (B, 16)."""
+    # The same bytes on every machine, however it orders those of a number.
+    coordinates, lattices = (a.astype("<f8") for a in (crystals.coordinates, crystals.lattices))
     hashes = []
     for i, (start, end) in enumerate(pairwise(crystals.offsets)):
-        hashed = hashlib.blake2b(species[start:end].tobytes(), digest_size=16)
-        hashed.update(coordinates[start:end].tobytes())
-        hashed.update(lattices[i].tobytes())
-        hashes.append(hashed.digest())
-    return hashes
+        parts = crystals.species[start:end], coordinates[start:end], lattices[i]
+        content = b"".join(part.tobytes() for part in parts)
+        hashes.append(hashlib.blake2b(content, digest_size=16).digest())
+    return np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, 16)
 
 
-@dataclass(frozen=True)
-class _Kept:
+class _Kept(NamedTuple):
     """What is known of B crystals, by their hashes (B, 16), with their numbers of atoms (B,)."""
 
     hashes: NDArray[np.uint8]
     counts: NDArray[np.int64]
     prediction: Prediction
 
-    def bytes(self) -> bytes:
-        known, codes = np.unique(self.prediction.reasons, return_inverse=True)
-        return safetensors.numpy.save(
-            {
-                "hashes": self.hashes,
-                "counts": self.counts,
-                "energies": self.prediction.energies,
-                "features": self.prediction.features.astype(np.float16),
-                "reasons": codes.astype(np.uint8),
-            },
-            metadata={"reasons": json.dumps(known.tolist())},
-        )
+    @property
+    def keys(self) -> list[bytes]:
+        return [row.tobytes() for row in self.hashes]
+
+    def take(self, chosen: NDArray[np.int64]) -> _Kept:
+        """Choose crystals by place, with their atoms."""
+        found, counts = self.prediction, self.counts[chosen]
+        atoms = ragged_places(offsets_of(self.counts)[:-1][chosen], counts)
+        own = Prediction(found.energies[chosen], found.features[atoms], found.reasons[chosen])
+        return _Kept(self.hashes[chosen], counts, own)
+
+    @classmethod
+    def joined(cls, parts: list[_Kept]) -> _Kept:
+        """Join parts; a crystal in several of them is kept once."""
+        hashes, counts, predictions = zip(*parts, strict=True)
+        columns = map(np.concatenate, zip(*predictions, strict=True))
+        whole = cls(np.concatenate(hashes), np.concatenate(counts), Prediction(*columns))
+        return whole.take(np.sort(np.unique(whole.hashes, axis=0, return_index=True)[1]))
 
     @classmethod
     def read(cls, path: Path, width: int) -> _Kept:
@@ -99,36 +101,36 @@ class _Kept:
         prediction = Prediction(arrays["energies"], features, known[arrays["reasons"]])
         return cls(arrays["hashes"], arrays["counts"], prediction)
 
-    @classmethod
-    def joined(cls, parts: list[_Kept]) -> _Kept:
-        """Join parts; a crystal in several of them is kept once."""
-        hashes = np.concatenate([part.hashes for part in parts])
-        once = np.sort(np.unique(hashes, axis=0, return_index=True)[1])
-        counts = np.concatenate([part.counts for part in parts])
-        whole = Prediction(
-            np.concatenate([part.prediction.energies for part in parts]),
-            np.concatenate([part.prediction.features for part in parts]),
-            np.concatenate([part.prediction.reasons for part in parts]),
+    def write(self, folder: Path) -> Path:
+        """Write a file named by what it knows, so that runs beside each other do not clash."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"the cache cannot be made ({error.strerror or error})",
+                where=str(folder),
+                hint="give another folder",
+            ) from None
+        known, codes = np.unique(self.prediction.reasons, return_inverse=True)
+        content = safetensors.numpy.save(
+            {
+                "hashes": self.hashes,
+                "counts": self.counts,
+                "energies": self.prediction.energies,
+                "features": self.prediction.features.astype(np.float16),
+                "reasons": codes.astype(np.uint8),
+            },
+            metadata={"reasons": json.dumps(known.tolist())},
         )
-        return cls(hashes[once], counts[once], _take(whole, counts, once))
-
-
-def _take(
-    prediction: Prediction, counts: NDArray[np.int64], chosen: NDArray[np.int64]
-) -> Prediction:
-    """Choose crystals of a prediction by place; a place may come several times."""
-    starts, taken = np.cumsum(counts) - counts, counts[chosen]
-    # Atoms of the chosen crystals one after the other: start of the crystal plus 0, 1, 2, ...
-    within = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
-    atoms = np.repeat(starts[chosen], taken) + within
-    return Prediction(
-        prediction.energies[chosen], prediction.features[atoms], prediction.reasons[chosen]
-    )
+        name = hashlib.blake2b(self.hashes.tobytes(), digest_size=12).hexdigest()
+        path = folder / f"{name}{ENDING}"
+        write_bytes_atomic(path, content)
+        return path
 
 
 def foundation_features(
     crystals: Crystals,
-    source: Source | Potential = Source(),
+    source: str | Potential = "chgnet",
     *,
     folder: Path | None = None,
     workers: int = 1,
@@ -136,38 +138,17 @@ def foundation_features(
 ) -> Prediction:
     """Return features and energies, computing only what the cache does not hold.
 
-    Parameters
-    ----------
-    crystals
-        B crystals with N atoms in all.
-    source
-        The potential.
-    folder
-        The cache, such as a folder in a run or `user_cache`; None keeps nothing.
-    workers
-        Processes to compute in. More than one needs a main module that may be imported.
-    log
-        Takes lines of progress.
-
-    Returns
-    -------
-    Prediction
-        Features are rounded to half precision, whether they come from the cache or not.
-
-    Raises
-    ------
-    DataError
-        If the potential cannot be loaded or the folder not be written.
+    The source is a potential or its name; the cache is a folder in a run or `user_cache`, and None
+    keeps nothing. More than one worker process needs a main module that may be imported. Features
+    are rounded to half precision, whether they come from the cache or not. Raises `DataError` if
+    the potential cannot be loaded or the folder not be written.
     """
-    potential = source.load() if isinstance(source, Source) else source
-    hashes = np.frombuffer(b"".join(content_hashes(crystals)), np.uint8).reshape(-1, 16)
-    keys = [row.tobytes() for row in hashes]
+    potential = load_potential(source)
+    hashes = content_hashes(crystals)
     store = None if folder is None else folder / f"{potential.name}-{potential.version}"
-    files: list[Path] = []
-    kept: list[_Kept] = []
-    if store is not None:
-        files, kept = _read(store, potential.width, log)
-    known = {row.tobytes() for part in kept for row in part.hashes}
+    files, kept = ([], []) if store is None else _read(store, potential.width, log)
+    known = {key for part in kept for key in part.keys}
+    keys = [row.tobytes() for row in hashes]
     # Each content once, at its first place.
     places = {key: place for place, key in reversed(list(enumerate(keys))) if key not in known}
     missing = np.sort(np.array(list(places.values()), dtype=np.int64))
@@ -175,37 +156,36 @@ def foundation_features(
     parts = np.split(missing, range(PART, len(missing), PART))
     progress = Progress("features", len(missing), log)
     workers = min(workers, 1 + len(missing) // WORTH_A_PROCESS)
-    work = computed_parts(
-        _predict, [crystals.take(part) for part in parts], potential, source, workers
-    )
-    written = len(kept)
+    asked = [crystals.take(part) for part in parts]
+    work = computed_parts(_predict, asked, source, workers)
+    fresh: list[_Kept] = []
     try:
         for place, prediction in work:
             part = parts[place]
-            kept.append(_Kept(hashes[part], crystals.counts[part], prediction))
+            fresh.append(_Kept(hashes[part], crystals.counts[part], prediction))
             if len(part):
                 progress.add(len(part))
-            if store is not None and sum(len(p.counts) for p in kept[written:]) >= PIECE:
-                files.append(_write(store, _Kept.joined(kept[written:])))
-                written = len(kept)
+            if store is not None and sum(len(p.counts) for p in fresh) >= PIECE:
+                files.append(_Kept.joined(fresh).write(store))
+                kept += fresh
+                fresh = []
     finally:
         work.close()
-        if store is not None and any(len(p.counts) for p in kept[written:]):
-            files.append(_write(store, _Kept.joined(kept[written:])))
-    everything = _Kept.joined(kept)
+        if store is not None and any(len(p.counts) for p in fresh):
+            files.append(_Kept.joined(fresh).write(store))
+    everything = _Kept.joined(kept + fresh)
     if store is not None and len(files) > 1:
-        whole = _write(store, everything)
+        whole = everything.write(store)
         for file in files:
             if file != whole:
                 file.unlink(missing_ok=True)
-    known_at = {row.tobytes(): place for place, row in enumerate(everything.hashes)}
-    chosen = np.array([known_at[key] for key in keys], dtype=np.int64)
-    return _take(everything.prediction, everything.counts, chosen)
+    found_at = {key: place for place, key in enumerate(everything.keys)}
+    return everything.take(np.array([found_at[key] for key in keys], dtype=np.int64)).prediction
 
 
 def _predict(potential: Potential, crystals: Crystals) -> Prediction:
     found = potential.predict(crystals)
-    return replace(found, features=found.features.astype(np.float16).astype(np.float32))
+    return found._replace(features=found.features.astype(np.float16).astype(np.float32))
 
 
 def _read(store: Path, width: int, log: Callable[[str], None]) -> tuple[list[Path], list[_Kept]]:
@@ -220,36 +200,12 @@ def _read(store: Path, width: int, log: Callable[[str], None]) -> tuple[list[Pat
     return files, kept
 
 
-def _write(store: Path, kept: _Kept) -> Path:
-    """Write a file named by the crystals it knows, so that runs beside each other do not clash."""
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"the cache cannot be made ({error.strerror or error})",
-            where=str(store),
-            hint="give another folder",
-        ) from None
-    path = store / f"{hashlib.blake2b(kept.hashes.tobytes(), digest_size=12).hexdigest()}{ENDING}"
-    write_bytes_atomic(path, kept.bytes())
-    return path
-
-
 def energy_function(
-    source: Source | Potential = Source(),
-    *,
-    folder: Path | None = None,
-    workers: int = 1,
-    log: Callable[[str], None] = lambda _: None,
-) -> Callable[[Crystals], NDArray[np.float64]]:
+    source: str | Potential = "chgnet", **settings: Any
+) -> Callable[[Crystals], Floats]:
     """Return a function from B crystals to eV per atom, NaN where there is none, shape (B,).
 
-    The parameters are those of `foundation_features`. The zero of the energies is that of the
+    Settings are those of `foundation_features`. The zero of the energies is that of the
     potential; formation energies need references of the elements in the same potential.
     """
-
-    def energies(crystals: Crystals) -> NDArray[np.float64]:
-        found = foundation_features(crystals, source, folder=folder, workers=workers, log=log)
-        return found.energies
-
-    return energies
+    return lambda crystals: foundation_features(crystals, source, **settings).energies

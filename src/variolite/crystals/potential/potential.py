@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,68 +19,45 @@ if TYPE_CHECKING:
     import torch
     from ase import Atoms
 
+Floats = NDArray[np.float64]
+
 REASON = "<U64"
 """Type of the reasons why a crystal has no values."""
 
+POTENTIALS = ("chgnet",)
+"""Names of the potentials whose weights come with their package."""
 
-@dataclass(frozen=True)
-class Prediction:
+
+class Prediction(NamedTuple):
     """Energies and features of B crystals with N atoms in all.
 
-    A crystal that the potential cannot treat has NaN throughout and a reason.
-
-    Attributes
-    ----------
-    energies
-        eV per atom, float64, shape (B,).
-    features
-        Of every atom, unchanged by rotation, origin and choice of cell, float32, (N, F).
-    reasons
-        Why there is no value; empty where there is one, shape (B,).
+    Energies in eV per atom (B,); features of every atom, unchanged by rotation, origin and choice
+    of cell, (N, F); and why there is no value, empty where there is one, (B,). A crystal that the
+    potential cannot treat has NaN throughout.
     """
 
-    energies: NDArray[np.float64]
+    energies: Floats
     features: NDArray[np.float32]
     reasons: NDArray[np.str_]
 
-    @property
-    def failures(self) -> dict[str, int]:
-        """How many crystals have no values, by reason."""
-        return dict(Counter(str(reason) for reason in self.reasons if reason))
 
+class Forces(NamedTuple):
+    """Energies as in `Prediction` and their derivatives.
 
-@dataclass(frozen=True)
-class Forces:
-    """Energies and their derivatives; NaN and a reason as in `Prediction`.
-
-    Attributes
-    ----------
-    energies
-        eV per atom, float64, shape (B,).
-    forces
-        eV per Angstrom, float64, shape (N, 3).
-    stresses
-        Derivative of the energy by strain over the volume, eV per cubic Angstrom, positive
-        where the crystal would shrink, float64, shape (B, 3, 3).
-    reasons
-        Shape (B,).
+    Forces in eV per Angstrom (N, 3); stresses, the derivative of the energy by strain over the
+    volume, in eV per cubic Angstrom, positive where the crystal would shrink, (B, 3, 3).
     """
 
-    energies: NDArray[np.float64]
-    forces: NDArray[np.float64]
-    stresses: NDArray[np.float64]
+    energies: Floats
+    forces: Floats
+    stresses: Floats
     reasons: NDArray[np.str_]
 
 
 class Potential(Protocol):
-    """A pretrained interatomic potential.
+    """A pretrained interatomic potential with ``width`` features per atom.
 
-    Attributes
-    ----------
-    name, version
-        What its features are stored under.
-    width
-        Features per atom, F.
+    They are stored under its name and version.
     """
 
     name: str
@@ -90,22 +66,12 @@ class Potential(Protocol):
 
     def predict(self, crystals: Crystals) -> Prediction:
         """Return energies and features in one pass."""
-        ...
 
     def forces(self, crystals: Crystals) -> Forces:
         """Return energies, forces and stresses."""
-        ...
-
-    def features(self, crystals: Crystals) -> NDArray[np.float32]:
-        """Return the features of every atom, NaN where there are none, shape (N, F)."""
-        return self.predict(crystals).features
-
-    def energies(self, crystals: Crystals) -> NDArray[np.float64]:
-        """Return eV per atom, NaN where there is none, shape (B,)."""
-        return self.predict(crystals).energies
 
 
-class AsePotential(Potential):
+class AsePotential:
     """A calculator of ASE, one crystal after another: MACE, SevenNet, MatterSim and others.
 
     Such packages bring no weights, and their model files are pickles, which run code when
@@ -122,16 +88,8 @@ class AsePotential(Potential):
         )
         foundation_features(crystals, potential)
 
-    Parameters
-    ----------
-    calculator
-        Gives energies, and forces and stresses where they are asked for.
-    name, version
-        What features are stored under; two models must not share both.
-    width
-        Features per atom; 0 for none.
-    features
-        Gives the features of the atoms of one structure, shape (n, width).
+    Features are stored under name and version, which no two models may share; ``features`` gives
+    those of the atoms of one structure, (n, width), and may be left out with a width of 0.
     """
 
     def __init__(
@@ -144,9 +102,7 @@ class AsePotential(Potential):
         features: Callable[[Atoms], NDArray[Any]] | None = None,
     ) -> None:
         self.calculator = calculator
-        self.name = name
-        self.version = version
-        self.width = width
+        self.name, self.version, self.width = name, version, width
         self._features = features
 
     def predict(self, crystals: Crystals) -> Prediction:
@@ -155,11 +111,9 @@ class AsePotential(Potential):
         features = np.full((len(crystals.species), self.width), np.nan, dtype=np.float32)
 
         def ask(place: int, span: slice, atoms: Any) -> None:
-            found = features[span]
-            if self._features is not None:
-                found = np.asarray(self._features(atoms), dtype=np.float32)
-            energies[place] = atoms.get_potential_energy() / len(atoms)
-            features[span] = found
+            found = features[span] if self._features is None else self._features(atoms)
+            energy = atoms.get_potential_energy() / len(atoms)
+            features[span], energies[place] = found, energy
 
         return Prediction(energies, features, self._each(crystals, ask))
 
@@ -170,6 +124,7 @@ class AsePotential(Potential):
         stresses = np.full((len(crystals), 3, 3), np.nan)
 
         def ask(place: int, span: slice, atoms: Any) -> None:
+            # All values are there before any is kept: a crystal that fails has none.
             found = atoms.get_forces(), atoms.get_stress(voigt=False)
             energies[place] = atoms.get_potential_energy() / len(atoms)
             forces[span], stresses[place] = found
@@ -182,114 +137,68 @@ class AsePotential(Potential):
         for place, crystal in enumerate(crystals):
             atoms = to_ase(crystal)
             atoms.calc = self.calculator
-            span = slice(int(crystals.offsets[place]), int(crystals.offsets[place + 1]))
             try:
-                ask(place, span, atoms)
+                ask(place, slice(*crystals.offsets[place : place + 2].tolist()), atoms)
             except Exception as error:  # A calculator may raise anything; only this crystal fails.
                 reasons[place] = f"{type(error).__name__}: {error}"
         return reasons
 
 
-POTENTIALS = ("chgnet",)
-"""Names of the potentials whose weights come with their package."""
+def load_potential(
+    name: str | Potential = "chgnet", *, device: torch.device | str = "cpu"
+) -> Potential:
+    """Load a potential whose weights come with its package, or return the one that is given.
 
-
-def load_potential(name: str = "chgnet", *, device: torch.device | str = "cpu") -> Potential:
-    """Load a pretrained potential whose weights come with its package; nothing is downloaded.
-
-    Parameters
-    ----------
-    name
-        One of `POTENTIALS`.
-    device
-        Where to run.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown or its package is missing.
+    Nothing is downloaded. Raises `DataError` if there is none of this name, see `POTENTIALS`, or
+    its package is missing.
     """
+    if not isinstance(name, str):
+        return name
     if name not in POTENTIALS:
         close = nearest(name, POTENTIALS)
-        raise DataError(
-            f"there is no potential {name!r}",
-            hint=f"did you mean {close}?"
-            if close
-            else f"choose from {', '.join(POTENTIALS)}, or wrap a calculator in AsePotential",
-        )
+        known = f"choose from {', '.join(POTENTIALS)}, or wrap a calculator in AsePotential"
+        hint = f"did you mean {close}?" if close else known
+        raise DataError(f"there is no potential {name!r}", hint=hint)
+    return _chgnet(str(device))
+
+
+@cache
+def _chgnet(device: str) -> Potential:
+    """Read the weights once in a process, be it a worker's or not."""
     from variolite.crystals.potential.chgnet import ChgnetPotential
 
     return ChgnetPotential(device)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Which potential to load, see `load_potential`; worker processes use the CPU."""
-
-    name: str = "chgnet"
-    device: str = "cpu"
-
-    def load(self) -> Potential:
-        """Load it."""
-        return load_potential(self.name, device=self.device)
+Work = Callable[[Potential, Crystals], Any]
 
 
-Part = TypeVar("Part")
-Result = TypeVar("Result")
-Work = Callable[[Potential, Part], Result]
-
-_LOADED: list[Potential] = []
-"""The potential of this worker process, loaded once for all its tasks."""
-
-
-def _load(name: str) -> None:
-    _LOADED.append(load_potential(name))
-
-
-def _perform(work: Work[Part, Result], part: Part) -> Result:
-    return work(_LOADED[0], part)
+def _perform(work: Work, source: str, part: Crystals) -> Any:
+    return work(load_potential(source), part)
 
 
 def computed_parts(
-    work: Work[Part, Result],
-    parts: Sequence[Part],
-    potential: Potential,
-    source: Source | Potential,
-    workers: int,
-) -> Generator[tuple[int, Result], None, None]:
-    """Apply work to parts and yield each result with its place as soon as it is there.
+    work: Work, parts: Sequence[Crystals], source: str | Potential, workers: int
+) -> Generator[tuple[int, Any], None, None]:
+    """Apply a function of a module to crystals; yield each result and its place once it is there.
 
-    Parameters
-    ----------
-    work
-        A function of a module, so that a worker process can find it.
-    parts
-        What it takes beside the potential.
-    potential
-        What ``source`` loads, for work in this process.
-    source
-        Loaded once by each worker process; a potential itself works in this process only.
-    workers
-        Processes; 1 works in this one.
-
-    Raises
-    ------
-    DataError
-        If a worker process dies, or a potential that is no `Source` should work in several.
+    Raises `DataError` if a worker process dies, or if several should work with a potential that is
+    not given by its name.
     """
     if min(workers, len(parts)) <= 1:
         for place, part in enumerate(parts):
-            yield place, work(potential, part)
+            yield place, work(load_potential(source), part)
         return
-    if not isinstance(source, Source):
+    if not isinstance(source, str):
         raise DataError(
             "a potential given as an object works in one process",
             where="workers",
             hint="Leave them at 1",
         )
     # Leaving the block early, by an error or an interruption, kills the processes.
-    with Workers(workers, initializer=_load, initargs=(source.name,)) as pool:
-        places = {pool.submit(_perform, work, part): place for place, part in enumerate(parts)}
+    with Workers(workers) as pool:
+        futures = (pool.submit(_perform, work, source, part) for part in parts)
+        places = {future: place for place, future in enumerate(futures)}
         for future in as_completed(places):
             try:
                 result = future.result()

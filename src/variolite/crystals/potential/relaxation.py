@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.potential.potential import REASON, Potential, Source, computed_parts
+from variolite.crystals.potential.potential import (
+    REASON,
+    Floats,
+    Potential,
+    computed_parts,
+    load_potential,
+)
 from variolite.errors import DataError
 from variolite.training.workers import Progress
-
-Floats = NDArray[np.float64]
 
 STEP, SHORTEST_STEP, LONGEST_STEP = 0.1, 2e-3, 1.0
 """Time steps of FIRE at its start and at most, in Angstrom (atomic mass unit / eV)^1/2."""
@@ -39,18 +45,11 @@ PART_ATOMS = {"cpu": 256, "cuda": 8_192}
 class RelaxationLimits:
     """When to stop.
 
-    Attributes
-    ----------
-    force
-        eV per Angstrom; a crystal has converged when no atom feels more, nor the cell,
-        whose force is the stress times the volume over the number of atoms.
-    steps
-        Evaluations of the forces at most.
-    seconds
-        Time for a crystal, as the mean over those relaxed together; what has not
-        converged by then stays as far as it came. None for no limit.
-    cell
-        Whether the cell relaxes too.
+    ``force`` in eV per Angstrom: a crystal has converged when no atom feels more, nor the cell,
+    whose force is the stress times the volume over the number of atoms. ``steps`` are evaluations
+    of the forces at most. ``seconds`` for a crystal, as the mean over those relaxed together: what
+    has not converged by then stays as far as it came; None for no limit. ``cell`` says whether the
+    cell relaxes too.
     """
 
     force: float = 0.05
@@ -59,32 +58,18 @@ class RelaxationLimits:
     cell: bool = True
 
     def __post_init__(self) -> None:
-        for name, value in (("force", self.force), ("steps", self.steps)):
-            if not value > 0:
+        for name in ("force", "steps", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise DataError("must be above 0", where=f"relaxation limit {name}")
-        if self.seconds is not None and not self.seconds > 0:
-            raise DataError("must be above 0", where="relaxation limit seconds")
 
 
-@dataclass(frozen=True)
-class Relaxation:
-    """Relaxed crystals in the order given.
+class Relaxation(NamedTuple):
+    """B relaxed crystals in the order given, as far as they came.
 
-    Attributes
-    ----------
-    crystals
-        As far as they came; one without an energy is returned as it was.
-    energies_before, energies
-        eV per atom at the start and at the end, NaN without a value, shape (B,).
-    converged
-        Whether the forces fell below the limit, shape (B,).
-    steps
-        Evaluations of the forces, shape (B,).
-    moved
-        Root mean square of how far the atoms went in Angstrom, in the mean of both cells and
-        with the mean displacement taken off, shape (B,).
-    reasons
-        Why a crystal has not converged; empty where it has, shape (B,).
+    One without an energy is returned as it was. Of shape (B,): energies at the start and at the
+    end, eV per atom, NaN without a value; whether forces fell below the limit; evaluations of the
+    forces; how far the atoms went, see `_moved`; and why a crystal has not converged, or "".
     """
 
     crystals: Crystals
@@ -98,59 +83,34 @@ class Relaxation:
 
 def relax(
     crystals: Crystals,
-    source: Source | Potential = Source(),
+    source: str | Potential = "chgnet",
     *,
     limits: RelaxationLimits = RelaxationLimits(),
     workers: int = 1,
     log: Callable[[str], None] = lambda _: None,
 ) -> Relaxation:
-    """Relax crystals, in worker processes if so wished.
+    """Relax crystals with a potential or one that is named, in worker processes if so wished.
 
-    Parameters
-    ----------
-    crystals
-        B crystals.
-    source
-        The potential.
-    limits
-        When to stop.
-    workers
-        Processes. More than one needs a main module that may be imported.
-    log
-        Takes lines of progress.
-
-    Raises
-    ------
-    DataError
-        If the potential cannot be loaded.
+    More than one process needs a main module that may be imported. Raises `DataError` if the
+    potential cannot be loaded.
     """
-    potential = source.load() if isinstance(source, Source) else source
-    device = "cpu"
-    if isinstance(source, Source) and workers <= 1:
-        device = source.device.split(":")[0]
+    kind = getattr(getattr(load_potential(source), "device", None), "type", "cpu")
     # Crystals of one size take alike, so that a batch does not wait for its largest.
     order = np.argsort(crystals.counts, kind="stable")
     before = np.cumsum(crystals.counts[order]) - crystals.counts[order]
-    cuts = np.flatnonzero(np.diff(before // PART_ATOMS[device])) + 1
+    cuts = np.flatnonzero(np.diff(before // PART_ATOMS[kind])) + 1
     # Without crystals there is one empty part, whose result is the right empty one.
-    parts = [(crystals.take(part), limits) for part in np.split(order, cuts)]
+    parts = [crystals.take(part) for part in np.split(order, cuts)]
+    work = partial(relax_together, limits=limits)
     progress = Progress("relaxing", len(crystals), log)
     found: dict[int, Relaxation] = {}
-    for place, relaxation in computed_parts(_relax_part, parts, potential, source, workers):
+    for place, relaxation in computed_parts(work, parts, source, workers):
         found[place] = relaxation
         progress.add(len(relaxation.crystals))
-    joined = [found[place] for place in range(len(parts))]
+    relaxed, *columns = zip(*(found[place] for place in range(len(parts))), strict=True)
     back = np.argsort(order, kind="stable")
-    names = [field.name for field in fields(Relaxation) if field.name != "crystals"]
-    columns = {name: np.concatenate([getattr(part, name) for part in joined]) for name in names}
-    return Relaxation(
-        Crystals.concatenate([part.crystals for part in joined]).take(back),
-        **{name: column[back] for name, column in columns.items()},
-    )
-
-
-def _relax_part(potential: Potential, part: tuple[Crystals, RelaxationLimits]) -> Relaxation:
-    return relax_together(potential, *part)
+    rest = (np.concatenate(column)[back] for column in columns)
+    return Relaxation(Crystals.concatenate(relaxed).take(back), *rest)
 
 
 @dataclass
@@ -168,46 +128,19 @@ class _Motion:
     mixing: Floats
     downhill: NDArray[np.int64]
 
-    @classmethod
-    def at_rest(cls, crystals: Crystals) -> _Motion:
-        count = len(crystals)
-        return cls(
-            np.arange(count),
-            crystals,
-            np.zeros((len(crystals.species), 3)),
-            np.zeros((count, 3, 3)),
-            np.full(count, STEP),
-            np.full(count, MIXING),
-            np.zeros(count, dtype=np.int64),
-        )
-
     def only(self, chosen: NDArray[np.bool_]) -> _Motion:
-        return _Motion(
-            self.places[chosen],
-            self.crystals.take(chosen),
-            self.velocity[chosen[self.crystals.owner]],
-            self.cell_velocity[chosen],
-            self.step[chosen],
-            self.mixing[chosen],
-            self.downhill[chosen],
-        )
-
-    def move(self, displacement: Floats, strain: Floats) -> None:
-        """Displace atoms by Angstrom (N, 3), then strain cells with their atoms, (M, 3, 3)."""
-        crystals = self.crystals
-        inverse = np.linalg.inv(crystals.lattices)
-        fractional = np.einsum("ni,nij->nj", displacement, inverse[crystals.owner])
-        self.crystals = replace(
-            crystals,
-            coordinates=crystals.coordinates + fractional,
-            lattices=crystals.lattices @ (np.eye(3) + strain),
-        )
+        velocity = self.velocity[chosen[self.crystals.owner]]
+        others: Any = self.cell_velocity, self.step, self.mixing, self.downhill
+        kept = (part[chosen] for part in others)
+        return _Motion(self.places[chosen], self.crystals.take(chosen), velocity, *kept)
 
     def advance(self, force: Floats, cell_force: Floats) -> None:
         """Take one step along the forces of shape (N, 3) and (M, 3, 3)."""
-        owner, counts = self.crystals.owner, self.crystals.counts
+        crystals = self.crystals
+        owner, counts = crystals.owner, crystals.counts
 
         def inner(a: Floats, b: Floats, cell_a: Floats, cell_b: Floats) -> Floats:
+            # Atoms and cell of a crystal are one vector of 3 n + 9 numbers, (M,).
             of_atoms = np.bincount(owner, (a * b).sum(1), minlength=len(counts))
             total: Floats = of_atoms + (cell_a * cell_b).sum((1, 2))
             return total
@@ -243,8 +176,16 @@ class _Motion:
         np.maximum.at(longest, owner, np.linalg.norm(displacement, axis=1))
         longest = np.maximum(longest, np.linalg.norm(cell_displacement, axis=2).max(1))
         shrink = np.minimum(1.0, LONGEST_MOVE / np.maximum(longest, 1e-300))
+        # Displace atoms by Angstrom in the cell that they are in, then strain cells with their
+        # atoms, whose fractional coordinates stay.
+        displacement = shrink[owner, None] * displacement
+        inverse = np.linalg.inv(crystals.lattices)[owner]
         strain = (shrink / counts)[:, None, None] * cell_displacement
-        self.move(shrink[owner, None] * displacement, strain)
+        self.crystals = replace(
+            crystals,
+            coordinates=crystals.coordinates + np.einsum("ni,nij->nj", displacement, inverse),
+            lattices=crystals.lattices @ (np.eye(3) + strain),
+        )
 
 
 def relax_together(
@@ -252,17 +193,25 @@ def relax_together(
 ) -> Relaxation:
     """Relax a batch in this process; see `relax`."""
     count = len(crystals)
-    deadline = None if limits.seconds is None else time.monotonic() + limits.seconds * count
+    deadline = time.monotonic() + (limits.seconds or np.inf) * count
     energies = np.full((2, count), np.nan)  # at the start and at the end
     converged = np.zeros(count, dtype=bool)
     steps = np.zeros(count, dtype=np.int64)
     reasons = np.full(count, f"not converged in {limits.steps} steps", dtype=REASON)
     coordinates, lattices = crystals.coordinates.copy(), crystals.lattices.copy()
-    motion = _Motion.at_rest(crystals)
+    motion = _Motion(
+        np.arange(count),
+        crystals,
+        np.zeros_like(coordinates),
+        np.zeros_like(lattices),
+        np.full(count, STEP),
+        np.full(count, MIXING),
+        np.zeros(count, dtype=np.int64),
+    )
     for number in range(limits.steps):
         if not len(motion.places):
             break
-        if deadline is not None and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             reasons[motion.places] = "not converged in the time given"
             break
         found = potential.forces(motion.crystals)
@@ -279,10 +228,12 @@ def relax_together(
         steps[chosen] += 1
         force, cell_force = found.forces, np.zeros_like(found.stresses)
         if limits.cell:
-            # The strain counts n times beside the positions: its force is divided by n.
+            # The strain counts n times beside the positions: its force is divided by n. An
+            # antisymmetric part would turn the crystal and do nothing else.
             scale = motion.crystals.volumes / motion.crystals.counts
             symmetric = 0.5 * (found.stresses + found.stresses.transpose(0, 2, 1))
             cell_force = -scale[:, None, None] * symmetric
+        # The largest force on an atom or a cell vector of each crystal, (M,).
         greatest = np.linalg.norm(cell_force, axis=2).max(1)
         np.maximum.at(greatest, motion.crystals.owner, np.linalg.norm(force, axis=1))
         there = sound & (greatest < limits.force)
@@ -294,9 +245,8 @@ def relax_together(
         motion = motion.only(going)
         motion.advance(force[atoms], cell_force[going])
     relaxed = replace(crystals, coordinates=coordinates, lattices=lattices)
-    return Relaxation(
-        relaxed, energies[0], energies[1], converged, steps, _moved(crystals, relaxed), reasons
-    )
+    moved = _moved(crystals, relaxed)
+    return Relaxation(relaxed, energies[0], energies[1], converged, steps, moved, reasons)
 
 
 def _moved(before: Crystals, after: Crystals) -> Floats:
@@ -304,6 +254,7 @@ def _moved(before: Crystals, after: Crystals) -> Floats:
     mean_cell = 0.5 * (before.lattices + after.lattices)
     owner, counts = before.owner, before.counts
     gone = np.einsum("ni,nij->nj", after.coordinates - before.coordinates, mean_cell[owner])
+    # A crystal that has moved as a whole is the same crystal: its drift (B, 3) is taken off.
     drift = np.zeros((len(counts), 3))
     np.add.at(drift, owner, gone)
     gone -= (drift / counts[:, None])[owner]
