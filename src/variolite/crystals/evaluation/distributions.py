@@ -39,11 +39,8 @@ GROUPS = 231  # space groups and none
 
 @dataclass(frozen=True)
 class Traits:
-    """What is compared, of B crystals.
-
-    Reduced formulas (B,), quantities by name (B,) each, fractions of the elements among the
-    atoms (B, 119), and numbers of the space groups, 0 where none was found, (B,).
-    """
+    """Of B crystals, reduced formulas (B,), quantities by name (B,) each, fractions of the
+    elements (B, 119), and numbers of the space groups, 0 where none was found, (B,)."""
 
     formulas: Strings
     numbers: dict[str, Floats]

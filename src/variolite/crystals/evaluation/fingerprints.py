@@ -2,14 +2,12 @@
 
 The average minimum distance (D. Widdowson et al., MATCH Commun. Math. Comput. Chem. 87
 (2022) 529) is the vector of distances to the first, second, ..., k-th neighbour averaged
-over the atoms. It knows no elements and does not depend on cell, origin, order or
-orientation, and moves by at most twice what the atoms move. Written from its definition.
+over the atoms. It knows no elements, does not depend on how a crystal is written, and moves by
+at most twice what the atoms move. Written from its definition.
 
-Coverage, how many real crystals lie near a sample and how many samples near a real crystal, is
-after T. Xie et al., ICLR 2022, appendix B (COV-R and COV-P). There, distances are those of
-CrystalNN and Magpie fingerprints with fixed cut-offs; here they are those of the average
-minimum distance and of the composition on a line of elements, with cut-offs taken from how
-near test crystals are to training crystals. The numbers cannot be compared with published ones.
+Coverage is after T. Xie et al., ICLR 2022, appendix B (COV-R and COV-P), whose distances are
+those of CrystalNN and Magpie fingerprints with fixed cut-offs. Here cut-offs are taken from how
+near test crystals are to training crystals: the numbers cannot be compared with published ones.
 """
 
 from __future__ import annotations
@@ -125,11 +123,8 @@ def composition_fingerprints(crystals: Crystals) -> Floats:
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Fingerprints of B crystals.
-
-    Average minimum distances in Angstrom, (B, k), and cumulative fractions of the elements on
-    the line, (B, 118).
-    """
+    """Average minimum distances of B crystals in Angstrom, (B, k), and cumulative fractions of
+    the elements on the line, (B, 118)."""
 
     structure: Floats
     composition: Floats

@@ -30,10 +30,9 @@ Mixture = tuple[Floats, Floats, Floats]
 """Fractions of D elements, all above 0, (D,); their fractions in M phases, (M, D); and the
 formation energies of these in eV/atom, (M,)."""
 
+# An entry whose composition and energy in eV/atom differ by less is the tested crystal itself.
 SAME_ENERGY = 1e-6
-"""Difference in eV/atom below which an entry of the same composition is the tested one."""
-
-SAME_FRACTION = 1e-6  # difference of element fractions below which two compositions are the same
+SAME_FRACTION = 1e-6
 BATCH = 256  # crystals whose linear programmes are solved in one
 
 NAMES = ("material_id", "id", "name", "entry_id")
@@ -43,12 +42,9 @@ ENERGY = "formation_energy_per_atom"
 
 @dataclass(frozen=True)
 class HullDistances:
-    """Energies above the hull of B crystals.
-
-    Above the hull of all other entries in eV/atom, below it where negative, NaN where it is
-    not known, (B,); number of entries that were the crystal itself, (B,); symbols of elements
-    that no entry has.
-    """
+    """Energies of B crystals above the hull of all other entries in eV/atom, below it where
+    negative, NaN where it is not known, (B,); number of entries that were the crystal itself, (B,);
+    symbols of elements that no entry has."""
 
     above: Floats
     removed: NDArray[np.int64]

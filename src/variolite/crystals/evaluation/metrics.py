@@ -156,11 +156,8 @@ def weighted_median(values: Floats) -> Statistic:
 
 @dataclass(frozen=True)
 class Requested:
-    """Samples that were requested, of which metrics are shares.
-
-    Reduced formulas of those that could be read, (B,), and the number of those that could not,
-    of which nothing good holds.
-    """
+    """Samples of which metrics are shares: reduced formulas of those that could be read, (B,), and
+    the number of those that could not, of which nothing good holds."""
 
     formulas: NDArray[np.str_]
     unreadable: int = 0

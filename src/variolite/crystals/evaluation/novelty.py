@@ -180,11 +180,9 @@ def in_free_lengths(crystals: Crystals) -> Floats:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What the matcher found about B samples: a crystal that each repeats, or -1, (B,).
-
-    Those with no match, but with a pair on which the matcher failed, (B,), or with candidates
-    that were left out, (B,); number of pairs that were compared.
-    """
+    """A crystal that each of B samples repeats, or -1, (B,); samples with no match, but with a
+    pair on which the matcher failed, (B,), or with candidates that were left out, (B,); number of
+    pairs that were compared."""
 
     of: Integers
     undecided: Mask

@@ -52,13 +52,9 @@ FEW = 100  # crystals below which shares and distances mislead
 
 @dataclass(frozen=True)
 class GenerationScores:
-    """What was found.
-
-    Rows of the samples; rows of the same metrics, where they have a meaning, of a random draw
+    """Rows of the samples; rows of the same metrics, where they have a meaning, of a random draw
     from the reference: what real crystals get from the same code (its charge balance is that of
-    the whole reference); what was left out, and what the numbers rest on; a table with a row for
-    each sample that could be read.
-    """
+    the whole reference); what the numbers rest on; a table of the samples that could be read."""
 
     samples: tuple[ScoreRow, ...]
     baseline: tuple[ScoreRow, ...]

@@ -169,11 +169,9 @@ def _fit(fractions: Floats, target: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Stability:
-    """Formation energies and energies above the hull in eV/atom, NaN where not known, (B,).
-
-    Number of crystals for which the potential gave no energy; elements without a reference or
-    without an entry in the hull; number of crystals that were taken out of the hull.
-    """
+    """Formation energies and energies above the hull in eV/atom, NaN where not known, (B,);
+    number of crystals for which the potential gave no energy; elements without a reference or
+    without an entry in the hull; number of crystals that were taken out of the hull."""
 
     formation: Floats
     above: Floats

@@ -51,11 +51,8 @@ HEAVIEST_OF_SMACT = 103  # SMACT has data up to lawrencium
 
 @dataclass(frozen=True)
 class ChemicalRules:
-    """What is known of the elements.
-
-    Package, version and set in words; oxidation states and Pauling electronegativities by
-    atomic number, elements without any being absent; atomic numbers of the metals.
-    """
+    """Package, version and set in words; oxidation states and Pauling electronegativities by
+    atomic number, elements without any being absent; atomic numbers of the metals."""
 
     source: str
     states: Mapping[int, tuple[int, ...]]
@@ -69,11 +66,9 @@ class ChemicalRules:
 
 @dataclass(frozen=True)
 class ChargeBalance:
-    """Results for B compositions.
-
-    Whether each is valid, False where it is not evaluated, as in SMACT, (B,); whether the rules
-    know every element of it, (B,); symbols of those that they do not know; the rules in words.
-    """
+    """Whether each composition is valid, False where it is not evaluated, as in SMACT, (B,);
+    whether the rules know every element of it, (B,); symbols of those that they do not know; the
+    rules in words."""
 
     balanced: NDArray[np.bool_]
     evaluated: NDArray[np.bool_]
@@ -135,11 +130,10 @@ def is_balanced(elements: Sequence[int], counts: Sequence[int], rules: ChemicalR
 
 @cache
 def smact_rules() -> ChemicalRules:
-    """Return the tables that SMACT uses by default.
+    """Return the tables that SMACT uses by default; `DataError` if it is not installed.
 
-    Oxidation states are those reported at least three times in the ICSD, in the table
-    of 2024 that ships with SMACT 3.1 and later, zero left out. Raises `DataError` if SMACT is
-    not installed, or its tables cannot be read.
+    Oxidation states are those reported at least three times in the ICSD, in the table of 2024
+    that ships with SMACT 3.1 and later, zero left out.
     """
     try:
         from smact import Element, metals, ordered_elements
@@ -188,8 +182,7 @@ class MinimumDistances:
     def closeness(self, crystals: Crystals) -> Floats:
         """Return the smallest ratio of a distance to the shortest known one, shape (B,).
 
-        1 or above: no two atoms are closer than the same elements are in a known
-        crystal. NaN where there is no cell, or an element that is not in the table.
+        NaN where there is no cell, or an element that is not in the table.
         """
         # Row of the table by atomic number, for every one that a byte can hold.
         place = np.full(256, -1)
