@@ -147,7 +147,7 @@ def render_page(
     script = packaged("page.js") + script
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     numbers = count(1)
-    page = _template().render(
+    page = template("page.html.jinja").render(
         title=title,
         about=about,
         sentences=sentences,
@@ -179,10 +179,11 @@ def _sentence(text: str) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str, package: str = "variolite.report") -> jinja2.Template:
+    """Return a template that lies beside the code of a package; what it is given is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"code": _code, "sentence": _sentence}
     environment.tests["kind"] = lambda block, name: type(block).__name__ == name
-    return environment.from_string(packaged("page.html.jinja"))
+    return environment.from_string(packaged(name, package))

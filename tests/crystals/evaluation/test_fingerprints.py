@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from variolite.crystals import Crystals
-from variolite.crystals.elements import ATOMIC_NUMBERS, compositions
+from variolite.crystals.elements import ATOMIC_NUMBERS, compositions, place_in_table
 from variolite.crystals.evaluation import fingerprints
 from variolite.crystals.evaluation.fingerprints import (
     LINE,
@@ -66,6 +66,17 @@ def test_atoms_far_apart_and_cells_long_and_thin():
     chain = 0.6 * np.repeat(np.arange(1, 51), 2)
     assert average_minimum_distances(thin)[0] == pytest.approx(chain)
     assert average_minimum_distances(thin.take(slice(0, 0))).shape == (0, 100)
+
+
+def test_the_periodic_table_has_its_usual_shape():
+    places = [place_in_table(z) for z in range(1, 119)]
+    assert len(set(places)) == 118
+    for symbol, place in {
+        "H": (0, 0), "He": (0, 17), "Li": (1, 0), "B": (1, 12), "Ne": (1, 17), "Al": (2, 12),
+        "Sc": (3, 2), "Kr": (3, 17), "Cs": (5, 0), "La": (7, 2), "Lu": (7, 16), "Hf": (5, 3),
+        "Rn": (5, 17), "Ac": (8, 2), "Lr": (8, 16), "Rf": (6, 3), "Og": (6, 17),
+    }.items():  # fmt: skip
+        assert places[ATOMIC_NUMBERS[symbol] - 1] == place, symbol
 
 
 def test_elements_stand_on_the_line_by_columns():

@@ -11,48 +11,55 @@ from synthetic_crystal_run import write_synthetic_crystal_run
 
 from page_layout import HOSTILE, Node, check_layout, check_page, read_page
 from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store, write_store
+from variolite.crystals.report.crystal_figures import Groups, match_share
+from variolite.crystals.report.crystal_run import CrystalRun, Pairs
 from variolite.errors import RunFolderError
+from variolite.report.tables import chemical, significant
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
-
-
-def write_report(run: Path) -> Path:
-    return FIELD.report(RunFolder(run))
-
+from variolite.training.run_folder import read_run
 
 SECTIONS = {
-    "scorecard",
-    "cells",
-    "errors",
-    "structures",
-    "latent-map",
-    "elements",
-    "samples",
-    "training",
-    "provenance",
+    *("scorecard", "cells", "errors", "structures", "latent-map", "elements", "samples"),
+    *("training", "provenance"),
 }
-SYMBOLS = r"[A-Z][a-z]?"
+ON_ATOMS = r"[A-Z][a-z]?"
 """Symbols on atoms may stand behind one another."""
 
 
-def page_of(run: Path) -> Node:
-    return read_page(write_report(run).read_text(encoding="utf-8"))
+def html_of(run: Path) -> str:
+    return FIELD.report(RunFolder(run)).read_text(encoding="utf-8")
 
 
-def section(page: Node, name: str) -> Node:
-    return next(node for node in page.find("section") if node.attributes["id"] == name)
+def sections_of(page: Node) -> dict[str, Node]:
+    return {node.attributes["id"]: node for node in page.find("section")}
+
+
+def legible(run: Path) -> dict[str, Node]:
+    """The sections of a page on which all lettering can be read, by anchor."""
+    page = read_page(html_of(run))
+    check_layout(page, SECTIONS, ON_ATOMS)
+    return sections_of(page)
 
 
 @pytest.fixture(scope="module")
 def html(whole_crystal_run: Path) -> str:
-    return write_report(whole_crystal_run).read_text(encoding="utf-8")
+    return html_of(whole_crystal_run)
 
 
 @pytest.fixture(scope="module")
-def page(html: str) -> Node:
-    return read_page(html)
+def sections(html: str) -> dict[str, Node]:
+    return sections_of(read_page(html))
+
+
+@pytest.fixture(scope="module")
+def pairs(whole_crystal_run: Path) -> Pairs:
+    found = CrystalRun.of(read_run(RunFolder(whole_crystal_run))).pairs
+    assert found is not None
+    return found
 
 
 def replace_store(path: Path, **entries: object) -> None:
@@ -64,15 +71,28 @@ def replace_store(path: Path, **entries: object) -> None:
     write_store(path, Crystals(**{**arrays, **entries}))
 
 
+def take_of_store(path: Path, count: int) -> None:
+    kept = open_store(path).take(slice(0, count))
+    path.unlink()
+    write_store(path, kept)
+
+
 def test_the_page_is_whole_legible_and_self_contained(html: str) -> None:
-    check_page(html, SECTIONS, SYMBOLS)
+    check_page(html, SECTIONS, ON_ATOMS)
 
 
-def test_two_thousand_crystals_stay_small_and_come_out_alike(tmp_path: Path) -> None:
+def test_two_thousand_crystals_stay_small_and_come_out_alike(
+    sections: dict[str, Node], tmp_path: Path
+) -> None:
+    assert "a dot each" in sections["cells"].text()
+    assert "one crystal" not in sections["cells"].find("svg")[0].text()
     run = write_synthetic_crystal_run(tmp_path / "run", count=2000)
-    first = write_report(run).read_bytes()
+    first = html_of(run)
     assert len(first) < 3_000_000
-    assert write_report(run).read_bytes() == first
+    assert html_of(run) == first
+    cells = sections_of(read_page(first))["cells"]
+    assert "one crystal" in cells.text()
+    assert "counts per square" in cells.text()
 
 
 @pytest.mark.parametrize(
@@ -103,10 +123,10 @@ def test_an_absent_part_is_said_and_the_rest_is_there(
 ) -> None:
     for part in absent:
         (crystal_run / part).unlink()
-    page = page_of(crystal_run)
-    assert {node.attributes["id"] for node in page.find("section")} == SECTIONS
+    found = sections_of(read_page(html_of(crystal_run)))
+    assert found.keys() == SECTIONS
     for name, wording in absent.values():
-        told = [p for p in section(page, name).find("p") if p.attributes.get("class") == "missing"]
+        told = [p for p in found[name].find("p") if p.attributes.get("class") == "missing"]
         assert any(wording in paragraph.text() for paragraph in told), wording
 
 
@@ -114,48 +134,46 @@ def test_stores_alone_make_a_crystal_page(crystal_run: Path) -> None:
     for path in [*crystal_run.glob("*.*"), crystal_run / "model" / "model.json"]:
         if path.suffix != ".crystals":
             path.unlink()
-    page = page_of(crystal_run)
-    assert {node.attributes["id"] for node in page.find("section")} == SECTIONS
+    page = read_page(html_of(crystal_run))
+    assert sections_of(page).keys() == SECTIONS
     assert "has not been scored" in page.find("header")[0].text()
-    assert section(page, "cells").find("svg")
+    assert sections_of(page)["cells"].find("svg")
 
 
 @pytest.mark.parametrize(
     "name", ["originals.crystals", "reconstructed.crystals", "samples.crystals", "held_out.parquet"]
 )
-@pytest.mark.parametrize("content", [b"", b"garbage", None])
-def test_damaged_files_are_named(crystal_run: Path, name: str, content: bytes | None) -> None:
+def test_damaged_files_are_named(crystal_run: Path, name: str) -> None:
     path = crystal_run / name
-    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
-    with pytest.raises(RunFolderError) as caught:
-        write_report(crystal_run)
-    assert name in str(caught.value)
+    for content in (path.read_bytes()[:-100], b"", b"garbage"):
+        path.write_bytes(content)
+        with pytest.raises(RunFolderError, match=re.escape(name)):
+            html_of(crystal_run)
 
 
 def test_files_of_different_scorings_do_not_mix(crystal_run: Path) -> None:
     originals = open_store(crystal_run / "originals.crystals")
-    kept = originals.take(slice(0, 120))
-    write_store(crystal_run / "reconstructed.crystals", kept)
+    take_of_store(crystal_run / "reconstructed.crystals", 120)
     with pytest.raises(RunFolderError, match=r"not those of originals\.crystals"):
-        write_report(crystal_run)
+        html_of(crystal_run)
     write_store(crystal_run / "reconstructed.crystals", originals)
     table = crystal_run / "held_out.parquet"
     pl.read_parquet(table).head(7).write_parquet(table)
     with pytest.raises(RunFolderError, match=r"lacks 293 of the 300 structures"):
-        write_report(crystal_run)
+        html_of(crystal_run)
 
 
 def test_the_run_may_keep_a_part_of_what_was_scored(crystal_run: Path) -> None:
     for name in ("originals.crystals", "reconstructed.crystals"):
-        kept = open_store(crystal_run / name).take(slice(0, 120))
-        (crystal_run / name).unlink()
-        write_store(crystal_run / name, kept)
-    page = page_of(crystal_run)
-    assert "those that the run keeps of 300 scored" in section(page, "cells").text()
-    assert "those that the run keeps of 300 scored" in section(page, "structures").text()
+        take_of_store(crystal_run / name, 120)
+    page = read_page(html_of(crystal_run))
+    found = sections_of(page)
+    for name in ("cells", "structures"):
+        assert "those that the run keeps of 300 scored" in found[name].text()
     assert "Of 300 held-out crystals" in page.find("header")[0].text()
-    counts = re.findall(r"\((\d+)\)", section(page, "errors").find("svg")[1].text())
-    assert sum(map(int, counts)) == 300
+    # Groups cover all crystals.
+    for drawing in found["errors"].find("svg")[1:]:
+        assert sum(map(int, re.findall(r"\((\d+)\)", drawing.text()))) == 300
 
 
 def test_hostile_names_stay_text(crystal_run: Path) -> None:
@@ -173,8 +191,8 @@ def test_hostile_names_stay_text(crystal_run: Path) -> None:
         if row["method"] == "source":
             row["method"] = HOSTILE
     (crystal_run / "scorecard.json").write_text(json.dumps(card))
-    page = page_of(crystal_run)
-    check_layout(page, SECTIONS, SYMBOLS)
+    page = read_page(html_of(crystal_run))
+    check_layout(page, SECTIONS, ON_ATOMS)
     assert len(page.find("script")) == 1
     assert page.find("img") == []
     assert "alert('x')" in page.text()
@@ -183,19 +201,15 @@ def test_hostile_names_stay_text(crystal_run: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_hardly_any_crystals(tmp_path: Path, count: int) -> None:
-    check_layout(
-        page_of(write_synthetic_crystal_run(tmp_path / "run", count=count)), SECTIONS, SYMBOLS
-    )
+    legible(write_synthetic_crystal_run(tmp_path / "run", count=count))
 
 
 def test_no_crystals_at_all(crystal_run: Path) -> None:
     for path in crystal_run.glob("*.crystals"):
-        none = open_store(path).take(slice(0, 0))
-        path.unlink()
-        write_store(path, none)
+        take_of_store(path, 0)
     table = crystal_run / "held_out.parquet"
     pl.read_parquet(table).head(0).write_parquet(table)
-    assert {node.attributes["id"] for node in page_of(crystal_run).find("section")} == SECTIONS
+    legible(crystal_run)
 
 
 def test_reconstructions_that_went_wrong(crystal_run: Path) -> None:
@@ -208,16 +222,10 @@ def test_reconstructions_that_went_wrong(crystal_run: Path) -> None:
     coordinates[store.offsets[3]] = np.nan
     coordinates[store.offsets[4]] += 1e6
     replace_store(path, coordinates=coordinates, lattices=lattices)
-    table = crystal_run / "held_out.parquet"
-    pl.read_parquet(table).with_columns(
-        pl.when(pl.int_range(pl.len()) < 4)
-        .then(None)
-        .otherwise(pl.col("periodic_error"))
-        .alias("periodic_error")
-    ).write_parquet(table)
-    page = page_of(crystal_run)
-    check_layout(page, SECTIONS, SYMBOLS)
-    assert "have no value" in section(page, "errors").text()
+    table = pl.read_parquet(crystal_run / "held_out.parquet")
+    errors = table["periodic_error"].scatter(range(4), None)
+    table.with_columns(errors).write_parquet(crystal_run / "held_out.parquet")
+    assert "have no value" in legible(crystal_run)["errors"].text()
 
 
 @pytest.mark.parametrize(
@@ -231,26 +239,18 @@ def test_reconstructions_that_went_wrong(crystal_run: Path) -> None:
 def test_the_table_may_lack_columns(crystal_run: Path, dropped: list[str]) -> None:
     table = crystal_run / "held_out.parquet"
     pl.read_parquet(table).drop(dropped).write_parquet(table)
-    check_layout(page_of(crystal_run), SECTIONS, SYMBOLS)
+    legible(crystal_run)
 
 
-def test_a_single_element_and_cubic_cells(tmp_path: Path) -> None:
+def test_a_single_element_and_cubic_cells_are_coloured_by_volume(tmp_path: Path) -> None:
     run = write_synthetic_crystal_run(tmp_path / "run", count=60)
     for name in ("originals.crystals", "reconstructed.crystals"):
         species = np.full_like(open_store(run / name).species, 6)
         replace_store(run / name, species=species, lattices=np.tile(3.5 * np.eye(3), (60, 1, 1)))
-    check_layout(page_of(run), SECTIONS, SYMBOLS)
-
-
-def test_one_family_is_coloured_by_volume(tmp_path: Path) -> None:
-    run = write_synthetic_crystal_run(tmp_path / "run", count=80)
-    for name in ("originals.crystals", "reconstructed.crystals"):
-        replace_store(run / name, species=np.full_like(open_store(run / name).species, 6))
     table = run / "held_out.parquet"
     pl.read_parquet(table).drop("chemical_family").write_parquet(table)
-    figures = section(page_of(run), "latent-map").find("figure")
-    assert len(figures) == 1
-    assert "by volume per atom" in figures[0].text()
+    (figure,) = legible(run)["latent-map"].find("figure")
+    assert "by volume per atom" in figure.text()
 
 
 def test_right_types_are_not_shown_as_an_achievement(crystal_run: Path) -> None:
@@ -260,14 +260,13 @@ def test_right_types_are_not_shown_as_an_achievement(crystal_run: Path) -> None:
     for given, words in ((False, "came back as the right element"), (True, "by construction")):
         model = {"kind": "variolite.crystal_vae", "architecture": {"species_given": given}}
         (crystal_run / "model" / "model.json").write_text(json.dumps(model))
-        elements = section(page_of(crystal_run), "elements")
+        elements = sections_of(read_page(html_of(crystal_run)))["elements"]
         assert words in elements.text()
-        assert [node.attributes["data-name"] for node in elements.find("figure")] == [
-            "errors-by-element"
-        ]
+        (figure,) = elements.find("figure")
+        assert figure.attributes["data-name"] == "errors-by-element"
 
 
-def test_scores_of_the_scoring_room_are_understood(crystal_run: Path) -> None:
+def test_scores_of_reconstruction_are_understood(crystal_run: Path) -> None:
     for library in ("pymatgen", "spglib"):
         pytest.importorskip(library, reason=f"{library} is not installed")
     from variolite.crystals.matching import (
@@ -279,24 +278,92 @@ def test_scores_of_the_scoring_room_are_understood(crystal_run: Path) -> None:
 
     true = open_store(crystal_run / "originals.crystals").take(slice(0, 8))
     found = open_store(crystal_run / "reconstructed.crystals").take(slice(0, 8))
+    given = ("species", "lattice")
     own = score_reconstruction(true, found, workers=0)
-    other = score_reconstruction(
-        true, random_coordinates(true), given=("species", "lattice"), workers=0
-    )
-    rows = [
-        *reconstruction_rows([own], method="vae", split="test"),
-        *reconstruction_rows([other], method="random_coordinates", split="test"),
-    ]
-    Scorecard(tuple(rows), tuple(reconstruction_notes(own))).write(crystal_run / "scorecard.json")
-    page = page_of(crystal_run)
+    other = score_reconstruction(true, random_coordinates(true), given=given, workers=0)
+    rows = reconstruction_rows([own], method="vae", split="test")
+    others = reconstruction_rows([other], method="random_coordinates", split="test")
+    card = Scorecard((*rows, *others), tuple(reconstruction_notes(own)))
+    card.write(crystal_run / "scorecard.json")
+    page = read_page(html_of(crystal_run))
     said = page.find("header")[0].text()
     assert "within the CDVAE tolerance and" in said
     assert "random coordinates (given the atom types and the cell)" in said
-    scores = section(page, "scorecard")
+    scores = sections_of(page)["scorecard"]
     assert len(scores.find("figure")) == 1
-    metrics = {row.metric for row in rows if row.method == "vae"}
-    told = next(
-        fold for fold in scores.find("details") if "What these" in fold.find("summary")[0].text()
-    )
-    assert len(told.find("tr")) - 1 == len(metrics)
+    (told,) = (fold for fold in scores.find("details") if "What these" in fold.text())
+    assert len(told.find("tr")) - 1 == len({row.metric for row in rows})
     assert "match_rate" not in scores.text()
+
+
+def test_the_interval_of_a_share_is_wilsons() -> None:
+    """Both ends solve (p - share)² = z² p (1 - p) / n, z being the 97.5 % point of a normal."""
+    share = match_share(np.array([1.0] * 38 + [0.0] * 2))
+    assert share is not None
+    assert share.mean == pytest.approx(95)
+    for end in (share.low / 100, share.high / 100):
+        assert (end - 0.95) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / 40, rel=1e-4)
+    assert share.low < 95 < share.high
+    assert match_share(np.empty(0)) is None
+
+
+def test_accuracy_of_elements(pairs: Pairs, sections: dict[str, Node]) -> None:
+    true, found = pairs.originals.species, pairs.reconstructed.species
+    texts = [text.own_text() for text in sections["elements"].find("svg")[0].find("text")]
+    for number in np.unique(true):
+        own = true == number
+        # A cell of the table: symbol, number of atoms, per cent.
+        _, atoms, share = texts[texts.index(SYMBOLS[number]) :][:3]
+        assert int(atoms.replace(",", "")) == own.sum()
+        assert float(share) == pytest.approx(100 * (found[own] == number).mean(), abs=0.051)
+
+
+def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str, Node]) -> None:
+    lettered = [text.own_text() for text in sections["errors"].find("svg")[0].find("text")]
+    table = pl.read_parquet(whole_crystal_run / "held_out.parquet")
+    for column, unit in (
+        ("length_error_percent", " %"),
+        ("angle_error_deg", "°"),
+        ("volume_error_percent", " %"),
+    ):
+        middle, high = np.quantile(table[column], [0.5, 0.95])
+        said = f"median {significant(middle, 2)}{unit}, 95 % below {significant(high, 2)}{unit}"
+        assert said in lettered
+
+
+def test_periodic_errors_of_atoms(whole_crystal_run: Path, pairs: Pairs) -> None:
+    assert pairs.errors is not None
+    owner, distances = pairs.originals.owner, pairs.errors.distances
+    medians = np.array([np.median(distances[owner == i]) for i in range(len(pairs))])
+    simple = pl.read_parquet(whole_crystal_run / "held_out.parquet")["periodic_error"].to_numpy()
+    # The table of the synthetic run removes the circular mean, which is best for small errors.
+    small = simple < 0.1
+    assert small.sum() > 200
+    assert medians[small] == pytest.approx(simple[small], abs=0.02)
+
+
+def test_a_family_keeps_its_colour() -> None:
+    one = Groups.by_family(np.array(["oxide", "halide", "oxide"]))
+    other = Groups.by_family(np.array(["halide", "halide", "elemental", "oxide"]))
+    assert one.names == ["oxide", "halide"]
+    assert one.labels == ["oxide (2)", "halide (1)"]
+    assert one.codes.tolist() == [0, 1, 0]
+    assert other.names == ["halide", "oxide", "elemental"]
+    assert one.colours == [other.colours[1], other.colours[0]]
+    assert len({*one.colours, *other.colours}) == 3
+
+
+def test_examples_are_chosen_by_error_and_size(pairs: Pairs, sections: dict[str, Node]) -> None:
+    options = [option.text() for option in sections["structures"].find("option")]
+    assert 8 <= len(options) <= 12
+    assert pairs.errors is not None
+    order = np.argsort(pairs.errors.medians, kind="stable")
+    telling = order[pairs.originals.counts[order] >= 3]
+    ordered = [chemical(formula) for formula in pairs.formulas[telling].tolist()]
+    assert options[0] == f"median error: {ordered[round(0.5 * (len(ordered) - 1))]}"
+    assert options[1] == f"least error: {ordered[0]}"
+    assert f"largest error: {ordered[-1]}" in options
+    # Two structures in each drawing, and twelve samples in all.
+    for name, views in (("structures", 2 * len(options)), ("samples", 12)):
+        found = [g for g in sections[name].find("g") if "data-view" in g.attributes]
+        assert len(found) == views

@@ -1,5 +1,6 @@
 """The report page of a crystal run."""
 
-from variolite.crystals.report.crystal_page import CrystalRun, crystal_page
+from variolite.crystals.report.crystal_run import CrystalRun
+from variolite.crystals.report.crystal_sections import crystal_page
 
 __all__ = ["CrystalRun", "crystal_page"]

@@ -36,7 +36,7 @@ document.querySelectorAll(".turn").forEach((part) => {
     const drawn = document.createDocumentFragment();
     for (const piece of pieces) {
       if (piece.line !== undefined) {
-        const [colour, thick, thin] = scene.lines[piece.line];
+        const [colour, thick, thin] = scene.strokes[piece.line];
         const [x1, y1] = piece.start, [x2, y2] = piece.end;
         drawn.append(make("path", {
           d: `M${x1.toFixed(1)} ${y1.toFixed(1)}L${x2.toFixed(1)} ${y2.toFixed(1)}`, fill: "none",
@@ -44,7 +44,7 @@ document.querySelectorAll(".turn").forEach((part) => {
         }));
         continue;
       }
-      const [symbol, size, outline, ink] = scene.elements[piece.kind];
+      const { symbol, radius: size, outline, ink } = scene.elements[piece.kind];
       const [x, y] = piece.place, radius = size * scale;
       drawn.append(make("circle", {
         cx: x.toFixed(1), cy: y.toFixed(1), r: radius.toFixed(1),
@@ -58,7 +58,7 @@ document.querySelectorAll(".turn").forEach((part) => {
         }, symbol));
       }
     }
-    const [left, foot] = view.foot;
+    const left = view.left + 42, foot = scene.box[2] + scene.box[1] - 42;
     const taken = [];
     [0, 1, 2].map((axis) => {
       const own = unit(view.lattice.slice(3 * axis, 3 * axis + 3));
