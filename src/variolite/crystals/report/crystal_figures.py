@@ -363,6 +363,7 @@ def _spread(axes: Axes, sets: Sequence[Floats], *, whole: bool) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     else:
         edges = np.linspace(0.0, max(float(np.quantile(joined, 0.995)), 1e-6), BINS + 1)
+        number_axis(axes, "x")
     for values, colour, fill in zip(known, (ACCENT, OTHER), (False, True), strict=False):
         counts, _ = np.histogram(np.clip(values, 0, edges[-1]), edges)
         shares = 100 * counts / max(len(values), 1)

@@ -220,7 +220,10 @@ def _tables(rows: Sequence[ScoreRow], leading: Sequence[str]) -> list[Block]:
     """Return the table of what matters most, and folded away that of the rest."""
     stems = list(dict.fromkeys(stem_of(row.metric) for row in rows))
     main = list(main_matches(rows).values())
-    more = [s for start in leading for s in stems if s.partition("_")[0] == start and s not in main]
+    # Of the RMSE, which has the settings of a match rate, only that of the main ones.
+    told = {stem.replace("match_rate", "rmse").replace("_rms", "") for stem in main}
+    others = [s for s in stems if s not in main and (s in told or not s.startswith("rmse"))]
+    more = [stem for start in leading for stem in others if stem.partition("_")[0] == start]
     shown = main + more if len(stems) > MOST_ROWS and main + more else stems
     rest = [stem for stem in stems if stem not in shown]
     blocks: list[Block] = [_table(rows, shown)]
