@@ -123,18 +123,11 @@ class Coloured(Protocol):
 
 @dataclass(frozen=True)
 class PlaneMap:
-    """Rows in a plane of two components.
+    """Rows in a plane of two components, ``scores`` [n, 2].
 
-    Attributes
-    ----------
-    scores
-        Both components of every row, [n, 2].
-    shown
-        Rows that are drawn, in a random order so that no category covers another.
-    limits
-        Lowest and highest value of both components, [2, 2].
-    inside, outside
-        Number of rows within and beyond the limits.
+    ``shown`` rows are drawn, in a random order so that no category covers another; ``limits``
+    [2, 2] are the lowest and highest value of both components, ``inside`` and ``outside`` the
+    numbers of rows within and beyond them.
     """
 
     scores: Floats

@@ -42,16 +42,14 @@ def provenance_section(files: RunFiles) -> Section:
     if environment:
         blocks += [Heading("Made with"), Facts(environment)]
     else:
-        blocks.append(
-            Paragraph("No environment.json: versions, device and command are unknown.", "missing")
-        )
+        unknown = "No environment.json: versions, device and command are unknown."
+        blocks.append(Paragraph(unknown, "missing"))
     further = {name: fact for name, fact in stated.items() if environment.get(name) != fact}
     if further:
         blocks += [Heading("Stated by the model file"), Facts(further)]
     elif files.model is None:
-        blocks.append(
-            Paragraph("No model/model.json: the folder holds no trained model.", "missing")
-        )
+        untrained = "No model/model.json: the folder holds no trained model."
+        blocks.append(Paragraph(untrained, "missing"))
     blocks += [Heading("Split"), *_split(files.split)]
     if files.recipe_text:
         recipe = Code(files.recipe_text.rstrip())
@@ -112,13 +110,9 @@ def _split(split: Split | None) -> list[Block]:
     if split is None:
         return [Paragraph("No split.json: which groups were held out is unknown.", "missing")]
     sides = {"train": split.train, "validation": split.validation, "test": split.test}
-    total = sum(len(groups) for groups in sides.values())
+    total = counted(sum(len(groups) for groups in sides.values()), "group")
+    rows = [(name, f"{len(groups):,}", _names(groups)) for name, groups in sides.items()]
     return [
-        Paragraph(
-            f"{counted(total, 'group')}, each on one side only; drawn with seed {split.seed}."
-        ),
-        Table(
-            ("side", "groups", "names"),
-            [(name, f"{len(groups):,}", _names(groups)) for name, groups in sides.items()],
-        ),
+        Paragraph(f"{total}, each on one side only; drawn with seed {split.seed}."),
+        Table(("side", "groups", "names"), rows),
     ]

@@ -27,7 +27,7 @@ from markupsafe import Markup, escape
 # font list in a temporary folder of its own, and says so as a warning of its log.
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
-from matplotlib import rc_context  # noqa: E402
+from matplotlib import style  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: E402
 from matplotlib.colors import LinearSegmentedColormap, to_hex  # noqa: E402
@@ -74,7 +74,6 @@ SHOWN_IN = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
-    "axes.grid": False,
     "axes.labelcolor": INK,
     "axes.labelsize": SIZE,
     "axes.linewidth": 1.0,
@@ -83,7 +82,6 @@ _STYLE: dict[Any, Any] = {
     # A given height spares measuring what a title must not touch.
     "axes.titley": 1.0,
     "axes.titleweight": "bold",
-    "figure.dpi": 72.0,
     "font.family": [_LAID_OUT_IN],
     "font.size": SIZE,
     "grid.color": FAINT,
@@ -96,7 +94,6 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.handleheight": 0.9,
     "legend.handletextpad": 0.5,
-    "path.simplify": True,
     "path.simplify_threshold": 0.2,
     "savefig.dpi": 144.0,
     "svg.fonttype": "none",
@@ -120,7 +117,7 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufff
 def figure_style() -> Iterator[None]:
     """Draw figures the way of the report, whatever the user's matplotlibrc says."""
     # Glyphs that the font for the layout lacks are drawn by the browser all the same.
-    with rc_context(_STYLE), warnings.catch_warnings():
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
         yield
@@ -188,8 +185,7 @@ def to_svg(figure: Figure, title: str) -> Markup:
     ``title`` is read out to those who cannot see.
     """
     written = io.StringIO()
-    with figure_style():
-        figure.savefig(written, format="svg", metadata={"Date": None})
+    figure.savefig(written, format="svg", metadata={"Date": None})
     drawing = _NOT_IN_XML.sub("\ufffd", written.getvalue()).partition("</metadata>")[2]
     # Its style sheet would hold for the whole page: the root's attributes say the same.
     drawing = _NEEDLESS.sub("", drawing.partition("</defs>")[2])

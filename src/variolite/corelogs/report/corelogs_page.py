@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -106,26 +105,6 @@ _INTRODUCED = {
 _UNSUPERVISED_RULES = ("stability", "silhouette", "bic")
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What has to be equal for two clustering scores to be set side by side."""
-
-    split: str
-    level: str | None
-    fit: str | None
-    rule: str | None
-    k: int | None
-    algorithm: str | None
-
-    def describe(self, *further: str) -> str:
-        """Say the set-up in words: algorithm, k, how k was chosen, and anything further."""
-        algorithm = algorithm_name(self.algorithm) if self.algorithm else "clustering"
-        chosen = _RULES.get(self.rule or "", f"by {plain(self.rule)}" if self.rule else "")
-        number = f"k = {self.k}" if self.k is not None else ""
-        inner = ", ".join(part for part in (number, chosen, *further) if part)
-        return f"{algorithm} ({inner})" if inner else algorithm
-
-
 _RULES = {
     "fixed": "fixed beforehand",
     "bic": "chosen by BIC",
@@ -137,8 +116,8 @@ _RULES = {
 
 def main_setup(
     scorecard: Scorecard, held_out: HeldOut | None, recipe: Mapping[str, object] | None = None
-) -> Setup | None:
-    """Choose the VAE's clustering set-up that the page is about.
+) -> ScoreRow | None:
+    """Choose the clustering score of the VAE whose set-up the page is about.
 
     Scores fitted on training groups come first, never an oracle if anything
     else is there; then the algorithm and rule that the recipe asks for; then
@@ -147,28 +126,35 @@ def main_setup(
     """
     clusters = len(held_out.clusters) if held_out and held_out.clusters else None
     level = held_out.level if held_out else None
-    rows = [row for row in scorecard.rows if row.task == "clustering" and row.method == "vae"]
-    if not rows:
-        return None
     asked = (recipe or {}).get("clustering")
     wanted = asked if isinstance(asked, Mapping) else {}
-    best = min(
+    rows = [row for row in scorecard.rows if (row.task, row.method) == ("clustering", "vae")]
+    return min(
         rows,
         key=lambda row: (
             row.fit == "transductive",
             row.rule == "oracle",
             level is not None and row.level != level,
-            "algorithm" in wanted and row.algorithm != wanted["algorithm"],
-            "rule" in wanted and row.rule != wanted["rule"],
+            row.algorithm != wanted.get("algorithm", row.algorithm),
+            row.rule != wanted.get("rule", row.rule),
             row.k != clusters,
             row.rule not in _UNSUPERVISED_RULES,
         ),
+        default=None,
     )
-    return Setup(best.split, best.level, best.fit, best.rule, best.k, best.algorithm)
+
+
+def _described(setup: ScoreRow, *further: str) -> str:
+    """Say a set-up in words: algorithm, k, how k was chosen, and anything further."""
+    algorithm = algorithm_name(setup.algorithm) if setup.algorithm else "clustering"
+    chosen = _RULES.get(setup.rule or "", f"by {plain(setup.rule)}" if setup.rule else "")
+    number = f"k = {setup.k}" if setup.k is not None else ""
+    inner = ", ".join(part for part in (number, chosen, *further) if part)
+    return f"{algorithm} ({inner})" if inner else algorithm
 
 
 def comparable_rows(
-    scorecard: Scorecard, setup: Setup, *, any_algorithm: bool = False
+    scorecard: Scorecard, setup: ScoreRow, *, any_algorithm: bool = False
 ) -> list[ScoreRow]:
     """Return the clustering rows of every method under one set-up.
 
@@ -179,20 +165,22 @@ def comparable_rows(
     return [
         row
         for row in scorecard.rows
-        if row.task == "clustering"
-        and row.split == setup.split
-        and row.level == setup.level
-        and (row.rule is None or row.fit == setup.fit)
-        and (row.rule is None or row.rule == setup.rule)
-        and (row.rule != "fixed" or row.k == setup.k)
-        and (any_algorithm or row.rule is None or row.algorithm == setup.algorithm)
+        if (row.task, row.split, row.level) == ("clustering", setup.split, setup.level)
+        and (
+            row.rule is None
+            or (
+                (row.fit, row.rule) == (setup.fit, setup.rule)
+                and (row.rule != "fixed" or row.k == setup.k)
+                and (any_algorithm or row.algorithm == setup.algorithm)
+            )
+        )
     ]
 
 
 def headline(
     scorecard: Scorecard | None,
     held_out: HeldOut | None,
-    setup: Setup | None,
+    setup: ScoreRow | None,
     kept: Clustering | None = None,
 ) -> list[str]:
     """Say in three paragraphs what was clustered, how well, and whether that beats a baseline.
@@ -204,31 +192,28 @@ def headline(
         return ["The run has not been scored yet, so nothing is claimed about it."]
     if setup is None:
         return ["No clustering of this run has been scored, so nothing is claimed about it."]
-    rows = comparable_rows(scorecard, setup)
-    sentences = [_found(setup, held_out, kept), _agreement(rows, setup)]
-    sentences.append(verdict(scorecard, setup))
-    return [sentence for sentence in sentences if sentence]
+    agreement = _agreement(comparable_rows(scorecard, setup), setup)
+    claims = [_found(setup, held_out, kept), agreement, verdict(scorecard, setup)]
+    return [claim for claim in claims if claim]
 
 
-def verdict(scorecard: Scorecard, setup: Setup) -> str:
+def verdict(scorecard: Scorecard, setup: ScoreRow) -> str:
     """Say in which headline metrics the VAE differs clearly from the best unsupervised baseline."""
     rows = comparable_rows(scorecard, setup)
     parts: list[str] = []
     for metric in HEADLINE_METRICS:
         own = _of(rows, "vae", metric)
-        rivals = [
-            row
-            for row in rows
-            if row.method in BASELINES and row.metric == metric and math.isfinite(row.mean)
-        ]
+        scored = [row for row in rows if row.metric == metric and math.isfinite(row.mean)]
+        rivals = [row for row in scored if row.method in BASELINES]
         if own is not None and rivals:
             best = max(rivals, key=lambda row: row.mean)
             paired = _paired(scorecard, setup, metric, best.method)
             p_value = _paired(scorecard, setup, f"{metric}_p", best.method)
             parts.append(_compared(own, best, paired, p_value))
-    if not parts:
-        return "No baseline was scored in the same way, so it is open whether the VAE helps."
-    return " ".join(parts)
+    return (
+        " ".join(parts)
+        or "No baseline was scored in the same way, so it is open whether the VAE helps."
+    )
 
 
 def _compared(
@@ -257,13 +242,13 @@ def _judgement(paired: ScoreRow, p_value: ScoreRow | None) -> str:
     return f"so the VAE is clearly {'better' if paired.low > 0 else 'worse'}"
 
 
-def _found(setup: Setup, held_out: HeldOut | None, kept: Clustering | None) -> str:
+def _found(setup: ScoreRow, held_out: HeldOut | None, kept: Clustering | None) -> str:
     where = "the held-out rows" if held_out is None else held_out.extent
     fitted = {
         "inductive": "fitted on training groups only",
         "transductive": "fitted on the very rows it is scored on",
     }.get(setup.fit or "", "")
-    how = setup.describe(fitted)
+    how = _described(setup, fitted)
     drawn = held_out.clusters if held_out is not None else None
     if kept is not None and (kept.algorithm, kept.k) != (setup.algorithm, setup.k or kept.k):
         return (
@@ -276,7 +261,7 @@ def _found(setup: Setup, held_out: HeldOut | None, kept: Clustering | None) -> s
     return f"On the VAE's latent means, {how} found {found} in {where}."
 
 
-def _agreement(rows: list[ScoreRow], setup: Setup) -> str:
+def _agreement(rows: list[ScoreRow], setup: ScoreRow) -> str:
     parts = [
         f"{_INTRODUCED[name]} of {with_interval(row)}"
         for name in HEADLINE_METRICS
@@ -301,19 +286,13 @@ def _of(rows: list[ScoreRow], method: str, metric: str) -> ScoreRow | None:
     return next((row for row in rows if row.method == method and row.metric == metric), None)
 
 
-def _paired(scorecard: Scorecard, setup: Setup, metric: str, baseline: str) -> ScoreRow | None:
+def _paired(scorecard: Scorecard, setup: ScoreRow, metric: str, baseline: str) -> ScoreRow | None:
     """Find the paired difference against one baseline; None entries are those that differed."""
+    key = ("paired", metric, f"vae vs {baseline}", setup.split)
+    varied = ("level", "fit", "rule", "k", "algorithm")
     for row in scorecard.rows:
-        if (
-            row.task == "paired"
-            and row.metric == metric
-            and row.method == f"vae vs {baseline}"
-            and row.split == setup.split
-            and row.level in (None, setup.level)
-            and row.fit in (None, setup.fit)
-            and row.rule in (None, setup.rule)
-            and row.k in (None, setup.k)
-            and row.algorithm in (None, setup.algorithm)
+        if (row.task, row.metric, row.method, row.split) == key and all(
+            getattr(row, name) in (None, getattr(setup, name)) for name in varied
         ):
             return row
     return None
@@ -321,20 +300,18 @@ def _paired(scorecard: Scorecard, setup: Setup, metric: str, baseline: str) -> S
 
 # The scores
 
-_METHOD_ORDER = ("vae", "pca_whitened", "raw", "autoencoder", "supervised")
 PANELS, ROWS, FEW_GROUPS, FEWEST_K = 6, 24, 6, 3
 
 
-def scorecard_section(scorecard: Scorecard | None, setup: Setup | None) -> Section:
+def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Section:
     """Return the scores as figures and tables, or say that there are none yet."""
     anchor, title = "scorecard", "Scorecard"
     if scorecard is None:
-        return missing(
-            anchor,
-            title,
+        reason = (
             "Not scored yet: run `variolite score` with the data to measure this run on its "
-            "held-out groups.",
+            "held-out groups."
         )
+        return missing(anchor, title, reason)
     blocks: list[Block] = []
     if setup is not None:
         blocks.append(summary_figure(scorecard, setup))
@@ -344,13 +321,11 @@ def scorecard_section(scorecard: Scorecard | None, setup: Setup | None) -> Secti
             blocks.append(by_k)
         few = min(row.n_groups for row in comparable_rows(scorecard, setup))
         if few < FEW_GROUPS:
-            blocks.append(
-                Paragraph(
-                    f"Only {counted(few, 'held-out group')}: intervals over so few are rough. "
-                    "Confirm on further splits what this page calls clear.",
-                    "remark",
-                )
+            remark = (
+                f"Only {counted(few, 'held-out group')}: intervals over so few are rough. Confirm "
+                "on further splits what this page calls clear."
             )
+            blocks.append(Paragraph(remark, "remark"))
     if scorecard.notes:
         blocks.append(Bullets(tuple(scorecard.notes)))
     if scorecard.rows:
@@ -393,27 +368,32 @@ Key = tuple[str, str | None, int | None]
 """Method, algorithm and k: one row of the figure."""
 
 
-def summary_figure(scorecard: Scorecard, setup: Setup) -> Figure:
+def summary_figure(scorecard: Scorecard, setup: ScoreRow) -> Figure:
     """Draw every method under one set-up: a row per method and algorithm, a panel per metric."""
     rows = comparable_rows(scorecard, setup, any_algorithm=True)
     scored = dict.fromkeys(row.metric for row in rows if row.method == "vae")
-    metrics = [metric for metric in scored if not is_derived(metric)][:PANELS]
+    metrics = {name: metric_of(name) for name in [n for n in scored if not is_derived(n)][:PANELS]}
     lookup = {(row.method, row.algorithm, row.k, row.metric): row for row in rows}
 
     def rank(key: Key) -> tuple[bool, bool, str, int, str, int]:
         """Sort the main algorithm first, in it the VAE first, the supervised reference last."""
         method, algorithm, k = key
-        place = _METHOD_ORDER.index(method) if method in _METHOD_ORDER else len(_METHOD_ORDER)
-        supervised = method == "supervised"
-        other = not supervised and algorithm != setup.algorithm
-        return supervised, other, algorithm or "", place, method, k or 0
+        last = method == "supervised"
+        place = ("vae", "pca_whitened", "raw", "autoencoder", method).index(method)
+        return (
+            last,
+            not last and algorithm != setup.algorithm,
+            algorithm or "",
+            place,
+            method,
+            k or 0,
+        )
+
+    def name(method: str, algorithm: str | None, k: int | None) -> str:
+        by = f", {algorithm_name(algorithm)}" if algorithm else ""
+        return method_name(method) + by + (f" (k = {k})" if setup.rule != "fixed" and k else "")
 
     keys = sorted({(row.method, row.algorithm, row.k) for row in rows}, key=rank)[:ROWS]
-    names: dict[Key, str] = {}
-    for method, algorithm, k in keys:
-        by = f", {algorithm_name(algorithm)}" if algorithm else ""
-        of = f" (k = {k})" if setup.rule != "fixed" and k is not None else ""
-        names[method, algorithm, k] = f"{method_name(method)}{by}{of}"
     main = ("vae", setup.algorithm, setup.k)
 
     def whisker(key: Key, metric: str) -> Whisker | None:
@@ -424,18 +404,12 @@ def summary_figure(scorecard: Scorecard, setup: Setup) -> Figure:
         hollow = row.method == "supervised"
         return Whisker(row.mean, row.low, row.high, colour, hollow, strong=key == main)
 
-    drawing = interval_figure(
-        [RowLabel(names[key], place, key == main) for place, key in enumerate(keys)],
-        [
-            IntervalPanel(
-                metric_of(metric).title,
-                metric_of(metric).axis,
-                [whisker(key, metric) for key in keys],
-            )
-            for metric in metrics
-        ],
-        title="Scores with intervals, by method",
-    )
+    shown = [
+        IntervalPanel(metric.title, metric.axis, [whisker(key, name) for key in keys])
+        for name, metric in metrics.items()
+    ]
+    labels = [RowLabel(name(*key), place, key == main) for place, key in enumerate(keys)]
+    drawing = interval_figure(labels, shown, title="Scores with intervals, by method")
     level = f" with the label “{plain(setup.level)}”" if setup.level else ""
     parts = [f"split: {setup.split}", f"fit: {setup.fit or 'not named'}"]
     supervised = any(row.method == "supervised" for row in rows)
@@ -443,12 +417,12 @@ def summary_figure(scorecard: Scorecard, setup: Setup) -> Figure:
     caption = (
         f"Agreement of the clusters{level} ({', '.join(parts)}). "
         f"{interval_wording(rows)} Bold: the set-up this page is about, "
-        f"VAE with {setup.describe()}; its interval is shaded.{hollow}"
+        f"VAE with {_described(setup)}; its interval is shaded.{hollow}"
     )
     return Figure("scorecard", drawing, caption)
 
 
-def figure_by_k(scorecard: Scorecard, setup: Setup) -> Figure | None:
+def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
     """Draw scores against k for the algorithm of ``setup``; None with fewer than three k."""
     rows = [
         row
@@ -499,7 +473,7 @@ def _panel_by_k(axes: Axes, rows: list[ScoreRow], methods: list[str], counts: li
         shift = (index - (len(methods) - 1) / 2) * spread
         own = sorted((row for row in rows if row.method == method), key=lambda row: row.k or 0)
         x = np.array([places[row.k or 0] + shift for row in own])
-        y, low, high = np.array([(row.mean, row.low, row.high) for row in own]).T
+        y, low, high = np.array([(r.mean, r.low, r.high) for r in own]).reshape(-1, 3).T
         colour = method_colour(method)
         axes.plot(x, y, "o-", color=colour, lw=1.6, ms=7.2, mew=0)
         axes.vlines(x, low, high, colors=colour, linewidth=1.4)

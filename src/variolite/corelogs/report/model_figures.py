@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import HeldOut
@@ -59,7 +59,7 @@ from variolite.report.tables import (
     significant,
     unit_after,
 )
-from variolite.scoring.health import ACTIVE_NATS, Dimension, Health
+from variolite.scoring.health import ACTIVE_NATS, Health
 from variolite.scoring.scorecard import ScoreRow
 
 Floats = NDArray[np.float64]
@@ -227,9 +227,15 @@ def _health(health: Health) -> Figure:
     )
     if inputs:
         axes = axes_at(figure, left, top, width, HEALTH_ROW * len(inputs))
-        cells = [[_correlation(name, entry, cell) for entry in dimensions] for name in inputs]
-        shades = np.array([[shade for shade, _ in row] for row in cells])
-        heat_map(axes, shades, [[text for _, text in row] for row in cells])
+        values = np.array(
+            [[e.correlation.get(name, np.nan) for e in dimensions] for name in inputs]
+        )
+        digits = 2 if cell >= 30 else 1
+        texts = [[_bare(f"{r:z.{digits}f}") for r in row] for row in values.tolist()]
+        kept = np.where([entry.active for entry in dimensions], 1.0, IDLE)[:, None]
+        shades = 1 - kept * (1 - DIVERGING((values + 1) / 2))
+        shades[np.isnan(values)] = 1.0
+        heat_map(axes, shades, texts)
         axes.set(xticks=[], title="correlation of its mean with each input")
         axes.set_yticks(np.arange(len(inputs)) + 0.5, names)
         marks = {0.0: f"{MINUS}1", 0.5: "0", 1.0: "r = 1"}
@@ -241,17 +247,6 @@ def _health(health: Health) -> Figure:
     return Figure("latent-health", to_svg(figure, "KL divergence by latent dimension"), caption)
 
 
-def _correlation(
-    name: str, entry: Dimension, room: float
-) -> tuple[tuple[float, float, float, float], str]:
-    """Return the colour of a correlation, and its text without a leading zero."""
-    value = entry.correlation.get(name, math.nan)
-    if not math.isfinite(value):
-        return to_rgba("white"), ""
-    size = f"{abs(value):.{2 if room >= 30 else 1}f}"
-    bare = size.removeprefix("0").rstrip("0") if float(size) in (0, 1) else size.removeprefix("0")
-    written = (MINUS if value < 0 and float(size) else "") + (bare.rstrip(".") or "0")
-    red, green, blue, _ = DIVERGING((value + 1) / 2)
-    kept = 1.0 if entry.active else IDLE
-    shade = (1 - kept * (1 - red), 1 - kept * (1 - green), 1 - kept * (1 - blue), 1.0)
-    return shade, written
+def _bare(correlation: str) -> str:
+    """Leave out what needs no room: the zero before the point, and zeros after a one."""
+    return re.sub(r"0(?=\.)|(?<=1)\.0+$", "", correlation).replace("-", MINUS)

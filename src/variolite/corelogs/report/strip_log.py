@@ -90,23 +90,15 @@ def row_edges(depth: Floats) -> tuple[Floats, Floats]:
     return tops, bases
 
 
-@dataclass(frozen=True)
-class Beds:
-    """Intervals of one category: tops and bases in depth, codes of the category."""
-
-    tops: Floats
-    bases: Floats
-    codes: Integers
-
-
-def beds_of(depth: Floats, codes: Integers, resolution: float = 0.0) -> Beds:
+def beds_of(
+    depth: Floats, codes: Integers, resolution: float = 0.0
+) -> tuple[Floats, Floats, Integers]:
     """Merge consecutive rows of equal code into beds, from sorted depths and codes, [n] each.
 
+    Returns tops, bases and codes of the beds, [beds] each.
     Where ``resolution`` is above the usual step, rows are first replaced by the most frequent
     code within each interval of this length.
     """
-    if len(depth) == 0:
-        return Beds(depth, depth, codes)
     if resolution > usual_step(depth) > 0:
         # One row per interval, with the code that most of its rows have.
         interval = np.floor((depth - depth[0]) / resolution)
@@ -123,7 +115,7 @@ def beds_of(depth: Floats, codes: Integers, resolution: float = 0.0) -> Beds:
     starts[gaps(depth) + 1] = True
     first = np.flatnonzero(starts)
     last = np.append(first[1:], len(depth)) - 1
-    return Beds(tops[first], bases[last], codes[first])
+    return tops[first], bases[last], codes[first]
 
 
 def liveliest_window(depth: Floats, codes: Integers, rows: int) -> slice:
@@ -210,10 +202,10 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
         _draw_track(axes, hole, name, after)
     pixel = (limits[0] - limits[1]) / height
     for axes, (name, classes) in zip(panels[len(heads) :], strips, strict=True):
-        beds = beds_of(depth, classes.codes[hole.rows], resolution=pixel)
-        for code in np.unique(beds.codes).tolist():
-            own = beds.codes == code
-            _fill(axes, beds.tops[own], beds.bases[own], classes.colour(code))
+        tops, bases, codes = beds_of(depth, classes.codes[hole.rows], resolution=pixel)
+        for code in np.unique(codes).tolist():
+            own = codes == code
+            _fill(axes, tops[own], bases[own], classes.colour(code))
         axes.set_title(wrapped(name, STRIP + GAP))
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=INK, lw=1.8),
