@@ -171,11 +171,7 @@ def architecture_for(
         category_levels=tuple(len(schema.category_levels[n]) for n in schema.category_names),
         condition=records.condition.shape[1],
         latent=latent,
-        encoder=spec.encoder,
-        decoder=spec.decoder,
-        norm=spec.norm,
-        dropout=spec.dropout,
-        variance=spec.variance,
+        **spec.model_dump(include={"encoder", "decoder", "norm", "dropout", "variance"}),
         fixed_variance=0.25 if spec.sigma2 is None else spec.sigma2,
         mask_input=not bool(records.observed.all()),
     )

@@ -208,8 +208,8 @@ def save_model(folder: Path, model: TabularModel) -> None:
     write_signed(folder, KIND, FORMAT, content, model.module.state_dict())
 
 
-def load_model(folder: Path, device: torch.device | None = None) -> TabularModel:
-    """Read a model, whatever device it was trained on.
+def load_model(folder: Path) -> TabularModel:
+    """Read a model onto the CPU, whatever device it was trained on.
 
     Raises a ModelFileError if a file is missing, foreign, truncated, altered, or of a newer format.
     """
@@ -220,4 +220,4 @@ def load_model(folder: Path, device: torch.device | None = None) -> TabularModel
         schema = FittedSchema.from_dict(description["schema"])
         provenance = dict(description["provenance"])
         fill(module, read_weights(folder, description), folder)
-    return TabularModel(schema, module.to(device or "cpu").eval(), members, provenance)
+    return TabularModel(schema, module.eval(), members, provenance)

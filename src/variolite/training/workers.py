@@ -1,21 +1,10 @@
 """Work over many independent items in worker processes, each task with a hard time limit.
 
-:class:`Workers` is a :class:`concurrent.futures.Executor`, so that ``submit``, ``map``,
-``as_completed`` and ``wait`` work with it, and another executor (dask, parsl, executorlib,
-submitit) can take its place. Beyond what ``ProcessPoolExecutor`` and joblib's loky do, it stops
-a task that outlasts its limit by killing its process, survives a process that dies, and leaves
-no process behind when it is interrupted. It needs no alarm signals: it works on every system and
-off the main thread.
-
-What a process needs once, such as a model, is loaded by ``initializer`` into a variable of its
-module and used by every task; its time does not count::
-
-    with Workers(4, initializer=load_potential, initargs=("chgnet",)) as pool:
-        places = {pool.submit(relax, part): place for place, part in enumerate(parts)}
-        for future in as_completed(places):
-            yield places[future], future.result()
-
-Leaving the block by an error, an interruption or a closed generator kills the processes.
+:class:`Workers` is a :class:`concurrent.futures.Executor`, so that another one (dask, parsl,
+executorlib, submitit) can take its place. Beyond what ``ProcessPoolExecutor`` and joblib's loky
+do, it stops a task that outlasts its limit by killing its process, survives a process that dies,
+and leaves no process behind when its block is left by an error or an interruption. It needs no
+alarm signals: it works on every system and off the main thread.
 """
 
 from __future__ import annotations
@@ -27,11 +16,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import Connection
 from threading import Condition, Lock, Thread
-from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from variolite.errors import DataError
@@ -41,12 +30,7 @@ Result = TypeVar("Result")
 
 _START_LIMIT = 120.0
 _STARTS = 3
-_THREAD_LIMITS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
+_THREAD_LIMITS = ("OMP_NUM", "OPENBLAS_NUM", "MKL_NUM", "POLARS_MAX")
 
 # `multiprocessing` lists its children without a lock of its own.
 _CHILDREN = Lock()
@@ -61,27 +45,13 @@ class WorkerDiedError(BrokenExecutor):
 
 
 class Workers(Executor):
-    """Worker processes with one thread each, started when there is work for them.
+    """At most ``workers`` processes with one thread each, started when there is work for them.
 
-    Parameters
-    ----------
-    workers
-        Largest number of processes, at least 1.
-    limit
-        Seconds that one task may take. The start of a process does not count.
-    initializer, initargs
-        Called once in every process before its first task.
-
-    Raises
-    ------
-    DataError
-        If the number or the limit is not positive.
-
-    Notes
-    -----
-    Functions must stand at the top level of a module, and a script that starts workers needs
-    the guard ``if __name__ == "__main__"``. Futures hold the error that a task raised,
-    `TimeLimitError`, `WorkerDiedError`, or a `DataError` where no process can be started.
+    A task may take ``limit`` seconds. What a process needs once, such as a model, is loaded by
+    ``initializer`` into a variable of its module; its time does not count. Functions must stand at
+    the top level of a module, and a script that starts workers needs the guard
+    ``if __name__ == "__main__"``. Futures hold the error that a task raised, `TimeLimitError`,
+    `WorkerDiedError`, or a `DataError` where no process can be started.
     """
 
     def __init__(
@@ -98,15 +68,14 @@ class Workers(Executor):
                 where="workers",
                 hint="Take at least one process and a positive time",
             )
-        self._workers = workers
-        self._limit = limit
+        self._workers, self._limit = workers, limit
         self._initializer = (initializer, initargs)
         self._queue: deque[tuple[Future[Any], Any]] = deque()
         self._unfinished = 0
         self._threads: list[Thread] = []
         self._processes: set[_Process] = set()
         self._broken: BaseException | None = None
-        self._state: Literal["open", "closed", "killed"] = "open"
+        self._open, self._killed = True, False
         self._changed = Condition()
 
     def submit(
@@ -116,7 +85,7 @@ class Workers(Executor):
         future: Future[Result] = Future()
         with self._changed:
             self.require_started()
-            if self._state != "open":
+            if not self._open:
                 raise RuntimeError("no task can be submitted after shutdown")
             self._queue.append((future, (fn, args, kwargs)))
             self._unfinished += 1
@@ -132,42 +101,36 @@ class Workers(Executor):
         if self._broken is not None:
             raise self._broken
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more tasks; see :meth:`concurrent.futures.Executor.shutdown`."""
-        self._close("closed", cancel=cancel_futures, wait=wait)
-
-    def kill(self) -> None:
-        """Stop at once: running tasks are lost, waiting ones are cancelled."""
-        self._close("killed", cancel=True, wait=True)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+    def shutdown(
+        self, wait: bool = True, *, cancel_futures: bool = False, kill: bool = False
     ) -> None:
-        # Who interrupts does not want to wait for results that nobody will collect.
-        if kind is None:
-            self.shutdown()
-        else:
-            self.kill()
+        """Take no more tasks; see :meth:`concurrent.futures.Executor.shutdown`.
 
-    def _close(self, state: Literal["closed", "killed"], *, cancel: bool, wait: bool) -> None:
+        ``kill`` also cancels those that wait, and ends those that run.
+        """
         with self._changed:
-            if self._state != "killed":
-                self._state = state
-            cancelled = list(self._queue) if cancel else []
-            if cancel:
-                self._queue.clear()
-            if state == "killed":
-                for running in self._processes:
-                    running.process.kill()  # its thread reads that it died
-            self._changed.notify_all()
-        for future, _ in cancelled:
+            self._killed |= kill
+            left = self._end(cancel=cancel_futures or kill)
+            for running in self._processes if kill else ():
+                running.process.kill()  # its thread reads that it died
+        for future in left:
             future.cancel()
         if wait:
             for thread in self._threads:
                 thread.join()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Who interrupts does not want to wait for results that nobody will collect.
+        self.shutdown(kill=kind is not None)
+
+    def _end(self, *, cancel: bool) -> list[Future[Any]]:
+        """Let threads end when the queue is empty, at once where its tasks are handed back."""
+        self._open = False
+        left = [future for future, _ in self._queue] if cancel else []
+        if cancel:
+            self._queue.clear()
+        self._changed.notify_all()
+        return left
 
     # What follows runs on as many threads as there are processes, each with a process of its
     # own, which it replaces after it was killed or died.
@@ -205,30 +168,32 @@ class Workers(Executor):
     def _has_work(self) -> bool:
         """Wait for a task; False when there will be no more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._state != "open")
+            self._changed.wait_for(lambda: self._queue or not self._open)
             return bool(self._queue)
 
     def _start(self) -> _Process | None:
         """Start a process; None when the pool was killed meanwhile or is broken."""
-        value = None
+        reason: Exception | None = None
         for _ in range(_STARTS):
             process = _Process(*self._initializer)
             with self._changed:
                 self._processes.add(process)
-                if self._state == "killed":
+                if self._killed:
                     process.process.kill()
-            kind, value = process.answer(_START_LIMIT)
-            if kind == "done":
+            try:
+                process.answer(_START_LIMIT)
+            except (TimeLimitError, WorkerDiedError) as error:
+                reason = error  # A start that was killed may succeed the next time.
+            except Exception as error:
+                self._break(error)
+            else:
                 return process
             self._stop(process)
-            # A start that fails for its own reasons fails again; a killed one may not.
-            if kind == "raised":
-                self._break(value)
-            if self._broken is not None or self._state == "killed":
+            if self._broken is not None or self._killed:
                 return None
         self._break(
             DataError(
-                f"a worker process cannot be started: {value}",
+                f"a worker process cannot be started: {reason}",
                 where="workers",
                 hint='In a script, guard what starts them by if __name__ == "__main__"',
             )
@@ -237,24 +202,18 @@ class Workers(Executor):
 
     def _carry_out(self, process: _Process, future: Future[Any], work: Any) -> bool:
         """Settle a future; False when the process cannot be used after it."""
-        kind, value = "raised", None
-        if future.set_running_or_notify_cancel():
-            try:
-                process.connection.send(work)
-            except OSError:
-                pass  # The process died; that is noticed when its answer is read.
-            except Exception as error:  # Whatever pickling of foreign objects raises.
-                value = error
-            if value is None:
-                kind, value = process.answer(self._limit)
+        wanted, result, error = future.set_running_or_notify_cancel(), None, None
+        try:
+            result = process.ask(work, self._limit) if wanted else None
+        except Exception as raised:
+            error = raised.with_traceback(None)  # whose frames would keep the future alive
         with self._changed:
             self._unfinished -= 1
-        if not future.cancelled():
-            if kind == "done":
-                future.set_result(value)
-            else:
-                future.set_exception(value)
-        return kind in ("done", "raised")
+        if wanted and error is None:
+            future.set_result(result)
+        elif wanted:
+            future.set_exception(error)
+        return not isinstance(error, TimeLimitError | WorkerDiedError)
 
     def _stop(self, process: _Process) -> None:
         with self._changed:
@@ -264,16 +223,18 @@ class Workers(Executor):
     def _break(self, error: BaseException) -> None:
         """Fail all tasks that wait, and all that come."""
         with self._changed:
-            if self._broken is None:
-                self._broken = error
-            if self._state == "open":
-                self._state = "closed"
-            left = list(self._queue)
-            self._queue.clear()
-            self._changed.notify_all()
-        for future, _ in left:
+            self._broken = self._broken or error
+            left = self._end(cancel=True)
+        for future in left:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """Answer of a process whose task raised an error."""
+
+    error: Exception
 
 
 class _Process:
@@ -289,20 +250,27 @@ class _Process:
             self.process.start()
         theirs.close()
 
-    def answer(self, limit: float) -> tuple[Literal["done", "raised", "late", "died"], Any]:
-        """Wait for what the process sends; "late" where it sends nothing in time."""
+    def ask(self, work: Any, limit: float) -> Any:
+        """Return the result of a task, or raise what it or its pickling raised."""
+        with suppress(OSError):  # The process died; that is noticed when its answer is read.
+            self.connection.send(work)
+        return self.answer(limit)
+
+    def answer(self, limit: float) -> Any:
+        """Wait for what the process sends: a result, or an error to raise."""
         try:
-            if not self.connection.poll(None if limit == inf else limit):
-                return "late", TimeLimitError(f"it took longer than {limit:g} s")
-            answer: tuple[Literal["done", "raised"], Any] = self.connection.recv()
+            late = not self.connection.poll(None if limit == inf else limit)
+            value = None if late else self.connection.recv()
         except (EOFError, OSError):
             with _CHILDREN:
                 self.process.join(1.0)
                 code = self.process.exitcode
-            return "died", WorkerDiedError(f"its process ended with exit code {code}")
-        except Exception as error:  # An answer that cannot be read here.
-            return "raised", error
-        return answer
+            raise WorkerDiedError(f"its process ended with exit code {code}") from None
+        if late:
+            raise TimeLimitError(f"it took longer than {limit:g} s")
+        if isinstance(value, _Raised):
+            raise value.error
+        return value
 
     def stop(self) -> None:
         with _CHILDREN:
@@ -319,37 +287,37 @@ def _answer_tasks(
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As many processes as cores: more threads would only get into each other's way. The
     # variables limit libraries that are imported later, threadpoolctl those that are there.
-    os.environ.update(dict.fromkeys(_THREAD_LIMITS, "1"))
+    os.environ.update({f"{name}_THREADS": "1" for name in _THREAD_LIMITS})
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    answer = ("done", None) if initializer is None else _outcome(initializer, initargs, {})
+    answer = None if initializer is None else _result(initializer, initargs, {})
     while _sent(connection, answer):
         try:
             work = connection.recv()
         except (EOFError, OSError):
             return
         except Exception as error:  # A task that cannot be read here.
-            answer = ("raised", error)
+            answer = _Raised(error)
         else:
-            answer = _outcome(*work)
+            answer = _result(*work)
 
 
-def _outcome(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[str, Any]:
+def _result(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     try:
-        return "done", function(*args, **kwargs)
+        return function(*args, **kwargs)
     except Exception as error:  # Whatever a task raises is its own outcome.
-        return "raised", error
+        return _Raised(error)
 
 
-def _sent(connection: Connection, answer: tuple[str, Any]) -> bool:
+def _sent(connection: Connection, answer: Any) -> bool:
     """Send an answer; False where nobody listens any more."""
     try:
         connection.send(answer)
     except OSError:
         return False
     except Exception as error:  # An answer that cannot be pickled.
-        return _sent(connection, ("raised", RuntimeError(f"{type(error).__name__}: {error}")))
+        return _sent(connection, _Raised(RuntimeError(f"{type(error).__name__}: {error}")))
     return True
 
 
@@ -398,15 +366,11 @@ def _imported(function: Callable[[Any], Any]) -> None:
     del function
 
 
-@dataclass
 class Progress:
     """Logs how many of ``total`` parts are done and the time left, about once a second."""
 
-    what: str
-    total: int
-    log: Callable[[str], None]
-
-    def __post_init__(self) -> None:
+    def __init__(self, what: str, total: int, log: Callable[[str], None]) -> None:
+        self.what, self.total, self.log = what, total, log
         self._done = 0
         self._began = self._logged = time.monotonic()
 
