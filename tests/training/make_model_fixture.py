@@ -12,23 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from toy_tables import fit, fitted, small
 
-from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.records import FittedSchema, Schema
-from variolite.training import Member, fit_tabular, save_model
+from variolite.training import Member, save_model
 
-SCHEMA = Schema(
-    columns={
-        "density": {"unit": "g/cm3", "clip": [0.01, 0.99], "missing": "mask"},
-        "susceptibility": {"transform": ["signed_log", "standardise"], "likelihood": "student_t"},
-        "porosity": {"transform": [{"logit": {"lower": 0, "upper": 1}}], "learn_bounds": True},
-        "resistivity": {"transform": ["log10", {"quantile": {"knots": 6}}], "learn_rounding": True},
-        "rock": {"kind": "category", "missing": "mask"},
-        "depth": {"role": "condition"},
-        "ship": {"role": "condition", "kind": "category"},
-        "hole": {"role": "group"},
-    }
-)
+COLUMNS = {
+    "density": {"unit": "g/cm3", "clip": [0.01, 0.99], "missing": "mask"},
+    "susceptibility": {"transform": ["signed_log", "standardise"], "likelihood": "student_t"},
+    "porosity": {"transform": [{"logit": {"lower": 0, "upper": 1}}], "learn_bounds": True},
+    "resistivity": {"transform": ["log10", {"quantile": {"knots": 6}}], "learn_rounding": True},
+    "rock": {"kind": "category", "missing": "mask"},
+    "depth": {"role": "condition"},
+    "ship": {"role": "condition", "kind": "category"},
+    "hole": {"role": "group"},
+}
 
 
 def made_up_table(rows: int, seed: int) -> pl.DataFrame:
@@ -52,29 +49,25 @@ def made_up_table(rows: int, seed: int) -> pl.DataFrame:
     )
 
 
-def main(folder: Path) -> None:
-    """Train a tiny model, save it, and write down what it says."""
-    training, shown = made_up_table(200, 0), made_up_table(6, 1)
-    schema = FittedSchema.fit(SCHEMA, training)
-    fitted = fit_tabular(
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    shown = made_up_table(6, 1)
+    schema, rows = fitted(made_up_table(200, 0), COLUMNS)
+    model = fit(
         schema,
-        schema.apply(training),
-        None,
-        ModelSpec(latent=3, encoder=(4,), decoder=(4,), norm="layer"),
-        TrainingSpec(beta={"kind": "constant"}, epochs=10, learning_rate=0.02),
-        (Member(0, 1.0, 3), Member(1, 0.5, 2)),
-        device="cpu",
-    )
-    save_model(folder, fitted.model)
+        rows,
+        model=small(latent=3, encoder=(4,), decoder=(4,), norm="layer"),
+        members=(Member(0, 1.0, 3), Member(1, 0.5, 2)),
+        beta={"kind": "constant"},
+        epochs=10,
+        learning_rate=0.02,
+    ).model
+    save_model(folder, model)
     records = schema.apply(shown)
     said = {
-        "encode": fitted.model.encode(records).tolist(),
-        "reconstruct": fitted.model.reconstruct(records).tolist(),
-        "evidence": fitted.model.evidence(records, samples=3).tolist(),
+        "encode": model.encode(records).tolist(),
+        "reconstruct": model.reconstruct(records).tolist(),
+        "evidence": model.evidence(records, samples=3).tolist(),
     }
     shown.write_csv(folder / "table.csv")
     (folder / "said.json").write_text(json.dumps(said), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

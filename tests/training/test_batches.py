@@ -21,6 +21,7 @@ from variolite.vae import Batch
 from variolite.vae import tabular as rows_module
 
 CPU = torch.device("cpu")
+PAIR = [Member(0, 1.0, 2), Member(1, 1.0, 2)]
 
 
 def _records(n: int, *, masked: bool = True) -> Records:
@@ -41,20 +42,23 @@ def _records(n: int, *, masked: bool = True) -> Records:
     )
 
 
-def _rows(n: int) -> Batch:
-    return Batch.of(_records(n), CPU)
+def _batches(n: int, members: list[Member], size: int, *, dropout: bool = False) -> TrainingBatches:
+    return TrainingBatches(Batch.of(_records(n), CPU), members, size, dropout=dropout)
 
 
-def _numbers(batch: Batch) -> torch.Tensor:
-    return batch.condition[..., 0].to(torch.int64)
+def _joined(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row numbers, (M, n), and noise, (M, n, L)."""
+    numbers = torch.cat([batch.condition[..., 0].to(torch.int64) for batch in batches], dim=1)
+    return numbers, torch.cat([batch.noise for batch in batches], dim=1)
+
+
+def _epoch(source: TrainingBatches, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return _joined(list(source.epoch(number)))
 
 
 members = st.lists(
     st.builds(
-        Member,
-        seed=st.integers(0, 3),
-        beta=st.sampled_from([0.5, 1.0]),
-        latent=st.integers(1, 4),
+        Member, seed=st.integers(0, 3), beta=st.sampled_from([0.5, 1.0]), latent=st.integers(1, 4)
     ),
     min_size=1,
     max_size=3,
@@ -65,33 +69,18 @@ members = st.lists(
 def test_an_epoch_sees_each_row_at_most_once_in_equal_batches(
     n: int, size: int, members: list[Member], epoch: int
 ) -> None:
-    source = TrainingBatches(_rows(n), members, size, dropout=False)
+    source, records = _batches(n, members, size), _records(n)
     found = list(source.epoch(epoch))
     assert len(found) == source.steps >= 1
     assert {batch.numeric.shape for batch in found} == {(len(members), source.batch_size, 2)}
     assert {batch.noise.shape[:2] for batch in found} == {(len(members), source.batch_size)}
-    seen = torch.cat([_numbers(batch) for batch in found], dim=1)
+    seen, _ = _joined(found)
+    for name in ("numeric", "observed", "category"):  # what belongs to a row stays with it
+        values = torch.cat([getattr(batch, name) for batch in found], dim=1)
+        assert np.array_equal(values.numpy(), getattr(records, name)[seen.numpy()])
     for member in seen:
         assert member.unique().numel() == member.numel()
     assert n - seen.shape[1] < source.batch_size
-
-
-def test_what_belongs_to_a_row_stays_with_it() -> None:
-    source = TrainingBatches(_rows(50), [Member(0, 1.0, 2), Member(1, 1.0, 2)], 16, dropout=False)
-    records = _records(50)
-    for batch in source.epoch(0):
-        number = _numbers(batch)
-        for m in range(2):
-            rows = number[m].numpy()
-            assert np.array_equal(batch.numeric[m].numpy(), records.numeric[rows])
-            assert np.array_equal(batch.observed[m].numpy(), records.observed[rows])
-            assert np.array_equal(batch.category[m].numpy(), records.category[rows])
-
-
-def _flat(source: TrainingBatches, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
-    found = list(source.epoch(epoch))
-    numbers = torch.cat([_numbers(batch) for batch in found], dim=1)
-    return numbers, torch.cat([batch.noise for batch in found], dim=1)
 
 
 @given(members=members, epoch=st.integers(0, 5), position=st.integers(0, 2))
@@ -100,69 +89,61 @@ def test_a_member_gets_the_same_batches_alone_and_beside_others(
 ) -> None:
     index = position % len(members)
     member = members[index]
-    together = _flat(TrainingBatches(_rows(90), members, 32, dropout=False), epoch)
-    alone = _flat(TrainingBatches(_rows(90), [member], 32, dropout=False), epoch)
-    assert torch.equal(together[0][index], alone[0][0])
-    assert torch.equal(together[1][index, :, : member.latent], alone[1][0])
-    assert (together[1][index, :, member.latent :] == 0.0).all()
+    rows, noise = _epoch(_batches(90, members, 32), epoch)
+    rows_alone, noise_alone = _epoch(_batches(90, [member], 32), epoch)
+    assert torch.equal(rows[index], rows_alone[0])
+    assert torch.equal(noise[index, :, : member.latent], noise_alone[0])
+    assert (noise[index, :, member.latent :] == 0.0).all()
 
 
-def test_epochs_and_seeds_differ_and_repeat() -> None:
-    source = TrainingBatches(_rows(90), [Member(0, 1.0, 2), Member(1, 1.0, 2)], 32, dropout=False)
-    first, again, later = _flat(source, 0), _flat(source, 0), _flat(source, 1)
-    for value, same, other in zip(first, again, later, strict=True):
+def test_epochs_and_seeds_differ_and_repeat_and_miss_no_row() -> None:
+    source = _batches(50, PAIR, 32)
+    epochs = [_epoch(source, number) for number in range(12)]
+    for value, same, other in zip(epochs[0], _epoch(source, 0), epochs[1], strict=True):
         assert torch.equal(value, same)
         assert not torch.equal(value, other)
         assert not torch.equal(value[0], value[1])
-
-
-def test_rows_left_over_come_back_in_later_epochs() -> None:
-    source = TrainingBatches(_rows(50), [Member(0, 1.0, 2)], 32, dropout=False)
-    seen = {int(row) for epoch in range(12) for row in _flat(source, epoch)[0][0]}
-    assert seen == set(range(50))
+    # Rows left over come back in later epochs.
+    assert {int(row) for rows, _ in epochs for row in rows[0]} == set(range(50))
 
 
 def test_chunks_cover_the_epoch_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = TrainingBatches(_rows(300), [Member(0, 1.0, 3)], 32, dropout=False)
-    whole, _ = _flat(source, 0)
+    source = _batches(300, PAIR, 32)
+    whole, _ = _epoch(source, 0)
     monkeypatch.setattr(batches_module, "CHUNK_ROWS", 70)
-    cut, noise = _flat(source, 0)
+    cut, noise = _epoch(source, 0)
     assert torch.equal(whole, cut)
     assert noise[0].unique(dim=0).shape[0] == noise.shape[1], "noise repeats between chunks"
 
 
 def test_noise_is_standard_normal() -> None:
-    source = TrainingBatches(_rows(20_000), [Member(0, 1.0, 2)], 1_000, dropout=False)
-    _, noise = _flat(source, 0)
+    _, noise = _epoch(_batches(20_000, PAIR[:1], 1_000), 0)
     assert noise.mean((0, 1)).abs().max() < 0.03
     assert (noise.std((0, 1)) - 1.0).abs().max() < 0.03
 
 
 def test_dropout_generators_are_of_the_member_and_the_epoch() -> None:
     def draws(members: list[Member], epoch: int) -> list[list[float]]:
-        source = TrainingBatches(_rows(90), members, 32, dropout=True)
-        return [torch.rand(4, generator=g).tolist() for g in next(source.epoch(epoch)).generators]
+        first = next(_batches(90, members, 32, dropout=True).epoch(epoch))
+        return [torch.rand(4, generator=g).tolist() for g in first.generators]
 
-    both = [Member(0, 1.0, 2), Member(5, 1.0, 3)]
-    assert draws(both, 0) == draws(both[:1], 0) + draws(both[1:], 0)
-    assert draws(both, 0) != draws(both, 1)
-    assert draws(both, 0)[0] != draws(both, 0)[1]
-    assert not next(TrainingBatches(_rows(90), both, 32, dropout=False).epoch(0)).generators
+    assert draws(PAIR, 0) == draws(PAIR[:1], 0) + draws(PAIR[1:], 0)
+    assert draws(PAIR, 0) != draws(PAIR, 1)
+    assert draws(PAIR, 0)[0] != draws(PAIR, 0)[1]
+    assert not next(_batches(90, PAIR, 32).epoch(0)).generators
 
 
 def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "EVALUATION_ROWS", 40)
     members = [Member(0, 1.0, 3), Member(9, 0.5, 1)]
-    for found in (_rows(90).chunks(), evaluation_batches(_rows(90), members, noise_seed=7)):
-        found = list(found)
-        assert [len(batch) for batch in found] == [40, 40, 10]
-        numbers = torch.cat([_numbers(batch) for batch in found], dim=1)
-        assert numbers[0].tolist() == list(range(90))
-    noise = torch.cat([batch.noise for batch in found], dim=1)
+    rows = Batch.of(_records(90), CPU)
+    found = list(evaluation_batches(rows, members, noise_seed=7))
+    assert [len(batch) for batch in found] == [40, 40, 10]
+    numbers, noise = _joined(found)
+    assert numbers[0].tolist() == list(range(90))
     assert noise.shape == (2, 90, 3)
     assert (noise[1, :, 1:] == 0.0).all()
-    again = list(evaluation_batches(_rows(90), members[1:], noise_seed=7))
-    alone = torch.cat([batch.noise for batch in again], dim=1)
+    _, alone = _joined(list(evaluation_batches(rows, members[1:], noise_seed=7)))
     assert torch.equal(alone[0], noise[1, :, :1]), "validation noise depends on the neighbours"
     assert noise[0].unique(dim=0).shape[0] == 90
 
@@ -182,16 +163,12 @@ def test_the_automatic_rate_grows_with_the_root_of_the_batch() -> None:
     assert auto_rate(1024) == pytest.approx(0.008)
 
 
-def test_complete_records_carry_no_mask() -> None:
+def test_what_is_not_there_is_none() -> None:
     complete = Batch.of(_records(10, masked=False), CPU)
     assert complete.observed is None
-    assert complete.gather(torch.tensor([[3, 1]]), torch.zeros(1, 2, 1)).numeric[
-        0, :, 0
-    ].tolist() == [3.0, 1.0]
-    bare = replace(
-        _records(10), category=np.zeros((10, 0), np.int64), condition=np.zeros((10, 0), np.float32)
-    )
-    rows = Batch.of(bare, CPU)
-    assert rows.category is None
-    assert rows.condition is None
+    picked = complete.gather(torch.tensor([[3, 1]]), torch.zeros(1, 2, 1))
+    assert picked.numeric[0, :, 0].tolist() == [3.0, 1.0]
+    empty = {"category": np.zeros((10, 0), np.int64), "condition": np.zeros((10, 0), np.float32)}
+    rows = Batch.of(replace(_records(10), **empty), CPU)
+    assert (rows.category, rows.condition) == (None, None)
     assert rows.observed is not None

@@ -13,42 +13,45 @@ def test_unknown_devices_list_the_known_ones(name: str) -> None:
         choose_device(name, 10)
 
 
-@pytest.mark.parametrize("name", ["meta", "xpu", "cpu:1"])
-def test_devices_without_use_are_refused(name: str) -> None:
-    with pytest.raises(TrainingError, match=r"not available.*--device auto"):
+def _machine(monkeypatch: pytest.MonkeyPatch, *, cards: int = 0, mps: bool = False) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize("name", ["meta", "xpu", "cpu:1", "cuda", "cuda:0", "mps"])
+def test_absent_devices_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _machine(monkeypatch)
+    wanted = f"'{name}' is not available on this machine.*--device auto"
+    with pytest.raises(TrainingError, match=wanted):
         choose_device(name, 10)
 
 
-def test_absent_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for name in ("cuda", "cuda:0", "mps"):
-        with pytest.raises(TrainingError, match=f"'{name}' is not available on this machine"):
-            choose_device(name, 10)
-
-
 def test_a_device_number_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    _machine(monkeypatch, cards=2)
     assert choose_device("cuda:1", 10)[0] == torch.device("cuda:1")
     assert choose_device("cuda", 10)[0] == torch.device("cuda")
     with pytest.raises(TrainingError, match="'cuda:2' is not available"):
         choose_device("cuda:2", 10)
 
 
-def test_auto_takes_a_gpu_for_large_networks_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
-    small, why = choose_device("auto", SMALL_NETWORK - 1)
-    assert (small.type, "too small" in why) == ("cpu", True)
-    large, why = choose_device("auto", SMALL_NETWORK)
-    assert (large.type, "a card" in why) == ("cuda", True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert choose_device("auto", SMALL_NETWORK)[0].type == "mps"
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    none, why = choose_device("auto", SMALL_NETWORK)
-    assert (none.type, "no GPU" in why) == ("cpu", True)
+@pytest.mark.parametrize(
+    ("machine", "work", "expected", "reason"),
+    [
+        ({"cards": 1}, SMALL_NETWORK - 1, "cpu", "too small"),
+        ({"cards": 1}, SMALL_NETWORK, "cuda", "a card"),
+        ({"mps": True}, SMALL_NETWORK, "mps", "GPU of this machine"),
+        ({}, SMALL_NETWORK, "cpu", "no GPU"),
+    ],
+)
+def test_auto_takes_a_gpu_for_large_networks_only(
+    machine: dict, work: int, expected: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _machine(monkeypatch, **machine)
+    device, why = choose_device("auto", work)
+    assert device.type == expected
+    assert reason in why
 
 
 def test_an_unknown_device_ends_a_fit_before_it_begins(train_toy) -> None:

@@ -3,13 +3,11 @@
 import numpy as np
 import polars as pl
 import pytest
-from toy_tables import linear_rows, table_of
+from toy_tables import LINEAR, fit, fitted, linear_rows, small, table_of
 
-from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.records import FittedSchema, Records, Schema
-from variolite.training import Fitted, Member, fit_tabular
-
-LINEAR = ModelSpec(latent=3, encoder=(), decoder=())
+from variolite.recipe import ModelSpec
+from variolite.records import FittedSchema, Records
+from variolite.training import Fitted
 
 
 def _fit(
@@ -17,10 +15,7 @@ def _fit(
 ) -> Fitted:
     settings = {"epochs": 60, "batch_size": 128, "learning_rate": 0.02, "patience": 15} | spec
     training, validation = records.take(np.arange(rows[0])), records.take(np.arange(*rows))
-    member = Member(seed=0, beta=1.0, latent=model.latent)
-    return fit_tabular(
-        schema, training, validation, model, TrainingSpec(**settings), (member,), device="cpu"
-    )
+    return fit(schema, training, validation, model, **settings)
 
 
 def _principal_components_log_likelihood(
@@ -44,18 +39,19 @@ def test_a_linear_vae_reaches_the_exact_likelihood_of_principal_components() -> 
     exact = _principal_components_log_likelihood(values[:3_000], values[3_000:], 3)
     # No transform: the noise is the same in every column, as the exact model has it.
     schema, records = table_of(values, {"transform": []})
-    fitted = _fit(schema, records, LINEAR, (2_500, 3_000), epochs=150, patience=None)
+    model = small(latent=3, **LINEAR)
+    trained = _fit(schema, records, model, (2_500, 3_000), epochs=150, patience=None).model
     held_out = records.take(np.arange(3_000, 4_000))
-    assert fitted.model.evidence(held_out).mean() == pytest.approx(exact, abs=0.1)
-    assert fitted.model.evidence(held_out, samples=50).mean() == pytest.approx(exact, abs=0.03)
-    assert np.median(fitted.model.noise()) == pytest.approx(0.4, abs=0.03)
+    assert trained.evidence(held_out).mean() == pytest.approx(exact, abs=0.1)
+    assert trained.evidence(held_out, samples=50).mean() == pytest.approx(exact, abs=0.03)
+    assert np.median(trained.noise()) == pytest.approx(0.4, abs=0.03)
 
 
 def test_samples_have_the_covariance_of_the_data() -> None:
     values = linear_rows(3_000, columns=4, factors=2, noise=0.4) * [1.0, 10.0, 0.1, 3.0]
-    schema, records = table_of(values)
-    model = _fit(schema, records, LINEAR, (2_500, 3_000)).model
-    drawn = model.sample(20_000, seed=3)
+    drawn = _fit(*table_of(values), small(latent=3, **LINEAR), (2_500, 3_000)).model.sample(
+        20_000, seed=3
+    )
     assert list(drawn) == ["a", "b", "c", "d"]
     found, expected = np.cov(np.stack(list(drawn.values()))), np.cov(values.T)
     size = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
@@ -66,56 +62,46 @@ def test_samples_have_the_covariance_of_the_data() -> None:
 def test_a_dimension_is_active_where_its_eigenvalue_exceeds_the_noise(
     sigma2: float, expected: int
 ) -> None:
-    values = linear_rows(2_000, columns=6, factors=4, noise=0.2)
-    schema, records = table_of(values)
+    schema, records = table_of(linear_rows(2_000, columns=6, factors=4, noise=0.2))
     eigenvalues = np.linalg.eigvalsh(np.cov(records.numeric.T))
     assert int((eigenvalues > sigma2).sum()) == expected
-    model = ModelSpec(latent=5, encoder=(), decoder=(), variance="fixed", sigma2=sigma2)
-    fitted = _fit(schema, records, model, (1_600, 2_000), epochs=80)
-    best = fitted.history[fitted.best_epochs[0]]
-    assert best.active_units == [expected]
-    mean, log_variance = fitted.model.posterior(records)
-    divergence = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean((0, 1))
-    assert int((divergence > 0.01).sum()) == expected
-
-
-def _heavy(rows: int) -> np.ndarray:
-    source = np.random.default_rng(1)
-    values = linear_rows(rows, columns=4, factors=2, noise=0.0)
-    return 5.0 + 20.0 * (values + 0.1 * source.standard_t(1.5, size=values.shape))
+    model = small(latent=5, variance="fixed", sigma2=sigma2, **LINEAR)
+    trained = _fit(schema, records, model, (1_600, 2_000), epochs=80)
+    assert trained.history[trained.best_epochs[0]].active_units == [expected]
+    mean, log_variance = trained.model.posterior(records)
+    kl = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean((0, 1))
+    assert int((kl > 0.01).sum()) == expected
 
 
 @pytest.mark.parametrize("variance", ["feature", "row"])
 def test_student_t_beats_the_gaussian_on_heavy_tails(variance: str) -> None:
-    values = _heavy(2_000)
+    tails = np.random.default_rng(1).standard_t(1.5, size=(2_000, 4))
+    values = 5.0 + 20.0 * (linear_rows(2_000, noise=0.0) + 0.1 * tails)
     schema, records = table_of(values)
     found = {}
-    for likelihood in ("gaussian", "student_t"):
-        model = ModelSpec(
-            latent=3, encoder=(16,), decoder=(16,), likelihood=likelihood, variance=variance
-        )
-        fitted = _fit(schema, records, model, (1_300, 1_500), epochs=40, learning_rate=0.01)
-        assert all(np.isfinite(r.val_monitored).all() for r in fitted.history)
-        bound = fitted.model.evidence(records.take(np.arange(1_500, 2_000)))
+    for kind in ("gaussian", "student_t"):
+        model = small(latent=3, encoder=(16,), decoder=(16,), likelihood=kind, variance=variance)
+        trained = _fit(schema, records, model, (1_300, 1_500), epochs=40, learning_rate=0.01)
+        assert all(np.isfinite(r.val_monitored).all() for r in trained.history)
+        bound = trained.model.evidence(records.take(np.arange(1_500, 2_000)))
         assert np.isfinite(bound).all()
-        found[likelihood] = bound.mean()
+        found[kind] = bound.mean()
     assert found["student_t"] > found["gaussian"] + 0.5
 
 
 def test_only_the_heavy_column_needs_student_t() -> None:
     values = linear_rows(1_500, columns=3, factors=1)
     values[:, 1] += 0.3 * np.random.default_rng(2).standard_t(1.5, size=1_500)
-    frame = pl.DataFrame(dict(zip("abc", values.T, strict=True)))
-    schema = FittedSchema.fit(
-        Schema(columns={"a": {}, "b": {"likelihood": "student_t"}, "c": {}}), frame
+    table = fitted(
+        pl.DataFrame(dict(zip("abc", values.T, strict=True))),
+        {"a": {}, "b": {"likelihood": "student_t"}, "c": {}},
     )
-    model = LINEAR.model_copy(update={"latent": 1})
-    fitted = _fit(schema, schema.apply(frame), model, (1_200, 1_500))
-    assert fitted.model.module.architecture.likelihoods == ("gaussian", "student_t", "gaussian")
-    noise = fitted.model.noise()[0]
-    assert np.isfinite(noise).all()
-    assert fitted.model.module.free.detach()[0, 0].tolist()[::2] == [2.0, 2.0]
-    assert fitted.model.module.free.detach()[0, 0, 1] < 2.0, "the tails were not noticed"
+    model = _fit(*table, small(latent=1, **LINEAR), (1_200, 1_500)).model
+    assert model.module.architecture.likelihoods == ("gaussian", "student_t", "gaussian")
+    assert np.isfinite(model.noise()).all()
+    free = model.module.free.detach()[0, 0].tolist()
+    assert free[::2] == [2.0, 2.0]
+    assert free[1] < 2.0, "the tails were not noticed"
 
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
@@ -124,9 +110,7 @@ def test_wild_outliers_give_no_nan(likelihood: str, variance: str) -> None:
     values = linear_rows(600)
     values[::50] *= 1e6
     schema, records = table_of(values)
-    model = ModelSpec(
-        latent=2, encoder=(16,), decoder=(16,), likelihood=likelihood, variance=variance
-    )
-    fitted = _fit(schema, records, model, (500, 600), epochs=20)
-    assert np.isfinite(fitted.model.evidence(records)).all()
-    assert np.isfinite(fitted.model.encode(records)).all()
+    model = small(encoder=(16,), decoder=(16,), likelihood=likelihood, variance=variance)
+    trained = _fit(schema, records, model, (500, 600), epochs=20).model
+    assert np.isfinite(trained.evidence(records)).all()
+    assert np.isfinite(trained.encode(records)).all()

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from toy_tables import LINEAR, fit, fitted, small
 
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.records import FittedSchema, Schema
-from variolite.training import EpochRecord, Fitted, Member, fit_tabular, members_for
-from variolite.training import loop as loop_module
+from variolite.training import EpochRecord, Fitted, Member, members_for
 
 MEMBERS = (Member(0, 1.0, 3), Member(1, 0.25, 1), Member(1, 2.0, 2), Member(5, 1.0, 3))
 SPEC = {
@@ -22,22 +21,22 @@ SPEC = {
     "min_gain": 0.02,
 }
 MODELS = {
-    "plain": ModelSpec(latent=3, encoder=(8,), decoder=(8,)),
+    "plain": small(latent=3),
     # Narrow layers with a norm would amplify the last bit a thousandfold.
-    "dropout and norm": ModelSpec(
-        latent=3, encoder=(16,), decoder=(16,), dropout=0.3, norm="layer"
-    ),
-    "student_t by row": ModelSpec(
-        latent=3, encoder=(8,), decoder=(8,), likelihood="student_t", variance="row"
-    ),
-    "linear, fixed noise": ModelSpec(
-        latent=3, encoder=(), decoder=(), variance="fixed", sigma2=0.1
-    ),
+    "dropout and norm": small(latent=3, encoder=(16,), decoder=(16,), dropout=0.3, norm="layer"),
+    "student_t by row": small(latent=3, likelihood="student_t", variance="row"),
+    "linear, fixed noise": small(latent=3, variance="fixed", sigma2=0.1, **LINEAR),
 }
 
 
 def _close(found, expected) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def _same_weights(together: Fitted, index: int, alone: Fitted) -> None:
+    taken = together.model.only(index).module.state_dict()
+    for key, value in alone.model.module.state_dict().items():
+        _close(taken[key].numpy(), value.numpy())
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -52,25 +51,16 @@ def test_together_as_alone(train_toy, name: str) -> None:
             assert mine.rate[i] == pytest.approx(own.rate[0])
             _close(mine.val_monitored[i], own.val_monitored[0])
             _close(mine.train_total[i], own.train_total[0])
-        one, other = together.model.only(i).module, alone.model.module
-        for key, value in other.state_dict().items():
-            _close(one.state_dict()[key].numpy(), value.numpy())
+        _same_weights(together, i, alone)
     assert max(lengths) == len(together.history)
-    assert not together.model.module.architecture.mask_input, "nothing is missing"
     assert len(lengths) > 1, "all members stopped in the same epoch: nothing is tested"
-
-
-def test_padded_dimensions_stay_exactly_zero(
-    train_toy, monkeypatch: pytest.MonkeyPatch, tmp_path
-) -> None:
-    monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", -1.0)
-    model = MODELS["dropout and norm"]
-    module = train_toy(MEMBERS, model, **SPEC).model.module
+    module = together.model.module
+    assert not module.architecture.mask_input, "nothing is missing"
+    # Padded dimensions stay exactly zero.
     heads, first = module.encoder.layers[-1], module.decoder.layers[0]
     for i, member in enumerate(MEMBERS):
         for value in (heads.weight[i], heads.bias[i]):
-            means, log_variances = value.detach().chunk(2, dim=-1)
-            for part in (means, log_variances):
+            for part in value.detach().chunk(2, dim=-1):
                 assert (part[..., member.latent :] == 0.0).all()
                 assert (part[..., : member.latent] != 0.0).all()
         assert (first.weight[i, member.latent :] == 0.0).all()
@@ -85,14 +75,12 @@ def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train
     for i, member in enumerate(MEMBERS):
         alone = model.only(i)
         assert alone.members == (member,)
-        np.testing.assert_allclose(
-            alone.encode(records)[0], codes[i, :, : member.latent], rtol=1e-5, atol=1e-5
-        )
+        own = codes[i, :, : member.latent]
+        np.testing.assert_allclose(alone.encode(records)[0], own, rtol=1e-5, atol=1e-5)
         assert (codes[i, :, member.latent :] == 0.0).all()
         np.testing.assert_allclose(alone.reconstruct(records)[0], decoded[i], rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(
-            alone.evidence(records, samples=3)[0], evidence[i], rtol=1e-4, atol=1e-4
-        )
+        bound = alone.evidence(records, samples=3)[0]
+        np.testing.assert_allclose(bound, evidence[i], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(alone.noise()[0], noise[i], rtol=1e-6)
 
 
@@ -101,59 +89,41 @@ def test_categories_conditions_and_gaps_train_together_too() -> None:
     n = 300
     level = source.integers(0, 3, n)
     a = source.normal(size=n) + level
+    codes = np.where(source.random(n) < 0.1, 0, level + 1)
     frame = pl.DataFrame(
         {
             "a": np.where(source.random(n) < 0.2, np.nan, a),
             "b": a + 0.3 * source.normal(size=n),
-            "rock": np.array(["", "clay", "ooze", "sand"])[
-                np.where(source.random(n) < 0.1, 0, level + 1)
-            ],
+            "rock": np.array(["", "clay", "ooze", "sand"])[codes],
             "depth": source.normal(size=n),
         }
     )
-    schema = Schema(
-        columns={
+    schema, records = fitted(
+        frame,
+        {
             "a": {"missing": "mask"},
             "b": {"likelihood": "student_t"},
             "rock": {"kind": "category", "missing": "mask"},
             "depth": {"role": "condition"},
-        }
+        },
     )
-    fitted = FittedSchema.fit(schema, frame)
-    records = fitted.apply(frame)
     assert not records.observed.all()
     assert (records.category < 0).any()
-
-    def run(*members: Member) -> Fitted:
-        return fit_tabular(
-            fitted,
-            records.take(np.arange(200)),
-            records.take(np.arange(200, n)),
-            ModelSpec(latent=2, encoder=(8,), decoder=(8,)),
-            TrainingSpec(beta={"kind": "constant"}, epochs=30, batch_size=50, learning_rate=0.03),
-            members,
-            device="cpu",
-        )
-
+    parts = records.take(np.arange(200)), records.take(np.arange(200, n))
+    spec = {"beta": {"kind": "constant"}, "epochs": 30, "batch_size": 50, "learning_rate": 0.03}
     members = (Member(0, 1.0, 2), Member(1, 0.5, 1))
-    together = run(*members)
+    together = fit(schema, *parts, members=members, **spec)
     architecture = together.model.module.architecture
     assert architecture.likelihoods == ("gaussian", "student_t")
     assert architecture.mask_input, "the network is not told what is missing"
     assert together.history[-1].val_monitored[0] < together.history[0].val_monitored[0]
     for i, member in enumerate(members):
-        alone = run(member)
-        one, other = together.model.only(i).module, alone.model.module
-        for key, value in other.state_dict().items():
-            _close(one.state_dict()[key].numpy(), value.numpy())
+        _same_weights(together, i, fit(schema, *parts, members=(member,), **spec))
 
 
-def test_equal_members_and_none_are_refused(train_toy) -> None:
+def test_equal_members_and_too_few_rows_are_refused(train_toy) -> None:
     with pytest.raises(TrainingError, match="two members are the same"):
         train_toy((Member(0, 1.0, 2), Member(0, 1.0, 2)))
-
-
-def test_too_few_rows_are_refused(train_toy) -> None:
     with pytest.raises(TrainingError, match="1 training rows are left"):
         replace(train_toy, training=train_toy.training.take([0]))()
 
@@ -169,7 +139,5 @@ def test_members_for_gives_every_combination() -> None:
     spec, model = TrainingSpec(seed=4), ModelSpec(latent=6)
     assert members_for(spec, model) == (Member(4, 1.0, 6),)
     found = members_for(spec, model, seeds=2, betas=(0.5, 1.0), latents=(2, 3))
-    assert len(set(found)) == 8
-    assert {m.seed for m in found} == {4, 5}
-    assert {m.beta for m in found} == {0.5, 1.0}
-    assert {m.latent for m in found} == {2, 3}
+    each = {Member(seed, beta, n) for seed in (4, 5) for beta in (0.5, 1.0) for n in (2, 3)}
+    assert (len(found), set(found)) == (8, each)

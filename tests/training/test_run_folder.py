@@ -15,11 +15,12 @@ def _files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def _write(folder: Path, *names: str) -> None:
+def _write(folder: Path, *names: str) -> RunFolder:
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name, encoding="utf-8")
+    return RunFolder(folder)
 
 
 FINISHED = (
@@ -35,46 +36,39 @@ FINISHED = (
     "model/weights.safetensors",
     "model/clusters.safetensors",
 )
-BROKEN_OFF = ("recipe.yaml", "split.json", "checkpoint/state.safetensors")
+UNFINISHED = ("recipe.yaml", "split.json", "checkpoint/state.safetensors")
+MINE = ("notes.txt", "exports/latents.csv")
 
 
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path, restart: bool) -> None:
     run = RunFolder(tmp_path / "runs" / "first")
-    run.prepare(restart=restart)
-    assert run.path.is_dir()
-    run.prepare(restart=restart)
-    assert not _files(run.path)
+    run.require_free(restart=restart)
+    assert not run.path.exists()
+    for _ in range(2):
+        run.prepare(restart=restart)
+        assert run.path.is_dir()
+        assert not _files(run.path)
 
 
 def test_a_finished_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
-    _write(tmp_path, *FINISHED)
-    run = RunFolder(tmp_path)
+    run = _write(tmp_path, *FINISHED, *MINE)
     assert run.finished
     with pytest.raises(RunFolderError, match=r"finished run is here already.*--restart"):
         run.prepare(restart=False)
-    assert _files(tmp_path) == set(FINISHED)
+    run.require_free(restart=True)
+    assert _files(tmp_path) == {*FINISHED, *MINE}
     run.prepare(restart=True)
-    assert not _files(tmp_path)
+    assert _files(tmp_path) == set(MINE)
     assert not run.finished
 
 
-def test_a_broken_off_run_goes_on_or_begins_again(tmp_path: Path) -> None:
-    _write(tmp_path, *BROKEN_OFF)
-    RunFolder(tmp_path).prepare(restart=False)
-    assert _files(tmp_path) == set(BROKEN_OFF)
-    RunFolder(tmp_path).prepare(restart=True)
-    assert not _files(tmp_path)
-
-
-@pytest.mark.parametrize("run", [FINISHED, BROKEN_OFF])
-def test_what_else_lies_in_a_run_folder_survives_a_restart(
-    tmp_path: Path, run: tuple[str, ...]
-) -> None:
-    mine = ("notes.txt", "exports/latents.csv")
-    _write(tmp_path, *run, *mine)
-    RunFolder(tmp_path).prepare(restart=True)
-    assert _files(tmp_path) == set(mine)
+def test_an_unfinished_run_is_resumed_or_begins_again(tmp_path: Path) -> None:
+    run = _write(tmp_path, *UNFINISHED, *MINE)
+    run.prepare(restart=False)
+    assert _files(tmp_path) == {*UNFINISHED, *MINE}
+    run.prepare(restart=True)
+    assert _files(tmp_path) == set(MINE)
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -82,9 +76,9 @@ def test_what_else_lies_in_a_run_folder_survives_a_restart(
 def test_a_foreign_folder_is_never_touched(
     tmp_path: Path, restart: bool, foreign: tuple[str, ...]
 ) -> None:
-    _write(tmp_path, *foreign)
+    run = _write(tmp_path, *foreign)
     with pytest.raises(RunFolderError, match="not empty and is no run"):
-        RunFolder(tmp_path).prepare(restart=restart)
+        run.prepare(restart=restart)
     assert _files(tmp_path) == set(foreign)
 
 
@@ -95,20 +89,11 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
             RunFolder(path).prepare(restart=False)
 
 
-def test_asking_whether_a_folder_is_free_changes_nothing(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "new").require_free(restart=False)
-    assert not (tmp_path / "new").exists()
-    _write(tmp_path, *FINISHED)
-    RunFolder(tmp_path).require_free(restart=True)
-    assert _files(tmp_path) == set(FINISHED)
-
-
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="there is no run here"):
         RunFolder(tmp_path / "nowhere").model()
-    _write(tmp_path, *BROKEN_OFF)
     with pytest.raises(RunFolderError, match=r"this run is not finished.*to resume it"):
-        RunFolder(tmp_path).recipe()
+        _write(tmp_path, *UNFINISHED).recipe()
 
 
 def test_json_parts_come_back_and_damage_is_named(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from watched import Watched
 TINY = ["training.epochs=2", "training.beta={kind: linear, epochs: 1}", "training.batch_size=64"]
 
 
-def cores(holes: int = 8, rows: int = 30, seed: int = 0) -> pl.DataFrame:
+def cores(holes: int = 8, rows: int = 30) -> pl.DataFrame:
     """Readings of made-up holes, in the units and under the names of shipboard tables."""
-    source = np.random.default_rng(seed)
+    source = np.random.default_rng(0)
     n = holes * rows
     hidden = source.normal(size=n) + np.repeat(source.normal(size=holes), rows)
     colour = 60.0 + 15.0 * hidden
@@ -38,8 +38,16 @@ def cores(holes: int = 8, rows: int = 30, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def tiny(name: str = "corelogs/default") -> Recipe:
-    return load_recipe(name, TINY)
+def tiny(name: str = "corelogs/default", *further: str) -> Recipe:
+    return load_recipe(name, [*TINY, *further])
+
+
+def _stop_at(epoch: int) -> Watched:
+    def stop(record: EpochRecord) -> None:
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return Watched(epoch=stop)
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_recipes() if n.startswith("corelogs/")])
@@ -49,13 +57,9 @@ def test_every_packaged_recipe_trains_on_a_small_table(name: str, tmp_path: Path
     assert run.recipe() == recipe
     assert run.split() == prepared.split
     model = run.model()
-    assert [column.name for column in model.schema.schema.inputs][:3] == [
-        "bulk_density",
-        "magnetic_susceptibility",
-        "natural_gamma",
-    ]
-    history = read_history(run.history_file)
-    assert [record.epoch for record in history] == [0, 1]
+    inputs = ["bulk_density", "magnetic_susceptibility", "natural_gamma"]
+    assert [column.name for column in model.schema.schema.inputs][:3] == inputs
+    assert [record.epoch for record in read_history(run.history_file)] == [0, 1]
     assert model.provenance["recipe"] == name
     assert model.provenance["best_epochs"][0] in (0, 1)
     held_out = prepared.part("test")
@@ -68,109 +72,74 @@ def test_transforms_see_training_holes_only() -> None:
     frame, recipe = cores(), tiny()
     before = prepare(recipe, frame)
     others = pl.col("Hole").is_in([*before.split.test, *before.split.validation])
-    spoilt = frame.with_columns(
-        pl.when(others).then(pl.col("GRA") * 1.5).otherwise("GRA").alias("GRA")
-    )
+    spoilt = frame.with_columns(GRA=pl.when(others).then(pl.col("GRA") * 1.5).otherwise("GRA"))
     after = prepare(recipe, spoilt)
     assert after.split == before.split
     assert after.schema.to_dict() == before.schema.to_dict()
+    assert after.fingerprint != before.fingerprint
     parts = [set(before.part(name).group) for name in ("train", "validation", "test")]
     assert sum(map(len, parts)) == len(set().union(*parts)) == 8
 
 
-def test_missing_logs_are_masked_by_the_default_and_told() -> None:
+def test_missing_logs_are_masked_by_the_default_and_noted() -> None:
     watched = Watched()
-    frame = (
-        cores()
-        .drop("R", "G", "B")
-        .with_columns(
-            pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise("NGR").alias("NGR")
-        )
-    )
+    gaps = pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise("NGR")
+    frame = cores().drop("R", "G", "B").with_columns(NGR=gaps)
     prepared = prepare(tiny(), frame, progress=watched)
     assert len(prepared.records) == len(frame)
     assert not prepared.records.observed.all()
     assert any("left out" in line and "red" in line for line in watched.notes)
 
 
-def test_columns_and_splits_can_be_given() -> None:
+def test_columns_and_splits_can_be_given_and_holes_are_needed() -> None:
     frame = cores().rename({"GRA": "my density"})
     split = Split(train=("U1300A", "U1301A"), validation=("U1302A",), test=("U1303A",))
     prepared = prepare(tiny(), frame, mapping={"bulk_density": "my density"}, split=split)
     assert prepared.split == split
     assert len(prepared.part("train")) == 60
     assert prepared.schema.schema.columns["bulk_density"].source == "my density"
-
-
-def test_a_table_without_holes_is_refused() -> None:
     with pytest.raises(SchemaError, match="hole"):
         prepare(tiny(), cores().drop("Hole"))
 
 
-def test_an_interrupted_run_goes_on_with_the_same_command(tmp_path: Path) -> None:
-    recipe = load_recipe("corelogs/v1", [*TINY, "training.epochs=6"])
+def test_an_interrupted_run_is_resumed_with_the_same_command(tmp_path: Path) -> None:
+    recipe, fresh = tiny("corelogs/v1", "training.epochs=6"), []
     whole, _ = train_run(recipe, cores(), tmp_path / "whole", seeds=2)
-
-    def stop(record: EpochRecord) -> None:
-        if record.epoch == 2:
-            raise KeyboardInterrupt
-
     with pytest.raises(StoppedByUserError):
-        train_run(recipe, cores(), tmp_path / "run", seeds=2, progress=Watched(epoch=stop))
+        train_run(recipe, cores(), tmp_path / "run", seeds=2, progress=_stop_at(2))
     (tmp_path / "run" / "checkpoint" / ".state.safetensors.1.tmp").write_bytes(b"half")
-    fresh: list[int] = []
-    run, _ = train_run(
-        recipe,
-        cores(),
-        tmp_path / "run",
-        seeds=2,
-        progress=Watched(epoch=lambda record: fresh.append(record.epoch)),
-    )
+    watched = Watched(epoch=lambda record: fresh.append(record.epoch))
+    run, _ = train_run(recipe, cores(), tmp_path / "run", seeds=2, progress=watched)
     assert fresh == [3, 4, 5]
     weights = "weights.safetensors"
     assert (run.model_folder / weights).read_bytes() == (whole.model_folder / weights).read_bytes()
     assert not run.checkpoint_file.parent.exists()
 
 
-def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path: Path) -> None:
-    def stop(record: EpochRecord) -> None:
-        raise KeyboardInterrupt
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
+
+def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path: Path) -> None:
+    six = "training.epochs=6"
     with pytest.raises(StoppedByUserError):
-        train_run(
-            load_recipe("corelogs/v1", [*TINY, "training.epochs=6"]),
-            cores(),
-            tmp_path,
-            progress=Watched(epoch=stop),
-        )
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        train_run(tiny("corelogs/v1", six), cores(), tmp_path, progress=_stop_at(0))
+    before = _contents(tmp_path)
     assert tmp_path / "split.json" in before
-    other_split = load_recipe("corelogs/v1", [*TINY, "training.epochs=6", "split.seed=7"])
-    for other in (tiny("corelogs/v1"), other_split):
+    for other in (tiny("corelogs/v1"), tiny("corelogs/v1", six, "split.seed=7")):
         with pytest.raises(RunFolderError, match=r"another recipe.*--restart"):
             train_run(other, cores(), tmp_path)
-        now = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        assert now == before
+        assert _contents(tmp_path) == before
     run, _ = train_run(tiny("corelogs/v1"), cores(), tmp_path, restart=True)
     assert run.finished
 
 
-def test_a_run_is_replaced_only_by_data_that_can_be_read(tmp_path: Path) -> None:
-    run, _ = train_run(tiny(), cores(), tmp_path / "run")
-    before = run.model().provenance
-    with pytest.raises(DataError):
-        train_run(tiny(), tmp_path / "absent.csv", tmp_path / "run", restart=True)
-    with pytest.raises(SchemaError):
-        train_run(tiny(), cores().drop("Hole"), tmp_path / "run", restart=True)
-    assert run.model().provenance == before
-    with pytest.raises(RunFolderError, match="a finished run is here already"):
-        train_run(tiny(), cores(), tmp_path / "run")
-
-
-def test_the_run_folder_tells_what_happened(tmp_path: Path) -> None:
-    path = tmp_path / "cores.csv"
+def test_the_run_folder_holds_what_happened_and_is_replaced_only_by_readable_data(
+    tmp_path: Path,
+) -> None:
+    path, out = tmp_path / "cores.csv", tmp_path / "run"
     cores().write_csv(path)
-    run, _ = train_run(tiny(), path, tmp_path / "run", seeds=2, simulated=True)
+    run, _ = train_run(tiny(), path, out, seeds=2, simulated=True)
     facts = json.loads(run.environment_file.read_text(encoding="utf-8"))
     assert facts["simulated"] is True
     assert facts["data"]["name"] == "cores.csv"
@@ -181,3 +150,11 @@ def test_the_run_folder_tells_what_happened(tmp_path: Path) -> None:
     assert len(provenance["best_epochs"]) == 2
     assert str(tmp_path) not in run.model_folder.joinpath("model.json").read_text(encoding="utf-8")
     assert [member.seed for member in run.model().members] == [0, 1]
+    before = _contents(out)
+    with pytest.raises(DataError):
+        train_run(tiny(), tmp_path / "absent.csv", out, restart=True)
+    with pytest.raises(SchemaError):
+        train_run(tiny(), cores().drop("Hole"), out, restart=True)
+    with pytest.raises(RunFolderError, match="a finished run is here already"):
+        train_run(tiny(), cores(), out)
+    assert _contents(out) == before

@@ -1,6 +1,6 @@
-"""Small tables with known structure for the training tests."""
+"""Small tables with known structure for the training tests, and training on them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from variolite.training.loop import Resume
 from variolite.vae import Batch
 
 Table = tuple[FittedSchema, Records]
+LINEAR = {"encoder": (), "decoder": ()}
 
 
 def linear_rows(
@@ -26,21 +27,54 @@ def linear_rows(
     """Rows on a plane of ``factors`` dimensions plus noise, shape (rows, columns)."""
     loadings = np.random.default_rng(100 + columns + factors).normal(size=(factors, columns))
     source = np.random.default_rng(seed)
-    return source.normal(size=(rows, factors)) @ loadings + noise * source.normal(
-        size=(rows, columns)
-    )
+    plane = source.normal(size=(rows, factors)) @ loadings
+    return plane + noise * source.normal(size=(rows, columns))
+
+
+def fitted(frame: pl.DataFrame, columns: Mapping[str, Any]) -> Table:
+    """Fit a schema on a table and apply it."""
+    schema = FittedSchema.fit(Schema(columns=dict(columns)), frame)
+    return schema, schema.apply(frame)
 
 
 def table_of(values: np.ndarray, settings: Mapping[str, Any] | None = None) -> Table:
     """Fit a schema with columns a, b, c, ... on values in original units."""
-    names = [chr(ord("a") + i) for i in range(values.shape[1])]
-    frame = pl.DataFrame(dict(zip(names, values.T, strict=True)))
-    columns = {name: dict(settings or {}) for name in names}
-    schema = FittedSchema.fit(Schema(columns=columns), frame)
-    return schema, schema.apply(frame)
+    frame = pl.DataFrame({chr(ord("a") + i): column for i, column in enumerate(values.T)})
+    return fitted(frame, {name: dict(settings or {}) for name in frame.columns})
 
 
-TOY = {"beta": {"kind": "linear", "epochs": 2}, "epochs": 6, "batch_size": 64}
+def small(**changes: Any) -> ModelSpec:
+    """Two latent dimensions and one hidden layer of eight units, unless said otherwise."""
+    return ModelSpec(**{"latent": 2, "encoder": (8,), "decoder": (8,)} | changes)
+
+
+def fit(
+    schema: FittedSchema,
+    training: Records,
+    validation: Records | None = None,
+    model: ModelSpec | None = None,
+    members: Sequence[Member] | None = None,
+    *,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    device: str = "cpu",
+    **spec: Any,
+) -> Fitted:
+    """Train a small model; ``spec`` are settings of training."""
+    model = model or small()
+    if members is None:
+        members = (Member(seed=0, beta=1.0, latent=model.latent),)
+    return fit_tabular(
+        schema,
+        training,
+        validation,
+        model,
+        TrainingSpec(**spec),
+        members,
+        device=device,
+        resume=None if checkpoint is None else partial(Resume, checkpoint),
+        on_epoch=on_epoch,
+    )
 
 
 @dataclass(frozen=True)
@@ -53,31 +87,18 @@ class Trainer:
 
     def __call__(
         self,
-        members: tuple[Member, ...] = (Member(seed=0, beta=1.0, latent=2),),
+        members: Sequence[Member] | None = None,
         model: ModelSpec | None = None,
-        *,
-        check: bool = True,
-        checkpoint: Path | None = None,
-        on_epoch: Callable[[EpochRecord], None] | None = None,
-        device: str = "cpu",
-        **spec: Any,
+        **settings: Any,
     ) -> Fitted:
-        return fit_tabular(
-            self.schema,
-            self.training,
-            self.validation if check else None,
-            model or ModelSpec(latent=2, encoder=(8,), decoder=(8,)),
-            TrainingSpec(**(TOY | spec)),
-            members,
-            device=device,
-            resume=None if checkpoint is None else partial(Resume, checkpoint),
-            on_epoch=on_epoch,
-        )
+        toy = {"beta": {"kind": "linear", "epochs": 2}, "epochs": 6, "batch_size": 64}
+        rows = self.schema, self.training, self.validation
+        return fit(*rows, model, members, **(toy | settings))
 
     def validate(self, fitted: Fitted) -> list[float]:
         """Monitored value of the returned model at a final beta of 1, for every member."""
         rows = Batch.of(self.validation, torch.device("cpu"))
         with torch.no_grad():
-            parts = fitting._validate(fitted.model.module, rows, fitted.model.members)
+            terms = fitting._validate(fitted.model.module, rows, fitted.model.members)
         beta = torch.tensor([member.beta for member in fitted.model.members])
-        return (parts.reconstruction + beta * parts.kl).tolist()
+        return (terms.reconstruction + beta * terms.kl).tolist()
