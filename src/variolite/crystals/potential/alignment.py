@@ -7,10 +7,10 @@ differences alone:
     point  max(0, 1 - POINT_MARGIN - c(u_i, f_i))            mean over atoms
     pair   max(0, |c(u_i, u_j) - c(f_i, f_j)| - PAIR_MARGIN)   mean over pairs i != j
 
-Features are standardised first: raw ones share a direction, and an output that is the
-same for every atom already takes two thirds off the point loss. Pairs are drawn, as all of
-them grow with the square of the batch, and separately within and across crystals, of which
-the former are few but tell atoms of one structure apart.
+Features are standardised first: raw ones share a direction, and an output that is the same for
+every atom already takes two thirds off the point loss. Pairs are drawn, as all of them grow with
+the square of the batch, and separately within and across crystals, of which the former are few but
+tell atoms of one structure apart.
 """
 
 from __future__ import annotations
@@ -41,11 +41,7 @@ def standardise(features: Tensor, training: Tensor) -> Tensor:
 
 
 class Alignment(NamedTuple):
-    """The parts of the loss, scalars; a part without terms is 0.
-
-    Mean over atoms with features; means over pairs of atoms of one crystal, and of different
-    ones.
-    """
+    """Means over atoms and over pairs of one crystal and of different ones, 0 without any, ()."""
 
     point: Tensor
     within: Tensor

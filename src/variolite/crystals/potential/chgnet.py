@@ -1,9 +1,9 @@
 """CHGNet evaluated from the weights of its package (Deng et al. 2023).
 
-Every message passes a gated perceptron over joined vectors, W [a, b, c]. Written as
-W_a a + W_b b + W_c c, the products are taken once per atom and per bond instead of
-once per message, which leaves a third of the arithmetic; forces need the gradient by
-the bond vectors alone. The tests hold it equal to the package's own evaluation.
+Every message passes a gated perceptron over joined vectors, W [a, b, c]. Written as W_a a + W_b b
++ W_c c, the products are taken once per atom and per bond instead of once per message, which leaves
+a third of the arithmetic; forces need the gradient by the bond vectors alone. The tests hold it
+equal to the package's own evaluation.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ NO_NUMBER = "the potential gave no number"
 
 # Bonds and angles of a batch of crystals under periodic boundaries, all crystals at once.
 #
-# A bond of atom i and the image of atom j in cell s has the vector (x_j + s - x_i) L.
-# For fractional components d = x_j - x_i and plane spacings h the images within the
-# cutoff r obey |d_k + s_k| <= r / h_k on every axis, so that each pair of atoms is
-# tried with its own small box of images and nothing is missed, however skewed the
-# cell is. All images are needed here, where `periodic` knows the nearest one.
+# A bond of atom i and the image of atom j in cell s has the vector (x_j + s - x_i) L. For
+# fractional components d = x_j - x_i and plane spacings h the images within the cutoff r obey
+# |d_k + s_k| <= r / h_k on every axis, so that each pair of atoms is tried with its own small box
+# and nothing is missed, however skewed the cell is. All images are needed here, where `periodic`
+# knows the nearest one.
 
 
 class Bonds(NamedTuple):
@@ -461,8 +461,7 @@ def _weights(version: str, device: torch.device) -> dict[str, Tensor]:
             hint="pip install 'chgnet>=0.4.2'",
         )
     content = torch.load(files[0], map_location=device, weights_only=True)
-    state: dict[str, Tensor] = content["model"]["state_dict"]
-    return state
+    return dict(content["model"]["state_dict"])
 
 
 def _count_angles(bonds: Bonds, owner: Tensor, crystals: int) -> tuple[int, NDArray[np.str_]]:

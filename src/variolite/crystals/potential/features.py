@@ -1,9 +1,8 @@
 """Features of a pretrained potential, computed once and kept by content.
 
-A crystal is known by the hash of its species, coordinates and cell, to the last bit,
-together with the name and version of the potential. What a run computes is written
-piece by piece, so that an interrupted run resumes where it stopped; at its end the
-pieces become one file.
+A crystal is known by the hash of its species, coordinates and cell, to the last bit, together with
+the name and version of the potential. What a run computes is written piece by piece, so that an
+interrupted run resumes where it stopped; at its end the pieces become one file.
 """
 
 from __future__ import annotations

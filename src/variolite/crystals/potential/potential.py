@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import as_completed
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -24,16 +25,12 @@ Floats = NDArray[np.float64]
 REASON = "<U64"
 """Type of the reasons why a crystal has no values."""
 
-POTENTIALS = ("chgnet",)
-"""Names of the potentials whose weights come with their package."""
-
 
 class Prediction(NamedTuple):
-    """Energies and features of B crystals with N atoms in all.
+    """Energies in eV per atom (B,), features of every atom (N, F), and why there are none (B,).
 
-    Energies in eV per atom (B,); features of every atom, unchanged by rotation, origin and choice
-    of cell, (N, F); and why there is no value, empty where there is one, (B,). A crystal that the
-    potential cannot treat has NaN throughout.
+    Features do not change with rotation, origin and choice of cell. A crystal that the potential
+    cannot treat has NaN throughout and a reason, others an empty one.
     """
 
     energies: Floats
@@ -55,10 +52,7 @@ class Forces(NamedTuple):
 
 
 class Potential(Protocol):
-    """A pretrained interatomic potential with ``width`` features per atom.
-
-    They are stored under its name and version.
-    """
+    """A pretrained potential; ``width`` features per atom are stored under name and version."""
 
     name: str
     version: str
@@ -71,6 +65,7 @@ class Potential(Protocol):
         """Return energies, forces and stresses."""
 
 
+@dataclass
 class AsePotential:
     """A calculator of ASE, one crystal after another: MACE, SevenNet, MatterSim and others.
 
@@ -88,22 +83,16 @@ class AsePotential:
         )
         foundation_features(crystals, potential)
 
-    Features are stored under name and version, which no two models may share; ``features`` gives
-    those of the atoms of one structure, (n, width), and may be left out with a width of 0.
+    No two models may share name and version; ``features`` gives those of the atoms of one
+    structure, (n, width), and may be left out with a width of 0.
     """
 
-    def __init__(
-        self,
-        calculator: Any,
-        *,
-        name: str,
-        version: str,
-        width: int = 0,
-        features: Callable[[Atoms], NDArray[Any]] | None = None,
-    ) -> None:
-        self.calculator = calculator
-        self.name, self.version, self.width = name, version, width
-        self._features = features
+    calculator: Any
+    _: KW_ONLY
+    name: str
+    version: str
+    width: int = 0
+    features: Callable[[Atoms], NDArray[Any]] | None = None
 
     def predict(self, crystals: Crystals) -> Prediction:
         """Return energies and features; see `Potential`."""
@@ -111,7 +100,7 @@ class AsePotential:
         features = np.full((len(crystals.species), self.width), np.nan, dtype=np.float32)
 
         def ask(place: int, span: slice, atoms: Any) -> None:
-            found = features[span] if self._features is None else self._features(atoms)
+            found = features[span] if self.features is None else self.features(atoms)
             energy = atoms.get_potential_energy() / len(atoms)
             features[span], energies[place] = found, energy
 
@@ -149,15 +138,14 @@ def load_potential(
 ) -> Potential:
     """Load a potential whose weights come with its package, or return the one that is given.
 
-    Nothing is downloaded. Raises `DataError` if there is none of this name, see `POTENTIALS`, or
-    its package is missing.
+    That is chgnet so far. Nothing is downloaded. Raises `DataError` if there is none of this name,
+    or its package is missing.
     """
     if not isinstance(name, str):
         return name
-    if name not in POTENTIALS:
-        close = nearest(name, POTENTIALS)
-        known = f"choose from {', '.join(POTENTIALS)}, or wrap a calculator in AsePotential"
-        hint = f"did you mean {close}?" if close else known
+    if name != "chgnet":
+        close, other = "did you mean chgnet?", "choose chgnet, or wrap a calculator in AsePotential"
+        hint = close if nearest(name, ["chgnet"]) else other
         raise DataError(f"there is no potential {name!r}", hint=hint)
     return _chgnet(str(device))
 

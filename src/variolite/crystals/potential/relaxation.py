@@ -130,9 +130,9 @@ class _Motion:
 
     def only(self, chosen: NDArray[np.bool_]) -> _Motion:
         velocity = self.velocity[chosen[self.crystals.owner]]
-        others: Any = self.cell_velocity, self.step, self.mixing, self.downhill
-        kept = (part[chosen] for part in others)
-        return _Motion(self.places[chosen], self.crystals.take(chosen), velocity, *kept)
+        parts: Any = self.cell_velocity, self.step, self.mixing, self.downhill
+        crystals, rest = self.crystals.take(chosen), (part[chosen] for part in parts)
+        return _Motion(self.places[chosen], crystals, velocity, *rest)
 
     def advance(self, force: Floats, cell_force: Floats) -> None:
         """Take one step along the forces of shape (N, 3) and (M, 3, 3)."""
@@ -142,8 +142,7 @@ class _Motion:
         def inner(a: Floats, b: Floats, cell_a: Floats, cell_b: Floats) -> Floats:
             # Atoms and cell of a crystal are one vector of 3 n + 9 numbers, (M,).
             of_atoms = np.bincount(owner, (a * b).sum(1), minlength=len(counts))
-            total: Floats = of_atoms + (cell_a * cell_b).sum((1, 2))
-            return total
+            return np.asarray(of_atoms + (cell_a * cell_b).sum((1, 2)))
 
         # Where the velocity points against the force the minimum lies behind: slow down there,
         # and elsewhere grow the step after a while of going downhill.
@@ -154,7 +153,6 @@ class _Motion:
         self.step = np.where(uphill, np.maximum(self.step * SLOWER, SHORTEST_STEP), faster)
         decayed = np.where(late, self.mixing * MIXING_DECAY, self.mixing)
         self.mixing = np.where(uphill, MIXING, decayed)
-
         # Uphill: half a step back, then from rest again.
         back, still = np.where(uphill, -0.5 * self.step, 0.0), ~uphill
         dt, cell_dt = self.step[owner, None], self.step[:, None, None]
@@ -245,8 +243,8 @@ def relax_together(
         motion = motion.only(going)
         motion.advance(force[atoms], cell_force[going])
     relaxed = replace(crystals, coordinates=coordinates, lattices=lattices)
-    moved = _moved(crystals, relaxed)
-    return Relaxation(relaxed, energies[0], energies[1], converged, steps, moved, reasons)
+    measured = energies[0], energies[1], converged, steps, _moved(crystals, relaxed), reasons
+    return Relaxation(relaxed, *measured)
 
 
 def _moved(before: Crystals, after: Crystals) -> Floats:
@@ -259,5 +257,4 @@ def _moved(before: Crystals, after: Crystals) -> Floats:
     np.add.at(drift, owner, gone)
     gone -= (drift / counts[:, None])[owner]
     squares = np.bincount(owner, (gone**2).sum(1), minlength=len(counts))
-    moved: Floats = np.sqrt(squares / counts)
-    return moved
+    return np.asarray(np.sqrt(squares / counts))
