@@ -14,6 +14,7 @@ from torch import Tensor
 
 from variolite.crystals.crystals import Crystals, Latents, ragged_places
 from variolite.crystals.elements import SYMBOLS
+from variolite.crystals.files.store import fingerprint
 from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.generation.prior import LatentPrior, prior_from, prior_state
 from variolite.crystals.generation.properties import PropertyHead, head_from, head_state
@@ -173,6 +174,11 @@ class CrystalModel:
     def elements(self) -> tuple[int, ...]:
         """Atomic numbers that it knows."""
         return self.module.elements
+
+    def trained_on(self, crystals: Crystals) -> bool:
+        """Whether these are the very structures of which a part trained it."""
+        known = self.provenance.get("data", {}).get("fingerprint")
+        return bool(known == fingerprint(crystals))
 
     def encode(self, crystals: Crystals) -> Latents:
         """Return the posterior of every atom, in the order of the input.

@@ -28,10 +28,10 @@ from variolite.recipe import (
 
 
 class CrystalArchitecture(Spec):
-    """Sizes of the crystal VAE: two transformers over atoms in the canonical frame.
+    """Sizes of the two transformers over atoms in the canonical frame.
 
     ``latent`` dimensions stand for an atom, whose coordinates enter with ``fourier_features``
-    for each axis. ``given`` names what the decoder is given instead of decoding it.
+    for each axis; ``given`` is what the decoder is given instead of decoding it.
     """
 
     latent: Positive = 16
@@ -206,9 +206,9 @@ class Imported:
     """A recipe in plain types; every value of the files is taken or left."""
 
     content: dict[str, Any]
-    taken: tuple[Setting, ...]
-    left: tuple[Setting, ...]
-    files: tuple[Path, ...]
+    taken: list[Setting]
+    left: list[Setting]
+    files: list[Path]
 
     def to_yaml(self) -> str:
         """Write the recipe, with what was left out as comments above it."""
@@ -230,13 +230,13 @@ class Imported:
 
     def lines(self) -> list[str]:
         """List what was taken and what was left out, a line for each value."""
-        values = [f"{entry.path} = {_shown(entry.value)}" for entry in (*self.taken, *self.left)]
-        width = min(max((len(value) for value in values), default=0), 48)
-        meaning = [entry.meaning for entry in (*self.taken, *self.left)]
-        lines = [f"  {value:<{width}}  {text}" for value, text in zip(values, meaning, strict=True)]
+        entries = [*self.taken, *self.left]
+        values = [f"{entry.path} = {_shown(entry.value)}" for entry in entries]
+        width = min(max(map(len, values), default=0), 48)
+        lines = [f"  {v:<{width}}  {e.meaning}" for v, e in zip(values, entries, strict=True)]
         split = len(self.taken)
-        left = [f"{len(self.left)} without a counterpart:", *lines[split:]] if self.left else []
-        return [f"{split} taken over:", *lines[:split], *left]
+        left = [f"{len(self.left)} without a counterpart:"] * bool(self.left)
+        return [f"{split} taken over:", *lines[:split], *left, *lines[split:]]
 
 
 def _shown(value: Any) -> str:
@@ -251,7 +251,7 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
     RecipeError if a file cannot be read as data, is composed of others, holds no crystal VAE, or
     names a class of the model that Variolite does not know.
     """
-    files = tuple(paths)
+    files = list(paths)
     where = ", ".join(map(str, files))
     values: dict[str, Any] = {}
     for file in files:
@@ -273,7 +273,8 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
     title = f"Imported from {files[-1].name}"
     content: dict[str, Any] = {"kind": "crystals", "name": name, "title": title}
     chosen: dict[str, Setting] = {}
-    taken, left = [], []
+    taken: list[Setting] = []
+    left: list[Setting] = []
     for path in [path for path in dict.fromkeys((*TAKEN, *values)) if path in values]:
         key, value = TAKEN.get(path), _number(values[path])
         if key == "model.given" and isinstance(value, bool):
@@ -292,7 +293,7 @@ def import_source(paths: Iterable[Path], name: str) -> Imported:
     # The weight of the KL never moves in chemeleon2.
     content.setdefault("training", {})["beta"] = {"kind": "constant", "value": 1.0}
     recipe_from_dict(content, where, BaseRecipe)
-    return Imported(content, tuple(taken), tuple(left), files)
+    return Imported(content, taken, left, files)
 
 
 def _leaves(node: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -38,7 +38,7 @@ from variolite.crystals.model.batch import (
 from variolite.crystals.model.latents import ACTIVE_NATS
 from variolite.crystals.model.network import CrystalModule, bf16_is_fast
 from variolite.crystals.potential.alignment import standardise
-from variolite.crystals.potential.features import foundation_features
+from variolite.crystals.potential.features import foundation_features, user_cache
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.errors import DataError, RecipeError, TrainingError, nearest
 from variolite.progress import Progress
@@ -189,7 +189,7 @@ def train_on_files(
     device: str = "auto",
     restart: bool = False,
 ) -> RunFolder:
-    """Read structures and train on them, as ``variolite fit`` does; see `train_crystal_run`."""
+    """Read structures and train on them, as ``variolite fit`` does."""
     from variolite.crystals.field import load
 
     choose_device(device, 0)
@@ -228,13 +228,12 @@ def train_crystal_run(
     progress = progress or Progress()
     folder = RunFolder(out)
     parts, split = prepare_crystals(crystals, recipe)
-    data = fingerprint(crystals)
-    trained = None if restart else _without_its_prior(folder, recipe, data)
+    trained = None if restart else _without_its_prior(folder, recipe, crystals)
     if trained is None:
         run = TrainingRun(folder, recipe, restart=restart, simulated=False)
         counted = ", ".join(f"{len(part):,} {part_name}" for part_name, part in parts.items())
         progress.note(f"{counted} structures, split by {recipe.split.by}")
-        about = {"name": name, "fingerprint": data, "rows": len(crystals)}
+        about = {"name": name, "fingerprint": fingerprint(crystals), "rows": len(crystals)}
         about |= {"rows_kept": len(crystals), "left_out": [], "remarks": []}
         trained = _train(recipe, parts, split, run, about, device, progress)
     else:
@@ -256,17 +255,16 @@ def _train(
 ) -> CrystalModel:
     """Train the network and write all that belongs to a run but the prior."""
     spec = recipe.training
-    features = known = held_out = None
+    known = held_out = None
     if recipe.loss.alignment > 0.0:
         with progress.stage("features of CHGNet") as step:
-            features = _features(parts["train"], parts["validation"], step)
+            known, held_out = _features(parts["train"], parts["validation"], step)
     # Cells are standardised by those that the network sees, not by those of the files.
     training, validation = (canonicalize(parts[part]).crystals for part in ("train", "validation"))
     # A validation crystal may hold an element that no training crystal has.
     whole = validation.made_of(np.unique(training.species))
-    if features is not None:
-        known = features[0]
-        held_out = features[1][validation.atoms_of(np.flatnonzero(whole))]
+    if held_out is not None:
+        held_out = held_out[validation.atoms_of(np.flatnonzero(whole))]
     validation = validation.take(whole)
     if len(training) < 2 or not len(validation):
         raise TrainingError(
@@ -274,6 +272,7 @@ def _train(
             "are too few",
             hint="give more structures, or a smaller split.test",
         )
+    # The network has to know the width of the features and the spread of the cells.
     module = build(recipe, training, features=0 if known is None else known.shape[1])
     parameters = sum(p.numel() for p in module.parameters())
     atoms = len(training.species) / len(training)
@@ -324,20 +323,17 @@ def _features(
     training: Crystals, validation: Crystals, log: Callable[[str], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Foundation features of both parts, standardised by those of the training atoms."""
-    from variolite.crystals.potential.features import user_cache
-
-    workers = os.cpu_count() or 1
-    found = [
-        torch.from_numpy(
-            foundation_features(part, folder=user_cache(), workers=workers, log=log).features
-        ).float()
-        for part in (training, validation)
-    ]
+    found = []
+    for part in (training, validation):
+        read = foundation_features(part, folder=user_cache(), workers=os.cpu_count() or 1, log=log)
+        found.append(torch.from_numpy(read.features).float())
     first, second = (standardise(part, found[0]).numpy() for part in found)
     return first, second
 
 
-def _without_its_prior(run: RunFolder, recipe: CrystalRecipe, data: str) -> CrystalModel | None:
+def _without_its_prior(
+    run: RunFolder, recipe: CrystalRecipe, crystals: Crystals
+) -> CrystalModel | None:
     """Load a run of the same recipe and data that was interrupted while its prior was fitted."""
     if not run.finished or not run.recipe_file.is_file():
         return None
@@ -347,10 +343,9 @@ def _without_its_prior(run: RunFolder, recipe: CrystalRecipe, data: str) -> Crys
     except RecipeError:  # of a run on a table, or damaged
         return None
     model = load_crystal_model(run.model_folder)
-    same = model.provenance.get("data", {}).get("fingerprint") == data
     no_prior = recipe.prior.kind != "none" and model.prior is None
     no_properties = bool(recipe.properties) and model.properties is None
-    return model if same and (no_prior or no_properties) else None
+    return model if (no_prior or no_properties) and model.trained_on(crystals) else None
 
 
 def _with_prior(
@@ -366,11 +361,10 @@ def _with_prior(
         return model
     frame = canonicalize(training).crystals
     latents = encode(model.module, frame)
-    head = None
+    head = prior = None
     if recipe.properties:
         with progress.stage("fitting properties from latents"):
             head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
-    prior = None
     if recipe.prior.kind != "none":
         # An interrupted prior is in the way of no other: each has a file of its own.
         settings = (recipe.prior, recipe.properties, recipe.training.precision)
@@ -415,7 +409,7 @@ def refit_prior(
             )
     model: CrystalModel = run.model()
     recipe = load_crystal_recipe(run.recipe_file, overrides)
-    if model.provenance.get("data", {}).get("fingerprint") != fingerprint(crystals):
+    if not model.trained_on(crystals):
         raise DataError(
             "these are not the structures that the run was trained from",
             where="--data",

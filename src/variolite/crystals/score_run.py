@@ -16,7 +16,7 @@ from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import format_generation, score_generation
 from variolite.crystals.files.groups import groups_by
-from variolite.crystals.files.store import fingerprint, write_store
+from variolite.crystals.files.store import write_store
 from variolite.crystals.generation.sampling import Sampling
 from variolite.crystals.matching import (
     fixed_template,
@@ -61,7 +61,7 @@ def structures_to_score(
             "the run keeps no list of its training structures: some of these may be among them"
         ]
     split = run.split()
-    if _trained_on(model, crystals):
+    if model.trained_on(crystals):
         test = np.isin(groups_by(crystals, by), np.array(split.test, dtype=np.str_))
         if not test.any():
             raise DataError(
@@ -96,11 +96,6 @@ def reconstruct_or_fail(model: CrystalModel, crystals: Crystals) -> tuple[Crysta
     return whole, len(crystals) - len(places)
 
 
-def _trained_on(model: CrystalModel, crystals: Crystals) -> bool:
-    """Whether these are the very structures of which a part trained the model."""
-    return bool(model.provenance.get("data", {}).get("fingerprint") == fingerprint(crystals))
-
-
 def score_crystal_run(
     run: RunFolder,
     crystals: Crystals,
@@ -122,7 +117,7 @@ def score_crystal_run(
     model = load_crystal_model(run.model_folder)
     given = ("species",) if model.species_given else ()
     true, notes = structures_to_score(run, model, crystals)
-    if train is None and _trained_on(model, crystals):
+    if train is None and model.trained_on(crystals):
         known = groups_by(crystals, run.recipe().split.by)
         train = crystals.take(np.isin(known, np.array(run.split().train, dtype=np.str_)))
     log("reconstructing")
