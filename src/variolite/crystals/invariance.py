@@ -30,11 +30,10 @@ SHEARS = 3
 class Transformation:
     """One change of description for each of B crystals with N atoms in all.
 
-    With the rows of L as lattice vectors, a crystal (L, x) becomes (U L R, x'), where
-    x' = (x + t) U^-1 + k, and then its atoms are put in another order: with an orthogonal
-    ``rotation`` R of determinant 1 or -1, (B, 3, 3), a fractional ``shift`` t of the origin,
-    (B, 3), a unimodular ``change`` U of the basis, (B, 3, 3), ``whole`` cells k that every atom
-    is moved by, (N, 3), and the places ``order``, in the set as given, of the new atoms, (N,).
+    With the rows of L as lattice vectors, a crystal (L, x) becomes (U L R, (x + t) U^-1 + k):
+    an orthogonal ``rotation`` R, (B, 3, 3), a fractional ``shift`` t of the origin, (B, 3), a
+    unimodular ``change`` U of the basis, (B, 3, 3), and ``whole`` cells k, (N, 3). Then the atoms
+    come in another order: ``order``, (N,), are their places in the set as given.
     """
 
     rotation: Floats
@@ -57,7 +56,7 @@ class Transformation:
         return cls(**{**same, **changed})
 
     def apply(self, crystals: Crystals) -> Crystals:
-        """Return new crystals; their coordinates are not wrapped into the cell."""
+        """The new crystals; their coordinates are not wrapped into the cell."""
         owner = crystals.owner
         back = np.rint(np.linalg.inv(self.change))
         moved = crystals.coordinates + self.shift[owner]
@@ -77,11 +76,7 @@ class Transformation:
 
 
 def random_rotations(number: int, random: np.random.Generator) -> Floats:
-    """Draw rotations uniformly, (number, 3, 3).
-
-    A quaternion of four standard normal numbers points in every direction with equal
-    density; its unit vector is a uniform rotation (Shoemake 1992).
-    """
+    """Draw rotations uniformly, (number, 3, 3): normal quaternions (Shoemake 1992)."""
     return np.asarray(Rotation.from_quat(random.normal(size=(number, 4))).as_matrix())
 
 
@@ -119,8 +114,8 @@ def permutation(crystals: Crystals, seed: int = 0) -> Transformation:
 def other_cell(crystals: Crystals, seed: int = 0) -> Transformation:
     """Choose another primitive basis of the same lattice for every crystal.
 
-    The basis vectors are put in a random order with random signs, and three times one of
-    them is added to another or taken from it. The change has determinant 1 or -1.
+    Its vectors in a random order with random signs, and three times one of them is added to
+    another or taken from it.
     """
     random = np.random.default_rng([seed, 6])
     count = len(crystals)
@@ -280,7 +275,6 @@ class Change:
         return cls(name, compared, *figures, float(scaled.max()), float((scaled > MOVED).mean()))
 
     def cells(self) -> list[str]:
-        """What stands of it in a table."""
         numbers = (self.median, self.high, self.largest, self.deviations)
         written = ["" if number is None else f"{number:.1e}" for number in numbers]
         moved = "" if self.moved is None else f"{self.moved:.1%}"
@@ -292,11 +286,10 @@ class InvarianceReport:
     """Changes of latents and reconstructions under changes that should not matter.
 
     ``spread`` is the standard deviation of the latents over all atoms (root mean square over the
-    dimensions): what ``deviations`` are measured in. ``latents`` has a change for every
-    transformation, and for encoding alone instead of with others; ``shapes`` the same for
-    reconstructions, if any; ``residuals`` are changes of latents under strain and noise: the
-    crystal is another one then, and nothing passes or fails by them. ``mutated`` says whether a
-    function changed the arrays it was given.
+    dimensions). ``latents`` has a change for every transformation, and for encoding alone instead
+    of with others; ``shapes`` the same for reconstructions, if any. Nothing passes or fails by
+    ``residuals``, changes under strain and noise: the crystal is another one then. ``mutated``
+    says whether a function changed the arrays it was given.
     """
 
     crystals: int
@@ -312,9 +305,9 @@ class InvarianceReport:
     ) -> tuple[Change, ...]:
         """Changes that are larger than they may be.
 
-        ``tolerance`` bounds a latent both in its own units and in standard deviations: latents
-        that are tiny, or huge, make it no easier. ``shape_tolerance``, in Angstrom, is wider,
-        because a decoder may turn a small change of a latent into a larger one of a place.
+        ``tolerance`` bounds a latent in its own units and in standard deviations, so that its
+        scale makes nothing easier. ``shape_tolerance``, in Angstrom, is wider, as a decoder may
+        turn a small change of a latent into a larger one of a place.
         """
         limits = [(change, tolerance) for change in self.latents]
         limits += [(change, shape_tolerance) for change in self.shapes]
@@ -398,15 +391,8 @@ def check_invariance(
         for name, other in _others(crystals, seed).items()
     ]
     mutated = any(not np.array_equal(array, getattr(crystals, n)) for n, array in kept.items())
-    return InvarianceReport(
-        len(crystals),
-        len(crystals.species),
-        spread,
-        tuple(latents),
-        tuple(shapes),
-        tuple(residuals),
-        mutated,
-    )
+    changes_of = tuple(latents), tuple(shapes), tuple(residuals)
+    return InvarianceReport(len(crystals), len(crystals.species), spread, *changes_of, mutated)
 
 
 def _others(crystals: Crystals, seed: int) -> dict[str, Crystals]:

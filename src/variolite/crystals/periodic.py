@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -58,14 +59,18 @@ SHORT_VECTORS = _short_vectors()
 BASES = _bases()
 
 
+def _flat(lattices: Floats) -> NDArray[np.bool_]:
+    lengths = np.linalg.norm(lattices, axis=2)
+    return np.asarray(~(np.abs(np.linalg.det(lattices)) > _FLAT * lengths.prod(axis=1)))
+
+
 def reduced_basis(lattices: Floats) -> Integers:
     """Change of basis U, (B, 3, 3), of determinant 1 or -1, with U @ lattice Minkowski-reduced.
 
     Rows of ``lattices``, (B, 3, 3), are lattice vectors; DataError if a cell has no volume.
     """
     lattices = np.asarray(lattices, dtype=np.float64)
-    lengths = np.linalg.norm(lattices, axis=2)
-    flat = np.abs(np.linalg.det(lattices)) <= _FLAT * lengths.prod(axis=1)
+    flat = _flat(lattices)
     if flat.any():
         raise DataError(
             f"cell {int(np.flatnonzero(flat)[0])} has no volume",
@@ -93,6 +98,7 @@ def _one_sweep(basis: Floats) -> Integers:
     order = np.argsort(squared, axis=1, kind="stable")
     step = np.eye(3, dtype=np.int64)[order]
     basis = step @ basis
+    # Products of every two vectors, (B, 3, 3).
     gram = basis @ basis.transpose(0, 2, 1)
     # The second vector by the first.
     times = np.rint(gram[:, 0, 1] / gram[:, 0, 0]).astype(np.int64)
@@ -138,23 +144,12 @@ _ITERATIONS = 1000
 _REPORT_EVERY = 4096
 
 
-def niggli_basis(lattice: Floats) -> Integers:
-    """Integer matrix U, of determinant 1, for which ``U @ lattice`` is a Niggli cell.
-
-    By the algorithm of Krivy and Gruber (Acta Cryst. A32 (1976) 297) with the tolerance
-    of Grosse-Kunstleve et al. (Acta Cryst. A60 (2004) 1), as gemmi has it. DataError if the
-    rows of ``lattice``, (3, 3), span no volume.
-    """
-    volume = abs(float(np.linalg.det(lattice)))
-    if not volume > _FLAT * float(np.linalg.norm(lattice, axis=1).prod()):
-        raise DataError("the lattice vectors span no volume", hint="Leave this structure out")
-    return niggli_steps(cell_parameters(lattice)[0].tolist())
-
-
 def niggli_steps(parameters: Sequence[float], epsilon: float = 1e-9) -> Integers:
-    """Integer matrix, (3, 3), from a cell by its six parameters (Angstrom, degrees) to a Niggli
-    cell; ``epsilon`` is the difference of products of lattice vectors, in square Angstrom, that
-    counts as none.
+    """Integer matrix U, (3, 3), of determinant 1, for which ``U @ lattice`` is a Niggli cell.
+
+    From its six parameters, by the algorithm of Krivy and Gruber (Acta Cryst. A32 (1976) 297)
+    with the tolerance of Grosse-Kunstleve et al. (Acta Cryst. A60 (2004) 1), as gemmi has it:
+    ``epsilon`` square Angstrom, in products of lattice vectors, count as no difference.
     """
     vector = gemmi.GruberVector(gemmi.UnitCell(*parameters), "P", True)
     vector.niggli_reduce(epsilon=epsilon, iteration_limit=_ITERATIONS)
@@ -168,14 +163,18 @@ def reduce_cells(crystals: Crystals, *, log: Callable[[str], None] = lambda _: N
     Orientation, order of atoms, names and properties stay; DataError names a crystal whose
     lattice spans no volume.
     """
+    flat = _flat(crystals.lattices)
+    if flat.any():
+        raise DataError(
+            "the lattice vectors span no volume",
+            where=str(crystals.names[flat][0]),
+            hint="Leave this structure out",
+        )
     bases = np.empty((len(crystals), 3, 3))
-    for place, lattice in enumerate(crystals.lattices):
+    for place, parameters in enumerate(cell_parameters(crystals.lattices).tolist()):
         if place % _REPORT_EVERY == 0:
             log(f"{place:,} of {len(crystals):,} cells reduced")
-        try:
-            bases[place] = niggli_basis(lattice)
-        except DataError as error:
-            raise DataError(error.what, where=str(crystals.names[place]), hint=error.hint) from None
+        bases[place] = niggli_steps(parameters)
     # Atoms stay where they are: x L = x' (U L), hence x' = x U^-1.
     back = np.linalg.inv(bases)[crystals.owner]
     coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back)
@@ -352,8 +351,7 @@ def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterato
 _PAIRS = 500_000
 
 
-@dataclass(frozen=True)
-class ClosePairs:
+class ClosePairs(NamedTuple):
     """The closest pair of each structure that has one, (m,), with the distance in Angstrom.
 
     ``first`` and ``second`` are counted within the structure; the same atom twice where it is
@@ -397,16 +395,13 @@ def close_pairs(crystals: Crystals, chosen: Integers, within: float) -> ClosePai
     return ClosePairs(structure[order], first[order], second[order], distance[order])
 
 
-_Found = tuple[Integers, Integers, Integers, Floats]
-
-
 def _wrapped(
     crystals: Crystals,
     places: Integers,
     pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
     reach: Floats,
     within: float,
-) -> _Found:
+) -> ClosePairs:
     """Look at structures of equal size; ``reach`` bounds the components of a short vector.
 
     One axis after the other, since the first two leave few pairs for the rest.
@@ -427,10 +422,10 @@ def _wrapped(
     distance = np.linalg.norm(np.einsum("mi,mij->mj", vector, lattices[row]), axis=1)
     near = distance < within
     row, pair = row[near], pair[near]
-    return places[row], first[pair], second[pair], distance[near]
+    return ClosePairs(places[row], first[pair], second[pair], distance[near])
 
 
-def _images(crystals: Crystals, places: Integers, within: float) -> _Found:
+def _images(crystals: Crystals, places: Integers, within: float) -> ClosePairs:
     """Look at structures in flat or skewed cells, an atom's own images included."""
     some = crystals.take(places)
     own, blocks = periodic_distances(some)
@@ -444,4 +439,4 @@ def _images(crystals: Crystals, places: Integers, within: float) -> _Found:
         found.append((block.crystals, first, second, block.distances[rows, nearest]))
     structure, first, second, distance = (np.concatenate(part) for part in zip(*found, strict=True))
     near = distance < within
-    return places[structure[near]], first[near], second[near], distance[near]
+    return ClosePairs(places[structure[near]], first[near], second[near], distance[near])

@@ -306,17 +306,9 @@ def _train(
             resume=resume,
             on_epoch=on_epoch,
         )
-    module.to("cpu").eval()
-    return run.finish(
-        CrystalModel(module),
-        save_crystal_model,
-        trained,
-        device=reason,
-        data=data,
-        batch_size=batches.batch_size,
-        learning_rate=rate,
-        parameters=parameters,
-    )
+    used = {"batch_size": batches.batch_size, "learning_rate": rate, "parameters": parameters}
+    model = CrystalModel(module.to("cpu").eval())
+    return run.finish(model, save_crystal_model, trained, device=reason, data=data, **used)
 
 
 def _features(
