@@ -25,11 +25,9 @@ def short_priors() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on textbook crystals with a prior and a property, not to be changed."""
-    place = tmp_path_factory.mktemp("crystal-run") / "run"
-    crystals = energetic()
+    place, crystals = tmp_path_factory.mktemp("crystal-run") / "run", energetic()
     recipe = recipe_of("prior.kind=flow", "properties=[energy]")
-    folder, model = train_crystal_run(recipe, crystals, place, name="textbook")
-    return Run(folder, model, crystals, recipe)
+    return Run(*train_crystal_run(recipe, crystals, place, name="textbook"), crystals, recipe)
 
 
 @pytest.fixture

@@ -10,19 +10,12 @@ import pytest
 from tiny_runs import Run
 
 from variolite.crystals import score_run as health
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.score_run import crystal_health
 from variolite.errors import DataError
 
 
-@pytest.fixture
-def crystals(run: Run) -> Crystals:
-    """Those whose elements the model knows."""
-    known = np.isin(run.crystals.species, run.model.elements)
-    return run.crystals.take(np.bincount(run.crystals.owner, known) == run.crystals.counts)
-
-
-def test_a_small_set_is_encoded_whole(run: Run, crystals: Crystals) -> None:
+def test_a_small_set_is_encoded_whole(run: Run) -> None:
+    crystals = run.known
     found = crystal_health(run.model, crystals)
     assert found.encoded == found.given == len(crystals)
     latents = run.model.encode(crystals)
@@ -37,9 +30,8 @@ def test_a_small_set_is_encoded_whole(run: Run, crystals: Crystals) -> None:
     assert any("crystals prior" in line for line in bare.lines())
 
 
-def test_a_large_set_is_encoded_in_part(
-    run: Run, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_set_is_encoded_in_part(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    crystals = run.known
     monkeypatch.setattr(health, "MOST", 30)
     found = crystal_health(run.model, crystals)
     assert (found.encoded, found.given) == (30, len(crystals))
@@ -61,6 +53,6 @@ def test_the_part_has_every_size_in_its_share(monkeypatch: pytest.MonkeyPatch) -
     np.testing.assert_array_equal(health._evenly(counts[:100], 3), np.arange(100))
 
 
-def test_too_few_are_refused(run: Run, crystals: Crystals) -> None:
+def test_too_few_are_refused(run: Run) -> None:
     with pytest.raises(DataError, match="Give 20 or more"):
-        crystal_health(run.model, crystals.take(slice(0, 8)))
+        crystal_health(run.model, run.known.take(slice(0, 8)))

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tiny_runs import Run
+from tiny_runs import TABULAR, Run
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.store import open_store
 from variolite.crystals.score_run import (
@@ -23,8 +22,6 @@ from variolite.crystals.score_run import (
 from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.scoring import Scorecard
 from variolite.training import RunFolder
-
-TABULAR = Path(__file__).parents[2] / "training" / "fixtures" / "model_format_1"
 
 
 @pytest.fixture(scope="module")
@@ -46,36 +43,21 @@ def _value(card: Scorecard, metric: str, method: str = "vae") -> float:
     return next(r.mean for r in card.rows if r.metric == metric and r.method == method)
 
 
-def _known(run: Run, crystals: Crystals) -> Crystals:
-    strange = crystals.owner[~np.isin(crystals.species, run.model.elements)]
-    return crystals.take(~np.isin(np.arange(len(crystals)), strange))
-
-
-def test_a_run_is_scored_on_its_test_groups_and_on_no_other(run: Run) -> None:
+def test_which_structures_a_run_is_scored_on(run: Run, copied: RunFolder) -> None:
+    split, formulas = run.folder.split(), reduced_formulas(run.crystals)
+    # Of its own data the test groups, and no other.
     true, notes = structures_to_score(run.folder, run.model, run.crystals)
-    split = run.folder.split()
     assert set(reduced_formulas(true)) == set(split.test)
-    assert notes == []
-    everything = np.isin(reduced_formulas(run.crystals), split.test).sum()
-    assert len(true) == everything
-
-
-def test_other_data_are_scored_whole_and_shared_formulas_are_counted(run: Run) -> None:
-    split = run.folder.split()
-    formulas = reduced_formulas(run.crystals)
-    some = run.crystals.take(slice(0, 30))
-    true, (note,) = structures_to_score(run.folder, run.model, some)
-    assert len(true) == 30
+    assert (len(true), notes) == (np.isin(formulas, split.test).sum(), [])
+    # Other data whole, and shared formulas are counted.
+    true, (note,) = structures_to_score(run.folder, run.model, run.crystals.take(slice(0, 30)))
     shared = np.isin(formulas[:30], [*split.train, *split.validation]).sum()
+    assert len(true) == 30
     assert note.startswith(f"{shared} of 30 structures have a formula that a structure of training")
     assert shared > 0
-
-
-def test_a_run_without_a_test_part(run: Run, copied: RunFolder) -> None:
-    split = copied.split()
-    copied.write_json(
-        copied.split_file, replace(split, train=(*split.train, *split.test), test=()).to_dict()
-    )
+    # Without a test part, and without a split.
+    everything = replace(split, train=(*split.train, *split.test), test=())
+    copied.write_json(copied.split_file, everything.to_dict())
     with pytest.raises(DataError, match="trained on all of these structures"):
         structures_to_score(copied, run.model, run.crystals)
     copied.split_file.unlink()
@@ -84,40 +66,23 @@ def test_a_run_without_a_test_part(run: Run, copied: RunFolder) -> None:
     assert "keeps no list of its training structures" in note
 
 
-def test_elements_that_the_model_lacks_are_failures_and_stop_nothing(run: Run) -> None:
-    crystals = run.crystals.take(slice(0, 12))
-    species = crystals.species.copy()
-    species[crystals.offsets[4]] = 92
-    species[crystals.offsets[9]] = 94
-    crystals = _known_but(run, replace(crystals, species=species))
+def test_elements_that_the_model_lacks_are_failures_and_stop_nothing(
+    run: Run, copied: RunFolder
+) -> None:
+    crystals = run.known.take(slice(0, 10))
+    crystals.species[crystals.offsets[[4, 9]]] = 92
     found, failures = reconstruct_or_fail(run.model, crystals)
-    strange = np.unique(crystals.owner[~np.isin(crystals.species, run.model.elements)])
-    assert failures == len(strange) == 2
-    assert np.isnan(found.lattices).all(axis=(1, 2)).nonzero()[0].tolist() == strange.tolist()
-    fine = np.setdiff1d(np.arange(len(crystals)), strange)
+    assert failures == 2
+    assert np.isnan(found.lattices).all(axis=(1, 2)).nonzero()[0].tolist() == [4, 9]
+    fine = np.setdiff1d(np.arange(len(crystals)), [4, 9])
     expected = run.model.reconstruct(crystals.take(fine))
     np.testing.assert_array_equal(found.take(fine).lattices, expected.lattices)
     np.testing.assert_array_equal(found.take(fine).species, expected.species)
     np.testing.assert_array_equal(found.offsets, crystals.offsets)
-
-
-def _known_but(run: Run, crystals: Crystals) -> Crystals:
-    """Leave out crystals with elements that the model lacks, but for uranium and plutonium."""
-    known = [*run.model.elements, 92, 94]
-    strange = crystals.owner[~np.isin(crystals.species, known)]
-    return crystals.take(~np.isin(np.arange(len(crystals)), strange))
-
-
-def test_nothing_but_failures(run: Run, copied: RunFolder) -> None:
-    crystals = run.crystals.take(slice(0, 4))
-    species = np.full_like(crystals.species, 92)
-    strange = replace(crystals, species=species)
-    found, failures = reconstruct_or_fail(run.model, strange)
-    assert failures == 4
-    assert np.isnan(found.lattices).all()
+    strange = crystals.take([4, 9])
     card = score_crystal_run(copied, strange, workers=0, baselines=False)
     assert _value(card, "match_rate_cdvae_rms_unreduced") == 0.0
-    assert any("4 structures hold an element the model lacks" in note for note in card.notes)
+    assert any("2 structures hold an element the model lacks" in note for note in card.notes)
 
 
 def test_what_scoring_writes(run: Run, scored: tuple[RunFolder, Scorecard]) -> None:
@@ -126,16 +91,19 @@ def test_what_scoring_writes(run: Run, scored: tuple[RunFolder, Scorecard]) -> N
     assert Scorecard.read(folder.scorecard_file).to_json() == card.to_json()
     table = pl.read_parquet(folder.held_out_file)
     assert table["name"].to_list() == true.names.tolist()
-    assert {"pc1", "pc2", "periodic_error", "matched_strict", "chemical_family"} <= set(
-        table.columns
-    )
+    columns = {"pc1", "pc2", "periodic_error", "matched_strict", "chemical_family"}
+    assert columns <= set(table.columns)
     originals = open_store(folder.path / "originals.crystals")
     rebuilt = open_store(folder.path / "reconstructed.crystals")
-    known = _known(run, true)
+    known = true.take(true.made_of(run.model.elements))
     assert originals.names.tolist() == rebuilt.names.tolist() == known.names.tolist()
     np.testing.assert_array_equal(originals.coordinates, known.coordinates)
     np.testing.assert_allclose(rebuilt.lattices, run.model.reconstruct(known).lattices)
     assert len(open_store(folder.path / "samples.crystals")) == 3
+    failed = table["type_accuracy"].is_null() | table["periodic_error"].is_null()
+    assert failed.sum() == len(table) - len(originals)
+    rate = _value(card, "match_rate_cdvae_rms_unreduced")
+    assert rate == pytest.approx(table["matched_cdvae"].mean())
     # The model itself is left as it was.
     for name in ("model.json", "weights.safetensors"):
         mine, theirs = (f.model_folder / name for f in (folder, run.folder))
@@ -161,32 +129,15 @@ def test_baselines_stand_beside_and_say_what_they_were_given(
     assert "given species, lattice" in text
 
 
-def test_the_median_error_is_that_of_the_reconstructions(
-    run: Run, scored: tuple[RunFolder, Scorecard]
-) -> None:
-    folder, card = scored
-    table = pl.read_parquet(folder.held_out_file)
-    failed = table["type_accuracy"].is_null() | table["periodic_error"].is_null()
-    assert failed.sum() == len(table) - len(open_store(folder.path / "originals.crystals"))
-    assert _value(card, "match_rate_cdvae_rms_unreduced") == pytest.approx(
-        table["matched_cdvae"].mean()
-    )
-
-
 def test_new_samples_need_the_structures_trained_on(run: Run, copied: RunFolder) -> None:
-    other = _known(run, run.crystals).take(slice(0, 5))
+    other = run.known.take(slice(0, 5))
     with pytest.raises(DataError, match=r"--samples.*give those with --train"):
         score_crystal_run(copied, other, samples=2, baselines=False, workers=0)
     assert not copied.scorecard_file.exists()
-    card = score_crystal_run(
-        copied, other, train=run.crystals, samples=2, baselines=False, workers=0
-    )
+    asked = {"train": run.crystals, "samples": 2, "baselines": False, "workers": 0}
+    card, again = (score_crystal_run(copied, other, **asked) for _ in range(2))
     assert {row.method for row in card.select(task="reconstruction")} == {"vae"}
-
-
-def test_scoring_again_gives_the_same(run: Run, copied: RunFolder) -> None:
-    cards = [score_crystal_run(copied, run.crystals, baselines=False, workers=0) for _ in range(2)]
-    assert cards[0].to_json() == cards[1].to_json()
+    assert card.to_json() == again.to_json()
 
 
 def test_runs_that_cannot_be_scored(run: Run, tmp_path: Path) -> None:

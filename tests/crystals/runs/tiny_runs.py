@@ -14,21 +14,14 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.training import RunFolder, read_history
 
-__all__ = ["TINY", "Run", "assert_same_weights", "energetic", "recipe_of", "told_of"]
+__all__ = ["TABULAR", "TINY", "Run", "assert_same_weights", "energetic", "recipe_of", "told_of"]
+
+TABULAR = Path(__file__).parents[2] / "training" / "fixtures" / "model_format_1"
 
 TINY = (
-    "training.epochs=2",
-    "training.batch_size=16",
-    "model.width=32",
-    "model.feedforward=32",
-    "model.latent=4",
-    "model.encoder_layers=1",
-    "model.decoder_layers=1",
-    "split.test=0.2",
-    "split.validation=0.1",
-    "prior.width=16",
-    "prior.layers=1",
-    "prior.heads=2",
+    *("training.epochs=2", "training.batch_size=16", "model.width=32", "model.feedforward=32"),
+    *("model.latent=4", "model.encoder_layers=1", "model.decoder_layers=1", "split.test=0.2"),
+    *("split.validation=0.1", "prior.width=16", "prior.layers=1", "prior.heads=2"),
     "prior.epochs=4",
 )
 
@@ -41,6 +34,11 @@ class Run:
     model: CrystalModel
     crystals: Crystals
     recipe: CrystalRecipe
+
+    @property
+    def known(self) -> Crystals:
+        """The crystals whose elements the model knows."""
+        return self.crystals.take(self.crystals.made_of(self.model.elements))
 
 
 def recipe_of(*overrides: str) -> CrystalRecipe:
@@ -59,8 +57,7 @@ def assert_same_weights(first: CrystalModel, second: CrystalModel) -> None:
     """Fail unless every tensor of the networks is bit-equal."""
     one, two = first.module.state_dict(), second.module.state_dict()
     assert one.keys() == two.keys()
-    different = [name for name in one if not torch.equal(one[name], two[name])]
-    assert different == []
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
 
 def told_of(place: Path) -> list[dict[str, object]]:
