@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.invariance import TRANSFORMATIONS
 from variolite.crystals.model import CrystalModule
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 
-__all__ = ["cut", "drawn_crystals", "drawn_sets", "model_for", "wrapped_difference"]
+__all__ = ["ALL", "cut", "drawn_crystals", "drawn_sets", "model_for", "wrapped_difference"]
+
+ALL = [draw for draw, _ in TRANSFORMATIONS.values()]
+"""Every way to describe a crystal otherwise."""
 
 
 def drawn_crystals(seed: int, count: int = 4, atoms: int = 7, elements: int = 3) -> Crystals:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from drawn_crystals import cut, drawn_crystals, drawn_sets, wrapped_difference
+from drawn_crystals import ALL, cut, drawn_crystals, drawn_sets, wrapped_difference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +26,6 @@ from variolite.crystals.invariance import (
 )
 from variolite.errors import DataError
 
-ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]
 Draw = Callable[[Crystals, int], Transformation]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from drawn_crystals import cut, drawn_crystals, drawn_sets
+from drawn_crystals import ALL, cut, drawn_crystals, drawn_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,17 +15,13 @@ from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.invariance import (
     Transformation,
-    move_by_whole_cells,
     other_cell,
     permutation,
     random_rotations,
     reflection,
-    rotation,
     shape_change,
-    shift_of_origin,
 )
 
-ALL = [rotation, reflection, shift_of_origin, move_by_whole_cells, permutation, other_cell]
 Draw = Callable[[Crystals, int], Transformation]
 
 
