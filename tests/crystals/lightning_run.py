@@ -22,23 +22,13 @@ EPOCHS = 2
 
 def recipe() -> CrystalRecipe:
     """A tiny network; a rate so small that every step sees the same weights."""
+    model = {"latent": 4, "width": 16, "heads": 2, "feedforward": 32}
+    beta = {"kind": "linear", "start": 0.5, "end": 1.0, "epochs": 1}
     return CrystalRecipe.model_validate(
         {
-            "model": {
-                "latent": 4,
-                "width": 16,
-                "heads": 2,
-                "feedforward": 32,
-                "encoder_layers": 1,
-                "decoder_layers": 1,
-            },
+            "model": {**model, "encoder_layers": 1, "decoder_layers": 1},
             "loss": {"kl": 0.1},
-            "training": {
-                "beta": {"kind": "linear", "start": 0.5, "end": 1.0, "epochs": 1},
-                "learning_rate": 1e-12,
-                "epochs": EPOCHS,
-                "seed": 3,
-            },
+            "training": {"beta": beta, "learning_rate": 1e-12, "epochs": EPOCHS, "seed": 3},
         }
     )
 

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -25,23 +24,17 @@ from variolite.crystals.run import VALIDATION_SEED, build
 from variolite.errors import ModelFileError
 from variolite.training.schedules import beta_at
 
-if TYPE_CHECKING:
-    from variolite.crystals.lightning import VAEModule
+# Lightning and what it brings warn while they are imported.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    pytest.importorskip("lightning", reason="the package lightning is not installed")
+    from variolite.crystals.lightning import CrystalDataModule, VAEModule
 
 RUN = Path(__file__).with_name("lightning_run.py")
 
 
 @pytest.fixture(scope="module")
-def quiet_lightning() -> None:
-    """Lightning and what it brings warn while they are imported and used."""
-    pytest.importorskip("lightning", reason="the package lightning is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import variolite.crystals.lightning  # noqa: F401
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, quiet_lightning: None) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a training in two processes."""
     folder = tmp_path_factory.mktemp("lightning")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PL_", "LOCAL_"))}
@@ -138,14 +131,12 @@ def test_fractions_add_portions_up_to_the_whole(alone: CrystalModule) -> None:
 
 
 @pytest.fixture(scope="module")
-def loaded(trained: Path) -> "VAEModule":
-    from variolite.crystals.lightning import VAEModule
-
+def loaded(trained: Path) -> VAEModule:
     return VAEModule.load_from_checkpoint(trained / "trained.ckpt")
 
 
 def test_a_checkpoint_restores_weights_settings_and_prior(
-    loaded: "VAEModule", alone: CrystalModule
+    loaded: VAEModule, alone: CrystalModule
 ) -> None:
     assert loaded.vae.architecture == alone.architecture
     assert loaded.vae.weights == alone.weights
@@ -156,10 +147,8 @@ def test_a_checkpoint_restores_weights_settings_and_prior(
 
 
 def test_a_checkpoint_of_the_first_version_is_still_read(
-    trained: Path, tmp_path: Path, loaded: "VAEModule"
+    trained: Path, tmp_path: Path, loaded: VAEModule
 ) -> None:
-    from variolite.crystals.lightning import VAEModule
-
     content = torch.load(trained / "trained.ckpt", weights_only=True)
     settings = content["hyper_parameters"]
     network = settings.pop("network")
@@ -181,7 +170,7 @@ def test_a_checkpoint_of_the_first_version_is_still_read(
     np.testing.assert_array_equal(again.encode(validation).mean, loaded.encode(validation).mean)
 
 
-def test_the_verbs_are_those_of_the_model(loaded: "VAEModule") -> None:
+def test_the_verbs_are_those_of_the_model(loaded: VAEModule) -> None:
     validation = crystals()[1]
     latents = loaded.encode(validation)
     assert latents.mean.shape == (len(validation.species), 4)
@@ -207,8 +196,6 @@ class Harmful:
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(trained: Path, tmp_path: Path) -> None:
-    from variolite.crystals.lightning import VAEModule
-
     content = torch.load(trained / "trained.ckpt", weights_only=True)
     content["callbacks"] = Harmful(tmp_path / "harmed")
     torch.save(content, tmp_path / "harmful.ckpt")
@@ -217,29 +204,20 @@ def test_a_checkpoint_that_would_run_code_is_refused(trained: Path, tmp_path: Pa
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize("change", ["missing", "cut", "foreign", "empty", "other weights"])
-def test_wrong_checkpoints_are_told(trained: Path, tmp_path: Path, change: str) -> None:
-    from variolite.crystals.lightning import VAEModule
-
-    path = tmp_path / "wrong.ckpt"
-    whole = (trained / "trained.ckpt").read_bytes()
-    content = torch.load(trained / "trained.ckpt", weights_only=True)
-    if change == "cut":
-        path.write_bytes(whole[: len(whole) // 2])
-    if change == "empty":
-        path.write_bytes(b"")
-    if change == "foreign":
-        torch.save({"state_dict": {}, "epoch": 3}, path)
-    if change == "other weights":
-        content["hyper_parameters"]["network"]["architecture"]["width"] = 32
-        torch.save(content, path)
-    with pytest.raises(ModelFileError, match=r"wrong\.ckpt"):
-        VAEModule.load_from_checkpoint(path)
+def test_wrong_checkpoints_are_told(trained: Path, tmp_path: Path) -> None:
+    path, whole = tmp_path / "wrong.ckpt", (trained / "trained.ckpt").read_bytes()
+    other = torch.load(trained / "trained.ckpt", weights_only=True)
+    other["hyper_parameters"]["network"]["architecture"]["width"] = 32
+    for content in (None, whole[: len(whole) // 2], b"", {"state_dict": {}, "epoch": 3}, other):
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        elif content is not None:
+            torch.save(content, path)
+        with pytest.raises(ModelFileError, match=r"wrong\.ckpt"):
+            VAEModule.load_from_checkpoint(path)
 
 
-def test_wrong_settings_are_told(quiet_lightning: None) -> None:
-    from variolite.crystals.lightning import CrystalDataModule, VAEModule
-
+def test_wrong_settings_are_told() -> None:
     training, validation = crystals()
     data = CrystalDataModule(training, validation, batch_size=10**6, latent=4)
     assert len(data.train_dataloader()) == 1
@@ -247,16 +225,3 @@ def test_wrong_settings_are_told(quiet_lightning: None) -> None:
     module = VAEModule.from_recipe(recipe(), training)
     with pytest.raises(ValueError, match="no prior"):
         module.sample(1)
-
-
-def test_the_core_imports_neither_lightning_nor_the_extras() -> None:
-    heavy = ("lightning", "pytorch_lightning", "pymatgen", "chgnet", "ase", "spglib", "smact")
-    code = (
-        "import sys, variolite.crystals, variolite.crystals.potential\n"
-        "import variolite.crystals.estimator\n"
-        f"print([name for name in {heavy!r} if name in sys.modules])"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True
-    )
-    assert run.stdout.strip() == "[]"

@@ -34,14 +34,9 @@ def supercells(crystals: Crystals) -> Crystals:
     made = []
     for crystal in crystals:
         half = crystal.coordinates * np.array([0.5, 1.0, 1.0])
-        made.append(
-            Crystal(
-                np.tile(crystal.species, 2),
-                np.concatenate([half, half + np.array([0.5, 0.0, 0.0])]),
-                np.diag([2.0, 1.0, 1.0]) @ crystal.lattice,
-                crystal.name,
-            )
-        )
+        places = np.concatenate([half, half + np.array([0.5, 0.0, 0.0])])
+        cell = np.diag([2.0, 1.0, 1.0]) @ crystal.lattice
+        made.append(Crystal(np.tile(crystal.species, 2), places, cell, crystal.name))
     return Crystals.of(made)
 
 
@@ -49,11 +44,17 @@ def _same_set(first: Crystal, second: Crystal, tolerance: float) -> bool:
     """Whether two crystals in the frame are the same cell with the same atoms."""
     if not np.allclose(first.lattice, second.lattice, atol=tolerance):
         return False
-    near = np.abs(wrapped_difference(first.coordinates[:, None], second.coordinates[None])).max(
-        axis=2
-    )
-    pairs = (near < tolerance) & (first.species[:, None] == second.species)
+    apart = np.abs(wrapped_difference(first.coordinates[:, None], second.coordinates[None]))
+    pairs = (apart.max(axis=2) < tolerance) & (first.species[:, None] == second.species)
     return bool((pairs.sum(axis=0) >= 1).all() and (pairs.sum(axis=1) >= 1).all())
+
+
+def _moved(draw: Draw, crystals: Crystals, tolerance: float, seed: int = 0) -> list[str]:
+    """Names of the crystals that are another set of places when they are described otherwise."""
+    before = canonical(crystals).crystals
+    after = canonical(draw(crystals, seed).apply(crystals)).crystals
+    pairs = zip(before, after, strict=True)
+    return [one.name for one, two in pairs if not _same_set(one, two, tolerance)]
 
 
 @pytest.mark.parametrize("draw", ALL)
@@ -81,15 +82,8 @@ def test_symmetric_crystals_get_the_same_set_of_places(draw: Draw, kind: str) ->
     crystals = textbook_crystals(conventional=kind == "conventional")
     if kind == "twice":
         crystals = supercells(crystals)
-    before = canonical(crystals).crystals
     for seed in range(3):
-        after = canonical(draw(crystals, seed).apply(crystals)).crystals
-        different = [
-            one.name
-            for one, two in zip(before, after, strict=True)
-            if not _same_set(one, two, 1e-6)
-        ]
-        assert different == []
+        assert _moved(draw, crystals, 1e-6, seed) == []
 
 
 @pytest.mark.parametrize("draw", [rotation, reflection, shift_of_origin, move_by_whole_cells])
@@ -106,26 +100,17 @@ def test_real_crystals_get_the_same_set_of_places(
     real_rows: Callable[[str, int], Crystals], name: str
 ) -> None:
     crystals = real_rows(name, 150)
-    before = canonical(crystals).crystals
     for draw in (shift_of_origin, permutation, other_cell):
-        after = canonical(draw(crystals, 0).apply(crystals)).crystals
-        different = [
-            one.name
-            for one, two in zip(before, after, strict=True)
-            if not _same_set(one, two, 1e-5)
-        ]
-        assert different == []
+        assert _moved(draw, crystals, 1e-5) == []
 
 
 @given(crystals=drawn_sets())
 def test_what_the_frame_is(crystals: Crystals) -> None:
-    kept = [a.copy() for a in (crystals.coordinates, crystals.lattices, crystals.species)]
-    frame = canonical(crystals)
-    for now, before in zip(
-        (crystals.coordinates, crystals.lattices, crystals.species), kept, strict=True
-    ):
+    arrays = (crystals.coordinates, crystals.lattices, crystals.species)
+    kept = [array.copy() for array in arrays]
+    found = canonical(crystals).crystals
+    for now, before in zip(arrays, kept, strict=True):
         np.testing.assert_array_equal(now, before)
-    found = frame.crystals
     assert (found.coordinates >= 0.0).all()
     assert (found.coordinates < 1.0).all()
     assert (np.triu(found.lattices, 1) == 0.0).all()
@@ -154,20 +139,15 @@ def test_the_way_back_keeps_names_and_properties_and_the_shape_of_what_is_brough
     crystals = textbook_crystals()
     frame = canonical(crystals)
     random = np.random.default_rng(0)
-    found = replace(
-        frame.crystals,
-        coordinates=frame.crystals.coordinates
-        + 0.01 * random.normal(size=(len(crystals.species), 3)),
-        lattices=frame.crystals.lattices * random.uniform(0.98, 1.02, (len(crystals), 3, 1)),
-        names=np.array(["?"] * len(crystals)),
-        properties={},
-    )
+    moved = frame.crystals.coordinates + 0.01 * random.normal(size=(len(crystals.species), 3))
+    cells = frame.crystals.lattices * random.uniform(0.98, 1.02, (len(crystals), 3, 1))
+    names = np.array(["?"] * len(crystals))
+    found = Crystals(crystals.species, moved, cells, crystals.offsets, names)
     back = frame.restore(found, crystals)
     assert shape_change(found, back).max() < 1e-9
     np.testing.assert_array_equal(back.names, crystals.names)
-    np.testing.assert_array_equal(
-        back.properties["space_group"], crystals.properties["space_group"]
-    )
+    groups = [each.properties["space_group"] for each in (back, crystals)]
+    np.testing.assert_array_equal(*groups)
     # A cell that is right but for its lengths lies on the given one as well as it can.
     assert np.abs(back.lattices - crystals.lattices).max() < 0.4
 
@@ -187,12 +167,9 @@ def test_other_crystals_get_other_places() -> None:
 def test_one_atom_five_hundred_atoms_and_mixed_sizes() -> None:
     random = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[np.arange(8)] * 3), -1).reshape(-1, 3)[:500] / 8
-    large = Crystal(
-        random.choice([8, 14], 500).astype(np.uint8),
-        grid + random.uniform(-0.02, 0.02, (500, 3)),
-        20.0 * np.eye(3) + random.uniform(-2.0, 2.0, (3, 3)),
-        "large",
-    )
+    species = random.choice([8, 14], 500).astype(np.uint8)
+    places = grid + random.uniform(-0.02, 0.02, (500, 3))
+    large = Crystal(species, places, 20.0 * np.eye(3) + random.uniform(-2.0, 2.0, (3, 3)), "large")
     small = Crystal(np.array([29], np.uint8), np.array([[0.3, 7.1, -2.0]]), 2.0 * np.eye(3), "one")
     mixed = Crystals.of([small, large, small, cut(textbook_crystals(), 1)[0]])
     frame = canonical(mixed)

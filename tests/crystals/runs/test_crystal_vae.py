@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,3 +233,16 @@ def test_models_of_the_package(name: str) -> None:
 def test_the_top_of_the_package_hands_it_on() -> None:
     assert variolite.CrystalVAE is CrystalVAE
     assert doctest.testmod(estimator).failed == 0
+
+
+def test_the_core_imports_neither_lightning_nor_the_extras() -> None:
+    heavy = ("lightning", "pytorch_lightning", "pymatgen", "chgnet", "ase", "spglib", "smact")
+    code = (
+        "import sys, variolite.crystals, variolite.crystals.potential\n"
+        "import variolite.crystals.estimator\n"
+        f"print([name for name in {heavy!r} if name in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True
+    )
+    assert run.stdout.strip() == "[]"
