@@ -17,6 +17,7 @@ from variolite.crystals.invariance import InvarianceReport, check_invariance
 from variolite.errors import DataError
 
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]
+DRAWN = drawn_crystals(2, 20, 5)
 
 
 def _names(report: InvarianceReport) -> list[str]:
@@ -71,70 +72,58 @@ def test_our_model_passes_on_real_crystals(
 )
 def test_each_fault_is_found_by_its_name(name: str, rows: Callable[[Crystals], np.ndarray]) -> None:
     def spoilt(crystals: Crystals) -> np.ndarray:
-        found = rows(crystals).reshape(
-            -1, rows(crystals).shape[-1] if rows(crystals).ndim > 1 else 1
-        )
+        found = rows(crystals).reshape(len(rows(crystals)), -1)
         return found[crystals.owner] if len(found) == len(crystals) else found
 
-    assert name in _names(check_invariance(spoilt, drawn_crystals(2, 20, 5)))
+    assert name in _names(check_invariance(spoilt, DRAWN))
 
 
 def test_latents_of_any_size_are_compared_alike() -> None:
-    crystals = drawn_crystals(2, 20, 5)
     for scale in (1e-9, 1.0, 1e9):
-        report = check_invariance(lambda c, s=scale: s * (c.coordinates % 1.0), crystals)
+        report = check_invariance(lambda c, s=scale: s * (c.coordinates % 1.0), DRAWN)
         assert _names(report) == ["origin", "cell"]
-    assert check_invariance(lambda c: np.ones((len(c.species), 2)), crystals).passes(0.0)
-
-
-def test_numbers_that_are_none_fail() -> None:
-    crystals = drawn_crystals(2, 5, 5)
-    broken = check_invariance(lambda c: np.full((len(c.species), 2), np.nan), crystals)
+    assert check_invariance(lambda c: np.ones((len(c.species), 2)), DRAWN).passes(0.0)
+    broken = check_invariance(lambda c: np.full((len(c.species), 2), np.nan), DRAWN)
     assert not broken.passes(1e30)
     assert not broken.passes()
-    model = model_for(crystals)
-
-    def flat(given: Crystals) -> Crystals:
-        return replace(given, lattices=0.0 * given.lattices)
-
-    report = check_invariance(model.encode, crystals, reconstruct=flat)
-    assert [change.compared for change in report.failures()] == ["shape"] * 6
 
 
-def test_a_reconstruction_that_depends_on_the_setting_is_found() -> None:
-    crystals = drawn_crystals(6, 20, 5)
-    model = model_for(crystals)
+def test_reconstructions_that_depend_on_the_setting_or_are_no_cells_are_found() -> None:
+    encode = model_for(DRAWN).encode
 
     def along_x(given: Crystals) -> Crystals:
         return replace(given, lattices=given.lattices @ np.diag([1.1, 1.0, 1.0]))
 
-    report = check_invariance(model.encode, crystals, reconstruct=along_x)
+    def flat(given: Crystals) -> Crystals:
+        return replace(given, lattices=0.0 * given.lattices)
+
+    report = check_invariance(encode, DRAWN, reconstruct=along_x)
     assert {change.name for change in report.failures()} == {"rotation", "reflection"}
+    report = check_invariance(encode, DRAWN, reconstruct=flat)
+    assert [change.compared for change in report.failures()] == ["shape"] * 6
 
 
 def test_functions_that_change_their_input_are_found() -> None:
-    crystals = drawn_crystals(2, 5, 5)
-
     def spoils(given: Crystals) -> np.ndarray:
         given.coordinates[:] = 0.0
         return np.ones((len(given.species), 2))
 
-    report = check_invariance(spoils, crystals)
+    report = check_invariance(spoils, drawn_crystals(2, 5, 5))
     assert report.mutated
     assert not report.passes()
     assert "CHANGED" in str(report)
 
 
 def test_functions_that_return_something_else() -> None:
-    crystals = drawn_crystals(2, 5, 5)
+    def rows(given: Crystals) -> np.ndarray:
+        return np.ones((len(given.species), 2))
+
     with pytest.raises(DataError, match="one row for every atom"):
-        check_invariance(lambda c: np.ones((len(c), 2)), crystals)
+        check_invariance(lambda c: np.ones((len(c), 2)), DRAWN)
     with pytest.raises(DataError, match="other sizes"):
-        check_invariance(
-            lambda c: np.ones((len(c.species), 2)), crystals, reconstruct=lambda c: c.take([0])
-        )
+        check_invariance(rows, DRAWN, reconstruct=lambda c: c.take([0]))
     with pytest.raises(DataError, match="no crystal"):
-        check_invariance(lambda c: np.ones((0, 2)), crystals.take(slice(0, 0)))
+        check_invariance(rows, DRAWN.take(slice(0, 0)))
 
 
 def test_the_report_as_text_and_as_numbers() -> None:
@@ -146,10 +135,6 @@ def test_the_report_as_text_and_as_numbers() -> None:
         assert words in text
     assert report.crystals == 5
     assert len(report.latents) == 7
-    assert str(report) == str(
-        check_invariance(model.encode, crystals, reconstruct=model.reconstruct)
-    )
-
-
-def test_examples() -> None:
+    again = check_invariance(model.encode, crystals, reconstruct=model.reconstruct)
+    assert str(report) == str(again)
     assert doctest.testmod(checks).failed == 0

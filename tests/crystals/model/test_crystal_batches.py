@@ -9,12 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.model import (
-    CrystalBatch,
-    CrystalBatches,
-    Layout,
-    evaluation_batches,
-)
+from variolite.crystals.model import CrystalBatch, CrystalBatches, Layout, evaluation_batches
 from variolite.crystals.model import batch as batch_module
 from variolite.crystals.model.batch import log_metric_tensor
 
@@ -66,9 +61,7 @@ def test_evaluation_gives_every_crystal_once(monkeypatch) -> None:
         assert max(len(b.species) for b in batches) <= most + 2 * 9
     nothing = CrystalBatch.of(crystals.take(slice(0, 0)), CPU)
     assert list(evaluation_batches(nothing, 3, noise_seed=None)) == []
-
-
-def test_fixed_noise_is_fixed_and_standard_normal() -> None:
+    # Fixed noise is fixed and standard normal.
     tensors = CrystalBatch.of(drawn_crystals(0, 400, 9), CPU)
     one, two = ([b.noise for b in evaluation_batches(tensors, 8, noise_seed=5)] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
@@ -94,13 +87,9 @@ def test_an_epoch_repeats_itself_and_no_other() -> None:
     reseeded = [int(i) for batch in CrystalBatches(tensors, 16, 4, 1).epoch(2) for i in batch.order]
     assert seen != other
     assert seen != reseeded
-
-
-def test_a_batch_size_above_the_number_of_crystals_takes_all() -> None:
-    tensors = CrystalBatch.of(drawn_crystals(0, 5), CPU)
-    source = CrystalBatches(tensors, 100, 2, seed=0)
-    assert (source.steps, source.batch_size) == (1, 5)
-    assert sorted(next(source.epoch(0)).order.tolist()) == [0, 1, 2, 3, 4]
+    all_five = CrystalBatches(tensors.take(np.arange(5)), 100, 2, seed=0)
+    assert (all_five.steps, all_five.batch_size) == (1, 5)
+    assert sorted(next(all_five.epoch(0)).order.tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_features_go_with_their_atoms_and_pairs_with_the_features() -> None:
