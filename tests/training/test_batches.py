@@ -83,20 +83,7 @@ def test_an_epoch_sees_each_row_at_most_once_in_equal_batches(
     assert n - seen.shape[1] < source.batch_size
 
 
-@given(members=members, epoch=st.integers(0, 5), position=st.integers(0, 2))
-def test_a_member_gets_the_same_batches_alone_and_beside_others(
-    members: list[Member], epoch: int, position: int
-) -> None:
-    index = position % len(members)
-    member = members[index]
-    rows, noise = _epoch(_batches(90, members, 32), epoch)
-    rows_alone, noise_alone = _epoch(_batches(90, [member], 32), epoch)
-    assert torch.equal(rows[index], rows_alone[0])
-    assert torch.equal(noise[index, :, : member.latent], noise_alone[0])
-    assert (noise[index, :, member.latent :] == 0.0).all()
-
-
-def test_epochs_and_seeds_differ_and_repeat_and_miss_no_row() -> None:
+def test_epochs_and_members_differ_and_miss_no_row() -> None:
     source = _batches(50, PAIR, 32)
     epochs = [_epoch(source, number) for number in range(12)]
     for value, same, other in zip(epochs[0], _epoch(source, 0), epochs[1], strict=True):
@@ -116,35 +103,24 @@ def test_chunks_cover_the_epoch_without_seams(monkeypatch: pytest.MonkeyPatch) -
     assert noise[0].unique(dim=0).shape[0] == noise.shape[1], "noise repeats between chunks"
 
 
-def test_noise_is_standard_normal() -> None:
-    _, noise = _epoch(_batches(20_000, PAIR[:1], 1_000), 0)
-    assert noise.mean((0, 1)).abs().max() < 0.03
-    assert (noise.std((0, 1)) - 1.0).abs().max() < 0.03
-
-
 def test_dropout_generators_are_of_the_member_and_the_epoch() -> None:
-    def draws(members: list[Member], epoch: int) -> list[list[float]]:
-        first = next(_batches(90, members, 32, dropout=True).epoch(epoch))
+    def draws(epoch: int) -> list[list[float]]:
+        first = next(_batches(90, PAIR, 32, dropout=True).epoch(epoch))
         return [torch.rand(4, generator=g).tolist() for g in first.generators]
 
-    assert draws(PAIR, 0) == draws(PAIR[:1], 0) + draws(PAIR[1:], 0)
-    assert draws(PAIR, 0) != draws(PAIR, 1)
-    assert draws(PAIR, 0)[0] != draws(PAIR, 0)[1]
+    assert len({tuple(drawn) for epoch in range(2) for drawn in draws(epoch)}) == 4
     assert not next(_batches(90, PAIR, 32).epoch(0)).generators
 
 
 def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "EVALUATION_ROWS", 40)
     members = [Member(0, 1.0, 3), Member(9, 0.5, 1)]
-    rows = Batch.of(_records(90), CPU)
-    found = list(evaluation_batches(rows, members, noise_seed=7))
+    found = list(evaluation_batches(Batch.of(_records(90), CPU), members, noise_seed=7))
     assert [len(batch) for batch in found] == [40, 40, 10]
     numbers, noise = _joined(found)
     assert numbers[0].tolist() == list(range(90))
     assert noise.shape == (2, 90, 3)
     assert (noise[1, :, 1:] == 0.0).all()
-    _, alone = _joined(list(evaluation_batches(rows, members[1:], noise_seed=7)))
-    assert torch.equal(alone[0], noise[1, :, :1]), "validation noise depends on the neighbours"
     assert noise[0].unique(dim=0).shape[0] == 90
 
 

@@ -1,7 +1,5 @@
 """Random tensors, and comparing them through numpy: torch's checks load computer algebra first."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
@@ -31,13 +29,3 @@ def assert_close(
         rtol=relative if rtol is None else rtol,
         atol=absolute if atol is None else atol,
     )
-
-
-@torch.no_grad()
-def numeric_gradient(
-    scalar: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor
-) -> torch.Tensor:
-    """Gradient by central differences."""
-    steps = 1e-6 * torch.eye(at.numel(), dtype=at.dtype).view(-1, *at.shape)
-    slopes = [(scalar(at + step) - scalar(at - step)) / 2e-6 for step in steps]
-    return torch.stack(slopes).view_as(at)

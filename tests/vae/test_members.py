@@ -86,23 +86,6 @@ def test_a_stacked_module_computes_what_its_members_do(architecture: Architectur
             assert_close(getattr(together, part)[i], getattr(alone, part)[0])
 
 
-@EACH
-def test_padded_dimensions_hold_the_prior_and_get_no_gradient(architecture: Architecture) -> None:
-    joint, batch = stack(_modules(architecture)), _batch(architecture)
-    posterior = joint.infer(batch)
-    for value in (posterior.mean, posterior.log_variance, posterior.kl_per_dimension()):
-        assert (value[1, :, 2:] == 0.0).all()
-    joint.loss(batch, torch.ones(3)).total.sum().backward()
-    heads, first = joint.encoder.layers[-1], joint.decoder.layers[0]
-    means_and_log_variances = [0, 1, 5, 6]
-    padded = [2, 3, 4, 7, 8, 9]
-    for value in (heads.weight, heads.bias):
-        assert (value.grad[1][..., padded] == 0.0).all()
-        assert (value.grad[1][..., means_and_log_variances] != 0.0).any(dim=0).all()
-    assert (first.weight.grad[1, 2:5] == 0.0).all()
-    assert (first.weight.grad[1, :2] != 0.0).any()
-
-
 @pytest.mark.parametrize(
     "change",
     [
