@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from factor_table import factor_table
@@ -9,12 +11,11 @@ from numpy.typing import NDArray
 
 
 @pytest.fixture(scope="session")
-def table() -> NDArray[np.float64]:
-    return factor_table(2000, seed=1)
+def quick() -> dict[str, Any]:
+    """Arguments that train in a moment."""
+    return {"latent": 2, "epochs": 3, "warm_up": 1, "patience": None}
 
 
 @pytest.fixture(scope="session")
-def gappy(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The table with a fifth of its values missing at random."""
-    holes = np.random.default_rng(2).random(table.shape) < 0.2
-    return np.where(holes, np.nan, table)
+def table() -> NDArray[np.float64]:
+    return factor_table(2000, seed=1)

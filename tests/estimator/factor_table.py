@@ -9,6 +9,7 @@ MIXING = np.array([[1.0, 0.8, -0.5, 0.3], [0.0, 0.6, 1.0, -0.9]])
 NOISE = 0.4
 OFFSET = np.array([10.0, -3.0, 200.0, 0.5])
 SCALE = np.array([1.0, 0.1, 50.0, 2.0])
+COVARIANCE = (MIXING.T @ MIXING + NOISE**2 * np.eye(4)) * np.outer(SCALE, SCALE)
 
 
 def factor_table(rows: int, seed: int) -> NDArray[np.float64]:
@@ -16,9 +17,3 @@ def factor_table(rows: int, seed: int) -> NDArray[np.float64]:
     rng = np.random.default_rng(seed)
     core = rng.normal(size=(rows, 2)) @ MIXING + NOISE * rng.normal(size=(rows, 4))
     return OFFSET + SCALE * core
-
-
-def factor_covariance() -> NDArray[np.float64]:
-    """Covariance of `factor_table`."""
-    core = MIXING.T @ MIXING + NOISE**2 * np.eye(4)
-    return core * np.outer(SCALE, SCALE)

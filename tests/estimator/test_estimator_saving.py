@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from sklearn.base import clone
 from variolite import Column, Schema, TabularVAE, load_recipe
 from variolite.errors import ModelFileError
 from variolite.recipe import SigmoidBeta
+from variolite.training import save_model
 from variolite.training.run import train_run
 
-QUICK: dict[str, Any] = {"latent": 2, "epochs": 3, "warm_up": 1, "patience": None}
+SHORT = load_recipe("corelogs/default", ["training.epochs=6", "training.beta.epochs=2"])
 
 
 @pytest.mark.parametrize(
@@ -27,18 +28,14 @@ QUICK: dict[str, Any] = {"latent": 2, "epochs": 3, "warm_up": 1, "patience": Non
         {},
         {"members": 3, "random_state": 5},
         {"beta": SigmoidBeta(epochs=2), "transforms": {"x1": ["signed_log", "standardise"]}},
-        {
-            "recipe": load_recipe(
-                "corelogs/default", ["training.epochs=6", "training.beta.epochs=2"]
-            )
-        },
+        {"recipe": SHORT},
         {"variance": "fixed", "sigma2": np.float64(0.2), "encoder": [8], "decoder": (4, 8)},
     ],
 )
 def test_a_loaded_estimator_does_the_same(
-    tmp_path: Path, table: NDArray[np.float64], arguments: dict[str, Any]
+    tmp_path: Path, table: NDArray[np.float64], quick: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
-    vae = TabularVAE(**{**QUICK, **arguments}).fit(table)
+    vae = TabularVAE(**{**quick, **arguments}).fit(table)
     vae.save(tmp_path / "model")
     loaded = TabularVAE.load(tmp_path / "model")
     np.testing.assert_array_equal(loaded.transform(table), vae.transform(table))
@@ -49,20 +46,23 @@ def test_a_loaded_estimator_does_the_same(
     # Fitted again, both go the same way: the arguments are the same in all that matters.
     both = [clone(estimator).fit(table[:200]).transform(table) for estimator in (vae, loaded)]
     np.testing.assert_array_equal(*both)
+    pickled = pickle.loads(pickle.dumps(vae))
+    np.testing.assert_array_equal(pickled.transform(table), vae.transform(table))
 
 
-def test_names_kind_and_schema_come_back(tmp_path: Path, table: NDArray[np.float64]) -> None:
+def test_names_kind_and_schema_come_back(
+    tmp_path: Path, table: NDArray[np.float64], quick: dict[str, Any]
+) -> None:
     frame = pl.DataFrame(table, schema=list("abcd"))
-    by_position = TabularVAE(**QUICK).fit(frame)
     schema = Schema(columns={n: Column(name=n, aliases=(n.upper(),)) for n in "ab"})
-    by_name = TabularVAE(**QUICK, schema=schema).fit(frame)
-    for vae in (by_position, by_name):
+    for by in (None, schema):
+        vae = TabularVAE(**quick, schema=by).fit(frame)
         vae.save(tmp_path / "model")
         loaded = TabularVAE.load(tmp_path / "model")
         assert list(loaded.feature_names_in_) == list(vae.feature_names_in_)
         assert loaded.sample(3, random_state=0).equals(vae.sample(3, random_state=0))
         np.testing.assert_array_equal(loaded.transform(frame), vae.transform(frame))
-    assert loaded.schema == schema
+        assert loaded.schema == by
 
 
 def test_a_run_of_the_command_line_can_be_loaded(tmp_path: Path) -> None:
@@ -74,8 +74,7 @@ def test_a_run_of_the_command_line_can_be_loaded(tmp_path: Path) -> None:
             "RHOB": rng.normal(2.3, 0.2, 400),
         }
     )
-    recipe = load_recipe("corelogs/default", ["training.epochs=6", "training.beta.epochs=2"])
-    run, prepared = train_run(recipe, logs, tmp_path / "run")
+    run, prepared = train_run(SHORT, logs, tmp_path / "run")
     vae = TabularVAE.load(run.path)
     expected = run.model().encode(prepared.records)[0].astype(np.float32)
     np.testing.assert_array_equal(vae.transform(logs), expected)
@@ -87,51 +86,25 @@ def test_a_run_of_the_command_line_can_be_loaded(tmp_path: Path) -> None:
     assert alone.history_ == []
 
 
-def test_no_row_is_in_the_folder(tmp_path: Path, table: NDArray[np.float64]) -> None:
+def test_no_row_is_in_the_folder_and_damage_is_explained(
+    tmp_path: Path, table: NDArray[np.float64], quick: dict[str, Any]
+) -> None:
+    with pytest.raises(ModelFileError, match="there is no model here"):
+        TabularVAE.load(tmp_path)
     marked = table.copy()
     marked[3, 1] = 0.123456789012345
-    vae = TabularVAE(**QUICK).fit(marked)
-    vae.save(tmp_path / "model")
-    content = b"".join(path.read_bytes() for path in (tmp_path / "model").iterdir())
+    vae = TabularVAE(**quick).fit(marked)
+    vae.save(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(files) == {"history.jsonl", "model.json", "weights.safetensors"}
+    content = b"".join(files.values())
     for value in (marked[3, 1], marked[7, 0], marked[11, 2]):
         assert repr(float(value)).encode() not in content
         assert np.float64(value).tobytes() not in content
         assert np.float32(value).tobytes() not in content
-    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
-        "history.jsonl",
-        "model.json",
-        "weights.safetensors",
-    ]
-
-
-def test_damaged_and_missing_models_are_explained(
-    tmp_path: Path, table: NDArray[np.float64]
-) -> None:
-    with pytest.raises(ModelFileError, match="there is no model here"):
-        TabularVAE.load(tmp_path)
-    TabularVAE(**QUICK).fit(table).save(tmp_path)
-    weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-8])
+    (tmp_path / "weights.safetensors").write_bytes(files["weights.safetensors"][:-8])
     with pytest.raises(ModelFileError, match="truncated"):
         TabularVAE.load(tmp_path)
-
-
-def test_arguments_of_another_version_are_explained(
-    tmp_path: Path, table: NDArray[np.float64]
-) -> None:
-    from dataclasses import replace
-
-    from variolite.training import save_model
-
-    vae = TabularVAE(**QUICK).fit(table)
     save_model(tmp_path, replace(vae.model_, provenance={"estimator": {"arguments": {}}}))
     with pytest.raises(ModelFileError, match="arguments of the estimator cannot be read"):
         TabularVAE.load(tmp_path)
-    facts = json.loads((tmp_path / "model.json").read_text())["provenance"]
-    assert facts == {"estimator": {"arguments": {}}}
-
-
-def test_an_estimator_survives_pickling(table: NDArray[np.float64]) -> None:
-    vae = TabularVAE(**QUICK).fit(table)
-    again = pickle.loads(pickle.dumps(vae))
-    np.testing.assert_array_equal(again.transform(table), vae.transform(table))

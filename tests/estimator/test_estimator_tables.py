@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from variolite import Column, Schema, TabularVAE, load_recipe
 from variolite.errors import DataError, SchemaError, TrainingError
+from variolite.estimator import tabular_vae
 from variolite.estimator.frames import hold_back
 from variolite.records import write_table
 from variolite.training import Member
-
-QUICK: dict[str, Any] = {"latent": 2, "epochs": 4, "warm_up": 1, "patience": None}
 
 SCHEMA = Schema(
     columns={
@@ -50,8 +49,7 @@ def wells() -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(wells: pl.DataFrame) -> TabularVAE:
-    settings = {**QUICK, "epochs": 60, "warm_up": 5}
-    return TabularVAE(**settings, schema=SCHEMA).fit(wells)
+    return TabularVAE(latent=2, epochs=60, warm_up=5, patience=None, schema=SCHEMA).fit(wells)
 
 
 def test_columns_are_found_by_name_in_any_frame(fitted: TabularVAE, wells: pl.DataFrame) -> None:
@@ -64,12 +62,19 @@ def test_columns_are_found_by_name_in_any_frame(fitted: TabularVAE, wells: pl.Da
     assert np.isfinite(np.delete(latents, 5, axis=0)).all()
 
 
-def test_tables_come_back_in_their_kind(fitted: TabularVAE, wells: pl.DataFrame) -> None:
+def test_tables_come_back_in_their_kind(
+    fitted: TabularVAE, wells: pl.DataFrame, table: NDArray[np.float64], quick: dict[str, Any]
+) -> None:
     decoded = fitted.reconstruct(wells)
     assert isinstance(decoded, pl.DataFrame)
     assert decoded.columns == ["RHOB", "rock", "gamma"]
     assert decoded.height == wells.height
     assert decoded["rock"][5] is None
+    # It follows the rock.
+    truth = pl.Series(["basalt" if g < 7 else "chalk" for g in wells["gamma"]])
+    assert np.delete((decoded["rock"] == truth).to_numpy(), 5).mean() > 0.97
+    error = (decoded["RHOB"] - wells["RHOB"]).drop_nulls().to_numpy()
+    assert np.abs(error[np.isfinite(error)]).mean() < 0.2
 
     frame = wells.to_pandas().set_index(np.arange(400) * 2)
     again = fitted.reconstruct(frame)
@@ -84,22 +89,10 @@ def test_tables_come_back_in_their_kind(fitted: TabularVAE, wells: pl.DataFrame)
     points = fitted.inverse_transform(np.delete(fitted.transform(wells), 5, axis=0))
     assert points.drop_nulls().height == 399
 
-
-def test_an_array_in_gives_an_array_out(table: NDArray[np.float64]) -> None:
-    vae = TabularVAE(**QUICK).fit(table)
+    vae = TabularVAE(**quick).fit(table)
     for values in (vae.reconstruct(table), vae.sample(len(table)), vae.impute(table)):
         assert isinstance(values, np.ndarray)
         assert values.shape == table.shape
-
-
-def test_reconstruction_follows_the_rock(fitted: TabularVAE, wells: pl.DataFrame) -> None:
-    decoded = fitted.reconstruct(wells)
-    truth = pl.Series(["basalt" if g < 7 else "chalk" for g in wells["gamma"]])
-    known = np.arange(400) != 5
-    agreement = (decoded["rock"] == truth).to_numpy()[known].mean()
-    assert agreement > 0.97
-    error = (decoded["RHOB"] - wells["RHOB"]).drop_nulls().to_numpy()
-    assert np.abs(error[np.isfinite(error)]).mean() < 0.2
 
 
 @pytest.mark.parametrize("kind", ["polars", "pandas"])
@@ -112,8 +105,8 @@ def test_impute_fills_gaps_and_nothing_else(
     assert list(filled.columns) == wells.columns
     table = filled if kind == "polars" else pl.from_pandas(filled)
     assert table["RHOB"].null_count() + table["rock"].null_count() == 0
-    assert table["gamma"][5] == -999, "the schema drops this row, so that it stays as it is"
-    for name in ("RHOB", "rock", "gamma", "hole", "remark"):
+    assert table["gamma"][5] == -999, "the schema drops this row, so that it stays unchanged"
+    for name in wells.columns:
         there = wells[name].is_not_null()
         assert table[name].filter(there).equals(wells[name].filter(there))
     basalt = wells["gamma"].is_between(0, 7).to_numpy()
@@ -122,37 +115,39 @@ def test_impute_fills_gaps_and_nothing_else(
     assert table["RHOB"].to_numpy()[gaps & ~basalt] == pytest.approx(1.8, abs=0.5)
 
 
-def test_whole_groups_of_the_schema_are_held_back(
-    wells: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+def test_whole_groups_are_held_back(
+    wells: pl.DataFrame, quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: dict[str, set[str]] = {}
+    seen: list[set[str]] = []
 
     def spy(schema: Any, training: Any, validation: Any, *rest: Any, **more: Any) -> Any:
-        seen["training"] = set(training.group)
-        seen["validation"] = set(validation.group)
+        seen[:] = [set(training.group), set(validation.group)]
         return original(schema, training, validation, *rest, **more)
-
-    from variolite.estimator import tabular_vae
 
     original = tabular_vae.fit_tabular
     monkeypatch.setattr(tabular_vae, "fit_tabular", spy)
-    TabularVAE(**QUICK, schema=SCHEMA, validation=0.25).fit(wells)
-    assert len(seen["validation"]) == 2
-    assert not seen["training"] & seen["validation"]
+    TabularVAE(**quick, schema=SCHEMA, validation=0.25).fit(wells)
+    assert len(seen[1]) == 2
+    assert not seen[0] & seen[1]
     other = np.where(np.arange(400) < 200, "upper", "lower")
-    TabularVAE(**QUICK, schema=SCHEMA).fit(wells, groups=other)
-    assert len(seen["validation"]) == 8, "the groups given go before those of the schema"
+    TabularVAE(**quick, schema=SCHEMA).fit(wells, groups=other)
+    assert len(seen[1]) == 8, "the groups given go before those of the schema"
+    with pytest.raises(TrainingError, match="1 group"):
+        TabularVAE(**quick, schema=SCHEMA).fit(wells.with_columns(hole=pl.lit("A")))
 
 
-def test_transforms_are_fitted_on_training_rows_only(wells: pl.DataFrame) -> None:
+def test_transforms_are_fitted_on_training_rows_only(
+    wells: pl.DataFrame, quick: dict[str, Any]
+) -> None:
     strange = wells["hole"].is_in(["H0", "H1"])
     table = wells.with_columns(RHOB=wells["RHOB"].set(strange, 1e6))
-    # With two groups one is held back; either seed's choice shows in the fitted mean.
     groups = strange.to_numpy().astype(int)
     means = []
     for seed in range(8):
-        vae = TabularVAE(**QUICK, schema=SCHEMA, validation=0.5, random_state=seed)
-        with pytest.raises(SchemaError) if _held(seed) == 0 else nullcontext():
+        # With two groups one is held back; either seed's choice shows in the fitted mean.
+        held = hold_back(np.arange(2), 2, [0, 1], 0.5, seed).argmax()
+        vae = TabularVAE(**quick, schema=SCHEMA, validation=0.5, random_state=seed)
+        with pytest.raises(SchemaError) if held == 0 else nullcontext():
             vae.fit(table, groups=groups)
             chain = vae.model_.schema.numeric["density"].chain
             means.append(float(chain.inverse(np.zeros(1))[0]))
@@ -160,45 +155,31 @@ def test_transforms_are_fitted_on_training_rows_only(wells: pl.DataFrame) -> Non
     assert 0 < len(means) < 8
 
 
-def _held(seed: int) -> int:
-    """Say which of two groups, 0 or 1, a seed holds back."""
-    return int(hold_back(np.arange(2), 2, [0, 1], 0.5, seed).argmax())
-
-
-def test_a_file_and_a_recipe_are_enough(tmp_path: Path, wells: pl.DataFrame) -> None:
-    path = tmp_path / "wells.csv"
-    logs = wells.drop("remark", "rock").rename({"gamma": "GR"})
-    write_table(logs, path)
-    short = load_recipe("corelogs/default", ["training.epochs=6", "training.beta.epochs=2"])
-    vae = TabularVAE(recipe=short).fit(path)
-    assert set(vae.feature_names_in_) == {"RHOB", "GR"}
-    np.testing.assert_array_equal(vae.transform(logs), vae.transform(path))
-    assert vae.model_.members == (Member(seed=0, beta=1.0, latent=10),)
-
-
-def test_text_without_a_schema_is_refused_by_name(wells: pl.DataFrame) -> None:
-    for frame in (wells, wells.to_pandas()):
-        with pytest.raises(SchemaError, match=r"column 'hole'.*schema="):
-            TabularVAE(**QUICK).fit(frame)
-
-
-def test_numbers_from_files_and_mappings_need_no_schema(
-    tmp_path: Path, table: NDArray[np.float64]
+def test_files_recipes_and_mappings(
+    tmp_path: Path, wells: pl.DataFrame, table: NDArray[np.float64], quick: dict[str, Any]
 ) -> None:
+    logs = wells.drop("remark", "rock").rename({"gamma": "GR"})
+    write_table(logs, tmp_path / "wells.csv")
+    short = load_recipe("corelogs/default", ["training.epochs=6", "training.beta.epochs=2"])
+    vae = TabularVAE(recipe=short).fit(tmp_path / "wells.csv")
+    assert set(vae.feature_names_in_) == {"RHOB", "GR"}
+    np.testing.assert_array_equal(vae.transform(logs), vae.transform(tmp_path / "wells.csv"))
+    assert vae.model_.members == (Member(seed=0, beta=1.0, latent=10),)
+    # Numbers need no schema.
     frame = pl.DataFrame(table, schema=list("abcd"))
     write_table(frame, tmp_path / "table.parquet")
-    expected = TabularVAE(**QUICK).fit_transform(frame)
+    expected = TabularVAE(**quick).fit_transform(frame)
     for source in (tmp_path / "table.parquet", frame.to_dict(), frame.lazy()):
-        vae = TabularVAE(**QUICK).fit(source)
+        vae = TabularVAE(**quick).fit(source)
         np.testing.assert_array_equal(vae.transform(source), expected)
         assert vae.reconstruct(source).columns == list("abcd")
 
 
-def test_an_array_cannot_be_looked_up_by_name() -> None:
+def test_text_without_a_schema_and_arrays_with_one_are_refused(
+    wells: pl.DataFrame, quick: dict[str, Any]
+) -> None:
+    for frame in (wells, wells.to_pandas()):
+        with pytest.raises(SchemaError, match=r"column 'hole'.*schema="):
+            TabularVAE(**quick).fit(frame)
     with pytest.raises(DataError, match="Give a path, a polars or pandas data frame"):
-        TabularVAE(**QUICK, schema=SCHEMA).fit(np.zeros((20, 3)))
-
-
-def test_a_single_group_cannot_be_held_back(wells: pl.DataFrame) -> None:
-    with pytest.raises(TrainingError, match="1 group"):
-        TabularVAE(**QUICK, schema=SCHEMA).fit(wells.with_columns(hole=pl.lit("A")))
+        TabularVAE(**quick, schema=SCHEMA).fit(np.zeros((20, 3)))
