@@ -22,10 +22,12 @@ from variolite.records.records import (
     MISSING,
     UNSEEN,
     ApplyReport,
-    Extracted,
+    Counts,
     Records,
+    Values,
     check_units,
     extract,
+    lacks,
     rows_to_keep,
 )
 from variolite.records.schema import Column, Schema
@@ -120,14 +122,6 @@ class FittedSchema:
 
     ``numeric`` holds the fitted numeric inputs and conditions, ``levels`` the sorted levels of
     category inputs and conditions, both by name; ``rows_fitted`` training rows were used.
-
-    >>> schema = Schema.from_yaml("columns: {gamma: {transform: [log, standardise]}}")
-    >>> fitted = FittedSchema.fit(schema, {"gamma": [1.0, 10.0, 100.0, 7.0]}, rows=[0, 1, 2])
-    >>> records = fitted.apply({"gamma": [10.0, 1000.0]})
-    >>> records.numeric.round(3).tolist()
-    [[0.0], [2.4489998817443848]]
-    >>> fitted.inverse(records.numeric).round(3).tolist()
-    [[10.0], [1000.0]]
     """
 
     schema: Schema
@@ -162,16 +156,16 @@ class FittedSchema:
             for name, column in bound.columns.items()
             if column.role in ("input", "condition") or column.missing != "mask"
         }
-        found = extract(bound.model_copy(update={"columns": needed}), table)
+        found, _ = extract(bound.model_copy(update={"columns": needed}), table)
         # The policies judge the given rows only; the others teach nothing, not even errors.
         chosen = _row_mask(rows, table.height)
-        missing = {name: mask[chosen] for name, mask in found.missing().items()}
-        keep, dropped = rows_to_keep(bound, missing, int(chosen.sum()))
+        missing = {name: lacks(values[chosen]) for name, values in found.items()}
+        keep, dropped = rows_to_keep(bound, missing)
         chosen[chosen] = keep
         if not chosen.any():
             hint = "Set 'missing: mask' for columns that are often missing, or leave them out"
             raise DataError(f"no training row is left ({_reasons(dropped)})", hint=hint)
-        values = {column.name: found.values[column.name][chosen] for column in modelled}
+        values = {column.name: found[column.name][chosen] for column in modelled}
         return cls(
             bound,
             {c.name: fit_numeric(c, values[c.name]) for c in modelled if c.kind == "numeric"},
@@ -212,25 +206,26 @@ class FittedSchema:
         table = read_table(frame)
         schema = self.schema.rebind(table.columns, mapping)
         check_units(schema, _stated_units(frame, units))
-        found = extract(schema, table)
+        found, counts = extract(schema, table)
         for name in (*self.numeric, *self.levels):
             absent = np.nan if name in self.numeric else ""
-            found.values.setdefault(name, np.full(found.rows, absent))
-        encoded, log_dets = self._encode(found)
-        missing = found.missing() | {name: encoded[name] < 0 for name in self.levels}
-        keep, dropped = rows_to_keep(self.schema, missing, found.rows)
+            found.setdefault(name, np.full(table.height, absent))
+        encoded, log_dets = self._encode(found, counts)
+        missing = {name: lacks(values) for name, values in found.items()}
+        missing |= {name: encoded[name] < 0 for name in self.levels}
+        keep, dropped = rows_to_keep(self.schema, missing)
         row = np.flatnonzero(keep).astype(np.int64)
         if not row.size:
             hint = "Check that its columns are mapped rightly and in the units of the schema"
             raise DataError(f"no row of the table can be used ({_reasons(dropped)})", hint=hint)
         for name, column in self.numeric.items():
             if column.clip is not None:
-                raw = found.values[name][keep]
+                raw = found[name][keep]
                 beyond = int(((raw < column.clip[0]) | (raw > column.clip[1])).sum())
                 if beyond:
-                    found.counts["clipped"][name] = beyond
+                    counts["clipped"][name] = beyond
         group, order, ids = (
-            None if column is None else found.values[column.name][keep]
+            None if column is None else found[column.name][keep]
             for column in (schema.group, schema.order, schema.id)
         )
         used = {column.source for column in schema.columns.values()}
@@ -242,38 +237,38 @@ class FittedSchema:
         return Records(
             numeric=_stack([encoded[name] for name in names], keep, np.float32, fill=True),
             observed=_stack([~missing[name] for name in names], keep, np.bool_),
-            raw=_stack([found.values[name] for name in names], keep, np.float64),
+            raw=_stack([found[name] for name in names], keep, np.float64),
             log_det=_stack([log_dets[name] for name in names], keep, np.float64, fill=True),
             category=_stack([encoded[name] for name in categories], keep, np.int64),
             condition=_stack(conditions, keep, np.float32),
             row=row,
             group=group,
             order=order,
-            labels={column.name: found.values[column.name][keep] for column in schema.labels},
+            labels={column.name: found[column.name][keep] for column in schema.labels},
             ids=ids,
             report=ApplyReport(
-                rows_read=found.rows,
+                rows_read=table.height,
                 rows_kept=len(row),
                 dropped=dropped,
                 absent=tuple(name for name in self.schema.columns if name not in schema.columns),
                 ignored=tuple(name for name in table.columns if name not in used),
-                **found.counts,
+                **counts,
             ),
         )
 
-    def _encode(self, found: Extracted) -> tuple[dict[str, NDArray[Any]], dict[str, Array]]:
+    def _encode(self, found: Values, counts: Counts) -> tuple[Values, dict[str, Array]]:
         """Transform every numeric column and code every category, all (n,).
 
         What cannot be transformed becomes missing, in ``found`` too. Returns transformed values
         (NaN where missing) or codes (negative where missing), and log-derivatives.
         """
-        encoded: dict[str, NDArray[Any]] = {}
+        encoded: Values = {}
         log_dets: dict[str, Array] = {}
         for name, column in self.numeric.items():
-            values = found.values[name]
+            values = found[name]
             infinite = np.isinf(values)
             if infinite.any():
-                beyond = found.counts["out_of_range"]
+                beyond = counts["out_of_range"]
                 beyond[name] = beyond.get(name, 0) + int(infinite.sum())
                 values[infinite] = np.nan
             encoded[name], log_dets[name] = column.evaluate(values)
@@ -281,18 +276,18 @@ class FittedSchema:
             # for NaN too: outside of the domain of the transform.
             impossible = ~(np.abs(encoded[name]) <= _LARGEST) & ~np.isnan(values)
             if impossible.any():
-                found.counts["outside_domain"][name] = int(impossible.sum())
+                counts["outside_domain"][name] = int(impossible.sum())
                 for array in (values, encoded[name], log_dets[name]):
                     array[impossible] = np.nan
         for name, levels in self.levels.items():
-            series = pl.Series(found.values[name])
+            series = pl.Series(found[name])
             known = {"": MISSING, **{level: code for code, level in enumerate(levels)}}
             codes = series.replace_strict(known, default=UNSEEN, return_dtype=pl.Int64)
             encoded[name] = codes.to_numpy()
             # The most frequent first.
             unseen = series.filter(codes == UNSEEN).value_counts(sort=True, name="n")
             if len(unseen):
-                found.counts["unseen"][name] = dict(unseen.iter_rows())
+                counts["unseen"][name] = dict(unseen.iter_rows())
         return encoded, log_dets
 
     def inverse(self, numeric: ArrayLike) -> Array:

@@ -304,15 +304,6 @@ def propose_schema(frame: Any, *, units: Mapping[str, str] | None = None) -> Pro
 
     ``frame`` is anything that `read_table` takes, ``units`` by table column come from
     `units_of`. DataError if no column looks like a measurement.
-
-    >>> import numpy as np
-    >>> depth = np.tile(np.arange(100.0), 3)
-    >>> frame = {"WELL": np.repeat(["A", "B", "C"], 100), "DEPTH": depth, "GR": np.sin(depth)}
-    >>> proposal = propose_schema(frame)
-    >>> [(column.name, column.role) for column in proposal.schema.columns.values()]
-    [('well', 'group'), ('depth', 'order'), ('gr', 'input')]
-    >>> proposal.remarks[0]
-    ('WELL', 'names 3 groups; a split keeps their rows together')
     """
     table = read_table(frame)
     units = units or {}

@@ -103,48 +103,40 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
 # From a table to one plain array per column of a schema, and which rows can be used.
 
 
-@dataclass
-class Extracted:
-    """Columns of a table of n rows, by their name in the schema.
+Values = dict[str, NDArray[Any]]
+"""By column: numbers as float64 (n,), NaN where missing; categories as str (n,), "" there."""
 
-    Numeric ``values`` are float64, NaN where missing, sentinel or implausible; categories are
-    str, "" where missing. ``counts`` has entries by column for the counts of an `ApplyReport`.
+Counts = defaultdict[str, dict[str, Any]]
+"""Entries by column, for every count of an `ApplyReport`."""
+
+
+def extract(schema: Schema, frame: pl.DataFrame) -> tuple[Values, Counts]:
+    """Take the columns of a bound schema out of its table.
+
+    Sentinels and values beyond the valid range become missing.
     """
-
-    rows: int
-    values: dict[str, NDArray[Any]] = field(default_factory=dict)
-    counts: dict[str, dict[str, Any]] = field(default_factory=lambda: defaultdict(dict))
-
-    def missing(self) -> dict[str, NDArray[np.bool_]]:
-        """Return a mask of the rows that lack it, by column."""
-        return {
-            name: np.isnan(values) if values.dtype == np.float64 else values == ""
-            for name, values in self.values.items()
-        }
-
-
-def extract(schema: Schema, frame: pl.DataFrame) -> Extracted:
-    """Take the columns of a bound schema out of its table."""
-    found = Extracted(rows=frame.height)
+    found: Values = {}
+    counts: Counts = defaultdict(dict)
     for name, column in schema.columns.items():
         series = frame[str(column.source)]
-        if column.kind == "category":
-            values: NDArray[Any] = text_values(series)
-            lacking = int((values == "").sum())
-        else:
-            values = numeric_values(series)
-            lacking = int(np.isnan(values).sum())
-            _exclude(column, values, found, single=series.dtype == pl.Float32)
-        found.values[name] = values
+        numeric = column.kind == "numeric"
+        values: NDArray[Any] = numeric_values(series) if numeric else text_values(series)
+        lacking = int(lacks(values).sum())
         if lacking:
-            found.counts["missing"][name] = lacking
-    return found
+            counts["missing"][name] = lacking
+        if numeric:
+            _exclude(column, values, counts, single=series.dtype == pl.Float32)
+        found[name] = values
+    return found, counts
 
 
-def _exclude(
-    column: Column, values: NDArray[np.float64], found: Extracted, *, single: bool
-) -> None:
-    """Set sentinels and values beyond the valid range to NaN, and count them."""
+def lacks(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return a mask of the entries that are missing."""
+    mask: NDArray[np.bool_] = np.isnan(values) if values.dtype == np.float64 else values == ""
+    return mask
+
+
+def _exclude(column: Column, values: NDArray[np.float64], counts: Counts, *, single: bool) -> None:
     low, high = column.valid or (None, None)
     low, high = -np.inf if low is None else low, np.inf if high is None else high
     marks: tuple[float, ...] = column.sentinels
@@ -156,7 +148,7 @@ def _exclude(
     beyond = ((values < low) | (values > high)) & ~is_mark
     for reason, hit in (("sentinels", is_mark), ("out_of_range", beyond)):
         if hit.any():
-            found.counts[reason][column.name] = int(hit.sum())
+            counts[reason][column.name] = int(hit.sum())
             values[hit] = np.nan
 
 
@@ -172,26 +164,26 @@ def check_units(schema: Schema, units: Mapping[str, str] | None) -> None:
 
 
 def rows_to_keep(
-    schema: Schema, missing: Mapping[str, NDArray[np.bool_]], rows: int
+    schema: Schema, missing: Mapping[str, NDArray[np.bool_]]
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Apply every column's policy for missing values.
 
     ``missing`` has a mask (n,) of the rows that lack a column; a column without one is not
     judged. Returns a mask (n,) of the rows to keep, and the dropped rows by the first reason.
     """
-    keep = np.ones(rows, dtype=bool)
+    keep = np.ones_like(next(iter(missing.values())))
     dropped: dict[str, int] = {}
-    for name, lacks in missing.items():
+    for name, mask in missing.items():
         column = schema.columns[name]
-        if column.missing == "error" and lacks.any():
-            what = f"{int(lacks.sum())} rows lack {name!r}, row {int(np.argmax(lacks)) + 1} first"
+        if column.missing == "error" and mask.any():
+            what = f"{int(mask.sum())} rows lack {name!r}, row {int(np.argmax(mask)) + 1} first"
             hint = "Fill them, or set its 'missing' to drop or mask"
             raise DataError(what, where=f"column {column.source or name!r}", hint=hint)
         if column.missing == "drop":
-            more = int((keep & lacks).sum())
+            more = int((keep & mask).sum())
             if more:
                 dropped[f"{name} missing"] = more
-            keep &= ~lacks
+            keep &= ~mask
     observed = [~missing[column.name] for column in schema.inputs if column.name in missing]
     sparse = keep & (np.sum(observed, axis=0) < schema.minimum_inputs)
     if sparse.any():
@@ -204,7 +196,8 @@ def usable_rows(schema: Schema, frame: pl.DataFrame) -> NDArray[np.int64]:
 
     Splits drawn over the groups of these rows cannot hold a group without rows.
     """
-    keep, _ = rows_to_keep(schema, extract(schema, frame).missing(), frame.height)
+    values, _ = extract(schema, frame)
+    keep, _ = rows_to_keep(schema, {name: lacks(found) for name, found in values.items()})
     return np.flatnonzero(keep).astype(np.int64)
 
 

@@ -80,11 +80,7 @@ _HEADER = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*(?:\([^()]*\))?
 
 
 def canonical_unit(unit: str | None) -> str | None:
-    """Return the canonical spelling of a known unit, or None for an unknown or absent one.
-
-    >>> canonical_unit("G/C3"), canonical_unit("g/cm^3"), canonical_unit("GRA")
-    ('g/cm3', 'g/cm3', None)
-    """
+    """Return the canonical spelling of a known unit, or None for an unknown or absent one."""
     plain = (unit or "").strip().translate(_REPLACED).casefold()
     return _CANONICAL.get(re.sub(r"\s+|\^|\*\*", "", plain))
 
@@ -96,11 +92,7 @@ def units_agree(declared: str | None, found: str | None) -> bool:
 
 
 def split_header(header: str) -> tuple[str, str | None]:
-    """Split ``name (unit)`` or ``name [unit]``; the unit is None when there is none.
-
-    >>> split_header("Thermal conductivity mean (W/(m*K))")
-    ('Thermal conductivity mean', 'W/(m*K)')
-    """
+    """Split ``name (unit)`` or ``name [unit]``; the unit is None when there is none."""
     match = _HEADER.match(header.strip())
     if match is None:
         return header.strip(), None
@@ -329,14 +321,13 @@ class Schema(Settings):
             raise SchemaError("'columns' maps each meaning to its settings")
         filled: dict[str, Any] = {}
         for key, column in value.items():
-            if isinstance(column, Column):
-                if column.name != key:
-                    raise SchemaError(f"column {key!r} is named {column.name!r}")
-                filled[str(key)] = column
-            elif column is None or isinstance(column, Mapping):
-                filled[str(key)] = {"name": str(key), **(column or {})}
-            else:
+            if not isinstance(column, Column | Mapping | None):
                 raise SchemaError(f"column {key!r} needs settings, not {column!r:.80}")
+            if not isinstance(column, Column):
+                column = {"name": str(key), **(column or {})}
+            elif column.name != key:
+                raise SchemaError(f"column {key!r} is named {column.name!r}")
+            filled[str(key)] = column
         return filled
 
     @model_validator(mode="after")
@@ -392,23 +383,10 @@ class Schema(Settings):
     def bind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
         """Find the column of every meaning among those ``available`` in a table.
 
-        Parameters
-        ----------
-        available
-            Column names of the table.
-        mapping
-            Table column by meaning, ahead of ``source``, name and aliases. An empty text or
-            ``-`` leaves an optional column out.
-
-        Returns
-        -------
-        Schema
-            With every ``source`` set, and without optional columns that the table lacks.
-
-        Raises
-        ------
-        SchemaError
-            If a column cannot be found, is ambiguous, or is mapped wrongly.
+        ``mapping`` gives table columns by meaning, ahead of ``source``, name and aliases; an
+        empty text or ``-`` leaves an optional column out. What comes back has every ``source``
+        set, and lacks the optional columns of which the table has none. SchemaError if a column
+        cannot be found, is ambiguous, or is mapped wrongly.
         """
         mapping = mapping or {}
         for meaning in mapping:
@@ -427,24 +405,17 @@ class Schema(Settings):
         if absent:
             tried = ", ".join(repr(alias) for alias in self.columns[absent[0]].aliases[:4])
             also = f" (also known as {tried})" if tried else ""
-            raise SchemaError(
-                f"the table has no column for {', '.join(map(repr, absent))}{also}",
-                hint=f"Map it with {absent[0]}=COLUMN. "
-                + _suggest(absent[0], available, "The table has"),
-            )
+            what = f"the table has no column for {', '.join(map(repr, absent))}{also}"
+            hint = _suggest(absent[0], available, "The table has")
+            raise SchemaError(what, hint=f"Map it with {absent[0]}=COLUMN. {hint}")
         wanted = max(min(self.minimum_inputs, len(self.inputs)), 1)
         present = sum(column.role == "input" for column in found.values())
         if present < wanted:
-            raise SchemaError(
-                f"the table has {present} of the input columns, and at least {wanted} are needed",
-                hint=f"It lacks {', '.join(left_out)}. "
-                + _suggest(left_out[0], available, "It has"),
-            )
-        return Schema(
-            columns=found,
-            minimum_inputs=self.minimum_inputs,
-            left_out=tuple(dict.fromkeys(left_out)),
-        )
+            what = f"the table has {present} of the input columns, and at least {wanted} are needed"
+            hint = _suggest(left_out[0], available, "It has")
+            raise SchemaError(what, hint=f"It lacks {', '.join(left_out)}. {hint}")
+        names = tuple(dict.fromkeys(left_out))
+        return Schema(columns=found, minimum_inputs=self.minimum_inputs, left_out=names)
 
     def rebind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
         """Bind again, to a table that came after the model was trained.
@@ -452,28 +423,19 @@ class Schema(Settings):
         Labels, group, order, id and columns with the policy ``mask`` may be absent. The columns
         bound before come ahead of name and aliases where the table has them.
         """
-        columns = {
-            name: column.model_copy(
-                update={
-                    "source": None,
-                    "optional": column.role not in ("input", "condition")
-                    or column.missing == "mask",
-                }
-            )
-            for name, column in self.columns.items()
-        }
+        columns: dict[str, Column] = {}
+        for name, column in self.columns.items():
+            optional = column.role not in ("input", "condition") or column.missing == "mask"
+            columns[name] = column.model_copy(update={"source": None, "optional": optional})
         known = {n: str(c.source) for n, c in self.columns.items() if c.source in available}
         free = self.model_copy(update={"columns": columns, "minimum_inputs": 1})
         return free.bind(available, known | dict(mapping or {}))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, with only what differs from the defaults."""
-        data: dict[str, Any] = {"columns": {n: c.to_spec() for n, c in self.columns.items()}}
-        if self.minimum_inputs != 1:
-            data["minimum_inputs"] = self.minimum_inputs
-        if self.left_out:
-            data["left_out"] = list(self.left_out)
-        return data
+        columns = {name: column.to_spec() for name, column in self.columns.items()}
+        others = self.model_dump(mode="json", exclude={"columns"}, exclude_defaults=True)
+        return {"columns": columns, **others}
 
     @classmethod
     def from_dict(cls, data: Any, *, where: str | None = None) -> Schema:

@@ -89,10 +89,6 @@ def split_groups(
 
     SchemaError where there is no group column (None), fewer than three groups or an impossible
     fraction.
-
-    >>> split = split_groups(["A", "A", "B", "C", "C", "D"], seed=0)
-    >>> {part: len(rows) for part, rows in split.rows(["A", "B", "C", "D"]).items()}
-    {'train': 2, 'validation': 1, 'test': 1}
     """
     rows = _group_text(group)
     names = sorted(filter(None, pl.Series(rows).unique()))

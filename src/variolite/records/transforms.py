@@ -378,10 +378,6 @@ def fit_transform_chain(specs: Iterable[object], values: ArrayLike) -> FittedCha
 
     Training ``values``, shape (n,), are left out where NaN. SchemaError where none is left, one
     is infinite or a step cannot take them.
-
-    >>> chain = fit_transform_chain(["log10", "standardise"], [1.0, 100.0])
-    >>> chain.evaluate([10.0, 100.0])[0].tolist(), chain.inverse(1.0).item()
-    ([0.0, 1.0], 100.0)
     """
     current = np.asarray(values, dtype=np.float64).ravel()
     current = current[~np.isnan(current)]
