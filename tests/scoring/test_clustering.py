@@ -23,6 +23,14 @@ from variolite.scoring.clustering import (
 from variolite.scoring.evaluation import compare, hold_out, sample_by_group
 
 TEST = [f"well {i}" for i in range(4)]
+ONES = np.ones((1, 4))
+
+
+def case(names=TEST, most=60_000, **options):
+    """Wells with some held out: features, rock types, held-out rows, training and test rows."""
+    x, group, kind = wells(**options)
+    held, train, test = without(names, group, {"kind": kind}, max_test_rows=most)
+    return x, kind, held, train, test
 
 
 def evaluate(x, held, train, test, **options):
@@ -30,8 +38,7 @@ def evaluate(x, held, train, test, **options):
 
 
 def test_equal_to_a_plain_loop_with_scikit_learn():
-    x, group, kind = wells(spread=2.0)
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, kind, held, train, test = case(spread=2.0)
     card = evaluate(x, held, train, test).scorecard(QUICK)
     expected = []
     for seed in range(2):
@@ -60,8 +67,7 @@ def test_equal_to_a_plain_loop_with_scikit_learn():
 
 
 def test_rules_choose_among_the_grid_and_the_oracle_is_never_worse():
-    x, group, kind = wells()
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, _, held, train, test = case()
     rules = ("bic", "silhouette", "stability", "oracle")
     both = {"algorithms": ("kmeans", "gmm"), "ks": (2, 3, 6)}
     evaluation = evaluate(x, held, train, test, rules=rules, **both)
@@ -76,8 +82,7 @@ def test_rules_choose_among_the_grid_and_the_oracle_is_never_worse():
 
 
 def test_members_are_clustered_once_each():
-    x, group, kind = wells()
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, _, held, train, test = case()
     members = np.stack([x, 2.0 * x, x + 1.0])
     seen = []
     evaluation = evaluate_clustering(
@@ -89,22 +94,18 @@ def test_members_are_clustered_once_each():
 
 
 def test_transductive_fit_uses_the_scored_rows_and_says_so():
-    x, group, kind = wells()
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, _, held, train, test = case()
     # Features that are constant in training, so that only the scored rows can be clustered.
     x[train] = np.arange(len(train))[:, None] * 1e-6
-    ones = np.ones((1, 4))
     for fit, low, high in (("inductive", -1.0, 0.5), ("transductive", 0.9, 1.0)):
         entry = evaluate(x, held, train, test, fit=fit).find(level="kind", k=3)
         assert entry.key.fit == fit
-        assert low < entry.scored.values(ones, ["ari"])["ari"].mean() <= high
+        assert low < entry.scored.values(ONES, ["ari"])["ari"].mean() <= high
 
 
 def test_hdbscan_needs_no_k_and_reports_its_noise():
-    x, group, kind = wells(rows=80)
-    rng = np.random.default_rng(0)
-    x[::9] = rng.uniform(-30, 30, size=x[::9].shape)
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, _, held, train, test = case(rows=80)
+    x[::9] = np.random.default_rng(0).uniform(-30, 30, size=x[::9].shape)
     rules = ("silhouette", "oracle")
     evaluation = evaluate(x, held, train, test, algorithms=("hdbscan",), rules=rules)
     assert {entry.key.rule for entry in evaluation.entries} == {None}
@@ -117,8 +118,7 @@ def test_hdbscan_needs_no_k_and_reports_its_noise():
 
 
 def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
-    _, group, kind = wells()
-    held, train, test = without(TEST, group, {"kind": kind})
+    _, _, held, train, test = case()
     codes, train_codes = (part["kind"].codes for part in (held.test_labels, held.train_labels))
     # The first seed finds two clusters, the second three; noise is one class of each.
     seeds = [(2, 2), (3, 0)]
@@ -165,12 +165,12 @@ def test_levels_with_gaps_are_kind():
 
 
 def test_no_labels_at_all_leave_the_silhouette_and_one_group_no_interval():
-    x, group, kind = wells()
+    x, group, _ = wells()
     held, train, test = without(TEST, group, {})
     card = evaluate(x, held, train, test, rules=("silhouette",)).scorecard(QUICK)
     assert {row.metric for row in card.rows} == {"silhouette"}
     assert len(card.select(rule="silhouette")) == 1
-    held, train, test = without(["well 0"], group, {"kind": kind})
+    x, _, held, train, test = case(["well 0"])
     row = evaluate(x, held, train, test).scorecard(QUICK).select(metric="ari", k=3)[0]
     assert row.mean > 0.5
     assert np.isnan([row.low, row.high]).all()
@@ -182,8 +182,7 @@ def test_many_test_rows_are_drawn_within_groups():
     assert np.bincount(codes[kept]).tolist() == [70, 20, 10]
     assert (np.diff(kept) > 0).all()
     assert not np.array_equal(kept, sample_by_group(codes, 100, seed=1))
-    x, group, kind = wells()
-    held, train, test = without(TEST, group, {"kind": kind}, max_test_rows=80)
+    x, _, held, train, test = case(most=80)
     assert np.bincount(held.group_codes).tolist() == [20, 20, 20, 20]
     evaluation = evaluate(x, held, train, test)
     assert evaluation.find(level="kind", k=3).scored.tables[0].sum() == 80
@@ -191,9 +190,9 @@ def test_many_test_rows_are_drawn_within_groups():
 
 
 def test_comparison_finds_the_better_representation():
-    x, group, kind = wells(n_wells=12, spread=4.0)
+    seven = [f"well {i}" for i in range(7)]
+    x, _, held, train, test = case(seven, n_wells=12, spread=4.0)
     noisy = x + np.random.default_rng(1).normal(size=x.shape) * 6.0
-    held, train, test = without([*TEST, "well 4", "well 5", "well 6"], group, {"kind": kind})
     pairs = {"vae": (x[train], x[test]), "raw": (noisy[train], noisy[test])}
     evaluation = evaluate_clustering(pairs, held, PLAN)
     first, second = (evaluation.find(method=m, level="kind", k=3) for m in ("vae", "raw"))
@@ -205,14 +204,13 @@ def test_comparison_finds_the_better_representation():
     assert rows["ari_wins"].mean == 1.0
     same = {row.metric: row.mean for row in compare(first, first, bootstrap=QUICK)}
     assert (same["ari"], same["ari_p"]) == (0.0, 1.0)
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, _, held, train, test = case()
     with pytest.raises(DataError, match="not scored on the same groups"):
         compare(first, evaluate(x, held, train, test).find(level="kind", k=3))
 
 
 def test_what_cannot_be_scored_is_refused():
-    x, group, kind = wells()
-    held, train, test = without(TEST, group, {"kind": kind})
+    x, _, held, train, test = case()
     with pytest.raises(DataError, match="cannot fit 500 clusters to 160 rows"):
         evaluate(x, held, train, test, ks=(500,))
     x[test] = np.where(x[test] > 0, x[test], np.nan)

@@ -34,18 +34,16 @@ from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 class HeldOut:
     """Training and test rows with their groups and labels.
 
-    ``split`` is the name of the test part, which has ``n_test`` rows. Those at ``kept`` [m] are
-    scored: all, or an even draw within every group. ``group_codes`` [m] index the names
-    ``groups`` [G] of the test groups; ``train_groups`` [n_train] are names. Labels are codes
-    per level, of the training rows and of the scored rows, over the same classes. ``notes``
-    say what was left out.
+    Of the test part, called ``split``, the rows at ``kept`` [m] are scored: all, or an even
+    draw within every group. ``group_codes`` [m] index the names ``groups`` [G] of the test
+    groups; ``train_groups`` [n_train] are names. Labels are codes per level, of the training
+    rows and of the scored rows, over the same classes. ``notes`` say what was left out.
     """
 
     split: str
     train_groups: NDArray[np.str_]
     groups: tuple[str, ...]
     group_codes: IntArray
-    n_test: int
     kept: IntArray
     train_labels: Mapping[str, LabelCodes]
     test_labels: Mapping[str, LabelCodes]
@@ -94,7 +92,6 @@ def hold_out(
         train_groups=group[train],
         groups=names,
         group_codes=codes[kept],
-        n_test=len(test),
         kept=kept,
         train_labels=train_labels,
         test_labels=test_labels,
