@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -208,12 +207,12 @@ def test_tables_have_the_published_columns_and_say_that_they_are_simulated(
     tmp_path: Path,
 ) -> None:
     cores = simulate_cores(2, 15, seed=2, camera_everywhere=True)
-    paths = write_instrument_tables(cores, tmp_path / "new" / "folder")
-    assert [path.name for path in paths.values()] == [
-        f"{code}_DataLITH.csv" for code in ("GRA", "MS", "NGR", "RGB")
-    ]
-    assert "SIMULATED" in (tmp_path / "new" / "folder" / "README.txt").read_text()
-    for code, path in paths.items():
+    folder = tmp_path / "new" / "folder"
+    paths = write_instrument_tables(cores, folder)
+    assert "SIMULATED" in (folder / "README.txt").read_text()
+    for code in ("GRA", "MS", "NGR", "RGB"):
+        path = folder / f"{code}_DataLITH.csv"
+        assert paths[code] == path
         table = pl.read_csv(path, infer_schema=False)
         assert 29 <= table.width <= 33
         assert table.columns[:10] == [
@@ -228,17 +227,15 @@ def test_tables_have_the_published_columns_and_say_that_they_are_simulated(
 
 def test_columns_are_those_of_a_real_table(shared_data: Path) -> None:
     path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
-    with path.open(encoding="utf-8", newline="") as stream:
-        real = set(next(csv.reader(stream)))
+    real = set(path.read_text("utf-8").splitlines()[0].replace('"', "").split(","))
     ours = set(instrument_table(simulate_cores(1, 5), "GRA").columns)
     own = {name for name in real if "(kN" in name or "(deg" in name or "Penetration" in name}
     assert real - own - ours == {"Comments"}
 
 
-@pytest.mark.parametrize(
-    ("options", "what"),
-    [({"holes": 0}, "0 holes"), ({"metres": 0.2}, "holes of 0.2 m"), ({"metres": 1e6}, "holes of")],
-)
-def test_sizes_that_make_no_sense_are_refused(options, what: str) -> None:
-    with pytest.raises(DataError, match=what):
-        simulate_cores(**options)
+def test_sizes_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(DataError, match="0 holes"):
+        simulate_cores(holes=0)
+    for metres in (0.2, 1e6):
+        with pytest.raises(DataError, match=f"holes of {metres} m"):
+            simulate_cores(metres=metres)
