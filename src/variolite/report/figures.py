@@ -248,7 +248,7 @@ def colour_bar(
     assert bar.solids is not None
     bar.solids.set_rasterized(True)
     bar.outline.set(edgecolor=MUTED, linewidth=0.5)
-    box.tick_params(length=0, labelsize=SMALL, labelcolor=MUTED)
+    box.tick_params(length=0, pad=5, labelsize=SMALL, labelcolor=MUTED)
 
 
 def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: int = 40) -> None:

@@ -222,26 +222,21 @@ def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], st
         below=42,
         gap=gap,
     )
-    rows = range(len(profiles))
     for axes, column in zip(drawn, columns, strict=True):
         _profile_panel(axes, held_out, profiles, column)
         unit = shorten(held_out.units.get(column, ""), int((width + 12) / 6))
         axes.set_title(wrapped(plain(column), width + gap), pad=19)
         note_over(axes, unit)
-    sizes = [f"{profile.rows:,} ({percent(profile.share)})" for profile in profiles]
-    drawn[0].set_yticks(rows, sizes, fontsize=SMALL)
-    first, last = drawn[0].get_yaxis_transform(), drawn[-1].get_yaxis_transform()
-    left = -PROFILE_LEFT / width
+    # The last panel's transform has x in widths of the panel and y in rows.
+    last = drawn[-1].get_yaxis_transform()
     for row, profile in enumerate(profiles):
-        names: dict[str, Any] = {"transform": first, "va": "center", "fontweight": "bold"}
-        drawn[0].text(left + 17 / width, row, profile.name, **names)
-        drawn[0].scatter(left + 6 / width, row, s=100, c=profile.colour, marker="s", lw=0.5,
-                         edgecolors=MUTED, transform=first, clip_on=False)  # fmt: skip
         for place, (label, share) in enumerate(profile.labels[:2]):
             text = shorten(f"{percent(share)} {label}", 25)
             colour, y = (MUTED, row + 0.25) if place else (INK, row - 0.25)
             drawn[-1].text(1 + 12 / width, y, text, transform=last, va="center", fontsize=SMALL,
                            color=colour)  # fmt: skip
+    names = [f"{profile.name}: {profile.rows:,} ({percent(profile.share)})" for profile in profiles]
+    drawn[0].set_yticks(range(len(profiles)), names)
     labels = (
         f" Right: the commonest labels “{plain(held_out.level)}” with their share of the "
         "cluster's labelled rows."
@@ -251,7 +246,7 @@ def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], st
     caption = (
         f"Cluster profiles of {held_out.extent}, in original units: median (mark) and 10 to 90 % "
         f"range (bar) of each input by cluster; the grey band is the 10 to 90 % range of all "
-        f"rows. Left: the cluster's number of rows.{labels}"
+        f"rows. Left: the cluster and its number of rows.{labels}"
     )
     name = "cluster-profiles" if start == 0 else f"cluster-profiles-{start}"
     return Figure(name, to_svg(figure, f"Inputs {start + 1} and on by cluster"), caption)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from matplotlib.axes import Axes
-
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report.cluster_figures import (
     contingency_section,
@@ -15,7 +12,6 @@ from variolite.corelogs.report.cluster_figures import (
     profiles_section,
 )
 from variolite.corelogs.report.model_figures import (
-    fits_table,
     health_section,
     parity_figure,
     reconstruction_scores,
@@ -102,14 +98,13 @@ _INTRODUCED = {
     "ari": "adjusted Rand index (ARI, 0 by chance, 1 perfect)",
     "ami": "adjusted mutual information (AMI)",
 }
-_UNSUPERVISED_RULES = ("stability", "silhouette", "bic")
-
-
-_RULES = {
-    "fixed": "fixed beforehand",
+_UNSUPERVISED_RULES = {
     "bic": "chosen by BIC",
     "silhouette": "chosen by silhouette",
     "stability": "chosen by stability",
+}
+_RULES = _UNSUPERVISED_RULES | {
+    "fixed": "fixed beforehand",
     "oracle": "chosen with the labels: an oracle",
 }
 
@@ -119,10 +114,9 @@ def main_setup(
 ) -> ScoreRow | None:
     """Choose the clustering score of the VAE whose set-up the page is about.
 
-    Scores fitted on training groups come first, never an oracle if anything
-    else is there; then the algorithm and rule that the recipe asks for; then
-    the set-up whose k is the number of clusters in ``held_out.parquet``; then
-    a k chosen without labels; then the order of the file.
+    Scores fitted on training groups come first, never an oracle if anything else is there; then
+    the algorithm and rule that the recipe asks for; then the number of clusters in
+    ``held_out.parquet``; then a k chosen without labels; then the order of the file.
     """
     clusters = len(held_out.clusters) if held_out and held_out.clusters else None
     level = held_out.level if held_out else None
@@ -158,9 +152,8 @@ def comparable_rows(
 ) -> list[ScoreRow]:
     """Return the clustering rows of every method under one set-up.
 
-    A rule that chooses k may give every method its own k, so k must be equal
-    only where it was fixed. Rows without a rule (the supervised reference)
-    always belong.
+    A rule that chooses k may give every method its own k, so k must be equal only where it was
+    fixed. Rows without a rule (the supervised reference) always belong.
     """
     return [
         row
@@ -178,15 +171,12 @@ def comparable_rows(
 
 
 def headline(
-    scorecard: Scorecard | None,
-    held_out: HeldOut | None,
-    setup: ScoreRow | None,
+    scorecard: Scorecard | None, held_out: HeldOut | None, setup: ScoreRow | None,
     kept: Clustering | None = None,
-) -> list[str]:
+) -> list[str]:  # fmt: skip
     """Say in three paragraphs what was clustered, how well, and whether that beats a baseline.
 
-    ``kept`` is the clustering stored in the run; where it is not the scored
-    one, the first paragraph says so.
+    ``kept`` is the clustering stored in the run, which may not be the scored one.
     """
     if scorecard is None:
         return ["The run has not been scored yet, so nothing is claimed about it."]
@@ -210,20 +200,16 @@ def verdict(scorecard: Scorecard, setup: ScoreRow) -> str:
             paired = _paired(scorecard, setup, metric, best.method)
             p_value = _paired(scorecard, setup, f"{metric}_p", best.method)
             parts.append(_compared(own, best, paired, p_value))
-    return (
-        " ".join(parts)
-        or "No baseline was scored in the same way, so it is open whether the VAE helps."
-    )
+    none = "No baseline was scored in the same way, so it is open whether the VAE helps."
+    return " ".join(parts) or none
 
 
 def _compared(
     own: ScoreRow, best: ScoreRow, paired: ScoreRow | None, p_value: ScoreRow | None
 ) -> str:
     """Say how the VAE stands to one baseline in one metric."""
-    rival = (
-        f"In {metric_of(own.metric).short} the best baseline is {method_name(best.method)} with "
-        f"{with_interval(best)}"
-    )
+    name, by = method_name(best.method), metric_of(own.metric).short
+    rival = f"In {by} the best baseline is {name} with {with_interval(best)}"
     if paired is None or not (math.isfinite(paired.low) and math.isfinite(paired.high)):
         overlap = own.low <= best.high and best.low <= own.high
         seen = "overlap" if overlap else "do not overlap"
@@ -273,12 +259,10 @@ def _agreement(rows: list[ScoreRow], setup: ScoreRow) -> str:
     note = " (k was chosen with the labels, so this is an upper bound)"
     sentence = f"The scored clusters agree with the label{level} at an {' and an '.join(parts)}"
     reference = _of(rows, "supervised", "ari") or _of(rows, "supervised", "ami")
-    ceiling = (
-        f"; a supervised reference reaches {metric_of(reference.metric).short} "
-        f"{with_interval(reference)}"
-        if reference
-        else ""
-    )
+    ceiling = ""
+    if reference:
+        best = f"{metric_of(reference.metric).short} {with_interval(reference)}"
+        ceiling = f"; a supervised reference reaches {best}"
     return f"{sentence}{note if setup.rule == 'oracle' else ''}{ceiling}."
 
 
@@ -314,9 +298,9 @@ def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Se
         return missing(anchor, title, reason)
     blocks: list[Block] = []
     if setup is not None:
-        blocks.append(summary_figure(scorecard, setup))
-        blocks += score_table(comparable_rows(scorecard, setup, any_algorithm=True))
+        rows = comparable_rows(scorecard, setup, any_algorithm=True)
         by_k = figure_by_k(scorecard, setup)
+        blocks += [summary_figure(rows, setup), *score_table(rows)]
         if by_k is not None:
             blocks.append(by_k)
         few = min(row.n_groups for row in comparable_rows(scorecard, setup))
@@ -338,18 +322,15 @@ def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Se
 
 def reconstruction_section(scorecard: Scorecard | None, held_out: HeldOut | None) -> Section:
     """Return reconstruction scores and small multiples, or say what is missing."""
-    rows = [
-        row
-        for row in (scorecard.rows if scorecard else ())
-        if row.task in ("reconstruction", "likelihood")
-    ]
-    rebuilt = held_out if held_out is not None and held_out.reconstructions else None
-    blocks: list[Block] = [] if rebuilt is None else [parity_figure(rebuilt)]
-    if rows:
-        scores = reconstruction_scores(rows)
-        blocks += [*([] if scores is None else [scores]), *_by_task(rows)]
-    elif rebuilt is not None:
-        blocks.append(fits_table(rebuilt))
+    tasks = ("reconstruction", "likelihood")
+    rows = [row for row in (scorecard.rows if scorecard else ()) if row.task in tasks]
+    blocks: list[Block] = []
+    if held_out is not None and held_out.reconstructions:
+        blocks.append(parity_figure(held_out))
+    scores = reconstruction_scores(rows)
+    if scores is not None:
+        blocks.append(scores)
+    blocks += _by_task(rows)
     if not blocks:
         reason = "Not scored yet: run `variolite score` to reconstruct the held-out rows."
         return missing("reconstruction", "Reconstruction", reason)
@@ -368,9 +349,8 @@ Key = tuple[str, str | None, int | None]
 """Method, algorithm and k: one row of the figure."""
 
 
-def summary_figure(scorecard: Scorecard, setup: ScoreRow) -> Figure:
+def summary_figure(rows: Sequence[ScoreRow], setup: ScoreRow) -> Figure:
     """Draw every method under one set-up: a row per method and algorithm, a panel per metric."""
-    rows = comparable_rows(scorecard, setup, any_algorithm=True)
     scored = dict.fromkeys(row.metric for row in rows if row.method == "vae")
     metrics = {name: metric_of(name) for name in [n for n in scored if not is_derived(n)][:PANELS]}
     lookup = {(row.method, row.algorithm, row.k, row.metric): row for row in rows}
@@ -424,18 +404,14 @@ def summary_figure(scorecard: Scorecard, setup: ScoreRow) -> Figure:
 
 def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
     """Draw scores against k for the algorithm of ``setup``; None with fewer than three k."""
+    same = ("clustering", "fixed", setup.split, setup.level, setup.fit, setup.algorithm)
     rows = [
         row
         for row in scorecard.rows
-        if row.task == "clustering"
-        and row.rule == "fixed"
-        and row.k is not None
-        and (row.split, row.level, row.fit) == (setup.split, setup.level, setup.fit)
-        and row.algorithm == setup.algorithm
-        and row.metric in HEADLINE_METRICS
-        and math.isfinite(row.mean)
+        if (row.task, row.rule, row.split, row.level, row.fit, row.algorithm) == same
+        and (row.k is not None and row.metric in HEADLINE_METRICS and math.isfinite(row.mean))
     ]
-    counts = sorted({row.k for row in rows if row.k is not None})
+    counts = sorted({row.k or 0 for row in rows})
     if len(counts) < FEWEST_K:
         return None
     metrics = [name for name in HEADLINE_METRICS if any(row.metric == name for row in rows)]
@@ -444,12 +420,23 @@ def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
     foot = legend_height([name for name, _ in key], WIDTH - 60) + 4
     figure, drawn = panels(
         len(metrics), abreast=len(metrics), height=210, top=12, foot=foot,
-        xlabel="number of clusters k",
+        xlabel="number of clusters k", xlim=(-0.5, len(counts) - 0.5),
     )  # fmt: skip
     for axes, metric in zip(drawn, metrics, strict=True):
         axes.grid(axis="y")
         axes.set_ylabel(metric_of(metric).title)
-        _panel_by_k(axes, [row for row in rows if row.metric == metric], methods, counts)
+        axes.set_xticks(range(len(counts)), [str(k) for k in counts])
+        own = [row for row in rows if row.metric == metric]
+        axes.set_ylim(interval_limits(x for row in own for x in (row.mean, row.low, row.high)))
+        number_axis(axes, "y")
+        for index, method in enumerate(methods):
+            curve = sorted((row for row in own if row.method == method), key=lambda row: row.k or 0)
+            shift = (index - (len(methods) - 1) / 2) * min(0.5 / len(methods), 0.14)
+            x = [counts.index(row.k or 0) + shift for row in curve]
+            colour = method_colour(method)
+            axes.plot(x, [row.mean for row in curve], "o-", color=colour, lw=1.6, ms=7.2, mew=0)
+            ends = [row.low for row in curve], [row.high for row in curve]
+            axes.vlines(x, *ends, colors=colour, linewidth=1.4)
     legend(figure, key, 54, 72 * figure.get_figheight() - foot, WIDTH - 60)
     algorithm = f" by {algorithm_name(setup.algorithm)}" if setup.algorithm else ""
     level = f" of the label “{plain(setup.level)}”" if setup.level else ""
@@ -460,20 +447,3 @@ def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
         "whiskers stay apart. Picking the highest k here would be choosing with the labels."
     )
     return Figure("scores-by-k", to_svg(figure, "Scores against number of clusters"), caption)
-
-
-def _panel_by_k(axes: Axes, rows: list[ScoreRow], methods: list[str], counts: list[int]) -> None:
-    places = {k: place for place, k in enumerate(counts)}
-    axes.set_xlim(-0.5, len(counts) - 0.5)
-    axes.set_xticks(range(len(counts)), [str(k) for k in counts])
-    axes.set_ylim(interval_limits(x for row in rows for x in (row.mean, row.low, row.high)))
-    number_axis(axes, "y")
-    spread = min(0.5 / max(len(methods), 1), 0.14)
-    for index, method in enumerate(methods):
-        shift = (index - (len(methods) - 1) / 2) * spread
-        own = sorted((row for row in rows if row.method == method), key=lambda row: row.k or 0)
-        x = np.array([places[row.k or 0] + shift for row in own])
-        y, low, high = np.array([(r.mean, r.low, r.high) for r in own]).reshape(-1, 3).T
-        colour = method_colour(method)
-        axes.plot(x, y, "o-", color=colour, lw=1.6, ms=7.2, mew=0)
-        axes.vlines(x, low, high, colors=colour, linewidth=1.4)

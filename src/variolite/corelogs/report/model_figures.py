@@ -105,18 +105,6 @@ def parity_figure(held_out: HeldOut) -> Figure:
     return Figure("reconstruction", to_svg(figure, "Observed and reconstructed inputs"), caption)
 
 
-def fits_table(held_out: HeldOut) -> Table:
-    """Return how well each input comes back, where the scorecard does not say."""
-    rows: list[tuple[str, ...]] = []
-    for name, rebuilt in held_out.reconstructions.items():
-        fit = fit_of(held_out.inputs[name], rebuilt)
-        unit = held_out.units.get(name, "")
-        rows.append(
-            (plain(name), unit, f"{fit.rows:,}", decimals(fit.r2, 3), significant(fit.rmse))
-        )
-    return Table(("input", "unit", "rows", "R²", "RMSE"), rows, numbers_from=2)
-
-
 def reconstruction_scores(rows: Sequence[ScoreRow]) -> Figure | None:
     """Draw R² by input and method; None where the scorecard has none."""
     chosen = [row for row in rows if row.metric == "r2" and row.feature]
@@ -231,7 +219,7 @@ def _health(health: Health) -> Figure:
             [[e.correlation.get(name, np.nan) for e in dimensions] for name in inputs]
         )
         digits = 2 if cell >= 30 else 1
-        texts = [[_bare(f"{r:z.{digits}f}") for r in row] for row in values.tolist()]
+        texts = [[_bare(r, digits) for r in row] for row in values.tolist()]
         kept = np.where([entry.active for entry in dimensions], 1.0, IDLE)[:, None]
         shades = 1 - kept * (1 - DIVERGING((values + 1) / 2))
         shades[np.isnan(values)] = 1.0
@@ -247,6 +235,8 @@ def _health(health: Health) -> Figure:
     return Figure("latent-health", to_svg(figure, "KL divergence by latent dimension"), caption)
 
 
-def _bare(correlation: str) -> str:
-    """Leave out what needs no room: the zero before the point, and zeros after a one."""
-    return re.sub(r"0(?=\.)|(?<=1)\.0+$", "", correlation).replace("-", MINUS)
+def _bare(correlation: float, digits: int) -> str:
+    """Write a number without what needs no room: a zero before the point, zeros after a one."""
+    if math.isnan(correlation):
+        return ""
+    return re.sub(r"0(?=\.)|(?<=1)\.0+$", "", f"{correlation:z.{digits}f}").replace("-", MINUS)

@@ -47,9 +47,8 @@ Integers = NDArray[np.int64]
 HOLES, TRACKS = 5, 9
 FEWEST_ROWS = 20
 OVERVIEW_HEIGHT, DETAIL_HEIGHT = 640.0, 460.0
-DETAIL_ROWS = 200
-WORTH_DETAIL = 2.0
-"""A detail is drawn of holes that have this many times its rows."""
+DETAIL_ROWS, WORTH_DETAIL = 200, 400
+"""A detail is drawn of holes of so many rows."""
 GAP_STEPS = 3.0
 """A distance of more than this many usual steps between rows is a gap."""
 
@@ -119,21 +118,13 @@ def beds_of(
 
 
 def liveliest_window(depth: Floats, codes: Integers, rows: int) -> slice:
-    """Return the run of ``rows`` sorted rows with the most categories, then the most changes.
+    """Return the run of ``rows`` of more sorted rows with the most changes of category.
 
-    Changes across a gap count against a window, as they show nothing.
+    Gaps count against a window, as they show nothing.
     """
-    changes = np.concatenate([[0], (codes[1:] != codes[:-1]).astype(np.int64)])
-    broken = np.zeros(len(depth), dtype=np.int64)
-    broken[gaps(depth) + 1] = 1
-    best, best_score = 0, (-1.0, 0)
-    for start in range(0, len(depth) - rows + 1, max(rows // 10, 1)):
-        window = slice(start, start + rows)
-        _, counts = np.unique(codes[window][codes[window] >= 0], return_counts=True)
-        kinds = int((counts >= 0.02 * rows).sum())
-        score = (kinds - 0.5 * float(broken[window].sum()), int(changes[window].sum()))
-        if score > best_score:
-            best, best_score = start, score
+    changes = (codes[1:] != codes[:-1]).astype(np.float64)
+    changes[gaps(depth)] = -1.0
+    best = int(np.convolve(changes, np.ones(rows - 1), "valid").argmax())
     return slice(best, best + rows)
 
 
@@ -320,13 +311,13 @@ def _figures(name: str, hole: Hole) -> tuple[Figure, ...]:
     )
     drawing = draw_hole(hole, OVERVIEW_HEIGHT, f"Strip log of {noun} {name}")
     overview = Figure(f"strip-log-{name}", drawing, caption)
-    if len(depth) < WORTH_DETAIL * DETAIL_ROWS:
+    if len(depth) < WORTH_DETAIL:
         return (overview,)
     codes = hole.strips[-1][1].codes[hole.rows] if hole.strips else np.zeros(len(depth), np.int64)
     part = hole.part(liveliest_window(depth, codes, DETAIL_ROWS))
     caption = (
-        f"Detail of held-out {noun} {name}: the {DETAIL_ROWS} consecutive rows with the most "
-        f"classes and bed changes, {_depths(part)}; every row is drawn. {_reading(part)}"
+        f"Detail of held-out {noun} {name}: the {DETAIL_ROWS} consecutive rows with the most bed "
+        f"changes, {_depths(part)}; every row is drawn. {_reading(part)}"
     )
     drawing = draw_hole(part, DETAIL_HEIGHT, f"Detail of {noun} {name}")
     return overview, Figure(f"strip-log-detail-{name}", drawing, caption)
@@ -345,14 +336,10 @@ def _reading(hole: Hole) -> str:
     unmeasured = [
         plain(name) for name in hole.axes if not np.isfinite(inputs[name][hole.rows]).any()
     ]
-    imputed = (
-        f" Not measured here, so what is drawn is the model's imputation: {listed(unmeasured)}."
-        if unmeasured
-        else ""
-    )
+    imputed = f" Not measured here, so that the line is an imputation: {listed(unmeasured)}."
     return (
-        "Values beyond a track's axis are drawn at its edge; "
-        f"the reconstruction is the model's mean for the same row.{imputed}{colours}{scales}"
+        "Values beyond a track's axis are drawn at its edge; the reconstruction is the model's "
+        f"mean for the same row.{imputed if unmeasured else ''}{colours}{scales}"
     )
 
 
