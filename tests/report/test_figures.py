@@ -36,19 +36,6 @@ def ticks_of(axis: ValueAxis, target: int = 4) -> list[float]:
     return [tick for tick in ticks if axis.low - slack <= tick <= axis.high + slack]
 
 
-@given(st.floats(-1e6, 1e6), st.floats(-6, 6), st.integers(2, 8))
-def test_linear_ticks_are_even_and_round(low: float, power: float, target: int) -> None:
-    with figure_style():
-        axes = axes_at(new_figure(100), 10, 10, 300, 50)
-        axes.set_xlim(low, low + 10**power * max(1.0, abs(low)))
-        number_axis(axes, "x", target)
-        steps = np.diff(axes.xaxis.get_majorticklocs())
-    assert len(steps) <= target + 4
-    assert np.allclose(steps, steps[0], rtol=1e-6)
-    leading = steps[0] / 10 ** math.floor(math.log10(steps[0]) + 1e-7)
-    assert min(abs(leading - nice) for nice in (1, 2, 5, 10)) < 1e-4
-
-
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [
@@ -64,16 +51,11 @@ def test_ticks_by_example(axis: ValueAxis, expected: list[float]) -> None:
 
 def test_kind_follows_the_tail() -> None:
     generator = np.random.default_rng(0)
-
-    def kind_of(values: np.ndarray) -> str:
-        return ValueAxis.fitting(values).kind
-
-    assert kind_of(generator.normal(1.7, 0.2, 5000)) == "linear"
-    assert kind_of(generator.lognormal(1, 1.6, 5000)) == "log"
-    assert kind_of(generator.lognormal(1, 1.6, 5000) - 2) == "symlog"
-    assert kind_of(np.full(100, 8.5)) == "linear"
-    assert kind_of(np.full(100, np.nan)) == "linear"
-    assert kind_of(-generator.lognormal(1, 1.6, 5000)) == "linear"
+    tailed = generator.lognormal(1, 1.6, 5000)
+    even = generator.normal(1.7, 0.2, 5000)
+    inputs = (even, tailed, tailed - 2, np.full(100, 8.5), np.full(100, np.nan), -tailed)
+    kinds = [ValueAxis.fitting(values).kind for values in inputs]
+    assert kinds == ["linear", "log", "symlog", "linear", "linear", "linear"]
 
 
 def test_limits_leave_out_the_outermost_values() -> None:
@@ -140,12 +122,9 @@ def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit() -> None:
 
 def test_limits_of_intervals_begin_at_zero_only_when_near_it() -> None:
     assert interval_limits([0.2, 0.5, 0.15, math.nan])[0] == 0
-    low, high = interval_limits([0.75, 0.95])
-    assert 0.7 < low < 0.75
-    assert 0.95 < high < 1
+    assert interval_limits([0.75, 0.95]) == pytest.approx((0.734, 0.966))
     assert interval_limits([]) == (0.0, 1.08)
-    low, high = interval_limits([0.0, 0.0])
-    assert low < 0 < high
+    assert interval_limits([0.0, 0.0]) == pytest.approx((-0.116, 0.116))
 
 
 def test_every_point_is_in_a_cell() -> None:

@@ -34,14 +34,8 @@ def test_significant_is_true_to_three_digits(value: float) -> None:
     assert read == pytest.approx(value, rel=0.0051)
 
 
-def test_decimals_know_no_negative_zero() -> None:
+def test_decimals_names_and_formulas() -> None:
     assert decimals(-0.0004, 2) == "0.00"
     assert decimals(-1234.5, 1) == "−1,234.5"
-
-
-def test_names_become_words() -> None:
     assert plain("bulk_density") == "bulk density"
-
-
-def test_formulas_have_their_numbers_below_the_line() -> None:
     assert chemical("Ca10P6H2O26") == "Ca₁₀P₆H₂O₂₆"
