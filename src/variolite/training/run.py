@@ -40,6 +40,7 @@ from variolite.training.tabular_model import save_model
 M = TypeVar("M", bound=Any)
 
 
+@dataclass
 class TrainingRun:
     """What a run of any field writes into its folder, and when.
 
@@ -48,14 +49,13 @@ class TrainingRun:
     replaces what is there.
     """
 
-    def __init__(
-        self, folder: RunFolder, recipe: BaseRecipe, *, restart: bool, simulated: bool
-    ) -> None:
-        folder.require_free(restart=restart)
-        self.folder = folder
-        self._recipe = recipe
-        self._restart = restart
-        self._simulated = simulated
+    folder: RunFolder
+    recipe: BaseRecipe
+    restart: bool
+    simulated: bool
+
+    def __post_init__(self) -> None:
+        self.folder.require_free(restart=self.restart)
         self._began = time.monotonic()
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -66,11 +66,11 @@ class TrainingRun:
         run of others is in the folder, or the folder cannot be written.
         """
         checkpoint = self.folder.checkpoint_file
-        if not self._restart:
+        if not self.restart:
             load_checkpoint(checkpoint, fingerprint)
-        self.folder.prepare(restart=self._restart)
+        self.folder.prepare(restart=self.restart)
         self.folder.write_json(self.folder.split_file, split.to_dict())
-        write_text_atomic(self.folder.recipe_file, recipe_to_yaml(self._recipe))
+        write_text_atomic(self.folder.recipe_file, recipe_to_yaml(self.recipe))
         return Resume(checkpoint, fingerprint)
 
     def finish(
@@ -92,13 +92,13 @@ class TrainingRun:
             **environment(device),
             "started": self._started,
             "seconds": round(time.monotonic() - self._began, 2),
-            "simulated": self._simulated,
+            "simulated": self.simulated,
             "data": dict(data),
             **settings,
         }
         known = ("variolite", "torch", "started", "simulated", "data")
         provenance = {key: facts[key] for key in known}
-        provenance |= {"recipe": self._recipe.name, "best_epochs": trained.best_epochs}
+        provenance |= {"recipe": self.recipe.name, "best_epochs": trained.best_epochs}
         model = replace(model, provenance=provenance)
         write_history(self.folder.history_file, trained.history)
         self.folder.write_json(self.folder.environment_file, facts)

@@ -23,6 +23,7 @@ from variolite.training.storage import DESCRIPTION, EpochRecord, kind_of, read_h
 
 Result = TypeVar("Result")
 
+_FOREIGN = (yaml.YAMLError, pl.exceptions.PolarsError, safetensors.SafetensorError)
 _BY_FIT = ("recipe.yaml", "split.json", "history.jsonl", "environment.json")
 _BY_SCORE = (
     "scorecard.json",
@@ -150,10 +151,8 @@ class RunFolder:
         """Load the groups of every part; a RunFolderError where the file is missing or damaged."""
         split = read_part(self.split_file, _split)
         if split is None:
-            hint = "run `variolite fit` again"
-            raise RunFolderError(
-                "a part of the run is missing", where=str(self.split_file), hint=hint
-            )
+            what, hint = "a part of the run is missing", "run `variolite fit` again"
+            raise RunFolderError(what, where=str(self.split_file), hint=hint)
         return split
 
     def write_page(self, html: str) -> Path:
@@ -244,13 +243,11 @@ def read_run(run: RunFolder) -> RunFiles:
 
     Raises a RunFolderError if the folder is missing, holds none of the files, or one is damaged.
     """
-    if not run.path.is_dir() or not any(path.exists() for path in run.parts):
-        lacking = "the folder holds no files of a run" if run.path.is_dir() else ""
-        raise RunFolderError(
-            lacking or "there is no such run folder",
-            where=str(run.path),
-            hint="Give the folder that `variolite fit --out` wrote",
-        )
+    if not any(path.exists() for path in run.parts):
+        there = run.path.is_dir()
+        what = "the folder holds no files of a run" if there else "there is no such run folder"
+        hint = "Give the folder that `variolite fit --out` wrote"
+        raise RunFolderError(what, where=str(run.path), hint=hint)
     run = RunFolder(run.path.expanduser().resolve())
     return RunFiles(
         run=run,
@@ -276,16 +273,7 @@ def read_part(path: Path, read: Callable[[Path], Result]) -> Result | None:
         fault = error.errors(include_url=False)[0]
         place = ".".join(str(step) for step in fault["loc"])
         raise damaged(path, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        RecursionError,
-        yaml.YAMLError,
-        pl.exceptions.PolarsError,
-        safetensors.SafetensorError,
-    ) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, *_FOREIGN) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise damaged(path, reason[0]) from error
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from variolite.errors import TrainingError
 from variolite.records import FittedSchema, Records, group_spellings, read_table, units_of
 from variolite.training.storage import (
-    Migration,
     fill,
     read_description,
     read_weights,
@@ -190,9 +189,6 @@ def _joined(parts: list[Tensor]) -> Array:
 FORMAT = 1
 KIND = "variolite.tabular_vae"
 
-_MIGRATIONS: Mapping[int, Migration] = {}
-"""From format number n to n + 1; one entry and one fixture file for every past format."""
-
 _ARCHITECTURE = TypeAdapter(Architecture)
 _MEMBERS = TypeAdapter(tuple[Member, ...])
 
@@ -214,7 +210,8 @@ def load_model(folder: Path) -> TabularModel:
     Raises a ModelFileError if a file is missing, foreign, truncated, altered, or of a newer format.
     """
     with reading_model(folder):
-        description = read_description(folder, KIND, FORMAT, _MIGRATIONS, "a tabular model")
+        # A new format needs an entry that leads from the one before, and a fixture file of that.
+        description = read_description(folder, KIND, FORMAT, {}, "a tabular model")
         members = _MEMBERS.validate_python(description["members"])
         module = blank(_ARCHITECTURE.validate_python(description["architecture"]), len(members))
         schema = FittedSchema.from_dict(description["schema"])

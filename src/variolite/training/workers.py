@@ -347,7 +347,7 @@ def outcomes(
     """
     found: dict[int, Outcome] = {}
     # The function goes along at the start, so that importing its module is no part of a task.
-    with Workers(workers, limit=limit, initializer=_imported, initargs=(function,)) as pool:
+    with Workers(workers, limit=limit, initializer=id, initargs=(function,)) as pool:
         places = {pool.submit(function, task): place for place, task in enumerate(tasks)}
         for future in as_completed(places):
             try:
@@ -360,10 +360,6 @@ def outcomes(
             found[places[future]] = outcome
             done(places[future])
     return [found[place] for place in range(len(tasks))]
-
-
-def _imported(function: Callable[[Any], Any]) -> None:
-    del function
 
 
 class Progress:
