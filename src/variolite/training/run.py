@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -201,8 +201,6 @@ def train_run(
     *,
     mapping: Mapping[str, str] | None = None,
     seeds: int = 1,
-    betas: Sequence[float] = (1.0,),
-    latents: Sequence[int] = (),
     device: str = "auto",
     restart: bool = False,
     simulated: bool = False,
@@ -210,10 +208,9 @@ def train_run(
 ) -> tuple[RunFolder, Prepared]:
     """Train a resolved recipe on a path or table and write the run folder ``out``.
 
-    Every combination of ``seeds``, ``betas`` and ``latents`` trains within one batched model. An
-    unfinished run of the same recipe and data is resumed; ``restart`` replaces what is there.
-    ``mapping`` gives the table's column by meaning. Pages made of a run say whether its data
-    were ``simulated``.
+    The ``seeds`` train within one batched model. An unfinished run of the same recipe and data is
+    resumed; ``restart`` replaces what is there. ``mapping`` gives the table's column by meaning.
+    Pages made of a run say whether its data were ``simulated``.
     """
     progress = progress or Progress()
     run = TrainingRun(RunFolder(out), recipe, restart=restart, simulated=simulated)
@@ -225,7 +222,7 @@ def train_run(
             prepared.part("validation"),
             recipe.model,
             recipe.training,
-            members_for(recipe.training, recipe.model, seeds=seeds, betas=betas, latents=latents),
+            members_for(recipe.training, recipe.model, seeds=seeds),
             device=device,
             resume=partial(run.begin, prepared.split),
             on_start=progress.note,

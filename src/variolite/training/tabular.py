@@ -141,21 +141,9 @@ def auto_rate(batch_size: int) -> float:
     return float(0.004 * np.sqrt(batch_size / 256.0))
 
 
-def members_for(
-    spec: TrainingSpec,
-    model: ModelSpec,
-    *,
-    seeds: int = 1,
-    betas: Sequence[float] = (1.0,),
-    latents: Sequence[int] = (),
-) -> tuple[Member, ...]:
-    """Every combination of seeds, factors on beta and latent sizes."""
-    return tuple(
-        Member(seed=spec.seed + seed, beta=beta, latent=latent)
-        for latent in (latents or (model.latent,))
-        for beta in betas
-        for seed in range(seeds)
-    )
+def members_for(spec: TrainingSpec, model: ModelSpec, *, seeds: int = 1) -> tuple[Member, ...]:
+    """Members that differ in their seed, counted up from that of the recipe."""
+    return tuple(Member(spec.seed + seed, beta=1.0, latent=model.latent) for seed in range(seeds))
 
 
 def architecture_for(
@@ -190,7 +178,7 @@ def fit_tabular(
     on_start: Callable[[str], None] | None = None,
     on_epoch: Callable[[EpochRecord], None] | None = None,
 ) -> Fitted:
-    """Train all members, which have to be distinct, as one model.
+    """Train all members as one model.
 
     ``schema`` is fitted on the training rows; validation rows are of other groups. Without any,
     the training objective at the final beta is monitored. ``resume`` is called with the
@@ -198,15 +186,13 @@ def fit_tabular(
     an interrupted run that left one there is resumed. ``on_start`` is called with what was chosen:
     device, batch size and learning rate.
 
-    Raises a TrainingError if there are too few rows, members are equal, or the loss diverges.
+    Raises a TrainingError if there are too few rows, or the loss diverges.
     """
     if len(training) < 2:
         raise TrainingError(
             f"{len(training)} training rows are left",
             hint="give more data, or a smaller split.test",
         )
-    if len(set(members)) < len(members):
-        raise TrainingError("two members are the same", hint="give each its own seed")
     modules = [
         TabularModule(architecture_for(schema, training, model, m.latent), m.seed) for m in members
     ]
