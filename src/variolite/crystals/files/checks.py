@@ -18,7 +18,6 @@ from variolite.crystals.periodic import close_pairs
 
 # Reasons for which a structure is rejected, by name.
 
-
 REASONS: Mapping[str, str] = {
     "empty": "the text is empty",
     "not_text": "not UTF-8 text",
@@ -94,7 +93,6 @@ class RejectedError(Exception):
 
 # Elements by the symbols and labels that files write.
 
-
 DEUTERIUM = "deuterium or tritium was read as hydrogen"
 
 _LETTERS = re.compile(r"[A-Za-z]{1,3}")
@@ -130,7 +128,6 @@ def element_of(text: str, *, is_label: bool = False) -> tuple[int, bool]:
 
 
 # Checks of many structures at once: cells, coordinates, sizes, volumes, distances.
-
 
 # Distance in angstrom below which two atoms of one element are one atom listed twice.
 _SAME_PLACE = 0.1

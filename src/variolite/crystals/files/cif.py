@@ -20,7 +20,6 @@ from variolite.crystals.files.formats import Draft
 
 # Symmetry operations of a CIF: reading them, and all atoms of the cell from some.
 
-
 Floats = NDArray[np.float64]
 Species = NDArray[np.uint8]
 Operations = tuple[Floats, Floats]
@@ -120,7 +119,6 @@ def expand(
 
 
 # One data block of a CIF to a draft of a structure, whatever the format allows.
-
 
 CELL = (
     *(f"_cell_length_{axis}" for axis in "abc"),
@@ -275,11 +273,7 @@ def _group(block: cif.Block) -> str:
 
 
 def _complete(block: cif.Block, species: Species) -> bool:
-    """Return whether the listed atoms may be all of the cell.
-
-    They may not if another space group than P 1 is named, unless they are exactly what
-    formula and number of formula units ask for.
-    """
+    """Return whether the listed atoms may be all of the cell: in P 1, or as formula and Z say."""
     if _group(block).replace(" ", "") in ("", "P1", "1"):
         return True
     formula = _value(block, ("_chemical_formula_sum", "_chemical_formula.sum"))

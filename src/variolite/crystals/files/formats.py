@@ -34,7 +34,6 @@ Floats = NDArray[np.float64]
 
 # What a structure is called: by a column or key, or by its file.
 
-
 IDS = ("material_id", "mp_id", "id", "name", "structure_id", "entry_id", "refcode")
 """Columns and keys that hold ids, in order of preference; in any capitals."""
 
@@ -42,10 +41,7 @@ _VASP = re.compile(r"(?i)^(?:poscar|contcar)[._-]*")
 
 
 def name_of_file(path: Path) -> str:
-    """Return the name of the only structure in a file, without endings.
-
-    Of ``POSCAR_mp-1`` it is the second part, of a bare ``POSCAR`` the folder.
-    """
+    """Return mp-1 of ``mp-1.cif`` or ``POSCAR_mp-1``; of a bare ``POSCAR`` the folder's name."""
     name = path.name
     for ending in (".gz", ".cif", ".vasp", ".poscar", ".contcar", ".json", ".extxyz", ".xyz"):
         if name.casefold().endswith(ending) and len(name) > len(ending):
@@ -91,9 +87,8 @@ def from_pymatgen(
 
 def _of_structure(structure: Structure, name: str) -> Crystal:
     if not structure.is_ordered:
-        raise DataError(
-            "the structure has partially occupied sites", where=name, hint="Order it first"
-        )
+        what = "the structure has partially occupied sites"
+        raise DataError(what, where=name, hint="Order it first")
     numbers = [getattr(site.specie, "Z", 0) for site in structure.sites]
     return _crystal(numbers, structure.frac_coords, structure.lattice.matrix, name)
 
@@ -174,7 +169,6 @@ def _lattice(values: ArrayLike) -> Floats:
 
 
 # Extended XYZ.
-
 
 _PAIR = re.compile(r"""([^\s="']+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\{[^}]*\}|\[[^\]]*\]|[^\s]+)""")
 _BRACKETS = re.compile(r"[\[\]{},]")
@@ -375,14 +369,12 @@ def _poscar_species(lines: list[str]) -> tuple[list[str], list[int], int]:
     symbols = [word.split("_")[0].split("/")[0] for word in words]
     counts = [int(word) for word in takewhile(str.isdigit, lines[6].split())]
     if not symbols or len(symbols) != len(counts):
-        raise RejectedError(
-            "unreadable", f"line 6 names {len(symbols)} elements, line 7 has {len(counts)} counts"
-        )
+        detail = f"line 6 names {len(symbols)} elements, line 7 has {len(counts)} counts"
+        raise RejectedError("unreadable", detail)
     return symbols, counts, 7
 
 
 # JSON that pymatgen writes.
-
 
 _OCCUPANCY_SLACK = 1e-3
 

@@ -24,15 +24,13 @@ Log = Callable[[str], None]
 
 # Prototypes: which crystals share symmetry and stoichiometry.
 
-
 _CHUNK = 512
 
 
 def prototypes(crystals: Crystals) -> NDArray[np.str_]:
     """Return a label for stoichiometry, space group and size of the primitive cell, shape (B,).
 
-    Crystals of one structure type have one label, such as ``ABC3 221 5`` for cubic perovskites,
-    whatever cell they are given in. Different types may share a label.
+    Cubic perovskites are ``ABC3 221 5``, whatever their cell. Different types may share a label.
     """
     columns = (anonymous_formulas(crystals), *space_groups(crystals))
     rows = zip(*(column.tolist() for column in columns), strict=True)
@@ -90,7 +88,6 @@ def symmetry_datasets(crystals: Crystals, symprec: float) -> Iterator[Any]:
 
 # Splits of crystals: by formula, by prototype, by a number such as the year, at random.
 
-
 _GROUPS: Mapping[str, Callable[[Crystals], NDArray[np.str_]]] = {
     "formula": reduced_formulas,
     "system": chemical_systems,
@@ -110,10 +107,8 @@ def groups_by(crystals: Crystals, by: str) -> NDArray[np.str_]:
     if by not in crystals.properties:
         ways = [*_GROUPS, *crystals.properties]
         close = nearest(by, ways)
-        raise DataError(
-            f"crystals cannot be grouped by {by!r}",
-            hint=f"Did you mean {close!r}?" if close else f"There are {', '.join(ways)}",
-        )
+        hint = f"Did you mean {close!r}?" if close else f"There are {', '.join(ways)}"
+        raise DataError(f"crystals cannot be grouped by {by!r}", hint=hint)
     values: NDArray[np.str_] = crystals.properties[by].astype(np.str_)
     return values
 
@@ -126,10 +121,7 @@ def split_crystals(
     validation: float = 0.1,
     seed: int = 0,
 ) -> dict[str, Integers]:
-    """Return the places of ``train``, ``validation`` and ``test``, with no group in two of them.
-
-    See :func:`groups_by` and :func:`draw_split`.
-    """
+    """Return the places of ``train``, ``validation`` and ``test``; see `draw_split`."""
     groups = groups_by(crystals, by)
     return draw_split(groups, test=test, validation=validation, seed=seed).rows(groups)
 
@@ -145,16 +137,12 @@ def draw_split(
     if a fraction is impossible or there are fewer than three groups.
     """
     if not (test > 0 and validation > 0 and test + validation < 1):
-        raise DataError(
-            f"shares of {test:g} for test and {validation:g} for validation are impossible",
-            hint="Give shares above 0 whose sum is below 1",
-        )
+        what = f"shares of {test:g} for test and {validation:g} for validation are impossible"
+        raise DataError(what, hint="Give shares above 0 whose sum is below 1")
     names, sizes = np.unique(groups, return_counts=True)
     if len(names) < 3:
-        raise DataError(
-            f"{len(names)} groups cannot be split into three parts",
-            hint="Split by something with more distinct values, or at random",
-        )
+        hint = "Split by something with more distinct values, or at random"
+        raise DataError(f"{len(names)} groups cannot be split into three parts", hint=hint)
     wanted = np.array([1.0 - test - validation, validation, test]) * sizes.sum()
     have = np.zeros(3)
     part = np.empty(len(names), dtype=np.int64)
@@ -186,16 +174,13 @@ def split_by_number(
     values = crystals.properties.get(column)
     if values is None or values.dtype.kind not in "iuf":
         numbers = [k for k, v in crystals.properties.items() if v.dtype.kind in "iuf"]
-        raise DataError(
-            f"there is no property {column!r} of numbers",
-            hint=f"There are {', '.join(numbers) or 'none'}",
-        )
+        hint = f"There are {', '.join(numbers) or 'none'}"
+        raise DataError(f"there is no property {column!r} of numbers", hint=hint)
     if validation_from > test_from:
         raise DataError("validation begins after test", hint="Exchange the two thresholds")
     if not (values < validation_from).any():
-        raise DataError(
-            f"no structure has {column} below {validation_from:g}", hint="Choose a later threshold"
-        )
+        what = f"no structure has {column} below {validation_from:g}"
+        raise DataError(what, hint="Choose a later threshold")
     return {
         "train": np.flatnonzero(values < validation_from),
         "validation": np.flatnonzero((values >= validation_from) & (values < test_from)),

@@ -70,12 +70,10 @@ class Reading:
         """Raise a DataError if nothing is left, or more than ``share`` of all was rejected."""
         rejected, total = len(self.rejects), len(self.rejects) + len(self.crystals)
         if not total:
-            raise DataError(
-                "no structures were found",
-                where=", ".join(map(str, _listed(paths))) or None,
-                hint="Give CIF, POSCAR, extXYZ or JSON files, folders of them, or tables with a "
-                "column 'cif'",
-            )
+            kinds = "CIF, POSCAR, extXYZ or JSON files, folders of them"
+            hint = f"Give {kinds}, or tables with a column 'cif'"
+            where = ", ".join(map(str, _listed(paths))) or None
+            raise DataError("no structures were found", where=where, hint=hint)
         if len(self.crystals) and rejected <= share * total:
             return
         first = self.rejects.row(0, named=True)
@@ -83,16 +81,13 @@ class Reading:
         if total == 1:
             raise DataError(first["reason"], where=place, hint=HINTS[first["reason_code"]])
         how_many = "too many structures" if len(self.crystals) else "all structures"
-        raise DataError(
-            f"{how_many} were rejected, {rejected} of {total}: {self._counted()}",
-            hint=f"The first is {place}: {first['reason']}",
-        )
+        what = f"{how_many} were rejected, {rejected} of {total}: {self._counted()}"
+        raise DataError(what, hint=f"The first is {place}: {first['reason']}")
 
     def _counted(self) -> str:
         """Return the reasons with their numbers, the most frequent first."""
-        counts = Counter(self.rejects["reason_code"].to_list())
-        ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        return ", ".join(f"{code} {count}" for code, count in ordered)
+        counts = Counter(self.rejects["reason_code"].sort().to_list())
+        return ", ".join(f"{code} {count}" for code, count in counts.most_common())
 
 
 def _listed(paths: Paths) -> list[str | Path]:
@@ -105,11 +100,10 @@ def _joined(parts: Sequence[Crystals]) -> Crystals:
         return filled[0]
     names = dict.fromkeys(name for part in filled for name in part.properties)
     text = {n for part in filled for n, v in part.properties.items() if v.dtype.kind == "U"}
-    whole = (
-        replace(part, properties={name: _column(part, name, name in text) for name in names})
-        for part in filled
+    tables = [{name: _column(part, name, name in text) for name in names} for part in filled]
+    return Crystals.concatenate(
+        [replace(part, properties=own) for part, own in zip(filled, tables, strict=True)]
     )
-    return Crystals.concatenate(list(whole))
 
 
 def _column(part: Crystals, name: str, as_text: bool) -> NDArray[Any]:
@@ -248,7 +242,6 @@ def _text_or_numbers(values: list[Any]) -> NDArray[Any]:
 
 # Chunks in order, in worker processes once it turns out to be long work.
 
-
 PATIENCE = 5.0
 """Seconds of parsing after which worker processes begin to pay: starting them takes two to
 three, in which a hundred thousand structures are parsed."""
@@ -307,19 +300,18 @@ def read_structures(
     Parameters
     ----------
     paths
-        CIF (.cif), POSCAR and CONTCAR (also .vasp, .poscar), extended XYZ (.xyz,
-        .extxyz), JSON of pymatgen (.json), tables with a column ``cif`` (.csv, .tsv,
-        .parquet, .feather), stores (.crystals), and folders of these. Text may be
-        compressed (.gz).
+        CIF (.cif), POSCAR and CONTCAR (also .vasp, .poscar), extended XYZ (.xyz, .extxyz), JSON
+        of pymatgen (.json), tables with a column ``cif`` (.csv, .tsv, .parquet, .feather), stores
+        (.crystals), and folders of these. Text may be compressed (.gz).
     properties
-        Keep the other columns of tables, and what extended XYZ and JSON hold beside a
-        structure. Where files differ in their columns, values are missing (NaN or "").
+        Keep the other columns of tables, and what extended XYZ and JSON hold beside a structure.
+        Where files differ in their columns, values are missing (NaN or "").
     limits
-        Bounds between which a structure is believed. Stores, checked when they were
-        written, are checked again only where other limits than the usual are given.
+        Bounds between which a structure is believed. Stores, checked when they were written, are
+        checked again only where other limits than the usual are given.
     workers
-        Largest number of processes, which are started only when it takes longer than some
-        seconds. A script then needs the usual guard, ``if __name__ == "__main__"``.
+        Largest number of processes, started only when it takes longer than some seconds. A
+        script then needs the usual guard, ``if __name__ == "__main__"``.
     log
         Takes lines about progress.
 

@@ -25,7 +25,6 @@ from variolite.errors import DataError, nearest
 
 # Which files hold structures, and in which format.
 
-
 _ENDINGS: Mapping[str, tuple[str, ...]] = {
     "cif": (".cif", ".mcif"),
     "poscar": (".vasp", ".poscar", ".contcar"),
@@ -69,11 +68,9 @@ def find_files(paths: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
             raise DataError("no such file", where=str(path), hint=hint)
         kind = _format_of(path)
         if kind is None:
-            raise DataError(
-                "the ending of this file stands for no format of structures",
-                where=str(path),
-                hint=f"Use one of {', '.join(sorted(chain(*_ENDINGS.values())))}, or POSCAR",
-            )
+            what = "the ending of this file stands for no format of structures"
+            hint = f"Use one of {', '.join(sorted(chain(*_ENDINGS.values())))}, or POSCAR"
+            raise DataError(what, where=str(path), hint=hint)
         yield path, kind
 
 
@@ -87,7 +84,6 @@ def _in_folder(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 # What is in them, in portions that are parsed together.
-
 
 _CHUNK = 4096
 _CHUNK_BYTES = 1 << 26
@@ -110,10 +106,7 @@ class Chunk:
 
 
 def read_sources(files: Iterable[tuple[Path, str]], properties: bool = True) -> Iterator[Chunk]:
-    """Yield what is in files of the given formats, in their order.
-
-    ``properties`` are the other columns of tables, and those in stores.
-    """
+    """Yield what is in files of the given formats in order, properties only if asked for."""
     waiting: list[tuple[Path, str]] = []
     kind_waiting, size = "", 0
     for path, kind in files:
@@ -178,11 +171,8 @@ def _of_table(path: Path, kind: str, properties: bool) -> Iterator[Chunk]:
         raise DataError(f"cannot be read as a table ({reason})", where=str(path)) from None
     folded = {name.casefold(): name for name in frame.columns}
     if "cif" not in folded:
-        raise DataError(
-            "the table has no column 'cif'",
-            where=str(path),
-            hint=f"It has: {', '.join(frame.columns[:20])}",
-        )
+        hint = f"It has: {', '.join(frame.columns[:20])}"
+        raise DataError("the table has no column 'cif'", where=str(path), hint=hint)
     cif = frame[folded.pop("cif")]
     if cif.dtype != pl.String:
         raise DataError(f"the column 'cif' holds {cif.dtype}, not text", where=str(path))

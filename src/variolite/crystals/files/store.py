@@ -33,11 +33,7 @@ _AGAIN = "Pack it again, or copy the whole file again"
 
 
 def fingerprint(crystals: Crystals) -> str:
-    """Return the SHA-256 of species, coordinates, cells and sizes, in hexadecimal.
-
-    Names and properties do not count: what is computed from the structures alone can be kept
-    under this key.
-    """
+    """Return the SHA-256 of species, coordinates and cells, whatever names and properties."""
     return _sha256(_structure_arrays(crystals).values())
 
 
@@ -70,11 +66,9 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
         elif values.dtype.kind == "U":
             arrays |= _encoded(_TEXT + name, values)
         else:
-            raise DataError(
-                f"property {name!r} holds {values.dtype}, neither numbers nor text",
-                where=str(path),
-                hint="Leave it out, or make numbers or text of it",
-            )
+            what = f"property {name!r} holds {values.dtype}, neither numbers nor text"
+            hint = "Leave it out, or make numbers or text of it"
+            raise DataError(what, where=str(path), hint=hint)
     arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
     digest, properties = _sha256(arrays.values()), list(crystals.properties)
     # One entry: several would be written in an order that changes from run to run.
@@ -154,20 +148,14 @@ def _described(metadata: Mapping[str, str], place: str) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _foreign(place) from None
     if not 1 <= number <= FORMAT:
-        raise DataError(
-            f"the store has format {number}, this version reads 1 to {FORMAT}",
-            where=place,
-            hint="Upgrade variolite",
-        )
+        what = f"the store has format {number}, this version reads 1 to {FORMAT}"
+        raise DataError(what, where=place, hint="Upgrade variolite")
     return described
 
 
 def _foreign(place: str) -> DataError:
-    return DataError(
-        "this is not a store of crystals, or it is truncated",
-        where=place,
-        hint="Give a file that `variolite crystals pack` wrote",
-    )
+    what = "this is not a store of crystals, or it is truncated"
+    return DataError(what, where=place, hint="Give a file that `variolite crystals pack` wrote")
 
 
 def _structure_arrays(crystals: Crystals) -> dict[str, NDArray[Any]]:

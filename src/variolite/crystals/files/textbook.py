@@ -28,17 +28,12 @@ _PRIMITIVE = {
 
 @cache
 def textbook_crystals(*, conventional: bool = False) -> Crystals:
-    """Return 78 well-known crystals.
+    """Return 78 crystals such as "NaCl (rock salt)", with the number of their ``space_group``.
 
     Parameters
     ----------
     conventional
         The cells of the textbook, up to 56 atoms, instead of primitive ones.
-
-    Returns
-    -------
-    Crystals
-        With names such as "NaCl (rock salt)" and the property ``space_group``, its number.
 
     Examples
     --------

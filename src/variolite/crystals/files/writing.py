@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ from variolite.records.writing import require_parent
 
 # Crystals as text: CIF, POSCAR and extended XYZ, each with the atoms in their order. Crystals
 # without atoms, or with numbers that are not finite, are a DataError.
-
 
 Floats = NDArray[np.float64]
 
@@ -122,9 +121,8 @@ def _symbols(crystal: Crystal) -> list[str]:
     if not len(crystal):
         raise DataError("the crystal has no atoms", where=crystal.name or None)
     if not (np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()):
-        raise DataError(
-            "a coordinate or a lattice vector is not finite", where=crystal.name or None
-        )
+        what = "a coordinate or a lattice vector is not finite"
+        raise DataError(what, where=crystal.name or None)
     symbols: list[str] = symbols_of(crystal.species).tolist()
     return symbols
 
@@ -134,21 +132,14 @@ def _right_handed(crystal: Crystal) -> tuple[list[str], list[list[float]], list[
     symbols = _symbols(crystal)
     sign = 1.0 if np.linalg.det(crystal.lattice) > 0 else -1.0
     # Adding 0 makes 0 of -0, which is spelled with its sign.
-    coordinates, lattice = (
-        (x * sign + 0.0).tolist() for x in (crystal.coordinates, crystal.lattice)
-    )
-    return symbols, coordinates, lattice
+    coordinates, lattice = crystal.coordinates * sign + 0.0, crystal.lattice * sign + 0.0
+    return symbols, coordinates.tolist(), lattice.tolist()
 
 
 # Sets of crystals.
 
-
-_LONGEST = 100
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
-_FILES: Mapping[str, tuple[str, Callable[[Crystal], str]]] = {
-    "cif": (".cif", to_cif),
-    "poscar": (".vasp", to_poscar),
-}
+_FILES = {"cif": (".cif", to_cif), "poscar": (".vasp", to_poscar)}
 
 
 def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") -> None:
@@ -179,7 +170,9 @@ def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") 
     elif ending == ".crystals":
         write_store(path, crystals)
     elif ending in (".xyz", ".extxyz"):
-        data = "".join(_frames(crystals)).encode()
+        columns = crystals.properties.items()
+        frames = [to_extxyz(c, {k: x[i] for k, x in columns}) for i, c in enumerate(crystals)]
+        data = "".join(frames).encode()
         compressed = path.name.casefold().endswith(".gz")
         write_bytes_atomic(path, gzip.compress(data, mtime=0) if compressed else data)
     else:
@@ -187,10 +180,7 @@ def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") 
 
 
 def require_place(out: str | Path) -> str:
-    """Raise a DataError before long work if structures cannot be written to ``out``.
-
-    Returns its ending without .gz; "" for a folder.
-    """
+    """Return the ending of ``out`` without .gz, "" for a folder; DataError if it cannot be."""
     path = Path(out)
     name = path.name.casefold()
     known = (".crystals", ".xyz", ".extxyz", ".csv", ".tsv", ".parquet", ".feather", ".arrow")
@@ -198,20 +188,15 @@ def require_place(out: str | Path) -> str:
     if name.endswith(".gz") and ending not in (".xyz", ".extxyz", ".csv"):
         ending = None
     if ending is None and path.suffix and not path.is_dir():
-        raise DataError(
-            f"structures cannot be written as {path.suffix}",
-            where=str(path),
-            hint=f"Use one of {', '.join(known)}, or a folder for CIF files",
-        )
+        hint = f"Use one of {', '.join(known)}, or a folder for CIF files"
+        what = f"structures cannot be written as {path.suffix}"
+        raise DataError(what, where=str(path), hint=hint)
     require_parent(path)
     if ending is not None and path.is_dir():
         raise DataError("is a folder", where=str(path), hint="Give the name of a file")
     if ending is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(
-            "is there already, and not an empty folder",
-            where=str(path),
-            hint="Give the name of a new folder",
-        )
+        what = "is there already, and not an empty folder"
+        raise DataError(what, where=str(path), hint="Give the name of a new folder")
     return ending or ""
 
 
@@ -224,7 +209,7 @@ def file_names(names: Iterable[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in names:
-        safe = re.sub(r"[^A-Za-z0-9._+()-]+", "_", name)[:_LONGEST].strip("._ ") or "structure"
+        safe = re.sub(r"[^A-Za-z0-9._+()-]+", "_", name)[:100].strip("._ ") or "structure"
         if _RESERVED.match(safe):
             safe = f"_{safe}"
         candidate, number = safe, 1
@@ -249,30 +234,18 @@ def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
             path.rmdir()
         temporary.rename(path)
     except OSError as error:
-        raise DataError(
-            f"cannot be written ({error.strerror or error})",
-            where=str(path),
-            hint="Check permissions and free space",
-        ) from None
+        what = f"cannot be written ({error.strerror or error})"
+        raise DataError(what, where=str(path), hint="Check permissions and free space") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _frames(crystals: Crystals) -> Iterator[str]:
-    for place, crystal in enumerate(crystals):
-        yield to_extxyz(crystal, {name: x[place] for name, x in crystals.properties.items()})
 
 
 def _table(crystals: Crystals) -> pl.DataFrame:
     clash = {"material_id", "cif"} & set(crystals.properties)
     if clash:
         raise DataError(f"a property is called {min(clash)!r}", hint="Rename it")
-    columns = {
-        name: values.tolist() if values.dtype.kind == "U" else values
-        for name, values in crystals.properties.items()
-    }
-    cifs = [to_cif(crystal) for crystal in crystals]
-    return pl.DataFrame(
-        {"material_id": crystals.names.tolist(), **columns, "cif": cifs},
-        schema_overrides={"material_id": pl.String, "cif": pl.String},
-    )
+    properties = crystals.properties.items()
+    columns = {name: x.tolist() if x.dtype.kind == "U" else x for name, x in properties}
+    texts = {"material_id": crystals.names.tolist(), "cif": list(map(to_cif, crystals))}
+    frame = pl.DataFrame(texts | columns, schema_overrides=dict.fromkeys(texts, pl.String))
+    return frame.select(pl.exclude("cif"), "cif")

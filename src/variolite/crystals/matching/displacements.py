@@ -56,11 +56,9 @@ def periodic_errors(true: Crystals, reconstructed: Crystals) -> PeriodicErrors:
     atoms. Raises a DataError if the numbers of atoms differ.
     """
     if not np.array_equal(true.counts, reconstructed.counts):
-        raise DataError(
-            "the structures differ in their numbers of atoms",
-            where="periodic error",
-            hint="Compare structures whose atoms correspond",
-        )
+        what = "the structures differ in their numbers of atoms"
+        hint = "Compare structures whose atoms correspond"
+        raise DataError(what, where="periodic error", hint=hint)
     if (true.counts < 1).any():
         raise DataError("a structure has no atom", where="periodic error")
     distances = np.empty(len(true.species))

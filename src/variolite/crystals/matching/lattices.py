@@ -16,7 +16,6 @@ from variolite.crystals.periodic import niggli_steps
 
 # LLL reduction of many lattices at once.
 
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -108,7 +107,6 @@ def _exchange(vectors: Floats, transform: Floats, index: Integers, first: int, s
 #
 # Everything is ragged: the vectors or bases of all lattices stand one after another, each
 # with the index of its lattice (its owner), in the order of the owners.
-
 
 Mask = NDArray[np.bool_]
 
@@ -238,7 +236,6 @@ def _leads_positive(indices: Integers) -> Mask:
 # its candidate cells are compared with this one. To give the same results, the choice must
 # be the same. It is the first basis, in the order in which the lattice vectors are listed,
 # whose lengths agree within the tolerance and whose angles agree within one degree.
-
 
 _RELATIVE_TOLERANCE = 1e-5
 _ANGLE_TOLERANCE = 1.0

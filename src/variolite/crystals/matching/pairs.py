@@ -55,11 +55,9 @@ class Tolerance:
 
     def __post_init__(self) -> None:
         if min(self.sites, self.lengths, self.angles) <= 0:
-            raise DataError(
-                f"{self.sites}, {self.lengths}, {self.angles} were given",
-                where=f"tolerance {self.name}",
-                hint="Give three positive numbers",
-            )
+            what = f"{self.sites}, {self.lengths}, {self.angles} were given"
+            hint = "Give three positive numbers"
+            raise DataError(what, where=f"tolerance {self.name}", hint=hint)
 
 
 CDVAE = Tolerance("cdvae", sites=0.5, lengths=0.3, angles=10.0)
@@ -118,7 +116,6 @@ def _group_by_sizes(
 
 
 # Pairs that cannot match, found without matching.
-
 
 _SLACK = 1e-4
 # Of cells in databases, even long ones have some thousand lattice vectors to try.
@@ -311,7 +308,6 @@ def _candidates(
 # quarter of an angstrom to half an angstrom, and folds the cell where it finds some. Most
 # cells have none: that is shown here from the coordinates, at a fiftieth of the cost, and
 # only the others are handed to pymatgen.
-
 
 _TOLERANCE = 0.25
 # Rounding must not make the test find fewer translations than pymatgen does.

@@ -82,10 +82,8 @@ def score_reconstruction(
     if not len(true):
         raise DataError("there is no crystal to score", where="reconstruction")
     if len(true) != len(reconstructed):
-        raise DataError(
-            f"{len(reconstructed)} crystals were reconstructed from {len(true)}",
-            where="reconstruction",
-        )
+        what = f"{len(reconstructed)} crystals were reconstructed from {len(true)}"
+        raise DataError(what, where="reconstruction")
     sound = reduce_crystals(true).usable
     if not sound.all():
         name = true.names[int(np.flatnonzero(~sound)[0])]
@@ -231,7 +229,6 @@ def _matching(setting: Setting, matches: Matches) -> list[Metric]:
 
 # Metrics of reconstructions with their intervals, as rows of a scorecard.
 
-
 _QUANTILES: Mapping[str, float] = {"periodic_error_median": 0.5, "periodic_error_p95": 0.95}
 _CHUNK = 2_000_000
 
@@ -252,10 +249,8 @@ class GroupedReconstructions:
                 and other.given == first.given
                 and other.pairs.matches.keys() == first.pairs.matches.keys()
             ):
-                raise DataError(
-                    "the seeds were not scored on the same crystals in the same way",
-                    where="reconstruction",
-                )
+                what = "the seeds were not scored on the same crystals in the same way"
+                raise DataError(what, where="reconstruction")
         formulas, group = np.unique(first.formulas, return_inverse=True)
         self.groups: tuple[str, ...] = tuple(formulas.tolist())
         self.n_seeds = len(scores)
@@ -349,7 +344,6 @@ def reconstruction_notes(scores: ReconstructionScores) -> list[str]:
 
 
 # One row per scored crystal, for pages and tables.
-
 
 # Grams per cubic centimetre of one unified mass unit per cubic Angstrom.
 _DENSITY = 1.66053906892

@@ -26,7 +26,6 @@ from variolite.crystals.periodic import nearest_image, squared_neighbours
 
 # Many small assignment problems at once.
 
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
