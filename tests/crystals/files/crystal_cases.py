@@ -40,9 +40,8 @@ OPERATIONS = "loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n"
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def changed(*words: str) -> str:
-    """The plain CIF with the second word in place of the first, the fourth of the third ..."""
-    text = CIF
+def changed(*words: str, text: str = CIF) -> str:
+    """A text with the second word in place of the first, the fourth of the third ..."""
     for old, new in zip(words[::2], words[1::2], strict=True):
         assert old in text
         text = text.replace(old, new)

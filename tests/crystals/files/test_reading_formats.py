@@ -17,23 +17,13 @@ from crystal_cases import CIF, SEEDS, assert_same, crystals_of, same_atoms, soun
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.files import (
-    NO_LIMITS,
-    Limits,
-    from_ase,
-    from_pymatgen,
-    load_crystals,
-    read_structures,
-    textbook_crystals,
-    to_ase,
-    to_pymatgen,
-    write_store,
-    write_structures,
-)
+from variolite.crystals.files import NO_LIMITS, Limits, load_crystals, read_structures
 from variolite.crystals.files import reading as module
-from variolite.crystals.files.formats import name_of_file
-from variolite.crystals.files.sources import read_sources
-from variolite.crystals.files.writing import to_cif, to_extxyz, to_poscar
+from variolite.crystals.files.formats import from_ase, from_pymatgen, to_ase, to_pymatgen
+from variolite.crystals.files.sources import name_of_file, read_sources
+from variolite.crystals.files.store import write_store
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import to_cif, to_extxyz, to_poscar, write_structures
 from variolite.errors import DataError
 
 

@@ -1,13 +1,16 @@
-"""Niggli cells against pymatgen and spglib, and that the crystal stays the same."""
+"""Niggli cells against pymatgen and spglib, and close atoms against a slow search."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 from crystal_cases import SEEDS, crystals_of
 from hypothesis import given
+from hypothesis import strategies as st
 
 from variolite.crystals.crystals import (
     Crystal,
@@ -18,7 +21,7 @@ from variolite.crystals.crystals import (
 )
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.periodic import reduce_cells
+from variolite.crystals.periodic import close_pairs, reduce_cells
 from variolite.errors import DataError
 
 
@@ -102,13 +105,58 @@ def test_parameters_lattices_and_heights_belong_together(seed: int) -> None:
 
 
 def test_parameters_of_no_cell() -> None:
-    cells = [
-        [3, 3, 3, 90, 90, 90],
-        [-3, 3, 3, 90, 90, 90],
-        [3, 3, 3, 90, 90, 180],
-        [3, 3, 3, 0, 90, 90],
-        [3, 3, 3, 30, 90, 30],
-        [3, np.nan, 3, 90, 90, 90],
-    ]
-    finite = np.isfinite(lattices_from_parameters(cells)).all(axis=(1, 2))
-    assert finite.tolist() == [True, False, False, False, False, False]
+    assert np.isfinite(lattices_from_parameters([3, 3, 3, 90, 90, 90])).all()
+    for lengths in ([-3, 3, 3], [3, np.nan, 3]):
+        assert not np.isfinite(lattices_from_parameters([*lengths, 90, 90, 90])).all()
+    for angles in ([90, 90, 180], [0, 90, 90], [30, 90, 30]):
+        assert not np.isfinite(lattices_from_parameters([3, 3, 3, *angles])).all()
+
+
+# Atoms that are too close, against a slow search over many images.
+
+IMAGES = np.array(list(product(range(-4, 5), repeat=3)), dtype=float)
+
+
+def slow_distance(crystal: Crystal) -> float:
+    """The shortest distance of all, over 729 images."""
+    difference = crystal.coordinates[:, None] - crystal.coordinates
+    difference -= np.rint(difference)
+    every = (difference[:, :, None] + IMAGES) @ crystal.lattice
+    distances = np.linalg.norm(every, axis=-1)
+    # The image of an atom on itself is none.
+    distances[np.arange(len(crystal)), np.arange(len(crystal)), len(IMAGES) // 2] = np.inf
+    return float(distances.min())
+
+
+@given(SEEDS, st.floats(0.3, 4.0))
+def test_the_closest_pair_is_found(seed: int, within: float) -> None:
+    """With reaches up to the size of the cells, so that both ways of searching are taken."""
+    rng = np.random.default_rng(seed)
+    crystals = crystals_of(seed, count=4)
+    lattices = crystals.lattices.copy()
+    lattices[0, 1] += rng.integers(0, 3) * lattices[0, 0]
+    coordinates = rng.uniform(-2, 2, crystals.coordinates.shape)
+    crystals = replace(crystals, coordinates=coordinates, lattices=lattices)
+    found = close_pairs(crystals, np.arange(4), within)
+    expected = np.array([slow_distance(crystal) for crystal in crystals])
+    near = np.flatnonzero(expected < within)
+    np.testing.assert_array_equal(found.structure, near)
+    np.testing.assert_allclose(found.distance, expected[near], 1e-9)
+    for place, i, j, distance in zip(
+        found.structure, found.first, found.second, found.distance, strict=True
+    ):
+        x = crystals[place].coordinates
+        images = (x[i] - x[j] - np.rint(x[i] - x[j]) + IMAGES) @ lattices[place]
+        assert np.abs(np.linalg.norm(images, axis=1) - distance).min() < 1e-9
+
+
+def test_only_the_chosen_structures_are_searched() -> None:
+    crystals = textbook_crystals()
+    everything = close_pairs(crystals, np.arange(78), 2.0).structure
+    some = close_pairs(crystals, np.arange(0, 78, 2), 2.0).structure
+    np.testing.assert_array_equal(some, everything[everything % 2 == 0])
+    assert len(close_pairs(crystals, np.arange(78), 0.5).structure) == 0
+    assert len(close_pairs(crystals, np.arange(0), 2.0).structure) == 0
+    # The worst case in memory: every pair is close.
+    heap = Crystal(np.full(512, 6, dtype=np.uint8), np.zeros((512, 3)), np.eye(3) * 20)
+    assert close_pairs(Crystals.of([heap]), np.arange(1), 0.5).distance.tolist() == [0.0]

@@ -1,63 +1,59 @@
-"""Elements and formulas against pymatgen, and the textbook against densities and symmetry."""
+"""Elements, formulas and families, and the textbook against densities and symmetry."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
 from math import gcd
+from typing import Any
 
 import numpy as np
 import pytest
 from crystal_cases import SEEDS, crystals_of
 from hypothesis import given
+from hypothesis import strategies as st
 
-from variolite.crystals import elements
+from variolite.crystals import elements as el
 from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.elements import (
-    ATOMIC_NUMBERS,
-    ELECTRONEGATIVITIES,
-    MASSES,
-    SYMBOLS,
-    anonymous_formulas,
-    atomic_numbers,
-    chemical_systems,
-    compositions,
-    reduced_formulas,
-    symbols_of,
-)
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 
+def one_of(species: list[int]) -> Crystals:
+    atoms = np.array(species, dtype=np.uint8), np.zeros((len(species), 3))
+    return Crystals.of([Crystal(*atoms, np.eye(3))])
+
+
 def test_elements_are_those_of_pymatgen() -> None:
     from pymatgen.core.periodic_table import Element
 
+    assert len(el.ATOMIC_NUMBERS) == 118
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for z in range(1, 119):
             element = Element.from_Z(z)
-            assert SYMBOLS[z] == element.symbol
-            np.testing.assert_equal(ELECTRONEGATIVITIES[z], float(element.X))
+            assert el.SYMBOLS[z] == element.symbol
+            np.testing.assert_equal(el.ELECTRONEGATIVITIES[z], float(element.X))
             # Tables differ for elements without stable isotopes.
-            assert MASSES[z] == pytest.approx(float(element.atomic_mass), rel=0.02)
+            assert el.MASSES[z] == pytest.approx(float(element.atomic_mass), rel=0.02)
 
 
 def test_symbols_and_numbers() -> None:
     everything = np.arange(1, 119)
-    np.testing.assert_array_equal(atomic_numbers(symbols_of(everything)), everything)
-    assert symbols_of([[11], [17]]).tolist() == [["Na"], ["Cl"]]
-    assert len(ATOMIC_NUMBERS) == 118
-    assert len(atomic_numbers([])) == 0
+    np.testing.assert_array_equal(el.atomic_numbers(el.symbols_of(everything)), everything)
+    assert el.symbols_of([[11], [17]]).tolist() == [["Na"], ["Cl"]]
+    assert len(el.atomic_numbers([])) == 0
     for wrong in (0, 119, -1):
         with pytest.raises(DataError, match="not the atomic number of an element"):
-            symbols_of([wrong])
+            el.symbols_of([wrong])
     with pytest.raises(DataError, match=r"'na' is not the symbol of an element. Did you mean 'Na'"):
-        atomic_numbers(["na"])
+        el.atomic_numbers(["na"])
 
 
 def electronegativity(symbol: str) -> tuple[float, str]:
-    return (np.nan_to_num(ELECTRONEGATIVITIES[ATOMIC_NUMBERS[symbol]], nan=np.inf), symbol)
+    value = el.ELECTRONEGATIVITIES[el.ATOMIC_NUMBERS[symbol]]
+    return (np.inf if np.isnan(value) else value, symbol)
 
 
 @given(SEEDS)
@@ -65,9 +61,10 @@ def test_formulas_are_those_of_pymatgen(seed: int) -> None:
     from pymatgen.core.composition import Composition
 
     crystals = crystals_of(seed, count=4)
-    spelled = (f(crystals) for f in (reduced_formulas, anonymous_formulas, chemical_systems))
-    for crystal, formula, anonymous, system in zip(crystals, *spelled, strict=True):
-        amounts = Counter(symbols_of(crystal.species).tolist())
+    spellings = (el.reduced_formulas, el.anonymous_formulas, el.chemical_systems)
+    spelled = zip(crystals, *(spell(crystals) for spell in spellings), strict=True)
+    for crystal, formula, anonymous, system in spelled:
+        amounts = Counter(el.symbols_of(crystal.species).tolist())
         smallest = gcd(*amounts.values())
         reduced = Composition({symbol: count / smallest for symbol, count in amounts.items()})
         assert Composition(formula) == reduced
@@ -76,63 +73,46 @@ def test_formulas_are_those_of_pymatgen(seed: int) -> None:
         assert system == reduced.chemical_system
 
 
-def test_known_formulas() -> None:
+def test_known_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
     crystals = textbook_crystals()
-    at = crystals.names.tolist().index
-    formulas, anonymous = reduced_formulas(crystals), anonymous_formulas(crystals)
-    for name, formula, letters in (
-        ("NaCl (rock salt)", "NaCl", "AB"),
-        ("SrTiO3 (perovskite)", "SrTiO3", "ABC3"),
-        ("MgAl2O4 (spinel)", "MgAl2O4", "AB2C4"),
-        ("K2PtCl6 (antifluorite with octahedra)", "K2PtCl6", "AB2C6"),
-        ("C (graphite)", "C", "A"),
-        ("SiO2 (quartz)", "SiO2", "AB2"),
-    ):
-        assert formulas[at(name)] == formula
-        assert anonymous[at(name)] == letters
-    assert compositions(crystals)[at("SiO2 (quartz)"), [8, 14]].tolist() == [6, 3]
-    assert compositions(crystals, reduced=True)[at("SiO2 (quartz)"), [8, 14]].tolist() == [2, 1]
-
-
-def test_formulas_in_chunks_and_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    crystals = textbook_crystals()
-    expected = reduced_formulas(crystals)
-    monkeypatch.setattr(elements, "_CHUNK", 7)
-    np.testing.assert_array_equal(reduced_formulas(crystals), expected)
-    assert len(reduced_formulas(Crystals.of([]))) == 0
-    many = Crystal(np.arange(1, 61, dtype=np.uint8), np.zeros((60, 3)), np.eye(3), "all")
-    letters = anonymous_formulas(Crystals.of([many]))[0]
+    formulas = el.reduced_formulas(crystals)
+    pairs = zip(formulas.tolist(), el.anonymous_formulas(crystals).tolist(), strict=True)
+    found = dict(zip(crystals.names.tolist(), pairs, strict=True))
+    assert found["NaCl (rock salt)"] == ("NaCl", "AB")
+    assert found["SrTiO3 (perovskite)"] == ("SrTiO3", "ABC3")
+    assert found["MgAl2O4 (spinel)"] == ("MgAl2O4", "AB2C4")
+    assert found["K2PtCl6 (antifluorite with octahedra)"] == ("K2PtCl6", "AB2C6")
+    assert found["C (graphite)"] == ("C", "A")
+    assert found["SiO2 (quartz)"] == ("SiO2", "AB2")
+    quartz = crystals.names.tolist().index("SiO2 (quartz)")
+    for reduced, amounts in ((False, [6, 3]), (True, [2, 1])):
+        assert el.compositions(crystals, reduced=reduced)[quartz, [8, 14]].tolist() == amounts
+    # In chunks, of nothing, and with more elements than letters.
+    monkeypatch.setattr(el, "_CHUNK", 7)
+    np.testing.assert_array_equal(el.reduced_formulas(crystals), formulas)
+    assert len(el.reduced_formulas(Crystals.of([]))) == 0
+    letters = el.anonymous_formulas(one_of(list(range(1, 61))))[0]
     assert letters.startswith("ABCDEFGHIJKLMNOPQRSTUVWXYZAAABACAD")
     assert letters.endswith("AYAZBABBBCBDBEBFBGBH")
     assert len(letters) == 26 + 2 * 34
 
 
 # Of handbooks in g/cm3: cell, sites and multiplicities have to be right for them.
-DENSITIES = {
-    "Cu (fcc)": 8.96,
-    "W (bcc)": 19.25,
-    "Mg (hcp)": 1.74,
-    "NaCl (rock salt)": 2.17,
-    "C (diamond)": 3.51,
-    "C (graphite)": 2.26,
-    "Si (diamond)": 2.33,
-    "CaCO3 (calcite)": 2.71,
-    "SiO2 (quartz)": 2.65,
-    "Al2O3 (corundum)": 3.99,
-    "TiO2 (rutile)": 4.25,
-    "FeS2 (pyrite)": 5.01,
-    "MgAl2O4 (spinel)": 3.58,
-    "SrTiO3 (perovskite)": 5.12,
-    "MoS2 (molybdenite)": 5.0,
-}
+DENSITIES = (
+    "Cu (fcc) 8.96, W (bcc) 19.25, Mg (hcp) 1.74, NaCl (rock salt) 2.17, C (diamond) 3.51, "
+    "C (graphite) 2.26, Si (diamond) 2.33, CaCO3 (calcite) 2.71, SiO2 (quartz) 2.65, "
+    "Al2O3 (corundum) 3.99, TiO2 (rutile) 4.25, FeS2 (pyrite) 5.01, MgAl2O4 (spinel) 3.58, "
+    "SrTiO3 (perovskite) 5.12, MoS2 (molybdenite) 5.0"
+)
 
 
 @pytest.mark.parametrize("conventional", [False, True])
 def test_textbook_densities_and_space_groups(conventional: bool) -> None:
     crystals = textbook_crystals(conventional=conventional)
-    masses = np.add.reduceat(MASSES[crystals.species], crystals.offsets[:-1])
+    masses = np.add.reduceat(el.MASSES[crystals.species], crystals.offsets[:-1])
     found = dict(zip(crystals.names.tolist(), masses / crystals.volumes * 1.66053907, strict=True))
-    assert {name: found[name] for name in DENSITIES} == pytest.approx(DENSITIES, rel=0.01)
+    for name, density in (entry.rsplit(" ", 1) for entry in DENSITIES.split(", ")):
+        assert found[name] == pytest.approx(float(density), rel=0.01), name
     assert len(found) == len(crystals) == 78
     groups, sizes = space_groups(crystals)
     np.testing.assert_array_equal(groups, crystals.properties["space_group"])
@@ -143,9 +123,39 @@ def test_textbook_names_agree_with_formulas() -> None:
     from pymatgen.core.composition import Composition
 
     crystals = textbook_crystals()
-    for name, formula in zip(crystals.names, reduced_formulas(crystals), strict=True):
+    for name, formula in zip(crystals.names, el.reduced_formulas(crystals), strict=True):
         assert Composition(name.split()[0]) == Composition(formula), name
-    perovskites = [name for name in crystals.names.tolist() if "(perovskite)" in name]
-    assert len(perovskites) == 9
-    chosen = np.isin(crystals.names, perovskites)
-    assert set(crystals.counts[chosen].tolist()) == {5}
+    perovskites = ["(perovskite)" in name for name in crystals.names]
+    assert crystals.counts[perovskites].tolist() == [5] * 9
+
+
+FAMILY_OF = {
+    "halide": ("NaCl", "TiOF2", "BiTeI", "XeF2"),
+    "elemental": ("C2", "Fe", "Kr"),
+    "oxide": ("CaCO3", "SrTiO3", "BiOCl", "Zr2ON2"),
+    "chalcogenide": ("CdTe", "Bi2Te3"),
+    "nitride": ("GaN",),
+    "pnictide": ("GaAs",),
+    "hydride": ("MgH2", "LaNi5H6"),
+    "carbide": ("SiC",),
+    "boride": ("LaB6",),
+    "silicide or germanide": ("MoSi2",),
+    "intermetallic": ("NiAl", "CuZnSn"),
+    "other": ("KrNa",),
+}
+
+
+def test_families_of_known_compounds() -> None:
+    assert FAMILY_OF.keys() == set(el.FAMILIES)
+    cases = [(formula, family) for family, several in FAMILY_OF.items() for formula in several]
+    for formula, family in cases:
+        amounts = el.parse_formula(formula)
+        species = [z for z, amount in amounts.items() for _ in range(int(amount))]
+        assert el.chemical_family(one_of(species)) == [family], formula
+
+
+@given(st.lists(st.integers(1, 118), min_size=1, max_size=8), st.integers(2, 4), st.randoms())
+def test_families_of_supercells_in_any_order(species: list[int], times: int, random: Any) -> None:
+    repeated = species * times
+    random.shuffle(repeated)
+    assert el.chemical_family(one_of(repeated)) == el.chemical_family(one_of(species))

@@ -16,17 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
+from variolite.crystals.files import load_crystals, textbook_crystals, write_structures
 from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
-from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.files.writing import (
-    file_names,
-    require_place,
-    to_cif,
-    to_extxyz,
-    to_poscar,
-    write_structures,
-)
+from variolite.crystals.files.writing import file_names, require_place, to_cif, to_extxyz, to_poscar
 from variolite.errors import DataError
 
 BROKEN = Crystal(np.array([6], np.uint8), np.full((1, 3), np.nan), np.eye(3), "holed")

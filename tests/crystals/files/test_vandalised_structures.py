@@ -19,116 +19,83 @@ from variolite.errors import DataError
 
 GROUP = "_symmetry_space_group_name_H-M 'P 1'\n"
 NUMBER = "_symmetry_Int_Tables_number 1\n"
-FULL = ("0.0 1\n", "0.25 1\n")
-OCCUPANCY = "_atom_site_occupancy"
-# By reason code and kind.
-SPOILT: dict[str, dict[str, str]] = {
-    "empty": {"empty": "", "blank": " \n\t\n"},
-    "not_text": {"binary": "PK\x03\x04\0\0garbage"},
-    "unreadable": {
-        "garbage": "this is no CIF",
-        "ragged loop": changed("0.25 1\n", "0.25\n"),
-        "unterminated": CIF + "\n_x\n;never closed\n",
-    },
-    "no_structure": {"no block": "# only a remark\n"},
-    "several_structures": {"two blocks": CIF + changed("data_test", "data_two")},
-    "no_cell": {
-        "no cell": "\n".join(line for line in CIF.splitlines() if "_cell_" not in line),
-        "no length": changed("_cell_length_b 5.0\n", ""),
-        "no angle": changed("_cell_angle_beta 90\n", "_cell_angle_beta ?\n"),
-    },
-    "bad_cell": {
-        **{
-            f"length {length}": changed("length_a 4.0", f"length_a {length}")
-            for length in ("nan", "four", "0", "-4.0", "0.01", "4000", "1e999", "1e200")
-        },
-        "angles enclose nothing": changed("alpha 90", "alpha 30", "beta 90", "beta 30"),
-        "flat": changed("gamma 90", "gamma 180"),
-        "angle zero": changed("gamma 90", "gamma 0"),
-    },
-    "no_atoms": {
-        "no atoms": CIF[: CIF.index("loop_\n_atom")],
-        "dummies only": changed(
-            OCCUPANCY, "_atom_site_calc_flag", FULL[0], "0.0 dum\n", FULL[1], "0.25 dum\n"
-        ),
-    },
-    "bad_coordinates": {
-        **{
-            f"coordinate {x}": changed("0.5 0.5 0.25", f"{x} 0.5 0.25")
-            for x in ("?", "nan", "1e300", "inf")
-        },
-        "no z": changed("_atom_site_fract_z", "_atom_site_other"),
-        "Cartesian only": changed("_fract_", "_Cartn_"),
-    },
-    "unknown_element": {
-        "unknown element": changed("Na Na1", "Xx Xx1"),
-        "vacancy": changed("Na Na1", "Vac V1"),
-        "group of atoms": changed("Na Na1", "OH OH1"),
-        "neither symbol nor label": changed("type_symbol", "other", "_label", "_another"),
-        "ambiguous label": changed("type_symbol", "other", "Na Na1", "x CO1"),
-    },
-    "partial_occupancy": {
-        "half occupied": changed("0.25 1\n", "0.25 0.5\n"),
-        "over-occupied": changed("0.25 1\n", "0.25 1.2\n"),
-        "occupancy a word": changed("0.25 1\n", "0.25 full\n"),
-        "mixed site": CIF + "K K1 0.5 0.5 0.25 0.5\n",
-    },
-    "disorder": {
-        "disorder": changed(
-            OCCUPANCY, "_atom_site_disorder_group", FULL[0], "0.0 A\n", FULL[1], "0.25 B\n"
-        ),
-    },
-    "missing_symmetry": {
-        "no symmetry at all": changed(OPERATIONS, "", GROUP, "", NUMBER, ""),
-        "identity only": changed("'P 1'", "'F m -3 m'", "number 1", "number 225"),
-        "number only": changed(OPERATIONS, "", GROUP, "", "number 1", "number 225"),
-        "unknown group": changed("'P 1'", "'Q 9 z'", OPERATIONS, ""),
-        "two origins": changed("'P 1'", "'F d -3 m'", OPERATIONS, ""),
-        "rhombohedral group in another cell": changed(
-            "'P 1'", "'R -3 m'", OPERATIONS, "", "gamma 90", "gamma 80"
-        ),
-        "operations missing": changed(
-            "'x, y, z'\n", "'x, y, z'\n'x+1/2, y+1/2, z'\n'-x, -y, -z'\n"
-        ),
-        "operation unreadable": changed("'x, y, z'\n", "'x, y, q'\n"),
-    },
-    "duplicate_atoms": {
-        "duplicate atoms": CIF + "Cl Cl2 0.5 0.5 0.25 1\n",
-        "duplicate across the border": CIF + "Na Na2 1.0 0.9999 -0.0001 1\n",
-    },
-    "overlapping_atoms": {
-        "overlap": CIF + "K K1 0.55 0.5 0.25 1\n",
-        "overlap with own image": changed(
-            "length_a 4.0", "length_a 0.51", "length_b 5.0", "length_b 0.52"
-        )
-        .replace("gamma 90", "gamma 11")
-        .replace("length_c 6.0", "length_c 150"),
-    },
-    "volume_per_atom": {
-        "too dense": changed("length_a 4.0", "length_a 1.0", "length_b 5.0", "length_b 0.9"),
-        "too empty": changed("length_c 6.0", "length_c 190"),
-    },
+OCCUPANCY, FIRST, LAST = "_atom_site_occupancy", "0.0 0.0 1\n", "0.25 1\n"
+LENGTHS = ("nan", "four", "0", "-4.0", "0.01", "4000", "1e999", "1e200")
+DISORDER = (OCCUPANCY, "_atom_site_disorder_group", FIRST, "0.0 0.0 A\n", LAST, "0.25 B\n")
+DUMMIES = (OCCUPANCY, "_atom_site_calc_flag", FIRST, "0.0 0.0 dum\n", LAST, "0.25 dum\n")
+TINY = ("length_a 4.0", "length_a 0.51", "length_b 5.0", "length_b 0.52", "gamma 90", "gamma 11")
+NO_GROUP = "'x, y, z'\n'x+1/2, y+1/2, z'\n'-x, -y, -z'\n"
+SPOILT: dict[str, list[str]] = {
+    "empty": ["", " \n\t\n"],
+    "not_text": ["PK\x03\x04\0\0garbage"],
+    "unreadable": ["this is no CIF", changed(LAST, "0.25\n"), CIF + "\n_x\n;never closed\n"],
+    "no_structure": ["# only a remark\n"],
+    "several_structures": [CIF + changed("data_test", "data_two")],
+    "no_cell": [
+        "\n".join(line for line in CIF.splitlines() if "_cell_" not in line),
+        changed("_cell_length_b 5.0\n", ""),
+        changed("_cell_angle_beta 90\n", "_cell_angle_beta ?\n"),
+    ],
+    "bad_cell": [
+        *(changed("length_a 4.0", f"length_a {length}") for length in LENGTHS),
+        *(changed("gamma 90", f"gamma {angle}") for angle in (0, 180)),
+        changed("alpha 90", "alpha 30", "beta 90", "beta 30"),
+    ],
+    "no_atoms": [CIF[: CIF.index("loop_\n_atom")], changed(*DUMMIES)],
+    "bad_coordinates": [
+        *(changed("0.5 0.5 0.25", f"{x} 0.5 0.25") for x in ("?", "nan", "1e300", "inf")),
+        changed("_atom_site_fract_z", "_atom_site_other"),
+        changed("_fract_", "_Cartn_"),
+    ],
+    "unknown_element": [
+        *(changed("Na Na1", atom) for atom in ("Xx Xx1", "Vac V1", "OH OH1")),
+        changed("type_symbol", "other", "_label", "_another"),
+        changed("type_symbol", "other", "Na Na1", "x CO1"),
+    ],
+    "partial_occupancy": [
+        *(changed(LAST, f"0.25 {occupancy}\n") for occupancy in ("0.5", "1.2", "full")),
+        CIF + "K K1 0.5 0.5 0.25 0.5\n",
+    ],
+    "disorder": [changed(*DISORDER)],
+    "missing_symmetry": [
+        changed(OPERATIONS, "", GROUP, "", NUMBER, ""),
+        changed("'P 1'", "'F m -3 m'", "number 1", "number 225"),
+        changed(OPERATIONS, "", GROUP, "", "number 1", "number 225"),
+        *(changed("'P 1'", group, OPERATIONS, "") for group in ("'Q 9 z'", "'F d -3 m'")),
+        changed("'P 1'", "'R -3 m'", OPERATIONS, "", "gamma 90", "gamma 80"),
+        *(changed("'x, y, z'\n", operations) for operations in (NO_GROUP, "'x, y, q'\n")),
+    ],
+    "duplicate_atoms": [
+        CIF + "Cl Cl2 0.5 0.5 0.25 1\n",
+        CIF + "Na Na2 1.0 0.9999 -0.0001 1\n",  # across the border
+    ],
+    "overlapping_atoms": [
+        CIF + "K K1 0.55 0.5 0.25 1\n",
+        changed(*TINY, "length_c 6.0", "length_c 150"),  # with its own image
+    ],
+    "volume_per_atom": [
+        changed("length_a 4.0", "length_a 1.0", "length_b 5.0", "length_b 0.9"),
+        changed("length_c 6.0", "length_c 190"),
+    ],
 }
-KINDS = [(code, kind) for code, texts in SPOILT.items() for kind in texts]
 
 
-@pytest.mark.parametrize(("code", "kind"), KINDS)
-def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(
-    code: str, kind: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "b.cif"
-    for name, content in (("a.cif", CIF), ("b.cif", SPOILT[code][kind]), ("c.cif", CIF)):
-        (tmp_path / name).write_text(content)
+@pytest.mark.parametrize("code", SPOILT)
+def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(code: str, tmp_path: Path) -> None:
+    for name, content in zip("abcdefghijklm", [CIF, *SPOILT[code], CIF], strict=False):
+        (tmp_path / f"{name}.cif").write_text(content)
     reading = read_structures(tmp_path)
-    assert reading.crystals.names.tolist() == ["a", "c"]
-    (file, row, name, found, reason) = reading.rejects.row(0)
-    assert (file, row, name, found, len(reading.rejects)) == (str(path), None, "b", code, 1)
-    assert reason.startswith(REASONS[code])
-    # Alone it is an error that says what to do.
-    with pytest.raises(DataError) as error:
-        read_structures(path)
-    assert error.value.what == reason
-    assert (error.value.where, error.value.hint) == (str(path), HINTS[code])
+    assert len(reading.crystals) == 2
+    assert reading.crystals.names[0] == "a"
+    assert len(reading.rejects) == len(SPOILT[code])
+    for file, row, name, found, reason in reading.rejects.rows():
+        assert (file, row, found) == (str(tmp_path / f"{name}.cif"), None, code)
+        assert reason.startswith(REASONS[code])
+        # Alone it is an error that says what to do.
+        with pytest.raises(DataError) as error:
+            read_structures(file)
+        expected = (reason, file, HINTS[code])
+        assert (error.value.what, error.value.where, error.value.hint) == expected
 
 
 def test_every_reason_has_a_hint_and_a_case() -> None:
@@ -173,7 +140,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_a_spoilt_row_of_a_table_costs_no_other(tmp_path: Path) -> None:
     path = tmp_path / "set.csv"
-    texts = [CIF, "", SPOILT["disorder"]["disorder"], CIF, changed("data_test", "data_\ufffe")]
+    texts = [CIF, "", *SPOILT["disorder"], CIF, changed("data_test", "data_\ufffe")]
     lines = [f'{name},{k},"{texts[k]}"' for k, name in enumerate("xyzxw")]
     content = "\n".join(["material_id,number,cif", *lines]).encode()
     path.write_bytes(content.replace("\ufffe".encode(), b"\xff\xfe"))
@@ -219,60 +186,52 @@ JSON = (
     '{"species": [{"element": "Na", "occu": 1}], "abc": [0, 0, 0]}, '
     '{"species": [{"element": "Cl", "occu": 1}], "abc": [0.5, 0.5, 0.25]}]}'
 )
-FLAT = POSCAR.replace("0 5 0", "8 0 0")
-NUMBERED = XYZ.replace("species:S", "Z:I").replace("Na", "11")
-OTHERS: dict[str, tuple[str, str]] = {
-    "poscar: empty": ("", "empty"),
-    "poscar: short": ("a\nb\n", "unreadable"),
-    "poscar: words for numbers": (POSCAR.replace("4 0 0", "a b c"), "unreadable"),
-    "poscar: no scale": (POSCAR.replace("1.0", "one"), "unreadable"),
-    "poscar: counts differ": (POSCAR.replace("1 1", "1"), "unreadable"),
-    "poscar: atoms missing": (POSCAR.replace("1 1", "1 4"), "unreadable"),
-    "poscar: no atoms": (POSCAR.replace("1 1", "0 0"), "no_atoms"),
-    "poscar: unnamed": (POSCAR.replace("Na Cl\n", ""), "unknown_element"),
-    "poscar: no element": (POSCAR.replace("Na Cl\n", "Na Qq\n"), "unknown_element"),
-    "poscar: infinite coordinate": (POSCAR.replace("0.5 0.5", "inf 0.5"), "bad_coordinates"),
-    "poscar: infinite scale": (POSCAR.replace("1.0", "1e400"), "bad_cell"),
-    "poscar: flat and Cartesian": (FLAT.replace("Direct", "Cartesian"), "bad_cell"),
-    "extxyz: empty": ("\n\n", "empty"),
-    "extxyz: no lattice": ("1\nplain\nNa 0 0 0\n", "no_cell"),
-    "extxyz: a slab": (XYZ.replace("T T T", "T T F"), "no_cell"),
-    "extxyz: lattice too short": (XYZ.replace("0 0 6", "0 0"), "bad_cell"),
-    "extxyz: flat": (XYZ.replace("0 0 6", "0 0 0"), "bad_cell"),
-    "extxyz: no number": (XYZ.replace("2\n", "two\n", 1), "unreadable"),
-    "extxyz: atoms missing": (XYZ.replace("2\n", "3\n", 1), "unreadable"),
-    "extxyz: a column missing": (XYZ.replace("0 0 0\nCl", "0 0\nCl"), "unreadable"),
-    "extxyz: odd columns": (XYZ.replace("R:3", "R:x"), "unreadable"),
-    "extxyz: no positions": (XYZ.replace("pos:R", "other:R"), "bad_coordinates"),
-    "extxyz: a word": (XYZ.replace("2.5", "far"), "bad_coordinates"),
-    "extxyz: no species": (XYZ.replace("species:", "tags:"), "unknown_element"),
-    "extxyz: Z too large": (NUMBERED.replace("Cl", "300"), "unknown_element"),
-    "json: empty": ("", "empty"),
-    "json: garbage": ("{", "unreadable"),
-    "json: too deep": ("[" * 100_000, "unreadable"),
-    "json: a number": ("3", "no_structure"),
-    "json: other entries": ("[1]", "no_structure"),
-    "json: no matrix": (JSON.replace("matrix", "other"), "no_cell"),
-    "json: no sites": ('{"lattice": {"matrix": []}, "sites": []}', "no_cell"),
-    "json: empty sites": (JSON[: JSON.index("[{") + 1] + "]}", "no_atoms"),
-    "json: partial": (JSON.replace('"occu": 1', '"occu": 0.5', 1), "partial_occupancy"),
-    "json: odd species": (JSON.replace('"element"', '"other"'), "unreadable"),
-    "json: odd position": (JSON.replace('"abc"', '"where"'), "bad_coordinates"),
-    "json: no element": (JSON.replace('"Na"', '"Qq"'), "unknown_element"),
+SITELESS = JSON[: JSON.index("[{") + 1] + "]}"
+NUMBERED = ("species:S", "Z:I", "Na", "11")
+# By format and reason: whole texts, or what is replaced by what in a sound one.
+OTHERS: dict[tuple[str, str], tuple[str | tuple[str, ...], ...]] = {
+    ("poscar", "empty"): ("",),
+    ("poscar", "unreadable"): (
+        "a\nb\n",
+        *(("4 0 0", "a b c"), ("1.0", "one"), ("1 1", "1"), ("1 1", "1 4")),
+    ),
+    ("poscar", "no_atoms"): (("1 1", "0 0"),),
+    ("poscar", "unknown_element"): (("Na Cl\n", ""), ("Na Cl\n", "Na Qq\n")),
+    ("poscar", "bad_coordinates"): (("0.5 0.5", "inf 0.5"),),
+    ("poscar", "bad_cell"): (("1.0", "1e400"), ("0 5 0", "8 0 0", "Direct", "Cartesian")),
+    ("extxyz", "empty"): ("\n\n",),
+    ("extxyz", "no_cell"): ("1\nplain\nNa 0 0 0\n", ("T T T", "T T F")),
+    ("extxyz", "bad_cell"): (("0 0 6", "0 0"), ("0 0 6", "0 0 0")),
+    ("extxyz", "unreadable"): (
+        *(("2\nL", "two\nL"), ("2\nL", "3\nL"), ("0 0 0\nCl", "0 0\nCl"), ("R:3", "R:x")),
+    ),
+    ("extxyz", "bad_coordinates"): (("pos:R", "other:R"), ("2.5", "far")),
+    ("extxyz", "unknown_element"): (("species:", "tags:"), (*NUMBERED, "Cl", "300")),
+    ("json", "empty"): ("",),
+    ("json", "unreadable"): ("{", "[" * 100_000, ('"element"', '"other"')),
+    ("json", "no_structure"): ("3", "[1]"),
+    ("json", "no_cell"): (("matrix", "other"), '{"lattice": {"matrix": []}, "sites": []}'),
+    ("json", "no_atoms"): (SITELESS,),
+    ("json", "partial_occupancy"): (('"occu": 1', '"occu": 0.5'),),
+    ("json", "bad_coordinates"): (('"abc"', '"where"'),),
+    ("json", "unknown_element"): (('"Na"', '"Qq"'),),
 }
+TEXTS = {"poscar": POSCAR, "extxyz": XYZ, "json": JSON}
 
 
-@pytest.mark.parametrize("kind", OTHERS)
-def test_other_formats_are_rejected_by_name(kind: str) -> None:
-    text, code = OTHERS[kind]
-    reading = read_text(kind.partition(":")[0], text)
-    assert reading.rejects["reason_code"].to_list() == [code], reading.rejects
-    assert not len(reading.crystals)
+@pytest.mark.parametrize(("form", "code"), OTHERS)
+def test_other_formats_are_rejected_by_name(form: str, code: str) -> None:
+    for case in OTHERS[form, code]:
+        reading = read_text(
+            form, case if isinstance(case, str) else changed(*case, text=TEXTS[form])
+        )
+        assert reading.rejects["reason_code"].to_list() == [code], case
+        assert not len(reading.crystals)
 
 
 def test_the_texts_that_were_spoilt_are_sound() -> None:
-    numbered = NUMBERED.replace("Cl", "17")
-    for form, text in (("poscar", POSCAR), ("extxyz", XYZ), ("extxyz", numbered), ("json", JSON)):
+    numbered = changed(*NUMBERED, "Cl", "17", text=XYZ)
+    for form, text in (*TEXTS.items(), ("extxyz", numbered)):
         crystals = sound(form, text)
         assert crystals.species.tolist() == [11, 17]
         np.testing.assert_allclose(crystals.coordinates[1], [0.5, 0.5, 0.25])

@@ -65,9 +65,15 @@ def agree(ours: Matches, theirs: Matches) -> None:
     np.testing.assert_allclose(ours.rms[found], theirs.rms[found], rtol=0, atol=1e-6)
 
 
-def matched_as_pymatgen_says(crystals: Crystals, *tolerances: Tolerance) -> None:
-    """Check four sets of crystals, ever farther from the true ones, each at its tolerance."""
+@pytest.mark.parametrize("name", [*TOLERANCES, *DATA])
+def test_crystals_match_as_pymatgen_says(request: pytest.FixtureRequest, name: str) -> None:
+    """Textbook crystals at each tolerance, real ones at a tolerance that grows with the noise."""
     pytest.importorskip("pymatgen")
+    if name in TOLERANCES:
+        crystals, tolerances = textbook(6).take(slice(None, None, 4)), [TOLERANCES[name]] * 4
+    else:
+        crystals = some_rows(request.getfixturevalue("shared_data"), name, 8, seed=1)
+        tolerances = [STRICT, DEFAULT, CDVAE, CDVAE]
     variants = (
         noisy(crystals, 0.05),
         strained(noisy(crystals, 0.2, 1), 0.01),
@@ -77,17 +83,6 @@ def matched_as_pymatgen_says(crystals: Crystals, *tolerances: Tolerance) -> None
     for other, tolerance in zip(variants, tolerances, strict=True):
         theirs = match_by_pymatgen(other, crystals, tolerance)
         agree(match_pairs(other, crystals, tolerance), theirs)
-
-
-@pytest.mark.parametrize("tolerance", TOLERANCES.values(), ids=list(TOLERANCES))
-def test_textbook_crystals_match_as_pymatgen_says(tolerance: Tolerance) -> None:
-    matched_as_pymatgen_says(textbook(6).take(slice(None, None, 4)), *[tolerance] * 4)
-
-
-@pytest.mark.parametrize("name", DATA)
-def test_real_crystals_match_as_pymatgen_says(shared_data: Path, name: str) -> None:
-    crystals = some_rows(shared_data, name, 8, seed=1)
-    matched_as_pymatgen_says(crystals, STRICT, DEFAULT, CDVAE, CDVAE)
 
 
 @pytest.mark.parametrize("name", ["carbon_24", "mp_20"])

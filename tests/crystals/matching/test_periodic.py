@@ -37,27 +37,22 @@ def slow_errors(true: Crystal, other: Crystal) -> np.ndarray:
     return np.linalg.norm(nearest(difference - found.x, true.lattice), axis=1)
 
 
-@pytest.mark.parametrize("noise", [0.02, 0.3])
+@pytest.mark.parametrize("noise", [0.02, 0.3, np.inf])
 def test_errors_are_those_of_the_slow_reference(noise: float) -> None:
     true = CRYSTALS.take(slice(0, None, 5))
-    other = noisy(true, noise)
+    other = random_coordinates(true) if noise == np.inf else noisy(true, noise)
     draws = np.random.default_rng(1).random((len(true), 3))
     other = replace(other, coordinates=other.coordinates + draws[true.owner])
     errors = periodic_errors(true, other)
     for place in range(len(true)):
         ours = errors.distances[true.offsets[place] : true.offsets[place + 1]]
         slow = slow_errors(true[place], other[place])
-        np.testing.assert_allclose(ours, slow, atol=1e-5)
-        assert errors.medians[place] == pytest.approx(np.median(slow), abs=1e-5)
-
-
-def test_random_coordinates_are_hardly_farther_than_the_slow_reference_says() -> None:
-    true = CRYSTALS.take(slice(0, None, 6))
-    other = random_coordinates(true)
-    errors = periodic_errors(true, other)
-    ours = np.sqrt(np.add.reduceat(errors.distances**2, errors.offsets[:-1]) / true.counts)
-    slow = [np.sqrt((slow_errors(a, b) ** 2).mean()) for a, b in zip(true, other, strict=True)]
-    assert (ours <= np.array(slow) * 1.1 + 1e-6).all()
+        if noise == np.inf:
+            # Of random coordinates the very best translation need not be found.
+            assert np.sqrt((ours**2).mean()) <= np.sqrt((slow**2).mean()) * 1.1 + 1e-6
+        else:
+            np.testing.assert_allclose(ours, slow, atol=1e-5)
+            assert errors.medians[place] == pytest.approx(np.median(slow), abs=1e-5)
 
 
 def test_setting_does_not_matter() -> None:

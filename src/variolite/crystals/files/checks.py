@@ -174,8 +174,7 @@ def faults(crystals: Crystals, limits: Limits) -> dict[int, RejectedError]:
         # Only where everything else is right can distances be measured at all.
         sound = np.setdiff1d(np.arange(len(crystals)), list(found))
         pairs = close_pairs(crystals, sound, limits.min_distance)
-    columns = (pairs.structure, pairs.first, pairs.second, pairs.distance)
-    for place, first, second, distance in zip(*(c.tolist() for c in columns), strict=True):
+    for place, first, second, distance in zip(*(part.tolist() for part in pairs), strict=True):
         species = crystals.species[crystals.offsets[place] :]
         one, two = SYMBOLS[species[first]], SYMBOLS[species[second]]
         same = one == two and first != second and distance < _SAME_PLACE
