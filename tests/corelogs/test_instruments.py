@@ -12,6 +12,7 @@ from variolite.corelogs import INSTRUMENTS, bin_tables, open_table
 from variolite.corelogs.instruments import recognise
 from variolite.errors import DataError
 
+PATH = Path("table.csv")
 HOLE = ["Exp", "Site", "Hole", "Core", "Type", "Sect", "A/W", "Offset (cm)"]
 DEPTH = ["Depth CSF-A (m)", "Depth CSF-B (m)"]
 SUSCEPTIBILITY = [*HOLE, *DEPTH, "Magnetic susceptibility (instr. units)"]
@@ -45,7 +46,7 @@ def test_instruments_are_recognised_by_their_columns(
     code: str, columns: str, channels: str
 ) -> None:
     every = [*HOLE, *DEPTH, *columns.split("|"), "Principal"]
-    layout = recognise(every, {})
+    layout = recognise(PATH, every, {})
     assert layout.instrument is INSTRUMENTS[code]
     assert "|".join(channel.name for channel in layout.channels) == channels
     assert layout.hole == ("Exp", "Site", "Hole")
@@ -66,15 +67,17 @@ def test_instruments_are_recognised_by_their_columns(
     ],
 )
 def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples, code) -> None:
-    assert recognise(SUSCEPTIBILITY, samples).instrument.code == code
+    assert recognise(PATH, SUSCEPTIBILITY, samples).instrument.code == code
 
 
 def test_headers_may_say_it_all_and_name_the_depth_by_its_top() -> None:
-    assert recognise([*HOLE, *DEPTH, "MSP (instr. units)"], {}).instrument.code == "MSP"
-    layout = recognise([*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"], {})
+    assert recognise(PATH, [*HOLE, *DEPTH, "MSP (instr. units)"], {}).instrument.code == "MSP"
+    layout = recognise(
+        PATH, [*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"], {}
+    )
     assert layout.depth == "Top depth CSF-A (m)"
     assert layout.label is None
-    assert recognise([*HOLE, *DEPTH, "R", "G", "B"], {}, "CSF-B").depth == "Depth CSF-B (m)"
+    assert recognise(PATH, [*HOLE, *DEPTH, "R", "G", "B"], {}, "CSF-B").depth == "Depth CSF-B (m)"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +101,7 @@ def test_headers_may_say_it_all_and_name_the_depth_by_its_top() -> None:
 )
 def test_what_cannot_be_used_is_refused_with_a_reason(columns: list[str], what: str) -> None:
     with pytest.raises(DataError, match=what) as caught:
-        recognise(columns, {})
+        recognise(PATH, columns, {})
     assert caught.value.hint
 
 
@@ -253,7 +256,7 @@ def test_the_real_table_has_records_over_several_lines(shared_data: Path) -> Non
     path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
     lines = path.read_text("utf-8").count("\n")
     table = open_table(path)
-    assert table.layout.instrument.code == "AVS"
-    assert table.layout.values == {"shear_strength": ("Vane shear strength (kN/m^2)",)}
+    assert table.instrument.code == "AVS"
+    assert table.values == {"shear_strength": ("Vane shear strength (kN/m^2)",)}
     rows = table.scan().select(pl.len()).collect().item()
     assert (rows, lines > rows + 1) == (2486, True)

@@ -191,7 +191,7 @@ def accumulate(
             hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
         )
     usable, respelt = _with_holes(usable, table)
-    moments = [f"{c.name}{part}" for c in table.layout.channels for part in ("", "_count", "_m2")]
+    moments = [f"{c.name}{part}" for c in table.channels for part in ("", "_count", "_m2")]
     bins = usable.select(*KEY, *moments)
     # One bin has several rows where it has several labels or its hole several spellings.
     if keep_label or respelt or not require_label:
@@ -204,29 +204,28 @@ def _group(
     table: InstrumentTable, spacing: float, rule: OutlierRule, *, keep_label: bool, lenient: bool
 ) -> pl.DataFrame:
     """Sum up per hole as written, bin and label; what is left out is counted beside."""
-    layout = table.layout
-    depth = pl.col(layout.depth)
+    depth = pl.col(table.depth)
     # Divided by a column: polars multiplies by the reciprocal of a constant, which puts
     # one reading in a thousand on the other side of a bin edge than division does.
     width = depth * 0.0 + spacing
-    value = {c.name: pl.coalesce(layout.values[c.name]) for c in layout.channels}
+    value = {c.name: pl.coalesce(table.values[c.name]) for c in table.channels}
     present = {name: v.is_finite() for name, v in value.items()}
     valid = dict(present)
     of_readings = rule.applies_to == "readings"
     for name in value.keys() & rule.ranges.keys() if of_readings else ():
         valid[name] &= value[name].is_between(*rule.ranges[name])
-    together = layout.instrument.whole
+    together = table.instrument.whole
     combine = pl.all_horizontal if together else pl.any_horizontal
     used = combine(valid.values()).fill_null(False)
     if together:
         valid = dict.fromkeys(valid, used)
-    label = pl.lit(None, dtype=pl.String) if layout.label is None else pl.col(layout.label)
+    label = pl.lit(None, dtype=pl.String) if table.label is None else pl.col(table.label)
     if not keep_label:
         # A label of blanks alone sorts before a longer run of blanks; any other, after it.
         label = label > _BLANKS
-    holes = [f"hole_{i}" for i in range(len(layout.hole))]
+    holes = [f"hole_{i}" for i in range(len(table.hole))]
     frame = table.scan(lenient=lenient).select(
-        *(pl.col(name).alias(alias) for alias, name in zip(holes, layout.hole, strict=True)),
+        *(pl.col(name).alias(alias) for alias, name in zip(holes, table.hole, strict=True)),
         pl.when(depth.abs() < _DEEPEST)
         .then((depth / width).round(mode="half_to_even"))
         .cast(pl.Int32)
@@ -270,10 +269,10 @@ def _group(
 
 def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFrame, bool]:
     """Replace the hole as written by its name; True where a hole is written in two ways."""
-    columns = [f"hole_{i}" for i in range(len(table.layout.hole))]
+    columns = [f"hole_{i}" for i in range(len(table.hole))]
     names = groups.select(columns).unique(maintain_order=True)
     try:
-        holes = canonical_holes(names.rename(dict(zip(columns, table.layout.hole, strict=True))))
+        holes = canonical_holes(names.rename(dict(zip(columns, table.hole, strict=True))))
     except DataError as error:
         raise DataError(error.what, where=f"{table.path}, {error.where}", hint=error.hint) from None
     written = pl.concat_str(columns, separator="\t")
@@ -291,7 +290,7 @@ def _counts(
     kept = by_fate["kept"]
     return TableCounts(
         path=str(table.path),
-        instrument=table.layout.instrument.code,
+        instrument=table.instrument.code,
         rows=sum(row["rows"] for row in by_fate.values()),
         missing_depth=by_fate["no depth"]["rows"],
         missing_label=by_fate["no label"]["rows"],

@@ -274,12 +274,12 @@ def bin_tables(
     for i, source in enumerate(sources):
         if progress is not None:
             progress(sum(sizes[:i]), sum(sizes), source.path.name)
-        code = source.layout.instrument.code
+        code = source.instrument.code
         part = accumulate(
             source,
             spacing=spacing,
             rule=rule,
-            require_label=unlabelled == "drop" and source.layout.label is not None,
+            require_label=unlabelled == "drop" and source.label is not None,
             keep_label=label_source in (code, "all"),
         )
         parts[code].append(part)
@@ -350,12 +350,12 @@ def _open_all(paths: Sequence[str | Path], depth_scale: str) -> list[InstrumentT
 
 
 def _label_source(wanted: str | None, sources: Sequence[InstrumentTable]) -> str | None:
-    described = {s.layout.instrument.code for s in sources if s.layout.label is not None}
+    described = {s.instrument.code for s in sources if s.label is not None}
     if wanted is None:
         return next((code for code in INSTRUMENTS if code in described), None)
     if wanted in described or (wanted == "all" and described):
         return wanted
-    present = {source.layout.instrument.code for source in sources}
+    present = {source.instrument.code for source in sources}
     what = "has no column 'Principal'" if wanted in present else "is not among the tables"
     hint = f"choose one of {', '.join(sorted(described)) or 'none'}, or all"
     raise DataError(f"instrument '{wanted}' {what}", where="label_source", hint=hint)

@@ -80,6 +80,7 @@ def code_clusters(clusters: Integers, labels: Classes | None) -> Classes:
     pairs: dict[int, int] = {}
     if labels is not None:
         overlap = contingency(by_number, labels)
+        # It minimises a cost; pairs without a common row are no match.
         matched = zip(*linear_sum_assignment(-overlap), strict=True)
         pairs = {int(c): int(label) for c, label in matched if overlap[c, label] > 0}
     sizes = by_number.counts()
@@ -87,7 +88,7 @@ def code_clusters(clusters: Integers, labels: Classes | None) -> Classes:
     order = [*sorted(pairs, key=pairs.__getitem__), *rest]
     free = iter([colour for colour in CATEGORIES if colour not in palette])
     colours = [palette[pairs[c]] if c in pairs else next(free, OTHER) for c in order]
-    place = np.argsort(order)
+    place = np.argsort(order)  # the inverse of the order
     names = tuple(by_number.names[c] for c in order)
     return Classes(names, tuple(colours), np.where(codes >= 0, place[codes], -1))
 

@@ -59,19 +59,20 @@ INSTRUMENTS: Mapping[str, Instrument] = {
 
 
 @dataclass(frozen=True)
-class TableLayout:
-    """Where one table holds what is needed of it.
+class InstrumentTable:
+    """One instrument table on disk, and where it holds what.
 
     ``hole`` are three columns (expedition, site, hole) or one, ``depth`` is m below sea floor.
     ``values`` are the columns of each channel, of which the first non-missing wins; ``label``
     is the column of the principal lithology, if any.
     """
 
+    path: Path
     instrument: Instrument
     hole: tuple[str, ...]
     depth: str
     values: Mapping[str, tuple[str, ...]]
-    label: str | None = None
+    label: str | None
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -90,6 +91,28 @@ class TableLayout:
         label = () if self.label is None else (self.label,)
         return tuple(dict.fromkeys((*self.hole, *self.numeric_columns, *label)))
 
+    def scan(self, *, lenient: bool = False) -> pl.LazyFrame:
+        """Scan the needed columns: numbers as Float64, all else as text.
+
+        Text among the numbers is an error of polars when collected, which is the fast way;
+        where lenient, it becomes null, and ``unreadable`` counts it per row.
+        """
+        columns, numeric = self.columns, self.numeric_columns
+        if not _is_csv(self.path):
+            frame = _scan_binary(self.path).select(columns)
+            texts = [name for name in columns if name not in numeric]
+            frame = frame.with_columns(pl.col(texts).cast(pl.String))
+            if not lenient:
+                return frame.cast(dict.fromkeys(numeric, pl.Float64))
+        elif lenient:
+            # Decoded leniently, since a comment in Latin-1 must not spoil a depth.
+            frame = pl.scan_csv(self.path, infer_schema=False, encoding="utf8-lossy")
+        else:
+            numbers = dict.fromkeys(numeric, pl.Float64)
+            frame = pl.scan_csv(self.path, infer_schema=False, schema_overrides=numbers)
+            return frame.select(columns)
+        return _read_numbers(frame.select(columns), numeric)
+
 
 _DEPTH_STEMS = ("Depth {scale}", "Top depth {scale}", "Depth top {scale}")
 _POINT_SENSOR = ("MSP", "SHMSL", "MS2K", "MS2E", "MS2F", "POINT")
@@ -97,10 +120,11 @@ _LOOP_SENSOR = ("WRMSL", "STMSL", "MSL", "MS2C", "LOOP")
 
 
 def recognise(
+    path: Path,
     columns: Sequence[str],
     samples: Mapping[str, Sequence[str | None]],
     depth_scale: str = "CSF-A",
-) -> TableLayout:
+) -> InstrumentTable:
     """Recognise an instrument table by its columns, never by the name of the file.
 
     ``samples`` are the first values of the columns that tell the loop from the point sensor,
@@ -130,7 +154,7 @@ def recognise(
             raise DataError(what, hint=hint)
     hole, depth = find_hole_columns(columns), _depth_column(columns, depth_scale)
     label = next((name for name in columns if name.strip().casefold() == "principal"), None)
-    return TableLayout(instrument, hole, depth, values, label)
+    return InstrumentTable(path, instrument, hole, depth, values, label)
 
 
 @lru_cache(maxsize=4096)
@@ -243,36 +267,6 @@ _BINARY: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
 _MISSING_TEXT = ("", "na", "n/a", "nan", "null", "none", "-", "#n/a")
 
 
-@dataclass(frozen=True)
-class InstrumentTable:
-    """One instrument table on disk, and where it holds what."""
-
-    path: Path
-    layout: TableLayout
-
-    def scan(self, *, lenient: bool = False) -> pl.LazyFrame:
-        """Scan the needed columns: numbers as Float64, all else as text.
-
-        Text among the numbers is an error of polars when collected, which is the fast way;
-        where lenient, it becomes null, and ``unreadable`` counts it per row.
-        """
-        columns, numeric = self.layout.columns, self.layout.numeric_columns
-        if not _is_csv(self.path):
-            frame = _scan_binary(self.path).select(columns)
-            texts = [name for name in columns if name not in numeric]
-            frame = frame.with_columns(pl.col(texts).cast(pl.String))
-            if not lenient:
-                return frame.cast(dict.fromkeys(numeric, pl.Float64))
-        elif lenient:
-            # Decoded leniently, since a comment in Latin-1 must not spoil a depth.
-            frame = pl.scan_csv(self.path, infer_schema=False, encoding="utf8-lossy")
-        else:
-            numbers = dict.fromkeys(numeric, pl.Float64)
-            frame = pl.scan_csv(self.path, infer_schema=False, schema_overrides=numbers)
-            return frame.select(columns)
-        return _read_numbers(frame.select(columns), numeric)
-
-
 def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTable:
     """Recognise the instrument table in a file (CSV, CSV.gz, Parquet or Feather).
 
@@ -289,14 +283,14 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
     path = Path(path)
     try:
         header, samples = _peek(path)
-        layout = recognise(header, samples, depth_scale)
-        for name in layout.columns:
+        table = recognise(path, header, samples, depth_scale)
+        for name in table.columns:
             if (times := header.count(name)) > 1:
                 raise DataError(f"column '{name}' stands there {times} times", hint="keep one")
     except DataError as error:
         hint = error.hint or "export the table again"
         raise DataError(error.what, where=str(path), hint=hint) from error.__cause__
-    return InstrumentTable(path, layout)
+    return table
 
 
 def _is_csv(path: Path) -> bool:

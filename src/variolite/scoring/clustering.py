@@ -120,6 +120,7 @@ def score_clusters(
     )
     learned = [count_tables(some, train_labels.take(at), k)[0, :rows] for at, some in known]
     mapped = bool(learned) and all(table.any() for table in learned)
+    # Labels are the same for every seed, so the first tells which groups have any.
     labelled = np.flatnonzero(tables[0].any(axis=(1, 2)))
     if not len(labelled):
         return None
@@ -159,7 +160,7 @@ def silhouette_values(distance: FloatArray, clusters: IntArray) -> FloatArray:
     member = (codes[:, None] == np.arange(len(names))).astype(np.float64)
     counts = member.sum(axis=0)
     sums = distance @ member  # from every row to all rows of every cluster, [n, K]
-    own = np.arange(len(kept)), codes
+    own = np.arange(len(kept)), codes  # every row with its own cluster
     others = counts[codes] - 1.0  # the row itself does not count
     within = sums[own] / np.maximum(others, 1.0)
     between = sums / counts
@@ -188,7 +189,7 @@ def stability(
     unit = np.arange(len(x))
     if groups is not None:
         codes = np.unique(groups, return_inverse=True)[1]
-        unit = codes if codes.max() >= 3 else unit
+        unit = codes if codes.max() >= 3 else unit  # what is halved: groups or rows
     scores = []
     for repeat in range(repeats):
         generator = np.random.default_rng([seed, repeat, 11])

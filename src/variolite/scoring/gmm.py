@@ -90,6 +90,7 @@ def _monomials(z: FloatArray) -> FloatArray:
     out[1 : 1 + d] = z
     first = 1 + d
     for i in range(d):
+        # Each product of two features once: row i of the upper triangle.
         np.multiply(z[i], z[i:], out=out[first : first + d - i])
         first += d - i
     return out
@@ -101,6 +102,7 @@ def _coefficients(parameters: _Parameters) -> FloatArray:
     k, d = means.shape
     factors = np.linalg.cholesky(covariances)
     half_log_determinant = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    # (z - m)' P (z - m) multiplied out: m' P m - 2 (P m)' z + z' P z.
     precisions = np.linalg.inv(covariances)
     tilted = np.einsum("kij,kj->ki", precisions, means)
     i, j = np.triu_indices(d)
@@ -209,6 +211,7 @@ def _reseed(
 ) -> _Parameters:
     """Set empty components on badly described rows, as wide as the average component."""
     weights, means, covariances = (part.copy() for part in parameters)
+    # Among the worst hundredth, so that a single outlier is not chosen again and again.
     worst = np.argsort(scores)[: max(len(empty), len(scores) // 100)]
     chosen = generator.choice(worst, size=len(empty), replace=False)
     filled = np.setdiff1d(np.arange(len(weights)), empty)

@@ -122,7 +122,7 @@ def evaluate_health(
     values = np.asarray(inputs, dtype=np.float64)
     nats = kl_from_standard_normal(mu, log_var)
     active = np.flatnonzero(nats > ACTIVE_NATS)
-    sample = slice(None, None, -(-len(mu) // _MOST_ROWS))
+    sample = slice(None, None, -(-len(mu) // _MOST_ROWS))  # every n-th row, for the ranks
     correlations = _rank_correlations(mu[sample], values[sample])
     dimensions = tuple(
         Dimension(
@@ -216,6 +216,7 @@ def _duplicates(active: IntArray, mu: FloatArray) -> _Found:
     """Find pairs of active dimensions that carry the same, from posterior means [n, L]."""
     if len(active) < 2:
         return
+    # Correlation matrix by hand: a dimension that does not vary correlates with nothing.
     centred = mu[:, active] - mu[:, active].mean(axis=0)
     sd = centred.std(axis=0)
     scaled = centred / np.where(sd > 0, sd, 1.0)

@@ -79,6 +79,7 @@ def fit_clusters(
             )
         plan = replace(plan, ks=grid)
     active = active_dimensions(model, training)
+    # The same rows for every member, so that their criteria can be averaged.
     generator = np.random.default_rng(0)
     kept = draw(generator, len(training), plan.max_train_rows)
     sample = draw(generator, n, plan.silhouette_rows)
