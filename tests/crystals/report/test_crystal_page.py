@@ -294,6 +294,8 @@ def test_scores_of_reconstruction_are_understood(crystal_run: Path) -> None:
     (told,) = (fold for fold in scores.find("details") if "What these" in fold.text())
     assert len(told.find("tr")) - 1 == len({row.metric for row in rows})
     assert "match_rate" not in scores.text()
+    strict = "strict: atoms within 0.1 free lengths, cell lengths within 5\u00a0%, angles within 3°"
+    assert strict in scores.find("figcaption")[0].text()
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:

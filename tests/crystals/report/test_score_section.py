@@ -1,6 +1,7 @@
 """What metrics are called, how values are written, and what the headline claims."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from variolite.training.run_folder import read_run
 
 def score(**entries: object) -> ScoreRow:
     made = row("reconstruction", "vae", "match_rate_cdvae_rms_unreduced", 0.5, 0.1, "share")
-    return ScoreRow(**{**made, **entries})
+    return replace(made, **entries)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,6 @@ def test_the_headline_has_rates_baselines_and_errors(crystal_run: Path) -> None:
         "97.3\u00a0%",
         "76.1\u00a0%",
         "random coordinates (given the atom types and the cell)",
-        "0.5 free lengths",
-        "strict: atoms within 0.1 free lengths, cell lengths within 5\u00a0%, angles within 3°",
         "generated crystals, 81.0",
         "hence their number. ",
     ):

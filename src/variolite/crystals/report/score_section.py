@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from variolite.crystals.matching import TOLERANCES, Tolerance
+from variolite.crystals.matching import TOLERANCES
 from variolite.crystals.report.crystal_run import MEASURES, CrystalRun
 from variolite.report.figures import IntervalPanel, RowLabel, Whisker, interval_figure
 from variolite.report.page import (
@@ -65,23 +65,6 @@ def metric_title(stem: str) -> str:
     if parts[0] == "rmse":
         settings.append("in free lengths")
     return ", ".join([head, *settings]).replace("at symprec, ", "at symprec ")
-
-
-def _meanings(names: Iterable[str]) -> str:
-    """Say how near two structures have to be at some tolerances.
-
-    Sites are in free lengths per atom, the cube root of the volume per atom.
-    """
-
-    def of(tolerance: Tolerance) -> str:
-        scaled = "volumes made equal" if tolerance.scaled else "volumes unchanged"
-        return (
-            f"{TOLERANCE_NAMES[tolerance.name]}: atoms within {tolerance.sites:g} free lengths, "
-            f"cell lengths within {100 * tolerance.lengths:g}\u00a0%, angles within "
-            f"{tolerance.angles:g}°, {scaled}"
-        )
-
-    return "; ".join(of(TOLERANCES[name]) for name in names)
 
 
 def main_matches(rows: Iterable[ScoreRow]) -> dict[str, str]:
@@ -177,8 +160,7 @@ def _match_headline(scorecard: Scorecard, crystals: str, *, species_given: bool)
         if others
         else "No baseline was scored beside it, so it is open what these rates are worth.",
         "The decoder was given the mean latent of every atom, hence their number"
-        f"{f', and {given}' if given else ''}. What the tolerances allow, a free length being "
-        f"the cube root of the volume per atom: {_meanings(stems)}.",
+        f"{f', and {given}' if given else ''}. Figure 1 says what the tolerances allow.",
     ]
 
 
@@ -298,10 +280,17 @@ def _match_figure(rows: Sequence[ScoreRow]) -> list[Block]:
     drawing = interval_figure(labels, panels, title="Match rates by method", row=26)
     given = "; ".join(f"{method_name(m[0])}: {_given_words(m)}" for m in methods if m[1])
     groups = max(row.n_groups for row in rows)
+    # How near two structures have to be.
+    meanings = "; ".join(
+        f"{TOLERANCE_NAMES[one.name]}: atoms within {one.sites:g} free lengths, cell lengths "
+        f"within {100 * one.lengths:g}\u00a0%, angles within {one.angles:g}°, volumes "
+        f"{'made equal' if one.scaled else 'unchanged'}"
+        for one in (TOLERANCES[name] for name in stems)
+    )
     caption = (
         "Share of held-out crystals whose reconstruction matches the original, higher is better "
         f"({rows[0].split}). Dots are shares, whiskers 95 % intervals by bootstrap over {groups:,} "
-        f"formulas; the interval of the VAE is shaded. Tolerances: {_meanings(stems)}; a "
+        f"formulas; the interval of the VAE is shaded. Tolerances: {meanings}; a "
         "free length is the cube root of the volume per atom."
         f"{f' Given besides the number of atoms, {given}.' if given else ''} Every panel has its "
         "own axis."
