@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-from torch import Tensor, nn
 
 from variolite.errors import ModelFileError, RunFolderError, VarioliteError
 from variolite.records import write_bytes_atomic, write_text_atomic
+
+# Torch is loaded where weights are: a report reads descriptions and histories alone.
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # A model: weights and a description that belong together, whole and unaltered or refused.
 #
@@ -54,8 +56,10 @@ def write_signed(
 
     A model that is read and saved again gives the same bytes.
     """
+    from safetensors.torch import save
+
     weights = _on_host(tensors)
-    stored = safetensors.torch.save(weights)
+    stored = save(weights)
     described = {
         name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         for name, value in weights.items()
@@ -114,6 +118,8 @@ def read_description(
 
 def read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
     """Read the weights that a description was signed with."""
+    from safetensors.torch import load
+
     path = folder / WEIGHTS
     try:
         content = path.read_bytes()
@@ -122,7 +128,7 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     if _sha256(content) != description["weights_sha256"]:
         raise _refusal(path, "the weights are truncated, altered or of another model")
     try:
-        tensors: dict[str, Tensor] = safetensors.torch.load(content)
+        tensors: dict[str, Tensor] = load(content)
     except safetensors.SafetensorError:
         raise _refusal(path, "the weights are damaged") from None
     return tensors
@@ -226,12 +232,14 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint; a reader sees the old one or the new one, never half."""
+    from safetensors.torch import save
+
     meta = vars(checkpoint) | {"history": [asdict(record) for record in checkpoint.history]}
     tensors = _on_host(meta.pop("tensors"))
     text = json.dumps(meta)
     signed = {"variolite": text, "sha256": _digest(text, tensors)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, safetensors.torch.save(tensors, metadata=signed))
+    write_bytes_atomic(path, save(tensors, metadata=signed))
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

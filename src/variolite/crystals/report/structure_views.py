@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from variolite.crystals.crystals import (
     Crystal,
@@ -44,7 +43,9 @@ LINES = ("bond", "edge")
 # Colour, width in Angstrom and least width in pixels of a bond and of a cell edge.
 _STROKES = (("#7d838a", 0.14, 1.4), (MUTED, 0.0, 0.9))
 HEIGHT, HEAD, GAP = 330.0, 24.0, 16.0
-VIEW = (-90.0, -28.0, 14.0)
+# The first view, as axes right, up and towards the reader: c upright, turned by 28 degrees and
+# tilted by 14.
+VIEW = np.array([[0.8829, 0.4695, 0.0], [-0.1136, 0.2136, 0.9703], [0.4555, -0.8567, 0.2419]])
 UNIT = 100  # coordinates are kept in hundredths of an Angstrom
 CLOSER = 1.3  # how much larger a structure is drawn than would fit whichever way it is turned
 SWATCHES = 20  # elements in a row of the key
@@ -95,11 +96,11 @@ class Scene:
         """Drawn radii of the atoms, shape (n,)."""
         return ATOM_FRACTION * COVALENT_RADII[self.species]
 
-    def scale(self, matrix: Floats, width: float) -> float:
+    def scale(self, width: float) -> float:
         """Return pixels per Angstrom so that the first view fits, and every other one nearly."""
         outermost = np.concatenate([_CORNERS @ self.lattice, self.points])
         radius = self.radii.max(initial=0.0)
-        right, up, _ = np.abs(outermost @ matrix.T).max(axis=0) + max(radius, 0.3)
+        right, up, _ = np.abs(outermost @ VIEW.T).max(axis=0) + max(radius, 0.3)
         reach = np.linalg.norm(outermost, axis=1).max() + radius
         fitting = min(width / (2 * right), HEIGHT / (2 * up))
         return float(0.98 * min(fitting, CLOSER * min(width, HEIGHT) / (2 * reach)))
@@ -208,15 +209,13 @@ def structure_view(
     see it.
     """
     width = (WIDTH - GAP * (abreast - 1)) / abreast
-    # To the axes right, up and towards the reader: c upright, then turned, then tilted.
-    matrix = Rotation.from_euler("xyx", VIEW, degrees=True).as_matrix()
-    scale = min(scene.scale(matrix, width) for _, scene in scenes)
+    scale = min(scene.scale(width) for _, scene in scenes)
     numbers = sorted({z for _, scene in scenes for z in scene.species.tolist()})
     views, drawn = [], []
     for index, (name, scene) in enumerate(scenes):
         left = index * (width + GAP)
         middle = [left + width / 2, HEAD + HEIGHT / 2]
-        drawn.append(_pieces(scene, matrix, scale, middle))
+        drawn.append(_pieces(scene, scale, middle))
         views.append(
             {
                 "name": name,
@@ -232,7 +231,7 @@ def structure_view(
     # What the script needs, for the structures to be turned.
     data = {
         "key": key,
-        "matrix": np.round(matrix, 4).ravel().tolist(),
+        "matrix": VIEW.ravel().tolist(),
         "scale": round(scale / UNIT, 5),
         "strokes": [[colour, thick * UNIT, thin] for colour, thick, thin in _STROKES],
         "elements": [_look(z) for z in numbers],
@@ -265,14 +264,12 @@ def _look(number: int) -> dict[str, str | int]:
     }
 
 
-def _pieces(
-    scene: Scene, matrix: Floats, scale: float, centre: Sequence[float]
-) -> list[dict[str, Any]]:
+def _pieces(scene: Scene, scale: float, centre: Sequence[float]) -> list[dict[str, Any]]:
     """Return circles and paths, what is far before what is near; lines of one kind share a path."""
 
     def seen(points: Floats) -> tuple[Floats, Floats]:
         # Rounded first, so that the script draws exactly the same.
-        turned = np.round(points * UNIT) / UNIT @ matrix.T
+        turned = np.round(points * UNIT) / UNIT @ VIEW.T
         return centre + scale * turned[..., :2] * [1.0, -1.0], turned[..., 2]
 
     places, depths = seen(scene.points)
