@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 from matching_sets import some_rows, textbook
 
-from variolite.crystals.matching import (
-    CDVAE,
-    DEFAULT,
-    STRICT,
+from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, match_pairs
+from variolite.crystals.matching.baselines import (
     fixed_template,
-    match_pairs,
     nearest_template,
     random_coordinates,
 )

@@ -15,15 +15,8 @@ from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import to_pymatgen
-from variolite.crystals.matching import (
-    CDVAE,
-    DEFAULT,
-    STRICT,
-    TOLERANCES,
-    Tolerance,
-    match_pairs,
-    random_coordinates,
-)
+from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance, match_pairs
+from variolite.crystals.matching.baselines import random_coordinates
 from variolite.crystals.matching.pairs import (
     Matches,
     match_reduced,

@@ -10,20 +10,9 @@ import pytest
 from matching_sets import noisy, strained, textbook
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
-from variolite.crystals.matching import (
-    CDVAE,
-    SETTINGS,
-    STRICT,
-    Setting,
-    held_out_table,
-    match_pairs,
-    random_coordinates,
-    reconstruction_notes,
-    reconstruction_rows,
-    score_pairs,
-    score_reconstruction,
-)
-from variolite.crystals.matching.reconstruction import GroupedReconstructions, ReconstructionScores
+from variolite.crystals.matching import CDVAE, SETTINGS, STRICT, Setting, match_pairs, score_pairs
+from variolite.crystals.matching import reconstruction as rec
+from variolite.crystals.matching.baselines import random_coordinates
 from variolite.crystals.matching.scores import SYMPRECS
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, Scorecard, ScoreRow, paired_difference
@@ -37,15 +26,15 @@ UNREDUCED = (Setting(CDVAE), Setting(STRICT))
 SIMPLE: dict[str, Any] = {"settings": UNREDUCED, "symprecs": (), "workers": 0}
 
 
-def scored(other: Crystals, true: Crystals = TRUE, **options: Any) -> ReconstructionScores:
-    return score_reconstruction(true, other, **(SIMPLE | options))
+def scored(other: Crystals, true: Crystals = TRUE, **options: Any) -> rec.ReconstructionScores:
+    return rec.score_reconstruction(true, other, **(SIMPLE | options))
 
 
-def rows_of(*scores: ReconstructionScores) -> list[ScoreRow]:
-    return reconstruction_rows(scores, method="vae", split="test", bootstrap=FEW)
+def rows_of(*scores: rec.ReconstructionScores) -> list[ScoreRow]:
+    return rec.reconstruction_rows(scores, method="vae", split="test", bootstrap=FEW)
 
 
-def means(scores: ReconstructionScores) -> dict[str, float]:
+def means(scores: rec.ReconstructionScores) -> dict[str, float]:
     return {row.metric: row.mean for row in rows_of(scores)}
 
 
@@ -108,7 +97,7 @@ def test_failures_are_counted() -> None:
     assert np.isnan(scores.errors.medians[:2]).all()
     assert not scores.type_accuracy[:2].any()
     assert found["composition_exact"] == pytest.approx(1 - share)
-    assert any("2 have no cell" in note for note in reconstruction_notes(scores))
+    assert any("2 have no cell" in note for note in rec.reconstruction_notes(scores))
 
 
 def test_what_cannot_be_scored_is_refused() -> None:
@@ -126,7 +115,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
 
 def test_every_metric_says_what_it_means_and_what_was_given() -> None:
     scores = scored(noisy(TRUE, 0.1), given=("species", "lattice"))
-    defined = {note.partition(": ")[0] for note in reconstruction_notes(scores)}
+    defined = {note.partition(": ")[0] for note in rec.reconstruction_notes(scores)}
     formulas = len(set(scores.formulas))
     for row in rows_of(scores):
         assert row.metric in defined
@@ -156,7 +145,7 @@ def test_seeds_are_averaged_and_must_belong_together() -> None:
     with pytest.raises(DataError, match="same crystals"):
         rows_of(runs[0], replace(runs[1], given=("species",)))
     # Two methods compare on the same formulas.
-    better, worse = (GroupedReconstructions([run]) for run in runs[:2])
+    better, worse = (rec.GroupedReconstructions([run]) for run in runs[:2])
     name = "periodic_error_median"
     difference = paired_difference(
         lambda weights: better.values(weights, [name])[name],
@@ -171,7 +160,7 @@ def test_table_of_held_out_crystals() -> None:
     scores = scored(noisy(TRUE, 0.2))
     vectors = np.random.default_rng(0).normal(size=(len(TRUE.species), 5)).astype(np.float32)
     latents = Latents(vectors, None, TRUE.offsets, TRUE.names)
-    table = held_out_table(TRUE, scores, latents)
+    table = rec.held_out_table(TRUE, scores, latents)
     assert table.columns[:3] == ["name", "formula", "chemical_family"]
     assert table.columns[-2:] == ["pc1", "pc2"]
     assert table.height == len(TRUE)
@@ -182,12 +171,12 @@ def test_table_of_held_out_crystals() -> None:
     _, singular, _ = np.linalg.svd(latents.pooled - latents.pooled.mean(axis=0))
     for name, value in zip(("pc1", "pc2"), singular, strict=False):
         assert np.linalg.norm(table[name].to_numpy()) == pytest.approx(value, rel=1e-5)
-    assert "pc1" not in held_out_table(TRUE, scores).columns
+    assert "pc1" not in rec.held_out_table(TRUE, scores).columns
     with pytest.raises(DataError, match="latents"):
-        held_out_table(TRUE, scores, replace(latents, names=TRUE.names[::-1]))
+        rec.held_out_table(TRUE, scores, replace(latents, names=TRUE.names[::-1]))
     # One component is enough for a table.
     flat = replace(latents, mean=np.ones((len(TRUE.species), 1), np.float32))
-    assert not held_out_table(TRUE, scores, flat)["pc2"].to_numpy().any()
+    assert not rec.held_out_table(TRUE, scores, flat)["pc2"].to_numpy().any()
 
 
 def test_a_pair_that_takes_too_long_is_a_failure_and_the_others_are_scored() -> None:
