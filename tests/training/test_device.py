@@ -54,11 +54,6 @@ def test_auto_takes_a_gpu_for_large_networks_only(
     assert reason in why
 
 
-def test_an_unknown_device_ends_a_fit_before_it_begins(train_toy) -> None:
-    with pytest.raises(TrainingError, match="there is no device called 'gpu'"):
-        train_toy(device="gpu")
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 def test_a_gpu_trains_to_the_same_objective_and_loads_on_the_cpu(train_toy) -> None:
     on_cpu, on_gpu = train_toy(epochs=12), train_toy(epochs=12, device="cuda")

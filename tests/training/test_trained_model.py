@@ -104,15 +104,6 @@ def test_categories_alone_encode_score_and_sample_as_in_the_data() -> None:
     assert agreeing(drawn) > 0.65
 
 
-def test_samples_repeat_with_the_seed(trained) -> None:
-    first, again, other = (trained[0].sample(10, seed=seed, member=1) for seed in (4, 4, 5))
-    assert first.keys() == {"a", "b", "c", "d"}
-    for name, values in first.items():
-        assert values.shape == (10,)
-        assert np.array_equal(values, again[name])
-        assert not np.array_equal(values, other[name])
-
-
 def test_a_conditional_model_decodes_what_it_is_given() -> None:
     source = np.random.default_rng(0)
     depth = source.normal(size=800)

@@ -45,21 +45,15 @@ if __name__ == "__main__":
 
 def test_every_task_has_its_outcome_in_order() -> None:
     # On a thread, and with a busy loop that no exception interrupts.
-    tasks = [
-        ("value", 0),
-        ("spin", 0),
-        ("exit", 3),
-        ("raise", "no"),
-        ("sleep", 0.01),
-        *[("value", i) for i in range(20)],
-    ]
+    tasks = [("value", 0), ("spin", 0), ("exit", 3), ("raise", "no"), ("sleep", 0.01)]
+    tasks += [("value", i) for i in range(20)]
     found: list[Outcome] = []
     seen: list[int] = []
-    thread = Thread(
-        target=lambda: found.extend(
-            outcomes(carry_out, tasks, workers=2, limit=2.0, done=seen.append)
-        )
-    )
+
+    def run() -> None:
+        found.extend(outcomes(carry_out, tasks, workers=2, limit=5.0, done=seen.append))
+
+    thread = Thread(target=run)
     thread.start()
     thread.join()
     assert [o.status for o in found[:5]] == ["done", "timed out", "crashed", "crashed", "done"]
@@ -71,7 +65,7 @@ def test_every_task_has_its_outcome_in_order() -> None:
 
 
 def test_futures_hold_results_and_errors() -> None:
-    with Workers(2, limit=2.0, initializer=prepare, initargs=("weights",)) as pool:
+    with Workers(2, limit=5.0, initializer=prepare, initargs=("weights",)) as pool:
         late, died, raised, foreign, unsendable = (
             pool.submit(carry_out, task)
             for task in [("spin", 0), ("exit", 3), ("raise", "no"), ("error", 0), ("lambda", 0)]
@@ -79,7 +73,7 @@ def test_futures_hold_results_and_errors() -> None:
         kept = [pool.submit(prepared) for _ in range(4)]
         unpicklable = pool.submit(lambda: 0)
         numbers = pool.map(carry_out, [("value", i) for i in range(5)])
-        with pytest.raises(TimeLimitError, match="longer than 2 s"):
+        with pytest.raises(TimeLimitError, match="longer than 5 s"):
             late.result()
         with pytest.raises(WorkerDiedError, match="exit code 3"):
             died.result()
@@ -98,34 +92,27 @@ def test_futures_hold_results_and_errors() -> None:
 
 
 def test_an_error_in_the_block_ends_running_work() -> None:
-    began = time.monotonic()
     with suppress(KeyError), Workers(1) as pool:
         pool.submit(carry_out, ("value", 0)).result()
         futures = [pool.submit(carry_out, ("spin", 0)) for _ in range(2)]
         raise KeyError
-    assert time.monotonic() - began < 30.0
     assert not multiprocessing.active_children()
     for future in futures:
         with pytest.raises((WorkerDiedError, CancelledError)):
             future.result()
 
 
-def test_what_spoils_every_start_is_one_error() -> None:
-    with (
-        pytest.raises(DataError, match="no such potential"),
-        Workers(2, initializer=refuse) as pool,
-    ):
+def test_what_spoils_every_start_is_one_error_and_no_task_starts_nothing() -> None:
+    pool = Workers(2, initializer=refuse)
+    with pytest.raises(DataError, match="no such potential"), pool:
         pool.submit(prepared).result()
-
-
-def test_no_task_starts_no_process() -> None:
     assert outcomes(carry_out, [], workers=3, limit=1.0) == []
 
 
 @pytest.mark.parametrize(("workers", "limit"), [(0, 1.0), (1, 0.0)])
 def test_impossible_settings_are_refused(workers: int, limit: float) -> None:
     with pytest.raises(DataError, match="at least one process"):
-        outcomes(carry_out, [("value", 1)], workers=workers, limit=limit)
+        Workers(workers, limit=limit)
 
 
 def test_workers_need_no_torch() -> None:
@@ -171,7 +158,7 @@ def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
     assert process.returncode != 0
     # The parent alone reports the interruption.
     assert errors.count(b"Traceback") <= 1
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while any(map(alive, children)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(alive, children))
@@ -185,7 +172,4 @@ def test_progress_reports_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(4):
         clock[0] += 0.6
         progress.add(1000)
-    assert lines == [
-        "matching: 2,000 of 4,000, about 1 s left",
-        "matching: 4,000 of 4,000",
-    ]
+    assert lines == ["matching: 2,000 of 4,000, about 1 s left", "matching: 4,000 of 4,000"]
