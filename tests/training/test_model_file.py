@@ -33,17 +33,15 @@ def rows() -> pl.DataFrame:
     """Values, groups and ids that no model could hold by chance."""
     source = np.random.default_rng(11)
     n = DISTINCT
-    return pl.DataFrame(
-        {
-            "a": source.normal(size=n) * 1e3 + source.random(n),
-            "b": source.lognormal(size=n),
-            "c": source.normal(size=n),
-            "rock": np.array(["clay", "ooze"])[source.integers(0, 2, n)],
-            "hole": [f"hole-{i % 7}-secret" for i in range(n)],
-            "sample": [f"sample-{i}-secret" for i in range(n)],
-            "lithology": [f"label-{i % 5}-secret" for i in range(n)],
-        }
-    )
+    numbers = {
+        "a": source.normal(size=n) * 1e3 + source.random(n),
+        "b": source.lognormal(size=n),
+        "c": source.normal(size=n),
+        "rock": np.array(["clay", "ooze"])[source.integers(0, 2, n)],
+    }
+    kinds = {"hole": 7, "sample": n, "lithology": 5}
+    named = {name: [f"{name}-{i % k}-secret" for i in range(n)] for name, k in kinds.items()}
+    return pl.DataFrame(numbers | named)
 
 
 @pytest.fixture(scope="module")
