@@ -20,7 +20,7 @@ settings.load_profile("variolite")
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
+def shared_data():
     """Folder of real data beside the repository; a test that needs it skips without it."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():

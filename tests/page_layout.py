@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
@@ -26,33 +25,33 @@ class Node:
     attributes: dict[str, str]
     children: list[Node | str] = field(default_factory=list)
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self):
         """Yield this element and all below it in the order of the page."""
         yield self
         for child in self.children:
             if isinstance(child, Node):
                 yield from child.walk()
 
-    def find(self, name: str) -> list[Node]:
+    def find(self, name):
         """Return all elements of one name."""
         return [node for node in self.walk() if node.name == name]
 
-    def own_text(self) -> str:
+    def own_text(self):
         """Return the text of this element without that of its children."""
         return "".join(child for child in self.children if isinstance(child, str))
 
-    def text(self) -> str:
+    def text(self):
         """Return all text, children included."""
         return "".join(c if isinstance(c, str) else c.text() for c in self.children)
 
 
 class _Reader(HTMLParser):
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__(convert_charrefs=True)
         self.root = Node("page", {})
         self.open = [self.root]
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         names = [name for name, _ in attrs]
         assert len(names) == len(set(names)), f"an attribute stands twice in <{tag}>"
         node = Node(tag, {name: value or "" for name, value in attrs})
@@ -60,19 +59,19 @@ class _Reader(HTMLParser):
         if tag not in VOID:
             self.open.append(node)
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_startendtag(self, tag, attrs):
         self.handle_starttag(tag, attrs)
         self.open.pop()
 
-    def handle_endtag(self, tag: str) -> None:
+    def handle_endtag(self, tag):
         assert self.open[-1].name == tag, f"</{tag}> closes <{self.open[-1].name}>"
         self.open.pop()
 
-    def handle_data(self, data: str) -> None:
+    def handle_data(self, data):
         self.open[-1].children.append(data)
 
 
-def read_page(html: str) -> Node:
+def read_page(html):
     """Parse a page; every element must be closed in its turn."""
     reader = _Reader()
     reader.feed(html)
@@ -91,7 +90,7 @@ class Lettering:
     right: float
     bottom: float
 
-    def overlap(self, other: Lettering) -> float:
+    def overlap(self, other):
         """Return the area that both cover, after a pixel of leeway on each side."""
         width = min(self.right, other.right) - max(self.left, other.left) - 1
         height = min(self.bottom, other.bottom) - max(self.top, other.top) - 1
@@ -99,7 +98,7 @@ class Lettering:
 
 
 @cache
-def text_width(text: str, size: float, *, bold: bool = False) -> float:
+def text_width(text, size, *, bold=False):
     """Return about the width of one line in Helvetica, which is narrower than DejaVu Sans."""
     font = FontProperties(family="DejaVu Sans", size=size)
     with warnings.catch_warnings():
@@ -108,7 +107,7 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
     return float(measured) * (0.96 if bold else 0.89)
 
 
-def layout_faults(drawing: Node, *, may_overlap: str | None = None) -> list[str]:
+def layout_faults(drawing, *, may_overlap=None):
     """Return what is wrong with the lettering of a drawing: outside the sheet, or overlapping.
 
     ``may_overlap`` is a pattern of texts that may stand on others.
@@ -130,7 +129,7 @@ def layout_faults(drawing: Node, *, may_overlap: str | None = None) -> list[str]
     return faults
 
 
-def _rectangle(node: Node) -> Lettering:
+def _rectangle(node):
     styled = dict(re.findall(r"([\w-]+): ([^;]+)", node.attributes.get("style", "")))
     styled = node.attributes | styled
     size = float(styled.get("font-size", "11.5").removesuffix("px"))
@@ -153,7 +152,7 @@ def _rectangle(node: Node) -> Lettering:
 HOSTILE = "$x^2$ </svg></style><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x00\x07"
 
 
-def check_layout(page: Node, sections: set[str], may_overlap: str) -> None:
+def check_layout(page, sections, may_overlap):
     """Every section is there, and no lettering is clipped or covers another."""
     assert {node.attributes["id"] for node in page.find("section")} == sections
     for drawing in page.find("svg"):
@@ -161,7 +160,7 @@ def check_layout(page: Node, sections: set[str], may_overlap: str) -> None:
         assert faults == [], (drawing.attributes["aria-label"], faults[:6])
 
 
-def check_page(html: str, sections: set[str], may_overlap: str) -> None:
+def check_page(html, sections, may_overlap):
     """The page is whole, numbered, legible and self-contained, and its drawings stand alone."""
     page = read_page(html)
     check_layout(page, sections, may_overlap)

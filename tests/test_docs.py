@@ -1,7 +1,5 @@
 """Examples in the documents and docstrings are carried out; commands in them exist."""
 
-from __future__ import annotations
-
 import ast
 import doctest
 import importlib
@@ -25,11 +23,11 @@ SCRIPTS = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^ {4}(variolite (?:[^\n]|\\\n)*?)$(?<!\\)", re.MULTILINE)
 
 
-def name_of(page: Path) -> str:
+def name_of(page):
     return str(page.relative_to(ROOT))
 
 
-def modules_with_examples() -> list[str]:
+def modules_with_examples():
     source = ROOT / "src"
     found = []
     for path in sorted(source.rglob("*.py")):
@@ -39,7 +37,7 @@ def modules_with_examples() -> list[str]:
     return found
 
 
-def run_examples(test: doctest.DocTest) -> None:
+def run_examples(test):
     """Run one page or docstring; every failure is shown, not only the first."""
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=OPTIONS)
@@ -51,7 +49,7 @@ def run_examples(test: doctest.DocTest) -> None:
 
 
 @pytest.fixture
-def wells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def wells(tmp_path, monkeypatch):
     """Put the table that pages call wells.csv into an empty working folder."""
     rng = np.random.default_rng(0)
     sand = np.repeat(rng.random(60) < 0.4, 5)
@@ -72,7 +70,7 @@ def wells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if EXAMPLES.search(page.read_text())], ids=name_of
 )
-def test_examples_of_a_page(page: Path) -> None:
+def test_examples_of_a_page(page):
     text = page.read_text(encoding="utf-8")
     # Blank lines in place of the prose keep the line numbers of failures right.
     kept = ["\n"] * (text.count("\n") + 1)
@@ -85,7 +83,7 @@ def test_examples_of_a_page(page: Path) -> None:
 
 @pytest.mark.usefixtures("wells")
 @pytest.mark.parametrize("module", modules_with_examples())
-def test_examples_of_docstrings(module: str) -> None:
+def test_examples_of_docstrings(module):
     tests = doctest.DocTestFinder().find(importlib.import_module(module))
     with_examples = [test for test in tests if test.examples]
     assert with_examples
@@ -93,13 +91,13 @@ def test_examples_of_docstrings(module: str) -> None:
         run_examples(test)
 
 
-def commands(page: Path) -> list[str]:
+def commands(page):
     text = page.read_text(encoding="utf-8")
     return [found.replace("\\\n", " ") for found in COMMANDS.findall(text)]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
-def test_commands_of_a_page_exist(page: Path) -> None:
+def test_commands_of_a_page_exist(page):
     from variolite.cli.app import app
 
     for line in commands(page):
@@ -114,7 +112,7 @@ def test_commands_of_a_page_exist(page: Path) -> None:
         assert context.params, line
 
 
-def test_local_links_lead_somewhere() -> None:
+def test_local_links_lead_somewhere():
     for page in PAGES:
         text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
         for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)[^)]*\)", text):
@@ -122,7 +120,7 @@ def test_local_links_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{name_of(page)}: {target}"
 
 
-def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
+def test_yaml_of_the_pages_is_what_it_says(tmp_path):
     from variolite import Schema, load_recipe
     from variolite.crystals.recipe import import_source, load_crystal_recipe
 
@@ -141,7 +139,7 @@ def test_yaml_of_the_pages_is_what_it_says(tmp_path: Path) -> None:
     assert [column.name for column in schema.inputs] == ["bulk_density", "gamma_ray"]
 
 
-def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
+def test_every_key_of_a_schema_and_a_recipe_is_explained():
     from variolite.crystals.recipe import (
         CrystalArchitecture,
         CrystalRecipe,
@@ -168,7 +166,7 @@ def test_every_key_of_a_schema_and_a_recipe_is_explained() -> None:
     assert all(key in of_tables for key in PlateauSpec.model_fields)
 
 
-def test_packaged_recipes_for_crystals_are_listed() -> None:
+def test_packaged_recipes_for_crystals_are_listed():
     from variolite.recipe import packaged_recipes
 
     recipes = (ROOT / "docs" / "recipes.md").read_text()
@@ -176,14 +174,14 @@ def test_packaged_recipes_for_crystals_are_listed() -> None:
         assert not name.startswith("crystals/") or f"`{name}`" in recipes, name
 
 
-def test_examples_are_python() -> None:
+def test_examples_are_python():
     for page in PAGES:
         for block in EXAMPLES.findall(page.read_text(encoding="utf-8")):
             for example in doctest.DocTestParser().get_examples(block):
                 ast.parse(example.source)
 
 
-def test_scripts_of_the_pages_import_what_there_is() -> None:
+def test_scripts_of_the_pages_import_what_there_is():
     """Scripts that take several machines are not run, but their names have to exist."""
     for page in PAGES:
         for block in SCRIPTS.findall(page.read_text(encoding="utf-8")):

@@ -1,7 +1,5 @@
 """Errors say what, where and how to mend it, and survive a trip to another process."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest
@@ -10,7 +8,7 @@ from variolite import errors
 
 
 @pytest.mark.parametrize("name", [n for n in errors.__all__ if n.endswith("Error")])
-def test_errors_cross_process_borders(name: str) -> None:
+def test_errors_cross_process_borders(name):
     error = getattr(errors, name)("the column is empty", where="logs.csv", hint="fill it")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
@@ -18,16 +16,16 @@ def test_errors_cross_process_borders(name: str) -> None:
     assert isinstance(again, ValueError)
 
 
-def test_parts_that_are_not_given_leave_no_trace() -> None:
+def test_parts_that_are_not_given_leave_no_trace():
     assert str(errors.DataError("the table is empty")) == "the table is empty"
 
 
 @pytest.mark.parametrize(
     ("name", "expected"), [("RHOP", "RHOB"), ("rhob", "RHOB"), ("something else", None)]
 )
-def test_nearest(name: str, expected: str | None) -> None:
+def test_nearest(name, expected):
     assert errors.nearest(name, ["GR", "RHOB", "NPHI"]) == expected
 
 
-def test_a_shortened_list_keeps_its_dots() -> None:
+def test_a_shortened_list_keeps_its_dots():
     assert str(errors.VarioliteError("x", hint="It has: a, b, ...")).endswith("a, b, ...")

@@ -1,7 +1,5 @@
 """The package itself: cheap to import, its names found when asked for."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys
@@ -16,18 +14,18 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "sklearn", "scipy", "polars", "numpy", "pandas", "pydantic", "yaml", "typer")
 
 
-def run(code: str) -> str:
+def run(code):
     """Run Python in a process of its own, as a user's first line would."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
-def test_import_loads_nothing_heavy() -> None:
+def test_import_loads_nothing_heavy():
     code = f"import sys, variolite; print([m for m in {HEAVY} if m in sys.modules])"
     assert run(code) == "[]"
 
 
-def test_import_costs_little() -> None:
+def test_import_costs_little():
     code = (
         "import time; began = time.process_time(); import variolite; "
         "print(time.process_time() - began)"
@@ -36,18 +34,18 @@ def test_import_costs_little() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(variolite.__all__))
-def test_every_public_name_is_there(name: str) -> None:
+def test_every_public_name_is_there(name):
     found = getattr(variolite, name)
     assert getattr(found, "__name__", name).rpartition(".")[2] == name
     assert name in dir(variolite)
 
 
-def test_an_unknown_name_is_an_attribute_error() -> None:
+def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match=r"attribute '?TabularVea"):
         _ = variolite.TabularVea
 
 
-def test_the_version_is_stated_once_and_alike() -> None:
+def test_the_version_is_stated_once_and_alike():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert variolite.__version__ == project["version"]
     citation = (ROOT / "CITATION.cff").read_text()

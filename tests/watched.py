@@ -1,10 +1,6 @@
 """Progress that a test looks at, or stops training through."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from variolite.progress import Progress
 
@@ -12,27 +8,23 @@ from variolite.progress import Progress
 class Watched(Progress):
     """Keeps notes and steps; ``epoch`` is called after every epoch, ``step`` at every step."""
 
-    def __init__(
-        self,
-        epoch: Callable[[Any], object] = lambda _: None,
-        step: Callable[[str], object] = lambda _: None,
-    ) -> None:
+    def __init__(self, epoch=lambda _: None, step=lambda _: None):
         self.notes: list[str] = []
         self.steps: list[str] = []
         self.epoch, self.step = epoch, step
 
-    def note(self, text: str) -> None:
+    def note(self, text):
         self.notes.append(text)
 
     @contextmanager
-    def stage(self, title: str, total: int | None = None) -> Iterator[Any]:
+    def stage(self, title, total=None):
         self._step(title)
         yield self._step
 
-    def _step(self, text: str, *, done: int | None = None) -> None:
+    def _step(self, text, *, done=None):
         self.steps.append(text)
         self.step(text)
 
     @contextmanager
-    def training(self, epochs: int) -> Iterator[Callable[[Any], object]]:
+    def training(self, epochs):
         yield self.epoch

@@ -4,8 +4,6 @@ Each flaw is shown here, so that the comparison is with what was described. The 
 brackets are those measured on the original at its full size.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +26,6 @@ from drawn_crystals import cut, drawn_crystals
 from variolite.crystals.crystal_model import encode
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.invariance import check_invariance
-from variolite.crystals.model.batch import CrystalBatch
 
 BETA = torch.tensor([1e-5])
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]
@@ -36,33 +33,33 @@ WIDE = replace(TINY, width=32)
 
 
 @pytest.fixture(scope="module")
-def batch() -> CrystalBatch:
+def batch():
     return batch_of(mixed(count=18))
 
 
 @pytest.fixture(scope="module")
-def plain() -> BaselineModule:
+def plain():
     return BaselineModule(SIZES["0.86M"], 0).eval()
 
 
 @pytest.fixture(scope="module")
-def messages() -> BaselineModule:
+def messages():
     return BaselineModule(TINY_MESSAGES, 0).eval()
 
 
 @torch.no_grad()
-def _moved(module: BaselineModule, before: CrystalBatch, after: CrystalBatch) -> float:
+def _moved(module, before, after):
     """Root mean square change of the latents in their own standard deviations."""
     old, new = module.infer(before).mean[0], module.infer(after).mean[0]
     return float(((new - old) / old.std(0)).square().mean().sqrt())
 
 
-def _rotated(batch: CrystalBatch) -> CrystalBatch:
+def _rotated(batch):
     rotation = draw_rotation(torch.Generator().manual_seed(3))
     return replace(batch, lattice=batch.lattice @ rotation.T)
 
 
-def test_the_coordinate_loss_is_not_periodic() -> None:
+def test_the_coordinate_loss_is_not_periodic():
     found = BaselineOutput(
         torch.zeros(1, 5), torch.tensor([[0.999, 0.5, 0.5]]), torch.ones(1, 3), torch.ones(1, 3)
     )
@@ -73,9 +70,7 @@ def test_the_coordinate_loss_is_not_periodic() -> None:
     assert float(reconstruction(found, *given)) == pytest.approx(0.998**2)
 
 
-def test_moving_atoms_by_whole_cells_changes_the_loss(
-    plain: BaselineModule, batch: CrystalBatch
-) -> None:
+def test_moving_atoms_by_whole_cells_changes_the_loss(plain, batch):
     shift = torch.zeros_like(batch.coordinates)
     shift[::2, 0] = 1.0
     moved = replace(batch, coordinates=batch.coordinates + shift)
@@ -84,18 +79,16 @@ def test_moving_atoms_by_whole_cells_changes_the_loss(
     assert abs(float(after - before)) > 1.0
 
 
-def test_moving_atoms_by_whole_cells_moves_the_latents(
-    plain: BaselineModule, batch: CrystalBatch
-) -> None:
+def test_moving_atoms_by_whole_cells_moves_the_latents(plain, batch):
     moved = replace(batch, coordinates=batch.coordinates + 1.0)
     assert _moved(plain, batch, moved) > 0.02  # [.14]
 
 
-def test_rotation_moves_the_latents(plain: BaselineModule, batch: CrystalBatch) -> None:
+def test_rotation_moves_the_latents(plain, batch):
     assert _moved(plain, batch, _rotated(batch)) > 0.1  # [.64]
 
 
-def test_the_order_of_atoms_moves_the_latents(plain: BaselineModule, batch: CrystalBatch) -> None:
+def test_the_order_of_atoms_moves_the_latents(plain, batch):
     # All crystals backwards: atoms keep their neighbours and change their number.
     counts = batch.layout.counts
     starts = counts.cumsum(0) - counts
@@ -112,9 +105,7 @@ def test_the_order_of_atoms_moves_the_latents(plain: BaselineModule, batch: Crys
 
 
 @pytest.mark.parametrize("encoder", ["plain", "messages"])
-def test_another_cell_moves_the_latents(
-    encoder: str, request: pytest.FixtureRequest, batch: CrystalBatch
-) -> None:
+def test_another_cell_moves_the_latents(encoder, request, batch):
     module = request.getfixturevalue(encoder)
     change = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     recelled = replace(
@@ -125,16 +116,14 @@ def test_another_cell_moves_the_latents(
     assert _moved(module, batch, recelled) > 0.003  # [.23 and .06]
 
 
-def test_the_other_encoder_knows_no_origin_and_no_rotation(
-    messages: BaselineModule, batch: CrystalBatch
-) -> None:
+def test_the_other_encoder_knows_no_origin_and_no_rotation(messages, batch):
     moved = replace(batch, coordinates=batch.coordinates + torch.tensor([0.37, 1.0, -2.61]))
     assert _moved(messages, batch, moved) < 1e-4  # [1e-6]
     assert _moved(messages, batch, _rotated(batch)) < 1e-4  # [1.5e-6]
 
 
 @torch.no_grad()
-def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain: BaselineModule) -> None:
+def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain):
     batch = batch_of(mixed(count=18))
     negative, inside_out = [], []
     for seed in range(10):
@@ -147,7 +136,7 @@ def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain: BaselineMod
     assert torch.cat(inside_out).float().mean() > 0.3  # [.81]
 
 
-def test_three_angles_that_make_no_cell_make_a_flat_one() -> None:
+def test_three_angles_that_make_no_cell_make_a_flat_one():
     angles = torch.deg2rad(torch.tensor([[100.0, 130.0, 140.0], [90.0, 90.0, 120.0]]))
     cells = matrix_of(torch.tensor([[3.0, 4.0, 5.0], [-3.0, 4.0, 5.0]]), angles)
     volume = torch.linalg.det(cells)
@@ -155,7 +144,7 @@ def test_three_angles_that_make_no_cell_make_a_flat_one() -> None:
     assert float(volume[1]) == pytest.approx(-60.0 * np.sqrt(0.75), rel=1e-5)
 
 
-def test_the_axes_of_rotation_lie_in_one_octant() -> None:
+def test_the_axes_of_rotation_lie_in_one_octant():
     axes, angles = [], []
     for seed in range(400):
         rotation = draw_rotation(torch.Generator().manual_seed(seed))
@@ -169,7 +158,7 @@ def test_the_axes_of_rotation_lie_in_one_octant() -> None:
     assert float(torch.stack(angles).mean()) == pytest.approx(125.2, abs=4.0)
 
 
-def test_one_shift_and_one_rotation_serve_a_whole_batch(batch: CrystalBatch) -> None:
+def test_one_shift_and_one_rotation_serve_a_whole_batch(batch):
     generator = generator_of(batch.noise)
     shift, rotation = draw_shift(batch.lattice, generator), draw_rotation(generator)
     moved = augment(batch)
@@ -182,7 +171,7 @@ def test_one_shift_and_one_rotation_serve_a_whole_batch(batch: CrystalBatch) -> 
     assert torch.equal(augment(batch).coordinates, moved.coordinates)
 
 
-def test_shifts_are_far_from_uniform(batch: CrystalBatch) -> None:
+def test_shifts_are_far_from_uniform(batch):
     draws = torch.stack(
         [draw_shift(batch.lattice, torch.Generator().manual_seed(seed)) for seed in range(400)]
     )
@@ -191,13 +180,13 @@ def test_shifts_are_far_from_uniform(batch: CrystalBatch) -> None:
     assert float(((counts - 80.0) ** 2 / 80.0).sum()) > 50.0  # uniform: 4 +- 3
 
 
-def test_the_shift_of_one_crystal_alone_is_half_its_lengths(batch: CrystalBatch) -> None:
+def test_the_shift_of_one_crystal_alone_is_half_its_lengths(batch):
     # The original stops with an error here: the deviation over one crystal is not a number.
     shift = draw_shift(batch.lattice[:1], torch.Generator().manual_seed(0))
     assert_close(shift, 0.5 * batch.lattice[0].norm(dim=-1))
 
 
-def test_the_invariance_checks_find_every_flaw() -> None:
+def test_the_invariance_checks_find_every_flaw():
     module = BaselineModule(WIDE, 0).eval()
     crystals = cut(textbook_crystals(conventional=True), 30)
     report = check_invariance(lambda given: encode(module, given), crystals)
@@ -210,15 +199,15 @@ def test_the_invariance_checks_find_every_flaw() -> None:
     assert found["alone or with others"] < 1e-5
 
 
-def test_the_other_encoder_fails_at_the_cell_alone() -> None:
+def test_the_other_encoder_fails_at_the_cell_alone():
     module = BaselineModule(replace(WIDE, encoder="cspnet"), 0).eval()
     crystals = drawn_crystals(4, 40, 8)
     report = check_invariance(lambda given: encode(module, given), crystals)
     assert [c.name for c in report.failures()] == ["cell"], str(report)
 
 
-def test_the_lattice_head_makes_things_that_are_no_cells() -> None:
-    def head(entries: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def test_the_lattice_head_makes_things_that_are_no_cells():
+    def head(entries, counts):
         given = torch.from_numpy(entries)
         return matrix_of(given[:, :3], given[:, 3:]).numpy()
 

@@ -1,7 +1,5 @@
 """The rebuilt source: its published size, its padding, its layers against slow references."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 
@@ -27,7 +25,7 @@ from variolite.errors import RecipeError
 BETA = torch.tensor([1e-5])
 
 
-def _size(module: nn.Module) -> int:
+def _size(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -35,16 +33,16 @@ def _size(module: nn.Module) -> int:
     ("architecture", "parameters"),
     [(SIZES["51M"], 51_091_044), (SIZES["6.5M"], 6_513_508), (SIZES["0.86M"], 859_876)],
 )
-def test_the_size_is_the_published_one(architecture: BaselineArchitecture, parameters: int) -> None:
+def test_the_size_is_the_published_one(architecture, parameters):
     assert _size(BaselineModule(architecture, 0)) == parameters
 
 
-def test_the_other_encoder_has_the_published_size_too() -> None:
+def test_the_other_encoder_has_the_published_size_too():
     encoder = MessageEncoder(replace(SIZES["51M"], encoder="cspnet", encoder_layers=6))
     assert round(_size(encoder) / 1e6, 2) == 12.16
 
 
-def test_a_layer_is_the_transformer_layer_of_torch() -> None:
+def test_a_layer_is_the_transformer_layer_of_torch():
     torch.manual_seed(0)
     layer = Layer(16, 4, 32)
     other = nn.TransformerEncoderLayer(
@@ -79,7 +77,7 @@ def test_a_layer_is_the_transformer_layer_of_torch() -> None:
 
 
 @pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
-def test_padding_changes_nothing(architecture: BaselineArchitecture) -> None:
+def test_padding_changes_nothing(architecture):
     batch = batch_of(mixed())
     module = BaselineModule(architecture, 0)
     narrow = Padding.of(batch.layout.owner, batch.layout.counts)
@@ -91,7 +89,7 @@ def test_padding_changes_nothing(architecture: BaselineArchitecture) -> None:
     assert_close(wide.mean(features), narrow.mean(features))
 
 
-def test_a_message_layer_is_the_sum_over_neighbours_written_out() -> None:
+def test_a_message_layer_is_the_sum_over_neighbours_written_out():
     torch.manual_seed(1)
     layer = MessageLayer(6, 12)
     counts = torch.tensor([2, 3])
@@ -118,7 +116,7 @@ def test_a_message_layer_is_the_sum_over_neighbours_written_out() -> None:
         assert_close(found[i], features[i] + layer.update(torch.cat([normed[i], heard])))
 
 
-def test_index_embedding_are_those_of_the_paper() -> None:
+def test_index_embedding_are_those_of_the_paper():
     found = index_embedding(torch.tensor([0, 3]), 4)
     third = [np.sin(3), np.cos(3), np.sin(3 / 100), np.cos(3 / 100)]
     assert_close(found, torch.tensor([[0.0, 1.0, 0.0, 1.0], third]))
@@ -126,9 +124,7 @@ def test_index_embedding_are_those_of_the_paper() -> None:
 
 @pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
 @pytest.mark.parametrize("training", [True, False])
-def test_batches_of_one_and_single_atoms_have_a_loss_and_gradients(
-    architecture: BaselineArchitecture, training: bool
-) -> None:
+def test_batches_of_one_and_single_atoms_have_a_loss_and_gradients(architecture, training):
     crystals = textbook_crystals()
     single = crystals.take(np.flatnonzero(crystals.counts == 1)[:1])
     module = BaselineModule(architecture, 0).train(training)
@@ -139,7 +135,7 @@ def test_batches_of_one_and_single_atoms_have_a_loss_and_gradients(
     assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
-def test_the_loss_is_the_published_sum() -> None:
+def test_the_loss_is_the_published_sum():
     crystals = mixed()
     module = BaselineModule(TINY, 0).eval()
     batch = batch_of(crystals)
@@ -173,6 +169,6 @@ def test_the_loss_is_the_published_sum() -> None:
     assert parts.kl.item() == pytest.approx(np.mean(nats), rel=1e-4)
 
 
-def test_a_width_that_heads_cannot_share_is_refused() -> None:
+def test_a_width_that_heads_cannot_share_is_refused():
     with pytest.raises(RecipeError, match="cannot be shared by 3 heads"):
         BaselineArchitecture(width=16, heads=3)

@@ -2,37 +2,35 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from benchmarks.crystals import ablations, sets
-from benchmarks.crystals.ablations_entries import ABLATIONS, FULL, PADDED, Ablated, ablated
+from benchmarks.crystals.ablations_entries import ABLATIONS, FULL, PADDED, ablated
 from benchmarks.crystals.ablations_page import SPEED, write_ablations
 from benchmarks.crystals.ablations_variants import Variant
 from benchmarks.crystals.one_run import Run
 from benchmarks.crystals.opponents import OPPONENTS, SIZES, contestant
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.matching import periodic_errors
 
 RUN = Run("mp_20", FULL, "0.86M", 3, 0.05, ablations.TRIAL)
 
 
-def _entry(name: str) -> Ablated:
+def _entry(name):
     return ablated(ABLATIONS.get(name, PADDED), RUN, textbook_crystals(), 16)
 
 
-def _start(entry: Ablated) -> float:
+def _start(entry):
     entry.module.eval()
     batch = next(entry.batches.epoch(0))
     with torch.no_grad():
         return float(entry.module.loss(batch, torch.ones(1)).total)
 
 
-def test_the_full_model_is_the_one_of_the_contest() -> None:
+def test_the_full_model_is_the_one_of_the_contest():
     crystals = textbook_crystals()
     ours = contestant("mp_20", OPPONENTS["ours"], SIZES["0.86M"], crystals, 3, 16)
     entry = _entry(FULL)
@@ -47,7 +45,7 @@ def test_the_full_model_is_the_one_of_the_contest() -> None:
     np.testing.assert_array_equal(latents.mean, ours.encode(crystals).mean)
 
 
-def test_all_variants_start_from_the_same_weights_and_batches() -> None:
+def test_all_variants_start_from_the_same_weights_and_batches():
     full = _entry(FULL)
     weights = full.module.state_dict()
     for name in ABLATIONS:
@@ -61,7 +59,7 @@ def test_all_variants_start_from_the_same_weights_and_batches() -> None:
         assert torch.equal(ours.species, theirs.species)
 
 
-def test_padding_and_straight_rounding_change_no_result_at_rest() -> None:
+def test_padding_and_straight_rounding_change_no_result_at_rest():
     full = _start(_entry(FULL))
     assert _start(_entry("padded")) == pytest.approx(full, rel=1e-5)
     assert _start(_entry("float32")) == full
@@ -69,7 +67,7 @@ def test_padding_and_straight_rounding_change_no_result_at_rest() -> None:
         assert abs(_start(_entry(name)) - full) > 1e-3, name
 
 
-def test_padding_gives_the_gradients_of_the_full_model() -> None:
+def test_padding_gives_the_gradients_of_the_full_model():
     gradients = []
     for name in (FULL, "padded"):
         entry = _entry(name)
@@ -82,7 +80,7 @@ def test_padding_gives_the_gradients_of_the_full_model() -> None:
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
 
-def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_given() -> None:
+def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_given():
     crystals = textbook_crystals()
     generator = np.random.default_rng(0)
     shift = generator.random((len(crystals), 3))[crystals.owner]
@@ -99,17 +97,17 @@ def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_giv
         assert (np.abs(same).max() < 1e-3) == (name != "index"), name
 
 
-def _ends(crystals: Crystals) -> tuple[np.ndarray, np.ndarray]:
+def _ends(crystals):
     return crystals.offsets[:-1], crystals.offsets[1:]
 
 
-def _sorted(mean: np.ndarray, crystals: Crystals) -> np.ndarray:
+def _sorted(mean, crystals):
     """Sums over the atoms of every crystal, which no order changes."""
     return np.add.reduceat(mean.astype(float), crystals.offsets[:-1])
 
 
 @torch.no_grad()
-def test_bare_outputs_that_are_right_give_the_crystal_back() -> None:
+def test_bare_outputs_that_are_right_give_the_crystal_back():
     """Coordinates and cells are read the way the loss compares them."""
     entry = _entry("plain_coordinates")
     module = entry.module
@@ -138,7 +136,7 @@ def test_bare_outputs_that_are_right_give_the_crystal_back() -> None:
 
 
 @pytest.mark.parametrize("column", [0, 3])
-def test_an_impossible_cell_is_counted_and_leaves_nothing(column: int) -> None:
+def test_an_impossible_cell_is_counted_and_leaves_nothing(column):
     crystals = textbook_crystals()
     entry = _entry("bare_cells")
     module = entry.module
@@ -157,7 +155,7 @@ def test_an_impossible_cell_is_counted_and_leaves_nothing(column: int) -> None:
     assert np.isnan(periodic_errors(crystals, entry.reconstruct(crystals)).distances).all()
 
 
-def test_from_runs_to_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_runs_to_the_page(tmp_path, monkeypatch):
     crystals = textbook_crystals()
     order = np.random.default_rng(0).permutation(len(crystals))
     cut = sets.ContestSet("Textbook", crystals.take(order[:60]), crystals.take(order[60:]))

@@ -1,7 +1,5 @@
 """How much of the features latents explain, against known answers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,7 +10,7 @@ from variolite.crystals.potential.alignment import standardise
 from variolite.crystals.potential.potential import load_potential
 
 
-def test_eight_numbers_cannot_hold_the_features(shared_data: Path) -> None:
+def test_eight_numbers_cannot_hold_the_features(shared_data):
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     rows = load_crystals(shared_data / "crystals/mp_20/biternary_val.csv.gz")
     found = load_potential("chgnet").predict(rows.take(slice(0, 3000, 20)))
@@ -23,7 +21,7 @@ def test_eight_numbers_cannot_hold_the_features(shared_data: Path) -> None:
     assert principal_share(standardised, 56) == pytest.approx(0.99, abs=0.01)
 
 
-def test_explained_share_against_known_answers() -> None:
+def test_explained_share_against_known_answers():
     source = torch.Generator().manual_seed(0)
     z = torch.randn((400, 3), generator=source)
     mixed = z @ torch.randn((3, 5), generator=source) + 4.0
@@ -34,7 +32,7 @@ def test_explained_share_against_known_answers() -> None:
     assert explained_share(z[:200], half[:200], z[200:], half[200:]) == pytest.approx(0.5, abs=0.1)
 
 
-def test_principal_share_bounds_what_a_narrow_latent_can_explain() -> None:
+def test_principal_share_bounds_what_a_narrow_latent_can_explain():
     source = torch.Generator().manual_seed(3)
     features = torch.linspace(0.2, 2.0, 16) * torch.randn((2000, 16), generator=source)
     values = np.linalg.svd(features.numpy() - features.numpy().mean(0), compute_uv=False) ** 2

@@ -3,7 +3,6 @@
 import itertools
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ TRIAL = Trial(1e-3, "none", 8)
 
 
 @pytest.fixture
-def textbook(monkeypatch: pytest.MonkeyPatch) -> sets.ContestSet:
+def textbook(monkeypatch):
     """A set of well-known crystals in the place of MP-20."""
     crystals = textbook_crystals()
     order = np.random.default_rng(0).permutation(len(crystals))
@@ -30,7 +29,7 @@ def textbook(monkeypatch: pytest.MonkeyPatch) -> sets.ContestSet:
 
 
 @pytest.mark.parametrize("size", ["0.86M", "6.5M"])
-def test_all_opponents_have_the_same_size(size: str) -> None:
+def test_all_opponents_have_the_same_size(size):
     train = textbook_crystals()
     counts = {
         name: contestant("mp_20", opponent, SIZES[size], train, 0, 8).parameters
@@ -41,7 +40,7 @@ def test_all_opponents_have_the_same_size(size: str) -> None:
     assert counts["ours"] <= counts["source"]
 
 
-def test_weighted_medians_are_those_of_the_drawn_values() -> None:
+def test_weighted_medians_are_those_of_the_drawn_values():
     generator = np.random.default_rng(0)
     values = np.append(generator.normal(size=30), [np.inf, np.inf])
     weights = generator.integers(0, 4, size=(20, 32)).astype(float)
@@ -55,7 +54,7 @@ def test_weighted_medians_are_those_of_the_drawn_values() -> None:
     )
 
 
-def test_a_paired_interval_is_narrower_than_the_spread_of_the_crystals() -> None:
+def test_a_paired_interval_is_narrower_than_the_spread_of_the_crystals():
     generator = np.random.default_rng(1)
     hard = generator.normal(size=400)
     formulas = [str(i) for i in range(400)]
@@ -70,7 +69,7 @@ def test_a_paired_interval_is_narrower_than_the_spread_of_the_crystals() -> None
     assert not compare(first, first, formulas, mean_of).settled
 
 
-def test_crystals_of_one_formula_are_drawn_together() -> None:
+def test_crystals_of_one_formula_are_drawn_together():
     values = [np.repeat([0.0, 1.0], 50)]
     apart = interval(values, [str(i) for i in range(100)], mean_of)
     together = interval(values, ["A"] * 50 + ["B"] * 50, mean_of)
@@ -78,7 +77,7 @@ def test_crystals_of_one_formula_are_drawn_together() -> None:
     assert apart.low > 0.3
 
 
-def test_rates_follow_their_schedule() -> None:
+def test_rates_follow_their_schedule():
     cosine = Trial(1.0, "cosine", 8)
     shares = np.linspace(0.05, 1.0, 50)
     rates = [cosine.at(share) for share in shares]
@@ -90,7 +89,7 @@ def test_rates_follow_their_schedule() -> None:
     assert len({trial.name for trial in TRIALS}) == len(TRIALS)
 
 
-def test_tuning_never_opens_the_test_crystals(textbook: sets.ContestSet) -> None:
+def test_tuning_never_opens_the_test_crystals(textbook):
     tuning = textbook.for_tuning()
     assert len(tuning.train) + len(tuning.test) == len(textbook.train)
     assert not set(tuning.train.names) & set(tuning.test.names)
@@ -99,9 +98,7 @@ def test_tuning_never_opens_the_test_crystals(textbook: sets.ContestSet) -> None
     np.testing.assert_array_equal(textbook.unseen_formulas, ~seen)
 
 
-def test_a_whole_contest_from_runs_to_the_table(
-    textbook: sets.ContestSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_whole_contest_from_runs_to_the_table(textbook, tmp_path, monkeypatch):
     runs = tmp_path / "runs"
     said: list[str] = []
     tried = Run("mp_20", "source", "0.86M", 0, 0.05, TRIAL, tuning=True)
@@ -136,7 +133,7 @@ def test_a_whole_contest_from_runs_to_the_table(
         write_contest(tmp_path / "nothing", tmp_path)
 
 
-def test_throughput_takes_turns_on_the_same_crystals(textbook: sets.ContestSet) -> None:
+def test_throughput_takes_turns_on_the_same_crystals(textbook):
     engines = throughput.measure("mp_20", textbook.train, SIZES["0.86M"], 2)
     source, ours, in_float32 = engines
     assert len(source.rates) == len(ours.rates) == len(in_float32.rates) == 2
@@ -149,7 +146,7 @@ def test_throughput_takes_turns_on_the_same_crystals(textbook: sets.ContestSet) 
     )
 
 
-def test_runs_have_files_of_their_own(tmp_path: Path) -> None:
+def test_runs_have_files_of_their_own(tmp_path):
     every = [
         Run(name, opponent, size, seed, seconds, trial, tuning)
         for name, opponent, size, seed, seconds, (trial, tuning) in itertools.product(

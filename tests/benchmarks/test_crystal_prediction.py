@@ -20,7 +20,7 @@ TRUE = textbook_crystals().take(np.arange(12))
 NAMES = [setting.name for setting in MATCHED_BY]
 
 
-def test_a_crystal_matches_itself_and_one_without_a_cell_does_not() -> None:
+def test_a_crystal_matches_itself_and_one_without_a_cell_does_not():
     lattices = np.array(TRUE.lattices)
     lattices[3] = np.nan
     found = displacements(replace(TRUE, lattices=lattices), TRUE, workers=0, log=lambda _: None)
@@ -35,7 +35,7 @@ def test_a_crystal_matches_itself_and_one_without_a_cell_does_not() -> None:
     assert by_setting["strict_unreduced"]["rmse_corrected"][0] == pytest.approx(0.1 / 12)
 
 
-def test_without_a_match_there_is_no_error_of_the_matched() -> None:
+def test_without_a_match_there_is_no_error_of_the_matched():
     none = {name: np.full(12, np.nan) for name in NAMES}
     found = figures(none, TRUE)["cdvae_primitive"]
     assert found["match_rate"] == [0.0, 0.0, 0.0]
@@ -44,13 +44,13 @@ def test_without_a_match_there_is_no_error_of_the_matched() -> None:
     assert plain(found["rmse"])[0] is None
 
 
-def test_the_best_of_several_is_the_least_that_matches() -> None:
+def test_the_best_of_several_is_the_least_that_matches():
     rms = np.array([0.3, np.nan, 0.1, np.nan, np.nan, np.nan])
     np.testing.assert_array_equal(best_of(rms, 3), [0.1, np.nan])
     np.testing.assert_array_equal(best_of(rms, 1), rms)
 
 
-def test_the_command_tells_every_option_but_folders() -> None:
+def test_the_command_tells_every_option_but_folders():
     given = argparse.Namespace(
         models=["a", "b"], relax_steps=50, data=Path("x"), table=True, quick=False, only=None
     )
@@ -59,7 +59,7 @@ def test_the_command_tells_every_option_but_folders() -> None:
     )
 
 
-def test_time_is_added_to_what_was_spent_before(tmp_path: Path) -> None:
+def test_time_is_added_to_what_was_spent_before(tmp_path):
     file = tmp_path / "spent" / "seconds.json"
     Meter(file).charge("network")
     first = json.loads(file.read_text())["network"]
@@ -72,7 +72,7 @@ def test_time_is_added_to_what_was_spent_before(tmp_path: Path) -> None:
     assert set(kept) == {"network", "prior"}
 
 
-def _relaxation(after: Crystals, energies: np.ndarray) -> Relaxation:
+def _relaxation(after, energies):
     count = len(after)
     return Relaxation(
         after,
@@ -85,7 +85,7 @@ def _relaxation(after: Crystals, energies: np.ndarray) -> Relaxation:
     )
 
 
-def test_a_relaxation_is_as_far_as_its_atoms_went_beyond_a_common_shift() -> None:
+def test_a_relaxation_is_as_far_as_its_atoms_went_beyond_a_common_shift():
     crystal = TRUE.take(np.flatnonzero(TRUE.counts > 1)[:1])
     both = Crystals.concatenate([crystal, crystal])
     count = int(crystal.counts[0])

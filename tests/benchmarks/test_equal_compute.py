@@ -1,7 +1,5 @@
 """The budgeted loop and the way of crystals through the rebuilt source and back."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -12,25 +10,21 @@ from baseline_batches import CPU, TINY, TINY_MESSAGES, mixed
 from benchmarks.crystals import equal_compute as training_module
 from benchmarks.crystals.baseline_chemeleon2 import (
     KL_WEIGHT,
-    BaselineArchitecture,
     BaselineModule,
     niggli,
     reconstruct,
 )
 from benchmarks.crystals.baseline_chemeleon2.network import BaselineOutput
-from benchmarks.crystals.equal_compute import Budget, Snapshot, constant_rate, train_within
+from benchmarks.crystals.equal_compute import Budget, constant_rate, train_within
 
 from variolite.crystals.crystals import Crystals, cell_parameters
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.model.batch import CrystalBatch, CrystalBatches
 from variolite.errors import DataError, TrainingError
-from variolite.vae import LossTerms
 
 
-def _train(
-    architecture: BaselineArchitecture = TINY, *, seed: int = 0, steps: int = 16
-) -> tuple[BaselineModule, list[Snapshot]]:
+def _train(architecture=TINY, *, seed=0, steps=16):
     module = BaselineModule(architecture, seed)
     batches = CrystalBatches(CrystalBatch.of(mixed(), CPU), 5, 8, seed)
     snapshots = train_within(
@@ -45,7 +39,7 @@ def _train(
 
 
 @pytest.mark.parametrize("architecture", [TINY, TINY_MESSAGES])
-def test_seed_zero_repeats_to_the_bit(architecture: BaselineArchitecture) -> None:
+def test_seed_zero_repeats_to_the_bit(architecture):
     (_, first), (_, again) = _train(architecture), _train(architecture)
     for one, other in zip(first, again, strict=True):
         assert (one.reconstruction, one.divergence) == (other.reconstruction, other.divergence)
@@ -54,7 +48,7 @@ def test_seed_zero_repeats_to_the_bit(architecture: BaselineArchitecture) -> Non
     assert different[-1].reconstruction != first[-1].reconstruction
 
 
-def test_snapshots_lie_at_the_shares_and_the_loss_falls() -> None:
+def test_snapshots_lie_at_the_shares_and_the_loss_falls():
     module, snapshots = _train(steps=64)
     assert [s.steps for s in snapshots] == [8, 16, 32, 64]
     assert [s.share for s in snapshots] == [0.125, 0.25, 0.5, 1.0]
@@ -64,18 +58,16 @@ def test_snapshots_lie_at_the_shares_and_the_loss_falls() -> None:
     assert all(torch.equal(last[k], v) for k, v in snapshots[-1].weights.items())
 
 
-def test_a_budget_of_seconds_counts_the_time_of_the_processor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_budget_of_seconds_counts_the_time_of_the_processor(monkeypatch):
     now = [5.0]
     said: list[str] = []
     module = BaselineModule(TINY, 0)
 
-    def one_second(batch: CrystalBatch, beta: torch.Tensor) -> LossTerms:
+    def one_second(batch, beta):
         now[0] += 1.0
         return module.loss(batch, beta)
 
-    def log(text: str) -> None:
+    def log(text):
         now[0] += 100.0
         said.append(text)
 
@@ -95,10 +87,10 @@ def test_a_budget_of_seconds_counts_the_time_of_the_processor(
     assert said[-1].startswith("1 of the budget: 8 CPU-s, 8 steps, 4.0 epochs")
 
 
-def test_the_rate_follows_the_share_of_the_budget() -> None:
+def test_the_rate_follows_the_share_of_the_budget():
     asked: list[float] = []
 
-    def rate(share: float) -> float:
+    def rate(share):
         asked.append(share)
         return 1e-3
 
@@ -108,7 +100,7 @@ def test_the_rate_follows_the_share_of_the_budget() -> None:
     assert asked == [0.0, 0.0, 0.25, 0.5, 0.75]
 
 
-def test_training_that_cannot_end_or_goes_astray_is_refused() -> None:
+def test_training_that_cannot_end_or_goes_astray_is_refused():
     with pytest.raises(TrainingError, match="a budget without an end"):
         Budget()
     module = BaselineModule(TINY, 0)
@@ -121,7 +113,7 @@ def test_training_that_cannot_end_or_goes_astray_is_refused() -> None:
         )
 
 
-def test_niggli_cells_are_those_of_pymatgen_in_one_orientation() -> None:
+def test_niggli_cells_are_those_of_pymatgen_in_one_orientation():
     crystals = textbook_crystals(conventional=True).take(slice(0, 20))
     skewed = _skewed(crystals)
     frame = niggli(skewed)
@@ -139,7 +131,7 @@ def test_niggli_cells_are_those_of_pymatgen_in_one_orientation() -> None:
     assert (np.linalg.det(lattices) > 0).all()
 
 
-def _skewed(crystals: Crystals) -> Crystals:
+def _skewed(crystals):
     """The same crystals in longer cells."""
     change = np.array([[1, 2, 0], [0, 1, 1], [0, -1, 0]])
     return Crystals(
@@ -151,14 +143,14 @@ def _skewed(crystals: Crystals) -> Crystals:
     )
 
 
-def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch):
     crystals = _skewed(textbook_crystals())
     reduced = niggli(crystals).crystals
     parameters = cell_parameters(reduced.lattices)
     module = BaselineModule(TINY, 0)
     tensors = CrystalBatch.of(reduced, CPU)
 
-    def perfect(z: torch.Tensor, layout):  # the crystals of this layout, sorted by size
+    def perfect(z, layout):  # the crystals of this layout, sorted by size
         order = np.argsort(reduced.counts, kind="stable")
         atoms = reduced.atoms_of(order)
         logits = torch.nn.functional.one_hot(tensors.species[atoms], 100).float()
@@ -178,7 +170,7 @@ def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(moved, np.rint(moved), atol=1e-5)
 
 
-def test_an_element_beyond_the_table_is_named() -> None:
+def test_an_element_beyond_the_table_is_named():
     crystals = textbook_crystals().take(slice(0, 1))
     heavy = replace(crystals, species=np.full_like(crystals.species, 101))
     with pytest.raises(DataError, match="atomic number 101 is not in the table of 100"):

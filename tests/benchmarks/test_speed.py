@@ -3,7 +3,6 @@
 import ctypes
 import math
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from benchmarks.speed.task import FEATURES, LATENT, NOISE_VARIANCE, make_table
 from torch.nn import functional
 
 
-def test_elbo_of_a_decoder_that_ignores_z_is_the_density_less_the_divergence() -> None:
+def test_elbo_of_a_decoder_that_ignores_z_is_the_density_less_the_divergence():
     rows = torch.randn(50, FEATURES, generator=torch.Generator().manual_seed(1))
     mean, variance = 0.3, 0.5
     log_variance = math.log(variance)
@@ -32,20 +31,20 @@ def test_elbo_of_a_decoder_that_ignores_z_is_the_density_less_the_divergence() -
     assert found == pytest.approx(density.item() - divergence, abs=1e-4)
 
 
-def test_time_to_an_elbo_is_the_sum_up_to_the_first_epoch_that_reaches_it() -> None:
+def test_time_to_an_elbo_is_the_sum_up_to_the_first_epoch_that_reaches_it():
     run = [Epoch(1.0, elbo=-3.0), Epoch(2.0, elbo=-1.0), Epoch(4.0, elbo=-2.0)]
     assert figures.reach(run, -2.0) == 3.0
     assert figures.reach(run, -0.5) is None
 
 
-def test_a_seed_that_never_reaches_the_elbo_counts_against_us() -> None:
+def test_a_seed_that_never_reaches_the_elbo_counts_against_us():
     reached = {"source": "plain-256", "ours": figures.OURS, "source_seconds": 9.0}
     seeds = [{**reached, "our_seconds": 1.0}, {**reached, "our_seconds": None}]
     (claim,) = figures.verdicts([], seeds)
     assert (claim["low"], claim["high"], claim["met"]) == (0.0, 9.0, False)
 
 
-def test_verdicts_divide_the_slower_by_the_faster_line() -> None:
+def test_verdicts_divide_the_slower_by_the_faster_line():
     lines = [
         {"key": "plain-256", "median": 12.0, "rounds": [12.0, 9.0]},
         {"key": "variolite-256", "median": 2.0, "rounds": [2.0, 3.0]},
@@ -54,7 +53,7 @@ def test_verdicts_divide_the_slower_by_the_faster_line() -> None:
     assert (claim["value"], claim["low"], claim["high"], claim["met"]) == (6.0, 3.0, 6.0, True)
 
 
-def test_table_is_the_same_every_time_and_standardised() -> None:
+def test_table_is_the_same_every_time_and_standardised():
     first, second = make_table(), make_table()
     np.testing.assert_array_equal(first.train, second.train)
     assert first.train.shape == (170_000, 6)
@@ -63,7 +62,7 @@ def test_table_is_the_same_every_time_and_standardised() -> None:
     np.testing.assert_allclose(first.train.std(0), 1.0, atol=1e-4)
 
 
-def test_request_survives_json() -> None:
+def test_request_survives_json():
     request = Request("plain", 256, 3, seed=2, options={"norm": True}, watch=True)
     assert Request.from_json(request.to_json()) == request
 
@@ -71,7 +70,7 @@ def test_request_survives_json() -> None:
 @pytest.mark.skipif(
     not (shutil.which("gcc") or shutil.which("cc")), reason="needs a C compiler for the floor"
 )
-def test_gradient_of_the_loop_in_c_is_that_of_autograd(tmp_path: Path) -> None:
+def test_gradient_of_the_loop_in_c_is_that_of_autograd(tmp_path):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(300, FEATURES)).astype(np.float32)
     weights = (0.3 * rng.normal(size=2010)).astype(np.float32)

@@ -1,7 +1,5 @@
 """Calling the program within the process of the tests, and the run that they share."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ TINY = ("--set", "training.epochs=2", "--set", "training.beta.epochs=1")
 TINY += ("--set", "clustering.k=[3, 4]", "--set", "training.batch_size=128")
 
 
-def run_program(*arguments: object) -> None:
+def run_program(*arguments):
     """Call the program for a fixture; it has to end well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["variolite", *map(str, arguments)])
@@ -24,12 +22,12 @@ def run_program(*arguments: object) -> None:
     assert not end.value.code
 
 
-def files_of(folder: Path) -> dict[Path, bytes]:
+def files_of(folder):
     """Every file below a folder with its content: nothing may change where a command fails."""
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def halve(path: Path) -> None:
+def halve(path):
     content = path.read_bytes()
     # Within a line: YAML that ends with one is whole, whatever is missing after it.
     end = content.find(b": ", len(content) // 2)
@@ -45,7 +43,7 @@ class Answer:
     err: str
 
     @property
-    def last(self) -> str:
+    def last(self):
         """The last line on stderr: an error is one line, after what went well before it."""
         return self.err.splitlines()[-1] if self.err else ""
 
@@ -53,10 +51,10 @@ class Answer:
 class Program:
     """The program within this process, as a shell would call it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, monkeypatch, capsys):
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
-    def __call__(self, *arguments: object) -> Answer:
+    def __call__(self, *arguments):
         self.monkeypatch.setattr("sys.argv", ["variolite", *map(str, arguments)])
         self.monkeypatch.setattr("warnings.showwarning", lambda *_: None)
         self.capsys.readouterr()
@@ -66,7 +64,7 @@ class Program:
         code = end.value.code
         return Answer(code if isinstance(code, int) else 0, out, err)
 
-    def fails(self, *arguments: object) -> str:
+    def fails(self, *arguments):
         """Call with a mistake in it; return the one line that says so."""
         answer = self(*arguments)
         assert answer.code == 2, answer.err
@@ -86,13 +84,13 @@ class Example:
     run: Path
 
     @property
-    def frame(self) -> pl.DataFrame:
+    def frame(self):
         return pl.read_parquet(self.data)
 
     @property
-    def split(self) -> dict[str, list[str]]:
+    def split(self):
         return json.loads((self.run / "split.json").read_text())
 
-    def part(self, name: str) -> pl.DataFrame:
+    def part(self, name):
         """Rows of one part of the split."""
         return self.frame.filter(pl.col("hole").is_in(self.split[name]))

@@ -1,10 +1,6 @@
 """Tiny runs for all tests of the command line, and a way to call the program."""
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from calling import TINY, Example, Program, run_program
@@ -17,12 +13,12 @@ from variolite.crystals.generation import composition, properties
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+def program(monkeypatch, capsys):
     return Program(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="session")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
+def example(tmp_path_factory):
     folder = tmp_path_factory.mktemp("program")
     paths = write_instrument_tables(simulate_cores(holes=6, metres=30, seed=1), folder / "raw")
     data = folder / "binned.parquet"
@@ -35,14 +31,14 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
 
 
 @pytest.fixture
-def copied(example: Example, tmp_path: Path) -> Example:
+def copied(example, tmp_path):
     """The example with a copy of its run that a test may spoil."""
     shutil.copytree(example.run, tmp_path / "run")
     return Example(example.instruments, example.data, tmp_path / "run")
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
+def made(tmp_path_factory):
     """Textbook crystals and a run without a prior on them."""
     folder = tmp_path_factory.mktemp("crystals")
     found = CrystalExample(folder / "textbook.crystals", folder / "run")
@@ -52,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
 
 
 @pytest.fixture(scope="module")
-def short_priors() -> Iterator[None]:
+def short_priors():
     """Compositions and properties are learned in a few steps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "EPOCHS", 1)

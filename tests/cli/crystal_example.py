@@ -1,13 +1,10 @@
 """A tiny run on textbook crystals that all tests of the commands for crystals share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.model import CrystalModule
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
@@ -26,7 +23,7 @@ TINY_CRYSTALS = (
 )
 
 
-def options(*changes: str) -> tuple[str, ...]:
+def options(*changes):
     """As ``--set`` options."""
     return tuple(part for change in (*TINY_CRYSTALS, *changes) for part in ("--set", change))
 
@@ -39,11 +36,11 @@ class CrystalExample:
     run: Path
 
     @property
-    def crystals(self) -> Crystals:
+    def crystals(self):
         return load_crystals(self.data)
 
     @property
-    def known(self) -> Crystals:
+    def known(self):
         """Those without an element that the run lacks."""
         crystals = self.crystals
         model = RunFolder(self.run).model()
@@ -51,7 +48,7 @@ class CrystalExample:
         return crystals.take(~np.isin(np.arange(len(crystals)), strange))
 
 
-def untrained(elements: tuple[int, ...], given: tuple[str, ...] = ()) -> CrystalModule:
+def untrained(elements, given=()):
     """A small network that is not trained; its cells are about 4 Angstrom wide all the same."""
     size = {"latent": 4, "width": 16, "heads": 2, "feedforward": 32}
     shape = CrystalArchitecture(**size, encoder_layers=1, decoder_layers=1, given=given)

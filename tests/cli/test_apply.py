@@ -1,20 +1,13 @@
 """``encode``, ``cluster`` and ``reconstruct``: rows of the input, found again in the output."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
-from calling import Example, Program
 
 from variolite.training import RunFolder
 
 
-def test_encode_gives_the_posterior_of_every_row(
-    example: Example, program: Program, tmp_path: Path
-) -> None:
+def test_encode_gives_the_posterior_of_every_row(example, program, tmp_path):
     first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
     for out in (first, second):
         assert (
@@ -36,9 +29,7 @@ def test_encode_gives_the_posterior_of_every_row(
     )
 
 
-def test_row_numbers_count_the_input_when_rows_are_dropped(
-    example: Example, program: Program, tmp_path: Path
-) -> None:
+def test_row_numbers_count_the_input_when_rows_are_dropped(example, program, tmp_path):
     inputs = RunFolder(example.run).model().schema.numeric_names
     empty = pl.int_range(pl.len()).is_in([0, 5])
     holed = example.frame.with_columns(
@@ -52,9 +43,7 @@ def test_row_numbers_count_the_input_when_rows_are_dropped(
 
 
 @pytest.mark.parametrize("member", [0, 1])
-def test_cluster_gives_the_clusters_that_were_scored(
-    example: Example, program: Program, tmp_path: Path, member: int
-) -> None:
+def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path, member):
     out = tmp_path / "c.csv"
     program("cluster", example.run, "--data", example.data, "--out", out, "--member", member)
     table = pl.read_csv(out)
@@ -65,9 +54,7 @@ def test_cluster_gives_the_clusters_that_were_scored(
     assert test["cluster"].to_list() == scored[name].to_list()
 
 
-def test_reconstruct_is_in_original_units(
-    example: Example, program: Program, tmp_path: Path
-) -> None:
+def test_reconstruct_is_in_original_units(example, program, tmp_path):
     out = tmp_path / "r.feather"
     program("reconstruct", example.run, "--data", example.data, "--out", out)
     table = pl.read_ipc(out)
@@ -88,9 +75,7 @@ def test_reconstruct_is_in_original_units(
     ("out", "message"),
     [("t.xlsx", "cannot be written"), ("no/t.csv", "does not exist"), (".", "is a folder")],
 )
-def test_a_bad_place_is_told_before_the_work(
-    example: Example, program: Program, tmp_path: Path, command: str, out: str, message: str
-) -> None:
+def test_a_bad_place_is_told_before_the_work(example, program, tmp_path, command, out, message):
     target = tmp_path / out
     answer = program(command, example.run, "--data", example.data, "--out", target)
     assert answer.code == 2
@@ -99,7 +84,7 @@ def test_a_bad_place_is_told_before_the_work(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_member_out_of_range(example: Example, program: Program, tmp_path: Path) -> None:
+def test_a_member_out_of_range(example, program, tmp_path):
     out = tmp_path / "o.csv"
     command = ("encode", example.run, "--data", example.data, "--out", out)
     assert "choose 0 to 1" in program.fails(*command, "--member", 2)
@@ -107,7 +92,7 @@ def test_a_member_out_of_range(example: Example, program: Program, tmp_path: Pat
     assert not out.exists()
 
 
-def test_tables_that_lack_inputs(example: Example, program: Program, tmp_path: Path) -> None:
+def test_tables_that_lack_inputs(example, program, tmp_path):
     data, out = tmp_path / "t.csv", tmp_path / "o.csv"
     example.frame.drop("red").write_csv(data, separator=";")
     answer = program("encode", example.run, "--data", data, "--out", out)
@@ -116,5 +101,7 @@ def test_tables_that_lack_inputs(example: Example, program: Program, tmp_path: P
     assert pl.read_csv(out).height == example.frame.height
     out.unlink()
     example.frame.select("hole", "depth").write_csv(data)
-    assert "no row" in program.fails("encode", example.run, "--data", data, "--out", out)
+    assert "0 of the input columns" in program.fails(
+        "encode", example.run, "--data", data, "--out", out
+    )
     assert not out.exists()

@@ -1,16 +1,12 @@
 """``variolite score --structures``, on files that the tests write."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
-from calling import Program
 
 from variolite.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
@@ -18,7 +14,7 @@ from variolite.crystals.files.writing import write_structures
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Path:
+def files(tmp_path):
     """A reference, a folder of samples of which one cannot be read, and a hull."""
     crystals = textbook_crystals()
     energy = np.full(len(crystals), -1.0)
@@ -32,9 +28,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_table_with_definitions_and_a_verdict_on_every_structure(
-    files: Path, program: Program
-) -> None:
+def test_a_table_with_definitions_and_a_verdict_on_every_structure(files, program):
     answer = program(
         "score", "--structures", files / "made", "--reference", files / "known.csv",
         "--test", files / "known.csv", "--workers", 0, "--out", files / "verdicts.csv",
@@ -51,7 +45,7 @@ def test_a_table_with_definitions_and_a_verdict_on_every_structure(
     assert "1 of 9 were rejected" in answer.err
 
 
-def test_json_for_programs(files: Path, program: Program) -> None:
+def test_json_for_programs(files, program):
     answer = program(
         "score", "--structures", files / "made", "--reference", files / "known.csv",
         "--test", files / "known.csv", "--workers", 0, "--out", files / "card.json", "--json",
@@ -102,22 +96,14 @@ def test_json_for_programs(files: Path, program: Program) -> None:
         (("--structures", "made/garbage.cif", "--reference", "known.csv"), "garbage.cif"),
     ],
 )
-def test_mistakes(
-    arguments: tuple[str, ...],
-    message: str,
-    files: Path,
-    program: Program,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_mistakes(arguments, message, files, program, monkeypatch):
     monkeypatch.chdir(files)
     said = program.fails("score", *arguments)
     assert message.split()[0].rstrip(":") in said
     assert message in said
 
 
-def test_a_hull_brings_energies_and_relaxation(
-    files: Path, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hull_brings_energies_and_relaxation(files, program, monkeypatch):
     steps = []
 
     def energy_function(source, *, workers, log):

@@ -1,13 +1,9 @@
 """Ctrl-C after the network of a crystal run is trained, while the rest is fitted."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import Program
 from crystal_example import options
 
 from variolite.cli import runs
@@ -22,17 +18,17 @@ pytestmark = pytest.mark.usefixtures("short_priors")
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> Path:
+def data(tmp_path):
     crystals = textbook_crystals()
     energy = -np.log(crystals.volumes / crystals.counts)
     write_store(tmp_path / "set.crystals", replace(crystals, properties={"energy": energy}))
     return tmp_path / "set.crystals"
 
 
-def _stopping_at(words: str) -> Watched:
+def _stopping_at(words):
     """Progress that is interrupted at the first step that mentions ``words``."""
 
-    def step(text: str) -> None:
+    def step(text):
         if words in text:
             raise KeyboardInterrupt
 
@@ -48,14 +44,8 @@ def _stopping_at(words: str) -> Watched:
     ],
 )
 def test_a_fit_stopped_after_the_network_goes_on_and_ends_the_same(
-    program: Program,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    words: str,
-    settings: tuple[str, ...],
-    message: str,
-) -> None:
+    program, data, tmp_path, monkeypatch, words, settings, message
+):
     out, whole = tmp_path / "run", tmp_path / "whole"
     fit = ("fit", "crystals/mp_20/vae_dng", "--data", data, *options(*settings), "--out")
     with monkeypatch.context() as patch:
@@ -77,8 +67,8 @@ def test_a_fit_stopped_after_the_network_goes_on_and_ends_the_same(
 
 
 def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
-    program: Program, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    program, data, tmp_path, monkeypatch
+):
     out = tmp_path / "run"
     fit = ("fit", "crystals/mp_20/vae_dng", "--data", data, *options(), "--out", out)
     assert program(*fit).code == 0

@@ -3,16 +3,14 @@
 And what cannot end well is said before a network is trained.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import Program, files_of
-from crystal_example import DNG, CrystalExample, options
+from calling import files_of
+from crystal_example import DNG, options
 
 from variolite import shipped
 from variolite.crystals.files.store import write_store
@@ -21,7 +19,7 @@ from variolite.crystals.files.writing import write_structures
 
 
 @pytest.fixture
-def package(made: CrystalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(made, tmp_path, monkeypatch):
     """A package that comes with the run of the example, as the model ``tiny``."""
     shutil.copytree(made.run, tmp_path / "package" / "models" / "tiny")
     monkeypatch.setattr(shipped, "_root", lambda: tmp_path / "package" / "models")
@@ -35,9 +33,7 @@ def package(made: CrystalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("name", ["set.csv", "set.crystals"])
 @pytest.mark.parametrize("linked", [False, True])
-def test_data_are_not_written_over(
-    made: CrystalExample, program: Program, tmp_path: Path, name: str, linked: bool
-) -> None:
+def test_data_are_not_written_over(made, program, tmp_path, name, linked):
     data = tmp_path / name
     write_structures(made.known.take(slice(0, 3)), data)
     out = data
@@ -61,7 +57,7 @@ def test_data_are_not_written_over(
     assert files_of(tmp_path) == before
 
 
-def test_texts_that_are_read_are_not_written_over(program: Program, tmp_path: Path) -> None:
+def test_texts_that_are_read_are_not_written_over(program, tmp_path):
     recipe, table = tmp_path / "source.yaml", tmp_path / "table.csv"
     recipe.write_text("latent_dim: 8\n")
     table.write_text("a,b\n1,2\n3,4\n")
@@ -73,8 +69,8 @@ def test_texts_that_are_read_are_not_written_over(program: Program, tmp_path: Pa
 
 
 def test_a_table_of_rejects_that_was_asked_for_is_written_without_rejects_too(
-    made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+    made, program, tmp_path
+):
     table = tmp_path / "notes.csv"
     table.write_text("anything\n")
     pack = ("crystals", "pack", made.data, "--out", tmp_path / "set.crystals")
@@ -85,9 +81,7 @@ def test_a_table_of_rejects_that_was_asked_for_is_written_without_rejects_too(
 # Models of the package.
 
 
-def test_scores_of_a_model_of_the_package_go_to_a_copy(
-    made: CrystalExample, program: Program, package: Path
-) -> None:
+def test_scores_of_a_model_of_the_package_go_to_a_copy(made, program, package):
     before = files_of(package)
     for _ in range(2):
         answer = program(
@@ -105,9 +99,7 @@ def test_scores_of_a_model_of_the_package_go_to_a_copy(
     assert files_of(package) == before
 
 
-def test_a_place_for_the_copy_that_is_taken(
-    made: CrystalExample, program: Program, package: Path
-) -> None:
+def test_a_place_for_the_copy_that_is_taken(made, program, package):
     Path("runs/tiny").mkdir(parents=True)
     Path("runs/tiny/thesis").write_text("one")
     line = program.fails("score", "tiny", "--data", made.data, "--workers", 0)
@@ -130,8 +122,8 @@ def test_a_place_for_the_copy_that_is_taken(
     ],
 )
 def test_properties_that_cannot_be_learned_are_told_before_training(
-    program: Program, tmp_path: Path, values: list[object], message: str
-) -> None:
+    program, tmp_path, values, message
+):
     crystals = replace(textbook_crystals(), properties={"mass": np.array(values)})
     data = tmp_path / "set.crystals"
     write_store(data, crystals)
@@ -141,9 +133,7 @@ def test_properties_that_cannot_be_learned_are_told_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_health_of_a_few_structures_is_not_examined(
-    made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_the_health_of_a_few_structures_is_not_examined(made, program, tmp_path):
     write_structures(made.known.take(slice(0, 2)), tmp_path / "two.extxyz")
     line = program.fails("doctor", made.run, "--data", tmp_path / "two.extxyz")
     assert "2 structures are too few to examine latents. Give 20 or more." in line

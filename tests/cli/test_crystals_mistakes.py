@@ -1,14 +1,12 @@
 """Every mistake with crystals gives one line, and nothing is left behind."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import TINY, Example, Program, files_of, halve
+from calling import TINY, files_of, halve
 from crystal_example import DNG, CrystalExample, options
 
 from variolite.crystals.crystals import Crystal, Crystals
@@ -18,7 +16,7 @@ from variolite.crystals.files.writing import write_structures
 
 
 @pytest.fixture
-def copied(made: CrystalExample, tmp_path: Path) -> CrystalExample:
+def copied(made, tmp_path):
     shutil.copytree(made.run, tmp_path / "copy")
     return CrystalExample(made.data, tmp_path / "copy")
 
@@ -55,13 +53,7 @@ def copied(made: CrystalExample, tmp_path: Path) -> CrystalExample:
         (("--seed", "99999999999999999999"), "training.seed"),
     ],
 )
-def test_options_that_make_no_sense(
-    made: CrystalExample,
-    program: Program,
-    tmp_path: Path,
-    arguments: tuple[str, ...],
-    message: str,
-) -> None:
+def test_options_that_make_no_sense(made, program, tmp_path, arguments, message):
     command = ("fit", DNG, "--data", made.data, "--out", tmp_path / "run", *options(), *arguments)
     assert message in program.fails(*command)
     assert not (tmp_path / "run").exists()
@@ -81,9 +73,7 @@ def test_options_that_make_no_sense(
         ("kind: crystals\ncolumns: {a: {}}\n", "unknown key 'columns'"),
     ],
 )
-def test_recipes_that_cannot_be_read(
-    made: CrystalExample, program: Program, tmp_path: Path, content: str, message: str
-) -> None:
+def test_recipes_that_cannot_be_read(made, program, tmp_path, content, message):
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(content)
     command = ("fit", recipe, "--data", made.data, "--out", tmp_path / "run")
@@ -97,37 +87,37 @@ def test_recipes_that_cannot_be_read(
 # Structures.
 
 
-def _nothing(folder: Path) -> Path:
+def _nothing(folder):
     (folder / "empty").mkdir()
     return folder / "empty"
 
 
-def _foreign(folder: Path) -> Path:
+def _foreign(folder):
     (folder / "foreign").mkdir()
     (folder / "foreign" / "notes.txt").write_text("hello")
     return folder / "foreign"
 
 
-def _broken(folder: Path) -> Path:
+def _broken(folder):
     (folder / "broken.cif").write_text("data_x\n_cell_length_a  oops\n")
     return folder / "broken.cif"
 
 
-def _garbage(folder: Path) -> Path:
+def _garbage(folder):
     (folder / "set.crystals").write_bytes(b"\x00\xff garbage")
     return folder / "set.crystals"
 
 
-def _table(folder: Path) -> Path:
+def _table(folder):
     (folder / "table.csv").write_text("a,b\n1,2\n3,4\n")
     return folder / "table.csv"
 
 
-def _missing(folder: Path) -> Path:
+def _missing(folder):
     return folder / "missing.cif"
 
 
-def _unknown(folder: Path) -> Path:
+def _unknown(folder):
     (folder / "structure.docx").write_text("x")
     return folder / "structure.docx"
 
@@ -145,14 +135,7 @@ DATA: list[tuple[Callable[[Path], Path], str]] = [
 
 @pytest.mark.parametrize("command", ["fit", "encode", "reconstruct", "score", "prior"])
 @pytest.mark.parametrize(("place", "message"), DATA)
-def test_data_that_hold_no_structure(
-    made: CrystalExample,
-    program: Program,
-    tmp_path: Path,
-    command: str,
-    place: Callable[[Path], Path],
-    message: str,
-) -> None:
+def test_data_that_hold_no_structure(made, program, tmp_path, command, place, message):
     data = place(tmp_path)
     before, run = files_of(tmp_path), files_of(made.run)
     arguments: dict[str, tuple[object, ...]] = {
@@ -169,9 +152,7 @@ def test_data_that_hold_no_structure(
     assert files_of(made.run) == run
 
 
-def test_structures_of_which_some_are_broken_are_used_and_told(
-    made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_structures_of_which_some_are_broken_are_used_and_told(made, program, tmp_path):
     write_structures(made.known.take(slice(0, 3)), tmp_path / "cifs")
     (tmp_path / "cifs" / "zzz.cif").write_text("garbage")
     answer = program("encode", made.run, "--data", tmp_path / "cifs", "--out", tmp_path / "z.csv")
@@ -180,7 +161,7 @@ def test_structures_of_which_some_are_broken_are_used_and_told(
     assert len((tmp_path / "z.csv").read_text().splitlines()) == 4
 
 
-def test_too_few_structures(program: Program, tmp_path: Path) -> None:
+def test_too_few_structures(program, tmp_path):
     write_store(tmp_path / "two.crystals", textbook_crystals().take(slice(0, 2)))
     line = program.fails(
         *("fit", DNG, "--data", tmp_path / "two.crystals", "--out", tmp_path / "run", *options())
@@ -190,9 +171,7 @@ def test_too_few_structures(program: Program, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["encode", "reconstruct"])
-def test_an_element_that_the_run_never_saw(
-    made: CrystalExample, program: Program, tmp_path: Path, command: str
-) -> None:
+def test_an_element_that_the_run_never_saw(made, program, tmp_path, command):
     uranium = Crystal(np.array([92], np.uint8), np.zeros((1, 3)), 2.8 * np.eye(3), "alpha-U")
     write_structures(Crystals.of([uranium]), tmp_path / "u.csv")
     out = tmp_path / ("z.csv" if command == "encode" else "made")
@@ -204,9 +183,7 @@ def test_an_element_that_the_run_never_saw(
 # Runs of the other kind, and options of the other kind.
 
 
-def test_options_of_tables_with_a_run_on_crystals(
-    made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_options_of_tables_with_a_run_on_crystals(made, program, tmp_path):
     out = tmp_path / "z.csv"
     for command, place in (("encode", out), ("reconstruct", tmp_path / "made")):
         use = (command, made.run, "--data", made.data, "--out", place)
@@ -228,9 +205,7 @@ def test_options_of_tables_with_a_run_on_crystals(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_runs_on_tables_given_to_what_is_for_crystals(
-    example: Example, made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_runs_on_tables_given_to_what_is_for_crystals(example, made, program, tmp_path):
     out = tmp_path / "z.csv"
     assert "--atoms: does not go with a run on tables" in program.fails(
         "encode", example.run, "--data", example.data, "--out", out, "--atoms"
@@ -239,7 +214,7 @@ def test_runs_on_tables_given_to_what_is_for_crystals(
         assert "does not go with a run on tables" in program.fails(
             "score", example.run, "--data", example.data, *more
         )
-    assert "not a crystal model" in program.fails(
+    assert "crystals prior needs a run on crystals, and this is one on tables" in program.fails(
         "crystals", "prior", example.run, "--data", made.data
     )
     assert "does not go with a run on tables" in program.fails(
@@ -248,9 +223,7 @@ def test_runs_on_tables_given_to_what_is_for_crystals(
     assert not out.exists()
 
 
-def test_runs_on_crystals_given_to_what_is_for_tables(
-    example: Example, made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_runs_on_crystals_given_to_what_is_for_tables(example, made, program, tmp_path):
     out = tmp_path / "c.csv"
     line = program.fails("cluster", made.run, "--data", example.data, "--out", out)
     assert "`variolite cluster` does not go with a run on crystals" in line
@@ -267,9 +240,7 @@ def test_runs_on_crystals_given_to_what_is_for_tables(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(
-    example: Example, made: CrystalExample, program: Program
-) -> None:
+def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(example, made, program):
     before = files_of(example.run)
     line = program.fails("fit", DNG, "--data", made.data, "--out", example.run, *options())
     assert "a finished run is here already" in line
@@ -279,7 +250,7 @@ def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(
 # Places.
 
 
-def test_places_that_are_taken(made: CrystalExample, program: Program, tmp_path: Path) -> None:
+def test_places_that_are_taken(made, program, tmp_path):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("one")
@@ -312,14 +283,7 @@ def test_places_that_are_taken(made: CrystalExample, program: Program, tmp_path:
     ],
 )
 @pytest.mark.parametrize("spoil", [halve, lambda p: p.write_bytes(b"\x00\xffno")])
-def test_damaged_parts_of_a_run_are_named(
-    copied: CrystalExample,
-    program: Program,
-    tmp_path: Path,
-    file: str,
-    command: str,
-    spoil: Callable[[Path], object],
-) -> None:
+def test_damaged_parts_of_a_run_are_named(copied, program, tmp_path, file, command, spoil):
     spoil(copied.run / file)
     before = files_of(tmp_path)
     arguments: dict[str, tuple[object, ...]] = {
@@ -333,9 +297,7 @@ def test_damaged_parts_of_a_run_are_named(
     assert files_of(tmp_path) == before
 
 
-def test_names_that_are_no_run_and_no_model(
-    made: CrystalExample, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_names_that_are_no_run_and_no_model(made, program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = program.fails("encode", "nonsense", "--data", made.data, "--out", "z.csv")
     assert "nonsense: there is no run here" in line

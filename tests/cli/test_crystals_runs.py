@@ -1,16 +1,13 @@
 """fit, encode, reconstruct, score and crystals prior on structures, as a shell calls them."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from calling import Program, run_program
+from calling import run_program
 from crystal_example import DNG, CrystalExample, options
 
 from variolite.cli import runs
@@ -19,12 +16,12 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import file_names, write_structures
-from variolite.training import EpochRecord, RunFolder
+from variolite.training import RunFolder
 from watched import Watched
 
 
 @pytest.fixture(scope="module")
-def made(short_priors: None, tmp_path_factory: pytest.TempPathFactory) -> CrystalExample:
+def made(short_priors, tmp_path_factory):
     folder = tmp_path_factory.mktemp("crystals")
     crystals = textbook_crystals()
     energy = -np.log(crystals.volumes / crystals.counts)
@@ -40,14 +37,14 @@ pytestmark = pytest.mark.usefixtures("short_priors")
 
 
 @pytest.fixture
-def spoilt(made: CrystalExample, tmp_path: Path) -> CrystalExample:
+def spoilt(made, tmp_path):
     """The example with a copy of its run that a test may change."""
     shutil.copytree(made.run, tmp_path / "run")
     return CrystalExample(made.data, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
-def cifs(made: CrystalExample, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cifs(made, tmp_path_factory):
     """Six structures that the run knows, a CIF each."""
     folder = tmp_path_factory.mktemp("given") / "cifs"
     write_structures(made.known.take(slice(3, 9)), folder)
@@ -57,9 +54,7 @@ def cifs(made: CrystalExample, tmp_path_factory: pytest.TempPathFactory) -> Path
 # fit
 
 
-def test_fitting_tells_what_it_does_and_prints_the_run(
-    made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_fitting_tells_what_it_does_and_prints_the_run(made, program, tmp_path):
     out = tmp_path / "run"
     answer = program("fit", DNG, "--data", made.data, "--out", out, *options(), "--seed", 3)
     assert answer.code == 0, answer.err
@@ -80,16 +75,14 @@ def test_fitting_tells_what_it_does_and_prints_the_run(
     assert RunFolder(out).recipe().training.seed == 0
 
 
-def test_property_scores_are_told(made: CrystalExample, program: Program, tmp_path: Path) -> None:
+def test_property_scores_are_told(made, program, tmp_path):
     command = ("fit", DNG, "--data", made.data, "--out", tmp_path / "run")
     answer = program(*command, *options("properties=[energy]"))
     assert "energy: mean error" in answer.err
 
 
-def test_an_interrupted_fit_goes_on(
-    made: CrystalExample, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(record: EpochRecord) -> None:
+def test_an_interrupted_fit_goes_on(made, program, tmp_path, monkeypatch):
+    def stop(record):
         if record.epoch == 1:
             raise KeyboardInterrupt
 
@@ -111,7 +104,7 @@ def test_an_interrupted_fit_goes_on(
 
 
 @pytest.mark.parametrize("name", ["set.csv", "set.extxyz", "set"])
-def test_fitting_on_any_format(program: Program, tmp_path: Path, name: str) -> None:
+def test_fitting_on_any_format(program, tmp_path, name):
     write_structures(textbook_crystals(), tmp_path / name)
     answer = program("fit", DNG, "--data", tmp_path / name, "--out", tmp_path / "run", *options())
     assert answer.code == 0, answer.err
@@ -120,9 +113,7 @@ def test_fitting_on_any_format(program: Program, tmp_path: Path, name: str) -> N
 # encode
 
 
-def test_latents_of_structures_and_of_atoms(
-    made: CrystalExample, program: Program, tmp_path: Path
-) -> None:
+def test_latents_of_structures_and_of_atoms(made, program, tmp_path):
     known = made.known
     write_store(tmp_path / "known.crystals", known)
     encode = ("encode", made.run, "--data", tmp_path / "known.crystals", "--out")
@@ -157,9 +148,7 @@ def test_latents_of_structures_and_of_atoms(
 # reconstruct
 
 
-def test_a_folder_of_cifs_comes_back_under_the_same_names(
-    made: CrystalExample, program: Program, cifs: Path, tmp_path: Path
-) -> None:
+def test_a_folder_of_cifs_comes_back_under_the_same_names(made, program, cifs, tmp_path):
     out = tmp_path / "made"
     answer = program("reconstruct", made.run, "--data", cifs, "--out", out)
     assert answer.code == 0, answer.err
@@ -179,9 +168,7 @@ def test_a_folder_of_cifs_comes_back_under_the_same_names(
 
 
 @pytest.mark.parametrize("name", ["made.extxyz", "made.csv", "made.crystals"])
-def test_one_file_instead_of_a_folder(
-    made: CrystalExample, program: Program, cifs: Path, tmp_path: Path, name: str
-) -> None:
+def test_one_file_instead_of_a_folder(made, program, cifs, tmp_path, name):
     out = tmp_path / name
     assert program("reconstruct", made.run, "--data", cifs, "--out", out).code == 0
     assert out.is_file()
@@ -191,9 +178,7 @@ def test_one_file_instead_of_a_folder(
 # score
 
 
-def test_scoring_prints_a_table_and_writes_the_page(
-    spoilt: CrystalExample, program: Program
-) -> None:
+def test_scoring_prints_a_table_and_writes_the_page(spoilt, program):
     score = ("score", spoilt.run, "--data", spoilt.data, "--workers", 0)
     answer = program(*score)
     assert answer.code == 0, answer.err
@@ -209,9 +194,7 @@ def test_scoring_prints_a_table_and_writes_the_page(
     assert {row["method"] for row in card["rows"]} == {"vae"}
 
 
-def test_scoring_on_other_structures_says_what_they_share(
-    spoilt: CrystalExample, program: Program, cifs: Path
-) -> None:
+def test_scoring_on_other_structures_says_what_they_share(spoilt, program, cifs):
     answer = program("score", spoilt.run, "--data", cifs, "--no-baselines", "--workers", 0)
     assert answer.code == 0, answer.err
     assert "of 6 structures have a formula that a structure of training or validation has" in (
@@ -224,7 +207,7 @@ def test_scoring_on_other_structures_says_what_they_share(
 # crystals prior
 
 
-def test_fitting_the_prior_anew(spoilt: CrystalExample, program: Program, tmp_path: Path) -> None:
+def test_fitting_the_prior_anew(spoilt, program, tmp_path):
     assert "no prior" in program.fails(
         "generate", spoilt.run, "-n", 2, "--out", tmp_path / "made.crystals"
     )
@@ -242,9 +225,7 @@ def test_fitting_the_prior_anew(spoilt: CrystalExample, program: Program, tmp_pa
     assert RunFolder(spoilt.run).recipe().prior.kind == "flow"
 
 
-def test_what_the_prior_command_refuses(
-    made: CrystalExample, program: Program, cifs: Path, tmp_path: Path
-) -> None:
+def test_what_the_prior_command_refuses(made, program, cifs, tmp_path):
     before = {p: p.read_bytes() for p in made.run.rglob("*") if p.is_file()}
     command = ("crystals", "prior", made.run, "--data")
     assert "can no longer change" in program.fails(*command, made.data, "--set", "model.width=9")

@@ -1,20 +1,17 @@
 """``fit``, ``score``, ``compare``, ``report`` and ``doctor`` from end to end."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import polars as pl
 import pytest
-from calling import TINY, Example, Program
+from calling import TINY
 
 from variolite.training import RunFolder
 
 DEFAULT = "corelogs/default"
 
 
-def test_fit_writes_the_whole_run_and_nothing_else(example: Example) -> None:
+def test_fit_writes_the_whole_run_and_nothing_else(example):
     assert {str(p.relative_to(example.run)) for p in example.run.rglob("*") if p.is_file()} == {
         "recipe.yaml",
         "split.json",
@@ -32,7 +29,7 @@ def test_fit_writes_the_whole_run_and_nothing_else(example: Example) -> None:
     assert len(RunFolder(example.run).model().members) == 2
 
 
-def test_score_holds_out_whole_holes(example: Example) -> None:
+def test_score_holds_out_whole_holes(example):
     held_out = pl.read_parquet(example.run / "held_out.parquet")
     split = example.split
     assert set(held_out["group"]) == set(split["test"])
@@ -45,10 +42,8 @@ def test_score_holds_out_whole_holes(example: Example) -> None:
     assert methods <= {row["method"] for row in rows if row["task"] == "clustering"}
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(
-    example: Example, program: Program, tmp_path: Path
-) -> None:
-    def weights(name: str, *more: object) -> bytes:
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(example, program, tmp_path):
+    def weights(name, *more):
         out = tmp_path / name
         answer = program(
             *("fit", DEFAULT, "--data", example.data, "--out", out, *TINY, "--members", 2), *more
@@ -63,7 +58,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(
     assert [member["seed"] for member in members] == [7, 8]
 
 
-def test_a_finished_run_is_replaced_only_when_asked(copied: Example, program: Program) -> None:
+def test_a_finished_run_is_replaced_only_when_asked(copied, program):
     command = ("fit", DEFAULT, "--data", copied.data, "--out", copied.run, *TINY)
     before = (copied.run / "model" / "weights.safetensors").read_bytes()
     assert "--restart" in program.fails(*command)
@@ -73,13 +68,13 @@ def test_a_finished_run_is_replaced_only_when_asked(copied: Example, program: Pr
     assert not (copied.run / "scorecard.json").exists()
 
 
-def test_restart_with_bad_data_costs_no_earlier_run(copied: Example, program: Program) -> None:
+def test_restart_with_bad_data_costs_no_earlier_run(copied, program):
     command = ("fit", DEFAULT, "--data", copied.run / "no.csv", "--out", copied.run, "--restart")
     assert "no such file" in program.fails(*command)
     assert len(RunFolder(copied.run).model().members) == 2
 
 
-def test_a_run_broken_off_while_clustering_goes_on(copied: Example, program: Program) -> None:
+def test_a_run_broken_off_while_clustering_goes_on(copied, program):
     clusters = copied.run / "model" / "clusters.safetensors"
     made = clusters.read_bytes()
     clusters.unlink()
@@ -91,7 +86,7 @@ def test_a_run_broken_off_while_clustering_goes_on(copied: Example, program: Pro
     assert clusters.read_bytes() == made
 
 
-def test_map_takes_pairs_and_files(example: Example, program: Program, tmp_path: Path) -> None:
+def test_map_takes_pairs_and_files(example, program, tmp_path):
     data = tmp_path / "own names.csv"
     example.frame.rename({"red": "Röte", "hole": "Bohrung"}).write_csv(data)
     names = tmp_path / "names.yaml"
@@ -111,9 +106,7 @@ def test_map_takes_pairs_and_files(example: Example, program: Program, tmp_path:
     }
 
 
-def test_new_holes_are_scored_with_and_without_the_training_table(
-    copied: Example, program: Program, tmp_path: Path
-) -> None:
+def test_new_holes_are_scored_with_and_without_the_training_table(copied, program, tmp_path):
     new = tmp_path / "new.parquet"
     copied.part("test").with_columns(hole=pl.lit("new ") + pl.col("hole")).write_parquet(new)
     alone = program("score", copied.run, "--data", new, "--json")
@@ -126,7 +119,7 @@ def test_new_holes_are_scored_with_and_without_the_training_table(
     assert {"raw", "autoencoder", "supervised"} <= {row["method"] for row in rows}
 
 
-def test_compare_pairs_two_runs(copied: Example, example: Example, program: Program) -> None:
+def test_compare_pairs_two_runs(copied, example, program):
     answer = program("compare", example.run, copied.run)
     assert answer.code == 0
     assert f"{example.run} vs {copied.run}" in answer.out
@@ -134,7 +127,7 @@ def test_compare_pairs_two_runs(copied: Example, example: Example, program: Prog
     assert "not been scored" in program.fails("compare", example.run, copied.run)
 
 
-def test_report_is_written_anew(copied: Example, program: Program) -> None:
+def test_report_is_written_anew(copied, program):
     page = copied.run / "report.html"
     page.write_text("old")
     assert program("report", copied.run).out == f"{page}\n"
@@ -145,7 +138,7 @@ def test_report_is_written_anew(copied: Example, program: Program) -> None:
     assert page.read_bytes() == written
 
 
-def test_doctor_answers_in_sentences_and_json(example: Example, program: Program) -> None:
+def test_doctor_answers_in_sentences_and_json(example, program):
     stored = json.loads(program("doctor", example.run, "--json").out)
     assert stored == json.loads((example.run / "health.json").read_text())
     fresh = json.loads(program("doctor", example.run, "--data", example.data, "--json").out)
@@ -158,9 +151,7 @@ def test_doctor_answers_in_sentences_and_json(example: Example, program: Program
 
 
 @pytest.mark.parametrize("content", ["[1, 2]", "{}", '{"latent": 3', ""])
-def test_doctor_says_that_the_stored_health_is_damaged(
-    copied: Example, program: Program, content: str
-) -> None:
+def test_doctor_says_that_the_stored_health_is_damaged(copied, program, content):
     (copied.run / "health.json").write_text(content)
     assert "damaged" in program.fails("doctor", copied.run)
     (copied.run / "health.json").unlink()

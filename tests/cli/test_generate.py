@@ -1,14 +1,10 @@
 """``variolite generate``: exactly as many structures as wanted, and mistakes told in one line."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from calling import Example, Program
 from crystal_example import untrained
 
 from variolite.crystals.crystal_model import CrystalModel, save_crystal_model
@@ -24,7 +20,7 @@ from variolite.errors import DataError
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
 
-def salts(number: int) -> Crystals:
+def salts(number):
     """Cells like that of caesium chloride, of four compositions, with an energy."""
     random = np.random.default_rng(0)
     pairs = [(3, 9), (3, 17), (11, 9), (11, 17)]
@@ -42,7 +38,7 @@ def salts(number: int) -> Crystals:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory):
     """A run whose network is not trained: its cells and distances are sound all the same."""
     folder = tmp_path_factory.mktemp("crystals") / "run"
     crystals = salts(80)
@@ -58,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["made.crystals", "made.csv", "made"])
-def test_exactly_n_are_written(run: Path, program: Program, tmp_path: Path, name: str) -> None:
+def test_exactly_n_are_written(run, program, tmp_path, name):
     out = tmp_path / name
     answer = program("generate", run, "-n", 7, "--out", out, "--steps", 2, "--tries", 50)
     assert answer.code == 0, answer.err
@@ -72,7 +68,7 @@ def test_exactly_n_are_written(run: Path, program: Program, tmp_path: Path, name
         assert table["energy_predicted"].is_finite().all()
 
 
-def test_conditions_reach_the_prior(run: Path, program: Program, tmp_path: Path) -> None:
+def test_conditions_reach_the_prior(run, program, tmp_path):
     out = tmp_path / "made.crystals"
     asked = ("--where", "composition=NaCl", "--where", "atoms=2", "--where", "energy=60")
     answer = program("generate", run, "-n", 3, "--out", out, *asked, "--guidance", 2, "--tries", 50)
@@ -80,7 +76,7 @@ def test_conditions_reach_the_prior(run: Path, program: Program, tmp_path: Path)
     assert set(reduced_formulas(load_crystals(out))) == {"NaCl"}
 
 
-def test_the_seed_decides(run: Path, program: Program, tmp_path: Path) -> None:
+def test_the_seed_decides(run, program, tmp_path):
     found = []
     for place, seed in enumerate((0, 0, 1)):
         out = tmp_path / f"{place}.crystals"
@@ -104,15 +100,13 @@ def test_the_seed_decides(run: Path, program: Program, tmp_path: Path) -> None:
         (("--symmetrise", "0"), "is not positive"),
     ],
 )
-def test_mistakes_of_conditions(
-    run: Path, program: Program, tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
+def test_mistakes_of_conditions(run, program, tmp_path, arguments, message):
     out = tmp_path / "made.crystals"
     assert message in program.fails("generate", run, "-n", 2, "--out", out, *arguments)
     assert not out.exists()
 
 
-def test_mistakes_of_places(run: Path, program: Program, tmp_path: Path, example: Example) -> None:
+def test_mistakes_of_places(run, program, tmp_path, example):
     out = tmp_path / "made.crystals"
     assert "does not go with a run on tables" in program.fails(
         "generate", example.run, "-n", 2, "--out", out
@@ -124,7 +118,7 @@ def test_mistakes_of_places(run: Path, program: Program, tmp_path: Path, example
     assert program("generate", run, "-n", 0, "--out", out).code == 2
 
 
-def test_pairs_are_read_with_their_spaces() -> None:
+def test_pairs_are_read_with_their_spaces():
     assert parse_conditions([" atoms = 4 ", "composition=Li-O-*"]) == {
         "atoms": "4",
         "composition": "Li-O-*",

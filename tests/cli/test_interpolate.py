@@ -1,13 +1,9 @@
 """``crystals interpolate``: a path between two structures, and mistakes told in one line."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import Example, Program
 from crystal_example import untrained
 
 from variolite.crystals.commands import find_crystal
@@ -22,7 +18,7 @@ NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory):
     """Two runs whose networks are not trained, one told the elements, and structures."""
     folder = tmp_path_factory.mktemp("paths")
     crystals = textbook_crystals()
@@ -38,14 +34,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ends(place: Path) -> tuple[str, str]:
+def ends(place):
     return f"{place / 'some.extxyz'}:{NAMES[0]}", f"{place / 'some.extxyz'}:{NAMES[1]}"
 
 
 @pytest.mark.parametrize("name", ["path.crystals", "path.extxyz", "path.csv", "path"])
-def test_a_path_is_written_and_told(
-    place: Path, program: Program, tmp_path: Path, name: str
-) -> None:
+def test_a_path_is_written_and_told(place, program, tmp_path, name):
     out = tmp_path / name
     answer = program(
         "crystals", "interpolate", place / "run", *ends(place), "--steps", 5, "--out", out
@@ -67,9 +61,7 @@ def test_a_path_is_written_and_told(
     assert [len(row) for row in table] == [4, 5, 5, 5, 5]
 
 
-def test_the_elements_are_told_and_a_path_may_be_straight(
-    place: Path, program: Program, tmp_path: Path
-) -> None:
+def test_the_elements_are_told_and_a_path_may_be_straight(place, program, tmp_path):
     salt = place / "cifs" / "NaCl_(rock_salt).cif"
     out = tmp_path / "path.crystals"
     options = ("--out", out, "--path", "linear", "--steps", 3)
@@ -80,7 +72,7 @@ def test_the_elements_are_told_and_a_path_may_be_straight(
     assert {line.split()[-1] for line in answer.err.splitlines()[-2:]} == {"0.000"}
 
 
-def test_structures_are_found_by_name(place: Path) -> None:
+def test_structures_are_found_by_name(place):
     assert find_crystal(f"{place / 'named.crystals'}:CaF2: fluorite").species.tolist() == [20, 9, 9]
     assert len(find_crystal(str(place / "cifs" / "Cu_(fcc).cif"))) == 1
 
@@ -98,20 +90,18 @@ def test_structures_are_found_by_name(place: Path) -> None:
         ("cifs/Cu_(fcc).cif", "one crystal has 1 atoms and the other 2"),
     ],
 )
-def test_mistakes_of_structures(
-    place: Path, program: Program, tmp_path: Path, first: str, message: str
-) -> None:
+def test_mistakes_of_structures(place, program, tmp_path, first, message):
     out = tmp_path / "path.crystals"
     call = ("crystals", "interpolate", place / "run", place / first, ends(place)[1], "--out", out)
     assert message in program.fails(*call)
     assert not out.exists()
 
 
-def test_other_mistakes(place: Path, program: Program, tmp_path: Path, example: Example) -> None:
+def test_other_mistakes(place, program, tmp_path, example):
     out = tmp_path / "path.crystals"
     both = ends(place)
 
-    def told(run: Path, *more: object, to: Path = out) -> str:
+    def told(run, *more, to=out):
         return program.fails("crystals", "interpolate", run, *both, "--out", to, *more)
 
     assert "differ in composition" in told(place / "told")

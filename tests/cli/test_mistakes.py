@@ -1,19 +1,17 @@
 """Every mistake gives one line that says what, where and how to mend it; nothing is left behind."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
-from calling import TINY, Example, Program, halve
+from calling import TINY, halve
 
 DEFAULT = "corelogs/default"
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 
 
-def _holes(frame: pl.DataFrame, count: int) -> pl.DataFrame:
+def _holes(frame, count):
     return frame.filter(pl.col("hole").is_in(frame["hole"].unique().sort().head(count).to_list()))
 
 
@@ -40,9 +38,7 @@ TABLES: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize("case", TABLES)
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
-def test_tables_that_cannot_be_trained_on(
-    example: Example, program: Program, tmp_path: Path, case: str, ending: str
-) -> None:
+def test_tables_that_cannot_be_trained_on(example, program, tmp_path, case, ending):
     change, message = TABLES[case]
     data, out = tmp_path / f"t.{ending}", tmp_path / "run"
     table = change(example.frame)
@@ -71,15 +67,13 @@ def test_tables_that_cannot_be_trained_on(
         (("--set", "model.latent=100000000000"), "memory is full"),
     ],
 )
-def test_options_that_make_no_sense(
-    example: Example, program: Program, tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
+def test_options_that_make_no_sense(example, program, tmp_path, arguments, message):
     command = ("fit", DEFAULT, "--data", example.data, "--out", tmp_path / "run", *TINY)
     assert message in program.fails(*command, *arguments)
 
 
 @pytest.mark.parametrize("option", ["--members", "--seed"])
-def test_counts_below_their_least(example: Example, program: Program, option: str) -> None:
+def test_counts_below_their_least(example, program, option):
     answer = program("fit", DEFAULT, "--data", example.data, "--out", "run", option, "-1")
     assert answer.code == 2
     assert option in answer.last
@@ -97,14 +91,8 @@ def test_counts_below_their_least(example: Example, program: Program, option: st
     ],
 )
 def test_recipes_that_cannot_be_read(
-    example: Example,
-    program: Program,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    recipe: str,
-    content: str | None,
-    message: str,
-) -> None:
+    example, program, tmp_path, monkeypatch, recipe, content, message
+):
     monkeypatch.chdir(tmp_path)
     if content is not None:
         Path(recipe).write_text(content)
@@ -112,8 +100,8 @@ def test_recipes_that_cannot_be_read(
     assert not Path("run").exists()
 
 
-def test_places_that_are_taken(example: Example, program: Program, tmp_path: Path) -> None:
-    def fails(data: Path, out: Path) -> str:
+def test_places_that_are_taken(example, program, tmp_path):
+    def fails(data, out):
         return program.fails("fit", DEFAULT, "--data", data, "--out", out, *TINY)
 
     file, foreign = tmp_path / "notes.txt", tmp_path / "thesis"
@@ -147,14 +135,7 @@ DAMAGED = [
 
 @pytest.mark.parametrize(("file", "command"), [(f, c) for f, cs in DAMAGED for c in cs])
 @pytest.mark.parametrize("spoil", [halve, Path.unlink, lambda p: p.write_bytes(b"\x00\xffno")])
-def test_damaged_parts_of_a_run_are_named(
-    copied: Example,
-    program: Program,
-    tmp_path: Path,
-    file: str,
-    command: str,
-    spoil: Callable[[Path], object],
-) -> None:
+def test_damaged_parts_of_a_run_are_named(copied, program, tmp_path, file, command, spoil):
     spoil(copied.run / file)
     before = {p: p.stat().st_mtime_ns for p in copied.run.rglob("*") if p.is_file()}
     out = tmp_path / "out.csv"
@@ -176,10 +157,10 @@ def test_damaged_parts_of_a_run_are_named(
     assert before == {p: p.stat().st_mtime_ns for p in copied.run.rglob("*") if p.is_file()}
 
 
-def test_tables_that_cannot_be_scored(copied: Example, program: Program, tmp_path: Path) -> None:
+def test_tables_that_cannot_be_scored(copied, program, tmp_path):
     data = tmp_path / "t.parquet"
 
-    def fails(table: pl.DataFrame, *more: object) -> str:
+    def fails(table, *more):
         table.write_parquet(data)
         return program.fails("score", copied.run, "--data", data, *more)
 
@@ -189,9 +170,7 @@ def test_tables_that_cannot_be_scored(copied: Example, program: Program, tmp_pat
     assert "nope.csv" in fails(copied.frame, "--levels", tmp_path / "nope.csv")
 
 
-def test_a_table_without_labels_is_scored_on_the_rest(
-    copied: Example, program: Program, tmp_path: Path
-) -> None:
+def test_a_table_without_labels_is_scored_on_the_rest(copied, program, tmp_path):
     data = tmp_path / "t.parquet"
     copied.frame.with_columns(lithology=pl.lit(None, pl.String)).write_parquet(data)
     answer = program("score", copied.run, "--data", data, "--no-baselines")
@@ -204,9 +183,7 @@ def test_a_table_without_labels_is_scored_on_the_rest(
     "names",
     [["Bohrung Ä 1", "孔 2", "a b", "c,d", 'e"f', "g;h"], ["7", "8", "9", "10", "11", "12"]],
 )
-def test_names_of_any_kind(
-    example: Example, program: Program, tmp_path: Path, names: list[str]
-) -> None:
+def test_names_of_any_kind(example, program, tmp_path, names):
     folder = tmp_path / "Ordner mit Ümläuten"
     folder.mkdir()
     data, run, out = folder / "データ.csv", folder / "run 1", folder / "c.csv"
@@ -219,7 +196,7 @@ def test_names_of_any_kind(
     assert set(pl.read_csv(out, infer_schema=False)["group"]) == set(names)
 
 
-def test_bin_and_schema_answer_mistakes(example: Example, program: Program, tmp_path: Path) -> None:
+def test_bin_and_schema_answer_mistakes(example, program, tmp_path):
     table, out = example.instruments / "GRA_DataLITH.csv", tmp_path / "b.csv"
     for more, message in (
         (("--spacing", "0"), "positive width"),

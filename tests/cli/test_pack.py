@@ -1,12 +1,7 @@
 """``variolite crystals pack``: a store, a table of rejects, a summary, and every mistake."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import polars as pl
 import pytest
-from calling import Program
 
 from variolite.crystals.crystals import cell_parameters
 from variolite.crystals.files.store import open_store
@@ -15,14 +10,14 @@ from variolite.crystals.files.writing import write_structures
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     """The textbook as CIF files, one of them spoilt."""
     write_structures(textbook_crystals(), tmp_path / "cifs")
     (tmp_path / "cifs" / "aaa.cif").write_text("garbage")
     return tmp_path / "cifs"
 
 
-def test_packing_a_folder(program: Program, folder: Path, tmp_path: Path) -> None:
+def test_packing_a_folder(program, folder, tmp_path):
     out = tmp_path / "set.crystals"
     answer = program("crystals", "pack", folder, "--out", out)
     assert answer.code == 0
@@ -44,7 +39,7 @@ def test_packing_a_folder(program: Program, folder: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "set.rejects.csv").exists()
 
 
-def test_options(program: Program, folder: Path, tmp_path: Path) -> None:
+def test_options(program, folder, tmp_path):
     out, table = tmp_path / "set.crystals", tmp_path / "why.parquet"
     answer = program(
         *("crystals", "pack", folder, "--out", out, "--reduce"),
@@ -61,9 +56,7 @@ def test_options(program: Program, folder: Path, tmp_path: Path) -> None:
     assert len(open_store(tmp_path / "two.crystals")) == len(packed)
 
 
-def test_too_many_rejects_leave_the_table_and_no_store(
-    program: Program, folder: Path, tmp_path: Path
-) -> None:
+def test_too_many_rejects_leave_the_table_and_no_store(program, folder, tmp_path):
     out = tmp_path / "set.crystals"
     message = program.fails(
         *("crystals", "pack", folder, "--out", out, "--limit-rejected", "0.001")
@@ -77,7 +70,7 @@ def test_too_many_rejects_leave_the_table_and_no_store(
     assert "Correct it, or export it again" in answer.last
 
 
-def test_mistakes(program: Program, folder: Path, tmp_path: Path) -> None:
+def test_mistakes(program, folder, tmp_path):
     pack = ("crystals", "pack", folder)
     assert "Write --out" in program.fails(*pack, "--out", tmp_path / "set.csv")
     assert "folder does not exist" in program.fails(*pack, "--out", tmp_path / "no" / "a.crystals")

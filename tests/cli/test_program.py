@@ -1,18 +1,15 @@
 """The program as a shell sees it: help, exit codes, broken pipes, Ctrl-C."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import polars as pl
 import pytest
-from calling import TINY, Example, Program
+from calling import TINY
 from polars.testing import assert_frame_equal
 
 from variolite.records import Schema
@@ -26,7 +23,7 @@ COMMANDS = [
 ]
 
 
-def test_help_is_fast_and_knows_nothing_of_torch() -> None:
+def test_help_is_fast_and_knows_nothing_of_torch():
     code = (
         "import sys, time\n"
         "sys.argv = ['variolite', '--help']\n"
@@ -45,28 +42,26 @@ def test_help_is_fast_and_knows_nothing_of_torch() -> None:
     assert min(float(part[1]) for part in last) < 0.3
 
 
-def test_python_runs_the_package_as_the_program() -> None:
+def test_python_runs_the_package_as_the_program():
     command = [sys.executable, "-m", "variolite", "--version"]
     assert subprocess.check_output(command, text=True).startswith("variolite ")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_helps(program: Program, command: str) -> None:
+def test_every_command_helps(program, command):
     answer = program(*command.split(), "--help")
     assert answer.code == 0
     assert answer.out.startswith(f"Usage: variolite {command} ")
 
 
-def test_usage_errors_and_the_version(program: Program) -> None:
+def test_usage_errors_and_the_version(program):
     assert program("frobnicate").code == 2
     assert "RECIPE" in program("fit").last
     assert program("--version").out.startswith("variolite ")
 
 
-def test_a_fault_of_ours_ends_with_1_and_its_traceback(
-    program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken() -> None:
+def test_a_fault_of_ours_ends_with_1_and_its_traceback(program, monkeypatch):
+    def broken():
         raise RuntimeError("some tensor has the wrong shape")
 
     monkeypatch.setattr("variolite.recipe.packaged_recipes", broken)
@@ -76,18 +71,16 @@ def test_a_fault_of_ours_ends_with_1_and_its_traceback(
     assert "internal error" in answer.last
 
 
-def test_ctrl_c_anywhere_is_one_line(
-    copied: Example, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
+def test_ctrl_c_anywhere_is_one_line(copied, program, monkeypatch):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("variolite.scoring.tabular_run.score_run", interrupted)
     assert "stopped by the user" in program.fails("score", copied.run, "--data", copied.data)
 
 
-def test_warnings_are_sentences(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
-    def warning() -> dict[str, str]:
+def test_warnings_are_sentences(program, monkeypatch):
+    def warning():
         warnings.warn("two columns look\n alike", UserWarning, stacklevel=1)
         return {"a": "b"}
 
@@ -98,7 +91,7 @@ def test_warnings_are_sentences(program: Program, monkeypatch: pytest.MonkeyPatc
     assert answer.err == "  two columns look alike\n"
 
 
-def test_a_proposed_schema_is_saved(example: Example, program: Program, tmp_path: Path) -> None:
+def test_a_proposed_schema_is_saved(example, program, tmp_path):
     out = tmp_path / "schema.yaml"
     answer = program("schema", example.data, "--out", out)
     assert answer.out.endswith(f"{out}\n")
@@ -107,14 +100,14 @@ def test_a_proposed_schema_is_saved(example: Example, program: Program, tmp_path
     assert [name for name, column in columns.items() if column.role == "group"] == ["hole"]
 
 
-def test_bin_joins_instrument_tables(example: Example, program: Program, tmp_path: Path) -> None:
+def test_bin_joins_instrument_tables(example, program, tmp_path):
     tables, out = sorted(example.instruments.glob("*.csv")), tmp_path / "b.parquet"
     answer = program("corelogs", "bin", *tables, "--out", out, "--join", "outer")
     assert answer.out == f"{out}\n"
     assert_frame_equal(pl.read_parquet(out), example.frame)
 
 
-def _start(*arguments: object) -> subprocess.Popen[str]:
+def _start(*arguments):
     return subprocess.Popen(
         [sys.executable, "-c", START, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -124,7 +117,7 @@ def _start(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def _wait_for(path, process):
     until = time.monotonic() + 60.0
     while not path.exists():
         assert process.poll() is None, process.communicate()
@@ -132,9 +125,7 @@ def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(
-    example: Example, program: Program, tmp_path: Path
-) -> None:
+def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(example, program, tmp_path):
     out = tmp_path / "run"
     command = ("fit", "corelogs/default", "--data", example.data, "--out", out, *TINY)
     long = (*command, "--set", "training.epochs=150", "--set", "training.patience=null")
@@ -158,7 +149,7 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_closed_pipe_is_no_fault() -> None:
+def test_a_closed_pipe_is_no_fault():
     reader, writer = os.pipe()
     os.close(reader)
     try:

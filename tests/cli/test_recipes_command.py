@@ -1,13 +1,9 @@
 """``variolite recipes``: list and show as before, import beside them."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import pytest
 import yaml
-from calling import Program
 
 from variolite.recipe import BaseRecipe, load_recipe, packaged_recipes
 
@@ -20,13 +16,13 @@ ckpt_path: null
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(tmp_path):
     path = tmp_path / "vae_dng.yaml"
     path.write_text(SOURCE, encoding="utf-8")
     return path
 
 
-def test_recipes_are_listed_and_shown_and_show_may_be_left_out(program: Program) -> None:
+def test_recipes_are_listed_and_shown_and_show_may_be_left_out(program):
     listed = program("recipes", "--json")
     assert listed == program("recipes", "show", "--json")
     assert json.loads(listed.out) == packaged_recipes()
@@ -38,9 +34,7 @@ def test_recipes_are_listed_and_shown_and_show_may_be_left_out(program: Program)
     assert "did you mean corelogs/" in program.fails("recipes", "corelogs/v0")
 
 
-def test_importing_writes_a_recipe_and_accounts_for_the_rest(
-    program: Program, source: Path, tmp_path: Path
-) -> None:
+def test_importing_writes_a_recipe_and_accounts_for_the_rest(program, source, tmp_path):
     out = tmp_path / "mine.yaml"
     answer = program("recipes", "import", source, "--out", out)
     assert answer.code == 0
@@ -55,7 +49,7 @@ def test_importing_writes_a_recipe_and_accounts_for_the_rest(
     assert program("recipes", out).code == 0
 
 
-def test_a_program_can_read_the_account(program: Program, source: Path, tmp_path: Path) -> None:
+def test_a_program_can_read_the_account(program, source, tmp_path):
     out = tmp_path / "mine.yaml"
     account = json.loads(program("recipes", "import", source, "--out", out, "--json").out)
     assert account["recipe"] == yaml.safe_load(out.read_text())
@@ -63,7 +57,7 @@ def test_a_program_can_read_the_account(program: Program, source: Path, tmp_path
     assert account["missing"] == []
 
 
-def test_mistakes_in_importing_are_one_line(program: Program, source: Path, tmp_path: Path) -> None:
+def test_mistakes_in_importing_are_one_line(program, source, tmp_path):
     out = tmp_path / "mine.yaml"
     assert "cannot read" in program.fails("recipes", "import", tmp_path / "absent", "--out", out)
     assert "a recipe is a .yaml file" in program.fails(

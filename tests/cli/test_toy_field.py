@@ -1,14 +1,11 @@
 """A new field is one module and one line: a toy one goes through the commands."""
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
-from calling import Program
 
 from variolite.fields import FIELDS
 
@@ -81,7 +78,7 @@ FIELD = Toy()
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(tmp_path, monkeypatch):
     (tmp_path / "toy_field.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(FIELDS, "toy", "toy_field")
@@ -91,13 +88,11 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sys.modules.pop("toy_field", None)
 
 
-def test_the_toy_is_about_as_short_as_a_field_can_be() -> None:
+def test_the_toy_is_about_as_short_as_a_field_can_be():
     assert len(TOY.splitlines()) < 75
 
 
-def test_a_field_of_one_module_goes_through_the_commands(
-    program: Program, data: Path, tmp_path: Path
-) -> None:
+def test_a_field_of_one_module_goes_through_the_commands(program, data, tmp_path):
     run, out = tmp_path / "run", tmp_path / "z.csv"
     fitted = program("fit", tmp_path / "toy.yaml", "--data", data, "--out", run)
     assert (fitted.code, fitted.out) == (0, f"{run}\n"), fitted.err
@@ -112,9 +107,7 @@ def test_a_field_of_one_module_goes_through_the_commands(
     assert pl.read_csv(out)["z0"].to_list() == [-2.0, -1.0, 3.0]
 
 
-def test_what_a_field_does_not_offer_is_refused(
-    program: Program, data: Path, tmp_path: Path
-) -> None:
+def test_what_a_field_does_not_offer_is_refused(program, data, tmp_path):
     run = tmp_path / "run"
     fit = ("fit", tmp_path / "toy.yaml", "--data", data, "--out", run)
     assert "--members: does not go with a run on numbers" in program.fails(*fit, "--members", 2)

@@ -1,7 +1,6 @@
 """Extending, overriding, taking columns away, and every way to get it wrong."""
 
 import contextlib
-from pathlib import Path
 
 import pytest
 import yaml
@@ -22,13 +21,13 @@ from variolite.recipe import (
 SMALL = "columns: {density: , gamma: {unit: gAPI}}\n"
 
 
-def _write(folder: Path, text: str, name: str = "mine.yaml") -> Path:
+def _write(folder, text, name="mine.yaml"):
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def test_a_file_extends_a_packaged_recipe(tmp_path: Path) -> None:
+def test_a_file_extends_a_packaged_recipe(tmp_path):
     path = _write(
         tmp_path,
         "extends: corelogs/v2_6\ntitle: Mine\nmodel: {latent: 3}\ntraining: {beta: {epochs: 7}}\n",
@@ -41,9 +40,7 @@ def test_a_file_extends_a_packaged_recipe(tmp_path: Path) -> None:
     assert recipe.columns == parent.columns
 
 
-def test_a_file_extends_its_neighbour_from_any_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_extends_its_neighbour_from_any_working_folder(tmp_path, monkeypatch):
     (tmp_path / "sub").mkdir()
     _write(tmp_path, SMALL, "below.yaml")
     path = _write(tmp_path / "sub", "extends: ../below.yaml\nmodel: {latent: 2}\n")
@@ -54,12 +51,12 @@ def test_a_file_extends_its_neighbour_from_any_working_folder(
     assert recipe.name == "mine"
 
 
-def test_a_name_of_its_own_is_kept(tmp_path: Path) -> None:
+def test_a_name_of_its_own_is_kept(tmp_path):
     path = _write(tmp_path, f"name: corelogs/v1\n{SMALL}")
     assert load_recipe(path).name == "corelogs/v1"
 
 
-def test_null_takes_a_column_away(tmp_path: Path) -> None:
+def test_null_takes_a_column_away(tmp_path):
     path = _write(tmp_path, "extends: corelogs/v1\ncolumns: {natural_gamma: null}\n")
     before, after = load_recipe("corelogs/v1"), load_recipe(path)
     assert set(before.columns) - set(after.columns) == {"natural_gamma"}
@@ -67,13 +64,13 @@ def test_null_takes_a_column_away(tmp_path: Path) -> None:
     assert same.columns == after.columns
 
 
-def test_taking_away_what_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+def test_taking_away_what_is_not_there_names_the_nearest(tmp_path):
     path = _write(tmp_path, "extends: corelogs/v1\ncolumns: {natural_gama: null}\n")
     with pytest.raises(RecipeError, match="did you mean natural_gamma"):
         load_recipe(path)
 
 
-def test_a_column_without_settings_stays_when_something_is_overridden(tmp_path: Path) -> None:
+def test_a_column_without_settings_stays_when_something_is_overridden(tmp_path):
     path = _write(tmp_path, SMALL)
     assert list(load_recipe(path).columns) == ["density", "gamma"]
     assert list(load_recipe(path, ["training.epochs=30"]).columns) == ["density", "gamma"]
@@ -81,7 +78,7 @@ def test_a_column_without_settings_stays_when_something_is_overridden(tmp_path: 
     assert changed.columns["density"].unit == "g/cm3"
 
 
-def test_a_column_changed_in_part_keeps_the_rest(tmp_path: Path) -> None:
+def test_a_column_changed_in_part_keeps_the_rest(tmp_path):
     path = _write(
         tmp_path, "extends: corelogs/v1\ncolumns: {gamma_ray: {kind: numeric, missing: mask}}\n"
     )
@@ -90,7 +87,7 @@ def test_a_column_changed_in_part_keeps_the_rest(tmp_path: Path) -> None:
     assert after.columns["gamma_ray"] == expected
 
 
-def test_another_kind_of_schedule_replaces_the_old_one() -> None:
+def test_another_kind_of_schedule_replaces_the_old_one():
     recipe = load_recipe("corelogs/v2_6", ["training.beta.kind=cyclical"])
     assert recipe.training.beta == CyclicalBeta()
     same = load_recipe("corelogs/v2_6", ["training.beta={kind: linear, epochs: 3}"])
@@ -114,11 +111,11 @@ def test_another_kind_of_schedule_replaces_the_old_one() -> None:
         ("clustering.k=[3]", lambda r: r.clustering.k == (3,)),
     ],
 )
-def test_overrides(override: str, read) -> None:
+def test_overrides(override, read):
     assert read(load_recipe("corelogs/v2_1", [override]))
 
 
-def test_overrides_apply_in_turn_and_leave_the_package_alone() -> None:
+def test_overrides_apply_in_turn_and_leave_the_package_alone():
     recipe = load_recipe("corelogs/v1", ["model.latent=3", "model.latent=4", "model.norm=none"])
     assert (recipe.model.latent, recipe.model.norm) == (4, "none")
     assert load_recipe("corelogs/v1").model.latent == 8
@@ -161,7 +158,7 @@ def test_overrides_apply_in_turn_and_leave_the_package_alone() -> None:
         ("title=2020-13-45", "not valid YAML"),
     ],
 )
-def test_a_wrong_override_gets_one_clear_error(override: str, said: str) -> None:
+def test_a_wrong_override_gets_one_clear_error(override, said):
     with pytest.raises(RecipeError, match=said) as caught:
         load_recipe("corelogs/v2_5", [override])
     assert "\n" not in str(caught.value)
@@ -179,7 +176,7 @@ def test_a_wrong_override_gets_one_clear_error(override: str, said: str) -> None
         ("{kind: constant}", 1, True),
     ],
 )
-def test_a_schedule_that_cannot_finish_is_refused(beta: str, epochs: int, fits: bool) -> None:
+def test_a_schedule_that_cannot_finish_is_refused(beta, epochs, fits):
     overrides = [f"training.beta={beta}", f"training={{epochs: {epochs}}}"]
     if fits:
         assert load_recipe("corelogs/v1", overrides).training.epochs == epochs
@@ -188,7 +185,7 @@ def test_a_schedule_that_cannot_finish_is_refused(beta: str, epochs: int, fits: 
             load_recipe("corelogs/v1", overrides)
 
 
-def test_recipes_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) -> None:
+def test_recipes_that_extend_each_other_in_a_circle_are_refused(tmp_path):
     _write(tmp_path, "extends: b.yaml\n", "a.yaml")
     _write(tmp_path, "extends: ./sub/../a.yaml\n", "b.yaml")
     (tmp_path / "sub").mkdir()
@@ -226,16 +223,14 @@ def test_recipes_that_extend_each_other_in_a_circle_are_refused(tmp_path: Path) 
         ("columns: {x: }\ntraining: &t {beta: *t}", "aliases expand"),
     ],
 )
-def test_a_file_that_is_no_recipe_gets_one_clear_error(
-    text: str, said: str, tmp_path: Path
-) -> None:
+def test_a_file_that_is_no_recipe_gets_one_clear_error(text, said, tmp_path):
     path = _write(tmp_path, text)
     with pytest.raises(RecipeError, match=said) as caught:
         load_recipe(path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_read_gets_one_clear_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_gets_one_clear_error(tmp_path):
     with pytest.raises(RecipeError, match="cannot read the recipe"):
         load_recipe(tmp_path / "absent.yaml")
     folder = tmp_path / "folder.yaml"
@@ -251,12 +246,12 @@ def test_a_file_that_cannot_be_read_gets_one_clear_error(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "name", ["", "x", "corelogs", "corelogs/", "../recipes/corelogs/v1", "/v1"]
 )
-def test_an_unknown_name_lists_the_way_out(name: str) -> None:
+def test_an_unknown_name_lists_the_way_out(name):
     with pytest.raises(RecipeError, match="variolite recipes"):
         load_recipe(name)
 
 
-def test_tags_run_nothing(tmp_path: Path) -> None:
+def test_tags_run_nothing(tmp_path):
     trace = tmp_path / "trace"
     path = _write(tmp_path, f"title: !!python/object/apply:os.mkdir ['{trace}']\n{SMALL}")
     with pytest.raises(RecipeError, match="not valid YAML"):
@@ -264,7 +259,7 @@ def test_tags_run_nothing(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_a_bomb_of_aliases_is_refused_quickly(tmp_path: Path) -> None:
+def test_a_bomb_of_aliases_is_refused_quickly(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
     path = _write(tmp_path, "\n".join([*lines, "columns: {x: {aliases: *a29}}\n"]))
@@ -272,7 +267,7 @@ def test_a_bomb_of_aliases_is_refused_quickly(tmp_path: Path) -> None:
         load_recipe(path)
 
 
-def test_a_few_aliases_are_welcome(tmp_path: Path) -> None:
+def test_a_few_aliases_are_welcome(tmp_path):
     path = _write(tmp_path, "columns: {a: &a {unit: m}, b: *a, c: {<<: *a, missing: mask}}")
     columns = load_recipe(path, ["columns.a.missing=mask"]).columns
     assert {column.unit for column in columns.values()} == {"m"}
@@ -280,7 +275,7 @@ def test_a_few_aliases_are_welcome(tmp_path: Path) -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_text_ends_in_a_traceback(text: str) -> None:
+def test_no_text_ends_in_a_traceback(text):
     with contextlib.suppress(RecipeError):
         assert isinstance(load_recipe("corelogs/v1", [text]), Recipe)
 
@@ -297,7 +292,7 @@ TREES = st.recursive(
 @given(
     key=st.sampled_from(["model", "training", "columns.x", "split", "training.beta"]), tree=TREES
 )
-def test_no_value_ends_in_a_traceback(key: str, tree: object) -> None:
+def test_no_value_ends_in_a_traceback(key, tree):
     text = yaml.safe_dump(tree, default_flow_style=True, width=10_000)
     with contextlib.suppress(RecipeError):
         assert isinstance(load_recipe("corelogs/v1", [f"{key}={text}"]), Recipe)
@@ -312,12 +307,12 @@ def test_no_value_ends_in_a_traceback(key: str, tree: object) -> None:
         ("clustering.rule=bic", "bic needs a Gaussian mixture"),
     ],
 )
-def test_what_would_fail_only_after_training_fails_at_once(change: str, message: str) -> None:
+def test_what_would_fail_only_after_training_fails_at_once(change, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe("corelogs/default", [change])
 
 
-def test_former_keys_are_read_and_a_later_layer_rules(tmp_path: Path) -> None:
+def test_former_keys_are_read_and_a_later_layer_rules(tmp_path):
     path = _write(
         tmp_path,
         "extends: crystals/perov_5\nmodel: {kind: transformer, waves: 3}\nloss: {divergence: .2}\n",

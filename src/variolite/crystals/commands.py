@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystal, Crystals
     from variolite.crystals.files.reading import Reading
+    from variolite.training import RunFolder
 
 PROGRESS = ConsoleProgress()
 
@@ -66,22 +67,13 @@ def interpolate(
     the same composition. The ends are reconstructions. What lies between is what the
     decoder makes of the path; nothing says that it exists.
     """
-    from variolite.crystals.field import FIELD, load_decoder, with_predictions
+    from variolite.crystals.field import load_decoder, with_predictions
     from variolite.crystals.files.writing import require_place, write_structures
     from variolite.crystals.generation.interpolation import interpolate as decode_path
-    from variolite.training import RunFolder
 
     keep_inputs("--out", out, *(_parted(text)[0] for text in (first, second)))
     require_place(out)
-    folder = RunFolder(run)
-    if folder.field.kind != FIELD.kind:
-        raise RunFolderError(
-            "crystals interpolate needs a run on crystals, and this is one on "
-            f"{folder.field.subject}",
-            where=str(run),
-            hint="give a run of a recipe such as crystals/mp_20/vae_dng",
-        )
-    model = load_decoder(folder, device)
+    model = load_decoder(_crystal_run(run, "interpolate"), device)
     ends = [find_crystal(text) for text in (first, second)]
     with PROGRESS.stage(f"decoding a path of {steps} crystals"):
         crystals = decode_path(model, ends[0], ends[1], steps, path=path)
@@ -89,6 +81,23 @@ def interpolate(
         PROGRESS.note(line)
     write_structures(with_predictions(model, crystals, PROGRESS), out)
     typer.echo(str(out))
+
+
+def _crystal_run(run: Path, command: str) -> RunFolder:
+    """Open a run, which has to be one on crystals."""
+    from variolite.crystals.field import FIELD
+    from variolite.training import RunFolder
+
+    folder = RunFolder(run)
+    folder.require_finished()
+    if folder.field.kind != FIELD.kind:
+        raise RunFolderError(
+            f"crystals {command} needs a run on crystals, and this is one on "
+            f"{folder.field.subject}",
+            where=str(run),
+            hint="give a run of a recipe such as crystals/mp_20/vae_dng",
+        )
+    return folder
 
 
 def find_crystal(text: str) -> Crystal:
@@ -285,15 +294,14 @@ def prior(
     ] = None,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Fit the prior and the property predictions of a finished run anew.
+    """Fit the prior and the property predictions of a finished run again.
 
     The network stays as it is; what `variolite generate` draws from is replaced.
     """
     from variolite.crystals.field import load
     from variolite.crystals.run import refit_prior
-    from variolite.training import RunFolder
 
     crystals = load(data, PROGRESS)
-    run = writable_copy(run, PROGRESS.note)
-    refit_prior(RunFolder(run), crystals, overrides or (), device=device, progress=PROGRESS)
-    typer.echo(str(run))
+    folder = _crystal_run(writable_copy(run, PROGRESS.note), "prior")
+    refit_prior(folder, crystals, overrides or (), device=device, progress=PROGRESS)
+    typer.echo(str(folder.path))
