@@ -41,8 +41,7 @@ from variolite.training.storage import (
 
 # Between crystals and the network: the canonical frame, encoding and decoding.
 
-DECODED_ATOMS = 16_384
-"""In one batch, about."""
+DECODED_ATOMS = 16_384  # In one batch, about.
 
 
 def canonicalize(crystals: Crystals) -> Frame:
@@ -162,7 +161,6 @@ class CrystalModel:
 
     @property
     def latent(self) -> int:
-        """Latent dimensions of an atom."""
         return self.module.architecture.latent
 
     @property
@@ -172,7 +170,6 @@ class CrystalModel:
 
     @property
     def elements(self) -> tuple[int, ...]:
-        """Atomic numbers that it knows."""
         return self.module.elements
 
     def trained_on(self, crystals: Crystals) -> bool:

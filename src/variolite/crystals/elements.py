@@ -20,11 +20,8 @@ _SYMBOLS, _MASSES, _PAULING = zip(
     *[line.split(",") for line in _LINES if not line.startswith("#")][1:], strict=True
 )
 
-SYMBOLS: tuple[str, ...] = ("X", *_SYMBOLS)
-"""Symbol by atomic number; place 0 is no element."""
-
-HEAVIEST = len(SYMBOLS) - 1
-"""The largest atomic number that is known."""
+SYMBOLS: tuple[str, ...] = ("X", *_SYMBOLS)  # Symbol by atomic number; place 0 is no element.
+HEAVIEST = len(SYMBOLS) - 1  # The largest atomic number that is known.
 
 ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
 

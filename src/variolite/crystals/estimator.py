@@ -139,7 +139,6 @@ class CrystalVAE:
 
     @property
     def prior(self) -> LatentPrior | None:
-        """What samples are drawn from."""
         return self.model.prior
 
     def save(self, folder: str | Path) -> None:

@@ -25,8 +25,7 @@ Integers = NDArray[np.int64]
 METRIC_WEIGHTS = np.array([3.137, 2.0719, 1.0, 0.5771, 0.4143, 0.3307])
 """On G11, G22, G33, G12, G13, G23: sorts lengths and prefers obtuse angles."""
 
-SAME_METRIC = 1e-6
-"""Relative difference in the weighted metric that counts as none."""
+SAME_METRIC = 1e-6  # Relative difference in the weighted metric that counts as none.
 
 
 def _miller_indices() -> Integers:
@@ -41,22 +40,17 @@ def _miller_indices() -> Integers:
     return np.concatenate([np.array(short), generic.astype(np.int64)])
 
 
-HKL = _miller_indices()
-"""Of the structure factors that break ties, shape (K, 3)."""
+HKL = _miller_indices()  # Of the structure factors that break ties, shape (K, 3).
 
 AMPLITUDES = 1.0 / (1.0 + 0.173 * np.arange(len(HKL)))
 PHASES = 2.0 * np.pi * np.modf(0.7548776662 * (1 + np.arange(len(HKL))))[0]
 
+# Of the function of every wave at once that breaks the ties which those waves leave.
 STRENGTHS = np.array([3.3, 4.4, 2.9])
 CENTRES = np.array([0.1371, 0.2913, 0.4135])
 OFFSET = 0.7
-"""Of the function of every wave at once that breaks the ties which those waves leave."""
-
-SAME_SCORE = 1e-8
-"""Difference below which two frames count as related by symmetry."""
-
-CHUNK = 200_000
-"""Atoms times candidates handled at once, so that the memory stays small."""
+SAME_SCORE = 1e-8  # Difference below which two frames count as related by symmetry.
+CHUNK = 200_000  # Atoms times candidates handled at once, so that the memory stays small.
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,7 @@ Integers = NDArray[np.int64]
 # Each function draws one transformation for every crystal of a set, from a seed. None changes
 # what the crystal is, except `reflection`, which gives its mirror image.
 
-SHEARS = 3
-"""Times that one vector of a cell is added to, or taken from, another in `other_cell`."""
+SHEARS = 3  # Times that one vector of a cell is added to, or taken from, another in `other_cell`.
 
 
 @dataclass(frozen=True)
@@ -133,14 +132,9 @@ def other_cell(crystals: Crystals, seed: int = 0) -> Transformation:
 
 # How far two sets of atoms are from each other, whatever their order or setting.
 
-EXACT = 1e-7
-"""Change below which no better pairing of atoms is looked for."""
-
-FAR = 1e12
-"""Added where two atoms are of different elements, so that they are never paired."""
-
-FLAT = 1e-6
-"""Volume of a cell over the product of its lengths up to which it counts as none."""
+EXACT = 1e-7  # Change below which no better pairing of atoms is looked for.
+FAR = 1e12  # Added where two atoms are of different elements, so that they are never paired.
+FLAT = 1e-6  # Volume of a cell over the product of its lengths up to which it counts as none.
 
 
 def change_of_atoms(before: Floats, after: Floats, crystals: Crystals) -> Floats:
@@ -214,14 +208,9 @@ def _lengths(crystals: Crystals) -> Floats:
 Encode = Callable[[Crystals], Latents | ArrayLike]
 Reconstruct = Callable[[Crystals], Crystals]
 
-TOLERANCE = 1e-4
-"""Of latents, in their own units and in standard deviations."""
-
-SHAPE_TOLERANCE = 1e-3
-"""Of reconstructions, in Angstrom."""
-
-MOVED = 0.1
-"""Standard deviations beyond which the latents of a crystal count as others."""
+TOLERANCE = 1e-4  # Of latents, in their own units and in standard deviations.
+SHAPE_TOLERANCE = 1e-3  # Of reconstructions, in Angstrom.
+MOVED = 0.1  # Standard deviations beyond which the latents of a crystal count as others.
 
 TRANSFORMATIONS: Mapping[str, tuple[Callable[[Crystals, int], Transformation], str]] = {
     "rotation": (rotation, "atoms"),
@@ -233,11 +222,8 @@ TRANSFORMATIONS: Mapping[str, tuple[Callable[[Crystals, int], Transformation], s
 }
 """What is tried, and whether atoms are compared one by one or as the set of a crystal."""
 
-STRAIN = 0.003
-"""Largest relative change of a length."""
-
-NOISE = 0.01
-"""Standard deviation of displacements in Angstrom, along each axis."""
+STRAIN = 0.003  # Largest relative change of a length.
+NOISE = 0.01  # Standard deviation of displacements in Angstrom, along each axis.
 
 _ARRAYS = ("species", "coordinates", "lattices", "offsets")
 _HEADS = ("change", "compared", "median", "95 %", "largest", "in sd", "moved")

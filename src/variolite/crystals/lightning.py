@@ -53,8 +53,7 @@ except ImportError:
     ) from None
 
 
-TERMS = ("total", "reconstruction", "kl")
-"""Of the objective, as they are logged."""
+TERMS = ("total", "reconstruction", "kl")  # Of the objective, as they are logged.
 
 
 class CrystalDataModule(LightningDataModule):
@@ -108,12 +107,11 @@ class CrystalDataModule(LightningDataModule):
     ) -> CrystalBatch:
         """Move a batch, which is frozen and unknown to Lightning."""
         del dataloader_idx
-        tensors: dict[str, Any] = {
-            field.name: value.to(device)
-            for field in fields(batch)
-            if isinstance(value := getattr(batch, field.name), Tensor)
+        values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
         }
-        return replace(batch, **tensors)
+        return replace(batch, **moved)
 
     def _require_enough(self, crystals: int, where: str) -> None:
         _, world = self._place()
@@ -226,15 +224,12 @@ class VAEModule(LightningModule):
         return CrystalModel(self.vae.eval(), self.prior)
 
     def encode(self, crystals: Crystals) -> Latents:
-        """Return the posterior of every atom; see `CrystalModel.encode`."""
         return self.model.encode(crystals)
 
     def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
-        """Decode latents; see `CrystalModel.decode`."""
         return self.model.decode(latents, species=species)
 
     def reconstruct(self, crystals: Crystals) -> Crystals:
-        """Decode posterior means in the given cell and order; see `CrystalModel.reconstruct`."""
         return self.model.reconstruct(crystals)
 
     def sample(self, number: int, **settings: Any) -> Crystals:
@@ -249,11 +244,9 @@ class VAEModule(LightningModule):
         self.prior = fit_prior(latents, crystals, spec, seed=self.spec.seed)
 
     def forward(self, batch: CrystalBatch) -> Posterior:
-        """Return the posterior of a batch."""
         return self.vae.infer(batch)
 
     def configure_optimizers(self) -> Any:
-        """Adam, with the learning rate of the recipe's schedule."""
         spec = self.spec
         rate = RATE if spec.learning_rate == "auto" else spec.learning_rate
         optimiser = torch.optim.Adam(self.parameters(), lr=rate)
@@ -301,11 +294,9 @@ class VAEModule(LightningModule):
             self.log(f"val/{name}", value / atoms, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the prior beside the weights, as tensors and plain data."""
         if self.prior is not None:
             checkpoint["latent_prior"] = prior_state(self.prior)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take the prior that is beside the weights."""
         if "latent_prior" in checkpoint:
             self.prior = prior_from(*checkpoint["latent_prior"])

@@ -24,14 +24,9 @@ Integers = NDArray[np.int64]
 # 2009). The Niggli cell is one of the Minkowski-reduced bases; where a lattice
 # has several, all of them are found here and `canonical` chooses.
 
-ROUNDS = 200
-"""Sweeps of the reduction; real cells need fewer than ten."""
-
-_FLAT = 1e-9
-"""Volume over the product of the lengths up to which a cell counts as flat."""
-
-SAME_LENGTH = 1e-5
-"""Relative difference below which two bases count as equally short."""
+ROUNDS = 200  # Sweeps of the reduction; real cells need fewer than ten.
+_FLAT = 1e-9  # Volume over the product of the lengths up to which a cell counts as flat.
+SAME_LENGTH = 1e-5  # Relative difference below which two bases count as equally short.
 
 
 def _short_vectors() -> Integers:
@@ -251,11 +246,8 @@ class ReducedLattices:
 
 # Shortest periodic distances, for many crystals at once.
 
-VOLUME = 0.1
-"""Smallest volume of a valid cell in cubic Angstrom."""
-
-CHUNK = 2_000_000
-"""Distances handled at once, so that the memory stays small."""
+VOLUME = 0.1  # Smallest volume of a valid cell in cubic Angstrom.
+CHUNK = 2_000_000  # Distances handled at once, so that the memory stays small.
 
 
 def has_cell(crystals: Crystals) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import Field, ValidationInfo, model_validator
@@ -45,7 +45,6 @@ class CrystalArchitecture(Spec):
 
     @property
     def species_given(self) -> bool:
-        """Whether the decoder is given the elements."""
         return "species" in self.given
 
     @model_validator(mode="before")
@@ -151,7 +150,6 @@ class CrystalRecipe(BaseRecipe):
 
 
 def load_crystal_recipe(name: str | Path, overrides: Iterable[str] = ()) -> CrystalRecipe:
-    """Load a recipe for crystals; see `variolite.recipe.load_recipe`."""
     return load_recipe(name, overrides, CrystalRecipe)
 
 
@@ -192,8 +190,7 @@ REASONS: Mapping[str, str] = {
 _CLASSES = {"": "VAEModule", "encoder": "TransformerEncoder", "decoder": "TransformerDecoder"}
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A value at a dotted path: the recipe's key that it went to, or why it went to none."""
 
     path: str

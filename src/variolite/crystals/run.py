@@ -57,8 +57,7 @@ BATCH_SIZE = 128
 RATE = 3e-3
 """At a batch of 128 crystals; the best of 1e-3, 2e-3, 3e-3 and 5e-3 at width 128 or close to it."""
 
-LEAST_SCALE = 0.02
-"""Smallest scale of a log metric: angles of cubic cells do not vary at all."""
+LEAST_SCALE = 0.02  # Smallest scale of a log metric: angles of cubic cells do not vary at all.
 
 
 @contextmanager
@@ -348,7 +347,6 @@ def _with_prior(
     device: str,
     progress: Progress,
 ) -> CrystalModel:
-    """Fit the prior and the property head of a trained network."""
     if recipe.prior.kind == "none" and not recipe.properties:
         return model
     frame = canonicalize(training).crystals

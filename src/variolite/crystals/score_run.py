@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,9 @@ from variolite.scoring import Scorecard, ScoreRow, format_value
 from variolite.text_table import text_table
 from variolite.training import RunFolder
 
-KEPT = 2_000
-"""Structures that go into the run folder for its report."""
+KEPT = 2_000  # Structures that go into the run folder for its report.
 
 SPLIT = "held-out structures"
-
-Log = Callable[[str], None]
 
 
 def structures_to_score(
@@ -105,7 +103,7 @@ def score_crystal_run(
     samples: int = 0,
     seed: int = 0,
     workers: int | None = None,
-    log: Log = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Scorecard:
     """Score a finished run and write scorecard.json, held_out.parquet and the structures.
 
@@ -115,7 +113,6 @@ def score_crystal_run(
     """
     run.require_finished()
     model = load_crystal_model(run.model_folder)
-    given = ("species",) if model.species_given else ()
     true, notes = structures_to_score(run, model, crystals)
     if train is None and model.trained_on(crystals):
         known = groups_by(crystals, run.recipe().split.by)
@@ -125,7 +122,8 @@ def score_crystal_run(
     if failures:
         notes.append(f"{failures} structures hold an element the model lacks: counted as failures")
     workers = (os.cpu_count() or 1) if workers is None else workers
-    scores = score_reconstruction(true, found, given=given, workers=workers, log=log)
+    score = partial(score_reconstruction, true, workers=workers, log=log)
+    scores = score(found, given=("species",) if model.species_given else ())
     rows = reconstruction_rows([scores], method="vae", split=SPLIT)
     notes += reconstruction_notes(scores)
     if baselines:
@@ -137,43 +135,27 @@ def score_crystal_run(
             log(f"matching the baseline {name}")
             # A template brings its own cell.
             own = ("species", "lattice") if name == "random_coordinates" else ("species",)
-            scored = score_reconstruction(true, reference, given=own, workers=workers, log=log)
-            rows += reconstruction_rows([scored], method=name, split=SPLIT)
+            rows += reconstruction_rows([score(reference, given=own)], method=name, split=SPLIT)
     card = Scorecard(tuple(rows), tuple(notes))
     if samples:
-        card = card.merge(_generation(run, model, samples, train, true, seed, workers, log))
+        if train is None:
+            raise DataError(
+                "samples can only be scored against the structures trained on",
+                where="--samples",
+                hint="give those with --train",
+            )
+        made = model.sample(samples, Sampling(seed=seed), log=log)
+        write_store(run.path / "samples.crystals", made.crystals)
+        new = score_generation(made.crystals, train, test=true, workers=workers, seed=seed, log=log)
+        note = (
+            f"{samples} samples out of {made.attempts} attempts, of which "
+            f"{sum(made.rejects.values())} were rejected before scoring as not valid"
+        )
+        card = card.merge(Scorecard(tuple(new.rows("vae", SPLIT)), (note, *new.notes)))
     card.write(run.scorecard_file)
     _keep(run.path, true, found, seed)
     write_table(held_out_table(true, scores, _latents(model, true)), run.held_out_file)
     return card
-
-
-def _generation(
-    run: RunFolder,
-    model: CrystalModel,
-    samples: int,
-    train: Crystals | None,
-    true: Crystals,
-    seed: int,
-    workers: int,
-    log: Log,
-) -> Scorecard:
-    if train is None:
-        raise DataError(
-            "samples can only be scored against the structures trained on",
-            where="--samples",
-            hint="give those with --train",
-        )
-    generated = model.sample(samples, Sampling(seed=seed), log=log)
-    write_store(run.path / "samples.crystals", generated.crystals)
-    scored = score_generation(
-        generated.crystals, train, test=true, workers=workers, seed=seed, log=log
-    )
-    note = (
-        f"{samples} samples out of {generated.attempts} attempts, of which "
-        f"{sum(generated.rejects.values())} were rejected before scoring as not valid"
-    )
-    return Scorecard(tuple(scored.rows("vae", SPLIT)), (note, *scored.notes))
 
 
 def _keep(folder: Path, true: Crystals, found: Crystals, seed: int) -> None:
@@ -237,14 +219,9 @@ def _table(rows: Sequence[ScoreRow]) -> str:
 
 # How healthy the latent space of a crystal model is.
 
-DRAWS = 500
-"""Crystals drawn from a prior to see how far it is from the latents."""
-
-FEWEST = 20
-"""Crystals below which latents are not examined."""
-
-MOST = 1_000
-"""Crystals that are encoded; of larger sets as many are drawn."""
+DRAWS = 500  # Crystals drawn from a prior to see how far it is from the latents.
+FEWEST = 20  # Crystals below which latents are not examined.
+MOST = 1_000  # Crystals that are encoded; of larger sets as many are drawn.
 
 
 @dataclass(frozen=True)
@@ -265,7 +242,6 @@ class CrystalHealth:
 
     @property
     def active(self) -> int:
-        """Number of latent dimensions in use."""
         return sum(nats > ACTIVE_NATS for nats in self.kl)
 
     def to_dict(self) -> dict[str, Any]:

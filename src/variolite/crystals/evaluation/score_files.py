@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 ENERGIES = ("chgnet", "none")
 
-LARGEST = 5000
-"""Atoms in a cell beyond which a structure counts as unreadable."""
+LARGEST = 5000  # Atoms in a cell beyond which a structure counts as unreadable.
 
 
 def score_structures(
@@ -91,7 +90,6 @@ def score_structures(
 
 
 def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | None:
-    """The potential to use; None for none."""
     name = name or ("none" if hull is None else "chgnet")
     if name not in ENERGIES:
         close = nearest(name, ENERGIES)

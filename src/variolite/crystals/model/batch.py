@@ -93,8 +93,7 @@ def wrapped(difference: Tensor) -> Tensor:
 PAIRS_PER_ATOM = 4
 """Pairs within crystals, and as many across them, that are aligned in every step."""
 
-EVALUATION_ATOMS = 8_192
-"""Atoms in one batch where nothing is trained."""
+EVALUATION_ATOMS = 8_192  # Atoms in one batch where nothing is trained.
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,6 @@ class CrystalBatch:
 
     @cached_property
     def layout(self) -> Layout:
-        """Which atoms belong together."""
         return Layout.of(self.counts, self.species.device)
 
     def take(self, chosen: NDArray[np.int64]) -> CrystalBatch:
@@ -222,7 +220,6 @@ class CrystalBatches:
         self.seed = seed
 
     def epoch(self, number: int) -> Iterator[CrystalBatch]:
-        """Yield the batches of one epoch."""
         device = self.crystals.species.device
         # Order and noise are functions of seed and epoch: a resumed run sees the same ones.
         order = np.random.default_rng([self.seed, number]).permutation(len(self.crystals))

@@ -41,7 +41,6 @@ class LatentStatistics:
         return ((latents - self.location) / self.scale).astype(np.float32)
 
     def restored(self, standardised: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Invert `standardised`."""
         return (standardised * self.scale + self.location).astype(np.float32)
 
 

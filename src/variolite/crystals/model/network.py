@@ -138,7 +138,6 @@ class Transformer(nn.Module):
         self.last = nn.LayerNorm(width)
 
     def forward(self, atoms: Tensor, layout: Layout) -> Tensor:
-        """Map atoms (N, width) to atoms (N, width)."""
         for layer in self.layers:
             atoms = layer(atoms, layout, bf16=self.bf16 and self.training)
         normed: Tensor = self.last(atoms)
@@ -167,8 +166,7 @@ def attend(joint: Tensor, layout: Layout, heads: int) -> Tensor:
 # The crystal VAE as a module: encoder, decoder and objective.
 
 
-TABLE = 128
-"""Places in the table from atomic number to the elements of the model."""
+TABLE = 128  # Places in the table from atomic number to the elements of the model.
 
 
 @dataclass(frozen=True)
@@ -298,7 +296,6 @@ class CrystalModule(nn.Module):
         )
 
     def terms(self, batch: CrystalBatch, decoded: Decoded) -> ReconstructionTerms:
-        """Compare what was decoded with the batch."""
         species = batch.coordinates.new_zeros(())
         if decoded.species_logits is not None:
             species = functional.cross_entropy(
