@@ -45,7 +45,7 @@ def copied(made, tmp_path):
         (("--set", "training.epochs=many"), "training.epochs"),
         (("--set", "training.epochs"), "--set training.epochs"),
         (("--set", "clustering.k=[3]"), "unknown key 'clustering'"),
-        (("--set", "properties=[mass]"), "no property 'mass'"),
+        (("--set", "properties=[mass]"), "no numeric property 'mass'"),
         (("--set", "properties=[space_grup]"), "did you mean space_group?"),
         (("--map", "a=b"), "--map: does not go with a run on crystals"),
         (("--members", "3"), "--members: does not go with a run on crystals"),

@@ -40,7 +40,7 @@ from variolite.crystals.model.network import CrystalModule, bf16_is_fast
 from variolite.crystals.potential.alignment import standardise
 from variolite.crystals.potential.features import foundation_features, user_cache
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
-from variolite.errors import DataError, RecipeError, TrainingError, nearest
+from variolite.errors import DataError, RecipeError, TrainingError
 from variolite.progress import Progress
 from variolite.recipe import recipe_to_yaml
 from variolite.records import Split, write_text_atomic
@@ -157,15 +157,6 @@ def prepare_crystals(
     there are too few groups, or a property that the recipe names is missing, is no number or has
     too few values.
     """
-    for name in recipe.properties:
-        if name not in crystals.properties:
-            close = nearest(name, crystals.properties)
-            known = ", ".join(crystals.properties) or "none"
-            raise DataError(
-                f"the structures have no property {name!r}",
-                where="properties",
-                hint=f"did you mean {close}?" if close else f"they have: {known}",
-            )
     spec, groups = recipe.split, groups_by(crystals, recipe.split.by)
     if spec.test > 0.0:
         split = draw_split(groups, test=spec.test, validation=spec.validation, seed=spec.seed)

@@ -267,7 +267,7 @@ def test_a_prior_is_refused_for_other_parts_and_other_data(run: Run) -> None:
         refit_prior(run.folder, run.crystals.take(slice(0, 60)))
     with pytest.raises(RecipeError, match="did you mean kind"):
         refit_prior(run.folder, run.crystals, ["prior.kinf=flow"])
-    with pytest.raises(DataError, match="no property 'mass'"):
+    with pytest.raises(DataError, match="no numeric property 'mass'"):
         refit_prior(run.folder, run.crystals, ["properties=[mass]"])
     with pytest.raises(RunFolderError, match="no run here"):
         refit_prior(RunFolder(run.folder.path / "model"), run.crystals)
