@@ -170,15 +170,6 @@ def test_nothing_is_run_or_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not trace.exists()
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="cannot read the recipe: No such file"):
-        import_source([tmp_path / "absent.yaml"], "mine")
-    binary = tmp_path / "binary.yaml"
-    binary.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="not UTF-8"):
-        import_source([binary], "mine")
-
-
 def test_a_later_file_lies_over_an_earlier_one(tmp_path: Path) -> None:
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("vae_module: {latent_dim: 8, encoder: {d_model: 64}}\nseed: 7\n")

@@ -107,29 +107,6 @@ def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule)
     assert logged["train/reconstruction"] == pytest.approx(float(np.mean(steps)), rel=1e-4)
 
 
-def test_fractions_add_portions_up_to_the_whole(alone: CrystalModule) -> None:
-    """The same law without Lightning, for three portions of very different sizes."""
-    tensors = CrystalBatch.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
-    latent = alone.architecture.latent
-    order = np.argsort(tensors.counts, kind="stable")
-    portions = [
-        tensors.take(places).drawn(latent, None) for places in np.split(order[:60], [40, 50])
-    ]
-    whole = tensors.take(order[:60]).drawn(latent, None)
-    expected = gradients(alone, whole, 0.1)
-    alone.zero_grad()
-    for portion in portions:
-        alone.loss(
-            portion,
-            torch.tensor([0.1]),
-            atom_fraction=len(portion.species) / len(whole.species),
-            crystal_fraction=len(portion) / len(whole),
-        ).total.sum().backward()
-    for name, parameter in alone.named_parameters():
-        assert parameter.grad is not None
-        np.testing.assert_allclose(parameter.grad, expected[name], rtol=1e-4, atol=1e-5)
-
-
 @pytest.fixture(scope="module")
 def loaded(trained: Path) -> VAEModule:
     return VAEModule.load_from_checkpoint(trained / "trained.ckpt")

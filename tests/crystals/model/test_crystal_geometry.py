@@ -25,9 +25,8 @@ from variolite.crystals.model.batch import (
 @given(crystals=drawn_sets())
 def test_cells_come_back_from_their_log_metric(crystals: Crystals) -> None:
     found = lattices_of(log_metric_tensor(crystals.lattices, crystals.counts), crystals.counts)
-    np.testing.assert_allclose(
-        cell_parameters(found), cell_parameters(crystals.lattices), rtol=1e-9, atol=1e-7
-    )
+    parameters = [cell_parameters(cells) for cells in (found, crystals.lattices)]
+    np.testing.assert_allclose(*parameters, rtol=1e-9, atol=1e-7)
     np.testing.assert_array_equal(np.triu(found, 1), 0.0)
     assert (np.diagonal(found, axis1=1, axis2=2) > 0.0).all()
 
@@ -42,35 +41,20 @@ def test_any_six_numbers_come_back_from_their_cell(entries: list[float], atoms: 
     np.testing.assert_allclose(log_metric_tensor(cells, counts), given_, atol=1e-4)
 
 
-@given(
-    entries=st.lists(
-        st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=6, max_size=6
-    ),
-    atoms=st.integers(1, 10_000),
-)
-def test_outputs_of_any_size_are_finite_cells(entries: list[float], atoms: int) -> None:
-    bounded = np.clip(np.array([entries]), -1e30, 1e30)
-    cells = lattices_of(bounded, np.array([atoms]))
-    assert np.isfinite(cells).all()
-    assert (np.diagonal(cells, axis1=1, axis2=2) > 0.0).all()
-
-
-def test_ten_thousand_random_outputs_are_cells() -> None:
+def test_outputs_of_any_size_are_finite_cells_and_others_are_none() -> None:
     random = np.random.default_rng(0)
-    for scale in (3.0, 100.0):
+    for scale in (3.0, 100.0, 1e30):
         counts = random.integers(1, 53, size=10_000)
         cells = lattices_of(scale * random.normal(size=(10_000, 6)), counts)
         assert np.isfinite(cells).all()
-        assert (np.linalg.det(cells) > 0.0).all()
-
-
-@pytest.mark.parametrize("absurd", [np.nan, np.inf, -np.inf])
-def test_entries_that_are_not_finite_are_no_cells(absurd: float) -> None:
-    entries = np.zeros((3, 6))
-    entries[1, 4] = absurd
-    cells = lattices_of(entries, np.array([1, 2, 3]))
-    assert np.isnan(cells[1]).all()
-    np.testing.assert_allclose(np.linalg.det(cells[[0, 2]]), [1.0, 3.0])
+        assert (np.diagonal(cells, axis1=1, axis2=2) > 0.0).all()
+        assert scale > 100.0 or (np.linalg.det(cells) > 0.0).all()
+    for absurd in (np.nan, np.inf, -np.inf):
+        entries = np.zeros((3, 6))
+        entries[1, 4] = absurd
+        cells = lattices_of(entries, np.array([1, 2, 3]))
+        assert np.isnan(cells[1]).all()
+        np.testing.assert_allclose(np.linalg.det(cells[[0, 2]]), [1.0, 3.0])
 
 
 def test_a_box_by_hand() -> None:

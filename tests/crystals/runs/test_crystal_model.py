@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.invariance import Transformation
-from variolite.errors import DataError, RunFolderError
+from variolite.errors import DataError
 
 ELEMENTS = Crystals.of(
     [
@@ -159,16 +159,3 @@ def test_given_elements_and_latents_that_do_not_fit_are_refused(
     for offsets, names in ([0, 2], ["a"]), ([0, 3], ["a", "b"]):
         with pytest.raises(DataError, match="do not fit each other"):
             Latents(np.zeros((3, 2), np.float32), None, np.array(offsets), np.array(names))
-
-
-def test_a_model_without_a_prior_says_so(model: CrystalModel) -> None:
-    with pytest.raises(RunFolderError, match="no prior to draw from"):
-        model.sample(3)
-
-
-def test_cells_that_are_none_are_refused(model: CrystalModel) -> None:
-    crystals = drawn_crystals(2, 5, 6)
-    flat = crystals.lattices.copy()
-    flat[2, 0] = flat[2, 1]
-    with pytest.raises(DataError, match=r"^2-2: the structure has no atoms, no cell of a volume"):
-        model.encode(replace(crystals, lattices=flat))
