@@ -47,11 +47,7 @@ Integers = NDArray[np.int64]
 Kind = Literal["linear", "log", "symlog"]
 Which = Literal["x", "y"]
 
-SCALE_NAMES: dict[Kind, str] = {
-    "linear": "linear",
-    "log": "logarithmic",
-    "symlog": "signed logarithmic",
-}
+SCALE_NAMES = {"linear": "linear", "log": "logarithmic", "symlog": "signed logarithmic"}
 TAIL_RATIO = 5.0
 """A tail this many times longer than the other side asks for a logarithmic axis."""
 LINE = 18.0
@@ -129,6 +125,7 @@ def _kind_for(finite: Floats) -> tuple[Kind, float]:
 def number_axis(axes: Axes, which: Which, ticks: int = 5, locator: Locator | None = None) -> None:
     """Set about so many ticks at round values, written as powers of ten beyond 1e-4 and 1e6."""
     axis = axes.xaxis if which == "x" else axes.yaxis
+    # Long numbers need twice the room.
     wide = not 1e-3 <= np.abs(axis.get_view_interval()).max() < 1e4
     even = MaxNLocator(ticks // (1 + wide) + 1, steps=[1, 2, 5, 10], min_n_ticks=2 - wide)
     axis.set_major_locator(locator or even)

@@ -101,8 +101,7 @@ def _written(key: str, value: object) -> str:
 
 
 def _names(groups: Sequence[str]) -> str:
-    shown = ", ".join(groups[:MOST_GROUPS])
-    more = len(groups) - MOST_GROUPS
+    shown, more = ", ".join(groups[:MOST_GROUPS]), len(groups) - MOST_GROUPS
     return f"{shown} and {more:,} more" if more > 0 else shown or "none"
 
 

@@ -75,22 +75,18 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
-    "axes.labelsize": SIZE,
-    "axes.linewidth": 1.0,
     "axes.titlelocation": "left",
-    "axes.titlesize": SIZE,
+    "axes.titlesize": "medium",
     # A given height spares measuring what a title must not touch.
     "axes.titley": 1.0,
     "axes.titleweight": "bold",
     "font.family": [_LAID_OUT_IN],
     "font.size": SIZE,
     "grid.color": FAINT,
-    "grid.linewidth": 1.0,
     "image.interpolation": "none",
     "legend.borderaxespad": 0.0,
     "legend.borderpad": 0.0,
     "legend.columnspacing": 1.6,
-    "legend.fontsize": SIZE,
     "legend.frameon": False,
     "legend.handleheight": 0.9,
     "legend.handletextpad": 0.5,
@@ -102,13 +98,7 @@ _STYLE: dict[Any, Any] = {
     # A name is never a formula.
     "text.parse_math": False,
     "xtick.color": INK,
-    "xtick.labelsize": 11.0,
-    "xtick.major.size": 4.0,
-    "xtick.major.width": 1.0,
     "ytick.color": INK,
-    "ytick.labelsize": 11.0,
-    "ytick.major.size": 4.0,
-    "ytick.major.width": 1.0,
 }
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 

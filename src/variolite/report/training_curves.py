@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 GUTTER, TALL, LOW = 68.0, 200.0, 66.0
+RECONSTRUCTION = ("val_reconstruction", "train_reconstruction")
 MOST_COLOURED = 8
 SETTLING = 0.08
 """Fraction of the epochs whose values may lie above the axis."""
@@ -105,22 +106,15 @@ def training_section(
 
 
 def _figure(
-    history: Sequence[EpochRecord],
-    provenance: Mapping[str, object],
-    names: Sequence[str],
+    history: Sequence[EpochRecord], provenance: Mapping[str, object], names: Sequence[str],
     units: Units,
-) -> Figure:
+) -> Figure:  # fmt: skip
     series = partial(_series, history)
     epochs, monitored = series("epoch"), series("val_monitored")
     # Title and unit, then what is drawn solid (validation) and dashed (training).
     tall = (
         ("objective", units.objective, monitored, series("train_total")),
-        (
-            "reconstruction",
-            units.objective,
-            series("val_reconstruction"),
-            series("train_reconstruction"),
-        ),
+        ("reconstruction", units.objective, *map(series, RECONSTRUCTION)),
         ("KL divergence", units.divergence, series("val_kl"), series("train_kl")),
     )
     low = (
@@ -159,9 +153,8 @@ def _figure(
     shown = 3 if end is None else 4
     key(drawing, handles[:shown], strokes[:shown], GUTTER, foot, ncols=4)
     legend(drawing, entries, GUTTER, foot + 22, room)
-    title = "Training curves by epoch"
     caption = _caption(history, members, best, end, units)
-    return Figure("training", to_svg(drawing, title), caption)
+    return Figure("training", to_svg(drawing, "Training curves by epoch"), caption)
 
 
 def _curves(
@@ -207,32 +200,22 @@ def _range(curves: list[Floats], *, from_zero: bool) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _colours(members: int) -> list[str]:
-    if 1 < members <= MOST_COLOURED:
-        return list(CATEGORIES[:members])
-    return [ACCENT] * members
+def _colours(members: int) -> Sequence[str]:
+    return CATEGORIES[:members] if 1 < members <= MOST_COLOURED else [ACCENT] * members
 
 
 def _caption(
-    history: Sequence[EpochRecord],
-    members: int,
-    best: list[float],
-    end: float | None,
-    units: Units,
+    history: Sequence[EpochRecord], members: int, best: list[float], end: float | None, units: Units
 ) -> str:
-    sentences = [
-        f"Training{f' of {members} members' if members > 1 else ''} over "
-        f"{counted(len(history), 'epoch')}, "
-        f"{units.wording}. The monitored validation objective always uses the final beta; the "
-        "training total uses the beta of its epoch, so the two are comparable only after "
-        "warm-up."
-    ]
-    if end is not None:
-        sentences.append(f"Beta reaches its final value at epoch {end:g}.")
+    of = f" of {members} members" if members > 1 else ""
+    warm = "" if end is None else f"Beta reaches its final value at epoch {end:g}. "
     which = listed([f"{epoch:g}" for epoch in best])
     if len(best) > MOST_COLOURED:
         which = f"between {min(best):g} and {max(best):g}"
-    plural = "s" if len(best) > 1 else ""
-    sentences.append(f"Best epoch{plural}, by lowest validation objective: {which}.")
-    sentences.append("Values of the first epochs above an axis are left out of view.")
-    return " ".join(sentences)
+    return (
+        f"Training{of} over {counted(len(history), 'epoch')}, {units.wording}. The monitored "
+        "validation objective always uses the final beta; the training total uses the beta of its "
+        f"epoch, so the two are comparable only after warm-up. {warm}Best "
+        f"epoch{'s' if len(best) > 1 else ''}, by lowest validation objective: {which}. Values of "
+        "the first epochs above an axis are left out of view."
+    )
