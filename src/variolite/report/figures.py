@@ -22,24 +22,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from variolite.report.style import (
-    ACCENT,
-    DASHES,
-    FAINT,
-    INK,
-    LETTER,
-    MUTED,
-    PAPER,
-    SECOND,
-    SMALL,
-    WIDTH,
-    axes_at,
-    blend,
-    ink_on,
-    new_figure,
-    shorten,
-    to_svg,
-)
+from variolite.report import style
+from variolite.report.style import axes_at, blend, ink_on, new_figure, shorten, to_svg
 from variolite.report.tables import MINUS
 
 Floats = NDArray[np.float64]
@@ -151,7 +135,7 @@ def panels(
     below: float = 46.0,
     gap: float = 60.0,
     foot: float = 0.0,
-    widest: float = WIDTH,
+    widest: float = style.WIDTH,
     **settings: Any,
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure of panels in rows, each with room at its top and below, all in pixels.
@@ -159,7 +143,7 @@ def panels(
     ``left`` and ``right`` are the margins of the figure, ``gap`` is between the panels of a row,
     ``foot`` below everything; ``settings`` are given to each of the axes.
     """
-    width = min((WIDTH - left - right - gap * (abreast - 1)) / abreast, widest)
+    width = min((style.WIDTH - left - right - gap * (abreast - 1)) / abreast, widest)
     whole = top + height + below
     figure = new_figure(-(-count // abreast) * whole + foot)
     drawn = []
@@ -179,14 +163,14 @@ def wrapped(name: str, width: float) -> str:
 
 def titled(axes: Axes, title: str, note: str) -> None:
     """Write a title over axes, and a note in smaller letters below it."""
-    axes.set_title(shorten(title, int(axes.bbox.width / LETTER)), pad=19)
+    axes.set_title(shorten(title, int(axes.bbox.width / style.LETTER)), pad=19)
     note_over(axes, shorten(note, int(axes.bbox.width / 5.9)))
 
 
 def note_over(axes: Axes, note: str, up: float = 6.0) -> None:
     """Write in small letters so many pixels over axes."""
     place = {"xytext": (0, up), "xycoords": "axes fraction", "textcoords": "offset pixels"}
-    axes.annotate(note, (0, 1), fontsize=SMALL, color=MUTED, **place)  # type: ignore[arg-type]
+    axes.annotate(note, (0, 1), fontsize=style.SMALL, color=style.MUTED, **place)  # type: ignore[arg-type]
 
 
 def legend_height(names: Sequence[str], width: float) -> float:
@@ -199,7 +183,7 @@ def legend(
 ) -> None:
     """Explain colours by (name, colour) pairs in columns that fit ``width`` pixels."""
     names = [shorten(name) for name, _ in entries]
-    boxes = [Patch(facecolor=colour, edgecolor=MUTED, linewidth=0.5) for _, colour in entries]
+    boxes = [Patch(facecolor=colour, edgecolor=style.MUTED, linewidth=0.5) for _, colour in entries]
     key(figure, boxes, names, left, top, ncols=_columns(names, width), handlelength=1.0)
 
 
@@ -208,19 +192,21 @@ def key(
     **settings: Any,
 ) -> None:  # fmt: skip
     """Set matplotlib's legend with its upper left corner at pixels of the figure."""
-    place = (left / WIDTH, 1 - top / (72 * figure.get_figheight()))
+    place = (left / style.WIDTH, 1 - top / (72 * figure.get_figheight()))
     figure.legend(handles, names, loc="upper left", bbox_to_anchor=place, **settings)
 
 
 def _columns(names: Sequence[str], width: float) -> int:
-    widest = max((len(shorten(name)) for name in names), default=0) * 1.1 * LETTER + 42
+    widest = max((len(shorten(name)) for name in names), default=0) * 1.1 * style.LETTER + 42
     return min(max(int((width + 20) // widest), 1), max(len(names), 1))
 
 
 def heat_map(axes: Axes, colours: Floats, texts: Sequence[Sequence[str]]) -> None:
     """Fill cells of the axes with colours, [rows, columns, 4] of RGBA, and texts, from the top."""
     rows, columns = colours.shape[:2]
-    axes.pcolormesh(np.arange(columns + 1), np.arange(rows + 1), colours, ec=PAPER, linewidth=1)
+    axes.pcolormesh(
+        np.arange(columns + 1), np.arange(rows + 1), colours, ec=style.PAPER, linewidth=1
+    )
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -228,7 +214,7 @@ def heat_map(axes: Axes, colours: Floats, texts: Sequence[Sequence[str]]) -> Non
         for column, text in enumerate(line):
             ink = ink_on(to_hex(colours[row, column]))
             place = (column + 0.5, row + 0.5)
-            axes.text(*place, text, ha="center", va="center", fontsize=SMALL, color=ink)
+            axes.text(*place, text, ha="center", va="center", fontsize=style.SMALL, color=ink)
 
 
 def colour_bar(
@@ -244,8 +230,8 @@ def colour_bar(
     bar.set_ticks(list(marks), labels=list(marks.values()))
     assert bar.solids is not None
     bar.solids.set_rasterized(True)
-    bar.outline.set(edgecolor=MUTED, linewidth=0.5)
-    box.tick_params(length=0, pad=5, labelsize=SMALL, labelcolor=MUTED)
+    bar.outline.set(edgecolor=style.MUTED, linewidth=0.5)
+    box.tick_params(length=0, pad=5, labelsize=style.SMALL, labelcolor=style.MUTED)
 
 
 def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: int = 40) -> None:
@@ -254,15 +240,15 @@ def histogram(axes: Axes, values: Floats, axis: ValueAxis, *, noun: str, bins: i
     known = axis.inside(values[np.isfinite(values)])
     spaced = np.geomspace if axis.kind == "log" else np.linspace
     counts, edges = np.histogram(known, bins=spaced(axis.low, axis.high, bins + 1))
-    shade = blend(("#ffffff", ACCENT), 0.55)
-    axes.stairs(counts, edges, fill=True, facecolor=shade, edgecolor=ACCENT)
+    shade = blend(("#ffffff", style.ACCENT), 0.55)
+    axes.stairs(counts, edges, fill=True, facecolor=shade, edgecolor=style.ACCENT)
     axes.set_ylim(0, max(float(counts.max(initial=0)), 1.0) * 1.06)
     axes.set_ylabel(noun)
     number_axis(axes, "y", 4)
     if known.size:
         middle, high = np.quantile(known, [0.5, 0.95])
-        axes.axvline(middle, color=INK, linewidth=1.6)
-        axes.axvline(high, color=SECOND, linewidth=1.6, linestyle=DASHES)
+        axes.axvline(middle, color=style.INK, linewidth=1.6)
+        axes.axvline(high, color=style.SECOND, linewidth=1.6, linestyle=style.DASHES)
 
 
 # Intervals
@@ -309,7 +295,7 @@ def interval_figure(
     *,
     title: str,
     row: float = 23.0,
-    widest: float = WIDTH,
+    widest: float = style.WIDTH,
     key: Sequence[tuple[str, str]] = (),
 ) -> Markup:
     """Draw dots with whiskers, a row per method and up to three panels abreast, one a measure.
@@ -318,10 +304,10 @@ def interval_figure(
     overlap is seen without a ruler. ``key`` names colours below.
     """
     texts = [shorten(label.text, 44) for label in labels]
-    left = max(len(text) for text in texts) * LETTER + 24
+    left = max(len(text) for text in texts) * style.LETTER + 24
     abreast = max(min(3, len(shown)), 1)
     height = row * max(len(panel.whiskers) for panel in shown)
-    foot = legend_height([name for name, _ in key], WIDTH - left) + 4
+    foot = legend_height([name for name, _ in key], style.WIDTH - left) + 4
     figure, drawn = panels(
         len(shown), abreast=abreast, height=height, left=left, gap=26, foot=foot, widest=widest
     )
@@ -335,7 +321,7 @@ def interval_figure(
             for label, written in zip(labels, axes.get_yticklabels(), strict=True):
                 written.set_fontweight("bold" if label.bold else "normal")
     if key:
-        legend(figure, key, left, 72 * figure.get_figheight() - foot, WIDTH - left)
+        legend(figure, key, left, 72 * figure.get_figheight() - foot, style.WIDTH - left)
     return to_svg(figure, title)
 
 
@@ -350,9 +336,9 @@ def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
     axes.set(xlim=(low, high), ylim=(len(whiskers) - 0.5, -0.5), yticks=[])
     axes.tick_params(axis="y", length=0, pad=10)
     number_axis(axes, "x", 4)
-    axes.spines["left"].set_edgecolor(FAINT)
+    axes.spines["left"].set_edgecolor(style.FAINT)
     if low < 0 < high:
-        axes.axvline(0, color=INK, linewidth=0.7)
+        axes.axvline(0, color=style.INK, linewidth=0.7)
     strong = next((whisker for _, whisker in present if whisker.strong), None)
     if strong and strong.bounded:
         axes.axvspan(strong.low, strong.high, color=strong.colour, alpha=0.1, linewidth=0)
@@ -365,7 +351,7 @@ def draw_whiskers(axes: Axes, whiskers: Sequence[Whisker | None]) -> None:
         [w.mean for _, w in present],
         [place for place, _ in present],
         s=70,
-        c=[PAPER if w.hollow else w.colour for _, w in present],
+        c=[style.PAPER if w.hollow else w.colour for _, w in present],
         edgecolors=[w.colour for _, w in present],
         linewidths=1.6,
         zorder=3,

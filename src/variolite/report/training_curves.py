@@ -14,21 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from variolite.report import style
 from variolite.report.figures import key, legend, legend_height, number_axis
 from variolite.report.page import Figure, Section, missing
-from variolite.report.style import (
-    ACCENT,
-    CATEGORIES,
-    DASHES,
-    INK,
-    MUTED,
-    PAPER,
-    SHADE,
-    WIDTH,
-    axes_at,
-    new_figure,
-    to_svg,
-)
+from variolite.report.style import axes_at, new_figure, to_svg
 from variolite.report.tables import counted, listed
 
 if TYPE_CHECKING:
@@ -37,7 +26,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 GUTTER, TALL, LOW = 68.0, 200.0, 66.0
-RECONSTRUCTION = ("val_reconstruction", "train_reconstruction")
 MOST_COLOURED = 8
 SETTLING = 0.08
 """Fraction of the epochs whose values may lie above the axis."""
@@ -109,18 +97,23 @@ def _figure(
     history: Sequence[EpochRecord], provenance: Mapping[str, object], names: Sequence[str],
     units: Units,
 ) -> Figure:  # fmt: skip
-    series = partial(_series, history)
-    epochs, monitored = series("epoch"), series("val_monitored")
+    curve = partial(_series, history)
+    epochs, monitored = curve("epoch"), curve("val_monitored")
     # Title and unit, then what is drawn solid (validation) and dashed (training).
     tall = (
-        ("objective", units.objective, monitored, series("train_total")),
-        ("reconstruction", units.objective, *map(series, RECONSTRUCTION)),
-        ("KL divergence", units.divergence, series("val_kl"), series("train_kl")),
+        ("objective", units.objective, monitored, curve("train_total")),
+        (
+            "reconstruction",
+            units.objective,
+            curve("val_reconstruction"),
+            curve("train_reconstruction"),
+        ),
+        ("KL divergence", units.divergence, curve("val_kl"), curve("train_kl")),
     )
     low = (
-        ("weight of the KL term", "beta", series("beta")[:, None], None),
-        ("time per epoch", "s", series("seconds")[:, None], None),
-        ("active dimensions", "count", series("active_units"), None),
+        ("weight of the KL term", "beta", curve("beta")[:, None], None),
+        ("time per epoch", "s", curve("seconds")[:, None], None),
+        ("active dimensions", "count", curve("active_units"), None),
     )
     members = monitored.shape[1]
     best, end = best_epochs(history, provenance), warm_up_end(history)
@@ -129,25 +122,25 @@ def _figure(
         for i, colour in enumerate(_colours(members))
     ]
     if members > MOST_COLOURED:
-        entries = [(f"{members} members", ACCENT)]
+        entries = [(f"{members} members", style.ACCENT)]
     elif members == 1 and not (names and names[0]):
         entries = []
-    foot, room = 24 + TALL + 50 + LOW + 40, WIDTH - GUTTER
+    foot, room = 24 + TALL + 50 + LOW + 40, style.WIDTH - GUTTER
     drawing = new_figure(foot + 28 + legend_height([name for name, _ in entries], room))
     for top, height, tier in ((24.0, TALL, tall), (74 + TALL, LOW, low)):
         for column, (title, unit, solid, dashed) in enumerate(tier):
-            left = column * WIDTH / 3 + GUTTER
-            axes = axes_at(drawing, left, top, WIDTH / 3 - GUTTER - 10, height)
+            left = column * style.WIDTH / 3 + GUTTER
+            axes = axes_at(drawing, left, top, style.WIDTH / 3 - GUTTER - 10, height)
             axes.grid(axis="y")
             axes.set(title=title, ylabel=unit, xlabel="" if tier is tall else "epoch")
             _curves(axes, epochs, solid, dashed, end)
             if solid is monitored:
                 _best(axes, epochs, solid, best)
     handles: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, lw=1.5),
-        Line2D([], [], color=INK, lw=1.5, ls=DASHES),
-        Line2D([], [], color=INK, marker="o", ms=9, mfc=PAPER, mew=2, lw=0),
-        Patch(facecolor=SHADE, edgecolor=MUTED),
+        Line2D([], [], color=style.INK, lw=1.5),
+        Line2D([], [], color=style.INK, lw=1.5, ls=style.DASHES),
+        Line2D([], [], color=style.INK, marker="o", ms=9, mfc=style.PAPER, mew=2, lw=0),
+        Patch(facecolor=style.SHADE, edgecolor=style.MUTED),
     ]
     strokes = ["validation", "training", "best epoch, the weights kept", "warm-up of beta"]
     shown = 3 if end is None else 4
@@ -163,7 +156,9 @@ def _curves(
     kept = [solid] if dashed is None else [solid, dashed]
     if not any(np.isfinite(curve).any() for curve in kept):
         middle = axes.transAxes
-        axes.text(0.5, 0.5, "not written", transform=middle, ha="center", va="center", color=MUTED)
+        axes.text(
+            0.5, 0.5, "not written", transform=middle, ha="center", va="center", color=style.MUTED
+        )
         axes.set(xticks=[], yticks=[])
         return
     span = float(epochs[-1] - epochs[0])
@@ -173,10 +168,10 @@ def _curves(
     number_axis(axes, "x", locator=MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True))
     number_axis(axes, "y", 3 if dashed is None else 5)
     if end is not None:
-        axes.axvspan(axes.get_xlim()[0], end, color=SHADE, linewidth=0)
+        axes.axvspan(axes.get_xlim()[0], end, color=style.SHADE, linewidth=0)
     axes.set_prop_cycle(color=_colours(solid.shape[1]))
     if dashed is not None:
-        axes.plot(epochs, dashed, lw=1.1, ls=DASHES)
+        axes.plot(epochs, dashed, lw=1.1, ls=style.DASHES)
     axes.plot(epochs, solid, lw=1.6)
 
 
@@ -184,7 +179,9 @@ def _best(axes: Axes, epochs: Floats, curve: Floats, best: list[float]) -> None:
     """Mark the epoch whose weights were kept, for every member."""
     for member, (epoch, colour) in enumerate(zip(best, _colours(curve.shape[1]), strict=False)):
         at = int(np.argmin(np.abs(epochs - epoch)))
-        axes.plot(epochs[at], curve[at, member], "o", ms=9, mfc=PAPER, mec=colour, mew=2, zorder=4)
+        axes.plot(
+            epochs[at], curve[at, member], "o", ms=9, mfc=style.PAPER, mec=colour, mew=2, zorder=4
+        )
 
 
 def _range(curves: list[Floats], *, from_zero: bool) -> tuple[float, float]:
@@ -201,7 +198,7 @@ def _range(curves: list[Floats], *, from_zero: bool) -> tuple[float, float]:
 
 
 def _colours(members: int) -> Sequence[str]:
-    return CATEGORIES[:members] if 1 < members <= MOST_COLOURED else [ACCENT] * members
+    return style.CATEGORIES[:members] if 1 < members <= MOST_COLOURED else [style.ACCENT] * members
 
 
 def _caption(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
+from variolite.report import style
 from variolite.report.clouds import FIRST_SQUARE, PlaneMap, latent_map
 from variolite.report.figures import ValueAxis, colour_bar, heat_map, note_over, panels, wrapped
 from variolite.report.page import (
@@ -23,21 +24,7 @@ from variolite.report.page import (
     Table,
     missing,
 )
-from variolite.report.style import (
-    FAINT,
-    INK,
-    LETTER,
-    MUTED,
-    PAPER,
-    SEQUENTIAL,
-    SHADE,
-    SMALL,
-    WIDTH,
-    axes_at,
-    new_figure,
-    shorten,
-    to_svg,
-)
+from variolite.report.style import axes_at, new_figure, shorten, to_svg
 from variolite.report.tables import counted, percent, plain, significant
 
 Floats = NDArray[np.float64]
@@ -74,12 +61,12 @@ def _contingency(held_out: HeldOut, clusters: Classes, level: str, labels: Class
     # [labels, clusters], fractions of each label.
     fractions = (counts / np.maximum(totals, 1)).T
     names = [shorten(name, 36) for name in labels.names]
-    left = max(len(name) for name in names) * LETTER + 30
-    cell = min((WIDTH - left - 64) / len(counts), WIDEST_CELL)
+    left = max(len(name) for name in names) * style.LETTER + 30
+    cell = min((style.WIDTH - left - 64) / len(counts), WIDEST_CELL)
     right, bottom = left + cell * len(counts), 44 + CELL_HEIGHT * len(labels)
     figure = new_figure(bottom + 66)
     axes = axes_at(figure, left, 44, right - left, bottom - 44)
-    colours = np.where(fractions[..., None] > 0, SEQUENTIAL(fractions), 1.0)
+    colours = np.where(fractions[..., None] > 0, style.SEQUENTIAL(fractions), 1.0)
     texts = [[percent(f).removesuffix("%") if f > 0 else "" for f in row] for row in fractions]
     heat_map(axes, colours, texts)
     rows, columns = np.arange(len(labels)) + 0.5, np.arange(len(counts)) + 0.5
@@ -91,14 +78,14 @@ def _contingency(held_out: HeldOut, clusters: Classes, level: str, labels: Class
     marks: dict[str, Any] = {"marker": "s", "s": 30, "clip_on": False}
     axes.scatter(columns, np.full(len(columns), -0.17), c=clusters.colours[: len(counts)], **marks)
     axes.scatter(np.full(len(rows), -4 / cell), rows, c=labels.colours, **marks)
-    edge: dict[str, Any] = {"fontsize": SMALL, "va": "center", "color": MUTED}
+    edge: dict[str, Any] = {"fontsize": style.SMALL, "va": "center", "color": style.MUTED}
     for row, total in zip(rows, totals, strict=True):
         axes.text(len(counts) + 0.15, row, f"{total:,}", **edge)
     for column, total in zip(columns, counts.sum(axis=1), strict=True):
         text = f"{total:,}" if total < 10_000 else f"{total // 1000:,}k"
         axes.text(column, len(labels) + 0.45, text, ha="center", **edge)
     marks_at = {0.0: "0 %", 1.0: "100 % of the label"}
-    colour_bar(figure, SEQUENTIAL, (left, bottom + 34, 200, 9), marks_at)
+    colour_bar(figure, style.SEQUENTIAL, (left, bottom + 34, 200, 9), marks_at)
 
     more = len(clusters) - len(counts)
     unlabelled = int((labels.codes < 0).sum())
@@ -211,7 +198,7 @@ def profiles_section(held_out: HeldOut | None) -> Section:
 
 def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], start: int) -> Figure:
     gap = 21.0
-    width = (WIDTH - PROFILE_LEFT - PROFILE_RIGHT - gap * (len(columns) - 1)) / len(columns)
+    width = (style.WIDTH - PROFILE_LEFT - PROFILE_RIGHT - gap * (len(columns) - 1)) / len(columns)
     figure, drawn = panels(
         len(columns),
         abreast=len(columns),
@@ -232,9 +219,9 @@ def _profiles(held_out: HeldOut, profiles: list[Profile], columns: list[str], st
     for row, profile in enumerate(profiles):
         for place, (label, share) in enumerate(profile.labels[:2]):
             text = shorten(f"{percent(share)} {label}", 25)
-            colour, y = (MUTED, row + 0.25) if place else (INK, row - 0.25)
-            drawn[-1].text(1 + 12 / width, y, text, transform=last, va="center", fontsize=SMALL,
-                           color=colour)  # fmt: skip
+            colour, y = (style.MUTED, row + 0.25) if place else (style.INK, row - 0.25)
+            look = {"va": "center", "fontsize": style.SMALL, "color": colour}
+            drawn[-1].text(1 + 12 / width, y, text, look, transform=last)
     names = [f"{profile.name}: {profile.rows:,} ({percent(profile.share)})" for profile in profiles]
     drawn[0].set_yticks(range(len(profiles)), names)
     labels = (
@@ -259,15 +246,15 @@ def _profile_panel(axes: Axes, held_out: HeldOut, profiles: list[Profile], colum
     axes.set(ylim=(len(profiles) - 0.5, -0.5), yticks=[], xlabel=KIND_NOTES[axis.kind])
     axes.tick_params(axis="y", length=0, pad=14)
     axes.grid(axis="x")
-    axes.spines["left"].set_edgecolor(FAINT)
+    axes.spines["left"].set_edgecolor(style.FAINT)
     low, _, high = quantiles_of(values)
     if np.isfinite(low):
-        axes.axvspan(low, high, color=SHADE, linewidth=0, zorder=0.1)
+        axes.axvspan(low, high, color=style.SHADE, linewidth=0, zorder=0.1)
     lows, middles, highs = np.array([profile.quantiles[column] for profile in profiles]).T
     rows = np.arange(len(profiles))
     axes.hlines(rows, lows, highs, colors=[profile.colour for profile in profiles], linewidth=7)
     # The white edge keeps the mark apart from a dark bar.
-    for colour, thickness in ((PAPER, 5), (INK, 3)):
+    for colour, thickness in ((style.PAPER, 5), (style.INK, 3)):
         axes.vlines(middles, rows - 0.27, rows + 0.27, colors=colour, linewidth=thickness)
     axes.autoscale(axis="x")
 
@@ -355,6 +342,6 @@ def _map_names(axes: Axes, chart: PlaneMap, classes: Classes) -> None:
         while any(abs(x - u) < letter and abs(y - v) < line for u, v in taken):
             y -= line / 4
         taken.append((x, y))
-        box = {"facecolor": PAPER, "alpha": 0.7, "linewidth": 0, "pad": 1}
+        box = {"facecolor": style.PAPER, "alpha": 0.7, "linewidth": 0, "pad": 1}
         name = classes.names[code]
         axes.text(x, y, name, fontweight="bold", ha="center", va="center", bbox=box)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import HeldOut
+from variolite.report import style
 from variolite.report.clouds import fit_of, parity_panel
 from variolite.report.figures import (
     SCALE_NAMES,
@@ -34,22 +35,7 @@ from variolite.report.page import (
     missing,
 )
 from variolite.report.scores import interval_wording, method_colour, method_name
-from variolite.report.style import (
-    ACCENT,
-    DASHES,
-    DIVERGING,
-    INK,
-    LETTER,
-    MUTED,
-    OTHER,
-    SEQUENTIAL,
-    SMALL,
-    WIDTH,
-    axes_at,
-    new_figure,
-    shorten,
-    to_svg,
-)
+from variolite.report.style import axes_at, new_figure, shorten, to_svg
 from variolite.report.tables import (
     MINUS,
     counted,
@@ -73,7 +59,7 @@ PARITY_ABREAST, MOST_PARITIES, MOST_INPUTS = 3, 12, 24
 def parity_figure(held_out: HeldOut) -> Figure:
     """Draw observed against reconstructed values of every input as counts per cell."""
     names = list(held_out.reconstructions)[:MOST_PARITIES]
-    side = (WIDTH - 66 - 2 * 80) / PARITY_ABREAST
+    side = (style.WIDTH - 66 - 2 * 80) / PARITY_ABREAST
     figure, drawn = panels(
         len(names), abreast=PARITY_ABREAST, height=side, top=38, gap=80, foot=36, widest=side
     )
@@ -90,7 +76,7 @@ def parity_figure(held_out: HeldOut) -> Figure:
         if axis.kind != "linear":
             bent.append(f"{plain(name)} ({SCALE_NAMES[axis.kind]})")
     foot = 72 * figure.get_figheight() - 32
-    colour_bar(figure, SEQUENTIAL, (54, foot, 176, 9), {0.1: "one row", 0.85: "fullest cell"})
+    colour_bar(figure, style.SEQUENTIAL, (54, foot, 176, 9), {0.1: "one row", 0.85: "fullest cell"})
     more = len(held_out.reconstructions) - len(names)
     left_out = f" {counted(more, 'further input')} not drawn." if more else ""
     scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
@@ -186,8 +172,8 @@ def _health(health: Health) -> Figure:
     )
     inputs = list(dict.fromkeys(name for entry in dimensions for name in entry.correlation))
     names = [shorten(plain(name), 32) for name in inputs]
-    left = max(max((len(name) for name in names), default=0) * LETTER + 16, 64)
-    cell = min((WIDTH - left - HEALTH_RIGHT) / len(dimensions), WIDEST_BAR)
+    left = max(max((len(name) for name in names), default=0) * style.LETTER + 16, 64)
+    cell = min((style.WIDTH - left - HEALTH_RIGHT) / len(dimensions), WIDEST_BAR)
     width, top = cell * len(dimensions), 10 + BARS + 54
     figure = new_figure(max(top + HEALTH_ROW * len(inputs) + 8, top + 110) if inputs else top - 20)
     axes = axes_at(figure, left, 10, width, BARS)
@@ -200,14 +186,22 @@ def _health(health: Health) -> Figure:
     axes.tick_params(axis="x", length=0)
     number_axis(axes, "y", 4)
     axes.spines[["top", "right"]].set_visible(False)
-    colours = [ACCENT if entry.active else OTHER for entry in dimensions]
+    colours = [style.ACCENT if entry.active else style.OTHER for entry in dimensions]
     bars = axes.bar(places, np.maximum(kl, 0.005 * highest), width=0.72, color=colours)
     if cell > 42:
         written = [significant(value, 2) if math.isfinite(value) else "" for value in kl.tolist()]
-        axes.bar_label(bars, written, padding=3, fontsize=10, color=MUTED)
-    axes.axhline(ACTIVE_NATS, color=INK, lw=1, ls=DASHES)
+        axes.bar_label(bars, written, padding=3, fontsize=10, color=style.MUTED)
+    axes.axhline(ACTIVE_NATS, color=style.INK, lw=1, ls=style.DASHES)
     text, place = f"active above {ACTIVE_NATS}", axes.get_yaxis_transform()
-    axes.text(1.01, ACTIVE_NATS, text, transform=place, va="center", fontsize=SMALL, color=MUTED)
+    axes.text(
+        1.01,
+        ACTIVE_NATS,
+        text,
+        transform=place,
+        va="center",
+        fontsize=style.SMALL,
+        color=style.MUTED,
+    )
     caption = (
         f"KL divergence of each of {counted(len(health.dimensions), 'latent dimension')} from "
         f"the prior, mean over held-out rows, most informative first; blue: active, that is above "
@@ -221,13 +215,13 @@ def _health(health: Health) -> Figure:
         digits = 2 if cell >= 30 else 1
         texts = [[_bare(r, digits) for r in row] for row in values.tolist()]
         kept = np.where([entry.active for entry in dimensions], 1.0, IDLE)[:, None]
-        shades = 1 - kept * (1 - DIVERGING((values + 1) / 2))
+        shades = 1 - kept * (1 - style.DIVERGING((values + 1) / 2))
         shades[np.isnan(values)] = 1.0
         heat_map(axes, shades, texts)
         axes.set(xticks=[], title="correlation of its mean with each input")
         axes.set_yticks(np.arange(len(inputs)) + 0.5, names)
         marks = {0.0: f"{MINUS}1", 0.5: "0", 1.0: "r = 1"}
-        colour_bar(figure, DIVERGING, (left + width + 30, top, 11, 96), marks)
+        colour_bar(figure, style.DIVERGING, (left + width + 30, top, 11, 96), marks)
         caption += (
             " Below: Spearman rank correlation of the posterior mean with each input, pale where "
             "the dimension is not active and the correlation is one of noise."

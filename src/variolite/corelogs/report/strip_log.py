@@ -10,11 +10,12 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch
+from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import Classes, HeldOut
+from variolite.report import style
 from variolite.report.figures import (
     SCALE_NAMES,
     ValueAxis,
@@ -26,19 +27,7 @@ from variolite.report.figures import (
     wrapped,
 )
 from variolite.report.page import Alternatives, Figure, Section, missing
-from variolite.report.style import (
-    FAINT,
-    INK,
-    MUTED,
-    PAPER,
-    SECOND,
-    SHADE,
-    WIDTH,
-    axes_at,
-    new_figure,
-    shorten,
-    to_svg,
-)
+from variolite.report.style import axes_at, new_figure, shorten, to_svg
 from variolite.report.tables import counted, decimals, listed, plain, significant
 
 Floats = NDArray[np.float64]
@@ -120,9 +109,10 @@ def beds_of(
 def liveliest_window(depth: Floats, codes: Integers, rows: int) -> slice:
     """Return the run of ``rows`` of more sorted rows with the most changes of category.
 
-    Gaps count against a window, as they show nothing.
+    Gaps count against a window, as they show nothing; rows without a category do not count.
     """
-    changes = (codes[1:] != codes[:-1]).astype(np.float64)
+    before, after = codes[:-1], codes[1:]
+    changes = ((before != after) & (before >= 0) & (after >= 0)).astype(np.float64)
     changes[gaps(depth)] = -1.0
     best = int(np.convolve(changes, np.ones(rows - 1), "valid").argmax())
     return slice(best, best + rows)
@@ -165,12 +155,12 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     depth, strips, unit = hole.depth, hole.strips, hole.held_out.order_unit
     room = 0.005 * float(depth[-1] - depth[0]) or 0.5
     limits = (float(depth[-1]) + room, float(depth[0]) - room)
-    width = (WIDTH - DEPTH_ROOM - len(strips) * (STRIP + GAP) - 8) / len(hole.axes) - GAP
+    width = (style.WIDTH - DEPTH_ROOM - len(strips) * (STRIP + GAP) - 8) / len(hole.axes) - GAP
     width = min(width, WIDEST_TRACK)
     heads = [wrapped(plain(name), width + GAP) for name in hole.axes]
     top = HEAD + NAME_LINE * max(1 + head.count("\n") for head in heads)
     keys = [_entries(classes, hole.rows) for _, classes in strips]
-    foot, key_room = top + height + 12, WIDTH - DEPTH_ROOM - 100
+    foot, key_room = top + height + 12, style.WIDTH - DEPTH_ROOM - 100
     key_heights = [legend_height([name for name, _ in entries], key_room) + 4 for entries in keys]
     figure = new_figure(foot + 24 + sum(key_heights))
     tops, bases = row_edges(depth)
@@ -180,8 +170,8 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     for across in (*[width] * len(heads), *[STRIP] * len(strips)):
         axes = axes_at(figure, left, top, across, height)
         axes.set(ylim=limits, xticks=[], yticks=[])
-        axes.spines[:].set(edgecolor=MUTED, zorder=5)
-        _fill(axes, bases[after], tops[after + 1], SHADE)
+        axes.spines[:].set(edgecolor=style.MUTED, zorder=5)
+        _fill(axes, bases[after], tops[after + 1], style.SHADE, "no rows (gap)")
         panels.append(axes)
         left += across + GAP
     panels[0].set_ylabel(f"depth ({unit})" if unit else "depth")
@@ -198,14 +188,7 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
             own = codes == code
             _fill(axes, tops[own], bases[own], classes.colour(code))
         axes.set_title(wrapped(name, STRIP + GAP))
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=INK, lw=1.8),
-        Line2D([], [], color=SECOND, lw=1.8),
-        Patch(facecolor=SHADE, edgecolor=MUTED),
-    ]
-    shown = 3 if len(after) else 2
-    strokes = ["observed", "reconstructed", "no rows (gap)"]
-    key(figure, handles[:shown], strokes[:shown], DEPTH_ROOM, foot, ncols=3)
+    key(figure, *panels[0].get_legend_handles_labels(), DEPTH_ROOM, foot, ncols=3)
     foot += 22
     for (name, _), entries, used in zip(strips, keys, key_heights, strict=True):
         key(figure, [Line2D([], [], lw=0)], [shorten(name, 14)], DEPTH_ROOM, foot, handlelength=0,
@@ -215,14 +198,14 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     return to_svg(figure, title)
 
 
-def _fill(axes: Axes, tops: Floats, bases: Floats, colour: str) -> None:
+def _fill(axes: Axes, tops: Floats, bases: Floats, colour: str, label: str = "") -> None:
     """Fill intervals of depth from side to side of the axes, as one path."""
     if len(tops):
         across = np.broadcast_to([0.0, 1.0, 1.0, 0.0], (len(tops), 4))
         corners = np.stack([across, np.column_stack([tops, tops, bases, bases])], axis=-1)
         path = Path.make_compound_path_from_polys(corners)
-        patch = PathPatch(path, fc=colour, lw=0, transform=axes.get_yaxis_transform(), zorder=0.4)
-        axes.add_artist(patch)
+        down = axes.get_yaxis_transform()
+        axes.add_artist(PathPatch(path, fc=colour, lw=0, transform=down, zorder=0.4, label=label))
 
 
 def _draw_track(axes: Axes, hole: Hole, name: str, after: Integers) -> None:
@@ -233,16 +216,16 @@ def _draw_track(axes: Axes, hole: Hole, name: str, after: Integers) -> None:
     ticks = [(tick, to_axes.transform((tick, 0.0))[0]) for tick in axes.get_xticks()]
     axes.set_xticks([tick for tick, place in ticks if 0.1 <= place <= 0.9])
     axes.tick_params(axis="x", length=0, pad=3, labelsize=9.5, labeltop=True, labelbottom=False)
-    axes.grid(axis="x", color=FAINT)
+    axes.grid(axis="x", color=style.FAINT)
     at = np.insert(hole.depth, after + 1, np.nan)
-    for values, colour, thickness in (
-        (hole.held_out.reconstructions.get(name), SECOND, 1.8),
-        (hole.held_out.inputs[name], INK, 0.8),
+    for values, colour, thickness, label in (
+        (hole.held_out.reconstructions.get(name), style.SECOND, 1.8, "reconstructed"),
+        (hole.held_out.inputs[name], style.INK, 0.8, "observed"),
     ):
         if values is None:
             continue
         drawn = np.insert(axis.inside(values[hole.rows]), after + 1, np.nan)
-        axes.plot(drawn, at, color=colour, linewidth=thickness, solid_capstyle="round")
+        axes.plot(drawn, at, color=colour, lw=thickness, solid_capstyle="round", label=label)
         # A value between gaps makes no line.
         finite = np.isfinite(drawn)
         alone = finite & (np.convolve(finite, [1, 1, 1], "same") == 1)
@@ -255,7 +238,7 @@ def _entries(classes: Classes, rows: Integers) -> list[tuple[str, str]]:
     present = set(classes.codes[rows].tolist())
     named = enumerate(zip(classes.names, classes.colours, strict=True))
     entries = [entry for code, entry in named if code in present]
-    return [*entries, ("none", PAPER)] if -1 in present else entries
+    return [*entries, ("none", style.PAPER)] if -1 in present else entries
 
 
 # The section of the page
