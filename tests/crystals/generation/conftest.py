@@ -1,7 +1,5 @@
 """A toy world: crystals whose latents are known exactly, an exact codec, and one prior."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The set transformer keeps its symmetries; the solver reaches known distributions."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

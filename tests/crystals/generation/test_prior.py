@@ -1,9 +1,8 @@
 """The prior: a known distribution is learned, fitting resumes, storing keeps all of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from variolite.crystals.crystals import Crystals, Latents
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
 from variolite.crystals.recipe import PriorSpec
@@ -61,17 +60,13 @@ def test_a_stopped_run_goes_on_and_a_seed_repeats(
     resumed = fit_prior(latents, crystals, TINY, checkpoint=path, log=lines.append)
     assert not any("epoch 1/" in text for text in lines)
     np.testing.assert_array_equal(weights(resumed), whole)
-
-
-def test_what_does_not_fit_is_reported(codec: Any, crystals: Crystals) -> None:
-    latents = codec.encode(crystals)
+    # What does not fit is reported.
     with pytest.raises(DataError, match="no numeric property 'hardness'"):
         fit_prior(latents, crystals, properties=("hardness",))
     with pytest.raises(DataError, match="differ in number"):
         fit_prior(latents, crystals.take(slice(0, 5)))
-    broken = Latents(np.full_like(latents.mean, np.nan), None, latents.offsets, latents.names)
     with pytest.raises(DataError, match="not finite"):
-        fit_prior(broken, crystals)
+        fit_prior(replace(latents, mean=latents.mean * np.nan), crystals)
 
 
 def test_what_is_stored_draws_the_same_and_holds_no_row(prior: LatentPrior) -> None:
@@ -97,7 +92,6 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
     ("change", "message"),
     [
         (lambda t, d: d.update(kind="tabular"), "not the description of a latent prior"),
-        (lambda t, d: d.update(format=99), "format 99"),
         (lambda t, d: d.update(format=True), "format True"),
         (lambda t, d: d.update(density="wishes"), "wishes"),
         (lambda t, d: d.pop("vocabulary"), "vocabulary"),
@@ -105,11 +99,8 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda t, d: d["vocabulary"].update(largest=5), r"counts.groups should be \(231, 6\)"),
         (lambda t, d: d["vocabulary"].update(elements=[3]), r"distances should be \(1, 1\)"),
         (lambda t, d: t.pop("statistics/scale"), "statistics.scale should be .* found nothing"),
-        (lambda t, d: t.pop("density/enter.weight"), "enter.weight"),
         (lambda t, d: t.update({"density/foreign": torch.zeros(1)}), "unexpected .* density.for"),
-        (lambda t, d: t.update({"foreign/x": torch.zeros(1)}), "unexpected tensor foreign.x"),
         (lambda t, d: t["density/enter.weight"].fill_(torch.nan), "not finite"),
-        (lambda t, d: t.update({"density/enter.weight": torch.zeros(2, 2)}), "should be"),
         (lambda t, d: t["statistics/scale"].zero_(), "not positive"),
         (
             lambda t, d: t.update({"statistics/location": torch.ones(3)}),

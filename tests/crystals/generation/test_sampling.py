@@ -1,7 +1,5 @@
 """Generation gives exactly what was asked for; crystals near a symmetry find it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -32,15 +30,15 @@ CUBE = 4.0 * np.eye(3)
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
 
-@pytest.mark.parametrize("number", [1, 37])
-def test_exactly_as_many_as_asked_for(prior: LatentPrior, codec: Any, number: int) -> None:
-    made, again, other = (
-        generate(codec, prior, number, Sampling(seed=seed, steps=8)) for seed in (0, 0, 1)
+def test_exactly_as_many_as_asked_for(prior: LatentPrior, codec: Any) -> None:
+    made, again, other, one = (
+        generate(codec, prior, number, Sampling(seed=seed, steps=8))
+        for number, seed in ((37, 0), (37, 0), (37, 1), (1, 0))
     )
-    assert len(made.crystals) == number
-    assert len(set(made.crystals.names)) == number
+    assert len(made.crystals) == len(set(made.crystals.names)) == 37
+    assert len(one.crystals) == 1
     assert (reject_reasons(made.crystals, prior) == "").all()
-    assert made.attempts >= number + sum(made.rejects.values())
+    assert made.attempts >= 37 + sum(made.rejects.values())
     assert set(made.rejects) <= set(REASONS)
     assert 0.0 < made.valid_share <= 1.0
     np.testing.assert_array_equal(again.crystals.coordinates, made.crystals.coordinates)
@@ -56,10 +54,7 @@ def test_conditions_are_met(prior: LatentPrior, codec: Any) -> None:
     assert set(system.counts.tolist()) == {2}
     assert all(set(c.species.tolist()) == {11, 17} for c in system)
     assert all(3 in c.species for c in made(composition="Li-*"))
-    high, low = (
-        np.mean([11 in c.species for c in made(number=80, energy=energy)])
-        for energy in (-0.4, -1.9)
-    )
+    high, low = (np.mean([11 in c.species for c in made(80, energy=e)]) for e in (-0.4, -1.9))
     assert low > high + 0.3
     # A decoder that is given the elements gets those proposed.
     sampling = Sampling(where={"composition": "NaTiO3"})
@@ -74,67 +69,57 @@ def test_space_groups_are_made_exact_and_checked(prior: LatentPrior, codec: Any)
     shares = []
     for precision in (None, 0.4):
         two = generate(codec, prior, 8, Sampling(where={"atoms": 2}, steps=8, symmetrise=precision))
-        found, _ = space_groups(two.crystals, symprec=1e-3)
-        shares.append(np.mean(found == 221))
+        shares.append(np.mean(space_groups(two.crystals, symprec=1e-3)[0] == 221))
     assert shares[1] > shares[0] + 0.2
     where = {"atoms": 2, "space_group": 221, "composition": "Li-O"}
     asked = generate(codec, prior, 5, Sampling(where=where, steps=8, max_attempts=100))
     assert (space_groups(asked.crystals, symprec=0.1)[0] == 221).all()
 
 
-def test_attempts_are_limited_and_the_reasons_reported(prior: LatentPrior, codec: Any) -> None:
+def test_limits_and_mistakes_are_reported(prior: LatentPrior, codec: Any) -> None:
     with pytest.raises(DataError) as caught:
         generate(replace(codec, broken=True), prior, 5, Sampling(max_attempts=3))
-    text = str(caught.value)
-    assert "only 0 of 5 crystals were found in 215 attempts" in text
-    assert "two atoms closer than 0.5 Angstrom" in text
-    assert "--tries" in text
+    for part in (
+        "only 0 of 5 crystals were found in 215 attempts",
+        "two atoms closer than 0.5 Angstrom",
+        "--tries",
+    ):
+        assert part in str(caught.value)
+    with pytest.raises(DataError, match="the number of crystals is 0"):
+        generate(codec, prior, 0)
+    for name, value, message in (
+        ("steps", 0, "the number of steps is 0"),
+        ("temperature", -1.0, "the temperature is -1"),
+        ("seed", -1, "the seed is -1"),
+        ("guidance", float("nan"), "the guidance is nan"),
+    ):
+        with pytest.raises(DataError, match=message):
+            Sampling(**{name: value})
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"number": 0}, "the number of crystals is 0"),
-        ({"steps": 0}, "the number of steps is 0"),
-        ({"temperature": -1.0}, "the temperature is -1"),
-        ({"seed": -1}, "the seed is -1"),
-        ({"guidance": float("nan")}, "the guidance is nan"),
-        ({"where": {"hardness": 1}}, "not fitted with 'hardness'"),
-        ({"where": {"composition": "SrTiO3"}}, "no training crystal has Sr"),
-    ],
-)
-def test_mistakes(prior: LatentPrior, codec: Any, changed: dict[str, Any], message: str) -> None:
-    settings = {"number": 3, **changed}
-    with pytest.raises(DataError, match=message):
-        generate(codec, prior, settings.pop("number"), Sampling(**settings))
+def salt(*species: int, sites: np.ndarray = SALT, cell: np.ndarray = CUBE) -> Crystal:
+    return Crystal(np.array(species, np.uint8), sites, cell)
 
 
 def test_every_reason_is_found(prior: LatentPrior) -> None:
-    species = np.array([11, 17], np.uint8)
-    salt = Crystal(species, SALT, CUBE)
-    found = reject_reasons(
-        Crystals.of(
-            [
-                salt,
-                Crystal(species, SALT, np.zeros((3, 3))),
-                Crystal(species, SALT, CUBE * np.nan),
-                Crystal(species, SALT * 0.1, CUBE),
-                Crystal(species, SALT * 0.7, CUBE),
-                Crystal(species, SALT, 3.0 * CUBE),
-                Crystal(np.array([11, 11], np.uint8), SALT, CUBE),
-                Crystal(species, np.array([[0, 0, 0], [0.5, 0.5, 0.3]]), CUBE),
-            ]
-        ),
-        replace(prior, volumes=(20.0, 40.0), contacts=minimum_distances(Crystals.of([salt]))),
-        Where(formula={11: 1, 17: 1}, elements=(11, 17), others=False, space_group=221),
-    )
-    expected = ["", "no_cell", "no_cell", "too_close", "contact", "volume_per_atom"]
-    assert found.tolist() == [*expected, "composition", "space_group"]
+    def reasons(made: list[Crystal], known: int, where: Where) -> list[str]:
+        contacts = minimum_distances(Crystals.of(made[:known]))
+        loose = replace(prior, volumes=(20.0, 40.0), contacts=contacts)
+        return reject_reasons(Crystals.of(made), loose, where).tolist()
 
-
-def test_wanted_elements_are_checked(prior: LatentPrior) -> None:
-    both = Crystals.of([Crystal(np.array(s, np.uint8), SALT, CUBE) for s in ([3, 8], [3, 3])])
-    loose = replace(prior, volumes=(20.0, 40.0), contacts=minimum_distances(both))
+    made = {
+        "": salt(11, 17),
+        "no_cell": salt(11, 17, cell=np.zeros((3, 3))),
+        "too_close": salt(11, 17, sites=SALT * 0.1),
+        "contact": salt(11, 17, sites=SALT * 0.7),
+        "volume_per_atom": salt(11, 17, cell=3.0 * CUBE),
+        "composition": salt(11, 11),
+        "space_group": salt(11, 17, sites=np.array([[0, 0, 0], [0.5, 0.5, 0.3]])),
+    }
+    where = Where(formula={11: 1, 17: 1}, elements=(11, 17), others=False, space_group=221)
+    assert reasons([*made.values()], 1, where) == [*made]
+    endless = [salt(11, 17), salt(11, 17, cell=CUBE * np.nan)]
+    assert reasons(endless, 1, Where()) == ["", "no_cell"]
     for where, rejected in (
         (Where(elements=(3,)), [False, False]),
         (Where(elements=(3,), others=False), [True, False]),
@@ -142,7 +127,7 @@ def test_wanted_elements_are_checked(prior: LatentPrior) -> None:
         (Where(atoms=3), [True, True]),
     ):
         expected = ["composition" if bad else "" for bad in rejected]
-        assert reject_reasons(both, loose, where).tolist() == expected
+        assert reasons([salt(3, 8), salt(3, 3)], 2, where) == expected
 
 
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
@@ -155,12 +140,9 @@ def test_every_place_is_filled_once_by_its_first_valid_attempt(
     got: list[int] = []
     while len(proposals.missing):
         tried, conditions = proposals.attempt(copies, most)
-        assert 0 < len(tried) <= most
-        assert len(conditions) == len(tried)
+        assert 0 < len(tried) == len(conditions) <= most
         valid = random.random(len(tried)) < 0.4
         filled, chosen = proposals.fill(tried, valid)
-        assert valid[chosen].all()
-        assert (tried[chosen] == filled).all()
         firsts = [np.flatnonzero((tried == place) & valid)[0] for place in filled]
         assert chosen.tolist() == firsts
         got += filled.tolist()
@@ -170,8 +152,7 @@ def test_every_place_is_filled_once_by_its_first_valid_attempt(
 def test_sizes_are_kept_until_a_place_is_given_up(prior: LatentPrior) -> None:
     proposals = Proposals(prior, 400, Where(), 3)
     wanted = proposals.attempt(1, 400)[1].counts
-    random = np.random.default_rng(0)
-    sizes = np.zeros(400, dtype=np.int64)
+    random, sizes = np.random.default_rng(0), np.zeros(400, dtype=np.int64)
     while len(proposals.missing):
         tried, conditions = proposals.attempt(1, 400)
         # Large ones come out half as often.
@@ -183,42 +164,35 @@ def test_sizes_are_kept_until_a_place_is_given_up(prior: LatentPrior) -> None:
     never, seen = Proposals(prior, 1, Where(), 1), []
     for _ in range(20 * KEPT_ATTEMPTS):
         tried, conditions = never.attempt(1, 1)
-        seen.append((int(conditions.counts[0]), tuple(conditions.species.tolist())))
+        seen.append(tuple(conditions.species.tolist()))
         never.fill(tried, np.array([False]))
     assert len(set(seen[:KEPT_ATTEMPTS])) == 1
     assert len(set(seen)) > 3
-
-
-def disturbed(crystals: Crystals, size: float) -> Crystals:
-    """Move atoms by ``size`` Angstrom and strain cells by as many per cent, in a turned cell."""
-    random = np.random.default_rng(0)
-    change = np.array([[1, 1, 0], [0, 1, 0], [0, -1, 1]], dtype=float)
-    made = []
-    for crystal in crystals:
-        strain = np.eye(3) + random.normal(0.0, size / 100.0, (3, 3))
-        moved = random.normal(0.0, size, crystal.coordinates.shape)
-        coordinates = crystal.coordinates + moved @ np.linalg.inv(crystal.lattice)
-        turned = ((coordinates + random.random(3)) @ np.linalg.inv(change)) % 1.0
-        made.append(Crystal(crystal.species, turned, change @ crystal.lattice @ strain))
-    return Crystals.of(made)
 
 
 @pytest.mark.parametrize("conventional", [False, True])
 def test_textbook_crystals_find_back(conventional: bool) -> None:
     crystals = textbook_crystals(conventional=conventional)
     crystals = crystals.take(crystals.counts <= 16)
-    off = disturbed(crystals, 0.01)
-    assert (space_groups(off, symprec=1e-3)[0] <= 2).mean() > 0.7
+    # Atoms moved by 0.01 Angstrom and cells strained by 0.01 %, in a turned cell.
+    random, made = np.random.default_rng(0), []
+    change = np.array([[1, 1, 0], [0, 1, 0], [0, -1, 1]], dtype=float)
+    for crystal in crystals:
+        strain = np.eye(3) + random.normal(0.0, 1e-4, (3, 3))
+        moved = random.normal(0.0, 0.01, crystal.coordinates.shape) @ np.linalg.inv(crystal.lattice)
+        sites = (crystal.coordinates + moved + random.random(3)) @ np.linalg.inv(change)
+        made.append(Crystal(crystal.species, sites % 1.0, change @ crystal.lattice @ strain))
+    off = Crystals.of(made)
     found = symmetrised(off, 0.15)
-    back, expected = (space_groups(some, symprec=1e-3)[0] for some in (found, crystals))
-    assert (back == expected).all()
+    groups = [space_groups(some, symprec=1e-3)[0] for some in (off, found, crystals)]
+    assert (groups[0] <= 2).mean() > 0.7
+    assert (groups[1] == groups[2]).all()
     np.testing.assert_array_equal(found.species, off.species)
     np.testing.assert_allclose(found.volumes, off.volumes, rtol=2e-3)
     apart = found.coordinates - off.coordinates
     apart -= np.rint(apart)
     # Where the crystal as a whole lies has no meaning: its mean displacement is taken off.
-    mean = np.add.reduceat(apart, off.offsets[:-1]) / off.counts[:, None]
-    apart -= mean[off.owner]
+    apart -= (np.add.reduceat(apart, off.offsets[:-1]) / off.counts[:, None])[off.owner]
     moved = np.linalg.norm(np.einsum("ni,nij->nj", apart, off.lattices[off.owner]), axis=1)
     assert moved.max() < 0.06
 
@@ -230,9 +204,8 @@ def test_exact_crystals_and_those_without_symmetry_stay() -> None:
     np.testing.assert_allclose(apart - np.rint(apart), 0.0, atol=1e-6)
     after, before = (c.lattices @ c.lattices.transpose(0, 2, 1) for c in (found, crystals))
     np.testing.assert_allclose(after, before, atol=1e-6)
-    random = np.random.default_rng(1)
-    sites, cell = random.random((3, 3)), random.random((3, 3)) + 4 * np.eye(3)
-    odd = Crystals.of([Crystal(np.array([3, 8, 9], np.uint8), sites, cell)])
+    sites, cell = np.random.default_rng(1).random((2, 3, 3))
+    odd = Crystals.of([Crystal(np.array([3, 8, 9], np.uint8), sites, cell + 4 * np.eye(3))])
     np.testing.assert_array_equal(symmetrised(odd, 0.01).coordinates, odd.coordinates)
     assert len(symmetrised(crystals.take(slice(0, 0)), 0.1)) == 0
     with pytest.raises(DataError, match="not positive"):

@@ -1,7 +1,5 @@
 """Conditions by name: what is understood, and what every mistake is told."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,12 +43,9 @@ def test_formulas_are_read_in_lowest_terms(formula: dict[int, int], units: int) 
     assert parse_composition("Sr(TiO3)2")["formula"] == {38: 1, 22: 2, 8: 6}
 
 
-@pytest.mark.parametrize(
-    ("text", "elements", "others"),
-    [("Li-O", (3, 8), False), ("Li-O-*", (3, 8), True), ("*-O", (8,), True), ("*", (), True)],
-)
-def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) -> None:
-    assert parse_composition(text) == {"elements": elements, "others": others}
+def test_chemical_systems() -> None:
+    for text, elements in (("Li-O", (3, 8)), ("Li-O-*", (3, 8)), ("*-O", (8,)), ("*", ())):
+        assert parse_composition(text) == {"elements": elements, "others": "*" in text}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +53,6 @@ def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) ->
     [
         ({"composition": "SrTiX3"}, "'X' in 'SrTiX3' is not the symbol"),
         ({"composition": "Tl-Ox"}, "did you mean O"),
-        ({"composition": "srtio3"}, "is not a composition"),
         ({"composition": "Sr(TiO3"}, "is not a composition"),
         ({"composition": "Li0.5O"}, "is not a composition"),
         ({"composition": ""}, "is not a composition"),
@@ -69,7 +63,6 @@ def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) ->
         ({"composition": "SrTiO3", "atoms": 7}, "choose among 5, 10, 15, 20"),
         ({"composition": "Li-Ti-O", "atoms": 2}, "cannot be of 3 elements"),
         ({"atoms": 21}, "ask for 1 to 20"),
-        ({"atoms": 0}, "not a positive whole number"),
         ({"atoms": "2.5"}, "not a positive whole number"),
         ({"atoms": "many"}, "is not a number"),
         ({"space_group": 231}, "there is no space group 231"),
@@ -77,7 +70,6 @@ def test_chemical_systems(text: str, elements: tuple[int, ...], others: bool) ->
         ({"formation_energy": -1}, "did you mean formation_energy_per_atom"),
         ({"hardness": 1}, "it knows composition, atoms, space_group"),
         ({"band_gap": "nan"}, "is not a number"),
-        ({"band_gap": "1e9"}, "is far from all training crystals"),
         ({"band_gap": -100}, "ask for a value like those from -3 to 3"),
     ],
 )
