@@ -22,8 +22,7 @@ class ToyCodec:
     """Latents of nine dimensions: element (2), coordinates on circles (6), log volume per atom."""
 
     species_given: bool = False
-    broken: bool = False
-    """All atoms are decoded to one place."""
+    broken: bool = False  # all atoms are decoded to one place
 
     def encode(self, crystals: Crystals) -> Latents:
         """Write down what every atom is."""

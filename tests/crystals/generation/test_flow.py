@@ -36,13 +36,10 @@ def seen(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Layout, Conditio
     """Points, times, layout and conditions of crystals of so many atoms."""
     random = torch.Generator().manual_seed(seed)
     atoms, sets = sum(counts), len(counts)
-    known = ConditionTensors(
-        torch.randint(1, 5, (atoms,), generator=random),
-        torch.randint(0, 231, (sets,), generator=random),
-        torch.randn(sets, 2, generator=random),
-        torch.ones(sets, 2),
-    )
-    points = torch.randn(atoms, 5, generator=random)
+    points, values = (torch.randn(n, generator=random) for n in ((atoms, 5), (sets, 2)))
+    tokens = torch.randint(1, 5, (atoms,), generator=random)
+    groups = torch.randint(0, 231, (sets,), generator=random)
+    known = ConditionTensors(tokens, groups, values, torch.ones(sets, 2))
     return points, torch.rand(sets, generator=random), Layout.of(np.array(counts), CPU), known
 
 
@@ -65,14 +62,11 @@ def test_order_and_company_do_not_matter(network: FlowNetwork, sizes: list[int],
 def test_conditions_matter_and_products_are_rounded_in_training(network: FlowNetwork) -> None:
     z, time, layout, known = seen([3, 3], 1)
     before = network(z, time, layout, known)
-    none, every = torch.zeros(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64)
-    for other in (
-        known.dropped(layout, none, every, torch.ones(2, 2)),
-        known.dropped(layout, every, none, torch.ones(2, 2)),
-        known.dropped(layout, every, every, torch.tensor([[0.0, 1.0]])),
-        known.free(),
-    ):
-        assert (network(z, time, layout, other) - before).abs().max() > 1e-3
+    none, every, both = torch.tensor([0, 0]), torch.tensor([1, 1]), torch.ones(2, 2)
+    for masks in ((none, every, both), (every, none, both), (every, every, both * 0.0)):
+        other = network(z, time, layout, known.dropped(layout, *masks))
+        assert (other - before).abs().max() > 1e-3
+    assert (network(z, time, layout, known.free()) - before).abs().max() > 1e-3
     assert (network(z, time + 0.5, layout, known) - before).abs().max() > 1e-3
     assert known.any
     assert not known.free().any
@@ -100,19 +94,15 @@ def test_the_solver_reaches_a_normal_distribution_and_a_point() -> None:
     np.testing.assert_allclose(ending, torch.full((61, 1), 2.0), atol=1e-3)
 
 
-@pytest.fixture
-def five() -> LatentSet:
-    """Twelve atoms whose latents are their numbers, in five crystals."""
+def test_batches_hold_every_atom_with_its_own_conditions_or_none() -> None:
+    # Twelve atoms whose latents are their numbers, in five crystals.
     random = np.random.default_rng(0)
     species, groups = random.integers(1, 5, 12), np.array([1, 2, 0, 4, 5])
     known = Conditions(np.array([3, 1, 2, 2, 4]), species, groups, random.normal(size=(5, 2)))
     mean = np.repeat(np.arange(12, dtype=np.float32)[:, None], 3, axis=1)
     latents = Latents(mean, np.full_like(mean, -40.0), known.offsets, np.array(list("abcde")))
     tensors = ConditionTensors.of(known, Vocabulary.of(known, ["a", "b"]), CPU)
-    return LatentSet.of(latents, LatentStatistics(np.zeros(3), np.ones(3), np.ones(3)), tensors)
-
-
-def test_batches_hold_every_atom_with_its_own_conditions(five: LatentSet) -> None:
+    five = LatentSet.of(latents, LatentStatistics(np.zeros(3), np.ones(3), np.ones(3)), tensors)
     batch = five.batch(np.arange(5), torch.Generator())
     assert batch.layout.counts.tolist() == [1, 2, 2, 3, 4]
     atoms = batch.latents[:, 0].round().long()
@@ -124,9 +114,7 @@ def test_batches_hold_every_atom_with_its_own_conditions(five: LatentSet) -> Non
     assert len(first) == 2
     assert all(bool((a == b).all()) for a, b in zip(first, again, strict=True))
     assert first[0].shape != other[0].shape or bool((first[0] != other[0]).any())
-
-
-def test_conditions_are_dropped_as_often_as_documented(five: LatentSet) -> None:
+    # Conditions are dropped as often as documented.
     data = LatentBatches(five, np.arange(5), 5, seed=0)
     found = [batch.conditions for number in range(300) for batch in data.epoch(number)]
     dropped = [float(torch.stack(part).eq(0).float().mean()) for part in zip(*found, strict=True)]

@@ -7,6 +7,7 @@ import itertools
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,37 +81,26 @@ def test_bonds_are_those_of_a_plain_search(made: list[tuple[int, int]]) -> None:
 @given(st.lists(st.integers(0, 6), max_size=30))
 def test_angles_are_all_ordered_pairs_at_an_atom(centres: list[int]) -> None:
     left, right = angles_between(torch.tensor(centres, dtype=torch.int64), 7)
-    expected = [
-        (a, b)
-        for a, b in itertools.product(range(len(centres)), repeat=2)
-        if a != b and centres[a] == centres[b]
-    ]
+    pairs = itertools.product(range(len(centres)), repeat=2)
+    expected = [(a, b) for a, b in pairs if a != b and centres[a] == centres[b]]
     assert sorted(zip(left.tolist(), right.tolist(), strict=True)) == expected
 
 
-def test_coordination_numbers_of_the_textbook() -> None:
+def test_what_has_bonds_and_what_cannot() -> None:
     for name, neighbours, cutoff in (("Cu (fcc)", 12, 2.7), ("NaCl (rock salt)", 6, 2.9)):
         bonds = bonds_of(TEXTBOOK.take(TEXTBOOK.names == name), cutoff)
         degree = torch.bincount(torch.cat([bonds.first, bonds.second]))
         assert set(degree.tolist()) == {neighbours}
-
-
-@pytest.mark.parametrize(
-    ("lattice", "coordinate", "reason"),
-    [
+    for lattice, coordinate, reason in (
         (np.zeros((3, 3)), 0.0, "the cell has no volume"),
         (np.full((3, 3), np.nan), 0.0, "the cell has no volume"),
         (np.diag([4.0, 4.0, np.inf]), 0.0, "the cell has no volume"),
         (np.eye(3) * 4, np.nan, "a coordinate is not a number"),
         (np.diag([1e-6, 100.0, 100.0]), 0.0, "the cell is too flat or too dense"),
         (np.eye(3) * 4, 0.0, ""),
-    ],
-)
-def test_what_cannot_have_bonds_is_rejected(
-    lattice: np.ndarray, coordinate: float, reason: str
-) -> None:
-    broken = Crystal(np.array([6], np.uint8), np.full((1, 3), coordinate), lattice)
-    assert rejected(Crystals.of([TEXTBOOK[0], broken])).tolist() == ["", reason]
+    ):
+        broken = Crystal(np.array([6], np.uint8), np.full((1, 3), coordinate), lattice)
+        assert rejected(Crystals.of([TEXTBOOK[0], broken])).tolist() == ["", reason]
 
 
 @pytest.fixture(scope="module")
@@ -205,23 +195,20 @@ def test_neither_the_way_it_is_written_nor_batches_change_a_crystal(
 def test_one_thread_is_used_and_the_setting_put_back(
     potential: Potential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    evaluate = chgnet_module.Network.__call__
+    seen, search = [], chgnet_module.find_bonds
 
-    def watched(*given: object) -> object:
+    def watched(*given: Any) -> Bonds:
         seen.append(torch.get_num_threads())
-        return evaluate(*given)  # type: ignore[arg-type]
+        return search(*given)
 
-    monkeypatch.setattr(chgnet_module.Network, "__call__", watched)
+    monkeypatch.setattr(chgnet_module, "find_bonds", watched)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    try:
-        potential.predict(TEXTBOOK.take(slice(0, 2)))
-        potential.forces(TEXTBOOK.take(slice(0, 2)))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert set(seen) == {1}
+    potential.predict(TEXTBOOK.take(slice(0, 2)))
+    potential.forces(TEXTBOOK.take(slice(0, 2)))
+    seen.append(-torch.get_num_threads())
+    torch.set_num_threads(before)
+    assert set(seen) == {1, -2}
 
 
 def lone(species: int, edge: float, atoms: int = 1) -> Crystal:
@@ -244,28 +231,29 @@ def test_what_cannot_be_treated_is_nan_with_its_reason(potential: Potential) -> 
         "two atoms in one place",
         "",
     ]
+    assert forces.reasons.tolist() == found.reasons.tolist()
     failed = found.reasons != ""
-    assert np.isnan(found.energies).tolist() == failed.tolist()
-    rows = np.isnan(found.features)
-    assert rows.all(1).tolist() == rows.any(1).tolist() == failed[given.owner].tolist()
+    for values, expected in (
+        (found.energies, failed),
+        (found.features.T, failed[given.owner]),
+        (forces.forces.T, failed[given.owner]),
+        (forces.stresses.reshape(7, 9).T, failed),
+    ):
+        assert (np.isnan(values) == expected).all()
     alone = potential.predict(Crystals.of([sound]))
     np.testing.assert_allclose(found.energies[[1, 6]], alone.energies[0], atol=1e-5)
-    assert forces.reasons.tolist() == found.reasons.tolist()
-    assert np.isnan(forces.forces).all(1).tolist() == failed[given.owner].tolist()
-    assert np.isnan(forces.stresses).all((1, 2)).tolist() == failed.tolist()
     nothing = potential.predict(Crystals.of([]))
-    assert nothing.features.shape == (0, 64)
-    assert nothing.energies.shape == (0,)
+    assert (nothing.features.shape, nothing.energies.shape) == ((0, 64), (0,))
 
 
 def test_unknown_and_unavailable_potentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="did you mean chgnet"):
-        load_potential("chgnett")
-    with pytest.raises(DataError, match="wrap a calculator"):
-        load_potential("mace")
-    with pytest.raises(DataError, match="does not run on the device meta"):
-        load_potential("chgnet", device="meta")
     monkeypatch.setattr(chgnet_module, "find_spec", lambda name: None)
     _chgnet.cache_clear()
-    with pytest.raises(DataError, match=r"pip install 'variolite\[crystals\]'"):
-        load_potential("chgnet")
+    for name, device, message in (
+        ("chgnett", "cpu", "did you mean chgnet"),
+        ("mace", "cpu", "wrap a calculator"),
+        ("chgnet", "meta", "does not run on the device meta"),
+        ("chgnet", "cpu", r"pip install 'variolite\[crystals\]'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load_potential(name, device=device)
