@@ -11,14 +11,13 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import to_ase
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.potential.features import energy_function, foundation_features
-from variolite.crystals.potential.potential import (
-    AsePotential,
-    Forces,
-    Potential,
-    Prediction,
-    load_potential,
+from variolite.crystals.potential.potential import AsePotential, Forces, load_potential
+from variolite.crystals.potential.relaxation import (
+    Relaxation,
+    RelaxationLimits,
+    relax,
+    relax_together,
 )
-from variolite.crystals.potential.relaxation import RelaxationLimits, relax, relax_together
 from variolite.errors import DataError
 
 TEXTBOOK = textbook_crystals()
@@ -30,11 +29,6 @@ class Springs:
     E = k/2 sum |x - x0|^2 + s/2 n (v - v0)^2 with v the volume per atom; the springs move with
     the cell, so that they exert no stress.
     """
-
-    name, version, width = "springs", "1", 1
-
-    def predict(self, crystals: Crystals) -> Prediction:
-        raise NotImplementedError
 
     def forces(self, crystals: Crystals) -> Forces:
         stiffness, resistance, volume = 2.0, 0.03, 20.0
@@ -58,9 +52,13 @@ def lone(species: int, away: float = 0.0, edge: float = 20 ** (1 / 3)) -> Crysta
     return Crystal(np.array([species], np.uint8), place, np.eye(3) * edge, f"Z={species}")
 
 
+def relaxed(*crystals: Crystal, **limits: Any) -> Relaxation:
+    return relax_together(Springs(), Crystals.of(crystals), RelaxationLimits(**limits))
+
+
 def test_the_minimum_of_springs_is_found() -> None:
-    crystals = Crystals.of([lone(6, 1.0, 3.0), lone(7, 0.4, 2.5), lone(8)])
-    found = relax_together(Springs(), crystals, RelaxationLimits(force=1e-4, steps=1000))
+    far = lone(6, 1.0, 3.0)
+    found = relaxed(far, lone(7, 0.4, 2.5), lone(8), force=1e-4, steps=1000)
     assert found.converged.all()
     assert found.reasons.tolist() == ["", "", ""]
     np.testing.assert_allclose(found.crystals.coordinates, 0.5, atol=1e-4)
@@ -68,47 +66,43 @@ def test_the_minimum_of_springs_is_found() -> None:
     np.testing.assert_allclose(found.energies, 0.0, atol=1e-6)
     np.testing.assert_allclose(found.energies_before[0], 0.5 * 2 * 1.0**2 + 0.5 * 0.03 * 7**2)
     assert found.steps[2] == 1
-    assert found.crystals.names.tolist() == crystals.names.tolist()
+    assert found.crystals.names.tolist() == ["Z=6", "Z=7", "Z=8"]
     # A fixed cell stays.
-    limits = RelaxationLimits(force=1e-3, steps=500, cell=False)
-    fixed = relax_together(Springs(), crystals.take(slice(0, 1)), limits)
+    fixed = relaxed(far, force=1e-3, steps=500, cell=False)
     assert fixed.converged.all()
-    np.testing.assert_array_equal(fixed.crystals.lattices, crystals.lattices[:1])
+    np.testing.assert_array_equal(fixed.crystals.lattices[0], far.lattice)
     np.testing.assert_allclose(fixed.crystals.coordinates, 0.5, atol=1e-3)
-
-
-def test_moved_is_root_mean_square_without_the_drift() -> None:
+    # How far atoms moved is the root mean square without the drift.
     edge = 40 ** (1 / 3)
     away = np.array([[0.9, 0, 0], [0.3, 0, 0]])
     pair = Crystal(np.array([6, 6], np.uint8), 0.5 + away / edge, np.eye(3) * edge)
-    limits = RelaxationLimits(force=1e-5, steps=1000)
-    found = relax_together(Springs(), Crystals.of([pair, lone(6, 0.5)]), limits)
-    np.testing.assert_allclose(found.moved, [0.3, 0.0], atol=1e-4)
+    moved = relaxed(pair, lone(6, 0.5), force=1e-5, steps=1000).moved
+    np.testing.assert_allclose(moved, [0.3, 0.0], atol=1e-4)
 
 
 def test_limits_of_steps_and_of_time() -> None:
-    crystals = Crystals.of([lone(6, 1.0, 3.0), lone(6)])
-    found = relax_together(Springs(), crystals, RelaxationLimits(steps=3))
+    far = lone(6, 1.0, 3.0)
+    found = relaxed(far, lone(6), steps=3)
     assert found.converged.tolist() == [False, True]
     assert found.steps.tolist() == [3, 1]
     assert found.reasons.tolist() == ["not converged in 3 steps", ""]
     assert found.energies[0] < found.energies_before[0]
-    late = relax_together(Springs(), crystals, RelaxationLimits(seconds=1e-9))
+    late = relaxed(far, seconds=1e-9)
     assert late.reasons[0] == "not converged in the time given"
-    np.testing.assert_array_equal(late.crystals.coordinates, crystals.coordinates)
+    np.testing.assert_array_equal(late.crystals.coordinates, far.coordinates)
     for wrong in ({"steps": 0}, {"force": 0.0}, {"seconds": -1.0}):
         with pytest.raises(DataError, match="above 0"):
             RelaxationLimits(**wrong)  # type: ignore[arg-type]
 
 
 def test_the_untreatable_is_returned_as_far_as_it_came() -> None:
-    crystals = Crystals.of([lone(1, 1.0), lone(6, 1.0), lone(2, 1.0)])
-    found = relax_together(Springs(), crystals, RelaxationLimits(force=1e-3, steps=500))
+    hydrogen = lone(1, 1.0)
+    found = relaxed(hydrogen, lone(6, 1.0), lone(2, 1.0), force=1e-3, steps=500)
     assert found.reasons.tolist() == ["hydrogen", "", "helium"]
     assert found.converged.tolist() == [False, True, False]
-    np.testing.assert_array_equal(found.crystals.coordinates[0], crystals.coordinates[0])
+    np.testing.assert_array_equal(found.crystals.coordinates[:1], hydrogen.coordinates)
     assert np.isnan([found.energies_before[0], found.energies[0]]).all()
-    away = (found.crystals.coordinates[2, 0] - 0.5) * crystals.lattices[2, 0, 0]
+    away = (found.crystals.coordinates[2, 0] - 0.5) * hydrogen.lattice[0, 0]
     assert 0.5 <= away < 0.9
     assert found.energies[2] == pytest.approx(away**2, abs=1e-3)
     assert found.steps[0] == 0
@@ -128,21 +122,17 @@ def test_order_is_kept_over_sizes_and_batches(monkeypatch: pytest.MonkeyPatch) -
     assert len(nothing.crystals) == len(nothing.energies) == len(nothing.moved) == 0
 
 
-def chgnet() -> Potential:
-    pytest.importorskip("chgnet", reason="the package chgnet is not installed")
-    return load_potential("chgnet")
-
-
 def test_the_same_minimum_as_ase() -> None:
     """Rock salt, diamond and a perovskite, shaken by .05 Angstrom and strained by 3 %."""
+    pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     pytest.importorskip("ase", reason="the package ase is not installed")
     from ase.calculators.calculator import Calculator
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
 
-    potential, names = chgnet(), TEXTBOOK.names.tolist()
+    potential = load_potential("chgnet")
     wanted = ["NaCl (rock salt)", "C (diamond)", "SrTiO3 (perovskite)"]
-    chosen = TEXTBOOK.take(np.array([names.index(name) for name in wanted]))
+    chosen = TEXTBOOK.take(np.isin(TEXTBOOK.names, wanted))
     source = np.random.default_rng(0)
     lattices = chosen.lattices @ (np.eye(3) + source.normal(scale=0.03, size=(3, 3, 3)))
     steps = source.normal(scale=0.05, size=(len(chosen.species), 3))
@@ -180,14 +170,13 @@ def test_the_same_minimum_as_ase() -> None:
         assert ours.crystals.volumes[place] == pytest.approx(atoms.get_volume(), rel=6e-3)
 
 
-def face_centred(species: int, edge: float) -> Crystal:
-    lattice = 0.5 * edge * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
-    return Crystal(np.array([species], np.uint8), np.zeros((1, 3)), lattice)
-
-
 def test_a_calculator_of_ase_is_a_potential(tmp_path: Path) -> None:
     pytest.importorskip("ase", reason="the package ase is not installed")
     from ase.calculators.emt import EMT
+
+    def face_centred(species: int, edge: float) -> Crystal:
+        lattice = 0.5 * edge * (1 - np.eye(3))
+        return Crystal(np.array([species], np.uint8), np.zeros((1, 3)), lattice)
 
     def features(atoms: Any) -> np.ndarray:
         return np.stack([atoms.numbers, np.full(len(atoms), atoms.get_volume())], axis=1)
@@ -209,10 +198,10 @@ def test_a_calculator_of_ase_is_a_potential(tmp_path: Path) -> None:
     expected = (up - down) / 2e-4 / (3.6**3 / 4)
     assert np.trace(forces.stresses[0]) == pytest.approx(expected, rel=1e-3)
     start = Crystals.of([face_centred(29, 3.8)])
-    relaxed = relax(start, potential, limits=RelaxationLimits(force=1e-3, steps=500))
-    assert relaxed.converged.all()
+    copper = relax(start, potential, limits=RelaxationLimits(force=1e-3, steps=500))
+    assert copper.converged.all()
     # Effective medium theory puts copper at 3.59 Angstrom.
-    assert float(4 * relaxed.crystals.volumes[0]) ** (1 / 3) == pytest.approx(3.59, abs=0.01)
+    assert float(4 * copper.crystals.volumes[0]) ** (1 / 3) == pytest.approx(3.59, abs=0.01)
     many = start.take(np.zeros(600, dtype=int))
     with pytest.raises(DataError, match="one process"):
         relax(many, potential, workers=2, limits=RelaxationLimits(steps=1))
