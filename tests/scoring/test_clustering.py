@@ -252,6 +252,9 @@ def test_silhouette_leaves_noise_out_and_is_undefined_for_one_cluster():
     expected = metrics.silhouette_samples(x[6:], member[6:])
     np.testing.assert_allclose(values[6:], expected, atol=1e-9)
     assert np.isnan(silhouette_values(distances(x), np.zeros(60, dtype=np.int64))).all()
+    # What a diverged model encodes is refused before anything is fitted to it.
+    with pytest.raises(DataError, match="NaN or infinite"):
+        distances(np.full((3, 2), np.nan))
 
 
 def test_rules_find_the_number_of_blobs():

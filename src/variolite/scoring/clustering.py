@@ -25,7 +25,7 @@ from variolite.scoring.agreement import (
 )
 from variolite.scoring.algorithms import FittedClusterer, fit_clustering
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, sample_by_group
-from variolite.scoring.gmm import GaussianMixture, as_finite
+from variolite.scoring.gmm import GaussianMixture, as_finite, as_matrix
 from variolite.scoring.intervals import FloatArray, IntArray, ScoredGroups, group_means
 from variolite.scoring.scorecard import ScoreKey
 
@@ -135,12 +135,13 @@ def score_clusters(
 # What the rules for the number of clusters look at.
 
 
-def distances(x: FloatArray) -> FloatArray:
+def distances(x: ArrayLike) -> FloatArray:
     """Euclidean distances between all rows of ``x`` [n, d], as [n, n]; for a few thousand rows."""
     from sklearn.metrics import pairwise_distances
 
+    matrix = as_matrix(x)
     # Centring keeps the digits of features far from zero.
-    return np.asarray(pairwise_distances(x - x.mean(axis=0)))
+    return np.asarray(pairwise_distances(matrix - matrix.mean(axis=0)))
 
 
 def silhouette_values(distance: FloatArray, clusters: IntArray) -> FloatArray:
