@@ -33,7 +33,7 @@ from lithology_table import write_results
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, read_table, split_groups
-from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened
+from variolite.scoring.baselines import evaluate_supervised, pca_whitened
 from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Evaluation, hold_out
 from variolite.scoring.kept_clusters import active_dimensions, active_means
@@ -170,7 +170,7 @@ def score_split(
             ("gmm", wells.gmm, ("bic", "oracle")),
         )
     ]
-    reference = evaluate_supervised(*aware, held_out, SupervisedPlan(seeds=SEEDS))
+    reference = evaluate_supervised(*aware, held_out, SEEDS)
     print(f"split {index}: scored", file=sys.stderr, flush=True)
     return penalised(evaluations[0].merge(evaluations[1], reference), _penalties(path)), log
 

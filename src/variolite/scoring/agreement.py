@@ -7,6 +7,7 @@ groups needs: a resample is a weighted sum of small tables.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -301,3 +302,17 @@ def macro_f1(confusions: FloatArray) -> FloatArray:
     scores = 2.0 * right / np.where(rows > 0, rows, 1.0)
     with np.errstate(invalid="ignore"):
         return np.asarray(scores.sum(axis=-1) / (rows > 0).sum(axis=-1))
+
+
+Score = Callable[[FloatArray], FloatArray]
+
+TABLE_SCORES: Mapping[str, Score] = {
+    "ari": adjusted_rand_index,
+    "ami": adjusted_mutual_information,
+    "v_measure": v_measure,
+    "homogeneity": homogeneity,
+    "completeness": completeness,
+    "purity": purity,
+}
+MAPPED_SCORES: Mapping[str, Score] = {"accuracy": mapped_accuracy, "macro_f1": macro_f1}
+"""Scores of confusions, which use the class that each cluster stands for."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from variolite.errors import DataError
-from variolite.scoring.clustering import score_clusters
+from variolite.scoring.clustering import MAX_TRAIN_ROWS, score_clusters
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut
 from variolite.scoring.gmm import as_matrix
 from variolite.scoring.intervals import FloatArray, IntArray
@@ -56,26 +56,19 @@ MAX_CLASSES = 255
 """Boosting grows a tree per class and round: with a class for every few rows it never ends."""
 
 
-@dataclass(frozen=True)
-class SupervisedPlan:
-    """Settings of the gradient boosting; seeds count from 0, each with its own training rows."""
-
-    seeds: int = 1
-    max_train_rows: int = 30_000
-    iterations: int = 100
+_ROUNDS = 100
 
 
 def evaluate_supervised(
-    train: ArrayLike, test: ArrayLike, held_out: HeldOut, plan: SupervisedPlan | None = None
+    train: ArrayLike, test: ArrayLike, held_out: HeldOut, seeds: int = 1
 ) -> Evaluation:
     """Train on the labels of the training groups, predict the test rows, and score.
 
     Histogram gradient boosting (scikit-learn) without class weights and without early stopping:
     its internal validation rows would be neighbours of training rows. The predicted classes are
     scored as a clustering and as a classifier: one entry, method "supervised", per label level
-    that has labelled rows in both parts.
+    that has labelled rows in both parts. Each seed draws its own training rows.
     """
-    plan = plan or SupervisedPlan()
     first, second = _both(train, test)
     scored = second[held_out.kept]
     key = ScoreKey("clustering", "supervised", held_out.split, "gradient_boosting", "inductive")
@@ -91,23 +84,21 @@ def evaluate_supervised(
             notes.append(f"{level}: labels are missing, so there is no supervised reference")
             continue
         clusters = []
-        for seed in range(plan.seeds):
+        for seed in range(seeds):
             rows = known
-            if len(known) > plan.max_train_rows:
+            if len(known) > MAX_TRAIN_ROWS:
                 generator = np.random.default_rng([seed, 5])
-                rows = generator.choice(known, plan.max_train_rows, replace=False)
-            clusters.append(_predict(first[rows], codes[rows], scored, plan.iterations, seed))
+                rows = generator.choice(known, MAX_TRAIN_ROWS, replace=False)
+            clusters.append(_predict(first[rows], codes[rows], scored, seed))
         scores = score_clusters(clusters, held_out, level)
         assert scores is not None  # some scored row has a label
         # Predicted classes are clusters that stand for themselves.
-        itself = np.tile(np.arange(scores.tables.shape[2]), (plan.seeds, 1))
+        itself = np.tile(np.arange(scores.tables.shape[2]), (seeds, 1))
         entries.append(Entry(replace(key, level=level), replace(scores, mapping=itself)))
     return Evaluation(tuple(entries), tuple(notes))
 
 
-def _predict(
-    x: FloatArray, classes: IntArray, scored: FloatArray, iterations: int, seed: int
-) -> IntArray:
+def _predict(x: FloatArray, classes: IntArray, scored: FloatArray, seed: int) -> IntArray:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     if (classes == classes[0]).all():
@@ -115,7 +106,7 @@ def _predict(
     # Without the penalty on leaf values, classes with a handful of rows make multi-class
     # boosting diverge: on a real set accuracy fell from 0.73 to 0.61.
     model = HistGradientBoostingClassifier(
-        max_iter=iterations,
+        max_iter=_ROUNDS,
         learning_rate=0.05,
         l2_regularization=10.0,
         max_leaf_nodes=15,

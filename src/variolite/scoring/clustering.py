@@ -10,18 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.scoring.agreement import (
+    MAPPED_SCORES,
+    TABLE_SCORES,
     LabelCodes,
-    adjusted_mutual_information,
     adjusted_rand_index,
-    completeness,
     confusion,
     count_tables,
-    homogeneity,
-    macro_f1,
     majority_map,
-    mapped_accuracy,
-    purity,
-    v_measure,
 )
 from variolite.scoring.algorithms import FittedClusterer, fit_clustering
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut, sample_by_group
@@ -31,20 +26,10 @@ from variolite.scoring.scorecard import ScoreKey
 
 # Scores of one clustering on test groups, from its contingency tables.
 
-_TABLE_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "ari": adjusted_rand_index,
-    "ami": adjusted_mutual_information,
-    "v_measure": v_measure,
-    "homogeneity": homogeneity,
-    "completeness": completeness,
-    "purity": purity,
-}
-# These use the class that each cluster stands for.
-_MAPPED_METRICS: Mapping[str, Callable[[FloatArray], FloatArray]] = {
-    "accuracy": mapped_accuracy,
-    "macro_f1": macro_f1,
-}
+MAX_TRAIN_ROWS = 30_000
+"""Rows that a clustering is fitted on at most, drawn for each seed."""
 
+SILHOUETTE_ROWS = 2_000
 _BLOCK_CELLS = 2_000_000
 
 
@@ -68,7 +53,7 @@ class ClusterScores:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        return (*_TABLE_METRICS, *(() if self.mapping is None else _MAPPED_METRICS))
+        return (*TABLE_SCORES, *(() if self.mapping is None else MAPPED_SCORES))
 
     def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
         """Scores [B, S] of the pooled tables, for how often each group was drawn, [B, G].
@@ -89,12 +74,12 @@ class ClusterScores:
             pooled = (drawn[part].astype(np.float64) @ flat).reshape(-1, seeds, clusters, classes)
             mapped = None
             for metric in metrics:
-                if metric in _TABLE_METRICS:
-                    out[metric][part] = _TABLE_METRICS[metric](pooled)
+                if metric in TABLE_SCORES:
+                    out[metric][part] = TABLE_SCORES[metric](pooled)
                     continue
                 assert self.mapping is not None  # or the metric is not listed
                 mapped = confusion(pooled, self.mapping) if mapped is None else mapped
-                out[metric][part] = _MAPPED_METRICS[metric](mapped)
+                out[metric][part] = MAPPED_SCORES[metric](mapped)
         return out
 
 
@@ -223,8 +208,7 @@ class ClusteringPlan:
     is to the test rows themselves: optimistic, for comparison with work that did so.
 
     A representation with one member is clustered ``seeds`` times, one with several members
-    once per member, on at most ``max_train_rows`` rows drawn for each seed. Silhouettes are
-    computed on at most ``silhouette_rows``.
+    once per member.
     """
 
     algorithms: tuple[str, ...] = ("kmeans", "gmm")
@@ -232,8 +216,6 @@ class ClusteringPlan:
     rules: tuple[str, ...] = ("bic", "silhouette")
     fit: str = "inductive"
     seeds: int = 3
-    max_train_rows: int = 30_000
-    silhouette_rows: int = 2_000
 
     def grid(self) -> list[tuple[str, int | None]]:
         """Every algorithm with every k it is to be run with; HDBSCAN finds it."""
@@ -343,7 +325,7 @@ def evaluate_clustering(
     runs = {name: len(m[0]) if len(m[0]) > 1 else plan.seeds for name, m in members.items()}
     done, total = count(1), sum(runs.values()) * len(plan.grid())
     # The same scored rows get silhouettes for every method and seed.
-    sample = sample_by_group(held_out.group_codes, plan.silhouette_rows, 0)
+    sample = sample_by_group(held_out.group_codes, SILHOUETTE_ROWS, 0)
     entries: list[Entry] = []
     found: list[str] = []
     for name, (train, test) in members.items():
@@ -380,12 +362,12 @@ def _fit_rows(
 ) -> tuple[IntArray, FitRows]:
     """Draw training rows of one member, and the rows to fit on: the same or scored ones."""
     generator = np.random.default_rng([seed, 3])
-    drawn = draw(generator, len(train), plan.max_train_rows)
+    drawn = draw(generator, len(train), MAX_TRAIN_ROWS)
     x, groups = train[drawn], held_out.train_groups[drawn]
     if plan.fit == "transductive":
-        own = draw(generator, len(scored), plan.max_train_rows)
+        own = draw(generator, len(scored), MAX_TRAIN_ROWS)
         x, groups = scored[own], np.array(held_out.groups)[held_out.group_codes[own]]
-    return drawn, FitRows(x, groups, draw(generator, len(x), plan.silhouette_rows), seed)
+    return drawn, FitRows(x, groups, draw(generator, len(x), SILHOUETTE_ROWS), seed)
 
 
 def _entries(

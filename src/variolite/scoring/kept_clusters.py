@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from variolite.errors import DataError, RunFolderError, VarioliteError
 from variolite.records import Records, write_bytes_atomic
 from variolite.scoring.algorithms import FittedClusterer, fitted_from_arrays, fitted_to_arrays
-from variolite.scoring.clustering import ClusteringPlan, Fit, FitRows, choose_k, draw, fit_grid
+from variolite.scoring.clustering import (
+    MAX_TRAIN_ROWS,
+    SILHOUETTE_ROWS,
+    ClusteringPlan,
+    Fit,
+    FitRows,
+    choose_k,
+    draw,
+    fit_grid,
+)
 from variolite.scoring.health import ACTIVE_NATS, kl_from_standard_normal
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.training import RunFolder, TabularModel
@@ -68,7 +77,7 @@ def fit_clusters(
     """
     spec, model = run.recipe().clustering, run.model()
     plan = ClusteringPlan(algorithms=(spec.algorithm,), ks=spec.k, rules=(spec.rule,))
-    n = min(len(training), plan.max_train_rows)
+    n = min(len(training), MAX_TRAIN_ROWS)
     if spec.algorithm != "hdbscan":
         grid = tuple(k for k in spec.k if k < n)
         if not grid:
@@ -81,8 +90,8 @@ def fit_clusters(
     active = active_dimensions(model, training)
     # The same rows for every member, so that their criteria can be averaged.
     generator = np.random.default_rng(0)
-    kept = draw(generator, len(training), plan.max_train_rows)
-    sample = draw(generator, n, plan.silhouette_rows)
+    kept = draw(generator, len(training), MAX_TRAIN_ROWS)
+    sample = draw(generator, n, SILHOUETTE_ROWS)
     groups = None if training.group is None else training.group[kept]
     fits: dict[int | None, list[Fit]] = {}
     for member, latents in enumerate(active_means(model, training, active)):

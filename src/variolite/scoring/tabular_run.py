@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from variolite.errors import DataError, RunFolderError
 from variolite.recipe import ConstantBeta, Recipe
 from variolite.records import Records, Split, read_table, write_table
-from variolite.scoring.baselines import SupervisedPlan, evaluate_supervised, pca_whitened, raw
+from variolite.scoring.baselines import evaluate_supervised, pca_whitened, raw
 from variolite.scoring.clustering import (
     ClusteringPlan,
     Representation,
@@ -148,8 +148,8 @@ def _score_model(
     evaluation = evaluation.merge(evaluate_clustering(representations, held_out, plan, log=log))
     if baselines and held_out.test_labels:
         log("training the supervised reference")
-        seeds = SupervisedPlan(seeds=len(model.members))
-        evaluation = evaluation.merge(evaluate_supervised(*features, held_out, seeds))
+        reference = evaluate_supervised(*features, held_out, len(model.members))
+        evaluation = evaluation.merge(reference)
     return evaluation
 
 
