@@ -130,11 +130,10 @@ def join_instruments(
             if common := set(left["hole"]) & set(bins["hole"]):
                 what = f"{len(common)} holes are common but their depths do not meet"
             smaller = min(step.left, step.right)
-            raise DataError(
-                f"{matched:,} of {smaller:,} bins match ({step.rate:.2%}); {what}",
-                where=f"join of {code} to {', '.join([first, *(s.instrument for s in steps)])}",
-                hint="check that the tables are of the same holes and in the same depth scale",
-            )
+            what = f"{matched:,} of {smaller:,} bins match ({step.rate:.2%}); {what}"
+            where = f"join of {code} to {', '.join([first, *(s.instrument for s in steps)])}"
+            hint = "check that the tables are of the same holes and in the same depth scale"
+            raise DataError(what, where=where, hint=hint)
         steps.append(step)
     return joined, tuple(steps)
 
@@ -301,11 +300,8 @@ def bin_tables(
     labels = label_bins(described, min_purity=min_purity)
     joined = joined.join(labels, on=KEY, how="left", maintain_order="left")
     if joined.is_empty():
-        where, hint = (
-            f"{join} join of {', '.join(parts)}",
-            "use join='outer', or another outlier rule",
-        )
-        raise DataError("no bin is left", where=where, hint=hint)
+        hint = "use join='outer', or another outlier rule"
+        raise DataError("no bin is left", where=f"{join} join of {', '.join(parts)}", hint=hint)
     table = _finish(joined, parts, spacing, wanted)
     names = table["lithology"].unique().to_list()
     report = BinReport(

@@ -59,10 +59,8 @@ def holes_from_columns(expedition: pl.Series, site: pl.Series, hole: pl.Series) 
         pl.col(part).str.contains(f"^{pattern}$").fill_null(False)
         for part, pattern in _PARTS.items()
     )
-    bad = parts.filter(~good).select(
-        pl.concat_str(pl.all().fill_null("(missing)"), separator=" | ").alias("text")
-    )
-    _refuse(bad["text"], "Exp | Site | Hole")
+    text = pl.concat_str(pl.all().fill_null("(missing)"), separator=" | ")
+    _refuse(parts.filter(~good).select(text).to_series(), "Exp | Site | Hole")
     return _with_text(parts)
 
 
@@ -117,10 +115,9 @@ def _refuse(bad: pl.Series, where: str) -> None:
     if bad.is_empty():
         return
     first = bad.unique(maintain_order=True).head(3)
-    shown = ("(missing)" if text is None else repr(text) for text in first)
+    shown = ", ".join("(missing)" if text is None else repr(text) for text in first)
+    spellings = "318-U1355A, 318-U1355-A or 318_U1355_A"
+    hint = f"write it as {spellings}, or give columns Exp, Site and Hole"
     raise DataError(
-        f"{len(bad)} hole names cannot be read, such as {', '.join(shown)}",
-        where=where,
-        hint="write it as 318-U1355A, 318-U1355-A or 318_U1355_A, "
-        "or give columns Exp, Site and Hole",
+        f"{len(bad)} hole names cannot be read, such as {shown}", where=where, hint=hint
     )
