@@ -27,12 +27,6 @@ from variolite.errors import DataError
 PLACES, SEEDS = st.integers(0, len(TEXTBOOK) - 1), st.integers(0, 10_000)
 
 
-def test_neighbours_of_a_simple_cubic_lattice():
-    found = average_minimum_distances(Crystals.of([cubic(2.0, [84], [[0.3, 0.2, 0.9]])]), 32)
-    shells = np.sqrt(np.repeat([1, 2, 3, 4], [6, 12, 8, 6]))
-    np.testing.assert_allclose(found[0], 2.0 * shells, atol=1e-12)
-
-
 def test_average_over_the_atoms_from_the_neighbour_lists_of_pymatgen():
     found = average_minimum_distances(TEXTBOOK, 20)
     for crystal, distances in zip(TEXTBOOK, found, strict=True):

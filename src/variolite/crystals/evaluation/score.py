@@ -269,7 +269,7 @@ def _versions() -> str:
 
 def _validity_notes(requested: Requested, valid: Mask, balance: ChargeBalance) -> list[str]:
     notes = [
-        f"{requested.total} structures were asked about: {requested.unreadable} could not be "
+        f"{requested.total} structures were requested: {requested.unreadable} could not be "
         f"read, {int((~valid).sum())} are not valid by distance, {int(valid.sum())} are",
         f"charge balance: {balance.source}",
     ]

@@ -128,7 +128,7 @@ def fit_references(crystals: Crystals, energies: Floats, formation: Floats) -> E
             where="reference structures",
             hint="Give a reference file with a column formation_energy_per_atom (eV/atom)",
         )
-    # Crystals of one composition stay in one fold: they would foretell each other.
+    # Crystals of one composition stay in one fold: each would give the others away.
     _, composition = np.unique(np.round(fractions, 9), axis=0, return_inverse=True)
     fold = np.random.default_rng(0).permutation(int(composition.max()) + 1)[composition] % FOLDS
     errors = np.full(len(target), np.nan)

@@ -250,7 +250,7 @@ def match_share(matched: Floats) -> Whisker | None:
 
 
 def group_maps(chart: PlaneMap, groups: Groups) -> Figure:
-    """Draw each group alone over all others, so that none is told by its colour only."""
+    """Draw each group alone over all others, so that none is known by its colour only."""
     height = (WIDTH - 3 * 14 - 8) / 4 * chart.shape
     figure, drawn = panels(
         len(groups.names), abreast=4, height=height, left=2, below=8, gap=14, xticks=[], yticks=[]

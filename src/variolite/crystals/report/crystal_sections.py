@@ -43,7 +43,7 @@ MOST_MIXED = 10
 FLOORS = (0.95, 0.9, 0.8, 0.5, 0.0)  # where colours of a share begin: the highest below every share
 _NO_STRUCTURES = "run `variolite score` to write originals.crystals and reconstructed.crystals."
 _FAMILY = (
-    " A family is told by the anion: O, a halogen, S, Se or Te, N, another element of group 15, "
+    " The anion decides the family: O, a halogen, S, Se or Te, N, another element of group 15, "
     "H, C, B, Si or Ge, in this order; crystals of metals alone are intermetallic, of one element "
     "elemental. Families beyond the eighth are squares."
 )
@@ -252,7 +252,7 @@ def _elements(run: CrystalRun) -> Blocks:
         )
         perfect = int((shares[atoms > 0] == 1).sum())
         caption = (
-            "Share of the atoms of each element whose type the reconstruction gives back, in per "
+            "Share of the atoms of each element whose type is reconstructed right, in per "
             f"cent, over {whose}: {100 * right / len(species):.2f} % of all atoms, and all "
             f"atoms of {perfect} of {counted(int((atoms > 0).sum()), 'element')}. Colours begin "
             f"at {100 * floor:.0f} %. {end}"

@@ -36,8 +36,8 @@ Method = tuple[str, tuple[str, ...]]
 """A method and what it was given."""
 
 _GIVEN = "_given_"
-_SAYINGS: dict[str, Any] = yaml.safe_load(packaged("metric_words.yaml", __package__))
-TOLERANCE_NAMES: dict[str, str] = _SAYINGS["tolerances"]
+_WORDS: dict[str, Any] = yaml.safe_load(packaged("metric_words.yaml", __package__))
+TOLERANCE_NAMES: dict[str, str] = _WORDS["tolerances"]
 MOST_ROWS = 14
 _PREFERRED = {"rms", "unreduced"}
 _UNLISTED = (
@@ -53,13 +53,13 @@ def stem_of(metric: str) -> str:
 
 def metric_title(stem: str) -> str:
     """Return what a metric is called in a table, its settings after commas."""
-    if stem in _SAYINGS["titles"]:
-        return str(_SAYINGS["titles"][stem])
-    for ending, said in _SAYINGS["endings"].items():
+    if stem in _WORDS["titles"]:
+        return str(_WORDS["titles"][stem])
+    for ending, meaning in _WORDS["endings"].items():
         if stem.endswith(ending):
-            return f"{metric_title(stem.removesuffix(ending))}, {said}"
-    parts, words = stem.split("_"), _SAYINGS["words"]
-    cut = next((i for i, p in enumerate(parts) if i and p in _SAYINGS["settings"]), len(parts))
+            return f"{metric_title(stem.removesuffix(ending))}, {meaning}"
+    parts, words = stem.split("_"), _WORDS["words"]
+    cut = next((i for i, p in enumerate(parts) if i and p in _WORDS["settings"]), len(parts))
     head = " ".join(words.get(part, part) for part in parts[:cut])
     settings = [words.get(part, plain(part)) for part in parts[cut:]]
     if parts[0] == "rmse":
@@ -87,7 +87,7 @@ def written(row: ScoreRow) -> str:
         return "not defined"
     factor = 100.0 if row.unit == "share" else 1.0
     mean, low, high = (factor * value for value in (row.mean, row.low, row.high))
-    unit = _SAYINGS["units"].get(row.unit or "", f"\u00a0{row.unit}" if row.unit else "")
+    unit = _WORDS["units"].get(row.unit or "", f"\u00a0{row.unit}" if row.unit else "")
     if row.unit == "count":
         return decimals(mean, 0)
     bounded = math.isfinite(low) and math.isfinite(high) and low < high
@@ -155,10 +155,10 @@ def _match_headline(scorecard: Scorecard, crystals: str, *, species_given: bool)
     if not given and species_given:
         given = "the atom types"
     return [
-        f"Of {crystals}, the VAE gives back {listed(shares)}.",
+        f"Of {crystals}, the VAE reconstructs {listed(shares)}.",
         f"For comparison: {'; '.join(others)}."
         if others
-        else "No baseline was scored beside it, so it is open what these rates are worth.",
+        else "No baseline was scored beside it to compare with.",
         "The decoder was given the mean latent of every atom, hence their number"
         f"{f', and {given}' if given else ''}. Figure 1 says what the tolerances allow.",
     ]
@@ -185,7 +185,7 @@ def scores_section(scorecard: Scorecard | None) -> Section:
     for task, split in dict.fromkeys((row.task, row.split) for row in scorecard.rows):
         chosen = [row for row in scorecard.rows if (row.task, row.split) == (task, split)]
         blocks.append(Heading(f"{plain(task).capitalize()} ({split})"))
-        blocks += _tables(chosen, _SAYINGS["leading"].get(task, ()))
+        blocks += _tables(chosen, _WORDS["leading"].get(task, ()))
     if scorecard.rows:
         blocks.append(Paragraph(_intervals(scorecard.rows), "remark"))
     else:
@@ -203,8 +203,8 @@ def _tables(rows: Sequence[ScoreRow], leading: Sequence[str]) -> list[Block]:
     stems = list(dict.fromkeys(stem_of(row.metric) for row in rows))
     main = list(main_matches(rows).values())
     # Of the RMSE, which has the settings of a match rate, only that of the main ones.
-    told = {stem.replace("match_rate", "rmse").replace("_rms", "") for stem in main}
-    others = [s for s in stems if s not in main and (s in told or not s.startswith("rmse"))]
+    rmse = {stem.replace("match_rate", "rmse").replace("_rms", "") for stem in main}
+    others = [s for s in stems if s not in main and (s in rmse or not s.startswith("rmse"))]
     more = [stem for start in leading for stem in others if stem.partition("_")[0] == start]
     shown = main + more if len(stems) > MOST_ROWS and main + more else stems
     rest = [stem for stem in stems if stem not in shown]
@@ -243,7 +243,7 @@ def _head(method: Method, form: str = "{}, given {}") -> str:
 
 def _given_words(method: Method) -> str:
     """Say what was given: "the cell and the atom types"; empty where nothing was."""
-    return listed([_SAYINGS["given"].get(name, plain(name)) for name in method[1]])
+    return listed([_WORDS["given"].get(name, plain(name)) for name in method[1]])
 
 
 def _intervals(rows: Sequence[ScoreRow]) -> str:
