@@ -196,4 +196,4 @@ def test_a_pair_that_takes_too_long_is_a_failure_and_the_others_are_scored() -> 
         rms = found.matches[setting].rms
         np.testing.assert_array_equal(rms[rest], alone.matches[setting].rms)
         assert np.isnan(rms[2])
-    assert said[-1] == "matching pair by pair: 5 of 5"
+    assert said[-1] == "matching one by one: 5 of 5"

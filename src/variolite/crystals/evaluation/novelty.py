@@ -8,9 +8,9 @@ at the first comparison.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,18 +25,16 @@ from variolite.crystals.matching.pairs import (
     primitive_crystals,
     reduce_crystals,
 )
-from variolite.training.workers import Progress, outcomes
+from variolite.crystals.matching.scores import in_parts
+from variolite.training.workers import Outcome
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Log = Callable[[str], None]
-Part = tuple[ReducedCrystals, ...]
-"""A part of the work: some crystals, or the two sides of some pairs."""
 Candidates = tuple[Integers, Integers, Mask]
 """Places of sample and other crystal of each pair, (P,) each, by sample and then nearest first;
 of which samples farther candidates than the nearest `CANDIDATES` were left out, (B,)."""
-Result = TypeVar("Result")
 
 LIMIT = 30.0  # seconds that one part of the work may take
 
@@ -73,13 +71,12 @@ class Matcher:
     def prepare(self, crystals: Crystals) -> ReducedCrystals:
         """Return crystals in primitive cells; those without one are marked as not usable."""
         reduced = reduce_crystals(crystals)
-        if not len(crystals):
-            return reduced
-        parts = [(reduced.take(index),) for index in _split(len(crystals), CRYSTALS)]
-        cells = [
-            cell or ReducedCrystals(part.crystals, np.zeros(len(part.usable), dtype=bool))
-            for (part,), cell in self._results(_primitive, parts, "primitive cells")
-        ]
+        cells = [reduced.take(slice(0, 0))]
+        for part, found in self._in_parts(
+            primitive_crystals, reduced.take, crystals.counts**2, CRYSTALS, "primitive cells"
+        ):
+            unusable = ReducedCrystals(crystals.take(part), np.zeros(len(part), dtype=bool))
+            cells.append(found.value or unusable)
         return ReducedCrystals(
             Crystals.concatenate([cell.crystals for cell in cells]),
             np.concatenate([cell.usable for cell in cells]),
@@ -87,53 +84,36 @@ class Matcher:
 
     def compare(self, first: ReducedCrystals, second: ReducedCrystals) -> NDArray[np.int8]:
         """Compare pair by pair: 1 the same, 0 not, -1 undecided (not usable or out of time)."""
-        places = _split(len(first.usable), PAIRS)
-        parts = [(first.take(index), second.take(index)) for index in places]
-        same = [np.empty(0, dtype=np.int8)]
-        for part, found in self._results(_fits, parts, "comparing structures"):
-            same.append(np.full(len(part[0].usable), -1, dtype=np.int8) if found is None else found)
-        return np.where(first.usable & second.usable, np.concatenate(same), -1)
+        same = np.full(len(first.usable), -1, dtype=np.int8)
+        for part, found in self._in_parts(
+            _fits,
+            lambda part: (first.take(part), second.take(part)),
+            first.crystals.counts * second.crystals.counts,
+            PAIRS,
+            "comparing structures",
+        ):
+            if found.status == "done":
+                same[part] = found.value
+        same[~(first.usable & second.usable)] = -1
+        return same
 
-    def _results(
-        self, function: Callable[[Part], Result], parts: Sequence[Part], what: str
-    ) -> list[tuple[Part, Result | None]]:
-        """Return the parts, some of them cut into single pieces, with their results."""
-        atoms = [[one.crystals.counts for one in part] for part in parts]
-        if self.workers == 0 or sum((of[0] * of[-1]).sum() for of in atoms) <= SMALL:
-            return [(part, function(part)) for part in parts]
-        sizes = [len(part[0].usable) for part in parts]
-        progress = Progress(what, sum(sizes), self.log)
-        found = outcomes(
-            function,
-            parts,
-            workers=self.workers,
-            limit=LIMIT,
-            done=lambda place: progress.add(sizes[place]),
+    def _in_parts(
+        self,
+        function: Callable[[Any], Any],
+        take: Callable[[Integers], Any],
+        work: Integers,
+        size: int,
+        what: str,
+    ) -> list[tuple[Integers, Outcome]]:
+        workers = self.workers if work.sum() > SMALL else 0
+        sizes = (len(work), size)
+        return in_parts(
+            function, take, sizes, what=what, workers=workers, limit=LIMIT, log=self.log
         )
-        results: list[tuple[Part, Result | None]] = []
-        for part, size, outcome in zip(parts, sizes, found, strict=True):
-            if outcome.status == "done" or size == 1:
-                results.append((part, outcome.value))
-            else:
-                pieces = [tuple(one.take(index) for one in part) for index in _split(size, 1)]
-                results += self._results(function, pieces, what)
-        return results
 
 
-# Worker processes find these by name.
-
-
-def _primitive(part: Part) -> ReducedCrystals:
-    return primitive_crystals(part[0])
-
-
-def _fits(part: Part) -> NDArray[np.int8]:
-    first, second = part
-    return match_reduced(first, second, DEFAULT).fits.astype(np.int8)
-
-
-def _split(count: int, size: int) -> list[Integers]:
-    return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+def _fits(pairs: tuple[ReducedCrystals, ReducedCrystals]) -> NDArray[np.int8]:
+    return match_reduced(*pairs, DEFAULT).fits.astype(np.int8)
 
 
 def nearest_known(

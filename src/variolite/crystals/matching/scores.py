@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,30 +100,16 @@ def score_pairs(
         import_extra("spglib")
     # Properties need not travel to the workers.
     ours, theirs = (replace(crystals, properties={}) for crystals in (first, second))
-    score = partial(_score, settings=tuple(settings), symprecs=tuple(symprecs))
-
-    def run(parts: Sequence[Integers], what: str) -> Iterator[tuple[Integers, Outcome]]:
-        tasks = [(ours.take(part), theirs.take(part)) for part in parts]
-        if workers == 0:
-            return zip(parts, (Outcome("done", score(task)) for task in tasks), strict=True)
-        progress = Progress(what, sum(map(len, parts)), log)
-        found = outcomes(
-            score,
-            tasks,
-            workers=min(workers or os.cpu_count() or 1, max(1, len(tasks))),
-            limit=limit,
-            done=lambda place: progress.add(len(parts[place])),
-        )
-        return zip(parts, found, strict=True)
-
     count = len(first)
-    starts = range(0, count, _PAIRS_PER_TASK)
-    parts = [np.arange(start, min(start + _PAIRS_PER_TASK, count)) for start in starts]
-    found = list(run(parts, "matching"))
-    # One bad pair ends its whole part: there, each pair is tried by itself.
-    failed = [part for part, outcome in found if outcome.value is None]
-    if failed:
-        found += run(list(np.concatenate(failed)[:, None]), "matching pair by pair")
+    found = in_parts(
+        partial(_score, settings=tuple(settings), symprecs=tuple(symprecs)),
+        lambda part: (ours.take(part), theirs.take(part)),
+        (count, _PAIRS_PER_TASK),
+        what="matching",
+        workers=(os.cpu_count() or 1) if workers is None else workers,
+        limit=limit,
+        log=log,
+    )
     rms = np.full((len(settings), count), np.nan)
     fits = np.zeros((len(settings), count), dtype=bool)
     same = np.zeros((len(symprecs), count))
@@ -137,6 +124,49 @@ def score_pairs(
         timed_out=status == "timed out",
         crashed=status == "crashed",
     )
+
+
+def in_parts(
+    function: Callable[[Any], Any],
+    take: Callable[[Integers], Any],
+    sizes: tuple[int, int],
+    *,
+    what: str,
+    workers: int,
+    limit: float,
+    log: Callable[[str], None],
+) -> list[tuple[Integers, Outcome]]:
+    """Apply a function to parts of many items in worker processes, a part within ``limit`` seconds.
+
+    ``take`` gives what some places hold; ``sizes`` are how many items there are, and in a part.
+    The items of a part that fails are tried one by one. Returns the places of every part, in
+    order, with its outcome. With 0 workers this process does the work, without time limits.
+    """
+
+    def run(parts: Sequence[Integers], what: str) -> list[tuple[Integers, Outcome]]:
+        tasks = [take(part) for part in parts]
+        if workers == 0:
+            found = [Outcome("done", function(task)) for task in tasks]
+        else:
+            progress = Progress(what, sum(map(len, parts)), log)
+            found = outcomes(
+                function,
+                tasks,
+                workers=min(workers, max(1, len(tasks))),
+                limit=limit,
+                done=lambda place: progress.add(len(parts[place])),
+            )
+        return list(zip(parts, found, strict=True))
+
+    count, size = sizes
+    starts = range(0, count, size)
+    found = run([np.arange(start, min(start + size, count)) for start in starts], what)
+    # One bad item ends its whole part.
+    failed = [part for part, outcome in found if outcome.status != "done"]
+    if failed:
+        again = run(list(np.concatenate(failed)[:, None]), f"{what} one by one")
+        found = [one for one in found if one[1].status == "done"] + again
+    return sorted(found, key=lambda one: int(one[0][0]))
 
 
 def _score(
