@@ -159,7 +159,7 @@ class FittedSchema:
         found, _ = extract(bound.model_copy(update={"columns": needed}), table)
         # The policies judge the given rows only; the others teach nothing, not even errors.
         chosen = _row_mask(rows, table.height)
-        missing = {name: lacks(values[chosen]) for name, values in found.items()}
+        missing = {name: lacks(values)[chosen] for name, values in found.items()}
         keep, dropped = rows_to_keep(bound, missing)
         chosen[chosen] = keep
         if not chosen.any():

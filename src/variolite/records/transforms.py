@@ -380,7 +380,9 @@ def fit_transform_chain(specs: Iterable[object], values: ArrayLike) -> FittedCha
     is infinite or a step cannot take them.
     """
     current = np.asarray(values, dtype=np.float64).ravel()
-    current = current[~np.isnan(current)]
+    absent = np.isnan(current)
+    if absent.any():
+        current = current[~absent]
     if not current.size:
         raise SchemaError("it holds no value to fit a transform on")
     largest = np.abs(current).max()
