@@ -37,7 +37,6 @@ from variolite.records.transforms import Array, FittedChain, fit_transform_chain
 Names = Mapping[str, str]
 
 FORMAT = 1
-_MOST_DECIMALS = 6
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -100,7 +99,7 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
 
 def _decimals(values: Array) -> int | None:
     """Return the fewest decimals that spell every value, None when more than six."""
-    for decimals in range(_MOST_DECIMALS + 1):
+    for decimals in range(7):
         # float32 tables hold 1.7815 as 1.78149998: equal to single precision.
         if np.allclose(np.round(values, decimals), values, rtol=1e-6, atol=1e-9):
             return decimals
@@ -151,11 +150,8 @@ class FittedSchema:
         bound = schema.bind(table.columns)
         check_units(bound, _stated_units(frame, units))
         modelled = (*bound.inputs, *bound.conditions)
-        needed = {
-            name: column
-            for name, column in bound.columns.items()
-            if column.role in ("input", "condition") or column.missing != "mask"
-        }
+        judged = (column for column in bound.columns.values() if column.missing != "mask")
+        needed = {column.name: column for column in (*modelled, *judged)}
         found, _ = extract(bound.model_copy(update={"columns": needed}), table)
         # The policies judge the given rows only; the others teach nothing, not even errors.
         chosen = _row_mask(rows, table.height)
@@ -220,10 +216,10 @@ class FittedSchema:
             raise DataError(f"no row of the table can be used ({_reasons(dropped)})", hint=hint)
         for name, column in self.numeric.items():
             if column.clip is not None:
-                raw = found[name][keep]
-                beyond = int(((raw < column.clip[0]) | (raw > column.clip[1])).sum())
-                if beyond:
-                    counts["clipped"][name] = beyond
+                beyond = (found[name] < column.clip[0]) | (found[name] > column.clip[1])
+                clipped = int((beyond & keep).sum())
+                if clipped:
+                    counts["clipped"][name] = clipped
         group, order, ids = (
             None if column is None else found[column.name][keep]
             for column in (schema.group, schema.order, schema.id)

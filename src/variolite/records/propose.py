@@ -10,7 +10,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +34,10 @@ _ABSURD = 1e30
 _SAMPLE = 20_000  # Rows on which shapes and repeats are judged.
 _GROSS = 10.0  # Robust standard deviations beyond which a value is a gross outlier.
 _MOST_LEVELS = 300  # Levels beyond which text is taken to be free text.
+_NO_GROUP = (
+    "no column was found that names boreholes, families or campaigns. Without one, rows of the "
+    "same origin end up on both sides of a split, and scores flatter"
+)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _DATE = r"^\d{4}-\d\d-\d\d|^\d\d?[./]\d\d?[./]\d{4}"
 
@@ -180,12 +184,11 @@ def _apart_from_the_rest(finite: Array, marks: Mapping[float, float]) -> dict[fl
     # The spread of the bulk; a single outlier in the rest must not hide a sentinel.
     low, high = np.quantile(finite[~hit], [0.01, 0.99])
     margin = 2 * max(high - low, 1e-9)
-    counts = {mark: int((finite == mark).sum()) for mark in marks}
     return {
         mark: written
         for mark, written in marks.items()
         if not low - margin <= mark <= high + margin
-        and (counts[mark] > 1 or (counts[mark] and written in _SURE))
+        if (finite == mark).sum() > (0 if written in _SURE else 1)
     }
 
 
@@ -338,11 +341,7 @@ class _Inference:
         schema = self._schema()
         remarks = [(column.source, text) for column in self.columns for text in column.remarks]
         if schema.group is None:
-            text = (
-                "no column was found that names boreholes, families or campaigns. Without one, "
-                "rows of the same origin end up on both sides of a split, and scores flatter"
-            )
-            remarks.append(("(no group)", text))
+            remarks.append(("(no group)", _NO_GROUP))
         left_out = tuple(column.source for column in self.columns if column.left_out)
         return Proposal(schema, tuple(remarks), left_out)
 
@@ -407,6 +406,9 @@ class _Inference:
         text, whole, distinct, entries = c.text is not None, c.whole, c.distinct, c.entries
         known = any(other.has_role("id") for other in self.columns)
         kind = "it could be a label, or an input with 'kind: category'"
+        as_id = partial(
+            _Candidate.take, role="id", why="differs in every row and is carried along as an id"
+        )
         about = "the group" if self.group else "a stretch of rows"
         unlike, many = distinct > 0.98 * entries, distinct > min(_MOST_LEVELS, self.rows / 5)
         id_like = "is a whole number that differs in every row, like an id"
@@ -417,7 +419,7 @@ class _Inference:
             (c.date, "holds dates or times"),
             (c.words & _PLACE, "says where, not what"),
             (c.words & _DOUBT, "seems to say how sure another column is"),
-            (text and unlike and _IDENTITY & c.words and c.present > 0.99 and not known, _id),
+            (text and unlike and _IDENTITY & c.words and c.present > 0.99 and not known, as_id),
             (text and unlike, "differs in almost every row"),
             (text and many, f"is free text with {distinct} values"),
             (c.label_like and (text or (whole and distinct <= 50)), _label),
@@ -485,10 +487,6 @@ class _Inference:
         except SchemaError:
             hint = "Write a schema by hand, or check how the table was exported"
             raise DataError("no column of the table looks like a measurement", hint=hint) from None
-
-
-def _id(column: _Candidate) -> None:
-    column.take("id", "differs in every row and is carried along as an id")
 
 
 def _label(column: _Candidate) -> None:

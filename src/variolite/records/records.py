@@ -103,11 +103,10 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
 # From a table to one plain array per column of a schema, and which rows can be used.
 
 
+# By column: numbers as float64 (n,), NaN where missing; categories as str (n,), "" there.
 Values = dict[str, NDArray[Any]]
-"""By column: numbers as float64 (n,), NaN where missing; categories as str (n,), "" there."""
-
+# Entries by column, for every count of an ApplyReport.
 Counts = defaultdict[str, dict[str, Any]]
-"""Entries by column, for every count of an `ApplyReport`."""
 
 
 def extract(schema: Schema, frame: pl.DataFrame) -> tuple[Values, Counts]:
@@ -215,12 +214,11 @@ def group_spellings(schema: Schema, mapping: Mapping[str, str] | None = None) ->
 
     To be read as text: holes called 01, 1 and 1.0 are three holes.
     """
-    names = [
-        name
-        for column in (schema.group, schema.id)
-        if column is not None
-        for name in ((mapping or {}).get(column.name), column.source, column.name, *column.aliases)
-    ]
+    names: list[str | None] = []
+    for column in (schema.group, schema.id):
+        if column is not None:
+            mapped = (mapping or {}).get(column.name)
+            names += [mapped, column.source, column.name, *column.aliases]
     return tuple(dict.fromkeys(filter(None, names)))
 
 
@@ -275,10 +273,8 @@ class ApplyReport:
         return found
 
 
-MISSING = -1
-"""Category code of an entry that is missing."""
-UNSEEN = -2
-"""Category code of a level that the training rows did not hold."""
+# Category codes of an entry that is missing, and of a level that training rows did not hold.
+MISSING, UNSEEN = -1, -2
 
 
 @dataclass(frozen=True)

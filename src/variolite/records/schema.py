@@ -142,16 +142,14 @@ class Column(Settings):
     missing
         ``error`` refuses, ``drop`` leaves the row out and counts it, ``mask`` keeps the row.
         By default ``drop``, and ``mask`` for labels, order and ids.
-    aliases
-        Names under which tables hold this meaning.
-    source
-        Column of the table in hand; found by name and aliases when None.
+    aliases, source
+        Names under which tables hold this meaning, and the column of the table in hand, found
+        by name and aliases when None.
     optional
         Whether a table may lack the column.
-    valid
-        Lowest and highest plausible value in ``unit``; values beyond count as missing.
-    sentinels
-        Values that stand for a missing one, such as -999.25.
+    valid, sentinels
+        Lowest and highest plausible value in ``unit``, beyond which values count as missing,
+        and values that stand for a missing one, such as -999.25.
     clip
         Two quantiles of the training rows to clip to before transforming.
     learn_bounds, learn_rounding
@@ -299,15 +297,10 @@ class Schema(Settings):
 
     Examples
     --------
-    >>> schema = Schema.from_yaml('''
-    ... columns:
-    ...   gamma_ray: {aliases: [GR], unit: gAPI, transform: [signed_log, standardise]}
-    ...   bulk_density: {aliases: [RHOB], unit: g/cm3, missing: mask}
-    ...   well: {role: group}
-    ... ''')
-    >>> bound = schema.bind(["WELL", "GR", "RHOB (g/cc)"])
+    >>> schema = Schema.from_yaml("columns: {density: {aliases: [RHOB]}, well: {role: group}}")
+    >>> bound = schema.bind(["WELL", "RHOB (g/cc)"])
     >>> [column.source for column in bound.columns.values()]
-    ['GR', 'RHOB (g/cc)', 'WELL']
+    ['RHOB (g/cc)', 'WELL']
     """
 
     columns: dict[str, Column]

@@ -11,6 +11,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,19 +60,17 @@ def _read_delimited(path: Path, text: Sequence[str]) -> pl.DataFrame:
     except pl.exceptions.PolarsError:
         # Loosely written files (a blank after a closing quotation mark, a number too large for
         # its type) are read slowly, and each column gets the type it allows.
-        records = list(_strict_records(data, separator, path))[1:]
+        records = list(_strict_records(data, separator))[1:]
         frame = pl.DataFrame(records, schema=dict.fromkeys(header, pl.String), orient="row")
         frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
         frame = frame.with_columns(_narrowed(frame[n]) for n in header if n not in overrides)
     else:
-        frame = _without_blank_lines(frame, data, separator, path)
+        frame = _without_blank_lines(frame, data, separator)
     _warn_of_swallowed_records(frame, separator, path)
     return frame
 
 
-def _without_blank_lines(
-    frame: pl.DataFrame, data: bytes, separator: str, path: Path
-) -> pl.DataFrame:
+def _without_blank_lines(frame: pl.DataFrame, data: bytes, separator: str) -> pl.DataFrame:
     """Drop blank lines, and refuse short records: polars fills both with nulls."""
     # Polars refuses a record that is too long. So none is too short where the file holds as many
     # separators outside of cells as full records have.
@@ -82,7 +81,7 @@ def _without_blank_lines(
         found -= sum(map(sum, cells.rows()))
     if found == (frame.width - 1) * (1 + frame.height):
         return frame
-    records = sum(1 for _ in _strict_records(data, separator, path))
+    records = sum(1 for _ in _strict_records(data, separator))
     if frame.width == 1 or records == 1 + frame.height:
         return frame
     return frame.filter(~pl.all_horizontal(pl.all().is_null()))
@@ -125,55 +124,48 @@ def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
             separator, best = max((separator, best), (candidate, score), key=lambda pair: pair[1])
     records = _first_records(data, separator)
     if not records:
-        raise DataError("has no header line", where=str(path))
+        raise DataError("has no header line")
     names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(records[0], start=1)]
     for name in names:
         places = [str(i) for i, other in enumerate(names, start=1) if other == name]
         if len(places) > 1:
-            raise DataError(
-                f"the column name {name!r} occurs {len(places)} times "
-                f"(columns {', '.join(places)})",
-                where=str(path),
-                hint="Give every column a name of its own",
-            )
+            listed = f"occurs {len(places)} times (columns {', '.join(places)})"
+            hint = "Give every column a name of its own"
+            raise DataError(f"the column name {name!r} {listed}", hint=hint)
     return data, separator, names
 
 
 def _content(path: Path) -> bytes:
     """Return the content as UTF-8 with line feeds; DataError where it is no such text."""
-
-    def refuse(what: str, hint: str | None = None) -> DataError:
-        return DataError(what, where=str(path), hint=hint)
-
     data = path.read_bytes()
     if path.name.casefold().endswith(".gz"):
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            what = f"cannot be decompressed ({error})"
-            raise refuse(what, "The file is truncated or not gzip") from None
+            hint = "The file is truncated or not gzip"
+            raise DataError(f"cannot be decompressed ({error})", hint=hint) from None
     for magic, meaning in _FOREIGN.items():
         if data.startswith(magic):
             hint = "Give the file the ending that says what it is, or export it as CSV"
-            raise refuse(f"is {meaning}, not delimited text", hint)
+            raise DataError(f"is {meaning}, not delimited text", hint=hint)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             data = data.decode("utf-16").encode("utf-8")
         except UnicodeDecodeError:
-            raise refuse("is damaged UTF-16 text") from None
+            raise DataError("is damaged UTF-16 text") from None
     data = data.removeprefix(codecs.BOM_UTF8)
     if b"\r" in data and b"\n" not in data:
         data = data.replace(b"\r", b"\n")
     if b"\0" in data[:_SAMPLE]:
-        raise refuse("is binary, not delimited text", "Export it as CSV or Parquet")
+        raise DataError("is binary, not delimited text", hint="Export it as CSV or Parquet")
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8 text"
-        raise refuse(what, "Save the file with the encoding UTF-8") from None
+        raise DataError(what, hint="Save the file with the encoding UTF-8") from None
     if not data.strip():
-        raise refuse("the file is empty")
+        raise DataError("the file is empty")
     return data
 
 
@@ -188,7 +180,7 @@ def _first_records(data: bytes, separator: str) -> list[list[str]]:
     return records[:-1][:50] if cut else records[:50]
 
 
-def _strict_records(data: bytes, separator: str, path: Path) -> Iterator[list[str]]:
+def _strict_records(data: bytes, separator: str) -> Iterator[list[str]]:
     """Read the header and every record that is no blank line; all must be equally wide."""
     reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter=separator)
     width = 0
@@ -198,11 +190,10 @@ def _strict_records(data: bytes, separator: str, path: Path) -> Iterator[list[st
             if len(record) != width:
                 what = f"line {reader.line_num} has {len(record)} fields, the header has {width}"
                 hint = "Put text that holds the separator or line breaks in quotation marks"
-                raise DataError(what, where=str(path), hint=hint)
+                raise DataError(what, hint=hint)
             yield record
     except csv.Error as error:
-        what = f"line {reader.line_num} cannot be read ({error})"
-        raise DataError(what, where=str(path)) from None
+        raise DataError(f"line {reader.line_num} cannot be read ({error})") from None
 
 
 def _narrowed(series: pl.Series) -> pl.Series:
@@ -234,9 +225,9 @@ def _read_las(path: Path, _: Sequence[str]) -> pl.DataFrame:
         columns.append(pl.Series(curve.mnemonic, values if numbers else map(str, values.tolist())))
     lengths = {len(column) for column in columns}
     if lengths == {0}:
-        raise DataError("the ~ASCII section holds no rows", where=str(path))
+        raise DataError("the ~ASCII section holds no rows")
     if len(lengths) > 1:
-        raise DataError("the curves differ in length", where=str(path))
+        raise DataError("the curves differ in length")
     frame = pl.DataFrame(columns)
     names = [item.value for item in las.well if item.original_mnemonic.casefold() == "well"]
     name = str(names[0]).strip() if names else ""
@@ -249,7 +240,7 @@ def _check_shape(las: Any, path: Path) -> None:
     """Compare the ~Curve section with the data: lasio pads or invents what does not fit."""
     declared = len(_load_las(path, data=False).curves)
     if not declared:
-        raise DataError("no curves are declared", where=str(path), hint="Check its ~Curve section")
+        raise DataError("no curves are declared", hint="Check its ~Curve section")
     text = path.read_bytes().decode("utf-8", errors="replace")
     data = re.split(r"(?mi)^~A.*$", text)[-1]
     lines = [line for line in data.splitlines() if line.strip() and line.lstrip()[0] != "#"]
@@ -263,14 +254,14 @@ def _check_shape(las: Any, path: Path) -> None:
         if width != declared:
             what = f"{declared} curves are declared, but a row holds {width:g} values"
             hint = "The file is truncated, or its ~Curve section does not match its data"
-            raise DataError(what, where=str(path), hint=hint)
+            raise DataError(what, hint=hint)
 
 
 def _load_las(path: Path, *, data: bool) -> Any:
     head = path.read_bytes()[:_SAMPLE]
     if b"\0" in head or b"~" not in head:
-        hint = "Check the file ending"
-        raise DataError("is not a LAS file: no section starts with '~'", where=str(path), hint=hint)
+        what = "is not a LAS file: no section starts with '~'"
+        raise DataError(what, hint="Check the file ending")
     import lasio
 
     # Without a handler of its own, lasio's remarks on every file end up on the terminal.
@@ -283,7 +274,7 @@ def _load_las(path: Path, *, data: bool) -> Any:
         except Exception as error:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
     hint = "The file is truncated or its ~Curve section does not match its data"
-    raise DataError(f"cannot be read as LAS ({reason})", where=str(path), hint=hint)
+    raise DataError(f"cannot be read as LAS ({reason})", hint=hint)
 
 
 # A table from a file, a data frame or a mapping of arrays.
@@ -352,14 +343,16 @@ def units_of(source: Any) -> dict[str, str]:
     """Return the units that a table states, by column: from a LAS header, or ``name (unit)``."""
     if not isinstance(source, str | Path):
         names = _from_memory(source).columns
-    elif (ending := _checked_ending(path := Path(source))) == ".las":
-        curves = _load_las(path, data=False).curves
-        units = {curve.mnemonic: str(curve.unit or "").strip() for curve in curves}
-        return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
-    elif _READERS[ending] is _read_delimited:
-        names = _delimited(path)[2]
     else:
-        names = _read_file(path, ()).columns
+        with _reading(Path(source)) as ending:
+            if ending == ".las":
+                curves = _load_las(Path(source), data=False).curves
+                units = {curve.mnemonic: str(curve.unit or "").strip() for curve in curves}
+                return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
+            if _READERS[ending] is _read_delimited:
+                names = _delimited(Path(source))[2]
+            else:
+                names = _READERS[ending](Path(source), ()).columns
     return {name: unit for name in names if (unit := split_header(name)[1])}
 
 
@@ -373,29 +366,33 @@ def ending_of(path: Path, known: Iterable[str], verb: str) -> str:
     raise DataError(f"{what} cannot be {verb}", where=str(path), hint=f"Use one of {listed}")
 
 
-def _checked_ending(path: Path) -> str:
-    if path.is_dir():
-        raise DataError("is a folder, not a table", where=str(path), hint="Give a file in it")
-    if not path.exists():
-        close = nearest(path.name, [p.name for p in path.parent.glob("*")])
-        hint = f"Did you mean {close!r}?" if close else "Check the path"
-        raise DataError("no such file", where=str(path), hint=hint)
-    ending = ending_of(path, _READERS, "read")
-    if path.stat().st_size == 0:
-        raise DataError("the file is empty", where=str(path))
-    return ending
-
-
-def _read_file(path: Path, text: Sequence[str]) -> pl.DataFrame:
-    ending = _checked_ending(path)
+@contextmanager
+def _reading(path: Path) -> Iterator[str]:
+    """Check a path and give its ending; every error within names the path."""
+    ending = ""
     try:
-        return _READERS[ending](path, text)
-    except DataError:
-        raise
+        if path.is_dir():
+            raise DataError("is a folder, not a table", hint="Give a file in it")
+        if not path.exists():
+            close = nearest(path.name, [p.name for p in path.parent.glob("*")])
+            raise DataError(
+                "no such file", hint=f"Did you mean {close!r}?" if close else "Check the path"
+            )
+        ending = ending_of(path, _READERS, "read")
+        if path.stat().st_size == 0:
+            raise DataError("the file is empty")
+        yield ending
+    except DataError as error:
+        raise DataError(error.what, where=str(path), hint=error.hint) from None
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
         what = f"cannot be read as {ending} ({' '.join(str(error).split())[:200]})"
         hint = "The file is damaged, or its ending does not say what it is"
         raise DataError(what, where=str(path), hint=hint) from None
+
+
+def _read_file(path: Path, text: Sequence[str]) -> pl.DataFrame:
+    with _reading(path) as ending:
+        return _READERS[ending](path, text)
 
 
 def _from_memory(source: Any) -> pl.DataFrame:
@@ -408,9 +405,8 @@ def _from_memory(source: Any) -> pl.DataFrame:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise DataError(f"the data frame has two columns {min(twice)!r}", hint="Rename one")
-        return pl.DataFrame(
-            [_pandas_column(name, source.iloc[:, i]) for i, name in enumerate(names)]
-        )
+        columns = [_pandas_column(name, source.iloc[:, i]) for i, name in enumerate(names)]
+        return pl.DataFrame(columns)
     if isinstance(source, Mapping):
         series = [_array_column(str(name), values) for name, values in source.items()]
         lengths = {column.name: len(column) for column in series}
@@ -437,9 +433,8 @@ def _array_column(name: str, values: Any) -> pl.Series:
         return values.alias(name)
     array = np.asarray(values)
     if array.ndim != 1:
-        raise DataError(
-            f"has {array.ndim} dimensions", where=f"column {name!r}", hint="Give one value per row"
-        )
+        what = f"column {name!r}: has {array.ndim} dimensions"
+        raise DataError(what, hint="Give one value per row")
     if array.dtype.kind in "bifuUM":
         return pl.Series(name, array)
     # Objects: numbers with gaps stay numbers; anything else becomes text.
