@@ -85,7 +85,7 @@ class ValueAxis:
             getattr(axes, f"set_{which}scale")("asinh", linear_width=self.threshold)
             # Zero and powers of ten on both sides, as many as there is room for.
             decades = math.log10(max(-self.low, self.high) / self.threshold + 1)
-            stride = math.ceil(30 * decades / axes.bbox.width)
+            stride = math.ceil(34 * decades / axes.bbox.width)
             sizes = np.arange(decades > 1.5, decades, stride)
             powers = self.threshold * 10.0**sizes
             found = np.concatenate([-powers[::-1], [0.0], powers])

@@ -98,7 +98,9 @@ _STYLE: dict[Any, Any] = {
     # A name is never a formula.
     "text.parse_math": False,
     "xtick.color": INK,
+    "xtick.labelsize": 11.0,
     "ytick.color": INK,
+    "ytick.labelsize": 11.0,
 }
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
