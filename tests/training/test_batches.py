@@ -115,7 +115,7 @@ def test_dropout_generators_are_of_the_member_and_the_epoch() -> None:
 def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows_module, "EVALUATION_ROWS", 40)
     members = [Member(0, 1.0, 3), Member(9, 0.5, 1)]
-    found = list(evaluation_batches(Batch.of(_records(90), CPU), members, noise_seed=7))
+    found = list(evaluation_batches(Batch.of(_records(90), CPU), members))
     assert [len(batch) for batch in found] == [40, 40, 10]
     numbers, noise = _joined(found)
     assert numbers[0].tolist() == list(range(90))

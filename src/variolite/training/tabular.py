@@ -34,7 +34,7 @@ ACTIVE_NATS = 0.01
 """Mean KL above which a latent dimension counts as active."""
 
 VALIDATION_SEED = 20_240_901
-"""Noise of the monitored value: the same in every epoch and every run."""
+"""Of the noise of the monitored value, so that it moves with the weights alone."""
 
 CHUNK_ROWS = 16_384
 """Rows gathered and noise drawn at once: a working set that stays in the cache."""
@@ -85,17 +85,12 @@ class TrainingBatches:
             yield from chunk.chunks(self.batch_size)
 
 
-def evaluation_batches(
-    rows: Batch, members: Sequence[Member], *, noise_seed: int
-) -> Iterator[Batch]:
-    """Yield all rows in order, for every member the same ones.
-
-    ``noise_seed`` fixes the noise, so that a monitored value moves with the weights alone.
-    """
+def evaluation_batches(rows: Batch, members: Sequence[Member]) -> Iterator[Batch]:
+    """Yield all rows in order, for every member the same ones with the same noise."""
     device, start = rows.numeric.device, 0
     for batch in rows.chunks():
         # Every member draws from a generator of the same state.
-        sources = [generator(device, noise_seed, start) for _ in members]
+        sources = [generator(device, VALIDATION_SEED, start) for _ in members]
         yield replace(batch, noise=_noise(members, len(batch), sources, device))
         start += len(batch)
 
@@ -239,7 +234,7 @@ def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> 
     """Average the terms of the objective over validation rows with fixed noise."""
     ones = torch.ones(len(members), device=rows.numeric.device)
     sums: list[Tensor] = []
-    for batch in evaluation_batches(rows, members, noise_seed=VALIDATION_SEED):
+    for batch in evaluation_batches(rows, members):
         posterior = module.infer(batch)
         terms = module.loss(batch, ones, posterior)
         per_dimension = posterior.kl_per_dimension().mean(dim=1)

@@ -44,6 +44,9 @@ class WorkerDiedError(BrokenExecutor):
     """The process of a task ended before the task did; the other tasks are not affected."""
 
 
+_LOST = (TimeLimitError, WorkerDiedError)
+
+
 class Workers(Executor):
     """At most ``workers`` processes with one thread each, started when there is work for them.
 
@@ -159,8 +162,8 @@ class Workers(Executor):
                     process = None
                 # A waiting thread must not keep results alive.
                 del future, work
-        except BaseException as unexpected:
-            self._break(unexpected)
+        except BaseException as error:  # of a start, or unexpected
+            self._break(error)
         finally:
             if process is not None:
                 self._stop(process)
@@ -172,7 +175,7 @@ class Workers(Executor):
             return bool(self._queue)
 
     def _start(self) -> _Process | None:
-        """Start a process; None when the pool was killed meanwhile or is broken."""
+        """Start a process; None when the pool was killed or broke meanwhile."""
         reason: Exception | None = None
         for _ in range(_STARTS):
             process = _Process(*self._initializer)
@@ -182,23 +185,21 @@ class Workers(Executor):
                     process.process.kill()
             try:
                 process.answer(_START_LIMIT)
-            except (TimeLimitError, WorkerDiedError) as error:
-                reason = error  # A start that was killed may succeed the next time.
             except Exception as error:
-                self._break(error)
+                self._stop(process)
+                if self._killed or self._broken is not None:
+                    return None
+                # A start that was killed may succeed the next time, one that raised will not.
+                if not isinstance(error, _LOST):
+                    raise
+                reason = error
             else:
                 return process
-            self._stop(process)
-            if self._broken is not None or self._killed:
-                return None
-        self._break(
-            DataError(
-                f"a worker process cannot be started: {reason}",
-                where="workers",
-                hint='In a script, guard what starts them by if __name__ == "__main__"',
-            )
+        raise DataError(
+            f"a worker process cannot be started: {reason}",
+            where="workers",
+            hint='In a script, guard what starts them by if __name__ == "__main__"',
         )
-        return None
 
     def _carry_out(self, process: _Process, future: Future[Any], work: Any) -> bool:
         """Settle a future; False when the process cannot be used after it."""
@@ -213,7 +214,7 @@ class Workers(Executor):
             future.set_result(result)
         elif wanted:
             future.set_exception(error)
-        return not isinstance(error, TimeLimitError | WorkerDiedError)
+        return not isinstance(error, _LOST)
 
     def _stop(self, process: _Process) -> None:
         with self._changed:
