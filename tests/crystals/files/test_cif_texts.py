@@ -7,7 +7,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import gemmi
 import numpy as np
 import polars as pl
 import pytest
@@ -124,26 +123,6 @@ def test_special_positions_written_with_few_digits() -> None:
     species, coordinates = expand(np.array([12], np.uint8), place, lattice, operations)
     assert species.tolist() == [12, 12]
     np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
-
-
-GROUPS = ["P 1", "P -1", "C 1 2/c 1", "F d -3 m:2", "R -3 c:H", "I 41 3 2"]
-
-
-@pytest.mark.parametrize("group", GROUPS)
-def test_general_and_special_orbits_have_the_size_of_the_group(group: str) -> None:
-    """Sizes by the stabiliser, against gemmi's own images of a point."""
-    found = gemmi.find_spacegroup_by_name(group)
-    hexagonal = [11, 11, 17, 90, 90, 120] if found.ext == "H" else [11, 11, 11, 90, 90, 90]
-    lattice, operations = lattices_from_parameters(hexagonal)[0], operations_of_group(group)
-    for point in ((0.123455, 0.234565, 0.345675), (0.0, 0.0, 0.0), (0.125, 0.125, 0.125)):
-        images = {
-            tuple(np.round(np.mod(np.round(op.apply_to_xyz(list(point)), 9), 1.0), 6) % 1.0)
-            for op in found.operations()
-        }
-        one = np.array([6], np.uint8), np.array([point])
-        species, coordinates = expand(*one, lattice, operations)
-        assert len(species) == len(images)
-        assert {tuple(np.round(c, 6) % 1.0) for c in coordinates} == images
 
 
 def test_operations_must_form_a_group() -> None:

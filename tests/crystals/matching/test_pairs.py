@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matching_sets import DATA, noisy, rebased, rotated, some_rows, strained, textbook
+from matching_sets import DATA, noisy, rebased, rotated, some_rows, strained, textbook, unimodular
 from scipy.optimize import linear_sum_assignment
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance, match_pairs
 from variolite.crystals.matching.baselines import random_coordinates
+from variolite.crystals.matching.lattices import niggli_cells
 from variolite.crystals.matching.pairs import (
     Matches,
     match_reduced,
@@ -26,6 +27,27 @@ from variolite.crystals.matching.pairs import (
 )
 from variolite.crystals.matching.sites import FORBIDDEN, assign
 from variolite.errors import DataError
+
+
+@pytest.mark.parametrize("name", ["textbook", *DATA])
+def test_axes_of_reduced_cells_are_those_of_pymatgen(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    lattices = pytest.importorskip("pymatgen.core").Lattice
+    if name == "textbook":
+        cells = textbook(99).lattices
+        cells = np.concatenate([cells, [unimodular(i) @ x for i, x in enumerate(cells)]])
+    else:
+        cells = some_rows(request.getfixturevalue("shared_data"), name, 100).lattices
+        noise = np.random.default_rng(0).normal(size=cells.shape) * 0.003
+        cells = np.concatenate([cells, cells @ (np.eye(3) + noise)])
+    ours = niggli_cells(cells)
+    assert ours.found.all()
+    np.testing.assert_allclose(ours.transform @ cells, ours.lattices, atol=1e-9)
+    assert (np.linalg.det(ours.lattices) > 0).all()
+    for cell, reduced in zip(cells, ours.lattices, strict=True):
+        theirs = lattices(cell).get_niggli_reduced_lattice().matrix
+        np.testing.assert_allclose(reduced, theirs, atol=1e-6)
 
 
 def match_by_pymatgen(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,8 +43,7 @@ def score_structures(
     file cannot be used.
     """
     from variolite.crystals.evaluation import read_hull, score_generation
-    from variolite.crystals.files import load_crystals, read_structures
-    from variolite.crystals.files.checks import Limits
+    from variolite.crystals.files import NO_LIMITS, load_crystals, read_structures
 
     if reference is None:
         raise DataError(
@@ -59,8 +58,7 @@ def score_structures(
         require_writable(out.with_suffix(".csv") if out.suffix == ".json" else out)
     workers = (os.cpu_count() or 1) if workers is None else workers
     # What a generator got wrong is to be counted as invalid, not rejected unread.
-    anything = (0.0, math.inf)
-    limits = Limits(max_atoms=LARGEST, min_distance=0.0, volume_per_atom=anything, lengths=anything)
+    limits = replace(NO_LIMITS, max_atoms=LARGEST)
     with progress.stage("reading structures") as step:
         phases = read_hull(hull) if hull is not None and potential else None
         reading = read_structures(structures, properties=False, limits=limits, log=step)
