@@ -62,10 +62,7 @@ def rebased(crystals: Crystals, seed: int = 0) -> Crystals:
     return replace(crystals, coordinates=coordinates, lattices=changes @ crystals.lattices)
 
 
-def rotations(count: int, seed: int = 0) -> np.ndarray:
-    """Rotations and reflections, uniform."""
-    return np.linalg.qr(np.random.default_rng(seed).normal(size=(count, 3, 3)))[0]
-
-
-def rotated(crystals: Crystals, seed: int = 0) -> Crystals:
-    return replace(crystals, lattices=crystals.lattices @ rotations(len(crystals), seed))
+def rotated(crystals: Crystals) -> Crystals:
+    """Turned or mirrored, uniformly."""
+    turns = np.linalg.qr(np.random.default_rng(0).normal(size=crystals.lattices.shape))[0]
+    return replace(crystals, lattices=crystals.lattices @ turns)

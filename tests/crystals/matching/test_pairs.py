@@ -30,9 +30,7 @@ from variolite.errors import DataError
 
 
 @pytest.mark.parametrize("name", ["textbook", *DATA])
-def test_axes_of_reduced_cells_are_those_of_pymatgen(
-    request: pytest.FixtureRequest, name: str
-) -> None:
+def test_niggli_axes_are_those_of_pymatgen(request: pytest.FixtureRequest, name: str) -> None:
     lattices = pytest.importorskip("pymatgen.core").Lattice
     if name == "textbook":
         cells = textbook(99).lattices
