@@ -79,6 +79,7 @@ class LatentPrior:
         """Draw sizes and elements that meet the conditions; a DataError if no size can."""
         if not len(where.properties):
             where = replace(where, properties=np.full(len(self.vocabulary.properties), np.nan))
+        # Sizes first, then elements for each: cells of all sizes stay as frequent as they were.
         if where.atoms is not None:
             counts = np.full(number, where.atoms, dtype=np.int64)
         else:

@@ -305,6 +305,7 @@ class PropertyHead:
         if a.is_network.any():
             chosen = np.where(a.is_network, self.networks.outputs(rows).mean(axis=0), chosen)
         values = chosen * a.deviations + a.means
+        # Half the interval: the error that this fraction of the crystals left out stayed below.
         half = np.array([np.interp(level, LEVELS, errors) for errors in a.errors.T])
         return Predicted(values, values - half, values + half, level)
 
@@ -327,6 +328,7 @@ def fit_property_head(
     elements = tuple(int(number) for number in np.unique(crystals.species))
     rows = descriptors(latents, crystals.species, elements)
     location, scale = rows.mean(axis=0), rows.std(axis=0)
+    # A number that all training crystals share has no scale.
     scale = np.where(scale > 1e-9, scale, 1.0)
     rows = (rows - location) / scale
     known = np.isfinite(targets)
@@ -336,6 +338,7 @@ def fit_property_head(
     fold = folds_by_group(reduced_formulas(crystals), seed)
     ridges, by_ridge = fit_ridges(rows, scaled, fold)
     networks = fit_networks(rows, scaled, fold, seed=seed)
+    # Of K outputs for every row, (K, n, P), that of the network that never saw its fold.
     by_network = networks.outputs(rows)[fold, np.arange(len(rows))]
     errors, scores = np.empty((len(LEVELS), len(properties))), {}
     for place, name in enumerate(properties):

@@ -139,6 +139,7 @@ class Proposals:
 
         Returns the F places that are filled now, and the first valid attempt at each, (F,).
         """
+        # A place may be tried several times at once: its first valid attempt counts.
         good = np.flatnonzero(valid)
         filled, first = np.unique(tried[good], return_index=True)
         np.add.at(self._failures, tried[~valid], 1)

@@ -64,6 +64,7 @@ class Where:
             fits &= crystals.counts == self.atoms
         if not self.elements:
             return fits
+        # Atoms of every element, (B, 119), in lowest terms where they are compared with a formula.
         counts = compositions(crystals, reduced=self.formula is not None)
         wanted = np.zeros(counts.shape[1], dtype=counts.dtype)
         if self.formula is not None:
