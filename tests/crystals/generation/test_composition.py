@@ -32,15 +32,12 @@ BY_HAND[0] = 0.0
 BY_HAND /= BY_HAND.sum()
 
 
-def test_a_space_group_backs_off_to_the_whole() -> None:
+def test_a_space_group_backs_off_and_a_property_follows_the_rule_of_bayes() -> None:
     np.testing.assert_allclose(MODEL.probabilities(Where()), BY_HAND)
     expected = np.array([0, 0, 1, 0, 2, 0, 0]) + BACK_OFF * BY_HAND
     found = MODEL.probabilities(Where(space_group=225))
     np.testing.assert_allclose(found, expected / expected.sum())
     np.testing.assert_allclose(MODEL.probabilities(Where(space_group=7)), BY_HAND)
-
-
-def test_a_property_follows_the_rule_of_bayes() -> None:
     mean, deviation = MODEL.means[0], MODEL.deviations[0]
     overall = np.mean([1.0, 2.0, 5.0, 6.0, 9.0])
     assert mean[2] == pytest.approx((3.0 + BACK_OFF * overall) / (2 + BACK_OFF))

@@ -72,7 +72,6 @@ def test_a_mismatch_is_seen_where_there_is_one() -> None:
     assert far.crystals > 3.0 * far.crystals_floor
     assert far.told_apart > 0.85
     assert far.discrepancy > 10.0 * abs(near.discrepancy)
-    with pytest.raises(DataError, match="dimensions"):
-        latent_mismatch(latents(np.zeros((80, 2))), reference)
-    with pytest.raises(DataError, match="at least 20"):
-        latent_mismatch(latents(np.zeros((8, 3))), reference)
+    for shape, message in (((80, 2), "dimensions"), ((8, 3), "at least 20")):
+        with pytest.raises(DataError, match=message):
+            latent_mismatch(latents(np.zeros(shape)), reference)

@@ -59,9 +59,8 @@ def assert_right(found: Prediction, crystals: Crystals = CRYSTALS) -> None:
 def test_second_time_nothing_is_computed(potential: Counting, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     assert_right(foundation_features(CRYSTALS, potential))
-    assert_right(foundation_features(CRYSTALS, potential, folder=folder))
-    assert len(potential.asked) == 2 * len(CRYSTALS)
-    assert_right(foundation_features(CRYSTALS, potential, folder=folder))
+    for _ in range(2):
+        assert_right(foundation_features(CRYSTALS, potential, folder=folder))
     assert len(list((folder / "counting-1").iterdir())) == 1
     backwards = CRYSTALS.take(np.arange(len(CRYSTALS))[::-1])
     assert_right(foundation_features(backwards, potential, folder=folder), backwards)
