@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -100,6 +100,7 @@ class CrystalDataModule(LightningDataModule):
         latent = self._training.latent
         found = evaluation_batches(self._validation, latent, noise_seed=VALIDATION_SEED)
         own = [_portion(batch, rank, world) for batch in found if len(batch) > rank]
+        # Not the list itself, which Lightning would take for several loaders.
         return Batches(lambda: iter(own), len(own))
 
     def transfer_batch_to_device(
@@ -132,18 +133,18 @@ class CrystalDataModule(LightningDataModule):
             yield _portion(whole, *self._place())
 
 
+@dataclass(frozen=True)
 class Batches:
     """Batches from a function, made again in every epoch."""
 
-    def __init__(self, make: Callable[[], Iterator[CrystalBatch]], steps: int) -> None:
-        self._make = make
-        self._steps = steps
+    make: Callable[[], Iterator[CrystalBatch]]
+    steps: int
 
     def __iter__(self) -> Iterator[CrystalBatch]:
-        return self._make()
+        return self.make()
 
     def __len__(self) -> int:
-        return self._steps
+        return self.steps
 
 
 def _portion(whole: CrystalBatch, rank: int, world: int) -> CrystalBatch:

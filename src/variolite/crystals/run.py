@@ -52,11 +52,8 @@ from variolite.training.run_folder import RunFolder
 # From crystals in the canonical frame to a trained network.
 
 VALIDATION_SEED = 20_240_901
-
 BATCH_SIZE = 128
-RATE = 3e-3
-"""At a batch of 128 crystals; the best of 1e-3, 2e-3, 3e-3 and 5e-3 at width 128 or close to it."""
-
+RATE = 3e-3  # At that batch; of 1e-3, 2e-3, 3e-3 and 5e-3 the best at width 128 or close to it.
 LEAST_SCALE = 0.02  # Smallest scale of a log metric: angles of cubic cells do not vary at all.
 
 

@@ -18,11 +18,9 @@ from variolite.training.device import generator
 
 # Cells and positions as smooth numbers that a network can work with, and back.
 
+# Order of the six numbers of a symmetric matrix.
 METRIC_ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-"""Order of the six numbers of a symmetric matrix."""
-
-_ROWS = [i for i, _ in METRIC_ENTRIES]
-_COLUMNS = [j for _, j in METRIC_ENTRIES]
+_ROWS, _COLUMNS = map(list, zip(*METRIC_ENTRIES, strict=True))
 
 
 def log_metric_tensor(
@@ -90,9 +88,8 @@ def wrapped(difference: Tensor) -> Tensor:
     return difference - difference.round()
 
 
+# Pairs within crystals, and as many across them, that are aligned in every step.
 PAIRS_PER_ATOM = 4
-"""Pairs within crystals, and as many across them, that are aligned in every step."""
-
 EVALUATION_ATOMS = 8_192  # Atoms in one batch where nothing is trained.
 
 

@@ -185,11 +185,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class ReconstructionTerms:
-    """Terms of the reconstruction loss before their weights, scalars.
-
-    ``species`` in nats per atom, ``coordinates`` as squared fractional distance,
-    ``lattice`` in squared standard deviations of the training cells.
-    """
+    """Terms of the reconstruction loss before their weights; see `LossWeights` for the units."""
 
     species: Tensor
     coordinates: Tensor
