@@ -198,8 +198,6 @@ class CrystalField:
 
     def demo(self, out: Path, progress: Progress) -> Path:
         """Encode, reconstruct and sample without training; return the report's path."""
-        import numpy as np
-
         from variolite.crystals.files.store import write_store
         from variolite.crystals.files.textbook import textbook_crystals
         from variolite.crystals.files.writing import write_structures
@@ -220,9 +218,7 @@ class CrystalField:
         with progress.stage(title):
             model: CrystalModel = run.model()
         crystals = textbook_crystals()
-        known = np.isin(crystals.species, np.array(model.elements))
-        fits = np.bincount(crystals.owner[~known], minlength=len(crystals)) == 0
-        crystals = crystals.take(fits & (crystals.counts <= 20))
+        crystals = crystals.take(crystals.made_of(model.elements) & (crystals.counts <= 20))
         with progress.stage(f"encoding and reconstructing {len(crystals)} textbook crystals"):
             latents = model.encode(crystals)
             found = model.reconstruct(crystals)
