@@ -373,6 +373,7 @@ def close_pairs(crystals: Crystals, chosen: Integers, within: float) -> ClosePai
         step = max(1, _PAIRS // len(pairs[0]))
         for start in range(0, len(members), step):
             part = members[start : start + step]
+            # Fractional components of a vector are at most its length over the heights.
             reach = within / heights[part]
             found.append(_wrapped(crystals, chosen[part], pairs, reach, within))
     if not roomy.all():

@@ -172,31 +172,7 @@ def test_a_run_that_was_interrupted_in_its_prior_resumes_there(
     np.testing.assert_array_equal(drawn[0].coordinates, drawn[1].coordinates)
 
 
-# Places and refusals.
-
-
-def test_finished_runs_are_not_overwritten_unless_asked(folder: Path) -> None:
-    train_crystal_run(recipe_of(), CRYSTALS, folder)
-    (folder / "scorecard.json").write_text("{}")
-    (folder / "mine.txt").write_text("kept")
-    with pytest.raises(RunFolderError, match="a finished run is here already"):
-        train_crystal_run(recipe_of(), CRYSTALS, folder)
-    train_crystal_run(recipe_of("training.seed=1"), CRYSTALS, folder, restart=True)
-    assert not (folder / "scorecard.json").exists()
-    assert (folder / "mine.txt").read_text() == "kept"
-    assert RunFolder(folder).recipe().training.seed == 1
-
-
-def test_folders_of_something_else_are_left_alone(tmp_path: Path) -> None:
-    kept = [tmp_path / "file", tmp_path / "thesis" / "chapter.txt"]
-    kept[1].parent.mkdir()
-    for path in kept:
-        path.write_text("mine")
-    for name in ("thesis", "file"):
-        for restart in (False, True):
-            with pytest.raises(RunFolderError):
-                train_crystal_run(recipe_of(), CRYSTALS, tmp_path / name, restart=restart)
-    assert [path.read_text() for path in kept] == ["mine", "mine"]
+# Refusals.
 
 
 # Every formula with an element of its own: validation has some that training lacks.

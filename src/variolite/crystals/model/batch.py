@@ -198,6 +198,7 @@ class CrystalBatch:
         chance = None
         if self.features is not None:
             pairs = (2, PAIRS_PER_ATOM * len(self.species))
+            # In double precision: a draw times the number of atoms has to reach every atom.
             chance = torch.rand(pairs, generator=source, device=device, dtype=torch.float64)
         return replace(self, noise=noise, chance=chance)
 
