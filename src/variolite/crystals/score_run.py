@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from variolite.crystals.crystal_model import CrystalModel, load_crystal_model
 from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import format_generation, score_generation
+from variolite.crystals.evaluation.metrics import score_table
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import write_store
 from variolite.crystals.generation.sampling import Sampling
@@ -36,8 +37,7 @@ from variolite.crystals.model.latents import (
 )
 from variolite.errors import DataError
 from variolite.records import write_table
-from variolite.scoring import Scorecard, ScoreRow, format_value
-from variolite.text_table import text_table
+from variolite.scoring import Scorecard
 from variolite.training import RunFolder
 
 KEPT = 2_000  # Structures that go into the run folder for its report.
@@ -177,8 +177,6 @@ def _latents(model: CrystalModel, crystals: Crystals) -> Latents:
 
 # The scorecard of a crystal run as plain text: one line for each quantity.
 
-_GIVEN = "_given_"
-
 
 def format_crystal_scorecard(card: Scorecard) -> str:
     """Lay out a card: a line per quantity, a column per method, then the notes.
@@ -190,31 +188,13 @@ def format_crystal_scorecard(card: Scorecard) -> str:
     if rows:
         groups = max(row.n_groups for row in rows)
         title = f"reconstruction of held-out structures ({groups} formulas; 95 % intervals)"
-        blocks.append(f"{title}\n{_table(rows)}")
+        blocks.append(f"{title}\n{score_table(rows)}")
     of_samples = Scorecard(card.select(task="generation"), card.notes)
     if of_samples.rows:
         blocks.append(format_generation(of_samples))
     else:
         blocks.append("\n".join(["notes", *(f"  {note}" for note in card.notes)]))
     return "\n\n".join(blocks)
-
-
-def _table(rows: Sequence[ScoreRow]) -> str:
-    cells: dict[str, dict[tuple[str, str], str]] = {}
-    units: dict[str, str] = {}
-    for row in rows:
-        metric, _, given = row.metric.partition(_GIVEN)
-        method = (row.method, given.replace("_", ", "))
-        units.setdefault(metric, row.unit or "")
-        cells.setdefault(metric, {})[method] = format_value(row.mean, row.low, row.high)
-    methods = list(dict.fromkeys(method for of_metric in cells.values() for method in of_metric))
-    under = ["", "", *(f"given {given}" if given else "" for _, given in methods)]
-    table = [under] if any(under) else []
-    table += [
-        [metric, units[metric], *(found.get(method, "") for method in methods)]
-        for metric, found in cells.items()
-    ]
-    return text_table(("quantity", "unit", *(name for name, _ in methods)), table, indent=2)
 
 
 # How healthy the latent space of a crystal model is.

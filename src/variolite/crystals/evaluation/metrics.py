@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
@@ -181,26 +181,34 @@ class Requested:
         return score_row(name, self.formulas[among], lambda weights: weights @ held)
 
 
+def score_table(rows: Sequence[ScoreRow]) -> str:
+    """A line per quantity, a column per method, and under its name what the method was given."""
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    units: dict[str, str] = {}
+    for row in rows:
+        metric, _, given = row.metric.partition("_given_")
+        exact = f"{row.mean:.0f}" if row.unit == "count" else ""
+        units.setdefault(metric, row.unit or "")
+        method = (row.method, given.replace("_", ", "))
+        cells.setdefault(metric, {})[method] = exact or format_value(row.mean, row.low, row.high)
+    methods = list(dict.fromkeys(method for found in cells.values() for method in found))
+    under = ["", "", *(f"given {given}" if given else "" for _, given in methods)]
+    lines = [
+        [metric, units[metric], *(found.get(method, "") for method in methods)]
+        for metric, found in cells.items()
+    ]
+    heads = ("quantity", "unit", *(name for name, _ in methods))
+    return text_table(heads, [under, *lines] if any(under) else lines, indent=2)
+
+
 def format_generation(card: Scorecard) -> str:
     """Lay out the rows about generated crystals: a line per quantity, a column per method.
 
     The notes of the card, definitions among them, follow the table.
     """
     rows = card.select(task="generation")
-    methods = list(dict.fromkeys(row.method for row in rows))
-    cells: dict[str, dict[str, str]] = {}
-    for row in rows:
-        exact = f"{row.mean:.0f}" if row.unit == "count" else ""
-        written = exact or format_value(row.mean, row.low, row.high)
-        cells.setdefault(row.metric, {"unit": row.unit or ""})[row.method] = written
-    lines = [
-        [metric, found["unit"], *(found.get(method, "") for method in methods)]
-        for metric, found in cells.items()
-    ]
-    blocks = [
-        "generation (95 % intervals by bootstrap over formulas)",
-        text_table(("quantity", "unit", *methods), lines, indent=2),
-    ]
+    blocks = ["generation (95 % intervals by bootstrap over formulas)", score_table(rows)]
+    cells = {row.metric for row in rows}
     notes: dict[str, list[str]] = {"notes": [], "definitions": []}
     for note in card.notes:
         notes["definitions" if note.split(":", 1)[0] in cells else "notes"].append(note)
