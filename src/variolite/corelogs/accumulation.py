@@ -18,11 +18,10 @@ KEY = ("hole", "bin")
 
 
 def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
-    """Merge rows of the same hole and bin, about the common mean.
+    """Merge rows of the same hole and bin, about the common mean (Chan, Golub, LeVeque 1979).
 
     Per channel there are ``NAME`` (mean), ``NAME_count`` and ``NAME_m2``, the sum of squared
-    deviations from that mean (Chan, Golub and LeVeque 1979), so that nothing is lost where the
-    mean is large against the spread.
+    deviations from that mean.
     """
     # Few bins come in parts, and merging costs ten times what finding them does.
     parted = partial.select(KEY).is_duplicated()
@@ -162,10 +161,9 @@ def accumulate(
 ) -> Accumulated:
     """Read one table once, in a stream, and sum it up per hole, bin and label.
 
-    The bin index is depth / ``spacing`` (m) rounded half to even. A rule for bins leaves out
-    nothing here. With ``require_label``, rows without a principal lithology are left out.
-    Without ``keep_label``, only whether there is one is looked at, which is faster; ``labels``
-    is then of no use. Raises DataError if the table cannot be read or holds no usable reading.
+    A rule for bins leaves out nothing here. With ``require_label``, rows without a lithology
+    are left out. Without ``keep_label``, only whether there is one is looked at, which is
+    faster. Raises DataError if the table cannot be read or holds no usable reading.
     """
     try:
         groups = _group(table, spacing, rule, keep_label=keep_label, lenient=False)

@@ -1,10 +1,8 @@
 """Instrument tables to one table of depth bins.
 
-Each instrument reads the core at its own spacing. To see them side by side, readings are
-averaged in bins of equal width: the bin index is the depth below sea floor divided by the width
-and rounded half to even. The integer index, together with the canonical hole name, is the key
-on which instruments are joined; a depth is never compared as a floating-point number. The
-tables are read once each, as a stream: memory grows with the number of bins, not of readings.
+The bin index is the depth below sea floor divided by the width and rounded half to even. With
+the canonical hole name it is the key on which instruments are joined; a depth is never compared
+as a floating-point number. Tables are read once each, as a stream: memory grows with the bins.
 """
 
 from __future__ import annotations
@@ -147,13 +145,11 @@ def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
 
 
 def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
-    """Choose one label per bin from the readings described in it, in no order.
+    """Choose one label per bin from rows of hole, bin, label and the number of readings ``used``.
 
-    ``counts`` has rows of ``hole``, ``bin``, ``label`` (null for none) and ``used``, the number
-    of readings so described. The result has ``lithology``, ``lithology_purity`` (fraction of
-    described readings with that label) and ``lithology_second``; ties go to the name that comes
-    first in the alphabet. A bin of less than ``min_purity`` is ``impure``: it has no label, but
-    the other two.
+    The result, in no order, has ``lithology``, ``lithology_purity`` (fraction of described
+    readings with that label) and ``lithology_second``; ties go to the name that comes first in
+    the alphabet. A bin of less than ``min_purity`` is ``impure``: it keeps all but the label.
     """
     described = counts.lazy().filter(pl.col("label").is_not_null())
     per_label = described.group_by("hole", "bin", "label").agg(pl.col("used").sum()).collect()
@@ -222,8 +218,7 @@ def bin_tables(
     Parameters
     ----------
     paths
-        Instrument tables (CSV, CSV.gz, Parquet, Feather) in any order; several of one
-        instrument are taken together.
+        Instrument tables (CSV, CSV.gz, Parquet, Feather) in any order; one instrument's together.
     spacing
         Bin width, m.
     join
@@ -237,13 +232,11 @@ def bin_tables(
     min_purity
         Bins whose commonest label covers a smaller share of the readings lose it.
     unlabelled
-        Whether readings without a principal lithology are left out (as in the published LILY
-        tables) or kept.
+        Whether readings without a lithology are left out (as in the LILY tables) or kept.
     min_match
         Smallest share of bins that must match at each join; 0 allows none.
     levels
-        Coarser levels of the label to add as columns, as :func:`~variolite.corelogs.label_level`
-        takes them.
+        Levels of the label to add, as :func:`~variolite.corelogs.label_level` takes them.
     depth_scale
         Which depth column to use.
     progress

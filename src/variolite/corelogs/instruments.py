@@ -221,11 +221,9 @@ def _depth_column(columns: Sequence[str], scale: str) -> str:
 
 
 def _is_point_sensor(columns: Sequence[str], samples: Mapping[str, Sequence[str | None]]) -> bool:
-    if _units_given(["MSP"], columns):
-        return True
     named = (*samples.get("Instrument group", ()), *samples.get("Instrument", ()))
     text = "\n".join(value.upper() for value in named if value)
-    if any(mark in text for mark in _POINT_SENSOR):
+    if _units_given(["MSP"], columns) or any(mark in text for mark in _POINT_SENSOR):
         return True
     if any(mark in text for mark in _LOOP_SENSOR):
         return False

@@ -104,8 +104,8 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
 def read_label_level(path: str | Path) -> LabelLevel:
     """Read a level from a file, after which it is called.
 
-    A CSV's first column holds names and the second groups (other columns are ignored); YAML
-    has ``name: group`` or ``group: [names]``.
+    The first two columns of a CSV are name and group; YAML has ``name: group`` or
+    ``group: [names]``.
 
     Raises
     ------
@@ -198,12 +198,13 @@ class LevelChooser:
         become names, and nothing is scored twice.
         """
         if self.levels is None:
-            every = np.concatenate(list(labels.values()) or [np.empty(0, "U1")])
-            asked = tuple(label_level(name) for name in self.wanted)
-            taken, known = {level.name for level in asked}, every[every != ""]
-            packaged = [x for name, x in label_levels().items() if name not in taken and len(known)]
-            fitting = [x for x in packaged if (_mapped(x, known) != "").mean() >= COVERAGE]
-            self.levels = (*asked, *fitting)
+            every = np.concatenate([*labels.values(), np.empty(0, "U1")])
+            known = every[every != ""]
+            levels = {level.name: level for level in map(label_level, self.wanted)}
+            for level in label_levels().values() if len(known) else ():
+                if (_mapped(level, known) != "").mean() >= COVERAGE:
+                    levels.setdefault(level.name, level)
+            self.levels = tuple(levels.values())
             self.renamed = {
                 name
                 for name, values in labels.items()

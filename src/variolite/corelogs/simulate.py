@@ -1,10 +1,8 @@
 """SIMULATED drill cores with known truth, written as instrument tables.
 
-No public table holds all of density, susceptibility, gamma and colour readings of drill
-cores, so the six-channel case is tried on cores that are made up. Settings, class frequencies,
-porosity, compaction, lightness, spacing and the marginal spread of the channels follow
-published summaries of the LILY database (Childress et al. 2024); beds and values are drawn at
-random. Four latent factors rule all six channels.
+No public table holds density, susceptibility, gamma and colour of drill cores, so the
+six-channel case is tried on cores that are made up: parameters follow published summaries of
+the LILY database (Childress et al. 2024), beds and values are drawn at random.
 
 Tables are dicts of columns, name to array [rows]. A column called after another table, such as
 ``hole`` of the beds, holds row numbers of that table.
@@ -34,9 +32,8 @@ Floats = NDArray[np.float64]
 Columns = dict[str, NDArray[Any]]
 
 _BED_STEP = 0.1  # m; beds are this thick or a multiple
-_CORE_LENGTH = 9.5  # m
 _CELL = 0.01  # m; the truth is held once per cell
-_SECTION = 1.5  # m
+_CORE_LENGTH, _SECTION = 9.5, 1.5  # m
 _INTERBEDDING, _AMALGAMATION = 4.0, 0.15  # how much neighbours, and equals, follow one another
 _CORRELATION_LENGTH = 0.3  # m
 _BED_FRACTION = 0.55  # of the variance within a lithology that lies between its beds
@@ -56,8 +53,8 @@ def parameters() -> dict[str, Any]:
 @cache
 def lithologies() -> pl.DataFrame:
     """Return the simulated lithologies, one row each, in the order of the parameter file."""
-    entries = parameters()["lithologies"].items()
-    return pl.DataFrame([{"name": n, **e} for n, e in entries], infer_schema_length=None)
+    entries = parameters()["lithologies"]
+    return pl.DataFrame([{"name": n, **entries[n]} for n in entries], infer_schema_length=None)
 
 
 def numbers(name: str) -> Floats:
@@ -73,10 +70,7 @@ def _neighbours() -> list[list[int]]:
 
 @cache
 def setting_weights() -> dict[str, Floats]:
-    """Return, per depositional setting, how much of all core is each lithology there.
-
-    The arrays [lithologies] add up to one over all settings.
-    """
+    """Return, per setting, how much of all core is each lithology there; in all, one."""
     # Those are frequencies of what the camera saw; what it missed is put back.
     core = numbers("share") / (1.0 - numbers("no_camera"))
     core /= core.sum()
@@ -182,11 +176,7 @@ def _draw_holes(rng: np.random.Generator, count: int, metres: float) -> Columns:
 
 
 def _transitions(weights: Floats) -> tuple[Floats, Floats]:
-    """Return the fractions [k] and cumulative transitions [k, k] of a chain of lithologies.
-
-    Symmetric flows scaled to the required row sums (Sinkhorn and Knopp, 1967) keep the
-    fractions while neighbours alternate.
-    """
+    """Return the fractions [k] and cumulative transitions [k, k] of a chain of lithologies."""
     affinity = np.ones((len(weights), len(weights)))
     for i, around in enumerate(_neighbours()):
         affinity[i, around] = affinity[around, i] = _INTERBEDDING
@@ -195,6 +185,7 @@ def _transitions(weights: Floats) -> tuple[Floats, Floats]:
     # Beds begun per metre: fractions are of thickness, transitions happen once per bed.
     flow = share / numbers("thickness")
     present = flow > 0
+    # Symmetric flows, scaled to the required row sums (Sinkhorn and Knopp, 1967).
     scale = np.where(present, np.sqrt(flow), 0.0)
     for _ in range(200):
         reach = affinity @ scale
@@ -234,10 +225,9 @@ def _draw_beds(rng: np.random.Generator, holes: Columns) -> Columns:
 
 def _draw_camera(rng: np.random.Generator, beds: Columns, count: int) -> NDArray[np.bool_]:
     """Choose the holes that the camera saw, by systematic sampling on their classes."""
-    rate = numbers("no_camera")[beds["lithology"]]
-    thickness = beds["bottom"] - beds["top"]
-    length = np.bincount(beds["hole"], thickness, count)
-    missing: Floats = np.bincount(beds["hole"], rate * thickness, count) / length
+    rate, thickness = numbers("no_camera")[beds["lithology"]], beds["bottom"] - beds["top"]
+    unseen = np.bincount(beds["hole"], rate * thickness, count)
+    missing: Floats = unseen / np.bincount(beds["hole"], thickness, count)
     # Steeper than the rates, since a hole is seen wholly or not at all.
     missing = missing**1.5 / (missing**1.5 + (1 - missing) ** 1.5)
     order = rng.permutation(count)
@@ -283,8 +273,7 @@ def _draw_cores(rng: np.random.Generator, holes: Columns, beds: Columns) -> Colu
 def _draw_cells(rng: np.random.Generator, holes: Columns, beds: Columns) -> Columns:
     """Draw the four factors, [cells, 4], in every centimetre of every hole.
 
-    Each is the mean of its lithology (porosity: compacted to its depth), plus shifts of the
-    hole and of the bed, plus a first-order autoregression along the hole.
+    The mean of the lithology, shifts of the hole and of the bed, and an autoregression along it.
     """
     count = np.round((holes["bottom"] - holes["top"]) / _CELL).astype(np.int64)
     hole = np.repeat(np.arange(len(count)), count)
@@ -349,8 +338,7 @@ def _read_cores(
     count = np.maximum(1, np.floor(length[chosen] / spacing)).astype(np.int64)
     core = np.repeat(chosen, count)
     along = np.minimum((_ranks(count) + 0.5) * spacing, length[core])
-    depth = cores["top"][core] + along
-    hole = cores["hole"][core]
+    depth, hole = cores["top"][core] + along, cores["hole"][core]
     start = np.flatnonzero(np.diff(cells["hole"], prepend=-1))  # first cell of every hole
     size = np.diff(np.append(start, len(cells["hole"])))
     first = cells["depth"][start[hole]] - _CELL / 2

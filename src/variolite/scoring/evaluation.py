@@ -34,10 +34,9 @@ from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 class HeldOut:
     """Training and test rows with their groups and labels.
 
-    Of the test part, called ``split``, the rows at ``kept`` [m] are scored: all, or an even
-    draw within every group. ``group_codes`` [m] index the names ``groups`` [G] of the test
-    groups; ``train_groups`` [n_train] are names. Labels are codes per level, of the training
-    rows and of the scored rows, over the same classes. ``notes`` say what was left out.
+    Of the test part, called ``split``, the rows at ``kept`` [m] are scored. ``group_codes`` [m]
+    index the names ``groups`` [G] of the test groups; ``train_groups`` [n_train] are names.
+    Labels are codes per level, of training and of scored rows, over the same classes.
     """
 
     split: str

@@ -108,11 +108,8 @@ def _score_model(
     """
     test = parts["test"]
     if not len(test):
-        raise DataError(
-            "no held-out row is left to score",
-            where="data",
-            hint="give a table that holds groups outside training and validation",
-        )
+        hint = "give a table that holds groups outside training and validation"
+        raise DataError("no held-out row is left to score", where="data", hint=hint)
     known = [part for name, part in parts.items() if name != "test" and len(part)]
     bound = model.evidence(test)
     evaluation = evaluate_likelihood(
@@ -328,11 +325,8 @@ def compare_runs(first: RunFolder, second: RunFolder) -> Scorecard:
     levels = [c for c in tables[0].columns if c.startswith("label:") and c in tables[1].columns]
     if not shared or not levels:
         missing = "held-out group" if not shared else "label level"
-        raise RunFolderError(
-            f"the runs share no {missing}",
-            where=" and ".join(names),
-            hint="train both with the same split.seed on the same table, then score both",
-        )
+        hint = "train both with the same split.seed on the same table, then score both"
+        raise RunFolderError(f"the runs share no {missing}", where=" and ".join(names), hint=hint)
     rows: list[ScoreRow] = []
     for level in levels:
         entries = [
@@ -346,19 +340,13 @@ def compare_runs(first: RunFolder, second: RunFolder) -> Scorecard:
 def _scored_table(run: RunFolder) -> pl.DataFrame:
     run.require_finished()
     if not run.held_out_file.is_file():
-        raise RunFolderError(
-            "the run has not been scored yet",
-            where=str(run.path),
-            hint="run `variolite score` first",
-        )
+        hint = "run `variolite score` first"
+        raise RunFolderError("the run has not been scored yet", where=str(run.path), hint=hint)
     table = read_table(run.held_out_file)
     for name in ("group", "cluster"):
         if name not in table.columns:
-            raise RunFolderError(
-                f"the column {name} is missing",
-                where=str(run.held_out_file),
-                hint="run `variolite score` again",
-            )
+            where, hint = str(run.held_out_file), "run `variolite score` again"
+            raise RunFolderError(f"the column {name} is missing", where=where, hint=hint)
     return table
 
 
