@@ -297,16 +297,20 @@ def test_what_cannot_be_learned_from_is_named(
         FittedSchema.fit(schema, frame)
 
 
-def test_row_numbers_are_checked() -> None:
-    with pytest.raises(DataError, match="between 0 and 59"):
-        FittedSchema.fit(SCHEMA, FRAME, [60])
-    with pytest.raises(DataError, match="mask has shape"):
-        FittedSchema.fit(SCHEMA, FRAME, np.ones(3, dtype=bool))
-    with pytest.raises(DataError, match="no training row is left"):
-        FittedSchema.fit(SCHEMA, FRAME, [])
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([60], "between 0 and 59"),
+        (np.ones(3, dtype=bool), "mask has shape"),
+        ([], "no training row"),
+    ],
+)
+def test_row_numbers_are_checked(rows: Any, says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        FittedSchema.fit(SCHEMA, FRAME, rows)
 
 
-def test_units_are_compared() -> None:
+def test_units_and_single_precision_are_compared() -> None:
     wrong = FRAME.rename({"RHOB": "RHOB (kg/m3)"})
     with pytest.raises(SchemaError, match=r"'density' is declared in g/cm3, but .* in kg/m3"):
         FittedSchema.fit(SCHEMA, wrong)
@@ -316,9 +320,7 @@ def test_units_are_compared() -> None:
     with pytest.raises(SchemaError, match="in k/m3"):
         fitted.apply(FRAME, units={"RHOB": "k/m3"})
     fitted.apply(FRAME, units={"RHOB": "gm/cc"})
-
-
-def test_single_precision_sentinels_and_limits_are_met() -> None:
+    # Sentinels and limits are met in single precision.
     spec = "columns: {a: {missing: mask, sentinels: -999.9, valid: [0.1, 5]}, b: {}}"
     frame = {"a": np.array([-999.9, 0.1, 2.0, 3.0], dtype=np.float32), "b": [1, 2, 3, 4]}
     report = FittedSchema.fit(Schema.from_yaml(spec), frame).apply(frame).report

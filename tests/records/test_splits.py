@@ -78,13 +78,10 @@ def test_stratified_parts_hold_every_label_in_proportion() -> None:
         assert abs(counts["salt"] - 2) <= 1
 
 
-def test_unknown_and_numeric_names() -> None:
+def test_unknown_and_numeric_names_and_json() -> None:
     rows = split_groups(np.array([1.0, 2.0, 3.0])).rows([1, 2, 3, 99, None])
     assert sum(map(len, rows.values())) == 5
     assert {3, 4} <= set(rows["test"].tolist())
-
-
-def test_json_round_trip() -> None:
     split = split_groups(list("abcdef"), seed=3)
     assert Split.from_dict(json.loads(json.dumps(split.to_dict()))) == split
 
