@@ -185,15 +185,13 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
-        """Train on a table.
+        """Train on a table; ``y`` is ignored.
 
         Parameters
         ----------
         X
             Array of shape (n, d), NaN where missing, or a data frame, mapping of arrays or path
             of a table: of numbers alone, unless there is a schema or a recipe.
-        y
-            Ignored.
         groups
             Group name of every row, shape (n,), so that validation takes whole groups; by
             default the schema's group column, where there is one.
@@ -201,8 +199,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         Raises
         ------
         VarioliteError
-            If the table does not suit the schema, a setting is impossible, or too few rows or
-            groups are left to train on.
+            If the table does not suit the schema, a setting is impossible, or too little is left.
         """
         del y
         if not isinstance(self.members, int | np.integer) or self.members < 1:
@@ -212,8 +209,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             schema = named_recipe(self.recipe).table
         self._by_name_ = schema is not None
         table = self._take_in(X, reset=True)
-        schema = schema or plain_schema(table.columns, self.transforms)
-        schema = schema.bind(table.columns)
+        schema = (schema or plain_schema(table.columns, self.transforms)).bind(table.columns)
         if self._by_name_:
             self._set_columns(schema)
         recipe = recipe_of(self.get_params(deep=False), schema)
@@ -321,15 +317,9 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         """Return a lower bound on the log-likelihood of every row, nats, shape (n,).
 
         In original units, of the observed values alone: scores under different transforms can
-        be compared. The noise has a fixed seed and depends on a row's position in the table.
-
-        Parameters
-        ----------
-        X
-            Table.
-        samples
-            Importance samples (Burda et al. 2016, equation 8): more give a tighter and less
-            noisy bound; 1 gives the evidence lower bound.
+        be compared. More importance ``samples`` (Burda et al. 2016, equation 8) give a tighter
+        and less noisy bound; 1 gives the evidence lower bound. The noise has a fixed seed and
+        depends on a row's position in the table.
         """
         records, rows = self._records(X)
         with self._threads():
@@ -345,14 +335,12 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         """Return ``z0``, ``z1``, ...; ``input_features`` is checked and otherwise unused."""
         check_is_fitted(self)
         if input_features is not None:
-            given = np.asarray(input_features, dtype=object)
-            if len(given) != self.n_features_in_:
-                raise DataError(
-                    "input_features should have length equal to the number of features "
-                    f"({self.n_features_in_}), got {len(given)}"
-                )
-            known = getattr(self, "feature_names_in_", None)
-            if known is not None and not np.array_equal(given, known):
+            given, count = np.asarray(input_features, dtype=object), self.n_features_in_
+            if len(given) != count:
+                # In the words of scikit-learn, whose checks look for them.
+                what = "input_features should have length equal to the number of features"
+                raise DataError(f"{what} ({count}), got {len(given)}")
+            if not np.array_equal(given, getattr(self, "feature_names_in_", given)):
                 raise DataError("input_features is not equal to feature_names_in_")
         return np.asarray([f"z{i}" for i in range(self._model.members[0].latent)], dtype=object)
 
