@@ -81,16 +81,13 @@ def crystal_sets(draw: st.DrawFn) -> Crystals:
     """Draw sets with names and properties of both kinds, empty ones included."""
     count = draw(st.integers(0, 4))
     text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
-    names, words = (draw(st.lists(text, min_size=count, max_size=count)) for _ in range(2))
-    numbers = draw(st.lists(st.floats(allow_nan=True), min_size=count, max_size=count))
-    return replace(
-        crystals_of(draw(SEEDS), count=count),
-        names=np.array(names, dtype=np.str_),
-        properties={
-            "numbers": np.array(numbers, dtype=np.float64),
-            "words, words": np.array(words, dtype=np.str_),
-        },
+    names, words = (
+        np.array(draw(st.lists(text, min_size=count, max_size=count)), dtype=np.str_)
+        for _ in range(2)
     )
+    floats = np.array(draw(st.lists(st.floats(), min_size=count, max_size=count)), dtype=float)
+    properties = {"numbers": floats, "words, words": words}
+    return replace(crystals_of(draw(SEEDS), count=count), names=names, properties=properties)
 
 
 def assert_same(found: Crystals, expected: Crystals, tolerance: float = 0.0) -> None:

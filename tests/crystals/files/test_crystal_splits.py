@@ -31,11 +31,11 @@ def test_no_group_in_two_parts_and_shares_as_asked(
     np.testing.assert_array_equal(together, np.arange(len(groups)))
     names = [set(groups[places].tolist()) for places in rows.values()]
     assert all(names)
-    assert len(set.union(*names)) == sum(map(len, names))
-    wanted = {"train": 1 - test - validation, "validation": validation, "test": test}
-    for part, share in wanted.items():
+    assert sum(map(len, names)) == len(sizes)
+    shares = (1 - test - validation, validation, test)
+    for places, share in zip(rows.values(), shares, strict=True):
         # What two parts miss by one group each, the third may miss by both.
-        assert abs(len(rows[part]) - share * len(groups)) <= 2 * max(sizes), part
+        assert abs(len(places) - share * len(groups)) <= 2 * max(sizes)
     shuffled = np.random.default_rng(seed).permutation(len(groups))
     assert draw_split(groups[shuffled], test=test, validation=validation, seed=seed) == split
 
@@ -63,7 +63,7 @@ def test_every_way_of_grouping(by: str) -> None:
 def test_impossible_splits_are_refused() -> None:
     crystals = textbook_crystals()
     with pytest.raises(DataError, match=r"Did you mean 'formula'"):
-        groups_by(crystals, "formulas")
+        split_crystals(crystals, "formulas")
     with pytest.raises(DataError, match=r"shares of 0.6 for test"):
         split_crystals(crystals, test=0.6, validation=0.5)
     with pytest.raises(DataError, match=r"2 groups cannot be split"):

@@ -119,14 +119,13 @@ def test_doubled_cells_are_folded() -> None:
     assert not any(surely_primitive(c) for c in reduced.crystals)
     folded = primitive_crystals(reduced)
     np.testing.assert_array_equal(folded.crystals.counts, crystals.counts)
-    single = primitive_crystals(reduce_crystals(crystals))
-    assert match_reduced(folded, single, STRICT).fits.all()
+    assert match_reduced(folded, primitive_crystals(reduce_crystals(crystals)), STRICT).fits.all()
 
 
 def test_a_cell_called_primitive_is_one(shared_data: Path) -> None:
     pytest.importorskip("pymatgen")
-    crystals = some_rows(shared_data, "carbon_24", 60, seed=3)
-    sure = [c for c in reduce_crystals(crystals).crystals if surely_primitive(c)]
+    crystals = reduce_crystals(some_rows(shared_data, "carbon_24", 60, seed=3)).crystals
+    sure = [crystal for crystal in crystals if surely_primitive(crystal)]
     assert len(sure) > 20
     for crystal in sure:
         assert len(to_pymatgen(crystal).get_primitive_structure()) == len(crystal)
@@ -153,12 +152,12 @@ def test_what_matches_at_no_tolerance_or_at_some() -> None:
     wrong = replace(crystals, species=crystals.species + np.uint8(1))
     by_size = crystals.take(np.argsort(crystals.counts, kind="stable"))
     fewer, more = by_size.take(slice(0, 5)), by_size.take(slice(-5, None))
-    # A flat cell must take no time either.
     flat = replace(crystals, lattices=crystals.lattices * np.array([1.0, 1.0, 1e-6])[:, None])
     for first, second, tolerance in (
         (larger, crystals, STRICT),
         (wrong, crystals, CDVAE),
         (fewer, more, CDVAE),
+        # A flat cell must take no time either.
         *((flat, crystals, tolerance) for tolerance in (CDVAE, STRICT)),
         *((crystals, flat, tolerance) for tolerance in (CDVAE, STRICT)),
     ):
