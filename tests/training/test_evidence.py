@@ -48,6 +48,8 @@ def mixed() -> tuple[TabularModel, Records, pl.DataFrame]:
     assert model.posterior(records)[1].min() < -1.0, "the posterior is the prior: a weak test"
     assert not records.observed.all()
     assert (records.category < 0).any()
+    assert model.module.architecture.mask_input, "the network is not given what is missing"
+    assert model.module.architecture.likelihoods == ("gaussian", "student_t")
     return model, records, frame
 
 

@@ -3,13 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
 import pytest
-from toy_tables import LINEAR, fit, fitted, small
+from toy_tables import LINEAR, small
 
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.training import EpochRecord, Fitted, Member, members_for
+from variolite.training import EpochRecord, Member, members_for
 
 MEMBERS = (Member(0, 1.0, 3), Member(1, 0.25, 1), Member(1, 2.0, 2), Member(5, 1.0, 3))
 SPEC = {
@@ -33,12 +32,6 @@ def _close(found, expected) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def _same_weights(together: Fitted, index: int, alone: Fitted) -> None:
-    taken = together.model.only(index).module.state_dict()
-    for key, value in alone.model.module.state_dict().items():
-        _close(taken[key].numpy(), value.numpy())
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_together_as_alone(train_toy, name: str) -> None:
     together = train_toy(MEMBERS, MODELS[name], **SPEC)
@@ -51,7 +44,9 @@ def test_together_as_alone(train_toy, name: str) -> None:
             assert mine.rate[i] == pytest.approx(own.rate[0])
             _close(mine.val_monitored[i], own.val_monitored[0])
             _close(mine.train_total[i], own.train_total[0])
-        _same_weights(together, i, alone)
+        taken = together.model.only(i).module.state_dict()
+        for key, value in alone.model.module.state_dict().items():
+            _close(taken[key].numpy(), value.numpy())
     assert max(lengths) == len(together.history)
     assert len(lengths) > 1, "all members stopped in the same epoch: nothing is tested"
     module = together.model.module
@@ -82,43 +77,6 @@ def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train
         bound = alone.evidence(records, samples=3)[0]
         np.testing.assert_allclose(bound, evidence[i], rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(alone.noise()[0], noise[i], rtol=1e-6)
-
-
-def test_categories_conditions_and_gaps_train_together_too() -> None:
-    source = np.random.default_rng(0)
-    n = 300
-    level = source.integers(0, 3, n)
-    a = source.normal(size=n) + level
-    codes = np.where(source.random(n) < 0.1, 0, level + 1)
-    frame = pl.DataFrame(
-        {
-            "a": np.where(source.random(n) < 0.2, np.nan, a),
-            "b": a + 0.3 * source.normal(size=n),
-            "rock": np.array(["", "clay", "ooze", "sand"])[codes],
-            "depth": source.normal(size=n),
-        }
-    )
-    schema, records = fitted(
-        frame,
-        {
-            "a": {"missing": "mask"},
-            "b": {"likelihood": "student_t"},
-            "rock": {"kind": "category", "missing": "mask"},
-            "depth": {"role": "condition"},
-        },
-    )
-    assert not records.observed.all()
-    assert (records.category < 0).any()
-    parts = records.take(np.arange(200)), records.take(np.arange(200, n))
-    spec = {"beta": {"kind": "constant"}, "epochs": 30, "batch_size": 50, "learning_rate": 0.03}
-    members = (Member(0, 1.0, 2), Member(1, 0.5, 1))
-    together = fit(schema, *parts, members=members, **spec)
-    architecture = together.model.module.architecture
-    assert architecture.likelihoods == ("gaussian", "student_t")
-    assert architecture.mask_input, "the network is not told what is missing"
-    assert together.history[-1].val_monitored[0] < together.history[0].val_monitored[0]
-    for i, member in enumerate(members):
-        _same_weights(together, i, fit(schema, *parts, members=(member,), **spec))
 
 
 def test_too_few_rows_are_refused(train_toy) -> None:

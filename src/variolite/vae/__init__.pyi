@@ -1,0 +1,17 @@
+from .analytic import AnalyticStep as AnalyticStep
+from .analytic import supports as supports
+from .likelihoods import Categorical as Categorical
+from .likelihoods import Gaussian as Gaussian
+from .likelihoods import Joint as Joint
+from .likelihoods import Mixed as Mixed
+from .likelihoods import StudentT as StudentT
+from .posterior import Posterior as Posterior
+from .posterior import StandardNormal as StandardNormal
+from .tabular import Architecture as Architecture
+from .tabular import Batch as Batch
+from .tabular import Likelihood as Likelihood
+from .tabular import LossTerms as LossTerms
+from .tabular import TabularModule as TabularModule
+from .tabular import blank as blank
+from .tabular import member as member
+from .tabular import stack as stack
