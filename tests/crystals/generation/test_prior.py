@@ -93,6 +93,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
     [
         (lambda t, d: d.update(kind="tabular"), "not the description of a latent prior"),
         (lambda t, d: d.update(format=True), "format True"),
+        (lambda t, d: d.update(format=99), "format 99"),
         (lambda t, d: d.update(density="wishes"), "wishes"),
         (lambda t, d: d.pop("vocabulary"), "vocabulary"),
         (lambda t, d: d.update(volumes=[5.0, 1.0]), "impossible"),
