@@ -43,12 +43,6 @@ def test_all_formats_agree(expedition: str, site: str, letter: str) -> None:
     assert holes_from_text(from_text["hole"]).row(0)[1:] == (expedition, site, letter)
 
 
-@given(st.lists(st.tuples(expeditions, sites, letters), min_size=2, unique=True))
-def test_different_holes_stay_different(holes: list[tuple[str, str, str]]) -> None:
-    columns = (pl.Series(list(part)) for part in zip(*holes, strict=True))
-    assert holes_from_columns(*columns)["hole"].n_unique() == len(holes)
-
-
 @pytest.mark.parametrize("expedition", [318, 318.0, "318", " 318 ", "318.0"])
 def test_an_expedition_read_as_a_number_is_the_same_expedition(expedition: object) -> None:
     frame = pl.DataFrame({"Exp": [expedition], "Site": ["U1355"], "Hole": ["A"]})

@@ -93,10 +93,9 @@ def test_wireline_codes_have_names_as_numbers_and_as_text() -> None:
 
 
 def test_real_wireline_labels_are_all_named(shared_data: Path) -> None:
-    force = pl.read_parquet(
-        shared_data / "corelogs" / "force2020" / "wells.parquet",
-        columns=["FORCE_2020_LITHOFACIES_LITHOLOGY"],
-    ).to_series()
+    path = shared_data / "corelogs" / "force2020" / "wells.parquet"
+    column = "FORCE_2020_LITHOFACIES_LITHOLOGY"
+    force = pl.read_parquet(path, columns=[column])[column]
     assert label_levels()["force_lithology"].apply(force).n_unique() == 11
     kgs = pl.read_csv(shared_data / "corelogs" / "kgs_panoma" / "panoma_wells.csv")["Facies"]
     assert label_levels()["kgs_facies"].apply(kgs).n_unique() == 9
@@ -142,20 +141,11 @@ def test_a_bad_mapping_gives_one_clear_error(tmp_path, name: str, content: str, 
     assert name in str(caught.value)
 
 
-def test_an_unknown_level_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="did you mean 'kgs_facies'"):
-        label_level("kgs_faces")
-    with pytest.raises(DataError, match="cannot be read"):
-        label_level(tmp_path / "absent.yaml")
-
-
 def test_levels_become_columns_of_the_binned_table(tmp_path: Path) -> None:
     table = tmp_path / "g.csv"
-    rows = (
-        f"318,U1355,A,{i}.0,1.5,{name}\n"
-        for i, name in enumerate(("clay", "vitric tuff", "sapropel"))
-    )
-    table.write_text("Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal\n" + "".join(rows))
+    rows = ["Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal"]
+    rows += [f"318,U1355,A,{len(name)}.0,1.5,{name}" for name in ("clay", "vitric tuff")]
+    table.write_text("\n".join([*rows, "318,U1355,A,20.0,1.5,sapropel", ""]))
     mine = tmp_path / "grain.yaml"
     mine.write_text("fine: [clay, sapropel]\n")
     binned = bin_tables([table], levels=["lithology_group", mine])
@@ -165,37 +155,34 @@ def test_levels_become_columns_of_the_binned_table(tmp_path: Path) -> None:
     assert binned.report.unmapped == {"lithology_group": ("sapropel",), "grain": ("vitric tuff",)}
     assert any("in no group: sapropel" in line for line in binned.report.lines())
     assert "lithology_group" not in bin_tables([table], levels=[]).table.columns
+    with pytest.raises(DataError, match="did you mean 'kgs_facies'"):
+        bin_tables([table], levels=["kgs_faces"])
+    with pytest.raises(DataError, match="cannot be read"):
+        bin_tables([table], levels=[tmp_path / "absent.yaml"])
     with pytest.raises(DataError, match="may not be called 'depth'"):
         bin_tables([table], levels=[LabelLevel("depth", {})])
 
 
-def test_codes_are_replaced_by_names_and_joined_by_groups() -> None:
-    codes = np.array(["65000", "30000", "70032", "", "65000"])
-    levels = LevelChooser()({"lithology": codes})
+def test_codes_are_replaced_by_names_and_joined_by_groups_once_for_all() -> None:
+    chooser = LevelChooser()
+    levels = chooser({"lithology": np.array(["65000", "30000", "70032", "", "65000"])})
     assert set(levels) == {"force_lithology", "force_group"}
     assert levels["force_lithology"].tolist() == ["Shale", "Sandstone", "Chalk", "", "Shale"]
     assert levels["force_group"][0] == levels["force_group"][1] != levels["force_group"][2]
+    assert set(chooser({"lithology": np.array(["", ""])})) == set(levels)
 
 
-def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level() -> None:
+def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level(tmp_path: Path) -> None:
     names = np.array(["nannofossil ooze", "clay", "silty clay", "basalt"])
     levels = LevelChooser()({"lithology": names})
     assert levels["lithology"] is names
     assert len(set(levels["lithology_group"][1:3])) == 1
-    assert set(LevelChooser()({"facies": np.array(["alpha", "beta"])})) == {"facies"}
     assert LevelChooser()({}) == {}
-
-
-def test_a_level_of_ones_own_is_used_whatever_it_covers(tmp_path: Path) -> None:
+    unknown = {"facies": np.array(["alpha", "beta"])}
+    assert set(LevelChooser()(unknown)) == {"facies"}
+    # A level of one's own is used whatever it covers.
     file = tmp_path / "mine.yaml"
     file.write_text("coarse: [alpha]\n")
-    levels = LevelChooser([file])({"facies": np.array(["alpha", "beta"])})
+    levels = LevelChooser([file])(unknown)
     assert levels["mine"].tolist() == ["coarse", ""]
     assert levels["facies"].tolist() == ["alpha", "beta"]
-
-
-def test_the_choice_is_made_once() -> None:
-    chooser = LevelChooser()
-    first = chooser({"lithology": np.array(["65000", "30000"])})
-    second = chooser({"lithology": np.array(["", ""])})
-    assert set(first) == set(second)
