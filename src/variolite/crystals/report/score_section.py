@@ -26,6 +26,7 @@ from variolite.report.page import (
     Paragraph,
     Section,
     Table,
+    missing,
     packaged,
 )
 from variolite.report.scores import method_colour, method_name
@@ -167,11 +168,8 @@ def _match_headline(scorecard: Scorecard, crystals: str, *, species_given: bool)
 def scores_section(scorecard: Scorecard | None) -> Section:
     """Return match rates as a figure and all scores as tables, or say that there are none."""
     if scorecard is None:
-        missing = (
-            "Not scored yet: run `variolite score` with the data to measure this run on held-out "
-            "crystals."
-        )
-        return Section("scorecard", "Scorecard", (Paragraph(missing, "missing"),))
+        how = "run `variolite score` with the data to measure this run on held-out crystals."
+        return missing("scorecard", "Scorecard", f"Not scored yet: {how}")
     metrics = {row.metric for row in scorecard.rows}
     defined: dict[str, str] = {}
     notes: list[str] = []
