@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 
 from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
 from variolite.report import style
@@ -274,11 +273,17 @@ def principal_plane(latent: Floats) -> tuple[Floats, Floats] | None:
     [2]. None with fewer than three complete rows, fewer than two dimensions or no variance.
     """
     complete = np.isfinite(latent).all(axis=1)
-    if complete.sum() < 3 or latent.shape[1] < 2 or np.ptp(latent[complete], axis=0).max() <= 0:
+    if complete.sum() < 3 or latent.shape[1] < 2:
         return None
-    pca = PCA(2, svd_solver="covariance_eigh").fit(latent[complete])
-    scores = (latent - pca.mean_) @ pca.components_.T
-    return scores, pca.explained_variance_ratio_
+    # Not by scikit-learn, which takes longer to load than the page to draw.
+    centred = latent - latent[complete].mean(axis=0)
+    variances, axes = np.linalg.eigh(np.cov(centred[complete], rowvar=False))
+    if variances[-1] <= 0:
+        return None
+    # The largest loading of a component is positive, so that the drawing is always the same.
+    pair = axes[:, [-1, -2]]
+    pair = pair * np.sign(pair[np.abs(pair).argmax(axis=0), [0, 1]])
+    return centred @ pair, np.maximum(variances[[-1, -2]], 0) / np.maximum(variances, 0).sum()
 
 
 def latent_section(held_out: HeldOut | None) -> Section:
