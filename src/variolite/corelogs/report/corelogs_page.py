@@ -17,17 +17,7 @@ from variolite.corelogs.report.model_figures import (
     reconstruction_scores,
 )
 from variolite.corelogs.report.strip_log import strip_log_section
-from variolite.report.figures import (
-    IntervalPanel,
-    RowLabel,
-    Whisker,
-    interval_figure,
-    interval_limits,
-    legend,
-    legend_height,
-    number_axis,
-    panels,
-)
+from variolite.report import figures, scores
 from variolite.report.page import (
     Block,
     Bullets,
@@ -40,18 +30,6 @@ from variolite.report.page import (
     render_page,
 )
 from variolite.report.provenance import about_run, provenance_section
-from variolite.report.scores import (
-    BASELINES,
-    algorithm_name,
-    interval_wording,
-    is_derived,
-    method_colour,
-    method_name,
-    metric_of,
-    score_table,
-    task_title,
-    with_interval,
-)
 from variolite.report.style import WIDTH, figure_style, to_svg
 from variolite.report.tables import counted, plain
 from variolite.report.training_curves import training_section
@@ -140,7 +118,7 @@ def main_setup(
 
 def _described(setup: ScoreRow, *further: str) -> str:
     """Say a set-up in words: algorithm, k, how k was chosen, and anything further."""
-    algorithm = algorithm_name(setup.algorithm) if setup.algorithm else "clustering"
+    algorithm = scores.algorithm_name(setup.algorithm) if setup.algorithm else "clustering"
     chosen = _RULES.get(setup.rule or "", f"by {plain(setup.rule)}" if setup.rule else "")
     number = f"k = {setup.k}" if setup.k is not None else ""
     inner = ", ".join(part for part in (number, chosen, *further) if part)
@@ -194,7 +172,7 @@ def verdict(scorecard: Scorecard, setup: ScoreRow) -> str:
     for metric in HEADLINE_METRICS:
         own = _of(rows, "vae", metric)
         scored = [row for row in rows if row.metric == metric and math.isfinite(row.mean)]
-        rivals = [row for row in scored if row.method in BASELINES]
+        rivals = [row for row in scored if row.method in scores.BASELINES]
         if own is not None and rivals:
             best = max(rivals, key=lambda row: row.mean)
             paired = _paired(scorecard, setup, metric, best.method)
@@ -208,13 +186,14 @@ def _compared(
     own: ScoreRow, best: ScoreRow, paired: ScoreRow | None, p_value: ScoreRow | None
 ) -> str:
     """Say how the VAE stands to one baseline in one metric."""
-    name, by = method_name(best.method), metric_of(own.metric).short
-    rival = f"In {by} the best baseline is {name} with {with_interval(best)}"
+    name, by = scores.method_name(best.method), scores.metric_of(own.metric).short
+    rival = f"In {by} the best baseline is {name} with {scores.with_interval(best)}"
     if paired is None or not (math.isfinite(paired.low) and math.isfinite(paired.high)):
         overlap = own.low <= best.high and best.low <= own.high
         seen = "overlap" if overlap else "do not overlap"
         return f"{rival}; the intervals {seen}, and no paired difference was scored."
-    return f"{rival}; VAE minus baseline is {with_interval(paired)}, {_judgement(paired, p_value)}."
+    difference = f"{scores.with_interval(paired)}, {_judgement(paired, p_value)}"
+    return f"{rival}; VAE minus baseline is {difference}."
 
 
 def _judgement(paired: ScoreRow, p_value: ScoreRow | None) -> str:
@@ -239,8 +218,8 @@ def _found(setup: ScoreRow, held_out: HeldOut | None, kept: Clustering | None) -
     if kept is not None and (kept.algorithm, kept.k) != (setup.algorithm, setup.k or kept.k):
         return (
             f"The clusters that the run keeps, and that are drawn below, are {kept.k} of "
-            f"{algorithm_name(kept.algorithm)}; the scores are those of {how} on the VAE's latent "
-            f"means of {where}."
+            f"{scores.algorithm_name(kept.algorithm)}; the scores are those of {how} on the VAE's "
+            f"latent means of {where}."
         )
     number = len(drawn) if drawn is not None else setup.k
     found = "clusters" if number is None else counted(number, "cluster")
@@ -249,7 +228,7 @@ def _found(setup: ScoreRow, held_out: HeldOut | None, kept: Clustering | None) -
 
 def _agreement(rows: list[ScoreRow], setup: ScoreRow) -> str:
     parts = [
-        f"{_INTRODUCED[name]} of {with_interval(row)}"
+        f"{_INTRODUCED[name]} of {scores.with_interval(row)}"
         for name in HEADLINE_METRICS
         if (row := _of(rows, "vae", name)) is not None
     ]
@@ -261,7 +240,7 @@ def _agreement(rows: list[ScoreRow], setup: ScoreRow) -> str:
     reference = _of(rows, "supervised", "ari") or _of(rows, "supervised", "ami")
     ceiling = ""
     if reference:
-        best = f"{metric_of(reference.metric).short} {with_interval(reference)}"
+        best = f"{scores.metric_of(reference.metric).short} {scores.with_interval(reference)}"
         ceiling = f"; a supervised reference reaches {best}"
     return f"{sentence}{note if setup.rule == 'oracle' else ''}{ceiling}."
 
@@ -300,7 +279,7 @@ def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Se
     if setup is not None:
         rows = comparable_rows(scorecard, setup, any_algorithm=True)
         by_k = figure_by_k(scorecard, setup)
-        blocks += [summary_figure(rows, setup), *score_table(rows)]
+        blocks += [summary_figure(rows, setup), *scores.score_table(rows)]
         if by_k is not None:
             blocks.append(by_k)
         few = min(row.n_groups for row in comparable_rows(scorecard, setup))
@@ -327,9 +306,9 @@ def reconstruction_section(scorecard: Scorecard | None, held_out: HeldOut | None
     blocks: list[Block] = []
     if held_out is not None and held_out.reconstructions:
         blocks.append(parity_figure(held_out))
-    scores = reconstruction_scores(rows)
-    if scores is not None:
-        blocks.append(scores)
+    by_input = reconstruction_scores(rows)
+    if by_input is not None:
+        blocks.append(by_input)
     blocks += _by_task(rows)
     if not blocks:
         reason = "Not scored yet: run `variolite score` to reconstruct the held-out rows."
@@ -340,8 +319,8 @@ def reconstruction_section(scorecard: Scorecard | None, held_out: HeldOut | None
 def _by_task(rows: Sequence[ScoreRow]) -> list[Block]:
     blocks: list[Block] = []
     for task in dict.fromkeys(row.task for row in rows):
-        blocks.append(Heading(task_title(task)))
-        blocks += score_table([row for row in rows if row.task == task])
+        blocks.append(Heading(scores.task_title(task)))
+        blocks += scores.score_table([row for row in rows if row.task == task])
     return blocks
 
 
@@ -352,7 +331,8 @@ Key = tuple[str, str | None, int | None]
 def summary_figure(rows: Sequence[ScoreRow], setup: ScoreRow) -> Figure:
     """Draw every method under one set-up: a row per method and algorithm, a panel per metric."""
     scored = dict.fromkeys(row.metric for row in rows if row.method == "vae")
-    metrics = {name: metric_of(name) for name in [n for n in scored if not is_derived(n)][:PANELS]}
+    shown = [name for name in scored if not scores.is_derived(name)][:PANELS]
+    metrics = {name: scores.metric_of(name) for name in shown}
     lookup = {(row.method, row.algorithm, row.k, row.metric): row for row in rows}
 
     def rank(key: Key) -> tuple[bool, bool, str, int, str, int]:
@@ -370,33 +350,34 @@ def summary_figure(rows: Sequence[ScoreRow], setup: ScoreRow) -> Figure:
         )
 
     def name(method: str, algorithm: str | None, k: int | None) -> str:
-        by = f", {algorithm_name(algorithm)}" if algorithm else ""
-        return method_name(method) + by + (f" (k = {k})" if setup.rule != "fixed" and k else "")
+        by = f", {scores.algorithm_name(algorithm)}" if algorithm else ""
+        of = f" (k = {k})" if setup.rule != "fixed" and k else ""
+        return f"{scores.method_name(method)}{by}{of}"
 
     keys = sorted({(row.method, row.algorithm, row.k) for row in rows}, key=rank)[:ROWS]
     main = ("vae", setup.algorithm, setup.k)
 
-    def whisker(key: Key, metric: str) -> Whisker | None:
+    def whisker(key: Key, metric: str) -> figures.Whisker | None:
         row = lookup.get((*key, metric))
         if row is None:
             return None
-        colour = method_colour(row.method)
+        colour = scores.method_colour(row.method)
         hollow = row.method == "supervised"
-        return Whisker(row.mean, row.low, row.high, colour, hollow, strong=key == main)
+        return figures.Whisker(row.mean, row.low, row.high, colour, hollow, strong=key == main)
 
-    shown = [
-        IntervalPanel(metric.title, metric.axis, [whisker(key, name) for key in keys])
+    panels = [
+        figures.IntervalPanel(metric.title, metric.axis, [whisker(key, name) for key in keys])
         for name, metric in metrics.items()
     ]
-    labels = [RowLabel(name(*key), place, key == main) for place, key in enumerate(keys)]
-    drawing = interval_figure(labels, shown, title="Scores with intervals, by method")
+    labels = [figures.RowLabel(name(*key), place, key == main) for place, key in enumerate(keys)]
+    drawing = figures.interval_figure(labels, panels, title="Scores with intervals, by method")
     level = f" with the label “{plain(setup.level)}”" if setup.level else ""
     parts = [f"split: {setup.split}", f"fit: {setup.fit or 'not named'}"]
     supervised = any(row.method == "supervised" for row in rows)
     hollow = " Hollow: the supervised reference, which learned from labels." if supervised else ""
     caption = (
         f"Agreement of the clusters{level} ({', '.join(parts)}). "
-        f"{interval_wording(rows)} Bold: the set-up this page is about, "
+        f"{scores.interval_wording(rows)} Bold: the set-up this page is about, "
         f"VAE with {_described(setup)}; its interval is shaded.{hollow}"
     )
     return Figure("scorecard", drawing, caption)
@@ -416,34 +397,35 @@ def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
         return None
     metrics = [name for name in HEADLINE_METRICS if any(row.metric == name for row in rows)]
     methods = list(dict.fromkeys(row.method for row in rows))
-    key = [(method_name(method), method_colour(method)) for method in methods]
-    foot = legend_height([name for name, _ in key], WIDTH - 60) + 4
-    figure, drawn = panels(
+    key = [(scores.method_name(method), scores.method_colour(method)) for method in methods]
+    foot = figures.legend_height([name for name, _ in key], WIDTH - 60) + 4
+    figure, drawn = figures.panels(
         len(metrics), abreast=len(metrics), height=210, top=12, foot=foot,
         xlabel="number of clusters k", xlim=(-0.5, len(counts) - 0.5),
     )  # fmt: skip
     for axes, metric in zip(drawn, metrics, strict=True):
         axes.grid(axis="y")
-        axes.set_ylabel(metric_of(metric).title)
+        axes.set_ylabel(scores.metric_of(metric).title)
         axes.set_xticks(range(len(counts)), [str(k) for k in counts])
         own = [row for row in rows if row.metric == metric]
-        axes.set_ylim(interval_limits(x for row in own for x in (row.mean, row.low, row.high)))
-        number_axis(axes, "y")
+        ends = [x for row in own for x in (row.mean, row.low, row.high)]
+        axes.set_ylim(figures.interval_limits(ends))
+        figures.number_axis(axes, "y")
         for index, method in enumerate(methods):
             curve = sorted((row for row in own if row.method == method), key=lambda row: row.k or 0)
             shift = (index - (len(methods) - 1) / 2) * min(0.5 / len(methods), 0.14)
             x = [counts.index(row.k or 0) + shift for row in curve]
-            colour = method_colour(method)
+            colour = scores.method_colour(method)
             axes.plot(x, [row.mean for row in curve], "o-", color=colour, lw=1.6, ms=7.2, mew=0)
             ends = [row.low for row in curve], [row.high for row in curve]
             axes.vlines(x, *ends, colors=colour, linewidth=1.4)
-    legend(figure, key, 54, 72 * figure.get_figheight() - foot, WIDTH - 60)
-    algorithm = f" by {algorithm_name(setup.algorithm)}" if setup.algorithm else ""
+    figures.legend(figure, key, 54, 72 * figure.get_figheight() - foot, WIDTH - 60)
+    algorithm = f" by {scores.algorithm_name(setup.algorithm)}" if setup.algorithm else ""
     level = f" of the label “{plain(setup.level)}”" if setup.level else ""
     caption = (
         f"Agreement{level} against the number of clusters k, set beforehand, "
         f"clustered{algorithm}; split {setup.split}, fit {setup.fit or 'not named'}. "
-        f"{interval_wording(rows)} Dots are moved sideways a little so that "
+        f"{scores.interval_wording(rows)} Dots are moved sideways a little so that "
         "whiskers stay apart. Picking the highest k here would be choosing with the labels."
     )
     return Figure("scores-by-k", to_svg(figure, "Scores against number of clusters"), caption)

@@ -10,20 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.corelogs.held_out_rows import HeldOut
-from variolite.report import style
+from variolite.report import figures, style
 from variolite.report.clouds import fit_of, parity_panel
-from variolite.report.figures import (
-    SCALE_NAMES,
-    IntervalPanel,
-    RowLabel,
-    ValueAxis,
-    Whisker,
-    colour_bar,
-    heat_map,
-    interval_figure,
-    number_axis,
-    panels,
-)
 from variolite.report.page import (
     Block,
     Figure,
@@ -60,13 +48,13 @@ def parity_figure(held_out: HeldOut) -> Figure:
     """Draw observed against reconstructed values of every input as counts per cell."""
     names = list(held_out.reconstructions)[:MOST_PARITIES]
     side = (style.WIDTH - 66 - 2 * 80) / PARITY_ABREAST
-    figure, drawn = panels(
+    figure, drawn = figures.panels(
         len(names), abreast=PARITY_ABREAST, height=side, top=38, gap=80, foot=36, widest=side
     )
     bent: list[str] = []
     for axes, name in zip(drawn, names, strict=True):
         observed, rebuilt = held_out.inputs[name], held_out.reconstructions[name]
-        unit, axis = held_out.units.get(name, ""), ValueAxis.fitting(observed)
+        unit, axis = held_out.units.get(name, ""), figures.ValueAxis.fitting(observed)
         fit = fit_of(observed, rebuilt)
         error = f"R² {decimals(fit.r2, 2)}, RMSE {significant(fit.rmse)}{unit_after(unit)}"
         note = error if fit.rows else "no row has both values"
@@ -74,9 +62,11 @@ def parity_figure(held_out: HeldOut) -> Figure:
         in_unit = shorten(f" ({unit})" if unit else "", 24)
         axes.set(xlabel=f"observed {in_unit}", ylabel=f"reconstructed {in_unit}")
         if axis.kind != "linear":
-            bent.append(f"{plain(name)} ({SCALE_NAMES[axis.kind]})")
+            bent.append(f"{plain(name)} ({figures.SCALE_NAMES[axis.kind]})")
     foot = 72 * figure.get_figheight() - 32
-    colour_bar(figure, style.SEQUENTIAL, (54, foot, 176, 9), {0.1: "one row", 0.85: "fullest cell"})
+    figures.colour_bar(
+        figure, style.SEQUENTIAL, (54, foot, 176, 9), {0.1: "one row", 0.85: "fullest cell"}
+    )
     more = len(held_out.reconstructions) - len(names)
     left_out = f" {counted(more, 'further input')} not drawn." if more else ""
     scales = f" Scales that are not linear: {listed(bent)}." if bent else ""
@@ -99,18 +89,20 @@ def reconstruction_scores(rows: Sequence[ScoreRow]) -> Figure | None:
         return None
     methods = list(dict.fromkeys(row.method for row in chosen))
     lookup = {
-        (row.feature, row.method): Whisker(row.mean, row.low, row.high, method_colour(row.method))
+        (row.feature, row.method): figures.Whisker(
+            row.mean, row.low, row.high, method_colour(row.method)
+        )
         for row in chosen
     }
     # An empty row above, below and between inputs keeps them apart.
-    whiskers: list[Whisker | None] = [None]
-    labels: list[RowLabel] = []
+    whiskers: list[figures.Whisker | None] = [None]
+    labels: list[figures.RowLabel] = []
     for feature in inputs:
-        labels.append(RowLabel(plain(feature), len(whiskers) + (len(methods) - 1) / 2))
+        labels.append(figures.RowLabel(plain(feature), len(whiskers) + (len(methods) - 1) / 2))
         whiskers += [*(lookup.get((feature, method)) for method in methods), None]
-    drawing = interval_figure(
+    drawing = figures.interval_figure(
         labels,
-        [IntervalPanel("reconstruction of each input", "R², 1 at best", whiskers)],
+        [figures.IntervalPanel("reconstruction of each input", "R², 1 at best", whiskers)],
         title="R² of the reconstruction by input",
         row=15.0,
         widest=520.0,
@@ -184,7 +176,7 @@ def _health(health: Health) -> Figure:
     axes.set(xlim=(0, len(dimensions)), ylim=(0, highest), ylabel="KL (nats)")
     axes.set_xticks(places, [f"z{entry.index}" for entry in dimensions])
     axes.tick_params(axis="x", length=0)
-    number_axis(axes, "y", 4)
+    figures.number_axis(axes, "y", 4)
     axes.spines[["top", "right"]].set_visible(False)
     colours = [style.ACCENT if entry.active else style.OTHER for entry in dimensions]
     bars = axes.bar(places, np.maximum(kl, 0.005 * highest), width=0.72, color=colours)
@@ -217,11 +209,11 @@ def _health(health: Health) -> Figure:
         kept = np.where([entry.active for entry in dimensions], 1.0, IDLE)[:, None]
         shades = 1 - kept * (1 - style.DIVERGING((values + 1) / 2))
         shades[np.isnan(values)] = 1.0
-        heat_map(axes, shades, texts)
+        figures.heat_map(axes, shades, texts)
         axes.set(xticks=[], title="correlation of its mean with each input")
         axes.set_yticks(np.arange(len(inputs)) + 0.5, names)
         marks = {0.0: f"{MINUS}1", 0.5: "0", 1.0: "r = 1"}
-        colour_bar(figure, style.DIVERGING, (left + width + 30, top, 11, 96), marks)
+        figures.colour_bar(figure, style.DIVERGING, (left + width + 30, top, 11, 96), marks)
         caption += (
             " Below: Spearman rank correlation of the posterior mean with each input, pale where "
             "the dimension is not active and the correlation is one of noise."
