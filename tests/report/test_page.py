@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from page_layout import Node, read_page
+from page_layout import HOSTILE, Node, read_page
 from variolite.report.page import (
     Alternatives,
     Bullets,
@@ -26,13 +26,11 @@ from variolite.report.page import (
 )
 
 DRAWING = Markup("<svg></svg>")
-HOSTILE = "</style></script><script>alert('x')</script>\"&<img src=x onerror=alert(1)>\x00\x07"
 
 
-def page_of(*blocks: object, title: str = "run", **settings: object) -> Node:
-    return read_page(
-        render_page(title, "about", ["Says."], [Section("a", "A", blocks)], **settings)
-    )
+def page_of(*blocks: object, **settings: object) -> Node:
+    section = Section("a", "A", blocks)
+    return read_page(render_page("run", "about", ["Says."], [section], **settings))
 
 
 def figure(name: str = "f") -> Figure:
@@ -104,12 +102,10 @@ def test_findings_end_as_sentences(level: str, spoken: str) -> None:
     assert told.find("span")[0].attributes["aria-label"] == spoken
 
 
-def test_words_between_backticks_are_code_and_numbers_stand_right() -> None:
-    page = page_of(Paragraph("run `variolite score` now", "missing"), Table("ab", ["cd"], 1))
+def test_code_numbers_and_the_banner_of_simulated_data() -> None:
+    blocks = (Paragraph("run `variolite score` now", "missing"), Table("ab", ["cd"], 1))
+    page = page_of(*blocks, simulated=True)
     assert page.find("code")[0].text() == "variolite score"
     assert [c.attributes.get("class") for c in page.find("td")] == [None, "number"]
-
-
-def test_the_banner_is_there_for_simulated_data_only() -> None:
-    assert "SIMULATED" in page_of(simulated=True).find("header")[0].text()
-    assert "SIMULATED" not in page_of().text()
+    assert "SIMULATED" in page.find("header")[0].text()
+    assert "SIMULATED" not in page_of(*blocks).text()

@@ -107,15 +107,10 @@ def test_ramps_run_one_way_in_lightness() -> None:
 
 # Figures as SVG
 
-STRANGE = [
-    "</svg><script>alert(1)</script>",
-    "$x^2$ and $\\frac{",
-    "\\alpha _{} \x00\x07\ud800",
-    "a" * 300,
-    "😀 \u05d0\u05d1\u05d2 \u0627\u0644\u0639 中文",
-    "two\nlines",
-    "",
-]
+STRANGE = (
+    "</svg><script>alert(1)</script>", "$x^2$ and $\\frac{", "\\alpha _{} \x00\x07\ud800",
+    "a" * 300, "😀 \u05d0\u05d1\u05d2 \u0627\u0644\u0639 中文", "two\nlines", "",
+)  # fmt: skip
 
 
 def drawn(name: str) -> str:

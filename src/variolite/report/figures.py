@@ -34,8 +34,7 @@ Which = Literal["x", "y"]
 SCALE_NAMES = {"linear": "linear", "log": "logarithmic", "symlog": "signed logarithmic"}
 TAIL_RATIO = 5.0
 """A tail this many times longer than the other side asks for a logarithmic axis."""
-LINE = 18.0
-"""Height of one line of a legend."""
+LINE = 18.0  # of a legend, its height
 
 
 # Axes that suit the values
@@ -218,11 +217,9 @@ def heat_map(axes: Axes, colours: Floats, texts: Sequence[Sequence[str]]) -> Non
 
 
 def colour_bar(
-    figure: Figure,
-    colours: Colormap,
-    place: tuple[float, float, float, float],
+    figure: Figure, colours: Colormap, place: tuple[float, float, float, float],
     marks: Mapping[float, str],
-) -> None:
+) -> None:  # fmt: skip
     """Draw the key of a colour map in a box of pixels, with texts at fractions of its length."""
     box = axes_at(figure, *place)
     lies = "horizontal" if place[2] > place[3] else "vertical"

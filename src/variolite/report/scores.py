@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 BASELINES = ("raw", "pca_whitened", "autoencoder")
 """The unsupervised methods a VAE is measured against."""
-MOST_METRICS = 4
-MOST_LINES = 600
-MOST_PLACES = 4
+MOST_METRICS, MOST_LINES, MOST_PLACES = 4, 600, 4
 
 _METHODS = {
     "vae": "VAE",
@@ -151,14 +149,11 @@ def with_interval(row: ScoreRow, places: int | None = None) -> str:
 def interval_wording(rows: Sequence[ScoreRow]) -> str:
     """Say what the whiskers of a figure are."""
     sources = []
-    for noun, found in (
-        ("held-out group", {row.n_groups for row in rows}),
-        ("seed", {row.seeds for row in rows}),
-    ):
-        values = sorted(found - {0})
+    for noun, name in (("held-out group", "n_groups"), ("seed", "seeds")):
+        values = sorted({getattr(row, name) for row in rows} - {0})
         if values:
-            span = f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
-            sources.append(f"{span} {noun}{'' if values == [1] else 's'}")
+            to = f"{values[0]} to " if len(values) > 1 else ""
+            sources.append(to + counted(values[-1], noun))
     over = f" over {' and '.join(sources)}" if sources else ""
     return f"Dots are means, whiskers bootstrap intervals{over}."
 
@@ -179,8 +174,7 @@ _COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
 def score_table(rows: Sequence[ScoreRow]) -> list[Block]:
     """Return scores as one line per method and set-up and one column per metric.
 
-    A describing column that is the same in every line is left out, as it belongs to the
-    caption.
+    A describing column that is the same in every line is left out: the caption says it.
     """
     metrics = list(dict.fromkeys(row.metric for row in rows))
     keys = list(dict.fromkeys(_described(row) for row in rows))
@@ -210,10 +204,9 @@ def score_table(rows: Sequence[ScoreRow]) -> list[Block]:
         head = (*heads, *(metric_of(metric).short for metric in part))
         blocks.append(Table(head, body[:MOST_LINES], numbers_from=len(heads)))
         if len(body) > MOST_LINES:
-            left_out = counted(len(body) - MOST_LINES, "further line")
-            blocks.append(
-                Paragraph(f"{left_out} left out; scorecard.json holds all of them.", "remark")
-            )
+            more = counted(len(body) - MOST_LINES, "further line")
+            remark = f"{more} left out; scorecard.json holds all of them."
+            blocks.append(Paragraph(remark, "remark"))
     return blocks
 
 

@@ -408,8 +408,8 @@ def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
         axes.set_ylabel(scores.metric_of(metric).title)
         axes.set_xticks(range(len(counts)), [str(k) for k in counts])
         own = [row for row in rows if row.metric == metric]
-        ends = [x for row in own for x in (row.mean, row.low, row.high)]
-        axes.set_ylim(figures.interval_limits(ends))
+        marks = [x for row in own for x in (row.mean, row.low, row.high)]
+        axes.set_ylim(figures.interval_limits(marks))
         figures.number_axis(axes, "y")
         for index, method in enumerate(methods):
             curve = sorted((row for row in own if row.method == method), key=lambda row: row.k or 0)
