@@ -116,10 +116,9 @@ class CrystalField:
             columns |= {f"z{i}": pl.Series(z) for i, z in enumerate(latents.pooled.T)}
             if model.properties is not None:
                 found = model.properties.predict(latents, crystals.species)
-                names = model.properties.about.names
-                named = _with_units(names, model.properties.about.units)
+                named = _with_units(found.names, found.units)
                 progress.note(f"predicted with {found.level:.0%} intervals: {named}")
-                for i, name in enumerate(names):
+                for i, name in enumerate(found.names):
                     columns[f"{name}_predicted"] = pl.Series(found.values[:, i])
                     columns[f"{name}_low"] = pl.Series(found.low[:, i])
                     columns[f"{name}_high"] = pl.Series(found.high[:, i])
@@ -274,9 +273,9 @@ def with_predictions(model: CrystalModel, crystals: Crystals, progress: Progress
     head = model.properties
     if head is None:
         return crystals
-    names, predicted = head.about.names, head.predict(model.encode(crystals), crystals.species)
-    columns = {f"{n}_predicted": v for n, v in zip(names, predicted.values.T, strict=True)}
-    progress.note(f"predicted: {_with_units(names, head.about.units)}")
+    found = head.predict(model.encode(crystals), crystals.species)
+    columns = {f"{n}_predicted": v for n, v in zip(found.names, found.values.T, strict=True)}
+    progress.note(f"predicted: {_with_units(found.names, found.units)}")
     return replace(crystals, properties={**crystals.properties, **columns})
 
 

@@ -266,6 +266,8 @@ class HeadArrays(NamedTuple):
 class Predicted(NamedTuple):
     """Predictions of P properties of B crystals and the ends of their intervals, (B, P)."""
 
+    names: tuple[str, ...]
+    units: tuple[str, ...]
     values: Floats
     low: Floats
     high: Floats
@@ -307,7 +309,8 @@ class PropertyHead:
         values = chosen * a.deviations + a.means
         # Half the interval: the error that this fraction of the crystals left out stayed below.
         half = np.array([np.interp(level, LEVELS, errors) for errors in a.errors.T])
-        return Predicted(values, values - half, values + half, level)
+        names, units = self.about.names, self.about.units
+        return Predicted(names, units, values, values - half, values + half, level)
 
 
 def fit_property_head(
