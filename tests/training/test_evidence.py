@@ -67,14 +67,11 @@ def _by_hand(model: TabularModel, records: Records, row: int, noise: torch.Tenso
         freedom = LEAST_FREEDOM + torch.log1p(module.free[0, 0, 1].double().exp())
     families = (Normal(out[0], scale[0]), StudentT(freedom, out[1], scale[1]))
     for column, family in enumerate(families):
-        value = one.raw[0, column]
-        if np.isnan(value):
+        if not one.observed[0, column]:
             continue
-        step = 1e-6 * max(abs(value), 1.0)
-        around = np.array([[value, value], [value - step, value - step], [value + step] * 2])
-        at, below, above = model.schema.forward(around)[:, column]
-        slope = (above - below) / (2.0 * step)
-        bound += float(family.log_prob(torch.tensor(at))) + np.log(slope)
+        at, step = float(one.numeric[0, column]), 1e-5
+        below, above = model.schema.inverse([[at - step] * 2, [at + step] * 2])[:, column]
+        bound += float(family.log_prob(torch.tensor(at))) - np.log((above - below) / (2.0 * step))
     if one.category[0, 0] >= 0:
         bound += float(Categorical(logits=out[2:]).log_prob(torch.tensor(one.category[0, 0])))
     return bound
