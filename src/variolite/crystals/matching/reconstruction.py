@@ -140,6 +140,7 @@ def _metrics(scores: ReconstructionScores) -> list[Metric]:
     """Return every metric that is a weighted mean over crystals."""
     atoms = np.diff(scores.errors.offsets).astype(np.float64)
     sums = np.add.reduceat(scores.errors.distances, scores.errors.offsets[:-1])
+    types = scores.type_accuracy
     failed = scores.pairs.timed_out | scores.pairs.crashed | scores.unusable
     found = [m for pair in scores.pairs.matches.items() for m in _matching(*pair)]
     found += [
@@ -155,13 +156,7 @@ def _metrics(scores: ReconstructionScores) -> list[Metric]:
         Metric("length_error", "percent", "mean relative error of a length", scores.length_error),
         Metric("angle_error", "degree", "mean error of a cell angle", scores.angle_error),
         Metric("volume_error", "percent", "mean relative error of a volume", scores.volume_error),
-        Metric(
-            "type_accuracy",
-            "share",
-            "share of atoms of the right element",
-            scores.type_accuracy,
-            atoms,
-        ),
+        Metric("type_accuracy", "share", "share of atoms of the right element", types, atoms),
         Metric(
             "composition_exact",
             "share",
@@ -190,40 +185,23 @@ def _metrics(scores: ReconstructionScores) -> list[Metric]:
 
 
 def _matching(setting: Setting, matches: Matches) -> list[Metric]:
-    t = setting.tolerance
-    cells = "primitive" if setting.primitive else "unreduced"
-    limits = (
-        f"stol {t.sites:g}, ltol {t.lengths:g}, angle {t.angles:g} degrees, "
-        f"{'scaled to one volume' if t.scaled else 'not scaled'}, "
-        f"primitive_cell={setting.primitive}"
-    )
+    t, primitive = setting.tolerance, setting.primitive
+    scaled = "scaled to one volume" if t.scaled else "not scaled"
+    shape = f"stol {t.sites:g}, ltol {t.lengths:g}, angle {t.angles:g} degrees"
+    limits = f"({shape}, {scaled}, primitive_cell={primitive})"
+    share, rms = "share of crystals whose", "root mean square displacement"
+    meanings = {
+        "match_rate_{}_rms": f"{share} {rms} is below stol, as get_rms_dist says",
+        "match_rate_{}_fit": f"{share} largest displacement is below stol, as fit says",
+        "rmse_{}": f"mean {rms} of the matched crystals, in units of (V/n)^(1/3)",
+        "rmse_corrected_{}": "the same over all crystals, one without a match counting as stol",
+    }
+    filled = np.where(matches.matched, matches.rms, t.sites)
+    values = (matches.matched, matches.fits, matches.rms, filled)
+    units, cells = ("share", "share", "1", "1"), "primitive" if primitive else "unreduced"
     return [
-        Metric(
-            f"match_rate_{t.name}_rms_{cells}",
-            "share",
-            "share of crystals whose root mean square displacement is below stol, as "
-            f"get_rms_dist says ({limits})",
-            matches.matched,
-        ),
-        Metric(
-            f"match_rate_{t.name}_fit_{cells}",
-            "share",
-            f"share of crystals whose largest displacement is below stol, as fit says ({limits})",
-            matches.fits,
-        ),
-        Metric(
-            f"rmse_{t.name}_{cells}",
-            "1",
-            "mean root mean square displacement of the matched crystals, in units of "
-            f"(V/n)^(1/3) ({limits})",
-            matches.rms,
-        ),
-        Metric(
-            f"rmse_corrected_{t.name}_{cells}",
-            "1",
-            f"the same over all crystals, one without a match counting as stol ({limits})",
-            np.where(matches.matched, matches.rms, t.sites),
-        ),
+        Metric(f"{name.format(t.name)}_{cells}", unit, f"{meaning} {limits}", value)
+        for (name, meaning), unit, value in zip(meanings.items(), units, values, strict=True)
     ]
 
 

@@ -51,13 +51,7 @@ class Setting:
         return f"{self.tolerance.name}_{'primitive' if self.primitive else 'unreduced'}"
 
 
-SETTINGS = (
-    Setting(CDVAE),
-    Setting(DEFAULT),
-    Setting(STRICT),
-    Setting(CDVAE, primitive=True),
-    Setting(DEFAULT, primitive=True),
-)
+SETTINGS = (*map(Setting, (CDVAE, DEFAULT, STRICT)), Setting(CDVAE, True), Setting(DEFAULT, True))
 """Settings of a scored reconstruction; those with primitive cells are the ones of papers."""
 
 
