@@ -8,7 +8,6 @@ decimals where asked for, and the levels of categories. No row is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from variolite.records.records import (
     rows_to_keep,
 )
 from variolite.records.schema import Column, Schema
-from variolite.records.tables import read_table, units_of
+from variolite.records.tables import read_table
 from variolite.records.transforms import Array, FittedChain, fit_transform_chain
 
 Names = Mapping[str, str]
@@ -148,7 +147,7 @@ class FittedSchema:
         """
         table = read_table(frame)
         bound = schema.bind(table.columns)
-        check_units(bound, _stated_units(frame, units))
+        check_units(bound, frame, units)
         modelled = (*bound.inputs, *bound.conditions)
         judged = (column for column in bound.columns.values() if column.missing != "mask")
         needed = {column.name: column for column in (*modelled, *judged)}
@@ -201,7 +200,7 @@ class FittedSchema:
         """
         table = read_table(frame)
         schema = self.schema.rebind(table.columns, mapping)
-        check_units(schema, _stated_units(frame, units))
+        check_units(schema, frame, units)
         found, counts = extract(schema, table)
         for name in (*self.numeric, *self.levels):
             absent = np.nan if name in self.numeric else ""
@@ -334,11 +333,6 @@ class FittedSchema:
             if column.name not in known:
                 raise ModelFileError(f"the fitted schema lacks the column {column.name!r}")
         return fitted
-
-
-def _stated_units(source: Any, units: Names | None) -> Names | None:
-    """Return the units that only a file can state; those in headers are found without."""
-    return units_of(source) if units is None and isinstance(source, str | Path) else units
 
 
 def _reasons(dropped: Mapping[str, int]) -> str:

@@ -295,10 +295,9 @@ class Proposal:
             (c.name, c.role, c.unit or "", ", ".join(step.name for step in c.transform), c.missing)
             for c in self.schema.columns.values()
         ]
-        wrapper = textwrap.TextWrapper(
-            96, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-        )
-        remarks = [wrapper.fill(f"{column}: {text}") for column, text in self.remarks]
+        wrap = textwrap.TextWrapper(96, subsequent_indent="    ", break_long_words=False)
+        wrap.break_on_hyphens = False
+        remarks = [wrap.fill(f"{column}: {text}") for column, text in self.remarks]
         return "\n".join([text_table(header, rows), "", *remarks])
 
 
@@ -406,9 +405,8 @@ class _Inference:
         text, whole, distinct, entries = c.text is not None, c.whole, c.distinct, c.entries
         known = any(other.has_role("id") for other in self.columns)
         kind = "it could be a label, or an input with 'kind: category'"
-        as_id = partial(
-            _Candidate.take, role="id", why="differs in every row and is carried along as an id"
-        )
+        carried = "differs in every row and is carried along as an id"
+        as_id = partial(_Candidate.take, role="id", why=carried)
         about = "the group" if self.group else "a stretch of rows"
         unlike, many = distinct > 0.98 * entries, distinct > min(_MOST_LEVELS, self.rows / 5)
         id_like = "is a whole number that differs in every row, like an id"
@@ -501,13 +499,13 @@ def _input(column: _Candidate) -> None:
     present = column.values[~np.isnan(column.values)]
     settings: dict[str, Any] = {}
     column.settings = settings
-    say = column.remarks.append
+    note = column.remarks.append
     if column.sentinels:
         settings["sentinels"] = column.sentinels
-        say(f"holds {', '.join(f'{s:g}' for s in column.sentinels)}, taken to mean missing")
+        note(f"holds {', '.join(f'{s:g}' for s in column.sentinels)}, taken to mean missing")
     if column.absurd:
         settings["valid"] = [-_ABSURD, _ABSURD]
-        say(f"holds {column.absurd} infinite or absurd values, made missing")
+        note(f"holds {column.absurd} infinite or absurd values, made missing")
     bounds = column.bounds(present)
     shape = choose_transform(present, bounds)
     floor = _floor_of_positive(present)
@@ -516,28 +514,28 @@ def _input(column: _Candidate) -> None:
         if positive.transform[0] == "log10":
             shape = positive
             settings["valid"] = [floor, None]
-            say(f"is 0 or below in {(present <= 0).sum()} rows, which count as missing")
+            note(f"is 0 or below in {(present <= 0).sum()} rows, which count as missing")
             present = present[present > 0]
     if shape.transform != ["standardise"]:
         settings["transform"] = shape.transform
         step = shape.transform[0]
         name = step if isinstance(step, str) else next(iter(step))
-        say(f"is skewed; {name} brings it closer to a normal curve")
+        note(f"is skewed; {name} brings it closer to a normal curve")
     if shape.after > 0.15:
-        say("is far from a normal curve even so; 'quantile' is a stronger remedy")
+        note("is far from a normal curve even so; 'quantile' is a stronger remedy")
     if bounds is not None:
         settings["learn_bounds"] = True
-        say(f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
+        note(f"lies between {bounds[0]:g} and {bounds[1]:g}, and is kept there")
     if shape.outliers:
         settings["clip"] = [0.001, 0.999]
         low, high = np.quantile(present, [0.001, 0.999])
-        say(
+        note(
             f"has gross outliers ({present.min():g} to {present.max():g}, but 99.8 % lie "
             f"between {low:.4g} and {high:.4g}), so it is clipped"
         )
     if column.whole:
         settings["learn_rounding"] = True
-        say("holds whole numbers, like counts")
+        note("holds whole numbers, like counts")
     if column.present < 0.95:
         settings["missing"] = "mask"
-        say(f"is missing in {1 - column.present:.0%} of the rows, so it is masked")
+        note(f"is missing in {1 - column.present:.0%} of the rows, so it is masked")

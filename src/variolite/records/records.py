@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, SchemaError
 from variolite.records.schema import Column, Schema, split_header, units_agree
+from variolite.records.tables import units_of
 
 # Cells: one spelling for every group, label and category, and numbers whatever their type.
 
@@ -151,8 +153,10 @@ def _exclude(column: Column, values: NDArray[np.float64], counts: Counts, *, sin
             values[hit] = np.nan
 
 
-def check_units(schema: Schema, units: Mapping[str, str] | None) -> None:
-    """Compare the units of a bound schema with those in headers, and with ``units`` by header."""
+def check_units(schema: Schema, table: Any, units: Mapping[str, str] | None) -> None:
+    """Compare the units of a bound schema with ``units`` by header, or what file and header say."""
+    if units is None and isinstance(table, str | Path):
+        units = units_of(table)
     for name, column in schema.columns.items():
         source = str(column.source)
         known = (units or {}).get(source) or split_header(source)[1]
@@ -283,18 +287,14 @@ class Records:
 
     Attributes
     ----------
-    numeric
-        float32 (n, d), transformed; 0 where not observed.
-    observed
-        bool (n, d).
+    numeric, observed
+        float32 (n, d), transformed, 0 where not observed; and bool (n, d).
     raw
         float64 (n, d), original units before clipping; NaN where not observed.
     log_det
-        float64 (n, d), log |d transformed / d original| at the clipped value; 0 where not
-        observed.
+        float64 (n, d), log |d transformed / d original| at the clipped value; else 0.
     category
-        int64 (n, c), code of the level; ``MISSING`` or ``UNSEEN``, both negative, where not
-        observed.
+        int64 (n, c), code of the level; else ``MISSING`` or ``UNSEEN``, both negative.
     condition
         float32 (n, k), numeric conditions transformed, then category conditions one-hot.
     row

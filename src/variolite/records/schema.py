@@ -142,11 +142,9 @@ class Column(Settings):
     missing
         ``error`` refuses, ``drop`` leaves the row out and counts it, ``mask`` keeps the row.
         By default ``drop``, and ``mask`` for labels, order and ids.
-    aliases, source
-        Names under which tables hold this meaning, and the column of the table in hand, found
-        by name and aliases when None.
-    optional
-        Whether a table may lack the column.
+    aliases, source, optional
+        Names under which tables hold this meaning; the column of the table in hand, found by
+        name and aliases when None; and whether a table may lack it.
     valid, sentinels
         Lowest and highest plausible value in ``unit``, beyond which values count as missing,
         and values that stand for a missing one, such as -999.25.

@@ -47,10 +47,9 @@ class Split:
             raise SchemaError("no group is left to train on")
 
     def rows(self, group: ArrayLike | None) -> dict[str, NDArray[np.int64]]:
-        """Return the row numbers of each part, ascending; together every row once.
+        """Return the row numbers of each part, ascending, given the ``group`` of every row, (n,).
 
-        ``group`` names the group of every row, shape (n,). A name that the split does not hold
-        counts as test: it was not trained on.
+        A name that the split does not hold counts as test: it was not trained on.
         """
         names = pl.Series(_group_text(group))
         train = names.is_in(list(self.train)).to_numpy()

@@ -29,7 +29,6 @@ class DataWarning(UserWarning):
 # Delimited text (CSV, TSV), strictly: what does not fit is an error, not a guess.
 
 _SAMPLE = 1 << 16  # Bytes in which the separator is looked for.
-_SEPARATORS = ",;\t|"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or Excel workbook",
     b"PAR1": "a Parquet file",
@@ -43,10 +42,7 @@ _FOREIGN = {
 
 
 def _read_delimited(path: Path, text: Sequence[str]) -> pl.DataFrame:
-    """Read a file of delimited text; ``text`` names columns that stay text.
-
-    Types are inferred over the whole file; a column that mixes numbers and words is text.
-    """
+    """Read delimited text: types are inferred over the whole file, and ``text`` stays text."""
     data, separator, header = _delimited(path)
     overrides = {name: pl.String for name in text if name in header}
     try:
@@ -107,14 +103,11 @@ def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) 
 
 
 def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
-    """Return content, separator and column names of a file of delimited text.
-
-    The separator is the one of ``, ; tab |`` that gives the header and the first records the
-    same number of fields.
-    """
+    """Return content, separator and column names of a file of delimited text."""
     data = _content(path)
+    # The separator that gives the header and the first records the same number of fields.
     separator, best = ",", (0.0, 1)
-    for candidate in _SEPARATORS:
+    for candidate in ",;\t|":
         records = _first_records(data, candidate)
         width = len(records[0]) if records else 0
         if width > 1:
@@ -292,24 +285,19 @@ _READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
 def read_table(
     source: Any, *, columns: Sequence[str] | None = None, text: Sequence[str] = ()
 ) -> pl.DataFrame:
-    """Read a table.
+    """Read a table of at least one row and distinct column names.
 
     Parameters
     ----------
     source
-        Path ending in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow or .las; a
-        polars or pandas data frame; or a mapping of names to arrays.
+        Path ending in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow or .las (which
+        gains a column ``WELL`` from its header where no curve names the well); a polars or
+        pandas data frame; or a mapping of names to arrays.
     columns
         Columns to keep, in this order; all by default.
     text
         Columns to read as text whatever they look like, such as expedition numbers among which
         ``397T`` occurs. Names that the table lacks are passed over.
-
-    Returns
-    -------
-    polars.DataFrame
-        At least one row, distinct column names. A LAS file without a well column gains the
-        column ``WELL`` from its header.
 
     Raises
     ------
