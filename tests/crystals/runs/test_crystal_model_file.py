@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 import torch
 from drawn_crystals import drawn_crystals
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_runs import TABULAR, Run, assert_same_weights
 
 from variolite.crystals.crystal_model import (
@@ -108,30 +106,6 @@ def test_format_1_may_give_elements_and_have_another_network(tmp_path: Path) -> 
     _refuses(tmp_path / "model", "the published system.*train crystals/source again")
 
 
-@pytest.mark.parametrize("file", FILES)
-@settings(max_examples=15)
-@given(position=st.floats(0.0, 1.0, exclude_max=True), flip=st.integers(1, 255))
-def test_one_altered_byte(stored: Path, file: str, position: float, flip: int) -> None:
-    content = (stored / file).read_bytes()
-    altered = bytearray(content)
-    altered[int(position * len(content))] ^= flip
-    (stored / file).write_bytes(bytes(altered))
-    try:
-        if file == "model.json" and _same_json(bytes(altered), content):
-            load_crystal_model(stored)  # white space between the words of JSON may change
-        else:
-            _refuses(stored)
-    finally:
-        (stored / file).write_bytes(content)
-
-
-def _same_json(first: bytes, second: bytes) -> bool:
-    try:
-        return bool(json.loads(first) == json.loads(second))
-    except ValueError:
-        return False
-
-
 class _Trap:
     """Unpickling it leaves a trace."""
 
@@ -140,13 +114,15 @@ class _Trap:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_truncated_foreign_and_missing_files(
+def test_altered_truncated_foreign_and_missing_files(
     stored: Path, file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     whole = (stored / file).read_bytes()
-    cut = [whole[: int(share * (len(whole) - 2))] for share in (0.0, 0.3, 0.999)]
-    for content in (*cut, b"3", b'{"kind": "something"}', b"\x80\x02", pickle.dumps(_Trap())):
+    wrong = [whole[: int(share * (len(whole) - 2))] for share in (0.0, 0.3, 0.999)]
+    places = np.linspace(0, len(whole) - 2, 9).astype(int).tolist()
+    wrong += [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in places]
+    for content in (*wrong, b"3", b'{"kind": "something"}', b"\x80\x02", pickle.dumps(_Trap())):
         (stored / file).write_bytes(content)
         _refuses(stored)
     assert not Path("unpickled").exists()
