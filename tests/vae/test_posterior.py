@@ -46,7 +46,7 @@ def test_reparameterise_equals_plain_autograd(
 
 
 def test_beyond_the_clamp_values_hold_and_gradients_vanish() -> None:
-    given = [LOW - 1e6, LOW - 0.1, LOW + 0.1, HIGH - 0.1, HIGH + 0.1, HIGH + 1e6]
+    given = [LOW - 1e30, LOW - 0.1, LOW + 0.1, HIGH - 0.1, HIGH + 0.1, HIGH + 1e30]
     log_variance = torch.tensor([[given]], requires_grad=True)
     z, kl = reparameterise(torch.zeros(1, 1, 6), log_variance, torch.ones(1, 1, 6))
     held = torch.tensor([[[LOW, LOW, LOW + 0.1, HIGH - 0.1, HIGH, HIGH]]])
@@ -83,18 +83,6 @@ def test_closed_forms_equal_torch_distributions() -> None:
     assert_close(posterior.log_prob(z), own.log_prob(z).sum(-1))
     standard = Normal(torch.zeros_like(z), torch.ones_like(z)).log_prob(z).sum(-1)
     assert_close(StandardNormal().log_prob(z), standard)
-
-
-def test_an_extreme_log_variance_overflows_nowhere() -> None:
-    posterior = Posterior(torch.zeros(1, 1, 2), torch.tensor([[[-1e30, 1e30]]]))
-    z, kl = StandardNormal().draw(posterior, torch.ones(1, 1, 2))
-    for value in (posterior.deviation, posterior.log_prob(z), z, kl):
-        assert torch.isfinite(value).all()
-    assert_close(kl, posterior.kl_per_dimension().sum(-1))
-
-
-def test_prior_samples_are_the_noise_and_own_their_memory() -> None:
-    noise = torch.ones(1, 3, 2)
     drawn = StandardNormal().sample(noise)
     noise.zero_()
-    assert torch.equal(drawn, torch.ones(1, 3, 2))
+    assert torch.equal(drawn, draws(2, 3, 4, seed=6)), "prior samples share their memory"
