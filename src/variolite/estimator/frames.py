@@ -11,8 +11,8 @@ import polars as pl
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.errors import DataError, SchemaError, TrainingError
-from variolite.records import MISSING, FittedSchema, Records, as_text, read_table
+from variolite.errors import DataError, TrainingError
+from variolite.records import MISSING, FittedSchema, Records, as_text
 from variolite.training import TabularModel
 
 Kind = Literal["array", "pandas", "polars"]
@@ -53,17 +53,6 @@ def spread(values: NDArray[Any], records: Records, rows: int) -> NDArray[Any]:
     out: NDArray[Any] = np.full((rows, *values.shape[1:]), empty, values.dtype)
     out[records.row] = values
     return out
-
-
-def require_numeric(frame: Any) -> None:
-    """Refuse a data frame with a column that is not numbers, with a SchemaError that names it.
-
-    Guessing what text means would let names of boreholes into the model as inputs.
-    """
-    for name, dtype in read_table(frame).schema.items():
-        if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
-            hint = "Leave it out, or say with schema= what it is: a category, label or group"
-            raise SchemaError(f"holds {dtype}, not numbers", where=f"column {name!r}", hint=hint)
 
 
 ROWS_AT_ONCE = 8_192
@@ -131,11 +120,10 @@ def fill_gaps(
 def hold_back(
     usable: NDArray[np.int64], rows: int, groups: ArrayLike | None, share: float | None, seed: int
 ) -> NDArray[np.bool_]:
-    """Mark the rows to validate on, which stop the training, (rows,).
+    """Mark the validation set, (rows,): the fraction ``share`` of the groups of ``usable`` rows.
 
-    Drawn are groups, one of every row, or rows where they are None: the fraction ``share`` of
-    those among the ``usable`` rows, at least one, with at least one left; nothing where it is
-    None. The draw does not depend on the order of the groups.
+    Rows are drawn where ``groups`` is None, nothing where ``share`` is. At least one is drawn
+    and one is left; the draw does not depend on the order of the groups.
     """
     held = np.zeros(rows, dtype=bool)
     if share is None:

@@ -29,10 +29,7 @@ def seed_of(random_state: Any) -> int:
 
 
 def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
-    """Make a schema of numeric inputs that may be missing.
-
-    ``transforms`` are steps for every column, or a mapping of names to steps.
-    """
+    """Make a schema of inputs that may be missing; ``transforms`` are steps, or a mapping to them."""
     steps = transforms if isinstance(transforms, Mapping) else dict.fromkeys(names, transforms)
     for name in steps:
         if name not in names:
@@ -42,8 +39,7 @@ def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
     columns: dict[str, Column] = {}
     for name in names:
         given = steps.get(name, "standardise")
-        transform = given if isinstance(given, str | Mapping) else list(given)
-        columns[name] = Column(name=name, source=name, missing="mask", transform=transform)
+        columns[name] = Column(name=name, source=name, missing="mask", transform=given)
     return Schema(columns=columns)
 
 

@@ -15,16 +15,8 @@ from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from variolite.errors import DataError, ModelFileError, TrainingError
-from variolite.estimator.frames import (
-    as_kind,
-    decode,
-    fill_gaps,
-    hold_back,
-    kind_of,
-    require_numeric,
-    spread,
-)
+from variolite.errors import DataError, ModelFileError, SchemaError, TrainingError
+from variolite.estimator.frames import as_kind, decode, fill_gaps, hold_back, kind_of, spread
 from variolite.estimator.settings import (
     arguments_from_json,
     arguments_to_json,
@@ -35,26 +27,13 @@ from variolite.estimator.settings import (
 )
 from variolite.progress import ConsoleProgress, Progress
 from variolite.recipe import Recipe, Schedule
-from variolite.records import (
-    FittedSchema,
-    Records,
-    Schema,
-    groups_of,
-    read_table,
-    units_of,
-    usable_rows,
-)
-from variolite.training import (
-    RunFolder,
-    TabularModel,
-    fit_tabular,
-    load_model,
-    members_for,
-    read_history,
-    save_model,
-    write_history,
-)
+from variolite.records import FittedSchema, Records, Schema, groups_of, usable_rows
+from variolite.records.tables import read_table, units_of
 from variolite.training.device import single_thread
+from variolite.training.run_folder import RunFolder
+from variolite.training.storage import read_history, write_history
+from variolite.training.tabular import fit_tabular, members_for
+from variolite.training.tabular_model import TabularModel, load_model, save_model
 
 
 class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -63,7 +42,12 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     Takes arrays and numeric data frames by position, as scikit-learn does. With a ``schema`` it
     takes any table, finds its columns by name, and handles categories, units, sentinels and
     valid ranges as the schema says. Missing values (NaN) are masked, never filled. Tables come
-    back in the kind they came in, always in original units.
+    back in the kind they came in, always in original units. Rows that cannot be used (every
+    value missing, or dropped by the schema's policy) come out as NaN.
+
+    With groups, rows of one borehole or family are never both in training and validation.
+    Without, rows are drawn: neighbouring rows that resemble each other then make the value that
+    stops training look better than it is.
 
     Parameters
     ----------
@@ -118,13 +102,6 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         What happened in every epoch.
     n_features_in_, feature_names_in_
         Number of columns seen in fit, and their names, where they have any.
-
-    Notes
-    -----
-    With groups, rows of one borehole or family are never both in training and validation.
-    Without, rows are drawn: neighbouring rows that resemble each other then make the value that
-    stops training look better than it is. Rows that cannot be used (every value missing, or
-    dropped by the schema's policy) come out as NaN.
 
     Examples
     --------
@@ -187,6 +164,9 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     def fit(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Self:
         """Train on a table; ``y`` is ignored.
 
+        VarioliteError if the table does not suit the schema, a setting is impossible, or too
+        little is left to train on.
+
         Parameters
         ----------
         X
@@ -195,11 +175,6 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         groups
             Group name of every row, shape (n,), so that validation takes whole groups; by
             default the schema's group column, where there is one.
-
-        Raises
-        ------
-        VarioliteError
-            If the table does not suit the schema, a setting is impossible, or too little is left.
         """
         del y
         if not isinstance(self.members, int | np.integer) or self.members < 1:
@@ -217,7 +192,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             groups = groups_of(schema, table)
         usable = usable_rows(schema, table)
         held_back = hold_back(usable, table.height, groups, self.validation, recipe.training.seed)
-        units = _units(X)
+        # Those that only a file can state; the schema finds the ones in headers.
+        units = units_of(X) if isinstance(X, str | Path) else None
         fitted_schema = FittedSchema.fit(schema, table, ~held_back, units=units)
         records = fitted_schema.apply(table, units=units)
         chosen = held_back[records.row]
@@ -350,16 +326,10 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         ModelFileError if the folder cannot be written.
         """
         check_is_fitted(self)
-        facts = {
-            "arguments": arguments_to_json(self.get_params(deep=False)),
-            "fit": {
-                "member": self.member_,
-                "kind": self._kind_,
-                "by_name": self._by_name_,
-                "columns": list(map(str, getattr(self, "feature_names_in_", ()))),
-                "width": self.n_features_in_,
-            },
-        }
+        columns = list(map(str, getattr(self, "feature_names_in_", ())))
+        fit: dict[str, Any] = {"member": self.member_, "kind": self._kind_}
+        fit |= {"by_name": self._by_name_, "columns": columns, "width": self.n_features_in_}
+        facts = {"arguments": arguments_to_json(self.get_params(deep=False)), "fit": fit}
         provenance = {**self.model_.provenance, "estimator": facts}
         save_model(Path(path), replace(self.model_, provenance=provenance))
         write_history(RunFolder(Path(path)).history_file, self.history_)
@@ -416,10 +386,16 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         if self._by_name_:
             return read_table(X)
         kind = kind_of(X)
-        if kind == "polars" and not isinstance(X, pl.DataFrame):
+        if kind == "polars":
             X = read_table(X)
-        if reset and kind != "array":
-            require_numeric(X)
+        # Guessing what text means would let names of boreholes into the model as inputs.
+        types = read_table(X).schema if reset and kind != "array" else {}
+        for name, dtype in types.items():
+            if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+                hint = "Leave it out, or say with schema= what it is: a category, label or group"
+                raise SchemaError(
+                    f"holds {dtype}, not numbers", where=f"column {name!r}", hint=hint
+                )
         values = validate_data(
             self,
             X,
@@ -436,7 +412,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
     def _records(self, X: Any) -> tuple[Records, int]:
         check_is_fitted(self)
         table = self._take_in(X, reset=False)
-        return self._model.schema.apply(table, units=_units(X)), table.height
+        units = units_of(X) if isinstance(X, str | Path) else None
+        return self._model.schema.apply(table, units=units), table.height
 
     def _encode(self, records: Records) -> NDArray[np.float64]:
         with self._threads():
@@ -451,8 +428,3 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
 
     def _threads(self) -> AbstractContextManager[None]:
         return single_thread(sum(p.numel() for p in self._model.module.parameters()))
-
-
-def _units(X: Any) -> dict[str, str] | None:
-    """Units that only a file can state; those in column headers are found by the schema."""
-    return units_of(X) if isinstance(X, str | Path) else None
