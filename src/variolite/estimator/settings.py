@@ -29,7 +29,7 @@ def seed_of(random_state: Any) -> int:
 
 
 def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
-    """Make a schema of inputs that may be missing; ``transforms`` are steps, or a mapping to them."""
+    """Make a schema of inputs that may be missing, with steps for all of them or by name."""
     steps = transforms if isinstance(transforms, Mapping) else dict.fromkeys(names, transforms)
     for name in steps:
         if name not in names:
