@@ -160,7 +160,7 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     heads = [wrapped(plain(name), width + GAP) for name in hole.axes]
     top = HEAD + NAME_LINE * max(1 + head.count("\n") for head in heads)
     keys = [_entries(classes, hole.rows) for _, classes in strips]
-    foot, key_room = top + height + 12, style.WIDTH - DEPTH_ROOM - 100
+    foot, key_room = top + height + 12, style.WIDTH - DEPTH_ROOM - 124
     key_heights = [legend_height([name for name, _ in entries], key_room) + 4 for entries in keys]
     figure = new_figure(foot + 24 + sum(key_heights))
     tops, bases = row_edges(depth)
@@ -191,9 +191,9 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
     key(figure, *panels[0].get_legend_handles_labels(), DEPTH_ROOM, foot, ncols=3)
     foot += 22
     for (name, _), entries, used in zip(strips, keys, key_heights, strict=True):
-        key(figure, [Line2D([], [], lw=0)], [shorten(name, 14)], DEPTH_ROOM, foot, handlelength=0,
+        key(figure, [Line2D([], [], lw=0)], [shorten(name, 17)], DEPTH_ROOM, foot, handlelength=0,
             handletextpad=0, prop={"weight": "bold"})  # fmt: skip
-        legend(figure, entries, DEPTH_ROOM + 96, foot, key_room)
+        legend(figure, entries, DEPTH_ROOM + 120, foot, key_room)
         foot += used
     return to_svg(figure, title)
 
