@@ -5,11 +5,8 @@ holes, compaction with depth and gaps in the core. Nothing is trained: the
 "reconstruction" is a shrunken copy of the inputs.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -65,7 +62,7 @@ class Beds:
     lithology: NDArray[np.int64]
 
 
-def beds(generator: np.random.Generator, rows: int) -> Beds:
+def beds(generator, rows):
     """Draw a hole: geometric bed thickness, core gaps about every 9.5 m and one long gap."""
     switch = generator.random(rows) < 0.035
     lithology = np.empty(rows, dtype=np.int64)
@@ -81,7 +78,7 @@ def beds(generator: np.random.Generator, rows: int) -> Beds:
     return Beds(np.cumsum(steps).round(1), lithology)
 
 
-def features(generator: np.random.Generator, hole: Beds) -> NDArray[np.float64]:
+def features(generator, hole):
     """Draw the six inputs of a hole, [rows, 6]."""
     rows = len(hole.depth)
     smooth = np.convolve(generator.normal(size=(rows + 20)), np.ones(21) / 4.6, mode="valid")
@@ -97,7 +94,7 @@ def features(generator: np.random.Generator, hole: Beds) -> NDArray[np.float64]:
     return np.column_stack([density, susceptibility, gamma, *colours])
 
 
-def held_out(generator: np.random.Generator, rows: int = 1400) -> pl.DataFrame:
+def held_out(generator, rows=1400):
     """Return the held-out table as ``score`` writes it."""
     frames = []
     for number, name in enumerate(GROUPS["test"]):
@@ -143,7 +140,7 @@ def held_out(generator: np.random.Generator, rows: int = 1400) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def history(generator: np.random.Generator, epochs: int = 60, members: int = 3) -> str:
+def history(generator, epochs=60, members=3):
     """Return ``history.jsonl``: a warm-up of ten epochs, then slow improvement and overfitting."""
     lines = []
     for epoch in range(epochs):
@@ -155,7 +152,7 @@ def history(generator: np.random.Generator, epochs: int = 60, members: int = 3) 
             for m in range(members)
         ]
 
-        def noisy(values: list[float], sd: float = 0.03) -> list[float]:
+        def noisy(values, sd=0.03):
             return [float(value + generator.normal(0, sd)) for value in values]
 
         reconstruction = noisy(drift)
@@ -178,7 +175,7 @@ def history(generator: np.random.Generator, epochs: int = 60, members: int = 3) 
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
-def row(task: str, method: str, metric: str, mean: float, half: float, **further: object) -> dict:
+def row(task, method, metric, mean, half, **further):
     """Return one score row with every field of the format."""
     return {
         "task": task,
@@ -206,7 +203,7 @@ METRICS = {"ari": 0.21, "ami": 0.23, "v_measure": 0.24, "homogeneity": 0.27, "co
 GAIN = {"vae": 1.0, "raw": 0.7, "pca_whitened": 0.93, "autoencoder": 0.86}
 
 
-def scorecard(generator: np.random.Generator) -> dict:
+def scorecard(generator):
     """Return ``scorecard.json``: four methods, two algorithms, six k, a rule, oracle and pairs."""
     rows = []
     for algorithm, factor in (("kmeans", 1.0), ("gmm", 1.05)):
@@ -264,7 +261,7 @@ def scorecard(generator: np.random.Generator) -> dict:
     return {"format": 1, "rows": rows, "notes": notes}
 
 
-def health(generator: np.random.Generator) -> dict:
+def health(generator):
     """Return ``health.json``: four active dimensions of ten."""
     kl = [0.004, 1.21, 0.0008, 0.86, 0.0031, 0.55, 0.0005, 0.41, 0.0072, 0.0011]
     dimensions = [
@@ -307,7 +304,7 @@ def health(generator: np.random.Generator) -> dict:
     }
 
 
-def schema() -> dict:
+def schema():
     """Return the schema part of ``model.json``."""
     columns = {name: {"role": "input", "unit": unit} for name, unit in INPUTS.items()}
     columns["hole"] = {"role": "group"}
@@ -316,7 +313,7 @@ def schema() -> dict:
     return {"format": 1, "schema": {"columns": columns}, "numeric": {}, "levels": {}}
 
 
-def environment() -> dict:
+def environment():
     """Return ``environment.json`` of a simulated run."""
     return {
         "variolite": "0.1.0",
@@ -341,7 +338,7 @@ def environment() -> dict:
     }
 
 
-def write_synthetic_run(folder: Path, *, seed: int = 3, rows: int = 1400) -> Path:
+def write_synthetic_run(folder, *, seed=3, rows=1400):
     """Write a whole run folder and return it."""
     generator = np.random.default_rng(seed)
     (folder / "model").mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,5 @@
-from __future__ import annotations
-
 import math
-from collections.abc import Mapping, Sequence
 from functools import reduce
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +11,6 @@ from polars.testing import assert_frame_equal
 
 from variolite.corelogs import (
     OUTLIER_RULES,
-    BinnedTable,
     OutlierRule,
     bin_tables,
     simulate_cores,
@@ -36,9 +31,7 @@ VALUES = {
 }
 
 
-def reference_bins(
-    path: Path, code: str, ranges: Mapping[str, tuple[float, float]], spacing: float
-) -> pd.DataFrame:
+def reference_bins(path, code, ranges, spacing):
     """Bins of one table, indexed by (hole, bin), with the label of each bin."""
     names = list(VALUES[code].values())
     frame = pd.read_csv(path, dtype={"Exp": str, "Site": str, "Hole": str}, low_memory=False)
@@ -60,7 +53,7 @@ def reference_bins(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def reference_join(tables: Sequence[pd.DataFrame], how: str, label_from: int = 0) -> pd.DataFrame:
+def reference_join(tables, how, label_from=0):
     """Join the bins of all tables on (hole, bin), with the label of one of them."""
     first, *others = (table.drop(columns=LABEL) for table in tables)
     joined = reduce(lambda left, right: left.join(right, how=how), others, first)
@@ -68,13 +61,13 @@ def reference_join(tables: Sequence[pd.DataFrame], how: str, label_from: int = 0
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def paths(tmp_path_factory):
     cores = simulate_cores(4, 25, seed=3, camera_everywhere=True)
     return list(write_instrument_tables(cores, tmp_path_factory.mktemp("simulated")).values())
 
 
 @pytest.fixture(scope="module")
-def references(paths: list[Path]) -> dict[str, list[pd.DataFrame]]:
+def references(paths):
     rules = {"plausible": OUTLIER_RULES["plausible"].ranges, "none": {}}
     codes = ("GRA", "MS", "NGR", "RGB")
     return {
@@ -83,7 +76,7 @@ def references(paths: list[Path]) -> dict[str, list[pd.DataFrame]]:
     }
 
 
-def assert_same(ours: pl.DataFrame, slow: pd.DataFrame) -> None:
+def assert_same(ours, slow):
     keys = list(zip(ours["hole"], ours["bin"], strict=True))
     assert keys == list(slow.index)
     for name in slow.columns:
@@ -98,12 +91,12 @@ def assert_same(ours: pl.DataFrame, slow: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("join", ["inner", "outer"])
 @pytest.mark.parametrize("rule", ["plausible", "none"])
-def test_bins_equal_a_slow_reference(paths, references, join: str, rule: str) -> None:
+def test_bins_equal_a_slow_reference(paths, references, join, rule):
     binned = bin_tables(paths, join=join, outliers=rule)
     assert_same(binned.table, reference_join(references[rule], join))
 
 
-def test_the_published_rule_for_bins_drops_bins_and_not_readings(paths, references) -> None:
+def test_the_published_rule_for_bins_drops_bins_and_not_readings(paths, references):
     binned = bin_tables(paths, outliers="lily_v2")
     slow = reference_join(references["none"], "inner")
     kept = slow[slow["bulk_density"].between(0.3, 4.0)]
@@ -113,13 +106,13 @@ def test_the_published_rule_for_bins_drops_bins_and_not_readings(paths, referenc
     assert binned.report.outlier_bins == len(slow) - len(kept)
 
 
-def test_the_label_can_come_from_another_instrument(paths, references) -> None:
+def test_the_label_can_come_from_another_instrument(paths, references):
     binned = bin_tables(paths, label_source="NGR")
     assert_same(binned.table, reference_join(references["plausible"], "inner", label_from=2))
     assert binned.report.label_source == "NGR"
 
 
-def test_order_of_files_and_a_table_in_parts_change_nothing(paths, tmp_path: Path) -> None:
+def test_order_of_files_and_a_table_in_parts_change_nothing(paths, tmp_path):
     gra, ms, ngr, rgb = paths
     table = pl.read_csv(ms, infer_schema=False)
     parts = [tmp_path / "first.csv", tmp_path / "second.parquet"]
@@ -135,7 +128,7 @@ def test_order_of_files_and_a_table_in_parts_change_nothing(paths, tmp_path: Pat
     assert [t.instrument for t in mixed.report.tables] == ["GRA", "MS", "MS", "NGR", "RGB"]
 
 
-def test_every_row_is_accounted_for_as_the_tables_are_read(paths) -> None:
+def test_every_row_is_accounted_for_as_the_tables_are_read(paths):
     seen: list[tuple[int, int, str]] = []
     loose = bin_tables(paths)
     strict = bin_tables(paths, min_purity=0.9, progress=lambda *args: seen.append(args))
@@ -166,28 +159,28 @@ PLACE = "Exp,Site,Hole,Depth CSF-A (m),"
 SUSCEPTIBILITY = "Magnetic susceptibility (instr. units),Principal"
 
 
-def reading(depth: float, value: float = 1.5, label: str = "clay", hole: str = "A") -> str:
+def reading(depth, value=1.5, label="clay", hole="A"):
     return f"318,U1355,{hole},{depth},{value},{label}\n"
 
 
-def write(path: Path, *rows: str, header: str = PLACE + "Bulk density (GRA),Principal") -> Path:
+def write(path, *rows, header=PLACE + "Bulk density (GRA),Principal"):
     path.write_text(header + "\n" + "".join(rows), encoding="utf-8")
     return path
 
 
-def binned_rows(folder: Path, *rows: str, values: str = "Bulk density (GRA)", **options: object):
+def binned_rows(folder, *rows, values="Bulk density (GRA)", **options):
     path = write(folder / "table.csv", *rows, header=f"{PLACE}{values},Principal")
     return bin_tables([path], **options)
 
 
-def joined(folder: Path, gra: list[float], ms: list[tuple[str, float]], **options) -> BinnedTable:
+def joined(folder, gra, ms, **options):
     density = write(folder / "gra.csv", *map(reading, gra))
     lines = (f"318,{site},A,{depth},9,clay\n" for site, depth in ms)
     other = write(folder / "ms.csv", *lines, header=PLACE + SUSCEPTIBILITY)
     return bin_tables([density, other], **options)
 
 
-def test_a_bin_is_centred_on_its_index_and_ties_go_to_the_even_bin(tmp_path: Path) -> None:
+def test_a_bin_is_centred_on_its_index_and_ties_go_to_the_even_bin(tmp_path):
     depths = [0.0, 0.0999, 0.1, 0.1001, 0.29, 0.3, 0.5, 0.7, -0.1, -0.3001]
     rows = (reading(d, 1.0 + i) for i, d in enumerate(depths))
     table = binned_rows(tmp_path, *rows, outliers="none").table
@@ -198,7 +191,7 @@ def test_a_bin_is_centred_on_its_index_and_ties_go_to_the_even_bin(tmp_path: Pat
     assert table["bulk_density_count"].to_list() == [1, 4, 3, 1, 1]
 
 
-def test_bins_are_those_of_true_division(tmp_path: Path) -> None:
+def test_bins_are_those_of_true_division(tmp_path):
     depths = np.arange(0, 20_000) / 100
     table = binned_rows(tmp_path, *map(reading, depths)).table
     index, count = np.unique(np.round(depths / 0.2).astype(int), return_counts=True)
@@ -211,7 +204,7 @@ def test_bins_are_those_of_true_division(tmp_path: Path) -> None:
     st.lists(st.floats(0, 500, allow_nan=False), min_size=1, max_size=40),
     st.sampled_from([0.05, 0.1, 0.2, 0.25, 1.0]),
 )
-def test_every_reading_lies_in_its_bin(tmp_path_factory, depths: list[float], spacing) -> None:
+def test_every_reading_lies_in_its_bin(tmp_path_factory, depths, spacing):
     folder = tmp_path_factory.mktemp("bins")
     table = binned_rows(folder, *map(reading, depths), spacing=spacing).table
     assert table["bulk_density_count"].sum() == len(depths)
@@ -219,7 +212,7 @@ def test_every_reading_lies_in_its_bin(tmp_path_factory, depths: list[float], sp
     assert off.max() <= spacing / 2 * (1 + 1e-9)
 
 
-def test_gaps_and_spreads_stay_visible(tmp_path: Path) -> None:
+def test_gaps_and_spreads_stay_visible(tmp_path):
     # Bins 0 1 2, a gap of three bins, 6 7; then another hole.
     rows = [reading(d) for d in (0.0, 0.2, 0.4, 1.2, 1.4, 1.41)] + [reading(3.0, hole="B")]
     table = binned_rows(tmp_path, *rows).table
@@ -233,7 +226,7 @@ def test_gaps_and_spreads_stay_visible(tmp_path: Path) -> None:
     assert table["bulk_density_sd"].to_list() == [None, None, None, None, 0.0, None]
 
 
-def test_purity_second_label_and_ties() -> None:
+def test_purity_second_label_and_ties():
     counts = pl.DataFrame(
         {
             "hole": ["A"] * 7,
@@ -250,7 +243,7 @@ def test_purity_second_label_and_ties() -> None:
     assert label_bins(counts).sort("bin")["lithology"].to_list() == ["sand", "clay", "clay"]
 
 
-def test_readings_without_description_may_stay(tmp_path: Path) -> None:
+def test_readings_without_description_may_stay(tmp_path):
     rows = reading(1.0, 1.5), reading(1.0, 1.7, ""), reading(2.0, 1.6, "")
     dropped, kept = (binned_rows(tmp_path, *rows, unlabelled=x) for x in ("drop", "keep"))
     assert dropped.table["bulk_density"].to_list() == [1.5]
@@ -260,7 +253,7 @@ def test_readings_without_description_may_stay(tmp_path: Path) -> None:
     assert kept.report.unlabelled_bins == 1
 
 
-def test_a_rule_of_ones_own_applies(tmp_path: Path) -> None:
+def test_a_rule_of_ones_own_applies(tmp_path):
     rows = reading(1.0, 1.5), reading(1.0, 1.9), reading(2.0, 5.0)
     rule = OutlierRule("mine", {"bulk_density": (1.0, 1.6)})
     binned = binned_rows(tmp_path, *rows, outliers=rule)
@@ -269,7 +262,7 @@ def test_a_rule_of_ones_own_applies(tmp_path: Path) -> None:
     assert binned.report.outliers == "mine"
 
 
-def test_a_pixel_with_one_bad_channel_is_bad_in_all_and_samples_are_not(tmp_path: Path) -> None:
+def test_a_pixel_with_one_bad_channel_is_bad_in_all_and_samples_are_not(tmp_path):
     rows = [f"318,U1355,A,1.0,{c},clay\n" for c in ("10,20,30", "50,,70", "50,300,70")]
     binned = binned_rows(tmp_path, *rows, values="R,G,B")
     assert binned.table.select("red", "green", "blue").row(0) == (10.0, 20.0, 30.0)
@@ -282,7 +275,7 @@ def test_a_pixel_with_one_bad_channel_is_bad_in_all_and_samples_are_not(tmp_path
     assert table.select("^.*_count$").row(0) == (1, 1, 2)
 
 
-def test_the_first_velocity_that_is_not_missing_is_taken(tmp_path: Path) -> None:
+def test_the_first_velocity_that_is_not_missing_is_taken(tmp_path):
     headers = (f"P-wave velocity {axis} (m/s)" for axis in ("x", "y", "z", "unknown"))
     values = ("1600,1700,,", ",1700,1800,", "1600,,,1500", ",,,")
     rows = (f"318,U1355,A,{i + 1}.0,{value},clay\n" for i, value in enumerate(values))
@@ -291,7 +284,7 @@ def test_the_first_velocity_that_is_not_missing_is_taken(tmp_path: Path) -> None
     assert binned.report.tables[0].missing_value == 1
 
 
-def test_holes_written_in_other_ways_join_and_are_one_within_a_table(tmp_path: Path) -> None:
+def test_holes_written_in_other_ways_join_and_are_one_within_a_table(tmp_path):
     rows = "318_U1355_A,1.05,12,clay\n318-U1355A,1.0,14,clay\n318-U1355-A,1.0,19,clay\n"
     header = "Borehole_ID,Depth CSF-A (m)," + SUSCEPTIBILITY
     ms = write(tmp_path / "ms.csv", rows, header=header)
@@ -302,7 +295,7 @@ def test_holes_written_in_other_ways_join_and_are_one_within_a_table(tmp_path: P
     assert values == pytest.approx((15.0, 3, np.std([12, 14, 19], ddof=1)))
 
 
-def test_an_outer_join_has_nulls_and_can_take_labels_from_all(tmp_path: Path) -> None:
+def test_an_outer_join_has_nulls_and_can_take_labels_from_all(tmp_path):
     ms = [("U1355", 2.0), ("U1355", 3.0)]
     first = joined(tmp_path, [1.0, 2.0], ms, join="outer").table
     every = joined(tmp_path, [1.0, 2.0], ms, join="outer", label_source="all").table
@@ -318,14 +311,12 @@ def test_an_outer_join_has_nulls_and_can_take_labels_from_all(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("site", "depth", "reason"), [("U1356", 1.0, "no hole is common"), ("U1355", 90.0, "depths")]
 )
-def test_a_join_that_matches_nothing_is_an_error(
-    tmp_path: Path, site: str, depth: float, join: str, reason: str
-) -> None:
+def test_a_join_that_matches_nothing_is_an_error(tmp_path, site, depth, join, reason):
     with pytest.raises(DataError, match=reason):
         joined(tmp_path, [1.0], [(site, depth)], join=join)
 
 
-def test_a_poor_match_may_be_allowed(tmp_path: Path) -> None:
+def test_a_poor_match_may_be_allowed(tmp_path):
     gra = [float(i) for i in range(300)]
     ms = [("U1355", 5.0), *(("U1355", 1000.0 + i) for i in range(299))]
     with pytest.raises(DataError, match=r"1 of 300 bins match \(0.33%\)"):
@@ -349,13 +340,13 @@ def test_a_poor_match_may_be_allowed(tmp_path: Path) -> None:
         ({"paths": ["gra.csv", "./gra.csv"]}, "given twice"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(tmp_path: Path, options, what: str) -> None:
+def test_options_that_make_no_sense_are_refused(tmp_path, options, what):
     path = write(tmp_path / "gra.csv", reading(1.0))
     with pytest.raises(DataError, match=what):
         bin_tables(**{"paths": [path]} | options)
 
 
-def test_a_real_table_is_binned(shared_data: Path) -> None:
+def test_a_real_table_is_binned(shared_data):
     path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
     binned = bin_tables([path])
     counts = binned.report.tables[0]
@@ -372,7 +363,7 @@ values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
 
 
 @given(st.lists(values, min_size=1, max_size=6), st.sampled_from([0.0, 1e6]))
-def test_merged_parts_have_the_moments_of_the_whole(parts: list[list[float]], offset) -> None:
+def test_merged_parts_have_the_moments_of_the_whole(parts, offset):
     shifted = [np.array(part) + offset for part in parts]
     partial = pl.DataFrame(
         {
@@ -392,7 +383,7 @@ def test_merged_parts_have_the_moments_of_the_whole(parts: list[list[float]], of
     assert found == (None if len(whole) == 1 else spread_of_whole)
 
 
-def test_constants_far_from_zero_and_absent_channels_merge() -> None:
+def test_constants_far_from_zero_and_absent_channels_merge():
     partial = pl.DataFrame(
         {
             "hole": ["A", "A", "B", "B", "C", "C"],

@@ -11,7 +11,7 @@ from variolite.corelogs.held_out_rows import code_clusters, code_labels, conting
 from variolite.report.style import CATEGORIES, OTHER, PAPER
 
 
-def test_labels_are_sorted_by_size_and_missing_ones_have_no_class() -> None:
+def test_labels_are_sorted_by_size_and_missing_ones_have_no_class():
     classes = code_labels(np.array(["clay", "", "sand", "sand", "basalt", "sand", "clay"]))
     assert classes.names == ("sand", "clay", "basalt")
     assert classes.colours == CATEGORIES[:3]
@@ -20,7 +20,7 @@ def test_labels_are_sorted_by_size_and_missing_ones_have_no_class() -> None:
     assert classes.colour(-1) == PAPER
 
 
-def test_rare_labels_are_pooled_only_beyond_the_palette() -> None:
+def test_rare_labels_are_pooled_only_beyond_the_palette():
     room = len(CATEGORIES)
     names = np.array([f"l{i:02d}" for i in range(room + 5) for _ in range(40 - i)])
     classes = code_labels(names)
@@ -42,7 +42,7 @@ def test_rare_labels_are_pooled_only_beyond_the_palette() -> None:
         max_size=60,
     )
 )
-def test_clusters_are_paired_with_labels_as_well_as_can_be(rows: list[tuple[int, str]]) -> None:
+def test_clusters_are_paired_with_labels_as_well_as_can_be(rows):
     numbers = np.array([number for number, _ in rows], dtype=np.int64)
     labels = code_labels(np.array([label for _, label in rows]))
     clusters = code_clusters(numbers, labels)
@@ -69,7 +69,7 @@ def test_clusters_are_paired_with_labels_as_well_as_can_be(rows: list[tuple[int,
     assert len(set(clusters.colours)) == len(clusters)
 
 
-def test_clusters_alone_have_their_own_colours() -> None:
+def test_clusters_alone_have_their_own_colours():
     clusters = code_clusters(np.array([7, 3, 3, -1]), None)
     assert clusters.names == ("C3", "C7")
     assert clusters.colours == CATEGORIES[:2]

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import polars as pl
 import pytest
 from hypothesis import given
@@ -25,13 +23,13 @@ letters = st.from_regex(r"\A[A-Z]\Z")
         ("348-C0002-B", ("348", "C0002", "B")),
     ],
 )
-def test_every_spelling_of_a_hole_is_read(text: str, parts: tuple[str, str, str]) -> None:
+def test_every_spelling_of_a_hole_is_read(text, parts):
     expedition, site, letter = parts
     assert holes_from_text(pl.Series([text])).row(0) == (f"{expedition}-{site}{letter}", *parts)
 
 
 @given(expeditions, sites, letters)
-def test_all_formats_agree(expedition: str, site: str, letter: str) -> None:
+def test_all_formats_agree(expedition, site, letter):
     formats = ("{}-{}{}", "{}-{}-{}", "{}_{}_{}")
     from_text = holes_from_text(pl.Series(f.format(expedition, site, letter) for f in formats))
     from_columns = holes_from_columns(
@@ -44,12 +42,12 @@ def test_all_formats_agree(expedition: str, site: str, letter: str) -> None:
 
 
 @pytest.mark.parametrize("expedition", [318, 318.0, "318", " 318 ", "318.0"])
-def test_an_expedition_read_as_a_number_is_the_same_expedition(expedition: object) -> None:
+def test_an_expedition_read_as_a_number_is_the_same_expedition(expedition):
     frame = pl.DataFrame({"Exp": [expedition], "Site": ["U1355"], "Hole": ["A"]})
     assert canonical_holes(frame)["hole"].to_list() == ["318-U1355A"]
 
 
-def test_whole_names_are_found_wherever_they_stand() -> None:
+def test_whole_names_are_found_wherever_they_stand():
     frame = pl.DataFrame({"borehole_id": ["354-U1455-C"], "depth": [1.0]})
     assert canonical_holes(frame).row(0) == ("354-U1455C", "354", "U1455", "C")
     assert find_hole_columns(["Hole", "depth"]) == ("Hole",)
@@ -60,14 +58,14 @@ def test_whole_names_are_found_wherever_they_stand() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "hello", "318-U1355", "U1355A", "318-U1355A-1H", None])
-def test_what_is_no_hole_is_refused_and_shown(text: str | None) -> None:
+def test_what_is_no_hole_is_refused_and_shown(text):
     with pytest.raises(DataError, match="cannot be read") as caught:
         holes_from_text(pl.Series("hole", ["318-U1355A", text], dtype=pl.String))
     assert "1 hole names" in str(caught.value)
     assert (repr(text) if text is not None else "(missing)") in str(caught.value)
 
 
-def test_missing_parts_and_columns_are_refused_and_shown() -> None:
+def test_missing_parts_and_columns_are_refused_and_shown():
     frame = pl.DataFrame({"Exp": ["318", None], "Site": ["U1355"] * 2, "Hole": ["A", "*"]})
     with pytest.raises(DataError, match=r"\(missing\) \| U1355 \| \*"):
         canonical_holes(frame)
@@ -78,7 +76,7 @@ def test_missing_parts_and_columns_are_refused_and_shown() -> None:
         find_hole_columns(["Site", "Hole"])
 
 
-def test_the_formats_of_the_published_tables_name_the_same_holes(shared_data) -> None:
+def test_the_formats_of_the_published_tables_name_the_same_holes(shared_data):
     folder = shared_data / "corelogs" / "lily"
     total = pl.read_csv(folder / "borehole_total_depths.csv")  # 318_U1355_A
     cover = pl.read_csv(folder / "borehole_coverage_summary.csv")  # 354-U1455-C

@@ -1,7 +1,5 @@
 """Instrument tables are recognised by their columns, and read as they come."""
 
-from __future__ import annotations
-
 import gzip
 from pathlib import Path
 
@@ -42,9 +40,7 @@ SUSCEPTIBILITY = [*HOLE, *DEPTH, "Magnetic susceptibility (instr. units)"]
         ("AVS", "Vane shear strength (kN/m^2)", "shear_strength"),
     ],
 )
-def test_instruments_are_recognised_by_their_columns(
-    code: str, columns: str, channels: str
-) -> None:
+def test_instruments_are_recognised_by_their_columns(code, columns, channels):
     every = [*HOLE, *DEPTH, *columns.split("|"), "Principal"]
     layout = recognise(PATH, every, {})
     assert layout.instrument is INSTRUMENTS[code]
@@ -66,11 +62,11 @@ def test_instruments_are_recognised_by_their_columns(
         ({}, "MS"),
     ],
 )
-def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples, code) -> None:
+def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples, code):
     assert recognise(PATH, SUSCEPTIBILITY, samples).instrument.code == code
 
 
-def test_headers_may_say_it_all_and_name_the_depth_by_its_top() -> None:
+def test_headers_may_say_it_all_and_name_the_depth_by_its_top():
     assert recognise(PATH, [*HOLE, *DEPTH, "MSP (instr. units)"], {}).instrument.code == "MSP"
     layout = recognise(
         PATH, [*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"], {}
@@ -99,13 +95,13 @@ def test_headers_may_say_it_all_and_name_the_depth_by_its_top() -> None:
         (["Exp\tSite\tHole"], "separated by tabs"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_reason(columns: list[str], what: str) -> None:
+def test_what_cannot_be_used_is_refused_with_a_reason(columns, what):
     with pytest.raises(DataError, match=what) as caught:
         recognise(PATH, columns, {})
     assert caught.value.hint
 
 
-def test_every_channel_has_its_own_meaning_and_a_range() -> None:
+def test_every_channel_has_its_own_meaning_and_a_range():
     channels = [channel for entry in INSTRUMENTS.values() for channel in entry.channels]
     assert len({channel.name for channel in channels}) == len(channels)
     assert all(channel.plausible[0] < channel.plausible[1] for channel in channels)
@@ -115,16 +111,16 @@ HEADER = "Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Comments,Principal\n"
 ROWS = "318,U1355,A,1.0,1.5,,clay\n318,U1355,A,1.0,1.7,,clay\n"
 
 
-def save(path: Path, text: str, encoding: str = "utf-8") -> Path:
+def save(path, text, encoding="utf-8"):
     path.write_bytes(text.encode(encoding))
     return path
 
 
-def density(path: Path) -> list[float]:
+def density(path):
     return bin_tables([path]).table["bulk_density"].to_list()
 
 
-def test_quoted_comments_and_text_expeditions_are_read(tmp_path: Path) -> None:
+def test_quoted_comments_and_text_expeditions_are_read(tmp_path):
     text = HEADER + (
         '"318","U1355","A",1.0,1.5,"cracked,\nsee ""drawing""\n318,U1,A,9,9,,x",clay\n'
         '"318","U1355","A",1.4,1.7,"",clay\n'
@@ -151,14 +147,12 @@ FIRST, SECOND = ROWS.splitlines()
         ("g.csv.gz", gzip.compress((HEADER + ROWS).encode())),
     ],
 )
-def test_what_is_not_used_and_how_it_is_written_do_no_harm(
-    tmp_path: Path, name: str, content: bytes
-) -> None:
+def test_what_is_not_used_and_how_it_is_written_do_no_harm(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     assert density(tmp_path / name) == [1.6]
 
 
-def test_text_among_the_numbers_is_counted_and_left_out(tmp_path: Path) -> None:
+def test_text_among_the_numbers_is_counted_and_left_out(tmp_path):
     text = HEADER + ROWS
     text += "318,U1355,A,1.0,<0.1,,clay\n318,U1355,A,deep,1.5,,clay\n318,U1355,A,1.0,NaN,,clay\n"
     text += "318,U1355,A,1.0,inf,,clay\n318,U1355,A,2.0, 1.9 ,,clay\n318,U1355,A,2.0,NA,,clay\n"
@@ -171,7 +165,7 @@ def test_text_among_the_numbers_is_counted_and_left_out(tmp_path: Path) -> None:
     assert any("2 numbers were text" in line for line in binned.report.lines())
 
 
-def test_numbers_that_are_no_numbers_are_left_out_on_the_fast_way_too(tmp_path: Path) -> None:
+def test_numbers_that_are_no_numbers_are_left_out_on_the_fast_way_too(tmp_path):
     text = HEADER + ROWS + "318,U1355,A,1.0,NaN,,clay\n318,U1355,A,1.0,inf,,clay\n"
     text += "318,U1355,A,NaN,1.5,,clay\n318,U1355,A,1e300,1.5,,clay\n318,U1355,A,1.0,1.5,,  \n"
     for rule in ("plausible", "none"):
@@ -180,7 +174,7 @@ def test_numbers_that_are_no_numbers_are_left_out_on_the_fast_way_too(tmp_path: 
         assert (counts.used, counts.out_of_range, counts.unreadable) == (2, 0, 0)
 
 
-def test_blank_labels_are_missing_whichever_table_gives_the_label(tmp_path: Path) -> None:
+def test_blank_labels_are_missing_whichever_table_gives_the_label(tmp_path):
     gra = save(tmp_path / "g.csv", HEADER + ROWS + "318,U1355,A,1.0,1.8,,   \n")
     ms = tmp_path / "ms.csv"
     ms.write_text(
@@ -193,7 +187,7 @@ def test_blank_labels_are_missing_whichever_table_gives_the_label(tmp_path: Path
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".feather"])
-def test_binary_tables_are_read_even_with_numbers_as_text(tmp_path: Path, ending: str) -> None:
+def test_binary_tables_are_read_even_with_numbers_as_text(tmp_path, ending):
     frame = pl.read_csv((HEADER + ROWS).encode())
     typed, text = tmp_path / f"typed{ending}", tmp_path / f"text{ending}"
     write = pl.DataFrame.write_parquet if ending == ".parquet" else pl.DataFrame.write_ipc
@@ -202,7 +196,7 @@ def test_binary_tables_are_read_even_with_numbers_as_text(tmp_path: Path, ending
     assert density(typed) == density(text) == [1.6]
 
 
-def test_a_table_without_descriptions_gives_bins_without_label(tmp_path: Path) -> None:
+def test_a_table_without_descriptions_gives_bins_without_label(tmp_path):
     text = HEADER.replace(",Principal", "") + "318,U1355,A,1.0,1.5,\n"
     binned = bin_tables([save(tmp_path / "g.csv", text)])
     assert binned.report.label_source is None
@@ -231,7 +225,7 @@ def test_a_table_without_descriptions_gives_bins_without_label(tmp_path: Path) -
         ("g.csv.gz", "not compressed at all", "the file cannot be read"),
     ],
 )
-def test_bad_files_give_one_clear_error(tmp_path: Path, name: str, content: str, what: str) -> None:
+def test_bad_files_give_one_clear_error(tmp_path, name, content, what):
     path = save(tmp_path / name, content)
     with pytest.raises(DataError, match=what) as caught:
         bin_tables([path])
@@ -240,7 +234,7 @@ def test_bad_files_give_one_clear_error(tmp_path: Path, name: str, content: str,
     assert caught.value.hint
 
 
-def test_missing_files_folders_and_open_quotation_marks_are_refused(tmp_path: Path) -> None:
+def test_missing_files_folders_and_open_quotation_marks_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"absent\.csv: there is no such file"):
         open_table(tmp_path / "absent.csv")
     with pytest.raises(DataError, match="not a file"):
@@ -252,7 +246,7 @@ def test_missing_files_folders_and_open_quotation_marks_are_refused(tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
-def test_the_real_table_has_records_over_several_lines(shared_data: Path) -> None:
+def test_the_real_table_has_records_over_several_lines(shared_data):
     path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
     lines = path.read_text("utf-8").count("\n")
     table = open_table(path)

@@ -1,7 +1,3 @@
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -37,12 +33,12 @@ NAMED = {
 
 
 @pytest.mark.parametrize("group", NAMED)
-def test_the_last_word_decides_the_group(group: str) -> None:
+def test_the_last_word_decides_the_group(group):
     level = label_levels()["lithology_group"]
     assert {level.group_of(name) for name in NAMED[group]} == {group}
 
 
-def test_there_are_139_names_in_14_groups_that_agree_with_their_last_word() -> None:
+def test_there_are_139_names_in_14_groups_that_agree_with_their_last_word():
     level = label_levels()["lithology_group"]
     assert len(level.groups) == 139
     assert set(level.groups.values()) == GROUPS
@@ -52,7 +48,7 @@ def test_there_are_139_names_in_14_groups_that_agree_with_their_last_word() -> N
     assert level.unmapped(lithologies()["name"]) == ()
 
 
-def test_names_that_are_not_listed_go_by_their_last_word_and_are_reported() -> None:
+def test_names_that_are_not_listed_go_by_their_last_word_and_are_reported():
     level = label_levels()["lithology_group"]
     names = ["glauconitic sandstone", "clay", "vitric tuff", "sapropel", "clay and sand", None, ""]
     groups = ["Sand", "Clay/Mud", "Volcaniclastic", None, None, None, None]
@@ -61,9 +57,7 @@ def test_names_that_are_not_listed_go_by_their_last_word_and_are_reported() -> N
     assert level.unmapped(names) == ("clay and sand", "sapropel")
 
 
-def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(
-    shared_data: Path,
-) -> None:
+def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(shared_data):
     folder = shared_data / "corelogs" / "lily"
     names = pl.read_csv(folder / "lithology_class_distribution.csv")["Lithology"]
     keyword = pl.read_csv(folder / "lithology_hierarchy_mapping.csv")
@@ -78,7 +72,7 @@ def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(
     assert diamict["Count"].sum() == 2_937 + 66
 
 
-def test_wireline_codes_have_names_as_numbers_and_as_text() -> None:
+def test_wireline_codes_have_names_as_numbers_and_as_text():
     level = label_levels()["force_lithology"]
     assert len(level.groups) == len(set(level.groups.values())) == 12
     expected = ["Shale", "Sandstone/Shale", None]
@@ -92,7 +86,7 @@ def test_wireline_codes_have_names_as_numbers_and_as_text() -> None:
     assert label_levels()["kgs_environment"].apply(codes).to_list() == environments
 
 
-def test_real_wireline_labels_are_all_named(shared_data: Path) -> None:
+def test_real_wireline_labels_are_all_named(shared_data):
     path = shared_data / "corelogs" / "force2020" / "wells.parquet"
     column = "FORCE_2020_LITHOFACIES_LITHOLOGY"
     force = pl.read_parquet(path, columns=[column])[column]
@@ -110,7 +104,7 @@ def test_real_wireline_labels_are_all_named(shared_data: Path) -> None:
         ("mine.yaml", "level: mine\ngroups:\n  Fine: [clay]\n  Coarse: [sand]\n"),
     ],
 )
-def test_a_level_of_ones_own_is_read(tmp_path: Path, name: str, content: str) -> None:
+def test_a_level_of_ones_own_is_read(tmp_path, name, content):
     path = tmp_path / name
     path.write_text(content)
     level = read_label_level(path)
@@ -133,7 +127,7 @@ def test_a_level_of_ones_own_is_read(tmp_path: Path, name: str, content: str) ->
         ("a.yaml", "groups: {}", "maps nothing"),
     ],
 )
-def test_a_bad_mapping_gives_one_clear_error(tmp_path, name: str, content: str, what: str) -> None:
+def test_a_bad_mapping_gives_one_clear_error(tmp_path, name, content, what):
     path = tmp_path / name
     path.write_text(content)
     with pytest.raises(DataError, match=what) as caught:
@@ -141,7 +135,7 @@ def test_a_bad_mapping_gives_one_clear_error(tmp_path, name: str, content: str, 
     assert name in str(caught.value)
 
 
-def test_levels_become_columns_of_the_binned_table(tmp_path: Path) -> None:
+def test_levels_become_columns_of_the_binned_table(tmp_path):
     table = tmp_path / "g.csv"
     rows = ["Exp,Site,Hole,Depth CSF-A (m),Bulk density (GRA),Principal"]
     rows += [f"318,U1355,A,{len(name)}.0,1.5,{name}" for name in ("clay", "vitric tuff")]
@@ -163,7 +157,7 @@ def test_levels_become_columns_of_the_binned_table(tmp_path: Path) -> None:
         bin_tables([table], levels=[LabelLevel("depth", {})])
 
 
-def test_codes_are_replaced_by_names_and_joined_by_groups_once_for_all() -> None:
+def test_codes_are_replaced_by_names_and_joined_by_groups_once_for_all():
     chooser = LevelChooser()
     levels = chooser({"lithology": np.array(["65000", "30000", "70032", "", "65000"])})
     assert set(levels) == {"force_lithology", "force_group"}
@@ -172,7 +166,7 @@ def test_codes_are_replaced_by_names_and_joined_by_groups_once_for_all() -> None
     assert set(chooser({"lithology": np.array(["", ""])})) == set(levels)
 
 
-def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level(tmp_path: Path) -> None:
+def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level(tmp_path):
     names = np.array(["nannofossil ooze", "clay", "silty clay", "basalt"])
     levels = LevelChooser()({"lithology": names})
     assert levels["lithology"] is names

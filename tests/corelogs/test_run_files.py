@@ -15,7 +15,7 @@ from variolite.training import RunFolder
 from variolite.training.run_folder import read_object, read_run
 
 
-def test_parts_are_read(whole_run: Path) -> None:
+def test_parts_are_read(whole_run):
     files = read_run(RunFolder(whole_run))
     assert files.name == "first-try"
     assert files.recipe_name == "corelogs/default"
@@ -58,7 +58,7 @@ def test_parts_are_read(whole_run: Path) -> None:
         ("held_out.parquet", "PAR1 but not really PAR1"),
     ],
 )
-def test_a_damaged_file_is_named_with_a_remedy(run: Path, name: str, content: str) -> None:
+def test_a_damaged_file_is_named_with_a_remedy(run, name, content):
     (run / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(RunFolderError) as caught:
         table_page(read_run(RunFolder(run)))
@@ -69,13 +69,13 @@ def test_a_damaged_file_is_named_with_a_remedy(run: Path, name: str, content: st
     assert "\n" not in str(caught.value)
 
 
-def test_deep_nesting_is_an_error_of_the_folder(run: Path) -> None:
+def test_deep_nesting_is_an_error_of_the_folder(run):
     (run / "environment.json").write_text("[" * 100_000)
     with pytest.raises(RunFolderError, match=r"environment\.json"):
         read_run(RunFolder(run))
 
 
-def test_null_stands_for_a_value_that_could_not_be_computed(run: Path) -> None:
+def test_null_stands_for_a_value_that_could_not_be_computed(run):
     health = json.loads((run / "health.json").read_text())
     health["dimensions"][0]["kl"] = None
     (run / "health.json").write_text(json.dumps(health))
@@ -83,6 +83,6 @@ def test_null_stands_for_a_value_that_could_not_be_computed(run: Path) -> None:
     assert math.isnan(read.dimensions[0].kl)
 
 
-def test_an_empty_history_is_no_history(run: Path) -> None:
+def test_an_empty_history_is_no_history(run):
     (run / "history.jsonl").write_text("")
     assert read_run(RunFolder(run)).history is None

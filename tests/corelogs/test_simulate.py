@@ -1,14 +1,9 @@
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from variolite.corelogs import (
-    SimulatedCores,
     bin_tables,
     holes_from_columns,
     instrument_table,
@@ -37,17 +32,17 @@ PUBLISHED = {
 
 
 @pytest.fixture(scope="module")
-def cores() -> SimulatedCores:
+def cores():
     return simulate_cores(80, 60, seed=1)
 
 
 @pytest.fixture(scope="module")
-def binned(cores: SimulatedCores, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+def binned(cores, tmp_path_factory):
     paths = write_instrument_tables(cores, tmp_path_factory.mktemp("simulated"))
     return bin_tables(list(paths.values())).table
 
 
-def read(cores: SimulatedCores, instrument: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read(cores, instrument):
     """Hole, lithology and factors of every reading."""
     cell = cores.readings[instrument]["cell"]
     bed = cores.cells["bed"][cell]
@@ -55,14 +50,14 @@ def read(cores: SimulatedCores, instrument: str) -> tuple[np.ndarray, np.ndarray
     return beds["hole"][bed], beds["lithology"][bed], cores.cells["factors"][cell]
 
 
-def test_equal_seeds_give_equal_cores_and_others_do_not() -> None:
+def test_equal_seeds_give_equal_cores_and_others_do_not():
     first, again, other = (simulate_cores(3, 20, seed=s) for s in (5, 5, 6))
     for code in first.readings:
         assert_frame_equal(instrument_table(first, code), instrument_table(again, code))
         assert not instrument_table(first, code).equals(instrument_table(other, code))
 
 
-def test_holes_have_names_and_lengths_and_beds_fill_them(cores: SimulatedCores) -> None:
+def test_holes_have_names_and_lengths_and_beds_fill_them(cores):
     holes, beds = cores.holes, cores.beds
     parts = (pl.Series(holes[name]) for name in ("expedition", "site", "letter"))
     assert holes_from_columns(*parts)["hole"].n_unique() == 80
@@ -79,7 +74,7 @@ def test_holes_have_names_and_lengths_and_beds_fill_them(cores: SimulatedCores) 
     assert (beds["bottom"] > beds["top"]).all()
 
 
-def test_the_chain_of_beds_keeps_the_shares_and_prefers_neighbours() -> None:
+def test_the_chain_of_beds_keeps_the_shares_and_prefers_neighbours():
     thickness, names = numbers("thickness"), lithologies()["name"].to_list()
     weights = setting_weights()
     assert sum(w.sum() for w in weights.values()) == pytest.approx(1.0)
@@ -99,7 +94,7 @@ def test_the_chain_of_beds_keeps_the_shares_and_prefers_neighbours() -> None:
     assert step[silt, sandy_silt] / share[sandy_silt] > 2 * step[silt, clay] / share[clay]
 
 
-def test_the_noise_along_a_hole_is_a_first_order_autoregression() -> None:
+def test_the_noise_along_a_hole_is_a_first_order_autoregression():
     noise = _autoregression(np.random.default_rng(0).standard_normal((200_000, 2)), 0.1)
     np.testing.assert_allclose(noise.std(axis=0), 1.0, atol=0.03)
     for lag in (1, 5, 20):
@@ -108,7 +103,7 @@ def test_the_noise_along_a_hole_is_a_first_order_autoregression() -> None:
     assert abs(np.corrcoef(noise.T)[0, 1]) < 0.05
 
 
-def test_channels_follow_from_the_factors() -> None:
+def test_channels_follow_from_the_factors():
     # Half pores, no magnetite: the density of water and rock in equal parts.
     quiet = np.array([[0.0, -3.0, np.log(40.0), 0.0]])
     np.testing.assert_allclose(channels_of(quiet, "GRA"), 0.5 * 1.024 + 0.5 * 2.68, atol=1e-6)
@@ -120,7 +115,7 @@ def test_channels_follow_from_the_factors() -> None:
         assert channels_of(denser, code)[0, 0] > channels_of(quiet, code)[0, 0]
 
 
-def test_the_factors_explain_the_readings(cores: SimulatedCores, binned: pl.DataFrame) -> None:
+def test_the_factors_explain_the_readings(cores, binned):
     parts = (pl.Series(cores.holes[name]) for name in ("expedition", "site", "letter"))
     names = holes_from_columns(*parts)["hole"]
     for code, name, channel, least in (
@@ -146,7 +141,7 @@ def test_the_factors_explain_the_readings(cores: SimulatedCores, binned: pl.Data
     assert set(hole) == set(range(80))
 
 
-def test_marginal_spread_is_near_the_published_one(binned: pl.DataFrame) -> None:
+def test_marginal_spread_is_near_the_published_one(binned):
     for name, (mean, sd) in PUBLISHED.items():
         assert binned[name].mean() == pytest.approx(mean, abs=0.4 * sd), name
         assert binned[name].std() == pytest.approx(sd, rel=0.4), name
@@ -164,7 +159,7 @@ def test_marginal_spread_is_near_the_published_one(binned: pl.DataFrame) -> None
     assert share[1] < 0.9  # two do not
 
 
-def test_labels_are_long_tailed_and_confused(cores: SimulatedCores, binned: pl.DataFrame) -> None:
+def test_labels_are_long_tailed_and_confused(cores, binned):
     counts = binned["lithology"].value_counts(sort=True)["count"]
     assert counts[0] / counts.sum() > 0.1
     assert counts[-1] / counts.sum() < 0.002
@@ -177,7 +172,7 @@ def test_labels_are_long_tailed_and_confused(cores: SimulatedCores, binned: pl.D
     assert all(names[described] in neighbours[true] for true, described in confused)
 
 
-def test_the_camera_is_missing_in_whole_holes_of_some_lithologies(cores: SimulatedCores) -> None:
+def test_the_camera_is_missing_in_whole_holes_of_some_lithologies(cores):
     camera, beds = cores.holes["camera"], cores.beds
     assert 0.25 < 1 - camera.mean() < 0.55
     assert set(read(cores, "RGB")[0]) == set(np.flatnonzero(camera))
@@ -191,9 +186,7 @@ def test_the_camera_is_missing_in_whole_holes_of_some_lithologies(cores: Simulat
     assert any(simulate_cores(1, 10, seed=s).holes["camera"].all() for s in range(3))
 
 
-def test_readings_stand_at_their_spacing_and_cores_leave_gaps(
-    cores: SimulatedCores, binned: pl.DataFrame
-) -> None:
+def test_readings_stand_at_their_spacing_and_cores_leave_gaps(cores, binned):
     for code, step in {"GRA": 0.025, "MS": 0.025, "NGR": 0.1, "RGB": 0.005}.items():
         steps = np.diff(cores.readings[code]["depth"])
         assert np.median(steps) == pytest.approx(step, abs=1e-6)
@@ -203,9 +196,7 @@ def test_readings_stand_at_their_spacing_and_cores_leave_gaps(
     assert (binned["gap_above"] > 0.5).any()
 
 
-def test_tables_have_the_published_columns_and_say_that_they_are_simulated(
-    tmp_path: Path,
-) -> None:
+def test_tables_have_the_published_columns_and_say_that_they_are_simulated(tmp_path):
     cores = simulate_cores(2, 15, seed=2, camera_everywhere=True)
     folder = tmp_path / "new" / "folder"
     paths = write_instrument_tables(cores, folder)
@@ -225,7 +216,7 @@ def test_tables_have_the_published_columns_and_say_that_they_are_simulated(
         assert len(table) == len(instrument_table(cores, code))
 
 
-def test_columns_are_those_of_a_real_table(shared_data: Path) -> None:
+def test_columns_are_those_of_a_real_table(shared_data):
     path = shared_data / "corelogs" / "lily" / "AVS_DataLITH.csv"
     real = set(path.read_text("utf-8").splitlines()[0].replace('"', "").split(","))
     ours = set(instrument_table(simulate_cores(1, 5), "GRA").columns)
@@ -233,7 +224,7 @@ def test_columns_are_those_of_a_real_table(shared_data: Path) -> None:
     assert real - own - ours == {"Comments"}
 
 
-def test_sizes_that_make_no_sense_are_refused() -> None:
+def test_sizes_that_make_no_sense_are_refused():
     with pytest.raises(DataError, match="0 holes"):
         simulate_cores(holes=0)
     for metres in (0.2, 1e6):

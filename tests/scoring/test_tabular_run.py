@@ -1,9 +1,6 @@
 """A run is scored on held-out groups, and what is scored is what the run applies."""
 
-from __future__ import annotations
-
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,13 +17,12 @@ from variolite.scoring.kept_clusters import (
     load_clusters,
 )
 from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
-from variolite.training import RunFolder
-from variolite.training.run import Prepared, train_run
+from variolite.training.run import train_run
 
 ROWS, HOLES = 60, 8
 
 
-def _table(seed: int = 0) -> pl.DataFrame:
+def _table(seed=0):
     """Three rocks that four logs tell apart, in beds."""
     rng = np.random.default_rng(seed)
     rock = rng.integers(0, 3, (HOLES, ROWS // 10)).repeat(10, axis=1).ravel()
@@ -42,9 +38,7 @@ def _table(seed: int = 0) -> pl.DataFrame:
     )
 
 
-def _train(
-    folder: Path, data: pl.DataFrame | Path | None = None, *, seeds: int = 1, **clustering: object
-) -> tuple[RunFolder, Prepared]:
+def _train(folder, data=None, *, seeds=1, **clustering):
     roles = {"hole": {"role": "group"}, "depth": {"role": "order"}, "rock": {"role": "label"}}
     content = {
         "columns": {**{name: {} for name in "abcd"}, **roles},
@@ -63,13 +57,13 @@ def _train(
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def run(tmp_path_factory):
     run, prepared = _train(tmp_path_factory.mktemp("run") / "run", seeds=2)
     fit_clusters(run, prepared.part("train"))
     return run
 
 
-def test_the_scorecard_holds_the_model_and_every_baseline(run: RunFolder) -> None:
+def test_the_scorecard_holds_the_model_and_every_baseline(run):
     card = score_run(run, _table())
     clusterings = [row for row in card.rows if row.task == "clustering" and row.metric == "ari"]
     methods = {"vae", "raw", "pca_whitened", "autoencoder", "supervised"}
@@ -85,7 +79,7 @@ def test_the_scorecard_holds_the_model_and_every_baseline(run: RunFolder) -> Non
     assert next(r.mean for r in clusterings if r.method == "vae" and r.rule == "silhouette") > 0.6
 
 
-def test_scored_clusters_are_those_that_the_run_applies(run: RunFolder) -> None:
+def test_scored_clusters_are_those_that_the_run_applies(run):
     card = score_run(run, _table(), baselines=False)
     table = read_table(run.held_out_file)
     clusters = load_clusters(run)
@@ -107,7 +101,7 @@ def test_scored_clusters_are_those_that_the_run_applies(run: RunFolder) -> None:
     assert read_table(run.held_out_file)["cluster"].to_list() == again.tolist()[:12]
 
 
-def test_new_holes_are_scored_with_and_without_the_training_table(run: RunFolder) -> None:
+def test_new_holes_are_scored_with_and_without_the_training_table(run):
     new = _table(seed=1).with_columns(pl.col("hole").str.replace("H", "N"))
     alone = score_run(run, new)
     assert {row.method for row in alone.rows if row.task == "clustering"} == {"vae"}
@@ -124,13 +118,13 @@ def test_new_holes_are_scored_with_and_without_the_training_table(run: RunFolder
         score_run(run, _table().filter(pl.col("hole").is_in(run.split().train)))
 
 
-def test_the_transductive_mode_says_so(run: RunFolder) -> None:
+def test_the_transductive_mode_says_so(run):
     card = score_run(run, _table(), fit="transductive", baselines=False)
     fits = {row.fit for row in card.rows if row.task == "clustering" and row.level is not None}
     assert fits == {"transductive"}
 
 
-def test_two_runs_are_compared_hole_by_hole(run: RunFolder, tmp_path: Path) -> None:
+def test_two_runs_are_compared_hole_by_hole(run, tmp_path):
     other, prepared = _train(tmp_path / "other", seeds=2, k=[2])
     fit_clusters(other, prepared.part("train"))
     with pytest.raises(RunFolderError, match="not been scored"):
@@ -147,9 +141,7 @@ def test_two_runs_are_compared_hole_by_hole(run: RunFolder, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("algorithm", "rule"), [("gmm", "bic"), ("kmeans", "stability"), ("hdbscan", "silhouette")]
 )
-def test_other_clusterings_are_kept_and_come_back(
-    tmp_path: Path, algorithm: str, rule: str
-) -> None:
+def test_other_clusterings_are_kept_and_come_back(tmp_path, algorithm, rule):
     run, prepared = _train(tmp_path / "run", algorithm=algorithm, rule=rule)
     fitted = fit_clusters(run, prepared.part("train"))
     latents = run.model().encode(prepared.part("test"))[0]
@@ -159,7 +151,7 @@ def test_other_clusterings_are_kept_and_come_back(
     assert len(np.unique(fitted.predict(latents))) > 1
 
 
-def test_health_names_the_inputs_that_a_latent_follows(run: RunFolder) -> None:
+def test_health_names_the_inputs_that_a_latent_follows(run):
     model = run.model()
     health = latent_health_of(model, model.schema.apply(_table()))
     followed = [d.correlation.values() for d in health.dimensions if d.active]
@@ -167,7 +159,7 @@ def test_health_names_the_inputs_that_a_latent_follows(run: RunFolder) -> None:
     assert set(health.noise) == set("abcd")
 
 
-def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path: Path) -> None:
+def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path):
     table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}).alias("hole"))
     path = tmp_path / "logs.csv"
     table.write_csv(path)
@@ -180,9 +172,7 @@ def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path:
 
 
 @pytest.mark.parametrize(("minimum", "rare"), [(HOLES + 1, ""), (HOLES, "tuff")])
-def test_labels_with_few_rows_are_left_out_of_the_scores(
-    tmp_path: Path, minimum: int, rare: str
-) -> None:
+def test_labels_with_few_rows_are_left_out_of_the_scores(tmp_path, minimum, rare):
     first = pl.int_range(pl.len()) % ROWS == 0  # one row in every hole
     rock = pl.when(first).then(pl.lit("tuff")).otherwise(pl.col("rock"))
     table = _table().with_columns(rock=rock)

@@ -3,7 +3,6 @@
 import json
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import r2_score, root_mean_squared_error
 from synthetic_run import INPUTS
 
-from page_layout import Node, read_page
+from page_layout import read_page
 from variolite.corelogs.field import FIELD
 from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report.cluster_figures import principal_plane, profiles_of
@@ -25,22 +24,22 @@ from variolite.training import EpochRecord, RunFolder
 from variolite.training.run_folder import read_run
 
 
-def write_report(run: Path) -> Path:
+def write_report(run):
     return FIELD.report(RunFolder(run))
 
 
 @pytest.fixture(scope="module")
-def frame(whole_run: Path) -> pl.DataFrame:
+def frame(whole_run):
     return pl.read_parquet(whole_run / "held_out.parquet")
 
 
 @pytest.fixture(scope="module")
-def sections(whole_run: Path) -> dict[str, Node]:
+def sections(whole_run):
     page = read_page(write_report(whole_run).read_text(encoding="utf-8"))
     return {node.attributes["id"]: node for node in page.find("section")}
 
 
-def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
+def test_principal_plane_agrees_with_scikit_learn(frame):
     latent = frame.select(f"z{i}" for i in range(10)).to_numpy()
     plane = principal_plane(latent)
     assert plane is not None
@@ -57,7 +56,7 @@ def test_principal_plane_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
     assert principal_plane(np.zeros((50, 3))) is None
 
 
-def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> None:
+def test_profiles_agree_with_polars(whole_run, frame):
     held_out = held_out_of(read_run(RunFolder(whole_run)), None)
     assert held_out is not None
     profiles = profiles_of(held_out)
@@ -74,9 +73,7 @@ def test_profiles_agree_with_polars(whole_run: Path, frame: pl.DataFrame) -> Non
         assert profile.labels[0] == (commonest[0], pytest.approx(commonest[1] / labelled.height))
 
 
-def test_contingency_figure_shows_the_fractions(
-    sections: dict[str, Node], frame: pl.DataFrame
-) -> None:
+def test_contingency_figure_shows_the_fractions(sections, frame):
     figure = sections["contingency"].find("figure")[0]
     lettered = [text.own_text() for text in figure.find("text")]
     labelled = frame.filter(pl.col("label:lithology") != "")
@@ -91,7 +88,7 @@ def test_contingency_figure_shows_the_fractions(
         assert f" {' '.join(cells)} " in f" {' '.join(lettered)} "
 
 
-def test_fit_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
+def test_fit_agrees_with_scikit_learn(frame):
     for column in INPUTS:
         observed, rebuilt = frame[column].to_numpy(), frame[f"recon:{column}"].to_numpy()
         fit = fit_of(observed, rebuilt)
@@ -107,14 +104,14 @@ def test_fit_agrees_with_scikit_learn(frame: pl.DataFrame) -> None:
     assert np.isnan(fit_of(np.array([2.0, 2.0]), np.array([1.0, 2.0])).r2)
 
 
-def test_strip_log_draws_the_rows_of_the_detail(sections: dict[str, Node]) -> None:
+def test_strip_log_draws_the_rows_of_the_detail(sections):
     detail = sections["strip-log"].find("figure")[1]
     assert detail.attributes["data-name"].startswith("strip-log-detail")
     lines = [p for p in detail.find("path") if p.attributes["d"].count("L") > 120]
     assert len(lines) == 2 * len(INPUTS)
 
 
-def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
+def test_depth_runs_downwards(sections):
     overview = sections["strip-log"].find("svg")[0]
     depths = {
         float(text.attributes["y"]): float(text.own_text())
@@ -127,7 +124,7 @@ def test_depth_runs_downwards(sections: dict[str, Node]) -> None:
     assert any(text.own_text() == "depth (m)" for text in overview.find("text"))
 
 
-def test_best_epoch_is_the_lowest_monitored_after_warm_up(whole_run: Path) -> None:
+def test_best_epoch_is_the_lowest_monitored_after_warm_up(whole_run):
     lines = [json.loads(t) for t in (whole_run / "history.jsonl").read_text().splitlines()]
     history = [EpochRecord(**line) for line in lines]
     assert warm_up_end(history) == 10
@@ -143,9 +140,7 @@ def test_best_epoch_is_the_lowest_monitored_after_warm_up(whole_run: Path) -> No
     assert best_epochs(constant, {}) == [2.0] * 3
 
 
-def test_every_score_is_in_the_tables_with_a_unit_where_it_has_one(
-    whole_run: Path, sections: dict[str, Node]
-) -> None:
+def test_every_score_is_in_the_tables_with_a_unit_where_it_has_one(whole_run, sections):
     card = Scorecard.read(whole_run / "scorecard.json")
     cells = {cell.text() for cell in sections["scorecard"].find("td")}
     for row in card.rows:
@@ -158,7 +153,7 @@ def test_every_score_is_in_the_tables_with_a_unit_where_it_has_one(
     assert "g/cm3" not in by_metric["r2"]
 
 
-def test_hole_without_a_measurement_is_called_imputed(run: Path) -> None:
+def test_hole_without_a_measurement_is_called_imputed(run):
     path = run / "held_out.parquet"
     frame = pl.read_parquet(path).with_columns(
         natural_gamma=pl.when(pl.col("group") != "U1338D").then("natural_gamma")

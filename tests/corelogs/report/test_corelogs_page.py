@@ -2,18 +2,17 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from page_layout import HOSTILE, Node, check_layout, check_page, read_page
+from page_layout import HOSTILE, check_layout, check_page, read_page
 from variolite.corelogs.field import FIELD
 from variolite.errors import RunFolderError
 from variolite.training import RunFolder
 
 
-def write_report(run: Path) -> Path:
+def write_report(run):
     return FIELD.report(RunFolder(run))
 
 
@@ -26,22 +25,20 @@ CLUSTER_NAMES = r"C\d+"
 ROW = pl.int_range(pl.len())
 
 
-def page_of(run: Path) -> Node:
+def page_of(run):
     return read_page(write_report(run).read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def html(whole_run: Path) -> str:
+def html(whole_run):
     return write_report(whole_run).read_text(encoding="utf-8")
 
 
-def test_the_page_is_whole_legible_and_self_contained(html: str) -> None:
+def test_the_page_is_whole_legible_and_self_contained(html):
     check_page(html, SECTIONS, CLUSTER_NAMES)
 
 
-def test_pages_are_written_again_alike_and_stay_small(
-    whole_run: Path, run: Path, html: str
-) -> None:
+def test_pages_are_written_again_alike_and_stay_small(whole_run, run, html):
     assert write_report(whole_run).read_text(encoding="utf-8") == html
     frame = pl.read_parquet(run / "held_out.parquet")
     many = [frame.with_columns(pl.col("order") + 400 * i) for i in range(40)]
@@ -51,7 +48,7 @@ def test_pages_are_written_again_alike_and_stay_small(
     assert max(len(html), len(large)) < 3_000_000
 
 
-def test_banner_only_for_simulated_data(run: Path) -> None:
+def test_banner_only_for_simulated_data(run):
     assert "SIMULATED" in page_of(run).find("header")[0].text()
     for name in ("environment.json", "model/model.json"):
         text = (run / name).read_text()
@@ -59,7 +56,7 @@ def test_banner_only_for_simulated_data(run: Path) -> None:
     assert "SIMULATED" not in write_report(run).read_text()
 
 
-def test_hostile_names_stay_text(run: Path) -> None:
+def test_hostile_names_stay_text(run):
     frame = pl.read_parquet(run / "held_out.parquet")
     strange = {
         "bulk_density": HOSTILE,
@@ -121,9 +118,7 @@ SCORE = "run variolite score"
         (["model/model.json", "held_out.parquet"], {"provenance": "no trained model"}),
     ],
 )
-def test_absent_parts_are_named_and_the_rest_is_there(
-    run: Path, absent: list[str], told: dict[str, str]
-) -> None:
+def test_absent_parts_are_named_and_the_rest_is_there(run, absent, told):
     for name in absent:
         (run / name).unlink()
     page = page_of(run)
@@ -134,7 +129,7 @@ def test_absent_parts_are_named_and_the_rest_is_there(
         assert any(wording in paragraph.text() for paragraph in missing), section
 
 
-def test_a_run_with_only_a_recipe_is_reported(tmp_path: Path) -> None:
+def test_a_run_with_only_a_recipe_is_reported(tmp_path):
     (tmp_path / "recipe.yaml").write_text("name: corelogs/v1\n")
     page = page_of(tmp_path)
     assert page.find("svg") == []
@@ -151,20 +146,20 @@ def test_a_run_with_only_a_recipe_is_reported(tmp_path: Path) -> None:
         ["recon:bulk_density", *(f"z{i}" for i in range(1, 10))],
     ],
 )
-def test_held_out_rows_may_lack_columns(run: Path, dropped: list[str]) -> None:
+def test_held_out_rows_may_lack_columns(run, dropped):
     path = run / "held_out.parquet"
     pl.read_parquet(path).drop(dropped).write_parquet(path)
     check_layout(page_of(run), SECTIONS, CLUSTER_NAMES)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_hardly_any_held_out_rows(run: Path, rows: int) -> None:
+def test_hardly_any_held_out_rows(run, rows):
     path = run / "held_out.parquet"
     pl.read_parquet(path).head(rows).write_parquet(path)
     assert len(page_of(run).find("section")) == len(SECTIONS)
 
 
-def test_constant_missing_and_extreme_inputs(run: Path) -> None:
+def test_constant_missing_and_extreme_inputs(run):
     path = run / "held_out.parquet"
     frame = pl.read_parquet(path).with_columns(
         bulk_density=8.5,
@@ -177,7 +172,7 @@ def test_constant_missing_and_extreme_inputs(run: Path) -> None:
     check_layout(page_of(run), SECTIONS, CLUSTER_NAMES)
 
 
-def test_many_labels_clusters_and_dimensions(run: Path) -> None:
+def test_many_labels_clusters_and_dimensions(run):
     path = run / "held_out.parquet"
     frame = pl.read_parquet(path).with_columns(
         pl.format("interbedded lithology {} of a very long name indeed", ROW % 40).alias(
@@ -197,7 +192,7 @@ def test_many_labels_clusters_and_dimensions(run: Path) -> None:
     assert "other (23 labels)" in page.text()
 
 
-def test_holes_are_chosen_by_a_menu(html: str) -> None:
+def test_holes_are_chosen_by_a_menu(html):
     sections = read_page(html).find("section")
     section = next(node for node in sections if node.attributes["id"] == "strip-log")
     (menu,) = section.find("select")
@@ -208,7 +203,7 @@ def test_holes_are_chosen_by_a_menu(html: str) -> None:
         assert ("hidden" in figure.attributes) == (figure.attributes["data-choice"] != "0")
 
 
-def test_no_run_folder(tmp_path: Path) -> None:
+def test_no_run_folder(tmp_path):
     with pytest.raises(RunFolderError, match="no such run folder"):
         write_report(tmp_path / "nowhere")
     with pytest.raises(RunFolderError, match="holds no files of a run"):

@@ -1,11 +1,10 @@
 """What the page claims follows from the scores, and nothing more is claimed."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from variolite.corelogs.held_out_rows import HeldOut, held_out_of
+from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report.corelogs_page import comparable_rows, headline, main_setup, verdict
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 from variolite.training import RunFolder
@@ -35,7 +34,7 @@ PAIRED = replace(ROW, task="paired", method="vae vs pca_whitened", k=None)
 
 
 @pytest.fixture(scope="module")
-def held_out(whole_run: Path) -> HeldOut:
+def held_out(whole_run):
     found = held_out_of(
         read_run(RunFolder(whole_run)), Scorecard.read(whole_run / "scorecard.json")
     )
@@ -43,7 +42,7 @@ def held_out(whole_run: Path) -> HeldOut:
     return found
 
 
-def said(*rows: ScoreRow) -> str:
+def said(*rows):
     card = Scorecard(rows)
     setup = main_setup(card, None)
     assert setup is not None
@@ -59,13 +58,13 @@ def said(*rows: ScoreRow) -> str:
         (-0.09, -0.01, "the VAE is clearly worse"),
     ],
 )
-def test_verdict_follows_the_paired_interval(low: float, high: float, wording: str) -> None:
+def test_verdict_follows_the_paired_interval(low, high, wording):
     text = said(ROW, PCA, RAW, replace(PAIRED, mean=(low + high) / 2, low=low, high=high))
     assert wording in text
     assert "In ARI the best baseline is whitened PCA with 0.260" in text
 
 
-def test_a_difference_is_clear_only_if_the_test_agrees() -> None:
+def test_a_difference_is_clear_only_if_the_test_agrees():
     above = replace(PAIRED, mean=0.04, low=0.01, high=0.07)
     p_value = replace(PAIRED, metric="ari_p", low=float("nan"), high=float("nan"))
     assert "clearly better" in said(ROW, PCA, above, replace(p_value, mean=0.01))
@@ -74,13 +73,13 @@ def test_a_difference_is_clear_only_if_the_test_agrees() -> None:
     assert "clearly" not in doubtful
 
 
-def test_the_best_baseline_is_the_rival_whatever_its_order() -> None:
+def test_the_best_baseline_is_the_rival_whatever_its_order():
     better_raw = replace(RAW, mean=0.29, low=0.2, high=0.36)
     assert "is raw inputs with" in said(ROW, PCA, better_raw)
     assert "is raw inputs with" in said(ROW, better_raw, PCA)
 
 
-def test_without_a_paired_difference_nothing_is_called_clear() -> None:
+def test_without_a_paired_difference_nothing_is_called_clear():
     far = said(ROW, replace(PCA, mean=0.1, low=0.05, high=0.15))
     assert "do not overlap" in far
     assert "clearly" not in far
@@ -92,11 +91,11 @@ def test_without_a_paired_difference_nothing_is_called_clear() -> None:
     assert "clearly" not in said(ROW, PCA, of_raw)
 
 
-def test_without_baselines_the_question_stays_open() -> None:
+def test_without_baselines_the_question_stays_open():
     assert "open whether the VAE helps" in said(ROW)
 
 
-def test_oracle_and_transductive_rows_are_the_last_choice() -> None:
+def test_oracle_and_transductive_rows_are_the_last_choice():
     oracle = replace(ROW, rule="oracle", k=4)
     seen = replace(ROW, fit="transductive")
     setup = main_setup(Scorecard((oracle, seen, ROW)), None)
@@ -108,7 +107,7 @@ def test_oracle_and_transductive_rows_are_the_last_choice() -> None:
     assert "upper bound" in headline(Scorecard((oracle,)), None, only)[1]
 
 
-def test_recipe_and_clusters_decide_between_rules(held_out: HeldOut) -> None:
+def test_recipe_and_clusters_decide_between_rules(held_out):
     silhouette = replace(ROW, rule="silhouette", k=4)
     fixed = replace(ROW, rule="fixed", k=12)
     card = Scorecard((fixed, silhouette, ROW))
@@ -121,7 +120,7 @@ def test_recipe_and_clusters_decide_between_rules(held_out: HeldOut) -> None:
     assert (by_clusters.rule, by_clusters.k) == ("stability", 12)
 
 
-def test_rows_are_comparable_only_under_the_same_set_up() -> None:
+def test_rows_are_comparable_only_under_the_same_set_up():
     fixed = replace(ROW, rule="fixed", k=9)
     strangers = (
         replace(PCA, fit="transductive"),
@@ -139,7 +138,7 @@ def test_rows_are_comparable_only_under_the_same_set_up() -> None:
     assert wider == [ROW, PCA, strangers[3], supervised]
 
 
-def test_three_sentences_name_rows_clusters_and_scores(held_out: HeldOut) -> None:
+def test_three_sentences_name_rows_clusters_and_scores(held_out):
     card = Scorecard((ROW, replace(ROW, metric="ami", mean=0.4, low=0.3, high=0.5), PCA))
     sentences = headline(card, held_out, main_setup(card, held_out))
     assert len(sentences) == 3
@@ -149,7 +148,7 @@ def test_three_sentences_name_rows_clusters_and_scores(held_out: HeldOut) -> Non
     assert all(sentence.endswith(".") for sentence in sentences)
 
 
-def test_scores_of_another_clustering_than_the_kept_one_are_told(held_out: HeldOut) -> None:
+def test_scores_of_another_clustering_than_the_kept_one_are_told(held_out):
     card = Scorecard((ROW, PCA))
     setup = main_setup(card, held_out)
     same = headline(card, held_out, setup, Clustering("kmeans", 12))
@@ -163,6 +162,6 @@ def test_scores_of_another_clustering_than_the_kept_one_are_told(held_out: HeldO
     assert "found 12 clusters" in headline(card, held_out, main_setup(card, held_out), kept)[0]
 
 
-def test_nothing_is_claimed_of_a_run_without_scores() -> None:
+def test_nothing_is_claimed_of_a_run_without_scores():
     assert "not been scored" in headline(None, None, None)[0]
     assert "nothing is claimed" in headline(Scorecard(()), None, None)[0]

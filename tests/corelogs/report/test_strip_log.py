@@ -16,20 +16,20 @@ from variolite.corelogs.report.strip_log import (
 DEPTH = np.array([0.0, 0.2, 0.4, 0.6, 5.0, 5.2, 5.4])
 
 
-def test_gap_is_where_the_step_is_much_longer_than_usual() -> None:
+def test_gap_is_where_the_step_is_much_longer_than_usual():
     assert usual_step(DEPTH) == pytest.approx(0.2)
     assert gaps(DEPTH).tolist() == [3]
     assert gaps(np.array([1.0])).tolist() == []
     assert gaps(np.array([1.0, 1.0, 1.0])).tolist() == []
 
 
-def test_rows_meet_half_way_and_stop_at_gaps() -> None:
+def test_rows_meet_half_way_and_stop_at_gaps():
     tops, bases = row_edges(DEPTH)
     assert tops == pytest.approx([-0.1, 0.1, 0.3, 0.5, 4.9, 5.1, 5.3])
     assert bases == pytest.approx([0.1, 0.3, 0.5, 0.7, 5.1, 5.3, 5.5])
 
 
-def test_beds_end_at_changes_and_at_gaps() -> None:
+def test_beds_end_at_changes_and_at_gaps():
     tops, bases, codes = beds_of(DEPTH, np.array([1, 1, 2, 2, 2, -1, -1]))
     assert codes.tolist() == [1, 2, 2, -1]
     assert tops == pytest.approx([-0.1, 0.3, 4.9, 5.1])
@@ -37,7 +37,7 @@ def test_beds_end_at_changes_and_at_gaps() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=80))
-def test_beds_say_the_same_as_the_rows(codes: list[int]) -> None:
+def test_beds_say_the_same_as_the_rows(codes):
     depth = np.arange(len(codes)) * 0.5
     tops, bases, found = beds_of(depth, np.array(codes))
     for place, code in zip(depth, codes, strict=True):
@@ -46,7 +46,7 @@ def test_beds_say_the_same_as_the_rows(codes: list[int]) -> None:
     assert (found[1:] != found[:-1]).all()
 
 
-def test_coarse_beds_take_the_majority() -> None:
+def test_coarse_beds_take_the_majority():
     depth = np.arange(100) * 0.1
     codes = np.repeat([0, 1], 50)
     codes[::10] = 2
@@ -55,7 +55,7 @@ def test_coarse_beds_take_the_majority() -> None:
     assert tops[1] == pytest.approx(5.0, abs=0.6)
 
 
-def test_detail_shows_the_most_changes_and_avoids_gaps() -> None:
+def test_detail_shows_the_most_changes_and_avoids_gaps():
     depth = np.arange(1000) * 0.2
     codes = np.zeros(1000, dtype=np.int64)
     codes[620:640], codes[640:660], codes[660:680] = 1, 2, 3

@@ -1,11 +1,8 @@
 """Crystals for the tests of this folder, and ways of writing the same crystal differently."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from variolite.crystals import Crystal, Crystals, textbook_crystals
 
@@ -13,7 +10,7 @@ TEXTBOOK = textbook_crystals()
 NAMES = TEXTBOOK.names.tolist()
 
 
-def rewritten(crystal: Crystal, seed: int, *, cells: int = 1) -> Crystal:
+def rewritten(crystal, seed, *, cells=1):
     """The same crystal: another cell, origin, orientation and order of atoms."""
     rng = np.random.default_rng(seed)
     repeat = np.array([np.eye(3, dtype=int), np.diag([1, 2, 1]), np.diag([2, 2, 1])][cells - 1])
@@ -33,23 +30,23 @@ def rewritten(crystal: Crystal, seed: int, *, cells: int = 1) -> Crystal:
     return Crystal(species[order], coordinates[order] % 1.0, lattice, f"{crystal.name}*")
 
 
-def shaken(crystal: Crystal, seed: int, size: float) -> Crystal:
+def shaken(crystal, seed, size):
     """The crystal with every atom moved by about ``size`` Angstrom."""
     moves = np.random.default_rng(seed).normal(size=(len(crystal), 3)) * size / np.sqrt(3)
     moved = crystal.coordinates + moves @ np.linalg.inv(crystal.lattice)
     return replace(crystal, coordinates=moved % 1.0)
 
 
-def shaken_textbook(size: float) -> Crystals:
+def shaken_textbook(size):
     return Crystals.of([shaken(crystal, seed, size) for seed, crystal in enumerate(TEXTBOOK)])
 
 
-def cubic(a: float, species: list[int], coordinates: list[list[float]], name: str = "") -> Crystal:
+def cubic(a, species, coordinates, name=""):
     places = np.array(coordinates, dtype=np.float64).reshape(-1, 3)
     return Crystal(np.array(species, dtype=np.uint8), places, a * np.eye(3), name)
 
 
-def random_compositions(count: int, seed: int, most: int = 4) -> Crystals:
+def random_compositions(count, seed, most=4):
     """Crystals without sense, of random elements: their compositions alone matter."""
     rng = np.random.default_rng(seed)
     found = []
@@ -61,7 +58,7 @@ def random_compositions(count: int, seed: int, most: int = 4) -> Crystals:
     return Crystals.of(found)
 
 
-def broken() -> tuple[Crystals, NDArray[np.bool_]]:
+def broken():
     """Crystals of which some cannot be judged, and which can."""
     good = cubic(4.0, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]], "good")
     bad = [

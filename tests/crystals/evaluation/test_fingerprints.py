@@ -77,7 +77,7 @@ def test_elements_stand_on_the_line_by_columns():
     assert sorted(LINE.tolist()) == list(range(1, 119))
     place = {z: position for position, z in enumerate(LINE.tolist())}
 
-    def apart(a: str, b: str) -> int:
+    def apart(a, b):
         return abs(place[ATOMIC_NUMBERS[a]] - place[ATOMIC_NUMBERS[b]])
 
     assert apart("Na", "K") == apart("Cl", "Br") == apart("Ti", "Zr") == apart("Eu", "Gd") == 1
@@ -97,7 +97,7 @@ def test_distance_of_compositions_is_the_work_of_moving_along_the_line():
     assert found[sodium, potassium] == pytest.approx(0.5)
 
 
-def drawn(rng: np.random.Generator, count: int) -> Fingerprints:
+def drawn(rng, count):
     return Fingerprints(rng.random((count, 5)), np.cumsum(rng.dirichlet(np.ones(4), count), axis=1))
 
 
@@ -113,7 +113,7 @@ def test_near_means_both_distances_within_their_cut_offs(seed, structure, compos
     assert precise.tolist() == near.any(axis=1).tolist()
 
 
-def test_cut_offs_reach_the_share_they_were_taken_for(monkeypatch: pytest.MonkeyPatch):
+def test_cut_offs_reach_the_share_they_were_taken_for(monkeypatch):
     monkeypatch.setattr(fingerprints, "QUANTILE", 0.8)
     for seed in range(30):
         rng = np.random.default_rng(seed)

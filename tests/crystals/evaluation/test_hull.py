@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -49,7 +47,7 @@ def test_distances_are_those_of_pymatgen(seed):
         assert found.above[place] == pytest.approx(expected, abs=1e-9)
 
 
-def of(*formulas: str) -> np.ndarray:
+def of(*formulas):
     return np.stack([fractions_of_formula(formula) for formula in formulas])
 
 
@@ -89,7 +87,7 @@ def test_elements_mixtures_and_what_is_not_evaluated():
     assert found.missing == ("Br",)
 
 
-def test_reading_a_table(tmp_path: Path):
+def test_reading_a_table(tmp_path):
     table = {
         "material_id": ["a", "b"],
         "species_at_sites": [["Na", "Cl", "Na", "Cl"], ["Na"]],
@@ -116,7 +114,7 @@ def test_reading_a_table(tmp_path: Path):
         (["NaCl"], ["low"], "something that is no number"),
     ],
 )
-def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path: Path):
+def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path):
     columns = {"formula": formulas, "formation_energy_per_atom": energies}
     table = pl.DataFrame({name: values for name, values in columns.items() if values})
     table.write_csv(tmp_path / "hull.csv")

@@ -12,11 +12,11 @@ from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.matching.pairs import ReducedCrystals
 
 
-def named(*names: str) -> Crystals:
+def named(*names):
     return TEXTBOOK.take(np.array([NAMES.index(name) for name in names]))
 
 
-def compared(first: Crystals, second: Crystals) -> list[int]:
+def compared(first, second):
     matcher = Matcher()
     return matcher.compare(matcher.prepare(first), matcher.prepare(second)).tolist()
 
@@ -73,20 +73,20 @@ def test_only_the_first_of_equal_samples_is_unique():
 class Scripted:
     """A matcher with known answers about crystals of :func:`stretched`."""
 
-    def __init__(self, answers: dict[tuple[int, int], int]) -> None:
+    def __init__(self, answers):
         self.answers, self.asked = answers, []
 
-    def prepare(self, crystals: Crystals) -> ReducedCrystals:
+    def prepare(self, crystals):
         return ReducedCrystals(crystals, np.ones(len(crystals), dtype=bool))
 
-    def compare(self, *sides: ReducedCrystals) -> np.ndarray:
+    def compare(self, *sides):
         which = [np.rint(side.crystals.lattices[:, 2, 2] * 1000 - 3000) for side in sides]
         pairs = [(int(one), int(other)) for one, other in zip(*which, strict=True)]
         self.asked += pairs
         return np.array([self.answers.get(pair, 0) for pair in pairs], dtype=np.int8)
 
 
-def stretched(steps: list[int]) -> Crystals:
+def stretched(steps):
     """Helium on a lattice that is longer along z by so many thousandths of an Angstrom."""
     atom = cubic(3.0, [2], [[0, 0, 0]])
     cells = [np.diag([3.0, 3.0, 3.0 + step / 1000]) for step in steps]
@@ -135,7 +135,7 @@ def test_distances_in_free_lengths_do_not_see_the_scale():
     assert first == pytest.approx(second)
 
 
-def test_worker_processes_agree_and_give_up_in_time(monkeypatch: pytest.MonkeyPatch):
+def test_worker_processes_agree_and_give_up_in_time(monkeypatch):
     monkeypatch.setattr(novelty, "SMALL", 0)
     some = TEXTBOOK.take(slice(16, 22))
     other = Crystals.of([rewritten(crystal, 1) for crystal in some])

@@ -1,14 +1,8 @@
 """Scores of rows of MP-20, where the folder of real data is there."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from variolite.crystals import Crystals
 from variolite.crystals.evaluation import (
     Matcher,
     charge_balance,
@@ -20,11 +14,11 @@ from variolite.crystals.evaluation.fingerprints import element_fractions
 
 
 @pytest.fixture(scope="module")
-def rows(real_rows: Callable[[str, int], Crystals]) -> Crystals:
+def rows(real_rows):
     return real_rows("mp_20/biternary_test_a", 395)
 
 
-def test_real_crystals_are_valid_and_mostly_balanced(rows: Crystals):
+def test_real_crystals_are_valid_and_mostly_balanced(rows):
     assert len(rows) == 395
     assert distance_validity(rows).all()
     found = charge_balance(rows)
@@ -32,15 +26,13 @@ def test_real_crystals_are_valid_and_mostly_balanced(rows: Crystals):
     assert found.unknown == ("Pm",)
 
 
-def test_real_crystals_differ_from_each_other_and_are_known_to_themselves(rows: Crystals):
+def test_real_crystals_differ_from_each_other_and_are_known_to_themselves(rows):
     found = find_novelty(rows.take(slice(0, 80)), rows, Matcher())
     assert found.unique.mean() > 0.97
     assert not found.novel.any()
 
 
-def test_energies_above_the_hull_are_those_of_the_materials_project(
-    rows: Crystals, shared_data: Path
-):
+def test_energies_above_the_hull_are_those_of_the_materials_project(rows, shared_data):
     hull = read_hull(shared_data / "crystals" / "hull" / "mp20_hull.parquet")
     energy = rows.properties["formation_energy_per_atom"]
     found = hull.above(element_fractions(rows), energy, rows.names)

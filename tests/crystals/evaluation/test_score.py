@@ -8,7 +8,6 @@ from variolite.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import (
     BASELINE,
-    GenerationScores,
     Hull,
     format_generation,
     score_generation,
@@ -16,34 +15,34 @@ from variolite.crystals.evaluation import (
 from variolite.crystals.evaluation.fingerprints import element_fractions
 from variolite.crystals.evaluation.hull import fractions_of_formula
 from variolite.errors import DataError
-from variolite.scoring import Scorecard, ScoreRow
+from variolite.scoring import Scorecard
 
 GROUND = np.random.default_rng(0).normal(-4.0, 1.0, size=119)
 
 
-def formation(crystals: Crystals) -> np.ndarray:
+def formation(crystals):
     """A made-up law: compounds are bound, denser packing more so."""
     mixed = 1.0 - (element_fractions(crystals) ** 2).sum(axis=1)
     return -2.0 * mixed + 0.002 * (crystals.volumes / crystals.counts - 15.0)
 
 
-def energies(crystals: Crystals) -> np.ndarray:
+def energies(crystals):
     found = formation(crystals) + element_fractions(crystals) @ GROUND
     return np.where(crystals.names == "lost", np.nan, found)
 
 
-def hull() -> Hull:
+def hull():
     formulas = ["NaCl", "Na", "Cl", "TiO2", "Ti", "O", "Pb", "K"]
     shares = np.stack([fractions_of_formula(formula) for formula in formulas])
     return Hull(np.array(formulas), shares, -2.0 * (1.0 - (shares**2).sum(axis=1)))
 
 
-def known() -> Crystals:
+def known():
     crystals = Crystals.concatenate([TEXTBOOK, shaken_textbook(0.4)])
     return replace(crystals, properties={"formation_energy_per_atom": formation(crystals)})
 
 
-def samples() -> Crystals:
+def samples():
     """Lead without an energy, lithium fluoride twice, a widened anatase, and five broken ones."""
     lost, *repeats = (rewritten(TEXTBOOK[place], place) for place in (5, 20, 20))
     wide = replace(TEXTBOOK[59], lattice=TEXTBOOK[59].lattice * 1.3, name="wide")
@@ -51,7 +50,7 @@ def samples() -> Crystals:
     return Crystals.concatenate([valid, broken()[0].take(slice(1, 6))])
 
 
-def relax(crystals: Crystals) -> Crystals:
+def relax(crystals):
     """Narrow the widened one again, and lose the first."""
     lattices, coordinates = crystals.lattices.copy(), crystals.coordinates.copy()
     lattices[crystals.names == "wide"] /= 1.3
@@ -59,25 +58,25 @@ def relax(crystals: Crystals) -> Crystals:
     return replace(crystals, coordinates=coordinates, lattices=lattices)
 
 
-def by_metric(scores: GenerationScores) -> dict[str, ScoreRow]:
+def by_metric(scores):
     return {row.metric: row for row in scores.samples}
 
 
 @pytest.fixture(scope="module")
-def halves() -> GenerationScores:
+def halves():
     """Scores against two halves of the known crystals."""
     return score_generation(samples(), known(), unreadable=3)
 
 
 @pytest.fixture(scope="module")
-def relaxed() -> GenerationScores:
+def relaxed():
     """Scores with stability, before and after relaxation."""
     return score_generation(
         samples(), known(), test=TEXTBOOK, energies=energies, hull=hull(), relax=relax
     )
 
 
-def test_counts_are_exact_and_shares_are_of_what_was_asked(halves: GenerationScores):
+def test_counts_are_exact_and_shares_are_of_what_was_asked(halves):
     scores, table = by_metric(halves), halves.structures
     assert scores["asked"].mean == 12
     assert scores["unreadable"].mean == 3
@@ -95,7 +94,7 @@ def test_counts_are_exact_and_shares_are_of_what_was_asked(halves: GenerationSco
     assert table["shortest_distance"].null_count() == 5
 
 
-def test_notes_say_what_the_numbers_rest_on(halves: GenerationScores, relaxed: GenerationScores):
+def test_notes_say_what_the_numbers_rest_on(halves, relaxed):
     notes = " | ".join(halves.notes)
     assert "WARNING: 12 samples are few" in notes
     assert "12 structures were requested: 3 could not be read, 5 are not valid" in notes
@@ -105,7 +104,7 @@ def test_notes_say_what_the_numbers_rest_on(halves: GenerationScores, relaxed: G
     assert "no test set" not in " | ".join(relaxed.notes)
 
 
-def test_rows_of_a_scorecard_carry_the_definitions(relaxed: GenerationScores):
+def test_rows_of_a_scorecard_carry_the_definitions(relaxed):
     card = relaxed.card("vae", "test")
     assert Scorecard.from_json(card.to_json()).notes == card.notes
     assert {row.task for row in card.rows} == {"generation"}
@@ -135,7 +134,7 @@ def test_a_draw_from_the_reference_stands_beside_the_samples():
     assert not {"unique", "novel"} & set(drawn)
 
 
-def test_stable_means_not_above_the_hull_of_the_others(relaxed: GenerationScores):
+def test_stable_means_not_above_the_hull_of_the_others(relaxed):
     scores, table, notes = by_metric(relaxed), relaxed.structures, " | ".join(relaxed.notes)
     found = table["formation_energy_per_atom"].to_list()
     assert found[3] == pytest.approx(formation(samples().take(slice(3, 4)))[0], abs=0.02)

@@ -33,7 +33,7 @@ def test_shortest_distances_are_those_of_pymatgen():
 
 
 def test_an_atom_may_be_too_close_to_another_or_to_its_own_image():
-    def pair(apart: float) -> Crystals:
+    def pair(apart):
         return Crystals.of([cubic(4.0, [11, 17], [[0, 0, 0.01], [0, 0, 0.01 - apart / 4.0]])])
 
     assert distance_validity(pair(0.51)).all()
@@ -112,7 +112,7 @@ def test_many_elements_take_no_time():
     assert isinstance(is_balanced(many, list(range(1, 13)), rules), bool)
 
 
-def test_smact_absent_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
+def test_smact_absent_is_one_sentence(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "smact", None)
     with pytest.raises(DataError, match=r"needs SMACT 4. pip install 'variolite\[crystals\]'"):
         smact_rules.__wrapped__()

@@ -1,7 +1,5 @@
 """Random crystals, CIF texts and comparisons that the tests of structures share."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
 from variolite.crystals.files.checks import NO_LIMITS
-from variolite.crystals.files.reading import Reading, read_chunk
+from variolite.crystals.files.reading import read_chunk
 from variolite.crystals.files.sources import Chunk
 
 CIF = """data_test
@@ -40,7 +38,7 @@ OPERATIONS = "loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n"
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def changed(*words: str, text: str = CIF) -> str:
+def changed(*words, text=CIF):
     """A text with the second word in place of the first, the fourth of the third ..."""
     for old, new in zip(words[::2], words[1::2], strict=True):
         assert old in text
@@ -48,19 +46,19 @@ def changed(*words: str, text: str = CIF) -> str:
     return text
 
 
-def read_text(kind: str, text: str) -> Reading:
+def read_text(kind, text):
     """Read one text of a format, called x, whatever its volumes and distances."""
     return read_chunk(Chunk(kind, [text], ["x"], ["x"], [None]), NO_LIMITS)
 
 
-def sound(kind: str, text: str) -> Crystals:
+def sound(kind, text):
     """The structures of a text that has no faulty one."""
     reading = read_text(kind, text)
     assert reading.rejects.rows() == []
     return reading.crystals
 
 
-def crystals_of(seed: int, *, count: int = 3, atoms: int = 6, hostile: bool = False) -> Crystals:
+def crystals_of(seed, *, count=3, atoms=6, hostile=False):
     """Draw crystals with well separated atoms in skewed cells."""
     rng = np.random.default_rng(seed)
     found = []
@@ -77,7 +75,7 @@ def crystals_of(seed: int, *, count: int = 3, atoms: int = 6, hostile: bool = Fa
 
 
 @st.composite
-def crystal_sets(draw: st.DrawFn) -> Crystals:
+def crystal_sets(draw):
     """Draw sets with names and properties of both kinds, empty ones included."""
     count = draw(st.integers(0, 4))
     text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
@@ -90,7 +88,7 @@ def crystal_sets(draw: st.DrawFn) -> Crystals:
     return replace(crystals_of(draw(SEEDS), count=count), names=names, properties=properties)
 
 
-def assert_same(found: Crystals, expected: Crystals, tolerance: float = 0.0) -> None:
+def assert_same(found, expected, tolerance=0.0):
     """Fail unless all is equal: atoms in their order, cells, names and properties."""
     for name in ("offsets", "species", "names"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -102,7 +100,7 @@ def assert_same(found: Crystals, expected: Crystals, tolerance: float = 0.0) -> 
         np.testing.assert_array_equal(found.properties[name], values)
 
 
-def same_atoms(one: Crystal, two: Crystal, tolerance: float = 1e-5) -> bool:
+def same_atoms(one, two, tolerance=1e-5):
     """Return whether cells and atoms agree, whatever order and whole shifts."""
     if len(one) != len(two):
         return False

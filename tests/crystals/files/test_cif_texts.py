@@ -1,11 +1,7 @@
 """CIF in: symmetry, odd spellings, both paths of the reader, and pymatgen as the reference."""
 
-from __future__ import annotations
-
 import warnings
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +10,7 @@ from crystal_cases import CIF, OPERATIONS, SEEDS, changed, crystals_of, same_ato
 from gemmi import cif
 from hypothesis import given
 
-from variolite.crystals.crystals import Crystal, lattices_from_parameters
+from variolite.crystals.crystals import lattices_from_parameters
 from variolite.crystals.files.checks import Limits, RejectedError, element_of
 from variolite.crystals.files.cif import (
     expand,
@@ -29,11 +25,11 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import to_cif
 
 
-def read(text: str) -> Crystal:
+def read(text):
     return sound("cif", text)[0]
 
 
-def pymatgen_of(text: str) -> Any:
+def pymatgen_of(text):
     from pymatgen.io.cif import CifParser
 
     with warnings.catch_warnings():
@@ -73,14 +69,14 @@ SAME_SALT = {
 
 
 @pytest.mark.parametrize("spelling", SAME_SALT)
-def test_spellings_of_the_same_structure(spelling: str) -> None:
+def test_spellings_of_the_same_structure(spelling):
     found, plain = read(SAME_SALT[spelling]), read(CIF)
     np.testing.assert_array_equal(found.species, [11, 17])
     np.testing.assert_array_equal(found.coordinates, plain.coordinates)
     np.testing.assert_array_equal(found.lattice, plain.lattice)
 
 
-def test_one_atom_without_a_loop() -> None:
+def test_one_atom_without_a_loop():
     text = CIF[: CIF.rindex("loop_")]
     text += "_atom_site_fract_x 0\n_atom_site_fract_y 0.5\n_atom_site_fract_z 0\n"
     found = read(text + "_atom_site_type_symbol Fe\n")
@@ -89,7 +85,7 @@ def test_one_atom_without_a_loop() -> None:
 
 
 @given(SEEDS)
-def test_the_plain_and_the_careful_reader_agree(seed: int) -> None:
+def test_the_plain_and_the_careful_reader_agree(seed):
     for crystal in crystals_of(seed, count=2):
         block = cif.read_string(to_cif(crystal)).sole_block()
         plain, careful = read_plain_block(block), read_block(block, 512)
@@ -105,7 +101,7 @@ LABELS = {"Fe1": 26, "Fe1A": 26, "O1W": 8, "C12": 6, "Caa": 20, "H1A": 1, "D1": 
 LABELS |= {"Ow": 8, "Ht": 1}
 
 
-def test_symbols_and_labels() -> None:
+def test_symbols_and_labels():
     for text, number in SYMBOLS.items():
         assert element_of(text) == (number, text in "DT"), text
     for text, number in LABELS.items():
@@ -116,7 +112,7 @@ def test_symbols_and_labels() -> None:
             element_of(text, is_label=is_label)
 
 
-def test_special_positions_written_with_few_digits() -> None:
+def test_special_positions_written_with_few_digits():
     """Atoms 0.3333 and 0.6667 lie on the threefold axis, and once there."""
     lattice = lattices_from_parameters([3.209, 3.209, 5.211, 90, 90, 120])[0]
     place, operations = np.array([[0.3333, 0.6667, 0.25]]), operations_of_group("P 63/m m c")
@@ -125,7 +121,7 @@ def test_special_positions_written_with_few_digits() -> None:
     np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
 
 
-def test_operations_must_form_a_group() -> None:
+def test_operations_must_form_a_group():
     rotations, translations = operations_of_triplets(("x,y,z", "'-X, -Y, -Z'", "x,y,z"))
     assert (len(rotations), translations.any()) == (2, False)
     for bad in (("x,y,z", "x+1/2,y,z", "-x,-y,-z"), ("x,y,z", "y,z,x"), ("a,b,q",), ("",)):
@@ -133,7 +129,7 @@ def test_operations_must_form_a_group() -> None:
             operations_of_triplets(bad)
 
 
-def test_symmetry_of_cifs_is_applied_as_in_pymatgen() -> None:
+def test_symmetry_of_cifs_is_applied_as_in_pymatgen():
     from pymatgen.io.cif import CifWriter
 
     for crystal in textbook_crystals().take(slice(0, None, 5)):
@@ -145,7 +141,7 @@ def test_symmetry_of_cifs_is_applied_as_in_pymatgen() -> None:
         assert same_atoms(read(text), expected), crystal.name
 
 
-def test_group_by_symbol_gives_what_its_operations_give() -> None:
+def test_group_by_symbol_gives_what_its_operations_give():
     text = changed(OPERATIONS, "", "'P 1'", "'F m -3 m'", "5.0", "4.0", "6.0", "4.0")
     text = text.replace("number 1", "number 225").replace("0.5 0.5 0.25", "0.5 0.5 0.5")
     found = read(text)
@@ -155,7 +151,7 @@ def test_group_by_symbol_gives_what_its_operations_give() -> None:
 
 
 @pytest.mark.parametrize("name", ["mp_20/train_head", "mpts_52/val", "carbon_24/htl_val"])
-def test_real_cifs_are_read_as_pymatgen_reads_them(shared_data: Path, name: str) -> None:
+def test_real_cifs_are_read_as_pymatgen_reads_them(shared_data, name):
     path = shared_data / "crystals" / f"{name}.csv.gz"
     reading = read_structures(path, limits=Limits(volume_per_atom=(0, 1e6)))
     assert not len(reading.rejects)

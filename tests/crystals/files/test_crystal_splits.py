@@ -1,7 +1,5 @@
 """Splits: no group in two parts, shares about as asked, thresholds, prototypes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -21,9 +19,7 @@ from variolite.errors import DataError
     st.floats(0.02, 0.48),
     st.integers(0, 2**16),
 )
-def test_no_group_in_two_parts_and_shares_as_asked(
-    sizes: list[int], test: float, validation: float, seed: int
-) -> None:
+def test_no_group_in_two_parts_and_shares_as_asked(sizes, test, validation, seed):
     groups = np.repeat(np.arange(len(sizes)), sizes).astype(np.str_)
     split = draw_split(groups, test=test, validation=validation, seed=seed)
     rows = split.rows(groups)
@@ -40,7 +36,7 @@ def test_no_group_in_two_parts_and_shares_as_asked(
     assert draw_split(groups[shuffled], test=test, validation=validation, seed=seed) == split
 
 
-def test_many_small_groups_give_the_shares_exactly() -> None:
+def test_many_small_groups_give_the_shares_exactly():
     groups = np.repeat(np.arange(1000), 3).astype(np.str_)
     one, other = (draw_split(groups, test=0.1, validation=0.2, seed=seed) for seed in (3, 4))
     assert list(map(len, one.rows(groups).values())) == [2100, 600, 300]
@@ -48,7 +44,7 @@ def test_many_small_groups_give_the_shares_exactly() -> None:
 
 
 @pytest.mark.parametrize("by", ["formula", "system", "prototype", "random", "space_group"])
-def test_every_way_of_grouping(by: str) -> None:
+def test_every_way_of_grouping(by):
     crystals = textbook_crystals()
     rows = split_crystals(crystals, by, test=0.2, validation=0.2, seed=1)
     assert list(rows) == ["train", "validation", "test"]
@@ -60,7 +56,7 @@ def test_every_way_of_grouping(by: str) -> None:
         assert not set(formulas[rows["train"]]) & set(formulas[rows["validation"]])
 
 
-def test_impossible_splits_are_refused() -> None:
+def test_impossible_splits_are_refused():
     crystals = textbook_crystals()
     with pytest.raises(DataError, match=r"Did you mean 'formula'"):
         split_crystals(crystals, "formulas")
@@ -70,7 +66,7 @@ def test_impossible_splits_are_refused() -> None:
         draw_split(np.array(["a", "b", "b"]))
 
 
-def test_prototypes_do_not_depend_on_the_cell() -> None:
+def test_prototypes_do_not_depend_on_the_cell():
     one, two = (prototypes(textbook_crystals(conventional=c)) for c in (False, True))
     np.testing.assert_array_equal(one, two)
     labels = dict(zip(textbook_crystals().names.tolist(), one.tolist(), strict=True))
@@ -79,7 +75,7 @@ def test_prototypes_do_not_depend_on_the_cell() -> None:
     assert labels["NaCl (rock salt)"] != labels["CsCl (CsCl)"]
 
 
-def test_structures_without_symmetry_are_not_lost() -> None:
+def test_structures_without_symmetry_are_not_lost():
     """Coordinates that are no numbers, and atoms at one place."""
     crystals = textbook_crystals()
     crystals = crystals.take(np.flatnonzero(crystals.counts == 2)[:3])
@@ -93,7 +89,7 @@ def test_structures_without_symmetry_are_not_lost() -> None:
     assert told == ["symmetry of 3 of 3"]
 
 
-def test_split_by_year() -> None:
+def test_split_by_year():
     years = {"year": np.array([1997.0, 1998, 1999, 2000, 2001, np.nan])}
     crystals = replace(textbook_crystals().take(slice(0, 6)), properties=years)
     rows = split_by_number(crystals, "year", validation_from=1999, test_from=2001)

@@ -1,13 +1,10 @@
 """The store: bit for bit what was written, or a clear word on what is wrong with the file."""
 
-from __future__ import annotations
-
 import json
 import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +12,13 @@ import safetensors.numpy
 from crystal_cases import assert_same, crystal_sets
 from hypothesis import given
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.store import KIND, fingerprint, open_store, write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 
 @given(crystal_sets())
-def test_a_round_trip_is_bit_identical(tmp_path: Path, crystals: Crystals) -> None:
+def test_a_round_trip_is_bit_identical(tmp_path, crystals):
     path = tmp_path / "set.crystals"
     write_store(path, crystals)
     found = open_store(path)
@@ -35,7 +31,7 @@ def test_a_round_trip_is_bit_identical(tmp_path: Path, crystals: Crystals) -> No
     assert path.read_bytes() == content
 
 
-def test_a_store_is_a_safetensors_file_that_opening_never_changes(tmp_path: Path) -> None:
+def test_a_store_is_a_safetensors_file_that_opening_never_changes(tmp_path):
     crystals, path = textbook_crystals(), tmp_path / "a.crystals"
     write_store(path, crystals)
     arrays = safetensors.numpy.load_file(path)
@@ -45,14 +41,14 @@ def test_a_store_is_a_safetensors_file_that_opening_never_changes(tmp_path: Path
     assert_same(open_store(path), crystals)
 
 
-def test_stores_of_the_first_format_are_read() -> None:
+def test_stores_of_the_first_format_are_read():
     path = Path(__file__).parent / "fixtures" / "format_1.crystals"
     crystals = textbook_crystals().take(slice(15, 25))
     properties = {"z": crystals.names[::-1], **crystals.properties}
     assert_same(open_store(path), replace(crystals, properties=properties))
 
 
-def test_the_fingerprint_is_of_the_structures_alone() -> None:
+def test_the_fingerprint_is_of_the_structures_alone():
     crystals = textbook_crystals()
     renamed = replace(crystals, names=crystals.names[::-1], properties={})
     assert fingerprint(renamed) == fingerprint(crystals)
@@ -61,10 +57,10 @@ def test_the_fingerprint_is_of_the_structures_alone() -> None:
     assert fingerprint(crystals.take(slice(0, 5))) != fingerprint(crystals)
 
 
-def with_header(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Any:
+def with_header(change):
     """Return the function from a store to one whose header and description are changed."""
 
-    def spoil(content: bytes) -> bytes:
+    def spoil(content):
         length = struct.unpack("<Q", content[:8])[0]
         header = json.loads(content[8 : 8 + length])
         described = json.loads(header["__metadata__"].pop(KIND))
@@ -76,7 +72,7 @@ def with_header(change: Callable[[dict[str, Any], dict[str, Any]], Any]) -> Any:
     return spoil
 
 
-def swapped(header: dict[str, Any], _: object) -> None:
+def swapped(header, _):
     header["names.offsets"], header["offsets"] = header["offsets"], header["names.offsets"]
 
 
@@ -101,7 +97,7 @@ BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_store_says_what_is_wrong(tmp_path: Path, kind: str) -> None:
+def test_a_broken_store_says_what_is_wrong(tmp_path, kind):
     path = tmp_path / "a.crystals"
     write_store(path, textbook_crystals())
     make, message = BROKEN[kind]
@@ -111,7 +107,7 @@ def test_a_broken_store_says_what_is_wrong(tmp_path: Path, kind: str) -> None:
     assert error.value.where == str(path)
 
 
-def test_places_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+def test_places_that_cannot_be_read_or_written(tmp_path):
     with pytest.raises(DataError, match="no such file"):
         open_store(tmp_path / "none.crystals")
     with pytest.raises(DataError, match="cannot be read"):

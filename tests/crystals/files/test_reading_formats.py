@@ -1,7 +1,5 @@
 """Every format, mixed folders, names, properties, progress and worker processes."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import json
@@ -27,7 +25,7 @@ from variolite.crystals.files.writing import to_cif, to_extxyz, to_poscar, write
 from variolite.errors import DataError
 
 
-def test_nothing_optional_is_loaded() -> None:
+def test_nothing_optional_is_loaded():
     heavy = ("pymatgen", "ase", "spglib", "chgnet", "torch", "lightning")
     code = (
         "import sys, variolite.crystals.files; "
@@ -41,7 +39,7 @@ def test_nothing_optional_is_loaded() -> None:
 
 
 @given(SEEDS, st.booleans(), st.booleans())
-def test_poscars_of_pymatgen(seed: int, direct: bool, old: bool) -> None:
+def test_poscars_of_pymatgen(seed, direct, old):
     from pymatgen.io.vasp import Poscar
 
     crystal = crystals_of(seed, count=1)[0]
@@ -51,7 +49,7 @@ def test_poscars_of_pymatgen(seed: int, direct: bool, old: bool) -> None:
     assert same_atoms(sound("poscar", text)[0], crystal, 1e-8)
 
 
-def test_poscar_with_scales_volumes_and_potentials() -> None:
+def test_poscar_with_scales_volumes_and_potentials():
     plain = "c\n{}\n1 0 0\n0 1 0\n0 0 2\n{}\n1 1\n{}\n0 0 0\n0.5 0.5 {}\n"
     for scale, kind, z in (
         ("3.0", "Direct", 0.5),
@@ -69,7 +67,7 @@ def test_poscar_with_scales_volumes_and_potentials() -> None:
 
 
 @given(SEEDS)
-def test_extended_xyz_of_ase(seed: int) -> None:
+def test_extended_xyz_of_ase(seed):
     from ase.io import read, write
 
     crystals = crystals_of(seed, count=3)
@@ -91,7 +89,7 @@ def test_extended_xyz_of_ase(seed: int) -> None:
 
 
 @given(SEEDS)
-def test_json_of_pymatgen(seed: int) -> None:
+def test_json_of_pymatgen(seed):
     crystals = crystals_of(seed, count=2)
     one, two = dicts = [to_pymatgen(crystal).as_dict() for crystal in crystals]
     shared = {"band_gap": 1.5, "tags": [1]}
@@ -107,7 +105,7 @@ def test_json_of_pymatgen(seed: int) -> None:
         assert_same(sound("json", json.dumps(content)), expected, 1e-12)
 
 
-def test_exchange_refuses_what_no_crystal_holds() -> None:
+def test_exchange_refuses_what_no_crystal_holds():
     from ase import Atoms
     from pymatgen.core.lattice import Lattice
     from pymatgen.core.structure import Structure
@@ -129,7 +127,7 @@ def test_exchange_refuses_what_no_crystal_holds() -> None:
 # --- folders, names and properties
 
 
-def test_a_folder_of_everything(tmp_path: Path) -> None:
+def test_a_folder_of_everything(tmp_path):
     """Nine ways to store the same perovskite; other and hidden files are passed over."""
     crystal = textbook_crystals()[40]
     text = to_cif(crystal)
@@ -160,13 +158,13 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     assert told[-1] == "9 structures, 100%, 0 s left"
 
 
-def test_names_of_files() -> None:
+def test_names_of_files():
     files = "mp-1.cif mp-1.2.cif.gz POSCAR_mp-1 CONTCAR-2.vasp a/POSCAR a/CONTCAR.gz x.extxyz"
     names = [name_of_file(Path("/data") / file) for file in files.split()]
     assert names == ["mp-1", "mp-1.2", "mp-1", "2", "a", "a", "x"]
 
 
-def test_properties_of_different_files_are_joined(tmp_path: Path) -> None:
+def test_properties_of_different_files_are_joined(tmp_path):
     one = {
         "material_id": ["007", "8"],
         "gap": [1.5, None],
@@ -194,7 +192,7 @@ def test_properties_of_different_files_are_joined(tmp_path: Path) -> None:
     assert load_crystals(tmp_path, properties=False).properties == {}
 
 
-def test_frames_of_one_file_are_numbered(tmp_path: Path) -> None:
+def test_frames_of_one_file_are_numbered(tmp_path):
     write_structures(replace(crystals_of(5), names=np.full(3, "")), tmp_path / "run.extxyz")
     text = (tmp_path / "run.extxyz").read_text()
     (tmp_path / "bad.extxyz").write_text(text.replace("Lattice", "Latice", 1))
@@ -204,7 +202,7 @@ def test_frames_of_one_file_are_numbered(tmp_path: Path) -> None:
     assert reading.rejects.select("row", "name", "reason_code").rows() == [(0, "bad-0", "no_cell")]
 
 
-def test_stores_are_checked_again_only_if_asked(tmp_path: Path) -> None:
+def test_stores_are_checked_again_only_if_asked(tmp_path):
     crystals = textbook_crystals()
     heap = replace(crystals, coordinates=crystals.coordinates * 0.0)
     write_store(tmp_path / "a.crystals", heap)
@@ -223,9 +221,7 @@ def test_stores_are_checked_again_only_if_asked(tmp_path: Path) -> None:
         load_crystals(tmp_path / "a.csv")
 
 
-def test_worker_processes_give_the_same_in_the_same_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_worker_processes_give_the_same_in_the_same_order(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 0.0)
     texts = [to_cif(crystal) for crystal in textbook_crystals()] * 60
     texts[17] = "rubbish"

@@ -1,7 +1,5 @@
 """Niggli cells against pymatgen and spglib, and close atoms against a slow search."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
 from itertools import product
@@ -25,7 +23,7 @@ from variolite.crystals.periodic import close_pairs, reduce_cells
 from variolite.errors import DataError
 
 
-def in_another_cell(crystal: Crystal, seed: int) -> Crystal:
+def in_another_cell(crystal, seed):
     """The same crystal with lattice vectors added to one another."""
     rng = np.random.default_rng(seed)
     change = np.eye(3)
@@ -37,7 +35,7 @@ def in_another_cell(crystal: Crystal, seed: int) -> Crystal:
 
 
 @given(SEEDS)
-def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed: int) -> None:
+def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed):
     import spglib
 
     crystal = crystals_of(seed, count=1)[0]
@@ -57,7 +55,7 @@ def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed: in
 
 
 @given(SEEDS)
-def test_atoms_stay_where_they_are(seed: int) -> None:
+def test_atoms_stay_where_they_are(seed):
     """Every position of the reduced crystal is one of the given, up to given lattice vectors."""
     before = Crystals.of([in_another_cell(c, seed) for c in crystals_of(seed, hostile=True)])
     after = reduce_cells(before)
@@ -71,7 +69,7 @@ def test_atoms_stay_where_they_are(seed: int) -> None:
         np.testing.assert_allclose(difference, np.rint(difference), 0, 1e-8)
 
 
-def test_textbook_cells() -> None:
+def test_textbook_cells():
     """Primitive and conventional cells of primitive lattices reduce to the same."""
     both = textbook_crystals(), textbook_crystals(conventional=True)
     same = both[0].counts == both[1].counts
@@ -83,14 +81,14 @@ def test_textbook_cells() -> None:
     assert told == ["0 of 78 cells reduced"]
 
 
-def test_a_cell_without_volume_is_named() -> None:
+def test_a_cell_without_volume_is_named():
     flat = Crystal(np.array([6], np.uint8), np.zeros((1, 3)), np.ones((3, 3)), "flat one")
     with pytest.raises(DataError, match="flat one: the lattice vectors span no volume"):
         reduce_cells(Crystals.of([flat]))
 
 
 @given(SEEDS)
-def test_parameters_lattices_and_heights_belong_together(seed: int) -> None:
+def test_parameters_lattices_and_heights_belong_together(seed):
     lattices = crystals_of(seed).lattices
     parameters = cell_parameters(lattices)
     again = lattices_from_parameters(parameters)
@@ -104,7 +102,7 @@ def test_parameters_lattices_and_heights_belong_together(seed: int) -> None:
         np.testing.assert_allclose(cell_heights(lattices)[:, i], heights, 1e-9)
 
 
-def test_parameters_of_no_cell() -> None:
+def test_parameters_of_no_cell():
     cells = ("3 3 3 90 90 90", "-3 3 3 90 90 90", "3 3 3 90 90 180", "3 3 3 0 90 90")
     cells += ("3 3 3 30 90 30", "3 nan 3 90 90 90")
     finite = np.isfinite(lattices_from_parameters([cell.split() for cell in cells]))
@@ -116,7 +114,7 @@ def test_parameters_of_no_cell() -> None:
 IMAGES = np.array(list(product(range(-4, 5), repeat=3)), dtype=float)
 
 
-def slow_distance(crystal: Crystal) -> float:
+def slow_distance(crystal):
     """The shortest distance of all, over 729 images."""
     difference = crystal.coordinates[:, None] - crystal.coordinates
     difference -= np.rint(difference)
@@ -128,7 +126,7 @@ def slow_distance(crystal: Crystal) -> float:
 
 
 @given(SEEDS, st.floats(0.3, 4.0))
-def test_the_closest_pair_is_found(seed: int, within: float) -> None:
+def test_the_closest_pair_is_found(seed, within):
     """With reaches up to the size of the cells, so that both ways of searching are taken."""
     rng = np.random.default_rng(seed)
     crystals = crystals_of(seed, count=4)
@@ -147,7 +145,7 @@ def test_the_closest_pair_is_found(seed: int, within: float) -> None:
         assert np.abs(np.linalg.norm(images, axis=1) - distance).min() < 1e-9
 
 
-def test_only_the_chosen_structures_are_searched() -> None:
+def test_only_the_chosen_structures_are_searched():
     crystals = textbook_crystals()
     everything = close_pairs(crystals, np.arange(78), 2.0).structure
     some = close_pairs(crystals, np.arange(0, 78, 2), 2.0).structure

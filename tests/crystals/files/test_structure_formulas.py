@@ -1,11 +1,8 @@
 """Elements, formulas and families, and the textbook against densities and symmetry."""
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from math import gcd
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +17,12 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.errors import DataError
 
 
-def one_of(species: list[int]) -> Crystals:
+def one_of(species):
     atoms = np.array(species, dtype=np.uint8), np.zeros((len(species), 3))
     return Crystals.of([Crystal(*atoms, np.eye(3))])
 
 
-def test_elements_are_those_of_pymatgen() -> None:
+def test_elements_are_those_of_pymatgen():
     from pymatgen.core.periodic_table import Element
 
     assert len(el.ATOMIC_NUMBERS) == 118
@@ -39,7 +36,7 @@ def test_elements_are_those_of_pymatgen() -> None:
             assert el.MASSES[z] == pytest.approx(float(element.atomic_mass), rel=0.02)
 
 
-def test_symbols_and_numbers() -> None:
+def test_symbols_and_numbers():
     everything = np.arange(1, 119)
     np.testing.assert_array_equal(el.atomic_numbers(el.symbols_of(everything)), everything)
     assert el.symbols_of([[11], [17]]).tolist() == [["Na"], ["Cl"]]
@@ -51,13 +48,13 @@ def test_symbols_and_numbers() -> None:
         el.atomic_numbers(["na"])
 
 
-def electronegativity(symbol: str) -> tuple[float, str]:
+def electronegativity(symbol):
     value = el.ELECTRONEGATIVITIES[el.ATOMIC_NUMBERS[symbol]]
     return (np.inf if np.isnan(value) else value, symbol)
 
 
 @given(SEEDS)
-def test_formulas_are_those_of_pymatgen(seed: int) -> None:
+def test_formulas_are_those_of_pymatgen(seed):
     from pymatgen.core.composition import Composition
 
     crystals = crystals_of(seed, count=4)
@@ -73,7 +70,7 @@ def test_formulas_are_those_of_pymatgen(seed: int) -> None:
         assert system == reduced.chemical_system
 
 
-def test_known_formulas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_formulas(monkeypatch):
     crystals = textbook_crystals()
     formulas = el.reduced_formulas(crystals)
     pairs = zip(formulas.tolist(), el.anonymous_formulas(crystals).tolist(), strict=True)
@@ -107,7 +104,7 @@ DENSITIES = (
 
 
 @pytest.mark.parametrize("conventional", [False, True])
-def test_textbook_densities_and_space_groups(conventional: bool) -> None:
+def test_textbook_densities_and_space_groups(conventional):
     crystals = textbook_crystals(conventional=conventional)
     masses = np.add.reduceat(el.MASSES[crystals.species], crystals.offsets[:-1])
     found = dict(zip(crystals.names.tolist(), masses / crystals.volumes * 1.66053907, strict=True))
@@ -119,7 +116,7 @@ def test_textbook_densities_and_space_groups(conventional: bool) -> None:
     np.testing.assert_array_equal(sizes, textbook_crystals().counts)
 
 
-def test_textbook_names_agree_with_formulas() -> None:
+def test_textbook_names_agree_with_formulas():
     from pymatgen.core.composition import Composition
 
     crystals = textbook_crystals()
@@ -137,7 +134,7 @@ KNOWN = (
 )
 
 
-def test_families_of_known_compounds() -> None:
+def test_families_of_known_compounds():
     known = dict(entry.split(": ") for entry in KNOWN.split("; "))
     assert known.keys() == set(el.FAMILIES)
     for family, formulas in known.items():
@@ -148,7 +145,7 @@ def test_families_of_known_compounds() -> None:
 
 
 @given(st.lists(st.integers(1, 118), min_size=1, max_size=8), st.integers(2, 4), st.randoms())
-def test_families_of_supercells_in_any_order(species: list[int], times: int, random: Any) -> None:
+def test_families_of_supercells_in_any_order(species, times, random):
     repeated = species * times
     random.shuffle(repeated)
     assert el.chemical_family(one_of(repeated)) == el.chemical_family(one_of(species))

@@ -1,12 +1,9 @@
 """Crystals out: texts come back as they were, files get safe names and whole contents."""
 
-from __future__ import annotations
-
 import io
 import os
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -25,7 +22,7 @@ BROKEN = Crystal(np.array([6], np.uint8), np.full((1, 3), np.nan), np.eye(3), "h
 
 
 @given(SEEDS)
-def test_texts_come_back_as_they_were(seed: int) -> None:
+def test_texts_come_back_as_they_were(seed):
     values = {"gap": 1 / 3, "phase": 'a "b" c', "none": np.nan, "empty": ""}
     for crystal in crystals_of(seed, count=2, hostile=True, atoms=9):
         cell, handed = cell_parameters(crystal.lattice), np.sign(np.linalg.det(crystal.lattice))
@@ -42,7 +39,7 @@ def test_texts_come_back_as_they_were(seed: int) -> None:
         assert_same(found, replace(Crystals.of([crystal]), properties=words), 1e-9)
 
 
-def test_texts_are_understood_elsewhere() -> None:
+def test_texts_are_understood_elsewhere():
     from ase.io import read as ase_read
     from pymatgen.io.cif import CifParser
     from pymatgen.io.vasp import Poscar
@@ -57,7 +54,7 @@ def test_texts_are_understood_elsewhere() -> None:
         assert sorted(atoms.numbers) == sorted(crystal.species)
 
 
-def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_said(tmp_path):
     empty = Crystal(np.empty(0, np.uint8), np.empty((0, 3)), np.eye(3), "void")
     for write in (to_cif, to_extxyz, to_poscar):
         with pytest.raises(DataError, match="void: the crystal has no atoms"):
@@ -81,7 +78,7 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a.crystals", "a.xyz", "a.extxyz.gz", "a.csv", "a.csv.gz", "a.tsv", "a.parquet"]
 )
-def test_every_format_is_read_back(tmp_path: Path, name: str) -> None:
+def test_every_format_is_read_back(tmp_path, name):
     crystals = textbook_crystals().take(slice(0, None, 3))
     gap = np.where(np.arange(len(crystals)) % 2, np.nan, 1.5)
     note = np.where(np.arange(len(crystals)) % 3, "x", "")
@@ -101,7 +98,7 @@ def test_every_format_is_read_back(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("cif", "cif"), ("poscar", "vasp")])
-def test_a_folder_of_files(tmp_path: Path, kind: str, ending: str) -> None:
+def test_a_folder_of_files(tmp_path, kind, ending):
     crystals = textbook_crystals()
     (tmp_path / "out").mkdir()
     write_structures(crystals, tmp_path / "out", kind=kind)
@@ -115,7 +112,7 @@ def test_a_folder_of_files(tmp_path: Path, kind: str, ending: str) -> None:
 
 
 @given(st.lists(st.text(max_size=120), max_size=12))
-def test_file_names_are_safe_and_distinct(names: list[str]) -> None:
+def test_file_names_are_safe_and_distinct(names):
     found = file_names([*names, *names[:2], "a/b", "A/B", "..", "con", "con.x", ""])
     assert len({name.casefold() for name in found}) == len(found)
     for name in found:
@@ -127,7 +124,7 @@ def test_file_names_are_safe_and_distinct(names: list[str]) -> None:
     assert file_names(names) == ["mp-1", "NaCl_(rock_salt)", "a_b", "mp-1-2", "MP-1-3"]
 
 
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+def test_places_that_cannot_be_written(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
     (tmp_path / "dir.csv").mkdir()
@@ -145,7 +142,7 @@ def test_places_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_protected_folder(tmp_path: Path) -> None:
+def test_a_protected_folder(tmp_path):
     (tmp_path / "p").mkdir(mode=0o555)
     with pytest.raises(DataError, match="write-protected"):
         require_place(tmp_path / "p" / "a.csv")

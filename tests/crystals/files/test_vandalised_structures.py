@@ -1,9 +1,6 @@
 """Every kind of spoilt input ends in a named reject, beside sound structures that are read."""
 
-from __future__ import annotations
-
 import gzip
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +78,7 @@ SPOILT: dict[str, list[str]] = {
 
 
 @pytest.mark.parametrize("code", SPOILT)
-def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(code: str, tmp_path: Path) -> None:
+def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(code, tmp_path):
     for name, content in zip("abcdefghijklm", [CIF, *SPOILT[code], CIF], strict=False):
         (tmp_path / f"{name}.cif").write_text(content)
     reading = read_structures(tmp_path)
@@ -98,11 +95,11 @@ def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(code: str, tmp_path
         assert (error.value.what, error.value.where, error.value.hint) == expected
 
 
-def test_every_reason_has_a_hint_and_a_case() -> None:
+def test_every_reason_has_a_hint_and_a_case():
     assert SPOILT.keys() | {"unreadable_file", "too_many_atoms"} == set(REASONS) == set(HINTS)
 
 
-def test_too_many_atoms_before_and_after_symmetry(tmp_path: Path) -> None:
+def test_too_many_atoms_before_and_after_symmetry(tmp_path):
     centring = "x,y,z\nx,y+1/2,z+1/2\nx+1/2,y,z+1/2\nx+1/2,y+1/2,z\n"
     fcc = changed("'x, y, z'\n", centring, GROUP, "", "number 1", "number 5")
     (tmp_path / "after.cif").write_text(fcc)
@@ -115,7 +112,7 @@ def test_too_many_atoms_before_and_after_symmetry(tmp_path: Path) -> None:
     assert "8" in reading.rejects["reason"][0]
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read(tmp_path):
     for name, content in (
         ("good.cif", CIF.encode()),
         ("latin.cif", b"# \xc5ngstr\xf6m\n" + CIF.encode()),
@@ -138,7 +135,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert codes == dict.fromkeys(sorted(unreadable), "unreadable_file")
 
 
-def test_a_spoilt_row_of_a_table_costs_no_other(tmp_path: Path) -> None:
+def test_a_spoilt_row_of_a_table_costs_no_other(tmp_path):
     path = tmp_path / "set.csv"
     texts = [CIF, "", *SPOILT["disorder"], CIF, changed("data_test", "data_\ufffe")]
     lines = [f'{name},{k},"{texts[k]}"' for k, name in enumerate("xyzxw")]
@@ -151,7 +148,7 @@ def test_a_spoilt_row_of_a_table_costs_no_other(tmp_path: Path) -> None:
     assert reading.rejects.select("row", "name", "reason_code").rows() == expected
 
 
-def test_it_is_an_error_when_nothing_or_too_little_is_left(tmp_path: Path) -> None:
+def test_it_is_an_error_when_nothing_or_too_little_is_left(tmp_path):
     (tmp_path / "a.cif").write_text(changed("Na Na1", "D D1"))
     (tmp_path / "b.cif").write_text("rubbish")
     told: list[str] = []
@@ -217,7 +214,7 @@ TEXTS = {"poscar": POSCAR, "extxyz": XYZ, "json": JSON}
 
 
 @pytest.mark.parametrize(("form", "code"), OTHERS)
-def test_other_formats_are_rejected_by_name(form: str, code: str) -> None:
+def test_other_formats_are_rejected_by_name(form, code):
     for case in OTHERS[form, code]:
         reading = read_text(
             form, case if isinstance(case, str) else changed(*case, text=TEXTS[form])
@@ -226,7 +223,7 @@ def test_other_formats_are_rejected_by_name(form: str, code: str) -> None:
         assert not len(reading.crystals)
 
 
-def test_the_texts_that_were_spoilt_are_sound() -> None:
+def test_the_texts_that_were_spoilt_are_sound():
     numbered = changed(*NUMBERED, "Cl", "17", text=XYZ)
     for form, text in (*TEXTS.items(), ("extxyz", numbered)):
         crystals = sound(form, text)
@@ -241,7 +238,7 @@ WORDS = ["", "0", "-1", "1e400", "nan", "'", "loop_", "data_", "{", "[", "null",
 
 @settings(max_examples=300)
 @given(st.data())
-def test_no_mutation_makes_a_parser_fall_over(data: st.DataObject) -> None:
+def test_no_mutation_makes_a_parser_fall_over(data):
     parse, text = data.draw(st.sampled_from(SOUND))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))

@@ -4,11 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation import composition
-from variolite.crystals.generation.prior import LatentPrior, fit_prior
+from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.recipe import PriorSpec
 
 ELEMENTS = (3, 8, 11, 17, 22)  # Li, O, Na, Cl, Ti
@@ -24,7 +23,7 @@ class ToyCodec:
     species_given: bool = False
     broken: bool = False  # all atoms are decoded to one place
 
-    def encode(self, crystals: Crystals) -> Latents:
+    def encode(self, crystals):
         """Write down what every atom is."""
         place = np.searchsorted(ELEMENTS, crystals.species)
         angle = 2.0 * np.pi * crystals.coordinates
@@ -34,7 +33,7 @@ class ToyCodec:
         variance = np.broadcast_to(2.0 * np.log(0.02 * SPREAD), mean.shape)
         return Latents(mean, variance.astype(np.float32), crystals.offsets, crystals.names)
 
-    def decode(self, latents: Latents, *, species: NDArray[np.integer] | None = None) -> Crystals:
+    def decode(self, latents, *, species=None):
         """Read it off again; cells are cubes."""
         facts = (latents.mean - SHIFT) / SPREAD
         if species is None:
@@ -53,12 +52,12 @@ class ToyCodec:
 
 
 @pytest.fixture(scope="session")
-def codec() -> ToyCodec:
+def codec():
     return ToyCodec()
 
 
 @pytest.fixture(scope="session")
-def crystals() -> Crystals:
+def crystals():
     """Rock salts AB of 2 or 8 atoms and perovskite-like ABO3, with columns of properties."""
     random = np.random.default_rng(0)
     salt = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
@@ -84,7 +83,7 @@ def crystals() -> Crystals:
 
 
 @pytest.fixture(scope="session")
-def prior(codec: ToyCodec, crystals: Crystals) -> LatentPrior:
+def prior(codec, crystals):
     """A prior with the energy and the space group as conditions."""
     spec = PriorSpec(width=32, layers=2, heads=2, epochs=50, batch_size=64, learning_rate=5e-3)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation import composition
 from variolite.crystals.generation.composition import (
     BACK_OFF,
@@ -15,7 +14,6 @@ from variolite.crystals.generation.composition import (
     sample_compositions,
 )
 from variolite.crystals.generation.conditions import Conditions, Vocabulary
-from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.where import Where
 from variolite.errors import DataError
 
@@ -32,7 +30,7 @@ BY_HAND[0] = 0.0
 BY_HAND /= BY_HAND.sum()
 
 
-def test_a_space_group_backs_off_and_a_property_follows_the_rule_of_bayes() -> None:
+def test_a_space_group_backs_off_and_a_property_follows_the_rule_of_bayes():
     np.testing.assert_allclose(MODEL.probabilities(Where()), BY_HAND)
     expected = np.array([0, 0, 1, 0, 2, 0, 0]) + BACK_OFF * BY_HAND
     found = MODEL.probabilities(Where(space_group=225))
@@ -49,7 +47,7 @@ def test_a_space_group_backs_off_and_a_property_follows_the_rule_of_bayes() -> N
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
-def test_multiples_and_least_numbers(multiple: int, least: int) -> None:
+def test_multiples_and_least_numbers(multiple, least):
     allowed = [n for n in range(1, 7) if n % multiple == 0 and n >= least]
     assume(allowed)
     where = Where(formula={1: multiple}, elements=tuple(range(least)))
@@ -60,15 +58,13 @@ def test_multiples_and_least_numbers(multiple: int, least: int) -> None:
         MODEL.probabilities(Where(formula={1: 7}))
 
 
-def known(
-    counts: list[int], species: int = 0, value: float = np.nan, properties: int = 1
-) -> Conditions:
+def known(counts, species=0, value=np.nan, properties=1):
     sizes = np.array(counts, dtype=np.int64)
     values = np.full((len(sizes), properties), value)
     return Conditions(sizes, np.full(sizes.sum(), species), np.zeros_like(sizes), values)
 
 
-def drawn(prior: LatentPrior, asked: Conditions, where: Where, seed: int = 0) -> np.ndarray:
+def drawn(prior, asked, where, seed=0):
     return sample_compositions(prior.compositions, asked, prior.vocabulary, where, seed=seed)
 
 
@@ -78,9 +74,7 @@ def drawn(prior: LatentPrior, asked: Conditions, where: Where, seed: int = 0) ->
     st.booleans(),
     st.integers(0, 5),
 )
-def test_sizes_and_elements_are_those_asked_for(
-    prior: LatentPrior, counts: list[int], elements: list[int], others: bool, seed: int
-) -> None:
+def test_sizes_and_elements_are_those_asked_for(prior, counts, elements, others, seed):
     where = Where(elements=tuple(elements), others=others or not elements)
     species = drawn(prior, known(counts), where, seed)
     assert len(species) == sum(counts)
@@ -91,7 +85,7 @@ def test_sizes_and_elements_are_those_asked_for(
         assert np.count_nonzero(np.diff(part)) == len(found) - 1  # one element together
 
 
-def test_what_was_seen_is_drawn_and_a_property_changes_it(prior: LatentPrior) -> None:
+def test_what_was_seen_is_drawn_and_a_property_changes_it(prior):
     species = drawn(prior, known([5] * 300), Where(), 1).reshape(300, 5)
     perovskites = [sorted(row) in ([3, 8, 8, 8, 22], [8, 8, 8, 11, 22]) for row in species.tolist()]
     assert np.mean(perovskites) > 0.9
@@ -102,9 +96,7 @@ def test_what_was_seen_is_drawn_and_a_property_changes_it(prior: LatentPrior) ->
     assert low > high + 0.1
 
 
-def test_a_seed_repeats_and_one_element_is_enough(
-    crystals: Crystals, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_seed_repeats_and_one_element_is_enough(crystals, monkeypatch):
     monkeypatch.setattr(composition, "EPOCHS", 3)
     monkeypatch.setattr(composition, "FEWEST_STEPS", 3)
     few = Conditions.of(crystals.take(slice(0, 60)), ["energy"])

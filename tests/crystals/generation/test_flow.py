@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from variolite.crystals.crystals import Latents
 from variolite.crystals.generation.conditions import Conditions, ConditionTensors, Vocabulary
@@ -23,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def network() -> FlowNetwork:
+def network():
     made = FlowNetwork(FlowShape(5, 4, 2, width=16, layers=2, heads=2))
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():  # fresh ones answer zero to everything
@@ -32,7 +31,7 @@ def network() -> FlowNetwork:
     return made.eval()
 
 
-def seen(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Layout, ConditionTensors]:
+def seen(counts, seed):
     """Points, times, layout and conditions of crystals of so many atoms."""
     random = torch.Generator().manual_seed(seed)
     atoms, sets = sum(counts), len(counts)
@@ -46,7 +45,7 @@ def seen(counts: list[int], seed: int) -> tuple[Tensor, Tensor, Layout, Conditio
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 99))
 @settings(max_examples=20)
 @torch.no_grad()
-def test_order_and_company_do_not_matter(network: FlowNetwork, sizes: list[int], seed: int) -> None:
+def test_order_and_company_do_not_matter(network, sizes, seed):
     z, time, layout, known = seen(sorted(sizes), seed)
     together = network(z, time, layout, known)
     random, start = torch.Generator().manual_seed(seed), 0
@@ -59,7 +58,7 @@ def test_order_and_company_do_not_matter(network: FlowNetwork, sizes: list[int],
 
 
 @torch.no_grad()
-def test_conditions_matter_and_products_are_rounded_in_training(network: FlowNetwork) -> None:
+def test_conditions_matter_and_products_are_rounded_in_training(network):
     z, time, layout, known = seen([3, 3], 1)
     before = network(z, time, layout, known)
     none, every, both = torch.tensor([0, 0]), torch.tensor([1, 1]), torch.ones(2, 2)
@@ -77,11 +76,11 @@ def test_conditions_matter_and_products_are_rounded_in_training(network: FlowNet
     assert 0.0 < float((trained - before).norm() / before.norm()) < 0.02
 
 
-def test_the_solver_reaches_a_normal_distribution_and_a_point() -> None:
+def test_the_solver_reaches_a_normal_distribution_and_a_point():
     noise = torch.linspace(-3.0, 3.0, 61).unsqueeze(1)
     mean, deviation = 1.5, 0.4
 
-    def exact(z: Tensor, time: Tensor) -> Tensor:
+    def exact(z, time):
         """Answer of a perfect network, from the conditional means of latents and noise."""
         t = float(time)
         off = (z - t * mean) / ((t * deviation) ** 2 + (1.0 - t) ** 2)
@@ -94,7 +93,7 @@ def test_the_solver_reaches_a_normal_distribution_and_a_point() -> None:
     np.testing.assert_allclose(ending, torch.full((61, 1), 2.0), atol=1e-3)
 
 
-def test_batches_hold_every_atom_with_its_own_conditions_or_none() -> None:
+def test_batches_hold_every_atom_with_its_own_conditions_or_none():
     # Twelve atoms whose latents are their numbers, in five crystals.
     random = np.random.default_rng(0)
     species, groups = random.integers(1, 5, 12), np.array([1, 2, 0, 4, 5])

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,18 +18,18 @@ from variolite.crystals.generation.interpolation import (
 from variolite.errors import DataError
 
 
-def backwards(crystal: Crystal) -> Crystal:
+def backwards(crystal):
     return Crystal(crystal.species[::-1], crystal.coordinates[::-1], crystal.lattice)
 
 
-def shortest(first: np.ndarray, second: np.ndarray) -> float:
+def shortest(first, second):
     """Sum of the squared distances of the best of all pairings."""
     orders = permutations(range(len(first)))
     return min(float(((first - second[list(order)]) ** 2).sum()) for order in orders)
 
 
 @given(st.integers(1, 5), st.integers(0, 1000))
-def test_the_pairing_is_the_shortest_of_all(size: int, seed: int) -> None:
+def test_the_pairing_is_the_shortest_of_all(size, seed):
     first, second = np.random.default_rng(seed).normal(size=(2, size, 3))
     partner = match_atoms(first, second)
     assert ((first - second[partner]) ** 2).sum() == pytest.approx(shortest(first, second))
@@ -40,7 +39,7 @@ def test_the_pairing_is_the_shortest_of_all(size: int, seed: int) -> None:
 
 
 @given(st.sampled_from(sorted(PATHS)), st.integers(0, 1000), st.floats(0.0, 1.0))
-def test_paths_join_their_ends_at_constant_speed(path: str, seed: int, share: float) -> None:
+def test_paths_join_their_ends_at_constant_speed(path, seed, share):
     first, second = np.random.default_rng(seed).normal(size=(2, 4, 3))
     way = PATHS[path]
     np.testing.assert_allclose(way(first, second, 0.0), first, atol=1e-9)
@@ -52,7 +51,7 @@ def test_paths_join_their_ends_at_constant_speed(path: str, seed: int, share: fl
     assert np.isfinite(PATHS["spherical"](first, -first, share)).all()
 
 
-def test_a_path_of_crystals_starts_and_ends_at_both(codec: Any, crystals: Crystals) -> None:
+def test_a_path_of_crystals_starts_and_ends_at_both(codec, crystals):
     fives = [crystal for crystal in crystals if len(crystal) == 5]
     first, second = (next(c for c in fives if z in c.species) for z in (3, 11))
     path = interpolate(codec, first, backwards(second), 7)
@@ -72,7 +71,7 @@ def test_a_path_of_crystals_starts_and_ends_at_both(codec: Any, crystals: Crysta
     assert steps[1] == pytest.approx(np.sqrt(shortest(*points) / 5), rel=1e-5)
 
 
-def test_what_cannot_be_joined(codec: Any, crystals: Crystals) -> None:
+def test_what_cannot_be_joined(codec, crystals):
     five = next(c for c in crystals if len(c) == 5)
     two = next(c for c in crystals if len(c) == 2)
     other = next(c for c in crystals if len(c) == 2 and set(c.species) != set(two.species))

@@ -3,16 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.generation import composition
-from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
+from variolite.crystals.generation.prior import fit_prior, prior_from, prior_state
 from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError, ModelFileError
 from variolite.training.loop import StoppedByUserError
@@ -20,11 +18,11 @@ from variolite.training.loop import StoppedByUserError
 TINY = PriorSpec(width=16, layers=1, heads=2, epochs=6, batch_size=64)
 
 
-def weights(prior: LatentPrior) -> np.ndarray:
+def weights(prior):
     return np.concatenate([value.numpy().ravel() for value in prior.flow.state_dict().values()])
 
 
-def test_latents_of_a_composition_are_those_of_its_crystals(prior: LatentPrior, codec: Any) -> None:
+def test_latents_of_a_composition_are_those_of_its_crystals(prior, codec):
     proposed = prior.propose(200, seed=3)
     decoded = codec.decode(prior.sample(proposed, seed=3, steps=20))
     assert (decoded.species == proposed.species).mean() > 0.9
@@ -40,16 +38,14 @@ def test_latents_of_a_composition_are_those_of_its_crystals(prior: LatentPrior, 
     assert prior.provenance["active_units"] == 9
 
 
-def test_a_stopped_run_goes_on_and_a_seed_repeats(
-    codec: Any, crystals: Crystals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_goes_on_and_a_seed_repeats(codec, crystals, tmp_path, monkeypatch):
     monkeypatch.setattr(composition, "EPOCHS", 2)
     monkeypatch.setattr(composition, "FEWEST_STEPS", 2)
     latents = codec.encode(crystals)
     whole, other = (weights(fit_prior(latents, crystals, TINY, seed=seed)) for seed in (0, 1))
     assert (whole != other).any()
 
-    def stop(text: str) -> None:
+    def stop(text):
         if "epoch 3/" in text:
             raise KeyboardInterrupt
 
@@ -69,7 +65,7 @@ def test_a_stopped_run_goes_on_and_a_seed_repeats(
         fit_prior(replace(latents, mean=latents.mean * np.nan), crystals)
 
 
-def test_what_is_stored_draws_the_same_and_holds_no_row(prior: LatentPrior) -> None:
+def test_what_is_stored_draws_the_same_and_holds_no_row(prior):
     tensors, description = prior_state(prior)
     again = prior_from(tensors, json.loads(json.dumps(description)))
     assert again is not None
@@ -109,7 +105,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         ),
     ],
 )
-def test_damage_is_reported(prior: LatentPrior, change: Change, message: str) -> None:
+def test_damage_is_reported(prior, change, message):
     tensors, description = prior_state(prior)
     tensors = {name: value.clone() for name, value in tensors.items()}
     description = json.loads(json.dumps(description))

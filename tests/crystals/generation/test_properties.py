@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation.properties import (
     FOLDS,
     PENALTIES,
-    PropertyHead,
     descriptors,
     fit_property_head,
     fit_ridges,
@@ -24,7 +22,7 @@ from variolite.errors import DataError, ModelFileError
 
 
 @pytest.fixture(scope="module")
-def noisy() -> Crystals:
+def noisy():
     """Crystals of random elements, so that there are enough compositions to leave out."""
     random = np.random.default_rng(3)
     made = []
@@ -41,12 +39,12 @@ def noisy() -> Crystals:
 
 
 @pytest.fixture(scope="module")
-def head(codec: Any, noisy: Crystals) -> PropertyHead:
+def head(codec, noisy):
     train = noisy.take(slice(0, 200))
     return fit_property_head(codec.encode(train), train, ["energy", "gap"], units={"gap": "eV"})
 
 
-def test_a_law_is_found_beyond_the_noise(head: PropertyHead, codec: Any, noisy: Crystals) -> None:
+def test_a_law_is_found_beyond_the_noise(head, codec, noisy):
     test = noisy.take(slice(200, 300))
     found = head.predict(codec.encode(test), test.species, level=0.8)
     energy = test.properties["energy"]
@@ -69,9 +67,7 @@ def test_a_law_is_found_beyond_the_noise(head: PropertyHead, codec: Any, noisy: 
         np.testing.assert_allclose(values, together, atol=1e-4)
 
 
-def test_it_is_stored_without_rows_and_damage_is_reported(
-    head: PropertyHead, codec: Any, noisy: Crystals
-) -> None:
+def test_it_is_stored_without_rows_and_damage_is_reported(head, codec, noisy):
     tensors, description = head_state(head)
     again = head_from(tensors, json.loads(json.dumps(description)))
     latents = codec.encode(noisy)
@@ -89,7 +85,7 @@ def test_it_is_stored_without_rows_and_damage_is_reported(
         head_from(tensors, {**description, "kind": "other"})
 
 
-def test_mistakes(head: PropertyHead, codec: Any, crystals: Crystals) -> None:
+def test_mistakes(head, codec, crystals):
     few = crystals.take(slice(0, 20))
     one = few.take(np.zeros(60, dtype=int))
     for some, name, message in (
@@ -106,7 +102,7 @@ def test_mistakes(head: PropertyHead, codec: Any, crystals: Crystals) -> None:
         head.predict(replace(latents, mean=latents.mean[:, :4], log_variance=None), few.species)
 
 
-def test_descriptions_by_hand() -> None:
+def test_descriptions_by_hand():
     mean = np.array([[1.0, 2.0], [3.0, 0.0], [5.0, 5.0]], dtype=np.float32)
     latents = Latents(mean, None, np.array([0, 2, 3]), np.array(["a", "b"]))
     found = descriptors(latents, np.array([8, 1, 8]), (1, 8))
@@ -116,7 +112,7 @@ def test_descriptions_by_hand() -> None:
     np.testing.assert_allclose(found[:, -2:], [[0.5, 0.5], [0.0, 1.0]])
 
 
-def test_folds_share_no_group_and_ridges_solve_their_normal_equations() -> None:
+def test_folds_share_no_group_and_ridges_solve_their_normal_equations():
     fold = folds_by_group(np.repeat(np.arange(100).astype(str), 3), seed=0)
     assert (fold.reshape(100, 3) == fold[::3, None]).all()
     assert np.bincount(fold).min() >= 50

@@ -1,7 +1,6 @@
 """Generation gives exactly what was asked for; crystals near a symmetry find it."""
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation.validity import minimum_distances
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.sampling import (
     KEPT_ATTEMPTS,
     REASONS,
@@ -30,7 +28,7 @@ CUBE = 4.0 * np.eye(3)
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
 
-def test_exactly_as_many_as_asked_for(prior: LatentPrior, codec: Any) -> None:
+def test_exactly_as_many_as_asked_for(prior, codec):
     made, again, other, one = (
         generate(codec, prior, number, Sampling(seed=seed, steps=8))
         for number, seed in ((37, 0), (37, 0), (37, 1), (1, 0))
@@ -45,8 +43,8 @@ def test_exactly_as_many_as_asked_for(prior: LatentPrior, codec: Any) -> None:
     assert not np.array_equal(other.crystals.coordinates, made.crystals.coordinates)
 
 
-def test_conditions_are_met(prior: LatentPrior, codec: Any) -> None:
-    def made(number: int = 12, **where: Any) -> Crystals:
+def test_conditions_are_met(prior, codec):
+    def made(number=12, **where):
         return generate(codec, prior, number, Sampling(where=where, steps=8)).crystals
 
     assert set(reduced_formulas(made(composition="LiTiO3"))) == {"LiTiO3"}
@@ -63,7 +61,7 @@ def test_conditions_are_met(prior: LatentPrior, codec: Any) -> None:
     assert "composition" not in given_species.rejects
 
 
-def test_space_groups_are_made_exact_and_checked(prior: LatentPrior, codec: Any) -> None:
+def test_space_groups_are_made_exact_and_checked(prior, codec):
     # Rock salt in a cell of two atoms is, in this toy world, caesium chloride: group 221.
     # The condition goes by the number in the column, which the toy world calls 225.
     shares = []
@@ -76,7 +74,7 @@ def test_space_groups_are_made_exact_and_checked(prior: LatentPrior, codec: Any)
     assert (space_groups(asked.crystals, symprec=0.1)[0] == 221).all()
 
 
-def test_limits_and_mistakes_are_reported(prior: LatentPrior, codec: Any) -> None:
+def test_limits_and_mistakes_are_reported(prior, codec):
     with pytest.raises(DataError) as caught:
         generate(replace(codec, broken=True), prior, 5, Sampling(max_attempts=3))
     text = str(caught.value)
@@ -95,12 +93,12 @@ def test_limits_and_mistakes_are_reported(prior: LatentPrior, codec: Any) -> Non
             Sampling(**{name: value})
 
 
-def salt(*species: int, sites: np.ndarray = SALT, cell: np.ndarray = CUBE) -> Crystal:
+def salt(*species, sites=SALT, cell=CUBE):
     return Crystal(np.array(species, np.uint8), sites, cell)
 
 
-def test_every_reason_is_found(prior: LatentPrior) -> None:
-    def reasons(made: list[Crystal], known: int, where: Where) -> list[str]:
+def test_every_reason_is_found(prior):
+    def reasons(made, known, where):
         contacts = minimum_distances(Crystals.of(made[:known]))
         loose = replace(prior, volumes=(20.0, 40.0), contacts=contacts)
         return reject_reasons(Crystals.of(made), loose, where).tolist()
@@ -129,9 +127,7 @@ def test_every_reason_is_found(prior: LatentPrior) -> None:
 
 @given(st.integers(1, 30), st.integers(1, 5), st.integers(1, 40), st.integers(0, 99))
 @settings(max_examples=25)
-def test_every_place_is_filled_once_by_its_first_valid_attempt(
-    prior: LatentPrior, number: int, copies: int, most: int, seed: int
-) -> None:
+def test_every_place_is_filled_once_by_its_first_valid_attempt(prior, number, copies, most, seed):
     random = np.random.default_rng(seed)
     proposals = Proposals(prior, number, Where(), seed)
     got: list[int] = []
@@ -146,7 +142,7 @@ def test_every_place_is_filled_once_by_its_first_valid_attempt(
         assert sorted([*got, *proposals.missing.tolist()]) == list(range(number))
 
 
-def test_sizes_are_kept_until_a_place_is_given_up(prior: LatentPrior) -> None:
+def test_sizes_are_kept_until_a_place_is_given_up(prior):
     proposals = Proposals(prior, 400, Where(), 3)
     wanted = proposals.attempt(1, 400)[1].counts
     random, sizes = np.random.default_rng(0), np.zeros(400, dtype=np.int64)
@@ -168,7 +164,7 @@ def test_sizes_are_kept_until_a_place_is_given_up(prior: LatentPrior) -> None:
 
 
 @pytest.mark.parametrize("conventional", [False, True])
-def test_textbook_crystals_find_back(conventional: bool) -> None:
+def test_textbook_crystals_find_back(conventional):
     crystals = textbook_crystals(conventional=conventional)
     crystals = crystals.take(crystals.counts <= 16)
     # Atoms moved by 0.01 Angstrom and cells strained by 0.01 %, in a turned cell.
@@ -194,7 +190,7 @@ def test_textbook_crystals_find_back(conventional: bool) -> None:
     assert moved.max() < 0.06
 
 
-def test_exact_crystals_and_those_without_symmetry_stay() -> None:
+def test_exact_crystals_and_those_without_symmetry_stay():
     crystals = textbook_crystals()
     found = symmetrised(crystals, 0.01)
     apart = found.coordinates - crystals.coordinates

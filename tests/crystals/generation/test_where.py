@@ -17,7 +17,7 @@ VOCABULARY = Vocabulary(
 )
 
 
-def test_nothing_and_everything_at_once() -> None:
+def test_nothing_and_everything_at_once():
     where = parse_where({}, VOCABULARY)
     assert (where.atoms, where.formula, where.elements) == (None, None, ())
     assert (where.size, where.text) == (1, "")
@@ -35,7 +35,7 @@ def test_nothing_and_everything_at_once() -> None:
     st.dictionaries(st.integers(1, 94), st.integers(1, 9), min_size=1, max_size=5),
     st.integers(1, 4),
 )
-def test_formulas_are_read_in_lowest_terms(formula: dict[int, int], units: int) -> None:
+def test_formulas_are_read_in_lowest_terms(formula, units):
     text = "".join(SYMBOLS[z] + str(units * k) for z, k in formula.items())
     divisor = np.gcd.reduce(list(formula.values()))
     expected = {z: k // divisor for z, k in formula.items()}
@@ -72,7 +72,7 @@ def test_formulas_are_read_in_lowest_terms(formula: dict[int, int], units: int) 
         ({"band_gap": -100}, "ask for a value like those from -3 to 3"),
     ],
 )
-def test_mistakes(where: dict[str, str | float], message: str) -> None:
+def test_mistakes(where, message):
     with pytest.raises(DataError, match=message.replace("(", r"\(")):
         parse_where(where, VOCABULARY)
     with pytest.raises(DataError, match="not fitted with space groups"):

@@ -1,13 +1,9 @@
 """Sets of crystals for the tests of matching."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.textbook import textbook_crystals
 
@@ -19,19 +15,19 @@ DATA = {
 }
 
 
-def textbook(most: int = 12) -> Crystals:
+def textbook(most=12):
     crystals = textbook_crystals()
     return crystals.take(crystals.counts <= most)
 
 
-def some_rows(shared: Path, name: str, count: int, seed: int = 0) -> Crystals:
+def some_rows(shared, name, count, seed=0):
     """Rows of a file of real data, drawn at random."""
     crystals = load_crystals(shared / "crystals" / DATA[name], properties=False)
     chosen = np.random.default_rng(seed).choice(len(crystals), count, replace=False)
     return crystals.take(chosen)
 
 
-def noisy(crystals: Crystals, angstrom: float, seed: int = 0) -> Crystals:
+def noisy(crystals, angstrom, seed=0):
     """Every coordinate moved by a normal displacement of the given deviation."""
     draws = np.random.default_rng(seed).normal(size=crystals.coordinates.shape) * angstrom
     inverse = np.linalg.inv(crystals.lattices)[crystals.owner]
@@ -39,12 +35,12 @@ def noisy(crystals: Crystals, angstrom: float, seed: int = 0) -> Crystals:
     return replace(crystals, coordinates=moved)
 
 
-def strained(crystals: Crystals, amount: float, seed: int = 0) -> Crystals:
+def strained(crystals, amount, seed=0):
     draws = np.random.default_rng(seed).normal(size=crystals.lattices.shape) * amount
     return replace(crystals, lattices=crystals.lattices @ (np.eye(3) + draws))
 
 
-def unimodular(seed: int, steps: int = 4) -> np.ndarray:
+def unimodular(seed, steps=4):
     """A random integer matrix of determinant 1."""
     draw = np.random.default_rng(seed)
     change = np.eye(3, dtype=np.int64)
@@ -54,7 +50,7 @@ def unimodular(seed: int, steps: int = 4) -> np.ndarray:
     return change
 
 
-def rebased(crystals: Crystals, seed: int = 0) -> Crystals:
+def rebased(crystals, seed=0):
     """The same crystals in other cells."""
     changes = np.array([unimodular(seed + i) for i in range(len(crystals))])
     inverse = np.rint(np.linalg.inv(changes))
@@ -62,7 +58,7 @@ def rebased(crystals: Crystals, seed: int = 0) -> Crystals:
     return replace(crystals, coordinates=coordinates, lattices=changes @ crystals.lattices)
 
 
-def rotated(crystals: Crystals) -> Crystals:
+def rotated(crystals):
     """Turned or mirrored, uniformly."""
     turns = np.linalg.qr(np.random.default_rng(0).normal(size=crystals.lattices.shape))[0]
     return replace(crystals, lattices=crystals.lattices @ turns)

@@ -1,9 +1,5 @@
 """What can be had without a model."""
 
-from __future__ import annotations
-
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matching_sets import some_rows, textbook
@@ -19,7 +15,7 @@ from variolite.errors import DataError
 TRUE = textbook(8)
 
 
-def test_baselines_have_the_right_types_in_the_right_order() -> None:
+def test_baselines_have_the_right_types_in_the_right_order():
     found, again, other = (random_coordinates(TRUE, seed=seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(found.species, TRUE.species)
     np.testing.assert_array_equal(found.lattices, TRUE.lattices)
@@ -40,7 +36,7 @@ def test_baselines_have_the_right_types_in_the_right_order() -> None:
     np.testing.assert_allclose(per_atom, per_atom[0])
 
 
-def test_templates_of_higher_rank_are_those_left_when_nearer_ones_are_gone() -> None:
+def test_templates_of_higher_rank_are_those_left_when_nearer_ones_are_gone():
     # The nearest template of a known crystal is itself, or one of its elements.
     assert match_pairs(nearest_template(TRUE, TRUE), TRUE, STRICT).fits.mean() > 0.9
     one = TRUE.take(slice(0, 1))
@@ -59,9 +55,7 @@ def test_templates_of_higher_rank_are_those_left_when_nearer_ones_are_gone() -> 
     # Shares measured with pymatgen on 60 to 200 crystals: 0.195-0.230, 0.390, 0.547, 0.033.
     [("mp_20", 0.1, 0.3), ("perov_5", 0.27, 0.5), ("carbon_24", 0.45, 0.75), ("mpts_52", 0, 0.1)],
 )
-def test_random_coordinates_match_at_the_cdvae_tolerance(
-    shared_data: Path, name: str, least: float, most: float
-) -> None:
+def test_random_coordinates_match_at_the_cdvae_tolerance(shared_data, name, least, most):
     true = some_rows(shared_data, name, 60 if name == "mpts_52" else 150, seed=7)
     found = random_coordinates(true, seed=7)
     match, default, strict = (match_pairs(found, true, t) for t in (CDVAE, DEFAULT, STRICT))

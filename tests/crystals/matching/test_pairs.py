@@ -1,10 +1,7 @@
 """Verdicts and displacements against pymatgen, and what must not matter."""
 
-from __future__ import annotations
-
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +27,7 @@ from variolite.errors import DataError
 
 
 @pytest.mark.parametrize("name", ["textbook", *DATA])
-def test_niggli_axes_are_those_of_pymatgen(request: pytest.FixtureRequest, name: str) -> None:
+def test_niggli_axes_are_those_of_pymatgen(request, name):
     lattices = pytest.importorskip("pymatgen.core").Lattice
     if name == "textbook":
         cells = textbook(99).lattices
@@ -48,9 +45,7 @@ def test_niggli_axes_are_those_of_pymatgen(request: pytest.FixtureRequest, name:
         np.testing.assert_allclose(reduced, theirs, atol=1e-6)
 
 
-def match_by_pymatgen(
-    first: Crystals, second: Crystals, tolerance: Tolerance, *, primitive: bool = False
-) -> Matches:
+def match_by_pymatgen(first, second, tolerance, *, primitive=False):
     """What pymatgen itself finds; a pair on which it raises an error does not match."""
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
@@ -70,7 +65,7 @@ def match_by_pymatgen(
     return matches
 
 
-def agree(ours: Matches, theirs: Matches) -> None:
+def agree(ours, theirs):
     np.testing.assert_array_equal(ours.matched, theirs.matched)
     np.testing.assert_array_equal(ours.fits, theirs.fits)
     found = theirs.matched
@@ -79,7 +74,7 @@ def agree(ours: Matches, theirs: Matches) -> None:
 
 
 @pytest.mark.parametrize("name", [*TOLERANCES, *DATA])
-def test_crystals_match_as_pymatgen_says(request: pytest.FixtureRequest, name: str) -> None:
+def test_crystals_match_as_pymatgen_says(request, name):
     """Textbook crystals at each tolerance, real ones at a tolerance that grows with the noise."""
     pytest.importorskip("pymatgen")
     if name in TOLERANCES:
@@ -99,7 +94,7 @@ def test_crystals_match_as_pymatgen_says(request: pytest.FixtureRequest, name: s
 
 
 @pytest.mark.parametrize("name", ["carbon_24", "mp_20"])
-def test_primitive_cells_match_as_pymatgen_says(shared_data: Path, name: str) -> None:
+def test_primitive_cells_match_as_pymatgen_says(shared_data, name):
     pytest.importorskip("pymatgen")
     crystals = some_rows(shared_data, name, 15, seed=2)
     other = noisy(crystals, 0.05)
@@ -108,7 +103,7 @@ def test_primitive_cells_match_as_pymatgen_says(shared_data: Path, name: str) ->
     agree(match_reduced(ours, theirs, CDVAE), expected)
 
 
-def test_doubled_cells_are_folded() -> None:
+def test_doubled_cells_are_folded():
     pytest.importorskip("pymatgen")
     crystals = textbook(2)
     doubled = []
@@ -122,7 +117,7 @@ def test_doubled_cells_are_folded() -> None:
     assert match_reduced(folded, primitive_crystals(reduce_crystals(crystals)), STRICT).fits.all()
 
 
-def test_a_cell_called_primitive_is_one(shared_data: Path) -> None:
+def test_a_cell_called_primitive_is_one(shared_data):
     pytest.importorskip("pymatgen")
     crystals = reduce_crystals(some_rows(shared_data, "carbon_24", 60, seed=3)).crystals
     sure = [crystal for crystal in crystals if surely_primitive(crystal)]
@@ -131,7 +126,7 @@ def test_a_cell_called_primitive_is_one(shared_data: Path) -> None:
         assert len(to_pymatgen(crystal).get_primitive_structure()) == len(crystal)
 
 
-def test_a_crystal_matches_itself_in_any_setting() -> None:
+def test_a_crystal_matches_itself_in_any_setting():
     crystals = textbook(12)
     draws = np.random.default_rng(4).random((len(crystals), 3))
     shifted = replace(crystals, coordinates=crystals.coordinates + draws[crystals.owner])
@@ -145,7 +140,7 @@ def test_a_crystal_matches_itself_in_any_setting() -> None:
         assert found.rms.max() < 1e-6
 
 
-def test_what_matches_at_no_tolerance_or_at_some() -> None:
+def test_what_matches_at_no_tolerance_or_at_some():
     crystals = textbook(6)
     larger = replace(crystals, lattices=crystals.lattices * 1.1)
     assert match_pairs(larger, crystals, DEFAULT).fits.all()
@@ -164,7 +159,7 @@ def test_what_matches_at_no_tolerance_or_at_some() -> None:
         assert not match_pairs(first, second, tolerance).matched.any()
 
 
-def test_broken_structures_do_not_match() -> None:
+def test_broken_structures_do_not_match():
     crystals = textbook(4).take(slice(0, 6))
     lattices, coordinates = crystals.lattices.copy(), crystals.coordinates.copy()
     lattices[0] = np.nan
@@ -176,7 +171,7 @@ def test_broken_structures_do_not_match() -> None:
 
 
 @given(st.integers(1, 8), st.integers(0, 2**32 - 1))
-def test_atoms_are_assigned_at_least_cost(size: int, seed: int) -> None:
+def test_atoms_are_assigned_at_least_cost(size, seed):
     costs = np.random.default_rng(seed).random((5, size, size))
     # A forbidden pair is taken only where there is no other way.
     ahead = (np.arange(size) + 1) % size
@@ -190,7 +185,7 @@ def test_atoms_are_assigned_at_least_cost(size: int, seed: int) -> None:
         assert problem[rows, columns].sum() == pytest.approx(problem[rows, best].sum())
 
 
-def test_what_makes_no_pairs() -> None:
+def test_what_makes_no_pairs():
     crystals = textbook()
     none = crystals.take(slice(0, 0))
     assert len(match_pairs(none, none, CDVAE).rms) == 0

@@ -1,7 +1,5 @@
 """Periodic errors against a slow reference, and what must not matter."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import product
 
@@ -10,7 +8,6 @@ import pytest
 from matching_sets import noisy, rebased, rotated, strained, textbook
 from scipy.optimize import minimize
 
-from variolite.crystals.crystals import Crystal
 from variolite.crystals.matching import periodic_errors, random_coordinates
 from variolite.errors import DataError
 
@@ -18,17 +15,17 @@ CRYSTALS = textbook(12)
 SHIFTS = np.array(list(product(range(-3, 4), repeat=3)))
 
 
-def nearest(fractional: np.ndarray, lattice: np.ndarray) -> np.ndarray:
+def nearest(fractional, lattice):
     """Shortest images among 343: no reduction, no shortcut."""
     every = (fractional[:, None] - np.rint(fractional)[:, None] + SHIFTS) @ lattice
     return every[np.arange(len(every)), (every**2).sum(axis=-1).argmin(axis=1)]
 
 
-def slow_errors(true: Crystal, other: Crystal) -> np.ndarray:
+def slow_errors(true, other):
     """Least sum of squares over translations, by a simplex from a grid of starts."""
     difference = other.coordinates - true.coordinates
 
-    def total(shift: np.ndarray) -> float:
+    def total(shift):
         return float((nearest(difference - shift, true.lattice) ** 2).sum())
 
     starts = [np.array(s) / 4 for s in product(range(4), repeat=3)] + list(difference)
@@ -38,7 +35,7 @@ def slow_errors(true: Crystal, other: Crystal) -> np.ndarray:
 
 
 @pytest.mark.parametrize("noise", [0.02, 0.3, np.inf])
-def test_errors_are_those_of_the_slow_reference(noise: float) -> None:
+def test_errors_are_those_of_the_slow_reference(noise):
     true = CRYSTALS.take(slice(0, None, 5))
     other = random_coordinates(true) if noise == np.inf else noisy(true, noise)
     draws = np.random.default_rng(1).random((len(true), 3))
@@ -55,7 +52,7 @@ def test_errors_are_those_of_the_slow_reference(noise: float) -> None:
             assert errors.medians[place] == pytest.approx(np.median(slow), abs=1e-5)
 
 
-def test_setting_does_not_matter() -> None:
+def test_setting_does_not_matter():
     other = noisy(CRYSTALS, 0.1)
     expected = periodic_errors(CRYSTALS, other).distances
     whole = np.random.default_rng(0).integers(-3, 4, size=other.coordinates.shape)
@@ -72,7 +69,7 @@ def test_setting_does_not_matter() -> None:
         np.testing.assert_allclose(found, expected, atol=1e-8)
 
 
-def test_structures_that_cannot_be_compared_have_no_error() -> None:
+def test_structures_that_cannot_be_compared_have_no_error():
     true = CRYSTALS.take(slice(0, 3))
     coordinates = true.coordinates.copy()
     coordinates[0] = np.nan

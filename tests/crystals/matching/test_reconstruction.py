@@ -1,7 +1,5 @@
 """Scores of reconstructions: closed forms, failures, names, intervals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +13,7 @@ from variolite.crystals.matching import reconstruction as rec
 from variolite.crystals.matching.baselines import random_coordinates
 from variolite.crystals.matching.scores import SYMPRECS
 from variolite.errors import DataError
-from variolite.scoring import Bootstrap, Scorecard, ScoreRow, paired_difference
+from variolite.scoring import Bootstrap, Scorecard, paired_difference
 
 pytest.importorskip("pymatgen")
 pytest.importorskip("spglib")
@@ -26,26 +24,26 @@ UNREDUCED = (Setting(CDVAE), Setting(STRICT))
 SIMPLE: dict[str, Any] = {"settings": UNREDUCED, "symprecs": (), "workers": 0}
 
 
-def scored(other: Crystals, true: Crystals = TRUE, **options: Any) -> rec.ReconstructionScores:
+def scored(other, true=TRUE, **options):
     return rec.score_reconstruction(true, other, **(SIMPLE | options))
 
 
-def rows_of(*scores: rec.ReconstructionScores) -> list[ScoreRow]:
+def rows_of(*scores):
     return rec.reconstruction_rows(scores, method="vae", split="test", bootstrap=FEW)
 
 
-def means(scores: rec.ReconstructionScores) -> dict[str, float]:
+def means(scores):
     return {row.metric: row.mean for row in rows_of(scores)}
 
 
-def test_a_perfect_reconstruction_has_perfect_scores() -> None:
+def test_a_perfect_reconstruction_has_perfect_scores():
     found = means(scored(TRUE, settings=SETTINGS, symprecs=SYMPRECS))
     for name, value in found.items():
         perfect = name.startswith(("match", "type", "composition", "space_group"))
         assert value == (1.0 if perfect else pytest.approx(0.0, abs=1e-5)), name
 
 
-def test_values_are_those_of_the_definitions() -> None:
+def test_values_are_those_of_the_definitions():
     other = strained(noisy(TRUE, 0.15), 0.02)
     scores = scored(other)
     found = means(scores)
@@ -66,7 +64,7 @@ def test_values_are_those_of_the_definitions() -> None:
     assert found["volume_error"] == pytest.approx(volume)
 
 
-def test_lengths_angles_types_and_compositions() -> None:
+def test_lengths_angles_types_and_compositions():
     species = TRUE.species.copy()
     wrong = TRUE.offsets[:-1][::2]
     species[wrong] = np.where(species[wrong] == 6, 7, 6)
@@ -79,7 +77,7 @@ def test_lengths_angles_types_and_compositions() -> None:
     assert found["match_rate_cdvae_rms_unreduced"] == found["composition_exact"]
 
 
-def test_failures_are_counted() -> None:
+def test_failures_are_counted():
     lattices = TRUE.lattices.copy()
     lattices[0] = np.nan
     lattices[1, 0] = lattices[1, 1]
@@ -100,7 +98,7 @@ def test_failures_are_counted() -> None:
     assert any("2 have no cell" in note for note in rec.reconstruction_notes(scores))
 
 
-def test_what_cannot_be_scored_is_refused() -> None:
+def test_what_cannot_be_scored_is_refused():
     lattices = TRUE.lattices.copy()
     lattices[3] = 0.0
     none = TRUE.take(slice(0, 0))
@@ -113,7 +111,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
             scored(other, true)
 
 
-def test_every_metric_says_what_it_means_and_what_was_given() -> None:
+def test_every_metric_says_what_it_means_and_what_was_given():
     scores = scored(noisy(TRUE, 0.1), given=("species", "lattice"))
     defined = {note.partition(": ")[0] for note in rec.reconstruction_notes(scores)}
     formulas = len(set(scores.formulas))
@@ -126,7 +124,7 @@ def test_every_metric_says_what_it_means_and_what_was_given() -> None:
             assert row.low <= row.mean <= row.high
 
 
-def test_intervals_are_over_formulas() -> None:
+def test_intervals_are_over_formulas():
     # Copies of the same crystals say nothing new about other formulas.
     other = noisy(TRUE, 0.3)
     single = rows_of(scored(other))
@@ -137,7 +135,7 @@ def test_intervals_are_over_formulas() -> None:
         )
 
 
-def test_seeds_are_averaged_and_must_belong_together() -> None:
+def test_seeds_are_averaged_and_must_belong_together():
     runs = [scored(noisy(TRUE, noise, seed)) for seed, noise in enumerate((0.05, 0.2, 0.2))]
     for row, *each in zip(rows_of(*runs), *map(rows_of, runs), strict=True):
         assert row.seeds == 3
@@ -156,7 +154,7 @@ def test_seeds_are_averaged_and_must_belong_together() -> None:
     assert difference.high < 0
 
 
-def test_table_of_held_out_crystals() -> None:
+def test_table_of_held_out_crystals():
     scores = scored(noisy(TRUE, 0.2))
     vectors = np.random.default_rng(0).normal(size=(len(TRUE.species), 5)).astype(np.float32)
     latents = Latents(vectors, None, TRUE.offsets, TRUE.names)
@@ -179,7 +177,7 @@ def test_table_of_held_out_crystals() -> None:
     assert not rec.held_out_table(TRUE, scores, flat)["pc2"].to_numpy().any()
 
 
-def test_a_pair_that_takes_too_long_is_a_failure_and_the_others_are_scored() -> None:
+def test_a_pair_that_takes_too_long_is_a_failure_and_the_others_are_scored():
     places = np.random.default_rng(0).random((500, 3))
     large = Crystal(np.full(500, 6, np.uint8), places, np.eye(3) * 15.0, "large")
     small = list(TRUE.take(slice(0, 4)))

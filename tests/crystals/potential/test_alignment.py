@@ -11,24 +11,23 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from variolite.crystals.potential.alignment import (
     PAIR_MARGIN,
-    Alignment,
     align,
     draw_pairs,
     standardise,
 )
 
 
-def aligned(u: torch.Tensor, f: torch.Tensor, owner: torch.Tensor, pairs: int = 64) -> Alignment:
+def aligned(u, f, owner, pairs=64):
     random = torch.Generator().manual_seed(0)
     return align(u, f, owner, torch.rand((2, pairs), generator=random, dtype=torch.float64))
 
 
-def all_pairs(owner: torch.Tensor, known: torch.Tensor, *, within: bool) -> list[tuple[int, int]]:
+def all_pairs(owner, known, *, within):
     pairs = permutations(torch.nonzero(known)[:, 0].tolist(), 2)
     return [(i, j) for i, j in pairs if bool(owner[i] == owner[j]) is within]
 
 
-def ragged(counts: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def ragged(counts):
     random = torch.Generator().manual_seed(0)
     owner = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     u, f = torch.randn((2, len(owner), 6), generator=random)
@@ -40,7 +39,7 @@ def ragged(counts: list[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     hidden=st.integers(0, 2**20),
     within=st.booleans(),
 )
-def test_every_pair_is_drawn_equally_often(counts: list[int], hidden: int, within: bool) -> None:
+def test_every_pair_is_drawn_equally_often(counts, hidden, within):
     owner = ragged(counts)[2]
     known = torch.tensor([not hidden >> i & 1 for i in range(len(owner))])
     expected = all_pairs(owner, known, within=within)
@@ -51,7 +50,7 @@ def test_every_pair_is_drawn_equally_often(counts: list[int], hidden: int, withi
     assert sorted(zip(first.tolist(), second.tolist(), strict=True)) == sorted(expected * 2)
 
 
-def test_losses_by_their_formulas() -> None:
+def test_losses_by_their_formulas():
     u, f, owner = ragged([1, 4, 2, 7])
     drawn = aligned(u, f, owner, 200_000)
     points = [max(0.0, 0.5 - float(cosine_similarity(a, b, 0))) for a, b in zip(u, f, strict=True)]
@@ -70,7 +69,7 @@ def test_losses_by_their_formulas() -> None:
         assert (float(found.across) > 0) is (len(counts) > 1)
 
 
-def test_missing_features_give_neither_loss_nor_gradient() -> None:
+def test_missing_features_give_neither_loss_nor_gradient():
     u, f, owner = ragged([3, 4, 2])
     missing = owner == 1
     f[missing] = torch.nan
@@ -87,7 +86,7 @@ def test_missing_features_give_neither_loss_nor_gradient() -> None:
     assert float(aligned(u.detach(), torch.full_like(f, torch.nan), owner).total) == 0.0
 
 
-def test_a_constant_output_gains_nothing_once_features_are_standardised() -> None:
+def test_a_constant_output_gains_nothing_once_features_are_standardised():
     # Features whose common direction is as strong as what varies, as CHGNet's have it.
     random = torch.Generator().manual_seed(3)
     shift = 1.5 * torch.randn(16, generator=random)

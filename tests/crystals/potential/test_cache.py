@@ -1,7 +1,6 @@
 """The cache of features: known by content, resumed after an interruption, damage survived."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +20,11 @@ class Counting:
     version = "1"
     width = 4
 
-    def __init__(self) -> None:
+    def __init__(self):
         self.asked: list[str] = []
         self.interrupt_after = 10**9
 
-    def predict(self, crystals: Crystals) -> Prediction:
+    def predict(self, crystals):
         if len(self.asked) >= self.interrupt_after:
             raise KeyboardInterrupt
         self.asked += crystals.names.tolist()
@@ -39,7 +38,7 @@ class Counting:
 
 
 @pytest.fixture
-def potential(monkeypatch: pytest.MonkeyPatch) -> Counting:
+def potential(monkeypatch):
     monkeypatch.setattr(features_module, "PART", 8)
     monkeypatch.setattr(features_module, "PIECE", 20)
     return Counting()
@@ -48,7 +47,7 @@ def potential(monkeypatch: pytest.MonkeyPatch) -> Counting:
 CRYSTALS = textbook_crystals()
 
 
-def assert_right(found: Prediction, crystals: Crystals = CRYSTALS) -> None:
+def assert_right(found, crystals=CRYSTALS):
     expected = Counting().predict(crystals)
     rounded = expected.features.astype(np.float16).astype(np.float32)
     np.testing.assert_array_equal(found.energies, expected.energies)
@@ -56,7 +55,7 @@ def assert_right(found: Prediction, crystals: Crystals = CRYSTALS) -> None:
     assert found.reasons.tolist() == expected.reasons.tolist()
 
 
-def test_second_time_nothing_is_computed(potential: Counting, tmp_path: Path) -> None:
+def test_second_time_nothing_is_computed(potential, tmp_path):
     folder = tmp_path / "new"
     assert_right(foundation_features(CRYSTALS, potential))
     for _ in range(2):
@@ -67,7 +66,7 @@ def test_second_time_nothing_is_computed(potential: Counting, tmp_path: Path) ->
     assert len(potential.asked) == 2 * len(CRYSTALS)
 
 
-def test_content_and_version_count_and_not_the_name(potential: Counting, tmp_path: Path) -> None:
+def test_content_and_version_count_and_not_the_name(potential, tmp_path):
     crystals = CRYSTALS.take(slice(0, 10))
     foundation_features(crystals, potential, folder=tmp_path)
     renamed = replace(crystals, names=np.array([f"other {i}" for i in range(10)]))
@@ -90,14 +89,14 @@ def test_content_and_version_count_and_not_the_name(potential: Counting, tmp_pat
     assert len(np.unique(hashes, axis=0)) == 4 * len(CRYSTALS)
 
 
-def test_twins_are_computed_once_and_nothing_is_nothing(potential: Counting) -> None:
+def test_twins_are_computed_once_and_nothing_is_nothing(potential):
     crystals = CRYSTALS.take(np.array([4, 2, 4, 4, 7]))
     assert_right(foundation_features(crystals, potential), crystals)
     assert len(potential.asked) == 3
     assert foundation_features(Crystals.of([]), potential).features.shape == (0, 4)
 
 
-def test_an_interrupted_run_resumes(potential: Counting, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(potential, tmp_path):
     potential.interrupt_after = 32
     with pytest.raises(KeyboardInterrupt):
         foundation_features(CRYSTALS, potential, folder=tmp_path)
@@ -107,7 +106,7 @@ def test_an_interrupted_run_resumes(potential: Counting, tmp_path: Path) -> None
     assert sorted(potential.asked) == sorted(CRYSTALS.names.tolist())
 
 
-def test_damage_and_impossible_folders_are_reported(potential: Counting, tmp_path: Path) -> None:
+def test_damage_and_impossible_folders_are_reported(potential, tmp_path):
     foundation_features(CRYSTALS, potential, folder=tmp_path)
     (file,) = (tmp_path / "counting-1").iterdir()
     file.write_bytes(file.read_bytes()[:-7])
@@ -118,7 +117,7 @@ def test_damage_and_impossible_folders_are_reported(potential: Counting, tmp_pat
         foundation_features(CRYSTALS, potential, folder=file)
 
 
-def test_worker_processes_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_processes_give_the_same(tmp_path, monkeypatch):
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     monkeypatch.setattr(features_module, "WORTH_A_PROCESS", 8)
     monkeypatch.setattr(features_module, "PART", 4)

@@ -6,7 +6,6 @@ Bonds are held against a plain search over images, angles against a plain loop, 
 import itertools
 import warnings
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,14 +18,14 @@ from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.potential import chgnet as chgnet_module
 from variolite.crystals.potential.chgnet import Bonds, angles_between, find_bonds, rejected
-from variolite.crystals.potential.potential import Potential, _chgnet, load_potential
+from variolite.crystals.potential.potential import _chgnet, load_potential
 from variolite.errors import DataError
 
 GIGAPASCAL = 160.21766208  # one eV per cubic Angstrom
 TEXTBOOK = textbook_crystals()
 
 
-def random_crystal(seed: int, atoms: int) -> Crystal:
+def random_crystal(seed, atoms):
     """A cell that may be badly skewed, with atoms anywhere, also outside it."""
     source = np.random.default_rng(seed)
     while True:
@@ -36,7 +35,7 @@ def random_crystal(seed: int, atoms: int) -> Crystal:
     return Crystal(np.full(atoms, 6, np.uint8), source.uniform(-2, 3, (atoms, 3)), lattice)
 
 
-def plain_bonds(crystal: Crystal, cutoff: float) -> set[tuple[int, int, int, int, int]]:
+def plain_bonds(crystal, cutoff):
     """Every directed bond, by trying far more images than can matter."""
     reach = cutoff * np.linalg.norm(np.linalg.inv(crystal.lattice), axis=0) + 1
     found = set()
@@ -50,13 +49,13 @@ def plain_bonds(crystal: Crystal, cutoff: float) -> set[tuple[int, int, int, int
     return found
 
 
-def bonds_of(crystals: Crystals, cutoff: float) -> Bonds:
+def bonds_of(crystals, cutoff):
     arrays = crystals.coordinates, crystals.lattices, crystals.owner
     return find_bonds(*map(torch.from_numpy, arrays), cutoff)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(1, 4)), min_size=1, max_size=3))
-def test_bonds_are_those_of_a_plain_search(made: list[tuple[int, int]]) -> None:
+def test_bonds_are_those_of_a_plain_search(made):
     crystals = Crystals.of(random_crystal(seed, atoms) for seed, atoms in made)
     bonds = Bonds(*(part.numpy() for part in bonds_of(crystals, 4.0)))
     owner = crystals.owner[bonds.first]
@@ -76,14 +75,14 @@ def test_bonds_are_those_of_a_plain_search(made: list[tuple[int, int]]) -> None:
 
 
 @given(st.lists(st.integers(0, 6), max_size=30))
-def test_angles_are_all_ordered_pairs_at_an_atom(centres: list[int]) -> None:
+def test_angles_are_all_ordered_pairs_at_an_atom(centres):
     left, right = angles_between(torch.tensor(centres, dtype=torch.int64), 7)
     pairs = itertools.product(range(len(centres)), repeat=2)
     expected = [(a, b) for a, b in pairs if a != b and centres[a] == centres[b]]
     assert sorted(zip(left.tolist(), right.tolist(), strict=True)) == expected
 
 
-def test_what_has_bonds_and_what_cannot() -> None:
+def test_what_has_bonds_and_what_cannot():
     for name, neighbours, cutoff in (("Cu (fcc)", 12, 2.7), ("NaCl (rock salt)", 6, 2.9)):
         bonds = bonds_of(TEXTBOOK.take(TEXTBOOK.names == name), cutoff)
         degree = torch.bincount(torch.cat([bonds.first, bonds.second]))
@@ -101,13 +100,13 @@ def test_what_has_bonds_and_what_cannot() -> None:
 
 
 @pytest.fixture(scope="module")
-def potential() -> Potential:
+def potential():
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     return load_potential("chgnet")
 
 
 @pytest.fixture(scope="module")
-def crystals() -> Crystals:
+def crystals():
     """Textbook crystals with their atoms shaken, so that no force is zero by symmetry."""
     chosen = TEXTBOOK.take(slice(0, 78, 6))
     shaken = np.random.default_rng(0).normal(scale=0.01, size=chosen.coordinates.shape)
@@ -115,7 +114,7 @@ def crystals() -> Crystals:
     return replace(chosen, coordinates=chosen.coordinates + shaken, lattices=strained)
 
 
-def test_equal_to_the_package_itself(potential: Potential, crystals: Crystals) -> None:
+def test_equal_to_the_package_itself(potential, crystals):
     with warnings.catch_warnings():
         # Its import and its batches warn of escape sequences and of scalars with gradients.
         warnings.simplefilter("ignore")
@@ -139,8 +138,8 @@ def test_equal_to_the_package_itself(potential: Potential, crystals: Crystals) -
 
 
 def test_neither_the_way_it_is_written_nor_batches_change_a_crystal(
-    potential: Potential, crystals: Crystals, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    potential, crystals, monkeypatch
+):
     crystal = TEXTBOOK[20]
     source = np.random.default_rng(1)
     rotation = np.linalg.qr(source.normal(size=(3, 3)))[0]
@@ -160,12 +159,10 @@ def test_neither_the_way_it_is_written_nor_batches_change_a_crystal(
         np.testing.assert_allclose(other.features, together.features, atol=1e-3)
 
 
-def test_one_thread_is_used_and_the_setting_put_back(
-    potential: Potential, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_thread_is_used_and_the_setting_put_back(potential, monkeypatch):
     seen, search = [], chgnet_module.find_bonds
 
-    def watched(*given: Any) -> Bonds:
+    def watched(*given):
         seen.append(torch.get_num_threads())
         return search(*given)
 
@@ -179,11 +176,11 @@ def test_one_thread_is_used_and_the_setting_put_back(
     assert set(seen) == {1, -2}
 
 
-def lone(species: int, edge: float, atoms: int = 1) -> Crystal:
+def lone(species, edge, atoms=1):
     return Crystal(np.full(atoms, species, np.uint8), np.zeros((atoms, 3)), np.eye(3) * edge)
 
 
-def test_what_cannot_be_treated_is_nan_with_its_reason(potential: Potential) -> None:
+def test_what_cannot_be_treated_is_nan_with_its_reason(potential):
     sound = TEXTBOOK[3]
     sites = np.random.default_rng(0).random((30, 3))
     dense = Crystal(np.full(30, 6, np.uint8), sites, np.eye(3) * 2.5)
@@ -214,7 +211,7 @@ def test_what_cannot_be_treated_is_nan_with_its_reason(potential: Potential) -> 
     assert (nothing.features.shape, nothing.energies.shape) == ((0, 64), (0,))
 
 
-def test_unknown_and_unavailable_potentials_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_and_unavailable_potentials_are_reported(monkeypatch):
     monkeypatch.setattr(chgnet_module, "find_spec", lambda name: None)
     _chgnet.cache_clear()
     for name, device, message in (

@@ -1,8 +1,6 @@
 """Relaxation: to the minimum that ASE finds, within its limits, and never a crash."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.potential.features import energy_function, foundation_features
 from variolite.crystals.potential.potential import AsePotential, Forces, load_potential
 from variolite.crystals.potential.relaxation import (
-    Relaxation,
     RelaxationLimits,
     relax,
     relax_together,
@@ -30,7 +27,7 @@ class Springs:
     the cell, so that they exert no stress.
     """
 
-    def forces(self, crystals: Crystals) -> Forces:
+    def forces(self, crystals):
         stiffness, resistance, volume = 2.0, 0.03, 20.0
         owner, counts = crystals.owner, crystals.counts
         away = np.einsum("ni,nij->nj", crystals.coordinates - 0.5, crystals.lattices[owner])
@@ -47,16 +44,16 @@ class Springs:
         return Forces(energies, -stiffness * away, stress, reasons)
 
 
-def lone(species: int, away: float = 0.0, edge: float = 20 ** (1 / 3)) -> Crystal:
+def lone(species, away=0.0, edge=20 ** (1 / 3)):
     place = np.array([[0.5 + away / edge, 0.5, 0.5]])
     return Crystal(np.array([species], np.uint8), place, np.eye(3) * edge, f"Z={species}")
 
 
-def relaxed(*crystals: Crystal, **limits: Any) -> Relaxation:
+def relaxed(*crystals, **limits):
     return relax_together(Springs(), Crystals.of(crystals), RelaxationLimits(**limits))
 
 
-def test_the_minimum_of_springs_is_found() -> None:
+def test_the_minimum_of_springs_is_found():
     far = lone(6, 1.0, 3.0)
     found = relaxed(far, lone(7, 0.4, 2.5), lone(8), force=1e-4, steps=1000)
     assert found.converged.all()
@@ -80,7 +77,7 @@ def test_the_minimum_of_springs_is_found() -> None:
     np.testing.assert_allclose(moved, [0.3, 0.0], atol=1e-4)
 
 
-def test_limits_of_steps_and_of_time() -> None:
+def test_limits_of_steps_and_of_time():
     far = lone(6, 1.0, 3.0)
     found = relaxed(far, lone(6), steps=3)
     assert found.converged.tolist() == [False, True]
@@ -95,7 +92,7 @@ def test_limits_of_steps_and_of_time() -> None:
             RelaxationLimits(**wrong)  # type: ignore[arg-type]
 
 
-def test_the_untreatable_is_returned_as_far_as_it_came() -> None:
+def test_the_untreatable_is_returned_as_far_as_it_came():
     hydrogen = lone(1, 1.0)
     found = relaxed(hydrogen, lone(6, 1.0), lone(2, 1.0), force=1e-3, steps=500)
     assert found.reasons.tolist() == ["hydrogen", "", "helium"]
@@ -108,7 +105,7 @@ def test_the_untreatable_is_returned_as_far_as_it_came() -> None:
     assert found.steps[0] == 0
 
 
-def test_order_is_kept_over_sizes_and_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_is_kept_over_sizes_and_batches(monkeypatch):
     monkeypatch.setattr("variolite.crystals.potential.relaxation.PART_ATOMS", {"cpu": 10})
     crystals = TEXTBOOK.take(slice(0, 20))
     lines: list[str] = []
@@ -122,7 +119,7 @@ def test_order_is_kept_over_sizes_and_batches(monkeypatch: pytest.MonkeyPatch) -
     assert len(nothing.crystals) == len(nothing.energies) == len(nothing.moved) == 0
 
 
-def test_the_same_minimum_as_ase() -> None:
+def test_the_same_minimum_as_ase():
     """Rock salt, diamond and a perovskite, shaken by .05 Angstrom and strained by 3 %."""
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     pytest.importorskip("ase", reason="the package ase is not installed")
@@ -142,7 +139,7 @@ def test_the_same_minimum_as_ase() -> None:
     class Wrapped(Calculator):  # type: ignore[misc]
         implemented_properties = ("energy", "forces", "stress")
 
-        def calculate(self, atoms: object, properties: object, changes: object) -> None:
+        def calculate(self, atoms, properties, changes):
             super().calculate(atoms, properties, changes)
             places = self.atoms.get_scaled_positions(wrap=False)
             numbers = self.atoms.numbers.astype(np.uint8)
@@ -170,15 +167,15 @@ def test_the_same_minimum_as_ase() -> None:
         assert ours.crystals.volumes[place] == pytest.approx(atoms.get_volume(), rel=6e-3)
 
 
-def test_a_calculator_of_ase_is_a_potential(tmp_path: Path) -> None:
+def test_a_calculator_of_ase_is_a_potential(tmp_path):
     pytest.importorskip("ase", reason="the package ase is not installed")
     from ase.calculators.emt import EMT
 
-    def face_centred(species: int, edge: float) -> Crystal:
+    def face_centred(species, edge):
         lattice = 0.5 * edge * (1 - np.eye(3))
         return Crystal(np.array([species], np.uint8), np.zeros((1, 3)), lattice)
 
-    def features(atoms: Any) -> np.ndarray:
+    def features(atoms):
         return np.stack([atoms.numbers, np.full(len(atoms), atoms.get_volume())], axis=1)
 
     potential = AsePotential(EMT(), name="emt", version="1", width=2, features=features)

@@ -2,20 +2,19 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from synthetic_crystal_run import write_synthetic_crystal_run
 
-from page_layout import HOSTILE, Node, check_layout, check_page, read_page
+from page_layout import HOSTILE, check_layout, check_page, read_page
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.field import FIELD
 from variolite.crystals.files.store import open_store, write_store
 from variolite.crystals.report.crystal_figures import Groups, match_share
-from variolite.crystals.report.crystal_run import CrystalRun, Pairs
+from variolite.crystals.report.crystal_run import CrystalRun
 from variolite.errors import RunFolderError
 from variolite.report.tables import chemical, significant
 from variolite.scoring.scorecard import Scorecard
@@ -30,15 +29,15 @@ ON_ATOMS = r"[A-Z][a-z]?"
 """Symbols on atoms may stand behind one another."""
 
 
-def html_of(run: Path) -> str:
+def html_of(run):
     return FIELD.report(RunFolder(run)).read_text(encoding="utf-8")
 
 
-def sections_of(page: Node) -> dict[str, Node]:
+def sections_of(page):
     return {node.attributes["id"]: node for node in page.find("section")}
 
 
-def legible(run: Path) -> dict[str, Node]:
+def legible(run):
     """The sections of a page on which all lettering can be read, by anchor."""
     page = read_page(html_of(run))
     check_layout(page, SECTIONS, ON_ATOMS)
@@ -46,23 +45,23 @@ def legible(run: Path) -> dict[str, Node]:
 
 
 @pytest.fixture(scope="module")
-def html(whole_crystal_run: Path) -> str:
+def html(whole_crystal_run):
     return html_of(whole_crystal_run)
 
 
 @pytest.fixture(scope="module")
-def sections(html: str) -> dict[str, Node]:
+def sections(html):
     return sections_of(read_page(html))
 
 
 @pytest.fixture(scope="module")
-def pairs(whole_crystal_run: Path) -> Pairs:
+def pairs(whole_crystal_run):
     found = CrystalRun.of(read_run(RunFolder(whole_crystal_run))).pairs
     assert found is not None
     return found
 
 
-def replace_store(path: Path, **entries: object) -> None:
+def replace_store(path, **entries):
     """Write a store of crystals with some of its arrays replaced."""
     store = open_store(path)
     names = ("species", "coordinates", "lattices", "offsets", "names")
@@ -71,19 +70,17 @@ def replace_store(path: Path, **entries: object) -> None:
     write_store(path, Crystals(**{**arrays, **entries}))
 
 
-def take_of_store(path: Path, count: int) -> None:
+def take_of_store(path, count):
     kept = open_store(path).take(slice(0, count))
     path.unlink()
     write_store(path, kept)
 
 
-def test_the_page_is_whole_legible_and_self_contained(html: str) -> None:
+def test_the_page_is_whole_legible_and_self_contained(html):
     check_page(html, SECTIONS, ON_ATOMS)
 
 
-def test_two_thousand_crystals_stay_small_and_come_out_alike(
-    sections: dict[str, Node], tmp_path: Path
-) -> None:
+def test_two_thousand_crystals_stay_small_and_come_out_alike(sections, tmp_path):
     assert "a dot each" in sections["cells"].text()
     assert "one crystal" not in sections["cells"].find("svg")[0].text()
     run = write_synthetic_crystal_run(tmp_path / "run", count=2000)
@@ -118,9 +115,7 @@ def test_two_thousand_crystals_stay_small_and_come_out_alike(
         {"reconstructed.crystals": ("elements", "reconstructed.crystals")},
     ],
 )
-def test_an_absent_part_is_said_and_the_rest_is_there(
-    crystal_run: Path, absent: dict[str, tuple[str, str]]
-) -> None:
+def test_an_absent_part_is_said_and_the_rest_is_there(crystal_run, absent):
     for part in absent:
         (crystal_run / part).unlink()
     found = sections_of(read_page(html_of(crystal_run)))
@@ -130,7 +125,7 @@ def test_an_absent_part_is_said_and_the_rest_is_there(
         assert any(wording in paragraph.text() for paragraph in told), wording
 
 
-def test_stores_alone_make_a_crystal_page(crystal_run: Path) -> None:
+def test_stores_alone_make_a_crystal_page(crystal_run):
     for path in [*crystal_run.glob("*.*"), crystal_run / "model" / "model.json"]:
         if path.suffix != ".crystals":
             path.unlink()
@@ -143,7 +138,7 @@ def test_stores_alone_make_a_crystal_page(crystal_run: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["originals.crystals", "reconstructed.crystals", "samples.crystals", "held_out.parquet"]
 )
-def test_damaged_files_are_named(crystal_run: Path, name: str) -> None:
+def test_damaged_files_are_named(crystal_run, name):
     path = crystal_run / name
     for content in (path.read_bytes()[:-100], b"", b"garbage"):
         path.write_bytes(content)
@@ -151,7 +146,7 @@ def test_damaged_files_are_named(crystal_run: Path, name: str) -> None:
             html_of(crystal_run)
 
 
-def test_files_of_different_scorings_do_not_mix(crystal_run: Path) -> None:
+def test_files_of_different_scorings_do_not_mix(crystal_run):
     originals = open_store(crystal_run / "originals.crystals")
     take_of_store(crystal_run / "reconstructed.crystals", 120)
     with pytest.raises(RunFolderError, match=r"not those of originals\.crystals"):
@@ -163,7 +158,7 @@ def test_files_of_different_scorings_do_not_mix(crystal_run: Path) -> None:
         html_of(crystal_run)
 
 
-def test_the_run_may_keep_a_part_of_what_was_scored(crystal_run: Path) -> None:
+def test_the_run_may_keep_a_part_of_what_was_scored(crystal_run):
     for name in ("originals.crystals", "reconstructed.crystals"):
         take_of_store(crystal_run / name, 120)
     page = read_page(html_of(crystal_run))
@@ -176,7 +171,7 @@ def test_the_run_may_keep_a_part_of_what_was_scored(crystal_run: Path) -> None:
         assert sum(map(int, re.findall(r"\((\d+)\)", drawing.text()))) == 300
 
 
-def test_hostile_names_stay_text(crystal_run: Path) -> None:
+def test_hostile_names_stay_text(crystal_run):
     for name in ("originals.crystals", "reconstructed.crystals", "samples.crystals"):
         count = len(open_store(crystal_run / name))
         replace_store(crystal_run / name, names=np.array([HOSTILE] * count))
@@ -200,11 +195,11 @@ def test_hostile_names_stay_text(crystal_run: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_hardly_any_crystals(tmp_path: Path, count: int) -> None:
+def test_hardly_any_crystals(tmp_path, count):
     legible(write_synthetic_crystal_run(tmp_path / "run", count=count))
 
 
-def test_no_crystals_at_all(crystal_run: Path) -> None:
+def test_no_crystals_at_all(crystal_run):
     for path in crystal_run.glob("*.crystals"):
         take_of_store(path, 0)
     table = crystal_run / "held_out.parquet"
@@ -212,7 +207,7 @@ def test_no_crystals_at_all(crystal_run: Path) -> None:
     legible(crystal_run)
 
 
-def test_reconstructions_that_went_wrong(crystal_run: Path) -> None:
+def test_reconstructions_that_went_wrong(crystal_run):
     path = crystal_run / "reconstructed.crystals"
     store = open_store(path)
     lattices, coordinates = np.array(store.lattices), np.array(store.coordinates)
@@ -236,13 +231,13 @@ def test_reconstructions_that_went_wrong(crystal_run: Path) -> None:
         ["volume_error_percent", "length_error_percent", "angle_error_deg"],
     ],
 )
-def test_the_table_may_lack_columns(crystal_run: Path, dropped: list[str]) -> None:
+def test_the_table_may_lack_columns(crystal_run, dropped):
     table = crystal_run / "held_out.parquet"
     pl.read_parquet(table).drop(dropped).write_parquet(table)
     legible(crystal_run)
 
 
-def test_a_single_element_and_cubic_cells_are_coloured_by_volume(tmp_path: Path) -> None:
+def test_a_single_element_and_cubic_cells_are_coloured_by_volume(tmp_path):
     run = write_synthetic_crystal_run(tmp_path / "run", count=60)
     for name in ("originals.crystals", "reconstructed.crystals"):
         species = np.full_like(open_store(run / name).species, 6)
@@ -253,7 +248,7 @@ def test_a_single_element_and_cubic_cells_are_coloured_by_volume(tmp_path: Path)
     assert "by volume per atom" in figure.text()
 
 
-def test_right_types_are_not_shown_as_an_achievement(crystal_run: Path) -> None:
+def test_right_types_are_not_shown_as_an_achievement(crystal_run):
     """Where all types are right, the errors of places are what a table of elements shows."""
     species = np.array(open_store(crystal_run / "originals.crystals").species)
     replace_store(crystal_run / "reconstructed.crystals", species=species)
@@ -266,7 +261,7 @@ def test_right_types_are_not_shown_as_an_achievement(crystal_run: Path) -> None:
         assert figure.attributes["data-name"] == "errors-by-element"
 
 
-def test_scores_of_reconstruction_are_understood(crystal_run: Path) -> None:
+def test_scores_of_reconstruction_are_understood(crystal_run):
     for library in ("pymatgen", "spglib"):
         pytest.importorskip(library, reason=f"{library} is not installed")
     from variolite.crystals.matching import (
@@ -298,7 +293,7 @@ def test_scores_of_reconstruction_are_understood(crystal_run: Path) -> None:
     assert strict in scores.find("figcaption")[0].text()
 
 
-def test_the_interval_of_a_share_is_wilsons() -> None:
+def test_the_interval_of_a_share_is_wilsons():
     """Both ends solve (p - share)² = z² p (1 - p) / n, z being the 97.5 % point of a normal."""
     share = match_share(np.array([1.0] * 38 + [0.0] * 2))
     assert share is not None
@@ -309,7 +304,7 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
     assert match_share(np.empty(0)) is None
 
 
-def test_accuracy_of_elements(pairs: Pairs, sections: dict[str, Node]) -> None:
+def test_accuracy_of_elements(pairs, sections):
     true, found = pairs.originals.species, pairs.reconstructed.species
     texts = [text.own_text() for text in sections["elements"].find("svg")[0].find("text")]
     for number in np.unique(true):
@@ -320,7 +315,7 @@ def test_accuracy_of_elements(pairs: Pairs, sections: dict[str, Node]) -> None:
         assert float(share) == pytest.approx(100 * (found[own] == number).mean(), abs=0.051)
 
 
-def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str, Node]) -> None:
+def test_medians_over_the_histograms(whole_crystal_run, sections):
     lettered = [text.own_text() for text in sections["errors"].find("svg")[0].find("text")]
     table = pl.read_parquet(whole_crystal_run / "held_out.parquet")
     for column, unit in (
@@ -333,7 +328,7 @@ def test_medians_over_the_histograms(whole_crystal_run: Path, sections: dict[str
         assert said in lettered
 
 
-def test_periodic_errors_of_atoms(whole_crystal_run: Path, pairs: Pairs) -> None:
+def test_periodic_errors_of_atoms(whole_crystal_run, pairs):
     assert pairs.errors is not None
     owner, distances = pairs.originals.owner, pairs.errors.distances
     medians = np.array([np.median(distances[owner == i]) for i in range(len(pairs))])
@@ -344,7 +339,7 @@ def test_periodic_errors_of_atoms(whole_crystal_run: Path, pairs: Pairs) -> None
     assert medians[small] == pytest.approx(simple[small], abs=0.02)
 
 
-def test_a_family_keeps_its_colour() -> None:
+def test_a_family_keeps_its_colour():
     one = Groups.by_family(np.array(["oxide", "halide", "oxide"]))
     other = Groups.by_family(np.array(["halide", "halide", "elemental", "oxide"]))
     assert one.names == ["oxide", "halide"]
@@ -355,7 +350,7 @@ def test_a_family_keeps_its_colour() -> None:
     assert len({*one.colours, *other.colours}) == 3
 
 
-def test_examples_are_chosen_by_error_and_size(pairs: Pairs, sections: dict[str, Node]) -> None:
+def test_examples_are_chosen_by_error_and_size(pairs, sections):
     options = [option.text() for option in sections["structures"].find("option")]
     assert 8 <= len(options) <= 12
     assert pairs.errors is not None

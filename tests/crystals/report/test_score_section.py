@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from synthetic_crystal_run import MATCHES, row
@@ -15,12 +14,12 @@ from variolite.crystals.report.score_section import (
     scores_section,
     written,
 )
-from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
 from variolite.training.run_folder import read_run
 
 
-def score(**entries: object) -> ScoreRow:
+def score(**entries):
     made = row("reconstruction", "vae", "match_rate_cdvae_rms_unreduced", 0.5, 0.1, "share")
     return replace(made, **entries)
 
@@ -48,7 +47,7 @@ def score(**entries: object) -> ScoreRow:
         ("", ""),
     ],
 )
-def test_titles(stem: str, title: str) -> None:
+def test_titles(stem, title):
     assert metric_title(stem) == title
 
 
@@ -71,11 +70,11 @@ def test_titles(stem: str, title: str) -> None:
         ({"mean": None, "low": None, "high": None}, "not defined"),
     ],
 )
-def test_values(entries: dict[str, object], text: str) -> None:
+def test_values(entries, text):
     assert written(score(**entries)) == text
 
 
-def test_the_main_match_is_by_rms_in_cells_as_given() -> None:
+def test_the_main_match_is_by_rms_in_cells_as_given():
     rows = [score(metric=name) for name in reversed(MATCHES)]
     assert main_matches(rows) == {
         name: f"match_rate_{name}_rms_unreduced" for name in ("cdvae", "default", "strict")
@@ -84,18 +83,18 @@ def test_the_main_match_is_by_rms_in_cells_as_given() -> None:
     assert main_matches([score(metric="match_rate_cdvae")]) == {"cdvae": "match_rate_cdvae"}
 
 
-def test_definitions_are_told_apart_from_other_notes() -> None:
+def test_definitions_are_told_apart_from_other_notes():
     row = score(metric="valid_given_species", task="generation")
     *_, meanings, notes = scores_section(Scorecard((row,), (f"{row.metric}: a", "b: c"))).blocks
     assert meanings.blocks[0].rows == [("valid", "a")]
     assert notes.blocks[0].entries == ("b: c",)
 
 
-def headline_of(run: Path) -> str:
+def headline_of(run):
     return " ".join(headline(CrystalRun.of(read_run(RunFolder(run)))))
 
 
-def test_the_headline_has_rates_baselines_and_errors(crystal_run: Path) -> None:
+def test_the_headline_has_rates_baselines_and_errors(crystal_run):
     said = headline_of(crystal_run)
     for part in (
         "Of 300 held-out crystals of",
@@ -112,7 +111,7 @@ def test_the_headline_has_rates_baselines_and_errors(crystal_run: Path) -> None:
     assert "hence their number, and the atom types. " in headline_of(crystal_run)
 
 
-def test_nothing_is_claimed_without_scores(crystal_run: Path) -> None:
+def test_nothing_is_claimed_without_scores(crystal_run):
     card = json.loads((crystal_run / "scorecard.json").read_text())
     only_vae = [row for row in card["rows"] if row["method"] == "vae"]
     (crystal_run / "scorecard.json").write_text(json.dumps({**card, "rows": only_vae}))

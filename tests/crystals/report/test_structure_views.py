@@ -8,14 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from page_layout import Node, read_page
-from variolite.crystals.crystals import Crystal
+from page_layout import read_page
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.report.structure_views import (
     COLOURS,
     COVALENT_RADII,
     LINES,
-    Scene,
     scene_of,
     scenes_of_pair,
     structure_view,
@@ -26,11 +24,11 @@ NAMES = CONVENTIONAL.names.tolist()
 PLACES, SEEDS = st.integers(0, len(NAMES) - 1), st.integers(0, 2**31)
 
 
-def textbook(name: str) -> Crystal:
+def textbook(name):
     return CONVENTIONAL[NAMES.index(name)]
 
 
-def drawn(*scenes: tuple[str, Scene]) -> tuple[Node, dict]:
+def drawn(*scenes):
     """The drawing of some scenes, and the numbers that go with it."""
     drawing = structure_view(scenes, "k", title="t", abreast=2)
     (part,) = (node for node in read_page(drawing).find("div"))
@@ -48,7 +46,7 @@ def drawn(*scenes: tuple[str, Scene]) -> tuple[Node, dict]:
         ("ReO3 (open perovskite)", 20, 24),
     ],
 )
-def test_cells_are_drawn_with_the_atoms_on_their_faces(name: str, atoms: int, bonds: int) -> None:
+def test_cells_are_drawn_with_the_atoms_on_their_faces(name, atoms, bonds):
     scene = scene_of(textbook(name))
     assert len(scene.points) == atoms
     assert (scene.kinds == LINES.index("bond")).sum() == 2 * bonds
@@ -58,7 +56,7 @@ def test_cells_are_drawn_with_the_atoms_on_their_faces(name: str, atoms: int, bo
 
 
 @given(PLACES, SEEDS)
-def test_rotation_and_whole_cells_change_nothing(place: int, seed: int) -> None:
+def test_rotation_and_whole_cells_change_nothing(place, seed):
     crystal = CONVENTIONAL[place]
     generator = np.random.default_rng(seed)
     turn, _ = np.linalg.qr(generator.normal(size=(3, 3)))
@@ -72,14 +70,14 @@ def test_rotation_and_whole_cells_change_nothing(place: int, seed: int) -> None:
     assert np.allclose(one.lattice, other.lattice, atol=1e-6)
 
 
-def test_a_mirror_image_is_drawn_as_one() -> None:
+def test_a_mirror_image_is_drawn_as_one():
     quartz = textbook("SiO2 (quartz)")
     mirrored = replace(quartz, lattice=quartz.lattice * [1, 1, -1])
     assert np.allclose(scene_of(quartz).points * [1, 1, -1], scene_of(mirrored).points)
 
 
 @given(PLACES, SEEDS)
-def test_pairs_are_drawn_atom_beside_atom(place: int, seed: int) -> None:
+def test_pairs_are_drawn_atom_beside_atom(place, seed):
     """Whatever images and origin the reconstruction has, atoms stand beside the original ones."""
     crystal = CONVENTIONAL[place]
     generator = np.random.default_rng(seed)
@@ -93,7 +91,7 @@ def test_pairs_are_drawn_atom_beside_atom(place: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["NaCl (rock salt)", "SiO2 (quartz)", "Al2O3 (corundum)"])
-def test_the_drawing_and_the_numbers_for_turning_agree(name: str) -> None:
+def test_the_drawing_and_the_numbers_for_turning_agree(name):
     crystal = textbook(name)
     rebuilt = replace(
         crystal, coordinates=crystal.coordinates * 1.01, lattice=crystal.lattice * 1.02
@@ -117,12 +115,12 @@ def test_the_drawing_and_the_numbers_for_turning_agree(name: str) -> None:
         assert shown == pytest.approx(sorted(radii), abs=0.3)
 
 
-def test_both_structures_are_drawn_at_one_scale() -> None:
+def test_both_structures_are_drawn_at_one_scale():
     small, large = scene_of(textbook("Cu (fcc)")), scene_of(textbook("MgAl2O4 (spinel)"))
     assert drawn(("a", large))[1]["scale"] == drawn(("b", small), ("a", large))[1]["scale"]
 
 
-def test_colours_and_radii_are_the_usual_ones() -> None:
+def test_colours_and_radii_are_the_usual_ones():
     ase_colours = pytest.importorskip("ase.data.colors", reason="ase is not installed")
     from ase.data import covalent_radii
 
