@@ -96,6 +96,11 @@ def test_a_few_odd_values_are_excluded_or_clipped() -> None:
     assert FittedSchema.fit(proposal.schema, frame).rows_fitted == 4997
     assert proposal.schema.group is None
     assert "no column was found that names boreholes" in str(proposal)
+    # Values within the range are no sentinels, nor is one that occurs once.
+    pressure, single = rng().uniform(900, 20_000, N).round(), rng().normal(2.3, 0.2, N)
+    pressure[:5] = single[0] = 9999.0
+    columns = propose(p=pressure, x=single).schema.columns
+    assert columns["p"].sentinels == columns["x"].sentinels == ()
     # Gross outliers are clipped.
     x = rng().normal(0, 0.05, N)
     x[10] = -7429.0
@@ -118,15 +123,6 @@ def test_sentinels_are_recognised(mark: float, dtype: type) -> None:
     assert f"RHOB: holds {mark:g}" in str(proposal)
     records = FittedSchema.fit(proposal.schema, table(RHOB=x)).apply(table(RHOB=x))
     assert records.report.sentinels == {"rhob": len(x[::7])}
-
-
-def test_values_within_the_range_are_no_sentinels() -> None:
-    pressure = rng().uniform(900, 20_000, N).round()
-    pressure[:5] = 9999.0
-    single = rng().normal(2.3, 0.2, N)
-    single[0] = 9999.0
-    columns = propose(p=pressure, x=single).schema.columns
-    assert columns["p"].sentinels == columns["x"].sentinels == ()
 
 
 def test_bounded_counted_and_missing_quantities() -> None:

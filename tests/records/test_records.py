@@ -48,6 +48,10 @@ def test_numbers_of_any_type(series: pl.Series) -> None:
 def test_what_is_no_number_is_named(series: pl.Series, says: str) -> None:
     with pytest.raises(DataError, match=says):
         numeric_values(series)
+    with pytest.raises(SchemaError, match="not plain values"):
+        text_values(pl.Series("a", [[1], [2]]))
+    with pytest.raises(SchemaError, match="one dimension"):
+        as_text(np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -73,13 +77,6 @@ def test_names_of_any_type(values: object, expected: list[str]) -> None:
     found = as_text(values)
     assert found.dtype.kind == "U"
     assert found.tolist() == expected
-
-
-def test_what_is_not_plain_is_refused() -> None:
-    with pytest.raises(SchemaError, match="not plain values"):
-        text_values(pl.Series("a", [[1], [2]]))
-    with pytest.raises(SchemaError, match="one dimension"):
-        as_text(np.zeros((2, 2)))
 
 
 NAMES = st.text(st.characters(exclude_characters="\0"), max_size=4)
