@@ -105,7 +105,10 @@ def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit() -> None:
         bars, caps, dots = axes.collections
         svg = interval_figure(
             [RowLabel(name, place, place == 0) for place, name in enumerate(names)],
-            [IntervalPanel("ARI", "higher", rows), IntervalPanel("AMI", "higher", rows[:1])],
+            [
+                IntervalPanel("ARI", "higher", rows),
+                IntervalPanel("AMI \ud800" + " and" * 40, "higher \x07" * 3, rows[:1]),
+            ],
             title="scores",
             key=[("VAE", ACCENT)],
         )

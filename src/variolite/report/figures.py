@@ -310,8 +310,8 @@ def interval_figure(
     )
     for place, (axes, panel) in enumerate(zip(drawn, shown, strict=True)):
         axes.grid(axis="x")
-        axes.set_title(panel.title)
-        axes.set_xlabel(panel.axis)
+        most = int(axes.bbox.width / style.LETTER)
+        axes.set(title=shorten(panel.title, most), xlabel=shorten(panel.axis, most + 8))
         draw_whiskers(axes, panel.whiskers)
         if place % abreast == 0:
             axes.set_yticks([label.at for label in labels], texts)

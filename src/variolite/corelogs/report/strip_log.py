@@ -174,7 +174,7 @@ def draw_hole(hole: Hole, height: float, title: str) -> Markup:
         _fill(axes, bases[after], tops[after + 1], style.SHADE, "no rows (gap)")
         panels.append(axes)
         left += across + GAP
-    panels[0].set_ylabel(f"depth ({unit})" if unit else "depth")
+    panels[0].set_ylabel(shorten(f"depth ({unit})" if unit else "depth"))
     number_axis(panels[0], "y", 12)
     for axes, head, name in zip(panels, heads, hole.axes, strict=False):
         axes.set_title(head, pad=32)
