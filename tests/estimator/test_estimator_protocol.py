@@ -9,9 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.typing import NDArray
-from sklearn.base import clone
 from sklearn.cluster import KMeans
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -45,14 +43,6 @@ def test_rows_are_judged_alone_and_must_be_finite(table: NDArray[np.float64]) ->
     for use in (vae.transform, TabularVAE(**QUICK).fit):
         with pytest.raises(ValueError, match="infinity"):
             use(broken)
-
-
-def test_clone_has_the_arguments_and_none_of_the_fit(table: NDArray[np.float64]) -> None:
-    vae = TabularVAE(**QUICK, transforms={"x0": "log"}).fit(table)
-    copy = clone(vae)
-    assert copy.get_params() == vae.get_params()
-    with pytest.raises(NotFittedError):
-        copy.transform(table)
 
 
 def test_pipelines_and_cross_validation_by_group(table: NDArray[np.float64]) -> None:
