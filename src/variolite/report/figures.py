@@ -310,7 +310,7 @@ def interval_figure(
     )
     for place, (axes, panel) in enumerate(zip(drawn, shown, strict=True)):
         axes.grid(axis="x")
-        most = int(axes.bbox.width / style.LETTER)
+        most = int((axes.bbox.width + 10) / 6.9)
         axes.set(title=shorten(panel.title, most), xlabel=shorten(panel.axis, most + 8))
         draw_whiskers(axes, panel.whiskers)
         if place % abreast == 0:
