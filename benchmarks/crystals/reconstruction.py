@@ -38,6 +38,7 @@ from variolite.crystals.score_run import reconstruct_or_fail
 from variolite.progress import ConsoleProgress
 from variolite.records import write_text_atomic
 from variolite.training import RunFolder
+from variolite.training.run_folder import read_object
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 RUNS = Path(__file__).resolve().parents[2] / "runs" / "reconstruction"
@@ -108,7 +109,7 @@ def _score(name: str, data: Path, runs: Path) -> None:
         "epochs": recipe.training.epochs,
         "parameters": sum(p.numel() for p in model.module.parameters()),
         "failures": failures,
-        "environment": run.read_json(run.environment_file),
+        "environment": read_object(run.environment_file),
         "scores": {},
     }
     for title, chosen in _tests(parts):
