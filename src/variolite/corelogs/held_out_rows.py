@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from variolite.report.formatting import counted, plain
 from variolite.report.style import CATEGORIES, OTHER, PAPER
-from variolite.report.tables import counted, plain
 from variolite.scoring.scorecard import Scorecard
 from variolite.training.run_folder import RunFiles
 

@@ -23,8 +23,8 @@ from matplotlib.ticker import FixedLocator, Locator, LogLocator, MaxNLocator, Nu
 from numpy.typing import NDArray
 
 from variolite.report import style
+from variolite.report.formatting import MINUS
 from variolite.report.style import axes_at, blend, ink_on, new_figure, shorten, to_svg
-from variolite.report.tables import MINUS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

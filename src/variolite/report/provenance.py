@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from variolite.records.splits import Split
+from variolite.report.formatting import counted, plain
 from variolite.report.page import Block, Code, Facts, Fold, Heading, Paragraph, Section, Table
-from variolite.report.tables import counted, plain
 
 if TYPE_CHECKING:
     from variolite.training.run_folder import RunFiles

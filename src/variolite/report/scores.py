@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from variolite.report.formatting import counted, decimals, places_for, plain, unit_after
 from variolite.report.page import Block, Paragraph, Table
 from variolite.report.style import ACCENT, CATEGORIES, INK, MUTED
-from variolite.report.tables import counted, decimals, places_for, plain, unit_after
 
 if TYPE_CHECKING:
     from variolite.scoring.scorecard import ScoreRow

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from variolite.report import style
 from variolite.report.figures import key, legend, legend_height, number_axis
+from variolite.report.formatting import counted, listed
 from variolite.report.page import Figure, Section, missing
 from variolite.report.style import axes_at, new_figure, to_svg
-from variolite.report.tables import counted, listed
 
 if TYPE_CHECKING:
     from variolite.training import EpochRecord

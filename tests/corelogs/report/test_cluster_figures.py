@@ -16,8 +16,8 @@ from variolite.corelogs.field import FIELD
 from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report.cluster_figures import principal_plane, profiles_of
 from variolite.report.clouds import fit_of
+from variolite.report.formatting import percent
 from variolite.report.scores import metric_of, with_interval
-from variolite.report.tables import percent
 from variolite.report.training_curves import best_epochs, warm_up_end
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import EpochRecord, RunFolder

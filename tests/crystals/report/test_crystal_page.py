@@ -16,7 +16,7 @@ from variolite.crystals.files.store import open_store, write_store
 from variolite.crystals.report.crystal_figures import Groups, match_share
 from variolite.crystals.report.crystal_run import CrystalRun
 from variolite.errors import RunFolderError
-from variolite.report.tables import chemical, significant
+from variolite.report.formatting import chemical, significant
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import RunFolder
 from variolite.training.run_folder import read_run

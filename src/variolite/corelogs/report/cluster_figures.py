@@ -13,6 +13,7 @@ from variolite.corelogs.held_out_rows import Classes, HeldOut, contingency
 from variolite.report import style
 from variolite.report.clouds import FIRST_SQUARE, PlaneMap, latent_map
 from variolite.report.figures import ValueAxis, colour_bar, heat_map, note_over, panels, wrapped
+from variolite.report.formatting import counted, percent, plain, significant
 from variolite.report.page import (
     Alternatives,
     Block,
@@ -24,7 +25,6 @@ from variolite.report.page import (
     missing,
 )
 from variolite.report.style import axes_at, new_figure, shorten, to_svg
-from variolite.report.tables import counted, percent, plain, significant
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -18,6 +18,7 @@ from variolite.corelogs.report.model_figures import (
 )
 from variolite.corelogs.report.strip_log import strip_log_section
 from variolite.report import figures, scores
+from variolite.report.formatting import counted, plain
 from variolite.report.page import (
     Block,
     Bullets,
@@ -31,7 +32,6 @@ from variolite.report.page import (
 )
 from variolite.report.provenance import about_run, provenance_section
 from variolite.report.style import WIDTH, figure_style, to_svg
-from variolite.report.tables import counted, plain
 from variolite.report.training_curves import training_section
 from variolite.scoring.health import Health
 from variolite.scoring.scorecard import Scorecard, ScoreRow

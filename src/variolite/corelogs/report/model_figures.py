@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from variolite.corelogs.held_out_rows import HeldOut
 from variolite.report import figures, style
 from variolite.report.clouds import fit_of, parity_panel
+from variolite.report.formatting import (
+    MINUS,
+    counted,
+    decimals,
+    listed,
+    plain,
+    significant,
+    unit_after,
+)
 from variolite.report.page import (
     Block,
     Figure,
@@ -24,15 +33,6 @@ from variolite.report.page import (
 )
 from variolite.report.scores import interval_wording, method_colour, method_name
 from variolite.report.style import axes_at, new_figure, shorten, to_svg
-from variolite.report.tables import (
-    MINUS,
-    counted,
-    decimals,
-    listed,
-    plain,
-    significant,
-    unit_after,
-)
 from variolite.scoring.health import ACTIVE_NATS, Health
 from variolite.scoring.scorecard import ScoreRow
 

@@ -26,9 +26,9 @@ from variolite.report.figures import (
     number_axis,
     wrapped,
 )
+from variolite.report.formatting import counted, decimals, listed, plain, significant
 from variolite.report.page import Alternatives, Figure, Section, missing
 from variolite.report.style import axes_at, new_figure, shorten, to_svg
-from variolite.report.tables import counted, decimals, listed, plain, significant
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -28,6 +28,7 @@ from variolite.report.figures import (
     panels,
     titled,
 )
+from variolite.report.formatting import decimals, significant, unit_after
 from variolite.report.style import (
     ACCENT,
     CATEGORIES,
@@ -46,7 +47,6 @@ from variolite.report.style import (
     ink_on,
     new_figure,
 )
-from variolite.report.tables import decimals, significant, unit_after
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -21,6 +21,7 @@ from variolite.crystals.report.crystal_run import MEASURES, CrystalRun
 from variolite.crystals.report.score_section import headline, scores_section
 from variolite.crystals.report.structure_views import examples, gallery
 from variolite.report.clouds import PlaneMap, latent_map
+from variolite.report.formatting import counted, listed, significant
 from variolite.report.page import (
     Block,
     Figure,
@@ -33,7 +34,6 @@ from variolite.report.page import (
 )
 from variolite.report.provenance import about_run, provenance_section
 from variolite.report.style import figure_style, to_svg
-from variolite.report.tables import counted, listed, significant
 from variolite.report.training_curves import Units, training_section
 from variolite.training.run_folder import RunFiles
 

@@ -17,6 +17,7 @@ import yaml
 from variolite.crystals.matching import TOLERANCES
 from variolite.crystals.report.crystal_run import MEASURES, CrystalRun
 from variolite.report.figures import IntervalPanel, RowLabel, Whisker, interval_figure
+from variolite.report.formatting import counted, decimals, listed, places_for, plain, significant
 from variolite.report.page import (
     Block,
     Bullets,
@@ -30,7 +31,6 @@ from variolite.report.page import (
     packaged,
 )
 from variolite.report.scores import method_colour, method_name
-from variolite.report.tables import counted, decimals, listed, places_for, plain, significant
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
 Method = tuple[str, tuple[str, ...]]

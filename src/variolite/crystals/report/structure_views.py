@@ -27,9 +27,9 @@ from variolite.crystals.crystals import (
 from variolite.crystals.elements import METALLIC, SYMBOLS, reduced_formulas
 from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.report.crystal_run import Pairs
+from variolite.report.formatting import chemical, counted, decimals, significant
 from variolite.report.page import Alternatives, Figure, packaged, template
 from variolite.report.style import INK, MUTED, PAPER, SHOWN_IN, SIZE, WIDTH, blend, ink_on
-from variolite.report.tables import chemical, counted, decimals, significant
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

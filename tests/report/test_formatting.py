@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.report.tables import chemical, decimals, plain, significant
+from variolite.report.formatting import chemical, decimals, plain, significant
 
 
 @pytest.mark.parametrize(
