@@ -22,7 +22,7 @@ from variolite.crystals.model import (
 )
 from variolite.crystals.run import VALIDATION_SEED, build
 from variolite.errors import ModelFileError
-from variolite.training.schedules import beta_at
+from variolite.training.optimiser import beta_at
 
 # Lightning and what it brings warn while they are imported.
 with warnings.catch_warnings():

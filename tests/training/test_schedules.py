@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from variolite.recipe import ConstantBeta, CyclicalBeta, LinearBeta, SigmoidBeta, TrainingSpec
-from variolite.training.schedules import beta_at, epoch_factor, final_beta, step_factor, warm_up
+from variolite.training.optimiser import beta_at, epoch_factor, final_beta, step_factor, warm_up
 
 weight, length = st.floats(0.0, 10.0), st.integers(1, 60)
 ramp = {"start": weight, "end": weight, "epochs": length}

@@ -8,7 +8,7 @@ from scipy import stats
 from torch.distributions import Normal
 
 from variolite.vae import Categorical, Gaussian, Joint, Mixed, StudentT
-from variolite.vae.likelihoods import gaussian_log_prob
+from variolite.vae.distributions import gaussian_log_prob
 
 M, B, D = 2, 5, 3
 HEAVY = torch.tensor([False, True, False])

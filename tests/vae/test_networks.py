@@ -5,7 +5,7 @@ import torch
 from closeness import assert_close
 from torch import nn
 
-from variolite.vae.networks import Embedding, Linear, Stack
+from variolite.vae.tabular import Embedding, Linear, Stack
 
 
 def _source(seed: int = 0) -> torch.Generator:

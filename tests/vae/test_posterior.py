@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
 from variolite.vae import Posterior, StandardNormal
-from variolite.vae.posterior import LOG_VARIANCE_RANGE, reparameterise
+from variolite.vae.distributions import LOG_VARIANCE_RANGE, reparameterise
 
 LOW, HIGH = LOG_VARIANCE_RANGE
 SHAPE = (3, 7, 4)

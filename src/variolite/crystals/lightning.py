@@ -42,7 +42,7 @@ from variolite.crystals.recipe import CrystalRecipe, PriorSpec
 from variolite.crystals.run import RATE, VALIDATION_SEED, build
 from variolite.errors import DataError, ModelFileError
 from variolite.recipe import TrainingSpec
-from variolite.training.schedules import beta_at, epoch_factor, final_beta
+from variolite.training.optimiser import beta_at, epoch_factor, final_beta
 from variolite.vae import Posterior
 
 try:

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel
 from sklearn.base import BaseEstimator, DensityMixin, TransformerMixin
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from variolite.errors import DataError, ModelFileError, SchemaError, TrainingError
+from variolite.errors import DataError, ModelFileError, SchemaError, TrainingError, nearest
 from variolite.estimator.frames import as_kind, decode, fill_gaps, hold_back, kind_of, spread
-from variolite.estimator.settings import (
-    arguments_from_json,
-    arguments_to_json,
-    named_recipe,
-    plain_schema,
-    recipe_of,
-    seed_of,
-)
 from variolite.progress import ConsoleProgress, Progress
-from variolite.recipe import Recipe, Schedule
-from variolite.records import FittedSchema, Records, Schema, groups_of, usable_rows
+from variolite.recipe import Recipe, Schedule, load_recipe, recipe_from_dict
+from variolite.records import Column, FittedSchema, Records, Schema, groups_of, usable_rows
 from variolite.records.tables import read_table, units_of
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
@@ -428,3 +423,85 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
 
     def _threads(self) -> AbstractContextManager[None]:
         return single_thread(sum(p.numel() for p in self._model.module.parameters()))
+
+
+# Arguments of an estimator as a recipe, and as JSON.
+
+_MODEL = ("latent", "likelihood", "variance", "sigma2")
+_TRAINING = ("epochs", "batch_size", "learning_rate", "patience")
+
+
+def seed_of(random_state: Any) -> int:
+    """Turn a seed, a generator or None into a seed; a seed stays what it is."""
+    if isinstance(random_state, Integral) and not isinstance(random_state, bool):
+        if random_state < 0:
+            raise TrainingError(f"the seed is {random_state}, below 0", where="random_state")
+        return int(random_state)
+    return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def plain_schema(names: Sequence[str], transforms: Any) -> Schema:
+    """Make a schema of inputs that may be missing, with steps for all of them or by name."""
+    steps = transforms if isinstance(transforms, Mapping) else dict.fromkeys(names, transforms)
+    for name in steps:
+        if name not in names:
+            close = nearest(str(name), names)
+            hint = f"did you mean {close!r}?" if close else f"known are {', '.join(names[:8])}"
+            raise SchemaError(f"there is no column {name!r}", where="transforms", hint=hint)
+    columns: dict[str, Column] = {}
+    for name in names:
+        given = steps.get(name, "standardise")
+        columns[name] = Column(name=name, source=name, missing="mask", transform=given)
+    return Schema(columns=columns)
+
+
+def named_recipe(recipe: str | Recipe) -> Recipe:
+    """Load a recipe where only its name is given."""
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def recipe_of(arguments: Mapping[str, Any], schema: Schema) -> Recipe:
+    """Join arguments to a checked recipe; RecipeError names them as a recipe would."""
+    seed = seed_of(arguments["random_state"])
+    if arguments["recipe"] is not None:
+        recipe = named_recipe(arguments["recipe"])
+        training = recipe.training.model_copy(update={"seed": seed})
+        return recipe.model_copy(update={"columns": schema.columns, "training": training})
+    encoder, decoder = tuple(arguments["encoder"]), arguments["decoder"]
+    beta, warm_up = arguments["beta"], arguments["warm_up"]
+    if isinstance(beta, Real):
+        ramp = {"kind": "linear", "start": 0.0, "end": beta, "epochs": warm_up}
+        beta = ramp if warm_up else {"kind": "constant", "value": beta}
+    content = {
+        "name": "estimator",
+        "columns": schema.columns,
+        "minimum_inputs": schema.minimum_inputs,
+        "model": {name: arguments[name] for name in _MODEL}
+        | {"encoder": encoder, "decoder": tuple(encoder[::-1] if decoder is None else decoder)},
+        "training": {name: arguments[name] for name in _TRAINING} | {"beta": beta, "seed": seed},
+    }
+    return recipe_from_dict(content, where="TabularVAE")
+
+
+def arguments_to_json(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain JSON types; a generator becomes None, as its state cannot be kept."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Schema):
+            return value.to_dict()
+        if isinstance(value, BaseModel):
+            return value.model_dump(mode="json")
+        return value.item() if isinstance(value, np.generic) else None
+
+    content: dict[str, Any] = json.loads(json.dumps(dict(arguments), default=plain))
+    return content
+
+
+def arguments_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Undo `arguments_to_json`."""
+    arguments = dict(content)
+    if arguments.get("schema") is not None:
+        arguments["schema"] = Schema.from_dict(arguments["schema"])
+    if isinstance(arguments.get("recipe"), Mapping):
+        arguments["recipe"] = recipe_from_dict(arguments["recipe"], where="saved recipe")
+    return arguments

@@ -16,8 +16,15 @@ from torch import Tensor
 
 from variolite.errors import TrainingError
 from variolite.recipe import ConstantBeta, TrainingSpec
-from variolite.training.optimiser import Adam, FlatParameters, MovingAverage
-from variolite.training.schedules import beta_at, epoch_factor, final_beta, warm_up
+from variolite.training.optimiser import (
+    Adam,
+    FlatParameters,
+    MovingAverage,
+    beta_at,
+    epoch_factor,
+    final_beta,
+    warm_up,
+)
 from variolite.training.storage import Checkpoint, EpochRecord, load_checkpoint, save_checkpoint
 from variolite.vae import LossTerms
 

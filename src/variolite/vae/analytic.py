@@ -14,10 +14,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from variolite.vae.likelihoods import HALF_LOG_2PI
-from variolite.vae.networks import Linear, Stack
-from variolite.vae.posterior import LOG_VARIANCE_RANGE
-from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, LossTerms, TabularModule
+from variolite.vae.distributions import HALF_LOG_2PI, LOG_VARIANCE_RANGE
+from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, Linear, LossTerms, Stack, TabularModule
 
 NARROW = 16
 """Matrix products whose width is no multiple of this are several times slower in BLAS than their

@@ -26,7 +26,7 @@ from variolite.crystals.generation.where import Where
 from variolite.errors import DataError
 from variolite.training.device import generator
 from variolite.training.loop import minimise
-from variolite.training.schedules import cosine_by_epoch
+from variolite.training.optimiser import cosine_by_epoch
 
 # A composition of n atoms is drawn element by element: an element, its number of
 # atoms, the next element, until no atom is left. Training takes the elements of

@@ -33,7 +33,7 @@ from variolite.crystals.model.network import attend, bf16_feed_forward, bf16_is_
 from variolite.crystals.recipe import PriorSpec
 from variolite.training.device import generator
 from variolite.training.loop import Resume, Trained, minimise
-from variolite.training.schedules import step_factor
+from variolite.training.optimiser import step_factor
 from variolite.training.storage import EpochRecord
 
 FREQUENCIES = 32

@@ -28,7 +28,7 @@ from variolite.crystals.generation.conditions import Floats, Integers, numeric_c
 from variolite.errors import DataError, ModelFileError
 from variolite.training.device import generator
 from variolite.training.loop import minimise
-from variolite.training.schedules import cosine_by_epoch
+from variolite.training.optimiser import cosine_by_epoch
 from variolite.training.storage import fill
 
 FOLDS = 5
