@@ -55,7 +55,7 @@ def _run(
 ) -> Trained:
     spec = TrainingSpec(**{"beta": {"kind": "constant"}, "min_gain": 0.0} | spec)
     settings = {"learning_rate": 0.1, "betas": [1.0] * len(module.weight)} | settings
-    return train(module, module.loss, source, validate, spec, **settings)
+    return train(module, module.loss, source.epoch, validate, spec, **settings)
 
 
 def _train(

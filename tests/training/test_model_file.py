@@ -21,7 +21,7 @@ from toy_tables import fit, fitted, small
 
 from variolite.errors import ModelFileError
 from variolite.training import Member, TabularModel, load_model, save_model
-from variolite.training.tabular_model import FORMAT
+from variolite.training.tabular import FORMAT
 
 FIXTURES = Path(__file__).parent / "fixtures"
 DESCRIPTION, WEIGHTS = FILES = ("model.json", "weights.safetensors")

@@ -285,7 +285,7 @@ def _train(
         trained = train(
             module,
             module.loss,
-            batches,
+            batches.epoch,
             lambda: _validate(module, validated),
             spec,
             learning_rate=rate,

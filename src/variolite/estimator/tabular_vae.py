@@ -27,8 +27,13 @@ from variolite.records.tables import read_table, units_of
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import read_history, write_history
-from variolite.training.tabular import fit_tabular, members_for
-from variolite.training.tabular_model import TabularModel, load_model, save_model
+from variolite.training.tabular import (
+    TabularModel,
+    fit_tabular,
+    load_model,
+    members_for,
+    save_model,
+)
 
 
 class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -388,17 +393,11 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         for name, dtype in types.items():
             if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
                 hint = "Leave it out, or say with schema= what it is: a category, label or group"
-                raise SchemaError(
-                    f"holds {dtype}, not numbers", where=f"column {name!r}", hint=hint
-                )
-        values = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=np.float64,
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=2 if reset else 1,
-        )
+                what, where = f"holds {dtype}, not numbers", f"column {name!r}"
+                raise SchemaError(what, where=where, hint=hint)
+        checks = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+        least = 2 if reset else 1
+        values = validate_data(self, X, reset=reset, ensure_min_samples=least, **checks)
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             names = [f"x{i}" for i in range(values.shape[1])]

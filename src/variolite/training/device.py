@@ -30,22 +30,17 @@ def choose_device(wanted: str, multiply_adds: int) -> tuple[torch.device, str]:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise TrainingError(
-            f"there is no device called {wanted!r}",
-            where="--device",
-            hint="choose auto, cpu, cuda, cuda:1 or mps",
-        ) from None
+        hint = "choose auto, cpu, cuda, cuda:1 or mps"
+        what = f"there is no device called {wanted!r}"
+        raise TrainingError(what, where="--device", hint=hint) from None
     available = {
         "cpu": device.index is None,
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
         "mps": torch.backends.mps.is_available(),
     }
     if not available.get(device.type, False):
-        raise TrainingError(
-            f"device {wanted!r} is not available on this machine",
-            where="--device",
-            hint="use --device auto or --device cpu",
-        )
+        what = f"device {wanted!r} is not available on this machine"
+        raise TrainingError(what, where="--device", hint="use --device auto or --device cpu")
     return device, f"{wanted}: as asked"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -80,8 +80,10 @@ class Stopping:
 
     def state(self) -> dict[str, Any]:
         """JSON-able state for a checkpoint, in which None stands for infinity."""
-        values = {name: getattr(self, name).tolist() for name in self._STATE}
-        return {name: [None if v == np.inf else v for v in of] for name, of in values.items()}
+        return {
+            name: [None if v == np.inf else v for v in getattr(self, name).tolist()]
+            for name in self._STATE
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a stored state."""
@@ -97,19 +99,10 @@ class Stopping:
 CHECKPOINT_SECONDS = 5.0
 
 Batch = TypeVar("Batch")
-Yielded = TypeVar("Yielded", covariant=True)
 
 
 class StoppedByUserError(TrainingError):
     """The user stopped the run; where checkpoints are kept, all whole epochs are stored."""
-
-
-class BatchSource(Protocol[Yielded]):
-    """Batches of an epoch; the same epoch number always gives the same batches."""
-
-    def epoch(self, number: int) -> Iterator[Yielded]:
-        """Yield the batches of one epoch."""
-        ...
 
 
 Step = Callable[[Batch, Tensor], LossTerms]
@@ -154,7 +147,7 @@ class Resume:
 def train(
     module: torch.nn.Module,
     loss: Callable[[Batch, Tensor], LossTerms],
-    source: BatchSource[Batch],
+    batches: Callable[[int], Iterator[Batch]],
     validate: Callable[[], Validation] | None,
     spec: TrainingSpec,
     *,
@@ -171,8 +164,9 @@ def train(
     """Train a model in place and leave it with its best weights.
 
     Every parameter has a leading axis of M = len(betas) members, whose ``betas`` are factors on
-    the schedule of beta. ``loss`` is called with a batch and beta (M,); ``validate`` uses fixed
-    noise, and without it the training terms are monitored.
+    the schedule of beta. ``loss`` is called with a batch and beta (M,); the same epoch number
+    always gives the same ``batches``; ``validate`` uses fixed noise, and without it the training
+    terms are monitored.
 
     ``analytic`` makes a step that computes the same objective without autograd, from the places
     where gradients go. ``step_factor`` is a factor on the learning rate by step, counted from 0,
@@ -210,8 +204,8 @@ def train(
         tensors["best"] = best
         if averaged is not None:
             tensors["average"] = averaged.values.clone()
-        progress, steps = stopping.state(), optimiser.steps
-        return Checkpoint(fingerprint, len(history), steps, tensors, progress, list(history))
+        steps = optimiser.steps
+        return Checkpoint(fingerprint, len(history), steps, tensors, stopping.state(), [*history])
 
     def by_autograd(batch: Batch, beta: Tensor) -> LossTerms:
         terms = loss(batch, beta)
@@ -240,7 +234,7 @@ def train(
             began = time.monotonic()
             beta = beta_at(spec.beta, epoch)
             module.train()
-            reconstruction, kl = _train_epoch(source.epoch(epoch), step, factor * beta)
+            reconstruction, kl = _train_epoch(batches(epoch), step, factor * beta)
             due = checks is None or is_due(epoch, spec.epochs, checks)
             with nullcontext() if averaged is None else averaged.in_place():
                 if due and validate is not None:
@@ -304,7 +298,7 @@ def train(
 def minimise(
     module: torch.nn.Module,
     loss: Callable[[Batch], Tensor],
-    source: BatchSource[Batch],
+    batches: Callable[[int], Iterator[Batch]],
     validate: Callable[[], Tensor] | None,
     *,
     epochs: int,
@@ -335,7 +329,7 @@ def minimise(
     return train(
         module,
         terms,
-        source,
+        batches,
         None if validate is None else validation,
         spec,
         learning_rate=learning_rate,
@@ -367,9 +361,9 @@ def _require_finite(record: EpochRecord, training: NDArray[np.bool_], part: str)
     finite = np.isfinite(record.train_total) & np.isfinite(record.val_monitored)
     bad = np.flatnonzero(training & ~finite)
     if bad.size:
-        raise TrainingError(
-            f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}",
-            where=part,
-            hint=f"lower {part}.learning_rate; in a table, look for extreme values with "
-            "`variolite schema` and give their column a valid range or a signed_log transform",
+        what = f"the loss of member {bad[0]} is not a finite number after epoch {record.epoch + 1}"
+        hint = (
+            f"lower {part}.learning_rate; in a table, look for extreme values with "
+            "`variolite schema` and give their column a valid range or a signed_log transform"
         )
+        raise TrainingError(what, where=part, hint=hint)

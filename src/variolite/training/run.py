@@ -34,8 +34,7 @@ from variolite.records import (
 from variolite.training.loop import Resume, Trained
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import load_checkpoint, write_history
-from variolite.training.tabular import fit_tabular, members_for
-from variolite.training.tabular_model import save_model
+from variolite.training.tabular import fit_tabular, members_for, save_model
 
 M = TypeVar("M", bound=Any)
 
@@ -229,21 +228,10 @@ def train_run(
             on_epoch=on_epoch,
         )
     report = prepared.records.report
-    run.finish(
-        fitted.model,
-        save_model,
-        fitted,
-        device=fitted.device,
-        data={
-            "name": prepared.name,
-            "fingerprint": prepared.fingerprint,
-            "rows": report.rows_read,
-            "rows_kept": len(prepared.records),
-            "left_out": list(prepared.schema.schema.left_out),
-            "remarks": report.lines(),
-        },
-        batch_size=fitted.batch_size,
-        learning_rate=fitted.learning_rate,
-    )
+    about = {"name": prepared.name, "fingerprint": prepared.fingerprint, "rows": report.rows_read}
+    about |= {"rows_kept": len(prepared.records), "left_out": [*prepared.schema.schema.left_out]}
+    about |= {"remarks": report.lines()}
+    used = {"batch_size": fitted.batch_size, "learning_rate": fitted.learning_rate}
+    run.finish(fitted.model, save_model, fitted, device=fitted.device, data=about, **used)
     run.folder.remove_checkpoints()
     return run.folder, prepared

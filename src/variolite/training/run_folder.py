@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,15 +24,9 @@ from variolite.training.storage import DESCRIPTION, EpochRecord, kind_of, read_h
 Result = TypeVar("Result")
 
 _FOREIGN = (yaml.YAMLError, pl.exceptions.PolarsError, safetensors.SafetensorError)
-_BY_FIT = ("recipe.yaml", "split.json", "history.jsonl", "environment.json")
-_BY_SCORE = (
-    "scorecard.json",
-    "health.json",
-    "held_out.parquet",
-    "originals.crystals",
-    "reconstructed.crystals",
-    "samples.crystals",
-)
+_BY_FIT = ["recipe.yaml", "split.json", "history.jsonl", "environment.json"]
+_BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
+_BY_SCORE += ["originals.crystals", "reconstructed.crystals", "samples.crystals"]
 
 
 class _Part:
@@ -82,9 +76,8 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise self._refusal("this is a file", "choose another --out")
         if self.finished and not restart:
-            raise self._refusal(
-                "a finished run is here already", "choose another --out, or --restart to replace it"
-            )
+            hint = "choose another --out, or --restart to replace it"
+            raise self._refusal("a finished run is here already", hint)
         # A recipe.yaml proves nothing: people keep their own beside their data.
         ours = self.finished or self.checkpoint_file.is_file() or self.split_file.is_file()
         if self.path.is_dir() and any(self.path.iterdir()) and not ours:
@@ -105,10 +98,8 @@ class RunFolder:
                     path.unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._refusal(
-                f"cannot write here: {error.strerror}",
-                "choose another --out, or check permissions and free space",
-            ) from None
+            hint = "choose another --out, or check permissions and free space"
+            raise self._refusal(f"cannot write here: {error.strerror}", hint) from None
 
     def remove_checkpoints(self) -> None:
         """Remove what only an interrupted run needs."""
@@ -120,13 +111,10 @@ class RunFolder:
         if self.finished:
             return
         if self.checkpoint_file.is_file():
-            raise self._refusal(
-                "this run is not finished",
-                "run the same `variolite fit` command again to resume it",
-            )
-        raise self._refusal(
-            "there is no run here", "give the folder that `variolite fit --out` wrote"
-        )
+            hint = "run the same `variolite fit` command again to resume it"
+            raise self._refusal("this run is not finished", hint)
+        hint = "give the folder that `variolite fit --out` wrote"
+        raise self._refusal("there is no run here", hint)
 
     @property
     def field(self) -> Field:
@@ -218,7 +206,11 @@ class RunFiles:
     @property
     def columns(self) -> Mapping[str, Mapping[str, Any]]:
         """The columns of the schema in the model file, by name; empty where there is none."""
-        return {str(column.get("name", name)): column for name, column in _columns(self.model)}
+        found: Any = self.model
+        for step in ("schema", "schema", "columns"):
+            found = found.get(step) if isinstance(found, dict) else None
+        columns = found.items() if isinstance(found, dict) else ()
+        return {name: column for name, column in columns if isinstance(column, dict)}
 
     @property
     def provenance(self) -> Mapping[str, object]:
@@ -310,15 +302,3 @@ def _clustering(path: Path) -> Clustering:
     with safetensors.safe_open(path, framework="numpy") as file:
         stated = json.loads((file.metadata() or {})["variolite"])
     return Clustering(str(stated["algorithm"]), int(stated["k"]))
-
-
-def _columns(model: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the columns of the schema, wherever in the model file it lies."""
-    if not isinstance(model, dict):
-        return
-    columns = model.get("columns")
-    if isinstance(columns, dict):
-        yield from ((name, column) for name, column in columns.items() if isinstance(column, dict))
-        return
-    for value in model.values():
-        yield from _columns(value)

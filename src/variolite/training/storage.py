@@ -64,7 +64,7 @@ def write_signed(
         name: {"shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch.")}
         for name, value in weights.items()
     }
-    description: dict[str, Any] = {"format": number, "kind": kind, **content, "tensors": described}
+    description = {"format": number, "kind": kind, **content, "tensors": described}
     description = json.loads(json.dumps(description | {"weights_sha256": _sha256(stored)}))
     description["sha256"] = _sha256(_canonical(description))
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,12 +158,10 @@ def reading_model(folder: Path) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError) as e:
         if isinstance(e, ModelFileError) and e.hint:
             raise ModelFileError(e.what, where=e.where or str(path), hint=e.hint) from None
-        what = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
-        raise _refusal(
-            path,
-            f"the model description does not hold together ({' '.join(what.split())})",
-            "save the model again with the version that trained it",
-        ) from None
+        reason = e.what if isinstance(e, VarioliteError) else f"{type(e).__name__}: {e}"
+        what = f"the model description does not hold together ({' '.join(reason.split())})"
+        hint = "save the model again with the version that trained it"
+        raise _refusal(path, what, hint) from None
 
 
 # What happened in every epoch, one JSON object a line.
@@ -270,9 +268,6 @@ def load_checkpoint(path: Path, fingerprint: str) -> Checkpoint | None:
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, OSError):
         raise RunFolderError("the checkpoint is damaged", where=str(path), hint=restart) from None
     if checkpoint.fingerprint != fingerprint:
-        raise RunFolderError(
-            "the unfinished run in this folder has another recipe, other data or other seeds",
-            where=str(path.parent.parent),
-            hint=restart,
-        )
+        what = "the unfinished run in this folder has another recipe, other data or other seeds"
+        raise RunFolderError(what, where=str(path.parent.parent), hint=restart)
     return checkpoint

@@ -66,11 +66,9 @@ class Workers(Executor):
         initargs: tuple[Any, ...] = (),
     ) -> None:
         if workers < 1 or not limit > 0:
-            raise DataError(
-                f"{workers} processes with {limit} s per task were asked for",
-                where="workers",
-                hint="Take at least one process and a positive time",
-            )
+            what = f"{workers} processes with {limit} s per task were asked for"
+            hint = "Take at least one process and a positive time"
+            raise DataError(what, where="workers", hint=hint)
         self._workers, self._limit = workers, limit
         self._initializer = (initializer, initargs)
         self._queue: deque[tuple[Future[Any], Any]] = deque()
@@ -195,11 +193,9 @@ class Workers(Executor):
                 reason = error
             else:
                 return process
-        raise DataError(
-            f"a worker process cannot be started: {reason}",
-            where="workers",
-            hint='In a script, guard what starts them by if __name__ == "__main__"',
-        )
+        hint = 'In a script, guard what starts them by if __name__ == "__main__"'
+        what = f"a worker process cannot be started: {reason}"
+        raise DataError(what, where="workers", hint=hint)
 
     def _carry_out(self, process: _Process, future: Future[Any], work: Any) -> bool:
         """Settle a future; False when the process cannot be used after it."""
@@ -231,13 +227,6 @@ class Workers(Executor):
                 future.set_exception(error)
 
 
-@dataclass(frozen=True)
-class _Raised:
-    """Answer of a process whose task raised an error."""
-
-    error: Exception
-
-
 class _Process:
     """A worker process and the connection to it."""
 
@@ -261,7 +250,7 @@ class _Process:
         """Wait for what the process sends: a result, or an error to raise."""
         try:
             late = not self.connection.poll(None if limit == inf else limit)
-            value = None if late else self.connection.recv()
+            result, error = (None, None) if late else self.connection.recv()
         except (EOFError, OSError):
             with _CHILDREN:
                 self.process.join(1.0)
@@ -269,9 +258,9 @@ class _Process:
             raise WorkerDiedError(f"its process ended with exit code {code}") from None
         if late:
             raise TimeLimitError(f"it took longer than {limit:g} s")
-        if isinstance(value, _Raised):
-            raise value.error
-        return value
+        if error is not None:
+            raise error
+        return result
 
     def stop(self) -> None:
         with _CHILDREN:
@@ -292,33 +281,33 @@ def _answer_tasks(
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1)
-    answer = None if initializer is None else _result(initializer, initargs, {})
+    answer = (None, None) if initializer is None else _result(initializer, initargs, {})
     while _sent(connection, answer):
         try:
             work = connection.recv()
         except (EOFError, OSError):
             return
         except Exception as error:  # A task that cannot be read here.
-            answer = _Raised(error)
+            answer = None, error
         else:
             answer = _result(*work)
 
 
-def _result(function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+def _result(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Exception | None]:
     try:
-        return function(*args, **kwargs)
+        return function(*args, **kwargs), None
     except Exception as error:  # Whatever a task raises is its own outcome.
-        return _Raised(error)
+        return None, error
 
 
-def _sent(connection: Connection, answer: Any) -> bool:
-    """Send an answer; False where nobody listens any more."""
+def _sent(connection: Connection, answer: tuple[Any, Exception | None]) -> bool:
+    """Send a result, or the error in its place; False where nobody listens any more."""
     try:
         connection.send(answer)
     except OSError:
         return False
     except Exception as error:  # An answer that cannot be pickled.
-        return _sent(connection, _Raised(RuntimeError(f"{type(error).__name__}: {error}")))
+        return _sent(connection, (None, RuntimeError(f"{type(error).__name__}: {error}")))
     return True
 
 

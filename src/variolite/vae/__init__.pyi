@@ -5,7 +5,6 @@ from .distributions import Gaussian as Gaussian
 from .distributions import Joint as Joint
 from .distributions import Mixed as Mixed
 from .distributions import Posterior as Posterior
-from .distributions import StandardNormal as StandardNormal
 from .distributions import StudentT as StudentT
 from .tabular import Architecture as Architecture
 from .tabular import Batch as Batch

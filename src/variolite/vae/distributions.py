@@ -38,6 +38,10 @@ class Posterior:
         """Standard deviation, (M, B, L)."""
         return torch.exp(0.5 * self.clamped_log_variance)
 
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a draw (M, B, L) and its KL from the prior (M, B); see `reparameterise`."""
+        return reparameterise(self.mean, self.log_variance, noise)
+
     def sample(self, noise: Tensor) -> Tensor:
         """Return mean + deviation * noise; ``noise`` is standard normal, (M, B, L)."""
         return self.mean + self.deviation * noise
@@ -100,20 +104,9 @@ def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[T
     return _Reparameterise.apply(mean, log_variance, noise)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class StandardNormal:
-    """The prior N(0, I). A prior owns the step from the posterior to (z, KL)."""
-
-    def draw(self, posterior: Posterior, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a posterior draw (M, B, L) and its KL in nats (M, B)."""
-        return reparameterise(posterior.mean, posterior.log_variance, noise)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Log-density in nats, summed over dimensions."""
-        return -0.5 * (z.square() + math.log(2.0 * math.pi)).sum(-1)
-
-    def sample(self, noise: Tensor) -> Tensor:
-        """Turn standard normal noise (M, n, L) into draws from the prior."""
-        return noise.clone()
+def prior_log_prob(z: Tensor) -> Tensor:
+    """Log-density under the prior N(0, I) in nats, summed over dimensions, (M, B)."""
+    return -0.5 * (z.square() + math.log(2.0 * math.pi)).sum(-1)
 
 
 # Likelihoods: distribution objects with log_prob, sample and mean.

@@ -23,7 +23,6 @@ from variolite.vae.distributions import (
     Mixed,
     Numeric,
     Posterior,
-    StandardNormal,
     StudentT,
 )
 
@@ -256,7 +255,6 @@ class TabularModule(nn.Module):
     def __init__(self, architecture: Architecture, seed: int) -> None:
         super().__init__()
         self.architecture = a = architecture
-        self.prior = StandardNormal()
         generator = torch.Generator().manual_seed(seed)
         self.embeddings = nn.ModuleList(
             Embedding(levels, EMBEDDING_SIZE, generator) for levels in a.category_levels
@@ -338,7 +336,7 @@ class TabularModule(nn.Module):
         model; with a Gaussian decoder of fixed variance it only rescales that variance, sigma^2
         to beta * sigma^2. ``posterior`` is of the same batch, where it was inferred already.
         """
-        z, kl = self.prior.draw(posterior or self.infer(batch), batch.noise)
+        z, kl = (posterior or self.infer(batch)).draw(batch.noise)
         likelihood = self.generate(z, batch.condition, batch.generators)
         log_likelihood = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
         reconstruction, mean_kl = -log_likelihood.mean(dim=1), kl.mean(dim=1)

@@ -157,7 +157,7 @@ def fit_compositions(
         minimise(
             network,
             lambda batch: _loss(network, batch, torch.default_generator, dropout=True),
-            training,
+            training.epoch,
             validate,
             epochs=epochs,
             learning_rate=LEARNING_RATE,

@@ -299,7 +299,7 @@ def fit_flow(
     trained = minimise(
         network,
         lambda batch: _squared_error(network, batch),
-        training,
+        training.epoch,
         validate,
         epochs=spec.epochs,
         learning_rate=spec.learning_rate,

@@ -210,7 +210,7 @@ def fit_networks(rows: Floats, targets: Floats, fold: Integers, *, seed: int) ->
     minimise(
         networks,
         loss,
-        batches,
+        batches.epoch,
         None,
         epochs=EPOCHS,
         learning_rate=LEARNING_RATE,
