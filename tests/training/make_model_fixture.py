@@ -28,7 +28,7 @@ COLUMNS = {
 }
 
 
-def made_up_table(rows: int, seed: int) -> pl.DataFrame:
+def made_up_table(rows, seed):
     """Rows with one hidden factor."""
     source = np.random.default_rng(seed)
     hidden = source.normal(size=rows)

@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 PAIR = [Member(0, 1.0, 2), Member(1, 1.0, 2)]
 
 
-def _records(n: int, *, masked: bool = True) -> Records:
+def _records(n, *, masked=True):
     """Rows whose every value tells the row number."""
     number = np.arange(n, dtype=np.float64)
     observed = np.ones((n, 2), dtype=bool)
@@ -42,17 +42,17 @@ def _records(n: int, *, masked: bool = True) -> Records:
     )
 
 
-def _batches(n: int, members: list[Member], size: int, *, dropout: bool = False) -> TrainingBatches:
+def _batches(n, members, size, *, dropout=False):
     return TrainingBatches(Batch.of(_records(n), CPU), members, size, dropout=dropout)
 
 
-def _joined(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
+def _joined(batches):
     """Row numbers, (M, n), and noise, (M, n, L)."""
     numbers = torch.cat([batch.condition[..., 0].to(torch.int64) for batch in batches], dim=1)
     return numbers, torch.cat([batch.noise for batch in batches], dim=1)
 
 
-def _epoch(source: TrainingBatches, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _epoch(source, number):
     return _joined(list(source.epoch(number)))
 
 
@@ -66,9 +66,7 @@ members = st.lists(
 
 
 @given(n=st.integers(2, 300), size=st.integers(1, 400), members=members, epoch=st.integers(0, 5))
-def test_an_epoch_sees_each_row_at_most_once_in_equal_batches(
-    n: int, size: int, members: list[Member], epoch: int
-) -> None:
+def test_an_epoch_sees_each_row_at_most_once_in_equal_batches(n, size, members, epoch):
     source, records = _batches(n, members, size), _records(n)
     found = list(source.epoch(epoch))
     assert len(found) == source.steps >= 1
@@ -83,7 +81,7 @@ def test_an_epoch_sees_each_row_at_most_once_in_equal_batches(
     assert n - seen.shape[1] < source.batch_size
 
 
-def test_epochs_and_members_differ_and_miss_no_row() -> None:
+def test_epochs_and_members_differ_and_miss_no_row():
     source = _batches(50, PAIR, 32)
     epochs = [_epoch(source, number) for number in range(12)]
     for value, same, other in zip(epochs[0], _epoch(source, 0), epochs[1], strict=True):
@@ -94,7 +92,7 @@ def test_epochs_and_members_differ_and_miss_no_row() -> None:
     assert {int(row) for rows, _ in epochs for row in rows[0]} == set(range(50))
 
 
-def test_chunks_cover_the_epoch_without_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_cover_the_epoch_without_seams(monkeypatch):
     source = _batches(300, PAIR, 32)
     whole, _ = _epoch(source, 0)
     monkeypatch.setattr(batches_module, "CHUNK_ROWS", 70)
@@ -103,8 +101,8 @@ def test_chunks_cover_the_epoch_without_seams(monkeypatch: pytest.MonkeyPatch) -
     assert noise[0].unique(dim=0).shape[0] == noise.shape[1], "noise repeats between chunks"
 
 
-def test_dropout_generators_are_of_the_member_and_the_epoch() -> None:
-    def draws(epoch: int) -> list[list[float]]:
+def test_dropout_generators_are_of_the_member_and_the_epoch():
+    def draws(epoch):
         first = next(_batches(90, PAIR, 32, dropout=True).epoch(epoch))
         return [torch.rand(4, generator=g).tolist() for g in first.generators]
 
@@ -112,7 +110,7 @@ def test_dropout_generators_are_of_the_member_and_the_epoch() -> None:
     assert not next(_batches(90, PAIR, 32).epoch(0)).generators
 
 
-def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch):
     monkeypatch.setattr(rows_module, "EVALUATION_ROWS", 40)
     members = [Member(0, 1.0, 3), Member(9, 0.5, 1)]
     found = list(evaluation_batches(Batch.of(_records(90), CPU), members))
@@ -125,7 +123,7 @@ def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch: pytest.Monke
 
 
 @given(rows=st.integers(1, 10_000_000))
-def test_the_automatic_batch_gives_about_170_steps(rows: int) -> None:
+def test_the_automatic_batch_gives_about_170_steps(rows):
     size = auto_batch_size(rows)
     assert size & (size - 1) == 0, "not a power of two"
     smallest, largest = auto_batch_size(1), auto_batch_size(10**9)
@@ -134,12 +132,12 @@ def test_the_automatic_batch_gives_about_170_steps(rows: int) -> None:
         assert 170 / 1.5 < rows / size < 170 * 1.5
 
 
-def test_the_automatic_rate_grows_with_the_root_of_the_batch() -> None:
+def test_the_automatic_rate_grows_with_the_root_of_the_batch():
     assert auto_rate(256) == pytest.approx(0.004)
     assert auto_rate(1024) == pytest.approx(0.008)
 
 
-def test_what_is_not_there_is_none() -> None:
+def test_what_is_not_there_is_none():
     complete = Batch.of(_records(10, masked=False), CPU)
     assert complete.observed is None
     picked = complete.gather(torch.tensor([[3, 1]]), torch.zeros(1, 2, 1))

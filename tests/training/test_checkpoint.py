@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -23,20 +22,20 @@ CHECKPOINT = Checkpoint("mine", 1, 7, TENSORS, PROGRESS, [RECORD])
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     path = tmp_path / "new" / "state.safetensors"
     save_checkpoint(path, CHECKPOINT)
     return path
 
 
-def _same(found: Checkpoint | None) -> bool:
+def _same(found):
     assert found is not None
     assert found.tensors.keys() == TENSORS.keys()
     equal = all(torch.equal(found.tensors[name], value) for name, value in TENSORS.items())
     return equal and replace(found, tensors={}) == replace(CHECKPOINT, tensors={})
 
 
-def test_a_checkpoint_comes_back_for_its_own_run(path: Path) -> None:
+def test_a_checkpoint_comes_back_for_its_own_run(path):
     assert _same(load_checkpoint(path, "mine"))
     assert load_checkpoint(path.with_name("absent"), "mine") is None
     with pytest.raises(RunFolderError, match=r"another recipe, other data or other seeds.*restart"):
@@ -44,7 +43,7 @@ def test_a_checkpoint_comes_back_for_its_own_run(path: Path) -> None:
 
 
 @given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
-def test_one_altered_byte_is_noticed(path: Path, position: int, flip: int) -> None:
+def test_one_altered_byte_is_noticed(path, position, flip):
     save_checkpoint(path, CHECKPOINT)
     content = bytearray(path.read_bytes())
     content[position % len(content)] ^= flip
@@ -58,7 +57,7 @@ def test_one_altered_byte_is_noticed(path: Path, position: int, flip: int) -> No
 
 
 @given(kept=st.floats(0.0, 0.9999), foreign=st.binary(max_size=200))
-def test_truncated_and_foreign_files_are_refused(path: Path, kept: float, foreign: bytes) -> None:
+def test_truncated_and_foreign_files_are_refused(path, kept, foreign):
     save_checkpoint(path, CHECKPOINT)
     content = path.read_bytes()
     for damaged in (content[: int(kept * len(content))], foreign):
@@ -68,16 +67,14 @@ def test_truncated_and_foreign_files_are_refused(path: Path, kept: float, foreig
 
 
 @pytest.mark.parametrize("metadata", [None, {"other": "1"}, {"variolite": "{", "sha256": "0"}])
-def test_safetensors_of_another_origin_are_refused(path: Path, metadata) -> None:
+def test_safetensors_of_another_origin_are_refused(path, metadata):
     path.write_bytes(safetensors.torch.save({"values": torch.zeros(2)}, metadata=metadata))
     with pytest.raises(RunFolderError, match="the checkpoint is damaged"):
         load_checkpoint(path, "mine")
 
 
-def test_a_failed_write_leaves_the_old_checkpoint(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(descriptor: int) -> None:
+def test_a_failed_write_leaves_the_old_checkpoint(path, monkeypatch):
+    def fail(descriptor):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -88,9 +85,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(
     assert [entry.name for entry in path.parent.iterdir()] == ["state.safetensors"]
 
 
-def test_no_row_of_the_data_is_inside(
-    train_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_row_of_the_data_is_inside(train_toy, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
     path = tmp_path / "state.safetensors"
     train_toy(checkpoint=path, epochs=3)
@@ -112,7 +107,7 @@ records = st.builds(
 
 
 @given(epochs=st.lists(records, max_size=4))
-def test_a_history_comes_back(tmp_path: Path, epochs: list[EpochRecord]) -> None:
+def test_a_history_comes_back(tmp_path, epochs):
     path = tmp_path / "history.jsonl"
     write_history(path, epochs)
     assert read_history(path) == epochs
@@ -122,7 +117,7 @@ def test_a_history_comes_back(tmp_path: Path, epochs: list[EpochRecord]) -> None
 @pytest.mark.parametrize(
     "content", [b"{", b"[1, 2]\n", b"3\n", b'{"epoch": 1}\n', b"\xff\n", b'{"other": 1}\n']
 )
-def test_damage_to_a_history_is_named(tmp_path: Path, content: bytes) -> None:
+def test_damage_to_a_history_is_named(tmp_path, content):
     path = tmp_path / "history.jsonl"
     with pytest.raises(RunFolderError, match="there is no training history"):
         read_history(path)

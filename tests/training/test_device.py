@@ -8,12 +8,12 @@ from variolite.training.device import SMALL_NETWORK, choose_device, single_threa
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "CPU", "cuda:x", "1", "tpu:0", "cpu "])
-def test_unknown_devices_list_the_known_ones(name: str) -> None:
+def test_unknown_devices_list_the_known_ones(name):
     with pytest.raises(TrainingError, match=r"--device: .*choose auto, cpu, cuda, cuda:1 or mps"):
         choose_device(name, 10)
 
 
-def _machine(monkeypatch: pytest.MonkeyPatch, *, cards: int = 0, mps: bool = False) -> None:
+def _machine(monkeypatch, *, cards=0, mps=False):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
@@ -21,14 +21,14 @@ def _machine(monkeypatch: pytest.MonkeyPatch, *, cards: int = 0, mps: bool = Fal
 
 
 @pytest.mark.parametrize("name", ["meta", "xpu", "cpu:1", "cuda", "cuda:0", "mps"])
-def test_absent_devices_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_absent_devices_are_refused(name, monkeypatch):
     _machine(monkeypatch)
     wanted = f"'{name}' is not available on this machine.*--device auto"
     with pytest.raises(TrainingError, match=wanted):
         choose_device(name, 10)
 
 
-def test_a_device_number_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_number_beyond_the_last_is_refused(monkeypatch):
     _machine(monkeypatch, cards=2)
     assert choose_device("cuda:1", 10)[0] == torch.device("cuda:1")
     assert choose_device("cuda", 10)[0] == torch.device("cuda")
@@ -45,9 +45,7 @@ def test_a_device_number_beyond_the_last_is_refused(monkeypatch: pytest.MonkeyPa
         ({}, SMALL_NETWORK, "cpu", "no GPU"),
     ],
 )
-def test_auto_takes_a_gpu_for_large_networks_only(
-    machine: dict, work: int, expected: str, reason: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_takes_a_gpu_for_large_networks_only(machine, work, expected, reason, monkeypatch):
     _machine(monkeypatch, **machine)
     device, why = choose_device("auto", work)
     assert device.type == expected
@@ -55,13 +53,13 @@ def test_auto_takes_a_gpu_for_large_networks_only(
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
-def test_a_gpu_trains_to_the_same_objective_and_loads_on_the_cpu(train_toy) -> None:
+def test_a_gpu_trains_to_the_same_objective_and_loads_on_the_cpu(train_toy):
     on_cpu, on_gpu = train_toy(epochs=12), train_toy(epochs=12, device="cuda")
     assert next(on_gpu.model.module.parameters()).device.type == "cpu"
     assert on_gpu.best[0] == pytest.approx(on_cpu.best[0], abs=0.3)
 
 
-def _flushes() -> bool:
+def _flushes():
     return float(torch.tensor(1e-310, dtype=torch.float64) * 1.0) == 0.0
 
 
@@ -76,9 +74,7 @@ def restored():
 @pytest.mark.parametrize("flushing", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("work", [SMALL_NETWORK - 1, SMALL_NETWORK])
-def test_threads_and_denormals_are_put_back(
-    restored: None, flushing: bool, fails: bool, work: int
-) -> None:
+def test_threads_and_denormals_are_put_back(restored, flushing, fails, work):
     if not torch.set_flush_denormal(flushing) and flushing:
         pytest.skip("this processor cannot flush denormals")
     torch.set_num_threads(3)
@@ -94,7 +90,7 @@ def test_threads_and_denormals_are_put_back(
     assert _flushes() is flushing
 
 
-def test_a_fit_puts_them_back_too(restored: None, train_toy) -> None:
+def test_a_fit_puts_them_back_too(restored, train_toy):
     torch.set_num_threads(2)
     train_toy(epochs=3)
     assert torch.get_num_threads() == 2

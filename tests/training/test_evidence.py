@@ -8,13 +8,13 @@ from torch.distributions import Categorical, Normal, StudentT, kl_divergence
 from toy_tables import fit, fitted, table_of
 
 from variolite.errors import TrainingError
-from variolite.records import FittedSchema, Records
+from variolite.records import FittedSchema
 from variolite.training import TabularModel
 from variolite.vae import tabular as batches
 from variolite.vae.tabular import LEAST_FREEDOM
 
 
-def _fit(schema: FittedSchema, records: Records, epochs: int) -> TabularModel:
+def _fit(schema, records, epochs):
     constant = {"kind": "constant"}
     return fit(
         schema, records, beta=constant, epochs=epochs, batch_size=64, learning_rate=0.02
@@ -22,7 +22,7 @@ def _fit(schema: FittedSchema, records: Records, epochs: int) -> TabularModel:
 
 
 @pytest.fixture(scope="module")
-def mixed() -> tuple[TabularModel, Records, pl.DataFrame]:
+def mixed():
     """A skewed, gappy column, a heavy-tailed one and a category."""
     source = np.random.default_rng(0)
     n = 240
@@ -53,7 +53,7 @@ def mixed() -> tuple[TabularModel, Records, pl.DataFrame]:
     return model, records, frame
 
 
-def _by_hand(model: TabularModel, records: Records, row: int, noise: torch.Tensor) -> float:
+def _by_hand(model, records, row, noise):
     """The evidence lower bound of one row in original units, term by term."""
     one = records.take([row])
     mean, log_variance = (torch.tensor(v[0, 0]) for v in model.posterior(one))
@@ -77,7 +77,7 @@ def _by_hand(model: TabularModel, records: Records, row: int, noise: torch.Tenso
     return bound
 
 
-def test_the_bound_equals_a_computation_by_hand(mixed) -> None:
+def test_the_bound_equals_a_computation_by_hand(mixed):
     model, records, _ = mixed
     found = model.evidence(records, seed=5)
     assert found.shape == (1, len(records))
@@ -88,7 +88,7 @@ def test_the_bound_equals_a_computation_by_hand(mixed) -> None:
     assert not np.array_equal(found, model.evidence(records, seed=6))
 
 
-def test_more_samples_give_a_tighter_bound(mixed) -> None:
+def test_more_samples_give_a_tighter_bound(mixed):
     model, records, _ = mixed
     means = [
         np.mean([model.evidence(records, samples=k, seed=s).mean() for s in range(6)])
@@ -99,14 +99,14 @@ def test_more_samples_give_a_tighter_bound(mixed) -> None:
         model.evidence(records, samples=0)
 
 
-def test_blocks_of_rows_do_not_share_their_noise(mixed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_rows_do_not_share_their_noise(mixed, monkeypatch):
     model, records, _ = mixed
     monkeypatch.setattr(batches, "EVALUATION_ROWS", 20)
     assert len(np.unique(model.evidence(records.take([3] * 60))[0])) == 60
 
 
 @pytest.mark.parametrize("samples", [1, 4])
-def test_a_change_of_unit_shifts_every_observed_value_by_its_logarithm(mixed, samples: int) -> None:
+def test_a_change_of_unit_shifts_every_observed_value_by_its_logarithm(mixed, samples):
     model, records, frame = mixed
     # b has no logarithm in its chain: metres to millimetres only moves the decimal point.
     in_mm = frame.with_columns(pl.col("b") * 1000.0)
@@ -121,7 +121,7 @@ def test_a_change_of_unit_shifts_every_observed_value_by_its_logarithm(mixed, sa
     "transform",
     [[], ["standardise"], ["signed_log", "standardise"], ["log", "standardise"], ["quantile"]],
 )
-def test_the_density_integrates_to_one_in_original_units(transform: list[str]) -> None:
+def test_the_density_integrates_to_one_in_original_units(transform):
     # Nothing but a density of the same variable in the same unit can be compared.
     values = np.exp(0.5 * np.random.default_rng(0).normal(size=(600, 1)))
     schema, records = table_of(values, {"transform": transform})
@@ -134,7 +134,7 @@ def test_the_density_integrates_to_one_in_original_units(transform: list[str]) -
     assert float((density * np.diff(edges)).sum()) == pytest.approx(1.0, abs=0.03)
 
 
-def test_the_better_scaling_has_the_better_bound_in_original_units() -> None:
+def test_the_better_scaling_has_the_better_bound_in_original_units():
     logs = np.random.default_rng(0).normal(size=(1_500, 2))
     truth = -logs.sum(1) - 0.5 * (logs**2).sum(1) - np.log(2 * np.pi)
     found = {}

@@ -5,22 +5,14 @@ import polars as pl
 import pytest
 from toy_tables import LINEAR, fit, fitted, linear_rows, small, table_of
 
-from variolite.recipe import ModelSpec
-from variolite.records import FittedSchema, Records
-from variolite.training import Fitted
 
-
-def _fit(
-    schema: FittedSchema, records: Records, model: ModelSpec, rows: tuple[int, int], **spec
-) -> Fitted:
+def _fit(schema, records, model, rows, **spec):
     settings = {"epochs": 60, "batch_size": 128, "learning_rate": 0.02, "patience": 15} | spec
     training, validation = records.take(np.arange(rows[0])), records.take(np.arange(*rows))
     return fit(schema, training, validation, model, **settings)
 
 
-def _principal_components_log_likelihood(
-    training: np.ndarray, held_out: np.ndarray, factors: int
-) -> float:
+def _principal_components_log_likelihood(training, held_out, factors):
     """Mean log-density of held-out rows under the fit of Tipping and Bishop (1999)."""
     centre = training.mean(0)
     variance, direction = np.linalg.eigh(np.cov(training.T, bias=True))
@@ -34,7 +26,7 @@ def _principal_components_log_likelihood(
     return float(-0.5 * (distance + constant).mean())
 
 
-def test_a_linear_vae_reaches_the_exact_likelihood_of_principal_components() -> None:
+def test_a_linear_vae_reaches_the_exact_likelihood_of_principal_components():
     values = linear_rows(4_000, columns=8, factors=3, noise=0.4)
     exact = _principal_components_log_likelihood(values[:3_000], values[3_000:], 3)
     # No transform: the noise is the same in every column, as the exact model has it.
@@ -48,9 +40,7 @@ def test_a_linear_vae_reaches_the_exact_likelihood_of_principal_components() -> 
 
 
 @pytest.mark.parametrize(("sigma2", "expected"), [(0.1, 4), (0.5, 3), (1.5, 2), (4.0, 0)])
-def test_a_dimension_is_active_where_its_eigenvalue_exceeds_the_noise(
-    sigma2: float, expected: int
-) -> None:
+def test_a_dimension_is_active_where_its_eigenvalue_exceeds_the_noise(sigma2, expected):
     schema, records = table_of(linear_rows(2_000, columns=6, factors=4, noise=0.2))
     eigenvalues = np.linalg.eigvalsh(np.cov(records.numeric.T))
     assert int((eigenvalues > sigma2).sum()) == expected
@@ -63,7 +53,7 @@ def test_a_dimension_is_active_where_its_eigenvalue_exceeds_the_noise(
 
 
 @pytest.mark.parametrize("variance", ["feature", "row"])
-def test_student_t_beats_the_gaussian_on_heavy_tails(variance: str) -> None:
+def test_student_t_beats_the_gaussian_on_heavy_tails(variance):
     tails = np.random.default_rng(1).standard_t(1.5, size=(2_000, 4))
     values = 5.0 + 20.0 * (linear_rows(2_000, noise=0.0) + 0.1 * tails)
     schema, records = table_of(values)
@@ -78,7 +68,7 @@ def test_student_t_beats_the_gaussian_on_heavy_tails(variance: str) -> None:
     assert found["student_t"] > found["gaussian"] + 0.5
 
 
-def test_only_the_heavy_column_needs_student_t() -> None:
+def test_only_the_heavy_column_needs_student_t():
     values = linear_rows(1_500, columns=3, factors=1)
     values[:, 1] += 0.3 * np.random.default_rng(2).standard_t(1.5, size=1_500)
     table = fitted(
@@ -95,7 +85,7 @@ def test_only_the_heavy_column_needs_student_t() -> None:
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "student_t"])
 @pytest.mark.parametrize("variance", ["feature", "row"])
-def test_wild_outliers_give_no_nan(likelihood: str, variance: str) -> None:
+def test_wild_outliers_give_no_nan(likelihood, variance):
     values = linear_rows(600)
     values[::50] *= 1e6
     schema, records = table_of(values)

@@ -1,8 +1,6 @@
 """The loop: a yardstick that never moves, a stop after the warm-up, the best weights at the end."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +8,9 @@ import torch
 
 from variolite.errors import TrainingError
 from variolite.recipe import TrainingSpec
-from variolite.training import EpochRecord, Member, StoppedByUserError
+from variolite.training import Member, StoppedByUserError
 from variolite.training import loop as loop_module
-from variolite.training.loop import Resume, Trained, Validation, train
+from variolite.training.loop import Resume, Validation, train
 from variolite.training.storage import load_checkpoint
 from variolite.vae import Batch, LossTerms
 
@@ -22,11 +20,11 @@ RISING = [float(v) for v in range(40)]
 class _Counter(torch.nn.Module):
     """One weight per member, which every step moves by about the rate."""
 
-    def __init__(self, members: int = 1) -> None:
+    def __init__(self, members=1):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(members, 1))
 
-    def loss(self, batch: Batch, beta: torch.Tensor) -> LossTerms:
+    def loss(self, batch, beta):
         pull = -self.weight[:, 0]
         return LossTerms(pull, pull.detach() + 1.0, torch.full_like(pull, 3.0))
 
@@ -34,44 +32,34 @@ class _Counter(torch.nn.Module):
 class _Steps:
     """Two empty batches an epoch."""
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number):
         empty = torch.zeros(1, 1, 1)
         yield from [Batch(empty, None, None, None, empty)] * 2
 
 
-def _scripted(values: list[list[float]]) -> Callable[[], Validation]:
+def _scripted(values):
     """Validation whose reconstruction follows a script, with a KL of 0."""
     script = iter(values)
 
-    def validate() -> Validation:
+    def validate():
         found = torch.tensor(next(script))
         return Validation(found, torch.zeros_like(found), torch.ones_like(found))
 
     return validate
 
 
-def _run(
-    module: _Counter, validate: Callable[[], Validation] | None, source: _Steps, spec, **settings
-) -> Trained:
+def _run(module, validate, source, spec, **settings):
     spec = TrainingSpec(**{"beta": {"kind": "constant"}, "min_gain": 0.0} | spec)
     settings = {"learning_rate": 0.1, "betas": [1.0] * len(module.weight)} | settings
     return train(module, module.loss, source.epoch, validate, spec, **settings)
 
 
-def _train(
-    values: list[list[float]] | None,
-    *,
-    resume: Resume | None = None,
-    on_epoch: Callable[[EpochRecord], None] = lambda _: None,
-    source: _Steps = _Steps(),
-    betas: Sequence[float] = (),
-    **spec,
-) -> tuple[_Counter, list[EpochRecord], list[torch.Tensor]]:
+def _train(values, *, resume=None, on_epoch=lambda _: None, source=_Steps(), betas=(), **spec):
     """Train the counter; return it with its history and its weights after every epoch."""
     betas = betas or [1.0] * len(values[0])
     module, weights = _Counter(len(betas)), []
 
-    def keep(record: EpochRecord) -> None:
+    def keep(record):
         weights.append(module.weight.detach().clone())
         on_epoch(record)
 
@@ -101,8 +89,8 @@ def _train(
     ],
 )
 def test_a_run_stops_when_its_patience_is_out_and_keeps_its_best_weights(
-    script: list[float], armed: int, spec: dict, trained: int, best: int
-) -> None:
+    script, armed, spec, trained, best
+):
     beta = {"kind": "linear", "epochs": armed} if armed else {"kind": "constant"}
     values = [[value] for value in script]
     module, history, weights = _train(values, beta=beta, epochs=len(script), **spec)
@@ -111,7 +99,7 @@ def test_a_run_stops_when_its_patience_is_out_and_keeps_its_best_weights(
     assert len({float(weight) for weight in weights}) == trained
 
 
-def test_every_member_keeps_its_own_best_and_stops_on_its_own() -> None:
+def test_every_member_keeps_its_own_best_and_stops_on_its_own():
     # The first member is done after epoch 3: its 0.0 comes too late, and it may go wrong then.
     first = [5.0, 1.0, 2.0, 2.0, 0.0, math.nan, math.inf, 0.0]
     second = [5.0, 4.0, 3.0, 2.0, 1.0, 2.0, 2.0, 2.0]
@@ -131,9 +119,7 @@ def test_every_member_keeps_its_own_best_and_stops_on_its_own() -> None:
         (RISING[:8], 5, 1, [1.0] * 6 + [0.5]),
     ],
 )
-def test_the_plateau_lowers_the_rate_of_its_member(
-    script: list[float], armed: int, patience: int, factors: list[float]
-) -> None:
+def test_the_plateau_lowers_the_rate_of_its_member(script, armed, patience, factors):
     values = [[value, -float(epoch)] for epoch, value in enumerate(script)]
     beta = {"kind": "linear", "epochs": armed} if armed else {"kind": "constant"}
     plateau = {"factor": 0.5, "patience": patience}
@@ -143,7 +129,7 @@ def test_the_plateau_lowers_the_rate_of_its_member(
     np.testing.assert_allclose(rates[:, 1], 0.1, rtol=1e-6)
 
 
-def test_history_says_what_happened() -> None:
+def test_history_says_what_happened():
     beta = {"kind": "linear", "start": 0.5, "end": 2.0, "epochs": 1}
     _, history, _ = _train([[2.0, 3.0], [1.0, 2.5]], epochs=2, beta=beta)
     first, second = history
@@ -161,7 +147,7 @@ def test_history_says_what_happened() -> None:
     assert first.seconds >= 0.0
 
 
-def test_without_validation_the_training_terms_are_monitored_at_the_final_beta() -> None:
+def test_without_validation_the_training_terms_are_monitored_at_the_final_beta():
     beta = {"kind": "linear", "start": 0.0, "end": 2.0, "epochs": 6}
     _, history, _ = _train(None, epochs=7, beta=beta, betas=[0.25, 3.0])
     assert [record.beta for record in history] == pytest.approx([e / 3 for e in range(7)])
@@ -175,7 +161,7 @@ def test_without_validation_the_training_terms_are_monitored_at_the_final_beta()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_no_number_names_the_member_and_the_epoch(bad: float) -> None:
+def test_a_loss_that_is_no_number_names_the_member_and_the_epoch(bad):
     values = [[1.0, 1.0], [1.0, 1.0], [1.0, bad], [1.0, 1.0]]
     with pytest.raises(TrainingError, match="member 1 is not a finite number after epoch 3"):
         _train(values, epochs=4)
@@ -187,12 +173,12 @@ FALLING = [[float(9 - v)] for v in range(8)]
 
 
 @pytest.fixture
-def resume(tmp_path: Path) -> Resume:
+def resume(tmp_path):
     return Resume(tmp_path / "checkpoint" / "state.safetensors", "run")
 
 
-def _interrupt_at(epoch: int) -> Callable[[EpochRecord], None]:
-    def stop(record: EpochRecord) -> None:
+def _interrupt_at(epoch):
+    def stop(record):
         if record.epoch == epoch:
             raise KeyboardInterrupt
 
@@ -202,17 +188,17 @@ def _interrupt_at(epoch: int) -> Callable[[EpochRecord], None]:
 class _Interrupted(_Steps):
     """The user interrupts within an epoch."""
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at):
         self.at = at
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number):
         for batch in super().epoch(number):
             yield batch
             if number == self.at:
                 raise KeyboardInterrupt
 
 
-def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(resume: Resume) -> None:
+def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(resume):
     _, _, weights = _train(FALLING, epochs=3)
     with pytest.raises(StoppedByUserError, match="nothing was stored"):
         _train(FALLING, epochs=8, resume=resume, source=_Interrupted(0))
@@ -225,9 +211,7 @@ def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(resume: Resume) -
     assert torch.equal(stored.tensors["values"], weights[2])
 
 
-def test_checkpoints_are_written_as_time_goes_by(
-    resume: Resume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_are_written_as_time_goes_by(resume, monkeypatch):
     monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", -1.0)
     seen = []
     _train(
@@ -242,11 +226,11 @@ def test_checkpoints_are_written_as_time_goes_by(
 # Learning rates by the step, averaged weights, and fewer checks.
 
 
-def _halving(**settings) -> tuple[_Counter, Trained, list[float]]:
+def _halving(**settings):
     """Train four epochs of two steps at half the rate each step; return what was validated."""
     module, seen = _Counter(), []
 
-    def validate() -> Validation:
+    def validate():
         seen.append(module.weight.item())
         return Validation(-module.weight[0].detach(), torch.zeros(1), torch.zeros(1))
 
@@ -262,9 +246,7 @@ WEIGHTS = 0.2 * (1.0 - 0.5 ** np.arange(9))
 @pytest.mark.parametrize(
     ("checks", "epochs"), [(None, [1, 2, 3, 4]), (1, [4]), (2, [2, 4]), (4, [1, 2, 3, 4]), (0, [])]
 )
-def test_the_rate_changes_with_every_step_and_checks_are_spread(
-    checks: int | None, epochs: list[int]
-) -> None:
+def test_the_rate_changes_with_every_step_and_checks_are_spread(checks, epochs):
     module, trained, seen = _halving(checks=checks)
     np.testing.assert_allclose(seen, WEIGHTS[[2 * epoch for epoch in epochs]], rtol=1e-5)
     rates = [record.rate[0] for record in trained.history]
@@ -273,7 +255,7 @@ def test_the_rate_changes_with_every_step_and_checks_are_spread(
     assert trained.best_epochs == [3] or checks == 0
 
 
-def test_averaged_weights_are_validated_and_kept() -> None:
+def test_averaged_weights_are_validated_and_kept():
     expected, mean = [], 0.0
     for step, weight in enumerate(WEIGHTS[1:], start=1):
         mean += (1.0 - min(0.5, (1 + step) / (10 + step))) * (weight - mean)
@@ -283,7 +265,7 @@ def test_averaged_weights_are_validated_and_kept() -> None:
     assert module.weight.item() == pytest.approx(expected[-1])
 
 
-def test_an_interrupted_average_is_resumed(resume: Resume) -> None:
+def test_an_interrupted_average_is_resumed(resume):
     whole, _, _ = _halving(average=0.9)
     with pytest.raises(StoppedByUserError, match="in epoch 2 of 4 of the prior"):
         _halving(average=0.9, resume=resume, on_epoch=_interrupt_at(1), part="prior")
@@ -299,9 +281,7 @@ def test_an_interrupted_average_is_resumed(resume: Resume) -> None:
     ("members", "patience"),
     [((Member(0, 1.0, 2),), 3), ((Member(0, 1.0, 2), Member(1, 0.5, 1)), None)],
 )
-def test_the_returned_model_scores_the_best_of_its_history(
-    train_toy, members: tuple[Member, ...], patience: int | None
-) -> None:
+def test_the_returned_model_scores_the_best_of_its_history(train_toy, members, patience):
     fitted = train_toy(members, epochs=30, patience=patience, learning_rate=0.05)
     scores = np.array([record.val_monitored for record in fitted.history])
     assert fitted.best == scores.min(axis=0).tolist()
@@ -310,6 +290,6 @@ def test_the_returned_model_scores_the_best_of_its_history(
     np.testing.assert_allclose(train_toy.validate(fitted), scores.min(axis=0), rtol=1e-6)
 
 
-def test_a_diverging_run_ends_in_one_clear_error(train_toy) -> None:
+def test_a_diverging_run_ends_in_one_clear_error(train_toy):
     with pytest.raises(TrainingError, match=r"lower training\.learning_rate"):
         train_toy(learning_rate=1e30, epochs=5)

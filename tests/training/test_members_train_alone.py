@@ -28,12 +28,12 @@ MODELS = {
 }
 
 
-def _close(found, expected) -> None:
+def _close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_together_as_alone(train_toy, name: str) -> None:
+def test_together_as_alone(train_toy, name):
     together = train_toy(MEMBERS, MODELS[name], **SPEC)
     lengths = set()
     for i, member in enumerate(MEMBERS):
@@ -62,7 +62,7 @@ def test_together_as_alone(train_toy, name: str) -> None:
         assert (first.weight[i, : member.latent] != 0.0).any()
 
 
-def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train_toy) -> None:
+def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train_toy):
     model = train_toy(MEMBERS, MODELS["plain"], **SPEC).model
     records = train_toy.validation
     codes, evidence = model.encode(records), model.evidence(records, samples=3)
@@ -79,19 +79,19 @@ def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train
         np.testing.assert_allclose(alone.noise()[0], noise[i], rtol=1e-6)
 
 
-def test_too_few_rows_are_refused(train_toy) -> None:
+def test_too_few_rows_are_refused(train_toy):
     with pytest.raises(TrainingError, match="1 training rows are left"):
         replace(train_toy, training=train_toy.training.take([0]))()
 
 
-def test_an_empty_validation_part_counts_as_none(train_toy) -> None:
+def test_an_empty_validation_part_counts_as_none(train_toy):
     seen: list[EpochRecord] = []
     replace(train_toy, validation=train_toy.validation.take([]))(epochs=3, on_epoch=seen.append)
     for record in seen:
         assert record.val_reconstruction == record.train_reconstruction
 
 
-def test_members_of_a_recipe_differ_in_their_seed() -> None:
+def test_members_of_a_recipe_differ_in_their_seed():
     spec, model = TrainingSpec(seed=4), ModelSpec(latent=6)
     assert members_for(spec, model) == (Member(4, 1.0, 6),)
     assert members_for(spec, model, seeds=2) == (Member(4, 1.0, 6), Member(5, 1.0, 6))

@@ -5,10 +5,8 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +18,7 @@ from hypothesis import strategies as st
 from toy_tables import fit, fitted, small
 
 from variolite.errors import ModelFileError
-from variolite.training import Member, TabularModel, load_model, save_model
+from variolite.training import Member, load_model, save_model
 from variolite.training.tabular import FORMAT
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -29,7 +27,7 @@ DISTINCT = 4_000
 
 
 @pytest.fixture(scope="module")
-def rows() -> pl.DataFrame:
+def rows():
     """Values, groups and ids that no model could hold by chance."""
     source = np.random.default_rng(11)
     n = DISTINCT
@@ -45,7 +43,7 @@ def rows() -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def model(rows: pl.DataFrame) -> TabularModel:
+def model(rows):
     columns = {
         "a": {"clip": [0.001, 0.999]},
         "b": {"transform": ["log", "standardise"]},
@@ -67,12 +65,12 @@ def model(rows: pl.DataFrame) -> TabularModel:
 
 
 @pytest.fixture
-def folder(model: TabularModel, tmp_path: Path) -> Path:
+def folder(model, tmp_path):
     save_model(tmp_path / "model", model)
     return tmp_path / "model"
 
 
-def _refuses(folder: Path, message: str = ".") -> None:
+def _refuses(folder, message="."):
     with pytest.raises(ModelFileError, match=message) as caught:
         load_model(folder)
     text = str(caught.value)
@@ -83,9 +81,7 @@ def _refuses(folder: Path, message: str = ".") -> None:
 # Round trip.
 
 
-def test_a_model_comes_back_bit_equal(
-    model: TabularModel, folder: Path, rows: pl.DataFrame, tmp_path: Path
-) -> None:
+def test_a_model_comes_back_bit_equal(model, folder, rows, tmp_path):
     again = load_model(folder)
     assert again.members == model.members
     assert again.provenance == model.provenance
@@ -106,9 +102,7 @@ def test_a_model_comes_back_bit_equal(
     assert load_model(tmp_path / "one").members == (Member(3, 0.5, 1),)
 
 
-def test_the_folder_holds_two_files_no_pickle_and_no_training_row(
-    folder: Path, rows: pl.DataFrame
-) -> None:
+def test_the_folder_holds_two_files_no_pickle_and_no_training_row(folder, rows):
     assert sorted(entry.name for entry in folder.iterdir()) == list(FILES)
     json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     safetensors.torch.load((folder / WEIGHTS).read_bytes())
@@ -122,7 +116,7 @@ def test_the_folder_holds_two_files_no_pickle_and_no_training_row(
 
 
 @pytest.mark.parametrize("number", range(1, FORMAT + 1))
-def test_every_past_format_stays_readable(number: int) -> None:
+def test_every_past_format_stays_readable(number):
     folder = FIXTURES / f"model_format_{number}"
     model = load_model(folder)
     said = json.loads((folder / "said.json").read_text(encoding="utf-8"))
@@ -135,9 +129,7 @@ def test_every_past_format_stays_readable(number: int) -> None:
 # Files that are missing, foreign or altered.
 
 
-def test_files_that_are_missing_or_of_another_model(
-    folder: Path, model: TabularModel, tmp_path: Path
-) -> None:
+def test_files_that_are_missing_or_of_another_model(folder, model, tmp_path):
     _refuses(tmp_path / "nowhere", "there is no model here")
     save_model(tmp_path / "other", model.only(0))
     (folder / WEIGHTS).write_bytes((tmp_path / "other" / WEIGHTS).read_bytes())
@@ -150,7 +142,7 @@ def test_files_that_are_missing_or_of_another_model(
         _refuses(folder)
 
 
-def _zip() -> bytes:
+def _zip():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(DESCRIPTION, "{}")
@@ -160,7 +152,7 @@ def _zip() -> bytes:
 class _Trap:
     """Unpickling it leaves a trace."""
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce__(self):
         return Path.touch, (Path("unpickled"),)
 
 
@@ -182,9 +174,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_foreign_files(
-    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_foreign_files(folder, name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for file in reversed(FILES):
         (folder / file).write_bytes(FOREIGN[name])
@@ -201,9 +191,7 @@ def test_foreign_files(
     flip=st.integers(1, 255),
     kept=st.floats(0.0, 0.999),
 )
-def test_altered_and_truncated_files(
-    folder: Path, file: str, position: float, flip: int, kept: float
-) -> None:
+def test_altered_and_truncated_files(folder, file, position, flip, kept):
     content = (folder / file).read_bytes()
     altered = bytearray(content)
     altered[int(position * len(content))] ^= flip
@@ -219,7 +207,7 @@ def test_altered_and_truncated_files(
         (folder / file).write_bytes(content)
 
 
-def _same_json(first: bytes, second: bytes) -> bool:
+def _same_json(first, second):
     try:
         return bool(json.loads(first) == json.loads(second))
     except ValueError:
@@ -229,7 +217,7 @@ def _same_json(first: bytes, second: bytes) -> bool:
 # Files altered by someone who also signs them again.
 
 
-def _resign(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def _resign(folder, change):
     path = folder / DESCRIPTION
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
@@ -241,7 +229,7 @@ def _resign(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 @pytest.mark.parametrize("number", [FORMAT + 1, 0, -1, 1.0, "1", None, True, [1], 10**30])
-def test_another_format(folder: Path, number: object) -> None:
+def test_another_format(folder, number):
     _resign(folder, lambda content: None)
     load_model(folder)  # signing again works at all
     _resign(folder, lambda content: content.update(format=number))
@@ -283,9 +271,7 @@ ARCHITECTURES = [
         lambda c: c["schema"].update(rows_fitted="many"),
     ],
 )
-def test_a_description_that_does_not_hold_together(
-    folder: Path, change: Callable[[dict[str, Any]], object]
-) -> None:
+def test_a_description_that_does_not_hold_together(folder, change):
     _resign(folder, change)
     _refuses(folder)
 
@@ -305,7 +291,7 @@ def test_a_description_that_does_not_hold_together(
         (lambda t: t.update(extra=torch.zeros(1)), "unexpected tensor extra"),
     ],
 )
-def test_other_tensors(folder: Path, change: Callable, message: str) -> None:
+def test_other_tensors(folder, change, message):
     tensors = safetensors.torch.load((folder / WEIGHTS).read_bytes())
     change(tensors)
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))

@@ -13,7 +13,7 @@ OFF = 1e30
 """A clip that no gradient reaches."""
 
 
-def _assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
+def _assert_close(found, expected):
     found, expected = found.detach().numpy(), expected.detach().numpy()
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
 
@@ -21,14 +21,14 @@ def _assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
 class _Small(nn.Module):
     """Members with a matrix and a vector each, and a frozen parameter."""
 
-    def __init__(self, members: int, seed: int = 0) -> None:
+    def __init__(self, members, seed=0):
         super().__init__()
         source = torch.Generator().manual_seed(seed)
         self.matrix = nn.Parameter(torch.randn(members, 3, 2, generator=source))
         self.vector = nn.Parameter(torch.randn(members, 1, 4, generator=source))
         self.frozen = nn.Parameter(torch.ones(members, 5), requires_grad=False)
 
-    def loss(self, step: int) -> torch.Tensor:
+    def loss(self, step):
         """A curved loss of every member, shape (M,), another one at every step."""
         target = math.sin(step)
         curved = (self.matrix - target).square().sum((1, 2)) * (1.0 + 0.1 * step)
@@ -38,11 +38,11 @@ class _Small(nn.Module):
 class _Paper:
     """Algorithm 1 of Kingma and Ba (2015), one parameter after the other."""
 
-    def __init__(self, module: _Small) -> None:
+    def __init__(self, module):
         self.module, self.steps = module, 0
         self.moments = {p: [torch.zeros_like(p)] * 2 for p in (module.matrix, module.vector)}
 
-    def step(self, number: int, rate: float) -> None:
+    def step(self, number, rate):
         self.steps += 1
         gradients = torch.autograd.grad(self.module.loss(number).sum(), list(self.moments))
         for (parameter, (first, second)), g in zip(self.moments.items(), gradients, strict=True):
@@ -53,18 +53,18 @@ class _Paper:
             parameter.data -= rate * corrected / (deviation + 1e-8)
 
 
-def _ours(module: _Small, rates: list[float], clip: float = OFF) -> Adam:
+def _ours(module, rates, clip=OFF):
     return Adam(FlatParameters(module, len(rates)), torch.tensor(rates), clip)
 
 
-def _run(module: _Small, optimiser: Adam, steps: range) -> None:
+def _run(module, optimiser, steps):
     for step in steps:
         optimiser.parameters.collect(module.loss(step).sum())
         optimiser.step()
 
 
 @pytest.mark.parametrize("rates", [[0.03], [0.03, 0.0, 0.1]])
-def test_fifty_steps_of_every_member_equal_the_paper_at_its_own_rate(rates: list[float]) -> None:
+def test_fifty_steps_of_every_member_equal_the_paper_at_its_own_rate(rates):
     ours, start = _Small(len(rates)), _Small(len(rates))
     optimiser = _ours(ours, rates)
     alone = [_Small(1) for _ in rates]
@@ -83,7 +83,7 @@ def test_fifty_steps_of_every_member_equal_the_paper_at_its_own_rate(rates: list
     assert (ours.matrix - start.matrix)[0].abs().min() > 0.01
 
 
-def test_the_gradient_of_each_member_is_clipped_by_its_own_norm() -> None:
+def test_the_gradient_of_each_member_is_clipped_by_its_own_norm():
     module = _Small(3)
     with torch.no_grad():
         module.matrix[1] *= 100.0
@@ -102,7 +102,7 @@ def test_the_gradient_of_each_member_is_clipped_by_its_own_norm() -> None:
     _assert_close(optimiser.second, 0.001 * expected.square())
 
 
-def test_parameters_are_views_and_frozen_ones_are_left_alone() -> None:
+def test_parameters_are_views_and_frozen_ones_are_left_alone():
     module, before = _Small(2), _Small(2)
     flat = FlatParameters(module, 2)
     expected = torch.cat([before.matrix.reshape(2, -1), before.vector.reshape(2, -1)], dim=1)
@@ -116,7 +116,7 @@ def test_parameters_are_views_and_frozen_ones_are_left_alone() -> None:
     assert (flat.values[1, -4:] == 3.0).all()
 
 
-def test_a_stored_state_is_resumed_bit_for_bit() -> None:
+def test_a_stored_state_is_resumed_bit_for_bit():
     whole, resumed = _Small(2), _Small(2, seed=9)
     optimiser, other = _ours(whole, [0.03, 0.01], 20.0), _ours(resumed, [0.0, 0.0], 20.0)
     _run(whole, optimiser, range(7))

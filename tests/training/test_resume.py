@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from toy_tables import small
 
 from variolite.errors import RunFolderError
 from variolite.records import Schema
-from variolite.training import EpochRecord, Fitted, Member, StoppedByUserError
+from variolite.training import EpochRecord, Member, StoppedByUserError
 from variolite.training import loop as loop_module
 
 MEMBERS = (Member(0, 1.0, 3), Member(1, 0.5, 2), Member(7, 2.0, 1))
@@ -30,22 +29,22 @@ SPEC = {
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
+def path(tmp_path):
     return tmp_path / "checkpoint" / "state.safetensors"
 
 
 @pytest.fixture
-def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def every_epoch(monkeypatch):
     monkeypatch.setattr(loop_module, "CHECKPOINT_SECONDS", -1.0)
 
 
-def _outcome(fitted: Fitted) -> tuple[dict[str, np.ndarray], list[dict[str, object]]]:
+def _outcome(fitted):
     weights = {k: v.numpy() for k, v in fitted.model.module.state_dict().items()}
     history = [{k: v for k, v in asdict(r).items() if k != "seconds"} for r in fitted.history]
     return weights, history
 
 
-def _assert_same(found, expected) -> None:
+def _assert_same(found, expected):
     assert found[1] == expected[1]
     assert found[0].keys() == expected[0].keys()
     for name, value in expected[0].items():
@@ -53,9 +52,7 @@ def _assert_same(found, expected) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
-def test_killed_at_random_moments_it_ends_as_if_undisturbed(
-    train_toy, path: Path, tmp_path: Path, every_epoch: None
-) -> None:
+def test_killed_at_random_moments_it_ends_as_if_undisturbed(train_toy, path, tmp_path, every_epoch):
     expected = _outcome(train_toy(MEMBERS, MODEL, **SPEC))
     assert len({tuple(r["rate"]) for r in expected[1]}) > 1, "no plateau was met"
     result = tmp_path / "result.npz"
@@ -91,15 +88,13 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(
 
 
 @pytest.mark.parametrize("epoch", [0, 7, 20])
-def test_interrupted_at_any_epoch_it_ends_as_if_undisturbed(
-    train_toy, path: Path, epoch: int
-) -> None:
+def test_interrupted_at_any_epoch_it_ends_as_if_undisturbed(train_toy, path, epoch):
     torch.manual_seed(1)
     before = torch.get_rng_state()
     expected = _outcome(train_toy(MEMBERS, MODEL, **SPEC))
     assert torch.equal(torch.get_rng_state(), before), "training moved the global generator"
 
-    def stop(record: EpochRecord) -> None:
+    def stop(record):
         if record.epoch == epoch:
             raise KeyboardInterrupt
 
@@ -113,7 +108,7 @@ def test_interrupted_at_any_epoch_it_ends_as_if_undisturbed(
     _assert_same(_outcome(resumed), expected)
 
 
-def test_a_finished_run_is_not_trained_again(train_toy, path: Path, every_epoch: None) -> None:
+def test_a_finished_run_is_not_trained_again(train_toy, path, every_epoch):
     first = train_toy(MEMBERS, MODEL, checkpoint=path, **SPEC)
     fresh: list[EpochRecord] = []
     again = train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
@@ -125,9 +120,7 @@ def test_a_finished_run_is_not_trained_again(train_toy, path: Path, every_epoch:
 @pytest.mark.parametrize(
     "change", ["model", "spec", "members", "likelihood", "training", "validation", "mask"]
 )
-def test_another_recipe_or_other_data_are_not_resumed(
-    train_toy, path: Path, every_epoch: None, change: str
-) -> None:
+def test_another_recipe_or_other_data_are_not_resumed(train_toy, path, every_epoch, change):
     train_toy(checkpoint=path, epochs=3)
     trainer, model, spec, members = train_toy, small(), {"epochs": 3}, (Member(0, 1.0, 2),)
     if change == "model":

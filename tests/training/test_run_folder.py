@@ -1,7 +1,6 @@
 """Run folders: nothing foreign is ever touched, and what is missing is named."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -11,11 +10,11 @@ from variolite.training import RunFolder
 from variolite.training.run import environment
 
 
-def _files(folder: Path) -> set[str]:
+def _files(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def _write(folder: Path, *names: str) -> RunFolder:
+def _write(folder, *names):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +40,7 @@ MINE = ("notes.txt", "exports/latents.csv")
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_a_new_folder_is_made_with_its_parents(tmp_path: Path, restart: bool) -> None:
+def test_a_new_folder_is_made_with_its_parents(tmp_path, restart):
     run = RunFolder(tmp_path / "runs" / "first")
     run.require_free(restart=restart)
     assert not run.path.exists()
@@ -51,7 +50,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path: Path, restart: bool) ->
         assert not _files(run.path)
 
 
-def test_a_finished_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
+def test_a_finished_run_is_replaced_only_when_asked(tmp_path):
     run = _write(tmp_path, *FINISHED, *MINE)
     assert run.finished
     with pytest.raises(RunFolderError, match=r"finished run is here already.*--restart"):
@@ -63,7 +62,7 @@ def test_a_finished_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert not run.finished
 
 
-def test_an_unfinished_run_is_resumed_or_begins_again(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_resumed_or_begins_again(tmp_path):
     run = _write(tmp_path, *UNFINISHED, *MINE)
     run.prepare(restart=False)
     assert _files(tmp_path) == {*UNFINISHED, *MINE}
@@ -73,30 +72,28 @@ def test_an_unfinished_run_is_resumed_or_begins_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("restart", [False, True])
 @pytest.mark.parametrize("foreign", [("data.csv",), ("recipe.yaml", "data.csv"), ("model/a.pt",)])
-def test_a_foreign_folder_is_never_touched(
-    tmp_path: Path, restart: bool, foreign: tuple[str, ...]
-) -> None:
+def test_a_foreign_folder_is_never_touched(tmp_path, restart, foreign):
     run = _write(tmp_path, *foreign)
     with pytest.raises(RunFolderError, match="not empty and is no run"):
         run.prepare(restart=restart)
     assert _files(tmp_path) == set(foreign)
 
 
-def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_named(tmp_path):
     _write(tmp_path, "taken")
     for path in (tmp_path / "taken", tmp_path / "taken" / "below"):
         with pytest.raises(RunFolderError, match=r"this is a file|cannot write here"):
             RunFolder(path).prepare(restart=False)
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(RunFolderError, match="there is no run here"):
         RunFolder(tmp_path / "nowhere").model()
     with pytest.raises(RunFolderError, match=r"this run is not finished.*to resume it"):
         _write(tmp_path, *UNFINISHED).recipe()
 
 
-def test_json_parts_come_back_and_damage_is_named(tmp_path: Path) -> None:
+def test_json_parts_come_back_and_damage_is_named(tmp_path):
     run = RunFolder(tmp_path)
     split = Split(train=("a",), validation=("b",), test=("c",), seed=3)
     run.write_json(run.split_file, split.to_dict())
@@ -110,7 +107,7 @@ def test_json_parts_come_back_and_damage_is_named(tmp_path: Path) -> None:
         run.split()
 
 
-def test_the_environment_is_json_and_holds_no_path() -> None:
+def test_the_environment_is_json_and_holds_no_path():
     facts = json.loads(json.dumps(environment("cpu")))
     assert {"variolite", "python", "torch", "numpy", "platform", "device", "command"} <= set(facts)
     assert not facts["command"].startswith("/")

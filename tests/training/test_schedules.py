@@ -20,7 +20,7 @@ schedules = st.one_of(st.builds(ConstantBeta, value=weight), ramps, cycles)
 
 
 @given(schedule=schedules, epoch=st.integers(0, 400), later=st.integers(0, 200))
-def test_beta_stays_within_its_ends_and_the_final_value_holds(schedule, epoch, later) -> None:
+def test_beta_stays_within_its_ends_and_the_final_value_holds(schedule, epoch, later):
     constant = isinstance(schedule, ConstantBeta)
     low, high = sorted([schedule.value] * 2 if constant else [schedule.start, schedule.end])
     assert low <= beta_at(schedule, epoch) <= high
@@ -32,7 +32,7 @@ def test_beta_stays_within_its_ends_and_the_final_value_holds(schedule, epoch, l
 
 
 @pytest.mark.parametrize("kind", [LinearBeta, SigmoidBeta, CyclicalBeta])
-def test_rounding_never_keeps_a_ramp_from_its_end(kind: type) -> None:
+def test_rounding_never_keeps_a_ramp_from_its_end(kind):
     for start in range(20):
         for end in range(20):
             schedule = kind(start=start / 10, end=end / 10, epochs=7)
@@ -40,14 +40,14 @@ def test_rounding_never_keeps_a_ramp_from_its_end(kind: type) -> None:
 
 
 @given(schedule=ramps)
-def test_ramps_are_monotone_and_begin_at_start(schedule) -> None:
+def test_ramps_are_monotone_and_begin_at_start(schedule):
     values = [beta_at(schedule, epoch) for epoch in range(schedule.epochs + 3)]
     assert values[0] == pytest.approx(schedule.start, abs=1e-12)
     assert values == sorted(values, reverse=schedule.end < schedule.start)
 
 
 @given(schedule=schedules, epochs=st.integers(1, 400))
-def test_a_run_that_is_accepted_sees_the_final_beta(schedule, epochs: int) -> None:
+def test_a_run_that_is_accepted_sees_the_final_beta(schedule, epochs):
     try:
         spec = TrainingSpec(beta=schedule, epochs=epochs)
     except ValidationError:
@@ -70,20 +70,20 @@ CYCLES = {"start": 0.0, "end": 1.0, "epochs": 4, "cycles": 2}
         (ConstantBeta(value=0.7), [0.7] * 5, 0),
     ],
 )
-def test_values_by_hand(schedule, values: list[float], armed: int) -> None:
+def test_values_by_hand(schedule, values, armed):
     assert [beta_at(schedule, epoch) for epoch in range(len(values))] == pytest.approx(values)
     assert warm_up(schedule) == armed
     assert final_beta(schedule) == values[-1]
 
 
-def test_the_annealing_of_the_source_by_hand() -> None:
+def test_the_annealing_of_the_source_by_hand():
     schedule = LinearBeta(start=0.001, end=0.5, epochs=50)
     # After 16 epochs, where every run of the source stopped, a third of the way was done.
     assert beta_at(schedule, 15) == pytest.approx(0.1507)
     assert warm_up(schedule) == 50
 
 
-def test_sigmoid_by_hand() -> None:
+def test_sigmoid_by_hand():
     schedule = SigmoidBeta(start=1.0, end=3.0, epochs=4, steepness=8.0)
     low, *_, high = curve = [1.0 / (1.0 + math.exp(-x)) for x in (-4.0, -2.0, 0.0, 2.0, 4.0)]
     expected = [1.0 + 2.0 * (value - low) / (high - low) for value in curve]
@@ -92,13 +92,13 @@ def test_sigmoid_by_hand() -> None:
     assert beta_at(schedule, 100) == 3.0
 
 
-def _rates(epochs: int, decay: str = "cosine", beyond: int = 0) -> list[float]:
+def _rates(epochs, decay="cosine", beyond=0):
     spec = TrainingSpec(beta=ConstantBeta(), epochs=epochs, decay=decay)
     return [epoch_factor(spec, epoch) for epoch in range(epochs + beyond)]
 
 
 @given(epochs=st.integers(1, 500))
-def test_a_cosine_rises_to_the_full_rate_and_falls_to_a_hundredth(epochs: int) -> None:
+def test_a_cosine_rises_to_the_full_rate_and_falls_to_a_hundredth(epochs):
     rates = _rates(epochs)
     rising = max(1, round(0.05 * epochs))
     assert rates[:rising] == pytest.approx([(e + 1) / (rising + 1) for e in range(rising)])
@@ -115,7 +115,7 @@ def test_a_cosine_rises_to_the_full_rate_and_falls_to_a_hundredth(epochs: int) -
     assert set(_rates(epochs, "none")) == {1.0}
 
 
-def test_a_cosine_by_hand() -> None:
+def test_a_cosine_by_hand():
     rates = _rates(20)
     assert rates[0] == pytest.approx(0.5)
     assert rates[10] == pytest.approx(0.01 + 0.99 * 0.5)
@@ -123,7 +123,7 @@ def test_a_cosine_by_hand() -> None:
     assert rates[1:] == pytest.approx(expected)
 
 
-def test_steps_warm_up_and_fall_along_half_a_cosine() -> None:
+def test_steps_warm_up_and_fall_along_half_a_cosine():
     found = [step_factor(step, 1_000, 100) for step in (0, 49, 99, 500, 750, 1_000)]
     cosine = [0.5 * (1.0 + math.cos(math.pi * step / 1_000)) for step in (49, 99, 500, 750)]
     assert found == pytest.approx([0.01, 0.5 * cosine[0], *cosine[1:], 1e-4])

@@ -3,24 +3,21 @@
 import numpy as np
 import polars as pl
 import pytest
-from toy_tables import LINEAR, Trainer, fit, fitted, linear_rows, small, table_of
+from toy_tables import LINEAR, fit, fitted, linear_rows, small, table_of
 
-from variolite.records import Records
-from variolite.training import Member, TabularModel
+from variolite.training import Member
 from variolite.vae import tabular as batches
 
 LONG = {"epochs": 60, "batch_size": 100, "learning_rate": 0.02}
 
 
 @pytest.fixture
-def trained(train_toy: Trainer) -> tuple[TabularModel, Records]:
+def trained(train_toy):
     model = small(norm="layer", dropout=0.3)
     return train_toy((Member(0, 1.0, 2), Member(1, 1.0, 1)), model).model, train_toy.validation
 
 
-def test_the_code_of_a_row_does_not_depend_on_the_other_rows(
-    trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_code_of_a_row_does_not_depend_on_the_other_rows(trained, monkeypatch):
     model, records = trained
     codes, decoded = model.encode(records), model.reconstruct(records)
     assert len(np.unique(codes[0, :, 0])) == len(records)
@@ -37,7 +34,7 @@ def test_the_code_of_a_row_does_not_depend_on_the_other_rows(
     np.testing.assert_allclose(model.reconstruct(records), decoded, atol=1e-5)
 
 
-def test_encoding_is_the_posterior_mean_and_repeats_in_either_mode(trained) -> None:
+def test_encoding_is_the_posterior_mean_and_repeats_in_either_mode(trained):
     model, records = trained
     first = model.encode(records)
     assert first.std() > 0.1
@@ -52,7 +49,7 @@ def test_encoding_is_the_posterior_mean_and_repeats_in_either_mode(trained) -> N
     assert np.array_equal(model.evidence(records), bound)
 
 
-def test_reconstruction_comes_back_in_original_units() -> None:
+def test_reconstruction_comes_back_in_original_units():
     values = linear_rows(600, columns=3, factors=2, noise=0.05) * [1.0, 100.0, 0.01] + 5.0
     schema, records = table_of(values)
     model = fit(schema, records, model=small(latent=3, **LINEAR), **LONG | {"batch_size": 50}).model
@@ -60,7 +57,7 @@ def test_reconstruction_comes_back_in_original_units() -> None:
     assert (error < 0.3).all()
 
 
-def test_the_closed_form_trains_to_the_same_weights_as_autograd(train_toy: Trainer) -> None:
+def test_the_closed_form_trains_to_the_same_weights_as_autograd(train_toy):
     members = (Member(0, 1.0, 2), Member(1, 0.5, 1))
     found = [train_toy(members, engine=engine) for engine in ("auto", "autograd")]
     for ours, theirs in zip(*(of.history for of in found), strict=True):
@@ -68,7 +65,7 @@ def test_the_closed_form_trains_to_the_same_weights_as_autograd(train_toy: Train
         np.testing.assert_allclose(ours.train_total, theirs.train_total, rtol=1e-4)
 
 
-def test_noise_is_given_where_it_is_the_same_for_all_rows(train_toy: Trainer) -> None:
+def test_noise_is_given_where_it_is_the_same_for_all_rows(train_toy):
     fixed = small(latent=1, variance="fixed", sigma2=0.09, **LINEAR)
     noise = train_toy(model=fixed, epochs=3).model.noise()
     np.testing.assert_allclose(noise, np.full((1, 4), 0.3), rtol=1e-6)
@@ -76,7 +73,7 @@ def test_noise_is_given_where_it_is_the_same_for_all_rows(train_toy: Trainer) ->
     assert train_toy(model=by_row, epochs=3).model.noise() is None
 
 
-def test_categories_alone_encode_score_and_sample_as_in_the_data() -> None:
+def test_categories_alone_encode_score_and_sample_as_in_the_data():
     source = np.random.default_rng(0)
     kind = source.integers(0, 3, 900)
     other = np.where(source.random(900) < 0.1, source.integers(0, 3, 900), kind)
@@ -94,7 +91,7 @@ def test_categories_alone_encode_score_and_sample_as_in_the_data() -> None:
     for name in drawn.columns:
         assert set(drawn[name]) == set(frame[name])
 
-    def agreeing(table: pl.DataFrame) -> float:
+    def agreeing(table):
         partner = dict(zip(rocks, colours, strict=True))
         pairs = zip(table["rock"], table["colour"], strict=True)
         return float(np.mean([partner[rock] == colour for rock, colour in pairs]))
@@ -104,7 +101,7 @@ def test_categories_alone_encode_score_and_sample_as_in_the_data() -> None:
     assert agreeing(drawn) > 0.65
 
 
-def test_a_conditional_model_decodes_what_it_is_given() -> None:
+def test_a_conditional_model_decodes_what_it_is_given():
     source = np.random.default_rng(0)
     depth = source.normal(size=800)
     a = 3.0 * depth + 0.1 * source.normal(size=800)

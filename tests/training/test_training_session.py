@@ -1,23 +1,22 @@
 """From a recipe and a table to a run folder, for every packaged recipe."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from variolite.errors import RunFolderError, SchemaError
-from variolite.recipe import Recipe, load_recipe, packaged_recipes
+from variolite.recipe import load_recipe, packaged_recipes
 from variolite.records import Split
-from variolite.training import EpochRecord, StoppedByUserError, read_history
+from variolite.training import StoppedByUserError, read_history
 from variolite.training.run import prepare, train_run
 from watched import Watched
 
 TINY = ["training.epochs=2", "training.beta={kind: linear, epochs: 1}", "training.batch_size=64"]
 
 
-def cores(holes: int = 8, rows: int = 30) -> pl.DataFrame:
+def cores(holes=8, rows=30):
     """Readings of made-up holes, in the units and under the names of shipboard tables."""
     source = np.random.default_rng(0)
     n = holes * rows
@@ -38,12 +37,12 @@ def cores(holes: int = 8, rows: int = 30) -> pl.DataFrame:
     )
 
 
-def tiny(name: str = "corelogs/default", *further: str) -> Recipe:
+def tiny(name="corelogs/default", *further):
     return load_recipe(name, [*TINY, *further])
 
 
-def _stop_at(epoch: int) -> Watched:
-    def stop(record: EpochRecord) -> None:
+def _stop_at(epoch):
+    def stop(record):
         if record.epoch == epoch:
             raise KeyboardInterrupt
 
@@ -51,7 +50,7 @@ def _stop_at(epoch: int) -> Watched:
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_recipes() if n.startswith("corelogs/")])
-def test_every_packaged_recipe_trains_on_a_small_table(name: str, tmp_path: Path) -> None:
+def test_every_packaged_recipe_trains_on_a_small_table(name, tmp_path):
     recipe = tiny(name)
     run, prepared = train_run(recipe, cores(), tmp_path / "run", device="cpu")
     assert run.recipe() == recipe
@@ -68,7 +67,7 @@ def test_every_packaged_recipe_trains_on_a_small_table(name: str, tmp_path: Path
     assert not run.checkpoint_file.parent.exists()
 
 
-def test_transforms_see_training_holes_only() -> None:
+def test_transforms_see_training_holes_only():
     frame, recipe = cores(), tiny()
     before = prepare(recipe, frame)
     others = pl.col("Hole").is_in([*before.split.test, *before.split.validation])
@@ -81,7 +80,7 @@ def test_transforms_see_training_holes_only() -> None:
     assert sum(map(len, parts)) == len(set().union(*parts)) == 8
 
 
-def test_missing_logs_are_masked_by_the_default_and_noted() -> None:
+def test_missing_logs_are_masked_by_the_default_and_noted():
     watched = Watched()
     gaps = pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise("NGR")
     frame = cores().drop("R", "G", "B").with_columns(NGR=gaps)
@@ -91,7 +90,7 @@ def test_missing_logs_are_masked_by_the_default_and_noted() -> None:
     assert any("left out" in line and "red" in line for line in watched.notes)
 
 
-def test_columns_and_splits_can_be_given_and_holes_are_needed() -> None:
+def test_columns_and_splits_can_be_given_and_holes_are_needed():
     frame = cores().rename({"GRA": "my density"})
     split = Split(train=("U1300A", "U1301A"), validation=("U1302A",), test=("U1303A",))
     prepared = prepare(tiny(), frame, mapping={"bulk_density": "my density"}, split=split)
@@ -102,11 +101,11 @@ def test_columns_and_splits_can_be_given_and_holes_are_needed() -> None:
         prepare(tiny(), cores().drop("Hole"))
 
 
-def _contents(folder: Path) -> dict[Path, bytes]:
+def _contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path):
     six = "training.epochs=6"
     with pytest.raises(StoppedByUserError):
         train_run(tiny("corelogs/v1", six), cores(), tmp_path, progress=_stop_at(0))
@@ -120,7 +119,7 @@ def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path
     assert run.finished
 
 
-def test_the_run_folder_holds_what_happened(tmp_path: Path) -> None:
+def test_the_run_folder_holds_what_happened(tmp_path):
     path = tmp_path / "cores.csv"
     cores().write_csv(path)
     run, _ = train_run(tiny(), path, tmp_path / "run", seeds=2, simulated=True)

@@ -1,7 +1,5 @@
 """Worker processes: order, time limits, crashes, interruption."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -43,14 +41,14 @@ if __name__ == "__main__":
 """
 
 
-def test_every_task_has_its_outcome_in_order() -> None:
+def test_every_task_has_its_outcome_in_order():
     # On a thread, and with a busy loop that no exception interrupts.
     tasks = [("value", 0), ("spin", 0), ("exit", 3), ("raise", "no"), ("sleep", 0.01)]
     tasks += [("value", i) for i in range(20)]
     found: list[Outcome] = []
     seen: list[int] = []
 
-    def run() -> None:
+    def run():
         found.extend(outcomes(carry_out, tasks, workers=2, limit=5.0, done=seen.append))
 
     thread = Thread(target=run)
@@ -64,7 +62,7 @@ def test_every_task_has_its_outcome_in_order() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_futures_hold_results_and_errors() -> None:
+def test_futures_hold_results_and_errors():
     with Workers(2, limit=5.0, initializer=prepare, initargs=("weights",)) as pool:
         late, died, raised, foreign, unsendable = (
             pool.submit(carry_out, task)
@@ -91,7 +89,7 @@ def test_futures_hold_results_and_errors() -> None:
         pool.submit(prepared)
 
 
-def test_an_error_in_the_block_ends_running_work() -> None:
+def test_an_error_in_the_block_ends_running_work():
     with suppress(KeyError), Workers(1) as pool:
         pool.submit(carry_out, ("value", 0)).result()
         futures = [pool.submit(carry_out, ("spin", 0)) for _ in range(2)]
@@ -102,7 +100,7 @@ def test_an_error_in_the_block_ends_running_work() -> None:
             future.result()
 
 
-def test_what_spoils_every_start_is_one_error_and_no_task_starts_nothing() -> None:
+def test_what_spoils_every_start_is_one_error_and_no_task_starts_nothing():
     pool = Workers(2, initializer=refuse)
     with pytest.raises(DataError, match="no such potential"), pool:
         pool.submit(prepared).result()
@@ -110,18 +108,18 @@ def test_what_spoils_every_start_is_one_error_and_no_task_starts_nothing() -> No
 
 
 @pytest.mark.parametrize(("workers", "limit"), [(0, 1.0), (1, 0.0)])
-def test_impossible_settings_are_refused(workers: int, limit: float) -> None:
+def test_impossible_settings_are_refused(workers, limit):
     with pytest.raises(DataError, match="at least one process"):
         Workers(workers, limit=limit)
 
 
-def test_workers_need_no_torch() -> None:
+def test_workers_need_no_torch():
     code = "import sys, variolite.training.workers; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
-def alive(pid: int) -> bool:
+def alive(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -131,7 +129,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to a process need POSIX")
-def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_an_interruption_leaves_no_process_behind(tmp_path):
     script = tmp_path / "interrupted.py"
     script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
     # A session of its own: the interruption goes to the whole group, as from a terminal.
@@ -164,7 +162,7 @@ def test_an_interruption_leaves_no_process_behind(tmp_path: Path) -> None:
     assert not any(map(alive, children))
 
 
-def test_progress_reports_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_reports_what_is_left(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines: list[Any] = []

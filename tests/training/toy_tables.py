@@ -1,10 +1,7 @@
 """Small tables with known structure for the training tests, and training on them."""
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +9,7 @@ import torch
 
 from variolite.recipe import ModelSpec, TrainingSpec
 from variolite.records import FittedSchema, Records, Schema
-from variolite.training import EpochRecord, Fitted, Member, fit_tabular
+from variolite.training import Member, fit_tabular
 from variolite.training import tabular as fitting
 from variolite.training.loop import Resume
 from variolite.vae import Batch
@@ -21,9 +18,7 @@ Table = tuple[FittedSchema, Records]
 LINEAR = {"encoder": (), "decoder": ()}
 
 
-def linear_rows(
-    rows: int, *, columns: int = 4, factors: int = 2, noise: float = 0.2, seed: int = 0
-) -> np.ndarray:
+def linear_rows(rows, *, columns=4, factors=2, noise=0.2, seed=0):
     """Rows on a plane of ``factors`` dimensions plus noise, shape (rows, columns)."""
     loadings = np.random.default_rng(100 + columns + factors).normal(size=(factors, columns))
     source = np.random.default_rng(seed)
@@ -31,35 +26,35 @@ def linear_rows(
     return plane + noise * source.normal(size=(rows, columns))
 
 
-def fitted(frame: pl.DataFrame, columns: Mapping[str, Any]) -> Table:
+def fitted(frame, columns):
     """Fit a schema on a table and apply it."""
     schema = FittedSchema.fit(Schema(columns=dict(columns)), frame)
     return schema, schema.apply(frame)
 
 
-def table_of(values: np.ndarray, settings: Mapping[str, Any] | None = None) -> Table:
+def table_of(values, settings=None):
     """Fit a schema with columns a, b, c, ... on values in original units."""
     frame = pl.DataFrame({chr(ord("a") + i): column for i, column in enumerate(values.T)})
     return fitted(frame, {name: dict(settings or {}) for name in frame.columns})
 
 
-def small(**changes: Any) -> ModelSpec:
+def small(**changes):
     """Two latent dimensions and one hidden layer of eight units, unless said otherwise."""
     return ModelSpec(**{"latent": 2, "encoder": (8,), "decoder": (8,)} | changes)
 
 
 def fit(
-    schema: FittedSchema,
-    training: Records,
-    validation: Records | None = None,
-    model: ModelSpec | None = None,
-    members: Sequence[Member] | None = None,
+    schema,
+    training,
+    validation=None,
+    model=None,
+    members=None,
     *,
-    checkpoint: Path | None = None,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    device: str = "cpu",
-    **spec: Any,
-) -> Fitted:
+    checkpoint=None,
+    on_epoch=None,
+    device="cpu",
+    **spec,
+):
     """Train a small model; ``spec`` are settings of training."""
     model = model or small()
     if members is None:
@@ -85,17 +80,12 @@ class Trainer:
     training: Records
     validation: Records
 
-    def __call__(
-        self,
-        members: Sequence[Member] | None = None,
-        model: ModelSpec | None = None,
-        **settings: Any,
-    ) -> Fitted:
+    def __call__(self, members=None, model=None, **settings):
         toy = {"beta": {"kind": "linear", "epochs": 2}, "epochs": 6, "batch_size": 64}
         rows = self.schema, self.training, self.validation
         return fit(*rows, model, members, **(toy | settings))
 
-    def validate(self, fitted: Fitted) -> list[float]:
+    def validate(self, fitted):
         """Monitored value of the returned model at a final beta of 1, for every member."""
         rows = Batch.of(self.validation, torch.device("cpu"))
         with torch.no_grad():

@@ -1,10 +1,7 @@
 """Tasks for worker processes, at the top level of a module that they can import."""
 
-from __future__ import annotations
-
 import os
 import time
-from typing import Any
 
 import numpy as np  # noqa: F401  # its BLAS has threads
 from threadpoolctl import threadpool_info
@@ -14,24 +11,24 @@ from variolite.errors import DataError
 KEPT: list[str] = []
 
 
-def prepare(text: str) -> None:
+def prepare(text):
     KEPT.append(text)
 
 
-def prepared() -> str:
+def prepared():
     (text,) = KEPT
     return text
 
 
-def refuse() -> None:
+def refuse():
     raise DataError("no such potential")
 
 
-def threads() -> set[int]:
+def threads():
     return {pool["num_threads"] for pool in threadpool_info()}
 
 
-def carry_out(task: tuple[str, Any]) -> Any:
+def carry_out(task):
     kind, value = task
     if kind == "sleep":
         time.sleep(value)

@@ -6,19 +6,13 @@ import torch
 _TOLERANCE = {torch.float32: (1.3e-6, 1e-5), torch.float64: (1e-7, 1e-7)}
 
 
-def draws(*shape: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
+def draws(*shape, seed=0, scale=1.0):
     """Standard normal numbers times ``scale`` in double precision."""
     source = torch.Generator().manual_seed(seed)
     return scale * torch.randn(*shape, generator=source, dtype=torch.float64)
 
 
-def assert_close(
-    found: torch.Tensor,
-    expected: torch.Tensor,
-    *,
-    rtol: float | None = None,
-    atol: float | None = None,
-) -> None:
+def assert_close(found, expected, *, rtol=None, atol=None):
     """Fail unless shape, type and values agree."""
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype

@@ -14,7 +14,7 @@ from variolite.vae import AnalyticStep, Architecture, Batch, TabularModule, stac
 PLAIN = Architecture(likelihoods=("gaussian",) * 3, latent=4, encoder=(8, 5), decoder=(5, 8))
 
 
-def _batch(members: int = 1, *, shared: bool = True, masked: bool = False, seed: int = 0) -> Batch:
+def _batch(members=1, *, shared=True, masked=False, seed=0):
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn((1 if shared else members, 11, 3), generator=generator)
     observed = torch.rand(rows.shape, generator=generator) < 0.7 if masked else None
@@ -22,7 +22,7 @@ def _batch(members: int = 1, *, shared: bool = True, masked: bool = False, seed:
     return Batch(numeric, observed, None, None, torch.randn((members, 11, 4), generator=generator))
 
 
-def _compare(module: TabularModule, batch: Batch, beta: torch.Tensor) -> FlatParameters:
+def _compare(module, batch, beta):
     """Assert that both ways give the same terms and gradients; the latter come back."""
     flat = FlatParameters(module, len(beta))
     expected = module.loss(batch, beta)
@@ -47,14 +47,8 @@ def _compare(module: TabularModule, batch: Batch, beta: torch.Tensor) -> FlatPar
     seed=st.integers(0, 99),
 )
 def test_terms_and_gradients_equal_autograd(
-    members: int,
-    batch: dict,
-    mask_input: bool,
-    variance: str,
-    hidden: tuple,
-    beta: float,
-    seed: int,
-) -> None:
+    members, batch, mask_input, variance, hidden, beta, seed
+):
     sizes = {"encoder": hidden[0], "decoder": hidden[1]}
     architecture = replace(PLAIN, variance=variance, mask_input=mask_input, **sizes)
     module = stack([TabularModule(architecture, seed + i) for i in range(members)])
@@ -64,7 +58,7 @@ def test_terms_and_gradients_equal_autograd(
     _compare(module, _batch(members, **batch, seed=seed), torch.linspace(beta, beta + 0.5, members))
 
 
-def test_clamped_scales_and_variances_get_no_gradient() -> None:
+def test_clamped_scales_and_variances_get_no_gradient():
     module = TabularModule(PLAIN, seed=0)
     with torch.no_grad():
         module.log_scale.copy_(torch.tensor([[[-9.0, 0.0, 9.0]]]))
@@ -74,7 +68,7 @@ def test_clamped_scales_and_variances_get_no_gradient() -> None:
 
 
 @pytest.mark.parametrize("sigma2", [1e-8, 1e6])
-def test_a_fixed_noise_is_kept_however_small(sigma2: float) -> None:
+def test_a_fixed_noise_is_kept_however_small(sigma2):
     module = TabularModule(replace(PLAIN, variance="fixed", fixed_variance=sigma2), seed=0)
     expected = module.loss(_batch(), torch.ones(1)).total.detach()
     found = AnalyticStep(module, FlatParameters(module, 1).views)(_batch(), torch.ones(1))
@@ -93,6 +87,6 @@ def test_a_fixed_noise_is_kept_however_small(sigma2: float) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_other_models_are_left_to_autograd(change: dict[str, object]) -> None:
+def test_other_models_are_left_to_autograd(change):
     assert supports(TabularModule(PLAIN, seed=0))
     assert not supports(TabularModule(replace(PLAIN, **change), seed=0))

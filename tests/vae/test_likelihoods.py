@@ -15,7 +15,7 @@ HEAVY = torch.tensor([False, True, False])
 X = draws(1, B, D, seed=4)
 
 
-def _built(kind: str, rows: int = 1) -> Gaussian | StudentT | Mixed:
+def _built(kind, rows=1):
     mean, log_scale = draws(M, B, D, seed=1), draws(M, rows, D, seed=2, scale=0.5)
     gaussian = Gaussian(mean, log_scale)
     student = StudentT(mean, log_scale, 2.5 + draws(M, 1, D, seed=3).abs())
@@ -23,7 +23,7 @@ def _built(kind: str, rows: int = 1) -> Gaussian | StudentT | Mixed:
     return {"gaussian": gaussian, "student_t": student, "mixed": mixed}[kind]
 
 
-def _exact(likelihood: Gaussian | StudentT | Mixed, x: np.ndarray) -> np.ndarray:
+def _exact(likelihood, x):
     if isinstance(likelihood, Mixed):
         parts = _exact(likelihood.student, x), _exact(likelihood.gaussian, x)
         return np.where(HEAVY.numpy(), *parts)
@@ -40,7 +40,7 @@ ROWS = pytest.mark.parametrize("rows", [1, B])
 @KINDS
 @ROWS
 @pytest.mark.parametrize("data_members", [1, M])
-def test_densities_equal_scipy(kind: str, rows: int, data_members: int) -> None:
+def test_densities_equal_scipy(kind, rows, data_members):
     likelihood = _built(kind, rows)
     x = 2.0 * draws(data_members, B, D, seed=4)
     exact = _exact(likelihood, x.numpy())
@@ -52,7 +52,7 @@ def test_densities_equal_scipy(kind: str, rows: int, data_members: int) -> None:
 
 @KINDS
 @ROWS
-def test_values_under_the_mask_do_not_matter(kind: str, rows: int) -> None:
+def test_values_under_the_mask_do_not_matter(kind, rows):
     likelihood = _built(kind, rows)
     observed = draws(1, B, D, seed=5) > 0.0
     assert observed.any()
@@ -65,7 +65,7 @@ def test_values_under_the_mask_do_not_matter(kind: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "student_t"])
-def test_masked_entries_give_no_gradient(kind: str) -> None:
+def test_masked_entries_give_no_gradient(kind):
     likelihood = _built(kind, B)
     likelihood.mean.requires_grad_()
     observed = torch.zeros(1, B, D, dtype=torch.bool)
@@ -80,7 +80,7 @@ def _plain_log_prob(x, mean, log_scale):
 
 
 @pytest.mark.parametrize("data_members", [1, 3])
-def test_gaussian_log_prob_equals_plain_autograd(data_members: int) -> None:
+def test_gaussian_log_prob_equals_plain_autograd(data_members):
     x, weight = draws(data_members, 6, 4, seed=1), draws(3, 6, seed=4)
     found = []
     for function in (gaussian_log_prob, _plain_log_prob):
@@ -104,7 +104,7 @@ def test_gaussian_log_prob_equals_plain_autograd(data_members: int) -> None:
 
 @pytest.mark.parametrize("kind", ["gaussian", "student_t"])
 @pytest.mark.parametrize("rows", [1, 100_000])
-def test_samples_follow_the_distribution(kind: str, rows: int) -> None:
+def test_samples_follow_the_distribution(kind, rows):
     n, scale = 100_000, float(np.exp(-0.7))
     place = torch.full((1, n, 1), 1.5), torch.full((1, rows, 1), -0.7)
     if kind == "gaussian":
@@ -117,7 +117,7 @@ def test_samples_follow_the_distribution(kind: str, rows: int) -> None:
     assert float(likelihood.deviation.reshape(-1)[0]) == pytest.approx(exact.std(), rel=1e-5)
 
 
-def test_a_mixed_likelihood_takes_each_column_from_its_own_family() -> None:
+def test_a_mixed_likelihood_takes_each_column_from_its_own_family():
     likelihood = _built("mixed")
     gaussian, student = likelihood.gaussian, likelihood.student
     expected = torch.where(HEAVY, student.deviation, gaussian.deviation)
@@ -133,7 +133,7 @@ def test_a_mixed_likelihood_takes_each_column_from_its_own_family() -> None:
 
 
 @pytest.mark.parametrize("code_members", [1, M])
-def test_categorical_equals_the_log_softmax(code_members: int) -> None:
+def test_categorical_equals_the_log_softmax(code_members):
     logits = draws(M, B, 4, seed=6)
     source = torch.Generator().manual_seed(7)
     codes = torch.randint(0, 4, (code_members, B), generator=source)
@@ -144,7 +144,7 @@ def test_categorical_equals_the_log_softmax(code_members: int) -> None:
 
 
 @pytest.mark.parametrize("code", [-1, -2])
-def test_a_missing_or_unseen_category_counts_nothing(code: int) -> None:
+def test_a_missing_or_unseen_category_counts_nothing(code):
     logits = draws(M, B, 4, seed=6).requires_grad_()
     value = Categorical(logits).log_prob(torch.tensor([[0, 0, code, 0, 0]]))
     assert (value[:, 2] == 0.0).all()
@@ -153,7 +153,7 @@ def test_a_missing_or_unseen_category_counts_nothing(code: int) -> None:
     assert (logits.grad[:, 2] == 0.0).all()
 
 
-def test_categorical_samples_follow_the_probabilities() -> None:
+def test_categorical_samples_follow_the_probabilities():
     probability = torch.tensor([0.6, 0.3, 0.1, 0.0])
     logits = probability.log().expand(2, 50_000, 4)
     drawn = Categorical(logits).sample(torch.Generator().manual_seed(1))
@@ -165,7 +165,7 @@ def test_categorical_samples_follow_the_probabilities() -> None:
     assert_close(Categorical(logits).mean[0, 0], probability)
 
 
-def test_joint_adds_its_parts_and_skips_what_is_missing() -> None:
+def test_joint_adds_its_parts_and_skips_what_is_missing():
     gaussian = _built("gaussian")
     first, second = Categorical(draws(M, B, 4, seed=6)), Categorical(draws(M, B, 3, seed=7))
     observed = draws(1, B, D, seed=5) > 0.0

@@ -35,12 +35,12 @@ EACH = pytest.mark.parametrize(
 LATENTS = (5, 2, 3)
 
 
-def _modules(architecture: Architecture) -> list[TabularModule]:
+def _modules(architecture):
     sizes = enumerate(LATENTS)
     return [TabularModule(replace(architecture, latent=n), seed) for seed, n in sizes]
 
 
-def _batch(a: Architecture, rows: int = 7) -> Batch:
+def _batch(a, rows=7):
     source = torch.Generator().manual_seed(3)
     noise = torch.zeros(len(LATENTS), rows, max(LATENTS))
     for block, latent in zip(noise, LATENTS, strict=True):
@@ -56,7 +56,7 @@ def _batch(a: Architecture, rows: int = 7) -> Batch:
 
 
 @EACH
-def test_a_member_taken_out_is_a_copy_of_the_one_put_in(architecture: Architecture) -> None:
+def test_a_member_taken_out_is_a_copy_of_the_one_put_in(architecture):
     modules = _modules(architecture)
     joint = stack(modules)
     assert joint.architecture.latent == 5
@@ -75,7 +75,7 @@ def test_a_member_taken_out_is_a_copy_of_the_one_put_in(architecture: Architectu
 
 
 @EACH
-def test_a_stacked_module_computes_what_its_members_do(architecture: Architecture) -> None:
+def test_a_stacked_module_computes_what_its_members_do(architecture):
     modules, batch = _modules(architecture), _batch(architecture)
     beta = torch.tensor([1.0, 0.5, 2.0])
     together = stack(modules).loss(batch, beta)
@@ -96,6 +96,6 @@ def test_a_stacked_module_computes_what_its_members_do(architecture: Architectur
         {"mask_input": True},
     ],
 )
-def test_members_of_another_shape_are_refused(change: dict[str, object]) -> None:
+def test_members_of_another_shape_are_refused(change):
     with pytest.raises(TrainingError, match="seed, beta and latent size only"):
         stack([TabularModule(PLAIN, 0), TabularModule(replace(PLAIN, **change), 0)])

@@ -3,27 +3,26 @@
 import pytest
 import torch
 from closeness import assert_close
-from torch import nn
 
 from variolite.vae.tabular import Embedding, Linear, Stack
 
 
-def _source(seed: int = 0) -> torch.Generator:
+def _source(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def _rows(*shape: int) -> torch.Tensor:
+def _rows(*shape):
     return torch.randn(shape, generator=_source(9))
 
 
-def _stacked(layers: list[nn.Module]) -> nn.Module:
+def _stacked(layers):
     first = layers[0]
     for name, value in first.named_parameters():
         value.data = torch.cat([layer.get_parameter(name).data for layer in layers])
     return first
 
 
-def test_linear_starts_as_torch_does() -> None:
+def test_linear_starts_as_torch_does():
     layer, again = Linear(16, 5_000, _source()), Linear(16, 5_000, _source())
     bound = 1.0 / 4.0
     for value in (layer.weight, layer.bias):
@@ -33,7 +32,7 @@ def test_linear_starts_as_torch_does() -> None:
 
 
 @pytest.mark.parametrize("missing", [-1, -2])
-def test_embedding_looks_up_rows_and_gives_zeros_for_missing(missing: int) -> None:
+def test_embedding_looks_up_rows_and_gives_zeros_for_missing(missing):
     layer = _stacked([Embedding(4, 5, _source(i)) for i in range(2)])
     out = layer(torch.tensor([[0, 3, missing, 1]]))
     assert out.shape == (2, 4, 5)
@@ -45,7 +44,7 @@ def test_embedding_looks_up_rows_and_gives_zeros_for_missing(missing: int) -> No
     assert (layer.weight.grad[:, 2] == 0.0).all()
 
 
-def _plain(stack: Stack, x: torch.Tensor, member: int, norm: str) -> torch.Tensor:
+def _plain(stack, x, member, norm):
     layers = list(stack.layers)
     for i, layer in enumerate(layers):
         x = x @ layer.weight[member] + layer.bias[member]
@@ -60,9 +59,7 @@ def _plain(stack: Stack, x: torch.Tensor, member: int, norm: str) -> torch.Tenso
 @pytest.mark.parametrize("norm", ["none", "layer"])
 @pytest.mark.parametrize("sizes", [(4, 2), (4, 8, 2), (4, 8, 5, 2)])
 @pytest.mark.parametrize(("members", "shared_rows"), [(1, True), (3, True), (3, False)])
-def test_stack_equals_its_layers_in_turn(
-    norm: str, sizes: tuple[int, ...], members: int, shared_rows: bool
-) -> None:
+def test_stack_equals_its_layers_in_turn(norm, sizes, members, shared_rows):
     sources = [_source(i) for i in range(members)]
     stack = _stacked([Stack(sizes, norm=norm, dropout=0.5, generator=g) for g in sources])
     x = _rows(1 if shared_rows else members, 6, 4)
@@ -73,7 +70,7 @@ def test_stack_equals_its_layers_in_turn(
         assert_close(out[m], _plain(stack, rows, m, norm))
 
 
-def test_dropout_zeroes_the_stated_fraction_and_keeps_the_mean() -> None:
+def test_dropout_zeroes_the_stated_fraction_and_keeps_the_mean():
     stack = Stack((1, 2_000, 1), norm="none", dropout=0.3, generator=_source())
     with torch.no_grad():
         for value, number in zip(stack.parameters(), (0.0, 1.0, 1.0 / 2_000, 0.0), strict=True):
@@ -86,7 +83,7 @@ def test_dropout_zeroes_the_stated_fraction_and_keeps_the_mean() -> None:
     assert_close(stack(x), torch.ones(1, 200, 1))
 
 
-def test_each_member_drops_what_it_would_drop_alone() -> None:
+def test_each_member_drops_what_it_would_drop_alone():
     both, *alone = (
         [Stack((4, 8, 8, 2), norm="layer", dropout=0.4, generator=_source(i)) for i in range(2)]
         for _ in range(2)

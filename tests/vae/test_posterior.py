@@ -25,9 +25,7 @@ def _plain(mean, log_variance, noise):
 # the two outputs without a gradient.
 @pytest.mark.parametrize("log_variance_scale", [0.5, 3.0, 20.0])
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
-def test_reparameterise_equals_plain_autograd(
-    log_variance_scale: float, weights: tuple[float, float]
-) -> None:
+def test_reparameterise_equals_plain_autograd(log_variance_scale, weights):
     noise = draws(*SHAPE, seed=3)
     before = noise.clone()
     weight_z, weight_kl = draws(*SHAPE, seed=4), draws(3, 7, seed=5)
@@ -45,7 +43,7 @@ def test_reparameterise_equals_plain_autograd(
     assert torch.equal(mean, draws(*SHAPE, seed=1)), "the inputs were changed"
 
 
-def test_beyond_the_clamp_values_hold_and_gradients_vanish() -> None:
+def test_beyond_the_clamp_values_hold_and_gradients_vanish():
     given = [LOW - 1e30, LOW - 0.1, LOW + 0.1, HIGH - 0.1, HIGH + 0.1, HIGH + 1e30]
     log_variance = torch.tensor([[given]], requires_grad=True)
     z, kl = reparameterise(torch.zeros(1, 1, 6), log_variance, torch.ones(1, 1, 6))
@@ -57,12 +55,12 @@ def test_beyond_the_clamp_values_hold_and_gradients_vanish() -> None:
     assert (log_variance.grad[0, 0] != 0.0).tolist() == [False, False, True, True, False, False]
 
 
-def _random() -> Posterior:
+def _random():
     return Posterior(draws(2, 3, 4, seed=0), draws(2, 3, 4, seed=1) - 1.0)
 
 
 @given(mean=finite, log_variance=finite)
-def test_the_kl_is_never_negative(mean: float, log_variance: float) -> None:
+def test_the_kl_is_never_negative(mean, log_variance):
     one = torch.ones(1, 1, 1, dtype=torch.float64)
     posterior = Posterior(mean * one, log_variance * one)
     # exp(v) - v - 1 loses its last bit near v = 0.
@@ -72,7 +70,7 @@ def test_the_kl_is_never_negative(mean: float, log_variance: float) -> None:
     assert float(prior.kl_per_dimension()) == float(prior.draw(one)[1]) == 0.0
 
 
-def test_closed_forms_equal_torch_distributions() -> None:
+def test_closed_forms_equal_torch_distributions():
     posterior, z, noise = _random(), draws(2, 3, 4, seed=5), draws(2, 3, 4, seed=6)
     drawn, summed = posterior.draw(noise)
     own = Normal(posterior.mean, posterior.deviation)

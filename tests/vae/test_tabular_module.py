@@ -33,7 +33,7 @@ BATCH = Batch(
 
 
 @torch.no_grad()
-def _slow_loss(module: TabularModule) -> tuple[float, float]:
+def _slow_loss(module):
     """Reconstruction and KL, one row at a time, entry by entry, as the formula reads."""
     reconstruction = kl = 0.0
     layers = [*module.encoder.layers, *module.decoder.layers]
@@ -63,7 +63,7 @@ def _slow_loss(module: TabularModule) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7, 4.0])
-def test_the_loss_equals_the_slow_reference(beta: float) -> None:
+def test_the_loss_equals_the_slow_reference(beta):
     module = TabularModule(FULL, seed=1)
     with torch.no_grad():
         module.log_scale += torch.tensor([0.3, -0.4])
@@ -76,7 +76,7 @@ def test_the_loss_equals_the_slow_reference(beta: float) -> None:
 
 
 @pytest.mark.parametrize("variance", ["feature", "row"])
-def test_every_parameter_gets_a_gradient(variance: str) -> None:
+def test_every_parameter_gets_a_gradient(variance):
     module = TabularModule(replace(FULL, variance=variance), seed=1)
     module.loss(BATCH, torch.ones(1)).total.sum().backward()
     for name, parameter in module.named_parameters():
@@ -85,7 +85,7 @@ def test_every_parameter_gets_a_gradient(variance: str) -> None:
 
 
 @pytest.mark.parametrize("sigma2", [1e-8, 0.25, 1e6])
-def test_a_fixed_variance_is_kept_as_given_however_small(sigma2: float) -> None:
+def test_a_fixed_variance_is_kept_as_given_however_small(sigma2):
     fixed = Architecture(("gaussian",), latent=1, variance="fixed", fixed_variance=sigma2)
     module = TabularModule(fixed, seed=0)
     likelihood = module.generate(torch.zeros(1, 1, 1)).numeric
@@ -94,7 +94,7 @@ def test_a_fixed_variance_is_kept_as_given_however_small(sigma2: float) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "student_t"])
-def test_learned_scales_stay_finite(kind: str) -> None:
+def test_learned_scales_stay_finite(kind):
     module = TabularModule(Architecture((kind, kind), latent=1), seed=0)
     with torch.no_grad():
         module.log_scale.copy_(torch.tensor([[[-1e3, 1e3]]]))
@@ -106,7 +106,7 @@ def test_learned_scales_stay_finite(kind: str) -> None:
     assert torch.isfinite(likelihood.sample(torch.Generator().manual_seed(0))).all()
 
 
-def test_the_mask_input_tells_a_missing_value_from_a_zero() -> None:
+def test_the_mask_input_tells_a_missing_value_from_a_zero():
     module = TabularModule(FULL, seed=1)
     whole = replace(BATCH, observed=torch.ones_like(BATCH.observed))
     with_mask, without = module.infer(BATCH).mean, module.infer(whole).mean
@@ -116,7 +116,7 @@ def test_the_mask_input_tells_a_missing_value_from_a_zero() -> None:
 
 
 @pytest.mark.parametrize("variance", ["feature", "row", "fixed"])
-def test_categories_alone_make_a_model(variance: str) -> None:
+def test_categories_alone_make_a_model(variance):
     module = TabularModule(Architecture((), (3, 2), latent=2, variance=variance), seed=0)
     codes = torch.tensor([[[0, 1], [2, 0], [1, -1], [-1, -1], [0, 0]]])
     batch = Batch(torch.zeros(1, 5, 0), None, codes, None, torch.zeros(1, 5, 2))
@@ -126,7 +126,7 @@ def test_categories_alone_make_a_model(variance: str) -> None:
     assert all(p.grad is not None and p.numel() for p in module.parameters())
 
 
-def test_the_start_depends_on_the_seed_and_the_mode_changes_nothing() -> None:
+def test_the_start_depends_on_the_seed_and_the_mode_changes_nothing():
     first, again, other = (TabularModule(replace(FULL, dropout=0.5), seed) for seed in (3, 3, 4))
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
