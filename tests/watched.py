@@ -28,3 +28,13 @@ class Watched(Progress):
     @contextmanager
     def training(self, epochs):
         yield self.epoch
+
+
+def interrupt_at(epoch):
+    """What interrupts training as a user would, after the epoch of this number."""
+
+    def stop(record):
+        if record.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return stop

@@ -123,18 +123,14 @@ def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch):
 
 
 @given(rows=st.integers(1, 10_000_000))
-def test_the_automatic_batch_gives_about_170_steps(rows):
+def test_the_automatic_batch_gives_about_170_steps_at_a_rate_of_its_root(rows):
+    assert (auto_rate(256), auto_rate(1024)) == pytest.approx((0.004, 0.008))
     size = auto_batch_size(rows)
     assert size & (size - 1) == 0, "not a power of two"
     smallest, largest = auto_batch_size(1), auto_batch_size(10**9)
     assert smallest <= size <= largest == 2048
     if smallest < size < largest:
         assert 170 / 1.5 < rows / size < 170 * 1.5
-
-
-def test_the_automatic_rate_grows_with_the_root_of_the_batch():
-    assert auto_rate(256) == pytest.approx(0.004)
-    assert auto_rate(1024) == pytest.approx(0.008)
 
 
 def test_what_is_not_there_is_none():

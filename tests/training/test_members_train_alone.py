@@ -8,7 +8,7 @@ from toy_tables import LINEAR, small
 
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.training import EpochRecord, Member, members_for
+from variolite.training import Member, members_for
 
 MEMBERS = (Member(0, 1.0, 3), Member(1, 0.25, 1), Member(1, 2.0, 2), Member(5, 1.0, 3))
 SPEC = {
@@ -85,7 +85,7 @@ def test_too_few_rows_are_refused(train_toy):
 
 
 def test_an_empty_validation_part_counts_as_none(train_toy):
-    seen: list[EpochRecord] = []
+    seen = []
     replace(train_toy, validation=train_toy.validation.take([]))(epochs=3, on_epoch=seen.append)
     for record in seen:
         assert record.val_reconstruction == record.train_reconstruction

@@ -1,10 +1,8 @@
 """The model file: bit-equal when whole, one clear error when not, no training row inside."""
 
 import hashlib
-import io
 import json
 import pickle
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from variolite.training.tabular import FORMAT
 FIXTURES = Path(__file__).parent / "fixtures"
 DESCRIPTION, WEIGHTS = FILES = ("model.json", "weights.safetensors")
 DISTINCT = 4_000
+MEMBERS = (Member(0, 1.0, 2), Member(3, 0.5, 1))
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +30,11 @@ def rows():
     """Values, groups and ids that no model could hold by chance."""
     source = np.random.default_rng(11)
     n = DISTINCT
-    numbers = {
-        "a": source.normal(size=n) * 1e3 + source.random(n),
-        "b": source.lognormal(size=n),
-        "c": source.normal(size=n),
-        "rock": np.array(["clay", "ooze"])[source.integers(0, 2, n)],
-    }
+    values = {name: 1e3 * source.lognormal(size=n) for name in "abc"}
+    values["rock"] = np.array(["clay", "ooze"])[source.integers(0, 2, n)]
     kinds = {"hole": 7, "sample": n, "lithology": 5}
     named = {name: [f"{name}-{i % k}-secret" for i in range(n)] for name, k in kinds.items()}
-    return pl.DataFrame(numbers | named)
+    return pl.DataFrame(values | named)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +48,9 @@ def model(rows):
         "sample": {"role": "id"},
         "lithology": {"role": "label"},
     }
-    trained = fit(
-        *fitted(rows, columns),
-        model=small(encoder=(4,), decoder=(4,)),
-        members=(Member(0, 1.0, 2), Member(3, 0.5, 1)),
-        beta={"kind": "constant"},
-        epochs=2,
-        batch_size=500,
-    )
+    parts = {"model": small(encoder=(4,), decoder=(4,)), "members": MEMBERS}
+    constant = {"kind": "constant"}
+    trained = fit(*fitted(rows, columns), **parts, beta=constant, epochs=2, batch_size=500)
     return replace(trained.model, provenance={"recipe": "corelogs/v1", "seconds": 0.25})
 
 
@@ -76,9 +66,6 @@ def _refuses(folder, message="."):
     text = str(caught.value)
     assert "\n" not in text
     assert str(folder) in text, "the error does not say where"
-
-
-# Round trip.
 
 
 def test_a_model_comes_back_bit_equal(model, folder, rows, tmp_path):
@@ -99,7 +86,7 @@ def test_a_model_comes_back_bit_equal(model, folder, rows, tmp_path):
     for name in FILES:
         assert (tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes()
     save_model(tmp_path / "one", model.only(1))
-    assert load_model(tmp_path / "one").members == (Member(3, 0.5, 1),)
+    assert load_model(tmp_path / "one").members == MEMBERS[1:]
 
 
 def test_the_folder_holds_two_files_no_pickle_and_no_training_row(folder, rows):
@@ -126,9 +113,6 @@ def test_every_past_format_stays_readable(number):
         np.testing.assert_allclose(found, said[name], rtol=1e-4, atol=1e-4)
 
 
-# Files that are missing, foreign or altered.
-
-
 def test_files_that_are_missing_or_of_another_model(folder, model, tmp_path):
     _refuses(tmp_path / "nowhere", "there is no model here")
     save_model(tmp_path / "other", model.only(0))
@@ -142,13 +126,6 @@ def test_files_that_are_missing_or_of_another_model(folder, model, tmp_path):
         _refuses(folder)
 
 
-def _zip():
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(DESCRIPTION, "{}")
-    return buffer.getvalue()
-
-
 class _Trap:
     """Unpickling it leaves a trace."""
 
@@ -160,7 +137,7 @@ FOREIGN = {
     "empty": b"",
     "random": np.random.default_rng(0).bytes(500),
     "pickle": pickle.dumps(_Trap()),
-    "zip": _zip(),
+    "zip": b"PK\5\6" + bytes(18),
     "number": b"3",
     "list": b"[1, 2]",
     "other json": b'{"kind": "something else", "format": 1}',
@@ -186,20 +163,15 @@ def test_foreign_files(folder, name, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("file", FILES)
-@given(
-    position=st.floats(0.0, 1.0, exclude_max=True),
-    flip=st.integers(1, 255),
-    kept=st.floats(0.0, 0.999),
-)
+@given(position=st.floats(0.0, 0.9999), flip=st.integers(1, 255), kept=st.floats(0.0, 0.999))
 def test_altered_and_truncated_files(folder, file, position, flip, kept):
     content = (folder / file).read_bytes()
     altered = bytearray(content)
     altered[int(position * len(content))] ^= flip
     try:
-        (folder / file).write_bytes(bytes(altered))
-        if file == DESCRIPTION and _same_json(bytes(altered), content):
-            load_model(folder)  # white space between the words of JSON may change
-        else:
+        (folder / file).write_bytes(altered)
+        # White space between the words of JSON may change.
+        if not (file == DESCRIPTION and _same_json(altered, content)):
             _refuses(folder)
         (folder / file).write_bytes(content[: int(kept * (len(content) - 2))])
         _refuses(folder)
@@ -237,16 +209,10 @@ def test_another_format(folder, number):
 
 
 ARCHITECTURES = [
-    {"latent": 3},
-    {"latent": -1},
-    {"latent": "many"},
-    {"encoder": [5]},
-    {"encoder": 3},
-    {"encoder": [2**62]},
-    {"likelihoods": ["gaussian"]},
-    {"likelihoods": ["cauchy"] * 3},
-    {"variance": "none"},
-    {"fixed_variance": -1.0, "variance": "fixed"},
+    *({"latent": bad} for bad in (3, -1, "many")),
+    *({"encoder": bad} for bad in ([5], 3, [2**62])),
+    *({"likelihoods": bad} for bad in (["gaussian"], ["cauchy"] * 3)),
+    *({"variance": "none"}, {"fixed_variance": -1.0, "variance": "fixed"}),
 ]
 
 
@@ -279,21 +245,21 @@ def test_a_description_that_does_not_hold_together(folder, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("log_scale"), "tensor log_scale should be .* found nothing"),
+        ({"log_scale": None}, "tensor log_scale should be .* found nothing"),
         (
-            lambda t: t.update(log_scale=torch.zeros(2, 1, 9)),
+            {"log_scale": torch.zeros(2, 1, 9)},
             r"tensor log_scale should be \(2, 1, 3\) .* found \(2, 1, 9\)",
         ),
         (
-            lambda t: t.update(log_scale=t["log_scale"].double()),
+            {"log_scale": torch.zeros(2, 1, 3).double()},
             "tensor log_scale .*float32, found .*float64",
         ),
-        (lambda t: t.update(extra=torch.zeros(1)), "unexpected tensor extra"),
+        ({"extra": torch.zeros(1)}, "unexpected tensor extra"),
     ],
 )
 def test_other_tensors(folder, change, message):
-    tensors = safetensors.torch.load((folder / WEIGHTS).read_bytes())
-    change(tensors)
+    tensors = safetensors.torch.load((folder / WEIGHTS).read_bytes()) | change
+    tensors = {name: value for name, value in tensors.items() if value is not None}
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
     _resign(folder, lambda content: None)
     _refuses(folder, message)

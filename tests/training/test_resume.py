@@ -13,8 +13,9 @@ from toy_tables import small
 
 from variolite.errors import RunFolderError
 from variolite.records import Schema
-from variolite.training import EpochRecord, Member, StoppedByUserError
+from variolite.training import Member, StoppedByUserError
 from variolite.training import loop as loop_module
+from watched import interrupt_at
 
 MEMBERS = (Member(0, 1.0, 3), Member(1, 0.5, 2), Member(7, 2.0, 1))
 # Dropout, plateaus and different latent sizes: everything that has a state.
@@ -61,12 +62,10 @@ def test_killed_at_random_moments_it_ends_as_if_undisturbed(train_toy, path, tmp
     while not result.exists():
         child = os.fork()
         if child == 0:
-            code = 1
+            code, fresh = 1, []
             try:
-                fresh: list[EpochRecord] = []
-                weights, history = _outcome(
-                    train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
-                )
+                trained = train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
+                weights, history = _outcome(trained)
                 partial = tmp_path / "partial.npz"
                 np.savez(partial, history=json.dumps(history), fresh=len(fresh), **weights)
                 partial.rename(result)
@@ -94,15 +93,11 @@ def test_interrupted_at_any_epoch_it_ends_as_if_undisturbed(train_toy, path, epo
     expected = _outcome(train_toy(MEMBERS, MODEL, **SPEC))
     assert torch.equal(torch.get_rng_state(), before), "training moved the global generator"
 
-    def stop(record):
-        if record.epoch == epoch:
-            raise KeyboardInterrupt
-
     with pytest.raises(StoppedByUserError, match=f"in epoch {epoch + 1} of 60"):
-        train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=stop, **SPEC)
+        train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=interrupt_at(epoch), **SPEC)
     torch.manual_seed(2)
     np.random.seed(3)  # noqa: NPY002
-    fresh: list[EpochRecord] = []
+    fresh = []
     resumed = train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
     assert fresh[0].epoch == epoch + 1, "the run began again from the start"
     _assert_same(_outcome(resumed), expected)
@@ -110,7 +105,7 @@ def test_interrupted_at_any_epoch_it_ends_as_if_undisturbed(train_toy, path, epo
 
 def test_a_finished_run_is_not_trained_again(train_toy, path, every_epoch):
     first = train_toy(MEMBERS, MODEL, checkpoint=path, **SPEC)
-    fresh: list[EpochRecord] = []
+    fresh = []
     again = train_toy(MEMBERS, MODEL, checkpoint=path, on_epoch=fresh.append, **SPEC)
     assert not fresh
     _assert_same(_outcome(again), _outcome(first))

@@ -11,7 +11,7 @@ from variolite.recipe import load_recipe, packaged_recipes
 from variolite.records import Split
 from variolite.training import StoppedByUserError, read_history
 from variolite.training.run import prepare, train_run
-from watched import Watched
+from watched import Watched, interrupt_at
 
 TINY = ["training.epochs=2", "training.beta={kind: linear, epochs: 1}", "training.batch_size=64"]
 
@@ -39,14 +39,6 @@ def cores(holes=8, rows=30):
 
 def tiny(name="corelogs/default", *further):
     return load_recipe(name, [*TINY, *further])
-
-
-def _stop_at(epoch):
-    def stop(record):
-        if record.epoch == epoch:
-            raise KeyboardInterrupt
-
-    return Watched(epoch=stop)
 
 
 @pytest.mark.parametrize("name", [n for n in packaged_recipes() if n.startswith("corelogs/")])
@@ -108,7 +100,9 @@ def _contents(folder):
 def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path):
     six = "training.epochs=6"
     with pytest.raises(StoppedByUserError):
-        train_run(tiny("corelogs/v1", six), cores(), tmp_path, progress=_stop_at(0))
+        train_run(
+            tiny("corelogs/v1", six), cores(), tmp_path, progress=Watched(epoch=interrupt_at(0))
+        )
     before = _contents(tmp_path)
     assert tmp_path / "split.json" in before
     for other in (tiny("corelogs/v1"), tiny("corelogs/v1", six, "split.seed=7")):

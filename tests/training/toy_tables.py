@@ -43,33 +43,15 @@ def small(**changes):
     return ModelSpec(**{"latent": 2, "encoder": (8,), "decoder": (8,)} | changes)
 
 
-def fit(
-    schema,
-    training,
-    validation=None,
-    model=None,
-    members=None,
-    *,
-    checkpoint=None,
-    on_epoch=None,
-    device="cpu",
-    **spec,
-):
-    """Train a small model; ``spec`` are settings of training."""
+def fit(schema, training, validation=None, model=None, members=None, **spec):
+    """Train a small model; ``spec`` are settings of training, a checkpoint and a device."""
     model = model or small()
-    if members is None:
-        members = (Member(seed=0, beta=1.0, latent=model.latent),)
-    return fit_tabular(
-        schema,
-        training,
-        validation,
-        model,
-        TrainingSpec(**spec),
-        members,
-        device=device,
-        resume=None if checkpoint is None else partial(Resume, checkpoint),
-        on_epoch=on_epoch,
-    )
+    members = members or (Member(seed=0, beta=1.0, latent=model.latent),)
+    path = spec.pop("checkpoint", None)
+    further = {"on_epoch": spec.pop("on_epoch", None), "device": spec.pop("device", "cpu")}
+    further["resume"] = None if path is None else partial(Resume, path)
+    rows = schema, training, validation
+    return fit_tabular(*rows, model, TrainingSpec(**spec), members, **further)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,5 @@ def assert_close(found, expected, *, rtol=None, atol=None):
     assert found.shape == expected.shape
     assert found.dtype == expected.dtype
     relative, absolute = _TOLERANCE[found.dtype]
-    np.testing.assert_allclose(
-        found.detach().numpy(),
-        expected.detach().numpy(),
-        rtol=relative if rtol is None else rtol,
-        atol=absolute if atol is None else atol,
-    )
+    close = {"rtol": relative if rtol is None else rtol, "atol": absolute if atol is None else atol}
+    np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), **close)

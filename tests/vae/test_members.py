@@ -10,28 +10,15 @@ from variolite.errors import TrainingError
 from variolite.vae import Architecture, Batch, TabularModule, blank, member, stack
 
 PLAIN = Architecture(likelihoods=("gaussian",) * 3, latent=4, encoder=(8, 6), decoder=(6, 8))
-RICH = Architecture(
-    likelihoods=("gaussian", "student_t", "gaussian"),
-    category_levels=(3, 2),
-    condition=2,
-    latent=5,
-    encoder=(8,),
-    decoder=(7, 8),
-    norm="layer",
-    dropout=0.2,
-    variance="row",
-    mask_input=True,
-)
-EACH = pytest.mark.parametrize(
-    "architecture",
-    [
-        PLAIN,
-        RICH,
-        replace(PLAIN, variance="fixed", fixed_variance=0.1),
-        replace(PLAIN, encoder=(), decoder=()),
-    ],
-    ids=["plain", "rich", "fixed", "linear"],
-)
+OTHERS = {"likelihoods": ("gaussian", "gaussian", "student_t"), "norm": "layer"}
+OTHERS |= {"encoder": (8, 7), "variance": "row", "mask_input": True}
+ARCHITECTURES = {
+    "plain": PLAIN,
+    "rich": replace(PLAIN, **OTHERS, category_levels=(3, 2), condition=2, dropout=0.2),
+    "fixed": replace(PLAIN, variance="fixed", fixed_variance=0.1),
+    "linear": replace(PLAIN, encoder=(), decoder=()),
+}
+EACH = pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=ARCHITECTURES)
 LATENTS = (5, 2, 3)
 
 
@@ -86,16 +73,8 @@ def test_a_stacked_module_computes_what_its_members_do(architecture):
             assert_close(getattr(together, part)[i], getattr(alone, part)[0])
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"encoder": (8, 7)},
-        {"norm": "layer"},
-        {"likelihoods": ("gaussian", "gaussian", "student_t")},
-        {"variance": "row"},
-        {"mask_input": True},
-    ],
-)
-def test_members_of_another_shape_are_refused(change):
+@pytest.mark.parametrize("name", OTHERS)
+def test_members_of_another_shape_are_refused(name):
+    other = replace(PLAIN, **{name: OTHERS[name]})
     with pytest.raises(TrainingError, match="seed, beta and latent size only"):
-        stack([TabularModule(PLAIN, 0), TabularModule(replace(PLAIN, **change), 0)])
+        stack([TabularModule(PLAIN, 0), TabularModule(other, 0)])
