@@ -9,18 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from variolite.corelogs import (
-    OUTLIER_RULES,
-    OutlierRule,
-    bin_tables,
-    simulate_cores,
-    write_instrument_tables,
-)
+from variolite.corelogs import OUTLIER_RULES, OutlierRule, bin_tables
 from variolite.corelogs.accumulation import merge_moments, spread
 from variolite.corelogs.binning import label_bins
+from variolite.corelogs.simulate import simulate_cores, write_instrument_tables
 from variolite.errors import DataError
-
-# A slow, independent reading of the binning rule in pandas, one group at a time.
 
 LABEL = ["lithology", "lithology_purity", "lithology_second"]
 VALUES = {
@@ -32,7 +25,7 @@ VALUES = {
 
 
 def reference_bins(path, code, ranges, spacing):
-    """Bins of one table, indexed by (hole, bin), with the label of each bin."""
+    """Bins of one table by a slow reading of the rule, indexed by (hole, bin), with its labels."""
     names = list(VALUES[code].values())
     frame = pd.read_csv(path, dtype={"Exp": str, "Site": str, "Hole": str}, low_memory=False)
     frame = frame.rename(columns=VALUES[code])
@@ -69,9 +62,9 @@ def paths(tmp_path_factory):
 @pytest.fixture(scope="module")
 def references(paths):
     rules = {"plausible": OUTLIER_RULES["plausible"].ranges, "none": {}}
-    codes = ("GRA", "MS", "NGR", "RGB")
+    tables = list(zip(paths, VALUES, strict=True))
     return {
-        name: [reference_bins(p, c, ranges, 0.2) for c, p in zip(codes, paths, strict=True)]
+        name: [reference_bins(*table, ranges, 0.2) for table in tables]
         for name, ranges in rules.items()
     }
 
@@ -91,25 +84,25 @@ def assert_same(ours, slow):
 
 @pytest.mark.parametrize("join", ["inner", "outer"])
 @pytest.mark.parametrize("rule", ["plausible", "none"])
-def test_bins_equal_a_slow_reference(paths, references, join, rule):
+def test_bins_equal_a_slow_reference_with_the_label_of_any_instrument(
+    paths, references, join, rule
+):
     binned = bin_tables(paths, join=join, outliers=rule)
     assert_same(binned.table, reference_join(references[rule], join))
+    if (join, rule) == ("inner", "plausible"):
+        binned = bin_tables(paths, label_source="NGR")
+        assert_same(binned.table, reference_join(references[rule], join, label_from=2))
+        assert binned.report.label_source == "NGR"
 
 
 def test_the_published_rule_for_bins_drops_bins_and_not_readings(paths, references):
     binned = bin_tables(paths, outliers="lily_v2")
     slow = reference_join(references["none"], "inner")
-    kept = slow[slow["bulk_density"].between(0.3, 4.0)]
-    for colour in ("red", "green", "blue"):
-        kept = kept[kept[colour].between(0, 255)]
+    in_range = slow["bulk_density"].between(0.3, 4.0)
+    colours = slow[["red", "green", "blue"]].apply(pd.Series.between, args=(0, 255))
+    kept = slow[in_range & colours.all(axis=1)]
     assert_same(binned.table, kept)
     assert binned.report.outlier_bins == len(slow) - len(kept)
-
-
-def test_the_label_can_come_from_another_instrument(paths, references):
-    binned = bin_tables(paths, label_source="NGR")
-    assert_same(binned.table, reference_join(references["plausible"], "inner", label_from=2))
-    assert binned.report.label_source == "NGR"
 
 
 def test_order_of_files_and_a_table_in_parts_change_nothing(paths, tmp_path):
@@ -129,8 +122,7 @@ def test_order_of_files_and_a_table_in_parts_change_nothing(paths, tmp_path):
 
 
 def test_every_row_is_accounted_for_as_the_tables_are_read(paths):
-    seen: list[tuple[int, int, str]] = []
-    loose = bin_tables(paths)
+    seen, loose = [], bin_tables(paths)
     strict = bin_tables(paths, min_purity=0.9, progress=lambda *args: seen.append(args))
     report = strict.report
     for counts, path in zip(report.tables, paths, strict=True):
@@ -148,11 +140,10 @@ def test_every_row_is_accounted_for_as_the_tables_are_read(paths):
     lost = (loose.table["lithology_purity"] < 0.9).sum()
     assert report.impure_bins == report.unlabelled_bins == lost > 0
     assert strict.table["lithology"].null_count() == lost
-    done = [part[0] for part in seen]
-    assert done == sorted(done)
-    assert done[0] == 0
-    assert done[-1] == seen[-1][1] == sum(path.stat().st_size for path in paths)
-    assert [part[2] for part in seen[:-1]] == [path.name for path in paths]
+    done, total, names = zip(*seen, strict=True)
+    assert list(done) == sorted(done)
+    assert (done[0], done[-1]) == (0, total[-1]) == (0, sum(path.stat().st_size for path in paths))
+    assert list(names[:-1]) == [path.name for path in paths]
 
 
 PLACE = "Exp,Site,Hole,Depth CSF-A (m),"
@@ -200,10 +191,10 @@ def test_bins_are_those_of_true_division(tmp_path):
     assert (np.round(depths * (1 / 0.2)) != np.round(depths / 0.2)).any(), "the test has no teeth"
 
 
-@given(
-    st.lists(st.floats(0, 500, allow_nan=False), min_size=1, max_size=40),
-    st.sampled_from([0.05, 0.1, 0.2, 0.25, 1.0]),
-)
+SPACINGS = st.sampled_from([0.05, 0.1, 0.2, 0.25, 1.0])
+
+
+@given(st.lists(st.floats(0, 500), min_size=1, max_size=40), SPACINGS)
 def test_every_reading_lies_in_its_bin(tmp_path_factory, depths, spacing):
     folder = tmp_path_factory.mktemp("bins")
     table = binned_rows(folder, *map(reading, depths), spacing=spacing).table
@@ -227,14 +218,9 @@ def test_gaps_and_spreads_stay_visible(tmp_path):
 
 
 def test_purity_second_label_and_ties():
-    counts = pl.DataFrame(
-        {
-            "hole": ["A"] * 7,
-            "bin": [0, 0, 0, 1, 1, 2, 2],
-            "label": ["sand", "clay", "sand", "sand", "clay", "clay", None],
-            "used": [2, 3, 2, 1, 1, 4, 6],
-        }
-    )
+    label = ["sand", "clay", "sand", "sand", "clay", "clay", None]
+    counts = pl.DataFrame({"hole": "A", "bin": [0, 0, 0, 1, 1, 2, 2], "label": label})
+    counts = counts.with_columns(used=pl.Series([2, 3, 2, 1, 1, 4, 6]))
     table = label_bins(counts, min_purity=0.55).sort("bin")
     assert table["lithology"].to_list() == ["sand", None, "clay"]
     np.testing.assert_allclose(table["lithology_purity"], [4 / 7, 0.5, 1.0])
@@ -360,21 +346,14 @@ def test_a_real_table_is_binned(shared_data):
 
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
+MOMENTS = ["hole", "bin", "x", "x_count", "x_m2"]
 
 
 @given(st.lists(values, min_size=1, max_size=6), st.sampled_from([0.0, 1e6]))
 def test_merged_parts_have_the_moments_of_the_whole(parts, offset):
     shifted = [np.array(part) + offset for part in parts]
-    partial = pl.DataFrame(
-        {
-            "hole": "A",
-            "bin": 7,
-            "x": [part.mean() for part in shifted],
-            "x_count": [len(part) for part in shifted],
-            "x_m2": [((part - part.mean()) ** 2).sum() for part in shifted],
-        }
-    )
-    merged = merge_moments(partial)
+    moments = [("A", 7, p.mean(), len(p), ((p - p.mean()) ** 2).sum()) for p in shifted]
+    merged = merge_moments(pl.DataFrame(moments, schema=MOMENTS, orient="row"))
     whole = np.concatenate(shifted)
     assert merged["x_count"].to_list() == [len(whole)]
     np.testing.assert_allclose(merged["x"][0], whole.mean(), rtol=1e-12, atol=1e-9)
@@ -384,15 +363,10 @@ def test_merged_parts_have_the_moments_of_the_whole(parts, offset):
 
 
 def test_constants_far_from_zero_and_absent_channels_merge():
-    partial = pl.DataFrame(
-        {
-            "hole": ["A", "A", "B", "B", "C", "C"],
-            "bin": 0,
-            "x": [None, 2.0, None, None, 1e7, 1e7],
-            "x_count": [0, 4, 0, 0, 5, 9],
-            "x_m2": [None, 8.0, None, None, 0.0, 0.0],
-        }
-    )
+    absent = (0, None, 0, None)
+    rows = [("A", *absent), ("A", 0, 2.0, 4, 8.0), ("B", *absent), ("B", *absent)]
+    rows += [("C", 0, 1e7, 5, 0.0), ("C", 0, 1e7, 9, 0.0)]
+    partial = pl.DataFrame(rows, schema=MOMENTS, orient="row")
     merged = merge_moments(partial).sort("hole").with_columns(spread("x"))
     assert merged["x"].to_list() == [2.0, None, 1e7]
     assert merged["x_count"].to_list() == [4, 0, 14]

@@ -35,13 +35,10 @@ def test_rare_labels_are_pooled_only_beyond_the_palette():
         assert every.names == tuple(f"l{i:02d}" for i in range(count))
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(-1, 5), st.sampled_from(["", "a", "b", "c", "d"])),
-        min_size=1,
-        max_size=60,
-    )
-)
+pairs = st.tuples(st.integers(-1, 5), st.sampled_from(["", "a", "b", "c", "d"]))
+
+
+@given(st.lists(pairs, min_size=1, max_size=60))
 def test_clusters_are_paired_with_labels_as_well_as_can_be(rows):
     numbers = np.array([number for number, _ in rows], dtype=np.int64)
     labels = code_labels(np.array([label for _, label in rows]))
@@ -62,10 +59,8 @@ def test_clusters_are_paired_with_labels_as_well_as_can_be(rows):
     )
     small, large = sorted(table.shape)
     wide = table if table.shape[0] == small else table.T
-    best = max(
-        sum(wide[i, j] for i, j in enumerate(order)) for order in permutations(range(large), small)
-    )
-    assert paired == best
+    orders = permutations(range(large), small)
+    assert paired == max(wide[range(small), order].sum() for order in orders)
     assert len(set(clusters.colours)) == len(clusters)
 
 

@@ -32,9 +32,7 @@ def test_every_spelling_of_a_hole_is_read(text, parts):
 def test_all_formats_agree(expedition, site, letter):
     formats = ("{}-{}{}", "{}-{}-{}", "{}_{}_{}")
     from_text = holes_from_text(pl.Series(f.format(expedition, site, letter) for f in formats))
-    from_columns = holes_from_columns(
-        pl.Series([expedition]), pl.Series([site]), pl.Series([letter])
-    )
+    from_columns = holes_from_columns(*(pl.Series([part]) for part in (expedition, site, letter)))
     assert from_text["hole"].n_unique() == 1
     assert from_text.row(0) == from_columns.row(0)
     assert from_text.row(0)[1:] == (expedition, site, letter)

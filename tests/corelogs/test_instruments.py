@@ -14,6 +14,8 @@ PATH = Path("table.csv")
 HOLE = ["Exp", "Site", "Hole", "Core", "Type", "Sect", "A/W", "Offset (cm)"]
 DEPTH = ["Depth CSF-A (m)", "Depth CSF-B (m)"]
 SUSCEPTIBILITY = [*HOLE, *DEPTH, "Magnetic susceptibility (instr. units)"]
+COLOURS = "Reflectance L*|Reflectance a*|Reflectance b*|Tristimulus X"
+SAMPLES = "Moisture wet (wt%)|Bulk density (g/cm³)|Grain density (g/cm^3)"
 
 
 @pytest.mark.parametrize(
@@ -23,16 +25,8 @@ SUSCEPTIBILITY = [*HOLE, *DEPTH, "Magnetic susceptibility (instr. units)"]
         ("GRA", "bulk density (gra)  (g/cm³)", "bulk_density"),
         ("NGR", "NGR total counts (cps)|Error (cps)", "natural_gamma"),
         ("RGB", "R|G|B", "red|green|blue"),
-        (
-            "RSC",
-            "Reflectance L*|Reflectance a*|Reflectance b*|Tristimulus X",
-            "lightness|reflectance_a|reflectance_b",
-        ),
-        (
-            "MAD",
-            "Moisture wet (wt%)|Bulk density (g/cm³)|Grain density (g/cm^3)",
-            "grain_density|water_content|sample_bulk_density",
-        ),
+        ("RSC", COLOURS, "lightness|reflectance_a|reflectance_b"),
+        ("MAD", SAMPLES, "grain_density|water_content|sample_bulk_density"),
         ("PWC", "P-wave velocity y (m/s)", "p_wave_velocity"),
         ("CARB", "Calcium carbonate (wt%)", "calcium_carbonate"),
         ("CARB", "CaCO₃ (wt%)", "calcium_carbonate"),
@@ -50,29 +44,22 @@ def test_instruments_are_recognised_by_their_columns(code, columns, channels):
     assert set(layout.columns) <= set(every)
 
 
-@pytest.mark.parametrize(
-    ("samples", "code"),
-    [
-        ({"Instrument group": ["WRMSL"], "A/W": ["A"]}, "MS"),
-        ({"Instrument group": ["SHMSL"]}, "MSP"),
-        ({"Instrument": ["MS2K"]}, "MSP"),
-        ({"Instrument": ["MS2C"]}, "MS"),
-        ({"A/W": ["A", "A"]}, "MSP"),
-        ({"A/W": ["", None]}, "MS"),
-        ({}, "MS"),
-    ],
-)
-def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples, code):
+GROUP = "Instrument group"
+LOOP = [{GROUP: ["WRMSL"], "A/W": ["A"]}, {"Instrument": ["MS2C"]}, {"A/W": ["", None]}, {}]
+POINT = [{GROUP: ["SHMSL"]}, {"Instrument": ["MS2K"]}, {"A/W": ["A", "A"]}]
+
+
+@pytest.mark.parametrize("samples", [*LOOP, *POINT])
+def test_the_loop_and_the_point_sensor_are_told_apart_by_what_the_rows_say(samples):
+    code = "MS" if samples in LOOP else "MSP"
     assert recognise(PATH, SUSCEPTIBILITY, samples).instrument.code == code
 
 
 def test_headers_may_say_it_all_and_name_the_depth_by_its_top():
     assert recognise(PATH, [*HOLE, *DEPTH, "MSP (instr. units)"], {}).instrument.code == "MSP"
-    layout = recognise(
-        PATH, [*HOLE, "Top depth CSF-A (m)", "Bottom depth CSF-A (m)", "CaCO3 (wt%)"], {}
-    )
-    assert layout.depth == "Top depth CSF-A (m)"
-    assert layout.label is None
+    depths = ["Top depth CSF-A (m)", "Bottom depth CSF-A (m)"]
+    layout = recognise(PATH, [*HOLE, *depths, "CaCO3 (wt%)"], {})
+    assert (layout.depth, layout.label) == (depths[0], None)
     assert recognise(PATH, [*HOLE, *DEPTH, "R", "G", "B"], {}, "CSF-B").depth == "Depth CSF-B (m)"
 
 
@@ -121,10 +108,8 @@ def density(path):
 
 
 def test_quoted_comments_and_text_expeditions_are_read(tmp_path):
-    text = HEADER + (
-        '"318","U1355","A",1.0,1.5,"cracked,\nsee ""drawing""\n318,U1,A,9,9,,x",clay\n'
-        '"318","U1355","A",1.4,1.7,"",clay\n'
-    )
+    text = '"318","U1355","A",1.0,1.5,"cracked,\nsee ""drawing""\n318,U1,A,9,9,,x",clay\n'
+    text = HEADER + text + '"318","U1355","A",1.4,1.7,"",clay\n'
     binned = bin_tables([save(tmp_path / "g.csv", text)])
     assert binned.report.tables[0].rows == 2
     assert binned.table["bulk_density"].to_list() == [1.5, 1.7]
@@ -159,9 +144,8 @@ def test_text_among_the_numbers_is_counted_and_left_out(tmp_path):
     binned = bin_tables([save(tmp_path / "g.csv", text)])
     assert binned.table["bulk_density"].to_list() == pytest.approx([1.6, 1.9])
     counts = binned.report.tables[0]
-    assert counts.rows == 8
+    assert (counts.rows, counts.unreadable) == (8, 2)
     assert (counts.missing_depth, counts.missing_value, counts.used) == (1, 4, 3)
-    assert counts.unreadable == 2
     assert any("2 numbers were text" in line for line in binned.report.lines())
 
 
@@ -176,12 +160,9 @@ def test_numbers_that_are_no_numbers_are_left_out_on_the_fast_way_too(tmp_path):
 
 def test_blank_labels_are_missing_whichever_table_gives_the_label(tmp_path):
     gra = save(tmp_path / "g.csv", HEADER + ROWS + "318,U1355,A,1.0,1.8,,   \n")
-    ms = tmp_path / "ms.csv"
-    ms.write_text(
-        HEADER.replace("Bulk density (GRA)", "Magnetic susceptibility (instr. units)")
-        + "318,U1355,A,1.0,5,,\n318,U1355,A,1.0,6,,   \n318,U1355,A,1.0,7,,  clay\n"
-    )
-    binned = bin_tables([gra, ms])
+    text = HEADER.replace("Bulk density (GRA)", SUSCEPTIBILITY[-1])
+    text += "318,U1355,A,1.0,5,,\n318,U1355,A,1.0,6,,   \n318,U1355,A,1.0,7,,  clay\n"
+    binned = bin_tables([gra, save(tmp_path / "ms.csv", text)])
     assert [counts.missing_label for counts in binned.report.tables] == [1, 2]
     assert binned.table["magnetic_susceptibility"].to_list() == [7.0]
 

@@ -2,14 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from variolite.corelogs import (
-    LabelLevel,
-    LevelChooser,
-    bin_tables,
-    label_level,
-    label_levels,
-    read_label_level,
-)
+from variolite.corelogs import LevelChooser, bin_tables
+from variolite.corelogs.lithology import LabelLevel, label_level, label_levels, read_label_level
 from variolite.corelogs.simulate import lithologies
 from variolite.errors import DataError
 
@@ -32,14 +26,10 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("group", NAMED)
-def test_the_last_word_decides_the_group(group):
+def test_the_last_word_decides_the_group_of_139_names_in_14_groups():
     level = label_levels()["lithology_group"]
-    assert {level.group_of(name) for name in NAMED[group]} == {group}
-
-
-def test_there_are_139_names_in_14_groups_that_agree_with_their_last_word():
-    level = label_levels()["lithology_group"]
+    for group, names in NAMED.items():
+        assert {level.group_of(name) for name in names} == {group}
     assert len(level.groups) == 139
     assert set(level.groups.values()) == GROUPS
     assert set(level.heads.values()) <= GROUPS
@@ -68,8 +58,7 @@ def test_all_published_names_are_grouped_and_few_differ_from_the_keyword_table(s
     changed = keyword.filter(ours != keyword["Lithology_Group"])
     assert changed.height == 26
     assert changed["Count"].sum() == 16_132
-    diamict = keyword.filter(ours == "Diamict")
-    assert diamict["Count"].sum() == 2_937 + 66
+    assert keyword.filter(ours == "Diamict")["Count"].sum() == 2_937 + 66
 
 
 def test_wireline_codes_have_names_as_numbers_and_as_text():
@@ -110,8 +99,7 @@ def test_a_level_of_ones_own_is_read(tmp_path, name, content):
     level = read_label_level(path)
     assert level.name == "mine"
     assert level.apply(pl.Series(["clay", "SAND", "ash"])).to_list() == ["Fine", "Coarse", None]
-    assert label_level(path) == level
-    assert label_level(str(path)) == level
+    assert label_level(path) == label_level(str(path)) == level
 
 
 @pytest.mark.parametrize(

@@ -19,18 +19,13 @@ def test_parts_are_read(whole_run):
     files = read_run(RunFolder(whole_run))
     assert files.name == "first-try"
     assert files.recipe_name == "corelogs/default"
-    assert {name: column["unit"] for name, column in files.columns.items() if "unit" in column} == {
-        **INPUTS,
-        "depth": "m",
-    }
+    units = {name: column.get("unit") for name, column in files.columns.items()}
+    assert units == INPUTS | {"depth": "m", "hole": None, "lithology": None}
     assert files.members == ("seed 0", "seed 1", "seed 2")
     assert files.simulated
     assert files.data["fingerprint"] == "9f2c41d07ab35e18"
-    assert files.clustering is not None
     assert (files.clustering.algorithm, files.clustering.k) == ("kmeans", 12)
-    assert files.split is not None
     assert files.split.seed == 7
-    assert files.history is not None
     lines = (whole_run / "history.jsonl").read_text().splitlines()
     written = [{**json.loads(line), "measures": {}} for line in lines]
     assert [asdict(record) for record in files.history] == written
@@ -62,7 +57,6 @@ def test_a_damaged_file_is_named_with_a_remedy(run, name, content):
     (run / name).write_bytes(content.encode("latin-1"))
     with pytest.raises(RunFolderError) as caught:
         table_page(read_run(RunFolder(run)))
-    assert caught.value.where is not None
     assert caught.value.where.endswith(Path(name).name)
     assert "this file of the run is damaged" in caught.value.what
     assert caught.value.hint

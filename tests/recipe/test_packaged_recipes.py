@@ -31,87 +31,62 @@ def test_the_recipes_of_the_source_are_all_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_resolves_and_names_itself(name):
+def test_every_recipe_names_itself_hides_no_default_and_survives_a_round_trip(name, tmp_path):
     recipe = load_recipe(name, kind=BaseRecipe)
     assert recipe.name == name
-    assert recipe.title == packaged_recipes()[name]
-    assert recipe.title
+    assert recipe.title == packaged_recipes()[name] != ""
     assert recipe.description
     assert not isinstance(recipe, Recipe) or recipe.table.inputs
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_survives_a_round_trip(name, tmp_path):
-    recipe = load_recipe(name, kind=BaseRecipe)
     text = recipe_to_yaml(recipe)
-    assert recipe_from_dict(yaml.safe_load(text), "test", BaseRecipe) == recipe
+    content = yaml.safe_load(text)
+    for part in ("training", "model"):
+        assert set(content[part]) == set(type(getattr(recipe, part)).model_fields)
+    assert content["training"]["beta"]["kind"]
+    assert recipe_from_dict(content, "test", BaseRecipe) == recipe
     path = tmp_path / "recipe.yaml"
     path.write_text(text, encoding="utf-8")
     assert load_recipe(path, kind=BaseRecipe) == recipe
     assert recipe_to_yaml(load_recipe(path, kind=BaseRecipe)) == text
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_written_recipe_hides_no_default(name):
-    recipe = load_recipe(name, kind=BaseRecipe)
-    content = yaml.safe_load(recipe_to_yaml(recipe))
-    assert set(content["training"]) == set(type(recipe.training).model_fields)
-    assert set(content["model"]) == set(type(recipe.model).model_fields)
-    assert content["training"]["beta"]["kind"]
-
-
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("corelogs/")])
 def test_group_depth_and_label_are_no_inputs(name):
     table = load_recipe(name).table
-    assert table.group is not None
-    assert table.group.name == "hole"
-    assert table.order is not None
-    assert table.order.name == "depth"
+    assert (table.group.name, table.order.name) == ("hole", "depth")
     assert [label.name for label in table.labels] == ["lithology"]
     assert not {"depth", "hole", "lithology"} & {column.name for column in table.inputs}
 
 
 def test_v1_is_as_described():
     recipe = load_recipe("corelogs/v1")
-    assert (recipe.model.encoder, recipe.model.latent, recipe.model.decoder) == (
-        (16, 8),
-        8,
-        (8, 16),
-    )
-    assert (recipe.model.variance, recipe.model.sigma2) == ("fixed", 0.5)
-    assert (recipe.model.norm, recipe.model.dropout) == ("layer", 0.1)
-    assert recipe.training.beta == ConstantBeta(value=1.0)
-    assert (recipe.training.epochs, recipe.training.batch_size) == (100, 512)
-    assert recipe.training.learning_rate == 1e-3
-    assert recipe.training.patience == 10
-    assert recipe.training.plateau == PlateauSpec(factor=0.5, patience=5)
+    model, training = recipe.model, recipe.training
+    assert (model.encoder, model.latent, model.decoder) == ((16, 8), 8, (8, 16))
+    assert (model.variance, model.sigma2) == ("fixed", 0.5)
+    assert (model.norm, model.dropout) == ("layer", 0.1)
+    assert training.beta == ConstantBeta(value=1.0)
+    assert (training.epochs, training.batch_size, training.patience) == (100, 512, 10)
+    assert training.learning_rate == 1e-3
+    assert training.plateau == PlateauSpec(factor=0.5, patience=5)
     for column in CORE:
         assert _steps(recipe, column) == ["standardise"]
     assert not set(COLOUR) & set(recipe.columns)
 
 
-def test_v2_adds_colour_and_width_to_v1():
-    first, second = load_recipe("corelogs/v1"), load_recipe("corelogs/v2")
-    assert (second.model.encoder, second.model.latent) == ((32, 16), 8)
-    assert second.model.decoder == (16, 32)
-    assert second.model.sigma2 == 0.5
+def test_v2_adds_colour_and_width_and_its_successors_change_the_scaling_or_the_noise_alone():
+    names = (f"corelogs/{name}" for name in ("v1", "v2", "v2_1", "v2_5"))
+    first, second, third, fourth = map(load_recipe, names)
+    model = second.model
+    assert (model.encoder, model.latent, model.decoder) == ((32, 16), 8, (16, 32))
+    assert model.sigma2 == 0.5
     assert second.training == first.training
     for column in (*CORE, *COLOUR):
         assert _steps(second, column) == ["standardise"]
-
-
-def test_v2_1_changes_the_scaling_alone():
-    second, third = load_recipe("corelogs/v2"), load_recipe("corelogs/v2_1")
     assert (third.model, third.training) == (second.model, second.training)
     assert _steps(third, "bulk_density") == ["standardise"]
     for column in ("magnetic_susceptibility", "natural_gamma", *COLOUR):
         assert _steps(third, column) == ["signed_log", "standardise"]
-
-
-def test_v2_5_halves_the_noise_alone():
-    before, after = load_recipe("corelogs/v2_1"), load_recipe("corelogs/v2_5")
-    assert after.model == before.model.model_copy(update={"sigma2": 0.25})
-    assert (after.training, after.columns) == (before.training, before.columns)
+    assert fourth.model == third.model.model_copy(update={"sigma2": 0.25})
+    assert (fourth.training, fourth.columns) == (third.training, third.columns)
 
 
 def test_v2_6_anneals_over_fifty_epochs_and_has_epochs_left():
@@ -120,9 +95,9 @@ def test_v2_6_anneals_over_fifty_epochs_and_has_epochs_left():
     assert recipe.training.beta == LinearBeta(start=0.002, end=1.0, epochs=50)
     assert recipe.model.sigma2 == 0.25
     assert (recipe.model.encoder, recipe.model.latent) == ((32, 16), 8)
-    assert (recipe.training.batch_size, recipe.training.patience) == (256, 15)
-    assert recipe.training.plateau is None
-    assert recipe.training.epochs == 100
+    training = recipe.training
+    assert (training.batch_size, training.patience, training.epochs) == (256, 15, 100)
+    assert training.plateau is None
 
 
 def test_v2_6_6_has_ten_latents_and_a_mixture():

@@ -48,15 +48,13 @@ def test_every_algorithm_finds_blobs_in_new_rows_and_comes_back_from_arrays(name
     np.testing.assert_array_equal(same.predict(new), predicted)
     arrays = fitted_to_arrays(fitted)
     again = fitted_from_arrays(name, arrays)
-    assert {key: type(value) for key, value in vars(again).items()} == {
-        key: type(value) for key, value in vars(fitted).items()
-    }
+    types = [{key: type(value) for key, value in vars(of).items()} for of in (fitted, again)]
+    assert types[0] == types[1]
     np.testing.assert_array_equal(again.predict(new), predicted)
-    with pytest.raises(ModelFileError, match="is absent"):
-        fitted_from_arrays(name, {})
     misshapen = {key: value.reshape(-1)[:1] for key, value in arrays.items()}
-    with pytest.raises(ModelFileError, match="do not fit one another"):
-        fitted_from_arrays(name, misshapen)
+    for damaged, words in (({}, "is absent"), (misshapen, "do not fit one another")):
+        with pytest.raises(ModelFileError, match=words):
+            fitted_from_arrays(name, damaged)
     with pytest.raises(DataError, match="NaN or infinite"):
         fit_clustering(name, np.nan * x, ARGUMENTS[name])
 

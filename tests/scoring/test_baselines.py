@@ -46,14 +46,9 @@ def test_supervised_reference_is_plain_boosting_on_the_training_groups():
     x, group, kind = wells(spread=1.5)
     held, train, test = without(TEST, group, {"kind": kind})
     evaluation = evaluate_supervised(x[train], x[test], held)
-    model = HistGradientBoostingClassifier(
-        max_iter=100,
-        learning_rate=0.05,
-        l2_regularization=10.0,
-        max_leaf_nodes=15,
-        early_stopping=False,
-        random_state=0,
-    )
+    settings = {"max_iter": 100, "learning_rate": 0.05, "l2_regularization": 10.0}
+    settings |= {"max_leaf_nodes": 15, "early_stopping": False, "random_state": 0}
+    model = HistGradientBoostingClassifier(**settings)
     predicted = model.fit(x[train], kind[train]).predict(x[test])
     rows = {row.metric: row for row in evaluation.scorecard(QUICK).rows}
     assert rows["ari"].method == "supervised"

@@ -7,11 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from variolite.errors import DataError
-from variolite.scoring.evaluation import (
-    evaluate_likelihood,
-    evaluate_reconstruction,
-    feature_errors,
-)
+from variolite.scoring import evaluation as scoring
+from variolite.scoring.evaluation import evaluate_reconstruction, feature_errors
 
 NAMES = ("a", "b", "c")
 
@@ -45,12 +42,9 @@ def test_table_of_features_with_units_and_intervals():
     groups = np.array(NAMES)[codes]
     original = np.c_[true, 10.0 * true, np.full(len(true), np.nan)]
     predicted = np.stack([np.c_[g, 10.0 * g, g] for g in guess])
-    evaluation = evaluate_reconstruction(
-        original, predicted, groups, ("density", "gamma", "none"), units={"density": "g/cm3"}
-    )
-    card = evaluation.scorecard()
-    density = card.select(feature="density", metric="rmse")[0]
-    gamma = card.select(feature="gamma", metric="rmse")[0]
+    rows, units = (original, predicted, groups, ("density", "gamma", "none")), {"density": "g/cm3"}
+    card = evaluate_reconstruction(*rows, units=units).scorecard()
+    density, gamma = card.select(metric="rmse")
     assert (density.unit, gamma.unit) == ("g/cm3", None)
     assert gamma.mean == pytest.approx(10.0 * density.mean)
     assert density.low < density.mean < density.high
@@ -58,7 +52,7 @@ def test_table_of_features_with_units_and_intervals():
     assert card.notes == ("none: no known value among the held-out rows, left out",)
     predicted[0, :2, 0] = np.nan
     with pytest.raises(DataError, match="2 reconstructed values are NaN"):
-        evaluate_reconstruction(original, predicted, groups, ("density", "gamma", "none"))
+        evaluate_reconstruction(*rows)
 
 
 def test_values_that_do_not_vary_have_no_r2():
@@ -69,7 +63,7 @@ def test_values_that_do_not_vary_have_no_r2():
 
 def test_likelihood_is_a_mean_over_rows():
     values = np.array([[-1.0, -2.0, -3.0], [-1.0, -2.0, np.nan]])
-    evaluation = evaluate_likelihood(values, ["w1", "w1", "w2"], metric="log_likelihood")
+    evaluation = scoring.evaluate_likelihood(values, ["w1", "w1", "w2"], metric="log_likelihood")
     row = evaluation.scorecard().rows[0]
     assert row.mean == pytest.approx((-2.0 - 1.5) / 2)
     assert (row.task, row.unit, row.n_groups, row.seeds) == ("likelihood", "nats", 2, 2)

@@ -52,11 +52,10 @@ def test_same_likelihood_per_row_as_scikit_learn(iterations, scale):
 @given(seed=st.integers(0, 1000), shift=st.floats(-1e4, 1e4), scale=st.floats(1e-2, 1e2))
 def test_shift_and_scale_of_the_data_change_nothing_but_the_units(seed, shift, scale):
     x, member = clouds(n=120, d=2, k=2, seed=seed)
-    plain = fit_gaussian_mixture(x, 2, start=member, max_iter=10, tol=0.0, reg_covar=1e-6)
-    moved = fit_gaussian_mixture(
-        x * scale + shift, 2, start=member, max_iter=10, tol=0.0, reg_covar=1e-6 * scale**2
-    )
-    difference = moved.score_samples(x * scale + shift) - plain.score_samples(x)
+    settings, other = {"start": member, "max_iter": 10, "tol": 0.0}, x * scale + shift
+    plain = fit_gaussian_mixture(x, 2, reg_covar=1e-6, **settings)
+    moved = fit_gaussian_mixture(other, 2, reg_covar=1e-6 * scale**2, **settings)
+    difference = moved.score_samples(other) - plain.score_samples(x)
     np.testing.assert_allclose(difference, -2 * np.log(scale), atol=1e-5)
 
 
@@ -86,8 +85,7 @@ def test_empty_and_collapsed_components_and_collinear_features_survive():
     assert np.isfinite(mixture.score_samples(x)).all()
     assert fit_gaussian_mixture(x[:200], 2).collapsed == ()
     far = mixture.score_samples(np.full((1, 2), 1e6))
-    assert np.isfinite(far).all()
-    assert far[0] < -1e9
+    assert -np.inf < far[0] < -1e9
     collinear = np.c_[x[:, 0], np.full(250, 7.0), 2.0 * x[:, 0]]
     assert np.isfinite(fit_gaussian_mixture(collinear, 2).score_samples(collinear)).all()
 
@@ -114,8 +112,7 @@ def test_constant_features_count_as_nothing():
     plain = fit_gaussian_mixture(x, 3, start=member % 3, max_iter=8, tol=0.0)
     wide = fit_gaussian_mixture(padded, 3, start=member % 3, max_iter=8, tol=0.0)
     assert wide.constant == (1, 3)
-    assert wide.collapsed == plain.collapsed
-    assert wide.n_parameters == plain.n_parameters
+    assert (wide.collapsed, wide.n_parameters) == (plain.collapsed, plain.n_parameters)
     assert (wide.predict(padded) == plain.predict(x)).all()
     theirs = scikit_from(padded, member % 3, 3, 8)
     np.testing.assert_allclose(wide.score_samples(padded), theirs.score_samples(padded), atol=1e-6)

@@ -45,9 +45,8 @@ def test_equal_to_resampling_by_hand():
         slow.append(sum(s * p for s, p in zip(share, per_seed, strict=True)))
     low, high = np.percentile(np.array(slow) - np.mean(slow), [2.5, 97.5])
     interval = bootstrap_interval(mean_of(values), 8, bootstrap=plan)
-    assert interval.mean == pytest.approx(values.mean())
-    assert interval.low == pytest.approx(values.mean() + low)
-    assert interval.high == pytest.approx(values.mean() + high)
+    found = interval.mean, interval.low, interval.high
+    assert found == pytest.approx(values.mean() + np.array([0.0, low, high]))
     assert (groups.sum(axis=1) == 8).all()
     np.testing.assert_allclose(seeds.sum(axis=1), 1.0)
 
@@ -61,10 +60,9 @@ def test_one_group_has_no_interval_and_none_is_an_error():
     assert np.isnan([pair.low, pair.high, pair.p]).all()
     with pytest.raises(DataError, match="no group to score"):
         bootstrap_interval(mean_of([[]]), 0)
-    with pytest.raises(DataError, match="0 resamples"):
-        Bootstrap(resamples=0)
-    with pytest.raises(DataError, match=r"level 1\.0"):
-        Bootstrap(level=1.0)
+    for options, words in (({"resamples": 0}, "0 resamples"), ({"level": 1.0}, r"level 1\.0")):
+        with pytest.raises(DataError, match=words):
+            Bootstrap(**options)
 
 
 def test_undefined_resamples_are_left_out():
@@ -94,17 +92,15 @@ def test_paired_interval_ignores_what_both_share():
     shared = 10.0 * rng.normal(size=25)
     a, b = shared + 0.5 + 0.1 * rng.normal(size=25), shared + 0.1 * rng.normal(size=25)
     result = paired_difference(mean_of(a), mean_of(b), 25)
-    assert result.low < result.mean < result.high
+    assert result.low < result.mean < result.high < result.low + 0.3
     assert result.mean == pytest.approx(0.5, abs=0.1)
-    assert result.high - result.low < 0.3
     assert result.p < 0.01
     assert result.wins + result.losses == 25
     assert result.wins == (a > b).sum() >= 24
     # For a mean, the contributions of the groups are the differences themselves.
     assert result.p == pytest.approx(sign_flip_p(a - b))
     swapped = paired_difference(mean_of(b), mean_of(a), 25)
-    assert swapped.mean == pytest.approx(-result.mean)
-    assert swapped.p == pytest.approx(result.p)
+    assert (swapped.mean, swapped.p) == pytest.approx((-result.mean, result.p))
 
 
 def test_no_difference_is_seldom_significant():

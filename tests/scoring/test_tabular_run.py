@@ -10,12 +10,8 @@ from sklearn.metrics import adjusted_rand_score
 from variolite.errors import DataError, RunFolderError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
-from variolite.scoring.kept_clusters import (
-    active_dimensions,
-    active_means,
-    fit_clusters,
-    load_clusters,
-)
+from variolite.scoring import kept_clusters
+from variolite.scoring.kept_clusters import fit_clusters, load_clusters
 from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
 from variolite.training.run import train_run
 
@@ -28,28 +24,21 @@ def _table(seed=0):
     rock = rng.integers(0, 3, (HOLES, ROWS // 10)).repeat(10, axis=1).ravel()
     centres = np.array([[0, 0, 0, 0], [4, 4, 0, 0], [0, 0, 4, 4]])
     logs = centres[rock] + rng.normal(size=(len(rock), 4))
-    return pl.DataFrame(
-        {
-            "hole": np.repeat([f"H{i}" for i in range(HOLES)], ROWS),
-            "depth": np.tile(np.arange(ROWS) * 0.2, HOLES),
-            **dict(zip("abcd", logs.T, strict=True)),
-            "rock": np.array(["clay", "sand", "basalt"])[rock],
-        }
+    frame = pl.DataFrame(logs, schema=list("abcd"))
+    return frame.with_columns(
+        hole=np.repeat([f"H{i}" for i in range(HOLES)], ROWS),
+        depth=np.tile(np.arange(ROWS) * 0.2, HOLES),
+        rock=np.array(["clay", "sand", "basalt"])[rock],
     )
 
 
 def _train(folder, data=None, *, seeds=1, **clustering):
     roles = {"hole": {"role": "group"}, "depth": {"role": "order"}, "rock": {"role": "label"}}
+    training = {"epochs": 40, "learning_rate": 0.02, "patience": None, "batch_size": 32}
     content = {
         "columns": {**{name: {} for name in "abcd"}, **roles},
         "model": {"latent": 3, "encoder": [8], "decoder": []},
-        "training": {
-            "epochs": 40,
-            "learning_rate": 0.02,
-            "patience": None,
-            "batch_size": 32,
-            "beta": {"kind": "linear", "epochs": 3},
-        },
+        "training": training | {"beta": {"kind": "linear", "epochs": 3}},
         "clustering": {"algorithm": "kmeans", "k": [2, 3, 4], "rule": "silhouette"} | clustering,
     }
     recipe = recipe_from_dict(content, where="test")
@@ -93,7 +82,8 @@ def test_scored_clusters_are_those_that_the_run_applies(run):
         model.schema.apply(_table().filter(pl.col("hole").is_in(part)))
         for part in (split.test, split.train)
     )
-    again = clusters.predict(active_means(model, test, active_dimensions(model, train))[0])
+    active = kept_clusters.active_dimensions(model, train)
+    again = clusters.predict(kept_clusters.active_means(model, test, active)[0])
     assert again.tolist() == table["cluster"].to_list()
     # A few new rows get the clusters that all of them got.
     new = _table().filter(pl.col("hole").is_in(split.test))
@@ -116,12 +106,6 @@ def test_new_holes_are_scored_with_and_without_the_training_table(run):
         score_run(run, new, train=_table().drop("hole"))
     with pytest.raises(DataError, match="no held-out row"):
         score_run(run, _table().filter(pl.col("hole").is_in(run.split().train)))
-
-
-def test_the_transductive_mode_says_so(run):
-    card = score_run(run, _table(), fit="transductive", baselines=False)
-    fits = {row.fit for row in card.rows if row.task == "clustering" and row.level is not None}
-    assert fits == {"transductive"}
 
 
 def test_two_runs_are_compared_hole_by_hole(run, tmp_path):
@@ -160,7 +144,7 @@ def test_health_names_the_inputs_that_a_latent_follows(run):
 
 
 def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path):
-    table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}).alias("hole"))
+    table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}))
     path = tmp_path / "logs.csv"
     table.write_csv(path)
     run, prepared = _train(tmp_path / "run", path, k=[100_000])
@@ -171,11 +155,15 @@ def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path)
         fit_clusters(run, prepared.part("train"))
 
 
+def test_the_transductive_mode_says_so(run):
+    card = score_run(run, _table(), fit="transductive", baselines=False)
+    assert {row.fit for row in card.select(task="clustering", level="rock")} == {"transductive"}
+
+
 @pytest.mark.parametrize(("minimum", "rare"), [(HOLES + 1, ""), (HOLES, "tuff")])
 def test_labels_with_few_rows_are_left_out_of_the_scores(tmp_path, minimum, rare):
     first = pl.int_range(pl.len()) % ROWS == 0  # one row in every hole
-    rock = pl.when(first).then(pl.lit("tuff")).otherwise(pl.col("rock"))
-    table = _table().with_columns(rock=rock)
+    table = _table().with_columns(rock=pl.when(first).then(pl.lit("tuff")).otherwise("rock"))
     run, prepared = _train(tmp_path / "run", table, minimum_label_rows=minimum)
     fit_clusters(run, prepared.part("train"))
     score_run(run, table, baselines=False)

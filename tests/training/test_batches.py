@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 from variolite.records import Records
 from variolite.training import Member
 from variolite.training import tabular as batches_module
-from variolite.training.tabular import (
-    TrainingBatches,
-    auto_batch_size,
-    auto_rate,
-    evaluation_batches,
-)
+from variolite.training.tabular import TrainingBatches, auto_batch_size, auto_rate
 from variolite.vae import Batch
 from variolite.vae import tabular as rows_module
 
@@ -56,13 +51,8 @@ def _epoch(source, number):
     return _joined(list(source.epoch(number)))
 
 
-members = st.lists(
-    st.builds(
-        Member, seed=st.integers(0, 3), beta=st.sampled_from([0.5, 1.0]), latent=st.integers(1, 4)
-    ),
-    min_size=1,
-    max_size=3,
-)
+member = st.builds(Member, st.integers(0, 3), st.sampled_from([0.5, 1.0]), st.integers(1, 4))
+members = st.lists(member, min_size=1, max_size=3)
 
 
 @given(n=st.integers(2, 300), size=st.integers(1, 400), members=members, epoch=st.integers(0, 5))
@@ -113,7 +103,7 @@ def test_dropout_generators_are_of_the_member_and_the_epoch():
 def test_evaluation_keeps_the_order_and_sees_every_row(monkeypatch):
     monkeypatch.setattr(rows_module, "EVALUATION_ROWS", 40)
     members = [Member(0, 1.0, 3), Member(9, 0.5, 1)]
-    found = list(evaluation_batches(Batch.of(_records(90), CPU), members))
+    found = list(batches_module.evaluation_batches(Batch.of(_records(90), CPU), members))
     assert [len(batch) for batch in found] == [40, 40, 10]
     numbers, noise = _joined(found)
     assert numbers[0].tolist() == list(range(90))

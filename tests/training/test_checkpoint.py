@@ -29,7 +29,6 @@ def path(tmp_path):
 
 
 def _same(found):
-    assert found is not None
     assert found.tensors.keys() == TENSORS.keys()
     equal = all(torch.equal(found.tensors[name], value) for name, value in TENSORS.items())
     return equal and replace(found, tensors={}) == replace(CHECKPOINT, tensors={})
@@ -47,7 +46,7 @@ def test_one_altered_byte_is_noticed(path, position, flip):
     save_checkpoint(path, CHECKPOINT)
     content = bytearray(path.read_bytes())
     content[position % len(content)] ^= flip
-    path.write_bytes(bytes(content))
+    path.write_bytes(content)
     try:
         found = load_checkpoint(path, "mine")
     except RunFolderError as error:
@@ -90,8 +89,7 @@ def test_no_row_of_the_data_is_inside(train_toy, tmp_path, monkeypatch):
     train_toy(checkpoint=path, epochs=3)
     content = path.read_bytes()
     assert len(content) > 1_000
-    for value in train_toy.training.numeric[:100].ravel():
-        assert value.tobytes() not in content
+    assert not [v for v in train_toy.training.numeric[:100].ravel() if v.tobytes() in content]
 
 
 numbers = st.lists(st.floats(allow_nan=False), min_size=1, max_size=3)

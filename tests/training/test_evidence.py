@@ -15,10 +15,8 @@ from variolite.vae.tabular import LEAST_FREEDOM
 
 
 def _fit(schema, records, epochs):
-    constant = {"kind": "constant"}
-    return fit(
-        schema, records, beta=constant, epochs=epochs, batch_size=64, learning_rate=0.02
-    ).model
+    settings = {"beta": {"kind": "constant"}, "batch_size": 64, "learning_rate": 0.02}
+    return fit(schema, records, epochs=epochs, **settings).model
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +27,16 @@ def mixed():
     hidden = source.normal(size=n)
     level = (hidden > 0.0).astype(int)
     a = np.exp(hidden + 0.2 * source.normal(size=n))
-    frame = pl.DataFrame(
-        {
-            "a": np.where(source.random(n) < 0.2, np.nan, a),
-            "b": 40.0 * hidden + 5.0 * source.standard_t(3, size=n),
-            "rock": np.array(["", "clay", "sand"])[np.where(source.random(n) < 0.1, 0, level + 1)],
-        }
-    )
-    schema, records = fitted(
-        frame,
-        {
-            "a": {"transform": ["signed_log", "standardise"], "missing": "mask"},
-            "b": {"likelihood": "student_t"},
-            "rock": {"kind": "category", "missing": "mask"},
-        },
-    )
+    a[source.random(n) < 0.2] = np.nan
+    b = 40.0 * hidden + 5.0 * source.standard_t(3, size=n)
+    rock = np.array(["", "clay", "sand"])[np.where(source.random(n) < 0.1, 0, level + 1)]
+    frame = pl.DataFrame({"a": a, "b": b, "rock": rock})
+    columns = {
+        "a": {"transform": ["signed_log", "standardise"], "missing": "mask"},
+        "b": {"likelihood": "student_t"},
+        "rock": {"kind": "category", "missing": "mask"},
+    }
+    schema, records = fitted(frame, columns)
     model = _fit(schema, records, epochs=40)
     assert model.posterior(records)[1].min() < -1.0, "the posterior is the prior: a weak test"
     assert not records.observed.all()
@@ -90,11 +83,11 @@ def test_the_bound_equals_a_computation_by_hand(mixed):
 
 def test_more_samples_give_a_tighter_bound(mixed):
     model, records, _ = mixed
-    means = [
+    few, more, many = (
         np.mean([model.evidence(records, samples=k, seed=s).mean() for s in range(6)])
         for k in (1, 5, 50)
-    ]
-    assert means[0] < means[1] < means[2]
+    )
+    assert few < more < many
     with pytest.raises(TrainingError, match="ask for 1"):
         model.evidence(records, samples=0)
 

@@ -71,10 +71,8 @@ def test_student_t_beats_the_gaussian_on_heavy_tails(variance):
 def test_only_the_heavy_column_needs_student_t():
     values = linear_rows(1_500, columns=3, factors=1)
     values[:, 1] += 0.3 * np.random.default_rng(2).standard_t(1.5, size=1_500)
-    table = fitted(
-        pl.DataFrame(dict(zip("abc", values.T, strict=True))),
-        {"a": {}, "b": {"likelihood": "student_t"}, "c": {}},
-    )
+    columns = {"a": {}, "b": {"likelihood": "student_t"}, "c": {}}
+    table = fitted(pl.DataFrame(values, schema=list(columns)), columns)
     model = _fit(*table, small(latent=1, **LINEAR), (1_200, 1_500)).model
     assert model.module.architecture.likelihoods == ("gaussian", "student_t", "gaussian")
     assert np.isfinite(model.noise()).all()

@@ -66,9 +66,13 @@ def _train(values, *, resume=None, on_epoch=lambda _: None, source=_Steps(), bet
 
     script = _scripted(values) if values else None
     trained = _run(module, script, source, spec, betas=betas, resume=resume, on_epoch=keep)
-    for m, epoch in enumerate(trained.best_epochs):
-        assert trained.best[m] == trained.history[epoch].val_monitored[m]
+    best = enumerate(trained.best_epochs)
+    assert trained.best == [trained.history[epoch].val_monitored[m] for m, epoch in best]
     return module, trained.history, weights
+
+
+def _armed(epochs):
+    return {"beta": {"kind": "linear", "epochs": epochs} if epochs else {"kind": "constant"}}
 
 
 @pytest.mark.parametrize(
@@ -91,9 +95,8 @@ def _train(values, *, resume=None, on_epoch=lambda _: None, source=_Steps(), bet
 def test_a_run_stops_when_its_patience_is_out_and_keeps_its_best_weights(
     script, armed, spec, trained, best
 ):
-    beta = {"kind": "linear", "epochs": armed} if armed else {"kind": "constant"}
-    values = [[value] for value in script]
-    module, history, weights = _train(values, beta=beta, epochs=len(script), **spec)
+    values, settings = [[value] for value in script], _armed(armed) | spec
+    module, history, weights = _train(values, epochs=len(script), **settings)
     assert len(history) == trained
     assert torch.equal(module.weight, weights[best])
     assert len({float(weight) for weight in weights}) == trained
@@ -121,9 +124,8 @@ def test_every_member_keeps_its_own_best_and_stops_on_its_own():
 )
 def test_the_plateau_lowers_the_rate_of_its_member(script, armed, patience, factors):
     values = [[value, -float(epoch)] for epoch, value in enumerate(script)]
-    beta = {"kind": "linear", "epochs": armed} if armed else {"kind": "constant"}
-    plateau = {"factor": 0.5, "patience": patience}
-    _, history, _ = _train(values, epochs=len(script), patience=None, plateau=plateau, beta=beta)
+    settings = _armed(armed) | {"plateau": {"factor": 0.5, "patience": patience}}
+    _, history, _ = _train(values, epochs=len(script), patience=None, **settings)
     rates = np.array([record.rate for record in history])
     np.testing.assert_allclose(rates[1:, 0] / rates[:-1, 0], factors, rtol=1e-6)
     np.testing.assert_allclose(rates[:, 1], 0.1, rtol=1e-6)
@@ -193,7 +195,6 @@ def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(resume):
     with pytest.raises(StoppedByUserError, match=r"in epoch 4 of 8\. give the same command"):
         _train(FALLING, epochs=8, resume=resume, source=_Interrupted(3))
     stored = load_checkpoint(resume.path, "run")
-    assert stored is not None
     assert (stored.epoch, stored.steps) == (3, 6)
     assert torch.equal(stored.tensors["values"], weights[2])
 
@@ -257,10 +258,10 @@ def test_an_interrupted_average_is_resumed(resume):
     assert torch.equal(resumed.weight, whole.weight)
 
 
-@pytest.mark.parametrize(
-    ("members", "patience"),
-    [((Member(0, 1.0, 2),), 3), ((Member(0, 1.0, 2), Member(1, 0.5, 1)), None)],
-)
+PAIR = (Member(0, 1.0, 2), Member(1, 0.5, 1))
+
+
+@pytest.mark.parametrize(("members", "patience"), [(PAIR[:1], 3), (PAIR, None)])
 def test_the_returned_model_scores_the_best_of_its_history(train_toy, members, patience):
     fitted = train_toy(members, epochs=30, patience=patience, learning_rate=0.05)
     scores = np.array([record.val_monitored for record in fitted.history])

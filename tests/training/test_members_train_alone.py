@@ -54,10 +54,9 @@ def test_together_as_alone(train_toy, name):
     # Padded dimensions stay exactly zero.
     heads, first = module.encoder.layers[-1], module.decoder.layers[0]
     for i, member in enumerate(MEMBERS):
-        for value in (heads.weight[i], heads.bias[i]):
-            for part in value.detach().chunk(2, dim=-1):
-                assert (part[..., member.latent :] == 0.0).all()
-                assert (part[..., : member.latent] != 0.0).all()
+        for part in (*heads.weight[i].chunk(2, dim=-1), *heads.bias[i].chunk(2, dim=-1)):
+            assert (part[..., member.latent :] == 0.0).all()
+            assert (part[..., : member.latent] != 0.0).all()
         assert (first.weight[i, member.latent :] == 0.0).all()
         assert (first.weight[i, : member.latent] != 0.0).any()
 
@@ -79,12 +78,9 @@ def test_a_member_taken_out_encodes_and_scores_as_it_did_beside_the_others(train
         np.testing.assert_allclose(alone.noise()[0], noise[i], rtol=1e-6)
 
 
-def test_too_few_rows_are_refused(train_toy):
+def test_too_few_rows_are_refused_and_an_empty_validation_part_counts_as_none(train_toy):
     with pytest.raises(TrainingError, match="1 training rows are left"):
         replace(train_toy, training=train_toy.training.take([0]))()
-
-
-def test_an_empty_validation_part_counts_as_none(train_toy):
     seen = []
     replace(train_toy, validation=train_toy.validation.take([]))(epochs=3, on_epoch=seen.append)
     for record in seen:

@@ -170,8 +170,9 @@ def test_altered_and_truncated_files(folder, file, position, flip, kept):
     altered[int(position * len(content))] ^= flip
     try:
         (folder / file).write_bytes(altered)
-        # White space between the words of JSON may change.
-        if not (file == DESCRIPTION and _same_json(altered, content)):
+        if file == DESCRIPTION and _same_json(altered, content):
+            load_model(folder)  # white space between the words of JSON may change
+        else:
             _refuses(folder)
         (folder / file).write_bytes(content[: int(kept * (len(content) - 2))])
         _refuses(folder)

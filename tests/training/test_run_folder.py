@@ -22,19 +22,9 @@ def _write(folder, *names):
     return RunFolder(folder)
 
 
-FINISHED = (
-    "recipe.yaml",
-    "split.json",
-    "history.jsonl",
-    "environment.json",
-    "scorecard.json",
-    "health.json",
-    "held_out.parquet",
-    "report.html",
-    "model/model.json",
-    "model/weights.safetensors",
-    "model/clusters.safetensors",
-)
+FINISHED = ["recipe.yaml", "split.json", "history.jsonl", "environment.json", "scorecard.json"]
+FINISHED += ["health.json", "held_out.parquet", "report.html", "model/model.json"]
+FINISHED += ["model/weights.safetensors", "model/clusters.safetensors"]
 UNFINISHED = ("recipe.yaml", "split.json", "checkpoint/state.safetensors")
 MINE = ("notes.txt", "exports/latents.csv")
 
@@ -50,7 +40,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path, restart):
         assert not _files(run.path)
 
 
-def test_a_finished_run_is_replaced_only_when_asked(tmp_path):
+def test_a_finished_run_is_replaced_only_when_asked_and_an_unfinished_one_resumed(tmp_path):
     run = _write(tmp_path, *FINISHED, *MINE)
     assert run.finished
     with pytest.raises(RunFolderError, match=r"finished run is here already.*--restart"):
@@ -60,9 +50,7 @@ def test_a_finished_run_is_replaced_only_when_asked(tmp_path):
     run.prepare(restart=True)
     assert _files(tmp_path) == set(MINE)
     assert not run.finished
-
-
-def test_an_unfinished_run_is_resumed_or_begins_again(tmp_path):
+    # An unfinished one is resumed, or begins again.
     run = _write(tmp_path, *UNFINISHED, *MINE)
     run.prepare(restart=False)
     assert _files(tmp_path) == {*UNFINISHED, *MINE}

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +13,8 @@ from variolite.training.optimiser import beta_at, epoch_factor, final_beta, step
 
 weight, length = st.floats(0.0, 10.0), st.integers(1, 60)
 ramp = {"start": weight, "end": weight, "epochs": length}
-ramps = st.one_of(
-    st.builds(LinearBeta, **ramp), st.builds(SigmoidBeta, **ramp, steepness=st.floats(0.01, 1000.0))
-)
+steep = st.builds(SigmoidBeta, **ramp, steepness=st.floats(0.01, 1000.0))
+ramps = st.builds(LinearBeta, **ramp) | steep
 cycles = st.builds(CyclicalBeta, **ramp, cycles=st.integers(1, 5), rise=st.floats(0.001, 1.0))
 schedules = st.one_of(st.builds(ConstantBeta, value=weight), ramps, cycles)
 
@@ -33,10 +33,9 @@ def test_beta_stays_within_its_ends_and_the_final_value_holds(schedule, epoch, l
 
 @pytest.mark.parametrize("kind", [LinearBeta, SigmoidBeta, CyclicalBeta])
 def test_rounding_never_keeps_a_ramp_from_its_end(kind):
-    for start in range(20):
-        for end in range(20):
-            schedule = kind(start=start / 10, end=end / 10, epochs=7)
-            assert beta_at(schedule, warm_up(schedule)) == end / 10
+    for start, end in np.ndindex(20, 20):
+        schedule = kind(start=start / 10, end=end / 10, epochs=7)
+        assert beta_at(schedule, warm_up(schedule)) == end / 10
 
 
 @given(schedule=ramps)
@@ -76,14 +75,11 @@ def test_values_by_hand(schedule, values, armed):
     assert final_beta(schedule) == values[-1]
 
 
-def test_the_annealing_of_the_source_by_hand():
-    schedule = LinearBeta(start=0.001, end=0.5, epochs=50)
+def test_sigmoid_and_the_annealing_of_the_source_by_hand():
+    source = LinearBeta(start=0.001, end=0.5, epochs=50)
     # After 16 epochs, where every run of the source stopped, a third of the way was done.
-    assert beta_at(schedule, 15) == pytest.approx(0.1507)
-    assert warm_up(schedule) == 50
-
-
-def test_sigmoid_by_hand():
+    assert beta_at(source, 15) == pytest.approx(0.1507)
+    assert warm_up(source) == 50
     schedule = SigmoidBeta(start=1.0, end=3.0, epochs=4, steepness=8.0)
     low, *_, high = curve = [1.0 / (1.0 + math.exp(-x)) for x in (-4.0, -2.0, 0.0, 2.0, 4.0)]
     expected = [1.0 + 2.0 * (value - low) / (high - low) for value in curve]

@@ -91,14 +91,10 @@ def test_categories_alone_encode_score_and_sample_as_in_the_data():
     for name in drawn.columns:
         assert set(drawn[name]) == set(frame[name])
 
-    def agreeing(table):
-        partner = dict(zip(rocks, colours, strict=True))
-        pairs = zip(table["rock"], table["colour"], strict=True)
-        return float(np.mean([partner[rock] == colour for rock, colour in pairs]))
-
     # Independent draws would agree in a third of the rows; the prior has gaps to cross.
-    assert agreeing(frame) > 0.9
-    assert agreeing(drawn) > 0.65
+    partner = dict(zip(rocks, colours, strict=True))
+    for table, least in ((frame, 0.9), (drawn, 0.65)):
+        assert (table["rock"].replace(partner) == table["colour"]).mean() > least
 
 
 def test_a_conditional_model_decodes_what_it_is_given():

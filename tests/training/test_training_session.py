@@ -21,19 +21,15 @@ def cores(holes=8, rows=30):
     source = np.random.default_rng(0)
     n = holes * rows
     hidden = source.normal(size=n) + np.repeat(source.normal(size=holes), rows)
-    colour = 60.0 + 15.0 * hidden
-    return pl.DataFrame(
-        {
-            "Hole": np.repeat([f"U{1300 + i}A" for i in range(holes)], rows),
-            "Depth CSF-A (m)": np.tile(0.2 * np.arange(rows), holes),
-            "GRA": 1.7 + 0.2 * hidden + 0.02 * source.normal(size=n),
-            "MS": np.sinh(hidden + source.normal(size=n)) * 20.0,
-            "NGR": np.abs(28.0 + 10.0 * hidden + source.normal(size=n)),
-            "R": np.clip(colour + source.normal(size=n), 1.0, 255.0),
-            "G": np.clip(colour + source.normal(size=n), 1.0, 255.0),
-            "B": np.clip(0.9 * colour + source.normal(size=n), 1.0, 255.0),
-            "Principal": np.where(hidden > 0.0, "clay", "ooze"),
-        }
+    noise = source.normal(size=(6, n))
+    places = {"Hole": np.repeat([f"U{1300 + i}A" for i in range(holes)], rows)}
+    places["Depth CSF-A (m)"] = np.tile(0.2 * np.arange(rows), holes)
+    colours = np.clip(60.0 + 15.0 * hidden + noise[3:], 1.0, 255.0)
+    return pl.DataFrame(places | dict(zip("RGB", colours, strict=True))).with_columns(
+        GRA=1.7 + 0.2 * hidden + 0.02 * noise[0],
+        MS=np.sinh(hidden + noise[1]) * 20.0,
+        NGR=np.abs(28.0 + 10.0 * hidden + noise[2]),
+        Principal=np.where(hidden > 0.0, "clay", "ooze"),
     )
 
 
@@ -118,12 +114,11 @@ def test_the_run_folder_holds_what_happened(tmp_path):
     cores().write_csv(path)
     run, _ = train_run(tiny(), path, tmp_path / "run", seeds=2, simulated=True)
     facts = json.loads(run.environment_file.read_text(encoding="utf-8"))
-    assert facts["simulated"] is True
-    assert facts["data"]["name"] == "cores.csv"
-    assert facts["data"]["rows"] == facts["data"]["rows_kept"] == 240
-    assert facts["batch_size"] == 64
+    data = facts["data"]
+    assert (facts["simulated"], facts["batch_size"], data["name"]) == (True, 64, "cores.csv")
+    assert data["rows"] == data["rows_kept"] == 240
     provenance = run.model().provenance
-    assert provenance["data"] == facts["data"]
+    assert provenance["data"] == data
     assert len(provenance["best_epochs"]) == 2
     assert str(tmp_path) not in run.model_folder.joinpath("model.json").read_text(encoding="utf-8")
     assert [member.seed for member in run.model().members] == [0, 1]

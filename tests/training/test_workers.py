@@ -6,18 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import CancelledError, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 from worker_tasks import carry_out, prepare, prepared, refuse, threads
 
 from variolite.errors import DataError
 from variolite.training.workers import (
-    Outcome,
     Progress,
     TimeLimitError,
     WorkerDiedError,
@@ -45,15 +42,10 @@ def test_every_task_has_its_outcome_in_order():
     # On a thread, and with a busy loop that no exception interrupts.
     tasks = [("value", 0), ("spin", 0), ("exit", 3), ("raise", "no"), ("sleep", 0.01)]
     tasks += [("value", i) for i in range(20)]
-    found: list[Outcome] = []
-    seen: list[int] = []
-
-    def run():
-        found.extend(outcomes(carry_out, tasks, workers=2, limit=5.0, done=seen.append))
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
+    seen = []
+    with ThreadPoolExecutor(1) as thread:
+        run = thread.submit(outcomes, carry_out, tasks, workers=2, limit=5.0, done=seen.append)
+    found = run.result()
     assert [o.status for o in found[:5]] == ["done", "timed out", "crashed", "crashed", "done"]
     assert [o.value[0] for o in found[5:]] == list(range(20))
     assert sorted(seen) == list(range(len(tasks)))
@@ -71,16 +63,15 @@ def test_futures_hold_results_and_errors():
         kept = [pool.submit(prepared) for _ in range(4)]
         unpicklable = pool.submit(lambda: 0)
         numbers = pool.map(carry_out, [("value", i) for i in range(5)])
-        with pytest.raises(TimeLimitError, match="longer than 5 s"):
-            late.result()
-        with pytest.raises(WorkerDiedError, match="exit code 3"):
-            died.result()
-        with pytest.raises(ArithmeticError, match="no"):
-            raised.result()
-        with pytest.raises(DataError, match="wrong"):
-            foreign.result()
-        for future in (unsendable, unpicklable):
-            with pytest.raises(Exception, match="lambda"):
+        for future, error, words in (
+            (late, TimeLimitError, "longer than 5 s"),
+            (died, WorkerDiedError, "exit code 3"),
+            (raised, ArithmeticError, "no"),
+            (foreign, DataError, "wrong"),
+            (unsendable, Exception, "lambda"),
+            (unpicklable, Exception, "lambda"),
+        ):
+            with pytest.raises(error, match=words):
                 future.result()
         assert {future.result() for future in as_completed(kept)} == {"weights"}
         assert [value for value, _ in numbers] == list(range(5))
@@ -100,17 +91,14 @@ def test_an_error_in_the_block_ends_running_work():
             future.result()
 
 
-def test_what_spoils_every_start_is_one_error_and_no_task_starts_nothing():
+def test_what_spoils_every_start_is_one_error_and_impossible_settings_are_refused():
     pool = Workers(2, initializer=refuse)
     with pytest.raises(DataError, match="no such potential"), pool:
         pool.submit(prepared).result()
     assert outcomes(carry_out, [], workers=3, limit=1.0) == []
-
-
-@pytest.mark.parametrize(("workers", "limit"), [(0, 1.0), (1, 0.0)])
-def test_impossible_settings_are_refused(workers, limit):
-    with pytest.raises(DataError, match="at least one process"):
-        Workers(workers, limit=limit)
+    for workers, limit in ((0, 1.0), (1, 0.0)):
+        with pytest.raises(DataError, match="at least one process"):
+            Workers(workers, limit=limit)
 
 
 def test_workers_need_no_torch():
@@ -133,13 +121,8 @@ def test_an_interruption_leaves_no_process_behind(tmp_path):
     script = tmp_path / "interrupted.py"
     script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
     # A session of its own: the interruption goes to the whole group, as from a terminal.
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
+    command, pipe = [sys.executable, str(script)], subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, start_new_session=True)
     children = [int(pid) for pid in process.stdout.readline().split()]
     assert len(children) == 2
     errors = b""
@@ -165,7 +148,7 @@ def test_an_interruption_leaves_no_process_behind(tmp_path):
 def test_progress_reports_what_is_left(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    lines: list[Any] = []
+    lines = []
     progress = Progress("matching", 4000, lines.append)
     for _ in range(4):
         clock[0] += 0.6

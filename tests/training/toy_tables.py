@@ -14,7 +14,6 @@ from variolite.training import tabular as fitting
 from variolite.training.loop import Resume
 from variolite.vae import Batch
 
-Table = tuple[FittedSchema, Records]
 LINEAR = {"encoder": (), "decoder": ()}
 
 

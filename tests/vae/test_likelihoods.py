@@ -68,15 +68,15 @@ def test_values_under_the_mask_do_not_matter_and_get_no_gradient(kind, rows):
         assert torch.equal(likelihood.mean.grad != 0.0, observed.expand(M, B, D))
 
 
-def _plain_log_prob(x, mean, log_scale):
-    return Normal(mean, log_scale.exp()).log_prob(x).sum(-1)
-
-
 @pytest.mark.parametrize("data_members", [1, 3])
 def test_gaussian_log_prob_equals_plain_autograd(data_members):
     x, weight = draws(data_members, 6, 4, seed=1), draws(3, 6, seed=4)
     found = []
-    for function in (gaussian_log_prob, _plain_log_prob):
+
+    def plain_log_prob(x, mean, log_scale):
+        return Normal(mean, log_scale.exp()).log_prob(x).sum(-1)
+
+    for function in (gaussian_log_prob, plain_log_prob):
         mean = draws(3, 6, 4, seed=2).requires_grad_()
         log_scale = draws(3, 1, 4, seed=3).requires_grad_()
         value = function(x, mean, log_scale)
@@ -93,8 +93,6 @@ def test_gaussian_log_prob_equals_plain_autograd(data_members):
 
 
 # Kolmogorov's statistic has standard error 0.87 / sqrt(n): 2 allows about 2.3 of them.
-
-
 @pytest.mark.parametrize("kind", ["gaussian", "student_t"])
 @pytest.mark.parametrize("rows", [1, 100_000])
 def test_samples_follow_the_distribution(kind, rows):
