@@ -171,7 +171,7 @@ class CrystalField:
         self, structures: Sequence[Path], progress: Progress, **options: Any
     ) -> Scorecard:
         """Score anyone's crystals against known ones; the options are of `score_structures`."""
-        from variolite.crystals.evaluation.score_files import score_structures
+        from variolite.crystals.evaluation.score import score_structures
 
         return score_structures(structures, progress, **options)
 

@@ -19,8 +19,8 @@ from variolite.crystals.generation.sampling import (
     Sampling,
     generate,
     reject_reasons,
+    symmetrised,
 )
-from variolite.crystals.generation.symmetry import symmetrised
 from variolite.crystals.generation.where import Where
 from variolite.errors import DataError
 

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from variolite.crystals.model.batch import CrystalBatch, Layout, fourier_features
-from variolite.crystals.potential.alignment import align
+from variolite.crystals.potential.features import align
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import RecipeError
 from variolite.vae import LossTerms, Posterior
