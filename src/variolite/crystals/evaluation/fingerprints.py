@@ -30,9 +30,7 @@ NEIGHBOURS = 100  # neighbours of each atom that the average minimum distance lo
 MARGIN = 1.1  # radius of the first search over that of a sphere with the wanted number of atoms
 GROWTH = 1.3  # growth of the radius where the sphere held too few atoms
 
-QUANTILE = 0.9
-"""Share of the test crystals that each cut-off is to reach from the training crystals."""
-
+QUANTILE = 0.9  # share of the test crystals that a cut-off is to reach from training crystals
 MOST = 1000  # test crystals that cut-offs are taken from
 CHUNK = 5_000_000  # distances held at once
 
@@ -92,21 +90,15 @@ def _shifts_within(radius: float, lattice: Floats, heights: Floats) -> Floats:
     return np.asarray(shifts[(shifts**2).sum(axis=1) <= radius**2])
 
 
-def _column_by_column() -> Integers:
-    places = [place_in_table(z) for z in range(1, HEAVIEST + 1)]
-    # Lanthanides and actinides, which the table shows below it, belong to the third column.
-    columns = [2 if row > 6 else column for row, column in places]
-    return np.asarray(1 + np.argsort(columns, kind="stable"))
-
-
-LINE = _column_by_column()
+# Lanthanides and actinides, which the table shows below it, belong to the third column.
+_COLUMNS = [2 if row > 6 else column for row, column in map(place_in_table, range(1, HEAVIEST + 1))]
+LINE = 1 + np.argsort(_COLUMNS, kind="stable")
 """Atomic numbers on a line: column by column of the periodic table, then by row."""
 
 
 def element_fractions(crystals: Crystals) -> Floats:
     """Return the fraction of each element among the atoms, by atomic number, shape (B, 119)."""
-    counts = compositions(crystals).astype(np.float64)
-    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0))
+    return np.asarray(compositions(crystals) / np.maximum(crystals.counts, 1)[:, None])
 
 
 def composition_fingerprints(crystals: Crystals) -> Floats:
@@ -115,8 +107,7 @@ def composition_fingerprints(crystals: Crystals) -> Floats:
     The cumulative share of the atoms along the line of elements (the idea of D. Pettifor,
     J. Phys. C 19 (1986) 285, with the plain order). The sum of the absolute differences of two
     such vectors is the least work of turning one composition into the other, in places on
-    the line (C. Hargreaves et al., Chem. Mater. 32 (2020) 10610, with their scale): the
-    neighbours sodium and potassium are alike, sodium and chlorine are not.
+    the line (C. Hargreaves et al., Chem. Mater. 32 (2020) 10610, with their scale).
     """
     return np.asarray(np.cumsum(element_fractions(crystals)[:, LINE], axis=1))
 

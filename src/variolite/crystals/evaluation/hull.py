@@ -31,8 +31,7 @@ Mixture = tuple[Floats, Floats, Floats]
 formation energies of these in eV/atom, (M,)."""
 
 # An entry whose composition and energy in eV/atom differ by less is the tested crystal itself.
-SAME_ENERGY = 1e-6
-SAME_FRACTION = 1e-6
+SAME_FRACTION = SAME_ENERGY = 1e-6
 BATCH = 256  # crystals whose linear programmes are solved in one
 
 NAMES = ("material_id", "id", "name", "entry_id")

@@ -37,11 +37,9 @@ Candidates = tuple[Integers, Integers, Mask]
 of which samples farther candidates than the nearest `CANDIDATES` were left out, (B,)."""
 
 LIMIT = 30.0  # seconds that one part of the work may take
-
+# Sum of squared numbers of atoms up to which work is done at once, without a time limit: starting
+# processes would take longer.
 SMALL = 50_000
-"""Sum of squared numbers of atoms up to which work is done at once, without a time limit:
-starting processes would take longer."""
-
 CRYSTALS, PAIRS = 32, 256  # crystals made primitive, and pairs compared, in one part
 
 FARTHEST = 0.5
@@ -105,11 +103,9 @@ class Matcher:
         size: int,
         what: str,
     ) -> list[tuple[Integers, Outcome]]:
+        how: dict[str, Any] = {"what": what, "limit": LIMIT, "log": self.log}
         workers = self.workers if work.sum() > SMALL else 0
-        sizes = (len(work), size)
-        return in_parts(
-            function, take, sizes, what=what, workers=workers, limit=LIMIT, log=self.log
-        )
+        return in_parts(function, take, (len(work), size), workers=workers, **how)
 
 
 def _fits(pairs: tuple[ReducedCrystals, ReducedCrystals]) -> NDArray[np.int8]:

@@ -29,11 +29,7 @@ from variolite.crystals.evaluation.metrics import (
     weighted_median,
 )
 from variolite.crystals.evaluation.novelty import Matcher, Novelty, find_novelty
-from variolite.crystals.evaluation.stability import (
-    Energies,
-    evaluate_stability,
-    references_from,
-)
+from variolite.crystals.evaluation.stability import Energies, evaluate_stability, references_from
 from variolite.crystals.evaluation.validity import (
     CUTOFF,
     ChargeBalance,
@@ -53,7 +49,6 @@ Relax = Callable[[Crystals], Crystals]
 BASELINE = "reference_draw"
 """Method of the rows about as many crystals, drawn from the reference, as there are samples."""
 
-ENERGIES = ("chgnet", "none")
 LARGEST = 5000  # atoms in a cell beyond which a structure counts as unreadable
 FEW = 100  # crystals below which shares and distances mislead
 
@@ -131,7 +126,10 @@ def score_generation(
         *(
             f"WARNING: {number} {what} are few; below {FEW} novelty, coverage and distances "
             "between distributions mislead"
-            for number, what in ((requested.total, "samples"), (len(known), "reference crystals"))
+            for what, number in {
+                "samples": requested.total,
+                "reference crystals": len(known),
+            }.items()
             if number < FEW
         ),
     ]
@@ -183,11 +181,8 @@ def score_generation(
             stability = evaluate_stability(crystals, energies, references, hull, log=log)
             rows.extend(stability_rows(requested, places, found, stability.above, suffix))
             notes.extend(stability.notes(suffix))
-            for name, values in (
-                ("formation_energy_per_atom", stability.formation),
-                ("e_above_hull", stability.above),
-            ):
-                columns.append(_column(f"{name}{suffix}", places, values))
+            formation = _column(f"formation_energy_per_atom{suffix}", places, stability.formation)
+            columns.extend([formation, _column(f"e_above_hull{suffix}", places, stability.above)])
 
         add_stability(kept, valid, novelty, "")
         if relax is not None:
@@ -227,16 +222,13 @@ def stability_rows(
     new = novelty.unique & novelty.novel
     known = np.isfinite(above)
     formulas, median = requested.formulas[valid][known], weighted_median(above[known])
-    rows = [score_row(f"e_above_hull_median{suffix}", formulas, median)]
     stable, metastable = above <= 0.0, above <= METASTABLE
-    for name, holds in (
-        ("stable", stable),
-        ("metastable", metastable),
-        ("sun", stable & new),
-        ("msun", metastable & new),
-    ):
-        rows.append(requested.share_of_all(f"{name}{suffix}", _of_all(valid, holds)))
-    return rows
+    shares = {"stable": stable, "metastable": metastable}
+    shares |= {"sun": stable & new, "msun": metastable & new}
+    return [
+        score_row(f"e_above_hull_median{suffix}", formulas, median),
+        *(requested.share_of_all(n + suffix, _of_all(valid, h)) for n, h in shares.items()),
+    ]
 
 
 def _valid(crystals: Crystals, where: str) -> Crystals:
@@ -355,13 +347,10 @@ def score_structures(
 
 def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | None:
     name = name or ("none" if hull is None else "chgnet")
-    if name not in ENERGIES:
-        close = nearest(name, ENERGIES)
-        raise DataError(
-            f"there are no energies {name!r}",
-            where="--energies",
-            hint=f"did you mean {close}?" if close else f"choose from {', '.join(ENERGIES)}",
-        )
+    if name not in ("chgnet", "none"):
+        close = nearest(name, ("chgnet", "none"))
+        hint = f"did you mean {close}?" if close else "choose from chgnet, none"
+        raise DataError(f"there are no energies {name!r}", where="--energies", hint=hint)
     if name == "none":
         if relax_steps:
             raise DataError("needs a potential", where="--relax-steps", hint="Give --hull too")
@@ -384,11 +373,9 @@ def _functions(
     from variolite.crystals.potential.features import energy_function
     from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
+    def relaxed(crystals: Crystals) -> Crystals:
+        limits = RelaxationLimits(steps=relax_steps)
+        return relax(crystals, potential, limits=limits, workers=workers, log=log).crystals
+
     energies = energy_function(potential, workers=workers, log=log)
-    if not relax_steps:
-        return energies, None
-    limits = RelaxationLimits(steps=relax_steps)
-    return (
-        energies,
-        lambda c: relax(c, potential, limits=limits, workers=workers, log=log).crystals,
-    )
+    return energies, relaxed if relax_steps else None

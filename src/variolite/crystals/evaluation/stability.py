@@ -26,16 +26,12 @@ Floats = NDArray[np.float64]
 Energies = Callable[[Crystals], Floats]
 """Gives eV per atom, NaN where it fails, shape (B,)."""
 
-FORMATION = "formation_energy_per_atom"
-"""Property of reference crystals that element references are fitted to, eV/atom."""
-
+FORMATION = "formation_energy_per_atom"  # property of reference crystals to fit to, in eV/atom
 REFERENCES = 1000  # reference crystals whose energies are computed for the element references
 ENOUGH = 3  # crystals that an element has to occur in for a reference
 FOLDS = 5  # parts of the crystals, split by composition, for cross-validation
 HUBER = 1.345  # residuals beyond this many robust standard deviations count less (95 % efficiency)
-
 ROUNDS = 30
-
 SMALLEST_ERROR = 1e-3  # errors below this, in eV/atom, all count alike
 RIDGE = 1e-8  # keeps elements that only occur in fixed proportions from having boundless references
 
@@ -65,7 +61,7 @@ class ElementReferences:
         return np.where((fractions[:, unknown] > 0).any(axis=1), np.nan, energies - known)
 
     def note(self) -> str:
-        """Return in words how good formation energies are."""
+        """Say how good formation energies are."""
         return (
             f"formation energies: element references fitted on {self.n_crystals} reference "
             f"crystals; mean absolute error on {self.n_test} of them, each left out of a fit by "

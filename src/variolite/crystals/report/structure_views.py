@@ -18,12 +18,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import (
-    Crystal,
-    Crystals,
-    cell_parameters,
-    lattices_from_parameters,
-)
+from variolite.crystals.crystals import Crystal, Crystals, cell_parameters, lattices_from_parameters
 from variolite.crystals.elements import METALLIC, SYMBOLS, reduced_formulas
 from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.report.crystal_run import Pairs
