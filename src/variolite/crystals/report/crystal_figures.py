@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import FAMILIES, SYMBOLS, compositions, place_in_table
 from variolite.crystals.evaluation import densities
+from variolite.report import style
 from variolite.report.clouds import PlaneMap, dot_size, fit_of, parity_panel
 from variolite.report.figures import (
     ValueAxis,
@@ -29,24 +30,7 @@ from variolite.report.figures import (
     titled,
 )
 from variolite.report.formatting import decimals, significant, unit_after
-from variolite.report.style import (
-    ACCENT,
-    CATEGORIES,
-    DASHES,
-    FAINT,
-    INK,
-    LETTER,
-    MUTED,
-    OTHER,
-    PAPER,
-    SEQUENTIAL,
-    SMALL,
-    WIDTH,
-    axes_at,
-    blend,
-    ink_on,
-    new_figure,
-)
+from variolite.report.style import axes_at, blend, ink_on, new_figure
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -57,19 +41,15 @@ DECADES, WIDEST_DECADES = 1.3, 4.0  # logarithmic axes: powers of ten at least, 
 MOST_ELEMENTS = 30
 BINS, SHADES = 28, 7
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-GROUND = blend((PAPER, OTHER), 0.7)  # colour of the crystals that a panel is not about
+GROUND = blend((style.PAPER, style.OTHER), 0.7)  # colour of the crystals that a panel is not about
 # The palest categories are left out: dots of them would vanish on white paper.
-_COLOURS = (*(CATEGORIES[i] for i in (0, 1, 2, 3, 4, 5, 8, 7, 13, 9, 10)), OTHER)
-FAMILY_COLOURS = dict(zip(FAMILIES, _COLOURS, strict=True))
+_COLOURS = [style.CATEGORIES[i] for i in (0, 1, 2, 3, 4, 5, 8, 7, 13, 9, 10)]
+FAMILY_COLOURS = dict(zip(FAMILIES, [*_COLOURS, style.OTHER], strict=True))
 # Columns of `Pairs.parameters` in the order of the panels.
 _CELL = (
-    ("a", "Å", 0),
-    ("b", "Å", 1),
-    ("c", "Å", 2),
+    *((name, "Å", column) for column, name in enumerate("abc")),
     ("volume per atom", "Å³", 6),
-    ("α", "°", 3),
-    ("β", "°", 4),
-    ("γ", "°", 5),
+    *((name, "°", column) for column, name in enumerate("αβγ", 3)),
 )
 
 
@@ -114,7 +94,7 @@ def cell_parity(original: Floats, rebuilt: Floats) -> Figure:
     A dot for each of a few crystals, counts per square for many.
     """
     few = len(original) <= FEW
-    side = (WIDTH - 54 - 6 - 3 * 62) / 4
+    side = (style.WIDTH - 54 - 6 - 3 * 62) / 4
     figure, drawn = panels(len(_CELL), abreast=4, height=side, top=38, gap=62)
     for axes, (name, unit, column) in zip(drawn, _CELL, strict=True):
         x, y = original[:, column], rebuilt[:, column]
@@ -122,12 +102,12 @@ def cell_parity(original: Floats, rebuilt: Floats) -> Figure:
         # Only a perfect one is called 1.
         r2 = "> 0.999" if 0.9995 <= fit.r2 < 1 else decimals(fit.r2, 3)
         error = f"R² {r2}, MAE {significant(fit.mae, 2)}{unit_after(unit)}"
-        note = error if fit.rows else "no crystal has both values"
-        parity_panel(axes, (x, y), _parity_axis(x, y), (name, note), few=few)
+        title = (name, error if fit.rows else "no crystal has both values")
+        parity_panel(axes, (x, y), _parity_axis(x, y), title, few=few)
         axes.set(xlabel=f"original ({unit})", ylabel=f"reconstructed ({unit})")
     if not few:
-        place = (WIDTH - 190, 72 * figure.get_figheight() - side, 176.0, 9.0)
-        colour_bar(figure, SEQUENTIAL, place, {0.12: "one crystal", 0.85: "fullest cell"})
+        place = (style.WIDTH - 190, 72 * figure.get_figheight() - side, 176.0, 9.0)
+        colour_bar(figure, style.SEQUENTIAL, place, {0.12: "one crystal", 0.85: "fullest cell"})
     return figure
 
 
@@ -189,7 +169,7 @@ class Groups:
         parts = [values[codes == code] for code in range(len(edges))]
         names = [name(float(part.min()), float(part.max())) for part in parts]
         # The palest shades are left out: dots of them would vanish on white paper.
-        shades = [blend(SEQUENTIAL, share) for share in np.linspace(0.22, 1, len(names))]
+        shades = [blend(style.SEQUENTIAL, share) for share in np.linspace(0.22, 1, len(names))]
         return cls(codes, names, shades)
 
     @property
@@ -204,7 +184,7 @@ def errors_by_group(measures: Sequence[Measure], groups: Groups, matched: Floats
     ``matched`` is 1 where a crystal does, else 0, NaN if unknown, [B].
     """
     count, rows = len(measures) + (matched is not None), np.arange(len(groups.names))
-    left = max(len(label) for label in groups.labels) * LETTER + 24
+    left = max(len(label) for label in groups.labels) * style.LETTER + 24
     figure, drawn = panels(count, abreast=count, height=23.0 * len(rows), left=left, gap=26)
 
     def by_group(values: Floats) -> list[Floats]:
@@ -218,16 +198,16 @@ def errors_by_group(measures: Sequence[Measure], groups: Groups, matched: Floats
         # What lies beyond the axis is drawn at its end.
         least, low, middle, high, most = measure.axis.inside(np.array(marks)).T
         every = float(measure.axis.inside(np.quantile(measure.known, [0.5]))[0])
-        axes.axvline(every, color=MUTED, linewidth=1, linestyle=DASHES)
-        axes.hlines(rows, least, most, color=ACCENT, linewidth=1.4)
-        axes.hlines(rows, low, high, color=blend((PAPER, ACCENT), 0.5), linewidth=8)
-        axes.scatter(middle, rows, s=45, color=INK, linewidths=0, zorder=3, clip_on=False)
+        axes.axvline(every, color=style.MUTED, linewidth=1, linestyle=style.DASHES)
+        axes.hlines(rows, least, most, color=style.ACCENT, linewidth=1.4)
+        axes.hlines(rows, low, high, color=blend((style.PAPER, style.ACCENT), 0.5), linewidth=8)
+        axes.scatter(middle, rows, s=45, color=style.INK, linewidths=0, zorder=3, clip_on=False)
     if matched is not None:
         drawn[-1].set(title="strict match", xlabel="share matched (%)")
         draw_whiskers(drawn[-1], [match_share(some) for some in by_group(matched)])
     for axes in drawn:
         axes.grid(axis="x")
-        axes.spines["left"].set_edgecolor(FAINT)
+        axes.spines["left"].set_edgecolor(style.FAINT)
         axes.set_yticks(rows, groups.labels if axes is drawn[0] else [""] * len(rows))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, pad=10)
@@ -246,37 +226,37 @@ def match_share(matched: Floats) -> Whisker | None:
     z = 1.959963984540054
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return Whisker(100 * share, 100 * (middle - half), 100 * (middle + half), colour=ACCENT)
+    return Whisker(100 * share, 100 * (middle - half), 100 * (middle + half), colour=style.ACCENT)
 
 
 def group_maps(chart: PlaneMap, groups: Groups) -> Figure:
     """Draw each group alone over all others, so that none is known by its colour only."""
-    height = (WIDTH - 3 * 14 - 8) / 4 * chart.shape
+    height = (style.WIDTH - 3 * 14 - 8) / 4 * chart.shape
     figure, drawn = panels(
         len(groups.names), abreast=4, height=height, left=2, below=8, gap=14, xticks=[], yticks=[]
     )
-    x, y = chart.scores[chart.shown].T
-    size = dot_size(len(x))
+    places, codes = chart.scores[chart.shown], groups.codes[chart.shown]
+    size = dot_size(len(places))
+
+    def dots(axes: Axes, some: Floats, share: float, colour: str, alpha: float) -> None:
+        area = (share * size) ** 2
+        axes.scatter(
+            some[:, 0], some[:, 1], s=area, color=colour, alpha=alpha, linewidths=0, rasterized=True
+        )
+
     for code, (axes, colour) in enumerate(zip(drawn, groups.colours, strict=True)):
         axes.set_title(groups.labels[code])
-        axes.spines[:].set_edgecolor(FAINT)
-        own = groups.codes[chart.shown] == code
-        axes.scatter(x, y, s=(0.6 * size) ** 2, color=GROUND, linewidths=0, rasterized=True)
-        axes.scatter(
-            x[own], y[own], s=(0.94 * size) ** 2, color=colour, alpha=0.75, linewidths=0,
-            rasterized=True,
-        )  # fmt: skip
+        axes.spines[:].set_edgecolor(style.FAINT)
+        dots(axes, places, 0.6, GROUND, 1.0)
+        dots(axes, places[codes == code], 0.94, colour, 0.75)
         axes.set(xlim=chart.limits[0], ylim=chart.limits[1])
     return figure
 
 
 def periodic_table(
-    values: Floats,
-    atoms: Integers,
-    label: str,
-    written: Callable[[float], str],
+    values: Floats, atoms: Integers, label: str, written: Callable[[float], str],
     span: tuple[float, float],
-) -> Figure:
+) -> Figure:  # fmt: skip
     """Draw a number of every element as a periodic table.
 
     Values and how many atoms stand behind each, by atomic number, [119]; an element without any
@@ -285,34 +265,35 @@ def periodic_table(
     cell, tall, top = 49.0, 38.0, 4.0
     height = top + 9 * tall + 14
     figure = new_figure(height)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(height, 0))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, style.WIDTH), ylim=(height, 0))
     axes.set_axis_off()
     pale, dark = span
 
     def shade(value: float) -> str:
-        return blend(SEQUENTIAL, 0.95 * (value - pale) / (dark - pale))
+        return blend(style.SEQUENTIAL, 0.95 * (value - pale) / (dark - pale))
 
     for z, symbol in enumerate(SYMBOLS[1:], 1):
         row, column = place_in_table(z)
         x, y = 6 + column * cell, top + row * tall + (10 if row > 6 else 0)
         present, number = atoms[z] > 0, int(atoms[z])
-        fill, edge = (shade(float(values[z])), MUTED) if present else (PAPER, FAINT)
+        fill, edge = (
+            (shade(float(values[z])), style.MUTED) if present else (style.PAPER, style.FAINT)
+        )
         axes.add_artist(Rectangle((x, y), cell - 2, tall - 2, facecolor=fill, edgecolor=edge))
         if not present:
-            axes.text(x + 5, y + 14, symbol, fontsize=SMALL, color=MUTED)
+            axes.text(x + 5, y + 14, symbol, fontsize=style.SMALL, color=style.MUTED)
             continue
         ink = ink_on(fill)
         axes.text(x + 5, y + 14, symbol, fontweight="bold", color=ink)
         shown = f"{number:,}" if number < 100_000 else f"{number // 1000:,}k"
         axes.text(x + cell - 6, y + 12, shown, fontsize=8.0, color=ink, ha="right")
         value = written(float(values[z]))
-        axes.text(x + cell - 6, y + 30, value, fontsize=SMALL, color=ink, ha="right")
+        axes.text(x + cell - 6, y + 30, value, fontsize=style.SMALL, color=ink, ha="right")
     low, high = sorted(span)
     shades = ListedColormap([shade(value) for value in np.linspace(low, high, 40).tolist()])
-    left = 6 + 3 * cell
-    ends = {0.06: written(low), 0.94: written(high)}
+    ends, left = {0.06: written(low), 0.94: written(high)}, 6 + 3 * cell
     colour_bar(figure, shades, (left, top + 16, 150, 11), ends)
-    axes.text(left + 75, top + 11, label, fontsize=SMALL, ha="center")
+    axes.text(left + 75, top + 11, label, fontsize=style.SMALL, ha="center")
     return figure
 
 
@@ -337,12 +318,12 @@ def sample_distributions(samples: Crystals, reference: Crystals | None) -> Figur
     order = np.argsort(-most, kind="stable")[:MOST_ELEMENTS]
     order = order[most[order] > 0]
     places = np.arange(len(order))
-    below = axes_at(figure, 54, 222, WIDTH - 60, 140)
+    below = axes_at(figure, 54, 222, style.WIDTH - 60, 140)
     below.set_ylabel("crystals with it (%)")
     ends = (places - 0.42, places + 0.42)
-    below.hlines(fractions[0][order], *ends, color=ACCENT, linewidth=2.6, label="generated")
+    below.hlines(fractions[0][order], *ends, color=style.ACCENT, linewidth=2.6, label="generated")
     if reference is not None:
-        below.bar(places, fractions[1][order], 0.7, color=OTHER, label="held-out crystals")
+        below.bar(places, fractions[1][order], 0.7, color=style.OTHER, label="held-out crystals")
     below.set_xticks(places, [SYMBOLS[number] for number in order])
     below.tick_params(axis="x", length=0)
     below.set_xlim(-0.6, max(len(order), 15) - 0.4)
@@ -366,7 +347,9 @@ def _spread(axes: Axes, sets: Sequence[Floats], *, whole: bool) -> None:
     else:
         edges = np.linspace(0.0, max(float(np.quantile(joined, 0.995)), 1e-6), BINS + 1)
         number_axis(axes, "x")
-    for values, colour, fill in zip(known, (ACCENT, OTHER), (False, True), strict=False):
+    for values, colour, fill in zip(
+        known, (style.ACCENT, style.OTHER), (False, True), strict=False
+    ):
         counts, _ = np.histogram(np.clip(values, 0, edges[-1]), edges)
         shares = 100 * counts / max(len(values), 1)
         axes.stairs(shares, edges, fill=fill, color=colour, linewidth=1.8, zorder=2 - fill)

@@ -8,19 +8,15 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, cell_parameters
 from variolite.crystals.elements import chemical_family, reduced_formulas
 from variolite.crystals.files.store import open_store
 from variolite.crystals.matching.displacements import PeriodicErrors, periodic_errors
-from variolite.crystals.report.crystal_figures import Measure
+from variolite.crystals.report.crystal_figures import Floats, Measure, Strings
 from variolite.report.formatting import counted
 from variolite.scoring.scorecard import Scorecard
 from variolite.training.run_folder import RunFiles, damaged, read_part
-
-Floats = NDArray[np.float64]
-Strings = NDArray[np.str_]
 
 # Columns of the table of held-out crystals that are errors: what each is called, its unit, and
 # what is said of the median.
@@ -34,8 +30,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """B held-out crystals and what the model made of them, atom i of one being atom i of the
-    other."""
+    """B held-out crystals and what the model made of them, atom by atom."""
 
     originals: Crystals
     reconstructed: Crystals
@@ -45,8 +40,7 @@ class Pairs:
 
     @cached_property
     def parameters(self) -> tuple[Floats, Floats]:
-        """Lengths in angstrom, angles in degrees and volume per atom in cubic angstrom, of both,
-        [B, 7] each."""
+        """Lengths in Å, angles in degrees and volume per atom in Å³, of both, [B, 7] each."""
         counts = np.maximum(self.originals.counts, 1)
         # A reconstruction may have failed altogether.
         with np.errstate(invalid="ignore"):
@@ -151,10 +145,7 @@ class CrystalRun:
     @cached_property
     def measures(self) -> dict[str, Measure]:
         """Errors by crystal, by name of the column."""
-        every = {
-            name: Measure(title, unit, np.abs(self.column(name)))
-            for name, (title, unit, _) in MEASURES.items()
-        }
+        every = {n: Measure(*m[:2], np.abs(self.column(n))) for n, m in MEASURES.items()}
         return {name: measure for name, measure in every.items() if measure.known.size}
 
     @property

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from variolite.crystals.elements import HEAVIEST, SYMBOLS
 from variolite.crystals.report.crystal_figures import (
     FEW,
     Groups,
+    Integers,
     Measure,
     cell_parity,
     error_histograms,
@@ -36,8 +36,6 @@ from variolite.report.provenance import about_run, provenance_section
 from variolite.report.style import figure_style, to_svg
 from variolite.report.training_curves import Units, training_section
 from variolite.training.run_folder import RunFiles
-
-Integers = NDArray[np.int64]
 
 MOST_MIXED = 10
 FLOORS = (0.95, 0.9, 0.8, 0.5, 0.0)  # where colours of a share begin: the highest below every share
@@ -115,12 +113,11 @@ def _errors(run: CrystalRun) -> Blocks:
             f"columns {listed(list(MEASURES))}."
         )
     blocks: list[Block] = [_spread(run)]
-    by_size = Groups.by_number(run.column("n_atoms"), _atoms)
-    by_family = Groups.by_family(run.texts("chemical_family"))
-    for name, groups in (("number of atoms", by_size), ("chemical family", by_family)):
-        if len(groups.names) > 1:
-            blocks.append(_by_group(run, groups, name))
-    return blocks
+    groupings = {
+        "number of atoms": Groups.by_number(run.column("n_atoms"), _atoms),
+        "chemical family": Groups.by_family(run.texts("chemical_family")),
+    }
+    return blocks + [_by_group(run, g, name) for name, g in groupings.items() if len(g.names) > 1]
 
 
 def _spread(run: CrystalRun) -> Figure:
@@ -295,23 +292,20 @@ def _mistakes(confusion: Integers) -> list[tuple[str, ...]]:
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_MIXED]
-    rows: list[tuple[str, ...]] = []
-    for true, given in zip(*np.unravel_index(order, wrong.shape), strict=True):
-        count = int(wrong[true, given])
-        if count:
-            share = f"{100 * count / int(confusion[true].sum()):.1f} %"
-            rows.append((SYMBOLS[true], SYMBOLS[given], f"{count:,}", share))
-    return rows
+    shares = 100 * wrong / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    return [
+        (SYMBOLS[true], SYMBOLS[given], f"{wrong[true, given]:,}", f"{shares[true, given]:.1f} %")
+        for true, given in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[true, given]
+    ]
 
 
 def _samples(run: CrystalRun) -> Blocks:
     if run.samples is None or not len(run.samples):
-        return (
-            "No generated crystals: run `variolite score` with samples to write samples.crystals."
-        )
-    beside = ""
-    if run.originals is not None:
-        beside = f" beside the {len(run.originals):,} held-out crystals"
+        how = "run `variolite score` with samples to write samples.crystals."
+        return f"No generated crystals: {how}"
+    real = run.originals
+    beside = "" if real is None else f" beside the {len(real):,} held-out crystals"
     caption = (
         f"What {len(run.samples):,} generated crystals are made of{beside}: share of the crystals "
         "by density, number of atoms in the cell and number of different elements; below, share "
@@ -319,6 +313,6 @@ def _samples(run: CrystalRun) -> Blocks:
         "the density count in the bar at its end. Nothing here says that a crystal is stable: see "
         "the scores of generation for that."
     )
-    figure = sample_distributions(run.samples, run.originals)
+    figure = sample_distributions(run.samples, real)
     drawing = to_svg(figure, "Distributions of generated crystals")
     return [gallery(run.samples), Figure("samples-distributions", drawing, caption)]

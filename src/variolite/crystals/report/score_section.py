@@ -86,16 +86,15 @@ def written(row: ScoreRow) -> str:
     """Write a score with its unit and interval; shares as per cent."""
     if not math.isfinite(row.mean):
         return "not defined"
-    factor = 100.0 if row.unit == "share" else 1.0
-    mean, low, high = (factor * value for value in (row.mean, row.low, row.high))
-    unit = _WORDS["units"].get(row.unit or "", f"\u00a0{row.unit}" if row.unit else "")
     if row.unit == "count":
-        return decimals(mean, 0)
+        return decimals(row.mean, 0)
+    share = row.unit == "share"
+    mean, low, high = ((100 if share else 1) * x for x in (row.mean, row.low, row.high))
+    unit = _WORDS["units"].get(row.unit or "", f"\u00a0{row.unit}" if row.unit else "")
     bounded = math.isfinite(low) and math.isfinite(high) and low < high
     # Per cent need no more than two decimals: a hundredth of one is a crystal in ten thousand.
-    places = min(places_for(low, high, mean), 2 if factor > 1 else 4)
-    if row.unit == "share" and not bounded:
-        places = 1
+    most = 2 if share else 4
+    places = min(places_for(low, high, mean), most) if bounded or not share else 1
     value = f"{decimals(mean, places)}{unit}"
     return f"{value} ({decimals(low, places)} to {decimals(high, places)})" if bounded else value
 

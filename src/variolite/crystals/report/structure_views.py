@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters, lattices_from_parameters
 from variolite.crystals.elements import METALLIC, SYMBOLS, reduced_formulas
 from variolite.crystals.evaluation.distributions import densities
+from variolite.crystals.report.crystal_figures import Floats, Integers
 from variolite.crystals.report.crystal_run import Pairs
 from variolite.report.formatting import chemical, counted, decimals, significant
 from variolite.report.page import Alternatives, Figure, packaged, template
 from variolite.report.style import INK, MUTED, PAPER, SHOWN_IN, SIZE, WIDTH, blend, ink_on
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 ATOM_FRACTION = 0.45  # drawn radius of an atom in covalent radii: bonds stay in sight
 BOND_FACTOR = 1.15  # bonds are shorter than so many sums of covalent radii
@@ -200,29 +198,25 @@ def structure_view(
 ) -> Markup:
     """Draw named scenes at one scale and in one orientation in a row of ``abreast`` places.
 
-    ``key`` begins the ids in the drawing, its own on a page; ``title`` is for readers who cannot
-    see it.
+    ``key`` begins the ids in the drawing; ``title`` is for readers who cannot see it.
     """
     width = (WIDTH - GAP * (abreast - 1)) / abreast
     scale = min(scene.scale(width) for _, scene in scenes)
     numbers = sorted({z for _, scene in scenes for z in scene.species.tolist()})
-    views, drawn = [], []
-    for index, (name, scene) in enumerate(scenes):
-        left = index * (width + GAP)
-        middle = [left + width / 2, HEAD + HEIGHT / 2]
-        drawn.append(_pieces(scene, scale, middle))
-        views.append(
-            {
-                "name": name,
-                "left": left,
-                "at": middle,
-                "points": _whole(scene.points),
-                "species": [numbers.index(z) for z in scene.species.tolist()],
-                "lines": _whole(scene.lines),
-                "kinds": scene.kinds.tolist(),
-                "lattice": _whole(scene.lattice),
-            }
-        )
+    views = [
+        {
+            "name": name,
+            "left": left,
+            "at": [left + width / 2, HEAD + HEIGHT / 2],
+            "points": _whole(scene.points),
+            "species": [numbers.index(z) for z in scene.species.tolist()],
+            "lines": _whole(scene.lines),
+            "kinds": scene.kinds.tolist(),
+            "lattice": _whole(scene.lattice),
+        }
+        for place, (name, scene) in enumerate(scenes)
+        for left in [place * (width + GAP)]
+    ]
     # What the script needs, for the structures to be turned.
     data = {
         "key": key,
@@ -233,16 +227,16 @@ def structure_view(
         "views": views,
         "box": [width, HEIGHT, HEAD],
     }
-    drawing = template("structure_view.html.jinja", __package__).render(
+    drawn = template("structure_view.html.jinja", __package__).render(
         **data,
         scene=json.dumps(data, separators=(",", ":")),
         title=title,
-        drawn=drawn,
+        drawn=[_pieces(s, scale, v["at"]) for (_, s), v in zip(scenes, views, strict=True)],
         abreast=SWATCHES,
         size=(WIDTH, HEAD + HEIGHT + 34 + 18 * ((len(numbers) - 1) // SWATCHES)),
         font=(SHOWN_IN, SIZE, INK),
     )
-    return Markup(drawing)
+    return Markup(drawn)
 
 
 @cache
@@ -267,8 +261,7 @@ def _pieces(scene: Scene, scale: float, centre: Sequence[float]) -> list[dict[st
         turned = np.round(points * UNIT) / UNIT @ VIEW.T
         return centre + scale * turned[..., :2] * [1.0, -1.0], turned[..., 2]
 
-    places, depths = seen(scene.points)
-    ends, end_depths = seen(scene.lines)
+    (places, depths), (ends, end_depths) = seen(scene.points), seen(scene.lines)
     # Atoms and lines in one order of depth; an atom is of kind -1.
     kinds = np.concatenate([np.full(len(places), -1), scene.kinds])
     order = np.argsort(np.concatenate([depths, end_depths.mean(axis=1)]), kind="stable")
@@ -288,9 +281,8 @@ def _pieces(scene: Scene, scale: float, centre: Sequence[float]) -> list[dict[st
     return pieces
 
 
-def _whole(values: Floats) -> list[int]:
-    numbers: list[int] = np.round(values.ravel() * UNIT).astype(np.int64).tolist()
-    return numbers
+def _whole(values: Floats) -> Any:
+    return np.round(values.ravel() * UNIT).astype(np.int64).tolist()
 
 
 def examples(pairs: Pairs) -> Alternatives | None:
@@ -368,7 +360,7 @@ def gallery(samples: Crystals) -> Alternatives:
         (f"{formula}, {counted(len(one), 'atom')}, {decimals(density, 2)} g/cm³", scene_of(one))
         for formula, one, density in known
     ]
-    options: list[tuple[str, tuple[Figure, ...]]] = []
+    options = []
     for start in range(0, len(shown), ABREAST):
         some = scenes[start : start + ABREAST]
         title = ", ".join(formulas[start : start + ABREAST])
