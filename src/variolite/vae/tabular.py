@@ -299,10 +299,7 @@ class TabularModule(nn.Module):
         return Posterior(mean, log_variance)
 
     def generate(
-        self,
-        z: Tensor,
-        condition: Tensor | None = None,
-        generators: Sequence[torch.Generator] = (),
+        self, z: Tensor, condition: Tensor | None = None, generators: Sequence[torch.Generator] = ()
     ) -> Joint:
         """Likelihood of the columns given latent points z, (M, B, L)."""
         if condition is not None:
