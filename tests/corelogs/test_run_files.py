@@ -18,7 +18,7 @@ from variolite.training.run_folder import read_object, read_run
 def test_parts_are_read(whole_run):
     files = read_run(RunFolder(whole_run))
     assert files.name == "first-try"
-    assert files.recipe_name == "corelogs/default"
+    assert files.recipe["name"] == "corelogs/default"
     units = {name: column.get("unit") for name, column in files.columns.items()}
     assert units == INPUTS | {"depth": "m", "hole": None, "lithology": None}
     assert files.members == ("seed 0", "seed 1", "seed 2")

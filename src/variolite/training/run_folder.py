@@ -188,12 +188,6 @@ class RunFiles:
         return yaml.safe_load(self.recipe_text) if self.recipe_text else {}
 
     @property
-    def recipe_name(self) -> str | None:
-        """The recipe's own name, where it has one."""
-        name = self.recipe.get("name")
-        return name if isinstance(name, str) and name else None
-
-    @property
     def members(self) -> tuple[str, ...]:
         """What differs between the members of the model, such as "seed 1"; empty if unknown."""
         members = (self.model or {}).get("members")

@@ -17,8 +17,8 @@ from variolite.corelogs.held_out_rows import held_out_of
 from variolite.corelogs.report.cluster_figures import principal_plane, profiles_of
 from variolite.report.clouds import fit_of
 from variolite.report.formatting import percent
+from variolite.report.run_sections import best_epochs, warm_up_end
 from variolite.report.scores import metric_of, with_interval
-from variolite.report.training_curves import best_epochs, warm_up_end
 from variolite.scoring.scorecard import Scorecard
 from variolite.training import EpochRecord, RunFolder
 from variolite.training.run_folder import read_run

@@ -30,9 +30,8 @@ from variolite.report.page import (
     missing,
     render_page,
 )
-from variolite.report.provenance import about_run, provenance_section
+from variolite.report.run_sections import about_run, provenance_section, training_section
 from variolite.report.style import WIDTH, figure_style, to_svg
-from variolite.report.training_curves import training_section
 from variolite.scoring.health import Health
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 from variolite.training.run_folder import Clustering, RunFiles, read_object, read_part

@@ -32,9 +32,8 @@ from variolite.report.page import (
     packaged,
     render_page,
 )
-from variolite.report.provenance import about_run, provenance_section
+from variolite.report.run_sections import Units, about_run, provenance_section, training_section
 from variolite.report.style import figure_style, to_svg
-from variolite.report.training_curves import Units, training_section
 from variolite.training.run_folder import RunFiles
 
 MOST_MIXED = 10
