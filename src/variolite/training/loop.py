@@ -50,11 +50,6 @@ class Stopping:
         self.waited = np.zeros(members, dtype=np.int64)
         self.flat = np.zeros(members, dtype=np.int64)
 
-    @property
-    def all_done(self) -> bool:
-        """True when no member is left to train."""
-        return bool(self.done.all())
-
     def update(self, epoch: int, monitored: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Take in one epoch; return which members have new best weights, (M,)."""
         improved = (monitored < self.best) & ~self.done
@@ -229,7 +224,7 @@ def train(
     epoch = first = len(history)
     try:
         for epoch in range(first, spec.epochs):
-            if stopping.all_done:
+            if stopping.done.all():
                 break
             began = time.monotonic()
             beta = beta_at(spec.beta, epoch)

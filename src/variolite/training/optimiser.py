@@ -95,12 +95,8 @@ class Adam:
 
     def state(self) -> dict[str, Tensor]:
         """Tensors to store so that training can be resumed."""
-        return {
-            "values": self.parameters.values,
-            "first": self.first,
-            "second": self.second,
-            "rate": self.learning_rate,
-        }
+        moments = {"first": self.first, "second": self.second}
+        return {"values": self.parameters.values, **moments, "rate": self.learning_rate}
 
     def restore(self, state: dict[str, Tensor], steps: int) -> None:
         """Resume from stored tensors."""
