@@ -49,12 +49,14 @@ class Answer:
 
 
 class Program:
-    """The program within this process, as a shell would call it."""
+    """The program within this process, as a shell would call it; keywords are options."""
 
     def __init__(self, monkeypatch, capsys):
         self.monkeypatch, self.capsys = monkeypatch, capsys
 
-    def __call__(self, *arguments):
+    def __call__(self, *arguments, **options):
+        for name, value in options.items():
+            arguments += (f"--{name}", value)
         self.monkeypatch.setattr("sys.argv", ["variolite", *map(str, arguments)])
         self.monkeypatch.setattr("warnings.showwarning", lambda *_: None)
         self.capsys.readouterr()
@@ -64,9 +66,15 @@ class Program:
         code = end.value.code
         return Answer(code if isinstance(code, int) else 0, out, err)
 
-    def fails(self, *arguments):
+    def works(self, *arguments, **options):
+        """Call what has to end well."""
+        answer = self(*arguments, **options)
+        assert answer.code == 0, answer.err
+        return answer
+
+    def fails(self, *arguments, **options):
         """Call with a mistake in it; return the one line that says so."""
-        answer = self(*arguments)
+        answer = self(*arguments, **options)
         assert answer.code == 2, answer.err
         assert "Traceback" not in answer.err
         assert answer.out == ""

@@ -47,6 +47,13 @@ def made(tmp_path_factory):
     return found
 
 
+@pytest.fixture
+def copied_crystals(made, tmp_path):
+    """The example of crystals with a copy of its run that a test may spoil."""
+    shutil.copytree(made.run, tmp_path / "copy")
+    return CrystalExample(made.data, tmp_path / "copy")
+
+
 @pytest.fixture(scope="module")
 def short_priors():
     """Compositions and properties are learned in a few steps."""

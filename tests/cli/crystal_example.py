@@ -12,15 +12,8 @@ from variolite.training import RunFolder
 
 DNG = "crystals/mp_20/vae_dng"
 
-TINY_CRYSTALS = (
-    "training.epochs=2",
-    "training.batch_size=16",
-    "model.width=32",
-    "model.feedforward=32",
-    "model.latent=4",
-    "split.test=0.2",
-    "prior.kind=none",
-)
+TINY_CRYSTALS = ("training.epochs=2", "training.batch_size=16", "split.test=0.2", "prior.kind=none")
+TINY_CRYSTALS += ("model.width=32", "model.feedforward=32", "model.latent=4")
 
 
 def options(*changes):
@@ -42,9 +35,8 @@ class CrystalExample:
     @property
     def known(self):
         """Those without an element that the run lacks."""
-        crystals = self.crystals
-        model = RunFolder(self.run).model()
-        strange = crystals.owner[~np.isin(crystals.species, model.elements)]
+        crystals, elements = self.crystals, RunFolder(self.run).model().elements
+        strange = crystals.owner[~np.isin(crystals.species, elements)]
         return crystals.take(~np.isin(np.arange(len(crystals)), strange))
 
 

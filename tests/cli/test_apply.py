@@ -10,98 +10,83 @@ from variolite.training import RunFolder
 def test_encode_gives_the_posterior_of_every_row(example, program, tmp_path):
     first, second = tmp_path / "a.parquet", tmp_path / "b.parquet"
     for out in (first, second):
-        assert (
-            program("encode", example.run, "--data", example.data, "--out", out).out == f"{out}\n"
-        )
+        assert program("encode", example.run, data=example.data, out=out).out == f"{out}\n"
     assert first.read_bytes() == second.read_bytes()
     table = pl.read_parquet(first)
-    axes = range(10)
-    assert table.columns == ["row", "group", "order", *(f"z{i}" for i in axes)] + [
-        f"sd{i}" for i in axes
-    ]
+    means, spreads = ([f"{name}{i}" for i in range(10)] for name in ("z", "sd"))
+    assert table.columns == ["row", "group", "order", *means, *spreads]
     frame = example.frame
     assert table["group"].to_list() == frame[table["row"].to_list()]["hole"].to_list()
-    assert table.select(pl.col(f"sd{i}") for i in axes).min_horizontal().min() > 0.0
+    assert table.select(spreads).min_horizontal().min() > 0.0
     model = RunFolder(example.run).model()
     mean, _ = model.posterior(model.schema.apply(frame))
-    np.testing.assert_allclose(
-        table.select(pl.col(f"z{i}") for i in axes).to_numpy(), mean[0], rtol=1e-6
-    )
+    np.testing.assert_allclose(table.select(means).to_numpy(), mean[0], rtol=1e-6)
 
 
 def test_row_numbers_count_the_input_when_rows_are_dropped(example, program, tmp_path):
     inputs = RunFolder(example.run).model().schema.numeric_names
-    empty = pl.int_range(pl.len()).is_in([0, 5])
-    holed = example.frame.with_columns(
-        pl.when(empty).then(None).otherwise(pl.col(c)).alias(c) for c in inputs
-    )
+    filled = ~pl.int_range(pl.len()).is_in([0, 5])
+    holed = example.frame.with_columns(pl.when(filled).then(pl.col(inputs)))
     data, out = tmp_path / "t.csv", tmp_path / "o.csv"
     holed.write_csv(data)
-    program("encode", example.run, "--data", data, "--out", out)
+    program("encode", example.run, data=data, out=out)
     rows = pl.read_csv(out)["row"].to_list()
     assert rows == [i for i in range(holed.height) if i not in (0, 5)]
 
 
-@pytest.mark.parametrize("member", [0, 1])
-def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path, member):
+@pytest.mark.parametrize(("member", "name"), [(0, "cluster"), (1, "cluster:1")])
+def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path, member, name):
     out = tmp_path / "c.csv"
-    program("cluster", example.run, "--data", example.data, "--out", out, "--member", member)
+    program("cluster", example.run, data=example.data, out=out, member=member)
     table = pl.read_csv(out)
     assert table.columns == ["row", "group", "order", "cluster"]
     test = table.filter(pl.col("group").is_in(example.split["test"]))
     scored = pl.read_parquet(example.run / "held_out.parquet")
-    name = "cluster" if member == 0 else f"cluster:{member}"
     assert test["cluster"].to_list() == scored[name].to_list()
 
 
 def test_reconstruct_is_in_original_units(example, program, tmp_path):
     out = tmp_path / "r.feather"
-    program("reconstruct", example.run, "--data", example.data, "--out", out)
+    program("reconstruct", example.run, data=example.data, out=out)
     table = pl.read_ipc(out)
     names = RunFolder(example.run).model().schema.numeric_names
     paired = [c for name in names for c in (name, f"recon:{name}")]
     assert table.columns == ["row", "group", "order", *paired, "log_likelihood_bound"]
     frame = example.frame[table["row"].to_list()]
     for name in names:
-        given, kept = frame[name].cast(pl.Float64), table[name].fill_nan(None)
-        assert kept.to_list() == given.to_list()
-        decoded = table[f"recon:{name}"]
+        given, decoded = frame[name].cast(pl.Float64), table[f"recon:{name}"]
+        assert table[name].fill_nan(None).to_list() == given.to_list()
         assert decoded.is_finite().all()
         assert given.min() <= decoded.median() <= given.max()
 
 
 @pytest.mark.parametrize("command", ["encode", "cluster", "reconstruct"])
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [("t.xlsx", "cannot be written"), ("no/t.csv", "does not exist"), (".", "is a folder")],
-)
-def test_a_bad_place_is_told_before_the_work(example, program, tmp_path, command, out, message):
-    target = tmp_path / out
-    answer = program(command, example.run, "--data", example.data, "--out", target)
-    assert answer.code == 2
-    assert message in answer.err
-    assert len(answer.err.splitlines()) == 1
-    assert list(tmp_path.iterdir()) == []
+def test_a_bad_place_is_told_before_the_work(example, program, tmp_path, command):
+    for out, message in (
+        ("t.xlsx", "cannot be written"),
+        ("no/t.csv", "does not exist"),
+        (".", "is a folder"),
+    ):
+        answer = program(command, example.run, data=example.data, out=tmp_path / out)
+        assert answer.code == 2
+        assert message in answer.err
+        assert len(answer.err.splitlines()) == 1
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_member_out_of_range(example, program, tmp_path):
-    out = tmp_path / "o.csv"
-    command = ("encode", example.run, "--data", example.data, "--out", out)
-    assert "choose 0 to 1" in program.fails(*command, "--member", 2)
-    assert program(*command, "--member", -1).code == 2
-    assert not out.exists()
+    given = {"data": example.data, "out": tmp_path / "o.csv"}
+    assert "choose 0 to 1" in program.fails("encode", example.run, **given, member=2)
+    assert program("encode", example.run, **given, member=-1).code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tables_that_lack_inputs(example, program, tmp_path):
-    data, out = tmp_path / "t.csv", tmp_path / "o.csv"
-    example.frame.drop("red").write_csv(data, separator=";")
-    answer = program("encode", example.run, "--data", data, "--out", out)
-    assert answer.code == 0
-    assert "not in the table: red" in answer.err
-    assert pl.read_csv(out).height == example.frame.height
-    out.unlink()
-    example.frame.select("hole", "depth").write_csv(data)
-    assert "0 of the input columns" in program.fails(
-        "encode", example.run, "--data", data, "--out", out
-    )
-    assert not out.exists()
+    given = {"data": tmp_path / "t.csv", "out": tmp_path / "o.csv"}
+    example.frame.drop("red").write_csv(given["data"], separator=";")
+    assert "not in the table: red" in program.works("encode", example.run, **given).err
+    assert pl.read_csv(given["out"]).height == example.frame.height
+    given["out"].unlink()
+    example.frame.select("hole", "depth").write_csv(given["data"])
+    assert "0 of the input columns" in program.fails("encode", example.run, **given)
+    assert not given["out"].exists()

@@ -13,6 +13,7 @@ from calling import files_of
 from crystal_example import DNG, options
 
 from variolite import shipped
+from variolite.crystals.field import DEMO_MODEL
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures
@@ -36,12 +37,11 @@ def package(made, tmp_path, monkeypatch):
 def test_data_are_not_written_over(made, program, tmp_path, name, linked):
     data = tmp_path / name
     write_structures(made.known.take(slice(0, 3)), data)
-    out = data
+    out = tmp_path / f"link{data.suffix}" if linked else data
     if linked:
-        out = tmp_path / f"link{data.suffix}"
         out.symlink_to(data)
     before = files_of(tmp_path)
-    commands: list[tuple[object, ...]] = [
+    for command in (
         ("reconstruct", made.run, "--data", data, "--out", out),
         ("encode", made.run, "--data", data, "--out", out),
         ("score", "--structures", data, "--reference", made.data, "--out", out),
@@ -49,8 +49,7 @@ def test_data_are_not_written_over(made, program, tmp_path, name, linked):
         ("crystals", "pack", data, "--out", tmp_path / "new.crystals", "--rejects", out),
         ("crystals", "interpolate", made.run, f"{data}:a", f"{made.data}:b", "--out", out),
         ("crystals", "interpolate", made.run, made.data, data, "--out", out),
-    ]
-    for command in commands:
+    ):
         line = program.fails(*command)
         assert "this is what is read" in line
         assert str(out) in line
@@ -62,52 +61,52 @@ def test_texts_that_are_read_are_not_written_over(program, tmp_path):
     recipe.write_text("latent_dim: 8\n")
     table.write_text("a,b\n1,2\n3,4\n")
     before = files_of(tmp_path)
-    assert "is what is read" in program.fails("recipes", "import", recipe, "--out", recipe)
-    assert "is what is read" in program.fails("schema", table, "--out", table)
-    assert "is what is read" in program.fails("corelogs", "bin", table, "--out", table)
+    assert "is what is read" in program.fails("recipes", "import", recipe, out=recipe)
+    assert "is what is read" in program.fails("schema", table, out=table)
+    assert "is what is read" in program.fails("corelogs", "bin", table, out=table)
     assert files_of(tmp_path) == before
-
-
-def test_a_table_of_rejects_that_was_asked_for_is_written_without_rejects_too(
-    made, program, tmp_path
-):
-    table = tmp_path / "notes.csv"
-    table.write_text("anything\n")
-    pack = ("crystals", "pack", made.data, "--out", tmp_path / "set.crystals")
-    assert program(*pack, "--rejects", table).code == 0
-    assert table.read_text() == "file,row,name,reason_code,reason\n"
 
 
 # Models of the package.
 
 
 def test_scores_of_a_model_of_the_package_go_to_a_copy(made, program, package):
-    before = files_of(package)
+    before, mine = files_of(package), Path("runs/tiny")
+    score = ("score", "tiny", "--data", made.data, "--workers", 0)
+    mine.mkdir(parents=True)
+    (mine / "thesis").write_text("one")
+    line = program.fails(*score)
+    assert "runs/tiny: is there already, and not an empty folder" in line
+    assert [p.name for p in mine.iterdir()] == ["thesis"]
+    (mine / "thesis").unlink()
     for _ in range(2):
-        answer = program(
-            *("score", "tiny", "--data", made.data, "--no-baselines", "--workers", 0, "--json")
-        )
-        assert answer.code == 0, answer.err
+        answer = program.works(*score, "--no-baselines", "--json")
         assert "tiny comes with the package and is not changed" in answer.err
-    mine = Path("runs/tiny")
     assert (mine / "scorecard.json").is_file()
-    assert (mine / "report.html").is_file()
     (mine / "report.html").unlink()
     assert program("report", "tiny").out == "runs/tiny/report.html\n"
-    answer = program("crystals", "prior", "tiny", "--data", made.data)
-    assert (answer.code, answer.out) == (0, "runs/tiny\n")
+    assert program.works("crystals", "prior", "tiny", data=made.data).out == "runs/tiny\n"
     assert files_of(package) == before
-
-
-def test_a_place_for_the_copy_that_is_taken(made, program, package):
-    Path("runs/tiny").mkdir(parents=True)
-    Path("runs/tiny/thesis").write_text("one")
-    line = program.fails("score", "tiny", "--data", made.data, "--workers", 0)
-    assert "runs/tiny: is there already, and not an empty folder" in line
-    assert [p.name for p in Path("runs/tiny").iterdir()] == ["thesis"]
-    Path("runs/tiny/thesis").unlink()
-    assert program("report", "tiny").code == 0
     assert program.fails("report", "tinny").startswith("variolite: tinny")
+
+
+def test_an_installation_without_models_says_so(program, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "_root", lambda: tmp_path / "nothing")
+    line = program.fails("demo", "crystals", out=tmp_path / "out")
+    assert "did not come with this installation" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(
+    DEMO_MODEL not in shipped.shipped_models(), reason="no model comes with the package yet"
+)
+def test_the_demo_leaves_a_page_and_structures(program, tmp_path):
+    out = tmp_path / "demo"
+    answer = program.works("demo", "crystals", out=out)
+    assert Path(answer.out.strip()).is_file()
+    names = {entry.name for entry in (out / "crystals").iterdir()}
+    assert {"originals.extxyz", "reconstructed.extxyz", "samples.extxyz", "scorecard.json"} <= names
+    assert "none was relaxed" in answer.err
 
 
 # Before training.
@@ -124,17 +123,14 @@ def test_a_place_for_the_copy_that_is_taken(made, program, package):
 def test_properties_that_cannot_be_learned_are_told_before_training(
     program, tmp_path, values, message
 ):
-    crystals = replace(textbook_crystals(), properties={"mass": np.array(values)})
-    data = tmp_path / "set.crystals"
-    write_store(data, crystals)
-    command = ("fit", DNG, "--data", data, "--out", tmp_path / "run")
-    line = program.fails(*command, *options("properties=[mass]"))
-    assert message in line
-    assert not (tmp_path / "run").exists()
+    data, out = tmp_path / "set.crystals", tmp_path / "run"
+    write_store(data, replace(textbook_crystals(), properties={"mass": np.array(values)}))
+    assert message in program.fails("fit", DNG, *options("properties=[mass]"), data=data, out=out)
+    assert not out.exists()
 
 
 def test_the_health_of_a_few_structures_is_not_examined(made, program, tmp_path):
     write_structures(made.known.take(slice(0, 2)), tmp_path / "two.extxyz")
-    line = program.fails("doctor", made.run, "--data", tmp_path / "two.extxyz")
+    line = program.fails("doctor", made.run, data=tmp_path / "two.extxyz")
     assert "2 structures are too few to examine latents. Give 20 or more." in line
     assert "Give --data PATH" in program.fails("doctor", made.run)

@@ -1,13 +1,11 @@
 """Every mistake with crystals gives one line, and nothing is left behind."""
 
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from calling import TINY, files_of, halve
-from crystal_example import DNG, CrystalExample, options
+from crystal_example import DNG, options
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.store import write_store
@@ -15,10 +13,15 @@ from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import write_structures
 
 
-@pytest.fixture
-def copied(made, tmp_path):
-    shutil.copytree(made.run, tmp_path / "copy")
-    return CrystalExample(made.data, tmp_path / "copy")
+def calls(run, data, folder):
+    """The commands that read structures with a run, by name; what they write is in a folder."""
+    return {
+        "encode": ("encode", run, "--data", data, "--out", folder / "out.csv"),
+        "reconstruct": ("reconstruct", run, "--data", data, "--out", folder / "out"),
+        "score": ("score", run, "--data", data, "--workers", 0),
+        "prior": ("crystals", "prior", run, "--data", data),
+        "fit": ("fit", DNG, "--data", data, "--out", folder / "out", *options()),
+    }
 
 
 # Recipes and options.
@@ -32,9 +35,7 @@ def copied(made, tmp_path):
         (("--set", "loss.coordinate=3"), "did you mean coordinates?"),
         (("--set", "prior.kinf=none"), "did you mean kind?"),
         (("--set", "split.teste=0.1"), "did you mean test?"),
-        (("--set", "training.epoch=3"), "did you mean epochs?"),
         (("--set", "model.kind=transfromer"), "only the transformer: take kind away"),
-        (("--set", "model.kind=cnn"), "only the transformer: take kind away"),
         (("--set", "prior.kind=gan"), "prior.kind"),
         (("--set", "prior.kind=mixture"), "the mixture prior was removed: set prior.kind=flow"),
         (("--set", "prior.kind=flow", "--set", "prior.atoms=9"), "unknown key 'prior.atoms'"),
@@ -42,8 +43,6 @@ def copied(made, tmp_path):
         (("--set", "model.given=[lattice]"), "model.given"),
         (("--set", "model.width=33"), "no multiple of heads"),
         (("--set", "model.latent=0"), "model.latent"),
-        (("--set", "training.epochs=many"), "training.epochs"),
-        (("--set", "training.epochs"), "--set training.epochs"),
         (("--set", "clustering.k=[3]"), "unknown key 'clustering'"),
         (("--set", "properties=[mass]"), "no numeric property 'mass'"),
         (("--set", "properties=[space_grup]"), "did you mean space_group?"),
@@ -54,98 +53,55 @@ def copied(made, tmp_path):
     ],
 )
 def test_options_that_make_no_sense(made, program, tmp_path, arguments, message):
-    command = ("fit", DNG, "--data", made.data, "--out", tmp_path / "run", *options(), *arguments)
-    assert message in program.fails(*command)
-    assert not (tmp_path / "run").exists()
+    assert message in program.fails(*calls(made.run, made.data, tmp_path)["fit"], *arguments)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("extends: crystals/perov_5\nmodel: {latentt: 3}\n", "did you mean latent?"),
-        (
-            "extends: crystals/perov_5\nmodel: {kind: sourc}\n",
-            "no network of kind 'sourc'",
-        ),
+        ("extends: crystals/perov_5\nmodel: {kind: sourc}\n", "no network of kind 'sourc'"),
         ("extends: crystals/perov5\n", "did you mean crystals/perov_5?"),
         ("extends: crystals/source\nmodel: {kind: source}\n", "no network of kind 'source'"),
         ("kind: crystal\n", "kind must be one of tabular, crystals"),
         ("kind: crystals\ncolumns: {a: {}}\n", "unknown key 'columns'"),
+        (None, "did you mean crystals/mp_20/vae_dng"),
     ],
 )
 def test_recipes_that_cannot_be_read(made, program, tmp_path, content, message):
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text(content)
-    command = ("fit", recipe, "--data", made.data, "--out", tmp_path / "run")
-    assert message in program.fails(*command)
+    recipe = "crystals/mp20/vae_dng"
+    if content:
+        recipe = tmp_path / "mine.yaml"
+        recipe.write_text(content)
+    assert message in program.fails("fit", recipe, data=made.data, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert "did you mean crystals/mp_20/vae_dng" in program.fails(
-        "fit", "crystals/mp20/vae_dng", "--data", made.data, "--out", tmp_path / "run"
-    )
 
 
 # Structures.
 
 
-def _nothing(folder):
-    (folder / "empty").mkdir()
-    return folder / "empty"
-
-
-def _foreign(folder):
-    (folder / "foreign").mkdir()
-    (folder / "foreign" / "notes.txt").write_text("hello")
-    return folder / "foreign"
-
-
-def _broken(folder):
-    (folder / "broken.cif").write_text("data_x\n_cell_length_a  oops\n")
-    return folder / "broken.cif"
-
-
-def _garbage(folder):
-    (folder / "set.crystals").write_bytes(b"\x00\xff garbage")
-    return folder / "set.crystals"
-
-
-def _table(folder):
-    (folder / "table.csv").write_text("a,b\n1,2\n3,4\n")
-    return folder / "table.csv"
-
-
-def _missing(folder):
-    return folder / "missing.cif"
-
-
-def _unknown(folder):
-    (folder / "structure.docx").write_text("x")
-    return folder / "structure.docx"
-
-
-DATA: list[tuple[Callable[[Path], Path], str]] = [
-    (_nothing, "no structures were found"),
-    (_foreign, "no structures were found"),
-    (_broken, "broken"),
-    (_garbage, "not a store of crystals"),
-    (_table, "cif"),
-    (_missing, "no such file"),
-    (_unknown, "ending of this file stands for no format"),
-]
-
-
 @pytest.mark.parametrize("command", ["fit", "encode", "reconstruct", "score", "prior"])
-@pytest.mark.parametrize(("place", "message"), DATA)
-def test_data_that_hold_no_structure(made, program, tmp_path, command, place, message):
-    data = place(tmp_path)
+@pytest.mark.parametrize(
+    ("place", "content", "message"),
+    [
+        ("empty", None, "no structures were found"),
+        ("foreign/notes.txt", b"hello", "no structures were found"),
+        ("broken.cif", b"data_x\n_cell_length_a  oops\n", "broken"),
+        ("set.crystals", b"\x00\xff garbage", "not a store of crystals"),
+        ("table.csv", b"a,b\n1,2\n3,4\n", "cif"),
+        ("missing.cif", None, "no such file"),
+        ("structure.docx", b"x", "ending of this file stands for no format"),
+    ],
+)
+def test_data_that_hold_no_structure(made, program, tmp_path, command, place, content, message):
+    data = tmp_path / Path(place).parts[0]
+    if not data.suffix:
+        data.mkdir()
+    if content:
+        (tmp_path / place).write_bytes(content)
     before, run = files_of(tmp_path), files_of(made.run)
-    arguments: dict[str, tuple[object, ...]] = {
-        "fit": ("fit", DNG, "--data", data, "--out", tmp_path / "out", *options()),
-        "encode": ("encode", made.run, "--data", data, "--out", tmp_path / "out.csv"),
-        "reconstruct": ("reconstruct", made.run, "--data", data, "--out", tmp_path / "out"),
-        "score": ("score", made.run, "--data", data, "--workers", 0),
-        "prior": ("crystals", "prior", made.run, "--data", data),
-    }
-    line = program.fails(*arguments[command])
+    line = program.fails(*calls(made.run, data, tmp_path)[command])
     assert message in line
     assert str(tmp_path) in line
     assert files_of(tmp_path) == before
@@ -155,94 +111,75 @@ def test_data_that_hold_no_structure(made, program, tmp_path, command, place, me
 def test_structures_of_which_some_are_broken_are_used_and_told(made, program, tmp_path):
     write_structures(made.known.take(slice(0, 3)), tmp_path / "cifs")
     (tmp_path / "cifs" / "zzz.cif").write_text("garbage")
-    answer = program("encode", made.run, "--data", tmp_path / "cifs", "--out", tmp_path / "z.csv")
-    assert answer.code == 0
+    answer = program.works("encode", made.run, data=tmp_path / "cifs", out=tmp_path / "z.csv")
     assert "1 of 4 were rejected" in answer.err
     assert len((tmp_path / "z.csv").read_text().splitlines()) == 4
 
 
 def test_too_few_structures(program, tmp_path):
     write_store(tmp_path / "two.crystals", textbook_crystals().take(slice(0, 2)))
-    line = program.fails(
-        *("fit", DNG, "--data", tmp_path / "two.crystals", "--out", tmp_path / "run", *options())
-    )
+    line = program.fails(*calls("", tmp_path / "two.crystals", tmp_path)["fit"])
     assert "2 groups cannot be split" in line
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("command", ["encode", "reconstruct"])
 def test_an_element_that_the_run_never_saw(made, program, tmp_path, command):
     uranium = Crystal(np.array([92], np.uint8), np.zeros((1, 3)), 2.8 * np.eye(3), "alpha-U")
     write_structures(Crystals.of([uranium]), tmp_path / "u.csv")
-    out = tmp_path / ("z.csv" if command == "encode" else "made")
-    line = program.fails(command, made.run, "--data", tmp_path / "u.csv", "--out", out)
+    line = program.fails(*calls(made.run, tmp_path / "u.csv", tmp_path)[command])
     assert "alpha-U: the model was not trained on U" in line
-    assert not out.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["u.csv"]
 
 
 # Runs of the other kind, and options of the other kind.
 
 
-def test_options_of_tables_with_a_run_on_crystals(made, program, tmp_path):
-    out = tmp_path / "z.csv"
-    for command, place in (("encode", out), ("reconstruct", tmp_path / "made")):
-        use = (command, made.run, "--data", made.data, "--out", place)
-        assert "--map: does not go with a run on crystals" in program.fails(*use, "--map", "a=b")
-        assert "--member: does not go with a run on crystals" in program.fails(*use, "--member", 1)
-    score = ("score", made.run, "--data", made.data)
-    for more, message in (
-        (("--map", "a=b"), "--map"),
-        (("--levels", "coarse"), "--levels"),
-        (("--transductive",), "--transductive: does not go with a run on crystals"),
-        (("--test", made.data), "--test"),
-        (("--reference", made.data), "--reference"),
-        (("--hull", made.data), "--hull"),
-        (("--relax-steps", 3), "--relax-steps"),
-        (("--out", out), "--out"),
-    ):
-        assert message in program.fails(*score, *more)
-    assert "Give --data PATH" in program.fails("score", made.run)
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        *((c, more) for c in ("encode", "reconstruct") for more in ("--map a=b", "--member 1")),
+        *(("score", more) for more in ("--map a=b", "--levels coarse", "--transductive")),
+        *(("score", more) for more in ("--test x", "--reference x", "--hull x", "--out x")),
+        ("score", "--relax-steps 3"),
+    ],
+)
+def test_options_of_tables_with_a_run_on_crystals(made, program, tmp_path, command, arguments):
+    line = program.fails(*calls(made.run, made.data, tmp_path)[command], *arguments.split())
+    option = arguments.split()[0]
+    assert f"{option}: does not go with " in line
     assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_on_tables_given_to_what_is_for_crystals(example, made, program, tmp_path):
     out = tmp_path / "z.csv"
-    assert "--atoms: does not go with a run on tables" in program.fails(
-        "encode", example.run, "--data", example.data, "--out", out, "--atoms"
-    )
-    for more in (("--samples", 3), ("--workers", 0)):
-        assert "does not go with a run on tables" in program.fails(
-            "score", example.run, "--data", example.data, *more
-        )
-    assert "crystals prior needs a run on crystals, and this is one on tables" in program.fails(
-        "crystals", "prior", example.run, "--data", made.data
-    )
-    assert "does not go with a run on tables" in program.fails(
-        "generate", example.run, "-n", 1, "--out", out
-    )
+    use, wrong = {"data": example.data}, "does not go with a run on tables"
+    line = program.fails("encode", example.run, "--atoms", **use, out=out)
+    assert f"--atoms: {wrong}" in line
+    assert wrong in program.fails("score", example.run, **use, samples=3)
+    assert wrong in program.fails("score", example.run, **use, workers=0)
+    line = program.fails("crystals", "prior", example.run, data=made.data)
+    assert "crystals prior needs a run on crystals, and this is one on tables" in line
     assert not out.exists()
 
 
 def test_runs_on_crystals_given_to_what_is_for_tables(example, made, program, tmp_path):
     out = tmp_path / "c.csv"
-    line = program.fails("cluster", made.run, "--data", example.data, "--out", out)
+    line = program.fails("cluster", made.run, data=example.data, out=out)
     assert "`variolite cluster` does not go with a run on crystals" in line
     assert program("compare", made.run, example.run).code == 2
     assert program("compare", example.run, made.run).code == 2
-    assert not out.exists()
     # Structures where a table is needed, and a table where structures are.
-    assert program.fails("encode", example.run, "--data", made.data, "--out", out)
-    assert program.fails("encode", made.run, "--data", example.data, "--out", out)
-    assert program.fails(
-        "fit", "corelogs/default", "--data", made.data, "--out", tmp_path / "run", *TINY
-    )
-    assert program.fails("fit", DNG, "--data", example.data, "--out", tmp_path / "run", *options())
+    assert program.fails("encode", example.run, data=made.data, out=out)
+    assert program.fails("encode", made.run, data=example.data, out=out)
+    assert program.fails("fit", "corelogs/default", *TINY, data=made.data, out=tmp_path / "run")
+    assert program.fails("fit", DNG, *options(), data=example.data, out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(example, made, program):
     before = files_of(example.run)
-    line = program.fails("fit", DNG, "--data", made.data, "--out", example.run, *options())
+    line = program.fails("fit", DNG, *options(), data=made.data, out=example.run)
     assert "a finished run is here already" in line
     assert files_of(example.run) == before
 
@@ -250,25 +187,29 @@ def test_a_run_on_a_table_is_not_continued_as_one_on_crystals(example, made, pro
 # Places.
 
 
-def test_places_that_are_taken(made, program, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "out", "message"),
+    [
+        ("fit", "file", "this is a file"),
+        ("fit", "thesis", "is no run"),
+        ("fit --restart", "thesis", "is no run"),
+        ("fit", "file/run", "cannot write here"),
+        ("reconstruct", "thesis", "not an empty folder"),
+        ("reconstruct", "no/made", "does not exist"),
+        ("reconstruct", "made.docx", "cannot be written as .docx"),
+        ("encode", "z.docx", "cannot be written"),
+        ("encode", "no/z.csv", ""),
+    ],
+)
+def test_places_that_are_taken(made, program, tmp_path, command, out, message):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("one")
-    fit = ("fit", DNG, "--data", made.data, *options(), "--out")
-    assert "this is a file" in program.fails(*fit, tmp_path / "file")
-    assert "is no run" in program.fails(*fit, tmp_path / "thesis")
-    assert "is no run" in program.fails(*fit, tmp_path / "thesis", "--restart")
-    assert "cannot write here" in program.fails(*fit, tmp_path / "file" / "run")
-    use = ("reconstruct", made.run, "--data", made.data, "--out")
-    assert "not an empty folder" in program.fails(*use, tmp_path / "thesis")
-    assert "does not exist" in program.fails(*use, tmp_path / "no" / "made")
-    assert "cannot be written as .docx" in program.fails(*use, tmp_path / "made.docx")
-    encode = ("encode", made.run, "--data", made.data, "--out")
-    assert "cannot be written" in program.fails(*encode, tmp_path / "z.docx")
-    assert program.fails(*encode, tmp_path / "no" / "z.csv")
-    assert "no run here" in program.fails(
-        "encode", tmp_path / "thesis", "--data", made.data, "--out", tmp_path / "z.csv"
-    )
+    name, *more = command.split()
+    settings = options() if name == "fit" else ()
+    what = DNG if name == "fit" else made.run
+    line = program.fails(name, what, *more, *settings, data=made.data, out=tmp_path / out)
+    assert message in line
     assert {p.name for p in tmp_path.rglob("*")} == {"file", "thesis", "chapter"}
 
 
@@ -283,22 +224,18 @@ def test_places_that_are_taken(made, program, tmp_path):
     ],
 )
 @pytest.mark.parametrize("spoil", [halve, lambda p: p.write_bytes(b"\x00\xffno")])
-def test_damaged_parts_of_a_run_are_named(copied, program, tmp_path, file, command, spoil):
-    spoil(copied.run / file)
+def test_damaged_parts_of_a_run_are_named(copied_crystals, program, tmp_path, file, command, spoil):
+    run = copied_crystals.run
+    spoil(run / file)
     before = files_of(tmp_path)
-    arguments: dict[str, tuple[object, ...]] = {
-        "encode": ("encode", copied.run, "--data", copied.data, "--out", tmp_path / "z.csv"),
-        "reconstruct": ("reconstruct", copied.run, "--data", copied.data, "--out", tmp_path / "m"),
-        "score": ("score", copied.run, "--data", copied.data, "--workers", 0),
-        "prior": ("crystals", "prior", copied.run, "--data", copied.data),
-    }
-    line = program.fails(*arguments[command])
-    assert str(copied.run) in line
+    assert str(run) in program.fails(*calls(run, copied_crystals.data, tmp_path)[command])
     assert files_of(tmp_path) == before
 
 
 def test_names_that_are_no_run_and_no_model(made, program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    line = program.fails("encode", "nonsense", "--data", made.data, "--out", "z.csv")
+    line = program.fails("encode", "nonsense", data=made.data, out="z.csv")
     assert "nonsense: there is no run here" in line
-    assert list(tmp_path.iterdir()) == []
+    Path("thesis").mkdir()
+    assert "no run here" in program.fails("encode", "thesis", data=made.data, out="z.csv")
+    assert [p.name for p in tmp_path.iterdir()] == ["thesis"]

@@ -1,23 +1,30 @@
 """fit, encode, reconstruct, score and crystals prior on structures, as a shell calls them."""
 
 import json
-import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
 import pytest
-from calling import run_program
+from calling import files_of, run_program
 from crystal_example import DNG, CrystalExample, options
 
 from variolite.cli import runs
+from variolite.crystals import commands
 from variolite.crystals.elements import reduced_formulas
+from variolite.crystals.files.checks import NO_LIMITS
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import file_names, write_structures
 from variolite.training import RunFolder
 from watched import Watched
+
+PRIOR = ("prior.kind=flow", "prior.epochs=4", "prior.width=16", "prior.layers=1", "prior.heads=2")
+ENERGY = "properties=[energy]"
+
+pytestmark = pytest.mark.usefixtures("short_priors")
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +35,8 @@ def made(short_priors, tmp_path_factory):
     data = folder / "textbook.crystals"
     write_store(data, replace(crystals, properties={**crystals.properties, "energy": energy}))
     found = CrystalExample(data, folder / "run")
-    fit = ("fit", DNG, "--data", data, "--out", found.run, *options("properties=[energy]"))
-    run_program(*fit)
+    run_program("fit", DNG, "--data", data, "--out", found.run, *options(ENERGY))
     return found
-
-
-pytestmark = pytest.mark.usefixtures("short_priors")
-
-
-@pytest.fixture
-def spoilt(made, tmp_path):
-    """The example with a copy of its run that a test may change."""
-    shutil.copytree(made.run, tmp_path / "run")
-    return CrystalExample(made.data, tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
@@ -56,58 +52,66 @@ def cifs(made, tmp_path_factory):
 
 def test_fitting_tells_what_it_does_and_prints_the_run(made, program, tmp_path):
     out = tmp_path / "run"
-    answer = program("fit", DNG, "--data", made.data, "--out", out, *options(), "--seed", 3)
-    assert answer.code == 0, answer.err
-    assert answer.out == f"{out}\n"
+    fit = partial(program, "fit", DNG, *options(ENERGY), data=made.data, out=out)
+    answer = fit("--seed", 3)
+    assert (answer.code, answer.out) == (0, f"{out}\n"), answer.err
     for words in (
-        "structures, split by formula",
-        "weights",
-        "epoch 1/2",
-        "position error median angstrom",
+        *("structures, split by formula", "weights", "epoch 1/2"),
+        *("position error median angstrom", "energy: mean error"),
     ):
         assert words in answer.err
     assert RunFolder(out).recipe().training.seed == 3
-    assert (out / "recipe.yaml").is_file()
-    again = program.fails("fit", DNG, "--data", made.data, "--out", out, *options())
-    assert "a finished run is here already" in again
-    command = ("fit", DNG, "--data", made.data, "--out", out, *options(), "--restart")
-    assert program(*command).code == 0
+    assert "a finished run is here already" in program.fails(*fit.args, **fit.keywords)
+    assert fit("--restart").code == 0
     assert RunFolder(out).recipe().training.seed == 0
 
 
-def test_property_scores_are_told(made, program, tmp_path):
-    command = ("fit", DNG, "--data", made.data, "--out", tmp_path / "run")
-    answer = program(*command, *options("properties=[energy]"))
-    assert "energy: mean error" in answer.err
+def _stopping_at(words):
+    """Progress that is interrupted at the first step that mentions ``words``."""
 
-
-def test_an_interrupted_fit_goes_on(made, program, tmp_path, monkeypatch):
-    def stop(record):
-        if record.epoch == 1:
+    def step(text):
+        if words in str(text):
             raise KeyboardInterrupt
 
-    out = tmp_path / "run"
-    command = ("fit", DNG, "--data", made.data, "--out", out, *options("training.epochs=4"))
+    return Watched(step, step)
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "message"),
+    [
+        ("epoch=1,", ("training.epochs=4",), "stopped by the user in epoch 2 of 4. give the same"),
+        ("epoch 2", (*PRIOR, ENERGY), "in epoch 2 of 4 of the prior. give the same"),
+        ("numbers of atoms", PRIOR, "stopped by the user"),
+        ("fitting properties", (ENERGY,), "stopped by the user"),
+    ],
+)
+def test_an_interrupted_fit_goes_on_and_ends_the_same(
+    made, program, tmp_path, monkeypatch, words, settings, message
+):
+    out, whole, samples = (tmp_path / name for name in ("run", "whole", "made.csv"))
+    fit = ("fit", DNG, "--data", made.data, *options(*settings), "--out")
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "PROGRESS", Watched(epoch=stop))
-        line = program.fails(*command)
-    assert "stopped by the user in epoch 2 of 4" in line
-    assert "the same command again to resume" in line
-    unfinished = program.fails("encode", out, "--data", made.data, "--out", tmp_path / "z.csv")
-    assert "not finished" in unfinished
-    assert program(*command).code == 0
-    whole = tmp_path / "whole"
-    command = ("fit", DNG, "--data", made.data, "--out", whole, *options("training.epochs=4"))
-    assert program(*command).code == 0
-    one, two = (RunFolder(place).model().encode(made.known).mean for place in (out, whole))
-    np.testing.assert_array_equal(one, two)
+        patch.setattr(runs, "PROGRESS", _stopping_at(words))
+        assert message in program.fails(*fit, out)
+    if words == "epoch=1,":
+        assert "not finished" in program.fails("encode", out, data=made.data, out=samples)
+    if "prior.kind=flow" in settings:
+        line = program.fails("generate", out, "-n", 2, out=samples)
+        assert "give the same command again" in line
+    assert not samples.exists()
+    told = program.works(*fit, out).err
+    assert ("the network is trained already" in told) == (words != "epoch=1,")
+    program.works(*fit, whole)
+    weights = [run / "model" / "weights.safetensors" for run in (out, whole)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert not (out / "checkpoint").exists()
+    assert "a finished run is here already" in program.fails(*fit, out)
 
 
 @pytest.mark.parametrize("name", ["set.csv", "set.extxyz", "set"])
 def test_fitting_on_any_format(program, tmp_path, name):
     write_structures(textbook_crystals(), tmp_path / name)
-    answer = program("fit", DNG, "--data", tmp_path / name, "--out", tmp_path / "run", *options())
-    assert answer.code == 0, answer.err
+    program.works("fit", DNG, *options(), data=tmp_path / name, out=tmp_path / "run")
 
 
 # encode
@@ -116,9 +120,9 @@ def test_fitting_on_any_format(program, tmp_path, name):
 def test_latents_of_structures_and_of_atoms(made, program, tmp_path):
     known = made.known
     write_store(tmp_path / "known.crystals", known)
-    encode = ("encode", made.run, "--data", tmp_path / "known.crystals", "--out")
-    assert program(*encode, tmp_path / "z.csv").code == 0
-    assert program(*encode, tmp_path / "atoms.parquet", "--atoms").code == 0
+    encode = partial(program.works, "encode", made.run, data=tmp_path / "known.crystals")
+    encode(out=tmp_path / "z.csv")
+    encode("--atoms", out=tmp_path / "atoms.parquet")
     latents = RunFolder(made.run).model().encode(known)
     table = pl.read_csv(tmp_path / "z.csv")
     assert table.columns == [
@@ -131,18 +135,13 @@ def test_latents_of_structures_and_of_atoms(made, program, tmp_path):
     assert (table["energy_low"] <= table["energy_predicted"]).all()
     assert (table["energy_predicted"] <= table["energy_high"]).all()
     atoms = pl.read_parquet(tmp_path / "atoms.parquet")
-    assert atoms.columns == [
-        *("name", "atom", "element", "z0", "z1", "z2", "z3", "sd0", "sd1", "sd2", "sd3")
-    ]
+    axes = ("z0", "z1", "z2", "z3", "sd0", "sd1", "sd2", "sd3")
+    assert atoms.columns == ["name", "atom", "element", *axes]
     np.testing.assert_array_equal(atoms.select("^z.$").to_numpy(), latents.mean)
-    assert latents.log_variance is not None
-    np.testing.assert_allclose(
-        atoms.select("^sd.$").to_numpy(), np.exp(0.5 * latents.log_variance), rtol=1e-5
-    )
+    spreads = np.exp(0.5 * latents.log_variance)
+    np.testing.assert_allclose(atoms.select("^sd.$").to_numpy(), spreads, rtol=1e-5)
     assert atoms["name"].to_list() == known.names[known.owner].tolist()
-    assert atoms.group_by("name", maintain_order=True).agg(pl.col("atom"))["atom"].to_list() == [
-        list(range(n)) for n in known.counts
-    ]
+    assert atoms["atom"].to_list() == [i for n in known.counts for i in range(n)]
 
 
 # reconstruct
@@ -150,17 +149,12 @@ def test_latents_of_structures_and_of_atoms(made, program, tmp_path):
 
 def test_a_folder_of_cifs_comes_back_under_the_same_names(made, program, cifs, tmp_path):
     out = tmp_path / "made"
-    answer = program("reconstruct", made.run, "--data", cifs, "--out", out)
-    assert answer.code == 0, answer.err
+    answer = program.works("reconstruct", made.run, data=cifs, out=out)
     assert answer.out == f"{out}\n"
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in cifs.iterdir())
     expected = RunFolder(made.run).model().reconstruct(load_crystals(cifs))
     # What a generator got wrong is read without the limits of real structures.
-    from variolite.crystals.files.checks import Limits
-    from variolite.crystals.files.reading import read_structures
-
-    anything = Limits(min_distance=0.0, volume_per_atom=(0.0, np.inf), lengths=(0.0, np.inf))
-    found = read_structures([out], limits=anything).crystals
+    found = load_crystals(out, limits=NO_LIMITS)
     assert found.names.tolist() == expected.names.tolist()
     np.testing.assert_allclose(found.volumes, expected.volumes, rtol=1e-4)
     np.testing.assert_array_equal(found.species, expected.species)
@@ -170,7 +164,7 @@ def test_a_folder_of_cifs_comes_back_under_the_same_names(made, program, cifs, t
 @pytest.mark.parametrize("name", ["made.extxyz", "made.csv", "made.crystals"])
 def test_one_file_instead_of_a_folder(made, program, cifs, tmp_path, name):
     out = tmp_path / name
-    assert program("reconstruct", made.run, "--data", cifs, "--out", out).code == 0
+    program.works("reconstruct", made.run, data=cifs, out=out)
     assert out.is_file()
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -178,62 +172,61 @@ def test_one_file_instead_of_a_folder(made, program, cifs, tmp_path, name):
 # score
 
 
-def test_scoring_prints_a_table_and_writes_the_page(spoilt, program):
-    score = ("score", spoilt.run, "--data", spoilt.data, "--workers", 0)
-    answer = program(*score)
-    assert answer.code == 0, answer.err
+def test_scoring_prints_a_table_and_writes_the_page(copied_crystals, program, cifs):
+    run = copied_crystals.run
+    score = partial(program.works, "score", run, workers=0)
+    answer = score(data=copied_crystals.data)
     assert answer.out.startswith("reconstruction of held-out structures")
     assert "random_coordinates" in answer.out
     for name in ("scorecard.json", "held_out.parquet", "originals.crystals", "report.html"):
-        assert (spoilt.run / name).is_file()
-    split = RunFolder(spoilt.run).split()
-    held = pl.read_parquet(spoilt.run / "held_out.parquet")
-    assert set(held["formula"]) == set(split.test)
-    answer = program(*score, "--json", "--no-baselines")
-    card = json.loads(answer.out)
+        assert (run / name).is_file()
+    held = pl.read_parquet(run / "held_out.parquet")
+    assert set(held["formula"]) == set(RunFolder(run).split().test)
+    card = json.loads(score("--json", "--no-baselines", data=copied_crystals.data).out)
     assert {row["method"] for row in card["rows"]} == {"vae"}
-
-
-def test_scoring_on_other_structures_says_what_they_share(spoilt, program, cifs):
-    answer = program("score", spoilt.run, "--data", cifs, "--no-baselines", "--workers", 0)
-    assert answer.code == 0, answer.err
-    assert "of 6 structures have a formula that a structure of training or validation has" in (
-        answer.out
-    )
-    other = program(*("score", spoilt.run, "--data", cifs, "--train", spoilt.data, "--workers", 0))
-    assert "nearest_template" in other.out
+    # On other structures it says what they share with those of training.
+    said = "of 6 structures have a formula that a structure of training or validation has"
+    assert said in score("--no-baselines", data=cifs).out
+    assert "nearest_template" in score(data=cifs, train=copied_crystals.data).out
 
 
 # crystals prior
 
 
-def test_fitting_the_prior_anew(spoilt, program, tmp_path):
-    assert "no prior" in program.fails(
-        "generate", spoilt.run, "-n", 2, "--out", tmp_path / "made.crystals"
-    )
-    command = ("crystals", "prior", spoilt.run, "--data", spoilt.data)
-    answer = program(
-        *command,
-        *("--set", "prior.kind=flow", "--set", "prior.width=16", "--set", "prior.epochs=2"),
-    )
-    assert answer.code == 0, answer.err
-    assert answer.out == f"{spoilt.run}\n"
+def test_fitting_the_prior_anew(copied_crystals, program, tmp_path):
+    run, settings = copied_crystals.run, ("prior.kind=flow", "prior.width=16", "prior.epochs=2")
+    assert "no prior" in program.fails("generate", run, "-n", 2, out=tmp_path / "made.crystals")
+    more = (part for change in settings for part in ("--set", change))
+    answer = program.works("crystals", "prior", run, *more, data=copied_crystals.data)
+    assert answer.out == f"{run}\n"
     assert "prior: numbers of atoms and compositions" in answer.err
-    model = RunFolder(spoilt.run).model()
+    model = RunFolder(run).model()
     assert model.prior is not None
     assert model.properties is not None
-    assert RunFolder(spoilt.run).recipe().prior.kind == "flow"
+    assert RunFolder(run).recipe().prior.kind == "flow"
+
+
+def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
+    copied_crystals, program, monkeypatch
+):
+    run = copied_crystals.run
+    prior = ["crystals", "prior", run, "--data", copied_crystals.data]
+    prior += [part for change in PRIOR for part in ("--set", change)]
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "PROGRESS", _stopping_at("epoch 2"))
+        assert "give the same command again to resume" in program.fails(*prior)
+    assert list((run / "checkpoint").iterdir())
+    program.works(*prior, "--set", "prior.learning_rate=0.01")
+    assert not (run / "checkpoint").exists()
 
 
 def test_what_the_prior_command_refuses(made, program, cifs, tmp_path):
-    before = {p: p.read_bytes() for p in made.run.rglob("*") if p.is_file()}
-    command = ("crystals", "prior", made.run, "--data")
-    assert "can no longer change" in program.fails(*command, made.data, "--set", "model.width=9")
-    assert "did you mean kind" in program.fails(*command, made.data, "--set", "prior.kin=flow")
-    write_store(tmp_path / "fewer.crystals", made.crystals.take(slice(0, 60)))
-    fewer = program.fails(*command, tmp_path / "fewer.crystals")
-    assert "not the structures that the run was trained from" in fewer
-    other = program.fails(*command, cifs)
-    assert "not the structures that the run was trained from" in other
-    assert "no run here" in program.fails("crystals", "prior", tmp_path, "--data", made.data)
-    assert {p: p.read_bytes() for p in made.run.rglob("*") if p.is_file()} == before
+    before, fewer = files_of(made.run), tmp_path / "fewer.crystals"
+    fails = partial(program.fails, "crystals", "prior", made.run)
+    assert "can no longer change" in fails("--set", "model.width=9", data=made.data)
+    assert "did you mean kind" in fails("--set", "prior.kin=flow", data=made.data)
+    write_store(fewer, made.crystals.take(slice(0, 60)))
+    for data in (fewer, cifs):
+        assert "not the structures that the run was trained from" in fails(data=data)
+    assert "no run here" in program.fails("crystals", "prior", tmp_path, data=made.data)
+    assert files_of(made.run) == before

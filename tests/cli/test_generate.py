@@ -18,20 +18,16 @@ from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError
 
 SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
+ENERGY = ("energy",)
 
 
 def salts(number):
     """Cells like that of caesium chloride, of four compositions, with an energy."""
     random = np.random.default_rng(0)
-    pairs = [(3, 9), (3, 17), (11, 9), (11, 17)]
+    pairs = np.array([(3, 9), (3, 17), (11, 9), (11, 17)], np.uint8)
     crystals = Crystals.of(
-        Crystal(
-            np.array(random.choice(pairs), np.uint8),
-            SALT,
-            random.uniform(3.5, 4.5) * np.eye(3),
-            f"salt-{place}",
-        )
-        for place in range(number)
+        Crystal(random.choice(pairs), SALT, random.uniform(3.5, 4.5) * np.eye(3))
+        for _ in range(number)
     )
     energy = crystals.volumes + random.normal(size=number)
     return replace(crystals, properties={"energy": energy})
@@ -45,9 +41,8 @@ def run(tmp_path_factory):
     module = untrained((3, 9, 11, 17), given=("species",))
     bare = CrystalModel(module)
     latents = bare.encode(crystals)
-    spec = PriorSpec(width=16, layers=1, heads=2, epochs=2)
-    prior = fit_prior(latents, crystals, spec, ("energy",))
-    head = fit_property_head(latents, crystals, ["energy"], units={"energy": "eV/atom"})
+    prior = fit_prior(latents, crystals, PriorSpec(width=16, layers=1, heads=2, epochs=2), ENERGY)
+    head = fit_property_head(latents, crystals, ENERGY, units={"energy": "eV/atom"})
     save_crystal_model(folder / "model", CrystalModel(module, prior, head))
     save_crystal_model(folder.with_name("bare") / "model", bare)
     return folder
@@ -56,23 +51,19 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("name", ["made.crystals", "made.csv", "made"])
 def test_exactly_n_are_written(run, program, tmp_path, name):
     out = tmp_path / name
-    answer = program("generate", run, "-n", 7, "--out", out, "--steps", 2, "--tries", 50)
-    assert answer.code == 0, answer.err
+    answer = program.works("generate", run, "-n", 7, out=out, steps=2, tries=50)
     assert answer.out == f"{out}\n"
     assert "attempts were valid" in answer.err
     assert "predicted: energy in eV/atom\n" in answer.err
-    found = load_crystals(out)
-    assert len(found) == 7
+    assert len(load_crystals(out)) == 7
     if name.endswith(".csv"):
-        table = pl.read_csv(out)
-        assert table["energy_predicted"].is_finite().all()
+        assert pl.read_csv(out)["energy_predicted"].is_finite().all()
 
 
 def test_conditions_reach_the_prior(run, program, tmp_path):
     out = tmp_path / "made.crystals"
     asked = ("--where", "composition=NaCl", "--where", "atoms=2", "--where", "energy=60")
-    answer = program("generate", run, "-n", 3, "--out", out, *asked, "--guidance", 2, "--tries", 50)
-    assert answer.code == 0, answer.err
+    program.works("generate", run, "-n", 3, *asked, out=out, guidance=2, tries=50)
     assert set(reduced_formulas(load_crystals(out))) == {"NaCl"}
 
 
@@ -80,7 +71,7 @@ def test_the_seed_decides(run, program, tmp_path):
     found = []
     for place, seed in enumerate((0, 0, 1)):
         out = tmp_path / f"{place}.crystals"
-        program("generate", run, "-n", 3, "--out", out, "--seed", seed, "--tries", 50)
+        program("generate", run, "-n", 3, out=out, seed=seed, tries=50)
         found.append(load_crystals(out).lattices)
     np.testing.assert_array_equal(found[0], found[1])
     assert (found[0] != found[2]).any()
@@ -102,27 +93,25 @@ def test_the_seed_decides(run, program, tmp_path):
 )
 def test_mistakes_of_conditions(run, program, tmp_path, arguments, message):
     out = tmp_path / "made.crystals"
-    assert message in program.fails("generate", run, "-n", 2, "--out", out, *arguments)
+    assert message in program.fails("generate", run, "-n", 2, *arguments, out=out)
     assert not out.exists()
 
 
 def test_mistakes_of_places(run, program, tmp_path, example):
-    out = tmp_path / "made.crystals"
-    assert "does not go with a run on tables" in program.fails(
-        "generate", example.run, "-n", 2, "--out", out
-    )
-    assert "no prior" in program.fails("generate", run.with_name("bare"), "-n", 2, "--out", out)
-    assert "no run here" in program.fails("generate", tmp_path, "-n", 2, "--out", out)
-    taken = program.fails("generate", run, "-n", 2, "--out", tmp_path / "made.docx")
-    assert "cannot be written as .docx" in taken
-    assert program("generate", run, "-n", 0, "--out", out).code == 2
+    for given, name, message in (
+        (example.run, "made.crystals", "does not go with a run on tables"),
+        (run.with_name("bare"), "made.crystals", "no prior"),
+        (tmp_path, "made.crystals", "no run here"),
+        (run, "made.docx", "cannot be written as .docx"),
+    ):
+        assert message in program.fails("generate", given, "-n", 2, out=tmp_path / name)
+    assert program("generate", run, "-n", 0, out=tmp_path / "made.crystals").code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pairs_are_read_with_their_spaces():
-    assert parse_conditions([" atoms = 4 ", "composition=Li-O-*"]) == {
-        "atoms": "4",
-        "composition": "Li-O-*",
-    }
+    found = parse_conditions([" atoms = 4 ", "composition=Li-O-*"])
+    assert found == {"atoms": "4", "composition": "Li-O-*"}
     assert parse_conditions(None) == {}
     with pytest.raises(DataError, match="is no condition"):
         parse_conditions(["atoms="])

@@ -22,11 +22,10 @@ def place(tmp_path_factory):
     """Two runs whose networks are not trained, one told the elements, and structures."""
     folder = tmp_path_factory.mktemp("paths")
     crystals = textbook_crystals()
-    places = [crystals.names.tolist().index(name) for name in NAMES]
-    some = crystals.take(np.array(places))
-    for told in (False, True):
-        module = untrained((8, 9, 11, 12, 17, 20), given=("species",) if told else ())
-        save_crystal_model(folder / ("told" if told else "run") / "model", CrystalModel(module))
+    some = crystals.take(np.array([crystals.names.tolist().index(name) for name in NAMES]))
+    for run, told in (("run", ()), ("told", ("species",))):
+        module = untrained((8, 9, 11, 12, 17, 20), given=told)
+        save_crystal_model(folder / run / "model", CrystalModel(module))
     write(some, folder / "some.extxyz")
     write(some, folder / "cifs")
     names = np.array(["twice", "twice", "CaF2: fluorite", "Cu"])
@@ -35,16 +34,14 @@ def place(tmp_path_factory):
 
 
 def ends(place):
-    return f"{place / 'some.extxyz'}:{NAMES[0]}", f"{place / 'some.extxyz'}:{NAMES[1]}"
+    return [f"{place / 'some.extxyz'}:{name}" for name in NAMES[:2]]
 
 
 @pytest.mark.parametrize("name", ["path.crystals", "path.extxyz", "path.csv", "path"])
 def test_a_path_is_written_and_told(place, program, tmp_path, name):
     out = tmp_path / name
-    answer = program(
-        "crystals", "interpolate", place / "run", *ends(place), "--steps", 5, "--out", out
-    )
-    assert answer.code == 0, answer.err
+    path = ("crystals", "interpolate", place / "run", *ends(place))
+    answer = program.works(*path, steps=5, out=out)
     assert answer.out == f"{out}\n"
     model = load_crystal_model(place / "run" / "model")
     some = load_crystals(place / "some.extxyz")
@@ -62,11 +59,9 @@ def test_a_path_is_written_and_told(place, program, tmp_path, name):
 
 
 def test_the_elements_are_told_and_a_path_may_be_straight(place, program, tmp_path):
-    salt = place / "cifs" / "NaCl_(rock_salt).cif"
-    out = tmp_path / "path.crystals"
-    options = ("--out", out, "--path", "linear", "--steps", 3)
-    answer = program("crystals", "interpolate", place / "told", salt, salt, *options)
-    assert answer.code == 0, answer.err
+    salt, out = place / "cifs" / "NaCl_(rock_salt).cif", tmp_path / "path.crystals"
+    path = ("crystals", "interpolate", place / "told", salt, salt, "--path", "linear")
+    answer = program.works(*path, steps=3, out=out)
     assert load_crystals(out).species.tolist() == [11, 17] * 3
     # Both ends are one crystal: nothing changes between them.
     assert {line.split()[-1] for line in answer.err.splitlines()[-2:]} == {"0.000"}
@@ -92,27 +87,24 @@ def test_structures_are_found_by_name(place):
 )
 def test_mistakes_of_structures(place, program, tmp_path, first, message):
     out = tmp_path / "path.crystals"
-    call = ("crystals", "interpolate", place / "run", place / first, ends(place)[1], "--out", out)
-    assert message in program.fails(*call)
+    path = ("crystals", "interpolate", place / "run", place / first, ends(place)[1])
+    assert message in program.fails(*path, out=out)
     assert not out.exists()
 
 
 def test_other_mistakes(place, program, tmp_path, example):
-    out = tmp_path / "path.crystals"
-    both = ends(place)
-
-    def told(run, *more, to=out):
-        return program.fails("crystals", "interpolate", run, *both, "--out", to, *more)
-
-    assert "differ in composition" in told(place / "told")
-    assert "one on tables" in told(example.run)
-    assert "no run here" in told(tmp_path)
-    assert "no path 'round'" in told(place / "run", "--path", "round")
-    assert "no device called" in told(place / "run", "--device", "gpu")
-    assert "cannot be written as .docx" in told(place / "run", to=tmp_path / "path.docx")
+    both, out, run = ends(place), tmp_path / "path.crystals", place / "run"
     copper = place / "cifs" / "Cu_(fcc).cif"
-    unknown = ("crystals", "interpolate", place / "run", copper, copper, "--out", out)
-    assert "not trained on Cu" in program.fails(*unknown)
-    few = program("crystals", "interpolate", place / "run", *both, "--out", out, "--steps", 1)
-    assert few.code == 2
+    for given, options, message in (
+        ((place / "told", *both), {}, "differ in composition"),
+        ((example.run, *both), {}, "one on tables"),
+        ((tmp_path, *both), {}, "no run here"),
+        ((run, *both), {"path": "round"}, "no path 'round'"),
+        ((run, *both), {"device": "gpu"}, "no device called"),
+        ((run, *both), {"out": tmp_path / "path.docx"}, "cannot be written as .docx"),
+        ((run, copper, copper), {}, "not trained on Cu"),
+    ):
+        line = program.fails("crystals", "interpolate", *given, **{"out": out, **options})
+        assert message in line
+    assert program("crystals", "interpolate", run, *both, out=out, steps=1).code == 2
     assert not out.exists()

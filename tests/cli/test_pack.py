@@ -1,5 +1,7 @@
 """``variolite crystals pack``: a store, a table of rejects, a summary, and every mistake."""
 
+from functools import partial
+
 import polars as pl
 import pytest
 
@@ -17,72 +19,67 @@ def folder(tmp_path):
     return tmp_path / "cifs"
 
 
-def test_packing_a_folder(program, folder, tmp_path):
-    out = tmp_path / "set.crystals"
-    answer = program("crystals", "pack", folder, "--out", out)
-    assert answer.code == 0
+@pytest.fixture
+def pack(program):
+    return partial(program.works, "crystals", "pack")
+
+
+def test_packing_a_folder(pack, folder, tmp_path):
+    out, rejects = tmp_path / "set.crystals", tmp_path / "set.rejects.csv"
+    answer = pack(folder, out=out)
     assert answer.out == f"{out}\n"
     assert len(open_store(out)) == 78
-    rejects = pl.read_csv(tmp_path / "set.rejects.csv")
-    assert rejects.select("name", "reason_code").rows() == [("aaa", "unreadable")]
+    assert pl.read_csv(rejects)["name", "reason_code"].rows() == [("aaa", "unreadable")]
     for line in (
         "1 of 79 were rejected: unreadable 1",
         "78 structures of 75 formulas",
         "atoms: 1 to 14 per cell",
         "elements: 49 (Li, B, C,",
-        f"rejected structures: {tmp_path / 'set.rejects.csv'}",
+        f"rejected structures: {rejects}",
     ):
         assert line in answer.err
-    # The table goes when all is well again.
+    # The table goes when all is well again, unless it was asked for.
     (folder / "aaa.cif").unlink()
-    assert program("crystals", "pack", folder, "--out", out).code == 0
-    assert not (tmp_path / "set.rejects.csv").exists()
+    pack(folder, out=out)
+    assert not rejects.exists()
+    rejects.write_text("anything\n")
+    pack(folder, out=out, rejects=rejects)
+    assert rejects.read_text() == "file,row,name,reason_code,reason\n"
 
 
-def test_options(program, folder, tmp_path):
-    out, table = tmp_path / "set.crystals", tmp_path / "why.parquet"
-    answer = program(
-        *("crystals", "pack", folder, "--out", out, "--reduce"),
-        *("--rejects", table, "--max-atoms", 4),
-    )
-    assert answer.code == 0
+def test_options(pack, folder, tmp_path):
+    out, two, table = (tmp_path / name for name in ("set.crystals", "two.crystals", "why.parquet"))
+    pack(folder, "--reduce", "--max-atoms", 4, out=out, rejects=table)
     packed = open_store(out)
     assert packed.counts.max() == 4
     assert set(pl.read_parquet(table)["reason_code"]) == {"unreadable", "too_many_atoms"}
     parameters = cell_parameters(packed.lattices)
     assert (parameters[:, 0] <= parameters[:, 2] + 1e-6).all()
-    again = program("crystals", "pack", out, "--out", tmp_path / "two.crystals")
-    assert again.code == 0
-    assert len(open_store(tmp_path / "two.crystals")) == len(packed)
+    pack(out, out=two)
+    assert len(open_store(two)) == len(packed)
 
 
 def test_too_many_rejects_leave_the_table_and_no_store(program, folder, tmp_path):
-    out = tmp_path / "set.crystals"
-    message = program.fails(
-        *("crystals", "pack", folder, "--out", out, "--limit-rejected", "0.001")
-    )
+    out, rejects = tmp_path / "set.crystals", tmp_path / "set.rejects.csv"
+    message = program.fails("crystals", "pack", folder, "--limit-rejected", "0.001", out=out)
     assert "too many structures were rejected, 1 of 79: unreadable 1" in message
     assert not out.exists()
-    assert (tmp_path / "set.rejects.csv").exists()
-    answer = program("crystals", "pack", folder / "aaa.cif", "--out", out)
+    assert rejects.exists()
+    answer = program("crystals", "pack", folder / "aaa.cif", out=out)
     assert answer.code == 2
-    assert f"rejected structures: {tmp_path / 'set.rejects.csv'}" in answer.err
+    assert f"rejected structures: {rejects}" in answer.err
     assert "Correct it, or export it again" in answer.last
 
 
-def test_mistakes(program, folder, tmp_path):
-    pack = ("crystals", "pack", folder)
-    assert "Write --out" in program.fails(*pack, "--out", tmp_path / "set.csv")
-    assert "folder does not exist" in program.fails(*pack, "--out", tmp_path / "no" / "a.crystals")
-    assert "cannot be written" in program.fails(
-        *pack, "--out", tmp_path / "a.crystals", "--rejects", tmp_path / "a.docx"
-    )
-    missing = program.fails("crystals", "pack", tmp_path / "cif", "--out", tmp_path / "a.crystals")
-    assert "no such file" in missing
-    assert "Did you mean 'cifs'?" in missing
+def test_mistakes(program, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "nothing").mkdir()
-    empty = program.fails(
-        "crystals", "pack", tmp_path / "nothing", "--out", tmp_path / "a.crystals"
-    )
-    assert "no structures were found" in empty
-    assert not (tmp_path / "a.crystals").exists()
+    for data, out, more, message in (
+        (folder, "set.csv", (), "Write --out"),
+        (folder, "no/a.crystals", (), "folder does not exist"),
+        (folder, "a.crystals", ("--rejects", "a.docx"), "cannot be written"),
+        ("cif", "a.crystals", (), "no such file. Did you mean 'cifs'?"),
+        ("nothing", "a.crystals", (), "no structures were found"),
+    ):
+        assert message in program.fails("crystals", "pack", data, *more, out=out)
+    assert {p.name for p in tmp_path.iterdir()} == {"cifs", "nothing"}

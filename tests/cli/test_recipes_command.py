@@ -36,22 +36,15 @@ def test_recipes_are_listed_and_shown_and_show_may_be_left_out(program):
 
 def test_importing_writes_a_recipe_and_accounts_for_the_rest(program, source, tmp_path):
     out = tmp_path / "mine.yaml"
-    answer = program("recipes", "import", source, "--out", out)
-    assert answer.code == 0
-    lines = answer.out.splitlines()
-    assert lines[0] == "4 taken over:"
-    assert lines[-1] == str(out)
+    lines = program.works("recipes", "import", source, out=out).out.splitlines()
+    assert (lines[0], lines[-1]) == ("4 taken over:", str(out))
     assert "2 without a counterpart:" in lines
     assert any("encoder.dropout = 0.1" in line and "no dropout" in line for line in lines)
     assert any("ckpt_path = null" in line for line in lines)
     recipe = load_recipe(out, kind=BaseRecipe)
     assert (recipe.name, recipe.title) == ("mine", "Imported from vae_dng.yaml")
-    assert program("recipes", out).code == 0
-
-
-def test_a_program_can_read_the_account(program, source, tmp_path):
-    out = tmp_path / "mine.yaml"
-    account = json.loads(program("recipes", "import", source, "--out", out, "--json").out)
+    program.works("recipes", out)
+    account = json.loads(program("recipes", "import", source, "--json", out=out).out)
     assert account["recipe"] == yaml.safe_load(out.read_text())
     assert {"from": "encoder.d_model", "value": 64, "to": "model.width"} in account["taken"]
     assert account["missing"] == []
@@ -59,15 +52,15 @@ def test_a_program_can_read_the_account(program, source, tmp_path):
 
 def test_mistakes_in_importing_are_one_line(program, source, tmp_path):
     out = tmp_path / "mine.yaml"
-    assert "cannot read" in program.fails("recipes", "import", tmp_path / "absent", "--out", out)
-    assert "a recipe is a .yaml file" in program.fails(
-        "recipes", "import", source, "--out", tmp_path / "mine.txt"
-    )
-    source.write_text("defaults: [data: mp-20]\nlatent_dim: 8")
-    assert "composed of other files" in program.fails("recipes", "import", source, "--out", out)
-    source.write_text("latent_dim: !!python/object/apply:os.mkdir [x]")
-    assert "not valid YAML" in program.fails("recipes", "import", source, "--out", out)
-    source.write_text("latent_dim: 8\nencoder: {_target_: os.system}")
-    assert "'os.system'" in program.fails("recipes", "import", source, "--out", out)
+    assert "cannot read" in program.fails("recipes", "import", tmp_path / "absent", out=out)
+    line = program.fails("recipes", "import", source, out=tmp_path / "mine.txt")
+    assert "a recipe is a .yaml file" in line
+    for content, message in (
+        ("defaults: [data: mp-20]\nlatent_dim: 8", "composed of other files"),
+        ("latent_dim: !!python/object/apply:os.mkdir [x]", "not valid YAML"),
+        ("latent_dim: 8\nencoder: {_target_: os.system}", "'os.system'"),
+    ):
+        source.write_text(content)
+        assert message in program.fails("recipes", "import", source, out=out)
     assert program("recipes", "import", source).code == 2
     assert not out.exists()

@@ -88,31 +88,21 @@ def data(tmp_path, monkeypatch):
     sys.modules.pop("toy_field", None)
 
 
-def test_the_toy_is_about_as_short_as_a_field_can_be():
+def test_a_field_of_one_short_module_goes_through_the_commands(program, data, tmp_path):
     assert len(TOY.splitlines()) < 75
-
-
-def test_a_field_of_one_module_goes_through_the_commands(program, data, tmp_path):
     run, out = tmp_path / "run", tmp_path / "z.csv"
-    fitted = program("fit", tmp_path / "toy.yaml", "--data", data, "--out", run)
-    assert (fitted.code, fitted.out) == (0, f"{run}\n"), fitted.err
-    scored = program("score", run, "--data", data)
-    assert (scored.code, scored.out) == (0, "mae 2.000\n"), scored.err
-    assert json.loads(program("score", run, "--data", data, "--json").out)["rows"]
-    (run / "report.html").unlink()
-    page = program("report", run)
-    assert page.code == 0, page.err
-    assert "<p>3.000</p>" in Path(page.out.strip()).read_text()
-    assert program("encode", run, "--data", data, "--out", out).code == 0
-    assert pl.read_csv(out)["z0"].to_list() == [-2.0, -1.0, 3.0]
-
-
-def test_what_a_field_does_not_offer_is_refused(program, data, tmp_path):
-    run = tmp_path / "run"
     fit = ("fit", tmp_path / "toy.yaml", "--data", data, "--out", run)
+    # What a field does not offer is refused.
     assert "--members: does not go with a run on numbers" in program.fails(*fit, "--members", 2)
     assert not run.exists()
-    assert program(*fit, "--set", "column=x").code == 0
-    line = program.fails("cluster", run, "--data", data, "--out", tmp_path / "c.csv")
+    assert program.works(*fit, "--set", "column=x").out == f"{run}\n"
+    assert program.works("score", run, data=data).out == "mae 2.000\n"
+    assert json.loads(program("score", run, "--json", data=data).out)["rows"]
+    (run / "report.html").unlink()
+    page = program.works("report", run).out.strip()
+    assert "<p>3.000</p>" in Path(page).read_text()
+    program.works("encode", run, data=data, out=out)
+    assert pl.read_csv(out)["z0"].to_list() == [-2.0, -1.0, 3.0]
+    line = program.fails("cluster", run, data=data, out=tmp_path / "c.csv")
     assert "`variolite cluster` does not go with a run on numbers" in line
     assert "did you mean column?" in program.fails(*fit, "--restart", "--set", "colum=x")
