@@ -5,6 +5,7 @@ brackets are those measured on the original at its full size.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -43,20 +44,20 @@ def plain():
 
 
 @pytest.fixture(scope="module")
-def messages():
-    return BaselineModule(TINY_MESSAGES, 0).eval()
+def moved(plain, batch):
+    """How far a change of the batch moves the latents of a network, in standard deviations."""
+    networks = {"plain": plain, "messages": BaselineModule(TINY_MESSAGES, 0).eval()}
+
+    @torch.no_grad()
+    def measured(name, **changes):
+        old, new = (networks[name].infer(b).mean[0] for b in (batch, replace(batch, **changes)))
+        return float(((new - old) / old.std(0)).square().mean().sqrt())
+
+    return measured
 
 
-@torch.no_grad()
-def _moved(module, before, after):
-    """Root mean square change of the latents in their own standard deviations."""
-    old, new = module.infer(before).mean[0], module.infer(after).mean[0]
-    return float(((new - old) / old.std(0)).square().mean().sqrt())
-
-
-def _rotated(batch):
-    rotation = draw_rotation(torch.Generator().manual_seed(3))
-    return replace(batch, lattice=batch.lattice @ rotation.T)
+def _seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
 def test_the_coordinate_loss_is_not_periodic():
@@ -70,84 +71,45 @@ def test_the_coordinate_loss_is_not_periodic():
     assert float(reconstruction(found, *given)) == pytest.approx(0.998**2)
 
 
-def test_moving_atoms_by_whole_cells_changes_the_loss(plain, batch):
+def test_moving_atoms_by_whole_cells_changes_the_loss_and_the_latents(plain, batch, moved):
     shift = torch.zeros_like(batch.coordinates)
     shift[::2, 0] = 1.0
-    moved = replace(batch, coordinates=batch.coordinates + shift)
+    other = replace(batch, coordinates=batch.coordinates + shift)
     with torch.no_grad():
-        before, after = plain.loss(batch, BETA).total, plain.loss(moved, BETA).total
+        before, after = plain.loss(batch, BETA).total, plain.loss(other, BETA).total
     assert abs(float(after - before)) > 1.0
+    assert moved("plain", coordinates=batch.coordinates + 1.0) > 0.02  # [.14]
 
 
-def test_moving_atoms_by_whole_cells_moves_the_latents(plain, batch):
-    moved = replace(batch, coordinates=batch.coordinates + 1.0)
-    assert _moved(plain, batch, moved) > 0.02  # [.14]
-
-
-def test_rotation_moves_the_latents(plain, batch):
-    assert _moved(plain, batch, _rotated(batch)) > 0.1  # [.64]
-
-
-def test_the_order_of_atoms_moves_the_latents(plain, batch):
-    # All crystals backwards: atoms keep their neighbours and change their number.
-    counts = batch.layout.counts
-    starts = counts.cumsum(0) - counts
-    owner = batch.layout.owner
-    backwards = (2 * starts + counts - 1)[owner] - torch.arange(len(owner))
-    turned = replace(
-        batch, species=batch.species[backwards], coordinates=batch.coordinates[backwards]
-    )
-    with torch.no_grad():
-        before = plain.infer(batch).mean[0]
-        after = plain.infer(turned).mean[0][backwards]
-    change = ((after - before) / before.std(0)).square().mean().sqrt()
-    assert float(change) > 0.1  # [.25]
-
-
-@pytest.mark.parametrize("encoder", ["plain", "messages"])
-def test_another_cell_moves_the_latents(encoder, request, batch):
-    module = request.getfixturevalue(encoder)
+def test_rotation_and_another_cell_move_the_latents(batch, moved):
+    rotated = batch.lattice @ draw_rotation(_seeded(3)).T
+    assert moved("plain", lattice=rotated) > 0.1  # [.64]
     change = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    recelled = replace(
-        batch,
-        lattice=change @ batch.lattice,
-        coordinates=(batch.coordinates @ torch.linalg.inv(change)) % 1.0,
-    )
-    assert _moved(module, batch, recelled) > 0.003  # [.23 and .06]
-
-
-def test_the_other_encoder_knows_no_origin_and_no_rotation(messages, batch):
-    moved = replace(batch, coordinates=batch.coordinates + torch.tensor([0.37, 1.0, -2.61]))
-    assert _moved(messages, batch, moved) < 1e-4  # [1e-6]
-    assert _moved(messages, batch, _rotated(batch)) < 1e-4  # [1.5e-6]
+    within = (batch.coordinates @ torch.linalg.inv(change)) % 1.0
+    for encoder in ("plain", "messages"):  # [.23 and .06]
+        assert moved(encoder, lattice=change @ batch.lattice, coordinates=within) > 0.003
+    # The other encoder knows no origin and no rotation.
+    elsewhere = batch.coordinates + torch.tensor([0.37, 1.0, -2.61])
+    assert moved("messages", coordinates=elsewhere) < 1e-4  # [1e-6]
+    assert moved("messages", lattice=rotated) < 1e-4  # [1.5e-6]
 
 
 @torch.no_grad()
-def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain):
-    batch = batch_of(mixed(count=18))
+def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain, batch):
     negative, inside_out = [], []
     for seed in range(10):
-        noise = torch.randn(batch.noise.shape, generator=torch.Generator().manual_seed(seed))
+        noise = torch.randn(batch.noise.shape, generator=_seeded(seed))
         found = plain.output(noise, batch.layout)
         negative.append((found.lengths < 0).any(1))
-        volume = torch.linalg.det(plain.cells(found, batch.layout.counts))
-        inside_out.append(volume <= 0)
+        inside_out.append(torch.linalg.det(plain.cells(found, batch.layout.counts)) <= 0)
     assert torch.cat(negative).float().mean() > 0.5  # [.97]
     assert torch.cat(inside_out).float().mean() > 0.3  # [.81]
-
-
-def test_three_angles_that_make_no_cell_make_a_flat_one():
-    angles = torch.deg2rad(torch.tensor([[100.0, 130.0, 140.0], [90.0, 90.0, 120.0]]))
-    cells = matrix_of(torch.tensor([[3.0, 4.0, 5.0], [-3.0, 4.0, 5.0]]), angles)
-    volume = torch.linalg.det(cells)
-    assert float(volume[0]) == pytest.approx(0.0, abs=1e-4)
-    assert float(volume[1]) == pytest.approx(-60.0 * np.sqrt(0.75), rel=1e-5)
 
 
 def test_the_axes_of_rotation_lie_in_one_octant():
     axes, angles = [], []
     for seed in range(400):
-        rotation = draw_rotation(torch.Generator().manual_seed(seed))
+        rotation = draw_rotation(_seeded(seed))
         assert_close(rotation @ rotation.T, torch.eye(3), atol=1e-6)
         assert float(torch.linalg.det(rotation)) == pytest.approx(1.0, abs=1e-5)
         skew = rotation - rotation.T
@@ -172,24 +134,20 @@ def test_one_shift_and_one_rotation_serve_a_whole_batch(batch):
 
 
 def test_shifts_are_far_from_uniform(batch):
-    draws = torch.stack(
-        [draw_shift(batch.lattice, torch.Generator().manual_seed(seed)) for seed in range(400)]
-    )
+    draws = torch.stack([draw_shift(batch.lattice, _seeded(seed)) for seed in range(400)])
     fractional = (draws @ torch.linalg.inv(batch.lattice[4])) % 1.0
     counts = torch.histc(fractional[:, 0], bins=5, min=0.0, max=1.0)  # [92 171 109 13 15]
     assert float(((counts - 80.0) ** 2 / 80.0).sum()) > 50.0  # uniform: 4 +- 3
-
-
-def test_the_shift_of_one_crystal_alone_is_half_its_lengths(batch):
-    # The original stops with an error here: the deviation over one crystal is not a number.
-    shift = draw_shift(batch.lattice[:1], torch.Generator().manual_seed(0))
-    assert_close(shift, 0.5 * batch.lattice[0].norm(dim=-1))
+    # Of one crystal alone, half its lengths: the original stops with an error there, since the
+    # deviation over one crystal is not a number.
+    alone = draw_shift(batch.lattice[:1], _seeded(0))
+    assert_close(alone, 0.5 * batch.lattice[0].norm(dim=-1))
 
 
 def test_the_invariance_checks_find_every_flaw():
     module = BaselineModule(WIDE, 0).eval()
     crystals = cut(textbook_crystals(conventional=True), 30)
-    report = check_invariance(lambda given: encode(module, given), crystals)
+    report = check_invariance(partial(encode, module), crystals)
     assert [c.name for c in report.failures()] == NAMES
     assert not report.passes(1e-2)
     # The facts measured .64 and .25 standard deviations at full size.
@@ -197,16 +155,20 @@ def test_the_invariance_checks_find_every_flaw():
     assert found["rotation"] > 0.1
     assert found["order of atoms"] > 0.1
     assert found["alone or with others"] < 1e-5
-
-
-def test_the_other_encoder_fails_at_the_cell_alone():
+    # The other encoder fails at the cell alone.
     module = BaselineModule(replace(WIDE, encoder="cspnet"), 0).eval()
-    crystals = drawn_crystals(4, 40, 8)
-    report = check_invariance(lambda given: encode(module, given), crystals)
+    report = check_invariance(partial(encode, module), drawn_crystals(4, 40, 8))
     assert [c.name for c in report.failures()] == ["cell"], str(report)
 
 
 def test_the_lattice_head_makes_things_that_are_no_cells():
+    # Three angles that make no cell make a flat one.
+    angles = torch.deg2rad(torch.tensor([[100.0, 130.0, 140.0], [90.0, 90.0, 120.0]]))
+    cells = matrix_of(torch.tensor([[3.0, 4.0, 5.0], [-3.0, 4.0, 5.0]]), angles)
+    volume = torch.linalg.det(cells)
+    assert float(volume[0]) == pytest.approx(0.0, abs=1e-4)
+    assert float(volume[1]) == pytest.approx(-60.0 * np.sqrt(0.75), rel=1e-5)
+
     def head(entries, counts):
         given = torch.from_numpy(entries)
         return matrix_of(given[:, :3], given[:, 3:]).numpy()

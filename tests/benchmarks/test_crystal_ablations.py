@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchmarks.crystals import ablations, sets
+from benchmarks.crystals import ablations
 from benchmarks.crystals.ablations_entries import ABLATIONS, FULL, PADDED, ablated
 from benchmarks.crystals.ablations_page import SPEED, write_ablations
-from benchmarks.crystals.ablations_variants import Variant
 from benchmarks.crystals.one_run import Run
 from benchmarks.crystals.opponents import OPPONENTS, SIZES, contestant
 
@@ -23,11 +22,10 @@ def _entry(name):
     return ablated(ABLATIONS.get(name, PADDED), RUN, textbook_crystals(), 16)
 
 
+@torch.no_grad()
 def _start(entry):
-    entry.module.eval()
     batch = next(entry.batches.epoch(0))
-    with torch.no_grad():
-        return float(entry.module.loss(batch, torch.ones(1)).total)
+    return float(entry.module.eval().loss(batch, torch.ones(1)).total)
 
 
 def test_the_full_model_is_the_one_of_the_contest():
@@ -85,7 +83,8 @@ def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_giv
     generator = np.random.default_rng(0)
     shift = generator.random((len(crystals), 3))[crystals.owner]
     moved = replace(crystals, coordinates=(crystals.coordinates + shift) % 1.0)
-    order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(*_ends(crystals), strict=True)])
+    starts, ends = crystals.offsets[:-1], crystals.offsets[1:]
+    order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(starts, ends, strict=True)])
     turned = replace(
         crystals, coordinates=crystals.coordinates[order], species=crystals.species[order]
     )
@@ -93,17 +92,10 @@ def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_giv
         entry = _entry(name)
         at, after = entry.encode(crystals).mean, entry.encode(moved).mean
         assert (np.abs(at - after).max() < 1e-3) == (name != "as_given"), name
-        same = _sorted(at, crystals) - _sorted(entry.encode(turned).mean, crystals)
-        assert (np.abs(same).max() < 1e-3) == (name != "index"), name
-
-
-def _ends(crystals):
-    return crystals.offsets[:-1], crystals.offsets[1:]
-
-
-def _sorted(mean, crystals):
-    """Sums over the atoms of every crystal, which no order changes."""
-    return np.add.reduceat(mean.astype(float), crystals.offsets[:-1])
+        # Sums over the atoms of every crystal, which no order changes.
+        change = at.astype(float) - entry.encode(turned).mean.astype(float)
+        same = np.abs(np.add.reduceat(change, starts)).max() < 1e-3
+        assert same == (name != "index"), name
 
 
 @torch.no_grad()
@@ -111,7 +103,6 @@ def test_bare_outputs_that_are_right_give_the_crystal_back():
     """Coordinates and cells are read the way the loss compares them."""
     entry = _entry("plain_coordinates")
     module = entry.module
-    assert isinstance(module, Variant)
     batch = next(entry.batches.epoch(0))
     decoded = module.generate(batch.noise, batch.layout)
     right = torch.cat([batch.coordinates + 3.0, decoded.pairs[:, 3:]], dim=1)
@@ -120,7 +111,6 @@ def test_bare_outputs_that_are_right_give_the_crystal_back():
     assert module.terms(batch, replace(decoded, pairs=right)).coordinates == pytest.approx(9.0)
 
     module = _entry("bare_cells").module
-    assert isinstance(module, Variant)
     lengths = batch.lattice.norm(dim=2)
     unit = batch.lattice / lengths[..., None]
     cosines = torch.stack([(unit[:, i] * unit[:, j]).sum(1) for i, j in ((1, 2), (0, 2), (0, 1))])
@@ -135,51 +125,43 @@ def test_bare_outputs_that_are_right_give_the_crystal_back():
     np.testing.assert_allclose(cells @ cells.transpose(0, 2, 1), wanted, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("column", [0, 3])
-def test_an_impossible_cell_is_counted_and_leaves_nothing(column):
+@torch.no_grad()
+def test_an_impossible_cell_is_counted_and_leaves_nothing():
     crystals = textbook_crystals()
     entry = _entry("bare_cells")
-    module = entry.module
-    assert isinstance(module, Variant)
-    with torch.no_grad():
-        module.to_log_metric.weight.zero_()
-        module.decoder_skip.weight[6:].zero_()
-        bare = torch.tensor([3.0, 3.0, 3.0, 1.5, 1.5, 1.5])
-        module.to_log_metric.bias.copy_(bare)
-        _, possible = entry.decoded(crystals)
-        assert possible.all()
-        bare[column] = -1.0 if column < 3 else 3.1
-        module.to_log_metric.bias.copy_(bare)
-    _, possible = entry.decoded(crystals)
-    assert not possible.any()
-    assert np.isnan(periodic_errors(crystals, entry.reconstruct(crystals)).distances).all()
+    entry.module.to_log_metric.weight.zero_()
+    entry.module.decoder_skip.weight[6:].zero_()
+
+    def possible(*bare):
+        entry.module.to_log_metric.bias.copy_(torch.tensor(bare))
+        return entry.decoded(crystals)[1]
+
+    assert possible(3.0, 3.0, 3.0, 1.5, 1.5, 1.5).all()
+    for bare in ((-1.0, 3.0, 3.0, 1.5, 1.5, 1.5), (3.0, 3.0, 3.0, 3.1, 1.5, 1.5)):
+        assert not possible(*bare).any()
+        assert np.isnan(periodic_errors(crystals, entry.reconstruct(crystals)).distances).all()
 
 
+@pytest.mark.usefixtures("textbook")
 def test_from_runs_to_the_page(tmp_path, monkeypatch):
-    crystals = textbook_crystals()
-    order = np.random.default_rng(0).permutation(len(crystals))
-    cut = sets.ContestSet("Textbook", crystals.take(order[:60]), crystals.take(order[60:]))
-    monkeypatch.setitem(sets.SETS, "mp_20", lambda _: cut)
     monkeypatch.setattr(ablations, "STEPS", 2)
     runs = tmp_path / "runs"
     with pytest.raises(SystemExit, match="no run of the full model"):
         write_ablations(runs, tmp_path)
-    for seed in (0, 1):
-        for name in (FULL, "bare_cells", "plain_coordinates"):
-            run = replace(RUN, opponent=name, seed=seed)
-            ablations.carry_out(run, runs, tmp_path, lambda _: None)
-    ablations.carry_out(Run("mp_20", SPEED, "0.86M", 0, 0.0), runs, tmp_path, lambda _: None)
+    names = (FULL, "bare_cells", "plain_coordinates")
+    every = [replace(RUN, opponent=name, seed=seed) for seed in (0, 1) for name in names]
+    for run in (*every, Run("mp_20", SPEED, "0.86M", 0, 0.0)):
+        ablations.carry_out(run, runs, tmp_path, lambda _: None)
     write_ablations(runs, tmp_path)
     page = (tmp_path / "crystal_ablations.md").read_text()
-    assert "`ablations --budget 0.05 --seeds 2 --sets mp_20`" in page
-    assert "There are 2 seeds" in page
-    assert "minus bucketing by size" in page
+    for words in (
+        *("`ablations --budget 0.05 --seeds 2 --sets mp_20`", "There are 2 seeds"),
+        "minus bucketing by size",
+    ):
+        assert words in page
     figures = json.loads((tmp_path / "crystal_ablations.json").read_text())
     verdicts = [f["verdict"] for f in figures if f.get("minus") == FULL]
     assert len(verdicts) == 2 * 3
     assert set(verdicts) <= {"better", "worse", "no clear difference"}
-    assert {f["variant"] for f in figures if f["score"] == "steps_per_cpu_second"} == {
-        FULL,
-        "padded",
-        "float32",
-    }
+    timed = {f["variant"] for f in figures if f["score"] == "steps_per_cpu_second"}
+    assert timed == {FULL, "padded", "float32"}

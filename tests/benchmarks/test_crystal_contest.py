@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from benchmarks.crystals import contest, one_run, sets, throughput
+from benchmarks.crystals import contest, throughput
 from benchmarks.crystals.contest_page import write_contest
 from benchmarks.crystals.one_run import Run, carry_out
 from benchmarks.crystals.opponents import OPPONENTS, SIZES, TRIALS, Trial, contestant
@@ -16,16 +16,6 @@ from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.textbook import textbook_crystals
 
 TRIAL = Trial(1e-3, "none", 8)
-
-
-@pytest.fixture
-def textbook(monkeypatch):
-    """A set of well-known crystals in the place of MP-20."""
-    crystals = textbook_crystals()
-    order = np.random.default_rng(0).permutation(len(crystals))
-    cut = sets.ContestSet("Textbook", crystals.take(order[:60]), crystals.take(order[60:]))
-    monkeypatch.setitem(sets.SETS, "mp_20", lambda _: cut)
-    return cut
 
 
 @pytest.mark.parametrize("size", ["0.86M", "6.5M"])
@@ -54,7 +44,7 @@ def test_weighted_medians_are_those_of_the_drawn_values():
     )
 
 
-def test_a_paired_interval_is_narrower_than_the_spread_of_the_crystals():
+def test_intervals_are_paired_and_draw_formulas():
     generator = np.random.default_rng(1)
     hard = generator.normal(size=400)
     formulas = [str(i) for i in range(400)]
@@ -67,22 +57,17 @@ def test_a_paired_interval_is_narrower_than_the_spread_of_the_crystals():
     # The standard error of a mean of 400, times 2 * 1.96.
     assert alone.high - alone.low == pytest.approx(2 * 1.96 * hard.std() / 20, rel=0.1)
     assert not compare(first, first, formulas, mean_of).settled
-
-
-def test_crystals_of_one_formula_are_drawn_together():
+    # Crystals of one formula are drawn together.
     values = [np.repeat([0.0, 1.0], 50)]
-    apart = interval(values, [str(i) for i in range(100)], mean_of)
+    assert interval(values, formulas[:100], mean_of).low > 0.3
     together = interval(values, ["A"] * 50 + ["B"] * 50, mean_of)
     assert (together.low, together.high) == (0.0, 1.0)
-    assert apart.low > 0.3
 
 
 def test_rates_follow_their_schedule():
     cosine = Trial(1.0, "cosine", 8)
-    shares = np.linspace(0.05, 1.0, 50)
-    rates = [cosine.at(share) for share in shares]
-    assert rates[0] == pytest.approx(1.0)
-    assert rates[-1] == pytest.approx(0.01)
+    rates = [cosine.at(share) for share in np.linspace(0.05, 1.0, 50)]
+    assert (rates[0], rates[-1]) == pytest.approx((1.0, 0.01))
     assert all(a > b for a, b in itertools.pairwise(rates))
     assert 0.0 < cosine.at(0.0) < cosine.at(0.01) < cosine.at(0.05)
     assert Trial(0.5, "none", 8).at(0.9) == 0.5
@@ -98,22 +83,22 @@ def test_tuning_never_opens_the_test_crystals(textbook):
     np.testing.assert_array_equal(textbook.unseen_formulas, ~seen)
 
 
-def test_a_whole_contest_from_runs_to_the_table(textbook, tmp_path, monkeypatch):
+def test_a_whole_contest_from_runs_to_the_table(textbook, tmp_path):
     runs = tmp_path / "runs"
-    said: list[str] = []
-    tried = Run("mp_20", "source", "0.86M", 0, 0.05, TRIAL, tuning=True)
-    carry_out(tried, runs, tmp_path, said.append)
+    said = []
+    for run in (
+        Run("mp_20", "source", "0.86M", 0, 0.05, TRIAL, tuning=True),
+        *(Run("mp_20", name, "0.86M", 0, 0.05, TRIAL) for name in ("ours", "source")),
+        Run("mp_20", "random_coordinates", "0.86M", 0, 0.0),
+    ):
+        carry_out(run, runs, tmp_path, said.append)
     assert contest.tuned(runs, "perov_5", "source", "0.86M") == TRIAL
     assert contest.tuned(runs, "mp_20", "ours", "0.86M") == OPPONENTS["ours"].trial
-    for name in ("ours", "source"):
-        carry_out(Run("mp_20", name, "0.86M", 0, 0.05, TRIAL), runs, tmp_path, said.append)
-    carry_out(Run("mp_20", "random_coordinates", "0.86M", 0, 0.0), runs, tmp_path, said.append)
     assert len(said) == 1 + 2 * 4
     result = json.loads((runs / "mp_20-ours-0.86M-0.05s-s0.json").read_text())
     assert [at["share"] for at in result["curve"]] == [0.125, 0.25, 0.5, 1.0]
     assert result["curve"][-1]["seconds"] >= 0.05
-    for values in result["crystals"].values():
-        assert len(values) == len(textbook.test)
+    assert {len(v) for v in result["crystals"].values()} == {len(textbook.test)}
     strange = ~np.isin(textbook.test.species, np.unique(textbook.train.species))
     lost = np.bincount(textbook.test.owner, strange) > 0
     assert lost.any()
@@ -122,13 +107,11 @@ def test_a_whole_contest_from_runs_to_the_table(textbook, tmp_path, monkeypatch)
     np.testing.assert_array_equal(np.isinf(errors), lost)
     write_contest(runs, tmp_path)
     page = (tmp_path / "crystal_contest.md").read_text()
-    assert "## Textbook, 0.86M, 0.05 CPU-s" in page
-    assert "| difference |" in page
-    assert "## Trials" in page
+    for words in ("## Textbook, 0.86M, 0.05 CPU-s", "| difference |", "## Trials"):
+        assert words in page
     figures = json.loads((tmp_path / "crystal_contest.json").read_text())
     verdicts = {f["verdict"] for f in figures if f["minus"] == "source"}
-    assert verdicts <= {"win", "loss", "tie"}
-    assert verdicts
+    assert set() < verdicts <= {"win", "loss", "tie"}
     with pytest.raises(SystemExit, match="no finished run"):
         write_contest(tmp_path / "nothing", tmp_path)
 
@@ -147,16 +130,10 @@ def test_throughput_takes_turns_on_the_same_crystals(textbook):
 
 
 def test_runs_have_files_of_their_own(tmp_path):
+    names, opponents, numbers = ("mp_20", "perov_5"), ("ours", "source"), ((0, 1), (10.0, 20.0))
+    trials = [(TRIALS[0], False), (TRIALS[0], True), (TRIALS[1], True)]
     every = [
-        Run(name, opponent, size, seed, seconds, trial, tuning)
-        for name, opponent, size, seed, seconds, (trial, tuning) in itertools.product(
-            ("mp_20", "perov_5"),
-            ("ours", "source"),
-            SIZES,
-            (0, 1),
-            (10.0, 20.0),
-            [(TRIALS[0], False), (TRIALS[0], True), (TRIALS[1], True)],
-        )
+        Run(*parts, *trial)
+        for *parts, trial in itertools.product(names, opponents, SIZES, *numbers, trials)
     ]
     assert len({run.file(tmp_path) for run in every}) == len(every)
-    assert one_run.SCORED

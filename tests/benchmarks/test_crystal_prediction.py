@@ -29,13 +29,11 @@ def test_a_crystal_matches_itself_and_one_without_a_cell_does_not():
         np.testing.assert_allclose(np.delete(rms, 3), 0.0, atol=1e-6)
     by_setting = figures(found, TRUE)
     rate, low, high = by_setting["cdvae_unreduced"]["match_rate"]
-    assert rate == pytest.approx(11 / 12)
     assert low < rate < high
+    assert rate == pytest.approx(11 / 12)
     assert by_setting["cdvae_unreduced"]["rmse"][0] == pytest.approx(0.0, abs=1e-6)
     assert by_setting["strict_unreduced"]["rmse_corrected"][0] == pytest.approx(0.1 / 12)
-
-
-def test_without_a_match_there_is_no_error_of_the_matched():
+    # Without a match there is no error of the matched.
     none = {name: np.full(12, np.nan) for name in NAMES}
     found = figures(none, TRUE)["cdvae_primitive"]
     assert found["match_rate"] == [0.0, 0.0, 0.0]
@@ -51,12 +49,10 @@ def test_the_best_of_several_is_the_least_that_matches():
 
 
 def test_the_command_tells_every_option_but_folders():
-    given = argparse.Namespace(
-        models=["a", "b"], relax_steps=50, data=Path("x"), table=True, quick=False, only=None
-    )
-    assert spelled("some.module", given) == (
-        "python -m some.module --models a b --relax-steps 50 --table"
-    )
+    flags = {"data": Path("x"), "table": True, "quick": False, "only": None}
+    given = argparse.Namespace(models=["a", "b"], relax_steps=50, **flags)
+    told = "python -m some.module --models a b --relax-steps 50 --table"
+    assert spelled("some.module", given) == told
 
 
 def test_time_is_added_to_what_was_spent_before(tmp_path):
@@ -72,17 +68,10 @@ def test_time_is_added_to_what_was_spent_before(tmp_path):
     assert set(kept) == {"network", "prior"}
 
 
-def _relaxation(after, energies):
-    count = len(after)
-    return Relaxation(
-        after,
-        energies,
-        energies,
-        np.ones(count, dtype=bool),
-        np.ones(count, dtype=np.int64),
-        np.zeros(count),
-        np.full(count, ""),
-    )
+def _relaxation(after, *energies):
+    ones = np.ones(len(after), np.int64)
+    rest = (ones.astype(bool), ones, np.zeros(len(after)), np.full(len(after), ""))
+    return Relaxation(after, np.array(energies), np.array(energies), *rest)
 
 
 def test_a_relaxation_is_as_far_as_its_atoms_went_beyond_a_common_shift():
@@ -94,10 +83,10 @@ def test_a_relaxation_is_as_far_as_its_atoms_went_beyond_a_common_shift():
     # The second: one atom by 0.1 Angstrom along x, all by half a cell and across its border.
     moved[count] += np.array([0.1, 0.0, 0.0]) @ inverse
     moved[count:] = (moved[count:] + 0.5) % 1.0
-    found = gone(both, _relaxation(replace(both, coordinates=moved), np.array([-1.0, -1.0])))
+    found = gone(both, _relaxation(replace(both, coordinates=moved), -1.0, -1.0))
     # One of n atoms moved by d leaves d sqrt(n - 1) / n once the mean is taken off.
     np.testing.assert_allclose(found, [0.0, 0.1 * np.sqrt(count - 1) / count], atol=1e-9)
-    lost = gone(both, _relaxation(both, np.array([-1.0, np.nan])))
+    lost = gone(both, _relaxation(both, -1.0, np.nan))
     np.testing.assert_array_equal(np.isnan(lost), [False, True])
-    strange = gone(both, _relaxation(random_coordinates(both), np.array([-1.0, -1.0])))
+    strange = gone(both, _relaxation(random_coordinates(both), -1.0, -1.0))
     assert (strange > 0.1).all()

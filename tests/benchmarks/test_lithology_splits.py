@@ -12,11 +12,7 @@ from variolite.errors import DataError
 from variolite.scoring import Evaluation, evaluate_clustering, pca_whitened, raw
 
 
-def raw_alone(first, second):
-    return {"raw": (first, second)}
-
-
-def by_well(x, group, kind, features=raw_alone, plan=PLAN):
+def by_well(x, group, kind, features=lambda *parts: {"raw": parts}, plan=PLAN):
     evaluations = []
     for well in np.unique(group):
         held, train, test = without(well, group, {"kind": kind})
@@ -24,14 +20,16 @@ def by_well(x, group, kind, features=raw_alone, plan=PLAN):
     return evaluations
 
 
+def scores(evaluation, weights, metric="ari"):
+    """A metric of three clusters for every row of weights of the groups."""
+    return evaluation.find(level="kind", k=3).scored.values(weights, [metric])[metric]
+
+
 def test_leave_one_out_is_the_mean_and_spread_over_groups():
     x, group, kind = wells(spread=2.5)
     evaluations = by_well(x, group, kind)
     pooled, card = evaluate_splits(evaluations, name="leave one well out", bootstrap=QUICK)
-    per_well = [
-        e.find(level="kind", k=3).scored.values(np.ones((1, 1)), ["ari"])["ari"].mean()
-        for e in evaluations
-    ]
+    per_well = [scores(e, np.ones((1, 1))).mean() for e in evaluations]
     row = card.select(metric="ari", k=3)[0]
     assert row.mean == pytest.approx(np.mean(per_well))
     assert card.select(metric="ari_sd", k=3)[0].mean == pytest.approx(np.std(per_well, ddof=1))
@@ -39,12 +37,10 @@ def test_leave_one_out_is_the_mean_and_spread_over_groups():
     assert row.low < row.mean < row.high
     assert pooled.find(level="kind", k=3).scored.groups == tuple(np.unique(group))
     # A well drawn twice counts twice in the mean over wells.
-    weights = np.array([[2.0, 1.0, 0, 0, 0, 0, 0, 0]])
-    drawn = pooled.find(level="kind", k=3).scored.values(weights, ["ari"])["ari"].mean()
+    drawn = scores(pooled, np.array([[2.0, 1.0, 0, 0, 0, 0, 0, 0]])).mean()
     assert drawn == pytest.approx((2 * per_well[0] + per_well[1]) / 3)
     # Drawing one well twice must not change its own score.
-    twice = pooled.find(level="kind", k=3).scored.values(2.0 * np.eye(8), ["ami"])["ami"]
-    once = pooled.find(level="kind", k=3).scored.values(np.eye(8), ["ami"])["ami"]
+    twice, once = (scores(pooled, times * np.eye(8), "ami") for times in (2.0, 1.0))
     np.testing.assert_allclose(twice, once, atol=1e-12)
 
 
@@ -57,11 +53,10 @@ def test_splits_that_share_groups():
         evaluations.append(evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN))
     pooled, card = evaluate_splits(evaluations, name="2 splits", bootstrap=QUICK)
     single = [e.scorecard(QUICK).select(metric="ari", k=3)[0].mean for e in evaluations]
-    assert card.select(metric="ari", k=3)[0].mean == pytest.approx(np.mean(single))
-    assert card.select(metric="ari", k=3)[0].n_groups == 5
+    row = card.select(metric="ari", k=3)[0]
+    assert (row.mean, row.n_groups) == (pytest.approx(np.mean(single)), 5)
     # With only the first well drawn, the second split has nothing to say.
-    first = pooled.find(level="kind", k=3).scored.values(np.eye(5)[:1], ["ari"])["ari"]
-    alone = evaluations[0].find(level="kind", k=3).scored.values(np.eye(3)[:1], ["ari"])["ari"]
+    first, alone = scores(pooled, np.eye(5)[:1]), scores(evaluations[0], np.eye(3)[:1])
     np.testing.assert_allclose(first, alone)
 
 
@@ -83,18 +78,18 @@ def test_penalty_of_the_mapped_classes():
     evaluation = evaluate_clustering({"raw": (x[train], x[test])}, held, PLAN)
     found = penalised(evaluation, {"kind": Penalty(order, matrix)}).find(level="kind", k=3)
     values = found.scored.values(np.ones((1, 4)), found.scored.metrics)
-    scores = evaluation.find(level="kind", k=3).scored
+    plain = evaluation.find(level="kind", k=3).scored
     expected = []
-    for tables, mapping in zip(scores.tables.sum(axis=1), scores.mapping, strict=True):
+    for tables, mapping in zip(plain.tables.sum(axis=1), plain.mapping, strict=True):
         cost = sum(
-            count * matrix[order.index(scores.classes[true]), order.index(scores.classes[guess])]
+            count * matrix[order.index(plain.classes[true]), order.index(plain.classes[guess])]
             for guess, row in zip(mapping, tables, strict=True)
             for true, count in enumerate(row)
         )
         expected.append(-cost / tables.sum())
     np.testing.assert_allclose(values["penalty"][0], expected)
     assert -10 < min(expected) < 0
-    np.testing.assert_array_equal(values["ari"], scores.values(np.ones((1, 4)), ["ari"])["ari"])
+    np.testing.assert_array_equal(values["ari"], scores(evaluation, np.ones((1, 4))))
     with pytest.raises(DataError, match="for 2 classes"):
         Penalty(("x", "y"), np.zeros((3, 3)))
 
@@ -106,8 +101,8 @@ def test_known_baselines_of_the_panoma_wells(shared_data):
     x[:, 0], x[:, 1] = np.log(x[:, 0]), np.log10(x[:, 1])
     group, kind = table["Well Name"].to_numpy().astype(str), table["Facies"].to_numpy()
 
-    def features(train, test):
-        first, second = raw(train, test)
+    def features(*parts):
+        first, second = raw(*parts)
         return {"raw": (first, second), "pca_whitened": pca_whitened(first, second)}
 
     evaluations = by_well(x, group, kind, features, replace(PLAN, ks=(6, 9), seeds=1))

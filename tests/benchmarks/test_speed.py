@@ -16,18 +16,14 @@ from torch.nn import functional
 
 def test_elbo_of_a_decoder_that_ignores_z_is_the_density_less_the_divergence():
     rows = torch.randn(50, FEATURES, generator=torch.Generator().manual_seed(1))
-    mean, variance = 0.3, 0.5
-    log_variance = math.log(variance)
+    mean, log_variance = 0.3, math.log(0.5)
     found = held_out_elbo(
-        lambda x: (
-            torch.full((len(x), LATENT), mean),
-            torch.full((len(x), LATENT), variance).log(),
-        ),
+        lambda x: tuple(torch.full((len(x), LATENT), value) for value in (mean, log_variance)),
         lambda z: torch.zeros(len(z), FEATURES),
         rows,
     )
     density = torch.distributions.Normal(0.0, NOISE_VARIANCE**0.5).log_prob(rows).sum(1).mean()
-    divergence = LATENT * 0.5 * (mean**2 + variance - 1.0 - log_variance)
+    divergence = LATENT * 0.5 * (mean**2 + 0.5 - 1.0 - log_variance)
     assert found == pytest.approx(density.item() - divergence, abs=1e-4)
 
 
@@ -37,13 +33,6 @@ def test_time_to_an_elbo_is_the_sum_up_to_the_first_epoch_that_reaches_it():
     assert figures.reach(run, -0.5) is None
 
 
-def test_a_seed_that_never_reaches_the_elbo_counts_against_us():
-    reached = {"source": "plain-256", "ours": figures.OURS, "source_seconds": 9.0}
-    seeds = [{**reached, "our_seconds": 1.0}, {**reached, "our_seconds": None}]
-    (claim,) = figures.verdicts([], seeds)
-    assert (claim["low"], claim["high"], claim["met"]) == (0.0, 9.0, False)
-
-
 def test_verdicts_divide_the_slower_by_the_faster_line():
     lines = [
         {"key": "plain-256", "median": 12.0, "rounds": [12.0, 9.0]},
@@ -51,6 +40,10 @@ def test_verdicts_divide_the_slower_by_the_faster_line():
     ]
     (claim,) = figures.verdicts(lines, [])
     assert (claim["value"], claim["low"], claim["high"], claim["met"]) == (6.0, 3.0, 6.0, True)
+    # A seed that never reaches the ELBO counts against us.
+    reached = {"source": "plain-256", "ours": figures.OURS, "source_seconds": 9.0}
+    (claim,) = figures.verdicts([], [{**reached, "our_seconds": our} for our in (1.0, None)])
+    assert (claim["low"], claim["high"], claim["met"]) == (0.0, 9.0, False)
 
 
 def test_table_is_the_same_every_time_and_standardised():
@@ -80,11 +73,12 @@ def test_gradient_of_the_loop_in_c_is_that_of_autograd(tmp_path):
     bias[LATENT:] = -30.0
 
     flat = torch.from_numpy(weights.copy()).requires_grad_()
-    at, layers = 0, []
-    for outputs, inputs in floor._SHAPES:
-        middle, end = at + outputs * inputs, at + outputs * (inputs + 1)
-        layers.append((flat[at:middle].view(outputs, inputs), flat[middle:end]))
-        at = end
+    sizes = [size for outputs, inputs in floor._SHAPES for size in (outputs * inputs, outputs)]
+    parts = flat.split(sizes)
+    layers = [
+        (part.view(shape), bias)
+        for part, bias, shape in zip(parts[::2], parts[1::2], floor._SHAPES, strict=True)
+    ]
     x = torch.from_numpy(rows)
     hidden = functional.linear(x, *layers[0]).relu()
     both = functional.linear(functional.linear(hidden, *layers[1]).relu(), *layers[2])
@@ -94,23 +88,15 @@ def test_gradient_of_the_loop_in_c_is_that_of_autograd(tmp_path):
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(1).mean()
     expected = squared + 0.5 * divergence
     expected.backward()
-    assert flat.grad is not None
 
     train = floor._compiled(tmp_path).epoch
     train.restype = ctypes.c_double
     first, second, order = np.zeros_like(weights), np.zeros_like(weights), np.arange(300)
     order = order.astype(np.int32)
     arrays = [a.ctypes.data_as(ctypes.c_void_p) for a in (rows, order, weights, first, second)]
-    loss = train(
-        *arrays[:2],
-        ctypes.c_int(300),
-        ctypes.c_int(300),
-        ctypes.c_float(0.5),
-        ctypes.c_float(1e-3),
-        *arrays[2:],
-        ctypes.byref(ctypes.c_long(0)),
-        ctypes.c_uint32(5),
-    )
+    numbers = (*map(ctypes.c_int, (300, 300)), *map(ctypes.c_float, (0.5, 1e-3)))
+    steps = ctypes.byref(ctypes.c_long(0))
+    loss = train(*arrays[:2], *numbers, *arrays[2:], steps, ctypes.c_uint32(5))
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     # After one step the first moment is a tenth of the gradient.
     np.testing.assert_allclose(10.0 * first, flat.grad.numpy(), atol=1e-5)
