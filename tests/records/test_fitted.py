@@ -1,10 +1,8 @@
 """Fitted schemas: learned on training rows alone, faithful there and back, honest about loss."""
 
-from __future__ import annotations
-
 import json
 import math
-from typing import Any
+import re
 
 import numpy as np
 import polars as pl
@@ -39,10 +37,10 @@ columns:
 )
 
 
-def table(rows: int = 60, **changes: tuple[int, object]) -> pl.DataFrame:
+def table(rows=60, **changes):
     """Draw a table; ``changes`` are a row and its value, by column."""
     rng = np.random.default_rng(0)
-    columns: dict[str, Any] = {
+    columns = {
         "RHOB": rng.uniform(1.5, 2.8, rows),
         "GR": rng.lognormal(3.5, 0.8, rows),
         "rock": rng.choice(["clay", "sand", "salt"], rows),
@@ -63,7 +61,7 @@ FRAME = table()
 FITTED = FittedSchema.fit(SCHEMA, FRAME)
 
 
-def test_shapes_types_and_names() -> None:
+def test_shapes_types_and_names():
     records = FITTED.apply(FRAME)
     assert FITTED.numeric_names == ("density", "gamma")
     assert FITTED.category_names == ("rock",)
@@ -78,25 +76,21 @@ def test_shapes_types_and_names() -> None:
     assert (records.condition.dtype, records.condition.shape) == (np.float32, (60, 3))
     assert list(records.labels) == ["facies"]
     assert records.labels["facies"][0] == str(int(FRAME["facies"][0]))
-    assert records.group is not None
     assert records.group.tolist() == FRAME["well"].to_list()
-    assert records.order is not None
     assert records.order.tolist() == FRAME["depth"].to_list()
     assert records.ids is None
     assert records.report.ignored == ("other",)
 
 
-def test_values_against_a_row_by_row_reference_there_and_back() -> None:
+def test_values_against_a_row_by_row_reference_there_and_back():
     frame = table(200)
     fitted = FittedSchema.fit(SCHEMA, frame)
     records = fitted.apply(frame)
     density, gamma = frame["RHOB"].to_list(), frame["GR"].to_list()
     low, high = np.quantile(gamma, [0.05, 0.95])
     clipped = np.clip(gamma, low, high)
-    for values, column, derivative in (
-        (density, 0, np.ones(200)),
-        (np.log1p(clipped).tolist(), 1, 1 / (1 + clipped)),
-    ):
+    parts = ((density, 0, np.ones(200)), (np.log1p(clipped).tolist(), 1, 1 / (1 + clipped)))
+    for values, column, derivative in parts:
         mean = math.fsum(values) / len(values)
         sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
         expected = (np.array(values) - mean) / sd
@@ -118,18 +112,17 @@ def test_values_against_a_row_by_row_reference_there_and_back() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(-1e6, 1e6))
-def test_other_rows_change_nothing(seed: int, value: float) -> None:
+def test_other_rows_change_nothing(seed, value):
     """Whatever the rows outside the training part hold, the same is learned."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.choice(60, 40, replace=False))
     mask = np.isin(np.arange(60), rows)
-    spoiled = FRAME
+    columns = FRAME.to_dict()
     for name in ("RHOB", "GR", "water"):
-        values = FRAME[name].to_numpy().copy()
-        values[~mask] = rng.choice([value, np.nan, np.inf, -999.25], 20)
-        spoiled = spoiled.with_columns(pl.Series(name, values))
-    rocks = np.where(mask, FRAME["rock"].to_numpy(), "granite").tolist()
-    spoiled = spoiled.with_columns(rock=pl.Series(rocks))
+        columns[name] = columns[name].to_numpy().copy()
+        columns[name][~mask] = rng.choice([value, np.nan, np.inf, -999.25], 20)
+    columns["rock"] = np.where(mask, FRAME["rock"].to_numpy(), "granite").tolist()
+    spoiled = pl.DataFrame(columns)
     first = FittedSchema.fit(SCHEMA, FRAME, rows)
     assert FittedSchema.fit(SCHEMA, spoiled, rows) == first
     assert FittedSchema.fit(SCHEMA, FRAME, mask) == first
@@ -137,7 +130,7 @@ def test_other_rows_change_nothing(seed: int, value: float) -> None:
     assert FittedSchema.fit(SCHEMA, FRAME.filter(pl.Series(mask))) == first
 
 
-def test_json_round_trip_without_training_rows() -> None:
+def test_json_round_trip_without_training_rows():
     frame = table(500)
     spec = SCHEMA.to_dict()
     spec["columns"]["gamma"] = {"aliases": ["GR"], "transform": ["quantile"]}
@@ -146,8 +139,8 @@ def test_json_round_trip_without_training_rows() -> None:
     again = FittedSchema.from_dict(json.loads(text))
     assert again == fitted
     assert np.array_equal(fitted.apply(frame).numeric, again.apply(frame).numeric)
-    stored = {float(token) for token in text.replace(",", " ").replace("]", " ").split()
-              if token.replace(".", "").replace("-", "").isdigit()}  # fmt: skip
+    stored = {float(number) for number in re.findall(r"(?<![\w.])-?\d+\.?\d*(?![\w.])", text)}
+    assert len(stored) > 100
     for name in ("RHOB", "GR", "water"):
         assert not stored & set(frame[name].to_list())
 
@@ -167,12 +160,12 @@ def test_json_round_trip_without_training_rows() -> None:
         ({"rows_fitted": "many"}, "damaged"),
     ],
 )
-def test_damaged_json_is_refused(damage: dict[str, object], says: str) -> None:
+def test_damaged_json_is_refused(damage, says):
     with pytest.raises(ModelFileError, match=says):
         FittedSchema.from_dict(FITTED.to_dict() | damage)
 
 
-def test_missing_values_follow_the_policy() -> None:
+def test_missing_values_follow_the_policy():
     frame = table(GR=(4, None), water=(5, None), well=(6, None), facies=(7, None), rock=(8, None),
                   depth=(9, None))  # fmt: skip
     density = [None, -999.25, 9.0, math.inf, *frame["RHOB"][4:]]
@@ -189,18 +182,16 @@ def test_missing_values_follow_the_policy() -> None:
     assert records.row.tolist() == [0, 1, 2, 3, 7, 8, 9, *range(10, 60)]
     assert not records.observed[:4, 0].any()
     assert np.isnan(records.raw[:4, 0]).all()
-    assert (records.numeric[:4, 0] == 0).all()
-    assert (records.log_det[:4, 0] == 0).all()
+    assert not np.any([records.numeric[:4, 0], records.log_det[:4, 0]])
     assert records.observed[4:].all()
     assert records.labels["facies"][4] == ""
     assert records.category[5, 0] == MISSING
-    assert records.order is not None
     assert np.isnan(records.order[6])
     assert "density: 1 entries hold a sentinel and count as missing" in report.lines()
     assert usable_rows(SCHEMA.bind(frame.columns), frame).tolist() == records.row.tolist()
 
 
-def test_rows_with_too_few_inputs_are_dropped() -> None:
+def test_rows_with_too_few_inputs_are_dropped():
     schema = Schema.from_dict({"columns": {"a": {"missing": "mask"}, "b": {"missing": "mask"}}})
     frame = pl.DataFrame({"a": [1.0, None, 3.0, None], "b": [1.0, 2.0, None, None]})
     fitted = FittedSchema.fit(schema, frame)
@@ -211,7 +202,7 @@ def test_rows_with_too_few_inputs_are_dropped() -> None:
     assert both.report.dropped == {"fewer than 2 inputs observed": 3}
 
 
-def test_what_training_did_not_hold_is_named_and_not_observed() -> None:
+def test_what_training_did_not_hold_is_named_and_not_observed():
     records = FITTED.apply(table(rock=(3, "granite"), ship=(5, "Glomar")))
     assert records.category[3, 0] == UNSEEN
     assert records.report.unseen == {"rock": {"granite": 1}, "ship": {"Glomar": 1}}
@@ -227,7 +218,7 @@ def test_what_training_did_not_hold_is_named_and_not_observed() -> None:
     assert np.isfinite(records.log_det).all()
 
 
-def test_new_tables_may_name_and_lack_columns() -> None:
+def test_new_tables_may_name_and_lack_columns():
     plain = FITTED.apply(FRAME)
     renamed = FRAME.rename({"RHOB": "Density (g/cc)", "GR": "gamma"})
     assert np.array_equal(FITTED.apply(renamed).numeric, plain.numeric)
@@ -243,10 +234,9 @@ def test_new_tables_may_name_and_lack_columns() -> None:
     assert bare.report.absent == ("density", "rock", "facies", "well", "depth")
     with pytest.raises(SchemaError, match=r"'gama' is not a column of the schema.*'gamma'"):
         FITTED.apply(FRAME, mapping={"gama": "GR"})
-    with pytest.raises(SchemaError, match="no column for 'gamma'"):
-        FITTED.apply(FRAME.drop("GR"))
-    with pytest.raises(SchemaError, match="no column for 'ship'"):
-        FITTED.apply(FRAME.drop("ship"))
+    for name, lost in (("gamma", "GR"), ("ship", "ship")):
+        with pytest.raises(SchemaError, match=f"no column for '{name}'"):
+            FITTED.apply(FRAME.drop(lost))
     # An optional input that was there in training is needed unless it is masked.
     schema = Schema.from_yaml("columns: {a: {}, b: {optional: true}}")
     frame = pl.DataFrame({"a": [1.0, 2.0], "b": [1.0, 3.0]})
@@ -254,7 +244,7 @@ def test_new_tables_may_name_and_lack_columns() -> None:
         FittedSchema.fit(schema, frame).apply(frame.select("a"))
 
 
-def test_bounds_and_rounding_are_learned_when_asked() -> None:
+def test_bounds_and_rounding_are_learned_when_asked():
     schema = Schema.from_yaml(
         "columns: {a: {learn_bounds: true, learn_rounding: true}, b: {}, c: {learn_rounding: true}}"
     )
@@ -264,8 +254,7 @@ def test_bounds_and_rounding_are_learned_when_asked() -> None:
     fitted = FittedSchema.fit(schema, frame)
     assert [fitted.numeric[name].decimals for name in "abc"] == [2, None, 0]
     wild = fitted.inverse(rng.normal(0, 5, (200, 3)))
-    assert wild[:, 0].min() == a.min()
-    assert wild[:, 0].max() == a.max()
+    assert (wild[:, 0].min(), wild[:, 0].max()) == (a.min(), a.max())
     inside = (wild[:, 0] > a.min()) & (wild[:, 0] < a.max())
     assert np.allclose(wild[inside, 0] * 100, np.round(wild[inside, 0] * 100), atol=1e-9)
     assert np.array_equal(wild[:, 2], np.round(wild[:, 2]))
@@ -286,29 +275,22 @@ def test_bounds_and_rounding_are_learned_when_asked() -> None:
         (["x"] * 4, {"kind": "category"}, "column 'a': has 1 level"),
     ],
 )
-def test_what_cannot_be_learned_from_is_named(
-    values: list[object], settings: dict[str, object], says: str
-) -> None:
+def test_what_cannot_be_learned_from_is_named(values, settings, says):
     schema = Schema.from_dict({"columns": {"meaning": {"source": "a", **settings}, "b": {}}})
     frame = pl.DataFrame({"a": pl.Series(values, strict=False), "b": [1.0, 2.0, 3.0, 4.0]})
     with pytest.raises((SchemaError, DataError), match=says):
         FittedSchema.fit(schema, frame)
 
 
-@pytest.mark.parametrize(
-    ("rows", "says"),
-    [
-        ([60], "between 0 and 59"),
-        (np.ones(3, dtype=bool), "mask has shape"),
-        ([], "no training row"),
-    ],
-)
-def test_row_numbers_are_checked(rows: Any, says: str) -> None:
-    with pytest.raises(DataError, match=says):
-        FittedSchema.fit(SCHEMA, FRAME, rows)
+def test_row_numbers_are_checked():
+    short = np.ones(3, dtype=bool)
+    wrong = (([60], "between 0 and 59"), (short, "mask has shape"), ([], "no training row"))
+    for rows, says in wrong:
+        with pytest.raises(DataError, match=says):
+            FittedSchema.fit(SCHEMA, FRAME, rows)
 
 
-def test_units_and_single_precision_are_compared() -> None:
+def test_units_and_single_precision_are_compared():
     wrong = FRAME.rename({"RHOB": "RHOB (kg/m3)"})
     with pytest.raises(SchemaError, match=r"'density' is declared in g/cm3, but .* in kg/m3"):
         FittedSchema.fit(SCHEMA, wrong)
@@ -326,7 +308,7 @@ def test_units_and_single_precision_are_compared() -> None:
     assert report.out_of_range == {}
 
 
-def test_splits_and_fitting_go_together() -> None:
+def test_splits_and_fitting_go_together():
     frame = table(GR=(0, None))
     group = groups_of(SCHEMA.bind(frame.columns), frame)
     split = split_groups(group, seed=1)

@@ -1,12 +1,9 @@
 """Reading tables: formats agree, delimited text is read strictly, LAS keeps units and gaps."""
 
-from __future__ import annotations
-
 import csv
 import io
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,13 +25,13 @@ FRAME = pl.DataFrame(
 )
 
 
-def table(folder: Path, content: bytes | str, name: str = "t.csv") -> pl.DataFrame:
+def table(folder, content, name="t.csv"):
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_table(folder / name)
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "parquet", "feather", "arrow"])
-def test_every_format_gives_the_table_back(tmp_path: Path, ending: str) -> None:
+def test_every_format_gives_the_table_back(tmp_path, ending):
     path = tmp_path / f"Table.{ending.upper()}"
     write_table(FRAME, path)
     assert read_table(path).equals(FRAME)
@@ -47,29 +44,27 @@ def test_every_format_gives_the_table_back(tmp_path: Path, ending: str) -> None:
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
-def test_separator_is_found(tmp_path: Path, separator: str) -> None:
+def test_separator_is_found(tmp_path, separator):
     text = '"x, y; z"' if separator in ",;" else "x, y; z"
-    rows = [["a", "b", "c"], ["1", text, "2.5"]]
-    found = table(tmp_path, "".join(separator.join(row) + "\n" for row in rows))
+    found = table(tmp_path, "a,b,c\n1,{},2.5\n".replace(",", separator).format(text))
     assert found.columns == ["a", "b", "c"]
     assert found.row(0) == (1, "x, y; z", 2.5)
 
 
 @pytest.mark.parametrize(
-    "encoded",
+    ("text", "encoding"),
     [
-        "\ufeffa,b\nö,1\n".encode(),
-        "a,b\r\nö,1\r\n".encode(),
-        "a,b\rö,1\r".encode(),
-        "a,b\nö,1".encode(),
-        "a,b\n\nö,1\n\n\n".encode(),
-        "\ufeffa,b\nö,1\n".encode("utf-16-le"),
-        " a , b\nö,1\n".encode(),
+        ("\ufeffa,b\nö,1\n", "utf-8"),
+        ("a,b\r\nö,1\r\n", "utf-8"),
+        ("a,b\rö,1\r", "utf-8"),
+        ("a,b\nö,1", "utf-8"),
+        ("a,b\n\nö,1\n\n\n", "utf-8"),
+        ("\ufeffa,b\nö,1\n", "utf-16-le"),
+        (" a , b\nö,1\n", "utf-8"),
     ],
-    ids=["bom", "crlf", "cr", "no last line feed", "blank lines", "utf-16", "blanks in header"],
 )
-def test_encodings_and_line_endings(tmp_path: Path, encoded: bytes) -> None:
-    assert table(tmp_path, encoded).to_dict(as_series=False) == {"a": ["ö"], "b": [1]}
+def test_encodings_and_line_endings(tmp_path, text, encoding):
+    assert table(tmp_path, text.encode(encoding)).to_dict(as_series=False) == {"a": ["ö"], "b": [1]}
 
 
 @pytest.mark.parametrize(
@@ -84,13 +79,12 @@ def test_encodings_and_line_endings(tmp_path: Path, encoded: bytes) -> None:
                                                   "b": [1, 2, 3]}),
         ('a,b\n"x","521.86"\n"y","1200.95" \n', {"a": ["x", "y"], "b": [521.86, 1200.95]}),
     ],
-    ids=["decimal commas", "one column", "unnamed", "quoted", "bare marks", "blank after a mark"],
 )  # fmt: skip
-def test_cells(tmp_path: Path, text: str, expected: dict[str, list[object]]) -> None:
+def test_cells(tmp_path, text, expected):
     assert table(tmp_path, text).to_dict(as_series=False) == expected
 
 
-def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path: Path) -> None:
+def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path):
     rows = "".join(f"{i},{i}\n" for i in range(20_000))
     found = table(tmp_path, f"exp,v\n{rows}397T,1.5\n")
     assert found.dtypes == [pl.String, pl.Float64]
@@ -117,9 +111,7 @@ def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path: Pa
         (b"PAR1\x15\x04", "Parquet"),
     ],
 )
-def test_what_is_wrong_is_said_once_and_where(
-    tmp_path: Path, content: bytes | str, says: str
-) -> None:
+def test_what_is_wrong_is_said_once_and_where(tmp_path, content, says):
     with pytest.raises(DataError, match=says) as caught:
         table(tmp_path, content)
     assert "t.csv" in str(caught.value)
@@ -129,9 +121,7 @@ CELL = st.text(st.sampled_from('ab1., \n"é'), max_size=6)
 
 
 @given(st.integers(2, 4), st.lists(st.lists(CELL, min_size=1, max_size=4), min_size=1, max_size=8))
-def test_records_are_judged_as_the_csv_module_judges_them(
-    tmp_path_factory: pytest.TempPathFactory, width: int, rows: list[list[str]]
-) -> None:
+def test_records_are_judged_as_the_csv_module_judges_them(tmp_path_factory, width, rows):
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([list("abcd"[:width]), *rows])
     path = tmp_path_factory.getbasetemp() / "records.csv"
@@ -144,7 +134,7 @@ def test_records_are_judged_as_the_csv_module_judges_them(
             read_table(path, text="abcd")
 
 
-def test_an_open_quotation_mark_is_noticed(tmp_path: Path, shared_data: Path) -> None:
+def test_an_open_quotation_mark_is_noticed(tmp_path, shared_data):
     with pytest.warns(DataWarning, match="row 2 of column 'note' holds 2 lines"):
         table(tmp_path, 'a,b,note\n1,2,x\n1,2,"y\n3,4,z\n5,6,z"\n')
     # The file as published has one in expedition 375.
@@ -158,7 +148,7 @@ def test_an_open_quotation_mark_is_noticed(tmp_path: Path, shared_data: Path) ->
 # Data in memory.
 
 
-def test_data_frames_and_mappings_agree() -> None:
+def test_data_frames_and_mappings_agree():
     arrays = {"a": np.arange(3), "b": np.array(["x", None, "z"], dtype=object), "c": [1, None, 2.5]}
     expected = pl.DataFrame({"a": [0, 1, 2], "b": ["x", None, "z"], "c": [1.0, None, 2.5]})
     for source in (arrays, pd.DataFrame(arrays), expected.lazy()):
@@ -189,7 +179,7 @@ def test_data_frames_and_mappings_agree() -> None:
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns 'a'"),
     ],
 )
-def test_impossible_sources(source: object, says: str) -> None:
+def test_impossible_sources(source, says):
     with pytest.raises(DataError, match=says):
         read_table(source)
 
@@ -197,21 +187,22 @@ def test_impossible_sources(source: object, says: str) -> None:
 # Files that are not what they seem.
 
 
-def test_missing_and_unknown_files(tmp_path: Path) -> None:
+def test_missing_and_unknown_files(tmp_path):
     (tmp_path / "wells.csv").write_text("a\n1\n")
-    with pytest.raises(DataError, match=r"no such file. Did you mean 'wells.csv'"):
-        read_table(tmp_path / "well.csv")
-    with pytest.raises(DataError, match="is a folder"):
-        read_table(tmp_path)
-    with pytest.raises(DataError, match="no such file"):
-        read_table(tmp_path / "nowhere" / "x.csv")
+    for name, says in (
+        ("well.csv", r"no such file. Did you mean 'wells.csv'"),
+        (".", "is a folder"),
+        ("nowhere/x.csv", "no such file"),
+    ):
+        with pytest.raises(DataError, match=says):
+            read_table(tmp_path / name)
     for name in ("t.xlsx", "t"):
         with pytest.raises(DataError, match=r"Use one of .*\.parquet"):
             table(tmp_path, "a\n1\n", name)
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet", "feather", "las", "csv.gz"])
-def test_foreign_and_truncated_content_is_one_error(tmp_path: Path, ending: str) -> None:
+def test_foreign_and_truncated_content_is_one_error(tmp_path, ending):
     contents = [b"", b"\x00\x01\x02garbage\xff" * 50]
     if ending not in ("csv", "las"):
         write_table(pl.DataFrame({"a": np.arange(1000)}), tmp_path / f"t.{ending}")
@@ -237,9 +228,7 @@ TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=30).map("".join).map(str.e
     st.one_of(TEXTS, st.binary(max_size=40)),
     st.sampled_from(["csv", "tsv", "las", "parquet", "feather", "csv.gz"]),
 )
-def test_any_bytes_give_a_table_or_one_clear_error(
-    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
-) -> None:
+def test_any_bytes_give_a_table_or_one_clear_error(tmp_path_factory, content, ending):
     path = tmp_path_factory.getbasetemp() / f"fuzz.{ending}"
     path.write_bytes(content)
     for read in (read_table, units_of):
@@ -252,19 +241,18 @@ def test_any_bytes_give_a_table_or_one_clear_error(
         assert not message or path.name in message
 
 
-def test_importing_loads_neither_torch_nor_pandas_nor_lasio() -> None:
+def test_importing_loads_neither_torch_nor_pandas_nor_lasio():
     code = (
         "import sys; from variolite.records import *; "
         "print([m for m in ('torch', 'pandas', 'lasio', 'scipy', 'sklearn') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 # Units, and well logs in LAS format.
 
 
-def test_units_from_headers(tmp_path: Path) -> None:
+def test_units_from_headers(tmp_path):
     frame = table(tmp_path, "Depth CSF-A (m),GR [gAPI],plain,none (-)\n1,2,3,4\n")
     write_table(frame, tmp_path / "t.parquet")
     for source in (tmp_path / "t.csv", frame, tmp_path / "t.parquet"):
@@ -292,7 +280,7 @@ FACIES. : facies
 """
 
 
-def test_curves_become_columns(tmp_path: Path) -> None:
+def test_curves_become_columns(tmp_path):
     frame = table(tmp_path, LAS, "well.las")
     assert frame.columns == ["WELL", "DEPT", "GR", "Rhob", "FACIES"]
     assert frame["WELL"].unique().to_list() == ["7/1-2 S"]
@@ -314,23 +302,19 @@ def test_curves_become_columns(tmp_path: Path) -> None:
         ("~", "cannot be read as LAS"),
         (LAS[: LAS.index("1.0 30.5")], "no rows|cannot be read"),
         (LAS.replace("2.0 40.0 -999.25 2", "2.0 40.0"), "cannot be read as LAS"),
-        (
-            LAS.replace("-999.25 2.2 2", "-999.25 2.2").replace("40.0 -999.25 2", "40.0 1 2 2"),
-            "holds 3",
-        ),
+        (LAS.replace(" 2.2 2", " 2.2").replace("40.0 -999.25 2", "40.0 1 2 2"), "holds 3"),
         (LAS.replace("1.0 30.5 2.1 1", "1.0 30.5 2.1 1 7"), "a row holds 5|cannot be read"),
         (LAS[: LAS.index("~Curve")] + LAS[LAS.index("~Ascii") :], "no curves are declared"),
     ],
-    ids=["csv", "tilde", "no data", "cut short", "ragged", "extra value", "no curves"],
 )
-def test_broken_files_are_one_clear_error(tmp_path: Path, text: str, says: str) -> None:
+def test_broken_files_are_one_clear_error(tmp_path, text, says):
     with pytest.raises(DataError, match=says) as caught:
         table(tmp_path, text, "well.las")
     assert "well.las" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_real_files(shared_data: Path) -> None:
+def test_real_files(shared_data):
     folder = shared_data / "corelogs/force2020/las"
     frame = read_table(folder / "31_6-8.las")
     assert frame.height == 9727

@@ -1,7 +1,5 @@
 """Records: cells become numbers and names, rows are taken together, shapes are checked."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from variolite import records
 from variolite.errors import DataError, SchemaError
 from variolite.records import Records, as_text
 from variolite.records.records import numeric_values, text_values
@@ -25,7 +24,7 @@ from variolite.records.records import numeric_values, text_values
         pl.Series(["1.5", None, None, "-2"], dtype=pl.Categorical),
     ],
 )
-def test_numbers_of_any_type(series: pl.Series) -> None:
+def test_numbers_of_any_type(series):
     found = numeric_values(series)
     assert found.dtype == np.float64
     assert np.array_equal(found, [1.5, np.nan, np.nan, -2.0], equal_nan=True)
@@ -45,7 +44,7 @@ def test_numbers_of_any_type(series: pl.Series) -> None:
         (pl.Series("when", ["2020-01-01"]).str.to_date(), "column 'when': holds Date"),
     ],
 )
-def test_what_is_no_number_is_named(series: pl.Series, says: str) -> None:
+def test_what_is_no_number_is_named(series, says):
     with pytest.raises(DataError, match=says):
         numeric_values(series)
     with pytest.raises(SchemaError, match="not plain values"):
@@ -73,7 +72,7 @@ def test_what_is_no_number_is_named(series: pl.Series, says: str) -> None:
         (np.array(["a"], dtype=np.dtypes.StringDType()), ["a"]),
     ],
 )
-def test_names_of_any_type(values: object, expected: list[str]) -> None:
+def test_names_of_any_type(values, expected):
     found = as_text(values)
     assert found.dtype.kind == "U"
     assert found.tolist() == expected
@@ -83,7 +82,7 @@ NAMES = st.text(st.characters(exclude_characters="\0"), max_size=4)
 
 
 @given(st.lists(st.one_of(st.none(), NAMES), max_size=30))
-def test_every_name_is_kept(names: list[str | None]) -> None:
+def test_every_name_is_kept(names):
     expected = [pl.Series([name or ""]).str.strip_chars()[0] for name in names]
     assert text_values(pl.Series("n", names, dtype=pl.String)).tolist() == expected
 
@@ -106,11 +105,10 @@ RECORDS = Records(
     ("chosen", "expected"),
     [([3, 1, 1], [3, 1, 1]), (np.array([False, True, False, True, False]), [1, 3]), ([], [])],
 )
-def test_take(chosen: object, expected: list[int]) -> None:
+def test_take(chosen, expected):
     picked = RECORDS.take(chosen)  # type: ignore[arg-type]
     assert picked.row.tolist() == expected
     assert picked.numeric[:, 0].tolist() == [2.0 * i for i in expected]
-    assert picked.group is not None
     assert picked.group.tolist() == ["aabbc"[i] for i in expected]
     assert picked.labels["facies"].tolist() == ["vwxyz"[i] for i in expected]
     assert picked.order is None
@@ -126,6 +124,11 @@ def test_take(chosen: object, expected: list[int]) -> None:
         ({"labels": {"x": np.array(["a"])}}, "label 'x' has 1 rows"),
     ],
 )
-def test_shapes_are_checked(change: dict[str, object], says: str) -> None:
+def test_shapes_are_checked(change, says):
     with pytest.raises(DataError, match=says):
         replace(RECORDS, **change)  # type: ignore[arg-type]
+
+
+def test_what_is_public_has_a_docstring():
+    public = [getattr(records, name) for name in records.__all__]
+    assert all(thing.__doc__ for thing in public if callable(thing))

@@ -1,7 +1,5 @@
 """Schemas: defaults by role, YAML there and back, columns found by name and never guessed."""
 
-from __future__ import annotations
-
 import pytest
 
 from variolite.errors import SchemaError
@@ -27,7 +25,7 @@ minimum_inputs: 2
 """
 
 
-def test_yaml_round_trip() -> None:
+def test_yaml_round_trip():
     schema = Schema.from_yaml(YAML)
     assert Schema.from_yaml(schema.to_yaml()) == schema
     assert Schema.from_dict(schema.to_dict()) == schema
@@ -36,7 +34,7 @@ def test_yaml_round_trip() -> None:
     assert Schema.from_yaml("columns: {a: , b: {role: label}}").to_dict() == short
 
 
-def test_roles_and_defaults() -> None:
+def test_roles_and_defaults():
     schema = Schema.from_yaml(YAML)
     assert [column.name for column in schema.inputs] == ["bulk_density", "gamma_ray", "rock"]
     assert [column.name for column in schema.of_role("input", "category")] == ["rock"]
@@ -80,7 +78,7 @@ def test_roles_and_defaults() -> None:
         ({"missing": "ignore"}, "'error', 'drop' or 'mask'"),
     ],
 )
-def test_impossible_columns(settings: dict[str, object], says: str) -> None:
+def test_impossible_columns(settings, says):
     with pytest.raises(SchemaError, match=says) as direct:
         Column(name="gamma", **settings)
     assert "'gamma'" in str(direct.value)
@@ -116,7 +114,7 @@ def test_impossible_columns(settings: dict[str, object], says: str) -> None:
         ("a: &a [*a]", "unknown key 'a'|not valid YAML|Field required"),
     ],
 )
-def test_impossible_schemas(text: str, says: str) -> None:
+def test_impossible_schemas(text, says):
     with pytest.raises(SchemaError, match=says):
         Schema.from_yaml(text, where="s.yaml")
     assert list(Schema.from_yaml("columns: {'no': {}, 1: {}}").columns) == ["no", "1"]
@@ -135,14 +133,14 @@ columns:
 )
 
 
-def sources(schema: Schema) -> dict[str, str | None]:
+def sources(schema):
     return {name: column.source for name, column in schema.columns.items()}
 
 
 @pytest.mark.parametrize(
     "header", ["bulk_density", "RHOB", "rhob", "Bulk Density (g/cm^3)", "Rhob [g/cc]"]
 )
-def test_names_aliases_case_and_units(header: str) -> None:
+def test_names_aliases_case_and_units(header):
     bound = SCHEMA.bind([header, "well"])
     assert sources(bound) == {"bulk_density": header, "well": "well"}
     assert bound.left_out == ("gamma_ray", "sonic")
@@ -151,7 +149,7 @@ def test_names_aliases_case_and_units(header: str) -> None:
     assert bound.bind(["well", header]) == bound
 
 
-def test_the_mapping_comes_before_the_name_and_the_name_before_its_aliases() -> None:
+def test_the_mapping_comes_before_the_name_and_the_name_before_its_aliases():
     available = ["RHOB", "bulk_density", "D2", "well"]
     assert sources(SCHEMA.bind(available))["bulk_density"] == "bulk_density"
     assert sources(SCHEMA.bind(available, {"bulk_density": "D2"}))["bulk_density"] == "D2"
@@ -174,14 +172,12 @@ def test_the_mapping_comes_before_the_name_and_the_name_before_its_aliases() -> 
         (["RHOB", "GR", "well"], {"sonic": "GR"}, "both take the table column 'GR'"),
     ],
 )
-def test_columns_that_cannot_be_bound(
-    available: list[str], mapping: dict[str, str], says: str
-) -> None:
+def test_columns_that_cannot_be_bound(available, mapping, says):
     with pytest.raises(SchemaError, match=says):
         SCHEMA.bind(available, mapping)
 
 
-def test_enough_inputs_and_stated_sources_must_be_found() -> None:
+def test_enough_inputs_and_stated_sources_must_be_found():
     # Two roles may share a column.
     schema = Schema.from_yaml("columns: {a: {}, z: {role: order}, depth: {role: condition}}")
     bound = schema.bind(["a", "DEPTH"], {"z": "DEPTH", "depth": "DEPTH"})
@@ -199,7 +195,7 @@ def test_enough_inputs_and_stated_sources_must_be_found() -> None:
         schema.bind(["a", "b"])
 
 
-def test_only_known_units_disagree() -> None:
+def test_only_known_units_disagree():
     same = "g/cm3 g/cc G/C3 g/cm^3 g/cm³ G/CC, gAPI API GAPI, us/ft US/F µs/ft μs/ft, kPa kN/m^2"
     same += ", m3/m3 V/V v/v m³/m³ frac, ohm.m OHMM Ω·m Ohm-m, W/(m*K) W/(m·K), m mbsf meters"
     for spellings in same.split(", "):
@@ -226,5 +222,5 @@ def test_only_known_units_disagree() -> None:
         ("a (b) c", ("a (b) c", None)),
     ],
 )
-def test_headers(header: str, expected: tuple[str, str | None]) -> None:
+def test_headers(header, expected):
     assert split_header(header) == expected

@@ -1,7 +1,5 @@
 """Splits: no group in two parts, every part filled, the same draw for the same seed."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections import Counter
@@ -21,7 +19,7 @@ GROUPS = st.lists(st.sampled_from([f"w{i}" for i in range(12)]), min_size=3, max
 FRACTIONS = st.floats(0.05, 0.45)
 
 
-def check_rows(split: Split, group: list[str]) -> None:
+def check_rows(split, group):
     rows = split.rows(group)
     names = {part: {group[i] for i in indices} for part, indices in rows.items()}
     for first, second in itertools.combinations(names, 2):
@@ -35,28 +33,26 @@ def check_rows(split: Split, group: list[str]) -> None:
 
 
 @given(GROUPS, FRACTIONS, FRACTIONS, st.integers(0, 2**31), st.booleans(), st.integers())
-def test_no_leak_no_empty_part_and_no_order_of_rows(
-    group: list[str], test: float, validation: float, seed: int, stratified: bool, mix: int
-) -> None:
+def test_no_leak_no_empty_part_and_no_order_of_rows(group, test, validation, seed, stratified, mix):
     labels = [name[-1] for name in group] if stratified else None
     split = split_groups(group, test=test, validation=validation, seed=seed, stratify=labels)
     check_rows(split, group)
-    assert split.train
-    assert split.validation
-    assert split.test
+    assert all([split.train, split.validation, split.test])
     assert set(split.train + split.validation + split.test) == set(group)
     shuffled = Random(mix).sample(group, len(group))
     assert split_groups(group, seed=seed) == split_groups(shuffled, seed=seed)
 
 
-def test_sizes_follow_the_number_of_groups() -> None:
-    split = split_groups([f"w{i}" for i in range(78)], test=0.25, validation=0.15)
-    assert (len(split.train), len(split.validation), len(split.test)) == (46, 12, 20)
-    small = split_groups(["a", "b", "c"], test=0.45, validation=0.45)
-    assert (len(small.train), len(small.validation), len(small.test)) == (1, 1, 1)
+def test_sizes_follow_the_number_of_groups():
+    for group, test, validation, expected in (
+        ([f"w{i}" for i in range(78)], 0.25, 0.15, (46, 12, 20)),
+        (["a", "b", "c"], 0.45, 0.45, (1, 1, 1)),
+    ):
+        split = split_groups(group, test=test, validation=validation)
+        assert (len(split.train), len(split.validation), len(split.test)) == expected
 
 
-def test_every_group_is_equally_likely_to_be_held_out() -> None:
+def test_every_group_is_equally_likely_to_be_held_out():
     group = [f"w{i}" for i in range(8)]
     drawn = Counter(name for seed in range(800) for name in split_groups(group, seed=seed).test)
     # 200 expected each, sd about 12; five sd either way.
@@ -64,7 +60,7 @@ def test_every_group_is_equally_likely_to_be_held_out() -> None:
     assert max(drawn.values()) < 260
 
 
-def test_stratified_parts_hold_every_label_in_proportion() -> None:
+def test_stratified_parts_hold_every_label_in_proportion():
     group = np.repeat([f"w{i:02d}" for i in range(40)], 5)
     dominant = np.repeat(["clay"] * 20 + ["sand"] * 12 + ["salt"] * 8, 5)
     noisy = dominant.copy()
@@ -73,12 +69,11 @@ def test_stratified_parts_hold_every_label_in_proportion() -> None:
     for seed in range(20):
         split = split_groups(group, test=0.25, validation=0.25, seed=seed, stratify=noisy)
         counts = Counter(label_of[name] for name in split.test)
-        assert abs(counts["clay"] - 5) <= 1
-        assert abs(counts["sand"] - 3) <= 1
-        assert abs(counts["salt"] - 2) <= 1
+        for name, expected in (("clay", 5), ("sand", 3), ("salt", 2)):
+            assert abs(counts[name] - expected) <= 1
 
 
-def test_unknown_and_numeric_names_and_json() -> None:
+def test_unknown_and_numeric_names_and_json():
     rows = split_groups(np.array([1.0, 2.0, 3.0])).rows([1, 2, 3, 99, None])
     assert sum(map(len, rows.values())) == 5
     assert {3, 4} <= set(rows["test"].tolist())
@@ -102,6 +97,6 @@ def test_unknown_and_numeric_names_and_json() -> None:
         (lambda: split_groups(list("abc"), stratify=list("ab")), "2 labels .* but 3 rows"),
     ],
 )
-def test_refusals(make: object, says: str) -> None:
+def test_refusals(make, says):
     with pytest.raises(SchemaError, match=says):
         make()  # type: ignore[operator]

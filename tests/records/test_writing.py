@@ -1,9 +1,6 @@
 """Writing: whole files or none, and the same bytes for the same table."""
 
-from __future__ import annotations
-
 import os
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -21,7 +18,7 @@ FRAME = pl.DataFrame({"a": [1.5, float("nan")], "b": ["x", None]})
 
 
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "feather"])
-def test_same_table_same_bytes(tmp_path: Path, ending: str) -> None:
+def test_same_table_same_bytes(tmp_path, ending):
     first, second = tmp_path / f"1.{ending}", tmp_path / f"2.{ending}"
     write_table(FRAME, first)
     write_table(FRAME, second)
@@ -32,10 +29,8 @@ def test_same_table_same_bytes(tmp_path: Path, ending: str) -> None:
         assert first.read_bytes() == b"\xc3\xa9\nx\n"
 
 
-def test_failure_leaves_the_old_file_and_no_rubbish(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(handle: int) -> None:
+def test_failure_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    def refuse(handle):
         raise OSError(28, "No space left on device")
 
     path = tmp_path / "t.csv"
@@ -47,7 +42,7 @@ def test_failure_leaves_the_old_file_and_no_rubbish(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_refusals_before_and_while_writing(tmp_path: Path) -> None:
+def test_refusals_before_and_while_writing(tmp_path):
     for name, message in (
         ("no/t.csv", "does not exist"),
         ("t.xlsx", "'.xlsx' files cannot be written.*Use one of"),

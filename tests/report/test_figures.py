@@ -26,7 +26,7 @@ from variolite.report.figures import (
 from variolite.report.style import ACCENT, axes_at, figure_style, new_figure, to_svg
 
 
-def ticks_of(axis: ValueAxis, target: int = 4) -> list[float]:
+def ticks_of(axis, target=4):
     """Return the ticks that an axis of 300 pixels shows."""
     with figure_style():
         axes = axes_at(new_figure(100), 10, 10, 300, 50)
@@ -45,11 +45,11 @@ def ticks_of(axis: ValueAxis, target: int = 4) -> list[float]:
         (ValueAxis(-35, 35), [-20, 0, 20]),
     ],
 )
-def test_ticks_by_example(axis: ValueAxis, expected: list[float]) -> None:
+def test_ticks_by_example(axis, expected):
     assert ticks_of(axis) == pytest.approx(expected)
 
 
-def test_kind_follows_the_tail() -> None:
+def test_kind_follows_the_tail():
     generator = np.random.default_rng(0)
     tailed = generator.lognormal(1, 1.6, 5000)
     even = generator.normal(1.7, 0.2, 5000)
@@ -58,7 +58,7 @@ def test_kind_follows_the_tail() -> None:
     assert kinds == ["linear", "log", "symlog", "linear", "linear", "linear"]
 
 
-def test_limits_leave_out_the_outermost_values() -> None:
+def test_limits_leave_out_the_outermost_values():
     data = np.append(np.linspace(0, 1, 5001), [1e9, -1e9, np.nan])
     axis = ValueAxis.fitting(data)
     assert -0.1 < axis.low < 0 < 1 < axis.high < 1.1
@@ -71,7 +71,7 @@ sizes = st.floats(-1e9, 1e9).filter(lambda value: value == 0 or abs(value) > 1e-
 
 
 @given(st.lists(st.one_of(sizes, st.just(math.nan)), max_size=60))
-def test_any_input_has_an_axis_that_draws(data: list[float]) -> None:
+def test_any_input_has_an_axis_that_draws(data):
     array = np.array(data, dtype=np.float64)
     axis = ValueAxis.fitting(array)
     inside = axis.inside(array[np.isfinite(array)])
@@ -80,7 +80,7 @@ def test_any_input_has_an_axis_that_draws(data: list[float]) -> None:
     assert ticks_of(axis)
 
 
-def test_ticks_of_narrow_axes_do_not_touch_however_extreme() -> None:
+def test_ticks_of_narrow_axes_do_not_touch_however_extreme():
     with figure_style():
         figure, drawn = panels(3, abreast=3, height=60, widest=80)
         for axes, limits in zip(drawn, ((100_000, 100_040), (0, 1.7e-7), (-1, 2e9)), strict=True):
@@ -92,11 +92,11 @@ def test_ticks_of_narrow_axes_do_not_touch_however_extreme() -> None:
     assert layout_faults(drawing) == []
 
 
-def whisker(mean: float, half: float = 0.05, **further: bool) -> Whisker:
+def whisker(mean, half=0.05, **further):
     return Whisker(mean, mean - half, mean + half, ACCENT, **further)
 
 
-def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit() -> None:
+def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit():
     rows = [whisker(0.2, strong=True), None, whisker(0.4, hollow=True), whisker(math.nan)]
     names = ["VAE", "empty", "a method of a very long name " * 9, "not defined"]
     with figure_style():
@@ -123,14 +123,14 @@ def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit() -> None:
     assert layout_faults(drawing) == []
 
 
-def test_limits_of_intervals_begin_at_zero_only_when_near_it() -> None:
+def test_limits_of_intervals_begin_at_zero_only_when_near_it():
     assert interval_limits([0.2, 0.5, 0.15, math.nan])[0] == 0
     assert interval_limits([0.75, 0.95]) == pytest.approx((0.734, 0.966))
     assert interval_limits([]) == (0.0, 1.08)
     assert interval_limits([0.0, 0.0]) == pytest.approx((-0.116, 0.116))
 
 
-def test_every_point_is_in_a_cell() -> None:
+def test_every_point_is_in_a_cell():
     x = np.random.default_rng(1).lognormal(size=500)
     with figure_style():
         axes = axes_at(new_figure(120), 10, 10, 100, 100)
@@ -145,7 +145,7 @@ def test_every_point_is_in_a_cell() -> None:
     assert counts.sum() == 500
 
 
-def test_histogram_holds_all_values() -> None:
+def test_histogram_holds_all_values():
     values = np.append(np.random.default_rng(0).lognormal(size=300), np.nan)
     with figure_style():
         axes = axes_at(new_figure(100), 10, 10, 80, 80)
@@ -156,7 +156,7 @@ def test_histogram_holds_all_values() -> None:
 
 @given(st.lists(st.text("abcdefgi 01", max_size=60), min_size=1, max_size=20), st.floats(120, 800))
 @settings(deadline=None, max_examples=20)
-def test_a_legend_stays_in_its_room(names: list[str], width: float) -> None:
+def test_a_legend_stays_in_its_room(names, width):
     height = legend_height(names, width)
     with figure_style():
         figure = new_figure(height + 4)

@@ -24,17 +24,17 @@ from variolite.report.formatting import chemical, decimals, plain, significant
         (math.inf, "not defined"),
     ],
 )
-def test_significant(value: float, written: str) -> None:
+def test_significant(value, written):
     assert significant(value) == written
 
 
 @given(st.floats(-1e12, 1e12))
-def test_significant_is_true_to_three_digits(value: float) -> None:
+def test_significant_is_true_to_three_digits(value):
     read = float(significant(value).replace("−", "-").replace(",", ""))
     assert read == pytest.approx(value, rel=0.0051)
 
 
-def test_decimals_names_and_formulas() -> None:
+def test_decimals_names_and_formulas():
     assert decimals(-0.0004, 2) == "0.00"
     assert decimals(-1234.5, 1) == "−1,234.5"
     assert plain("bulk_density") == "bulk density"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from page_layout import HOSTILE, Node, read_page
+from page_layout import HOSTILE, read_page
 from variolite.report.page import (
     Alternatives,
     Bullets,
@@ -28,33 +28,22 @@ from variolite.report.page import (
 DRAWING = Markup("<svg></svg>")
 
 
-def page_of(*blocks: object, **settings: object) -> Node:
+def page_of(*blocks, **settings):
     section = Section("a", "A", blocks)
     return read_page(render_page("run", "about", ["Says."], [section], **settings))
 
 
-def figure(name: str = "f") -> Figure:
+def figure(name="f"):
     return Figure(name, DRAWING, "caption")
 
 
-def test_hostile_text_makes_no_element_wherever_it_stands() -> None:
-    section = Section(
-        "a",
-        HOSTILE,
-        [
-            Figure(HOSTILE, DRAWING, HOSTILE),
-            Alternatives(HOSTILE, ((HOSTILE, (figure(),)), ("b", (figure(),)))),
-            Paragraph(f"`{HOSTILE}`"),
-            Heading(HOSTILE),
-            Bullets((HOSTILE,)),
-            Code(HOSTILE),
-            Finding("note", HOSTILE, HOSTILE),
-            Table([HOSTILE], [[HOSTILE]]),
-            Facts({HOSTILE: HOSTILE}),
-            Fold(HOSTILE, [Paragraph(HOSTILE)]),
-        ],
-    )
-    html = render_page(HOSTILE, HOSTILE, [HOSTILE], [section])
+def test_hostile_text_makes_no_element_wherever_it_stands():
+    blocks = [Figure(HOSTILE, DRAWING, HOSTILE), Paragraph(f"`{HOSTILE}`"), Heading(HOSTILE)]
+    blocks += [Alternatives(HOSTILE, ((HOSTILE, (figure(),)), ("b", (figure(),))))]
+    blocks += [Bullets((HOSTILE,)), Code(HOSTILE), Finding("note", HOSTILE, HOSTILE)]
+    blocks += [Table([HOSTILE], [[HOSTILE]]), Facts({HOSTILE: HOSTILE})]
+    blocks += [Fold(HOSTILE, [Paragraph(HOSTILE)])]
+    html = render_page(HOSTILE, HOSTILE, [HOSTILE], [Section("a", HOSTILE, blocks)])
     page = read_page(html)
     assert len(page.find("script")) == len(page.find("style")) == 1
     assert page.find("img") == []
@@ -63,13 +52,13 @@ def test_hostile_text_makes_no_element_wherever_it_stands() -> None:
 
 
 @given(st.text())
-def test_any_text_comes_back_from_a_cell(text: str) -> None:
+def test_any_text_comes_back_from_a_cell(text):
     legal = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "\ufffd", text)
     (cell,) = page_of(Table(["a"], [[text]])).find("td")
     assert cell.text() == legal
 
 
-def test_only_the_script_of_the_page_may_run() -> None:
+def test_only_the_script_of_the_page_may_run():
     page = page_of(script="more();", style="p { margin: 0 }")
     (script,) = page.find("script")
     digest = base64.b64encode(hashlib.sha256(script.text().encode()).digest()).decode()
@@ -79,7 +68,7 @@ def test_only_the_script_of_the_page_may_run() -> None:
     assert script.text().endswith("more();")
 
 
-def test_figures_are_numbered_and_alternatives_share_numbers() -> None:
+def test_figures_are_numbered_and_alternatives_share_numbers():
     choice = Alternatives(
         "Hole", (("A", (figure("a"), figure("b"))), ("B", (figure("a/../c"), figure("d"))))
     )
@@ -96,13 +85,13 @@ def test_figures_are_numbered_and_alternatives_share_numbers() -> None:
 
 
 @pytest.mark.parametrize(("level", "spoken"), [("ok", "fine"), ("warning", "warning")])
-def test_findings_end_as_sentences(level: str, spoken: str) -> None:
+def test_findings_end_as_sentences(level, spoken):
     (told,) = page_of(Finding(level, "all is well", "Go on.")).find("main")[0].find("p")
     assert told.text()[1:] == "all is well. Go on."
     assert told.find("span")[0].attributes["aria-label"] == spoken
 
 
-def test_code_numbers_and_the_banner_of_simulated_data() -> None:
+def test_code_numbers_and_the_banner_of_simulated_data():
     blocks = (Paragraph("run `variolite score` now", "missing"), Table("ab", ["cd"], 1))
     page = page_of(*blocks, simulated=True)
     assert page.find("code")[0].text() == "variolite score"

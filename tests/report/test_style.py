@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from itertools import combinations
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -52,17 +51,17 @@ LAB = np.array([
 ])  # fmt: skip
 
 
-def linear(colour: str) -> np.ndarray:
+def linear(colour):
     share = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
 
 
-def oklab(colour: str, vision: str) -> np.ndarray:
+def oklab(colour, vision):
     """Return Oklab coordinates of a colour as it is seen."""
     return LAB @ np.cbrt(CONES @ np.clip(VISION[vision] @ linear(colour), 0, 1))
 
 
-def closest(colours: tuple[str, ...], vision: str) -> float:
+def closest(colours, vision):
     return min(
         float(np.linalg.norm(oklab(a, vision) - oklab(b, vision)))
         for a, b in combinations(colours, 2)
@@ -70,32 +69,32 @@ def closest(colours: tuple[str, ...], vision: str) -> float:
 
 
 @pytest.mark.parametrize("vision", VISION)
-def test_the_extension_is_as_safe_as_okabe_and_ito(vision: str) -> None:
+def test_the_extension_is_as_safe_as_okabe_and_ito(vision):
     worst = min(closest(OKABE_ITO, v) for v in VISION)
     assert closest(CATEGORIES, vision) >= worst - 1e-9
     assert worst > 0.07
 
 
-def test_categories_stand_out_from_paper_and_from_rows_without_one() -> None:
+def test_categories_stand_out_from_paper_and_from_rows_without_one():
     for ground in ("#ffffff", SHADE):
         for colour in CATEGORIES:
             assert np.linalg.norm(oklab(colour, "normal") - oklab(ground, "normal")) > 0.1
     assert OTHER not in CATEGORIES
 
 
-def contrast(*colours: str) -> float:
+def contrast(*colours):
     dark, light = sorted(float(np.dot([0.2126, 0.7152, 0.0722], linear(c))) for c in colours)
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_letters_on_any_colour_have_the_contrast_wcag_asks_for() -> None:
+def test_letters_on_any_colour_have_the_contrast_wcag_asks_for():
     shares = np.linspace(0, 1, 101).tolist()
     ramps = [blend(ramp, share) for ramp in (SEQUENTIAL, DIVERGING) for share in shares]
     for colour in (*ramps, *CATEGORIES):
         assert contrast(colour, ink_on(colour)) >= 4.0, colour
 
 
-def test_ramps_run_one_way_in_lightness() -> None:
+def test_ramps_run_one_way_in_lightness():
     lightness = [oklab(blend(SEQUENTIAL, s), "normal")[0] for s in np.linspace(0, 1, 60)]
     assert (np.diff(lightness) < 0).all()
     diverging = [oklab(blend(DIVERGING, s), "normal")[0] for s in np.linspace(0, 1, 61)]
@@ -113,7 +112,7 @@ STRANGE = (
 )  # fmt: skip
 
 
-def drawn(name: str) -> str:
+def drawn(name):
     name = shorten(name, 60)
     with figure_style():
         figure = new_figure(120)
@@ -126,7 +125,7 @@ def drawn(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_strange_names_are_drawn_as_they_are_and_stay_text(name: str) -> None:
+def test_strange_names_are_drawn_as_they_are_and_stay_text(name):
     root = ElementTree.fromstring(drawn(name))
     ns = "{http://www.w3.org/2000/svg}"
     assert {part.tag.removeprefix(ns) for part in root.iter()} <= {
@@ -143,7 +142,7 @@ def test_strange_names_are_drawn_as_they_are_and_stay_text(name: str) -> None:
         assert sum(expected.startswith(text.rstrip("…")) for text in shown if text) == 5
 
 
-def test_a_drawing_is_the_same_again_whatever_the_users_settings_and_has_ids_of_its_own() -> None:
+def test_a_drawing_is_the_same_again_whatever_the_users_settings_and_has_ids_of_its_own():
     svg = drawn("lithology")
     with rc_context({"font.size": 30, "axes.grid": True, "svg.fonttype": "path"}):
         assert drawn("lithology") == svg
@@ -155,7 +154,7 @@ def test_a_drawing_is_the_same_again_whatever_the_users_settings_and_has_ids_of_
         assert svg.count(f' id="{target}"') == 1
 
 
-def test_a_home_that_cannot_be_written_breaks_no_report(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_breaks_no_report(tmp_path):
     home = tmp_path / "home"
     home.write_text("a file, so that no folder can be made below it")
     environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"),
