@@ -31,10 +31,8 @@ def calls(run, data, folder):
     ("arguments", "message"),
     [
         (("--set", "model.latnt=3"), "did you mean latent?"),
-        (("--set", "modle.latent=3"), "did you mean model?"),
         (("--set", "loss.coordinate=3"), "did you mean coordinates?"),
         (("--set", "prior.kinf=none"), "did you mean kind?"),
-        (("--set", "split.teste=0.1"), "did you mean test?"),
         (("--set", "model.kind=transfromer"), "only the transformer: take kind away"),
         (("--set", "prior.kind=gan"), "prior.kind"),
         (("--set", "prior.kind=mixture"), "the mixture prior was removed: set prior.kind=flow"),
@@ -60,10 +58,7 @@ def test_options_that_make_no_sense(made, program, tmp_path, arguments, message)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("extends: crystals/perov_5\nmodel: {latentt: 3}\n", "did you mean latent?"),
         ("extends: crystals/perov_5\nmodel: {kind: sourc}\n", "no network of kind 'sourc'"),
-        ("extends: crystals/perov5\n", "did you mean crystals/perov_5?"),
-        ("extends: crystals/source\nmodel: {kind: source}\n", "no network of kind 'source'"),
         ("kind: crystal\n", "kind must be one of tabular, crystals"),
         ("kind: crystals\ncolumns: {a: {}}\n", "unknown key 'columns'"),
         (None, "did you mean crystals/mp_20/vae_dng"),
