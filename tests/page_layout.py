@@ -9,6 +9,8 @@ import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from html.parser import HTMLParser
+from itertools import combinations
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from matplotlib.backends.backend_agg import RendererAgg
@@ -33,28 +35,24 @@ class Node:
                 yield from child.walk()
 
     def find(self, name):
-        """Return all elements of one name."""
         return [node for node in self.walk() if node.name == name]
 
     def own_text(self):
-        """Return the text of this element without that of its children."""
+        """The text of this element without that of its children."""
         return "".join(child for child in self.children if isinstance(child, str))
 
     def text(self):
-        """Return all text, children included."""
         return "".join(c if isinstance(c, str) else c.text() for c in self.children)
 
 
 class _Reader(HTMLParser):
     def __init__(self):
         super().__init__(convert_charrefs=True)
-        self.root = Node("page", {})
-        self.open = [self.root]
+        self.open = [Node("page", {})]
 
     def handle_starttag(self, tag, attrs):
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"an attribute stands twice in <{tag}>"
         node = Node(tag, {name: value or "" for name, value in attrs})
+        assert len(node.attributes) == len(attrs), f"an attribute stands twice in <{tag}>"
         self.open[-1].children.append(node)
         if tag not in VOID:
             self.open.append(node)
@@ -77,11 +75,10 @@ def read_page(html):
     reader.feed(html)
     reader.close()
     assert len(reader.open) == 1, f"<{reader.open[-1].name}> is never closed"
-    return reader.root
+    return reader.open[0]
 
 
-@dataclass(frozen=True)
-class Lettering:
+class Lettering(NamedTuple):
     """The rectangle that one line of text covers in its drawing."""
 
     text: str
@@ -90,11 +87,12 @@ class Lettering:
     right: float
     bottom: float
 
-    def overlap(self, other):
-        """Return the area that both cover, after a pixel of leeway on each side."""
-        width = min(self.right, other.right) - max(self.left, other.left) - 1
-        height = min(self.bottom, other.bottom) - max(self.top, other.top) - 1
-        return max(width, 0.0) * max(height, 0.0)
+    def covers(self, other):
+        """Whether both cover an area, after a pixel of leeway on each side."""
+        return (
+            min(self.right, other.right) - max(self.left, other.left) > 1
+            and min(self.bottom, other.bottom) - max(self.top, other.top) > 1
+        )
 
 
 @cache
@@ -120,18 +118,13 @@ def layout_faults(drawing, *, may_overlap=None):
         if piece.left < -1 or piece.top < -1 or piece.right > width + 1 or piece.bottom > height + 1
     ]
     checked = [p for p in drawn if not (may_overlap and re.fullmatch(may_overlap, p.text))]
-    for index, piece in enumerate(checked):
-        faults += [
-            f"{piece.text!r} covers {other.text!r}"
-            for other in checked[index + 1 :]
-            if piece.overlap(other) > 0
-        ]
-    return faults
+    pairs = combinations(checked, 2)
+    return faults + [f"{one.text!r} covers {two.text!r}" for one, two in pairs if one.covers(two)]
 
 
 def _rectangle(node):
-    styled = dict(re.findall(r"([\w-]+): ([^;]+)", node.attributes.get("style", "")))
-    styled = node.attributes | styled
+    given = node.attributes
+    styled = given | dict(re.findall(r"([\w-]+): ([^;]+)", given.get("style", "")))
     size = float(styled.get("font-size", "11.5").removesuffix("px"))
     bold = styled.get("font-weight") in {"bold", "700"}
     width = text_width(node.own_text(), size, bold=bold)

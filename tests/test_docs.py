@@ -7,7 +7,6 @@ import re
 import shlex
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,23 +26,23 @@ def name_of(page):
     return str(page.relative_to(ROOT))
 
 
+def with_a_match(pattern):
+    return [page for page in PAGES if pattern.search(page.read_text(encoding="utf-8"))]
+
+
 def modules_with_examples():
     source = ROOT / "src"
-    found = []
-    for path in sorted(source.rglob("*.py")):
-        if ">>> " in path.read_text(encoding="utf-8"):
-            parts = path.relative_to(source).with_suffix("").parts
-            found.append(".".join(part for part in parts if part != "__init__"))
-    return found
+    found = [path for path in source.rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+    names = (".".join(path.relative_to(source).with_suffix("").parts) for path in found)
+    return sorted(name.removesuffix(".__init__") for name in names)
 
 
 def run_examples(test):
     """Run one page or docstring; every failure is shown, not only the first."""
-    report: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    report = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = runner.run(test, out=report.append)
+        result = doctest.DocTestRunner(optionflags=OPTIONS).run(test, out=report.append)
     assert result.attempted > 0
     assert not result.failed, "".join(report)
 
@@ -67,9 +66,7 @@ def wells(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("wells")
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if EXAMPLES.search(page.read_text())], ids=name_of
-)
+@pytest.mark.parametrize("page", with_a_match(EXAMPLES), ids=name_of)
 def test_examples_of_a_page(page):
     text = page.read_text(encoding="utf-8")
     # Blank lines in place of the prose keep the line numbers of failures right.
@@ -91,18 +88,13 @@ def test_examples_of_docstrings(module):
         run_examples(test)
 
 
-def commands(page):
-    text = page.read_text(encoding="utf-8")
-    return [found.replace("\\\n", " ") for found in COMMANDS.findall(text)]
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=name_of)
+@pytest.mark.parametrize("page", with_a_match(COMMANDS), ids=name_of)
 def test_commands_of_a_page_exist(page):
     from variolite.cli.app import app
 
-    for line in commands(page):
-        words = shlex.split(line)[1:]
-        command: Any = typer.main.get_command(app)
+    for line in COMMANDS.findall(page.read_text(encoding="utf-8")):
+        words = shlex.split(line.replace("\\\n", " "))[1:]
+        command = typer.main.get_command(app)
         while words and words[0] in getattr(command, "commands", {}):
             command = command.commands[words.pop(0)]
         if "show" in getattr(command, "commands", {}):
@@ -120,65 +112,49 @@ def test_local_links_lead_somewhere():
                 assert (page.parent / target).exists(), f"{name_of(page)}: {target}"
 
 
+def yaml_of(name):
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / name).read_text(), re.DOTALL)
+
+
 def test_yaml_of_the_pages_is_what_it_says(tmp_path):
     from variolite import Schema, load_recipe
     from variolite.crystals.recipe import import_source, load_crystal_recipe
 
-    recipes = (ROOT / "docs" / "recipes.md").read_text()
-    tables, crystals, source = re.findall(r"```yaml\n(.*?)```", recipes, re.DOTALL)
-    (tmp_path / "mine.yaml").write_text(tables)
-    assert load_recipe(tmp_path / "mine.yaml").model.likelihood == "student_t"
-    (tmp_path / "crystals.yaml").write_text(crystals)
-    assert load_crystal_recipe(tmp_path / "crystals.yaml").split.by == "prototype"
-    (tmp_path / "vae.yaml").write_text(source)
-    imported = import_source([tmp_path / "vae.yaml"], "mine")
+    def load(text, read):
+        (tmp_path / "mine.yaml").write_text(text)
+        return read(tmp_path / "mine.yaml")
+
+    tables, crystals, source = yaml_of("recipes.md")
+    assert load(tables, load_recipe).model.likelihood == "student_t"
+    assert load(crystals, load_crystal_recipe).split.by == "prototype"
+    imported = load(source, lambda path: import_source([path], "mine"))
     assert imported.content["model"]["latent"] == 8
     assert [left.path for left in imported.left] == ["augmentation.translate"]
-    schemas = (ROOT / "docs" / "schema.md").read_text()
-    schema = Schema.from_yaml(re.findall(r"```yaml\n(.*?)```", schemas, re.DOTALL)[0])
+    schema = Schema.from_yaml(yaml_of("schema.md")[0])
     assert [column.name for column in schema.inputs] == ["bulk_density", "gamma_ray"]
 
 
-def test_every_key_of_a_schema_and_a_recipe_is_explained():
-    from variolite.crystals.recipe import (
-        CrystalArchitecture,
-        CrystalRecipe,
-        CrystalSplitSpec,
-        LossWeights,
-        PriorSpec,
-    )
-    from variolite.recipe import ClusteringSpec, ModelSpec, PlateauSpec, SplitSpec, TrainingSpec
+def test_every_key_of_a_schema_and_every_recipe_is_explained():
+    from variolite import recipe as tabular
+    from variolite.crystals import recipe as crystals
     from variolite.records import TRANSFORMS, Column
 
-    schemas = (ROOT / "docs" / "schema.md").read_text()
+    schemas, recipes = ((ROOT / "docs" / f"{n}.md").read_text() for n in ("schema", "recipes"))
     for key in [*Column.model_fields, *TRANSFORMS]:
         assert key == "name" or f"`{key}`" in schemas, key
-    recipes = (ROOT / "docs" / "recipes.md").read_text()
     of_tables, of_crystals = recipes.split("## Recipes for crystals")
-    tables = (SplitSpec, ModelSpec, TrainingSpec, ClusteringSpec)
-    parts = (CrystalSplitSpec, CrystalArchitecture, LossWeights, PriorSpec)
-    for page, specs in ((of_tables, tables), (of_crystals, (CrystalRecipe, *parts))):
+    tables = (tabular.SplitSpec, tabular.ModelSpec, tabular.TrainingSpec, tabular.ClusteringSpec)
+    parts = (crystals.CrystalSplitSpec, crystals.CrystalArchitecture)
+    parts += (crystals.CrystalRecipe, crystals.LossWeights, crystals.PriorSpec)
+    for page, specs in ((of_tables, tables), (of_crystals, parts)):
         for spec in specs:
             for key in spec.model_fields:
                 # A section explains the keys that stand below it.
                 explained = f"`{key}`" in page or f"### {key}" in page
                 assert explained, f"{spec.__name__}.{key}"
-    assert all(key in of_tables for key in PlateauSpec.model_fields)
-
-
-def test_packaged_recipes_for_crystals_are_listed():
-    from variolite.recipe import packaged_recipes
-
-    recipes = (ROOT / "docs" / "recipes.md").read_text()
-    for name in packaged_recipes():
+    assert all(key in of_tables for key in tabular.PlateauSpec.model_fields)
+    for name in tabular.packaged_recipes():
         assert not name.startswith("crystals/") or f"`{name}`" in recipes, name
-
-
-def test_examples_are_python():
-    for page in PAGES:
-        for block in EXAMPLES.findall(page.read_text(encoding="utf-8")):
-            for example in doctest.DocTestParser().get_examples(block):
-                ast.parse(example.source)
 
 
 def test_scripts_of_the_pages_import_what_there_is():

@@ -16,16 +16,11 @@ def test_errors_cross_process_borders(name):
     assert isinstance(again, ValueError)
 
 
-def test_parts_that_are_not_given_leave_no_trace():
+def test_parts_that_are_not_given_leave_no_trace_and_a_list_keeps_its_dots():
     assert str(errors.DataError("the table is empty")) == "the table is empty"
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"), [("RHOP", "RHOB"), ("rhob", "RHOB"), ("something else", None)]
-)
-def test_nearest(name, expected):
-    assert errors.nearest(name, ["GR", "RHOB", "NPHI"]) == expected
-
-
-def test_a_shortened_list_keeps_its_dots():
     assert str(errors.VarioliteError("x", hint="It has: a, b, ...")).endswith("a, b, ...")
+
+
+def test_nearest():
+    for name, expected in (("RHOP", "RHOB"), ("rhob", "RHOB"), ("something else", None)):
+        assert errors.nearest(name, ["GR", "RHOB", "NPHI"]) == expected

@@ -3,7 +3,7 @@
 from variolite.text_table import text_table
 
 
-def test_columns_are_aligned_and_empty_ones_left_out():
+def test_columns_are_aligned_empty_ones_left_out_and_long_lines_kept():
     rows = [("vae", "", "9", "0.21"), ("pca_whitened", "", "12", "")]
     text = text_table(("method", "unit", "k", "ari"), rows, right=("k",), indent=2)
     assert text.splitlines() == [
@@ -11,9 +11,7 @@ def test_columns_are_aligned_and_empty_ones_left_out():
         "  vae            9  0.21",
         "  pca_whitened  12",
     ]
-
-
-def test_long_lines_are_kept_whole():
+    # Long lines are kept whole.
     cell = "word " * 60 + "end"
     assert text_table(("note",), [(cell,)]).splitlines() == ["note", cell]
     assert text_table(("a", "b"), []) == ""

@@ -11,16 +11,8 @@ import numpy as np
 import pytest
 import torch
 from baseline_batches import TINY, TINY_MESSAGES, assert_close, batch_of, mixed
-from benchmarks.crystals.baseline_chemeleon2 import SIZES, BaselineModule, BaselineWeights
+from benchmarks.crystals.baseline_chemeleon2 import SIZES, BaselineModule, BaselineWeights, network
 from benchmarks.crystals.baseline_chemeleon2.cells import matrix_of
-from benchmarks.crystals.baseline_chemeleon2.network import (
-    BaselineOutput,
-    augment,
-    draw_rotation,
-    draw_shift,
-    generator_of,
-    reconstruction,
-)
 from benchmarks.crystals.invariance import check_cells
 from drawn_crystals import cut, drawn_crystals
 
@@ -61,14 +53,14 @@ def _seeded(seed):
 
 
 def test_the_coordinate_loss_is_not_periodic():
-    found = BaselineOutput(
+    found = network.BaselineOutput(
         torch.zeros(1, 5), torch.tensor([[0.999, 0.5, 0.5]]), torch.ones(1, 3), torch.ones(1, 3)
     )
     weights = BaselineWeights(species=0.0, lengths=0.0, angles=0.0, coordinates=3.0)
     truth = torch.tensor([[0.001, 0.5, 0.5]])
     given = (torch.tensor([2]), truth, torch.eye(3)[None], torch.tensor([1]), weights)
     # 0.999 is two thousandths of a cell from 0.001, and costs as if it were a whole cell.
-    assert float(reconstruction(found, *given)) == pytest.approx(0.998**2)
+    assert float(network.reconstruction(found, *given)) == pytest.approx(0.998**2)
 
 
 def test_moving_atoms_by_whole_cells_changes_the_loss_and_the_latents(plain, batch, moved):
@@ -82,7 +74,7 @@ def test_moving_atoms_by_whole_cells_changes_the_loss_and_the_latents(plain, bat
 
 
 def test_rotation_and_another_cell_move_the_latents(batch, moved):
-    rotated = batch.lattice @ draw_rotation(_seeded(3)).T
+    rotated = batch.lattice @ network.draw_rotation(_seeded(3)).T
     assert moved("plain", lattice=rotated) > 0.1  # [.64]
     change = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     within = (batch.coordinates @ torch.linalg.inv(change)) % 1.0
@@ -109,7 +101,7 @@ def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain, batch):
 def test_the_axes_of_rotation_lie_in_one_octant():
     axes, angles = [], []
     for seed in range(400):
-        rotation = draw_rotation(_seeded(seed))
+        rotation = network.draw_rotation(_seeded(seed))
         assert_close(rotation @ rotation.T, torch.eye(3), atol=1e-6)
         assert float(torch.linalg.det(rotation)) == pytest.approx(1.0, abs=1e-5)
         skew = rotation - rotation.T
@@ -121,26 +113,26 @@ def test_the_axes_of_rotation_lie_in_one_octant():
 
 
 def test_one_shift_and_one_rotation_serve_a_whole_batch(batch):
-    generator = generator_of(batch.noise)
-    shift, rotation = draw_shift(batch.lattice, generator), draw_rotation(generator)
-    moved = augment(batch)
+    generator = network.generator_of(batch.noise)
+    shift, rotation = network.draw_shift(batch.lattice, generator), network.draw_rotation(generator)
+    moved = network.augment(batch)
     assert_close(moved.lattice, batch.lattice @ rotation.T)
     cells = batch.lattice[batch.layout.owner]
     fractional = (shift[None, None] @ torch.linalg.inv(cells))[:, 0]
     left = moved.coordinates - batch.coordinates - fractional
     assert_close(left, left.round(), atol=1e-4)
     assert bool((moved.coordinates >= 0).all() & (moved.coordinates < 1).all())
-    assert torch.equal(augment(batch).coordinates, moved.coordinates)
+    assert torch.equal(network.augment(batch).coordinates, moved.coordinates)
 
 
 def test_shifts_are_far_from_uniform(batch):
-    draws = torch.stack([draw_shift(batch.lattice, _seeded(seed)) for seed in range(400)])
+    draws = torch.stack([network.draw_shift(batch.lattice, _seeded(seed)) for seed in range(400)])
     fractional = (draws @ torch.linalg.inv(batch.lattice[4])) % 1.0
     counts = torch.histc(fractional[:, 0], bins=5, min=0.0, max=1.0)  # [92 171 109 13 15]
     assert float(((counts - 80.0) ** 2 / 80.0).sum()) > 50.0  # uniform: 4 +- 3
     # Of one crystal alone, half its lengths: the original stops with an error there, since the
     # deviation over one crystal is not a number.
-    alone = draw_shift(batch.lattice[:1], _seeded(0))
+    alone = network.draw_shift(batch.lattice[:1], _seeded(0))
     assert_close(alone, 0.5 * batch.lattice[0].norm(dim=-1))
 
 

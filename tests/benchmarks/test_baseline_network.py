@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 import torch
 from baseline_batches import TINY, TINY_MESSAGES, assert_close, batch_of, mixed
-from benchmarks.crystals.baseline_chemeleon2 import SIZES, BaselineArchitecture, BaselineModule
-from benchmarks.crystals.baseline_chemeleon2.layers import (
-    Layer,
-    MessageEncoder,
-    MessageLayer,
-    Padding,
-    Pairs,
-    index_embedding,
+from benchmarks.crystals.baseline_chemeleon2 import (
+    SIZES,
+    BaselineArchitecture,
+    BaselineModule,
+    layers,
 )
 from torch import nn
 from torch.distributions import Normal, kl_divergence
@@ -33,13 +30,13 @@ def _size(module):
 def test_the_sizes_are_the_published_ones():
     found = [_size(BaselineModule(SIZES[name], 0)) for name in ("51M", "6.5M", "0.86M")]
     assert found == [51_091_044, 6_513_508, 859_876]
-    encoder = MessageEncoder(replace(SIZES["51M"], encoder="cspnet", encoder_layers=6))
+    encoder = layers.MessageEncoder(replace(SIZES["51M"], encoder="cspnet", encoder_layers=6))
     assert round(_size(encoder) / 1e6, 2) == 12.16
 
 
 def test_a_layer_is_the_transformer_layer_of_torch():
     torch.manual_seed(0)
-    layer, gelu = Layer(16, 4, 32), partial(functional.gelu, approximate="tanh")
+    layer, gelu = layers.Layer(16, 4, 32), partial(functional.gelu, approximate="tanh")
     other = nn.TransformerEncoderLayer(16, 4, 32, 0.0, gelu, batch_first=True, norm_first=True)
     names = {
         "self_attn.in_proj_weight": layer.project.weight,
@@ -65,8 +62,8 @@ def test_a_layer_is_the_transformer_layer_of_torch():
 def test_padding_changes_nothing(architecture):
     batch = batch_of(mixed())
     module = BaselineModule(architecture, 0)
-    narrow = Padding.of(batch.layout.owner, batch.layout.counts)
-    wide = Padding.of(batch.layout.owner, batch.layout.counts, places=40)
+    narrow = layers.Padding.of(batch.layout.owner, batch.layout.counts)
+    wide = layers.Padding.of(batch.layout.owner, batch.layout.counts, places=40)
     given_ = (batch.species, batch.coordinates, batch.lattice)
     assert_close(module.encoder(*given_, wide), module.encoder(*given_, narrow), atol=2e-6)
     features = torch.randn(len(batch.species), architecture.width)
@@ -76,10 +73,10 @@ def test_padding_changes_nothing(architecture):
 
 def test_a_message_layer_is_the_sum_over_neighbours_written_out():
     torch.manual_seed(1)
-    layer = MessageLayer(6, 12)
+    layer = layers.MessageLayer(6, 12)
     counts = torch.tensor([2, 3])
-    padding = Padding.of(torch.tensor([0, 0, 1, 1, 1]), counts)
-    pairs = Pairs.within(padding)
+    padding = layers.Padding.of(torch.tensor([0, 0, 1, 1, 1]), counts)
+    pairs = layers.Pairs.within(padding)
     features, metric = torch.randn(5, 6), torch.randn(2, 9)
     waves = torch.randn(len(pairs.to), 12)
     found = layer(features, metric, waves, pairs, padding)
@@ -100,7 +97,7 @@ def test_a_message_layer_is_the_sum_over_neighbours_written_out():
 
 
 def test_index_embedding_are_those_of_the_paper():
-    found = index_embedding(torch.tensor([0, 3]), 4)
+    found = layers.index_embedding(torch.tensor([0, 3]), 4)
     fourth = [np.sin(3), np.cos(3), np.sin(3 / 100), np.cos(3 / 100)]
     assert_close(found, torch.tensor([[0.0, 1.0, 0.0, 1.0], fourth]))
 
