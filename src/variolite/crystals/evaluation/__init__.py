@@ -4,7 +4,7 @@ from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.evaluation.hull import Hull, read_hull
 from variolite.crystals.evaluation.metrics import format_generation
 from variolite.crystals.evaluation.novelty import Matcher, find_novelty
-from variolite.crystals.evaluation.score import BASELINE, GenerationScores, Relax, score_generation
+from variolite.crystals.evaluation.score import BASELINE, GenerationScores, score_generation
 from variolite.crystals.evaluation.stability import (
     ElementReferences,
     Energies,
@@ -12,8 +12,6 @@ from variolite.crystals.evaluation.stability import (
     references_from,
 )
 from variolite.crystals.evaluation.validity import (
-    CUTOFF,
-    MinimumDistances,
     charge_balance,
     distance_validity,
     minimum_distances,
@@ -21,14 +19,11 @@ from variolite.crystals.evaluation.validity import (
 
 __all__ = [
     "BASELINE",
-    "CUTOFF",
     "ElementReferences",
     "Energies",
     "GenerationScores",
     "Hull",
     "Matcher",
-    "MinimumDistances",
-    "Relax",
     "charge_balance",
     "densities",
     "distance_validity",

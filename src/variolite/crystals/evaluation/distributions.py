@@ -180,24 +180,20 @@ def distribution_metrics(
     target, own, base = map(traits_of, sets, parts)
     log("coverage")
 
-    def rows(
-        marks: Fingerprints, formulas: Strings, traits: Traits, invalid: int
-    ) -> list[ScoreRow]:
+    def rows(marks: Fingerprints, all_of: Crystals, traits: Traits, invalid: int) -> list[ScoreRow]:
         recalled, precise = (near.astype(float) for near in coverage(marks, real, cutoffs))
         precise = np.append(precise, np.zeros(invalid))
         # Each invalid sample is a formula of its own.
         none = np.array([f"invalid {place}" for place in range(invalid)], dtype=np.str_)
+        formulas = np.append(reduced_formulas(all_of), none)
         return [
             score_row("coverage_recall", target.formulas, lambda w: w @ recalled),
-            score_row("coverage_precision", np.append(formulas, none), lambda w: w @ precise),
+            score_row("coverage_precision", formulas, lambda w: w @ precise),
             *compare_distributions(traits, target),
         ]
 
-    return (
-        rows(fingerprints_of(samples), reduced_formulas(samples), own, invalid),
-        rows(known.take(drawn), reduced_formulas(draw), base, 0),
-        notes,
-    )
+    found = rows(fingerprints_of(samples), samples, own, invalid)
+    return found, rows(known.take(drawn), draw, base, 0), notes
 
 
 def _put_aside(crystals: Crystals, rng: np.random.Generator) -> tuple[NDArray[np.bool_], str]:

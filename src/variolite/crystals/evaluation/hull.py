@@ -167,17 +167,13 @@ def read_hull(path: str | Path) -> Hull:
     try:
         energies = frame[ENERGY].cast(float).to_numpy().astype(np.float64)
     except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"column {ENERGY} holds something that is no number", where=where
-        ) from error
+        what = f"column {ENERGY} holds something that is no number"
+        raise DataError(what, where=where) from error
     if not len(energies):
         raise DataError("the table of known phases has no rows", where=where)
     if not np.isfinite(energies).all():
-        raise DataError(
-            f"{ENERGY} is missing in row {int(np.argmin(np.isfinite(energies))) + 1}",
-            where=where,
-            hint="Leave out entries without an energy",
-        )
+        what = f"{ENERGY} is missing in row {int(np.argmin(np.isfinite(energies))) + 1}"
+        raise DataError(what, where=where, hint="Leave out entries without an energy")
     # Formulas repeat: each is read once.
     known: dict[Any, Floats] = {}
     fractions = np.zeros((len(frame), HEAVIEST + 1))

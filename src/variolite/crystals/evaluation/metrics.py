@@ -117,10 +117,7 @@ def formula_interval(
     *,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interval:
-    """Return a statistic of crystals with an interval, within bounds, over their formulas, (n,).
-
-    NaN without crystals.
-    """
+    """Return a statistic of crystals and its interval over their formulas, (n,); NaN if none."""
     n = len(formulas)
     if not n:
         return Interval(np.nan)
@@ -202,19 +199,13 @@ def score_table(rows: Sequence[ScoreRow]) -> str:
 
 
 def format_generation(card: Scorecard) -> str:
-    """Lay out the rows about generated crystals: a line per quantity, a column per method.
-
-    The notes of the card, definitions among them, follow the table.
-    """
+    """Lay out the rows about generated crystals as a table, followed by the notes of the card."""
     rows = card.select(task="generation")
     blocks = ["generation (95 % intervals by bootstrap over formulas)", score_table(rows)]
     cells = {row.metric for row in rows}
-    notes: dict[str, list[str]] = {"notes": [], "definitions": []}
-    for note in card.notes:
-        notes["definitions" if note.split(":", 1)[0] in cells else "notes"].append(note)
-    for heading, texts in notes.items():
-        if texts:
-            blocks += ["", heading]
+    for heading, defining in (("notes", False), ("definitions", True)):
+        texts = [note for note in card.notes if (note.split(":", 1)[0] in cells) == defining]
+        blocks += ["", heading] if texts else []
         for text in texts:
             blocks += wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(blocks)

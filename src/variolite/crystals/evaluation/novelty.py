@@ -32,6 +32,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Log = Callable[[str], None]
+Cells = Callable[[Integers], ReducedCrystals]
 Candidates = tuple[Integers, Integers, Mask]
 """Places of sample and other crystal of each pair, (P,) each, by sample and then nearest first;
 of which samples farther candidates than the nearest `CANDIDATES` were left out, (B,)."""
@@ -42,15 +43,13 @@ LIMIT = 30.0  # seconds that one part of the work may take
 SMALL = 50_000
 CRYSTALS, PAIRS = 32, 256  # crystals made primitive, and pairs compared, in one part
 
+# Largest difference of average minimum distances, in units of the free length per atom
+# (V/n)^(1/3), at which crystals are compared. Among 472 matching pairs of equal formula in MP-20
+# and MPTS-52 the largest was 0.36 (benchmarks/crystal_metrics.py).
 FARTHEST = 0.5
-"""Largest difference of average minimum distances, in units of the free length per atom
-(V/n)^(1/3), at which crystals are compared. Among 472 matching pairs of equal formula in
-MP-20 and MPTS-52 the largest was 0.36 (benchmarks/crystal_metrics.py)."""
-
+# Nearest crystals of its formula that a sample is compared with. Among carbon structures, all of
+# one formula, 64 found all but two hundredths of what 256 find.
 CANDIDATES = 256
-"""Nearest crystals of its formula that a sample is compared with. Among carbon structures,
-all of one formula, 64 found all but two hundredths of what 256 find."""
-
 ROUNDS = (1, 16, CANDIDATES)  # nearest candidates compared by the end of each round
 
 
@@ -70,9 +69,9 @@ class Matcher:
         """Return crystals in primitive cells; those without one are marked as not usable."""
         reduced = reduce_crystals(crystals)
         cells = [reduced.take(slice(0, 0))]
-        for part, found in self._in_parts(
-            primitive_crystals, reduced.take, crystals.counts**2, CRYSTALS, "primitive cells"
-        ):
+        work = crystals.counts**2
+        made = self._in_parts(primitive_crystals, reduced.take, work, CRYSTALS, "primitive cells")
+        for part, found in made:
             unusable = ReducedCrystals(crystals.take(part), np.zeros(len(part), dtype=bool))
             cells.append(found.value or unusable)
         return ReducedCrystals(
@@ -217,15 +216,13 @@ def find_novelty(
     among = nearest_known(formulas, distances, formulas, distances, earlier=True)
     outside = nearest_known(formulas, distances, known_formulas[shared], in_free_lengths(overlap))
 
-    def prepared(crystals: Crystals, *places: Integers) -> Callable[[Integers], ReducedCrystals]:
+    def prepared(crystals: Crystals, *places: Integers) -> Cells:
         # Cells only of those that may be compared, found again by their place.
         needed = np.unique(np.concatenate(places))
         cells = matcher.prepare(crystals.take(needed))
         return lambda wanted: cells.take(np.searchsorted(needed, wanted))
 
-    def duplicates(
-        candidates: Candidates, other: Callable[[Integers], ReducedCrystals]
-    ) -> Duplicates:
+    def duplicates(candidates: Candidates, other: Cells) -> Duplicates:
         # Nearest first, until each sample has a match or none.
         of = np.full(len(samples), -1, dtype=np.int64)
         failed = np.zeros(len(samples), dtype=bool)

@@ -30,12 +30,7 @@ from variolite.crystals.evaluation.metrics import (
 )
 from variolite.crystals.evaluation.novelty import Matcher, Novelty, find_novelty
 from variolite.crystals.evaluation.stability import Energies, evaluate_stability, references_from
-from variolite.crystals.evaluation.validity import (
-    CUTOFF,
-    ChargeBalance,
-    charge_balance,
-    distance_validity,
-)
+from variolite.crystals.evaluation.validity import CUTOFF, charge_balance, distance_validity
 from variolite.crystals.files import NO_LIMITS, load_crystals, read_structures
 from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError, nearest
@@ -46,9 +41,7 @@ from variolite.scoring import Scorecard, ScoreRow
 Relax = Callable[[Crystals], Crystals]
 """Relaxes crystals; those that fail come back with NaN coordinates, in their places."""
 
-BASELINE = "reference_draw"
-"""Method of the rows about as many crystals, drawn from the reference, as there are samples."""
-
+BASELINE = "reference_draw"  # as many crystals, drawn from the reference, as there are samples
 LARGEST = 5000  # atoms in a cell beyond which a structure counts as unreadable
 FEW = 100  # crystals below which shares and distances mislead
 
@@ -135,7 +128,18 @@ def score_generation(
     ]
     if dropped := len(reference) - len(known):
         notes.append(f"{dropped} reference crystals are not valid by distance and were left out")
-    notes += _validity_notes(requested, valid, balance)
+    notes += [
+        f"{requested.total} structures were requested: {unreadable} could not be "
+        f"read, {int((~valid).sum())} are not valid by distance, {int(valid.sum())} are",
+        f"charge balance: {balance.source}",
+    ]
+    if left := int((~balance.evaluated).sum()):
+        elements = f" ({', '.join(balance.unknown)})" if balance.unknown else ""
+        notes.append(
+            f"charge balance: {left} samples hold elements{elements} that the rules do not know "
+            "and are not evaluated; SMACT itself would call them invalid: "
+            f"{balance.balanced.mean():.3f} of all"
+        )
 
     log("uniqueness and novelty")
     novelty = find_novelty(kept, known, matcher, log=log)
@@ -265,22 +269,6 @@ def _versions() -> str:
         with suppress(PackageNotFoundError):
             found.append(f"{package} {version(package)}")
     return ", ".join(found)
-
-
-def _validity_notes(requested: Requested, valid: Mask, balance: ChargeBalance) -> list[str]:
-    notes = [
-        f"{requested.total} structures were requested: {requested.unreadable} could not be "
-        f"read, {int((~valid).sum())} are not valid by distance, {int(valid.sum())} are",
-        f"charge balance: {balance.source}",
-    ]
-    if left := int((~balance.evaluated).sum()):
-        elements = f" ({', '.join(balance.unknown)})" if balance.unknown else ""
-        notes.append(
-            f"charge balance: {left} samples hold elements{elements} that "
-            "the rules do not know and are not evaluated; SMACT itself would call them invalid: "
-            f"{balance.balanced.mean():.3f} of all"
-        )
-    return notes
 
 
 def score_structures(

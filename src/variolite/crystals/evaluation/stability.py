@@ -178,11 +178,10 @@ class Stability:
     def notes(self, suffix: str = "") -> list[str]:
         """Return what the energies rest on; ``suffix`` is that of the metrics."""
         which = f"stability{suffix.replace('_', ', ')}"
-        known = int(np.isfinite(self.above).sum())
         evaluated = (
-            f"{which}: {known} of {len(self.above)} valid samples evaluated, {self.failed} without "
-            f"an energy, {self.removed} found in the hull and taken out of it for their own "
-            "evaluation"
+            f"{which}: {np.isfinite(self.above).sum()} of {len(self.above)} valid samples "
+            f"evaluated, {self.failed} without an energy, {self.removed} found in the hull and "
+            "taken out of it for their own evaluation"
         )
         without = (
             f"{which}: no reference energy or no known phase of the elements "

@@ -39,11 +39,11 @@ def distance_validity(crystals: Crystals) -> NDArray[np.bool_]:
 # element with a positive charge is less electronegative than every element with a
 # negative one. Elements by themselves and alloys of metals pass.
 #
-# SMACT tries every combination of oxidation states, of which ten elements can have so many
-# that one formula takes seconds. Here the electronegativity rule is used first: it splits the
-# elements, sorted by electronegativity, into a positive and a negative part at one of a few
-# places; and sums of charges that can be reached are then kept as the bits of one whole
-# number. Results are those of ``smact.screening.smact_validity`` with its default settings.
+# SMACT tries every combination of oxidation states, which can take seconds for one formula. Here
+# the electronegativity rule is used first: it splits the elements, sorted by electronegativity,
+# into a positive and a negative part at one of a few places; and sums of charges that can be
+# reached are then kept as the bits of one whole number. Results are those of
+# ``smact.screening.smact_validity`` with its default settings.
 
 CONSENSUS = 3  # reports of an oxidation state in the ICSD that SMACT asks for by default
 HEAVIEST_OF_SMACT = 103  # SMACT has data up to lawrencium
@@ -154,10 +154,8 @@ def smact_rules() -> ChemicalRules:
     symbols = ordered_elements(1, HEAVIEST_OF_SMACT)
     scale = {ATOMIC_NUMBERS[symbol]: Element(symbol).pauling_eneg for symbol in symbols}
     return ChemicalRules(
-        source=(
-            f"SMACT {version('smact')}, oxidation states of ICSD24 reported at least "
-            f"{CONSENSUS} times, electronegativity test, alloys of metals pass"
-        ),
+        source=f"SMACT {version('smact')}, oxidation states of ICSD24 reported at least "
+        f"{CONSENSUS} times, electronegativity test, alloys of metals pass",
         states=states,
         electronegativities={z: float(v) for z, v in scale.items() if v is not None},
         metals=frozenset(ATOMIC_NUMBERS[symbol] for symbol in metals),

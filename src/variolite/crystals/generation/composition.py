@@ -28,24 +28,18 @@ from variolite.training.device import generator
 from variolite.training.loop import minimise
 from variolite.training.optimiser import cosine_by_epoch
 
-# A composition of n atoms is drawn element by element: an element, its number of
-# atoms, the next element, until no atom is left. Training takes the elements of
-# every crystal in random orders (B. Uria et al., 2014), so that the model can
-# continue from any elements that a user asks for.
+# A composition of n atoms is drawn element by element: an element, its number of atoms, the next
+# element, until no atom is left. Training takes the elements of every crystal in random orders (B.
+# Uria et al., 2014), so that the model can continue from any elements that a user asks for.
 
 WIDTH = 96
 BATCH = 256
 LEARNING_RATE = 3e-3
 EPOCHS = 60
 
-FEWEST_STEPS = 500
-"""Least number of steps: with few crystals there are more epochs."""
-
-VALIDATION = 0.1
-"""Fraction of the compositions that choose the epoch."""
-
-FEWEST_COMPOSITIONS = 500
-"""Distinct compositions below which none can be spared to choose the epoch."""
+FEWEST_STEPS = 500  # least number of steps: with few crystals there are more epochs
+VALIDATION = 0.1  # fraction of the compositions that choose the epoch
+FEWEST_COMPOSITIONS = 500  # distinct compositions below which all are needed to train on
 
 
 class CompositionNetwork(nn.Module):
@@ -283,11 +277,8 @@ def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
 
 # How many atoms: a smoothed categorical distribution, given the space group and properties.
 
-PSEUDO_CRYSTALS = 1.0
-"""Crystals spread evenly over all numbers up to the largest: no number is impossible."""
-
-BACK_OFF = 5.0
-"""Weight of the whole set, in crystals, beside those of one space group or one number."""
+PSEUDO_CRYSTALS = 1.0  # crystals spread evenly over all numbers to the largest: none is impossible
+BACK_OFF = 5.0  # weight of the whole set, in crystals, beside those of one group or number
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,13 @@ Integers = NDArray[np.int64]
 SPACE_GROUP_COLUMNS = ("space_group", "space_group_number", "spacegroup.number", "spacegroup")
 """Names under which a property is taken for the number of the space group."""
 
-SPACE_GROUPS = 231
-"""International numbers, and 0 for unknown."""
+SPACE_GROUPS = 231  # international numbers, and 0 for unknown
 
 # Fractions of the training crystals whose conditions are dropped, so that a model knows what to do
 # where nothing is asked for, and so that guidance is possible (J. Ho and T. Salimans, 2022).
 
-DROPPED_TOGETHER = 0.4
-"""Space group and properties are dropped at once: what generation without conditions needs."""
-
-DROPPED_EACH = 0.3
-"""Of the rest, the space group is dropped, and each property likewise."""
+DROPPED_TOGETHER = 0.4  # space group and properties at once, as generation without conditions needs
+DROPPED_EACH = 0.3  # of the rest, the space group is dropped, and each property likewise
 
 
 def numeric_column(crystals: Crystals, name: str) -> Floats:

@@ -38,18 +38,13 @@ from variolite.training.storage import EpochRecord
 
 FREQUENCIES = 32
 
-AVERAGE = 0.999
-"""Decay of the moving average of weights; the average is what is kept."""
-
+AVERAGE = 0.999  # decay of the moving average of weights; the average is what is kept
 WARM_UP_STEPS = 100
 
-CHECKS = 20
-"""How many times the averaged weights are evaluated on validation crystals."""
-
+CHECKS = 20  # how many times the averaged weights are evaluated on validation crystals
 VALIDATION_BATCH = 512
 
-DROPPED_SPECIES = 0.15
-"""Fraction of the training crystals whose elements are dropped, all atoms at once."""
+DROPPED_SPECIES = 0.15  # fraction of the training crystals whose elements are all dropped at once
 
 
 @dataclass(frozen=True)
@@ -68,12 +63,11 @@ class FlowNetwork(nn.Module):
     """A transformer over the atoms of each crystal: (latents, time, conditions) to velocities.
 
     No atom has a place in its crystal, so the network is equivariant to their order by
-    construction. Conditions of the whole crystal scale and shift the normalised activations
-    of every layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one
-    shared network and a small table per layer (J. Chen et al., 2023); the element of an
-    atom is added to its vector. With ``bf16`` the factors of the products of the layers are
-    rounded to bfloat16 while training. Samples are drawn in float32, so that a seed means the
-    same on every processor.
+    construction. Conditions of the whole crystal scale and shift the normalised activations of
+    every layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one shared network
+    and a small table per layer (J. Chen et al., 2023); the element of an atom is added to its
+    vector. With ``bf16`` the factors of the products of the layers are rounded to bfloat16 while
+    training. Samples are drawn in float32, so that a seed means the same on every processor.
     """
 
     def __init__(self, shape: FlowShape, seed: int = 0) -> None:

@@ -49,11 +49,8 @@ from variolite.training.device import generator
 from variolite.training.loop import Resume, is_due
 from variolite.training.storage import fill
 
-VALIDATION = 0.05
-"""Fraction of the crystals that choose the epoch of the flow."""
-
-ATOMS_AT_ONCE = 4_096
-"""Atoms whose latents are drawn in one batch."""
+VALIDATION = 0.05  # fraction of the crystals that choose the epoch of the flow
+ATOMS_AT_ONCE = 4_096  # atoms whose latents are drawn in one batch
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,7 @@ DROPOUT = 0.1
 LEVELS = np.linspace(0.005, 0.995, 199)
 """Levels at which the errors on folds left out are kept: a table, not the errors."""
 
-FEWEST = 50
-"""Crystals with a value that a property needs."""
-
+FEWEST = 50  # crystals with a value that a property needs
 _SCALES = np.stack(
     [
         np.arange(HEAVIEST + 1, dtype=np.float64),

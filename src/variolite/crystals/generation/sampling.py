@@ -27,31 +27,18 @@ from variolite.errors import DataError
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
 
-AT_ONCE = 2_048
-"""Crystals drawn, decoded and checked at once."""
-
-FEW = 64
-"""Missing crystals below which several attempts at each are made at once."""
-
-SPARE_ATTEMPTS = 200
-"""Attempts allowed however few crystals are wanted."""
-
-KEPT_ATTEMPTS = 8
-"""Unsuccessful attempts after which a crystal gets another size and composition."""
-
-VOLUME_MARGIN = 1.25
-"""How far beyond the volumes per atom of training crystals a crystal may go, as a factor."""
-
+AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
+FEW = 64  # missing crystals below which several attempts at each are made at once
+SPARE_ATTEMPTS = 200  # attempts allowed however few crystals are wanted
+KEPT_ATTEMPTS = 8  # unsuccessful attempts after which a crystal gets another size and composition
+VOLUME_MARGIN = 1.25  # factor by which volumes per atom may leave those of training crystals
+# Atoms may come this much closer than the same two elements do in any training crystal, as a
+# factor; 99.8 % of the held-out crystals of MP-20 keep to it.
 CONTACT_MARGIN = 0.75
-"""Atoms may come this much closer than the same two elements do in any training crystal, as a
-factor; 99.8 % of the held-out crystals of MP-20 keep to it."""
-
-SYMMETRY_PRECISION = 0.1
-"""Tolerance in Angstrom within which a crystal has to have the space group asked for."""
-
+SYMMETRY_PRECISION = 0.1  # tolerance in Angstrom for the space group asked for
+# Where a space group is asked for, symmetry missed by less than this, in Angstrom, is made exact:
+# decoded atoms are never exactly in place.
 NEAR_SYMMETRY = 0.3
-"""Where a space group is asked for, symmetry missed by less than this, in Angstrom, is made
-exact: decoded atoms are never exactly in place."""
 
 REASONS: Mapping[str, str] = {
     "no_cell": "no finite cell of positive volume",
@@ -170,15 +157,14 @@ def generate(
 ) -> Generated:
     """Generate exactly ``number`` valid crystals.
 
-    Valid: a finite cell of positive volume, no two atoms (images included) closer
-    than 0.5 Angstrom or than three quarters of the shortest distance of the same
-    two elements in a training crystal, a volume per atom at most a quarter beyond those of
-    training crystals, and what was asked for wherever it can be checked: the number of atoms,
-    the composition, and the space group (spglib, 0.1 Angstrom, after symmetry missed
-    by less than 0.3 Angstrom was made exact). Sizes and compositions are drawn first and
-    kept while a crystal is tried again, so that what is often rejected is not rarer
-    for it; after eight unsuccessful attempts others are drawn. Raises `DataError` if a condition
-    cannot be met or understood, or if the attempts are used up.
+    Valid: a finite cell of positive volume, no two atoms (images included) closer than 0.5 Angstrom
+    or than three quarters of the shortest distance of the same two elements in a training crystal,
+    a volume per atom at most a quarter beyond those of training crystals, and what was asked for
+    wherever it can be checked: the number of atoms, the composition, and the space group (spglib,
+    0.1 Angstrom, after symmetry missed by less than 0.3 Angstrom was made exact). Sizes and
+    compositions are drawn first and kept while a crystal is tried again, so that what is often
+    rejected is not rarer for it; after eight unsuccessful attempts others are drawn. Raises
+    `DataError` if a condition cannot be met or understood, or if the attempts are used up.
     """
     _require_at_least("the number of crystals", number, 1)
     where = parse_where(sampling.where, prior.vocabulary)

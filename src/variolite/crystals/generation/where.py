@@ -16,8 +16,7 @@ from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, compositions, p
 from variolite.crystals.generation.conditions import SPACE_GROUP_COLUMNS, SPACE_GROUPS, Vocabulary
 from variolite.errors import DataError, nearest
 
-FARTHEST = 30.0
-"""Standard deviations from the mean of training crystals beyond which a prior makes nothing."""
+FARTHEST = 30.0  # standard deviations from the training mean beyond which a prior makes nothing
 
 
 @dataclass(frozen=True)

@@ -28,24 +28,16 @@ from variolite.errors import DataError
 LONG, SHORT = 6.0, 3.0
 """Cutoffs in Angstrom of the bonds that carry messages to atoms and of those that form angles."""
 
-ENVELOPE = 8
-"""Power of the polynomial that brings a bond smoothly to nothing at its cutoff."""
-
+ENVELOPE = 8  # power of the polynomial that brings a bond smoothly to nothing at its cutoff
 WIDTH = 64
 BLOCKS = 4
 
 KNOWN = (*range(1, 84), *range(89, 95))
 """Elements of which CHGNet saw structures: up to Pu, without Po, At, Rn, Fr and Ra."""
 
-NEAREST = 0.2
-"""Angstrom; two atoms nearer than this are one atom twice."""
-
-CROWDED = 60
-"""Neighbours within `SHORT` that no crystal has; diamond has 28. Angles grow with their square."""
-
-MOST_IMAGES = 20_000_000
-"""Images to try for one crystal; a flat or collapsed cell can ask for any number."""
-
+NEAREST = 0.2  # angstrom; two atoms nearer than this are one atom twice
+CROWDED = 60  # neighbours within `SHORT` that no crystal has, diamond 28; angles grow as the square
+MOST_IMAGES = 20_000_000  # tried for one crystal; a flat or collapsed cell can ask for any number
 TRIED_AT_ONCE = 1_000_000
 
 ATOMS_AT_ONCE = {"cpu": 48, "cuda": 16_384}

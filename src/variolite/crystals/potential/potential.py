@@ -69,9 +69,8 @@ class Potential(Protocol):
 class AsePotential:
     """A calculator of ASE, one crystal after another: MACE, SevenNet, MatterSim and others.
 
-    Such packages bring no weights, and their model files are pickles, which run code when
-    they are loaded. Loading one is therefore left to the caller, who knows where it comes
-    from::
+    Such packages bring no weights, and their model files are pickles, which run code when they are
+    loaded. Loading one is therefore left to the caller, who knows where it comes from::
 
         calculator = MACECalculator(model_paths="mace.model", device="cpu")
         potential = AsePotential(

@@ -34,9 +34,7 @@ STEP, SHORTEST_STEP, LONGEST_STEP = 0.1, 2e-3, 1.0
 PATIENCE, FASTER, SLOWER = 20, 1.1, 0.5
 MIXING, MIXING_DECAY = 0.25, 0.99
 
-LONGEST_MOVE = 0.2
-"""Angstrom that an atom, or the strain times the number of atoms, changes in one step."""
-
+LONGEST_MOVE = 0.2  # angstrom that an atom, or strain times the number of atoms, changes in a step
 PART_ATOMS = {"cpu": 256, "cuda": 8_192}
 """Atoms that are relaxed together."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -148,9 +149,8 @@ class Groups:
         """Group by chemical family, [B], the commonest first, each always in its own colour."""
         counts = {name: int((families == name).sum()) for name in FAMILIES}
         names = sorted((name for name in FAMILIES if counts[name]), key=lambda n: -counts[n])
-        codes = np.full(len(families), -1)
-        for code, name in enumerate(names):
-            codes[families == name] = code
+        places = {name: code for code, name in enumerate(names)}
+        codes = np.array([places.get(family, -1) for family in families.tolist()], dtype=np.int64)
         return cls(codes, names, [FAMILY_COLOURS[name] for name in names])
 
     @classmethod
@@ -235,20 +235,15 @@ def group_maps(chart: PlaneMap, groups: Groups) -> Figure:
     figure, drawn = panels(
         len(groups.names), abreast=4, height=height, left=2, below=8, gap=14, xticks=[], yticks=[]
     )
-    places, codes = chart.scores[chart.shown], groups.codes[chart.shown]
-    size = dot_size(len(places))
-
-    def dots(axes: Axes, some: Floats, share: float, colour: str, alpha: float) -> None:
-        area = (share * size) ** 2
-        axes.scatter(
-            some[:, 0], some[:, 1], s=area, color=colour, alpha=alpha, linewidths=0, rasterized=True
-        )
-
+    x, y = chart.scores[chart.shown].T
+    size = dot_size(len(x))
+    dots: dict[str, Any] = {"linewidths": 0, "rasterized": True}
     for code, (axes, colour) in enumerate(zip(drawn, groups.colours, strict=True)):
         axes.set_title(groups.labels[code])
         axes.spines[:].set_edgecolor(style.FAINT)
-        dots(axes, places, 0.6, GROUND, 1.0)
-        dots(axes, places[codes == code], 0.94, colour, 0.75)
+        own = groups.codes[chart.shown] == code
+        axes.scatter(x, y, s=(0.6 * size) ** 2, color=GROUND, **dots)
+        axes.scatter(x[own], y[own], s=(0.94 * size) ** 2, color=colour, alpha=0.75, **dots)
         axes.set(xlim=chart.limits[0], ylim=chart.limits[1])
     return figure
 

@@ -126,8 +126,8 @@ class CrystalRun:
         if not isinstance(architecture, Mapping):
             return False
         # The second is how format 1 says it.
-        given = architecture.get("given", ())
-        return "species" in given or architecture.get("species_given") is True
+        given = "species" in architecture.get("given", ())
+        return given or architecture.get("species_given") is True
 
     def column(self, name: str) -> Floats:
         """Return a numeric column of the table, [B], NaN where it is missing."""

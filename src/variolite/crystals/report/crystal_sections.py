@@ -270,13 +270,9 @@ def _elements(run: CrystalRun) -> Blocks:
         medians = np.full(width, np.nan)
         for z in np.unique(places):
             medians[z] = np.median(distances[places == z])
-        figure = periodic_table(
-            medians,
-            np.bincount(places, minlength=width),
-            "median periodic error (Å)",
-            lambda error: significant(error, 2),
-            (0.0, max(float(np.nanquantile(medians, 0.95)), 1e-9)),
-        )
+        counts, label = np.bincount(places, minlength=width), "median periodic error (Å)"
+        span = (0.0, max(float(np.nanquantile(medians, 0.95)), 1e-9))
+        figure = periodic_table(medians, counts, label, lambda error: significant(error, 2), span)
         caption = (
             "Median periodic error of the atoms of each element in Å, over "
             f"{counted(len(places), 'atom')} in crystals of several atoms. Colours end at "

@@ -33,8 +33,7 @@ from variolite.report.page import (
 from variolite.report.scores import method_colour, method_name
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
-Method = tuple[str, tuple[str, ...]]
-"""A method and what it was given."""
+Method = tuple[str, tuple[str, ...]]  # its name and what it was given
 
 _GIVEN = "_given_"
 _WORDS: dict[str, Any] = yaml.safe_load(packaged("metric_words.yaml", __package__))
@@ -147,8 +146,7 @@ def _match_headline(scorecard: Scorecard, crystals: str, *, species_given: bool)
     ]
     others = []
     for name in dict.fromkeys(row.method for row in rows if row.method != "vae"):
-        scores = [rates[name, stem] for stem in stems.values() if (name, stem) in rates]
-        if scores:
+        if scores := [rates[name, stem] for stem in stems.values() if (name, stem) in rates]:
             head = _head(_method(scores[0]), "{} (given {})")
             others.append(f"{head} {listed([written(row) for row in scores])}")
     given = _given_words(_method(rates["vae", next(iter(stems.values()))]))
@@ -230,7 +228,7 @@ def _method(row: ScoreRow) -> Method:
 
 def _methods(rows: Iterable[ScoreRow]) -> list[Method]:
     """Return methods in order, the VAE first."""
-    return sorted(dict.fromkeys(_method(row) for row in rows), key=lambda key: key[0] != "vae")
+    return sorted(dict.fromkeys(map(_method, rows)), key=lambda key: key[0] != "vae")
 
 
 def _head(method: Method, form: str = "{}, given {}") -> str:
@@ -244,10 +242,10 @@ def _given_words(method: Method) -> str:
 
 
 def _intervals(rows: Sequence[ScoreRow]) -> str:
-    groups = sorted({row.n_groups for row in rows if row.n_groups})
+    groups = {row.n_groups for row in rows if row.n_groups}
     if not groups:
         return "The scores have no intervals."
-    span = f"{groups[0]:,}" if len(groups) == 1 else f"{groups[0]:,} to {groups[-1]:,}"
+    span = " to ".join(f"{n:,}" for n in sorted({min(groups), max(groups)}))
     seeds = max(row.seeds for row in rows)
     over = f"formulas and {seeds} seeds" if seeds > 1 else "formulas"
     return (
@@ -266,14 +264,11 @@ def _match_figure(rows: Sequence[ScoreRow]) -> list[Block]:
     scores = {(_method(row), stem_of(row.metric)): _whisker(row) for row in rows}
     methods = _methods(rows)
     labels = [RowLabel(method_name(name), i, name == "vae") for i, (name, _) in enumerate(methods)]
-    panels = [
-        IntervalPanel(
-            f"{TOLERANCE_NAMES[name]} tolerance",
-            "share matched (%)",
-            [scores.get((method, stem)) for method in methods],
-        )
-        for name, stem in stems.items()
-    ]
+    panels = []
+    for name, stem in stems.items():
+        whiskers = [scores.get((method, stem)) for method in methods]
+        title = f"{TOLERANCE_NAMES[name]} tolerance"
+        panels.append(IntervalPanel(title, "share matched (%)", whiskers))
     drawing = interval_figure(labels, panels, title="Match rates by method", row=26)
     given = "; ".join(f"{method_name(m[0])}: {_given_words(m)}" for m in methods if m[1])
     groups = max(row.n_groups for row in rows)
@@ -296,6 +291,5 @@ def _match_figure(rows: Sequence[ScoreRow]) -> list[Block]:
 
 
 def _whisker(row: ScoreRow) -> Whisker:
-    mean, low, high = (100 * value for value in (row.mean, row.low, row.high))
-    strong = row.method == "vae"
-    return Whisker(mean, low, high, colour=method_colour(row.method), strong=strong)
+    ends, colour = (100 * row.mean, 100 * row.low, 100 * row.high), method_colour(row.method)
+    return Whisker(*ends, colour=colour, strong=row.method == "vae")

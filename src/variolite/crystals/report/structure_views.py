@@ -57,15 +57,12 @@ RANKS = {
 _DRAWN = "in parallel projection, one cell with the atoms on its faces"
 _CORNERS = np.stack(np.meshgrid(*[[-0.5, 0.5]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 
-_LOOKS = [
-    line.split(",")[1:]
-    for line in packaged("element_looks.csv", __package__).splitlines()
-    if not line.startswith(("#", "symbol"))
-]
+# The table begins with two lines of comment and the names of the columns.
+_LINES = packaged("element_looks.csv", __package__).splitlines()[3:]
+_LOOKS = [line.split(",")[1:] for line in _LINES]
+# By atomic number, (119,): colours as #rrggbb and single-bond covalent radii in Angstrom.
 COLOURS = ("", *(colour for colour, _ in _LOOKS))
-"""Colour of an element as ``#rrggbb`` by atomic number."""
 COVALENT_RADII = np.array([np.nan, *(float(radius) for _, radius in _LOOKS)])
-"""Single-bond covalent radius by atomic number in Angstrom, shape (119,), NaN at 0."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +98,7 @@ class Scene:
 
 def scene_of(crystal: Crystal) -> Scene:
     """Return the scene of one structure."""
-    inside = _into_cell(crystal.coordinates)
-    atoms, shifts = _images(inside)
+    inside, atoms, shifts = _images(crystal)
     return _scene(crystal, atoms, inside[atoms] + shifts)
 
 
@@ -113,32 +109,26 @@ def scenes_of_pair(original: Crystal, rebuilt: Crystal) -> tuple[Scene, Scene]:
     shift common to all atoms, the circular mean of their differences, is taken out: neither
     means anything in a crystal.
     """
-    inside = _into_cell(original.coordinates)
-    atoms, shifts = _images(inside)
+    inside, atoms, shifts = _images(original)
     difference = rebuilt.coordinates - inside
     moved = difference - np.angle(np.exp(2j * np.pi * difference).mean(axis=0)) / (2 * np.pi)
     beside = inside + moved - np.round(moved)
-    return (
-        _scene(original, atoms, inside[atoms] + shifts),
-        _scene(rebuilt, atoms, beside[atoms] + shifts),
-    )
+    first = _scene(original, atoms, inside[atoms] + shifts)
+    return first, _scene(rebuilt, atoms, beside[atoms] + shifts)
 
 
-def _into_cell(coordinates: Floats) -> Floats:
-    """Wrap to [0, 1), with what lies a hair below 1 at 0 - a hair."""
-    wrapped = coordinates - np.floor(coordinates)
-    return np.where(wrapped > 1 - 1e-3, wrapped - 1.0, wrapped)
-
-
-def _images(inside: Floats) -> tuple[Integers, Floats]:
-    """Return which atoms are drawn and by how many cells each is shifted, [n] and [n, 3]."""
+def _images(crystal: Crystal) -> tuple[Floats, Integers, Floats]:
+    """Return all atoms in the cell, [N, 3], which are drawn, [n], and their shifts, [n, 3]."""
+    inside = crystal.coordinates - np.floor(crystal.coordinates)
+    # What lies a hair below 1 belongs a hair below 0.
+    inside = np.where(inside > 1 - 1e-3, inside - 1.0, inside)
     corners = _CORNERS + 0.5
     # An atom gets the image at a corner of the cell if it lies on every face that this one moves.
     allowed = ((inside[:, None, :] < ON_FACE) | (corners[None] == 0)).all(axis=2)
     atoms, corner = np.nonzero(allowed)
     if len(atoms) > MOST_ATOMS:
-        return np.arange(len(inside)), np.zeros_like(inside)
-    return atoms, corners[corner]
+        return inside, np.arange(len(inside)), np.zeros_like(inside)
+    return inside, atoms, corners[corner]
 
 
 def _scene(crystal: Crystal, atoms: Integers, fractional: Floats) -> Scene:
@@ -325,8 +315,8 @@ def _example(pairs: Pairs, index: int, why: str, key: str) -> Figure:
     original, rebuilt = pairs.originals[index], pairs.reconstructed[index]
     formula = str(pairs.formulas[index])
     name = chemical(formula)
-    before, after = scenes_of_pair(original, rebuilt)
-    scenes = [(f"original: {name}", before), ("reconstructed", after)]
+    heads = (f"original: {name}", "reconstructed")
+    scenes = list(zip(heads, scenes_of_pair(original, rebuilt), strict=True))
     drawing = structure_view(scenes, key, title=f"{name}, original and reconstructed", abreast=2)
     own = float(pairs.errors.medians[index]) if pairs.errors is not None else math.nan
     error = f", periodic error {significant(own)} Å: {why}" if math.isfinite(own) else ""
@@ -355,10 +345,9 @@ def gallery(samples: Crystals) -> Alternatives:
         drawable = np.flatnonzero(_drawable(samples) & (samples.volumes > 0))
     shown = samples.take(np.sort(np.random.default_rng(0).permutation(drawable)[:SHOWN]))
     formulas = [chemical(str(formula)) for formula in reduced_formulas(shown)]
-    known = zip(formulas, shown, densities(shown).tolist(), strict=True)
     scenes = [
         (f"{formula}, {counted(len(one), 'atom')}, {decimals(density, 2)} g/cm³", scene_of(one))
-        for formula, one, density in known
+        for formula, one, density in zip(formulas, shown, densities(shown).tolist(), strict=True)
     ]
     options = []
     for start in range(0, len(shown), ABREAST):
