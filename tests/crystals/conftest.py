@@ -3,27 +3,21 @@
 Tests of real data skip where the data are absent.
 """
 
-from __future__ import annotations
-
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 from synthetic_crystal_run import write_synthetic_crystal_run
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.reading import load_crystals
 
 
 @pytest.fixture(scope="session")
-def real_rows(
-    shared_data: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, int], Crystals]:
+def real_rows(shared_data, tmp_path_factory):
     """A function that reads so many rows, evenly spread, of one file of ``shared/data``."""
 
-    def read(name: str, number: int) -> Crystals:
+    def read(name, number):
         table = pl.read_csv(shared_data / "crystals" / f"{name}.csv.gz")
         some = table.gather_every(max(1, len(table) // number)).head(number)
         place = tmp_path_factory.mktemp("rows") / "rows.csv"
@@ -34,12 +28,12 @@ def real_rows(
 
 
 @pytest.fixture(scope="session")
-def whole_crystal_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole_crystal_run(tmp_path_factory):
     """Run folder with every part; read only."""
     return write_synthetic_crystal_run(tmp_path_factory.mktemp("runs") / "first-try", count=300)
 
 
 @pytest.fixture
-def crystal_run(whole_crystal_run: Path, tmp_path: Path) -> Path:
+def crystal_run(whole_crystal_run, tmp_path):
     """A copy of it that the test may change."""
     return Path(shutil.copytree(whole_crystal_run, tmp_path / "first-try"))

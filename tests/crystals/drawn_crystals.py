@@ -1,7 +1,5 @@
 """Random crystals without any symmetry, small untrained models, and what all tests compare by."""
 
-from __future__ import annotations
-
 import numpy as np
 from hypothesis import strategies as st
 
@@ -11,13 +9,11 @@ from variolite.crystals.invariance import TRANSFORMATIONS
 from variolite.crystals.model import CrystalModule
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 
-__all__ = ["ALL", "cut", "drawn_crystals", "drawn_sets", "model_for", "wrapped_difference"]
-
 ALL = [draw for draw, _ in TRANSFORMATIONS.values()]
 """Every way to describe a crystal otherwise."""
 
 
-def drawn_crystals(seed: int, count: int = 4, atoms: int = 7, elements: int = 3) -> Crystals:
+def drawn_crystals(seed, count=4, atoms=7, elements=3):
     """Draw crystals of 1 to ``atoms`` atoms, well apart, in cells of any shape."""
     random = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.arange(4)] * 3), -1).reshape(-1, 3) / 4
@@ -35,13 +31,13 @@ def drawn_crystals(seed: int, count: int = 4, atoms: int = 7, elements: int = 3)
 
 
 @st.composite
-def drawn_sets(draw: st.DrawFn) -> Crystals:
+def drawn_sets(draw):
     """Sets of one to five such crystals."""
     seed = draw(st.integers(0, 2**32 - 1))
     return drawn_crystals(seed, draw(st.integers(1, 5)), draw(st.integers(1, 9)))
 
 
-def model_for(crystals: Crystals, *, seed: int = 0, **sizes: object) -> CrystalModel:
+def model_for(crystals, *, seed=0, **sizes):
     """An untrained model of width 32 that knows the elements of some crystals."""
     small = {"latent": 6, "width": 32, "feedforward": 48, "encoder_layers": 2, "decoder_layers": 2}
     architecture = CrystalArchitecture.model_validate(small | sizes)
@@ -49,12 +45,12 @@ def model_for(crystals: Crystals, *, seed: int = 0, **sizes: object) -> CrystalM
     return CrystalModel(CrystalModule(architecture, LossWeights(), elements, seed=seed).eval())
 
 
-def cut(crystals: Crystals, number: int) -> Crystals:
+def cut(crystals, number):
     """So many crystals, evenly spread."""
     return crystals.take(np.arange(len(crystals))[:: max(1, len(crystals) // number)][:number])
 
 
-def wrapped_difference(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def wrapped_difference(first, second):
     """Fractional differences to the nearest image along each axis."""
     difference = first - second
     return difference - np.rint(difference)

@@ -4,22 +4,18 @@ Nothing is trained: the "reconstruction" is the original with its cell and atoms
 a few of them a lot, and some atom types changed.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import yaml
-from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, cell_parameters
 from variolite.crystals.elements import FAMILIES, chemical_family, reduced_formulas
 from variolite.crystals.files.store import write_store
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.scoring import Interval, Scorecard, ScoreKey, ScoreRow
+from variolite.scoring import Interval, Scorecard, ScoreKey
 
 ALIKE = (
     (3, 11, 19, 37, 55), (4, 12, 20, 38, 56), (22, 40, 72), (23, 41, 73, 24, 42, 74), (29, 47, 79),
@@ -29,7 +25,7 @@ ALIKE = (
 """Elements that may stand for one another."""
 
 
-def crystals(generator: np.random.Generator, count: int) -> Crystals:
+def crystals(generator, count):
     """Return textbook crystals with elements replaced and cells stretched."""
     every = Crystals.concatenate([textbook_crystals(), textbook_crystals(conventional=True)])
     every = every.take(every.counts <= 20)
@@ -48,7 +44,7 @@ def crystals(generator: np.random.Generator, count: int) -> Crystals:
     return replace(drawn, species=species, lattices=lattices, names=names, properties={})
 
 
-def rebuilt(generator: np.random.Generator, originals: Crystals) -> Crystals:
+def rebuilt(generator, originals):
     """Return originals with noise of very different size, and a few other elements."""
     count = len(originals)
     size = generator.lognormal(np.log(0.03), 0.9, count)
@@ -58,15 +54,14 @@ def rebuilt(generator: np.random.Generator, originals: Crystals) -> Crystals:
     moves = generator.normal(size=originals.coordinates.shape) * size[originals.owner, None]
     inverse = np.linalg.inv(originals.lattices)[originals.owner]
     shift = 0.01 * generator.normal(size=(count, 3))[originals.owner]
-    species = originals.species.copy()
-    wrong = generator.random(len(species)) < 0.01
-    species[wrong] = np.minimum(species[wrong] + 1, 94)
+    wrong = generator.random(len(originals.species)) < 0.01
+    species = np.where(wrong, np.minimum(originals.species + 1, 94), originals.species)
     coordinates = originals.coordinates + np.einsum("ni,nij->nj", moves, inverse) + shift
     lattices = originals.lattices @ strain
     return replace(originals, species=species, coordinates=coordinates, lattices=lattices)
 
 
-def periodic_errors(originals: Crystals, others: Crystals) -> NDArray[np.float64]:
+def periodic_errors(originals, others):
     """Return the median periodic error of every crystal in Angstrom, one at a time, [B]."""
     errors = []
     around = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -79,7 +74,7 @@ def periodic_errors(originals: Crystals, others: Crystals) -> NDArray[np.float64
     return np.array(errors)
 
 
-def held_out(generator: np.random.Generator, originals: Crystals, others: Crystals) -> pl.DataFrame:
+def held_out(generator, originals, others):
     """Return what the page reads of the table that ``score`` writes."""
     before, after = cell_parameters(originals.lattices), cell_parameters(others.lattices)
     errors = periodic_errors(originals, others)
@@ -106,7 +101,7 @@ def held_out(generator: np.random.Generator, originals: Crystals, others: Crysta
     )
 
 
-def row(task: str, method: str, metric: str, mean: float, half: float, unit: str) -> ScoreRow:
+def row(task, method, metric, mean, half, unit):
     """Return one score with an interval of about so much on both sides."""
     high = min(mean + 1.1 * half, 1.0 if unit == "share" else 1e9)
     found = Interval(mean, mean - half, high) if half else Interval(mean)
@@ -121,36 +116,25 @@ MATCHES = {
     "match_rate_strict_rms_unreduced": (0.761, 0.0, 0.004, 0.05),
 }
 GIVEN = {
-    "vae": "",
-    "random_coordinates": "_given_species_lattice",
-    "fixed_template": "_given_species",
+    "vae": "", "random_coordinates": "_given_species_lattice", "fixed_template": "_given_species",
     "source": "",
-}
+}  # fmt: skip
 OTHERS = {
-    "rmse_cdvae_unreduced": (0.0213, "1"),
-    "periodic_error_median": (0.0287, "angstrom"),
-    "periodic_error_p95": (0.31, "angstrom"),
-    "length_error": (1.2, "percent"),
-    "angle_error": (0.61, "degree"),
-    "volume_error": (2.4, "percent"),
-    "type_accuracy": (0.991, "share"),
-    "composition_exact": (0.951, "share"),
-    "space_group_kept_symprec_0.1": (0.77, "share"),
-    "too_close": (0.003, "share"),
+    "rmse_cdvae_unreduced": (0.0213, "1"), "periodic_error_median": (0.0287, "angstrom"),
+    "periodic_error_p95": (0.31, "angstrom"), "length_error": (1.2, "percent"),
+    "angle_error": (0.61, "degree"), "volume_error": (2.4, "percent"),
+    "type_accuracy": (0.991, "share"), "composition_exact": (0.951, "share"),
+    "space_group_kept_symprec_0.1": (0.77, "share"), "too_close": (0.003, "share"),
     "failed": (0.0, "share"),
-}
+}  # fmt: skip
 GENERATION = {
-    "valid": (0.81, "share"),
-    "valid_composition": (0.78, "share"),
-    "unique": (0.98, "share"),
-    "novel": (0.86, "share"),
-    "density_wasserstein": (0.42, "g/cm3"),
+    "valid": (0.81, "share"), "valid_composition": (0.78, "share"), "unique": (0.98, "share"),
+    "novel": (0.86, "share"), "density_wasserstein": (0.42, "g/cm3"), "sun": (0.031, "share"),
     "n_elements_wasserstein": (0.21, "1"),
-    "sun": (0.031, "share"),
-}
+}  # fmt: skip
 
 
-def scorecard() -> Scorecard:
+def scorecard():
     """Return match rates with baselines, errors, generation, definitions."""
     rows = [
         row("reconstruction", method, f"{metric}{given}", value, half, "share")
@@ -176,32 +160,24 @@ def scorecard() -> Scorecard:
     return Scorecard(tuple(rows), notes)
 
 
-def history(generator: np.random.Generator, epochs: int = 40) -> str:
+def history(generator, epochs=40):
     """Return ``history.jsonl`` of one member."""
     lines = []
     for epoch in range(epochs):
         loss = 0.4 + 6 * np.exp(-epoch / 6) + generator.normal(0, 0.02)
         kl = 5 - 2 * np.exp(-epoch / 5) + generator.normal(0, 0.03)
         beta = min(1.0, epoch / 5) * 1e-3
-        lines.append(
-            {
-                "epoch": epoch,
-                "beta": beta,
-                "seconds": 21.0 + generator.normal(0, 0.4),
-                "rate": [1e-3],
-                "train_total": [loss - 0.1 + beta * kl],
-                "train_reconstruction": [loss - 0.1],
-                "train_kl": [kl],
-                "val_monitored": [loss + 1e-3 * kl],
-                "val_reconstruction": [loss],
-                "val_kl": [kl],
-                "active_units": [8],
-            }
-        )
-    return "".join(json.dumps(line) + "\n" for line in lines)
+        seconds = 21.0 + generator.normal(0, 0.4)
+        train = {"total": loss - 0.1 + beta * kl, "reconstruction": loss - 0.1, "kl": kl}
+        validation = {"monitored": loss + 1e-3 * kl, "reconstruction": loss, "kl": kl}
+        parts = {"train": train, "val": validation}
+        each = {f"{part}_{name}": [x] for part, own in parts.items() for name, x in own.items()}
+        each |= {"epoch": epoch, "beta": beta, "seconds": seconds, "rate": [1e-3]}
+        lines.append(json.dumps({**each, "active_units": [8]}) + "\n")
+    return "".join(lines)
 
 
-def write_synthetic_crystal_run(folder: Path, *, seed: int = 3, count: int = 2000) -> Path:
+def write_synthetic_crystal_run(folder, *, seed=3, count=2000):
     """Write a whole run folder and return it."""
     generator = np.random.default_rng(seed)
     (folder / "model").mkdir(parents=True, exist_ok=True)
@@ -221,13 +197,10 @@ def write_synthetic_crystal_run(folder: Path, *, seed: int = 3, count: int = 200
     split = {"train": [f"{name}x" for name in formulas], "validation": [], "test": formulas}
     (folder / "split.json").write_text(json.dumps({**split, "seed": 7}))
     environment = {
-        "variolite": "0.1.0",
-        "torch": "2.13.0",
         "command": "variolite fit crystals/mp_20/vae_dng --data mp_20.crystals --out runs/first",
-        "started": "2026-03-02T09:14:31+00:00",
-        "seconds": 1861.4,
-        "simulated": True,
         "data": {"name": "mp_20.crystals", "fingerprint": "9f2c41d07ab35e18"},
-    }
+        "variolite": "0.1.0", "torch": "2.13.0", "simulated": True, "seconds": 1861.4,
+        "started": "2026-03-02T09:14:31+00:00",
+    }  # fmt: skip
     (folder / "environment.json").write_text(json.dumps(environment))
     return folder

@@ -14,12 +14,7 @@ from lightning_run import BATCH, EPOCHS, crystals, recipe
 from safetensors.torch import load_file
 
 from variolite.crystals.frame import canonical
-from variolite.crystals.model import (
-    CrystalBatch,
-    CrystalBatches,
-    CrystalModule,
-    evaluation_batches,
-)
+from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule, evaluation_batches
 from variolite.crystals.run import VALIDATION_SEED, build
 from variolite.errors import ModelFileError
 from variolite.training.optimiser import beta_at

@@ -17,12 +17,10 @@ def rewritten(crystal, seed, *, cells=1):
     shift = np.argwhere(np.ones(np.diag(repeat), dtype=bool))
     coordinates = (crystal.coordinates[None] + shift[:, None]).reshape(-1, 3) / np.diag(repeat)
     species = np.tile(crystal.species, len(shift))
-    shear = np.eye(3, dtype=int)
+    shear = np.eye(3)
     for _ in range(3):
         i, j = rng.permutation(3)[:2]
-        step = np.eye(3, dtype=int)
-        step[i, j] = rng.integers(-2, 3)
-        shear = step @ shear
+        shear[i] += rng.integers(-2, 3) * shear[j]
     coordinates = coordinates @ np.rint(np.linalg.inv(shear)) + rng.random(3)
     turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     order = rng.permutation(len(species))

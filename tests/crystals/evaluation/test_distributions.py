@@ -7,15 +7,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from variolite.crystals.evaluation.distributions import (
-    SYMPREC,
-    compare_distributions,
-    densities,
-    jensen_shannon,
-    total_variation,
-    traits_of,
-    wasserstein_statistic,
-)
+from variolite.crystals.evaluation import distributions
 from variolite.crystals.files.formats import to_ase
 from variolite.crystals.files.groups import space_groups
 
@@ -29,9 +21,11 @@ def test_wasserstein_distances_are_those_of_scipy(first, second, seed):
     weights[1, 1:] = 0.0
     weights /= weights.sum(axis=1, keepdims=True)
     expected = [wasserstein_distance(x, y, row) for row in weights]
-    np.testing.assert_allclose(wasserstein_statistic(x, y)(weights), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        distributions.wasserstein_statistic(x, y)(weights), expected, atol=1e-12
+    )
     alike = np.full((1, len(x)), 1.0 / len(x))
-    assert wasserstein_statistic(x, x)(alike)[0] == pytest.approx(0.0, abs=1e-12)
+    assert distributions.wasserstein_statistic(x, x)(alike)[0] == pytest.approx(0.0, abs=1e-12)
 
 
 @given(st.integers(0, 1000))
@@ -41,9 +35,9 @@ def test_differences_of_shares(seed):
     first[0, :3], second[3:] = 0.0, 0.0
     first, second = first / first.sum(axis=1, keepdims=True), second / second.sum()
     expected = [jensenshannon(row, second, base=2) ** 2 for row in first]
-    assert jensen_shannon(first, second) == pytest.approx(expected, abs=1e-12)
-    assert jensen_shannon(first, second)[0] == pytest.approx(1.0)
-    variation = total_variation(first, second)
+    assert distributions.jensen_shannon(first, second) == pytest.approx(expected, abs=1e-12)
+    assert distributions.jensen_shannon(first, second)[0] == pytest.approx(1.0)
+    variation = distributions.total_variation(first, second)
     assert variation[0] == pytest.approx(1.0)
     assert variation[1] == pytest.approx(np.maximum(first[1] - second, 0.0).sum())
 
@@ -52,18 +46,18 @@ def test_densities_are_those_of_ase():
     atoms = [to_ase(crystal) for crystal in TEXTBOOK]
     grams = units.create_units("2018")["_amu"] * 1e27
     expected = [grams * a.get_masses().sum() / a.get_volume() for a in atoms]
-    np.testing.assert_allclose(densities(TEXTBOOK), expected, rtol=3e-4)
+    np.testing.assert_allclose(distributions.densities(TEXTBOOK), expected, rtol=3e-4)
 
 
 def test_equal_sets_have_distance_zero_and_others_their_own():
-    groups, _ = space_groups(TEXTBOOK, symprec=SYMPREC)
+    groups, _ = space_groups(TEXTBOOK, symprec=distributions.SYMPREC)
     assert groups.tolist() == TEXTBOOK.properties["space_group"].tolist()
-    traits = traits_of(TEXTBOOK, groups)
-    same = compare_distributions(traits, traits)
+    traits = distributions.traits_of(TEXTBOOK, groups)
+    same = distributions.compare_distributions(traits, traits)
     assert [row.mean for row in same] == pytest.approx([0.0] * len(same))
     elements = traits.numbers["n_elements"]
-    metals = traits_of(TEXTBOOK.take(elements == 1), groups[elements == 1])
-    found = {row.metric: row for row in compare_distributions(metals, traits)}
+    metals = distributions.traits_of(TEXTBOOK.take(elements == 1), groups[elements == 1])
+    found = {row.metric: row for row in distributions.compare_distributions(metals, traits)}
     assert found["n_elements_wasserstein"].mean == pytest.approx(elements.mean() - 1.0)
     density = found["density_wasserstein"]
     assert density.unit == "g/cm3"

@@ -24,11 +24,10 @@ def compared(first, second):
 def test_results_are_those_of_pymatgen():
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    rng = np.random.default_rng(0)
-    first, second = [], []
-    for seed, crystal in enumerate(TEXTBOOK.take(slice(12, 60))):
-        first.append(rewritten(crystal, seed, cells=1 + seed % 2))
-        second.append(shaken(crystal, seed, rng.choice([0.1, 0.6, 1.2])))
+    some, sizes = list(TEXTBOOK.take(slice(12, 60))), [0.1, 0.6, 1.2]
+    chosen = np.random.default_rng(0).choice(sizes, len(some))
+    first = [rewritten(crystal, i, cells=1 + i % 2) for i, crystal in enumerate(some)]
+    second = [shaken(crystal, i, chosen[i]) for i, crystal in enumerate(some)]
     judge = StructureMatcher()
     pairs = zip(first, second, strict=True)
     expected = [int(judge.fit(to_pymatgen(one), to_pymatgen(other))) for one, other in pairs]
@@ -37,10 +36,8 @@ def test_results_are_those_of_pymatgen():
 
 
 def test_the_same_crystal_is_known_however_it_is_written():
-    samples = Crystals.of(
-        [rewritten(crystal, seed, cells=1 + seed % 2) for seed, crystal in enumerate(TEXTBOOK)]
-    )
-    found = find_novelty(samples, TEXTBOOK, Matcher())
+    samples = (rewritten(crystal, i, cells=1 + i % 2) for i, crystal in enumerate(TEXTBOOK))
+    found = find_novelty(Crystals.of(samples), TEXTBOOK, Matcher())
     assert not found.novel.any()
     assert found.unique.all()
     # Each finds itself or a crystal of the same formula that the matcher takes for it.
@@ -49,16 +46,7 @@ def test_the_same_crystal_is_known_however_it_is_written():
     assert found.earlier.undecided.sum() == found.known.undecided.sum() == 0
 
 
-def test_polymorphs_and_other_compounds_are_new():
-    samples = named("TiO2 (anatase)", "C (diamond)", "KCl (rock salt)")
-    known = named("TiO2 (rutile)", "C (graphite)", "NaCl (rock salt)")
-    found = find_novelty(samples, known, Matcher())
-    assert found.novel.all()
-    assert found.unique.all()
-    assert found.earlier.compared == 0
-
-
-def test_only_the_first_of_equal_samples_is_unique():
+def test_only_the_first_of_equal_samples_is_unique_and_polymorphs_are_new():
     anatase, rutile = named("TiO2 (anatase)", "TiO2 (rutile)")
     samples = Crystals.of(
         [rutile, shaken(rutile, 1, 0.02), anatase, rewritten(rutile, 2), rewritten(anatase, 3)]
@@ -68,6 +56,12 @@ def test_only_the_first_of_equal_samples_is_unique():
     assert found.earlier.of[[0, 2, 4]].tolist() == [-1, -1, 2]
     assert set(found.earlier.of[[1, 3]]) <= {0, 1}
     assert found.novel.all()
+    samples = named("TiO2 (anatase)", "C (diamond)", "KCl (rock salt)")
+    known = named("TiO2 (rutile)", "C (graphite)", "NaCl (rock salt)")
+    found = find_novelty(samples, known, Matcher())
+    assert found.novel.all()
+    assert found.unique.all()
+    assert found.earlier.compared == 0
 
 
 class Scripted:
@@ -127,9 +121,7 @@ def test_neither_far_candidates_nor_later_samples_are_asked_about():
     formulas, distances = np.array(["A", "B", "A", "A"]), np.zeros((4, 3))
     samples, others, _ = nearest_known(formulas, distances, formulas, distances, earlier=True)
     assert list(zip(samples.tolist(), others.tolist(), strict=True)) == [(2, 0), (3, 0), (3, 2)]
-
-
-def test_distances_in_free_lengths_do_not_see_the_scale():
+    # Distances in free lengths do not see the scale.
     both = Crystals.of([cubic(a, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]) for a in (3.0, 5.0)])
     first, second = novelty.in_free_lengths(both)
     assert first == pytest.approx(second)
@@ -149,9 +141,7 @@ def test_worker_processes_agree_and_give_up_in_time(monkeypatch):
     results = pool.compare(first, second)
     assert set(results.tolist()) <= {-1, 1}
     assert (results == -1).any()
-
-
-def test_what_cannot_be_reduced_is_undecided():
+    # What cannot be reduced is undecided.
     sheet = Crystals.of([replace(cubic(4.0, [11], [[0, 0, 0]]), lattice=np.zeros((3, 3)))])
     assert compared(sheet, sheet) == [-1]
     assert compared(*[sheet.take(slice(0, 0))] * 2) == []

@@ -6,12 +6,7 @@ from crystal_sets import NAMES, TEXTBOOK, broken, rewritten, shaken, shaken_text
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation import (
-    BASELINE,
-    Hull,
-    format_generation,
-    score_generation,
-)
+from variolite.crystals.evaluation import BASELINE, Hull, format_generation, score_generation
 from variolite.crystals.evaluation.fingerprints import element_fractions
 from variolite.crystals.evaluation.hull import fractions_of_formula
 from variolite.errors import DataError
@@ -71,9 +66,8 @@ def halves():
 @pytest.fixture(scope="module")
 def relaxed():
     """Scores with stability, before and after relaxation."""
-    return score_generation(
-        samples(), known(), test=TEXTBOOK, energies=energies, hull=hull(), relax=relax
-    )
+    more = {"test": TEXTBOOK, "energies": energies, "hull": hull(), "relax": relax}
+    return score_generation(samples(), known(), **more)
 
 
 def test_counts_are_exact_and_shares_are_of_what_was_asked(halves):
@@ -96,11 +90,10 @@ def test_counts_are_exact_and_shares_are_of_what_was_asked(halves):
 
 def test_notes_say_what_the_numbers_rest_on(halves, relaxed):
     notes = " | ".join(halves.notes)
-    assert "WARNING: 12 samples are few" in notes
     assert "12 structures were requested: 3 could not be read, 5 are not valid" in notes
-    assert "SMACT 4" in notes
+    for part in ("WARNING: 12 samples are few", "SMACT 4", "put aside by formula"):
+        assert part in notes
     assert "not comparable with published COV" in notes
-    assert "put aside by formula" in notes
     assert "no test set" not in " | ".join(relaxed.notes)
 
 
@@ -155,24 +148,18 @@ def test_stable_means_not_above_the_hull_of_the_others(relaxed):
     assert "sun_relaxed" in scores
 
 
-@pytest.mark.parametrize(
-    ("pool", "reference", "more", "message"),
-    [
-        (TEXTBOOK.take(slice(0, 0)), TEXTBOOK, {}, "no structures to score"),
+def test_mistakes_are_one_sentence():
+    none, one, five = (TEXTBOOK.take(slice(0, count)) for count in (0, 1, 5))
+    stable = {"test": TEXTBOOK, "energies": energies, "hull": hull()}
+    for pool, reference, more, message in (
+        (none, TEXTBOOK, {}, "no structures to score"),
         (TEXTBOOK, broken()[0].take(slice(1, 4)), {}, "reference: no structure is valid by dist"),
         (TEXTBOOK, TEXTBOOK, {"hull": hull()}, "both the energies of a potential and a hull"),
-        (
-            TEXTBOOK.take(slice(0, 5)),
-            TEXTBOOK,
-            {"test": TEXTBOOK, "energies": energies, "hull": hull()},
-            "no column of numbers formation_energy_per_atom",
-        ),
-        (TEXTBOOK.take(slice(0, 5)), TEXTBOOK.take(slice(0, 1)), {}, "cannot be split into halves"),
-    ],
-)
-def test_mistakes_are_one_sentence(pool, reference, more, message):
-    with pytest.raises(DataError, match=message):
-        score_generation(pool, reference, **more)
+        (five, TEXTBOOK, stable, "no column of numbers formation_energy_per_atom"),
+        (five, one, {}, "cannot be split into halves"),
+    ):
+        with pytest.raises(DataError, match=message):
+            score_generation(pool, reference, **more)
 
 
 def test_nothing_valid_is_still_an_answer():
@@ -183,9 +170,7 @@ def test_nothing_valid_is_still_an_answer():
     assert scores["coverage_recall"].mean == 0.0
     assert np.isnan(scores["density_wasserstein"].mean)
     assert "density_wasserstein" in format_generation(found.card())
-
-
-def test_one_formula_can_be_split_too():
+    # One formula can be split too.
     diamond = TEXTBOOK[NAMES.index("C (diamond)")]
     many = Crystals.of([shaken(diamond, seed, 0.3) for seed in range(12)])
     scores = score_generation(many, many)

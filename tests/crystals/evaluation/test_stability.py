@@ -16,12 +16,16 @@ EXACT = FORMATION + FRACTIONS @ TRUE
 NOISE = np.random.default_rng(2).normal(size=len(MANY))
 
 
-def test_references_are_found_again():
+def test_references_are_found_again_unless_there_are_too_few_crystals():
     found = fit_references(MANY, EXACT, FORMATION)
     np.testing.assert_allclose(found.references[1:95], TRUE[1:95], atol=1e-5)
     assert np.isnan(found.references[95:]).all()
     assert found.test_mae < 1e-5
     assert (found.n_crystals, found.n_test) == (900, 900)
+    with pytest.raises(DataError, match="2 crystals of known formation energy are too few"):
+        fit_references(MANY.take(slice(0, 2)), np.zeros(2), np.zeros(2))
+    with pytest.raises(DataError, match="0 crystals"):
+        fit_references(MANY, np.full(900, np.nan), FORMATION)
 
 
 def test_gross_errors_do_not_bend_the_rest():
@@ -64,10 +68,3 @@ def test_a_draw_has_enough_of_every_element():
     assert len(np.unique(chosen)) == len(chosen) < 400
     assert np.array_equal(chosen, choose_references(MANY, 100, seed=4))
     assert len(choose_references(MANY, 5000)) == len(MANY)
-
-
-def test_too_few_crystals_are_refused():
-    with pytest.raises(DataError, match="2 crystals of known formation energy are too few"):
-        fit_references(MANY.take(slice(0, 2)), np.zeros(2), np.zeros(2))
-    with pytest.raises(DataError, match="0 crystals"):
-        fit_references(MANY, np.full(900, np.nan), FORMATION)

@@ -1,6 +1,5 @@
 """CIF in: symmetry, odd spellings, both paths of the reader, and pymatgen as the reference."""
 
-import warnings
 from itertools import product
 
 import numpy as np
@@ -11,14 +10,8 @@ from gemmi import cif
 from hypothesis import given
 
 from variolite.crystals.crystals import lattices_from_parameters
+from variolite.crystals.files import cif as module
 from variolite.crystals.files.checks import Limits, RejectedError, element_of
-from variolite.crystals.files.cif import (
-    expand,
-    operations_of_group,
-    operations_of_triplets,
-    read_block,
-    read_plain_block,
-)
 from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
 from variolite.crystals.files.reading import read_structures
 from variolite.crystals.files.textbook import textbook_crystals
@@ -29,13 +22,12 @@ def read(text):
     return sound("cif", text)[0]
 
 
-def pymatgen_of(text):
+def by_pymatgen(text):
     from pymatgen.io.cif import CifParser
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # By default pymatgen moves coordinates near thirds; the file is what counts here.
-        return CifParser.from_str(text, frac_tolerance=0).parse_structures(primitive=False)[0]
+    # By default pymatgen moves coordinates near thirds; the file is what counts here.
+    parser = CifParser.from_str(text, frac_tolerance=0)
+    return from_pymatgen(parser.parse_structures(primitive=False)[0])[0]
 
 
 SYMBOL, NUMBER, XYZ = "_symmetry_space_group_name_H-M", "_symmetry_Int_Tables_number", "_as_xyz"
@@ -88,7 +80,7 @@ def test_one_atom_without_a_loop():
 def test_the_plain_and_the_careful_reader_agree(seed):
     for crystal in crystals_of(seed, count=2):
         block = cif.read_string(to_cif(crystal)).sole_block()
-        plain, careful = read_plain_block(block), read_block(block, 512)
+        plain, careful = module.read_plain_block(block), module.read_block(block, 512)
         assert plain is not None
         assert list(plain.species) == list(careful.species)
         np.testing.assert_array_equal(np.transpose(plain.coordinates), careful.coordinates)
@@ -115,30 +107,28 @@ def test_symbols_and_labels():
 def test_special_positions_written_with_few_digits():
     """Atoms 0.3333 and 0.6667 lie on the threefold axis, and once there."""
     lattice = lattices_from_parameters([3.209, 3.209, 5.211, 90, 90, 120])[0]
-    place, operations = np.array([[0.3333, 0.6667, 0.25]]), operations_of_group("P 63/m m c")
-    species, coordinates = expand(np.array([12], np.uint8), place, lattice, operations)
+    place, operations = np.array([[0.3333, 0.6667, 0.25]]), module.operations_of_group("P 63/m m c")
+    species, coordinates = module.expand(np.array([12], np.uint8), place, lattice, operations)
     assert species.tolist() == [12, 12]
     np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
 
 
 def test_operations_must_form_a_group():
-    rotations, translations = operations_of_triplets(("x,y,z", "'-X, -Y, -Z'", "x,y,z"))
+    rotations, translations = module.operations_of_triplets(("x,y,z", "'-X, -Y, -Z'", "x,y,z"))
     assert (len(rotations), translations.any()) == (2, False)
     for bad in (("x,y,z", "x+1/2,y,z", "-x,-y,-z"), ("x,y,z", "y,z,x"), ("a,b,q",), ("",)):
         with pytest.raises(RejectedError, match="missing_symmetry"):
-            operations_of_triplets(bad)
+            module.operations_of_triplets(bad)
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_symmetry_of_cifs_is_applied_as_in_pymatgen():
     from pymatgen.io.cif import CifWriter
 
     for crystal in textbook_crystals().take(slice(0, None, 5)):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            text = str(CifWriter(to_pymatgen(crystal), symprec=0.01))
+        text = str(CifWriter(to_pymatgen(crystal), symprec=0.01))
         assert "_symmetry_space_group_name_H-M   'P 1'" not in text
-        expected = from_pymatgen(pymatgen_of(text), [crystal.name])[0]
-        assert same_atoms(read(text), expected), crystal.name
+        assert same_atoms(read(text), by_pymatgen(text)), crystal.name
 
 
 def test_group_by_symbol_gives_what_its_operations_give():
@@ -150,6 +140,7 @@ def test_group_by_symbol_gives_what_its_operations_give():
     assert sorted(found.coordinates[found.species == 11].tolist()) == sorted(map(list, expected))
 
 
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["mp_20/train_head", "mpts_52/val", "carbon_24/htl_val"])
 def test_real_cifs_are_read_as_pymatgen_reads_them(shared_data, name):
     path = shared_data / "crystals" / f"{name}.csv.gz"
@@ -157,5 +148,4 @@ def test_real_cifs_are_read_as_pymatgen_reads_them(shared_data, name):
     assert not len(reading.rejects)
     texts = pl.read_csv(path, columns=["cif"])["cif"]
     for row in range(0, len(texts), len(texts) // 25):
-        expected = from_pymatgen(pymatgen_of(texts[row]))[0]
-        assert same_atoms(reading.crystals[row], expected), row
+        assert same_atoms(reading.crystals[row], by_pymatgen(texts[row])), row

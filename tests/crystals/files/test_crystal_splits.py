@@ -36,13 +36,6 @@ def test_no_group_in_two_parts_and_shares_as_asked(sizes, test, validation, seed
     assert draw_split(groups[shuffled], test=test, validation=validation, seed=seed) == split
 
 
-def test_many_small_groups_give_the_shares_exactly():
-    groups = np.repeat(np.arange(1000), 3).astype(np.str_)
-    one, other = (draw_split(groups, test=0.1, validation=0.2, seed=seed) for seed in (3, 4))
-    assert list(map(len, one.rows(groups).values())) == [2100, 600, 300]
-    assert one.test != other.test
-
-
 @pytest.mark.parametrize("by", ["formula", "system", "prototype", "random", "space_group"])
 def test_every_way_of_grouping(by):
     crystals = textbook_crystals()
@@ -56,12 +49,15 @@ def test_every_way_of_grouping(by):
         assert not set(formulas[rows["train"]]) & set(formulas[rows["validation"]])
 
 
-def test_impossible_splits_are_refused():
-    crystals = textbook_crystals()
+def test_many_small_groups_give_the_shares_exactly_and_impossible_ones_are_refused():
+    groups = np.repeat(np.arange(1000), 3).astype(np.str_)
+    one, other = (draw_split(groups, test=0.1, validation=0.2, seed=seed) for seed in (3, 4))
+    assert list(map(len, one.rows(groups).values())) == [2100, 600, 300]
+    assert one.test != other.test
     with pytest.raises(DataError, match=r"Did you mean 'formula'"):
-        split_crystals(crystals, "formulas")
+        split_crystals(textbook_crystals(), "formulas")
     with pytest.raises(DataError, match=r"shares of 0.6 for test"):
-        split_crystals(crystals, test=0.6, validation=0.5)
+        split_crystals(textbook_crystals(), test=0.6, validation=0.5)
     with pytest.raises(DataError, match=r"2 groups cannot be split"):
         draw_split(np.array(["a", "b", "b"]))
 

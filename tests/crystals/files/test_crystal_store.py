@@ -1,8 +1,6 @@
 """The store: bit for bit what was written, or a clear word on what is wrong with the file."""
 
 import json
-import struct
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,15 +39,12 @@ def test_a_store_is_a_safetensors_file_that_opening_never_changes(tmp_path):
     assert_same(open_store(path), crystals)
 
 
-def test_stores_of_the_first_format_are_read():
+def test_stores_of_the_first_format_are_read_and_only_structures_count_in_fingerprints():
     path = Path(__file__).parent / "fixtures" / "format_1.crystals"
     crystals = textbook_crystals().take(slice(15, 25))
     properties = {"z": crystals.names[::-1], **crystals.properties}
     assert_same(open_store(path), replace(crystals, properties=properties))
-
-
-def test_the_fingerprint_is_of_the_structures_alone():
-    crystals = textbook_crystals()
+    # The fingerprint is of the structures alone.
     renamed = replace(crystals, names=crystals.names[::-1], properties={})
     assert fingerprint(renamed) == fingerprint(crystals)
     moved = replace(crystals, coordinates=crystals.coordinates + 1e-12)
@@ -58,16 +53,16 @@ def test_the_fingerprint_is_of_the_structures_alone():
 
 
 def with_header(change):
-    """Return the function from a store to one whose header and description are changed."""
+    """The function from a store to one whose header and description are changed."""
 
     def spoil(content):
-        length = struct.unpack("<Q", content[:8])[0]
-        header = json.loads(content[8 : 8 + length])
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
         described = json.loads(header["__metadata__"].pop(KIND))
         key = change(header, described) or KIND
         header["__metadata__"][key] = json.dumps(described)
         text = json.dumps(header).encode()
-        return struct.pack("<Q", len(text)) + text + content[8 + length :]
+        return len(text).to_bytes(8, "little") + text + content[start:]
 
     return spoil
 
@@ -77,7 +72,7 @@ def swapped(header, _):
 
 
 FOREIGN, LOOSE = "not a store of crystals", "does not hold together"
-BROKEN: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+BROKEN = {
     "empty": (lambda c: b"", "the file is empty"),
     "short": (lambda c: c[:5], "not a store of crystals, or it is truncated"),
     "header cut": (lambda c: c[:60], "not a store of crystals, or it is truncated"),

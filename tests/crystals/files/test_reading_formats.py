@@ -26,16 +26,10 @@ from variolite.errors import DataError
 
 
 def test_nothing_optional_is_loaded():
-    heavy = ("pymatgen", "ase", "spglib", "chgnet", "torch", "lightning")
-    code = (
-        "import sys, variolite.crystals.files; "
-        f"print([name for name in {heavy} if name in sys.modules])"
-    )
+    heavy = {"pymatgen", "ase", "spglib", "chgnet", "torch", "lightning"}
+    code = f"import sys, variolite.crystals.files; print([*{heavy} & sys.modules.keys()])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-# --- against the programs that define the formats
 
 
 @given(SEEDS, st.booleans(), st.booleans())
@@ -51,13 +45,9 @@ def test_poscars_of_pymatgen(seed, direct, old):
 
 def test_poscar_with_scales_volumes_and_potentials():
     plain = "c\n{}\n1 0 0\n0 1 0\n0 0 2\n{}\n1 1\n{}\n0 0 0\n0.5 0.5 {}\n"
-    for scale, kind, z in (
-        ("3.0", "Direct", 0.5),
-        ("-54.0", "direct", 0.5),
-        ("3 3 3", "D", 0.5),
-        ("3.0", "Cartesian", 1.0),
-        ("-54.0", "k", 1.0),
-    ):
+    kinds = "3.0 Direct; -54.0 direct; 3 3 3 D; 3.0 Cartesian; -54.0 k"
+    for scale, kind in (each.rsplit(" ", 1) for each in kinds.split("; ")):
+        z = 0.5 if kind[0] in "Dd" else 1.0
         found = sound("poscar", plain.format(scale, "Fe_pv O_s/1a2b", kind, z))[0]
         assert found.species.tolist() == [26, 8]
         np.testing.assert_allclose(found.lattice, np.diag([3.0, 3.0, 6.0]), 1e-9)
@@ -107,13 +97,11 @@ def test_json_of_pymatgen(seed):
 
 def test_exchange_refuses_what_no_crystal_holds():
     from ase import Atoms
-    from pymatgen.core.lattice import Lattice
-    from pymatgen.core.structure import Structure
+    from pymatgen.core import Structure
 
-    cube = Lattice.cubic(4.0)
-    mixed = Structure(cube, [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]])
+    cube = 4.0 * np.eye(3)
     with pytest.raises(DataError, match="partially occupied"):
-        from_pymatgen(mixed)
+        from_pymatgen(Structure(cube, [{"Fe": 0.5, "Ni": 0.5}], [[0, 0, 0]]))
     with pytest.raises(DataError, match="no element"):
         from_pymatgen([Structure(cube, ["X"], [[0, 0, 0]])], ["v"])
     with pytest.raises(DataError, match="three-dimensional"):
@@ -124,25 +112,18 @@ def test_exchange_refuses_what_no_crystal_holds():
     assert from_pymatgen(charged).species.tolist() == [26, 8]
 
 
-# --- folders, names and properties
-
-
 def test_a_folder_of_everything(tmp_path):
     """Nine ways to store the same perovskite; other and hidden files are passed over."""
     crystal = textbook_crystals()[40]
     text = to_cif(crystal)
+    poscar, other = to_poscar(crystal), "not a structure"
     (tmp_path / "4").mkdir()
     (tmp_path / ".git").mkdir()
     for name, content in {
-        "1.cif": text,
-        "3.vasp": to_poscar(crystal),
-        "4/POSCAR": to_poscar(crystal),
-        "5.xyz": to_extxyz(crystal),
-        "6.json": json.dumps(to_pymatgen(crystal).as_dict()),
-        "notes.txt": "not a structure",
-        ".hidden.cif": "not a structure",
-        ".git/a.cif": "not a structure",
-    }.items():
+        "1.cif": text, "3.vasp": poscar, "4/POSCAR": poscar, "5.xyz": to_extxyz(crystal),
+        "6.json": json.dumps(to_pymatgen(crystal).as_dict()), "notes.txt": other,
+        ".hidden.cif": other, ".git/a.cif": other,
+    }.items():  # fmt: skip
         (tmp_path / name).write_text(content)
     (tmp_path / "2.cif.gz").write_bytes(gzip.compress(text.encode()))
     pl.DataFrame({"cif": [text]}).write_csv(tmp_path / "7.csv")
@@ -158,22 +139,11 @@ def test_a_folder_of_everything(tmp_path):
     assert told[-1] == "9 structures, 100%, 0 s left"
 
 
-def test_names_of_files():
-    files = "mp-1.cif mp-1.2.cif.gz POSCAR_mp-1 CONTCAR-2.vasp a/POSCAR a/CONTCAR.gz x.extxyz"
-    names = [name_of_file(Path("/data") / file) for file in files.split()]
-    assert names == ["mp-1", "mp-1.2", "mp-1", "2", "a", "a", "x"]
-
-
 def test_properties_of_different_files_are_joined(tmp_path):
     one = {
-        "material_id": ["007", "8"],
-        "gap": [1.5, None],
-        "stable": [True, False],
-        "label": ["x", None],
-        "mixed": [1, 2],
-        "cif": [CIF] * 2,
-        "long": ["y" * 300, ""],
-    }
+        "material_id": ["007", "8"], "gap": [1.5, None], "stable": [True, False],
+        "label": ["x", None], "mixed": [1, 2], "cif": [CIF] * 2, "long": ["y" * 300, ""],
+    }  # fmt: skip
     two = {"id": ["a"], "label": ["z"], "mixed": ["w"], "cif": [CIF], "year": [1999]}
     pl.DataFrame(one).write_csv(tmp_path / "1.csv")
     pl.DataFrame(two).write_csv(tmp_path / "2.tsv", separator="\t")
@@ -192,7 +162,10 @@ def test_properties_of_different_files_are_joined(tmp_path):
     assert load_crystals(tmp_path, properties=False).properties == {}
 
 
-def test_frames_of_one_file_are_numbered(tmp_path):
+def test_names_of_files_and_numbers_of_frames(tmp_path):
+    files = "mp-1.cif mp-1.2.cif.gz POSCAR_mp-1 CONTCAR-2.vasp a/POSCAR a/CONTCAR.gz x.extxyz"
+    names = [name_of_file(Path("/data") / file) for file in files.split()]
+    assert names == ["mp-1", "mp-1.2", "mp-1", "2", "a", "a", "x"]
     write_structures(replace(crystals_of(5), names=np.full(3, "")), tmp_path / "run.extxyz")
     text = (tmp_path / "run.extxyz").read_text()
     (tmp_path / "bad.extxyz").write_text(text.replace("Lattice", "Latice", 1))
@@ -228,11 +201,11 @@ def test_worker_processes_give_the_same_in_the_same_order(tmp_path, monkeypatch)
     path = tmp_path / "set.parquet"
     pl.DataFrame({"cif": texts}).write_parquet(path)
     files = [(path, "parquet"), (path, "store"), (path, "parquet")]
-    answers = [
+    alone, shared = (
         list(module.read_in_order(read_sources(files), Limits(), workers)) for workers in (1, 2)
-    ]
-    assert len(answers[0]) == len(answers[1]) == 5
-    for (one, ours), (two, theirs) in zip(*answers, strict=True):
+    )
+    assert len(alone) == 5
+    for (one, ours), (two, theirs) in zip(alone, shared, strict=True):
         assert (one.kind, one.rows) == (two.kind, two.rows)
         assert_same(ours.crystals, theirs.crystals)
         assert ours.rejects.rows() == theirs.rejects.rows()

@@ -1,6 +1,5 @@
 """Niggli cells against pymatgen and spglib, and close atoms against a slow search."""
 
-import warnings
 from dataclasses import replace
 from itertools import product
 
@@ -34,6 +33,8 @@ def in_another_cell(crystal, seed):
     return Crystal(crystal.species, moved, change @ crystal.lattice, crystal.name)
 
 
+# spglib announces another way of saying that it failed.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @given(SEEDS)
 def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed):
     import spglib
@@ -47,10 +48,7 @@ def test_cells_are_those_of_pymatgen_and_spglib_whatever_cell_was_given(seed):
     # degree, from below 90 to above; of spglib's cells none differs.
     np.testing.assert_allclose(found[:3], theirs[:3], 0, 1e-5)
     np.testing.assert_allclose(np.abs(found[3:] - 90), np.abs(np.subtract(theirs[3:], 90)), 0, 1e-5)
-    with warnings.catch_warnings():
-        # spglib announces another way of saying that it failed.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        other = cell_parameters(spglib.niggli_reduce(given_cells.lattices[1]))[0]
+    other = cell_parameters(spglib.niggli_reduce(given_cells.lattices[1]))[0]
     np.testing.assert_allclose(found, other, 0, 1e-5)
 
 
@@ -79,9 +77,6 @@ def test_textbook_cells():
     fcc = cell_parameters(reduce_cells(both[0], log=told.append).lattices)[0]
     np.testing.assert_allclose(fcc, [3.615 / 2**0.5] * 3 + [60] * 3, 0, 1e-6)
     assert told == ["0 of 78 cells reduced"]
-
-
-def test_a_cell_without_volume_is_named():
     flat = Crystal(np.array([6], np.uint8), np.zeros((1, 3)), np.ones((3, 3)), "flat one")
     with pytest.raises(DataError, match="flat one: the lattice vectors span no volume"):
         reduce_cells(Crystals.of([flat]))
@@ -100,16 +95,12 @@ def test_parameters_lattices_and_heights_belong_together(seed):
         area = np.linalg.norm(np.cross(lattices[:, i - 2], lattices[:, i - 1]), axis=1)
         heights = np.abs(np.linalg.det(lattices)) / area
         np.testing.assert_allclose(cell_heights(lattices)[:, i], heights, 1e-9)
-
-
-def test_parameters_of_no_cell():
+    # Parameters of no cell.
     cells = ("3 3 3 90 90 90", "-3 3 3 90 90 90", "3 3 3 90 90 180", "3 3 3 0 90 90")
     cells += ("3 3 3 30 90 30", "3 nan 3 90 90 90")
     finite = np.isfinite(lattices_from_parameters([cell.split() for cell in cells]))
     assert finite.all(axis=(1, 2)).tolist() == [True] + [False] * 5
 
-
-# Atoms that are too close, against a slow search over many images.
 
 IMAGES = np.array(list(product(range(-4, 5), repeat=3)), dtype=float)
 

@@ -18,8 +18,6 @@ from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
 from variolite.crystals.files.writing import file_names, require_place, to_cif, to_extxyz, to_poscar
 from variolite.errors import DataError
 
-BROKEN = Crystal(np.array([6], np.uint8), np.full((1, 3), np.nan), np.eye(3), "holed")
-
 
 @given(SEEDS)
 def test_texts_come_back_as_they_were(seed):
@@ -56,15 +54,16 @@ def test_texts_are_understood_elsewhere():
 
 def test_what_cannot_be_written_is_said(tmp_path):
     empty = Crystal(np.empty(0, np.uint8), np.empty((0, 3)), np.eye(3), "void")
+    holed = Crystal(np.array([6], np.uint8), np.full((1, 3), np.nan), np.eye(3), "holed")
     for write in (to_cif, to_extxyz, to_poscar):
         with pytest.raises(DataError, match="void: the crystal has no atoms"):
             write(empty)
         with pytest.raises(DataError, match="holed: a coordinate"):
-            write(BROKEN)
+            write(holed)
     # A folder is whole or absent.
     crystals = textbook_crystals().take(slice(0, 2))
     with pytest.raises(DataError, match="not finite"):
-        write_structures(Crystals.of([*crystals, BROKEN]), tmp_path / "out")
+        write_structures(Crystals.of([*crystals, holed]), tmp_path / "out")
     with pytest.raises(DataError, match="'pdb' is no kind of file"):
         write_structures(crystals, tmp_path / "out", kind="pdb")
     with pytest.raises(DataError, match="a property is called 'cif'"):
@@ -72,17 +71,14 @@ def test_what_cannot_be_written_is_said(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# --- sets
-
-
 @pytest.mark.parametrize(
     "name", ["a.crystals", "a.xyz", "a.extxyz.gz", "a.csv", "a.csv.gz", "a.tsv", "a.parquet"]
 )
 def test_every_format_is_read_back(tmp_path, name):
     crystals = textbook_crystals().take(slice(0, None, 3))
-    gap = np.where(np.arange(len(crystals)) % 2, np.nan, 1.5)
-    note = np.where(np.arange(len(crystals)) % 3, "x", "")
-    crystals = replace(crystals, properties={**crystals.properties, "gap": gap, "note": note})
+    place = np.arange(len(crystals))
+    more = {"gap": np.where(place % 2, np.nan, 1.5), "note": np.where(place % 3, "x", "")}
+    crystals = replace(crystals, properties=crystals.properties | more)
     write_structures(crystals, tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     found = load_crystals(tmp_path / name)
@@ -93,17 +89,16 @@ def test_every_format_is_read_back(tmp_path, name):
     write_structures(found, tmp_path / name)
     assert_same(load_crystals(tmp_path / name), found, 1e-8)
     if name == "a.csv":
-        columns = ["material_id", "space_group", "gap", "note", "cif"]
-        assert pl.read_csv(tmp_path / name).columns == columns
+        columns = pl.read_csv(tmp_path / name).columns
+        assert columns == ["material_id", "space_group", "gap", "note", "cif"]
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("cif", "cif"), ("poscar", "vasp")])
 def test_a_folder_of_files(tmp_path, kind, ending):
     crystals = textbook_crystals()
-    (tmp_path / "out").mkdir()
-    write_structures(crystals, tmp_path / "out", kind=kind)
-    assert len(list((tmp_path / "out").glob(f"*.{ending}"))) == 78
-    found = load_crystals(tmp_path / "out")
+    write_structures(crystals, tmp_path, kind=kind)
+    assert len(list(tmp_path.glob(f"*.{ending}"))) == 78
+    found = load_crystals(tmp_path)
     # Files say nothing of names with blanks, nor of properties.
     names = file_names(crystals.names.tolist())
     assert found.names.tolist() == sorted(names)

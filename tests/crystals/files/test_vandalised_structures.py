@@ -22,7 +22,7 @@ DISORDER = (OCCUPANCY, "_atom_site_disorder_group", FIRST, "0.0 0.0 A\n", LAST, 
 DUMMIES = (OCCUPANCY, "_atom_site_calc_flag", FIRST, "0.0 0.0 dum\n", LAST, "0.25 dum\n")
 TINY = ("length_a 4.0", "length_a 0.51", "length_b 5.0", "length_b 0.52", "gamma 90", "gamma 11")
 NO_GROUP = "'x, y, z'\n'x+1/2, y+1/2, z'\n'-x, -y, -z'\n"
-SPOILT: dict[str, list[str]] = {
+SPOILT = {
     "empty": ["", " \n\t\n"],
     "not_text": ["PK\x03\x04\0\0garbage"],
     "unreadable": ["this is no CIF", changed(LAST, "0.25\n"), CIF + "\n_x\n;never closed\n"],
@@ -95,11 +95,9 @@ def test_a_spoilt_cif_is_rejected_by_name_between_sound_ones(code, tmp_path):
         assert (error.value.what, error.value.where, error.value.hint) == expected
 
 
-def test_every_reason_has_a_hint_and_a_case():
-    assert SPOILT.keys() | {"unreadable_file", "too_many_atoms"} == set(REASONS) == set(HINTS)
-
-
 def test_too_many_atoms_before_and_after_symmetry(tmp_path):
+    # Every reason has a hint and a case.
+    assert SPOILT.keys() | {"unreadable_file", "too_many_atoms"} == set(REASONS) == set(HINTS)
     centring = "x,y,z\nx,y+1/2,z+1/2\nx+1/2,y,z+1/2\nx+1/2,y+1/2,z\n"
     fcc = changed("'x, y, z'\n", centring, GROUP, "", "number 1", "number 5")
     (tmp_path / "after.cif").write_text(fcc)
@@ -182,13 +180,12 @@ JSON = (
 )
 SITELESS = JSON[: JSON.index("[{") + 1] + "]}"
 NUMBERED = ("species:S", "Z:I", "Na", "11")
+POSCARS = (("4 0 0", "a b c"), ("1.0", "one"), ("1 1", "1"), ("1 1", "1 4"))
+XYZS = (("2\nL", "two\nL"), ("2\nL", "3\nL"), ("0 0 0\nCl", "0 0\nCl"), ("R:3", "R:x"))
 # By format and reason: whole texts, or what is replaced by what in a sound one.
-OTHERS: dict[tuple[str, str], tuple[str | tuple[str, ...], ...]] = {
+OTHERS = {
     ("poscar", "empty"): ("",),
-    ("poscar", "unreadable"): (
-        "a\nb\n",
-        *(("4 0 0", "a b c"), ("1.0", "one"), ("1 1", "1"), ("1 1", "1 4")),
-    ),
+    ("poscar", "unreadable"): ("a\nb\n", *POSCARS),
     ("poscar", "no_atoms"): (("1 1", "0 0"),),
     ("poscar", "unknown_element"): (("Na Cl\n", ""), ("Na Cl\n", "Na Qq\n")),
     ("poscar", "bad_coordinates"): (("0.5 0.5", "inf 0.5"),),
@@ -196,9 +193,7 @@ OTHERS: dict[tuple[str, str], tuple[str | tuple[str, ...], ...]] = {
     ("extxyz", "empty"): ("\n\n",),
     ("extxyz", "no_cell"): ("1\nplain\nNa 0 0 0\n", ("T T T", "T T F")),
     ("extxyz", "bad_cell"): (("0 0 6", "0 0"), ("0 0 6", "0 0 0")),
-    ("extxyz", "unreadable"): (
-        *(("2\nL", "two\nL"), ("2\nL", "3\nL"), ("0 0 0\nCl", "0 0\nCl"), ("R:3", "R:x")),
-    ),
+    ("extxyz", "unreadable"): XYZS,
     ("extxyz", "bad_coordinates"): (("pos:R", "other:R"), ("2.5", "far")),
     ("extxyz", "unknown_element"): (("species:", "tags:"), (*NUMBERED, "Cl", "300")),
     ("json", "empty"): ("",),
@@ -216,9 +211,8 @@ TEXTS = {"poscar": POSCAR, "extxyz": XYZ, "json": JSON}
 @pytest.mark.parametrize(("form", "code"), OTHERS)
 def test_other_formats_are_rejected_by_name(form, code):
     for case in OTHERS[form, code]:
-        reading = read_text(
-            form, case if isinstance(case, str) else changed(*case, text=TEXTS[form])
-        )
+        text = case if isinstance(case, str) else changed(*case, text=TEXTS[form])
+        reading = read_text(form, text)
         assert reading.rejects["reason_code"].to_list() == [code], case
         assert not len(reading.crystals)
 

@@ -42,13 +42,9 @@ class ToyCodec:
         coordinates = np.arctan2(facts[:, 5:8], facts[:, 2:5]) / (2.0 * np.pi) % 1.0
         sums = np.add.reduceat(facts[:, 8], latents.offsets[:-1])
         edge = np.cbrt(np.exp(sums / latents.counts + 2.7) * latents.counts)
-        return Crystals(
-            species=np.asarray(species, dtype=np.uint8),
-            coordinates=coordinates * (not self.broken),
-            lattices=edge[:, None, None] * np.eye(3),
-            offsets=latents.offsets,
-            names=latents.names,
-        )
+        species, coordinates = species.astype(np.uint8), coordinates * (not self.broken)
+        lattices = edge[:, None, None] * np.eye(3)
+        return Crystals(species, coordinates, lattices, latents.offsets, latents.names)
 
 
 @pytest.fixture(scope="session")

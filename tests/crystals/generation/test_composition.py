@@ -17,14 +17,9 @@ from variolite.crystals.generation.conditions import Conditions, Vocabulary
 from variolite.crystals.generation.where import Where
 from variolite.errors import DataError
 
-MODEL = fit_atom_counts(
-    Conditions(
-        np.array([2, 2, 2, 4, 4, 6]),
-        np.ones(20, dtype=np.int64),
-        np.array([1, 1, 225, 225, 225, 0]),
-        np.array([1.0, 2.0, np.nan, 5.0, 6.0, 9.0])[:, None],
-    )
-)
+SIZES, GROUPS = np.array([2, 2, 2, 4, 4, 6]), np.array([1, 1, 225, 225, 225, 0])
+VALUES = np.array([1.0, 2.0, np.nan, 5.0, 6.0, 9.0])[:, None]
+MODEL = fit_atom_counts(Conditions(SIZES, np.ones(20, dtype=np.int64), GROUPS, VALUES))
 BY_HAND = np.array([0, 0, 3, 0, 2, 0, 1]) + PSEUDO_CRYSTALS / 6
 BY_HAND[0] = 0.0
 BY_HAND /= BY_HAND.sum()

@@ -1,9 +1,7 @@
 """The prior: a known distribution is learned, fitting resumes, storing keeps all of it."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -81,7 +79,7 @@ def test_what_is_stored_draws_the_same_and_holds_no_row(prior):
         assert prior_from(tensors, {**description, "density": kind}) is None
 
 
-Change = Callable[[dict[str, Any], dict[str, Any]], object]
+LOCATION = r"statistics.location should be \(9,\) torch.float64, found \(3,\)"
 
 
 @pytest.mark.parametrize(
@@ -99,10 +97,7 @@ Change = Callable[[dict[str, Any], dict[str, Any]], object]
         (lambda t, d: t.update({"density/foreign": torch.zeros(1)}), "unexpected .* density.for"),
         (lambda t, d: t["density/enter.weight"].fill_(torch.nan), "not finite"),
         (lambda t, d: t["statistics/scale"].zero_(), "not positive"),
-        (
-            lambda t, d: t.update({"statistics/location": torch.ones(3)}),
-            r"statistics.location should be \(9,\) torch.float64, found \(3,\)",
-        ),
+        (lambda t, d: t.update({"statistics/location": torch.ones(3)}), LOCATION),
     ],
 )
 def test_damage_is_reported(prior, change, message):

@@ -8,16 +8,7 @@ import pytest
 import torch
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
-from variolite.crystals.generation.properties import (
-    FOLDS,
-    PENALTIES,
-    descriptors,
-    fit_property_head,
-    fit_ridges,
-    folds_by_group,
-    head_from,
-    head_state,
-)
+from variolite.crystals.generation import properties
 from variolite.errors import DataError, ModelFileError
 
 
@@ -41,7 +32,9 @@ def noisy():
 @pytest.fixture(scope="module")
 def head(codec, noisy):
     train = noisy.take(slice(0, 200))
-    return fit_property_head(codec.encode(train), train, ["energy", "gap"], units={"gap": "eV"})
+    return properties.fit_property_head(
+        codec.encode(train), train, ["energy", "gap"], units={"gap": "eV"}
+    )
 
 
 def test_a_law_is_found_beyond_the_noise(head, codec, noisy):
@@ -68,21 +61,20 @@ def test_a_law_is_found_beyond_the_noise(head, codec, noisy):
 
 
 def test_it_is_stored_without_rows_and_damage_is_reported(head, codec, noisy):
-    tensors, description = head_state(head)
-    again = head_from(tensors, json.loads(json.dumps(description)))
+    tensors, description = properties.head_state(head)
+    again = properties.head_from(tensors, json.loads(json.dumps(description)))
     latents = codec.encode(noisy)
-    np.testing.assert_array_equal(
-        again.predict(latents, noisy.species).high, head.predict(latents, noisy.species).high
-    )
+    found, expected = (some.predict(latents, noisy.species).high for some in (again, head))
+    np.testing.assert_array_equal(found, expected)
     assert again.about == head.about
     assert not any(200 in value.shape for value in tensors.values())
     for name in ("ridges", "errors", "networks/enter", "location"):
         others = {k: v for k, v in tensors.items() if k != name}
         for bad in (others, {**others, name: torch.ones(2)}):
             with pytest.raises(ModelFileError):
-                head_from(bad, description)
+                properties.head_from(bad, description)
     with pytest.raises(ModelFileError, match="this version reads"):
-        head_from(tensors, {**description, "kind": "other"})
+        properties.head_from(tensors, {**description, "kind": "other"})
 
 
 def test_mistakes(head, codec, crystals):
@@ -94,7 +86,7 @@ def test_mistakes(head, codec, crystals):
         (one, "energy", "the same composition"),
     ):
         with pytest.raises(DataError, match=message):
-            fit_property_head(codec.encode(some), some, [name])
+            properties.fit_property_head(codec.encode(some), some, [name])
     latents = codec.encode(few)
     with pytest.raises(DataError, match="between 0 and 1"):
         head.predict(latents, few.species, level=1.0)
@@ -105,7 +97,7 @@ def test_mistakes(head, codec, crystals):
 def test_descriptions_by_hand():
     mean = np.array([[1.0, 2.0], [3.0, 0.0], [5.0, 5.0]], dtype=np.float32)
     latents = Latents(mean, None, np.array([0, 2, 3]), np.array(["a", "b"]))
-    found = descriptors(latents, np.array([8, 1, 8]), (1, 8))
+    found = properties.descriptors(latents, np.array([8, 1, 8]), (1, 8))
     assert found.shape == (2, 21)
     np.testing.assert_allclose(found[0, :7], [2, 1, 1, 1, 3, 2, np.log(2)])
     np.testing.assert_allclose(found[1, 7:10], [8.0, 3.44, 15.999])
@@ -113,15 +105,15 @@ def test_descriptions_by_hand():
 
 
 def test_folds_share_no_group_and_ridges_solve_their_normal_equations():
-    fold = folds_by_group(np.repeat(np.arange(100).astype(str), 3), seed=0)
+    fold = properties.folds_by_group(np.repeat(np.arange(100).astype(str), 3), seed=0)
     assert (fold.reshape(100, 3) == fold[::3, None]).all()
     assert np.bincount(fold).min() >= 50
     random = np.random.default_rng(0)
-    rows, fold = random.normal(size=(60, 3)), np.arange(60) % FOLDS
+    rows, fold = random.normal(size=(60, 3)), np.arange(60) % properties.FOLDS
     targets = rows @ random.normal(size=(3, 2)) + random.normal(size=(60, 2))
     targets[::7, 1] = np.nan
-    found, left_out = fit_ridges(rows, targets, fold)
-    for k in range(FOLDS):
+    found, left_out = properties.fit_ridges(rows, targets, fold)
+    for k in range(properties.FOLDS):
         predicted = rows @ found[k, :3] + found[k, 3]
         np.testing.assert_allclose(left_out[fold == k], predicted[fold == k])
         for place in range(2):
@@ -129,5 +121,5 @@ def test_folds_share_no_group_and_ridges_solve_their_normal_equations():
             missed = (targets - predicted)[seen, place]
             # Of its normal equations a ridge leaves one penalty times the coefficients.
             left = rows[seen].T @ missed / found[k, :3, place]
-            assert np.isclose(left, PENALTIES[:, None], rtol=1e-6).all(axis=1).any()
+            assert np.isclose(left, properties.PENALTIES[:, None], rtol=1e-6).all(axis=1).any()
             assert abs(missed.mean()) < 1e-9

@@ -75,12 +75,11 @@ def test_space_groups_are_made_exact_and_checked(prior, codec):
 
 
 def test_limits_and_mistakes_are_reported(prior, codec):
-    with pytest.raises(DataError) as caught:
+    found = "only 0 of 5 crystals were found in 215 attempts"
+    with pytest.raises(
+        DataError, match=f"(?s){found}.*two atoms closer than 0.5 Angstrom.*--tries"
+    ):
         generate(replace(codec, broken=True), prior, 5, Sampling(max_attempts=3))
-    text = str(caught.value)
-    assert "only 0 of 5 crystals were found in 215 attempts" in text
-    assert "two atoms closer than 0.5 Angstrom" in text
-    assert "--tries" in text
     with pytest.raises(DataError, match="the number of crystals is 0"):
         generate(codec, prior, 0)
     for name, value, message in (

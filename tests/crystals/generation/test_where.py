@@ -22,9 +22,8 @@ def test_nothing_and_everything_at_once():
     assert (where.atoms, where.formula, where.elements) == (None, None, ())
     assert (where.size, where.text) == (1, "")
     assert np.isnan(where.properties).tolist() == [True, True]
-    where = parse_where(
-        {"composition": "SrTiO3", "atoms": "10", "space_group": 221, "band_gap": "1.5"}, VOCABULARY
-    )
+    asked = {"composition": "SrTiO3", "atoms": "10", "space_group": 221, "band_gap": "1.5"}
+    where = parse_where(asked, VOCABULARY)
     assert where.formula == {38: 1, 22: 1, 8: 3}
     assert (where.atoms, where.size, where.space_group) == (10, 5, 221)
     assert where.properties[1] == 1.5

@@ -7,12 +7,7 @@ import numpy as np
 from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.files.textbook import textbook_crystals
 
-DATA = {
-    "perov_5": "perov_5/test.csv.gz",
-    "carbon_24": "carbon_24/htl_val.csv.gz",
-    "mp_20": "mp_20/train_head.csv.gz",
-    "mpts_52": "mpts_52/val.csv.gz",
-}
+DATA = {"perov_5": "test", "carbon_24": "htl_val", "mp_20": "train_head", "mpts_52": "val"}
 
 
 def textbook(most=12):
@@ -22,7 +17,8 @@ def textbook(most=12):
 
 def some_rows(shared, name, count, seed=0):
     """Rows of a file of real data, drawn at random."""
-    crystals = load_crystals(shared / "crystals" / DATA[name], properties=False)
+    path = shared / "crystals" / name / f"{DATA[name]}.csv.gz"
+    crystals = load_crystals(path, properties=False)
     chosen = np.random.default_rng(seed).choice(len(crystals), count, replace=False)
     return crystals.take(chosen)
 

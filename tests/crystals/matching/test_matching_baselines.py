@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from matching_sets import some_rows, textbook
 
-from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, match_pairs
-from variolite.crystals.matching.baselines import (
+from variolite.crystals.matching import (
+    CDVAE,
+    DEFAULT,
+    STRICT,
     fixed_template,
+    match_pairs,
     nearest_template,
     random_coordinates,
 )

@@ -29,8 +29,8 @@ def slow_errors(true, other):
         return float((nearest(difference - shift, true.lattice) ** 2).sum())
 
     starts = [np.array(s) / 4 for s in product(range(4), repeat=3)] + list(difference)
-    best = min(starts, key=total)
-    found = minimize(total, best, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13})
+    exact = {"xatol": 1e-9, "fatol": 1e-13}
+    found = minimize(total, min(starts, key=total), method="Nelder-Mead", options=exact)
     return np.linalg.norm(nearest(difference - found.x, true.lattice), axis=1)
 
 

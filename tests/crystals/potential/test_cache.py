@@ -79,12 +79,8 @@ def test_content_and_version_count_and_not_the_name(potential, tmp_path):
     potential.version = "2"
     foundation_features(crystals, potential, folder=tmp_path)
     assert len(potential.asked) == 21
-    changed = [
-        CRYSTALS,
-        replace(CRYSTALS, species=CRYSTALS.species + np.uint8(1)),
-        replace(CRYSTALS, coordinates=CRYSTALS.coordinates + 0.5),
-        replace(CRYSTALS, lattices=CRYSTALS.lattices * 1.5),
-    ]
+    arrays = {name: getattr(CRYSTALS, name) + 1 for name in ("species", "coordinates", "lattices")}
+    changed = [CRYSTALS, *(replace(CRYSTALS, **{name: arrays[name]}) for name in arrays)]
     hashes = np.concatenate([content_hashes(each) for each in changed])
     assert len(np.unique(hashes, axis=0)) == 4 * len(CRYSTALS)
 

@@ -10,11 +10,7 @@ from variolite.crystals.files.formats import to_ase
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.potential.features import energy_function, foundation_features
 from variolite.crystals.potential.potential import AsePotential, Forces, load_potential
-from variolite.crystals.potential.relaxation import (
-    RelaxationLimits,
-    relax,
-    relax_together,
-)
+from variolite.crystals.potential.relaxation import RelaxationLimits, relax, relax_together
 from variolite.errors import DataError
 
 TEXTBOOK = textbook_crystals()
@@ -89,7 +85,7 @@ def test_limits_of_steps_and_of_time():
     np.testing.assert_array_equal(late.crystals.coordinates, far.coordinates)
     for wrong in ({"steps": 0}, {"force": 0.0}, {"seconds": -1.0}):
         with pytest.raises(DataError, match="above 0"):
-            RelaxationLimits(**wrong)  # type: ignore[arg-type]
+            RelaxationLimits(**wrong)
 
 
 def test_the_untreatable_is_returned_as_far_as_it_came():
@@ -122,7 +118,6 @@ def test_order_is_kept_over_sizes_and_batches(monkeypatch):
 def test_the_same_minimum_as_ase():
     """Rock salt, diamond and a perovskite, shaken by .05 Angstrom and strained by 3 %."""
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
-    pytest.importorskip("ase", reason="the package ase is not installed")
     from ase.calculators.calculator import Calculator
     from ase.filters import FrechetCellFilter
     from ase.optimize import FIRE
@@ -136,7 +131,7 @@ def test_the_same_minimum_as_ase():
     moved = np.einsum("ni,nij->nj", steps, np.linalg.inv(lattices)[chosen.owner])
     shaken = replace(chosen, coordinates=chosen.coordinates + moved, lattices=lattices)
 
-    class Wrapped(Calculator):  # type: ignore[misc]
+    class Wrapped(Calculator):
         implemented_properties = ("energy", "forces", "stress")
 
         def calculate(self, atoms, properties, changes):
@@ -144,11 +139,9 @@ def test_the_same_minimum_as_ase():
             places = self.atoms.get_scaled_positions(wrap=False)
             numbers = self.atoms.numbers.astype(np.uint8)
             found = potential.forces(Crystals.of([Crystal(numbers, places, self.atoms.cell[:])]))
-            self.results = {
-                "energy": float(found.energies[0] * len(numbers)),
-                "forces": found.forces,
-                "stress": found.stresses[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]],
-            }
+            stress = found.stresses[0][[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+            energy = float(found.energies[0] * len(numbers))
+            self.results = {"energy": energy, "forces": found.forces, "stress": stress}
 
     limits = RelaxationLimits(force=0.01, steps=200)
     ours = relax_together(potential, shaken, limits)
@@ -168,7 +161,6 @@ def test_the_same_minimum_as_ase():
 
 
 def test_a_calculator_of_ase_is_a_potential(tmp_path):
-    pytest.importorskip("ase", reason="the package ase is not installed")
     from ase.calculators.emt import EMT
 
     def face_centred(species, edge):

@@ -35,19 +35,16 @@ def drawn(*scenes):
     return part, json.loads(part.attributes["data-scene"])
 
 
-@pytest.mark.parametrize(
-    ("name", "atoms", "bonds"),
-    [
-        ("NaCl (rock salt)", 27, 54),
-        ("CsCl (CsCl)", 9, 8),
-        ("C (diamond)", 18, 16),
-        ("ZnS (zinc blende)", 18, 16),
-        ("Cu (fcc)", 14, 0),
-        ("ReO3 (open perovskite)", 20, 24),
-    ],
-)
-def test_cells_are_drawn_with_the_atoms_on_their_faces(name, atoms, bonds):
+ATOMS_AND_BONDS = {
+    "NaCl (rock salt)": (27, 54), "CsCl (CsCl)": (9, 8), "C (diamond)": (18, 16),
+    "ZnS (zinc blende)": (18, 16), "Cu (fcc)": (14, 0), "ReO3 (open perovskite)": (20, 24),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATOMS_AND_BONDS)
+def test_cells_are_drawn_with_the_atoms_on_their_faces(name):
     scene = scene_of(textbook(name))
+    atoms, bonds = ATOMS_AND_BONDS[name]
     assert len(scene.points) == atoms
     assert (scene.kinds == LINES.index("bond")).sum() == 2 * bonds
     # Bonds and edges stay outside of atoms.
@@ -56,21 +53,20 @@ def test_cells_are_drawn_with_the_atoms_on_their_faces(name, atoms, bonds):
 
 
 @given(PLACES, SEEDS)
-def test_rotation_and_whole_cells_change_nothing(place, seed):
+def test_rotation_and_whole_cells_change_nothing_and_a_mirror_image_is_one(place, seed):
     crystal = CONVENTIONAL[place]
     generator = np.random.default_rng(seed)
     turn, _ = np.linalg.qr(generator.normal(size=(3, 3)))
     turn *= np.sign(np.linalg.det(turn))
     cells = generator.integers(-3, 4, crystal.coordinates.shape)
-    moved = replace(
-        crystal, coordinates=crystal.coordinates + cells, lattice=crystal.lattice @ turn
+    coordinates, lattice = crystal.coordinates + cells, crystal.lattice @ turn
+    one, other = (
+        scene_of(crystal),
+        scene_of(replace(crystal, coordinates=coordinates, lattice=lattice)),
     )
-    one, other = scene_of(crystal), scene_of(moved)
     assert np.allclose(one.points, other.points, atol=1e-6)
     assert np.allclose(one.lattice, other.lattice, atol=1e-6)
-
-
-def test_a_mirror_image_is_drawn_as_one():
+    # A mirror image is drawn as one.
     quartz = textbook("SiO2 (quartz)")
     mirrored = replace(quartz, lattice=quartz.lattice * [1, 1, -1])
     assert np.allclose(scene_of(quartz).points * [1, 1, -1], scene_of(mirrored).points)
@@ -93,10 +89,9 @@ def test_pairs_are_drawn_atom_beside_atom(place, seed):
 @pytest.mark.parametrize("name", ["NaCl (rock salt)", "SiO2 (quartz)", "Al2O3 (corundum)"])
 def test_the_drawing_and_the_numbers_for_turning_agree(name):
     crystal = textbook(name)
-    rebuilt = replace(
-        crystal, coordinates=crystal.coordinates * 1.01, lattice=crystal.lattice * 1.02
-    )
-    part, scene = drawn(*zip(("one", "other"), scenes_of_pair(crystal, rebuilt), strict=True))
+    coordinates, lattice = crystal.coordinates * 1.01, crystal.lattice * 1.02
+    pair = scenes_of_pair(crystal, replace(crystal, coordinates=coordinates, lattice=lattice))
+    part, scene = drawn(*zip(("one", "other"), pair, strict=True))
     matrix = np.array(scene["matrix"]).reshape(3, 3)
     assert np.allclose(matrix @ matrix.T, np.eye(3), atol=1e-3)
     assert np.linalg.det(matrix) == pytest.approx(1, abs=1e-3)
@@ -121,11 +116,10 @@ def test_both_structures_are_drawn_at_one_scale():
 
 
 def test_colours_and_radii_are_the_usual_ones():
-    ase_colours = pytest.importorskip("ase.data.colors", reason="ase is not installed")
-    from ase.data import covalent_radii
+    from ase.data import colors, covalent_radii
 
     for z in range(1, 97):
-        usual = "#" + "".join(f"{round(c * 255):02x}" for c in ase_colours.jmol_colors[z])
+        usual = "#" + "".join(f"{round(c * 255):02x}" for c in colors.jmol_colors[z])
         assert COLOURS[z] == usual
         # For carbon there are values for sp, sp2 and sp3.
         assert COVALENT_RADII[z] == pytest.approx(covalent_radii[z], abs=0.04)
