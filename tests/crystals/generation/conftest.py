@@ -56,19 +56,19 @@ def codec():
 def crystals():
     """Rock salts AB of 2 or 8 atoms and perovskite-like ABO3, with columns of properties."""
     random = np.random.default_rng(0)
-    salt = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
     face = np.array([[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    cubic = np.array([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]])
+    kinds = (
+        np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]),
+        np.concatenate([face, face + np.array([0.5, 0, 0])]) % 1.0,
+        np.array([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]),
+    )
     made, energies = [], []
     for place in range(256):
         kind = random.integers(3)
-        cation = int(random.choice([3, 11]))
-        if kind == 2:
-            species, sites = [cation, 22, 8, 8, 8], cubic
-        else:
-            copies = 4 if kind else 1
-            species = [cation] * copies + [int(random.choice([8, 17]))] * copies
-            sites = np.concatenate([face, face + np.array([0.5, 0, 0])]) % 1.0 if kind else salt
+        cation, sites = int(random.choice([3, 11])), kinds[kind]
+        species = [cation, 22, 8, 8, 8]
+        if kind < 2:
+            species = np.repeat([cation, random.choice([8, 17])], len(sites) // 2)
         per_atom = 10.0 + 0.3 * cation + random.normal(0.0, 0.3)
         energies.append(-0.1 * cation - 0.5 * kind + 0.02 * per_atom)
         lattice = np.cbrt(per_atom * len(species)) * np.eye(3)

@@ -6,21 +6,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from variolite.crystals.generation import composition
-from variolite.crystals.generation.composition import (
-    BACK_OFF,
-    PSEUDO_CRYSTALS,
-    fit_atom_counts,
-    fit_compositions,
-    sample_compositions,
-)
+from variolite.crystals.generation.composition import BACK_OFF
 from variolite.crystals.generation.conditions import Conditions, Vocabulary
 from variolite.crystals.generation.where import Where
 from variolite.errors import DataError
 
 SIZES, GROUPS = np.array([2, 2, 2, 4, 4, 6]), np.array([1, 1, 225, 225, 225, 0])
 VALUES = np.array([1.0, 2.0, np.nan, 5.0, 6.0, 9.0])[:, None]
-MODEL = fit_atom_counts(Conditions(SIZES, np.ones(20, dtype=np.int64), GROUPS, VALUES))
-BY_HAND = np.array([0, 0, 3, 0, 2, 0, 1]) + PSEUDO_CRYSTALS / 6
+MODEL = composition.fit_atom_counts(Conditions(SIZES, np.ones(20, dtype=np.int64), GROUPS, VALUES))
+BY_HAND = np.array([0, 0, 3, 0, 2, 0, 1]) + composition.PSEUDO_CRYSTALS / 6
 BY_HAND[0] = 0.0
 BY_HAND /= BY_HAND.sum()
 
@@ -60,7 +54,9 @@ def known(counts, species=0, value=np.nan, properties=1):
 
 
 def drawn(prior, asked, where, seed=0):
-    return sample_compositions(prior.compositions, asked, prior.vocabulary, where, seed=seed)
+    return composition.sample_compositions(
+        prior.compositions, asked, prior.vocabulary, where, seed=seed
+    )
 
 
 @given(
@@ -96,10 +92,14 @@ def test_a_seed_repeats_and_one_element_is_enough(crystals, monkeypatch):
     monkeypatch.setattr(composition, "FEWEST_STEPS", 3)
     few = Conditions.of(crystals.take(slice(0, 60)), ["energy"])
     vocabulary = Vocabulary.of(few, ["energy"])
-    networks = [fit_compositions(few, vocabulary, seed=4).parameters() for _ in range(2)]
+    networks = [
+        composition.fit_compositions(few, vocabulary, seed=4).parameters() for _ in range(2)
+    ]
     assert all(bool((a == b).all()) for a, b in zip(*networks, strict=True))
     carbon = known([4, 6, 8], species=6, properties=0)
     vocabulary = Vocabulary.of(carbon, [])
-    network = fit_compositions(carbon, vocabulary)
-    alone = sample_compositions(network, known([3, 8], properties=0), vocabulary, Where())
+    network = composition.fit_compositions(carbon, vocabulary)
+    alone = composition.sample_compositions(
+        network, known([3, 8], properties=0), vocabulary, Where()
+    )
     assert alone.tolist() == [6] * 11

@@ -72,8 +72,7 @@ def test_a_path_of_crystals_starts_and_ends_at_both(codec, crystals):
 
 
 def test_what_cannot_be_joined(codec, crystals):
-    five = next(c for c in crystals if len(c) == 5)
-    two = next(c for c in crystals if len(c) == 2)
+    five, two = (next(c for c in crystals if len(c) == atoms) for atoms in (5, 2))
     other = next(c for c in crystals if len(c) == 2 and set(c.species) != set(two.species))
     given_species = replace(codec, species_given=True)
     for model, end, steps, path, message in (

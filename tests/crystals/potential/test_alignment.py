@@ -29,11 +29,7 @@ def ragged(counts):
     return u, f, owner
 
 
-@given(
-    counts=st.lists(st.integers(1, 5), min_size=1, max_size=5),
-    hidden=st.integers(0, 2**20),
-    within=st.booleans(),
-)
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 2**20), st.booleans())
 def test_every_pair_is_drawn_equally_often(counts, hidden, within):
     owner = ragged(counts)[2]
     known = torch.tensor([not hidden >> i & 1 for i in range(len(owner))])
@@ -76,8 +72,7 @@ def test_missing_features_give_neither_loss_nor_gradient():
     assert not u.grad[missing].any()
     assert u.grad[~missing].abs().sum() > 0
     alone = aligned(u[~missing].detach(), f[~missing], owner[~missing])
-    for part, other in zip(together, alone, strict=True):
-        assert float(part.detach()) == pytest.approx(float(other))
+    assert [float(part.detach()) for part in together] == pytest.approx([*map(float, alone)])
     assert float(aligned(u.detach(), torch.full_like(f, torch.nan), owner).total) == 0.0
 
 

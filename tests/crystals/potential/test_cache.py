@@ -55,7 +55,7 @@ def assert_right(found, crystals=CRYSTALS):
     assert found.reasons.tolist() == expected.reasons.tolist()
 
 
-def test_second_time_nothing_is_computed(potential, tmp_path):
+def test_second_time_and_for_twins_nothing_is_computed(potential, tmp_path):
     folder = tmp_path / "new"
     assert_right(foundation_features(CRYSTALS, potential))
     for _ in range(2):
@@ -64,6 +64,10 @@ def test_second_time_nothing_is_computed(potential, tmp_path):
     backwards = CRYSTALS.take(np.arange(len(CRYSTALS))[::-1])
     assert_right(foundation_features(backwards, potential, folder=folder), backwards)
     assert len(potential.asked) == 2 * len(CRYSTALS)
+    crystals = CRYSTALS.take(np.array([4, 2, 4, 4, 7]))
+    assert_right(foundation_features(crystals, potential), crystals)
+    assert len(potential.asked) == 2 * len(CRYSTALS) + 3
+    assert foundation_features(Crystals.of([]), potential).features.shape == (0, 4)
 
 
 def test_content_and_version_count_and_not_the_name(potential, tmp_path):
@@ -85,14 +89,7 @@ def test_content_and_version_count_and_not_the_name(potential, tmp_path):
     assert len(np.unique(hashes, axis=0)) == 4 * len(CRYSTALS)
 
 
-def test_twins_are_computed_once_and_nothing_is_nothing(potential):
-    crystals = CRYSTALS.take(np.array([4, 2, 4, 4, 7]))
-    assert_right(foundation_features(crystals, potential), crystals)
-    assert len(potential.asked) == 3
-    assert foundation_features(Crystals.of([]), potential).features.shape == (0, 4)
-
-
-def test_an_interrupted_run_resumes(potential, tmp_path):
+def test_an_interrupted_run_resumes_and_damage_is_reported(potential, tmp_path):
     potential.interrupt_after = 32
     with pytest.raises(KeyboardInterrupt):
         foundation_features(CRYSTALS, potential, folder=tmp_path)
@@ -100,10 +97,6 @@ def test_an_interrupted_run_resumes(potential, tmp_path):
     potential.interrupt_after = 10**9
     assert_right(foundation_features(CRYSTALS, potential, folder=tmp_path))
     assert sorted(potential.asked) == sorted(CRYSTALS.names.tolist())
-
-
-def test_damage_and_impossible_folders_are_reported(potential, tmp_path):
-    foundation_features(CRYSTALS, potential, folder=tmp_path)
     (file,) = (tmp_path / "counting-1").iterdir()
     file.write_bytes(file.read_bytes()[:-7])
     lines: list[str] = []
