@@ -1,17 +1,13 @@
 """Configurations in the style of the source as recipes: read, accounted for, never run."""
 
-from __future__ import annotations
-
 import contextlib
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.recipe import REASONS, TAKEN, CrystalRecipe, Imported, import_source
+from variolite.crystals.recipe import REASONS, TAKEN, CrystalRecipe, import_source
 from variolite.errors import RecipeError
 from variolite.recipe import BaseRecipe, ConstantBeta, load_recipe
 
@@ -30,17 +26,17 @@ optimizer: {_target_: torch.optim.AdamW, lr: 1e-4, weight_decay: 0.0}
 """
 
 
-def _one(tmp_path: Path, text: str) -> Imported:
+def _one(tmp_path, text):
     path = tmp_path / "one.yaml"
     path.write_text(text, encoding="utf-8")
     return import_source([path], "mine")
 
 
-def _reasons(found: Imported) -> dict[str, str]:
+def _reasons(found):
     return {left.path: left.meaning for left in found.left}
 
 
-def test_a_single_file_becomes_a_recipe(tmp_path: Path) -> None:
+def test_a_single_file_becomes_a_recipe(tmp_path):
     found = _one(tmp_path, ONE_FILE)
     sizes = {"latent": 8, "width": 256, "heads": 4, "encoder_layers": 6, "decoder_layers": 5}
     terms = {"species": 1.0, "coordinates": 10.0, "lattice": 1.0}
@@ -60,12 +56,12 @@ def test_a_single_file_becomes_a_recipe(tmp_path: Path) -> None:
     assert recipe.training.beta == ConstantBeta(value=1.0)
 
 
-def test_every_value_stands_in_the_account_once(tmp_path: Path) -> None:
+def test_every_value_stands_in_the_account_once(tmp_path):
     found = _one(tmp_path, ONE_FILE)
     told = [entry.path for entry in (*found.taken, *found.left)]
     recognised = {"_target_", "encoder._target_", "decoder._target_"}
 
-    def leaves(node: Any, path: str = "") -> list[str]:
+    def leaves(node, path=""):
         if isinstance(node, dict):
             return [leaf for k, v in node.items() for leaf in leaves(v, f"{path}.{k}".lstrip("."))]
         return [path]
@@ -89,14 +85,12 @@ def test_every_value_stands_in_the_account_once(tmp_path: Path) -> None:
         ("trainer: {max_epochs: 9}", "training", "epochs", 9),
     ],
 )
-def test_other_names_are_understood(
-    more: str, section: str, key: str, value: object, tmp_path: Path
-) -> None:
+def test_other_names_are_understood(more, section, key, value, tmp_path):
     found = _one(tmp_path, f"latent_dim: 4\n{more}\n").content[section][key]
     assert (found, type(found)) == (value, type(value))
 
 
-def test_two_numbers_for_one_setting_keep_the_first_and_say_so(tmp_path: Path) -> None:
+def test_two_numbers_for_one_setting_keep_the_first_and_say_so(tmp_path):
     found = _one(tmp_path, "encoder: {d_model: 64}\ndecoder: {d_model: 32}\n")
     assert found.content["model"]["width"] == 64
     assert _reasons(found) == {
@@ -120,9 +114,7 @@ def test_two_numbers_for_one_setting_keep_the_first_and_say_so(tmp_path: Path) -
         ("latent_dim: 8\ntrainer: {devices: 4}", "trainer.devices", "`variolite fit`"),
     ],
 )
-def test_what_has_no_counterpart_is_told_with_the_reason(
-    text: str, path: str, reason: str, tmp_path: Path
-) -> None:
+def test_what_has_no_counterpart_is_told_with_the_reason(text, path, reason, tmp_path):
     assert reason in _reasons(_one(tmp_path, text))[path]
 
 
@@ -148,14 +140,14 @@ def test_what_has_no_counterpart_is_told_with_the_reason(
         ("loss_weights: {kl: -1}", "loss.kl: "),
     ],
 )
-def test_what_cannot_be_imported_is_one_clear_error(text: str, said: str, tmp_path: Path) -> None:
+def test_what_cannot_be_imported_is_one_clear_error(text, said, tmp_path):
     with pytest.raises(RecipeError, match=said) as caught:
         _one(tmp_path, text)
     assert "\n" not in str(caught.value)
     assert caught.value.where
 
 
-def test_nothing_is_run_or_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_run_or_imported(tmp_path, monkeypatch):
     trace = tmp_path / "trace"
     made = [f"!!python/object/{how}:os.mkdir ['{trace}']" for how in ("apply", "new")]
     for tag in (*made, "!!python/name:os.mkdir", "!!python/module:os", "!mine 3"):
@@ -170,7 +162,7 @@ def test_nothing_is_run_or_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert not trace.exists()
 
 
-def test_a_later_file_lies_over_an_earlier_one(tmp_path: Path) -> None:
+def test_a_later_file_lies_over_an_earlier_one(tmp_path):
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text("vae_module: {latent_dim: 8, encoder: {d_model: 64}}\nseed: 7\n")
     second.write_text("vae_module: {latent_dim: 4}\natom_type_predict: false\n")
@@ -180,7 +172,7 @@ def test_a_later_file_lies_over_an_earlier_one(tmp_path: Path) -> None:
     assert [path.name for path in found.files] == ["first.yaml", "second.yaml"]
 
 
-def test_the_text_holds_the_recipe_and_what_was_left_out(tmp_path: Path) -> None:
+def test_the_text_holds_the_recipe_and_what_was_left_out(tmp_path):
     found = _one(tmp_path, ONE_FILE + 'logger: {name: "a\\nb: 3\\n"}\n')
     text = found.to_yaml()
     assert yaml.safe_load(text) == found.content
@@ -189,7 +181,7 @@ def test_the_text_holds_the_recipe_and_what_was_left_out(tmp_path: Path) -> None
 
 
 @given(text=st.text(max_size=80))
-def test_no_text_ends_in_a_traceback(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_no_text_ends_in_a_traceback(text, tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     with contextlib.suppress(RecipeError):
         _one(folder, "latent_dim: 8\n" + text)

@@ -29,7 +29,7 @@ RUN = Path(__file__).with_name("lightning_run.py")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory):
     """Folder of a training in two processes."""
     folder = tmp_path_factory.mktemp("lightning")
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PL_", "LOCAL_"))}
@@ -46,14 +46,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone() -> CrystalModule:
+def alone():
     """The network with which both begin."""
     module = build(recipe(), canonical(crystals()[0]).crystals)
     assert isinstance(module, CrystalModule)
     return module
 
 
-def gradients(module: CrystalModule, batch: CrystalBatch, beta: float) -> dict[str, torch.Tensor]:
+def gradients(module, batch, beta):
     module.zero_grad()
     module.loss(batch, torch.tensor([beta])).total.sum().backward()
     return {
@@ -63,7 +63,7 @@ def gradients(module: CrystalModule, batch: CrystalBatch, beta: float) -> dict[s
     }
 
 
-def test_gradients_of_two_processes_are_those_of_one(trained: Path, alone: CrystalModule) -> None:
+def test_gradients_of_two_processes_are_those_of_one(trained, alone):
     found = load_file(trained / "gradients.safetensors")
     tensors = CrystalBatch.of(canonical(crystals()[0]).crystals, torch.device("cpu"))
     batches = CrystalBatches(tensors, BATCH, alone.architecture.latent, recipe().training.seed)
@@ -81,7 +81,7 @@ def test_gradients_of_two_processes_are_those_of_one(trained: Path, alone: Cryst
     assert len(found) == step * len(list(alone.parameters()))
 
 
-def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule) -> None:
+def test_what_is_logged_is_of_all_processes(trained, alone):
     logged = json.loads((trained / "logged.json").read_text())
     training, validation = (
         CrystalBatch.of(canonical(part).crystals, torch.device("cpu")) for part in crystals()
@@ -103,13 +103,11 @@ def test_what_is_logged_is_of_all_processes(trained: Path, alone: CrystalModule)
 
 
 @pytest.fixture(scope="module")
-def loaded(trained: Path) -> VAEModule:
+def loaded(trained):
     return VAEModule.load_from_checkpoint(trained / "trained.ckpt")
 
 
-def test_a_checkpoint_restores_weights_settings_and_prior(
-    loaded: VAEModule, alone: CrystalModule
-) -> None:
+def test_a_checkpoint_restores_weights_settings_and_prior(loaded, alone):
     assert loaded.vae.architecture == alone.architecture
     assert loaded.vae.weights == alone.weights
     assert loaded.spec == recipe().training
@@ -118,9 +116,7 @@ def test_a_checkpoint_restores_weights_settings_and_prior(
     assert loaded.prior is not None
 
 
-def test_a_checkpoint_of_the_first_version_is_still_read(
-    trained: Path, tmp_path: Path, loaded: VAEModule
-) -> None:
+def test_a_checkpoint_of_the_first_version_is_still_read(trained, tmp_path, loaded):
     content = torch.load(trained / "trained.ckpt", weights_only=True)
     settings = content["hyper_parameters"]
     network = settings.pop("network")
@@ -142,7 +138,7 @@ def test_a_checkpoint_of_the_first_version_is_still_read(
     np.testing.assert_array_equal(again.encode(validation).mean, loaded.encode(validation).mean)
 
 
-def test_the_verbs_are_those_of_the_model(loaded: VAEModule) -> None:
+def test_the_verbs_are_those_of_the_model(loaded):
     validation = crystals()[1]
     latents = loaded.encode(validation)
     assert latents.mean.shape == (len(validation.species), 4)
@@ -160,14 +156,14 @@ def test_the_verbs_are_those_of_the_model(loaded: VAEModule) -> None:
 class Harmful:
     """Touches a file when it is unpickled."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path = path
 
-    def __reduce__(self) -> tuple[object, tuple[str]]:
+    def __reduce__(self):
         return os.system, (f"touch {self.path}",)
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(trained: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_would_run_code_is_refused(trained, tmp_path):
     content = torch.load(trained / "trained.ckpt", weights_only=True)
     content["callbacks"] = Harmful(tmp_path / "harmed")
     torch.save(content, tmp_path / "harmful.ckpt")
@@ -176,7 +172,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(trained: Path, tmp_path: Pa
     assert not (tmp_path / "harmed").exists()
 
 
-def test_wrong_checkpoints_are_told(trained: Path, tmp_path: Path) -> None:
+def test_wrong_checkpoints_are_told(trained, tmp_path):
     path, whole = tmp_path / "wrong.ckpt", (trained / "trained.ckpt").read_bytes()
     other = torch.load(trained / "trained.ckpt", weights_only=True)
     other["hyper_parameters"]["network"]["architecture"]["width"] = 32
@@ -189,7 +185,7 @@ def test_wrong_checkpoints_are_told(trained: Path, tmp_path: Path) -> None:
             VAEModule.load_from_checkpoint(path)
 
 
-def test_wrong_settings_are_told() -> None:
+def test_wrong_settings_are_told():
     training, validation = crystals()
     data = CrystalDataModule(training, validation, batch_size=10**6, latent=4)
     assert len(data.train_dataloader()) == 1

@@ -1,7 +1,5 @@
 """One representation of a crystal, however it is given, and the way back."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -29,7 +27,7 @@ from variolite.errors import DataError
 Draw = Callable[[Crystals, int], Transformation]
 
 
-def supercells(crystals: Crystals) -> Crystals:
+def supercells(crystals):
     """Each crystal twice along a: translations within the cell are symmetries too."""
     made = []
     for crystal in crystals:
@@ -40,7 +38,7 @@ def supercells(crystals: Crystals) -> Crystals:
     return Crystals.of(made)
 
 
-def _same_set(first: Crystal, second: Crystal, tolerance: float) -> bool:
+def _same_set(first, second, tolerance):
     """Whether two crystals in the frame are the same cell with the same atoms."""
     if not np.allclose(first.lattice, second.lattice, atol=tolerance):
         return False
@@ -49,7 +47,7 @@ def _same_set(first: Crystal, second: Crystal, tolerance: float) -> bool:
     return bool((pairs.sum(axis=0) >= 1).all() and (pairs.sum(axis=1) >= 1).all())
 
 
-def _moved(draw: Draw, crystals: Crystals, tolerance: float, seed: int = 0) -> list[str]:
+def _moved(draw, crystals, tolerance, seed=0):
     """Names of the crystals that are another set of places when they are described otherwise."""
     before = canonical(crystals).crystals
     after = canonical(draw(crystals, seed).apply(crystals)).crystals
@@ -60,9 +58,7 @@ def _moved(draw: Draw, crystals: Crystals, tolerance: float, seed: int = 0) -> l
 @pytest.mark.parametrize("draw", ALL)
 @settings(max_examples=15)
 @given(crystals=drawn_sets(), seed=st.integers(0, 1000))
-def test_atoms_of_crystals_without_symmetry_get_the_same_places(
-    draw: Draw, crystals: Crystals, seed: int
-) -> None:
+def test_atoms_of_crystals_without_symmetry_get_the_same_places(draw, crystals, seed):
     change = draw(crystals, seed)
     before = canonical(crystals).crystals
     after = canonical(change.apply(crystals)).crystals
@@ -78,7 +74,7 @@ def test_atoms_of_crystals_without_symmetry_get_the_same_places(
 
 @pytest.mark.parametrize("draw", ALL)
 @pytest.mark.parametrize("kind", ["primitive", "conventional", "twice"])
-def test_symmetric_crystals_get_the_same_set_of_places(draw: Draw, kind: str) -> None:
+def test_symmetric_crystals_get_the_same_set_of_places(draw, kind):
     crystals = textbook_crystals(conventional=kind == "conventional")
     if kind == "twice":
         crystals = supercells(crystals)
@@ -87,7 +83,7 @@ def test_symmetric_crystals_get_the_same_set_of_places(draw: Draw, kind: str) ->
 
 
 @pytest.mark.parametrize("draw", [rotation, reflection, shift_of_origin, move_by_whole_cells])
-def test_atoms_keep_their_places_where_their_order_and_cell_are_kept(draw: Draw) -> None:
+def test_atoms_keep_their_places_where_their_order_and_cell_are_kept(draw):
     # Exchanged by a symmetry they might not: the given cell and order settle it.
     crystals = textbook_crystals()
     before = canonical(crystals).crystals.coordinates
@@ -96,16 +92,14 @@ def test_atoms_keep_their_places_where_their_order_and_cell_are_kept(draw: Draw)
 
 
 @pytest.mark.parametrize("name", ["mp_20/train_head", "mpts_52/val", "carbon_24/lth_val"])
-def test_real_crystals_get_the_same_set_of_places(
-    real_rows: Callable[[str, int], Crystals], name: str
-) -> None:
+def test_real_crystals_get_the_same_set_of_places(real_rows, name):
     crystals = real_rows(name, 150)
     for draw in (shift_of_origin, permutation, other_cell):
         assert _moved(draw, crystals, 1e-5) == []
 
 
 @given(crystals=drawn_sets())
-def test_what_the_frame_is(crystals: Crystals) -> None:
+def test_what_the_frame_is(crystals):
     arrays = (crystals.coordinates, crystals.lattices, crystals.species)
     kept = [array.copy() for array in arrays]
     found = canonical(crystals).crystals
@@ -124,7 +118,7 @@ def test_what_the_frame_is(crystals: Crystals) -> None:
 
 @settings(max_examples=15)
 @given(crystals=drawn_sets(), seed=st.integers(0, 1000))
-def test_the_way_back_gives_the_crystals_that_were_given(crystals: Crystals, seed: int) -> None:
+def test_the_way_back_gives_the_crystals_that_were_given(crystals, seed):
     for draw in (rotation, reflection, other_cell, shift_of_origin):
         given_ = draw(crystals, seed).apply(crystals)
         frame = canonical(given_)
@@ -135,7 +129,7 @@ def test_the_way_back_gives_the_crystals_that_were_given(crystals: Crystals, see
         assert ((back.coordinates >= 0.0) & (back.coordinates < 1.0)).all()
 
 
-def test_the_way_back_keeps_names_and_properties_and_the_shape_of_what_is_brought_back() -> None:
+def test_the_way_back_keeps_names_and_properties_and_the_shape_of_what_is_brought_back():
     crystals = textbook_crystals()
     frame = canonical(crystals)
     random = np.random.default_rng(0)
@@ -152,7 +146,7 @@ def test_the_way_back_keeps_names_and_properties_and_the_shape_of_what_is_brough
     assert np.abs(back.lattices - crystals.lattices).max() < 0.4
 
 
-def test_other_crystals_get_other_places() -> None:
+def test_other_crystals_get_other_places():
     crystals = drawn_crystals(0, 40, 6)
     before = canonical(crystals).crystals
     moved = replace(crystals, coordinates=crystals.coordinates.copy())
@@ -164,7 +158,7 @@ def test_other_crystals_get_other_places() -> None:
     assert not np.array(same)[larger].any()
 
 
-def test_one_atom_five_hundred_atoms_and_mixed_sizes() -> None:
+def test_one_atom_five_hundred_atoms_and_mixed_sizes():
     random = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[np.arange(8)] * 3), -1).reshape(-1, 3)[:500] / 8
     species = random.choice([8, 14], 500).astype(np.uint8)
@@ -183,7 +177,7 @@ def test_one_atom_five_hundred_atoms_and_mixed_sizes() -> None:
         assert _same_set(frame.crystals[1], after[1], 1e-8)
 
 
-def test_a_cell_without_volume_is_refused_and_no_crystal_is_fine() -> None:
+def test_a_cell_without_volume_is_refused_and_no_crystal_is_fine():
     crystals = drawn_crystals(0, 3)
     flat = crystals.lattices.copy()
     flat[1, 2] = flat[1, 0]

@@ -1,7 +1,5 @@
 """Shortest bases against a search, and against the Niggli reduction of pymatgen."""
 
-from __future__ import annotations
-
 from itertools import combinations, product
 
 import numpy as np
@@ -21,7 +19,7 @@ LATTICES = {"cubic": CUBE, "face-centred": FACE, "body-centred": BODY, "hexagona
 
 
 @st.composite
-def cells(draw: st.DrawFn) -> np.ndarray:
+def cells(draw):
     """Cells of any shape, most of them far from reduced."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     cell = np.diag(random.uniform(2.0, 8.0, 3)) + random.uniform(-0.9, 0.9, (3, 3))
@@ -32,7 +30,7 @@ def cells(draw: st.DrawFn) -> np.ndarray:
 
 
 @given(cell=cells())
-def test_no_vector_of_a_reduced_basis_can_be_shortened(cell: np.ndarray) -> None:
+def test_no_vector_of_a_reduced_basis_can_be_shortened(cell):
     change = reduced_basis(cell[None])[0]
     assert abs(round(float(np.linalg.det(change)))) == 1
     basis = change @ cell
@@ -47,7 +45,7 @@ def test_no_vector_of_a_reduced_basis_can_be_shortened(cell: np.ndarray) -> None
 
 
 @pytest.mark.parametrize("name", LATTICES)
-def test_every_shortest_basis_is_found(name: str) -> None:
+def test_every_shortest_basis_is_found(name):
     cell = LATTICES[name]
     cell = reduced_basis(cell[None])[0] @ cell
     owner, change = shortest_bases(cell[None])
@@ -67,7 +65,7 @@ def test_every_shortest_basis_is_found(name: str) -> None:
     np.testing.assert_allclose(((change @ cell) ** 2).sum(axis=(1, 2)), total)
 
 
-def test_orders_and_signs_of_three_vectors_and_many_cells_at_once() -> None:
+def test_orders_and_signs_of_three_vectors_and_many_cells_at_once():
     ways = signed_permutations()
     assert len({way.tobytes() for way in ways}) == 48
     np.testing.assert_array_equal(
@@ -83,6 +81,6 @@ def test_orders_and_signs_of_three_vectors_and_many_cells_at_once() -> None:
 @pytest.mark.parametrize(
     "cell", [np.zeros((3, 3)), np.ones((3, 3)), np.diag([1.0, 1.0, 0.0]), np.eye(3)[[0, 0, 1]]]
 )
-def test_what_is_no_cell_is_refused(cell: np.ndarray) -> None:
+def test_what_is_no_cell_is_refused(cell):
     with pytest.raises(DataError, match="cell 1 has no volume"):
         reduced_basis(np.stack([CUBE, cell]))

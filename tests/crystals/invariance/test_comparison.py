@@ -1,7 +1,5 @@
 """Comparisons of latents as sets, and of shapes, against slow and readable ones."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import combinations, permutations, product
 
@@ -15,7 +13,7 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.invariance import change_of_atoms, change_of_sets, shape_change
 
 
-def _one(species: list[int], lattice: np.ndarray | None = None) -> Crystals:
+def _one(species, lattice=None):
     n = len(species)
     coordinates = np.linspace(0.0, 0.8, n)[:, None] * np.array([1.0, 0.7, 0.4])
     cell = 4.0 * np.eye(3) if lattice is None else lattice
@@ -23,7 +21,7 @@ def _one(species: list[int], lattice: np.ndarray | None = None) -> Crystals:
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 5))
-def test_the_set_is_compared_in_the_pairing_of_least_squares(seed: int, n: int) -> None:
+def test_the_set_is_compared_in_the_pairing_of_least_squares(seed, n):
     random = np.random.default_rng(seed)
     crystals = _one(random.choice([3, 8], n).tolist())
     before, after = random.normal(size=(2, n, 2))
@@ -40,7 +38,7 @@ def test_the_set_is_compared_in_the_pairing_of_least_squares(seed: int, n: int) 
     assert found == pytest.approx(min(expected, direct))
 
 
-def test_only_atoms_of_one_element_and_crystal_may_exchange_their_latents() -> None:
+def test_only_atoms_of_one_element_and_crystal_may_exchange_their_latents():
     before = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     crystals = _one([8, 8, 3])
     assert change_of_sets(before, before[[1, 0, 2]], crystals).tolist() == [0.0]
@@ -51,7 +49,7 @@ def test_only_atoms_of_one_element_and_crystal_may_exchange_their_latents() -> N
     assert change_of_sets(before, before[::-1], crystals).tolist() == [1.0, 1.0]
 
 
-def test_what_is_no_number_stays_visible() -> None:
+def test_what_is_no_number_stays_visible():
     crystals = Crystals.concatenate([_one([8, 8]), _one([8])])
     before = np.zeros((3, 1))
     after = np.array([[0.0], [np.nan], [0.5]])
@@ -61,7 +59,7 @@ def test_what_is_no_number_stays_visible() -> None:
     assert change_of_sets(before, np.where(np.isnan(after), np.inf, after), crystals)[0] == np.inf
 
 
-def _slow_distances(crystal: Crystal) -> list[float]:
+def _slow_distances(crystal):
     images = np.array(list(product(range(-4, 5), repeat=3))) @ crystal.lattice
     places = crystal.coordinates % 1.0 @ crystal.lattice
     pairs = combinations(places, 2)
@@ -69,7 +67,7 @@ def _slow_distances(crystal: Crystal) -> list[float]:
 
 
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.9, 1.1))
-def test_shapes_differ_as_a_search_through_many_images_says(seed: int, scale: float) -> None:
+def test_shapes_differ_as_a_search_through_many_images_says(seed, scale):
     before = drawn_crystals(seed, 1, 5)
     moved = 0.02 * np.random.default_rng(seed).normal(size=before.coordinates.shape)
     places, cells = before.coordinates + moved, scale * before.lattices
@@ -84,7 +82,7 @@ def test_shapes_differ_as_a_search_through_many_images_says(seed: int, scale: fl
     assert expected - 1e-9 <= found <= max(expected, 3 * abs(scale - 1.0) * shortest * 2) + 1e-9
 
 
-def test_what_is_no_crystal_is_infinitely_far() -> None:
+def test_what_is_no_crystal_is_infinitely_far():
     crystals = Crystals.concatenate([_one([8, 3])] * 5)
     lattices, coordinates = crystals.lattices.copy(), crystals.coordinates.copy()
     lattices[0, 0, 0] = np.nan

@@ -1,9 +1,6 @@
 """The checks pass where a model is invariant, and fail at the very place where it is not."""
 
-from __future__ import annotations
-
 import doctest
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,21 +8,20 @@ import pytest
 from drawn_crystals import drawn_crystals, model_for
 
 from variolite.crystals import invariance as checks
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.invariance import InvarianceReport, check_invariance
+from variolite.crystals.invariance import check_invariance
 from variolite.errors import DataError
 
 NAMES = ["rotation", "reflection", "whole cells", "origin", "order of atoms", "cell"]
 DRAWN = drawn_crystals(2, 20, 5)
 
 
-def _names(report: InvarianceReport) -> list[str]:
+def _names(report):
     return [change.name for change in report.failures()]
 
 
 @pytest.mark.parametrize("conventional", [False, True])
-def test_our_model_passes_on_the_most_symmetric_crystals(conventional: bool) -> None:
+def test_our_model_passes_on_the_most_symmetric_crystals(conventional):
     crystals = textbook_crystals(conventional=conventional)
     model = model_for(crystals)
     report = check_invariance(model.encode, crystals, reconstruct=model.reconstruct, alone=20)
@@ -41,7 +37,7 @@ def test_our_model_passes_on_the_most_symmetric_crystals(conventional: bool) -> 
         assert change.moved < 0.6
 
 
-def test_our_model_passes_on_crystals_without_symmetry() -> None:
+def test_our_model_passes_on_crystals_without_symmetry():
     crystals = drawn_crystals(1, 120, 12)
     model = model_for(crystals, latent=12)
     report = check_invariance(model.encode, crystals, reconstruct=model.reconstruct, seed=3)
@@ -51,9 +47,7 @@ def test_our_model_passes_on_crystals_without_symmetry() -> None:
 @pytest.mark.parametrize(
     "name", ["mp_20/biternary_test_a", "mpts_52/val", "perov_5/test", "carbon_24/htl_train"]
 )
-def test_our_model_passes_on_real_crystals(
-    real_rows: Callable[[str, int], Crystals], name: str
-) -> None:
+def test_our_model_passes_on_real_crystals(real_rows, name):
     crystals = real_rows(name, 60)
     model = model_for(crystals)
     report = check_invariance(model.encode, crystals, reconstruct=model.reconstruct, alone=10)
@@ -70,15 +64,15 @@ def test_our_model_passes_on_real_crystals(
         ("alone or with others", lambda c: np.full(len(c.species), len(c))),
     ],
 )
-def test_each_fault_is_found_by_its_name(name: str, rows: Callable[[Crystals], np.ndarray]) -> None:
-    def spoilt(crystals: Crystals) -> np.ndarray:
+def test_each_fault_is_found_by_its_name(name, rows):
+    def spoilt(crystals):
         found = rows(crystals).reshape(len(rows(crystals)), -1)
         return found[crystals.owner] if len(found) == len(crystals) else found
 
     assert name in _names(check_invariance(spoilt, DRAWN))
 
 
-def test_latents_of_any_size_are_compared_alike() -> None:
+def test_latents_of_any_size_are_compared_alike():
     for scale in (1e-9, 1.0, 1e9):
         report = check_invariance(lambda c, s=scale: s * (c.coordinates % 1.0), DRAWN)
         assert _names(report) == ["origin", "cell"]
@@ -88,13 +82,13 @@ def test_latents_of_any_size_are_compared_alike() -> None:
     assert not broken.passes()
 
 
-def test_reconstructions_that_depend_on_the_setting_or_are_no_cells_are_found() -> None:
+def test_reconstructions_that_depend_on_the_setting_or_are_no_cells_are_found():
     encode = model_for(DRAWN).encode
 
-    def along_x(given: Crystals) -> Crystals:
+    def along_x(given):
         return replace(given, lattices=given.lattices @ np.diag([1.1, 1.0, 1.0]))
 
-    def flat(given: Crystals) -> Crystals:
+    def flat(given):
         return replace(given, lattices=0.0 * given.lattices)
 
     report = check_invariance(encode, DRAWN, reconstruct=along_x)
@@ -103,8 +97,8 @@ def test_reconstructions_that_depend_on_the_setting_or_are_no_cells_are_found() 
     assert [change.compared for change in report.failures()] == ["shape"] * 6
 
 
-def test_functions_that_change_their_input_are_found() -> None:
-    def spoils(given: Crystals) -> np.ndarray:
+def test_functions_that_change_their_input_are_found():
+    def spoils(given):
         given.coordinates[:] = 0.0
         return np.ones((len(given.species), 2))
 
@@ -114,8 +108,8 @@ def test_functions_that_change_their_input_are_found() -> None:
     assert "CHANGED" in str(report)
 
 
-def test_functions_that_return_something_else() -> None:
-    def rows(given: Crystals) -> np.ndarray:
+def test_functions_that_return_something_else():
+    def rows(given):
         return np.ones((len(given.species), 2))
 
     with pytest.raises(DataError, match="one row for every atom"):
@@ -126,7 +120,7 @@ def test_functions_that_return_something_else() -> None:
         check_invariance(rows, DRAWN.take(slice(0, 0)))
 
 
-def test_the_report_as_text_and_as_numbers() -> None:
+def test_the_report_as_text_and_as_numbers():
     crystals = drawn_crystals(2, 5, 5)
     model = model_for(crystals)
     report = check_invariance(model.encode, crystals, reconstruct=model.reconstruct)

@@ -1,14 +1,11 @@
 """Batches hold every crystal whole, in groups of one size, and repeat themselves."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from drawn_crystals import drawn_crystals, drawn_sets
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.model import CrystalBatch, CrystalBatches, Layout, evaluation_batches
 from variolite.crystals.model import batch as batch_module
 from variolite.crystals.model.batch import log_metric_tensor
@@ -16,7 +13,7 @@ from variolite.crystals.model.batch import log_metric_tensor
 CPU = torch.device("cpu")
 
 
-def _check(batch: CrystalBatch, crystals: Crystals) -> None:
+def _check(batch, crystals):
     """Every crystal of a batch is the one that ``order`` names."""
     order = batch.order.numpy()
     counts = batch.layout.counts.numpy()
@@ -27,18 +24,14 @@ def _check(batch: CrystalBatch, crystals: Crystals) -> None:
     assert batch.layout.owner.tolist() == np.repeat(np.arange(len(order)), counts).tolist()
     atoms = crystals.atoms_of(order)
     np.testing.assert_array_equal(batch.species.numpy(), crystals.species[atoms])
-    np.testing.assert_array_equal(
-        batch.coordinates.numpy(), crystals.coordinates[atoms].astype(np.float32)
-    )
+    np.testing.assert_array_equal(batch.coordinates, crystals.coordinates[atoms].astype(np.float32))
     np.testing.assert_array_equal(batch.lattice, crystals.lattices[order].astype(np.float32))
     metric = log_metric_tensor(crystals.lattices, crystals.counts)[order]
     np.testing.assert_array_equal(batch.log_metric, metric.astype(np.float32))
 
 
 @given(crystals=drawn_sets(), seed=st.integers(0, 100), data=st.data())
-def test_a_batch_holds_the_crystals_that_were_chosen(
-    crystals: Crystals, seed: int, data: st.DataObject
-) -> None:
+def test_a_batch_holds_the_crystals_that_were_chosen(crystals, seed, data):
     places = st.lists(st.integers(0, len(crystals) - 1), min_size=1, max_size=8)
     chosen = np.array(data.draw(places))
     batch = CrystalBatch.of(crystals, CPU).take(chosen)
@@ -46,7 +39,7 @@ def test_a_batch_holds_the_crystals_that_were_chosen(
     assert sorted(batch.order.tolist()) == sorted(chosen.tolist())
 
 
-def test_evaluation_gives_every_crystal_once(monkeypatch) -> None:
+def test_evaluation_gives_every_crystal_once(monkeypatch):
     crystals = drawn_crystals(0, 60, 9)
     tensors = CrystalBatch.of(crystals, CPU)
     for most in (1, 7, 50, 10_000):
@@ -70,7 +63,7 @@ def test_evaluation_gives_every_crystal_once(monkeypatch) -> None:
     assert abs(float(noise.std()) - 1.0) < 0.03
 
 
-def test_an_epoch_repeats_itself_and_no_other() -> None:
+def test_an_epoch_repeats_itself_and_no_other():
     crystals = drawn_crystals(0, 50, 6)
     tensors = CrystalBatch.of(crystals, CPU)
     source = CrystalBatches(tensors, 16, 4, seed=0)
@@ -92,7 +85,7 @@ def test_an_epoch_repeats_itself_and_no_other() -> None:
     assert sorted(next(all_five.epoch(0)).order.tolist()) == [0, 1, 2, 3, 4]
 
 
-def test_features_go_with_their_atoms_and_pairs_with_the_features() -> None:
+def test_features_go_with_their_atoms_and_pairs_with_the_features():
     crystals = drawn_crystals(0, 9, 5)
     features = np.arange(len(crystals.species) * 2, dtype=np.float32).reshape(-1, 2)
     tensors = CrystalBatch.of(crystals, CPU, features)
@@ -100,13 +93,12 @@ def test_features_go_with_their_atoms_and_pairs_with_the_features() -> None:
     atoms = crystals.atoms_of(batch.order.numpy())
     np.testing.assert_array_equal(batch.features, features[atoms])
     drawn = batch.drawn(3, torch.Generator().manual_seed(0))
-    assert drawn.chance is not None
     assert drawn.chance.shape == (2, 4 * len(atoms))
     assert bool(((drawn.chance >= 0) & (drawn.chance < 1)).all())
     assert CrystalBatch.of(crystals, CPU).take(np.array([0])).drawn(3, None).chance is None
 
 
-def test_layouts_by_hand() -> None:
+def test_layouts_by_hand():
     layout = Layout.of(np.array([1, 1, 4, 7, 7, 7]), CPU)
     assert layout.groups == ((2, 1), (1, 4), (3, 7))
     assert layout.owner.tolist() == [0, 1, *[2] * 4, *[3] * 7, *[4] * 7, *[5] * 7]

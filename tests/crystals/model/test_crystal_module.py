@@ -1,7 +1,5 @@
 """The network and its objective against slow references, and what they must not depend on."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -12,15 +10,9 @@ from drawn_crystals import cut, drawn_crystals
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals import model
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.frame import canonical
-from variolite.crystals.model import (
-    CrystalBatch,
-    CrystalModule,
-    Decoded,
-    Layout,
-)
 from variolite.crystals.model.network import Transformer, attend, mean_by_crystal
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.vae import Posterior
@@ -30,41 +22,40 @@ CPU = torch.device("cpu")
 ELEMENTS = (3, 8, 11, 14, 17, 26, 38, 82)
 
 
-def module_of(seed: int = 0, weights: LossWeights | None = None, **sizes: object) -> CrystalModule:
+def module_of(seed=0, weights=None, **sizes):
     features = sizes.pop("features", 0)
     small = {"latent": 5, "width": 32, "feedforward": 48, "encoder_layers": 2, "decoder_layers": 2}
     architecture = CrystalArchitecture.model_validate(small | sizes)
     weights = weights or LossWeights()
-    module = CrystalModule(architecture, weights, ELEMENTS, features=features, seed=seed)
+    module = model.CrystalModule(architecture, weights, ELEMENTS, features=features, seed=seed)
     module.set_log_metric_statistics([0.9, 0.9, 1.0, 0.0, 0.0, 0.0], [0.2] * 6)
     return module.eval()
 
 
-def batch_of(crystals: Crystals, latent: int = 5, *, seed: int = 0) -> CrystalBatch:
+def batch_of(crystals, latent=5, *, seed=0):
     """A batch whose noise belongs to the atoms, however crystals are put together."""
-    batch = CrystalBatch.of(crystals, CPU).take(np.arange(len(crystals)))
-    draws = torch.randn(
-        len(crystals.species), latent, generator=torch.Generator().manual_seed(seed)
-    )
+    batch = model.CrystalBatch.of(crystals, CPU).take(np.arange(len(crystals)))
+    random = torch.Generator().manual_seed(seed)
+    draws = torch.randn(len(crystals.species), latent, generator=random)
     return replace(batch, noise=draws[crystals.atoms_of(batch.order.numpy())])
 
 
 @pytest.fixture(scope="module")
-def crystals() -> Crystals:
+def crystals():
     return canonical(drawn_crystals(11, 24, 9, elements=8)).crystals
 
 
 @pytest.fixture
-def module() -> CrystalModule:
+def module():
     return module_of()
 
 
 @pytest.fixture
-def batch(crystals: Crystals) -> CrystalBatch:
+def batch(crystals):
     return batch_of(crystals)
 
 
-def _slow_attention(joint: torch.Tensor, owner: torch.Tensor, heads: int) -> torch.Tensor:
+def _slow_attention(joint, owner, heads):
     """Softmax attention atom by atom and head by head, as its definition says."""
     width = joint.shape[1] // 3
     size = width // heads
@@ -74,11 +65,8 @@ def _slow_attention(joint: torch.Tensor, owner: torch.Tensor, heads: int) -> tor
         for head in range(heads):
             own = slice(head * size, (head + 1) * size)
             query = joint[atom, :width][own]
-            scores = [
-                float(query @ joint[mate, width : 2 * width][own]) / math.sqrt(size)
-                for mate in mates
-            ]
-            weights = torch.softmax(torch.tensor(scores, dtype=joint.dtype), dim=0)
+            scores = joint[mates, width : 2 * width][:, own] @ query / math.sqrt(size)
+            weights = torch.softmax(scores, dim=0)
             for weight, mate in zip(weights, mates, strict=True):
                 found[atom, own] += weight * joint[mate, 2 * width :][own]
     return found
@@ -86,8 +74,8 @@ def _slow_attention(joint: torch.Tensor, owner: torch.Tensor, heads: int) -> tor
 
 @settings(max_examples=10)
 @given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4), seed=st.integers(0, 100))
-def test_attention_is_softmax_within_every_crystal(sizes: list[int], seed: int) -> None:
-    layout = Layout.of(np.sort(np.array(sizes)), CPU)
+def test_attention_is_softmax_within_every_crystal(sizes, seed):
+    layout = model.Layout.of(np.sort(np.array(sizes)), CPU)
     generator = torch.Generator().manual_seed(seed)
     joint = torch.randn(sum(sizes), 3 * 8, generator=generator, dtype=torch.float64)
     found = attend(joint, layout, 2)
@@ -95,13 +83,13 @@ def test_attention_is_softmax_within_every_crystal(sizes: list[int], seed: int) 
 
 
 @torch.no_grad()
-def test_means_by_crystal_and_nothing_that_tells_atoms_apart_by_number() -> None:
-    layout = Layout.of(np.array([1, 2, 2, 3]), CPU)
+def test_means_by_crystal_and_nothing_that_tells_atoms_apart_by_number():
+    layout = model.Layout.of(np.array([1, 2, 2, 3]), CPU)
     values = torch.arange(16.0).view(8, 2)
     expected = [values[a:b].mean(0).tolist() for a, b in ((0, 1), (1, 3), (3, 5), (5, 8))]
     assert mean_by_crystal(values, layout).tolist() == expected
     transformer = Transformer(16, 2, 32, 2).eval()
-    layout = Layout.of(np.array([2, 5, 5]), CPU)
+    layout = model.Layout.of(np.array([2, 5, 5]), CPU)
     atoms = torch.randn(12, 16, generator=torch.Generator().manual_seed(0))
     order = torch.tensor([1, 0, 6, 2, 3, 5, 4, 11, 10, 9, 8, 7])
     found = transformer(atoms[order], layout)
@@ -109,9 +97,7 @@ def test_means_by_crystal_and_nothing_that_tells_atoms_apart_by_number() -> None
 
 
 @torch.no_grad()
-def test_encoding_permuted_atoms_permutes_the_latents(
-    module: CrystalModule, batch: CrystalBatch
-) -> None:
+def test_encoding_permuted_atoms_permutes_the_latents(module, batch):
     counts = batch.layout.counts
     starts = counts.cumsum(0) - counts
     backwards = (2 * starts + counts - 1)[batch.layout.owner] - torch.arange(len(batch.species))
@@ -127,27 +113,23 @@ def test_encoding_permuted_atoms_permutes_the_latents(
 @torch.no_grad()
 @settings(max_examples=20)
 @given(seed=st.integers(0, 1000))
-def test_loss_and_latents_do_not_change_with_whole_cells(seed: int) -> None:
+def test_loss_and_latents_do_not_change_with_whole_cells(seed):
     module = module_of()
     batch = batch_of(canonical(drawn_crystals(seed, 6, 6, elements=8)).crystals)
-    whole = torch.from_numpy(
-        np.random.default_rng(seed).integers(-3, 4, size=tuple(batch.coordinates.shape))
-    )
-    moved = replace(batch, coordinates=batch.coordinates + whole)
+    whole = np.random.default_rng(seed).integers(-3, 4, size=tuple(batch.coordinates.shape))
+    moved = replace(batch, coordinates=batch.coordinates + torch.from_numpy(whole))
     np.testing.assert_allclose(module.infer(moved).mean, module.infer(batch).mean, atol=2e-5)
     before, after = module.loss(batch, BETA), module.loss(moved, BETA)
     np.testing.assert_allclose(after.total, before.total, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_alone_and_together_are_the_same(
-    module: CrystalModule, batch: CrystalBatch, crystals: Crystals
-) -> None:
+def test_alone_and_together_are_the_same(module, batch, crystals):
     posterior = module.infer(batch)
     decoded = module.generate(posterior.mean[0], batch.layout)
     kl, begin = 0.0, 0
     for place, crystal in enumerate(batch.order.tolist()):
-        single = CrystalBatch.of(crystals, CPU).take(np.array([crystal]))
+        single = model.CrystalBatch.of(crystals, CPU).take(np.array([crystal]))
         atoms = slice(begin, begin + len(single.species))
         begin = atoms.stop
         single = replace(single, noise=batch.noise[atoms])
@@ -165,9 +147,7 @@ def test_alone_and_together_are_the_same(
 
 
 @torch.no_grad()
-def test_portions_weighed_by_their_fractions_add_up(
-    crystals: Crystals, batch: CrystalBatch
-) -> None:
+def test_portions_weighed_by_their_fractions_add_up(crystals, batch):
     module = module_of(weights=LossWeights(species=2.0, coordinates=7.0, lattice=3.0))
     whole = batch
     expected = module.loss(whole, BETA)
@@ -184,7 +164,7 @@ def test_portions_weighed_by_their_fractions_add_up(
 
 
 @torch.no_grad()
-def test_the_parts_by_their_definitions(module: CrystalModule, batch: CrystalBatch) -> None:
+def test_the_parts_by_their_definitions(module, batch):
     z = module.infer(batch).sample(batch.noise.unsqueeze(0))[0]
     decoded = module.generate(z, batch.layout)
     parts = module.terms(batch, decoded)
@@ -207,32 +187,27 @@ def test_the_parts_by_their_definitions(module: CrystalModule, batch: CrystalBat
 
 
 @given(error=st.floats(-0.02, 0.02), place=st.floats(0.0, 1.0), length=st.floats(0.1, 10.0))
-def test_a_small_error_costs_its_square_across_the_face_of_the_cell_too(
-    error: float, place: float, length: float
-) -> None:
+def test_a_small_error_costs_its_square_across_the_face_of_the_cell_too(error, place, length):
     module = module_of()
     batch = batch_of(textbook_of(1))
     truth = torch.full_like(batch.coordinates, place)
     phase = 2 * math.pi * (truth + error)
-    decoded = Decoded(
-        torch.zeros(len(truth), len(ELEMENTS)),
-        length * torch.cat([phase.cos(), phase.sin()], dim=1),
-        batch.log_metric,
-    )
+    pairs = length * torch.cat([phase.cos(), phase.sin()], dim=1)
+    decoded = model.Decoded(torch.zeros(len(truth), len(ELEMENTS)), pairs, batch.log_metric)
     parts = module.terms(replace(batch, coordinates=truth), decoded)
     assert float(parts.coordinates) == pytest.approx(error**2, rel=0.01, abs=2e-7)
     assert float(parts.lattice) == 0.0
     assert float(parts.species) == pytest.approx(math.log(len(ELEMENTS)), rel=1e-5)
 
 
-def textbook_of(count: int) -> Crystals:
+def textbook_of(count):
     """Textbook crystals of the elements of the module."""
     every = textbook_crystals()
     return cut(every.take(every.made_of(ELEMENTS)), count)
 
 
 @torch.no_grad()
-def test_the_kl_is_that_of_the_closed_form(module: CrystalModule, batch: CrystalBatch) -> None:
+def test_the_kl_is_that_of_the_closed_form(module, batch):
     posterior = module.infer(batch)
     mean = posterior.mean[0].double().numpy()
     log_variance = posterior.log_variance[0].double().numpy()
@@ -250,7 +225,7 @@ def test_the_kl_is_that_of_the_closed_form(module: CrystalModule, batch: Crystal
 
 
 @torch.no_grad()
-def test_elements_are_used_where_they_are_given_and_then_not_decoded(batch: CrystalBatch) -> None:
+def test_elements_are_used_where_they_are_given_and_then_not_decoded(batch):
     module = module_of(given=("species",))
     decoded = module.generate(batch.noise, batch.layout, batch.species)
     assert decoded.species_logits is None
@@ -268,7 +243,7 @@ def test_elements_are_used_where_they_are_given_and_then_not_decoded(batch: Crys
     assert torch.equal(found.pairs, module.generate(batch.noise, batch.layout).pairs)
 
 
-def test_a_batch_is_left_unchanged(module: CrystalModule, batch: CrystalBatch) -> None:
+def test_a_batch_is_left_unchanged(module, batch):
     kept = {n: v.clone() for n, v in vars(batch).items() if isinstance(v, torch.Tensor)}
     module.loss(batch, BETA).total.backward()
     module.generate(module.infer(batch).mean[0], batch.layout)
@@ -277,7 +252,7 @@ def test_a_batch_is_left_unchanged(module: CrystalModule, batch: CrystalBatch) -
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in module.parameters())
 
 
-def test_the_seed_decides_and_zero_is_a_seed() -> None:
+def test_the_seed_decides_and_zero_is_a_seed():
     torch.manual_seed(5)
     state = torch.get_rng_state()
     one = module_of(0).state_dict()
@@ -289,9 +264,7 @@ def test_the_seed_decides_and_zero_is_a_seed() -> None:
 
 
 @torch.no_grad()
-def test_alignment_adds_to_the_objective_and_only_where_there_are_features(
-    batch: CrystalBatch,
-) -> None:
+def test_alignment_adds_to_the_objective_and_only_where_there_are_features(batch):
     weights = LossWeights(alignment=0.5)
     module, plain = module_of(weights=weights, features=7), module_of(weights=weights)
     bare = module.loss(batch, BETA)

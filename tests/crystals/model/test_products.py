@@ -1,7 +1,5 @@
 """Rounded matrix products: as the plain ones but for the last of eight bits."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 
@@ -11,12 +9,12 @@ from variolite.crystals.model.network import bf16_feed_forward, bf16_is_fast, bf
 CLOSE = 0.02
 
 
-def _error(found: torch.Tensor, expected: torch.Tensor) -> float:
+def _error(found, expected):
     return float((found - expected).detach().norm() / expected.detach().norm())
 
 
 @pytest.mark.parametrize("feed_forward", [False, True])
-def test_products_and_their_gradients_are_close_to_the_plain_ones(feed_forward: bool) -> None:
+def test_products_and_their_gradients_are_close_to_the_plain_ones(feed_forward):
     rows = torch.randn((60, 24), generator=torch.Generator().manual_seed(0)).requires_grad_()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
@@ -34,5 +32,5 @@ def test_products_and_their_gradients_are_close_to_the_plain_ones(feed_forward: 
     assert max(_error(f, e) for f, e in zip(found, expected, strict=True)) < CLOSE
 
 
-def test_no_gpu_takes_the_products_of_the_processor() -> None:
+def test_no_gpu_takes_the_products_of_the_processor():
     assert not bf16_is_fast(torch.device("cuda"))

@@ -1,10 +1,5 @@
 """One tiny run with a prior and a property head for all tests of runs."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from tiny_runs import Run, energetic, recipe_of
 
@@ -13,7 +8,7 @@ from variolite.crystals.run import train_crystal_run
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_priors() -> Iterator[None]:
+def short_priors():
     """Compositions and properties are learned in a few steps: here nobody asks how well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "EPOCHS", 1)
@@ -23,7 +18,7 @@ def short_priors() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory):
     """A run on textbook crystals with a prior and a property, not to be changed."""
     place, crystals = tmp_path_factory.mktemp("crystal-run") / "run", energetic()
     recipe = recipe_of("prior.kind=flow", "properties=[energy]")
@@ -31,5 +26,5 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path):
     return tmp_path / "run"

@@ -1,26 +1,22 @@
 """Health of the latents: what is line, and of how many crystals."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_runs import Run
 
 from variolite.crystals import score_run as health
 from variolite.crystals.score_run import crystal_health
 from variolite.errors import DataError
 
 
-def test_a_small_set_is_encoded_whole(run: Run) -> None:
+def test_a_small_set_is_encoded_whole(run):
     crystals = run.known
     found = crystal_health(run.model, crystals)
     assert found.encoded == found.given == len(crystals)
     latents = run.model.encode(crystals)
     mean, log_variance = latents.mean.astype(np.float64), latents.log_variance
-    assert log_variance is not None
     nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0).mean(axis=0)
     np.testing.assert_allclose(found.kl, nats, rtol=1e-5)
     assert not any("drawn evenly" in line for line in found.lines())
@@ -30,7 +26,7 @@ def test_a_small_set_is_encoded_whole(run: Run) -> None:
     assert any("crystals prior" in line for line in bare.lines())
 
 
-def test_a_large_set_is_encoded_in_part(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_set_is_encoded_in_part_and_a_small_one_refused(run, monkeypatch):
     crystals = run.known
     monkeypatch.setattr(health, "MOST", 30)
     found = crystal_health(run.model, crystals)
@@ -40,9 +36,11 @@ def test_a_large_set_is_encoded_in_part(run: Run, monkeypatch: pytest.MonkeyPatc
     assert list(found.to_dict()) == ["divergence", "normal", "fitted", "judged", "given"]
     assert crystal_health(run.model, crystals) == found
     assert crystal_health(run.model, crystals, seed=1) != found
+    with pytest.raises(DataError, match="Give 20 or more"):
+        crystal_health(run.model, crystals.take(slice(0, 8)))
 
 
-def test_the_part_has_every_size_in_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_part_has_every_size_in_its_share(monkeypatch):
     monkeypatch.setattr(health, "MOST", 100)
     counts = np.random.default_rng(0).integers(1, 6, 1_000)
     places = health._evenly(counts, 3)
@@ -51,8 +49,3 @@ def test_the_part_has_every_size_in_its_share(monkeypatch: pytest.MonkeyPatch) -
     for size, number in shares.items():
         assert abs(drawn[size] - number / 10) <= 2
     np.testing.assert_array_equal(health._evenly(counts[:100], 3), np.arange(100))
-
-
-def test_too_few_are_refused(run: Run) -> None:
-    with pytest.raises(DataError, match="Give 20 or more"):
-        crystal_health(run.model, run.known.take(slice(0, 8)))

@@ -1,7 +1,5 @@
 """Encoding, decoding and reconstructing whole crystals, given in any way."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,39 +9,30 @@ from drawn_crystals import ALL, drawn_crystals, drawn_sets, model_for, wrapped_d
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.invariance import Transformation
 from variolite.errors import DataError
 
-ELEMENTS = Crystals.of(
-    [
-        Crystal(
-            np.array([3, 8, 11, 14, 17, 26, 38, 82], np.uint8),
-            np.linspace(0, 0.9, 24).reshape(8, 3),
-            9.0 * np.eye(3),
-        )
-    ]
-)
+SPECIES = np.array([3, 8, 11, 14, 17, 26, 38, 82], np.uint8)
+SITES = np.linspace(0, 0.9, 24).reshape(8, 3)
+ELEMENTS = Crystals.of([Crystal(SPECIES, SITES, 9.0 * np.eye(3))])
 Draw = Callable[[Crystals, int], Transformation]
 
 
 @pytest.fixture(scope="module")
-def model() -> CrystalModel:
+def model():
     return model_for(ELEMENTS)
 
 
 @pytest.fixture(scope="module")
-def told() -> CrystalModel:
+def told():
     return model_for(ELEMENTS, given=("species",))
 
 
 @pytest.mark.parametrize("draw", ALL)
 @settings(max_examples=10)
 @given(crystals=drawn_sets(), seed=st.integers(0, 100))
-def test_a_reconstruction_comes_in_the_setting_that_was_given(
-    model: CrystalModel, draw: Draw, crystals: Crystals, seed: int
-) -> None:
+def test_a_reconstruction_comes_in_the_setting_that_was_given(model, draw, crystals, seed):
     # One to three atoms have symmetries of their own, which may exchange errors of atoms.
     crystals = crystals.take(crystals.counts > 3)
     change = draw(crystals, seed)
@@ -54,7 +43,7 @@ def test_a_reconstruction_comes_in_the_setting_that_was_given(
     assert np.abs(wrapped_difference(first.coordinates, second.coordinates)).max(initial=0) < 1e-3
 
 
-def test_everything_stays_in_its_order_and_nothing_is_changed(model: CrystalModel) -> None:
+def test_everything_stays_in_its_order_and_nothing_is_changed(model):
     crystals = drawn_crystals(2, 30, 8)
     arrays = (crystals.species, crystals.coordinates, crystals.lattices)
     kept = [array.copy() for array in arrays]
@@ -76,7 +65,7 @@ def test_everything_stays_in_its_order_and_nothing_is_changed(model: CrystalMode
     np.testing.assert_allclose(backwards.lattices[::-1], found.lattices, atol=1e-4)
 
 
-def test_decoded_cells_stand_upright_and_hold_a_volume(model: CrystalModel) -> None:
+def test_decoded_cells_stand_upright_and_hold_a_volume(model):
     random = np.random.default_rng(0)
     offsets = np.concatenate([[0], np.cumsum(random.integers(1, 30, 200))])
     draws = (5.0 * random.normal(size=(offsets[-1], 6))).astype(np.float32)
@@ -93,22 +82,22 @@ def test_decoded_cells_stand_upright_and_hold_a_volume(model: CrystalModel) -> N
     np.testing.assert_allclose(model.decode(turned).lattices[::-1], found.lattices, rtol=1e-4)
 
 
-def test_an_element_that_was_never_seen_is_named(model: CrystalModel) -> None:
+def test_an_element_that_was_never_seen_is_named(model):
     crystals = drawn_crystals(2, 5, 8)
     species = crystals.species.copy()
     species[crystals.offsets[3]] = 92
     strange = replace(crystals, species=species)
+    message = "(?s)2-3: the model was not trained on U.*leave such structures out"
     for use in (model.encode, model.reconstruct):
-        with pytest.raises(DataError, match="2-3: the model was not trained on U") as caught:
+        with pytest.raises(DataError, match=message):
             use(strange)
-        assert "leave such structures out" in str(caught.value)
     unnamed = replace(strange, names=np.array([""] * 5))
     with pytest.raises(DataError, match="crystal 3: the model was not trained on U"):
         model.encode(unnamed)
     assert 92 not in model.elements
 
 
-def test_one_atom_five_hundred_atoms_and_none(model: CrystalModel) -> None:
+def test_one_atom_five_hundred_atoms_and_none(model):
     random = np.random.default_rng(0)
     grid = np.stack(np.meshgrid(*[np.arange(8)] * 3), -1).reshape(-1, 3)[:500] / 8
     large = Crystal(random.choice([8, 14], 500).astype(np.uint8), grid, 20.0 * np.eye(3), "large")
@@ -126,9 +115,7 @@ def test_one_atom_five_hundred_atoms_and_none(model: CrystalModel) -> None:
     assert len(model.reconstruct(nothing)) == 0
 
 
-def test_elements_are_given_where_the_model_is_told_them_and_nowhere_else(
-    model: CrystalModel, told: CrystalModel
-) -> None:
+def test_elements_are_given_where_the_model_is_told_them_and_nowhere_else(model, told):
     crystals = drawn_crystals(2, 10, 6)
     latents = told.encode(crystals)
     np.testing.assert_array_equal(told.reconstruct(crystals).species, crystals.species)
@@ -142,13 +129,7 @@ def test_elements_are_given_where_the_model_is_told_them_and_nowhere_else(
         told.decode(latents)
     with pytest.raises(DataError, match="species cannot be given"):
         model.decode(model.encode(crystals), species=crystals.species)
-
-
-def test_given_elements_and_latents_that_do_not_fit_are_refused(
-    model: CrystalModel, told: CrystalModel
-) -> None:
-    crystals = drawn_crystals(2, 10, 6)
-    latents = told.encode(crystals)
+    # What does not fit is refused.
     with pytest.raises(DataError, match="the model was not trained on U"):
         told.decode(latents, species=np.full_like(crystals.species, 92))
     with pytest.raises(DataError, match="elements"):

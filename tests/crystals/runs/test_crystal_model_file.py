@@ -1,29 +1,25 @@
 """The model file of crystals: bit-equal when whole, one clear error when not."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Callable
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from drawn_crystals import drawn_crystals
-from tiny_runs import TABULAR, Run, assert_same_weights
+from tiny_runs import TABULAR, assert_same_weights
 
 from variolite.crystals.crystal_model import (
     FORMAT,
-    CrystalModel,
     from_format_1,
     load_crystal_model,
     save_crystal_model,
 )
-from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.generation.sampling import Sampling
 from variolite.errors import ModelFileError
@@ -34,13 +30,13 @@ FILES = ["model.json", "weights.safetensors"]
 
 
 @pytest.fixture
-def stored(run: Run, tmp_path: Path) -> Path:
+def stored(run, tmp_path):
     """A copy of the model folder that a test may spoil."""
     shutil.copytree(run.folder.model_folder, tmp_path / "model")
     return tmp_path / "model"
 
 
-def _refuses(folder: Path, said: str = ".") -> None:
+def _refuses(folder, said="."):
     with pytest.raises(ModelFileError, match=said) as caught:
         load_crystal_model(folder)
     text = str(caught.value)
@@ -48,7 +44,7 @@ def _refuses(folder: Path, said: str = ".") -> None:
     assert str(folder) in text, "the error does not say where"
 
 
-def test_a_model_comes_back_bit_equal(run: Run) -> None:
+def test_a_model_comes_back_bit_equal(run):
     again = load_crystal_model(run.folder.model_folder)
     assert_same_weights(again, run.model)
     assert again.module.architecture == run.model.module.architecture
@@ -59,7 +55,7 @@ def test_a_model_comes_back_bit_equal(run: Run) -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def _uses(model: CrystalModel, crystals: Crystals) -> list[np.ndarray]:
+def _uses(model, crystals):
     latents, found = model.encode(crystals), model.reconstruct(crystals)
     predicted = model.properties.predict(latents, crystals.species).values
     drawn = model.sample(4, Sampling(seed=3, max_attempts=200)).crystals
@@ -67,9 +63,7 @@ def _uses(model: CrystalModel, crystals: Crystals) -> list[np.ndarray]:
     return [*arrays, predicted, drawn.coordinates]
 
 
-def test_two_files_without_a_row_of_training_are_saved_alike(
-    stored: Path, run: Run, tmp_path: Path
-) -> None:
+def test_two_files_without_a_row_of_training_are_saved_alike(stored, run, tmp_path):
     save_crystal_model(tmp_path / "again", load_crystal_model(stored))
     for name in FILES:
         assert (tmp_path / "again" / name).read_bytes() == (stored / name).read_bytes()
@@ -81,7 +75,7 @@ def test_two_files_without_a_row_of_training_are_saved_alike(
         assert np.float64(value).tobytes() not in content
 
 
-def test_format_1_is_still_read(tmp_path: Path) -> None:
+def test_format_1_is_still_read(tmp_path):
     model = load_crystal_model(FIXTURE)
     expected = json.loads((FIXTURE / "expected.json").read_text())
     every = textbook_crystals()
@@ -97,7 +91,7 @@ def test_format_1_is_still_read(tmp_path: Path) -> None:
     assert_same_weights(load_crystal_model(tmp_path / "again"), model)
 
 
-def test_format_1_may_give_elements_and_have_another_network(tmp_path: Path) -> None:
+def test_format_1_may_give_elements_and_have_another_network(tmp_path):
     content = json.loads((FIXTURE / "model.json").read_text())
     content["architecture"]["species_given"] = True
     assert from_format_1(content)["architecture"]["given"] == ["species"]
@@ -109,14 +103,12 @@ def test_format_1_may_give_elements_and_have_another_network(tmp_path: Path) -> 
 class _Trap:
     """Unpickling it leaves a trace."""
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    def __reduce__(self):
         return Path.touch, (Path("unpickled"),)
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_altered_truncated_foreign_and_missing_files(
-    stored: Path, file: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_altered_truncated_foreign_and_missing_files(stored, file, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     whole = (stored / file).read_bytes()
     wrong = [whole[: int(share * (len(whole) - 2))] for share in (0.0, 0.3, 0.999)]
@@ -131,17 +123,15 @@ def test_altered_truncated_foreign_and_missing_files(
     _refuses(tmp_path / "nowhere", "there is no model here")
 
 
-def test_models_of_another_kind_are_named_both_ways(stored: Path) -> None:
+def test_models_of_another_kind_are_named_both_ways(stored):
     _refuses(TABULAR, r"model of another kind \(variolite\.tabular_vae\), not a crystal model")
     with pytest.raises(ModelFileError, match=r"variolite\.crystal_vae"):
         load_model(stored)
     assert RunFolder(stored.parent).field.kind == "crystals"
 
 
-# Files altered by someone who also signs them again.
-
-
-def _resign(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+def _resign(folder, change):
+    """Alter a model as someone does who also signs it again."""
     path = folder / "model.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
@@ -151,7 +141,7 @@ def _resign(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def test_formats_that_are_not_known(stored: Path) -> None:
+def test_formats_that_are_not_known(stored):
     _resign(stored, lambda content: None)
     load_crystal_model(stored)
     for number in (FORMAT + 1, 0, "1", None, True, 10**30):
@@ -159,44 +149,37 @@ def test_formats_that_are_not_known(stored: Path) -> None:
         _refuses(stored, f"this version reads 1 to {FORMAT}.*upgrade")
 
 
-def _set(part: str, key: str, value: object) -> Callable[[dict[str, Any]], object]:
+def _set(part, key, value):
     return lambda content: content[part].update({key: value})
+
+
+def _put(content, key, value):
+    content[key] = value
+
+
+SIZES = [("width", 64), ("width", 31), ("heads", 0), ("heads", 3), ("fourier_features", 0)]
+SIZES += [("waves", 4), ("latent", -1), ("given", "perhaps")]
+WRONG = {"features": "many", "format": 1, "architecture": None, "prior": {"kind": "?"}}
+WRONG |= {"properties": []}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        _set("architecture", "width", 64),
-        _set("architecture", "width", 31),
-        _set("architecture", "heads", 0),
-        _set("architecture", "heads", 3),
-        _set("architecture", "fourier_features", 0),
-        _set("architecture", "waves", 4),
-        _set("architecture", "latent", -1),
-        lambda content: content.update(elements=[]),
-        lambda content: content.update(elements=[1, 2, 300]),
-        lambda content: content.update(elements="all"),
-        lambda content: content["elements"].reverse(),
-        _set("architecture", "given", "perhaps"),
-        lambda content: content.update(features="many"),
+        *(_set("architecture", name, value) for name, value in SIZES),
         _set("weights", "coordinates", "heavy"),
-        lambda content: content.update(format=1),
-        lambda content: content.update(architecture=None),
-        lambda content: content.pop("weights"),
-        lambda content: content.pop("provenance"),
-        lambda content: content.update(prior={"kind": "?"}),
-        lambda content: content.update(properties=[]),
-        lambda content: content.pop("prior"),
+        *(partial(_put, key="elements", value=value) for value in ([], [1, 2, 300], "all")),
+        *(partial(_put, key=key, value=value) for key, value in WRONG.items()),
+        *(methodcaller("pop", key) for key in ("weights", "provenance", "prior")),
+        lambda content: content["elements"].reverse(),
     ],
 )
-def test_descriptions_that_do_not_hold_together(
-    stored: Path, change: Callable[[dict[str, Any]], object]
-) -> None:
+def test_descriptions_that_do_not_hold_together(stored, change):
     _resign(stored, change)
     _refuses(stored)
 
 
-def test_a_model_loads_to_the_device_that_is_asked_for(stored: Path) -> None:
+def test_a_model_loads_to_the_device_that_is_asked_for(stored):
     model = load_crystal_model(stored, torch.device("cpu"))
     assert next(model.module.parameters()).device.type == "cpu"
     assert model.encode(drawn_crystals(0).take(slice(0, 0))).mean.shape == (0, 4)

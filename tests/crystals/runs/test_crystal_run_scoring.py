@@ -1,56 +1,50 @@
 """What a run is scored on, what counts as a failure, and what is written."""
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from tiny_runs import TABULAR, Run
+from tiny_runs import TABULAR
 
+from variolite.crystals import score_run
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.store import open_store
-from variolite.crystals.score_run import (
-    format_crystal_scorecard,
-    reconstruct_or_fail,
-    score_crystal_run,
-    structures_to_score,
-)
 from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.scoring import Scorecard
 from variolite.training import RunFolder
 
 
 @pytest.fixture(scope="module")
-def scored(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Scorecard]:
+def scored(run, tmp_path_factory):
     """A copy of the run, scored on its own data with baselines and samples."""
     place = tmp_path_factory.mktemp("scored") / "run"
     shutil.copytree(run.folder.path, place)
     folder = RunFolder(place)
-    return folder, score_crystal_run(folder, run.crystals, samples=3, workers=0)
+    return folder, score_run.score_crystal_run(folder, run.crystals, samples=3, workers=0)
 
 
 @pytest.fixture
-def copied(run: Run, tmp_path: Path) -> RunFolder:
+def copied(run, tmp_path):
     shutil.copytree(run.folder.path, tmp_path / "run")
     return RunFolder(tmp_path / "run")
 
 
-def _value(card: Scorecard, metric: str, method: str = "vae") -> float:
+def _value(card, metric, method="vae"):
     return next(r.mean for r in card.rows if r.metric == metric and r.method == method)
 
 
-def test_which_structures_a_run_is_scored_on(run: Run, copied: RunFolder) -> None:
+def test_which_structures_a_run_is_scored_on(run, copied):
     split, formulas = run.folder.split(), reduced_formulas(run.crystals)
     # Of its own data the test groups, and no other.
-    true, notes = structures_to_score(run.folder, run.model, run.crystals)
+    true, notes = score_run.structures_to_score(run.folder, run.model, run.crystals)
     assert set(reduced_formulas(true)) == set(split.test)
     assert (len(true), notes) == (np.isin(formulas, split.test).sum(), [])
     # Other data whole, and shared formulas are counted.
-    true, (note,) = structures_to_score(run.folder, run.model, run.crystals.take(slice(0, 30)))
+    true, (note,) = score_run.structures_to_score(
+        run.folder, run.model, run.crystals.take(slice(0, 30))
+    )
     shared = np.isin(formulas[:30], [*split.train, *split.validation]).sum()
     assert len(true) == 30
     assert note.startswith(f"{shared} of 30 structures have a formula that a structure of training")
@@ -59,19 +53,17 @@ def test_which_structures_a_run_is_scored_on(run: Run, copied: RunFolder) -> Non
     everything = replace(split, train=(*split.train, *split.test), test=())
     copied.write_json(copied.split_file, everything.to_dict())
     with pytest.raises(DataError, match="trained on all of these structures"):
-        structures_to_score(copied, run.model, run.crystals)
+        score_run.structures_to_score(copied, run.model, run.crystals)
     copied.split_file.unlink()
-    true, (note,) = structures_to_score(copied, run.model, run.crystals)
+    true, (note,) = score_run.structures_to_score(copied, run.model, run.crystals)
     assert len(true) == len(run.crystals)
     assert "keeps no list of its training structures" in note
 
 
-def test_elements_that_the_model_lacks_are_failures_and_stop_nothing(
-    run: Run, copied: RunFolder
-) -> None:
+def test_elements_that_the_model_lacks_are_failures_and_stop_nothing(run, copied):
     crystals = run.known.take(slice(0, 10))
     crystals.species[crystals.offsets[[4, 9]]] = 92
-    found, failures = reconstruct_or_fail(run.model, crystals)
+    found, failures = score_run.reconstruct_or_fail(run.model, crystals)
     assert failures == 2
     assert np.isnan(found.lattices).all(axis=(1, 2)).nonzero()[0].tolist() == [4, 9]
     fine = np.setdiff1d(np.arange(len(crystals)), [4, 9])
@@ -80,14 +72,14 @@ def test_elements_that_the_model_lacks_are_failures_and_stop_nothing(
     np.testing.assert_array_equal(found.take(fine).species, expected.species)
     np.testing.assert_array_equal(found.offsets, crystals.offsets)
     strange = crystals.take([4, 9])
-    card = score_crystal_run(copied, strange, workers=0, baselines=False)
+    card = score_run.score_crystal_run(copied, strange, workers=0, baselines=False)
     assert _value(card, "match_rate_cdvae_rms_unreduced") == 0.0
     assert any("2 structures hold an element the model lacks" in note for note in card.notes)
 
 
-def test_what_scoring_writes(run: Run, scored: tuple[RunFolder, Scorecard]) -> None:
+def test_what_scoring_writes(run, scored):
     folder, card = scored
-    true, _ = structures_to_score(folder, run.model, run.crystals)
+    true, _ = score_run.structures_to_score(folder, run.model, run.crystals)
     assert Scorecard.read(folder.scorecard_file).to_json() == card.to_json()
     table = pl.read_parquet(folder.held_out_file)
     assert table["name"].to_list() == true.names.tolist()
@@ -110,9 +102,7 @@ def test_what_scoring_writes(run: Run, scored: tuple[RunFolder, Scorecard]) -> N
         assert mine.read_bytes() == theirs.read_bytes()
 
 
-def test_baselines_stand_beside_and_say_what_they_were_given(
-    run: Run, scored: tuple[RunFolder, Scorecard]
-) -> None:
+def test_baselines_stand_beside_and_say_what_they_were_given(run, scored):
     _, card = scored
     methods = {row.method for row in card.rows if row.task == "reconstruction"}
     assert methods == {"vae", "random_coordinates", "fixed_template", "nearest_template"}
@@ -123,28 +113,28 @@ def test_baselines_stand_beside_and_say_what_they_were_given(
     assert row.n_groups == formulas
     assert row.low <= row.mean <= row.high
     assert {row.task for row in card.rows} >= {"reconstruction", "generation"}
-    text = format_crystal_scorecard(card)
+    text = score_run.format_crystal_scorecard(card)
     assert "nearest_template" in text
     assert f"{formulas} formulas" in text
     assert "given species, lattice" in text
 
 
-def test_new_samples_need_the_structures_trained_on(run: Run, copied: RunFolder) -> None:
+def test_new_samples_need_the_structures_trained_on(run, copied):
     other = run.known.take(slice(0, 5))
     with pytest.raises(DataError, match=r"--samples.*give those with --train"):
-        score_crystal_run(copied, other, samples=2, baselines=False, workers=0)
+        score_run.score_crystal_run(copied, other, samples=2, baselines=False, workers=0)
     assert not copied.scorecard_file.exists()
     asked = {"train": run.crystals, "samples": 2, "baselines": False, "workers": 0}
-    card, again = (score_crystal_run(copied, other, **asked) for _ in range(2))
+    card, again = (score_run.score_crystal_run(copied, other, **asked) for _ in range(2))
     assert {row.method for row in card.select(task="reconstruction")} == {"vae"}
     assert card.to_json() == again.to_json()
 
 
-def test_runs_that_cannot_be_scored(run: Run, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_scored(run, tmp_path):
     shutil.copytree(TABULAR, tmp_path / "tabular" / "model")
     with pytest.raises(ModelFileError, match="not a crystal model"):
-        score_crystal_run(RunFolder(tmp_path / "tabular"), run.crystals)
+        score_run.score_crystal_run(RunFolder(tmp_path / "tabular"), run.crystals)
     with pytest.raises(RunFolderError, match="no run here"):
-        score_crystal_run(RunFolder(tmp_path), run.crystals)
+        score_run.score_crystal_run(RunFolder(tmp_path), run.crystals)
     with pytest.raises(RunFolderError, match="no run here"):
         RunFolder(tmp_path).model()

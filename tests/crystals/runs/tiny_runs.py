@@ -1,7 +1,5 @@
 """Tiny recipes and what tests of runs compare."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,8 +11,6 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.training import RunFolder, read_history
-
-__all__ = ["TABULAR", "TINY", "Run", "assert_same_weights", "energetic", "recipe_of", "told_of"]
 
 TABULAR = Path(__file__).parents[2] / "training" / "fixtures" / "model_format_1"
 
@@ -36,31 +32,31 @@ class Run:
     recipe: CrystalRecipe
 
     @property
-    def known(self) -> Crystals:
+    def known(self):
         """The crystals whose elements the model knows."""
         return self.crystals.take(self.crystals.made_of(self.model.elements))
 
 
-def recipe_of(*overrides: str) -> CrystalRecipe:
+def recipe_of(*overrides):
     """A tiny recipe without a prior, and with some changes."""
     return load_crystal_recipe("crystals/mp_20/vae_dng", [*TINY, "prior.kind=none", *overrides])
 
 
-def energetic() -> Crystals:
+def energetic():
     """Textbook crystals with an energy that depends on the density."""
     crystals = textbook_crystals()
     energy = -np.log(crystals.volumes / crystals.counts)
     return replace(crystals, properties={**crystals.properties, "energy": energy})
 
 
-def assert_same_weights(first: CrystalModel, second: CrystalModel) -> None:
+def assert_same_weights(first, second):
     """Fail unless every tensor of the networks is bit-equal."""
     one, two = first.module.state_dict(), second.module.state_dict()
     assert one.keys() == two.keys()
     assert [name for name in one if not torch.equal(one[name], two[name])] == []
 
 
-def told_of(place: Path) -> list[dict[str, object]]:
+def told_of(place):
     """The history of a run without its times."""
     records = read_history(RunFolder(place).history_file)
     return [{k: v for k, v in asdict(record).items() if k != "seconds"} for record in records]
