@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs, parse_mapping
 from variolite.errors import DataError, RunFolderError
+from variolite.fields import Deferred
 from variolite.progress import Progress
 from variolite.recipe import Recipe, recipe_to_yaml
 
@@ -109,6 +110,9 @@ class Corelogs:
     encode = _rows(_latents)
     cluster = _rows(_clusters)
     reconstruct = _rows(_reconstructions)
+    load_model = Deferred("variolite.training", "load_model")
+    format_scores = Deferred("variolite.scoring.scorecard", "format_scorecard")
+    compare = Deferred("variolite.scoring.tabular_run", "compare_runs")
 
     def train(
         self,
@@ -149,11 +153,6 @@ class Corelogs:
         progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
         return run
 
-    def load_model(self, folder: Path) -> TabularModel:
-        from variolite.training import load_model
-
-        return load_model(folder)
-
     def score(
         self,
         run: RunFolder,
@@ -181,17 +180,6 @@ class Corelogs:
                 baselines=baselines,
                 log=step,
             )
-
-    def format_scores(self, card: Scorecard) -> str:
-        from variolite.scoring.scorecard import format_scorecard
-
-        return format_scorecard(card)
-
-    def compare(self, first: RunFolder, second: RunFolder) -> Scorecard:
-        """Compare two scored runs group by group, with an interval on the difference."""
-        from variolite.scoring.tabular_run import compare_runs
-
-        return compare_runs(first, second)
 
     def report(self, run: RunFolder) -> Path:
         from variolite.corelogs.report import table_page

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystals
     from variolite.crystals.generation.sampling import Generated
-    from variolite.crystals.recipe import Imported
     from variolite.crystals.score_run import CrystalHealth
     from variolite.scoring import Scorecard
     from variolite.training import RunFolder
@@ -38,11 +37,10 @@ class CrystalField:
     subject = "crystals"
     recipe = CrystalRecipe
     train = Deferred("variolite.crystals.run", "train_on_files")
-
-    def load_model(self, folder: Path) -> CrystalModel:
-        from variolite.crystals.crystal_model import load_crystal_model
-
-        return load_crystal_model(folder)
+    load_model = Deferred("variolite.crystals.crystal_model", "load_crystal_model")
+    format_scores = Deferred("variolite.crystals.score_run", "format_crystal_scorecard")
+    score_structures = Deferred("variolite.crystals.evaluation.score", "score_structures")
+    import_recipe = Deferred("variolite.crystals.recipe", "import_source")
 
     def score(
         self,
@@ -69,11 +67,6 @@ class CrystalField:
                 workers=workers,
                 log=step,
             )
-
-    def format_scores(self, card: Scorecard) -> str:
-        from variolite.crystals.score_run import format_crystal_scorecard
-
-        return format_crystal_scorecard(card)
 
     def report(self, run: RunFolder) -> Path:
         from variolite.crystals.report import crystal_page
@@ -166,20 +159,6 @@ class CrystalField:
         if relax:
             crystals = _relaxed(crystals, workers, progress)
         write_structures(with_predictions(model, crystals, progress), out)
-
-    def score_structures(
-        self, structures: Sequence[Path], progress: Progress, **options: Any
-    ) -> Scorecard:
-        """Score anyone's crystals against known ones; the options are of `score_structures`."""
-        from variolite.crystals.evaluation.score import score_structures
-
-        return score_structures(structures, progress, **options)
-
-    def import_recipe(self, files: Sequence[Path], name: str) -> Imported:
-        """Make a recipe of plain configurations of chemeleon2."""
-        from variolite.crystals.recipe import import_source
-
-        return import_source(files, name)
 
     def doctor(self, run: RunFolder, data: Path | None, progress: Progress) -> CrystalHealth:
         from variolite.crystals.score_run import crystal_health
