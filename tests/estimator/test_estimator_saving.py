@@ -1,15 +1,10 @@
 """Saved estimators come back the same, and hold no rows."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from numpy.typing import NDArray
 from sklearn.base import clone
 
 from variolite import Column, Schema, TabularVAE, load_recipe
@@ -31,9 +26,7 @@ SHORT = load_recipe("corelogs/default", ["training.epochs=6", "training.beta.epo
         {"variance": "fixed", "sigma2": np.float64(0.2), "encoder": [8], "decoder": (4, 8)},
     ],
 )
-def test_a_loaded_estimator_does_the_same(
-    tmp_path: Path, table: NDArray[np.float64], quick: dict[str, Any], arguments: dict[str, Any]
-) -> None:
+def test_a_loaded_estimator_does_the_same(tmp_path, table, quick, arguments):
     vae = TabularVAE(**{**quick, **arguments}).fit(table)
     vae.save(tmp_path / "model")
     loaded = TabularVAE.load(tmp_path / "model")
@@ -47,9 +40,7 @@ def test_a_loaded_estimator_does_the_same(
     np.testing.assert_array_equal(*both)
 
 
-def test_names_kind_and_schema_come_back(
-    tmp_path: Path, table: NDArray[np.float64], quick: dict[str, Any]
-) -> None:
+def test_names_kind_and_schema_come_back(tmp_path, table, quick):
     frame = pl.DataFrame(table, schema=list("abcd"))
     schema = Schema(columns={n: Column(name=n, aliases=(n.upper(),)) for n in "ab"})
     for by in (None, schema):
@@ -62,15 +53,10 @@ def test_names_kind_and_schema_come_back(
         assert loaded.schema == by
 
 
-def test_a_run_of_the_command_line_can_be_loaded(tmp_path: Path) -> None:
+def test_a_run_of_the_command_line_can_be_loaded(tmp_path):
     rng = np.random.default_rng(0)
-    logs = pl.DataFrame(
-        {
-            "hole": np.repeat([f"H{i}" for i in range(8)], 50),
-            "GR": rng.gamma(4, 10, 400),
-            "RHOB": rng.normal(2.3, 0.2, 400),
-        }
-    )
+    logs = {"GR": rng.gamma(4, 10, 400), "RHOB": rng.normal(2.3, 0.2, 400)}
+    logs = pl.DataFrame({"hole": np.repeat([f"H{i}" for i in range(8)], 50)} | logs)
     run, prepared = train_run(SHORT, logs, tmp_path / "run")
     vae = TabularVAE.load(run.path)
     expected = run.model().encode(prepared.records)[0].astype(np.float32)
@@ -83,9 +69,7 @@ def test_a_run_of_the_command_line_can_be_loaded(tmp_path: Path) -> None:
     assert alone.history_ == []
 
 
-def test_no_row_is_in_the_folder_and_damage_is_explained(
-    tmp_path: Path, table: NDArray[np.float64], quick: dict[str, Any]
-) -> None:
+def test_no_row_is_in_the_folder_and_damage_is_explained(tmp_path, table, quick):
     with pytest.raises(ModelFileError, match="there is no model here"):
         TabularVAE.load(tmp_path)
     marked = table.copy()

@@ -1,7 +1,5 @@
 """Rows held back to stop training."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,9 +10,7 @@ from variolite.estimator.frames import hold_back
 
 
 @given(st.integers(2, 60), st.floats(0.01, 0.99), st.integers(0, 2**31), st.data())
-def test_a_share_of_the_usable_rows(
-    rows: int, share: float, seed: int, data: st.DataObject
-) -> None:
+def test_a_share_of_the_usable_rows(rows, share, seed, data):
     usable = np.array(sorted(data.draw(st.sets(st.integers(0, rows - 1), min_size=2))))
     held = hold_back(usable, rows, None, share, seed)
     assert not np.delete(held, usable).any()
@@ -26,7 +22,7 @@ NAMES = st.lists(st.sampled_from("abcdef"), min_size=2, max_size=60)
 
 
 @given(NAMES.filter(lambda n: len(set(n)) > 1), st.floats(0.01, 0.99), st.integers(0, 1000))
-def test_whole_groups_whatever_their_order(names: list[str], share: float, seed: int) -> None:
+def test_whole_groups_whatever_their_order(names, share, seed):
     rows, groups = len(names), np.array(names)
     held = hold_back(np.arange(rows), rows, groups, share, seed)
     held_groups = set(groups[held])
@@ -37,7 +33,7 @@ def test_whole_groups_whatever_their_order(names: list[str], share: float, seed:
     np.testing.assert_array_equal(again, held[order])
 
 
-def test_groups_may_be_numbers_and_none_holds_nothing_back() -> None:
+def test_groups_may_be_numbers_and_none_holds_nothing_back():
     assert hold_back(np.arange(6), 6, [1, 1, 2, 2, 3, 3], 0.3, 0).sum() == 2
     assert not hold_back(np.arange(5), 5, None, None, 0).any()
 
@@ -50,8 +46,6 @@ def test_groups_may_be_numbers_and_none_holds_nothing_back() -> None:
         (2, ["a", "a"], 0.2, "1 group"),
     ],
 )
-def test_impossible_shares_and_groups(
-    rows: int, groups: list[str] | None, share: float, says: str
-) -> None:
+def test_impossible_shares_and_groups(rows, groups, share, says):
     with pytest.raises(VarioliteError, match=says):
         hold_back(np.arange(rows), rows, groups, share, 0)

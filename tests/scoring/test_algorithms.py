@@ -7,26 +7,16 @@ from sklearn.cluster import KMeans as ScikitKMeans
 
 from variolite.errors import DataError, ModelFileError
 from variolite.scoring import algorithms
-from variolite.scoring.algorithms import (
-    DensityClusters,
-    KMeans,
-    fit_clustering,
-    fit_hdbscan,
-    fit_kmeans,
-    fitted_from_arrays,
-    fitted_to_arrays,
-)
+from variolite.scoring.algorithms import DensityClusters, KMeans, fit_hdbscan, fit_kmeans
 
 ARGUMENTS = {"kmeans": 3, "gmm": 3, "hdbscan": None}
 
 
-def blobs(n=300, k=3, d=2, seed=0, spread=12.0):
-    rng = np.random.default_rng(seed)
-    angle = 2 * np.pi * np.arange(k) / k
-    centres = np.zeros((k, d))
-    centres[:, 0], centres[:, 1] = spread * np.cos(angle), spread * np.sin(angle)
+def blobs(n=300, k=3, seed=0, spread=12.0):
     member = np.arange(n) % k
-    return centres[member] + rng.normal(size=(n, d)), member
+    angle = 2 * np.pi * member / k
+    centres = spread * np.c_[np.cos(angle), np.sin(angle)]
+    return centres + np.random.default_rng(seed).normal(size=(n, 2)), member
 
 
 def same_partition(a, b):
@@ -38,25 +28,25 @@ def same_partition(a, b):
 def test_every_algorithm_finds_blobs_in_new_rows_and_comes_back_from_arrays(name):
     x, _ = blobs()
     new, member = blobs(seed=1)
-    fitted = fit_clustering(name, x, ARGUMENTS[name], seed=3)
+    fitted = algorithms.fit_clustering(name, x, ARGUMENTS[name], seed=3)
     assert fitted.n_clusters == 3
     predicted = fitted.predict(new)
     assert predicted.dtype == np.int64
     assert same_partition(predicted[predicted >= 0], member[predicted >= 0])
     assert (predicted < 0).mean() < 0.1
-    same = fit_clustering(name, x, ARGUMENTS[name], seed=3)
+    same = algorithms.fit_clustering(name, x, ARGUMENTS[name], seed=3)
     np.testing.assert_array_equal(same.predict(new), predicted)
-    arrays = fitted_to_arrays(fitted)
-    again = fitted_from_arrays(name, arrays)
+    arrays = algorithms.fitted_to_arrays(fitted)
+    again = algorithms.fitted_from_arrays(name, arrays)
     types = [{key: type(value) for key, value in vars(of).items()} for of in (fitted, again)]
     assert types[0] == types[1]
     np.testing.assert_array_equal(again.predict(new), predicted)
     misshapen = {key: value.reshape(-1)[:1] for key, value in arrays.items()}
     for damaged, words in (({}, "is absent"), (misshapen, "do not fit one another")):
         with pytest.raises(ModelFileError, match=words):
-            fitted_from_arrays(name, damaged)
+            algorithms.fitted_from_arrays(name, damaged)
     with pytest.raises(DataError, match="NaN or infinite"):
-        fit_clustering(name, np.nan * x, ARGUMENTS[name])
+        algorithms.fit_clustering(name, np.nan * x, ARGUMENTS[name])
 
 
 def test_kmeans_predicts_as_scikit_learn_and_keeps_its_digits_far_from_zero():

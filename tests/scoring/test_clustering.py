@@ -11,16 +11,9 @@ from sklearn import metrics
 
 from synthetic_wells import PLAN, QUICK, wells, without
 from variolite.errors import DataError
+from variolite.scoring import clustering
 from variolite.scoring.algorithms import fit_clustering, fit_kmeans
-from variolite.scoring.clustering import (
-    Fit,
-    choose_k,
-    distances,
-    evaluate_clustering,
-    score_clusters,
-    silhouette_values,
-    stability,
-)
+from variolite.scoring.clustering import distances, evaluate_clustering, silhouette_values
 from variolite.scoring.evaluation import compare, hold_out, sample_by_group
 
 TEST = [f"well {i}" for i in range(4)]
@@ -105,12 +98,10 @@ def test_hdbscan_needs_no_k_and_reports_its_noise():
     rules = ("silhouette", "oracle")
     evaluation = evaluate(x, held, train, test, algorithms=("hdbscan",), rules=rules)
     assert {entry.key.rule for entry in evaluation.entries} == {None}
-    noise = evaluation.scorecard(QUICK).select(metric="noise")[0]
-    assert 0.02 < noise.mean < 0.5
+    assert 0.02 < evaluation.scorecard(QUICK).select(metric="noise")[0].mean < 0.5
     assert any("hdbscan found 3" in note for note in evaluation.notes)
     tables = evaluation.find(level="kind").scored.tables
-    assert tables.shape[2] == 4
-    assert tables.sum() == 2 * len(test)
+    assert (tables.shape[2], tables.sum()) == (4, 2 * len(test))
 
 
 def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
@@ -121,7 +112,7 @@ def test_seeds_with_different_numbers_of_clusters_share_one_row_for_noise():
     clusters = [np.where(codes == noise, -1, codes % k) for k, noise in seeds]
     rows = np.arange(len(train))
     known = [(rows, np.where(train_codes == noise, -1, train_codes % k)) for k, noise in seeds]
-    scores = score_clusters(clusters, held, "kind", known)
+    scores = clustering.score_clusters(clusters, held, "kind", known)
     assert scores.tables.shape == (2, 4, 4, 3)
     assert scores.tables.sum() == 2 * len(test)
     assert scores.mapping[:, -1].tolist() == [2, 0]
@@ -147,13 +138,12 @@ def test_levels_with_gaps_are_kind():
     assert not [e for e in evaluation.entries if e.key.level in ("none", "train")]
     assert "accuracy" not in evaluation.find(level="test", k=3).scored.metrics
     missing = int((some[test] == "").sum())
-    for note in (
+    assert {
         "none: no scored row has a label, so nothing is compared with it",
         "one: all scored rows are 'rock'; agreement scores are meaningless",
         "test: no training row has a label, so accuracy and F1 are left out",
         f"some: {missing:,} rows without a label are left out (test)",
-    ):
-        assert note in evaluation.notes
+    } <= set(evaluation.notes)
     with pytest.raises(DataError, match="4 entries fit"):
         evaluation.find(k=3)
 
@@ -191,9 +181,9 @@ def test_comparison_finds_the_better_representation():
     evaluation = evaluate_clustering(pairs, held, PLAN)
     first, second = (evaluation.find(method=m, level="kind", k=3) for m in ("vae", "raw"))
     rows = {row.metric: row for row in compare(first, second, metrics=["ari"], bootstrap=QUICK)}
-    assert rows["ari"].low > 0.2
-    assert rows["ari"].method == "vae vs raw"
-    assert (rows["ari"].task, rows["ari"].level, rows["ari"].k) == ("paired", "kind", 3)
+    ari = rows["ari"]
+    assert (ari.task, ari.method, ari.level, ari.k) == ("paired", "vae vs raw", "kind", 3)
+    assert ari.low > 0.2
     assert rows["ari_p"].mean < 0.05
     assert rows["ari_wins"].mean == 1.0
     same = {row.metric: row.mean for row in compare(first, first, bootstrap=QUICK)}
@@ -210,11 +200,10 @@ def test_what_cannot_be_scored_is_refused():
     x[test] = np.where(x[test] > 0, x[test], np.nan)
     with pytest.raises(DataError, match=r"raw, test rows: .*NaN or infinite"):
         evaluate(x, held, train, test)
-    group = np.array(["a", "a", "b", "c"])
-    with pytest.raises(DataError, match="1 groups are in training and test alike: a"):
-        hold_out(group, {}, train_rows=[0, 2], test_rows=[1, 3])
-    with pytest.raises(DataError, match="test rows: there is no row"):
-        hold_out(group, {}, train_rows=[0, 1], test_rows=[])
+    shared, nothing = "1 groups are in training and test alike: a", "test rows: there is no row"
+    for train, test, words in (([0, 2], [1, 3], shared), ([0, 1], [], nothing)):
+        with pytest.raises(DataError, match=words):
+            hold_out(np.array(["a", "a", "b", "c"]), {}, train_rows=train, test_rows=test)
 
 
 def blobs(n=600, k=4, spread=9.0):
@@ -256,15 +245,16 @@ def test_rules_find_the_number_of_blobs():
     def fit(k):
         fitted = fit_clustering("gmm", x, k)
         silhouette = silhouette_values(distance, fitted.predict(x)).mean()
-        return Fit(fitted, {"bic": fitted.bic(x), "silhouette": silhouette})
+        return clustering.Fit(fitted, {"bic": fitted.bic(x), "silhouette": silhouette})
 
     fits = {k: [fit(k)] for k in (2, 3, 4, 5, 7)}
+    choose_k = clustering.choose_k
     assert choose_k("bic", fits) == choose_k("silhouette", fits) == 4
-    values = {k: stability("kmeans", k, x, seed=1, repeats=3) for k in (3, 4, 7)}
+    values = {k: clustering.stability("kmeans", k, x, seed=1, repeats=3) for k in (3, 4, 7)}
     assert max(values, key=values.__getitem__) == 4
     assert values[4] == pytest.approx(1.0)
     given_ = {2: [np.nan, 1.0], 3: [0.0, 0.2], 4: [0.1, 0.1]}
-    fits = {k: [Fit(None, {"silhouette": v}) for v in vs] for k, vs in given_.items()}
+    fits = {k: [clustering.Fit(None, {"silhouette": v}) for v in vs] for k, vs in given_.items()}
     assert choose_k("silhouette", fits) == 3
     assert choose_k("silhouette", {2: fits[2]}) is None
 
@@ -274,5 +264,5 @@ def test_stability_keeps_groups_together():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(4), 50)
     x = rng.normal(size=(200, 1)) + 30.0 * groups[:, None]
-    assert stability("kmeans", 4, x) == pytest.approx(1.0)
-    assert stability("kmeans", 4, x, groups) < 0.9
+    assert clustering.stability("kmeans", 4, x) == pytest.approx(1.0)
+    assert clustering.stability("kmeans", 4, x, groups) < 0.9

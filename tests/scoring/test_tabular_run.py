@@ -78,10 +78,8 @@ def test_scored_clusters_are_those_that_the_run_applies(run):
     by_member = [adjusted_rand_score(rock, table[name]) for name in ("cluster", "cluster:1")]
     assert row.mean == pytest.approx(np.mean(by_member), abs=1e-9)
     model, split = run.model(), run.split()
-    test, train = (
-        model.schema.apply(_table().filter(pl.col("hole").is_in(part)))
-        for part in (split.test, split.train)
-    )
+    parts = (_table().filter(pl.col("hole").is_in(part)) for part in (split.test, split.train))
+    test, train = map(model.schema.apply, parts)
     active = kept_clusters.active_dimensions(model, train)
     again = clusters.predict(kept_clusters.active_means(model, test, active)[0])
     assert again.tolist() == table["cluster"].to_list()
