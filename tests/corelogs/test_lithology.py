@@ -77,8 +77,7 @@ def test_wireline_codes_have_names_as_numbers_and_as_text():
 
 def test_real_wireline_labels_are_all_named(shared_data):
     path = shared_data / "corelogs" / "force2020" / "wells.parquet"
-    column = "FORCE_2020_LITHOFACIES_LITHOLOGY"
-    force = pl.read_parquet(path, columns=[column])[column]
+    force = pl.read_parquet(path, columns=["FORCE_2020_LITHOFACIES_LITHOLOGY"]).to_series()
     assert label_levels()["force_lithology"].apply(force).n_unique() == 11
     kgs = pl.read_csv(shared_data / "corelogs" / "kgs_panoma" / "panoma_wells.csv")["Facies"]
     assert label_levels()["kgs_facies"].apply(kgs).n_unique() == 9
@@ -137,12 +136,13 @@ def test_levels_become_columns_of_the_binned_table(tmp_path):
     assert binned.report.unmapped == {"lithology_group": ("sapropel",), "grain": ("vitric tuff",)}
     assert any("in no group: sapropel" in line for line in binned.report.lines())
     assert "lithology_group" not in bin_tables([table], levels=[]).table.columns
-    with pytest.raises(DataError, match="did you mean 'kgs_facies'"):
-        bin_tables([table], levels=["kgs_faces"])
-    with pytest.raises(DataError, match="cannot be read"):
-        bin_tables([table], levels=[tmp_path / "absent.yaml"])
-    with pytest.raises(DataError, match="may not be called 'depth'"):
-        bin_tables([table], levels=[LabelLevel("depth", {})])
+    refused = {
+        "kgs_faces": "did you mean 'kgs_facies'",
+        mine.with_name("no.yaml"): "cannot be read",
+    }
+    for level, what in (*refused.items(), (LabelLevel("depth", {}), "may not be called 'depth'")):
+        with pytest.raises(DataError, match=what):
+            bin_tables([table], levels=[level])
 
 
 def test_codes_are_replaced_by_names_and_joined_by_groups_once_for_all():

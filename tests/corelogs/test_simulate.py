@@ -15,14 +15,9 @@ from variolite.corelogs.simulate import channels_of, lithologies, numbers
 from variolite.errors import DataError
 
 # Mean and standard deviation of 238,506 real bins; 80 holes scatter about them.
-PUBLISHED = {
-    "bulk_density": (1.696, 0.247),
-    "magnetic_susceptibility": (81.2, 256.0),
-    "natural_gamma": (28.36, 19.58),
-    "red": (73.3, 46.3),
-    "green": (71.3, 45.6),
-    "blue": (63.5, 41.5),
-}
+PUBLISHED = {"bulk_density": (1.696, 0.247), "magnetic_susceptibility": (81.2, 256.0)}
+PUBLISHED |= {"natural_gamma": (28.36, 19.58)}
+PUBLISHED |= {"red": (73.3, 46.3), "green": (71.3, 45.6), "blue": (63.5, 41.5)}
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,9 @@ def test_other_clusterings_are_kept_and_come_back(tmp_path, algorithm, rule):
     assert len(np.unique(fitted.predict(latents))) > 1
 
 
-def test_health_names_the_inputs_that_a_latent_follows(run):
+def test_health_names_the_inputs_of_a_latent_and_a_transductive_score_says_so(run):
+    card = score_run(run, _table(), fit="transductive", baselines=False)
+    assert {row.fit for row in card.select(task="clustering", level="rock")} == {"transductive"}
     model = run.model()
     health = latent_health_of(model, model.schema.apply(_table()))
     followed = [d.correlation.values() for d in health.dimensions if d.active]
@@ -151,11 +153,6 @@ def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path)
     assert len(names) == HOLES
     with pytest.raises(DataError, match="too few for 100000 clusters"):
         fit_clusters(run, prepared.part("train"))
-
-
-def test_the_transductive_mode_says_so(run):
-    card = score_run(run, _table(), fit="transductive", baselines=False)
-    assert {row.fit for row in card.select(task="clustering", level="rock")} == {"transductive"}
 
 
 @pytest.mark.parametrize(("minimum", "rare"), [(HOLES + 1, ""), (HOLES, "tuff")])

@@ -20,15 +20,12 @@ def _machine(monkeypatch, *, cards=0, mps=False):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
-@pytest.mark.parametrize("name", ["meta", "xpu", "cpu:1", "cuda", "cuda:0", "mps"])
-def test_absent_devices_are_refused(name, monkeypatch):
+def test_absent_devices_and_a_number_beyond_the_last_are_refused(monkeypatch):
     _machine(monkeypatch)
-    wanted = f"'{name}' is not available on this machine.*--device auto"
-    with pytest.raises(TrainingError, match=wanted):
-        choose_device(name, 10)
-
-
-def test_a_device_number_beyond_the_last_is_refused(monkeypatch):
+    for name in ("meta", "xpu", "cpu:1", "cuda", "cuda:0", "mps"):
+        wanted = f"'{name}' is not available on this machine.*--device auto"
+        with pytest.raises(TrainingError, match=wanted):
+            choose_device(name, 10)
     _machine(monkeypatch, cards=2)
     assert choose_device("cuda:1", 10)[0] == torch.device("cuda:1")
     assert choose_device("cuda", 10)[0] == torch.device("cuda")

@@ -108,7 +108,7 @@ def test_every_past_format_stays_readable(number):
     model = load_model(folder)
     said = json.loads((folder / "said.json").read_text(encoding="utf-8"))
     records = model.schema.apply(pl.read_csv(folder / "table.csv"))
-    for name, settings in (("encode", {}), ("reconstruct", {}), ("evidence", {"samples": 3})):
+    for name, settings in {"encode": {}, "reconstruct": {}, "evidence": {"samples": 3}}.items():
         found = getattr(model, name)(records, **settings)
         np.testing.assert_allclose(found, said[name], rtol=1e-4, atol=1e-4)
 
@@ -187,10 +187,8 @@ def _same_json(first, second):
         return False
 
 
-# Files altered by someone who also signs them again.
-
-
 def _resign(folder, change):
+    """Alter the description as someone would who also signs it again."""
     path = folder / DESCRIPTION
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)

@@ -68,9 +68,8 @@ def test_fifty_steps_of_every_member_equal_the_paper_at_its_own_rate(rates):
     ours, start = _Small(len(rates)), _Small(len(rates))
     optimiser = _ours(ours, rates)
     alone = [_Small(1) for _ in rates]
-    for m, module in enumerate(alone):
-        module.matrix.data = start.matrix[m : m + 1].detach().clone()
-        module.vector.data = start.vector[m : m + 1].detach().clone()
+    for module, matrix, vector in zip(alone, start.matrix, start.vector, strict=True):
+        module.matrix.data, module.vector.data = matrix[None].clone(), vector[None].clone()
     references = [_Paper(module) for module in alone]
     for step in range(50):
         if step == 10:  # the rate may change
@@ -107,8 +106,7 @@ def test_parameters_are_views_and_frozen_ones_are_left_alone():
     expected = torch.cat([before.matrix.reshape(2, -1), before.vector.reshape(2, -1)], dim=1)
     assert torch.equal(flat.values, expected)
     flat.values.zero_()
-    assert not module.matrix.any()
-    assert not module.vector.any()
+    assert not torch.cat([module.matrix.flatten(), module.vector.flatten()]).any()
     assert (module.frozen == 1.0).all()
     with torch.no_grad():
         module.vector[1].fill_(3.0)

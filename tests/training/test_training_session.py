@@ -89,22 +89,20 @@ def test_columns_and_splits_can_be_given_and_holes_are_needed():
         prepare(tiny(), cores().drop("Hole"))
 
 
-def _contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_an_interrupted_run_of_another_recipe_is_refused_and_left_alone(tmp_path):
+    def contents():
+        return {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
     six = "training.epochs=6"
+    watched = Watched(epoch=interrupt_at(0))
     with pytest.raises(StoppedByUserError):
-        train_run(
-            tiny("corelogs/v1", six), cores(), tmp_path, progress=Watched(epoch=interrupt_at(0))
-        )
-    before = _contents(tmp_path)
+        train_run(tiny("corelogs/v1", six), cores(), tmp_path, progress=watched)
+    before = contents()
     assert tmp_path / "split.json" in before
     for other in (tiny("corelogs/v1"), tiny("corelogs/v1", six, "split.seed=7")):
         with pytest.raises(RunFolderError, match=r"another recipe.*--restart"):
             train_run(other, cores(), tmp_path)
-        assert _contents(tmp_path) == before
+        assert contents() == before
     run, _ = train_run(tiny("corelogs/v1"), cores(), tmp_path, restart=True)
     assert run.finished
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from closeness import assert_close
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Normal, StudentT, kl_divergence
 
@@ -78,7 +77,6 @@ def test_every_parameter_gets_a_gradient(variance):
     module = TabularModule(replace(FULL, variance=variance), seed=1)
     module.loss(BATCH, torch.ones(1)).total.sum().backward()
     for name, parameter in module.named_parameters():
-        assert parameter.grad is not None, name
         assert (parameter.grad != 0.0).any(), name
 
 
@@ -130,4 +128,4 @@ def test_the_start_depends_on_the_seed_and_the_mode_changes_nothing():
         assert torch.equal(value, again.state_dict()[name])
     assert not torch.equal(first.encoder.layers[0].weight, other.encoder.layers[0].weight)
     totals = [module.loss(BATCH, torch.ones(1)).total for module in (first.train(), again.eval())]
-    assert_close(*totals, rtol=0.0, atol=0.0)
+    assert torch.equal(*totals)
