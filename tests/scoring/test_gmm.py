@@ -64,9 +64,7 @@ def test_finds_separated_clouds_and_repeats_by_seed():
     first, second = (fit_gaussian_mixture(x, 4, seed=1, n_init=3) for _ in range(2))
     np.testing.assert_array_equal(first.means, second.means)
     assert first.converged
-    table = np.zeros((4, 4))
-    np.add.at(table, (first.predict(x), member), 1)
-    assert (table > 0).sum() == 4
+    assert len(set(zip(first.predict(x).tolist(), member.tolist(), strict=True))) == 4
     x, _ = clouds(n=400, k=8, seed=5, spread=1.0)
     one, five = (fit_gaussian_mixture(x, 8, seed=2, n_init=n, tol=1e-5) for n in (1, 5))
     assert five.log_likelihood >= one.log_likelihood
@@ -75,7 +73,7 @@ def test_finds_separated_clouds_and_repeats_by_seed():
 def test_empty_and_collapsed_components_and_collinear_features_survive():
     x, member = clouds(n=300, k=2, d=2)
     mixture = fit_gaussian_mixture(x, 3, start=member, tol=1e-6)
-    assert np.bincount(mixture.predict(x), minlength=3).min() > 0
+    assert len(np.unique(mixture.predict(x))) == 3
     assert np.isfinite(mixture.score_samples(x)).all()
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(size=(200, 2)), np.full((50, 2), 8.0)])

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import ttest_1samp
 
 from variolite.errors import DataError
+from variolite.scoring import intervals
 from variolite.scoring.intervals import (
     Bootstrap,
     bootstrap_interval,
-    group_means,
-    intervals_of,
     paired_difference,
     sign_flip_p,
 )
@@ -113,7 +112,7 @@ def test_group_means_are_weighted_means_of_rows(n_groups, n_seeds, seed):
     codes = rng.integers(n_groups, size=30)
     rows = rng.normal(size=(n_seeds, 30))
     rows[rng.random(rows.shape) < 0.2] = np.nan
-    means = group_means("x", rows, codes, tuple(str(i) for i in range(n_groups)))
+    means = intervals.group_means("x", rows, codes, tuple(str(i) for i in range(n_groups)))
     weights = rng.integers(0, 3, size=(4, n_groups)).astype(float)
     values = means.values(weights, ["x"])["x"]
     for b, s in np.ndindex(4, n_seeds):
@@ -122,11 +121,11 @@ def test_group_means_are_weighted_means_of_rows(n_groups, n_seeds, seed):
         expected = known.mean() if len(known) else np.nan
         assert values[b, s] == pytest.approx(expected, nan_ok=True)
     with pytest.raises(DataError, match="no finite value"):
-        group_means("x", np.full(30, np.nan), codes, means.groups)
+        intervals.group_means("x", np.full(30, np.nan), codes, means.groups)
 
 
 def test_intervals_of_several_scores_equal_those_of_one():
     codes, rows = np.repeat(np.arange(5), 20), np.random.default_rng(0).normal(size=(2, 100))
-    means = group_means("silhouette", rows, codes, tuple("abcde"))
+    means = intervals.group_means("silhouette", rows, codes, tuple("abcde"))
     alone = bootstrap_interval(lambda w: means.values(w, ["silhouette"])["silhouette"], 5)
-    assert intervals_of(means)["silhouette"] == alone
+    assert intervals.intervals_of(means)["silhouette"] == alone

@@ -14,13 +14,8 @@ import pytest
 from worker_tasks import carry_out, prepare, prepared, refuse, threads
 
 from variolite.errors import DataError
-from variolite.training.workers import (
-    Progress,
-    TimeLimitError,
-    WorkerDiedError,
-    Workers,
-    outcomes,
-)
+from variolite.training import workers
+from variolite.training.workers import TimeLimitError, WorkerDiedError, Workers, outcomes
 
 SCRIPT = """
 import sys
@@ -96,9 +91,9 @@ def test_what_spoils_every_start_is_one_error_and_impossible_settings_are_refuse
     with pytest.raises(DataError, match="no such potential"), pool:
         pool.submit(prepared).result()
     assert outcomes(carry_out, [], workers=3, limit=1.0) == []
-    for workers, limit in ((0, 1.0), (1, 0.0)):
+    for count, limit in ((0, 1.0), (1, 0.0)):
         with pytest.raises(DataError, match="at least one process"):
-            Workers(workers, limit=limit)
+            Workers(count, limit=limit)
 
 
 def test_workers_need_no_torch():
@@ -149,7 +144,7 @@ def test_progress_reports_what_is_left(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     lines = []
-    progress = Progress("matching", 4000, lines.append)
+    progress = workers.Progress("matching", 4000, lines.append)
     for _ in range(4):
         clock[0] += 0.6
         progress.add(1000)
