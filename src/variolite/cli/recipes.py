@@ -62,8 +62,7 @@ def import_(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
-            help="Plain YAML of chemeleon2; later files lie over earlier ones.",
+            metavar="FILE...", help="Plain YAML of chemeleon2; later files lie over earlier ones."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Recipe to write, .yaml.")],

@@ -53,8 +53,7 @@ CATEGORIES = (
 )  # fmt: skip
 # Light to dark, so that nothing much stays near the white of the paper; the path is cividis'.
 SEQUENTIAL = LinearSegmentedColormap.from_list(
-    "sequential",
-    ("#fffbe6", "#ecd98a", "#c3b369", "#8f8a78", "#5f6a76", "#2f4a74", "#00224e"),
+    "sequential", ("#fffbe6", "#ecd98a", "#c3b369", "#8f8a78", "#5f6a76", "#2f4a74", "#00224e")
 )
 DIVERGING = LinearSegmentedColormap.from_list(
     "diverging", ("#084a91", "#5b9bd0", "#c6dcee", "#f7f7f7", "#fbd9b0", "#ee9a45", "#a94a00")

@@ -28,8 +28,7 @@ def _one_of(*names: str) -> Any:
 
 
 _Task = Annotated[
-    str,
-    _one_of("clustering", "reconstruction", "likelihood", "generation", "health", "paired"),
+    str, _one_of("clustering", "reconstruction", "likelihood", "generation", "health", "paired")
 ]
 _Fit = Annotated[str, _one_of("inductive", "transductive")]
 _Rule = Annotated[str, _one_of("fixed", "bic", "silhouette", "stability", "oracle")]

@@ -31,12 +31,7 @@ from variolite.scoring.evaluation import (
 )
 from variolite.scoring.health import Health, evaluate_health
 from variolite.scoring.intervals import FloatArray, IntArray
-from variolite.scoring.kept_clusters import (
-    Clusters,
-    active_dimensions,
-    active_means,
-    load_clusters,
-)
+from variolite.scoring.kept_clusters import Clusters, active_dimensions, active_means, load_clusters
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 from variolite.training import Member, RunFolder, TabularModel, fit_tabular
 

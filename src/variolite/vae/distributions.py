@@ -39,11 +39,14 @@ class Posterior:
         return torch.exp(0.5 * self.clamped_log_variance)
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a draw (M, B, L) and its KL from the prior (M, B); see `reparameterise`."""
-        return reparameterise(self.mean, self.log_variance, noise)
+        """Return z = mean + deviation * noise, (M, B, L), and its KL from the prior, (M, B).
+
+        The KL is in nats, summed over L (Kingma and Welling 2014, appendix B).
+        """
+        return _Reparameterise.apply(self.mean, self.log_variance, noise)  # type: ignore[no-any-return, no-untyped-call]
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Return mean + deviation * noise; ``noise`` is standard normal, (M, B, L)."""
+        """Return the draw alone; ``noise`` is standard normal, (M, B, L)."""
         return self.mean + self.deviation * noise
 
     def log_prob(self, z: Tensor) -> Tensor:
@@ -95,15 +98,6 @@ class _Reparameterise(Function):
         return grad_mean, held, None
 
 
-def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw z = mean + sd * noise, (M, B, L), and its KL from the standard normal, (M, B).
-
-    All arguments are (M, B, L); log-variances are clamped to `LOG_VARIANCE_RANGE`. The KL is in
-    nats, summed over L (Kingma and Welling 2014, appendix B).
-    """
-    return _Reparameterise.apply(mean, log_variance, noise)  # type: ignore[no-any-return, no-untyped-call]
-
-
 def prior_log_prob(z: Tensor) -> Tensor:
     """Log-density under the prior N(0, I) in nats, summed over dimensions, (M, B)."""
     return -0.5 * (z.square() + math.log(2.0 * math.pi)).sum(-1)
@@ -145,7 +139,10 @@ class Numeric(ABC):
 
 
 class _GaussianLogProb(Function):
-    """One autograd node, as `_Reparameterise`."""
+    """Complete rows with one scale per feature: one autograd node, as `_Reparameterise`.
+
+    ``x``, (M or 1, B, D), gets no gradient; ``mean`` is (M, B, D), ``log_scale`` (M, 1, D).
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
@@ -169,14 +166,6 @@ class _GaussianLogProb(Function):
         return None, weighted.mul_((-log_scale).exp()), grad_scale
 
 
-def gaussian_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Log-density in nats of complete rows under a Gaussian with one scale per feature, (M, B).
-
-    ``x``, (M or 1, B, D), gets no gradient; ``mean`` is (M, B, D), ``log_scale`` (M, 1, D).
-    """
-    return _GaussianLogProb.apply(x, mean, log_scale)  # type: ignore[no-any-return, no-untyped-call]
-
-
 @dataclass(frozen=True)
 class Gaussian(Numeric):
     """Independent Gaussians; ``log_scale`` is (M, 1, D) per feature or (M, B, D) per row."""
@@ -194,7 +183,7 @@ class Gaussian(Numeric):
 
     def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
         if observed is None and self.log_scale.shape[1] == 1:
-            return gaussian_log_prob(x, self.mean, self.log_scale)
+            return _GaussianLogProb.apply(x, self.mean, self.log_scale)  # type: ignore[no-any-return, no-untyped-call]
         return super().log_prob(x, observed)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:

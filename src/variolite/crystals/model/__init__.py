@@ -1,11 +1,6 @@
 """The crystal VAE as a network: batches, geometry, transformers and the objective."""
 
-from variolite.crystals.model.batch import (
-    CrystalBatch,
-    CrystalBatches,
-    Layout,
-    evaluation_batches,
-)
+from variolite.crystals.model.batch import CrystalBatch, CrystalBatches, Layout, evaluation_batches
 from variolite.crystals.model.network import CrystalModule, Decoded, ReconstructionTerms
 
 __all__ = [
