@@ -39,8 +39,7 @@ def test_the_full_model_is_the_one_of_the_contest():
     np.testing.assert_array_equal(found.species, expected.species)
     np.testing.assert_allclose(found.lattices, expected.lattices, atol=1e-6)
     np.testing.assert_allclose(found.coordinates, expected.coordinates, atol=1e-6)
-    latents = entry.encode(crystals)
-    np.testing.assert_array_equal(latents.mean, ours.encode(crystals).mean)
+    np.testing.assert_array_equal(entry.encode(crystals).mean, ours.encode(crystals).mean)
 
 
 def test_all_variants_start_from_the_same_weights_and_batches():
@@ -57,37 +56,31 @@ def test_all_variants_start_from_the_same_weights_and_batches():
         assert torch.equal(ours.species, theirs.species)
 
 
-def test_padding_and_straight_rounding_change_no_result_at_rest():
+def test_padding_and_straight_rounding_change_no_result_at_rest_and_padding_no_gradient():
     full = _start(_entry(FULL))
     assert _start(_entry("padded")) == pytest.approx(full, rel=1e-5)
     assert _start(_entry("float32")) == full
     for name in ("plain_coordinates", "bare_cells", "index", "as_given", "no_straight_ways"):
         assert abs(_start(_entry(name)) - full) > 1e-3, name
-
-
-def test_padding_gives_the_gradients_of_the_full_model():
+    # Padding gives the gradients of the full model.
     gradients = []
     for name in (FULL, "padded"):
         entry = _entry(name)
-        entry.module.use_bf16(False)  # type: ignore[operator]
-        batch = next(entry.batches.epoch(0))
-        entry.module.loss(batch, torch.ones(1)).total.sum().backward()  # type: ignore[operator]
-        weight = entry.module.decoder.layers[1].joint.weight  # type: ignore[union-attr, index]
-        gradients.append(weight.grad)
+        entry.module.use_bf16(False)
+        entry.module.loss(next(entry.batches.epoch(0)), torch.ones(1)).total.sum().backward()
+        gradients.append(entry.module.decoder.layers[1].joint.weight.grad)
     assert gradients[0].norm() > 0.0
     assert (gradients[0] - gradients[1]).norm() < 1e-4 * gradients[0].norm()
 
 
 def test_only_the_index_and_the_frame_of_the_file_depend_on_how_a_crystal_is_given():
     crystals = textbook_crystals()
-    generator = np.random.default_rng(0)
-    shift = generator.random((len(crystals), 3))[crystals.owner]
+    shift = np.random.default_rng(0).random((len(crystals), 3))[crystals.owner]
     moved = replace(crystals, coordinates=(crystals.coordinates + shift) % 1.0)
     starts, ends = crystals.offsets[:-1], crystals.offsets[1:]
     order = np.concatenate([np.arange(a, b)[::-1] for a, b in zip(starts, ends, strict=True)])
-    turned = replace(
-        crystals, coordinates=crystals.coordinates[order], species=crystals.species[order]
-    )
+    turned = {name: getattr(crystals, name)[order] for name in ("coordinates", "species")}
+    turned = replace(crystals, **turned)
     for name in ABLATIONS:
         entry = _entry(name)
         at, after = entry.encode(crystals).mean, entry.encode(moved).mean

@@ -125,12 +125,8 @@ def test_a_perfect_decoder_gives_the_crystal_back(monkeypatch):
         atoms = reduced.atoms_of(order)
         logits = torch.nn.functional.one_hot(tensors.species[atoms], 100).float()
         scaled = parameters[order, :3] / reduced.counts[order, None] ** (1 / 3)
-        return BaselineOutput(
-            logits,
-            tensors.coordinates[atoms],
-            torch.from_numpy(scaled).float(),
-            torch.from_numpy(np.radians(parameters[order, 3:])).float(),
-        )
+        cells = (torch.from_numpy(p).float() for p in (scaled, np.radians(parameters[order, 3:])))
+        return BaselineOutput(logits, tensors.coordinates[atoms], *cells)
 
     monkeypatch.setattr(module, "output", perfect)
     found = reconstruct(module, crystals)

@@ -41,8 +41,7 @@ def test_roles_names_and_units():
     schema = propose_schema(table(), units={"GR": "gAPI"}).schema
     roles = {name: column.role for name, column in schema.columns.items()}
     assert roles == {"well_name": "group", "depth": "order", "gr": "input"}
-    assert schema.columns["depth"].unit == "m"
-    assert schema.columns["gr"].unit == "gAPI"
+    assert (schema.columns["depth"].unit, schema.columns["gr"].unit) == ("m", "gAPI")
     bound = schema.bind(table().columns)
     assert [column.source for column in bound.columns.values()] == ["Well Name", "Depth (m)", "GR"]
 

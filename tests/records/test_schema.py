@@ -41,11 +41,10 @@ def test_roles_and_defaults():
     assert [column.name for column in schema.conditions] == ["water"]
     assert [column.name for column in schema.labels] == ["facies"]
     by_role = schema.columns
-    assert schema.group is by_role["well"]
-    assert schema.order is by_role["depth"]
-    assert schema.id is by_role["sample"]
-    assert [step.name for step in by_role["bulk_density"].transform] == ["standardise"]
-    assert [step.name for step in by_role["water"].transform] == ["standardise"]
+    found = (schema.group, schema.order, schema.id)
+    assert found == (by_role["well"], by_role["depth"], by_role["sample"])
+    for name in ("bulk_density", "water"):
+        assert [step.name for step in by_role[name].transform] == ["standardise"]
     assert by_role["depth"].transform == ()
     masked = {name for name, column in by_role.items() if column.missing == "mask"}
     assert masked == {"bulk_density", "facies", "depth", "sample"}
