@@ -23,10 +23,7 @@ def find_run(text: str) -> Path:
 def keep_inputs(option: str, out: Path | None, *inputs: Path | None) -> None:
     """Refuse to write a result over a file that it is made from.
 
-    Raises
-    ------
-    DataError
-        If ``out`` is one of ``inputs``, by whatever path or link.
+    Raises `DataError` if ``out`` is one of ``inputs``, by whatever path or link.
     """
     for given in inputs:
         try:
@@ -77,10 +74,7 @@ Mapping = Annotated[
 def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> dict[str, str]:
     """Read ``MEANING=COLUMN`` pairs and YAML files of them.
 
-    Raises
-    ------
-    DataError
-        If a pair is not of that form, a file cannot be read or a meaning is unknown.
+    Raises `DataError` if a pair is not of that form, a file cannot be read or a meaning is unknown.
     """
     mapping: dict[str, str] = {}
     for pair in pairs or ():

@@ -104,24 +104,12 @@ class Deferred:
 
 
 def field_of_kind(kind: str) -> Field:
-    """Return the field that serves a kind of recipe.
-
-    Raises
-    ------
-    KeyError
-        If there is none; `FIELDS` lists the kinds.
-    """
+    """Return the field that serves a kind of recipe; a KeyError where there is none."""
     return cast(Field, import_module(FIELDS[kind]).FIELD)
 
 
 def field_of_model(kind: str, where: Path) -> Field:
-    """Return the field whose model files are of a kind.
-
-    Raises
-    ------
-    ModelFileError
-        If there is none; ``where`` is the file that names the kind.
-    """
+    """Return the field whose model files are of a kind; ``where`` is the file that names it."""
     for field in all_fields():
         if field.model_kind == kind:
             return field

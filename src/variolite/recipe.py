@@ -363,10 +363,7 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
 def read_recipe_file(name: str) -> dict[str, Any]:
     """Read a file of YAML that holds a mapping.
 
-    Raises
-    ------
-    RecipeError
-        If it cannot be read as plain data.
+    Raises `RecipeError` if it cannot be read as plain data.
     """
     try:
         text = Path(name).read_text(encoding="utf-8")
@@ -401,10 +398,8 @@ def _mapping_of(text: str, name: str) -> dict[str, Any]:
 def _parse_yaml(text: str, where: str) -> Any:
     """Read YAML that people wrote or passed on, into plain types.
 
-    Raises
-    ------
-    RecipeError
-        If it is not valid YAML, carries a tag, or its aliases would fill the memory.
+    Raises `RecipeError` if it is not valid YAML, carries a tag, or its aliases would fill the
+    memory.
     """
     try:
         content = yaml.load(text, Loader=UniqueKeyLoader)

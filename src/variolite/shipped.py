@@ -39,10 +39,7 @@ def is_shipped(folder: Path) -> bool:
 def copy_shipped(name: str, folder: Path) -> None:
     """Copy the run of a shipped model to a new place, whole or not at all.
 
-    Raises
-    ------
-    RunFolderError
-        If there is something at that place already, or it cannot be written to.
+    Raises `RunFolderError` if there is something at that place already, or it cannot be written to.
     """
     home = _root() / name
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

@@ -12,20 +12,10 @@ def text_table(
     right: Iterable[str] = (),
     indent: int = 0,
 ) -> str:
-    """Lay out cells in columns with two spaces between them.
+    """Lay out cells in columns, two spaces apart; those named in ``right`` are set flush right.
 
-    Lines are never cut or wrapped: a terminal, a pipe and a file get the same text.
-
-    Parameters
-    ----------
-    heads
-        Names of the columns.
-    rows
-        Cells of every row, one per column. A column without a filled cell is left out.
-    right
-        Names of the columns that are set flush right.
-    indent
-        Spaces before every line.
+    A column without a filled cell is left out. Lines are never cut or wrapped: a terminal, a
+    pipe and a file get the same text. ``indent`` spaces stand before every line.
     """
     columns = zip(heads, *rows, strict=True)
     aligned = []

@@ -103,10 +103,7 @@ def _crystal_run(run: Path, command: str) -> RunFolder:
 def find_crystal(text: str) -> Crystal:
     """Read the structure that ``FILE`` or ``FILE:NAME`` stands for.
 
-    Raises
-    ------
-    DataError
-        If there is no such file, no such structure in it, or several.
+    Raises `DataError` if there is no such file, no such structure in it, or several.
     """
     from variolite.crystals.files.reading import load_crystals
 

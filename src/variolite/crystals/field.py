@@ -269,10 +269,7 @@ def _with_units(names: Iterable[str], units: Iterable[str]) -> str:
 def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str | float]:
     """Read ``NAME=VALUE`` pairs.
 
-    Raises
-    ------
-    DataError
-        If a pair is not of that form, or a name is given twice.
+    Raises `DataError` if a pair is not of that form, or a name is given twice.
     """
     conditions: dict[str, str | float] = {}
     for pair in pairs or ():

@@ -79,12 +79,8 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
 def open_store(path: str | Path) -> Crystals:
     """Open a store; its arrays are mapped into memory, not copied.
 
-    The arrays may be written to: changes stay in this process, the file keeps what it has.
-
-    Raises
-    ------
-    DataError
-        If the file is missing, foreign, truncated, altered or of a newer format.
+    The arrays may be written to: changes stay in this process, the file keeps what it has. Raises
+    `DataError` if the file is missing, foreign, truncated, altered or of a newer format.
     """
     place = str(path)
     try:
