@@ -11,17 +11,6 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
-__all__ = [
-    "DataError",
-    "ModelFileError",
-    "RecipeError",
-    "RunFolderError",
-    "SchemaError",
-    "TrainingError",
-    "VarioliteError",
-    "nearest",
-]
-
 
 class VarioliteError(ValueError):
     """Root of every error that the user can fix.

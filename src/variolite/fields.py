@@ -33,16 +33,9 @@ class Field(Protocol):
     ``compare``, ``cluster``, ``generate``, ``score_structures`` and ``demo`` too; a verb that
     it lacks is refused with one line.
 
-    Attributes
-    ----------
-    kind
-        Of its recipes: the key in `FIELDS`.
-    model_kind
-        Of its model files, such as ``variolite.tabular_vae``.
-    subject
-        What its runs are on, in messages: ``tables``, ``crystals``.
-    recipe
-        Class of its recipes.
+    ``kind`` is that of its recipes, the key in `FIELDS`; ``model_kind`` that of its model files,
+    such as ``variolite.tabular_vae``; ``subject`` what its runs are on, in messages; ``recipe``
+    the class of its recipes.
     """
 
     kind: str

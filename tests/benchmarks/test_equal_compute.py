@@ -9,12 +9,7 @@ import pytest
 import torch
 from baseline_batches import CPU, TINY, TINY_MESSAGES, mixed
 from benchmarks.crystals import equal_compute as training_module
-from benchmarks.crystals.baseline_chemeleon2 import (
-    KL_WEIGHT,
-    BaselineModule,
-    niggli,
-    reconstruct,
-)
+from benchmarks.crystals.baseline_chemeleon2 import KL_WEIGHT, BaselineModule, niggli, reconstruct
 from benchmarks.crystals.baseline_chemeleon2.network import BaselineOutput
 from benchmarks.crystals.equal_compute import Budget, constant_rate, train_within
 

@@ -83,7 +83,7 @@ def test_the_seed_decides(run, program, tmp_path):
         (("--where", "composition=NaXy"), "is not the symbol of an element"),
         (("--where", "atoms=3"), "more than the 2"),
         (("--where", "enargy=1"), "did you mean energy"),
-        (("--where", "energy"), "is no condition"),
+        (("--where", "energy"), "is not a condition"),
         (("--where", "atoms=2", "--where", "atoms=2"), "atoms is given twice"),
         (("--device", "gpu"), "no device called"),
         (("--symmetrise", "0"), "is not positive"),
@@ -111,5 +111,5 @@ def test_pairs_are_read_with_their_spaces():
     found = parse_conditions([" atoms = 4 ", "composition=Li-O-*"])
     assert found == {"atoms": "4", "composition": "Li-O-*"}
     assert parse_conditions(None) == {}
-    with pytest.raises(DataError, match="is no condition"):
+    with pytest.raises(DataError, match="is not a condition"):
         parse_conditions(["atoms="])

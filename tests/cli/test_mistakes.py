@@ -92,8 +92,8 @@ def test_recipes_that_cannot_be_read(
     [
         (None, "notes.txt", "this is a file"),
         (None, "notes.txt/run", "cannot write here"),
-        (None, "thesis", "is no run"),
-        (None, "thesis --restart", "is no run"),
+        (None, "thesis", "is not a run"),
+        (None, "thesis --restart", "is not a run"),
         ("thesis", "run", "is a folder"),
         ("no.csv", "run", "no such file"),
     ],

@@ -136,7 +136,7 @@ def test_what_has_no_counterpart_is_told_with_the_reason(text, path, reason, tmp
         ("latent_dim: &a [*a]", "aliases expand"),
         ("latent_dim: 0", "model.latent: .*greater than or equal to 1"),
         ("latent_dim: 8.5", "model.latent: "),
-        ("encoder: {d_model: 100, nhead: 8}", "width 100 is no multiple of heads 8"),
+        ("encoder: {d_model: 100, nhead: 8}", "width 100 is not a multiple of heads 8"),
         ("loss_weights: {kl: -1}", "loss.kl: "),
     ],
 )

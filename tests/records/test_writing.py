@@ -5,14 +5,8 @@ import os
 import polars as pl
 import pytest
 
+from variolite import records
 from variolite.errors import DataError
-from variolite.records import (
-    read_table,
-    require_writable,
-    write_bytes_atomic,
-    write_table,
-    write_text_atomic,
-)
 
 FRAME = pl.DataFrame({"a": [1.5, float("nan")], "b": ["x", None]})
 
@@ -20,12 +14,12 @@ FRAME = pl.DataFrame({"a": [1.5, float("nan")], "b": ["x", None]})
 @pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "feather"])
 def test_same_table_same_bytes(tmp_path, ending):
     first, second = tmp_path / f"1.{ending}", tmp_path / f"2.{ending}"
-    write_table(FRAME, first)
-    write_table(FRAME, second)
+    records.write_table(FRAME, first)
+    records.write_table(FRAME, second)
     assert first.read_bytes() == second.read_bytes()
     if ending == "csv":
         assert first.read_text() == "a,b\n1.5,x\n,\n", "NaN is an empty cell"
-        write_text_atomic(first, "é\nx\n")
+        records.write_text_atomic(first, "é\nx\n")
         assert first.read_bytes() == b"\xc3\xa9\nx\n"
 
 
@@ -37,7 +31,7 @@ def test_failure_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
     path.write_text("old")
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(DataError, match="No space left"):
-        write_table(FRAME, path)
+        records.write_table(FRAME, path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -49,16 +43,16 @@ def test_refusals_before_and_while_writing(tmp_path):
         (".", "is a folder"),
     ):
         with pytest.raises(DataError, match=message):
-            require_writable(tmp_path / name)
+            records.require_writable(tmp_path / name)
         if name != ".":
             with pytest.raises(DataError, match=message):
-                write_table(FRAME, tmp_path / name)
+                records.write_table(FRAME, tmp_path / name)
     with pytest.raises(DataError, match="is a folder"):
-        write_bytes_atomic(tmp_path, b"")
-    require_writable(tmp_path / "t.csv")
+        records.write_bytes_atomic(tmp_path, b"")
+    records.require_writable(tmp_path / "t.csv")
     nested = pl.DataFrame({"a": [[1, 2]]})
     with pytest.raises(DataError, match=r"cannot be written as \.csv"):
-        write_table(nested, tmp_path / "t.csv")
+        records.write_table(nested, tmp_path / "t.csv")
     assert list(tmp_path.iterdir()) == []
-    write_table(nested, tmp_path / "t.parquet")
-    assert read_table(tmp_path / "t.parquet").equals(nested)
+    records.write_table(nested, tmp_path / "t.parquet")
+    assert records.read_table(tmp_path / "t.parquet").equals(nested)

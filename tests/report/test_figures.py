@@ -8,21 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from page_layout import layout_faults, read_page
+from variolite.report import figures
 from variolite.report.clouds import CELLS, density
-from variolite.report.figures import (
-    IntervalPanel,
-    RowLabel,
-    ValueAxis,
-    Whisker,
-    draw_whiskers,
-    histogram,
-    interval_figure,
-    interval_limits,
-    legend,
-    legend_height,
-    number_axis,
-    panels,
-)
 from variolite.report.style import ACCENT, axes_at, figure_style, new_figure, to_svg
 
 
@@ -39,10 +26,10 @@ def ticks_of(axis, target=4):
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [
-        (ValueAxis(0.1, 2000, "log"), [0.1, 1, 10, 100, 1000]),
-        (ValueAxis(3, 40, "log"), [5, 10, 20]),
-        (ValueAxis(-30, 4000, "symlog", 10.0), [0, 100, 1000]),
-        (ValueAxis(-35, 35), [-20, 0, 20]),
+        (figures.ValueAxis(0.1, 2000, "log"), [0.1, 1, 10, 100, 1000]),
+        (figures.ValueAxis(3, 40, "log"), [5, 10, 20]),
+        (figures.ValueAxis(-30, 4000, "symlog", 10.0), [0, 100, 1000]),
+        (figures.ValueAxis(-35, 35), [-20, 0, 20]),
     ],
 )
 def test_ticks_by_example(axis, expected):
@@ -54,16 +41,16 @@ def test_kind_follows_the_tail():
     tailed = generator.lognormal(1, 1.6, 5000)
     even = generator.normal(1.7, 0.2, 5000)
     inputs = (even, tailed, tailed - 2, np.full(100, 8.5), np.full(100, np.nan), -tailed)
-    kinds = [ValueAxis.fitting(values).kind for values in inputs]
+    kinds = [figures.ValueAxis.fitting(values).kind for values in inputs]
     assert kinds == ["linear", "log", "symlog", "linear", "linear", "linear"]
 
 
 def test_limits_leave_out_the_outermost_values():
     data = np.append(np.linspace(0, 1, 5001), [1e9, -1e9, np.nan])
-    axis = ValueAxis.fitting(data)
+    axis = figures.ValueAxis.fitting(data)
     assert -0.1 < axis.low < 0 < 1 < axis.high < 1.1
-    assert ValueAxis.fitting(np.array([5.0, 5.0])) == ValueAxis(4.5, 5.5)
-    assert ValueAxis.fitting(np.array([np.nan])) == ValueAxis(0.0, 1.0)
+    assert figures.ValueAxis.fitting(np.array([5.0, 5.0])) == figures.ValueAxis(4.5, 5.5)
+    assert figures.ValueAxis.fitting(np.array([np.nan])) == figures.ValueAxis(0.0, 1.0)
 
 
 # Below about 1e-287 matplotlib takes all values for one.
@@ -73,7 +60,7 @@ sizes = st.floats(-1e9, 1e9).filter(lambda value: value == 0 or abs(value) > 1e-
 @given(st.lists(st.one_of(sizes, st.just(math.nan)), max_size=60))
 def test_any_input_has_an_axis_that_draws(data):
     array = np.array(data, dtype=np.float64)
-    axis = ValueAxis.fitting(array)
+    axis = figures.ValueAxis.fitting(array)
     inside = axis.inside(array[np.isfinite(array)])
     assert ((inside >= axis.low) & (inside <= axis.high)).all()
     assert axis.low < axis.high
@@ -82,10 +69,10 @@ def test_any_input_has_an_axis_that_draws(data):
 
 def test_ticks_of_narrow_axes_do_not_touch_however_extreme():
     with figure_style():
-        figure, drawn = panels(3, abreast=3, height=60, widest=80)
+        figure, drawn = figures.panels(3, abreast=3, height=60, widest=80)
         for axes, limits in zip(drawn, ((100_000, 100_040), (0, 1.7e-7), (-1, 2e9)), strict=True):
             axes.set(xlim=limits, yticks=[])
-            number_axis(axes, "x", 3)
+            figures.number_axis(axes, "x", 3)
         (drawing,) = read_page(to_svg(figure, "narrow")).find("svg")
     texts = [text.own_text() for text in drawing.find("text")]
     assert {"1e−7", "2e9"} <= set(texts)
@@ -93,7 +80,7 @@ def test_ticks_of_narrow_axes_do_not_touch_however_extreme():
 
 
 def whisker(mean, half=0.05, **further):
-    return Whisker(mean, mean - half, mean + half, ACCENT, **further)
+    return figures.Whisker(mean, mean - half, mean + half, ACCENT, **further)
 
 
 def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit():
@@ -101,13 +88,13 @@ def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit():
     names = ["VAE", "empty", "a method of a very long name " * 9, "not defined"]
     with figure_style():
         axes = axes_at(new_figure(100), 0, 0, 200, 92)
-        draw_whiskers(axes, rows)
+        figures.draw_whiskers(axes, rows)
         bars, caps, dots = axes.collections
-        svg = interval_figure(
-            [RowLabel(name, place, place == 0) for place, name in enumerate(names)],
+        svg = figures.interval_figure(
+            [figures.RowLabel(name, place, place == 0) for place, name in enumerate(names)],
             [
-                IntervalPanel("ARI", "higher", rows),
-                IntervalPanel("AMI \ud800" + " and" * 40, "higher \x07" * 3, rows[:1]),
+                figures.IntervalPanel("ARI", "higher", rows),
+                figures.IntervalPanel("AMI \ud800" + " and" * 40, "higher \x07" * 3, rows[:1]),
             ],
             title="scores",
             key=[("VAE", ACCENT)],
@@ -124,17 +111,17 @@ def test_intervals_have_a_dot_and_two_caps_each_and_labels_fit():
 
 
 def test_limits_of_intervals_begin_at_zero_only_when_near_it():
-    assert interval_limits([0.2, 0.5, 0.15, math.nan])[0] == 0
-    assert interval_limits([0.75, 0.95]) == pytest.approx((0.734, 0.966))
-    assert interval_limits([]) == (0.0, 1.08)
-    assert interval_limits([0.0, 0.0]) == pytest.approx((-0.116, 0.116))
+    assert figures.interval_limits([0.2, 0.5, 0.15, math.nan])[0] == 0
+    assert figures.interval_limits([0.75, 0.95]) == pytest.approx((0.734, 0.966))
+    assert figures.interval_limits([]) == (0.0, 1.08)
+    assert figures.interval_limits([0.0, 0.0]) == pytest.approx((-0.116, 0.116))
 
 
 def test_every_point_is_in_a_cell():
     x = np.random.default_rng(1).lognormal(size=500)
     with figure_style():
         axes = axes_at(new_figure(120), 10, 10, 100, 100)
-        ValueAxis(0.5, 5, "log").on(axes, "x")
+        figures.ValueAxis(0.5, 5, "log").on(axes, "x")
         axes.set(ylim=(-1, 1))
         density(axes, x, np.zeros(500))
     counts = axes.images[0].get_array()
@@ -149,7 +136,7 @@ def test_histogram_holds_all_values():
     values = np.append(np.random.default_rng(0).lognormal(size=300), np.nan)
     with figure_style():
         axes = axes_at(new_figure(100), 10, 10, 80, 80)
-        histogram(axes, values, ValueAxis.fitting(values), noun="crystals")
+        figures.histogram(axes, values, figures.ValueAxis.fitting(values), noun="crystals")
         (bars,) = [patch for patch in axes.patches if hasattr(patch, "get_data")]
     assert bars.get_data().values.sum() == 300
 
@@ -157,10 +144,10 @@ def test_histogram_holds_all_values():
 @given(st.lists(st.text("abcdefgi 01", max_size=60), min_size=1, max_size=20), st.floats(120, 800))
 @settings(deadline=None, max_examples=20)
 def test_a_legend_stays_in_its_room(names, width):
-    height = legend_height(names, width)
+    height = figures.legend_height(names, width)
     with figure_style():
         figure = new_figure(height + 4)
-        legend(figure, [(name, ACCENT) for name in names], 20, 2, width)
+        figures.legend(figure, [(name, ACCENT) for name in names], 20, 2, width)
         box = figure.legends[0].get_window_extent()
     assert len(figure.legends[0].get_texts()) == len(names)
     assert box.x0 >= 19

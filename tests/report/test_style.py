@@ -11,22 +11,8 @@ import numpy as np
 import pytest
 from matplotlib import rc_context
 
+from variolite.report import style
 from variolite.report.figures import legend
-from variolite.report.style import (
-    CATEGORIES,
-    DIVERGING,
-    OKABE_ITO,
-    OTHER,
-    SEQUENTIAL,
-    SHADE,
-    axes_at,
-    blend,
-    figure_style,
-    ink_on,
-    new_figure,
-    shorten,
-    to_svg,
-)
 
 # Machado, Oliveira and Fernandes (2009), severity 1; rows of linear RGB.
 VISION = {
@@ -70,16 +56,16 @@ def closest(colours, vision):
 
 @pytest.mark.parametrize("vision", VISION)
 def test_the_extension_is_as_safe_as_okabe_and_ito(vision):
-    worst = min(closest(OKABE_ITO, v) for v in VISION)
-    assert closest(CATEGORIES, vision) >= worst - 1e-9
+    worst = min(closest(style.OKABE_ITO, v) for v in VISION)
+    assert closest(style.CATEGORIES, vision) >= worst - 1e-9
     assert worst > 0.07
 
 
 def test_categories_stand_out_from_paper_and_from_rows_without_one():
-    for ground in ("#ffffff", SHADE):
-        for colour in CATEGORIES:
+    for ground in ("#ffffff", style.SHADE):
+        for colour in style.CATEGORIES:
             assert np.linalg.norm(oklab(colour, "normal") - oklab(ground, "normal")) > 0.1
-    assert OTHER not in CATEGORIES
+    assert style.OTHER not in style.CATEGORIES
 
 
 def contrast(*colours):
@@ -89,19 +75,27 @@ def contrast(*colours):
 
 def test_letters_on_any_colour_have_the_contrast_wcag_asks_for():
     shares = np.linspace(0, 1, 101).tolist()
-    ramps = [blend(ramp, share) for ramp in (SEQUENTIAL, DIVERGING) for share in shares]
-    for colour in (*ramps, *CATEGORIES):
-        assert contrast(colour, ink_on(colour)) >= 4.0, colour
+    ramps = [
+        style.blend(ramp, share) for ramp in (style.SEQUENTIAL, style.DIVERGING) for share in shares
+    ]
+    for colour in (*ramps, *style.CATEGORIES):
+        assert contrast(colour, style.ink_on(colour)) >= 4.0, colour
 
 
 def test_ramps_run_one_way_in_lightness():
-    lightness = [oklab(blend(SEQUENTIAL, s), "normal")[0] for s in np.linspace(0, 1, 60)]
+    lightness = [
+        oklab(style.blend(style.SEQUENTIAL, s), "normal")[0] for s in np.linspace(0, 1, 60)
+    ]
     assert (np.diff(lightness) < 0).all()
-    diverging = [oklab(blend(DIVERGING, s), "normal")[0] for s in np.linspace(0, 1, 61)]
+    diverging = [oklab(style.blend(style.DIVERGING, s), "normal")[0] for s in np.linspace(0, 1, 61)]
     assert (np.diff(diverging[:31]) > 0).all()
     assert (np.diff(diverging[30:]) < 0).all()
-    assert [blend(SEQUENTIAL, share) for share in (0, 1, -3)] == ["#fffbe6", "#00224e", "#fffbe6"]
-    assert blend(("#000000", "#ffffff"), 0.5) == "#808080"
+    assert [style.blend(style.SEQUENTIAL, share) for share in (0, 1, -3)] == [
+        "#fffbe6",
+        "#00224e",
+        "#fffbe6",
+    ]
+    assert style.blend(("#000000", "#ffffff"), 0.5) == "#808080"
 
 
 # Figures as SVG
@@ -113,15 +107,15 @@ STRANGE = (
 
 
 def drawn(name):
-    name = shorten(name, 60)
-    with figure_style():
-        figure = new_figure(120)
-        axes = axes_at(figure, 60, 30, 300, 60)
+    name = style.shorten(name, 60)
+    with style.figure_style():
+        figure = style.new_figure(120)
+        axes = style.axes_at(figure, 60, 30, 300, 60)
         axes.set(title=name, xlabel=name, ylabel=name)
         axes.set_xticks([0.5], [name])
         axes.scatter([0.2, 0.8], [0.5, 0.5], rasterized=True)
-        legend(figure, [(name, CATEGORIES[0])], 400, 50, 100)
-        return to_svg(figure, name)
+        legend(figure, [(name, style.CATEGORIES[0])], 400, 50, 100)
+        return style.to_svg(figure, name)
 
 
 @pytest.mark.parametrize("name", STRANGE)

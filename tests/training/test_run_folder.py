@@ -62,7 +62,7 @@ def test_a_finished_run_is_replaced_only_when_asked_and_an_unfinished_one_resume
 def test_a_foreign_folder_is_never_touched(tmp_path, foreign):
     run = _write(tmp_path, *foreign)
     for restart in (False, True):
-        with pytest.raises(RunFolderError, match="not empty and is no run"):
+        with pytest.raises(RunFolderError, match="not empty and is not a run"):
             run.prepare(restart=restart)
         assert _files(tmp_path) == set(foreign)
 

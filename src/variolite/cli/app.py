@@ -17,8 +17,6 @@ from variolite.cli import recipes, runs
 from variolite.errors import VarioliteError
 from variolite.fields import field_names
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     name="variolite",
     help="Variational autoencoders for scientific data, measured so that the result holds.",

@@ -9,8 +9,6 @@ import typer
 
 from variolite.arguments import keep_inputs
 
-__all__ = ["app"]
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
 

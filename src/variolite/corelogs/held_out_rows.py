@@ -69,7 +69,7 @@ def code_clusters(clusters: Integers, labels: Classes | None) -> Classes:
 
     Clusters and labels are paired one to one so that as many rows as possible lie in a pair
     (the assignment problem); the remaining clusters follow by size in the colours that are
-    left, and in grey when these run out. A number below zero is no cluster.
+    left, and in grey when these run out. A number below zero is not a cluster.
     """
     numbers = np.unique(clusters[clusters >= 0])
     codes = np.where(clusters >= 0, np.searchsorted(numbers, clusters), -1).astype(np.int64)

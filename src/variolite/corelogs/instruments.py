@@ -248,7 +248,7 @@ def _unknown_table(columns: Sequence[str]) -> DataError:
             near = f"'{column}' is nearest to '{close}' of {known[close]}"
             hint = "name the column as the instrument table does"
             return DataError(f"no value column of a known instrument; {near}", hint=hint)
-    what = "this is no instrument table: none of its columns holds a reading of"
+    what = "not an instrument table: none of its columns holds a reading of"
     hint = "give tables laid out as LIMS or LILY export them"
     return DataError(f"{what} {', '.join(INSTRUMENTS)}", hint=hint)
 
@@ -276,7 +276,7 @@ def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTab
     Raises
     ------
     DataError
-        If the file is missing, empty, has no rows, or is no instrument table.
+        If the file is missing, empty, has no rows, or is not an instrument table.
     """
     path = Path(path)
     try:

@@ -20,7 +20,7 @@ _SYMBOLS, _MASSES, _PAULING = zip(
     *[line.split(",") for line in _LINES if not line.startswith("#")][1:], strict=True
 )
 
-SYMBOLS: tuple[str, ...] = ("X", *_SYMBOLS)  # Symbol by atomic number; place 0 is no element.
+SYMBOLS: tuple[str, ...] = ("X", *_SYMBOLS)  # Symbol by atomic number; place 0 is not an element.
 HEAVIEST = len(SYMBOLS) - 1  # The largest atomic number that is known.
 
 ATOMIC_NUMBERS: dict[str, int] = {symbol: z for z, symbol in enumerate(SYMBOLS) if z}
@@ -91,7 +91,7 @@ def parse_formula(text: str, where: str | None = None) -> dict[int, float]:
     >>> parse_formula("Ca(OH)2")
     {20: 1.0, 8: 2.0, 1: 2.0}
     """
-    invalid = DataError(f"{text!r} is no chemical formula", where=where)
+    invalid = DataError(f"{text!r} is not a chemical formula", where=where)
     compact = re.sub(r"\s+", "", text)
     # Amounts of the whole formula and of every bracket that is open.
     open_groups: list[dict[int, float]] = [{}]

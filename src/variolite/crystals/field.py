@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 DEMO_MODEL = "mp_20"
 DEMO_SAMPLES = 60
 
-RELAXATION_STEPS = 200
-"""Most steps of ``variolite generate --relax``."""
+RELAXATION_STEPS = 200  # most steps of ``variolite generate --relax``
 
 
 class CrystalField:
@@ -276,7 +275,7 @@ def parse_conditions(pairs: Iterable[str] | None) -> dict[str, str | float]:
         name, sign, value = (part.strip() for part in pair.partition("="))
         if not (name and sign and value):
             raise DataError(
-                f"{pair!r} is no condition", where="--where", hint="write NAME=VALUE: atoms=10"
+                f"{pair!r} is not a condition", where="--where", hint="write NAME=VALUE: atoms=10"
             )
         if name in conditions:
             raise DataError(f"{name} is given twice", where="--where", hint="give it once")

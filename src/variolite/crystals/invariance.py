@@ -141,7 +141,7 @@ def change_of_atoms(before: Floats, after: Floats, crystals: Crystals) -> Floats
     """Largest absolute difference over the atoms and columns of every crystal, (B,).
 
     ``before`` and ``after`` have a row for every atom, in the same order, (N, L); NaN where a
-    value is no number.
+    value is not a number.
     """
     of_atoms = np.abs(after - before).max(axis=1, initial=0.0)
     return np.asarray(np.maximum.reduceat(of_atoms, crystals.offsets[:-1]))

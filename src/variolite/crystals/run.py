@@ -150,7 +150,7 @@ def prepare_crystals(
     """Split structures by formula, prototype or one by one, as the recipe says.
 
     Returns the parts ``train``, ``validation`` and ``test``, and the groups in each. DataError if
-    there are too few groups, or a property that the recipe names is missing, is no number or has
+    there are too few groups, or a property that the recipe names is missing, is not a number or has
     too few values.
     """
     spec, groups = recipe.split, groups_by(crystals, recipe.split.by)

@@ -106,8 +106,7 @@ def parity_panel(
 # Maps of a latent space
 
 MAP_POINTS = 4000
-FIRST_SQUARE = 8
-"""Categories from this one on are drawn as squares, a second cue beside colour."""
+FIRST_SQUARE = 8  # categories from this one on are drawn as squares, a second cue beside colour
 
 
 class Coloured(Protocol):

@@ -32,8 +32,7 @@ Kind = Literal["linear", "log", "symlog"]
 Which = Literal["x", "y"]
 
 SCALE_NAMES = {"linear": "linear", "log": "logarithmic", "symlog": "signed logarithmic"}
-TAIL_RATIO = 5.0
-"""A tail this many times longer than the other side asks for a logarithmic axis."""
+TAIL_RATIO = 5.0  # A tail this many times longer than the other side asks for a logarithmic axis
 LINE = 18.0  # of a legend, its height
 
 

@@ -40,8 +40,7 @@ Floats = NDArray[np.float64]
 
 GUTTER, TALL, LOW = 68.0, 200.0, 66.0
 MOST_COLOURED = 8
-SETTLING = 0.08
-"""Fraction of the epochs whose values may lie above the axis."""
+SETTLING = 0.08  # fraction of the epochs whose values may lie above the axis
 
 
 @dataclass(frozen=True)

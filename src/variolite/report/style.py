@@ -59,12 +59,10 @@ DIVERGING = LinearSegmentedColormap.from_list(
     "diverging", ("#084a91", "#5b9bd0", "#c6dcee", "#f7f7f7", "#fbd9b0", "#ee9a45", "#a94a00")
 )
 
-WIDTH = 900.0
-"""Width of a figure in pixels."""
+WIDTH = 900.0  # width of a figure in pixels
 SIZE, SMALL = 11.5, 10.5
 """Sizes of letters in figures."""
-LETTER = 6.3
-"""About the width of a letter of :data:`SIZE`, on the wide side, to reserve room by."""
+LETTER = 6.3  # about the width of a letter of :data:`SIZE`, on the wide side, to reserve room by
 DASHES = (0, (4, 3))
 
 # Text is laid out with the font that matplotlib brings along, so that a page is the same on every

@@ -26,9 +26,7 @@ from variolite.scoring.scorecard import ScoreKey
 
 # Scores of one clustering on test groups, from its contingency tables.
 
-MAX_TRAIN_ROWS = 30_000
-"""Rows that a clustering is fitted on at most, drawn for each seed."""
-
+MAX_TRAIN_ROWS = 30_000  # rows that a clustering is fitted on at most, drawn for each seed
 SILHOUETTE_ROWS = 2_000
 _BLOCK_CELLS = 2_000_000
 

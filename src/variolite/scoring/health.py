@@ -19,9 +19,7 @@ from variolite.scoring.gmm import as_matrix
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.scorecard import Number
 
-ACTIVE_NATS = 0.01
-"""Least KL divergence of an active dimension, nats per row."""
-
+ACTIVE_NATS = 0.01  # least KL divergence of an active dimension, nats per row
 _DUPLICATE = 0.95
 _UNREAD = 0.1
 _FAR = 8.0
@@ -246,7 +244,7 @@ def _noise_levels(noise: Mapping[str, float]) -> _Found:
     """Check decoder standard deviations in units where an input has standard deviation 1."""
     for name, sigma in noise.items():
         if not np.isfinite(sigma) or sigma <= 0:
-            text = f"The noise of {name} is {sigma}, which is no standard deviation"
+            text = f"The noise of {name} is {sigma}, which is not a standard deviation"
             yield "warning", text, "Train again: the run has diverged"
         elif sigma > 0.9:
             text = f"{name} is hardly reconstructed: noise {sigma:.2f} where 1 is its spread"

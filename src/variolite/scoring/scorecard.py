@@ -120,7 +120,7 @@ class Scorecard:
     def select(self, **wanted: object) -> tuple[ScoreRow, ...]:
         """Rows whose entries equal those given, e.g. ``select(method="vae", metric="ari")``.
 
-        Raises DataError if a name is no entry of a row.
+        Raises DataError if a name is not an entry of a row.
         """
         for name in wanted.keys() - {field.name for field in fields(ScoreRow)}:
             raise DataError(f"rows have no entry {name!r}", where="scorecard")

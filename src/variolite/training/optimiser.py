@@ -139,11 +139,8 @@ class MovingAverage:
 # never the yardstick. Early stopping counts only from the epoch at which a schedule first holds
 # its final value (`warm_up`).
 
-RISE = 0.05
-"""Fraction of the epochs in which a cosine learning rate rises to its full value."""
-
-LEAST = 0.01
-"""Fraction of the learning rate that a cosine ends on."""
+RISE = 0.05  # fraction of the epochs in which a cosine learning rate rises to its full value
+LEAST = 0.01  # fraction of the learning rate that a cosine ends on
 
 
 def beta_at(schedule: Schedule, epoch: int) -> float:

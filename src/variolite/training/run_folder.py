@@ -81,7 +81,7 @@ class RunFolder:
         # A recipe.yaml proves nothing: people keep their own beside their data.
         ours = self.finished or self.checkpoint_file.is_file() or self.split_file.is_file()
         if self.path.is_dir() and any(self.path.iterdir()) and not ours:
-            raise self._refusal("the folder is not empty and is no run", "choose another --out")
+            raise self._refusal("the folder is not empty and is not a run", "choose another --out")
 
     def prepare(self, *, restart: bool) -> None:
         """Make the folder; remove the parts of the run that ``restart`` replaces, no other file.

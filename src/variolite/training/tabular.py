@@ -42,14 +42,11 @@ from variolite.vae import (
 from variolite.vae import member as take_member
 from variolite.vae.distributions import prior_log_prob
 
-ACTIVE_NATS = 0.01
-"""Mean KL above which a latent dimension counts as active."""
-
+ACTIVE_NATS = 0.01  # mean KL above which a latent dimension counts as active
 VALIDATION_SEED = 20_240_901
 """Of the noise of the monitored value, so that it moves with the weights alone."""
 
-CHUNK_ROWS = 16_384
-"""Rows gathered and noise drawn at once: a working set that stays in the cache."""
+CHUNK_ROWS = 16_384  # rows gathered and noise drawn at once: a working set that stays in the cache
 
 Array = NDArray[np.float64]
 
@@ -252,7 +249,7 @@ def load_model(folder: Path) -> TabularModel:
 class TrainingBatches:
     """Shuffled batches of equal size for every epoch, of at most ``batch_size`` rows.
 
-    The few rows left over when n is no multiple of the batch size sit an epoch out; the next
+    The few rows left over when n is not a multiple of the batch size sit an epoch out; the next
     shuffle brings them back. With ``dropout`` batches carry generators for it.
     """
 

@@ -18,7 +18,7 @@ from variolite.vae.distributions import HALF_LOG_2PI, LOG_VARIANCE_RANGE
 from variolite.vae.tabular import LOG_SCALE_RANGE, Batch, Linear, LossTerms, Stack, TabularModule
 
 NARROW = 16
-"""Matrix products whose width is no multiple of this are several times slower in BLAS than their
+"""Matrix products whose width is not a multiple of this are several times slower in BLAS than their
 transpose, so that these are taken the other way round."""
 
 

@@ -102,8 +102,8 @@ def test_reading_a_table(tmp_path):
         (["NaCl"], None, "has no column formation_energy_per_atom"),
         (None, [1.0], "has no column species_at_sites or"),
         (["NaCl", "K"], [1.0, None], "missing in row 2"),
-        (["NaXx"], [1.0], "row 1: 'NaXx' is no chemical"),
-        (["NaCl"], ["low"], "something that is no number"),
+        (["NaXx"], [1.0], "row 1: 'NaXx' is not a chemical"),
+        (["NaCl"], ["low"], "something that is not a number"),
     ],
 )
 def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path):
@@ -124,5 +124,5 @@ def test_formulas_and_what_is_none():
         found = fractions_of_formula(formula)
         assert {SYMBOLS[z]: found[z] for z in np.flatnonzero(found)} == pytest.approx(shares)
     for formula in ("", "NaCl)", "(NaCl", "2NaCl", "Na-Cl", "Na0", "na", "Na.Cl"):
-        with pytest.raises(DataError, match="is no chemical formula"):
+        with pytest.raises(DataError, match="is not a chemical formula"):
             fractions_of_formula(formula)

@@ -64,7 +64,7 @@ def test_what_cannot_be_written_is_said(tmp_path):
     crystals = textbook_crystals().take(slice(0, 2))
     with pytest.raises(DataError, match="not finite"):
         write_structures(Crystals.of([*crystals, holed]), tmp_path / "out")
-    with pytest.raises(DataError, match="'pdb' is no kind of file"):
+    with pytest.raises(DataError, match="'pdb' is not a kind of file"):
         write_structures(crystals, tmp_path / "out", kind="pdb")
     with pytest.raises(DataError, match="a property is called 'cif'"):
         write_structures(replace(crystals, properties={"cif": np.zeros(2)}), tmp_path / "a.csv")

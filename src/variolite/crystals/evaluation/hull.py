@@ -154,7 +154,7 @@ def read_hull(path: str | Path) -> Hull:
 
     Its columns: ``formation_energy_per_atom`` (eV), the first of ``species_at_sites`` (a list of
     symbols), ``pretty_formula``, ``formula`` or ``composition``, and an id where there is one.
-    `DataError` if a column is missing, a formula cannot be read or an energy is no number.
+    `DataError` if a column is missing, a formula cannot be read or an energy is not a number.
     """
     frame, where = read_table(path), str(path)
     formula_column = next((name for name in FORMULAS if name in frame.columns), None)
@@ -167,7 +167,7 @@ def read_hull(path: str | Path) -> Hull:
     try:
         energies = frame[ENERGY].cast(float).to_numpy().astype(np.float64)
     except pl.exceptions.PolarsError as error:
-        what = f"column {ENERGY} holds something that is no number"
+        what = f"column {ENERGY} holds something that is not a number"
         raise DataError(what, where=where) from error
     if not len(energies):
         raise DataError("the table of known phases has no rows", where=where)

@@ -75,11 +75,11 @@ _DEFINITIONS: Mapping[str, Mapping[str, str]] = {
     },
     "bit": {
         "elements_jensen_shannon": "Jensen-Shannon divergence, base 2, of the same shares of the "
-        "elements",
+        "elements"
     },
     "eV/atom": {
         "e_above_hull_median": "Median energy above the hull of the {which}, those evaluated; "
-        "negative below the hull of all other phases",
+        "negative below the hull of all other phases"
     },
 }
 METRICS: Mapping[str, tuple[str, str]] = {

@@ -99,7 +99,7 @@ def score_generation(
         raise DataError("there are no structures to score", where="samples")
     for crystals, where in ((samples, "samples"), (reference, "reference"), (test, "test")):
         if crystals is not None and crystals.species.max(initial=1) > HEAVIEST:
-            raise DataError("an atom is no element that exists", where=where)
+            raise DataError("an atom is not of an element that exists", where=where)
     if (energies is None) != (hull is None):
         raise DataError(
             "stability needs both the energies of a potential and a hull of known phases",

@@ -222,7 +222,7 @@ def _cell(block: cif.Block) -> list[float]:
             raise RejectedError("no_cell", f"{tag} is missing")
         cell.append(cif.as_number(value))
     if not all(map(math.isfinite, cell)):
-        raise RejectedError("bad_cell", "a length or an angle is no number")
+        raise RejectedError("bad_cell", "a length or an angle is not a number")
     return cell
 
 

@@ -104,7 +104,7 @@ def to_ase(crystal: Crystal) -> Atoms:
 def from_ase(atoms: Atoms | Iterable[Atoms], names: Iterable[str] = ()) -> Crystals:
     """Return crystals of one ASE ``Atoms`` or several, called 0, 1, 2 ... by default.
 
-    Raises a DataError if one has no three-dimensional cell, or an atom is no element.
+    Raises a DataError if one has no three-dimensional cell, or an atom is not an element.
     """
     from ase import Atoms
 
@@ -194,7 +194,7 @@ def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
         try:
             count = int(lines[place])
         except ValueError:
-            yield RejectedError("unreadable", f"line {place + 1} is no number of atoms")
+            yield RejectedError("unreadable", f"line {place + 1} is not a number of atoms")
             return
         if count < 0 or place + 2 + count > len(lines):
             yield RejectedError("unreadable", f"line {place + 1} announces {count} atoms")
@@ -233,7 +233,7 @@ def _frame(comment: str, rows: list[str]) -> Draft:
     try:
         positions = np.array([row[start : start + 3] for row in words], dtype=np.float64)
     except ValueError:
-        raise RejectedError("bad_coordinates", "a position is no number") from None
+        raise RejectedError("bad_coordinates", "a position is not a number") from None
     taken = {"lattice", "properties", "pbc", *IDS}
     scalars = {key: _scalar(value) for key, value in pairs.items() if key.lower() not in taken}
     properties = {key: value for key, value in scalars.items() if value is not None}

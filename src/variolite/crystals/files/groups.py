@@ -71,7 +71,7 @@ def symmetry_datasets(crystals: Crystals, symprec: float) -> Iterator[Any]:
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     spglib = import_extra("spglib")
     for crystal in crystals:
-        # A coordinate that is no number brings spglib, and with it the program, down.
+        # A coordinate that is not a number brings spglib, and with it the program, down.
         if not (np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()):
             yield None
             continue

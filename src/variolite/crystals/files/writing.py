@@ -223,7 +223,7 @@ def file_names(names: Iterable[str]) -> list[str]:
 
 def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
     if kind not in _FILES:
-        raise DataError(f"{kind!r} is no kind of file", hint=f"Use {' or '.join(_FILES)}")
+        raise DataError(f"{kind!r} is not a kind of file", hint=f"Use {' or '.join(_FILES)}")
     ending, text_of = _FILES[kind]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -206,7 +206,7 @@ class CrystalBatch:
 class CrystalBatches:
     """Shuffled batches for every epoch; the same epoch always gives the same ones.
 
-    The few crystals left over when their number is no multiple of the batch size sit an epoch
+    The few crystals left over when their number is not a multiple of the batch size sit an epoch
     out. ``latent`` is the width of the noise; ``seed`` that of order and noise.
     """
 
