@@ -7,7 +7,7 @@ import pytest
 from variolite import errors
 
 
-@pytest.mark.parametrize("name", [n for n in errors.__all__ if n.endswith("Error")])
+@pytest.mark.parametrize("name", [n for n in vars(errors) if n.endswith("Error")])
 def test_errors_cross_process_borders(name):
     error = getattr(errors, name)("the column is empty", where="logs.csv", hint="fill it")
     again = pickle.loads(pickle.dumps(error))
