@@ -104,7 +104,7 @@ def test_inputs_without_influence_or_variation():
     [
         (0.97, "hardly reconstructed", "note"),
         (0.005, "reproduced almost exactly", "note"),
-        (float("nan"), "no standard deviation", "warning"),
+        (float("nan"), "not a standard deviation", "warning"),
     ],
 )
 def test_noise_levels(sigma, words, level):
