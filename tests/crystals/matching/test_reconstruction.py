@@ -146,6 +146,8 @@ def test_seeds_are_averaged_and_must_belong_together():
         bootstrap=FEW,
     )
     assert difference.high < 0
+    with pytest.raises(KeyError, match="no metric"):
+        better.values(np.ones((1, len(better.groups))), ["no metric"])
 
 
 def test_table_of_held_out_crystals():

@@ -266,7 +266,7 @@ class GroupedReconstructions:
         """Return metrics (R, S) for weights of the formulas (R, G)."""
         found = {name: np.empty((len(weights), self.n_seeds)) for name in metrics}
         with np.errstate(divide="ignore", invalid="ignore"):
-            for name in (name for name in found if name in self._sums):
+            for name in (name for name in found if name not in self._quantiles):
                 sums, counts = self._sums[name].swapaxes(0, 1)
                 found[name] = (weights @ sums.T) / (weights @ counts.T)
         levels = {name: level for name, level in self._quantiles.items() if name in found}
