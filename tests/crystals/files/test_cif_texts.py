@@ -2,6 +2,7 @@
 
 from itertools import product
 
+import gemmi
 import numpy as np
 import polars as pl
 import pytest
@@ -111,6 +112,23 @@ def test_special_positions_written_with_few_digits():
     species, coordinates = module.expand(np.array([12], np.uint8), place, lattice, operations)
     assert species.tolist() == [12, 12]
     np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
+
+
+@pytest.mark.parametrize(
+    "group", ["P 1", "P -1", "C 1 2/c 1", "F d -3 m:2", "R -3 c:H", "I 41 3 2"]
+)
+def test_general_and_special_orbits_have_the_size_of_the_group(group):
+    """Sizes by the stabiliser, against gemmi's own images of a point."""
+    found = gemmi.find_spacegroup_by_name(group)
+    cell = [11, 11, 17, 90, 90, 120] if found.ext == "H" else [11, 11, 11, 90, 90, 90]
+    lattice, operations = lattices_from_parameters(cell)[0], module.operations_of_group(group)
+    for point in ([0.123455, 0.234565, 0.345675], [0.0] * 3, [0.125] * 3):
+        images = np.round([op.apply_to_xyz(point) for op in found.operations()], 9) % 1.0
+        images = {tuple(image) for image in np.round(images, 6) % 1.0}
+        carbon = np.array([6], np.uint8)
+        species, coordinates = module.expand(carbon, np.array([point]), lattice, operations)
+        assert len(species) == len(images)
+        assert {tuple(place) for place in np.round(coordinates, 6) % 1.0} == images
 
 
 def test_operations_must_form_a_group():

@@ -122,11 +122,13 @@ def test_textbook_densities_and_space_groups(conventional):
     np.testing.assert_array_equal(sizes, textbook_crystals().counts)
 
 
+# Every element that decides, and of every two neighbouring families a compound of both.
 KNOWN = (
-    "halide: NaCl TiOF2 BiTeI XeF2; elemental: C2 Fe Kr; oxide: CaCO3 SrTiO3 BiOCl Zr2ON2; "
-    "chalcogenide: CdTe Bi2Te3; nitride: GaN; pnictide: GaAs; hydride: MgH2 LaNi5H6; "
-    "carbide: SiC; boride: LaB6; silicide or germanide: MoSi2; intermetallic: NiAl CuZnSn; "
-    "other: KrNa"
+    "halide: NaCl NaBr NaAt NaTs TiOF2 BiTeI XeF2; elemental: C2 Fe Kr; "
+    "oxide: CaCO3 SrTiO3 BiOCl Zr2ON2 SO2; chalcogenide: CdSe CdTe CdPo CdLv Bi2Te3 N4S4; "
+    "nitride: GaN P3N5; pnictide: GaAs GaSb GaBi GaMc PH3; hydride: MgH2 LaNi5H6 CH4; "
+    "carbide: SiC B4C; boride: LaB6 SiB6; silicide or germanide: MoSi2 MoGe2 XeSi; "
+    "intermetallic: NiAl CuZnSn; other: NaHe NaNe NaAr KrNa NaXe NaRn NaOg"
 )
 
 
@@ -138,6 +140,7 @@ def test_families_of_known_compounds():
             amounts = el.parse_formula(formula)
             species = np.repeat([*amounts], [*map(int, amounts.values())])
             assert el.chemical_family(one_of(species)) == [family], formula
+    assert el.chemical_family(one_of([])) == ["other"]
 
 
 @given(st.lists(st.integers(1, 118), min_size=1, max_size=8), st.integers(2, 4), st.randoms())

@@ -6,16 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from matching_sets import DATA, noisy, rebased, rotated, some_rows, strained, textbook, unimodular
 from scipy.optimize import linear_sum_assignment
 
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import (
+    Crystal,
+    Crystals,
+    cell_parameters,
+    lattices_from_parameters,
+)
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.matching import CDVAE, DEFAULT, STRICT, TOLERANCES, Tolerance, match_pairs
 from variolite.crystals.matching.baselines import random_coordinates
-from variolite.crystals.matching.lattices import niggli_cells
+from variolite.crystals.matching.lattices import niggli_cells, reduce_lll
 from variolite.crystals.matching.pairs import (
     Matches,
     match_reduced,
@@ -45,6 +50,34 @@ def test_niggli_axes_are_those_of_pymatgen(request, name):
     for cell, reduced in zip(cells, ours.lattices, strict=True):
         theirs = Lattice(cell).get_niggli_reduced_lattice().matrix
         np.testing.assert_allclose(reduced, theirs, atol=1e-6)
+
+
+@given(
+    st.tuples(*[st.floats(2.0, 15.0)] * 3),
+    st.tuples(*[st.sampled_from([60.0, 70.5, 85.0, 90.0, 100.0, 110.0])] * 3),
+    st.integers(0, 1000),
+)
+def test_reduction_keeps_the_lattice_and_niggli_cells_do_not_depend_on_the_basis(
+    lengths, angles, seed
+):
+    lattice = lattices_from_parameters([*lengths, *angles])[0]
+    volume = abs(np.linalg.det(lattice))
+    # Angles that enclose nothing make NaN.
+    assume(volume > 5.0)
+    turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))[0]
+    both = np.stack([lattice, unimodular(seed) @ lattice @ turn])
+    reduced, transform = reduce_lll(both)
+    np.testing.assert_allclose(transform @ both, reduced, atol=1e-9)
+    np.testing.assert_allclose(np.abs(np.linalg.det(transform)), 1.0)
+    # A reduced basis is nearly orthogonal: its lengths exceed the volume by little.
+    longest = np.linalg.norm(reduced, axis=2).prod(axis=1)
+    assert (longest <= 2 ** (3 * 2 / 4) * volume * (1 + 1e-9)).all()
+    cells = niggli_cells(both)
+    assert cells.found.all()
+    np.testing.assert_allclose(cells.transform @ both, cells.lattices, atol=1e-9)
+    assert (np.linalg.det(cells.lattices) > 0).all()
+    first, second = cell_parameters(cells.lattices)
+    np.testing.assert_allclose(first[:3], second[:3], rtol=1e-4)
 
 
 def match_by_pymatgen(first, second, tolerance, *, primitive=False):

@@ -5,10 +5,13 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from matching_sets import noisy, rebased, rotated, strained, textbook
 from scipy.optimize import minimize
 
 from variolite.crystals.matching import periodic_errors, random_coordinates
+from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 
 CRYSTALS = textbook(12)
@@ -19,6 +22,17 @@ def nearest(fractional, lattice):
     """Shortest images among 343: no reduction, no shortcut."""
     every = (fractional[:, None] - np.rint(fractional)[:, None] + SHIFTS) @ lattice
     return every[np.arange(len(every)), (every**2).sum(axis=-1).argmin(axis=1)]
+
+
+@given(st.integers(0, len(CRYSTALS) - 1), st.integers(0, 10_000))
+def test_shortest_images_in_skewed_cells(place, seed):
+    fractional = np.random.default_rng(seed).normal(size=(20, 3)) * 3
+    lattice = CRYSTALS.lattices[place]
+    skewed = rebased(CRYSTALS.take(slice(place, place + 1)), seed).lattices
+    vectors = ReducedLattices(skewed).shortest(fractional, np.zeros(20, np.int64))
+    expected = nearest(fractional @ skewed[0] @ np.linalg.inv(lattice), lattice)
+    lengths = (np.linalg.norm(found, axis=1) for found in (vectors, expected))
+    np.testing.assert_allclose(*lengths, atol=1e-9)
 
 
 def slow_errors(true, other):
