@@ -51,9 +51,9 @@ def test_every_task_has_its_outcome_in_order():
 
 def test_futures_hold_results_and_errors():
     with Workers(2, limit=5.0, initializer=prepare, initargs=("weights",)) as pool:
-        late, died, raised, foreign, unsendable = (
-            pool.submit(carry_out, task)
-            for task in [("spin", 0), ("exit", 3), ("raise", "no"), ("error", 0), ("lambda", 0)]
+        tasks = [("spin", 0), ("exit", 3), ("raise", "no"), ("error", 0), ("lambda", 0)]
+        late, died, raised, foreign, unsendable, trap = (
+            pool.submit(carry_out, task) for task in [*tasks, ("trap", 0)]
         )
         kept = [pool.submit(prepared) for _ in range(4)]
         unpicklable = pool.submit(lambda: 0)
@@ -64,10 +64,11 @@ def test_futures_hold_results_and_errors():
             (raised, ArithmeticError, "no"),
             (foreign, DataError, "wrong"),
             (unsendable, Exception, "lambda"),
+            (trap, SystemExit, "trap"),
             (unpicklable, Exception, "lambda"),
         ):
             with pytest.raises(error, match=words):
-                future.result()
+                future.result(timeout=60)
         assert {future.result() for future in as_completed(kept)} == {"weights"}
         assert [value for value, _ in numbers] == list(range(5))
         assert pool.submit(threads).result() == {1}

@@ -150,11 +150,11 @@ class Workers(Executor):
             while self._has_work():
                 if process is None and (process := self._start()) is None:
                     continue
-                try:
+                with self._changed:
                     # After the start: a free process may have taken the task meanwhile.
+                    if not self._queue:
+                        continue
                     future, work = self._queue.popleft()
-                except IndexError:
-                    continue
                 if not self._carry_out(process, future, work):
                     self._stop(process)
                     process = None
@@ -202,7 +202,7 @@ class Workers(Executor):
         wanted, result, error = future.set_running_or_notify_cancel(), None, None
         try:
             result = process.ask(work, self._limit) if wanted else None
-        except Exception as raised:
+        except BaseException as raised:  # unpickling runs foreign code
             error = raised.with_traceback(None)  # whose frames would keep the future alive
         with self._changed:
             self._unfinished -= 1
