@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture as ScikitMixture
 
 from variolite.errors import DataError
@@ -47,6 +48,18 @@ def test_same_likelihood_per_row_as_scikit_learn(iterations, scale):
     assert ours.bic(x) == pytest.approx(theirs.bic(x), rel=1e-9)
     assert ours.n_parameters == theirs._n_parameters()
     assert (ours.predict(x) == theirs.predict(x)).all()
+
+
+def test_one_component_is_the_sample_gaussian_and_the_likelihood_never_falls():
+    x, _ = clouds(seed=3)
+    mixture = fit_gaussian_mixture(x, 1)
+    exact = multivariate_normal(x.mean(axis=0), np.cov(x.T, bias=True) + 1e-6 * np.eye(3))
+    np.testing.assert_allclose(mixture.score_samples(x), exact.logpdf(x), atol=1e-9)
+    settings = {"start": np.arange(len(x)) % 4, "tol": 0.0}
+    fits = [fit_gaussian_mixture(x, 4, max_iter=m, **settings) for m in range(1, 15)]
+    path = [mixture.log_likelihood for mixture in fits]
+    assert np.diff(path).min() > -1e-7
+    assert path[-1] > path[0] + 0.1
 
 
 @given(seed=st.integers(0, 1000), shift=st.floats(-1e4, 1e4), scale=st.floats(1e-2, 1e2))
