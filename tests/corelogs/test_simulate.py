@@ -91,6 +91,24 @@ def test_the_noise_along_a_hole_is_a_first_order_autoregression():
     assert abs(np.corrcoef(noise.T)[0, 1]) < 0.05
 
 
+def test_a_footprint_averages_under_a_gaussian_within_its_own_hole(cores, monkeypatch):
+    # Without errors, a reading is what the footprint makes of the channels.
+    monkeypatch.setattr(simulate, "_disturb", lambda rng, code, exact, offsets: exact)
+    monkeypatch.setattr(simulate, "_spoil", lambda *args: None)
+    first = cores.cells["hole"] == 0
+    spike = np.zeros(len(first))
+    spike[np.flatnonzero(first)[1000]] = 1.0
+    for truth in (np.where(first, 1.0, 0.0), spike):
+        monkeypatch.setattr(simulate, "channels_of", lambda *_, truth=truth: truth[:, None])
+        read = simulate._read_cores(None, "MS", cores.holes, cores.cores, cores.cells)
+        found, cell = read["magnetic_susceptibility"], read["cell"]
+        if truth is spike:
+            normal = np.exp(-0.5 * ((cell - 1000) / 4.0) ** 2) / (4.0 * np.sqrt(2 * np.pi))
+            np.testing.assert_allclose(found, normal, atol=1e-4)
+        else:
+            np.testing.assert_allclose(found, truth[cell], atol=1e-12)
+
+
 def test_channels_follow_from_the_factors():
     # Half pores, no magnetite: the density of water and rock in equal parts.
     quiet = np.array([[0.0, -3.0, np.log(40.0), 0.0]])
@@ -121,6 +139,12 @@ def test_the_factors_explain_the_readings(cores, binned):
         found = joined[name].to_numpy().clip(0.1)
         assert np.corrcoef(np.log(exact), np.log(found))[0, 1] > least
     hole, kind, _ = read(cores, "GRA")
+    # Described and true lithology agree in most bins; a bin's is its commonest, as described.
+    index = np.round(cores.readings["GRA"]["depth"] / 0.2).astype(np.int32)
+    rows = {"hole": names[hole], "bin": index, "true": lithologies()["name"][kind]}
+    true = pl.DataFrame(rows).group_by("hole", "bin").agg(pl.col("true").mode().sort().first())
+    joined = binned.join(true, on=["hole", "bin"])
+    assert 0.85 < (joined["lithology"] == joined["true"]).mean() < 0.97
     ooze = kind == lithologies()["name"].to_list().index("nannofossil ooze")
     depth, density = (cores.readings["GRA"][name] for name in ("depth", "bulk_density"))
     ooze &= (density > 1.0) & (density < 3.0)
