@@ -75,11 +75,8 @@ _INTRODUCED = {
     "ari": "adjusted Rand index (ARI, 0 by chance, 1 perfect)",
     "ami": "adjusted mutual information (AMI)",
 }
-_UNSUPERVISED_RULES = {
-    "bic": "chosen by BIC",
-    "silhouette": "chosen by silhouette",
-    "stability": "chosen by stability",
-}
+_CRITERIA = ("BIC", "silhouette", "stability")
+_UNSUPERVISED_RULES = {name.lower(): f"chosen by {name}" for name in _CRITERIA}
 _RULES = _UNSUPERVISED_RULES | {
     "fixed": "fixed beforehand",
     "oracle": "chosen with the labels: an oracle",
@@ -337,16 +334,9 @@ def summary_figure(rows: Sequence[ScoreRow], setup: ScoreRow) -> Figure:
     def rank(key: Key) -> tuple[bool, bool, str, int, str, int]:
         """Sort the main algorithm first, in it the VAE first, the supervised reference last."""
         method, algorithm, k = key
-        last = method == "supervised"
         place = ("vae", "pca_whitened", "raw", "autoencoder", method).index(method)
-        return (
-            last,
-            not last and algorithm != setup.algorithm,
-            algorithm or "",
-            place,
-            method,
-            k or 0,
-        )
+        last, other = method == "supervised", algorithm != setup.algorithm
+        return last, other, algorithm or "", place, method, k or 0
 
     def name(method: str, algorithm: str | None, k: int | None) -> str:
         by = f", {scores.algorithm_name(algorithm)}" if algorithm else ""

@@ -185,15 +185,8 @@ def _health(health: Health) -> Figure:
         axes.bar_label(bars, written, padding=3, fontsize=10, color=style.MUTED)
     axes.axhline(ACTIVE_NATS, color=style.INK, lw=1, ls=style.DASHES)
     text, place = f"active above {ACTIVE_NATS}", axes.get_yaxis_transform()
-    axes.text(
-        1.01,
-        ACTIVE_NATS,
-        text,
-        transform=place,
-        va="center",
-        fontsize=style.SMALL,
-        color=style.MUTED,
-    )
+    look = {"va": "center", "fontsize": style.SMALL, "color": style.MUTED}
+    axes.text(1.01, ACTIVE_NATS, text, look, transform=place)
     caption = (
         f"KL divergence of each of {counted(len(health.dimensions), 'latent dimension')} from "
         f"the prior, mean over held-out rows, most informative first; blue: active, that is above "
