@@ -195,8 +195,10 @@ def key(
 
 
 def _columns(names: Sequence[str], width: float) -> int:
-    widest = max((len(shorten(name)) for name in names), default=0) * 1.1 * style.LETTER + 42
-    return min(max(int((width + 20) // widest), 1), max(len(names), 1))
+    """Return how many columns fit: each is as wide as its longest name."""
+    widths = [len(shorten(name)) * 1.1 * style.LETTER + 42 for name in names]
+    counts = range(len(names), 1, -1)
+    return next((n for n in counts if sum(map(max, np.array_split(widths, n))) < width + 20), 1)
 
 
 def heat_map(axes: Axes, colours: Floats, texts: Sequence[Sequence[str]]) -> None:

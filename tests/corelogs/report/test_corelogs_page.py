@@ -1,6 +1,7 @@
 """The whole page: well formed, self-contained, escaped, legible, honest about what is absent."""
 
 import json
+import re
 import shutil
 
 import polars as pl
@@ -46,6 +47,8 @@ def test_pages_are_written_again_alike_and_stay_small(whole_run, run, html):
     large = write_report(run).read_text(encoding="utf-8")
     assert large != html
     assert max(len(html), len(large)) < 3_000_000
+    # A latent map of 4,000 dots, in a palette; in all colours it takes four times as much.
+    assert 20_000 < max(map(len, re.findall('base64,[^"]*', large))) < 100_000
 
 
 def test_banner_only_for_simulated_data(run):
