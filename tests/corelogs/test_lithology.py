@@ -112,6 +112,7 @@ def test_a_level_of_ones_own_is_read(tmp_path, name, content):
         ("a.yaml", "a: [b", "cannot be read"),
         ("a.yaml", "groups: {A: [a]}\nhead: {}", "unknown key 'head'"),
         ("a.yaml", "groups: {}", "maps nothing"),
+        ("a.yaml", "groups: {A: [a]}\nheads: [a]", "holds no mapping"),
     ],
 )
 def test_a_bad_mapping_gives_one_clear_error(tmp_path, name, content, what):

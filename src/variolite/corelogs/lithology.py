@@ -127,9 +127,7 @@ def read_label_level(path: str | Path) -> LabelLevel:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         what = f"the file cannot be read: {str(error).splitlines()[0]}"
         raise DataError(what, where=str(path), hint=_HINT) from error
-    if not isinstance(content, dict) or not content:
-        raise DataError("the file holds no mapping", where=str(path), hint=_HINT)
-    if isinstance(content.get("groups"), dict):
+    if isinstance(content, dict) and isinstance(content.get("groups"), dict):
         return _level_of(content, path.stem, str(path))
     return LabelLevel(path.stem, _pairs(content, str(path)))
 
@@ -144,8 +142,10 @@ def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
     )
 
 
-def _pairs(content: Mapping[Any, Any], where: str) -> Mapping[str, str]:
+def _pairs(content: Any, where: str) -> Mapping[str, str]:
     """Read ``name: group`` and ``group: [names]`` alike."""
+    if not isinstance(content, dict):
+        raise DataError("the file holds no mapping", where=where, hint=_HINT)
     pairs: list[tuple[str, str]] = []
     for key, value in content.items():
         if isinstance(value, list):
