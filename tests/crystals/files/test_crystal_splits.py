@@ -54,6 +54,9 @@ def test_many_small_groups_give_the_shares_exactly_and_impossible_ones_are_refus
     one, other = (draw_split(groups, test=0.1, validation=0.2, seed=seed) for seed in (3, 4))
     assert list(map(len, one.rows(groups).values())) == [2100, 600, 300]
     assert one.test != other.test
+    # The draw of a seed stays the same from version to version.
+    rows = split_crystals(textbook_crystals(), test=0.2, validation=0.1)
+    assert list(map(len, rows.values())) == [55, 8, 15]
     with pytest.raises(DataError, match=r"Did you mean 'formula'"):
         split_crystals(textbook_crystals(), "formulas")
     with pytest.raises(DataError, match=r"shares of 0.6 for test"):
