@@ -149,8 +149,7 @@ class FittedSchema:
         bound = schema.bind(table.columns)
         check_units(bound, frame, units)
         modelled = (*bound.inputs, *bound.conditions)
-        judged = (column for column in bound.columns.values() if column.missing != "mask")
-        needed = {column.name: column for column in (*modelled, *judged)}
+        needed = {n: c for n, c in bound.columns.items() if c in modelled or c.missing != "mask"}
         found, _ = extract(bound.model_copy(update={"columns": needed}), table)
         # The policies judge the given rows only; the others teach nothing, not even errors.
         chosen = _row_mask(rows, table.height)
@@ -160,13 +159,15 @@ class FittedSchema:
         if not chosen.any():
             hint = "Set 'missing: mask' for columns that are often missing, or leave them out"
             raise DataError(f"no training row is left ({_reasons(dropped)})", hint=hint)
-        values = {column.name: found[column.name][chosen] for column in modelled}
-        return cls(
-            bound,
-            {c.name: fit_numeric(c, values[c.name]) for c in modelled if c.kind == "numeric"},
-            {c.name: _levels(c, values[c.name]) for c in modelled if c.kind == "category"},
-            int(chosen.sum()),
-        )
+        numeric: dict[str, FittedNumeric] = {}
+        levels: dict[str, tuple[str, ...]] = {}
+        for c in modelled:
+            values = found[c.name][chosen]
+            if c.kind == "numeric":
+                numeric[c.name] = fit_numeric(c, values)
+            else:
+                levels[c.name] = _levels(c, values)
+        return cls(bound, numeric, levels, int(chosen.sum()))
 
     @property
     def numeric_names(self) -> tuple[str, ...]:

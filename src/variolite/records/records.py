@@ -125,7 +125,7 @@ def extract(schema: Schema, frame: pl.DataFrame) -> tuple[Values, Counts]:
         lacking = int(lacks(values).sum())
         if lacking:
             counts["missing"][name] = lacking
-        if numeric:
+        if column.sentinels or column.valid:
             _exclude(column, values, counts, single=series.dtype == pl.Float32)
         found[name] = values
     return found, counts

@@ -414,13 +414,20 @@ class Schema(Settings):
         Labels, group, order, id and columns with the policy ``mask`` may be absent. The columns
         bound before come ahead of name and aliases where the table has them.
         """
+        known = {n: str(c.source) for n, c in self.columns.items() if c.source in available}
+        known |= mapping or {}
         columns: dict[str, Column] = {}
         for name, column in self.columns.items():
             optional = column.role not in ("input", "condition") or column.missing == "mask"
-            columns[name] = column.model_copy(update={"source": None, "optional": optional})
-        known = {n: str(c.source) for n, c in self.columns.items() if c.source in available}
-        free = self.model_copy(update={"columns": columns, "minimum_inputs": 1})
-        return free.bind(available, known | dict(mapping or {}))
+            free = column.model_copy(update={"source": None, "optional": optional})
+            needed = column.optional and not optional and name not in known
+            if needed and _find_source(free, available) is None:
+                what = f"the table has no column for {name!r}, which every row needs"
+                hint = "A model trained with 'missing: mask' for it can do without"
+                raise SchemaError(what, hint=hint)
+            columns[name] = free
+        schema = self.model_copy(update={"columns": columns, "minimum_inputs": 1})
+        return schema.bind(available, known)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, with only what differs from the defaults."""

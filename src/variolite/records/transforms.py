@@ -46,6 +46,9 @@ class MonotoneMap(BaseModel):
         """Return y and log dy/dx."""
         return x, np.zeros_like(x)
 
+    def forward(self, x: Array) -> Array:
+        return self.evaluate(x)[0]
+
     def inverse(self, y: Array) -> Array:
         return y
 
@@ -133,22 +136,24 @@ class PiecewiseLinear(MonotoneMap):
         if len(self.x) != len(self.y) or min(*np.diff(self.x), *np.diff(self.y)) <= 0:
             raise ValueError("knots must increase strictly")
 
-    def evaluate(self, x: Array) -> tuple[Array, Array]:
-        knots, images = np.asarray(self.x), np.asarray(self.y)
+    def forward(self, x: Array) -> Array:
         # np.interp stays at the outer knots beyond them; the outer slopes add the rest.
-        below = np.minimum(x - knots[0], 0.0) * self.lower_slope
-        above = np.maximum(x - knots[-1], 0.0) * self.upper_slope
-        inner = np.diff(images) / np.diff(knots)
+        below = np.minimum(x - self.x[0], 0.0) * self.lower_slope
+        above = np.maximum(x - self.x[-1], 0.0) * self.upper_slope
+        total: Array = np.interp(x, self.x, self.y) + below + above
+        return total
+
+    def evaluate(self, x: Array) -> tuple[Array, Array]:
+        inner = np.diff(self.y) / np.diff(self.x)
         slopes = np.log(np.concatenate([[self.lower_slope], inner, [self.upper_slope]]))
         # Segment i lies right of knot i - 1; a value on a knot takes the slope to its right.
-        segment = np.searchsorted(knots, x, side="right")
-        return np.interp(x, knots, images) + below + above, slopes[segment]
+        segment = np.searchsorted(self.x, x, side="right")
+        return self.forward(x), slopes[segment]
 
     def inverse(self, y: Array) -> Array:
-        knots, images = np.asarray(self.x), np.asarray(self.y)
-        below = np.minimum(y - images[0], 0.0) / self.lower_slope
-        above = np.maximum(y - images[-1], 0.0) / self.upper_slope
-        total: Array = np.interp(y, images, knots) + below + above
+        below = np.minimum(y - self.y[0], 0.0) / self.lower_slope
+        above = np.maximum(y - self.y[-1], 0.0) / self.upper_slope
+        total: Array = np.interp(y, self.y, self.x) + below + above
         return total
 
 
@@ -204,10 +209,11 @@ class Settings(BaseModel):
     def _explain(cls, problems: Sequence[Any], data: Mapping[str, Any]) -> SchemaError:
         first, known = problems[0], ", ".join(cls.model_fields) or "none"
         where = ".".join(map(str, first["loc"]))
-        what, hint = f"{first['msg']}, not {first['input']!r:.80}", None
+        what = f"{first['msg']}, not {first['input']!r:.80}"
+        hint = f"Its options: {known}" if cls.noun == "transform" else None
         cause = first.get("ctx", {}).get("error")
         if isinstance(cause, SchemaError):
-            what, hint = cause.what, cause.hint
+            what, hint = cause.what, cause.hint or hint
             where = ": ".join(filter(None, (where, cause.where)))
         elif first["type"] == "extra_forbidden":
             what, close = f"unknown key {where!r}", nearest(where, cls.model_fields)
@@ -394,6 +400,6 @@ def fit_transform_chain(specs: Iterable[object], values: ArrayLike) -> FittedCha
     steps: list[AnyMap] = []
     for spec in specs:
         if steps:
-            current = steps[-1].evaluate(current)[0]
+            current = steps[-1].forward(current)
         steps.append(parse_transform(spec).fit(current))
     return FittedChain(steps=tuple(steps))
