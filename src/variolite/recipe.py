@@ -14,8 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.fields import FIELDS, field_of_kind
-from variolite.records import Column, Schema
-from variolite.records.schema import UniqueKeyLoader
+from variolite.records import Column, Schema, load_yaml
 
 # What a recipe holds.
 
@@ -310,12 +309,9 @@ def recipe_from_dict(
     except ValidationError as error:
         raise _explain(error, content, where) from None
     if not isinstance(recipe, kind):
-        raise RecipeError(
-            f"this is a recipe of kind {recipe.kind}, where one of kind "
-            f"{kind.model_fields['kind'].default} is needed",
-            where=where,
-            hint="`variolite recipes` lists them",
-        )
+        needed = kind.model_fields["kind"].default
+        what = f"this is a recipe of kind {recipe.kind}, where one of kind {needed} is needed"
+        raise RecipeError(what, where=where, hint="`variolite recipes` lists them")
     return recipe
 
 
@@ -338,11 +334,8 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     is_file = name.endswith((".yaml", ".yml"))
     identity = str(Path(name).resolve()) if is_file else name
     if identity in seen:
-        circle = " -> ".join((*seen, identity))
-        raise RecipeError(
-            f"recipes extend each other in a circle: {circle}",
-            hint="remove one of the extends lines",
-        )
+        what = f"recipes extend each other in a circle: {' -> '.join((*seen, identity))}"
+        raise RecipeError(what, hint="remove one of the extends lines")
     content = read_recipe_file(name) if is_file else _read_packaged(name)
     own_name = content.get("name")
     parent = content.pop("extends", None)
@@ -369,9 +362,8 @@ def read_recipe_file(name: str) -> dict[str, Any]:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise RecipeError(
-            f"cannot read the recipe: {reason}", where=name, hint="check the path"
-        ) from None
+        what = f"cannot read the recipe: {reason}"
+        raise RecipeError(what, where=name, hint="check the path") from None
     return _mapping_of(text, name)
 
 
@@ -381,10 +373,8 @@ def _read_packaged(name: str) -> dict[str, Any]:
         known = packaged_recipes()
         close = nearest(name, known)
         hint = f"did you mean {close}? " if close else ""
-        raise RecipeError(
-            f"there is no recipe called {name!r}",
-            hint=f"{hint}`variolite recipes` lists them; a file of your own ends in .yaml",
-        )
+        hint += "`variolite recipes` lists them; a file of your own ends in .yaml"
+        raise RecipeError(f"there is no recipe called {name!r}", hint=hint)
     return _mapping_of(entry.read_text(encoding="utf-8"), name)
 
 
@@ -402,14 +392,12 @@ def _parse_yaml(text: str, where: str) -> Any:
     memory.
     """
     try:
-        content = yaml.load(text, Loader=UniqueKeyLoader)
+        content = load_yaml(text)
         if _values_within(content, {}) <= MOST_VALUES:
             return content
         problem = f"its aliases expand to more than {MOST_VALUES:,} values"
     except SchemaError as error:
         raise RecipeError(error.what, where=where, hint=error.hint) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        problem = " ".join(str(error).split())
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
         # PyYAML lets these out for the likes of `2020-13-45` or `!!bool x`.
         problem = "a value does not suit its type"
@@ -450,10 +438,9 @@ def _merge(
         if path == ("columns",) and value is None:
             if key not in merged:
                 close = nearest(str(key), map(str, merged))
+                hint = f"did you mean {close}?" if close else None
                 raise RecipeError(
-                    f"there is no column {key!r} to take away",
-                    where=where,
-                    hint=f"did you mean {close}?" if close else None,
+                    f"there is no column {key!r} to take away", where=where, hint=hint
                 )
             del merged[key]
         elif isinstance(value, Mapping) and isinstance(old, Mapping):
@@ -473,11 +460,8 @@ def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
     key, separator, value = text.partition("=")
     where = f"--set {text}"
     if not separator or not key:
-        raise RecipeError(
-            "this is not of the form key.subkey=value",
-            where=where,
-            hint="for example --set training.epochs=50",
-        )
+        hint = "for example --set training.epochs=50"
+        raise RecipeError("this is not of the form key.subkey=value", where=where, hint=hint)
     nested: Any = _parse_yaml(value, where)
     for part in reversed(key.split(".")):
         nested = {part: nested}
