@@ -35,6 +35,8 @@ def test_a_loaded_estimator_does_the_same(tmp_path, table, quick, arguments):
     np.testing.assert_array_equal(loaded.sample(9, random_state=1), vae.sample(9, random_state=1))
     assert loaded.history_ == vae.history_
     assert loaded.n_features_in_ == 4
+    assert loaded.transforms == vae.transforms
+    assert isinstance(loaded.encoder, tuple)
     # Fitted again, both go the same way: the arguments are the same in all that matters.
     both = [clone(estimator).fit(table[:200]).transform(table) for estimator in (vae, loaded)]
     np.testing.assert_array_equal(*both)

@@ -134,6 +134,8 @@ def test_seeds_and_the_best_of_several_starts(table):
     alone = [start(10 + several.member_).transform(table) for _ in range(2)]
     np.testing.assert_allclose(several.transform(table), alone[0], atol=1e-4)
     np.testing.assert_array_equal(*alone)
+    other = start(11 + several.member_).transform(table)
+    assert not np.array_equal(alone[0], other)
 
 
 def test_transforms_by_column(table, quick):

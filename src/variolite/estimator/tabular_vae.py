@@ -503,4 +503,5 @@ def arguments_from_json(content: Mapping[str, Any]) -> dict[str, Any]:
         arguments["schema"] = Schema.from_dict(arguments["schema"])
     if isinstance(arguments.get("recipe"), Mapping):
         arguments["recipe"] = recipe_from_dict(arguments["recipe"], where="saved recipe")
-    return arguments
+    # JSON has no tuples, which the defaults are.
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
