@@ -45,7 +45,8 @@ from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.matching import STRICT, match_pairs, periodic_errors
 from variolite.crystals.model import CrystalBatch, CrystalBatches
-from variolite.crystals.potential.features import align, foundation_features, standardise
+from variolite.crystals.potential.alignment import align, standardise
+from variolite.crystals.potential.features import foundation_features
 from variolite.crystals.run import build
 from variolite.records import write_text_atomic
 

@@ -6,7 +6,7 @@ import torch
 from benchmarks.crystals.alignment import explained_share, principal_share
 
 from variolite.crystals.files.reading import load_crystals
-from variolite.crystals.potential.features import standardise
+from variolite.crystals.potential.alignment import standardise
 from variolite.crystals.potential.potential import load_potential
 
 

@@ -37,7 +37,8 @@ from variolite.crystals.model.batch import (
 )
 from variolite.crystals.model.latents import ACTIVE_NATS
 from variolite.crystals.model.network import CrystalModule, bf16_is_fast
-from variolite.crystals.potential.features import foundation_features, standardise, user_cache
+from variolite.crystals.potential.alignment import standardise
+from variolite.crystals.potential.features import foundation_features, user_cache
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.errors import DataError, RecipeError, TrainingError
 from variolite.progress import Progress

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity, normalize
 
-from variolite.crystals.potential.features import PAIR_MARGIN, align, draw_pairs, standardise
+from variolite.crystals.potential.alignment import PAIR_MARGIN, align, draw_pairs, standardise
 
 
 def aligned(u, f, owner, pairs=64):

@@ -14,19 +14,18 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from variolite.crystals.model.batch import CrystalBatch, Layout, fourier_features
-from variolite.crystals.potential.features import align
+from variolite.crystals.potential.alignment import align
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import RecipeError
 from variolite.vae import LossTerms, Posterior
 
 # Matrix products in bfloat16 where the processor has them; everything else in float32.
 #
-# A training step of a transformer is two thirds matrix products. Processors with
-# AVX512-BF16 or AMX do them up to four times as fast in bfloat16. Weights,
-# residual stream, norms, attention and optimiser stay float32; a product's factors are rounded
-# to 8 bits, which changes gradients by 0.4 % (relative norm), less than a batch of crystals
-# does. Small attention is five times slower in bfloat16 on a processor, which is why autocast
-# does not help.
+# A training step of a transformer is two thirds matrix products. Processors with AVX512-BF16 or AMX
+# do them up to four times as fast in bfloat16. Weights, residual stream, norms, attention and
+# optimiser stay float32; a product's factors are rounded to 8 bits, which changes gradients by 0.4
+# % (relative norm), less than a batch of crystals does. Small attention is five times slower in
+# bfloat16 on a processor, which is why autocast does not help.
 
 
 def bf16_is_fast(device: torch.device) -> bool:
