@@ -106,6 +106,15 @@ def test_an_interrupted_run_resumes_and_damage_is_reported(potential, tmp_path):
         foundation_features(CRYSTALS, potential, folder=file)
 
 
+@pytest.mark.parametrize(("system", "expected"), [("linux", "home/.cache"), ("win32", "local")])
+def test_the_user_cache_follows_the_system(system, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("pathlib.Path.home", lambda: tmp_path / "home")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert user_cache() == tmp_path / expected / "variolite" / "foundation"
+
+
 def test_worker_processes_give_the_same(tmp_path, monkeypatch):
     pytest.importorskip("chgnet", reason="the package chgnet is not installed")
     monkeypatch.setattr(features_module, "WORTH_A_PROCESS", 8)

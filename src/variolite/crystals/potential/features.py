@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +42,8 @@ PIECE = 1024  # crystals per file while a run goes on
 
 def user_cache() -> Path:
     """Return the user's folder for features, by the conventions of the system."""
-    given = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    own = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+    given = os.environ.get("XDG_CACHE_HOME") or os.environ.get(own)
     return (Path(given) if given else Path.home() / ".cache") / "variolite" / "foundation"
 
 

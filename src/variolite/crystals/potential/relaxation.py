@@ -96,7 +96,7 @@ def relax(
     # Crystals of one size take alike, so that a batch does not wait for its largest.
     order = np.argsort(crystals.counts, kind="stable")
     before = np.cumsum(crystals.counts[order]) - crystals.counts[order]
-    cuts = np.flatnonzero(np.diff(before // PART_ATOMS[kind])) + 1
+    cuts = np.flatnonzero(np.diff(before // PART_ATOMS.get(kind, PART_ATOMS["cpu"]))) + 1
     # Without crystals there is one empty part, whose result is the right empty one.
     parts = [crystals.take(part) for part in np.split(order, cuts)]
     work = partial(relax_together, limits=limits)
