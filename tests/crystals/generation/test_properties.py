@@ -80,10 +80,13 @@ def test_it_is_stored_without_rows_and_damage_is_reported(head, codec, noisy):
 def test_mistakes(head, codec, crystals):
     few = crystals.take(slice(0, 20))
     one = few.take(np.zeros(60, dtype=int))
+    rare = np.where(np.arange(80) < 60, 1.0, np.nan)  # values of one composition only
+    both = replace(Crystals.concatenate([one, few]), properties={"energy": rare})
     for some, name, message in (
         (few, "energi", "did you mean energy"),
         (few, "energy", "20 of 20 training crystals have a value"),
         (one, "energy", "the same composition"),
+        (both, "energy", "the same composition"),
     ):
         with pytest.raises(DataError, match=message):
             properties.fit_property_head(codec.encode(some), some, [name])

@@ -324,7 +324,7 @@ def fit_property_head(
     Properties are numeric columns, NaN where a value is missing; units are by name, "1" where not
     given. Raises `DataError` if a column is missing or has too few values.
     """
-    require_properties(crystals, properties)
+    require_properties(crystals, properties, seed)
     targets = np.stack([numeric_column(crystals, name) for name in properties], axis=1)
     elements = tuple(int(number) for number in np.unique(crystals.species))
     rows = descriptors(latents, crystals.species, elements)
@@ -369,28 +369,28 @@ def fit_property_head(
     )
 
 
-def require_properties(crystals: Crystals, properties: Sequence[str]) -> None:
+def require_properties(crystals: Crystals, properties: Sequence[str], seed: int = 0) -> None:
     """Say before a network is trained that a property head cannot be fitted afterwards.
 
     Raises `DataError` if a column is missing, holds no numbers or has too few values, or if all
-    crystals have one composition.
+    its values are in one fold.
     """
     for name in properties:
-        found = int(np.isfinite(numeric_column(crystals, name)).sum())
-        if found < FEWEST:
+        known = np.isfinite(numeric_column(crystals, name))
+        if known.sum() < FEWEST:
             raise DataError(
-                f"{found} of {len(crystals)} training crystals have a value of {name!r}, at least "
-                f"{FEWEST} are needed",
+                f"{known.sum()} of {len(crystals)} training crystals have a value of {name!r}, at "
+                f"least {FEWEST} are needed",
                 where="properties",
                 hint="leave it out, or give more structures that have it",
             )
-    if properties and len(np.unique(reduced_formulas(crystals))) < 2:
-        raise DataError(
-            "all training crystals have the same composition, so that none can be left out to "
-            "measure errors",
-            where="properties",
-            hint="leave properties out of the recipe, or give structures of other compositions",
-        )
+        if len(np.unique(folds_by_group(reduced_formulas(crystals), seed)[known])) < 2:
+            raise DataError(
+                f"nearly all training crystals with a value of {name!r} have the same composition, "
+                "so that none can be left out to measure errors",
+                where="properties",
+                hint="leave it out, or give structures of other compositions that have it",
+            )
 
 
 # A property head as tensors and a JSON-able description, and back.
