@@ -40,7 +40,7 @@ from variolite.crystals.generation.prior import (
     prior_from,
     prior_state,
 )
-from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling, generate
+from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling
 from variolite.crystals.model.latents import LatentMismatch, latent_mismatch
 from variolite.crystals.recipe import PriorSpec
 from variolite.records import write_text_atomic
@@ -287,7 +287,7 @@ def _speed(model: CrystalModel, prior: LatentPrior, number: int) -> dict[str, An
     found = {}
     for steps in (10, 20):
         began, wall = time.process_time(), time.monotonic()
-        made = generate(model, prior, number, Sampling(steps=steps, seed=3))
+        made = replace(model, prior=prior).sample(number, Sampling(steps=steps, seed=3))
         found[str(steps)] = {
             "processor_seconds": time.process_time() - began,
             "seconds": time.monotonic() - wall,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,9 +131,7 @@ def decode(
         counts = latents.counts[chosen]
         atoms = ragged_places(latents.offsets[:-1][chosen], counts)
         z = torch.from_numpy(latents.mean[atoms]).to(device)
-        known = None
-        if given is not None:
-            known = torch.from_numpy(given[atoms].astype(np.int64)).to(device)
+        known = None if given is None else torch.from_numpy(given[atoms]).to(device).long()
         decoded = module.generate(z, Layout.of(counts, device), known)
         coordinates[atoms] = coordinates_of(decoded.pairs).double().cpu().numpy()
         lattices[chosen] = lattices_of(decoded.log_metric.double().cpu().numpy(), counts)
@@ -180,9 +179,8 @@ class CrystalModel:
     def encode(self, crystals: Crystals) -> Latents:
         """Return the posterior of every atom, in the order of the input.
 
-        Neither rotation, origin, order of atoms nor choice of the cell changes the set
-        of latents of a crystal. Atoms that a symmetry of the crystal exchanges may
-        exchange their latents.
+        Neither rotation, origin, order of atoms nor choice of the cell changes the set of latents
+        of a crystal. Atoms that a symmetry of the crystal exchanges may exchange their latents.
         """
         return encode(self.module, canonicalize(crystals).crystals)
 
@@ -221,7 +219,8 @@ class CrystalModel:
                 "otherwise fit one with `variolite crystals prior RUN --data PATH --set "
                 "prior.kind=flow`",
             )
-        return generate(self, self.prior, number, sampling, log=log)
+        # A decoder that is not given the elements ignores those proposed.
+        return generate(partial(decode, self.module), self.prior, number, sampling, log=log)
 
 
 # The model file of a crystal VAE, with its prior and its property head.

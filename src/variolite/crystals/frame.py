@@ -1,10 +1,9 @@
 """One representation of every crystal, whatever cell, origin and order it came in.
 
-The frame is chosen by comparing real-valued scores, never by rules that need a
-rounding: among all shortest bases the one with the least weighted metric, and
-among the bases and origins that are left the ones with the greatest weighted
-sum of structure factors. Choices that tie are related by symmetry and give the
-same representation. The weights only have to be generic.
+The frame is chosen by comparing real-valued scores, never by rules that need a rounding: among all
+shortest bases the one with the least weighted metric, and among the bases and origins that are left
+the ones with the greatest weighted sum of structure factors. Choices that tie are related by
+symmetry and give the same representation. The weights only have to be generic.
 
 Mirror images get the same representation: the bases of both hands are compared.
 """

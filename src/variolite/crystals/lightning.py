@@ -60,9 +60,8 @@ class CrystalDataModule(LightningDataModule):
     """Crystals in any cell for `VAEModule`, each process its own portion of every batch.
 
     ``batch_size`` are the crystals in a step of all processes together; a seed gives the same
-    batches and the same noise, of ``latent`` dimensions, on any number of processes.
-    ``features`` are the standardised foundation features of the atoms of both sets, for a
-    module with alignment.
+    batches and the same noise, of ``latent`` dimensions, on any number of processes. ``features``
+    are the standardised foundation features of the atoms of both sets, for a module with alignment.
     """
 
     def __init__(

@@ -307,9 +307,8 @@ class PairBlock:
 def periodic_distances(crystals: Crystals) -> tuple[Floats, Iterator[PairBlock]]:
     """Measure the distances within crystals that have cells, in cells that are reduced once.
 
-    Returns the distance of every atom of a crystal to the nearest of its own images in
-    Angstrom, (B,), and the distances of all pairs of different atoms; crystals of one atom have
-    none.
+    Returns the distance of every atom of a crystal to the nearest of its own images in Angstrom,
+    (B,), and the distances of all pairs of different atoms; crystals of one atom have none.
     """
     coordinates, lattices = in_reduced_cells(crystals)
     # A reduced basis holds the shortest vector of the lattice.

@@ -36,7 +36,7 @@ class ToyCodec:
     def decode(self, latents, *, species=None):
         """Read it off again; cells are cubes."""
         facts = (latents.mean - SHIFT) / SPREAD
-        if species is None:
+        if not self.species_given:
             distance = ((facts[:, None, :2] - CODES) ** 2).sum(axis=2)
             species = np.array(ELEMENTS)[distance.argmin(axis=1)]
         coordinates = np.arctan2(facts[:, 5:8], facts[:, 2:5]) / (2.0 * np.pi) % 1.0

@@ -30,7 +30,7 @@ SALT = np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
 def test_exactly_as_many_as_asked_for(prior, codec):
     made, again, other, one = (
-        generate(codec, prior, number, Sampling(seed=seed, steps=8))
+        generate(codec.decode, prior, number, Sampling(seed=seed, steps=8))
         for number, seed in ((37, 0), (37, 0), (37, 1), (1, 0))
     )
     assert len(made.crystals) == len(set(made.crystals.names)) == 37
@@ -45,7 +45,7 @@ def test_exactly_as_many_as_asked_for(prior, codec):
 
 def test_conditions_are_met(prior, codec):
     def made(number=12, **where):
-        return generate(codec, prior, number, Sampling(where=where, steps=8)).crystals
+        return generate(codec.decode, prior, number, Sampling(where=where, steps=8)).crystals
 
     assert set(reduced_formulas(made(composition="LiTiO3"))) == {"LiTiO3"}
     system = made(composition="Na-Cl", atoms=2)
@@ -56,7 +56,7 @@ def test_conditions_are_met(prior, codec):
     assert low > high + 0.3
     # A decoder that is given the elements gets those proposed.
     sampling = Sampling(where={"composition": "NaTiO3"})
-    given_species = generate(replace(codec, species_given=True), prior, 20, sampling)
+    given_species = generate(replace(codec, species_given=True).decode, prior, 20, sampling)
     assert set(reduced_formulas(given_species.crystals)) == {"NaTiO3"}
     assert "composition" not in given_species.rejects
 
@@ -67,11 +67,11 @@ def test_space_groups_are_made_exact_and_checked(prior, codec):
     ways = (
         Sampling(where={"atoms": 2}, steps=8, symmetrise=precision) for precision in (None, 0.4)
     )
-    pairs = (generate(codec, prior, 8, way).crystals for way in ways)
+    pairs = (generate(codec.decode, prior, 8, way).crystals for way in ways)
     plain, exact = (np.mean(space_groups(two, symprec=1e-3)[0] == 221) for two in pairs)
     assert exact > plain + 0.2
     where = {"atoms": 2, "space_group": 221, "composition": "Li-O"}
-    asked = generate(codec, prior, 5, Sampling(where=where, steps=8, max_attempts=100))
+    asked = generate(codec.decode, prior, 5, Sampling(where=where, steps=8, max_attempts=100))
     assert (space_groups(asked.crystals, symprec=0.1)[0] == 221).all()
 
 
@@ -80,9 +80,9 @@ def test_limits_and_mistakes_are_reported(prior, codec):
     with pytest.raises(
         DataError, match=f"(?s){found}.*two atoms closer than 0.5 Angstrom.*--tries"
     ):
-        generate(replace(codec, broken=True), prior, 5, Sampling(max_attempts=3))
+        generate(replace(codec, broken=True).decode, prior, 5, Sampling(max_attempts=3))
     with pytest.raises(DataError, match="the number of crystals is 0"):
-        generate(codec, prior, 0)
+        generate(codec.decode, prior, 0)
     for name, value, message in (
         ("steps", 0, "the number of steps is 0"),
         ("temperature", -1.0, "the temperature is -1"),

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,6 @@ from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.where import Where, parse_where
 from variolite.crystals.periodic import has_cell, shortest_distances
 from variolite.errors import DataError
-
-if TYPE_CHECKING:
-    from variolite.crystals.crystal_model import CrystalModel
 
 AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
@@ -148,14 +145,14 @@ class Proposals:
 
 
 def generate(
-    model: CrystalModel,
+    decode: Callable[..., Crystals],
     prior: LatentPrior,
     number: int,
     sampling: Sampling = Sampling(),
     *,
     log: Callable[[str], None] = lambda _: None,
 ) -> Generated:
-    """Generate exactly ``number`` valid crystals.
+    """Generate exactly ``number`` valid crystals by `CrystalModel.decode` or alike.
 
     Valid: a finite cell of positive volume, no two atoms (images included) closer than 0.5 Angstrom
     or than three quarters of the shortest distance of the same two elements in a training crystal,
@@ -194,8 +191,7 @@ def generate(
             guidance=sampling.guidance,
             steps=sampling.steps,
         )
-        given = conditions.species if model.species_given else None
-        decoded = model.decode(latents, species=given)
+        decoded = decode(latents, species=conditions.species)
         if symmetrise is not None:
             decoded = symmetrised(decoded, symmetrise)
         reasons = reject_reasons(decoded, prior, where)
