@@ -87,6 +87,17 @@ def test_rotation_and_another_cell_move_the_latents(batch, moved):
 
 
 @torch.no_grad()
+def test_the_order_of_atoms_moves_the_latents(plain, batch):
+    # All crystals backwards: atoms keep their neighbours and change their number.
+    ends, owner = batch.layout.counts.cumsum(0), batch.layout.owner
+    backwards = (2 * ends - batch.layout.counts - 1)[owner] - torch.arange(len(owner))
+    turned = {name: getattr(batch, name)[backwards] for name in ("species", "coordinates")}
+    before, after = (plain.infer(b).mean[0] for b in (batch, replace(batch, **turned)))
+    change = (after[backwards] - before) / before.std(0)
+    assert float(change.square().mean().sqrt()) > 0.1  # [.25]
+
+
+@torch.no_grad()
 def test_untrained_draws_from_the_prior_are_hardly_ever_cells(plain, batch):
     negative, inside_out = [], []
     for seed in range(10):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from drawn_crystals import cut, drawn_crystals
+from drawn_crystals import cut, drawn_crystals, drawn_sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,6 +144,17 @@ def test_alone_and_together_are_the_same(module, batch, crystals):
         assert torch.isfinite(loss.total).all()
         kl += float(loss.kl) * len(single.species)
     assert kl / begin == pytest.approx(float(module.loss(batch, BETA).kl), rel=1e-5)
+
+
+@torch.no_grad()
+@settings(max_examples=10)
+@given(drawn=drawn_sets())
+def test_the_loss_of_a_batch_of_one_is_that_of_its_copies(drawn):
+    module, one = module_of(), canonical(drawn).crystals.take([0])
+    single, many = batch_of(one), batch_of(one.take([0] * 5))
+    many = replace(many, noise=single.noise.repeat(5, 1))
+    losses = [module.loss(part, BETA).total for part in (single, many)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 @torch.no_grad()
