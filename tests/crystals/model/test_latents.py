@@ -46,8 +46,13 @@ def test_distances_agree_with_those_of_numpy_and_scipy():
     first, second = random.normal(size=(2000, 1)), random.exponential(size=(1500, 1))
     expected = wasserstein_distance(first[:, 0], second[:, 0])
     assert module.sliced_wasserstein(first, second) == pytest.approx(expected, rel=0.02)
-    # A shift is as far as it is long: all 256 directions of one dimension are the same.
-    assert module.sliced_wasserstein(first, first + 0.7) == pytest.approx(0.7, abs=1e-9)
+    # Along a direction u two samples shifted by s lie |u_0 s| apart, whatever their shape.
+    for dimensions in (1, 2, 4):
+        rows = random.normal(size=(300, dimensions))
+        directions = np.random.default_rng(0).standard_normal((dimensions, 256))
+        shares = np.abs(directions[0]) / np.linalg.norm(directions, axis=0)
+        found = module.sliced_wasserstein(rows, rows + 0.7 * np.eye(dimensions)[0])
+        assert found == pytest.approx(0.7 * shares.mean(), abs=1e-9)
     first, second = random.normal(size=(12, 2)), random.normal(1.0, 1.0, (9, 2))
     width = np.median(pdist(np.concatenate([first, second])) ** 2)
     own = [np.exp(-(pdist(rows) ** 2) / width).mean() for rows in (first, second)]
