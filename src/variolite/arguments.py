@@ -98,10 +98,8 @@ def _from_file(path: Path) -> dict[str, str]:
     hint = 'give MEANING=COLUMN, or a YAML file with lines such as gamma_ray: "Gamma Ray"'
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        raise DataError(
-            "not a mapping of meanings to columns", where=f"--map {path}", hint=hint
-        ) from None
+    except (OSError, ValueError, yaml.YAMLError):
+        content = None
     if not isinstance(content, dict):
         raise DataError("not a mapping of meanings to columns", where=f"--map {path}", hint=hint)
     return {str(k): "-" if v is None else str(v) for k, v in content.items()}

@@ -101,6 +101,7 @@ def test_impossible_columns(settings, says):
         ("columns: {a: 3}", "'a' needs settings"),
         ("- a", "maps 'columns'"),
         ("a: [", "not valid YAML"),
+        ("columns: {a: {unit: 2020-13-45}}", "not valid YAML .a value does not suit its type"),
         ("{}", "Field required"),
         (
             "columns:\n  GR: {}\n  RHOB: {}\n  GR: {}",

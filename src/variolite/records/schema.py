@@ -54,7 +54,11 @@ def load_yaml(text: str, *, where: str | None = None) -> Any:
     except SchemaError as error:
         raise SchemaError(error.what, where=where, hint=error.hint) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise SchemaError(f"not valid YAML ({' '.join(str(error).split())})", where=where) from None
+        problem = " ".join(str(error).split())
+    except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
+        # PyYAML lets these out for the likes of `2020-13-45` or `!!bool x`.
+        problem = "a value does not suit its type"
+    raise SchemaError(f"not valid YAML ({problem})", where=where)
 
 
 # Spellings of units: enough to tell g/cc from kg/m3, not a unit system.
