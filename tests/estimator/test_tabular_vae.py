@@ -175,6 +175,7 @@ def test_recipe_stands_in_place_of_the_network_arguments(table):
         ({"latent": 0}, "model.latent"),
         ({"likelihood": "poisson"}, "model.likelihood"),
         ({"sigma2": 0.1}, "sigma2 and variance: fixed go together"),
+        ({"warm_up": None}, "training.beta.epochs: .*integer"),
         ({"epochs": 5, "warm_up": 5}, "beta schedule takes 5 epochs"),
         ({"beta": CyclicalBeta(epochs=10, cycles=10)}, "beta schedule takes 100 epochs"),
         ({"validation": 1.5}, "share to hold back is 1.5"),

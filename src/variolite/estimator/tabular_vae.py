@@ -470,7 +470,7 @@ def recipe_of(arguments: Mapping[str, Any], schema: Schema) -> Recipe:
     beta, warm_up = arguments["beta"], arguments["warm_up"]
     if isinstance(beta, Real):
         ramp = {"kind": "linear", "start": 0.0, "end": beta, "epochs": warm_up}
-        beta = ramp if warm_up else {"kind": "constant", "value": beta}
+        beta = ramp if warm_up != 0 else {"kind": "constant", "value": beta}
     content = {
         "name": "estimator",
         "columns": schema.columns,
