@@ -54,6 +54,10 @@ class DataError(VarioliteError):
     """A table or file does not hold what is needed of it."""
 
 
+class DataWarning(UserWarning):
+    """A table can be read, but something in it looks wrong."""
+
+
 class SchemaError(VarioliteError):
     """A schema is inconsistent, or does not fit the table it is applied to."""
 

@@ -6,8 +6,6 @@ import codecs
 import csv
 import gzip
 import io
-import logging
-import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,12 +17,9 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError, nearest
+from variolite.errors import DataWarning as DataWarning
+from variolite.records.las import las_units, read_las
 from variolite.records.schema import split_header
-
-
-class DataWarning(UserWarning):
-    """A table can be read, but something in it looks wrong."""
-
 
 # Delimited text (CSV, TSV), strictly: what does not fit is an error, not a guess.
 
@@ -198,78 +193,6 @@ def _narrowed(series: pl.Series) -> pl.Series:
     return series
 
 
-# Well logs in LAS format (LAS 1.2 and 2.0), with lasio.
-
-_WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
-
-
-def _read_las(path: Path, _: Sequence[str]) -> pl.DataFrame:
-    """Read the curves of a LAS file, one column each.
-
-    Values equal to the header's NULL become NaN. When no curve names the well, the column
-    ``WELL`` repeats the name in the header, so that files can be stacked.
-    """
-    las = _load_las(path, data=True)
-    _check_shape(las, path)
-    columns = []
-    for curve in las.curves:
-        values = np.asarray(curve.data)
-        numbers = values.dtype.kind in "fiub"
-        columns.append(pl.Series(curve.mnemonic, values if numbers else map(str, values.tolist())))
-    lengths = {len(column) for column in columns}
-    if lengths == {0}:
-        raise DataError("the ~ASCII section holds no rows")
-    if len(lengths) > 1:
-        raise DataError("the curves differ in length")
-    frame = pl.DataFrame(columns)
-    names = [item.value for item in las.well if item.original_mnemonic.casefold() == "well"]
-    name = str(names[0]).strip() if names else ""
-    if name and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
-        frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
-    return frame
-
-
-def _check_shape(las: Any, path: Path) -> None:
-    """Compare the ~Curve section with the data: lasio pads or invents what does not fit."""
-    declared = len(_load_las(path, data=False).curves)
-    if not declared:
-        raise DataError("no curves are declared", hint="Check its ~Curve section")
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    data = re.split(r"(?mi)^~A.*$", text)[-1]
-    lines = [line for line in data.splitlines() if line.strip() and line.lstrip()[0] != "#"]
-    if '"' in data or not lines:
-        return
-    widths: list[float] = [len(line.replace(",", " ").split()) for line in lines]
-    wrap = [str(i.value).upper() for i in las.version if i.original_mnemonic.upper() == "WRAP"]
-    if "YES" in wrap:
-        widths = [sum(widths) / max(len(las.curves[0].data), 1)]
-    for width in widths:
-        if width != declared:
-            what = f"{declared} curves are declared, but a row holds {width:g} values"
-            hint = "The file is truncated, or its ~Curve section does not match its data"
-            raise DataError(what, hint=hint)
-
-
-def _load_las(path: Path, *, data: bool) -> Any:
-    head = path.read_bytes()[:_SAMPLE]
-    if b"\0" in head or b"~" not in head:
-        what = "is not a LAS file: no section starts with '~'"
-        raise DataError(what, hint="Check the file ending")
-    import lasio
-
-    # Without a handler of its own, lasio's remarks on every file end up on the terminal.
-    logging.getLogger("lasio").addHandler(logging.NullHandler())
-    # The fast engine refuses wrapped lines and text values that the other can read.
-    reason = ""
-    for engine in ("numpy", "normal") if data else ("normal",):
-        try:
-            return lasio.read(path, ignore_data=not data, engine=engine, mnemonic_case="preserve")
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-    hint = "The file is truncated or its ~Curve section does not match its data"
-    raise DataError(f"cannot be read as LAS ({reason})", hint=hint)
-
-
 # A table from a file, a data frame or a mapping of arrays.
 
 # What reads a file, given the columns that are to stay text.
@@ -278,7 +201,7 @@ _READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
     ".parquet": lambda path, _: pl.read_parquet(io.BytesIO(path.read_bytes())),
     ".feather": lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes())),
     ".arrow": lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes())),
-    ".las": _read_las,
+    ".las": read_las,
 }
 
 
@@ -334,9 +257,7 @@ def units_of(source: Any) -> dict[str, str]:
     else:
         with _reading(Path(source)) as ending:
             if ending == ".las":
-                curves = _load_las(Path(source), data=False).curves
-                units = {curve.mnemonic: str(curve.unit or "").strip() for curve in curves}
-                return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
+                return las_units(Path(source))
             if _READERS[ending] is _read_delimited:
                 names = _delimited(Path(source))[2]
             else:
