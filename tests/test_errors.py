@@ -24,3 +24,10 @@ def test_parts_that_are_not_given_leave_no_trace_and_a_list_keeps_its_dots():
 def test_nearest():
     for name, expected in (("RHOP", "RHOB"), ("rhob", "RHOB"), ("something else", None)):
         assert errors.nearest(name, ["GR", "RHOB", "NPHI"]) == expected
+
+
+def test_control_characters_are_written_out():
+    assert (
+        errors.printable("W\x1b[2J\x07 \u202egpj\x9b \tÅ\n")
+        == "W\\x1b[2J\\x07 \\u202egpj\\x9b \tÅ\n"
+    )

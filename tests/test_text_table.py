@@ -15,3 +15,4 @@ def test_columns_are_aligned_empty_ones_left_out_and_long_lines_kept():
     cell = "word " * 60 + "end"
     assert text_table(("note",), [(cell,)]).splitlines() == ["note", cell]
     assert text_table(("a", "b"), []) == ""
+    assert text_table(("a",), [("\x1b[1mW",)]).splitlines() == ["a", "\\x1b[1mW"]

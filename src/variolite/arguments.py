@@ -93,14 +93,13 @@ def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> 
 
 
 def _from_file(path: Path) -> dict[str, str]:
-    import yaml
+    from variolite.records import read_yaml
 
-    hint = 'give MEANING=COLUMN, or a YAML file with lines such as gamma_ray: "Gamma Ray"'
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
-    if not isinstance(content, dict):
+    content = read_yaml(path, where=f"--map {path}")
+    if not isinstance(content, dict) or not all(
+        isinstance(column, str | int | float | None) for column in content.values()
+    ):
+        hint = 'give MEANING=COLUMN, or a YAML file with lines such as gamma_ray: "Gamma Ray"'
         raise DataError("not a mapping of meanings to columns", where=f"--map {path}", hint=hint)
     return {str(k): "-" if v is None else str(v) for k, v in content.items()}
 

@@ -7,6 +7,7 @@ code 2; anything else is an internal error and ends with code 1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -76,6 +77,15 @@ class ModelFileError(VarioliteError):
 
 class RunFolderError(VarioliteError):
     """A run folder is missing, incomplete or in the way."""
+
+
+# C0 and C1 controls but line feed and tab, and what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Write out control characters as escapes: names from files must not steer a terminal."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from variolite.errors import printable
+
 if TYPE_CHECKING:
     from variolite.training import EpochRecord
 
@@ -48,7 +50,7 @@ class ConsoleProgress(Progress):
     """Lines on stderr; on a terminal a bar, or the step at hand, that is wiped away again."""
 
     def note(self, text: str) -> None:
-        print(f"  {text}", file=sys.stderr, flush=True)
+        print(f"  {printable(text)}", file=sys.stderr, flush=True)
 
     @contextmanager
     def stage(self, title: str, total: int | None = None) -> Iterator[Step]:
@@ -65,7 +67,9 @@ def _bar(title: str, total: int | None) -> Iterator[Step]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns: list[Any] = [TextColumn("  {task.description}"), TextColumn("{task.fields[state]}")]
+    texts = ("  {task.description}", "{task.fields[state]}")
+    # No markup: a name such as "[bold]" is shown as it is.
+    columns: list[Any] = [TextColumn(text, markup=False) for text in texts]
     if total is not None:
         columns += [BarColumn(), TimeRemainingColumn()]
     # Notes of the stage are printed above the bar, as rich takes over stderr meanwhile.
@@ -74,7 +78,7 @@ def _bar(title: str, total: int | None) -> Iterator[Step]:
 
         def step(text: str, /, *, done: int | None = None) -> None:
             bar.start_task(task)
-            bar.update(task, completed=done, state=text)
+            bar.update(task, completed=done, state=printable(text))
 
         yield step
 
@@ -95,7 +99,7 @@ def _lines(title: str, total: int | None) -> Iterator[Step]:
         left = ""
         if total is not None and done:
             left = f", at most {(now - began) / done * (total - done):.0f} s left"
-        print(f"  {title}: {text}{left}", file=sys.stderr, flush=True)
+        print(f"  {title}: {printable(text)}{left}", file=sys.stderr, flush=True)
 
     yield step
 

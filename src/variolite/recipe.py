@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.fields import FIELDS, field_of_kind
-from variolite.records import Column, Schema, load_yaml
+from variolite.records import Column, Schema, load_yaml, read_yaml
 
 # What a recipe holds.
 
@@ -243,9 +243,6 @@ R = TypeVar("R", bound=BaseRecipe)
 _WITH_KINDS = frozenset({("training", "beta")})
 """Places where settings belong to the kind that stands beside them."""
 
-MOST_VALUES = 100_000
-"""A recipe that holds more is a mistake, or a few aliases of aliases meant to fill the memory."""
-
 
 def packaged_recipes() -> dict[str, str]:
     """Name and title of every recipe that ships with Variolite."""
@@ -358,13 +355,8 @@ def read_recipe_file(name: str) -> dict[str, Any]:
 
     Raises `RecipeError` if it cannot be read as plain data.
     """
-    try:
-        text = Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        what = f"cannot read the recipe: {reason}"
-        raise RecipeError(what, where=name, hint="check the path") from None
-    return _mapping_of(text, name)
+    with _of_recipes(f"recipe {name}"):
+        return _mapping(read_yaml(Path(name)))
 
 
 def _read_packaged(name: str) -> dict[str, Any]:
@@ -375,41 +367,21 @@ def _read_packaged(name: str) -> dict[str, Any]:
         hint = f"did you mean {close}? " if close else ""
         hint += "`variolite recipes` lists them; a file of your own ends in .yaml"
         raise RecipeError(f"there is no recipe called {name!r}", hint=hint)
-    return _mapping_of(entry.read_text(encoding="utf-8"), name)
+    return _mapping(load_yaml(entry.read_text(encoding="utf-8")))
 
 
-def _mapping_of(text: str, name: str) -> dict[str, Any]:
-    content = _parse_yaml(text, f"recipe {name}")
-    if not isinstance(content, dict):
-        raise RecipeError("a recipe is a mapping of keys to values", where=f"recipe {name}")
-    return content
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    """Read YAML that people wrote or passed on, into plain types.
-
-    Raises `RecipeError` if it is not valid YAML, carries a tag, or its aliases would fill the
-    memory.
-    """
+@contextmanager
+def _of_recipes(where: str) -> Iterator[None]:
     try:
-        content = load_yaml(text)
+        yield
     except SchemaError as error:
         raise RecipeError(error.what, where=where, hint=error.hint) from None
-    if _values_within(content, {}) > MOST_VALUES:
-        problem = f"its aliases expand to more than {MOST_VALUES:,} values"
-        raise RecipeError(f"not valid YAML ({problem})", where=where)
+
+
+def _mapping(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise SchemaError("a recipe is a mapping of keys to values")
     return content
-
-
-def _values_within(node: Any, known: dict[int, float]) -> float:
-    """Count values with every alias written out; infinite where a value holds itself."""
-    if not isinstance(node, (dict, list)):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = math.inf
-        inside = node.values() if isinstance(node, dict) else node
-        known[id(node)] = 1 + sum(_values_within(value, known) for value in inside)
-    return known[id(node)]
 
 
 def _lay_over(below: Mapping[str, Any], above: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -459,7 +431,8 @@ def _override(content: Mapping[str, Any], text: str) -> dict[str, Any]:
     if not separator or not key:
         hint = "for example --set training.epochs=50"
         raise RecipeError("this is not of the form key.subkey=value", where=where, hint=hint)
-    nested: Any = _parse_yaml(value, where)
+    with _of_recipes(where):
+        nested: Any = load_yaml(value)
     for part in reversed(key.split(".")):
         nested = {part: nested}
     return _lay_over(content, nested, where)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from variolite.errors import printable
+
 
 def text_table(
     heads: Sequence[str],
@@ -17,7 +19,7 @@ def text_table(
     A column without a filled cell is left out. Lines are never cut or wrapped: a terminal, a
     pipe and a file get the same text. ``indent`` spaces stand before every line.
     """
-    columns = zip(heads, *rows, strict=True)
+    columns = zip(heads, *([printable(cell) for cell in row] for row in rows), strict=True)
     aligned = []
     for head, *cells in columns:
         if any(cells):

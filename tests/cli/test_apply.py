@@ -34,6 +34,16 @@ def test_row_numbers_count_the_input_when_rows_are_dropped(example, program, tmp
     assert rows == [i for i in range(holed.height) if i not in (0, 5)]
 
 
+def test_text_that_a_spreadsheet_would_run_is_guarded_unless_told_otherwise(
+    example, program, tmp_path
+):
+    data, out = tmp_path / "t.csv", tmp_path / "o.csv"
+    example.frame.head(3).with_columns(hole=pl.lit("=HYPERLINK(1)")).write_csv(data)
+    for option, expected in ((), "'=HYPERLINK(1)"), (("--raw-text",), "=HYPERLINK(1)"):
+        program.works(*option, "encode", example.run, data=data, out=out)
+        assert set(pl.read_csv(out)["group"]) == {expected}
+
+
 @pytest.mark.parametrize(("member", "name"), [(0, "cluster"), (1, "cluster:1")])
 def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path, member, name):
     out = tmp_path / "c.csv"

@@ -2,10 +2,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from variolite.arguments import parse_mapping
 from variolite.corelogs import LevelChooser, bin_tables
 from variolite.corelogs.lithology import LabelLevel, label_level, label_levels, read_label_level
 from variolite.corelogs.simulate import lithologies
-from variolite.errors import DataError
+from variolite.errors import VarioliteError
 
 GROUPS = {
     "Biogenic Silica", "Carbonate", "Clay/Mud", "Conglomerate/Breccia", "Diamict", "Evaporite",
@@ -109,7 +110,7 @@ def test_a_level_of_ones_own_is_read(tmp_path, name, content):
         ("a.yaml", "", "holds no mapping"),
         ("a.yaml", "[1, 2]", "holds no mapping"),
         ("a.yaml", "a: {b: c}", "stands for no group"),
-        ("a.yaml", "a: [b", "cannot be read"),
+        ("a.yaml", "a: [b", "not valid YAML"),
         ("a.yaml", "groups: {A: [a]}\nhead: {}", "unknown key 'head'"),
         ("a.yaml", "groups: {}", "maps nothing"),
         ("a.yaml", "groups: {A: [a]}\nheads: [a]", "holds no mapping"),
@@ -118,7 +119,7 @@ def test_a_level_of_ones_own_is_read(tmp_path, name, content):
 def test_a_bad_mapping_gives_one_clear_error(tmp_path, name, content, what):
     path = tmp_path / name
     path.write_text(content)
-    with pytest.raises(DataError, match=what) as caught:
+    with pytest.raises(VarioliteError, match=what) as caught:
         read_label_level(path)
     assert name in str(caught.value)
 
@@ -142,7 +143,7 @@ def test_levels_become_columns_of_the_binned_table(tmp_path):
         mine.with_name("no.yaml"): "cannot be read",
     }
     for level, what in (*refused.items(), (LabelLevel("depth", {}), "may not be called 'depth'")):
-        with pytest.raises(DataError, match=what):
+        with pytest.raises(VarioliteError, match=what):
             bin_tables([table], levels=[level])
 
 
@@ -169,3 +170,35 @@ def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level(tmp_pa
     levels = LevelChooser([file])(unknown)
     assert levels["mine"].tolist() == ["coarse", ""]
     assert levels["facies"].tolist() == ["alpha", "beta"]
+
+
+BOMB = "a: &a [x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize("read", [read_label_level, lambda path: parse_mapping([str(path)])])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "aliases expand to more than 100,000 values"),
+        ("a: &a [*a]", "aliases expand"),
+        ("a: 2020-13-45", "a value does not suit its type"),
+        ("a: !!bool x", "a value does not suit its type"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: " + '"' * 1_000_000, "not valid YAML"),
+        ("a: " + "b" * 2_000_000, "too many for a file of settings"),
+        ("yes: b", "the name 'yes' reads as True"),
+        ("a: [[b]]", "not a mapping of meanings|'a' stands for no group"),
+        ("- a", "not a mapping of meanings|holds no mapping"),
+    ],
+)
+def test_yaml_of_users_is_guarded_as_recipes_are(read, text, says, tmp_path):
+    path = tmp_path / "given.yaml"
+    path.write_text(text)
+    with pytest.raises(VarioliteError, match=says) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    with pytest.raises(VarioliteError, match="cannot be read"):
+        read(tmp_path / "missing.yaml")

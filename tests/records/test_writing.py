@@ -7,6 +7,7 @@ import pytest
 
 from variolite import records
 from variolite.errors import DataError
+from variolite.records import writing
 
 FRAME = pl.DataFrame({"a": [1.5, float("nan")], "b": ["x", None]})
 
@@ -56,3 +57,25 @@ def test_refusals_before_and_while_writing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     records.write_table(nested, tmp_path / "t.parquet")
     assert records.read_table(tmp_path / "t.parquet").equals(nested)
+
+
+def test_formulas_of_spreadsheets_are_guarded_and_read_back(tmp_path):
+    text = ["=1+1", "-5", "-5a", "+1e3", "@x", "it's", None, "\tx"]
+    frame = pl.DataFrame(
+        {"=well": text, "x": [-1.0] * 8, "c": pl.Series(text).cast(pl.Categorical)}
+    )
+    path = tmp_path / "t.csv"
+    records.write_table(frame, path)
+    assert path.read_text().splitlines()[:4] == [
+        "'=well,x,c",
+        "'=1+1,-1.0,'=1+1",
+        "-5,-1.0,-5",
+        "'-5a,-1.0,'-5a",
+    ]
+    back = records.read_table(path)
+    assert back.columns == frame.columns
+    assert back["=well"].to_list() == text
+    token = writing.raw_text.set(True)
+    records.write_table(frame, path)
+    writing.raw_text.reset(token)
+    assert path.read_text().startswith("=well,x,c\n=1+1,-1.0,=1+1\n")

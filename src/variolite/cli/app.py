@@ -8,13 +8,14 @@ import re
 import sys
 import traceback
 import warnings
+from functools import partial
 from importlib import import_module
 from typing import TextIO
 
 import typer
 
 from variolite.cli import recipes, runs
-from variolite.errors import VarioliteError
+from variolite.errors import VarioliteError, printable
 from variolite.fields import field_names
 
 app = typer.Typer(
@@ -46,8 +47,20 @@ for name in field_names():
 
 @app.callback(invoke_without_command=True)
 def _program(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    raw_text: bool = typer.Option(
+        False,
+        "--raw-text",
+        help="Write text into CSV as it is. Without this, cells that a spreadsheet would run "
+        "(=, +, -, @ first, and no number) get an apostrophe in front.",
+    ),
 ) -> None:
+    if raw_text:
+        from variolite.records import writing
+
+        token = writing.raw_text.set(True)
+        context.call_on_close(partial(writing.raw_text.reset, token))
     if version:
         from variolite import __version__
 
@@ -111,11 +124,11 @@ def _warn(
 ) -> None:
     """Show a warning as a sentence, without the line of code that it comes from."""
     del category, filename, lineno, file, line
-    print(f"  {' '.join(str(message).split())}", file=sys.stderr)
+    print(f"  {printable(' '.join(str(message).split()))}", file=sys.stderr)
 
 
 def _fail(message: str) -> None:
-    print(f"variolite: {' '.join(message.split())}", file=sys.stderr)
+    print(f"variolite: {printable(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
 
 

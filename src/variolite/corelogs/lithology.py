@@ -19,6 +19,7 @@ import yaml
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, nearest
+from variolite.records import read_table, read_yaml
 
 
 def read_packaged(name: str) -> Any:
@@ -109,24 +110,17 @@ def read_label_level(path: str | Path) -> LabelLevel:
 
     Raises
     ------
-    DataError
+    VarioliteError
         If the file is missing or malformed, or maps one name to two groups.
     """
     path = Path(path)
     if path.suffix.casefold() not in (".yaml", ".yml"):
-        # Imported late: the packaged levels need no reader of tables.
-        from variolite.records import read_table
-
         frame = read_table(path)
         if frame.width < 2:
             raise DataError("the table has fewer than two columns", where=str(path), hint=_HINT)
         two = frame.select(frame.columns[:2]).cast(pl.String).drop_nulls()
         return LabelLevel(path.stem, _unique(two.rows(), str(path)))
-    try:
-        content = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what = f"the file cannot be read: {str(error).splitlines()[0]}"
-        raise DataError(what, where=str(path), hint=_HINT) from error
+    content = read_yaml(path, where=str(path))
     if isinstance(content, dict) and isinstance(content.get("groups"), dict):
         return _level_of(content, path.stem, str(path))
     return LabelLevel(path.stem, _pairs(content, str(path)))
@@ -148,12 +142,12 @@ def _pairs(content: Any, where: str) -> Mapping[str, str]:
         raise DataError("the file holds no mapping", where=where, hint=_HINT)
     pairs: list[tuple[str, str]] = []
     for key, value in content.items():
-        if isinstance(value, list):
-            pairs += [(str(name), str(key)) for name in value]
-        elif isinstance(value, str | int | float):
-            pairs.append((str(key), str(value)))
-        else:
+        names = value if isinstance(value, list) else [value]
+        if not all(isinstance(name, str | int | float) for name in names):
             raise DataError(f"'{key}' stands for no group", where=where, hint=_HINT)
+        for name in names:
+            pair = (name, key) if isinstance(value, list) else (key, name)
+            pairs.append((str(pair[0]), str(pair[1])))
     return _unique(pairs, where)
 
 

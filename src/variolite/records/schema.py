@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
@@ -47,18 +49,59 @@ _Dumper.add_representer(
 )
 
 
+_MOST_VALUES = 100_000
+_MOST_BYTES = 1 << 20
+
+
 def load_yaml(text: str, *, where: str | None = None) -> Any:
-    """Read YAML into plain types; SchemaError names a key given twice or read as a boolean."""
+    """Read YAML that people wrote or passed on, into plain types.
+
+    SchemaError if it is not valid, carries a tag, gives a key twice or one that reads as a
+    boolean, or if its length or its aliases would fill the memory.
+    """
     try:
-        return yaml.load(text, Loader=UniqueKeyLoader)
+        if len(text) > _MOST_BYTES:
+            what = f"{len(text):,} characters are too many for a file of settings"
+            raise SchemaError(what, hint=f"At most {_MOST_BYTES:,} are read")
+        content = yaml.load(text, Loader=UniqueKeyLoader)
+        if _values_within(content, {}) <= _MOST_VALUES:
+            return content
+        problem = f"its aliases expand to more than {_MOST_VALUES:,} values"
     except SchemaError as error:
         raise SchemaError(error.what, where=where, hint=error.hint) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         problem = " ".join(str(error).split())
+    except RecursionError:
+        problem = "it is nested too deeply"
     except (ValueError, LookupError, AttributeError, TypeError, OverflowError):
         # PyYAML lets these out for the likes of `2020-13-45` or `!!bool x`.
         problem = "a value does not suit its type"
     raise SchemaError(f"not valid YAML ({problem})", where=where)
+
+
+def read_yaml(path: Path, *, where: str | None = None) -> Any:
+    """Read a YAML file as `load_yaml` does; SchemaError where there is no such text either."""
+    try:
+        # One character more than is allowed: never the whole of a huge file or a device.
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+        raise SchemaError(what, where=where, hint="Check the path") from None
+    except UnicodeDecodeError:
+        raise SchemaError("is not UTF-8 text", where=where) from None
+    return load_yaml(text, where=where)
+
+
+def _values_within(node: Any, known: dict[int, float]) -> float:
+    """Count values with every alias written out; infinite where a value holds itself."""
+    if not isinstance(node, (dict, list)):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf
+        inside = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_values_within(value, known) for value in inside)
+    return known[id(node)]
 
 
 # Spellings of units: enough to tell g/cc from kg/m3, not a unit system.

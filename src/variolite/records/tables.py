@@ -23,6 +23,7 @@ from variolite.records.schema import split_header
 
 # Delimited text (CSV, TSV), strictly: what does not fit is an error, not a guess.
 
+_GUARDED = r"^'([=+\-@\t\r])"
 _SAMPLE = 1 << 16  # Bytes in which the separator is looked for.
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or Excel workbook",
@@ -58,6 +59,9 @@ def _read_delimited(path: Path, text: Sequence[str]) -> pl.DataFrame:
     else:
         frame = _without_blank_lines(frame, data, separator)
     _warn_of_swallowed_records(frame, separator, path)
+    if b"'" in data:
+        # `write_table` put an apostrophe before what a spreadsheet would run.
+        frame = frame.with_columns(pl.col(pl.String).str.replace(_GUARDED, "$1"))
     return frame
 
 
@@ -113,7 +117,8 @@ def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
     records = _first_records(data, separator)
     if not records:
         raise DataError("has no header line")
-    names = [name.strip() or f"unnamed_{i}" for i, name in enumerate(records[0], start=1)]
+    named = pl.Series(records[0]).str.replace(_GUARDED, "$1").str.strip_chars()
+    names = [name or f"unnamed_{i}" for i, name in enumerate(named, start=1)]
     for name in names:
         places = [str(i) for i, other in enumerate(names, start=1) if other == name]
         if len(places) > 1:

@@ -6,6 +6,7 @@ import gzip
 import io
 import os
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +15,27 @@ import polars as pl
 from variolite.errors import DataError
 from variolite.records.tables import ending_of
 
+# A spreadsheet runs a cell that begins so, unless an apostrophe stands before it.
+FORMULA = r"^[=+\-@\t\r]"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+raw_text: ContextVar[bool] = ContextVar("raw_text", default=False)
+"""Whether text goes into delimited files as it is, formulas of spreadsheets included."""
+
 
 def _delimited(frame: pl.DataFrame, buffer: io.BytesIO, separator: str = ",") -> None:
-    frame.with_columns(pl.selectors.float().fill_nan(None)).write_csv(buffer, separator=separator)
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+    if not raw_text.get():
+        frame = frame.rename(lambda name: _harmless(pl.Series([name]))[0])
+        text = frame.select(pl.selectors.string(include_categorical=True))
+        frame = frame.with_columns(_harmless(series) for series in text.iter_columns())
+    frame.write_csv(buffer, separator=separator)
+
+
+def _harmless(text: pl.Series) -> pl.Series:
+    text = text.cast(pl.String)
+    runs = text.str.contains(FORMULA) & ~text.str.contains(_NUMBER)
+    return ("'" + text).zip_with(runs, text).alias(text.name)
 
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, io.BytesIO], object]] = {
