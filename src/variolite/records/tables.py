@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ import polars as pl
 from variolite.errors import DataError, nearest
 from variolite.errors import DataWarning as DataWarning
 from variolite.records.las import las_units, read_las
+from variolite.records.memory import gunzip, require_memory
 from variolite.records.schema import split_header
 
 # Delimited text (CSV, TSV), strictly: what does not fit is an error, not a guess.
@@ -40,6 +39,8 @@ _FOREIGN = {
 def _read_delimited(path: Path, text: Sequence[str]) -> pl.DataFrame:
     """Read delimited text: types are inferred over the whole file, and ``text`` stays text."""
     data, separator, header = _delimited(path)
+    # Measured: a column of numbers takes at most as many bytes as its text, and the parser some.
+    require_memory(len(data) * 13 // 10, "parsing it")
     overrides = {name: pl.String for name in text if name in header}
     try:
         frame = pl.read_csv(
@@ -130,13 +131,10 @@ def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
 
 def _content(path: Path) -> bytes:
     """Return the content as UTF-8 with line feeds; DataError where it is no such text."""
+    require_memory(path.stat().st_size, "reading it")
     data = path.read_bytes()
     if path.name.casefold().endswith(".gz"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            hint = "The file is truncated or not gzip"
-            raise DataError(f"cannot be decompressed ({error})", hint=hint) from None
+        data = gunzip(data)
     for magic, meaning in _FOREIGN.items():
         if data.startswith(magic):
             hint = "Give the file the ending that says what it is, or export it as CSV"
@@ -200,12 +198,21 @@ def _narrowed(series: pl.Series) -> pl.Series:
 
 # A table from a file, a data frame or a mapping of arrays.
 
+
+def _read_columns(path: Path, scan: Callable[[io.BytesIO], pl.LazyFrame]) -> pl.DataFrame:
+    table = scan(io.BytesIO(path.read_bytes()))
+    # 16 bytes a cell: numbers take up to 8, short text 16; the rest is for decompression.
+    cells = table.select(pl.len()).collect().item() * len(table.collect_schema())
+    require_memory(16 * cells, "reading it")
+    return table.collect()
+
+
 # What reads a file, given the columns that are to stay text.
 _READERS: dict[str, Callable[[Path, Sequence[str]], pl.DataFrame]] = {
     **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), _read_delimited),
-    ".parquet": lambda path, _: pl.read_parquet(io.BytesIO(path.read_bytes())),
-    ".feather": lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes())),
-    ".arrow": lambda path, _: pl.read_ipc(io.BytesIO(path.read_bytes())),
+    ".parquet": lambda path, _: _read_columns(path, pl.scan_parquet),
+    ".feather": lambda path, _: _read_columns(path, pl.scan_ipc),
+    ".arrow": lambda path, _: _read_columns(path, pl.scan_ipc),
     ".las": read_las,
 }
 
