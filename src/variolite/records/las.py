@@ -1,91 +1,410 @@
-"""Well logs in LAS format (LAS 1.2 and 2.0), with lasio."""
+"""Well logs in LAS format, 1.2 to 3.0: lasio reads the header, the data are read here.
+
+lasio pads rows that do not fit, keeps the last of several data sections and names no line. Here
+every value stands under the curve that is declared for it, or the file is refused with the line.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from variolite.errors import DataError
+from variolite.errors import DataError, DataWarning
 
-_HEAD = 1 << 16  # Bytes in which the first section is looked for.
+# What logging software writes where there is no value, casefolded; stars are an overflow.
+_WORDS = """
+na n/a nan null (null) none nil - -- . ? err error missing absent #n/a #value! #num! #div/0!
+-nan nan(ind) -nan(ind)
+"""
+MISSING_WORDS = frozenset(_WORDS.split())
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
+_FEW = 0.05  # Share of words among numbers below which they are slips, not a column of text.
+
+Note = Callable[[str], None]
+
+
+class _Section(NamedTuple):
+    title: str
+    line: int  # That of the title; what follows begins in the next.
+    body: str
+
+    @property
+    def name(self) -> str:
+        return re.split(r"[\s|]", self.title.strip().casefold())[0]
+
+    @property
+    def kind(self) -> str:
+        """What a title of LAS 3 says: definition, data or parameter; else its first letter."""
+        words = self.name.replace("[", "_").split("_")
+        kinds = [word for word in words[1:] if word in ("definition", "data", "parameter")]
+        first = next(self.rows(), None) if not self.title[:1].isalpha() else None
+        if first and _numeric(first[1]):
+            return "data"  # Such as "~  DEPTH  GR".
+        letter = self.name[:1]
+        return kinds[0] if kinds else {"a": "data", "c": "definition"}.get(letter, letter)
+
+    @property
+    def of_logs(self) -> bool:
+        """Whether it is about logs, not cores or drilling as in LAS 3."""
+        return "_" not in self.name or self.name.startswith("log_")
+
+    def rows(self) -> Iterator[tuple[int, str]]:
+        """Give every line with its number, without blank lines and comments."""
+        lines = enumerate(map(str.strip, io.StringIO(self.body)), start=self.line + 1)
+        return ((number, line) for number, line in lines if line and line[0] != "#")
+
+
+class _Curve(NamedTuple):
+    name: str
+    unit: str = ""
+
+
+class _File(NamedTuple):
+    data: list[_Section]
+    curves: list[_Curve]
+    wrapped: bool
+    delimiter: str | None
+    null: str
+    names: dict[str, str]  # Of the well, by the entry that holds it, the best one first.
 
 
 def read_las(path: Path, _: Sequence[str]) -> pl.DataFrame:
     """Read the curves of a LAS file, one column each.
 
-    Values equal to the header's NULL become NaN. When no curve names the well, the column
-    ``WELL`` repeats the name in the header, so that files can be stacked.
+    Values equal to the header's NULL become NaN, as do the usual words for a missing one. When no
+    curve names the well, the column ``WELL`` repeats the name in the header, so that files can
+    be stacked. DataWarning says what was guessed or left out.
     """
-    las = _load_las(path, data=True)
-    _check_shape(las, path)
-    columns = []
-    for curve in las.curves:
-        values = np.asarray(curve.data)
-        numbers = values.dtype.kind in "fiub"
-        columns.append(pl.Series(curve.mnemonic, values if numbers else map(str, values.tolist())))
-    lengths = {len(column) for column in columns}
-    if lengths == {0}:
-        raise DataError("the ~ASCII section holds no rows")
-    if len(lengths) > 1:
-        raise DataError("the curves differ in length")
-    frame = pl.DataFrame(columns)
-    names = [item.value for item in las.well if item.original_mnemonic.casefold() == "well"]
-    name = str(names[0]).strip() if names else ""
-    if name and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
+
+    def note(text: str) -> None:
+        warnings.warn(f"{path}: {text}", DataWarning, stacklevel=5)
+
+    file = _open(path, note)
+    parts = [_table(section, file, note) for section in file.data]
+    for section, above, below in zip(file.data[1:], parts, parts[1:], strict=False):
+        _require_continued(section, above.to_series(0), below.to_series(0))
+    if len(parts) > 1:
+        note(f"the {len(parts)} data sections (lines {_lines(file.data)}) are read as one")
+    frame = pl.concat(parts, how="vertical_relaxed")
+    if file.names and not any(column.casefold() in _WELL_COLUMNS for column in frame.columns):
+        entry, name = next(iter(file.names.items()))
+        if entry != "well":
+            note(f"the header names no well, so its {entry.upper()} {name} is taken as the name")
         frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
     return frame
 
 
 def las_units(path: Path) -> dict[str, str]:
-    """Return the units that the ~Curve section states, by mnemonic."""
-    curves = _load_las(path, data=False).curves
-    units = {curve.mnemonic: str(curve.unit or "").strip() for curve in curves}
-    return {name: unit for name, unit in units.items() if unit and unit not in "_-."}
+    """Return the units that the header states, by curve; that of the index may stand at STRT."""
+    return {name: unit for name, unit in _open(path, lambda _: None).curves if unit}
 
 
-def _check_shape(las: Any, path: Path) -> None:
-    """Compare the ~Curve section with the data: lasio pads or invents what does not fit."""
-    declared = len(_load_las(path, data=False).curves)
-    if not declared:
-        raise DataError("no curves are declared", hint="Check its ~Curve section")
-    text = path.read_bytes().decode("utf-8", errors="replace")
-    data = re.split(r"(?mi)^~A.*$", text)[-1]
-    lines = [line for line in data.splitlines() if line.strip() and line.lstrip()[0] != "#"]
-    if '"' in data or not lines:
-        return
-    widths: list[float] = [len(line.replace(",", " ").split()) for line in lines]
-    wrap = [str(i.value).upper() for i in las.version if i.original_mnemonic.upper() == "WRAP"]
-    if "YES" in wrap:
-        widths = [sum(widths) / max(len(las.curves[0].data), 1)]
-    for width in widths:
-        if width != declared:
-            what = f"{declared} curves are declared, but a row holds {width:g} values"
-            hint = "The file is truncated, or its ~Curve section does not match its data"
-            raise DataError(what, hint=hint)
+# The header.
 
 
-def _load_las(path: Path, *, data: bool) -> Any:
-    head = path.read_bytes()[:_HEAD]
-    if b"\0" in head or b"~" not in head:
+def _decoded(path: Path) -> str:
+    """Return the text with line feeds, without what old systems put at the end of a file."""
+    data = path.read_bytes()
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in data[:4096]:
+        # Without a mark, the first section tells: two bytes for each letter, the low one first?
+        encoding = "utf-16-be" if data.find(b"~") % 2 else "utf-16-le"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    return re.sub(r"\r+\n|\r", "\n", text).replace("\0", "").replace("\x1a", "")
+
+
+def _sections(text: str) -> Iterator[_Section]:
+    marks = list(re.finditer(r"^[ \t]*~(.*)$", text, re.MULTILINE))
+    line, last = 1, 0
+    for mark, following in zip(marks, [*marks[1:], None], strict=False):
+        line, last = line + text.count("\n", last, mark.start()), mark.start()
+        yield _Section(mark[1], line, text[mark.end() + 1 : following and following.start()])
+
+
+def _lines(sections: Sequence[_Section]) -> str:
+    return ", ".join(str(section.line) for section in sections)
+
+
+def _open(path: Path, note: Note) -> _File:
+    """Find the data sections, and read the header that goes with them."""
+    sections = list(_sections(_decoded(path)))
+    if not sections:
         what = "is not a LAS file: no section starts with '~'"
         raise DataError(what, hint="Check the file ending")
+    versions = [section for section in sections if section.kind == "v"]
+    if len(versions) > 1:
+        what = f"holds {len(versions)} files: another begins in line {versions[1].line}"
+        raise DataError(what, hint="Split it there")
+    data = [section for section in sections if section.kind == "data"]
+    filled = [section for section in data if next(section.rows(), None)]
+    logs = [section for section in filled if section.of_logs]
+    if filled and not logs:
+        logs = filled
+        note(f"has no section ~Log_Data; ~{logs[0].title.strip()} (line {logs[0].line}) is read")
+    if not logs:
+        raise _without_data(sections, data)
+    declared = [_definition_of(section, sections) for section in logs]
+    if len({section and section.line for section in declared}) > 1:
+        what = f"holds {len(logs)} tables of different curves (lines {_lines(logs)})"
+        raise DataError(what, hint="Keep one in a file")
+    well = next((section.body for section in sections if section.kind == "w"), "")
+    parts = ["~V", versions[0].body] if versions else []
+    parts += ["~W", well] if well else []
+    header = _header("\n".join([*parts, "~C", declared[0].body if declared[0] else ""]))
+    entries = {item.original_mnemonic.casefold(): item for item in (*header.well, *header.version)}
+    texts = {key: str(item.value).strip() for key, item in entries.items()}
+    if "well" in entries and not isinstance(entries["well"].value, str):
+        # lasio makes a number of 0012: the name as it is written.
+        found = re.search(r"^\s*well\s*\.(.*)$", well, re.MULTILINE | re.IGNORECASE)
+        words = re.split(r"[\s:]+", found[1]) if found else []
+        same = (word for word in words if _number(word) == entries["well"].value)
+        texts["well"] = next(same, texts["well"])
+    curves = _curves(header, note)
+    if curves and not curves[0].unit:
+        units = [_unit(entries[key]) for key in ("strt", "stop", "step") if key in entries]
+        curves[0] = _Curve(curves[0].name, next(filter(None, units), ""))
+    return _File(
+        data=logs,
+        curves=curves,
+        wrapped=texts.get("wrap", "").upper() == "YES",
+        delimiter={"COMMA": ",", "TAB": "\t"}.get(texts.get("dlm", "").upper()),
+        null=texts.get("null", ""),
+        names={key: texts[key] for key in ("well", "uwi", "api") if texts.get(key)},
+    )
+
+
+def _without_data(sections: Sequence[_Section], empty: Sequence[_Section]) -> DataError:
+    rows = [row for section in sections for row in section.rows() if _numeric(row[1])]
+    if empty:
+        what = f"the section ~{empty[0].title.strip()} in line {empty[0].line} holds no rows"
+    elif rows:
+        what = f"no section ~A begins the data, which seem to start in line {rows[0][0]}"
+        return DataError(what, hint="Put a line '~A' above it")
+    else:
+        what = "holds no section ~A with data"
+    return DataError(what, hint="Export the logs again")
+
+
+def _numeric(line: str) -> bool:
+    words = re.split(r"[\s,;]+", line)
+    return len(words) > 1 and all(re.fullmatch(r"[-+.\d][-+.\deE]*", word) for word in words)
+
+
+def _definition_of(data: _Section, sections: Sequence[_Section]) -> _Section | None:
+    """Find the section that declares the curves: the one named, or else the last one before."""
+    known = [section for section in sections if section.kind == "definition"]
+    wanted = data.title.partition("|")[2].strip().casefold()
+    wanted = wanted or re.sub(r"\[.*", "", data.name).replace("_data", "_definition")
+    named = [section for section in known if section.name == wanted]
+    before = [section for section in known if section.of_logs and section.line < data.line]
+    return next(iter(named or before[::-1]), None)
+
+
+def _header(text: str) -> Any:
     import lasio
 
     # Without a handler of its own, lasio's remarks on every file end up on the terminal.
     logging.getLogger("lasio").addHandler(logging.NullHandler())
-    # The fast engine refuses wrapped lines and text values that the other can read.
-    reason = ""
-    for engine in ("numpy", "normal") if data else ("normal",):
-        try:
-            return lasio.read(path, ignore_data=not data, engine=engine, mnemonic_case="preserve")
-        except Exception as error:
-            reason = " ".join(str(error).split())[:160] or type(error).__name__
-    hint = "The file is truncated or its ~Curve section does not match its data"
-    raise DataError(f"cannot be read as LAS ({reason})", hint=hint)
+    options = {"ignore_data": True, "ignore_header_errors": True, "mnemonic_case": "preserve"}
+    try:
+        return lasio.read(io.StringIO(text), **options)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        hint = "Check the lines from ~Version to ~Curve"
+        raise DataError(f"the header cannot be read as LAS ({reason})", hint=hint) from None
+
+
+def _unit(item: Any) -> str:
+    unit = str(item.unit or "").strip()
+    if unit == "0.1" and str(item.value).upper().startswith("IN"):
+        unit = "0.1in"
+    return "" if unit in "_-." else unit
+
+
+def _curves(header: Any, note: Note) -> list[_Curve]:
+    """Return the declared curves; of several with one name, the later ones are numbered."""
+    curves: list[_Curve] = []
+    taken: dict[str, int] = {}
+    for item in header.curves:
+        name, unit = item.original_mnemonic.strip() or "UNKNOWN", _unit(item)
+        if name.endswith("."):  # "DEPT..1IN" is in tenths of an inch.
+            name, unit = name[:-1], f".{unit}"
+        taken[name] = number = taken.get(name, 0) + 1
+        curves.append(_Curve(f"{name}:{number}" if number > 1 else name, unit))
+    for name, number in taken.items():
+        if number > 1:
+            others = ", ".join(f"{name}:{i}" for i in range(2, number + 1))
+            note(f"{number} curves are named {name}: the first keeps the name, then {others}")
+    return curves
+
+
+# The data.
+
+
+def _table(section: _Section, file: _File, note: Note) -> pl.DataFrame:
+    lines = list[int]()
+    try:
+        if file.wrapped or not file.curves:
+            raise ValueError
+        # Quick, where all rows are plain numbers.
+        body = io.StringIO(section.body)
+        columns: list[Any] = list(np.loadtxt(body, ndmin=2, delimiter=file.delimiter).T)
+    except ValueError:
+        lines, rows = _fields(section, file, note)
+        columns = list(zip(*rows, strict=True))
+    curves = file.curves
+    if len(columns) != len(curves):
+        curves = _matched(section, curves, len(columns), len(columns[0]), note)
+    columns += [["nan"] * len(columns[0])] * (len(curves) - len(columns))
+    return pl.DataFrame(
+        _without_null(_series(curve.name, values, lines, note), file.null, index=i == 0)
+        for i, (curve, values) in enumerate(zip(curves, columns, strict=True))
+    )
+
+
+def _fields(section: _Section, file: _File, note: Note) -> tuple[list[int], list[list[str]]]:
+    """Split every row; returns the number of its (last) line and its fields."""
+    declared = len(file.curves)
+    split = [(n, line, _split(line, declared, file.delimiter)) for n, line in section.rows()]
+    widths = {len(fields) for _, _, fields in split}
+    width = declared if file.wrapped or len(widths) > 1 else widths.pop()
+    lines, rows, row = list[int](), list[list[str]](), list[str]()
+    for number, line, fields in split:
+        if len(fields) != width and not file.wrapped:
+            separated = re.sub(r"(\d)-(?=[\d.])", r"\1 -", line)
+            # Of 7.020101130.188 nobody can tell where one ends.
+            lost = re.sub(r"-?\d*(?:\.\d+){2,}", lambda m: " ? " * m[0].count("."), separated)
+            fields = _split(lost, declared, file.delimiter)
+            if len(fields) == width and lost != separated:
+                note(f"values in line {number} run into one another and are missing")
+        row = [*row, *fields]
+        short = file.wrapped and len(row) < width and number != split[-1][0]
+        if len(row) != width and not short:
+            what = f"line {number} holds {len(row)} values, and {width} curves are declared"
+            raise DataError(what, hint="Complete that line, or take it out")
+        if not short:
+            lines.append(number)
+            rows.append(row)
+            row = []
+    return lines, rows
+
+
+def _split(line: str, declared: int, delimiter: str | None) -> list[str]:
+    """Split at the delimiter declared, else at blanks, else at semicolons or commas.
+
+    A comma within a field that is delimited by blanks is a decimal comma.
+    """
+    first = _separated(line, delimiter or " ")
+    if len(first) == declared and not ("," in line or ";" in line):
+        return first
+    for mark in (*(delimiter or ""), " ", ";", ","):
+        fields = _separated(line, mark)
+        if len(fields) == declared and not (mark == " " and re.search(r"[,;](\s|$)", line)):
+            return fields
+    for fields in (_separated(line, " ", quote="'"), re.split(r"[,;\s]+", line)):
+        if len(fields) == declared:
+            return fields
+    return first
+
+
+def _separated(line: str, delimiter: str, quote: str = '"') -> list[str]:
+    if delimiter == " ":
+        line = line.replace("\t", " ")
+        if quote not in line:
+            return line.split()
+    reader = csv.reader([line], delimiter=delimiter, quotechar=quote, skipinitialspace=True)
+    return [field.strip() for field in next(reader, [])]
+
+
+def _matched(
+    section: _Section, curves: Sequence[_Curve], width: int, height: int, note: Note
+) -> list[_Curve]:
+    """Name the columns where every row holds more or fewer values than curves are declared."""
+    words = section.title.split()[1 if section.title[:1].isalpha() else 0 :]
+    says = f"{len(curves)} curves are declared, but every row holds {width} values"
+    if len(words) == len({*words}) == width:
+        others = {curve.name.casefold(): curve for curve in curves}
+        named = [others.pop(word.casefold(), _Curve(word)) for word in words]
+        note(f"{says}; they are named as in line {section.line}: {', '.join(words)}")
+        return [*named, *others.values()] if width < len(curves) else named
+    if width < len(curves) and height > 1:
+        note(f"{says}; without values are {', '.join(c.name for c in curves[width:])}")
+        return [*curves]
+    hint = "Correct its section ~Curve, or name every column in the line ~A"
+    number = next(section.rows())[0]
+    raise DataError(f"{says} (from line {number}): which is which is not told", hint=hint)
+
+
+def _require_continued(section: _Section, above: pl.Series, below: pl.Series) -> None:
+    """Refuse two passes over the same depths, of which each has half of the rows."""
+    if not (above.dtype.is_numeric() and below.dtype.is_numeric()):
+        return
+    first, last, start = above[0], above[-1], below[0]
+    if start <= last if last >= first else start >= last:
+        what = (
+            f"the data section in line {section.line} starts at {start:g} again, and the one "
+            f"above ends at {last:g}"
+        )
+        raise DataError(what, hint="These are two passes: keep one, or make two files of them")
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return np.nan
+
+
+def _series(name: str, values: Any, lines: Sequence[int], note: Note) -> pl.Series:
+    """Make a column: of numbers, NaN where missing, or else of text, null where missing."""
+    try:
+        return pl.Series(name, np.array(values, dtype=np.float64))
+    except ValueError:
+        plain = [_plain(value) for value in values]
+    numbers = np.array([_number(word) for word in plain])
+    bad = [i for i, word in enumerate(plain) if word != "nan" and np.isnan(numbers[i])]
+    if len(bad) > _FEW * sum(word != "nan" for word in plain):
+        texts = [None if p == "nan" else value for p, value in zip(plain, values, strict=True)]
+        return pl.Series(name, texts, dtype=pl.String)
+    if bad:
+        first = f"{values[bad[0]]!r:.40} in line {lines[bad[0]]}"
+        note(f"{name}: {len(bad)} values are not numbers, {first} first, and count as missing")
+    return pl.Series(name, numbers)
+
+
+def _plain(value: str) -> str:
+    """Return a number as Python writes it, "nan" for a word that means missing."""
+    word = value.strip().casefold()
+    if word in MISSING_WORDS or not word.strip("*") or re.fullmatch(r"-?1\.#\w+", word):
+        return "nan"
+    if re.fullmatch(r"[-+]?\d*,\d+(e[-+]?\d+)?", word):
+        return word.replace(",", ".")
+    return re.sub(r"(?<=[\d.])d(?=[-+]?\d)", "e", word)
+
+
+def _without_null(series: pl.Series, null: str, *, index: bool) -> pl.Series:
+    if series.dtype == pl.String:
+        return series.replace(null, None)
+    mark, values = _number(null), series.to_numpy()
+    # Programs write NULL with the decimals of the column: -999.3 for -999.25.
+    margin = 1e-4 * abs(mark) if abs(mark) >= 999 else 0.0
+    lacks = np.abs(values - mark) <= margin
+    others = values[~lacks]
+    # A well may well be 999.25 m deep.
+    if index and others.size and others.min() <= mark <= others.max():
+        return series
+    return pl.Series(series.name, np.where(lacks, np.nan, values))
