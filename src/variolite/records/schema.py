@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import field_validator, model_validator
 
-from variolite.errors import SchemaError, nearest
+from variolite.errors import DataWarning, SchemaError, nearest
 from variolite.records.transforms import AnyTransform, Settings
 
 # YAML as people write it: repeated keys rejected, lists on one line.
@@ -319,6 +320,22 @@ def _find_source(column: Column, available: Sequence[str], mapped: str | None = 
     return None
 
 
+def _guess_source(meaning: str, available: Sequence[str]) -> str | None:
+    """Return the column whose mnemonic is known to mean this, and say so; None without one."""
+    from variolite.records.mnemonics import find_mnemonics
+
+    known = find_mnemonics(meaning, available)
+    if not known:
+        return None
+    (header, entry), *others = known.items()
+    also = ", ".join(repr(other) for other, _ in others)
+    says = f"{header!r} is taken as {meaning!r} by its mnemonic ({entry.curve}, {entry.company})"
+    hint = f"; {also} could be it too" if also else ""
+    text = f"{says}{hint}. Say otherwise with {meaning}=COLUMN"
+    warnings.warn(text, DataWarning, stacklevel=4)
+    return header
+
+
 def _suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: str) -> str:
     names = list(candidates)
     close = nearest(name, names)
@@ -432,10 +449,15 @@ class Schema(Settings):
                 what = f"{meaning!r} is not a column of the schema"
                 hint = _suggest(meaning, self.columns, "The schema has")
                 raise SchemaError(what, where="column mapping", hint=hint)
+        sources = {n: _find_source(c, available, mapping.get(n)) for n, c in self.columns.items()}
+        for name, column in self.columns.items():
+            if not (sources[name] or name in mapping or column.source):
+                others = [header for header in available if header not in sources.values()]
+                sources[name] = _guess_source(name, others)
         found: dict[str, Column] = {}
         left_out, absent = list(self.left_out), list[str]()
         for name, column in self.columns.items():
-            source = _find_source(column, available, mapping.get(name))
+            source = sources[name]
             if source is not None:
                 found[name] = column.model_copy(update={"source": source})
             else:
