@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import SchemaError
-from variolite.records import Split, split_groups
+from variolite.records import Split, normalised, split_groups
 
 GROUPS = st.lists(st.sampled_from([f"w{i}" for i in range(12)]), min_size=3, max_size=80).filter(
     lambda names: len(set(names)) >= 3
@@ -79,6 +79,24 @@ def test_unknown_and_numeric_names_and_json():
     assert {3, 4} <= set(rows["test"].tolist())
     split = split_groups(list("abcdef"), seed=3)
     assert Split.from_dict(json.loads(json.dumps(split.to_dict()))) == split
+
+
+def test_normalised_names_find_every_spelling_and_no_group_is_in_two_parts():
+    split = Split(("Well-1", "well 01"), ("W2",), ("W3",), seed=4).normalised()
+    assert split == Split(("well1",), ("w2",), ("w3",), seed=4)
+    rows = split.rows(["WELL_1", "w02", "W-3", "w4", ""], normalised)
+    assert {part: found.tolist() for part, found in rows.items()} == {
+        "train": [0], "validation": [1], "test": [2, 3, 4]
+    }  # fmt: skip
+    with pytest.raises(SchemaError, match="'w1' is both in train and in test, under two") as caught:
+        Split(("W1",), (), ("w-1",)).normalised()
+    assert "Train again" in caught.value.hint
+
+
+def test_the_fingerprint_is_of_the_parts():
+    split = Split(("a",), ("b",), ("c", "d"), seed=1)
+    assert split.fingerprint == Split(("a",), ("b",), ("d", "c"), seed=2).fingerprint
+    assert split.fingerprint != Split(("a",), ("b", "d"), ("c",), seed=1).fingerprint
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,23 @@
 """A run is scored on held-out groups, and what is scored is what the run applies."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from variolite.errors import DataError, RunFolderError
+from variolite.errors import DataError, DataWarning, RunFolderError, SchemaError
 from variolite.recipe import recipe_from_dict
 from variolite.records import read_table
 from variolite.scoring import kept_clusters
 from variolite.scoring.kept_clusters import fit_clusters, load_clusters
 from variolite.scoring.tabular_run import compare_runs, latent_health_of, score_run
+from variolite.training import RunFolder
 from variolite.training.run import train_run
+from variolite.training.run_folder import read_run
 
 ROWS, HOLES = 60, 8
 
@@ -143,16 +147,51 @@ def test_health_names_the_inputs_of_a_latent_and_a_transductive_score_says_so(ru
     assert set(health.noise) == set("abcd")
 
 
-def test_too_few_rows_for_any_k_are_refused_and_01_and_1_are_two_holes(tmp_path):
-    table = _table().with_columns(pl.col("hole").replace({"H0": "01", "H1": "1"}))
+def test_too_few_rows_for_any_k_are_refused_and_names_are_text(tmp_path):
+    table = _table().with_columns(pl.col("hole").replace({"H0": "007", "H1": "1"}))
     path = tmp_path / "logs.csv"
     table.write_csv(path)
     run, prepared = _train(tmp_path / "run", path, k=[100_000])
     names = {*prepared.split.train, *prepared.split.validation, *prepared.split.test}
-    assert {"01", "1"} < names
+    assert {"007", "1"} < names
     assert len(names) == HOLES
     with pytest.raises(DataError, match="too few for 100000 clusters"):
         fit_clusters(run, prepared.part("train"))
+
+
+def test_a_group_under_another_spelling_is_no_held_out_group(run, tmp_path):
+    respelt = _table().with_columns(pl.col("hole").replace({"H0": "h-0", "H1": "H 01"}))
+    # Rows of one hole alternate between two spellings.
+    odd = (pl.int_range(pl.len()) % 2 == 1) & (pl.col("hole") == "H2")
+    mixed = respelt.with_columns(hole=pl.when(odd).then(pl.lit("h2")).otherwise("hole"))
+    plain = score_run(run, _table(), baselines=False)
+    with pytest.warns(DataWarning, match="one group under several spellings: 'H2' and 'h2'"):
+        again = score_run(run, mixed, baselines=False)
+    assert again.rows == plain.rows
+    # The training groups of the model decide, whatever a table is called or holds.
+    known = {*run.split().train, *run.split().validation}
+    trained = _table().filter(pl.col("hole").is_in(known))
+    with pytest.raises(DataError, match="no held-out row is left"):
+        score_run(run, trained.with_columns(pl.col("hole").str.to_lowercase()))
+
+
+def test_a_split_that_was_changed_is_refused(run, tmp_path):
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    split = run.split()
+    moved = replace(split, train=split.train[1:], test=(*split.test, split.train[0]))
+    copy.write_json(copy.split_file, moved.to_dict())
+    for use in (lambda: score_run(copy, _table()), lambda: read_run(copy)):
+        with pytest.raises(RunFolderError, match=r"split\.json: the split is not the one"):
+            use()
+
+
+def test_a_label_or_group_that_is_a_measurement_is_refused(run, tmp_path):
+    with pytest.raises(SchemaError, match="column 'rock': holds decimal numbers"):
+        score_run(run, _table().with_columns(rock=pl.col("a")))
+    with pytest.raises(SchemaError, match="column 'hole': holds decimal numbers"):
+        _train(tmp_path / "no", _table().with_columns(hole=pl.col("b")))
+    assert not (tmp_path / "no").exists()
 
 
 @pytest.mark.parametrize(("minimum", "rare"), [(HOLES + 1, ""), (HOLES, "tuff")])

@@ -72,6 +72,7 @@ def test_a_model_comes_back_bit_equal(model, folder, rows, tmp_path):
     again = load_model(folder)
     assert again.members == model.members
     assert again.provenance == model.provenance
+    assert again.groups == model.groups
     assert again.module.architecture == model.module.architecture
     assert again.schema.to_dict() == model.schema.to_dict()
     mine, theirs = model.module.state_dict(), again.module.state_dict()
@@ -94,7 +95,10 @@ def test_the_folder_holds_two_files_no_pickle_and_no_training_row(folder, rows):
     json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     safetensors.torch.load((folder / WEIGHTS).read_bytes())
     content = b"".join((folder / name).read_bytes() for name in FILES)
-    assert b"secret" not in content
+    # Of the rows, the names of their groups alone: what is scored later must not be among them.
+    groups = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))["groups"]
+    assert groups["train"] == [f"hole{i}secret" for i in range(7)]
+    assert content.count(b"secret") == 7
     for name in ("a", "b", "c"):
         for value in rows[name].to_list()[:: DISTINCT // 500]:
             assert repr(value).encode() not in content
@@ -107,6 +111,7 @@ def test_every_past_format_stays_readable(number):
     folder = FIXTURES / f"model_format_{number}"
     model = load_model(folder)
     said = json.loads((folder / "said.json").read_text(encoding="utf-8"))
+    assert (model.groups is None) == (number < 2)
     records = model.schema.apply(pl.read_csv(folder / "table.csv"))
     for name, settings in {"encode": {}, "reconstruct": {}, "evidence": {"samples": 3}}.items():
         found = getattr(model, name)(records, **settings)

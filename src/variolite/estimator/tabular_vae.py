@@ -22,7 +22,16 @@ from variolite.errors import DataError, ModelFileError, SchemaError, TrainingErr
 from variolite.estimator.frames import as_kind, decode, fill_gaps, hold_back, kind_of, spread
 from variolite.progress import ConsoleProgress, Progress
 from variolite.recipe import Recipe, Schedule, load_recipe, recipe_from_dict
-from variolite.records import Column, FittedSchema, Records, Schema, groups_of, usable_rows
+from variolite.records import (
+    Column,
+    FittedSchema,
+    Records,
+    Schema,
+    groups_of,
+    one_spelling,
+    require_roles,
+    usable_rows,
+)
 from variolite.records.tables import read_table, units_of
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
@@ -189,7 +198,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
             self._set_columns(schema)
         recipe = recipe_of(self.get_params(deep=False), schema)
         if groups is None and schema.group is not None:
-            groups = groups_of(schema, table)
+            require_roles(schema, table)
+            groups = one_spelling(groups_of(schema, table))
         usable = usable_rows(schema, table)
         held_back = hold_back(usable, table.height, groups, self.validation, recipe.training.seed)
         # Those that only a file can state; the schema finds the ones in headers.

@@ -29,7 +29,8 @@ def normalised(name: str) -> str:
     if whole := _WHOLE.fullmatch(text):
         return whole[1] if whole[1][0] == "-" else whole[1].lstrip("0") or "0"
     parted = _SEPARATOR.sub("-", text)
-    return _LEADING_ZEROS.sub("", _NOT_BETWEEN_DIGITS.sub("", parted)) or text or name
+    joined = _LEADING_ZEROS.sub("", _NOT_BETWEEN_DIGITS.sub("", parted))
+    return normalize("NFC", joined) or text or name
 
 
 def spellings(names: Iterable[str]) -> dict[str, list[str]]:

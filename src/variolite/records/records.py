@@ -204,28 +204,6 @@ def usable_rows(schema: Schema, frame: pl.DataFrame) -> NDArray[np.int64]:
     return np.flatnonzero(keep).astype(np.int64)
 
 
-def groups_of(schema: Schema, frame: pl.DataFrame) -> NDArray[np.str_]:
-    """Return the group of every row of a bound schema's table, "" where missing."""
-    if schema.group is None:
-        what = "no column has the role 'group', so rows cannot be split by group"
-        hint = "Declare the column that names boreholes, families or campaigns as group"
-        raise SchemaError(what, hint=hint)
-    return text_values(frame[str(schema.group.source)])
-
-
-def group_spellings(schema: Schema, mapping: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return the names under which a table may hold the group and the id.
-
-    To be read as text: holes called 01, 1 and 1.0 are three holes.
-    """
-    names: list[str | None] = []
-    for column in (schema.group, schema.id):
-        if column is not None:
-            mapped = (mapping or {}).get(column.name)
-            names += [mapped, column.source, column.name, *column.aliases]
-    return tuple(dict.fromkeys(filter(None, names)))
-
-
 # What comes out: records, and what happened to the table on its way, in numbers and in words.
 
 

@@ -6,7 +6,9 @@ table, and a row of a test group can never be trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import SchemaError
+from variolite.records.names import normalised
 from variolite.records.records import as_text
 
 _PARTS = ("train", "validation", "test")
@@ -46,16 +49,39 @@ class Split:
         if not self.train:
             raise SchemaError("no group is left to train on")
 
-    def rows(self, group: ArrayLike | None) -> dict[str, NDArray[np.int64]]:
+    def rows(
+        self, group: ArrayLike | None, key: Callable[[str], str] = str
+    ) -> dict[str, NDArray[np.int64]]:
         """Return the row numbers of each part, ascending, given the ``group`` of every row, (n,).
 
-        A name that the split does not hold counts as test: it was not trained on.
+        The split holds what ``key`` makes of the names. A name that it does not hold counts as
+        test: it was not trained on.
         """
         names = pl.Series(_group_text(group))
-        train = names.is_in(list(self.train)).to_numpy()
-        validation = names.is_in(list(self.validation)).to_numpy()
+        keys = {name: key(name) for name in names.unique()}
+        train, validation = (
+            names.is_in([name for name, found in keys.items() if found in part]).to_numpy()
+            for part in map(set, (self.train, self.validation))
+        )
         masks = (train, validation, ~(train | validation))
         return {part: np.flatnonzero(mask) for part, mask in zip(_PARTS, masks, strict=True)}
+
+    def normalised(self) -> Split:
+        """Return the split with normalised names; SchemaError where one would be in two parts."""
+        train, validation, test = (
+            tuple(dict.fromkeys(map(normalised, getattr(self, part)))) for part in _PARTS
+        )
+        try:
+            return Split(train, validation, test, self.seed)
+        except SchemaError as error:
+            hint = "Train again: the rows of one group were on both sides of the split"
+            raise SchemaError(f"{error.what}, under two spellings", hint=hint) from None
+
+    @property
+    def fingerprint(self) -> str:
+        """Identify the parts, whatever the seed that drew them."""
+        parts = json.dumps([getattr(self, part) for part in _PARTS])
+        return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""

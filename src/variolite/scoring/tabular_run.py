@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, RunFolderError
 from variolite.recipe import ConstantBeta, Recipe
-from variolite.records import Records, Split, read_table, write_table
+from variolite.records import (
+    Records,
+    Split,
+    normalised,
+    one_spelling,
+    read_table,
+    require_names,
+    warn_of_look_alikes,
+    write_table,
+)
 from variolite.scoring.baselines import evaluate_supervised, pca_whitened, raw
 from variolite.scoring.clustering import (
     ClusteringPlan,
@@ -177,7 +186,15 @@ def _parts(
     records = model.records(data, mapping)
     if records.group is None:
         raise DataError("the table has no group column", where=where, hint="bind it with --map")
-    return {name: records.take(rows) for name, rows in split.rows(records.group).items()}
+    for label in model.schema.schema.labels:
+        if label.name in records.labels:
+            require_names(label, records.labels[label.name])
+    known = model.groups or split.normalised()
+    before = (*split.train, *split.validation)
+    records = replace(records, group=one_spelling(records.group, records.order))
+    warn_of_look_alikes(pl.Series(records.group).unique().sort(), before)
+    rows = known.rows(records.group, normalised)
+    return {name: records.take(places) for name, places in rows.items()}
 
 
 def _groups(records: Records) -> NDArray[np.str_]:

@@ -26,9 +26,13 @@ from variolite.records import (
     Split,
     group_spellings,
     groups_of,
+    numeric_values,
+    one_spelling,
     read_table,
+    require_roles,
     split_groups,
     units_of,
+    warn_of_look_alikes,
     write_text_atomic,
 )
 from variolite.training.loop import Resume, Trained
@@ -64,6 +68,7 @@ class TrainingRun:
         ``fingerprint`` identifies settings and data. Raises a RunFolderError if an unfinished
         run of others is in the folder, or the folder cannot be written.
         """
+        self._split = split
         checkpoint = self.folder.checkpoint_file
         if not self.restart:
             load_checkpoint(checkpoint, fingerprint)
@@ -98,6 +103,7 @@ class TrainingRun:
         known = ("variolite", "torch", "started", "simulated", "data")
         provenance = {key: facts[key] for key in known}
         provenance |= {"recipe": self.recipe.name, "best_epochs": trained.best_epochs}
+        provenance["split"] = self._split.fingerprint
         model = replace(model, provenance=provenance)
         write_history(self.folder.history_file, trained.history)
         self.folder.write_json(self.folder.environment_file, facts)
@@ -159,7 +165,12 @@ def prepare(
     bound = recipe.table.bind(frame.columns, mapping)
     if bound.left_out:
         progress.note(f"not in this table, left out: {', '.join(bound.left_out)}")
+    require_roles(bound, frame)
     group = groups_of(bound, frame)
+    assert bound.group is not None  # groups_of has checked
+    order = None if bound.order is None else numeric_values(frame[str(bound.order.source)])
+    group = one_spelling(group, order, where=f"column {bound.group.source!r}")
+    warn_of_look_alikes(pl.Series(group).unique().sort())
     if split is None:
         spec, stratify = recipe.split, None
         if spec.stratify and bound.labels:
@@ -174,6 +185,7 @@ def prepare(
     )
     schema = FittedSchema.fit(bound, frame, split.rows(group)["train"], units=units)
     records = schema.apply(frame, units=units)
+    records = replace(records, group=group[records.row])
     for line in records.report.lines():
         progress.note(line)
     name = Path(data).name if isinstance(data, str | Path) else "table in memory"

@@ -141,7 +141,17 @@ class RunFolder:
         if split is None:
             what, hint = "a part of the run is missing", "run `variolite fit` again"
             raise RunFolderError(what, where=str(self.split_file), hint=hint)
+        self.require_own(split, read_part(self.model_folder / DESCRIPTION, read_object))
         return split
+
+    def require_own(self, split: Split | None, model: Mapping[str, Any] | None) -> None:
+        """Raise a RunFolderError for a split with which the described model was not trained."""
+        provenance = (model or {}).get("provenance")
+        stated = provenance.get("split") if isinstance(provenance, dict) else None
+        if split is not None and stated not in (None, split.fingerprint):
+            what = "the split is not the one that the model was trained with: it was changed since"
+            hint = "Restore the file from a copy, or train into a new folder with `variolite fit`"
+            raise RunFolderError(what, where=str(self.split_file), hint=hint)
 
     def write_page(self, html: str) -> Path:
         """Write the run's report in one step and return where it lies."""
@@ -235,7 +245,7 @@ def read_run(run: RunFolder) -> RunFiles:
         hint = "Give the folder that `variolite fit --out` wrote"
         raise RunFolderError(what, where=str(run.path), hint=hint)
     run = RunFolder(run.path.expanduser().resolve())
-    return RunFiles(
+    files = RunFiles(
         run=run,
         recipe_text=read_part(run.recipe_file, _recipe_text),
         model=read_part(run.model_folder / DESCRIPTION, read_object),
@@ -245,6 +255,8 @@ def read_run(run: RunFolder) -> RunFiles:
         split=read_part(run.split_file, _split),
         environment=read_part(run.environment_file, read_object),
     )
+    run.require_own(files.split, files.model)
+    return files
 
 
 def read_part(path: Path, read: Callable[[Path], Result]) -> Result | None:

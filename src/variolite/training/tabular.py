@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
@@ -18,7 +19,15 @@ from torch import Tensor
 
 from variolite.errors import TrainingError
 from variolite.recipe import ModelSpec, TrainingSpec
-from variolite.records import FittedSchema, Records, group_spellings, read_table, units_of
+from variolite.records import (
+    FittedSchema,
+    Records,
+    Split,
+    group_spellings,
+    read_table,
+    spellings,
+    units_of,
+)
 from variolite.training.device import choose_device, generator, single_thread
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import (
@@ -69,19 +78,21 @@ class TabularModel:
     """One or several trained members, the network in evaluation mode.
 
     Arrays that come out have a leading members axis M; rows keep their order. ``provenance`` is
-    JSON-able.
+    JSON-able. ``groups`` are the normalised names of the groups trained on and validated with,
+    None where there were none or an old file does not tell.
     """
 
     schema: FittedSchema
     module: TabularModule
     members: tuple[Member, ...]
     provenance: dict[str, Any] = field(default_factory=dict)
+    groups: Split | None = None
 
     def only(self, index: int) -> TabularModel:
         """Return one member as a model of its own."""
         chosen = self.members[index]
         module = take_member(self.module, index, chosen.latent).eval()
-        return TabularModel(self.schema, module, (chosen,), self.provenance)
+        return replace(self, module=module, members=(chosen,))
 
     def records(self, data: Any, mapping: Mapping[str, str] | None = None) -> Records:
         """Make records of a path or table with the schema of this model."""
@@ -205,7 +216,7 @@ def _joined(parts: list[Tensor]) -> Array:
 
 # The model file of a tabular VAE: tensors in safetensors, everything else in JSON.
 
-FORMAT = 1
+FORMAT = 2
 KIND = "variolite.tabular_vae"
 
 _ARCHITECTURE = TypeAdapter(Architecture)
@@ -213,12 +224,13 @@ _MEMBERS = TypeAdapter(tuple[Member, ...])
 
 
 def save_model(folder: Path, model: TabularModel) -> None:
-    """Write a model into a folder; nothing of the training rows goes with it."""
+    """Write a model into a folder; of the training rows, only the names of their groups."""
     content = {
         "architecture": asdict(model.module.architecture),
         "members": [asdict(member) for member in model.members],
         "schema": model.schema.to_dict(),
         "provenance": model.provenance,
+        "groups": model.groups and model.groups.to_dict(),
     }
     write_signed(folder, KIND, FORMAT, content, model.module.state_dict())
 
@@ -230,13 +242,15 @@ def load_model(folder: Path) -> TabularModel:
     """
     with reading_model(folder):
         # A new format needs an entry that leads from the one before, and a fixture file of that.
-        description = read_description(folder, KIND, FORMAT, {}, "a tabular model")
+        migrations = {1: lambda content: content | {"groups": None}}
+        description = read_description(folder, KIND, FORMAT, migrations, "a tabular model")
         members = _MEMBERS.validate_python(description["members"])
         module = blank(_ARCHITECTURE.validate_python(description["architecture"]), len(members))
         schema = FittedSchema.from_dict(description["schema"])
         provenance = dict(description["provenance"])
+        groups = description["groups"] and Split.from_dict(description["groups"])
         fill(module, read_weights(folder, description), folder)
-    return TabularModel(schema, module.eval(), members, provenance)
+    return TabularModel(schema, module.eval(), members, provenance, groups)
 
 
 # Training rows on the device, handed out in shuffled batches with their noise.
@@ -421,11 +435,21 @@ def fit_tabular(
     module.to("cpu").eval()
     return Fitted(
         **vars(trained),
-        model=TabularModel(schema, module, tuple(members)),
+        model=TabularModel(schema, module, tuple(members), groups=_groups_of(training, validation)),
         device=reason,
         batch_size=source.batch_size,
         learning_rate=rate,
     )
+
+
+def _groups_of(training: Records, validation: Records | None) -> Split | None:
+    if training.group is None:
+        return None
+    train = spellings(pl.Series(training.group).unique())
+    held = () if validation is None or validation.group is None else validation.group
+    # An estimator may validate on other rows of the same groups.
+    others = spellings(pl.Series(held, dtype=pl.String).unique()).keys() - train
+    return Split(tuple(train), tuple(others), ())
 
 
 def _validate(module: TabularModule, rows: Batch, members: Sequence[Member]) -> Validation:

@@ -35,7 +35,7 @@ def _value(card, metric, method="vae"):
     return next(r.mean for r in card.rows if r.metric == metric and r.method == method)
 
 
-def test_which_structures_a_run_is_scored_on(run, copied):
+def test_which_structures_a_run_is_scored_on(run, copied, monkeypatch):
     split, formulas = run.folder.split(), reduced_formulas(run.crystals)
     # Of its own data the test groups, and no other.
     true, notes = score_run.structures_to_score(run.folder, run.model, run.crystals)
@@ -51,8 +51,13 @@ def test_which_structures_a_run_is_scored_on(run, copied):
     assert shared > 0
     # Without a test part, and without a split.
     everything = replace(split, train=(*split.train, *split.test), test=())
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "split", lambda _: everything)
+        with pytest.raises(DataError, match="trained on all of these structures"):
+            score_run.structures_to_score(copied, run.model, run.crystals)
+    # A split that was changed after training.
     copied.write_json(copied.split_file, everything.to_dict())
-    with pytest.raises(DataError, match="trained on all of these structures"):
+    with pytest.raises(RunFolderError, match="the split is not the one"):
         score_run.structures_to_score(copied, run.model, run.crystals)
     copied.split_file.unlink()
     true, (note,) = score_run.structures_to_score(copied, run.model, run.crystals)
