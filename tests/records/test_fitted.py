@@ -292,16 +292,31 @@ def test_row_numbers_are_checked():
             FittedSchema.fit(SCHEMA, FRAME, rows)
 
 
-def test_units_and_single_precision_are_compared():
-    wrong = FRAME.rename({"RHOB": "RHOB (kg/m3)"})
-    with pytest.raises(SchemaError, match=r"'density' is declared in g/cm3, but .* in kg/m3"):
-        FittedSchema.fit(SCHEMA, wrong)
-    fitted = FittedSchema.fit(SCHEMA, FRAME.rename({"RHOB": "RHOB [G/CC]"}))
-    with pytest.raises(SchemaError, match="in kg/m3"):
-        fitted.apply(wrong)
-    with pytest.raises(SchemaError, match="in k/m3"):
-        fitted.apply(FRAME, units={"RHOB": "k/m3"})
-    fitted.apply(FRAME, units={"RHOB": "gm/cc"})
+def test_units_are_converted_to_the_declared_ones():
+    expected = FITTED.apply(FRAME)
+    # The sentinel of the table is -999.25 in any unit.
+    thousandfold = pl.when(pl.col("RHOB") == -999.25).then(-999.25).otherwise(pl.col("RHOB") * 1000)
+    in_kg = FRAME.with_columns(thousandfold.alias("RHOB (kg/m3)")).drop("RHOB")
+    for frame, units in ((in_kg, None), (in_kg.rename({"RHOB (kg/m3)": "RHOB"}), {"RHOB": "K/M3"})):
+        fitted = FittedSchema.fit(SCHEMA, frame, units=units)
+        for schema in (FITTED, fitted):
+            records = schema.apply(frame, units=units)
+            np.testing.assert_allclose(records.raw, expected.raw, rtol=1e-12)
+            np.testing.assert_allclose(records.numeric, expected.numeric, rtol=1e-4, atol=1e-5)
+        assert records.report.sentinels == expected.report.sentinels
+        found = units["RHOB"] if units else "kg/m3"
+        assert f"density: converted from {found} to g/cm3" in records.report.lines()
+    assert FITTED.apply(FRAME, units={"RHOB": "gm/cc"}).report.converted == {}
+    for frame, units in ((FRAME.rename({"RHOB": "RHOB [us/ft]"}), None), (FRAME, {"RHOB": "%"})):
+        with pytest.raises(
+            SchemaError, match=r"'density' is declared in g/cm3, but .* in (us/ft|%)"
+        ):
+            FITTED.apply(frame, units=units)
+    # A column that declares no unit takes that of the training table.
+    assert FittedSchema.fit(SCHEMA, FRAME, units={"GR": "gAPI"}).units["gamma"] == "gAPI"
+
+
+def test_single_precision_is_met():
     # Sentinels and limits are met in single precision.
     spec = "columns: {a: {missing: mask, sentinels: -999.9, valid: [0.1, 5]}, b: {}}"
     frame = {"a": np.array([-999.9, 0.1, 2.0, 3.0], dtype=np.float32), "b": [1, 2, 3, 4]}

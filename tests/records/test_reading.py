@@ -4,6 +4,7 @@ import csv
 import io
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,18 @@ def test_encodings_and_line_endings(tmp_path, text, encoding):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("depth;gamma\n1,5;20,1\n2,0;30,7\n", {"depth": ["1,5", "2,0"], "gamma": ["20,1", "30,7"]}),
+        # Decimal commas, unless they may part thousands.
+        ("depth;gamma\n1,5;20\n2,0;30,7\n", {"depth": [1.5, 2.0], "gamma": [20.0, 30.7]}),
+        ("a;b\n1,500;x\n2,250;y\n", {"a": [1.5, 2.25], "b": ["x", "y"]}),
+        ('a,b\n"1,5",2\n"2,25",3\n', {"a": [1.5, 2.25], "b": [2, 3]}),
+        ('a,b\n"1,500",2\n"2,250",3\n', {"a": ["1,500", "2,250"], "b": [2, 3]}),
+        ("sep=;\na;b\n1;2\n\x1a", {"a": [1], "b": [2]}),
+        # Spellings of a missing value, in numbers and in text.
+        ("a,b,c\nNA,***,x\n(null),1.#IND,N/A\n1.5,n/a,None\n2,7,NULL\n",
+         {"a": [None, None, 1.5, 2.0], "b": [None, None, None, 7], "c": ["x", None, "None", None]}),
+        ("a,b\n-,x\n1,nan\n", {"a": [None, 1], "b": ["x", None]}),
+        ("a,b\nNA,1\nNA,2\n", {"a": [None, None], "b": [1, 2]}),
+        ("a,b\n1,2\nlow,NA\n", {"a": ["1", "low"], "b": [2, None]}),
         ("value\n1\n\n3\n", {"value": [1, None, 3]}),
         (",a\n0,1\n", {"unnamed_1": [0], "a": [1]}),
         ('a,b\n"one\ntwo, still",1\n"said ""no""",2\n', {"a": ["one\ntwo, still", 'said "no"'],
@@ -102,8 +114,6 @@ def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path):
         ("a,b\n1,2\n3\n", "line 3 has 1 fields, the header has 2"),
         ("a,b\n1,2,3\n", "line 2 has 3 fields, the header has 2"),
         ('a,b\n"x\ny",2\n1,2,3\n', "line 4 has 3 fields"),
-        ("a,b,a\n1,2,3\n", r"'a' occurs 2 times \(columns 1, 3\)"),
-        ("a, a\n1,2\n", "'a' occurs 2 times"),
         (b"a,b\nfine,1\nM\xfcller,2\n", "byte 0xfc in line 3 is not UTF-8"),
         ("\n\n  \n", "empty"),
         (b"PK\x03\x04whatever", "zip archive or Excel"),
@@ -115,6 +125,62 @@ def test_what_is_wrong_is_said_once_and_where(tmp_path, content, says):
     with pytest.raises(DataError, match=says) as caught:
         table(tmp_path, content)
     assert "t.csv" in str(caught.value)
+
+
+def test_of_several_columns_of_one_name_the_first_keeps_it(tmp_path):
+    with pytest.warns(DataWarning, match=r"t.csv: the column name 'a' occurs again; .* 'a:[23]'"):
+        found = table(tmp_path, "a,b, a,a\n1,2,3,4\n")
+    assert found.to_dict(as_series=False) == {"a": [1], "b": [2], "a:2": [3], "a:3": [4]}
+
+
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_a_row_of_units_below_the_header(tmp_path, ending):
+    rows = [["WELL", "DEPT", "GR"], ["", "m", "[gAPI]"], ["0012", 1.5, 30], ["0012", 2, "NA"]]
+    path = write_rows(tmp_path / f"t.{ending}", rows)
+    assert read_table(path, text=["WELL"]).to_dict(as_series=False) == {
+        "WELL": ["0012", "0012"], "DEPT": [1.5, 2.0], "GR": [30, None]
+    }  # fmt: skip
+    assert units_of(path) == {"DEPT": "m", "GR": "gAPI"}
+    # Rows of text, numbers and names are none.
+    for second in (["W", "m", "x"], ["m", "ft", 1], ["m", "f", "c"]):
+        path = write_rows(tmp_path / f"u.{ending}", [["a", "b", "c"], second, ["f", "m", "c"]])
+        assert units_of(path) == {}
+        assert read_table(path).height == 2
+
+
+def write_rows(path, rows):
+    """Write CSV, or the least that is an Excel workbook."""
+    if path.suffix == ".csv":
+        path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+        return path
+    cell = '<c r="{}{}" t="{}">{}</c>'
+    lines = ""
+    for i, row in enumerate(rows, start=1):
+        lines += f'<row r="{i}">'
+        for letter, value in zip("ABCDEF", row, strict=False):
+            text = isinstance(value, str)
+            inner = f"<is><t>{value}</t></is>" if text else f"<v>{value}</v>"
+            lines += cell.format(letter, i, "inlineStr" if text else "n", inner)
+        lines += "</row>"
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    types = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    with zipfile.ZipFile(path, "w") as book:
+        for name, content in {
+            "[Content_Types].xml": f'<Types xmlns="{package}/content-types">'
+            f'<Override PartName="/xl/workbook.xml" ContentType="{types}.sheet.main+xml"/>'
+            f'<Override PartName="/xl/s.xml" ContentType="{types}.worksheet+xml"/></Types>',
+            "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" '
+            f'Type="{office}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}/relationships">'
+            f'<Relationship Id="r1" Type="{office}/worksheet" Target="s.xml"/></Relationships>',
+            "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>'
+            '<sheet name="logs" sheetId="1" r:id="r1"/></sheets></workbook>',
+            "xl/s.xml": f'<worksheet xmlns="{main}"><sheetData>{lines}</sheetData></worksheet>',
+        }.items():
+            book.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{content}')
+    return path
 
 
 CELL = st.text(st.sampled_from('ab1., \n"é'), max_size=6)
@@ -189,14 +255,16 @@ def test_impossible_sources(source, says):
 
 def test_missing_and_unknown_files(tmp_path):
     (tmp_path / "wells.csv").write_text("a\n1\n")
+    (tmp_path / "empty").mkdir()
     for name, says in (
         ("well.csv", r"no such file. Did you mean 'wells.csv'"),
-        (".", "is a folder"),
+        ("empty", "no table is found there"),
+        ("*.las", "no table is found there"),
         ("nowhere/x.csv", "no such file"),
     ):
         with pytest.raises(DataError, match=says):
             read_table(tmp_path / name)
-    for name in ("t.xlsx", "t"):
+    for name in ("t.pdf", "t"):
         with pytest.raises(DataError, match=r"Use one of .*\.parquet"):
             table(tmp_path, "a\n1\n", name)
 

@@ -4,7 +4,7 @@ import pytest
 
 from variolite.errors import SchemaError
 from variolite.records import Column, Schema
-from variolite.records.schema import canonical_unit, split_header, units_agree
+from variolite.records.units import canonical_unit, split_header, units_agree
 
 YAML = """
 columns:

@@ -24,13 +24,13 @@ from variolite.records.records import (
     Counts,
     Records,
     Values,
-    check_units,
     extract,
     lacks,
     rows_to_keep,
+    table_units,
 )
 from variolite.records.schema import Column, Schema
-from variolite.records.tables import read_table
+from variolite.records.tables import load_table
 from variolite.records.transforms import Array, FittedChain, fit_transform_chain
 
 Names = Mapping[str, str]
@@ -139,18 +139,20 @@ class FittedSchema:
         """Learn from ``rows`` of a table, integers or a bool mask; from all by default.
 
         ``frame`` is anything that `read_table` takes; ``units`` by table column come from
-        `units_of`. Rows that the missing-value policies drop are left out.
+        `units_of`, and become those of columns that declare none. Rows that the missing-value
+        policies drop are left out.
 
         Raises SchemaError if a column is absent, constant, never observed, in another unit or
         impossible for its transform, DataError if it is not numeric or infinite, or no row is
         left.
         """
-        table = read_table(frame)
+        table, stated = load_table(frame)
+        units = stated | dict(units or {})
         bound = schema.bind(table.columns)
-        check_units(bound, frame, units)
+        bound = bound.with_units(table_units(bound, units))
         modelled = (*bound.inputs, *bound.conditions)
         needed = {n: c for n, c in bound.columns.items() if c in modelled or c.missing != "mask"}
-        found, _ = extract(bound.model_copy(update={"columns": needed}), table)
+        found, _ = extract(bound.model_copy(update={"columns": needed}), table, units)
         # The policies judge the given rows only; the others teach nothing, not even errors.
         chosen = _row_mask(rows, table.height)
         missing = {name: lacks(values)[chosen] for name, values in found.items()}
@@ -199,10 +201,10 @@ class FittedSchema:
         meaning. Raises as `fit`, except that infinite values and values impossible for a
         transform count as missing.
         """
-        table = read_table(frame)
+        table, stated = load_table(frame)
+        units = stated | dict(units or {})
         schema = self.schema.rebind(table.columns, mapping)
-        check_units(schema, frame, units)
-        found, counts = extract(schema, table)
+        found, counts = extract(schema, table, units)
         for name in (*self.numeric, *self.levels):
             absent = np.nan if name in self.numeric else ""
             found.setdefault(name, np.full(table.height, absent))

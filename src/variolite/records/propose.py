@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError
 from variolite.records.records import numeric_values, text_series
-from variolite.records.schema import Column, Schema, canonical_unit, split_header
+from variolite.records.schema import Column, Schema
 from variolite.records.tables import read_table
 from variolite.records.transforms import Array, fit_transform_chain
+from variolite.records.units import canonical_unit, split_header
 from variolite.text_table import text_table
 
 # Numbers that programs write where there is none; far from anything measured.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError, SchemaError
-from variolite.records.schema import Column, Schema, split_header, units_agree
-from variolite.records.tables import units_of
+from variolite.records.schema import Column, Schema
+from variolite.records.units import can_convert, convert, split_header, units_agree
 
 # Cells: one spelling for every group, label and category, and numbers whatever their type.
 
@@ -111,12 +110,20 @@ Values = dict[str, NDArray[Any]]
 Counts = defaultdict[str, dict[str, Any]]
 
 
-def extract(schema: Schema, frame: pl.DataFrame) -> tuple[Values, Counts]:
+SENTINELS = (-999.25, -9999.25)
+"""Numbers that programs write where there is none, and that nothing measured has."""
+
+
+def extract(
+    schema: Schema, frame: pl.DataFrame, units: Mapping[str, str] | None = None
+) -> tuple[Values, Counts]:
     """Take the columns of a bound schema out of its table.
 
+    ``units`` are those of the table, by table column: values are converted to the declared ones.
     Sentinels and values beyond the valid range become missing.
     """
     found: Values = {}
+    stated = table_units(schema, units)
     counts: Counts = defaultdict(dict)
     for name, column in schema.columns.items():
         series = frame[str(column.source)]
@@ -125,8 +132,8 @@ def extract(schema: Schema, frame: pl.DataFrame) -> tuple[Values, Counts]:
         lacking = int(lacks(values).sum())
         if lacking:
             counts["missing"][name] = lacking
-        if column.sentinels or column.valid:
-            _exclude(column, values, counts, single=series.dtype == pl.Float32)
+        if numeric:
+            _exclude(column, values, stated[name], counts, single=series.dtype == pl.Float32)
         found[name] = values
     return found, counts
 
@@ -137,15 +144,20 @@ def lacks(values: NDArray[Any]) -> NDArray[np.bool_]:
     return mask
 
 
-def _exclude(column: Column, values: NDArray[np.float64], counts: Counts, *, single: bool) -> None:
+def _exclude(
+    column: Column, values: NDArray[np.float64], unit: str | None, counts: Counts, *, single: bool
+) -> None:
     low, high = column.valid or (None, None)
     low, high = -np.inf if low is None else low, np.inf if high is None else high
-    marks: tuple[float, ...] = column.sentinels
+    marks: tuple[float, ...] = (*SENTINELS, *column.sentinels)
     if single:
         # A float32 column holds the float32 nearest to -999.25, as it holds every value.
         marks = tuple(float(np.float32(mark)) for mark in marks)
         low, high = min(low, float(np.float32(low))), max(high, float(np.float32(high)))
     is_mark = np.isin(values, marks)
+    if unit and column.unit and not units_agree(column.unit, unit):
+        values[:] = convert(values, unit, column.unit)
+        counts["converted"][column.name] = f"{unit} to {column.unit}"
     beyond = ((values < low) | (values > high)) & ~is_mark
     for reason, hit in (("sentinels", is_mark), ("out_of_range", beyond)):
         if hit.any():
@@ -153,17 +165,21 @@ def _exclude(column: Column, values: NDArray[np.float64], counts: Counts, *, sin
             values[hit] = np.nan
 
 
-def check_units(schema: Schema, table: Any, units: Mapping[str, str] | None) -> None:
-    """Compare the units of a bound schema with ``units`` by header, or what file and header say."""
-    if units is None and isinstance(table, str | Path):
-        units = units_of(table)
+def table_units(schema: Schema, units: Mapping[str, str] | None) -> dict[str, str | None]:
+    """Return by meaning the unit in which a table holds the columns of a schema bound to it.
+
+    It is that of ``units``, by header, or of the header itself. SchemaError where it measures
+    another quantity than the declared one.
+    """
+    found: dict[str, str | None] = {}
     for name, column in schema.columns.items():
         source = str(column.source)
-        known = (units or {}).get(source) or split_header(source)[1]
-        if not units_agree(column.unit, known):
-            what = f"{name!r} is declared in {column.unit}, but the table gives it in {known}"
-            hint = f"Convert the values to {column.unit}, or declare 'unit: {known}'"
+        found[name] = unit = (units or {}).get(source) or split_header(source)[1]
+        if not (units_agree(column.unit, unit) or can_convert(unit, column.unit)):
+            what = f"{name!r} is declared in {column.unit}, but the table gives it in {unit}"
+            hint = f"Map another column, or declare 'unit: {unit}' in the recipe"
             raise SchemaError(what, where=f"column {source!r}", hint=hint)
+    return found
 
 
 def rows_to_keep(
@@ -194,12 +210,14 @@ def rows_to_keep(
     return keep & ~sparse, dropped
 
 
-def usable_rows(schema: Schema, frame: pl.DataFrame) -> NDArray[np.int64]:
+def usable_rows(
+    schema: Schema, frame: pl.DataFrame, units: Mapping[str, str] | None = None
+) -> NDArray[np.int64]:
     """Return the rows that the policies of a bound schema keep, before anything is learned.
 
     Splits drawn over the groups of these rows cannot hold a group without rows.
     """
-    values, _ = extract(schema, frame)
+    values, _ = extract(schema, frame, units)
     keep, _ = rows_to_keep(schema, {name: lacks(found) for name, found in values.items()})
     return np.flatnonzero(keep).astype(np.int64)
 
@@ -209,14 +227,14 @@ def usable_rows(schema: Schema, frame: pl.DataFrame) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class ApplyReport:
-    """Counts of everything that was dropped, replaced or ignored.
+    """Counts of everything that was dropped, replaced, converted or ignored.
 
     ``dropped`` are rows by the first reason and add up to the difference of ``rows_read`` and
     ``rows_kept``. Entries are counted by column: ``missing`` in the table itself, before any row
     is dropped; equal to one of the ``sentinels``, ``out_of_range`` (or infinite) or
     ``outside_domain`` of the transform, which all count as missing; kept but ``clipped``;
-    ``unseen`` in training, by level. ``absent`` are columns that the table lacks, ``ignored``
-    those that the schema does not use.
+    ``unseen`` in training, by level. ``converted`` says from which unit to which. ``absent`` are
+    columns that the table lacks, ``ignored`` those that the schema does not use.
     """
 
     rows_read: int = 0
@@ -228,6 +246,7 @@ class ApplyReport:
     outside_domain: Mapping[str, int] = field(default_factory=dict)
     clipped: Mapping[str, int] = field(default_factory=dict)
     unseen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    converted: Mapping[str, str] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -244,6 +263,7 @@ class ApplyReport:
             (self.clipped, "entries are clipped to the training quantiles"),
         ):
             found += [f"{name}: {count:,} {meaning}" for name, count in counts.items()]
+        found += [f"{name}: converted from {units}" for name, units in self.converted.items()]
         for name, levels in self.unseen.items():
             listed = [f"{level!r} ({count:,})" for level, count in levels.items()]
             shown = ", ".join(listed[:8] + ["..."] * (len(listed) > 8))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import field_validator, model_validator
 
 from variolite.errors import DataWarning, SchemaError, nearest
 from variolite.records.transforms import AnyTransform, Settings
+from variolite.records.units import canonical_unit, split_header
 
 # YAML as people write it: repeated keys rejected, lists on one line.
 
@@ -103,49 +103,6 @@ def _values_within(node: Any, known: dict[int, float]) -> float:
         inside = node.values() if isinstance(node, dict) else node
         known[id(node)] = 1 + sum(_values_within(value, known) for value in inside)
     return known[id(node)]
-
-
-# Spellings of units: enough to tell g/cc from kg/m3, not a unit system.
-
-# Between commas: the canonical spelling, then other spellings met in logs and tables.
-_SPELLINGS = """
-g/cm3 g/cc gm/cc g/c3 gm/cm3 g/ml gcm-3 g.cm-3, kg/m3 k/m3 kgm-3 kg.m-3,
-gapi api gapi-units apiunits, us/ft us/f usec/ft musec/ft, us/m usec/m musec/m,
-m3/m3 v/v frac fraction ft3/ft3 dec decimal 1, % pu percent p.u. pct, vol% vol.%, wt% wt.%,
-ohm.m ohmm ohm-m ohm*m ohm, mv millivolt millivolts, v volt volts,
-b/e barns/e barn/e b/electron barns/electron, cps counts/s count/s cts/s, si 10-5si,
-m metre metres meter meters mbsf mbsl mcsf, ft feet foot f, cm centimetre centimeter,
-mm millimetre millimeter, in inch inches, m/s m/sec ms-1, km/s km/sec kms-1, ft/s ft/sec,
-w/(m*k) w/mk w/(mk) w/m/k w/(m.k) wm-1k-1, pa n/m2, kpa kn/m2, mpa mn/m2, gpa,
-degc c celsius, degf fahrenheit, k kelvin, deg degree degrees, deg/s
-"""
-_CANONICAL = {word: line.split()[0] for line in _SPELLINGS.split(",") for word in line.split()}
-_UNITLESS = {"", "-", "_", "none", "unitless", "dimensionless", "n/a"}
-_REPLACED = str.maketrans(
-    {"³": "3", "²": "2", "µ": "u", "μ": "u", "Ω": "ohm", "·": ".", "°": "deg"}
-)
-_HEADER = re.compile(r"^(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]*(?:\([^()]*\))?[^()\[\]]*)[)\]]$")
-
-
-def canonical_unit(unit: str | None) -> str | None:
-    """Return the canonical spelling of a known unit, or None for an unknown or absent one."""
-    plain = (unit or "").strip().translate(_REPLACED).casefold()
-    return _CANONICAL.get(re.sub(r"\s+|\^|\*\*", "", plain))
-
-
-def units_agree(declared: str | None, found: str | None) -> bool:
-    """Return False where two known units differ: an unknown one is no evidence of a mistake."""
-    first, second = canonical_unit(declared), canonical_unit(found)
-    return first is None or second is None or first == second
-
-
-def split_header(header: str) -> tuple[str, str | None]:
-    """Split ``name (unit)`` or ``name [unit]``; the unit is None when there is none."""
-    match = _HEADER.match(header.strip())
-    if match is None:
-        return header.strip(), None
-    unit = match["unit"].strip()
-    return match["name"].strip(), None if unit.casefold() in _UNITLESS else unit
 
 
 # What one column means: its role, unit, transform and missing-value policy.
@@ -476,6 +433,27 @@ class Schema(Settings):
             raise SchemaError(what, hint=f"It lacks {', '.join(left_out)}. {hint}")
         names = tuple(dict.fromkeys(left_out))
         return Schema(columns=found, minimum_inputs=self.minimum_inputs, left_out=names)
+
+    def sources(self, available: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
+        """Return the meanings found among the columns of a table, which may lack any of them."""
+        found: dict[str, str] = {}
+        for name, column in self.columns.items():
+            source = mapping.get(name) or column.source
+            if source not in available and name not in mapping:
+                free = column.model_copy(update={"source": None})
+                source = _find_source(free, available)
+            if source in available:
+                found[str(source)] = name
+        return found
+
+    def with_units(self, units: Mapping[str, str | None]) -> Schema:
+        """Return the schema with the known ones of ``units`` for numbers that declare none."""
+        columns = dict(self.columns)
+        for name, column in self.columns.items():
+            unit = units.get(name)
+            if column.kind == "numeric" and not column.unit and canonical_unit(unit):
+                columns[name] = column.model_copy(update={"unit": unit})
+        return self.model_copy(update={"columns": columns})
 
     def rebind(self, available: Sequence[str], mapping: Mapping[str, str] | None = None) -> Schema:
         """Bind again, to a table that came after the model was trained.

@@ -1,0 +1,260 @@
+"""Reading delimited text strictly: what does not fit is an error, not a guess."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from variolite.errors import DataError, DataWarning
+from variolite.records.las import MISSING_WORDS
+from variolite.records.memory import gunzip, require_memory
+from variolite.records.units import canonical_unit
+
+Units = dict[str, str]
+
+_GUARDED = r"^'([=+\-@\t\r])"
+_SAMPLE = 1 << 16  # Bytes in which the separator is looked for.
+# Spellings of a missing value that may stand in text as well.
+_NO_TEXT = ("NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "(null)", "(NULL)", "<null>", "nan")
+_NO_NUMBER = r"^\*+$|^-?1\.#"  # An overflow, and what old compilers write.
+_DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
+_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*$"
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive or Excel workbook",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "a Feather file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"%PDF": "a PDF file",
+    b"\x89HDF": "an HDF5 file",
+    b"~V": "a LAS file",
+}
+
+
+def read_delimited(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, Units]:
+    """Read delimited text, and the units of a row of units below the header.
+
+    Types are inferred over the whole file, ``text`` stays text. Usual spellings of a missing value
+    are missing, and decimal commas are read as points.
+    """
+    data, separator, header = _delimited(path)
+    # Measured: a column of numbers takes at most as many bytes as its text, and the parser some.
+    require_memory(len(data) * 13 // 10, "parsing it")
+    units = units_row(_first_records(data, separator)[1:3], header)
+    overrides = {name: pl.String for name in text if name in header}
+    try:
+        frame = pl.read_csv(
+            io.BytesIO(data),
+            separator=separator,
+            new_columns=header,
+            schema_overrides=overrides,
+            skip_rows_after_header=int(bool(units)),
+            infer_schema_length=None,
+        )
+    except pl.exceptions.PolarsError:
+        # Loosely written files (a blank after a closing quotation mark, a number too large for
+        # its type) are read slowly, and each column gets the type it allows.
+        records = list(_strict_records(data, separator))[1 + bool(units) :]
+        frame = pl.DataFrame(records, schema=dict.fromkeys(header, pl.String), orient="row")
+        frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
+        frame = frame.with_columns(_narrowed(frame[n]) for n in header if n not in overrides)
+    else:
+        frame = _without_blank_lines(frame, data, separator, header_lines=1 + bool(units))
+    texts = (
+        understood(series, separator)
+        for series in frame.select(pl.col(pl.String)).iter_columns()
+        if series.name not in overrides
+    )
+    frame = frame.with_columns(texts)
+    _warn_of_swallowed_records(frame, separator, path)
+    if b"'" in data:
+        # `write_table` put an apostrophe before what a spreadsheet would run.
+        frame = frame.with_columns(pl.col(pl.String).str.replace(_GUARDED, "$1"))
+    return frame, units
+
+
+def units_row(records: Sequence[Sequence[str | None]], header: Sequence[str]) -> Units:
+    """Return the units of the first record by column; none where it holds anything else."""
+    if len(records) < 2:
+        return {}
+    first, second = ([(cell or "").strip().strip("[]()") for cell in row] for row in records[:2])
+    units = {name: c for name, c in zip(header, first, strict=False) if re.search("[^-_.]", c)}
+    known = sum(canonical_unit(unit) is not None for unit in units.values())
+    below = [number for name, number in zip(header, second, strict=False) if name in units]
+    numbers = [sum(map(_is_number, cells)) for cells in (units.values(), below)]
+    sure = known > 1 and known >= len(units) / 2 and not numbers[0] and numbers[1] >= len(below) / 2
+    return units if sure else {}
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d.,]+(e[-+]?\d+)?", cell.casefold()) is not None
+
+
+def understood(series: pl.Series, separator: str) -> pl.Series:
+    """Turn text into numbers where every entry that is not missing is one."""
+    plain = series.str.strip_chars()
+    missing = plain.is_in(["", *_NO_TEXT])
+    unmarked = plain.set(missing, None)
+    no_number = unmarked.str.to_lowercase().is_in(list(MISSING_WORDS))
+    no_number |= unmarked.str.contains(_NO_NUMBER)
+    numbers = unmarked.set(no_number.fill_null(value=False), None)
+    if numbers.null_count() == len(numbers):
+        return numbers.cast(pl.Null) if len(numbers) else series
+    narrowed = _narrowed(numbers)
+    if (
+        narrowed.dtype == pl.String
+        and numbers.str.contains(_DECIMAL_COMMA).all()
+        and (separator != "," or not numbers.str.contains(_THOUSANDS).all())
+    ):
+        narrowed = numbers.str.replace(",", ".", literal=True).cast(pl.Float64)
+    if narrowed.dtype != pl.String:
+        return narrowed
+    return series.set(missing & (plain != ""), None) if missing.any() else series
+
+
+def _without_blank_lines(
+    frame: pl.DataFrame, data: bytes, separator: str, header_lines: int
+) -> pl.DataFrame:
+    """Drop blank lines, and refuse short records: polars fills both with nulls."""
+    # Polars refuses a record that is too long. So none is too short where the file holds as many
+    # separators outside of cells as full records have.
+    found = data.count(separator.encode())
+    if b'"' in data:
+        found -= "".join(frame.columns).count(separator)
+        cells = frame.select(pl.col(pl.String).str.count_matches(separator, literal=True).sum())
+        found -= sum(map(sum, cells.rows()))
+    if found == (frame.width - 1) * (header_lines + frame.height):
+        return frame
+    records = sum(1 for _ in _strict_records(data, separator))
+    if frame.width == 1 or records == header_lines + frame.height:
+        return frame
+    return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+
+
+def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) -> None:
+    """Warn where a quotation mark left open has turned records into text."""
+    if frame.width < 3:
+        return
+    for series in frame.select(pl.col(pl.String)).iter_columns():
+        several = series.str.contains("\n", literal=True).fill_null(value=False)
+        for row in several.arg_true():
+            marks = [line.count(separator) for line in series[row].splitlines()]
+            records = sum(count >= frame.width // 2 for count in marks)
+            if records > 1:
+                warnings.warn(
+                    f"{path}: row {row + 1} of column {series.name!r} holds {records} lines that "
+                    "look like records. A quotation mark is left open there, and those rows are "
+                    "lost. Correct the file.",
+                    DataWarning,
+                    stacklevel=5,
+                )
+
+
+def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
+    """Return content, separator and column names of a file of delimited text."""
+    # Excel's line that names the separator says nothing new.
+    data = re.sub(rb"\A\s*sep=.\s*\n", b"", _content(path), flags=re.IGNORECASE)
+    # The separator that gives the header and the first records the same number of fields.
+    separator, best = ",", (0.0, 1)
+    for candidate in ",;\t|":
+        records = _first_records(data, candidate)
+        width = len(records[0]) if records else 0
+        if width > 1:
+            agreeing = sum(len(record) == width for record in records) / len(records)
+            # Rounded, so that one ragged record does not outvote a wider header.
+            score = (round(agreeing, 1), width)
+            separator, best = max((separator, best), (candidate, score), key=lambda pair: pair[1])
+    records = _first_records(data, separator)
+    if not records:
+        raise DataError("has no header line")
+    named = pl.Series(records[0]).str.replace(_GUARDED, "$1").str.strip_chars()
+    names = [name or f"unnamed_{i}" for i, name in enumerate(named, start=1)]
+    return data, separator, distinct(names, path)
+
+
+def distinct(names: Sequence[str], path: Path) -> list[str]:
+    """Return names of which the first of several equal ones keeps its own, and say so."""
+    found: list[str] = []
+    for name in names:
+        number, other = 1, name
+        while other in found:
+            number, other = number + 1, f"{name}:{number + 1}"
+        if other != name:
+            what = f"{path}: the column name {name!r} occurs again; the later one is {other!r}"
+            warnings.warn(what, DataWarning, stacklevel=2)
+        found.append(other)
+    return found
+
+
+def _content(path: Path) -> bytes:
+    """Return the content as UTF-8 with line feeds; DataError where it is no such text."""
+    require_memory(path.stat().st_size, "reading it")
+    data = path.read_bytes()
+    if path.name.casefold().endswith(".gz"):
+        data = gunzip(data)
+    for magic, meaning in _FOREIGN.items():
+        if data.startswith(magic):
+            hint = "Give the file the ending that says what it is, or export it as CSV"
+            raise DataError(f"is {meaning}, not delimited text", hint=hint)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            data = data.decode("utf-16").encode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError("is damaged UTF-16 text") from None
+    data = data.removeprefix(codecs.BOM_UTF8).rstrip(b"\x1a")
+    if b"\r" in data and b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    if b"\0" in data[:_SAMPLE]:
+        raise DataError("is binary, not delimited text", hint="Export it as CSV or Parquet")
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        what = f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8 text"
+        raise DataError(what, hint="Save the file with the encoding UTF-8") from None
+    if not data.strip():
+        raise DataError("the file is empty")
+    return data
+
+
+def _first_records(data: bytes, separator: str) -> list[list[str]]:
+    """Return up to 50 first records that are certainly whole, without blank lines."""
+    lines = io.StringIO(data[:_SAMPLE].decode("utf-8", errors="ignore"), newline="")
+    try:
+        records = [record for record in csv.reader(lines, delimiter=separator) if record]
+    except csv.Error:
+        return []
+    cut = len(data) > _SAMPLE and len(records) > 1
+    return records[:-1][:50] if cut else records[:50]
+
+
+def _strict_records(data: bytes, separator: str) -> Iterator[list[str]]:
+    """Read the header and every record that is no blank line; all must be equally wide."""
+    reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter=separator)
+    width = 0
+    try:
+        for record in filter(None, reader):
+            width = width or len(record)
+            if len(record) != width:
+                what = f"line {reader.line_num} has {len(record)} fields, the header has {width}"
+                hint = "Put text that holds the separator or line breaks in quotation marks"
+                raise DataError(what, hint=hint)
+            yield record
+    except csv.Error as error:
+        raise DataError(f"line {reader.line_num} cannot be read ({error})") from None
+
+
+def _narrowed(series: pl.Series) -> pl.Series:
+    for dtype in (pl.Int64, pl.Float64):
+        try:
+            return series.cast(dtype)
+        except pl.exceptions.PolarsError:
+            continue
+    return series
