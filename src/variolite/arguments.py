@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from variolite.errors import DataError, nearest
+from variolite.fields import Paths
 from variolite.shipped import copy_shipped, is_shipped, shipped_run
 
 
@@ -20,12 +22,12 @@ def find_run(text: str) -> Path:
     return shipped_run(text) or path
 
 
-def keep_inputs(option: str, out: Path | None, *inputs: Path | None) -> None:
+def keep_inputs(option: str, out: Path | None, *inputs: Paths | None) -> None:
     """Refuse to write a result over a file that it is made from.
 
     Raises `DataError` if ``out`` is one of ``inputs``, by whatever path or link.
     """
-    for given in inputs:
+    for given in chain.from_iterable(i if isinstance(i, list) else [i] for i in inputs):
         try:
             same = out is not None and given is not None and out.samefile(given)
         except OSError:
@@ -39,6 +41,11 @@ def keep_inputs(option: str, out: Path | None, *inputs: Path | None) -> None:
             )
 
 
+def one_or_many(paths: list[Path] | None) -> Any:
+    """Return the only one of some paths, several as they are, and None for none."""
+    return paths if paths and len(paths) > 1 else next(iter(paths or ()), None)
+
+
 Run = Annotated[
     Path,
     typer.Argument(
@@ -49,12 +56,12 @@ Run = Annotated[
     ),
 ]
 Data = Annotated[
-    Path,
+    list[Path],
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Table: CSV, Parquet, Feather or LAS 2.0. Or structures: a .crystals store, a table "
-        "with a column cif, a file or a folder.",
+        help="Table: CSV, Excel, Parquet, Feather, LAS. Or structures: a .crystals store, a table "
+        "with a column cif or a file. Or a folder of such. May be repeated.",
     ),
 ]
 Out = Annotated[

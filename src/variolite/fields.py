@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from variolite.recipe import BaseRecipe
     from variolite.training import RunFolder
 
+Paths = Path | list[Path]
+"""One path, or several whose content belongs together."""
+
 FIELDS: dict[str, str] = {
     "tabular": "variolite.corelogs.field",
     "crystals": "variolite.crystals.field",
 }
 """Kind of recipe to the module that serves it; a module is imported when it is first needed."""
+
+
+def name_of(data: Paths) -> str:
+    """Return what reports call data: the name of the only path or of the first of several."""
+    if isinstance(data, list):
+        return f"{data[0].name} and {len(data) - 1} more"
+    return data.name
 
 
 class Field(Protocol):
@@ -44,7 +54,7 @@ class Field(Protocol):
     recipe: type[BaseRecipe]
 
     def train(
-        self, recipe: Any, data: Path, out: Path, progress: Progress, **options: Any
+        self, recipe: Any, data: Paths, out: Path, progress: Progress, **options: Any
     ) -> RunFolder:
         """Train a recipe on data and write the run folder; an interrupted run resumes."""
         ...
@@ -53,7 +63,7 @@ class Field(Protocol):
         """Load the model from the folder ``model`` of a run, on the CPU."""
         ...
 
-    def score(self, run: RunFolder, data: Path, progress: Progress, **options: Any) -> Any:
+    def score(self, run: RunFolder, data: Paths, progress: Progress, **options: Any) -> Any:
         """Score a run on data it was not trained on; write and return the scorecard."""
         ...
 
@@ -66,18 +76,18 @@ class Field(Protocol):
         ...
 
     def encode(
-        self, run: RunFolder, data: Path, out: Path, progress: Progress, **options: Any
+        self, run: RunFolder, data: Paths, out: Path, progress: Progress, **options: Any
     ) -> None:
         """Write the latents of data."""
         ...
 
     def reconstruct(
-        self, run: RunFolder, data: Path, out: Path, progress: Progress, **options: Any
+        self, run: RunFolder, data: Paths, out: Path, progress: Progress, **options: Any
     ) -> None:
         """Write data beside, or as, its reconstruction."""
         ...
 
-    def doctor(self, run: RunFolder, data: Path | None, progress: Progress, **options: Any) -> Any:
+    def doctor(self, run: RunFolder, data: Paths | None, progress: Progress, **options: Any) -> Any:
         """Judge the latent space; the result has ``lines()`` and ``to_dict()``."""
         ...
 

@@ -13,8 +13,8 @@ TABLES = {
     "no inputs": (lambda t: t.select("hole", "depth"), "0 of the input columns"),
     "one input": (lambda t: t.select("hole", "red"), "at least 2 are needed"),
     "another unit": (
-        lambda t: t.rename({"bulk_density": "RHOB (kg/m3)"}),
-        "'bulk_density' is declared in g/cm3, but the table gives it in kg/m3",
+        lambda t: t.rename({"bulk_density": "RHOB (us/ft)"}),
+        "'bulk_density' is declared in g/cm3, but the table gives it in us/ft",
     ),
     "another unit unsaid": (
         lambda t: t.with_columns(bulk_density=pl.col("bulk_density") * 1000.0),
@@ -94,7 +94,7 @@ def test_recipes_that_cannot_be_read(
         (None, "notes.txt/run", "cannot write here"),
         (None, "thesis", "is not a run"),
         (None, "thesis --restart", "is not a run"),
-        ("thesis", "run", "is a folder"),
+        ("thesis", "run", "no table is found there"),
         ("no.csv", "run", "no such file"),
     ],
 )

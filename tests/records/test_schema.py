@@ -4,7 +4,6 @@ import pytest
 
 from variolite.errors import SchemaError
 from variolite.records import Column, Schema
-from variolite.records.units import canonical_unit, split_header, units_agree
 
 YAML = """
 columns:
@@ -193,34 +192,3 @@ def test_enough_inputs_and_stated_sources_must_be_found():
     assert sources(schema.bind(["A1", "b"])) == {"a": "A1"}
     with pytest.raises(SchemaError, match="held by 'A1'"):
         schema.bind(["a", "b"])
-
-
-def test_only_known_units_disagree():
-    same = "g/cm3 g/cc G/C3 g/cm^3 g/cm³ G/CC, gAPI API GAPI, us/ft US/F µs/ft μs/ft, kPa kN/m^2"
-    same += ", m3/m3 V/V v/v m³/m³ frac, ohm.m OHMM Ω·m Ohm-m, W/(m*K) W/(m·K), m mbsf meters"
-    for spellings in same.split(", "):
-        (canonical,) = {canonical_unit(unit) for unit in spellings.split()}
-        assert canonical is not None
-    assert canonical_unit("ohm m") == canonical_unit("ohm.m")
-    pairs = [("g/cm3", "kg/m3"), ("m", "ft"), ("us/ft", "us/m"), ("m3/m3", "%"), ("m/s", "km/s")]
-    for first, second in pairs:
-        assert not units_agree(first, second)
-        assert not units_agree(second, first)
-    for declared, found in (("g/cm3", None), ("g/cm3", "GRA"), (None, "m"), ("furlong", "m")):
-        assert units_agree(declared, found)
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("Depth CSF-A (m)", ("Depth CSF-A", "m")),
-        ("Thermal conductivity mean (W/(m*K))", ("Thermal conductivity mean", "W/(m*K)")),
-        ("GR [gAPI]", ("GR", "gAPI")),
-        ("GR", ("GR", None)),
-        ("ratio (-)", ("ratio", None)),
-        ("(m)", ("(m)", None)),
-        ("a (b) c", ("a (b) c", None)),
-    ],
-)
-def test_headers(header, expected):
-    assert split_header(header) == expected

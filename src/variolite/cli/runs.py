@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from variolite.arguments import Data, Mapping, Run, find_run, keep_inputs, writable_copy
+from variolite.arguments import (
+    Data,
+    Mapping,
+    Run,
+    find_run,
+    keep_inputs,
+    one_or_many,
+    writable_copy,
+)
 from variolite.errors import DataError
 from variolite.fields import Field, all_fields, field_names, field_of_kind
 from variolite.progress import ConsoleProgress
@@ -116,7 +124,7 @@ def fit(
         field_of_kind(loaded.kind),
         "train",
         loaded,
-        data,
+        one_or_many(data),
         out,
         PROGRESS,
         mapping=mapping,
@@ -137,18 +145,19 @@ def score(
         ),
     ] = None,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="What to score RUN on: a table (CSV, Parquet, Feather, LAS 2.0), or structures.",
+            help="What to score RUN on: tables (CSV, Excel, Parquet, Feather, LAS) or structures; "
+            "a file, a folder or a pattern. May be repeated.",
         ),
     ] = None,
     train: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             metavar="PATH",
             help="The data trained on, where --data holds new ones only: for the baselines, and "
-            "for --samples.",
+            "for --samples. May be repeated.",
         ),
     ] = None,
     mapping: Mapping = None,
@@ -262,7 +271,7 @@ def score(
             )
         flags = {f"--{name.replace('_', '-')}": value for name, value in of_structures.items()}
         _refuse(flags, "RUN")
-        if data is None:
+        if not data:
             raise DataError(
                 "there is nothing to score it on", where=str(run), hint="Give --data PATH"
             )
@@ -271,9 +280,9 @@ def score(
             field,
             "score",
             folder,
-            data,
+            one_or_many(data),
             PROGRESS,
-            train=train,
+            train=one_or_many(train),
             mapping=mapping,
             levels=levels,
             transductive=transductive or None,
@@ -336,9 +345,9 @@ def reconstruct(
     _apply("reconstruct", run, data, out, mapping=mapping, member=member)
 
 
-def _apply(verb: str, run: Path, data: Path, out: Path, **options: Any) -> None:
+def _apply(verb: str, run: Path, data: list[Path], out: Path, **options: Any) -> None:
     field, folder = _open(run)
-    _call(field, verb, folder, data, out, PROGRESS, **options)
+    _call(field, verb, folder, one_or_many(data), out, PROGRESS, **options)
     typer.echo(str(out))
 
 
@@ -428,7 +437,7 @@ def generate(
 def doctor(
     run: Run,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             "--data",
             metavar="PATH",
@@ -440,7 +449,7 @@ def doctor(
 ) -> None:
     """Report how healthy the latent space is, and what to change."""
     field, folder = _open(run)
-    health = _call(field, "doctor", folder, data, PROGRESS, mapping=mapping)
+    health = _call(field, "doctor", folder, one_or_many(data), PROGRESS, mapping=mapping)
     typer.echo(json.dumps(health.to_dict(), indent=1) if as_json else "\n".join(health.lines()))
 
 
@@ -471,17 +480,24 @@ def demo(
 
 
 def schema(
-    file: Annotated[Path, typer.Argument(help="Table: CSV, Parquet, Feather or LAS 2.0.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Tables: CSV, Excel, Parquet, Feather or LAS; files, folders or patterns.",
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,
 ) -> None:
     """Propose a schema for a table: kinds, roles, units, transforms, and why.
 
     The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it.
     """
-    from variolite.records import propose_schema, read_table, units_of, write_text_atomic
+    from variolite.records import load_table, propose_schema, write_text_atomic
 
-    keep_inputs("--out", out, file)
-    proposal = propose_schema(read_table(file), units=units_of(file))
+    keep_inputs("--out", out, files)
+    table = load_table(one_or_many(files))
+    proposal = propose_schema(table.frame, units=table.units)
     typer.echo(str(proposal))
     if out is not None:
         write_text_atomic(out, proposal.schema.to_yaml())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs, parse_mapping
 from variolite.errors import DataError, RunFolderError
-from variolite.fields import Deferred
+from variolite.fields import Deferred, Paths
 from variolite.progress import Progress
 from variolite.recipe import Recipe, recipe_to_yaml
 
@@ -38,7 +38,7 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
     def write(
         _: Corelogs,
         run: RunFolder,
-        data: Path,
+        data: Paths,
         out: Path,
         progress: Progress,
         *,
@@ -117,7 +117,7 @@ class Corelogs:
     def train(
         self,
         recipe: Recipe,
-        data: Path,
+        data: Paths,
         out: Path,
         progress: Progress,
         *,
@@ -156,10 +156,10 @@ class Corelogs:
     def score(
         self,
         run: RunFolder,
-        data: Path,
+        data: Paths,
         progress: Progress,
         *,
-        train: Path | None = None,
+        train: Paths | None = None,
         mapping: Sequence[str] = (),
         levels: Sequence[Path] = (),
         transductive: bool = False,
@@ -188,7 +188,7 @@ class Corelogs:
         return run.write_page(table_page(read_run(run)))
 
     def doctor(
-        self, run: RunFolder, data: Path | None, progress: Progress, *, mapping: Sequence[str] = ()
+        self, run: RunFolder, data: Paths | None, progress: Progress, *, mapping: Sequence[str] = ()
     ) -> Health:
         """Evaluate the latents of a table, or take the health of the last score."""
         from variolite.scoring import Health
@@ -251,7 +251,7 @@ FIELD = Corelogs()
 
 
 def _trained(
-    run: RunFolder, recipe: Recipe, data: Path, mapping: dict[str, str], progress: Progress
+    run: RunFolder, recipe: Recipe, data: Paths, mapping: dict[str, str], progress: Progress
 ) -> Prepared | None:
     """Resume a run of the same recipe and data that was interrupted while it clustered."""
     from variolite.training.run import prepare
@@ -269,7 +269,7 @@ def _trained(
 
 
 def _records(
-    model: TabularModel, data: Path, mapping: Sequence[str], progress: Progress
+    model: TabularModel, data: Paths, mapping: Sequence[str], progress: Progress
 ) -> Records:
     records = model.records(data, parse_mapping(mapping, model.schema.schema.columns))
     for line in records.report.lines():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from variolite.arguments import keep_inputs
 from variolite.crystals.recipe import CrystalRecipe
 from variolite.errors import DataError, ModelFileError
-from variolite.fields import Deferred
+from variolite.fields import Deferred, Paths, name_of
 from variolite.progress import Progress
 from variolite.shipped import copy_shipped, shipped_run
 
@@ -44,10 +44,10 @@ class CrystalField:
     def score(
         self,
         run: RunFolder,
-        data: Path,
+        data: Paths,
         progress: Progress,
         *,
-        train: Path | None = None,
+        train: Paths | None = None,
         baselines: bool = True,
         samples: int = 0,
         workers: int | None = None,
@@ -74,7 +74,7 @@ class CrystalField:
         return run.write_page(crystal_page(read_run(run)))
 
     def encode(
-        self, run: RunFolder, data: Path, out: Path, progress: Progress, *, atoms: bool = False
+        self, run: RunFolder, data: Paths, out: Path, progress: Progress, *, atoms: bool = False
     ) -> None:
         """Write a row for every structure, or every atom; with predictions where there are any."""
         import numpy as np
@@ -116,7 +116,7 @@ class CrystalField:
                     columns[f"{name}_high"] = pl.Series(found.high[:, i])
         write_table(pl.DataFrame(columns), out)
 
-    def reconstruct(self, run: RunFolder, data: Path, out: Path, progress: Progress) -> None:
+    def reconstruct(self, run: RunFolder, data: Paths, out: Path, progress: Progress) -> None:
         """Write structures in their own cell, origin, orientation and order of atoms."""
         from variolite.crystals.files import write_structures
         from variolite.crystals.files.writing import require_place
@@ -159,7 +159,7 @@ class CrystalField:
             crystals = _relaxed(crystals, workers, progress)
         write_structures(with_predictions(model, crystals, progress), out)
 
-    def doctor(self, run: RunFolder, data: Path | None, progress: Progress) -> CrystalHealth:
+    def doctor(self, run: RunFolder, data: Paths | None, progress: Progress) -> CrystalHealth:
         from variolite.crystals.score_run import crystal_health
 
         if data is None:
@@ -223,13 +223,13 @@ class CrystalField:
 FIELD = CrystalField()
 
 
-def load(data: Path, progress: Progress) -> Crystals:
+def load(data: Paths, progress: Progress) -> Crystals:
     """Read the structures that a command is given; there has to be one at least."""
     from variolite.crystals.files import load_crystals
 
     crystals = load_crystals(data, log=progress.note)
     if not len(crystals):
-        raise DataError("there is no structure in it", where=str(data))
+        raise DataError("there is no structure in it", where=name_of(data))
     return crystals
 
 

@@ -41,6 +41,7 @@ from variolite.crystals.potential.alignment import standardise
 from variolite.crystals.potential.features import foundation_features, user_cache
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.errors import DataError, RecipeError, TrainingError
+from variolite.fields import Paths, name_of
 from variolite.progress import Progress
 from variolite.recipe import recipe_to_yaml
 from variolite.records import Split, write_text_atomic
@@ -169,7 +170,7 @@ def prepare_crystals(
 
 def train_on_files(
     recipe: CrystalRecipe,
-    data: Path,
+    data: Paths,
     out: Path,
     progress: Progress,
     *,
@@ -182,7 +183,7 @@ def train_on_files(
     choose_device(device, 0)
     crystals = load(data, progress)
     run, model = train_crystal_run(
-        recipe, crystals, out, name=data.name, device=device, restart=restart, progress=progress
+        recipe, crystals, out, name=name_of(data), device=device, restart=restart, progress=progress
     )
     if model.properties is None:
         return run

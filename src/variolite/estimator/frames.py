@@ -112,7 +112,7 @@ def fill_gaps(
         if name in table.columns:
             wanted = pl.Float64 if column.kind == "numeric" else pl.String
             values[:] = table[name].cast(wanted, strict=False).to_numpy()
-        values[records.row[gap]] = decoded[name][gap]
+        values[records.row[gap]] = records.report.as_found(column.name, decoded[name][gap])
         filled[name] = values
     return filled
 

@@ -32,7 +32,7 @@ from variolite.records import (
     require_roles,
     usable_rows,
 )
-from variolite.records.tables import read_table, units_of
+from variolite.records.tables import Table, load_table, read_table
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import read_history, write_history
@@ -192,7 +192,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         if schema is None and self.recipe is not None and kind_of(X) != "array":
             schema = named_recipe(self.recipe).table
         self._by_name_ = schema is not None
-        table = self._take_in(X, reset=True)
+        table, units = self._take_in(X, reset=True)
         schema = (schema or plain_schema(table.columns, self.transforms)).bind(table.columns)
         if self._by_name_:
             self._set_columns(schema)
@@ -200,10 +200,8 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         if groups is None and schema.group is not None:
             require_roles(schema, table)
             groups = one_spelling(groups_of(schema, table))
-        usable = usable_rows(schema, table)
+        usable = usable_rows(schema, table, units)
         held_back = hold_back(usable, table.height, groups, self.validation, recipe.training.seed)
-        # Those that only a file can state; the schema finds the ones in headers.
-        units = units_of(X) if isinstance(X, str | Path) else None
         fitted_schema = FittedSchema.fit(schema, table, ~held_back, units=units)
         records = fitted_schema.apply(table, units=units)
         chosen = held_back[records.row]
@@ -280,7 +278,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         if not records.observed.all() and not self._model.module.architecture.mask_input:
             what = "values are missing, but the model was trained on complete rows"
             raise TrainingError(what, hint="fit on a table with gaps like those to be filled")
-        table = self._take_in(X, reset=False)
+        table = self._take_in(X, reset=False).frame
         filled = fill_gaps(table, records, self._model.schema, self._decoded(records))
         kind = kind_of(X)
         if kind == "pandas":
@@ -391,10 +389,10 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         self.feature_names_in_ = np.asarray(used, dtype=object)
         self.n_features_in_ = len(used)
 
-    def _take_in(self, X: Any, *, reset: bool) -> pl.DataFrame:
+    def _take_in(self, X: Any, *, reset: bool) -> Table:
         """Read a table: by name with a schema, by position without."""
         if self._by_name_:
-            return read_table(X)
+            return load_table(X)
         kind = kind_of(X)
         if kind == "polars":
             X = read_table(X)
@@ -411,13 +409,12 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         names = getattr(self, "feature_names_in_", None)
         if names is None:
             names = [f"x{i}" for i in range(values.shape[1])]
-        return pl.DataFrame(dict(zip(map(str, names), values.T, strict=True)))
+        return Table(pl.DataFrame(dict(zip(map(str, names), values.T, strict=True))), {})
 
     def _records(self, X: Any) -> tuple[Records, int]:
         check_is_fitted(self)
         table = self._take_in(X, reset=False)
-        units = units_of(X) if isinstance(X, str | Path) else None
-        return self._model.schema.apply(table, units=units), table.height
+        return self._model.schema.apply(table), table.frame.height
 
     def _encode(self, records: Records) -> NDArray[np.float64]:
         with self._threads():

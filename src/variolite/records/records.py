@@ -157,7 +157,7 @@ def _exclude(
     is_mark = np.isin(values, marks)
     if unit and column.unit and not units_agree(column.unit, unit):
         values[:] = convert(values, unit, column.unit)
-        counts["converted"][column.name] = f"{unit} to {column.unit}"
+        counts["converted"][column.name] = unit, column.unit
     beyond = ((values < low) | (values > high)) & ~is_mark
     for reason, hit in (("sentinels", is_mark), ("out_of_range", beyond)):
         if hit.any():
@@ -246,9 +246,16 @@ class ApplyReport:
     outside_domain: Mapping[str, int] = field(default_factory=dict)
     clipped: Mapping[str, int] = field(default_factory=dict)
     unseen: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    converted: Mapping[str, str] = field(default_factory=dict)
+    converted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     absent: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+
+    def as_found(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Return values of a column in the unit of the table."""
+        if name not in self.converted:
+            return values
+        unit, declared = self.converted[name]
+        return convert(values, declared, unit)
 
     def lines(self) -> list[str]:
         """Return one sentence for each thing worth knowing."""
@@ -263,7 +270,8 @@ class ApplyReport:
             (self.clipped, "entries are clipped to the training quantiles"),
         ):
             found += [f"{name}: {count:,} {meaning}" for name, count in counts.items()]
-        found += [f"{name}: converted from {units}" for name, units in self.converted.items()]
+        for name, (unit, declared) in self.converted.items():
+            found.append(f"{name}: converted from {unit} to {declared}")
         for name, levels in self.unseen.items():
             listed = [f"{level!r} ({count:,})" for level, count in levels.items()]
             shown = ", ".join(listed[:8] + ["..."] * (len(listed) > 8))

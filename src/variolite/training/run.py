@@ -18,6 +18,7 @@ import numpy
 import polars as pl
 import torch
 
+from variolite.fields import name_of
 from variolite.progress import Progress
 from variolite.recipe import BaseRecipe, Recipe, recipe_to_yaml
 from variolite.records import (
@@ -26,12 +27,11 @@ from variolite.records import (
     Split,
     group_spellings,
     groups_of,
+    load_table,
     numeric_values,
     one_spelling,
-    read_table,
     require_roles,
     split_groups,
-    units_of,
     warn_of_look_alikes,
     write_text_atomic,
 )
@@ -160,8 +160,8 @@ def prepare(
     ``mapping`` gives the table's column by meaning; a ``split`` that is given is not drawn.
     """
     progress = progress or Progress()
-    frame = read_table(data, text=group_spellings(recipe.table, mapping))
-    units = units_of(data)
+    text = group_spellings(recipe.table, mapping)
+    frame, units = load_table(data, text=text, schema=recipe.table, mapping=mapping)
     bound = recipe.table.bind(frame.columns, mapping)
     if bound.left_out:
         progress.note(f"not in this table, left out: {', '.join(bound.left_out)}")
@@ -188,7 +188,8 @@ def prepare(
     records = replace(records, group=group[records.row])
     for line in records.report.lines():
         progress.note(line)
-    name = Path(data).name if isinstance(data, str | Path) else "table in memory"
+    named = isinstance(data, Path | list)
+    name = name_of(data) if named else Path(data).name if isinstance(data, str) else "in memory"
     sources = dict.fromkeys(str(column.source) for column in bound.columns.values())
     return Prepared(schema, records, split, name, _fingerprint(frame.select(list(sources))))
 

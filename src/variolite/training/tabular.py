@@ -24,9 +24,8 @@ from variolite.records import (
     Records,
     Split,
     group_spellings,
-    read_table,
+    load_table,
     spellings,
-    units_of,
 )
 from variolite.training.device import choose_device, generator, single_thread
 from variolite.training.loop import Resume, Trained, Validation, train
@@ -96,8 +95,10 @@ class TabularModel:
 
     def records(self, data: Any, mapping: Mapping[str, str] | None = None) -> Records:
         """Make records of a path or table with the schema of this model."""
-        table = read_table(data, text=group_spellings(self.schema.schema, mapping))
-        return self.schema.apply(table, mapping=mapping or None, units=units_of(data))
+        schema = self.schema.schema
+        text = group_spellings(schema, mapping)
+        table = load_table(data, text=text, schema=schema, mapping=mapping)
+        return self.schema.apply(table, mapping=mapping or None)
 
     def posterior(self, records: Records) -> tuple[Array, Array]:
         """Posterior means and log-variances, each of shape (M, n, L)."""
