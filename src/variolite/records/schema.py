@@ -442,6 +442,8 @@ class Schema(Settings):
             if source not in available and name not in mapping:
                 free = column.model_copy(update={"source": None})
                 source = _find_source(free, available)
+                if source is None and column.role in ("input", "condition", "order"):
+                    source = _guess_source(name, [h for h in available if h not in found])
             if source in available:
                 found[str(source)] = name
         return found
