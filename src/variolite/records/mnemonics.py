@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from variolite.records.schema import split_header
+from variolite.records.units import split_header
 
 
 class Mnemonic(NamedTuple):
