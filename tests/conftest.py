@@ -5,6 +5,8 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("POLARS_MAX_THREADS", "2")
 
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,17 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("variolite")
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """The program, which many tests call, takes over signals until its process ends."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+    sys.unraisablehook = hook
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
+from variolite.atomic import placed
 from variolite.errors import RunFolderError
 
 
@@ -48,19 +48,14 @@ def copy_shipped(name: str, folder: Path) -> None:
             where=str(folder),
             hint=f"Move it away, or work in another folder: a copy of {name} is to go there",
         )
-    half = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with placed(folder, folder=True) as (half, _):
             for path in sorted(p for p in home.rglob("*") if p.is_file()):
                 place = half / path.relative_to(home)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 # Without its rights: packages are often installed read-only.
                 shutil.copyfile(path, place)
-            if folder.exists():
-                folder.rmdir()
-            half.rename(folder)
-        finally:
-            shutil.rmtree(half, ignore_errors=True)
     except OSError as error:
         raise RunFolderError(
             f"cannot be written ({error.strerror or error})",

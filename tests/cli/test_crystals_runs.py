@@ -1,6 +1,7 @@
 """fit, encode, reconstruct, score and crystals prior on structures, as a shell calls them."""
 
 import json
+import signal
 from dataclasses import replace
 from functools import partial
 
@@ -71,7 +72,7 @@ def _stopping_at(words):
 
     def step(text):
         if words in str(text):
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     return Watched(step, step)
 
@@ -79,10 +80,10 @@ def _stopping_at(words):
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
-        ("epoch=1,", ("training.epochs=4",), "stopped by the user in epoch 2 of 4. give the same"),
+        ("epoch=1,", ("training.epochs=4",), "stopped in epoch 2 of 4. give the same"),
         ("epoch 2", (*PRIOR, ENERGY), "in epoch 2 of 4 of the prior. give the same"),
-        ("numbers of atoms", PRIOR, "stopped by the user"),
-        ("fitting properties", (ENERGY,), "stopped by the user"),
+        ("numbers of atoms", PRIOR, "stopped by SIGINT"),
+        ("fitting properties", (ENERGY,), "stopped by SIGINT"),
     ],
 )
 def test_an_interrupted_fit_goes_on_and_ends_the_same(
@@ -92,7 +93,9 @@ def test_an_interrupted_fit_goes_on_and_ends_the_same(
     fit = ("fit", DNG, "--data", made.data, *options(*settings), "--out")
     with monkeypatch.context() as patch:
         patch.setattr(runs, "PROGRESS", _stopping_at(words))
-        assert message in program.fails(*fit, out)
+        answer = program(*fit, out)
+    assert answer.code == 130
+    assert message in answer.last
     if words == "epoch=1,":
         assert "not finished" in program.fails("encode", out, data=made.data, out=samples)
     if "prior.kind=flow" in settings:
@@ -214,7 +217,7 @@ def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
     prior += [part for change in PRIOR for part in ("--set", change)]
     with monkeypatch.context() as patch:
         patch.setattr(commands, "PROGRESS", _stopping_at("epoch 2"))
-        assert "give the same command again to resume" in program.fails(*prior)
+        assert "give the same command again to resume" in program(*prior).last
     assert list((run / "checkpoint").iterdir())
     program.works(*prior, "--set", "prior.learning_rate=0.01")
     assert not (run / "checkpoint").exists()

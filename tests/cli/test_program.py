@@ -67,10 +67,54 @@ def test_a_fault_of_ours_ends_with_1_and_its_traceback(program, monkeypatch):
     assert "internal error" in answer.last
 
 
-def test_ctrl_c_anywhere_is_one_line(copied, program, monkeypatch):
-    interrupted = Mock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr("variolite.scoring.tabular_run.score_run", interrupted)
-    assert "stopped by the user" in program.fails("score", copied.run, data=copied.data)
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_anywhere_is_one_line(copied, program, monkeypatch, name, code):
+    def send(*_, **__):
+        os.kill(os.getpid(), signal.Signals[name])
+        time.sleep(5.0)
+
+    monkeypatch.setattr("variolite.scoring.tabular_run.score_run", send)
+    answer = program("score", copied.run, data=copied.data)
+    assert answer.code == code
+    assert answer.last.startswith(f"variolite: stopped by {name}. Give the same command again")
+    assert "Traceback" not in answer.err
+    assert not (copied.run / ".variolite.lock").exists()
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2
+
+
+def test_a_signal_that_a_destructor_swallows_comes_again(program, monkeypatch):
+    class Swallowing:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5.0)
+
+    def swallow():
+        Swallowing()
+        time.sleep(5.0)
+
+    monkeypatch.setattr("variolite.recipe.packaged_recipes", swallow)
+    answer = program("recipes")
+    assert answer.code == 143
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("wait", [0.0, 0.05, 0.2, 0.5])
+def test_a_signal_while_modules_are_loaded(example, tmp_path, wait):
+    code = f"import sys; print(1, flush=True); {START}"
+    command = ["fit", "corelogs/default", "--data", example.data, "--out", tmp_path / "run"]
+    with subprocess.Popen(
+        [sys.executable, "-c", f"from variolite.cli import main; {code}", *map(str, command)],
+        **dict.fromkeys(("stdout", "stderr"), subprocess.PIPE),
+        text=True,
+    ) as process:
+        assert process.stdout.readline()
+        time.sleep(0.005 + wait)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert err.splitlines()[-1].startswith("variolite: stopped by SIGTERM")
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_warnings_are_sentences(program, monkeypatch):
@@ -121,9 +165,9 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(example, pro
     _, err = process.communicate(timeout=60)
     if process.returncode == 0:
         pytest.skip("the machine was too fast: the run had ended before the signal")
-    assert process.returncode == 2
+    assert process.returncode == 130
     assert "Traceback" not in err
-    assert "stopped by the user" in err.splitlines()[-1]
+    assert "stopped " in err.splitlines()[-1]
     assert not RunFolder(out).finished
     if RunFolder(out).checkpoint_file.is_file():
         assert "not finished" in program.fails("doctor", out)

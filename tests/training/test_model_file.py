@@ -1,8 +1,10 @@
 """The model file: bit-equal when whole, one clear error when not, no training row inside."""
 
 import hashlib
+import itertools
 import json
 import pickle
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -267,3 +269,48 @@ def test_other_tensors(folder, change, message):
     (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
     _resign(folder, lambda content: None)
     _refuses(folder, message)
+
+
+@pytest.mark.parametrize("change", [{"latent": 10**9}, {"encoder": [10**7, 10**7]}])
+def test_sizes_are_compared_before_memory_is_taken(folder, change):
+    _resign(folder, lambda content: content["architecture"].update(change))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _refuses(folder, "tensor .* should be")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(folder, value):
+    tensors = safetensors.torch.load((folder / WEIGHTS).read_bytes())
+    tensors["encoder.layers.0.weight"][0, 0, 0] = value
+    (folder / WEIGHTS).write_bytes(safetensors.torch.save(tensors))
+    _resign(folder, lambda content: None)
+    _refuses(folder, "encoder.layers.0.weight holds values that are not finite")
+
+
+def test_killed_at_any_write_there_is_the_old_model_or_the_new_one(folder, model, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def stop_at(number):
+        counted = itertools.count()
+
+        def place(self, target):
+            if next(counted) == number:
+                raise KilledError
+            return rename(self, target)
+
+        return place
+
+    rename, other = Path.replace, replace(model, provenance={"recipe": "other"})
+    # The last rename is that of the weights, after the description is in place.
+    for number, found in ((0, model), (1, model), (2, other)):
+        save_model(folder, model)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", stop_at(number))
+            with pytest.raises(KilledError):
+                save_model(folder, other.only(0))
+        assert load_model(folder).provenance == found.provenance
+        assert len(load_model(folder).members) == (1 if found is other else 2)
+        save_model(folder, other.only(0))
+        assert sorted(entry.name for entry in folder.iterdir()) == list(FILES)

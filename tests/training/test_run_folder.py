@@ -1,6 +1,10 @@
 """Run folders: nothing foreign is ever touched, and what is missing is named."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -96,3 +100,117 @@ def test_the_environment_is_json_and_holds_no_path():
     facts = json.loads(json.dumps(environment("cpu")))
     assert {"variolite", "python", "torch", "numpy", "platform", "device", "command"} <= set(facts)
     assert not facts["command"].startswith("/")
+
+
+# The lock.
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from variolite.training import RunFolder
+with RunFolder(Path(sys.argv[1])).locked(new=True):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def _holding(run):
+    command = [sys.executable, "-c", HOLDING, str(run.path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_one_process_at_a_time_writes_a_run_and_a_killed_one_is_no_hindrance(tmp_path):
+    run = RunFolder(tmp_path / "runs" / "first")
+    with _holding(run) as other:
+        told = f"another process is writing this run .process {other.pid} on .*wait until it is"
+        with pytest.raises(RunFolderError, match=told), run.locked(new=True):
+            pass
+        other.kill()
+    # Killed before it wrote anything: the folder is that of a run all the same.
+    assert _files(run.path) == {".variolite.lock"}
+    with run.locked(new=True):
+        run.require_free(restart=False)
+        with run.locked(new=True):  # by the same process
+            pass
+        assert f"process {os.getpid()} on" in run.lock_file.read_text()
+    assert not _files(run.path)
+
+
+def test_a_lock_of_another_host_is_left_to_the_user(tmp_path):
+    run = _write(tmp_path, *UNFINISHED, ".variolite.lock")
+    run.lock_file.write_text("process 1 on elsewhere")
+    told = r"process 1 on elsewhere.*delete .variolite.lock if"
+    with pytest.raises(RunFolderError, match=told), run.locked(new=True):
+        pass
+    run.lock_file.write_text(f"process 1 on {platform.node()}")
+    with run.locked(new=True):
+        pass
+    assert _files(tmp_path) == set(UNFINISHED)
+
+
+def test_a_lock_leaves_nothing_where_nothing_was_made(tmp_path):
+    with pytest.raises(ZeroDivisionError), RunFolder(tmp_path / "a" / "b").locked(new=True):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    foreign = _write(tmp_path / "foreign", "data.csv")
+    for new, message in ((True, "not empty and is not a run"), (False, "no run here")):
+        with pytest.raises(RunFolderError, match=message), foreign.locked(new=new):
+            pass
+    assert _files(foreign.path) == {"data.csv"}
+
+
+# The manifest.
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    run = _write(tmp_path / "run", *FINISHED, *MINE)
+    run.seal_fit()
+    run.seal_score()
+    return run
+
+
+@pytest.mark.parametrize("name", sorted({*FINISHED} - {"report.html"}))
+def test_a_file_that_was_changed_is_named(sealed, name):
+    path = sealed.path / name
+    assert sealed.whole(path) == path
+    path.write_text("other")
+    with pytest.raises(RunFolderError, match="is not what the run wrote") as error:
+        sealed.whole(path)
+    assert error.value.where == str(path)
+    with pytest.raises(RunFolderError, match="is not what the run wrote"):
+        sealed.read(path, lambda path: path)
+    path.unlink()  # what is missing is told elsewhere
+    assert sealed.whole(path) == path
+
+
+def test_a_changed_manifest_is_named_and_without_one_nothing_is_compared(sealed):
+    content = sealed.manifest_file.read_bytes()
+    for at in range(len(content)):
+        flipped = bytearray(content)
+        flipped[at] ^= 4
+        sealed.manifest_file.write_bytes(flipped)
+        with pytest.raises(RunFolderError, match="this file of the run is damaged") as error:
+            sealed.whole(sealed.recipe_file)
+        assert error.value.where == str(sealed.manifest_file)
+    sealed.manifest_file.unlink()
+    sealed.recipe_file.write_text("other")
+    sealed.whole(sealed.recipe_file)
+
+
+def test_a_score_does_not_vouch_for_the_fit_nor_a_new_prior_for_what_is_damaged(sealed):
+    sealed.split_file.write_text("other")
+    sealed.seal_score()
+    with pytest.raises(RunFolderError, match=r"split\.json"):
+        sealed.whole(sealed.split_file)
+    with pytest.raises(RunFolderError, match=r"split\.json"):
+        sealed.unseal_fit()
+    sealed.split_file.write_text("split.json")
+    sealed.unseal_fit()
+    sealed.split_file.write_text("other")
+    sealed.whole(sealed.split_file)
+    sealed.scorecard_file.write_text("other")
+    with pytest.raises(RunFolderError, match=r"scorecard.json.*score"):
+        sealed.whole(sealed.scorecard_file)

@@ -1,5 +1,5 @@
 """The command line: parse, call, print."""
 
-from variolite.cli.app import main
+from variolite.cli.program import main
 
 __all__ = ["main"]

@@ -115,23 +115,25 @@ def fit(
     An interrupted run resumes when the same command is given again.
     """
     from variolite.recipe import BaseRecipe, load_recipe
+    from variolite.training.run_folder import RunFolder
 
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"training.seed={seed}")
     loaded = load_recipe(recipe, changes, BaseRecipe)
-    run = _call(
-        field_of_kind(loaded.kind),
-        "train",
-        loaded,
-        one_or_many(data),
-        out,
-        PROGRESS,
-        mapping=mapping,
-        members=members,
-        device=device,
-        restart=restart or None,
-    )
+    with RunFolder(out).locked(new=True):
+        run = _call(
+            field_of_kind(loaded.kind),
+            "train",
+            loaded,
+            one_or_many(data),
+            out,
+            PROGRESS,
+            mapping=mapping,
+            members=members,
+            device=device,
+            restart=restart or None,
+        )
     typer.echo(str(run.path))
 
 
@@ -276,21 +278,22 @@ def score(
                 "there is nothing to score it on", where=str(run), hint="Give --data PATH"
             )
         field, folder = _open(writable_copy(run, PROGRESS.note))
-        card = _call(
-            field,
-            "score",
-            folder,
-            one_or_many(data),
-            PROGRESS,
-            train=one_or_many(train),
-            mapping=mapping,
-            levels=levels,
-            transductive=transductive or None,
-            baselines=baselines,
-            samples=samples or None,
-            workers=workers,
-        )
-        field.report(folder)
+        with folder.locked():
+            card = _call(
+                field,
+                "score",
+                folder,
+                one_or_many(data),
+                PROGRESS,
+                train=one_or_many(train),
+                mapping=mapping,
+                levels=levels,
+                transductive=transductive or None,
+                baselines=baselines,
+                samples=samples or None,
+                workers=workers,
+            )
+            field.report(folder)
     typer.echo(card.to_json() if as_json else field.format_scores(card))
 
 

@@ -129,7 +129,7 @@ class Corelogs:
         """Train, then cluster the latents of the training groups."""
         bound = parse_mapping(mapping, recipe.columns)
         # Late, so that a mistake above is reported without the seconds that torch takes.
-        from variolite.scoring.kept_clusters import fit_clusters
+        from variolite.scoring.kept_clusters import fit_clusters, load_clusters
         from variolite.training import RunFolder
         from variolite.training.device import choose_device
         from variolite.training.run import train_run
@@ -148,8 +148,12 @@ class Corelogs:
                 restart=restart,
                 progress=progress,
             )
-        with progress.stage("clustering the latents of the training groups") as step:
-            clusters = fit_clusters(run, prepared.part("train"), step)
+        if run.clusters_file.is_file():
+            clusters = load_clusters(run)
+        else:
+            with progress.stage("clustering the latents of the training groups") as step:
+                clusters = fit_clusters(run, prepared.part("train"), step)
+        run.seal_fit()
         progress.note(f"{clusters.k} clusters ({clusters.algorithm}, k by {clusters.rule})")
         return run
 
@@ -193,13 +197,13 @@ class Corelogs:
         """Evaluate the latents of a table, or take the health of the last score."""
         from variolite.scoring import Health
         from variolite.scoring.tabular_run import latent_health_of
-        from variolite.training.run_folder import read_object, read_part
+        from variolite.training.run_folder import read_object
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
             records = _records(model, data, mapping, progress)
             return latent_health_of(model, records)
-        stored = read_part(run.health_file, lambda path: Health.model_validate(read_object(path)))
+        stored = run.read(run.health_file, lambda path: Health.model_validate(read_object(path)))
         if stored is not None:
             return stored
         raise RunFolderError(
@@ -239,6 +243,7 @@ class Corelogs:
         )
         with progress.stage("clustering") as step:
             fit_clusters(run, prepared.part("train"), step)
+        run.seal_fit()
         with progress.stage("scoring on held-out holes, beside the baselines") as step:
             score_run(run, table, levels=LevelChooser(), log=step)
         with progress.stage("writing the report"):
@@ -253,10 +258,10 @@ FIELD = Corelogs()
 def _trained(
     run: RunFolder, recipe: Recipe, data: Paths, mapping: dict[str, str], progress: Progress
 ) -> Prepared | None:
-    """Resume a run of the same recipe and data that was interrupted while it clustered."""
+    """Resume a run of the same recipe and data that was interrupted after it was trained."""
     from variolite.training.run import prepare
 
-    if not run.finished or run.clusters_file.is_file():
+    if not run.finished or (run.clusters_file.is_file() and run.sealed):
         return None
     if recipe_to_yaml(run.recipe()) != recipe_to_yaml(recipe):
         return None
@@ -264,7 +269,7 @@ def _trained(
     known = run.model().provenance.get("data", {})
     if known.get("fingerprint") != prepared.fingerprint:
         return None
-    progress.note("the model is trained already; only its clustering is fitted now")
+    progress.note("the model is trained already; what is missing is done now")
     return prepared
 
 

@@ -300,5 +300,6 @@ def prior(
 
     crystals = load(data, PROGRESS)
     folder = _crystal_run(writable_copy(run, PROGRESS.note), "prior")
-    refit_prior(folder, crystals, overrides or (), device=device, progress=PROGRESS)
+    with folder.locked():
+        refit_prior(folder, crystals, overrides or (), device=device, progress=PROGRESS)
     typer.echo(str(folder.path))

@@ -33,7 +33,7 @@ from variolite.crystals.periodic import has_cell
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.training.storage import (
-    fill,
+    module_with,
     read_description,
     read_weights,
     reading_model,
@@ -300,9 +300,9 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
     with reading_model(folder):
         description = read_description(folder, KIND, FORMAT, {1: from_format_1}, "a crystal model")
         tensors = read_weights(folder, description)
-        module = network_from(description)
         own = _below("vae/", tensors)
-        fill(module, names_from_format_1(own) if description["format"] == 1 else own, folder)
+        own = names_from_format_1(own) if description["format"] == 1 else own
+        module = module_with(partial(network_from, description), own, folder)
         prior = properties = None
         described = ["vae/"]
         if "prior" in description:

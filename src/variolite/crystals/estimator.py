@@ -175,7 +175,7 @@ class CrystalVAE:
         vae = cls(run.recipe()) if run.finished else cls()
         vae._model = load_crystal_model(run.model_folder if run.finished else folder)
         if run.finished and run.history_file.is_file():
-            vae.history_ = read_history(run.history_file)
+            vae.history_ = read_history(run.whole(run.history_file))
         return vae
 
 

@@ -208,6 +208,7 @@ class CrystalField:
         with progress.stage("scoring the reconstructions beside random coordinates") as step:
             score_crystal_run(run, crystals, log=step)
         write_store(folder / "samples.crystals", samples)
+        run.seal_score()
         for name, made in (("originals", crystals), ("reconstructed", found), ("samples", samples)):
             place = folder / f"{name}.extxyz"
             place.unlink(missing_ok=True)

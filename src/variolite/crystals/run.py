@@ -225,10 +225,13 @@ def train_crystal_run(
         about |= {"rows_kept": len(crystals), "left_out": [], "remarks": []}
         trained = _train(recipe, parts, split, run, about, device, progress)
     else:
-        progress.note("the network is trained already; only its prior is fitted now")
-    model = _with_prior(trained, recipe, parts["train"], folder, device, progress)
-    save_crystal_model(folder.model_folder, model)
+        progress.note("the network is trained already; what is missing is done now")
+    model = trained
+    if _lacks_its_prior(model, recipe):
+        model = _with_prior(model, recipe, parts["train"], folder, device, progress)
+        save_crystal_model(folder.model_folder, model)
     folder.remove_checkpoints()
+    folder.seal_fit()
     return folder, model
 
 
@@ -314,7 +317,7 @@ def _features(
 def _without_its_prior(
     run: RunFolder, recipe: CrystalRecipe, crystals: Crystals
 ) -> CrystalModel | None:
-    """Load a run of the same recipe and data that was interrupted while its prior was fitted."""
+    """Load a run of the same recipe and data that was interrupted after the network was trained."""
     if not run.finished or not run.recipe_file.is_file():
         return None
     try:
@@ -323,9 +326,13 @@ def _without_its_prior(
     except RecipeError:  # of a run on a table, or damaged
         return None
     model = load_crystal_model(run.model_folder)
+    missing = _lacks_its_prior(model, recipe) or not run.sealed
+    return model if missing and model.trained_on(crystals) else None
+
+
+def _lacks_its_prior(model: CrystalModel, recipe: CrystalRecipe) -> bool:
     no_prior = recipe.prior.kind != "none" and model.prior is None
-    no_properties = bool(recipe.properties) and model.properties is None
-    return model if (no_prior or no_properties) and model.trained_on(crystals) else None
+    return no_prior or (bool(recipe.properties) and model.properties is None)
 
 
 def _with_prior(
@@ -336,8 +343,6 @@ def _with_prior(
     device: str,
     progress: Progress,
 ) -> CrystalModel:
-    if recipe.prior.kind == "none" and not recipe.properties:
-        return model
     frame = canonicalize(training).crystals
     latents = encode(model.module, frame)
     head = prior = None
@@ -397,7 +402,9 @@ def refit_prior(
     parts, _ = prepare_crystals(crystals, recipe)
     bare = replace(model, prior=None, properties=None)
     fitted = _with_prior(bare, recipe, parts["train"], run, device, progress or Progress())
+    run.unseal_fit()
     save_crystal_model(run.model_folder, fitted)
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
     run.remove_checkpoints()
+    run.seal_fit()
     return fitted

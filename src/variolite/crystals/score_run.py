@@ -155,6 +155,7 @@ def score_crystal_run(
     card.write(run.scorecard_file)
     _keep(run.path, true, found, seed)
     write_table(held_out_table(true, scores, _latents(model, true)), run.held_out_file)
+    run.seal_score()
     return card
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from variolite.atomic import placed
 from variolite.errors import DataError
 from variolite.records.tables import ending_of
 
@@ -81,23 +82,9 @@ def write_bytes_atomic(path: str | Path, data: bytes) -> None:
     """Write to a temporary file beside ``path``, then put it in place; DataError if impossible."""
     path = Path(path)
     _require_place(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        try:
-            with temporary.open("wb") as handle:
-                handle.write(data)
-                handle.flush()
-                os.fsync(handle.fileno())
-            temporary.replace(path)
-            if hasattr(os, "O_DIRECTORY"):
-                # The new directory entry lasts a power cut too, where the system can do so.
-                folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with placed(path) as (_, descriptor), open(descriptor, "wb", closefd=False) as handle:
+            handle.write(data)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise DataError(what, where=str(path), hint="Check permissions and free space") from None

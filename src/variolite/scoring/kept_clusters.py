@@ -127,8 +127,8 @@ def _save(run: RunFolder, clusters: Clusters) -> None:
 
 def load_clusters(run: RunFolder) -> Clusters:
     """Read the clustering of a run; RunFolderError if there is none, or it is damaged."""
-    path = run.clusters_file
     run.require_finished()
+    path = run.whole(run.clusters_file)
     if not path.is_file():
         raise RunFolderError(
             "the run has no clustering", where=str(run.path), hint="run `variolite fit` again"

@@ -94,6 +94,7 @@ def score_run(
     card.write(run.scorecard_file)
     run.write_json(run.health_file, latent_health_of(model, test).to_dict())
     write_table(_held_out_table(model, test, levels(test.labels), assigned), run.held_out_file)
+    run.seal_score()
     return card
 
 
@@ -354,7 +355,7 @@ def _scored_table(run: RunFolder) -> pl.DataFrame:
     if not run.held_out_file.is_file():
         hint = "run `variolite score` first"
         raise RunFolderError("the run has not been scored yet", where=str(run.path), hint=hint)
-    table = read_table(run.held_out_file)
+    table = read_table(run.whole(run.held_out_file))
     for name in ("group", "cluster"):
         if name not in table.columns:
             where, hint = str(run.held_out_file), "run `variolite score` again"

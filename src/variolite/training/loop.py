@@ -97,7 +97,7 @@ Batch = TypeVar("Batch")
 
 
 class StoppedByUserError(TrainingError):
-    """The user stopped the run; where checkpoints are kept, all whole epochs are stored."""
+    """A signal stopped the run; where checkpoints are kept, all whole epochs are stored."""
 
 
 Step = Callable[[Batch, Tensor], LossTerms]
@@ -279,7 +279,7 @@ def train(
         kept = resume is not None and resume.path.is_file()
         of = "" if part == "training" else f" of the {part}"
         raise StoppedByUserError(
-            f"stopped by the user in epoch {epoch + 1} of {spec.epochs}{of}",
+            f"stopped in epoch {epoch + 1} of {spec.epochs}{of}",
             hint="give the same command again to resume" if kept else "nothing was stored",
         ) from None
     with torch.no_grad():

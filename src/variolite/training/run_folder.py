@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,16 +18,28 @@ import safetensors
 import yaml
 from pydantic import ValidationError
 
+from variolite.atomic import is_still, try_lock
 from variolite.errors import RunFolderError, VarioliteError
 from variolite.fields import Field, field_of_kind, field_of_model
 from variolite.recipe import BaseRecipe, load_recipe
 from variolite.records import Split, write_text_atomic
-from variolite.training.storage import DESCRIPTION, EpochRecord, kind_of, read_history
+from variolite.training.storage import (
+    DESCRIPTION,
+    WEIGHTS,
+    EpochRecord,
+    checksum,
+    kind_of,
+    read_history,
+    signed,
+)
 
 Result = TypeVar("Result")
 
 _FOREIGN = (yaml.YAMLError, pl.exceptions.PolarsError, safetensors.SafetensorError)
+_HELD: set[Path] = set()  # runs that this process writes
+
 _BY_FIT = ["recipe.yaml", "split.json", "history.jsonl", "environment.json"]
+_BY_FIT += [f"model/{name}" for name in (DESCRIPTION, WEIGHTS, "clusters.safetensors")]
 _BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
 _BY_SCORE += ["originals.crystals", "reconstructed.crystals", "samples.crystals"]
 
@@ -56,12 +71,13 @@ class RunFolder:
     held_out_file = _Part("held_out.parquet")
     clusters_file = _Part("model/clusters.safetensors")
     page_file = _Part("report.html")
+    manifest_file = _Part("manifest.json")
+    lock_file = _Part(".variolite.lock")
 
     @property
     def parts(self) -> list[Path]:
         """Every file that `fit` and `score` write, beside the page and the checkpoint."""
-        model = self.model_folder / DESCRIPTION
-        return [*(self.path / name for name in _BY_FIT + _BY_SCORE), model, self.clusters_file]
+        return [self.path / name for name in (*_BY_FIT, *_BY_SCORE)]
 
     @property
     def finished(self) -> bool:
@@ -73,15 +89,132 @@ class RunFolder:
 
     def require_free(self, *, restart: bool) -> None:
         """Raise a RunFolderError where neither a new run nor the rest of an unfinished one fits."""
-        if self.path.exists() and not self.path.is_dir():
-            raise self._refusal("this is a file", "choose another --out")
         if self.finished and not restart:
             hint = "choose another --out, or --restart to replace it"
             raise self._refusal("a finished run is here already", hint)
+        self._require_own()
+
+    def _require_own(self) -> None:
+        """Raise a RunFolderError where there is something that no `fit` made."""
+        if self.path.exists() and not self.path.is_dir():
+            raise self._refusal("this is a file", "choose another --out")
         # A recipe.yaml proves nothing: people keep their own beside their data.
-        ours = self.finished or self.checkpoint_file.is_file() or self.split_file.is_file()
+        marks = (self.checkpoint_file, self.split_file, self.lock_file)
+        ours = self.finished or any(mark.is_file() for mark in marks)
         if self.path.is_dir() and any(self.path.iterdir()) and not ours:
             raise self._refusal("the folder is not empty and is not a run", "choose another --out")
+
+    @contextmanager
+    def locked(self, *, new: bool = False) -> Iterator[None]:
+        """Hold a finished run, or one to be made, so that no other process writes it meanwhile.
+
+        The lock of a process that was killed is taken over. Raises a RunFolderError if another
+        process holds the run, or this folder is none; nothing is written then.
+        """
+        place = self.path.resolve()
+        if place in _HELD:
+            yield
+            return
+        self._require_own() if new else self.require_finished()
+        made = [path for path in (place, *place.parents) if not path.exists()]
+        descriptor = -1
+        try:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                descriptor = self._lock()
+            except OSError as error:
+                raise self._no_place(error) from None
+            _HELD.add(place)
+            yield
+        finally:
+            _HELD.discard(place)
+            if descriptor >= 0:
+                with suppress(OSError):
+                    self.lock_file.unlink()
+                os.close(descriptor)
+            for path in made:
+                with suppress(OSError):  # it holds a run now
+                    path.rmdir()
+
+    def _lock(self) -> int:
+        host = platform.node()
+        while True:
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT, 0o666)
+            free = try_lock(descriptor)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            holder = os.read(descriptor, 200).decode(errors="replace")
+            # Where locks work, one that is free on this host was left by a process that ended.
+            if free is False or (holder and not (free and holder.endswith(f" on {host}"))):
+                os.close(descriptor)
+                hint = "wait until it is done"
+                if free is not False:
+                    hint += f", or delete {self.lock_file.name} if it has ended"
+                what = f"another process is writing this run ({holder or 'it has just begun'})"
+                raise self._refusal(what, hint)
+            if is_still(descriptor, self.lock_file):
+                break
+            os.close(descriptor)  # its owner removed it just now
+        with suppress(OSError):  # a full disk is told where it matters
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, f"process {os.getpid()} on {host}".encode())
+        return descriptor
+
+    def _no_place(self, error: OSError) -> RunFolderError:
+        hint = "check permissions and free space, or choose another folder"
+        return self._refusal(f"cannot write here: {error.strerror}", hint)
+
+    # The manifest: a checksum of every file, against which it is read.
+
+    def seal_fit(self) -> None:
+        """Note the checksums of all that `fit` wrote: its last step."""
+        self._seal(_BY_FIT)
+
+    def unseal_fit(self) -> None:
+        """Forget them again, before some of it is replaced; RunFolderError if a file differs."""
+        for name in _BY_FIT:
+            self.whole(self.path / name)
+        if self.sealed:
+            self._seal(_BY_FIT, written=False)
+
+    def seal_score(self) -> None:
+        """Note the checksums of all that `score` wrote."""
+        self._seal(_BY_SCORE)
+
+    def _seal(self, names: Sequence[str], *, written: bool = True) -> None:
+        sums = {name: known for name, known in self._checksums.items() if name not in names}
+        for name in names if written else ():
+            if (self.path / name).is_file():
+                sums[name] = checksum(self.path / name)
+        content = {"format": 1, "files": dict(sorted(sums.items()))}
+        self.write_json(self.manifest_file, signed(content))
+
+    @property
+    def sealed(self) -> bool:
+        """Whether `fit` came to its end; runs of earlier versions have no manifest."""
+        return self.manifest_file.is_file()
+
+    @property
+    def _checksums(self) -> dict[str, str]:
+        if not self.sealed:
+            return {}
+        try:
+            content = read_object(self.manifest_file)
+            if content != signed(content) or content["format"] != 1:
+                raise ValueError("it was changed after it was written")
+            return dict(content["files"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise damaged(self.manifest_file, str(error)) from None
+
+    def whole(self, path: Path) -> Path:
+        """Return the path of a file of the run, if it is what `fit` or `score` wrote.
+
+        Raises a RunFolderError if it was changed since.
+        """
+        expected = self._checksums.get(path.relative_to(self.path).as_posix())
+        if expected is not None and path.is_file() and checksum(path) != expected:
+            raise damaged(path, "it is not what the run wrote, or its writing was cut off")
+        return path
 
     def prepare(self, *, restart: bool) -> None:
         """Make the folder; remove the parts of the run that ``restart`` replaces, no other file.
@@ -91,15 +224,18 @@ class RunFolder:
         self.require_free(restart=restart)
         try:
             if restart:
+                # From the model, without which it is not finished, to what tells that it is a run.
+                first, last = self.model_folder / DESCRIPTION, self.split_file
+                others = [path for path in self.parts if path not in (first, last)]
+                for path in (first, self.manifest_file, *others, self.page_file):
+                    path.unlink(missing_ok=True)
                 for folder in (self.model_folder, self.checkpoint_file.parent):
                     if folder.is_dir():
                         shutil.rmtree(folder)
-                for path in (*self.parts, self.page_file):
-                    path.unlink(missing_ok=True)
+                last.unlink(missing_ok=True)
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            hint = "choose another --out, or check permissions and free space"
-            raise self._refusal(f"cannot write here: {error.strerror}", hint) from None
+            raise self._no_place(error) from None
 
     def remove_checkpoints(self) -> None:
         """Remove what only an interrupted run needs."""
@@ -107,8 +243,9 @@ class RunFolder:
         shutil.rmtree(self.checkpoint_file.parent, ignore_errors=True)
 
     def require_finished(self) -> None:
-        """Raise a RunFolderError for a folder that holds no run, or an unfinished one."""
+        """Raise a RunFolderError for a folder with no run, an unfinished or a damaged one."""
         if self.finished:
+            self.whole(self.model_folder / DESCRIPTION)
             return
         if self.checkpoint_file.is_file():
             hint = "run the same `variolite fit` command again to resume it"
@@ -133,15 +270,15 @@ class RunFolder:
     def recipe(self) -> Any:
         """Load the resolved recipe of a finished run, of its field's class."""
         self.require_finished()
-        return load_recipe(self.recipe_file, kind=self.field.recipe, stored=True)
+        return load_recipe(self.whole(self.recipe_file), kind=self.field.recipe, stored=True)
 
     def split(self) -> Split:
         """Load the groups of every part; a RunFolderError where the file is missing or damaged."""
-        split = read_part(self.split_file, _split)
+        split = self.read(self.split_file, _split)
         if split is None:
             what, hint = "a part of the run is missing", "run `variolite fit` again"
             raise RunFolderError(what, where=str(self.split_file), hint=hint)
-        self.require_own(split, read_part(self.model_folder / DESCRIPTION, read_object))
+        self.require_own(split, self.read(self.model_folder / DESCRIPTION, read_object))
         return split
 
     def require_own(self, split: Split | None, model: Mapping[str, Any] | None) -> None:
@@ -152,6 +289,23 @@ class RunFolder:
             what = "the split is not the one that the model was trained with: it was changed since"
             hint = "Restore the file from a copy, or train into a new folder with `variolite fit`"
             raise RunFolderError(what, where=str(self.split_file), hint=hint)
+
+    def read(self, path: Path, read: Callable[[Path], Result]) -> Result | None:
+        """Read one of the files; None where it is missing, `damaged` where it is that."""
+        if not path.is_file():
+            return None
+        self.whole(path)
+        try:
+            return read(path)
+        except VarioliteError as error:
+            raise damaged(path, error.what) from error
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            place = ".".join(str(step) for step in fault["loc"])
+            raise damaged(path, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, *_FOREIGN) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise damaged(path, reason[0]) from error
 
     def write_page(self, html: str) -> Path:
         """Write the run's report in one step and return where it lies."""
@@ -247,39 +401,24 @@ def read_run(run: RunFolder) -> RunFiles:
     run = RunFolder(run.path.expanduser().resolve())
     files = RunFiles(
         run=run,
-        recipe_text=read_part(run.recipe_file, _recipe_text),
-        model=read_part(run.model_folder / DESCRIPTION, read_object),
-        clustering=read_part(run.clusters_file, _clustering),
-        history=read_part(run.history_file, read_history) or None,
-        held_out=read_part(run.held_out_file, pl.read_parquet),
-        split=read_part(run.split_file, _split),
-        environment=read_part(run.environment_file, read_object),
+        recipe_text=run.read(run.recipe_file, _recipe_text),
+        model=run.read(run.model_folder / DESCRIPTION, read_object),
+        clustering=run.read(run.clusters_file, _clustering),
+        history=run.read(run.history_file, read_history) or None,
+        held_out=run.read(run.held_out_file, pl.read_parquet),
+        split=run.read(run.split_file, _split),
+        environment=run.read(run.environment_file, read_object),
     )
     run.require_own(files.split, files.model)
     return files
 
 
-def read_part(path: Path, read: Callable[[Path], Result]) -> Result | None:
-    """Read one part of a run folder; None where it is missing, `damaged` where it is that."""
-    if not path.is_file():
-        return None
-    try:
-        return read(path)
-    except VarioliteError as error:
-        raise damaged(path, error.what) from error
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = ".".join(str(step) for step in fault["loc"])
-        raise damaged(path, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
-    except (OSError, ValueError, TypeError, KeyError, RecursionError, *_FOREIGN) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise damaged(path, reason[0]) from error
-
-
 def damaged(path: Path, reason: str) -> RunFolderError:
     """Return the error of a part that cannot be used."""
     hint = "Run `variolite score` again to write it again"
-    if path.name in _BY_FIT or path.parent.name == "model":
+    if path.name == "manifest.json":
+        hint = "Restore the file from a copy, or delete it: nothing is compared with it then"
+    elif path.name in _BY_FIT or path.parent.name == "model":
         hint = "Restore the file from a copy, or train into a new folder with `variolite fit`"
     return RunFolderError(f"this file of the run is damaged ({reason})", where=str(path), hint=hint)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import safetensors
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
 
 # A model: weights and a description that belong together, whole and unaltered or refused.
 #
-# The description carries a hash of the weights and of itself. It is written last: a folder that
-# has one is complete. Formats are numbered; a reader upgrades old ones.
+# The description carries a hash of the weights and of itself. New weights lie beside the old ones
+# until it is replaced: that one step puts a whole new model in the place of a whole old one.
+# Formats are numbered; a reader upgrades old ones.
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 
+M = TypeVar("M", bound="nn.Module")
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 
 _AGAIN = "copy the whole model folder again"
@@ -41,8 +43,19 @@ def _sha256(content: bytes) -> str:
 
 
 def _canonical(description: Mapping[str, Any]) -> bytes:
-    signed = {key: value for key, value in description.items() if key != "sha256"}
-    return json.dumps(signed, sort_keys=True, separators=(",", ":")).encode()
+    bare = {key: value for key, value in description.items() if key != "sha256"}
+    return json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()
+
+
+def signed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the SHA-256 of JSON-able content to it."""
+    return {**content, "sha256": _sha256(_canonical(content))}
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _on_host(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -65,11 +78,19 @@ def write_signed(
         for name, value in weights.items()
     }
     description = {"format": number, "kind": kind, **content, "tensors": described}
-    description = json.loads(json.dumps(description | {"weights_sha256": _sha256(stored)}))
-    description["sha256"] = _sha256(_canonical(description))
+    description = signed(json.loads(json.dumps(description | {"weights_sha256": _sha256(stored)})))
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(folder / WEIGHTS, stored)
+    for left in list(folder.glob(".weights-*.safetensors")):
+        left.unlink(missing_ok=True)
+    beside = _next_weights(folder, description["weights_sha256"])
+    write_bytes_atomic(beside, stored)
     write_text_atomic(folder / DESCRIPTION, json.dumps(description, indent=1) + "\n")
+    beside.replace(folder / WEIGHTS)
+
+
+def _next_weights(folder: Path, sha256: str) -> Path:
+    """Where weights lie until the description that names them is in place."""
+    return folder / f".weights-{sha256[:16]}.safetensors"
 
 
 def kind_of(folder: Path) -> str:
@@ -120,12 +141,13 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     """Read the weights that a description was signed with."""
     from safetensors.torch import load
 
-    path = folder / WEIGHTS
+    path, expected = folder / WEIGHTS, description["weights_sha256"]
+    beside = _next_weights(folder, expected)  # still there where the writer was killed
     try:
-        content = path.read_bytes()
+        content = (beside if beside.is_file() else path).read_bytes()
     except OSError:
         raise _refusal(path, "the weights are missing") from None
-    if _sha256(content) != description["weights_sha256"]:
+    if _sha256(content) != expected:
         raise _refusal(path, "the weights are truncated, altered or of another model")
     try:
         tensors: dict[str, Tensor] = load(content)
@@ -134,19 +156,44 @@ def read_weights(folder: Path, description: Mapping[str, Any]) -> dict[str, Tens
     return tensors
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Load weights into a module; every tensor has to be there, in its shape, and no other."""
-    path = folder / WEIGHTS
-    expected = module.state_dict()
+def module_with(
+    make: Callable[[], M], tensors: Mapping[str, Tensor], folder: Path, *, unknown: str = ""
+) -> M:
+    """Make a module of weights: every tensor has to be there, in its shape, and no other.
+
+    Sizes are compared before memory is taken for them. All numbers are finite, but for those of
+    the tensor ``unknown``.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    path, seen = folder / WEIGHTS, 0
+
+    def count(_module: nn.Module, _name: str, value: object) -> None:
+        nonlocal seen
+        seen += value is not None
+        if seen > 2 * len(tensors):  # a number of layers that would take forever to make
+            raise _refusal(path, "there are fewer weights than the description says")
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            expected = make().state_dict()
+    finally:
+        counting.remove()
     for name, own in expected.items():
         stored = tensors.get(name)
         if stored is None or stored.shape != own.shape or stored.dtype != own.dtype:
             found = "nothing" if stored is None else f"{tuple(stored.shape)} {stored.dtype}"
             wanted = f"{tuple(own.shape)} {own.dtype}"
             raise _refusal(path, f"tensor {name} should be {wanted}, found {found}")
+        if name != unknown and not stored.isfinite().all():
+            raise _refusal(path, f"tensor {name} holds values that are not finite")
     if extra := sorted(set(tensors) - set(expected)):
         raise _refusal(path, f"unexpected tensor {extra[0]}")
+    module = make()
     module.load_state_dict(dict(tensors))
+    return module
 
 
 @contextmanager
@@ -235,9 +282,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     meta = vars(checkpoint) | {"history": [asdict(record) for record in checkpoint.history]}
     tensors = _on_host(meta.pop("tensors"))
     text = json.dumps(meta)
-    signed = {"variolite": text, "sha256": _digest(text, tensors)}
+    metadata = {"variolite": text, "sha256": _digest(text, tensors)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(path, save(tensors, metadata=signed))
+    write_bytes_atomic(path, save(tensors, metadata=metadata))
 
 
 def _digest(text: str, tensors: dict[str, Tensor]) -> str:

@@ -31,7 +31,7 @@ from variolite.training.device import choose_device, generator, single_thread
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import (
     EpochRecord,
-    fill,
+    module_with,
     read_description,
     read_weights,
     reading_model,
@@ -246,11 +246,12 @@ def load_model(folder: Path) -> TabularModel:
         migrations = {1: lambda content: content | {"groups": None}}
         description = read_description(folder, KIND, FORMAT, migrations, "a tabular model")
         members = _MEMBERS.validate_python(description["members"])
-        module = blank(_ARCHITECTURE.validate_python(description["architecture"]), len(members))
+        architecture = _ARCHITECTURE.validate_python(description["architecture"])
+        make = partial(blank, architecture, len(members))
+        module = module_with(make, read_weights(folder, description), folder)
         schema = FittedSchema.from_dict(description["schema"])
         provenance = dict(description["provenance"])
         groups = description["groups"] and Split.from_dict(description["groups"])
-        fill(module, read_weights(folder, description), folder)
     return TabularModel(schema, module.eval(), members, provenance, groups)
 
 

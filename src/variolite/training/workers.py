@@ -275,6 +275,7 @@ def _answer_tasks(
 ) -> None:
     """Answer tasks until the other side hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_the_parent, daemon=True).start()
     # As many processes as cores: more threads would only get into each other's way. The
     # variables limit libraries that are imported later, threadpoolctl those that are there.
     os.environ.update({f"{name}_THREADS": "1" for name in _THREAD_LIMITS})
@@ -291,6 +292,13 @@ def _answer_tasks(
             answer = None, error
         else:
             answer = _result(*work)
+
+
+def _end_with_the_parent() -> None:
+    """A parent that is killed has no time to end its processes, and a task may take for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _result(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, Exception | None]:

@@ -40,11 +40,12 @@ def test_a_store_is_a_safetensors_file_that_opening_never_changes(tmp_path):
     assert_same(open_store(path), crystals)
 
 
-def test_stores_of_the_first_format_are_read_and_only_structures_count_in_fingerprints():
-    path = Path(__file__).parent / "fixtures" / "format_1.crystals"
+def test_stores_of_earlier_formats_are_read_and_only_structures_count_in_fingerprints():
     crystals = textbook_crystals().take(slice(15, 25))
     properties = {"z": crystals.names[::-1], **crystals.properties}
-    assert_same(open_store(path), replace(crystals, properties=properties))
+    for number in (1, 2):
+        path = Path(__file__).parent / "fixtures" / f"format_{number}.crystals"
+        assert_same(open_store(path), replace(crystals, properties=properties))
     # The fingerprint is of the structures alone.
     renamed = replace(crystals, names=crystals.names[::-1], properties={})
     assert fingerprint(renamed) == fingerprint(crystals)
@@ -82,7 +83,10 @@ BROKEN = {
     "one bit": (lambda c: c[:-9] + bytes([c[-9] ^ 1]) + c[-8:], "altered or damaged"),
     "text": (lambda c: b"data_x\n_cell_length_a 3\n" * 9, FOREIGN),
     "zeros": (lambda c: bytes(200), FOREIGN),
-    "newer": (with_header(lambda h, d: d.update(format=3)), "has format 3, this version reads 1"),
+    "newer": (with_header(lambda h, d: d.update(format=4)), "has format 4, this version reads 1"),
+    "older": (with_header(lambda h, d: d.update(format=2)), "altered or damaged"),
+    "order": (with_header(lambda h, d: d["properties"].reverse()), "altered or damaged"),
+    "numbers": (with_header(lambda h, d: h["offsets"].update(dtype="F64")), "altered or damaged"),
     "kind": (with_header(lambda h, d: "other"), FOREIGN),
     "no format": (with_header(lambda h, d: d.clear()), FOREIGN),
     "no species": (with_header(lambda h, d: h.pop("species") and None), f"{LOOSE}|has grown"),
@@ -94,8 +98,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_store_says_what_is_wrong(tmp_path, kind):
-    path = tmp_path / "a.crystals"
-    write_store(path, textbook_crystals())
+    path, crystals = tmp_path / "a.crystals", textbook_crystals()
+    properties = {**crystals.properties, "t": crystals.names}
+    write_store(path, replace(crystals, properties=properties))
     make, message = BROKEN[kind]
     path.write_bytes(make(path.read_bytes()))
     with pytest.raises(DataError, match=message) as error:

@@ -57,6 +57,7 @@ def test_which_structures_a_run_is_scored_on(run, copied, monkeypatch):
             score_run.structures_to_score(copied, run.model, run.crystals)
     # A split that was changed after training.
     copied.write_json(copied.split_file, everything.to_dict())
+    copied.manifest_file.unlink()  # which would tell that it was changed
     with pytest.raises(RunFolderError, match="the split is not the one"):
         score_run.structures_to_score(copied, run.model, run.crystals)
     copied.split_file.unlink()

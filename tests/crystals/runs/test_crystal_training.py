@@ -48,7 +48,8 @@ def test_what_a_run_leaves_behind(run):
     assert folder.finished
     assert folder.field.kind == "crystals"
     names = {entry.name for entry in folder.path.iterdir()}
-    assert names == {"recipe.yaml", "split.json", "history.jsonl", "environment.json", "model"}
+    files = {"recipe.yaml", "split.json", "history.jsonl", "environment.json", "manifest.json"}
+    assert names == {*files, "model"}
     assert folder.recipe() == run.recipe
     assert folder.recipe_file.read_text() == recipe_to_yaml(run.recipe)
     facts = json.loads(folder.environment_file.read_text())
@@ -147,7 +148,7 @@ def test_a_run_that_was_interrupted_in_its_prior_resumes_there(tmp_path, folder)
     assert RunFolder(folder).model().prior is None
     watched = Watched(epoch=lambda _: pytest.fail("the network is trained"))
     _, resumed = train_crystal_run(recipe, CRYSTALS, folder, progress=watched)
-    assert watched.notes == ["the network is trained already; only its prior is fitted now"]
+    assert watched.notes == ["the network is trained already; what is missing is done now"]
     assert_same_weights(resumed, whole)
     assert not (folder / "checkpoint").exists()
     asked = Sampling(seed=1, steps=2, max_attempts=500)

@@ -34,7 +34,7 @@ from variolite.report.run_sections import about_run, provenance_section, trainin
 from variolite.report.style import WIDTH, figure_style, to_svg
 from variolite.scoring.health import Health
 from variolite.scoring.scorecard import Scorecard, ScoreRow
-from variolite.training.run_folder import Clustering, RunFiles, read_object, read_part
+from variolite.training.run_folder import Clustering, RunFiles, read_object
 
 
 def table_page(files: RunFiles) -> str:
@@ -42,8 +42,9 @@ def table_page(files: RunFiles) -> str:
 
     Parts that are not there yet, such as scores or held-out rows, are named as missing.
     """
-    scorecard = read_part(files.run.scorecard_file, Scorecard.read)
-    health = read_part(files.run.health_file, lambda path: Health.model_validate(read_object(path)))
+    run = files.run
+    scorecard = run.read(run.scorecard_file, Scorecard.read)
+    health = run.read(run.health_file, lambda path: Health.model_validate(read_object(path)))
     held_out = held_out_of(files, scorecard)
     setup = main_setup(scorecard, held_out, files.recipe) if scorecard else None
     with figure_style():

@@ -1,8 +1,8 @@
 """The flat store: one memory-mapped file in the safetensors format for a set of crystals.
 
 Besides the arrays of :class:`~variolite.crystals.Crystals`, text is kept as UTF-8 bytes with
-offsets. The header holds the format number, the SHA-256 of the arrays and the order of the
-properties.
+offsets. The header holds the format number, the order of the properties, and the SHA-256 of that
+and of the arrays with their names, types and shapes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from variolite.crystals.crystals import Crystals
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic
 
-FORMAT = 2
+FORMAT = 3
 KIND = "variolite.crystals"
 _DTYPES: Mapping[str, str] = {"U8": "|u1", "I64": "<i8", "F64": "<f8"}
 _NUMBERS = "property.number."
@@ -70,10 +70,18 @@ def write_store(path: str | Path, crystals: Crystals) -> None:
             hint = "Leave it out, or make numbers or text of it"
             raise DataError(what, where=str(path), hint=hint)
     arrays = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    digest, properties = _sha256(arrays.values()), list(crystals.properties)
+    described: dict[str, Any] = {"format": FORMAT, "properties": list(crystals.properties)}
+    described["sha256"] = _signature(described, arrays)
     # One entry: several would be written in an order that changes from run to run.
-    described = json.dumps({"format": FORMAT, "sha256": digest, "properties": properties})
-    write_bytes_atomic(path, save(arrays, {KIND: described}))
+    write_bytes_atomic(path, save(arrays, {KIND: json.dumps(described)}))
+
+
+def _signature(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    if described["format"] < 3:  # The first format hashed arrays in the order of the file.
+        return _sha256(arrays[n] for n in (arrays if described["format"] == 1 else sorted(arrays)))
+    layout = {name: (values.dtype.str, values.shape) for name, values in sorted(arrays.items())}
+    text = json.dumps([described["format"], described["properties"], layout]).encode()
+    return _sha256([np.frombuffer(text, np.uint8), *(arrays[name] for name in layout)])
 
 
 def open_store(path: str | Path) -> Crystals:
@@ -96,9 +104,7 @@ def open_store(path: str | Path) -> Crystals:
             values = np.frombuffer(content, _DTYPES[code], prod(shape), begin)
             arrays[name] = values.reshape(shape)
             begin += values.nbytes
-        # The first format hashed arrays in the order of the file.
-        names = arrays if described["format"] == 1 else sorted(arrays)
-        if _sha256(arrays[name] for name in names) != described["sha256"]:
+        if _signature(described, arrays) != described["sha256"]:
             raise DataError("the file was altered or damaged", where=place, hint=_AGAIN)
         return Crystals(
             arrays["species"],

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from itertools import groupby
@@ -17,6 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from variolite.atomic import placed
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
 from variolite.crystals.elements import reduced_formulas, symbols_of
 from variolite.crystals.files.cif import CELL
@@ -225,19 +224,13 @@ def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
     if kind not in _FILES:
         raise DataError(f"{kind!r} is not a kind of file", hint=f"Use {' or '.join(_FILES)}")
     ending, text_of = _FILES[kind]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir()
-        for name, crystal in zip(file_names(crystals.names.tolist()), crystals, strict=True):
-            (temporary / f"{name}{ending}").write_text(text_of(crystal), encoding="utf-8")
-        if path.exists():
-            path.rmdir()
-        temporary.rename(path)
+        with placed(path, folder=True) as (temporary, _):
+            for name, crystal in zip(file_names(crystals.names.tolist()), crystals, strict=True):
+                (temporary / f"{name}{ending}").write_text(text_of(crystal), encoding="utf-8")
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise DataError(what, where=str(path), hint="Check permissions and free space") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _table(crystals: Crystals) -> pl.DataFrame:

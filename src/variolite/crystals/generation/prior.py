@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ from variolite.crystals.recipe import REMOVED_PRIORS, PriorSpec
 from variolite.errors import DataError, ModelFileError, VarioliteError
 from variolite.training.device import generator
 from variolite.training.loop import Resume, is_due
-from variolite.training.storage import fill
+from variolite.training.storage import module_with
 
 VALIDATION = 0.05  # fraction of the crystals that choose the epoch of the flow
 ATOMS_AT_ONCE = 4_096  # atoms whose latents are drawn in one batch
@@ -300,22 +300,22 @@ def _put_together(tensors: Mapping[str, Tensor], stored: _Description) -> Latent
     }
     # Earlier versions kept distances in double precision.
     precision = {"contacts": tensors["contacts/distances"].dtype}
-    parts = nn.ModuleDict({part: nn.Module() for part in shapes})
-    # Arrays are buffers here, so that they are checked as the weights of the networks are.
-    for part, arrays in shapes.items():
-        for name, sizes in arrays.items():
-            empty = torch.empty(sizes, dtype=precision.get(part, torch.float64))
-            parts[part].register_buffer(name, empty)
-    with torch.random.fork_rng(devices=[]):
-        compositions = CompositionNetwork(elements, properties, vocabulary.largest)
-    network = FlowNetwork(shape)
-    parts.update({"compositions": compositions, "density": network})
+
+    def make() -> nn.ModuleDict:
+        parts = nn.ModuleDict({part: nn.Module() for part in shapes})
+        # Arrays are buffers here, so that they are checked as the weights of the networks are.
+        for part, arrays in shapes.items():
+            for name, sizes in arrays.items():
+                empty = torch.empty(sizes, dtype=precision.get(part, torch.float64))
+                parts[part].register_buffer(name, empty)
+        with torch.random.fork_rng(devices=[]):
+            parts["compositions"] = CompositionNetwork(elements, properties, vocabulary.largest)
+        parts["density"] = FlowNetwork(shape)
+        return parts
+
     dotted = {name.replace("/", ".", 1): value for name, value in tensors.items()}
-    fill(parts, dotted, Path("prior"))
-    for name, value in tensors.items():
-        # The KL of latents without variances is not known, and nothing else may be missing.
-        if name != "statistics/divergence" and not value.isfinite().all():
-            raise ModelFileError(f"tensor {name} holds values that are not finite")
+    # The KL of latents without variances is not known.
+    parts = module_with(make, dotted, Path("prior"), unknown="statistics.divergence").eval()
     if not all((tensors[name] > 0.0).all() for name in ("statistics/scale", "contacts/distances")):
         raise ModelFileError("a scale of the latents or a distance of elements is not positive")
     low, high = stored.volumes
@@ -329,8 +329,8 @@ def _put_together(tensors: Mapping[str, Tensor], stored: _Description) -> Latent
         vocabulary,
         LatentStatistics(*statistics),
         AtomCounts(*counts),
-        compositions.eval(),
-        network.eval(),
+        cast(CompositionNetwork, parts["compositions"]),
+        cast(FlowNetwork, parts["density"]),
         stored.volumes,
         MinimumDistances(known, distances.astype(np.float64)),
         stored.provenance,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from variolite.errors import DataError, ModelFileError
 from variolite.training.device import generator
 from variolite.training.loop import minimise
 from variolite.training.optimiser import cosine_by_epoch
-from variolite.training.storage import fill
+from variolite.training.storage import module_with
 
 FOLDS = 5
 PENALTIES = np.logspace(-2, 4, 13)
@@ -430,10 +431,10 @@ def head_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> 
         wrong = [name for name, array, shape in checked if array.shape != shape]
         if wrong or len(about.units) != number or set(about.scores) != set(about.names):
             raise ModelFileError(f"the property head does not fit together: {wrong or 'names'}")
-        networks = FoldNetworks(width, number, torch.Generator())
         named = ((name.partition("/"), value) for name, value in tensors.items())
         weights = {name: value for (part, _, name), value in named if part == "networks"}
-        fill(networks, weights, Path("properties"))
+        make = partial(FoldNetworks, width, number, torch.Generator())
+        networks = module_with(make, weights, Path("properties"))
     except ModelFileError:
         raise
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:

@@ -16,7 +16,7 @@ from variolite.crystals.matching.displacements import PeriodicErrors, periodic_e
 from variolite.crystals.report.crystal_figures import Floats, Measure, Strings
 from variolite.report.formatting import counted
 from variolite.scoring.scorecard import Scorecard
-from variolite.training.run_folder import RunFiles, damaged, read_part
+from variolite.training.run_folder import RunFiles, damaged
 
 # Columns of the table of held-out crystals that are errors: what each is called, its unit, and
 # what is said of the median.
@@ -88,7 +88,7 @@ class CrystalRun:
     def of(cls, files: RunFiles) -> CrystalRun:
         """Read it; `RunFolderError` if a file is damaged, or files of one scoring do not fit."""
         originals, rebuilt, samples = (
-            read_part(files.run.path / f"{part}.crystals", open_store)
+            files.run.read(files.run.path / f"{part}.crystals", open_store)
             for part in ("originals", "reconstructed", "samples")
         )
         pairs, table = None, pl.DataFrame() if files.held_out is None else files.held_out
@@ -111,7 +111,7 @@ class CrystalRun:
             }
             derived = [pl.Series(k, v.tolist()) for k, v in known.items() if k not in table.columns]
             table = pl.DataFrame([*table.get_columns(), *derived])
-        scorecard = read_part(files.run.scorecard_file, Scorecard.read)
+        scorecard = files.run.read(files.run.scorecard_file, Scorecard.read)
         return cls(files, scorecard, originals, pairs, samples, table)
 
     @property
