@@ -2,7 +2,8 @@
 
 Every class derives from ``ValueError`` too, so that callers who never heard of
 Variolite can catch them. The command line turns them into one line and exit
-code 2; anything else is an internal error and ends with code 1.
+code 2, or 3 where fewer results than asked for were found; anything else is an
+internal error and ends with code 1.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, ClassVar
 
 
 class VarioliteError(ValueError):
@@ -25,6 +26,8 @@ class VarioliteError(ValueError):
     hint
         How to fix it, as an instruction.
     """
+
+    exit_code: ClassVar[int] = 2
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
         self.what = what
@@ -53,6 +56,13 @@ def _rebuild(
 
 class DataError(VarioliteError):
     """A table or file does not hold what is needed of it."""
+
+
+class ShortfallError(DataError):
+    """Fewer results than asked for; ``written`` says whether those found are in the output."""
+
+    exit_code = 3
+    written = False
 
 
 class DataWarning(UserWarning):

@@ -40,8 +40,9 @@ def score(files, program):
 def test_a_table_with_definitions_and_a_verdict_on_every_structure(files, score):
     answer = score(out="verdicts.csv")
     lines = answer.out.splitlines()
-    assert lines[1].split() == ["quantity", "unit", "samples", "reference_draw"]
-    assert ["asked", "count", "9"] in [line.split() for line in lines]
+    methods = ["samples", "ion_exchange", "random_decoration", "reference_draw"]
+    assert lines[1].split() == ["quantity", "unit", *methods]
+    assert ["asked", "count", "9", "9", "9"] in [line.split() for line in lines]
     assert any(line.startswith("  novel: Share of the samples valid") for line in lines)
     assert pl.read_csv(files / "verdicts.csv")["novel"].to_list() == [False] * 8
     assert "1 of 9 were rejected" in answer.err
@@ -63,7 +64,7 @@ def test_json_for_programs(files, score):
         ((), "there is nothing to score. Give a RUN and --data, or --structures and --reference"),
         (("RUN", *MADE), "RUN: does not go with --structures"),
         ((*MADE, "--data", "x.csv"), "--data: does not go with --structures"),
-        (("RUN", "--data", "x.csv", "--hull", "h.csv"), "--hull: does not go with RUN"),
+        (("RUN", "--data", "x.csv", "--test", "h.csv"), "--test: does not go with RUN"),
         (("RUN",), "there is nothing to score it on. Give --data PATH"),
         (MADE, "--structures: there is nothing to compare them with"),
         ((*MADE, "--reference", "no.csv"), "no.csv"),
@@ -97,10 +98,15 @@ def test_a_hull_brings_energies_and_relaxation(score, monkeypatch):
 
     monkeypatch.setattr("variolite.crystals.potential.features.energy_function", energy_function)
     monkeypatch.setattr("variolite.crystals.potential.relaxation.relax", relax)
-    card = json.loads(score("--json", "--relax-steps", 7, hull="hull.csv").out)
+    answer = score("--json", "--no-baselines", "--relax-steps", 7, hull="hull.csv", out="all.csv")
+    card = json.loads(answer.out)
+    assert {row["method"] for row in card["rows"]} == {"samples", "reference_draw"}
     # Of all the samples the known phases cover common salt alone; here it is bound by 1 eV.
     rows = {row["metric"]: row for row in card["rows"] if row["method"] == "samples"}
-    assert rows["e_above_hull_median"]["mean"] == pytest.approx(1.0, abs=0.01)
-    assert rows["stable"]["mean"] == rows["sun_relaxed"]["mean"] == 0.0
+    # Every figure that needs energies says whose they are.
+    by = " (CHGNet 0.3.0)"
+    assert rows[f"e_above_hull_median{by}"]["mean"] == pytest.approx(1.0, abs=0.01)
+    assert rows[f"stable{by}"]["mean"] == rows[f"sun_relaxed{by}"]["mean"] == 0.0
+    assert pl.read_csv("all.csv")["potential"].unique().to_list() == ["CHGNet 0.3.0"]
     assert steps == [7]
     assert any("no known phase of the elements" in note for note in card["notes"])

@@ -135,8 +135,7 @@ def test_an_element_that_the_run_never_saw(made, program, tmp_path, command):
     [
         *((c, more) for c in ("encode", "reconstruct") for more in ("--map a=b", "--member 1")),
         *(("score", more) for more in ("--map a=b", "--levels coarse", "--transductive")),
-        *(("score", more) for more in ("--test x", "--reference x", "--hull x", "--out x")),
-        ("score", "--relax-steps 3"),
+        *(("score", more) for more in ("--test x", "--reference x", "--out x")),
     ],
 )
 def test_options_of_tables_with_a_run_on_crystals(made, program, tmp_path, command, arguments):
@@ -144,6 +143,16 @@ def test_options_of_tables_with_a_run_on_crystals(made, program, tmp_path, comma
     option = arguments.split()[0]
     assert f"{option}: does not go with " in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_energies_of_a_run_are_those_of_samples(made, program):
+    score = ("score", made.run, "--data", made.data)
+    for more, message in (
+        (("--hull", "x"), "--hull: is for samples. Give --samples N too"),
+        (("--samples", 2, "--relax-steps", 3), "--relax-steps: needs a potential"),
+        (("--samples", 2, "--hull", "absent.csv"), "absent.csv"),
+    ):
+        assert message in program.fails(*score, *more)
 
 
 def test_runs_on_tables_given_to_what_is_for_crystals(example, made, program, tmp_path):

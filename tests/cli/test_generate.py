@@ -1,4 +1,4 @@
-"""``variolite generate``: exactly as many structures as wanted, and mistakes told in one line."""
+"""``variolite generate``: as many structures as wanted, or those that were found and why."""
 
 from dataclasses import replace
 
@@ -7,13 +7,21 @@ import polars as pl
 import pytest
 from crystal_example import untrained
 
-from variolite.crystals.crystal_model import CrystalModel, save_crystal_model
+from variolite.crystals.crystal_model import (
+    CrystalModel,
+    load_crystal_model,
+    save_crystal_model,
+)
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.field import parse_conditions
 from variolite.crystals.files.reading import load_crystals
+from variolite.crystals.generation import sampling
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head
+from variolite.crystals.generation.sampling import symmetrised
+from variolite.crystals.generation.selection import Selection
+from variolite.crystals.potential import energy_function
 from variolite.crystals.recipe import PriorSpec
 from variolite.errors import DataError
 
@@ -105,6 +113,84 @@ def test_mistakes_of_places(run, program, tmp_path, example):
         assert message in program.fails("generate", given, "-n", 2, out=tmp_path / name)
     assert program("generate", run, "-n", 0, out=tmp_path / "made.crystals").code == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fewer_are_written_with_exit_code_3(run, program, tmp_path, monkeypatch):
+    def lithium_only(crystals, prior, where):
+        good = np.array([3 in crystal.species for crystal in crystals])
+        return np.where(good, valid(crystals, prior, where), "contact")
+
+    valid = sampling.reject_reasons
+
+    monkeypatch.setattr(sampling, "reject_reasons", lithium_only)
+    monkeypatch.setattr(sampling, "SPARE_ATTEMPTS", 0)
+    out, other = tmp_path / "made.csv", tmp_path / "other.csv"
+    answer = program("generate", run, "-n", 20, out=out, tries=1)
+    assert answer.code == 3
+    assert answer.out == f"{out}\n"
+    made = load_crystals(out)
+    assert 0 < len(made) < 20
+    assert all(3 in crystal.species for crystal in made)
+    assert len(set(made.names)) == len(made)
+    told = f"variolite: {out}: only {len(made)} of 20 crystals were found in 20 attempts"
+    assert answer.last.startswith(told)
+    assert "; these are written. " in answer.last
+    # All or nothing, or nothing at all: no file.
+    for more, kept in ((("--all-or-nothing",), 3), ((), 99)):
+        monkeypatch.setattr(
+            sampling,
+            "reject_reasons",
+            lambda crystals, prior, where, kept=kept: np.where(
+                [kept in crystal.species for crystal in crystals], "", "contact"
+            ),
+        )
+        answer = program("generate", run, "-n", 20, *more, out=other, tries=1)
+        assert (answer.code, answer.out) == (3, "")
+        assert "written" not in answer.last
+        assert not other.exists()
+
+
+def test_what_was_asked_for_is_judged(run, program, tmp_path):
+    out = tmp_path / "made.csv"
+    asked = ("generate", run, "-n", 5, "--where", "energy=60", "--out", out)
+    answer = program.works(*asked, tries=50)
+    assert "nothing independent checks what was asked for" in answer.err
+    heads = Selection(
+        fit_property_head(None, salts(80), ENERGY), load_crystal_model(run / "model").properties
+    )
+    model = load_crystal_model(run / "model")
+    chosen = tmp_path / "chosen"
+    save_crystal_model(chosen / "model", replace(model, selection=heads))
+    again = load_crystal_model(chosen / "model").selection
+    for mine, theirs in zip(vars(again).values(), vars(heads).values(), strict=True):
+        assert mine.about == theirs.about
+        np.testing.assert_array_equal(mine.arrays.ridges, theirs.arrays.ridges)
+    out.unlink()
+    answer = program.works("generate", chosen, *asked[2:], tries=50)
+    assert "energy: 60 eV/atom was asked for; an independent regression" in " ".join(
+        answer.err.split()
+    )
+    table = pl.read_csv(out)
+    assert table["energy_independent"].is_finite().all()
+    line = program.fails("generate", chosen, "-n", 2, "--where", "energy=500", out=out)
+    assert "energy: 500 is outside the training crystals" in line
+
+
+def test_the_lowest_of_several_draws(run, program, tmp_path):
+    found = []
+    for name, more in (("plain", ()), ("best", ("--best-of", 6))):
+        out = tmp_path / f"{name}.csv"
+        answer = program.works("generate", run, "-n", 4, *more, out=out, tries=50)
+        found.append(load_crystals(out))
+    told = " ".join(answer.err.split())
+    assert "keeping the lowest energy of 6 draws by CHGNet 0.3.0" in told
+    assert "chgnet_energy_per_atom is in eV/atom by CHGNet 0.3.0" in told
+    plain, best = found
+    np.testing.assert_array_equal(reduced_formulas(best), reduced_formulas(plain))
+    energies = best.properties["chgnet_energy_per_atom"]
+    np.testing.assert_allclose(energies, energy_function()(best), atol=1e-3)
+    # Symmetry is made exact before energies are compared.
+    assert (energies <= energy_function()(symmetrised(plain, 0.3)) + 1e-3).all()
 
 
 def test_pairs_are_read_with_their_spaces():

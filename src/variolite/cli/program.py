@@ -92,7 +92,7 @@ def _status() -> int:
         return 0 if gone or end.code is None else int(end.code)
     except VarioliteError as error:
         _say(str(error))
-        return 128 + _stopped_by if _stopped_by else 2
+        return 128 + _stopped_by if _stopped_by else error.exit_code
     except BaseException as error:
         # What is raised while modules are loaded may be another error by the time it is here.
         if _stopped_by or isinstance(error, KeyboardInterrupt):

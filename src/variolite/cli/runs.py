@@ -20,7 +20,7 @@ from variolite.arguments import (
     one_or_many,
     writable_copy,
 )
-from variolite.errors import DataError
+from variolite.errors import DataError, ShortfallError
 from variolite.fields import Field, all_fields, field_names, field_of_kind
 from variolite.progress import ConsoleProgress
 
@@ -197,7 +197,8 @@ def score(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Table of known phases (formula, formation_energy_per_atom in eV): for stability.",
+            help="Table of known phases (formula, formation_energy_per_atom in eV): for the "
+            "stability of --structures or --samples, by CHGNet.",
         ),
     ] = None,
     energies: Annotated[
@@ -208,9 +209,7 @@ def score(
     ] = None,
     relax_steps: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", min=0, help="Relax --structures in so many steps, and score them again."
-        ),
+        typer.Option(metavar="N", min=0, help="Relax them in so many steps, and score them again."),
     ] = None,
     out: Annotated[
         Path | None,
@@ -254,16 +253,20 @@ def score(
     of_structures = {
         "reference": reference,
         "test": test,
-        "hull": hull,
         "energies": energies,
-        "relax_steps": relax_steps or None,
         "out": out,
+    }
+    of_both = {
+        "hull": hull,
+        "relax_steps": relax_steps or None,
+        "baselines": baselines,
+        "workers": workers,
     }
     if structures:
         _refuse(of_runs, "--structures")
         field = next(field for field in all_fields() if hasattr(field, "score_structures"))
         card = _call(
-            field, "score_structures", tuple(structures), PROGRESS, workers=workers, **of_structures
+            field, "score_structures", tuple(structures), PROGRESS, **of_both, **of_structures
         )
     else:
         if run is None:
@@ -289,9 +292,8 @@ def score(
                 mapping=mapping,
                 levels=levels,
                 transductive=transductive or None,
-                baselines=baselines,
                 samples=samples or None,
-                workers=workers,
+                **of_both,
             )
             field.report(folder)
     typer.echo(card.to_json() if as_json else field.format_scores(card))
@@ -397,6 +399,15 @@ def generate(
             help="Make symmetry exact that is missed by less; 0.3 where a space group is wanted.",
         ),
     ] = None,
+    best_of: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Draw each one N times, make it symmetric within 0.3 Angstrom, and keep the "
+            "lowest energy by CHGNet; 16 is good.",
+        ),
+    ] = None,
     relax: Annotated[
         bool, typer.Option("--relax", help="Relax atoms and cells with CHGNet afterwards.")
     ] = False,
@@ -405,35 +416,51 @@ def generate(
         typer.Option(metavar="N", min=0, help="The same seed (0) gives the same structures."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Processes that relax (1).")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Processes that relax and take energies (1)."),
     ] = None,
     device: Device = None,
+    all_or_nothing: Annotated[
+        bool,
+        typer.Option("--all-or-nothing", help="Write nothing where fewer than N are found."),
+    ] = False,
 ) -> None:
-    """Write exactly N valid samples, or say why they cannot be had.
+    """Write N valid samples.
+
+    Where fewer are found those are written, a line says why, and the exit code is 3.
+    Where a property is asked for, compositions are chosen by it, and an independent
+    regression, fitted on other compositions, says what came out.
 
     A valid crystal has a cell of positive volume, no two atoms closer than 0.5 Angstrom, a
     volume per atom like those of training crystals, and the number of atoms, composition and
     space group that were asked for.
     """
     field, folder = _open(run)
-    _call(
-        field,
-        "generate",
-        folder,
-        number,
-        out,
-        PROGRESS,
-        where=where,
-        guidance=guidance,
-        temperature=temperature,
-        steps=steps,
-        max_attempts=max_attempts,
-        symmetrise=symmetrise,
-        relax=relax or None,
-        seed=seed,
-        workers=workers,
-        device=device,
-    )
+    try:
+        _call(
+            field,
+            "generate",
+            folder,
+            number,
+            out,
+            PROGRESS,
+            where=where,
+            guidance=guidance,
+            temperature=temperature,
+            steps=steps,
+            max_attempts=max_attempts,
+            symmetrise=symmetrise,
+            best_of=best_of,
+            relax=relax or None,
+            seed=seed,
+            workers=workers,
+            device=device,
+            all_or_nothing=all_or_nothing or None,
+        )
+    except ShortfallError as error:
+        if error.written:
+            typer.echo(str(out))
+        raise
     typer.echo(str(out))
 
 

@@ -20,6 +20,7 @@ from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.generation.prior import LatentPrior, prior_from, prior_state
 from variolite.crystals.generation.properties import PropertyHead, head_from, head_state
 from variolite.crystals.generation.sampling import Generated, Sampling, generate
+from variolite.crystals.generation.selection import Selection
 from variolite.crystals.model.batch import (
     CrystalBatch,
     Layout,
@@ -150,13 +151,15 @@ class CrystalModel:
     """A network in evaluation mode with all that belongs to it.
 
     The prior is fitted to the latents of the training crystals, the property head predicts
-    properties from latents; ``provenance`` says, in plain data, who made it, from what and how.
+    properties from latents, the selection makes samples obey those that are asked for;
+    ``provenance`` says, in plain data, who made it, from what and how.
     """
 
     module: CrystalModule
     prior: LatentPrior | None = None
     properties: PropertyHead | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    selection: Selection | None = None
 
     @property
     def latent(self) -> int:
@@ -211,7 +214,7 @@ class CrystalModel:
         *,
         log: Callable[[str], None] = lambda _: None,
     ) -> Generated:
-        """Generate exactly ``number`` valid crystals; RunFolderError if no prior was fitted."""
+        """Generate valid crystals, see `generate`; RunFolderError if no prior was fitted."""
         if self.prior is None:
             raise RunFolderError(
                 "the model has no prior to draw from, or one that this version no longer has",
@@ -220,7 +223,8 @@ class CrystalModel:
                 "prior.kind=flow`",
             )
         # A decoder that is not given the elements ignores those proposed.
-        return generate(partial(decode, self.module), self.prior, number, sampling, log=log)
+        decoder = partial(decode, self.module)
+        return generate(decoder, self.prior, number, sampling, selection=self.selection, log=log)
 
 
 # The model file of a crystal VAE, with its prior and its property head.
@@ -286,9 +290,13 @@ def save_crystal_model(folder: Path, model: CrystalModel) -> None:
     if model.prior is not None:
         own, content["prior"] = prior_state(model.prior)
         tensors |= {f"prior/{name}": value for name, value in own.items()}
-    if model.properties is not None:
-        own, content["properties"] = head_state(model.properties)
-        tensors |= {f"properties/{name}": value for name, value in own.items()}
+    heads = {"properties": model.properties}
+    if model.selection is not None:
+        heads |= vars(model.selection)
+    for part, head in heads.items():
+        if head is not None:
+            own, content[part] = head_state(head)
+            tensors |= {f"{part}/{name}": value for name, value in own.items()}
     write_signed(folder, KIND, FORMAT, content, tensors)
 
 
@@ -303,20 +311,24 @@ def load_crystal_model(folder: Path, device: torch.device | None = None) -> Crys
         own = _below("vae/", tensors)
         own = names_from_format_1(own) if description["format"] == 1 else own
         module = module_with(partial(network_from, description), own, folder)
-        prior = properties = None
+        prior = None
         described = ["vae/"]
         if "prior" in description:
             described.append("prior/")
             prior = prior_from(_below("prior/", tensors), description["prior"])
-        if "properties" in description:
-            described.append("properties/")
-            properties = head_from(_below("properties/", tensors), description["properties"])
+        heads: dict[str, PropertyHead] = {}
+        for part in ("properties", "chooser", "independent"):
+            if part in description:
+                described.append(f"{part}/")
+                heads[part] = head_from(_below(described[-1], tensors), description[part])
+        properties = heads.pop("properties", None)
+        selection = Selection(**heads) if heads else None
         provenance = dict(description["provenance"])
         extra = sorted(name for name in tensors if not name.startswith(tuple(described)))
         if extra:
             raise ValueError(f"the tensor {extra[0]} is not described")
     module.to(device or torch.device("cpu")).eval()
-    return CrystalModel(module, prior, properties, provenance)
+    return CrystalModel(module, prior, properties, provenance, selection)
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

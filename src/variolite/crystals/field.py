@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from variolite.arguments import keep_inputs
 from variolite.crystals.recipe import CrystalRecipe
-from variolite.errors import DataError, ModelFileError
+from variolite.errors import DataError, ModelFileError, ShortfallError
 from variolite.fields import Deferred, Paths, name_of
 from variolite.progress import Progress
 from variolite.shipped import copy_shipped, shipped_run
@@ -17,7 +17,7 @@ from variolite.shipped import copy_shipped, shipped_run
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystals
-    from variolite.crystals.generation.sampling import Generated
+    from variolite.crystals.generation.sampling import Generated, Sampling
     from variolite.crystals.score_run import CrystalHealth
     from variolite.scoring import Scorecard
     from variolite.training import RunFolder
@@ -50,10 +50,18 @@ class CrystalField:
         train: Paths | None = None,
         baselines: bool = True,
         samples: int = 0,
+        hull: Path | None = None,
+        relax_steps: int = 0,
         workers: int | None = None,
     ) -> Scorecard:
+        from variolite.crystals.evaluation.hull import read_hull
+        from variolite.crystals.evaluation.score import potential_of
         from variolite.crystals.score_run import score_crystal_run
 
+        potential = potential_of(None, hull, relax_steps)
+        if potential and not samples:
+            raise DataError("is for samples", where="--hull", hint="Give --samples N too")
+        phases = None if hull is None else read_hull(hull, log=progress.note)
         known = None if train is None else load(train, progress)
         crystals = load(data, progress)
         with progress.stage("scoring on held-out structures") as step:
@@ -63,6 +71,8 @@ class CrystalField:
                 train=known,
                 baselines=baselines,
                 samples=samples,
+                hull=phases,
+                relax_steps=relax_steps,
                 workers=workers,
                 log=step,
             )
@@ -137,27 +147,44 @@ class CrystalField:
         progress: Progress,
         *,
         where: Sequence[str] = (),
+        best_of: int = 1,
         relax: bool = False,
         workers: int = 1,
         device: str = "auto",
+        all_or_nothing: bool = False,
         **settings: Any,
     ) -> None:
-        """Write exactly ``number`` valid crystals, or fail; ``settings`` are of `Sampling`."""
+        """Write ``number`` valid crystals; ``settings`` are of `Sampling`.
+
+        Fewer, where no more are found, are written before the `ShortfallError` that says so.
+        """
         from variolite.crystals.generation.sampling import Sampling
 
-        sampling = Sampling(parse_conditions(where), **settings)
+        asked = parse_conditions(where)
+        sampling = Sampling(asked, all_or_nothing=all_or_nothing, **settings)
         from variolite.crystals.files.writing import require_place, write_structures
+        from variolite.crystals.potential.potential import load_potential
 
         require_place(out)
+        if best_of > 1 or relax:
+            load_potential()  # one that is missing is told before anything is drawn
         model = load_decoder(run, device)
         with progress.stage("generating") as step:
             made = model.sample(number, sampling, log=step)
         for line in _outcome(made):
             progress.note(line)
         crystals = made.crystals
+        if best_of > 1:
+            crystals = _lowest(model, crystals, best_of, sampling, workers, progress)
         if relax:
             crystals = _relaxed(crystals, workers, progress)
-        write_structures(with_predictions(model, crystals, progress), out)
+        crystals = with_predictions(model, crystals, progress)
+        write_structures(_judged(model, crystals, sampling, progress), out)
+        if made.shortfall is not None:
+            what = f"{made.shortfall.what}; these are written"
+            error = ShortfallError(what, where=str(out), hint=made.shortfall.hint)
+            error.written = True
+            raise error
 
     def doctor(self, run: RunFolder, data: Paths | None, progress: Progress) -> CrystalHealth:
         from variolite.crystals.score_run import crystal_health
@@ -293,11 +320,62 @@ def _outcome(made: Generated) -> list[str]:
     return lines
 
 
+def _judged(
+    model: CrystalModel, crystals: Crystals, sampling: Sampling, progress: Progress
+) -> Crystals:
+    """Say what an independent head predicts of properties asked for; add it as columns."""
+    from variolite.crystals.generation.where import parse_where
+
+    prior, selection = model.prior, model.selection
+    if prior is None or not set(sampling.where) & set(prior.vocabulary.properties):
+        return crystals
+    if selection is None:
+        progress.note(
+            "nothing independent checks what was asked for: `variolite crystals prior` fits it "
+            "where a property has 100 values or more"
+        )
+        return crystals
+    where = parse_where(sampling.where, prior.vocabulary)
+    judged = selection.judge(prior, where, model.encode(crystals), crystals)
+    for one in judged:
+        progress.note(one.line)
+    columns = {f"{one.name}_independent": one.values for one in judged}
+    return replace(crystals, properties={**crystals.properties, **columns})
+
+
+def _lowest(
+    model: CrystalModel,
+    crystals: Crystals,
+    draws: int,
+    sampling: Sampling,
+    workers: int,
+    progress: Progress,
+) -> Crystals:
+    import numpy as np
+
+    from variolite.crystals.generation.best_of import lowest_of
+    from variolite.crystals.potential.features import energy_function
+    from variolite.crystals.potential.potential import potential_title
+
+    title, energies = potential_title(), energy_function(workers=workers)
+    with progress.stage(f"keeping the lowest energy of {draws} draws by {title}") as step:
+        found = lowest_of(model, crystals, draws, energies, sampling, log=step)
+    gain = np.nan_to_num(found.first - found.energies)
+    progress.note(
+        f"{(found.draw > 0).sum():,} of {len(crystals):,} gave way to a draw of lower energy; it "
+        f"fell by {gain.mean():.3f} eV/atom on average"
+    )
+    progress.note(f"chgnet_energy_per_atom is in eV/atom by {title}")
+    energy = {"chgnet_energy_per_atom": found.energies}
+    return replace(found.crystals, properties={**crystals.properties, **energy})
+
+
 def _relaxed(crystals: Crystals, workers: int, progress: Progress) -> Crystals:
+    from variolite.crystals.potential.potential import potential_title
     from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
     limits = RelaxationLimits(steps=RELAXATION_STEPS)
-    with progress.stage("relaxing with CHGNet") as step:
+    with progress.stage(f"relaxing with {potential_title()}") as step:
         found = relax(crystals, limits=limits, workers=workers, log=step)
     settled = int(found.converged.sum())
     progress.note(f"{settled:,} of {len(crystals):,} relaxed to 0.05 eV per Angstrom")

@@ -27,6 +27,7 @@ from variolite.crystals.files.groups import draw_split, groups_by
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
+from variolite.crystals.generation.selection import fit_selection
 from variolite.crystals.model.batch import (
     CrystalBatch,
     CrystalBatches,
@@ -345,10 +346,11 @@ def _with_prior(
 ) -> CrystalModel:
     frame = canonicalize(training).crystals
     latents = encode(model.module, frame)
-    head = prior = None
+    head = prior = selection = None
     if recipe.properties:
         with progress.stage("fitting properties from latents"):
             head = fit_property_head(latents, frame, recipe.properties, units=UNITS)
+            selection = fit_selection(latents, frame, recipe.properties, units=UNITS)
     if recipe.prior.kind != "none":
         # An interrupted prior is in the way of no other: each has a file of its own.
         settings = (recipe.prior, recipe.properties, recipe.training.precision)
@@ -366,7 +368,7 @@ def _with_prior(
                 checkpoint=run.checkpoint_file.with_name(f"prior-{kind}.safetensors"),
                 log=step,
             )
-    return replace(model, prior=prior, properties=head)
+    return replace(model, prior=prior, properties=head, selection=selection)
 
 
 def refit_prior(
@@ -400,7 +402,7 @@ def refit_prior(
             hint="give the same ones",
         )
     parts, _ = prepare_crystals(crystals, recipe)
-    bare = replace(model, prior=None, properties=None)
+    bare = replace(model, prior=None, properties=None, selection=None)
     fitted = _with_prior(bare, recipe, parts["train"], run, device, progress or Progress())
     run.unseal_fit()
     save_crystal_model(run.model_folder, fitted)

@@ -15,8 +15,13 @@ from numpy.typing import NDArray
 from variolite.crystals.crystal_model import CrystalModel, load_crystal_model
 from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import reduced_formulas
-from variolite.crystals.evaluation import format_generation, score_generation
-from variolite.crystals.evaluation.metrics import score_table
+from variolite.crystals.evaluation import Hull, format_generation, score_generation
+from variolite.crystals.evaluation.metrics import (
+    formula_interval,
+    score_table,
+    weighted_spearman,
+)
+from variolite.crystals.evaluation.score import energy_settings
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.store import write_store
 from variolite.crystals.generation.sampling import Sampling
@@ -37,10 +42,12 @@ from variolite.crystals.model.latents import (
 )
 from variolite.errors import DataError
 from variolite.records import write_table
-from variolite.scoring import Scorecard
+from variolite.scoring import Scorecard, ScoreKey
 from variolite.training import RunFolder
 
 KEPT = 2_000  # Structures that go into the run folder for its report.
+MOST_ASKED = 300  # Structures at most that are generated for every property asked for.
+ASKED_VALUES = 6
 
 SPLIT = "held-out structures"
 
@@ -101,6 +108,8 @@ def score_crystal_run(
     train: Crystals | None = None,
     baselines: bool = True,
     samples: int = 0,
+    hull: Hull | None = None,
+    relax_steps: int = 0,
     seed: int = 0,
     workers: int | None = None,
     log: Callable[[str], None] = lambda _: None,
@@ -109,7 +118,8 @@ def score_crystal_run(
 
     ``crystals`` are those of which `structures_to_score` chooses, ``train`` structures trained
     on: for the template baselines, and the reference that ``samples``, structures to generate
-    and score, must be new against. ``workers`` are processes for matching, one a core by default.
+    and score, must be new against; with a ``hull`` CHGNet says how stable they are. ``workers`` are
+    processes for matching, one a core by default.
     """
     run.require_finished()
     model = load_crystal_model(run.model_folder)
@@ -146,17 +156,58 @@ def score_crystal_run(
             )
         made = model.sample(samples, Sampling(seed=seed), log=log)
         write_store(run.path / "samples.crystals", made.crystals)
-        new = score_generation(made.crystals, train, test=true, workers=workers, seed=seed, log=log)
+        new = score_generation(
+            made.crystals,
+            train,
+            test=true,
+            hull=hull,
+            **energy_settings("chgnet" if hull else None, relax_steps, workers, log),
+            baselines=baselines,
+            workers=workers,
+            seed=seed,
+            log=log,
+        )
         note = (
             f"{samples} samples out of {made.attempts} attempts, of which "
             f"{sum(made.rejects.values())} were rejected before scoring as not valid"
         )
         card = card.merge(Scorecard(tuple(new.rows("vae", SPLIT)), (note, *new.notes)))
+        card = card.merge(_obedience(model, min(samples, MOST_ASKED), seed, log))
     card.write(run.scorecard_file)
     _keep(run.path, true, found, seed)
     write_table(held_out_table(true, scores, _latents(model, true)), run.held_out_file)
     run.seal_score()
     return card
+
+
+def _obedience(
+    model: CrystalModel, number: int, seed: int, log: Callable[[str], None]
+) -> Scorecard:
+    """Ask for six values of each property over its usual range, and correlate what comes out."""
+    rows, notes, each = [], [], max(1, number // ASKED_VALUES)
+    for place, name in enumerate(
+        model.selection.independent.about.names if model.selection else ()
+    ):
+        assert model.selection is not None
+        _, low, high, _ = model.selection.range_of(name)
+        values, made = np.linspace(low, high, ASKED_VALUES), []
+        for turn, value in enumerate(values.tolist()):
+            log(f"asking for {name}={value:.3g}")
+            made.append(model.sample(each, Sampling({name: value}, seed=seed + turn)).crystals)
+        crystals = Crystals.concatenate(made)
+        found = model.selection.independent.predict(model.encode(crystals), crystals.species)
+        statistic = weighted_spearman(np.repeat(values, each), found.values[:, place])
+        formulas, metric = reduced_formulas(crystals), f"spearman_asked_{name}"
+        interval = formula_interval(formulas, statistic, bounds=(-1.0, 1.0))
+        key = ScoreKey("generation", "vae", SPLIT, unit="1")
+        rows.append(key.row(metric, interval, len(np.unique(formulas)), seeds=1))
+        notes.append(
+            f"{metric}: Spearman's rank correlation of {ASKED_VALUES} values asked for, from "
+            f"{low:.3g} to {high:.3g}, and those that an independent regression predicts of {each} "
+            "samples each; it chose nothing and was fitted on other compositions than the one that "
+            "chose"
+        )
+    return Scorecard(tuple(rows), tuple(notes))
 
 
 def _keep(folder: Path, true: Crystals, found: Crystals, seed: int) -> None:

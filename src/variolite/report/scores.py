@@ -26,6 +26,7 @@ _METHODS = {
     "autoencoder": "plain autoencoder",
     "supervised": "supervised reference",
     "reference_draw": "draw from the reference",
+    "random_decoration": "random decoration of prototypes",
     "source": "source design",
 }
 _METHOD_COLOURS = {

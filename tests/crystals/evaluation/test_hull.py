@@ -101,9 +101,13 @@ def test_reading_a_table(tmp_path):
     [
         (["NaCl"], None, "has no column formation_energy_per_atom"),
         (None, [1.0], "has no column species_at_sites or"),
-        (["NaCl", "K"], [1.0, None], "missing in row 2"),
+        (
+            ["NaCl", "K"],
+            [None, None],
+            "2 of 2 rows of known phases cannot be used, the first in row",
+        ),
         (["NaXx"], [1.0], "row 1: 'NaXx' is not a chemical"),
-        (["NaCl"], ["low"], "something that is not a number"),
+        (["NaCl"], ["low"], "row 1: formation_energy_per_atom is missing or not a number"),
     ],
 )
 def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path):
@@ -112,6 +116,23 @@ def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path):
     table.write_csv(tmp_path / "hull.csv")
     with pytest.raises(DataError, match=message):
         read_hull(tmp_path / "hull.csv")
+
+
+def test_bad_rows_are_left_out_and_told(tmp_path):
+    table = {
+        "material_id": ["a", "b", "c", "d", "e"],
+        "formula": ["NaCl", "NaXx", None, "K", "Na"],
+        "formation_energy_per_atom": ["-2.0", "-1.0", "-1.0", "n/a", "0"],
+    }
+    pl.DataFrame(table).write_csv(tmp_path / "hull.csv")
+    lines = []
+    hull = read_hull(tmp_path / "hull.csv", log=lines.append)
+    assert hull.names.tolist() == ["a", "e"]
+    assert hull.energies.tolist() == [-2.0, 0.0]
+    assert hull.fractions[0, [11, 17]].tolist() == [0.5, 0.5]
+    (line,) = lines
+    assert "3 of 5 rows" in line
+    assert "row 2: 'NaXx' is not a chemical formula; they are left out" in line
 
 
 def test_formulas_and_what_is_none():

@@ -3,12 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from crystal_sets import NAMES, TEXTBOOK, broken, rewritten, shaken, shaken_textbook
+from scipy.stats import rankdata, spearmanr
 
 from variolite.crystals import Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import BASELINE, Hull, format_generation, score_generation
 from variolite.crystals.evaluation.fingerprints import element_fractions
 from variolite.crystals.evaluation.hull import fractions_of_formula
+from variolite.crystals.evaluation.metrics import weighted_spearman
 from variolite.errors import DataError
 from variolite.scoring import Scorecard
 
@@ -68,6 +70,13 @@ def relaxed():
     """Scores with stability, before and after relaxation."""
     more = {"test": TEXTBOOK, "energies": energies, "hull": hull(), "relax": relax}
     return score_generation(samples(), known(), **more)
+
+
+@pytest.fixture(scope="module")
+def beside():
+    """Scores by a named potential, with baselines beside them."""
+    more = {"test": TEXTBOOK, "energies": energies, "hull": hull(), "potential": "LAW 1"}
+    return score_generation(samples(), known(), unreadable=2, baselines=True, **more)
 
 
 def test_counts_are_exact_and_shares_are_of_what_was_asked(halves):
@@ -146,6 +155,45 @@ def test_stable_means_not_above_the_hull_of_the_others(relaxed):
     assert above[3] - after[3] > 0.01
     assert "3 of 4 valid samples came out of the relaxation" in notes
     assert "sun_relaxed" in scores
+
+
+def test_the_potential_stands_in_every_figure_that_needs_energies(beside, relaxed):
+    named = {row.metric for row in beside.samples if row.metric.endswith(" (LAW 1)")}
+    stems = ("e_above_hull_median", "stable", "metastable", "sun", "msun")
+    assert named == {f"{stem} (LAW 1)" for stem in stems}
+    bare, full = by_metric(relaxed), by_metric(beside)
+    assert full["e_above_hull_median (LAW 1)"].mean == bare["e_above_hull_median"].mean
+    assert set(beside.structures["potential"]) == {"LAW 1"}
+    card = beside.card()
+    (note,) = (text for text in card.notes if text.startswith("sun (LAW 1): "))
+    assert note.endswith("(samples as they are; energies by LAW 1)")
+    text = format_generation(card)
+    assert any(line.startswith("  msun (LAW 1)") for line in text.splitlines())
+    assert text.index("definitions") < text.index("sun (LAW 1): ")
+
+
+def test_baselines_without_learning_stand_beside_in_equal_number(beside):
+    assert set(beside.beside) == {"ion_exchange", "random_decoration"}
+    card = beside.card("vae", "test")
+    for method in beside.beside:
+        rows = {row.metric: row for row in card.select(method=method)}
+        assert set(rows) == {row.metric for row in beside.samples}
+        # Two of the eleven that were asked for could not be read; the baselines get all of them.
+        assert rows["asked"].mean == by_metric(beside)["asked"].mean == 11
+        assert any(note.startswith(f"{method}: known crystals") for note in card.notes)
+        assert any(note.startswith(f"{method}, stability: ") for note in card.notes)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rank_correlations_are_those_of_scipy(seed):
+    random = np.random.default_rng(seed)
+    first, second = random.integers(4, size=40).astype(float), random.normal(size=40)
+    weights = np.stack([np.full(40, 1 / 40), random.dirichlet(np.ones(40))])
+    even, odd = weighted_spearman(first, second)(weights)
+    assert even == pytest.approx(spearmanr(first, second)[0])
+    a, b = rankdata(first), rankdata(second)
+    covariance = np.cov(a, b, aweights=weights[1])
+    assert odd == pytest.approx(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
 
 
 def test_mistakes_are_one_sentence():

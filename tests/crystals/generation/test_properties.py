@@ -93,7 +93,7 @@ def test_mistakes(head, codec, crystals):
     latents = codec.encode(few)
     with pytest.raises(DataError, match="between 0 and 1"):
         head.predict(latents, few.species, level=1.0)
-    with pytest.raises(DataError, match="not those that"):
+    with pytest.raises(DataError, match="of another model"):
         head.predict(replace(latents, mean=latents.mean[:, :4], log_variance=None), few.species)
 
 

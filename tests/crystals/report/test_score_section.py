@@ -38,6 +38,9 @@ TITLES = {
     "space_group_kept_symprec_0.1": "space group kept, at symprec 0.1",
     "n_elements_wasserstein": "number of elements, Wasserstein distance",
     "sun_relaxed": "S.U.N., after relaxation",
+    "msun_relaxed (CHGNet 0.3.0)": "metastable S.U.N., after relaxation (CHGNet 0.3.0)",
+    "e_above_hull_median (CHGNet 0.3.0)": "energy above hull, median (CHGNet 0.3.0)",
+    "spearman_asked_band_gap": "rank correlation with values asked for: band gap",
     "something_nobody_knows": "something nobody knows",
     "": "",
 }
@@ -99,6 +102,21 @@ def test_the_headline_has_rates_baselines_and_errors(crystal_run):
     model["architecture"] = {"species_given": True}
     (crystal_run / "model" / "model.json").write_text(json.dumps(model))
     assert "hence their number, and the atom types. " in headline_of(crystal_run)
+
+
+def test_stability_is_told_with_its_potential_and_beside_baselines(crystal_run):
+    card = json.loads((crystal_run / "scorecard.json").read_text())
+    (mine,) = (r for r in card["rows"] if r["metric"] == "sun" and r["method"] == "vae")
+    mine |= {"metric": "sun (LAW 1)", "mean": 0.25, "low": None, "high": None}
+    # A baseline that comes later must not speak for the samples.
+    card["rows"].append({**mine, "method": "ion_exchange", "mean": 0.5})
+    (crystal_run / "scorecard.json").write_text(json.dumps(card))
+    assert "25.0\u00a0% stable, unique and novel by LAW 1." in headline_of(crystal_run)
+    section = scores_section(Scorecard.read(crystal_run / "scorecard.json"))
+    tables = [block for block in section.blocks if hasattr(block, "rows")]
+    (table,) = (t for t in tables if any(row[0] == "S.U.N. (LAW 1)" for row in t.rows))
+    (row,) = (row for row in table.rows if row[0] == "S.U.N. (LAW 1)")
+    assert row[table.head.index("ion exchange")] == "50.0\u00a0%"
 
 
 def test_nothing_is_claimed_without_scores(crystal_run):

@@ -2,10 +2,12 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 from tiny_runs import TABULAR
 
 from variolite.crystals import score_run
@@ -123,6 +125,36 @@ def test_baselines_stand_beside_and_say_what_they_were_given(run, scored):
     assert "nearest_template" in text
     assert f"{formulas} formulas" in text
     assert "given species, lattice" in text
+
+
+def test_samples_that_are_asked_for_are_scored_by_the_independent_head(run):
+    asked = []
+
+    def sample(number, sampling):
+        asked.append(float(sampling.where["energy"]))
+        return SimpleNamespace(crystals=run.known.take(slice(0, number)))
+
+    def predict(crystals, species):
+        # By turns what was asked for, and the opposite of the mean.
+        values = np.repeat(asked, 4)
+        values[::2] = 3.0
+        return SimpleNamespace(values=values[:, None])
+
+    head = SimpleNamespace(about=SimpleNamespace(names=("energy",)), predict=predict)
+    selection = SimpleNamespace(independent=head, range_of=lambda name: (-9.0, 1.0, 6.0, 9.0))
+    model = SimpleNamespace(selection=selection, sample=sample, encode=lambda crystals: crystals)
+    card = score_run._obedience(model, 24, 0, lambda _: None)
+    assert asked == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    (row,) = card.rows
+    values = np.repeat(asked, 4)
+    halved = np.where(np.arange(24) % 2 == 0, 3.0, values)
+    assert row.metric == "spearman_asked_energy"
+    assert row.mean == pytest.approx(spearmanr(values, halved)[0])
+    assert row.low <= row.mean <= row.high
+    (note,) = card.notes
+    assert "6 values asked for, from 1 to 6" in note
+    assert "of 4 samples each; it chose nothing" in note
+    assert score_run._obedience(run.model, 24, 0, lambda _: None).rows == ()
 
 
 def test_new_samples_need_the_structures_trained_on(run, copied):

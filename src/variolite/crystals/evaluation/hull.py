@@ -149,12 +149,13 @@ def _element_masks(fractions: Floats) -> NDArray[np.uint64]:
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def read_hull(path: str | Path) -> Hull:
+def read_hull(path: str | Path, *, log: Callable[[str], None] = lambda _: None) -> Hull:
     """Read known phases from a CSV, Parquet or Feather table.
 
     Its columns: ``formation_energy_per_atom`` (eV), the first of ``species_at_sites`` (a list of
-    symbols), ``pretty_formula``, ``formula`` or ``composition``, and an id where there is one.
-    `DataError` if a column is missing, a formula cannot be read or an energy is not a number.
+    symbols), ``pretty_formula``, ``formula`` or ``composition``, and an id where there is one. Rows
+    whose formula or energy cannot be read are left out, counted and told. `DataError` if a column
+    is missing or no row is left.
     """
     frame, where = read_table(path), str(path)
     formula_column = next((name for name in FORMULAS if name in frame.columns), None)
@@ -164,27 +165,39 @@ def read_hull(path: str | Path) -> Hull:
             where=where,
             hint="A hull is a table of known phases with formula and formation energy in eV/atom",
         )
-    try:
-        energies = frame[ENERGY].cast(float).to_numpy().astype(np.float64)
-    except pl.exceptions.PolarsError as error:
-        what = f"column {ENERGY} holds something that is not a number"
-        raise DataError(what, where=where) from error
-    if not len(energies):
+    if not len(frame):
         raise DataError("the table of known phases has no rows", where=where)
-    if not np.isfinite(energies).all():
-        what = f"{ENERGY} is missing in row {int(np.argmin(np.isfinite(energies))) + 1}"
-        raise DataError(what, where=where, hint="Leave out entries without an energy")
+    column = frame[ENERGY].cast(pl.Float64, strict=False)
+    energies = column.fill_null(np.nan).to_numpy().astype(np.float64)
     # Formulas repeat: each is read once.
-    known: dict[Any, Floats] = {}
-    fractions = np.zeros((len(frame), HEAVIEST + 1))
+    known: dict[Any, Floats | DataError] = {}
+    fractions, rejects = np.zeros((len(frame), HEAVIEST + 1)), []
     for row, entry in enumerate(frame[formula_column].to_list()):
         key = tuple(entry) if isinstance(entry, list) else entry
         if key not in known:
-            known[key] = _fractions(key, f"{path}, row {row + 1}")
-        fractions[row] = known[key]
+            try:
+                known[key] = _fractions(key, where)
+            except DataError as error:
+                known[key] = error
+        found = known[key]
+        if isinstance(found, DataError):
+            rejects.append((row, found.what))
+        elif not np.isfinite(energies[row]):
+            rejects.append((row, f"{ENERGY} is missing or not a number"))
+        else:
+            fractions[row] = found
+    if rejects:
+        row, why = rejects[0]
+        what = f"{len(rejects):,} of {len(frame):,} rows of known phases cannot be used, the first "
+        what += f"in row {row + 1}: {why}"
+        if len(rejects) == len(frame):
+            raise DataError(what, where=where)
+        log(f"{where}: {what}; they are left out")
+    kept = np.setdiff1d(np.arange(len(frame)), [row for row, _ in rejects])
     name_column = next((name for name in NAMES if name in frame.columns), None)
     ids = [""] * len(frame) if name_column is None else frame[name_column].to_list()
-    return Hull(np.array([str(name) for name in ids], dtype=np.str_), fractions, energies)
+    names = np.array([str(name) for name in ids], dtype=np.str_)
+    return Hull(names[kept], fractions[kept], energies[kept])
 
 
 def fractions_of_formula(formula: str, where: str | None = None) -> Floats:

@@ -78,23 +78,40 @@ _DEFINITIONS: Mapping[str, Mapping[str, str]] = {
         "elements"
     },
     "eV/atom": {
-        "e_above_hull_median": "Median energy above the hull of the {which}, those evaluated; "
+        "e_above_hull_median": "Median energy above the hull, of those evaluated ({which}); "
         "negative below the hull of all other phases"
     },
 }
 METRICS: Mapping[str, tuple[str, str]] = {
     name: (unit, text) for unit, texts in _DEFINITIONS.items() for name, text in texts.items()
 }
-"""Unit and definition of every metric; those of stability come a second time, with `RELAXED`."""
+"""Unit and definition of every metric.
+
+Those of stability come a second time, with `RELAXED`. Behind them, in brackets, stands the
+potential: ``msun_relaxed (CHGNet 0.3.0)``.
+"""
 
 _RANGES = {"share": (0.0, 1.0), "bit": (0.0, 1.0), "eV/atom": (-np.inf, np.inf)}
 """Range of the intervals by unit; distances are not negative."""
 
 
+def named(name: str, potential: str | None) -> str:
+    """Return the full name of a metric by a potential, or of one that is by none."""
+    return f"{name} ({potential})" if potential else name
+
+
+def parted(name: str) -> tuple[str, str]:
+    """Part a full name into the metric and the potential, which may be empty."""
+    metric, _, potential = name.partition(" (")
+    return metric, potential.removesuffix(")")
+
+
 def definition(name: str) -> str:
-    """Return what a metric is, after relaxation too."""
-    which = "relaxed samples" if name.endswith(RELAXED) else "samples as they are"
-    return METRICS[name.removesuffix(RELAXED)][1].format(which=which)
+    """Return what a metric is, after relaxation and by a potential too."""
+    metric, potential = parted(name)
+    which = "relaxed samples" if metric.endswith(RELAXED) else "samples as they are"
+    which += f"; energies by {potential}" * bool(potential)
+    return METRICS[metric.removesuffix(RELAXED)][1].format(which=which)
 
 
 def count_row(name: str, value: int) -> ScoreRow:
@@ -105,7 +122,7 @@ def count_row(name: str, value: int) -> ScoreRow:
 
 def score_row(name: str, formulas: NDArray[np.str_], statistic: Statistic) -> ScoreRow:
     """Return a metric of crystals with its interval over their formulas, (n,)."""
-    unit, _ = METRICS[name.removesuffix(RELAXED)]
+    unit, _ = METRICS[parted(name)[0].removesuffix(RELAXED)]
     interval = formula_interval(formulas, statistic, bounds=_RANGES.get(unit, (0.0, np.inf)))
     key = ScoreKey("generation", "samples", "test", unit=unit)
     return key.row(name, interval, len(np.unique(formulas)), seeds=1)
@@ -137,6 +154,22 @@ def formula_interval(
     found = bootstrap_interval(of_groups, len(names))
     low, high = np.clip([found.low, found.high], *bounds)
     return Interval(found.mean, float(low), float(high))
+
+
+def weighted_spearman(first: Floats, second: Floats) -> Statistic:
+    """Return the statistic that is the rank correlation of values (n,), weighted by crystals."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(first), rankdata(second)
+
+    def correlation(weights: Floats) -> Floats:
+        x = a - (weights @ a)[:, None]
+        y = b - (weights @ b)[:, None]
+        product = (weights * x * y).sum(axis=1)
+        norm = (weights * x**2).sum(axis=1) * (weights * y**2).sum(axis=1)
+        return np.asarray(product / np.sqrt(np.maximum(norm, 1e-300)))
+
+    return correlation
 
 
 def weighted_median(values: Floats) -> Statistic:

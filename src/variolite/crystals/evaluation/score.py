@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,11 +26,18 @@ from variolite.crystals.evaluation.metrics import (
     Requested,
     count_row,
     definition,
+    named,
     score_row,
     weighted_median,
 )
 from variolite.crystals.evaluation.novelty import Matcher, Novelty, find_novelty
-from variolite.crystals.evaluation.stability import Energies, evaluate_stability, references_from
+from variolite.crystals.evaluation.stability import (
+    ElementReferences,
+    Energies,
+    evaluate_stability,
+    references_from,
+)
+from variolite.crystals.evaluation.substitution import NOTES, substituted
 from variolite.crystals.evaluation.validity import CUTOFF, charge_balance, distance_validity
 from variolite.crystals.files import NO_LIMITS, load_crystals, read_structures
 from variolite.crystals.periodic import shortest_distances
@@ -50,19 +58,20 @@ FEW = 100  # crystals below which shares and distances mislead
 class GenerationScores:
     """Rows of the samples; rows of the same metrics, where they have a meaning, of a random draw
     from the reference: what real crystals get from the same code (its charge balance is that of
-    the whole reference); what the numbers rest on; a table of the samples that could be read."""
+    the whole reference); what the numbers rest on; a table of the samples that could be read; rows
+    of the same metrics of crystals made without learning, by method (`substituted`)."""
 
     samples: tuple[ScoreRow, ...]
     baseline: tuple[ScoreRow, ...]
     notes: tuple[str, ...]
     structures: pl.DataFrame
+    beside: Mapping[str, tuple[ScoreRow, ...]] = field(default_factory=dict)
 
     def rows(self, method: str, split: str) -> tuple[ScoreRow, ...]:
-        """Return rows of a scorecard: those of the samples, then those of the baseline."""
+        """Return rows of a scorecard: those of the samples, then those of the baselines."""
+        parts = {method: self.samples, **self.beside, BASELINE: self.baseline}
         return tuple(
-            replace(row, method=name, split=split)
-            for name, rows in ((method, self.samples), (BASELINE, self.baseline))
-            for row in rows
+            replace(row, method=name, split=split) for name, rows in parts.items() for row in rows
         )
 
     def card(self, method: str = "samples", split: str = "test") -> Scorecard:
@@ -78,7 +87,10 @@ def score_generation(
     test: Crystals | None = None,
     energies: Energies | None = None,
     hull: Hull | None = None,
+    potential: str | None = None,
+    references: ElementReferences | None = None,
     relax: Relax | None = None,
+    baselines: bool = False,
     unreadable: int = 0,
     seed: int = 0,
     workers: int = 0,
@@ -88,9 +100,11 @@ def score_generation(
 
     Novelty is against the reference. ``test`` crystals have the distribution that samples should
     have; without them half of the reference, split by formula, takes their place. Stability needs
-    both the energies of a potential and a hull of known phases, and a reference with the property
-    ``formation_energy_per_atom``; with ``relax`` it is evaluated a second time. Structures that
-    could not be read count as invalid. `Matcher` says what ``workers`` do.
+    both the energies of a potential and a hull of known phases, and ``references`` of the elements
+    or a reference with the property ``formation_energy_per_atom``; with ``relax`` it is evaluated a
+    second time. ``potential``, such as "CHGNet 0.3.0", becomes part of the names of these metrics.
+    With ``baselines`` as many crystals made by `substituted` are scored beside the samples.
+    Structures that could not be read count as invalid. `Matcher` says what ``workers`` do.
 
     `DataError` if there is no sample or no usable reference, or one of energies and hull is
     missing.
@@ -176,18 +190,23 @@ def score_generation(
     notes += more
 
     if energies is not None and hull is not None:
-        log("energies of reference crystals")
-        references = references_from(known, energies, seed=seed)
+        if references is None:
+            log("energies of reference crystals")
+            references = references_from(known, energies, seed=seed)
+        fitted = references
         notes.append(references.note())
 
         def add_stability(crystals: Crystals, places: Mask, found: Novelty, suffix: str) -> None:
             log("energies of the samples")
-            stability = evaluate_stability(crystals, energies, references, hull, log=log)
-            rows.extend(stability_rows(requested, places, found, stability.above, suffix))
+            stability = evaluate_stability(crystals, energies, fitted, hull, log=log)
+            above = stability.above
+            rows.extend(stability_rows(requested, places, found, above, suffix, potential))
             notes.extend(stability.notes(suffix))
             formation = _column(f"formation_energy_per_atom{suffix}", places, stability.formation)
-            columns.extend([formation, _column(f"e_above_hull{suffix}", places, stability.above)])
+            columns.extend([formation, _column(f"e_above_hull{suffix}", places, above)])
 
+        if potential:
+            columns.append(pl.Series("potential", [potential] * len(samples)))
         add_stability(kept, valid, novelty, "")
         if relax is not None:
             log("relaxation")
@@ -208,7 +227,28 @@ def score_generation(
         "composition_valid", passed.balanced, passed.evaluated
     )
     baseline = tuple(replace(row, method=BASELINE) for row in (of_known, *drawn))
-    return GenerationScores(tuple(rows), baseline, tuple(notes), pl.DataFrame(columns))
+    beside = {}
+    made = substituted(known, requested.total, seed=seed, log=log) if baselines else {}
+    for name, crystals in made.items():
+        notes.append(f"{name}: {NOTES[name]}; {len(crystals)} crystals")
+        if not len(crystals):
+            continue
+        other = score_generation(
+            crystals,
+            known,
+            test=test,
+            energies=energies,
+            hull=hull,
+            potential=potential,
+            references=references,
+            relax=relax,
+            seed=seed,
+            workers=workers,
+            log=log,
+        )
+        beside[name] = other.samples
+        notes += [f"{name}, {note}" for note in other.notes if note.startswith("stability")]
+    return GenerationScores(tuple(rows), baseline, tuple(notes), pl.DataFrame(columns), beside)
 
 
 def stability_rows(
@@ -217,8 +257,9 @@ def stability_rows(
     novelty: Novelty,
     above: NDArray[np.float64],
     suffix: str = "",
+    potential: str | None = None,
 ) -> list[ScoreRow]:
-    """Return shares of stability, and the median energy above the hull.
+    """Return shares of stability, and the median energy above the hull, by a potential.
 
     ``valid``: which samples, (B,), the novelty and the energies above the hull, in eV/atom, are
     about; ``suffix`` is `RELAXED` for relaxed structures.
@@ -230,8 +271,11 @@ def stability_rows(
     shares = {"stable": stable, "metastable": metastable}
     shares |= {"sun": stable & new, "msun": metastable & new}
     return [
-        score_row(f"e_above_hull_median{suffix}", formulas, median),
-        *(requested.share_of_all(n + suffix, _of_all(valid, h)) for n, h in shares.items()),
+        score_row(named(f"e_above_hull_median{suffix}", potential), formulas, median),
+        *(
+            requested.share_of_all(named(name + suffix, potential), _of_all(valid, holds))
+            for name, holds in shares.items()
+        ),
     ]
 
 
@@ -281,6 +325,7 @@ def score_structures(
     energies: str | None = None,
     relax_steps: int = 0,
     out: Path | None = None,
+    baselines: bool = True,
     workers: int | None = None,
 ) -> Scorecard:
     """Score structures against known ones.
@@ -288,8 +333,8 @@ def score_structures(
     Novelty is against ``reference``, the distribution wanted that of ``test``, stability by
     ``energies`` (a potential, or "none"; chgnet where there is a hull), after ``relax_steps``,
     above ``hull``, a table of known phases. ``out`` gets the results for every structure, or the
-    scorecard where it ends in .json. DataError if an option does not go with the others or a
-    file cannot be used.
+    scorecard where it ends in .json; ``baselines`` are those of `score_generation`. DataError if an
+    option does not go with the others or a file cannot be used.
     """
     if reference is None:
         raise DataError(
@@ -297,7 +342,7 @@ def score_structures(
             where="--structures",
             hint="Give --reference FILE: known crystals, such as those a model was trained on",
         )
-    potential = _potential(energies, hull, relax_steps)
+    potential = potential_of(energies, hull, relax_steps)
     keep_inputs("--out", out, *structures, reference, test, hull)
     if out is not None:
         # The scorecard is text; a table beside it would have the same place.
@@ -306,21 +351,20 @@ def score_structures(
     # What a generator got wrong is to be counted as invalid, not rejected unread.
     limits = replace(NO_LIMITS, max_atoms=LARGEST)
     with progress.stage("reading structures") as step:
-        phases = read_hull(hull) if hull is not None and potential else None
+        phases = read_hull(hull, log=progress.note) if hull is not None and potential else None
         reading = read_structures(structures, properties=False, limits=limits, log=step)
         known = load_crystals(reference, log=step)
         real = None if test is None else load_crystals(test, log=step)
     for line in reading.remarks():
         progress.note(line)
     with progress.stage("scoring structures") as step:
-        energy, relax = _functions(potential, relax_steps, workers, step)
         scores = score_generation(
             reading.crystals,
             known,
             test=real,
-            energies=energy,
             hull=phases,
-            relax=relax,
+            **energy_settings(potential, relax_steps, workers, step),
+            baselines=baselines,
             unreadable=len(reading.rejects),
             workers=workers,
             log=step,
@@ -333,7 +377,8 @@ def score_structures(
     return card
 
 
-def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | None:
+def potential_of(name: str | None, hull: Path | None, relax_steps: int) -> str | None:
+    """Return the name of the potential that options ask for, or None; DataError if unclear."""
     name = name or ("none" if hull is None else "chgnet")
     if name not in ("chgnet", "none"):
         close = nearest(name, ("chgnet", "none"))
@@ -352,18 +397,22 @@ def _potential(name: str | None, hull: Path | None, relax_steps: int) -> str | N
     return name
 
 
-def _functions(
+def energy_settings(
     potential: str | None, relax_steps: int, workers: int, log: Callable[[str], None]
-) -> tuple[Energies | None, Relax | None]:
-    """Energies and relaxation by a potential, as scores of generated crystals take them."""
+) -> dict[str, Any]:
+    """Return what `score_generation` takes of a potential: its title, energies and relaxation."""
     if potential is None:
-        return None, None
+        return {}
     from variolite.crystals.potential.features import energy_function
+    from variolite.crystals.potential.potential import potential_title
     from variolite.crystals.potential.relaxation import RelaxationLimits, relax
 
     def relaxed(crystals: Crystals) -> Crystals:
         limits = RelaxationLimits(steps=relax_steps)
         return relax(crystals, potential, limits=limits, workers=workers, log=log).crystals
 
-    energies = energy_function(potential, workers=workers, log=log)
-    return energies, relaxed if relax_steps else None
+    return {
+        "potential": potential_title(potential),
+        "energies": energy_function(potential, workers=workers, log=log),
+        "relax": relaxed if relax_steps else None,
+    }

@@ -43,6 +43,7 @@ DROPOUT = 0.1
 LEVELS = np.linspace(0.005, 0.995, 199)
 """Levels at which the errors on folds left out are kept: a table, not the errors."""
 
+QUANTILES = (0.0, 0.02, 0.98, 1.0)  # of the training values: least, usual, largest
 FEWEST = 50  # crystals with a value that a property needs
 _SCALES = np.stack(
     [
@@ -60,33 +61,43 @@ def descriptors(
 ) -> Floats:
     """Describe B crystals by their latents and the atomic numbers of their atoms, (B, D).
 
-    Mean, deviation and maximum of the latents over atoms; the logarithm of the number of atoms;
-    mean, deviation, least and largest atomic number, electronegativity and mass; and the
-    fractions of the elements that are named.
+    Mean, deviation and maximum of the latents over atoms, and `composition_descriptors`.
     """
-    counts = latents.counts[:, None].astype(np.float64)
-    owner = np.repeat(np.arange(len(latents)), latents.counts)
-    # Atoms of one crystal are neighbours: what is taken over them is a reduction from each start.
-    starts = latents.offsets[:-1]
+    values, starts = latents.mean.astype(np.float64), latents.offsets[:-1]
+    largest = np.maximum.reduceat(values, starts, axis=0)
+    of_composition = composition_descriptors(latents.offsets, species, elements)
+    return np.concatenate([*_moments(values, latents.offsets), largest, of_composition], axis=1)
 
-    def moments(values: Floats) -> list[Floats]:
-        mean = np.add.reduceat(values, starts, axis=0) / counts
-        centred = (values - mean[owner]) ** 2
-        return [mean, np.sqrt(np.add.reduceat(centred, starts, axis=0) / counts)]
 
-    values, scales = latents.mean.astype(np.float64), _SCALES[species]
-    fractions = np.zeros((len(latents), HEAVIEST + 1))
-    np.add.at(fractions, (owner, species), 1.0)
+def composition_descriptors(
+    offsets: Integers, species: NDArray[np.integer], elements: tuple[int, ...]
+) -> Floats:
+    """Describe B crystals by the atomic numbers of their atoms (N,) alone, (B, D).
+
+    The logarithm of the number of atoms; mean, deviation, least and largest atomic number,
+    electronegativity and mass; and the fractions of the elements that are named.
+    """
+    counts = np.diff(offsets)
+    scales, starts = _SCALES[species], offsets[:-1]
+    fractions = np.zeros((len(counts), HEAVIEST + 1))
+    np.add.at(fractions, (np.repeat(np.arange(len(counts)), counts), species), 1.0)
     parts = [
-        *moments(values),
-        np.maximum.reduceat(values, starts, axis=0),
-        np.log(counts),
-        *moments(scales),
+        np.log(counts[:, None].astype(np.float64)),
+        *_moments(scales, offsets),
         np.minimum.reduceat(scales, starts, axis=0),
         np.maximum.reduceat(scales, starts, axis=0),
-        (fractions / counts)[:, list(elements)],
+        (fractions / counts[:, None])[:, list(elements)],
     ]
     return np.concatenate(parts, axis=1)
+
+
+def _moments(values: Floats, offsets: Integers) -> list[Floats]:
+    """Mean and deviation over the atoms of each crystal, two of (B, K)."""
+    # Atoms of one crystal are neighbours: what is taken over them is a reduction from each start.
+    counts = np.diff(offsets)[:, None].astype(np.float64)
+    mean = np.add.reduceat(values, offsets[:-1], axis=0) / counts
+    centred = (values - np.repeat(mean, np.diff(offsets), axis=0)) ** 2
+    return [mean, np.sqrt(np.add.reduceat(centred, offsets[:-1], axis=0) / counts)]
 
 
 class FoldNetworks(nn.Module):
@@ -226,13 +237,15 @@ class PropertyScore:
     """How well a property is predicted for compositions that were left out.
 
     Crystals with a value; "ridge" or "network", whichever erred less; its mean absolute error on
-    folds left out, and that of the median of the other folds, in the unit of the property.
+    folds left out, and that of the median of the other folds, in the unit of the property; and the
+    values at `QUANTILES`, which earlier versions did not keep.
     """
 
     crystals: int
     model: str
     error: float
     baseline: float
+    quantiles: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -289,14 +302,17 @@ class PropertyHead:
         A fraction ``level`` of new compositions should have a value within the interval. Raises
         `DataError` if latents are of another model, or the level is not between 0 and 1.
         """
+        return self.predict_rows(descriptors(latents, species, self.about.elements), level)
+
+    def predict_rows(self, rows: Floats, level: float = 0.9) -> Predicted:
+        """Predict properties from descriptors (B, D); see `predict`."""
         if not 0.0 < level < 1.0:
             raise DataError(f"level is {level}, it must be between 0 and 1", where="properties")
         a = self.arrays
-        rows = descriptors(latents, species, self.about.elements)
         if rows.shape[1] != len(a.location):
             raise DataError(
-                f"latents of {latents.mean.shape[1]} dimensions are not those that the "
-                "properties were fitted on",
+                f"{rows.shape[1]} descriptors are not the {len(a.location)} that the properties "
+                "were fitted on: the latents are of another model",
                 where="properties",
             )
         rows = (rows - a.location) / a.scale
@@ -313,7 +329,7 @@ class PropertyHead:
 
 
 def fit_property_head(
-    latents: Latents,
+    latents: Latents | None,
     crystals: Crystals,
     properties: Sequence[str],
     *,
@@ -322,13 +338,17 @@ def fit_property_head(
 ) -> PropertyHead:
     """Fit regressions to the posterior means of training crystals, in their order.
 
-    Properties are numeric columns, NaN where a value is missing; units are by name, "1" where not
-    given. Raises `DataError` if a column is missing or has too few values.
+    Without latents they are fitted to compositions. Properties are numeric columns, NaN where a
+    value is missing; units are by name, "1" where not given. Raises `DataError` if a column is
+    missing or has too few values.
     """
     require_properties(crystals, properties, seed)
     targets = np.stack([numeric_column(crystals, name) for name in properties], axis=1)
     elements = tuple(int(number) for number in np.unique(crystals.species))
-    rows = descriptors(latents, crystals.species, elements)
+    if latents is None:
+        rows = composition_descriptors(crystals.offsets, crystals.species, elements)
+    else:
+        rows = descriptors(latents, crystals.species, elements)
     location, scale = rows.mean(axis=0), rows.std(axis=0)
     # A number that all training crystals share has no scale.
     scale = np.where(scale > 1e-9, scale, 1.0)
@@ -356,6 +376,7 @@ def fit_property_head(
             model=kind,
             error=float(left_out[kind].mean()),
             baseline=float(np.abs(targets[here, place] - middle[fold[here]]).mean()),
+            quantiles=tuple(np.quantile(targets[here, place], QUANTILES).tolist()),
         )
         # Errors at the levels, taken one rank up as the finite sample asks.
         ordered = np.sort(left_out[kind])

@@ -20,9 +20,10 @@ from variolite.crystals.files.formats import import_extra
 from variolite.crystals.files.groups import space_groups, symmetry_datasets
 from variolite.crystals.generation.conditions import Conditions, Floats, Integers
 from variolite.crystals.generation.prior import LatentPrior
+from variolite.crystals.generation.selection import Selecting, Selection
 from variolite.crystals.generation.where import Where, parse_where
 from variolite.crystals.periodic import has_cell, shortest_distances
-from variolite.errors import DataError
+from variolite.errors import DataError, ShortfallError
 
 AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
@@ -57,7 +58,8 @@ class Sampling:
     what is likely, and less varied. ``steps`` are those of the solver of the flow. For every
     crystal wanted there are ``max_attempts``, and 200 more. ``symmetrise`` makes symmetry exact
     that is missed by less than so many Angstrom, see `symmetrised`; by default NEAR_SYMMETRY where
-    a space group is asked for.
+    a space group is asked for. Where fewer are found than asked for, those are returned unless
+    ``all_or_nothing``.
     """
 
     where: Mapping[str, str | float] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class Sampling:
     seed: int = 0
     max_attempts: int = 20
     symmetrise: float | None = None
+    all_or_nothing: bool = True
 
     def __post_init__(self) -> None:
         _require_at_least("the guidance", self.guidance, 0.0)
@@ -86,12 +89,14 @@ class Generated:
     """As many valid crystals as were asked for, and what it took.
 
     Attempts are crystals decoded until then; of those that were not rejected the first for each
-    place was taken. Rejects are counted by the codes of `REASONS`.
+    place was taken. Rejects are counted by the codes of `REASONS`. Where there are fewer than were
+    asked for, ``shortfall`` says why.
     """
 
     crystals: Crystals
     attempts: int
     rejects: Mapping[str, int]
+    shortfall: ShortfallError | None = None
 
     @property
     def valid_share(self) -> float:
@@ -107,7 +112,9 @@ class Proposals:
     the crystals that are left.
     """
 
-    def __init__(self, prior: LatentPrior, number: int, where: Where, seed: int) -> None:
+    def __init__(
+        self, prior: LatentPrior | Selecting, number: int, where: Where, seed: int
+    ) -> None:
         self._prior, self._where, self._seed = prior, where, seed
         self._proposed = prior.propose(number, where, seed=seed)
         # Of every place wanted, (number,): which proposal it has, and how often that failed.
@@ -150,6 +157,7 @@ def generate(
     number: int,
     sampling: Sampling = Sampling(),
     *,
+    selection: Selection | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Generated:
     """Generate exactly ``number`` valid crystals by `CrystalModel.decode` or alike.
@@ -160,8 +168,10 @@ def generate(
     wherever it can be checked: the number of atoms, the composition, and the space group (spglib,
     0.1 Angstrom, after symmetry missed by less than 0.3 Angstrom was made exact). Sizes and
     compositions are drawn first and kept while a crystal is tried again, so that what is often
-    rejected is not rarer for it; after eight unsuccessful attempts others are drawn. Raises
-    `DataError` if a condition cannot be met or understood, or if the attempts are used up.
+    rejected is not rarer for it; after eight unsuccessful attempts others are drawn. Where a
+    property is asked for, a ``selection`` chooses compositions by it. Raises `DataError` if a
+    condition cannot be met or understood, and `ShortfallError` if the attempts are used up and none
+    was found, or not all of ``all_or_nothing``.
     """
     _require_at_least("the number of crystals", number, 1)
     where = parse_where(sampling.where, prior.vocabulary)
@@ -169,15 +179,23 @@ def generate(
     if symmetrise is None and where.space_group:
         symmetrise = NEAR_SYMMETRY
     allowed = number * sampling.max_attempts + SPARE_ATTEMPTS
-    proposals = Proposals(prior, number, where, sampling.seed)
+    proposer: LatentPrior | Selecting = prior
+    if selection is not None:
+        selection.require_possible(prior, where)
+        proposer = Selecting(prior, selection)
+    proposals = Proposals(proposer, number, where, sampling.seed)
     kept: list[Crystals] = []
     places: list[Integers] = []
     have = attempts = accepted = 0
     rejects: Counter[str] = Counter()
+    shortfall = None
     began = time.monotonic()
     while have < number:
         if attempts >= allowed:
-            raise _exhausted(number, have, attempts, rejects, where)
+            shortfall = _exhausted(number, have, attempts, rejects, where)
+            if sampling.all_or_nothing or not have:
+                raise shortfall
+            break
         copies = 1
         if len(proposals.missing) < FEW:
             # Where few are missing, an attempt at one costs as much as several.
@@ -210,8 +228,8 @@ def generate(
         )
     joined = Crystals.concatenate(kept).take(np.argsort(np.concatenate(places)))
     width = len(str(number - 1))
-    names = np.array([f"generated-{place:0{width}}" for place in range(number)], dtype=np.str_)
-    return Generated(replace(joined, names=names), attempts, dict(rejects))
+    names = np.array([f"generated-{place:0{width}}" for place in range(have)], dtype=np.str_)
+    return Generated(replace(joined, names=names), attempts, dict(rejects), shortfall)
 
 
 def reject_reasons(
@@ -252,7 +270,7 @@ def reject_reasons(
 
 def _exhausted(
     number: int, have: int, attempts: int, rejects: Counter[str], where: Where
-) -> DataError:
+) -> ShortfallError:
     counted = ", ".join(f"{count} {REASONS[code]}" for code, count in rejects.most_common())
     hints = {
         "space_group": "leave out space_group, or raise --guidance or --tries",
@@ -260,7 +278,7 @@ def _exhausted(
     }
     other = "lower --temperature, raise --steps or --tries, or train the model longer"
     asked = f" with {where.text}" if where.text else ""
-    return DataError(
+    return ShortfallError(
         f"only {have} of {number} crystals{asked} were found in {attempts} attempts ({counted})",
         where="generate",
         hint=hints.get(rejects.most_common(1)[0][0], other),

@@ -132,6 +132,13 @@ class AsePotential:
         return reasons
 
 
+def potential_title(source: str | Potential = "chgnet") -> str:
+    """Return name and version of a potential as they stand beside its energies: CHGNet 0.3.0."""
+    potential = load_potential(source)
+    name = "CHGNet" if potential.name == "chgnet" else potential.name
+    return f"{name} {potential.version}"
+
+
 def load_potential(
     name: str | Potential = "chgnet", *, device: torch.device | str = "cpu"
 ) -> Potential:

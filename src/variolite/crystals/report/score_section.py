@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from variolite.crystals.evaluation.metrics import named, parted
 from variolite.crystals.matching import TOLERANCES
 from variolite.crystals.report.crystal_run import MEASURES, CrystalRun
 from variolite.report.figures import IntervalPanel, RowLabel, Whisker, interval_figure
@@ -52,7 +53,13 @@ def stem_of(metric: str) -> str:
 
 
 def metric_title(stem: str) -> str:
-    """Return what a metric is called in a table, its settings after commas."""
+    """Return what a metric is called in a table, its settings after commas.
+
+    A potential stays where it is, in brackets at the end.
+    """
+    metric, potential = parted(stem)
+    if potential:
+        return named(metric_title(metric), potential)
     if stem in _WORDS["titles"]:
         return str(_WORDS["titles"][stem])
     for ending, meaning in _WORDS["endings"].items():
@@ -110,12 +117,14 @@ def headline(run: CrystalRun) -> list[str]:
         for name, measure in run.measures.items()
     ]
     shares = {
-        row.metric: row
+        parted(row.metric)[0]: row
         for row in scorecard.rows
-        if row.task == "generation" and row.unit == "share" and row.method != "reference_draw"
+        if row.task == "generation" and row.unit == "share" and row.method == "vae"
     }
     words = {"valid": "are valid", "unique": "unique", "novel": "novel"}
     words["sun"] = "stable, unique and novel"
+    if "sun" in shares and (potential := parted(shares["sun"].metric)[1]):
+        words["sun"] += f" by {potential}"
     generated = [f"{written(shares[name])} {words[name]}" for name in words if name in shares]
     number = "the generated crystals"
     if run.samples is not None:
@@ -200,7 +209,8 @@ def _tables(rows: Sequence[ScoreRow], leading: Sequence[str]) -> list[Block]:
     # Of the RMSE, which has the settings of a match rate, only that of the main ones.
     rmse = {stem.replace("match_rate", "rmse").replace("_rms", "") for stem in main}
     others = [s for s in stems if s not in main and (s in rmse or not s.startswith("rmse"))]
-    more = [stem for start in leading for stem in others if stem.partition("_")[0] == start]
+    starts = {stem: parted(stem)[0].partition("_")[0] for stem in others}
+    more = [stem for start in leading for stem in others if starts[stem] == start]
     shown = main + more if len(stems) > MOST_ROWS and main + more else stems
     rest = [stem for stem in stems if stem not in shown]
     blocks: list[Block] = [_table(rows, shown)]
