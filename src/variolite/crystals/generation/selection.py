@@ -54,7 +54,10 @@ class Selection:
         if not asked or where.formula is not None:
             return prior.propose(number, where, **settings)
         # What is given for every crystal holds for each of its draws.
-        each = {k: np.repeat(v, DRAWS) if np.ndim(v) else v for k, v in settings.items()}
+        each: dict[str, Any] = {
+            name: np.repeat(value, DRAWS) if np.ndim(value) else value
+            for name, value in settings.items()
+        }
         drawn = prior.propose(number * DRAWS, where, **each)
         elements = self.chooser.about.elements
         rows = composition_descriptors(drawn.offsets, drawn.species, elements)
