@@ -60,7 +60,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Table: CSV, Excel, Parquet, Feather, LAS. Or structures: a .crystals store, a table "
+        help="Table: CSV, Excel, Parquet, Feather, LAS, DLIS. Or structures: a .crystals store, a table "
         "with a column cif or a file. Or a folder of such. May be repeated.",
     ),
 ]

@@ -150,7 +150,7 @@ def score(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="What to score RUN on: tables (CSV, Excel, Parquet, Feather, LAS) or structures; "
+            help="What to score RUN on: tables (CSV, Excel, Parquet, Feather, LAS, DLIS) or structures; "
             "a file, a folder or a pattern. May be repeated.",
         ),
     ] = None,
@@ -514,7 +514,7 @@ def schema(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Tables: CSV, Excel, Parquet, Feather or LAS; files, folders or patterns.",
+            help="Tables: CSV, Excel, Parquet, Feather, LAS or DLIS; files, folders or patterns.",
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,

@@ -13,7 +13,6 @@ from pathlib import Path
 import polars as pl
 
 from variolite.errors import DataError, DataWarning
-from variolite.records.las import MISSING_WORDS
 from variolite.records.memory import gunzip, require_memory
 from variolite.records.units import canonical_unit
 
@@ -21,9 +20,15 @@ Units = dict[str, str]
 
 _GUARDED = r"^'([=+\-@\t\r])"
 _SAMPLE = 1 << 16  # Bytes in which the separator is looked for.
-# Spellings of a missing value that may stand in text as well.
+# What programs write where there is no number, casefolded.
+_WORDS = """
+na n/a nan null (null) none nil - -- --- . ? err error missing absent #n/a #value! #num! #div/0!
+-nan nan(ind) -nan(ind)
+"""
+MISSING_WORDS = frozenset(_WORDS.split())
+# Those that may stand in text as well.
 _NO_TEXT = ("NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "(null)", "(NULL)", "<null>", "nan")
-_NO_NUMBER = r"^\*+$|^-?1\.#"  # An overflow, and what old compilers write.
+_NO_NUMBER = r"^[*#]+$|^-?1\.#"  # An overflow, and what old compilers write.
 _DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*$"
 _FOREIGN = {

@@ -19,13 +19,9 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError, DataWarning
+from variolite.records.delimited import Units, distinct, understood
+from variolite.records.memory import require_memory
 
-# What logging software writes where there is no value, casefolded; stars are an overflow.
-_WORDS = """
-na n/a nan null (null) none nil - -- . ? err error missing absent #n/a #value! #num! #div/0!
--nan nan(ind) -nan(ind)
-"""
-MISSING_WORDS = frozenset(_WORDS.split())
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
 _FEW = 0.05  # Share of words among numbers below which they are slips, not a column of text.
 
@@ -77,8 +73,8 @@ class _File(NamedTuple):
     names: dict[str, str]  # Of the well, by the entry that holds it, the best one first.
 
 
-def read_las(path: Path, _: Sequence[str]) -> pl.DataFrame:
-    """Read the curves of a LAS file, one column each.
+def read_las(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
+    """Read the curves of a LAS file, one column each, and their units by column.
 
     Values equal to the header's NULL become NaN, as do the usual words for a missing one. When no
     curve names the well, the column ``WELL`` repeats the name in the header, so that files can
@@ -100,12 +96,7 @@ def read_las(path: Path, _: Sequence[str]) -> pl.DataFrame:
         if entry != "well":
             note(f"the header names no well, so its {entry.upper()} {name} is taken as the name")
         frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
-    return frame
-
-
-def las_units(path: Path) -> dict[str, str]:
-    """Return the units that the header states, by curve; that of the index may stand at STRT."""
-    return {name: unit for name, unit in _open(path, lambda _: None).curves if unit}
+    return frame, {name: unit for name, unit in file.curves if unit}
 
 
 # The header.
@@ -113,6 +104,8 @@ def las_units(path: Path) -> dict[str, str]:
 
 def _decoded(path: Path) -> str:
     """Return the text with line feeds, without what old systems put at the end of a file."""
+    # Measured: rows of numbers take 7 times the bytes of their text.
+    require_memory(7 * path.stat().st_size, "reading it")
     data = path.read_bytes()
     encoding = "utf-8-sig"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -132,7 +125,13 @@ def _sections(text: str) -> Iterator[_Section]:
     line, last = 1, 0
     for mark, following in zip(marks, [*marks[1:], None], strict=False):
         line, last = line + text.count("\n", last, mark.start()), mark.start()
-        yield _Section(mark[1], line, text[mark.end() + 1 : following and following.start()])
+        body = text[mark.end() + 1 : following and following.start()]
+        head, _, values = mark[1].partition(" ")
+        if head[:1] in "Aa" and _numeric(values.strip()):
+            # The first row stands in the line of the title.
+            yield _Section(head, line - 1, f"{values}\n{body}")
+        else:
+            yield _Section(mark[1], line, body)
 
 
 def _lines(sections: Sequence[_Section]) -> str:
@@ -173,7 +172,7 @@ def _open(path: Path, note: Note) -> _File:
         words = re.split(r"[\s:]+", found[1]) if found else []
         same = (word for word in words if _number(word) == entries["well"].value)
         texts["well"] = next(same, texts["well"])
-    curves = _curves(header, note)
+    curves = _curves(header, path)
     if curves and not curves[0].unit:
         units = [_unit(entries[key]) for key in ("strt", "stop", "step") if key in entries]
         curves[0] = _Curve(curves[0].name, next(filter(None, units), ""))
@@ -235,21 +234,12 @@ def _unit(item: Any) -> str:
     return "" if unit in "_-." else unit
 
 
-def _curves(header: Any, note: Note) -> list[_Curve]:
-    """Return the declared curves; of several with one name, the later ones are numbered."""
-    curves: list[_Curve] = []
-    taken: dict[str, int] = {}
-    for item in header.curves:
-        name, unit = item.original_mnemonic.strip() or "UNKNOWN", _unit(item)
-        if name.endswith("."):  # "DEPT..1IN" is in tenths of an inch.
-            name, unit = name[:-1], f".{unit}"
-        taken[name] = number = taken.get(name, 0) + 1
-        curves.append(_Curve(f"{name}:{number}" if number > 1 else name, unit))
-    for name, number in taken.items():
-        if number > 1:
-            others = ", ".join(f"{name}:{i}" for i in range(2, number + 1))
-            note(f"{number} curves are named {name}: the first keeps the name, then {others}")
-    return curves
+def _curves(header: Any, path: Path) -> list[_Curve]:
+    found = [(item.original_mnemonic.strip() or "UNKNOWN", _unit(item)) for item in header.curves]
+    # "DEPT..1IN" is in tenths of an inch.
+    found = [(n[:-1], f".{unit}") if n.endswith(".") else (n, unit) for n, unit in found]
+    names = distinct([name for name, _ in found], path)
+    return [_Curve(name, unit) for name, (_, unit) in zip(names, found, strict=True)]
 
 
 # The data.
@@ -270,10 +260,15 @@ def _table(section: _Section, file: _File, note: Note) -> pl.DataFrame:
     if len(columns) != len(curves):
         curves = _matched(section, curves, len(columns), len(columns[0]), note)
     columns += [["nan"] * len(columns[0])] * (len(curves) - len(columns))
-    return pl.DataFrame(
-        _without_null(_series(curve.name, values, lines, note), file.null, index=i == 0)
+    slips: list[str] = []
+    table = pl.DataFrame(
+        _without_null(_series(curve.name, values, lines, slips), file.null, index=i == 0)
         for i, (curve, values) in enumerate(zip(curves, columns, strict=True))
     )
+    if slips:
+        more = f" and {len(slips) - 6} others" if len(slips) > 6 else ""
+        note(f"no numbers, so missing: {', '.join(slips[:6])}{more}")
+    return table
 
 
 def _fields(section: _Section, file: _File, note: Note) -> tuple[list[int], list[list[str]]]:
@@ -281,10 +276,12 @@ def _fields(section: _Section, file: _File, note: Note) -> tuple[list[int], list
     declared = len(file.curves)
     split = [(n, line, _split(line, declared, file.delimiter)) for n, line in section.rows()]
     widths = {len(fields) for _, _, fields in split}
-    width = declared if file.wrapped or len(widths) > 1 else widths.pop()
+    # Files may be wrapped although their header denies it.
+    wrapped = file.wrapped or (len(widths) > 1 and max(widths) < declared)
+    width = declared if wrapped or len(widths) > 1 else widths.pop()
     lines, rows, row = list[int](), list[list[str]](), list[str]()
     for number, line, fields in split:
-        if len(fields) != width and not file.wrapped:
+        if len(fields) != width and not wrapped:
             separated = re.sub(r"(\d)-(?=[\d.])", r"\1 -", line)
             # Of 7.020101130.188 nobody can tell where one ends.
             lost = re.sub(r"-?\d*(?:\.\d+){2,}", lambda m: " ? " * m[0].count("."), separated)
@@ -292,7 +289,7 @@ def _fields(section: _Section, file: _File, note: Note) -> tuple[list[int], list
             if len(fields) == width and lost != separated:
                 note(f"values in line {number} run into one another and are missing")
         row = [*row, *fields]
-        short = file.wrapped and len(row) < width and number != split[-1][0]
+        short = wrapped and len(row) < width and number != split[-1][0]
         if len(row) != width and not short:
             what = f"line {number} holds {len(row)} values, and {width} curves are declared"
             raise DataError(what, hint="Complete that line, or take it out")
@@ -369,31 +366,19 @@ def _number(word: str) -> float:
         return np.nan
 
 
-def _series(name: str, values: Any, lines: Sequence[int], note: Note) -> pl.Series:
+def _series(name: str, values: Any, lines: Sequence[int], slips: list[str]) -> pl.Series:
     """Make a column: of numbers, NaN where missing, or else of text, null where missing."""
-    try:
-        return pl.Series(name, np.array(values, dtype=np.float64))
-    except ValueError:
-        plain = [_plain(value) for value in values]
-    numbers = np.array([_number(word) for word in plain])
-    bad = [i for i, word in enumerate(plain) if word != "nan" and np.isnan(numbers[i])]
-    if len(bad) > _FEW * sum(word != "nan" for word in plain):
-        texts = [None if p == "nan" else value for p, value in zip(plain, values, strict=True)]
-        return pl.Series(name, texts, dtype=pl.String)
-    if bad:
-        first = f"{values[bad[0]]!r:.40} in line {lines[bad[0]]}"
-        note(f"{name}: {len(bad)} values are not numbers, {first} first, and count as missing")
-    return pl.Series(name, numbers)
-
-
-def _plain(value: str) -> str:
-    """Return a number as Python writes it, "nan" for a word that means missing."""
-    word = value.strip().casefold()
-    if word in MISSING_WORDS or not word.strip("*") or re.fullmatch(r"-?1\.#\w+", word):
-        return "nan"
-    if re.fullmatch(r"[-+]?\d*,\d+(e[-+]?\d+)?", word):
-        return word.replace(",", ".")
-    return re.sub(r"(?<=[\d.])d(?=[-+]?\d)", "e", word)
+    if isinstance(values, np.ndarray):
+        return pl.Series(name, values)
+    # A decimal comma, and the exponent of Fortran.
+    words = pl.Series(name, values).str.replace(r"^([-+]?\d*),(\d+)$", "${1}.$2")
+    words = understood(words.str.replace(r"^([-+]?[\d.]+)[dD]([-+]?\d+)$", "${1}e$2"), " ")
+    numbers = words.cast(pl.Float64, strict=False)
+    wrong = (numbers.is_null() & words.is_not_null()).arg_true()
+    if len(wrong) > _FEW * len(words.drop_nulls()):
+        return words.replace("", None)
+    slips += [f"{words[i]!r:.40} in {name}, line {lines[i]}" for i in wrong]
+    return numbers.fill_null(np.nan)
 
 
 def _without_null(series: pl.Series, null: str, *, index: bool) -> pl.Series:

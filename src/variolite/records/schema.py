@@ -289,7 +289,8 @@ def _guess_source(meaning: str, available: Sequence[str]) -> str | None:
     says = f"{header!r} is taken as {meaning!r} by its mnemonic ({entry.curve}, {entry.company})"
     hint = f"; {also} could be it too" if also else ""
     text = f"{says}{hint}. Say otherwise with {meaning}=COLUMN"
-    warnings.warn(text, DataWarning, stacklevel=4)
+    # From here, so that it is said once however often a table is bound.
+    warnings.warn(text, DataWarning, stacklevel=1)
     return header
 
 
@@ -446,6 +447,10 @@ class Schema(Settings):
                     source = _guess_source(name, [h for h in available if h not in found])
             if source in available:
                 found[str(source)] = name
+        for name in self.columns:
+            if name not in found.values() and name not in mapping:
+                guess = _guess_source(name, [header for header in available if header not in found])
+                found |= {guess: name} if guess else {}
         return found
 
     def with_units(self, units: Mapping[str, str | None]) -> Schema:
@@ -470,7 +475,8 @@ class Schema(Settings):
             optional = column.role not in ("input", "condition") or column.missing == "mask"
             free = column.model_copy(update={"source": None, "optional": optional})
             needed = column.optional and not optional and name not in known
-            if needed and _find_source(free, available) is None:
+            sought = needed and _find_source(free, available) is None
+            if sought and not _guess_source(name, available):
                 what = f"the table has no column for {name!r}, which every row needs"
                 hint = "A model trained with 'missing: mask' for it can do without"
                 raise SchemaError(what, hint=hint)

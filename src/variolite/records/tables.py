@@ -15,7 +15,8 @@ import polars as pl
 from variolite.errors import DataError, nearest
 from variolite.errors import DataWarning as DataWarning
 from variolite.records.delimited import distinct, read_delimited, understood, units_row
-from variolite.records.las import las_units, read_las
+from variolite.records.dlis import read_dlis
+from variolite.records.las import read_las
 from variolite.records.memory import require_memory
 from variolite.records.units import split_header
 
@@ -79,7 +80,8 @@ _READERS: dict[str, _Reader] = {
     ".parquet": lambda path, _: (_read_columns(path, pl.scan_parquet), {}),
     ".feather": lambda path, _: (_read_columns(path, pl.scan_ipc), {}),
     ".arrow": lambda path, _: (_read_columns(path, pl.scan_ipc), {}),
-    ".las": lambda path, text: (read_las(path, text), las_units(path)),
+    ".las": read_las,
+    ".dlis": read_dlis,
 }
 
 
@@ -95,8 +97,8 @@ def read_table(
     Parameters
     ----------
     source
-        Path ending in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow, .xlsx or .las
-        (which gains a column ``WELL`` from its header where no curve names the well); several
+        Path ending in .csv, .csv.gz, .tsv, .tsv.gz, .parquet, .feather, .arrow, .xlsx, .las or
+        .dlis (which gain a column ``WELL`` from their header where no curve names it); several
         paths, a folder or a pattern such as ``wells/*.las``, whose tables are stacked by column
         name; a polars or pandas data frame; or a mapping of names to arrays.
     columns
