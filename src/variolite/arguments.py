@@ -60,8 +60,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="PATH",
-        help="Table: CSV, Excel, Parquet, Feather, LAS, DLIS. Or structures: a .crystals store, a table "
-        "with a column cif or a file. Or a folder of such. May be repeated.",
+        help="Table: CSV, Excel, Parquet, Feather, LAS, DLIS. Or structures: a .crystals store, "
+        "a table with a column cif or a file. Or a folder of such. May be repeated.",
     ),
 ]
 Out = Annotated[

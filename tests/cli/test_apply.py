@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from variolite.records import read_table
 from variolite.training import RunFolder
 
 
@@ -53,6 +54,20 @@ def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path,
     test = table.filter(pl.col("group").is_in(example.split["test"]))
     scored = pl.read_parquet(example.run / "held_out.parquet")
     assert test["cluster"].to_list() == scored[name].to_list()
+
+
+def test_las_holds_the_table_and_the_new_curves(example, program, tmp_path):
+    table, out = tmp_path / "c.csv", tmp_path / "c.las"
+    program("cluster", example.run, data=example.data, out=table)
+    assert program("cluster", example.run, data=example.data, out=out).out == f"{tmp_path}/c\n"
+    rows = pl.read_csv(table)
+    hole = rows["group"][0]
+    (path,) = (tmp_path / "c").glob(f"{hole}.las")
+    found = read_table(path)
+    assert found["cluster"].to_list() == rows.filter(group=hole)["cluster"].to_list()
+    expected = example.frame.filter(hole=hole)
+    for name in ("depth", "bulk_density"):
+        np.testing.assert_array_equal(found[name], expected[name].fill_null(np.nan))
 
 
 def test_reconstruct_is_in_original_units(example, program, tmp_path):

@@ -45,8 +45,9 @@ OutPath = Annotated[
     typer.Option(
         "--out",
         metavar="PATH",
-        help="Table to write. Structures: a new folder of CIFs, or one file (.crystals, .extxyz, "
-        "a table with a column cif).",
+        help="Table to write; as .las the whole table with the new curves, for several wells in a "
+        "new folder. Structures: a new folder of CIFs, or one file (.crystals, .extxyz, a table "
+        "with a column cif).",
     ),
 ]
 
@@ -150,8 +151,8 @@ def score(
         list[Path] | None,
         typer.Option(
             metavar="PATH",
-            help="What to score RUN on: tables (CSV, Excel, Parquet, Feather, LAS, DLIS) or structures; "
-            "a file, a folder or a pattern. May be repeated.",
+            help="What to score RUN on: tables (CSV, Excel, Parquet, Feather, LAS, DLIS) or "
+            "structures; a file, a folder or a pattern. May be repeated.",
         ),
     ] = None,
     train: Annotated[
@@ -352,8 +353,8 @@ def reconstruct(
 
 def _apply(verb: str, run: Path, data: list[Path], out: Path, **options: Any) -> None:
     field, folder = _open(run)
-    _call(field, verb, folder, one_or_many(data), out, PROGRESS, **options)
-    typer.echo(str(out))
+    made = _call(field, verb, folder, one_or_many(data), out, PROGRESS, **options)
+    typer.echo(str(made or out))
 
 
 def generate(

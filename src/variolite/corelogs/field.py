@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from variolite.recipe import Recipe, recipe_to_yaml
 if TYPE_CHECKING:
     import polars as pl
 
-    from variolite.records import Records
+    from variolite.records import Records, Schema, Table
     from variolite.scoring import Health, Scorecard
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
@@ -44,13 +45,13 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
         *,
         mapping: Sequence[str] = (),
         member: int = 0,
-    ) -> None:
+    ) -> Path:
         import polars as pl
 
         from variolite.records import require_writable, write_table
 
         keep_inputs("--out", out, data)
-        require_writable(out)
+        require_writable(out, also=[".las"])
         model: TabularModel = run.model()
         if member >= len(model.members):
             raise DataError(
@@ -59,12 +60,34 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
                 hint=f"choose 0 to {len(model.members) - 1}",
             )
         model = model.only(member)
-        records = _records(model, data, mapping, progress)
+        bound = parse_mapping(mapping, model.schema.schema.columns)
+        table = model.table(data, bound)
+        records = _records(model, table, mapping, progress)
+        found = columns(model, records, run, member)
+        if out.name.casefold().endswith(".las"):
+            with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
+                schema = model.schema.schema.rebind(table.frame.columns, bound)
+            curves = pl.DataFrame({"row": records.row} | found)
+            return _write_las(table, curves, out, schema, progress)
         named = {"row": records.row, "group": records.group, "order": records.order}
         rows = {name: pl.Series(values) for name, values in named.items() if values is not None}
-        write_table(pl.DataFrame(rows | columns(model, records, run, member)), out)
+        write_table(pl.DataFrame(rows | found), out)
+        return out
 
     return write
+
+
+def _write_las(
+    table: Table, found: pl.DataFrame, out: Path, schema: Schema, progress: Progress
+) -> Path:
+    from variolite.records.las_writing import write_las
+
+    well, depth = (c.source if c else None for c in (schema.group, schema.order))
+    paths = write_las(table, found, out, well=well, depth=depth)
+    if len(paths) == 1:
+        return paths[0]
+    progress.note(f"{len(paths)} wells, a file each")
+    return paths[0].parent
 
 
 def _latents(model: TabularModel, records: Records, *_: object) -> Columns:
@@ -274,7 +297,7 @@ def _trained(
 
 
 def _records(
-    model: TabularModel, data: Paths, mapping: Sequence[str], progress: Progress
+    model: TabularModel, data: Paths | Table, mapping: Sequence[str], progress: Progress
 ) -> Records:
     records = model.records(data, parse_mapping(mapping, model.schema.schema.columns))
     for line in records.report.lines():

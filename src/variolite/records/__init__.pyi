@@ -22,6 +22,7 @@ from .schema import read_yaml as read_yaml
 from .splits import Split as Split
 from .splits import split_groups as split_groups
 from .tables import DataWarning as DataWarning
+from .tables import Table as Table
 from .tables import load_table as load_table
 from .tables import read_table as read_table
 from .tables import units_of as units_of

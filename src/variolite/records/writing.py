@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
@@ -67,10 +67,10 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
     write_bytes_atomic(path, gzip.compress(data, mtime=0) if ending == ".csv.gz" else data)
 
 
-def require_writable(path: str | Path) -> None:
-    """Raise before long work what writing a table to ``path`` would raise."""
+def require_writable(path: str | Path, *, also: Iterable[str] = ()) -> None:
+    """Raise before long work what writing a table, or a file that ends in ``also``, would raise."""
     _require_place(Path(path))
-    ending_of(Path(path), _WRITERS, "written")
+    ending_of(Path(path), [*_WRITERS, *also], "written")
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

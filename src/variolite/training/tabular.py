@@ -23,6 +23,7 @@ from variolite.records import (
     FittedSchema,
     Records,
     Split,
+    Table,
     group_spellings,
     load_table,
     spellings,
@@ -95,10 +96,13 @@ class TabularModel:
 
     def records(self, data: Any, mapping: Mapping[str, str] | None = None) -> Records:
         """Make records of a path or table with the schema of this model."""
+        return self.schema.apply(self.table(data, mapping), mapping=mapping or None)
+
+    def table(self, data: Any, mapping: Mapping[str, str] | None = None) -> Table:
+        """Read a path or table as `records` does."""
         schema = self.schema.schema
         text = group_spellings(schema, mapping)
-        table = load_table(data, text=text, schema=schema, mapping=mapping)
-        return self.schema.apply(table, mapping=mapping or None)
+        return load_table(data, text=text, schema=schema, mapping=mapping)
 
     def posterior(self, records: Records) -> tuple[Array, Array]:
         """Posterior means and log-variances, each of shape (M, n, L)."""
