@@ -8,6 +8,11 @@ clusterings are fitted on training wells and applied to held-out wells; labels
 are looked at by the scores alone. KGS leaves one well out at a time; FORCE takes
 four random splits with a quarter of the wells held out. Three seeds. Writes
 ``benchmarks/results/lithology_kgs.json``, ``.md`` and the same for force.
+
+Rows that lack a log are left out, so that all recipes are scored on the same rows.
+With ``--gaps`` they stay in, for the default recipe and the baselines alone, which
+are then scored on all rows and on complete rows and rows with gaps apart; writes
+``lithology_force_gaps``.
 """
 
 from __future__ import annotations
@@ -17,7 +22,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -33,11 +38,12 @@ from lithology_table import write_results
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, read_table, split_groups
-from variolite.scoring.baselines import evaluate_supervised, pca_whitened
+from variolite.scoring.baselines import unsupervised_baselines
 from variolite.scoring.clustering import ClusteringPlan, Representation, evaluate_clustering
 from variolite.scoring.evaluation import Evaluation, hold_out
 from variolite.scoring.kept_clusters import active_dimensions, active_means
-from variolite.scoring.tabular_run import plain_autoencoder
+from variolite.scoring.supervised import CLASSIFIERS, evaluate_supervised
+from variolite.scoring.tabular_run import logs_of, plain_autoencoder
 from variolite.training import fit_tabular, members_for
 from variolite.training.run import Prepared, prepare
 
@@ -113,22 +119,23 @@ WELLS = {
 }
 
 
-def load(wells: Wells, path: Path) -> pl.DataFrame:
+def load(wells: Wells, path: Path, *, gaps: bool = False) -> pl.DataFrame:
     """Read the rows that all recipes can use, so that all are scored on the same."""
     frame = read_table(path).drop(wells.unused)
-    frame = frame.filter(pl.all_horizontal(pl.col(log).is_finite() for log in wells.logs))
-    recipe = load_recipe("corelogs/v2_1")
+    if not gaps:
+        frame = frame.filter(pl.all_horizontal(pl.col(log).is_finite() for log in wells.logs))
+    recipe = load_recipe("corelogs/default" if gaps else "corelogs/v2_1")
     groups = frame[wells.well].to_numpy()
     everything = prepare(recipe, frame, split=wells.splits(groups)[0])
     return frame[everything.records.row]
 
 
 def score_split(
-    index: int, name: str, path: Path, train_rows: int, recipes: tuple[str, ...]
+    index: int, name: str, path: Path, train_rows: int, recipes: tuple[str, ...], *, gaps: bool
 ) -> tuple[Evaluation, list[str]]:
     """Score all methods on one split."""
     wells = WELLS[name]
-    frame = load(wells, path)
+    frame = load(wells, path, gaps=gaps)
     split = wells.splits(frame[wells.well].to_numpy())[index]
     prepared = {
         recipe: prepare(load_recipe(f"corelogs/{recipe}"), frame, split=split) for recipe in recipes
@@ -143,16 +150,24 @@ def score_split(
         train_rows=np.r_[rows["train"], rows["validation"]],
         test_rows=rows["test"],
         split=wells.title,
+        complete=base.records.observed.all(axis=1),
     )
-    aware = (known.numeric.astype(float), test.numeric.astype(float))
-    representations: dict[str, Representation] = {
-        "raw": aware,
-        "pca_whitened": pca_whitened(*aware),
-    }
+    logs = logs_of(known), logs_of(test)
+    validation = np.arange(len(known)) >= len(rows["train"])
+    every_k = tuple(dict.fromkeys(wells.kmeans + wells.gmm))
+    representations, notes = unsupervised_baselines(
+        logs[0].values,
+        logs[1].values,
+        held_out,
+        ClusteringPlan(algorithms=("kmeans",), ks=every_k),
+        validation,
+    )
     if "v2" in prepared:
         plain = prepared["v2"]
-        representations["raw_standardised"] = (_known(plain).numeric, plain.part("test").numeric)
-    log = []
+        representations["raw_standardised"] = Representation(
+            _known(plain).numeric, plain.part("test").numeric
+        )
+    log = [f"split {index}, {note}" for note in notes]
     for recipe in recipes:
         began = time.process_time()
         latents, note = _train(prepared[recipe], recipe, train_rows, representations)
@@ -164,15 +179,24 @@ def score_split(
             representations,
             held_out,
             ClusteringPlan(algorithms=(algorithm,), ks=ks, rules=rules, seeds=SEEDS),
+            every_part=True,
         )
         for algorithm, ks, rules in (
             ("kmeans", wells.kmeans, ("silhouette", "oracle")),
             ("gmm", wells.gmm, ("bic", "oracle")),
         )
     ]
-    reference = evaluate_supervised(*aware, held_out, SEEDS)
+    # Each classifier by itself, and the one that validation wells chose.
+    references = [
+        evaluate_supervised(*logs, held_out, methods=(method,), validation=validation)
+        for method in CLASSIFIERS
+    ]
+    best = evaluate_supervised(*logs, held_out, validation=validation)
+    chosen = [replace(e, key=replace(e.key, algorithm="chosen")) for e in best.entries]
+    log += [f"split {index}, {note}" for note in best.notes]
     print(f"split {index}: scored", file=sys.stderr, flush=True)
-    return penalised(evaluations[0].merge(evaluations[1], reference), _penalties(path)), log
+    merged = evaluations[0].merge(evaluations[1], *references, Evaluation(tuple(chosen)))
+    return penalised(merged, _penalties(path)), log
 
 
 def _penalties(path: Path) -> dict[str, Penalty]:
@@ -209,7 +233,7 @@ def _train(
     if name == "default":
         parts = {"train": training, "validation": validation}
         plain = plain_autoencoder(fitted.model, recipe, parts)
-        representations["autoencoder"] = (plain.encode(known), plain.encode(test))
+        representations["autoencoder"] = Representation(plain.encode(known), plain.encode(test))
     last = fitted.history[-1]
     best = np.min([record.val_monitored for record in fitted.history], axis=0)
     note = (
@@ -217,11 +241,8 @@ def _train(
         f"best monitored {np.round(best, 3).tolist()}"
     )
     active = active_dimensions(fitted.model, training)
-    latents = (
-        active_means(fitted.model, known, active),
-        active_means(fitted.model, test, active),
-    )
-    return latents, note
+    latents = (active_means(fitted.model, part, active) for part in (known, test))
+    return Representation(*latents), note
 
 
 def main() -> None:
@@ -231,11 +252,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--train-rows", type=int, default=40_000, help="for the networks")
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
+    parser.add_argument("--gaps", action="store_true", help="keep rows that lack a log")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     wells = WELLS[arguments.name]
-    frame = load(wells, arguments.data)
+    if arguments.gaps:
+        arguments.recipes = ["default"]
+    frame = load(wells, arguments.data, gaps=arguments.gaps)
     count = len(wells.splits(frame[wells.well].to_numpy()))
     work = partial(
         score_split,
@@ -243,13 +267,14 @@ def main() -> None:
         path=arguments.data,
         train_rows=arguments.train_rows,
         recipes=tuple(arguments.recipes),
+        gaps=arguments.gaps,
     )
     began = time.monotonic()
     # A forked child of a process that has used polars would wait for ever.
     with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
         done = list(pool.map(work, range(count)))
     write_results(
-        arguments.results / f"lithology_{arguments.name}",
+        arguments.results / f"lithology_{arguments.name}{'_gaps' if arguments.gaps else ''}",
         wells.title,
         [evaluation for evaluation, _ in done],
         [line for _, lines in done for line in lines],

@@ -189,7 +189,7 @@ def test_comparison_finds_the_better_representation():
     same = {row.metric: row.mean for row in compare(first, first, bootstrap=QUICK)}
     assert (same["ari"], same["ari_p"]) == (0.0, 1.0)
     x, _, held, train, test = case()
-    with pytest.raises(DataError, match="not scored on the same groups"):
+    with pytest.raises(DataError, match="not scored on the same rows"):
         compare(first, evaluate(x, held, train, test).find(level="kind", k=3))
 
 

@@ -55,6 +55,22 @@ def test_table_of_features_with_units_and_intervals():
         evaluate_reconstruction(*rows)
 
 
+def test_r2_of_a_log_over_decades_is_that_of_its_logarithm():
+    true, guess, codes = example(seeds=1)
+    original, predicted = 10.0 ** true[:, None], 10.0 ** guess[:, :, None]
+    predicted[0, 0] = 0.0  # rounded away: it counts as the least value
+    scales = {"rdep": ("log10", lambda values: np.log10(values))}
+    rows = (original, predicted, np.array(NAMES)[codes], ("rdep",))
+    with np.errstate(divide="ignore"):
+        card = evaluate_reconstruction(*rows, units={"rdep": "ohm.m"}, scales=scales).scorecard()
+    found = {row.metric: (row.unit, row.mean) for row in card.select(feature="rdep")}
+    guess[0, 0] = true.min()
+    assert found["r2"] == ("log10 ohm.m", pytest.approx(metrics.r2_score(true, guess[0])))
+    rmse = metrics.root_mean_squared_error(original[:, 0], predicted[0, :, 0])
+    assert found["rmse"] == ("ohm.m", pytest.approx(rmse))
+    assert set(found) == {"r2", "rmse", "mae"}
+
+
 def test_values_that_do_not_vary_have_no_r2():
     constant, codes = np.full(200, 7.3), example()[2]
     values = feature_errors(constant, constant[None], codes, NAMES).values(np.ones((1, 3)), ["r2"])

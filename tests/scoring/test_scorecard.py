@@ -23,14 +23,30 @@ def test_file_and_back(tmp_path):
     body = json.loads((tmp_path / "scorecard.json").read_text(encoding="utf-8"))
     assert body["format"] == 1
     assert body["rows"][1]["low"] is None
-    entries = "task method split algorithm fit level k rule feature unit metric mean low high"
-    assert list(body["rows"][0]) == [*entries.split(), "n_groups", "seeds"]
+    entries = "task method split algorithm fit level k rule feature unit rows clusters"
+    values = "metric mean low high n_groups seeds"
+    assert list(body["rows"][0]) == [*entries.split(), *values.split()]
     again = Scorecard.read(tmp_path / "scorecard.json")
     assert (again.rows[0], again.notes) == (ROW, card.notes)
     assert np.isnan(again.rows[1].low)
     assert [path.name for path in tmp_path.iterdir()] == ["scorecard.json"]
     whole = json.dumps(FILE | {"rows": [ENTRY | {"mean": 1}]})
     assert Scorecard.from_json(whole).rows[0].mean == 1.0
+
+
+def test_older_cards_without_rows_and_clusters_are_read_and_new_rows_say_what_they_are():
+    old = {name: value for name, value in ENTRY.items() if name not in ("rows", "clusters")}
+    assert Scorecard.from_json(json.dumps(FILE | {"rows": [old]})).rows == (ROW,)
+    kept = replace(ROW, rows="complete", clusters="kept", rule="silhouette")
+    text = format_scorecard(Scorecard((kept, replace(kept, clusters="refitted", rule="fixed"))))
+    assert "clustering of complete rows (20 held-out groups" in text
+    lines = text.splitlines()[2:]
+    assert ["9 by silhouette, kept" in line for line in lines] == [True, False]
+    text = format_scorecard(Scorecard((kept, replace(kept, rows="with gaps"))))
+    assert [line.split("kept")[1].split("  ")[1] for line in text.splitlines()[2:]] == [
+        "complete",
+        "with gaps",
+    ]
 
 
 @pytest.mark.parametrize(

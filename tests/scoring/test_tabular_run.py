@@ -36,11 +36,11 @@ def _table(seed=0):
     )
 
 
-def _train(folder, data=None, *, seeds=1, **clustering):
+def _train(folder, data=None, *, seeds=1, columns=None, **clustering):
     roles = {"hole": {"role": "group"}, "depth": {"role": "order"}, "rock": {"role": "label"}}
     training = {"epochs": 40, "learning_rate": 0.02, "patience": None, "batch_size": 32}
     content = {
-        "columns": {**{name: {} for name in "abcd"}, **roles},
+        "columns": {**{name: {} for name in "abcd"}, **roles, **(columns or {})},
         "model": {"latent": 3, "encoder": [8], "decoder": []},
         "training": training | {"beta": {"kind": "linear", "epochs": 3}},
         "clustering": {"algorithm": "kmeans", "k": [2, 3, 4], "rule": "silhouette"} | clustering,
@@ -108,6 +108,43 @@ def test_new_holes_are_scored_with_and_without_the_training_table(run):
         score_run(run, new, train=_table().drop("hole"))
     with pytest.raises(DataError, match="no held-out row"):
         score_run(run, _table().filter(pl.col("hole").is_in(run.split().train)))
+
+
+def test_rows_with_gaps_are_scored_apart_and_the_kept_clusters_say_so(tmp_path):
+    rng = np.random.default_rng(5)
+    lacking = pl.Series(rng.random(HOLES * ROWS) < 0.4)
+    table = _table().with_columns(
+        a=pl.when(lacking).then(None).otherwise(pl.col("a")), b=10.0 ** pl.col("b")
+    )
+    columns = {"a": {"missing": "mask"}, "b": {"transform": ["log10", "standardise"]}}
+    run, prepared = _train(tmp_path / "run", table, seeds=2, columns=columns)
+    fit_clusters(run, prepared.part("train"))
+    card = score_run(run, table)
+    found = read_table(run.held_out_file)
+    whole = found["a"].is_finite().to_numpy()
+    rock = found["label:rock"].to_numpy()
+    chosen = {"method": "vae", "clusters": "kept", "metric": "ari"}
+    for rows, mask in (("all", whole | ~whole), ("complete", whole), ("with gaps", ~whole)):
+        (row,) = card.select(rows=rows, **chosen)
+        by_member = [
+            adjusted_rand_score(rock[mask], found[name].to_numpy()[mask])
+            for name in ("cluster", "cluster:1")
+        ]
+        assert row.mean == pytest.approx(np.mean(by_member), abs=1e-9)
+        pairs = card.select(task="paired", rows=rows, metric="ari")
+        assert {row.method.split()[-1] for row in pairs} == {
+            "raw",
+            "pca_whitened",
+            "autoencoder",
+            "supervised",
+        }
+    refitted = card.select(task="clustering", method="vae", rule="fixed", metric="ari")
+    assert {row.clusters for row in refitted} == {"refitted"}
+    (note,) = [note for note in card.notes if note.startswith("kept: ")]
+    assert "fitted on training groups alone" in note
+    units = {row.unit for row in card.select(feature="b", metric="r2")}
+    assert units == {"log10"}
+    assert any("gaps of raw and pca_whitened are filled by regression" in n for n in card.notes)
 
 
 def test_two_runs_are_compared_hole_by_hole(run, tmp_path):

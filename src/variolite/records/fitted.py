@@ -7,7 +7,8 @@ decimals where asked for, and the levels of categories. No row is kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,13 @@ from variolite.records.records import (
 )
 from variolite.records.schema import Column, Schema
 from variolite.records.tables import load_table
-from variolite.records.transforms import Array, FittedChain, fit_transform_chain
+from variolite.records.transforms import (
+    Array,
+    FittedChain,
+    Logarithm,
+    SignedLogarithm,
+    fit_transform_chain,
+)
 
 Names = Mapping[str, str]
 
@@ -59,6 +66,19 @@ class FittedNumeric(BaseModel):
         if self.decimals is not None:
             values = np.round(values, self.decimals)
         return values if self.bounds is None else np.clip(values, *self.bounds)
+
+    def logarithm(self) -> tuple[str, Callable[[Array], Array]] | None:
+        """Return the name of the last logarithm of the chain, and the chain up to it; or None."""
+        steps = self.chain.steps
+        found = [i for i, s in enumerate(steps) if isinstance(s, Logarithm | SignedLogarithm)]
+        if not found:
+            return None
+        last = steps[found[-1]]
+        name = "signed log"
+        if isinstance(last, Logarithm):
+            name = "ln" if last.number == math.e else f"log{last.number:g}"
+        part = self.model_copy(update={"chain": FittedChain(steps=steps[: found[-1] + 1])})
+        return name, lambda values: part.evaluate(values)[0]
 
 
 def fit_numeric(column: Column, values: Array) -> FittedNumeric:

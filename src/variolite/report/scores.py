@@ -46,6 +46,7 @@ _ALGORITHMS = {
     "gmm": "Gaussian mixture",
     "hdbscan": "HDBSCAN",
     "gradient_boosting": "gradient boosting",
+    "boosting_with_context": "gradient boosting with the rows around",
 }
 _TASKS = {
     "clustering": "Clustering",
@@ -141,6 +142,8 @@ def with_interval(row: ScoreRow, places: int | None = None) -> str:
     if places is None:
         places = places_for(row.low, row.high, row.mean)
     unit = unit_after(row.unit) if metric_of(row.metric).has_unit else ""
+    if row.metric == "r2" and (row.unit or "").startswith(("ln ", "log", "signed log")):
+        unit = f" in {row.unit}"
     value = decimals(row.mean, places)
     if not (math.isfinite(row.low) and math.isfinite(row.high)):
         return f"{value}{unit}" if math.isfinite(row.mean) else value
@@ -165,6 +168,8 @@ _COLUMNS: dict[str, tuple[str, Callable[[str], str]]] = {
     "fit": ("fit", str),
     "rule": ("k chosen by", str),
     "k": ("k", str),
+    "clusters": ("clusters", str),
+    "rows": ("rows", str),
     "feature": ("input", plain),
     "method": ("method", method_name),
     "algorithm": ("algorithm", algorithm_name),

@@ -1,116 +1,165 @@
-"""What a model is compared with: simple representations, and the supervised reference."""
+"""What a model is compared with: simple representations, with the gaps of their rows seen to."""
 
 from __future__ import annotations
 
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from variolite.errors import DataError
-from variolite.scoring.clustering import MAX_TRAIN_ROWS, score_clusters
-from variolite.scoring.evaluation import Entry, Evaluation, HeldOut
+from variolite.scoring.clustering import (
+    MAX_TRAIN_ROWS,
+    ClusteringPlan,
+    Representation,
+    draw,
+    evaluate_clustering,
+)
+from variolite.scoring.evaluation import HeldOut
 from variolite.scoring.gmm import as_matrix
 from variolite.scoring.intervals import FloatArray, IntArray
-from variolite.scoring.scorecard import ScoreKey
 
 # Representations, fitted on training rows only.
 
 
-def pca_whitened(train: ArrayLike, test: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def pca_whitened(
+    train: ArrayLike, test: ArrayLike, fitted_on: IntArray | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Principal components of training rows [n, d] and test rows [m, d], scaled to variance 1.
 
-    Directions without variance (below 1e-12 of the strongest) are left out: whitened, they
-    would be amplified rounding. Raises DataError if no feature varies.
+    They are those of the training rows ``fitted_on``, all by default. Directions without
+    variance (below 1e-12 of the strongest) are left out: whitened, they would be amplified
+    rounding. Raises DataError if no feature varies.
     """
     from sklearn.decomposition import PCA
 
-    first, second = _both(train, test)
-    if not np.ptp(first, axis=0).any():
+    first, second, fitted = _both(train, test, fitted_on)
+    if not np.ptp(fitted, axis=0).any():
         raise DataError("no feature varies among the training rows", where="PCA")
-    pca = PCA(whiten=True).fit(first)
+    pca = PCA(whiten=True).fit(fitted)
     kept = pca.explained_variance_ > 1e-12 * pca.explained_variance_[0]
     return pca.transform(first)[:, kept], pca.transform(second)[:, kept]
 
 
-def raw(train: ArrayLike, test: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Standardise features by mean and standard deviation of the training rows.
+def raw(
+    train: ArrayLike, test: ArrayLike, fitted_on: IntArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Standardise features by mean and standard deviation of the training rows ``fitted_on``.
 
     Features are expected in the form a model would get them (logarithms taken and so on); a
     feature that does not vary becomes zero.
     """
     from sklearn.preprocessing import StandardScaler
 
-    first, second = _both(train, test)
-    scaler = StandardScaler().fit(first)
+    first, second, fitted = _both(train, test, fitted_on)
+    scaler = StandardScaler().fit(fitted)
     return scaler.transform(first), scaler.transform(second)
 
 
-def _both(train: ArrayLike, test: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    return as_matrix(train, "training rows"), as_matrix(test, "test rows")
+def _both(
+    train: ArrayLike, test: ArrayLike, fitted_on: IntArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    first, second = as_matrix(train, "training rows"), as_matrix(test, "test rows")
+    return first, second, first if fitted_on is None else first[fitted_on]
 
 
-# The supervised reference: what labels of the training groups alone would give.
+# Rows with gaps: filled with means, clusters would follow what was measured and not the rocks.
 
-MAX_CLASSES = 255
-"""Boosting grows a tree per class and round: with a class for every few rows it never ends."""
-
-
-_ROUNDS = 100
+_FEWEST_COMPLETE = 0.1  # share of complete training rows below which nothing is fitted on them
+_TRIAL_ROWS = 10_000
 
 
-def evaluate_supervised(
-    train: ArrayLike, test: ArrayLike, held_out: HeldOut, seeds: int = 1
-) -> Evaluation:
-    """Train on the labels of the training groups, predict the test rows, and score.
+def fill_gaps(train: FloatArray, test: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Fill NaN in training rows [n, d] and test rows [m, d] by regression on the other features.
 
-    Histogram gradient boosting (scikit-learn) without class weights and without early stopping:
-    its internal validation rows would be neighbours of training rows. The predicted classes are
-    scored as a clustering and as a classifier: one entry, method "supervised", per label level
-    that has labelled rows in both parts. Each seed draws its own training rows.
+    Chained Bayesian ridge regressions (scikit-learn), fitted on at most 30,000 training rows.
     """
-    first, second = _both(train, test)
-    scored = second[held_out.kept]
-    key = ScoreKey("clustering", "supervised", held_out.split, "gradient_boosting", "inductive")
-    entries: list[Entry] = []
-    notes: list[str] = []
-    for level, labels in held_out.test_labels.items():
-        codes = held_out.train_labels[level].codes
-        known = np.flatnonzero(codes >= 0)
-        if (n_classes := len(labels.classes)) > MAX_CLASSES:
-            notes.append(f"{level}: {n_classes} classes, no supervised reference above 255")
-            continue
-        if not len(known) or labels.missing == len(labels.codes):
-            notes.append(f"{level}: labels are missing, so there is no supervised reference")
-            continue
-        clusters = []
-        for seed in range(seeds):
-            rows = known
-            if len(known) > MAX_TRAIN_ROWS:
-                generator = np.random.default_rng([seed, 5])
-                rows = generator.choice(known, MAX_TRAIN_ROWS, replace=False)
-            clusters.append(_predict(first[rows], codes[rows], scored, seed))
-        scores = score_clusters(clusters, held_out, level)
-        assert scores is not None  # some scored row has a label
-        # Predicted classes are clusters that stand for themselves.
-        itself = np.tile(np.arange(scores.tables.shape[2]), (seeds, 1))
-        entries.append(Entry(replace(key, level=level), replace(scores, mapping=itself)))
-    return Evaluation(tuple(entries), tuple(notes))
+    if not np.isnan(train).any() and not np.isnan(test).any():
+        return train, test
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+    from sklearn.impute import IterativeImputer
+
+    rows = draw(np.random.default_rng(3), len(train), MAX_TRAIN_ROWS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # what still moves is far below noise
+        imputer = IterativeImputer(max_iter=20, keep_empty_features=True).fit(train[rows])
+    return imputer.transform(train), imputer.transform(test)
 
 
-def _predict(x: FloatArray, classes: IntArray, scored: FloatArray, seed: int) -> IntArray:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+_METHODS: dict[str, Callable[..., tuple[FloatArray, FloatArray]]] = {
+    "raw": raw,
+    "pca_whitened": pca_whitened,
+}
 
-    if (classes == classes[0]).all():
-        return np.full(len(scored), classes[0], dtype=np.int64)
-    # Without the penalty on leaf values, classes with a handful of rows make multi-class
-    # boosting diverge: on a real set accuracy fell from 0.73 to 0.61.
-    model = HistGradientBoostingClassifier(
-        max_iter=_ROUNDS,
-        learning_rate=0.05,
-        l2_regularization=10.0,
-        max_leaf_nodes=15,
-        early_stopping=False,
-        random_state=seed,
+
+def unsupervised_baselines(
+    train: FloatArray,
+    test: FloatArray,
+    held_out: HeldOut,
+    plan: ClusteringPlan,
+    validation: NDArray[np.bool_] | None = None,
+) -> tuple[dict[str, Representation], list[str]]:
+    """Raw features and whitened principal components, with notes on their treatment of gaps.
+
+    Features of training rows [n, d] and test rows [m, d] are NaN where not observed. Gaps are
+    filled by regression; projections and clusterings are fitted either on all training rows or
+    on the complete ones, whichever agrees better with the labels of the training rows in
+    ``validation`` [n], or of a quarter of the groups, over the cluster numbers of the plan.
+    """
+    filled = fill_gaps(train, test)
+    whole = np.asarray(~np.isnan(train).any(axis=1))
+    options = {"complete rows": whole, "all rows": np.ones(len(train), bool)}
+    if whole.all() or whole.sum() <= max(_FEWEST_COMPLETE * len(train), *plan.ks):
+        del options["complete rows"]
+    agreement = (
+        _agreement(filled[0], options, held_out, plan, validation) if len(options) > 1 else {}
     )
-    return np.asarray(model.fit(x, classes).predict(scored), dtype=np.int64)
+    found: dict[str, Representation] = {}
+    notes: list[str] = []
+    for method, represent in _METHODS.items():
+        own = {name: agreement.get((method, name), 0.0) for name in options}
+        chosen = max(own, key=lambda name: own[name])  # of equals the first
+        fitted_on = np.flatnonzero(options[chosen])
+        found[method] = Representation(*represent(*filled, fitted_on), fitted_on)
+        if agreement:
+            listed = ", ".join(f"{name} {value:.3f}" for name, value in own.items())
+            notes.append(f"{method}: fitted on {chosen}, by ARI on validation groups: {listed}")
+    if not whole.all() or np.isnan(test).any():
+        notes.append(f"gaps of {' and '.join(found)} are filled by regression on the other inputs")
+    return found, notes
+
+
+def _agreement(
+    train: FloatArray,
+    options: Mapping[str, NDArray[np.bool_]],
+    held_out: HeldOut,
+    plan: ClusteringPlan,
+    validation: NDArray[np.bool_] | None,
+) -> dict[tuple[str, str], float]:
+    """Mean ARI on validation rows of every method fitted on every option's rows; else empty."""
+    trial = held_out.within_training(validation, _TRIAL_ROWS)
+    if trial is None or not held_out.test_labels:
+        return {}
+    known, tried, inner = trial
+    own = {name: np.flatnonzero(mask[known]) for name, mask in options.items()}
+    ks = tuple(k for k in plan.ks if k <= min(map(len, own.values())))
+    representations = {
+        f"{method}/{name}": Representation(*represent(train[known], train[tried], rows), rows)
+        for method, represent in _METHODS.items()
+        for name, rows in own.items()
+        if ks
+    }
+    plan = replace(plan, ks=ks, rules=(), fit="inductive", seeds=1)
+    entries = evaluate_clustering(representations, inner, plan).entries
+    level = next(iter(held_out.test_labels))
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for entry in entries:
+        if entry.key.level == level:
+            method, _, name = entry.key.method.partition("/")
+            every = np.ones((1, len(entry.scored.groups)))
+            values[method, name].append(float(entry.scored.values(every, ["ari"])["ari"].mean()))
+    return {key: float(np.mean(some)) for key, some in values.items()}

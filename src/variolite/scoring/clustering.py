@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -113,6 +114,18 @@ def score_clusters(
         groups=tuple(held_out.groups[index] for index in labelled),
         classes=labels.classes,
     )
+
+
+def score_part(
+    clusters: Sequence[IntArray],
+    held_out: HeldOut,
+    part: str | None,
+    level: str,
+    known: Sequence[tuple[IntArray, IntArray]] = (),
+) -> ClusterScores | None:
+    """Do the same with the scored rows of one part alone, clusters still [m] per seed."""
+    chosen = held_out.parts[part]
+    return score_clusters([some[chosen] for some in clusters], held_out.only(part), level, known)
 
 
 # What the rules for the number of clusters look at.
@@ -285,8 +298,16 @@ def draw(generator: np.random.Generator, n: int, most: int) -> IntArray:
 
 # The evaluator: fit on training rows, predict the test rows, score.
 
-Representation = tuple[ArrayLike, ArrayLike]
-"""Features of the training rows and of the test rows: [n, d], or [members, n, d]."""
+
+class Representation(NamedTuple):
+    """Features of the training rows and of the test rows: [n, d], or [members, n, d].
+
+    Of the training rows, clusterings are fitted on those in ``fitted_on`` alone, if given.
+    """
+
+    train: ArrayLike
+    test: ArrayLike
+    fitted_on: IntArray | None = None
 
 
 @dataclass(frozen=True)
@@ -300,10 +321,11 @@ class _Predicted:
 
 
 def evaluate_clustering(
-    representations: Mapping[str, Representation],
+    representations: Mapping[str, Representation | tuple[ArrayLike, ArrayLike]],
     held_out: HeldOut,
     plan: ClusteringPlan | None = None,
     *,
+    every_part: bool = False,
     log: Callable[[str], None] = lambda _: None,
 ) -> Evaluation:
     """Cluster every representation and score the test rows.
@@ -311,14 +333,16 @@ def evaluate_clustering(
     Representations hold, per method name, features of all training and of all test rows, in
     the order given to :func:`variolite.scoring.evaluation.hold_out`. Every method, algorithm
     and k (rule "fixed", and every rule that applies) gets entries: agreement with the labels of
-    every level, and the silhouette of the test rows. With "hdbscan", noise is a cluster of its
-    own in the agreement, and its fraction is an entry. Raises DataError if a feature is NaN, or
-    a number of clusters exceeds the rows.
+    every level, and the silhouette of the test rows. What a rule without labels chose is scored
+    on every part of the held-out rows apart, and so is each fixed k with ``every_part``. With
+    "hdbscan", noise is a cluster of its own in the agreement, and its fraction is an entry.
+    Raises DataError if a feature is NaN, or a number of clusters exceeds the rows.
     """
     plan = plan or ClusteringPlan()
+    given = {name: Representation(*values) for name, values in representations.items()}
     members = {
-        name: (_members(train, f"{name}, training rows"), _members(test, f"{name}, test rows"))
-        for name, (train, test) in representations.items()
+        name: (_members(r.train, f"{name}, training rows"), _members(r.test, f"{name}, test rows"))
+        for name, r in given.items()
     }
     runs = {name: len(m[0]) if len(m[0]) > 1 else plan.seeds for name, m in members.items()}
     done, total = count(1), sum(runs.values()) * len(plan.grid())
@@ -330,7 +354,7 @@ def evaluate_clustering(
         predicted: dict[str, dict[int | None, list[_Predicted]]] = {a: {} for a in plan.algorithms}
         for run in range(runs[name]):
             known, scored = train[run % len(train)], test[run % len(test)][held_out.kept]
-            drawn, rows = _fit_rows(known, scored, held_out, plan, run)
+            drawn, rows = _fit_rows(known, scored, held_out, plan, run, given[name].fitted_on)
             distance = distances(scored[sample])
             for algorithm, k, fit in fit_grid(rows, plan):
                 clusters = fit.fitted.predict(scored)
@@ -340,8 +364,9 @@ def evaluate_clustering(
                 seeds.append(_Predicted(fit, clusters, learned, silhouettes))
                 log(f"{next(done)}/{total} {name}, {algorithm}{'' if k is None else f' k {k}'}")
         for algorithm, by_k in predicted.items():
-            key = ScoreKey("clustering", name, held_out.split, algorithm=algorithm, fit=plan.fit)
-            entries += _entries(key, by_k, held_out, plan.rules, sample)
+            key = ScoreKey("clustering", name, held_out.split, algorithm, plan.fit)
+            key = replace(key, clusters="refitted")
+            entries += _entries(key, by_k, held_out, plan.rules, sample, every_part=every_part)
             if None in by_k:
                 counts = ", ".join(str(seed.fit.fitted.n_clusters) for seed in by_k[None])
                 found.append(f"{name}: {algorithm} found {counts} clusters")
@@ -356,11 +381,13 @@ def _members(values: ArrayLike, name: str) -> FloatArray:
 
 
 def _fit_rows(
-    train: FloatArray, scored: FloatArray, held_out: HeldOut, plan: ClusteringPlan, seed: int
-) -> tuple[IntArray, FitRows]:
+    train: FloatArray, scored: FloatArray, held_out: HeldOut, plan: ClusteringPlan, seed: int,
+    fitted_on: IntArray | None,
+) -> tuple[IntArray, FitRows]:  # fmt: skip
     """Draw training rows of one member, and the rows to fit on: the same or scored ones."""
     generator = np.random.default_rng([seed, 3])
-    drawn = draw(generator, len(train), MAX_TRAIN_ROWS)
+    may = np.arange(len(train)) if fitted_on is None else fitted_on
+    drawn = may[draw(generator, len(may), MAX_TRAIN_ROWS)]
     x, groups = train[drawn], held_out.train_groups[drawn]
     if plan.fit == "transductive":
         own = draw(generator, len(scored), MAX_TRAIN_ROWS)
@@ -374,29 +401,37 @@ def _entries(
     held_out: HeldOut,
     rules: Sequence[str],
     sample: IntArray,
+    *,
+    every_part: bool,
 ) -> list[Entry]:
     """Return the entries of one method and algorithm: every k, then the choices of the rules."""
-    scored: dict[int | None, list[tuple[str | None, ScoredGroups]]] = {}
-    for k, seeds in by_k.items():
-        clusters, known = [seed.clusters for seed in seeds], [seed.known for seed in seeds]
-        scored[k] = [
-            (level, part)
-            for level in held_out.test_labels
-            if (part := score_clusters(clusters, held_out, level, known)) is not None
-        ]
-        scored[k] += [(None, part) for part in _without_labels(seeds, held_out, sample)]
-    chosen: list[tuple[str | None, int | None]] = [
-        (None if k is None else "fixed", k) for k in scored
-    ]
     fits = {k: [seed.fit for seed in seeds] for k, seeds in by_k.items()}
     choices = [(rule, choose_k(rule, fits)) for rule in rules]
-    chosen += [(rule, k) for rule, k in choices if k is not None]
-    entries = [
-        Entry(replace(key, level=level, k=k, rule=rule), part)
-        for rule, k in chosen
-        for level, part in scored[k]
+    chosen: list[tuple[str | None, int | None]] = [
+        (None if k is None else "fixed", k) for k in by_k
     ]
-    return entries + (_oracle(entries) if "oracle" in rules else [])
+    chosen += [(rule, k) for rule, k in choices if k is not None]
+    whole, *others = held_out.parts
+    ruled = {k for rule, k in chosen if rule != "fixed"}
+    scored: dict[int | None, list[tuple[ScoreKey, ScoredGroups]]] = {}
+    for k, seeds in by_k.items():
+        clusters, known = [seed.clusters for seed in seeds], [seed.known for seed in seeds]
+        apart = others if every_part or k in ruled else []
+        scored[k] = [
+            (replace(key, k=k, level=level, rows=part), found)
+            for level in held_out.test_labels
+            for part in (whole, *apart)
+            if (found := score_part(clusters, held_out, part, level, known)) is not None
+        ]
+        parts = _without_labels(seeds, held_out, sample)
+        scored[k] += [(replace(key, k=k, rows=whole), part) for part in parts]
+    entries = [
+        Entry(replace(full, rule=rule), found)
+        for rule, k in chosen
+        for full, found in scored[k]
+        if every_part or rule != "fixed" or full.rows == whole
+    ]
+    return entries + (_oracle(entries, whole) if "oracle" in rules else [])
 
 
 def _without_labels(
@@ -411,12 +446,12 @@ def _without_labels(
         yield group_means("noise", noise, held_out.group_codes, held_out.groups)
 
 
-def _oracle(entries: Sequence[Entry]) -> list[Entry]:
+def _oracle(entries: Sequence[Entry], rows: str | None) -> list[Entry]:
     """Return, per level, the fixed k that agrees best with the labels of the test rows."""
     best: dict[str, tuple[float, Entry]] = {}
     for entry in entries:
         level, part = entry.key.level, entry.scored
-        if level is None or entry.key.rule != "fixed":
+        if level is None or (entry.key.rule, entry.key.rows) != ("fixed", rows):
             continue
         ari = float(part.values(np.ones((1, len(part.groups))), ["ari"])["ari"].mean())
         if level not in best or ari > best[level][0]:

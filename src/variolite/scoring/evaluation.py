@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -36,7 +36,9 @@ class HeldOut:
 
     Of the test part, called ``split``, the rows at ``kept`` [m] are scored. ``group_codes`` [m]
     index the names ``groups`` [G] of the test groups; ``train_groups`` [n_train] are names.
-    Labels are codes per level, of training and of scored rows, over the same classes.
+    Labels are codes per level, of training and of scored rows, over the same classes. ``parts``
+    are the scored rows by name, as masks [m]: all of them, or also the complete ones and those
+    with gaps apart where there are both; None where nobody knows which are complete.
     """
 
     split: str
@@ -46,7 +48,46 @@ class HeldOut:
     kept: IntArray
     train_labels: Mapping[str, LabelCodes]
     test_labels: Mapping[str, LabelCodes]
+    parts: Mapping[str | None, NDArray[np.bool_]]
     notes: tuple[str, ...] = ()
+
+    def only(self, part: str | None) -> HeldOut:
+        """Return the same with the scored rows of one part alone."""
+        chosen = self.parts[part]
+        return replace(
+            self,
+            group_codes=self.group_codes[chosen],
+            kept=self.kept[chosen],
+            test_labels={name: codes.take(chosen) for name, codes in self.test_labels.items()},
+            parts={part: np.ones(int(chosen.sum()), bool)},
+        )
+
+    def within_training(
+        self, validation: NDArray[np.bool_] | None, most: int
+    ) -> tuple[IntArray, IntArray, HeldOut] | None:
+        """Hold out the training rows of ``validation`` [n_train], to choose between methods.
+
+        Without any, a quarter of the training groups, drawn at random; None where there is one
+        group alone. Returns the positions of at most ``most`` training rows and of validation
+        rows, and how they are held out; at most ``most`` of those are scored.
+        """
+        names, codes = encode_groups(self.train_groups)
+        apart = np.zeros(len(codes), bool) if validation is None else validation
+        if not apart.any() and len(names) > 1:
+            drawn = np.random.default_rng(0).permutation(len(names))[: max(1, len(names) // 4)]
+            apart = np.isin(codes, drawn)
+        known, tried = np.flatnonzero(~apart), np.flatnonzero(apart)
+        if not len(known) or not len(tried):
+            return None
+        known = known[sample_by_group(codes[known], most, 0)]
+        labels = {
+            level: np.array([*encoded.classes, ""])[encoded.codes]
+            for level, encoded in self.train_labels.items()
+        }
+        inner = hold_out(
+            self.train_groups, labels, train_rows=known, test_rows=tried, max_test_rows=most
+        )
+        return known, tried, inner
 
 
 def hold_out(
@@ -56,13 +97,15 @@ def hold_out(
     train_rows: ArrayLike,
     test_rows: ArrayLike,
     split: str = "test",
+    complete: ArrayLike | None = None,
     max_test_rows: int | None = 60_000,
 ) -> HeldOut:
     """Fix the rows to score on, of a table with a group and labels for every row, [n] each.
 
     Labels are per level, "" where there is none. Features come in the order of ``train_rows``
     and ``test_rows`` later. At most ``max_test_rows`` are scored, the same fraction of every
-    group. Raises DataError if there is no test row, or a group has rows in both parts.
+    group. ``complete`` [n] says in which rows every input was observed. Raises DataError if
+    there is no test row, or a group has rows in both parts.
     """
     group = as_text(groups)
     train, test = (np.asarray(rows, np.int64) for rows in (train_rows, test_rows))
@@ -86,6 +129,13 @@ def hold_out(
         for part, of_part in (("training", train_labels), (split, test_labels)):
             if missing := of_part[level].missing:
                 notes.append(f"{level}: {missing:,} rows without a label are left out ({part})")
+    every = np.ones(len(kept), bool)
+    parts: dict[str | None, NDArray[np.bool_]] = {None: every}
+    if complete is not None:
+        full = np.asarray(complete, bool)[test[kept]]
+        parts = {"all": every, "complete": full, "with gaps": ~full}
+        if full.all() or not full.any():
+            parts = {"complete" if full.all() else "with gaps": every}
     return HeldOut(
         split=split,
         train_groups=group[train],
@@ -94,6 +144,7 @@ def hold_out(
         kept=kept,
         train_labels=train_labels,
         test_labels=test_labels,
+        parts=parts,
         notes=tuple(notes),
     )
 
@@ -184,11 +235,11 @@ def compare(
     differ or nothing can be compared.
     """
     method = f"{first.key.method} vs {second.key.method}"
-    if first.scored.groups != second.scored.groups:
+    if (first.scored.groups, first.key.rows) != (second.scored.groups, second.key.rows):
         raise DataError(
-            "the two were not scored on the same groups",
+            "the two were not scored on the same rows",
             where=method,
-            hint="Score both on the same split and label level",
+            hint="Score both on the same split, rows and label level",
         )
     names = metrics or [m for m in first.scored.metrics if m in second.scored.metrics]
     if not names:
@@ -264,6 +315,10 @@ def feature_errors(
     return GroupSums(sums, _ERRORS, groups)
 
 
+Scale = Callable[[FloatArray], FloatArray]
+"""From values in original units to another scale, element by element."""
+
+
 def evaluate_reconstruction(
     original: ArrayLike,
     predicted: ArrayLike,
@@ -271,13 +326,16 @@ def evaluate_reconstruction(
     features: Sequence[str],
     *,
     units: Mapping[str, str | None] = MappingProxyType({}),
+    scales: Mapping[str, tuple[str, Scale]] = MappingProxyType({}),
     method: str = "vae",
     split: str = "test",
 ) -> Evaluation:
     """Score all features of test rows, one entry each.
 
     ``original`` [n, d] holds true values in original units, NaN where unknown; ``predicted``
-    is [S, n, d]. A feature with nothing to score is left out, with a note.
+    is [S, n, d]. A feature with nothing to score is left out, with a note. Of a feature in
+    ``scales``, R2 is an entry of its own, on the scale given with its name: of a quantity over
+    many decades, R2 in original units is that of its few largest values.
     """
     true, guess = np.asarray(original, np.float64), np.asarray(predicted, np.float64)
     names, codes = encode_groups(groups)
@@ -289,7 +347,15 @@ def evaluate_reconstruction(
             notes.append(f"{feature}: no known value among the held-out rows, left out")
             continue
         key = ScoreKey("reconstruction", method, split, feature=feature, unit=units.get(feature))
-        entries.append(Entry(key, feature_errors(column, guess[:, :, index], codes, names)))
+        errors = feature_errors(column, guess[:, :, index], codes, names)
+        if feature in scales:
+            name, scale = scales[feature]
+            there, least = scale(guess[:, :, index]), np.nanmin(scale(column))
+            scaled = np.where(np.isfinite(there), there, least)  # rounded to 0, which has no log
+            r2 = feature_errors(scale(column), scaled, codes, names).only("r2")
+            entries.append(Entry(replace(key, unit=f"{name} {key.unit or ''}".strip()), r2))
+            errors = errors.only("rmse", "mae")
+        entries.append(Entry(key, errors))
     return Evaluation(tuple(entries), tuple(notes))
 
 

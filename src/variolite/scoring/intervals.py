@@ -21,7 +21,7 @@ of a pass over rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -250,6 +250,10 @@ class GroupSums:
     @property
     def metrics(self) -> tuple[str, ...]:
         return tuple(self.formulas)
+
+    def only(self, *metrics: str) -> GroupSums:
+        """Return the same with some of the scores."""
+        return replace(self, formulas={name: self.formulas[name] for name in metrics})
 
     def values(self, weights: FloatArray, metrics: Sequence[str]) -> dict[str, FloatArray]:
         """Scores [B, S] of the pooled rows for group weights [B, G]; NaN where undefined."""

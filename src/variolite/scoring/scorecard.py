@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +32,8 @@ _Task = Annotated[
 ]
 _Fit = Annotated[str, _one_of("inductive", "transductive")]
 _Rule = Annotated[str, _one_of("fixed", "bic", "silhouette", "stability", "oracle")]
+_Rows = Annotated[str, _one_of("all", "complete", "with gaps")]
+_Clusters = Annotated[str, _one_of("kept", "refitted")]
 
 _UNBOUNDED = (-math.inf, math.inf)
 _RANGES = {
@@ -49,11 +51,14 @@ class ScoreKey:
 
     ``method`` is where the features came from: "vae", "raw", "pca_whitened", "autoencoder",
     "supervised"; for a paired row "A vs B". ``split`` names the scored part, or the way of
-    splitting. ``algorithm`` is "kmeans", "gmm", "hdbscan" or "gradient_boosting", ``fit`` says
+    splitting. ``algorithm`` is "kmeans", "gmm", "hdbscan" or a kind of classifier, ``fit`` says
     whether it saw training rows or the very rows that are scored. ``level`` is the label level,
     ``k`` the number of clusters and ``rule`` how it was chosen; "oracle" is the best by the
     labels themselves, which nobody can choose in use. ``feature`` and ``unit`` are those of a
-    reconstruction.
+    reconstruction; R2 of a log that is modelled in logarithms has the unit of the logarithm.
+    ``rows`` are those scored: "all", or apart those in which every input was observed,
+    "complete", and those "with gaps". ``clusters`` are those that the run keeps and
+    `variolite cluster` gives, "kept", or were fitted anew for the score, "refitted".
     """
 
     task: _Task
@@ -66,6 +71,8 @@ class ScoreKey:
     rule: _Rule | None = None
     feature: str | None = None
     unit: str | None = None
+    rows: _Rows | None = None
+    clusters: _Clusters | None = None
 
     def row(self, metric: str, interval: Interval, n_groups: int, seeds: int) -> ScoreRow:
         """Return the row of one metric; an interval never leaves the metric's own range."""
@@ -208,6 +215,9 @@ def format_scorecard(card: Scorecard) -> str:
         if task == "paired":
             shown = [name for metric in shown for name in (metric, f"{metric}_p") if name in names]
         groups, seeds = max(row.n_groups for row in rows), max(row.seeds for row in rows)
+        # What all rows share is said once, above them.
+        if len({row.rows for row in rows}) == 1 and rows[0].rows:
+            task, rows = f"{task} of {rows[0].rows} rows", [replace(row, rows=None) for row in rows]
         title = f"{task} ({groups} held-out groups, {seeds} seeds; intervals over both)"
         blocks.append(f"{title}\n{_table(rows, shown or list(names))}")
     if card.notes:
@@ -222,7 +232,7 @@ def _table(rows: Sequence[ScoreRow], shown: Sequence[str]) -> str:
             value = format_value(row.mean, row.low, row.high)
             scored.setdefault(_names(row), {})[row.metric] = value
     return text_table(
-        ("method", "algorithm", "level", "k", "feature", *shown),
+        ("method", "algorithm", "level", "k", "rows", "feature", *shown),
         [(*names, *(values.get(m, "") for m in shown)) for names, values in scored.items()],
         indent=2,
     )
@@ -232,10 +242,12 @@ def _names(row: ScoreRow) -> tuple[str, ...]:
     k = "" if row.k is None else str(row.k)
     if row.rule not in (None, "fixed"):
         k = f"{k} by {row.rule}".strip()
+    if row.clusters == "kept":
+        k += ", kept"
     algorithm = row.algorithm or ""
     if row.fit == "transductive":
         algorithm += " (transductive)"
     feature = row.feature or ""
     if feature and row.unit:
         feature += f" ({row.unit})"
-    return row.method, algorithm, row.level or "", k, feature
+    return row.method, algorithm, row.level or "", k, row.rows or "", feature

@@ -22,12 +22,13 @@ from variolite.records import (
     warn_of_look_alikes,
     write_table,
 )
-from variolite.scoring.baselines import evaluate_supervised, pca_whitened, raw
+from variolite.scoring.baselines import unsupervised_baselines
 from variolite.scoring.clustering import (
     ClusteringPlan,
     Representation,
     evaluate_clustering,
     score_clusters,
+    score_part,
 )
 from variolite.scoring.evaluation import (
     Entry,
@@ -42,6 +43,7 @@ from variolite.scoring.health import Health, evaluate_health
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.kept_clusters import Clusters, active_dimensions, active_means, load_clusters
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
+from variolite.scoring.supervised import Logs, evaluate_supervised
 from variolite.training import Member, RunFolder, TabularModel, fit_tabular
 
 Labels = Mapping[str, NDArray[np.str_]]
@@ -82,11 +84,14 @@ def score_run(
         parts |= {name: known[name] for name in ("train", "validation")}
     levels = _frequent(levels, parts, recipe.clustering.minimum_label_rows)
     clusters = load_clusters(run)
-    evaluation = _score_model(model, recipe, parts, levels, fit, baselines, log)
     training, test = parts["train"], parts["test"]
+    if not len(test):
+        hint = "give a table that holds groups outside training and validation"
+        raise DataError("no held-out row is left to score", where="data", hint=hint)
+    held_out = _held_out([training, parts["validation"]], test, levels)
+    evaluation = _score_model(model, recipe, parts, held_out, fit, baselines, log)
     assigned = clusters.predict_all(model.encode(test))
     if fit == "inductive":
-        held_out = _held_out([training], test, levels, max_test_rows=None)
         known_clusters = clusters.predict_all(model.encode(training)) if len(training) else ()
         evaluation = _with_kept(evaluation, clusters, held_out, assigned, known_clusters)
     log("bootstrapping over groups")
@@ -102,7 +107,7 @@ def _score_model(
     model: TabularModel,
     recipe: Recipe,
     parts: Mapping[str, Records],
-    levels: Levels,
+    held_out: HeldOut,
     fit: str,
     baselines: bool,
     log: Log,
@@ -112,9 +117,6 @@ def _score_model(
     Clusterings and baselines see training and validation rows alike.
     """
     test = parts["test"]
-    if not len(test):
-        hint = "give a table that holds groups outside training and validation"
-        raise DataError("no held-out row is left to score", where="data", hint=hint)
     known = [part for name, part in parts.items() if name != "test" and len(part)]
     bound = model.evidence(test)
     evaluation = evaluate_likelihood(
@@ -123,22 +125,13 @@ def _score_model(
     if not known:
         note = "no training rows were given: there are no baselines and no other k"
         return evaluation.merge(Evaluation(notes=(note,)))
-    held_out = _held_out(known, test, levels)
-    features = _end_to_end(known, _numeric, axis=0), _numeric(test)
     log("encoding")
     active = active_dimensions(model, known[0])
 
     def represent(encode: Callable[[Records], FloatArray]) -> Representation:
-        return _end_to_end(known, encode, axis=1), encode(test)
+        return Representation(_end_to_end(known, encode, axis=1), encode(test))
 
     representations = {"vae": represent(lambda part: active_means(model, part, active))}
-    if baselines:
-        representations |= {"raw": raw(*features), "pca_whitened": pca_whitened(*features)}
-        log("training the plain autoencoder")
-        plain = plain_autoencoder(model, recipe, parts)
-        # Without a KL term no dimension of it is idle.
-        representations["autoencoder"] = represent(plain.encode)
-        evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder"))
     spec = recipe.clustering
     plan = ClusteringPlan(
         algorithms=(spec.algorithm,),
@@ -147,10 +140,24 @@ def _score_model(
         fit=fit,
         seeds=len(model.members),
     )
+    logs = logs_of(*known), logs_of(test)
+    validation = np.arange(len(logs[0].values)) >= len(parts["train"])
+    if baselines:
+        log("filling gaps of the baselines")
+        simple, notes = unsupervised_baselines(
+            logs[0].values, logs[1].values, held_out, plan, validation
+        )
+        representations |= simple
+        evaluation = evaluation.merge(Evaluation(notes=tuple(notes)))
+        log("training the plain autoencoder")
+        plain = plain_autoencoder(model, recipe, parts)
+        # Without a KL term no dimension of it is idle.
+        representations["autoencoder"] = represent(plain.encode)
+        evaluation = evaluation.merge(_reconstruction(plain, test, "autoencoder"))
     evaluation = evaluation.merge(evaluate_clustering(representations, held_out, plan, log=log))
     if baselines and held_out.test_labels:
         log("training the supervised reference")
-        reference = evaluate_supervised(*features, held_out, len(model.members))
+        reference = evaluate_supervised(*logs, held_out, len(model.members), validation=validation)
         evaluation = evaluation.merge(reference)
     return evaluation
 
@@ -203,8 +210,15 @@ def _groups(records: Records) -> NDArray[np.str_]:
     return records.group
 
 
-def _numeric(records: Records) -> FloatArray:
-    return records.numeric.astype(np.float64)
+def logs_of(*parts: Records) -> Logs:
+    """Return transformed numeric inputs of parts end to end, as baselines get them."""
+    numeric = [np.where(part.observed, part.numeric, np.nan).astype(np.float64) for part in parts]
+    order = [part.order for part in parts if part.order is not None]
+    return Logs(
+        np.concatenate(numeric),
+        np.concatenate([_groups(part) for part in parts]),
+        np.concatenate(order) if len(order) == len(parts) else None,
+    )
 
 
 def _end_to_end(
@@ -233,9 +247,7 @@ def _frequent(levels: Levels, parts: Mapping[str, Records], minimum: int) -> Lev
     }
 
 
-def _held_out(
-    known: Sequence[Records], test: Records, levels: Levels, max_test_rows: int | None = 60_000
-) -> HeldOut:
+def _held_out(known: Sequence[Records], test: Records, levels: Levels) -> HeldOut:
     """Lay known and test rows end to end, and fix the rows to score on."""
     every = [*known, test]
     groups = np.concatenate([_groups(part) for part in every])
@@ -246,7 +258,7 @@ def _held_out(
         train_rows=np.arange(first),
         test_rows=np.arange(first, len(groups)),
         split=SPLIT,
-        max_test_rows=max_test_rows,
+        complete=np.concatenate([part.observed.all(axis=1) for part in every]),
     )
 
 
@@ -254,9 +266,17 @@ def _reconstruction(model: TabularModel, test: Records, method: str) -> Evaluati
     names = model.schema.numeric_names
     if not names:
         return Evaluation()
-    decoded, units = model.reconstruct(test), model.schema.units
+    numeric = model.schema.numeric
+    scales = {name: scale for name in names if (scale := numeric[name].logarithm()) is not None}
     return evaluate_reconstruction(
-        test.raw, decoded, _groups(test), names, units=units, method=method, split=SPLIT
+        test.raw,
+        model.reconstruct(test),
+        _groups(test),
+        names,
+        units=model.schema.units,
+        scales=scales,
+        method=method,
+        split=SPLIT,
     )
 
 
@@ -296,33 +316,58 @@ def _with_kept(
     """
     key = ScoreKey("clustering", "vae", held_out.split, clusters.algorithm, "inductive")
     key = replace(key, k=clusters.k, rule=None if clusters.rule == "fixed" else clusters.rule)
-    rows = np.arange(len(held_out.train_groups))
+    rows = np.arange(len(known[0])) if known else np.arange(0)
+    scored = [some[held_out.kept] for some in assigned]
     kept = [
-        Entry(replace(key, level=level), scores)
+        Entry(replace(key, level=level, rows=part, clusters="kept"), found)
         for level in held_out.test_labels
-        if (scores := score_clusters(assigned, held_out, level, [(rows, own) for own in known]))
+        for part in held_out.parts
+        if (found := score_part(scored, held_out, part, level, [(rows, own) for own in known]))
     ]
+    notes = [_kept_note(kept[0])] if kept else []
     others = [
         entry
         for entry in evaluation.entries
-        if entry.key.level is None or replace(entry.key, k=key.k, level=None) != key
+        if entry.key.level is None
+        or replace(entry.key, k=key.k, level=None, rows=None, clusters=None) != key
     ]
     # First, as the scorecard is about it.
-    return Evaluation((*kept, *others), evaluation.notes)
+    return Evaluation((*kept, *others), (*evaluation.notes, *notes))
+
+
+def _kept_note(entry: Entry) -> str:
+    every = np.ones((1, len(entry.scored.groups)))
+    by_member = entry.scored.values(every, ["ari"])["ari"][0]
+    listed = ", ".join(f"{ari:.3f}" for ari in by_member)
+    return (
+        "kept: the clusters that `variolite cluster` gives, fitted on training groups alone; their "
+        f"ARI with {entry.key.level} by member: {listed}. Other rows of the VAE are clusters "
+        "fitted anew on training and validation groups; a row is the mean over members"
+    )
 
 
 def _paired(evaluation: Evaluation, rule: str) -> Scorecard:
-    """Compare the model with every baseline, each at the k that the rule chose for it."""
+    """Compare the model with every baseline on the same rows.
+
+    Each at the k that the rule chose for it; where that differs, at the same k as well.
+    """
     rows: list[ScoreRow] = []
     entries = [e for e in evaluation.entries if e.key.task == "clustering" and e.key.level]
     for ours in entries:
         if ours.key.method != "vae" or ours.key.rule not in (rule, None):
             continue
-        choice = (ours.key.algorithm, ours.key.rule)
-        for other in entries:
-            if other.key.method == "vae" or other.key.level != ours.key.level:
-                continue
-            if other.key.method == "supervised" or (other.key.algorithm, other.key.rule) == choice:
+        own = ours.key
+        others = [
+            entry
+            for entry in entries
+            if (entry.key.level, entry.key.rows) == (own.level, own.rows)
+            and (entry.key.algorithm == own.algorithm or entry.key.method == "supervised")
+        ]
+        ruled = {e.key.method: e.key.k for e in others if e.key.rule == own.rule}
+        for other in others:
+            key = other.key
+            at_same_k = (key.rule, key.k) == ("fixed", own.k) and ruled.get(key.method) != own.k
+            if key.method != "vae" and (key.rule in (own.rule, None) or at_same_k):
                 rows += compare(ours, other, metrics=("ari", "ami"))
     return Scorecard(tuple(rows))
 

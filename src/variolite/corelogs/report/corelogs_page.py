@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from variolite.corelogs.held_out_rows import HeldOut, held_out_of
 from variolite.corelogs.report.cluster_figures import (
@@ -102,6 +103,7 @@ def main_setup(
         rows,
         key=lambda row: (
             row.fit == "transductive",
+            row.rows not in ("all", None),
             row.rule == "oracle",
             level is not None and row.level != level,
             row.algorithm != wanted.get("algorithm", row.algorithm),
@@ -123,9 +125,9 @@ def _described(setup: ScoreRow, *further: str) -> str:
 
 
 def comparable_rows(
-    scorecard: Scorecard, setup: ScoreRow, *, any_algorithm: bool = False
+    scorecard: Scorecard, setup: ScoreRow, *, any_algorithm: bool = False, any_rows: bool = False
 ) -> list[ScoreRow]:
-    """Return the clustering rows of every method under one set-up.
+    """Return the clustering rows of every method under one set-up, scored on the same rows.
 
     A rule that chooses k may give every method its own k, so k must be equal only where it was
     fixed. Rows without a rule (the supervised reference) always belong.
@@ -134,6 +136,7 @@ def comparable_rows(
         row
         for row in scorecard.rows
         if (row.task, row.split, row.level) == ("clustering", setup.split, setup.level)
+        and (any_rows or row.rows == setup.rows)
         and (
             row.rule is None
             or (
@@ -175,6 +178,9 @@ def verdict(scorecard: Scorecard, setup: ScoreRow) -> str:
             paired = _paired(scorecard, setup, metric, best.method)
             p_value = _paired(scorecard, setup, f"{metric}_p", best.method)
             parts.append(_compared(own, best, paired, p_value))
+            same = _paired(scorecard, replace(setup, rule=None), metric, best.method)
+            if setup.rule is not None and same is not None:
+                parts.append(f"With k = {own.k} for both it is {scores.with_interval(same)}.")
     none = "No baseline was scored in the same way, so it is open whether the VAE helps."
     return " ".join(parts) or none
 
@@ -248,10 +254,11 @@ def _of(rows: list[ScoreRow], method: str, metric: str) -> ScoreRow | None:
 
 def _paired(scorecard: Scorecard, setup: ScoreRow, metric: str, baseline: str) -> ScoreRow | None:
     """Find the paired difference against one baseline; None entries are those that differed."""
-    key = ("paired", metric, f"vae vs {baseline}", setup.split)
-    varied = ("level", "fit", "rule", "k", "algorithm")
+    key = ("paired", metric, f"vae vs {baseline}", setup.split, setup.rule, setup.rows)
+    varied = ("level", "fit", "k", "algorithm")
     for row in scorecard.rows:
-        if (row.task, row.metric, row.method, row.split) == key and all(
+        found = (row.task, row.metric, row.method, row.split, row.rule, row.rows)
+        if found == key and all(
             getattr(row, name) in (None, getattr(setup, name)) for name in varied
         ):
             return row
@@ -276,7 +283,8 @@ def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Se
     if setup is not None:
         rows = comparable_rows(scorecard, setup, any_algorithm=True)
         by_k = figure_by_k(scorecard, setup)
-        blocks += [summary_figure(rows, setup), *scores.score_table(rows)]
+        every = comparable_rows(scorecard, setup, any_algorithm=True, any_rows=True)
+        blocks += [summary_figure(rows, setup), *scores.score_table(every)]
         if by_k is not None:
             blocks.append(by_k)
         few = min(row.n_groups for row in comparable_rows(scorecard, setup))
@@ -363,6 +371,7 @@ def summary_figure(rows: Sequence[ScoreRow], setup: ScoreRow) -> Figure:
     drawing = figures.interval_figure(labels, panels, title="Scores with intervals, by method")
     level = f" with the label “{plain(setup.level)}”" if setup.level else ""
     parts = [f"split: {setup.split}", f"fit: {setup.fit or 'not named'}"]
+    parts += [f"{setup.rows} rows"] if setup.rows else []
     supervised = any(row.method == "supervised" for row in rows)
     hollow = " Hollow: the supervised reference, which learned from labels." if supervised else ""
     caption = (
@@ -375,11 +384,11 @@ def summary_figure(rows: Sequence[ScoreRow], setup: ScoreRow) -> Figure:
 
 def figure_by_k(scorecard: Scorecard, setup: ScoreRow) -> Figure | None:
     """Draw scores against k for the algorithm of ``setup``; None with fewer than three k."""
-    same = ("clustering", "fixed", setup.split, setup.level, setup.fit, setup.algorithm)
+    same = ("clustering", "fixed", setup.split, setup.level, setup.fit, setup.algorithm, setup.rows)
     rows = [
         row
         for row in scorecard.rows
-        if (row.task, row.rule, row.split, row.level, row.fit, row.algorithm) == same
+        if (row.task, row.rule, row.split, row.level, row.fit, row.algorithm, row.rows) == same
         and (row.k is not None and row.metric in HEADLINE_METRICS and math.isfinite(row.mean))
     ]
     counts = sorted({row.k or 0 for row in rows})

@@ -109,7 +109,8 @@ def reconstruction_scores(rows: Sequence[ScoreRow]) -> Figure | None:
         key=[(method_name(method), method_colour(method)) for method in methods],
     )
     caption = (
-        "R² of the reconstruction of each input on held-out groups, in original units: share of "
+        "R² of the reconstruction of each input on held-out groups, in original units or, where an "
+        "input is modelled in logarithms, on that scale: share of "
         "the squared deviation from the mean that the reconstruction explains, below 0 where the "
         f"mean would do better. {interval_wording(chosen)}"
     )
