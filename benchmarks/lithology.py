@@ -146,7 +146,9 @@ def score_split(
     rows = split.rows(base.records.group)
     held_out = hold_out(
         base.records.group,
-        LevelChooser()(base.records.labels),
+        LevelChooser(level for level in label_levels() if level.startswith(name))(
+            base.records.labels
+        ),
         train_rows=np.r_[rows["train"], rows["validation"]],
         test_rows=rows["test"],
         split=wells.title,

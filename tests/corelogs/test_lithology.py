@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -154,6 +156,21 @@ def test_codes_are_replaced_by_names_and_joined_by_groups_once_for_all():
     assert levels["force_lithology"].tolist() == ["Shale", "Sandstone", "Chalk", "", "Shale"]
     assert levels["force_group"][0] == levels["force_group"][1] != levels["force_group"][2]
     assert set(chooser({"lithology": np.array(["", ""])})) == set(levels)
+
+
+def test_codes_of_ones_own_are_no_panoma_key_unless_named():
+    codes = {"lithology": np.array(["3", "7", "1", "9"])}
+    for columns in ((), ("Facies", "GR", "RHOB", "NPHI")):
+        chooser = LevelChooser(columns=columns)
+        levels = chooser(codes)
+        assert list(levels) == ["lithology"]
+        assert levels["lithology"] is codes["lithology"]
+        assert chooser.lines() == []
+    panoma = LevelChooser(columns=("Well Name", "Facies", "GR", "ILD", "DeltaPHI", "PHIND", "PE"))
+    assert list(panoma(codes)) == ["kgs_facies", "kgs_environment"]
+    assert panoma.lines()[0] == "labels by the key kgs_facies: Facies of the Panoma field by name"
+    # As the option gives it.
+    assert list(LevelChooser([Path("kgs_facies")])(codes)) == ["kgs_facies"]
 
 
 def test_names_stay_beside_their_groups_and_unknown_labels_have_one_level(tmp_path):

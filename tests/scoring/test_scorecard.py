@@ -8,7 +8,13 @@ import pytest
 
 from variolite.errors import DataError, RunFolderError
 from variolite.scoring.intervals import Interval
-from variolite.scoring.scorecard import Scorecard, ScoreKey, format_scorecard, format_value
+from variolite.scoring.scorecard import (
+    Scorecard,
+    ScoreKey,
+    caution_of,
+    format_scorecard,
+    format_value,
+)
 
 NAN = float("nan")
 KEY = ScoreKey("clustering", "vae", "test", "kmeans", "inductive", "group", 9, "fixed")
@@ -114,6 +120,14 @@ def test_table_has_a_line_per_thing_and_a_column_per_metric():
     assert "bulk_density (g/cm3)" in text
     assert lines[-1] == "  one note"
     assert len({line.index("kmeans") for line in lines[2:4]}) == 1
+
+
+def test_few_groups_give_a_caution():
+    text = format_scorecard(Scorecard((replace(ROW, n_groups=5),)))
+    assert text.endswith(f"\n\n{caution_of(5)}")
+    assert caution_of(5).startswith("Only 5 held-out groups: intervals over so few are rough.")
+    assert "Only 1 held-out group:" in caution_of(1)
+    assert "Only" not in format_scorecard(Scorecard((replace(ROW, n_groups=6),)))
 
 
 def test_table_shows_p_beside_differences_and_falls_back_to_what_there_is():

@@ -166,7 +166,11 @@ def score(
     mapping: Mapping = None,
     levels: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Table or YAML that maps label names to coarser groups."),
+        typer.Option(
+            metavar="FILE",
+            help="Table or YAML that maps label names to coarser groups, or the name of a key that "
+            "comes with the package, such as kgs_facies.",
+        ),
     ] = None,
     transductive: Annotated[
         bool,

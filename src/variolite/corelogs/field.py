@@ -196,17 +196,22 @@ class Corelogs:
         from variolite.scoring.tabular_run import score_run
 
         columns = run.recipe().columns
+        table = run.model().schema.schema.columns.values()
+        chooser = LevelChooser(levels, (str(column.source) for column in table))
         with progress.stage("scoring on held-out groups") as step:
-            return score_run(
+            card = score_run(
                 run,
                 data,
                 train=train,
                 mapping=parse_mapping(mapping, columns),
-                levels=LevelChooser(levels),
+                levels=chooser,
                 fit="transductive" if transductive else "inductive",
                 baselines=baselines,
                 log=step,
             )
+        for line in chooser.lines():
+            progress.note(line)
+        return card
 
     def report(self, run: RunFolder) -> Path:
         from variolite.corelogs.report import table_page

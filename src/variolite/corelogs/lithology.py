@@ -42,11 +42,17 @@ class LabelLevel:
         Name of the level, and of the column it makes.
     groups, heads
         Label, in lower case, to group, and the same for the last word of other labels.
+    title
+        What the level is, in words; the name where nobody says.
+    beside
+        Columns of the tables that the labels are of, where others use the same labels.
     """
 
     name: str
     groups: Mapping[str, str]
     heads: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    beside: tuple[str, ...] = ()
 
     def group_of(self, label: str) -> str | None:
         """Return the group of one label, None where nothing maps it."""
@@ -92,8 +98,8 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
     if isinstance(name, LabelLevel):
         return name
     packaged = label_levels()
-    if isinstance(name, str) and name in packaged:
-        return packaged[name]
+    if str(name) in packaged:
+        return packaged[str(name)]
     if Path(name).suffix:
         return read_label_level(name)
     close = nearest(str(name), packaged)
@@ -127,12 +133,14 @@ def read_label_level(path: str | Path) -> LabelLevel:
 
 
 def _level_of(content: Mapping[str, Any], name: str, where: str) -> LabelLevel:
-    if unknown := set(content) - {"level", "title", "source", "groups", "heads"}:
+    if unknown := set(content) - {"level", "title", "source", "beside", "groups", "heads"}:
         raise DataError(f"unknown key '{min(map(str, unknown))}'", where=where, hint=_HINT)
     return LabelLevel(
         name=str(content.get("level", name)),
         groups=_pairs(content["groups"], where),
         heads=_pairs(content["heads"], where) if content.get("heads") else {},
+        title=str(content.get("title", "")),
+        beside=tuple(content.get("beside", ())),
     )
 
 
@@ -177,11 +185,13 @@ class LevelChooser:
     """Labels of some rows at every level that fits; the levels are chosen at the first call.
 
     Training and held-out rows of one run are thereby labelled alike. ``wanted`` are packaged
-    levels or files beside those that fit.
+    levels or files beside those that fit. A level whose labels others use too fits only where
+    all its columns are among the ``columns`` of the table.
     """
 
-    def __init__(self, wanted: Iterable[str | Path] = ()) -> None:
+    def __init__(self, wanted: Iterable[str | Path] = (), columns: Iterable[str] = ()) -> None:
         self.wanted = tuple(wanted)
+        self.columns = frozenset(columns)
         self.levels: tuple[LabelLevel, ...] | None = None
         self.renamed: set[str] = set()
 
@@ -196,7 +206,8 @@ class LevelChooser:
             known = every[every != ""]
             levels = {level.name: level for level in map(label_level, self.wanted)}
             for level in label_levels().values() if len(known) else ():
-                if (_mapped(level, known) != "").mean() >= COVERAGE:
+                named = (_mapped(level, known) != "").mean()
+                if named >= COVERAGE and self.columns.issuperset(level.beside):
                     levels.setdefault(level.name, level)
             self.levels = tuple(levels.values())
             self.renamed = {
@@ -208,6 +219,12 @@ class LevelChooser:
         for values in labels.values():
             result |= {level.name: _mapped(level, values) for level in self.levels}
         return result
+
+    def lines(self) -> list[str]:
+        """Say which packaged levels were used."""
+        packaged = label_levels()
+        used = [level for level in self.levels or () if packaged.get(level.name) is level]
+        return [f"labels by the key {level.name}: {level.title}" for level in used]
 
 
 def _mapped(level: LabelLevel, values: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -16,6 +16,7 @@ from variolite.records.schema import Column, Schema
 
 _MOST_SHOWN = 5
 _FEW = 20  # Rows and names from which a column is judged: facies 1.1 to 3.4 are classes.
+_REPEATED = 0.05  # Share of the places of a spelling up to which another may have them too.
 _ALL = 0.98  # Share of rows with a name of their own beyond which a column names nothing.
 
 
@@ -90,8 +91,8 @@ def one_spelling(
 ) -> NDArray[np.str_]:
     """Return the group of every row, (n,), in one spelling each, the most frequent one.
 
-    A DataWarning names the others. DataError where two spellings have a row at the same place in
-    the ``order`` (n,), say one depth: these may be two groups.
+    A DataWarning names the others. DataError where two spellings have rows at the same places in
+    the ``order`` (n,), say depths: these may be two groups.
     """
     texts = pl.Series("name", group)
     counted = texts.value_counts(name="rows").sort("rows", "name", descending=[True, False])
@@ -100,10 +101,13 @@ def one_spelling(
         return group
     rows = pl.DataFrame({"name": texts, "place": order}).fill_nan(None).drop_nulls()
     for names in several:
-        found = rows.filter(pl.col("name").is_in(names)).unique()["place"]
-        twice = found.filter(found.is_duplicated()).sort()
-        if len(twice):
-            what = f"{_listed(names)} are spellings of one name, and each has a row at {twice[0]}"
+        found = rows.filter(pl.col("name").is_in(names)).unique()
+        twice = found.filter(found["place"].is_duplicated())["place"].unique().sort()
+        fewest = min(found["name"].value_counts()["count"], default=0)
+        # Tables repeat a depth here and there; two wells share a stretch of them.
+        if len(twice) > _REPEATED * fewest:
+            what = f"{_listed(names)} are spellings of one name, and each has rows at"
+            what = f"{what} {', '.join(map(str, twice[:3]))}{' ...' if len(twice) > 3 else ''}"
             hint = "If they are one group, drop the repeated rows; if not, tell their names apart"
             raise DataError(what, where=where, hint=hint)
     _warn("one group under several spellings:", several, "")

@@ -202,6 +202,18 @@ def format_value(mean: float, low: float, high: float) -> str:
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+FEW_GROUPS = 6
+
+
+def caution_of(n_groups: int) -> str | None:
+    """Return the caution that goes with scores over few groups, None where they are many."""
+    if n_groups >= FEW_GROUPS:
+        return None
+    groups = "1 held-out group" if n_groups == 1 else f"{n_groups} held-out groups"
+    rough = f"Only {groups}: intervals over so few are rough"
+    return f"{rough}. Confirm on further splits what looks clear here."
+
+
 def format_scorecard(card: Scorecard) -> str:
     """Lay out a card as text: a block per task, a line per thing scored, a column per metric.
 
@@ -220,6 +232,9 @@ def format_scorecard(card: Scorecard) -> str:
             task, rows = f"{task} of {rows[0].rows} rows", [replace(row, rows=None) for row in rows]
         title = f"{task} ({groups} held-out groups, {seeds} seeds; intervals over both)"
         blocks.append(f"{title}\n{_table(rows, shown or list(names))}")
+    scored = [row.n_groups for row in card.rows if row.task == "clustering"]
+    if caution := caution_of(min(scored, default=FEW_GROUPS)):
+        blocks.append(caution)
     if card.notes:
         blocks.append("\n".join(["notes", *(f"  {note}" for note in card.notes)]))
     return "\n\n".join(blocks)

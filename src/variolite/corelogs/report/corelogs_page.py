@@ -34,7 +34,7 @@ from variolite.report.page import (
 from variolite.report.run_sections import about_run, provenance_section, training_section
 from variolite.report.style import WIDTH, figure_style, to_svg
 from variolite.scoring.health import Health
-from variolite.scoring.scorecard import Scorecard, ScoreRow
+from variolite.scoring.scorecard import Scorecard, ScoreRow, caution_of
 from variolite.training.run_folder import Clustering, RunFiles, read_object
 
 
@@ -267,7 +267,7 @@ def _paired(scorecard: Scorecard, setup: ScoreRow, metric: str, baseline: str) -
 
 # The scores
 
-PANELS, ROWS, FEW_GROUPS, FEWEST_K = 6, 24, 6, 3
+PANELS, ROWS, FEWEST_K = 6, 24, 3
 
 
 def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Section:
@@ -288,12 +288,8 @@ def scorecard_section(scorecard: Scorecard | None, setup: ScoreRow | None) -> Se
         if by_k is not None:
             blocks.append(by_k)
         few = min(row.n_groups for row in comparable_rows(scorecard, setup))
-        if few < FEW_GROUPS:
-            remark = (
-                f"Only {counted(few, 'held-out group')}: intervals over so few are rough. Confirm "
-                "on further splits what this page calls clear."
-            )
-            blocks.append(Paragraph(remark, "remark"))
+        if caution := caution_of(few):
+            blocks.append(Paragraph(caution, "remark"))
     if scorecard.notes:
         blocks.append(Bullets(tuple(scorecard.notes)))
     if scorecard.rows:
