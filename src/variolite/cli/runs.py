@@ -40,6 +40,15 @@ Member = Annotated[
     int | None,
     typer.Option(metavar="N", min=0, help="Which member of the run to use, 0 by default."),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Structures: refuse the data where one is rejected, guessed or doubtful."
+    ),
+]
+Primitive = Annotated[
+    bool, typer.Option("--primitive", help="Structures: reduce every cell to its primitive cell.")
+]
 OutPath = Annotated[
     Path,
     typer.Option(
@@ -110,6 +119,8 @@ def fit(
     ] = None,
     device: Device = None,
     restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
+    primitive: Primitive = False,
+    strict: Strict = False,
 ) -> None:
     """Train a recipe on a table, or on structures, and write a run folder.
 
@@ -134,6 +145,8 @@ def fit(
             members=members,
             device=device,
             restart=restart or None,
+            primitive=primitive or None,
+            strict=strict or None,
         )
     typer.echo(str(run.path))
 
@@ -236,6 +249,7 @@ def score(
             metavar="N", min=0, help="Crystals to generate from RUN and score too; needs its prior."
         ),
     ] = None,
+    strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scorecard as JSON.")] = False,
 ) -> None:
     """Score a run on groups it was not trained on, or generated crystals.
@@ -254,6 +268,7 @@ def score(
         "--levels": levels,
         "--transductive": transductive or None,
         "--samples": samples or None,
+        "--strict": strict or None,
     }
     of_structures = {
         "reference": reference,
@@ -299,6 +314,7 @@ def score(
                 transductive=transductive or None,
                 samples=samples or None,
                 **of_both,
+                strict=strict or None,
             )
             field.report(folder)
     typer.echo(card.to_json() if as_json else field.format_scores(card))
@@ -328,6 +344,8 @@ def encode(
     atoms: Annotated[
         bool, typer.Option("--atoms", help="Structures: a row for every atom.")
     ] = False,
+    primitive: Primitive = False,
+    strict: Strict = False,
 ) -> None:
     """Write the posterior mean and standard deviation of every row.
 
@@ -335,7 +353,8 @@ def encode(
     drops are left out and counted. Of structures it writes the mean over their
     atoms, with predicted properties and their 90 % intervals where the run has them.
     """
-    _apply("encode", run, data, out, mapping=mapping, member=member, atoms=atoms or None)
+    given = {"atoms": atoms or None, "primitive": primitive or None, "strict": strict or None}
+    _apply("encode", run, data, out, mapping=mapping, member=member, **given)
 
 
 def cluster(
@@ -346,13 +365,20 @@ def cluster(
 
 
 def reconstruct(
-    run: Run, data: Data, out: OutPath, mapping: Mapping = None, member: Member = None
+    run: Run,
+    data: Data,
+    out: OutPath,
+    mapping: Mapping = None,
+    member: Member = None,
+    primitive: Primitive = False,
+    strict: Strict = False,
 ) -> None:
     """Write every input beside its reconstruction, in original units.
 
     Structures come back in their own cell, origin, orientation and order of atoms.
     """
-    _apply("reconstruct", run, data, out, mapping=mapping, member=member)
+    given = {"primitive": primitive or None, "strict": strict or None}
+    _apply("reconstruct", run, data, out, mapping=mapping, member=member, **given)
 
 
 def _apply(verb: str, run: Path, data: list[Path], out: Path, **options: Any) -> None:

@@ -16,7 +16,6 @@ from variolite.text_table import text_table
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystal, Crystals
-    from variolite.crystals.files.reading import Reading
     from variolite.training import RunFolder
 
 PROGRESS = ConsoleProgress()
@@ -173,7 +172,7 @@ def pack(
         list[Path],
         typer.Argument(
             metavar="PATHS...",
-            help="CIF, POSCAR, extXYZ, JSON of pymatgen, tables with a column 'cif', or folders.",
+            help="CIF, POSCAR, extXYZ, JSON, tables with a column 'cif', archives, or folders.",
         ),
     ],
     out: Annotated[
@@ -181,6 +180,15 @@ def pack(
     ],
     reduce: Annotated[
         bool, typer.Option("--reduce", help="Write the Niggli cell of every structure.")
+    ] = False,
+    primitive: Annotated[
+        bool, typer.Option("--primitive", help="Write the primitive cell of every structure.")
+    ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Refuse the data where a structure is rejected, guessed or doubtful."
+        ),
     ] = False,
     rejects: Annotated[
         Path | None,
@@ -205,15 +213,17 @@ def pack(
     all the same unless nothing is left, or more than --limit-rejected.
     """
     from variolite.crystals.files.checks import Limits
-    from variolite.crystals.files.reading import read_all
+    from variolite.crystals.files.reading import read_all, tables_beside
     from variolite.crystals.files.store import write_store
     from variolite.crystals.files.writing import require_place
     from variolite.crystals.periodic import reduce_cells
-    from variolite.records import require_writable, write_table
+    from variolite.crystals.primitive import primitive_cells
+    from variolite.records import require_writable
 
     store = _as_store(out)
     require_place(store)
-    table = rejects or store.with_name(f"{store.stem}.rejects.csv")
+    table, notes = tables_beside(store)
+    table = rejects or table
     keep_inputs("--rejects", table, *paths)
     require_writable(table)
     with PROGRESS.stage("reading structures") as step:
@@ -222,21 +232,19 @@ def pack(
         )
     for line in reading.remarks():
         PROGRESS.note(line)
-    if len(reading.rejects):
-        write_table(reading.rejects, table)
-        PROGRESS.note(f"rejected structures: {table}")
-    elif rejects is not None:
-        write_table(reading.rejects, table)
-    else:
-        # A table of an earlier attempt would speak of structures that are in the store now.
-        table.unlink(missing_ok=True)
+    reading.write(table, notes, PROGRESS.note, always=rejects is not None)
+    if strict:
+        reading.require_sound()
     reading.require(limit_rejected, paths)
     crystals = reading.crystals
+    if primitive:
+        with PROGRESS.stage("finding primitive cells") as step:
+            crystals = primitive_cells(crystals, log=step)
     if reduce:
         with PROGRESS.stage("reducing cells") as step:
             crystals = reduce_cells(crystals, log=step)
     write_store(store, crystals)
-    for line in _summary(reading):
+    for line in _summary(crystals):
         PROGRESS.note(line)
     typer.echo(str(store))
 
@@ -251,12 +259,11 @@ def _as_store(out: Path) -> Path:
     return out
 
 
-def _summary(reading: Reading) -> list[str]:
+def _summary(crystals: Crystals) -> list[str]:
     import numpy as np
 
     from variolite.crystals.elements import SYMBOLS, reduced_formulas
 
-    crystals = reading.crystals
     counts = crystals.counts
     elements = [SYMBOLS[z] for z in np.unique(crystals.species)]
     listed = ", ".join(elements[:12]) + (", ..." if len(elements) > 12 else "")
@@ -298,8 +305,8 @@ def prior(
     from variolite.crystals.field import load
     from variolite.crystals.run import refit_prior
 
-    crystals = load(data, PROGRESS)
     folder = _crystal_run(writable_copy(run, PROGRESS.note), "prior")
+    crystals = load(data, PROGRESS, primitive=folder.model().primitive)
     with folder.locked():
         refit_prior(folder, crystals, overrides or (), device=device, progress=PROGRESS)
     typer.echo(str(folder.path))

@@ -63,7 +63,7 @@ def canonicalize(crystals: Crystals) -> Frame:
     return canonical(crystals)
 
 
-def _require_known(
+def require_known(
     elements: Sequence[int], species: NDArray[np.integer], crystals: Crystals | Latents
 ) -> None:
     """Refuse crystals with an element that a network was not trained on, and name the first."""
@@ -86,7 +86,7 @@ def encode(module: CrystalModule, crystals: Crystals) -> Latents:
 
     DataError if one holds an element that the network was not trained on.
     """
-    _require_known(module.elements, crystals.species, crystals)
+    require_known(module.elements, crystals.species, crystals)
     latent = module.architecture.latent
     mean = np.empty((len(crystals.species), latent), dtype=np.float32)
     log_variance = np.empty_like(mean)
@@ -122,7 +122,7 @@ def decode(
                 where="species",
                 hint="give one atomic number for every row of the latents",
             )
-        _require_known(module.elements, given, latents)
+        require_known(module.elements, given, latents)
     device = next(module.parameters()).device
     table = np.array(module.elements, dtype=np.uint8)
     found = np.empty(len(latents.mean), dtype=np.uint8)
@@ -173,6 +173,17 @@ class CrystalModel:
     @property
     def elements(self) -> tuple[int, ...]:
         return self.module.elements
+
+    @property
+    def primitive(self) -> bool:
+        """Whether the training structures were reduced to their primitive cells."""
+        return bool(self.provenance.get("data", {}).get("primitive", False))
+
+    @property
+    def largest(self) -> int | None:
+        """Atoms of the largest training structure, where that is known."""
+        known = self.provenance.get("data", {}).get("largest")
+        return self.prior.vocabulary.largest if known is None and self.prior else known
 
     def trained_on(self, crystals: Crystals) -> bool:
         """Whether these are the very structures of which a part trained it."""

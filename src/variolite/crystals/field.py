@@ -17,6 +17,7 @@ from variolite.shipped import copy_shipped, shipped_run
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystals
+    from variolite.crystals.files.reading import Reading
     from variolite.crystals.generation.sampling import Generated, Sampling
     from variolite.crystals.score_run import CrystalHealth
     from variolite.scoring import Scorecard
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DEMO_MODEL = "mp_20"
 DEMO_SAMPLES = 60
 
+NAMED = 6  # structures that are left out and named on the terminal; a table has all of them
 RELAXATION_STEPS = 200  # most steps of ``variolite generate --relax``
 
 
@@ -53,6 +55,7 @@ class CrystalField:
         hull: Path | None = None,
         relax_steps: int = 0,
         workers: int | None = None,
+        strict: bool = False,
     ) -> Scorecard:
         from variolite.crystals.evaluation.hull import read_hull
         from variolite.crystals.evaluation.score import potential_of
@@ -62,8 +65,11 @@ class CrystalField:
         if potential and not samples:
             raise DataError("is for samples", where="--hull", hint="Give --samples N too")
         phases = None if hull is None else read_hull(hull, log=progress.note)
-        known = None if train is None else load(train, progress)
-        crystals = load(data, progress)
+        primitive = run.model().primitive
+        known = None if train is None else load(train, progress, primitive=primitive)
+        # An element that the model lacks is a failure of the model, and counted as one.
+        beside = run.path.with_name(f"{run.path.name}-score")
+        crystals = load(data, progress, beside, strict=strict, primitive=primitive)
         with progress.stage("scoring on held-out structures") as step:
             return score_crystal_run(
                 run,
@@ -84,7 +90,15 @@ class CrystalField:
         return run.write_page(crystal_page(read_run(run)))
 
     def encode(
-        self, run: RunFolder, data: Paths, out: Path, progress: Progress, *, atoms: bool = False
+        self,
+        run: RunFolder,
+        data: Paths,
+        out: Path,
+        progress: Progress,
+        *,
+        atoms: bool = False,
+        strict: bool = False,
+        primitive: bool = False,
     ) -> None:
         """Write a row for every structure, or every atom; with predictions where there are any."""
         import numpy as np
@@ -96,7 +110,8 @@ class CrystalField:
         keep_inputs("--out", out, data)
         require_writable(out)
         model: CrystalModel = run.model()
-        crystals = load(data, progress)
+        primitive |= model.primitive
+        crystals = load(data, progress, out, model=model, strict=strict, primitive=primitive)
         latents = model.encode(crystals)
         assert latents.log_variance is not None
         deviation = np.exp(0.5 * latents.log_variance)
@@ -126,7 +141,16 @@ class CrystalField:
                     columns[f"{name}_high"] = pl.Series(found.high[:, i])
         write_table(pl.DataFrame(columns), out)
 
-    def reconstruct(self, run: RunFolder, data: Paths, out: Path, progress: Progress) -> None:
+    def reconstruct(
+        self,
+        run: RunFolder,
+        data: Paths,
+        out: Path,
+        progress: Progress,
+        *,
+        strict: bool = False,
+        primitive: bool = False,
+    ) -> None:
         """Write structures in their own cell, origin, orientation and order of atoms."""
         from variolite.crystals.files import write_structures
         from variolite.crystals.files.writing import require_place
@@ -134,7 +158,7 @@ class CrystalField:
         keep_inputs("--out", out, data)
         require_place(out)
         model = run.model()
-        crystals = load(data, progress)
+        crystals = load(data, progress, out, model=model, strict=strict, primitive=primitive)
         with progress.stage(f"reconstructing {len(crystals)} structures"):
             found = model.reconstruct(crystals)
         write_structures(found, out)
@@ -196,7 +220,7 @@ class CrystalField:
                 hint="Give --data PATH, best structures that it was not trained on",
             )
         model = run.model()
-        crystals = load(data, progress)
+        crystals = load(data, progress, model=model, primitive=model.primitive)
         with progress.stage(f"judging the latents of {len(crystals)} structures"):
             return crystal_health(model, crystals)
 
@@ -251,14 +275,78 @@ class CrystalField:
 FIELD = CrystalField()
 
 
-def load(data: Paths, progress: Progress) -> Crystals:
-    """Read the structures that a command is given; there has to be one at least."""
-    from variolite.crystals.files import load_crystals
+def gather(
+    data: Paths,
+    progress: Progress,
+    *,
+    model: CrystalModel | None = None,
+    strict: bool = False,
+    primitive: bool = False,
+) -> Reading:
+    """Read the structures that a command is given; there has to be one at least.
 
-    crystals = load_crystals(data, log=progress.note)
-    if not len(crystals):
-        raise DataError("there is no structure in it", where=name_of(data))
-    return crystals
+    Those without a sound cell, and with elements that the model was not trained on, are moved to
+    the rejects. ``strict`` makes rejects, guesses and contradictions an error.
+    """
+    import numpy as np
+
+    from variolite.crystals.crystal_model import canonicalize, require_known
+    from variolite.crystals.elements import SYMBOLS
+    from variolite.crystals.files.checks import RejectedError
+    from variolite.crystals.files.reading import read_structures
+    from variolite.crystals.periodic import has_cell
+    from variolite.crystals.primitive import primitive_cells, repeats
+
+    reading = read_structures(data, log=progress.note)
+    crystals = reading.crystals
+    wrong = {
+        place: RejectedError("bad_cell", "it encloses no volume, or an atom is no element")
+        for place in np.flatnonzero(~has_cell(crystals)).tolist()
+    }
+    if model is not None:
+        for place in np.flatnonzero(~crystals.made_of(model.elements)).tolist():
+            strange = sorted({*crystals[place].species.tolist()} - {*model.elements})
+            listed = ", ".join(SYMBOLS[z] for z in strange)
+            wrong.setdefault(place, RejectedError("not_trained_on", listed))
+    if wrong and len(wrong) == len(crystals):
+        canonicalize(crystals)
+        if model is not None:
+            require_known(model.elements, crystals.species, crystals)
+    reading = reading.without(wrong, str(data) if isinstance(data, Path) else name_of(data))
+    for line in reading.remarks():
+        progress.note(line)
+    if wrong:
+        names = [f"{crystals.names[place]} ({error.detail})" for place, error in wrong.items()]
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        progress.note(f"left out: {', '.join(names[:NAMED])}{more}")
+    if strict:
+        reading.require_sound()
+    crystals = reading.crystals
+    if primitive:
+        with progress.stage("finding primitive cells") as step:
+            crystals = primitive_cells(crystals, log=step)
+    elif count := int(repeats(crystals).sum()):
+        progress.note(
+            f"{count:,} of {len(crystals):,} cells are not primitive: latents depend on the choice "
+            "of such a cell, and --primitive reduces them"
+        )
+    largest = None if model is None else model.largest
+    if largest is not None and (over := int((crystals.counts > largest).sum())):
+        progress.note(
+            f"{over:,} of {len(crystals):,} have more atoms than any crystal that the model was "
+            f"trained on ({largest}): expect little of their latents"
+        )
+    return replace(reading, crystals=crystals)
+
+
+def load(data: Paths, progress: Progress, out: Path | None = None, **options: Any) -> Crystals:
+    """Return the structures of `gather`; what is rejected and noted is listed beside ``out``."""
+    from variolite.crystals.files.reading import tables_beside
+
+    reading = gather(data, progress, **options)
+    if out is not None:
+        reading.write(*tables_beside(out), progress.note)
+    return reading.crystals
 
 
 def load_decoder(run: RunFolder, device: str) -> CrystalModel:

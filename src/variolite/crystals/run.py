@@ -24,6 +24,7 @@ from variolite.crystals.crystal_model import (
 )
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.groups import draw_split, groups_by
+from variolite.crystals.files.reading import tables_beside
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
@@ -177,15 +178,28 @@ def train_on_files(
     *,
     device: str = "auto",
     restart: bool = False,
+    strict: bool = False,
+    primitive: bool = False,
 ) -> RunFolder:
-    """Read structures and train on them, as ``variolite fit`` does."""
-    from variolite.crystals.field import load
+    """Read structures and train on them, as ``variolite fit`` does.
+
+    What is rejected is listed beside the run.
+    """
+    from variolite.crystals.field import gather
 
     choose_device(device, 0)
-    crystals = load(data, progress)
+    reading = gather(data, progress, strict=strict, primitive=primitive)
     run, model = train_crystal_run(
-        recipe, crystals, out, name=name_of(data), device=device, restart=restart, progress=progress
+        recipe,
+        reading.crystals,
+        out,
+        name=name_of(data),
+        device=device,
+        restart=restart,
+        primitive=primitive,
+        progress=progress,
     )
+    reading.write(*tables_beside(out), progress.note)
     if model.properties is None:
         return run
     about = model.properties.about
@@ -206,13 +220,14 @@ def train_crystal_run(
     name: str = "structures in memory",
     device: str = "auto",
     restart: bool = False,
+    primitive: bool = False,
     progress: Progress | None = None,
 ) -> tuple[RunFolder, CrystalModel]:
     """Train a resolved recipe on structures, fit its prior and write the run folder.
 
     The recipe's split holds some structures out. An interrupted run of the same recipe and data
     is resumed, within the network or within the prior; ``restart`` replaces a run that is there.
-    ``name`` is that of the data, for the report.
+    ``name`` is that of the data, for the report; ``primitive`` says that cells were reduced.
     """
     progress = progress or Progress()
     folder = RunFolder(out)
@@ -224,6 +239,7 @@ def train_crystal_run(
         progress.note(f"{counted} structures, split by {recipe.split.by}")
         about = {"name": name, "fingerprint": fingerprint(crystals), "rows": len(crystals)}
         about |= {"rows_kept": len(crystals), "left_out": [], "remarks": []}
+        about |= {"largest": int(crystals.counts.max()), "primitive": primitive}
         trained = _train(recipe, parts, split, run, about, device, progress)
     else:
         progress.note("the network is trained already; what is missing is done now")

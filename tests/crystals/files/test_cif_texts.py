@@ -11,8 +11,17 @@ from gemmi import cif
 from hypothesis import given
 
 from variolite.crystals.crystals import lattices_from_parameters
+from variolite.crystals.elements import ATOMIC_NUMBERS
 from variolite.crystals.files import cif as module
-from variolite.crystals.files.checks import Limits, RejectedError, element_of
+from variolite.crystals.files import symmetry
+from variolite.crystals.files.checks import (
+    DEUTERIUM,
+    GUESSED,
+    VACANT,
+    Limits,
+    RejectedError,
+    element_of,
+)
 from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
 from variolite.crystals.files.reading import read_structures
 from variolite.crystals.files.textbook import textbook_crystals
@@ -88,28 +97,64 @@ def test_the_plain_and_the_careful_reader_agree(seed):
         assert list(plain.cell) == list(careful.cell)
 
 
-SYMBOLS = {"Fe": 26, "Fe3+": 26, "FE": 26, "fe": 26, "O2-": 8, "D": 1, "T": 1, "Cu1+": 29}
-SYMBOLS |= {"h": 1, "Og": 118}
-LABELS = {"Fe1": 26, "Fe1A": 26, "O1W": 8, "C12": 6, "Caa": 20, "H1A": 1, "D1": 1, "Hx": 1}
-LABELS |= {"Ow": 8, "Ht": 1}
+SYMBOLS = {"Fe": 26, "Fe3+": 26, "FE": 26, "fe": 26, "O2-": 8, "Cu1+": 29, "h": 1, "Og": 118}
+NOTED = {"D": (1, DEUTERIUM), "T": (1, DEUTERIUM), "Vac": (0, VACANT), "VACANCY": (0, VACANT)}
+NOTED |= {"Wat": (8, f"{GUESSED}: Wat as O of water")}
+CLEAR = {"Fe1": 26, "Fe1A": 26, "O1W": 8, "C12": 6, "H1A": 1, "Al(1)": 13, "O-H(1)": 8, "W1": 74}
+GUESSES = {"Caa": "Ca", "Ow": "O", "OW2": "O", "Hx": "H", "SiT1": "Si", "NaM4": "Na", "OH1": "O"}
+# Sites that several elements may take, two elements in one, and two letters in capitals.
+UNCLEAR = (
+    "Cat1",
+    "CAT",
+    "T1",
+    "T",
+    "Tet2",
+    "Oct",
+    "Cav",
+    "Va1",
+    "H2O",
+    "Al/Si1",
+    "AlSi1",
+    "Mg,Fe1",
+)
+UNCLEAR += ("NA1", "CO1", "CL2", "Zz", "")
 
 
 def test_symbols_and_labels():
     for text, number in SYMBOLS.items():
-        assert element_of(text) == (number, text in "DT"), text
-    for text, number in LABELS.items():
-        assert element_of(text, is_label=True)[0] == number, text
-    neither = [(text, False) for text in ("Uuo", "OH", "", "?", "1", "Wat", "X", "M")]
-    for text, is_label in [*neither, *((text, True) for text in ("NA1", "CO1", "CL2", "Zz"))]:
+        assert element_of(text) == (number, ""), text
+    for text, found in NOTED.items():
+        assert element_of(text) == found, text
+    assert element_of("Vac2", is_label=True) == (0, VACANT)
+    assert element_of("D1", is_label=True) == (1, DEUTERIUM)
+    for text, number in CLEAR.items():
+        assert element_of(text, is_label=True) == (number, ""), text
+    for text, symbol in GUESSES.items():
+        expected = (ATOMIC_NUMBERS[symbol], f"{GUESSED}: {text} as {symbol}")
+        assert element_of(text, is_label=True) == expected, text
+    neither = [(text, False) for text in ("Uuo", "OH", "", "?", "1", "X", "M", "Cat")]
+    for text, is_label in [*neither, *((text, True) for text in UNCLEAR)]:
         with pytest.raises(RejectedError, match="unknown_element"):
             element_of(text, is_label=is_label)
+
+
+def test_labels_beside_a_formula():
+    """What a formula declares decides between two elements, and a label has to be part of it."""
+    salt, oxides = frozenset({11, 17}), frozenset({8, 13, 15})
+    assert element_of("NA1", is_label=True, declared=salt) == (11, f"{GUESSED}: NA1 as Na")
+    assert element_of("Ow", is_label=True, declared=oxides)[0] == 8
+    with pytest.raises(RejectedError, match="names W, which the formula sum lacks"):
+        element_of("W1", is_label=True, declared=oxides)
 
 
 def test_special_positions_written_with_few_digits():
     """Atoms 0.3333 and 0.6667 lie on the threefold axis, and once there."""
     lattice = lattices_from_parameters([3.209, 3.209, 5.211, 90, 90, 120])[0]
-    place, operations = np.array([[0.3333, 0.6667, 0.25]]), module.operations_of_group("P 63/m m c")
-    species, coordinates = module.expand(np.array([12], np.uint8), place, lattice, operations)
+    place, operations = (
+        np.array([[0.3333, 0.6667, 0.25]]),
+        symmetry.operations_of_group("P 63/m m c"),
+    )
+    species, coordinates = symmetry.expand(np.array([12], np.uint8), place, lattice, operations)
     assert species.tolist() == [12, 12]
     np.testing.assert_allclose(coordinates, [[1 / 3, 2 / 3, 0.25], [2 / 3, 1 / 3, 0.75]], 1e-9)
 
@@ -121,22 +166,22 @@ def test_general_and_special_orbits_have_the_size_of_the_group(group):
     """Sizes by the stabiliser, against gemmi's own images of a point."""
     found = gemmi.find_spacegroup_by_name(group)
     cell = [11, 11, 17, 90, 90, 120] if found.ext == "H" else [11, 11, 11, 90, 90, 90]
-    lattice, operations = lattices_from_parameters(cell)[0], module.operations_of_group(group)
+    lattice, operations = lattices_from_parameters(cell)[0], symmetry.operations_of_group(group)
     for point in ([0.123455, 0.234565, 0.345675], [0.0] * 3, [0.125] * 3):
         images = np.round([op.apply_to_xyz(point) for op in found.operations()], 9) % 1.0
         images = {tuple(image) for image in np.round(images, 6) % 1.0}
         carbon = np.array([6], np.uint8)
-        species, coordinates = module.expand(carbon, np.array([point]), lattice, operations)
+        species, coordinates = symmetry.expand(carbon, np.array([point]), lattice, operations)
         assert len(species) == len(images)
         assert {tuple(place) for place in np.round(coordinates, 6) % 1.0} == images
 
 
 def test_operations_must_form_a_group():
-    rotations, translations = module.operations_of_triplets(("x,y,z", "'-X, -Y, -Z'", "x,y,z"))
+    rotations, translations = symmetry.operations_of_triplets(("x,y,z", "'-X, -Y, -Z'", "x,y,z"))
     assert (len(rotations), translations.any()) == (2, False)
     for bad in (("x,y,z", "x+1/2,y,z", "-x,-y,-z"), ("x,y,z", "y,z,x"), ("a,b,q",), ("",)):
         with pytest.raises(RejectedError, match="missing_symmetry"):
-            module.operations_of_triplets(bad)
+            symmetry.operations_of_triplets(bad)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -20,11 +20,10 @@ from variolite.crystals.periodic import close_pairs
 
 REASONS: Mapping[str, str] = {
     "empty": "the text is empty",
-    "not_text": "not UTF-8 text",
+    "not_text": "not text",
     "unreadable": "cannot be parsed",
     "unreadable_file": "the file cannot be read",
     "no_structure": "holds no structure",
-    "several_structures": "holds several structures where one is expected",
     "no_cell": "has no cell",
     "bad_cell": "lengths or angles of the cell are impossible",
     "no_atoms": "has no atoms",
@@ -37,16 +36,16 @@ REASONS: Mapping[str, str] = {
     "overlapping_atoms": "atoms are too close",
     "volume_per_atom": "volume per atom out of range",
     "too_many_atoms": "more atoms than allowed",
+    "not_trained_on": "the model was not trained on an element",
 }
 """What each reason code means."""
 
 HINTS: Mapping[str, str] = {
     "empty": "Export the structure again",
-    "not_text": "Save it as UTF-8 text",
+    "not_text": "Save it as text",
     "unreadable": "Correct it, or export it again from the program that wrote it",
     "unreadable_file": "Check the file, and download or export it again",
     "no_structure": "Give files that hold a cell and atoms",
-    "several_structures": "Make a file of each",
     "no_cell": "Give a crystal, periodic in three directions, with its cell",
     "bad_cell": "Correct the cell; lengths are in Angstrom, angles in degrees",
     "no_atoms": "Add the atoms",
@@ -59,6 +58,7 @@ HINTS: Mapping[str, str] = {
     "overlapping_atoms": "Correct the coordinates; check that they fit the unit and the cell",
     "volume_per_atom": "Check that lengths are in Angstrom and that no atoms are missing",
     "too_many_atoms": "Give the primitive cell, or raise --max-atoms of `variolite crystals pack`",
+    "not_trained_on": "Leave it out, or train a model on data that have the element",
 }
 """What a user can do about each."""
 
@@ -91,40 +91,81 @@ class RejectedError(Exception):
         super().__init__(code, self.reason)
 
 
-# Elements by the symbols and labels that files write.
+# What is said of structures that were read: harmless things, and doubts, which --strict refuses.
 
 DEUTERIUM = "deuterium or tritium was read as hydrogen"
+GUESSED = "elements were guessed from labels"
+VACANT = "vacancies and sites of occupancy 0 were left out"
+CONTRADICTED = "the sites differ from the formula sum"
+REPEATED = "repeated tags were passed over"
+PASSED_OVER = "lines that are no CIF were passed over"
+NOT_UTF8 = "text that is not UTF-8 was read as Windows-1252 or UTF-16"
+
+HARMLESS = frozenset({REPEATED, PASSED_OVER, NOT_UTF8})
+"""Notes that concern no atom and no cell."""
+
+# Elements by the symbols and labels that files write.
 
 _LETTERS = re.compile(r"[A-Za-z]{1,3}")
 _ISOTOPES = frozenset("DT")
+_WATER, _VACANCY = re.compile(r"(?i)wat(er)?(?![a-z])"), re.compile(r"(?i)vac(ancy)?(?![a-z])")
+# Labels that name a kind of site, which several elements may occupy; T is tetrahedral, too.
+_SITES = re.compile(
+    r"(?i)(?:cat|cation|tet|oct|cav|cub|hole|void|va|site|pos|alk|hal|lig|inter|t)(?![a-z])"
+    r"|[HD][23]O"
+)
+# Two elements in one: Al/Si1, AlSi1.
+_SEVERAL = re.compile(r"[A-Z][a-z]?(?:\d*[,/+|]\s*[A-Z]|[A-Z][a-z](?![A-Za-z]))")
 
 
 @lru_cache(maxsize=4096)
-def element_of(text: str, *, is_label: bool = False) -> tuple[int, bool]:
-    """Return the atomic number of ``Fe3+`` or ``Fe1A``, and whether it was deuterium or tritium.
+def element_of(
+    text: str, *, is_label: bool = False, declared: frozenset[int] = frozenset()
+) -> tuple[int, str]:
+    """Return the atomic number of ``Fe3+`` or ``Fe1A``, 0 for a vacancy, and what is to be noted.
 
     A label begins with the symbol and continues as it likes; a symbol is followed by a charge or
-    a number at most. Labels in capitals that may be one of two elements are rejected.
+    a number at most. Labels that may be one of several elements are rejected, unless just one is
+    among those that the formula ``declared``; of a declared formula a label has to be part.
     """
     found = _LETTERS.match(text)
     letters = found[0] if found else ""
-    if letters in ATOMIC_NUMBERS:
-        return ATOMIC_NUMBERS[letters], False
-    if letters in _ISOTOPES:
-        return 1, True
-    # A symbol is one as a whole: WAT or OH is a group, not tungsten or oxygen.
-    candidates = [letters.capitalize()]
-    if is_label:
-        one, two = letters[:1], letters[:2].capitalize()
-        candidates = [two, one.upper()]
-        if one in ATOMIC_NUMBERS and two in ATOMIC_NUMBERS and letters[1:2].isupper():
-            raise RejectedError("unknown_element", f"label {text!r} may be {one} or {two}")
-    for candidate in candidates:
-        if candidate in ATOMIC_NUMBERS:
-            return ATOMIC_NUMBERS[candidate], False
-    if is_label and letters[:1] in _ISOTOPES:
-        return 1, True
-    raise RejectedError("unknown_element", repr(text)[:40])
+    if _VACANCY.match(text):
+        return 0, VACANT
+    if _WATER.match(text):
+        return 8, f"{GUESSED}: {text} as O of water"
+    if not is_label:
+        if letters in _ISOTOPES:
+            return 1, DEUTERIUM
+        # A symbol is one as a whole: OH is a group, not oxygen.
+        symbol = letters if letters in ATOMIC_NUMBERS else letters.capitalize()
+        if symbol in ATOMIC_NUMBERS:
+            return ATOMIC_NUMBERS[symbol], ""
+        raise RejectedError("unknown_element", repr(text)[:40])
+    return _of_label(text, letters, declared)
+
+
+def _of_label(text: str, letters: str, declared: frozenset[int]) -> tuple[int, str]:
+    if _SITES.match(text) or _SEVERAL.match(text):
+        raise RejectedError("unknown_element", f"label {text[:30]!r} may be one of several")
+    one, two = letters[:1].upper(), letters[:2].capitalize()
+    candidates = [letters] if letters in ATOMIC_NUMBERS else [two, one]
+    known = [symbol for symbol in dict.fromkeys(candidates) if symbol in ATOMIC_NUMBERS]
+    if not known and one == "D":
+        known = ["H"]
+    likely = [symbol for symbol in known if not declared or ATOMIC_NUMBERS[symbol] in declared]
+    if known and not likely:
+        what = f"label {text[:30]!r} names {known[0]}, which the formula sum lacks"
+        raise RejectedError("unknown_element", what)
+    if not likely:
+        raise RejectedError("unknown_element", repr(text)[:40])
+    # In capitals it may be either: NA is sodium, or a nitrogen called A.
+    if len(likely) > 1 and letters[:2].isupper():
+        raise RejectedError("unknown_element", f"label {text[:30]!r} may be {one} or {two}")
+    symbol = likely[0]
+    guess = f"{GUESSED}: {text} as {symbol}"
+    note = DEUTERIUM if letters == "D" else "" if letters == symbol else guess
+    return ATOMIC_NUMBERS[symbol], note
 
 
 # Checks of many structures at once: cells, coordinates, sizes, volumes, distances.

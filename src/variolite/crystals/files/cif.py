@@ -4,119 +4,43 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import compress
+from typing import Any
 
 import gemmi
 import numpy as np
 from gemmi import cif
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import lattices_from_parameters
-from variolite.crystals.elements import ATOMIC_NUMBERS
-from variolite.crystals.files.checks import DEUTERIUM, Limits, RejectedError, element_of
+from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, parse_formula
+from variolite.crystals.files.checks import (
+    CONTRADICTED,
+    GUESSED,
+    PASSED_OVER,
+    REPEATED,
+    VACANT,
+    Limits,
+    RejectedError,
+    element_of,
+)
 from variolite.crystals.files.formats import Draft
-
-# Symmetry operations of a CIF: reading them, and all atoms of the cell from some.
+from variolite.crystals.files.symmetry import (
+    IDENTITY,
+    Operations,
+    expand,
+    operations_of_group,
+    operations_of_hall,
+    operations_of_number,
+    operations_of_triplets,
+    require_fit,
+)
+from variolite.errors import DataError
 
 Floats = NDArray[np.float64]
 Species = NDArray[np.uint8]
-Operations = tuple[Floats, Floats]
-"""Rotations (G, 3, 3) and translations (G, 3) that act on fractional coordinates."""
-
-_IDENTITY: Operations = (np.eye(3)[None], np.zeros((1, 3)))
-# Images of an atom closer than this, in angstrom, are the atom itself: coordinates are commonly
-# rounded to four digits, hence off a special position by up to 0.01 angstrom.
-_SAME_PLACE = 0.05
-_EXACT = 1e-12
-# Images of an atom are the same where they agree to five digits; the borders of that grid keep
-# away from all numbers with few digits.
-_GRID = 100_000
-_BETWEEN = 0.31415
-
-
-@lru_cache(maxsize=512)
-def operations_of_triplets(triplets: tuple[str, ...]) -> Operations:
-    """Return the operations written as ``x, y, z``; they have to form a group."""
-    try:
-        found = [gemmi.Op(triplet.strip().strip("'\"").lower()).wrap() for triplet in triplets]
-    except (RuntimeError, ValueError) as error:
-        raise RejectedError("missing_symmetry", f"an operation is unreadable ({error})") from None
-    triplets = tuple(dict.fromkeys(op.triplet() for op in found))
-    try:
-        distinct = [gemmi.Op(triplet) for triplet in triplets]
-        group = gemmi.GroupOps(distinct)
-        group.add_missing_elements()
-    except (RuntimeError, ValueError):
-        raise RejectedError("missing_symmetry", "the operations form no group") from None
-    closed = len(group.sym_ops) * len(group.cen_ops)
-    if closed != len(distinct):
-        detail = f"{len(distinct)} operations are listed, their group has {closed}"
-        raise RejectedError("missing_symmetry", detail)
-    return _arrays(distinct)
-
-
-@lru_cache(maxsize=512)
-def operations_of_group(symbol: str, *, alpha: float = 0.0, gamma: float = 0.0) -> Operations:
-    """Return the operations of a space group by a symbol such as ``Fd-3m:2`` or ``R -3 c:H``.
-
-    The angles of the cell, in degrees, tell rhombohedral from hexagonal cells. Groups that are
-    unknown, or exist in several settings that are not told apart, are rejected.
-    """
-    group = gemmi.find_spacegroup_by_name(symbol, alpha, gamma)
-    if group is None:
-        raise RejectedError("missing_symmetry", f"space group {symbol[:30]} is not known")
-    if group.ext in ("H", "R") and not symbol.endswith(group.ext):
-        fits = abs(gamma - 120.0) < 0.1 if group.ext == "H" else abs(gamma - alpha) < 0.1
-        if not fits:
-            raise RejectedError("missing_symmetry", f"{symbol} does not fit the angles of the cell")
-    # Which of two origins is meant can only be guessed.
-    if group.ext in ("1", "2") and not symbol.endswith(f":{group.ext}"):
-        raise RejectedError("missing_symmetry", f"{symbol} has two origins, operations are needed")
-    return _arrays(list(group.operations()))
-
-
-def _arrays(found: list[gemmi.Op]) -> Operations:
-    rotations = np.array([op.rot for op in found], dtype=np.float64) / gemmi.Op.DEN
-    return rotations, np.array([op.tran for op in found], dtype=np.float64) / gemmi.Op.DEN
-
-
-def expand(
-    species: Species, coordinates: Floats, lattice: Floats, operations: Operations
-) -> tuple[Species, Floats]:
-    """Return species (m,) and coordinates (m, 3) in [0, 1) of all atoms from those listed, (n,).
-
-    The images of each listed atom stand together, itself first. An atom within 0.05 angstrom of a
-    special position is moved onto it: to the mean of its images under the operations that keep
-    it there. The rows of the lattice are a, b, c in angstrom.
-    """
-    rotations, translations = operations
-    placed = coordinates
-    # Corrected twice at most: from the corrected place all operations of the site count.
-    for _ in range(3):
-        # Images (n, G, 3) of every atom, by one product for the rows of all operations.
-        images = (placed @ rotations.reshape(-1, 3).T).reshape(len(placed), -1, 3) + translations
-        # Those at a short offset from their atom come from the operations of its site.
-        offset = images - placed[:, None]
-        offset -= np.rint(offset)
-        stays = ((offset @ lattice) ** 2).sum(axis=-1) < _SAME_PLACE**2
-        offset[~stays] = 0.0
-        shift = offset.sum(axis=1) / stays.sum(axis=1, keepdims=True)
-        if np.abs(shift).max() < _EXACT:
-            break
-        placed = placed + shift
-    images -= np.floor(images)
-    # Equal images of one atom are found by one integer key each: its number, and the place on
-    # a grid along the three axes. They must agree only within one atom, never across atoms.
-    count, order = images.shape[:2]
-    cells = np.floor(images * _GRID + _BETWEEN).astype(np.int64) % _GRID
-    keys = np.repeat(np.arange(count), order)
-    for axis in range(3):
-        keys = keys * _GRID + cells[..., axis].ravel()
-    kept = np.sort(np.unique(keys, return_index=True)[1])
-    return species[kept // order], images.reshape(-1, 3)[kept]
-
 
 # One data block of a CIF to a draft of a structure, whatever the format allows.
 
@@ -124,6 +48,7 @@ CELL = (
     *(f"_cell_length_{axis}" for axis in "abc"),
     *(f"_cell_angle_{angle}" for angle in ("alpha", "beta", "gamma")),
 )
+_CELL = tuple((tag, tag.replace("_cell_", "_cell.")) for tag in CELL)
 _TRIPLETS = (
     "_symmetry_equiv_pos_as_xyz",
     "_space_group_symop_operation_xyz",
@@ -144,16 +69,34 @@ _NUMBERS = (
     "_space_group.IT_number",
     "_symmetry.Int_Tables_number",
 )
+_HALL = (
+    "_symmetry_space_group_name_Hall",
+    "_space_group_name_Hall",
+    "_space_group.name_Hall",
+    "_symmetry.space_group_name_Hall",
+)
+# Magnetic operations, and the centrings that are combined with them.
+_MAGNETIC = (
+    ("_space_group_symop_magn_operation.xyz", "_space_group_symop_magn_centering.xyz"),
+    ("_space_group_symop.magn_operation_xyz", "_space_group_symop.magn_centering_xyz"),
+    ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz"),
+)
+_SETTINGS = (
+    "_space_group_IT_coordinate_system_code",
+    "_space_group.IT_coordinate_system_code",
+)
+_FORMULA = ("_chemical_formula_sum", "_chemical_formula.sum")
+_UNITS = ("_cell_formula_units_Z", "_cell.formula_units_Z")
 _SINGLE = ("fract_x", "fract_y", "fract_z", "type_symbol", "label", "occupancy")
 _NO_VALUE = frozenset({"", ".", "?"})
 _OCCUPANCY_SLACK = 1e-3
 _SAME_COUNT = 1e-3
 
 
-def read_block(block: cif.Block, max_atoms: int) -> Draft:
+def read_block(block: cif.Block, max_atoms: int, notes: tuple[str, ...] = ()) -> Draft:
     """Read the block that holds the atoms: symmetry is applied, order and full sites are required.
 
-    Symmetry is not applied to more listed atoms than ``max_atoms``.
+    Symmetry is not applied to more listed atoms than ``max_atoms``; ``notes`` go with the result.
     """
     atoms = _atoms(block)
     if not atoms:
@@ -161,13 +104,19 @@ def read_block(block: cif.Block, max_atoms: int) -> Draft:
             raise RejectedError("bad_coordinates", "they are Cartesian, not fractional")
         raise RejectedError("no_cell" if not block.find_value(CELL[0]) else "no_atoms")
     cell = _cell(block)
+    atoms, more = _occupied(atoms)
+    declared = _amounts(_value(block, _FORMULA))
+    species, told = _species(atoms, frozenset(declared))
     # gemmi drops the uncertainty of a number, and makes NaN of what is none.
     axes = [[cif.as_number(value) for value in atoms[f"fract_{axis}"]] for axis in "xyz"]
     coordinates = np.array(axes).T
-    _require_order(atoms)
-    species, isotopes = _species(atoms)
+    if not species.all():
+        species, coordinates = species[species > 0], coordinates[species > 0]
+    if not len(species):
+        raise RejectedError("no_atoms", "all sites are vacant")
     if not np.isfinite(coordinates).all():
-        raise RejectedError("bad_coordinates")
+        place = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
+        raise RejectedError("bad_coordinates", f"of {len(place)} of {len(species)} sites")
     operations = _operations(block, cell, species)
     if len(operations[0]) == 1:
         if not _complete(block, species):
@@ -176,11 +125,42 @@ def read_block(block: cif.Block, max_atoms: int) -> Draft:
     elif len(species) > max_atoms:
         raise RejectedError("too_many_atoms", f"{len(species)} before symmetry is applied")
     else:
-        lattice = lattices_from_parameters(cell)[0]
-        if not np.isfinite(lattice).all():
-            raise RejectedError("bad_cell", "the angles enclose no cell")
-        species, coordinates = expand(species, coordinates, lattice, operations)
-    return Draft(species.tolist(), coordinates, cell, notes=(DEUTERIUM,) if isotopes else ())
+        species, coordinates = expand(species, coordinates, _lattice(cell), operations)
+    listed = species.tolist()
+    said = (*notes, *more, *told, *contradictions(declared, Counter(listed)))
+    return Draft(listed, coordinates, cell, notes=tuple(dict.fromkeys(said)) if said else ())
+
+
+def _lattice(cell: list[float]) -> Floats:
+    # For one cell at a time gemmi is much faster than arrays.
+    lattice: Floats = np.array(gemmi.UnitCell(*cell).orth.mat.tolist()).T
+    if not (np.isfinite(lattice).all() and np.linalg.det(lattice) > 0):
+        raise RejectedError("bad_cell", "the angles enclose no cell")
+    return lattice
+
+
+@lru_cache(maxsize=4096)
+def _amounts(formula: str) -> Mapping[int, float]:
+    """Return the amounts of a formula sum by atomic number; none where it is no formula."""
+    try:
+        return parse_formula(re.sub(r"\bD(?![a-z])", "H", formula.strip("'\"")))
+    except DataError:
+        return {}
+
+
+def contradictions(declared: Mapping[int, float], counts: Mapping[int, int]) -> tuple[str, ...]:
+    """Return a note if the atoms of the cell are no multiple of the formula; amounts by element."""
+    shared = [counts[number] / amount for number, amount in declared.items() if number in counts]
+    if not shared or len(counts) == len(declared) == shared.count(shared[0]):
+        return ()
+    # As often as most of the elements say.
+    units = Counter(round(ratio, 3) for ratio in shared).most_common(1)[0][0]
+    wrong = []
+    for number in sorted({*declared, *counts}):
+        wanted, there = units * declared.get(number, 0.0), counts.get(number, 0)
+        if abs(wanted - there) > min(0.5, 0.03 * max(wanted, there)):
+            wrong.append(f"{SYMBOLS[number]} {there}, not {wanted:g}")
+    return (f"{CONTRADICTED}: {'; '.join(wrong)}",) if wrong else ()
 
 
 def _value(block: cif.Block, tags: tuple[str, ...]) -> str:
@@ -207,50 +187,76 @@ def _atoms(block: cif.Block) -> dict[str, list[str]]:
         if columns:
             break
     kept = [flag.lower() != "dum" for flag in columns.get("calc_flag", ())]
-    if not all(kept):
-        columns = {tag: list(compress(values, kept)) for tag, values in columns.items()}
+    columns = _chosen(columns, kept)
     if columns and len({len(columns.get(f"fract_{axis}", ())) for axis in "xyz"}) > 1:
         raise RejectedError("bad_coordinates", "x, y and z are not all given")
     return columns if columns.get("fract_x") else {}
 
 
+def _occupied(atoms: dict[str, list[str]]) -> tuple[dict[str, list[str]], tuple[str, ...]]:
+    """Leave out the sites of occupancy 0, with a note; partial occupancy and disorder are rejected.
+
+    Disorder means more than one group.
+    """
+    given = atoms.get("occupancy", [])
+    notes: tuple[str, ...] = ()
+    if not _FULL.issuperset(given):
+        found = {value: cif.as_number(value) for value in given if value not in _NO_VALUE}
+        if 0.0 in found.values():
+            atoms = _chosen(atoms, [found.get(value) != 0.0 for value in given])
+            notes = (VACANT,)
+        for value, occupancy in found.items():
+            if occupancy != 0.0 and not abs(occupancy - 1.0) <= _OCCUPANCY_SLACK:
+                raise RejectedError("partial_occupancy", f"occupancy {value}")
+    groups = set(atoms.get("disorder_group", ())) - _NO_VALUE - {"0"}
+    if len(groups) > 1:
+        raise RejectedError("disorder", f"groups {', '.join(sorted(groups)[:5])}")
+    return atoms, notes
+
+
+def _chosen(columns: dict[str, list[str]], kept: list[bool]) -> dict[str, list[str]]:
+    if all(kept):
+        return columns
+    return {tag: list(compress(values, kept)) for tag, values in columns.items()}
+
+
 def _cell(block: cif.Block) -> list[float]:
     cell = []
-    for tag in CELL:
-        value = _value(block, (tag, tag.replace("_cell_", "_cell.")))
+    for tags in _CELL:
+        value = _value(block, tags)
         if not value:
-            raise RejectedError("no_cell", f"{tag} is missing")
+            raise RejectedError("no_cell", f"{tags[0]} is missing")
         cell.append(cif.as_number(value))
     if not all(map(math.isfinite, cell)):
         raise RejectedError("bad_cell", "a length or an angle is not a number")
     return cell
 
 
-def _require_order(atoms: dict[str, list[str]]) -> None:
-    """Reject partial occupancy and disorder."""
-    for value in atoms.get("occupancy", ()):
-        if value not in _NO_VALUE and not abs(cif.as_number(value) - 1.0) <= _OCCUPANCY_SLACK:
-            raise RejectedError("partial_occupancy", f"occupancy {value}")
-    groups = set(atoms.get("disorder_group", ())) - _NO_VALUE - {"0"}
-    if len(groups) > 1:
-        raise RejectedError("disorder", f"groups {', '.join(sorted(groups)[:5])}")
-
-
-def _species(atoms: dict[str, list[str]]) -> tuple[Species, bool]:
-    """Return atomic numbers by symbol, or by label where there is none; and if of isotopes."""
+def _species(
+    atoms: dict[str, list[str]], declared: frozenset[int]
+) -> tuple[Species, tuple[str, ...]]:
+    """Return atomic numbers by symbol, or by label where there is none, 0 for vacancies; notes."""
     symbols, labels = atoms.get("type_symbol"), atoms.get("label")
-    if not symbols and not labels:
+    if symbols is None and labels is None:
         raise RejectedError("unknown_element", "atoms have neither symbol nor label")
-    missing = [""] * len(atoms["fract_x"])
-    found = []
+    missing, numbers, notes = ["?"] * len(atoms["fract_x"]), [], []
     for raw, label in zip(symbols or missing, labels or missing, strict=True):
         symbol = str(cif.as_string(raw)).strip()
         if symbol not in _NO_VALUE:
-            found.append(element_of(symbol))
+            number, note = element_of(symbol)
         else:
-            found.append(element_of(str(cif.as_string(label)).strip(), is_label=True))
-    numbers = np.array([number for number, _ in found], dtype=np.uint8)
-    return numbers, any(isotope for _, isotope in found)
+            text = str(cif.as_string(label)).strip()
+            number, note = element_of(text, is_label=True, declared=declared)
+        numbers.append(number)
+        notes.append(note)
+    if not any(notes):
+        return np.array(numbers, dtype=np.uint8), ()
+    # One line for all that was guessed.
+    told = [note for note in dict.fromkeys(notes) if note and not note.startswith(GUESSED)]
+    guesses = [n.removeprefix(f"{GUESSED}: ") for n in dict.fromkeys(notes) if n not in ("", *told)]
+    if guesses:
+        told.append(f"{GUESSED}: {', '.join(guesses)}")
+    return np.array(numbers, dtype=np.uint8), tuple(told)
 
 
 def _operations(block: cif.Block, cell: list[float], species: Species) -> Operations:
@@ -258,35 +264,40 @@ def _operations(block: cif.Block, cell: list[float], species: Species) -> Operat
         triplets = tuple(block.find_values(tag))
         if triplets:
             return operations_of_triplets(triplets)
-    if not _group(block):
+    for tag, centring in _MAGNETIC:
+        triplets = tuple(block.find_values(tag))
+        if triplets:
+            return operations_of_triplets(triplets, tuple(block.find_values(centring)))
+    hall, symbol, number = (_value(block, tags) for tags in (_HALL, _SYMBOLS, _NUMBERS))
+    if not (hall or symbol or number):
         raise RejectedError("missing_symmetry", "neither operations nor a space group are given")
     if _complete(block, species):
-        return _IDENTITY
-    symbol = _value(block, _SYMBOLS)
-    if not symbol:
-        raise RejectedError("missing_symmetry", "only the number of the space group is given")
-    return operations_of_group(symbol, alpha=cell[3], gamma=cell[5])
+        return IDENTITY
+    angles = {"alpha": cell[3], "gamma": cell[5]}
+    setting = _value(block, _SETTINGS).lower()
+    if setting in ("1", "2", "h", "r") and ":" not in symbol:
+        symbol = symbol and f"{symbol}:{setting.upper()}"
+    # A Hall symbol says the setting and the origin, too.
+    if hall:
+        found = operations_of_hall(hall)
+    elif symbol:
+        found = operations_of_group(symbol, **angles)
+    else:
+        found = operations_of_number(number, **angles)
+    require_fit(found, _lattice(cell), f"space group {hall or symbol or number}")
+    return found
 
 
 def _group(block: cif.Block) -> str:
-    return _value(block, _SYMBOLS) or _value(block, _NUMBERS)
+    return _value(block, _SYMBOLS) or _value(block, _HALL) or _value(block, _NUMBERS)
 
 
 def _complete(block: cif.Block, species: Species) -> bool:
     """Return whether the listed atoms may be all of the cell: in P 1, or as formula and Z say."""
     if _group(block).replace(" ", "") in ("", "P1", "1"):
         return True
-    formula = _value(block, ("_chemical_formula_sum", "_chemical_formula.sum"))
-    units = cif.as_number(_value(block, ("_cell_formula_units_Z", "_cell.formula_units_Z")) or "?")
-    if not formula or not math.isfinite(units):
-        return False
-    expected: dict[int, float] = defaultdict(float)
-    for element, amount in re.findall(r"([A-Z][a-z]?)\s*([0-9.]*)", formula):
-        number = ATOMIC_NUMBERS.get("H" if element == "D" else element, 0)
-        try:
-            expected[number] += float(amount or 1) * units
-        except ValueError:
-            return False
+    units = cif.as_number(_value(block, _UNITS) or "?")
+    expected = {z: amount * units for z, amount in _amounts(_value(block, _FORMULA)).items()}
     counts = Counter(species.tolist())
     return expected.keys() == counts.keys() and all(
         abs(expected[number] - count) < _SAME_COUNT for number, count in counts.items()
@@ -296,35 +307,132 @@ def _complete(block: cif.Block, species: Species) -> bool:
 _X = "_atom_site_fract_x"
 _XYZ = frozenset({"'x, y, z'", "'x,y,z'", "x,y,z", '"x, y, z"', "'X,Y,Z'", "X,Y,Z"})
 _P1 = frozenset({"'P 1'", "P1", "'P1'", '"P 1"'})
+_GROUP_OF_P1 = tuple((t, k) for tags, k in ((_NUMBERS, {"1"}), (_SYMBOLS, _P1)) for t in tags[:2])
 _FULL = frozenset({"1", "1.0", "1.00", "1.000", "1.0000", "1.00000", "1.000000"})
 
 
-def parse_cif(text: str, max_atoms: int = Limits.max_atoms) -> tuple[Draft]:
-    """Read the one structure of a CIF; see :func:`read_block` for the largest number of atoms."""
+def parse_cif(text: str, max_atoms: int = Limits.max_atoms) -> Iterable[Draft | RejectedError]:
+    """Read the structures of a CIF, mostly one; see `read_block` for the largest number of atoms.
+
+    Of several data blocks those with atoms are read, each under its own name.
+    """
     if not text or text.isspace():
         raise RejectedError("empty")
+    notes: tuple[str, ...] = ()
     try:
         document = cif.read_string(text)
     except (ValueError, RuntimeError) as error:
-        message = " ".join(str(error).split()).removeprefix("string:")
-        raise RejectedError("unreadable", message[:160]) from None
-    if len(document) != 1:
-        return (read_block(_only_block(document), max_atoms),)
-    block = document[0]
-    return (read_plain_block(block) or read_block(block, max_atoms),)
+        document, notes = _mended(text, error)
+    if len(document) == 1:
+        draft = read_plain_block(document[0])
+        if draft is None:
+            draft = read_block(document[0], max_atoms, notes)
+        elif notes:
+            draft.notes = (*notes, *draft.notes)
+        return (draft,)
+    return _each(document, max_atoms, notes)
 
 
-def _only_block(document: cif.Document) -> cif.Block:
-    """Return the block with atoms; other blocks may hold remarks or reflections."""
+def _each(
+    document: cif.Document, max_atoms: int, notes: tuple[str, ...]
+) -> Iterator[Draft | RejectedError]:
+    """Yield what the blocks with atoms hold; others may hold remarks or reflections."""
     if not len(document):
         raise RejectedError("no_structure", "there is no data block")
     tags = (_X, "_atom_site.fract_x")
     with_atoms = [block for block in document if any(block.find_values(tag) for tag in tags)]
-    if len(with_atoms) > 1:
-        raise RejectedError("several_structures", f"{len(with_atoms)} data blocks have atoms")
     if not with_atoms:
         raise RejectedError("no_atoms", "in any data block")
-    return with_atoms[0]
+    for block in with_atoms:
+        name = block.name.strip() if len(with_atoms) > 1 else ""
+        try:
+            draft = read_block(block, max_atoms, notes)
+            draft.name = name
+            yield draft
+        except RejectedError as error:
+            yield RejectedError(error.code, error.detail, name)
+
+
+# Texts that break the rules of CIF where it does not matter.
+
+_PARTS = ("_cell", "_atom_site", "_symmetry", "_space_group", "_chemical_formula_sum")
+_WRONG_LINE = re.compile(r"string:(\d+):")
+_MOST_MENDED = 30
+
+
+def _mended(text: str, error: Exception) -> tuple[cif.Document, tuple[str, ...]]:
+    """Read a text that is no CIF after all; rejected unless only what is not needed is wrong."""
+    lines, notes = text.splitlines(), dict[str, None]()
+    for _ in range(_MOST_MENDED):
+        try:
+            # Repeated tags and tags without a value pass here.
+            document = cif.read_string("\n".join(lines), 0)
+            break
+        except ValueError as wrong:
+            found = _WRONG_LINE.match(str(wrong))
+            if found is None or not _pass_over(lines, int(found[1]) - 1):
+                raise _unreadable(error) from None
+            notes[PASSED_OVER] = None
+    else:
+        raise _unreadable(error)
+    for block in document:
+        if _drop_repeated(block):
+            notes[REPEATED] = None
+    return document, tuple(notes) or (PASSED_OVER,)
+
+
+def _unreadable(error: Exception) -> RejectedError:
+    message = " ".join(str(error).split()).removeprefix("string:")
+    return RejectedError("unreadable", f"line {message[:160]}")
+
+
+def _pass_over(lines: list[str], place: int) -> bool:
+    """Blank the value of the tag in a line, or a text that belongs to no tag; False if needed."""
+    words = lines[place].split(maxsplit=1) if place < len(lines) else []
+    if not words:
+        return False
+    end = next((quotes for quotes in ("'''", '"""') if quotes in lines[place]), "")
+    if words[0][0] == "_" and len(words) == 2 and not words[0].lower().startswith(_PARTS):
+        lines[place] = f"{words[0]} ?"
+        # Of a text in three quotation marks all lines go.
+        last = place if not end or words[1].count(end) > 1 else None
+    elif lines[place][0] == ";":
+        lines[place], end, last = "", ";", None
+    else:
+        return False
+    while last is None and (place := place + 1) < len(lines):
+        last = place if end in (lines[place] if end != ";" else lines[place][:1]) else None
+        lines[place] = ""
+    return last is not None
+
+
+def _drop_repeated(block: cif.Block) -> bool:
+    """Keep of every tag the first that has a value; rejected if what is needed differs."""
+    seen: dict[str, Any] = {}
+    repeated = False
+    for item in list(block):
+        pair: Any = item.pair
+        if pair is None:
+            continue
+        tag, value = pair[0].lower(), str(cif.as_string(pair[1])).strip()
+        if tag not in seen:
+            seen[tag] = (item, value)
+            continue
+        repeated = True
+        first, known = seen[tag]
+        if known in _NO_VALUE:
+            seen[tag] = (item, value)
+            first.erase()
+            continue
+        if value not in (known, *_NO_VALUE) and tag.startswith(_PARTS[:-1]):
+            raise RejectedError("unreadable", f"{tag} is {known[:40]} and {value[:40]}")
+        item.erase()
+    for tag in (f"{_X}", *_TRIPLETS):
+        columns = [[*item.loop.values] for item in block if item.loop and tag in item.loop.tags]
+        repeated |= len(columns) > 1
+        if any(column != columns[0] for column in columns):
+            raise RejectedError("unreadable", f"{tag} stands in two loops that differ")
+    return repeated
 
 
 def read_plain_block(block: cif.Block) -> Draft | None:
@@ -348,21 +456,38 @@ def read_plain_block(block: cif.Block) -> Draft | None:
     width, values = loop.width(), loop.values
     if occupancy >= 0 and not _FULL.issuperset(values[occupancy::width]):
         return None
+    symbols = values[symbol::width]
     try:
-        return Draft(
-            [ATOMIC_NUMBERS[found] for found in values[symbol::width]],
-            tuple([float(number) for number in values[axis::width]] for axis in (x, y, z)),
+        draft = Draft(
+            [ATOMIC_NUMBERS[found] for found in symbols],
+            (
+                [float(number) for number in values[x::width]],
+                [float(number) for number in values[y::width]],
+                [float(number) for number in values[z::width]],
+            ),
             [float(block.find_value(tag)) for tag in CELL],
         )
     except (KeyError, ValueError, TypeError):
         return None
+    # Mostly the formula sum is spelled like this; reading it costs more.
+    formula = block.find_value(_FORMULA[0])
+    if formula is not None and {*formula.strip("'").split()} != {
+        f"{found}{symbols.count(found)}" for found in {*symbols}
+    }:
+        draft.notes = contradictions(_amounts(formula), Counter(draft.species))
+    return draft
 
 
 def _names_p1(block: cif.Block) -> bool:
     """Return whether the space group is given as P 1, and nothing contradicts it."""
-    numbers = {block.find_value(tag) for tag in _NUMBERS[:2]} - {None}
-    symbols = {block.find_value(tag) for tag in _SYMBOLS[:2]} - {None}
-    return bool(numbers or symbols) and numbers <= {"1"} and symbols <= _P1
+    named = False
+    for tag, known in _GROUP_OF_P1:
+        value = block.find_value(tag)
+        if value is not None:
+            if value not in known:
+                return False
+            named = True
+    return named
 
 
 @lru_cache(maxsize=256)

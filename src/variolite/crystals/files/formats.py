@@ -1,13 +1,12 @@
-"""Extended XYZ, POSCAR and pymatgen's JSON to drafts; crystals to and from pymatgen and ASE.
+"""Extended XYZ and POSCAR to drafts; crystals to and from pymatgen and ASE.
 
-The three texts are read here and not by those packages, since a crystal must never change
+The two texts are read here and not by those packages, since a crystal must never change
 unnoticed: ase makes 7 of the id "007" and stops at the first faulty frame; it pairs elements
 and counts of a POSCAR up to the shorter of the two; pymatgen calls unnamed atoms H and He.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from variolite.crystals.crystals import Crystal, Crystals, lattices_from_parameters
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, HEAVIEST, symbols_of
-from variolite.crystals.files.checks import DEUTERIUM, RejectedError, element_of
+from variolite.crystals.files.checks import RejectedError, element_of
 from variolite.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ Floats = NDArray[np.float64]
 
 # What a structure is called: by a column or key, or by its file.
 
-IDS = ("material_id", "mp_id", "id", "name", "structure_id", "entry_id", "refcode")
+IDS = ("material_id", "mp_id", "id", "name", "structure_id", "entry_id", "refcode", "jid")
 """Columns and keys that hold ids, in order of preference; in any capitals."""
 
 _VASP = re.compile(r"(?i)^(?:poscar|contcar)[._-]*")
@@ -43,7 +42,10 @@ _VASP = re.compile(r"(?i)^(?:poscar|contcar)[._-]*")
 def name_of_file(path: Path) -> str:
     """Return mp-1 of ``mp-1.cif`` or ``POSCAR_mp-1``; of a bare ``POSCAR`` the folder's name."""
     name = path.name
-    for ending in (".gz", ".cif", ".vasp", ".poscar", ".contcar", ".json", ".extxyz", ".xyz"):
+    for ending in (
+        *(".gz", ".bz2", ".xz", ".cif", ".mcif", ".vasp", ".poscar", ".contcar"),
+        *(".json", ".extxyz", ".xyz"),
+    ):
         if name.casefold().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
     return _VASP.sub("", name) or path.resolve().parent.name or name
@@ -153,11 +155,12 @@ Parser = Callable[[str], Iterable[Draft | RejectedError]]
 """Returns the structures of one text, faulty ones as the error; may reject all of it."""
 
 
-def _species(symbols: Iterable[str]) -> tuple[list[int], tuple[str, ...]]:
-    """Return atomic numbers, and a note if there were isotopes among them."""
+def species_of(symbols: Iterable[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Return atomic numbers, and notes such as of isotopes among them."""
     found = [element_of(symbol) for symbol in symbols]
-    notes = (DEUTERIUM,) if any(isotope for _, isotope in found) else ()
-    return [number for number, _ in found], notes
+    if not all(number for number, _ in found):
+        raise RejectedError("unknown_element", "a vacancy")
+    return [number for number, _ in found], tuple(dict.fromkeys(note for _, note in found if note))
 
 
 def _lattice(values: ArrayLike) -> Floats:
@@ -263,7 +266,7 @@ def _extxyz_species(
         raise RejectedError("unknown_element", "there is no column of species")
     given = [row[columns[name][0]] for row in words]
     if name in _SYMBOLS:
-        return _species(given)
+        return species_of(given)
     numbers = [int(word) if word.isdigit() else 0 for word in given]
     if not all(1 <= number <= HEAVIEST for number in numbers):
         raise RejectedError("unknown_element", "an atomic number out of range")
@@ -331,7 +334,7 @@ def parse_poscar(text: str) -> tuple[Draft]:
         counts = [1] * total
         if not all(symbol in ATOMIC_NUMBERS for symbol in symbols):
             raise RejectedError("unknown_element", "the elements are not named anywhere")
-    species, notes = _species(symbols)
+    species, notes = species_of(symbols)
     return (Draft(np.repeat(species, counts).tolist(), positions, lattice, notes=notes),)
 
 
@@ -372,100 +375,3 @@ def _poscar_species(lines: list[str]) -> tuple[list[str], list[int], int]:
         detail = f"line 6 names {len(symbols)} elements, line 7 has {len(counts)} counts"
         raise RejectedError("unreadable", detail)
     return symbols, counts, 7
-
-
-# JSON that pymatgen writes.
-
-_OCCUPANCY_SLACK = 1e-3
-
-
-def parse_json(text: str) -> Iterator[Draft | RejectedError]:
-    """Yield one structure, those of a list, or those of a mapping of ids to them.
-
-    An entry may be a structure, or a mapping with one under ``structure``, whose other
-    single values become properties.
-    """
-    if not text.strip():
-        raise RejectedError("empty")
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RejectedError("unreadable", " ".join(str(error).split())[:120]) from None
-    if isinstance(content, list):
-        entries = [("", entry) for entry in content]
-    elif _structure_of(content) is not None:
-        entries = [("", content)]
-    else:
-        pairs = content.items() if isinstance(content, dict) else ()
-        entries = [(key, entry) for key, entry in pairs if _structure_of(entry) is not None]
-    if not entries:
-        raise RejectedError("no_structure", "the JSON has no lattice with sites")
-    for name, entry in entries:
-        try:
-            yield _entry(name, entry)
-        except RejectedError as error:
-            yield RejectedError(error.code, error.detail, name)
-
-
-def _structure_of(entry: Any) -> dict[str, Any] | None:
-    """Return the mapping that has lattice and sites: the entry, or what it holds."""
-    if not isinstance(entry, dict):
-        return None
-    if "lattice" in entry and "sites" in entry:
-        return entry
-    return _structure_of(entry.get("structure"))
-
-
-def _entry(name: str, entry: Any) -> Draft:
-    structure = _structure_of(entry)
-    if structure is None:
-        raise RejectedError("no_structure", "no lattice with sites")
-    values = _scalars(structure.get("properties"))
-    if structure is not entry:
-        values |= _scalars(entry)
-    keys = {key.casefold(): key for key in values}
-    given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
-    lattice = _json_lattice(structure["lattice"])
-    sites = structure["sites"]
-    if not isinstance(sites, list) or not sites:
-        raise RejectedError("no_atoms")
-    species, notes = _species([_occupant(site) for site in sites])
-    positions = np.array([_position(site, lattice) for site in sites], dtype=np.float64)
-    return Draft(species, positions, lattice, name or given, values, notes)
-
-
-def _scalars(mapping: Any) -> dict[str, Any]:
-    """Return the single values of what may be a mapping."""
-    pairs = mapping.items() if isinstance(mapping, dict) else ()
-    return {k: v for k, v in pairs if isinstance(v, str | int | float) and not k.startswith("@")}
-
-
-def _json_lattice(lattice: Any) -> Floats:
-    try:
-        if "matrix" in lattice:
-            return np.array(lattice["matrix"], dtype=np.float64).reshape(3, 3)
-        cell = [float(lattice[key]) for key in ("a", "b", "c", "alpha", "beta", "gamma")]
-        return np.asarray(lattices_from_parameters(cell)[0])
-    except (TypeError, ValueError, KeyError):
-        raise RejectedError("no_cell", "the lattice is not understood") from None
-
-
-def _occupant(site: Any) -> str:
-    try:
-        occupants = [(str(one["element"]), float(one.get("occu", 1.0))) for one in site["species"]]
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise RejectedError("unreadable", "the species of a site are not understood") from None
-    if len(occupants) != 1 or abs(occupants[0][1] - 1.0) > _OCCUPANCY_SLACK:
-        listed = ", ".join(f"{symbol} {occupancy:g}" for symbol, occupancy in occupants[:4])
-        raise RejectedError("partial_occupancy", listed or "an empty site")
-    return occupants[0][0]
-
-
-def _position(site: Any, lattice: Floats) -> Floats:
-    try:
-        if "abc" in site:
-            return np.array(site["abc"], dtype=np.float64).reshape(3)
-        cartesian = np.array(site["xyz"], dtype=np.float64).reshape(3)
-        return np.asarray(cartesian @ np.linalg.inv(lattice))
-    except (TypeError, ValueError, KeyError, np.linalg.LinAlgError):
-        raise RejectedError("bad_coordinates", "the position of a site") from None

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import anonymous_formulas, chemical_systems, reduced_formulas
 from variolite.crystals.files.formats import import_extra
 from variolite.errors import DataError, nearest
@@ -67,23 +67,26 @@ def _search(crystals: Crystals, symprec: float) -> list[tuple[int, int]]:
 
 def symmetry_datasets(crystals: Crystals, symprec: float) -> Iterator[Any]:
     """Yield what spglib finds in each crystal within ``symprec`` angstrom, None if nothing."""
+    for crystal in crystals:
+        yield ask_spglib("get_symmetry_dataset", crystal, symprec=symprec)
+
+
+def ask_spglib(function: str, crystal: Crystal, **options: Any) -> Any:
+    """Return what a function of spglib finds in a crystal, None if nothing."""
     # spglib writes a line for every tolerance that it tries; what it finds is all we need.
     os.environ.setdefault("SPGLIB_WARNING", "OFF")
     spglib = import_extra("spglib")
-    for crystal in crystals:
-        # A coordinate that is not a number brings spglib, and with it the program, down.
-        if not (np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()):
-            yield None
-            continue
-        cell = [a.tolist() for a in (crystal.lattice, crystal.coordinates, crystal.species)]
-        with warnings.catch_warnings():
-            # spglib announces that failures will become exceptions; both are handled here.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                found = spglib.get_symmetry_dataset(cell, symprec=symprec)
-            except spglib.error.SpglibError:
-                found = None
-        yield found
+    # A coordinate that is not a number brings spglib, and with it the program, down.
+    if not (np.isfinite(crystal.coordinates).all() and np.isfinite(crystal.lattice).all()):
+        return None
+    cell = [a.tolist() for a in (crystal.lattice, crystal.coordinates, crystal.species)]
+    with warnings.catch_warnings():
+        # spglib announces that failures will become exceptions; both are handled here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(cell, **options)
+        except spglib.error.SpglibError:
+            return None
 
 
 # Splits of crystals: by formula, by prototype, by a number such as the year, at random.

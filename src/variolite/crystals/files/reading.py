@@ -17,11 +17,20 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, lattices_from_parameters, offsets_of
-from variolite.crystals.files.checks import HINTS, Limits, RejectedError, faults
+from variolite.crystals.files.checks import (
+    HARMLESS,
+    HINTS,
+    NOT_UTF8,
+    Limits,
+    RejectedError,
+    faults,
+)
 from variolite.crystals.files.cif import parse_cif
-from variolite.crystals.files.formats import Draft, Parser, parse_extxyz, parse_json, parse_poscar
+from variolite.crystals.files.formats import Draft, Parser, parse_extxyz, parse_poscar
 from variolite.crystals.files.sources import LONGEST_TEXT, Chunk, find_files, read_sources
+from variolite.crystals.files.structure_json import parse_json
 from variolite.errors import DataError
+from variolite.records import write_table
 from variolite.training.workers import Workers
 
 Log = Callable[[str], None]
@@ -35,6 +44,12 @@ _REJECTS: Mapping[str, type[pl.DataType]] = {
     "reason_code": pl.String,
     "reason": pl.String,
 }
+_NOTES: Mapping[str, type[pl.DataType]] = {
+    "file": pl.String,
+    "row": pl.Int64,
+    "name": pl.String,
+    "note": pl.String,
+}
 
 
 @dataclass(frozen=True)
@@ -42,29 +57,62 @@ class Reading:
     """What was read: structures that passed every check, in the order of the files.
 
     ``rejects`` has a row for each that did not (file, row, name, reason_code, reason); ``notes``
-    counts the structures that were changed on reading, by what was changed.
+    one for each thing that was changed, guessed or found doubtful on reading (file, row, name,
+    note).
     """
 
     crystals: Crystals
     rejects: pl.DataFrame
-    notes: Mapping[str, int] = field(default_factory=dict)
+    notes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_NOTES))
 
     @classmethod
     def join(cls, parts: Sequence[Reading]) -> Reading:
         """Put readings together; where one lacks a property, its values are NaN or ""."""
-        notes: Counter[str] = Counter()
-        for part in parts:
-            notes.update(part.notes)
         rejects = pl.concat([pl.DataFrame(schema=_REJECTS), *(part.rejects for part in parts)])
-        return cls(_joined([part.crystals for part in parts]), rejects, dict(notes))
+        notes = pl.concat([pl.DataFrame(schema=_NOTES), *(part.notes for part in parts)])
+        return cls(_joined([part.crystals for part in parts]), rejects, notes)
+
+    def without(self, wrong: Mapping[int, RejectedError], file: str) -> Reading:
+        """Move structures, by place, to the rejects; they all came from ``file``."""
+        names = self.crystals.names
+        lines = [(file, None, str(names[i]), e.code, e.reason) for i, e in sorted(wrong.items())]
+        less = _reading(self.crystals, wrong, lines)
+        return replace(less, rejects=pl.concat([self.rejects, less.rejects]), notes=self.notes)
+
+    def write(self, rejects: Path, notes: Path, log: Log, *, always: bool = False) -> None:
+        """Write the tables and log their places; an empty one only ``always``.
+
+        A table of an earlier attempt goes: it would speak of structures that are fine now.
+        """
+        for table, path, title in (
+            (self.rejects, rejects, "rejected structures"),
+            (self.notes, notes, "notes on structures"),
+        ):
+            if len(table) or (always and path == rejects):
+                write_table(table, path)
+            else:
+                path.unlink(missing_ok=True)
+            if len(table):
+                log(f"{title}: {path}")
 
     def remarks(self) -> list[str]:
         """Return sentences on what was rejected or changed; none when all is well."""
-        lines = [f"{note}, in {count} structures" for note, count in self.notes.items()]
+        kinds = Counter(note.partition(":")[0] for note in self.notes["note"].to_list())
+        lines = [f"{kind}, in {count} structures" for kind, count in kinds.items()]
         if len(self.rejects):
             total = len(self.rejects) + len(self.crystals)
             lines.append(f"{len(self.rejects)} of {total} were rejected: {self._counted()}")
         return lines
+
+    def require_sound(self) -> None:
+        """Raise a DataError about the first structure rejected, changed, guessed or doubtful."""
+        doubts = self.notes.filter(~pl.col("note").is_in(list(HARMLESS)))
+        for table, column in ((self.rejects, "reason"), (doubts, "note")):
+            if len(table):
+                first = table.row(0, named=True)
+                more = f" (and {len(table) - 1:,} more)" if len(table) > 1 else ""
+                hint = "Correct or remove it, or leave --strict out"
+                raise DataError(first[column] + more, where=_place(first), hint=hint)
 
     def require(self, share: float, paths: Paths) -> None:
         """Raise a DataError if nothing is left, or more than ``share`` of all was rejected."""
@@ -77,7 +125,7 @@ class Reading:
         if len(self.crystals) and rejected <= share * total:
             return
         first = self.rejects.row(0, named=True)
-        place = first["file"] if first["row"] is None else f"{first['file']}, row {first['row']}"
+        place = _place(first)
         if total == 1:
             raise DataError(first["reason"], where=place, hint=HINTS[first["reason_code"]])
         how_many = "too many structures" if len(self.crystals) else "all structures"
@@ -88,6 +136,15 @@ class Reading:
         """Return the reasons with their numbers, the most frequent first."""
         counts = Counter(self.rejects["reason_code"].sort().to_list())
         return ", ".join(f"{code} {count}" for code, count in counts.most_common())
+
+
+def tables_beside(out: Path) -> tuple[Path, Path]:
+    """Where the tables of rejects and of notes go that belong to a result."""
+    return out.with_name(f"{out.stem}.rejects.csv"), out.with_name(f"{out.stem}.notes.csv")
+
+
+def _place(line: Mapping[str, Any]) -> str:
+    return str(line["file"] if line["row"] is None else f"{line['file']}, row {line['row']}")
 
 
 def _listed(paths: Paths) -> list[str | Path]:
@@ -127,26 +184,30 @@ def read_chunk(chunk: Chunk, limits: Limits) -> Reading:
     content = chunk.content
     if isinstance(content, RejectedError):
         line = (chunk.files[0], None, chunk.names[0], content.code, content.reason)
-        return _reading(Crystals.of([]), {}, [line], {})
+        return _reading(Crystals.of([]), {}, [line])
     if isinstance(content, Crystals):
         wrong = {} if limits == Limits() else faults(content, limits)
         lines: list[Line] = [
             (chunk.files[0], place, str(content.names[place]), error.code, error.reason)
             for place, error in sorted(wrong.items())
         ]
-        return _reading(content, wrong, lines, {})
+        return _reading(content, wrong, lines)
     return _parsed(chunk, content, limits)
 
 
 def _reading(
     crystals: Crystals,
     wrong: Mapping[int, RejectedError],
-    lines: list[Line],
-    notes: Mapping[str, int],
+    lines: Sequence[Line],
+    notes: Sequence[tuple[str, int | None, str, str]] = (),
 ) -> Reading:
     if wrong:
         crystals = crystals.take(np.delete(np.arange(len(crystals)), list(wrong)))
-    return Reading(crystals, pl.DataFrame(lines, schema=_REJECTS, orient="row"), notes)
+    rejects, told = (
+        pl.DataFrame(rows, schema=schema, orient="row")
+        for rows, schema in ((list(lines), _REJECTS), (list(notes), _NOTES))
+    )
+    return Reading(crystals, rejects, told)
 
 
 # Whatever a text holds is computed with: numbers that overflow are met by the checks.
@@ -170,7 +231,7 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
     # Text and frame (-1 in a text of one structure) of every structure, and of every reject.
     origins: list[tuple[int, int]] = []
     rejects: list[tuple[tuple[int, int], str, RejectedError]] = []
-    notes: Counter[str] = Counter()
+    notes: dict[int, tuple[str, ...]] = {}
     for place, text in enumerate(texts):
         found = _attempt(parse, text)
         several = len(found) > 1
@@ -195,8 +256,9 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
             names.append(name)
             own.append(draft.properties)
             origins.append((place, frame))
-            if draft.notes:
-                notes.update(draft.notes)
+            if draft.notes or place in chunk.decoded:
+                more = (NOT_UTF8,) if place in chunk.decoded else ()
+                notes[len(names) - 1] = (*more, *draft.notes)
     lattices = lattices_from_parameters(np.array(cells, dtype=np.float64).reshape(-1, 6))
     if vectors:
         lattices[list(vectors)] = np.stack(list(vectors.values()))
@@ -214,11 +276,22 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
     )
     wrong = faults(crystals, limits)
     rejects += [(origins[place], names[place], error) for place, error in wrong.items()]
+
+    def at(origin: tuple[int, int]) -> tuple[str, int | None]:
+        place, frame = origin
+        return chunk.files[place], chunk.rows[place] if frame < 0 else frame
+
     lines: list[Line] = [
-        (chunk.files[place], chunk.rows[place] if frame < 0 else frame, name, e.code, e.reason)
-        for (place, frame), name, e in sorted(rejects, key=lambda reject: reject[0])
+        (*at(origin), name, e.code, e.reason)
+        for origin, name, e in sorted(rejects, key=lambda reject: reject[0])
     ]
-    return _reading(crystals, wrong, lines, notes)
+    told = [
+        (*at(origins[i]), names[i], note)
+        for i, found in notes.items()
+        if i not in wrong
+        for note in found
+    ]
+    return _reading(crystals, wrong, lines, told)
 
 
 def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
@@ -301,8 +374,9 @@ def read_structures(
     ----------
     paths
         CIF (.cif), POSCAR and CONTCAR (also .vasp, .poscar), extended XYZ (.xyz, .extxyz), JSON
-        of pymatgen (.json), tables with a column ``cif`` (.csv, .tsv, .parquet, .feather), stores
-        (.crystals), and folders of these. Text may be compressed (.gz).
+        of pymatgen, OPTIMADE, JARVIS or Matbench (.json), tables with a column ``cif`` (.csv,
+        .tsv, .parquet, .feather), stores (.crystals), folders of these, and archives of all but
+        stores (.zip, .tar, .tar.gz). Text may be compressed (.gz, .bz2, .xz).
     properties
         Keep the other columns of tables, and what extended XYZ and JSON hold beside a structure.
         Where files differ in their columns, values are missing (NaN or "").

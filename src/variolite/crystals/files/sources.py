@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
+import tarfile
+import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import polars as pl
@@ -38,12 +42,30 @@ _ENDINGS: Mapping[str, tuple[str, ...]] = {
 }
 _TABLES = frozenset({"csv", "tsv", "parquet", "feather"})
 _NEVER_COMPRESSED = frozenset({"parquet", "feather", "store"})
+_COMPRESSED: Mapping[str, Callable[[Any], Any]] = {
+    ".gz": gzip.open,
+    ".bz2": bz2.open,
+    ".xz": lzma.open,
+}
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", *(f".tar{ending}" for ending in _COMPRESSED))
+
+# What is unpacked of one file: so many times its size, but some bytes always and no more ever.
+MOST_TIMES, LEAST_BYTES, MOST_BYTES = 300, 1 << 26, 1 << 30
+MOST_IN_ALL = 1 << 36  # bytes of all members of an archive
+
+_UNREADABLE = (
+    *(RejectedError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError),
+    *(tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
+)
+"""What is raised by files that are damaged, encrypted or compressed in another way."""
 
 
 def _format_of(path: Path) -> str | None:
     """Return the format that a file name stands for, None if none."""
     name = path.name.casefold()
-    bare = name.removesuffix(".gz")
+    if name.endswith(_ARCHIVES):
+        return "archive"
+    bare = name.removesuffix(next((ending for ending in _COMPRESSED if name.endswith(ending)), ""))
     for kind, endings in _ENDINGS.items():
         if bare.endswith(endings):
             return None if bare != name and kind in _NEVER_COMPRESSED else kind
@@ -69,7 +91,8 @@ def find_files(paths: Iterable[str | Path]) -> Iterator[tuple[Path, str]]:
         kind = _format_of(path)
         if kind is None:
             what = "the ending of this file stands for no format of structures"
-            hint = f"Use one of {', '.join(sorted(chain(*_ENDINGS.values())))}, or POSCAR"
+            endings = sorted(chain(*_ENDINGS.values(), _ARCHIVES[:2]))
+            hint = f"Use one of {', '.join(endings)}, or POSCAR"
             raise DataError(what, where=str(path), hint=hint)
         yield path, kind
 
@@ -94,7 +117,10 @@ LONGEST_TEXT = 256
 
 @dataclass(frozen=True)
 class Chunk:
-    """Texts of one format, a store, or why a file cannot be read."""
+    """Texts of one format, a store, or why a file cannot be read.
+
+    ``decoded`` are the places of texts that were not UTF-8.
+    """
 
     kind: str
     content: list[str] | Crystals | RejectedError
@@ -103,57 +129,162 @@ class Chunk:
     rows: list[int | None]  # None for a whole file
     properties: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # columns of a table
     size: float = 0.0  # bytes of files that it stands for
+    decoded: frozenset[int] = frozenset()
 
 
 def read_sources(files: Iterable[tuple[Path, str]], properties: bool = True) -> Iterator[Chunk]:
     """Yield what is in files of the given formats in order, properties only if asked for."""
-    waiting: list[tuple[Path, str]] = []
+    waiting: list[tuple[Path, str, bool]] = []
     kind_waiting, size = "", 0
-    for path, kind in files:
+    for path, kind, data in _unpacked(files):
         try:
-            found = _contents(path, kind, properties)
-        except (RejectedError, OSError, EOFError, ValueError, zlib.error) as error:
+            found = data if isinstance(data, list) else _contents(path, kind, data, properties)
+        except _UNREADABLE as error:
             found = [_unreadable(path, kind, error)]
         full = len(waiting) >= _CHUNK or size >= _CHUNK_BYTES
         if waiting and (full or isinstance(found, list) or kind != kind_waiting):
             yield _of_texts(kind_waiting, waiting)
             waiting, size = [], 0
-        if isinstance(found, str):
-            waiting.append((path, found))
-            kind_waiting, size = kind, size + len(found)
+        if isinstance(found, tuple):
+            waiting.append((path, *found))
+            kind_waiting, size = kind, size + len(found[0])
         else:
             yield from found
     if waiting:
         yield _of_texts(kind_waiting, waiting)
 
 
-def _contents(path: Path, kind: str, properties: bool) -> str | list[Chunk]:
-    """Return the text of one file, or what a table or a store holds."""
-    if kind in _TABLES:
-        return list(_of_table(path, kind, properties))
+def _unpacked(
+    files: Iterable[tuple[Path, str]],
+) -> Iterator[tuple[Path, str, bytes | list[Chunk] | None]]:
+    """Yield files as they are, with None, and of archives each member with its bytes.
+
+    What cannot be unpacked comes as the chunk that says why. Nothing is written to the disk.
+    """
+    for path, kind in files:
+        if kind != "archive":
+            yield path, kind, None
+            continue
+        try:
+            members = _zip_members if path.name.casefold().endswith(".zip") else _tar_members
+            left = _limit(path.stat().st_size, MOST_IN_ALL)
+            for name, read in members(path):
+                inner = path / name
+                form = None if inner.name.startswith(".") else _format_of(inner)
+                if form is None:
+                    continue
+                try:
+                    if form in ("archive", "store"):
+                        raise RejectedError("unreadable_file", "packed in an archive: unpack it")
+                    data = read()
+                except _UNREADABLE as error:
+                    yield inner, form, [_unreadable(inner, form, error)]
+                    continue
+                left -= len(data)
+                if left < 0:
+                    raise RejectedError("unreadable_file", "unpacked it is much too large")
+                yield inner, form, data
+        # A damaged archive ends where it is damaged; what came before stays.
+        except _UNREADABLE as error:
+            yield path, kind, [_unreadable(path, kind, error)]
+
+
+def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if not member.is_dir():
+                yield member.filename, partial(_of_zip, archive, member)
+
+
+def _of_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    return _bounded(archive.open(member), member.compress_size)
+
+
+def _tar_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
+    with tarfile.open(path) as archive:
+        for member in archive:
+            stream = archive.extractfile(member) if member.isfile() else None
+            if stream is not None:
+                # Unlike those of a zip file, members are compressed together.
+                yield member.name, partial(_bounded, stream, path.stat().st_size)
+
+
+def _limit(packed: int, most: int) -> int:
+    return min(max(LEAST_BYTES, MOST_TIMES * packed), most)
+
+
+def _bounded(stream: IO[bytes], packed: int) -> bytes:
+    """Read a stream that is unpacked from so many bytes, up to a limit."""
+    limit = _limit(packed, MOST_BYTES)
+    with stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        detail = f"unpacked it is larger than {limit / 1e6:,.0f} MB"
+        raise RejectedError("unreadable_file", detail)
+    return data
+
+
+def _read(path: Path) -> bytes:
+    """Return the bytes of a file, unpacked where its ending says that it is packed."""
+    opened = next((o for end, o in _COMPRESSED.items() if path.name.casefold().endswith(end)), None)
+    if opened is None:
+        return path.read_bytes()
+    return _bounded(opened(path), path.stat().st_size)
+
+
+def _contents(
+    path: Path, kind: str, data: bytes | None, properties: bool
+) -> tuple[str, bool] | list[Chunk]:
+    """Return the text of one file and whether it was no UTF-8, or what a table or store holds.
+
+    ``data`` are the bytes of a member of an archive, which may be packed themselves.
+    """
     if kind == "store":
         crystals = open_store(path)
         if not properties:
             crystals = replace(crystals, properties={})
         return [Chunk(kind, crystals, [str(path)], [], [], size=float(path.stat().st_size))]
-    data = path.read_bytes()
-    if path.name.casefold().endswith(".gz"):
-        data = gzip.decompress(data)
+    if data is None:
+        data = _read(path)
+    else:
+        for ending, opened in _COMPRESSED.items():
+            if path.name.casefold().endswith(ending):
+                data = _bounded(opened(io.BytesIO(data)), len(data))
+    if kind in _TABLES:
+        return list(_of_table(path, kind, data, properties))
+    return _decoded(data)
+
+
+def _decoded(data: bytes) -> tuple[str, bool]:
+    """Return the text of some bytes and whether it was no UTF-8, but what Windows makes of text."""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), False
+    except UnicodeDecodeError:
+        pass
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    try:
+        text = data.decode("utf-16" if utf16 else "cp1252")
     except UnicodeDecodeError:
         raise RejectedError("not_text") from None
+    if not _CONTROL.isdisjoint(text):
+        raise RejectedError("not_text")
+    return text, True
 
 
-def _of_texts(kind: str, found: list[tuple[Path, str]]) -> Chunk:
-    files, texts = [str(path) for path, _ in found], [text for _, text in found]
-    names = [name_of_file(path) for path, _ in found]
-    return Chunk(kind, texts, files, names, [None] * len(found), size=float(sum(map(len, texts))))
+_CONTROL = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f\v\x1a")
+
+
+def _of_texts(kind: str, found: list[tuple[Path, str, bool]]) -> Chunk:
+    files, texts = [str(path) for path, _, _ in found], [text for _, text, _ in found]
+    names = [name_of_file(path) for path, _, _ in found]
+    size = float(sum(map(len, texts)))
+    decoded = frozenset(place for place, (_, _, other) in enumerate(found) if other)
+    return Chunk(kind, texts, files, names, [None] * len(found), size=size, decoded=decoded)
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> Chunk:
     if not isinstance(error, RejectedError):
-        what = error.what if isinstance(error, DataError) else str(error)
+        what = error.what if isinstance(error, DataError) else " ".join(str(error).split())[:200]
         error = RejectedError("unreadable_file", what or type(error).__name__)
     size = float(path.stat().st_size) if path.exists() else 0.0
     return Chunk(kind, error, [str(path)], [name_of_file(path)], [None], size=size)
@@ -162,10 +293,10 @@ def _unreadable(path: Path, kind: str, error: Exception) -> Chunk:
 # Tables with one CIF per row.
 
 
-def _of_table(path: Path, kind: str, properties: bool) -> Iterator[Chunk]:
+def _of_table(path: Path, kind: str, data: bytes, properties: bool) -> Iterator[Chunk]:
     """Read a table with a column ``cif``, called by a column such as material_id or its rows."""
     try:
-        frame = _frame(path, kind)
+        frame = _frame(data, kind)
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"cannot be read as a table ({reason})", where=str(path)) from None
@@ -187,7 +318,7 @@ def _of_table(path: Path, kind: str, properties: bool) -> Iterator[Chunk]:
         for series in (frame.iter_columns() if properties else ())
         if series.name not in taken and (values := _values(series)) is not None
     }
-    size = float(path.stat().st_size)
+    size = float(len(data))
     for start in range(0, frame.height, _CHUNK):
         part = slice(start, start + _CHUNK)
         rows = [*range(frame.height)[part]]
@@ -196,14 +327,11 @@ def _of_table(path: Path, kind: str, properties: bool) -> Iterator[Chunk]:
         yield Chunk("cif", texts[part], [str(path)] * len(rows), names[part], [*rows], own, share)
 
 
-def _frame(path: Path, kind: str) -> pl.DataFrame:
-    data = path.read_bytes()
+def _frame(data: bytes, kind: str) -> pl.DataFrame:
     if kind == "parquet":
         return pl.read_parquet(io.BytesIO(data))
     if kind == "feather":
         return pl.read_ipc(io.BytesIO(data))
-    if path.name.casefold().endswith(".gz"):
-        data = gzip.decompress(data)
     # Bytes that are no UTF-8 spoil their row alone: they come out as replacement characters, by
     # which the row is recognised.
     read = partial(pl.read_csv, separator="\t" if kind == "tsv" else ",", encoding="utf8-lossy")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, lattices_from_parameters
 from variolite.crystals.elements import atomic_numbers
-from variolite.crystals.files.cif import expand, operations_of_group
+from variolite.crystals.files.symmetry import expand, operations_of_group
 
 # Primitive lattice vectors in terms of the conventional ones, by centring.
 _PRIMITIVE = {
