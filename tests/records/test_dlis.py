@@ -73,6 +73,11 @@ def test_what_cannot_be_read_is_one_clear_error(tmp_path, monkeypatch):
              (("A", LOGS), ("B", in_feet)))  # fmt: skip
     with pytest.raises(DataError, match="'GR' is in gAPI in one well and in ft in another"):
         read_table(write(tmp_path, *files))
+    with monkeypatch.context() as patch:
+        # A process that ends with an error and without a word, as dlisio may make it.
+        patch.setattr(sys, "executable", "false")
+        with pytest.raises(DataError, match="dlisio stopped in it"):
+            read_table(path)
     monkeypatch.setitem(sys.modules, "dlisio", None)
     with pytest.raises(DataError, match=r"missing. Install it with: pip install 'variolite\[logs"):
         read_table(path)

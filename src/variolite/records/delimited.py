@@ -7,7 +7,7 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -181,10 +181,19 @@ def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
         raise DataError("has no header line")
     named = pl.Series(records[0]).str.replace(_GUARDED, "$1").str.strip_chars()
     names = [name or f"unnamed_{i}" for i, name in enumerate(named, start=1)]
-    return data, separator, distinct(names, path)
+    return data, separator, distinct(names, noting(path))
 
 
-def distinct(names: Sequence[str], path: Path) -> list[str]:
+def noting(path: Path) -> Callable[[str], None]:
+    """Return what says a remark on a file, as a DataWarning."""
+
+    def note(text: str) -> None:
+        warnings.warn(f"{path}: {text}", DataWarning, stacklevel=2)
+
+    return note
+
+
+def distinct(names: Sequence[str], note: Callable[[str], None]) -> list[str]:
     """Return names of which the first of several equal ones keeps its own, and say so."""
     found: list[str] = []
     for name in names:
@@ -192,8 +201,7 @@ def distinct(names: Sequence[str], path: Path) -> list[str]:
         while other in found:
             number, other = number + 1, f"{name}:{number + 1}"
         if other != name:
-            what = f"{path}: the column name {name!r} occurs again; the later one is {other!r}"
-            warnings.warn(what, DataWarning, stacklevel=2)
+            note(f"the column name {name!r} occurs again; the later one is {other!r}")
         found.append(other)
     return found
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import json
 import logging
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from variolite.errors import DataError, DataWarning
-from variolite.records.delimited import Units, distinct
+from variolite.errors import DataError
+from variolite.records.delimited import Units, distinct, noting
+from variolite.records.memory import require_memory
 from variolite.records.units import canonical_unit
 
 _LENGTHS = ("m", "ft", "in", ".1in", "cm")
+_DAMAGED = "The file is truncated or damaged, or its ending does not say what it is"
 _ABSENT = -999.25  # What recording systems write where there is no value.
 
 
@@ -42,14 +51,43 @@ def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
     Channels of several values for each depth (images, waveforms) are left out. The column
     ``WELL`` repeats the name of the well in the file. DataWarning says what was left out.
     """
-    try:
-        from dlisio import dlis
-    except ImportError:
+    if find_spec("dlisio") is None:
         hint = "Install it with: pip install 'variolite[logs]'"
-        raise DataError("dlisio, which reads DLIS files, is missing", hint=hint) from None
+        raise DataError("dlisio, which reads DLIS files, is missing", hint=hint)
+    require_memory(4 * path.stat().st_size, "reading it")
+    # Some damaged files end the whole process in which dlisio runs, so it gets its own.
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "table.arrow"
+        command = [sys.executable, "-m", "variolite.records.dlis", str(path.absolute()), str(out)]
+        places = os.pathsep.join(filter(None, sys.path))
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": places}
+        )
+        if "Traceback (most" in done.stderr:
+            raise RuntimeError(done.stderr)
+        if done.returncode:
+            raise DataError("cannot be read as DLIS (dlisio stopped in it)", hint=_DAMAGED)
+        answer = json.loads(done.stdout)
+        for text in answer["notes"]:
+            noting(path)(text)
+        if "what" in answer:
+            raise DataError(answer["what"], hint=answer["hint"])
+        return pl.read_ipc(io.BytesIO(out.read_bytes())), answer["units"]
 
-    def note(text: str) -> None:
-        warnings.warn(f"{path}: {text}", DataWarning, stacklevel=5)
+
+def _answer(path: Path, out: Path) -> dict[str, Any]:
+    """Write the table to ``out``; return its units or what is wrong, and what is to be said."""
+    notes: list[str] = []
+    try:
+        frame, units = _read(path, notes)
+    except DataError as error:
+        return {"what": error.what, "hint": error.hint, "notes": notes}
+    frame.write_ipc(out)
+    return {"units": units, "notes": notes}
+
+
+def _read(path: Path, notes: list[str]) -> tuple[pl.DataFrame, Units]:
+    from dlisio import dlis
 
     logging.getLogger("dlisio").addHandler(logging.NullHandler())
     try:
@@ -59,8 +97,7 @@ def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
             frames = [_frame(file, frame) for file in files for frame in file.frames]
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        hint = "The file is truncated or damaged, or its ending does not say what it is"
-        raise DataError(f"cannot be read as DLIS ({reason})", hint=hint) from None
+        raise DataError(f"cannot be read as DLIS ({reason})", hint=_DAMAGED) from None
     chosen: dict[str, _Frame] = {}
     for frame in frames:
         best = chosen.get(frame.well)
@@ -70,11 +107,11 @@ def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
         listed = ", ".join(frame.name for frame in frames)
         what = f"holds no logs by depth ({listed})" if listed else "holds no frames"
         raise DataError(what, hint="Export the logs with depth as the index")
-    others = [frame for frame in frames if frame not in chosen.values()]
+    read = [frame.name for frame in chosen.values()]
+    others = [f.name for f in frames if all(f is not other for other in chosen.values())]
     if others:
-        read = ", ".join(frame.name for frame in chosen.values())
-        note(f"read is {read}; left out are {', '.join(frame.name for frame in others)}")
-    tables = [_table(frame, path, note) for frame in chosen.values()]
+        notes.append(f"read is {', '.join(read)}; left out are {', '.join(others)}")
+    tables = [_table(frame, notes) for frame in chosen.values()]
     units: Units = {}
     for name, unit in chain.from_iterable(stated.items() for _, stated in tables):
         if canonical_unit(units.setdefault(name, unit)) != canonical_unit(unit):
@@ -101,14 +138,14 @@ def _text(value: Any) -> str:
     return text.strip()
 
 
-def _table(frame: _Frame, path: Path, note: Callable[[str], None]) -> tuple[pl.DataFrame, Units]:
+def _table(frame: _Frame, notes: list[str]) -> tuple[pl.DataFrame, Units]:
     arrays = [
         _text(channel.name) for i, channel in enumerate(frame.channels) if i not in frame.scalar
     ]
     if arrays:
-        note(f"channels of several values are left out: {', '.join(arrays)}")
+        notes.append(f"channels of several values are left out: {', '.join(arrays)}")
     channels = [frame.channels[i] for i in frame.scalar]
-    names = distinct([_text(channel.name) for channel in channels], path)
+    names = distinct([_text(channel.name) for channel in channels], notes.append)
     fields = frame.values.dtype.names
     columns = {}
     for name, place in zip(names, frame.scalar, strict=True):
@@ -123,3 +160,7 @@ def _table(frame: _Frame, path: Path, note: Callable[[str], None]) -> tuple[pl.D
     if frame.well and "WELL" not in table.columns:
         table.insert_column(0, pl.Series("WELL", [frame.well] * table.height))
     return table, units
+
+
+if __name__ == "__main__":
+    print(json.dumps(_answer(Path(sys.argv[1]), Path(sys.argv[2]))))

@@ -10,7 +10,6 @@ import csv
 import io
 import logging
 import re
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from variolite.errors import DataError, DataWarning
-from variolite.records.delimited import Units, distinct, understood
+from variolite.errors import DataError
+from variolite.records.delimited import Units, distinct, noting, understood
 from variolite.records.memory import require_memory
 
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
@@ -80,10 +79,7 @@ def read_las(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
     curve names the well, the column ``WELL`` repeats the name in the header, so that files can
     be stacked. DataWarning says what was guessed or left out.
     """
-
-    def note(text: str) -> None:
-        warnings.warn(f"{path}: {text}", DataWarning, stacklevel=5)
-
+    note = noting(path)
     file = _open(path, note)
     parts = [_table(section, file, note) for section in file.data]
     for section, above, below in zip(file.data[1:], parts, parts[1:], strict=False):
@@ -172,7 +168,7 @@ def _open(path: Path, note: Note) -> _File:
         words = re.split(r"[\s:]+", found[1]) if found else []
         same = (word for word in words if _number(word) == entries["well"].value)
         texts["well"] = next(same, texts["well"])
-    curves = _curves(header, path)
+    curves = _curves(header, note)
     if curves and not curves[0].unit:
         units = [_unit(entries[key]) for key in ("strt", "stop", "step") if key in entries]
         curves[0] = _Curve(curves[0].name, next(filter(None, units), ""))
@@ -234,11 +230,11 @@ def _unit(item: Any) -> str:
     return "" if unit in "_-." else unit
 
 
-def _curves(header: Any, path: Path) -> list[_Curve]:
+def _curves(header: Any, note: Note) -> list[_Curve]:
     found = [(item.original_mnemonic.strip() or "UNKNOWN", _unit(item)) for item in header.curves]
     # "DEPT..1IN" is in tenths of an inch.
     found = [(n[:-1], f".{unit}") if n.endswith(".") else (n, unit) for n, unit in found]
-    names = distinct([name for name, _ in found], path)
+    names = distinct([name for name, _ in found], note)
     return [_Curve(name, unit) for name, (_, unit) in zip(names, found, strict=True)]
 
 

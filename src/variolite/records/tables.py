@@ -14,7 +14,7 @@ import polars as pl
 
 from variolite.errors import DataError, nearest
 from variolite.errors import DataWarning as DataWarning
-from variolite.records.delimited import distinct, read_delimited, understood, units_row
+from variolite.records.delimited import distinct, noting, read_delimited, understood, units_row
 from variolite.records.dlis import read_dlis
 from variolite.records.las import read_las
 from variolite.records.memory import require_memory
@@ -42,7 +42,7 @@ def _read_excel(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, dict[str
         book = fastexcel.read_excel(path)
         head = book.load_sheet(0, header_row=None, n_rows=3, dtypes="string").to_polars().rows()
         header = [str(cell or f"unnamed_{i}").strip() for i, cell in enumerate(head[0], start=1)]
-        header = distinct(header, path)
+        header = distinct(header, noting(path))
         units = units_row(head[1:], header)
         types: Any = {header.index(name): "string" for name in text if name in header}
         skipped = 1 + bool(units)
