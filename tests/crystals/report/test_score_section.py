@@ -40,6 +40,7 @@ TITLES = {
     "sun_relaxed": "S.U.N., after relaxation",
     "msun_relaxed (CHGNet 0.3.0)": "metastable S.U.N., after relaxation (CHGNet 0.3.0)",
     "e_above_hull_median (CHGNet 0.3.0)": "energy above hull, median (CHGNet 0.3.0)",
+    "asked": "asked for",
     "spearman_asked_band_gap": "rank correlation with values asked for: band gap",
     "something_nobody_knows": "something nobody knows",
     "": "",
@@ -111,7 +112,8 @@ def test_stability_is_told_with_its_potential_and_beside_baselines(crystal_run):
     # A baseline that comes later must not speak for the samples.
     card["rows"].append({**mine, "method": "ion_exchange", "mean": 0.5})
     (crystal_run / "scorecard.json").write_text(json.dumps(card))
-    assert "25.0\u00a0% stable, unique and novel by LAW 1." in headline_of(crystal_run)
+    told = "25.0\u00a0% stable, unique and novel by LAW 1"
+    assert f"{told} (ion exchange, which learns nothing: 50.0\u00a0%)." in headline_of(crystal_run)
     section = scores_section(Scorecard.read(crystal_run / "scorecard.json"))
     tables = [block for block in section.blocks if hasattr(block, "rows")]
     (table,) = (t for t in tables if any(row[0] == "S.U.N. (LAW 1)" for row in t.rows))

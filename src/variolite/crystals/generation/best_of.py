@@ -75,7 +75,7 @@ def lowest_of(
         decoded = model.decode(latents, species=again.species if model.species_given else None)
         # All draws of each crystal, (draws, number), the first draw first.
         drawn = Crystals.concatenate([replace(some, properties={}), decoded])
-        drawn = symmetrised(drawn, precision)
+        drawn = symmetrised(drawn, precision) if precision else drawn
         valid = (compositions(drawn) == np.tile(compositions(some), (draws, 1))).all(axis=1)
         valid &= reject_reasons(drawn, prior, where) == ""
         found = np.full(len(drawn), np.nan)

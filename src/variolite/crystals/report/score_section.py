@@ -125,6 +125,10 @@ def headline(run: CrystalRun) -> list[str]:
     words["sun"] = "stable, unique and novel"
     if "sun" in shares and (potential := parted(shares["sun"].metric)[1]):
         words["sun"] += f" by {potential}"
+        same = scorecard.select(method="ion_exchange", metric=shares["sun"].metric)
+        words["sun"] += "".join(
+            f" (ion exchange, which learns nothing: {written(r)})" for r in same
+        )
     generated = [f"{written(shares[name])} {words[name]}" for name in words if name in shares]
     number = "the generated crystals"
     if run.samples is not None:
