@@ -1,7 +1,9 @@
 """Writing: whole files or none, and the same bytes for the same table."""
 
 import os
+import resource
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -79,3 +81,33 @@ def test_formulas_of_spreadsheets_are_guarded_and_read_back(tmp_path):
     records.write_table(frame, path)
     writing.raw_text.reset(token)
     assert path.read_text().startswith("=well,x,c\n=1+1,-1.0,=1+1\n")
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "tsv", "parquet", "feather"])
+def test_tables_are_written_in_parts(tmp_path, monkeypatch, ending):
+    frame = pl.DataFrame({"a": range(1000), "b": [None, "=x", "y", "é,"] * 250})
+    whole, parts = tmp_path / f"whole.{ending}", tmp_path / f"parts.{ending}"
+    records.write_table(frame, whole)
+    monkeypatch.setattr(writing, "_ROWS", 7)
+    records.write_table(frame, parts)
+    if ending != "csv.gz":  # where parts change how it is compressed
+        assert parts.read_bytes() == whole.read_bytes()
+    assert records.read_table(parts).equals(frame)
+    records.write_table(frame.clear(), parts)
+    if ending == "csv":
+        assert parts.read_text() == "a,b\n"
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "feather"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, ending):
+    path = tmp_path / f"t.{ending}"
+    frame = pl.DataFrame({"a": np.random.default_rng(0).normal(size=9999)})
+    # No file of this process may become larger.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"cannot be written.*File too large.*ree space"):
+            records.write_table(frame, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

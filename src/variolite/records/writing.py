@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from typing import IO, cast
 
 import polars as pl
 
@@ -24,13 +25,24 @@ raw_text: ContextVar[bool] = ContextVar("raw_text", default=False)
 """Whether text goes into delimited files as it is, formulas of spreadsheets included."""
 
 
-def _delimited(frame: pl.DataFrame, buffer: io.BytesIO, separator: str = ",") -> None:
-    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
-    if not raw_text.get():
-        frame = frame.rename(lambda name: _harmless(pl.Series([name]))[0])
-        text = frame.select(pl.selectors.string(include_categorical=True))
-        frame = frame.with_columns(_harmless(series) for series in text.iter_columns())
-    frame.write_csv(buffer, separator=separator)
+_ROWS = 100_000  # Turned into text at a time: what is written may be larger than the memory.
+
+
+def _delimited(frame: pl.DataFrame, file: IO[bytes], separator: str = ",") -> None:
+    names = frame.columns if raw_text.get() else _harmless(pl.Series(frame.columns)).to_list()
+    for start in range(0, max(frame.height, 1), _ROWS):
+        part = frame[start : start + _ROWS].with_columns(pl.selectors.float().fill_nan(None))
+        if not raw_text.get():
+            text = part.select(pl.selectors.string(include_categorical=True))
+            part = part.with_columns(_harmless(series) for series in text.iter_columns())
+        part.columns = names
+        part.write_csv(file, separator=separator, include_header=start == 0)
+
+
+def _compressed(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    # A fixed time stamp and no name: the same table always gives the same bytes.
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as text:
+        _delimited(frame, cast("IO[bytes]", text))
 
 
 def _harmless(text: pl.Series) -> pl.Series:
@@ -39,9 +51,9 @@ def _harmless(text: pl.Series) -> pl.Series:
     return ("'" + text).zip_with(runs, text).alias(text.name)
 
 
-_WRITERS: dict[str, Callable[[pl.DataFrame, io.BytesIO], object]] = {
+_WRITERS: dict[str, Callable[[pl.DataFrame, IO[bytes]], object]] = {
     ".csv": _delimited,
-    ".csv.gz": _delimited,
+    ".csv.gz": _compressed,
     ".tsv": partial(_delimited, separator="\t"),
     ".parquet": pl.DataFrame.write_parquet,
     ".feather": pl.DataFrame.write_ipc,
@@ -56,15 +68,15 @@ def write_table(frame: pl.DataFrame, path: str | Path) -> None:
     left unchanged.
     """
     ending = ending_of(Path(path), _WRITERS, "written")
-    buffer = io.BytesIO()
     try:
-        _WRITERS[ending](frame, buffer)
+        with _writing(path) as file:
+            _WRITERS[ending](frame, file)
     except pl.exceptions.PolarsError as error:
         what = f"the table cannot be written as {ending} ({error})"
-        raise DataError(what, where=str(path), hint="Parquet holds every type of column") from None
-    data = buffer.getvalue()
-    # A fixed time stamp: the same table always gives the same bytes.
-    write_bytes_atomic(path, gzip.compress(data, mtime=0) if ending == ".csv.gz" else data)
+        # Its Parquet writer reports a full disk as one of its own errors.
+        full = "os error" in str(error)
+        hint = "Check free space" if full else "Parquet holds every type of column"
+        raise DataError(what, where=str(path), hint=hint) from None
 
 
 def require_writable(path: str | Path, *, also: Iterable[str] = ()) -> None:
@@ -80,11 +92,18 @@ def write_text_atomic(path: str | Path, text: str) -> None:
 
 def write_bytes_atomic(path: str | Path, data: bytes) -> None:
     """Write to a temporary file beside ``path``, then put it in place; DataError if impossible."""
+    with _writing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def _writing(path: str | Path) -> Iterator[IO[bytes]]:
+    """Yield a file that replaces ``path`` at the end; DataError if impossible."""
     path = Path(path)
     _require_place(path)
     try:
-        with placed(path) as (_, descriptor), open(descriptor, "wb", closefd=False) as handle:
-            handle.write(data)
+        with placed(path) as (_, descriptor), open(descriptor, "wb", closefd=False) as file:
+            yield file
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})"
         raise DataError(what, where=str(path), hint="Check permissions and free space") from None
