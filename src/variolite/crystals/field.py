@@ -161,7 +161,8 @@ class CrystalField:
         crystals = load(data, progress, out, model=model, strict=strict, primitive=primitive)
         with progress.stage(f"reconstructing {len(crystals)} structures"):
             found = model.reconstruct(crystals)
-        write_structures(found, out)
+        # Energies and space groups are those of the given structures, not of these.
+        write_structures(replace(found, properties={}), out)
 
     def generate(
         self,
@@ -203,7 +204,8 @@ class CrystalField:
         if relax:
             crystals = _relaxed(crystals, workers, progress)
         crystals = with_predictions(model, crystals, progress)
-        write_structures(_judged(model, crystals, sampling, progress), out)
+        found = _judged(model, crystals, sampling, progress)
+        write_structures(found, out, kind="symmetric_cif")
         if made.shortfall is not None:
             what = f"{made.shortfall.what}; these are written"
             error = ShortfallError(what, where=str(out), hint=made.shortfall.hint)

@@ -11,10 +11,7 @@ from scipy.spatial import cKDTree
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import compositions
-from variolite.crystals.files.groups import ask_spglib
-
-SYMPREC = 0.01
-"""Angstrom by which a repetition may be missed."""
+from variolite.crystals.files.groups import SYMPREC, ask_spglib
 
 
 def repeats(crystals: Crystals) -> NDArray[np.bool_]:

@@ -5,17 +5,27 @@ import os
 import re
 from dataclasses import replace
 
+import gemmi
 import numpy as np
 import polars as pl
 import pytest
-from crystal_cases import SEEDS, assert_same, crystals_of, same_atoms, sound
+from crystal_cases import SEEDS, assert_same, crystals_of, read_text, same_atoms, sound
+from gemmi import cif
 from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
 from variolite.crystals.files import load_crystals, textbook_crystals, write_structures
 from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
-from variolite.crystals.files.writing import file_names, require_place, to_cif, to_extxyz, to_poscar
+from variolite.crystals.files.groups import space_groups
+from variolite.crystals.files.writing import (
+    file_names,
+    require_place,
+    to_cif,
+    to_extxyz,
+    to_poscar,
+    to_symmetric_cif,
+)
 from variolite.errors import DataError
 
 
@@ -50,6 +60,50 @@ def test_texts_are_understood_elsewhere():
             assert same_atoms(from_pymatgen(found)[0], crystal, 1e-8)
         atoms = ase_read(io.StringIO(text), format="cif")
         assert sorted(atoms.numbers) == sorted(crystal.species)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_space_group_found_is_written_with_its_operations():
+    """The same crystal for four readers, with the group that spglib finds in what was written."""
+    from ase.io import read as ase_read
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.io.cif import CifParser
+
+    known = textbook_crystals()
+    for place in range(0, len(known), 6):
+        # Turned, moved and left-handed: none of it is written.
+        crystal = known[place]
+        moved = replace(
+            crystal,
+            coordinates=crystal.coordinates + np.array([0.123, 0.217, 0.391]),
+            lattice=crystal.lattice * [1, 1, -1],
+        )
+        text = to_symmetric_cif(moved)
+        block = cif.read_string(text).sole_block()
+        number = int(known.properties["space_group"][place])
+        assert block.find_value("_symmetry_Int_Tables_number") == str(number)
+        reading = read_text("cif", text)
+        assert len(reading.notes) == 0
+        assert space_groups(reading.crystals)[0].tolist() == [number]
+        ours = to_pymatgen(reading.crystals[0])
+        structure = CifParser.from_str(text).parse_structures(primitive=False)[0]
+        assert StructureMatcher(scale=False).fit(ours, to_pymatgen(crystal))
+        assert StructureMatcher(primitive_cell=False, scale=False).fit(ours, structure)
+        counts = np.bincount(reading.crystals.species, minlength=119)
+        np.testing.assert_array_equal(
+            np.bincount([s.specie.Z for s in structure], minlength=119), counts
+        )
+        atoms = ase_read(io.StringIO(text), format="cif")
+        np.testing.assert_array_equal(np.bincount(atoms.numbers, minlength=119), counts)
+        sites = gemmi.make_small_structure_from_block(block).get_all_unit_cell_sites()
+        numbers = [site.element.atomic_number for site in sites]
+        np.testing.assert_array_equal(np.bincount(numbers, minlength=119), counts)
+
+
+def test_without_symmetry_the_symmetric_cif_is_the_plain_one():
+    for crystal in crystals_of(7, count=4, atoms=5):
+        if len(crystal) > 2:
+            assert to_symmetric_cif(crystal) == to_cif(crystal)
 
 
 def test_what_cannot_be_written_is_said(tmp_path):

@@ -25,6 +25,8 @@ Log = Callable[[str], None]
 # Prototypes: which crystals share symmetry and stoichiometry.
 
 _CHUNK = 512
+SYMPREC = 0.01
+"""Angstrom by which symmetry may be missed."""
 
 
 def prototypes(crystals: Crystals) -> NDArray[np.str_]:
@@ -38,7 +40,7 @@ def prototypes(crystals: Crystals) -> NDArray[np.str_]:
 
 
 def space_groups(
-    crystals: Crystals, *, symprec: float = 0.01, workers: int = 1, log: Log = lambda _: None
+    crystals: Crystals, *, symprec: float = SYMPREC, workers: int = 1, log: Log = lambda _: None
 ) -> tuple[Integers, Integers]:
     """Find space groups and the numbers of atoms in primitive cells with spglib, shape (B,) each.
 

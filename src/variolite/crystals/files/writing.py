@@ -7,19 +7,23 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from variolite.atomic import placed
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
-from variolite.crystals.elements import reduced_formulas, symbols_of
+from variolite.crystals.elements import SYMBOLS, atomic_numbers, reduced_formulas, symbols_of
 from variolite.crystals.files.cif import CELL
+from variolite.crystals.files.groups import SYMPREC, ask_spglib
 from variolite.crystals.files.store import write_store
+from variolite.crystals.files.symmetry import expand, operations_of_hall
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic, write_table
 from variolite.records.writing import require_parent
@@ -38,29 +42,82 @@ def to_cif(crystal: Crystal) -> str:
     its lattice vectors are left-handed, so that it is not its mirror image.
     """
     symbols, coordinates, lattice = _right_handed(crystal)
-    formula = str(reduced_formulas(Crystals.of([crystal]))[0])
-    counts = Counter(symbols)
+    rows = [(symbol, 1, place) for symbol, place in zip(symbols, coordinates, strict=True)]
+    return _cif(crystal.name, ("P 1", 1, ["x, y, z"]), np.array(lattice), rows)
+
+
+def to_symmetric_cif(crystal: Crystal) -> str:
+    """Return a CIF with the space group that spglib finds within 0.01 Angstrom.
+
+    It has the conventional cell, the operations, and one atom of each orbit. Where there is no
+    group but P 1, or no spglib, it is the CIF of `to_cif`.
+    """
+    _, coordinates, lattice = _right_handed(crystal)
+    right = replace(crystal, coordinates=np.array(coordinates), lattice=np.array(lattice))
+    try:
+        found = ask_spglib("get_symmetry_dataset", right, symprec=SYMPREC)
+    except DataError:
+        return to_cif(crystal)
+    if found is None or found.number == 1:
+        return to_cif(crystal)
+    operations = gemmi.symops_from_hall(found.hall)
+    group = gemmi.find_spacegroup_by_ops(operations)
+    cell, species = found.std_lattice, np.array(found.std_types, dtype=np.uint8)
+    left, rows = np.ones(len(species), dtype=np.bool_), []
+    while group is not None and left.any():
+        first = np.flatnonzero(left)[:1]
+        _, orbit = expand(
+            species[first], found.std_positions[first], cell, operations_of_hall(found.hall)
+        )
+        # Which of the atoms are images of this one: all of its orbit, or the group is another.
+        apart = found.std_positions[:, None] - orbit
+        near = np.linalg.norm((apart - np.rint(apart)) @ cell, axis=-1).min(axis=1) < 10 * SYMPREC
+        near &= left & (species == species[first])
+        if near.sum() != len(orbit):
+            return to_cif(crystal)
+        left &= ~near
+        rows.append((SYMBOLS[species[first[0]]], len(orbit), orbit[0].tolist()))
+    triplets = [operation.triplet() for operation in operations]
+    return _cif(crystal.name, (group.xhm(), group.number, triplets), cell, rows)
+
+
+def _cif(
+    name: str,
+    group: tuple[str, int, list[str]],
+    lattice: Floats,
+    rows: list[tuple[str, int, list[float]]],
+) -> str:
+    """Lay out a CIF: symbol, number and operations of the group; symbol, number and place of sites.
+
+    The lattice is right-handed.
+    """
+    counts: Counter[str] = Counter()
+    for symbol, count, _ in rows:
+        counts[symbol] += count
+    species = atomic_numbers(counts.elements())
+    whole = Crystal(species, np.zeros((len(species), 3)), lattice)
+    formula = str(reduced_formulas(Crystals.of([whole]))[0])
     cell = cell_parameters(lattice)[0].tolist()
     lines = [
-        f"data_{re.sub(r'[^A-Za-z0-9_.+-]', '_', crystal.name)[:70] or formula}",
-        "_symmetry_space_group_name_H-M   'P 1'",
+        f"data_{re.sub(r'[^A-Za-z0-9_.+-]', '_', name)[:70] or formula}",
+        f"_symmetry_space_group_name_H-M   '{group[0]}'",
         *(f"{tag}   {value:.8f}" for tag, value in zip(CELL, cell, strict=True)),
-        "_symmetry_Int_Tables_number   1",
+        f"_symmetry_Int_Tables_number   {group[1]}",
         f"_chemical_formula_structural   {formula}",
         f"_chemical_formula_sum   '{' '.join(f'{s}{count}' for s, count in counts.items())}'",
-        f"_cell_volume   {abs(float(np.linalg.det(crystal.lattice))):.8f}",
+        f"_cell_volume   {abs(float(np.linalg.det(lattice))):.8f}",
         f"_cell_formula_units_Z   {math.gcd(*counts.values())}",
         "loop_",
         " _symmetry_equiv_pos_site_id",
         " _symmetry_equiv_pos_as_xyz",
-        "  1  'x, y, z'",
+        *(f"  {place}  '{triplet}'" for place, triplet in enumerate(group[2], 1)),
         "loop_",
         *(f" _atom_site_{name}" for name in ("type_symbol", "label", "symmetry_multiplicity")),
         *(f" _atom_site_fract_{axis}" for axis in "xyz"),
         " _atom_site_occupancy",
         *(
-            f"  {symbol}  {symbol}{place}  1  {x:.10f}  {y:.10f}  {z:.10f}  1"
-            for place, (symbol, (x, y, z)) in enumerate(zip(symbols, coordinates, strict=True))
+            f"  {symbol}  {symbol}{place}  {count}  {x:.10f}  {y:.10f}  {z:.10f}  1"
+            for place, (symbol, count, (x, y, z)) in enumerate(rows)
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -138,7 +195,11 @@ def _right_handed(crystal: Crystal) -> tuple[list[str], list[list[float]], list[
 # Sets of crystals.
 
 _RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$")
-_FILES = {"cif": (".cif", to_cif), "poscar": (".vasp", to_poscar)}
+_FILES = {
+    "cif": (".cif", to_cif),
+    "symmetric_cif": (".cif", to_symmetric_cif),
+    "poscar": (".vasp", to_poscar),
+}
 
 
 def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") -> None:
@@ -153,8 +214,9 @@ def write_structures(crystals: Crystals, out: str | Path, *, kind: str = "cif") 
         .tsv, .parquet, .feather or .arrow (table with the columns material_id, cif and the
         properties); without an ending a folder, which must not hold anything yet.
     kind
-        Of the files in a folder: "cif" or "poscar". Their names are those of the
-        structures, made safe and distinct.
+        Of the files in a folder: "cif" (in P 1, with cell and order of atoms as they are),
+        "symmetric_cif" (in the conventional cell of the space group found by spglib, with its
+        operations) or "poscar". Their names are those of the structures, made safe and distinct.
 
     Raises
     ------
