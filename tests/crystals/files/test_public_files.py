@@ -60,6 +60,7 @@ def reason(text, kind="cif"):
         "_cell_length_b 5.0\n",
         "_diffrn_ambient_temperature 200\n_diffrn_ambient_temperature 300\n",
         "loop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'\n",
+        "loop_\n_atom_site_label\n_atom_site_U_iso_or_equiv\nNa1 0.5(2)\nCl1 0.5(3)\n",
     ],
 )
 def test_harmless_repeated_tags_are_passed_over_with_a_note(more):
@@ -82,6 +83,8 @@ def test_repeated_tags_that_differ_where_it_matters():
         "_chemical_name_common 'never closed\n",
         "_audit_matrix [1 2 3]\n",
         "_publ_comment '''two\nlines'''\n",
+        "_publ_comment '''\nin 'three' marks\n'''\n",
+        "_loop\n_audit_creation_method x\n",
         '_publ_comment """two\nlines"""\n_publ_other 1\n',
     ],
 )
@@ -113,6 +116,25 @@ def test_text_of_windows(tmp_path):
     assert reading.crystals.species.tolist() == [11, 17, 11, 17]
     assert reading.notes.select("name", "note").rows() == [("a", NOT_UTF8), ("b", NOT_UTF8)]
     reading.require_sound()
+
+
+def test_operations_without_quotation_marks():
+    text = changed(
+        "'x, y, z'\n", "x, y, z\n-x, -y, -z\n", "'P 1'", "'P -1'", "number 1", "number 2"
+    )
+    assert formula("cif", text.replace("0.5 0.5 0.25", "0.4 0.3 0.2")) == {"Na": 1, "Cl": 2}
+
+
+def test_remarks_behind_the_elements_of_a_poscar():
+    text = "x\n1.0\n4 0 0\n0 5 0\n0 0 6\nNa Cl ! ions\n1 1 ! counts\nDirect\n0 0 0\n0.5 0.5 0.25\n"
+    assert formula("poscar", text) == {"Na": 1, "Cl": 1}
+
+
+def test_cartesian_atoms_are_said_to_be_such():
+    text = changed("_fract_", "_Cartn_", "_atom_site_", "_atom_site.", "_cell_", "_cell.")
+    assert (
+        reason(text) == "a coordinate is missing or no number: they are Cartesian, not fractional"
+    )
 
 
 # Elements.
@@ -290,6 +312,11 @@ def test_json_of_databases(form):
     np.testing.assert_allclose(found.lattices[0], np.diag([4.0, 5.0, 6.0]))
     assert found.names.tolist() == ["a"]
     assert found.properties["gap"].tolist() == [1.5]
+
+
+def test_json_lines():
+    lines = "\n".join(json.dumps(entry) for entry in CONTENTS["jarvis"] * 2)
+    assert sound("json", f"{lines}\n").names.tolist() == ["a", "a"]
 
 
 def test_optimade_with_species_that_are_mixed_or_no_crystal():

@@ -100,7 +100,7 @@ def read_block(block: cif.Block, max_atoms: int, notes: tuple[str, ...] = ()) ->
     """
     atoms = _atoms(block)
     if not atoms:
-        if block.find_values("_atom_site_Cartn_x"):
+        if any(block.find_values(f"_atom_site{mark}Cartn_x") for mark in "_."):
             raise RejectedError("bad_coordinates", "they are Cartesian, not fractional")
         raise RejectedError("no_cell" if not block.find_value(CELL[0]) else "no_atoms")
     cell = _cell(block)
@@ -357,12 +357,14 @@ def _each(
 
 _PARTS = ("_cell", "_atom_site", "_symmetry", "_space_group", "_chemical_formula_sum")
 _WRONG_LINE = re.compile(r"string:(\d+):")
+_IN_THREE_QUOTES = re.compile(r"(\'\'\'|\"\"\").*?\1", re.DOTALL)
 _MOST_MENDED = 30
 
 
 def _mended(text: str, error: Exception) -> tuple[cif.Document, tuple[str, ...]]:
     """Read a text that is no CIF after all; rejected unless only what is not needed is wrong."""
-    lines, notes = text.splitlines(), dict[str, None]()
+    lines = _IN_THREE_QUOTES.sub("?", text).splitlines()
+    notes = {REPEATED if "duplicate" in str(error) else PASSED_OVER}
     for _ in range(_MOST_MENDED):
         try:
             # Repeated tags and tags without a value pass here.
@@ -372,13 +374,13 @@ def _mended(text: str, error: Exception) -> tuple[cif.Document, tuple[str, ...]]
             found = _WRONG_LINE.match(str(wrong))
             if found is None or not _pass_over(lines, int(found[1]) - 1):
                 raise _unreadable(error) from None
-            notes[PASSED_OVER] = None
+            notes.add(PASSED_OVER)
     else:
         raise _unreadable(error)
-    for block in document:
-        if _drop_repeated(block):
-            notes[REPEATED] = None
-    return document, tuple(notes) or (PASSED_OVER,)
+    repeated = [_drop_repeated(block) for block in document]
+    if any(repeated):
+        notes.add(REPEATED)
+    return document, tuple(sorted(notes))
 
 
 def _unreadable(error: Exception) -> RejectedError:
@@ -389,21 +391,14 @@ def _unreadable(error: Exception) -> RejectedError:
 def _pass_over(lines: list[str], place: int) -> bool:
     """Blank the value of the tag in a line, or a text that belongs to no tag; False if needed."""
     words = lines[place].split(maxsplit=1) if place < len(lines) else []
-    if not words:
-        return False
-    end = next((quotes for quotes in ("'''", '"""') if quotes in lines[place]), "")
-    if words[0][0] == "_" and len(words) == 2 and not words[0].lower().startswith(_PARTS):
+    if len(words) == 2 and words[0][0] == "_" and not words[0].lower().startswith(_PARTS):
         lines[place] = f"{words[0]} ?"
-        # Of a text in three quotation marks all lines go.
-        last = place if not end or words[1].count(end) > 1 else None
-    elif lines[place][0] == ";":
-        lines[place], end, last = "", ";", None
-    else:
+        return True
+    ends = [last for last in range(place + 1, len(lines)) if lines[last][:1] == ";"]
+    if not words or words[0][0] != ";" or not ends:
         return False
-    while last is None and (place := place + 1) < len(lines):
-        last = place if end in (lines[place] if end != ";" else lines[place][:1]) else None
-        lines[place] = ""
-    return last is not None
+    lines[place : ends[0] + 1] = [""] * (ends[0] + 1 - place)
+    return True
 
 
 def _drop_repeated(block: cif.Block) -> bool:

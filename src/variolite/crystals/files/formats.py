@@ -44,7 +44,7 @@ def name_of_file(path: Path) -> str:
     name = path.name
     for ending in (
         *(".gz", ".bz2", ".xz", ".cif", ".mcif", ".vasp", ".poscar", ".contcar"),
-        *(".json", ".extxyz", ".xyz"),
+        *(".json", ".jsonl", ".extxyz", ".xyz"),
     ):
         if name.casefold().endswith(ending) and len(name) > len(ending):
             name = name[: -len(ending)]
@@ -363,7 +363,8 @@ def _scale(lines: list[str], vectors: Floats) -> Floats:
 
 def _poscar_species(lines: list[str]) -> tuple[list[str], list[int], int]:
     """Return symbols (none where atoms have to name them), counts and the next line."""
-    words = lines[5].split()
+    # What follows an exclamation mark is a remark.
+    words = lines[5].partition("!")[0].split()
     if words and all(word.isdigit() for word in words):
         named = lines[0].split()[: len(words)]
         known = len(named) == len(words) and all(name in ATOMIC_NUMBERS for name in named)

@@ -33,7 +33,7 @@ _ENDINGS: Mapping[str, tuple[str, ...]] = {
     "cif": (".cif", ".mcif"),
     "poscar": (".vasp", ".poscar", ".contcar"),
     "extxyz": (".xyz", ".extxyz"),
-    "json": (".json",),
+    "json": (".json", ".jsonl"),
     "csv": (".csv",),
     "tsv": (".tsv",),
     "parquet": (".parquet",),

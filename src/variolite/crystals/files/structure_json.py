@@ -32,7 +32,10 @@ def parse_json(text: str) -> Iterator[Draft | RejectedError]:
     if not text.strip():
         raise RejectedError("empty")
     try:
-        content = json.loads(text)
+        lines = text.strip().splitlines()
+        # A value in each line, as JSON Lines.
+        several = len(lines) > 1 and lines[0].rstrip().endswith("}")
+        content = [*map(json.loads, filter(None, lines))] if several else json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RejectedError("unreadable", " ".join(str(error).split())[:120]) from None
     entries = _entries(content)

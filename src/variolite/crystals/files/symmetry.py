@@ -46,6 +46,9 @@ def operations_of_triplets(
     Of magnetic operations, ``x, y, z, -1``, the reversal of time is left out. ``centrings`` are
     operations that every other one is combined with.
     """
+    if any(text.count(",") < 2 for text in triplets):
+        # Without quotation marks x, y, z are three values.
+        triplets = tuple(re.findall(r"[^,]+,[^,]+,\s*[^,\s]+", " ".join(triplets))) or triplets
     try:
         found, further = (
             [gemmi.Op(",".join(text.strip("'\" ").lower().split(",")[:3])) for text in texts]
