@@ -1,4 +1,8 @@
 import math
+import os
+import subprocess
+import sys
+from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -10,10 +14,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from variolite.corelogs import OUTLIER_RULES, OutlierRule, bin_tables
-from variolite.corelogs.accumulation import merge_moments, spread
 from variolite.corelogs.binning import label_bins
+from variolite.corelogs.moments import add_up, moments, split, sums
 from variolite.corelogs.simulate import simulate_cores, write_instrument_tables
-from variolite.errors import DataError
+from variolite.errors import DataError, DataWarning
 
 LABEL = ["lithology", "lithology_purity", "lithology_second"]
 VALUES = {
@@ -194,7 +198,7 @@ def test_bins_are_those_of_true_division(tmp_path):
 SPACINGS = st.sampled_from([0.05, 0.1, 0.2, 0.25, 1.0])
 
 
-@given(st.lists(st.floats(0, 500), min_size=1, max_size=40), SPACINGS)
+@given(st.lists(st.floats(0, 500), min_size=1, max_size=40, unique=True), SPACINGS)
 def test_every_reading_lies_in_its_bin(tmp_path_factory, depths, spacing):
     folder = tmp_path_factory.mktemp("bins")
     table = binned_rows(folder, *map(reading, depths), spacing=spacing).table
@@ -338,29 +342,93 @@ def test_a_real_table_is_binned(shared_data):
     np.testing.assert_allclose(means.to_numpy(), binned.table["shear_strength"].to_numpy())
 
 
-values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
-MOMENTS = ["hole", "bin", "x", "x_count", "x_m2"]
+def moments_of(values):
+    """Mean, count and deviation of readings of one bin, from their sums in parts."""
+    frame = pl.DataFrame(
+        {"hole": "A", "bin": 7, "value": values}, schema_overrides={"value": float}
+    )
+    rows = frame.lazy().with_columns(split("x", pl.col("value"))).with_row_index("part")
+    parts = rows.group_by("hole", "bin", pl.col("part") % 3)
+    summed = parts.agg(pl.col("x_high").count().alias("x_count"), *sums("x")).collect()
+    return add_up(summed.drop("part")).select(moments("x")).row(0)
 
 
-@given(st.lists(values, min_size=1, max_size=6), st.sampled_from([0.0, 1e6]))
-def test_merged_parts_have_the_moments_of_the_whole(parts, offset):
-    shifted = [np.array(part) + offset for part in parts]
-    moments = [("A", 7, p.mean(), len(p), ((p - p.mean()) ** 2).sum()) for p in shifted]
-    merged = merge_moments(pl.DataFrame(moments, schema=MOMENTS, orient="row"))
-    whole = np.concatenate(shifted)
-    assert merged["x_count"].to_list() == [len(whole)]
-    np.testing.assert_allclose(merged["x"][0], whole.mean(), rtol=1e-12, atol=1e-9)
-    found = merged.select(spread("x")).item()
-    spread_of_whole = pytest.approx(whole.std(ddof=min(1, len(whole) - 1)), rel=1e-6, abs=1e-6)
-    assert found == (None if len(whole) == 1 else spread_of_whole)
+READINGS = st.one_of(st.floats(-1e4, 1e4), st.sampled_from([1.835, 1e-3, -0.1, 2.5e8]))
 
 
-def test_constants_far_from_zero_and_absent_channels_merge():
-    absent = (0, None, 0, None)
-    rows = [("A", *absent), ("A", 0, 2.0, 4, 8.0), ("B", *absent), ("B", *absent)]
-    rows += [("C", 0, 1e7, 5, 0.0), ("C", 0, 1e7, 9, 0.0)]
-    partial = pl.DataFrame(rows, schema=MOMENTS, orient="row")
-    merged = merge_moments(partial).sort("hole").with_columns(spread("x"))
-    assert merged["x"].to_list() == [2.0, None, 1e7]
-    assert merged["x_count"].to_list() == [4, 0, 14]
-    assert merged["x_sd"].to_list() == [pytest.approx(np.sqrt(8 / 3)), None, 0.0]
+@given(st.lists(READINGS, min_size=1, max_size=20), st.randoms(use_true_random=False))
+def test_moments_are_those_of_exact_arithmetic_in_any_order(values, random):
+    mean, count, deviation = moments_of(values)
+    exact = [Fraction(value) for value in values]
+    centre = sum(exact) / len(exact)
+    # Numbers below 4e-6 keep 21 digits after the point.
+    assert mean == pytest.approx(float(centre), rel=1e-15, abs=1e-20)
+    assert count == len(values)
+    if count == 1:
+        assert deviation is None
+    else:
+        variance = float(sum((value - centre) ** 2 for value in exact) / (count - 1))
+        assert deviation == pytest.approx(math.sqrt(variance), rel=1e-7, abs=1e-18)
+    assert moments_of(random.sample(values, count)) == (mean, count, deviation)
+
+
+def test_constants_and_absent_channels():
+    assert moments_of([1.835] * 7) == (1.835, 7, 0.0)
+    assert moments_of([12.3, 12.3, 12.3]) == (12.3, 3, 0.0)
+    assert moments_of([None, None]) == (None, 0, None)
+    assert moments_of([None, -9999.0]) == (-9999.0, 1, None)
+
+
+def test_a_mark_beyond_all_numbers_is_no_reading(tmp_path):
+    rows = reading(1.0, 1.5), reading(1.0, 1e30), reading(1.0, "inf"), reading(1.0, -9999)
+    counts = binned_rows(tmp_path, *rows, outliers="none").report.tables[0]
+    assert (counts.missing_value, counts.used) == (2, 2)
+
+
+def test_repeated_rows_count_once_and_repeated_measurements_do_not(tmp_path):
+    header = f"{PLACE}Bulk density (GRA),Principal,Test No."
+    rows = ["318,U1355,A,1.0,1.5,clay,1\n", "318,U1355,A,1.05,1.9,clay,2\n"]
+    # Of the same depth and value, but another measurement; and one that is left out.
+    again, lacking = "318,U1355,A,1.0,1.5,clay,3\n", "318,U1355,A,1.05,,clay,4\n"
+    path = write(
+        tmp_path / "gra.csv", *rows, again, *rows, rows[0], lacking, lacking, header=header
+    )
+    binned = bin_tables([path])
+    counts = binned.report.tables[0]
+    assert (counts.rows, counts.repeated, counts.missing_value, counts.used) == (8, 4, 1, 3)
+    found = binned.table.select("bulk_density", "bulk_density_count").row(0)
+    assert found == pytest.approx((4.9 / 3, 3))
+    assert "4 rows repeat others and are counted once" in "\n".join(binned.report.lines())
+    parquet = tmp_path / "gra.parquet"
+    pl.read_csv(path).write_parquet(parquet)
+    assert_frame_equal(bin_tables([parquet]).table, binned.table)
+    # Text among the numbers is read in another way.
+    path.write_text(path.read_text() + "318,U1355,A,9.0,<1,clay,5\n" * 2)
+    lenient = bin_tables([path])
+    assert (lenient.report.tables[0].repeated, lenient.report.tables[0].unreadable) == (5, 1)
+    assert_frame_equal(lenient.table, binned.table)
+
+
+def test_a_table_given_under_two_names_counts_once(tmp_path):
+    rows = [reading(d / 4, 1.5 + d / 100) for d in range(40)]
+    whole = write(tmp_path / "whole.csv", *rows)
+    copy = write(tmp_path / "copy.csv", *rows[20:])
+    with pytest.warns(DataWarning, match="whole.csv, copy.csv: 20 of their bins are the same"):
+        both = bin_tables([whole, copy])
+    assert_frame_equal(both.table, bin_tables([whole]).table)
+
+
+def test_the_bytes_are_the_same_whatever_the_threads(paths, tmp_path):
+    code = (
+        "import sys; from variolite.corelogs import bin_tables; from variolite.records import "
+        "write_table; *given, out = sys.argv[1:]; write_table(bin_tables(given).table, out)"
+    )
+    for ending in ("parquet", "csv"):
+        written = set()
+        for threads, order in ((1, 1), (2, -1), (7, 1)):
+            out = tmp_path / f"{threads}.{ending}"
+            command = [sys.executable, "-c", code, *map(str, paths[::order]), str(out)]
+            environment = os.environ | {"POLARS_MAX_THREADS": str(threads)}
+            subprocess.run(command, check=True, env=environment)
+            written.add(out.read_bytes())
+        assert len(written) == 1

@@ -8,7 +8,7 @@ from variolite.corelogs.holes import find_hole_columns
 from variolite.errors import DataError
 
 expeditions = st.from_regex(r"\A[1-9][0-9]{2}[A-Z]{0,2}\Z")
-sites = st.from_regex(r"\A[A-Z]{0,2}[0-9]{1,5}\Z")
+sites = st.from_regex(r"\A([A-Z]{1,2}[0-9]{1,5}|[1-9][0-9]{0,4})\Z")
 letters = st.from_regex(r"\A[A-Z]\Z")
 
 
@@ -21,6 +21,7 @@ letters = st.from_regex(r"\A[A-Z]\Z")
         ("368X_U1503_B", ("368X", "U1503", "B")),
         ("207-1257B", ("207", "1257", "B")),
         ("348-C0002-B", ("348", "C0002", "B")),
+        ("0083-0504B", ("83", "504", "B")),
     ],
 )
 def test_every_spelling_of_a_hole_is_read(text, parts):

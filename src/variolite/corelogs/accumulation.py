@@ -1,4 +1,4 @@
-"""One pass over an instrument table: counts, means and spreads per hole and bin."""
+"""One pass over an instrument table: counts and exact sums per hole and bin."""
 
 from __future__ import annotations
 
@@ -11,40 +11,8 @@ from polars.exceptions import PolarsError
 
 from variolite.corelogs.holes import canonical_holes
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable
+from variolite.corelogs.moments import KEY, LARGEST, add_up, columns, split, sums
 from variolite.errors import DataError, nearest
-
-KEY = ("hole", "bin")
-"""What identifies a bin: canonical hole name and integer bin index."""
-
-
-def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
-    """Merge rows of the same hole and bin, about the common mean (Chan, Golub, LeVeque 1979).
-
-    Per channel there are ``NAME`` (mean), ``NAME_count`` and ``NAME_m2``, the sum of squared
-    deviations from that mean.
-    """
-    # Few bins come in parts, and merging costs ten times what finding them does.
-    parted = partial.select(KEY).is_duplicated()
-    if not parted.any():
-        return partial
-    merged = []
-    for name in (c.removesuffix("_count") for c in partial.columns if c.endswith("_count")):
-        n, mean, m2 = pl.col(f"{name}_count"), pl.col(name), pl.col(f"{name}_m2")
-        centre = (n * mean).sum() / n.sum()
-        merged += [
-            pl.when(n.sum() > 0).then(centre).alias(name),
-            n.sum().alias(f"{name}_count"),
-            # Within the parts and between them; the difference of two large sums would cancel.
-            (m2.sum() + (n * (mean - centre) ** 2).sum()).alias(f"{name}_m2"),
-        ]
-    whole = partial.filter(parted).group_by(KEY).agg(merged)
-    return pl.concat([partial.filter(~parted), whole.select(partial.columns)])
-
-
-def spread(name: str) -> pl.Expr:
-    """Sample standard deviation of a channel, null below two readings."""
-    n, m2 = pl.col(f"{name}_count"), pl.col(f"{name}_m2")
-    return pl.when(n > 1).then((m2 / (n - 1)).sqrt()).alias(f"{name}_sd")
 
 
 @dataclass(frozen=True)
@@ -106,13 +74,15 @@ _READING_COUNTS = ("rows", "present", "used", "unreadable")
 class TableCounts:
     """Rows of one instrument table: those left out, by the first reason that holds, and used.
 
-    ``unreadable`` are numbers that were text, such as ``<0.1``; they count as missing.
-    ``bins`` and ``holes`` hold at least one used reading.
+    ``repeated`` rows are of the same measurement as another one. ``unreadable`` are numbers that
+    were text, such as ``<0.1``; they count as missing. ``bins`` and ``holes`` hold at least one
+    used reading.
     """
 
     path: str
     instrument: str
     rows: int
+    repeated: int
     missing_depth: int
     missing_label: int
     missing_value: int
@@ -133,6 +103,8 @@ class TableCounts:
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
         used = f"{self.used:,} of {self.rows:,} readings"
         parts = [f"{self.instrument}: {used}, {self.bins:,} bins, {self.holes:,} holes"]
+        if self.repeated:
+            parts.append(f"{self.repeated:,} rows repeat others and are counted once")
         parts += [f"left out: {left_out}"] if left_out else []
         parts += [f"{self.unreadable:,} numbers were text"] if self.unreadable else []
         return "; ".join(parts)
@@ -142,8 +114,9 @@ class TableCounts:
 class Accumulated:
     """Sums of one table, and what became of its rows.
 
-    ``bins`` has a row per ``hole`` and ``bin`` with the moments that `merge_moments` takes;
-    ``labels`` rows of ``hole, bin, label, used``, the readings used per bin and lithology.
+    ``bins`` has a row per ``hole`` and ``bin`` with the count and sums of every channel, which
+    `moments` takes; ``labels`` rows of ``hole, bin, label, used``, the readings used per bin and
+    lithology.
     """
 
     bins: pl.DataFrame
@@ -165,22 +138,20 @@ def accumulate(
     are left out. Without ``keep_label``, only whether there is one is looked at, which is
     faster. Raises DataError if the table cannot be read or holds no usable reading.
     """
-    try:
-        groups = _group(table, spacing, rule, keep_label=keep_label, lenient=False)
-    except PolarsError:
-        # Text among the numbers: read again, slowly, counting it.
-        try:
-            groups = _group(table, spacing, rule, keep_label=keep_label, lenient=True)
-        except PolarsError as error:
-            what = f"the rows cannot be read: {str(error).strip().splitlines()[0]}"
-            hint = "look for a broken quotation mark or export the table again"
-            raise DataError(what, where=str(table.path), hint=hint) from error
+    groups = _read(table, spacing, rule, keep_label=keep_label)
+    repeated, rows = 0, int(groups["rows"].sum())
+    # Readings of one value at one depth may be repeated rows: read again, slowly, without these.
+    different = pl.col("distinct") - (pl.col("rows") > pl.col("used"))
+    in_bins = groups.filter(pl.col("bin").is_not_null())
+    if in_bins.select((different < pl.col("used")).any()).item():
+        groups = _read(table, spacing, rule, keep_label=keep_label, once=True)
+        repeated = rows - int(groups["rows"].sum())
     no_depth, no_label = pl.col("bin").is_null(), pl.col("label").is_null() & require_label
     fate = pl.when(no_depth).then(pl.lit("no depth")).when(no_label).then(pl.lit("no label"))
     groups = groups.with_columns(fate.otherwise(pl.lit("kept")).alias("fate"))
     usable = groups.filter((pl.col("fate") == "kept") & (pl.col("used") > 0))
     if usable.is_empty():
-        counts = _counts(groups, table)
+        counts = _counts(groups, table, repeated)
         raise DataError(
             f"none of {counts.rows:,} rows has a depth, a value in range and a lithology "
             f"({counts.missing_depth:,} lack the depth, {counts.missing_label:,} the lithology, "
@@ -189,25 +160,56 @@ def accumulate(
             hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
         )
     usable, respelt = _with_holes(usable, table)
-    moments = [f"{c.name}{part}" for c in table.channels for part in ("", "_count", "_m2")]
-    bins = usable.select(*KEY, *moments)
+    bins = usable.select(*KEY, *(part for c in table.channels for part in columns(c.name)))
     # One bin has several rows where it has several labels or its hole several spellings.
     if keep_label or respelt or not require_label:
-        bins = merge_moments(bins)
-    counts = _counts(groups, table, bins=len(bins), holes=bins["hole"].n_unique())
+        bins = add_up(bins)
+    counts = _counts(groups, table, repeated, bins=len(bins), holes=bins["hole"].n_unique())
     return Accumulated(bins, usable.select(*KEY, "label", "used"), counts)
 
 
-def _group(
-    table: InstrumentTable, spacing: float, rule: OutlierRule, *, keep_label: bool, lenient: bool
+def _read(
+    table: InstrumentTable,
+    spacing: float,
+    rule: OutlierRule,
+    *,
+    keep_label: bool,
+    once: bool = False,
 ) -> pl.DataFrame:
-    """Sum up per hole as written, bin and label; what is left out is counted beside."""
+    try:
+        return _group(table, table.scan(once=once), spacing, rule, keep_label=keep_label)
+    except PolarsError:
+        # Text among the numbers: read again, slowly, counting it.
+        try:
+            lenient = table.scan(lenient=True, once=once)
+            return _group(table, lenient, spacing, rule, keep_label=keep_label, lenient=True)
+        except PolarsError as error:
+            what = f"the rows cannot be read: {str(error).strip().splitlines()[0]}"
+            hint = "look for a broken quotation mark or export the table again"
+            raise DataError(what, where=str(table.path), hint=hint) from error
+
+
+def _group(
+    table: InstrumentTable,
+    rows: pl.LazyFrame,
+    spacing: float,
+    rule: OutlierRule,
+    *,
+    keep_label: bool,
+    lenient: bool = False,
+) -> pl.DataFrame:
+    """Sum up per hole as written, bin and label; what is left out is counted beside.
+
+    Of the readings that are used, ``distinct`` counts those that differ in depth or value, and
+    one more where there are others.
+    """
     depth = pl.col(table.depth)
     # Divided by a column: polars multiplies by the reciprocal of a constant, which puts
     # one reading in a thousand on the other side of a bin edge than division does.
     width = depth * 0.0 + spacing
     value = {c.name: pl.coalesce(table.values[c.name]) for c in table.channels}
-    present = {name: v.is_finite() for name, v in value.items()}
+    # Neither an infinite value nor a mark such as 1e30 is a reading, whatever the rule.
+    present = {name: v.abs() < LARGEST for name, v in value.items()}
     valid = dict(present)
     of_readings = rule.applies_to == "readings"
     for name in value.keys() & rule.ranges.keys() if of_readings else ():
@@ -222,17 +224,21 @@ def _group(
         # A label of blanks alone sorts before a longer run of blanks; any other, after it.
         label = label > _BLANKS
     holes = [f"hole_{i}" for i in range(len(table.hole))]
-    frame = table.scan(lenient=lenient).select(
-        *(pl.col(name).alias(alias) for alias, name in zip(holes, table.hole, strict=True)),
+    index = (
         pl.when(depth.abs() < _DEEPEST)
         .then((depth / width).round(mode="half_to_even"))
         .cast(pl.Int32)
-        .alias("bin"),
+    )
+    reading = pl.struct(depth.alias("depth"), **value).hash()
+    frame = rows.select(
+        *(pl.col(name).alias(alias) for alias, name in zip(holes, table.hole, strict=True)),
+        index.alias("bin"),
+        pl.when(used).then(reading).alias("reading"),
         label.alias("label"),
         used.alias("used"),
         combine(present.values()).fill_null(False).alias("present"),
         *(["unreadable"] if lenient else []),
-        *(pl.when(valid[name]).then(value[name]).alias(name) for name in value),
+        *(part for name in value for part in split(name, pl.when(valid[name]).then(value[name]))),
     )
     # Where all channels of a reading stand or fall together, one count serves all.
     apart = [] if together or len(value) == 1 else list(value)
@@ -242,9 +248,9 @@ def _group(
         .agg(
             pl.len().alias("rows"),
             pl.col(summed).sum(),
-            *(pl.col(name).count().alias(f"{name}_count") for name in apart),
-            *(pl.col(name).mean() for name in value),
-            *(pl.col(name).var(ddof=0).alias(f"{name}_m2") for name in value),
+            pl.col("reading").n_unique().alias("distinct"),
+            *(pl.col(f"{name}_high").count().alias(f"{name}_count") for name in apart),
+            *(part for name in value for part in sums(name)),
         )
         .collect(engine="streaming")
     )
@@ -257,12 +263,8 @@ def _group(
     tidy = pl.when(text != "").then(text)
     if not keep_label:
         tidy = pl.when("label").then(pl.lit("described"))
-    return (
-        grouped.with_columns(**equal)
-        .with_columns(tidy.alias("label"), pl.col(*_READING_COUNTS, *counts).cast(pl.Int64))
-        # The variance becomes a sum of squares, which adds up over parts.
-        .with_columns(pl.col(f"{name}_m2") * pl.col(f"{name}_count") for name in value)
-    )
+    whole = pl.col(*_READING_COUNTS, "distinct", *counts).cast(pl.Int64)
+    return grouped.with_columns(**equal).with_columns(tidy.alias("label"), whole)
 
 
 def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFrame, bool]:
@@ -280,7 +282,7 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
 
 
 def _counts(
-    groups: pl.DataFrame, table: InstrumentTable, *, bins: int = 0, holes: int = 0
+    groups: pl.DataFrame, table: InstrumentTable, repeated: int, *, bins: int = 0, holes: int = 0
 ) -> TableCounts:
     sums = groups.group_by("fate").agg(pl.col(*_READING_COUNTS).sum()).to_dicts()
     by_fate = {fate: dict.fromkeys(_READING_COUNTS, 0) for fate in ("no depth", "no label", "kept")}
@@ -289,7 +291,8 @@ def _counts(
     return TableCounts(
         path=str(table.path),
         instrument=table.instrument.code,
-        rows=sum(row["rows"] for row in by_fate.values()),
+        rows=sum(row["rows"] for row in by_fate.values()) + repeated,
+        repeated=repeated,
         missing_depth=by_fate["no depth"]["rows"],
         missing_label=by_fate["no label"]["rows"],
         missing_value=kept["rows"] - kept["present"],

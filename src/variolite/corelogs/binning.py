@@ -7,6 +7,7 @@ as a floating-point number. Tables are read once each, as a stream: memory grows
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +16,17 @@ from typing import Literal
 import polars as pl
 
 from variolite.corelogs.accumulation import (
-    KEY,
     Accumulated,
     OutlierRule,
     TableCounts,
     accumulate,
-    merge_moments,
     outlier_rule,
-    spread,
 )
 from variolite.corelogs.holes import holes_from_text
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable, open_table
 from variolite.corelogs.lithology import LabelLevel, label_level
-from variolite.errors import DataError
+from variolite.corelogs.moments import KEY, add_up, moments
+from variolite.errors import DataError, DataWarning
 
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(bytes_done, bytes_total, what)``, before each file and at the end."""
@@ -137,11 +136,21 @@ def join_instruments(
 
 
 def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
-    if len(parts) == 1:
-        return parts[0].bins
-    # Tables of one instrument may differ in their channels (samples do).
-    bins = pl.concat([part.bins for part in parts], how="diagonal")
-    return merge_moments(bins.with_columns(pl.selectors.ends_with("_count").fill_null(0)))
+    """Return the bins of all tables of an instrument: mean, count and deviation by channel."""
+    bins = parts[0].bins
+    if len(parts) > 1:
+        # Tables of one instrument may differ in their channels (samples do).
+        bins = pl.concat([part.bins for part in parts], how="diagonal").fill_null(0)
+        shared, same = bins.select(KEY).is_duplicated().sum(), bins.is_duplicated().sum()
+        if same > shared / 2:
+            # One table is a copy of another, or continues it from before its end.
+            bins, before = bins.unique(), len(bins)
+            tables = ", ".join(Path(part.counts.path).name for part in parts)
+            what = f"{before - len(bins):,} of their bins are the same in two and are counted once"
+            warnings.warn(f"{tables}: {what}", DataWarning, stacklevel=2)
+        bins = add_up(bins)
+    names = [name.removesuffix("_count") for name in bins.columns if name.endswith("_count")]
+    return bins.select(*KEY, *(part for name in names for part in moments(name)))
 
 
 def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
@@ -371,7 +380,6 @@ def _finish(
     return (
         joined.join(holes, on="hole", how="left", maintain_order="left")
         .with_columns(
-            *(spread(name) for name in channels),
             pl.col([f"{name}_count" for name in channels]).fill_null(0),
             (pl.col("bin") * spacing).alias("depth"),
             ((step - 1) * spacing).alias("gap_above"),

@@ -107,6 +107,8 @@ def _clean(text: pl.Expr) -> pl.Expr:
 
 
 def _with_text(parts: pl.DataFrame) -> pl.DataFrame:
+    # 0318 is 318: zeros come and go as tables are read as numbers or text. C0002 is a name.
+    parts = parts.with_columns(pl.col("expedition", "site").str.replace(r"^0+(\d)", "$1"))
     hole = pl.concat_str("expedition", pl.lit("-"), "site", "hole_letter").alias("hole")
     return parts.select(hole, *_PARTS)
 

@@ -91,29 +91,40 @@ class InstrumentTable:
         label = () if self.label is None else (self.label,)
         return tuple(dict.fromkeys((*self.hole, *self.numeric_columns, *label)))
 
-    def scan(self, *, lenient: bool = False) -> pl.LazyFrame:
+    def scan(self, *, lenient: bool = False, once: bool = False) -> pl.LazyFrame:
         """Scan the needed columns: numbers as Float64, all else as text.
 
         Text among the numbers is an error of polars when collected, which is the fast way;
-        where lenient, it becomes null, and ``unreadable`` counts it per row.
+        where lenient, it becomes null, and ``unreadable`` counts it per row. With ``once``, rows
+        that equal another one in these columns and in place, time and number of the measurement
+        are left out.
         """
         columns, numeric = self.columns, self.numeric_columns
-        if not _is_csv(self.path):
-            frame = _scan_binary(self.path).select(columns)
-            texts = [name for name in columns if name not in numeric]
-            frame = frame.with_columns(pl.col(texts).cast(pl.String))
-            if not lenient:
-                return frame.cast(dict.fromkeys(numeric, pl.Float64))
+        csv = _is_csv(self.path)
+        if not csv:
+            frame = _scan_binary(self.path)
         elif lenient:
             # Decoded leniently, since a comment in Latin-1 must not spoil a depth.
             frame = pl.scan_csv(self.path, infer_schema=False, encoding="utf8-lossy")
         else:
             numbers = dict.fromkeys(numeric, pl.Float64)
             frame = pl.scan_csv(self.path, infer_schema=False, schema_overrides=numbers)
-            return frame.select(columns)
-        return _read_numbers(frame.select(columns), numeric)
+        if once:
+            names = frame.collect_schema().names()
+            marks = [name for name in names if name.strip().casefold().startswith(_MARKS)]
+            reading = pl.struct(*dict.fromkeys((*columns, *marks))).hash().alias("reading")
+            frame = frame.select(*columns, reading).unique("reading")
+        frame = frame.select(columns)
+        if not csv:
+            texts = [name for name in columns if name not in numeric]
+            frame = frame.with_columns(pl.col(texts).cast(pl.String))
+        if lenient:
+            return _read_numbers(frame, numeric)
+        return frame if csv else frame.cast(dict.fromkeys(numeric, pl.Float64))
 
 
+# What tells two measurements of one value at one depth apart; comments may be broken text.
+_MARKS = ("core", "type", "sect", "a/w", "offset", "timestamp", "test no", "text id")
 _DEPTH_STEMS = ("Depth {scale}", "Top depth {scale}", "Depth top {scale}")
 _POINT_SENSOR = ("MSP", "SHMSL", "MS2K", "MS2E", "MS2F", "POINT")
 _LOOP_SENSOR = ("WRMSL", "STMSL", "MSL", "MS2C", "LOOP")
