@@ -265,3 +265,13 @@ def test_real_instrument_table(shared_data):
     assert "principal" in proposal.schema.columns
     assert "92 smaller groups" in said(proposal, "Hole")
     assert "SHLF9530621" in said(proposal, "Vane rotation rate (deg/s)")
+
+
+def test_names_with_leading_zeros_are_text_and_spellings_of_one_are_told():
+    wells = ["0012"] * 20 + ["12"] * 20 + ["0013"] * 20
+    frame = pl.DataFrame({"WELL": wells, "GR": np.random.default_rng(0).normal(80, 9, 60)})
+    proposal = propose_schema(frame)
+    assert proposal.schema.group.aliases == ()
+    remarks = [text for column, text in proposal.remarks if column == "WELL"]
+    assert remarks[0].startswith("names 3 groups")
+    assert remarks[1] == "'0012' and '12' count as one group"

@@ -101,9 +101,9 @@ def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path):
     found = table(tmp_path, f"exp,v\n{rows}397T,1.5\n")
     assert found.dtypes == [pl.String, pl.Float64]
     assert found["exp"][-1] == "397T"
-    assert table(tmp_path, "Exp,v\n0397,1\n368,2\n")["Exp"].to_list() == [397, 368]
+    assert table(tmp_path, "Exp,v\n397,1\n368,2\n")["Exp"].to_list() == [397, 368]
     path = tmp_path / "t.csv"
-    assert read_table(path, text=("Exp", "absent"))["Exp"].to_list() == ["0397", "368"]
+    assert read_table(path, text=("Exp", "absent"))["Exp"].to_list() == ["397", "368"]
     write_table(pl.DataFrame({"Exp": [397]}), tmp_path / "t.parquet")
     assert read_table(tmp_path / "t.parquet", text=("Exp",))["Exp"].to_list() == ["397"]
 
@@ -125,6 +125,14 @@ def test_what_is_wrong_is_said_once_and_where(tmp_path, content, says):
     with pytest.raises(DataError, match=says) as caught:
         table(tmp_path, content)
     assert "t.csv" in str(caught.value)
+
+
+@pytest.mark.parametrize("more", ["", "x ,1,NA\n", '"a" ,2,3\n'])
+def test_whole_numbers_with_leading_zeros_are_names(tmp_path, more):
+    found = table(tmp_path, f"well,code,n\n0012,0,7\n12,10,8\n{more}")
+    assert found["well"].to_list()[:2] == ["0012", "12"]
+    assert found["code"].to_list()[:2] == [0, 10]
+    assert found["n"].to_list()[:2] == [7, 8]
 
 
 def test_of_several_columns_of_one_name_the_first_keeps_it(tmp_path):

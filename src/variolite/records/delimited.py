@@ -43,11 +43,15 @@ _FOREIGN = {
 }
 
 
+_NAME = r"^\s*0\d+\s*$"
+
+
 def read_delimited(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, Units]:
     """Read delimited text, and the units of a row of units below the header.
 
-    Types are inferred over the whole file, ``text`` stays text. Usual spellings of a missing value
-    are missing, and decimal commas are read as points.
+    Types are inferred over the whole file; ``text`` stays text, and so do whole numbers with
+    leading zeros, which are names. Usual spellings of a missing value are missing, and decimal
+    commas are read as points.
     """
     data, separator, header = _delimited(path)
     # Measured: a column of numbers takes at most as many bytes as its text, and the parser some.
@@ -63,6 +67,17 @@ def read_delimited(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, Units
             skip_rows_after_header=int(bool(units)),
             infer_schema_length=None,
         )
+        whole = [i for i, dtype in enumerate(frame.dtypes) if dtype == pl.Int64]
+        if whole:
+            written = pl.read_csv(
+                io.BytesIO(data),
+                separator=separator,
+                columns=whole,
+                skip_rows_after_header=int(bool(units)),
+                infer_schema=False,
+            )
+            written.columns = [header[i] for i in whole]
+            frame = frame.with_columns(s for s in written if s.str.contains(_NAME).any())
     except pl.exceptions.PolarsError:
         # Loosely written files (a blank after a closing quotation mark, a number too large for
         # its type) are read slowly, and each column gets the type it allows.
@@ -115,6 +130,7 @@ def understood(series: pl.Series, separator: str) -> pl.Series:
     narrowed = _narrowed(numbers)
     if (
         narrowed.dtype == pl.String
+        and not numbers.str.contains(_NAME).any()
         and numbers.str.contains(_DECIMAL_COMMA).all()
         and (separator != "," or not numbers.str.contains(_THOUSANDS).all())
     ):
@@ -265,6 +281,8 @@ def _strict_records(data: bytes, separator: str) -> Iterator[list[str]]:
 
 
 def _narrowed(series: pl.Series) -> pl.Series:
+    if series.str.contains(_NAME).any():
+        return series
     for dtype in (pl.Int64, pl.Float64):
         try:
             return series.cast(dtype)

@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError
+from variolite.records.names import spellings
 from variolite.records.records import numeric_values, text_series
 from variolite.records.schema import Column, Schema
 from variolite.records.tables import read_table
@@ -94,7 +95,9 @@ class _Candidate:
             there = text.filter(text != "")
             numbers = text.cast(pl.Float64, strict=False)
             words_left = there.filter(there.cast(pl.Float64, strict=False).is_null())
-            if dtype == pl.String and len(words_left) < 0.05 * len(there):
+            # 0012 is a name.
+            padded = there.str.contains(r"^0\d+$").any()
+            if dtype == pl.String and not padded and len(words_left) < 0.05 * len(there):
                 if len(words_left):
                     self.trouble = f"holds {words_left[0]!r:.60}"
                 self._see_numbers(numbers)
@@ -370,6 +373,10 @@ class _Inference:
             return None
         best = max(chosen, key=lambda c: c.distinct)
         best.take("group", f"names {best.distinct} groups; a split keeps their rows together")
+        written = best.names.cast(pl.String).unique().sort()
+        for names in spellings(written.drop_nulls()).values():
+            if len(names) > 1:
+                best.remarks.append(f"{' and '.join(map(repr, names))} count as one group")
         if not best.together:
             best.remarks += [
                 "rows of a group do not stand together, so check that names are unique"
