@@ -38,6 +38,9 @@ def test_a_measurement_is_no_group_and_no_label():
     refuse("decimal numbers", well=pl.Series(distances).cast(pl.String))
     as_label = refuse("cannot be the label 'facies'", facies=distances)
     assert as_label.endswith("--map facies=COLUMN, or leave it out with facies=-.")
+    frame = table(DEPT=["1000.0", "1001.0"] * (ROWS // 2))
+    with pytest.raises(SchemaError, match="column 'DEPT': is a depth by its name"):
+        require_roles(SCHEMA.bind(frame.columns, {"well": "DEPT"}), frame)
     refuse("60 different values in 60 rows", well=[f"sample {i}" for i in range(ROWS)])
     refuse("60 different values in 60 rows", facies=np.arange(ROWS))
 

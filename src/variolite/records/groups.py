@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 
@@ -14,6 +15,7 @@ from variolite.records.names import look_alikes, spellings
 from variolite.records.records import text_series, text_values
 from variolite.records.schema import Column, Schema
 
+_DEPTH = re.compile(r"\s*(depth|dept|md|tvd|tvdss|mbsf)([\s(\[]|$)", re.IGNORECASE)
 _MOST_SHOWN = 5
 _FEW = 20  # Rows and names from which a column is judged: facies 1.1 to 3.4 are classes.
 _REPEATED = 0.05  # Share of the places of a spelling up to which another may have them too.
@@ -45,7 +47,7 @@ def groups_of(schema: Schema, frame: pl.DataFrame) -> NDArray[np.str_]:
 def require_roles(schema: Schema, frame: pl.DataFrame) -> None:
     """Refuse a group or label of a bound schema that is a measurement: see `require_names`.
 
-    A column that is an input or the order of the rows as well is refused, too.
+    A depth, an input and the order of the rows are refused, too.
     """
     taken = {column.source: column for column in (*schema.inputs, *schema.of_role("order"))}
     for column in (schema.group, *schema.labels):
@@ -54,6 +56,8 @@ def require_roles(schema: Schema, frame: pl.DataFrame) -> None:
         if other := taken.get(column.source):
             also = "an input" if other.role == "input" else "the order of the rows"
             raise _not_names(column, f"is {also} ({other.name}) as well")
+        if _DEPTH.match(str(column.source)):
+            raise _not_names(column, "is a depth by its name")
         require_names(column, text_series(frame[str(column.source)]))
 
 
