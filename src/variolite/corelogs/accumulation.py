@@ -229,7 +229,7 @@ def _group(
         .then((depth / width).round(mode="half_to_even"))
         .cast(pl.Int32)
     )
-    reading = pl.struct(depth.alias("depth"), **value).hash()
+    reading = pl.struct(depth, *(v.alias(name) for name, v in value.items())).hash()
     frame = rows.select(
         *(pl.col(name).alias(alias) for alias, name in zip(holes, table.hole, strict=True)),
         index.alias("bin"),
