@@ -15,7 +15,7 @@ from variolite.records.names import look_alikes, spellings
 from variolite.records.records import text_series, text_values
 from variolite.records.schema import Column, Schema
 
-_DEPTH = re.compile(r"\s*(depth|dept|md|tvd|tvdss|mbsf)([\s(\[]|$)", re.IGNORECASE)
+_DEPTH = re.compile(r"\s*(depth|dept|md|tvd|tvdss|mbsf)\s*([(\[].*)?$", re.IGNORECASE)
 _MOST_SHOWN = 5
 _FEW = 20  # Rows and names from which a column is judged: facies 1.1 to 3.4 are classes.
 _REPEATED = 0.05  # Share of the places of a spelling up to which another may have them too.
