@@ -1,5 +1,6 @@
 """The evaluator as a whole: against a plain loop with scikit-learn, and on blobs."""
 
+import pickle
 from collections import Counter
 from dataclasses import replace
 
@@ -266,3 +267,11 @@ def test_stability_keeps_groups_together():
     x = rng.normal(size=(200, 1)) + 30.0 * groups[:, None]
     assert clustering.stability("kmeans", 4, x) == pytest.approx(1.0)
     assert clustering.stability("kmeans", 4, x, groups) < 0.9
+
+
+def test_evaluations_can_be_handed_between_processes():
+    x, _, held, train, test = case()
+    evaluation = evaluate(x, held, train, test)
+    again = pickle.loads(pickle.dumps(evaluation))
+    assert again.scorecard(QUICK) == evaluation.scorecard(QUICK)
+    assert "silhouette" in {row.metric for row in again.scorecard(QUICK).rows}

@@ -55,6 +55,28 @@ def test_table_of_features_with_units_and_intervals():
         evaluate_reconstruction(*rows)
 
 
+@pytest.mark.parametrize(
+    ("lacking", "parts"),
+    [
+        (0, ["complete"]),
+        (49, ["all", "complete"]),
+        (50, ["all", "complete", "with gaps"]),
+        (160, ["all", "with gaps"]),
+        (200, ["with gaps"]),
+    ],
+)
+def test_parts_of_the_held_out_rows_that_are_scored_apart(lacking, parts):
+    groups, labels = np.repeat(["train", "a", "b"], 100), np.tile(["clay", "sand"], 150)
+    complete = np.arange(300) >= 100 + lacking
+    rows = {"train_rows": np.arange(100), "test_rows": np.arange(100, 300)}
+    held = scoring.hold_out(groups, {"rock": labels}, complete=complete, **rows)
+    assert list(held.parts) == parts
+    part = held.only(parts[-1])
+    assert (part.kept >= lacking).all() if parts[-1] == "complete" else (part.kept < lacking).all()
+    assert [part.test_labels["rock"].codes.tolist()] == [(part.kept % 2).tolist()]
+    assert list(scoring.hold_out(groups, {}, **rows).parts) == [None]
+
+
 def test_r2_of_a_log_over_decades_is_that_of_its_logarithm():
     true, guess, codes = example(seeds=1)
     original, predicted = 10.0 ** true[:, None], 10.0 ** guess[:, :, None]

@@ -112,7 +112,7 @@ def test_new_holes_are_scored_with_and_without_the_training_table(run):
 
 def test_rows_with_gaps_are_scored_apart_and_the_kept_clusters_say_so(tmp_path):
     rng = np.random.default_rng(5)
-    lacking = pl.Series(rng.random(HOLES * ROWS) < 0.4)
+    lacking = pl.Series(rng.random(HOLES * ROWS) < 0.5)
     table = _table().with_columns(
         a=pl.when(lacking).then(None).otherwise(pl.col("a")), b=10.0 ** pl.col("b")
     )

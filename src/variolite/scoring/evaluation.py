@@ -29,6 +29,8 @@ from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 
 # The rows that every method is scored on: one choice of rows, labels and groups for all.
 
+FEWEST_ROWS = 50  # of complete rows, or of rows with gaps, to be scored apart
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -133,9 +135,12 @@ def hold_out(
     parts: dict[str | None, NDArray[np.bool_]] = {None: every}
     if complete is not None:
         full = np.asarray(complete, bool)[test[kept]]
-        parts = {"all": every, "complete": full, "with gaps": ~full}
-        if full.all() or not full.any():
-            parts = {"complete" if full.all() else "with gaps": every}
+        apart = {"complete": full, "with gaps": ~full}
+        parts = {name: mask for name, mask in apart.items() if mask.all()} or {
+            "all": every,
+            # A score of a handful of rows would be noise.
+            **{name: mask for name, mask in apart.items() if mask.sum() >= FEWEST_ROWS},
+        }
     return HeldOut(
         split=split,
         train_groups=group[train],

@@ -283,4 +283,9 @@ def group_means(
         raise DataError("has no finite value", where=metric)
     terms = {"sum": rows, "count": np.ones(rows.shape)}
     sums = {n: sum_by_group(t, known, group_codes, len(groups)) for n, t in terms.items()}
-    return GroupSums(sums, {metric: lambda pooled: pooled["sum"] / pooled["count"]}, groups)
+    return GroupSums(sums, {metric: _mean_of_rows}, groups)
+
+
+def _mean_of_rows(pooled: Mapping[str, FloatArray]) -> FloatArray:
+    # With a name of its own, so that scores can be handed between processes.
+    return pooled["sum"] / pooled["count"]
