@@ -55,7 +55,7 @@ def columns_of_variolite(path: Path) -> tuple[list[Any] | None, str]:
     try:
         frame = read_table(path)
     except DataError as error:
-        return None, f"{error.what}. {error.hint}"
+        return None, f"{error.what}. {error.hint or ''}"
     return [series.to_list() for series in frame.iter_columns() if series.name != "WELL"], ""
 
 

@@ -188,6 +188,12 @@ def test_several_data_sections_are_one_table_or_refused(tmp_path):
     other = "~Curve\nDEPT.m :\nGR.gAPI :\n~A\n3 4\n"
     with pytest.raises(DataError, match=r"2 tables of different curves \(lines 15, 22\)"):
         table(tmp_path, LAS + other)
+    wider = "~A DEPT GR Rhob FACIES SP\n3 4 5 6 7\n4 4 5 6 7\n"
+    with (
+        pytest.warns(DataWarning, match="named as in line 19"),
+        pytest.raises(DataError, match=r"2 tables of different curves \(lines 15, 19\)"),
+    ):
+        table(tmp_path, LAS + wider)
 
 
 def test_data_of_another_name_are_read_where_there_are_no_logs(tmp_path):

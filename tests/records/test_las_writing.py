@@ -18,7 +18,7 @@ FRAME = pl.DataFrame(
         "rock type": ['red "sand"', None, "x", "y\nz", ""],
     }
 )
-UNITS = {"MD (ft)": "ft", "GR": "gAPI"}
+UNITS = {"MD (ft)": "0.1 in", "GR": "gAPI"}
 NEW = pl.DataFrame({"row": [0, 3, 4], "cluster": [2, 1, 0], "GR": [0.25, 1e300, -7.0]})
 
 
@@ -32,7 +32,7 @@ def test_a_file_for_every_well_comes_back(tmp_path):
     names = ["MD", "GR", "rock_type", "cluster", "GR_new"]
     frame = read_table(paths[0])
     assert frame.columns == ["WELL", *names]
-    assert units_of(paths[0]) == {"MD": "ft", "GR": "gAPI"}
+    assert units_of(paths[0]) == {"MD": "0.1in", "GR": "gAPI"}
     assert frame["WELL"].to_list() == ["7/1-2 S"] * 3
     assert frame["rock_type"].to_list() == ["red sand", None, "y z"]
     numbers = frame.drop("WELL", "rock_type").to_numpy()
@@ -43,7 +43,7 @@ def test_a_file_for_every_well_comes_back(tmp_path):
     assert [curve.mnemonic for curve in las.curves] == names
     assert np.array_equal(las["GR_new"], [0.25, NAN, 1e300], equal_nan=True)
     assert (las.well["STRT"].value, las.well["STEP"].value) == (1000.0, 0.1)
-    assert las.well["STRT"].unit == "ft"
+    assert las.well["STRT"].unit == "0.1in"
     second = lasio.read(paths[1])
     assert second.well["STOP"].value == 7.0
     assert read_table(paths[1])["WELL"].to_list() == ["0012"] * 2

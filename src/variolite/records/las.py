@@ -82,6 +82,8 @@ def read_las(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
     note = noting(path)
     file = _open(path, note)
     parts = [_table(section, file, note) for section in file.data]
+    if len({tuple(part.columns) for part in parts}) > 1:
+        raise _several_tables(file.data)
     for section, above, below in zip(file.data[1:], parts, parts[1:], strict=False):
         _require_continued(section, above.to_series(0), below.to_series(0))
     if len(parts) > 1:
@@ -134,6 +136,11 @@ def _lines(sections: Sequence[_Section]) -> str:
     return ", ".join(str(section.line) for section in sections)
 
 
+def _several_tables(data: Sequence[_Section]) -> DataError:
+    what = f"holds {len(data)} tables of different curves (lines {_lines(data)})"
+    return DataError(what, hint="Keep one in a file")
+
+
 def _open(path: Path, note: Note) -> _File:
     """Find the data sections, and read the header that goes with them."""
     sections = list(_sections(_decoded(path)))
@@ -154,8 +161,7 @@ def _open(path: Path, note: Note) -> _File:
         raise _without_data(sections, data)
     declared = [_definition_of(section, sections) for section in logs]
     if len({section and section.line for section in declared}) > 1:
-        what = f"holds {len(logs)} tables of different curves (lines {_lines(logs)})"
-        raise DataError(what, hint="Keep one in a file")
+        raise _several_tables(logs)
     well = next((section.body for section in sections if section.kind == "w"), "")
     parts = ["~V", versions[0].body] if versions else []
     parts += ["~W", well] if well else []

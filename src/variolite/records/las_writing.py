@@ -80,10 +80,11 @@ def _las_text(logs: pl.DataFrame, well: str, units: Mapping[str, str]) -> str:
     las.well["WELL"].value = well
     las.well["NULL"].value = _NULL
     for series in logs.iter_columns():
-        name, unit = split_header(series.name)
+        name, inside = split_header(series.name)
+        unit = units.get(series.name, inside or "")
         # A dot or a blank would end the mnemonic.
         name = re.sub(r"[\s.:]+", "_", name)
-        las.append_curve(name, _words(series), unit=units.get(series.name, unit or ""))
+        las.append_curve(name, _words(series), unit=re.sub(r"\s", "", unit))
     index = logs.to_series(0).to_numpy()
     steps = np.diff(index)
     even = steps.size > 0 and np.allclose(steps, steps[0], rtol=1e-3)
