@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from variolite.errors import DataError, ModelFileError, SchemaError
+from variolite.records.groups import groups_of
+from variolite.records.ranges import require_range, warn_of_mixed_units
 from variolite.records.records import (
     MISSING,
     UNSEEN,
@@ -52,6 +54,7 @@ class FittedNumeric(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     chain: FittedChain  # Original units to transformed units.
+    usual: tuple[float, float] | None = None  # Between them lie 99.8 % of the training values.
     clip: tuple[float, float] | None = None  # Lowest and highest value let into the chain.
     bounds: tuple[float, float] | None = None  # Training range to keep returned values within.
     decimals: int | None = None  # Decimals to round returned values to.
@@ -110,6 +113,7 @@ def fit_numeric(column: Column, values: Array) -> FittedNumeric:
         raise SchemaError(error.what, where=where, hint=error.hint) from None
     return FittedNumeric(
         chain=chain,
+        usual=tuple(np.quantile(present, [0.001, 0.999]).tolist()),
         clip=clip,
         bounds=(lowest, highest) if column.learn_bounds else None,
         decimals=_decimals(present) if column.learn_rounding else None,
@@ -172,7 +176,17 @@ class FittedSchema:
         bound = bound.with_units(table_units(bound, units))
         modelled = (*bound.inputs, *bound.conditions)
         needed = {n: c for n, c in bound.columns.items() if c in modelled or c.missing != "mask"}
-        found, _ = extract(bound.model_copy(update={"columns": needed}), table, units)
+        needed_only = bound.model_copy(update={"columns": needed})
+        named = groups_of(bound, table) if bound.group else None
+
+        def check(column: Column, values: Array) -> None:
+            low, high = column.valid or (None, None)
+            if low is not None and high is not None:
+                require_range(column, values, low, high, None, "the valid range")
+            if named is not None and column.role == "input":
+                warn_of_mixed_units(column, values, named)
+
+        found, _ = extract(needed_only, table, units, check)
         # The policies judge the given rows only; the others teach nothing, not even errors.
         chosen = _row_mask(rows, table.height)
         missing = {name: lacks(values)[chosen] for name, values in found.items()}
@@ -212,19 +226,33 @@ class FittedSchema:
         return {name: self.schema.columns[name].unit or "" for name in self.numeric_names}
 
     def apply(
-        self, frame: Any, *, mapping: Names | None = None, units: Names | None = None
+        self,
+        frame: Any,
+        *,
+        mapping: Names | None = None,
+        units: Names | None = None,
+        accept_range: bool = True,
     ) -> Records:
         """Make records of any table, with what was learned in training.
 
         Labels, group, order and id may be absent from the table, and so may inputs with the
         policy ``mask``, which are then missing in every row. ``mapping`` gives table columns by
-        meaning. Raises as `fit`, except that infinite values and values impossible for a
-        transform count as missing.
+        meaning. Columns most of which are outside the training range, as in another unit, raise
+        a DataError without ``accept_range``. Raises as `fit`, except that infinite values and
+        values impossible for a transform count as missing.
         """
         table, stated = load_table(frame)
         units = stated | dict(units or {})
         schema = self.schema.rebind(table.columns, mapping)
-        found, counts = extract(schema, table, units)
+        named = groups_of(schema, table) if schema.group else None
+
+        def check(column: Column, values: Array) -> None:
+            fit = self.numeric.get(column.name)
+            usual = fit and (fit.usual or fit.clip)
+            if usual and not accept_range:
+                require_range(column, values, *usual, named, "the training range")
+
+        found, counts = extract(schema, table, units, check)
         for name in (*self.numeric, *self.levels):
             absent = np.nan if name in self.numeric else ""
             found.setdefault(name, np.full(table.height, absent))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,12 +115,15 @@ SENTINELS = (-999.25, -9999.25)
 
 
 def extract(
-    schema: Schema, frame: pl.DataFrame, units: Mapping[str, str] | None = None
+    schema: Schema,
+    frame: pl.DataFrame,
+    units: Mapping[str, str] | None = None,
+    check: Callable[[Column, NDArray[np.float64]], None] = lambda *_: None,
 ) -> tuple[Values, Counts]:
     """Take the columns of a bound schema out of its table.
 
     ``units`` are those of the table, by table column: values are converted to the declared ones.
-    Sentinels and values beyond the valid range become missing.
+    Sentinels and values beyond the valid range become missing; ``check`` sees the latter.
     """
     found: Values = {}
     stated = table_units(schema, units)
@@ -133,7 +136,8 @@ def extract(
         if lacking:
             counts["missing"][name] = lacking
         if numeric:
-            _exclude(column, values, stated[name], counts, single=series.dtype == pl.Float32)
+            single = series.dtype == pl.Float32
+            _exclude(column, values, stated[name], counts, check, single=single)
         found[name] = values
     return found, counts
 
@@ -145,7 +149,13 @@ def lacks(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _exclude(
-    column: Column, values: NDArray[np.float64], unit: str | None, counts: Counts, *, single: bool
+    column: Column,
+    values: NDArray[np.float64],
+    unit: str | None,
+    counts: Counts,
+    check: Callable[[Column, NDArray[np.float64]], None],
+    *,
+    single: bool,
 ) -> None:
     low, high = column.valid or (None, None)
     low, high = -np.inf if low is None else low, np.inf if high is None else high
@@ -158,11 +168,13 @@ def _exclude(
     if unit and column.unit and not units_agree(column.unit, unit):
         values[:] = convert(values, unit, column.unit)
         counts["converted"][column.name] = unit, column.unit
-    beyond = ((values < low) | (values > high)) & ~is_mark
+    values[is_mark] = np.nan
+    check(column, values)
+    beyond = (values < low) | (values > high)
+    values[beyond] = np.nan
     for reason, hit in (("sentinels", is_mark), ("out_of_range", beyond)):
         if hit.any():
             counts[reason][column.name] = int(hit.sum())
-            values[hit] = np.nan
 
 
 def table_units(schema: Schema, units: Mapping[str, str] | None) -> dict[str, str | None]:

@@ -94,9 +94,16 @@ class TabularModel:
         module = take_member(self.module, index, chosen.latent).eval()
         return replace(self, module=module, members=(chosen,))
 
-    def records(self, data: Any, mapping: Mapping[str, str] | None = None) -> Records:
-        """Make records of a path or table with the schema of this model."""
-        return self.schema.apply(self.table(data, mapping), mapping=mapping or None)
+    def records(
+        self, data: Any, mapping: Mapping[str, str] | None = None, *, accept_range: bool = False
+    ) -> Records:
+        """Make records of a path or table with the schema of this model.
+
+        DataError where most values of a log are outside the training range, without
+        ``accept_range``.
+        """
+        table = self.table(data, mapping)
+        return self.schema.apply(table, mapping=mapping or None, accept_range=accept_range)
 
     def table(self, data: Any, mapping: Mapping[str, str] | None = None) -> Table:
         """Read a path or table as `records` does."""
