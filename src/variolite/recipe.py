@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.fields import FIELDS, field_of_kind
 from variolite.records import Column, Schema, load_yaml, read_yaml
+from variolite.records.schema import BadHole
 
 # What a recipe holds.
 
@@ -201,6 +202,9 @@ class Recipe(BaseRecipe):
 
     kind: Literal["tabular"] = "tabular"
     minimum_inputs: Positive = 1
+    rows: str | None = None
+    bad_hole: BadHole | None = None
+    nulls: tuple[str, ...] = ()
     columns: dict[str, Column]
     split: SplitSpec = SplitSpec()
     model: ModelSpec = ModelSpec()
@@ -233,7 +237,13 @@ class Recipe(BaseRecipe):
     @property
     def table(self) -> Schema:
         """The columns as a schema, ready to be bound to a table."""
-        return Schema(columns=self.columns, minimum_inputs=self.minimum_inputs)
+        return Schema(
+            columns=self.columns,
+            minimum_inputs=self.minimum_inputs,
+            rows=self.rows,
+            bad_hole=self.bad_hole,
+            nulls=self.nulls,
+        )
 
 
 # Finding, extending and overriding recipes.

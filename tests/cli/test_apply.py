@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from calling import TINY
 
 from variolite.records import read_table
 from variolite.training import RunFolder
@@ -68,6 +69,49 @@ def test_las_holds_the_table_and_the_new_curves(example, program, tmp_path):
     expected = example.frame.filter(hole=hole)
     for name in ("depth", "bulk_density"):
         np.testing.assert_array_equal(found[name], expected[name].fill_null(np.nan))
+
+
+@pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")
+def test_many_files_rows_nulls_and_units(example, program, tmp_path):
+    frame = example.frame.with_columns(flag=(pl.int_range(pl.len()) % 3 == 0).cast(pl.Int64))
+    folder = tmp_path / "holes"
+    folder.mkdir()
+    for (hole,), part in frame.group_by("hole", maintain_order=True):
+        part = part.drop("hole").with_columns(pl.col("red").cast(pl.String).fill_null("no data"))
+        part.write_csv(folder / f"{hole}.csv")
+    (folder / "z_broken.csv").write_text("red\nbroken\n")
+    run, out = tmp_path / "run", tmp_path / "out.csv"
+    fit = (
+        "fit",
+        "corelogs/default",
+        *TINY,
+        "--rows",
+        "flag == 0",
+        "--null",
+        "no data",
+        "--out",
+        run,
+    )
+    answer = program.works(*fit, data=folder)
+    assert "not flag == 0" in answer.err
+    assert RunFolder(run).recipe().rows == "flag == 0"
+    program.works("encode", run, data=folder, out=out)
+    rows = frame.with_row_index().filter(pl.col("flag") == 0)["index"].to_list()
+    assert pl.read_csv(out)["row"].to_list() == rows
+    both = ("--data", folder / "*.csv", "--data", example.data)
+    program.works("encode", run, *both, "--rows", "", "--out", out)
+    assert pl.read_csv(out).height == 2 * frame.height
+    program.works("score", run, "--no-baselines", data=folder)
+    # In kg/m3 it is refused where nothing says so, and converted where the header does.
+    other = tmp_path / "kg.csv"
+    frame.with_columns(pl.col("bulk_density") * 1000).write_csv(other)
+    message = program.fails("encode", run, data=other, out=out)
+    assert "'bulk_density'" in message
+    assert "look like kg/m3" in message
+    program.works("encode", run, "--accept-range", data=other, out=out)
+    said = pl.read_csv(other).rename({"bulk_density": "RHOB (kg/m3)"})
+    said.write_csv(other)
+    assert "converted from kg/m3" in program.works("encode", run, data=other, out=out).err
 
 
 def test_reconstruct_is_in_original_units(example, program, tmp_path):

@@ -18,7 +18,7 @@ TABLES = {
     ),
     "another unit unsaid": (
         lambda t: t.with_columns(bulk_density=pl.col("bulk_density") * 1000.0),
-        "'bulk_density': has no value",
+        "outside the valid range, 0.3 to 5 g/cm3, and look like kg/m3",
     ),
     "only empty": (lambda t: t.with_columns(red=pl.lit(None, pl.Float64)), "'red': has no value"),
     "constant": (lambda t: t.with_columns(red=pl.lit(5.0)), "'red': is 5 in every training row"),

@@ -32,6 +32,30 @@ PROGRESS = ConsoleProgress()
 FLAGS = {"mapping": "--map", "number": "-n", "max_attempts": "--tries"}
 """Options whose flag is not the name of the parameter."""
 
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        metavar="CONDITION",
+        help='Use the rows of a table for which it holds, as in "BADHOLE == 0 and CALI < 12"; that '
+        'of the recipe by default, "" for all rows.',
+    ),
+]
+Null = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--null",
+        metavar="TEXT",
+        help="Another spelling of a missing value in a table. May be repeated.",
+    ),
+]
+AcceptRange = Annotated[
+    bool,
+    typer.Option(
+        "--accept-range",
+        help="Take logs as they are that seem to be in another unit than those of training.",
+    ),
+]
 Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps.")
 ]
@@ -121,6 +145,8 @@ def fit(
     restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
     primitive: Primitive = False,
     strict: Strict = False,
+    rows: Rows = None,
+    null: Null = None,
 ) -> None:
     """Train a recipe on a table, or on structures, and write a run folder.
 
@@ -132,6 +158,10 @@ def fit(
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"training.seed={seed}")
+    if rows is not None:
+        changes.append(f"rows={json.dumps(rows or None)}")
+    if null:
+        changes.append(f"nulls={json.dumps(null)}")
     loaded = load_recipe(recipe, changes, BaseRecipe)
     with RunFolder(out).locked(new=True):
         run = _call(
@@ -251,6 +281,9 @@ def score(
     ] = None,
     strict: Strict = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scorecard as JSON.")] = False,
+    rows: Rows = None,
+    null: Null = None,
+    accept_range: AcceptRange = False,
 ) -> None:
     """Score a run on groups it was not trained on, or generated crystals.
 
@@ -269,6 +302,9 @@ def score(
         "--transductive": transductive or None,
         "--samples": samples or None,
         "--strict": strict or None,
+        "--rows": rows,
+        "--null": null or None,
+        "--accept-range": accept_range or None,
     }
     of_structures = {
         "reference": reference,
@@ -315,9 +351,14 @@ def score(
                 samples=samples or None,
                 **of_both,
                 strict=strict or None,
+                **_reading(rows, null, accept_range),
             )
             field.report(folder)
     typer.echo(card.to_json() if as_json else field.format_scores(card))
+
+
+def _reading(rows: str | None, null: list[str] | None, accept_range: bool) -> dict[str, Any]:
+    return {"rows": rows, "null": null or None, "accept_range": accept_range or None}
 
 
 def _refuse(options: dict[str, Any], beside: str) -> None:
@@ -346,6 +387,9 @@ def encode(
     ] = False,
     primitive: Primitive = False,
     strict: Strict = False,
+    rows: Rows = None,
+    null: Null = None,
+    accept_range: AcceptRange = False,
 ) -> None:
     """Write the posterior mean and standard deviation of every row.
 
@@ -354,14 +398,23 @@ def encode(
     atoms, with predicted properties and their 90 % intervals where the run has them.
     """
     given = {"atoms": atoms or None, "primitive": primitive or None, "strict": strict or None}
-    _apply("encode", run, data, out, mapping=mapping, member=member, **given)
+    given |= {"mapping": mapping, "member": member}
+    _apply("encode", run, data, out, **given, **_reading(rows, null, accept_range))
 
 
 def cluster(
-    run: Run, data: Data, out: OutPath, mapping: Mapping = None, member: Member = None
+    run: Run,
+    data: Data,
+    out: OutPath,
+    mapping: Mapping = None,
+    member: Member = None,
+    rows: Rows = None,
+    null: Null = None,
+    accept_range: AcceptRange = False,
 ) -> None:
     """Write the cluster of every row, from the clustering fitted on the training groups."""
-    _apply("cluster", run, data, out, mapping=mapping, member=member)
+    options = {"mapping": mapping, "member": member}
+    _apply("cluster", run, data, out, **options, **_reading(rows, null, accept_range))
 
 
 def reconstruct(
@@ -372,13 +425,17 @@ def reconstruct(
     member: Member = None,
     primitive: Primitive = False,
     strict: Strict = False,
+    rows: Rows = None,
+    null: Null = None,
+    accept_range: AcceptRange = False,
 ) -> None:
     """Write every input beside its reconstruction, in original units.
 
     Structures come back in their own cell, origin, orientation and order of atoms.
     """
     given = {"primitive": primitive or None, "strict": strict or None}
-    _apply("reconstruct", run, data, out, mapping=mapping, member=member, **given)
+    given |= {"mapping": mapping, "member": member}
+    _apply("reconstruct", run, data, out, **given, **_reading(rows, null, accept_range))
 
 
 def _apply(verb: str, run: Path, data: list[Path], out: Path, **options: Any) -> None:
@@ -506,11 +563,13 @@ def doctor(
         ),
     ] = None,
     mapping: Mapping = None,
+    accept_range: AcceptRange = False,
     as_json: Json = False,
 ) -> None:
     """Report how healthy the latent space is, and what to change."""
     field, folder = _open(run)
-    health = _call(field, "doctor", folder, one_or_many(data), PROGRESS, mapping=mapping)
+    options = {"mapping": mapping, "accept_range": accept_range or None}
+    health = _call(field, "doctor", folder, one_or_many(data), PROGRESS, **options)
     typer.echo(json.dumps(health.to_dict(), indent=1) if as_json else "\n".join(health.lines()))
 
 
@@ -549,16 +608,19 @@ def schema(
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,
+    rows: Rows = None,
+    null: Null = None,
 ) -> None:
     """Propose a schema for a table: kinds, roles, units, transforms, and why.
 
     The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it.
     """
-    from variolite.records import load_table, propose_schema, write_text_atomic
+    from variolite.records import load_table, propose_schema, rows_where, write_text_atomic
 
     keep_inputs("--out", out, files)
-    table = load_table(one_or_many(files))
-    proposal = propose_schema(table.frame, units=table.units)
+    table = load_table(one_or_many(files), nulls=null or ())
+    frame = table.frame.filter(rows_where(rows, table.frame)) if rows else table.frame
+    proposal = propose_schema(frame, units=table.units)
     typer.echo(str(proposal))
     if out is not None:
         write_text_atomic(out, proposal.schema.to_yaml())

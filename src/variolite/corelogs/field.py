@@ -45,6 +45,9 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
         *,
         mapping: Sequence[str] = (),
         member: int = 0,
+        rows: str | None = None,
+        null: Sequence[str] = (),
+        accept_range: bool = False,
     ) -> Path:
         import polars as pl
 
@@ -52,7 +55,7 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
 
         keep_inputs("--out", out, data)
         require_writable(out, also=[".las"])
-        model: TabularModel = run.model()
+        model: TabularModel = run.model().reading(rows=rows, null=null)
         if member >= len(model.members):
             raise DataError(
                 f"the run has {len(model.members)} members, counted from 0",
@@ -62,7 +65,7 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
         model = model.only(member)
         bound = parse_mapping(mapping, model.schema.schema.columns)
         table = model.table(data, bound)
-        records = _records(model, table, mapping, progress)
+        records = _records(model, table, mapping, progress, accept_range=accept_range)
         found = columns(model, records, run, member)
         if out.name.casefold().endswith(".las"):
             with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
@@ -70,8 +73,8 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
             curves = pl.DataFrame({"row": records.row} | found)
             return _write_las(table, curves, out, schema, progress)
         named = {"row": records.row, "group": records.group, "order": records.order}
-        rows = {name: pl.Series(values) for name, values in named.items() if values is not None}
-        write_table(pl.DataFrame(rows | found), out)
+        first = {name: pl.Series(values) for name, values in named.items() if values is not None}
+        write_table(pl.DataFrame(first | found), out)
         return out
 
     return write
@@ -191,6 +194,9 @@ class Corelogs:
         levels: Sequence[Path] = (),
         transductive: bool = False,
         baselines: bool = True,
+        rows: str | None = None,
+        null: Sequence[str] = (),
+        accept_range: bool = False,
     ) -> Scorecard:
         from variolite.corelogs.lithology import LevelChooser
         from variolite.scoring.tabular_run import score_run
@@ -207,6 +213,9 @@ class Corelogs:
                 levels=chooser,
                 fit="transductive" if transductive else "inductive",
                 baselines=baselines,
+                rows=rows,
+                null=null,
+                accept_range=accept_range,
                 log=step,
             )
         for line in chooser.lines():
@@ -220,7 +229,13 @@ class Corelogs:
         return run.write_page(table_page(read_run(run)))
 
     def doctor(
-        self, run: RunFolder, data: Paths | None, progress: Progress, *, mapping: Sequence[str] = ()
+        self,
+        run: RunFolder,
+        data: Paths | None,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        accept_range: bool = False,
     ) -> Health:
         """Evaluate the latents of a table, or take the health of the last score."""
         from variolite.scoring import Health
@@ -229,7 +244,7 @@ class Corelogs:
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
-            records = _records(model, data, mapping, progress)
+            records = _records(model, data, mapping, progress, accept_range=accept_range)
             return latent_health_of(model, records)
         stored = run.read(run.health_file, lambda path: Health.model_validate(read_object(path)))
         if stored is not None:
@@ -302,9 +317,15 @@ def _trained(
 
 
 def _records(
-    model: TabularModel, data: Paths | Table, mapping: Sequence[str], progress: Progress
+    model: TabularModel,
+    data: Paths | Table,
+    mapping: Sequence[str],
+    progress: Progress,
+    *,
+    accept_range: bool,
 ) -> Records:
-    records = model.records(data, parse_mapping(mapping, model.schema.schema.columns))
+    bound = parse_mapping(mapping, model.schema.schema.columns)
+    records = model.records(data, bound, accept_range=accept_range)
     for line in records.report.lines():
         progress.note(line)
     return records

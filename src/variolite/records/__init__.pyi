@@ -14,7 +14,8 @@ from .records import UNSEEN as UNSEEN
 from .records import Records as Records
 from .records import as_text as as_text
 from .records import numeric_values as numeric_values
-from .records import usable_rows as usable_rows
+from .rows import rows_where as rows_where
+from .rows import usable_rows as usable_rows
 from .schema import Column as Column
 from .schema import Schema as Schema
 from .schema import load_yaml as load_yaml

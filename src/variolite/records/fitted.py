@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from variolite.errors import DataError, ModelFileError, SchemaError
 from variolite.records.groups import groups_of
-from variolite.records.ranges import require_range, warn_of_mixed_units
+from variolite.records.ranges import require_range, require_valid, warn_of_mixed_units
 from variolite.records.records import (
     MISSING,
     UNSEEN,
@@ -32,6 +32,7 @@ from variolite.records.records import (
     rows_to_keep,
     table_units,
 )
+from variolite.records.rows import chosen_rows
 from variolite.records.schema import Column, Schema
 from variolite.records.tables import load_table
 from variolite.records.transforms import (
@@ -180,15 +181,13 @@ class FittedSchema:
         named = groups_of(bound, table) if bound.group else None
 
         def check(column: Column, values: Array) -> None:
-            low, high = column.valid or (None, None)
-            if low is not None and high is not None:
-                require_range(column, values, low, high, None, "the valid range")
+            require_valid(column, values)
             if named is not None and column.role == "input":
                 warn_of_mixed_units(column, values, named)
 
         found, _ = extract(needed_only, table, units, check)
         # The policies judge the given rows only; the others teach nothing, not even errors.
-        chosen = _row_mask(rows, table.height)
+        chosen = _row_mask(rows, table.height) & chosen_rows(bound, table, units)[0]
         missing = {name: lacks(values)[chosen] for name, values in found.items()}
         keep, dropped = rows_to_keep(bound, missing)
         chosen[chosen] = keep
@@ -250,7 +249,7 @@ class FittedSchema:
             fit = self.numeric.get(column.name)
             usual = fit and (fit.usual or fit.clip)
             if usual and not accept_range:
-                require_range(column, values, *usual, named, "the training range")
+                require_range(column, values, *usual, named)
 
         found, counts = extract(schema, table, units, check)
         for name in (*self.numeric, *self.levels):
@@ -259,7 +258,9 @@ class FittedSchema:
         encoded, log_dets = self._encode(found, counts)
         missing = {name: lacks(values) for name, values in found.items()}
         missing |= {name: encoded[name] < 0 for name in self.levels}
-        keep, dropped = rows_to_keep(self.schema, missing)
+        chosen, left_out = chosen_rows(schema, table, units, strict=False)
+        keep, dropped = rows_to_keep(self.schema, missing, chosen)
+        dropped = left_out | dropped
         row = np.flatnonzero(keep).astype(np.int64)
         if not row.size:
             hint = "Check that its columns are mapped rightly and in the units of the schema"

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from variolite.errors import DataError, DataWarning
 from variolite.records.schema import Column
-from variolite.records.units import convert, kindred
+from variolite.records.units import convert, kindred, split_header
 
 Array = NDArray[np.float64]
 Names = NDArray[np.str_]
+Mask = NDArray[np.bool_]
 
 _FEWEST = 10  # Values from which a well is judged.
+_LOGARITHMS = "logarithms (log10)"
 # Where no unit is declared: how many times larger values are, and what that may mean.
 _FACTORS = {1 / 0.3048: "metres and feet", 1000.0: "kg/m3 and g/cm3", 100.0: "% and fractions"}
 
@@ -25,59 +27,98 @@ def looks_like(values: Array, low: float, high: float, unit: str | None) -> str 
     candidates = [(other, convert(values, other, unit)) for other in kindred(unit) if unit]
     if low > 0 and high > 10 * low:
         with np.errstate(over="ignore"):
-            candidates.append(("logarithms (log10)", np.power(10.0, values)))
+            candidates.append((_LOGARITHMS, np.power(10.0, values)))
     fitting = (name for name, v in candidates if ((v >= low) & (v <= high)).mean() > 0.9)
     return next(fitting, None)
 
 
+def require_valid(column: Column, values: Array) -> None:
+    """Refuse values (n,) that are beyond the valid range as by a wrong unit."""
+    low, high = column.valid or (None, None)
+    if low is None or high is None:
+        return
+    found = values[np.isfinite(values)]
+    share = ((found < low) | (found > high)).mean() if found.size >= _FEWEST else 0.0
+    if share > 0.5 and (guess := looks_like(found, low, high, column.unit)):
+        raise _refused(column, share, found, f"the valid range, {low:g} to {high:g}", guess)
+
+
 def require_range(
-    column: Column, values: Array, low: float, high: float, groups: Names | None, what: str
+    column: Column, values: Array, low: float, high: float, groups: Names | None
 ) -> None:
-    """Refuse values (n,), NaN where missing, most of which are out of a range as by a wrong unit.
+    """Refuse values (n,), NaN where missing, most of which are outside the training range.
 
     Wells that are out of it by nature stay: a single one is refused only where another unit
     explains it, all rows together also where they are far away.
     """
-    outside = (values < low) | (values > high)
-    unit, every = column.unit, [(None, np.isfinite(values))]
-    if groups is not None and outside.any():
-        suspect = np.unique(groups[outside])
-        every += [(name, np.isfinite(values) & (groups == name)) for name in suspect]
-    for name, rows in every:
-        found = values[rows]
-        if found.size < _FEWEST or outside[rows].mean() <= 0.5:
-            continue
-        guess = looks_like(found, low, high, unit)
-        middle = float(np.median(found))
-        far = max(low - middle, middle - high) > 0.2 * (high - low)
-        if not (guess or (name is None and far)):
-            continue
-        place = f" of {name}" if name else ""
-        seems = f" and look like {guess}" if guess else ""
-        raise DataError(
-            f"{outside[rows].mean():.0%} of the values{place} (median {middle:.4g}) are outside "
-            f"{what}, {low:.4g} to {high:.4g}{f' {unit}' * bool(unit)},{seems}".rstrip(","),
-            where=f"column {column.source or column.name!r}",
-            hint="Convert them, or state their unit in the table; --accept-range takes them as "
-            "they are",
-        )
+    outside, present = (values < low) | (values > high), np.isfinite(values)
+    if not outside.any():
+        return
+    what = f"the training range, {low:.4g} to {high:.4g}"
+    odd: dict[str, list[str]] = {}
+    groups = np.zeros(len(values), dtype=np.str_) if groups is None else groups
+    for name in np.unique(groups[outside]):
+        guess = _guess(values, outside, present & (groups == name), low, high, column.unit)
+        if guess:
+            odd.setdefault(guess, []).append(str(name))
+    for guess, names in odd.items():
+        rows = present & np.isin(groups, names)
+        listed = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
+        place = f" of {listed}" if rows.sum() < present.sum() else ""
+        raise _refused(column, outside[rows].mean(), values[rows], what, guess, place)
+    guess = _guess(values, outside, present, low, high, column.unit)
+    middle, share = float(np.median(values[present])), outside[present].mean()
+    far = max(low - middle, middle - high) > 0.2 * (high - low)
+    if guess or (far and share > 0.5 and present.sum() >= _FEWEST):
+        raise _refused(column, share, values[present], what, guess)
+
+
+def _guess(
+    values: Array, outside: Mask, rows: Mask, low: float, high: float, unit: str | None
+) -> str | None:
+    """Return what the values of some rows look like where too many are out of a range."""
+    found, share = values[rows], outside[rows].mean() if rows.sum() >= _FEWEST else 0.0
+    guess = looks_like(found, low, high, unit) if share > 0.05 else None
+    # Logarithms may lie in the range of the quantity, but those of values below 1 are negative.
+    negative = guess == _LOGARITHMS and (found <= 0).mean() > 0.05
+    return guess if share > 0.5 or negative else None
+
+
+def _refused(
+    column: Column, share: float, found: Array, what: str, guess: str | None, place: str = ""
+) -> DataError:
+    seems = f", and look like {guess}" if guess else ""
+    header = column.source or column.name
+    stated = f"state the unit, as in '{split_header(header)[0]} ({guess})'"
+    state = stated if guess in kindred(column.unit) else ""
+    accept = "take them as they are with --accept-range" if "training" in what else ""
+    return DataError(
+        f"{share:.0%} of the values{place} (median {np.median(found):.4g}) are outside {what}"
+        f"{f' {column.unit}' if column.unit else ''}{seems}",
+        where=f"column {header!r}",
+        hint=" or ".join(filter(None, ("Convert them", state, accept))),
+    )
 
 
 def warn_of_mixed_units(column: Column, values: Array, groups: Names) -> None:
     """Name the wells whose median differs from that of the others by the factor of a unit."""
     present = np.isfinite(values)
+    if not present.any():
+        return
     names, codes, counts = np.unique(groups[present], return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     parts = np.split(values[present][order], np.cumsum(counts)[:-1])
-    medians = np.array([np.median(part) if len(part) >= _FEWEST else 0.0 for part in parts])
-    judged = medians > 0
+    quantiles = np.array([np.quantile(part, [0.5, 0.1, 0.9]) for part in parts])
+    judged = (quantiles[:, 1] > 0) & (counts >= _FEWEST)
     if judged.sum() < 2:
         return
-    sizes, names = np.log(medians[judged]), names[judged]
+    names, (sizes, low, high) = names[judged], np.log(quantiles[judged]).T
     ascending = np.argsort(sizes)
     gaps = np.diff(sizes[ascending])
     cut = int(np.argmax(gaps)) + 1
     lower, upper = sizes[ascending[:cut]], sizes[ascending[cut:]]
+    if high[ascending[:cut]].max() > low[ascending[cut:]].min():
+        return  # Values of wells in two units hardly overlap.
     for factor, meaning, above in _factors(column.unit):
         step = np.log(factor)
         alike = abs(np.median(upper) - np.median(lower) - step) < min(0.3, step / 3)

@@ -195,17 +195,23 @@ def table_units(schema: Schema, units: Mapping[str, str] | None) -> dict[str, st
 
 
 def rows_to_keep(
-    schema: Schema, missing: Mapping[str, NDArray[np.bool_]]
+    schema: Schema,
+    missing: Mapping[str, NDArray[np.bool_]],
+    chosen: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], dict[str, int]]:
     """Apply every column's policy for missing values.
 
     ``missing`` has a mask (n,) of the rows that lack a column; a column without one is not
-    judged. Returns a mask (n,) of the rows to keep, and the dropped rows by the first reason.
+    judged, nor are rows outside of the mask ``chosen``. Returns a mask (n,) of the rows to keep,
+    and the dropped rows by the first reason.
     """
     keep = np.ones_like(next(iter(missing.values())))
+    if chosen is not None:
+        keep &= chosen
     dropped: dict[str, int] = {}
     for name, mask in missing.items():
         column = schema.columns[name]
+        mask = mask & keep if column.missing == "error" else mask
         if column.missing == "error" and mask.any():
             what = f"{int(mask.sum())} rows lack {name!r}, row {int(np.argmax(mask)) + 1} first"
             hint = "Fill them, or set its 'missing' to drop or mask"
@@ -220,18 +226,6 @@ def rows_to_keep(
     if sparse.any():
         dropped[f"fewer than {schema.minimum_inputs} inputs observed"] = int(sparse.sum())
     return keep & ~sparse, dropped
-
-
-def usable_rows(
-    schema: Schema, frame: pl.DataFrame, units: Mapping[str, str] | None = None
-) -> NDArray[np.int64]:
-    """Return the rows that the policies of a bound schema keep, before anything is learned.
-
-    Splits drawn over the groups of these rows cannot hold a group without rows.
-    """
-    values, _ = extract(schema, frame, units)
-    keep, _ = rows_to_keep(schema, {name: lacks(found) for name, found in values.items()})
-    return np.flatnonzero(keep).astype(np.int64)
 
 
 # What comes out: records, and what happened to the table on its way, in numbers and in words.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import yaml
-from pydantic import field_validator, model_validator
+from pydantic import PositiveFloat, field_validator, model_validator
 
 from variolite.errors import DataWarning, SchemaError, nearest
 from variolite.records.transforms import AnyTransform, Settings
@@ -301,6 +301,23 @@ def _suggest(name: str, candidates: Sequence[str] | Mapping[str, object], lead: 
     return f"{hint}{lead}: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
 
 
+class BadHole(Settings):
+    """Rows not to be used, by what logs say of the hole.
+
+    Attributes
+    ----------
+    oversize
+        Inches by which the caliper may exceed the bit size.
+    density_correction
+        Largest absolute correction of the bulk density, in g/cm3.
+    """
+
+    noun: ClassVar[str] = "rule"
+    name: ClassVar[str] = "bad_hole"
+    oversize: PositiveFloat | None = None
+    density_correction: PositiveFloat | None = None
+
+
 class Schema(Settings):
     """The columns of a table, keyed by meaning.
 
@@ -314,6 +331,12 @@ class Schema(Settings):
         Rows with fewer observed inputs are dropped.
     left_out
         Optional columns that `bind` did not find.
+    rows
+        Condition in SQL that the rows used fulfil, such as ``BADHOLE == 0``.
+    bad_hole
+        Rule that leaves out rows of a bad hole.
+    nulls
+        Spellings of a missing value, beside the usual ones.
 
     Examples
     --------
@@ -326,6 +349,9 @@ class Schema(Settings):
     columns: dict[str, Column]
     minimum_inputs: int = 1
     left_out: tuple[str, ...] = ()
+    rows: str | None = None
+    bad_hole: BadHole | None = None
+    nulls: tuple[str, ...] = ()
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -433,7 +459,14 @@ class Schema(Settings):
             hint = _suggest(left_out[0], available, "It has")
             raise SchemaError(what, hint=f"It lacks {', '.join(left_out)}. {hint}")
         names = tuple(dict.fromkeys(left_out))
-        return Schema(columns=found, minimum_inputs=self.minimum_inputs, left_out=names)
+        return Schema(
+            columns=found,
+            minimum_inputs=self.minimum_inputs,
+            left_out=names,
+            rows=self.rows,
+            bad_hole=self.bad_hole,
+            nulls=self.nulls,
+        )
 
     def sources(self, available: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
         """Return the meanings found among the columns of a table, which may lack any of them."""

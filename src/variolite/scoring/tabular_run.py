@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,9 @@ def score_run(
     levels: Levels = lambda labels: labels,
     fit: str = "inductive",
     baselines: bool = True,
+    rows: str | None = None,
+    null: Sequence[str] = (),
+    accept_range: bool = False,
     log: Log = lambda _: None,
 ) -> Scorecard:
     """Score a finished run and write scorecard.json, health.json and held_out.parquet.
@@ -74,13 +78,15 @@ def score_run(
     groups only, ``train`` is the table trained on; without it the clustering kept in the run is
     scored, and there are no baselines. ``levels`` gives the labels of every level. Baselines
     are raw features, whitened principal components, a plain autoencoder and a supervised
-    reference. ``log`` is called with what is being done.
+    reference. ``rows`` and ``null`` are as in `TabularModel.reading`, ``accept_range`` as in its
+    `records`. ``log`` is called with what is being done.
     """
-    model, recipe, split = run.model(), run.recipe(), run.split()
+    model, recipe, split = run.model().reading(rows=rows, null=null), run.recipe(), run.split()
     log("reading")
-    parts = _parts(model, split, data, mapping, "data")
+    records = partial(model.records, mapping=mapping, accept_range=accept_range)
+    parts = _parts(model, split, records(data), "data")
     if train is not None:
-        known = _parts(model, split, train, mapping, "--train")
+        known = _parts(model, split, records(train), "--train")
         parts |= {name: known[name] for name in ("train", "validation")}
     levels = _frequent(levels, parts, recipe.clustering.minimum_label_rows)
     clusters = load_clusters(run)
@@ -189,10 +195,7 @@ def latent_health_of(model: TabularModel, records: Records) -> Health:
 # The rows, their labels and what is scored without clusters.
 
 
-def _parts(
-    model: TabularModel, split: Split, data: Any, mapping: Mapping[str, str] | None, where: str
-) -> dict[str, Records]:
-    records = model.records(data, mapping)
+def _parts(model: TabularModel, split: Split, records: Records, where: str) -> dict[str, Records]:
     if records.group is None:
         raise DataError("the table has no group column", where=where, hint="bind it with --map")
     for label in model.schema.schema.labels:

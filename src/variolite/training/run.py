@@ -35,6 +35,7 @@ from variolite.records import (
     warn_of_look_alikes,
     write_text_atomic,
 )
+from variolite.records.rows import chosen_rows
 from variolite.training.loop import Resume, Trained
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import load_checkpoint, write_history
@@ -161,7 +162,9 @@ def prepare(
     """
     progress = progress or Progress()
     text = group_spellings(recipe.table, mapping)
-    frame, units = load_table(data, text=text, schema=recipe.table, mapping=mapping)
+    frame, units = load_table(
+        data, text=text, nulls=recipe.nulls, schema=recipe.table, mapping=mapping
+    )
     bound = recipe.table.bind(frame.columns, mapping)
     if bound.left_out:
         progress.note(f"not in this table, left out: {', '.join(bound.left_out)}")
@@ -171,13 +174,18 @@ def prepare(
     order = None if bound.order is None else numeric_values(frame[str(bound.order.source)])
     group = one_spelling(group, order, where=f"column {bound.group.source!r}")
     warn_of_look_alikes(pl.Series(group).unique().sort())
+    chosen, _ = chosen_rows(bound, frame, units)
     if split is None:
         spec, stratify = recipe.split, None
         if spec.stratify and bound.labels:
             label = frame[str(bound.labels[0].source)]
-            stratify = label.cast(pl.String).fill_null("").to_numpy()
+            stratify = label.cast(pl.String).fill_null("").to_numpy()[chosen]
         split = split_groups(
-            group, test=spec.test, validation=spec.validation, seed=spec.seed, stratify=stratify
+            group[chosen],
+            test=spec.test,
+            validation=spec.validation,
+            seed=spec.seed,
+            stratify=stratify,
         )
     progress.note(
         f"{len(split.train)} training, {len(split.validation)} validation, "

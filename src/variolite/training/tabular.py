@@ -109,7 +109,16 @@ class TabularModel:
         """Read a path or table as `records` does."""
         schema = self.schema.schema
         text = group_spellings(schema, mapping)
-        return load_table(data, text=text, schema=schema, mapping=mapping)
+        return load_table(data, text=text, nulls=schema.nulls, schema=schema, mapping=mapping)
+
+    def reading(self, *, rows: str | None = None, null: Sequence[str] = ()) -> TabularModel:
+        """Return the model with another condition on rows, and with more spellings of missing."""
+        schema, update = self.schema.schema, dict[str, Any]()
+        if rows is not None:
+            update["rows"] = rows or None
+        if null:
+            update["nulls"] = (*schema.nulls, *null)
+        return replace(self, schema=replace(self.schema, schema=schema.model_copy(update=update)))
 
     def posterior(self, records: Records) -> tuple[Array, Array]:
         """Posterior means and log-variances, each of shape (M, n, L)."""
