@@ -76,6 +76,30 @@ Mapping = Annotated[
         "out. Or a YAML file of such pairs. May be repeated.",
     ),
 ]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        metavar="CONDITION",
+        help='Use the rows of a table for which it holds, as in "BADHOLE == 0 and CALI < 12"; that '
+        'of the recipe by default, "" for all rows.',
+    ),
+]
+Null = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--null",
+        metavar="TEXT",
+        help="Another spelling of a missing value in a table. May be repeated.",
+    ),
+]
+AcceptRange = Annotated[
+    bool,
+    typer.Option(
+        "--accept-range",
+        help="Take logs as they are that seem to be in another unit than those of training.",
+    ),
+]
 
 
 def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> dict[str, str]:

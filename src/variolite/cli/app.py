@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 for command in (
     runs.demo,
-    runs.schema,
+    recipes.schema,
     runs.fit,
     runs.score,
     runs.compare,

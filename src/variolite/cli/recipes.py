@@ -1,4 +1,4 @@
-"""``variolite recipes``: listing, showing, and importing those of chemeleon2."""
+"""``variolite recipes``: listing, showing and importing; ``variolite schema`` proposes one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from variolite.arguments import keep_inputs
+from variolite.arguments import Null, Rows, keep_inputs, one_or_many
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 
@@ -88,3 +88,31 @@ def import_(
         typer.echo(json.dumps(found.to_dict(), indent=1, default=str))
         return
     typer.echo("\n".join([*found.lines(), str(out)]))
+
+
+def schema(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Tables: CSV, Excel, Parquet, Feather, LAS or DLIS; files, folders or patterns.",
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,
+    rows: Rows = None,
+    null: Null = None,
+) -> None:
+    """Propose a schema for a table: kinds, roles, units, transforms, and why.
+
+    The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it.
+    """
+    from variolite.records import load_table, propose_schema, rows_where, write_text_atomic
+
+    keep_inputs("--out", out, files)
+    table = load_table(one_or_many(files), nulls=null or ())
+    frame = table.frame.filter(rows_where(rows, table.frame)) if rows else table.frame
+    proposal = propose_schema(frame, units=table.units)
+    typer.echo(str(proposal))
+    if out is not None:
+        write_text_atomic(out, proposal.schema.to_yaml())
+        typer.echo(str(out))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from variolite.arguments import (
+    AcceptRange,
     Data,
     Mapping,
+    Null,
+    Rows,
     Run,
     find_run,
-    keep_inputs,
     one_or_many,
     writable_copy,
 )
@@ -32,30 +34,6 @@ PROGRESS = ConsoleProgress()
 FLAGS = {"mapping": "--map", "number": "-n", "max_attempts": "--tries"}
 """Options whose flag is not the name of the parameter."""
 
-Rows = Annotated[
-    str | None,
-    typer.Option(
-        "--rows",
-        metavar="CONDITION",
-        help='Use the rows of a table for which it holds, as in "BADHOLE == 0 and CALI < 12"; that '
-        'of the recipe by default, "" for all rows.',
-    ),
-]
-Null = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--null",
-        metavar="TEXT",
-        help="Another spelling of a missing value in a table. May be repeated.",
-    ),
-]
-AcceptRange = Annotated[
-    bool,
-    typer.Option(
-        "--accept-range",
-        help="Take logs as they are that seem to be in another unit than those of training.",
-    ),
-]
 Device = Annotated[
     str | None, typer.Option(metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps.")
 ]
@@ -398,8 +376,8 @@ def encode(
     atoms, with predicted properties and their 90 % intervals where the run has them.
     """
     given = {"atoms": atoms or None, "primitive": primitive or None, "strict": strict or None}
-    given |= {"mapping": mapping, "member": member}
-    _apply("encode", run, data, out, **given, **_reading(rows, null, accept_range))
+    reading = _reading(rows, null, accept_range)
+    _apply("encode", run, data, out, mapping=mapping, member=member, **given, **reading)
 
 
 def cluster(
@@ -434,8 +412,8 @@ def reconstruct(
     Structures come back in their own cell, origin, orientation and order of atoms.
     """
     given = {"primitive": primitive or None, "strict": strict or None}
-    given |= {"mapping": mapping, "member": member}
-    _apply("reconstruct", run, data, out, **given, **_reading(rows, null, accept_range))
+    reading = _reading(rows, null, accept_range)
+    _apply("reconstruct", run, data, out, mapping=mapping, member=member, **given, **reading)
 
 
 def _apply(verb: str, run: Path, data: list[Path], out: Path, **options: Any) -> None:
@@ -597,31 +575,3 @@ def demo(
     """
     kind = field_names()[field.value]
     typer.echo(str(_call(field_of_kind(kind), "demo", out, PROGRESS)))
-
-
-def schema(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...",
-            help="Tables: CSV, Excel, Parquet, Feather, LAS or DLIS; files, folders or patterns.",
-        ),
-    ],
-    out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,
-    rows: Rows = None,
-    null: Null = None,
-) -> None:
-    """Propose a schema for a table: kinds, roles, units, transforms, and why.
-
-    The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it.
-    """
-    from variolite.records import load_table, propose_schema, rows_where, write_text_atomic
-
-    keep_inputs("--out", out, files)
-    table = load_table(one_or_many(files), nulls=null or ())
-    frame = table.frame.filter(rows_where(rows, table.frame)) if rows else table.frame
-    proposal = propose_schema(frame, units=table.units)
-    typer.echo(str(proposal))
-    if out is not None:
-        write_text_atomic(out, proposal.schema.to_yaml())
-        typer.echo(str(out))
