@@ -247,7 +247,6 @@ def train_crystal_run(
     if _lacks_its_prior(model, recipe):
         model = _with_prior(model, recipe, parts["train"], folder, device, progress)
         save_crystal_model(folder.model_folder, model)
-    folder.remove_checkpoints()
     folder.seal_fit()
     return folder, model
 
@@ -423,6 +422,5 @@ def refit_prior(
     run.unseal_fit()
     save_crystal_model(run.model_folder, fitted)
     write_text_atomic(run.recipe_file, recipe_to_yaml(recipe))
-    run.remove_checkpoints()
     run.seal_fit()
     return fitted

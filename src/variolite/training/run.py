@@ -254,5 +254,4 @@ def train_run(
     about |= {"remarks": report.lines()}
     used = {"batch_size": fitted.batch_size, "learning_rate": fitted.learning_rate}
     run.finish(fitted.model, save_model, fitted, device=fitted.device, data=about, **used)
-    run.folder.remove_checkpoints()
     return run.folder, prepared

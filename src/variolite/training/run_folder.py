@@ -30,6 +30,7 @@ from variolite.training.storage import (
     checksum,
     kind_of,
     read_history,
+    settle_weights,
     signed,
 )
 
@@ -168,6 +169,8 @@ class RunFolder:
 
     def seal_fit(self) -> None:
         """Note the checksums of all that `fit` wrote: its last step."""
+        settle_weights(self.model_folder)
+        shutil.rmtree(self.checkpoint_file.parent, ignore_errors=True)
         self._seal(_BY_FIT)
 
     def unseal_fit(self) -> None:
@@ -236,11 +239,6 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._no_place(error) from None
-
-    def remove_checkpoints(self) -> None:
-        """Remove what only an interrupted run needs."""
-        # A process killed while it wrote leaves its temporary file here too.
-        shutil.rmtree(self.checkpoint_file.parent, ignore_errors=True)
 
     def require_finished(self) -> None:
         """Raise a RunFolderError for a folder with no run, an unfinished or a damaged one."""

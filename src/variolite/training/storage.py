@@ -80,12 +80,28 @@ def write_signed(
     description = {"format": number, "kind": kind, **content, "tensors": described}
     description = signed(json.loads(json.dumps(description | {"weights_sha256": _sha256(stored)})))
     folder.mkdir(parents=True, exist_ok=True)
-    for left in list(folder.glob(".weights-*.safetensors")):
-        left.unlink(missing_ok=True)
-    beside = _next_weights(folder, description["weights_sha256"])
-    write_bytes_atomic(beside, stored)
-    write_text_atomic(folder / DESCRIPTION, json.dumps(description, indent=1) + "\n")
-    beside.replace(folder / WEIGHTS)
+    settle_weights(folder)
+    write_bytes_atomic(_next_weights(folder, description["weights_sha256"]), stored)
+    try:
+        write_text_atomic(folder / DESCRIPTION, json.dumps(description, indent=1) + "\n")
+    finally:
+        settle_weights(folder)
+
+
+def settle_weights(folder: Path) -> None:
+    """Put the weights that the description names into their place; remove what else is beside it.
+
+    This is the end of writing a model, and of one whose writer was killed before it.
+    """
+    try:
+        named = _next_weights(folder, str(_read_json(folder / DESCRIPTION).get("weights_sha256")))
+    except ModelFileError:
+        named = None
+    for beside in list(folder.glob(_next_weights(folder, "?" * 16).name)):
+        if beside == named:
+            beside.replace(folder / WEIGHTS)
+        else:
+            beside.unlink(missing_ok=True)
 
 
 def _next_weights(folder: Path, sha256: str) -> Path:
