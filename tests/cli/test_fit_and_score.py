@@ -1,6 +1,8 @@
 """``fit``, ``score``, ``compare``, ``report`` and ``doctor`` from end to end."""
 
 import json
+import subprocess
+import sys
 
 import polars as pl
 from calling import TINY, files_of
@@ -65,6 +67,60 @@ def test_a_run_broken_off_while_clustering_goes_on(copied, program):
     assert "finished run" in program.fails(*command, "--set", "model.latent=3")
     assert "trained already" in program.works(*command).err
     assert clusters.read_bytes() == made
+
+
+def test_a_run_killed_in_its_last_steps_is_completed(copied, program):
+    before = files_of(copied.run)
+    checkpoint = copied.run / "checkpoint" / "state.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_text("left")
+    sums = json.loads((copied.run / "manifest.json").read_text())["files"]
+    (copied.run / "manifest.json").unlink()
+    command = ("fit", DEFAULT, "--data", copied.data, "--out", copied.run, "--members", 2, *TINY)
+    assert "finished run" in program.fails(*command, "--set", "model.latent=3")
+    assert "trained already" in program.works(*command).err
+    made = json.loads((copied.run / "manifest.json").read_text())["files"]
+    assert made.items() < sums.items()
+    by_score = {"scorecard.json", "health.json", "held_out.parquet"}
+    assert set(sums) - set(made) == by_score
+    before.pop(copied.run / "manifest.json")
+    assert before.items() < files_of(copied.run).items()
+    assert "finished run" in program.fails(*command)
+
+
+def test_damage_to_any_file_of_a_run_is_one_line_that_names_it(copied, program, tmp_path):
+    out = tmp_path / "z.csv"
+    for name in ("model/model.json", WEIGHTS, "model/clusters.safetensors", "manifest.json"):
+        path = copied.run / name
+        whole = path.read_bytes()
+        for at in (9, len(whole) // 2, len(whole) - 9):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1
+            path.write_bytes(damaged)
+            assert name in program.fails("cluster", copied.run, data=copied.data, out=out)
+        path.write_bytes(whole)
+    assert not out.exists()
+    program.works("cluster", copied.run, data=copied.data, out=out)
+
+
+def test_two_at_once(copied, program):
+    before = files_of(copied.run)
+    fit = ("fit", DEFAULT, "--data", copied.data, "--out", copied.run, "--restart")
+    code = f"""
+from pathlib import Path
+from variolite.training import RunFolder
+with RunFolder(Path({str(copied.run)!r})).locked():
+    print("held", flush=True)
+    input()
+"""
+    pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], **pipes, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        for command in (fit, ("score", copied.run, "--data", copied.data)):
+            told = program.fails(*command)
+            assert f"another process is writing this run (process {other.pid} on " in told
+        other.communicate("\n")
+    assert files_of(copied.run) == before
 
 
 def test_map_takes_pairs_and_files(example, program, tmp_path):

@@ -19,6 +19,7 @@ from toy_tables import fit, fitted, small
 
 from variolite.errors import ModelFileError
 from variolite.training import Member, load_model, save_model
+from variolite.training.storage import settle_weights
 from variolite.training.tabular import FORMAT
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -310,7 +311,8 @@ def test_killed_at_any_write_there_is_the_old_model_or_the_new_one(folder, model
             patch.setattr(Path, "replace", stop_at(number))
             with pytest.raises(KilledError):
                 save_model(folder, other.only(0))
-        assert load_model(folder).provenance == found.provenance
+        for _ in range(2):
+            assert load_model(folder).provenance == found.provenance
+            settle_weights(folder)
         assert len(load_model(folder).members) == (1 if found is other else 2)
-        save_model(folder, other.only(0))
         assert sorted(entry.name for entry in folder.iterdir()) == list(FILES)

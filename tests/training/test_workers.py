@@ -113,7 +113,8 @@ def alive(pid):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals to a process need POSIX")
-def test_an_interruption_leaves_no_process_behind(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["stopped", "killed"])
+def test_an_interruption_leaves_no_process_behind(tmp_path, number):
     script = tmp_path / "interrupted.py"
     script.write_text(SCRIPT.format(folder=str(Path(__file__).parent)))
     # A session of its own: the interruption goes to the whole group, as from a terminal.
@@ -125,7 +126,10 @@ def test_an_interruption_leaves_no_process_behind(tmp_path):
     try:
         # Python may drop an interruption that falls into a finaliser; a user presses again.
         for _ in range(60):
-            os.killpg(process.pid, signal.SIGINT)
+            if number == signal.SIGINT:
+                os.killpg(process.pid, number)
+            else:
+                process.kill()  # the parent alone, whose processes are within endless loops
             with suppress(subprocess.TimeoutExpired):
                 _, errors = process.communicate(timeout=2)
                 break
