@@ -85,9 +85,10 @@ def _status() -> int:
 
         app(prog_name="variolite")
     except SystemExit as end:
-        if _stopped_by:
+        # Polars catches SIGINT itself while it computes; Typer makes 130 of what it raises then,
+        # and 1 of a reader that has gone away.
+        if _stopped_by or end.code == 128 + signal.SIGINT:
             return _stopped()
-        # Typer makes 1 of a reader that has gone away.
         gone = isinstance(end.__context__, BrokenPipeError)
         return 0 if gone or end.code is None else int(end.code)
     except VarioliteError as error:
