@@ -82,6 +82,13 @@ def test_a_signal_anywhere_is_one_line(copied, program, monkeypatch, name, code)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == [signal.SIG_DFL] * 2
 
 
+def test_an_interruption_that_a_library_caught_and_raised(program, monkeypatch):
+    monkeypatch.setattr("variolite.recipe.packaged_recipes", Mock(side_effect=KeyboardInterrupt))
+    answer = program("recipes")
+    assert answer.code == 130
+    assert answer.last.startswith("variolite: stopped by SIGINT. Give the same command again")
+
+
 def test_a_signal_that_a_destructor_swallows_comes_again(program, monkeypatch):
     class Swallowing:
         def __del__(self):
