@@ -172,6 +172,10 @@ def test_what_was_asked_for_is_judged(run, program, tmp_path):
     )
     table = pl.read_csv(out)
     assert table["energy_independent"].is_finite().all()
+    assert "the formula is given" not in answer.err
+    both = ("--where", "energy=60", "--where", "composition=NaCl")
+    answer = program.works("generate", chosen, "-n", 2, *both, out=tmp_path / "o.csv", tries=50)
+    assert "no composition was chosen by a property: the formula is given" in answer.err
     line = program.fails("generate", chosen, "-n", 2, "--where", "energy=500", out=out)
     assert "energy: 500 is outside the training crystals" in line
 

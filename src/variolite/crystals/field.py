@@ -426,6 +426,8 @@ def _judged(
         )
         return crystals
     where = parse_where(sampling.where, prior.vocabulary)
+    if where.formula is not None:
+        progress.note("no composition was chosen by a property: the formula is given")
     judged = selection.judge(prior, where, model.encode(crystals), crystals)
     for one in judged:
         progress.note(one.line)

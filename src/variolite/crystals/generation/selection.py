@@ -70,7 +70,7 @@ class Selection:
         """Raise a DataError if a value is asked for that is outside those of training crystals."""
         for own, value, _ in self._asked(prior, where):
             name = self.chooser.about.names[own]
-            (least, low, high, most) = self.range_of(name)
+            least, low, high, most = self.range_of(name)
             if not least <= value <= most:
                 raise DataError(
                     f"{value:g} is outside the training crystals, which have {least:.3g} to "
@@ -124,7 +124,7 @@ class Selecting:
     prior: LatentPrior
     selection: Selection
 
-    def propose(self, number: int, where: Where = Where(), **settings: Any) -> Conditions:
+    def propose(self, number: int, where: Where, **settings: Any) -> Conditions:
         return self.selection.choose(self.prior, number, where, **settings)
 
 
