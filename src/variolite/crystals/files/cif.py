@@ -454,22 +454,22 @@ def read_plain_block(block: cif.Block) -> Draft | None:
     symbols = values[symbol::width]
     try:
         draft = Draft(
-            [ATOMIC_NUMBERS[found] for found in symbols],
+            [*map(ATOMIC_NUMBERS.__getitem__, symbols)],
             (
-                [float(number) for number in values[x::width]],
-                [float(number) for number in values[y::width]],
-                [float(number) for number in values[z::width]],
+                [*map(float, values[x::width])],
+                [*map(float, values[y::width])],
+                [*map(float, values[z::width])],
             ),
-            [float(block.find_value(tag)) for tag in CELL],
+            [*map(float, map(block.find_value, CELL))],
         )
     except (KeyError, ValueError, TypeError):
         return None
     # Mostly the formula sum is spelled like this; reading it costs more.
     formula = block.find_value(_FORMULA[0])
-    if formula is not None and {*formula.strip("'").split()} != {
-        f"{found}{symbols.count(found)}" for found in {*symbols}
-    }:
-        draft.notes = contradictions(_amounts(formula), Counter(draft.species))
+    if formula is not None:
+        listed = {f"{found}{symbols.count(found)}" for found in {*symbols}}
+        if listed.symmetric_difference(formula.strip("'").split()):
+            draft.notes = contradictions(_amounts(formula), Counter(draft.species))
     return draft
 
 
