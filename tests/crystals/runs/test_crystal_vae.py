@@ -200,6 +200,11 @@ def test_models_of_the_package(name):
     five = crystals.take(crystals.made_of(vae.model.elements)).take(slice(0, 5))
     assert len(vae.reconstruct(five)) == len(five)
     assert vae.prior is not None
+    # Two heads that no one else fitted: one chooses what is asked for, one judges.
+    heads = vae.model.selection
+    assert set(vae.prior.vocabulary.properties) == set(heads.chooser.about.names)
+    assert heads.chooser.about.names == heads.independent.about.names
+    assert heads.chooser.about.scores != heads.independent.about.scores
     assert shipped.model_card(name).strip()
 
 
