@@ -16,7 +16,7 @@ from variolite.errors import DataError, nearest
 # Chemical elements: symbols, atomic numbers, masses and electronegativities.
 
 _LINES = Path(__file__).with_name("elements.csv").read_text(encoding="utf-8").splitlines()
-_SYMBOLS, _MASSES, _PAULING = zip(
+_SYMBOLS, _MASSES, _PAULING, _RADII = zip(
     *[line.split(",") for line in _LINES if not line.startswith("#")][1:], strict=True
 )
 
@@ -31,6 +31,9 @@ ELECTRONEGATIVITIES = np.array([np.nan, *(float(value or "nan") for value in _PA
 MASSES = np.array([np.nan, *map(float, _MASSES)])
 """Standard atomic weight by atomic number in unified mass units, shape (119,), NaN at 0;
 of elements without stable isotopes the mass number of a long-lived one."""
+
+COVALENT_RADII = np.array([np.nan, *map(float, _RADII)])
+"""Single-bond covalent radius by atomic number in Angstrom, shape (119,), NaN at 0."""
 
 _SYMBOL_ARRAY = np.array(SYMBOLS)
 

@@ -43,9 +43,12 @@ FEWEST_COMPOSITIONS = 500  # distinct compositions below which all are needed to
 
 
 class CompositionNetwork(nn.Module):
-    """Logits of the next element and of its number of atoms, in crystals of 1 to M atoms."""
+    """Logits of the next element and of its number of atoms, in crystals of 1 to M atoms.
 
-    def __init__(self, elements: int, properties: int, largest: int) -> None:
+    With ``groups`` also those of the space group of a whole composition.
+    """
+
+    def __init__(self, elements: int, properties: int, largest: int, groups: bool) -> None:
         super().__init__()
         self.elements = elements
         self.largest = largest
@@ -67,6 +70,7 @@ class CompositionNetwork(nn.Module):
         self.to_amount = nn.Sequential(
             nn.Linear(2 * WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, largest + 1)
         )
+        self.to_group = nn.Linear(WIDTH, SPACE_GROUPS) if groups else None
         for table in (self.element, self.amount, self.left, self.whole, self.group):
             nn.init.normal_(table.weight, std=0.3)
 
@@ -146,7 +150,10 @@ def fit_compositions(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = CompositionNetwork(
-            len(vocabulary.elements), len(vocabulary.properties), vocabulary.largest
+            len(vocabulary.elements),
+            len(vocabulary.properties),
+            vocabulary.largest,
+            vocabulary.space_groups,
         )
         minimise(
             network,
@@ -192,7 +199,8 @@ def _given(conditions: Conditions, vocabulary: Vocabulary) -> Tensor:
 def _loss(
     network: CompositionNetwork, batch: _Examples, random: torch.Generator, *, dropout: bool
 ) -> Tensor:
-    """Nats per composition, estimated from one random step of a random order of elements, (1,)."""
+    """Nats per composition, estimated from one random step of a random order of elements, and of
+    its space group, (1,)."""
     count, width = batch.tokens.shape
     present = batch.tokens > 0
     # A random order of the elements of each crystal, padding last.
@@ -218,7 +226,16 @@ def _loss(
     element = nats(network.element_logits(summary, chosen), token - 1)
     left = batch.sizes - taken.sum(1)
     number = nats(network.amount_logits(summary, token, left), amount)
-    return ((element + number) * kinds).mean().view(1)
+    total = ((element + number) * kinds).mean().view(1)
+    if network.to_group is None:
+        return total
+    # The group of the whole composition, from all that is known but the group.
+    hidden = torch.cat([torch.zeros_like(given[:, :1]), given[:, 1:]], dim=1)
+    logits = network.to_group(network(batch.tokens, batch.amounts, batch.sizes, hidden))
+    group = functional.cross_entropy(
+        logits, batch.given[:, 0].long(), ignore_index=0, reduction="sum"
+    )
+    return total + group / count
 
 
 @torch.no_grad()
@@ -228,11 +245,12 @@ def sample_compositions(
     vocabulary: Vocabulary,
     where: Where,
     *,
+    guidance: float = 1.0,
     seed: int = 0,
 ) -> Integers:
     """Draw a composition for every crystal of known size, space group and properties.
 
-    Elements that ``where`` asks for are drawn first; every size has to be at least their number.
+    ``guidance`` weighs the last two as in `guided_velocity`. Elements that ``where`` asks for are drawn first; every size has to be at least their number.
     Returns atomic numbers, atom after atom, those of one element together, (N,).
     """
     random = generator(torch.device("cpu"), seed, 2)
@@ -241,6 +259,7 @@ def sample_compositions(
     wanted[:, torch.from_numpy(vocabulary.tokens(np.array(where.elements, dtype=np.int64)))] = True
     sizes = torch.from_numpy(conditions.counts)
     given = _given(conditions, vocabulary)
+    guided = guidance != 1.0 and bool(given.any())
     amounts = torch.zeros(count, network.elements + 1, dtype=torch.int64)
     left = sizes.clone()
     while bool((left > 0).any()):
@@ -251,8 +270,12 @@ def sample_compositions(
         chosen = present.long().argsort(dim=1, descending=True, stable=True)[:, :width]
         taken = amounts[rows].gather(1, chosen)
         chosen = chosen * (taken > 0)
-        summary = network(chosen, taken, sizes[rows], given[rows])
+        seen = chosen, taken, sizes[rows]
+        summary = network(*seen, given[rows])
         logits = network.element_logits(summary, chosen)
+        if guided:
+            free = network(*seen, torch.zeros_like(given[rows]))
+            logits = _guided(network.element_logits(free, chosen), logits, guidance)
         # Elements that were asked for come first, and each keeps an atom for those after it.
         missing = wanted[rows] & ~present
         waiting = missing.sum(1)
@@ -262,13 +285,36 @@ def sample_compositions(
         most = left[rows] - (waiting - 1).clamp_min(0)
         # With every element taken but this one, or with no others allowed, nothing may be left.
         last = (present.sum(1) + 1 == network.elements) | ((waiting == 1) & (not where.others))
-        number = _draw(network.amount_logits(summary, token, most), random)
+        logits = network.amount_logits(summary, token, most)
+        if guided:
+            logits = _guided(network.amount_logits(free, token, most), logits, guidance)
+        number = _draw(logits, random)
         number = torch.where(last, left[rows], number)
         amounts[rows, token] = number
         left[rows] -= number
     table = torch.tensor([0, *vocabulary.elements])
     found = torch.repeat_interleave(table.repeat(count), amounts.reshape(-1))
     return np.asarray(found.numpy(), dtype=np.int64)
+
+
+def _guided(free: Tensor, known: Tensor, guidance: float) -> Tensor:
+    """Log-probabilities between and beyond two sets of logits; what is impossible stays so."""
+    both = torch.lerp(free.log_softmax(1), known.log_softmax(1), guidance)
+    return both.masked_fill(known.isneginf(), -torch.inf)
+
+
+@torch.no_grad()
+def sample_groups(
+    network: CompositionNetwork, conditions: Conditions, vocabulary: Vocabulary, *, seed: int = 0
+) -> Integers:
+    """Draw a space group for every composition whose group is 0, (B,); unknown stays unknown."""
+    if network.to_group is None:
+        return conditions.space_groups
+    examples, _ = _examples(conditions, vocabulary)
+    logits = network.to_group(network(*examples))
+    logits[:, 0] = -torch.inf
+    drawn = _draw(logits, generator(torch.device("cpu"), seed, 6)).numpy()
+    return np.where(conditions.space_groups > 0, conditions.space_groups, drawn)
 
 
 def _draw(logits: Tensor, random: torch.Generator) -> Tensor:
@@ -294,18 +340,22 @@ class AtomCounts:
     means: Floats
     deviations: Floats
 
-    def probabilities(self, where: Where) -> Floats:
+    def probabilities(self, where: Where, guidance: float = 1.0) -> Floats:
         """Return the probability of every number of atoms, (M + 1,).
 
+        The likelihood of the space group and the properties is raised to the power ``guidance``.
         Raises `DataError` if no number holds a whole formula, or all the elements asked for.
         """
         largest = self.groups.shape[1] - 1
         numbers = np.arange(largest + 1)
         whole = self.groups.sum(axis=0) + PSEUDO_CRYSTALS / largest
         whole[0] = 0.0
-        chances = whole / whole.sum()
+        chances = free = whole / whole.sum()
         if where.space_group:
             chances = self.groups[where.space_group] + BACK_OFF * chances
+            # Where there are no crystals at all, there are none of a group either.
+            ratio = np.divide(chances, free, out=np.zeros_like(free), where=free > 0.0)
+            chances = free * ratio**guidance
         given = np.flatnonzero(np.isfinite(where.properties))
         if len(given):
             # (P, M + 1): one normal density for each property and number of atoms.
@@ -313,7 +363,8 @@ class AtomCounts:
             distance = (where.properties[given, None] - means) / deviations
             log_density = -(0.5 * distance**2 + np.log(deviations)).sum(axis=0)
             # Relative to the likeliest number, so that the exponentials do not all vanish.
-            chances = chances * np.exp(log_density - log_density[chances > 0.0].max())
+            log_density -= log_density[chances > 0.0].max()
+            chances = chances * np.exp(guidance * log_density)
         least = max(len(where.elements), 1)
         allowed = (numbers % where.size == 0) & (numbers >= least)
         chances = np.where(allowed, chances, 0.0)

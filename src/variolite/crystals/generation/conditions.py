@@ -187,20 +187,9 @@ class ConditionTensors(NamedTuple):
         """Choose crystals by place, with the places of their atoms."""
         return ConditionTensors(self.tokens[atoms], *(some[crystals] for some in self[1:]))
 
-    def dropped(
-        self, layout: Layout, species: Tensor, space_groups: Tensor, given: Tensor
-    ) -> ConditionTensors:
-        """Drop conditions where a mask is 0: (B,) for two of them, (B, P) for properties."""
+    def dropped(self, space_groups: Tensor, given: Tensor) -> ConditionTensors:
+        """Drop conditions where a mask is 0: (B,) for space groups, (B, P) for properties."""
         kept = self.given * given
-        # All atoms of a crystal lose their elements together.
-        tokens = self.tokens * species[layout.owner]
-        return ConditionTensors(tokens, self.space_groups * space_groups, self.values * kept, kept)
-
-    def free(self) -> ConditionTensors:
-        """Drop all conditions."""
-        return ConditionTensors(*map(torch.zeros_like, self))
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is known."""
-        return any(bool(some.any()) for some in self)
+        return ConditionTensors(
+            self.tokens, self.space_groups * space_groups, self.values * kept, kept
+        )

@@ -1,7 +1,7 @@
 """The flow prior: a network from noise to latents, how it is fitted, and how it is followed.
 
 Time runs from noise at 0 to latents at 1. Flow matching (Y. Lipman et al., 2023; X. Liu et al.,
-2023) learns the velocity of the straight path z_t = (1 - t) noise + t z, which is z - noise.
+2023) learns the velocity of the straight path z_t = (1 - t) start + t z, which is z - start.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional
 
-from variolite.crystals.crystals import Latents, ragged_places
+from variolite.crystals.crystals import ragged_places
 from variolite.crystals.generation.conditions import (
     DROPPED_EACH,
     DROPPED_TOGETHER,
@@ -27,8 +28,8 @@ from variolite.crystals.generation.conditions import (
     ConditionTensors,
     Integers,
 )
+from variolite.crystals.generation.starts import Start, StartMeans
 from variolite.crystals.model.batch import Layout
-from variolite.crystals.model.latents import LatentStatistics
 from variolite.crystals.model.network import attend, bf16_feed_forward, bf16_is_fast, bf16_linear
 from variolite.crystals.recipe import PriorSpec
 from variolite.training.device import generator
@@ -44,7 +45,7 @@ WARM_UP_STEPS = 100
 CHECKS = 20  # how many times the averaged weights are evaluated on validation crystals
 VALIDATION_BATCH = 512
 
-DROPPED_SPECIES = 0.15  # fraction of the training crystals whose elements are all dropped at once
+DROPPED_GROUP = 0.1  # fraction of the training crystals whose space group is dropped
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,18 @@ class FlowShape:
     width: int
     layers: int
     heads: int
+    prototypes: int = 0
+    sites: int = 0
 
 
 class FlowNetwork(nn.Module):
     """A transformer over the atoms of each crystal: (latents, time, conditions) to velocities.
 
     No atom has a place in its crystal, so the network is equivariant to their order by
-    construction. Conditions of the whole crystal scale and shift the normalised activations of
-    every layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one shared network
-    and a small table per layer (J. Chen et al., 2023); the element of an atom is added to its
-    vector. With ``bf16`` the factors of the products of the layers are rounded to bfloat16 while
+    construction. Conditions of the whole crystal scale and shift the normalised activations of every
+    layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one shared network
+    and a small table per layer (J. Chen et al., 2023); the element of an atom and its site in a
+    prototype are added to its vector. With ``bf16`` the factors of the products of the layers are rounded to bfloat16 while
     training. Samples are drawn in float32, so that a seed means the same on every processor.
     """
 
@@ -88,6 +91,8 @@ class FlowNetwork(nn.Module):
             self.blocks = nn.ModuleList(_Block(width, shape.heads) for _ in range(shape.layers))
             self.last = nn.Linear(width, 2 * width)
             self.leave = nn.Linear(width, shape.latent)
+            # What the prototype adds to latents, and 1 where there is one.
+            self.site = nn.Linear(shape.latent + 1, width, bias=False)
             nn.init.normal_(self.species.weight, std=0.5)
             nn.init.normal_(self.space_group.weight, std=0.1)
         # Every block starts as the identity and the velocity at 0, which makes deep stacks train.
@@ -97,9 +102,15 @@ class FlowNetwork(nn.Module):
         with torch.no_grad():  # unknown adds nothing to begin with
             self.species.weight[0].zero_()
             self.space_group.weight[0].zero_()
+        self.start = Start(shape.latent, shape.elements, shape.prototypes, shape.sites)
 
     def forward(
-        self, latents: Tensor, time: Tensor, layout: Layout, conditions: ConditionTensors
+        self,
+        latents: Tensor,
+        time: Tensor,
+        layout: Layout,
+        conditions: ConditionTensors,
+        means: StartMeans,
     ) -> Tensor:
         """Velocities (N, L) at points of the path (N, L) and times of the crystals (B,)."""
         # Everything known of a crystal goes into one vector (B, W) ...
@@ -113,7 +124,10 @@ class FlowNetwork(nn.Module):
         whole = self.whole(whole)
         # ... from which each block takes six of width W: scale, shift and gate of both its parts.
         shared = self.modulate(whole)
+        kinds = means.kinds.index_select(0, layout.owner).unsqueeze(1)
+        sites = means.base - self.start.mean[conditions.tokens]
         x = self.enter(latents) + self.species(conditions.tokens)
+        x = x + self.site(torch.cat([sites, kinds], dim=1))
         for block in self.blocks:
             x = block(x, shared, layout, bf16=self.bf16 and self.training)
         scale, shift = self.last(whole).chunk(2, dim=1)
@@ -170,10 +184,12 @@ def _fourier(value: Tensor) -> Tensor:
 class LatentBatch(NamedTuple):
     """Standardised latents of a few crystals (N, L), with what training makes of them.
 
-    Noise that the path starts from, (N, L), and uniform numbers that times are made of, (B,).
+    Noise of the atoms and the crystals that paths start from, (N + B, L), and uniform numbers that
+    times are made of, (B,).
     """
 
     latents: Tensor
+    means: StartMeans
     noise: Tensor
     uniform: Tensor
     layout: Layout
@@ -182,36 +198,24 @@ class LatentBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Standardised posteriors of B crystals with N atoms on one device.
+    """Standardised posterior means (N, L) of B crystals with N atoms on one device, and conditions.
 
-    Mean and deviation (N, L), and conditions; atoms of crystal i are ``offsets[i]:offsets[i + 1]``.
+    Atoms of crystal i are ``offsets[i]:offsets[i + 1]``. Draws from the posterior instead of the
+    means would teach that atoms are a little out of place.
     """
 
     mean: Tensor
-    deviation: Tensor
     conditions: ConditionTensors
     offsets: Integers
-
-    @classmethod
-    def of(
-        cls, latents: Latents, statistics: LatentStatistics, conditions: ConditionTensors
-    ) -> LatentSet:
-        """Standardise latents, on the device of conditions; without variances nothing deviates."""
-        device = conditions.tokens.device
-        mean, deviation = statistics.standardised(latents.mean), np.zeros_like(latents.mean)
-        if latents.log_variance is not None:
-            deviation = np.exp(0.5 * latents.log_variance) / statistics.scale
-        return cls(
-            torch.from_numpy(mean).to(device),
-            torch.from_numpy(deviation.astype(np.float32)).to(device),
-            conditions,
-            latents.offsets,
-        )
+    means: StartMeans
 
     def batch(
-        self, chosen: Integers, random: torch.Generator, *, dropout: bool = False
+        self, chosen: Integers, random: torch.Generator, *, training: bool = False
     ) -> LatentBatch:
-        """Gather crystals, sorted by size, draw from their posteriors, and drop conditions."""
+        """Gather crystals, sorted by size, and drop conditions.
+
+        In training at random; else as generation does, which is given elements and a space group.
+        """
         counts = np.diff(self.offsets)
         chosen = chosen[np.argsort(counts[chosen], kind="stable")]
         device = self.mean.device
@@ -219,18 +223,18 @@ class LatentSet:
         places = ragged_places(self.offsets[:-1][chosen], counts[chosen])
         atoms = torch.from_numpy(places).to(device)
         conditions = self.conditions.take(atoms, torch.from_numpy(chosen).to(device))
-        # One row of noise starts the path, the other draws from the posterior.
-        noise = torch.empty((2, len(atoms), self.mean.shape[1]), device=device)
+        noise = torch.empty((len(atoms) + len(chosen), self.mean.shape[1]), device=device)
         noise.normal_(generator=random)
-        latents = torch.addcmul(self.mean[atoms], self.deviation[atoms], noise[1])
-        # Rows: time; dropout of elements, of all others, of the space group, of each property.
-        rows = 4 + conditions.values.shape[1]
+        # Rows: time; dropout of the space group, of all properties, of each.
+        rows = 3 + conditions.values.shape[1]
         uniform = torch.rand((rows, len(chosen)), generator=random, device=device)
-        if dropout:
-            kept = (uniform[3:] >= DROPPED_EACH) & (uniform[2] >= DROPPED_TOGETHER)
-            elements = (uniform[1] >= DROPPED_SPECIES).long()
-            conditions = conditions.dropped(layout, elements, kept[0].long(), kept[1:].float().T)
-        return LatentBatch(latents, noise[0], uniform[0], layout, conditions)
+        group, properties = uniform[1] >= DROPPED_GROUP, uniform[3:] >= DROPPED_EACH
+        properties &= uniform[2] >= DROPPED_TOGETHER
+        if not training:
+            group.fill_(True), properties.fill_(False)
+        conditions = conditions.dropped(group.long(), properties.float().T)
+        means = self.means.take(atoms, torch.from_numpy(chosen).to(device))
+        return LatentBatch(self.mean[atoms], means, noise, uniform[0], layout, conditions)
 
 
 class LatentBatches:
@@ -250,7 +254,7 @@ class LatentBatches:
         order = np.random.default_rng((self.seed, number)).permutation(len(self.places))
         for start in range(0, self.steps * self.batch_size, self.batch_size):
             chosen = self.places[order[start : start + self.batch_size]]
-            yield self.crystals.batch(chosen, random, dropout=True)
+            yield self.crystals.batch(chosen, random, training=True)
 
 
 def fit_flow(
@@ -309,15 +313,44 @@ def fit_flow(
 
 
 def _squared_error(network: FlowNetwork, batch: LatentBatch) -> Tensor:
-    """Mean squared error of velocities over atoms and dimensions, (1,)."""
+    """Mean squared error of velocities over atoms and dimensions, (1,).
+
+    In units of how far paths lead without a prototype; with one they are short, and an error
+    counts more, by the square root of what would make both equal.
+    """
     # Logit-normal times (B,): the middle of the path is the hard part (P. Esser et al., 2024).
     times = torch.sigmoid(torch.special.ndtri(batch.uniform.clamp(1e-4, 1.0 - 1e-4)))
-    point = torch.lerp(batch.noise, batch.latents, times[batch.layout.owner].unsqueeze(1))
+    start = network.start(batch.noise, batch.means, batch.layout)
+    order = matched(start, batch.latents, batch.layout, batch.conditions.tokens)
+    start, means = start[order], batch.means._replace(base=batch.means.base[order])
+    point = torch.lerp(start, batch.latents, times[batch.layout.owner].unsqueeze(1))
     with _half_precision(point.device):
-        found = network(point, times, batch.layout, batch.conditions)
+        found = network(point, times, batch.layout, batch.conditions, means)
     # Along a straight path the velocity is the same everywhere.
-    error: Tensor = (found.float() - (batch.latents - batch.noise)).square().mean().view(1)
-    return error
+    error = (found.float() - (batch.latents - start)).square().mean(dim=1)
+    far = network.start.deviations
+    weight = (far[0] / far).index_select(0, means.kinds).index_select(0, batch.layout.owner)
+    return (error * weight).mean().view(1)
+
+
+def matched(start: Tensor, latents: Tensor, layout: Layout, tokens: Tensor) -> Tensor:
+    """Reorder starts (N, L) among equal atoms of each crystal, so that paths to latents are short.
+
+    Returns the places (N,) that they come from. Equal atoms have no order, so any pairing of starts and latents is right; the one of the least
+    squared distances (minimum-cost assignment) leaves the fewest paths that cross (A. Tong et al.,
+    2024; L. Klein et al., 2023).
+    """
+    key = (layout.owner * (int(tokens.max()) + 1) + tokens).cpu().numpy()
+    order = np.argsort(key, kind="stable")
+    edges = np.flatnonzero(np.diff(key[order], prepend=-1, append=-1))
+    here, there = start.double().cpu().numpy(), latents.double().cpu().numpy()
+    source = np.arange(len(key))
+    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        if last - first > 1:
+            atoms = order[first:last]
+            ours, theirs = linear_sum_assignment(here[atoms] @ there[atoms].T, maximize=True)
+            source[atoms[theirs]] = atoms[ours]
+    return torch.from_numpy(source).to(start.device)
 
 
 def _half_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
@@ -346,21 +379,28 @@ def integrate(velocity: Callable[[Tensor, Tensor], Tensor], noise: Tensor, steps
 
 
 def guided_velocity(
-    network: FlowNetwork, layout: Layout, known: ConditionTensors, guidance: float
+    network: FlowNetwork,
+    layout: Layout,
+    known: ConditionTensors,
+    free: ConditionTensors,
+    means: StartMeans,
+    guidance: float,
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Bind layout, conditions and guidance: velocities (N, L) of points (N, L) at a time ().
 
-    Guidance is the weight w in free + w (conditioned - free) (J. Ho and T. Salimans, 2022): 1
-    follows the conditions as they were learned, and costs half of any other weight.
+    Guidance is the weight w in free + w (known - free) (J. Ho and T. Salimans, 2022): 1 follows
+    the conditions as they were learned, and costs half of any other weight. It strengthens what
+    is ``known`` and not in ``free``.
     """
-    free = known.free() if guidance != 1.0 and known.any else None
+    differ = any(not torch.equal(a, b) for a, b in zip(known, free, strict=True))
+    guided = guidance != 1.0 and differ
 
     def velocity(z: Tensor, time: Tensor) -> Tensor:
         times = time.expand(len(layout.counts))
         with _half_precision(z.device):
-            own: Tensor = network(z, times, layout, known).float()
-            if free is None:
+            own: Tensor = network(z, times, layout, known, means).float()
+            if not guided:
                 return own
-            return torch.lerp(network(z, times, layout, free).float(), own, guidance)
+            return torch.lerp(network(z, times, layout, free, means).float(), own, guidance)
 
     return velocity

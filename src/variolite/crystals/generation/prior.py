@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from variolite.crystals.crystals import Crystals, Latents
+from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation.validity import MinimumDistances, minimum_distances
 from variolite.crystals.generation.composition import (
     AtomCounts,
@@ -23,11 +24,13 @@ from variolite.crystals.generation.composition import (
     fit_atom_counts,
     fit_compositions,
     sample_compositions,
+    sample_groups,
 )
 from variolite.crystals.generation.conditions import (
     SPACE_GROUPS,
     Conditions,
     ConditionTensors,
+    Integers,
     Vocabulary,
 )
 from variolite.crystals.generation.flow import (
@@ -40,6 +43,7 @@ from variolite.crystals.generation.flow import (
     guided_velocity,
     integrate,
 )
+from variolite.crystals.generation.starts import Start, StartMeans, fit_start
 from variolite.crystals.generation.where import Where
 from variolite.crystals.model.batch import Layout
 from variolite.crystals.model.latents import LatentStatistics, latent_statistics
@@ -49,7 +53,8 @@ from variolite.training.device import generator
 from variolite.training.loop import Resume, is_due
 from variolite.training.storage import module_with
 
-VALIDATION = 0.05  # fraction of the crystals that choose the epoch of the flow
+VALIDATION = 0.05  # fraction of the formulas whose crystals choose the epoch of the flow
+FEWEST_FORMULAS = 20  # below which it is a fraction of the crystals
 ATOMS_AT_ONCE = 4_096  # atoms whose latents are drawn in one batch
 
 
@@ -72,15 +77,29 @@ class LatentPrior:
     contacts: MinimumDistances
     provenance: Mapping[str, Any]
 
-    def propose(self, number: int, where: Where = Where(), *, seed: int = 0) -> Conditions:
-        """Draw sizes and elements that meet the conditions; a DataError if no size can."""
+    def propose(
+        self,
+        number: int,
+        where: Where = Where(),
+        *,
+        guidance: float = 1.0,
+        seed: int = 0,
+        counts: Integers | None = None,
+    ) -> Conditions:
+        """Draw sizes, elements and space groups that meet the conditions.
+
+        ``guidance`` is the weight of the space group and the properties in ``where``; ``counts``
+        are sizes (number,) that were drawn before. DataError if no size meets the conditions.
+        """
         if not len(where.properties):
             where = replace(where, properties=np.full(len(self.vocabulary.properties), np.nan))
         # Sizes first, then elements for each: cells of all sizes stay as frequent as they were.
-        if where.atoms is not None:
+        if counts is not None:
+            pass
+        elif where.atoms is not None:
             counts = np.full(number, where.atoms, dtype=np.int64)
         else:
-            chances = self.counts.probabilities(where)
+            chances = self.counts.probabilities(where, guidance)
             random = np.random.default_rng((seed, 4))
             counts = random.choice(len(chances), number, p=chances).astype(np.int64)
         free = Conditions(
@@ -92,14 +111,19 @@ class LatentPrior:
         if where.formula is not None:
             unit = np.repeat(list(where.formula), list(where.formula.values()))
             species = np.concatenate([np.repeat(unit, n // where.size) for n in counts])
-            return replace(free, species=species)
-        species = sample_compositions(self.compositions, free, self.vocabulary, where, seed=seed)
-        return replace(free, species=species)
+        else:
+            species = sample_compositions(
+                self.compositions, free, self.vocabulary, where, guidance=guidance, seed=seed
+            )
+        whole = replace(free, species=species)
+        groups = sample_groups(self.compositions, whole, self.vocabulary, seed=seed)
+        return replace(whole, space_groups=groups)
 
     @torch.no_grad()
     def sample(
         self,
         conditions: Conditions,
+        where: Where = Where(),
         *,
         seed: int = 0,
         temperature: float = 1.0,
@@ -108,7 +132,8 @@ class LatentPrior:
     ) -> Latents:
         """Draw latents of crystals of known sizes, in their order; see `Sampling`.
 
-        ``temperature`` is the deviation of the noise that the paths start from.
+        ``temperature`` is a factor on the noise that the paths start from. Guidance strengthens
+        the properties, and the space group if ``where`` asks for one.
         """
         device = next(self.flow.parameters()).device
         drawn = np.empty((len(conditions.species), self.flow.shape.latent), dtype=np.float32)
@@ -121,10 +146,17 @@ class LatentPrior:
             layout = Layout.of(some.counts, device)
             known = ConditionTensors.of(some, self.vocabulary, device)
             random = generator(device, seed, int(number))
-            shape = len(some.species), drawn.shape[1]
-            noise = torch.randn(shape, generator=random, device=device) * temperature
-            velocity = guided_velocity(self.flow, layout, known, guidance)
-            latents = integrate(velocity, noise, steps).float().cpu().numpy()
+            shape = len(some.species) + len(some), drawn.shape[1]
+            noise = torch.randn(shape, generator=random, device=device)
+            groups, tokens = some.space_groups, self.vocabulary.tokens(some.species)
+            means = self.flow.start.assign(
+                tokens, some.counts, groups, np.random.default_rng((seed, int(number)))
+            )
+            start = self.flow.start(noise, means, layout, temperature)
+            drawn_groups = torch.full_like(known.space_groups, int(not where.space_group))
+            free = known.dropped(drawn_groups, torch.zeros_like(known.given))
+            velocity = guided_velocity(self.flow, layout, known, free, means, guidance)
+            latents = integrate(velocity, start, steps).float().cpu().numpy()
             drawn[conditions.atoms_of(chosen)] = latents
         names = np.array([f"generated-{i}" for i in range(len(conditions))], dtype=np.str_)
         return Latents(self.statistics.restored(drawn), None, conditions.offsets, names)
@@ -142,8 +174,9 @@ def fit_prior(
     checkpoint: Path | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> LatentPrior:
-    """Fit a prior to the posterior of the training crystals, in their order.
+    """Fit a prior to the posterior means of the training crystals, in their order.
 
+    A twentieth of the formulas is held out, and their crystals choose the epoch of the flow.
     ``properties`` are numeric columns that may be asked for later. The flow is trained on a
     device, the CPU by default, where the same seed gives the same prior; see `fit_flow` for its
     precision. An existing checkpoint is continued. Raises `DataError` if latents and crystals
@@ -160,14 +193,36 @@ def fit_prior(
     log("prior: numbers of atoms and compositions")
     counts = fit_atom_counts(conditions)
     compositions = fit_compositions(conditions, vocabulary, seed=seed)
-    inputs = latents.mean.shape[1], len(vocabulary.elements), len(vocabulary.properties)
-    shape = FlowShape(*inputs, spec.width, spec.layers, spec.heads)
     device = device or torch.device("cpu")
-    network = FlowNetwork(shape, seed).to(device)
-    known = ConditionTensors.of(conditions, vocabulary, device)
-    whole = LatentSet.of(latents, statistics, known)
-    order = np.random.default_rng((seed, 5)).permutation(len(crystals))
-    held = int(VALIDATION * len(order))
+    held = _held_out(crystals, seed)
+    kept = np.flatnonzero(~held)
+    # Starts know the training part alone; the rest starts as generated crystals do.
+    mean, tokens = statistics.standardised(latents.mean), vocabulary.tokens(conditions.species)
+    mine, groups = conditions.atoms_of(kept), conditions.space_groups
+    formulas = reduced_formulas(crystals)[kept]
+    sizes = len(vocabulary.elements), len(vocabulary.properties)
+    known = mean[mine].astype(np.float64), tokens[mine], conditions.counts[kept], groups[kept]
+    start, own = fit_start(*known, formulas, sizes[0])
+    means = start.assign(tokens, conditions.counts, groups, np.random.default_rng((seed, 7)))
+    means.base[mine], means.kinds[kept] = own
+    shape = FlowShape(
+        mean.shape[1],
+        *sizes,
+        spec.width,
+        spec.layers,
+        spec.heads,
+        prototypes=len(start.sizes),
+        sites=len(start.sites),
+    )
+    network = FlowNetwork(shape, seed)
+    network.start = start
+    network.to(device)
+    whole = LatentSet(
+        torch.from_numpy(mean).to(device),
+        ConditionTensors.of(conditions, vocabulary, device),
+        latents.offsets,
+        StartMeans(*(some.to(device) for some in means)),
+    )
     resume = None
     if checkpoint is not None:
         # A checkpoint belongs to these settings and these crystals, and to no others.
@@ -178,8 +233,8 @@ def fit_prior(
         resume = Resume(checkpoint, digest.hexdigest())
     fitted = fit_flow(
         network,
-        LatentBatches(whole, np.sort(order[held:]), spec.batch_size, seed),
-        np.sort(order[:held]),
+        LatentBatches(whole, kept, spec.batch_size, seed),
+        np.flatnonzero(held),
         spec,
         precision=precision,
         resume=resume,
@@ -198,9 +253,9 @@ def fit_prior(
         "validation_loss": [
             (record.epoch, record.val_monitored[0])
             for record in fitted.history
-            if held and is_due(record.epoch, spec.epochs, CHECKS)
+            if held.any() and is_due(record.epoch, spec.epochs, CHECKS)
         ],
-        "kept_epoch": fitted.best_epochs[0] if held else spec.epochs - 1,
+        "kept_epoch": fitted.best_epochs[0] if held.any() else spec.epochs - 1,
     }
     return LatentPrior(
         vocabulary,
@@ -214,9 +269,18 @@ def fit_prior(
     )
 
 
+def _held_out(crystals: Crystals, seed: int) -> NDArray[np.bool_]:
+    """Choose a twentieth of the formulas, or of the crystals where there are few formulas, (B,)."""
+    keys: NDArray[Any] = reduced_formulas(crystals)
+    if len(np.unique(keys)) < FEWEST_FORMULAS:
+        keys = np.arange(len(crystals))
+    distinct = np.random.default_rng((seed, 5)).permutation(np.unique(keys))
+    return np.isin(keys, distinct[: int(VALIDATION * len(distinct))])
+
+
 # A fitted prior as tensors and a JSON-able description, and back.
 
-FORMAT = 1
+FORMAT = 2  # format 1: paths started from standard normal noise, space groups were not drawn
 KIND = "crystal latent prior"
 
 
@@ -273,7 +337,7 @@ def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
     try:
         if description["density"] != "flow":
             raise ModelFileError(f"there is no prior of kind {description['density']!r:.40}")
-        return _put_together(tensors, _DESCRIPTION.validate_python(dict(description)))
+        return _put_together(tensors, _DESCRIPTION.validate_python(dict(description)), number)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
         what = error.what if isinstance(error, VarioliteError) else repr(error)
         raise ModelFileError(
@@ -283,7 +347,9 @@ def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
         ) from None
 
 
-def _put_together(tensors: Mapping[str, Tensor], stored: _Description) -> LatentPrior:
+def _put_together(
+    tensors: Mapping[str, Tensor], stored: _Description, number: int
+) -> LatentPrior:
     vocabulary = stored.vocabulary
     elements, properties = len(vocabulary.elements), len(vocabulary.properties)
     # All shapes follow from the vocabulary and the sizes of the flow, which have to agree.
@@ -300,6 +366,14 @@ def _put_together(tensors: Mapping[str, Tensor], stored: _Description) -> Latent
     }
     # Earlier versions kept distances in double precision.
     precision = {"contacts": tensors["contacts/distances"].dtype}
+    drawn = "compositions/to_group.weight" in tensors
+    if number == 1:
+        # As they are made, these change nothing.
+        enter = tensors["density/enter.weight"]
+        made = Start(enter.shape[1], elements).state_dict()
+        later = {f"density/start.{name}": value for name, value in made.items()}
+        later["density/site.weight"] = torch.zeros(len(enter), enter.shape[1] + 1)
+        tensors = {**later, **tensors}
 
     def make() -> nn.ModuleDict:
         parts = nn.ModuleDict({part: nn.Module() for part in shapes})
@@ -309,7 +383,8 @@ def _put_together(tensors: Mapping[str, Tensor], stored: _Description) -> Latent
                 empty = torch.empty(sizes, dtype=precision.get(part, torch.float64))
                 parts[part].register_buffer(name, empty)
         with torch.random.fork_rng(devices=[]):
-            parts["compositions"] = CompositionNetwork(elements, properties, vocabulary.largest)
+            largest = vocabulary.largest
+            parts["compositions"] = CompositionNetwork(elements, properties, largest, drawn)
         parts["density"] = FlowNetwork(shape)
         return parts
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals
-from variolite.crystals.evaluation.validity import CUTOFF
+from variolite.crystals.elements import COVALENT_RADII
+from variolite.crystals.evaluation.validity import CUTOFF, MinimumDistances
 from variolite.crystals.files.formats import import_extra
 from variolite.crystals.files.groups import space_groups, symmetry_datasets
 from variolite.crystals.generation.conditions import Conditions, Floats, Integers
@@ -30,20 +31,22 @@ FEW = 64  # missing crystals below which several attempts at each are made at on
 SPARE_ATTEMPTS = 200  # attempts allowed however few crystals are wanted
 KEPT_ATTEMPTS = 8  # unsuccessful attempts after which a crystal gets another size and composition
 VOLUME_MARGIN = 1.25  # factor by which volumes per atom may leave those of training crystals
-# Atoms may come this much closer than the same two elements do in any training crystal, as a
-# factor; 99.8 % of the held-out crystals of MP-20 keep to it.
+# Atoms may come this much closer than the sum of their covalent radii, and than the same two
+# elements do in any training crystal, as a factor; 99 % of the crystals of MP-20 keep to it.
 CONTACT_MARGIN = 0.75
 SYMMETRY_PRECISION = 0.1  # tolerance in Angstrom for the space group asked for
-# Where a space group is asked for, symmetry missed by less than this, in Angstrom, is made exact:
-# decoded atoms are never exactly in place.
+# Symmetry missed by less than this, in Angstrom, is made exact: decoded atoms are never exactly
+# in place. Crystals that have none by then are rejected: 1 % of MP-20 have none.
 NEAR_SYMMETRY = 0.3
 
 REASONS: Mapping[str, str] = {
     "no_cell": "no finite cell of positive volume",
     "too_close": f"two atoms closer than {CUTOFF} Angstrom",
-    "contact": f"two atoms closer than {CONTACT_MARGIN} of what is known of their elements",
+    "contact": f"two atoms closer than {CONTACT_MARGIN} of their covalent radii or of what is known "
+    "of their elements",
     "volume_per_atom": "volume per atom unlike that of any training crystal",
     "composition": "another composition than asked for",
+    "symmetry": f"no symmetry within {NEAR_SYMMETRY} Angstrom",
     "space_group": "another space group than asked for",
 }
 """Why a decoded crystal is rejected, by code; the first that holds is counted."""
@@ -57,9 +60,9 @@ class Sampling:
     more than they were learned to; 0: not at all. ``temperature`` below 1: closer to the middle of
     what is likely, and less varied. ``steps`` are those of the solver of the flow. For every
     crystal wanted there are ``max_attempts``, and 200 more. ``symmetrise`` makes symmetry exact
-    that is missed by less than so many Angstrom, see `symmetrised`; by default NEAR_SYMMETRY where
-    a space group is asked for. Where fewer are found than asked for, those are returned unless
-    ``all_or_nothing``.
+    that is missed by less than so many Angstrom, see `symmetrised`, 0 none; by default
+    NEAR_SYMMETRY where the space groups of the training crystals are known. Where fewer are found
+    than asked for, those are returned unless ``all_or_nothing``.
     """
 
     where: Mapping[str, str | float] = field(default_factory=dict)
@@ -107,16 +110,21 @@ class Generated:
 class Proposals:
     """Sizes and compositions of the crystals that are wanted, and which are still missing.
 
-    A crystal keeps its size and composition while its latents are drawn again. If every
-    attempt took new ones, large cells, of which more are rejected, would be too few among
+    A crystal keeps its size to the end, and its composition while its latents are drawn again. If
+    every attempt took new ones, large cells, of which more are rejected, would be too few among
     the crystals that are left.
     """
 
     def __init__(
-        self, prior: LatentPrior | Selecting, number: int, where: Where, seed: int
+        self,
+        prior: LatentPrior | Selecting,
+        number: int,
+        where: Where,
+        seed: int,
+        guidance: float = 1.0,
     ) -> None:
-        self._prior, self._where, self._seed = prior, where, seed
-        self._proposed = prior.propose(number, where, seed=seed)
+        self._prior, self._where, self._seed, self._guidance = prior, where, seed, guidance
+        self._proposed = prior.propose(number, where, guidance=guidance, seed=seed)
         # Of every place wanted, (number,): which proposal it has, and how often that failed.
         self._proposal = np.arange(number)
         self._failures = np.zeros(number, dtype=np.int64)
@@ -144,7 +152,13 @@ class Proposals:
         if len(tired):
             had = len(self._proposed)
             seed = int(np.random.SeedSequence((self._seed, had)).generate_state(1)[0])
-            fresh = self._prior.propose(len(tired), self._where, seed=seed)
+            fresh = self._prior.propose(
+                len(tired),
+                self._where,
+                guidance=self._guidance,
+                seed=seed,
+                counts=self._proposed.counts[self._proposal[tired]],
+            )
             self._proposed = self._proposed.joined(fresh)
             self._proposal[tired] = had + np.arange(len(tired))
             self._failures[tired] = 0
@@ -163,27 +177,29 @@ def generate(
     """Generate exactly ``number`` valid crystals by `CrystalModel.decode` or alike.
 
     Valid: a finite cell of positive volume, no two atoms (images included) closer than 0.5 Angstrom
-    or than three quarters of the shortest distance of the same two elements in a training crystal,
-    a volume per atom at most a quarter beyond those of training crystals, and what was asked for
-    wherever it can be checked: the number of atoms, the composition, and the space group (spglib,
-    0.1 Angstrom, after symmetry missed by less than 0.3 Angstrom was made exact). Sizes and
-    compositions are drawn first and kept while a crystal is tried again, so that what is often
-    rejected is not rarer for it; after eight unsuccessful attempts others are drawn. Where a
-    property is asked for, a ``selection`` chooses compositions by it. Raises `DataError` if a
-    condition cannot be met or understood, and `ShortfallError` if the attempts are used up and none
-    was found, or not all of ``all_or_nothing``.
+    or than three quarters of the sum of their covalent radii or of the shortest distance of the
+    same two elements in a training crystal, a volume per atom at most a quarter beyond those of
+    training crystals, some symmetry (spglib, 0.3 Angstrom) where training crystals come with space
+    groups, unless none was drawn or asked for, and what was asked for wherever it can be checked:
+    the number of atoms, the composition, and the space group (spglib, 0.1 Angstrom, after symmetry
+    missed by less than 0.3 Angstrom was made exact). Sizes, compositions and space groups are drawn
+    first and kept while a crystal is tried again, so that what is often rejected is not rarer for
+    it; after eight unsuccessful attempts others of the same size are drawn, after forty another
+    size. Where a property is asked for, a ``selection`` chooses compositions by it. Raises
+    `DataError` if a condition cannot be met or understood, and `ShortfallError` if the attempts are
+    used up and none was found, or not all of ``all_or_nothing``.
     """
     _require_at_least("the number of crystals", number, 1)
     where = parse_where(sampling.where, prior.vocabulary)
     symmetrise = sampling.symmetrise
-    if symmetrise is None and where.space_group:
-        symmetrise = NEAR_SYMMETRY
+    if symmetrise is None:
+        symmetrise = NEAR_SYMMETRY if prior.vocabulary.space_groups else 0.0
     allowed = number * sampling.max_attempts + SPARE_ATTEMPTS
     proposer: LatentPrior | Selecting = prior
     if selection is not None:
         selection.require_possible(prior, where)
         proposer = Selecting(prior, selection)
-    proposals = Proposals(proposer, number, where, sampling.seed)
+    proposals = Proposals(proposer, number, where, sampling.seed, sampling.guidance)
     kept: list[Crystals] = []
     places: list[Integers] = []
     have = attempts = accepted = 0
@@ -204,15 +220,14 @@ def generate(
         tried, conditions = proposals.attempt(copies, min(AT_ONCE, allowed - attempts))
         latents = prior.sample(
             conditions,
+            where,
             seed=int(np.random.SeedSequence((sampling.seed, attempts)).generate_state(1)[0]),
             temperature=sampling.temperature,
             guidance=sampling.guidance,
             steps=sampling.steps,
         )
         decoded = decode(latents, species=conditions.species)
-        if symmetrise is not None:
-            decoded = symmetrised(decoded, symmetrise)
-        reasons = reject_reasons(decoded, prior, where)
+        decoded, reasons = _checked(decoded, prior, where, conditions.space_groups, symmetrise)
         valid = reasons == ""
         attempts += len(tried)
         accepted += int(valid.sum())
@@ -232,6 +247,28 @@ def generate(
     return Generated(replace(joined, names=names), attempts, dict(rejects), shortfall)
 
 
+def _checked(
+    crystals: Crystals, prior: LatentPrior, where: Where, groups: Integers, symmetrise: float
+) -> tuple[Crystals, NDArray[np.str_]]:
+    """Make symmetry exact, and return crystals with the first reason against each, (B,).
+
+    Their space ``groups`` (B,) are those drawn: only group 1 may be without symmetry.
+    """
+    if not symmetrise:
+        return crystals, reject_reasons(crystals, prior, where)
+    # Symmetry takes longest: only where nothing speaks against a crystal otherwise.
+    reasons = reject_reasons(crystals, prior, replace(where, space_group=0))
+    left = np.flatnonzero(reasons == "")
+    exact, found = _on_symmetry(crystals.take(left), symmetrise)
+    reasons[left] = reject_reasons(exact, prior, where)
+    if prior.vocabulary.space_groups:
+        reasons[left[(reasons[left] == "") & (found <= 1) & (groups[left] != 1)]] = "symmetry"
+    made = list(crystals)
+    for place, crystal in zip(left.tolist(), exact, strict=True):
+        made[place] = crystal
+    return replace(Crystals.of(made), properties=crystals.properties), reasons
+
+
 def reject_reasons(
     crystals: Crystals, prior: LatentPrior, where: Where = Where()
 ) -> NDArray[np.str_]:
@@ -240,6 +277,9 @@ def reject_reasons(
     The prior knows the volumes and contacts of the training crystals; of the conditions, those
     that can be checked exactly are.
     """
+    known = prior.contacts.elements
+    sums = COVALENT_RADII[known][:, None] + COVALENT_RADII[known]
+    contacts = MinimumDistances(known, np.maximum(prior.contacts.distances, sums))
     reasons = np.full(len(crystals), "", dtype="<U16")
 
     def strange_volume(some: Crystals) -> NDArray[np.bool_]:
@@ -257,7 +297,7 @@ def reject_reasons(
         "composition": lambda some: ~where.has_composition(some),
         "volume_per_atom": strange_volume,
         "too_close": lambda some: ~(shortest_distances(some) >= CUTOFF),
-        "contact": lambda some: prior.contacts.closeness(some) < CONTACT_MARGIN,
+        "contact": lambda some: contacts.closeness(some) < CONTACT_MARGIN,
     }
     if where.space_group:
         checks["space_group"] = other_group
@@ -307,13 +347,21 @@ def symmetrised(crystals: Crystals, precision: float) -> Crystals:
             where="symmetry",
             hint="give 0.1 or 0.3, for instance",
         )
+    return _on_symmetry(crystals, precision)[0]
+
+
+def _on_symmetry(crystals: Crystals, precision: float) -> tuple[Crystals, Integers]:
+    """Crystals as in `symmetrised`, and the space groups found, 0 where there is none, (B,)."""
     sound = np.flatnonzero(has_cell(crystals))
-    made = list(crystals)
+    made, groups = list(crystals), np.zeros(len(crystals), dtype=np.int64)
     found = symmetry_datasets(crystals.take(sound), precision)
     for place, dataset in zip(sound.tolist(), found, strict=True):
-        if dataset is not None and dataset.number > 1:
-            made[place] = _symmetrised(made[place], *_operations(dataset))
-    return replace(Crystals.of(made), properties=crystals.properties) if made else crystals
+        if dataset is not None:
+            groups[place] = dataset.number
+            if dataset.number > 1:
+                made[place] = _symmetrised(made[place], *_operations(dataset))
+    exact = replace(Crystals.of(made), properties=crystals.properties) if made else crystals
+    return exact, groups
 
 
 def _operations(dataset: Any) -> tuple[Floats, Floats]:

@@ -19,7 +19,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters, lattices_from_parameters
-from variolite.crystals.elements import METALLIC, SYMBOLS, reduced_formulas
+from variolite.crystals.elements import (
+    COVALENT_RADII,
+    METALLIC,
+    SYMBOLS,
+    reduced_formulas,
+)
 from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.report.crystal_figures import Floats, Integers
 from variolite.crystals.report.crystal_run import Pairs
@@ -57,12 +62,10 @@ RANKS = {
 _DRAWN = "in parallel projection, one cell with the atoms on its faces"
 _CORNERS = np.stack(np.meshgrid(*[[-0.5, 0.5]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 
-# The table begins with two lines of comment and the names of the columns.
-_LINES = packaged("element_looks.csv", __package__).splitlines()[3:]
-_LOOKS = [line.split(",")[1:] for line in _LINES]
-# By atomic number, (119,): colours as #rrggbb and single-bond covalent radii in Angstrom.
-COLOURS = ("", *(colour for colour, _ in _LOOKS))
-COVALENT_RADII = np.array([np.nan, *(float(radius) for _, radius in _LOOKS)])
+# The table begins with a line of comment and the names of the columns.
+_LINES = packaged("element_looks.csv", __package__).splitlines()[2:]
+# Colours by atomic number as #rrggbb, (119,).
+COLOURS = ("", *(line.split(",")[1] for line in _LINES))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,319 @@
+"""Where the paths of the flow start: prototypes that many crystals share, and normal noise."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from variolite.crystals.crystals import offsets_of
+from variolite.crystals.generation.conditions import Floats, Integers
+from variolite.crystals.model.batch import Layout
+
+# A path starts at the mean of the element of each atom, plus, for a crystal with a prototype, what
+# its sites add to that, plus normal noise. The cell is the same for all atoms of a crystal and most
+# of what says the element is known, so that a network has little more to find than the places of
+# the atoms; and with a prototype, only by how much they are displaced.
+
+PSEUDO_ATOMS = 0.5  # weight of the mean over all elements, in atoms, beside those of one element
+FEWEST_FORMULAS = 5  # distinct formulas that a prototype is the mean of: it is none of them
+SAME_PROTOTYPE = 0.6  # mean square distance of atoms, in standardised latents, within a prototype
+MOST_WAYS = 24  # ways to give elements to equally frequent roles, beyond which no prototype is sought
+ROUNDS = 2  # of finding the members of a prototype and taking their mean
+LEAST_SPREAD = 0.05  # standard deviation of the elements of a role, in standardised latents, at least
+
+
+@dataclass(frozen=True)
+class Found:
+    """K prototypes of S sites in all, site after site, those of one element together.
+
+    Sites of each, space group, members, and other crystals with its space group and amounts, (K,)
+    each; for each site the number of its element in the prototype, (S,), what it adds to latents
+    of an element and the mean of its elements, (S, L); how far elements are from the mean, (L,).
+    """
+
+    sizes: Integers
+    groups: Integers
+    members: Integers
+    others: Integers
+    roles: Integers
+    sites: Floats
+    elements: Floats
+    spread: Floats
+
+
+class StartMeans(NamedTuple):
+    """Means that paths start around (N, L), and 1 for crystals with a prototype, else 0, (B,)."""
+
+    base: Tensor
+    kinds: Tensor
+
+    def take(self, atoms: Tensor, crystals: Tensor) -> StartMeans:
+        """Choose crystals by place, with the places of their atoms."""
+        return StartMeans(self.base[atoms], self.kinds[crystals])
+
+
+class Start(nn.Module):
+    """Normal distributions that paths start from, for crystals without a prototype and with one.
+
+    ``mean`` by token of the element (E + 1, L); ``own`` and ``shared`` are factors of the
+    covariance of what atoms of one crystal do not share and do, (2, L, L). As it is made: standard
+    normal, without prototypes.
+    """
+
+    mean: Tensor
+    own: Tensor
+    shared: Tensor
+    spread: Tensor
+    sizes: Tensor
+    groups: Tensor
+    members: Tensor
+    others: Tensor
+    roles: Tensor
+    sites: Tensor
+    elements: Tensor
+
+    def __init__(self, latent: int, elements: int, prototypes: int = 0, sites: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(elements + 1, latent))
+        self.register_buffer("own", torch.eye(latent).repeat(2, 1, 1))
+        self.register_buffer("shared", torch.zeros(2, latent, latent))
+        self.register_buffer("spread", torch.ones(latent))
+        for name in ("sizes", "groups", "members", "others"):
+            self.register_buffer(name, torch.zeros(prototypes, dtype=torch.int64))
+        self.register_buffer("roles", torch.zeros(sites, dtype=torch.int64))
+        self.register_buffer("sites", torch.zeros(sites, latent))
+        self.register_buffer("elements", torch.zeros(sites, latent))
+
+    def forward(
+        self, noise: Tensor, means: StartMeans, layout: Layout, temperature: float = 1.0
+    ) -> Tensor:
+        """Places (N, L) for noise of the atoms, then of the crystals, (N + B, L)."""
+        atoms, crystals = noise.split([len(means.base), len(means.kinds)])
+        spread = [
+            atoms @ own + (crystals @ shared).index_select(0, layout.owner)
+            for own, shared in zip(self.own, self.shared, strict=True)
+        ]
+        of_atoms = means.kinds.index_select(0, layout.owner).unsqueeze(1) > 0
+        return means.base + temperature * torch.where(of_atoms, spread[1], spread[0])
+
+    @property
+    def deviations(self) -> Tensor:
+        """Root mean square distance of starts from their means, of both kinds, (2,)."""
+        return (self.own.square() + self.shared.square()).sum(dim=(1, 2)).sqrt()
+
+    def assign(
+        self, tokens: Integers, counts: Integers, groups: Integers, random: np.random.Generator
+    ) -> StartMeans:
+        """Draw prototypes for crystals of known elements and space groups, with their frequencies.
+
+        Which element takes which part goes by how much it is like those of the members.
+        """
+        mean = self.mean.cpu().numpy()
+        sites, elements = self.sites.cpu().numpy(), self.elements.cpu().numpy()
+        base, kinds = mean[tokens], np.zeros(len(counts), dtype=np.int64)
+        starts, edges = offsets_of(self.sizes.cpu().numpy()), offsets_of(counts)
+        members, others = self.members.cpu().numpy(), self.others.cpu().numpy()
+        spread, ours = self.spread.cpu().numpy(), defaultdict(list)
+        known = self.roles.cpu().numpy()
+        for k, group in enumerate(self.groups.tolist()):
+            ours[group, tuple(np.bincount(known[starts[k] : starts[k + 1]]).tolist())].append(k)
+        for i, group in enumerate(groups.tolist()):
+            atoms = np.arange(edges[i], edges[i + 1])
+            kinds_of, amounts = _by_amount(tokens[atoms])
+            candidates = ours.get((group, tuple(amounts.tolist())))
+            if candidates is None:
+                continue
+            whole = members[candidates].sum()
+            if random.random() * (whole + others[candidates[0]]) >= whole:
+                continue
+            ways = np.array([*_ways(amounts)])
+            first = np.cumsum(amounts) - amounts
+            # (C, R, L): what elements the parts of each candidate have; (W, R, L) those of ways.
+            expected = np.stack([elements[starts[k] + first] for k in candidates])
+            off = (mean[kinds_of[ways]] - expected[:, None]) / spread
+            score = np.log(members[candidates])[:, None] - 0.5 * (off**2).sum(axis=(2, 3))
+            # The largest of scores with Gumbel noise is a draw from their softmax.
+            best = int((score + random.gumbel(size=score.shape)).argmax())
+            k, way = candidates[best // len(ways)], ways[best % len(ways)]
+            order = np.concatenate([atoms[tokens[atoms] == kinds_of[role]] for role in way])
+            base[order] += sites[starts[k] : starts[k + 1]]
+            kinds[i] = 1
+        device = self.mean.device
+        return StartMeans(torch.from_numpy(base).to(device), torch.from_numpy(kinds).to(device))
+
+
+def fit_start(
+    latents: Floats,
+    tokens: Integers,
+    counts: Integers,
+    groups: Integers,
+    formulas: NDArray[np.str_],
+    elements: int,
+) -> tuple[Start, StartMeans]:
+    """Fit starts to standardised latents (N, L) of B crystals, and return theirs too."""
+    mean = _mean_by(tokens, latents, elements + 1, PSEUDO_ATOMS)
+    residual = latents - mean[tokens]
+    found, base, kinds = _prototypes(residual, mean, tokens, counts, groups, formulas)
+    start = Start(latents.shape[1], elements, len(found.sizes), len(found.sites))
+    owner = np.repeat(np.arange(len(counts)), counts)
+    for kind in (0, 1):
+        # Where there are none of a kind, noise is that of all.
+        some = kinds == kind if (kinds == kind).any() else kinds >= 0
+        own, shared = _components((residual - base)[some[owner]], counts[some])
+        start.own[kind], start.shared[kind] = _root(own), _root(shared)
+    for name, values in vars(found).items():
+        getattr(start, name).copy_(torch.from_numpy(values))
+    start.mean.copy_(torch.from_numpy(mean))
+    of_atoms = torch.from_numpy(mean[tokens] + base).float()
+    return start, StartMeans(of_atoms, torch.from_numpy(kinds))
+
+
+def _prototypes(
+    residual: Floats,
+    mean: Floats,
+    tokens: Integers,
+    counts: Integers,
+    groups: Integers,
+    formulas: NDArray[np.str_],
+) -> tuple[Found, Floats, Integers]:
+    """Find prototypes; what each adds to the atoms of its members (N, L), and who is one, (B,)."""
+    edges = offsets_of(counts)
+    classes: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for i, group in enumerate(groups.tolist()):
+        amounts = _by_amount(tokens[edges[i] : edges[i + 1]])[1]
+        classes[group, tuple(amounts.tolist())].append(i)
+    base, kinds = np.zeros_like(residual), np.zeros(len(counts), dtype=np.int64)
+    rows: list[tuple[int, int, int, int]] = []
+    sites, elements, roles = [], [], []
+    off = []
+    for (group, amounts), members in classes.items():
+        ways = [*_ways(np.array(amounts))]
+        if len(set(formulas[members].tolist())) < FEWEST_FORMULAS or not ways:
+            continue
+        role = np.repeat(np.arange(len(amounts)), amounts)
+        left, first = members, len(rows)
+        while len(set(formulas[left].tolist())) >= FEWEST_FORMULAS:
+            # All that are like the first one, then all that are like their mean.
+            middle, orders = None, {}
+            for _ in range(ROUNDS + (middle is None)):
+                orders = {}
+                for i in left:
+                    atoms = np.arange(edges[i], edges[i + 1])
+                    if middle is None:
+                        order = atoms[np.concatenate([*_atoms_of(tokens[atoms], ways[0])])]
+                        middle = _centred(residual[order])
+                    distance, order = _best_order(residual[atoms], tokens[atoms], middle, ways)
+                    if distance < SAME_PROTOTYPE or not orders:
+                        orders[i] = atoms[order]
+                middle = np.mean([_centred(residual[order]) for order in orders.values()], axis=0)
+            left = [i for i in left if i not in orders]
+            if len(set(formulas[[*orders]].tolist())) < FEWEST_FORMULAS:
+                continue
+            every = np.stack([*orders.values()])  # (members, sites)
+            whole, those = residual[every].mean(axis=0), mean[tokens[every]]
+            base[every] = whole
+            kinds[[*orders]] = 1
+            rows.append((len(whole), group, len(orders), 0))
+            sites.append(whole)
+            elements.append(those.mean(axis=0))
+            roles.append(role)
+            off.append((those - those.mean(axis=0)).reshape(-1, residual.shape[1]))
+        inside = sum(row[2] for row in rows[first:])
+        rows[first:] = [(*row[:3], len(members) - inside) for row in rows[first:]]
+    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    none = np.empty((0, residual.shape[1]))
+    spread = np.concatenate([none, *off]).std(axis=0) if off else np.ones(residual.shape[1])
+    return (
+        Found(
+            *table.T,
+            roles=np.concatenate([np.empty(0, dtype=np.int64), *roles]),
+            sites=np.concatenate([none, *sites]),
+            elements=np.concatenate([none, *elements]),
+            spread=np.maximum(spread, LEAST_SPREAD),
+        ),
+        base,
+        kinds,
+    )
+
+
+def _by_amount(tokens: Integers) -> tuple[Integers, Integers]:
+    """Elements of a crystal and their atoms, rarest first."""
+    elements, amounts = np.unique(tokens, return_counts=True)
+    order = np.argsort(amounts, kind="stable")
+    return elements[order], amounts[order]
+
+
+def _ways(amounts: Integers) -> Iterator[tuple[int, ...]]:
+    """Yield the orders of the elements that keep the amounts; none where there are too many."""
+    _, equal = np.unique(amounts, return_counts=True)
+    if np.prod([float(math.factorial(k)) for k in equal]) <= MOST_WAYS:
+        for way in permutations(range(len(amounts))):
+            if (amounts[list(way)] == amounts).all():
+                yield way
+
+
+def _atoms_of(tokens: Integers, way: tuple[int, ...]) -> Iterator[Integers]:
+    """Yield the places of the atoms of each element, in an order of the elements."""
+    elements, _ = _by_amount(tokens)
+    for role in way:
+        yield np.flatnonzero(tokens == elements[role])
+
+
+def _centred(atoms: Floats) -> Floats:
+    return atoms - atoms.mean(axis=0)
+
+
+def _best_order(
+    residual: Floats, tokens: Integers, middle: Floats, ways: list[tuple[int, ...]]
+) -> tuple[float, Integers]:
+    """Order the atoms of a crystal (n, L) as the sites of a prototype (n, L) are.
+
+    Returns the mean square distance then, translations of all atoms left out, and the order.
+    """
+    centred, best = _centred(residual), (np.inf, np.empty(0, dtype=np.int64))
+    for way in ways:
+        order, total, place = [], 0.0, 0
+        for atoms in _atoms_of(tokens, way):
+            there = middle[place : place + len(atoms)]
+            place += len(atoms)
+            square = ((centred[atoms][:, None] - there) ** 2).sum(axis=2)
+            ours, theirs = linear_sum_assignment(square)
+            total += float(square[ours, theirs].sum())
+            order.append(atoms[ours[np.argsort(theirs)]])
+        if total < best[0]:
+            best = (total, np.concatenate(order))
+    return best[0] / len(tokens), best[1]
+
+
+def _mean_by(index: Integers, values: Floats, rows: int, pseudo: float) -> Floats:
+    sums = np.zeros((rows, values.shape[1]))
+    np.add.at(sums, index, values)
+    found: Floats = sums / (np.bincount(index, minlength=rows)[:, None] + pseudo)
+    return found
+
+
+def _components(residual: Floats, counts: Integers) -> tuple[Floats, Floats]:
+    """Covariances (L, L) of what is an atom's own and of what a crystal shares, by moments."""
+    owner = np.repeat(np.arange(len(counts)), counts)
+    mean = _mean_by(owner, residual, len(counts), 0.0)
+    apart = residual - mean[owner]
+    own = apart.T @ apart / max(len(residual) - len(counts), 1)
+    # The mean over the atoms of a crystal varies by what is their own, too.
+    return own, mean.T @ mean / len(counts) - own * (1.0 / counts).mean()
+
+
+def _root(covariance: Floats) -> Tensor:
+    """Symmetric square root; negative eigenvalues, which noise in an estimate makes, count as 0."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+    return torch.from_numpy(root).float()
