@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
-from variolite.crystals.generation import composition
+from variolite.crystals.generation import composition, starts
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.recipe import PriorSpec
 
@@ -80,9 +80,12 @@ def crystals():
 
 @pytest.fixture(scope="session")
 def prior(codec, crystals):
-    """A prior with the energy and the space group as conditions."""
+    """A prior with the energy and the space group as conditions, and three prototypes."""
     spec = PriorSpec(width=32, layers=2, heads=2, epochs=50, batch_size=64, learning_rate=5e-3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(composition, "FEWEST_STEPS", 350)
         patch.setattr(composition, "EPOCHS", 1)
+        # There are few formulas, and elements and sites go together more than they usually do.
+        patch.setattr(starts, "FEWEST_FORMULAS", 2)
+        patch.setattr(starts, "SAME_PROTOTYPE", 3.0)
         return fit_prior(codec.encode(crystals), crystals, spec, ("energy",))

@@ -250,8 +250,9 @@ def sample_compositions(
 ) -> Integers:
     """Draw a composition for every crystal of known size, space group and properties.
 
-    ``guidance`` weighs the last two as in `guided_velocity`. Elements that ``where`` asks for are drawn first; every size has to be at least their number.
-    Returns atomic numbers, atom after atom, those of one element together, (N,).
+    ``guidance`` weighs the last two as in `guided_velocity`. Elements that ``where`` asks for are
+    drawn first; every size has to be at least their number. Returns atomic numbers, atom after
+    atom, those of one element together, (N,).
     """
     random = generator(torch.device("cpu"), seed, 2)
     count = len(conditions)

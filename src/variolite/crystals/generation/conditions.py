@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.crystals import Crystals, offsets_of, ragged_places
-from variolite.crystals.model.batch import Layout
 from variolite.errors import DataError, nearest
 
 Floats = NDArray[np.float64]

@@ -66,11 +66,12 @@ class FlowNetwork(nn.Module):
     """A transformer over the atoms of each crystal: (latents, time, conditions) to velocities.
 
     No atom has a place in its crystal, so the network is equivariant to their order by
-    construction. Conditions of the whole crystal scale and shift the normalised activations of every
-    layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one shared network
+    construction. Conditions of the whole crystal scale and shift the normalised activations of
+    every layer (adaptive layer normalisation, W. Peebles and S. Xie, 2023), by one shared network
     and a small table per layer (J. Chen et al., 2023); the element of an atom and its site in a
-    prototype are added to its vector. With ``bf16`` the factors of the products of the layers are rounded to bfloat16 while
-    training. Samples are drawn in float32, so that a seed means the same on every processor.
+    prototype are added to its vector. With ``bf16`` the factors of the products of the layers are
+    rounded to bfloat16 while training. Samples are drawn in float32, so that a seed means the same
+    on every processor.
     """
 
     def __init__(self, shape: FlowShape, seed: int = 0) -> None:
@@ -330,15 +331,16 @@ def _squared_error(network: FlowNetwork, batch: LatentBatch) -> Tensor:
     error = (found.float() - (batch.latents - start)).square().mean(dim=1)
     far = network.start.deviations
     weight = (far[0] / far).index_select(0, means.kinds).index_select(0, batch.layout.owner)
-    return (error * weight).mean().view(1)
+    loss: Tensor = (error * weight).mean().view(1)
+    return loss
 
 
 def matched(start: Tensor, latents: Tensor, layout: Layout, tokens: Tensor) -> Tensor:
     """Reorder starts (N, L) among equal atoms of each crystal, so that paths to latents are short.
 
-    Returns the places (N,) that they come from. Equal atoms have no order, so any pairing of starts and latents is right; the one of the least
-    squared distances (minimum-cost assignment) leaves the fewest paths that cross (A. Tong et al.,
-    2024; L. Klein et al., 2023).
+    Returns the places (N,) that they come from. Equal atoms have no order, so any pairing of
+    starts and latents is right; the one of the least squared distances (minimum-cost assignment)
+    leaves the fewest paths that cross (A. Tong et al., 2024; L. Klein et al., 2023).
     """
     key = (layout.owner * (int(tokens.max()) + 1) + tokens).cpu().numpy()
     order = np.argsort(key, kind="stable")

@@ -347,9 +347,7 @@ def prior_from(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) ->
         ) from None
 
 
-def _put_together(
-    tensors: Mapping[str, Tensor], stored: _Description, number: int
-) -> LatentPrior:
+def _put_together(tensors: Mapping[str, Tensor], stored: _Description, number: int) -> LatentPrior:
     vocabulary = stored.vocabulary
     elements, properties = len(vocabulary.elements), len(vocabulary.properties)
     # All shapes follow from the vocabulary and the sizes of the flow, which have to agree.

@@ -42,8 +42,8 @@ NEAR_SYMMETRY = 0.3
 REASONS: Mapping[str, str] = {
     "no_cell": "no finite cell of positive volume",
     "too_close": f"two atoms closer than {CUTOFF} Angstrom",
-    "contact": f"two atoms closer than {CONTACT_MARGIN} of their covalent radii or of what is known "
-    "of their elements",
+    "contact": f"two atoms closer than {CONTACT_MARGIN} of their covalent radii, or of what is "
+    "known of their elements",
     "volume_per_atom": "volume per atom unlike that of any training crystal",
     "composition": "another composition than asked for",
     "symmetry": f"no symmetry within {NEAR_SYMMETRY} Angstrom",

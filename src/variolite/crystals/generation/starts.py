@@ -27,9 +27,9 @@ from variolite.crystals.model.batch import Layout
 PSEUDO_ATOMS = 0.5  # weight of the mean over all elements, in atoms, beside those of one element
 FEWEST_FORMULAS = 5  # distinct formulas that a prototype is the mean of: it is none of them
 SAME_PROTOTYPE = 0.6  # mean square distance of atoms, in standardised latents, within a prototype
-MOST_WAYS = 24  # ways to give elements to equally frequent roles, beyond which no prototype is sought
-ROUNDS = 2  # of finding the members of a prototype and taking their mean
-LEAST_SPREAD = 0.05  # standard deviation of the elements of a role, in standardised latents, at least
+MOST_WAYS = 24  # orders of equally frequent elements beyond which no prototype is sought
+ROUNDS = 3  # of finding the members of a prototype and taking their mean
+LEAST_SPREAD = 0.05  # least standard deviation of the elements of a part of a prototype
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Found:
     """K prototypes of S sites in all, site after site, those of one element together.
 
     Sites of each, space group, members, and other crystals with its space group and amounts, (K,)
-    each; for each site the number of its element in the prototype, (S,), what it adds to latents
-    of an element and the mean of its elements, (S, L); how far elements are from the mean, (L,).
+    each; for each site the part of the prototype that it belongs to, all of one element, (S,),
+    what it adds to latents of an element and the mean of its elements, (S, L); how far elements
+    are from that mean, (L,).
     """
 
     sizes: Integers
@@ -98,7 +99,7 @@ class Start(nn.Module):
         self, noise: Tensor, means: StartMeans, layout: Layout, temperature: float = 1.0
     ) -> Tensor:
         """Places (N, L) for noise of the atoms, then of the crystals, (N + B, L)."""
-        atoms, crystals = noise.split([len(means.base), len(means.kinds)])
+        atoms, crystals = torch.split(noise, [len(means.base), len(means.kinds)])
         spread = [
             atoms @ own + (crystals @ shared).index_select(0, layout.owner)
             for own, shared in zip(self.own, self.shared, strict=True)
@@ -194,24 +195,23 @@ def _prototypes(
         classes[group, tuple(amounts.tolist())].append(i)
     base, kinds = np.zeros_like(residual), np.zeros(len(counts), dtype=np.int64)
     rows: list[tuple[int, int, int, int]] = []
-    sites, elements, roles = [], [], []
-    off = []
-    for (group, amounts), members in classes.items():
-        ways = [*_ways(np.array(amounts))]
+    sites, elements, roles, off = [], [], [], []
+    for (group, amount), members in classes.items():
+        ways = [*_ways(np.array(amount))]
         if len(set(formulas[members].tolist())) < FEWEST_FORMULAS or not ways:
             continue
-        role = np.repeat(np.arange(len(amounts)), amounts)
+        role = np.repeat(np.arange(len(amount)), amount)
         left, first = members, len(rows)
         while len(set(formulas[left].tolist())) >= FEWEST_FORMULAS:
             # All that are like the first one, then all that are like their mean.
-            middle, orders = None, {}
-            for _ in range(ROUNDS + (middle is None)):
+            atoms = np.arange(edges[left[0]], edges[left[0] + 1])
+            order = np.concatenate([*_atoms_of(tokens[atoms], ways[0])])
+            middle = _centred(residual[atoms[order]])
+            orders: dict[int, Integers] = {}
+            for _ in range(ROUNDS):
                 orders = {}
                 for i in left:
                     atoms = np.arange(edges[i], edges[i + 1])
-                    if middle is None:
-                        order = atoms[np.concatenate([*_atoms_of(tokens[atoms], ways[0])])]
-                        middle = _centred(residual[order])
                     distance, order = _best_order(residual[atoms], tokens[atoms], middle, ways)
                     if distance < SAME_PROTOTYPE or not orders:
                         orders[i] = atoms[order]
@@ -235,7 +235,10 @@ def _prototypes(
     spread = np.concatenate([none, *off]).std(axis=0) if off else np.ones(residual.shape[1])
     return (
         Found(
-            *table.T,
+            sizes=table[:, 0],
+            groups=table[:, 1],
+            members=table[:, 2],
+            others=table[:, 3],
             roles=np.concatenate([np.empty(0, dtype=np.int64), *roles]),
             sites=np.concatenate([none, *sites]),
             elements=np.concatenate([none, *elements]),
@@ -270,7 +273,7 @@ def _atoms_of(tokens: Integers, way: tuple[int, ...]) -> Iterator[Integers]:
 
 
 def _centred(atoms: Floats) -> Floats:
-    return atoms - atoms.mean(axis=0)
+    return np.asarray(atoms - atoms.mean(axis=0))
 
 
 def _best_order(
