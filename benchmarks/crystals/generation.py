@@ -6,8 +6,10 @@
 Draws structures from the prior of each model with its default settings and scores them:
 validity, uniqueness, novelty, distributions, and for Materials Project compositions the
 stability by CHGNet energies on the offline hull. There the first ``--relax`` samples are also
-relaxed and judged again, beside as many real crystals of the test part. The time for
-``--timed`` samples is taken apart. Writes ``benchmarks/results/crystal_generation.md`` and
+relaxed and judged again, beside as many real crystals of the test part. Contacts and symmetry
+are told by size, also of what is drawn before anything is rejected or made symmetric, for
+``--drawn`` test compositions and as many of the model's own. The time for ``--timed`` samples is
+taken apart. Writes ``benchmarks/results/crystal_generation.md`` and
 ``.json``.
 """
 
@@ -18,7 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -34,14 +36,18 @@ from benchmarks.speed.machine import describe, load
 
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
+from variolite.crystals.elements import COVALENT_RADII
 from variolite.crystals.evaluation import (
     distance_validity,
     read_hull,
     references_from,
     score_generation,
 )
-from variolite.crystals.generation.sampling import Sampling
-from variolite.crystals.periodic import shortest_distances
+from variolite.crystals.evaluation.validity import MinimumDistances
+from variolite.crystals.files.groups import space_groups
+from variolite.crystals.generation.conditions import Conditions
+from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling
+from variolite.crystals.periodic import has_cell, shortest_distances
 from variolite.crystals.potential.features import energy_function
 from variolite.crystals.potential.relaxation import RelaxationLimits
 from variolite.records import write_text_atomic
@@ -52,6 +58,8 @@ from variolite.training import RunFolder
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 MODELS: Mapping[str, str | None] = {"mp_20": "hull/mp20_hull.parquet", "perov_5": None}
 """Model to the table of known phases that its compositions can be judged on."""
+
+SIZES = ((1, 3), (4, 5), (6, 8), (9, 12), (13, 20))
 
 SHARES = (1.0, 1.5, 2.0)
 """Distances in Angstrom of which the share of structures with nothing closer is told."""
@@ -64,6 +72,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=1000, help="samples scored")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timed", type=int, default=10_000, help="samples timed; 0 for none")
+    parser.add_argument("--drawn", type=int, default=300, help="drawn without any rejection")
     parser.add_argument("--relax", type=int, default=200, help="samples relaxed; 0 for none")
     parser.add_argument("--relax-force", type=float, default=0.05, help="eV per Angstrom")
     parser.add_argument("--relax-steps", type=int, default=500, help="at most")
@@ -102,6 +111,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     made = model.sample(number, Sampling(seed=seed), log=_say)
     seconds = clock.processor
     timed = _timed(model, arguments.timed, seed) if arguments.timed else None
+    drawn = _drawn(model, parts.test, arguments.drawn, seed)
     table, relaxed = MODELS[name], None
     with TemporaryDirectory() as cache:
         energies, hull = None, None
@@ -127,6 +137,11 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "attempts": made.attempts,
         "rejects": dict(made.rejects),
         "apart": {str(s): _apart(made.crystals, s) for s in SHARES},
+        "geometry": {
+            "test rows": geometry(parts.test),
+            "samples": geometry(made.crystals),
+            **drawn,
+        },
         "apart_test": {str(s): _apart(parts.test, s) for s in SHARES},
         "rows": [asdict(row) for row in scores.rows("samples", name)],
         "notes": list(scores.notes),
@@ -146,6 +161,62 @@ def _timed(model: CrystalModel, number: int, seed: int) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load": before,
     }
+
+
+def geometry(crystals: Crystals) -> dict[str, float]:
+    """Shares of structures with a contact below 0.75 of the covalent radii, and without symmetry.
+
+    The first by numbers of atoms, too, NaN where there are none.
+    """
+    elements = np.unique(crystals.species).astype(np.int64)
+    sums = COVALENT_RADII[elements][:, None] + COVALENT_RADII[elements]
+    bad = ~(MinimumDistances(elements, sums).closeness(crystals) >= CONTACT_MARGIN)
+    found = {"bad contacts": float(bad.mean())}
+    for low, high in SIZES:
+        here = (crystals.counts >= low) & (crystals.counts <= high)
+        share = float(bad[here].mean()) if here.any() else np.nan
+        found[f"of {low} to {high} atoms"] = share
+    sound = has_cell(crystals)
+    for precision in (0.1, 0.3):
+        groups, _ = space_groups(crystals.take(sound), symprec=precision)
+        without = int((groups <= 1).sum()) + int((~sound).sum())
+        found[f"P1 at {precision} Å"] = without / len(crystals)
+    return found
+
+
+def _drawn(model: CrystalModel, test: Crystals, number: int, seed: int) -> dict[str, Any]:
+    """Geometry of what is drawn before anything is rejected or made symmetric."""
+    prior = model.prior
+    assert prior is not None
+    rows = test.take(np.random.default_rng(seed).permutation(len(test))[:number])
+    unknown = np.full((len(rows), len(prior.vocabulary.properties)), np.nan)
+    real = replace(Conditions.of(rows), properties=unknown)
+    hidden = replace(real, space_groups=np.zeros_like(real.space_groups))
+    cases: dict[str, tuple[Conditions, dict[str, Any]]] = {
+        "drawn, own compositions": (prior.propose(number, seed=seed), {}),
+        "drawn, test compositions and their space groups": (real, {}),
+        "the same, space groups drawn": (prior.with_groups(hidden, seed=seed), {}),
+        "the same, space groups unknown: no prototypes": (hidden, {}),
+        "test compositions, 3 steps": (real, {"steps": 3}),
+        "test compositions, 20 steps": (real, {"steps": 20}),
+        "test compositions, temperature 0.7": (real, {"temperature": 0.7}),
+    }
+    found = {}
+    for title, (conditions, settings) in cases.items():
+        chosen = {"steps": Sampling().steps, **settings}
+        latents = prior.sample(conditions, seed=seed, **chosen)
+        species = conditions.species if model.species_given else None
+        found[title] = geometry(model.decode(latents, species=species))
+    return found
+
+
+def _geometry_table(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+    columns = [*next(iter(found.values()))]
+    lines = [f"| structures | {' | '.join(columns)} |", f"|{'---|' * (1 + len(columns))}"]
+    for title, row in found.items():
+        cells = ("" if row[c] is None or np.isnan(row[c]) else f"{row[c]:.3f}" for c in columns)
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return lines
 
 
 def _relaxed(made: Crystals, parts: ContestSet, number: int, court: Court) -> dict[str, Any]:
@@ -192,6 +263,14 @@ def _page(content: Mapping[str, Any]) -> list[str]:
                 for s in found["apart"]
             )
             + ".",
+            "",
+        ]
+        lines += [
+            "Shares with two atoms closer than 0.75 of the sum of their covalent radii (Cordero et "
+            "al. 2008), of all and by number of atoms, and without symmetry by spglib. Samples are "
+            "as `generate` gives them; what is drawn is neither rejected nor made symmetric.",
+            "",
+            *_geometry_table(found["geometry"]),
             "",
         ]
         lines += _table(found["rows"])

@@ -462,7 +462,8 @@ def generate(
         float | None,
         typer.Option(
             metavar="ANGSTROM",
-            help="Make symmetry exact that is missed by less; 0.3 where a space group is wanted.",
+            help="Make symmetry exact that is missed by less, and reject crystals without any; 0.3 "
+            "where the space groups of the training crystals are known, 0 for neither.",
         ),
     ] = None,
     best_of: Annotated[
@@ -497,9 +498,9 @@ def generate(
     Where a property is asked for, compositions are chosen by it, and an independent
     regression, fitted on other compositions, says what came out.
 
-    A valid crystal has a cell of positive volume, no two atoms closer than 0.5 Angstrom, a
-    volume per atom like those of training crystals, and the number of atoms, composition and
-    space group that were asked for.
+    A valid crystal has a cell of positive volume, no two atoms closer than three quarters of the
+    sum of their covalent radii, a volume per atom like those of training crystals, some symmetry,
+    and the number of atoms, composition and space group that were asked for.
     """
     field, folder = _open(run)
     try:

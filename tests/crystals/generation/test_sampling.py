@@ -14,6 +14,7 @@ from variolite.crystals.files.groups import space_groups
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.generation.sampling import (
     KEPT_ATTEMPTS,
+    KEPT_SIZES,
     NEAR_SYMMETRY,
     REASONS,
     Proposals,
@@ -167,7 +168,7 @@ def test_every_place_is_filled_once_by_its_first_valid_attempt(prior, number, co
         assert sorted([*got, *proposals.missing.tolist()]) == list(range(number))
 
 
-def test_sizes_are_kept_to_the_end(prior):
+def test_sizes_are_kept_for_long(prior):
     proposals = Proposals(prior, 400, Where(), 3)
     wanted = proposals.attempt(1, 400)[1].counts
     random, sizes = np.random.default_rng(0), np.zeros(400, dtype=np.int64)
@@ -185,8 +186,10 @@ def test_sizes_are_kept_to_the_end(prior):
         seen.append(tuple(conditions.species.tolist()))
         never.fill(tried, np.array([False]))
     assert len(set(seen[:KEPT_ATTEMPTS])) == 1
-    assert len(set(seen)) > 1
-    assert len({len(species) for species in seen}) == 1
+    of_one_size = KEPT_SIZES * KEPT_ATTEMPTS
+    assert len(set(seen[:of_one_size])) > 1
+    assert len({len(species) for species in seen[:of_one_size]}) == 1
+    assert len({len(species) for species in seen}) > 1
 
 
 @pytest.mark.parametrize("conventional", [False, True])

@@ -48,7 +48,6 @@ def test_prototypes_are_found_whatever_the_order_of_atoms(world):
     assert start.sizes.tolist() == [3]
     assert start.groups.tolist() == [7]
     assert start.members.tolist() == [300]
-    assert start.others.tolist() == [0]
     assert start.roles.tolist() == [0, 1, 1]
     np.testing.assert_array_equal(means.kinds.numpy(), groups == 7)
     # The base of every member is near its latents, but for what the crystal shares.
@@ -81,6 +80,7 @@ def test_new_crystals_get_the_part_that_suits_their_elements(world):
     tokens = np.array([5, 2, 5, 5, 2, 5, 2, 5])
     means = start.assign(tokens, np.array([3, 3, 2]), np.array([7, 9, 7]), random)
     assert means.kinds.tolist() == [1, 0, 0]
+    assert start.groups_of(tokens, np.array([3, 3, 2])) == {0: [7], 1: [7]}
     added = (means.base - start.mean[tokens]).numpy()
     assert not added[3:].any()
     a, (b, c) = added[1, :2], added[[0, 2], :2]

@@ -59,15 +59,19 @@ def lowest_of(
     parts, progress = [], Progress(f"lowest of {draws}", len(crystals), log)
     for places in np.array_split(np.arange(len(crystals)), -(-len(crystals) * draws // AT_ONCE)):
         some, number = crystals.take(places), len(places)
-        again = Conditions(
+        seed = int(np.random.SeedSequence((sampling.seed, 7, *places[:1])).generate_state(1)[0])
+        known = Conditions(
             some.counts,
             some.species.astype(np.int64),
             np.full(number, where.space_group),
             np.tile(where.properties, (number, 1)),
-        ).take(np.tile(np.arange(number), draws - 1))
+        )
+        # Every draw has a space group of its own.
+        again = prior.with_groups(known.take(np.tile(np.arange(number), draws - 1)), seed=seed)
         latents = prior.sample(
             again,
-            seed=int(np.random.SeedSequence((sampling.seed, 7, *places[:1])).generate_state(1)[0]),
+            where,
+            seed=seed,
             temperature=sampling.temperature,
             guidance=sampling.guidance,
             steps=sampling.steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -306,14 +306,26 @@ def _guided(free: Tensor, known: Tensor, guidance: float) -> Tensor:
 
 @torch.no_grad()
 def sample_groups(
-    network: CompositionNetwork, conditions: Conditions, vocabulary: Vocabulary, *, seed: int = 0
+    network: CompositionNetwork,
+    conditions: Conditions,
+    vocabulary: Vocabulary,
+    allowed: Mapping[int, Sequence[int]],
+    *,
+    seed: int = 0,
 ) -> Integers:
-    """Draw a space group for every composition whose group is 0, (B,); unknown stays unknown."""
+    """Draw a space group for every composition whose group is 0, (B,); unknown stays unknown.
+
+    ``allowed`` are the groups to choose from by place, all where there is no entry.
+    """
     if network.to_group is None:
         return conditions.space_groups
     examples, _ = _examples(conditions, vocabulary)
     logits = network.to_group(network(*examples))
     logits[:, 0] = -torch.inf
+    for place, groups in allowed.items():
+        others = torch.ones(SPACE_GROUPS, dtype=torch.bool)
+        others[list(groups)] = False
+        logits[place, others] = -torch.inf
     drawn = _draw(logits, generator(torch.device("cpu"), seed, 6)).numpy()
     return np.where(conditions.space_groups > 0, conditions.space_groups, drawn)
 

@@ -316,8 +316,7 @@ def fit_flow(
 def _squared_error(network: FlowNetwork, batch: LatentBatch) -> Tensor:
     """Mean squared error of velocities over atoms and dimensions, (1,).
 
-    In units of how far paths lead without a prototype; with one they are short, and an error
-    counts more, by the square root of what would make both equal.
+    In units of how far paths lead: with a prototype they are short, and errors count more.
     """
     # Logit-normal times (B,): the middle of the path is the hard part (P. Esser et al., 2024).
     times = torch.sigmoid(torch.special.ndtri(batch.uniform.clamp(1e-4, 1.0 - 1e-4)))
@@ -330,7 +329,7 @@ def _squared_error(network: FlowNetwork, batch: LatentBatch) -> Tensor:
     # Along a straight path the velocity is the same everywhere.
     error = (found.float() - (batch.latents - start)).square().mean(dim=1)
     far = network.start.deviations
-    weight = (far[0] / far).index_select(0, means.kinds).index_select(0, batch.layout.owner)
+    weight = (far[0] / far).square()[means.kinds].index_select(0, batch.layout.owner)
     loss: Tensor = (error * weight).mean().view(1)
     return loss
 

@@ -115,9 +115,17 @@ class LatentPrior:
             species = sample_compositions(
                 self.compositions, free, self.vocabulary, where, guidance=guidance, seed=seed
             )
-        whole = replace(free, species=species)
-        groups = sample_groups(self.compositions, whole, self.vocabulary, seed=seed)
-        return replace(whole, space_groups=groups)
+        return self.with_groups(replace(free, species=species), seed=seed)
+
+    def with_groups(self, conditions: Conditions, *, seed: int = 0) -> Conditions:
+        """Draw a space group for every crystal that has none.
+
+        Where there are prototypes with as many atoms of every element, it is one of theirs.
+        """
+        tokens = self.vocabulary.tokens(conditions.species)
+        allowed = self.flow.start.groups_of(tokens, conditions.counts)
+        groups = sample_groups(self.compositions, conditions, self.vocabulary, allowed, seed=seed)
+        return replace(conditions, space_groups=groups)
 
     @torch.no_grad()
     def sample(

@@ -29,7 +29,8 @@ from variolite.errors import DataError, ShortfallError
 AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
 SPARE_ATTEMPTS = 200  # attempts allowed however few crystals are wanted
-KEPT_ATTEMPTS = 8  # unsuccessful attempts after which a crystal gets another size and composition
+KEPT_ATTEMPTS = 3  # unsuccessful attempts after which a crystal gets another composition
+KEPT_SIZES = 5  # compositions, each of them given up, after which it gets another size, too
 VOLUME_MARGIN = 1.25  # factor by which volumes per atom may leave those of training crystals
 # Atoms may come this much closer than the sum of their covalent radii, and than the same two
 # elements do in any training crystal, as a factor; 99 % of the crystals of MP-20 keep to it.
@@ -110,7 +111,7 @@ class Generated:
 class Proposals:
     """Sizes and compositions of the crystals that are wanted, and which are still missing.
 
-    A crystal keeps its size to the end, and its composition while its latents are drawn again. If
+    A crystal keeps its composition while its latents are drawn again, and its size much longer. If
     every attempt took new ones, large cells, of which more are rejected, would be too few among
     the crystals that are left.
     """
@@ -125,9 +126,11 @@ class Proposals:
     ) -> None:
         self._prior, self._where, self._seed, self._guidance = prior, where, seed, guidance
         self._proposed = prior.propose(number, where, guidance=guidance, seed=seed)
-        # Of every place wanted, (number,): which proposal it has, and how often that failed.
+        # Of every place wanted, (number,): which proposal it has, how often that failed, and how
+        # many proposals of its size were given up.
         self._proposal = np.arange(number)
         self._failures = np.zeros(number, dtype=np.int64)
+        self._given_up = np.zeros(number, dtype=np.int64)
         self.missing: Integers = np.arange(number)
 
     def attempt(self, copies: int, most: int) -> tuple[Integers, Conditions]:
@@ -149,20 +152,25 @@ class Proposals:
         waiting = self.missing[~np.isin(self.missing, tried)]
         self.missing = np.concatenate([waiting, failed])
         tired = failed[self._failures[failed] >= KEPT_ATTEMPTS]
-        if len(tired):
+        self._given_up[tired] += 1
+        hopeless = self._given_up[tired] >= KEPT_SIZES
+        self._renew(
+            tired[~hopeless], counts=self._proposed.counts[self._proposal[tired[~hopeless]]]
+        )
+        self._renew(tired[hopeless])
+        self._given_up[tired[hopeless]] = 0
+        return filled, good[first]
+
+    def _renew(self, places: Integers, **sizes: Integers) -> None:
+        if len(places):
             had = len(self._proposed)
             seed = int(np.random.SeedSequence((self._seed, had)).generate_state(1)[0])
             fresh = self._prior.propose(
-                len(tired),
-                self._where,
-                guidance=self._guidance,
-                seed=seed,
-                counts=self._proposed.counts[self._proposal[tired]],
+                len(places), self._where, guidance=self._guidance, seed=seed, **sizes
             )
             self._proposed = self._proposed.joined(fresh)
-            self._proposal[tired] = had + np.arange(len(tired))
-            self._failures[tired] = 0
-        return filled, good[first]
+            self._proposal[places] = had + np.arange(len(places))
+            self._failures[places] = 0
 
 
 def generate(
@@ -184,7 +192,7 @@ def generate(
     the number of atoms, the composition, and the space group (spglib, 0.1 Angstrom, after symmetry
     missed by less than 0.3 Angstrom was made exact). Sizes, compositions and space groups are drawn
     first and kept while a crystal is tried again, so that what is often rejected is not rarer for
-    it; after eight unsuccessful attempts others of the same size are drawn, after forty another
+    it; after three unsuccessful attempts others of the same size are drawn, after fifteen another
     size. Where a property is asked for, a ``selection`` chooses compositions by it. Raises
     `DataError` if a condition cannot be met or understood, and `ShortfallError` if the attempts are
     used up and none was found, or not all of ``all_or_nothing``.

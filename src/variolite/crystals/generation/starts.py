@@ -36,16 +36,14 @@ LEAST_SPREAD = 0.05  # least standard deviation of the elements of a part of a p
 class Found:
     """K prototypes of S sites in all, site after site, those of one element together.
 
-    Sites of each, space group, members, and other crystals with its space group and amounts, (K,)
-    each; for each site the part of the prototype that it belongs to, all of one element, (S,),
-    what it adds to latents of an element and the mean of its elements, (S, L); how far elements
-    are from that mean, (L,).
+    Sites of each, space group and members, (K,) each; for each site the part of the prototype that
+    it belongs to, all of one element, (S,), what it adds to latents of an element and the mean of
+    its elements, (S, L); how far elements are from that mean, (L,).
     """
 
     sizes: Integers
     groups: Integers
     members: Integers
-    others: Integers
     roles: Integers
     sites: Floats
     elements: Floats
@@ -78,7 +76,6 @@ class Start(nn.Module):
     sizes: Tensor
     groups: Tensor
     members: Tensor
-    others: Tensor
     roles: Tensor
     sites: Tensor
     elements: Tensor
@@ -89,7 +86,7 @@ class Start(nn.Module):
         self.register_buffer("own", torch.eye(latent).repeat(2, 1, 1))
         self.register_buffer("shared", torch.zeros(2, latent, latent))
         self.register_buffer("spread", torch.ones(latent))
-        for name in ("sizes", "groups", "members", "others"):
+        for name in ("sizes", "groups", "members"):
             self.register_buffer(name, torch.zeros(prototypes, dtype=torch.int64))
         self.register_buffer("roles", torch.zeros(sites, dtype=torch.int64))
         self.register_buffer("sites", torch.zeros(sites, latent))
@@ -112,10 +109,27 @@ class Start(nn.Module):
         """Root mean square distance of starts from their means, of both kinds, (2,)."""
         return (self.own.square() + self.shared.square()).sum(dim=(1, 2)).sqrt()
 
+    def _by_class(self) -> dict[tuple[int, ...], dict[int, list[int]]]:
+        """Prototypes by the atoms of their elements, rarest first, then by space group."""
+        found: dict[tuple[int, ...], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        roles = torch.split(self.roles, self.sizes.tolist())
+        for k, (group, own) in enumerate(zip(self.groups.tolist(), roles, strict=True)):
+            found[tuple(torch.bincount(own).tolist())][group].append(k)
+        return found
+
+    def groups_of(self, tokens: Integers, counts: Integers) -> dict[int, list[int]]:
+        """Space groups of the prototypes that suit each composition, by its place among B."""
+        known, found = self._by_class(), {}
+        for i, atoms in enumerate(np.split(tokens, np.cumsum(counts)[:-1])):
+            groups = known.get(tuple(_by_amount(atoms)[1].tolist()))
+            if groups:
+                found[i] = [*groups]
+        return found
+
     def assign(
         self, tokens: Integers, counts: Integers, groups: Integers, random: np.random.Generator
     ) -> StartMeans:
-        """Draw prototypes for crystals of known elements and space groups, with their frequencies.
+        """Draw prototypes for crystals of known elements and space groups, by their frequencies.
 
         Which element takes which part goes by how much it is like those of the members.
         """
@@ -123,19 +137,13 @@ class Start(nn.Module):
         sites, elements = self.sites.cpu().numpy(), self.elements.cpu().numpy()
         base, kinds = mean[tokens], np.zeros(len(counts), dtype=np.int64)
         starts, edges = offsets_of(self.sizes.cpu().numpy()), offsets_of(counts)
-        members, others = self.members.cpu().numpy(), self.others.cpu().numpy()
-        spread, ours = self.spread.cpu().numpy(), defaultdict(list)
-        known = self.roles.cpu().numpy()
-        for k, group in enumerate(self.groups.tolist()):
-            ours[group, tuple(np.bincount(known[starts[k] : starts[k + 1]]).tolist())].append(k)
+        members, spread = self.members.cpu().numpy(), self.spread.cpu().numpy()
+        known = self._by_class()
         for i, group in enumerate(groups.tolist()):
             atoms = np.arange(edges[i], edges[i + 1])
             kinds_of, amounts = _by_amount(tokens[atoms])
-            candidates = ours.get((group, tuple(amounts.tolist())))
-            if candidates is None:
-                continue
-            whole = members[candidates].sum()
-            if random.random() * (whole + others[candidates[0]]) >= whole:
+            candidates = known.get(tuple(amounts.tolist()), {}).get(group)
+            if not candidates:
                 continue
             ways = np.array([*_ways(amounts)])
             first = np.cumsum(amounts) - amounts
@@ -194,14 +202,14 @@ def _prototypes(
         amounts = _by_amount(tokens[edges[i] : edges[i + 1]])[1]
         classes[group, tuple(amounts.tolist())].append(i)
     base, kinds = np.zeros_like(residual), np.zeros(len(counts), dtype=np.int64)
-    rows: list[tuple[int, int, int, int]] = []
+    rows: list[tuple[int, int, int]] = []
     sites, elements, roles, off = [], [], [], []
     for (group, amount), members in classes.items():
         ways = [*_ways(np.array(amount))]
         if len(set(formulas[members].tolist())) < FEWEST_FORMULAS or not ways:
             continue
         role = np.repeat(np.arange(len(amount)), amount)
-        left, first = members, len(rows)
+        left = members
         while len(set(formulas[left].tolist())) >= FEWEST_FORMULAS:
             # All that are like the first one, then all that are like their mean.
             atoms = np.arange(edges[left[0]], edges[left[0] + 1])
@@ -223,14 +231,12 @@ def _prototypes(
             whole, those = residual[every].mean(axis=0), mean[tokens[every]]
             base[every] = whole
             kinds[[*orders]] = 1
-            rows.append((len(whole), group, len(orders), 0))
+            rows.append((len(whole), group, len(orders)))
             sites.append(whole)
             elements.append(those.mean(axis=0))
             roles.append(role)
             off.append((those - those.mean(axis=0)).reshape(-1, residual.shape[1]))
-        inside = sum(row[2] for row in rows[first:])
-        rows[first:] = [(*row[:3], len(members) - inside) for row in rows[first:]]
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
     none = np.empty((0, residual.shape[1]))
     spread = np.concatenate([none, *off]).std(axis=0) if off else np.ones(residual.shape[1])
     return (
@@ -238,7 +244,6 @@ def _prototypes(
             sizes=table[:, 0],
             groups=table[:, 1],
             members=table[:, 2],
-            others=table[:, 3],
             roles=np.concatenate([np.empty(0, dtype=np.int64), *roles]),
             sites=np.concatenate([none, *sites]),
             elements=np.concatenate([none, *elements]),
