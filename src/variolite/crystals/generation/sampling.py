@@ -30,6 +30,7 @@ AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
 SPARE_ATTEMPTS = 200  # attempts allowed however few crystals are wanted
 KEPT_ATTEMPTS = 3  # unsuccessful attempts after which a crystal gets another composition
+MOST_COPIES = 8  # attempts at one crystal made at once
 KEPT_SIZES = 5  # compositions, each of them given up, after which it gets another size, too
 VOLUME_MARGIN = 1.25  # factor by which volumes per atom may leave those of training crystals
 # Atoms may come this much closer than the sum of their covalent radii, and than the same two
@@ -224,7 +225,7 @@ def generate(
         if len(proposals.missing) < FEW:
             # Where few are missing, an attempt at one costs as much as several.
             acceptance = max((accepted + 1) / (attempts + 1), 0.02)
-            copies = min(math.ceil(1.0 / acceptance), KEPT_ATTEMPTS)
+            copies = min(math.ceil(1.0 / acceptance), MOST_COPIES)
         tried, conditions = proposals.attempt(copies, min(AT_ONCE, allowed - attempts))
         latents = prior.sample(
             conditions,
