@@ -72,6 +72,19 @@ def test_las_holds_the_table_and_the_new_curves(example, program, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")
+def test_a_proposed_recipe_trains_at_once(example, program, tmp_path):
+    names = {"hole": "Bore No", "bulk_density": "RHOZ", "red": "x1", "depth": "Tiefe"}
+    # Without a log that the recipe knows, with constant ones, and with only some unknown.
+    first = example.frame.with_columns(green=pl.lit(5.0))
+    second = example.frame.select("hole", "depth", "red", "natural_gamma", "lithology")
+    for frame in (first, first.rename(names), second.rename({"hole": "Bore", "red": "x1"})):
+        data, recipe = tmp_path / "t.csv", tmp_path / "r.yaml"
+        frame.write_csv(data)
+        program.works("schema", data, "--extends", "corelogs/default", "--out", recipe)
+        program.works("fit", recipe, *TINY, "--restart", data=data, out=tmp_path / "run")
+
+
+@pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")
 def test_many_files_rows_nulls_and_units(example, program, tmp_path):
     frame = example.frame.with_columns(flag=(pl.int_range(pl.len()) % 3 == 0).cast(pl.Int64))
     folder = tmp_path / "holes"

@@ -99,6 +99,14 @@ def schema(
         ),
     ],
     out: Annotated[Path | None, typer.Option("--out", help="YAML file to save it to.")] = None,
+    extends: Annotated[
+        str | None,
+        typer.Option(
+            "--extends",
+            metavar="RECIPE",
+            help="Propose a recipe on this one that trains at once, such as corelogs/default.",
+        ),
+    ] = None,
     rows: Rows = None,
     null: Null = None,
 ) -> None:
@@ -113,6 +121,18 @@ def schema(
     frame = table.frame.filter(rows_where(rows, table.frame)) if rows else table.frame
     proposal = propose_schema(frame, units=table.units)
     typer.echo(str(proposal))
+    text = proposal.schema.to_yaml()
+    if extends is not None:
+        import yaml
+
+        from variolite.recipe import load_recipe
+        from variolite.records.propose import propose_columns
+
+        columns = propose_columns(proposal, load_recipe(extends).table, frame.columns)
+        content = {"extends": extends, "rows": rows, "nulls": null, "columns": columns}
+        content = {key: value for key, value in content.items() if value}
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        typer.echo(f"\n{text}")
     if out is not None:
-        write_text_atomic(out, proposal.schema.to_yaml())
+        write_text_atomic(out, text)
         typer.echo(str(out))

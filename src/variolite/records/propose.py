@@ -305,6 +305,37 @@ class Proposal:
         return "\n".join([text_table(header, rows), "", *remarks])
 
 
+def propose_columns(proposal: Proposal, parent: Schema, available: list[str]) -> dict[str, Any]:
+    """Return what a recipe on ``parent`` has to say of its columns to train on a table.
+
+    The parent's inputs are used where it knows two at least, and the proposed ones else.
+    """
+    known = parent.sources(available, {})
+    inputs = [c.name for c in parent.inputs]
+    # An input that the proposal leaves out is empty, constant or no number.
+    columns: dict[str, Any] = {
+        meaning: None
+        for header, meaning in known.items()
+        if header in proposal.left_out and meaning in inputs and parent.columns[meaning].optional
+    }
+    found = [m for m in known.values() if m in inputs and m not in columns]
+    enough = len(found) >= max(2, parent.minimum_inputs)
+    for name, column in proposal.schema.bind(available).columns.items():
+        if column.source in known or (column.role == "input" and enough):
+            continue
+        spec = column.to_spec()
+        spec["aliases"] = [spec.pop("source")]
+        role = {"group": parent.group, "order": parent.order, "id": parent.id}.get(column.role)
+        if role is not None:
+            if role.name not in known.values():
+                columns[role.name] = {"aliases": [*role.aliases, column.source]}
+            continue
+        if column.role == "input":
+            spec["missing"] = "mask"
+        columns[f"{name}_2" if name in parent.columns else name] = spec
+    return columns
+
+
 def propose_schema(frame: Any, *, units: Mapping[str, str] | None = None) -> Proposal:
     """Propose a role, unit, transform and missing-value policy for every column.
 

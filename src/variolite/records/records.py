@@ -77,7 +77,7 @@ def numeric_values(series: pl.Series) -> NDArray[np.float64]:
     """
     if series.dtype in (pl.Categorical, pl.Enum):
         series = series.cast(pl.String)
-    if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null):
+    if series.dtype.is_numeric() or series.dtype == pl.Null:
         values = series.cast(pl.Float64)
     elif series.dtype == pl.String:
         stripped = series.str.strip_chars().replace("", None)
