@@ -229,7 +229,8 @@ def format_scorecard(card: Scorecard) -> str:
         groups, seeds = max(row.n_groups for row in rows), max(row.seeds for row in rows)
         # What all rows share is said once, above them.
         if len({row.rows for row in rows}) == 1 and rows[0].rows:
-            task, rows = f"{task} of {rows[0].rows} rows", [replace(row, rows=None) for row in rows]
+            of_rows = "rows with gaps" if rows[0].rows == "with gaps" else f"{rows[0].rows} rows"
+            task, rows = f"{task} of {of_rows}", [replace(row, rows=None) for row in rows]
         title = f"{task} ({groups} held-out groups, {seeds} seeds; intervals over both)"
         blocks.append(f"{title}\n{_table(rows, shown or list(names))}")
     scored = [row.n_groups for row in card.rows if row.task == "clustering"]
