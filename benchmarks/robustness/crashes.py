@@ -160,15 +160,21 @@ def try_full_disk(trial: Trial, times: int, random: np.random.Generator) -> Iter
     for number in range(1, trial.changes + 1):
         fault = _met_full_disk(trial, trial.run(_no_space, number))
         yield Attempt(f"no space from change {number} on", fault or trial.resumed())
-    used = sum(p.stat().st_size for p in trial.work.rglob("*") if p.is_file())
-    # Half of the sizes near the end: results are larger than what comes before.
+    present = _pages(trial.program.before) if trial.program.before else 0
+    used = _pages(trial.work) - present
     for share in random.uniform(0.0, 1.2, max(0, times - trial.changes)).tolist():
-        with _small_disk(trial.work, 4096 + int(share * used)) as grow:
+        with _small_disk(trial.work, present + int(share * used)) as grow:
             if grow is None:
                 return
             fault = _met_full_disk(trial, trial.run())
             grow()
             yield Attempt(f"a disk of {share:.0%} of what is needed", fault or trial.resumed())
+
+
+def _pages(folder: Path) -> int:
+    """Bytes that a folder takes on a small disk, whole pages for everything in it."""
+    sizes = (path.stat().st_size if path.is_file() else 0 for path in folder.rglob("*"))
+    return 4096 * sum(2 + size // 4096 for size in sizes)
 
 
 @contextmanager
