@@ -69,13 +69,13 @@ def _stop(number: int, _: FrameType | None) -> None:
 def _raise_again(lost: Any) -> None:
     """Stop again where Python cannot pass an interruption on, as in a destructor."""
     global _stopped_at
-    if _stopped_by is None or not issubclass(lost.exc_type, KeyboardInterrupt):
+    if _stopped_by is None:
         sys.__unraisablehook__(lost)
-        return
-    _stopped_at = -_REPEATED
-    again = Timer(0.01, _thread.interrupt_main, (_stopped_by,))
-    again.daemon = True
-    again.start()
+    elif issubclass(lost.exc_type, KeyboardInterrupt):
+        _stopped_at = -_REPEATED
+        again = Timer(0.01, _thread.interrupt_main, (_stopped_by,))
+        again.daemon = True
+        again.start()
 
 
 def _status() -> int:

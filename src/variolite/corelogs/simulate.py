@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.special import expit, logit
 
+from variolite.atomic import placed
 from variolite.corelogs.lithology import read_packaged
 from variolite.errors import DataError
 
@@ -448,9 +449,8 @@ def write_instrument_tables(cores: SimulatedCores, folder: str | Path) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     paths = {code: folder / f"{code}_DataLITH.csv" for code in cores.readings}
     for code, path in paths.items():
-        unfinished = path.with_suffix(".part")
-        instrument_table(cores, code).write_csv(unfinished, quote_style="non_numeric")
-        unfinished.replace(path)
+        with placed(path) as (unfinished, _):
+            instrument_table(cores, code).write_csv(unfinished, quote_style="non_numeric")
     text = f"SIMULATED drill cores, made by variolite (seed {cores.seed}). "
     text += "Nothing here was measured.\n"
     text += "The columns are those of the instrument tables of the LILY database.\n"
