@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.robustness import crashes, flips
+from benchmarks.robustness import crashes, flips, fuzz
 from benchmarks.robustness.programs import Program, programs
 
 from variolite.records import write_text_atomic
@@ -24,11 +24,14 @@ Small inputs, real commands. A command is killed before each of its changes of t
 at random moments, stopped by SIGINT and SIGTERM, given a disk that is full from each change on or
 has a random size, and given twice at once. Given again it has to end in the same bytes as without
 that, with no traceback, hang, process or file left. One bit of every file of a run is turned over:
-a command has to name the file, or give the same bytes. Clocks that a run notes are stopped, so
-that equal runs are equal.
+a command has to name the file, or give the same bytes. A file that a command reads is cut, doubled,
+shuffled or spliced: it is read, or refused in one line, and nothing else is left. Clocks that a
+run notes are stopped, so that equal runs are equal.
 """
 
 RESULTS = Path(__file__).parents[1] / "results"
+REPORTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "reports"
+"""Inputs that failed once; without the folder only files made here are tried."""
 
 DISTURBANCES = {
     "kill": crashes.try_kills,
@@ -45,6 +48,7 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.robustness", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of each command")
     parser.add_argument("--others", type=int, default=100, help="disturbances of every other kind")
+    parser.add_argument("--cases", type=int, default=10_000, help="damaged files, of all readers")
     parser.add_argument("--only", nargs="*", metavar="WORD", help="kinds whose names hold a word")
     parser.add_argument("--out", type=Path, default=RESULTS / "robustness.md", metavar="FILE.md")
     given = parser.parse_args(arguments)
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> None:
     # In memory where that is possible: the disk is not what is tried.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        for name, attempts in kinds(Path(folder), given.kills, given.others).items():
+        for name, attempts in kinds(Path(folder), given.kills, given.others, given.cases).items():
             if given.only is None or any(word in name for word in given.only):
                 row = _count(name, attempts(np.random.default_rng(0))) | {"command": command}
                 # What was measured before, or is by another process now, stays.
@@ -63,7 +67,7 @@ def main(arguments: list[str]) -> None:
                 write_text_atomic(given.out, _page(known))
 
 
-def kinds(folder: Path, kills: int, others: int) -> Kinds:
+def kinds(folder: Path, kills: int, others: int, cases: int) -> Kinds:
     """Every kind of fault by name, to be tried with a source of random numbers."""
     tried, work, inputs = programs(folder), folder / "work", folder / "inputs"
     found: Kinds = {}
@@ -86,6 +90,15 @@ def kinds(folder: Path, kills: int, others: int) -> Kinds:
             return flips.try_flips(run, commands, work, 2 * others, random)
 
         found[f"bit flip: run on {kind}"] = flipped
+    readers = fuzz.readers(folder, REPORTS)
+    for reader in readers:
+
+        def fuzzed(
+            random: np.random.Generator, reader: fuzz.Reader = reader
+        ) -> Iterator[crashes.Attempt]:
+            return fuzz.try_reader(reader, work, cases // len(readers), random)
+
+        found[f"fuzz: {reader.name}"] = fuzzed
     return found
 
 

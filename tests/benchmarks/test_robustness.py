@@ -17,7 +17,18 @@ def test_a_few_faults_are_tried_and_written_down(tmp_path):
     page.with_suffix(".json").write_text(
         json.dumps({"other": {"tried": 5, "broken": 1, "faults": {"odd": 1}, "command": "before"}})
     )
-    arguments = ("--kills", "5", "--others", "4", "--only", "pack", "--out", str(page))
+    arguments = (
+        "--kills",
+        "5",
+        "--others",
+        "4",
+        "--cases",
+        "200",
+        "--only",
+        "pack",
+        "--out",
+        str(page),
+    )
     subprocess.run(
         [sys.executable, "-m", "benchmarks.robustness", *arguments],
         cwd=ROOT,
@@ -26,7 +37,7 @@ def test_a_few_faults_are_tried_and_written_down(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])},
     )
     rows = json.loads(page.with_suffix(".json").read_text())
-    kinds = ("kill", "signal", "full disk", "two at once")
+    kinds = ("kill", "signal", "full disk", "two at once", "fuzz")
     assert set(rows) == {"other", *(f"{kind}: pack" for kind in kinds)}
     for kind in kinds:
         row = rows[f"{kind}: pack"]
