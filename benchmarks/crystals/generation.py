@@ -199,24 +199,33 @@ def _drawn(model: CrystalModel, test: Crystals, number: int, seed: int) -> dict[
         "the same, space groups unknown: no prototypes": (hidden, {}),
         "test compositions, 3 steps": (real, {"steps": 3}),
         "test compositions, 20 steps": (real, {"steps": 20}),
-        "test compositions, temperature 0.7": (real, {"temperature": 0.7}),
+        "test compositions, temperature 1": (real, {"temperature": 1.0}),
     }
     found = {}
     for title, (conditions, settings) in cases.items():
-        chosen = {"steps": Sampling().steps, **settings}
+        usual = Sampling()
+        chosen = {"steps": usual.steps, "temperature": usual.temperature, **settings}
         latents = prior.sample(conditions, seed=seed, **chosen)
         species = conditions.species if model.species_given else None
         found[title] = geometry(model.decode(latents, species=species))
     return found
 
 
-def _geometry_table(found: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _geometry_table(found: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     columns = [*next(iter(found.values()))]
-    lines = [f"| structures | {' | '.join(columns)} |", f"|{'---|' * (1 + len(columns))}"]
+    lines = [
+        "Shares with two atoms closer than 0.75 of the sum of their covalent radii (Cordero et al. "
+        "2008), of all and by number of atoms, and without symmetry by spglib. Samples are as "
+        "`generate` gives them; what is drawn is neither rejected nor made symmetric.",
+        "",
+        f"| structures | {' | '.join(columns)} |",
+        f"|{'---|' * (1 + len(columns))}",
+    ]
     for title, row in found.items():
-        cells = ("" if row[c] is None or np.isnan(row[c]) else f"{row[c]:.3f}" for c in columns)
+        values = (np.nan if row[name] is None else row[name] for name in columns)
+        cells = ("" if np.isnan(value) else f"{value:.3f}" for value in values)
         lines.append(f"| {title} | {' | '.join(cells)} |")
-    return lines
+    return [*lines, ""]
 
 
 def _relaxed(made: Crystals, parts: ContestSet, number: int, court: Court) -> dict[str, Any]:
@@ -239,7 +248,7 @@ def _page(content: Mapping[str, Any]) -> list[str]:
         "# Samples of the shipped models",
         "",
         "By `benchmarks/crystals/generation.py`, with the command told with each model. Default "
-        "settings of `variolite generate` (guidance 1, temperature 1); nothing is relaxed unless "
+        "settings of `variolite generate`; nothing is relaxed unless "
         "the table says so. Intervals (95 %) are a bootstrap over formulas. A reference draw is as "
         "many structures drawn from the training rows: what a perfect model would reach.",
         "",
@@ -265,14 +274,8 @@ def _page(content: Mapping[str, Any]) -> list[str]:
             + ".",
             "",
         ]
-        lines += [
-            "Shares with two atoms closer than 0.75 of the sum of their covalent radii (Cordero et "
-            "al. 2008), of all and by number of atoms, and without symmetry by spglib. Samples are "
-            "as `generate` gives them; what is drawn is neither rejected nor made symmetric.",
-            "",
-            *_geometry_table(found["geometry"]),
-            "",
-        ]
+        if "geometry" in found:  # earlier results are without
+            lines += _geometry_table(found["geometry"])
         lines += _table(found["rows"])
         lines += ["", *(f"- {note}" for note in found["notes"]), ""]
         if found["relaxed"] is not None:

@@ -447,10 +447,10 @@ def generate(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(metavar="FACTOR", min=0.0, help="Below 1 (default): likelier, less varied."),
+        typer.Option(metavar="FACTOR", min=0.0, help="0.5; up to 1: less likely, more varied."),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Steps of the sampler (10).")
+        int | None, typer.Option(metavar="N", min=1, help="Steps of the sampler (6).")
     ] = None,
     max_attempts: Annotated[
         int | None,

@@ -83,6 +83,12 @@ def test_new_crystals_get_the_part_that_suits_their_elements(world):
     assert start.groups_of(tokens, np.array([3, 3, 2])) == {0: [7], 1: [7]}
     added = (means.base - start.mean[tokens]).numpy()
     assert not added[3:].any()
+    # With their latents known, crystals get the prototype only if they would be members of it.
+    latents = means.base.numpy()[:3].astype(float)
+    seen = tokens[:3], np.array([3]), np.array([7]), random
+    swapped = start.assign(*seen, latents[[2, 1, 0]])
+    np.testing.assert_allclose(swapped.base, latents[[2, 1, 0]], atol=1e-5)
+    assert not start.assign(*seen, latents + 3.0 * np.eye(3, 4)).kinds.any()
     a, (b, c) = added[1, :2], added[[0, 2], :2]
     assert np.abs(b - c).max() == pytest.approx(4.0, abs=0.2)
     np.testing.assert_allclose(b + c - 2.0 * a, 0.0, atol=0.2)

@@ -204,14 +204,15 @@ def fit_prior(
     device = device or torch.device("cpu")
     held = _held_out(crystals, seed)
     kept = np.flatnonzero(~held)
-    # Starts know the training part alone; the rest starts as generated crystals do.
+    # Starts know the training part alone; the rest gets the nearest prototypes.
     mean, tokens = statistics.standardised(latents.mean), vocabulary.tokens(conditions.species)
     mine, groups = conditions.atoms_of(kept), conditions.space_groups
     formulas = reduced_formulas(crystals)[kept]
     sizes = len(vocabulary.elements), len(vocabulary.properties)
     known = mean[mine].astype(np.float64), tokens[mine], conditions.counts[kept], groups[kept]
     start, own = fit_start(*known, formulas, sizes[0])
-    means = start.assign(tokens, conditions.counts, groups, np.random.default_rng((seed, 7)))
+    random = np.random.default_rng((seed, 7))
+    means = start.assign(tokens, conditions.counts, groups, random, mean)
     means.base[mine], means.kinds[kept] = own
     shape = FlowShape(
         mean.shape[1],

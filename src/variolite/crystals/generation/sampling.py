@@ -59,18 +59,18 @@ class Sampling:
     """How crystals are generated; a DataError if a number is out of its range.
 
     ``where`` holds conditions by name, see `parse_where`. ``guidance`` above 1: conditions weigh
-    more than they were learned to; 0: not at all. ``temperature`` below 1: closer to the middle of
-    what is likely, and less varied. ``steps`` are those of the solver of the flow. For every
-    crystal wanted there are ``max_attempts``, and 200 more. ``symmetrise`` makes symmetry exact
-    that is missed by less than so many Angstrom, see `symmetrised`, 0 none; by default
+    more than they were learned to; 0: not at all. ``temperature`` below 1, as here: closer to the
+    middle of what is likely, and less varied. ``steps`` are those of the solver of the flow. For
+    every crystal wanted there are ``max_attempts``, and 200 more. ``symmetrise`` makes symmetry
+    exact that is missed by less than so many Angstrom, see `symmetrised`, 0 none; by default
     NEAR_SYMMETRY where the space groups of the training crystals are known. Where fewer are found
     than asked for, those are returned unless ``all_or_nothing``.
     """
 
     where: Mapping[str, str | float] = field(default_factory=dict)
     guidance: float = 1.0
-    temperature: float = 1.0
-    steps: int = 10
+    temperature: float = 0.5
+    steps: int = 6
     seed: int = 0
     max_attempts: int = 20
     symmetrise: float | None = None

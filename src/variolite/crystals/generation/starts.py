@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import NamedTuple
@@ -127,11 +127,17 @@ class Start(nn.Module):
         return found
 
     def assign(
-        self, tokens: Integers, counts: Integers, groups: Integers, random: np.random.Generator
+        self,
+        tokens: Integers,
+        counts: Integers,
+        groups: Integers,
+        random: np.random.Generator,
+        latents: NDArray[np.floating] | None = None,
     ) -> StartMeans:
         """Draw prototypes for crystals of known elements and space groups, by their frequencies.
 
-        Which element takes which part goes by how much it is like those of the members.
+        Which element takes which part goes by how much it is like those of the members. Of crystals
+        whose latents (N, L) are known it is the nearest prototype, if they would be members.
         """
         mean = self.mean.cpu().numpy()
         sites, elements = self.sites.cpu().numpy(), self.elements.cpu().numpy()
@@ -146,6 +152,17 @@ class Start(nn.Module):
             if not candidates:
                 continue
             ways = np.array([*_ways(amounts)])
+            if latents is not None:
+                residual = latents[atoms] - mean[tokens[atoms]]
+                of = [sites[starts[k] : starts[k + 1]] for k in candidates]
+                near = [_best_order(residual, tokens[atoms], _centred(s), [*ways]) for s in of]
+                distance, order, added = min(
+                    ((*one, s) for one, s in zip(near, of, strict=True)), key=lambda one: one[0]
+                )
+                if distance < SAME_PROTOTYPE:
+                    base[atoms[order]] += added
+                    kinds[i] = 1
+                continue
             first = np.cumsum(amounts) - amounts
             # (C, R, L): what elements the parts of each candidate have; (W, R, L) those of ways.
             expected = np.stack([elements[starts[k] + first] for k in candidates])
@@ -270,7 +287,7 @@ def _ways(amounts: Integers) -> Iterator[tuple[int, ...]]:
                 yield way
 
 
-def _atoms_of(tokens: Integers, way: tuple[int, ...]) -> Iterator[Integers]:
+def _atoms_of(tokens: Integers, way: Sequence[int]) -> Iterator[Integers]:
     """Yield the places of the atoms of each element, in an order of the elements."""
     elements, _ = _by_amount(tokens)
     for role in way:
@@ -282,7 +299,7 @@ def _centred(atoms: Floats) -> Floats:
 
 
 def _best_order(
-    residual: Floats, tokens: Integers, middle: Floats, ways: list[tuple[int, ...]]
+    residual: Floats, tokens: Integers, middle: Floats, ways: Iterable[Sequence[int]]
 ) -> tuple[float, Integers]:
     """Order the atoms of a crystal (n, L) as the sites of a prototype (n, L) are.
 
