@@ -100,7 +100,7 @@ def test_the_seed_decides(run, program, tmp_path):
         (("--where", "energy"), "is not a condition"),
         (("--where", "atoms=2", "--where", "atoms=2"), "atoms is given twice"),
         (("--device", "gpu"), "no device called"),
-        (("--symmetrise", "-1"), "is not positive"),
+        (("--symmetrise", "-1"), "tolerance of symmetry is -1.0, it must be at least"),
     ],
 )
 def test_mistakes_of_conditions(run, program, tmp_path, arguments, message):

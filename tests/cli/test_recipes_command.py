@@ -52,7 +52,7 @@ def test_importing_writes_a_recipe_and_accounts_for_the_rest(program, source, tm
 
 def test_mistakes_in_importing_are_one_line(program, source, tmp_path):
     out = tmp_path / "mine.yaml"
-    assert "cannot read" in program.fails("recipes", "import", tmp_path / "absent", out=out)
+    assert "cannot be read" in program.fails("recipes", "import", tmp_path / "absent", out=out)
     line = program.fails("recipes", "import", source, out=tmp_path / "mine.txt")
     assert "a recipe is a .yaml file" in line
     for content, message in (

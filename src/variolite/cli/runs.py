@@ -455,7 +455,7 @@ def generate(
     max_attempts: Annotated[
         int | None,
         typer.Option(
-            "--tries", metavar="N", min=1, help="Attempts for each one wanted (20), and 200 more."
+            "--tries", metavar="N", min=1, help="Attempts for each one wanted (20), and 1,000 more."
         ),
     ] = None,
     symmetrise: Annotated[

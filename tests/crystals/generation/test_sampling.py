@@ -84,7 +84,7 @@ def test_space_groups_are_made_exact_and_checked(prior, codec):
 
 
 def test_limits_and_mistakes_are_reported(prior, codec):
-    found = "only 0 of 5 crystals were found in 215 attempts"
+    found = "only 0 of 5 crystals were found in 1015 attempts"
     with pytest.raises(
         DataError, match=f"(?s){found}.*two atoms closer than 0.5 Angstrom.*--tries"
     ):

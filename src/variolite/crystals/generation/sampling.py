@@ -28,7 +28,7 @@ from variolite.errors import DataError, ShortfallError
 
 AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
-SPARE_ATTEMPTS = 200  # attempts allowed however few crystals are wanted
+SPARE_ATTEMPTS = 1_000  # attempts allowed however few crystals are wanted
 KEPT_ATTEMPTS = 3  # unsuccessful attempts after which a crystal gets another composition
 MOST_COPIES = 8  # attempts at one crystal made at once
 KEPT_SIZES = 5  # compositions, each of them given up, after which it gets another size, too
@@ -61,7 +61,7 @@ class Sampling:
     ``where`` holds conditions by name, see `parse_where`. ``guidance`` above 1: conditions weigh
     more than they were learned to; 0: not at all. ``temperature`` below 1, as here: closer to the
     middle of what is likely, and less varied. ``steps`` are those of the solver of the flow. For
-    every crystal wanted there are ``max_attempts``, and 200 more. ``symmetrise`` makes symmetry
+    every crystal wanted there are ``max_attempts``, and 1,000 more. ``symmetrise`` makes symmetry
     exact that is missed by less than so many Angstrom, see `symmetrised`, 0 none; by default
     NEAR_SYMMETRY where the space groups of the training crystals are known. Where fewer are found
     than asked for, those are returned unless ``all_or_nothing``.
@@ -82,6 +82,7 @@ class Sampling:
         _require_at_least("the number of steps", self.steps, 1)
         _require_at_least("the seed", self.seed, 0)
         _require_at_least("the number of attempts", self.max_attempts, 1)
+        _require_at_least("the tolerance of symmetry", self.symmetrise or 0.0, 0.0)
 
 
 def _require_at_least(name: str, value: float, least: float) -> None:
