@@ -1,12 +1,16 @@
 """``encode``, ``cluster`` and ``reconstruct``: rows of the input, found again in the output."""
 
+import signal
+
 import numpy as np
 import polars as pl
 import pytest
 from calling import TINY
 
+from variolite.cli import runs
 from variolite.records import read_table
 from variolite.training import RunFolder
+from watched import Watched
 
 
 def test_encode_gives_the_posterior_of_every_row(example, program, tmp_path):
@@ -16,9 +20,9 @@ def test_encode_gives_the_posterior_of_every_row(example, program, tmp_path):
     assert first.read_bytes() == second.read_bytes()
     table = pl.read_parquet(first)
     means, spreads = ([f"{name}{i}" for i in range(10)] for name in ("z", "sd"))
-    assert table.columns == ["row", "group", "order", *means, *spreads]
+    assert table.columns == ["row", "hole", "depth", *means, *spreads]
     frame = example.frame
-    assert table["group"].to_list() == frame[table["row"].to_list()]["hole"].to_list()
+    assert table["hole"].to_list() == frame[table["row"].to_list()]["hole"].to_list()
     assert table.select(spreads).min_horizontal().min() > 0.0
     model = RunFolder(example.run).model()
     mean, _ = model.posterior(model.schema.apply(frame))
@@ -43,7 +47,7 @@ def test_text_that_a_spreadsheet_would_run_is_guarded_unless_told_otherwise(
     example.frame.head(3).with_columns(hole=pl.lit("=HYPERLINK(1)")).write_csv(data)
     for option, expected in ((), "'=HYPERLINK(1)"), (("--raw-text",), "=HYPERLINK(1)"):
         program.works(*option, "encode", example.run, data=data, out=out)
-        assert set(pl.read_csv(out)["group"]) == {expected}
+        assert set(pl.read_csv(out)["hole"]) == {expected}
 
 
 @pytest.mark.parametrize(("member", "name"), [(0, "cluster"), (1, "cluster:1")])
@@ -51,8 +55,8 @@ def test_cluster_gives_the_clusters_that_were_scored(example, program, tmp_path,
     out = tmp_path / "c.csv"
     program("cluster", example.run, data=example.data, out=out, member=member)
     table = pl.read_csv(out)
-    assert table.columns == ["row", "group", "order", "cluster"]
-    test = table.filter(pl.col("group").is_in(example.split["test"]))
+    assert table.columns == ["row", "hole", "depth", "cluster"]
+    test = table.filter(pl.col("hole").is_in(example.split["test"]))
     scored = pl.read_parquet(example.run / "held_out.parquet")
     assert test["cluster"].to_list() == scored[name].to_list()
 
@@ -62,10 +66,10 @@ def test_las_holds_the_table_and_the_new_curves(example, program, tmp_path):
     program("cluster", example.run, data=example.data, out=table)
     assert program("cluster", example.run, data=example.data, out=out).out == f"{tmp_path}/c\n"
     rows = pl.read_csv(table)
-    hole = rows["group"][0]
+    hole = rows["hole"][0]
     (path,) = (tmp_path / "c").glob(f"{hole}.las")
     found = read_table(path)
-    assert found["cluster"].to_list() == rows.filter(group=hole)["cluster"].to_list()
+    assert found["cluster"].to_list() == rows.filter(hole=hole)["cluster"].to_list()
     expected = example.frame.filter(hole=hole)
     for name in ("depth", "bulk_density"):
         np.testing.assert_array_equal(found[name], expected[name].fill_null(np.nan))
@@ -110,7 +114,11 @@ def test_many_files_rows_nulls_and_units(example, program, tmp_path):
     assert RunFolder(run).recipe().rows == "flag == 0"
     program.works("encode", run, data=folder, out=out)
     rows = frame.with_row_index().filter(pl.col("flag") == 0)["index"].to_list()
-    assert pl.read_csv(out)["row"].to_list() == rows
+    found = pl.read_csv(out)
+    assert found["row"].to_list() == rows
+    paths = [str(folder / f"{hole}.csv") for hole in frame["hole"].gather(rows)]
+    assert found.columns[1] == "file"
+    assert found["file"].to_list() == paths
     both = ("--data", folder / "*.csv", "--data", example.data)
     program.works("encode", run, *both, "--rows", "", "--out", out)
     assert pl.read_csv(out).height == 2 * frame.height
@@ -133,13 +141,65 @@ def test_reconstruct_is_in_original_units(example, program, tmp_path):
     table = pl.read_ipc(out)
     names = RunFolder(example.run).model().schema.numeric_names
     paired = [c for name in names for c in (name, f"recon:{name}")]
-    assert table.columns == ["row", "group", "order", *paired, "log_likelihood_bound"]
+    assert table.columns == ["row", "hole", "depth", *paired, "log_likelihood_bound"]
     frame = example.frame[table["row"].to_list()]
     for name in names:
         given, decoded = frame[name].cast(pl.Float64), table[f"recon:{name}"]
         assert table[name].fill_nan(None).to_list() == given.to_list()
         assert decoded.is_finite().all()
         assert given.min() <= decoded.median() <= given.max()
+
+
+def test_outputs_have_headers_and_units_of_the_table(example, program, tmp_path):
+    data, out, usual = tmp_path / "ft.csv", tmp_path / "o.csv", tmp_path / "m.csv"
+    renamed = {"hole": "Bore No", "depth": "Tiefe [ft]", "bulk_density": "RHOB (kg/m3)"}
+    own = pl.col("depth") / 0.3048, pl.col("bulk_density") * 1000
+    own_table = example.frame.with_columns(own).rename(renamed)
+    own_table.write_csv(data)
+    mapping = ("--map", "hole=Bore No", "--map", "depth=Tiefe [ft]")
+    program.works("reconstruct", example.run, *mapping, data=data, out=out)
+    program.works("reconstruct", example.run, data=example.data, out=usual)
+    found, expected = pl.read_csv(out), pl.read_csv(usual)
+    assert found.columns[:3] == ["row", "Bore No", "Tiefe [ft]"]
+    own_table = pl.read_csv(data)[found["row"].to_list()]
+    for name in renamed.values():
+        assert found[name].to_list() == own_table[name].to_list()
+    decoded = expected["recon:bulk_density"].to_numpy() * 1000
+    np.testing.assert_allclose(found["recon:RHOB (kg/m3)"], decoded, rtol=1e-4)
+
+
+def test_a_result_keeps_its_name_where_a_header_has_it(example, program, tmp_path):
+    data, out = tmp_path / "t.csv", tmp_path / "o.csv"
+    example.frame.rename({"hole": "cluster", "depth": "row"}).write_csv(data)
+    mapping = ("--map", "hole=cluster", "--map", "depth=row")
+    said = program.works("cluster", example.run, *mapping, data=data, out=out).err
+    assert all(f"column {name!r} of the table is left out" in said for name in ("cluster", "row"))
+    program.works("cluster", example.run, data=example.data, out=tmp_path / "usual.csv")
+    expected = pl.read_csv(tmp_path / "usual.csv")
+    assert pl.read_csv(out).equals(expected.select("row", "cluster"))
+
+
+@pytest.mark.filterwarnings("ignore::variolite.errors.DataWarning")
+def test_a_fit_on_several_files_that_is_stopped_goes_on_and_ends_the_same(
+    example, program, tmp_path, monkeypatch
+):
+    files = [tmp_path / f"{hole}.csv" for hole in example.frame["hole"].unique().sort()]
+    for file in files:
+        example.frame.filter(hole=file.stem).write_csv(file)
+    given = [word for file in files for word in ("--data", file)]
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    fit = ("fit", "corelogs/default", *TINY, *given, "--out")
+
+    with monkeypatch.context() as patch:
+        stop = Watched(lambda _: signal.raise_signal(signal.SIGINT))
+        patch.setattr(runs, "PROGRESS", stop)
+        answer = program(*fit, out)
+    assert answer.code == 130
+    assert (out / "checkpoint").is_dir()
+    program.works(*fit, out)
+    program.works(*fit, whole)
+    for name in ("weights.safetensors", "clusters.safetensors"):
+        assert (out / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
 
 
 @pytest.mark.parametrize("command", ["encode", "cluster", "reconstruct"])

@@ -170,7 +170,7 @@ def test_names_of_any_kind(example, program, tmp_path, names):
     program.works("fit", DEFAULT, *TINY, data=data, out=run)
     program.works("score", run, "--no-baselines", data=data)
     program.works("cluster", run, data=data, out=out)
-    assert set(pl.read_csv(out, infer_schema=False)["group"]) == set(names)
+    assert set(pl.read_csv(out, infer_schema=False)["hole"]) == set(names)
 
 
 def test_bin_and_schema_answer_mistakes(example, program, tmp_path):

@@ -1,7 +1,6 @@
 """Logs in another unit than they seem: refused or named, without false alarms."""
 
 import warnings
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -109,10 +108,6 @@ def test_wells_unlike_the_others_by_a_factor_are_named(column, factor, unit):
         FittedSchema.fit(SCHEMA, table(gamma=pl.col("gamma") * each))
 
 
-DATA = Path("/work/shared/data/corelogs")
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real tables are not on this machine")
 @pytest.mark.parametrize(
     ("path", "group", "columns"),
     [
@@ -123,8 +118,8 @@ DATA = Path("/work/shared/data/corelogs")
          {"GR": "gAPI", "ILD": "ohm.m", "DeltaPHI": "%", "PHIND": "%", "PE": "b/e"}),
     ],
 )  # fmt: skip
-def test_real_wells_give_no_alarm(path, group, columns):
-    frame = read_table(DATA / path)
+def test_real_wells_give_no_alarm(shared_data, path, group, columns):
+    frame = read_table(shared_data / "corelogs" / path)
     spec = {name: {"unit": unit, "missing": "mask"} for name, unit in columns.items()}
     schema = Schema.from_dict({"columns": {**spec, group: {"role": "group"}}})
     names = frame[group].to_numpy().astype(str)

@@ -54,12 +54,14 @@ def test_folders_patterns_and_lists_are_one_table(wells):
 
 def test_meanings_go_together_in_one_unit(wells):
     with pytest.warns(DataWarning) as said:
-        frame, units = load_table(wells, text=["WELL"], schema=SCHEMA)
+        frame, units, files = load_table(wells, text=["WELL"], schema=SCHEMA)
     said = [str(w.message) for w in said]
     assert any("b.LAS: DT is converted from US/M to US/F" in line for line in said)
     assert any("1 files name no well" in line and "c.csv" in line for line in said)
     assert "DT is missing in 1 of 3 files" in said
     assert frame.columns == ["WELL", "DEPT", "GR", "DT", "note"]
+    names = [*["a.las"] * 4, *["b.LAS"] * 4, *["sub/c.csv"] * 2]
+    assert files.to_list() == [str(wells / name) for name in names]
     assert frame["GR"].to_list() == [30, 31, 32, 33] * 2 + [31, -999.25]
     assert (units["DT"], units["GR"], units["DEPT"]) == ("US/F", "GAPI", "M")
     records = FittedSchema.fit(SCHEMA, load_quietly(wells)).apply(load_quietly(wells))

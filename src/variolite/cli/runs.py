@@ -407,7 +407,7 @@ def reconstruct(
     null: Null = None,
     accept_range: AcceptRange = False,
 ) -> None:
-    """Write every input beside its reconstruction, in original units.
+    """Write every input beside its reconstruction, under your headers and in your units.
 
     Structures come back in their own cell, origin, orientation and order of atoms.
     """

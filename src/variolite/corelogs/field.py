@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from variolite.records import Records, Schema, Table
+    from variolite.records.schema import Column
     from variolite.scoring import Health, Scorecard
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
@@ -33,7 +34,7 @@ DEMO_SETTINGS = (
 Columns = dict[str, "pl.Series"]
 
 
-def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -> Any:
+def _rows(columns: Callable[[TabularModel, Records, Schema, RunFolder, int], Columns]) -> Any:
     """Make a command of ``columns``, which computes what is written about every row."""
 
     def write(
@@ -66,18 +67,49 @@ def _rows(columns: Callable[[TabularModel, Records, RunFolder, int], Columns]) -
         bound = parse_mapping(mapping, model.schema.schema.columns)
         table = model.table(data, bound)
         records = _records(model, table, mapping, progress, accept_range=accept_range)
-        found = columns(model, records, run, member)
+        with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
+            schema = model.schema.schema.rebind(table.frame.columns, bound)
+        found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
         if out.name.casefold().endswith(".las"):
-            with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
-                schema = model.schema.schema.rebind(table.frame.columns, bound)
-            curves = pl.DataFrame({"row": records.row} | found)
-            return _write_las(table, curves, out, schema, progress)
-        named = {"row": records.row, "group": records.group, "order": records.order}
-        first = {name: pl.Series(values) for name, values in named.items() if values is not None}
-        write_table(pl.DataFrame(first | found), out)
+            return _write_las(table, pl.DataFrame(found), out, schema, progress)
+        if table.files is not None:
+            found["file"] = table.files[records.row]
+        given = _given(table, records, schema, model if columns is _reconstructions else None)
+        for name in sorted(given.keys() & found.keys()):
+            progress.note(f"column {name!r} of the table is left out: a result has its name")
+        paired = (name for header in given for name in (header, f"recon:{header}"))
+        order = dict.fromkeys(["row", "file", *paired, *found])
+        frame = pl.DataFrame(given | found)
+        write_table(frame.select(name for name in order if name in frame.columns), out)
         return out
 
     return write
+
+
+def _given(table: Table, records: Records, schema: Schema, model: TabularModel | None) -> Columns:
+    """Take group, order and id as the table has them, and the inputs of a model if given."""
+    import numpy as np
+    import polars as pl
+
+    from variolite.records.records import numeric_values
+
+    used: list[tuple[Column | None, Any]] = [
+        (schema.group, records.group),
+        (schema.order, records.order),
+        (schema.id, records.ids),
+    ]
+    names = model.schema.numeric_names if model else ()
+    used += [(schema.columns.get(name), records.raw[:, i]) for i, name in enumerate(names)]
+    given = {}
+    for column, values in used:
+        if column is not None and values is not None:
+            header = str(column.source)
+            if column.kind == "numeric":
+                # As found: converted there and back they would differ in the last digits.
+                own = numeric_values(table.frame[header])[records.row]
+                values = np.where(np.isnan(values), np.nan, own)
+            given[header] = pl.Series(values)
+    return given
 
 
 def _write_las(
@@ -103,7 +135,9 @@ def _latents(model: TabularModel, records: Records, *_: object) -> Columns:
     return columns | {f"sd{i}": pl.Series(np.exp(0.5 * v)) for i, v in enumerate(log_variance)}
 
 
-def _clusters(model: TabularModel, records: Records, run: RunFolder, member: int) -> Columns:
+def _clusters(
+    model: TabularModel, records: Records, _: Schema, run: RunFolder, member: int
+) -> Columns:
     """Cluster by the clustering that the run keeps."""
     import polars as pl
 
@@ -113,15 +147,17 @@ def _clusters(model: TabularModel, records: Records, run: RunFolder, member: int
     return {"cluster": pl.Series(clusters.predict(model.encode(records)[0], member))}
 
 
-def _reconstructions(model: TabularModel, records: Records, *_: object) -> Columns:
-    """Every value beside its reconstruction, in original units."""
+def _reconstructions(model: TabularModel, records: Records, schema: Schema, *_: object) -> Columns:
+    """The reconstruction of every input, in the unit of the table."""
     import polars as pl
 
-    decoded = model.reconstruct(records)[0]
     columns = {}
-    for i, name in enumerate(model.schema.numeric_names):
-        columns[name] = pl.Series(records.raw[:, i])
-        columns[f"recon:{name}"] = pl.Series(decoded[:, i])
+    for name, decoded in zip(
+        model.schema.numeric_names, model.reconstruct(records)[0].T, strict=True
+    ):
+        column = schema.columns.get(name)
+        header = column.source if column else name
+        columns[f"recon:{header}"] = pl.Series(records.report.as_found(name, decoded))
     return columns | {"log_likelihood_bound": pl.Series(model.evidence(records)[0])}
 
 

@@ -192,7 +192,7 @@ class TabularVAE(TransformerMixin, DensityMixin, BaseEstimator):  # type: ignore
         if schema is None and self.recipe is not None and kind_of(X) != "array":
             schema = named_recipe(self.recipe).table
         self._by_name_ = schema is not None
-        table, units = self._take_in(X, reset=True)
+        table, units, _ = self._take_in(X, reset=True)
         schema = (schema or plain_schema(table.columns, self.transforms)).bind(table.columns)
         if self._by_name_:
             self._set_columns(schema)

@@ -171,7 +171,7 @@ class FittedSchema:
         impossible for its transform, DataError if it is not numeric or infinite, or no row is
         left.
         """
-        table, stated = load_table(frame)
+        table, stated, _ = load_table(frame)
         units = stated | dict(units or {})
         bound = schema.bind(table.columns)
         bound = bound.with_units(table_units(bound, units))
@@ -240,7 +240,7 @@ class FittedSchema:
         a DataError without ``accept_range``. Raises as `fit`, except that infinite values and
         values impossible for a transform count as missing.
         """
-        table, stated = load_table(frame)
+        table, stated, _ = load_table(frame)
         units = stated | dict(units or {})
         schema = self.schema.rebind(table.columns, mapping)
         named = groups_of(schema, table) if schema.group else None

@@ -83,6 +83,7 @@ class _Stack:
         self.headers: dict[str, str] = {}  # By key.
         self.units: dict[str, str] = {}  # By header.
         self.notes: list[str] = []
+        self.paths: list[Path] = []  # By frame.
         self.unnamed: list[str] = []  # Files that do not name their well.
 
     def add(self, table: Table, path: Path) -> None:
@@ -110,6 +111,7 @@ class _Stack:
             columns = {_WELL: pl.Series(header, [path.stem] * table.frame.height), **columns}
             self.unnamed.append(path.name)
         self.frames.append(pl.DataFrame(list(columns.values())))
+        self.paths.append(path)
         self.headers, self.units = headers, units
 
     def _key(self, header: str, meanings: Mapping[str, str]) -> str:
@@ -148,7 +150,11 @@ class _Stack:
                 self.notes.append(f"{header} is missing in {lacking} of {len(self.frames)} files")
         for note in self.notes:
             warnings.warn(note, DataWarning, stacklevel=5)
-        return Table(frame, self.units)
+        heights = [part.height for part in self.frames]
+        files = pl.Series(list(map(str, self.paths))).gather(
+            np.repeat(range(len(heights)), heights)
+        )
+        return Table(frame, self.units, files)
 
 
 def _converted(series: pl.Series, unit: str, common: str) -> pl.Series:

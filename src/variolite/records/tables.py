@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class Table(NamedTuple):
-    """A table and the units that its files and headers state, by column."""
+    """A table, the units that its files and headers state, by column, and the file of every row.
+
+    ``files`` is None where no files were stacked.
+    """
 
     frame: pl.DataFrame
     units: dict[str, str]
+    files: pl.Series | None = None
 
 
 def _read_excel(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:

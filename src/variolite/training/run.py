@@ -162,7 +162,7 @@ def prepare(
     """
     progress = progress or Progress()
     text = group_spellings(recipe.table, mapping)
-    frame, units = load_table(
+    frame, units, _ = load_table(
         data, text=text, nulls=recipe.nulls, schema=recipe.table, mapping=mapping
     )
     bound = recipe.table.bind(frame.columns, mapping)
