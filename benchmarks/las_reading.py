@@ -28,7 +28,7 @@ import numpy as np
 
 from variolite.errors import DataError
 from variolite.records import read_table
-from variolite.records.delimited import MISSING_WORDS
+from variolite.records.files.delimited import MISSING_WORDS
 
 RESULTS = Path(__file__).parent / "results"
 KINDS = {

@@ -49,7 +49,7 @@ def _program(
     ),
 ) -> None:
     if raw_text:
-        from variolite.records import writing
+        from variolite.records.files import writing
 
         token = writing.raw_text.set(True)
         context.call_on_close(partial(writing.raw_text.reset, token))

@@ -115,7 +115,7 @@ def _given(table: Table, records: Records, schema: Schema, model: TabularModel |
 def _write_las(
     table: Table, found: pl.DataFrame, out: Path, schema: Schema, progress: Progress
 ) -> Path:
-    from variolite.records.las_writing import write_las
+    from variolite.records.files.las_writing import write_las
 
     well, depth = (c.source if c else None for c in (schema.group, schema.order))
     paths = write_las(table, found, out, well=well, depth=depth)

@@ -32,7 +32,7 @@ from variolite.records import (
     require_roles,
     usable_rows,
 )
-from variolite.records.tables import Table, load_table, read_table
+from variolite.records.files.tables import Table, load_table, read_table
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import read_history, write_history

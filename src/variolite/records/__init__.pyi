@@ -1,3 +1,12 @@
+from .files.tables import DataWarning as DataWarning
+from .files.tables import Table as Table
+from .files.tables import load_table as load_table
+from .files.tables import read_table as read_table
+from .files.tables import units_of as units_of
+from .files.writing import require_writable as require_writable
+from .files.writing import write_bytes_atomic as write_bytes_atomic
+from .files.writing import write_table as write_table
+from .files.writing import write_text_atomic as write_text_atomic
 from .fitted import FittedSchema as FittedSchema
 from .groups import group_spellings as group_spellings
 from .groups import groups_of as groups_of
@@ -22,14 +31,5 @@ from .schema import load_yaml as load_yaml
 from .schema import read_yaml as read_yaml
 from .splits import Split as Split
 from .splits import split_groups as split_groups
-from .tables import DataWarning as DataWarning
-from .tables import Table as Table
-from .tables import load_table as load_table
-from .tables import read_table as read_table
-from .tables import units_of as units_of
 from .transforms import TRANSFORMS as TRANSFORMS
 from .transforms import fit_transform_chain as fit_transform_chain
-from .writing import require_writable as require_writable
-from .writing import write_bytes_atomic as write_bytes_atomic
-from .writing import write_table as write_table
-from .writing import write_text_atomic as write_text_atomic

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass
 
 from variolite.errors import DataError, ModelFileError, SchemaError
+from variolite.records.files.tables import load_table
 from variolite.records.groups import groups_of
 from variolite.records.ranges import require_range, require_valid, warn_of_mixed_units
 from variolite.records.records import (
@@ -34,7 +35,6 @@ from variolite.records.records import (
 )
 from variolite.records.rows import chosen_rows
 from variolite.records.schema import Column, Schema
-from variolite.records.tables import load_table
 from variolite.records.transforms import (
     Array,
     FittedChain,

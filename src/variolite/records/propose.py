@@ -18,10 +18,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError
+from variolite.records.files.tables import read_table
 from variolite.records.names import spellings
 from variolite.records.records import numeric_values, text_series
 from variolite.records.schema import Column, Schema
-from variolite.records.tables import read_table
 from variolite.records.transforms import Array, fit_transform_chain
 from variolite.records.units import canonical_unit, split_header
 from variolite.text_table import text_table

@@ -170,7 +170,7 @@ class Scorecard:
     def write(self, path: str | Path) -> None:
         """Write the card to a file, atomically."""
         # Imported late: reading a card needs no table library.
-        from variolite.records.writing import write_text_atomic
+        from variolite.records.files.writing import write_text_atomic
 
         write_text_atomic(Path(path), self.to_json())
 

@@ -26,7 +26,7 @@ from variolite.crystals.files.store import write_store
 from variolite.crystals.files.symmetry import expand, operations_of_hall
 from variolite.errors import DataError
 from variolite.records import write_bytes_atomic, write_table
-from variolite.records.writing import require_parent
+from variolite.records.files.writing import require_parent
 
 # Crystals as text: CIF, POSCAR and extended XYZ, each with the atoms in their order. Crystals
 # without atoms, or with numbers that are not finite, are a DataError.

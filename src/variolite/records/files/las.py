@@ -18,8 +18,8 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError
-from variolite.records.delimited import Units, distinct, noting, understood
-from variolite.records.memory import require_memory
+from variolite.records.files.delimited import Units, distinct, noting, understood
+from variolite.records.files.memory import require_memory
 
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
 _FEW = 0.05  # Share of words among numbers below which they are slips, not a column of text.

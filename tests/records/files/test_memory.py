@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from variolite.errors import DataError
-from variolite.records import memory, read_table, write_table
+from variolite.records import read_table, write_table
+from variolite.records.files import memory
 
 FRAME = pl.DataFrame({"a": [1.5, 2.5] * 5000, "b": ["x", "y"] * 5000})
 
@@ -26,7 +27,7 @@ def test_a_table_that_does_not_fit_is_refused(ending, tmp_path, monkeypatch):
 
 def test_a_limit_on_address_space_counts():
     script = (
-        "import resource; from variolite.records.memory import available_memory as free;"
+        "import resource; from variolite.records.files.memory import available_memory as free;"
         "resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)); a = free();"
         "x = bytes(1 << 30);"
         "print(a < 8 << 30, (a - free()) >> 20)"

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from variolite.errors import DataError, DataWarning
-from variolite.records.memory import gunzip, require_memory
+from variolite.records.files.memory import gunzip, require_memory
 from variolite.records.units import canonical_unit
 
 Units = dict[str, str]

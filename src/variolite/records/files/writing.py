@@ -15,7 +15,7 @@ import polars as pl
 
 from variolite.atomic import placed
 from variolite.errors import DataError
-from variolite.records.tables import ending_of
+from variolite.records.files.tables import ending_of
 
 # A spreadsheet runs a cell that begins so, unless an apostrophe stands before it.
 FORMULA = r"^[=+\-@\t\r]"

@@ -14,10 +14,16 @@ import polars as pl
 
 from variolite.errors import DataError, nearest
 from variolite.errors import DataWarning as DataWarning
-from variolite.records.delimited import distinct, noting, read_delimited, understood, units_row
-from variolite.records.dlis import read_dlis
-from variolite.records.las import read_las
-from variolite.records.memory import require_memory
+from variolite.records.files.delimited import (
+    distinct,
+    noting,
+    read_delimited,
+    understood,
+    units_row,
+)
+from variolite.records.files.dlis import read_dlis
+from variolite.records.files.las import read_las
+from variolite.records.files.memory import require_memory
 from variolite.records.units import split_header
 
 if TYPE_CHECKING:
@@ -167,7 +173,7 @@ def load_table(
             frame, units = _READERS[ending](path, text)
         return _finished(frame, units, str(path), text, nulls)
 
-    from variolite.records.stacking import find_tables, stack
+    from variolite.records.files.stacking import find_tables, stack
 
     paths, many = find_tables(source, _READERS)
     return stack(paths, read, schema, mapping or {}) if many else read(paths[0])

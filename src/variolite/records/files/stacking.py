@@ -16,8 +16,8 @@ from variolite.records.records import SENTINELS, numeric_values
 from variolite.records.units import can_convert, convert, split_header, units_agree
 
 if TYPE_CHECKING:
+    from variolite.records.files.tables import Table
     from variolite.records.schema import Schema
-    from variolite.records.tables import Table
 
 _WELL = "well"
 _WELL_HEADERS = {"well", "well_name", "wellname", "well name", "wellbore", "hole", "borehole"}
@@ -133,7 +133,7 @@ class _Stack:
 
     def table(self) -> Table:
         """Return all rows, and say what is missing in some of the files."""
-        from variolite.records.tables import Table
+        from variolite.records.files.tables import Table
 
         try:
             frame = pl.concat(self.frames, how="diagonal_relaxed")

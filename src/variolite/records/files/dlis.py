@@ -20,8 +20,8 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError
-from variolite.records.delimited import Units, distinct, noting
-from variolite.records.memory import require_memory
+from variolite.records.files.delimited import Units, distinct, noting
+from variolite.records.files.memory import require_memory
 from variolite.records.units import canonical_unit
 
 _LENGTHS = ("m", "ft", "in", ".1in", "cm")
@@ -58,7 +58,13 @@ def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
     # Some damaged files end the whole process in which dlisio runs, so it gets its own.
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "table.arrow"
-        command = [sys.executable, "-m", "variolite.records.dlis", str(path.absolute()), str(out)]
+        command = [
+            sys.executable,
+            "-m",
+            "variolite.records.files.dlis",
+            str(path.absolute()),
+            str(out),
+        ]
         places = os.pathsep.join(filter(None, sys.path))
         done = subprocess.run(
             command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": places}

@@ -9,7 +9,7 @@ import pytest
 
 from variolite import records
 from variolite.errors import DataError
-from variolite.records import writing
+from variolite.records.files import writing
 
 FRAME = pl.DataFrame({"a": [1.5, float("nan")], "b": ["x", None]})
 

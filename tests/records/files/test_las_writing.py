@@ -7,7 +7,7 @@ import pytest
 
 from variolite.errors import DataError, DataWarning
 from variolite.records import Table, read_table, units_of
-from variolite.records.las_writing import write_las
+from variolite.records.files.las_writing import write_las
 
 NAN = float("nan")
 FRAME = pl.DataFrame(

@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError, DataWarning
+from variolite.records.files.tables import Table
+from variolite.records.files.writing import require_parent, write_bytes_atomic
 from variolite.records.records import numeric_values, text_series
-from variolite.records.tables import Table
 from variolite.records.units import split_header
-from variolite.records.writing import require_parent, write_bytes_atomic
 
 _NULL = -999.25
 
