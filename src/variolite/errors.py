@@ -66,7 +66,7 @@ class ShortfallError(DataError):
 
 
 class DataWarning(UserWarning):
-    """A table can be read, but something in it looks wrong."""
+    """The work goes on, but something was guessed, left out, or looks wrong."""
 
 
 class SchemaError(VarioliteError):

@@ -192,7 +192,7 @@ class CrystalField:
 
         require_place(out)
         if best_of > 1 or relax:
-            load_potential()  # one that is missing is told before anything is drawn
+            load_potential()  # one that is missing is an error before anything is drawn
         model = load_decoder(run, device)
         with progress.stage("generating") as step:
             made = model.sample(number, sampling, log=step)
@@ -204,7 +204,7 @@ class CrystalField:
         if relax:
             crystals = _relaxed(crystals, workers, progress)
         crystals = with_predictions(model, crystals, progress)
-        found = _judged(model, crystals, sampling, progress)
+        found = _compared(model, crystals, sampling, progress)
         write_structures(found, out, kind="symmetric_cif")
         if made.shortfall is not None:
             what = f"{made.shortfall.what}; these are written"
@@ -410,10 +410,10 @@ def _outcome(made: Generated) -> list[str]:
     return lines
 
 
-def _judged(
+def _compared(
     model: CrystalModel, crystals: Crystals, sampling: Sampling, progress: Progress
 ) -> Crystals:
-    """Say what an independent head predicts of properties asked for; add it as columns."""
+    """Note what an independent head predicts of properties asked for; add it as columns."""
     from variolite.crystals.generation.where import parse_where
 
     prior, selection = model.prior, model.selection
@@ -428,10 +428,10 @@ def _judged(
     where = parse_where(sampling.where, prior.vocabulary)
     if where.formula is not None:
         progress.note("no composition was chosen by a property: the formula is given")
-    judged = selection.judge(prior, where, model.encode(crystals), crystals)
-    for one in judged:
-        progress.note(one.line)
-    columns = {f"{one.name}_independent": one.values for one in judged}
+    predicted, lines = selection.evaluate(prior, where, model.encode(crystals), crystals)
+    for line in lines:
+        progress.note(line)
+    columns = {f"{name}_independent": values for name, values in predicted.items()}
     return replace(crystals, properties={**crystals.properties, **columns})
 
 

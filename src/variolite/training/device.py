@@ -66,5 +66,9 @@ def single_thread(multiply_adds: int) -> Iterator[None]:
 
 def generator(device: torch.device, *key: int) -> torch.Generator:
     """Return a generator that depends on the integers of ``key`` alone."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint32)
-    return torch.Generator(device).manual_seed(int(state[0]))
+    return torch.Generator(device).manual_seed(seed_of(*key))
+
+
+def seed_of(*key: int) -> int:
+    """Return a seed of 32 bits that depends on the integers of ``key`` alone."""
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint32)[0])

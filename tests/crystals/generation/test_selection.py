@@ -1,6 +1,7 @@
-"""Compositions are chosen by one head and judged by another that never saw theirs."""
+"""Compositions are chosen by one head and evaluated by another that never saw theirs."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from scipy.stats import spearmanr
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.generation import properties, selection
 from variolite.crystals.generation.sampling import Sampling, generate
-from variolite.crystals.generation.selection import DRAWS, Selecting, fit_selection
+from variolite.crystals.generation.selection import DRAWS, fit_selection
 from variolite.crystals.generation.where import parse_where
 from variolite.errors import DataError
 
@@ -52,7 +53,7 @@ def test_the_heads_share_no_composition(codec, crystals, monkeypatch):
 def test_the_nearest_of_the_draws_is_kept(prior, fitted, asked):
     where = asked(energy=-1.2)
     drawn = prior.propose(5 * DRAWS, where, seed=3)
-    kept = fitted.choose(prior, 5, where, seed=3)
+    kept = fitted.propose(prior, 5, where, seed=3)
     rows = properties.composition_descriptors(
         drawn.offsets, drawn.species, fitted.chooser.about.elements
     )
@@ -64,16 +65,18 @@ def test_the_nearest_of_the_draws_is_kept(prior, fitted, asked):
     # Nothing is chosen without a property, or where the composition is given.
     for other in (asked(), asked(energy=-1.0, composition="LiTiO3")):
         plain = prior.propose(5, other, seed=3)
-        np.testing.assert_array_equal(fitted.choose(prior, 5, other, seed=3).species, plain.species)
+        np.testing.assert_array_equal(
+            fitted.propose(prior, 5, other, seed=3).species, plain.species
+        )
 
 
 def test_what_is_proposed_obeys(prior, fitted, asked):
     values, kinds = (-1.4, -1.1, -0.8, -0.4), {2: 0.0, 8: 0.5, 5: 1.0}
     found = []
-    for proposer in (Selecting(prior, fitted), prior):
+    for propose in (partial(fitted.propose, prior), prior.propose):
         energies = []
         for value in values:
-            drawn = proposer.propose(40, asked(energy=value), seed=1)
+            drawn = propose(40, asked(energy=value), seed=1)
             # The law of the toy world, but for the volume and for sizes that it does not have.
             for place in range(40):
                 one = drawn.take(np.array([place]))
@@ -84,18 +87,24 @@ def test_what_is_proposed_obeys(prior, fitted, asked):
     assert found[0] > found[1]
 
 
-def test_the_judgement_in_words_and_numbers(prior, codec, crystals, fitted, asked):
+def test_what_came_out_in_words_and_numbers(prior, codec, crystals, fitted, asked):
     latents = codec.encode(crystals)
-    (judged,) = fitted.judge(prior, asked(energy=-1.5), latents, crystals)
+    values, (line,) = fitted.evaluate(prior, asked(energy=-1.5), latents, crystals)
     predicted = fitted.independent.predict(latents, crystals.species)
-    np.testing.assert_array_equal(judged.values, predicted.values[:, 0])
+    np.testing.assert_array_equal(values["energy"], predicted.values[:, 0])
     inside = ((predicted.low <= -1.5) & (predicted.high >= -1.5)).mean()
-    error = fitted.independent.about.scores["energy"].error
-    assert judged.line.startswith("energy: -1.5 eV was asked for; an independent regression")
-    assert f"predicts {np.median(judged.values):.3g} eV in the median" in judged.line
-    assert f"for {inside:.0%} what was asked for lies in its 90% interval" in judged.line
-    assert f"mean error is {error:.2g} eV" in judged.line
-    assert fitted.judge(prior, asked(atoms=2), latents, crystals) == []
+    score = fitted.independent.about.scores["energy"]
+    assert line.startswith("energy: -1.5 eV was asked for; an independent regression")
+    assert f"predicts {np.median(values['energy']):.3g} eV in the median" in line
+    assert f"for {inside:.0%} what was asked for lies in its 90% interval" in line
+    assert f"mean error is {score.error:.2g} eV" in line
+    assert fitted.evaluate(prior, asked(atoms=2), latents, crystals) == ({}, [])
+    # A regression that is no better than a guess says nothing of the result.
+    about = fitted.independent.about
+    useless = replace(about, scores={"energy": replace(score, baseline=score.error)})
+    blind = replace(fitted, independent=replace(fitted.independent, about=useless))
+    _, (line,) = blind.evaluate(prior, asked(energy=-1.5), latents, crystals)
+    assert "whether these crystals have it is not known" in line
 
 
 def test_what_no_training_crystal_has_is_refused(prior, codec, crystals, fitted):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from variolite.crystals.crystals import Crystals
+from variolite.crystals.crystals import Crystals, Latents
 from variolite.crystals.elements import compositions
 from variolite.crystals.evaluation.stability import Energies
 from variolite.crystals.generation.conditions import Conditions, Floats, Integers
@@ -16,10 +16,13 @@ from variolite.crystals.generation.sampling import (
     AT_ONCE,
     NEAR_SYMMETRY,
     Sampling,
+    draw,
+    precision_of,
     reject_reasons,
-    symmetrised,
 )
+from variolite.crystals.generation.symmetrise import symmetrised
 from variolite.crystals.generation.where import parse_where
+from variolite.training.device import seed_of
 from variolite.training.workers import Progress
 
 if TYPE_CHECKING:
@@ -48,38 +51,34 @@ def lowest_of(
     """Draw generated crystals again, to ``draws`` in all, and keep the lowest energy of each.
 
     Energies of different compositions cannot be compared: a further draw counts if it has the
-    composition of the first one, and is valid as in `generate`. All are made symmetric first,
+    composition of the first one, and none of `reject_reasons`. All are made symmetric first,
     within ``sampling.symmetrise``, 0.3 Angstrom by default. Where no draw has an energy, NaN, the
     first one stays.
     """
     prior = model.prior
     assert prior is not None
     where = parse_where(sampling.where, prior.vocabulary)
-    precision = NEAR_SYMMETRY if sampling.symmetrise is None else sampling.symmetrise
+    precision = precision_of(sampling, NEAR_SYMMETRY)
+
+    def decode(latents: Latents, species: Integers) -> Crystals:
+        return model.decode(latents, species=species if model.species_given else None)
+
     parts, progress = [], Progress(f"lowest of {draws}", len(crystals), log)
     for places in np.array_split(np.arange(len(crystals)), -(-len(crystals) * draws // AT_ONCE)):
         some, number = crystals.take(places), len(places)
-        seed = int(np.random.SeedSequence((sampling.seed, 7, *places[:1])).generate_state(1)[0])
         known = Conditions(
             some.counts,
             some.species.astype(np.int64),
             np.full(number, where.space_group),
             np.tile(where.properties, (number, 1)),
-        )
+        ).take(np.tile(np.arange(number), draws - 1))
         # Every draw has a space group of its own.
-        again = prior.with_groups(known.take(np.tile(np.arange(number), draws - 1)), seed=seed)
-        latents = prior.sample(
-            again,
-            where,
-            seed=seed,
-            temperature=sampling.temperature,
-            guidance=sampling.guidance,
-            steps=sampling.steps,
-        )
-        decoded = model.decode(latents, species=again.species if model.species_given else None)
+        key = 7, int(places[0])
+        again = prior.with_groups(known, seed=seed_of(sampling.seed, *key))
+        further = draw(decode, prior, again, where, sampling, *key)
         # All draws of each crystal, (draws, number), the first draw first.
-        drawn = Crystals.concatenate([replace(some, properties={}), decoded])
-        drawn = symmetrised(drawn, precision) if precision else drawn
+        drawn = Crystals.concatenate([replace(some, properties={}), further])
+        drawn = symmetrised(drawn, precision)[0] if precision else drawn
         valid = (compositions(drawn) == np.tile(compositions(some), (draws, 1))).all(axis=1)
         valid &= reject_reasons(drawn, prior, where) == ""
         found = np.full(len(drawn), np.nan)

@@ -8,23 +8,25 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import product
-from typing import Any
+from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from variolite.crystals.crystals import Crystal, Crystals
+from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import COVALENT_RADII
 from variolite.crystals.evaluation.validity import CUTOFF, MinimumDistances
 from variolite.crystals.files.formats import import_extra
-from variolite.crystals.files.groups import space_groups, symmetry_datasets
-from variolite.crystals.generation.conditions import Conditions, Floats, Integers
+from variolite.crystals.files.groups import space_groups
+from variolite.crystals.generation.conditions import Conditions, Integers
 from variolite.crystals.generation.prior import LatentPrior
-from variolite.crystals.generation.selection import Selecting, Selection
+from variolite.crystals.generation.selection import Selection
+from variolite.crystals.generation.symmetrise import symmetrised
 from variolite.crystals.generation.where import Where, parse_where
 from variolite.crystals.periodic import has_cell, shortest_distances
-from variolite.errors import DataError, ShortfallError
+from variolite.errors import DataError, DataWarning, ShortfallError
+from variolite.training.device import seed_of
 
 AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
@@ -61,10 +63,10 @@ class Sampling:
     ``where`` holds conditions by name, see `parse_where`. ``guidance`` above 1: conditions weigh
     more than they were learned to; 0: not at all. ``temperature`` below 1, as here: closer to the
     middle of what is likely, and less varied. ``steps`` are those of the solver of the flow. For
-    every crystal wanted there are ``max_attempts``, and 1,000 more. ``symmetrise`` makes symmetry
-    exact that is missed by less than so many Angstrom, see `symmetrised`, 0 none; by default
-    NEAR_SYMMETRY where the space groups of the training crystals are known. Where fewer are found
-    than asked for, those are returned unless ``all_or_nothing``.
+    every crystal wanted there are ``max_attempts``, and 1,000 more. ``symmetrise`` is the distance
+    in Angstrom by which symmetry may be missed and is made exact, see `symmetrised`; 0 for none,
+    None for that of `precision_of`. Where fewer are found than asked for, those are returned unless
+    ``all_or_nothing``.
     """
 
     where: Mapping[str, str | float] = field(default_factory=dict)
@@ -113,21 +115,14 @@ class Generated:
 class Proposals:
     """Sizes and compositions of the crystals that are wanted, and which are still missing.
 
-    A crystal keeps its composition while its latents are drawn again, and its size much longer. If
-    every attempt took new ones, large cells, of which more are rejected, would be too few among
-    the crystals that are left.
+    ``propose`` draws so many as `LatentPrior.propose` does. A crystal keeps its composition while
+    its latents are drawn again, and its size much longer. If every attempt took new ones, large
+    cells, of which more are rejected, would be too few among the crystals that are left.
     """
 
-    def __init__(
-        self,
-        prior: LatentPrior | Selecting,
-        number: int,
-        where: Where,
-        seed: int,
-        guidance: float = 1.0,
-    ) -> None:
-        self._prior, self._where, self._seed, self._guidance = prior, where, seed, guidance
-        self._proposed = prior.propose(number, where, guidance=guidance, seed=seed)
+    def __init__(self, propose: Callable[..., Conditions], number: int, seed: int) -> None:
+        self._propose, self._seed = propose, seed
+        self._proposed = propose(number, seed=seed)
         # Of every place wanted, (number,): which proposal it has, how often that failed, and how
         # many proposals of its size were given up.
         self._proposal = np.arange(number)
@@ -156,20 +151,16 @@ class Proposals:
         tired = failed[self._failures[failed] >= KEPT_ATTEMPTS]
         self._given_up[tired] += 1
         hopeless = self._given_up[tired] >= KEPT_SIZES
-        self._renew(
-            tired[~hopeless], counts=self._proposed.counts[self._proposal[tired[~hopeless]]]
-        )
-        self._renew(tired[hopeless])
-        self._given_up[tired[hopeless]] = 0
+        resized, others = tired[hopeless], tired[~hopeless]
+        self._renew(others, counts=self._proposed.counts[self._proposal[others]])
+        self._renew(resized)
+        self._given_up[resized] = 0
         return filled, good[first]
 
     def _renew(self, places: Integers, **sizes: Integers) -> None:
         if len(places):
             had = len(self._proposed)
-            seed = int(np.random.SeedSequence((self._seed, had)).generate_state(1)[0])
-            fresh = self._prior.propose(
-                len(places), self._where, guidance=self._guidance, seed=seed, **sizes
-            )
+            fresh = self._propose(len(places), seed=seed_of(self._seed, had), **sizes)
             self._proposed = self._proposed.joined(fresh)
             self._proposal[places] = had + np.arange(len(places))
             self._failures[places] = 0
@@ -201,82 +192,108 @@ def generate(
     """
     _require_at_least("the number of crystals", number, 1)
     where = parse_where(sampling.where, prior.vocabulary)
-    symmetrise = sampling.symmetrise
-    if symmetrise is None:
-        symmetrise = NEAR_SYMMETRY if prior.vocabulary.space_groups else 0.0
-    allowed = number * sampling.max_attempts + SPARE_ATTEMPTS
-    proposer: LatentPrior | Selecting = prior
+    if where.space_group:
+        import_extra("spglib")
+    precision = precision_of(sampling, NEAR_SYMMETRY if prior.vocabulary.space_groups else 0.0)
+    propose = prior.propose
     if selection is not None:
         selection.require_possible(prior, where)
-        proposer = Selecting(prior, selection)
-    proposals = Proposals(proposer, number, where, sampling.seed, sampling.guidance)
+        propose = partial(selection.propose, prior)
+    propose = partial(propose, where=where, guidance=sampling.guidance)
+    proposals = Proposals(propose, number, sampling.seed)
+    allowed = number * sampling.max_attempts + SPARE_ATTEMPTS
     kept: list[Crystals] = []
     places: list[Integers] = []
-    have = attempts = accepted = 0
     rejects: Counter[str] = Counter()
-    shortfall = None
-    began = time.monotonic()
-    while have < number:
-        if attempts >= allowed:
-            shortfall = _exhausted(number, have, attempts, rejects, where)
-            if sampling.all_or_nothing or not have:
-                raise shortfall
-            break
+    attempts, began = 0, time.monotonic()
+    while len(proposals.missing) and attempts < allowed:
         copies = 1
         if len(proposals.missing) < FEW:
             # Where few are missing, an attempt at one costs as much as several.
-            acceptance = max((accepted + 1) / (attempts + 1), 0.02)
-            copies = min(math.ceil(1.0 / acceptance), MOST_COPIES)
+            valid_share = (attempts - rejects.total() + 1) / (attempts + 1)
+            copies = min(math.ceil(1.0 / valid_share), MOST_COPIES)
         tried, conditions = proposals.attempt(copies, min(AT_ONCE, allowed - attempts))
-        latents = prior.sample(
-            conditions,
-            where,
-            seed=int(np.random.SeedSequence((sampling.seed, attempts)).generate_state(1)[0]),
-            temperature=sampling.temperature,
-            guidance=sampling.guidance,
-            steps=sampling.steps,
-        )
-        decoded = decode(latents, species=conditions.species)
-        decoded, reasons = _checked(decoded, prior, where, conditions.space_groups, symmetrise)
-        valid = reasons == ""
+        drawn = draw(decode, prior, conditions, where, sampling, attempts)
+        drawn, reasons = _checked(drawn, prior, where, conditions.space_groups, precision)
         attempts += len(tried)
-        accepted += int(valid.sum())
-        rejects.update(reasons[~valid].tolist())
-        filled, chosen = proposals.fill(tried, valid)
-        kept.append(decoded.take(chosen))
+        rejects.update(reasons[reasons != ""].tolist())
+        filled, chosen = proposals.fill(tried, reasons == "")
+        kept.append(drawn.take(chosen))
         places.append(filled)
-        have += len(filled)
+        have = number - len(proposals.missing)
         left = (time.monotonic() - began) / max(have, 1) * (number - have)
         log(
-            f"{have}/{number} crystals, {accepted / attempts:.0%} of {attempts} attempts valid, "
-            f"about {left:.0f} s left"
+            f"{have}/{number} crystals, {1.0 - rejects.total() / attempts:.0%} of {attempts} "
+            f"attempts valid, about {left:.0f} s left"
         )
-    joined = Crystals.concatenate(kept).take(np.argsort(np.concatenate(places)))
+    shortfall = None
+    if len(proposals.missing):
+        shortfall = _exhausted(number, have, attempts, rejects, where)
+        if sampling.all_or_nothing or not have:
+            raise shortfall
+    made = Crystals.concatenate(kept).take(np.argsort(np.concatenate(places)))
     width = len(str(number - 1))
     names = np.array([f"generated-{place:0{width}}" for place in range(have)], dtype=np.str_)
-    return Generated(replace(joined, names=names), attempts, dict(rejects), shortfall)
+    return Generated(replace(made, names=names), attempts, dict(rejects), shortfall)
+
+
+def precision_of(sampling: Sampling, default: float) -> float:
+    """Return the tolerance in Angstrom within which symmetry is made exact.
+
+    Where none is asked for and spglib is missing, that is 0 and a DataWarning says so.
+    """
+    if sampling.symmetrise is not None or not default:
+        return sampling.symmetrise or 0.0
+    if find_spec("spglib") is not None:
+        return default
+    warnings.warn(
+        "spglib is not installed: symmetry is neither made exact nor required "
+        "(pip install 'variolite[crystals]')",
+        DataWarning,
+        stacklevel=2,
+    )
+    return 0.0
+
+
+def draw(
+    decode: Callable[..., Crystals],
+    prior: LatentPrior,
+    conditions: Conditions,
+    where: Where,
+    sampling: Sampling,
+    *key: int,
+) -> Crystals:
+    """Draw latents of known conditions and decode them; seed and ``key`` decide the draw."""
+    latents = prior.sample(
+        conditions,
+        where,
+        seed=seed_of(sampling.seed, *key),
+        temperature=sampling.temperature,
+        guidance=sampling.guidance,
+        steps=sampling.steps,
+    )
+    return decode(latents, species=conditions.species)
 
 
 def _checked(
-    crystals: Crystals, prior: LatentPrior, where: Where, groups: Integers, symmetrise: float
+    crystals: Crystals, prior: LatentPrior, where: Where, groups: Integers, precision: float
 ) -> tuple[Crystals, NDArray[np.str_]]:
     """Make symmetry exact, and return crystals with the first reason against each, (B,).
 
     Their space ``groups`` (B,) are those drawn: only group 1 may be without symmetry.
     """
-    if not symmetrise:
+    if not precision:
         return crystals, reject_reasons(crystals, prior, where)
     # Symmetry takes longest: only where nothing speaks against a crystal otherwise.
     reasons = reject_reasons(crystals, prior, replace(where, space_group=0))
     left = np.flatnonzero(reasons == "")
-    exact, found = _on_symmetry(crystals.take(left), symmetrise)
+    exact, found = symmetrised(crystals.take(left), precision)
     reasons[left] = reject_reasons(exact, prior, where)
     if prior.vocabulary.space_groups:
         reasons[left[(reasons[left] == "") & (found <= 1) & (groups[left] != 1)]] = "symmetry"
-    made = list(crystals)
-    for place, crystal in zip(left.tolist(), exact, strict=True):
-        made[place] = crystal
-    return replace(Crystals.of(made), properties=crystals.properties), reasons
+    places = np.arange(len(crystals))
+    places[left] = len(crystals) + np.arange(len(left))
+    return Crystals.concatenate([crystals, exact]).take(places), reasons
 
 
 def reject_reasons(
@@ -333,94 +350,3 @@ def _exhausted(
         where="generate",
         hint=hints.get(rejects.most_common(1)[0][0], other),
     )
-
-
-# Crystals moved onto the symmetry that they nearly have: decoded atoms are a little out of place,
-# so that a crystal which is plainly cubic has no symmetry by the letter. The operations come from
-# the tables of the space group that spglib finds, carried over to the given cell, and not from the
-# atoms: they form a group exactly, and the mean over a group is invariant under it. (The positions
-# that spglib itself idealises are not always: disturbed by 0.01 Angstrom, nickeline stays in
-# group 12.)
-
-_STEPS = np.array(list(product(range(-3, 4), repeat=3)), dtype=np.float64)
-
-
-def symmetrised(crystals: Crystals, precision: float) -> Crystals:
-    """Return crystals with exact symmetry, wherever spglib finds any within Angstrom.
-
-    Numbers and order of atoms stay, and crystals without a cell; a changed cell comes in
-    standard orientation. Raises `DataError` if spglib is missing, or the precision not positive.
-    """
-    if not precision > 0.0:
-        raise DataError(
-            f"a precision of {precision} Angstrom is not positive",
-            where="symmetry",
-            hint="give 0.1 or 0.3, for instance",
-        )
-    return _on_symmetry(crystals, precision)[0]
-
-
-def _on_symmetry(crystals: Crystals, precision: float) -> tuple[Crystals, Integers]:
-    """Crystals as in `symmetrised`, and the space groups found, 0 where there is none, (B,)."""
-    sound = np.flatnonzero(has_cell(crystals))
-    made, groups = list(crystals), np.zeros(len(crystals), dtype=np.int64)
-    found = symmetry_datasets(crystals.take(sound), precision)
-    for place, dataset in zip(sound.tolist(), found, strict=True):
-        if dataset is not None:
-            groups[place] = dataset.number
-            if dataset.number > 1:
-                made[place] = _symmetrised(made[place], *_operations(dataset))
-    exact = replace(Crystals.of(made), properties=crystals.properties) if made else crystals
-    return exact, groups
-
-
-def _operations(dataset: Any) -> tuple[Floats, Floats]:
-    """Rotations (O, 3, 3) and translations (O, 3) of column vectors in the given cell.
-
-    With x' = P x + p in the standard cell and x' -> R x' + t there, the given cell has
-    x -> (P^-1 R P) x + P^-1 (R p + t - p), and the translations of the standard lattice.
-    There are none where the given cell is not invariant under the rotations.
-    """
-    with warnings.catch_warnings():
-        # spglib announces that failures will become exceptions; a group it found has a table.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        table = import_extra("spglib").get_symmetry_from_database(dataset.hall_number)
-    change, shift = np.asarray(dataset.transformation_matrix), np.asarray(dataset.origin_shift)
-    back = np.linalg.inv(change)
-    rotations = back @ table["rotations"] @ change
-    # In any cell of the crystal a rotation is a matrix of whole numbers.
-    whole = np.rint(rotations)
-    if np.abs(rotations - whole).max() > 1e-4:
-        return np.empty((0, 3, 3)), np.empty((0, 3))
-    translations = (table["rotations"] @ shift + table["translations"] - shift) @ back.T
-    # Where the given cell is larger than the standard one, the steps between its copies count
-    # too; those that differ by rounding are one, and those near 1 count as 0.
-    steps = (_STEPS @ back.T) % 1.0
-    _, first = np.unique(np.round(steps, 4) % 1.0, axis=0, return_index=True)
-    lattice = steps[np.sort(first)]
-    both = (translations[:, None] + lattice) % 1.0
-    return np.repeat(whole, len(lattice), axis=0), both.reshape(-1, 3)
-
-
-def _symmetrised(crystal: Crystal, rotations: Floats, translations: Floats) -> Crystal:
-    """Average atoms and metric over all images; a crystal with an impossible image stays."""
-    x, metric = crystal.coordinates, crystal.lattice @ crystal.lattice.T
-    other = crystal.species[:, None] != crystal.species
-    sums = np.zeros_like(x)
-    for rotation, translation in zip(rotations, translations, strict=True):
-        # Each image belongs to the nearest atom of its element, along the shorter way round.
-        image = x @ rotation.T + translation
-        apart = image[:, None] - x
-        apart -= np.rint(apart)
-        distance = np.einsum("ijk,kl,ijl->ij", apart, metric, apart)
-        distance[other] = np.inf
-        partner = distance.argmin(axis=1)
-        if len(np.unique(partner)) < len(partner):
-            return crystal
-        sums[partner] += x[partner] + apart[np.arange(len(x)), partner]
-    if not len(rotations):
-        return crystal
-    # The metric G of the mean cell is invariant, R^T G R = G; its Cholesky factor is a cell of it.
-    mean = np.einsum("oji,jk,okl->il", rotations, metric, rotations) / len(rotations)
-    positions = sums / len(rotations) % 1.0
-    return Crystal(crystal.species, positions, np.linalg.cholesky(mean), crystal.name)

@@ -1,15 +1,15 @@
-"""Properties that are asked for: one regression chooses compositions, another judges the result.
+"""Properties that are asked for: one regression chooses compositions, another predicts the result.
 
 Whoever keeps the best of many by a prediction keeps its errors too: by that prediction alone the
 result always looks good. So the training compositions are dealt out to two halves. A head fitted
-on the first chooses by composition; one fitted on the second, with latents, says what came out.
+on the first chooses by composition; one fitted on the second, with latents, predicts what came out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,14 +29,6 @@ from variolite.errors import DataError
 DRAWS = 16  # compositions drawn for each crystal where a property is asked for
 
 
-class Asked(NamedTuple):
-    """A property that was asked for, and what the independent head predicts of the result, (B,)."""
-
-    name: str
-    values: Floats
-    line: str
-
-
 @dataclass(frozen=True)
 class Selection:
     """Two heads of the same properties, fitted on disjoint compositions."""
@@ -44,7 +36,7 @@ class Selection:
     chooser: PropertyHead
     independent: PropertyHead
 
-    def choose(self, prior: LatentPrior, number: int, where: Where, **settings: Any) -> Conditions:
+    def propose(self, prior: LatentPrior, number: int, where: Where, **settings: Any) -> Conditions:
         """Propose as the prior does, `DRAWS` times for each of ``number`` crystals; keep the best.
 
         That is where the predictions are nearest to what is asked for, in standard deviations of
@@ -85,29 +77,35 @@ class Selection:
         least, low, high, most = np.array(parts).T
         return float(least.min()), float(low.mean()), float(high.mean()), float(most.max())
 
-    def judge(
+    def evaluate(
         self, prior: LatentPrior, where: Where, latents: Latents, crystals: Crystals
-    ) -> list[Asked]:
-        """Say of every property asked for what the independent head predicts of the result."""
+    ) -> tuple[dict[str, Floats], list[str]]:
+        """Predict the properties asked for by the independent head.
+
+        Returns values (B,) by name, and for each a line that compares them with what was asked for.
+        """
         found = self.independent.predict(latents, crystals.species)
-        judged = []
+        values, lines = {}, []
         for own, value, _ in self._asked(prior, where):
-            name, values = found.names[own], found.values[:, own]
+            name, score = found.names[own], self.independent.about.scores[found.names[own]]
+            values[name] = found.values[:, own]
             unit = "" if found.units[own] == "1" else f" {found.units[own]}"
-            low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+            low, middle, high = np.quantile(values[name], [0.1, 0.5, 0.9])
             inside = (found.low[:, own] <= value) & (value <= found.high[:, own])
-            judged.append(
-                Asked(
-                    name,
-                    values,
-                    f"{name}: {value:g}{unit} was asked for; an independent regression, which "
-                    f"chose nothing, predicts {middle:.3g}{unit} in the median ({low:.3g} to "
-                    f"{high:.3g} for 80%), and for {inside.mean():.0%} what was asked for lies in "
-                    f"its {found.level:.0%} interval (its mean error is "
-                    f"{self.independent.about.scores[name].error:.2g}{unit})",
-                )
+            line = (
+                f"{name}: {value:g}{unit} was asked for; an independent regression, which chose "
+                f"nothing, predicts {middle:.3g}{unit} in the median ({low:.3g} to {high:.3g} for "
+                f"80%), and for {inside.mean():.0%} what was asked for lies in its "
+                f"{found.level:.0%} interval (its mean error is {score.error:.2g}{unit})"
             )
-        return judged
+            if score.error >= score.baseline:
+                line = (
+                    f"{name}: {value:g}{unit} was asked for, but whether these crystals have it is "
+                    f"not known: regressions predict it no better (mean error {score.error:.2g}"
+                    f"{unit}) than the median of the training crystals ({score.baseline:.2g}{unit})"
+                )
+            lines.append(line)
+        return values, lines
 
     def _asked(self, prior: LatentPrior, where: Where) -> Iterator[tuple[int, float, float]]:
         """Places of the properties asked for in the heads, their values and scales."""
@@ -115,17 +113,6 @@ class Selection:
         for name, value, scale in zip(known.properties, where.properties, known.scale, strict=True):
             if np.isfinite(value) and name in self.chooser.about.names:
                 yield self.chooser.about.names.index(name), float(value), scale
-
-
-@dataclass(frozen=True)
-class Selecting:
-    """A prior whose proposals are chosen by a selection."""
-
-    prior: LatentPrior
-    selection: Selection
-
-    def propose(self, number: int, where: Where, **settings: Any) -> Conditions:
-        return self.selection.choose(self.prior, number, where, **settings)
 
 
 def fit_selection(
