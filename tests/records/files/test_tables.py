@@ -68,6 +68,16 @@ def test_encodings_and_line_endings(tmp_path, text, encoding):
     assert table(tmp_path, text.encode(encoding)).to_dict(as_series=False) == {"a": ["ö"], "b": [1]}
 
 
+def test_western_text_without_a_known_encoding_is_read_with_a_note(tmp_path):
+    text = "hole,DTC (µs/ft),angle (°)\nMüller,80.5,3\n"
+    with pytest.warns(DataWarning, match="byte 0xb5 in line 1 .* read as Windows-1252") as said:
+        found = table(tmp_path, text.encode("latin-1"))
+    assert len(said) == 1
+    assert found.to_dict(as_series=False) == {
+        "hole": ["Müller"], "DTC (µs/ft)": [80.5], "angle (°)": [3]
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -114,7 +124,7 @@ def test_types_are_inferred_over_the_whole_file_and_text_stays_text(tmp_path):
         ("a,b\n1,2\n3\n", "line 3 has 1 fields, the header has 2"),
         ("a,b\n1,2,3\n", "line 2 has 3 fields, the header has 2"),
         ('a,b\n"x\ny",2\n1,2,3\n', "line 4 has 3 fields"),
-        (b"a,b\nfine,1\nM\xfcller,2\n", "byte 0xfc in line 3 is not UTF-8"),
+        (b"a,b\nfine,1\nM\x81ller,2\n", "byte 0x81 in line 3 is not UTF-8"),
         ("\n\n  \n", "empty"),
         (b"PK\x03\x04whatever", "zip archive or Excel"),
         (b"a,b\n\x00\x00,1\n", "binary"),

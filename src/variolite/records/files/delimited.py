@@ -8,6 +8,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +18,7 @@ from variolite.records.files.memory import gunzip, require_memory
 from variolite.records.units import canonical_unit
 
 Units = dict[str, str]
+Note = Callable[[str], None]
 
 _GUARDED = r"^'([=+\-@\t\r])"
 _SAMPLE = 1 << 16  # Bytes in which the separator is looked for.
@@ -30,6 +32,7 @@ MISSING_WORDS = frozenset(_WORDS.split())
 _NO_TEXT = ("NA", "N/A", "n/a", "#N/A", "NULL", "Null", "null", "(null)", "(NULL)", "<null>", "nan")
 _NO_NUMBER = r"^[*#]+$|^-?1\.#"  # An overflow, and what old compilers write.
 _DECIMAL_COMMA = r"^[+-]?\d+(,\d+)?([eE][+-]?\d+)?$"
+_NAME = r"^\s*0\d+\s*$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*$"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or Excel workbook",
@@ -43,57 +46,44 @@ _FOREIGN = {
 }
 
 
-_NAME = r"^\s*0\d+\s*$"
-
-
 def read_delimited(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, Units]:
     """Read delimited text, and the units of a row of units below the header.
 
-    Types are inferred over the whole file; ``text`` stays text, and so do whole numbers with
-    leading zeros, which are names. Usual spellings of a missing value are missing, and decimal
-    commas are read as points.
+    Each column gets the type that all of it allows; ``text`` stays text, and so do whole numbers
+    with leading zeros, which are names. Usual spellings of a missing value are missing, and
+    decimal commas are read as points.
     """
-    data, separator, header = _delimited(path)
-    # Measured: a column of numbers takes at most as many bytes as its text, and the parser some.
-    require_memory(len(data) * 13 // 10, "parsing it")
-    units = units_row(_first_records(data, separator)[1:3], header)
-    overrides = {name: pl.String for name in text if name in header}
+    note = noting(path)
+    data = _content(path, note)
+    separator = _separator(data)
+    records = _first_records(data, separator)
+    if not records:
+        raise DataError("has no header line")
+    named = pl.Series(records[0]).str.replace(_GUARDED, "$1").str.strip_chars()
+    header = distinct([name or f"unnamed_{i}" for i, name in enumerate(named, start=1)], note)
+    units = units_row(records[1:3], header)
+    above = 1 + bool(units)
+    # Text takes 16 bytes a cell, and those of long cells again; numbers take 8.
+    cells = data.count(separator.encode()) + data.count(b"\n")
+    require_memory(24 * cells + len(data), "parsing it")
     try:
         frame = pl.read_csv(
             io.BytesIO(data),
             separator=separator,
             new_columns=header,
-            schema_overrides=overrides,
-            skip_rows_after_header=int(bool(units)),
-            infer_schema_length=None,
+            skip_rows_after_header=above - 1,
+            infer_schema=False,
         )
-        whole = [i for i, dtype in enumerate(frame.dtypes) if dtype == pl.Int64]
-        if whole:
-            written = pl.read_csv(
-                io.BytesIO(data),
-                separator=separator,
-                columns=whole,
-                skip_rows_after_header=int(bool(units)),
-                infer_schema=False,
-            )
-            written.columns = [header[i] for i in whole]
-            frame = frame.with_columns(s for s in written if s.str.contains(_NAME).any())
     except pl.exceptions.PolarsError:
-        # Loosely written files (a blank after a closing quotation mark, a number too large for
-        # its type) are read slowly, and each column gets the type it allows.
-        records = list(_strict_records(data, separator))[1 + bool(units) :]
-        frame = pl.DataFrame(records, schema=dict.fromkeys(header, pl.String), orient="row")
+        # Loosely written files (a blank after a closing quotation mark) are read slowly.
+        rows = list(_strict_records(data, separator))[above:]
+        frame = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
         frame = frame.with_columns(pl.all().str.strip_chars().replace("", None))
-        frame = frame.with_columns(_narrowed(frame[n]) for n in header if n not in overrides)
     else:
-        frame = _without_blank_lines(frame, data, separator, header_lines=1 + bool(units))
-    texts = (
-        understood(series, separator)
-        for series in frame.select(pl.col(pl.String)).iter_columns()
-        if series.name not in overrides
-    )
-    frame = frame.with_columns(texts)
-    _warn_of_swallowed_records(frame, separator, path)
+        frame = _without_blank_lines(frame, data, separator, above)
+    _warn_of_swallowed_records(frame, separator, note)
+    others = [series for series in frame.iter_columns() if series.name not in text]
+    frame = frame.with_columns(_truth(understood(series, separator)) for series in others)
     if b"'" in data:
         # `write_table` put an apostrophe before what a spreadsheet would run.
         frame = frame.with_columns(pl.col(pl.String).str.replace(_GUARDED, "$1"))
@@ -119,25 +109,42 @@ def _is_number(cell: str) -> bool:
 
 def understood(series: pl.Series, separator: str) -> pl.Series:
     """Turn text into numbers where every entry that is not missing is one."""
+    if (numbers := _numbers(series)) is not None:
+        return numbers
     plain = series.str.strip_chars()
     missing = plain.is_in(["", *_NO_TEXT])
     unmarked = plain.set(missing, None)
     no_number = unmarked.str.to_lowercase().is_in(list(MISSING_WORDS))
     no_number |= unmarked.str.contains(_NO_NUMBER)
-    numbers = unmarked.set(no_number.fill_null(value=False), None)
-    if numbers.null_count() == len(numbers):
-        return numbers.cast(pl.Null) if len(numbers) else series
-    narrowed = _narrowed(numbers)
+    words = unmarked.set(no_number.fill_null(value=False), None)
+    if (numbers := _numbers(words)) is not None:
+        return numbers
     if (
-        narrowed.dtype == pl.String
-        and not numbers.str.contains(_NAME).any()
-        and numbers.str.contains(_DECIMAL_COMMA).all()
-        and (separator != "," or not numbers.str.contains(_THOUSANDS).all())
+        words.str.contains(_DECIMAL_COMMA).all()
+        and not words.str.contains(_NAME).any()
+        and (separator != "," or not words.str.contains(_THOUSANDS).all())
     ):
-        narrowed = numbers.str.replace(",", ".", literal=True).cast(pl.Float64)
-    if narrowed.dtype != pl.String:
-        return narrowed
+        return words.str.replace(",", ".", literal=True).cast(pl.Float64)
     return series.set(missing & (plain != ""), None) if missing.any() else series
+
+
+def _numbers(words: pl.Series) -> pl.Series | None:
+    """Return all of a column as numbers, or None where an entry is another word or a name."""
+    if words.null_count() == len(words):
+        return words.cast(pl.Null)
+    for dtype in (pl.Int64, pl.Float64):
+        with suppress(pl.exceptions.PolarsError):
+            numbers = words.cast(dtype)
+            padded = dtype == pl.Int64 and words.str.contains(_NAME).any()
+            return None if padded else numbers
+    return None
+
+
+def _truth(series: pl.Series) -> pl.Series:
+    if series.dtype != pl.String:
+        return series
+    words = series.str.to_lowercase()
+    return words == "true" if words.is_in(["true", "false"]).all() else series
 
 
 def _without_blank_lines(
@@ -159,31 +166,26 @@ def _without_blank_lines(
     return frame.filter(~pl.all_horizontal(pl.all().is_null()))
 
 
-def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, path: Path) -> None:
+def _warn_of_swallowed_records(frame: pl.DataFrame, separator: str, note: Note) -> None:
     """Warn where a quotation mark left open has turned records into text."""
     if frame.width < 3:
         return
-    for series in frame.select(pl.col(pl.String)).iter_columns():
+    for series in frame.iter_columns():
         several = series.str.contains("\n", literal=True).fill_null(value=False)
         for row in several.arg_true():
             marks = [line.count(separator) for line in series[row].splitlines()]
             records = sum(count >= frame.width // 2 for count in marks)
             if records > 1:
-                warnings.warn(
-                    f"{path}: row {row + 1} of column {series.name!r} holds {records} lines that "
-                    "look like records. A quotation mark is left open there, and those rows are "
-                    "lost. Correct the file.",
-                    DataWarning,
-                    stacklevel=5,
+                note(
+                    f"row {row + 1} of column {series.name!r} holds {records} lines that look "
+                    "like records. A quotation mark is left open there, and those rows are lost. "
+                    "Correct the file."
                 )
 
 
-def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
-    """Return content, separator and column names of a file of delimited text."""
-    # Excel's line that names the separator says nothing new.
-    data = re.sub(rb"\A\s*sep=.\s*\n", b"", _content(path), flags=re.IGNORECASE)
-    # The separator that gives the header and the first records the same number of fields.
-    separator, best = ",", (0.0, 1)
+def _separator(data: bytes) -> str:
+    """Return what gives the header and the first records the same number of fields."""
+    found, best = ",", (0.0, 1)
     for candidate in ",;\t|":
         records = _first_records(data, candidate)
         width = len(records[0]) if records else 0
@@ -191,16 +193,11 @@ def _delimited(path: Path) -> tuple[bytes, str, list[str]]:
             agreeing = sum(len(record) == width for record in records) / len(records)
             # Rounded, so that one ragged record does not outvote a wider header.
             score = (round(agreeing, 1), width)
-            separator, best = max((separator, best), (candidate, score), key=lambda pair: pair[1])
-    records = _first_records(data, separator)
-    if not records:
-        raise DataError("has no header line")
-    named = pl.Series(records[0]).str.replace(_GUARDED, "$1").str.strip_chars()
-    names = [name or f"unnamed_{i}" for i, name in enumerate(named, start=1)]
-    return data, separator, distinct(names, noting(path))
+            found, best = max((found, best), (candidate, score), key=lambda pair: pair[1])
+    return found
 
 
-def noting(path: Path) -> Callable[[str], None]:
+def noting(path: Path) -> Note:
     """Return what says a remark on a file, as a DataWarning."""
 
     def note(text: str) -> None:
@@ -209,7 +206,7 @@ def noting(path: Path) -> Callable[[str], None]:
     return note
 
 
-def distinct(names: Sequence[str], note: Callable[[str], None]) -> list[str]:
+def distinct(names: Sequence[str], note: Note) -> list[str]:
     """Return names of which the first of several equal ones keeps its own, and say so."""
     found: list[str] = []
     for name in names:
@@ -222,8 +219,8 @@ def distinct(names: Sequence[str], note: Callable[[str], None]) -> list[str]:
     return found
 
 
-def _content(path: Path) -> bytes:
-    """Return the content as UTF-8 with line feeds; DataError where it is no such text."""
+def _content(path: Path, note: Note) -> bytes:
+    """Return the content as UTF-8 with line feeds; DataError where it is not text."""
     require_memory(path.stat().st_size, "reading it")
     data = path.read_bytes()
     if path.name.casefold().endswith(".gz"):
@@ -247,7 +244,13 @@ def _content(path: Path) -> bytes:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         what = f"byte 0x{data[error.start]:02x} in line {line} is not UTF-8 text"
-        raise DataError(what, hint="Save the file with the encoding UTF-8") from None
+        try:
+            data = data.decode("cp1252").encode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError(what, hint="Save the file with the encoding UTF-8") from None
+        note(f"{what}, so the file is read as Windows-1252. Check letters such as µ, ° and é")
+    # Excel's line that names the separator says nothing new.
+    data = re.sub(rb"\A\s*sep=.\s*\n", b"", data, flags=re.IGNORECASE)
     if not data.strip():
         raise DataError("the file is empty")
     return data
@@ -278,14 +281,3 @@ def _strict_records(data: bytes, separator: str) -> Iterator[list[str]]:
             yield record
     except csv.Error as error:
         raise DataError(f"line {reader.line_num} cannot be read ({error})") from None
-
-
-def _narrowed(series: pl.Series) -> pl.Series:
-    if series.str.contains(_NAME).any():
-        return series
-    for dtype in (pl.Int64, pl.Float64):
-        try:
-            return series.cast(dtype)
-        except pl.exceptions.PolarsError:
-            continue
-    return series
