@@ -27,12 +27,14 @@ from variolite.records import (
     FittedSchema,
     Records,
     Schema,
+    Table,
     groups_of,
+    load_table,
     one_spelling,
+    read_table,
     require_roles,
     usable_rows,
 )
-from variolite.records.files.tables import Table, load_table, read_table
 from variolite.training.device import single_thread
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import read_history, write_history

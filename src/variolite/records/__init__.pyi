@@ -1,5 +1,5 @@
+from .files.stacking import Table as Table
 from .files.tables import DataWarning as DataWarning
-from .files.tables import Table as Table
 from .files.tables import load_table as load_table
 from .files.tables import read_table as read_table
 from .files.tables import units_of as units_of

@@ -12,7 +12,6 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,17 +31,9 @@ _ABSENT = -999.25  # What recording systems write where there is no value.
 class _Frame(NamedTuple):
     name: str
     well: str
-    channels: Sequence[Any]
-    values: Any  # Structured array (rows,), the number of the row first; None if not by depth.
-
-    @property
-    def scalar(self) -> list[int]:
-        """Return the places of the channels of one value each."""
-        return [i for i, channel in enumerate(self.channels) if channel.dimension == [1]]
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        return len(self.scalar), len(self.values)
+    rows: int
+    channels: list[tuple[Any, Any]]  # Those of one value for each depth, with all values (rows,).
+    images: list[str]  # Names of the others.
 
 
 def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
@@ -81,17 +72,6 @@ def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
         return pl.read_ipc(io.BytesIO(out.read_bytes())), answer["units"]
 
 
-def _answer(path: Path, out: Path) -> dict[str, Any]:
-    """Write the table to ``out``; return its units or what is wrong, and what is to be said."""
-    notes: list[str] = []
-    try:
-        frame, units = _read(path, notes)
-    except DataError as error:
-        return {"what": error.what, "hint": error.hint, "notes": notes}
-    frame.write_ipc(out)
-    return {"units": units, "notes": notes}
-
-
 def _read(path: Path, notes: list[str]) -> tuple[pl.DataFrame, Units]:
     from dlisio import dlis
 
@@ -107,7 +87,8 @@ def _read(path: Path, notes: list[str]) -> tuple[pl.DataFrame, Units]:
     chosen: dict[str, _Frame] = {}
     for frame in frames:
         best = chosen.get(frame.well)
-        if frame.values is not None and frame.rank > (best.rank if best else (0, 0)):
+        size = len(frame.channels), frame.rows
+        if size > ((len(best.channels), best.rows) if best else (0, 0)):
             chosen[frame.well] = frame
     if not chosen:
         listed = ", ".join(frame.name for frame in frames)
@@ -119,7 +100,7 @@ def _read(path: Path, notes: list[str]) -> tuple[pl.DataFrame, Units]:
         notes.append(f"read is {', '.join(read)}; left out are {', '.join(others)}")
     tables = [_table(frame, notes) for frame in chosen.values()]
     units: Units = {}
-    for name, unit in chain.from_iterable(stated.items() for _, stated in tables):
+    for name, unit in (pair for _, stated in tables for pair in stated.items()):
         if canonical_unit(units.setdefault(name, unit)) != canonical_unit(unit):
             what = f"{name!r} is in {units[name]} in one well and in {unit} in another"
             raise DataError(what, hint="Make a file of every well")
@@ -136,7 +117,13 @@ def _frame(file: Any, frame: Any) -> _Frame:
     values = frame.curves(strict=False) if by_depth else None
     rows = "" if values is None else f"{len(values)} rows "
     name = f"{_text(frame.name)} ({well or 'no well'}, {rows}by {index or 'number'})"
-    return _Frame(name, well, channels, values)
+    if values is None:
+        return _Frame(name, well, 0, [], [])
+    # The first field counts the rows.
+    columns = zip(channels, values.dtype.names[1:], strict=True)
+    single = [(channel, values[n]) for channel, n in columns if channel.dimension == [1]]
+    images = [_text(channel.name) for channel in channels if channel.dimension != [1]]
+    return _Frame(name, well, len(values), single, images)
 
 
 def _text(value: Any) -> str:
@@ -145,23 +132,17 @@ def _text(value: Any) -> str:
 
 
 def _table(frame: _Frame, notes: list[str]) -> tuple[pl.DataFrame, Units]:
-    arrays = [
-        _text(channel.name) for i, channel in enumerate(frame.channels) if i not in frame.scalar
-    ]
-    if arrays:
-        notes.append(f"channels of several values are left out: {', '.join(arrays)}")
-    channels = [frame.channels[i] for i in frame.scalar]
-    names = distinct([_text(channel.name) for channel in channels], notes.append)
-    fields = frame.values.dtype.names
+    if frame.images:
+        notes.append(f"channels of several values are left out: {', '.join(frame.images)}")
+    names = distinct([_text(channel.name) for channel, _ in frame.channels], notes.append)
     columns = {}
-    for name, place in zip(names, frame.scalar, strict=True):
-        values = frame.values[fields[place + 1]]
+    for name, (_, values) in zip(names, frame.channels, strict=True):
         if values.dtype.kind in "fiu":
             numbers = values.astype(np.float64)
             columns[name] = pl.Series(name, np.where(numbers == _ABSENT, np.nan, numbers))
         else:
             columns[name] = pl.Series(name, [_text(value) or None for value in values.tolist()])
-    units = {n: _text(c.units) for n, c in zip(names, channels, strict=True) if c.units}
+    units = {n: _text(c.units) for n, (c, _) in zip(names, frame.channels, strict=True) if c.units}
     table = pl.DataFrame(columns)
     if frame.well and "WELL" not in table.columns:
         table.insert_column(0, pl.Series("WELL", [frame.well] * table.height))
@@ -169,4 +150,11 @@ def _table(frame: _Frame, notes: list[str]) -> tuple[pl.DataFrame, Units]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_answer(Path(sys.argv[1]), Path(sys.argv[2]))))
+    said: list[str] = []
+    answer: dict[str, Any] = {"notes": said}
+    try:
+        table, answer["units"] = _read(Path(sys.argv[1]), said)
+        table.write_ipc(sys.argv[2])
+    except DataError as error:
+        answer |= {"what": error.what, "hint": error.hint}
+    print(json.dumps(answer))

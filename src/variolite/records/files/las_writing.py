@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError, DataWarning
-from variolite.records.files.tables import Table
+from variolite.records.files.stacking import Table
 from variolite.records.files.writing import require_parent, write_bytes_atomic
 from variolite.records.records import numeric_values, text_series
 from variolite.records.units import split_header

@@ -6,7 +6,7 @@ import glob
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,26 +16,36 @@ from variolite.records.records import SENTINELS, numeric_values
 from variolite.records.units import can_convert, convert, split_header, units_agree
 
 if TYPE_CHECKING:
-    from variolite.records.files.tables import Table
     from variolite.records.schema import Schema
 
 _WELL = "well"
 _WELL_HEADERS = {"well", "well_name", "wellname", "well name", "wellbore", "hole", "borehole"}
 
 
+class Table(NamedTuple):
+    """A table, the units that its files and headers state, by column, and the file of every row.
+
+    ``files`` is None where no files were stacked.
+    """
+
+    frame: pl.DataFrame
+    units: dict[str, str]
+    files: pl.Series | None = None
+
+
 def find_tables(source: Any, endings: Iterable[str]) -> tuple[list[Path], bool]:
     """Return the files of one or several paths, folders or patterns, and whether they are many."""
-    given = [source] if isinstance(source, str | Path) else list(source)
+    given = [Path(p) for p in ([source] if isinstance(source, str | Path) else source)]
     known = tuple(endings)
     found: dict[Path, Path] = {}
-    for path in map(Path, given):
+    for path in given:
         files = [path]
         if path.is_dir():
             files = [p for p in sorted(path.rglob("*")) if p.name.casefold().endswith(known)]
-            files = [p for p in files if p.is_file() and not _hidden(p.relative_to(path))]
+            hidden = [any(s.startswith(".") for s in p.relative_to(path).parts) for p in files]
+            files = [p for p, h in zip(files, hidden, strict=True) if p.is_file() and not h]
         elif not path.exists() and glob.has_magic(str(path)):
-            anchor = Path(path.anchor or ".")
-            files = sorted(anchor.glob(str(path.relative_to(path.anchor))))
+            files = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
         if not files:
             hint = f"Tables end in {', '.join(sorted(known))}"
             raise DataError("no table is found there", where=str(path), hint=hint)
@@ -43,11 +53,7 @@ def find_tables(source: Any, endings: Iterable[str]) -> tuple[list[Path], bool]:
     if not found:
         raise DataError("no file is given", hint="Give at least one path")
     paths = list(found.values())
-    return paths, paths != [Path(p) for p in given[:1]]
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+    return paths, paths != given[:1]
 
 
 def stack(
@@ -56,112 +62,96 @@ def stack(
     schema: Schema | None,
     mapping: Mapping[str, str],
 ) -> Table:
-    """Read files and stack their rows; those that cannot be used are named and left out."""
-    stacked = _Stack(schema, mapping)
+    """Read files and stack their rows; those that cannot be used are named and left out.
+
+    Columns get the header and the unit of the first file that holds them.
+    """
+    group = schema.group if schema else None
+    well_header = (mapping.get(group.name) or group.source or group.name) if group else "WELL"
+    frames: dict[Path, pl.DataFrame] = {}
+    headers: dict[str, str] = {}  # By key.
+    units: dict[str, str] = {}  # By header.
+    notes: list[str] = []
+    unnamed: list[str] = []
     failed: list[DataError] = []
     for path in paths:
         try:
-            stacked.add(read(path), path)
+            table = read(path)
+            keys = _keys(table.frame, schema, mapping)
+            names = {key: headers.get(key, header) for key, header in keys.items()}
+            columns = [_in_unit(table, keys[k], units.get(n)).alias(n) for k, n in names.items()]
         except VarioliteError as error:
             where = str(path) if error.where in (None, str(path)) else f"{path}: {error.where}"
             failed.append(DataError(error.what, where=where, hint=error.hint))
-    if not stacked.frames:
+            continue
+        if _WELL not in keys and (schema is None or group):
+            unnamed.append(path.name)
+            names[_WELL] = headers.get(_WELL, well_header)
+            columns.insert(0, pl.Series(names[_WELL], [path.stem] * table.frame.height))
+        frames[path] = pl.DataFrame(columns)
+        headers = names | headers
+        for key, header in keys.items():
+            unit = table.units.get(header)
+            if unit and not units_agree(common := units.setdefault(names[key], unit), unit):
+                notes.append(f"{path}: {header} is converted from {unit} to {common}")
+    if not frames:
         what = f"{failed[0].what} (none of {len(paths)} files can be used)"
         raise DataError(what, where=failed[0].where, hint=failed[0].hint)
-    stacked.notes += [f"left out: {error}" for error in failed]
+    try:
+        frame = pl.concat(frames.values(), how="diagonal_relaxed")
+    except pl.exceptions.PolarsError as error:
+        what = f"the files hold values of different kinds ({str(error).splitlines()[0]:.160})"
+        raise DataError(what, hint="Give the files one by one to find it") from None
+    notes += [f"left out: {error}" for error in failed]
     if failed:
-        stacked.notes.append(f"{len(failed)} of {len(paths)} files are left out")
-    return stacked.table()
+        notes.append(f"{len(failed)} of {len(paths)} files are left out")
+    if unnamed:
+        listed = ", ".join(unnamed[:3]) + ", ..." * (len(unnamed) > 3)
+        notes.append(f"{len(unnamed)} files name no well and are taken for one each: {listed}")
+    for header in frame.columns:
+        lacking = sum(header not in part.columns for part in frames.values())
+        if lacking:
+            notes.append(f"{header} is missing in {lacking} of {len(frames)} files")
+    for note in notes:
+        warnings.warn(note, DataWarning, stacklevel=4)
+    heights = [part.height for part in frames.values()]
+    files = pl.Series(list(map(str, frames))).gather(np.repeat(range(len(heights)), heights))
+    return Table(frame, units, files)
 
 
-class _Stack:
-    """Tables under common headers: those of the first one that holds a column."""
+def _keys(frame: pl.DataFrame, schema: Schema | None, mapping: Mapping[str, str]) -> dict[str, str]:
+    """Return every header by what its column is joined by: its meaning, or else its name.
 
-    def __init__(self, schema: Schema | None, mapping: Mapping[str, str]) -> None:
-        self.schema, self.mapping = schema, mapping
-        self.frames: list[pl.DataFrame] = []
-        self.headers: dict[str, str] = {}  # By key.
-        self.units: dict[str, str] = {}  # By header.
-        self.notes: list[str] = []
-        self.paths: list[Path] = []  # By frame.
-        self.unnamed: list[str] = []  # Files that do not name their well.
-
-    def add(self, table: Table, path: Path) -> None:
-        """Add the rows of a file; VarioliteError, and nothing is added, where they do not fit."""
-        meanings = self.schema.sources(table.frame.columns, self.mapping) if self.schema else {}
-        if self.schema and not {c.name for c in self.schema.inputs} & set(meanings.values()):
+    DataError where the table has no input, or a numeric column holds anything but numbers.
+    """
+    meanings, group = dict[str, str](), schema.group.name if schema and schema.group else None
+    if schema:
+        meanings = schema.sources(frame.columns, mapping)
+        if not {c.name for c in schema.inputs} & set(meanings.values()):
             raise DataError("holds none of the input columns", hint="Bind them with --map")
-        headers, units = dict(self.headers), dict(self.units)
-        columns: dict[str, pl.Series] = {}
-        for series in table.frame.iter_columns():
-            key = self._key(series.name, meanings)
-            key = series.name if key in columns else key
-            header = headers.setdefault(key, series.name)
-            meaning = meanings.get(series.name)
-            if self.schema and meaning and self.schema.columns[meaning].kind == "numeric":
-                numeric_values(series)  # Refuses what is no number.
-            unit = table.units.get(series.name)
-            common = units.setdefault(header, unit) if unit else None
-            if unit and common and not units_agree(common, unit):
-                series = _converted(series, unit, common)
-                self.notes.append(f"{path}: {series.name} is converted from {unit} to {common}")
-            columns[key] = series.alias(header)
-        if _WELL not in columns and (self.schema is None or self.schema.group):
-            header = headers.setdefault(_WELL, self._well_header())
-            columns = {_WELL: pl.Series(header, [path.stem] * table.frame.height), **columns}
-            self.unnamed.append(path.name)
-        self.frames.append(pl.DataFrame(list(columns.values())))
-        self.paths.append(path)
-        self.headers, self.units = headers, units
-
-    def _key(self, header: str, meanings: Mapping[str, str]) -> str:
-        """Return what a column is joined by: its meaning, or else its header."""
-        group = self.schema.group if self.schema else None
-        known, name = meanings.get(header), split_header(header)[0].strip().casefold()
-        found = set(meanings.values())
-        if group and known == group.name:
-            return _WELL
-        if known is None and name in _WELL_HEADERS and not (group and group.name in found):
-            return _WELL
-        return f"meaning {known}" if known else name
-
-    def _well_header(self) -> str:
-        group = self.schema.group if self.schema else None
-        return (
-            "WELL" if group is None else self.mapping.get(group.name) or group.source or group.name
-        )
-
-    def table(self) -> Table:
-        """Return all rows, and say what is missing in some of the files."""
-        from variolite.records.files.tables import Table
-
-        try:
-            frame = pl.concat(self.frames, how="diagonal_relaxed")
-        except pl.exceptions.PolarsError as error:
-            what = f"the files hold values of different kinds ({str(error).splitlines()[0]:.160})"
-            raise DataError(what, hint="Give the files one by one to find it") from None
-        if self.unnamed:
-            listed = ", ".join(self.unnamed[:3]) + ", ..." * (len(self.unnamed) > 3)
-            count = len(self.unnamed)
-            self.notes.append(f"{count} files name no well and are taken for one each: {listed}")
-        for header in frame.columns:
-            lacking = sum(header not in part.columns for part in self.frames)
-            if lacking:
-                self.notes.append(f"{header} is missing in {lacking} of {len(self.frames)} files")
-        for note in self.notes:
-            warnings.warn(note, DataWarning, stacklevel=5)
-        heights = [part.height for part in self.frames]
-        files = pl.Series(list(map(str, self.paths))).gather(
-            np.repeat(range(len(heights)), heights)
-        )
-        return Table(frame, self.units, files)
+        for header, known in meanings.items():
+            if schema.columns[known].kind == "numeric":
+                numeric_values(frame[header])
+    named = group in meanings.values()
+    keys: dict[str, str] = {}
+    for header in frame.columns:
+        meaning, name = meanings.get(header), split_header(header)[0].casefold()
+        key = f"meaning {meaning}" if meaning else name
+        if meaning == group if named else meaning is None and name in _WELL_HEADERS:
+            key = _WELL
+        keys[header if key in keys else key] = header
+    return keys
 
 
-def _converted(series: pl.Series, unit: str, common: str) -> pl.Series:
+def _in_unit(table: Table, header: str, common: str | None) -> pl.Series:
+    """Return a column in the common unit; DataError where that is impossible."""
+    series, unit = table.frame[header], table.units.get(header)
+    if not unit or not common or units_agree(common, unit):
+        return series
     if not can_convert(unit, common):
         what = f"is in {unit}, in the files before it in {common}"
-        raise DataError(what, where=f"column {series.name!r}", hint="Read it on its own")
+        raise DataError(what, where=f"column {header!r}", hint="Read it on its own")
     values = numeric_values(series)
-    # What stands for a missing value is no value to convert.
+    # What stands for a missing value is not converted.
     marked = np.isin(values, (*SENTINELS, -999.0, -9999.0))
-    return pl.Series(series.name, np.where(marked, values, convert(values, unit, common)))
+    return pl.Series(np.where(marked, values, convert(values, unit, common)))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -24,21 +23,11 @@ from variolite.records.files.delimited import (
 from variolite.records.files.dlis import read_dlis
 from variolite.records.files.las import read_las
 from variolite.records.files.memory import require_memory
+from variolite.records.files.stacking import Table, find_tables, stack
 from variolite.records.units import split_header
 
 if TYPE_CHECKING:
     from variolite.records.schema import Schema
-
-
-class Table(NamedTuple):
-    """A table, the units that its files and headers state, by column, and the file of every row.
-
-    ``files`` is None where no files were stacked.
-    """
-
-    frame: pl.DataFrame
-    units: dict[str, str]
-    files: pl.Series | None = None
 
 
 def _read_excel(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:
@@ -48,11 +37,12 @@ def _read_excel(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, dict[str
     except ImportError:
         hint = "Install it with `pip install 'variolite[logs]'`, or save the sheet as CSV"
         raise DataError("Excel files need the package fastexcel", hint=hint) from None
+    note = noting(path)
     try:
         book = fastexcel.read_excel(path)
         head = book.load_sheet(0, header_row=None, n_rows=3, dtypes="string").to_polars().rows()
         header = [str(cell or f"unnamed_{i}").strip() for i, cell in enumerate(head[0], start=1)]
-        header = distinct(header, noting(path))
+        header = distinct(header, note)
         units = units_row(head[1:], header)
         types: Any = {header.index(name): "string" for name in text if name in header}
         skipped = 1 + bool(units)
@@ -67,8 +57,7 @@ def _read_excel(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, dict[str
     except (fastexcel.FastExcelError, IndexError) as error:
         raise DataError(f"cannot be read as Excel ({str(error).splitlines()[0]:.160})") from None
     if len(book.sheet_names) > 1:
-        what = f"{path}: of {len(book.sheet_names)} sheets the first is read, {book.sheet_names[0]}"
-        warnings.warn(what, DataWarning, stacklevel=2)
+        note(f"of {len(book.sheet_names)} sheets the first is read, {book.sheet_names[0]}")
     frame = sheet.to_polars()
     strings = (understood(s, ";") for s in frame.iter_columns() if s.dtype == pl.String)
     return frame.with_columns(s for s in strings if s.name not in text), units
@@ -173,8 +162,6 @@ def load_table(
             frame, units = _READERS[ending](path, text)
         return _finished(frame, units, str(path), text, nulls)
 
-    from variolite.records.files.stacking import find_tables, stack
-
     paths, many = find_tables(source, _READERS)
     return stack(paths, read, schema, mapping or {}) if many else read(paths[0])
 
@@ -253,41 +240,32 @@ def _from_memory(source: Any) -> pl.DataFrame:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise DataError(f"the data frame has two columns {min(twice)!r}", hint="Rename one")
-        columns = [_pandas_column(name, source.iloc[:, i]) for i, name in enumerate(names)]
-        return pl.DataFrame(columns)
+        source = {name: source.iloc[:, i] for i, name in enumerate(names)}
     if isinstance(source, Mapping):
-        series = [_array_column(str(name), values) for name, values in source.items()]
-        lengths = {column.name: len(column) for column in series}
+        columns = [_column(str(name), values) for name, values in source.items()]
+        lengths = {column.name: len(column) for column in columns}
         if len(set(lengths.values())) > 1:
             raise DataError(f"the arrays differ in length: {lengths}")
-        return pl.DataFrame(series)
+        return pl.DataFrame(columns)
     hint = "Give a path, a polars or pandas data frame, or a mapping of names to arrays"
     raise DataError(f"a table cannot be made from {type(source).__name__}", hint=hint)
 
 
-def _pandas_column(name: str, column: Any) -> pl.Series:
-    dtype = column.dtype
-    if isinstance(dtype, np.dtype) and dtype.kind in "bifuM":
-        return pl.Series(name, column.to_numpy())
-    if getattr(dtype, "kind", "O") in "iuf" and hasattr(dtype, "numpy_dtype"):
-        return pl.Series(name, column.to_numpy(np.float64, na_value=np.nan)).fill_nan(None)
-    objects = column.astype(object).to_numpy(dtype=object, copy=True)
-    objects[column.isna().to_numpy()] = None
-    return _array_column(name, objects)
-
-
-def _array_column(name: str, values: Any) -> pl.Series:
+def _column(name: str, values: Any) -> pl.Series:
+    """Make a column of a list, an array or a column of pandas; objects become numbers or text."""
     if isinstance(values, pl.Series):
         return values.alias(name)
+    if hasattr(values, "isna") and not (
+        isinstance(values.dtype, np.dtype) and values.dtype.kind in "bifuM"
+    ):
+        values = values.astype(object).where(values.notna(), None)
     array = np.asarray(values)
     if array.ndim != 1:
         what = f"column {name!r}: has {array.ndim} dimensions"
         raise DataError(what, hint="Give one value per row")
     if array.dtype.kind in "bifuUM":
         return pl.Series(name, array)
-    # Objects: numbers with gaps stay numbers; anything else becomes text.
     items = [None if item is None or item != item else item for item in array.tolist()]
-    present = [item for item in items if item is not None]
-    if all(isinstance(item, int | float) and not isinstance(item, bool) for item in present):
-        return pl.Series(name, [None if item is None else float(item) for item in items])
-    return pl.Series(name, [None if item is None else str(item) for item in items], pl.String)
+    numbers = not any(isinstance(i, bool) or not isinstance(i, int | float | None) for i in items)
+    kind, dtype = (float, pl.Float64) if numbers else (str, pl.String)
+    return pl.Series(name, [None if item is None else kind(item) for item in items], dtype)
