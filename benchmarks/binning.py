@@ -5,16 +5,14 @@ published tables have: GRA 4.13 million, MS 4.08, NGR 0.82, RGB 10.79. Each way 
 binning runs in a process of its own, whose wall time, CPU time and peak memory are
 those that the operating system counts. The results are compared row by row.
 
-    python benchmarks/binning.py                  full size, about ten minutes
-    python benchmarks/binning.py --scale 0.05     a twentieth of the holes
+    python -m benchmarks.binning                  full size, about ten minutes
+    python -m benchmarks.binning --scale 0.05     a twentieth of the holes
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,8 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 CODES = ("GRA", "MS", "NGR", "RGB")
 HOLES = 534
 BATCH = 20
@@ -216,19 +214,6 @@ def compare(ours: Path, theirs: Path) -> dict[str, float | int]:
     }
 
 
-def machine() -> dict[str, str | int | float]:
-    import pandas as pd
-    import polars as pl
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "machine": f"{os.cpu_count()}-core x86 server, {memory:.0f} GiB of memory",
-        "python": platform.python_version(),
-        "polars": pl.__version__,
-        "pandas": pd.__version__,
-    }
-
-
 def run(scale: float, keep: Path | None) -> None:
     folder = keep or Path(tempfile.mkdtemp(prefix="variolite-binning-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -274,9 +259,6 @@ def report(
     size = sum(path.stat().st_size for path in paths.values()) / 2**30
     ours = costs["variolite"]
     results = {
-        "command": f"python benchmarks/binning.py --scale {scale:g}",
-        **machine(),
-        "load at the start": round(load, 1),
         "rows": rows,
         "size_gib": round(size, 2),
         "costs": {way: {k: round(v, 2) for k, v in asdict(c).items()} for way, c in costs.items()},
@@ -288,20 +270,19 @@ def report(
         "targets": {"ratio": TARGET_RATIO, "memory_gib": TARGET_MEMORY},
         "check": dict(check),
     }
-    print(json.dumps(results, indent=2))
     if scale == 1:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / "binning.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
-        (RESULTS / "binning.md").write_text(page(results), "utf-8")
+        from benchmarks.pages import RESULTS, provenance, write_page
+
+        made = provenance(f"python -m benchmarks.binning --scale {scale:g}", ("polars", "pandas"))
+        made["load"].insert(0, load)
+        title = "Binning four instrument tables of full size"
+        write_page(RESULTS / "binning", title, page(results), results, made)
+    else:
+        print("\n".join(page(results)))
 
 
-def page(results: Mapping) -> str:  # type: ignore[type-arg]
+def page(results: Mapping[str, Any]) -> list[str]:
     lines = [
-        "# Binning four instrument tables of full size",
-        "",
-        f"`{results['command']}`, on a {results['machine']}; Python {results['python']}, "
-        f"polars {results['polars']}, pandas {results['pandas']}.",
-        "",
         "SIMULATED rows in the full column layout of LILY: "
         + ", ".join(f"{code} {rows:,}" for code, rows in results["rows"].items())
         + f"; {results['size_gib']:.1f} GiB of CSV, in the page cache of the system.",
@@ -316,30 +297,27 @@ def page(results: Mapping) -> str:  # type: ignore[type-arg]
             f"{ratio['wall']:g} | {ratio['cpu']:g} |"
         )
     check = results["check"]
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "*pandas, obvious* is the way in which the published table was made: `read_csv` of "
-            "the needed columns, `groupby` on hole and depth, the label by a lambda per bin, "
-            "`merge` on hole and depth. *pandas, careful* finds the label without a call per bin, "
-            "and only in the density table. *reading the bytes* reads the files and counts line "
-            "ends: less than that cannot be done. Variolite reads each file once and, beyond what "
-            "pandas does here, returns counts and spreads per channel, purity, the second label "
-            "and gaps. Times are of the whole process, start and imports included; of what takes "
-            "seconds the median of three runs. Variolite reads with all cores, pandas with one: "
-            "the wall ratio holds where the cores are free, the CPU ratio everywhere.",
-            "",
-            f"All ways give the same {check['bins']:,} bins in {check['holes']:,} holes with "
-            f"{check['lithologies']:,} lithologies: largest difference of a mean "
-            f"{check['largest difference of a mean']:.1e}, {check['labels that differ']} labels "
-            "differ.",
-            "",
-            f"Targets: at least {TARGET_RATIO:g} times faster than the obvious pandas, in less "
-            f"than {TARGET_MEMORY:g} GiB.",
-            "",
-        ]
-    )
+    return [
+        *lines,
+        "",
+        "*pandas, obvious* is the way in which the published table was made: `read_csv` of "
+        "the needed columns, `groupby` on hole and depth, the label by a lambda per bin, "
+        "`merge` on hole and depth. *pandas, careful* finds the label without a call per bin, "
+        "and only in the density table. *reading the bytes* reads the files and counts line "
+        "ends: less than that cannot be done. Variolite reads each file once and, beyond what "
+        "pandas does here, returns counts and spreads per channel, purity, the second label "
+        "and gaps. Times are of the whole process, start and imports included; of what takes "
+        "seconds the median of three runs. Variolite reads with all cores, pandas with one: "
+        "the wall ratio holds where the cores are free, the CPU ratio everywhere.",
+        "",
+        f"All ways give the same {check['bins']:,} bins in {check['holes']:,} holes with "
+        f"{check['lithologies']:,} lithologies: largest difference of a mean "
+        f"{check['largest difference of a mean']:.1e}, {check['labels that differ']} labels "
+        "differ.",
+        "",
+        f"Targets: at least {TARGET_RATIO:g} times faster than the obvious pandas, in less "
+        f"than {TARGET_MEMORY:g} GiB.",
+    ]
 
 
 def main() -> None:

@@ -6,8 +6,8 @@ training set with the right types. pymatgen gets its structures ready made; Vari
 starts from flat arrays. Both run in this process, on one thread. The verdicts of both
 must be the same and their displacements within 1e-6, or the benchmark fails.
 
-    python benchmarks/crystal_matching.py --data FOLDER            one to two minutes
-    python benchmarks/crystal_matching.py --data FOLDER --rows 10  a quick look
+    python -m benchmarks.crystal_matching --data FOLDER            one to two minutes
+    python -m benchmarks.crystal_matching --data FOLDER --rows 10  a quick look
 
 FOLDER holds mp_20/, perov_5/, carbon_24/ and mpts_52/ with the files named below.
 """
@@ -19,15 +19,15 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
-import json
-import platform
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from benchmarks.pages import RESULTS, provenance, write_page
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from variolite.crystals.crystals import Crystals
@@ -48,7 +48,6 @@ from variolite.crystals.matching.pairs import (
     reduce_crystals,
 )
 
-RESULTS = Path(__file__).parent / "results"
 TARGET_RATIO = 5.0
 FILES = {
     "MP-20": ("mp_20/biternary_test_a.csv.gz", "mp_20/biternary_val.csv.gz"),
@@ -113,14 +112,9 @@ def ours(first: Crystals, second: Crystals, setting: Setting) -> Matches:
 
 
 def structure_matcher(setting: Setting) -> StructureMatcher:
-    tolerance = setting.tolerance
-    return StructureMatcher(
-        ltol=tolerance.lengths,
-        stol=tolerance.sites,
-        angle_tol=tolerance.angles,
-        primitive_cell=setting.primitive,
-        scale=tolerance.scaled,
-    )
+    at = setting.tolerance
+    limits = {"ltol": at.lengths, "stol": at.sites, "angle_tol": at.angles}
+    return StructureMatcher(**limits, primitive_cell=setting.primitive, scale=at.scaled)
 
 
 def compare(data: str, kind: str, first: Crystals, second: Crystals) -> list[Compared]:
@@ -159,6 +153,8 @@ def compare(data: str, kind: str, first: Crystals, second: Crystals) -> list[Com
 
 def run(folder: Path, rows: int, write: bool) -> None:
     warnings.simplefilter("ignore")
+    command = f"python -m benchmarks.crystal_matching --data FOLDER --rows {rows}"
+    made = provenance(command, ("pymatgen", "numpy"))
     everything: list[Compared] = []
     for data, (test, train) in FILES.items():
         crystals = load_crystals(folder / test)
@@ -172,8 +168,6 @@ def run(folder: Path, rows: int, write: bool) -> None:
     wrong = sum(part.verdicts_that_differ for part in everything)
     largest = max(part.largest_difference for part in everything)
     results = {
-        "command": f"python benchmarks/crystal_matching.py --data FOLDER --rows {rows}",
-        **machine(),
         "rows of each data set": rows,
         "pairs": sum(part.pairs for part in everything),
         "verdicts": 2 * sum(part.pairs for part in everything),
@@ -183,27 +177,12 @@ def run(folder: Path, rows: int, write: bool) -> None:
         "total": summed(everything),
         "parts": [vars(part) for part in everything],
     }
-    print(page(results, everything))
+    lines = page(results, everything)
+    print("\n".join(lines))
     if wrong or largest > 1e-6:
         raise SystemExit(f"{wrong} verdicts differ, displacements by up to {largest:g}")
     if write:
-        RESULTS.mkdir(exist_ok=True)
-        text = json.dumps(results, indent=1, ensure_ascii=False)
-        (RESULTS / "crystal_matching.json").write_text(text + "\n", "utf-8")
-        (RESULTS / "crystal_matching.md").write_text(page(results, everything), "utf-8")
-
-
-def machine() -> dict[str, str | int | float]:
-    from importlib.metadata import version
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "machine": f"{os.cpu_count()}-core x86 server, {memory:.0f} GiB of memory",
-        "load at the start": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pymatgen": version("pymatgen"),
-    }
+        write_page(RESULTS / "crystal_matching", "Matching pairs of crystals", lines, results, made)
 
 
 def summed(parts: Sequence[Compared]) -> dict[str, float | int]:
@@ -223,13 +202,9 @@ def summed(parts: Sequence[Compared]) -> dict[str, float | int]:
     }
 
 
-def page(results: dict, parts: Sequence[Compared]) -> str:  # type: ignore[type-arg]
+def page(results: Mapping[str, Any], parts: Sequence[Compared]) -> list[str]:
     lines = [
-        "# Matching pairs of crystals",
-        "",
-        f"`{results['command']}`, on a {results['machine']}, load {results['load at the start']} "
-        f"at the start; Python {results['python']}, numpy {results['numpy']}, pymatgen "
-        f"{results['pymatgen']}. CPU time of one process on one thread.",
+        "CPU time of one process on one thread.",
         "",
         f"{results['rows of each data set']} rows of each data set, drawn at random, against five "
         f"changed copies of each, under four settings: {results['pairs']:,} pairs, "
@@ -278,7 +253,7 @@ def page(results: dict, parts: Sequence[Compared]) -> str:  # type: ignore[type-
                 for part in row
             ]
             lines.append(f"| {data} | {kind} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What the scores of generated crystals say of crystals whose quality is known.
 
-    python benchmarks/crystal_metrics.py --data FOLDER        about 5 minutes on one core
+    python -m benchmarks.crystal_metrics --data FOLDER        about 5 minutes on one core
 
 FOLDER holds mp_20 (train_head, biternary_val, biternary_test_a), mpts_52 and
 hull/mp20_hull.parquet. MP-20 test rows are scored as if they had been generated, against
@@ -12,25 +12,24 @@ are compared with pymatgen and the values of the Materials Project. Writes
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-
-from crystal_metric_checks import (
+from benchmarks.crystal_metric_checks import (
     Rows,
     formation_beside_listed,
     hull_beside_others,
     matcher_beside_pymatgen,
 )
+from benchmarks.crystals.tables import values_of_rows
+from benchmarks.pages import RESULTS, provenance, table, write_page
+
 from variolite.crystals import Crystal, Crystals
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.evaluation import GenerationScores, read_hull, score_generation
@@ -39,7 +38,6 @@ from variolite.crystals.files.reading import load_crystals
 from variolite.crystals.potential.features import energy_function
 from variolite.scoring import format_value
 
-RESULTS = Path(__file__).parent / "results" / "crystal_metrics_on_real_rows"
 SAMPLES, WORSE, TEST = 1000, 300, 1000
 
 
@@ -137,13 +135,10 @@ def without_energies(rows: Rows) -> float:
 # --- the page
 
 
-def table(scores: dict[str, GenerationScores]) -> list[str]:
-    lines = [
-        f"| quantity | unit | {' | '.join(scores)} | draw from the reference |",
-        "|---|---|" + "---|" * (len(scores) + 1),
-    ]
+def scores_table(scores: dict[str, GenerationScores]) -> list[str]:
     first = next(iter(scores.values()))
     drawn = {row.metric: row for row in first.baseline}
+    rows = []
     for metric in first.samples:
         found = [score[metric.metric] for score in scores.values()]
         if metric.metric in drawn:
@@ -153,8 +148,8 @@ def table(scores: dict[str, GenerationScores]) -> list[str]:
             for row in found
         ]
         cells += [""] * (len(scores) + 1 - len(cells))
-        lines.append(f"| {metric.metric} | {metric.unit} | {' | '.join(cells)} |")
-    return lines
+        rows.append([metric.metric, metric.unit or "", *cells])
+    return table(["quantity", "unit", *scores, "draw from the reference"], rows)
 
 
 def main() -> None:
@@ -162,9 +157,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     rows = load(data)
-    versions = ", ".join(
-        f"{name} {version(name)}" for name in ("pymatgen", "smact", "spglib", "chgnet", "numpy")
-    )
+    packages = ("pymatgen", "smact", "spglib", "chgnet", "numpy")
+    made = provenance("python -m benchmarks.crystal_metrics --data FOLDER", packages)
     overlap = np.isin(reduced_formulas(rows.test), reduced_formulas(rows.reference)).mean()
     with tempfile.TemporaryDirectory() as folder:
         scores, seconds = scored(rows, Path(folder))
@@ -172,12 +166,6 @@ def main() -> None:
     quick = without_energies(rows)
     first = scores["test rows"]
     lines = [
-        "# Scores of generated crystals, on crystals whose quality is known",
-        "",
-        "`python benchmarks/crystal_metrics.py --data FOLDER`, on a "
-        f"{os.cpu_count()}-core {platform.machine()} machine, one thread; Python "
-        f"{platform.python_version()}, {versions}.",
-        "",
         "## Sets of known quality, scored as if they had been generated",
         "",
         f"Reference: {len(rows.reference):,} rows of MP-20 (train_head, val). Test: {TEST:,} rows "
@@ -187,7 +175,7 @@ def main() -> None:
         "are judged, hence energies below 0; what was made from them is judged against the hull "
         "with the real rows in it.",
         "",
-        *table(scores),
+        *scores_table(scores),
         "",
         "Definitions:",
         "",
@@ -215,10 +203,9 @@ def main() -> None:
         "",
         *formation,
     ]
-    RESULTS.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    cards = {name: json.loads(score.card(name).to_json()) for name, score in scores.items()}
-    RESULTS.with_suffix(".json").write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    title = "Scores of generated crystals, on crystals whose quality is known"
+    content = {name: values_of_rows(score.rows(name, "test")) for name, score in scores.items()}
+    write_page(RESULTS / "crystal_metrics_on_real_rows", title, lines, {"sets": content}, made)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ files. Each way of reading runs in a process of its own with one thread; the tim
 time from the first text to the last structure, imports and reading of the tables left
 out except for Variolite, whose time includes the table, its other columns and all checks.
 
-    python benchmarks/crystal_reading.py --data FOLDER                5,000 CIFs, about 3 minutes
-    python benchmarks/crystal_reading.py --data FOLDER --each 100     a sample, nothing is written
+    python -m benchmarks.crystal_reading --data FOLDER                5,000 CIFs, about 3 minutes
+    python -m benchmarks.crystal_reading --data FOLDER --each 100     a sample, nothing is written
 
 FOLDER holds mp_20, mpts_52, perov_5 and carbon_24 with the tables named below.
 """
@@ -17,7 +17,6 @@ import argparse
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,13 +27,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
 SETS = {
     "MP-20": ("mp_20/train_head", "mp_20/biternary_val", "mp_20/biternary_test_a"),
     "MPTS-52": ("mpts_52/val",),
     "Perov-5": ("perov_5/train", "perov_5/test"),
     "Carbon-24": ("carbon_24/htl_train", "carbon_24/lth_train"),
 }
+EACH = 1250
+"""CIFs of each set where a page is written."""
+
 WITH_SYMMETRY = 500
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 WARM_UP = 20
@@ -272,23 +273,8 @@ def run(folder: Path, each: int) -> None:
         report(each, found, store, load)
 
 
-def machine() -> dict[str, str]:
-    from importlib.metadata import version
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "machine": f"{os.cpu_count()}-core x86 server, {memory:.0f} GiB of memory",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("gemmi", "pymatgen", "ase", "numpy")},
-    }
-
-
 def report(each: int, found: Mapping[str, Any], store: Mapping[str, Any], load: float) -> None:
     results = {
-        "command": "python benchmarks/crystal_reading.py --data FOLDER"
-        + ("" if each == 1250 else f" --each {each}"),
-        **machine(),
-        "load at the start": round(load, 1),
         "read": dict(found),
         "ratio": {
             name: {
@@ -300,61 +286,55 @@ def report(each: int, found: Mapping[str, Any], store: Mapping[str, Any], load: 
         "store": dict(store),
         "target": TARGET,
     }
-    print(json.dumps(results, indent=2))
-    if each == 1250:
-        RESULTS.mkdir(exist_ok=True)
-        text = json.dumps(results, indent=2) + "\n"
-        (RESULTS / "crystal_reading.json").write_text(text, "utf-8")
-        (RESULTS / "crystal_reading.md").write_text(page(results), "utf-8")
+    if each == EACH:
+        from benchmarks.pages import RESULTS, provenance, write_page
+
+        command = "python -m benchmarks.crystal_reading --data FOLDER"
+        made = provenance(command, ("gemmi", "pymatgen", "ase", "numpy"))
+        made["load"].insert(0, load)
+        write_page(RESULTS / "crystal_reading", "Reading CIFs", page(results), results, made)
+    else:
+        print("\n".join(page(results)))
 
 
-def page(results: Mapping[str, Any]) -> str:
+def page(results: Mapping[str, Any]) -> list[str]:
     plain, symmetry = results["read"]["P 1"], results["read"]["symmetry"]
     same = plain["identity"]
-    return "\n".join(
-        [
-            "# Reading CIFs",
-            "",
-            f"`{results['command']}`, on a {results['machine']}; Python {results['python']}, "
-            f"gemmi {results['gemmi']}, pymatgen {results['pymatgen']}, ASE {results['ase']}, "
-            f"numpy {results['numpy']}; load {results['load at the start']} at the start.",
-            "",
-            f"{plain['structures']:,} CIFs in P 1, a quarter each of MP-20, MPTS-52, Perov-5 and "
-            f"Carbon-24; {symmetry['structures']} of MP-20, MPTS-52 and Perov-5 once more as "
-            "pymatgen writes them with their space group (tolerance 0.01 A).",
-            "",
-            *rows(plain, symmetry, results["ratio"]),
-            "",
-            "CPU time of one process with one thread, imports left out, median of "
-            f"{RUNS['variolite']} runs of Variolite and gemmi and 3 of the others. Variolite's "
-            "time includes reading the table, its other columns and every check (cell, volume, "
-            "occupancy, symmetry, distances of all pairs under periodic boundaries); that of the "
-            "others begins with the texts in memory and ends with their objects. *Bare gemmi* "
-            "makes a small structure and all sites of the cell, and looks at none of them.",
-            "",
-            f"Compared with pymatgen atom by atom: {same['structures that differ']} of "
-            f"{same['structures']:,} structures in P 1 differ in elements, in a coordinate (modulo "
-            f"1) by more than {SAME:g}, or in a length or angle by as much; the largest difference "
-            f"of a coordinate is {same['largest difference of a fractional coordinate']:.1e}. With "
-            f"symmetry {symmetry['identity']['structures that differ']} of "
-            f"{symmetry['identity']['structures']} differ, by "
-            f"{symmetry['identity']['largest difference of a fractional coordinate']:.1e} at most. "
-            "pymatgen is asked to leave coordinates as they are written (`frac_tolerance=0`): by "
-            "default it moves those within 1e-4 of a third, in "
-            f"{same['structures in which pymatgen moves atoms by default']} of these structures "
-            f"by more than {SAME:g}.",
-            "",
-            f"All {results['store']['structures']:,} structures of the tables with "
-            f"`variolite crystals pack --reduce`: "
-            f"{results['store']['packing with --reduce, s']:.1f} s with one thread, "
-            f"{results['store']['size of the store, MB']:.1f} MB; opening the store, its SHA-256 "
-            f"checked: {results['store']['opening the store, s'] * 1e3:.0f} ms.",
-            "",
-            f"Target: at least {results['target']:g} times faster than pymatgen with identical "
-            "structures.",
-            "",
-        ]
-    )
+    return [
+        f"{plain['structures']:,} CIFs in P 1, a quarter each of MP-20, MPTS-52, Perov-5 and "
+        f"Carbon-24; {symmetry['structures']} of MP-20, MPTS-52 and Perov-5 once more as "
+        "pymatgen writes them with their space group (tolerance 0.01 A).",
+        "",
+        *rows(plain, symmetry, results["ratio"]),
+        "",
+        "CPU time of one process with one thread, imports left out, median of "
+        f"{RUNS['variolite']} runs of Variolite and gemmi and 3 of the others. Variolite's "
+        "time includes reading the table, its other columns and every check (cell, volume, "
+        "occupancy, symmetry, distances of all pairs under periodic boundaries); that of the "
+        "others begins with the texts in memory and ends with their objects. *Bare gemmi* "
+        "makes a small structure and all sites of the cell, and looks at none of them.",
+        "",
+        f"Compared with pymatgen atom by atom: {same['structures that differ']} of "
+        f"{same['structures']:,} structures in P 1 differ in elements, in a coordinate (modulo "
+        f"1) by more than {SAME:g}, or in a length or angle by as much; the largest difference "
+        f"of a coordinate is {same['largest difference of a fractional coordinate']:.1e}. With "
+        f"symmetry {symmetry['identity']['structures that differ']} of "
+        f"{symmetry['identity']['structures']} differ, by "
+        f"{symmetry['identity']['largest difference of a fractional coordinate']:.1e} at most. "
+        "pymatgen is asked to leave coordinates as they are written (`frac_tolerance=0`): by "
+        "default it moves those within 1e-4 of a third, in "
+        f"{same['structures in which pymatgen moves atoms by default']} of these structures "
+        f"by more than {SAME:g}.",
+        "",
+        f"All {results['store']['structures']:,} structures of the tables with "
+        f"`variolite crystals pack --reduce`: "
+        f"{results['store']['packing with --reduce, s']:.1f} s with one thread, "
+        f"{results['store']['size of the store, MB']:.1f} MB; opening the store, its SHA-256 "
+        f"checked: {results['store']['opening the store, s'] * 1e3:.0f} ms.",
+        "",
+        f"Target: at least {results['target']:g} times faster than pymatgen with identical "
+        "structures.",
+    ]
 
 
 def rows(
@@ -375,7 +355,7 @@ def rows(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the tables")
-    parser.add_argument("--each", type=int, default=1250, help="CIFs of each set")
+    parser.add_argument("--each", type=int, default=EACH, help="CIFs of each set")
     parser.add_argument("--way", choices=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--table", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--pack", type=Path, help=argparse.SUPPRESS)

@@ -4,7 +4,7 @@ Values are alike where both are the same number (missing where the other is), or
 Where lasio makes text of a column because a word in it means missing, its numbers are compared
 and the word has to be missing. Where the two differ, the rows are split a third time, at commas.
 
-    python benchmarks/las_reading.py FOLDER [FOLDER ...]
+    python -m benchmarks.las_reading FOLDER [FOLDER ...]
 
 The folders are tests/examples of lasio and a checkout of welly; files that end in .las count.
 """
@@ -13,24 +13,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import logging
-import platform
 import re
 import warnings
 from collections import Counter
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lasio
 import numpy as np
+from benchmarks.pages import RESULTS, provenance, table, write_page
 
 from variolite.errors import DataError
 from variolite.records import read_table
 from variolite.records.files.delimited import MISSING_WORDS
 
-RESULTS = Path(__file__).parent / "results"
 KINDS = {
     "alike": "both read the same values",
     "ours": "only Variolite reads rows",
@@ -112,31 +109,23 @@ def main() -> None:
     ]
     results = [(name, *compare(path)) for name, path in files]
     counts = Counter(kind for _, kind, _ in results)
-    versions = {name: version(name) for name in ("lasio", "numpy", "polars")}
-    versions["Python"] = platform.python_version()
-    listed = ", ".join(f"{name} {number}" for name, number in versions.items())
     lines = [
-        "# Reading the example files of lasio and welly",
-        "",
-        f"`python benchmarks/las_reading.py FOLDER ...`, {listed}.",
-        "",
         f"{len(files)} files: tests/examples of lasio, and all LAS files of welly.",
         "",
-        "| what | files |",
-        "|---|---|",
-        *(f"| {text} | {counts[kind]} |" for kind, text in KINDS.items()),
+        *table(["what", "files"], [[text, str(counts[kind])] for kind, text in KINDS.items()]),
     ]
     for kind, text in KINDS.items():
         if kind != "alike" and counts[kind]:
             lines += ["", f"## {text[0].upper()}{text[1:]}", ""]
             lines += [f"- `{name}`: {note}" for name, found, note in results if found == kind]
     lines += ["", "Names of columns are not compared: Variolite takes some from the line ~A."]
-    (RESULTS / "las_reading.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    content = {"versions": versions, "counts": {kind: counts[kind] for kind in KINDS}}
-    content |= {"files": {name: [kind, note] for name, kind, note in results}}
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    (RESULTS / "las_reading.json").write_text(text, encoding="utf-8")
-    print("\n".join(lines))
+    content = {
+        "counts": {kind: counts[kind] for kind in KINDS},
+        "files": {name: [kind, note] for name, kind, note in results},
+    }
+    made = provenance("python -m benchmarks.las_reading FOLDER ...", ("lasio", "numpy", "polars"))
+    title = "Reading the example files of lasio and welly"
+    write_page(RESULTS / "las_reading", title, lines, content, made)
 
 
 if __name__ == "__main__":

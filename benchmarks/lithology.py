@@ -1,7 +1,7 @@
 """Score every borehole recipe and every baseline on real wells.
 
-    python benchmarks/lithology.py kgs --data panoma_wells.csv
-    python benchmarks/lithology.py force --data wells.parquet
+    python -m benchmarks.lithology kgs --data panoma_wells.csv
+    python -m benchmarks.lithology force --data wells.parquet
 
 Protocol, the same for all methods: transforms, projections, networks and
 clusterings are fitted on training wells and applied to held-out wells; labels
@@ -31,10 +31,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import polars as pl
+from benchmarks.lithology_splits import Penalty, penalised
+from benchmarks.lithology_table import write_results
+from benchmarks.pages import RESULTS, provenance, spelled
 from numpy.typing import NDArray
 
-from lithology_splits import Penalty, penalised
-from lithology_table import write_results
 from variolite.corelogs import LevelChooser, label_levels
 from variolite.recipe import load_recipe
 from variolite.records import Records, Split, read_table, split_groups
@@ -256,11 +257,14 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=RECIPES)
     parser.add_argument("--gaps", action="store_true", help="keep rows that lack a log")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    # The data set stands first, without an option; its file by its name alone.
+    options = vars(arguments) | {"name": None, "data": arguments.data.name}
+    module = f"benchmarks.lithology {arguments.name}"
+    made = provenance(spelled(module, argparse.Namespace(**options)), ("scikit-learn", "numpy"))
     wells = WELLS[arguments.name]
-    if arguments.gaps:
-        arguments.recipes = ["default"]
+    recipes = ("default",) if arguments.gaps else tuple(arguments.recipes)
     frame = load(wells, arguments.data, gaps=arguments.gaps)
     count = len(wells.splits(frame[wells.well].to_numpy()))
     work = partial(
@@ -268,7 +272,7 @@ def main() -> None:
         name=arguments.name,
         path=arguments.data,
         train_rows=arguments.train_rows,
-        recipes=tuple(arguments.recipes),
+        recipes=recipes,
         gaps=arguments.gaps,
     )
     began = time.monotonic()
@@ -280,6 +284,7 @@ def main() -> None:
         wells.title,
         [evaluation for evaluation, _ in done],
         [line for _, lines in done for line in lines],
+        made,
         facts=f"{frame.height:,} rows, {count} splits, {SEEDS} seeds, networks on at most "
         f"{arguments.train_rows:,} rows, {(time.monotonic() - began) / 60:.0f} min",
     )

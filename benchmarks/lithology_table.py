@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from lithology_splits import evaluate_splits
-from variolite import __version__
+from benchmarks.lithology_splits import evaluate_splits
+from benchmarks.pages import table, write_page
+
 from variolite.scoring.evaluation import Evaluation, compare
 from variolite.scoring.scorecard import Scorecard, ScoreRow
 
@@ -25,11 +26,23 @@ METRICS = (
     "penalty",
     "silhouette",
 )
+KEY = (
+    *("task", "method", "algorithm", "level", "k", "rule", "rows", "clusters"),
+    *("n_groups", "seeds"),
+)
+"""What distinguishes the rows of one card."""
+
 AGAINST = ("pca_whitened", "raw", "autoencoder")
 
 
 def write_results(
-    stem: Path, title: str, evaluations: Sequence[Evaluation], log: Sequence[str], *, facts: str
+    stem: Path,
+    title: str,
+    evaluations: Sequence[Evaluation],
+    log: Sequence[str],
+    made: Mapping[str, Any],
+    *,
+    facts: str,
 ) -> None:
     """Pool the splits, compare the default with the baselines, and write both files."""
     pooled, card = evaluate_splits(evaluations, name=title)
@@ -44,28 +57,28 @@ def write_results(
                 pair = compare(ours, pooled.find(method=other, **wanted), metrics=("ari", "ami"))
                 rows += pair
     paired = Scorecard(tuple(rows))
-    stem.parent.mkdir(parents=True, exist_ok=True)
     kept = Scorecard(tuple(row for row in card.rows if row.metric in METRICS), card.notes)
-    kept.merge(paired).write(stem.with_suffix(".json"))
     lines = [
-        f"# {title}",
-        "",
-        f"{facts}. variolite {__version__}. Command:",
-        "",
-        f"    python benchmarks/lithology.py {' '.join(_without_paths(sys.argv[1:]))}",
-        "",
-        f"Label level `{level}`. ARI ± standard deviation over splits (AMI); 'k rule' is the",
-        "k that silhouette (k-means) or BIC (mixture) chose without labels, oracle the best k",
-        "by the held-out labels, not attainable in use.",
+        f"{facts}. Label level `{level}`. ARI ± standard deviation over splits (AMI); "
+        "'silhouette' (k-means) and 'BIC' (mixture) are the k chosen by that rule without labels, "
+        "'oracle' is the best k by the held-out labels, not attainable in use.",
         "",
         *(line for part in parts for line in _section(card, paired, level, part)),
         "## Training",
         "",
         *(f"- {line}" for line in log),
-        "",
     ]
-    stem.with_suffix(".md").write_text("\n".join(lines), encoding="utf-8")
-    print("\n".join(lines))
+    write_page(stem, title, lines, values_of_card(kept.merge(paired)), made)
+
+
+def values_of_card(card: Scorecard) -> dict[str, Any]:
+    """Return mean, low and high of every metric, those of one clustering in one record."""
+    records: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in card.rows:
+        key = {name: value for name in KEY if (value := getattr(row, name)) is not None}
+        values = [row.mean] if row.low != row.low else [row.mean, row.low, row.high]
+        records.setdefault(tuple(key.items()), key)[row.metric] = values
+    return {"rows": list(records.values()), "notes": list(card.notes)}
 
 
 def _section(card: Scorecard, paired: Scorecard, level: str, part: str | None) -> list[str]:
@@ -79,18 +92,13 @@ def _section(card: Scorecard, paired: Scorecard, level: str, part: str | None) -
         "",
         *_supervised_table(own, level),
         "",
-        f"corelogs/default against the baselines, {part} rows. Difference of ARI and AMI with a",
-        "95 % interval from resampling wells and seeds; p from sign flips over wells, seeds",
-        "averaged: it knows nothing of the spread over seeds, so that a difference counts only",
-        "where interval and p agree.",
+        "corelogs/default minus the baselines: ARI and AMI with a 95 % interval from resampling "
+        "wells and seeds; p from sign flips over wells, seeds averaged. The p leaves out the "
+        "spread over seeds, so that a difference counts only where interval and p agree.",
         "",
         *_paired_table(Scorecard(paired.select(rows=part))),
         "",
     ]
-
-
-def _without_paths(arguments: Sequence[str]) -> list[str]:
-    return [Path(a).name if "/" in a else a for a in arguments]
 
 
 def _finest(card: Scorecard) -> str:
@@ -108,7 +116,7 @@ def _main_table(card: Scorecard, level: str) -> list[str]:
     columns += [("kmeans", None, "silhouette"), ("gmm", None, "bic"), ("kmeans", None, "oracle")]
     short = {"kmeans": "KM", "gmm": "GMM"}
     heads = [f"{short[a]} {k or rule}" for a, k, rule in columns]
-    lines = [f"| method | {' | '.join(heads)} |", f"|{'---|' * (len(heads) + 1)}"]
+    lines = []
     methods = dict.fromkeys(row.method for row in card.rows if row.method != "supervised")
     ordered = [m for m in ORDER if m in methods] + [m for m in methods if m not in ORDER]
     for method in ordered:
@@ -118,20 +126,20 @@ def _main_table(card: Scorecard, level: str) -> list[str]:
             values = {r.metric: r.mean for r in found if k is None or r.k == k}
             cells.append(_cell(values))
         name = method if method in ORDER else f"corelogs/{method}"
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return lines
+        lines.append([name, *cells])
+    return table(["method", *heads], lines)
 
 
 def _supervised_table(card: Scorecard, level: str) -> list[str]:
     """Return one line per classifier, and one for that which validation wells chose."""
-    lines = ["| supervised | ARI (AMI) | accuracy | macro-F1 |", "|---|---|---|---|"]
+    lines = []
     every = card.select(method="supervised", level=level)
     for algorithm in dict.fromkeys(row.algorithm for row in every):
         found = {r.metric: r.mean for r in every if r.algorithm == algorithm}
         accuracy = f"{found['accuracy']:.3f} ± {found['accuracy_sd']:.3f}"
         name = "chosen on validation wells" if algorithm == "chosen" else str(algorithm)
-        lines.append(f"| {name} | {_cell(found)} | {accuracy} | {found['macro_f1']:.3f} |")
-    return lines
+        lines.append([name, _cell(found), accuracy, f"{found['macro_f1']:.3f}"])
+    return table(["supervised", "ARI (AMI)", "accuracy", "macro-F1"], lines)
 
 
 def _cell(values: dict[str, float]) -> str:
@@ -142,7 +150,7 @@ def _cell(values: dict[str, float]) -> str:
 
 
 def _paired_table(paired: Scorecard) -> list[str]:
-    lines = ["| comparison | algorithm, k | ARI | p | AMI | p |", "|---|---|---|---|---|---|"]
+    lines = []
     keys = dict.fromkeys((row.method, row.algorithm, row.k) for row in paired.rows)
     for method, algorithm, k in keys:
         found = {r.metric: r for r in paired.select(method=method, algorithm=algorithm, k=k)}
@@ -151,5 +159,5 @@ def _paired_table(paired: Scorecard) -> list[str]:
             row = found[metric]
             cells.append(f"{row.mean:+.3f} [{row.low:+.3f}, {row.high:+.3f}]")
             cells.append(f"{found[f'{metric}_p'].mean:.2f}")
-        lines.append(f"| {method} | {algorithm}, {k} | {' | '.join(cells)} |")
-    return lines
+        lines.append([f"{method}, {algorithm} {k}", *cells])
+    return table(["comparison", "ARI", "p", "AMI", "p"], lines)

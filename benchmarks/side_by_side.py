@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.crystals.commands import spelled
-from benchmarks.crystals.tables import table
-from benchmarks.speed.machine import describe, load
+from benchmarks.machine import load
+from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
 
-from variolite.records import write_text_atomic
-
-RESULTS = Path(__file__).resolve().parent / "results"
+BEFORE = load()
+EXPLAINED = (
+    "One thread; processor time of the process; all ways in turn on the same inputs; ratios turn "
+    "by turn, median (least-greatest)."
+)
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Row = Mapping[str, Any]
 
@@ -80,9 +78,7 @@ def parsed(text: str, data: Path, **numbers: int) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, default=RESULTS)
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    arguments = parser.parse_args()
-    arguments.load = load()
-    return arguments
+    return parser.parse_args()
 
 
 def publish(
@@ -93,27 +89,8 @@ def publish(
     figures: Mapping[str, Any],
     lines: Sequence[str],
 ) -> None:
-    """Write the figures to ``.json`` and the lines, below how they came about, to ``.md``."""
+    """Write a page; ``path`` is the module and the name of the page."""
     module, _, name = path.partition(":")
-    before, after = arguments.load or np.nan, load() or np.nan
-    del arguments.load
-    command = spelled(f"benchmarks.{module}", arguments)
-    versions = {package: version(package) for package in packages}
-    facts = {"command": command, "machine": describe(), "load": [before, after], **versions}
-    head = [
-        f"# {title}",
-        "",
-        f"Written by `{command}`; more digits in `{name}.json`.",
-        "",
-        f"Machine: {facts['machine']}; shared with other work (load {before:.1f} at the start, "
-        f"{after:.1f} at the end). One thread; processor time of the process; all ways in turn on "
-        "the same inputs; ratios turn by turn, median (least-greatest). Python "
-        f"{'.'.join(map(str, sys.version_info[:3]))}, "
-        f"{', '.join(' '.join(pair) for pair in versions.items())}.",
-        "",
-    ]
-    target = arguments.results / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({**facts, **figures}, indent=1)
-    write_text_atomic(target.with_suffix(".json"), content + "\n")
-    write_text_atomic(target.with_suffix(".md"), "\n".join([*head, *lines]) + "\n")
+    made = provenance(spelled(f"benchmarks.{module}", arguments), packages)
+    made["load"] = [BEFORE, *made["load"]]
+    write_page(arguments.results / name, title, [EXPLAINED, "", *lines], figures, made)

@@ -12,9 +12,7 @@ writes ``benchmarks/results/crystal_ablations.md`` and ``.json``.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -27,15 +25,18 @@ os.environ.setdefault("MKL_NUM_THREADS", "1")
 import torch
 from benchmarks.crystals.ablations_entries import ABLATIONS, FULL, PADDED, Ablation, ablated
 from benchmarks.crystals.ablations_page import SPEED, write_ablations
-from benchmarks.crystals.one_run import Run, carry_out_missing, heading, of_known_elements, outcome
+from benchmarks.crystals.one_run import (
+    Run,
+    carry_out_missing,
+    heading,
+    of_known_elements,
+    options,
+    outcome,
+    store_result,
+)
 from benchmarks.crystals.opponents import OPPONENTS
-from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
+from benchmarks.crystals.sets import SETS, ContestSet
 from benchmarks.crystals.throughput import Engine, padded_share, ratio_of
-
-from variolite.records import write_text_atomic
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-RUNS = Path(__file__).resolve().parents[2] / "runs" / "ablations"
 
 SIZE = "0.86M"
 TRIAL = OPPONENTS["ours"].trial
@@ -47,27 +48,13 @@ STEPS = 40
 
 def main() -> None:
     """Parse, carry out what is missing, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--budget", type=float, default=60.0, help="processor seconds a run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = options(__doc__, "ablations", 60.0)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=["mp_20", "carbon_htl"])
-    parser.add_argument("--table", action="store_true", help="write the table and end")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=FOLDER)
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.table:
         write_ablations(arguments.runs, arguments.results)
         return
-    carry_out_missing(
-        list(_runs(arguments)),
-        carry_out,
-        arguments.runs,
-        arguments.data,
-        processes=arguments.processes,
-        say=_say,
-    )
+    carry_out_missing(list(_runs(arguments)), carry_out, arguments)
 
 
 def _runs(arguments: argparse.Namespace) -> Iterator[Run]:
@@ -93,8 +80,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
         result |= outcome(entry, run, cut, say)
         _, possible = entry.decoded(cut.test.take(of_known_elements(cut)))
         result["impossible_cells"] = int((~possible).sum())
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(run.file(folder), json.dumps(result))
+    store_result(run.file(folder), result)
 
 
 def speeds(run: Run, cut: ContestSet) -> dict[str, object]:
@@ -123,10 +109,6 @@ def speeds(run: Run, cut: ContestSet) -> dict[str, object]:
 
 def _engine(ablation: Ablation, run: Run, cut: ContestSet) -> Engine:
     return Engine(ablation.title, ablated(ablation, run, cut.train, TRIAL.batch))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,8 @@ from benchmarks.crystals.ablations_reading import (
 )
 from benchmarks.crystals.paired import Difference, compare, interval
 from benchmarks.crystals.sets import SETS
-from benchmarks.crystals.tables import Result, or_infinite, table, values_of, with_interval
-from benchmarks.speed.machine import describe
-
-from variolite.records import write_text_atomic
+from benchmarks.crystals.tables import Result, or_infinite, values_of, with_interval
+from benchmarks.pages import provenance, table, write_page
 
 SPEED = "speed"
 """Stands in the place of an opponent where speed is measured."""
@@ -49,10 +47,7 @@ def write_ablations(runs: Path, results: Path) -> None:
         lines += ["", *_section(sections[-1], key, by_name, figures)]
     speed = [r for r in everything if r["opponent"] == SPEED]
     head = [
-        "# Ablations of the crystal VAE",
-        "",
-        f"Written by `python -m benchmarks.crystals.ablations --table` after {_commands(groups)}; "
-        "the figures are in `crystal_ablations.json` beside it.",
+        f"Runs: {_commands(groups)}.",
         "",
         "Each variant is the full model with one change, at the .86M size with 8 latent "
         "dimensions an atom, trained for the same processor seconds on one thread with the rate, "
@@ -71,8 +66,6 @@ def write_ablations(runs: Path, results: Path) -> None:
         "What foundation alignment and a learned prior are worth is measured apart, by "
         "`benchmarks.crystals.alignment` and `benchmarks.crystals.priors`.",
         "",
-        f"Machine: {describe()}; other work ran beside.",
-        "",
         "## Reading",
         "",
         *reading(sections),
@@ -80,9 +73,9 @@ def write_ablations(runs: Path, results: Path) -> None:
     lines = [*head, *lines]
     if speed:
         lines += ["", "## Speed", "", *_speed(speed, figures)]
-    results.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(results / "crystal_ablations.md", "\n".join(lines) + "\n")
-    write_text_atomic(results / "crystal_ablations.json", json.dumps(figures, indent=1) + "\n")
+    made = provenance("python -m benchmarks.crystals.ablations --table")
+    title = "Ablations of the crystal VAE"
+    write_page(results / "crystal_ablations", title, lines, {"figures": figures}, made)
 
 
 def _commands(groups: Groups) -> str:

@@ -14,10 +14,7 @@ leaves one JSON file; what is there already is skipped. ``--table`` writes
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,9 +29,14 @@ import numpy as np
 import torch
 from benchmarks.crystals.alignment_page import write_alignment
 from benchmarks.crystals.equal_compute import Budget, train_within
-from benchmarks.crystals.one_run import carry_out_missing, of_known_elements
+from benchmarks.crystals.one_run import (
+    carry_out_missing,
+    of_known_elements,
+    options,
+    store_result,
+)
 from benchmarks.crystals.opponents import LATENT, OPPONENTS, SIZES, Contestant, contestant
-from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
+from benchmarks.crystals.sets import SETS, ContestSet
 from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -48,10 +50,6 @@ from variolite.crystals.model import CrystalBatch, CrystalBatches
 from variolite.crystals.potential.alignment import align, standardise
 from variolite.crystals.potential.features import foundation_features
 from variolite.crystals.run import build
-from variolite.records import write_text_atomic
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-RUNS = Path(__file__).resolve().parents[2] / "runs" / "alignment"
 
 TARGET = "formation_energy_per_atom"
 PENALTIES = np.logspace(-3, 4, 15)
@@ -152,8 +150,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
         "epochs": last.epochs,
         **_judged(entry, cut, features),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(run.file(folder), json.dumps(result))
+    store_result(run.file(folder), result)
 
 
 def _features_file(run: Run, folder: Path) -> Path:
@@ -275,17 +272,10 @@ def _alignment(
 
 def main() -> None:
     """Parse, carry out what is missing, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--budget", type=float, default=1800.0, help="processor seconds a run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = options(__doc__, "alignment", 1800.0)
     parser.add_argument("--weights", type=float, nargs="+", default=[0.0, 0.1, 0.5])
     parser.add_argument("--train", type=int, help="use this many training crystals")
     parser.add_argument("--test", type=int, help="use this many test crystals")
-    parser.add_argument("--table", action="store_true", help="write the table and end")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=FOLDER)
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.table:
         write_alignment(arguments.runs, arguments.results)
@@ -297,18 +287,7 @@ def main() -> None:
     ]
     if not all(run.file(arguments.runs).is_file() for run in runs):
         compute_features(runs[0], arguments.runs, arguments.data)
-    carry_out_missing(
-        runs,
-        carry_out,
-        arguments.runs,
-        arguments.data,
-        processes=arguments.processes,
-        say=_say,
-    )
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    carry_out_missing(runs, carry_out, arguments)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.crystals.paired import Difference, compare, interval, mean_of, median_of
-from benchmarks.speed.machine import describe
-
-from variolite.records import write_text_atomic
+from benchmarks.pages import provenance, write_page
 
 Result = Mapping[str, Any]
 
@@ -63,10 +61,7 @@ def write_alignment(runs: Path, results: Path) -> None:
     if not groups:
         raise SystemExit(f"no finished run lies in {runs}")
     lines = [
-        "# Foundation alignment at equal processor time",
-        "",
-        "Written by `python -m benchmarks.crystals.alignment --table` after "
-        f"{_commands(groups)}; the figures are in `crystal_alignment.json` beside it. Our "
+        f"Runs: {_commands(groups)}. Our "
         "network at the .86M size with 8 latent dimensions an atom, trained on MP-20 (binary and "
         "ternary) on one thread; weight 0 is without alignment. The processor seconds of the "
         "CHGNet features are taken off the budget "
@@ -78,16 +73,14 @@ def write_alignment(runs: Path, results: Path) -> None:
         "the standardised features of test atoms, by a linear map of the latents fitted on "
         "training atoms. In brackets: 95 % intervals over formulas and seeds; differences are "
         "paired.",
-        "",
-        f"Machine: {describe()}.",
     ]
     figures: list[dict[str, Any]] = []
     for (seconds, train, test), by_weight in sorted(groups.items()):
         lines += ["", f"## {seconds:g} s, {train:,} training and {test:,} test crystals", ""]
         lines += _table(by_weight, figures, seconds)
-    results.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(results / "crystal_alignment.md", "\n".join(lines) + "\n")
-    write_text_atomic(results / "crystal_alignment.json", json.dumps(figures, indent=1) + "\n")
+    made = provenance("python -m benchmarks.crystals.alignment --table")
+    title = "Foundation alignment at equal processor time"
+    write_page(results / "crystal_alignment", title, lines, {"figures": figures}, made)
 
 
 def _table(

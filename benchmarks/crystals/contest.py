@@ -15,17 +15,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.crystals.contest_page import write_contest
-from benchmarks.crystals.one_run import Run, carry_out, carry_out_missing
+from benchmarks.crystals.one_run import Run, carry_out, carry_out_missing, options
 from benchmarks.crystals.opponents import BASELINES, OPPONENTS, SIZES, TRIALS, Trial
-from benchmarks.crystals.sets import FOLDER, SETS
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
-RUNS = Path(__file__).resolve().parents[2] / "runs" / "contest"
+from benchmarks.crystals.sets import SETS
 
 TUNED_ON = "mp_20"
 """Set whose best trial is used for sets that were not tuned on."""
@@ -33,32 +29,18 @@ TUNED_ON = "mp_20"
 
 def main() -> None:
     """Parse, carry out what is missing, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--budget", type=float, default=1800.0, help="processor seconds a run")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = options(__doc__, "contest", 1800.0)
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     everyone = [*OPPONENTS, *BASELINES]
     parser.add_argument("--opponents", nargs="+", choices=everyone, default=everyone)
     parser.add_argument("--size", choices=SIZES, default="0.86M")
     parser.add_argument("--tune", action="store_true", help="try learning rates instead")
-    parser.add_argument("--table", action="store_true", help="write the table and end")
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=FOLDER)
-    parser.add_argument("--runs", type=Path, default=RUNS)
-    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.table:
         write_contest(arguments.runs, arguments.results)
         return
     runs = list(_tuning(arguments) if arguments.tune else _runs(arguments))
-    carry_out_missing(
-        runs,
-        carry_out,
-        arguments.runs,
-        arguments.data,
-        processes=arguments.processes,
-        say=_say,
-    )
+    carry_out_missing(runs, carry_out, arguments)
 
 
 def _tuning(arguments: argparse.Namespace) -> Iterator[Run]:
@@ -103,10 +85,6 @@ def tuned(folder: Path, set_name: str, opponent: str, size: str) -> Trial:
         if found:
             return min(found, key=lambda entry: entry[0])[1]
     return OPPONENTS[opponent].trial
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ import numpy as np
 from benchmarks.crystals.opponents import BASELINES, OPPONENTS
 from benchmarks.crystals.paired import Difference, compare, interval, mean_of, median_of
 from benchmarks.crystals.sets import SETS
-from benchmarks.crystals.tables import Result, or_infinite, table, values_of, with_interval
-from benchmarks.speed.machine import describe
-
-from variolite.records import write_text_atomic
+from benchmarks.crystals.tables import Result, or_infinite, values_of, with_interval
+from benchmarks.pages import provenance, table, write_page
 
 Key = tuple[str, str, float]
 """Data set, size and budget."""
@@ -45,10 +43,7 @@ def write_contest(runs: Path, results: Path) -> None:
         raise SystemExit(f"no finished run lies in {runs}")
     groups = _grouped(finished)
     lines = [
-        "# Contest against the rebuilt source",
-        "",
-        "Written by `python -m benchmarks.crystals.contest --table` after "
-        f"{_commands(everything)}; the figures are in `crystal_contest.json` beside it.",
+        f"Runs: {_commands(everything)}.",
         "",
         "All opponents have 8 latent dimensions an atom, parameters within 5 %, and the same "
         "processor seconds of training on one thread. Reconstructions are decoded from the mean "
@@ -58,17 +53,15 @@ def write_contest(runs: Path, results: Path) -> None:
         "best translation, nearest image; median over the atoms of a crystal, then over "
         "crystals. A crystal that cannot be compared counts as a failure. In brackets: 95 % "
         "intervals over formulas and seeds.",
-        "",
-        f"Machine: {describe()}.",
     ]
     figures = []
     for key, opponents in groups.items():
         lines += ["", *_section(key, opponents, figures)]
     if tuning:
         lines += ["", "## Trials", "", *_trials(tuning)]
-    results.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(results / "crystal_contest.md", "\n".join(lines) + "\n")
-    write_text_atomic(results / "crystal_contest.json", json.dumps(figures, indent=1) + "\n")
+    made = provenance("python -m benchmarks.crystals.contest --table")
+    title = "Contest against the rebuilt source"
+    write_page(results / "crystal_contest", title, lines, {"figures": figures}, made)
 
 
 def _commands(everything: Iterable[Result]) -> str:

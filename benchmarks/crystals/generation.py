@@ -20,7 +20,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,10 +29,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from benchmarks.crystals.commands import Clock, plain, spelled
+from benchmarks.crystals.clock import Clock
 from benchmarks.crystals.relaxed_samples import Court, relaxed_figures, relaxed_lines
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
-from benchmarks.speed.machine import describe, load
+from benchmarks.crystals.tables import values_of_rows
+from benchmarks.machine import load
+from benchmarks.pages import RESULTS, origin, plain, provenance, spelled, table, write_page
 
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
@@ -50,12 +52,10 @@ from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling
 from variolite.crystals.periodic import has_cell, shortest_distances
 from variolite.crystals.potential.features import energy_function
 from variolite.crystals.potential.relaxation import RelaxationLimits
-from variolite.records import write_text_atomic
 from variolite.scoring import format_value
 from variolite.shipped import shipped_run
 from variolite.training import RunFolder
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 MODELS: Mapping[str, str | None] = {"mp_20": "hull/mp20_hull.parquet", "perov_5": None}
 """Model to the table of known phases that its compositions can be judged on."""
 
@@ -80,23 +80,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    target = arguments.results / "crystal_generation.json"
-    known = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
+    target = arguments.results / "crystal_generation"
+    stored = target.with_suffix(".json")
+    known = json.loads(stored.read_text(encoding="utf-8")) if stored.is_file() else {}
     # What was measured by other commands stays, with the command that made it.
     models = {k: m for k, m in known.get("models", {}).items() if "command" in m}
     for name in arguments.models:
         models[name] = {
-            "command": spelled("benchmarks.crystals.generation", arguments),
-            "machine": describe(),
-            "load": load(),
+            **provenance(spelled("benchmarks.crystals.generation", arguments)),
             **_measure(name, arguments),
         }
     content = plain({"models": {name: models[name] for name in MODELS if name in models}})
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(target, json.dumps(content, indent=1) + "\n")
-    page = arguments.results / "crystal_generation.md"
-    write_text_atomic(page, "\n".join(_page(content)) + "\n")
-    print(page)
+    write_page(target, "Samples of the shipped models", _page(content), content)
 
 
 def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -143,7 +138,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
             **drawn,
         },
         "apart_test": {str(s): _apart(parts.test, s) for s in SHARES},
-        "rows": [asdict(row) for row in scores.rows("samples", name)],
+        "rows": values_of_rows(scores.rows("samples", name)),
         "notes": list(scores.notes),
         "relaxed": relaxed,
     }
@@ -213,19 +208,18 @@ def _drawn(model: CrystalModel, test: Crystals, number: int, seed: int) -> dict[
 
 def _geometry_table(found: Mapping[str, Mapping[str, float | None]]) -> list[str]:
     columns = [*next(iter(found.values()))]
-    lines = [
+    rows = [
+        [title, *(f"{row[name]:.3f}" if row[name] is not None else "" for name in columns)]
+        for title, row in found.items()
+    ]
+    return [
         "Shares with two atoms closer than 0.75 of the sum of their covalent radii (Cordero et al. "
         "2008), of all and by number of atoms, and without symmetry by spglib. Samples are as "
         "`generate` gives them; what is drawn is neither rejected nor made symmetric.",
         "",
-        f"| structures | {' | '.join(columns)} |",
-        f"|{'---|' * (1 + len(columns))}",
+        *table(["structures", *columns], rows),
+        "",
     ]
-    for title, row in found.items():
-        values = (np.nan if row[name] is None else row[name] for name in columns)
-        cells = ("" if np.isnan(value) else f"{value:.3f}" for value in values)
-        lines.append(f"| {title} | {' | '.join(cells)} |")
-    return [*lines, ""]
 
 
 def _relaxed(made: Crystals, parts: ContestSet, number: int, court: Court) -> dict[str, Any]:
@@ -245,12 +239,9 @@ def _apart(crystals: Crystals, distance: float) -> float:
 
 def _page(content: Mapping[str, Any]) -> list[str]:
     lines = [
-        "# Samples of the shipped models",
-        "",
-        "By `benchmarks/crystals/generation.py`, with the command told with each model. Default "
-        "settings of `variolite generate`; nothing is relaxed unless "
-        "the table says so. Intervals (95 %) are a bootstrap over formulas. A reference draw is as "
-        "many structures drawn from the training rows: what a perfect model would reach.",
+        "Default settings of `variolite generate`; nothing is relaxed unless the table says so. "
+        "Intervals (95 %) are a bootstrap over formulas. A reference draw is as many structures "
+        "drawn from the training rows: what a perfect model would reach.",
         "",
     ]
     for name, found in content["models"].items():
@@ -258,9 +249,7 @@ def _page(content: Mapping[str, Any]) -> list[str]:
         lines += [
             f"## {name}",
             "",
-            f"`{found['command']}`",
-            "",
-            f"Machine: {found['machine']}; load {found['load'] or 0.0:.1f} at the start.",
+            origin(found),
             "",
             f"{found['number']:,} structures, seed {found['seed']}, out of {found['attempts']:,} "
             f"attempts (turned away: {turned_away}), in {found['seconds']:.1f} s of processor "
@@ -296,13 +285,12 @@ def _time(timed: Mapping[str, Any] | None) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    lines = [f"| quantity | unit | {' | '.join(methods)} |", f"|{'---|' * (2 + len(methods))}"]
+    lines = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         here = {row["method"]: row for row in rows if row["metric"] == metric}
         unit = next(iter(here.values()))["unit"] or ""
-        cells = [_cell(here[m]) if m in here else "" for m in methods]
-        lines.append(f"| {metric} | {unit} | {' | '.join(cells)} |")
-    return lines
+        lines.append([metric, unit, *(_cell(here[m]) if m in here else "" for m in methods)])
+    return table(["quantity", "unit", *methods], lines)
 
 
 def _cell(row: dict[str, Any]) -> str:

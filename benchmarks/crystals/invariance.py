@@ -11,9 +11,7 @@ in one orientation, as its loader makes them; once more without, as its `featuri
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,7 +29,7 @@ from benchmarks.crystals.baseline_chemeleon2 import (
     reconstruct,
 )
 from benchmarks.crystals.sets import FOLDER
-from benchmarks.speed.machine import describe, load
+from benchmarks.pages import RESULTS, provenance, table, write_page
 
 from variolite.crystals.crystal_model import CrystalModel, encode
 from variolite.crystals.crystals import Crystals, Latents
@@ -40,11 +38,8 @@ from variolite.crystals.invariance import InvarianceReport, check_invariance
 from variolite.crystals.model.batch import lattices_of
 from variolite.crystals.recipe import load_crystal_recipe
 from variolite.crystals.run import build
-from variolite.records import write_text_atomic
 from variolite.shipped import shipped_run
 from variolite.training import RunFolder
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 TARGET = 1e-4
 """Largest change of a latent that is asked for."""
@@ -138,13 +133,8 @@ def check_cells(
     )
 
 
-def _page(content: dict[str, Any], sets: dict[str, dict[str, InvarianceReport]]) -> str:
+def _page(content: dict[str, Any], sets: dict[str, dict[str, InvarianceReport]]) -> list[str]:
     lines = [
-        "# Invariance of latents and reconstructions",
-        "",
-        f"`{content['command']}`, on {content['machine']}; one thread, load "
-        f"{content['load']:.1f} at the start, {content['seconds']:.0f} s.",
-        "",
         "Largest change of any latent of any atom, in standard deviations of the latents "
         "(in brackets in their own units), when nothing but the description of a crystal "
         "changes: a random one for each crystal. Latents are compared atom by atom under "
@@ -155,38 +145,48 @@ def _page(content: dict[str, Any], sets: dict[str, dict[str, InvarianceReport]])
     ]
     for title, reports in sets.items():
         first = next(iter(reports.values()))
-        lines += [f"## {title}: {first.crystals:,} crystals, {first.atoms:,} atoms", ""]
-        names = [change.name for change in first.latents]
-        lines += _row(["model", *names, "target"]) + _row(["---"] * (len(names) + 2))
+        latents, shapes, residuals = [], [], []
         for model, report in reports.items():
-            cells = [f"{c.deviations:.1e} ({c.largest:.1e})" for c in report.latents]
             met = "met" if not report.mutated and report.passes(TARGET, np.inf) else "not met"
-            lines += _row([model, *cells, met])
-        lines += ["", "Reconstructions, largest change of shape in Angstrom:", ""]
-        names = [change.name for change in first.shapes]
-        lines += _row(["model", *names]) + _row(["---"] * (len(names) + 1))
-        for model, report in reports.items():
+            changes = (f"{c.deviations:.1e} ({c.largest:.1e})" for c in report.latents)
+            latents.append([model, *changes, met])
             if report.shapes:
-                lines += _row([model, *(f"{c.largest:.1e}" for c in report.shapes)])
-        lines += ["", "Crystals that differ a little, not judged: median, 95th percentile and "]
-        lines[-1] += "largest change in standard deviations, share of crystals beyond 0.1:"
-        lines += [""]
-        names = [change.name for change in first.residuals]
-        lines += _row(["model", *names]) + _row(["---"] * (len(names) + 1))
-        for model, report in reports.items():
-            cells = [
+                shapes.append([model, *(f"{c.largest:.1e}" for c in report.shapes)])
+            changes = (
                 f"{c.median / report.spread:.3f}, {c.high / report.spread:.2f}, "
                 f"{c.deviations:.1f}; {c.moved:.1%}"
                 for c in report.residuals
-            ]
-            lines += _row([model, *cells])
-        lines.append("")
-    lines += ["## Random outputs of the lattice head", ""]
-    lines += _row(["head", "outputs", "not finite", "of no or negative volume"])
-    lines += _row(["---"] * 4)
-    for title, check in content["cells"].items():
-        lines += _row([title, *(f"{check[k]:,}" for k in ("number", "not_finite", "not_positive"))])
-    lines += [
+            )
+            residuals.append([model, *changes])
+        lines += [
+            f"## {title}: {first.crystals:,} crystals, {first.atoms:,} atoms",
+            "",
+            *table(["model", *(c.name for c in first.latents), "target"], latents),
+            "",
+            "Reconstructions, largest change of shape in Angstrom:",
+            "",
+            *table(["model", *(c.name for c in first.shapes)], shapes),
+            "",
+            "Crystals that differ a little, without a target: median, 95th percentile and largest "
+            "change in standard deviations, share of crystals beyond 0.1:",
+            "",
+            *table(["model", *(c.name for c in first.residuals)], residuals),
+            "",
+        ]
+    columns = {
+        "number": "outputs",
+        "not_finite": "not finite",
+        "not_positive": "of no or negative volume",
+    }
+    cells = [
+        [title, *(f"{check[name]:,}" for name in columns)]
+        for title, check in content["cells"].items()
+    ]
+    return [
+        *lines,
+        "## Random outputs of the lattice head",
+        "",
+        *table(["head", *columns.values()], cells),
         "",
         "A shape is the sorted shortest distances between all pairs of atoms, the lengths of "
         "the three shortest independent lattice vectors and the cubic root of the volume. "
@@ -194,13 +194,7 @@ def _page(content: dict[str, Any], sets: dict[str, dict[str, InvarianceReport]])
         "noise: normal, 0.01 Angstrom along each axis. A strained crystal is another crystal, "
         "and where two reduced cells are nearly equal the canonical one may switch: that is the "
         'share of crystals that move far. "As given" leaves out the reduction of cells.',
-        "",
     ]
-    return "\n".join(lines)
-
-
-def _row(cells: list[str]) -> list[str]:
-    return [f"| {' | '.join(cells)} |"]
 
 
 def main() -> None:
@@ -209,7 +203,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=FOLDER)
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    busy, began = load(), time.monotonic()
+    made = provenance("python -m benchmarks.crystals.invariance")
     home = shipped_run("mp_20")
     known = None if home is None else RunFolder(home).model().elements
     sets: dict[str, dict[str, InvarianceReport]] = {}
@@ -228,10 +222,6 @@ def main() -> None:
         "source": check_cells(_source_head, scale=1.0),
     }
     content = {
-        "command": "python -m benchmarks.crystals.invariance",
-        "machine": describe(),
-        "load": busy,
-        "seconds": time.monotonic() - began,
         "target": TARGET,
         "sets": {
             title: {name: asdict(report) for name, report in reports.items()}
@@ -239,9 +229,9 @@ def main() -> None:
         },
         "cells": {title: asdict(check) for title, check in cells.items()},
     }
-    text = json.dumps(content, indent=1) + "\n"
-    write_text_atomic(arguments.results / "crystal_invariance.json", text)
-    write_text_atomic(arguments.results / "crystal_invariance.md", _page(content, sets))
+    lines = _page(content, sets)
+    title = "Invariance of latents and reconstructions"
+    write_page(arguments.results / "crystal_invariance", title, lines, content, made)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,7 +30,8 @@ from benchmarks.crystals.opponents import (
     contestant,
     divergence_per_atom,
 )
-from benchmarks.crystals.sets import SETS, ContestSet
+from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
+from benchmarks.pages import RESULTS
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.matching import (
@@ -43,6 +46,7 @@ from variolite.crystals.matching import (
 from variolite.crystals.matching.reconstruction import ReconstructionScores
 from variolite.records import write_text_atomic
 
+RUNS = Path(__file__).resolve().parents[2] / "runs"
 SCORED = (Setting(CDVAE), Setting(DEFAULT), Setting(STRICT), Setting(CDVAE, primitive=True))
 
 
@@ -95,8 +99,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
         result |= {"curve": [], **_full_scores(cut, found)}
     else:
         result |= _trained(run, cut, say)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(run.file(folder), json.dumps(result))
+    store_result(run.file(folder), result)
 
 
 class Filed(Protocol):
@@ -110,31 +113,48 @@ class Filed(Protocol):
 AnyRun = TypeVar("AnyRun", bound=Filed)
 
 
+def options(text: str, name: str, budget: float) -> argparse.ArgumentParser:
+    """Options of a command that carries out runs, and writes a table of them."""
+    parser = argparse.ArgumentParser(description=text.splitlines()[0])
+    parser.add_argument("--budget", type=float, default=budget, help="processor seconds a run")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="write the table and end")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=FOLDER)
+    parser.add_argument("--runs", type=Path, default=RUNS / name)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    return parser
+
+
 def carry_out_missing(
     runs: Sequence[AnyRun],
     work: Callable[[AnyRun, Path, Path, Callable[[str], None]], None],
-    folder: Path,
-    data: Path,
-    *,
-    processes: int,
-    say: Callable[[str], None],
+    arguments: argparse.Namespace,
 ) -> None:
     """Do what has left no file yet, every run in a process of its own, as if it were alone.
 
-    Parameters
-    ----------
-    work
-        Such as `carry_out`.
+    ``work`` is such as `carry_out`, ``arguments`` come from `options`.
     """
+    folder = arguments.runs
     missing = [run for run in runs if not run.file(folder).is_file()]
-    say(f"{len(runs)} runs, {len(runs) - len(missing)} are there already")
+    _say(f"{len(runs)} runs, {len(runs) - len(missing)} are there already")
     with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), max_tasks_per_child=1
+        arguments.processes, mp_context=get_context("spawn"), max_tasks_per_child=1
     ) as pool:
-        waiting = {pool.submit(work, run, folder, data, say): run for run in missing}
+        waiting = {pool.submit(work, run, folder, arguments.data, _say): run for run in missing}
         for number, done in enumerate(as_completed(waiting), start=1):
             done.result()
-            say(f"{number} of {len(missing)}: {waiting[done].file(folder).name}")
+            _say(f"{number} of {len(missing)}: {waiting[done].file(folder).name}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def store_result(file: Path, result: dict[str, Any]) -> None:
+    """Write what a run left, in one step."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(file, json.dumps(result))
 
 
 def heading(run: Run, cut: ContestSet) -> dict[str, Any]:

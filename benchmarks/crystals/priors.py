@@ -24,7 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
-from benchmarks.speed.machine import describe, load
+from benchmarks.machine import load
+from benchmarks.pages import RESULTS, provenance, table, write_page
 from safetensors.torch import load_file, save_file
 
 from variolite.crystals.crystal_model import CrystalModel, canonicalize
@@ -43,10 +44,8 @@ from variolite.crystals.generation.prior import (
 from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling
 from variolite.crystals.model.latents import LatentMismatch, latent_mismatch
 from variolite.crystals.recipe import PriorSpec
-from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 METRICS = {
     "distance_valid": "distances valid",
     "contacts_kept": "no contact closer than .75 of known",
@@ -106,7 +105,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    before = load()
+    made = provenance(_command(arguments))
     run = RunFolder(arguments.run)
     model = run.model()
     crystals = _training_part(run, load_crystals(arguments.data))
@@ -125,10 +124,6 @@ def main() -> None:
         outcomes.append(_measured(contestant, model, wanted, latents, reference, test))
     speed = _speed(model, model.prior or flow, arguments.many) if arguments.many else None
     content = {
-        "command": _command(arguments),
-        "machine": describe(),
-        "load_before": before,
-        "load_after": load(),
         "crystals": len(crystals),
         "test": None if test is None else len(test),
         "samples": arguments.samples,
@@ -138,13 +133,9 @@ def main() -> None:
         "outcomes": [_plain(outcome) for outcome in outcomes],
         "speed": speed,
     }
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(
-        arguments.results / "crystal_priors.json", json.dumps(content, indent=1) + "\n"
-    )
-    page = _page(content, outcomes)
-    write_text_atomic(arguments.results / "crystal_priors.md", page)
-    print(page)
+    made["load"].append(load())
+    title = "Priors over the latents of one crystal VAE"
+    write_page(arguments.results / "crystal_priors", title, _page(content, outcomes), content, made)
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -301,7 +292,7 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
     return {**asdict(outcome), "metrics": dict(outcome.metrics)}
 
 
-def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
+def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> list[str]:
     names = [name for name in METRICS if any(name in o.metrics for o in outcomes)]
     heads = [
         "prior",
@@ -309,54 +300,49 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> str:
         *(METRICS[name] for name in names),
         "composition met",
         "mismatch of latents of crystals (none)",
-        "told apart",
+        "classifier accuracy",
         "s per 1,000",
     ]
-    lines = [
-        "# Priors over the latents of one crystal VAE",
-        "",
-        f"`{content['command']}`",
-        "",
-        f"{content['crystals']:,} training crystals, {content['samples']} draws of each prior "
-        f"(none turned away), {content['steps']} steps of Heun's rule. "
-        f"{content['machine']}, one thread; load "
-        f"{content['load_before']:.1f} before and {content['load_after']:.1f} after. Intervals are "
-        "95 % bootstrap over formulas, for contacts those of Wilson. Contact: of two atoms, beside "
-        "the shortest distance of the same elements in a training crystal. Mismatch: sliced "
-        "Wasserstein distance in standard deviations, in brackets that of two halves of the "
-        "training latents. Told apart: share of crystals that a classifier puts into the right "
-        "set; 0.5 is no better than chance.",
-        "",
-        "| " + " | ".join(heads) + " |",
-        "|" + "---|" * len(heads),
-    ]
-    for outcome in outcomes:
-        met = "" if outcome.composition_met is None else f"{outcome.composition_met:.3f}"
-        cells = [
+    rows = [
+        [
             outcome.title,
             f"{outcome.fit_seconds:.0f}",
             *(_cell(outcome.metrics.get(name)) for name in names),
-            met,
+            "" if outcome.composition_met is None else f"{outcome.composition_met:.3f}",
             f"{outcome.mismatch.crystals:.3f} ({outcome.mismatch.crystals_floor:.3f})",
             f"{outcome.mismatch.told_apart:.2f}",
             f"{outcome.seconds_per_thousand:.1f}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        for outcome in outcomes
+    ]
+    lines = [
+        f"{content['crystals']:,} training crystals, {content['samples']} draws of each prior "
+        f"(none rejected), {content['steps']} steps of Heun's rule, one thread. Intervals are "
+        "95 % bootstrap over formulas, for contacts those of Wilson. Contact: of two atoms, beside "
+        "the shortest distance of the same elements in a training crystal. Mismatch: sliced "
+        "Wasserstein distance in standard deviations, in brackets that of two halves of the "
+        "training latents. Classifier accuracy: share of crystals that a classifier assigns to "
+        "the right set; 0.5 is chance.",
+        "",
+        *table(heads, rows),
+    ]
     if content["speed"]:
-        number = content["speed"]["number"]
-        lines += [
-            "",
-            f"Exactly {number:,} valid crystals, flow, one thread:",
-            "",
-            "| steps | processor s | s | valid share |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {steps} | {row['processor_seconds']:.0f} | {row['seconds']:.0f} "
-            f"| {row['valid_share']:.3f} |"
+        timed = [
+            [
+                steps,
+                f"{row['processor_seconds']:.0f}",
+                f"{row['seconds']:.0f}",
+                f"{row['valid_share']:.3f}",
+            ]
             for steps, row in content["speed"]["by_steps"].items()
         ]
-    return "\n".join(lines) + "\n"
+        lines += [
+            "",
+            f"Exactly {content['speed']['number']:,} valid crystals, flow, one thread:",
+            "",
+            *table(["steps", "processor s", "s", "valid share"], timed),
+        ]
+    return lines
 
 
 def _cell(value: tuple[float, float, float] | None) -> str:

@@ -11,7 +11,6 @@ of formulas, on one thread, and predicts their mean. Writes
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import warnings
 from collections.abc import Callable
@@ -22,9 +21,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import torch
-from benchmarks.crystals.commands import Clock, spelled
+from benchmarks.crystals.clock import Clock
 from benchmarks.crystals.sets import FOLDER
-from benchmarks.speed.machine import describe
+from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
@@ -40,9 +39,7 @@ from variolite.crystals.generation.properties import (
     fit_networks,
     folds_by_group,
 )
-from variolite.records import write_text_atomic
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 PROPERTIES = ("formation_energy_per_atom", "band_gap", "e_above_hull")
 Floats = np.ndarray
 Predict = Callable[[Floats, Floats, np.ndarray, Floats], Floats]
@@ -58,6 +55,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    made = provenance(spelled("benchmarks.crystals.property_head", arguments), ["scikit-learn"])
     warnings.simplefilter("ignore", ConvergenceWarning)
     crystals = load_crystals(arguments.data / "mp_20/biternary_val.csv.gz")
     vae = CrystalVAE.load("mp_20")
@@ -88,14 +86,9 @@ def main() -> None:
                 "test": len(test),
             }
             print(title, number, outcomes[title][str(number)], flush=True)
-    content = {
-        "command": spelled("benchmarks.crystals.property_head", arguments),
-        "machine": describe(),
-        "outcomes": outcomes,
-    }
-    target = arguments.results / "property_head.json"
-    write_text_atomic(target, json.dumps(content, indent=1) + "\n")
-    write_text_atomic(target.with_suffix(".md"), "\n".join(_page(content)) + "\n")
+    target = arguments.results / "property_head"
+    title = "Regressions of the property head"
+    write_page(target, title, _page(outcomes), {"outcomes": outcomes}, made)
 
 
 def _networks(rows: Floats, answers: Floats, fold: np.ndarray, test: Floats) -> Floats:
@@ -144,27 +137,28 @@ METHODS: dict[str, Predict] = {
 }
 
 
-def _page(content: dict[str, Any]) -> list[str]:
-    lines = [
-        "# Regressions of the property head",
-        "",
-        f"`{content['command']}`",
-        "",
-        "Mean absolute error on crystals of MP-20 whose formulas are not among the training rows, "
-        "with its standard error, from latents of the shipped model; processor seconds to fit "
-        f"three properties in five folds, one thread. {content['machine']}.",
-        "",
-        "| method | rows | formation energy, eV/atom | band gap, eV | above hull, eV/atom | s |",
-        "|---|---|---|---|---|---|",
-    ]
-    for title, sizes in content["outcomes"].items():
-        for number, found in sizes.items():
-            cells = [
+def _page(outcomes: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [
+        [
+            title,
+            number,
+            *(
                 f"{error:.4f} ± {spread:.4f}"
                 for error, spread in zip(found["error"], found["standard_error"], strict=True)
-            ]
-            lines.append(f"| {title} | {number} | {' | '.join(cells)} | {found['seconds']:.1f} |")
-    return lines
+            ),
+            f"{found['seconds']:.1f}",
+        ]
+        for title, sizes in outcomes.items()
+        for number, found in sizes.items()
+    ]
+    heads = ["formation energy, eV/atom", "band gap, eV", "above hull, eV/atom"]
+    return [
+        "Mean absolute error on crystals of MP-20 whose formulas are not among the training rows, "
+        "with its standard error, from latents of the shipped model; processor seconds to fit "
+        "three properties in five folds, one thread.",
+        "",
+        *table(["method", "rows", *heads, "s"], rows),
+    ]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
-from benchmarks.speed.machine import describe
+from benchmarks.pages import RESULTS, provenance, table, write_page
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.matching import (
@@ -40,7 +40,6 @@ from variolite.records import write_text_atomic
 from variolite.training import RunFolder
 from variolite.training.run_folder import read_object
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 RUNS = Path(__file__).resolve().parents[2] / "runs" / "reconstruction"
 
 RECIPES: Mapping[str, tuple[str, tuple[str, ...]]] = {
@@ -139,11 +138,9 @@ def _baselines(test: Crystals, train: Crystals) -> dict[str, Any]:
     }
 
 
-def scored_rows(
-    test: Crystals, found: Crystals, given: tuple[str, ...], workers: int | None = None
-) -> dict[str, Any]:
+def scored_rows(test: Crystals, found: Crystals, given: tuple[str, ...]) -> dict[str, Any]:
     """Every metric of a reconstruction with its interval: mean, low, high."""
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = os.cpu_count() or 1
     scores = score_reconstruction(test, found, given=given, workers=workers, log=_say)
     rows = reconstruction_rows([scores], method="", split="")
     return {row.metric.split("_given_")[0]: [row.mean, row.low, row.high] for row in rows}
@@ -157,25 +154,15 @@ def _write(runs: Path, results: Path) -> None:
     }
     if not found:
         sys.exit("nothing has been scored yet")
-    machine = describe()
-    content = {"command": "python -m benchmarks.crystals.reconstruction", "machine": machine}
-    write_text_atomic(
-        results / "crystal_reconstruction.json",
-        json.dumps({**content, "sets": found}, indent=1) + "\n",
-    )
-    text = "\n".join(_page(found, machine))
-    write_text_atomic(results / "crystal_reconstruction.md", f"{text}\n")
-    print(results / "crystal_reconstruction.md")
+    made = provenance("python -m benchmarks.crystals.reconstruction")
+    title = "Reconstruction of held-out crystals"
+    write_page(results / "crystal_reconstruction", title, _page(found), {"sets": found}, made)
 
 
-def _page(found: Mapping[str, Any], machine: Any) -> list[str]:
+def _page(found: Mapping[str, Any]) -> list[str]:
     lines = [
-        "# Reconstruction of held-out crystals",
-        "",
-        "`python -m benchmarks.crystals.reconstruction`, by `benchmarks/crystals/"
-        "reconstruction.py`. One run and one seed per data set, the posterior mean decoded, "
-        "everything decoded from the latents unless said otherwise; intervals (95 %) are a "
-        "bootstrap over formulas.",
+        "One run and one seed per data set, the posterior mean decoded, everything decoded from "
+        "the latents unless said otherwise; intervals (95 %) are a bootstrap over formulas.",
         "",
         "Match: `get_rms_dist` of pymatgen's StructureMatcher with `primitive_cell=False`; "
         "CDVAE tolerance is stol .5, ltol .3, angle 10°; strict is stol .1, ltol .05, angle 3°, "
@@ -183,36 +170,31 @@ def _page(found: Mapping[str, Any], machine: Any) -> list[str]:
         "in units of (V/n)^(1/3) over matched crystals; corrected counts failures at stol. "
         "Errors in Å are to the nearest image after the best translation.",
         "",
-        f"Machine: {machine}",
-        "",
     ]
-    heads = ["", "crystals", *(head for _, head, _, _ in SHOWN)]
     for name, content in found.items():
-        environment = content["environment"]
-        seconds = environment.get("seconds")
-        lines += [
-            f"## {content['title']}",
-            "",
-            f"Recipe `{content['recipe']}`"
-            + (f" with {', '.join(content['set'])}" if content["set"] else "")
-            + f", {content['train']:,} training crystals, {content['epochs']} epochs, "
-            f"{content['parameters']:,} weights, {seconds:.0f} s of wall time on a busy machine; "
-            f"{content['failures']} test crystals hold an element unseen in training and count "
-            f"as failures. Data set `{name}`.",
-            "",
-            f"| {' | '.join(heads)} |",
-            f"|{'---|' * len(heads)}",
-        ]
+        rows = []
         for title, scores in content["scores"].items():
-            for method, rows in scores.items():
+            for method, values in scores.items():
                 if method == "crystals":
                     continue
                 label = method if title == "all" else f"{method}, {title}"
-                if method not in ("variolite",):
+                if method != "variolite":
                     label += f" (given species{' and cell' if method == RANDOM else ''})"
-                cells = [formatted(rows[m], factor, digits) for m, _, factor, digits in SHOWN]
-                lines.append(f"| {label} | {scores['crystals']} | {' | '.join(cells)} |")
-        lines.append("")
+                cells = [formatted(values[m], factor, digits) for m, _, factor, digits in SHOWN]
+                rows.append([label, str(scores["crystals"]), *cells])
+        changes = f" with {', '.join(content['set'])}" if content["set"] else ""
+        lines += [
+            f"## {content['title']}",
+            "",
+            f"Recipe `{content['recipe']}`{changes}, {content['train']:,} training crystals, "
+            f"{content['epochs']} epochs, {content['parameters']:,} weights, "
+            f"{content['environment'].get('seconds'):.0f} s of wall time on a busy machine; "
+            f"{content['failures']} test crystals hold an element unseen in training and count "
+            f"as failures. Data set `{name}`.",
+            "",
+            *table(["", "crystals", *(head for _, head, _, _ in SHOWN)], rows),
+            "",
+        ]
     return lines
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from benchmarks.crystals.commands import Clock
+from benchmarks.crystals.clock import Clock
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals

@@ -1,4 +1,4 @@
-"""What the pages of the contest and of the ablations share: values of crystals and tables."""
+"""What pages on crystals share: values of every crystal, intervals, rows of scorecards."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from benchmarks.crystals.paired import Difference
+
+from variolite.scoring import ScoreRow
 
 Result = Mapping[str, Any]
 """What a run left."""
@@ -35,10 +37,7 @@ def with_interval(found: Difference, factor: float, *, brackets: bool) -> str:
     return text
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table, numbers to the right."""
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "|".join(" --- " if i == 0 else " ---: " for i in range(len(head))) + "|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
+def values_of_rows(rows: Sequence[ScoreRow]) -> list[dict[str, Any]]:
+    """What a table shows of the rows of a scorecard."""
+    names = ("method", "metric", "unit", "mean", "low", "high")
+    return [{name: getattr(row, name) for name in names} for row in rows]

@@ -11,7 +11,6 @@ all alike; medians are taken of processor time. Writes
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -33,14 +32,11 @@ from benchmarks.crystals.opponents import (
     contestant,
 )
 from benchmarks.crystals.sets import FOLDER, SETS
-from benchmarks.speed.machine import describe, load
+from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.model import CrystalBatch
-from variolite.records import write_text_atomic
 from variolite.training.optimiser import Adam, FlatParameters
-
-RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 BATCH = 256
 ASKED = 2.5
@@ -124,7 +120,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    began = load()
+    made = provenance(spelled("benchmarks.crystals.throughput", arguments), ["torch"])
     figures = []
     for size in arguments.sizes:
         for name in arguments.sets:
@@ -156,32 +152,31 @@ def main() -> None:
                 }
             )
             print(f"{size} {name}: {ratio:.2f} times", flush=True)
-    page = {
-        "command": "python -m benchmarks.crystals.throughput "
-        f"--sets {' '.join(arguments.sets)} --sizes {' '.join(arguments.sizes)} "
-        f"--repeats {arguments.repeats}",
-        "machine": describe(),
-        "load": [began, load()],
-        "torch": torch.__version__,
-        "batch": BATCH,
-        "repeats": arguments.repeats,
-        "rows": figures,
-    }
-    arguments.results.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(
-        arguments.results / "crystal_throughput.json", json.dumps(page, indent=1) + "\n"
-    )
-    write_text_atomic(arguments.results / "crystal_throughput.md", page_of(page))
+    page = {"batch": BATCH, "repeats": arguments.repeats, "rows": figures}
+    target = arguments.results / "crystal_throughput"
+    write_page(target, "Throughput of training on crystals", lines_of(page), page, made)
 
 
-def page_of(page: dict[str, Any]) -> str:
-    """The table as Markdown."""
-    before, after = (f"{x:.1f}" if x is not None else "unknown" for x in page["load"])
-    lines = [
-        "# Throughput of training on crystals",
-        "",
-        f"Written by `{page['command']}`; the figures are in `crystal_throughput.json` beside it.",
-        "",
+def lines_of(page: dict[str, Any]) -> list[str]:
+    """Return the table as Markdown."""
+    rows = []
+    for row in page["rows"]:
+        source, ours, _ = row["engines"]
+        rows.append(
+            [
+                row["title"],
+                f"{row['atoms']:.1f}",
+                f"{100 * row['padding']:.0f} %",
+                row["size"],
+                f"{source['parameters']:,} / {ours['parameters']:,}",
+                *(f"{e['rate']:.0f} ({e['low']:.0f}-{e['high']:.0f})" for e in (source, ours)),
+                f"**{row['ratio']:.2f}** [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
+                f"{row['ratio_float32']:.2f}",
+            ]
+        )
+    rates = [f"{name}, crystals per CPU-s" for name in ("source", "ours")]
+    sizes = ["data", "atoms", "padding", "size", "parameters, source / ours"]
+    return [
         f"One step is forward, backward and optimiser on {page['batch']} crystals, the same for "
         "both, processor time of one thread, engines in turn step by step, median, least and "
         f"greatest of {page['repeats']} steps. The source pads every crystal of a batch to the "
@@ -190,29 +185,10 @@ def page_of(page: dict[str, Any]) -> str:
         "bfloat16 where the processor gains by it, as `variolite fit` does; the source is all in "
         "float32, and so is ours in the last column.",
         "",
-        f"Machine: {page['machine']}; shared with other work (load {before} at the start, {after} "
-        f"at the end). torch {page['torch']}.",
+        *table([*sizes, *rates, "times", "times, ours in float32"], rows),
         "",
-        "| data | atoms | padding | size | parameters, source / ours | source, crystals per CPU-s "
-        "| ours, crystals per CPU-s | times | times, ours in float32 |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(_claim(row) for row in page["rows"] if row["set"] == "mp_20"),
     ]
-    for row in page["rows"]:
-        source, ours, _ = row["engines"]
-        cells = [
-            row["title"],
-            f"{row['atoms']:.1f}",
-            f"{100 * row['padding']:.0f} %",
-            row["size"],
-            f"{source['parameters']:,} / {ours['parameters']:,}",
-            *(f"{e['rate']:.0f} ({e['low']:.0f}-{e['high']:.0f})" for e in (source, ours)),
-            f"**{row['ratio']:.2f}** [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
-            f"{row['ratio_float32']:.2f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    asked = [row for row in page["rows"] if row["set"] == "mp_20"]
-    lines += ["", *(_claim(row) for row in asked)]
-    return "\n".join(lines).rstrip() + "\n"
 
 
 def _claim(row: dict[str, Any]) -> str:

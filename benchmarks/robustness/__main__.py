@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.pages import RESULTS, origin, provenance, table, write_page
 from benchmarks.robustness import crashes, flips, fuzz
 from benchmarks.robustness.programs import Program, programs
-
-from variolite.records import write_text_atomic
 
 EXPLAINED = """
 Small inputs, real commands. A command is killed before each of its changes of the file system and
@@ -29,7 +28,6 @@ shuffled or spliced: it is read, or refused in one line, and nothing else is lef
 run notes are stopped, so that equal runs are equal.
 """
 
-RESULTS = Path(__file__).parents[1] / "results"
 REPORTS = Path(__file__).resolve().parents[3] / "shared" / "data" / "reports"
 """Inputs that failed once; without the folder only files made here are tried."""
 
@@ -52,19 +50,18 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--only", nargs="*", metavar="WORD", help="kinds whose names hold a word")
     parser.add_argument("--out", type=Path, default=RESULTS / "robustness.md", metavar="FILE.md")
     given = parser.parse_args(arguments)
-    command = f"python -m benchmarks.robustness {shlex.join(arguments)}".strip()
+    made = provenance(f"python -m benchmarks.robustness {shlex.join(arguments)}".strip())
     stored = given.out.with_suffix(".json")
     # In memory where that is possible: the disk is not what is tried.
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         for name, attempts in kinds(Path(folder), given.kills, given.others, given.cases).items():
             if given.only is None or any(word in name for word in given.only):
-                row = _count(name, attempts(np.random.default_rng(0))) | {"command": command}
+                row = _count(name, attempts(np.random.default_rng(0))) | {"made": origin(made)}
                 # What was measured before, or is by another process now, stays.
                 known = json.loads(stored.read_text()) if stored.is_file() else {}
                 known[name] = row
-                write_text_atomic(stored, json.dumps(known, indent=1, sort_keys=True) + "\n")
-                write_text_atomic(given.out, _page(known))
+                write_page(given.out, "Faults of the machine", lines_of(known), known)
 
 
 def kinds(folder: Path, kills: int, others: int, cases: int) -> Kinds:
@@ -115,16 +112,21 @@ def _count(name: str, attempts: Iterator[crashes.Attempt]) -> dict[str, Any]:
     return {"tried": tried, "broken": faults.total(), "faults": dict(faults), "seconds": seconds}
 
 
-def _page(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = ["# Faults of the machine", ""]
-    lines += sorted({f"    {row['command']}" for row in rows.values()})
-    lines += [EXPLAINED, "| kind | tried | broken |", "| --- | ---: | ---: |"]
-    lines += [f"| {name} | {row['tried']:,} | {row['broken']} |" for name, row in rows.items()]
+def lines_of(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the page of the contents of ``robustness.json``, below its title."""
     tried, broken = (sum(row[key] for row in rows.values()) for key in ("tried", "broken"))
-    lines += [f"| all | {tried:,} | {broken} |"]
-    for name, row in rows.items():
-        lines += [f"- {name}: {n} x {fault}" for fault, n in row["faults"].items()]
-    return "\n".join(lines) + "\n"
+    cells = [[name, f"{row['tried']:,}", str(row["broken"])] for name, row in sorted(rows.items())]
+    return [
+        *sorted({f"- {row['made']}" for row in rows.values()}),
+        EXPLAINED,
+        *table(["kind", "tried", "broken"], [*cells, ["all", f"{tried:,}", str(broken)]]),
+        "",
+        *(
+            f"- {name}: {n} x {fault}"
+            for name, row in rows.items()
+            for fault, n in row["faults"].items()
+        ),
+    ]
 
 
 if __name__ == "__main__":

@@ -100,6 +100,10 @@ class Trial:
         place = self.program.place(self.work)
         return call(self.program.arguments, place, prepare=prepare, signals=signals)
 
+    def more(self, times: int, highest: float, random: np.random.Generator) -> list[float]:
+        """Random numbers for the attempts that are left of ``times`` after one at every change."""
+        return random.uniform(0.0, highest, max(0, times - self.changes)).tolist()
+
     def resumed(self) -> str | None:
         """Give the same command again; say what is wrong with how it ends, or None."""
         again = call(self.program.arguments, self.work)
@@ -122,7 +126,7 @@ def try_kills(trial: Trial, times: int, random: np.random.Generator) -> Iterator
     for number in range(1, trial.changes + 1):
         trial.run(_die, number)
         yield Attempt(f"kill at change {number}", trial.resumed())
-    for delay in random.uniform(0.0, trial.seconds, max(0, times - trial.changes)).tolist():
+    for delay in trial.more(times, trial.seconds, random):
         ended_ = trial.run(signals={delay: signal.SIGKILL})
         yield Attempt(f"kill after {delay:.3f} s", ended_.fault or trial.resumed())
 
@@ -162,7 +166,7 @@ def try_full_disk(trial: Trial, times: int, random: np.random.Generator) -> Iter
         yield Attempt(f"no space from change {number} on", fault or trial.resumed())
     present = _pages(trial.program.before) if trial.program.before else 0
     used = _pages(trial.work) - present
-    for share in random.uniform(0.0, 1.2, max(0, times - trial.changes)).tolist():
+    for share in trial.more(times, 1.2, random):
         with _small_disk(trial.work, present + int(share * used)) as grow:
             if grow is None:
                 return

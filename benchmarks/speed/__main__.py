@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
-from benchmarks.speed import driver, figures, machine, peers, task
+from benchmarks.pages import RESULTS, provenance, write_page
+from benchmarks.speed import driver, figures, peers, task
 from benchmarks.speed.lines import LINES, OURS, SOURCES, WARM_UP, line
-from benchmarks.speed.page import write_page
+from benchmarks.speed.page import lines_of
 
-_RESULTS = Path(__file__).parents[1] / "results"
 _SOURCE_EPOCHS = 10
 _OUR_EPOCHS = 40
 
@@ -26,7 +24,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the time to an ELBO")
     parser.add_argument("--only", nargs="*", help="keys of the lines to time (default: all)")
     parser.add_argument("--peers", type=Path, default=peers.default_folder(), metavar="FOLDER")
-    parser.add_argument("--out", type=Path, default=_RESULTS, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
     return parser.parse_args(arguments)
 
 
@@ -40,9 +38,10 @@ def main(arguments: list[str]) -> None:
     """
     options = _options(arguments)
     # The folder of the peers belongs to one machine and stays out of the record.
-    told = [f"--{name}={getattr(options, name)}" for name in ("rounds", "epochs", "seeds")]
+    given = [f"--{name}={getattr(options, name)}" for name in ("rounds", "epochs", "seeds")]
     os.environ["OMP_NUM_THREADS"] = "1"
-    before = machine.load() or 0.0
+    made = provenance(shlex.join(["python", "-m", "benchmarks.speed", *given]))
+    del made["versions"]  # every peer has its own
     chosen = [found for found in LINES if not options.only or found.key in options.only]
     with driver.stored_table() as table:
         records = driver.time_lines(
@@ -59,12 +58,8 @@ def main(arguments: list[str]) -> None:
         )
     timed = [figures.line_figures(record) for record in records]
     elbo = figures.elbo_figures(watched)
-    written: dict[str, Any] = {
-        "format": 1,
-        "command": shlex.join(["python", "-m", "benchmarks.speed", *told]),
-        "machine": machine.describe(),
-        "load": [before, machine.load() or 0.0],
-        "versions": {
+    content = {
+        "environments": {
             record.line.peer or "ours and plain": record.versions
             for record in records
             if record.versions
@@ -83,10 +78,7 @@ def main(arguments: list[str]) -> None:
         "lines": timed,
         "elbo": elbo,
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "speed.json").write_text(json.dumps(written, indent=1) + "\n")
-    (options.out / "speed.md").write_text(write_page(written))
-    print(write_page(written))
+    write_page(options.out / "speed", "Speed of training", lines_of(content), content, made)
 
 
 if __name__ == "__main__":

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from benchmarks.pages import table
 from benchmarks.speed.lines import OURS, line
 
 Figures = Mapping[str, Any]
 
 _WAYS = {"least": "at least", "greatest": "at most"}
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    marks = [" --- " if column == 0 else " ---: " for column in range(len(head))]
-    return [
-        "| " + " | ".join(head) + " |",
-        "|" + "|".join(marks) + "|",
-        *("| " + " | ".join(row) + " |" for row in rows),
-    ]
 
 
 def _times(one: Figures, other: Figures | None) -> str:
@@ -58,7 +50,7 @@ def _lines(figures: Figures) -> list[str]:
         "times ours, same batch",
         "times C, same batch",
     ]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _elbo(figures: Figures) -> list[str]:
@@ -77,7 +69,7 @@ def _elbo(figures: Figures) -> list[str]:
                 f"{theirs / ours:.1f}" if ours else "-",
             ]
         )
-    return _table(
+    return table(
         ["to match", "our beta", "seed", "ELBO, nats", "its CPU s", "our CPU s", "ratio"], rows
     )
 
@@ -93,33 +85,18 @@ def _claims(figures: Figures) -> list[str]:
         ]
         for claim in figures["claims"]
     ]
-    return _table(["claim", "asked", "measured", "over rounds or seeds", "met"], rows)
+    return table(["claim", "asked", "measured", "over rounds or seeds", "met"], rows)
 
 
-def write_page(figures: Figures) -> str:
-    """The page.
-
-    Parameters
-    ----------
-    figures : mapping
-        The contents of ``speed.json``.
-
-    Returns
-    -------
-    str
-        Markdown.
-    """
+def lines_of(figures: Figures) -> list[str]:
+    """Return the page of the contents of ``speed.json``, below its title and origin."""
     task = figures["task"]
     versions = "; ".join(
         f"{peer}: " + ", ".join(f"{name} {number}" for name, number in found.items())
-        for peer, found in figures["versions"].items()
+        for peer, found in figures["environments"].items()
     )
     count = median(one["epochs"] for one in figures["lines"] if "epochs" in one)
     parts = [
-        "# Speed of training",
-        "",
-        f"Written by `{figures['command']}`; the figures are in `speed.json` beside it.",
-        "",
         f"Task: {task['train_rows']:,} x {task['features']} float32 rows "
         f"({task['held_out_rows']:,} more held out by group), {task['network']}. "
         "CPU seconds of the whole process at one thread (`OMP_NUM_THREADS=1`), evaluation left "
@@ -127,8 +104,7 @@ def write_page(figures: Figures) -> str:
         f"epoch of every run is left out, {count:.0f} epochs a line remain. Median, least and "
         "greatest epoch.",
         "",
-        f"Machine: {figures['machine']}; shared with other work (load {figures['load'][0]:.1f} at "
-        f"the start, {figures['load'][1]:.1f} at the end). Versions: {versions}.",
+        f"Environments: {versions}.",
         "",
         "## Claims",
         "",
@@ -158,4 +134,4 @@ def write_page(figures: Figures) -> str:
             "",
             *_elbo(figures),
         ]
-    return "\n".join(parts) + "\n"
+    return parts

@@ -152,7 +152,7 @@ def test_from_runs_to_the_page(tmp_path, monkeypatch):
         "minus bucketing by size",
     ):
         assert words in page
-    figures = json.loads((tmp_path / "crystal_ablations.json").read_text())
+    figures = json.loads((tmp_path / "crystal_ablations.json").read_text())["figures"]
     verdicts = [f["verdict"] for f in figures if f.get("minus") == FULL]
     assert len(verdicts) == 2 * 3
     assert set(verdicts) <= {"better", "worse", "no clear difference"}

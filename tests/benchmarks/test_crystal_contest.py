@@ -109,7 +109,7 @@ def test_a_whole_contest_from_runs_to_the_table(textbook, tmp_path):
     page = (tmp_path / "crystal_contest.md").read_text()
     for words in ("## Textbook, 0.86M, 0.05 CPU-s", "| difference |", "## Trials"):
         assert words in page
-    figures = json.loads((tmp_path / "crystal_contest.json").read_text())
+    figures = json.loads((tmp_path / "crystal_contest.json").read_text())["figures"]
     verdicts = {f["verdict"] for f in figures if f["minus"] == "source"}
     assert set() < verdicts <= {"win", "loss", "tie"}
     with pytest.raises(SystemExit, match="no finished run"):

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_few_faults_are_tried_and_written_down(tmp_path):
     page = tmp_path / "robustness.md"
     page.with_suffix(".json").write_text(
-        json.dumps({"other": {"tried": 5, "broken": 1, "faults": {"odd": 1}, "command": "before"}})
+        json.dumps({"other": {"tried": 5, "broken": 1, "faults": {"odd": 1}, "made": "before"}})
     )
     arguments = (
         "--kills",
