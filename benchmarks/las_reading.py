@@ -24,7 +24,7 @@ import lasio
 import numpy as np
 from benchmarks.pages import RESULTS, provenance, table, write_page
 
-from variolite.errors import DataError
+from variolite.errors import DataError, printable
 from variolite.records import read_table
 from variolite.records.files.delimited import MISSING_WORDS
 
@@ -107,7 +107,8 @@ def main() -> None:
         for path in sorted(folder.rglob("*"))
         if path.suffix.lower() == ".las"
     ]
-    results = [(name, *compare(path)) for name, path in files]
+    compared = ((name, *compare(path)) for name, path in files)
+    results = [(name, kind, printable(note)) for name, kind, note in compared]
     counts = Counter(kind for _, kind, _ in results)
     lines = [
         f"{len(files)} files: tests/examples of lasio, and all LAS files of welly.",
