@@ -93,6 +93,25 @@ Null = Annotated[
         help="Another spelling of a missing value in a table. May be repeated.",
     ),
 ]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key: training.epochs=50. May be repeated.",
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Structures: refuse the data where one is rejected, guessed or doubtful."
+    ),
+]
+Primitive = Annotated[
+    bool, typer.Option("--primitive", help="Structures: reduce every cell to its primitive cell.")
+]
 AcceptRange = Annotated[
     bool,
     typer.Option(

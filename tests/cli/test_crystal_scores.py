@@ -64,7 +64,6 @@ def test_json_for_programs(files, score):
         ((), "there is nothing to score. Give a RUN and --data, or --structures and --reference"),
         (("RUN", *MADE), "RUN: does not go with --structures"),
         ((*MADE, "--data", "x.csv"), "--data: does not go with --structures"),
-        (("RUN", "--data", "x.csv", "--test", "h.csv"), "--test: does not go with RUN"),
         (("RUN",), "there is nothing to score it on. Give --data PATH"),
         (MADE, "--structures: there is nothing to compare them with"),
         ((*MADE, "--reference", "no.csv"), "no.csv"),

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from variolite.arguments import Null, Rows, keep_inputs, one_or_many
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+from variolite.arguments import Json, Null, Rows, keep_inputs, one_or_many
 
 
 class _ShowsByDefault(typer.core.TyperGroup):

@@ -14,10 +14,15 @@ import typer
 from variolite.arguments import (
     AcceptRange,
     Data,
+    Device,
+    Json,
     Mapping,
     Null,
+    Overrides,
+    Primitive,
     Rows,
     Run,
+    Strict,
     find_run,
     one_or_many,
     writable_copy,
@@ -31,25 +36,9 @@ if TYPE_CHECKING:
 
 PROGRESS = ConsoleProgress()
 
-FLAGS = {"mapping": "--map", "number": "-n", "max_attempts": "--tries"}
-"""Options whose flag is not the name of the parameter."""
-
-Device = Annotated[
-    str | None, typer.Option(metavar="NAME", help="auto (default), cpu, cuda, cuda:1 or mps.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Member = Annotated[
     int | None,
     typer.Option(metavar="N", min=0, help="Which member of the run to use, 0 by default."),
-]
-Strict = Annotated[
-    bool,
-    typer.Option(
-        "--strict", help="Structures: refuse the data where one is rejected, guessed or doubtful."
-    ),
-]
-Primitive = Annotated[
-    bool, typer.Option("--primitive", help="Structures: reduce every cell to its primitive cell.")
 ]
 OutPath = Annotated[
     Path,
@@ -63,23 +52,38 @@ OutPath = Annotated[
 ]
 
 
-def _call(field: Field, verb: str, *arguments: Any, **options: Any) -> Any:
-    """Call what a field offers with the options that were given, and refuse the others."""
+def _given(context: typer.Context, values: dict[str, Any], *used: str) -> dict[str, Any]:
+    """Values of the parameters that are on the command line, but for those ``used`` otherwise."""
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in used
+        and (source := context.get_parameter_source(name))
+        and source.name == "COMMANDLINE"
+    }
+
+
+def _call(
+    context: typer.Context,
+    field: Field,
+    verb: str,
+    *arguments: Any,
+    beside: str = "",
+    **given: Any,
+) -> Any:
+    """Call what a field offers with the options that were given; refuse those it does not take."""
     method: Callable[..., Any] | None = getattr(field, verb, None)
+    beside = beside or f"a run on {field.subject}"
     if method is None:
-        raise DataError(
-            f"`variolite {verb}` does not go with a run on {field.subject}",
-            hint="`variolite --help` lists the commands",
-        )
+        what = f"`variolite {verb}` does not go with {beside}"
+        raise DataError(what, hint="`variolite --help` lists the commands")
     parameters = signature(method).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    given = {name: value for name, value in options.items() if value is not None}
-    for name in given:
-        if name not in parameters and not takes_any:
-            flag = FLAGS.get(name, f"--{name.replace('_', '-')}")
-            raise DataError(
-                f"does not go with a run on {field.subject}", where=flag, hint="Leave it out"
-            )
+    for parameter in context.command.params:
+        if parameter.name in given.keys() - parameters.keys() and not takes_any:
+            flag = parameter.opts[0]
+            where = flag if flag.startswith("-") else flag.upper()
+            raise DataError(f"does not go with {beside}", where=where, hint="Leave it out")
     return method(*arguments, **given)
 
 
@@ -93,19 +97,13 @@ def _open(run: Path) -> tuple[Field, RunFolder]:
 
 
 def fit(
+    context: typer.Context,
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="Name of a recipe, or a YAML file.")
     ],
     data: Data,
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder to write.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Override a key: training.epochs=50. May be repeated.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
     mapping: Mapping = None,
     members: Annotated[
         int | None,
@@ -119,7 +117,7 @@ def fit(
         int | None,
         typer.Option(metavar="N", min=0, help="First seed; that of the recipe by default."),
     ] = None,
-    device: Device = None,
+    device: Device = "auto",
     restart: Annotated[bool, typer.Option("--restart", help="Replace a run.")] = False,
     primitive: Primitive = False,
     strict: Strict = False,
@@ -130,6 +128,7 @@ def fit(
 
     An interrupted run resumes when the same command is given again.
     """
+    given = _given(context, locals(), "recipe", "data", "out", "overrides", "seed", "rows", "null")
     from variolite.recipe import BaseRecipe, load_recipe
     from variolite.training.run_folder import RunFolder
 
@@ -142,24 +141,13 @@ def fit(
         changes.append(f"nulls={json.dumps(null)}")
     loaded = load_recipe(recipe, changes, BaseRecipe)
     with RunFolder(out).locked(new=True):
-        run = _call(
-            field_of_kind(loaded.kind),
-            "train",
-            loaded,
-            one_or_many(data),
-            out,
-            PROGRESS,
-            mapping=mapping,
-            members=members,
-            device=device,
-            restart=restart or None,
-            primitive=primitive or None,
-            strict=strict or None,
-        )
+        field, paths = field_of_kind(loaded.kind), one_or_many(data)
+        run = _call(context, field, "train", loaded, paths, out, PROGRESS, **given)
     typer.echo(str(run.path))
 
 
 def score(
+    context: typer.Context,
     run: Annotated[
         Path | None,
         typer.Argument(
@@ -258,7 +246,7 @@ def score(
         ),
     ] = None,
     strict: Strict = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scorecard as JSON.")] = False,
+    as_json: Json = False,
     rows: Rows = None,
     null: Null = None,
     accept_range: AcceptRange = False,
@@ -271,90 +259,38 @@ def score(
     With --structures and --reference: validity, coverage, distributions,
     uniqueness and novelty of anyone's crystals; stability too with --hull.
     """
-    of_runs = {
-        "RUN": run,
-        "--data": data,
-        "--train": train,
-        "--map": mapping,
-        "--levels": levels,
-        "--transductive": transductive or None,
-        "--samples": samples or None,
-        "--strict": strict or None,
-        "--rows": rows,
-        "--null": null or None,
-        "--accept-range": accept_range or None,
-    }
-    of_structures = {
-        "reference": reference,
-        "test": test,
-        "energies": energies,
-        "out": out,
-    }
-    of_both = {
-        "hull": hull,
-        "relax_steps": relax_steps or None,
-        "baselines": baselines,
-        "workers": workers,
-    }
+    given = _given(context, locals(), "structures", "as_json")
     if structures:
-        _refuse(of_runs, "--structures")
         field = next(field for field in all_fields() if hasattr(field, "score_structures"))
-        card = _call(
-            field, "score_structures", tuple(structures), PROGRESS, **of_both, **of_structures
-        )
+        arguments, beside = (tuple(structures), PROGRESS), "--structures"
+        card = _call(context, field, "score_structures", *arguments, beside=beside, **given)
+    elif run is None:
+        hint = "Give a RUN and --data, or --structures and --reference"
+        raise DataError("there is nothing to score", hint=hint)
+    elif not data:
+        what, hint = "there is nothing to score it on", "Give --data PATH"
+        raise DataError(what, where=str(run), hint=hint)
     else:
-        if run is None:
-            raise DataError(
-                "there is nothing to score",
-                hint="Give a RUN and --data, or --structures and --reference",
-            )
-        flags = {f"--{name.replace('_', '-')}": value for name, value in of_structures.items()}
-        _refuse(flags, "RUN")
-        if not data:
-            raise DataError(
-                "there is nothing to score it on", where=str(run), hint="Give --data PATH"
-            )
+        given = {**given, "train": one_or_many(train)} if train else given
+        del given["run"], given["data"]
         field, folder = _open(writable_copy(run, PROGRESS.note))
         with folder.locked():
-            card = _call(
-                field,
-                "score",
-                folder,
-                one_or_many(data),
-                PROGRESS,
-                train=one_or_many(train),
-                mapping=mapping,
-                levels=levels,
-                transductive=transductive or None,
-                samples=samples or None,
-                **of_both,
-                strict=strict or None,
-                **_reading(rows, null, accept_range),
-            )
+            card = _call(context, field, "score", folder, one_or_many(data), PROGRESS, **given)
             field.report(folder)
     typer.echo(card.to_json() if as_json else field.format_scores(card))
 
 
-def _reading(rows: str | None, null: list[str] | None, accept_range: bool) -> dict[str, Any]:
-    return {"rows": rows, "null": null or None, "accept_range": accept_range or None}
-
-
-def _refuse(options: dict[str, Any], beside: str) -> None:
-    for flag, value in options.items():
-        if value is not None:
-            raise DataError(f"does not go with {beside}", where=flag, hint="Leave one of them out")
-
-
-def compare(first: Run, second: Run) -> None:
+def compare(context: typer.Context, first: Run, second: Run) -> None:
     """Compare two scored runs group by group, with an interval on the difference."""
     from variolite.training import RunFolder
 
     field, folder = _open(first)
-    card = _call(field, "compare", folder, RunFolder(second))
+    card = _call(context, field, "compare", folder, RunFolder(second))
     typer.echo(field.format_scores(card))
 
 
 def encode(
+    context: typer.Context,
     run: Run,
     data: Data,
     out: OutPath,
@@ -375,12 +311,11 @@ def encode(
     drops are left out and counted. Of structures it writes the mean over their
     atoms, with predicted properties and their 90 % intervals where the run has them.
     """
-    given = {"atoms": atoms or None, "primitive": primitive or None, "strict": strict or None}
-    reading = _reading(rows, null, accept_range)
-    _apply("encode", run, data, out, mapping=mapping, member=member, **given, **reading)
+    _apply(context, locals())
 
 
 def cluster(
+    context: typer.Context,
     run: Run,
     data: Data,
     out: OutPath,
@@ -391,11 +326,11 @@ def cluster(
     accept_range: AcceptRange = False,
 ) -> None:
     """Write the cluster of every row, from the clustering fitted on the training groups."""
-    options = {"mapping": mapping, "member": member}
-    _apply("cluster", run, data, out, **options, **_reading(rows, null, accept_range))
+    _apply(context, locals())
 
 
 def reconstruct(
+    context: typer.Context,
     run: Run,
     data: Data,
     out: OutPath,
@@ -411,18 +346,21 @@ def reconstruct(
 
     Structures come back in their own cell, origin, orientation and order of atoms.
     """
-    given = {"primitive": primitive or None, "strict": strict or None}
-    reading = _reading(rows, null, accept_range)
-    _apply("reconstruct", run, data, out, mapping=mapping, member=member, **given, **reading)
+    _apply(context, locals())
 
 
-def _apply(verb: str, run: Path, data: list[Path], out: Path, **options: Any) -> None:
+def _apply(context: typer.Context, values: dict[str, Any]) -> None:
+    """Carry out the command that writes ``out`` from ``run`` and ``data``, by its own name."""
+    run, data, out = (values[name] for name in ("run", "data", "out"))
+    given = _given(context, values, "run", "data", "out")
     field, folder = _open(run)
-    made = _call(field, verb, folder, one_or_many(data), out, PROGRESS, **options)
+    verb = str(context.command.name)
+    made = _call(context, field, verb, folder, one_or_many(data), out, PROGRESS, **given)
     typer.echo(str(made or out))
 
 
 def generate(
+    context: typer.Context,
     run: Run,
     number: Annotated[
         int, typer.Option("-n", "--number", metavar="N", min=1, help="How many are wanted.")
@@ -486,7 +424,7 @@ def generate(
         int | None,
         typer.Option(metavar="N", min=1, help="Processes that relax and take energies (1)."),
     ] = None,
-    device: Device = None,
+    device: Device = "auto",
     all_or_nothing: Annotated[
         bool,
         typer.Option("--all-or-nothing", help="Write nothing where fewer than N are found."),
@@ -502,28 +440,10 @@ def generate(
     sum of their covalent radii, a volume per atom like those of training crystals, some symmetry,
     and the number of atoms, composition and space group that were asked for.
     """
+    given = _given(context, locals(), "run", "number", "out")
     field, folder = _open(run)
     try:
-        _call(
-            field,
-            "generate",
-            folder,
-            number,
-            out,
-            PROGRESS,
-            where=where,
-            guidance=guidance,
-            temperature=temperature,
-            steps=steps,
-            max_attempts=max_attempts,
-            symmetrise=symmetrise,
-            best_of=best_of,
-            relax=relax or None,
-            seed=seed,
-            workers=workers,
-            device=device,
-            all_or_nothing=all_or_nothing or None,
-        )
+        _call(context, field, "generate", folder, number, out, PROGRESS, **given)
     except ShortfallError as error:
         if error.written:
             typer.echo(str(out))
@@ -532,6 +452,7 @@ def generate(
 
 
 def doctor(
+    context: typer.Context,
     run: Run,
     data: Annotated[
         list[Path] | None,
@@ -546,9 +467,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Report how healthy the latent space is, and what to change."""
+    given = _given(context, locals(), "run", "data", "as_json")
     field, folder = _open(run)
-    options = {"mapping": mapping, "accept_range": accept_range or None}
-    health = _call(field, "doctor", folder, one_or_many(data), PROGRESS, **options)
+    health = _call(context, field, "doctor", folder, one_or_many(data), PROGRESS, **given)
     typer.echo(json.dumps(health.to_dict(), indent=1) if as_json else "\n".join(health.lines()))
 
 
@@ -564,6 +485,7 @@ FieldName = StrEnum("FieldName", {name: name for name in field_names()})  # type
 
 
 def demo(
+    context: typer.Context,
     field: Annotated[FieldName, typer.Argument(help="Field of science.")] = next(iter(FieldName)),
     out: Annotated[Path, typer.Option("--out", help="Folder for tables and run.")] = Path(
         "runs/demo"
@@ -575,4 +497,4 @@ def demo(
     model that comes with the package, without training.
     """
     kind = field_names()[field.value]
-    typer.echo(str(_call(field_of_kind(kind), "demo", out, PROGRESS)))
+    typer.echo(str(_call(context, field_of_kind(kind), "demo", out, PROGRESS)))

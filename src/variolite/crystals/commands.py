@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from variolite.arguments import Run, keep_inputs, writable_copy
+from variolite.arguments import Device, Primitive, Run, Strict, keep_inputs, writable_copy
 from variolite.errors import DataError, RunFolderError, nearest
 from variolite.progress import ConsoleProgress
 from variolite.text_table import text_table
@@ -58,7 +58,7 @@ def interpolate(
     path: Annotated[
         str, typer.Option(metavar="KIND", help="spherical or linear, in the latents.")
     ] = "spherical",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Write crystals between two, decoded from a path between their latents.
 
@@ -181,15 +181,8 @@ def pack(
     reduce: Annotated[
         bool, typer.Option("--reduce", help="Write the Niggli cell of every structure.")
     ] = False,
-    primitive: Annotated[
-        bool, typer.Option("--primitive", help="Write the primitive cell of every structure.")
-    ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Refuse the data where a structure is rejected, guessed or doubtful."
-        ),
-    ] = False,
+    primitive: Primitive = False,
+    strict: Strict = False,
     rejects: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Table of what was rejected, and why (OUT.rejects.csv)."),
@@ -296,7 +289,7 @@ def prior(
             help="prior.kind=flow, prior.epochs=50, properties=[band_gap].",
         ),
     ] = None,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Fit the prior and the property predictions of a finished run again.
 
