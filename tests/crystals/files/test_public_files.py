@@ -13,7 +13,7 @@ import pytest
 from crystal_cases import CIF, OPERATIONS, changed, read_text, sound
 
 from variolite.crystals.elements import SYMBOLS
-from variolite.crystals.files import sources, textbook_crystals, write_structures
+from variolite.crystals.files import textbook_crystals, write_structures
 from variolite.crystals.files.checks import (
     CONTRADICTED,
     GUESSED,
@@ -25,6 +25,7 @@ from variolite.crystals.files.checks import (
 from variolite.crystals.files.reading import read_structures
 from variolite.crystals.files.symmetry import operations_of_group
 from variolite.errors import DataError
+from variolite.records.files import memory
 
 LABELS = ("_atom_site_type_symbol\n", "", "Na Na1", "Na1", "Cl Cl1", "Cl1")
 SUM = "_chemical_formula_sum"
@@ -383,8 +384,8 @@ def test_damaged_members_and_archives_cost_no_others(tmp_path, monkeypatch):
     names = ["two", "corrupt", "corrupt.csv", "cut.tar", "no.zip"]
     assert reading.rejects["name"].to_list() == names
     # Bombs: a member, and all members together.
-    monkeypatch.setattr(sources, "LEAST_BYTES", 2_000)
-    monkeypatch.setattr(sources, "MOST_TIMES", 1)
+    monkeypatch.setattr(memory, "_SMALL", 2_000)
+    monkeypatch.setattr(memory, "_RATIO", 1)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.cif", "#" * 100_000)
         for number in range(9):
@@ -392,5 +393,5 @@ def test_damaged_members_and_archives_cost_no_others(tmp_path, monkeypatch):
     reading = read_structures(tmp_path / "a.zip")
     limit = max(2_000, (tmp_path / "a.zip").stat().st_size)
     assert len(reading.crystals) == limit // len(CIF)
-    assert reading.rejects["reason"].str.contains("unpacked it is").all()
+    assert reading.rejects["reason"].str.contains("decompress to more than").all()
     assert reading.rejects["name"].to_list() == ["bomb", "a.zip"]

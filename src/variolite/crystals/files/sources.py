@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from variolite.crystals.files.checks import RejectedError
 from variolite.crystals.files.formats import IDS, name_of_file
 from variolite.crystals.files.store import open_store
 from variolite.errors import DataError, nearest
+from variolite.records.files.memory import read_bounded, unpacked_limit
 
 # Which files hold structures, and in which format.
 
@@ -48,10 +49,6 @@ _COMPRESSED: Mapping[str, Callable[[Any], Any]] = {
     ".xz": lzma.open,
 }
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", *(f".tar{ending}" for ending in _COMPRESSED))
-
-# What is unpacked of one file: so many times its size, but some bytes always and no more ever.
-MOST_TIMES, LEAST_BYTES, MOST_BYTES = 300, 1 << 26, 1 << 30
-MOST_IN_ALL = 1 << 36  # bytes of all members of an archive
 
 _UNREADABLE = (
     *(RejectedError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError),
@@ -166,9 +163,8 @@ def _unpacked(
             yield path, kind, None
             continue
         try:
-            members = _zip_members if path.name.casefold().endswith(".zip") else _tar_members
-            left = _limit(path.stat().st_size, MOST_IN_ALL)
-            for name, read in members(path):
+            left = limit = unpacked_limit(path.stat().st_size)
+            for name, opened, packed in _members(path):
                 inner = path / name
                 form = None if inner.name.startswith(".") else _format_of(inner)
                 if form is None:
@@ -176,60 +172,33 @@ def _unpacked(
                 try:
                     if form in ("archive", "store"):
                         raise RejectedError("unreadable_file", "packed in an archive: unpack it")
-                    data = read()
+                    data = read_bounded(opened(), packed)
                 except _UNREADABLE as error:
                     yield inner, form, [_unreadable(inner, form, error)]
                     continue
                 left -= len(data)
                 if left < 0:
-                    raise RejectedError("unreadable_file", "unpacked it is much too large")
+                    detail = f"its members decompress to more than {limit:,} bytes"
+                    raise RejectedError("unreadable_file", detail)
                 yield inner, form, data
         # A damaged archive ends where it is damaged; what came before stays.
         except _UNREADABLE as error:
             yield path, kind, [_unreadable(path, kind, error)]
 
 
-def _zip_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if not member.is_dir():
-                yield member.filename, partial(_of_zip, archive, member)
-
-
-def _of_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    return _bounded(archive.open(member), member.compress_size)
-
-
-def _tar_members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-    with tarfile.open(path) as archive:
-        for member in archive:
-            stream = archive.extractfile(member) if member.isfile() else None
-            if stream is not None:
+def _members(path: Path) -> Iterator[tuple[str, Callable[[], Any], int]]:
+    """Yield name of every file in an archive, what opens it, and the bytes that it is packed in."""
+    if path.name.casefold().endswith(".zip"):
+        with zipfile.ZipFile(path) as archive:
+            for file in archive.infolist():
+                if not file.is_dir():
+                    yield file.filename, partial(archive.open, file), file.compress_size
+        return
+    with tarfile.open(path) as tar:
+        for member in tar:
+            if member.isfile():
                 # Unlike those of a zip file, members are compressed together.
-                yield member.name, partial(_bounded, stream, path.stat().st_size)
-
-
-def _limit(packed: int, most: int) -> int:
-    return min(max(LEAST_BYTES, MOST_TIMES * packed), most)
-
-
-def _bounded(stream: IO[bytes], packed: int) -> bytes:
-    """Read a stream that is unpacked from so many bytes, up to a limit."""
-    limit = _limit(packed, MOST_BYTES)
-    with stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        detail = f"unpacked it is larger than {limit / 1e6:,.0f} MB"
-        raise RejectedError("unreadable_file", detail)
-    return data
-
-
-def _read(path: Path) -> bytes:
-    """Return the bytes of a file, unpacked where its ending says that it is packed."""
-    opened = next((o for end, o in _COMPRESSED.items() if path.name.casefold().endswith(end)), None)
-    if opened is None:
-        return path.read_bytes()
-    return _bounded(opened(path), path.stat().st_size)
+                yield member.name, partial(tar.extractfile, member), path.stat().st_size
 
 
 def _contents(
@@ -244,12 +213,10 @@ def _contents(
         if not properties:
             crystals = replace(crystals, properties={})
         return [Chunk(kind, crystals, [str(path)], [], [], size=float(path.stat().st_size))]
-    if data is None:
-        data = _read(path)
-    else:
-        for ending, opened in _COMPRESSED.items():
-            if path.name.casefold().endswith(ending):
-                data = _bounded(opened(io.BytesIO(data)), len(data))
+    data = path.read_bytes() if data is None else data
+    for ending, opened in _COMPRESSED.items():
+        if path.name.casefold().endswith(ending):
+            data = read_bounded(opened(io.BytesIO(data)), len(data))
     if kind in _TABLES:
         return list(_of_table(path, kind, data, properties))
     return _decoded(data)

@@ -10,11 +10,12 @@ import io
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from variolite.errors import DataError
 
 _RATIO = 200
-"""A gzip file that holds more than this many times its size is refused: text reaches 5 to 50."""
+"""A file that holds more than this many times its size is refused: text reaches 5 to 50."""
 
 _SMALL = 64 << 20  # Bytes that are always decompressed.
 _GIB = 1 << 30
@@ -52,18 +53,29 @@ def require_memory(needed: int, action: str) -> None:
         )
 
 
-def gunzip(data: bytes) -> bytes:
-    """Decompress gzip; DataError where it is damaged or holds far more than such files do."""
-    limit = max(_SMALL, _RATIO * len(data))
+def unpacked_limit(packed: int) -> int:
+    """Bytes beyond which ``packed`` bytes are refused to be decompressed."""
+    return max(_SMALL, _RATIO * packed)
+
+
+def read_bounded(stream: IO[bytes] | io.BufferedIOBase, packed: int) -> bytes:
+    """Read to its end what ``packed`` bytes hold; DataError where that is far more than of text."""
+    limit = unpacked_limit(packed)
     available = available_memory()
     if available is not None:
         limit = min(limit, available // 2)  # The other half is for what is read out of it.
+    with stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        what = f"its {packed:,} bytes decompress to more than {limit:,}"
+        raise DataError(what, hint="Decompress it yourself if you trust it, and split it")
+    return content
+
+
+def gunzip(data: bytes) -> bytes:
+    """Decompress gzip; DataError where it is damaged or holds far more than such files do."""
     try:
-        content = gzip.GzipFile(fileobj=io.BytesIO(data)).read(limit + 1)
+        return read_bounded(gzip.GzipFile(fileobj=io.BytesIO(data)), len(data))
     except (OSError, EOFError, zlib.error) as error:
         hint = "The file is truncated or not gzip"
         raise DataError(f"cannot be decompressed ({error})", hint=hint) from None
-    if len(content) > limit:
-        what = f"its {len(data):,} bytes decompress to more than {limit:,}"
-        raise DataError(what, hint="Decompress it yourself if you trust it, and split it")
-    return content
