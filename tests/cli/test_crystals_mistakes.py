@@ -123,7 +123,7 @@ def test_an_element_that_the_run_never_saw(made, program, tmp_path, command):
     uranium = Crystal(np.array([92], np.uint8), np.zeros((1, 3)), 2.8 * np.eye(3), "alpha-U")
     write_structures(Crystals.of([uranium]), tmp_path / "u.csv")
     line = program.fails(*calls(made.run, tmp_path / "u.csv", tmp_path)[command])
-    assert "alpha-U: the model was not trained on U" in line
+    assert "u.csv: the model was not trained on an element: U" in line
     assert [p.name for p in tmp_path.iterdir()] == ["u.csv"]
 
 

@@ -115,7 +115,7 @@ def test_a_store_with_a_crystal_that_has_no_frame(made, program, tmp_path):
     # Alone it is an error.
     write_store(tmp_path / "x.crystals", Crystals.of([flat]))
     line = program.fails("encode", made.run, data=tmp_path / "x.crystals", out=tmp_path / "n.csv")
-    assert "flat: the structure has no atoms, no cell of a volume" in line
+    assert "x.crystals: lengths or angles of the cell are impossible: it encloses" in line
 
 
 def test_primitive_cells_give_the_latents_of_any_cell(made, program, tmp_path):

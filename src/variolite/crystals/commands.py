@@ -215,17 +215,15 @@ def pack(
 
     store = _as_store(out)
     require_place(store)
-    table, notes = tables_beside(store)
-    table = rejects or table
-    keep_inputs("--rejects", table, *paths)
-    require_writable(table)
+    beside, notes = tables_beside(store)
+    tables = (rejects or beside, notes)
+    keep_inputs("--rejects", tables[0], *paths)
+    require_writable(tables[0])
     with PROGRESS.stage("reading structures") as step:
         reading = read_all(
             paths, limits=Limits(max_atoms=max_atoms), workers=os.cpu_count() or 1, log=step
         )
-    for line in reading.remarks():
-        PROGRESS.note(line)
-    reading.write(table, notes, PROGRESS.note, always=rejects is not None)
+    reading.report(PROGRESS.note, tables, always=rejects is not None)
     if strict:
         reading.require_sound()
     reading.require(limit_rejected, paths)

@@ -17,7 +17,6 @@ from variolite.shipped import copy_shipped, shipped_run
 if TYPE_CHECKING:
     from variolite.crystals.crystal_model import CrystalModel
     from variolite.crystals.crystals import Crystals
-    from variolite.crystals.files.reading import Reading
     from variolite.crystals.generation.sampling import Generated, Sampling
     from variolite.crystals.score_run import CrystalHealth
     from variolite.scoring import Scorecard
@@ -277,52 +276,49 @@ class CrystalField:
 FIELD = CrystalField()
 
 
-def gather(
+def load(
     data: Paths,
     progress: Progress,
+    out: Path | None = None,
     *,
     model: CrystalModel | None = None,
     strict: bool = False,
     primitive: bool = False,
-) -> Reading:
+) -> Crystals:
     """Read the structures that a command is given; there has to be one at least.
 
-    Those without a sound cell, and with elements that the model was not trained on, are moved to
-    the rejects. ``strict`` makes rejects, guesses and contradictions an error.
+    Those without a sound cell, and with elements that the model was not trained on, are rejected.
+    What is rejected and noted is listed beside ``out``; ``strict`` makes rejects, guesses and
+    contradictions an error.
     """
     import numpy as np
 
-    from variolite.crystals.crystal_model import canonicalize, require_known
     from variolite.crystals.elements import SYMBOLS
     from variolite.crystals.files.checks import RejectedError
-    from variolite.crystals.files.reading import read_structures
+    from variolite.crystals.files.reading import read_structures, tables_beside
     from variolite.crystals.periodic import has_cell
     from variolite.crystals.primitive import primitive_cells, repeats
 
     reading = read_structures(data, log=progress.note)
     crystals = reading.crystals
     wrong = {
-        place: RejectedError("bad_cell", "it encloses no volume, or an atom is no element")
+        place: RejectedError("bad_cell", "it encloses no volume, or an atom is not an element")
         for place in np.flatnonzero(~has_cell(crystals)).tolist()
     }
     if model is not None:
         for place in np.flatnonzero(~crystals.made_of(model.elements)).tolist():
-            strange = sorted({*crystals[place].species.tolist()} - {*model.elements})
-            listed = ", ".join(SYMBOLS[z] for z in strange)
+            unknown = sorted({*crystals[place].species.tolist()} - {*model.elements})
+            listed = ", ".join(SYMBOLS[z] for z in unknown)
             wrong.setdefault(place, RejectedError("not_trained_on", listed))
-    if wrong and len(wrong) == len(crystals):
-        canonicalize(crystals)
-        if model is not None:
-            require_known(model.elements, crystals.species, crystals)
     reading = reading.without(wrong, str(data) if isinstance(data, Path) else name_of(data))
-    for line in reading.remarks():
-        progress.note(line)
+    reading.require(1.0, data)
+    if strict:
+        reading.require_sound()
+    reading.report(progress.note, tables_beside(out) if out else ())
     if wrong:
         names = [f"{crystals.names[place]} ({error.detail})" for place, error in wrong.items()]
         more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
         progress.note(f"left out: {', '.join(names[:NAMED])}{more}")
-    if strict:
-        reading.require_sound()
     crystals = reading.crystals
     if primitive:
         with progress.stage("finding primitive cells") as step:
@@ -338,17 +334,7 @@ def gather(
             f"{over:,} of {len(crystals):,} have more atoms than any crystal that the model was "
             f"trained on ({largest}): expect little of their latents"
         )
-    return replace(reading, crystals=crystals)
-
-
-def load(data: Paths, progress: Progress, out: Path | None = None, **options: Any) -> Crystals:
-    """Return the structures of `gather`; what is rejected and noted is listed beside ``out``."""
-    from variolite.crystals.files.reading import tables_beside
-
-    reading = gather(data, progress, **options)
-    if out is not None:
-        reading.write(*tables_beside(out), progress.note)
-    return reading.crystals
+    return crystals
 
 
 def load_decoder(run: RunFolder, device: str) -> CrystalModel:

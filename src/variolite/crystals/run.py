@@ -24,7 +24,6 @@ from variolite.crystals.crystal_model import (
 )
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.groups import draw_split, groups_by
-from variolite.crystals.files.reading import tables_beside
 from variolite.crystals.files.store import fingerprint
 from variolite.crystals.generation.prior import fit_prior
 from variolite.crystals.generation.properties import fit_property_head, require_properties
@@ -185,13 +184,13 @@ def train_on_files(
 
     What is rejected is listed beside the run.
     """
-    from variolite.crystals.field import gather
+    from variolite.crystals.field import load
 
     choose_device(device, 0)
-    reading = gather(data, progress, strict=strict, primitive=primitive)
+    crystals = load(data, progress, out, strict=strict, primitive=primitive)
     run, model = train_crystal_run(
         recipe,
-        reading.crystals,
+        crystals,
         out,
         name=name_of(data),
         device=device,
@@ -199,7 +198,6 @@ def train_on_files(
         primitive=primitive,
         progress=progress,
     )
-    reading.write(*tables_beside(out), progress.note)
     if model.properties is None:
         return run
     about = model.properties.about

@@ -355,8 +355,7 @@ def score_structures(
         reading = read_structures(structures, properties=False, limits=limits, log=step)
         known = load_crystals(reference, log=step)
         real = None if test is None else load_crystals(test, log=step)
-    for line in reading.remarks():
-        progress.note(line)
+    reading.report(progress.note)
     with progress.stage("scoring structures") as step:
         scores = score_generation(
             reading.crystals,

@@ -79,20 +79,21 @@ class Reading:
         less = _reading(self.crystals, wrong, lines)
         return replace(less, rejects=pl.concat([self.rejects, less.rejects]), notes=self.notes)
 
-    def write(self, rejects: Path, notes: Path, log: Log, *, always: bool = False) -> None:
-        """Write the tables and log their places; an empty one only ``always``.
+    def report(self, log: Log, tables: tuple[Path, ...] = (), *, always: bool = False) -> None:
+        """Log what was rejected or changed, and write the `tables_beside` a result.
 
-        A table of an earlier attempt goes: it would speak of structures that are fine now.
+        An empty table of rejects is written only ``always``; tables of an earlier attempt go: they
+        would speak of structures that are fine now.
         """
-        for table, path, title in (
-            (self.rejects, rejects, "rejected structures"),
-            (self.notes, notes, "notes on structures"),
-        ):
-            if len(table) or (always and path == rejects):
+        for line in self.remarks():
+            log(line)
+        for path, table in zip(tables, (self.rejects, self.notes), strict=False):
+            if len(table) or (always and table is self.rejects):
                 write_table(table, path)
             else:
                 path.unlink(missing_ok=True)
             if len(table):
+                title = "rejected structures" if table is self.rejects else "notes on structures"
                 log(f"{title}: {path}")
 
     def remarks(self) -> list[str]:
@@ -203,11 +204,11 @@ def _reading(
 ) -> Reading:
     if wrong:
         crystals = crystals.take(np.delete(np.arange(len(crystals)), list(wrong)))
-    rejects, told = (
+    tables = (
         pl.DataFrame(rows, schema=schema, orient="row")
         for rows, schema in ((list(lines), _REJECTS), (list(notes), _NOTES))
     )
-    return Reading(crystals, rejects, told)
+    return Reading(crystals, *tables)
 
 
 # Whatever a text holds is computed with: numbers that overflow are met by the checks.
@@ -285,13 +286,13 @@ def _parsed(chunk: Chunk, texts: list[str], limits: Limits) -> Reading:
         (*at(origin), name, e.code, e.reason)
         for origin, name, e in sorted(rejects, key=lambda reject: reject[0])
     ]
-    told = [
+    noted = [
         (*at(origins[i]), names[i], note)
         for i, found in notes.items()
         if i not in wrong
         for note in found
     ]
-    return _reading(crystals, wrong, lines, told)
+    return _reading(crystals, wrong, lines, noted)
 
 
 def _attempt(parse: Parser, text: str) -> Sequence[Draft | RejectedError]:
@@ -415,8 +416,7 @@ def load_crystals(
 ) -> Crystals:
     """Return the structures of :func:`read_structures`; logs how many were rejected."""
     reading = read_structures(paths, properties=properties, limits=limits, log=log)
-    for line in reading.remarks():
-        log(line)
+    reading.report(log)
     return reading.crystals
 
 
