@@ -310,7 +310,7 @@ def _page(content: Mapping[str, Any], outcomes: list[Outcome]) -> list[str]:
             *(_cell(outcome.metrics.get(name)) for name in names),
             "" if outcome.composition_met is None else f"{outcome.composition_met:.3f}",
             f"{outcome.mismatch.crystals:.3f} ({outcome.mismatch.crystals_floor:.3f})",
-            f"{outcome.mismatch.told_apart:.2f}",
+            f"{outcome.mismatch.classified:.2f}",
             f"{outcome.seconds_per_thousand:.1f}",
         ]
         for outcome in outcomes

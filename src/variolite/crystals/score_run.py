@@ -306,7 +306,7 @@ def _mismatch_line(what: str, found: LatentMismatch) -> str:
     return (
         f"draws from {what} lie {found.crystals:.2f} standard deviations from the latents of whole "
         f"crystals (sampling alone: {found.crystals_floor:.2f}); a classifier puts "
-        f"{found.told_apart:.0%} on the right side, where 50% is chance"
+        f"{found.classified:.0%} on the right side, where 50% is chance"
     )
 
 

@@ -57,7 +57,7 @@ def random_compositions(count, seed, most=4):
 
 
 def broken():
-    """Crystals of which some cannot be judged, and which can."""
+    """Crystals of which some cannot be measured, and which can."""
     good = cubic(4.0, [11, 17], [[0, 0, 0], [0.5, 0.5, 0.5]], "good")
     bad = [
         replace(good, lattice=np.diag([4.0, 4.0, 0.0]), name="flat"),

@@ -28,9 +28,9 @@ def test_results_are_those_of_pymatgen():
     chosen = np.random.default_rng(0).choice(sizes, len(some))
     first = [rewritten(crystal, i, cells=1 + i % 2) for i, crystal in enumerate(some)]
     second = [shaken(crystal, i, chosen[i]) for i, crystal in enumerate(some)]
-    judge = StructureMatcher()
+    matcher = StructureMatcher()
     pairs = zip(first, second, strict=True)
-    expected = [int(judge.fit(to_pymatgen(one), to_pymatgen(other))) for one, other in pairs]
+    expected = [int(matcher.fit(to_pymatgen(one), to_pymatgen(other))) for one, other in pairs]
     assert compared(Crystals.of(first), Crystals.of(second)) == expected
     assert 0 < sum(expected) < len(expected)
 
@@ -81,7 +81,7 @@ class Scripted:
 
 
 def stretched(steps):
-    """Helium on a lattice that is longer along z by so many thousandths of an Angstrom."""
+    """Helium on a lattice that is longer along z by some thousandths of an Angstrom."""
     atom = cubic(3.0, [2], [[0, 0, 0]])
     cells = [np.diag([3.0, 3.0, 3.0 + step / 1000]) for step in steps]
     return Crystals.of([replace(atom, lattice=cell) for cell in cells])

@@ -145,9 +145,9 @@ def test_stable_means_not_above_the_hull_of_the_others(relaxed):
     assert above[:2] == [None, None]
     assert "1 without an energy" in notes
     assert "no known phase of the elements F, Li" in notes
-    judged = np.array([value for value in above if value is not None])
-    assert scores["stable"].mean == pytest.approx((judged <= 0).sum() / 9)
-    assert scores["metastable"].mean == pytest.approx((judged <= 0.1).sum() / 9)
+    evaluated = np.array([value for value in above if value is not None])
+    assert scores["stable"].mean == pytest.approx((evaluated <= 0).sum() / 9)
+    assert scores["metastable"].mean == pytest.approx((evaluated <= 0.1).sum() / 9)
     assert scores["sun"].mean == 0.0
     assert "left out of a fit by its composition" in notes
     after = table["e_above_hull_relaxed"].to_list()

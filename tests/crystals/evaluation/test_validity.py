@@ -61,7 +61,7 @@ def test_charge_balance_is_that_of_smact():
     assert found.source.startswith("SMACT 4")
 
 
-def test_elements_that_smact_does_not_know_are_not_judged():
+def test_elements_that_smact_does_not_know_are_not_evaluated():
     salts = [cubic(4.0, [z, 17], [[0, 0, 0], [0.5, 0.5, 0.5]]) for z in (11, 61, 18)]
     found = validity.charge_balance(Crystals.of([*salts, cubic(4.0, [18], [[0, 0, 0]])]))
     # An element by itself passes without being asked, and promethium has no electronegativity.

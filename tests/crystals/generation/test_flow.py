@@ -27,7 +27,7 @@ def network():
 
 
 def seen(counts, seed):
-    """Points, times, layout, conditions and starts of crystals of so many atoms."""
+    """Points, times, layout, conditions and starts of crystals of some sizes."""
     random = torch.Generator().manual_seed(seed)
     atoms, sets = sum(counts), len(counts)
     points, values = (torch.randn(n, generator=random) for n in ((atoms, 5), (sets, 2)))

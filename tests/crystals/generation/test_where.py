@@ -1,4 +1,4 @@
-"""Conditions by name: what is understood, and what every mistake is told."""
+"""Conditions by name: what is understood, and what every mistake says."""
 
 from dataclasses import replace
 

@@ -66,10 +66,10 @@ def test_a_mismatch_is_seen_where_there_is_one():
     other = latents(random.normal(0.8, 1.0, (1600, 3)))
     near, far = module.latent_mismatch(alike, reference), module.latent_mismatch(other, reference)
     assert near.atoms < 2.5 * near.atoms_floor
-    assert near.told_apart < 0.6
+    assert near.classified < 0.6
     assert far.atoms > 3.0 * far.atoms_floor
     assert far.crystals > 3.0 * far.crystals_floor
-    assert far.told_apart > 0.85
+    assert far.classified > 0.85
     assert far.discrepancy > 10.0 * abs(near.discrepancy)
     for shape, message in (((80, 2), "dimensions"), ((8, 3), "at least 20")):
         with pytest.raises(DataError, match=message):

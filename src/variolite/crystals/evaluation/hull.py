@@ -154,7 +154,7 @@ def read_hull(path: str | Path, *, log: Callable[[str], None] = lambda _: None) 
 
     Its columns: ``formation_energy_per_atom`` (eV), the first of ``species_at_sites`` (a list of
     symbols), ``pretty_formula``, ``formula`` or ``composition``, and an id where there is one. Rows
-    whose formula or energy cannot be read are left out, counted and told. `DataError` if a column
+    whose formula or energy cannot be read are left out, counted and logged. `DataError` if a column
     is missing or no row is left.
     """
     frame, where = read_table(path), str(path)

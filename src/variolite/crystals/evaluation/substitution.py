@@ -77,7 +77,7 @@ def _ion_exchange(
     known: Crystals, number: int, random: np.random.Generator
 ) -> Iterator[tuple[int, Integers]]:
     """Yield places of known crystals and new atomic numbers by old ones, (119,)."""
-    module = import_extra("pymatgen.core.structure_prediction.substitution_probability")
+    module = import_extra("pymatgen.analysis.structure_prediction.substitution_probability")
     composition = import_extra("pymatgen.core").Composition
     table = module.SubstitutionProbability()
     elements = np.unique(known.species)

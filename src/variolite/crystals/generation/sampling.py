@@ -250,7 +250,7 @@ def precision_of(sampling: Sampling, default: float) -> float:
         "spglib is not installed: symmetry is neither made exact nor required "
         "(pip install 'variolite[crystals]')",
         DataWarning,
-        stacklevel=2,
+        stacklevel=1,  # once, wherever it is asked from
     )
     return 0.0
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,24 +31,6 @@ ROUNDS = 3  # of finding the members of a prototype and taking their mean
 LEAST_SPREAD = 0.05  # least standard deviation of the elements of a part of a prototype
 
 
-@dataclass(frozen=True)
-class Found:
-    """K prototypes of S sites in all, site after site, those of one element together.
-
-    Sites of each, space group and members, (K,) each; for each site the part of the prototype that
-    it belongs to, all of one element, (S,), what it adds to latents of an element and the mean of
-    its elements, (S, L); how far elements are from that mean, (L,).
-    """
-
-    sizes: Integers
-    groups: Integers
-    members: Integers
-    roles: Integers
-    sites: Floats
-    elements: Floats
-    spread: Floats
-
-
 class StartMeans(NamedTuple):
     """Means that paths start around (N, L), and 1 for crystals with a prototype, else 0, (B,)."""
 
@@ -67,6 +48,12 @@ class Start(nn.Module):
     ``mean`` by token of the element (E + 1, L); ``own`` and ``shared`` are factors of the
     covariance of what atoms of one crystal do not share and do, (2, L, L). As it is made: standard
     normal, without prototypes.
+
+    K prototypes have S sites in all, site after site, those of one element together: their
+    ``sizes``, space ``groups`` and numbers of ``members``, (K,) each; for each site the part of the
+    prototype that it belongs to, all of one element, ``roles`` (S,), what it adds to latents of an
+    element, ``sites`` (S, L), and the mean of the ``elements`` of the members, (S, L); ``spread``
+    is how far elements are from that mean, (L,).
     """
 
     mean: Tensor
@@ -190,16 +177,15 @@ def fit_start(
     mean = _mean_by(tokens, latents, elements + 1, PSEUDO_ATOMS)
     residual = latents - mean[tokens]
     found, base, kinds = _prototypes(residual, mean, tokens, counts, groups, formulas)
-    start = Start(latents.shape[1], elements, len(found.sizes), len(found.sites))
+    start = Start(latents.shape[1], elements, *(len(found.get(n, ())) for n in ("sizes", "roles")))
     owner = np.repeat(np.arange(len(counts)), counts)
     for kind in (0, 1):
         # Where there are none of a kind, noise is that of all.
         some = kinds == kind if (kinds == kind).any() else kinds >= 0
         own, shared = _components((residual - base)[some[owner]], counts[some])
         start.own[kind], start.shared[kind] = _root(own), _root(shared)
-    for name, values in vars(found).items():
-        getattr(start, name).copy_(torch.from_numpy(values))
-    start.mean.copy_(torch.from_numpy(mean))
+    for name, values in {"mean": mean, **found}.items():
+        start.get_buffer(name).copy_(torch.from_numpy(values))
     of_atoms = torch.from_numpy(mean[tokens] + base).float()
     return start, StartMeans(of_atoms, torch.from_numpy(kinds))
 
@@ -211,21 +197,23 @@ def _prototypes(
     counts: Integers,
     groups: Integers,
     formulas: NDArray[np.str_],
-) -> tuple[Found, Floats, Integers]:
-    """Find prototypes; what each adds to the atoms of its members (N, L), and who is one, (B,)."""
+) -> tuple[dict[str, NDArray[Any]], Floats, Integers]:
+    """Find prototypes, as the buffers of `Start` describe them.
+
+    Returns also what each adds to the atoms of its members (N, L), and who is one, (B,).
+    """
     edges = offsets_of(counts)
     classes: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
     for i, group in enumerate(groups.tolist()):
         amounts = _by_amount(tokens[edges[i] : edges[i + 1]])[1]
         classes[group, tuple(amounts.tolist())].append(i)
     base, kinds = np.zeros_like(residual), np.zeros(len(counts), dtype=np.int64)
-    rows: list[tuple[int, int, int]] = []
-    sites, elements, roles, off = [], [], [], []
+    found: dict[str, list[Any]] = defaultdict(list)
+    off = []
     for (group, amount), members in classes.items():
         ways = [*_ways(np.array(amount))]
         if len(set(formulas[members].tolist())) < FEWEST_FORMULAS or not ways:
             continue
-        role = np.repeat(np.arange(len(amount)), amount)
         left = members
         while len(set(formulas[left].tolist())) >= FEWEST_FORMULAS:
             # All that are like the first one, then all that are like their mean.
@@ -248,27 +236,20 @@ def _prototypes(
             whole, those = residual[every].mean(axis=0), mean[tokens[every]]
             base[every] = whole
             kinds[[*orders]] = 1
-            rows.append((len(whole), group, len(orders)))
-            sites.append(whole)
-            elements.append(those.mean(axis=0))
-            roles.append(role)
+            for name, values in {
+                "sizes": [len(whole)],
+                "groups": [group],
+                "members": [len(orders)],
+                "roles": np.repeat(np.arange(len(amount)), amount),
+                "sites": whole,
+                "elements": those.mean(axis=0),
+            }.items():
+                found[name].append(values)
             off.append((those - those.mean(axis=0)).reshape(-1, residual.shape[1]))
-    table = np.array(rows, dtype=np.int64).reshape(-1, 3)
-    none = np.empty((0, residual.shape[1]))
-    spread = np.concatenate([none, *off]).std(axis=0) if off else np.ones(residual.shape[1])
-    return (
-        Found(
-            sizes=table[:, 0],
-            groups=table[:, 1],
-            members=table[:, 2],
-            roles=np.concatenate([np.empty(0, dtype=np.int64), *roles]),
-            sites=np.concatenate([none, *sites]),
-            elements=np.concatenate([none, *elements]),
-            spread=np.maximum(spread, LEAST_SPREAD),
-        ),
-        base,
-        kinds,
-    )
+    arrays = {name: np.concatenate(parts) for name, parts in found.items()}
+    if off:
+        arrays["spread"] = np.maximum(np.concatenate(off).std(axis=0), LEAST_SPREAD)
+    return arrays, base, kinds
 
 
 def _by_amount(tokens: Integers) -> tuple[Integers, Integers]:

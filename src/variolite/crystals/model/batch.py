@@ -107,7 +107,7 @@ class Layout:
 
     @classmethod
     def of(cls, counts: NDArray[np.int64], device: torch.device) -> Layout:
-        """Lay out crystals of so many atoms; those in ascending order make the fewest groups."""
+        """Lay out crystals of given sizes, (B,); ascending ones make the fewest groups."""
         # Attention and means over a run of B crystals of n atoms are dense: (B n, W) is a view of
         # (B, n, W), and no place is padding.
         edges = [0, *(np.flatnonzero(np.diff(counts)) + 1), len(counts)] if len(counts) else []
@@ -228,7 +228,7 @@ class CrystalBatches:
 
 
 def portions(counts: NDArray[np.int64], atoms: int) -> list[NDArray[np.int64]]:
-    """Cut crystals, sorted by size, into portions of about so many atoms; places in each."""
+    """Cut crystals, sorted by size, into portions of about ``atoms`` atoms; places in each."""
     # Cut where the running sum of atoms passes a multiple: crystals stay whole, and since they
     # ascend in size a portion has few groups.
     order = np.argsort(counts, kind="stable")

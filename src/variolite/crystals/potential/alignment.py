@@ -9,7 +9,7 @@ the cosine c, the losses are hinges that leave small differences alone:
 Features are standardised first: raw ones share a direction, and an output that is the same for
 every atom already takes two thirds off the point loss. Pairs are drawn, as all of them grow with
 the square of the batch, and separately within and across crystals, of which the former are few
-but tell atoms of one structure apart.
+but distinguish atoms of one structure.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def draw_pairs(
     sizes = torch.zeros_like(owner).index_add(0, owner, known.to(owner.dtype))
     size = sizes[crystal]
     start = (torch.cumsum(sizes, 0) - sizes)[crystal]
-    # Pairs are ranked by their first atom; it has so many partners, and its ranks end at ends.
+    # Pairs are ranked by their first atom; it has `choices` partners, and its ranks end at `ends`.
     choices = (size - 1 if within else known.sum() - size) * known[order]
     ends = torch.cumsum(choices, 0)
     rank = (chance * ends[-1]).long()
