@@ -30,7 +30,7 @@ from variolite.crystals.generation.conditions import (
 )
 from variolite.crystals.generation.starts import Start, StartMeans
 from variolite.crystals.model.batch import Layout
-from variolite.crystals.model.network import attend, bf16_feed_forward, bf16_is_fast, bf16_linear
+from variolite.crystals.model.network import attend, bf16_is_fast, feed_forward, linear
 from variolite.crystals.recipe import PriorSpec
 from variolite.training.device import generator
 from variolite.training.loop import Resume, Trained, minimise
@@ -151,20 +151,14 @@ class _Block(nn.Module):
     def forward(self, x: Tensor, shared: Tensor, layout: Layout, *, bf16: bool) -> Tensor:
         # The table (6 W,) is what this layer adds to the modulation (B, 6 W) that all share.
         scale, shift, gate, scale_2, shift_2, gate_2 = (shared + self.table).chunk(6, dim=1)
-        seen = _modulated(x, scale, shift, layout)
-        h = bf16_linear(seen, self.mixing) if bf16 else self.mixing(seen)
         # Queries, keys and values (N, 3 W) to (N, W); no atom sees another crystal.
-        h = attend(h, layout, self.heads)
-        mixed = bf16_linear(h, self.mixed) if bf16 else self.mixed(h)
+        h = linear(_modulated(x, scale, shift, layout), self.mixing, bf16=bf16)
+        h = linear(attend(h, layout, self.heads), self.mixed, bf16=bf16)
         # The residual stream (N, W) stays float32 in either case.
-        x = x + gate.index_select(0, layout.owner) * mixed
+        x = x + gate.index_select(0, layout.owner) * h
         seen = _modulated(x, scale_2, shift_2, layout)
-        if bf16:
-            h = bf16_feed_forward(seen, self.wide, self.narrow)
-        else:
-            h = self.narrow(functional.gelu(self.wide(seen), approximate="tanh"))
-        moved: Tensor = x + gate_2.index_select(0, layout.owner) * h
-        return moved
+        h = feed_forward(seen, self.wide, self.narrow, bf16=bf16)
+        return x + gate_2.index_select(0, layout.owner) * h
 
 
 def _modulated(x: Tensor, scale: Tensor, shift: Tensor, layout: Layout) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 from variolite.crystals.crystals import Crystal, Crystals, Latents
 from variolite.crystals.generation.conditions import Floats, Integers
@@ -23,12 +24,9 @@ def match_atoms(first: Floats, second: Floats, same: NDArray[np.bool_] | None = 
     Latents are (n, L) each; ``same`` (n, n) says which pairs are allowed, all by default. Returns
     the atom of the second crystal for each of the first, (n,).
     """
-    # |a - b|^2 = |a|^2 + |b|^2 - 2 a b, for all pairs at once, (n, n).
-    norms = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
-    cost = norms - 2.0 * first @ second.T
+    cost = cdist(first, second, "sqeuclidean")
     if same is not None:
-        # More than any sum of allowed pairs, but finite, as the solver wants it.
-        cost = np.where(same, cost, 1e6 + 1e3 * np.abs(cost).max())
+        cost[~same] = np.inf
     return np.asarray(linear_sum_assignment(cost)[1], dtype=np.int64)
 
 

@@ -149,11 +149,10 @@ def maximum_mean_discrepancy(first: Floats, second: Floats) -> float:
 
     The width of the kernel is the median distance between rows of both samples.
     """
-    joined = np.concatenate([first, second])
-    norms = (joined**2).sum(axis=1)
-    squared = np.maximum(norms[:, None] + norms - 2.0 * joined @ joined.T, 0.0)
-    upper = squared[np.triu_indices(len(joined), 1)]
-    kernel = np.exp(-squared / (np.median(upper) or 1.0))
+    from scipy.spatial.distance import pdist, squareform
+
+    squared = pdist(np.concatenate([first, second]), "sqeuclidean")
+    kernel = np.exp(-squareform(squared) / (np.median(squared) or 1.0))
     n, m = len(first), len(second)
     # Without the diagonal, which is 1 whatever the samples are: that makes it unbiased.
     within = (kernel[:n, :n].sum() - n) / (n * (n - 1)) + (kernel[n:, n:].sum() - m) / (m * (m - 1))

@@ -92,6 +92,20 @@ def bf16_feed_forward(x: Tensor, widen: torch.nn.Linear, narrow: torch.nn.Linear
     )
 
 
+def linear(x: Tensor, layer: nn.Linear, *, bf16: bool) -> Tensor:
+    """Apply a layer, (N, I) to (N, O), in float32 or as `bf16_linear`."""
+    found: Tensor = bf16_linear(x, layer) if bf16 else layer(x)
+    return found
+
+
+def feed_forward(x: Tensor, widen: nn.Linear, narrow: nn.Linear, *, bf16: bool) -> Tensor:
+    """Narrow(GELU(widen(x))), (N, W) to (N, W), in float32 or as `bf16_feed_forward`."""
+    if bf16:
+        return bf16_feed_forward(x, widen, narrow)
+    found: Tensor = narrow(functional.gelu(widen(x), approximate="tanh"))
+    return found
+
+
 # Transformers over the atoms of crystals: no padding, no index of an atom.
 
 
@@ -109,18 +123,11 @@ class _Layer(nn.Module):
         self.narrow = nn.Linear(feedforward, width)
 
     def forward(self, atoms: Tensor, layout: Layout, *, bf16: bool) -> Tensor:
-        # Both branches add to the residual stream (N, W), which stays float32 in either case.
-        normed = self.before_attention(atoms)
-        if bf16:
-            joint = bf16_linear(normed, self.joint)
-            atoms = atoms + bf16_linear(attend(joint, layout, self.heads), self.out)
-            return atoms + bf16_feed_forward(
-                self.before_feedforward(atoms), self.widen, self.narrow
-            )
-        atoms = atoms + self.out(attend(self.joint(normed), layout, self.heads))
-        wide = functional.gelu(self.widen(self.before_feedforward(atoms)), approximate="tanh")
-        added: Tensor = atoms + self.narrow(wide)
-        return added
+        # Both parts add to the residual stream (N, W), which stays float32 in either case.
+        joint = linear(self.before_attention(atoms), self.joint, bf16=bf16)
+        atoms = atoms + linear(attend(joint, layout, self.heads), self.out, bf16=bf16)
+        normed = self.before_feedforward(atoms)
+        return atoms + feed_forward(normed, self.widen, self.narrow, bf16=bf16)
 
 
 class Transformer(nn.Module):
