@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from torch.nn.functional import layer_norm, linear, silu
 from variolite.crystals.crystals import Crystals, cell_heights
 from variolite.crystals.potential.potential import REASON, Forces, Prediction
 from variolite.errors import DataError
+from variolite.training.device import single_thread
 
 LONG, SHORT = 6.0, 3.0
 """Cutoffs in Angstrom of the bonds that carry messages to atoms and of those that form angles."""
@@ -363,7 +363,8 @@ class ChgnetPotential:
         energies = np.full(len(crystals), np.nan)
         features = np.full((len(crystals.species), self.width), np.nan, dtype=np.float32)
         reasons = rejected(crystals)
-        with _one_thread(), torch.no_grad():
+        # Batches are too small to share out: threads would spend their time waiting.
+        with single_thread(0), torch.no_grad():
             for batch in self._batches(crystals, reasons):
                 energy, atoms = self._network(batch)
                 energies[batch.places] = energy.cpu().numpy() / batch.crystals.counts
@@ -377,7 +378,7 @@ class ChgnetPotential:
         forces = np.full((len(crystals.species), 3), np.nan)
         stresses = np.full((len(crystals), 3, 3), np.nan)
         reasons = rejected(crystals)
-        with _one_thread():
+        with single_thread(0):
             for batch in self._batches(crystals, reasons):
                 first, second = batch.bonds.first, batch.bonds.second
                 vector = batch.vector.requires_grad_(True)
@@ -426,17 +427,6 @@ class ChgnetPotential:
                 steps = coordinates[bonds.second] + bonds.image - coordinates[bonds.first]
                 vector = (steps.unsqueeze(1) @ lattices[owner[bonds.first]]).squeeze(1).float()
                 yield _Batch(places, chosen, species.long(), owner, bonds, vector)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Batches are too small to share out: threads would spend their time waiting."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _weights(version: str, device: torch.device) -> dict[str, Tensor]:
