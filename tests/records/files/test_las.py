@@ -210,7 +210,7 @@ def test_rows_wider_or_narrower_than_declared(tmp_path):
         tmp_path, less.replace("~Ascii", names), "named as in line 14: DEPT, GR, Rhob, FACIES"
     )
     assert frame["FACIES"].to_list() == [1, 2, 2]
-    with pytest.raises(DataError, match=r"holds 4 values \(from line 15\): which is which"):
+    with pytest.raises(DataError, match=r"holds 4 values \(from line 15\), so which is which"):
         table(tmp_path, less)
     more = LAS.replace("GR.gAPI : gamma", "SP.mV :\nGR.gAPI : gamma")
     frame = read_with(tmp_path, more, "without values are FACIES")

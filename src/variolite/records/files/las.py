@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +17,12 @@ import numpy as np
 import polars as pl
 
 from variolite.errors import DataError
-from variolite.records.files.delimited import Units, distinct, noting, understood
+from variolite.records.files.delimited import Note, Units, distinct, noting, understood
 from variolite.records.files.memory import require_memory
 
+_NAMES = ("well", "uwi", "api")  # Entries that name the well, the best one first.
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
 _FEW = 0.05  # Share of words among numbers below which they are slips, not a column of text.
-
-Note = Callable[[str], None]
 
 
 class _Section(NamedTuple):
@@ -58,18 +56,13 @@ class _Section(NamedTuple):
         return ((number, line) for number, line in lines if line and line[0] != "#")
 
 
-class _Curve(NamedTuple):
-    name: str
-    unit: str = ""
-
-
 class _File(NamedTuple):
     data: list[_Section]
-    curves: list[_Curve]
+    curves: Units  # The unit of each, "" where none is stated.
     wrapped: bool
     delimiter: str | None
     null: str
-    names: dict[str, str]  # Of the well, by the entry that holds it, the best one first.
+    names: dict[str, str]  # Of the well, by the entry that holds it.
 
 
 def read_las(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
@@ -94,7 +87,7 @@ def read_las(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
         if entry != "well":
             note(f"the header names no well, so its {entry.upper()} {name} is taken as the name")
         frame = frame.insert_column(0, pl.Series("WELL", [name] * frame.height))
-    return frame, {name: unit for name, unit in file.curves if unit}
+    return frame, {name: unit for name, unit in file.curves.items() if unit}
 
 
 # The header.
@@ -162,29 +155,24 @@ def _open(path: Path, note: Note) -> _File:
     declared = [_definition_of(section, sections) for section in logs]
     if len({section and section.line for section in declared}) > 1:
         raise _several_tables(logs)
-    well = next((section.body for section in sections if section.kind == "w"), "")
-    parts = ["~V", versions[0].body] if versions else []
-    parts += ["~W", well] if well else []
-    header = _header("\n".join([*parts, "~C", declared[0].body if declared[0] else ""]))
-    entries = {item.original_mnemonic.casefold(): item for item in (*header.well, *header.version)}
-    texts = {key: str(item.value).strip() for key, item in entries.items()}
-    if "well" in entries and not isinstance(entries["well"].value, str):
-        # lasio makes a number of 0012: the name as it is written.
-        found = re.search(r"^\s*well\s*\.(.*)$", well, re.MULTILINE | re.IGNORECASE)
-        words = re.split(r"[\s:]+", found[1]) if found else []
-        same = (word for word in words if _number(word) == entries["well"].value)
-        texts["well"] = next(same, texts["well"])
-    curves = _curves(header, note)
-    if curves and not curves[0].unit:
-        units = [_unit(entries[key]) for key in ("strt", "stop", "step") if key in entries]
-        curves[0] = _Curve(curves[0].name, next(filter(None, units), ""))
+    header = [section for section in sections if section.kind == "w"][:1] + versions
+    items = {item["name"].casefold(): item for section in header for item in _items(section)}
+    texts = {key: item["value"] for key, item in items.items()}
+    if _number(texts.get("vers", "")) < 2:
+        # Descriptions came first.
+        texts |= {key: items[key]["descr"] for key in _NAMES if key in items}
+    curves = _curves(declared[0], note) if declared[0] else {}
+    index = next(iter(curves), "")
+    if curves and not curves[index]:
+        units = [items[key]["unit"] for key in ("strt", "stop", "step") if key in items]
+        curves[index] = next(filter(None, units), "")
     return _File(
         data=logs,
         curves=curves,
         wrapped=texts.get("wrap", "").upper() == "YES",
         delimiter={"COMMA": ",", "TAB": "\t"}.get(texts.get("dlm", "").upper()),
         null=texts.get("null", ""),
-        names={key: texts[key] for key in ("well", "uwi", "api") if texts.get(key)},
+        names={key: texts[key] for key in _NAMES if texts.get(key)},
     )
 
 
@@ -215,33 +203,27 @@ def _definition_of(data: _Section, sections: Sequence[_Section]) -> _Section | N
     return next(iter(named or before[::-1]), None)
 
 
-def _header(text: str) -> Any:
-    import lasio
+def _items(section: _Section, name: str = "") -> Iterator[dict[str, str]]:
+    """Give name, unit, value and description of every line that has them."""
+    from lasio.reader import read_header_line
 
-    # Without a handler of its own, lasio's remarks on every file end up on the terminal.
-    logging.getLogger("lasio").addHandler(logging.NullHandler())
-    options = {"ignore_data": True, "ignore_header_errors": True, "mnemonic_case": "preserve"}
-    try:
-        return lasio.read(io.StringIO(text), **options)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        hint = "Check the lines from ~Version to ~Curve"
-        raise DataError(f"the header cannot be read as LAS ({reason})", hint=hint) from None
-
-
-def _unit(item: Any) -> str:
-    unit = str(item.unit or "").strip()
-    if unit == "0.1" and str(item.value).upper().startswith("IN"):
-        unit = "0.1in"
-    return "" if unit in "_-." else unit
+    for _, line in section.rows():
+        try:
+            item = read_header_line(line, section_name=name)
+        except AttributeError:
+            continue  # What lasio raises on any other line.
+        unit = re.sub(r"^(?:\[(.*)\]|\((.*)\))$", r"\1\2", item["unit"])
+        if unit == "0.1" and item["value"].upper().startswith("IN"):
+            unit = "0.1in"
+        yield item | {"unit": "" if unit in "_-." else unit}
 
 
-def _curves(header: Any, note: Note) -> list[_Curve]:
-    found = [(item.original_mnemonic.strip() or "UNKNOWN", _unit(item)) for item in header.curves]
+def _curves(section: _Section, note: Note) -> Units:
+    items = list(_items(section, "Curves"))
     # "DEPT..1IN" is in tenths of an inch.
-    found = [(n[:-1], f".{unit}") if n.endswith(".") else (n, unit) for n, unit in found]
-    names = distinct([name for name, _ in found], note)
-    return [_Curve(name, unit) for name, (_, unit) in zip(names, found, strict=True)]
+    units = ["." * item["name"].endswith(".") + item["unit"] for item in items]
+    names = distinct([item["name"].removesuffix(".") or "UNKNOWN" for item in items], note)
+    return dict(zip(names, units, strict=True))
 
 
 # The data.
@@ -258,14 +240,14 @@ def _table(section: _Section, file: _File, note: Note) -> pl.DataFrame:
     except ValueError:
         lines, rows = _fields(section, file, note)
         columns = list(zip(*rows, strict=True))
-    curves = file.curves
-    if len(columns) != len(curves):
-        curves = _matched(section, curves, len(columns), len(columns[0]), note)
-    columns += [["nan"] * len(columns[0])] * (len(curves) - len(columns))
+    names = list(file.curves)
+    if len(columns) != len(names):
+        names = _matched(section, names, len(columns), len(columns[0]), note)
+    columns += [["nan"] * len(columns[0])] * (len(names) - len(columns))
     slips: list[str] = []
     table = pl.DataFrame(
-        _without_null(_series(curve.name, values, lines, slips), file.null, index=i == 0)
-        for i, (curve, values) in enumerate(zip(curves, columns, strict=True))
+        _without_null(_series(name, values, lines, slips), file.null, index=i == 0)
+        for i, (name, values) in enumerate(zip(names, columns, strict=True))
     )
     if slips:
         more = f" and {len(slips) - 6} others" if len(slips) > 6 else ""
@@ -330,22 +312,23 @@ def _separated(line: str, delimiter: str, quote: str = '"') -> list[str]:
 
 
 def _matched(
-    section: _Section, curves: Sequence[_Curve], width: int, height: int, note: Note
-) -> list[_Curve]:
+    section: _Section, curves: Sequence[str], width: int, height: int, note: Note
+) -> list[str]:
     """Name the columns where every row holds more or fewer values than curves are declared."""
     words = section.title.split()[1 if section.title[:1].isalpha() else 0 :]
-    says = f"{len(curves)} curves are declared, but every row holds {width} values"
+    what = f"{len(curves)} curves are declared, but every row holds {width} values"
     if len(words) == len({*words}) == width:
-        others = {curve.name.casefold(): curve for curve in curves}
-        named = [others.pop(word.casefold(), _Curve(word)) for word in words]
-        note(f"{says}; they are named as in line {section.line}: {', '.join(words)}")
+        others = {name.casefold(): name for name in curves}
+        named = [others.pop(word.casefold(), word) for word in words]
+        note(f"{what}; they are named as in line {section.line}: {', '.join(words)}")
         return [*named, *others.values()] if width < len(curves) else named
     if width < len(curves) and height > 1:
-        note(f"{says}; without values are {', '.join(c.name for c in curves[width:])}")
+        note(f"{what}; without values are {', '.join(curves[width:])}")
         return [*curves]
     hint = "Correct its section ~Curve, or name every column in the line ~A"
     number = next(section.rows())[0]
-    raise DataError(f"{says} (from line {number}): which is which is not told", hint=hint)
+    what = f"{what} (from line {number}), so which is which is unknown"
+    raise DataError(what, hint=hint)
 
 
 def _require_continued(section: _Section, above: pl.Series, below: pl.Series) -> None:
@@ -363,7 +346,7 @@ def _require_continued(section: _Section, above: pl.Series, below: pl.Series) ->
 
 def _number(word: str) -> float:
     try:
-        return float(word)
+        return float(word.replace(",", "."))
     except ValueError:
         return np.nan
 
@@ -384,9 +367,10 @@ def _series(name: str, values: Any, lines: Sequence[int], slips: list[str]) -> p
 
 
 def _without_null(series: pl.Series, null: str, *, index: bool) -> pl.Series:
+    mark = _number(null)
     if series.dtype == pl.String:
-        return series.replace(null, None)
-    mark, values = _number(null), series.to_numpy()
+        return series.set(series.is_in([null, f"{mark:g}"]), None)
+    values = series.to_numpy()
     # Programs write NULL with the decimals of the column: -999.3 for -999.25.
     margin = 1e-4 * abs(mark) if abs(mark) >= 999 else 0.0
     lacks = np.abs(values - mark) <= margin
