@@ -12,6 +12,7 @@ import yaml
 from pydantic import PositiveFloat, field_validator, model_validator
 
 from variolite.errors import DataWarning, SchemaError, nearest
+from variolite.records.mnemonics import find_mnemonics
 from variolite.records.transforms import AnyTransform, Settings
 from variolite.records.units import canonical_unit, split_header
 
@@ -277,20 +278,29 @@ def _find_source(column: Column, available: Sequence[str], mapped: str | None = 
     return None
 
 
-def _guess_source(meaning: str, available: Sequence[str]) -> str | None:
-    """Return the column whose mnemonic is known to mean this, and say so; None without one."""
-    from variolite.records.mnemonics import find_mnemonics
+def _locate(
+    columns: Mapping[str, Column], available: Sequence[str], mapping: Mapping[str, str]
+) -> dict[str, str | None]:
+    """Return the table column of every meaning, by name, then by mnemonic; None without one."""
+    sources = {n: _find_source(c, available, mapping.get(n)) for n, c in columns.items()}
+    for name, column in columns.items():
+        if not (sources[name] or name in mapping or column.source):
+            others = [header for header in available if header not in sources.values()]
+            sources[name] = _guess_source(name, others)
+    return sources
 
+
+def _guess_source(meaning: str, available: Sequence[str]) -> str | None:
+    """Return the column whose mnemonic is known to mean this, with a warning; None without one."""
     known = find_mnemonics(meaning, available)
     if not known:
         return None
     (header, entry), *others = known.items()
     also = ", ".join(repr(other) for other, _ in others)
-    says = f"{header!r} is taken as {meaning!r} by its mnemonic ({entry.curve}, {entry.company})"
+    what = f"{header!r} is taken as {meaning!r} by its mnemonic ({entry.curve}, {entry.company})"
     hint = f"; {also} could be it too" if also else ""
-    text = f"{says}{hint}. Say otherwise with {meaning}=COLUMN"
-    # From here, so that it is said once however often a table is bound.
-    warnings.warn(text, DataWarning, stacklevel=1)
+    # From here, so that it is shown once however often a table is bound.
+    warnings.warn(f"{what}{hint}. Say otherwise with {meaning}=COLUMN", DataWarning, stacklevel=1)
     return header
 
 
@@ -433,11 +443,7 @@ class Schema(Settings):
                 what = f"{meaning!r} is not a column of the schema"
                 hint = _suggest(meaning, self.columns, "The schema has")
                 raise SchemaError(what, where="column mapping", hint=hint)
-        sources = {n: _find_source(c, available, mapping.get(n)) for n, c in self.columns.items()}
-        for name, column in self.columns.items():
-            if not (sources[name] or name in mapping or column.source):
-                others = [header for header in available if header not in sources.values()]
-                sources[name] = _guess_source(name, others)
+        sources = _locate(self.columns, available, mapping)
         found: dict[str, Column] = {}
         left_out, absent = list(self.left_out), list[str]()
         for name, column in self.columns.items():
@@ -458,33 +464,18 @@ class Schema(Settings):
             what = f"the table has {present} of the input columns, and at least {wanted} are needed"
             hint = _suggest(left_out[0], available, "It has")
             raise SchemaError(what, hint=f"It lacks {', '.join(left_out)}. {hint}")
-        names = tuple(dict.fromkeys(left_out))
-        return Schema(
-            columns=found,
-            minimum_inputs=self.minimum_inputs,
-            left_out=names,
-            rows=self.rows,
-            bad_hole=self.bad_hole,
-            nulls=self.nulls,
-        )
+        return Schema(**dict(self) | {"columns": found, "left_out": tuple(dict.fromkeys(left_out))})
 
     def sources(self, available: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str]:
         """Return the meanings found among the columns of a table, which may lack any of them."""
-        found: dict[str, str] = {}
-        for name, column in self.columns.items():
-            source = mapping.get(name) or column.source
-            if source not in available and name not in mapping:
-                free = column.model_copy(update={"source": None})
-                source = _find_source(free, available)
-                if source is None and column.role in ("input", "condition", "order"):
-                    source = _guess_source(name, [h for h in available if h not in found])
-            if source in available:
-                found[str(source)] = name
-        for name in self.columns:
-            if name not in found.values() and name not in mapping:
-                guess = _guess_source(name, [header for header in available if header not in found])
-                found |= {guess: name} if guess else {}
-        return found
+        mapped = {name: header for name, header in mapping.items() if header in available}
+        columns = {
+            name: c if c.source in available else c.model_copy(update={"source": None})
+            for name, c in self.columns.items()
+            if name in mapped or name not in mapping
+        }
+        sources = _locate(columns, available, mapped)
+        return {source: name for name, source in sources.items() if source}
 
     def with_units(self, units: Mapping[str, str | None]) -> Schema:
         """Return the schema with the known ones of ``units`` for numbers that declare none."""
@@ -502,20 +493,17 @@ class Schema(Settings):
         bound before come ahead of name and aliases where the table has them.
         """
         known = {n: str(c.source) for n, c in self.columns.items() if c.source in available}
-        known |= mapping or {}
-        columns: dict[str, Column] = {}
-        for name, column in self.columns.items():
-            optional = column.role not in ("input", "condition") or column.missing == "mask"
-            free = column.model_copy(update={"source": None, "optional": optional})
-            needed = column.optional and not optional and name not in known
-            sought = needed and _find_source(free, available) is None
-            if sought and not _guess_source(name, available):
-                what = f"the table has no column for {name!r}, which every row needs"
-                hint = "A model trained with 'missing: mask' for it can do without"
-                raise SchemaError(what, hint=hint)
-            columns[name] = free
+        update = {"source": None, "optional": True}
+        columns = {name: c.model_copy(update=update) for name, c in self.columns.items()}
         schema = self.model_copy(update={"columns": columns, "minimum_inputs": 1})
-        return schema.bind(available, known)
+        bound = schema.bind(available, known | dict(mapping or {}))
+        needed = (*self.of_role("input"), *self.of_role("condition"))
+        absent = [c.name for c in needed if c.missing != "mask" and c.name not in bound.columns]
+        if absent:
+            what = f"the table has no column for {absent[0]!r}, which every row needs"
+            hint = f"Map it with {absent[0]}=COLUMN, or train with 'missing: mask' for it. "
+            raise SchemaError(what, hint=hint + _suggest(absent[0], available, "The table has"))
+        return bound
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types, with only what differs from the defaults."""
