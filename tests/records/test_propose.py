@@ -190,6 +190,15 @@ def test_groups_of_any_kind():
         propose_schema({"name": ["a", "b", "c"]})
 
 
+@pytest.mark.parametrize("words", [("True", "False"), ("Y", "N"), (True, False)])
+def test_truth_values_are_no_group_and_no_label(words):
+    flags = np.repeat(words, N // 2)
+    frame = table(GR=flags, Hole=flags)
+    for source in (frame, frame.drop("Well Name")):
+        schema = propose_schema(source.with_columns(x=rng().normal(size=N))).schema
+        assert {"gr", "hole"}.isdisjoint(schema.columns)
+
+
 def test_repeats_are_pointed_out_and_names_stay_distinct():
     base = rng().lognormal(size=N)
     proposal = propose(a=base, b=np.log(base), c=rng(2).normal(size=N))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from variolite.errors import DataError, SchemaError
 from variolite.records.files.tables import read_table
@@ -53,6 +52,7 @@ _IDENTITY = {"id", "sample", "name", "uuid", "key", "code"}
 _LABEL = {"group", "principal", "category", "phase", "zone", "member", "prefix", "suffix"}
 _LABEL_STARTS = ("lith", "facies", "class", "label", "formation", "rock", "species", "target")
 _COLOUR = {"r", "g", "b", "red", "green", "blue", "rgb"}
+_TRUTH = ["true", "false", "yes", "no", "t", "f", "y", "n"]
 _PERCENT = {"percent", "pct", "porosity", "saturation"}
 # Bookkeeping only where a header holds nothing but such words: "core" is, "core porosity" not.
 _BOOKKEEPING = {"offset", "test", "no", "core", "sect", "section", "row", "index", "number"}
@@ -80,39 +80,45 @@ class _Candidate:
         self.absurd = 0  # Infinite values and values beyond _ABSURD, which are missing too.
         self.whole = False  # Whether every number is whole.
         self.date = False
+        self.truth = False  # Whether it holds yes and no only.
         self.trouble: str | None = None  # Why its entries cannot be used.
         self.settings: dict[str, Any] | None = None  # Of a column of the schema.
         self.left_out = False
         self.remarks: list[str] = []
         dtype = series.dtype
-        if dtype.is_nested() or dtype in (pl.Object, pl.Binary):
+        if dtype.is_numeric() or dtype == pl.Null:
+            there = self._see_numbers(series)
+        elif dtype.is_nested() or dtype in (pl.Object, pl.Binary):
             self.trouble = f"holds {dtype}"
-            self._see_text(pl.repeat("", len(series), eager=True))
-        elif dtype.is_numeric() or dtype == pl.Null:
-            self._see_numbers(series)
+            self.text, there = pl.repeat("", len(series), eager=True), pl.Series(dtype=pl.String)
         else:
-            text = text_series(series)
-            there = text.filter(text != "")
-            numbers = text.cast(pl.Float64, strict=False)
-            words_left = there.filter(there.cast(pl.Float64, strict=False).is_null())
-            # 0012 is a name.
-            padded = there.str.contains(r"^0\d+$").any()
-            if dtype == pl.String and not padded and len(words_left) < 0.05 * len(there):
-                if len(words_left):
-                    self.trouble = f"holds {words_left[0]!r:.60}"
-                self._see_numbers(numbers)
-            else:
-                self._see_text(text)
-                dates = there.str.contains(_DATE).sum()
-                self.date = dtype.is_temporal() or dates > 0.95 * len(there)
+            there = self._see_text(text_series(series), dtype)
+        # Sorting numbers is far quicker than counting them by hash.
+        text = there.dtype == pl.String
+        lengths = there.unique_counts() if text else there.sort().rle().struct.field("len")
+        self.entries = len(there)
+        self.present = len(there) / max(len(series), 1)
+        self.distinct = len(lengths)
+        self.commonest = int(lengths.to_numpy().max(initial=0)) / max(len(there), 1)
+        # Entries that differ from the one before.
+        self.steps = int((there != there.shift(1)).slice(1).sum()) / max(len(there) - 1, 1)
 
-    def _see_text(self, text: pl.Series) -> None:
-        self.text = text
+    def _see_text(self, text: pl.Series, dtype: pl.DataType) -> pl.Series:
+        """Keep text, or numbers written as text; returns the entries that are there."""
         there = text.filter(text != "")
-        changes = int((there != there.shift(1)).slice(1).sum())
-        self._count(len(text), len(there), there.value_counts(name="n")["n"].to_numpy(), changes)
+        words = there.filter(there.cast(pl.Float64, strict=False).is_null())
+        # 0012 is a name.
+        padded = there.str.contains(r"^0\d+$").any()
+        if dtype == pl.String and not padded and len(words) < 0.05 * len(there):
+            self.trouble = f"holds {words[0]!r:.60}" if len(words) else None
+            return self._see_numbers(text.cast(pl.Float64, strict=False))
+        self.text = text
+        self.date = dtype.is_temporal() or there.str.contains(_DATE).sum() > 0.95 * len(there)
+        self.truth = there.str.to_lowercase().is_in(_TRUTH).all()
+        return there
 
-    def _see_numbers(self, series: pl.Series) -> None:
+    def _see_numbers(self, series: pl.Series) -> pl.Series:
+        """Keep numbers without sentinels; returns those that are there."""
         self.values = values = numeric_values(series)
         absurd = np.abs(values) > _ABSURD
         self.absurd = int(absurd.sum())
@@ -125,18 +131,7 @@ class _Candidate:
         values[np.isin(values, list(found))] = np.nan
         there = values[~np.isnan(values)]
         self.whole = bool(there.size) and bool(np.all(there == np.round(there)))
-        # Sorting numbers is far quicker than counting them by hash.
-        edges = np.flatnonzero(np.diff(np.sort(there)) > 0)
-        lengths = np.diff(edges, prepend=-1, append=there.size - 1)[: there.size]
-        self._count(len(values), there.size, lengths, int((there[1:] != there[:-1]).sum()))
-
-    def _count(self, rows: int, there: int, lengths: NDArray[Any], changes: int) -> None:
-        """Derive fractions: ``lengths`` counts every distinct entry of those that are there."""
-        self.entries = there
-        self.present = there / max(rows, 1)
-        self.distinct = len(lengths)
-        self.commonest = int(lengths.max(initial=0)) / max(there, 1)
-        self.steps = changes / max(there - 1, 1)  # Entries that differ from the one before.
+        return pl.Series(there)
 
     def see_steps(self, steps: Array) -> None:
         """Measure which fractions of the steps inside a group rise, fall and stay."""
@@ -344,186 +339,178 @@ def propose_schema(frame: Any, *, units: Mapping[str, str] | None = None) -> Pro
     """
     table = read_table(frame)
     units = units or {}
-    candidates = [_Candidate(series, units.get(series.name)) for series in table.iter_columns()]
-    return _Inference(candidates, table.height).propose()
+    columns = [_Candidate(series, units.get(series.name)) for series in table.iter_columns()]
+    group = _find_group(columns, table.height)
+    # Which rows, from the second on, are of the same group as the row before.
+    within = np.ones(table.height - 1, dtype=bool)
+    if group is not None:
+        names = group.names.to_numpy()
+        within = names[1:] == names[:-1]
+    for c in columns:
+        steps = np.diff(c.values)[within] if c.values is not None else np.empty(0)
+        c.see_steps(steps[~np.isnan(steps)])
+    _find_order(columns)
+    known = any(c.has_role("id") for c in columns)
+    for c in columns:
+        if c.settings is None and not c.left_out:
+            _decide(c, table.height, "a stretch of rows" if group is None else "the group", known)
+            known |= c.has_role("id")
+    if not any(c.has_role("label") for c in columns):
+        _promote_labels(columns, table.height)
+    _note_repeats(columns, table.height)
+    schema = _schema(columns)
+    remarks = [(c.source, text) for c in columns for text in c.remarks]
+    if schema.group is None:
+        remarks.append(("(no group)", _NO_GROUP))
+    return Proposal(schema, tuple(remarks), tuple(c.source for c in columns if c.left_out))
 
 
-class _Inference:
-    """Decisions about the columns of one table, taken in turn."""
-
-    def __init__(self, columns: list[_Candidate], rows: int) -> None:
-        self.columns = columns
-        self.rows = rows
-        self.group = self._find_group()
-        # Which rows, from the second on, are of the same group as the row before.
-        within = np.ones(max(rows - 1, 0), dtype=bool)
-        if self.group is not None:
-            names = self.group.names.to_numpy()
-            within = names[1:] == names[:-1]
+def _find_group(columns: Sequence[_Candidate], rows: int) -> _Candidate | None:
+    most = max(rows / 5, 2)
+    candidates = [
+        c
+        for c in columns
+        if (c.text is not None or c.whole) and not c.date and not c.truth
+        if c.present > 0.99 and 2 <= c.distinct <= most
+    ]
+    if not candidates:
+        # The name of the one borehole of a log file, for stacking it with others.
         for c in columns:
-            steps = np.diff(c.values)[within] if c.values is not None else np.empty(0)
-            c.see_steps(steps[~np.isnan(steps)])
+            if c.text is not None and c.distinct == 1 and _GROUP & c.words:
+                c.take("group", "names one group only; a split needs tables of others as well")
+                break
+        return None
+    named = [c for c in candidates if _GROUP & c.words]
+    chosen = (
+        [c for c in named if c.together]
+        or [c for c in candidates if c.together and c.text is not None]
+        or [c for c in named if not c.label_like]
+    )
+    if not chosen:
+        return None
+    best = max(chosen, key=lambda c: c.distinct)
+    best.take("group", f"names {best.distinct} groups; a split keeps their rows together")
+    written = best.names.cast(pl.String).unique().sort()
+    for names in spellings(written.drop_nulls()).values():
+        if len(names) > 1:
+            best.remarks.append(f"{' and '.join(map(repr, names))} count as one group")
+    if not best.together:
+        best.remarks += ["rows of a group do not stand together, so check that names are unique"]
+    for c in named:
+        if c is not best and c.text is not None and not c.together and not c.label_like:
+            pairs = pl.DataFrame({"best": best.names, "other": c.text}).n_unique()
+            c.leave_out(
+                f": its {c.distinct} values come back in other groups. With "
+                f"{best.source!r} they name {pairs} smaller groups; build one column of both "
+                "to split by these"
+            )
+    return best
 
-    def propose(self) -> Proposal:
-        self._find_order()
-        for column in self.columns:
-            if column.settings is None and not column.left_out:
-                self._decide(column)
-        if not any(column.has_role("label") for column in self.columns):
-            self._promote_labels()
-        self._note_repeats()
-        schema = self._schema()
-        remarks = [(column.source, text) for column in self.columns for text in column.remarks]
-        if schema.group is None:
-            remarks.append(("(no group)", _NO_GROUP))
-        left_out = tuple(column.source for column in self.columns if column.left_out)
-        return Proposal(schema, tuple(remarks), left_out)
 
-    def _find_group(self) -> _Candidate | None:
-        most = max(self.rows / 5, 2)
-        candidates = [
-            c
-            for c in self.columns
-            if (c.text is not None or c.whole) and not c.date
-            if c.present > 0.99 and 2 <= c.distinct <= most
-        ]
-        if not candidates:
-            # The name of the one borehole of a log file, for stacking it with others.
-            for c in self.columns:
-                if c.text is not None and c.distinct == 1 and _GROUP & c.words:
-                    c.take("group", "names one group only; a split needs tables of others as well")
-                    break
-            return None
-        named = [c for c in candidates if _GROUP & c.words]
-        chosen = (
-            [c for c in named if c.together]
-            or [c for c in candidates if c.together and c.text is not None]
-            or [c for c in named if not c.label_like]
-        )
-        if not chosen:
-            return None
-        best = max(chosen, key=lambda c: c.distinct)
-        best.take("group", f"names {best.distinct} groups; a split keeps their rows together")
-        written = best.names.cast(pl.String).unique().sort()
-        for names in spellings(written.drop_nulls()).values():
-            if len(names) > 1:
-                best.remarks.append(f"{' and '.join(map(repr, names))} count as one group")
-        if not best.together:
-            best.remarks += [
-                "rows of a group do not stand together, so check that names are unique"
-            ]
-        for c in named:
-            if c is not best and c.text is not None and not c.together and not c.label_like:
-                pairs = pl.DataFrame({"best": best.names, "other": c.text}).n_unique()
-                c.leave_out(
-                    f": its {c.distinct} values come back in other groups. With "
-                    f"{best.source!r} they name {pairs} smaller groups; build one column of both "
-                    "to split by these"
-                )
-        return best
-
-    def _find_order(self) -> None:
-        positions = [
-            c
-            for c in self.columns
-            if c.values is not None and c.settings is None and c.distinct >= 10
-            if c.still <= 0.95 and c.present >= 0.5
-            if _ORDER & c.words or max(c.rising, c.falling) > 0.95
-        ]
-        # Named ones first, else in the order of the table.
-        positions.sort(key=lambda c: not _ORDER & c.words)
-        for c in positions:
-            if c is positions[0] and (_ORDER & c.words or c.rising > 0.99):
-                doubt = f"; it rises in {c.rising:.0%} of the steps only" if c.rising < 0.99 else ""
-                c.take("order", f"gives the order of the rows{doubt}")
-            else:
-                c.leave_out(", as it rises or falls steadily: a position, not a measurement")
-
-    def _decide(self, c: _Candidate) -> None:
-        """Give a column a role, or leave it out, by the first rule that holds."""
-        text, whole, distinct, entries = c.text is not None, c.whole, c.distinct, c.entries
-        known = any(other.has_role("id") for other in self.columns)
-        kind = "it could be a label, or an input with 'kind: category'"
-        carried = "differs in every row and is carried along as an id"
-        as_id = partial(_Candidate.take, role="id", why=carried)
-        about = "the group" if self.group else "a stretch of rows"
-        unlike, many = distinct > 0.98 * entries, distinct > min(_MOST_LEVELS, self.rows / 5)
-        id_like = "is a whole number that differs in every row, like an id"
-        rules: tuple[tuple[Any, str | Callable[[_Candidate], None]], ...] = (
-            (not entries, c.trouble or "is empty"),
-            (distinct == 1, "holds one value only"),
-            (c.present < (0.5 if text else 0.1), f"is empty in {1 - c.present:.0%} of the rows"),
-            (c.date, "holds dates or times"),
-            (c.words & _PLACE, "says where, not what"),
-            (c.words & _DOUBT, "seems to say how sure another column is"),
-            (text and unlike and _IDENTITY & c.words and c.present > 0.99 and not known, as_id),
-            (text and unlike, "differs in almost every row"),
-            (text and many, f"is free text with {distinct} values"),
-            (c.label_like and (text or (whole and distinct <= 50)), _label),
-            (text, f"is text with {distinct} values; {kind}"),
-            (c.words <= _BOOKKEEPING, "seems to be bookkeeping, not a measurement"),
-            (c.trouble, f"is not all numbers: {c.trouble}"),
-            (whole and unlike and entries > 50, id_like),
-            (c.commonest > 0.95, f"is the same in {c.commonest:.1%} of its rows"),
-            (whole and distinct <= 10, f"holds {distinct} whole numbers, like a code; {kind}"),
-            (c.still > 0.95, f"hardly changes from row to row: it describes {about}"),
-            (True, _input),
-        )
-        decision = next(decision for holds, decision in rules if holds)
-        if isinstance(decision, str):
-            c.leave_out(f", as it {decision}")
+def _find_order(columns: Sequence[_Candidate]) -> None:
+    positions = [
+        c
+        for c in columns
+        if c.values is not None and c.settings is None and c.distinct >= 10
+        if c.still <= 0.95 and c.present >= 0.5
+        if _ORDER & c.words or max(c.rising, c.falling) > 0.95
+    ]
+    # Named ones first, else in the order of the table.
+    positions.sort(key=lambda c: not _ORDER & c.words)
+    for c in positions:
+        if c is positions[0] and (_ORDER & c.words or c.rising > 0.99):
+            doubt = f"; it rises in {c.rising:.0%} of the steps only" if c.rising < 0.99 else ""
+            c.take("order", f"gives the order of the rows{doubt}")
         else:
-            decision(c)
+            c.leave_out(", as it rises or falls steadily: a position, not a measurement")
 
-    def _promote_labels(self) -> None:
-        """Without a telling name, take text that stays the same over stretches of rows."""
-        for c in self.columns:
-            few = 2 <= c.distinct <= min(50, self.rows / 20)
-            plain = not (c.words <= _BOOKKEEPING or _GROUP & c.words or c.date)
-            stays = c.present > 0.5 and c.steps < 0.34
-            if c.text is not None and c.left_out and few and plain and stays:
-                c.left_out = False
-                c.remarks.clear()
-                _label(c)
 
-    def _note_repeats(self) -> None:
-        """Remark on inputs that follow another one, by the correlation of their ranks."""
-        step = -(-self.rows // _SAMPLE)
-        # Ranks: a repeat in other units or on a log scale is a repeat too.
-        ranks = [
-            (c, pl.Series(c.values[::step]).fill_nan(None).rank().to_numpy())
-            for c in self.columns
-            if c.values is not None and c.settings is not None and "role" not in c.settings
-        ]
-        for i, (second, theirs) in enumerate(ranks):
-            for first, ours in ranks[:i]:
-                both = ~np.isnan(ours) & ~np.isnan(theirs)
-                pair = np.vstack([ours[both], theirs[both]])
-                if both.sum() < 50 or not (pair.std(axis=1) > 0).all():
-                    continue
-                if abs(np.corrcoef(pair)[0, 1]) > 0.99:
-                    repeats = f"almost repeats {first.source!r}: together they count twice"
-                    second.remarks.append(repeats)
-                    break
+def _decide(c: _Candidate, rows: int, about: str, known: bool) -> None:
+    """Give a column a role, or leave it out, by the first rule that holds."""
+    text, whole, distinct, entries = c.text is not None, c.whole, c.distinct, c.entries
+    kind = "it could be a label, or an input with 'kind: category'"
+    carried = "differs in every row and is carried along as an id"
+    as_id = partial(_Candidate.take, role="id", why=carried)
+    unlike, many = distinct > 0.98 * entries, distinct > min(_MOST_LEVELS, rows / 5)
+    id_like = "is a whole number that differs in every row, like an id"
+    rules: tuple[tuple[Any, str | Callable[[_Candidate], None]], ...] = (
+        (not entries, c.trouble or "is empty"),
+        (distinct == 1, "holds one value only"),
+        (c.present < (0.5 if text else 0.1), f"is empty in {1 - c.present:.0%} of the rows"),
+        (c.date, "holds dates or times"),
+        (c.words & _PLACE, "says where, not what"),
+        (c.words & _DOUBT, "seems to say how sure another column is"),
+        (text and unlike and _IDENTITY & c.words and c.present > 0.99 and not known, as_id),
+        (text and unlike, "differs in almost every row"),
+        (text and many, f"is free text with {distinct} values"),
+        (c.label_like and (text or (whole and distinct <= 50)), _label),
+        (text, f"is text with {distinct} values; {kind}"),
+        (c.words <= _BOOKKEEPING, "seems to be bookkeeping, not a measurement"),
+        (c.trouble, f"is not all numbers: {c.trouble}"),
+        (whole and unlike and entries > 50, id_like),
+        (c.commonest > 0.95, f"is the same in {c.commonest:.1%} of its rows"),
+        (whole and distinct <= 10, f"holds {distinct} whole numbers, like a code; {kind}"),
+        (c.still > 0.95, f"hardly changes from row to row: it describes {about}"),
+        (True, _input),
+    )
+    decision = next(decision for holds, decision in rules if holds)
+    if isinstance(decision, str):
+        c.leave_out(f", as it {decision}")
+    else:
+        decision(c)
 
-    def _schema(self) -> Schema:
-        columns: dict[str, Column] = {}
-        for c in self.columns:
-            if c.settings is None:
+
+def _promote_labels(columns: Sequence[_Candidate], rows: int) -> None:
+    """Without a telling name, take text that stays the same over stretches of rows."""
+    for c in columns:
+        few = 2 <= c.distinct <= min(50, rows / 20)
+        plain = not (c.words <= _BOOKKEEPING or _GROUP & c.words or c.date or c.truth)
+        stays = c.present > 0.5 and c.steps < 0.34
+        if c.text is not None and c.left_out and few and plain and stays:
+            c.left_out = False
+            c.remarks.clear()
+            _label(c)
+
+
+def _note_repeats(columns: Sequence[_Candidate], rows: int) -> None:
+    """Remark on inputs that follow another one, by the correlation of their ranks."""
+    step = -(-rows // _SAMPLE)
+    # Ranks: a repeat in other units or on a log scale is a repeat too.
+    ranks = [
+        (c, pl.Series(c.values[::step]).fill_nan(None).rank().to_numpy())
+        for c in columns
+        if c.values is not None and c.settings is not None and "role" not in c.settings
+    ]
+    for i, (second, theirs) in enumerate(ranks):
+        for first, ours in ranks[:i]:
+            both = ~np.isnan(ours) & ~np.isnan(theirs)
+            pair = np.vstack([ours[both], theirs[both]])
+            if both.sum() < 50 or not (pair.std(axis=1) > 0).all():
                 continue
-            name, number = c.name, 2
-            while name in columns:
-                name, number = f"{c.name}_{number}", number + 1
-            if c.unit and (c.has_role("order") or "role" not in c.settings):
-                c.settings["unit"] = c.unit
-            if name != c.source.casefold():
-                c.settings["aliases"] = [c.source]
-            columns[name] = Column(name=name, **c.settings)
-        try:
-            return Schema(columns=columns)
-        except SchemaError:
-            hint = "Write a schema by hand, or check how the table was exported"
-            raise DataError("no column of the table looks like a measurement", hint=hint) from None
+            if abs(np.corrcoef(pair)[0, 1]) > 0.99:
+                repeats = f"almost repeats {first.source!r}: together they count twice"
+                second.remarks.append(repeats)
+                break
+
+
+def _schema(candidates: Sequence[_Candidate]) -> Schema:
+    columns: dict[str, Column] = {}
+    for c in candidates:
+        if c.settings is None:
+            continue
+        name, number = c.name, 2
+        while name in columns:
+            name, number = f"{c.name}_{number}", number + 1
+        if c.unit and (c.has_role("order") or "role" not in c.settings):
+            c.settings["unit"] = c.unit
+        if name != c.source.casefold():
+            c.settings["aliases"] = [c.source]
+        columns[name] = Column(name=name, **c.settings)
+    try:
+        return Schema(columns=columns)
+    except SchemaError:
+        hint = "Write a schema by hand, or check how the table was exported"
+        raise DataError("no column of the table looks like a measurement", hint=hint) from None
 
 
 def _label(column: _Candidate) -> None:
