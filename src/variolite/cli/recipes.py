@@ -88,6 +88,9 @@ def import_(
     typer.echo("\n".join([*found.lines(), str(out)]))
 
 
+_MOST_BYTES = 64 << 20  # Of each file of delimited text, from which a schema is proposed.
+
+
 def schema(
     files: Annotated[
         list[Path],
@@ -110,12 +113,13 @@ def schema(
 ) -> None:
     """Propose a schema for a table: kinds, roles, units, transforms, and why.
 
-    The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it.
+    The proposal is a recipe's `columns`; save it, edit it and extend a recipe with it. Of a CSV
+    file of more than 64 MiB only the first rows are read.
     """
     from variolite.records import load_table, propose_schema, rows_where, write_text_atomic
 
     keep_inputs("--out", out, files)
-    table = load_table(one_or_many(files), nulls=null or ())
+    table = load_table(one_or_many(files), nulls=null or (), most_bytes=_MOST_BYTES)
     frame = table.frame.filter(rows_where(rows, table.frame)) if rows else table.frame
     proposal = propose_schema(frame, units=table.units)
     typer.echo(str(proposal))

@@ -1,6 +1,7 @@
 """Reading tables: formats agree, and delimited text is read strictly."""
 
 import csv
+import gzip
 import io
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.errors import DataError
-from variolite.records import DataWarning, read_table, units_of, write_table
+from variolite.records import DataWarning, load_table, read_table, units_of, write_table
 
 FRAME = pl.DataFrame(
     {
@@ -66,6 +67,21 @@ def test_separator_is_found(tmp_path, separator):
 )
 def test_encodings_and_line_endings(tmp_path, text, encoding):
     assert table(tmp_path, text.encode(encoding)).to_dict(as_series=False) == {"a": ["ö"], "b": [1]}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_of_a_large_file_the_first_whole_rows_may_be_read(tmp_path, name):
+    text = "a,b\n" + "".join(f'{i},"one\nµ {i}"\n' for i in range(100))
+    content = text.encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    for most in range(200, 220):
+        with pytest.warns(DataWarning, match="only its first [23][0-9] lines are read"):
+            frame = load_table(path, most_bytes=most).frame
+        ends = [len(text[: text.index(f'"\n{i},')].encode()) + 2 for i in range(1, 30)]
+        assert frame["a"].to_list() == list(range(sum(end <= most for end in ends)))
+        assert frame["b"][-1] == f"one\nµ {frame.height - 1}"
+    assert load_table(path, most_bytes=len(content)).frame.height == 100
 
 
 def test_western_text_without_a_known_encoding_is_read_with_a_note(tmp_path):

@@ -46,15 +46,17 @@ _FOREIGN = {
 }
 
 
-def read_delimited(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, Units]:
+def read_delimited(
+    path: Path, text: Sequence[str], most_bytes: int | None = None
+) -> tuple[pl.DataFrame, Units]:
     """Read delimited text, and the units of a row of units below the header.
 
     Each column gets the type that all of it allows; ``text`` stays text, and so do whole numbers
     with leading zeros, which are names. Usual spellings of a missing value are missing, and
-    decimal commas are read as points.
+    decimal commas are read as points. Of a file beyond ``most_bytes`` the first rows are read.
     """
     note = noting(path)
-    data = _content(path, note)
+    data = _content(path, note, most_bytes)
     separator = _separator(data)
     records = _first_records(data, separator)
     if not records:
@@ -219,12 +221,16 @@ def distinct(names: Sequence[str], note: Note) -> list[str]:
     return found
 
 
-def _content(path: Path, note: Note) -> bytes:
+def _content(path: Path, note: Note, most_bytes: int | None) -> bytes:
     """Return the content as UTF-8 with line feeds; DataError where it is not text."""
-    require_memory(path.stat().st_size, "reading it")
-    data = path.read_bytes()
-    if path.name.casefold().endswith(".gz"):
-        data = gunzip(data)
+    compressed, size = path.name.casefold().endswith(".gz"), path.stat().st_size
+    require_memory(min(size, most_bytes or size), "reading it")
+    with path.open("rb") as file:
+        data = file.read(None if compressed else most_bytes)
+    if compressed:
+        whole = gunzip(data)
+        data, size = whole[:most_bytes], len(whole)
+    cut = len(data) < size
     for magic, meaning in _FOREIGN.items():
         if data.startswith(magic):
             hint = "Give the file the ending that says what it is, or export it as CSV"
@@ -237,6 +243,12 @@ def _content(path: Path, note: Note) -> bytes:
     data = data.removeprefix(codecs.BOM_UTF8).rstrip(b"\x1a")
     if b"\r" in data and b"\n" not in data:
         data = data.replace(b"\r", b"\n")
+    if cut:
+        data = data[: data.rfind(b"\n") + 1]
+        while data.count(b'"') % 2:  # It ends within a cell.
+            data = data[: data.rfind(b"\n", 0, data.rindex(b'"')) + 1]
+        lines = data.count(b"\n")
+        note(f"it is large, so only its first {lines:,} lines are read")
     if b"\0" in data[:_SAMPLE]:
         raise DataError("is binary, not delimited text", hint="Export it as CSV or Parquet")
     try:

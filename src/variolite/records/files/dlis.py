@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +35,7 @@ class _Frame(NamedTuple):
     images: list[str]  # Names of the others.
 
 
-def read_dlis(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
+def read_dlis(path: Path, *_: object) -> tuple[pl.DataFrame, Units]:
     """Read for every well the frame by depth that has the most channels; with units by column.
 
     Channels of several values for each depth (images, waveforms) are left out. The column

@@ -65,7 +65,7 @@ class _File(NamedTuple):
     names: dict[str, str]  # Of the well, by the entry that holds it.
 
 
-def read_las(path: Path, _: Sequence[str]) -> tuple[pl.DataFrame, Units]:
+def read_las(path: Path, *_: object) -> tuple[pl.DataFrame, Units]:
     """Read the curves of a LAS file, one column each, and their units by column.
 
     Values equal to the header's NULL become NaN, as do the usual words for a missing one. When no

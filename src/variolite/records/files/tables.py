@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from variolite.records.schema import Schema
 
 
-def _read_excel(path: Path, text: Sequence[str]) -> tuple[pl.DataFrame, dict[str, str]]:
+def _read_excel(path: Path, text: Sequence[str], *_: object) -> tuple[pl.DataFrame, dict[str, str]]:
     """Read the first sheet of an Excel workbook, as delimited text is read."""
     try:
         import fastexcel
@@ -71,14 +71,15 @@ def _read_columns(path: Path, scan: Callable[[io.BytesIO], pl.LazyFrame]) -> pl.
     return table.collect()
 
 
-# What reads a file, given the columns that are to stay text: a table, and units beside headers.
-_Reader = Callable[[Path, Sequence[str]], tuple[pl.DataFrame, dict[str, str]]]
+# What reads a file, given the columns that are to stay text and the bytes that are enough of
+# delimited text: a table, and units beside headers.
+_Reader = Callable[[Path, Sequence[str], int | None], tuple[pl.DataFrame, dict[str, str]]]
 _READERS: dict[str, _Reader] = {
     **dict.fromkeys((".csv", ".csv.gz", ".tsv", ".tsv.gz"), read_delimited),
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"), _read_excel),
-    ".parquet": lambda path, _: (_read_columns(path, pl.scan_parquet), {}),
-    ".feather": lambda path, _: (_read_columns(path, pl.scan_ipc), {}),
-    ".arrow": lambda path, _: (_read_columns(path, pl.scan_ipc), {}),
+    ".parquet": lambda path, *_: (_read_columns(path, pl.scan_parquet), {}),
+    ".feather": lambda path, *_: (_read_columns(path, pl.scan_ipc), {}),
+    ".arrow": lambda path, *_: (_read_columns(path, pl.scan_ipc), {}),
     ".las": read_las,
     ".dlis": read_dlis,
 }
@@ -146,11 +147,13 @@ def load_table(
     nulls: Sequence[str] = (),
     schema: Schema | None = None,
     mapping: Mapping[str, str] | None = None,
+    most_bytes: int | None = None,
 ) -> Table:
     """Read a table with its units; see `read_table`.
 
     With a ``schema`` (and table columns by meaning in ``mapping``) the columns of several files
-    go together that hold the same meaning.
+    go together that hold the same meaning. Of delimited text beyond ``most_bytes`` in a file the
+    first rows are read, with a warning.
     """
     if isinstance(source, Table):
         return source
@@ -159,7 +162,7 @@ def load_table(
 
     def read(path: Path) -> Table:
         with _reading(path) as ending:
-            frame, units = _READERS[ending](path, text)
+            frame, units = _READERS[ending](path, text, most_bytes)
         return _finished(frame, units, str(path), text, nulls)
 
     paths, many = find_tables(source, _READERS)
