@@ -186,7 +186,7 @@ class FittedSchema:
                 warn_of_mixed_units(column, values, named)
 
         found, _ = extract(needed_only, table, units, check)
-        # The policies judge the given rows only; the others teach nothing, not even errors.
+        # The policies apply to the chosen rows only; the others are not even errors.
         chosen = _row_mask(rows, table.height) & chosen_rows(bound, table, units)[0]
         missing = {name: lacks(values)[chosen] for name, values in found.items()}
         keep, dropped = rows_to_keep(bound, missing)

@@ -17,7 +17,7 @@ from variolite.records.schema import Column, Schema
 
 _DEPTH = re.compile(r"\s*(depth|dept|md|tvd|tvdss|mbsf)\s*([(\[].*)?$", re.IGNORECASE)
 _MOST_SHOWN = 5
-_FEW = 20  # Rows and names from which a column is judged: facies 1.1 to 3.4 are classes.
+_FEW = 20  # Rows and names that a column needs to be examined: facies 1.1 to 3.4 are classes.
 _REPEATED = 0.05  # Share of the places of a spelling up to which another may have them too.
 _ALL = 0.98  # Share of rows with a name of their own beyond which a column names nothing.
 
@@ -112,7 +112,7 @@ def one_spelling(
         if len(twice) > _REPEATED * fewest:
             what = f"{_listed(names)} are spellings of one name, and each has rows at"
             what = f"{what} {', '.join(map(str, twice[:3]))}{' ...' if len(twice) > 3 else ''}"
-            hint = "If they are one group, drop the repeated rows; if not, tell their names apart"
+            hint = "If they are one group, drop the repeated rows; if not, rename one"
             raise DataError(what, where=where, hint=hint)
     _warn("one group under several spellings:", several, "")
     chosen = {name: names[0] for names in several for name in names[1:]}

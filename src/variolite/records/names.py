@@ -15,7 +15,7 @@ _NOT_BETWEEN_DIGITS = re.compile(r"(?<!\d)-|-(?!\d)")
 _LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 _DIGITS = re.compile(r"\d+")
 _CONFUSED = str.maketrans("oil", "011", "-")
-_LONG = 6  # Letters from which a word that differs in one letter is taken for a slip.
+_LONG = 6  # Letters from which a word that differs in one letter is taken for a typing error.
 
 
 @lru_cache(maxsize=65_536)
@@ -43,23 +43,23 @@ def spellings(names: Iterable[str]) -> dict[str, list[str]]:
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return pairs of different names that may be one: slips to report, never to mend.
+    """Return pairs of different names that may be one: typing errors to report, not to correct.
 
     They differ by separators between numbers, by O for 0 or I for 1, or by one letter of a long
-    word. Names that differ in their numbers only are a series, not a slip.
+    word. Names that differ in their numbers only are a series, not a typing error.
     """
     first: dict[tuple[str, ...], str] = {}
     pairs: dict[tuple[str, str], None] = {}
-    for key, written in spellings(names).items():
-        variants = {("squeezed", key.translate(_CONFUSED))}
+    for key, (written, *_) in spellings(names).items():
+        variants: list[tuple[str, ...]] = [("", key.translate(_CONFUSED))]
         letters, numbers = _DIGITS.sub(" ", key), _DIGITS.findall(key)
         if sum(map(str.isalpha, letters)) >= _LONG:
             # Words that are a letter apart share what is left of both without one letter. The
-            # last one stays: it tells the members of a series apart (site A, site B).
+            # last one stays: it distinguishes the members of a series (site A, site B).
             cut = [letters[:i] + letters[i + 1 :] for i in range(len(letters) - 1)]
-            variants |= {("letter", *numbers, text) for text in (letters, *cut)}
-        for variant in sorted(variants):
-            other = first.setdefault(variant, written[0])
-            if other != written[0]:
-                pairs[other, written[0]] = None
+            variants += [(text, *numbers) for text in (letters, *cut)]
+        for variant in variants:
+            other = first.setdefault(variant, written)
+            if other != written:
+                pairs[other, written] = None
     return list(pairs)

@@ -32,7 +32,7 @@ _SENTINELS: tuple[float, ...] = (
 )
 _SURE = (-999.25, -9999.25, -1e30, 1e30)  # Sentinels even where they occur once.
 _ABSURD = 1e30
-_SAMPLE = 20_000  # Rows on which shapes and repeats are judged.
+_SAMPLE = 20_000  # Rows from which shapes and repeats are found.
 _GROSS = 10.0  # Robust standard deviations beyond which a value is a gross outlier.
 _MOST_LEVELS = 300  # Levels beyond which text is taken to be free text.
 _NO_GROUP = (
@@ -42,7 +42,7 @@ _NO_GROUP = (
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _DATE = r"^\d{4}-\d\d-\d\d|^\d\d?[./]\d\d?[./]\d{4}"
 
-# Words of headers that tell what a column is for; lower case, in any position.
+# Words of headers that say what a column is for; lower case, in any position.
 _GROUP = {"well", "wells", "hole", "borehole", "site", "station", "expedition", "exp"}
 _GROUP |= {"family", "campaign", "patient", "subject", "group", "plot"}
 _ORDER = {"depth", "dept", "md", "tvd", "mbsf", "time", "age"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, DataWarning
@@ -16,7 +17,7 @@ Array = NDArray[np.float64]
 Names = NDArray[np.str_]
 Mask = NDArray[np.bool_]
 
-_FEWEST = 10  # Values from which a well is judged.
+_FEWEST = 10  # Values that a well needs to be compared.
 _LOGARITHMS = "logarithms (log10)"
 # Where no unit is declared: how many times larger values are, and what that may mean.
 _FACTORS = {1 / 0.3048: "metres and feet", 1000.0: "kg/m3 and g/cm3", 100.0: "% and fractions"}
@@ -63,8 +64,7 @@ def require_range(
             odd.setdefault(guess, []).append(str(name))
     for guess, names in odd.items():
         rows = present & np.isin(groups, names)
-        listed = ", ".join(names[:8]) + ", ..." * (len(names) > 8)
-        place = f" of {listed}" if rows.sum() < present.sum() else ""
+        place = f" of {_listed(names)}" if rows.sum() < present.sum() else ""
         raise _refused(column, outside[rows].mean(), values[rows], what, guess, place)
     guess = _guess(values, outside, present, low, high, column.unit)
     middle, share = float(np.median(values[present])), outside[present].mean()
@@ -102,38 +102,41 @@ def _refused(
 
 def warn_of_mixed_units(column: Column, values: Array, groups: Names) -> None:
     """Name the wells whose median differs from that of the others by the factor of a unit."""
-    present = np.isfinite(values)
-    if not present.any():
+    quantiles = {"middle": 0.5, "low": 0.1, "high": 0.9}
+    wells = (
+        pl.DataFrame({"name": groups, "value": values})
+        .filter(pl.col("value").is_finite())
+        .group_by("name")
+        .agg(pl.len(), **{n: pl.col("value").quantile(q, "linear") for n, q in quantiles.items()})
+        .filter(pl.col("low") > 0, pl.col("len") >= _FEWEST)
+        .sort("middle", "name")
+    )
+    if wells.height < 2:
         return
-    names, codes, counts = np.unique(groups[present], return_inverse=True, return_counts=True)
-    order = np.argsort(codes, kind="stable")
-    parts = np.split(values[present][order], np.cumsum(counts)[:-1])
-    quantiles = np.array([np.quantile(part, [0.5, 0.1, 0.9]) for part in parts])
-    judged = (quantiles[:, 1] > 0) & (counts >= _FEWEST)
-    if judged.sum() < 2:
-        return
-    names, (sizes, low, high) = names[judged], np.log(quantiles[judged]).T
-    ascending = np.argsort(sizes)
-    gaps = np.diff(sizes[ascending])
+    middle, low, high = wells.select(pl.col(*quantiles).log()).to_numpy().T
+    gaps = np.diff(middle)
     cut = int(np.argmax(gaps)) + 1
-    lower, upper = sizes[ascending[:cut]], sizes[ascending[cut:]]
-    if high[ascending[:cut]].max() > low[ascending[cut:]].min():
+    if high[:cut].max() > low[cut:].min():
         return  # Values of wells in two units hardly overlap.
     for factor, meaning, above in _factors(column.unit):
         step = np.log(factor)
-        alike = abs(np.median(upper) - np.median(lower) - step) < min(0.3, step / 3)
-        within = max(np.ptp(lower), np.ptp(upper)) < step / 2 < gaps[cut - 1]
+        alike = abs(np.median(middle[cut:]) - np.median(middle[:cut]) - step) < min(0.3, step / 3)
+        within = max(np.ptp(middle[:cut]), np.ptp(middle[cut:])) < step / 2 < gaps[cut - 1]
         if alike and within:
-            odd = sorted(names[ascending[cut:] if above else ascending[:cut]])
-            listed = ", ".join(odd[:8]) + ", ..." * (len(odd) > 8)
+            odd = sorted(wells["name"][cut:] if above else wells["name"][:cut])
             warnings.warn(
                 f"column {column.source or column.name!r}: the medians of {len(odd)} of "
-                f"{len(names)} groups differ from the others by a factor of about {factor:.4g}, "
-                f"as between {meaning}: {listed}. Check their unit before you trust the result",
+                f"{wells.height} groups differ from the others by a factor of about {factor:.4g}, "
+                f"as between {meaning}: {_listed(odd)}. Check their unit before you trust the "
+                "result",
                 DataWarning,
                 stacklevel=3,
             )
             return
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + ", ..." * (len(names) > 8)
 
 
 def _factors(unit: str | None) -> Iterator[tuple[float, str, bool]]:

@@ -202,7 +202,7 @@ def rows_to_keep(
     """Apply every column's policy for missing values.
 
     ``missing`` has a mask (n,) of the rows that lack a column; a column without one is not
-    judged, nor are rows outside of the mask ``chosen``. Returns a mask (n,) of the rows to keep,
+    examined, nor are rows outside of the mask ``chosen``. Returns a mask (n,) of the rows to keep,
     and the dropped rows by the first reason.
     """
     keep = np.ones_like(next(iter(missing.values())))

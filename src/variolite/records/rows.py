@@ -26,12 +26,12 @@ def rows_where(condition: str, frame: pl.DataFrame, schema: Schema | None = None
     """Return a mask (n,) of the rows for which a condition in SQL holds; not where it is unknown.
 
     It names columns of the table, or of the ``schema`` bound to it; names with blanks stand in
-    double quotation marks. SchemaError where a column is missing, DataError where it is no
+    double quotation marks. SchemaError where a column is missing, DataError where it is not a
     condition.
     """
     where = f"rows {condition:.80}"
     if len(condition) > _LONGEST or _FORBIDDEN.search(condition):
-        raise DataError("this is no plain condition on columns", where=where, hint=_HINT)
+        raise DataError("is not a plain condition on columns", where=where, hint=_HINT)
     try:
         expression = pl.sql_expr(condition)
         names = set(expression.meta.root_names())
@@ -40,7 +40,7 @@ def rows_where(condition: str, frame: pl.DataFrame, schema: Schema | None = None
         result = cells.with_columns(pl.selectors.float().fill_nan(None)).select(expression)
     except (pl.exceptions.PolarsError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"is no condition ({reason:.120})", where=where, hint=_HINT) from None
+        raise DataError(f"is not a condition ({reason:.120})", where=where, hint=_HINT) from None
     except SchemaError as error:
         raise SchemaError(error.what, where=where, hint=error.hint) from None
     holds = result.to_series()
@@ -92,7 +92,7 @@ def chosen_rows(
 ) -> tuple[Mask, dict[str, int]]:
     """Return a mask (n,) of the rows that a bound schema chooses, and how many others by reason.
 
-    A rule on columns that the table lacks is refused where ``strict``, else left out and said.
+    A rule on columns that the table lacks is refused where ``strict``, else a warning names it.
     """
     keep, dropped = np.ones(frame.height, dtype=bool), dict[str, int]()
     rules: list[tuple[str, Callable[[], Mask]]] = []

@@ -82,7 +82,7 @@ def load_yaml(text: str, *, where: str | None = None) -> Any:
 
 
 def read_yaml(path: Path, *, where: str | None = None) -> Any:
-    """Read a YAML file as `load_yaml` does; SchemaError where there is no such text either."""
+    """Read a YAML file as `load_yaml` does; SchemaError where it cannot be read."""
     try:
         # One character more than is allowed: never the whole of a huge file or a device.
         with path.open(encoding="utf-8") as file:

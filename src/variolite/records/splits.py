@@ -52,7 +52,7 @@ class Split:
     def rows(
         self, group: ArrayLike | None, key: Callable[[str], str] = str
     ) -> dict[str, NDArray[np.int64]]:
-        """Return the row numbers of each part, ascending, given the ``group`` of every row, (n,).
+        """Return the row numbers of each part, ascending; ``group`` is that of every row, (n,).
 
         The split holds what ``key`` makes of the names. A name that it does not hold counts as
         test: it was not trained on.

@@ -303,12 +303,12 @@ class _Quantile(TransformSpec):
         count = max(2, min(self.knots, values.size // 10))
         probability = (np.arange(count) + 0.5) / count
         x = np.quantile(values, probability)
-        # Ties share one knot at their mean probability; knots that float64 can barely tell
-        # apart count as ties, else the slope between them would be meaningless.
+        # Ties share one knot at their mean probability; knots that float64 can barely
+        # distinguish count as ties, else the slope between them would be meaningless.
         knot_of = np.concatenate([[0], np.cumsum(np.diff(x) > _least_spread(x))])
         sizes = np.bincount(knot_of)
         if sizes.size < 2:
-            what = "almost all of its values are equal, so quantiles cannot be told apart"
+            what = "almost all of its values are equal, so its quantiles do not differ"
             raise SchemaError(what, hint="Use another transform, or leave the column out")
         x = np.bincount(knot_of, weights=x) / sizes
         shares = np.bincount(knot_of, weights=probability) / sizes

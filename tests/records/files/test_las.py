@@ -227,7 +227,7 @@ def test_rows_wider_or_narrower_than_declared(tmp_path):
 def test_slips_are_missing_and_said(tmp_path):
     rows = "".join(f"{2.5 + 0.5 * i} 30.0 2.2 3\n" for i in range(40))
     frame = read_with(
-        tmp_path, f"{LAS}{rows}2x.5 1 2 3\n", "no numbers, so missing: '2x.5' in DEPT, line 59"
+        tmp_path, f"{LAS}{rows}2x.5 1 2 3\n", "not numbers, so missing: '2x.5' in DEPT, line 59"
     )
     assert np.isnan(frame["DEPT"][-1])
     assert frame["FACIES"][-1] == 3

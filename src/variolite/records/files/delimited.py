@@ -209,7 +209,7 @@ def noting(path: Path) -> Note:
 
 
 def distinct(names: Sequence[str], note: Note) -> list[str]:
-    """Return names of which the first of several equal ones keeps its own, and say so."""
+    """Return names of which the first of several equal ones keeps its own, and note the others."""
     found: list[str] = []
     for name in names:
         number, other = 1, name
@@ -280,7 +280,7 @@ def _first_records(data: bytes, separator: str) -> list[list[str]]:
 
 
 def _strict_records(data: bytes, separator: str) -> Iterator[list[str]]:
-    """Read the header and every record that is no blank line; all must be equally wide."""
+    """Read the header and every record but blank lines; all must be equally wide."""
     reader = csv.reader(io.StringIO(data.decode("utf-8"), newline=""), delimiter=separator)
     width = 0
     try:

@@ -22,7 +22,7 @@ from variolite.records.files.memory import require_memory
 
 _NAMES = ("well", "uwi", "api")  # Entries that name the well, the best one first.
 _WELL_COLUMNS = ("well", "well_name", "wellname", "well name")
-_FEW = 0.05  # Share of words among numbers below which they are slips, not a column of text.
+_FEW = 0.05  # Share of words among numbers below which they are errors, not a column of text.
 
 
 class _Section(NamedTuple):
@@ -244,14 +244,14 @@ def _table(section: _Section, file: _File, note: Note) -> pl.DataFrame:
     if len(columns) != len(names):
         names = _matched(section, names, len(columns), len(columns[0]), note)
     columns += [["nan"] * len(columns[0])] * (len(names) - len(columns))
-    slips: list[str] = []
+    errors: list[str] = []
     table = pl.DataFrame(
-        _without_null(_series(name, values, lines, slips), file.null, index=i == 0)
+        _without_null(_series(name, values, lines, errors), file.null, index=i == 0)
         for i, (name, values) in enumerate(zip(names, columns, strict=True))
     )
-    if slips:
-        more = f" and {len(slips) - 6} others" if len(slips) > 6 else ""
-        note(f"no numbers, so missing: {', '.join(slips[:6])}{more}")
+    if errors:
+        more = f" and {len(errors) - 6} others" if len(errors) > 6 else ""
+        note(f"not numbers, so missing: {', '.join(errors[:6])}{more}")
     return table
 
 
@@ -267,7 +267,7 @@ def _fields(section: _Section, file: _File, note: Note) -> tuple[list[int], list
     for number, line, fields in split:
         if len(fields) != width and not wrapped:
             separated = re.sub(r"(\d)-(?=[\d.])", r"\1 -", line)
-            # Of 7.020101130.188 nobody can tell where one ends.
+            # Of 7.020101130.188 it is unknown where one ends.
             lost = re.sub(r"-?\d*(?:\.\d+){2,}", lambda m: " ? " * m[0].count("."), separated)
             fields = _split(lost, declared, file.delimiter)
             if len(fields) == width and lost != separated:
@@ -351,7 +351,7 @@ def _number(word: str) -> float:
         return np.nan
 
 
-def _series(name: str, values: Any, lines: Sequence[int], slips: list[str]) -> pl.Series:
+def _series(name: str, values: Any, lines: Sequence[int], errors: list[str]) -> pl.Series:
     """Make a column: of numbers, NaN where missing, or else of text, null where missing."""
     if isinstance(values, np.ndarray):
         return pl.Series(name, values)
@@ -362,7 +362,7 @@ def _series(name: str, values: Any, lines: Sequence[int], slips: list[str]) -> p
     wrong = (numbers.is_null() & words.is_not_null()).arg_true()
     if len(wrong) > _FEW * len(words.drop_nulls()):
         return words.replace("", None)
-    slips += [f"{words[i]!r:.40} in {name}, line {lines[i]}" for i in wrong]
+    errors += [f"{words[i]!r:.40} in {name}, line {lines[i]}" for i in wrong]
     return numbers.fill_null(np.nan)
 
 

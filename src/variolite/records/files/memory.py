@@ -22,7 +22,7 @@ _GIB = 1 << 30
 
 
 def available_memory() -> int | None:
-    """Bytes that this process may still allocate; None where the system does not tell."""
+    """Bytes that this process may still allocate; None where the system does not say."""
     limits = []
     with suppress(ImportError, OSError, ValueError, IndexError):
         import resource
