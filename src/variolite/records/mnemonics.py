@@ -12,7 +12,7 @@ from variolite.records.units import split_header
 
 
 class Mnemonic(NamedTuple):
-    """An entry of ``mnemonics.csv``, which says where it comes from."""
+    """An entry of ``mnemonics.csv``, which says how certain it is."""
 
     mnemonic: str
     meaning: str
