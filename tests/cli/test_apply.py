@@ -168,6 +168,19 @@ def test_outputs_have_headers_and_units_of_the_table(example, program, tmp_path)
     np.testing.assert_allclose(found["recon:RHOB (kg/m3)"], decoded, rtol=1e-4)
 
 
+def test_units_that_stand_below_the_headers_are_noted(example, program, tmp_path):
+    data, out = tmp_path / "t.csv", tmp_path / "o.csv"
+    names, *lines = example.frame.write_csv().splitlines(keepends=True)
+    units = {"depth": "m", "bulk_density": "g/cm3", "magnetic_susceptibility": "SI"}
+    row = ",".join(units.get(name, "") for name in names.strip().split(","))
+    data.write_text("".join([names, row + "\n", *lines]))
+    said = program.works("reconstruct", example.run, data=data, out=out).err
+    assert "units in o.csv: depth in m, " in said
+    assert "bulk_density in g/cm3" in said
+    said = program.works("reconstruct", example.run, data=example.data, out=out).err
+    assert "units in" not in said
+
+
 def test_a_result_keeps_its_name_where_a_header_has_it(example, program, tmp_path):
     data, out = tmp_path / "t.csv", tmp_path / "o.csv"
     example.frame.rename({"hole": "cluster", "depth": "row"}).write_csv(data)

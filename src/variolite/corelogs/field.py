@@ -53,6 +53,7 @@ def _rows(columns: Callable[[TabularModel, Records, Schema, RunFolder, int], Col
         import polars as pl
 
         from variolite.records import require_writable, write_table
+        from variolite.records.units import split_header
 
         keep_inputs("--out", out, data)
         require_writable(out, also=[".las"])
@@ -81,6 +82,10 @@ def _rows(columns: Callable[[TabularModel, Records, Schema, RunFolder, int], Col
         order = dict.fromkeys(["row", "file", *paired, *found])
         frame = pl.DataFrame(given | found)
         write_table(frame.select(name for name in order if name in frame.columns), out)
+        # The table states them beside its headers, where the output has no place for them.
+        units = {n: u for n, u in table.units.items() if n in given and split_header(n)[1] is None}
+        if units:
+            progress.note(f"units in {out.name}: {', '.join(map(' in '.join, units.items()))}")
         return out
 
     return write
