@@ -198,6 +198,13 @@ class Crystals:
         volumes: Floats = np.abs(np.linalg.det(self.lattices))
         return volumes
 
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Whether a structure has atoms, and all its numbers are finite, shape (B,)."""
+        finite = np.isfinite(self.lattices).all(axis=(1, 2)) & (self.counts > 0)
+        finite[self.owner[~np.isfinite(self.coordinates).all(axis=1)]] = False
+        return np.asarray(finite)
+
     def atoms_of(self, index: NDArray[np.integer]) -> NDArray[np.int64]:
         """Places of the atoms of the chosen structures, in their order."""
         return ragged_places(self.offsets[:-1][index], self.counts[index])

@@ -124,6 +124,15 @@ def parse_formula(text: str, where: str | None = None) -> dict[int, float]:
     return open_groups[0]
 
 
+GRAMS = 1.66053906892  # Mass of one unified mass unit per cubic Angstrom in g/cm3 (CODATA 2022).
+
+
+def densities(crystals: Crystals) -> NDArray[np.float64]:
+    """Densities in g/cm3, (B,)."""
+    mass = np.bincount(crystals.owner, MASSES[crystals.species], minlength=len(crystals))
+    return np.asarray(GRAMS * mass / crystals.volumes)
+
+
 _CHUNK = 65_536
 _ORDER = np.lexsort((np.array(SYMBOLS), np.nan_to_num(ELECTRONEGATIVITIES, nan=np.inf)))
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

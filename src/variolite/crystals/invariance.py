@@ -189,12 +189,10 @@ def shape_change(before: Crystals, after: Crystals) -> Floats:
 
 def _has_shape(crystals: Crystals) -> NDArray[np.bool_]:
     """Whether cells enclose a volume, however small, and all numbers are finite, (B,)."""
-    usable = np.asarray(np.isfinite(crystals.lattices).all(axis=(1, 2)))
+    usable = crystals.finite
     lattices = np.where(usable[:, None, None], crystals.lattices, 0.0)
     boxes = np.linalg.norm(lattices, axis=2).prod(axis=1)
-    usable &= np.abs(np.linalg.det(lattices)) > FLAT * boxes
-    usable[crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]] = False
-    return usable
+    return np.asarray(usable & (np.abs(np.linalg.det(lattices)) > FLAT * boxes))
 
 
 def _lengths(crystals: Crystals) -> Floats:

@@ -256,9 +256,8 @@ def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
     Distances, fingerprints and everything built on them exist for these alone.
     """
     lattices = crystals.lattices
-    finite = np.isfinite(lattices).all(axis=(1, 2)) & (crystals.counts > 0)
-    odd = ~np.isfinite(crystals.coordinates).all(axis=1) | (crystals.species == 0)
-    finite[crystals.owner[odd]] = False
+    finite = crystals.finite
+    finite[crystals.owner[crystals.species == 0]] = False
     with np.errstate(invalid="ignore", over="ignore"):
         volumes = np.abs(np.linalg.det(lattices))
         boxes = np.linalg.norm(lattices, axis=2).prod(axis=1)

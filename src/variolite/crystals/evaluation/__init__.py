@@ -1,6 +1,5 @@
 """Scores of generated crystals: valid, like real ones, new, stable."""
 
-from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.evaluation.hull import Hull, read_hull
 from variolite.crystals.evaluation.metrics import format_generation
 from variolite.crystals.evaluation.novelty import Matcher, find_novelty
@@ -25,7 +24,6 @@ __all__ = [
     "Hull",
     "Matcher",
     "charge_balance",
-    "densities",
     "distance_validity",
     "evaluate_stability",
     "find_novelty",

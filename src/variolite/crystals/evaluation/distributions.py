@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.elements import MASSES, reduced_formulas
+from variolite.crystals.elements import densities, reduced_formulas
 from variolite.crystals.evaluation.fingerprints import (
     QUANTILE,
     Fingerprints,
@@ -31,7 +31,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Strings = NDArray[np.str_]
 
-GRAMS = 1.66053906892  # mass of one unified mass unit per cubic Angstrom in g/cm3 (CODATA 2022)
 SYMPREC = 0.1  # tolerance in Angstrom within which spglib looks for symmetry
 MOST = 2000  # crystals of a set at most whose distributions and coverage are compared
 GROUPS = 231  # space groups and none
@@ -46,12 +45,6 @@ class Traits:
     numbers: dict[str, Floats]
     elements: Floats
     space_groups: Integers
-
-
-def densities(crystals: Crystals) -> Floats:
-    """Return densities in g/cm3, shape (B,)."""
-    mass = np.bincount(crystals.owner, MASSES[crystals.species], minlength=len(crystals))
-    return np.asarray(GRAMS * mass / crystals.volumes)
 
 
 def traits_of(crystals: Crystals, groups: Integers) -> Traits:

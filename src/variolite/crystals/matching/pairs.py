@@ -190,9 +190,7 @@ class Matches:
 
 def reduce_crystals(crystals: Crystals) -> ReducedCrystals:
     """Bring structures into their Niggli cells."""
-    usable = np.isfinite(crystals.lattices).all(axis=(1, 2)) & (crystals.counts > 0)
-    usable[crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]] = False
-    lattices = np.array(crystals.lattices)
+    usable, lattices = crystals.finite, np.array(crystals.lattices)
     with np.errstate(all="ignore"):
         usable &= np.abs(np.linalg.det(lattices)) > _SMALLEST_VOLUME
     # Those that are not usable keep the identity, so that all arrays stay aligned.

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, Latents, cell_parameters
-from variolite.crystals.elements import MASSES, chemical_family, reduced_formulas
+from variolite.crystals.elements import chemical_family, densities, reduced_formulas
 from variolite.crystals.matching.displacements import PeriodicErrors, periodic_errors
 from variolite.crystals.matching.pairs import (
     CDVAE,
@@ -323,9 +323,6 @@ def reconstruction_notes(scores: ReconstructionScores) -> list[str]:
 
 # One row per scored crystal, for pages and tables.
 
-# Grams per cubic centimetre of one unified mass unit per cubic Angstrom.
-_DENSITY = 1.66053906892
-
 
 def held_out_table(
     true: Crystals, scores: ReconstructionScores, latents: Latents | None = None
@@ -342,14 +339,13 @@ def held_out_table(
         if part is not None and not np.array_equal(part.names, true.names):
             raise DataError(f"the {what} are not those of the crystals", where="held-out table")
     cdvae, strict = (scores.pairs.matches[Setting(t)] for t in (CDVAE, STRICT))
-    mass = np.bincount(true.owner, MASSES[true.species], minlength=len(true))
     columns = {
         "name": true.names,
         "formula": scores.formulas,
         "chemical_family": chemical_family(true),
         "n_atoms": true.counts,
         "volume_per_atom": true.volumes / true.counts,
-        "density": _DENSITY * mass / true.volumes,
+        "density": densities(true),
         "periodic_error": scores.errors.medians,
         "rms_cdvae": cdvae.rms,
         "matched_cdvae": cdvae.matched,

@@ -16,8 +16,13 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.elements import FAMILIES, SYMBOLS, compositions, place_in_table
-from variolite.crystals.evaluation import densities
+from variolite.crystals.elements import (
+    FAMILIES,
+    SYMBOLS,
+    compositions,
+    densities,
+    place_in_table,
+)
 from variolite.report import style
 from variolite.report.clouds import PlaneMap, dot_size, fit_of, parity_panel
 from variolite.report.figures import (

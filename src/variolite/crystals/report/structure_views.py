@@ -16,16 +16,15 @@ from typing import Any
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters, lattices_from_parameters
 from variolite.crystals.elements import (
     COVALENT_RADII,
     METALLIC,
     SYMBOLS,
+    densities,
     reduced_formulas,
 )
-from variolite.crystals.evaluation.distributions import densities
 from variolite.crystals.report.crystal_figures import Floats, Integers
 from variolite.crystals.report.crystal_run import Pairs
 from variolite.report.formatting import chemical, counted, decimals, significant
@@ -292,7 +291,7 @@ def _chosen(pairs: Pairs) -> dict[int, str]:
     # A reconstruction so bad that it has no error counts as the worst.
     errors = np.zeros(len(pairs)) if pairs.errors is None else pairs.errors.medians
     order = np.argsort(np.nan_to_num(errors, nan=np.inf), kind="stable")
-    order = order[(_drawable(pairs.originals) & _drawable(pairs.reconstructed))[order]]
+    order = order[(pairs.originals.finite & pairs.reconstructed.finite)[order]]
     if not len(order):
         return {}
     atoms = pairs.originals.counts[order]
@@ -305,13 +304,6 @@ def _chosen(pairs: Pairs) -> dict[int, str]:
         alike = order[atoms == size]
         chosen.setdefault(int(alike[len(alike) // 2]), f"typical of {counted(int(size), 'atom')}")
     return dict(list(chosen.items())[:MOST_EXAMPLES])
-
-
-def _drawable(crystals: Crystals) -> NDArray[np.bool_]:
-    """Return which structures have atoms, all at finite places, in a finite cell, [B]."""
-    finite = np.isfinite(crystals.lattices).all(axis=(1, 2)) & (crystals.counts > 0)
-    finite[crystals.owner[~np.isfinite(crystals.coordinates).all(axis=1)]] = False
-    return np.asarray(finite)
 
 
 def _example(pairs: Pairs, index: int, why: str, key: str) -> Figure:
@@ -345,7 +337,7 @@ def _cell(parameters: list[float]) -> str:
 def gallery(samples: Crystals) -> Alternatives:
     """Return generated crystals to be turned, drawn at random, three at a time."""
     with np.errstate(invalid="ignore"):
-        drawable = np.flatnonzero(_drawable(samples) & (samples.volumes > 0))
+        drawable = np.flatnonzero(samples.finite & (samples.volumes > 0))
     shown = samples.take(np.sort(np.random.default_rng(0).permutation(drawable)[:SHOWN]))
     formulas = [chemical(str(formula)) for formula in reduced_formulas(shown)]
     scenes = [
