@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -213,6 +213,20 @@ class Crystals:
         """Whether a structure holds none but these atomic numbers, shape (B,)."""
         strange = self.owner[~np.isin(self.species, elements)]
         return np.asarray(np.bincount(strange, minlength=len(self)) == 0)
+
+    def in_cells(self, change: NDArray[Any]) -> Crystals:
+        """The same crystals in cells with other vectors of their lattices, coordinates in [0, 1).
+
+        ``change``, (B, 3, 3), has integer rows in terms of the given vectors, and determinants of
+        1 or -1.
+        """
+        # Atoms stay where they are: x L = x' (U L), hence x' = x U^-1.
+        back = np.rint(np.linalg.inv(change))[self.owner]
+        coordinates = np.einsum("ni,nij->nj", self.coordinates, back)
+        coordinates -= np.floor(coordinates)
+        # A coordinate just below 0 is 1 after rounding.
+        coordinates[coordinates >= 1.0] = 0.0
+        return replace(self, coordinates=coordinates, lattices=change @ self.lattices)
 
     def take(self, index: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Crystals:
         """Choose structures by place or by mask."""

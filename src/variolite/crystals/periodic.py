@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from typing import NamedTuple
 
@@ -170,13 +170,7 @@ def reduce_cells(crystals: Crystals, *, log: Callable[[str], None] = lambda _: N
         if place % _REPORT_EVERY == 0:
             log(f"{place:,} of {len(crystals):,} cells reduced")
         bases[place] = niggli_steps(parameters)
-    # Atoms stay where they are: x L = x' (U L), hence x' = x U^-1.
-    back = np.linalg.inv(bases)[crystals.owner]
-    coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back)
-    coordinates -= np.floor(coordinates)
-    # A coordinate just below 0 is 1 after rounding.
-    coordinates[coordinates >= 1.0] = 0.0
-    return replace(crystals, coordinates=coordinates, lattices=bases @ crystals.lattices)
+    return crystals.in_cells(bases)
 
 
 # The nearest periodic image, for many vectors at once.
@@ -265,12 +259,9 @@ def has_cell(crystals: Crystals) -> NDArray[np.bool_]:
     return np.asarray(finite & solid)
 
 
-def in_reduced_cells(crystals: Crystals) -> tuple[Floats, Floats]:
-    """Fractional coordinates (N, 3) in [0, 1) and lattices (B, 3, 3) of shortest vectors."""
-    change = reduced_basis(crystals.lattices).astype(np.float64)
-    back = np.rint(np.linalg.inv(change))
-    coordinates = np.einsum("ni,nij->nj", crystals.coordinates, back[crystals.owner])
-    return coordinates % 1.0, change @ crystals.lattices
+def in_reduced_cells(crystals: Crystals) -> Crystals:
+    """The same crystals in cells of shortest vectors, coordinates in [0, 1)."""
+    return crystals.in_cells(reduced_basis(crystals.lattices).astype(np.float64))
 
 
 def shortest_distances(crystals: Crystals) -> Floats:
@@ -309,13 +300,15 @@ def periodic_distances(crystals: Crystals) -> tuple[Floats, Iterator[PairBlock]]
     Returns the distance of every atom of a crystal to the nearest of its own images in Angstrom,
     (B,), and the distances of all pairs of different atoms; crystals of one atom have none.
     """
-    coordinates, lattices = in_reduced_cells(crystals)
+    reduced = in_reduced_cells(crystals)
     # A reduced basis holds the shortest vector of the lattice.
-    own = np.linalg.norm(lattices, axis=2).min(axis=1)
-    return own, _pairs(crystals, coordinates, lattices)
+    own = np.linalg.norm(reduced.lattices, axis=2).min(axis=1)
+    return own, _pairs(reduced)
 
 
-def _pairs(crystals: Crystals, coordinates: Floats, lattices: Floats) -> Iterator[PairBlock]:
+def _pairs(crystals: Crystals) -> Iterator[PairBlock]:
+    """Measure pairs in cells of shortest vectors."""
+    coordinates, lattices = crystals.coordinates, crystals.lattices
     squares = squared_neighbours(lattices @ lattices.transpose(0, 2, 1))
     # Crystals of equal size together: then one list of pairs of atoms serves all.
     for size in np.unique(crystals.counts[crystals.counts > 1]):

@@ -44,11 +44,10 @@ def average_minimum_distances(crystals: Crystals, k: int = NEIGHBOURS) -> Floats
     found = np.empty((len(crystals), k))
     if not len(crystals):
         return found
-    coordinates, lattices = in_reduced_cells(crystals)
-    heights = cell_heights(lattices)
-    for place in range(len(crystals)):
-        atoms = slice(crystals.offsets[place], crystals.offsets[place + 1])
-        found[place] = _of_one(coordinates[atoms], lattices[place], heights[place], k)
+    reduced = in_reduced_cells(crystals)
+    heights = cell_heights(reduced.lattices)
+    for place, crystal in enumerate(reduced):
+        found[place] = _of_one(crystal.coordinates, crystal.lattice, heights[place], k)
     return found
 
 

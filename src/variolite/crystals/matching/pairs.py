@@ -197,13 +197,8 @@ def reduce_crystals(crystals: Crystals) -> ReducedCrystals:
     transform = np.broadcast_to(np.eye(3), lattices.shape).copy()
     cells = niggli_cells(lattices[usable])
     transform[usable] = cells.transform
-    lattices[usable] = cells.lattices
     usable[np.flatnonzero(usable)[~cells.found]] = False
-    # Atoms stay where they are: x L = x' (T L), hence x' = x T^-1, an integer matrix.
-    inverse = np.rint(np.linalg.inv(transform))
-    coordinates = np.einsum("ni,nij->nj", crystals.coordinates, inverse[crystals.owner])
-    wrapped = coordinates - np.floor(coordinates)
-    reduced = replace(crystals, coordinates=wrapped, lattices=lattices, properties={})
+    reduced = replace(crystals, properties={}).in_cells(transform)
     return ReducedCrystals(reduced, usable)
 
 
