@@ -223,7 +223,7 @@ def pack_everything(folder: Path, out: Path) -> dict[str, float | int]:
     """Time what `variolite crystals pack --reduce` does with all tables, and opening."""
     from variolite.crystals.files.reading import read_structures
     from variolite.crystals.files.store import open_store, write_store
-    from variolite.crystals.periodic import reduce_cells
+    from variolite.crystals.geometry.periodic import reduce_cells
 
     tables = [folder / f"{file}.csv.gz" for files in SETS.values() for file in files]
     began = time.perf_counter()

@@ -33,7 +33,7 @@ from benchmarks.crystals.opponents import (
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, Latents
-from variolite.crystals.frame import Frame
+from variolite.crystals.geometry.frame import Frame
 from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule
 from variolite.crystals.model.batch import evaluation_batches
 from variolite.crystals.model.network import bf16_is_fast

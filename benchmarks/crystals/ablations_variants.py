@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.frame import Frame, canonical
+from variolite.crystals.geometry.frame import Frame, canonical
 from variolite.crystals.model import CrystalModule
 from variolite.crystals.model.batch import CrystalBatch, Layout, coordinates_of, lattices_of
 from variolite.crystals.model.network import (

@@ -49,7 +49,7 @@ from variolite.crystals.evaluation.validity import MinimumDistances
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.generation.conditions import Conditions
 from variolite.crystals.generation.sampling import CONTACT_MARGIN, Sampling
-from variolite.crystals.periodic import has_cell, shortest_distances
+from variolite.crystals.geometry.periodic import has_cell, shortest_distances
 from variolite.crystals.potential.features import energy_function
 from variolite.crystals.potential.relaxation import RelaxationLimits
 from variolite.scoring import format_value

@@ -19,7 +19,7 @@ from torch import nn
 
 from variolite.crystals.crystal_model import CrystalModel, canonicalize, encode
 from variolite.crystals.crystals import Crystals, Latents
-from variolite.crystals.frame import Frame
+from variolite.crystals.geometry.frame import Frame
 from variolite.crystals.matching import fixed_template, nearest_template, random_coordinates
 from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule
 from variolite.crystals.model.network import bf16_is_fast

@@ -13,7 +13,7 @@ import torch
 from lightning_run import BATCH, EPOCHS, crystals, recipe
 from safetensors.torch import load_file
 
-from variolite.crystals.frame import canonical
+from variolite.crystals.geometry.frame import canonical
 from variolite.crystals.model import CrystalBatch, CrystalBatches, CrystalModule, evaluation_batches
 from variolite.crystals.run import VALIDATION_SEED, build
 from variolite.errors import ModelFileError

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from variolite.crystals.crystals import Crystals
-from variolite.crystals.frame import Frame
+from variolite.crystals.geometry.frame import Frame
 from variolite.errors import DataError
 
 

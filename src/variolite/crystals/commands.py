@@ -148,7 +148,7 @@ def _table(model: CrystalModel, crystals: Crystals) -> str:
     """Lay out what becomes of the crystals along the path, one line for each."""
     from variolite.crystals.elements import reduced_formulas
     from variolite.crystals.generation.interpolation import latent_changes
-    from variolite.crystals.periodic import shortest_distances
+    from variolite.crystals.geometry.periodic import shortest_distances
 
     rows = [_UNITS] + [
         (str(step), str(formula), f"{volume:.2f}", f"{distance:.3f}", f"{change:.3f}")
@@ -209,8 +209,8 @@ def pack(
     from variolite.crystals.files.reading import read_all, tables_beside
     from variolite.crystals.files.store import write_store
     from variolite.crystals.files.writing import require_place
-    from variolite.crystals.periodic import reduce_cells
-    from variolite.crystals.primitive import primitive_cells
+    from variolite.crystals.geometry.periodic import reduce_cells
+    from variolite.crystals.geometry.primitive import primitive_cells
     from variolite.records import require_writable
 
     store = _as_store(out)

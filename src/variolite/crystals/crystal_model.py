@@ -16,11 +16,12 @@ from torch import Tensor
 from variolite.crystals.crystals import Crystals, Latents, ragged_places
 from variolite.crystals.elements import SYMBOLS
 from variolite.crystals.files.store import fingerprint
-from variolite.crystals.frame import Frame, canonical
 from variolite.crystals.generation.prior import LatentPrior, prior_from, prior_state
 from variolite.crystals.generation.properties import PropertyHead, head_from, head_state
 from variolite.crystals.generation.sampling import Generated, Sampling, generate
 from variolite.crystals.generation.selection import Selection
+from variolite.crystals.geometry.frame import Frame, canonical
+from variolite.crystals.geometry.periodic import has_cell
 from variolite.crystals.model.batch import (
     CrystalBatch,
     Layout,
@@ -30,7 +31,6 @@ from variolite.crystals.model.batch import (
     portions,
 )
 from variolite.crystals.model.network import CrystalModule
-from variolite.crystals.periodic import has_cell
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.errors import DataError, ModelFileError, RunFolderError
 from variolite.training.storage import (

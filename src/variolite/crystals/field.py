@@ -296,8 +296,8 @@ def load(
     from variolite.crystals.elements import SYMBOLS
     from variolite.crystals.files.checks import RejectedError
     from variolite.crystals.files.reading import read_structures, tables_beside
-    from variolite.crystals.periodic import has_cell
-    from variolite.crystals.primitive import primitive_cells, repeats
+    from variolite.crystals.geometry.periodic import has_cell
+    from variolite.crystals.geometry.primitive import primitive_cells, repeats
 
     reading = read_structures(data, log=progress.note)
     crystals = reading.crystals

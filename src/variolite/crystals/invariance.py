@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.transform import Rotation
 
 from variolite.crystals.crystals import Crystals, Latents
-from variolite.crystals.periodic import ReducedLattices, periodic_distances
+from variolite.crystals.geometry.periodic import ReducedLattices, periodic_distances
 from variolite.errors import DataError
 from variolite.text_table import text_table
 

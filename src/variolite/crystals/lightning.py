@@ -34,9 +34,9 @@ from variolite.crystals.crystal_model import (
     network_from,
 )
 from variolite.crystals.crystals import Crystals, Latents
-from variolite.crystals.frame import canonical
 from variolite.crystals.generation.prior import LatentPrior, fit_prior, prior_from, prior_state
 from variolite.crystals.generation.sampling import Sampling
+from variolite.crystals.geometry.frame import canonical
 from variolite.crystals.model import CrystalBatch, CrystalBatches, evaluation_batches
 from variolite.crystals.recipe import CrystalRecipe, PriorSpec
 from variolite.crystals.run import RATE, VALIDATION_SEED, build

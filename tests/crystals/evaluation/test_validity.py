@@ -11,7 +11,7 @@ from variolite.crystals import Crystals
 from variolite.crystals.elements import compositions, symbols_of
 from variolite.crystals.evaluation import distance_validity, minimum_distances, validity
 from variolite.crystals.files.formats import to_pymatgen
-from variolite.crystals.periodic import has_cell, shortest_distances
+from variolite.crystals.geometry.periodic import has_cell, shortest_distances
 from variolite.errors import DataError
 
 KNOWN = minimum_distances(TEXTBOOK)

@@ -18,7 +18,7 @@ from variolite.crystals.crystals import (
 )
 from variolite.crystals.files.formats import to_pymatgen
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.periodic import close_pairs, reduce_cells
+from variolite.crystals.geometry.periodic import close_pairs, reduce_cells
 from variolite.errors import DataError
 
 

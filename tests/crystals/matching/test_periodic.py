@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from matching_sets import noisy, rebased, rotated, strained, textbook
 from scipy.optimize import minimize
 
+from variolite.crystals.geometry.periodic import ReducedLattices
 from variolite.crystals.matching import periodic_errors, random_coordinates
-from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 
 CRYSTALS = textbook(12)

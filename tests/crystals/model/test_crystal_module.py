@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from variolite.crystals import model
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.frame import canonical
+from variolite.crystals.geometry.frame import canonical
 from variolite.crystals.model.network import Transformer, attend, mean_by_crystal
 from variolite.crystals.recipe import CrystalArchitecture, LossWeights
 from variolite.vae import Posterior

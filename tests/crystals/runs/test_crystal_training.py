@@ -14,8 +14,8 @@ from variolite.crystals import run as session
 from variolite.crystals.elements import reduced_formulas
 from variolite.crystals.files.groups import groups_by
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.frame import canonical
 from variolite.crystals.generation.sampling import Sampling
+from variolite.crystals.geometry.frame import canonical
 from variolite.crystals.model.batch import log_metric_tensor
 from variolite.crystals.recipe import CrystalRecipe, load_crystal_recipe
 from variolite.crystals.run import prepare_crystals, refit_prior, train_crystal_run

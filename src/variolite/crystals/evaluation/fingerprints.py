@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, cell_heights
 from variolite.crystals.elements import HEAVIEST, compositions, place_in_table
-from variolite.crystals.periodic import in_reduced_cells
+from variolite.crystals.geometry.periodic import in_reduced_cells
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]

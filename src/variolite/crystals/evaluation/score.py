@@ -40,7 +40,7 @@ from variolite.crystals.evaluation.stability import (
 from variolite.crystals.evaluation.substitution import NOTES, substituted
 from variolite.crystals.evaluation.validity import CUTOFF, charge_balance, distance_validity
 from variolite.crystals.files import NO_LIMITS, load_crystals, read_structures
-from variolite.crystals.periodic import shortest_distances
+from variolite.crystals.geometry.periodic import shortest_distances
 from variolite.errors import DataError, nearest
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, compositions
-from variolite.crystals.periodic import has_cell, periodic_distances, shortest_distances
+from variolite.crystals.geometry.periodic import has_cell, periodic_distances, shortest_distances
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, cell_parameters
 from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS
-from variolite.crystals.periodic import close_pairs
+from variolite.crystals.geometry.periodic import close_pairs
 
 # Reasons for which a structure is rejected, by name.
 

@@ -24,7 +24,7 @@ from variolite.crystals.generation.prior import LatentPrior
 from variolite.crystals.generation.selection import Selection
 from variolite.crystals.generation.symmetrise import symmetrised
 from variolite.crystals.generation.where import Where, parse_where
-from variolite.crystals.periodic import has_cell, shortest_distances
+from variolite.crystals.geometry.periodic import has_cell, shortest_distances
 from variolite.errors import DataError, DataWarning, ShortfallError
 from variolite.training.device import seed_of
 

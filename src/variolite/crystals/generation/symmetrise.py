@@ -19,7 +19,7 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.formats import import_extra
 from variolite.crystals.files.groups import symmetry_datasets
 from variolite.crystals.generation.conditions import Floats, Integers
-from variolite.crystals.periodic import has_cell
+from variolite.crystals.geometry.periodic import has_cell
 from variolite.errors import DataError
 
 _STEPS = np.array(list(product(range(-3, 4), repeat=3)), dtype=np.float64)

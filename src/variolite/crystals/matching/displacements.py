@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals
+from variolite.crystals.geometry.periodic import ReducedLattices
 from variolite.crystals.matching.lattices import niggli_cells, spread
-from variolite.crystals.periodic import ReducedLattices
 from variolite.errors import DataError
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import cell_heights, cell_parameters
-from variolite.crystals.periodic import niggli_steps
+from variolite.crystals.geometry.periodic import niggli_steps
 
 # LLL reduction of many lattices at once.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, Latents, cell_parameters
 from variolite.crystals.elements import chemical_family, densities, reduced_formulas
+from variolite.crystals.geometry.periodic import shortest_distances
 from variolite.crystals.matching.displacements import PeriodicErrors, periodic_errors
 from variolite.crystals.matching.pairs import (
     CDVAE,
@@ -24,7 +25,6 @@ from variolite.crystals.matching.pairs import (
     same_composition,
 )
 from variolite.crystals.matching.scores import SETTINGS, SYMPRECS, PairScores, Setting, score_pairs
-from variolite.crystals.periodic import shortest_distances
 from variolite.errors import DataError
 from variolite.scoring import Bootstrap, ScoreRow, intervals_of
 from variolite.scoring.scorecard import ScoreKey

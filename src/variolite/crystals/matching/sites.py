@@ -21,8 +21,8 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
+from variolite.crystals.geometry.periodic import nearest_image, squared_neighbours
 from variolite.crystals.matching.lattices import spread
-from variolite.crystals.periodic import nearest_image, squared_neighbours
 
 # Many small assignment problems at once.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.files.textbook import textbook_crystals
-from variolite.crystals.frame import canonical
+from variolite.crystals.geometry.frame import canonical
 from variolite.crystals.invariance import (
     Transformation,
     move_by_whole_cells,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.crystals.crystals import Crystals, ragged_places
-from variolite.crystals.periodic import reduced_basis, shortest_bases, signed_permutations
+from variolite.crystals.geometry.periodic import reduced_basis, shortest_bases, signed_permutations
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

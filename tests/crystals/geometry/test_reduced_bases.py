@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 
-from variolite.crystals.periodic import reduced_basis, shortest_bases, signed_permutations
+from variolite.crystals.geometry.periodic import reduced_basis, shortest_bases, signed_permutations
 from variolite.errors import DataError
 
 CUBE = 3.0 * np.eye(3)

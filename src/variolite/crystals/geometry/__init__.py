@@ -1,0 +1,1 @@
+"""Cells and distances of crystals: reduced and primitive cells, the canonical frame, images."""
