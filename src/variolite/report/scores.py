@@ -46,7 +46,7 @@ _ALGORITHMS = {
     "gmm": "Gaussian mixture",
     "hdbscan": "HDBSCAN",
     "gradient_boosting": "gradient boosting",
-    "boosting_with_context": "gradient boosting with the rows around",
+    "boosting_with_context": "boosting with context",
 }
 _TASKS = {
     "clustering": "Clustering",
