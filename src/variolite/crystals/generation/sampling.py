@@ -148,13 +148,13 @@ class Proposals:
         # Those that failed go to the end of the line.
         waiting = self.missing[~np.isin(self.missing, tried)]
         self.missing = np.concatenate([waiting, failed])
-        tired = failed[self._failures[failed] >= KEPT_ATTEMPTS]
-        self._given_up[tired] += 1
-        hopeless = self._given_up[tired] >= KEPT_SIZES
-        resized, others = tired[hopeless], tired[~hopeless]
-        self._renew(others, counts=self._proposed.counts[self._proposal[others]])
-        self._renew(resized)
-        self._given_up[resized] = 0
+        renewed = failed[self._failures[failed] >= KEPT_ATTEMPTS]
+        self._given_up[renewed] += 1
+        kept_size = self._given_up[renewed] < KEPT_SIZES
+        same, other = renewed[kept_size], renewed[~kept_size]
+        self._renew(same, counts=self._proposed.counts[self._proposal[same]])
+        self._renew(other)
+        self._given_up[other] = 0
         return filled, good[first]
 
     def _renew(self, places: Integers, **sizes: Integers) -> None:

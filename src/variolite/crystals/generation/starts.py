@@ -126,40 +126,40 @@ class Start(nn.Module):
         Which element takes which part goes by how much it is like those of the members. Of crystals
         whose latents (N, L) are known it is the nearest prototype, if they would be members.
         """
-        mean = self.mean.cpu().numpy()
-        sites, elements = self.sites.cpu().numpy(), self.elements.cpu().numpy()
+        mean, sites, elements, spread, members = (
+            buffer.cpu().numpy()
+            for buffer in (self.mean, self.sites, self.elements, self.spread, self.members)
+        )
         base, kinds = mean[tokens], np.zeros(len(counts), dtype=np.int64)
         starts, edges = offsets_of(self.sizes.cpu().numpy()), offsets_of(counts)
-        members, spread = self.members.cpu().numpy(), self.spread.cpu().numpy()
         known = self._by_class()
         for i, group in enumerate(groups.tolist()):
             atoms = np.arange(edges[i], edges[i + 1])
-            kinds_of, amounts = _by_amount(tokens[atoms])
+            own = tokens[atoms]
+            kinds_of, amounts = _by_amount(own)
             candidates = known.get(tuple(amounts.tolist()), {}).get(group)
             if not candidates:
                 continue
             ways = np.array([*_ways(amounts)])
+            added = [sites[starts[k] : starts[k + 1]] for k in candidates]
             if latents is not None:
-                residual = latents[atoms] - mean[tokens[atoms]]
-                of = [sites[starts[k] : starts[k + 1]] for k in candidates]
-                near = [_best_order(residual, tokens[atoms], _centred(s), [*ways]) for s in of]
-                distance, order, added = min(
-                    ((*one, s) for one, s in zip(near, of, strict=True)), key=lambda one: one[0]
-                )
-                if distance < SAME_PROTOTYPE:
-                    base[atoms[order]] += added
-                    kinds[i] = 1
-                continue
-            first = np.cumsum(amounts) - amounts
-            # (C, R, L): what elements the parts of each candidate have; (W, R, L) those of ways.
-            expected = np.stack([elements[starts[k] + first] for k in candidates])
-            off = (mean[kinds_of[ways]] - expected[:, None]) / spread
-            score = np.log(members[candidates])[:, None] - 0.5 * (off**2).sum(axis=(2, 3))
-            # The largest of scores with Gumbel noise is a draw from their softmax.
-            best = int((score + random.gumbel(size=score.shape)).argmax())
-            k, way = candidates[best // len(ways)], ways[best % len(ways)]
-            order = np.concatenate([atoms[tokens[atoms] == kinds_of[role]] for role in way])
-            base[order] += sites[starts[k] : starts[k + 1]]
+                residual = latents[atoms] - mean[own]
+                near = [_best_order(residual, own, _centred(one), [*ways]) for one in added]
+                best = int(np.argmin([distance for distance, _ in near]))
+                distance, order = near[best]
+                if distance >= SAME_PROTOTYPE:
+                    continue
+            else:
+                first = np.cumsum(amounts) - amounts
+                # (C, R, L): what elements the parts of candidates have; (W, R, L) those of ways.
+                expected = np.stack([elements[starts[k] + first] for k in candidates])
+                off = (mean[kinds_of[ways]] - expected[:, None]) / spread
+                score = np.log(members[candidates])[:, None] - 0.5 * (off**2).sum(axis=(2, 3))
+                # The largest of scores with Gumbel noise is a draw from their softmax.
+                drawn = int((score + random.gumbel(size=score.shape)).argmax())
+                best, way = divmod(drawn, len(ways))
+                order = np.concatenate([*_atoms_of(own, ways[way])])
+            base[atoms[order]] += added[best]
             kinds[i] = 1
         device = self.mean.device
         return StartMeans(torch.from_numpy(base).to(device), torch.from_numpy(kinds).to(device))
