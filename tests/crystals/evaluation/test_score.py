@@ -206,8 +206,11 @@ def test_mistakes_are_one_sentence():
         (five, TEXTBOOK, stable, "no column of numbers formation_energy_per_atom"),
         (five, one, {}, "cannot be split into halves"),
     ):
+        steps: list[str] = []
         with pytest.raises(DataError, match=message):
-            score_generation(pool, reference, **more)
+            score_generation(pool, reference, log=steps.append, **more)
+        # Only what cannot be known before is found later.
+        assert bool(steps) is ("halves" in message)
 
 
 def test_nothing_valid_is_still_an_answer():

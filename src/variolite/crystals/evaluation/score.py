@@ -35,6 +35,7 @@ from variolite.crystals.evaluation.stability import (
     ElementReferences,
     Energies,
     evaluate_stability,
+    known_formation_energies,
     references_from,
 )
 from variolite.crystals.evaluation.substitution import NOTES, substituted
@@ -119,6 +120,8 @@ def score_generation(
             "stability needs both the energies of a potential and a hull of known phases",
             where="generation",
         )
+    if energies is not None and references is None:
+        known_formation_energies(reference)  # without them an error now, not after minutes of work
     matcher = Matcher(workers, log)
     known = _valid(reference, "reference")
     real = None if test is None else _valid(test, "test")

@@ -74,11 +74,8 @@ class ElementReferences:
         return tuple(SYMBOLS[z] for z in np.flatnonzero(without))
 
 
-def references_from(reference: Crystals, energies: Energies, *, seed: int = 0) -> ElementReferences:
-    """Fit element references on crystals with the property ``formation_energy_per_atom``.
-
-    `DataError` if they have no such property, or too few have it.
-    """
+def known_formation_energies(reference: Crystals) -> Floats:
+    """Return the property ``formation_energy_per_atom``, (B,); `DataError` if there is none."""
     known = reference.properties.get(FORMATION)
     if known is None or known.dtype.kind != "f":
         raise DataError(
@@ -87,7 +84,15 @@ def references_from(reference: Crystals, energies: Energies, *, seed: int = 0) -
             hint="Energies of a potential become formation energies by it (eV/atom); give it, or "
             "leave the hull out",
         )
-    usable = reference.take(np.isfinite(known))
+    return known
+
+
+def references_from(reference: Crystals, energies: Energies, *, seed: int = 0) -> ElementReferences:
+    """Fit element references on crystals with the property ``formation_energy_per_atom``.
+
+    `DataError` if they have no such property, or too few have it.
+    """
+    usable = reference.take(np.isfinite(known_formation_energies(reference)))
     chosen = usable.take(choose_references(usable, REFERENCES, seed=seed))
     return fit_references(chosen, energies(chosen), chosen.properties[FORMATION])
 
