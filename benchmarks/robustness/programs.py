@@ -190,6 +190,7 @@ def _become(
 ) -> None:
     """Turn the fork into the program; never returns."""
     code = 1
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the program has a handler of its own
     try:
         os.setpgid(0, 0)
         os.dup2(err, 2)

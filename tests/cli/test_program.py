@@ -105,6 +105,25 @@ def test_a_signal_that_a_destructor_swallows_comes_again(program, monkeypatch):
     assert "Traceback" not in answer.err
 
 
+def test_a_signal_within_polars_waits_until_it_returns(program, monkeypatch):
+    returned = []
+    code = (
+        "def called():\n    os.kill(os.getpid(), 15)\n    time.sleep(0.1)\n    returned.append(1)"
+    )
+    scope = {"__name__": "polars.io", "os": os, "time": time, "returned": returned}
+    exec(code, scope)
+
+    def call():
+        scope["called"]()
+        time.sleep(5.0)
+
+    monkeypatch.setattr("variolite.recipe.packaged_recipes", call)
+    answer = program("recipes")
+    assert answer.code == 143
+    assert returned == [1]
+    assert "Traceback" not in answer.err
+
+
 @pytest.mark.parametrize("wait", [0.0, 0.05, 0.2, 0.5])
 def test_a_signal_while_modules_are_loaded(example, tmp_path, wait):
     code = f"import sys; print(1, flush=True); {START}"

@@ -37,6 +37,68 @@ def main() -> NoReturn:
     """
     global _stopped_by
     _stopped_by = None
+    try:
+        _handle_signals(_stop)
+        status = _status()
+        _handle_signals(signal.SIG_DFL)  # there is nothing left to be kept
+    except KeyboardInterrupt:  # while it said how it ended, or before there was a handler
+        status = _stopped()
+        _handle_signals(signal.SIG_DFL)
+    sys.exit(status)
+
+
+def _handle_signals(handler: Any) -> None:
+    for number in _SIGNALS:
+        # What a shell or nohup has ignored stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    global _stopped_by, _stopped_at
+    now = time.monotonic()
+    # Terminals and job managers often send it twice; the state may be being written meanwhile.
+    if _stopped_by is None or now - _stopped_at > _REPEATED:
+        _stopped_by, _stopped_at = signal.Signals(number), now
+        if _takes_no_exception(frame):
+            _stop_later()
+        else:
+            raise KeyboardInterrupt
+
+
+def _takes_no_exception(frame: FrameType | None) -> bool:
+    """Whether our code has called polars or an import, and that has not returned.
+
+    Polars panics where Python code that it calls raises; an interrupted import ends in any error.
+    """
+    while frame is not None:
+        package = frame.f_globals.get("__name__", "").partition(".")[0]
+        if package in ("polars", "importlib"):
+            return True
+        if package == "variolite":
+            break
+        frame = frame.f_back
+    return False
+
+
+def _stop_later() -> None:
+    global _stopped_at
+    _stopped_at = -_REPEATED
+    again = Timer(0.01, _thread.interrupt_main, (_stopped_by,))
+    again.daemon = True
+    again.start()
+
+
+def _raise_again(lost: Any) -> None:
+    """Stop again where Python cannot pass an interruption on, as in a destructor."""
+    if _stopped_by is None:
+        sys.__unraisablehook__(lost)
+    elif issubclass(lost.exc_type, KeyboardInterrupt):
+        _stop_later()
+
+
+def _status() -> int:
+    """Carry out the command and return the exit code; say what went wrong."""
     # Small networks lose a hundredfold to OpenMP's barriers on a busy machine; this has
     # to be set before torch is loaded, and a user's own setting stands.
     if "OMP_NUM_THREADS" not in os.environ:
@@ -44,42 +106,6 @@ def main() -> NoReturn:
         os.environ["VARIOLITE_DEFAULT_THREADS"] = "1"  # large networks may take more
     warnings.showwarning = _warn
     sys.unraisablehook = _raise_again
-    # What a shell or nohup has ignored stays ignored.
-    signals = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
-    try:
-        for number in signals:
-            signal.signal(number, _stop)
-        status = _status()
-    except KeyboardInterrupt:  # while it said how it ended
-        status = _stopped()
-    for number in signals:  # there is nothing left to be kept
-        signal.signal(number, signal.SIG_DFL)
-    sys.exit(status)
-
-
-def _stop(number: int, _: FrameType | None) -> None:
-    global _stopped_by, _stopped_at
-    now = time.monotonic()
-    # Terminals and job managers often send it twice; the state may be being written meanwhile.
-    if _stopped_by is None or now - _stopped_at > _REPEATED:
-        _stopped_by, _stopped_at = signal.Signals(number), now
-        raise KeyboardInterrupt
-
-
-def _raise_again(lost: Any) -> None:
-    """Stop again where Python cannot pass an interruption on, as in a destructor."""
-    global _stopped_at
-    if _stopped_by is None:
-        sys.__unraisablehook__(lost)
-    elif issubclass(lost.exc_type, KeyboardInterrupt):
-        _stopped_at = -_REPEATED
-        again = Timer(0.01, _thread.interrupt_main, (_stopped_by,))
-        again.daemon = True
-        again.start()
-
-
-def _status() -> int:
-    """Carry out the command and return the exit code; say what went wrong."""
     try:
         from variolite.cli.app import app
 
