@@ -2,7 +2,6 @@ import math
 import os
 import subprocess
 import sys
-from fractions import Fraction
 from functools import reduce
 
 import numpy as np
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from variolite.corelogs import OUTLIER_RULES, OutlierRule, bin_tables
+from variolite.corelogs.accumulation import merge_moments, spread
 from variolite.corelogs.binning import label_bins
-from variolite.corelogs.moments import add_up, moments, split, sums
 from variolite.corelogs.simulate import simulate_cores, write_instrument_tables
 from variolite.errors import DataError, DataWarning
 
@@ -342,41 +341,38 @@ def test_a_real_table_is_binned(shared_data):
     np.testing.assert_allclose(means.to_numpy(), binned.table["shear_strength"].to_numpy())
 
 
-def moments_of(values):
-    """Mean, count and deviation of readings of one bin, from their sums in parts."""
-    frame = pl.DataFrame(
-        {"hole": "A", "bin": 7, "value": values}, schema_overrides={"value": float}
-    )
-    rows = frame.lazy().with_columns(split("x", pl.col("value"))).with_row_index("part")
-    parts = rows.group_by("hole", "bin", pl.col("part") % 3)
-    summed = parts.agg(pl.col("x_high").count().alias("x_count"), *sums("x")).collect()
-    return add_up(summed.drop("part")).select(moments("x")).row(0)
+values = st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=8)
+MOMENTS = ["hole", "bin", "x", "x_count", "x_m2"]
 
 
-READINGS = st.one_of(st.floats(-1e4, 1e4), st.sampled_from([1.835, 1e-3, -0.1, 2.5e8]))
+@given(st.lists(values, min_size=1, max_size=6), st.sampled_from([0.0, 1e6]))
+def test_merged_parts_have_the_moments_of_the_whole(parts, offset):
+    shifted = [np.array(part) + offset for part in parts]
+    moments = [("A", 7, p.mean(), len(p), ((p - p.mean()) ** 2).sum()) for p in shifted]
+    merged = merge_moments(pl.DataFrame(moments, schema=MOMENTS, orient="row"))
+    whole = np.concatenate(shifted)
+    assert merged["x_count"].to_list() == [len(whole)]
+    np.testing.assert_allclose(merged["x"][0], whole.mean(), rtol=1e-12, atol=1e-9)
+    found = merged.select(spread("x")).item()
+    spread_of_whole = pytest.approx(whole.std(ddof=min(1, len(whole) - 1)), rel=1e-6, abs=1e-6)
+    assert found == (None if len(whole) == 1 else spread_of_whole)
 
 
-@given(st.lists(READINGS, min_size=1, max_size=20), st.randoms(use_true_random=False))
-def test_moments_are_those_of_exact_arithmetic_in_any_order(values, random):
-    mean, count, deviation = moments_of(values)
-    exact = [Fraction(value) for value in values]
-    centre = sum(exact) / len(exact)
-    # Numbers below 4e-6 keep 21 digits after the point.
-    assert mean == pytest.approx(float(centre), rel=1e-15, abs=1e-20)
-    assert count == len(values)
-    if count == 1:
-        assert deviation is None
-    else:
-        variance = float(sum((value - centre) ** 2 for value in exact) / (count - 1))
-        assert deviation == pytest.approx(math.sqrt(variance), rel=1e-7, abs=1e-18)
-    assert moments_of(random.sample(values, count)) == (mean, count, deviation)
+def test_constants_far_from_zero_and_absent_channels_merge():
+    absent = (0, None, 0, None)
+    rows = [("A", *absent), ("A", 0, 2.0, 4, 8.0), ("B", *absent), ("B", *absent)]
+    rows += [("C", 0, 1e7, 5, 0.0), ("C", 0, 1e7, 9, 0.0)]
+    partial = pl.DataFrame(rows, schema=MOMENTS, orient="row")
+    merged = merge_moments(partial).sort("hole").with_columns(spread("x"))
+    assert merged["x"].to_list() == [2.0, None, 1e7]
+    assert merged["x_count"].to_list() == [4, 0, 14]
+    assert merged["x_sd"].to_list() == [pytest.approx(np.sqrt(8 / 3)), None, 0.0]
 
 
-def test_constants_and_absent_channels():
-    assert moments_of([1.835] * 7) == (1.835, 7, 0.0)
-    assert moments_of([12.3, 12.3, 12.3]) == (12.3, 3, 0.0)
-    assert moments_of([None, None]) == (None, 0, None)
-    assert moments_of([None, -9999.0]) == (-9999.0, 1, None)
+def test_what_is_in_several_batches_is_summed_up_as_a_whole(paths, monkeypatch):
+    whole = bin_tables(paths).table
+    monkeypatch.setattr("variolite.corelogs.accumulation._BATCH", 7)
+    assert_frame_equal(bin_tables(paths).table, whole, rel_tol=1e-12)
 
 
 def test_a_mark_beyond_all_numbers_is_no_reading(tmp_path):

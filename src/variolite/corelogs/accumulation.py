@@ -1,4 +1,4 @@
-"""One pass over an instrument table: counts and exact sums per hole and bin."""
+"""One pass over an instrument table: counts, means and spreads per hole and bin."""
 
 from __future__ import annotations
 
@@ -11,8 +11,40 @@ from polars.exceptions import PolarsError
 
 from variolite.corelogs.holes import canonical_holes
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable
-from variolite.corelogs.moments import KEY, LARGEST, add_up, columns, split, sums
 from variolite.errors import DataError, nearest
+
+KEY = ("hole", "bin")
+"""What identifies a bin: canonical hole name and integer bin index."""
+
+
+def merge_moments(partial: pl.DataFrame) -> pl.DataFrame:
+    """Merge rows of the same hole and bin, about the common mean (Chan, Golub, LeVeque 1979).
+
+    Per channel there are ``NAME`` (mean), ``NAME_count`` and ``NAME_m2``, the sum of squared
+    deviations from that mean.
+    """
+    # Few bins come in parts, and merging costs ten times what finding them does.
+    parted = partial.select(KEY).is_duplicated()
+    if not parted.any():
+        return partial
+    merged = []
+    for name in (c.removesuffix("_count") for c in partial.columns if c.endswith("_count")):
+        n, mean, m2 = pl.col(f"{name}_count"), pl.col(name), pl.col(f"{name}_m2")
+        centre = (n * mean).sum() / n.sum()
+        merged += [
+            pl.when(n.sum() > 0).then(centre).alias(name),
+            n.sum().alias(f"{name}_count"),
+            # Within the parts and between them; the difference of two large sums would cancel.
+            (m2.sum() + (n * (mean - centre) ** 2).sum()).alias(f"{name}_m2"),
+        ]
+    whole = partial.filter(parted).group_by(KEY).agg(merged)
+    return pl.concat([partial.filter(~parted), whole.select(partial.columns)])
+
+
+def spread(name: str) -> pl.Expr:
+    """Sample standard deviation of a channel, null below two readings."""
+    n, m2 = pl.col(f"{name}_count"), pl.col(f"{name}_m2")
+    return pl.when(n > 1).then((m2 / (n - 1)).sqrt()).alias(f"{name}_sd")
 
 
 @dataclass(frozen=True)
@@ -66,8 +98,13 @@ def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
 
 # Deeper than any hole: a depth beyond it is a slip, and would overflow the bin index.
 _DEEPEST = 100_000.0
+# No reading is as large, but marks of what is missing are, such as 1e30.
+_LARGEST = 2.0**30
 _BLANKS = " " * 64
 _READING_COUNTS = ("rows", "present", "used", "unreadable")
+# A sum of floating-point numbers depends on the order of its terms. So many rows at a time, in the
+# order of the file, are summed up, whatever the number of threads.
+_BATCH = 100_000
 
 
 @dataclass(frozen=True)
@@ -112,10 +149,10 @@ class TableCounts:
 
 @dataclass(frozen=True)
 class Accumulated:
-    """Sums of one table, and what became of its rows.
+    """Moments of one table, and what became of its rows.
 
-    ``bins`` has a row per ``hole`` and ``bin`` with the count and sums of every channel, which
-    `moments` takes; ``labels`` rows of ``hole, bin, label, used``, the readings used per bin and
+    ``bins`` has a row per ``hole`` and ``bin`` with the moments that `merge_moments` takes;
+    ``labels`` rows of ``hole, bin, label, used``, the readings used per bin and
     lithology.
     """
 
@@ -138,14 +175,12 @@ def accumulate(
     are left out. Without ``keep_label``, only whether there is one is looked at, which is
     faster. Raises DataError if the table cannot be read or holds no usable reading.
     """
-    groups = _read(table, spacing, rule, keep_label=keep_label)
-    repeated, rows = 0, int(groups["rows"].sum())
-    # Readings of one value at one depth may be repeated rows: read again, slowly, without these.
-    different = pl.col("distinct") - (pl.col("rows") > pl.col("used"))
-    in_bins = groups.filter(pl.col("bin").is_not_null())
-    if in_bins.select((different < pl.col("used")).any()).item():
-        groups = _read(table, spacing, rule, keep_label=keep_label, once=True)
-        repeated = rows - int(groups["rows"].sum())
+    groups, repeats = _read(table, spacing, rule, keep_label=keep_label)
+    repeated = 0
+    if repeats:  # Readings of one value at one depth, or repeated rows: those are left out.
+        rows = groups["rows"].sum()
+        groups, _ = _read(table, spacing, rule, keep_label=keep_label, once=True)
+        repeated = rows - groups["rows"].sum()
     no_depth, no_label = pl.col("bin").is_null(), pl.col("label").is_null() & require_label
     fate = pl.when(no_depth).then(pl.lit("no depth")).when(no_label).then(pl.lit("no label"))
     groups = groups.with_columns(fate.otherwise(pl.lit("kept")).alias("fate"))
@@ -159,11 +194,10 @@ def accumulate(
             where=counts.path,
             hint="check the columns, the outlier rule, and whether unlabelled rows may stay",
         )
-    usable, respelt = _with_holes(usable, table)
-    bins = usable.select(*KEY, *(part for c in table.channels for part in columns(c.name)))
-    # One bin has several rows where it has several labels or its hole several spellings.
-    if keep_label or respelt or not require_label:
-        bins = add_up(bins)
+    usable = _with_holes(usable, table)
+    moments = (f"{c.name}{part}" for c in table.channels for part in ("", "_count", "_m2"))
+    # A bin has several rows where it has several labels, spellings of its hole or batches.
+    bins = merge_moments(usable.select(*KEY, *moments))
     counts = _counts(groups, table, repeated, bins=len(bins), holes=bins["hole"].n_unique())
     return Accumulated(bins, usable.select(*KEY, "label", "used"), counts)
 
@@ -175,7 +209,7 @@ def _read(
     *,
     keep_label: bool,
     once: bool = False,
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, bool]:
     try:
         return _group(table, table.scan(once=once), spacing, rule, keep_label=keep_label)
     except PolarsError:
@@ -197,11 +231,11 @@ def _group(
     *,
     keep_label: bool,
     lenient: bool = False,
-) -> pl.DataFrame:
-    """Sum up per hole as written, bin and label; what is left out is counted beside.
+) -> tuple[pl.DataFrame, bool]:
+    """Sum up per hole as written, bin and label, and part of the table.
 
-    Of the readings that are used, ``distinct`` counts those that differ in depth or value, and
-    one more where there are others.
+    What is left out is counted beside. Also returns whether two used readings of one hole are the
+    same in depth and value.
     """
     depth = pl.col(table.depth)
     # Divided by a column: polars multiplies by the reciprocal of a constant, which puts
@@ -209,7 +243,7 @@ def _group(
     width = depth * 0.0 + spacing
     value = {c.name: pl.coalesce(table.values[c.name]) for c in table.channels}
     # Neither an infinite value nor a mark such as 1e30 is a reading, whatever the rule.
-    present = {name: v.abs() < LARGEST for name, v in value.items()}
+    present = {name: v.abs() < _LARGEST for name, v in value.items()}
     valid = dict(present)
     of_readings = rule.applies_to == "readings"
     for name in value.keys() & rule.ranges.keys() if of_readings else ():
@@ -229,31 +263,32 @@ def _group(
         .then((depth / width).round(mode="half_to_even"))
         .cast(pl.Int32)
     )
-    reading = pl.struct(depth, *(v.alias(name) for name, v in value.items())).hash()
+    reading = pl.struct(*table.hole, depth, *(v.alias(name) for name, v in value.items())).hash()
     frame = rows.select(
         *(pl.col(name).alias(alias) for alias, name in zip(holes, table.hole, strict=True)),
         index.alias("bin"),
-        pl.when(used).then(reading).alias("reading"),
+        pl.when(used & index.is_not_null()).then(reading).alias("reading"),
         label.alias("label"),
         used.alias("used"),
         combine(present.values()).fill_null(False).alias("present"),
         *(["unreadable"] if lenient else []),
-        *(part for name in value for part in split(name, pl.when(valid[name]).then(value[name]))),
+        *(pl.when(valid[name]).then(value[name]).alias(name) for name in value),
     )
     # Where all channels of a reading stand or fall together, one count serves all.
     apart = [] if together or len(value) == 1 else list(value)
     summed = ["used", *(["present"] if of_readings else []), *(["unreadable"] if lenient else [])]
-    grouped = (
-        frame.group_by(*holes, "bin", "label")
-        .agg(
-            pl.len().alias("rows"),
-            pl.col(summed).sum(),
-            pl.col("reading").n_unique().alias("distinct"),
-            *(pl.col(f"{name}_high").count().alias(f"{name}_count") for name in apart),
-            *(part for name in value for part in sums(name)),
-        )
-        .collect(engine="streaming")
-    )
+    aggregates = [
+        pl.len().alias("rows"),
+        pl.col(summed).sum(),
+        *(pl.col(name).count().alias(f"{name}_count") for name in apart),
+        *(pl.col(name).mean() for name in value),
+        *(pl.col(name).var(ddof=0).alias(f"{name}_m2") for name in value),
+    ]
+    parts, readings = [], []
+    for batch in frame.collect_batches(chunk_size=_BATCH):
+        parts.append(batch.group_by(*holes, "bin", "label", maintain_order=True).agg(aggregates))
+        readings.append(batch["reading"].drop_nulls())
+    grouped, every = pl.concat(parts), pl.concat(readings)
     counts = [f"{name}_count" for name in value]
     # What equals another count by definition was not summed up for itself.
     equal = {"present": pl.col("used"), "unreadable": pl.lit(0)}
@@ -263,12 +298,17 @@ def _group(
     tidy = pl.when(text != "").then(text)
     if not keep_label:
         tidy = pl.when("label").then(pl.lit("described"))
-    whole = pl.col(*_READING_COUNTS, "distinct", *counts).cast(pl.Int64)
-    return grouped.with_columns(**equal).with_columns(tidy.alias("label"), whole)
+    grouped = (
+        grouped.with_columns(**equal)
+        .with_columns(tidy.alias("label"), pl.col(*_READING_COUNTS, *counts).cast(pl.Int64))
+        # The variance becomes a sum of squares, which adds up over parts.
+        .with_columns(pl.col(f"{name}_m2") * pl.col(f"{name}_count") for name in value)
+    )
+    return grouped, every.n_unique() < len(every)
 
 
-def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFrame, bool]:
-    """Replace the hole as written by its name; True where a hole is written in two ways."""
+def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> pl.DataFrame:
+    """Replace the hole as written by its name."""
     columns = [f"hole_{i}" for i in range(len(table.hole))]
     names = groups.select(columns).unique(maintain_order=True)
     try:
@@ -277,8 +317,7 @@ def _with_holes(groups: pl.DataFrame, table: InstrumentTable) -> tuple[pl.DataFr
         raise DataError(error.what, where=f"{table.path}, {error.where}", hint=error.hint) from None
     written = pl.concat_str(columns, separator="\t")
     hole = written.replace_strict(names.select(written).to_series(), holes["hole"])
-    named = groups.with_columns(hole.alias("hole")).drop(columns)
-    return named, holes["hole"].n_unique() < len(holes)
+    return groups.with_columns(hole.alias("hole")).drop(columns)
 
 
 def _counts(

@@ -16,16 +16,18 @@ from typing import Literal
 import polars as pl
 
 from variolite.corelogs.accumulation import (
+    KEY,
     Accumulated,
     OutlierRule,
     TableCounts,
     accumulate,
+    merge_moments,
     outlier_rule,
+    spread,
 )
 from variolite.corelogs.holes import holes_from_text
 from variolite.corelogs.instruments import INSTRUMENTS, InstrumentTable, open_table
 from variolite.corelogs.lithology import LabelLevel, label_level
-from variolite.corelogs.moments import KEY, add_up, moments
 from variolite.errors import DataError, DataWarning
 
 Progress = Callable[[int, int, str], None]
@@ -136,21 +138,23 @@ def join_instruments(
 
 
 def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
-    """Return the bins of all tables of an instrument: mean, count and deviation by channel."""
-    bins = parts[0].bins
-    if len(parts) > 1:
-        # Tables of one instrument may differ in their channels (samples do).
-        bins = pl.concat([part.bins for part in parts], how="diagonal").fill_null(0)
-        shared, same = bins.select(KEY).is_duplicated().sum(), bins.is_duplicated().sum()
-        if same > shared / 2:
-            # One table is a copy of another, or continues it from before its end.
-            bins, before = bins.unique(), len(bins)
-            tables = ", ".join(Path(part.counts.path).name for part in parts)
-            what = f"{before - len(bins):,} of their bins are the same in two and are counted once"
-            warnings.warn(f"{tables}: {what}", DataWarning, stacklevel=2)
-        bins = add_up(bins)
-    names = [name.removesuffix("_count") for name in bins.columns if name.endswith("_count")]
-    return bins.select(*KEY, *(part for name in names for part in moments(name)))
+    """Return the bins of all tables of an instrument, with moments by channel."""
+    if len(parts) == 1:
+        return parts[0].bins
+    # Tables of one instrument may differ in their channels (samples do).
+    bins = pl.concat([part.bins for part in parts], how="diagonal")
+    bins = bins.with_columns(pl.selectors.ends_with("_count").fill_null(0))
+    # The same readings, which in another order differ in the last digits.
+    alike = bins.select(pl.exclude("^.*_m2$")).with_columns(pl.selectors.float().round_sig_figs(9))
+    same, shared = alike.is_duplicated().sum(), bins.select(KEY).is_duplicated().sum()
+    if same > shared / 2:
+        # One table is a copy of another, or continues it from before its end.
+        first = alike.select(pl.struct(pl.all()).is_first_distinct()).to_series()
+        tables = ", ".join(Path(part.counts.path).name for part in parts)
+        what = f"{(~first).sum():,} of their bins are the same in two and are counted once"
+        warnings.warn(f"{tables}: {what}", DataWarning, stacklevel=2)
+        bins = bins.filter(first)
+    return merge_moments(bins)
 
 
 def label_bins(counts: pl.DataFrame, *, min_purity: float = 0.0) -> pl.DataFrame:
@@ -380,6 +384,7 @@ def _finish(
     return (
         joined.join(holes, on="hole", how="left", maintain_order="left")
         .with_columns(
+            *(spread(name) for name in channels),
             pl.col([f"{name}_count" for name in channels]).fill_null(0),
             (pl.col("bin") * spacing).alias("depth"),
             ((step - 1) * spacing).alias("gap_above"),

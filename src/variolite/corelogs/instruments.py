@@ -113,7 +113,7 @@ class InstrumentTable:
             names = frame.collect_schema().names()
             marks = [name for name in names if name.strip().casefold().startswith(_MARKS)]
             reading = pl.struct(*dict.fromkeys((*columns, *marks))).hash().alias("reading")
-            frame = frame.select(*columns, reading).unique("reading")
+            frame = frame.select(*columns, reading).unique("reading", maintain_order=True)
         frame = frame.select(columns)
         if not csv:
             texts = [name for name in columns if name not in numeric]
