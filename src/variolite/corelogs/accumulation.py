@@ -178,9 +178,9 @@ def accumulate(
     groups, repeats = _read(table, spacing, rule, keep_label=keep_label)
     repeated = 0
     if repeats:  # Readings of one value at one depth, or repeated rows: those are left out.
-        rows = groups["rows"].sum()
+        rows = int(groups["rows"].sum())
         groups, _ = _read(table, spacing, rule, keep_label=keep_label, once=True)
-        repeated = rows - groups["rows"].sum()
+        repeated = rows - int(groups["rows"].sum())
     no_depth, no_label = pl.col("bin").is_null(), pl.col("label").is_null() & require_label
     fate = pl.when(no_depth).then(pl.lit("no depth")).when(no_label).then(pl.lit("no label"))
     groups = groups.with_columns(fate.otherwise(pl.lit("kept")).alias("fate"))

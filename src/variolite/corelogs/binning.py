@@ -141,6 +141,7 @@ def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
     """Return the bins of all tables of an instrument, with moments by channel."""
     if len(parts) == 1:
         return parts[0].bins
+    parts = sorted(parts, key=lambda part: part.counts.path)  # sums depend on their order
     # Tables of one instrument may differ in their channels (samples do).
     bins = pl.concat([part.bins for part in parts], how="diagonal")
     bins = bins.with_columns(pl.selectors.ends_with("_count").fill_null(0))
