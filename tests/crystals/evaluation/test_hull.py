@@ -118,7 +118,7 @@ def test_bad_tables_are_one_sentence(formulas, energies, message, tmp_path):
         read_hull(tmp_path / "hull.csv")
 
 
-def test_bad_rows_are_left_out_and_told(tmp_path):
+def test_bad_rows_are_left_out_and_logged(tmp_path):
     table = {
         "material_id": ["a", "b", "c", "d", "e"],
         "formula": ["NaCl", "NaXx", None, "K", "Na"],

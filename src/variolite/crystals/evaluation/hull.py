@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -169,52 +168,46 @@ def read_hull(path: str | Path, *, log: Callable[[str], None] = lambda _: None) 
         raise DataError("the table of known phases has no rows", where=where)
     column = frame[ENERGY].cast(pl.Float64, strict=False)
     energies = column.fill_null(np.nan).to_numpy().astype(np.float64)
-    # Formulas repeat: each is read once.
-    known: dict[Any, Floats | DataError] = {}
-    fractions, rejects = np.zeros((len(frame), HEAVIEST + 1)), []
-    for row, entry in enumerate(frame[formula_column].to_list()):
-        key = tuple(entry) if isinstance(entry, list) else entry
-        if key not in known:
-            try:
-                known[key] = _fractions(key, where)
-            except DataError as error:
-                known[key] = error
-        found = known[key]
-        if isinstance(found, DataError):
-            rejects.append((row, found.what))
-        elif not np.isfinite(energies[row]):
-            rejects.append((row, f"{ENERGY} is missing or not a number"))
-        else:
-            fractions[row] = found
-    if rejects:
-        row, why = rejects[0]
-        what = f"{len(rejects):,} of {len(frame):,} rows of known phases cannot be used, the first "
+    entries = frame[formula_column].to_list()
+    read = cache(_fractions)  # formulas repeat
+    found = [read(tuple(one) if isinstance(one, list) else one) for one in entries]
+    usable = np.isfinite(energies)
+    reasons = {
+        row: one if isinstance(one, str) else f"{ENERGY} is missing or not a number"
+        for row, one in enumerate(found)
+        if isinstance(one, str) or not usable[row]
+    }
+    if reasons:
+        row, why = next(iter(reasons.items()))
+        what = f"{len(reasons):,} of {len(frame):,} rows of known phases cannot be used, the first "
         what += f"in row {row + 1}: {why}"
-        if len(rejects) == len(frame):
+        if len(reasons) == len(frame):
             raise DataError(what, where=where)
         log(f"{where}: {what}; they are left out")
-    kept = np.setdiff1d(np.arange(len(frame)), [row for row, _ in rejects])
+    kept = np.setdiff1d(np.arange(len(frame)), [*reasons])
     name_column = next((name for name in NAMES if name in frame.columns), None)
     ids = [""] * len(frame) if name_column is None else frame[name_column].to_list()
     names = np.array([str(name) for name in ids], dtype=np.str_)
-    return Hull(names[kept], fractions[kept], energies[kept])
+    fractions = np.array([found[row] for row in kept], dtype=np.float64)
+    return Hull(names[kept], fractions, energies[kept])
 
 
-def fractions_of_formula(formula: str, where: str | None = None) -> Floats:
+def fractions_of_formula(formula: str) -> Floats:
     """Return the fraction of each element in a formula such as ``Nd(Al2Cu)4``, shape (119,)."""
-    amounts = parse_formula(formula, where)
+    amounts = parse_formula(formula)
     fractions = np.zeros(HEAVIEST + 1)
     fractions[list(amounts)] = list(amounts.values())
     return np.asarray(fractions / fractions.sum())
 
 
-def _fractions(entry: object, where: str) -> Floats:
-    if isinstance(entry, str):
-        return fractions_of_formula(entry, where)
-    if not isinstance(entry, tuple) or not entry:
-        raise DataError("the formula is missing", where=where)
+def _fractions(entry: object) -> Floats | str:
+    """Return the fractions of a formula or of the elements of the sites, or why there are none."""
     try:
+        if isinstance(entry, str):
+            return fractions_of_formula(entry)
+        if not isinstance(entry, tuple) or not entry:
+            return "the formula is missing"
         numbers = atomic_numbers(str(symbol) for symbol in entry)
+        return np.asarray(np.bincount(numbers, minlength=HEAVIEST + 1) / len(numbers))
     except DataError as error:
-        raise DataError(error.what, where=where, hint=error.hint) from None
-    return np.asarray(np.bincount(numbers, minlength=HEAVIEST + 1) / len(numbers))
+        return error.what
