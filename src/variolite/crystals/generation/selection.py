@@ -1,8 +1,8 @@
 """Properties that are asked for: one regression chooses compositions, another predicts the result.
 
-Whoever keeps the best of many by a prediction keeps its errors too: by that prediction alone the
-result always looks good. So the training compositions are dealt out to two halves. A head fitted
-on the first chooses by composition; one fitted on the second, with latents, predicts what came out.
+Selecting by a prediction also selects its errors, so that the same prediction would overstate the
+result. The training compositions are therefore split into two halves. A head fitted on the first
+chooses by composition; one fitted on the second, with latents, predicts what came out.
 """
 
 from __future__ import annotations
