@@ -104,6 +104,8 @@ NOT_UTF8 = "text that is not UTF-8 was read as Windows-1252 or UTF-16"
 HARMLESS = frozenset({REPEATED, PASSED_OVER, NOT_UTF8})
 """Notes that concern no atom and no cell."""
 
+OCCUPANCY_SLACK = 1e-3  # By which a full site may differ from 1.
+
 # Elements by the symbols and labels that files write.
 
 _LETTERS = re.compile(r"[A-Za-z]{1,3}")

@@ -21,6 +21,7 @@ from variolite.crystals.elements import ATOMIC_NUMBERS, SYMBOLS, parse_formula
 from variolite.crystals.files.checks import (
     CONTRADICTED,
     GUESSED,
+    OCCUPANCY_SLACK,
     PASSED_OVER,
     REPEATED,
     VACANT,
@@ -78,7 +79,6 @@ _AXES = ("fract_x", "fract_y", "fract_z")
 _COLUMNS = (*_AXES, "type_symbol", "label", "occupancy", "disorder_group", "calc_flag")
 _FULL = frozenset({"1", "1.0", "1.00", "1.000", "1.0000", "1.00000", "1.000000"})
 _NO_VALUE = frozenset({"", ".", "?"})
-_OCCUPANCY_SLACK = 1e-3
 _SAME_COUNT = 1e-3
 
 
@@ -206,7 +206,7 @@ def _occupied(atoms: dict[str, list[str]]) -> tuple[dict[str, list[str]], tuple[
             atoms = _chosen(atoms, [found.get(value) != 0.0 for value in given])
             notes = (VACANT,)
         for value, occupancy in found.items():
-            if occupancy != 0.0 and not abs(occupancy - 1.0) <= _OCCUPANCY_SLACK:
+            if occupancy != 0.0 and not abs(occupancy - 1.0) <= OCCUPANCY_SLACK:
                 raise RejectedError("partial_occupancy", f"occupancy {value}")
     groups = set(atoms.get("disorder_group", ())) - _NO_VALUE - {"0"}
     if len(groups) > 1:

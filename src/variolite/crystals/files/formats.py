@@ -163,7 +163,7 @@ def species_of(symbols: Iterable[str]) -> tuple[list[int], tuple[str, ...]]:
     return [number for number, _ in found], tuple(dict.fromkeys(note for _, note in found if note))
 
 
-def _lattice(values: ArrayLike) -> Floats:
+def lattice_of(values: ArrayLike) -> Floats:
     """Return lattice vectors of nine numbers that span a volume."""
     lattice = np.array(values, dtype=np.float64).reshape(3, 3)
     if not np.isfinite(lattice).all() or abs(float(np.linalg.det(lattice))) < 1e-6:
@@ -219,7 +219,7 @@ def _frame(comment: str, rows: list[str]) -> Draft:
         detail = f"not periodic in three directions (pbc {' '.join(periodic)})"
         raise RejectedError("no_cell", detail)
     try:
-        lattice = _lattice([float(w) for w in _BRACKETS.sub(" ", folded["lattice"]).split()])
+        lattice = lattice_of([float(w) for w in _BRACKETS.sub(" ", folded["lattice"]).split()])
     except ValueError:
         raise RejectedError("bad_cell", "Lattice is not nine numbers") from None
     if not rows:
@@ -326,7 +326,7 @@ def parse_poscar(text: str) -> tuple[Draft]:
     if not np.isfinite(lattice).all():
         raise RejectedError("bad_cell", "a number is not finite")
     if lines[place].strip()[:1].lower() in ("c", "k"):
-        positions = (positions * scale) @ np.linalg.inv(_lattice(lattice))
+        positions = (positions * scale) @ np.linalg.inv(lattice_of(lattice))
     if not symbols:
         # VASP 4: behind the coordinates and the flags of selective dynamics (F is no fluorine).
         behind = 6 if selective else 3

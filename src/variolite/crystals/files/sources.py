@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -129,61 +129,69 @@ class Chunk:
     decoded: frozenset[int] = frozenset()
 
 
+class _Text(NamedTuple):
+    """What is in a file of one text, and whether that was not UTF-8."""
+
+    path: Path
+    kind: str
+    text: str
+    decoded: bool
+
+
 def read_sources(files: Iterable[tuple[Path, str]], properties: bool = True) -> Iterator[Chunk]:
     """Yield what is in files of the given formats in order, properties only if asked for."""
-    waiting: list[tuple[Path, str, bool]] = []
-    kind_waiting, size = "", 0
-    for path, kind, data in _unpacked(files):
-        try:
-            found = data if isinstance(data, list) else _contents(path, kind, data, properties)
-        except _UNREADABLE as error:
-            found = [_unreadable(path, kind, error)]
+    waiting: list[_Text] = []
+    size = 0
+    for found in _found(files, properties):
+        own = isinstance(found, Chunk)
         full = len(waiting) >= _CHUNK or size >= _CHUNK_BYTES
-        if waiting and (full or isinstance(found, list) or kind != kind_waiting):
-            yield _of_texts(kind_waiting, waiting)
+        if waiting and (own or full or found.kind != waiting[0].kind):
+            yield _of_texts(waiting)
             waiting, size = [], 0
-        if isinstance(found, tuple):
-            waiting.append((path, *found))
-            kind_waiting, size = kind, size + len(found[0])
+        if isinstance(found, Chunk):
+            yield found
         else:
-            yield from found
+            waiting.append(found)
+            size += len(found.text)
     if waiting:
-        yield _of_texts(kind_waiting, waiting)
+        yield _of_texts(waiting)
 
 
-def _unpacked(
-    files: Iterable[tuple[Path, str]],
-) -> Iterator[tuple[Path, str, bytes | list[Chunk] | None]]:
-    """Yield files as they are, with None, and of archives each member with its bytes.
-
-    What cannot be unpacked comes as the chunk that says why. Nothing is written to the disk.
-    """
+def _found(files: Iterable[tuple[Path, str]], properties: bool) -> Iterator[_Text | Chunk]:
     for path, kind in files:
-        if kind != "archive":
-            yield path, kind, None
-            continue
-        try:
-            left = limit = unpacked_limit(path.stat().st_size)
-            for name, opened, packed in _members(path):
-                inner = path / name
-                form = None if inner.name.startswith(".") else _format_of(inner)
-                if form is None:
-                    continue
-                try:
-                    if form in ("archive", "store"):
-                        raise RejectedError("unreadable_file", "packed in an archive: unpack it")
-                    data = read_bounded(opened(), packed)
-                except _UNREADABLE as error:
-                    yield inner, form, [_unreadable(inner, form, error)]
-                    continue
-                left -= len(data)
-                if left < 0:
-                    detail = f"its members decompress to more than {limit:,} bytes"
-                    raise RejectedError("unreadable_file", detail)
-                yield inner, form, data
-        # A damaged archive ends where it is damaged; what came before stays.
-        except _UNREADABLE as error:
-            yield path, kind, [_unreadable(path, kind, error)]
+        if kind == "archive":
+            yield from _in_archive(path, properties)
+        else:
+            yield from _contents(path, kind, None, properties)
+
+
+def _in_archive(path: Path, properties: bool) -> Iterator[_Text | Chunk]:
+    """Yield what is in the files of an archive, or why it cannot be unpacked.
+
+    Nothing is written to the disk. A damaged archive ends where it is damaged; what came before
+    stays.
+    """
+    try:
+        left = limit = unpacked_limit(path.stat().st_size)
+        for name, opened, packed in _members(path):
+            inner = path / name
+            kind = None if inner.name.startswith(".") else _format_of(inner)
+            if kind is None:
+                continue
+            try:
+                if kind in ("archive", "store"):
+                    raise RejectedError("unreadable_file", "packed in an archive: unpack it")
+                data = read_bounded(opened(), packed)
+            except _UNREADABLE as error:
+                yield _unreadable(inner, kind, error)
+                continue
+            left -= len(data)
+            if left < 0:
+                detail = f"its members decompress to more than {limit:,} bytes"
+                raise RejectedError("unreadable_file", detail)
+            yield from _contents(inner, kind, data, properties)
+    except _UNREADABLE as error:
+        yield _unreadable(path, "archive", error)
 
 
 def _members(path: Path) -> Iterator[tuple[str, Callable[[], Any], int]]:
@@ -203,27 +211,32 @@ def _members(path: Path) -> Iterator[tuple[str, Callable[[], Any], int]]:
 
 def _contents(
     path: Path, kind: str, data: bytes | None, properties: bool
-) -> tuple[str, bool] | list[Chunk]:
-    """Return the text of one file and whether it was no UTF-8, or what a table or store holds.
+) -> Iterator[_Text | Chunk]:
+    """Yield what is in one file, or why it cannot be read.
 
     ``data`` are the bytes of a member of an archive, which may be packed themselves.
     """
-    if kind == "store":
-        crystals = open_store(path)
-        if not properties:
-            crystals = replace(crystals, properties={})
-        return [Chunk(kind, crystals, [str(path)], [], [], size=float(path.stat().st_size))]
-    data = path.read_bytes() if data is None else data
-    for ending, opened in _COMPRESSED.items():
-        if path.name.casefold().endswith(ending):
-            data = read_bounded(opened(io.BytesIO(data)), len(data))
-    if kind in _TABLES:
-        return list(_of_table(path, kind, data, properties))
-    return _decoded(data)
+    try:
+        if kind == "store":
+            crystals = open_store(path)
+            if not properties:
+                crystals = replace(crystals, properties={})
+            yield Chunk(kind, crystals, [str(path)], [], [], size=float(path.stat().st_size))
+            return
+        data = path.read_bytes() if data is None else data
+        for ending, opened in _COMPRESSED.items():
+            if path.name.casefold().endswith(ending):
+                data = read_bounded(opened(io.BytesIO(data)), len(data))
+        if kind in _TABLES:
+            yield from _of_table(path, kind, data, properties)
+        else:
+            yield _Text(path, kind, *_decoded(data))
+    except _UNREADABLE as error:
+        yield _unreadable(path, kind, error)
 
 
 def _decoded(data: bytes) -> tuple[str, bool]:
-    """Return the text of some bytes and whether it was no UTF-8, but what Windows makes of text."""
+    """Return the text of some bytes, and whether it was in an encoding of Windows, not UTF-8."""
     try:
         return data.decode("utf-8-sig"), False
     except UnicodeDecodeError:
@@ -241,12 +254,12 @@ def _decoded(data: bytes) -> tuple[str, bool]:
 _CONTROL = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f\v\x1a")
 
 
-def _of_texts(kind: str, found: list[tuple[Path, str, bool]]) -> Chunk:
-    files, texts = [str(path) for path, _, _ in found], [text for _, text, _ in found]
-    names = [name_of_file(path) for path, _, _ in found]
+def _of_texts(found: list[_Text]) -> Chunk:
+    files, names = [str(one.path) for one in found], [name_of_file(one.path) for one in found]
+    texts, rows = [one.text for one in found], [None] * len(found)
+    decoded = frozenset(place for place, one in enumerate(found) if one.decoded)
     size = float(sum(map(len, texts)))
-    decoded = frozenset(place for place, (_, _, other) in enumerate(found) if other)
-    return Chunk(kind, texts, files, names, [None] * len(found), size=size, decoded=decoded)
+    return Chunk(found[0].kind, texts, files, names, [*rows], size=size, decoded=decoded)
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> Chunk:

@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from variolite.crystals.crystals import lattices_from_parameters
-from variolite.crystals.files.checks import RejectedError
-from variolite.crystals.files.formats import IDS, Draft, species_of
+from variolite.crystals.files.checks import OCCUPANCY_SLACK, RejectedError
+from variolite.crystals.files.formats import IDS, Draft, lattice_of, species_of
 
 Floats = NDArray[np.float64]
 
-_OCCUPANCY_SLACK = 1e-3
 _LISTS = ("entries", "structures", "data", "results", "materials")
 """Keys under which files keep their list of structures."""
 _MISSING = frozenset({"na", "None", "nan"})
@@ -126,7 +125,7 @@ def _of_pymatgen(structure: Mapping[str, Any]) -> _Parts:
     lattice, sites = structure["lattice"], structure["sites"]
     try:
         if "matrix" in lattice:
-            vectors = _vectors(lattice["matrix"])
+            vectors = lattice_of(lattice["matrix"])
         else:
             cell = [float(lattice[key]) for key in ("a", "b", "c", "alpha", "beta", "gamma")]
             vectors = lattices_from_parameters(cell)[0]
@@ -150,7 +149,7 @@ def _of_pymatgen(structure: Mapping[str, Any]) -> _Parts:
 
 def _only(occupants: list[tuple[str, float]]) -> str:
     """Return the element of a site that is fully occupied by one."""
-    if len(occupants) != 1 or abs(occupants[0][1] - 1.0) > _OCCUPANCY_SLACK:
+    if len(occupants) != 1 or abs(occupants[0][1] - 1.0) > OCCUPANCY_SLACK:
         listed = ", ".join(f"{symbol} {occupancy:g}" for symbol, occupancy in occupants[:4])
         raise RejectedError("partial_occupancy", listed or "an empty site")
     return occupants[0][0]
@@ -165,21 +164,14 @@ def _of_optimade(structure: Mapping[str, Any]) -> _Parts:
         shares = zip(kind["chemical_symbols"], map(float, kind["concentration"]), strict=True)
         symbols.append(_only(list(shares)))
     placed = np.array(structure["cartesian_site_positions"], dtype=np.float64).reshape(-1, 3)
-    return symbols, placed, _vectors(structure["lattice_vectors"]), False
+    return symbols, placed, lattice_of(structure["lattice_vectors"]), False
 
 
 def _of_jarvis(structure: Mapping[str, Any]) -> _Parts:
     placed = np.array(structure["coords"], dtype=np.float64).reshape(-1, 3)
     fractional = not structure.get("cartesian", False)
     symbols = [str(symbol).strip() for symbol in structure["elements"]]
-    return symbols, placed, _vectors(structure["lattice_mat"]), fractional
-
-
-def _vectors(values: ArrayLike) -> Floats:
-    vectors = np.array(values, dtype=np.float64).reshape(3, 3)
-    if not abs(float(np.linalg.det(vectors))) > 0:
-        raise RejectedError("bad_cell", "the vectors span no volume")
-    return vectors
+    return symbols, placed, lattice_of(structure["lattice_mat"]), fractional
 
 
 _SHAPES = {
