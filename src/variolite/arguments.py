@@ -31,7 +31,7 @@ def keep_inputs(option: str, out: Path | None, *inputs: Paths | None) -> None:
         try:
             same = out is not None and given is not None and out.samefile(given)
         except OSError:
-            # One of them is not there, or cannot be: that is said where it matters.
+            # One of them is not there, or cannot be: that is reported where it matters.
             continue
         if same:
             raise DataError(

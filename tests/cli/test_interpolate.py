@@ -19,7 +19,7 @@ NAMES = ["NaCl (rock salt)", "MgO (rock salt)", "CaF2 (fluorite)", "Cu (fcc)"]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Two runs whose networks are not trained, one told the elements, and structures."""
+    """Two runs whose networks are not trained, one given the elements, and structures."""
     folder = tmp_path_factory.mktemp("paths")
     crystals = textbook_crystals()
     some = crystals.take(np.array([crystals.names.tolist().index(name) for name in NAMES]))

@@ -223,7 +223,7 @@ def score(
     ] = None,
     relax_steps: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, help="Relax them in so many steps, and score them again."),
+        typer.Option(metavar="N", min=0, help="Relax them for N steps, and score them again."),
     ] = None,
     out: Annotated[
         Path | None,

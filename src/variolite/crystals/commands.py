@@ -62,9 +62,9 @@ def interpolate(
 ) -> None:
     """Write crystals between two, decoded from a path between their latents.
 
-    Both need equally many atoms in the cell, and for a model that is told the elements
+    Both need equally many atoms in the cell, and for a model that is given the elements
     the same composition. The ends are reconstructions. What lies between is what the
-    decoder makes of the path; nothing says that it exists.
+    decoder makes of the path; it need not exist.
     """
     from variolite.crystals.field import load_decoder, with_predictions
     from variolite.crystals.files.writing import require_place, write_structures

@@ -20,7 +20,7 @@ def lattices_from_parameters(parameters: ArrayLike) -> Floats:
     """Lattice vectors as rows, (B, 3, 3), with a along x and b in the plane of x and y.
 
     ``parameters`` are lengths in Angstrom and angles in degrees, (B, 6). NaN where a length is
-    negative or no number, or the angles enclose no cell.
+    negative or not a number, or the angles enclose no cell.
 
     >>> lattices_from_parameters([3.0, 4.0, 5.0, 90.0, 90.0, 90.0])[0].diagonal().tolist()
     [3.0, 4.0, 5.0]

@@ -52,7 +52,7 @@ def symbols_of(species: ArrayLike) -> NDArray[np.str_]:
 
 
 def atomic_numbers(symbols: Iterable[str]) -> NDArray[np.uint8]:
-    """Atomic numbers of symbols such as "Na", (n,); DataError where one is none."""
+    """Atomic numbers of symbols such as "Na", (n,); DataError where one is not a symbol."""
     found = list(symbols)
     try:
         return np.array([ATOMIC_NUMBERS[symbol] for symbol in found], dtype=np.uint8)
@@ -89,7 +89,7 @@ def parse_formula(text: str, where: str | None = None) -> dict[int, float]:
     """Amount of each element in a formula, by atomic number in the order given.
 
     Formulas are such as ``SrTiO3``, ``Nd(Al2Cu)4`` or ``Li0.5 Co O2``; DataError, with
-    ``where``, if it is none.
+    ``where``, if it is not a formula.
 
     >>> parse_formula("Ca(OH)2")
     {20: 1.0, 8: 2.0, 1: 2.0}
@@ -232,7 +232,7 @@ for _place, _anions in enumerate(_ANIONS.values()):
     _CLASSES[[ATOMIC_NUMBERS[symbol] for symbol in _anions]] = _place
 
 METALLIC: NDArray[np.bool_] = (_CLASSES == _METAL) & (np.arange(HEAVIEST + 1) > 0)
-"""Whether an element is none of the anions that tell families apart, by atomic number,
+"""Whether an element is not one of the anions that distinguish families, by atomic number,
 shape (119,)."""
 
 

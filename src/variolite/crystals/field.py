@@ -216,13 +216,13 @@ class CrystalField:
 
         if data is None:
             raise DataError(
-                "structures are needed to judge the latents",
+                "structures are needed to evaluate the latents",
                 where=str(run.path),
                 hint="Give --data PATH, best structures that it was not trained on",
             )
         model = run.model()
         crystals = load(data, progress, model=model, primitive=model.primitive)
-        with progress.stage(f"judging the latents of {len(crystals)} structures"):
+        with progress.stage(f"evaluating the latents of {len(crystals)} structures"):
             return crystal_health(model, crystals)
 
     def demo(self, out: Path, progress: Progress) -> Path:

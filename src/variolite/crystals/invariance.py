@@ -336,7 +336,7 @@ def check_invariance(
     atom where a crystal is turned, reflected or moved by whole cells, and as sets where origin,
     order or cell change: atoms that a symmetry of the crystal exchanges may exchange their
     latents. Reconstructions are compared by `shape_change`. ``alone`` crystals are encoded once
-    more, each by itself. A model that tells mirror images apart fails at "reflection" alone.
+    more, each by itself. A model that distinguishes mirror images fails at "reflection" alone.
 
     Nothing is raised where a model fails; DataError if there is no crystal, or a function does
     not return what it should.

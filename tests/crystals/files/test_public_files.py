@@ -134,7 +134,8 @@ def test_remarks_behind_the_elements_of_a_poscar():
 def test_cartesian_atoms_are_said_to_be_such():
     text = changed("_fract_", "_Cartn_", "_atom_site_", "_atom_site.", "_cell_", "_cell.")
     assert (
-        reason(text) == "a coordinate is missing or no number: they are Cartesian, not fractional"
+        reason(text)
+        == "a coordinate is missing or not a number: they are Cartesian, not fractional"
     )
 
 

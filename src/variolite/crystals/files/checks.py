@@ -27,7 +27,7 @@ REASONS: Mapping[str, str] = {
     "no_cell": "has no cell",
     "bad_cell": "lengths or angles of the cell are impossible",
     "no_atoms": "has no atoms",
-    "bad_coordinates": "a coordinate is missing or no number",
+    "bad_coordinates": "a coordinate is missing or not a number",
     "unknown_element": "an element is unknown or not named",
     "partial_occupancy": "a site is not fully occupied",
     "disorder": "holds disorder groups",
@@ -91,14 +91,14 @@ class RejectedError(Exception):
         super().__init__(code, self.reason)
 
 
-# What is said of structures that were read: harmless things, and doubts, which --strict refuses.
+# Notes on structures that were read: harmless ones, and doubts, which --strict refuses.
 
 DEUTERIUM = "deuterium or tritium was read as hydrogen"
 GUESSED = "elements were guessed from labels"
 VACANT = "vacancies and sites of occupancy 0 were left out"
 CONTRADICTED = "the sites differ from the formula sum"
 REPEATED = "repeated tags were passed over"
-PASSED_OVER = "lines that are no CIF were passed over"
+PASSED_OVER = "lines that are not CIF were passed over"
 NOT_UTF8 = "text that is not UTF-8 was read as Windows-1252 or UTF-16"
 
 HARMLESS = frozenset({REPEATED, PASSED_OVER, NOT_UTF8})

@@ -133,7 +133,7 @@ def _lattice(cell: list[float]) -> Floats:
 
 @lru_cache(maxsize=4096)
 def _amounts(formula: str) -> Mapping[int, float]:
-    """Return the amounts of a formula sum by atomic number; none where it is no formula."""
+    """Return the amounts of a formula sum by atomic number; none where it is not a formula."""
     try:
         return parse_formula(re.sub(r"\bD(?![a-z])", "H", formula.strip("'\"")))
     except DataError:
@@ -349,7 +349,7 @@ _MOST_MENDED = 30
 
 
 def _mended(text: str, error: Exception) -> tuple[cif.Document, tuple[str, ...]]:
-    """Read a text that is no CIF after all; rejected unless only what is not needed is wrong."""
+    """Read a text that is not valid CIF; rejected unless only what is not needed is wrong."""
     lines = _IN_THREE_QUOTES.sub("?", text).splitlines()
     notes = {REPEATED if "duplicate" in str(error) else PASSED_OVER}
     for _ in range(_MOST_MENDED):

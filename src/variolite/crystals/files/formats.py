@@ -184,7 +184,7 @@ _FLAGS = {"t": 1.0, "f": 0.0, "true": 1.0, "false": 0.0}
 def parse_extxyz(text: str) -> Iterator[Draft | RejectedError]:
     """Yield every frame, with the single values of its comment line as properties.
 
-    After a faulty frame reading continues, unless what follows cannot be told apart into frames.
+    After a faulty frame reading continues, unless what follows cannot be split into frames.
     """
     if not text.strip():
         raise RejectedError("empty")
@@ -328,7 +328,7 @@ def parse_poscar(text: str) -> tuple[Draft]:
     if lines[place].strip()[:1].lower() in ("c", "k"):
         positions = (positions * scale) @ np.linalg.inv(lattice_of(lattice))
     if not symbols:
-        # VASP 4: behind the coordinates and the flags of selective dynamics (F is no fluorine).
+        # VASP 4: behind the coordinates and the flags of selective dynamics (F is not fluorine).
         behind = 6 if selective else 3
         symbols = [(lines[row].split()[behind:] or ["nothing"])[0] for row in rows]
         counts = [1] * total
@@ -345,7 +345,7 @@ def _numbers(lines: list[str], row: int, count: int) -> list[float]:
     except ValueError:
         values = []
     if len(values) < count:
-        raise RejectedError("unreadable", f"line {row + 1} has no {count} numbers")
+        raise RejectedError("unreadable", f"line {row + 1} has fewer than {count} numbers")
     return values
 
 

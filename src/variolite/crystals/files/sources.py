@@ -312,7 +312,7 @@ def _frame(data: bytes, kind: str) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(data))
     if kind == "feather":
         return pl.read_ipc(io.BytesIO(data))
-    # Bytes that are no UTF-8 spoil their row alone: they come out as replacement characters, by
+    # Bytes that are not UTF-8 spoil their row alone: they come out as replacement characters, by
     # which the row is recognised.
     read = partial(pl.read_csv, separator="\t" if kind == "tsv" else ",", encoding="utf8-lossy")
     names = read(io.BytesIO(data), n_rows=0).columns

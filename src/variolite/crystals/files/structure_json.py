@@ -179,4 +179,4 @@ _SHAPES = {
     frozenset({"lattice_vectors", "species_at_sites"}): _of_optimade,
     frozenset({"lattice_mat", "elements", "coords"}): _of_jarvis,
 }
-"""How a structure is read, by the keys that tell what wrote it."""
+"""How a structure is read, by the keys of the program that wrote it."""

@@ -74,8 +74,8 @@ def operations_of_triplets(
 def operations_of_group(symbol: str, *, alpha: float = 0.0, gamma: float = 0.0) -> Operations:
     """Return the operations of a space group by a symbol such as ``Fd-3m:2`` or ``R -3 c RS``.
 
-    The angles of the cell, in degrees, tell rhombohedral from hexagonal cells. Groups that are
-    unknown, or exist in several settings that are not told apart, are rejected.
+    The angles of the cell, in degrees, distinguish rhombohedral and hexagonal cells. Groups that
+    are unknown, or exist in several settings that cannot be distinguished, are rejected.
     """
     bare, setting = symbol.replace("_", ""), ""
     group = gemmi.find_spacegroup_by_name(bare, alpha, gamma)
@@ -122,7 +122,7 @@ def operations_of_number(number: str, *, alpha: float = 0.0, gamma: float = 0.0)
 
 
 def require_fit(operations: Operations, lattice: Floats, what: str) -> None:
-    """Reject operations, told by ``what``, that change the lengths of a lattice (rows)."""
+    """Reject operations, named by ``what``, that change the lengths of a lattice (rows)."""
     metric = lattice @ lattice.T
     changed = operations[0].transpose(0, 2, 1) @ metric @ operations[0]
     if np.abs(changed - metric).max() > _SAME_CELL * metric.diagonal().max():

@@ -183,8 +183,8 @@ def _score_of_every_wave(
 ) -> Floats:
     """Score (M,) frames that tie in the few waves looked at once more; 0 where nothing ties.
 
-    In a cell with translations of its own all of those may be absent that tell two origins
-    apart. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), but is
+    In a cell with translations of its own all of those may be absent that distinguish two
+    origins. A sine of a sum of cosines has a part in every wave (Jacobi and Anger), but is
     expensive: it has to be computed for every frame.
     """
     tied = np.flatnonzero(np.bincount(of)[of] > 1)

@@ -108,7 +108,7 @@ def _group_by_sizes(
     for members in groups.values():
         chosen = np.array(members)
         atoms = second.offsets[chosen][:, None] + np.arange(second.counts[chosen[0]])
-        # A group of so many atoms stands there as often as its size, once for every atom.
+        # A group of n atoms is counted n times, once for every atom.
         sizes, repeats = np.unique(size[atoms[0]], return_counts=True)
         ours = first.coordinates[first_order[atoms]]
         theirs = second.coordinates[second_order[atoms]]

@@ -209,7 +209,7 @@ def _displacements(
             here, wrapped, inside = here[kept], wrapped[:, kept], inside[kept]
         squares = _squares(wrapped, metric[here])
         _shorten(wrapped, squares, inside, metric[here], norms[here])
-        # An atom outside the box is no partner, however the costs would come out.
+        # An atom outside the box is not a partner, however the costs would come out.
         squares[~inside] = FORBIDDEN
         chosen = _assigned(squares, pairs)
         rows = np.arange(len(here))[:, None]

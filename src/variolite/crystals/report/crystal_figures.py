@@ -42,7 +42,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Strings = NDArray[np.str_]
 
-FEW = 500  # up to so many crystals are dots; squares of one crystal each would be pale and small
+FEW = (
+    500  # up to this number crystals are dots; squares of one crystal each would be pale and small
+)
 DECADES, WIDEST_DECADES = 1.3, 4.0  # logarithmic axes: powers of ten at least, and at most
 MOST_ELEMENTS = 30
 BINS, SHADES = 28, 7

@@ -19,7 +19,7 @@ from variolite.scoring.scorecard import Scorecard
 from variolite.training.run_folder import RunFiles, damaged
 
 # Columns of the table of held-out crystals that are errors: what each is called, its unit, and
-# what is said of the median.
+# the words on the median.
 MEASURES = {
     "periodic_error": ("periodic error", "Å", "atoms are off by {}\u00a0Å"),
     "length_error_percent": ("error of cell lengths", "%", "cell lengths by {}\u00a0%"),

@@ -32,7 +32,7 @@ from variolite.report.page import Alternatives, Figure, packaged, template
 from variolite.report.style import INK, MUTED, PAPER, SHOWN_IN, SIZE, WIDTH, blend, ink_on
 
 ATOM_FRACTION = 0.45  # drawn radius of an atom in covalent radii: bonds stay in sight
-BOND_FACTOR = 1.15  # bonds are shorter than so many sums of covalent radii
+BOND_FACTOR = 1.15  # longest bond in sums of covalent radii
 ON_FACE = 0.02  # atoms so near a face, in cell edges, are drawn on the opposite one too
 MOST_ATOMS = 400
 EDGE_PIECES, FINE = 8, 6
@@ -135,7 +135,7 @@ def _images(crystal: Crystal) -> tuple[Floats, Integers, Floats]:
 
 def _scene(crystal: Crystal, atoms: Integers, fractional: Floats) -> Scene:
     lattice = lattices_from_parameters(cell_parameters(crystal.lattice))[0]
-    # Cell parameters do not tell a structure from its mirror image.
+    # A structure and its mirror image have the same cell parameters.
     lattice[:, 2] *= np.sign(np.linalg.det(crystal.lattice)) or 1.0
     points = (fractional - 0.5) @ lattice
     species = crystal.species.astype(np.int64)[atoms]
