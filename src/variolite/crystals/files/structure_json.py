@@ -41,10 +41,15 @@ def parse_json(text: str) -> Iterator[Draft | RejectedError]:
     if not entries:
         raise RejectedError("no_structure", "the JSON has no lattice with sites")
     for name, entry in entries:
+        structure = _structure_of(entry)
+        values = _properties(entry, structure)
+        keys = {key.casefold(): key for key in values}
+        given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
         try:
-            yield _entry(name, entry)
+            species, positions, lattice, notes = _parts(structure)
+            yield Draft(species, positions, lattice, name or given, values, notes)
         except RejectedError as error:
-            yield RejectedError(error.code, error.detail, name or error.name)
+            yield RejectedError(error.code, error.detail, name or given)
 
 
 def _entries(content: Any) -> list[tuple[str, Any]]:
@@ -79,32 +84,34 @@ def _structure_of(entry: Any) -> dict[str, Any] | None:
     return next((found for found in map(_structure_of, held) if found is not None), None)
 
 
-def _entry(name: str, entry: Any) -> Draft:
-    structure = _structure_of(entry)
+def _properties(entry: Any, structure: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the single values beside a structure, and those among its own properties."""
     if structure is None:
-        raise RejectedError("no_structure", "no lattice with sites")
+        return {}
     values = _scalars(structure.get("properties"))
     if structure is not entry:
         values |= _scalars(entry)
     if structure is entry.get("attributes"):
         values |= _scalars(structure)
         values.pop("type", None)
-    keys = {key.casefold(): key for key in values}
-    given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
+    return values
+
+
+def _parts(
+    structure: dict[str, Any] | None,
+) -> tuple[list[int], Floats, Floats, tuple[str, ...]]:
+    """Return atomic numbers, fractional coordinates, lattice vectors and notes."""
+    if structure is None:
+        raise RejectedError("no_structure", "no lattice with sites")
     read = next(read for keys, read in _SHAPES.items() if keys <= structure.keys())
     try:
         symbols, positions, lattice, fractional = read(structure)
     except (TypeError, ValueError, KeyError, AttributeError, IndexError):
-        detail = "cell or sites are not understood"
-        raise RejectedError("unreadable", detail, name or given) from None
-    except RejectedError as error:
-        raise RejectedError(error.code, error.detail, name or given) from None
+        raise RejectedError("unreadable", "cell or sites are not understood") from None
     if not symbols:
-        raise RejectedError("no_atoms", "", name or given)
+        raise RejectedError("no_atoms")
     species, notes = species_of(symbols)
-    if not fractional:
-        positions = positions @ np.linalg.inv(lattice)
-    return Draft(species, positions, lattice, name or given, values, notes)
+    return species, positions if fractional else positions @ np.linalg.inv(lattice), lattice, notes
 
 
 def _scalars(mapping: Any) -> dict[str, Any]:
