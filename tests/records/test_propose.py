@@ -197,6 +197,8 @@ def test_truth_values_are_no_group_and_no_label(words):
     for source in (frame, frame.drop("Well Name")):
         schema = propose_schema(source.with_columns(x=rng().normal(size=N))).schema
         assert {"gr", "hole"}.isdisjoint(schema.columns)
+    one = frame[: N // 4].drop("Well Name").with_columns(x=rng().normal(size=N // 4))
+    assert propose_schema(one).schema.group is None
 
 
 def test_repeats_are_pointed_out_and_names_stay_distinct():

@@ -123,7 +123,7 @@ class InstrumentTable:
         return frame if csv else frame.cast(dict.fromkeys(numeric, pl.Float64))
 
 
-# What tells two measurements of one value at one depth apart; comments may be broken text.
+# What distinguishes two measurements of one value at one depth; comments may be broken text.
 _MARKS = ("core", "type", "sect", "a/w", "offset", "timestamp", "test no", "text id")
 _DEPTH_STEMS = ("Depth {scale}", "Top depth {scale}", "Depth top {scale}")
 _POINT_SENSOR = ("MSP", "SHMSL", "MS2K", "MS2E", "MS2F", "POINT")
@@ -138,9 +138,9 @@ def recognise(
 ) -> InstrumentTable:
     """Recognise an instrument table by its columns, never by the name of the file.
 
-    ``samples`` are the first values of the columns that tell the loop from the point sensor,
-    whose headers are the same. Raises DataError if the table is of no known instrument, lacks a
-    hole or depth column, or gives a value or depth in another unit.
+    ``samples`` are the first values of the columns that distinguish the loop from the point
+    sensor, whose headers are the same. Raises DataError if the table is of no known instrument,
+    lacks a hole or depth column, or gives a value or depth in another unit.
     """
     found = {
         code: values
@@ -315,7 +315,7 @@ def _scan_binary(path: Path) -> pl.LazyFrame:
 
 
 def _peek(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
-    """Header and a sample of the columns that tell instruments apart."""
+    """Header and a sample of the columns that distinguish instruments."""
     if not path.is_file():
         what = "there is no such file" if not path.exists() else "this is not a file"
         raise DataError(what, hint="give the path of an instrument table")
@@ -340,8 +340,8 @@ def _peek(path: Path) -> tuple[list[str], dict[str, list[str | None]]]:
 
 def _binary_rows(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
     head = _scan_binary(path).head(_SAMPLE_ROWS).collect()
-    told = [name for name in _SAMPLED if name in head.columns]
-    return head.columns, head.with_columns(pl.col(told).cast(pl.String)).rows()
+    sampled = [name for name in _SAMPLED if name in head.columns]
+    return head.columns, head.with_columns(pl.col(sampled).cast(pl.String)).rows()
 
 
 def _csv_rows(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -352,7 +352,7 @@ def _csv_rows(path: Path) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 
 def _read_numbers(frame: pl.LazyFrame, numeric: Sequence[str]) -> pl.LazyFrame:
-    """Read text as numbers, null where it is none; count such text, but for signs of a gap."""
+    """Read text as numbers, null where it is another word, counted unless it means missing."""
     texts = {name: pl.col(name).cast(pl.String).str.strip_chars() for name in numeric}
     numbers = {name: text.cast(pl.Float64, strict=False) for name, text in texts.items()}
     broken = (

@@ -376,7 +376,7 @@ def _find_group(columns: Sequence[_Candidate], rows: int) -> _Candidate | None:
     if not candidates:
         # The name of the one borehole of a log file, for stacking it with others.
         for c in columns:
-            if c.text is not None and c.distinct == 1 and _GROUP & c.words:
+            if c.text is not None and not c.truth and c.distinct == 1 and _GROUP & c.words:
                 c.take("group", "names one group only; a split needs tables of others as well")
                 break
         return None
