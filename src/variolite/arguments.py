@@ -143,7 +143,7 @@ def parse_mapping(pairs: Iterable[str] | None, meanings: Iterable[str] = ()) -> 
 
 
 def _from_file(path: Path) -> dict[str, str]:
-    from variolite.records import read_yaml
+    from variolite.strict_yaml import read_yaml
 
     content = read_yaml(path, where=f"--map {path}")
     if not isinstance(content, dict) or not all(

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from variolite.errors import RecipeError, SchemaError, nearest
 from variolite.fields import FIELDS, field_of_kind
-from variolite.records import Column, Schema, load_yaml, read_yaml
+from variolite.records import Column, Schema
 from variolite.records.schema import BadHole
+from variolite.strict_yaml import load_yaml, read_yaml
 
 # What a recipe holds.
 

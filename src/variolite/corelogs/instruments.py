@@ -18,6 +18,7 @@ from polars.exceptions import PolarsError
 from variolite.corelogs.holes import find_hole_columns
 from variolite.corelogs.lithology import read_packaged
 from variolite.errors import DataError, nearest
+from variolite.records.files.delimited import MISSING_WORDS
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,6 @@ _BINARY: Mapping[str, Callable[[Path], pl.LazyFrame]] = {
     ".feather": pl.scan_ipc,
     ".arrow": pl.scan_ipc,
 }
-_MISSING_TEXT = ("", "na", "n/a", "nan", "null", "none", "-", "#n/a")
 
 
 def open_table(path: str | Path, *, depth_scale: str = "CSF-A") -> InstrumentTable:
@@ -355,8 +355,9 @@ def _read_numbers(frame: pl.LazyFrame, numeric: Sequence[str]) -> pl.LazyFrame:
     """Read text as numbers, null where it is another word, counted unless it means missing."""
     texts = {name: pl.col(name).cast(pl.String).str.strip_chars() for name in numeric}
     numbers = {name: text.cast(pl.Float64, strict=False) for name, text in texts.items()}
+    missing = ["", *MISSING_WORDS]
     broken = (
-        numbers[name].is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(_MISSING_TEXT)
+        numbers[name].is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(missing)
         for name, text in texts.items()
     )
     unreadable = pl.sum_horizontal(b.cast(pl.UInt32) for b in broken)

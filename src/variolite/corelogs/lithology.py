@@ -19,7 +19,8 @@ import yaml
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, nearest
-from variolite.records import read_table, read_yaml
+from variolite.records import read_table
+from variolite.strict_yaml import read_yaml
 
 
 def read_packaged(name: str) -> Any:

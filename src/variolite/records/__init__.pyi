@@ -27,8 +27,6 @@ from .rows import rows_where as rows_where
 from .rows import usable_rows as usable_rows
 from .schema import Column as Column
 from .schema import Schema as Schema
-from .schema import load_yaml as load_yaml
-from .schema import read_yaml as read_yaml
 from .splits import Split as Split
 from .splits import split_groups as split_groups
 from .transforms import TRANSFORMS as TRANSFORMS
