@@ -141,9 +141,9 @@ def _of_one_instrument(parts: Sequence[Accumulated]) -> pl.DataFrame:
     """Return the bins of all tables of an instrument, with moments by channel."""
     if len(parts) == 1:
         return parts[0].bins
-    parts = sorted(parts, key=lambda part: part.counts.path)  # sums depend on their order
     # Tables of one instrument may differ in their channels (samples do).
-    bins = pl.concat([part.bins for part in parts], how="diagonal")
+    ordered = sorted(parts, key=lambda part: part.counts.path)  # sums depend on their order
+    bins = pl.concat([part.bins for part in ordered], how="diagonal")
     bins = bins.with_columns(pl.selectors.ends_with("_count").fill_null(0))
     # The same readings, which in another order differ in the last digits.
     alike = bins.select(pl.exclude("^.*_m2$")).with_columns(pl.selectors.float().round_sig_figs(9))
