@@ -73,10 +73,10 @@ def test_textbook_cells():
     same = both[0].counts == both[1].counts
     cells = [cell_parameters(reduce_cells(crystals.take(same)).lattices) for crystals in both]
     np.testing.assert_allclose(cells[0], cells[1], 0, 1e-6)
-    told: list[str] = []
-    fcc = cell_parameters(reduce_cells(both[0], log=told.append).lattices)[0]
+    logged: list[str] = []
+    fcc = cell_parameters(reduce_cells(both[0], log=logged.append).lattices)[0]
     np.testing.assert_allclose(fcc, [3.615 / 2**0.5] * 3 + [60] * 3, 0, 1e-6)
-    assert told == ["0 of 78 cells reduced"]
+    assert logged == ["0 of 78 cells reduced"]
     flat = Crystal(np.array([6], np.uint8), np.zeros((1, 3)), np.ones((3, 3)), "flat one")
     with pytest.raises(DataError, match="flat one: the lattice vectors span no volume"):
         reduce_cells(Crystals.of([flat]))

@@ -6,9 +6,9 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,18 @@ class Reading:
         notes = pl.concat([pl.DataFrame(schema=_NOTES), *(part.notes for part in parts)])
         return cls(_joined([part.crystals for part in parts]), rejects, notes)
 
-    def without(self, wrong: Mapping[int, RejectedError], file: str) -> Reading:
-        """Move structures, by place, to the rejects; they all came from ``file``."""
+    def without(
+        self, wrong: Mapping[int, RejectedError], file: str, *, rows: bool = False
+    ) -> Reading:
+        """Move structures, by place, to the rejects; they all came from ``file``.
+
+        With ``rows`` their places are its rows.
+        """
         names = self.crystals.names
-        lines = [(file, None, str(names[i]), e.code, e.reason) for i, e in sorted(wrong.items())]
+        lines = [
+            (file, place if rows else None, str(names[place]), error.code, error.reason)
+            for place, error in sorted(wrong.items())
+        ]
         less = _reading(self.crystals, wrong, lines)
         return replace(less, rejects=pl.concat([self.rejects, less.rejects]), notes=self.notes)
 
@@ -188,11 +196,7 @@ def read_chunk(chunk: Chunk, limits: Limits) -> Reading:
         return _reading(Crystals.of([]), {}, [line])
     if isinstance(content, Crystals):
         wrong = {} if limits == Limits() else faults(content, limits)
-        lines: list[Line] = [
-            (chunk.files[0], place, str(content.names[place]), error.code, error.reason)
-            for place, error in sorted(wrong.items())
-        ]
-        return _reading(content, wrong, lines)
+        return _reading(content, {}, []).without(wrong, chunk.files[0], rows=True)
     return _parsed(chunk, content, limits)
 
 
@@ -329,32 +333,21 @@ def read_in_order(
     Up to ``workers`` processes are started once :data:`PATIENCE` is over; chunks are read ahead
     by a few only, to bound the memory.
     """
-    left = iter(chunks)
-    spent = 0.0
-    for chunk in left:
-        if workers > 1 and spent >= PATIENCE:
-            yield from _in_processes(chain([chunk], left), limits, workers)
-        else:
-            began = time.monotonic()
-            reading = read_chunk(chunk, limits)
-            spent += time.monotonic() - began
-            yield chunk, reading
-
-
-def _in_processes(
-    chunks: Iterable[Chunk], limits: Limits, workers: int
-) -> Iterator[tuple[Chunk, Reading]]:
     waiting: deque[tuple[Chunk, Future[Reading]]] = deque()
-    with Workers(workers) as pool:
+    pool, spent = None, 0.0
+    with ExitStack() as stack:
         for chunk in chunks:
-            if isinstance(chunk.content, list):
+            if pool is None and workers > 1 and spent >= PATIENCE:
+                pool = stack.enter_context(Workers(workers))
+            # A store is mapped into memory; on its way to a worker it would be copied.
+            if pool is not None and isinstance(chunk.content, list):
                 future = pool.submit(read_chunk, chunk, limits)
             else:
-                # A store is mapped into memory; on its way to a worker it would be copied.
-                future = Future()
+                began, future = time.monotonic(), Future()
                 future.set_result(read_chunk(chunk, limits))
+                spent += time.monotonic() - began
             waiting.append((chunk, future))
-            while len(waiting) > 2 * workers:
+            while len(waiting) > (2 * workers if pool else 0):
                 done, future = waiting.popleft()
                 yield done, future.result()
         for done, future in waiting:

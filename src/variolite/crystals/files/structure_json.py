@@ -46,8 +46,9 @@ def parse_json(text: str) -> Iterator[Draft | RejectedError]:
         keys = {key.casefold(): key for key in values}
         given = next((str(values.pop(keys[key])) for key in IDS if key in keys), "")
         try:
-            species, positions, lattice, notes = _parts(structure)
-            yield Draft(species, positions, lattice, name or given, values, notes)
+            draft = _draft(structure)
+            draft.name, draft.properties = name or given, values
+            yield draft
         except RejectedError as error:
             yield RejectedError(error.code, error.detail, name or given)
 
@@ -97,10 +98,7 @@ def _properties(entry: Any, structure: dict[str, Any] | None) -> dict[str, Any]:
     return values
 
 
-def _parts(
-    structure: dict[str, Any] | None,
-) -> tuple[list[int], Floats, Floats, tuple[str, ...]]:
-    """Return atomic numbers, fractional coordinates, lattice vectors and notes."""
+def _draft(structure: dict[str, Any] | None) -> Draft:
     if structure is None:
         raise RejectedError("no_structure", "no lattice with sites")
     read = next(read for keys, read in _SHAPES.items() if keys <= structure.keys())
@@ -111,7 +109,9 @@ def _parts(
     if not symbols:
         raise RejectedError("no_atoms")
     species, notes = species_of(symbols)
-    return species, positions if fractional else positions @ np.linalg.inv(lattice), lattice, notes
+    if not fractional:
+        positions = positions @ np.linalg.inv(lattice)
+    return Draft(species, positions, lattice, notes=notes)
 
 
 def _scalars(mapping: Any) -> dict[str, Any]:
