@@ -226,7 +226,7 @@ class LatentSet:
         group, properties = uniform[1] >= DROPPED_GROUP, uniform[3:] >= DROPPED_EACH
         properties &= uniform[2] >= DROPPED_TOGETHER
         if not training:
-            group.fill_(True), properties.fill_(False)
+            group, properties = torch.ones_like(group), torch.zeros_like(properties)
         conditions = conditions.dropped(group.long(), properties.float().T)
         means = self.means.take(atoms, torch.from_numpy(chosen).to(device))
         return LatentBatch(self.mean[atoms], means, noise, uniform[0], layout, conditions)

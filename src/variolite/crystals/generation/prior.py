@@ -54,7 +54,7 @@ from variolite.training.loop import Resume, is_due
 from variolite.training.storage import module_with
 
 VALIDATION = 0.05  # fraction of the formulas whose crystals choose the epoch of the flow
-FEWEST_FORMULAS = 20  # below which it is a fraction of the crystals
+FEWEST_TO_SPLIT = 20  # below which it is a fraction of the crystals
 ATOMS_AT_ONCE = 4_096  # atoms whose latents are drawn in one batch
 
 
@@ -94,11 +94,9 @@ class LatentPrior:
         if not len(where.properties):
             where = replace(where, properties=np.full(len(self.vocabulary.properties), np.nan))
         # Sizes first, then elements for each: cells of all sizes stay as frequent as they were.
-        if counts is not None:
-            pass
-        elif where.atoms is not None:
+        if counts is None and where.atoms is not None:
             counts = np.full(number, where.atoms, dtype=np.int64)
-        else:
+        elif counts is None:
             chances = self.counts.probabilities(where, guidance)
             random = np.random.default_rng((seed, 4))
             counts = random.choice(len(chances), number, p=chances).astype(np.int64)
@@ -281,7 +279,7 @@ def fit_prior(
 def _held_out(crystals: Crystals, seed: int) -> NDArray[np.bool_]:
     """Choose a twentieth of the formulas, or of the crystals where there are few formulas, (B,)."""
     keys: NDArray[Any] = reduced_formulas(crystals)
-    if len(np.unique(keys)) < FEWEST_FORMULAS:
+    if len(np.unique(keys)) < FEWEST_TO_SPLIT:
         keys = np.arange(len(crystals))
     distinct = np.random.default_rng((seed, 5)).permutation(np.unique(keys))
     return np.isin(keys, distinct[: int(VALIDATION * len(distinct))])
