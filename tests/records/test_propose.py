@@ -190,7 +190,7 @@ def test_groups_of_any_kind():
         propose_schema({"name": ["a", "b", "c"]})
 
 
-@pytest.mark.parametrize("words", [("True", "False"), ("Y", "N"), (True, False)])
+@pytest.mark.parametrize("words", [("True", "False"), ("yes", "No"), (True, False)])
 def test_truth_values_are_no_group_and_no_label(words):
     flags = np.repeat(words, N // 2)
     frame = table(GR=flags, Hole=flags)

@@ -52,7 +52,7 @@ _IDENTITY = {"id", "sample", "name", "uuid", "key", "code"}
 _LABEL = {"group", "principal", "category", "phase", "zone", "member", "prefix", "suffix"}
 _LABEL_STARTS = ("lith", "facies", "class", "label", "formation", "rock", "species", "target")
 _COLOUR = {"r", "g", "b", "red", "green", "blue", "rgb"}
-_TRUTH = ["true", "false", "yes", "no", "t", "f", "y", "n"]
+_TRUTH = ["true", "false", "yes", "no"]
 _PERCENT = {"percent", "pct", "porosity", "saturation"}
 # Bookkeeping only where a header holds nothing but such words: "core" is, "core porosity" not.
 _BOOKKEEPING = {"offset", "test", "no", "core", "sect", "section", "row", "index", "number"}
