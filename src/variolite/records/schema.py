@@ -181,15 +181,12 @@ def _find_source(column: Column, available: Sequence[str], mapped: str | None = 
         hint = _suggest(stated, available, "The table has")
         raise SchemaError(what, where=None if mapped is None else "column mapping", hint=hint)
     wanted = (column.name, *column.aliases)
-    for name in wanted:
-        if name in available:
-            return name
+    if exact := next((name for name in wanted if name in available), None):
+        return exact
     for fold in (str.casefold, lambda text: split_header(text)[0].casefold()):
-        headers: dict[str, list[str]] = {}
-        for header in available:
-            headers.setdefault(fold(header), []).append(header)
+        folded = {header: fold(header) for header in available}
         for name in wanted:
-            match = headers.get(name.strip().casefold(), [])
+            match = [h for h, text in folded.items() if text == name.strip().casefold()]
             if len(match) > 1:
                 what = f"{column.name!r} could be any of the columns {', '.join(map(repr, match))}"
                 raise SchemaError(what, hint=f"Say which with {column.name}=COLUMN")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,8 +160,7 @@ def load_table(
         return _finished(_from_memory(source), {}, None, text, nulls)
 
     def read(path: Path) -> Table:
-        with _reading(path) as ending:
-            frame, units = _READERS[ending](path, text, most_bytes)
+        frame, units = _read_file(path, text, most_bytes)
         return _finished(frame, units, str(path), text, nulls)
 
     paths, many = find_tables(source, _READERS)
@@ -209,9 +207,10 @@ def ending_of(path: Path, known: Iterable[str], verb: str) -> str:
     raise DataError(f"{what} cannot be {verb}", where=str(path), hint=f"Use one of {listed}")
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[str]:
-    """Check a path and give its ending; every error within names the path."""
+def _read_file(
+    path: Path, text: Sequence[str], most_bytes: int | None
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Read a file by its ending; every error names the path."""
     ending = ""
     try:
         if path.is_dir():
@@ -224,7 +223,7 @@ def _reading(path: Path) -> Iterator[str]:
         ending = ending_of(path, _READERS, "read")
         if path.stat().st_size == 0:
             raise DataError("the file is empty")
-        yield ending
+        return _READERS[ending](path, text, most_bytes)
     except DataError as error:
         raise DataError(error.what, where=str(path), hint=error.hint) from None
     except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
