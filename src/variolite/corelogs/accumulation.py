@@ -102,8 +102,8 @@ _DEEPEST = 100_000.0
 _LARGEST = 2.0**30
 _BLANKS = " " * 64
 _READING_COUNTS = ("rows", "present", "used", "unreadable")
-# A sum of floating-point numbers depends on the order of its terms. So many rows at a time, in the
-# order of the file, are summed up, whatever the number of threads.
+# A sum of floating-point numbers depends on the order of its terms. Rows are summed up in batches
+# of this size, in the order of the file, whatever the number of threads.
 _BATCH = 100_000
 
 

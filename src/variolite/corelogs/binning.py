@@ -120,7 +120,7 @@ def join_instruments(
     for code in others:
         left, bins = joined, _of_one_instrument(parts[code])
         joined = left.join(bins, on=KEY, how="inner" if how == "inner" else "full", coalesce=True)
-        # Keys are unique on both sides, so that the sizes tell how many met.
+        # Keys are unique on both sides, so that the sizes give the matches.
         total = left.height + bins.height
         matched = joined.height if how == "inner" else total - joined.height
         step = JoinStep(code, left.height, bins.height, matched, joined.height)

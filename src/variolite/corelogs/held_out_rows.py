@@ -132,7 +132,7 @@ class HeldOut:
 
     @property
     def n_groups(self) -> int:
-        """Number of groups that the rows come from; 0 when the file does not tell."""
+        """Number of groups that the rows come from; 0 when the file does not say."""
         return 0 if self.groups is None else len(np.unique(self.groups))
 
     @property

@@ -23,7 +23,7 @@ CELLS = 44
 
 
 def dot_size(count: int) -> float:
-    """Return how wide dots are: the fewer there are, the wider, for colours to be told apart."""
+    """Return how wide dots are: the fewer there are, the wider, for colours to be distinguished."""
     return float(np.clip(3.4 * math.sqrt(1000 / max(count, 1)), 3.4, 6.8))
 
 

@@ -96,7 +96,7 @@ def training_section(
 ) -> Section:
     """Return the training curves, or say that no history was written.
 
-    ``names`` says what tells the members apart, such as "seed 1".
+    ``names`` says how the members differ, such as "seed 1".
     """
     if history is None:
         reason = "No training history: the folder holds no history.jsonl."
@@ -255,7 +255,7 @@ def about_run(files: RunFiles) -> str:
 
 
 def provenance_section(files: RunFiles) -> Section:
-    """Return versions, seed, split, command, data and times, as far as the folder tells."""
+    """Return versions, seed, split, command, data and times, as far as the folder has them."""
     blocks: list[Block] = []
     stated = flattened(files.provenance)
     environment = flattened(files.environment or {})

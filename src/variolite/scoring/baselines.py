@@ -160,6 +160,5 @@ def _agreement(
     for entry in entries:
         if entry.key.level == level:
             method, _, name = entry.key.method.partition("/")
-            every = np.ones((1, len(entry.scored.groups)))
-            values[method, name].append(float(entry.scored.values(every, ["ari"])["ari"].mean()))
+            values[method, name].append(float(entry.whole("ari").mean()))
     return {key: float(np.mean(some)) for key, some in values.items()}

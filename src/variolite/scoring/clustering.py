@@ -87,13 +87,18 @@ def score_clusters(
     held_out: HeldOut,
     level: str,
     known: Sequence[tuple[IntArray, IntArray]] = (),
+    *,
+    part: str | None = None,
 ) -> ClusterScores | None:
     """Count the clusters of the scored rows, [m] per seed, against their labels at one level.
 
-    ``known`` holds, per seed, positions of some training rows and their clusters: the class
-    that a cluster stands for is learned on them. Noise (-1) is a cluster of its own. Groups
-    without a label are left out; None where no row is labelled.
+    With ``part``, only its rows count. ``known`` holds, per seed, positions of some training rows
+    and their clusters: the class that a cluster stands for is learned on them. Noise (-1) is a
+    cluster of its own. Groups without a label are left out; None where no row is labelled.
     """
+    if part is not None:
+        clusters = [some[held_out.parts[part]] for some in clusters]
+        held_out = held_out.only(part)
     labels, train_labels = held_out.test_labels[level], held_out.train_labels[level]
     n_groups, codes = len(held_out.groups), held_out.group_codes
     k = 1 + max(int(some.max(initial=-1)) for some in (*clusters, *(some for _, some in known)))
@@ -104,7 +109,7 @@ def score_clusters(
     )
     learned = [count_tables(some, train_labels.take(at), k)[0, :rows] for at, some in known]
     mapped = bool(learned) and all(table.any() for table in learned)
-    # Labels are the same for every seed, so the first tells which groups have any.
+    # Labels are the same for every seed, so the first shows which groups have any.
     labelled = np.flatnonzero(tables[0].any(axis=(1, 2)))
     if not len(labelled):
         return None
@@ -114,18 +119,6 @@ def score_clusters(
         groups=tuple(held_out.groups[index] for index in labelled),
         classes=labels.classes,
     )
-
-
-def score_part(
-    clusters: Sequence[IntArray],
-    held_out: HeldOut,
-    part: str | None,
-    level: str,
-    known: Sequence[tuple[IntArray, IntArray]] = (),
-) -> ClusterScores | None:
-    """Do the same with the scored rows of one part alone, clusters still [m] per seed."""
-    chosen = held_out.parts[part]
-    return score_clusters([some[chosen] for some in clusters], held_out.only(part), level, known)
 
 
 # What the rules for the number of clusters look at.
@@ -421,7 +414,7 @@ def _entries(
             (replace(key, k=k, level=level, rows=part), found)
             for level in held_out.test_labels
             for part in (whole, *apart)
-            if (found := score_part(clusters, held_out, part, level, known)) is not None
+            if (found := score_clusters(clusters, held_out, level, known, part=part)) is not None
         ]
         parts = _without_labels(seeds, held_out, sample)
         scored[k] += [(replace(key, k=k, rows=whole), part) for part in parts]
@@ -450,10 +443,10 @@ def _oracle(entries: Sequence[Entry], rows: str | None) -> list[Entry]:
     """Return, per level, the fixed k that agrees best with the labels of the test rows."""
     best: dict[str, tuple[float, Entry]] = {}
     for entry in entries:
-        level, part = entry.key.level, entry.scored
+        level = entry.key.level
         if level is None or (entry.key.rule, entry.key.rows) != ("fixed", rows):
             continue
-        ari = float(part.values(np.ones((1, len(part.groups))), ["ari"])["ari"].mean())
+        ari = float(entry.whole("ari").mean())
         if level not in best or ari > best[level][0]:
             best[level] = (ari, entry)
     return [replace(entry, key=replace(entry.key, rule="oracle")) for _, entry in best.values()]

@@ -181,6 +181,11 @@ class Entry:
     key: ScoreKey
     scored: ScoredGroups
 
+    def whole(self, metric: str) -> FloatArray:
+        """One score of all groups together, by seed, [S]."""
+        every = np.ones((1, len(self.scored.groups)))
+        return np.asarray(self.scored.values(every, [metric])[metric][0])
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -332,7 +332,7 @@ def fit_gaussian_mixture(
     else:
         seeds = [int(generator.integers(2**31)) for _ in range(max(1, n_init))]
         starts = [lloyd(matrix, k, own, 1).predict(matrix).astype(np.int64) for own in seeds]
-    # A constant feature cannot tell components apart; it is put back afterwards.
+    # A constant feature cannot separate components; it is put back afterwards.
     varies = np.ptp(matrix, axis=0) > 0
     varying, constant = np.flatnonzero(varies), np.flatnonzero(~varies)
     shift = matrix[:, varying].mean(axis=0)

@@ -58,7 +58,7 @@ class ScoreKey:
     reconstruction; R2 of a log that is modelled in logarithms has the unit of the logarithm.
     ``rows`` are those scored: "all", or apart those in which every input was observed,
     "complete", and those "with gaps". ``clusters`` are those that the run keeps and
-    `variolite cluster` gives, "kept", or were fitted anew for the score, "refitted".
+    `variolite cluster` gives, "kept", or were fitted again for the score, "refitted".
     """
 
     task: _Task

@@ -17,7 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.scoring.baselines import fill_gaps, pca_whitened
-from variolite.scoring.clustering import draw, score_part
+from variolite.scoring.clustering import draw, score_clusters
 from variolite.scoring.evaluation import Entry, Evaluation, HeldOut
 from variolite.scoring.intervals import FloatArray, IntArray
 from variolite.scoring.scorecard import ScoreKey
@@ -168,7 +168,7 @@ def evaluate_supervised(
             rows = known[draw(np.random.default_rng([seed, 5]), len(known), MAX_TRAIN_ROWS)]
             clusters.append(_predict(chosen, x[rows], codes[rows], scored, seed))
         for part in held_out.parts:
-            scores = score_part(clusters, held_out, part, level)
+            scores = score_clusters(clusters, held_out, level, part=part)
             if scores is None:
                 continue
             # Predicted classes are clusters that stand for themselves.

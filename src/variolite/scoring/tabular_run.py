@@ -29,7 +29,6 @@ from variolite.scoring.clustering import (
     Representation,
     evaluate_clustering,
     score_clusters,
-    score_part,
 )
 from variolite.scoring.evaluation import (
     Entry,
@@ -135,7 +134,7 @@ def _score_model(
     active = active_dimensions(model, known[0])
 
     def represent(encode: Callable[[Records], FloatArray]) -> Representation:
-        return Representation(_end_to_end(known, encode, axis=1), encode(test))
+        return Representation(np.concatenate([*map(encode, known)], axis=1), encode(test))
 
     representations = {"vae": represent(lambda part: active_means(model, part, active))}
     spec = recipe.clustering
@@ -223,12 +222,6 @@ def logs_of(*parts: Records) -> Logs:
         np.concatenate([_groups(part) for part in parts]),
         np.concatenate(order) if len(order) == len(parts) else None,
     )
-
-
-def _end_to_end(
-    parts: Sequence[Records], values: Callable[[Records], FloatArray], axis: int
-) -> FloatArray:
-    return np.concatenate([values(part) for part in parts], axis=axis)
 
 
 def _by_level(parts: Sequence[Records], levels: Levels) -> dict[str, NDArray[np.str_]]:
@@ -321,12 +314,13 @@ def _with_kept(
     key = ScoreKey("clustering", "vae", held_out.split, clusters.algorithm, "inductive")
     key = replace(key, k=clusters.k, rule=None if clusters.rule == "fixed" else clusters.rule)
     rows = np.arange(len(known[0])) if known else np.arange(0)
+    learned = [(rows, own) for own in known]
     scored = [some[held_out.kept] for some in assigned]
     kept = [
         Entry(replace(key, level=level, rows=part, clusters="kept"), found)
         for level in held_out.test_labels
         for part in held_out.parts
-        if (found := score_part(scored, held_out, part, level, [(rows, own) for own in known]))
+        if (found := score_clusters(scored, held_out, level, learned, part=part))
     ]
     notes = [_kept_note(kept[0])] if kept else []
     others = [
@@ -340,13 +334,11 @@ def _with_kept(
 
 
 def _kept_note(entry: Entry) -> str:
-    every = np.ones((1, len(entry.scored.groups)))
-    by_member = entry.scored.values(every, ["ari"])["ari"][0]
-    listed = ", ".join(f"{ari:.3f}" for ari in by_member)
+    listed = ", ".join(f"{ari:.3f}" for ari in entry.whole("ari"))
     return (
         "kept: the clusters that `variolite cluster` gives, fitted on training groups alone; their "
         f"ARI with {entry.key.level} by member: {listed}. Other rows of the VAE are clusters "
-        "fitted anew on training and validation groups; a row is the mean over members"
+        "refitted on training and validation groups; a row is the mean over members"
     )
 
 

@@ -155,7 +155,7 @@ class RunFolder:
             if is_still(descriptor, self.lock_file):
                 break
             os.close(descriptor)  # its owner removed it just now
-        with suppress(OSError):  # a full disk is told where it matters
+        with suppress(OSError):  # a full disk is reported where it matters
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, f"process {os.getpid()} on {host}".encode())
@@ -227,7 +227,7 @@ class RunFolder:
         self.require_free(restart=restart)
         try:
             if restart:
-                # From the model, without which it is not finished, to what tells that it is a run.
+                # From the model, without which it is not finished, to what marks it as a run.
                 first, last = self.model_folder / DESCRIPTION, self.split_file
                 others = [path for path in self.parts if path not in (first, last)]
                 for path in (first, self.manifest_file, *others, self.page_file):

@@ -79,7 +79,7 @@ class TabularModel:
 
     Arrays that come out have a leading members axis M; rows keep their order. ``provenance`` is
     JSON-able. ``groups`` are the normalised names of the groups trained on and validated with,
-    None where there were none or an old file does not tell.
+    None where there were none or an old file does not say.
     """
 
     schema: FittedSchema
