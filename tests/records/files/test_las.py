@@ -163,7 +163,9 @@ def test_names_of_wells_are_text(tmp_path):
 
     assert read_quietly(tmp_path, well("WELL. 0012 : well"))["WELL"][0] == "0012"
     old = well("WELL. WELL : 0012").replace("VERS. 2.0", "VERS. 1.2")
-    assert read_quietly(tmp_path, old)["WELL"][0] == "0012"
+    for text in (old, old.replace("VERS. 1.2", "VERS. 1,2")):
+        assert read_quietly(tmp_path, text)["WELL"][0] == "0012"
+    assert read_quietly(tmp_path, LAS.replace("VERS. 2.0", "VERS. ***"))["WELL"][0] == "7/1-2 S"
     frame = read_with(tmp_path, well("WELL. : well", "UWI. 00123 : id"), "its UWI 00123 is taken")
     assert frame["WELL"][0] == "00123"
     assert "WELL" not in read_quietly(tmp_path, well()).columns
