@@ -277,11 +277,5 @@ def _speed(speed: Sequence[Result], figures: list[dict[str, Any]]) -> list[str]:
 def _figure(
     key: Key, name: str, other: str | None, score: str, found: Difference
 ) -> dict[str, Any]:
-    return {
-        "set": key[0],
-        "seconds": key[1],
-        "variant": name,
-        "minus": other,
-        "score": score,
-        **{k: v if np.isfinite(v) else None for k, v in vars(found).items()},
-    }
+    place = zip(("set", "seconds"), key, strict=True)
+    return {**dict(place), "variant": name, "minus": other, "score": score, **vars(found)}

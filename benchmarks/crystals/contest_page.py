@@ -217,15 +217,8 @@ def _trials(tuning: Sequence[Result]) -> list[str]:
 def _figure(
     key: Key, name: str, other: str | None, score: str, found: Difference
 ) -> dict[str, Any]:
-    return {
-        "set": key[0],
-        "size": key[1],
-        "seconds": key[2],
-        "opponent": name,
-        "minus": other,
-        "score": score,
-        **{k: v if np.isfinite(v) else None for k, v in vars(found).items()},
-    }
+    place = zip(("set", "size", "seconds"), key, strict=True)
+    return {**dict(place), "opponent": name, "minus": other, "score": score, **vars(found)}
 
 
 def _title(name: str) -> str:

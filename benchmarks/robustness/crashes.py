@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,21 @@ class Trial:
         return None
 
 
+def _at_every_change(
+    trial: Trial,
+    act: Callable[[str, int], None],
+    how: str,
+    fault_of: Callable[[Outcome], str | None],
+) -> Iterator[Attempt]:
+    """Disturb a command at each of its changes."""
+    for number in range(1, trial.changes + 1):
+        fault = fault_of(trial.run(act, number))
+        yield Attempt(how.format(number), fault or trial.resumed())
+
+
 def try_kills(trial: Trial, times: int, random: np.random.Generator) -> Iterator[Attempt]:
     """Kill a command at each of its changes, and at random moments up to ``times`` in all."""
-    for number in range(1, trial.changes + 1):
-        trial.run(_die, number)
-        yield Attempt(f"kill at change {number}", trial.resumed())
+    yield from _at_every_change(trial, _die, "kill at change {}", lambda end: end.fault)
     for delay in trial.more(times, trial.seconds, random):
         ended_ = trial.run(signals={delay: signal.SIGKILL})
         yield Attempt(f"kill after {delay:.3f} s", ended_.fault or trial.resumed())
@@ -161,9 +172,8 @@ def _met_full_disk(trial: Trial, full: Outcome) -> str | None:
 
 def try_full_disk(trial: Trial, times: int, random: np.random.Generator) -> Iterator[Attempt]:
     """Let the disk be full from each change on; then, where allowed, a disk of random size."""
-    for number in range(1, trial.changes + 1):
-        fault = _met_full_disk(trial, trial.run(_no_space, number))
-        yield Attempt(f"no space from change {number} on", fault or trial.resumed())
+    how = "no space from change {} on"
+    yield from _at_every_change(trial, _no_space, how, partial(_met_full_disk, trial))
     present = _pages(trial.program.before) if trial.program.before else 0
     used = _pages(trial.work) - present
     for share in trial.more(times, 1.2, random):
