@@ -271,22 +271,23 @@ class RunFolder:
         return load_recipe(self.whole(self.recipe_file), kind=self.field.recipe, stored=True)
 
     def split(self) -> Split:
-        """Load the groups of every part; a RunFolderError where the file is missing or damaged."""
+        """Load the groups of every part.
+
+        Raises a RunFolderError where the file is missing or damaged, or the model was trained with
+        another split.
+        """
         split = self.read(self.split_file, _split)
         if split is None:
             what, hint = "a part of the run is missing", "run `variolite fit` again"
             raise RunFolderError(what, where=str(self.split_file), hint=hint)
-        self.require_own(split, self.read(self.model_folder / DESCRIPTION, read_object))
-        return split
-
-    def require_own(self, split: Split | None, model: Mapping[str, Any] | None) -> None:
-        """Raise a RunFolderError for a split with which the described model was not trained."""
-        provenance = (model or {}).get("provenance")
+        model = self.read(self.model_folder / DESCRIPTION, read_object) or {}
+        provenance = model.get("provenance")
         stated = provenance.get("split") if isinstance(provenance, dict) else None
-        if split is not None and stated not in (None, split.fingerprint):
+        if stated not in (None, split.fingerprint):
             what = "the split is not the one that the model was trained with: it was changed since"
             hint = "Restore the file from a copy, or train into a new folder with `variolite fit`"
             raise RunFolderError(what, where=str(self.split_file), hint=hint)
+        return split
 
     def read(self, path: Path, read: Callable[[Path], Result]) -> Result | None:
         """Read one of the files; None where it is missing, `damaged` where it is that."""
@@ -397,18 +398,16 @@ def read_run(run: RunFolder) -> RunFiles:
         hint = "Give the folder that `variolite fit --out` wrote"
         raise RunFolderError(what, where=str(run.path), hint=hint)
     run = RunFolder(run.path.expanduser().resolve())
-    files = RunFiles(
+    return RunFiles(
         run=run,
         recipe_text=run.read(run.recipe_file, _recipe_text),
         model=run.read(run.model_folder / DESCRIPTION, read_object),
         clustering=run.read(run.clusters_file, _clustering),
         history=run.read(run.history_file, read_history) or None,
         held_out=run.read(run.held_out_file, pl.read_parquet),
-        split=run.read(run.split_file, _split),
+        split=run.split() if run.split_file.is_file() else None,
         environment=run.read(run.environment_file, read_object),
     )
-    run.require_own(files.split, files.model)
-    return files
 
 
 def damaged(path: Path, reason: str) -> RunFolderError:
