@@ -100,7 +100,7 @@ def measure(name: str, crystals: Crystals, repeats: int) -> dict[str, Any]:
         "compositions": len(crystals),
         "elements": int((compositions(crystals) > 0).sum(axis=1).max()),
         "valid": int(theirs.sum()),
-        "not_judged": int((~ours.evaluated).sum()),
+        "not_evaluated": int((~ours.evaluated).sum()),
         "unknown": list(ours.unknown),
         "differ": reduced_formulas(crystals)[ours.balanced != theirs].tolist(),
         "ours_s_per_1000": 1e3 * timed.median("ours") / len(crystals),
@@ -122,7 +122,7 @@ def main() -> None:
     ]
     differ, number = sum(len(r["differ"]) for r in rows), sum(r["compositions"] for r in rows)
     unknown = sorted({symbol for row in rows for symbol in row["unknown"]})
-    dearest = max(r["smact_s_per_1000"] for r in rows if not r["set"].startswith("random"))
+    slowest = max(r["smact_s_per_1000"] for r in rows if not r["set"].startswith("random"))
     lines = [
         f"Rules: {smact_rules().source}. Every distinct reduced composition once; both start from "
         "crystals, and their tables are read before. SMACT: one call of `smact_validity` for each.",
@@ -134,7 +134,7 @@ def main() -> None:
                 "number": lambda r: f"{r['compositions']:,}",
                 "elements at most": lambda r: str(r["elements"]),
                 "valid": lambda r: f"{r['valid']:,}",
-                "with unknown elements": lambda r: str(r["not_judged"]),
+                "with unknown elements": lambda r: str(r["not_evaluated"]),
                 "verdicts that differ": lambda r: str(len(r["differ"])),
                 "ours, s per 1,000": lambda r: rounded(r["ours_s_per_1000"]),
                 "SMACT, s per 1,000": lambda r: rounded(r["smact_s_per_1000"]),
@@ -145,9 +145,9 @@ def main() -> None:
         "",
         f"{differ} of {number:,} verdicts differ. SMACT calls compounds of "
         f"{', '.join(unknown)} invalid because it has no oxidation states for them; ours says the "
-        "same, and that they were not judged.",
+        "same, and that they were not evaluated.",
         "",
-        f"Of rows and generated crystals SMACT takes {rounded(dearest)} s per 1,000 at most, where "
+        f"Of rows and generated crystals SMACT takes {rounded(slowest)} s per 1,000 at most, where "
         "scoring 1,000 crystals takes about 21 s without energies "
         "(`crystal_metrics_on_real_rows.md`). So the ratio is of no consequence there; it is where "
         "compositions have eight elements and more, which SMACT tries in all combinations. A "

@@ -81,11 +81,11 @@ def compared(first: Crystals, second: Crystals) -> np.ndarray:
 def by_structure_matcher(first: Crystals, second: Crystals) -> np.ndarray:
     from pymatgen.analysis.structure_matcher import StructureMatcher
 
-    judge = StructureMatcher()
+    matcher = StructureMatcher()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pairs = zip(first, second, strict=True)
-        return np.array([judge.fit(to_pymatgen(x), to_pymatgen(y)) for x, y in pairs])
+        return np.array([matcher.fit(to_pymatgen(x), to_pymatgen(y)) for x, y in pairs])
 
 
 def hull_beside_others(rows: Rows) -> list[str]:
@@ -100,7 +100,7 @@ def hull_beside_others(rows: Rows) -> list[str]:
     error = found.above - listed
     clipped = np.maximum(found.above, 0.0) - listed
 
-    def spelled(shares: np.ndarray) -> Composition:
+    def mixture(shares: np.ndarray) -> Composition:
         return Composition({SYMBOLS[z]: float(shares[z]) for z in np.flatnonzero(shares)})
 
     some = np.random.default_rng(1).permutation(len(test))[:BY_PYMATGEN]
@@ -111,10 +111,10 @@ def hull_beside_others(rows: Rows) -> list[str]:
             near = ~(hull.fractions[:, x[place] == 0] > 0).any(axis=1)
             near &= hull.names != test.names[place]
             entries = [
-                PDEntry(spelled(hull.fractions[i]), hull.energies[i]) for i in np.flatnonzero(near)
+                PDEntry(mixture(hull.fractions[i]), hull.energies[i]) for i in np.flatnonzero(near)
             ]
             entries += [PDEntry(Composition(SYMBOLS[z]), 0.0) for z in np.flatnonzero(x[place])]
-            asked = PDEntry(spelled(x[place]), energy[place])
+            asked = PDEntry(mixture(x[place]), energy[place])
             values.append(PhaseDiagram(entries).get_e_above_hull(asked, allow_negative=True))
         return np.array(values)
 
@@ -153,11 +153,11 @@ def formation_beside_listed(rows: Rows, folder: Path) -> list[str]:
     error = np.abs(found - some.properties["formation_energy_per_atom"])
     above = rows.hull.above(x, found, some.names).above
     gap = np.maximum(above, 0.0) - some.properties["e_above_hull"]
-    judged = np.isfinite(error)
+    known = np.isfinite(error)
     return [
         f"CHGNet 0.3.0, element references fitted on {references.n_crystals:,} reference crystals: "
-        f"formation energies of {int(judged.sum()):,} test rows are off by "
-        f"{error[judged].mean():.4f} eV/atom in the mean, {np.median(error[judged]):.4f} in the "
+        f"formation energies of {int(known.sum()):,} test rows are off by "
+        f"{error[known].mean():.4f} eV/atom in the mean, {np.median(error[known]):.4f} in the "
         f"median (cross-validation from the reference alone: {references.test_mae:.4f}, "
         f"{references.test_median:.4f}); energies above the hull, raised to 0 where below, by "
         f"{np.nanmean(np.abs(gap)):.4f} and {np.nanmedian(np.abs(gap)):.4f}. CHGNet was trained on "

@@ -172,8 +172,8 @@ def main() -> None:
         f"of test_a. Samples: {SAMPLES:,} other rows of it; {WORSE} in the sets made of them. "
         f"{overlap:.1%} of the formulas of test_a occur in the reference. 95 % intervals by "
         "bootstrap over formulas. Real rows that are in the hull are taken out of it before they "
-        "are judged, hence energies below 0; what was made from them is judged against the hull "
-        "with the real rows in it.",
+        "are evaluated, hence energies below 0; what was made from them is evaluated against the "
+        "hull with the real rows in it.",
         "",
         *scores_table(scores),
         "",

@@ -33,7 +33,7 @@ import numpy as np
 import polars as pl
 from benchmarks.lithology_splits import Penalty, penalised
 from benchmarks.lithology_table import write_results
-from benchmarks.pages import RESULTS, provenance, spelled
+from benchmarks.pages import RESULTS, command, provenance
 from numpy.typing import NDArray
 
 from variolite.corelogs import LevelChooser, label_levels
@@ -262,7 +262,7 @@ def main() -> None:
     # The data set stands first, without an option; its file by its name alone.
     options = vars(arguments) | {"name": None, "data": arguments.data.name}
     module = f"benchmarks.lithology {arguments.name}"
-    made = provenance(spelled(module, argparse.Namespace(**options)), ("scikit-learn", "numpy"))
+    made = provenance(command(module, argparse.Namespace(**options)), ("scikit-learn", "numpy"))
     wells = WELLS[arguments.name]
     recipes = ("default",) if arguments.gaps else tuple(arguments.recipes)
     frame = load(wells, arguments.data, gaps=arguments.gaps)

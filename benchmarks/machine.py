@@ -16,7 +16,7 @@ def _first(path: Path, pattern: str) -> str | None:
 
 
 def describe() -> str:
-    """Cores, processor, vector instructions and memory, as far as the system tells them."""
+    """Cores, processor, vector instructions and memory, as far as the system provides them."""
     cpu_file = Path("/proc/cpuinfo")
     model = _first(cpu_file, r"^model name\s*:\s*(.+)$") or platform.processor() or "processor"
     flags = _first(cpu_file, r"^flags\s*:\s*(.+)$") or ""

@@ -28,7 +28,7 @@ LINE, RECORD = 120, 600
 """Characters that a dictionary, and an entry of a list, may take in JSON before it is split."""
 
 
-def spelled(module: str, arguments: argparse.Namespace) -> str:
+def command(module: str, arguments: argparse.Namespace) -> str:
     """Return the command line with all options, defaults included, but for folders."""
     words = ["python -m", module]
     for name, value in vars(arguments).items():

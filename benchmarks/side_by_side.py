@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.machine import load
-from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
+from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
 BEFORE = load()
 EXPLAINED = (
@@ -91,6 +91,6 @@ def publish(
 ) -> None:
     """Write a page; ``path`` is the module and the name of the page."""
     module, _, name = path.partition(":")
-    made = provenance(spelled(f"benchmarks.{module}", arguments), packages)
+    made = provenance(command(f"benchmarks.{module}", arguments), packages)
     made["load"] = [BEFORE, *made["load"]]
     write_page(arguments.results / name, title, [EXPLAINED, "", *lines], figures, made)

@@ -79,7 +79,7 @@ def write_ablations(runs: Path, results: Path) -> None:
 
 
 def _commands(groups: Groups) -> str:
-    """The commands that made the runs, as far as the runs tell them."""
+    """The commands that made the runs, as far as they can be seen from the runs."""
     made: dict[tuple[float, int], list[str]] = defaultdict(list)
     for (set_name, seconds), by_name in groups.items():
         made[seconds, max(len(results) for results in by_name.values())].append(set_name)
@@ -244,14 +244,14 @@ def _speed(speed: Sequence[Result], figures: list[dict[str, Any]]) -> list[str]:
         for engine in result["engines"]:
             rates = 1.0 / np.array(engine["seconds"])
             at, low, high = engine["ratio"]
-            told = f"{at:.2f} [{low:.2f}, {high:.2f}]" if engine["name"] != FULL else ""
+            ratio = f"{at:.2f} [{low:.2f}, {high:.2f}]" if engine["name"] != FULL else ""
             rows.append(
                 [
                     result["title"],
                     engine["title"],
                     f"{100 * result['padding']:.0f} %" if engine["name"] == "padded" else "",
                     f"{np.median(rates):.2f} ({rates.min():.2f}-{rates.max():.2f})",
-                    told,
+                    ratio,
                 ]
             )
             figures.append(

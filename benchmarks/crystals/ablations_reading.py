@@ -20,7 +20,7 @@ STRICT = SCORES[0][0]
 ENOUGH_SEEDS = 3
 
 TOO_FEW_MATCHES = 0.02
-"""Strict match of the full model below which it tells variants apart no more."""
+"""Strict match of the full model below which variants cannot be distinguished."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def _said(section: Section) -> str:
             ]
             ones.sort(key=lambda v: -abs(v.differences[score].mean))
             if ones:
-                told = (f"{v.title} ({_signed(v.differences[score].mean, factor)})" for v in ones)
-                groups.append(f"{verdict}: {', '.join(told)}")
+                shown = (f"{v.title} ({_signed(v.differences[score].mean, factor)})" for v in ones)
+                groups.append(f"{verdict}: {', '.join(shown)}")
         sentences.append(f"{named.capitalize()}, {'; '.join(groups)}.")
     broken = [v for v in section.variants if v.impossible]
     if broken:
@@ -195,7 +195,7 @@ def _limits(sections: Sequence[Section]) -> Iterable[str]:
     )
     epochs = _listed([f"{section.epochs:.0f} on {section.title}" for section in sections])
     yield (
-        f"The full model saw these epochs: {epochs}. A short budget tells what helps to learn "
+        f"The full model saw these epochs: {epochs}. A short budget shows what helps to learn "
         "quickly, not what remains after a long training."
     )
     yield from _trends(settled)
@@ -225,13 +225,13 @@ def _trends(settled: Iterable[tuple[Section, Compared]]) -> Iterable[str]:
         before, after = v.gaps[-2], v.gaps[-1]
         text = f"{v.title} on {section.title} ({100 * before:+.1f} to {100 * after:+.1f} points)"
         (grew if abs(after) > abs(before) else shrank).append(text)
-    told = [
+    found_so = [
         f"{word} for {_listed(ones)}" for word, ones in (("grew", grew), ("shrank", shrank)) if ones
     ]
-    if told:
+    if found_so:
         yield (
             "From half of the budget to the whole, the gap in strict match "
-            f"{'; it '.join(told)} (at half, the rate has not yet fallen)."
+            f"{'; it '.join(found_so)} (at half, the rate has not yet fallen)."
         )
 
 

@@ -6,7 +6,7 @@
 Our network at the .86M size is trained on MP-20 (binary and ternary) with different weights of
 the alignment with CHGNet features; weight 0 is without. Computing the features is charged: their
 processor seconds are taken off the budget of the aligned runs. Afterwards a ridge regression from
-the pooled latents to the formation energy, fitted on the training crystals, is judged on test
+the pooled latents to the formation energy, fitted on the training crystals, is scored on test
 crystals of formulas that no training crystal has. Every run is one process on one thread and
 leaves one JSON file; what is there already is skipped. ``--table`` writes
 ``benchmarks/results/crystal_alignment.md``.
@@ -89,7 +89,7 @@ def explained_share(
 ) -> float:
     """Share of the variance of features that a linear map of the latents explains.
 
-    The map is fitted by least squares on one set of atoms and judged on another; rows without
+    The map is fitted by least squares on one set of atoms and scored on another; rows without
     features are left out. Features are standardised, latents of shape (N, L).
 
     Returns
@@ -115,7 +115,7 @@ def principal_share(features: Tensor, width: int) -> float:
 
 
 def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) -> None:
-    """Train, judge and write the result in one step."""
+    """Train, score and write the result in one step."""
     torch.set_num_threads(1)
     cut = _reduced(SETS["mp_20"](data), run)
     with np.load(_features_file(run, folder)) as stored:
@@ -148,7 +148,7 @@ def carry_out(run: Run, folder: Path, data: Path, say: Callable[[str], None]) ->
         "parameters": entry.parameters,
         "steps": last.steps,
         "epochs": last.epochs,
-        **_judged(entry, cut, features),
+        **_scored(entry, cut, features),
     }
     store_result(run.file(folder), result)
 
@@ -197,7 +197,7 @@ def _contestant(cut: ContestSet, run: Run, features: np.ndarray) -> Contestant:
     )
 
 
-def _judged(entry: Contestant, cut: ContestSet, features: list[np.ndarray]) -> dict[str, Any]:
+def _scored(entry: Contestant, cut: ContestSet, features: list[np.ndarray]) -> dict[str, Any]:
     model = CrystalModel(entry.module.eval())
     found = entry.reconstruct(cut.test)
     errors = periodic_errors(cut.test, found).medians

@@ -38,7 +38,7 @@ REFERENCES = (
 
 
 def _commands(groups: Mapping[Any, Mapping[float, Sequence[Any]]]) -> str:
-    """The calls that made the runs, as far as the runs tell them."""
+    """The calls that made the runs, as far as they can be seen from the runs."""
     calls = []
     for by_weight in groups.values():
         runs = [run for found in by_weight.values() for run in found]

@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.crystals.clock import Clock
 from benchmarks.crystals.sets import FOLDER, SETS
 from benchmarks.crystals.tables import values_of_rows
-from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
+from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from variolite.crystals.crystal_model import CrystalModel
@@ -70,7 +70,7 @@ def main() -> None:
     model: CrystalModel = RunFolder(home).model()
     parts = SETS["mp_20"](arguments.data)
     energies = energy_function()
-    made = provenance(spelled("benchmarks.crystals.asked", arguments), ("chgnet", "scikit-learn"))
+    made = provenance(command("benchmarks.crystals.asked", arguments), ("chgnet", "scikit-learn"))
     references = references_from(parts.train, energies)
 
     def by_chgnet(crystals: Crystals) -> np.ndarray:

@@ -72,7 +72,7 @@ def tuned(folder: Path, set_name: str, opponent: str, size: str) -> Trial:
     """The best trial: most strict matches, then most types right, then least periodic error.
 
     After a short budget a slow learner has no strict match yet, and the periodic error of
-    random coordinates: then types tell which trial learns.
+    random coordinates: then types show which trial learns.
     """
     for name in (set_name, TUNED_ON):
         found = []

@@ -65,7 +65,7 @@ def write_contest(runs: Path, results: Path) -> None:
 
 
 def _commands(everything: Iterable[Result]) -> str:
-    """The commands that made the runs, as far as the runs tell them."""
+    """The commands that made the runs, as far as they can be seen from the runs."""
     made = {
         (r["tuning"], r["size"], r["seconds"]) for r in everything if r["opponent"] in OPPONENTS
     }

@@ -1,4 +1,4 @@
-"""Training for so many seconds of processor time, with snapshots on the way.
+"""Training for a given processor time, with snapshots on the way.
 
 The comparison gives every model the same processor time. Nothing here knows which model it
 trains: the same loop, optimiser and clock serve the source design and ours.

@@ -6,8 +6,8 @@
 Draws structures from the prior of each model with its default settings and scores them:
 validity, uniqueness, novelty, distributions, and for Materials Project compositions the
 stability by CHGNet energies on the offline hull. There the first ``--relax`` samples are also
-relaxed and judged again, beside as many real crystals of the test part. Contacts and symmetry
-are told by size, also of what is drawn before anything is rejected or made symmetric, for
+relaxed and evaluated again, beside as many real crystals of the test part. Contacts and symmetry
+are given by size, also of what is drawn before anything is rejected or made symmetric, for
 ``--drawn`` test compositions and as many of the model's own. The time for ``--timed`` samples is
 taken apart. Writes ``benchmarks/results/crystal_generation.md`` and
 ``.json``.
@@ -30,11 +30,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 from benchmarks.crystals.clock import Clock
-from benchmarks.crystals.relaxed_samples import Court, relaxed_figures, relaxed_lines
+from benchmarks.crystals.relaxed_samples import Evaluation, relaxed_figures, relaxed_lines
 from benchmarks.crystals.sets import FOLDER, SETS, ContestSet
 from benchmarks.crystals.tables import values_of_rows
 from benchmarks.machine import load
-from benchmarks.pages import RESULTS, origin, plain, provenance, spelled, table, write_page
+from benchmarks.pages import RESULTS, command, origin, plain, provenance, table, write_page
 
 from variolite.crystals.crystal_model import CrystalModel
 from variolite.crystals.crystals import Crystals
@@ -57,12 +57,12 @@ from variolite.shipped import shipped_run
 from variolite.training import RunFolder
 
 MODELS: Mapping[str, str | None] = {"mp_20": "hull/mp20_hull.parquet", "perov_5": None}
-"""Model to the table of known phases that its compositions can be judged on."""
+"""Model to the table of known phases that its compositions can be evaluated on."""
 
 SIZES = ((1, 3), (4, 5), (6, 8), (9, 12), (13, 20))
 
 SHARES = (1.0, 1.5, 2.0)
-"""Distances in Angstrom of which the share of structures with nothing closer is told."""
+"""Distances in Angstrom of which the share of structures with nothing closer is given."""
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
     models = {k: m for k, m in known.get("models", {}).items() if "command" in m}
     for name in arguments.models:
         models[name] = {
-            **provenance(spelled("benchmarks.crystals.generation", arguments)),
+            **provenance(command("benchmarks.crystals.generation", arguments)),
             **_measure(name, arguments),
         }
     content = plain({"models": {name: models[name] for name in MODELS if name in models}})
@@ -122,8 +122,8 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
                 force=arguments.relax_force, steps=arguments.relax_steps, seconds=None
             )
             references = references_from(known, energies)
-            court = Court(energies, references, hull, known, limits, arguments.workers, _say)
-            relaxed = _relaxed(made.crystals, parts, arguments.relax, court)
+            given = Evaluation(energies, references, hull, known, limits, arguments.workers, _say)
+            relaxed = _relaxed(made.crystals, parts, arguments.relax, given)
     return {
         "number": number,
         "seed": seed,
@@ -145,7 +145,7 @@ def _measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _timed(model: CrystalModel, number: int, seed: int) -> dict[str, Any]:
-    """Time of exactly so many valid structures, decoded and judged, not written."""
+    """Time of exactly this number of valid structures, decoded and checked, not written."""
     before, clock = load(), Clock()
     made = model.sample(number, Sampling(seed=seed), log=_say)
     return {
@@ -222,14 +222,14 @@ def _geometry_table(found: Mapping[str, Mapping[str, float | None]]) -> list[str
     ]
 
 
-def _relaxed(made: Crystals, parts: ContestSet, number: int, court: Court) -> dict[str, Any]:
+def _relaxed(made: Crystals, parts: ContestSet, number: int, given: Evaluation) -> dict[str, Any]:
     number = min(number, len(made))
     rows = np.linspace(0, len(parts.test) - 1, min(number, len(parts.test))).astype(int)
     sets = {"samples": made.take(np.arange(number)), "test rows": parts.test.take(rows)}
     return {
-        "limits": {"force": court.limits.force, "steps": court.limits.steps},
-        "workers": court.workers,
-        "sets": {title: relaxed_figures(crystals, court) for title, crystals in sets.items()},
+        "limits": {"force": given.limits.force, "steps": given.limits.steps},
+        "workers": given.workers,
+        "sets": {title: relaxed_figures(crystals, given) for title, crystals in sets.items()},
     }
 
 
@@ -245,14 +245,14 @@ def _page(content: Mapping[str, Any]) -> list[str]:
         "",
     ]
     for name, found in content["models"].items():
-        turned_away = ", ".join(f"{n} {code}" for code, n in found["rejects"].items()) or "none"
+        rejected = ", ".join(f"{n} {code}" for code, n in found["rejects"].items()) or "none"
         lines += [
             f"## {name}",
             "",
             origin(found),
             "",
             f"{found['number']:,} structures, seed {found['seed']}, out of {found['attempts']:,} "
-            f"attempts (turned away: {turned_away}), in {found['seconds']:.1f} s of processor "
+            f"attempts (rejected: {rejected}), in {found['seconds']:.1f} s of processor "
             f"time.{_time(found['timed'])}",
             "",
             "Share of structures with no two atoms closer than, samples (test structures): "

@@ -274,7 +274,7 @@ def _wilson(hits: int, number: int) -> tuple[float, float, float]:
 
 
 def _speed(model: CrystalModel, prior: LatentPrior, number: int) -> dict[str, Any]:
-    """Seconds of exactly so many valid crystals, on one thread."""
+    """Seconds of exactly this number of valid crystals, on one thread."""
     found = {}
     for steps in (10, 20):
         began, wall = time.process_time(), time.monotonic()

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from benchmarks.crystals.clock import Clock
 from benchmarks.crystals.sets import FOLDER
-from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
+from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import RidgeCV
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    made = provenance(spelled("benchmarks.crystals.property_head", arguments), ["scikit-learn"])
+    made = provenance(command("benchmarks.crystals.property_head", arguments), ["scikit-learn"])
     warnings.simplefilter("ignore", ConvergenceWarning)
     crystals = load_crystals(arguments.data / "mp_20/biternary_val.csv.gz")
     vae = CrystalVAE.load("mp_20")

@@ -45,8 +45,8 @@ QUANTITIES: Mapping[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True)
-class Court:
-    """By what structures are judged.
+class Evaluation:
+    """What structures are evaluated with.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Court:
     workers
         Processes that relax.
     log
-        Told how far it is.
+        Called with the progress.
     """
 
     energies: Energies
@@ -71,8 +71,8 @@ class Court:
     log: Callable[[str], None]
 
 
-def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
-    """Judge structures as they are, relax them, and judge them again.
+def relaxed_figures(crystals: Crystals, given: Evaluation) -> dict[str, Any]:
+    """Evaluate structures as they are and after relaxation.
 
     Returns
     -------
@@ -82,11 +82,11 @@ def relaxed_figures(crystals: Crystals, court: Court) -> dict[str, Any]:
         out of it, mean steps, and seconds of the relaxation.
     """
     formulas = reduced_formulas(crystals)
-    before, _ = _judged(crystals, court)
+    before, _ = _evaluated(crystals, given)
     clock = Clock()
-    found = relax(crystals, "chgnet", limits=court.limits, workers=court.workers, log=court.log)
+    found = relax(crystals, "chgnet", limits=given.limits, workers=given.workers, log=given.log)
     processor, wall = clock.processor, clock.wall
-    after, removed = _judged(found.crystals, court)
+    after, removed = _evaluated(found.crystals, given)
     moved = displacements(crystals, found)
     some = np.isfinite(moved)
     after["converged"] = _mean(found.converged.astype(np.float64), formulas, (0.0, 1.0))
@@ -119,12 +119,12 @@ def displacements(before: Crystals, relaxation: Relaxation) -> Floats:
     return np.where(np.isfinite(relaxation.energies), np.sqrt(squares), np.nan)
 
 
-def _judged(crystals: Crystals, court: Court) -> tuple[Figures, int]:
+def _evaluated(crystals: Crystals, given: Evaluation) -> tuple[Figures, int]:
     valid = distance_validity(crystals)
     kept = crystals.take(valid)
-    novelty = find_novelty(kept, court.known, Matcher(), log=court.log)
+    novelty = find_novelty(kept, given.known, Matcher(), log=given.log)
     stability = evaluate_stability(
-        kept, court.energies, court.references, court.hull, log=court.log
+        kept, given.energies, given.references, given.hull, log=given.log
     )
     requested = Requested(reduced_formulas(crystals))
     rows = stability_rows(requested, valid, novelty, stability.above)
@@ -179,13 +179,13 @@ def relaxed_lines(found: Mapping[str, Any]) -> list[str]:
         "the best translation; mean and median over structures. MatterGen's figure is by "
         "StructureMatcher, which may also exchange atoms of one element.",
         "- Energies above the hull are CHGNet's, with references of the elements as above, on the "
-        "hull of known phases; the structure itself is taken out of the hull before it is judged "
-        f"({inside} were in it). So a known stable phase lies below the hull of the others. "
-        "Papers use DFT energies.",
+        "hull of known phases; the structure itself is taken out of the hull before it is "
+        f"evaluated ({inside} were in it). So a known stable phase lies below the hull of the "
+        "others. Papers use DFT energies.",
         "- Stable: at most 0 eV/atom above the hull. S.U.N.: stable, unique among the structures "
         "of the column and not among the training rows; shares of all structures, those not valid "
-        "or not judged counting as failed. MatterGen calls stable, and counts as S.U.N., what is "
-        "at most 0.1 eV/atom above the hull: here metastable S.U.N.",
+        "or not evaluated counting as failed. MatterGen calls stable, and counts as S.U.N., what "
+        "is at most 0.1 eV/atom above the hull: here metastable S.U.N.",
         "- Processor time is that of the relaxation in "
         f"{found['workers']} processes, their start included.",
         f"- Without an energy: {lost}.",

@@ -32,7 +32,7 @@ from benchmarks.crystals.opponents import (
     contestant,
 )
 from benchmarks.crystals.sets import FOLDER, SETS
-from benchmarks.pages import RESULTS, provenance, spelled, table, write_page
+from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.model import CrystalBatch
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    made = provenance(spelled("benchmarks.crystals.throughput", arguments), ["torch"])
+    made = provenance(command("benchmarks.crystals.throughput", arguments), ["torch"])
     figures = []
     for size in arguments.sizes:
         for name in arguments.sets:

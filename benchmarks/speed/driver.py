@@ -91,8 +91,8 @@ def work(python: Path, table: Path, request: Request) -> tuple[list[Epoch], dict
     if done.returncode != 0 or not answer.exists():
         complaint = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise RuntimeError(complaint)
-    told = json.loads(answer.read_text())
-    return [Epoch(**epoch) for epoch in told["epochs"]], told["versions"]
+    answered = json.loads(answer.read_text())
+    return [Epoch(**epoch) for epoch in answered["epochs"]], answered["versions"]
 
 
 def time_lines(

@@ -126,10 +126,10 @@ def verdicts(lines: Sequence[Figures], elbo: Sequence[Figures]) -> list[Figures]
         ``claim``, ``sense``, ``bound``, ``value``, ``low``, ``high``, ``met``.
     """
     timed = {line["key"]: line for line in lines if "median" in line}
-    told: list[Figures] = []
+    found: list[Figures] = []
     if OURS in timed:
         rounds = timed[OURS]["rounds"]
-        told.append(
+        found.append(
             _verdict(
                 "CPU seconds per epoch, default settings",
                 _SECONDS_BOUND,
@@ -143,7 +143,7 @@ def verdicts(lines: Sequence[Figures], elbo: Sequence[Figures]) -> list[Figures]
             continue
         pairs = zip(timed[slow]["rounds"], timed[fast]["rounds"], strict=False)
         ratios = [slower / faster for slower, faster in pairs]
-        told.append(
+        found.append(
             _verdict(text, bound, sense, ratios, timed[slow]["median"] / timed[fast]["median"])
         )
     for source in SOURCES:
@@ -155,7 +155,7 @@ def verdicts(lines: Sequence[Figures], elbo: Sequence[Figures]) -> list[Figures]
             one["source_seconds"] / one["our_seconds"] if one["our_seconds"] else 0.0
             for one in seeds
         ]
-        told.append(
+        found.append(
             _verdict(
                 f"less CPU to the held-out ELBO of {source}",
                 _ELBO_BOUND,
@@ -164,4 +164,4 @@ def verdicts(lines: Sequence[Figures], elbo: Sequence[Figures]) -> list[Figures]
                 median(gains),
             )
         )
-    return told
+    return found

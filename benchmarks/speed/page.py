@@ -127,7 +127,7 @@ def lines_of(figures: Figures) -> list[str]:
             f"The ELBO is of a Gaussian decoder with fixed variance {task['noise_variance']} (the "
             f"objective of all), eight fixed draws per row. The plain loop trains "
             f"{figures['source_epochs']} epochs at batch 256 and rate 0.001; the value to reach is "
-            f"its best over them less {figures['tolerance']} nats, for each seed anew; both are "
+            f"its best over them less {figures['tolerance']} nats, for each seed; both are "
             "timed to the first epoch that reaches it. Ours runs at its default batch and rate, "
             "once with beta constant as in the plain loop (what the claim is about) and once with "
             "its usual warm-up.",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.crystals.relaxed_samples import displacements
-from benchmarks.pages import compact, plain, provenance, spelled, write_page
+from benchmarks.pages import command, compact, plain, provenance, write_page
 
 from variolite.crystals.crystals import Crystals
 from variolite.crystals.files.textbook import textbook_crystals
@@ -21,7 +21,7 @@ def test_the_command_has_every_option_but_folders():
     flags = {"data": Path("x"), "table": True, "quick": False, "only": None}
     given = argparse.Namespace(models=["a", "b"], relax_steps=50, **flags)
     expected = "python -m some.module --models a b --relax-steps 50 --table"
-    assert spelled("some.module", given) == expected
+    assert command("some.module", given) == expected
 
 
 def test_json_keeps_six_digits_and_a_record_on_one_line():
