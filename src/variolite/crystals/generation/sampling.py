@@ -26,7 +26,7 @@ from variolite.crystals.generation.symmetrise import symmetrised
 from variolite.crystals.generation.where import Where, parse_where
 from variolite.crystals.geometry.periodic import has_cell, shortest_distances
 from variolite.errors import DataError, DataWarning, ShortfallError
-from variolite.training.device import seed_of
+from variolite.training.device import seed_of, single_thread
 
 AT_ONCE = 2_048  # crystals drawn, decoded and checked at once
 FEW = 64  # missing crystals below which several attempts at each are made at once
@@ -166,6 +166,7 @@ class Proposals:
             self._failures[places] = 0
 
 
+@single_thread(0)  # Drawing is many small steps: a second thread on a busy machine costs tenfold.
 def generate(
     decode: Callable[..., Crystals],
     prior: LatentPrior,
