@@ -45,7 +45,7 @@ class VarioliteError(ValueError):
             return f"{place}{self.what}"
         closed = self.hint.endswith(("?", "!", "..."))
         hint = self.hint if closed else f"{self.hint.rstrip('.')}."
-        return f"{place}{self.what}. {hint}"
+        return f"{place}{self.what}. {hint[0].upper()}{hint[1:]}"
 
 
 def _rebuild(

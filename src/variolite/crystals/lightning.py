@@ -49,7 +49,7 @@ try:
     from lightning import LightningDataModule, LightningModule
 except ImportError:
     raise DataError(
-        "lightning is not installed", hint="pip install 'variolite[lightning]'"
+        "lightning is not installed", hint="run pip install 'variolite[lightning]'"
     ) from None
 
 

@@ -6,6 +6,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -359,3 +360,15 @@ def test_units_from_headers(tmp_path):
     write_table(frame, tmp_path / "t.parquet")
     for source in (tmp_path / "t.csv", frame, tmp_path / "t.parquet"):
         assert units_of(source) == {"Depth CSF-A (m)": "m", "GR [gAPI]": "gAPI"}
+
+
+def test_a_panic_of_polars_on_a_damaged_file_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def panics(_: object) -> pl.LazyFrame:
+        raise pl.exceptions.PanicException("assertion failed: offset + length <= self.length")
+
+    pl.DataFrame({"x": [1.0, 2.0]}).write_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(pl, "scan_parquet", panics)
+    with pytest.raises(DataError, match=r"t\.parquet: cannot be read as \.parquet .* damaged"):
+        read_table(tmp_path / "t.parquet")

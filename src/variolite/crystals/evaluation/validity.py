@@ -142,7 +142,7 @@ def smact_rules() -> ChemicalRules:
         raise DataError(
             "the charge balance of compositions needs SMACT 4",
             where="smact",
-            hint="pip install 'variolite[crystals]'",
+            hint="run pip install 'variolite[crystals]'",
         ) from None
     table = ICSD24OxStatesFilter().filter(
         consensus=CONSENSUS, include_zero=False, commonality="low"

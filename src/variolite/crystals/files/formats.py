@@ -60,7 +60,7 @@ def import_extra(module: str) -> Any:
         return import_module(module)
     except ImportError:
         package = module.partition(".")[0]
-        hint = "pip install 'variolite[crystals]'"
+        hint = "run pip install 'variolite[crystals]'"
         raise DataError(f"{package} is not installed", hint=hint) from None
 
 

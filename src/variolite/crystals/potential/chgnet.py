@@ -433,14 +433,14 @@ def _weights(version: str, device: torch.device) -> dict[str, Tensor]:
     """Read the weights in the package's folder, without importing it and without unpickling."""
     found = find_spec("chgnet")
     if found is None or not found.submodule_search_locations:
-        raise DataError("chgnet is not installed", hint="pip install 'variolite[crystals]'")
+        raise DataError("chgnet is not installed", hint="run pip install 'variolite[crystals]'")
     folder = Path(found.submodule_search_locations[0]) / "pretrained" / version
     files = sorted(folder.glob("*.pth.tar"))
     if not files:
         raise DataError(
             f"the installed chgnet has no weights of version {version}",
             where=str(folder),
-            hint="pip install 'chgnet>=0.4.2'",
+            hint="run pip install 'chgnet>=0.4.2'",
         )
     content = torch.load(files[0], map_location=device, weights_only=True)
     return dict(content["model"]["state_dict"])

@@ -226,7 +226,14 @@ def _read_file(
         return _READERS[ending](path, text, most_bytes)
     except DataError as error:
         raise DataError(error.what, where=str(path), hint=error.hint) from None
-    except (pl.exceptions.PolarsError, OSError, EOFError, ValueError) as error:
+    # Polars panics, which is no PolarsError, on some damaged Parquet files.
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        OSError,
+        EOFError,
+        ValueError,
+    ) as error:
         what = f"cannot be read as {ending} ({' '.join(str(error).split())[:200]})"
         hint = "The file is damaged, or its ending does not say what it is"
         raise DataError(what, where=str(path), hint=hint) from None
