@@ -70,7 +70,7 @@ def test_json_for_programs(files, score):
         (("--structures", "no", "--reference", "known.csv"), "no"),
         (
             (*BESIDE, "--energies", "chgnt"),
-            "--energies: there are no energies 'chgnt'. did you mean chgnet?",
+            "--energies: there are no energies 'chgnt'. Did you mean chgnet?",
         ),
         ((*BESIDE, "--energies", "chgnet"), "--energies: energies need known phases"),
         ((*BESIDE, "--relax-steps", "5"), "--relax-steps: needs a potential"),

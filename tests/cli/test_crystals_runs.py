@@ -80,8 +80,8 @@ def _stopping_at(words):
 @pytest.mark.parametrize(
     ("words", "settings", "message"),
     [
-        ("epoch=1,", ("training.epochs=4",), "stopped in epoch 2 of 4. give the same"),
-        ("epoch 2", (*PRIOR, ENERGY), "in epoch 2 of 4 of the prior. give the same"),
+        ("epoch=1,", ("training.epochs=4",), "stopped in epoch 2 of 4. Give the same"),
+        ("epoch 2", (*PRIOR, ENERGY), "in epoch 2 of 4 of the prior. Give the same"),
         ("numbers of atoms", PRIOR, "stopped by SIGINT"),
         ("fitting properties", (ENERGY,), "stopped by SIGINT"),
     ],

@@ -75,7 +75,7 @@ def test_structures_are_found_by_name(place):
 @pytest.mark.parametrize(
     ("first", "message"),
     [
-        ("some.extxyz", "holds 4 structures. say which with"),
+        ("some.extxyz", "holds 4 structures. Say which with"),
         ("some.extxyz:NaCl rock salt", "did you mean NaCl (rock salt)?"),
         ("some.extxyz:zirconia", "there are NaCl (rock salt), MgO"),
         ("named.crystals:twice", "2 structures are called 'twice'"),

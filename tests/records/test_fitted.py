@@ -187,7 +187,7 @@ def test_missing_values_follow_the_policy():
     assert records.labels["facies"][4] == ""
     assert records.category[5, 0] == MISSING
     assert np.isnan(records.order[6])
-    assert "density: 1 entries hold a sentinel and count as missing" in report.lines()
+    assert "density: 1 read as missing, being a sentinel" in report.lines()
     assert usable_rows(SCHEMA.bind(frame.columns), frame).tolist() == records.row.tolist()
 
 

@@ -192,7 +192,7 @@ def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(resume):
     with pytest.raises(StoppedByUserError, match="nothing was stored"):
         _train(FALLING, epochs=8, resume=resume, source=_Interrupted(0))
     assert not resume.path.exists()
-    with pytest.raises(StoppedByUserError, match=r"in epoch 4 of 8\. give the same command"):
+    with pytest.raises(StoppedByUserError, match=r"in epoch 4 of 8\. Give the same command"):
         _train(FALLING, epochs=8, resume=resume, source=_Interrupted(3))
     stored = load_checkpoint(resume.path, "run")
     assert (stored.epoch, stored.steps) == (3, 6)

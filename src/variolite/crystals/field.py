@@ -325,8 +325,8 @@ def load(
             crystals = primitive_cells(crystals, log=step)
     elif count := int(repeats(crystals).sum()):
         progress.note(
-            f"{count:,} of {len(crystals):,} cells are not primitive: latents depend on the choice "
-            "of such a cell, and --primitive reduces them"
+            f"not primitive: {count:,} of {len(crystals):,} cells. Latents depend on the choice of "
+            "such a cell, and --primitive reduces them"
         )
     largest = None if model is None else model.largest
     if largest is not None and (over := int((crystals.counts > largest).sum())):

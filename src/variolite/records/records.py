@@ -269,11 +269,11 @@ class ApplyReport:
         found += [f"{count:,} rows dropped: {reason}" for reason, count in self.dropped.items()]
         masked = {n: c for n, c in self.missing.items() if f"{n} missing" not in self.dropped}
         for counts, meaning in (
-            (masked, "entries are missing"),
-            (self.sentinels, "entries hold a sentinel and count as missing"),
-            (self.out_of_range, "entries are outside the valid range and count as missing"),
-            (self.outside_domain, "entries are impossible for its transform, count as missing"),
-            (self.clipped, "entries are clipped to the training quantiles"),
+            (masked, "missing"),
+            (self.sentinels, "read as missing, being a sentinel"),
+            (self.out_of_range, "outside the valid range, read as missing"),
+            (self.outside_domain, "impossible for the transform, read as missing"),
+            (self.clipped, "clipped to the training quantiles"),
         ):
             found += [f"{name}: {count:,} {meaning}" for name, count in counts.items()]
         for name, (unit, declared) in self.converted.items():

@@ -150,10 +150,10 @@ def test_a_spoilt_row_of_a_table_costs_no_other(tmp_path):
 def test_it_is_an_error_when_nothing_or_too_little_is_left(tmp_path):
     (tmp_path / "a.cif").write_text(changed("Na Na1", "D D1"))
     (tmp_path / "b.cif").write_text("rubbish")
-    told: list[str] = []
-    assert load_crystals(tmp_path, log=told.append).species.tolist() == [1, 17]
-    assert "deuterium or tritium was read as hydrogen, in 1 structures" in told
-    assert "1 of 2 were rejected: unreadable 1" in told
+    lines: list[str] = []
+    assert load_crystals(tmp_path, log=lines.append).species.tolist() == [1, 17]
+    assert "deuterium or tritium was read as hydrogen, in 1 of 2 structures" in lines
+    assert "1 of 2 were rejected: unreadable 1" in lines
     with pytest.raises(DataError, match=r"too many structures were rejected, 1 of 2: unreadable 1"):
         read_structures(tmp_path, limits=Limits(max_rejected=0.4))
     (tmp_path / "empty").mkdir()

@@ -107,9 +107,9 @@ class Reading:
     def remarks(self) -> list[str]:
         """Return sentences on what was rejected or changed; none when all is well."""
         kinds = Counter(note.partition(":")[0] for note in self.notes["note"].to_list())
-        lines = [f"{kind}, in {count} structures" for kind, count in kinds.items()]
+        total = len(self.rejects) + len(self.crystals)
+        lines = [f"{kind}, in {count} of {total} structures" for kind, count in kinds.items()]
         if len(self.rejects):
-            total = len(self.rejects) + len(self.crystals)
             lines.append(f"{len(self.rejects)} of {total} were rejected: {self._counted()}")
         return lines
 
