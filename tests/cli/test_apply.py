@@ -231,7 +231,7 @@ def test_a_bad_place_is_told_before_the_work(example, program, tmp_path, command
 
 def test_a_member_out_of_range(example, program, tmp_path):
     given = {"data": example.data, "out": tmp_path / "o.csv"}
-    assert "choose 0 to 1" in program.fails("encode", example.run, **given, member=2)
+    assert "Choose 0 to 1" in program.fails("encode", example.run, **given, member=2)
     assert program("encode", example.run, **given, member=-1).code == 2
     assert list(tmp_path.iterdir()) == []
 

@@ -30,9 +30,9 @@ def calls(run, data, folder):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--set", "model.latnt=3"), "did you mean latent?"),
-        (("--set", "loss.coordinate=3"), "did you mean coordinates?"),
-        (("--set", "prior.kinf=none"), "did you mean kind?"),
+        (("--set", "model.latnt=3"), "Did you mean latent?"),
+        (("--set", "loss.coordinate=3"), "Did you mean coordinates?"),
+        (("--set", "prior.kinf=none"), "Did you mean kind?"),
         (("--set", "model.kind=transfromer"), "only the transformer: take kind away"),
         (("--set", "prior.kind=gan"), "prior.kind"),
         (("--set", "prior.kind=mixture"), "the mixture prior was removed: set prior.kind=flow"),
@@ -43,7 +43,7 @@ def calls(run, data, folder):
         (("--set", "model.latent=0"), "model.latent"),
         (("--set", "clustering.k=[3]"), "unknown key 'clustering'"),
         (("--set", "properties=[mass]"), "no numeric property 'mass'"),
-        (("--set", "properties=[space_grup]"), "did you mean space_group?"),
+        (("--set", "properties=[space_grup]"), "Did you mean space_group?"),
         (("--map", "a=b"), "--map: does not go with a run on crystals"),
         (("--members", "3"), "--members: does not go with a run on crystals"),
         (("--device", "abacus"), "no device called 'abacus'"),
@@ -61,7 +61,7 @@ def test_options_that_make_no_sense(made, program, tmp_path, arguments, message)
         ("extends: crystals/perov_5\nmodel: {kind: sourc}\n", "no network of kind 'sourc'"),
         ("kind: crystal\n", "kind must be one of tabular, crystals"),
         ("kind: crystals\ncolumns: {a: {}}\n", "unknown key 'columns'"),
-        (None, "did you mean crystals/mp_20/vae_dng"),
+        (None, "Did you mean crystals/mp_20/vae_dng"),
     ],
 )
 def test_recipes_that_cannot_be_read(made, program, tmp_path, content, message):

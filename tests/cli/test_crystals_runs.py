@@ -100,7 +100,7 @@ def test_an_interrupted_fit_goes_on_and_ends_the_same(
         assert "not finished" in program.fails("encode", out, data=made.data, out=samples)
     if "prior.kind=flow" in settings:
         line = program.fails("generate", out, "-n", 2, out=samples)
-        assert "give the same command again" in line
+        assert "Give the same command again" in line
     assert not samples.exists()
     told = program.works(*fit, out).err
     assert ("the network is trained already" in told) == (words != "epoch=1,")
@@ -217,7 +217,7 @@ def test_a_prior_that_was_broken_off_is_in_the_way_of_no_other(
     prior += [part for change in PRIOR for part in ("--set", change)]
     with monkeypatch.context() as patch:
         patch.setattr(commands, "PROGRESS", _stopping_at("epoch 2"))
-        assert "give the same command again to resume" in program(*prior).last
+        assert "Give the same command again to resume" in program(*prior).last
     assert list((run / "checkpoint").iterdir())
     program.works(*prior, "--set", "prior.learning_rate=0.01")
     assert not (run / "checkpoint").exists()
@@ -227,7 +227,7 @@ def test_what_the_prior_command_refuses(made, program, cifs, tmp_path):
     before, fewer = files_of(made.run), tmp_path / "fewer.crystals"
     fails = partial(program.fails, "crystals", "prior", made.run)
     assert "can no longer change" in fails("--set", "model.width=9", data=made.data)
-    assert "did you mean kind" in fails("--set", "prior.kin=flow", data=made.data)
+    assert "Did you mean kind" in fails("--set", "prior.kin=flow", data=made.data)
     write_store(fewer, made.crystals.take(slice(0, 60)))
     for data in (fewer, cifs):
         assert "not the structures that the run was trained from" in fails(data=data)

@@ -96,7 +96,7 @@ def test_the_seed_decides(run, program, tmp_path):
     [
         (("--where", "composition=NaXy"), "is not the symbol of an element"),
         (("--where", "atoms=3"), "more than the 2"),
-        (("--where", "enargy=1"), "did you mean energy"),
+        (("--where", "enargy=1"), "Did you mean energy"),
         (("--where", "energy"), "is not a condition"),
         (("--where", "atoms=2", "--where", "atoms=2"), "atoms is given twice"),
         (("--device", "gpu"), "no device called"),

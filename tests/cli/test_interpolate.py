@@ -76,8 +76,8 @@ def test_structures_are_found_by_name(place):
     ("first", "message"),
     [
         ("some.extxyz", "holds 4 structures. Say which with"),
-        ("some.extxyz:NaCl rock salt", "did you mean NaCl (rock salt)?"),
-        ("some.extxyz:zirconia", "there are NaCl (rock salt), MgO"),
+        ("some.extxyz:NaCl rock salt", "Did you mean NaCl (rock salt)?"),
+        ("some.extxyz:zirconia", "There are NaCl (rock salt), MgO"),
         ("named.crystals:twice", "2 structures are called 'twice'"),
         ("none.cif", "no such file"),
         ("none.cif:NaCl", "no such file"),

@@ -41,13 +41,13 @@ def test_tables_that_cannot_be_trained_on(example, program, tmp_path, case, endi
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--set", "training.epoch=3"), "did you mean epochs?"),
+        (("--set", "training.epoch=3"), "Did you mean epochs?"),
         (("--set", "training.epochs=abc"), "training.epochs"),
         (("--set", "training.epochs"), "--set training.epochs"),
         (("--set", "model.latent=0"), "model.latent"),
         (("--set", "clustering.rule=bic"), "bic needs a Gaussian mixture"),
         (("--seed", "99999999999999999999"), "training.seed"),
-        (("--map", "rde=red"), "did you mean red?"),
+        (("--map", "rde=red"), "Did you mean red?"),
         (("--map", "red"), "--map red"),
         (("--map", "red=Red"), "mapped to 'Red'"),
         (("--map", "hole=-"), "cannot be left out"),
@@ -70,11 +70,11 @@ def test_counts_below_their_least(example, program, option):
 @pytest.mark.parametrize(
     ("recipe", "content", "message"),
     [
-        ("corelogs/defualt", None, "did you mean corelogs/default?"),
+        ("corelogs/defualt", None, "Did you mean corelogs/default?"),
         ("mine.yaml", "model: [1, 2\n", "not valid YAML"),
         ("mine.yaml", "just text", "a recipe is a mapping"),
         ("mine.yaml", "extends: mine.yaml\n", "circle"),
-        ("mine.yaml", "extends: corelogs/default\nmodle: {latent: 3}\n", "did you mean model?"),
+        ("mine.yaml", "extends: corelogs/default\nmodle: {latent: 3}\n", "Did you mean model?"),
     ],
 )
 def test_recipes_that_cannot_be_read(

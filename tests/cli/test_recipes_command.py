@@ -31,7 +31,7 @@ def test_recipes_are_listed_and_shown_and_show_may_be_left_out(program):
     assert written == program("recipes", "show", "corelogs/default")
     shown = json.loads(program("recipes", "corelogs/default", "--json").out)
     assert shown["model"]["latent"] == yaml.safe_load(written.out)["model"]["latent"]
-    assert "did you mean corelogs/" in program.fails("recipes", "corelogs/v0")
+    assert "Did you mean corelogs/" in program.fails("recipes", "corelogs/v0")
 
 
 def test_importing_writes_a_recipe_and_accounts_for_the_rest(program, source, tmp_path):

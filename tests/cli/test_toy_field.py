@@ -105,4 +105,4 @@ def test_a_field_of_one_short_module_goes_through_the_commands(program, data, tm
     assert pl.read_csv(out)["z0"].to_list() == [-2.0, -1.0, 3.0]
     line = program.fails("cluster", run, data=data, out=tmp_path / "c.csv")
     assert "`variolite cluster` does not go with a run on numbers" in line
-    assert "did you mean column?" in program.fails(*fit, "--restart", "--set", "colum=x")
+    assert "Did you mean column?" in program.fails(*fit, "--restart", "--set", "colum=x")

@@ -316,7 +316,7 @@ def test_a_join_that_matches_nothing_is_an_error_and_a_poor_match_may_be_allowed
         ({"unlabelled": "maybe"}, "unlabelled: unknown choice"),
         ({"min_purity": 2.0}, "a purity"),
         ({"label_source": "XYZ"}, "not among the tables"),
-        ({"outliers": "plausable"}, "did you mean 'plausible'"),
+        ({"outliers": "plausable"}, "Did you mean 'plausible'"),
         ({"outliers": OutlierRule("bad", {"bulk_density": (2.0, 1.0)})}, "is empty"),
         ({"paths": []}, "no tables"),
         ({"paths": ["gra.csv", "./gra.csv"]}, "given twice"),

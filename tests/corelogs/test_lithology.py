@@ -141,7 +141,7 @@ def test_levels_become_columns_of_the_binned_table(tmp_path):
     assert any("in no group: sapropel" in line for line in binned.report.lines())
     assert "lithology_group" not in bin_tables([table], levels=[]).table.columns
     refused = {
-        "kgs_faces": "did you mean 'kgs_facies'",
+        "kgs_faces": "Did you mean 'kgs_facies'",
         mine.with_name("no.yaml"): "cannot be read",
     }
     for level, what in (*refused.items(), (LabelLevel("depth", {}), "may not be called 'depth'")):

@@ -182,9 +182,9 @@ def test_recipe_stands_in_place_of_the_network_arguments(table):
         ({"members": 0}, "0 random starts"),
         ({"random_state": -1}, "the seed is -1"),
         ({"device": "tpu9"}, "no device called 'tpu9'"),
-        ({"transforms": {"X0": "log"}}, "did you mean 'x0'"),
+        ({"transforms": {"X0": "log"}}, "Did you mean 'x0'"),
         ({"transforms": "sqrt"}, "unknown transform 'sqrt'"),
-        ({"recipe": "corelogs/defaults"}, "did you mean corelogs/default"),
+        ({"recipe": "corelogs/defaults"}, "Did you mean corelogs/default"),
         ({}, r"'x2'.*7 in every training row"),
     ],
 )

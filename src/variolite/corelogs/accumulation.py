@@ -86,8 +86,9 @@ def outlier_rule(rule: str | OutlierRule) -> OutlierRule:
         if rule in OUTLIER_RULES:
             return OUTLIER_RULES[rule]
         close = nearest(rule, OUTLIER_RULES)
-        what = f"unknown outlier rule '{rule}'" + (f"; did you mean '{close}'" if close else "")
-        raise DataError(what, where="outliers", hint=f"choose one of {', '.join(OUTLIER_RULES)}")
+        known = f"choose one of {', '.join(OUTLIER_RULES)}"
+        hint = f"did you mean {close!r}?" if close else known
+        raise DataError(f"unknown outlier rule {rule!r}", where="outliers", hint=hint)
     for channel, (low, high) in rule.ranges.items():
         if not low < high:
             where, hint = f"outlier rule '{rule.name}'", "give the smaller number first"

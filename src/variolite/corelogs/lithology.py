@@ -104,9 +104,9 @@ def label_level(name: str | Path | LabelLevel) -> LabelLevel:
     if Path(name).suffix:
         return read_label_level(name)
     close = nearest(str(name), packaged)
-    near = f"; did you mean '{close}'" if close else ""
-    hint = f"choose one of {', '.join(packaged)}, or give a file"
-    raise DataError(f"no label level '{name}'{near}", hint=hint)
+    known = f"choose one of {', '.join(packaged)}, or give a file"
+    hint = f"did you mean {close!r}?" if close else known
+    raise DataError(f"no label level {str(name)!r}", hint=hint)
 
 
 def read_label_level(path: str | Path) -> LabelLevel:

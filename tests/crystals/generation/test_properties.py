@@ -83,7 +83,7 @@ def test_mistakes(head, codec, crystals):
     rare = np.where(np.arange(80) < 60, 1.0, np.nan)  # values of one composition only
     both = replace(Crystals.concatenate([one, few]), properties={"energy": rare})
     for some, name, message in (
-        (few, "energi", "did you mean energy"),
+        (few, "energi", "Did you mean energy"),
         (few, "energy", "20 of 20 training crystals have a value"),
         (one, "energy", "the same composition"),
         (both, "energy", "the same composition"),

@@ -50,7 +50,7 @@ def test_formulas_are_read_in_lowest_terms(formula, units):
     ("where", "message"),
     [
         ({"composition": "SrTiX3"}, "'X' in 'SrTiX3' is not the symbol"),
-        ({"composition": "Tl-Ox"}, "did you mean O"),
+        ({"composition": "Tl-Ox"}, "Did you mean O"),
         ({"composition": "Sr(TiO3"}, "is not a composition"),
         ({"composition": "Li0.5O"}, "is not a composition"),
         ({"composition": ""}, "is not a composition"),
@@ -65,7 +65,7 @@ def test_formulas_are_read_in_lowest_terms(formula, units):
         ({"atoms": "many"}, "is not a number"),
         ({"space_group": 231}, "there is no space group 231"),
         ({"space_group": 225, "spacegroup.number": 1}, "space_group: is asked for twice"),
-        ({"formation_energy": -1}, "did you mean formation_energy_per_atom"),
+        ({"formation_energy": -1}, "Did you mean formation_energy_per_atom"),
         ({"hardness": 1}, "it knows composition, atoms, space_group"),
         ({"band_gap": "nan"}, "is not a number"),
         ({"band_gap": -100}, "ask for a value like those from -3 to 3"),

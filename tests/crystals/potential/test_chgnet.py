@@ -204,7 +204,7 @@ def test_unknown_and_unavailable_potentials_are_reported(monkeypatch):
     monkeypatch.setattr(chgnet_module, "find_spec", lambda name: None)
     _chgnet.cache_clear()
     for name, device, message in (
-        ("chgnett", "cpu", "did you mean chgnet"),
+        ("chgnett", "cpu", "Did you mean chgnet"),
         ("mace", "cpu", "wrap a calculator"),
         ("chgnet", "meta", "does not run on the device meta"),
         ("chgnet", "cpu", r"pip install 'variolite\[crystals\]'"),

@@ -109,7 +109,7 @@ def test_the_same_seed_gives_the_same_weights_and_zero_is_a_seed(tmp_path):
 @pytest.mark.parametrize("stops", [(0,), (1, 3)])
 def test_an_interrupted_run_ends_in_the_same_weights(folder, whole, stops):
     for epoch in stops:
-        with pytest.raises(StoppedByUserError, match="give the same command again to resume"):
+        with pytest.raises(StoppedByUserError, match="Give the same command again to resume"):
             train_crystal_run(whole.recipe, CRYSTALS, folder, progress=_stops_after(epoch))
         with pytest.raises(RunFolderError, match="not finished"):
             RunFolder(folder).model()
@@ -164,7 +164,7 @@ LONELY.species[LONELY.offsets[:-1]] = np.arange(40, 70)
 @pytest.mark.parametrize(
     ("changes", "crystals", "error", "message"),
     [
-        (["properties=[enargy]"], energetic(), DataError, r"'enargy'.*did you mean energy"),
+        (["properties=[enargy]"], energetic(), DataError, r"'enargy'.*Did you mean energy"),
         (["properties=[energy]"], replace(CRYSTALS, properties={}), DataError, "they have: none"),
         ([], CRYSTALS.take(slice(0, 2)), DataError, "2 groups cannot be split into three parts"),
         ([], CRYSTALS.take(slice(0, 3)), TrainingError, "too few"),
@@ -217,7 +217,7 @@ def test_a_prior_is_refused_for_other_parts_and_other_data(run):
             refit_prior(run.folder, run.crystals, [override])
     with pytest.raises(DataError, match="not the structures that the run was trained from"):
         refit_prior(run.folder, run.crystals.take(slice(0, 60)))
-    with pytest.raises(RecipeError, match="did you mean kind"):
+    with pytest.raises(RecipeError, match="Did you mean kind"):
         refit_prior(run.folder, run.crystals, ["prior.kinf=flow"])
     with pytest.raises(DataError, match="no numeric property 'mass'"):
         refit_prior(run.folder, run.crystals, ["properties=[mass]"])

@@ -119,9 +119,9 @@ def test_recipes_by_name_by_file_and_as_they_are(tmp_path):
         CrystalVAE(recipe_of(), seed=3)
     with pytest.raises(RecipeError, match="where one of kind crystals is needed"):
         CrystalVAE("corelogs/default")
-    with pytest.raises(RecipeError, match="did you mean latent"):
+    with pytest.raises(RecipeError, match="Did you mean latent"):
         CrystalVAE(overrides=["model.latnt=3"])
-    with pytest.raises(RecipeError, match="did you mean crystals/perov_5"):
+    with pytest.raises(RecipeError, match="Did you mean crystals/perov_5"):
         CrystalVAE("crystals/perov5")
 
 
@@ -180,7 +180,7 @@ def test_what_is_no_model(tmp_path, monkeypatch):
     assert "there are: " in message
     assert "\n" not in message
     monkeypatch.setattr(estimator, "shipped_models", lambda: ("mp_20", "perov_5"))
-    with pytest.raises(ModelFileError, match=r"did you mean perov_5\?"):
+    with pytest.raises(ModelFileError, match=r"Did you mean perov_5\?"):
         CrystalVAE.load("perov5")
     with pytest.raises(ModelFileError, match="there is no model here"):
         CrystalVAE.load(tmp_path)
