@@ -12,7 +12,7 @@ def test_errors_cross_process_borders(name):
     error = getattr(errors, name)("the column is empty", where="logs.csv", hint="fill it")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
-    assert str(again) == str(error) == "logs.csv: the column is empty. fill it."
+    assert str(again) == str(error) == "logs.csv: the column is empty. Fill it."
     assert isinstance(again, ValueError)
 
 

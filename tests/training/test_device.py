@@ -9,7 +9,7 @@ from variolite.training.device import SMALL_NETWORK, choose_device, single_threa
 
 @pytest.mark.parametrize("name", ["", "gpu", "CPU", "cuda:x", "1", "tpu:0", "cpu "])
 def test_unknown_devices_list_the_known_ones(name):
-    with pytest.raises(TrainingError, match=r"--device: .*choose auto, cpu, cuda, cuda:1 or mps"):
+    with pytest.raises(TrainingError, match=r"--device: .*Choose auto, cpu, cuda, cuda:1 or mps"):
         choose_device(name, 10)
 
 

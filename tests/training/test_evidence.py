@@ -88,7 +88,7 @@ def test_more_samples_give_a_tighter_bound(mixed):
         for k in (1, 5, 50)
     )
     assert few < more < many
-    with pytest.raises(TrainingError, match="ask for 1"):
+    with pytest.raises(TrainingError, match="Ask for 1"):
         model.evidence(records, samples=0)
 
 

@@ -189,7 +189,7 @@ class _Interrupted(_Steps):
 
 def test_ctrl_c_within_an_epoch_keeps_the_weights_of_its_start(resume):
     _, _, weights = _train(FALLING, epochs=3)
-    with pytest.raises(StoppedByUserError, match="nothing was stored"):
+    with pytest.raises(StoppedByUserError, match="Nothing was stored"):
         _train(FALLING, epochs=8, resume=resume, source=_Interrupted(0))
     assert not resume.path.exists()
     with pytest.raises(StoppedByUserError, match=r"in epoch 4 of 8\. Give the same command"):
@@ -272,5 +272,5 @@ def test_the_returned_model_scores_the_best_of_its_history(train_toy, members, p
 
 
 def test_a_diverging_run_ends_in_one_clear_error(train_toy):
-    with pytest.raises(TrainingError, match=r"lower training\.learning_rate"):
+    with pytest.raises(TrainingError, match=r"Lower training\.learning_rate"):
         train_toy(learning_rate=1e30, epochs=5)

@@ -212,7 +212,7 @@ def test_another_format(folder, number):
     _resign(folder, lambda content: None)
     load_model(folder)  # signing again works at all
     _resign(folder, lambda content: content.update(format=number))
-    _refuses(folder, f"this version reads 1 to {FORMAT}.*upgrade")
+    _refuses(folder, f"this version reads 1 to {FORMAT}.*Upgrade")
 
 
 ARCHITECTURES = [

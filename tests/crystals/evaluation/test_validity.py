@@ -105,7 +105,7 @@ def test_many_elements_take_no_time():
 
 def test_smact_absent_is_one_sentence(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "smact", None)
-    with pytest.raises(DataError, match=r"needs SMACT 4. pip install 'variolite\[crystals\]'"):
+    with pytest.raises(DataError, match=r"needs SMACT 4. Run pip install 'variolite\[crystals\]'"):
         validity.smact_rules.__wrapped__()
 
 

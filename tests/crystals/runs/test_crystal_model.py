@@ -87,7 +87,7 @@ def test_an_element_that_was_never_seen_is_named(model):
     species = crystals.species.copy()
     species[crystals.offsets[3]] = 92
     strange = replace(crystals, species=species)
-    message = "(?s)2-3: the model was not trained on U.*leave such structures out"
+    message = "(?s)2-3: the model was not trained on U.*Leave such structures out"
     for use in (model.encode, model.reconstruct):
         with pytest.raises(DataError, match=message):
             use(strange)

@@ -97,7 +97,7 @@ def test_format_1_may_give_elements_and_have_another_network(tmp_path):
     assert from_format_1(content)["architecture"]["given"] == ["species"]
     shutil.copytree(FIXTURE, tmp_path / "model")
     _resign(tmp_path / "model", lambda content: content.update(network="source"))
-    _refuses(tmp_path / "model", "the published system.*train crystals/source again")
+    _refuses(tmp_path / "model", "the published system.*Train crystals/source again")
 
 
 class _Trap:
@@ -146,7 +146,7 @@ def test_formats_that_are_not_known(stored):
     load_crystal_model(stored)
     for number in (FORMAT + 1, 0, "1", None, True, 10**30):
         _resign(stored, lambda content, to=number: content.update(format=to))
-        _refuses(stored, f"this version reads 1 to {FORMAT}.*upgrade")
+        _refuses(stored, f"this version reads 1 to {FORMAT}.*Upgrade")
 
 
 def _set(part, key, value):

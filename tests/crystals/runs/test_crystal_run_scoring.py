@@ -159,7 +159,7 @@ def test_samples_that_are_asked_for_are_scored_by_the_independent_head(run):
 
 def test_new_samples_need_the_structures_trained_on(run, copied):
     other = run.known.take(slice(0, 5))
-    with pytest.raises(DataError, match=r"--samples.*give those with --train"):
+    with pytest.raises(DataError, match=r"--samples.*Give those with --train"):
         score_run.score_crystal_run(copied, other, samples=2, baselines=False, workers=0)
     assert not copied.scorecard_file.exists()
     asked = {"train": run.crystals, "samples": 2, "baselines": False, "workers": 0}

@@ -165,7 +165,7 @@ LONELY.species[LONELY.offsets[:-1]] = np.arange(40, 70)
     ("changes", "crystals", "error", "message"),
     [
         (["properties=[enargy]"], energetic(), DataError, r"'enargy'.*Did you mean energy"),
-        (["properties=[energy]"], replace(CRYSTALS, properties={}), DataError, "they have: none"),
+        (["properties=[energy]"], replace(CRYSTALS, properties={}), DataError, "They have: none"),
         ([], CRYSTALS.take(slice(0, 2)), DataError, "2 groups cannot be split into three parts"),
         ([], CRYSTALS.take(slice(0, 3)), TrainingError, "too few"),
         (["split.validation=0.3", "split.test=0.3"], LONELY, TrainingError, "0 to validate with"),

@@ -105,7 +105,7 @@ def test_nothing_works_before_fitting():
     uses = [partial(use, SOME) for use in (vae.encode, vae.transform, vae.reconstruct)]
     uses += [partial(vae.sample, 1), partial(vae.save, "nowhere")]
     for use in (*uses, lambda: vae.model, lambda: vae.prior):
-        with pytest.raises(DataError, match=r"not fitted yet.*call fit first"):
+        with pytest.raises(DataError, match=r"not fitted yet.*Call fit first"):
             use()
     assert not Path("nowhere").exists()
 
@@ -177,7 +177,7 @@ def test_what_is_no_model(tmp_path, monkeypatch):
         CrystalVAE.load("nonsense")
     message = str(caught.value)
     assert message.startswith("nonsense: there is no such folder")
-    assert "there are: " in message
+    assert "There are: " in message
     assert "\n" not in message
     monkeypatch.setattr(estimator, "shipped_models", lambda: ("mp_20", "perov_5"))
     with pytest.raises(ModelFileError, match=r"Did you mean perov_5\?"):
