@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import pytest
 
@@ -114,17 +115,22 @@ with RunFolder(Path(sys.argv[1])).locked(new=True):
 """
 
 
+@contextmanager
 def _holding(run):
     command = [sys.executable, "-c", HOLDING, str(run.path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    return process
+    try:
+        assert process.stdout.readline() == "held\n"
+        yield process
+    finally:
+        process.kill()  # A failed test must not wait for it.
+        process.communicate()
 
 
 def test_one_process_at_a_time_writes_a_run_and_a_killed_one_is_no_hindrance(tmp_path):
     run = RunFolder(tmp_path / "runs" / "first")
     with _holding(run) as other:
-        told = f"another process is writing this run .process {other.pid} on .*wait until it is"
+        told = f"another process is writing this run .process {other.pid} on .*Wait until it is"
         with pytest.raises(RunFolderError, match=told), run.locked(new=True):
             pass
         other.kill()
