@@ -15,7 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
-from variolite.crystals.files import load_crystals, textbook_crystals, write_structures
+from variolite.crystals.files import (
+    load_crystals,
+    textbook_crystals,
+    write_structures,
+    writing,
+)
 from variolite.crystals.files.formats import from_pymatgen, to_pymatgen
 from variolite.crystals.files.groups import space_groups
 from variolite.crystals.files.writing import (
@@ -188,6 +193,18 @@ def test_places_that_cannot_be_written(tmp_path):
         with pytest.raises(DataError, match=message):
             write_structures(textbook_crystals(), tmp_path / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dir.csv", "full"]
+
+
+def test_a_folder_that_another_process_wrote_meanwhile_stays(tmp_path, monkeypatch):
+    def meanwhile(names):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "theirs.cif").write_text("")
+        return file_names(names)
+
+    monkeypatch.setattr(writing, "file_names", meanwhile)
+    with pytest.raises(DataError, match="is there already, and not an empty folder"):
+        write_structures(textbook_crystals(), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "theirs.cif"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")

@@ -255,10 +255,15 @@ def require_place(out: str | Path) -> str:
     require_parent(path)
     if ending is not None and path.is_dir():
         raise DataError("is a folder", where=str(path), hint="Give the name of a file")
-    if ending is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if ending is None:
+        _require_empty(path)
+    return ending or ""
+
+
+def _require_empty(path: Path) -> None:
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
         what = "is there already, and not an empty folder"
         raise DataError(what, where=str(path), hint="Give the name of a new folder")
-    return ending or ""
 
 
 def file_names(names: Iterable[str]) -> list[str]:
@@ -291,6 +296,7 @@ def _write_folder(crystals: Crystals, path: Path, kind: str) -> None:
             for name, crystal in zip(file_names(crystals.names.tolist()), crystals, strict=True):
                 (temporary / f"{name}{ending}").write_text(text_of(crystal), encoding="utf-8")
     except OSError as error:
+        _require_empty(path)  # Another process may have finished in between.
         what = f"cannot be written ({error.strerror or error})"
         raise DataError(what, where=str(path), hint="Check permissions and free space") from None
 
