@@ -100,7 +100,7 @@ def test_an_interrupted_fit_goes_on_and_ends_the_same(
         assert "not finished" in program.fails("encode", out, data=made.data, out=samples)
     if "prior.kind=flow" in settings:
         line = program.fails("generate", out, "-n", 2, out=samples)
-        assert "Give the same command again" in line
+        assert "give the same command again" in line
     assert not samples.exists()
     told = program.works(*fit, out).err
     assert ("the network is trained already" in told) == (words != "epoch=1,")
