@@ -3,8 +3,8 @@
 Decoded atoms are a little out of place, so that a crystal which is plainly cubic has no symmetry by
 the letter. The operations come from the tables of the space group that spglib finds, carried over
 to the given cell, and not from the atoms: they form a group exactly, and the mean over a group is
-invariant under it. `ase.spacegroup.symmetrize.refine_symmetry` comes to the same groups and takes
-three times as long, which is most of what a sample may take.
+invariant under it. `ase.spacegroup.symmetrize.refine_symmetry` finds the same groups in three times
+the time (``benchmarks/results/crystal_symmetrise.md``).
 """
 
 from __future__ import annotations
