@@ -24,6 +24,7 @@ Paths = Path | list[Path]
 FIELDS: dict[str, str] = {
     "tabular": "variolite.corelogs.field",
     "crystals": "variolite.crystals.field",
+    "frameworks": "variolite.frameworks.field",
 }
 """Kind of recipe to the module that serves it; a module is imported when it is first needed."""
 
