@@ -57,7 +57,7 @@ def test_roles_and_defaults():
     ("settings", "says"),
     [
         ({"tranform": ["log"]}, "unknown key 'tranform'.*Did you mean 'transform'"),
-        ({"kind": "numerical"}, "'numeric' or 'category'.*not 'numerical'"),
+        ({"kind": "numerical"}, "'numeric', 'category' or 'set'.*not 'numerical'"),
         ({"role": "target"}, "'input', 'condition'.*not 'target'"),
         ({"transform": ["standardize"]}, "unknown transform 'standardize'.*Did you mean"),
         ({"kind": "category", "transform": ["log"]}, "'transform' is for numeric"),

@@ -8,6 +8,7 @@ decimals where asked for, and the levels of categories. No row is kept.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -139,12 +140,56 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     return levels
 
 
+def _members(cell: str, separator: str) -> list[str]:
+    """Return the distinct members of one cell of a set."""
+    return list(dict.fromkeys(filter(None, map(str.strip, cell.split(separator)))))
+
+
+def _set_levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
+    """Return the members of all training sets, the most frequent first."""
+    cells = pl.Series(values).value_counts().iter_rows()
+    counts = Counter[str]()
+    for cell, number in cells:
+        counts.update(dict.fromkeys(_members(cell, column.separator), number))
+    if len(counts) < 2:
+        what = f"has {len(counts)} member(s) in the training rows, and a set needs two"
+        hint = "Leave the column out of the schema"
+        raise SchemaError(what, where=f"column {column.source or column.name!r}", hint=hint)
+    return tuple(sorted(counts, key=lambda member: (-counts[member], member)))
+
+
+def _set_codes(
+    column: Column, levels: Sequence[str], values: NDArray[np.str_]
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Code the members of every set (n,), ascending and padded with `MISSING`, (n, w).
+
+    Members that training rows did not hold are left out, and counted in what is also returned.
+    """
+    known = {level: code for code, level in enumerate(levels)}
+    series = pl.Series(values)
+    cells = series.value_counts(name="n")  # a table of frameworks holds few distinct sets
+    unseen = Counter[str]()
+    coded: list[list[int]] = []
+    for cell, number in cells.iter_rows():
+        members = _members(cell, column.separator)
+        coded.append(sorted(known[member] for member in members if member in known))
+        unseen.update(dict.fromkeys((m for m in members if m not in known), number))
+    width = max((len(codes) for codes in coded), default=0)
+    table = np.full((len(coded), max(width, 1)), MISSING)
+    for row, codes in zip(table, coded, strict=True):
+        row[: len(codes)] = codes
+    place = dict(zip(cells[series.name], range(len(coded)), strict=True))
+    rows = series.replace_strict(place, return_dtype=pl.Int64).to_numpy()
+    return table[rows], dict(unseen.most_common())
+
+
 @dataclass(frozen=True)
 class FittedSchema:
     """A schema, bound to the training table, with fitted columns.
 
     ``numeric`` holds the fitted numeric inputs and conditions, ``levels`` the sorted levels of
-    category inputs and conditions, both by name; ``rows_fitted`` training rows were used.
+    category inputs and conditions and the members of sets, the most frequent first, all by name;
+    ``rows_fitted`` training rows were used.
     """
 
     schema: Schema
@@ -201,7 +246,7 @@ class FittedSchema:
             if c.kind == "numeric":
                 numeric[c.name] = fit_numeric(c, values)
             else:
-                levels[c.name] = _levels(c, values)
+                levels[c.name] = (_set_levels if c.kind == "set" else _levels)(c, values)
         return cls(bound, numeric, levels, int(chosen.sum()))
 
     @property
@@ -213,6 +258,11 @@ class FittedSchema:
     def category_names(self) -> tuple[str, ...]:
         """Names of the c category inputs."""
         return tuple(column.name for column in self.schema.of_role("input", "category"))
+
+    @property
+    def set_names(self) -> tuple[str, ...]:
+        """Names of the set inputs."""
+        return tuple(column.name for column in self.schema.of_role("input", "set"))
 
     @property
     def category_levels(self) -> dict[str, tuple[str, ...]]:
@@ -257,7 +307,9 @@ class FittedSchema:
             found.setdefault(name, np.full(table.height, absent))
         encoded, log_dets = self._encode(found, counts)
         missing = {name: lacks(values) for name, values in found.items()}
-        missing |= {name: encoded[name] < 0 for name in self.levels}
+        for name in self.levels:
+            codes = encoded[name]
+            missing[name] = (codes if codes.ndim == 1 else codes[:, 0]) < 0
         chosen, left_out = chosen_rows(schema, table, units, strict=False)
         keep, dropped = rows_to_keep(self.schema, missing, chosen)
         dropped = left_out | dropped
@@ -287,6 +339,7 @@ class FittedSchema:
             raw=_stack([found[name] for name in names], keep, np.float64),
             log_det=_stack([log_dets[name] for name in names], keep, np.float64, fill=True),
             category=_stack([encoded[name] for name in categories], keep, np.int64),
+            sets={name: encoded[name][keep] for name in self.set_names},
             condition=_stack(conditions, keep, np.float32),
             row=row,
             group=group,
@@ -304,7 +357,7 @@ class FittedSchema:
         )
 
     def _encode(self, found: Values, counts: Counts) -> tuple[Values, dict[str, Array]]:
-        """Transform every numeric column and code every category, all (n,).
+        """Transform every numeric column and code every category, all (n,), and set, (n, w).
 
         What cannot be transformed becomes missing, in ``found`` too. Returns transformed values
         (NaN where missing) or codes (negative where missing), and log-derivatives.
@@ -327,6 +380,12 @@ class FittedSchema:
                 for array in (values, encoded[name], log_dets[name]):
                     array[impossible] = np.nan
         for name, levels in self.levels.items():
+            declared = self.schema.columns[name]
+            if declared.kind == "set":
+                encoded[name], strange = _set_codes(declared, levels, found[name])
+                if strange:
+                    counts["unseen"][name] = strange
+                continue
             series = pl.Series(found[name])
             known = {"": MISSING, **{level: code for code, level in enumerate(levels)}}
             codes = series.replace_strict(known, default=UNSEEN, return_dtype=pl.Int64)

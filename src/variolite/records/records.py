@@ -295,7 +295,7 @@ MISSING, UNSEEN = -1, -2
 
 @dataclass(frozen=True)
 class Records:
-    """n rows of d numeric inputs, c category inputs and k condition features.
+    """n rows of d numeric inputs, c category inputs, set inputs and k condition features.
 
     Attributes
     ----------
@@ -307,6 +307,8 @@ class Records:
         float64 (n, d), log |d transformed / d original| at the clipped value; else 0.
     category
         int64 (n, c), code of the level; else ``MISSING`` or ``UNSEEN``, both negative.
+    sets
+        int64 (n, w) by set input: codes of the members, ascending, then ``MISSING``.
     condition
         float32 (n, k), numeric conditions transformed, then category conditions one-hot.
     row
@@ -326,6 +328,7 @@ class Records:
     category: NDArray[np.int64]
     condition: NDArray[np.float32]
     row: NDArray[np.int64]
+    sets: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     group: NDArray[np.str_] | None = None
     order: NDArray[np.float64] | None = None
     labels: dict[str, NDArray[np.str_]] = field(default_factory=dict)
@@ -338,7 +341,8 @@ class Records:
             if getattr(self, name).shape != shape:
                 raise DataError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
         labels = {f"label {name!r}": values for name, values in self.labels.items()}
-        for name, values in (self._arrays() | labels).items():
+        sets = {f"set {name!r}": values for name, values in self.sets.items()}
+        for name, values in (self._arrays() | labels | sets).items():
             if len(values) != len(self):
                 raise DataError(f"{name} has {len(values)} rows, not {len(self)}")
 
@@ -354,5 +358,6 @@ class Records:
         if chosen.dtype != bool:
             chosen = chosen.astype(np.int64)
         taken: dict[str, Any] = {name: array[chosen] for name, array in self._arrays().items()}
-        labels = {name: values[chosen] for name, values in self.labels.items()}
-        return replace(self, **taken, labels=labels)
+        for part in ("labels", "sets"):
+            taken[part] = {name: values[chosen] for name, values in getattr(self, part).items()}
+        return replace(self, **taken)

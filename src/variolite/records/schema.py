@@ -29,7 +29,7 @@ _Dumper.add_representer(
 # What one column means: its role, unit, transform and missing-value policy.
 
 
-Kind = Literal["numeric", "category"]
+Kind = Literal["numeric", "category", "set"]
 Role = Literal["input", "condition", "label", "group", "order", "id"]
 Likelihood = Literal["gaussian", "student_t", "categorical"]
 Missing = Literal["error", "drop", "mask"]
@@ -54,7 +54,10 @@ class Column(Settings):
     name
         The meaning, such as ``bulk_density``.
     kind
-        ``numeric`` or ``category``; by default ``category`` for labels, groups and ids.
+        ``numeric``, ``category``, or ``set`` for several categories at once, such as ``Cu;Zn``;
+        by default ``category`` for labels, groups and ids. Only an input can be a set.
+    separator
+        What stands between the members of a set.
     role
         ``input`` is modelled, ``condition`` is given to the model, ``label`` is only scored
         against, ``group`` keeps rows together in a split, ``order`` sorts the rows of a
@@ -84,6 +87,7 @@ class Column(Settings):
     noun: ClassVar[str] = "column"
     name: str
     kind: Kind = "numeric"
+    separator: str = ";"
     role: Role = "input"
     unit: str | None = None
     transform: tuple[AnyTransform, ...] = ()
@@ -131,10 +135,15 @@ class Column(Settings):
         if role == "order" and not numeric:
             return "an order column is numeric", "Leave out 'kind'"
         if used and not numeric:
-            return f"{used[0]!r} is for numeric columns, and this is a category", None
+            return f"{used[0]!r} is for numeric columns, and this is a {self.kind}", None
+        if self.kind == "set" and role != "input":
+            return f"a {role} is not a set", "Make it an input, or a category"
+        if not self.separator.strip() or (self.separator != ";" and self.kind != "set"):
+            return "'separator' is the text between the members of a set", 'For example ";"'
         if self.transform and role not in ("input", "condition"):
             return f"a column with role {role!r} takes no transform", None
-        if self.likelihood is not None and (self.likelihood == "categorical") == numeric:
+        suited = {"numeric": ("gaussian", "student_t"), "category": ("categorical",)}
+        if self.likelihood is not None and self.likelihood not in suited.get(self.kind, ()):
             return f"likelihood {self.likelihood!r} does not suit kind {self.kind!r}", None
         if role == "condition" and self.missing == "mask":
             hint = "Use 'drop' or 'error', or make the column an input"
@@ -319,7 +328,7 @@ class Schema(Settings):
 
     def of_role(self, role: Role, kind: Kind | None = None) -> tuple[Column, ...]:
         """Return the columns with this role, and kind where given, in order."""
-        of_kind = (kind,) if kind else ("numeric", "category")
+        of_kind = (kind,) if kind else ("numeric", "category", "set")
         return tuple(c for c in self.columns.values() if c.role == role and c.kind in of_kind)
 
     @property

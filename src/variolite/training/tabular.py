@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -29,6 +29,7 @@ from variolite.records import (
     spellings,
 )
 from variolite.training.device import choose_device, generator, single_thread
+from variolite.training.dials import PLAIN, Dials, draw_rows
 from variolite.training.loop import Resume, Trained, Validation, train
 from variolite.training.storage import (
     EpochRecord,
@@ -50,6 +51,7 @@ from variolite.vae import (
 )
 from variolite.vae import member as take_member
 from variolite.vae.distributions import prior_log_prob
+from variolite.vae.sets import SetShape
 
 ACTIVE_NATS = 0.01  # mean KL above which a latent dimension counts as active
 VALIDATION_SEED = 20_240_901
@@ -163,7 +165,9 @@ class TabularModel:
                 noise = self._noise(posterior.mean.shape[1], sources).to(posterior.mean.device)
                 z, kl = posterior.draw(noise)
                 likelihood = self.module.generate(z, batch.condition)
-                log_p = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
+                log_p = likelihood.log_prob(
+                    batch.numeric, batch.observed, batch.category, batch.sets
+                )
                 if samples == 1:
                     # The KL in closed form has less variance than log q(z) - log p(z).
                     bounds.append(log_p - kl)
@@ -176,27 +180,35 @@ class TabularModel:
         bound: Array = _joined(rows) + records.log_det.sum(axis=1)
         return bound
 
-    def sample(self, count: int, *, seed: int = 0, member: int = 0) -> dict[str, NDArray[Any]]:
+    def sample(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        member: int = 0,
+        latents: ArrayLike | None = None,
+        conditions: ArrayLike | None = None,
+        dials: Dials = PLAIN,
+    ) -> dict[str, NDArray[Any]]:
         """Draw rows from the prior and the likelihood: column to values (n,), original units.
 
-        A conditional model samples at conditions of zero: the training mean of a standardised
-        numeric condition, and none of the levels of a category.
+        ``latents`` (n, L) are from N(0, I) by default, ``conditions`` (n, k), as `Records` holds
+        them, zero: the training mean of a standardised numeric condition, and none of the levels
+        of a category.
         """
         alone = self.only(member)
         module = alone.module.cpu()
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn((1, count, module.architecture.latent), generator=generator)
-        with torch.no_grad():
-            likelihood = module.generate(noise, alone._no_condition(count))
-        columns: dict[str, NDArray[Any]] = {}
-        if likelihood.numeric is not None:
-            drawn = likelihood.numeric.sample(generator)[0].double().numpy()
-            values = self.schema.inverse(drawn)
-            columns |= {name: values[:, i] for i, name in enumerate(self.schema.numeric_names)}
-        for name, category in zip(self.schema.category_names, likelihood.categories, strict=True):
-            levels = np.asarray(self.schema.category_levels[name])
-            columns[name] = levels[category.sample(generator)[0].numpy()]
-        return columns
+        shape = (1, count, module.architecture.latent)
+        if latents is None:
+            z = torch.randn(shape, generator=generator)
+        else:
+            z = torch.as_tensor(np.asarray(latents, dtype=np.float32)).view(shape)
+        given = alone._no_condition(count)
+        if given is not None and conditions is not None:
+            given = torch.as_tensor(np.asarray(conditions, dtype=np.float32)).view(given.shape)
+        with torch.no_grad(), single_thread(0):
+            return draw_rows(self.schema, module.generate(z, given), generator, dials)
 
     def noise(self) -> Array | None:
         """Decoder standard deviation per column in transformed units, (M, D); None by row."""
@@ -377,10 +389,19 @@ def members_for(spec: TrainingSpec, model: ModelSpec, *, seeds: int = 1) -> tupl
     return tuple(Member(spec.seed + seed, beta=1.0, latent=model.latent) for seed in range(seeds))
 
 
+Features = Mapping[str, NDArray[np.float32]]
+"""Features of the members of set columns, (levels, F) by column."""
+
+
 def architecture_for(
-    schema: FittedSchema, records: Records, spec: ModelSpec, latent: int
+    schema: FittedSchema,
+    records: Records,
+    spec: ModelSpec,
+    latent: int,
+    features: Features | None = None,
 ) -> Architecture:
     """Sizes that follow from the data, choices that follow from the recipe."""
+    features = features or {}
     return Architecture(
         # The column's own choice, else the recipe's; no numeric column can ask for categorical.
         likelihoods=tuple(
@@ -388,6 +409,14 @@ def architecture_for(
             for n in schema.numeric_names
         ),
         category_levels=tuple(len(schema.category_levels[n]) for n in schema.category_names),
+        sets=tuple(
+            SetShape(
+                len(schema.levels[n]),
+                codes.shape[1],
+                features[n].shape[1] if n in features else 0,
+            )
+            for n, codes in records.sets.items()
+        ),
         condition=records.condition.shape[1],
         latent=latent,
         **spec.model_dump(include={"encoder", "decoder", "norm", "dropout", "variance"}),
@@ -404,6 +433,7 @@ def fit_tabular(
     spec: TrainingSpec,
     members: Sequence[Member],
     *,
+    features: Features | None = None,
     device: str = "auto",
     resume: Callable[[str], Resume] | None = None,
     on_start: Callable[[str], None] | None = None,
@@ -411,7 +441,8 @@ def fit_tabular(
 ) -> Fitted:
     """Train all members as one model.
 
-    ``schema`` is fitted on the training rows; validation rows are of other groups. Without any,
+    ``schema`` is fitted on the training rows; validation rows are of other groups. ``features``
+    say what members of sets have in common. Without any,
     the training objective at the final beta is monitored. ``resume`` is called with the
     fingerprint of rows and settings when all has been checked, and returns where checkpoints go:
     an interrupted run that left one there is resumed. ``on_start`` is called with what was chosen:
@@ -423,8 +454,13 @@ def fit_tabular(
         hint = "give more data, or a smaller split.test"
         raise TrainingError(f"{len(training)} training rows are left", hint=hint)
     modules = [
-        TabularModule(architecture_for(schema, training, model, m.latent), m.seed) for m in members
+        TabularModule(architecture_for(schema, training, model, m.latent, features), m.seed)
+        for m in members
     ]
+    for module in modules:
+        for name, column in zip(schema.set_names, module.set_columns, strict=True):
+            if features and name in features:
+                column.features.copy_(torch.from_numpy(features[name]))
     work = sum(p.numel() for p in modules[0].parameters())
     where, reason = choose_device(device, work)
     module = stack(modules).to(where)
@@ -495,7 +531,8 @@ def _fingerprint(training: Records, validation: Records | None, settings: Sequen
     digest = hashlib.sha256()
     for records in (training, validation):
         if records is not None:
-            for array in (records.numeric, records.observed, records.category, records.condition):
+            arrays = (records.numeric, records.observed, records.category, records.condition)
+            for array in (*arrays, *records.sets.values()):
                 digest.update(np.ascontiguousarray(array).tobytes())
     digest.update(json.dumps(settings).encode())
     return digest.hexdigest()

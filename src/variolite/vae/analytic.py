@@ -32,6 +32,7 @@ def supports(module: TabularModule) -> bool:
         and a.norm == "none"
         and a.dropout == 0.0
         and not a.category_levels
+        and not a.sets
         and not a.condition
         and next(module.parameters()).device.type == "cpu"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from variolite.vae.sets import Members
 
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
@@ -278,12 +281,20 @@ class Joint:
 
     numeric: Numeric | None
     categories: tuple[Categorical, ...] = ()
+    sets: tuple[Members, ...] = ()
 
-    def log_prob(self, numeric: Tensor, observed: Tensor | None, category: Tensor | None) -> Tensor:
+    def log_prob(
+        self,
+        numeric: Tensor,
+        observed: Tensor | None,
+        category: Tensor | None,
+        sets: Sequence[Tensor] = (),
+    ) -> Tensor:
         """Log-probability of the observed entries of each row in nats, (M, B)."""
         parts = []
         if self.numeric is not None:
             parts.append(self.numeric.log_prob(numeric, observed))
         if category is not None:
             parts += [c.log_prob(category[..., i]) for i, c in enumerate(self.categories)]
+        parts += [s.log_prob(codes) for s, codes in zip(self.sets, sets, strict=True)]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

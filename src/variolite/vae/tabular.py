@@ -25,6 +25,7 @@ from variolite.vae.distributions import (
     Posterior,
     StudentT,
 )
+from variolite.vae.sets import SIZE, SetColumn, SetShape
 
 EVALUATION_ROWS = 8_192
 
@@ -44,6 +45,7 @@ class Batch:
     # Standard normal draws for the posterior, (M, B, L); empty for uses of its mean.
     noise: Tensor = field(default_factory=lambda: torch.empty(0))
     generators: Sequence[torch.Generator] = ()  # one per member where dropout is on
+    sets: tuple[Tensor, ...] = ()  # codes of members, -1 behind the last
 
     @classmethod
     def of(cls, records: Records, device: torch.device) -> Batch:
@@ -57,6 +59,7 @@ class Batch:
             observed=None if records.observed.all() else put(records.observed),
             category=put(records.category) if records.category.shape[1] else None,
             condition=put(records.condition) if records.condition.shape[1] else None,
+            sets=tuple(put(codes) for codes in records.sets.values()),
         )
 
     def __len__(self) -> int:
@@ -90,7 +93,8 @@ class Batch:
     ) -> Batch:
         others = (self.observed, self.category, self.condition)
         observed, category, condition = (None if v is None else change(v) for v in others)
-        return Batch(change(self.numeric), observed, category, condition, noise, generators)
+        sets = tuple(change(codes) for codes in self.sets)
+        return Batch(change(self.numeric), observed, category, condition, noise, generators, sets)
 
 
 # Layers of several models at once: every parameter has shape (M, ...), and member m computes what
@@ -214,15 +218,17 @@ class Architecture:
     """Sizes and choices that make a `TabularModule`.
 
     ``likelihoods`` are of each of the D numeric columns, ``category_levels`` counts the levels of
-    each category, ``condition`` is a width. The hidden widths of ``encoder`` and ``decoder`` lead
-    from the data to the latent space and back. ``variance`` is ``fixed`` where sigma^2 is given
-    (``fixed_variance``, transformed units), ``feature`` for a learned one per column, ``row``
+    each category, ``sets`` says the same of columns of sets, ``condition`` is a width. The hidden
+    widths of ``encoder`` and ``decoder`` lead from the data to the latent space and back.
+    ``variance`` is ``fixed`` where sigma^2 is given (``fixed_variance``, transformed units),
+    ``feature`` for a learned one per column, ``row``
     where the decoder gives one for every value; of Student-t columns it is the squared scale.
     ``mask_input`` shows the encoder which values were observed.
     """
 
     likelihoods: tuple[Likelihood, ...]
     category_levels: tuple[int, ...] = ()
+    sets: tuple[SetShape, ...] = ()
     condition: int = 0
     latent: int = 10
     encoder: tuple[int, ...] = (32, 16)
@@ -260,8 +266,8 @@ class TabularModule(nn.Module):
             Embedding(levels, EMBEDDING_SIZE, generator) for levels in a.category_levels
         )
         inputs = a.numeric * (2 if a.mask_input else 1)
-        inputs += EMBEDDING_SIZE * len(a.category_levels) + a.condition
-        outputs = a.numeric_outputs + sum(a.category_levels)
+        inputs += EMBEDDING_SIZE * len(a.category_levels) + SIZE * len(a.sets) + a.condition
+        outputs = a.numeric_outputs + sum(a.category_levels) + SIZE * len(a.sets)
         self.encoder, self.decoder = (
             Stack(sizes, norm=a.norm, dropout=a.dropout, generator=generator)
             for sizes in (
@@ -274,11 +280,17 @@ class TabularModule(nn.Module):
             self.register_buffer("log_scale", log_scale)
         elif a.numeric and a.variance == "feature":
             self.log_scale = nn.Parameter(torch.zeros(1, 1, a.numeric))
+        self.sets = nn.ModuleList(SetColumn(shape, generator) for shape in a.sets)
         heavy = torch.tensor([likelihood == "student_t" for likelihood in a.likelihoods])
         self.register_buffer("heavy", heavy, persistent=False)
         if "student_t" in a.likelihoods:
             # softplus(2) + 2: about four degrees of freedom, heavy tails to start from
             self.free = nn.Parameter(torch.full((1, 1, a.numeric), 2.0))
+
+    @property
+    def set_columns(self) -> list[SetColumn]:
+        """One for every column of sets, in order."""
+        return [column for column in self.sets if isinstance(column, SetColumn)]
 
     def infer(self, batch: Batch) -> Posterior:
         """Posterior of the rows of a batch."""
@@ -289,6 +301,7 @@ class TabularModule(nn.Module):
             inputs.append(ones if observed is None else observed.to(batch.numeric.dtype))
         if batch.category is not None:
             inputs += [e(batch.category[..., i]) for i, e in enumerate(self.embeddings)]
+        inputs += [column.encode(c) for column, c in zip(self.set_columns, batch.sets, strict=True)]
         if batch.condition is not None:
             inputs.append(batch.condition)
         if len(inputs) > 1:
@@ -306,10 +319,15 @@ class TabularModule(nn.Module):
             z = torch.cat([z, condition.expand(z.shape[0], -1, -1)], dim=-1)
         out = self.decoder(z, generators)
         a = self.architecture
-        # Means first, then log-scales by row, then the logits of one category after the other.
+        # Means first, then log-scales by row, then the logits of one category after the other,
+        # then what there is to say of one set after the other.
         numeric = self._numeric(out[..., : a.numeric_outputs]) if a.numeric else None
-        logits = out[..., a.numeric_outputs :].split(list(a.category_levels), dim=-1)
-        return Joint(numeric, tuple(Categorical(part) for part in logits))
+        widths = [*a.category_levels, *[SIZE] * len(a.sets)]
+        parts = out[..., a.numeric_outputs :].split(widths, dim=-1)
+        categories = tuple(Categorical(part) for part in parts[: len(a.category_levels)])
+        queries = parts[len(a.category_levels) :]
+        sets = tuple(c.decode(query) for c, query in zip(self.set_columns, queries, strict=True))
+        return Joint(numeric, categories, sets)
 
     def _numeric(self, out: Tensor) -> Numeric:
         if self.architecture.variance == "row":
@@ -335,7 +353,9 @@ class TabularModule(nn.Module):
         """
         z, kl = (posterior or self.infer(batch)).draw(batch.noise)
         likelihood = self.generate(z, batch.condition, batch.generators)
-        log_likelihood = likelihood.log_prob(batch.numeric, batch.observed, batch.category)
+        log_likelihood = likelihood.log_prob(
+            batch.numeric, batch.observed, batch.category, batch.sets
+        )
         reconstruction, mean_kl = -log_likelihood.mean(dim=1), kl.mean(dim=1)
         return LossTerms(reconstruction + beta * mean_kl, reconstruction, mean_kl)
 

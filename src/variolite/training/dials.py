@@ -1,0 +1,80 @@
+"""Drawing rows from a likelihood, and the dials that change what is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from variolite.errors import DataError
+from variolite.records import FittedSchema
+from variolite.vae import Joint
+
+
+@dataclass(frozen=True)
+class Dials:
+    """How rows are drawn; the defaults reproduce the data.
+
+    ``temperature`` T raises every distribution to the power 1 / T: logits are divided by it, the
+    spread of numbers is multiplied by its root. ``balance`` B divides the probability of each
+    category by its frequency among all that is drawn, to the power B (post-hoc logit adjustment,
+    A. Menon et al., 2021): 0 leaves the long tail as it is, 1 draws rare categories as often as
+    frequent ones wherever the rest of the row allows it.
+    """
+
+    temperature: float = 1.0
+    balance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.temperature < np.inf:
+            what = f"the temperature must be a positive number, not {self.temperature:g}"
+            raise DataError(what, where="--temperature", hint="1 draws from the model as it is")
+        if not 0.0 <= self.balance <= 1.0:
+            what = f"the balance must lie between 0 and 1, not {self.balance:g}"
+            raise DataError(what, where="--balance", hint="0 draws from the model as it is")
+
+
+PLAIN = Dials()
+
+
+def draw_rows(
+    schema: FittedSchema, likelihood: Joint, generator: torch.Generator, dials: Dials = PLAIN
+) -> dict[str, NDArray[Any]]:
+    """Draw one row of every distribution (1, n): column to values (n,), original units.
+
+    Sets are texts, their members in the order of the alphabet.
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    if likelihood.numeric is not None:
+        centre = likelihood.numeric.mean
+        drawn = likelihood.numeric.sample(generator)
+        if dials.temperature != 1.0:
+            drawn = centre + (drawn - centre) * dials.temperature**0.5
+        values = schema.inverse(drawn[0].double().numpy())
+        columns |= {name: values[:, i] for i, name in enumerate(schema.numeric_names)}
+    for name, category in zip(schema.category_names, likelihood.categories, strict=True):
+        spellings = np.asarray(schema.category_levels[name])
+        logits = category.logits[0] / dials.temperature
+        shift = _shift(torch.softmax(logits, dim=-1), dials.balance)
+        chances = torch.softmax(logits if shift is None else logits + shift, dim=-1)
+        drawn = torch.multinomial(chances, 1, generator=generator)[:, 0]
+        columns[name] = spellings[drawn.numpy()]
+    for name, members in zip(schema.set_names, likelihood.sets, strict=True):
+        shift = _shift(members.first(dials.temperature)[0], dials.balance)
+        codes = members.sample(generator, temperature=dials.temperature, shift=shift)[0].numpy()
+        separator = schema.schema.columns[name].separator
+        levels = schema.levels[name]
+        texts = [separator.join(sorted(levels[c] for c in row if c >= 0)) for row in codes]
+        columns[name] = np.array(texts)
+    return columns
+
+
+def _shift(chances: Tensor, balance: float) -> Tensor | None:
+    """What is added to logits: minus the log of how often each level is drawn, (levels,)."""
+    if not balance:
+        return None
+    return -balance * chances.mean(0).clamp(min=1e-9).log()
