@@ -40,7 +40,7 @@ UNITS: dict[str, str] = {
 """Numeric columns and their units; void fractions are of a point probe, accessible ones of
 `PROBE`."""
 
-SETS = ("metals", "nodes", "node_formulas", "linkers", "linker_keys", "linkers_raw")
+SETS = ("metals", "nodes", "linker_units", "node_formulas", "linkers", "linker_keys", "linkers_raw")
 
 
 def join(members: Iterable[str]) -> str:
