@@ -1,0 +1,245 @@
+"""Linkers as molecules: one canonical SMILES for all readings of one, features, nearest known.
+
+A linker cut out of a framework lacks the protons that its metals replaced: what is read is a
+radical, an ion or a structure that no valence rule allows, depending on the reader. Neutralised,
+the readings of one molecule agree: terephthalate is terephthalic acid, an imidazolate imidazole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from variolite.errors import DataError
+from variolite.frameworks.optional import require
+
+_LARGEST_RING = 6
+
+
+class Linker(NamedTuple):
+    """A molecule: canonical SMILES and InChIKey, both empty where ``raw`` cannot be read."""
+
+    raw: str
+    smiles: str
+    key: str
+
+    @property
+    def parsed(self) -> bool:
+        return bool(self.smiles)
+
+
+@lru_cache(maxsize=4096)
+def read_linker(raw: str) -> Linker:
+    """Neutralise a SMILES and write it canonically; of several parts only different ones stay."""
+    chem = _rdkit()
+    molecule = chem.MolFromSmiles(raw)
+    molecule = _mended(raw) if molecule is None else molecule
+    if molecule is None or not molecule.GetNumAtoms():
+        return Linker(raw, "", "")
+    try:
+        parts = {
+            chem.MolToSmiles(_neutral(part))
+            for part in chem.GetMolFrags(molecule, asMols=True, sanitizeFrags=True)
+        }
+        # Written and read once more: the canonical form must be a fixed point.
+        parts = {chem.CanonSmiles(part) for part in parts}
+    except (ValueError, RuntimeError):
+        return Linker(raw, "", "")
+    smiles = ".".join(sorted(parts))
+    return Linker(raw, smiles, chem.MolToInchiKey(chem.MolFromSmiles(smiles)) or "")
+
+
+def _rdkit() -> Any:
+    require("rdkit", "linkers")
+    from rdkit import Chem, RDLogger
+
+    RDLogger.DisableLog("rdApp.*")  # type: ignore[attr-defined]
+    return Chem
+
+
+def _neutral(molecule: Any) -> Any:
+    """Give radicals and ions their protons back; charges that no proton mends stay."""
+    from rdkit.Chem import RemoveHs
+    from rdkit.Chem.MolStandardize.rdMolStandardize import Uncharger
+
+    for atom in molecule.GetAtoms():
+        if atom.GetNumRadicalElectrons():
+            atom.SetNumRadicalElectrons(0)
+            atom.SetNoImplicit(False)
+    molecule.UpdatePropertyCache()
+    return RemoveHs(Uncharger().uncharge(molecule))
+
+
+# What OpenBabel writes of azolates, ammonium and borates breaks the rules of valence.
+
+
+def _mended(raw: str) -> Any | None:
+    chem = _rdkit()
+    molecule = chem.MolFromSmiles(raw, sanitize=False)
+    if molecule is None:
+        return None
+    chem.FastFindRings(molecule)
+    ring_nitrogens = _made_aromatic(molecule)
+    for atom in molecule.GetAtoms():
+        bonds = sum(int(bond.GetBondTypeAsDouble()) for bond in atom.GetBonds())
+        if bonds + atom.GetNumExplicitHs() == 4 and not atom.GetFormalCharge():
+            atom.SetFormalCharge({"N": 1, "B": -1}.get(atom.GetSymbol(), 0))
+    # One nitrogen of an azole carries the proton; which one, canonical order does not know.
+    for place in [None, *ring_nitrogens]:
+        attempt = chem.RWMol(molecule)
+        if place is not None:
+            attempt.GetAtomWithIdx(place).SetNumExplicitHs(1)
+            attempt.GetAtomWithIdx(place).SetNoImplicit(True)
+        if not chem.SanitizeMol(attempt, catchErrors=True):
+            return attempt
+    return None
+
+
+def _made_aromatic(molecule: Any) -> list[int]:
+    """Make rings aromatic that hold a nitrogen with two double bonds, and those fused to them.
+
+    Returns their nitrogens with two neighbours.
+    """
+    from rdkit.Chem import BondType, GetSymmSSSR
+
+    allenic = {
+        atom.GetIdx()
+        for atom in molecule.GetAtoms()
+        if atom.GetSymbol() == "N"
+        and sum(bond.GetBondType() == BondType.DOUBLE for bond in atom.GetBonds()) > 1
+    }
+    rings = [set(ring) for ring in GetSymmSSSR(molecule) if len(ring) <= _LARGEST_RING]
+    wanted: set[int] = set()
+    while grown := [r for r in rings if not r <= wanted and (r & allenic or len(r & wanted) > 1)]:
+        wanted = wanted.union(*grown)
+    for bond in molecule.GetBonds():
+        ends = {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()}
+        if any(ends <= ring <= wanted for ring in rings):
+            bond.SetBondType(BondType.AROMATIC)
+            bond.SetIsAromatic(True)
+    for place in wanted:
+        atom = molecule.GetAtomWithIdx(place)
+        atom.SetIsAromatic(True)
+        atom.SetNoImplicit(False)
+        atom.SetNumExplicitHs(0)
+    atoms = [molecule.GetAtomWithIdx(place) for place in sorted(wanted)]
+    return [a.GetIdx() for a in atoms if a.GetSymbol() == "N" and a.GetDegree() == 2]
+
+
+# A place for every linker, known or not.
+
+FINGERPRINT = 512
+"""Bins of the fingerprint: counts of atom environments up to two bonds wide."""
+
+DESCRIPTORS = (
+    "heavy_atoms",
+    "molar_mass",
+    "rings",
+    "aromatic_rings",
+    "rotatable_bonds",
+    "longest_path",
+    "polar_surface",
+    "log_partition",
+    "carboxyl_groups",
+    "pyridine_nitrogens",
+    "azole_nitrogens",
+    "amine_nitrogens",
+    "oxygens",
+    "sulphurs",
+    "phosphorus",
+    "halogens",
+)
+"""What the features say beyond the fingerprint."""
+
+_GROUPS = {
+    "carboxyl_groups": "[CX3](=O)[OX2H1,OX1-]",
+    "pyridine_nitrogens": "[nX2;r6]",
+    "azole_nitrogens": "[n;r5]",
+    "amine_nitrogens": "[NX3;!$(NC=O);!$(N~[!#6;!#1])]",
+    "oxygens": "[#8]",
+    "sulphurs": "[#16]",
+    "phosphorus": "[#15]",
+    "halogens": "[F,Cl,Br,I]",
+}
+
+
+def linker_features(smiles: Sequence[str]) -> NDArray[np.float32]:
+    """Embed molecules by counts of their fragments and by descriptors, (n, F).
+
+    F is `FINGERPRINT` + len(`DESCRIPTORS`). All are log(1 + x) but the partition coefficient, so
+    that a large linker is no outlier. Raises `DataError` on what is no molecule.
+    """
+    rows = [np.concatenate([_counts(m), _descriptors(m)]) for m in _molecules(smiles)]
+    width = FINGERPRINT + len(DESCRIPTORS)
+    return np.array(rows, dtype=np.float32).reshape(-1, width)
+
+
+def nearest_linkers(
+    smiles: Sequence[str], library: Sequence[str], k: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return places in the library and Tanimoto similarities of the ``k`` most alike, (n, k)."""
+    if not 1 <= k <= len(library):
+        what = f"{k} nearest linkers were asked of a library of {len(library)}"
+        raise DataError(what, hint="ask for at least one, and for no more than there are")
+    given = np.array([_counts(m) for m in _molecules(smiles)]).reshape(-1, FINGERPRINT)
+    known = np.array([_counts(m) for m in _molecules(library)])
+    similar = np.zeros((len(given), len(known)))
+    for row, counts in enumerate(np.expm1(given)):
+        # Counts, not logarithms: shared over united environments.
+        others = np.expm1(known)
+        shared = np.minimum(counts, others).sum(axis=1)
+        similar[row] = shared / np.maximum(counts, others).sum(axis=1)
+    places = np.argsort(-similar, axis=1, kind="stable")[:, :k]
+    return places, np.take_along_axis(similar, places, axis=1)
+
+
+def _molecules(smiles: Iterable[str]) -> Iterator[Any]:
+    chem = _rdkit()
+    for text in smiles:
+        molecule = chem.MolFromSmiles(text) if text else None
+        if molecule is None or not molecule.GetNumAtoms():
+            hint = "give a SMILES such as that of terephthalic acid, O=C(O)c1ccc(C(=O)O)cc1"
+            raise DataError(f"{text!r} is no molecule", where="linkers", hint=hint)
+        yield molecule
+
+
+def _counts(molecule: Any) -> NDArray[np.float64]:
+    counts: NDArray[np.uint32] = _generator().GetCountFingerprintAsNumPy(molecule)
+    return np.log1p(counts, dtype=np.float64)
+
+
+@lru_cache(maxsize=1)
+def _generator() -> Any:
+    from rdkit.Chem.rdFingerprintGenerator import GetMorganGenerator
+
+    return GetMorganGenerator(radius=2, fpSize=FINGERPRINT)
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> dict[str, Any]:
+    chem = _rdkit()
+    return {name: chem.MolFromSmarts(pattern) for name, pattern in _GROUPS.items()}
+
+
+def _descriptors(molecule: Any) -> NDArray[np.float64]:
+    from rdkit.Chem import Crippen, Descriptors, GetDistanceMatrix, rdMolDescriptors
+
+    distances = GetDistanceMatrix(molecule)
+    values = {
+        "heavy_atoms": molecule.GetNumHeavyAtoms(),
+        "molar_mass": Descriptors.MolWt(molecule),  # type: ignore[attr-defined]
+        "rings": rdMolDescriptors.CalcNumRings(molecule),
+        "aromatic_rings": rdMolDescriptors.CalcNumAromaticRings(molecule),
+        "rotatable_bonds": rdMolDescriptors.CalcNumRotatableBonds(molecule),
+        # Parts of a salt are infinitely far apart.
+        "longest_path": distances[distances < 1e6].max(),
+        "polar_surface": rdMolDescriptors.CalcTPSA(molecule),
+        **{name: len(molecule.GetSubstructMatches(p)) for name, p in _patterns().items()},
+    }
+    logs = {name: np.log1p(value) for name, value in values.items()}
+    logs["log_partition"] = Crippen.MolLogP(molecule)  # type: ignore[attr-defined]
+    return np.array([logs[name] for name in DESCRIPTORS])
