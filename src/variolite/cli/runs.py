@@ -371,8 +371,8 @@ def generate(
         typer.Option(
             metavar="NAME=VALUE",
             help="What is wanted: composition=SrTiO3 (a formula), Li-O (these elements) or "
-            "Li-O-* (these and others); atoms=10; space_group=225; or a property the run was "
-            "fitted with. May be repeated.",
+            "Li-O-* (these and others); atoms=10; space_group=225; of frameworks metals=Zn; or a "
+            "property the run was fitted with. May be repeated.",
         ),
     ] = None,
     guidance: Annotated[
@@ -385,7 +385,21 @@ def generate(
     ] = None,
     temperature: Annotated[
         float | None,
-        typer.Option(metavar="FACTOR", min=0.0, help="0.5; up to 1: less likely, more varied."),
+        typer.Option(
+            metavar="FACTOR",
+            min=0.0,
+            help="Higher: less likely, more varied. Crystals up to 1 (0.5), frameworks any (1).",
+        ),
+    ] = None,
+    balance: Annotated[
+        float | None,
+        typer.Option(
+            metavar="B",
+            min=0.0,
+            max=1.0,
+            help="Frameworks: 0 draws rare metals and linkers as often as they occur (default), 1 "
+            "as often as the others.",
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Steps of the sampler (6).")

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from variolite.fields import Deferred
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from variolite.arguments import parse_mapping
+from variolite.fields import Deferred, Paths
 from variolite.frameworks.recipe import FrameworkRecipe
+from variolite.progress import Progress
+
+if TYPE_CHECKING:
+    from variolite.training import RunFolder
 
 
 class FrameworkField:
@@ -13,7 +23,49 @@ class FrameworkField:
     model_kind = "variolite.framework_vae"
     subject = "frameworks"
     recipe = FrameworkRecipe
-    load_model = Deferred("variolite.training", "load_model")
+    load_model = Deferred("variolite.frameworks.framework_model", "load_model")
+    generate = Deferred("variolite.frameworks.sampling", "generate_table")
+
+    def train(
+        self,
+        recipe: FrameworkRecipe,
+        data: Paths,
+        out: Path,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+        members: int = 1,
+        device: str = "auto",
+        restart: bool = False,
+    ) -> RunFolder:
+        """Train, then fit priors and surrogates."""
+        bound = parse_mapping(mapping, recipe.columns)
+        # Late, so that a mistake above is reported without the seconds that torch takes.
+        from variolite.frameworks.framework_model import complete, linker_embedding, save_model
+        from variolite.frameworks.framework_table import read_frameworks
+        from variolite.training.run import train_run
+
+        run, _ = train_run(
+            recipe,
+            data,
+            out,
+            mapping=bound,
+            seeds=members,
+            device=device,
+            restart=restart,
+            load=read_frameworks,
+            features=linker_embedding if recipe.linker_features else lambda _: None,
+            complete=partial(complete, prior=recipe.prior == "mixture"),
+            save=save_model,
+            progress=progress,
+        )
+        for name, surrogate in run.model().surrogates.items():
+            progress.note(
+                f"surrogate of {name}, on families that the model has not seen: "
+                f"R2 {surrogate.r2:.2f}, mean error {surrogate.mae:.3g}"
+            )
+        run.seal_fit()
+        return run
 
 
 FIELD = FrameworkField()

@@ -25,6 +25,7 @@ from variolite.records import (
     FittedSchema,
     Records,
     Split,
+    Table,
     group_spellings,
     groups_of,
     load_table,
@@ -39,7 +40,13 @@ from variolite.records.rows import chosen_rows
 from variolite.training.loop import Resume, Trained
 from variolite.training.run_folder import RunFolder
 from variolite.training.storage import load_checkpoint, write_history
-from variolite.training.tabular import fit_tabular, members_for, save_model
+from variolite.training.tabular import (
+    Features,
+    TabularModel,
+    fit_tabular,
+    members_for,
+    save_model,
+)
 
 M = TypeVar("M", bound=Any)
 
@@ -154,15 +161,17 @@ def prepare(
     *,
     mapping: Mapping[str, str] | None = None,
     split: Split | None = None,
+    load: Callable[..., Table] = load_table,
     progress: Progress | None = None,
 ) -> Prepared:
     """Bind a path or table to a recipe, split its groups and fit the transforms.
 
     ``mapping`` gives the table's column by meaning; a ``split`` that is given is not drawn.
+    ``load`` reads the table, as `load_table` does.
     """
     progress = progress or Progress()
     text = group_spellings(recipe.table, mapping)
-    frame, units, _ = load_table(
+    frame, units, _ = load(
         data, text=text, nulls=recipe.nulls, schema=recipe.table, mapping=mapping
     )
     bound = recipe.table.bind(frame.columns, mapping)
@@ -224,17 +233,23 @@ def train_run(
     device: str = "auto",
     restart: bool = False,
     simulated: bool = False,
+    load: Callable[..., Table] = load_table,
+    features: Callable[[FittedSchema], Features | None] = lambda _: None,
+    complete: Callable[[TabularModel, Prepared], TabularModel] = lambda model, _: model,
+    save: Callable[[Path, Any], None] = save_model,
     progress: Progress | None = None,
 ) -> tuple[RunFolder, Prepared]:
     """Train a resolved recipe on a path or table and write the run folder ``out``.
 
     The ``seeds`` train within one batched model. An unfinished run of the same recipe and data is
     resumed; ``restart`` replaces what is there. ``mapping`` gives the table's column by meaning.
-    Pages made of a run say whether its data were ``simulated``.
+    Pages made of a run say whether its data were ``simulated``. A field whose models hold more
+    reads the table with ``load``, gives ``features`` of the members of sets, makes what it needs
+    of a trained model with ``complete``, and writes that with ``save``.
     """
     progress = progress or Progress()
     run = TrainingRun(RunFolder(out), recipe, restart=restart, simulated=simulated)
-    prepared = prepare(recipe, data, mapping=mapping, progress=progress)
+    prepared = prepare(recipe, data, mapping=mapping, load=load, progress=progress)
     with progress.training(recipe.training.epochs) as on_epoch:
         fitted = fit_tabular(
             prepared.schema,
@@ -243,6 +258,7 @@ def train_run(
             recipe.model,
             recipe.training,
             members_for(recipe.training, recipe.model, seeds=seeds),
+            features=features(prepared.schema),
             device=device,
             resume=partial(run.begin, prepared.split),
             on_start=progress.note,
@@ -253,5 +269,6 @@ def train_run(
     about |= {"rows_kept": len(prepared.records), "left_out": [*prepared.schema.schema.left_out]}
     about |= {"remarks": report.lines()}
     used = {"batch_size": fitted.batch_size, "learning_rate": fitted.learning_rate}
-    run.finish(fitted.model, save_model, fitted, device=fitted.device, data=about, **used)
+    model = complete(fitted.model, prepared)
+    run.finish(model, save, fitted, device=fitted.device, data=about, **used)
     return run.folder, prepared

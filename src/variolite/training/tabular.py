@@ -258,14 +258,18 @@ _MEMBERS = TypeAdapter(tuple[Member, ...])
 
 def save_model(folder: Path, model: TabularModel) -> None:
     """Write a model into a folder; of the training rows, only the names of their groups."""
-    content = {
+    write_signed(folder, KIND, FORMAT, description_of(model), model.module.state_dict())
+
+
+def description_of(model: TabularModel) -> dict[str, Any]:
+    """Return what a model file says beside the weights."""
+    return {
         "architecture": asdict(model.module.architecture),
         "members": [asdict(member) for member in model.members],
         "schema": model.schema.to_dict(),
         "provenance": model.provenance,
         "groups": model.groups and model.groups.to_dict(),
     }
-    write_signed(folder, KIND, FORMAT, content, model.module.state_dict())
 
 
 def load_model(folder: Path) -> TabularModel:
@@ -277,14 +281,20 @@ def load_model(folder: Path) -> TabularModel:
         # A new format needs an entry that leads from the one before, and a fixture file of that.
         migrations = {1: lambda content: content | {"groups": None}}
         description = read_description(folder, KIND, FORMAT, migrations, "a tabular model")
-        members = _MEMBERS.validate_python(description["members"])
-        architecture = _ARCHITECTURE.validate_python(description["architecture"])
-        make = partial(blank, architecture, len(members))
-        module = module_with(make, read_weights(folder, description), folder)
-        schema = FittedSchema.from_dict(description["schema"])
-        provenance = dict(description["provenance"])
-        groups = description["groups"] and Split.from_dict(description["groups"])
-    return TabularModel(schema, module.eval(), members, provenance, groups)
+        return model_from(description, read_weights(folder, description), folder)
+
+
+def model_from(
+    description: Mapping[str, Any], weights: dict[str, Tensor], folder: Path
+) -> TabularModel:
+    """Make a model of its description and weights, within `reading_model`."""
+    members = _MEMBERS.validate_python(description["members"])
+    architecture = _ARCHITECTURE.validate_python(description["architecture"])
+    make = partial(blank, architecture, len(members))
+    module = module_with(make, weights, folder).eval()
+    schema = FittedSchema.from_dict(description["schema"])
+    groups = description["groups"] and Split.from_dict(description["groups"])
+    return TabularModel(schema, module, members, dict(description["provenance"]), groups)
 
 
 # Training rows on the device, handed out in shuffled batches with their noise.

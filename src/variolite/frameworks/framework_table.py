@@ -1,0 +1,111 @@
+"""Tables of frameworks as a model sees them: canonical linkers, families, cells that cannot fail.
+
+A cell goes into the model as six numbers that any real values make a cell of: the logarithms of
+the diagonal of its lower triangular matrix, and what is below the diagonal over the diagonal.
+Its volume is their consequence and never a free number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from variolite.frameworks.columns import CELL, join
+from variolite.records import Table, load_table
+
+Floats = NDArray[np.float64]
+
+SHAPE = ("cell_log_a", "cell_log_b", "cell_log_c", "cell_ab", "cell_ac", "cell_bc")
+"""The six numbers of a cell: logarithms of lengths in Angstrom, and ratios."""
+
+_TEXTS = ("name", "family", "metals", "linkers", "nodes", "net")  # as written, 1E10 is a name
+_REFCODE = re.compile(r"[A-Z]{6}(\d\d)?(?![a-z])")
+
+
+def read_frameworks(data: Any, *, text: Iterable[str] = (), **settings: Any) -> Table:
+    """Read a table, or several, of frameworks and add what a model needs beside its columns.
+
+    Linkers become canonical molecules, families are read off the names where there is no column
+    of them, and cells get their six numbers. Arguments are those of `load_table`.
+    """
+    table = load_table(data, text=(*text, *_TEXTS), **settings)
+    return table._replace(frame=with_derived(table.frame))
+
+
+def with_derived(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add family and cell shape to a table that has name and cell, and make linkers canonical."""
+    if "linkers" in frame.columns:
+        cells = frame["linkers"].cast(pl.String).fill_null("")
+        canonical = {cell: _canonical(cell) for cell in cells.unique()}
+        known = pl.Series("linkers", [canonical[cell] or None for cell in cells], dtype=pl.String)
+        frame = frame.with_columns(known)
+    name = next((name for name in ("name", "Name", "MOFname") if name in frame.columns), None)
+    if "family" not in frame.columns and name is not None:
+        names = frame[name].cast(pl.String)
+        frame = frame.with_columns(pl.Series("family", [family_of(name) for name in names]))
+    if all(name in frame.columns for name in CELL):
+        lengths = frame.select(pl.col(CELL).cast(pl.Float64, strict=False)).to_numpy()
+        shape = cell_shape(lengths)
+        frame = frame.with_columns(pl.Series(n, v) for n, v in zip(SHAPE, shape.T, strict=True))
+    return frame
+
+
+def _canonical(cell: str) -> str:
+    """Canonical linkers of one cell, in which ``;`` or `` . `` stands between them."""
+    from variolite.frameworks.linkers import read_linker
+
+    parts = re.split(r"\s\.\s|;", cell)
+    return join(read_linker(part.strip()).smiles for part in parts if part.strip())
+
+
+def family_of(name: str | None) -> str | None:
+    """Refcode family: the first six letters, or the text before ``_`` where it is no refcode.
+
+    >>> family_of("LAJDUV02"), family_of("S2052520616002663_ja5023")
+    ('LAJDUV', 'S2052520616002663')
+    """
+    if name is None:
+        return None
+    return name[:6] if _REFCODE.match(name) else name.split("_")[0]
+
+
+def cell_shape(cells: ArrayLike) -> Floats:
+    """Turn a, b, c (Angstrom), alpha, beta, gamma (degrees), (n, 6), to `SHAPE`, (n, 6).
+
+    NaN where the six make no cell of positive volume.
+    """
+    a, b, c, alpha, beta, gamma = np.asarray(cells, dtype=np.float64).T
+    cos_a, cos_b, cos_c = (np.cos(np.radians(angle)) for angle in (alpha, beta, gamma))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Rows of the matrix: a along x, b in the plane of x and y.
+        sin_c = np.sqrt(1.0 - cos_c**2)
+        b_x, b_y = b * cos_c, b * sin_c
+        c_x, c_y = c * cos_b, c * (cos_a - cos_b * cos_c) / sin_c
+        c_z = np.sqrt(c**2 - c_x**2 - c_y**2)
+        shape = np.stack([np.log(a), np.log(b_y), np.log(c_z), b_x / a, c_x / a, c_y / b_y], axis=1)
+    return np.where(np.isfinite(shape).all(axis=1, keepdims=True), shape, np.nan)
+
+
+def cell_of(shape: ArrayLike) -> Floats:
+    """Return a, b, c (Angstrom), alpha, beta, gamma (degrees) and volume (Angstrom^3), (n, 7)."""
+    log_a, log_b, log_c, ab, ac, bc = np.asarray(shape, dtype=np.float64).T
+    a, b_y, c_z = np.exp(log_a), np.exp(log_b), np.exp(log_c)
+    b_x, c_x, c_y = ab * a, ac * a, bc * b_y
+    b, c = np.hypot(b_x, b_y), np.sqrt(c_x**2 + c_y**2 + c_z**2)
+    alpha = np.arccos((b_x * c_x + b_y * c_y) / (b * c))
+    angles = [np.degrees(v) for v in (alpha, np.arccos(c_x / c), np.arccos(b_x / b))]
+    return np.stack([a, b, c, *angles, a * b_y * c_z], axis=1)
+
+
+def with_cells(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Put the parameters of cells and their volumes in the place of their shapes."""
+    rest = {name: values for name, values in columns.items() if name not in SHAPE}
+    if not all(name in columns for name in SHAPE):
+        return rest
+    cells = cell_of(np.stack([columns[name] for name in SHAPE], axis=1))
+    return rest | dict(zip((*CELL, "volume"), cells.T, strict=True))

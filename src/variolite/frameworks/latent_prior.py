@@ -1,0 +1,93 @@
+"""The fitted prior: a mixture of Gaussians over latents and numeric conditions together.
+
+A VAE draws latents from N(0, I), whatever is asked for; but the posteriors of its rows do not
+fill N(0, I), and what they have to do with a condition is lost (aggregate-posterior mismatch). A
+mixture over both is drawn from in closed form, given any of the conditions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+Floats = NDArray[np.float64]
+
+DRAWS = 8  # draws from the posterior of each row that a mixture is fitted to
+COMPONENTS = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True)
+class LatentPrior:
+    """Mixture of K Gaussians over D = latents + conditions, in the model's own units.
+
+    ``weights`` (K,), ``means`` (K, D), ``covariances`` (K, D, D); the first ``latent`` of D are
+    latents.
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+    latent: int
+
+    @classmethod
+    def fit(cls, mean: Floats, log_variance: Floats, conditions: Floats, seed: int) -> LatentPrior:
+        """Fit to posteriors (n, L) and conditions (n, k) of training rows; K by the BIC."""
+        from sklearn.mixture import GaussianMixture
+
+        random = np.random.default_rng(seed)
+        deviation = np.exp(0.5 * log_variance)
+        # Draws and not means: the aggregate posterior is as wide as its posteriors.
+        latents = [mean + deviation * random.standard_normal(mean.shape) for _ in range(DRAWS)]
+        rows = np.concatenate([np.column_stack([z, conditions]) for z in latents])
+        best, least = None, np.inf
+        for count in COMPONENTS:
+            if count * rows.shape[1] > len(mean):
+                break
+            mixture = GaussianMixture(
+                count, reg_covar=1e-3, n_init=2, max_iter=300, random_state=seed
+            ).fit(rows)
+            # The draws of one row count as one observation.
+            parameters = mixture._n_parameters() * np.log(len(mean))
+            criterion = parameters - 2.0 * mixture.score(rows) * len(mean)
+            if criterion < least:
+                best, least = mixture, criterion
+        assert best is not None  # one component always fits
+        return cls(best.weights_, best.means_, best.covariances_, mean.shape[1])
+
+    def sample(
+        self, count: int, given: Mapping[int, float], random: np.random.Generator
+    ) -> tuple[Floats, Floats]:
+        """Draw latents (n, L) and conditions (n, k), some of which are ``given`` by position."""
+        places = np.array([self.latent + i for i in sorted(given)], dtype=int)
+        values = np.array([given[i] for i in sorted(given)])
+        free = np.setdiff1d(np.arange(self.means.shape[1]), places)
+        chances = np.log(self.weights) + self._log_density(places, values)
+        chosen = random.choice(len(chances), size=count, p=np.exp(chances - logsumexp(chances)))
+        rows = np.empty((count, self.means.shape[1]))
+        rows[:, places] = values
+        for k in np.unique(chosen):
+            at = np.flatnonzero(chosen == k)
+            mean, covariance = self.means[k], self.covariances[k]
+            # Of a Gaussian given some of its coordinates: C. Bishop, 2006, equations 2.81, 2.82.
+            across = covariance[np.ix_(free, places)]
+            gain = np.linalg.solve(covariance[np.ix_(places, places)], across.T).T
+            centre = mean[free] + gain @ (values - mean[places])
+            spread = covariance[np.ix_(free, free)] - gain @ across.T
+            noise = random.standard_normal((len(at), len(free)))
+            rows[np.ix_(at, free)] = centre + noise @ np.linalg.cholesky(spread).T
+        return rows[:, : self.latent], rows[:, self.latent :]
+
+    def _log_density(self, places: NDArray[np.int64], values: Floats) -> Floats:
+        """Log-density of some coordinates under each component, (K,)."""
+        off = values - self.means[:, places]
+        blocks = self.covariances[:, places[:, None], places[None, :]]
+        if not len(places):
+            return np.zeros(len(self.weights))
+        solved = np.linalg.solve(blocks, off[:, :, None])[:, :, 0]
+        determinant = np.linalg.slogdet(blocks)[1]
+        constant = len(places) * np.log(2.0 * np.pi)
+        return np.asarray(-0.5 * ((off * solved).sum(axis=1) + determinant + constant))

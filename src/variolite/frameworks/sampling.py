@@ -1,0 +1,230 @@
+"""New frameworks from a run: what was asked for, what is drawn, what a surrogate says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from variolite.errors import DataError, ShortfallError, nearest
+from variolite.frameworks.framework_model import FrameworkModel
+from variolite.frameworks.framework_table import with_cells
+from variolite.progress import Progress
+from variolite.records import require_writable, write_table
+from variolite.training.dials import Dials
+
+if TYPE_CHECKING:
+    from variolite.training import RunFolder
+
+ROUND = 2_000  # rows drawn at once
+_TRIES = 20  # rows drawn for each one wanted, where what is wanted is rare
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted: ``values`` of numeric conditions, ``members`` that sets must hold."""
+
+    values: Mapping[str, float]
+    members: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def parse(cls, where: Sequence[str], model: FrameworkModel) -> Request:
+        """Read ``name=value`` each: a condition of the run, or a set or category that it makes.
+
+        Raises `DataError` for what the run does not know.
+        """
+        values: dict[str, float] = {}
+        members: dict[str, tuple[str, ...]] = {}
+        texts = (*model.schema.set_names, *model.schema.category_names)
+        for text in where:
+            place = f"--where {text}"
+            name, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or not value:
+                hint = "For example --where co2_uptake=6, or --where metals=Zn"
+                raise DataError("this is not of the form NAME=VALUE", where=place, hint=hint)
+            if name in model.condition_names:
+                values[name] = _number(value, place)
+            elif name in texts:
+                members[name] = tuple(part.strip() for part in value.split(";") if part.strip())
+                _require_known(model, name, members[name], place)
+            else:
+                known = [*model.condition_names, *texts]
+                close = nearest(name, known)
+                hint = f"Did you mean {close!r}? " if close else ""
+                hint += f"It can be asked for {', '.join(known)}"
+                raise DataError(f"the run knows no {name!r} to ask for", where=place, hint=hint)
+        return cls(values, members)
+
+    def met(self, frame: pl.DataFrame, model: FrameworkModel) -> pl.Series:
+        """Return which rows hold the members that are wanted."""
+        met = pl.repeat(value=True, n=frame.height, eager=True)
+        for name, wanted in self.members.items():
+            separator = model.schema.schema.columns[name].separator
+            held = frame[name].str.split(separator)
+            for member in wanted:
+                met = met & held.list.contains(member)
+        return met
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(f"{text!r} is not a number", where=place, hint="For example co2_uptake=6")
+    return value
+
+
+def _require_known(model: FrameworkModel, name: str, members: Sequence[str], place: str) -> None:
+    levels = model.schema.levels[name]
+    for member in members:
+        if member not in levels:
+            close = nearest(member, levels)
+            hint = f"Did you mean {close!r}? " if close else ""
+            hint += f"It makes {', '.join(levels[:8])}{', ...' if len(levels) > 8 else ''}"
+            what = f"the run has never met {member!r} among its {name}, and cannot make it"
+            raise DataError(what, where=place, hint=hint)
+
+
+def outside(model: FrameworkModel, request: Request) -> list[str]:
+    """Say of every value asked for whether it lies beyond the training rows, and how far."""
+    lines = []
+    for name, value in request.values.items():
+        usual = model.schema.numeric[name].usual
+        if usual is None or usual[0] <= value <= usual[1]:
+            continue
+        bound = usual[0] if value < usual[0] else usual[1]
+        unit = model.schema.schema.columns[name].unit or ""
+        far = abs(value - bound) / (usual[1] - usual[0])
+        lines.append(
+            f"{name} {value:g} is outside the training rows, {usual[0]:.3g} to {usual[1]:.3g} "
+            f"{unit}: {far:.0%} of their range beyond, taken as {bound:.3g}"
+        )
+    return lines
+
+
+def draw(
+    model: FrameworkModel, number: int, request: Request, dials: Dials, seed: int
+) -> pl.DataFrame:
+    """Draw ``number`` rows, whatever members they have, in the columns that the model makes."""
+    random = np.random.default_rng([seed, 1])
+    names = model.condition_names
+    given = {
+        names.index(name): float(model.schema.numeric[name].evaluate(np.array([value]))[0][0])
+        for name, value in request.values.items()
+    }
+    prior = model.priors[0] if model.priors else None
+    if prior is not None:
+        latents, conditions = prior.sample(number, given, random)
+    else:
+        latents = random.standard_normal((number, model.members[0].latent))
+        # Without a fitted prior a condition that is not asked for is drawn as it is scaled.
+        conditions = random.standard_normal((number, len(names)))
+        for place, value in given.items():
+            conditions[:, place] = value
+    columns = model.sample(
+        number,
+        seed=seed,
+        latents=latents,
+        conditions=conditions if names else None,
+        dials=dials,
+    )
+    return pl.DataFrame(columns)
+
+
+def generate(
+    model: FrameworkModel,
+    number: int,
+    request: Request,
+    *,
+    dials: Dials,
+    seed: int = 0,
+    most: int | None = None,
+) -> tuple[pl.DataFrame, int]:
+    """Draw rows until ``number`` meet the request, at most ``most``; how many were drawn too.
+
+    What comes back has cells, what was requested, and what the surrogates predict.
+    """
+    most = most or _TRIES * number + 1_000
+    found: list[pl.DataFrame] = []
+    drawn = accepted = 0
+    # Rounds of one size, each with a seed of its own: the first rows do not depend on how many
+    # are wanted.
+    seeds = np.random.SeedSequence(seed).generate_state(most // ROUND + 1)
+    for own in seeds:
+        rows = draw(model, ROUND, request, dials, int(own)).head(most - drawn)
+        met = rows.with_row_index("at").filter(request.met(rows, model)).head(number - accepted)
+        accepted += met.height
+        found.append(met.drop("at"))
+        if accepted == number:
+            drawn += int(met["at"][-1]) + 1
+            break
+        drawn += rows.height
+    return _told(model, pl.concat(found), request), drawn
+
+
+def _told(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.DataFrame:
+    """Add names, cells, requests and predictions."""
+    columns: dict[str, Any] = {"name": [f"generated_{i:05d}" for i in range(rows.height)]}
+    made: dict[str, NDArray[Any]] = {name: rows[name].to_numpy() for name in rows.columns}
+    columns |= with_cells(made)
+    for name, value in request.values.items():
+        columns[f"{name}_requested"] = np.full(rows.height, value)
+    if model.surrogates and rows.height:
+        # Records hold conditions, of which surrogates see nothing.
+        known = rows.with_columns(pl.lit(0.0).alias(n) for n in model.condition_names)
+        described = model.describe(model.schema.apply(known))
+        for name, surrogate in model.surrogates.items():
+            parts = surrogate.predict(described)
+            for end, values in zip(("predicted", "low", "high"), parts, strict=True):
+                columns[f"{name}_{end}"] = values
+    return pl.DataFrame(columns)
+
+
+def generate_table(
+    run: RunFolder,
+    number: int,
+    out: Path,
+    progress: Progress,
+    *,
+    where: Sequence[str] = (),
+    temperature: float = 1.0,
+    balance: float = 0.0,
+    max_attempts: int | None = None,
+    seed: int = 0,
+    all_or_nothing: bool = False,
+) -> None:
+    """Write new frameworks; fewer, where no more are found, before the `ShortfallError`."""
+    require_writable(out)
+    dials = Dials(temperature, balance)
+    model: FrameworkModel = run.model()
+    request = Request.parse(where, model)
+    for line in outside(model, request):
+        progress.note(line)
+    most = None if max_attempts is None else max_attempts * number
+    with progress.stage("generating"):
+        rows, drawn = generate(model, number, request, dials=dials, seed=seed, most=most)
+    progress.note(
+        f"{rows.height:,} of {drawn:,} rows drawn meet the request; temperature "
+        f"{temperature:g}, balance {balance:g}, seed {seed}"
+    )
+    for name, surrogate in model.surrogates.items():
+        progress.note(
+            f"{name}_predicted is by trees on families that the model has not seen "
+            f"(R2 {surrogate.r2:.2f}), its interval holds for 90 % of such"
+        )
+    short = rows.height < number
+    if rows.height and not (short and all_or_nothing):
+        write_table(rows, out)
+    if short:
+        what = f"{rows.height} of {number} frameworks were found among {drawn:,} drawn"
+        hint = "ask for less, raise --tries, or raise --balance for rare metals and linkers"
+        error = ShortfallError(what, hint=hint)
+        error.written = bool(rows.height) and not all_or_nothing
+        raise error
