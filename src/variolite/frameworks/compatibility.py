@@ -16,9 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from variolite.crystals.elements import ATOMIC_NUMBERS, METALLIC
+from variolite.crystals.crystals import Crystal
+from variolite.crystals.elements import ATOMIC_NUMBERS, METALLIC, atomic_numbers
 from variolite.errors import DataError
 from variolite.frameworks.nets import Net, Nets, UnusableNetError, all_nets
+from variolite.frameworks.structure_checks import CHECKS, Bonded, charge_range
 from variolite.frameworks.unit_library import Unit, UnitLibrary, assignments
 
 MAX_RMSD = 0.35
@@ -59,6 +61,37 @@ class Assignment:
         return dict(sorted(Counter(every).items()))
 
 
+class Chemistry(NamedTuple):
+    """Least and greatest charge of a unit, and what is wrong with it as it was read."""
+
+    charge: tuple[float, float]
+    fault: str
+
+
+_BOX = 80.0  # Angstrom
+_FAULTS = (
+    "has_atomic_overlaps",
+    "has_short_bonds",
+    "has_overcoordinated_c",
+    "has_overcoordinated_n",
+    "has_overcoordinated_h",
+    "has_undercoordinated_c",
+)
+
+
+def chemistry_of(unit: Unit) -> Chemistry:
+    """Look at a unit by itself, with hydrogen where it is bonded to another nonmetal."""
+    metals = METALLIC[atomic_numbers(unit.anchor_symbols)]
+    capped = ~metals if unit.kind == "node" else np.array([s == "C" for s in unit.anchor_symbols])
+    at = unit.positions[unit.anchors]
+    caps = at + (unit.ends - at) / unit.halves[:, None]
+    points = np.concatenate([unit.positions, caps[capped]])
+    species = atomic_numbers([*unit.symbols, *["H"] * int(capped.sum())])
+    bonded = Bonded(Crystal(species, (points - unit.centre) / _BOX + 0.5, np.eye(3) * _BOX))
+    faults = (f"{name} ({detail})" for name in _FAULTS if (detail := CHECKS[name](bonded)))
+    return Chemistry(charge_range(bonded), "; ".join(faults))
+
+
 def may_bond(node: str, linker: str) -> bool:
     """Whether an atom of a node forms a bond with one of a linker, by their symbols."""
     if METALLIC[ATOMIC_NUMBERS[node]]:
@@ -67,15 +100,39 @@ def may_bond(node: str, linker: str) -> bool:
 
 
 class Compatibility:
-    """Answers what fits, and remembers; one object per library serves all questions."""
+    """Answers what fits, and remembers; one object per library serves all questions.
+
+    Where ``strict``, units that are faulty as they were read are refused, and so are combinations
+    whose charges cannot add up to nothing.
+    """
 
     def __init__(
-        self, library: UnitLibrary, nets: Nets | None = None, *, max_rmsd: float = MAX_RMSD
+        self,
+        library: UnitLibrary,
+        nets: Nets | None = None,
+        *,
+        max_rmsd: float = MAX_RMSD,
+        strict: bool = True,
     ) -> None:
-        self.library, self.max_rmsd = library, max_rmsd
+        self.library, self.max_rmsd, self.strict = library, max_rmsd, strict
         self.nets = all_nets() if nets is None else nets
         self._reasons: dict[tuple[str, frozenset[str]], str] = {}
         self._fits: dict[str, dict[int, dict[str, float]]] = {}
+        self._chemistry: dict[str, Chemistry] = {}
+
+    def chemistry(self, unit: str) -> Chemistry:
+        """Charge and faults of a unit of the library."""
+        if unit not in self._chemistry:
+            self._chemistry[unit] = chemistry_of(self.library.require(unit))
+        return self._chemistry[unit]
+
+    def why_charged(self, counts: Mapping[str, int]) -> str:
+        """Why so many of these units cannot be neutral together; empty where they can."""
+        charges = [(n * np.array(self.chemistry(unit).charge)) for unit, n in counts.items()]
+        least, most = np.sum(charges, axis=0)
+        if least <= 0 <= most:
+            return ""
+        return f"the charge of the units is {least:g}" + (f" to {most:g}" if most > least else "")
 
     def fits(self, net: str) -> dict[int, dict[str, float]]:
         """Units of the library for each orbit of vertices, with the RMSD of their arms.
@@ -90,6 +147,8 @@ class Compatibility:
             places = _first_of_orbits(found)
             fits: dict[int, dict[str, float]] = {orbit: {} for orbit in (*places, -1)}
             for name, unit in self.library.items():
+                if self.strict and self.chemistry(name).fault:
+                    continue
                 if unit.arms == 2:
                     fits[-1][name] = 0.0
                 for orbit, vertex in places.items():
@@ -128,6 +187,9 @@ class Compatibility:
         chosen = [self.library.require(name) for name in sorted(set(units))]
         if not chosen:
             raise IncompatibleError("no building units are given", where=net)
+        for unit in chosen if self.strict else ():
+            if fault := self.chemistry(unit.name).fault:
+                raise IncompatibleError(f"{unit.name} is faulty: {fault}", where=net)
         ways = _ways_of_orbits(found, chosen, self.max_rmsd)
         rng = np.random.default_rng(seed) if seed else None
         on_edges = [unit for unit in chosen if unit.arms == 2]
@@ -138,9 +200,13 @@ class Compatibility:
             for vertices, rmsd in _placed_vertices(found, way, on_edges, rng, steps):
                 edges = _placed_edges(found, vertices, way, on_edges, counts or {}, rng)
                 left = {u.name for u in on_edges} - {taken.unit for taken in edges if taken}
-                if not left:
-                    return Assignment(net, vertices, edges, rmsd)
-                reason = f"no edge of {net} is left for {min(left)}"
+                if left:
+                    reason = f"no edge of {net} is left for {min(left)}"
+                    continue
+                assignment = Assignment(net, vertices, edges, rmsd)
+                reason = self.why_charged(assignment.counts()) if self.strict else ""
+                if not reason:
+                    return assignment
         reason = reason or f"the ends of the units do not match along the edges of {net}"
         raise IncompatibleError(reason, where=net)
 

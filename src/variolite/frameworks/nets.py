@@ -6,7 +6,10 @@ reduced to primitive cells here, since most are given in centred ones of two or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, nearest
+from variolite.frameworks.optional import require
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -53,44 +57,30 @@ class UnusableNetError(DataError):
     """A net exists, but no framework can be built on it here."""
 
 
-def import_autografs(module: str) -> Any:
-    """Import a module of AuToGraFS, or raise a DataError that says how to install it."""
-    import importlib
-    import logging
-    import warnings
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = importlib.import_module(module)
-    except ImportError:
-        raise DataError(
-            "AuToGraFS is not installed",
-            where="nets and building units",
-            hint="run pip install 'variolite[frameworks]'",
-        ) from None
-    logging.getLogger("autografs").setLevel(logging.ERROR)
-    return found
-
-
 def autografs_data() -> Path:
-    """Folder of the nets and units that come with AuToGraFS."""
-    return Path(next(iter(import_autografs("autografs.data").__path__)))
+    """Folder of the nets and units that come with AuToGraFS; DataError if it is not installed."""
+    require("autografs", "nets and building units")
+    logging.getLogger("autografs").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from autografs import data
+    return Path(next(iter(data.__path__)))
 
 
 class Nets(Mapping[str, Net]):
-    """All nets of AuToGraFS by symbol, each made when it is first asked for."""
+    """Nets by symbol, each made from a topology of AuToGraFS when it is first asked for."""
 
-    def __init__(self) -> None:
-        load = import_autografs("autografs.topology_io").load_topologies
-        self._topologies = load(autografs_data() / "topologies.json.gz")
-        self._nets: dict[str, Net | UnusableNetError] = {}
+    def __init__(
+        self,
+        topologies: Mapping[str, Any],
+        made: Mapping[str, Net | UnusableNetError] | None = None,
+    ) -> None:
+        self._topologies, self._nets = topologies, dict(made or {})
 
     def __getitem__(self, name: str) -> Net:
         if name not in self._nets:
-            topology = self._topologies[name]
             try:
-                self._nets[name] = primitive_net(_net_of(topology))
+                self._nets[name] = primitive_net(_net_of(self._topologies[name]))
             except UnusableNetError as error:
                 self._nets[name] = error
         found = self._nets[name]
@@ -98,25 +88,41 @@ class Nets(Mapping[str, Net]):
             raise found
         return found
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._nets or name in self._topologies
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._topologies)
+        return iter(self._topologies or self._nets)
 
     def __len__(self) -> int:
-        return len(self._topologies)
+        return len(self._topologies or self._nets)
 
     def require(self, name: str) -> Net:
         """Return a net, or raise a DataError: no such net, a layer, or edges in a chain."""
-        if name not in self._topologies:
-            close = nearest(name, self._topologies)
+        if name not in self:
+            close = nearest(name, self)
             hint = f"Did you mean {close}?" if close else "Give a symbol of RCSR such as pcu"
             raise DataError(f"no net is called {name!r}", hint=hint)
         return self[name]
 
+    def only(self, names: Iterable[str]) -> Nets:
+        """Those of the names that there are, without the rest: small enough for a worker."""
+        made: dict[str, Net | UnusableNetError] = {}
+        for name in sorted(set(names)):
+            with suppress(KeyError, UnusableNetError):
+                self[name]
+            if name in self._nets:
+                made[name] = self._nets[name]
+        return Nets({}, made)
+
 
 @cache
 def all_nets() -> Nets:
-    """Return the nets, loaded once per process; that takes some seconds."""
-    return Nets()
+    """Return the 2,686 nets of AuToGraFS, loaded once per process; that takes some seconds."""
+    path = autografs_data() / "topologies.json.gz"
+    from autografs.topology_io import load_topologies
+
+    return Nets(load_topologies(path))
 
 
 def _net_of(topology: Any) -> Net:

@@ -50,10 +50,12 @@ class Built:
 def build(
     net: Net, assignment: Assignment, library: UnitLibrary, *, name: str = "", seed: int = 0
 ) -> Built:
-    """Place and relax the units of an assignment; ``seed`` turns two-armed ones about their axes."""
+    """Place and relax the units of an assignment; ``seed`` turns those on edges about them."""
     bodies = _Bodies(net, assignment, library, np.random.default_rng(seed))
     points, lattice = bodies.relaxed()
-    crystal = Crystal(bodies.species, points[: bodies.atoms] @ np.linalg.inv(lattice), lattice, name)
+    crystal = Crystal(
+        bodies.species, points[: bodies.atoms] @ np.linalg.inv(lattice), lattice, name
+    )
     gaps = points[bodies.second] + bodies.shifts @ lattice - points[bodies.first]
     stretch = np.abs(np.linalg.norm(gaps, axis=1) - bodies.lengths).max()
     owner = bodies.owner[: bodies.atoms]
@@ -66,9 +68,7 @@ def build(
     return Built(crystal, owner, float(stretch), len(seen ^ planned))
 
 
-def _canonical(
-    first: int, second: int, shift: tuple[int, ...]
-) -> tuple[int, int, tuple[int, ...]]:
+def _canonical(first: int, second: int, shift: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
     """One name for a bond from either side."""
     if first > second or (first == second and shift < (0, 0, 0)):
         return second, first, tuple(-s for s in shift)
@@ -121,7 +121,7 @@ class _Bodies:
             second.append(anchors[1])
             shifts.append(shift)
             lengths.append(length)
-            bonds.append(_canonical(*anchors, tuple(shift.tolist())))
+            bonds.append(_canonical(anchors[0], anchors[1], tuple(shift.tolist())))
             self._skip(starts, one, arm, other, far)
         self.bonds = bonds
         self.local = np.concatenate([*local, np.array(wanted)])
@@ -161,8 +161,8 @@ class _Bodies:
         for edge, ((u, v), (i, j)) in enumerate(
             zip(net.ends.tolist(), net.arms.tolist(), strict=True)
         ):
-            arms = assignment.vertices[u].order[i], assignment.vertices[v].order[j]
-            needed[edge] = reach[u][arms[0]] + reach[v][arms[1]] + next(bond)
+            arm_u, arm_v = assignment.vertices[u].order[i], assignment.vertices[v].order[j]
+            needed[edge] = reach[u][arm_u] + reach[v][arm_v] + next(bond)
             if edge in body_of:
                 unit = self.units[body_of[edge][0]]
                 ends = unit.positions[unit.anchors]

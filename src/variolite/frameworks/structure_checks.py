@@ -105,7 +105,8 @@ class Bonded:
         first, second, _, apart = self.close
         slack = np.where(metal[first] | metal[second], METAL_SLACK, SLACK)
         bonded = (apart <= self.sums + slack) & ~(metal[first] & metal[second])
-        return Neighbours(*(part[bonded] for part in self.close))
+        shift, apart = self.close.shift[bonded], self.close.apart[bonded]
+        return Neighbours(first[bonded], second[bonded], shift, apart)
 
     @cached_property
     def around(self) -> list[list[tuple[int, Floats]]]:
@@ -266,17 +267,24 @@ def _density(bonded: Bonded) -> str:
 _VALENCES = {_H: 1, _B: 3, _C: 4, _N: 3, _O: 2, _F: 1, _SI: 4, _P: 3, _S: 2, 17: 1, 35: 1, 53: 1}
 _VALENCES |= {ATOMIC_NUMBERS[symbol]: v for symbol, v in (("Se", 2), ("Te", 2), ("As", 3))}
 _VALENCES |= {ATOMIC_NUMBERS["Ge"]: 4}
-_STATES = {
-    **dict.fromkeys("Li Na K Rb Cs Ag".split(), (1,)),
-    **dict.fromkeys("Be Mg Ca Sr Ba Zn Cd".split(), (2,)),
-    **dict.fromkeys("Al Ga In Sc Y La Pr Nd Sm Gd Tb Dy Ho Er Tm Lu".split(), (3,)),
-    **dict.fromkeys("Zr Hf Th".split(), (4,)),
-    **{"Cu": (1, 2), "Fe": (2, 3), "Co": (2, 3), "Ni": (2,), "Mn": (2, 3, 4), "Cr": (2, 3)},
-    **{"Ti": (3, 4), "V": (2, 3, 4, 5), "Sn": (2, 4), "Pb": (2, 4), "Bi": (3,), "Hg": (1, 2)},
-    **{"Ce": (3, 4), "Eu": (2, 3), "Yb": (2, 3), "U": (4, 6), "Mo": (2, 3, 4, 5, 6)},
-    **{"W": (4, 5, 6), "Ru": (2, 3), "Rh": (2, 3), "Pd": (2,), "Pt": (2, 4), "Au": (1, 3)},
-    **{"Ir": (3,), "Re": (1, 3), "Sb": (3, 5), "Tl": (1, 3), "Np": (4, 5, 6), "Nb": (4, 5)},
+_BY_STATES = {
+    (1,): "Li Na K Rb Cs Ag",
+    (2,): "Be Mg Ca Sr Ba Zn Cd Ni Pd",
+    (3,): "Al Ga In Sc Y La Pr Nd Sm Gd Tb Dy Ho Er Tm Lu Bi Ir",
+    (4,): "Zr Hf Th",
+    (1, 2): "Cu Hg",
+    (1, 3): "Au Tl Re",
+    (2, 3): "Fe Co Cr Eu Yb Ru Rh",
+    (2, 4): "Mn Sn Pb Pt",
+    (3, 4): "Ce Ti",
+    (3, 5): "Sb",
+    (4, 5): "Nb",
+    (2, 5): "V",
+    (2, 6): "Mo",
+    (4, 6): "U W Np",
 }
+_STATES = {symbol: states for states, some in _BY_STATES.items() for symbol in some.split()}
+"""Least and greatest usual oxidation state of metals."""
 
 
 def _open_valences(bonded: Bonded, atom: int) -> tuple[int, int]:
@@ -334,13 +342,13 @@ def _unpaired(valences: dict[int, int], bonded: Bonded) -> int:
     return least
 
 
-def _charged(bonded: Bonded) -> str:
-    """Whether known oxidation states of the metals can balance the rest of the structure."""
+def charge_range(bonded: Bonded) -> tuple[float, float]:
+    """Least and greatest charge by known oxidation states; infinite where one is not known."""
     crystal = bonded.crystal
     counts = np.bincount(crystal.species, minlength=len(METALLIC))
     metals = {z: int(counts[z]) for z in np.flatnonzero(counts * METALLIC).tolist()}
-    if not metals or any(SYMBOLS[z] not in _STATES for z in metals):
-        return ""
+    if any(SYMBOLS[z] not in _STATES for z in metals):
+        return -np.inf, np.inf
     valences, formal, fewer, more = {}, 0, 0, 0
     for atom in range(len(crystal.species)):
         if METALLIC[crystal.species[atom]]:
@@ -356,14 +364,17 @@ def _charged(bonded: Bonded) -> str:
         _unpaired({atom: valences[atom] for atom in part}, bonded)
         for part in _parts(valences, bonded)
     )
-    reach = {0}
-    for z, count in metals.items():
-        states = _STATES[SYMBOLS[z]]
-        span = range(count * min(states), count * max(states) + 1)
-        reach = {total + step for total in reach for step in span}
-    if any(-possible in reach for possible in range(charge - more, charge + fewer + 1)):
+    least = sum(count * min(_STATES[SYMBOLS[z]]) for z, count in metals.items())
+    most = sum(count * max(_STATES[SYMBOLS[z]]) for z, count in metals.items())
+    return least + charge - more, most + charge + fewer
+
+
+def _charged(bonded: Bonded) -> str:
+    """Whether known oxidation states of the metals can balance the rest of a structure."""
+    least, most = charge_range(bonded)
+    if least <= 0 <= most or not METALLIC[bonded.crystal.species].any():
         return ""
-    return f"metals have {min(reach)} to {max(reach)}, the rest {charge}"
+    return f"the charge is {least:g}" + (f" to {most:g}" if most > least else "")
 
 
 def _is_on_ring(bonded: Bonded, atom: int) -> bool:
