@@ -1,0 +1,187 @@
+import json
+
+import polars as pl
+import pytest
+from made_up_units import phenylene, pillared_paddlewheel, pyrazine, zinc_oxide_node
+from typer.testing import CliRunner
+
+from variolite.crystals.files.reading import load_crystals
+from variolite.errors import DataError, ShortfallError
+from variolite.frameworks import assemble as module
+from variolite.frameworks.assemble import Settings, assemble_table, candidates_of
+from variolite.frameworks.commands import app
+from variolite.frameworks.unit_library import write_units
+
+pytest.importorskip("autografs", reason="nets come with AuToGraFS")
+
+ROWS = {
+    "name": ["MOF-5", "pillared", "unknown net", "unknown unit", "layer", "nothing"],
+    "net": ["pcu", "dia;pcu", "pcuu", "pcu", "sql", None],
+    "nodes": ["node_C6O13Zn4_6X", "node_C4O8Zn2_6X", "node_C6O13Zn4_6X", "node_Q", "node_Q", ""],
+    "linker_units": [
+        "linker_C6H4_2X",
+        "linker_C6H4_2X;linker_C4H4N2_2X",
+        "linker_C6H4_2X",
+        "linker_C6H4_2X",
+        None,
+        None,
+    ],
+    "a": [99.0] * 6,
+}
+
+
+@pytest.fixture
+def units(tmp_path):
+    path = tmp_path / "units.xyz"
+    write_units(path, [zinc_oxide_node(), pillared_paddlewheel(), phenylene(), pyrazine()])
+    return path
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "candidates.csv"
+    pl.DataFrame(ROWS).write_csv(path)
+    return path
+
+
+def run(table, out, units, **settings):
+    return assemble_table(table, out, units=[units], settings=Settings(**settings), workers=1)
+
+
+def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path):
+    result = run(table, tmp_path / "out", units)
+    assert result["built"].to_list() == [True, True, False, False, False, False]
+    failures = result["failure"].to_list()
+    assert failures[:2] == ["", ""]
+    assert failures[2] == "no net is called 'pcuu'"
+    assert failures[3] == "no building unit is called 'node_Q'"
+    assert failures[4] == "the net sql is a layer"
+    assert failures[5] == "no net is given"
+    assert result["net_built"][1] == "pcu"  # dia has no vertex with six arms
+    assert result["a_requested"].to_list() == [99.0] * 6
+    assert result["a"][0] == pytest.approx(12.48, abs=0.1)
+    crystal = load_crystals(tmp_path / "out" / "MOF-5.cif")[0]
+    assert len(crystal) == result["atoms"][0] == 53
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "MOF-5.cif",
+        "assembled.jsonl",
+        "candidates.csv",
+        "pillared.cif",
+        "provenance.json",
+    ]
+    made = json.loads((tmp_path / "out" / "provenance.json").read_text())
+    assert made["sources"]["node_C6O13Zn4_6X"] == ["MOFFIV"]
+    assert made["candidates"]["MOF-5"]["units_built"] == {
+        "linker_C6H4_2X": 3,
+        "node_C6O13Zn4_6X": 1,
+    }
+    assert made["candidates"]["layer"]["failure"] == "the net sql is a layer"
+
+
+def test_a_run_goes_on_where_it_was(table, units, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    first = run(table, out, units)
+    asked = []
+
+    def some(candidates, *args, **kwargs):
+        asked.extend(candidate.name for candidate in candidates)
+        return iter(())
+
+    text = (out / "assembled.jsonl").read_text()
+    (out / "assembled.jsonl").write_text(text + '{"key": "half a li')
+    monkeypatch.setattr(module, "assemble_all", some)
+    assert run(table, out, units).equals(first)
+    assert asked == []
+    # What has no CIF any more, or is asked for in another way, is made again.
+    monkeypatch.undo()
+    (out / "MOF-5.cif").unlink()
+    assert run(table, out, units)["built"].to_list() == first["built"].to_list()
+    assert (out / "MOF-5.cif").exists()
+    before = (out / "assembled.jsonl").read_text().count("\n")
+    run(table, out, units, attempts=2)
+    assert (out / "assembled.jsonl").read_text().count("\n") == before + 6
+
+
+def test_the_checks_decide_and_are_tried_again(table, units, tmp_path, monkeypatch):
+    seen = []
+
+    def check(crystal):
+        seen.append(crystal.name)
+        return {"has_lone_molecule": "made up"} if len(seen) < 3 else {}
+
+    monkeypatch.setattr(module, "check_structure", check)
+    library = module.library_of([units])
+    compatibility = module.Compatibility(library)
+    candidate = candidates_of(pl.DataFrame(ROWS))[0]
+    result = module.assemble(candidate, compatibility, Settings(attempts=5))
+    assert (result.attempts, result.first, result.failure) == (3, False, "")
+    seen.clear()
+    result = module.assemble(candidate, compatibility, Settings(attempts=2))
+    assert result.crystal is None
+    assert result.failure == "has_lone_molecule: made up"
+
+
+def test_no_candidate_at_all_is_a_shortfall_that_is_written(units, tmp_path):
+    table = tmp_path / "candidates.csv"
+    pl.DataFrame({"net": ["sql"], "nodes": ["node_Q"]}).write_csv(table)
+    with pytest.raises(ShortfallError, match="none of 1 candidates could be built") as caught:
+        run(table, tmp_path / "out", units)
+    assert caught.value.written
+    assert pl.read_csv(tmp_path / "out" / "candidates.csv")["name"].to_list() == ["candidate-1"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"nodes": ["a"]}, "has no column 'net'"),
+        ({"net": ["pcu"]}, "has no column 'nodes'"),
+    ],
+)
+def test_a_missing_column_is_named(columns, said):
+    with pytest.raises(DataError, match=said):
+        candidates_of(pl.DataFrame(columns))
+
+
+def test_units_with_counts_are_enough():
+    cell = json.dumps({"node_A": 1, "linker_B": 3})
+    frame = pl.DataFrame({"net": ["pcu", "pcu"], "units": [cell, "no JSON"]})
+    first, second = candidates_of(frame)
+    assert first.units == ("linker_B", "node_A")
+    assert first.counts == {"node_A": 1.0, "linker_B": 3.0}
+    assert second.units == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("net,nodes\n", "no rows"),
+        ("a,b\n1,2\n", "has no column 'net'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_a_table(tmp_path, text, said):
+    table = tmp_path / "t.csv"
+    table.write_text(text)
+    result = CliRunner().invoke(app, ["assemble", str(table), "--out", str(tmp_path / "out")])
+    assert isinstance(result.exception, DataError)
+    assert said in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_things_is_left_alone(table, units, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("")
+    with pytest.raises(DataError, match="not an empty folder"):
+        run(table, out, units)
+
+
+def test_without_autografs_one_line_says_how_to_get_it(table, tmp_path, monkeypatch):
+    from variolite.frameworks import optional
+    from variolite.frameworks.nets import all_nets
+
+    all_nets.cache_clear()
+    monkeypatch.setattr(optional, "is_there", lambda module: module != "autografs")
+    with pytest.raises(DataError, match=r"pip install 'variolite\[frameworks\]'"):
+        assemble_table(table, tmp_path / "out", workers=1)
+    assert not (tmp_path / "out").exists()

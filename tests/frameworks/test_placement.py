@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+from made_up_units import phenylene, pillared_paddlewheel, pyrazine, zinc_oxide_node
+
+from variolite.crystals.crystals import Crystals
+from variolite.frameworks.compatibility import Compatibility
+from variolite.frameworks.placement import _Bodies, build
+from variolite.frameworks.structure_checks import check_structure
+from variolite.frameworks.unit_library import UnitLibrary
+
+pytest.importorskip("autografs", reason="nets come with AuToGraFS")
+
+
+@pytest.fixture(scope="module")
+def compatibility():
+    long = phenylene("linker_C6H4_2X_2", length=7.0)
+    units = (zinc_oxide_node(), pillared_paddlewheel(), phenylene(), long, pyrazine())
+    return Compatibility(UnitLibrary(units), strict=False)
+
+
+def built(compatibility, *units, net="pcu", seed=0):
+    placed = compatibility.place(net, units, seed=seed)
+    return build(compatibility.nets[net], placed, compatibility.library, name="x", seed=seed)
+
+
+def test_mof_5_gets_the_cell_that_bonds_and_units_give(compatibility):
+    result = built(compatibility, "node_C6O13Zn4_6X", "linker_C6H4_2X")
+    # Twice from the centre of the node to carbon, a ring from carbon to carbon, and two bonds.
+    edge = 2 * 3.35 + 2.78 + 2 * 1.5
+    np.testing.assert_allclose(result.crystal.lattice, edge * np.eye(3), atol=0.05)
+    assert result.stretch < 0.02
+    assert result.wrong_bonds == 0
+    assert check_structure(result.crystal) == {}
+
+
+def test_pillars_make_another_cell_length(compatibility):
+    units = ("node_C4O8Zn2_6X", "linker_C6H4_2X", "linker_C4H4N2_2X")
+    result = built(compatibility, *units)
+    lengths = np.sort(np.linalg.norm(result.crystal.lattice, axis=1))
+    pillar = 2 * 1.45 + 2 * 2.06 + 2 * 1.36
+    sheet = 2 * 2.6 + 2.78 + 2 * 1.5
+    np.testing.assert_allclose(lengths, [pillar, sheet, sheet], atol=0.05)
+    assert check_structure(result.crystal) == {}
+
+
+def test_every_atom_of_the_units_is_there_once(compatibility):
+    result = built(compatibility, "node_C6O13Zn4_6X", "linker_C6H4_2X")
+    assert len(result.crystal) == len(zinc_oxide_node()) + 3 * len(phenylene())
+    assert np.bincount(result.owner).tolist() == [len(zinc_oxide_node()), *[len(phenylene())] * 3]
+    inside = result.crystal.coordinates @ result.crystal.lattice
+    first = inside[result.owner == 0]
+    apart = np.linalg.norm(first[:, None] - first, axis=2)
+    node = zinc_oxide_node().positions
+    np.testing.assert_allclose(apart, np.linalg.norm(node[:, None] - node, axis=2), atol=1e-6)
+
+
+def test_a_seed_gives_the_same_structure_again(compatibility):
+    one, other = (built(compatibility, "node_C6O13Zn4_6X", "linker_C6H4_2X") for _ in range(2))
+    np.testing.assert_array_equal(one.crystal.coordinates, other.crystal.coordinates)
+
+
+def test_the_gradient_is_that_of_the_energy(compatibility):
+    units = ["node_C4O8Zn2_6X", "linker_C6H4_2X", "linker_C6H4_2X_2", "linker_C4H4N2_2X"]
+    placed = compatibility.place("pcu", units)
+    rng = np.random.default_rng(0)
+    bodies = _Bodies(compatibility.nets["pcu"], placed, compatibility.library, rng)
+    bodies.centres *= 0.8  # so that atoms clash
+    bodies.lattice *= 0.8
+    bodies._list_pairs()
+    x = rng.normal(0, 0.1, 6 * len(bodies.units) + 6)
+    energy, gradient = bodies._energy(x)
+    assert energy > 1
+    steps = np.eye(len(x)) * 1e-5
+    numeric = [(bodies._energy(x + h)[0] - bodies._energy(x - h)[0]) / 2e-5 for h in steps]
+    np.testing.assert_allclose(gradient, numeric, atol=1e-5 * np.abs(gradient).max())
+
+
+def test_density_follows_from_cell_and_units(compatibility):
+    from variolite.crystals.elements import densities
+
+    result = built(compatibility, "node_C6O13Zn4_6X", "linker_C6H4_2X")
+    (density,) = densities(Crystals.of([result.crystal]))
+    mass = 4 * 65.38 + 13 * 15.999 + 24 * 12.011 + 12 * 1.008
+    edge = 2 * 3.35 + 2.78 + 2 * 1.5
+    assert density == pytest.approx(1.66053907 * mass / edge**3, rel=0.01)
