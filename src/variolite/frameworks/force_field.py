@@ -1,0 +1,76 @@
+"""Lennard-Jones parameters of framework atoms and models of gases, from ``force_field.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from variolite.errors import DataError, nearest
+from variolite.strict_yaml import read_yaml
+
+_DATA = Path(__file__).with_name("force_field.yaml")
+_KELVIN = 1 / 0.0019872041  # of 1 kcal/mol
+_ROOT = 2 ** (1 / 6)  # the distance of the minimum in units of sigma
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site of a gas: epsilon over k in K, sigma in Angstrom, charge in e.
+
+    ``place`` is that on the axis of the molecule in Angstrom; ``element`` is "" for a charge alone.
+    """
+
+    element: str
+    sigma: float
+    epsilon: float
+    charge: float
+    place: float
+
+
+@dataclass(frozen=True)
+class Gas:
+    """A rigid, linear molecule; critical temperature in K, critical pressure in Pa."""
+
+    key: str
+    name: str
+    model: str
+    critical_temperature: float
+    critical_pressure: float
+    acentric_factor: float
+    sites: tuple[Site, ...]
+
+
+def find_gas(text: str) -> Gas:
+    """Return the gas of that formula or name; raises a DataError that lists those there are."""
+    gases = _read()["gases"]
+    for key, values in gases.items():
+        if text.strip().casefold() in (key.casefold(), values["name"]):
+            return Gas(key, **values | {"sites": tuple(Site(**one) for one in values["sites"])})
+    close = nearest(text, gases)
+    hint = f"Did you mean {close}?" if close else f"Known are {', '.join(gases)}"
+    raise DataError(f"there is no model of the gas {text!r}", where="--gas", hint=hint)
+
+
+def lennard_jones(symbol: str) -> tuple[float, float]:
+    """Return epsilon over k in K and sigma in Angstrom of a framework atom.
+
+    Raises a DataError for an element that has none.
+    """
+    elements = _read()["frameworks"]["elements"]
+    if symbol not in elements:
+        raise DataError(f"{framework_model()} has no parameters for {symbol}")
+    distance, depth = elements[symbol]
+    return depth * _KELVIN, distance / _ROOT
+
+
+def framework_model() -> str:
+    """Return the name of the parameters of framework atoms."""
+    return str(_read()["frameworks"]["name"])
+
+
+@cache
+def _read() -> dict[str, Any]:
+    content: dict[str, Any] = read_yaml(_DATA)
+    return content
