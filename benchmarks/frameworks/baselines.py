@@ -1,0 +1,135 @@
+"""Generators without a neural network on CRAFTED, beside what real rows show of one another.
+
+    python -m benchmarks.frameworks.baselines                      about 4 minutes
+    python -m benchmarks.frameworks.baselines --data TABLE         another table of frameworks
+
+Splits hold out a fifth of the families. `measure` takes further generators, so that models stand
+in the same table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from benchmarks.frameworks.crafted import TABLE, load, splits
+from benchmarks.frameworks.generators import BASELINES
+from benchmarks.pages import RESULTS, command, provenance, table, write_page
+
+from variolite.frameworks.diagnosis import diagnose
+
+Make = Callable[[pl.DataFrame, int, int], pl.DataFrame]
+"""Rows made by a generator: from training rows, a seed and a number of draws."""
+
+DRAWS = 10_000
+COMBINATION = "metals x linkers"
+LINKERS = "linkers, members"
+FIGURES: dict[str, tuple[str, str, int | None]] = {
+    "TVD of metals": ("marginal TVD", "metals", None),
+    "TVD of linkers": ("marginal TVD", LINKERS, None),
+    "TVD of nets": ("marginal TVD", "net", None),
+    "TVD of density": ("marginal TVD", "density", None),
+    "pairs with metals, linkers, net": ("joint TVD", "pairs", None),
+    "over real": ("joint TVD over that of real rows", "pairs", None),
+    "pairs of numbers": ("joint TVD", "pairs of numbers", None),
+    "over real, numbers": ("joint TVD over that of real rows", "pairs of numbers", None),
+    "metals x linkers x number": ("joint TVD", "triples", None),
+    "over real, triples": ("joint TVD over that of real rows", "triples", None),
+    "U/E[U] at 50": ("distinct over expected", COMBINATION, 50),
+    "U/E[U] at 1,000": ("distinct over expected", COMBINATION, 1000),
+    "known only, 1,000": ("known over expected", COMBINATION, 1000),
+    "novel rows": ("novel rows", COMBINATION, None),
+    "new held-out found, 10,000": ("new held-out found", COMBINATION, 10_000),
+    "tail at 1,000": ("tail coverage", COMBINATION, 1000),
+    "tail of linkers at 1,000": ("tail coverage", LINKERS, 1000),
+    "copies": ("copies of training rows", "all columns", None),
+}
+"""What the table shows: its head, and where it stands in a diagnosis."""
+
+
+def baselines() -> dict[str, Make]:
+    """Return the generators of this benchmark."""
+
+    def make(name: str) -> Make:
+        return lambda train, seed, n: BASELINES[name]().fit(train, seed).sample(n, seed)
+
+    return {name: make(name) for name in BASELINES}
+
+
+def measure(
+    rows: pl.DataFrame, generators: Mapping[str, Make], seeds: int = 10
+) -> list[dict[str, Any]]:
+    """Fit every generator on every split; a record of all figures for each."""
+    records = []
+    for seed, (train, held_out) in enumerate(splits(rows, seeds)):
+        for name, make in generators.items():
+            found = evaluate(train, held_out, make(train, seed, DRAWS))
+            records.append({"generator": name, "split": seed, **found})
+            print(name, seed, flush=True)
+    return records
+
+
+def evaluate(train: pl.DataFrame, held_out: pl.DataFrame, made: pl.DataFrame) -> dict[str, Any]:
+    """Return figures by their head: value, and what real rows or the floor show."""
+    diagnosis = diagnose(train, held_out, made)
+    out = {}
+    for head, (quantity, of, n) in FIGURES.items():
+        try:
+            figure = diagnosis.figure(quantity, of, n)
+        except KeyError:
+            continue
+        out[head] = {"value": figure.value, "beside": figure.reference}
+    return out
+
+
+def summary(records: list[dict[str, Any]]) -> list[str]:
+    """Lay out means over splits with their standard deviations, a column for each generator."""
+    names = list(dict.fromkeys(record["generator"] for record in records))
+    rows = []
+    for head in FIGURES:
+        cells = []
+        for name in names:
+            some = [r[head] for r in records if r["generator"] == name and head in r]
+            cells.append(_spread([one["value"] for one in some]))
+        beside = _spread([r[head]["beside"] for r in records if head in r])
+        if any(cells):
+            rows.append([head, *cells, beside])
+    return table(["mean ± sd over splits", *names, "real rows or floor"], rows)
+
+
+def _spread(values: list[float]) -> str:
+    known = [value for value in values if np.isfinite(value)]
+    return f"{np.mean(known):.3f} ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=TABLE)
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--seeds", type=int, default=10)
+    arguments = parser.parse_args()
+    made = provenance(command("benchmarks.frameworks.baselines", arguments), ("polars", "rdkit"))
+    rows = load(arguments.data)
+    records = measure(rows, baselines(), arguments.seeds)
+    write_page(
+        arguments.results / "frameworks_baselines",
+        "Frameworks: generators without a neural network on CRAFTED",
+        [*explained(rows, arguments.seeds), "", *summary(records)],
+        {"records": records},
+        made,
+    )
+
+
+def explained(rows: pl.DataFrame, seeds: int) -> list[str]:
+    """Say what was measured."""
+    families = rows["family"].n_unique()
+    return [f"{rows.height} rows of {families} families, {seeds} splits."]
+
+
+if __name__ == "__main__":
+    main()

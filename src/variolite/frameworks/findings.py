@@ -1,0 +1,295 @@
+"""From figures of generated frameworks to sentences: every finding, the most upstream first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from variolite.frameworks.degeneracy import Degeneracy
+from variolite.scoring.health import ACTIVE_NATS
+from variolite.scoring.health import Finding as HealthFinding
+from variolite.scoring.scorecard import Number
+
+FEW_STATES = 20  # combinations of the training rows below which the data are the limit
+MATCH = 0.03  # total variation beyond its floor up to which a marginal matches
+TOO_FEW, TOO_MANY = 0.9, 1.1  # distinct over expected
+_LONG_TAIL = 0.5  # share of combinations seen once
+_DEPENDENT = 0.95  # mutual information, adjusted for chance
+_COPIES = 0.5
+_TEMPERED = 0.2  # logarithm of a temperature that is not 1
+_GAIN = 0.25  # share of the gain of real rows over independent marginals
+_NAN = float("nan")
+
+
+class Figure(BaseModel):
+    """A number about generated rows: its interval, its number of draws, and what to compare with.
+
+    ``n`` is the number of draws (of each seed) that it holds for, where it depends on that. The
+    reference is what ``against`` names would give, with the range of 95 % where that is random.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    quantity: str
+    of: str
+    n: int | None = None
+    value: Number
+    low: Number = _NAN
+    high: Number = _NAN
+    reference: Number = _NAN
+    reference_low: Number = _NAN
+    reference_high: Number = _NAN
+    against: str = ""
+    shown: bool = True
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of a text table."""
+        spread = f"{_short(self.low)}..{_short(self.high)}" if np.isfinite(self.low) else ""
+        beside = _short(self.reference) if np.isfinite(self.reference) else ""
+        draws = f"{self.n:,}" if self.n else ""
+        return (self.quantity, self.of, draws, _short(self.value), spread, beside, self.against)
+
+
+def _short(value: float) -> str:
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+class Finding(HealthFinding):
+    """A finding with a ``name`` that programs can look for."""
+
+    name: str
+
+    def __str__(self) -> str:
+        sentences = [f"{text.rstrip('.')}." for text in (self.text, self.advice) if text]
+        return f"{self.level}: {' '.join(sentences)}"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a latent-variable model, in nats per held-out row; None where unknown.
+
+    ``kl`` is the divergence of the posterior from the prior per dimension, ``information`` the
+    mutual information of rows and latents (`posterior_information`); ``latent_drop`` and
+    ``condition_drop`` are what the log-likelihood loses when latents, or conditions, are permuted
+    between rows; ``hits`` and ``random_hits`` the shares of generated rows that meet their
+    condition, and that meet one drawn at random.
+    """
+
+    kl: Sequence[float] | None = None
+    information: float | None = None
+    latent_drop: float | None = None
+    condition_drop: float | None = None
+    hits: float | None = None
+    random_hits: float | None = None
+
+    @property
+    def active(self) -> int | None:
+        """Number of active dimensions, by the rule of `scoring.health`."""
+        return None if self.kl is None else int((np.asarray(self.kl) > ACTIVE_NATS).sum())
+
+    def figures(self) -> list[Figure]:
+        """Return what is known as figures."""
+        known = {
+            "active dimensions": (self.active, len(self.kl) if self.kl is not None else _NAN),
+            "KL": (None if self.kl is None else float(np.sum(self.kl)), _NAN),
+            "mutual information": (self.information, _NAN),
+            "loss with latents permuted": (self.latent_drop, 0.0),
+            "loss with conditions permuted": (self.condition_drop, 0.0),
+            "hit rate": (self.hits, _NAN if self.random_hits is None else self.random_hits),
+        }
+        words = {"active dimensions": "dimensions", "hit rate": "random conditions"}
+        return [
+            Figure(
+                quantity=name,
+                of="model",
+                value=value,
+                reference=beside,
+                against=words.get(name, "nats per row"),
+            )
+            for name, (value, beside) in known.items()
+            if value is not None
+        ]
+
+
+Level = Literal["ok", "note", "warning"]
+_Found = Iterator[tuple[str, Level, str, str | None]]
+
+
+class _Known:
+    """Figures by name; one that is not there has the value NaN."""
+
+    def __init__(self, figures: Sequence[Figure], combination: str) -> None:
+        self.figures, self.combination = figures, combination
+
+    def all(self, quantity: str) -> dict[str, Figure]:
+        """All figures of a quantity, by what they are of; those of the most draws."""
+        return {figure.of: figure for figure in self.figures if figure.quantity == quantity}
+
+    def get(self, quantity: str, of: str | None = None) -> Figure:
+        """One figure, of combinations if nothing else is said."""
+        of = of or self.combination
+        return self.all(quantity).get(of) or Figure(quantity=quantity, of=of, value=_NAN)
+
+    def excess(self, quantity: str = "marginal TVD") -> dict[str, float]:
+        """Total variation beyond the floor, and beyond what training rows have, by column."""
+        trained = self.all("marginal TVD, training rows")
+        return {
+            of: figure.value - max(figure.reference, trained[of].value if of in trained else 0.0)
+            for of, figure in self.all(quantity).items()
+        }
+
+
+def findings_of(
+    figures: Sequence[Figure],
+    table: Degeneracy,
+    model: ModelFacts | None,
+    combination: str,
+    left_out: Sequence[str] = (),
+) -> tuple[Finding, ...]:
+    """Judge the figures of `diagnosis`, the most upstream cause first."""
+    known = _Known(figures, combination)
+    found = [
+        Finding(name=name, level=level, text=text, advice=advice)
+        for name, level, text, advice in (
+            *_data(known, table),
+            *_decoding(known),
+            *_model(model),
+            *_variety(known),
+            *_copies(known),
+            *_left_out(left_out),
+        )
+    ]
+    if all(finding.level != "warning" for finding in found):
+        found.append(_healthy(known))
+    return tuple(found)
+
+
+def _data(known: _Known, table: Degeneracy) -> _Found:
+    states, once = table.states[known.combination]
+    constant = ", ".join(table.constant)
+    if states < FEW_STATES or set(table.constant) & set(table.states):
+        text = f"Degenerate data: the training rows have {states} combinations of "
+        text += f"{known.combination}{f' ({constant} constant)' if constant else ''}"
+        advice = "No model can show more. Read the columns from the structures, or add rows"
+        yield "degenerate_data", "warning", text, advice
+    elif constant:
+        yield "constant", "note", f"Constant among training rows: {constant}", "Leave it out"
+    if table.functions:
+        pairs = ", ".join(f"{other} of {one}" for one, other in table.functions)
+        text = f"One column is a function of another: {pairs}"
+        yield "function", "note", text, "They count twice in a loss, and need not be generated"
+    close = [pair for pair, (_, adjusted) in table.information.items() if adjusted > _DEPENDENT]
+    if close and not table.functions:
+        yield "dependent", "note", f"Nearly the same information: {', '.join(close)}", None
+    if once > _LONG_TAIL:
+        text = f"Long tail: {once:.0%} of {states} combinations of {known.combination} "
+        text += "are seen once among training rows"
+        advice = "Look at tail coverage and at new held-out combinations, not at distinct rows"
+        yield "long_tail", "note", text, advice
+
+
+def _decoding(known: _Known) -> _Found:
+    sampled, decoded = known.excess(), known.excess("argmax TVD")
+    for of, excess in decoded.items():
+        if sampled[of] <= MATCH < excess - MATCH:
+            drawn, argmax = known.get("marginal TVD", of), known.get("argmax TVD", of)
+            text = f"Decoding artefact: drawn {of} match held-out rows (total variation "
+            text += f"{drawn.value:.3f}, floor {drawn.reference:.3f}), by argmax they do not "
+            text += f"({argmax.value:.3f})"
+            advice = "Draw from the probabilities at temperature 1; argmax is for reconstruction"
+            yield "decoding_artefact", "warning", text, advice
+    for of, figure in known.all("fitted temperature").items():
+        if sampled.get(of, 0.0) > MATCH and abs(np.log(figure.value)) > _TEMPERED:
+            cold = figure.value < 1
+            text = f"The {of} are {'sharper' if cold else 'flatter'} than the data: as drawn from "
+            text += f"training frequencies at temperature {figure.value:.2f}"
+            advice = "Draw at temperature 1" if cold else "Lower the temperature or the balance"
+            yield "sharpened" if cold else "flattened", "warning", text, advice
+
+
+def _model(model: ModelFacts | None) -> _Found:
+    if model is None:
+        return
+    unused = [
+        words
+        for value, words in (
+            (model.active, "no dimension is active"),
+            (model.latent_drop, "permuting the latents changes nothing"),
+            (model.information, "rows and latents share no information"),
+        )
+        if value is not None and value < ACTIVE_NATS
+    ]
+    if unused:
+        text = f"Posterior collapse: {' and '.join(unused)}"
+        advice = "Lower beta, lengthen its warm-up, use free bits or a smaller decoder"
+        yield "posterior_collapse", "warning", text, advice
+    drop, hits, random = model.condition_drop, model.hits, model.random_hits
+    ignored = drop is not None and drop < ACTIVE_NATS
+    if ignored or (hits is not None and random is not None and hits <= random):
+        reason = "permuting it changes nothing" if ignored else "hits are those of a random one"
+        text = f"The condition is ignored: {reason}"
+        advice = "Check that the decoder is given it by name; train with it on more rows"
+        yield "condition_ignored", "warning", text, advice
+
+
+def _variety(known: _Known) -> _Found:
+    ratio, kept = known.get("distinct over expected"), known.get("known over expected")
+    off = {of: x for of, x in known.excess().items() if x > MATCH}
+    what = f"{ratio.value:.2f} of the {known.combination} that {ratio.n or 0:,} real draws show"
+    if ratio.value < min(TOO_FEW, ratio.reference_low) and off:
+        advice = "See the findings above; if there are none, train longer or at a lower beta"
+        yield "mode_collapse", "warning", f"Mode collapse: {what}", advice
+    elif ratio.value < min(TOO_FEW, ratio.reference_low):
+        text = f"Combinations are lost: {what}, although every column matches"
+        advice = "The decoder ties columns together more than the data do: lower its capacity"
+        yield "combinations_lost", "warning", text, advice
+    elif ratio.value > max(TOO_MANY, ratio.reference_high):
+        novel = known.get("novel rows")
+        text = f"More variety than the data: {what}, {kept.value:.2f} without novel ones"
+        text += f"; {novel.value:.0%} of rows are novel, of held-out rows {novel.reference:.0%}"
+        if kept.value > max(TOO_MANY, kept.reference_high):
+            advice = "Known ones are too even as well: lower the temperature or the balance"
+            yield "over_dispersed", "warning", text, advice
+        else:
+            yield "novel", "note", text, "Look at how many of them are found among held-out rows"
+    gain = known.get("gain over independent marginals", "pairs")
+    if gain.value < _GAIN * gain.reference and gain.reference > MATCH:
+        text = f"Dependence is lost: pairs of columns are {gain.value:+.0%} closer to held-out "
+        text += f"rows than independent marginals; real rows are {gain.reference:+.0%}"
+        advice = "Columns are drawn as if unrelated: train longer, use more latent dimensions"
+        yield "dependence_lost", "warning", text, advice
+    if off:
+        worst = ", ".join(f"{of} (+{x:.2f})" for of, x in sorted(off.items(), key=lambda p: -p[1]))
+        text = f"Marginals differ from held-out rows by more than real rows do: {worst}"
+        yield "marginals_differ", "warning", text, None
+
+
+def _copies(known: _Known) -> _Found:
+    copies = known.get("copies of training rows", "all columns").value
+    if copies > _COPIES:
+        text = f"{copies:.0%} of generated rows equal a training row in all columns"
+        yield "copies", "note", text, "Nothing is generated that the table does not have"
+    again = known.get("repeated rows", "all columns")
+    if again.value > _COPIES and not copies > _COPIES:
+        text = f"{again.value:.0%} of {again.n or 0:,} rows repeat another in all columns"
+        yield "repeated", "warning", text, "Count distinct rows, and say of how many draws"
+
+
+def _left_out(names: Sequence[str]) -> _Found:
+    if names:
+        text = f"Not compared, since one of the tables lacks it: {', '.join(names)}"
+        yield "left_out", "note", text, None
+
+
+def _healthy(known: _Known) -> Finding:
+    ratio, tail = known.get("distinct over expected"), known.get("tail coverage")
+    text = f"No collapse: distinct over expected {ratio.value:.2f} at {ratio.n or 0:,} draws"
+    if np.isfinite(tail.value):
+        text += f"; of the tail {tail.value:.0%} is shown at {tail.n or 0:,}"
+    return Finding(name="no_collapse", level="ok", text=text)
