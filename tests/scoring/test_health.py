@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from variolite.errors import DataError
-from variolite.scoring.health import evaluate_health
+from variolite.scoring.health import evaluate_health, posterior_information
 
 NAMES = ("gamma", "density", "porosity")
 
@@ -130,3 +130,17 @@ def test_file_content_has_the_agreed_shape():
     _, log_variance, inputs = healthy()
     with pytest.raises(DataError, match="NaN or infinite"):
         evaluate_health(np.full_like(inputs, np.nan), log_variance, inputs, NAMES)
+
+
+def test_information_of_rows_and_latents():
+    rng = np.random.default_rng(0)
+    rho = np.array([0.9, 0.5, 0.0])
+    # Posteriors of a linear model: jointly normal with correlation rho in every dimension.
+    mean = rho * rng.standard_normal((4000, 3))
+    log_variance = np.tile(np.log(1 - rho**2), (4000, 1))
+    expected = -0.5 * np.log(1 - rho**2).sum()
+    assert posterior_information(mean, log_variance) == pytest.approx(expected, abs=0.05)
+    nothing = np.zeros((500, 3))
+    assert posterior_information(nothing, nothing) == pytest.approx(0.0, abs=1e-12)
+    apart = np.arange(50.0)[:, None] * 100
+    assert posterior_information(apart, np.zeros((50, 1))) == pytest.approx(np.log(50))

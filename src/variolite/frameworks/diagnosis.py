@@ -91,7 +91,6 @@ def diagnose(
     extra = [] if argmax is None else [argmax]
     t = tally(train, held_out, [*tables, *extra], layout)
     mode = t.samples[len(tables)] if extra else None
-    look = _Comparison(t, t.samples[: len(tables)], plan)
     table = degeneracy(train, layout)
     look = _Comparison(t, t.samples[: len(tables)], plan)
     look.distinct()
@@ -138,7 +137,7 @@ class _Comparison:
         against: str = "",
         *,
         n: int | None = None,
-        range_: Sequence[float] = (_NAN, _NAN),
+        spread: ArrayLike = (_NAN, _NAN),
         shown: bool = True,
     ) -> None:
         """Add a figure from its values (S,) by seed, or (1 + B, S) with those of resamples."""
@@ -151,17 +150,18 @@ class _Comparison:
         elif array.shape[1] > 1:
             drawn = np.tile(array[:1], (self.plan.resamples, 1))
             found = self.plan.interval(found.mean, self.plan.over_seeds(drawn))
+        least = 0.0 if (array >= 0).all() else -np.inf
+        beside = dict(zip(("reference_low", "reference_high"), np.ravel(spread), strict=True))
         self.figures.append(
             Figure(
                 quantity=quantity,
                 of=of,
                 n=n,
                 value=found.mean,
-                low=found.low,
+                low=np.maximum(found.low, least),
                 high=found.high,
                 reference=reference,
-                reference_low=range_[0],
-                reference_high=range_[1],
+                **beside,
                 against=against,
                 shown=shown,
             )
@@ -186,10 +186,10 @@ class _Comparison:
             drawn = (self.rng.multinomial(n, p, size=200) > 0).sum(axis=1)
             spread = np.percentile(drawn, [2.5, 97.5])
             of, one = column.name, "n training rows"
-            self.add("distinct", of, every, expected, one, n=n, range_=spread)
+            self.add("distinct", of, every, expected, one, n=n, spread=spread)
             spread = spread / expected
-            self.add("distinct over expected", of, every / expected, 1.0, one, n=n, range_=spread)
-            self.add("known over expected", of, known / expected, 1.0, one, n=n, range_=spread)
+            self.add("distinct over expected", of, every / expected, 1.0, one, n=n, spread=spread)
+            self.add("known over expected", of, known / expected, 1.0, one, n=n, spread=spread)
             most = f"n training rows; of {ceiling} possible"
             self.add("known over ceiling", of, known / ceiling, expected / ceiling, most, n=n)
 
@@ -229,7 +229,7 @@ class _Comparison:
                 q = np.stack([_mean(rows(s)) for s in (*self.samples, t.train, *extra)])
                 values = self._distances(held, q[:, None])
                 s = len(self.samples)
-                self.add("marginal TVD", of, values[:, :s], *beside, range_=spread)
+                self.add("marginal TVD", of, values[:, :s], *beside, spread=spread)
                 trained = values[:, s : s + 1]
                 self.add("marginal TVD, training rows", of, trained, *beside, shown=False)
                 if extra and of == column.name and column in self.words:
@@ -366,7 +366,7 @@ class _Comparison:
                             values = np.average(seen[:, states], axis=1, weights=w)
                             name, shown = f"{part} coverage{word}", not word
                             self.add(name, of, values, best, "n training rows", n=n, shown=shown)
-                for word, w in (("", mass > 0), (" by mass", mass)):
+                for word, w in (("", np.sign(mass)), (" by mass", mass)):
                     if len(new):
                         with np.errstate(invalid="ignore"):
                             found = w @ seen[:, new].T / w.sum(axis=1, keepdims=True)
@@ -406,7 +406,8 @@ def _repeats(look: _Comparison, train: pl.DataFrame, samples: Sequence[pl.DataFr
     n = min(DISTINCT_AT[-1], look.least)
     again = [1 - table.head(n).unique().height / n for table in made]
     same = [t.join(real, on=columns, how="semi", nulls_equal=True).height / t.height for t in made]
-    look.add("repeated rows", "all columns", again, n=n)
+    before = 1 - real.unique().height / real.height
+    look.add("repeated rows", "all columns", again, before, "training rows", n=n)
     look.add("copies of training rows", "all columns", same)
 
 

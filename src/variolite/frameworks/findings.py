@@ -21,7 +21,7 @@ _LONG_TAIL = 0.5  # share of combinations seen once
 _DEPENDENT = 0.95  # mutual information, adjusted for chance
 _COPIES = 0.5
 _TEMPERED = 0.2  # logarithm of a temperature that is not 1
-_GAIN = 0.25  # share of the gain of real rows over independent marginals
+_GAIN = 0.5  # share of the gain of real rows over independent marginals
 _NAN = float("nan")
 
 
@@ -259,7 +259,7 @@ def _variety(known: _Known) -> _Found:
         else:
             yield "novel", "note", text, "Look at how many of them are found among held-out rows"
     gain = known.get("gain over independent marginals", "pairs")
-    if gain.value < _GAIN * gain.reference and gain.reference > MATCH:
+    if max(gain.value, gain.high) < _GAIN * gain.reference and gain.reference > MATCH:
         text = f"Dependence is lost: pairs of columns are {gain.value:+.0%} closer to held-out "
         text += f"rows than independent marginals; real rows are {gain.reference:+.0%}"
         advice = "Columns are drawn as if unrelated: train longer, use more latent dimensions"
@@ -276,7 +276,7 @@ def _copies(known: _Known) -> _Found:
         text = f"{copies:.0%} of generated rows equal a training row in all columns"
         yield "copies", "note", text, "Nothing is generated that the table does not have"
     again = known.get("repeated rows", "all columns")
-    if again.value > _COPIES and not copies > _COPIES:
+    if again.value > again.reference + _COPIES and not copies > _COPIES:
         text = f"{again.value:.0%} of {again.n or 0:,} rows repeat another in all columns"
         yield "repeated", "warning", text, "Count distinct rows, and say of how many draws"
 

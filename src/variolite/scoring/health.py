@@ -24,6 +24,7 @@ _DUPLICATE = 0.95
 _UNREAD = 0.1
 _FAR = 8.0
 _MOST_ROWS = 20_000
+_MOST_PAIRED = 3000  # rows of which all pairs are compared
 
 
 class _Stored(BaseModel):
@@ -100,6 +101,23 @@ def kl_from_standard_normal(mean: FloatArray, log_variance: FloatArray) -> Float
     """
     nats = 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0)
     return np.asarray(nats.mean(axis=-2))
+
+
+def posterior_information(mean: ArrayLike, log_variance: ArrayLike, *, seed: int = 0) -> float:
+    """Mutual information of rows and latents in nats, from Gaussian posteriors [n, L] each.
+
+    One draw per row, whose density is compared with that of the mixture of all posteriors; it
+    cannot exceed log n. Of many rows every n-th counts.
+    """
+    mu, log_var = as_matrix(mean, "posterior means"), as_matrix(log_variance, "log-variances")
+    sample = slice(None, None, -(-len(mu) // _MOST_PAIRED))
+    mu, log_var = mu[sample], log_var[sample]
+    z = mu + np.exp(0.5 * log_var) * np.random.default_rng(seed).standard_normal(mu.shape)
+    found = np.empty(len(mu))
+    for row, draw in enumerate(z):
+        densities = -0.5 * ((draw - mu) ** 2 * np.exp(-log_var) + log_var).sum(axis=1)
+        found[row] = densities[row] - np.logaddexp.reduce(densities) + np.log(len(mu))
+    return float(found.mean())
 
 
 def evaluate_health(
