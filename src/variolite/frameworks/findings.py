@@ -259,9 +259,14 @@ def _variety(known: _Known) -> _Found:
         else:
             yield "novel", "note", text, "Look at how many of them are found among held-out rows"
     gain = known.get("gain over independent marginals", "pairs")
-    if max(gain.value, gain.high) < _GAIN * gain.reference and gain.reference > MATCH:
-        text = f"Dependence is lost: pairs of columns are {gain.value:+.0%} closer to held-out "
-        text += f"rows than independent marginals; real rows are {gain.reference:+.0%}"
+    # Where single columns are off, pairs are as well.
+    lost = max(gain.value, gain.high) < _GAIN * gain.reference
+    if lost and gain.reference > MATCH and not off:
+        model = known.get("joint TVD", "pairs")
+        apart = known.get("joint TVD, independent marginals", "pairs")
+        text = "Dependence is lost: pairs of columns are as far from held-out rows ("
+        text += f"{model.value:.3f}) as independent marginals ({apart.value:.3f}); real rows are "
+        text += f"at {model.reference:.3f}"
         advice = "Columns are drawn as if unrelated: train longer, use more latent dimensions"
         yield "dependence_lost", "warning", text, advice
     if off:
