@@ -129,28 +129,26 @@ def explained(rows: pl.DataFrame, seeds: int) -> list[str]:
     """Say what was measured."""
     families = rows["family"].n_unique()
     states = rows.select("metals", "linkers").unique().height
-    return [
-        f"{rows.height} rows of {families} families with {states} combinations of metals and linkers; "
-        f"a fifth of the families held out, {seeds} splits, {DRAWS:,} draws of each generator, one "
-        "seed per split. Splits overlap: the standard deviation is over splits, not a standard error.",
-        "",
-        "- TVD: total variation distance from held-out rows, 0 to 1. Linkers by member: a framework "
-        "of two counts half for each; those of fewer than five rows together. Numbers in fifths. "
-        "Beside single columns the last one has the bootstrap floor: as many draws of all rows "
-        "against as many families.",
-        "- Pairs and triples: equally many generated and real rows (half of the training families) "
-        "from held-out rows; 'over real' is their ratio. Beside stand the real rows.",
-        "- U/E[U]: distinct combinations among n draws over those that n draws of training rows show; "
-        "'known only' without novel ones.",
-        "- New held-out found: share of the combinations that only held-out rows have that are among "
-        "10,000 draws. Beside stands the share made of metals and linkers that training rows have; "
-        "no recombination of them finds more.",
-        "- Tail: combinations, and linkers, of one or two training rows, of which n draws show this "
-        "share.",
-        "- Generators: the frequency table draws training rows; independent marginals every column, "
-        "sets as a whole; the Bayes net is a Chow-Liu tree that draws linkers one by one; the "
-        "mixture has latent classes, their number chosen by left-out families.",
-    ]
+    text = f"""
+{rows.height} rows of {families} families with {states} combinations of metals and linkers.
+A fifth of the families is held out, {seeds} splits, {DRAWS:,} draws of each generator, one seed per
+split. Splits overlap: the standard deviation is over splits, and no standard error.
+
+- TVD: total variation from held-out rows, 0 to 1. A framework of two linkers counts half for each;
+  linkers of fewer than five rows count together. Numbers are in fifths. Beside single columns
+  stands the bootstrap floor: as many draws of all rows against as many families.
+- Pairs and triples: of n generated rows, and of as many real ones (of half of the training
+  families, at the right), from held-out rows; 'over real' is the ratio of the two.
+- U/E[U]: distinct combinations among n draws over those that n draws of training rows show;
+  'known only' without novel ones.
+- New held-out found: share of the combinations that only held-out rows have which are among 10,000
+  draws. At the right stands the share made of metals and linkers that training rows have: no
+  recombination of them finds more.
+- Tail: combinations, and linkers, of one or two training rows, and how many of them n draws show.
+- Generators: the frequency table draws training rows; independent marginals every column by itself,
+  sets as a whole; the Bayes net is a Chow-Liu tree that draws linkers one by one; the mixture has
+  latent classes, their number chosen by left-out families."""
+    return text.strip().splitlines()
 
 
 if __name__ == "__main__":

@@ -240,7 +240,9 @@ def _model(model: ModelFacts | None) -> _Found:
 
 def _variety(known: _Known) -> _Found:
     ratio, kept = known.get("distinct over expected"), known.get("known over expected")
-    off = {of: x for of, x in known.excess().items() if x > MATCH}
+    excess = known.excess()
+    # Sets are judged by their members: new sets of them are no fault.
+    off = {of: x for of, x in excess.items() if x > MATCH and f"{of}, members" not in excess}
     what = f"{ratio.value:.2f} of the {known.combination} that {ratio.n or 0:,} real draws show"
     if ratio.value < min(TOO_FEW, ratio.reference_low) and off:
         advice = "See the findings above; if there are none, train longer or at a lower beta"
