@@ -4,7 +4,7 @@ from made_up_units import phenylene, pillared_paddlewheel, pyrazine, zinc_oxide_
 
 from variolite.crystals.crystals import Crystals
 from variolite.frameworks.compatibility import Compatibility
-from variolite.frameworks.placement import _Bodies, build
+from variolite.frameworks.placement import _Bodies, _finer_lattices, build
 from variolite.frameworks.structure_checks import check_structure
 from variolite.frameworks.unit_library import UnitLibrary
 
@@ -83,3 +83,31 @@ def test_density_follows_from_cell_and_units(compatibility):
     mass = 4 * 65.38 + 13 * 15.999 + 24 * 12.011 + 12 * 1.008
     edge = 2 * 3.35 + 2.78 + 2 * 1.5
     assert density == pytest.approx(1.66053907 * mass / edge**3, rel=0.01)
+
+
+def test_a_second_net_goes_into_the_voids_of_the_first(compatibility):
+    units = ("node_C6O13Zn4_6X", "linker_C6H4_2X")
+    placed = compatibility.place("pcu", units)
+    net, library = compatibility.nets["pcu"], compatibility.library
+    one = build(net, placed, library)
+    two = build(net, placed, library, catenation=2)
+    volumes = [abs(np.linalg.det(result.crystal.lattice)) for result in (one, two)]
+    assert volumes[1] == pytest.approx(volumes[0] / 2, rel=0.05)
+    assert len(two.crystal) == len(one.crystal)
+    assert two.wrong_bonds == 0
+    assert check_structure(two.crystal) == {}
+    # Ten of them find no room.
+    ten = build(net, placed, library, catenation=10)
+    assert ten.wrong_bonds or check_structure(ten.crystal)
+
+
+@pytest.mark.parametrize(("times", "lattices"), [(1, 1), (2, 7), (3, 13), (4, 35)])
+def test_finer_lattices_are_all_there_and_all_different(times, lattices):
+    found = _finer_lattices(times)
+    assert len(found) == lattices
+    for change in found:
+        assert np.linalg.det(change) == pytest.approx(times)
+    for place, one in enumerate(found):
+        for other in found[:place]:
+            change = np.linalg.inv(one) @ other
+            assert not np.allclose(change, np.rint(change))

@@ -58,12 +58,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is asked for: nets of which the first that fits is taken, and units by name."""
+    """What is asked for: nets of which the first that fits is taken, units by name, and how many
+    such nets interpenetrate."""
 
     name: str
     nets: tuple[str, ...]
     units: tuple[str, ...]
     counts: Mapping[str, float]
+    catenation: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def assemble(
                 compatibility.nets[net],
                 assignment,
                 compatibility.library,
+                catenation=candidate.catenation,
                 name=candidate.name,
                 seed=seed,
             )
@@ -156,8 +159,17 @@ def candidates_of(frame: pl.DataFrame) -> list[Candidate]:
         counts = _counts(row.get("units"))
         units = {*split(row.get("nodes")), *split(row.get("linker_units"))} or set(counts)
         counts = {unit: counts[unit] for unit in sorted(units) if unit in counts}
-        candidates.append(Candidate(name, split(row.get("net")), tuple(sorted(units)), counts))
+        nets, fold = split(row.get("net")), _fold(row.get("catenation"))
+        candidates.append(Candidate(name, nets, tuple(sorted(units)), counts, fold))
     return candidates
+
+
+def _fold(cell: object) -> int:
+    """How many nets interpenetrate, one where it is not said."""
+    try:
+        return max(1, round(float(str(cell))))
+    except (ValueError, OverflowError):
+        return 1
 
 
 def _counts(cell: object) -> dict[str, float]:

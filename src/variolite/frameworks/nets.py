@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -275,3 +275,48 @@ def _shortest_basis(shifts: Floats, lattice: Floats, times: int) -> Floats:
             turned: Floats = basis if volume > 0 else -basis
             return turned
     return np.eye(3)
+
+
+def interpenetration(edges: Iterable[tuple[int, int, Sequence[int]]]) -> int:
+    """How many separate nets a labelled quotient graph stands for.
+
+    Edges are two vertices and the cell of the second, by whole lattice vectors. A graph in one
+    piece stands for several nets where its cycles reach only some of the lattice's points. Parts
+    that do not go on in three dimensions count for nothing.
+    """
+    joined: dict[int, list[tuple[int, Integers]]] = {}
+    for u, v, cell in edges:
+        joined.setdefault(u, []).append((v, np.array(cell)))
+        joined.setdefault(v, []).append((u, -np.array(cell)))
+    total, cells = 0, dict[int, Integers]()
+    for start in joined:
+        if start in cells:
+            continue
+        cells[start], stack, cycles = np.zeros(3, dtype=np.int64), [start], []
+        while stack:
+            here = stack.pop()
+            for there, offset in joined[here]:
+                if there not in cells:
+                    cells[there] = cells[here] + offset
+                    stack.append(there)
+                elif (cycle := cells[here] + offset - cells[there]).any():
+                    cycles.append(cycle)
+        total += _index(cycles)
+    return total
+
+
+def _index(vectors: list[Integers]) -> int:
+    """Index of the lattice that whole vectors span in that of all, 0 where it is flat."""
+    rows, index = [vector.astype(object) for vector in vectors], 1
+    for axis in range(3):
+        # Euclid's algorithm leaves one row with an entry on this axis.
+        while len(left := [row for row in rows if row[axis]]) > 1:
+            least = min(left, key=lambda row: abs(row[axis]))
+            rows = [
+                row if row is least else row - (row[axis] // least[axis]) * least for row in rows
+            ]
+        if not left:
+            return 0
+        index *= abs(int(left[0][axis]))
+        rows = [row for row in rows if row is not left[0]]
+    return index

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from scipy.optimize import minimize
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import COVALENT_RADII, atomic_numbers
+from variolite.crystals.geometry.periodic import reduced_basis
 from variolite.frameworks.compatibility import Assignment
 from variolite.frameworks.nets import Net
 from variolite.frameworks.structure_checks import Bonded, neighbours
@@ -29,6 +31,7 @@ _CLASH = 0.5  # weight of a squared Angstrom of clash to one of a bond that is o
 _SKIN = 1.0  # Angstrom within which pairs are kept until the next list of them
 _STAGES, _ITERATIONS = 4, 60
 _STIFF = 15.0  # Angstrom that a unit of strain counts for
+_FINER = 60  # finer lattices that are looked at, those with the longest vectors
 _NEXT = 1.9  # Angstrom from an anchor to the atoms next to it
 
 
@@ -48,18 +51,36 @@ class Built:
 
 
 def build(
-    net: Net, assignment: Assignment, library: UnitLibrary, *, name: str = "", seed: int = 0
+    net: Net,
+    assignment: Assignment,
+    library: UnitLibrary,
+    *,
+    catenation: int = 1,
+    name: str = "",
+    seed: int = 0,
 ) -> Built:
-    """Place and relax the units of an assignment; ``seed`` turns those on edges about them."""
+    """Place and relax the units of an assignment; ``seed`` turns those on edges about them.
+
+    With ``catenation`` n, n equal nets interpenetrate, shifted where they have most room.
+    """
     bodies = _Bodies(net, assignment, library, np.random.default_rng(seed))
     points, lattice = bodies.relaxed()
+    if catenation > 1:
+        bodies.interpenetrate(catenation, choice=seed % 3)
+        points, lattice = bodies.relaxed()
     crystal = Crystal(
         bodies.species, points[: bodies.atoms] @ np.linalg.inv(lattice), lattice, name
     )
     gaps = points[bodies.second] + bodies.shifts @ lattice - points[bodies.first]
     stretch = np.abs(np.linalg.norm(gaps, axis=1) - bodies.lengths).max()
     owner = bodies.owner[: bodies.atoms]
-    found, planned = Bonded(crystal).bonds, set(bodies.bonds)
+    found = Bonded(crystal).bonds
+    planned = {
+        _canonical(int(i), int(j), tuple(shift))
+        for i, j, shift in zip(
+            bodies.first, bodies.second, bodies.shifts.astype(int).tolist(), strict=True
+        )
+    }
     between = (owner[found.first] != owner[found.second]) | found.shift.any(axis=1)
     seen = {
         _canonical(int(found.first[b]), int(found.second[b]), tuple(found.shift[b].tolist()))
@@ -105,7 +126,7 @@ class _Bodies:
                 edge_bodies.append((edge, body, taken.order[0]))
                 body += 1
         wanted, wanted_owner = [], []
-        first, second, shifts, lengths, bonds = [], [], [], [], []
+        first, second, shifts, lengths = [], [], [], []
         self.skipped: set[int] = set()
         for one, arm, other, far, shift in links:
             length = _bond_length(self.units[one], arm, self.units[other], far)
@@ -121,9 +142,7 @@ class _Bodies:
             second.append(anchors[1])
             shifts.append(shift)
             lengths.append(length)
-            bonds.append(_canonical(anchors[0], anchors[1], tuple(shift.tolist())))
             self._skip(starts, one, arm, other, far)
-        self.bonds = bonds
         self.local = np.concatenate([*local, np.array(wanted)])
         self.owner = np.concatenate([owner, wanted_owner]).astype(np.int64)
         self.first, self.second = np.array(first), np.array(second)
@@ -223,6 +242,29 @@ class _Bodies:
                 break
         return self._points(self.turned, self.centres), self.lattice
 
+    def interpenetrate(self, times: int, *, choice: int = 0) -> None:
+        """Shift copies of the net into its voids, by a finer lattice of as many points.
+
+        The cell then holds one net as before and is that many times smaller. ``choice`` counts
+        from the lattice with the most room.
+        """
+        changes = _finer_lattices(times)
+        shortest = [
+            np.linalg.norm(_in_shortest(np.linalg.inv(change) @ self.lattice), axis=1).min()
+            for change in changes
+        ]
+        rated = []
+        given, shifts = self.lattice, self.shifts
+        for place in np.argsort(shortest)[::-1][:_FINER].tolist():
+            self.lattice = np.linalg.inv(changes[place]) @ given
+            self._list_pairs()
+            count = 6 * len(self.units) + 6
+            self.shifts = shifts @ changes[place]
+            rated.append((self._energy(np.zeros(count))[0], place))
+        best = sorted(rated)[min(choice, len(rated) - 1)][1]
+        self.lattice = np.linalg.inv(changes[best]) @ given
+        self.shifts = shifts @ changes[best]
+
     def _points(self, turned: Floats, centres: Floats) -> Floats:
         points: Floats = np.einsum("nij,nj->ni", turned[self.owner], self.local)
         points += centres[self.owner]
@@ -289,6 +331,23 @@ class _Bodies:
             ]
         )
         return energy, gradient
+
+
+def _finer_lattices(times: int) -> list[Floats]:
+    """Every integer matrix H, up to the choice of basis, for which H^-1 L has so many points."""
+    found = []
+    for a in range(1, times + 1):
+        for c in range(1, times // a + 1):
+            f, left = divmod(times, a * c)
+            for b, d, e in product(range(c), range(f), range(f)) if not left else ():
+                found.append(np.array([[a, 0, 0], [b, c, 0], [d, e, f]], dtype=np.float64))
+    return found
+
+
+def _in_shortest(lattice: Floats) -> Floats:
+    """The shortest basis of a lattice."""
+    basis: Floats = reduced_basis(lattice[None])[0] @ lattice
+    return basis
 
 
 def _bond_length(one: Unit, arm: int, other: Unit, far: int) -> float:
