@@ -20,9 +20,15 @@ READINGS = [
     ("c1cc(C(=O)[O])ccc1C(=O)[O-]", TEREPHTHALIC),
     ("[C]1=[C]C(=[C][C]=C1C(=O)[O])C(=O)[O]", TEREPHTHALIC),
     # Azolates of which OpenBabel makes nitrogen with two double bonds, fused rings included.
-    ("C1=[N]=CN=N1", "c1nnc[nH]1"),
-    ("CC1=[N]=C(C)N=N1", "Cc1nnc(C)[nH]1"),
+    ("C1=[N]=CN=N1", "c1nc[nH]n1"),
+    ("CC1=[N]=C(C)N=N1", "Cc1n[nH]c(C)n1"),
     ("C1=[N]=C2C(=C(N=C[N]2)N)[N]1", "Nc1ncnc2[nH]cnc12"),
+    # Aromatic rings of which it makes radicals; the proton goes to one of the nitrogens.
+    ("C1=NC(=N[CH]1)C", "Cc1ncc[nH]1"),
+    ("c1cc(ccn1)[C]1[CH][CH][N]C=C1", "c1cc(-c2ccncc2)ccn1"),
+    ("C1=C2C(=NN=N2)C=C[C]1C(=O)[O]", "O=C(O)c1ccc2[nH]nnc2c1"),
+    ("[CH]1N([CH][CH][N]1)CCN1[CH][N][CH][CH]1", "c1cn(CCn2ccnc2)cn1"),
+    ("c1nnc[nH]1", "c1nc[nH]n1"),
     # Charges that a proton mends, and those that it does not.
     ("C(C[NH3])[NH3]", "NCCN"),
     ("C[N](C)(C)C", "C[N+](C)(C)C"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from variolite.arguments import keep_inputs
+from variolite.arguments import Out, keep_inputs
 from variolite.progress import ConsoleProgress
 
 PROGRESS = ConsoleProgress()
@@ -22,6 +22,80 @@ app = typer.Typer(
 def _frameworks() -> None:
     # With a callback typer keeps a single command a subcommand.
     pass
+
+
+@app.command()
+def describe(
+    cifs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CIFS...", help="CIF files, folders or archives of them, other structures."
+        ),
+    ],
+    out: Out,
+    units: Annotated[
+        Path | None,
+        typer.Option("--units", metavar="XYZ", help="Where to write building units, for assemble."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
+    ] = None,
+    limit: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for each task.")
+    ] = 60.0,
+) -> None:
+    """Describe frameworks: metals, linkers, net, building units, cell and pores.
+
+    One row per structure; what cannot be found is empty, and the column problem says why.
+    A run that was interrupted goes on where it was.
+    """
+    from variolite.frameworks.describe import describe_files
+
+    keep_inputs("--out", out, *cifs)
+    keep_inputs("--units", units, out, *cifs)
+    describe_files(cifs, out, units=units, workers=workers, limit=limit, progress=PROGRESS)
+    typer.echo(str(out))
+
+
+@app.command()
+def labels(
+    isotherms: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ISOTHERMS",
+            help="Table with name, pressure, loading; gas, temperature, source where there are any.",
+        ),
+    ],
+    out: Out,
+    gas: Annotated[str, typer.Option(help="Gas, as the table calls it.")] = "CO2",
+    pressure: Annotated[
+        str, typer.Option(metavar="VALUE", help="With its unit: 1bar, 15kPa, 0.15 bar.")
+    ] = "1bar",
+    temperature: Annotated[float, typer.Option(min=0.0, help="In K.")] = 298.0,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="TABLE", help="Described frameworks, to put labels beside."),
+    ] = None,
+) -> None:
+    """Turn isotherms into a label per framework: uptake, its spread, and how many sources.
+
+    Columns are co2_uptake, co2_uptake_sd and co2_uptake_n for CO2. Between two pressures of an
+    isotherm its uptake is interpolated; it is never extrapolated.
+    """
+    from variolite.frameworks.isotherms import label_table
+    from variolite.frameworks.simulate import parse_pressure
+
+    keep_inputs("--out", out, isotherms)
+    label_table(
+        isotherms,
+        out,
+        gas=gas,
+        pressure=parse_pressure(pressure),
+        temperature=temperature,
+        table=table,
+        progress=PROGRESS,
+    )
+    typer.echo(str(out))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import islice, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from variolite.errors import DataError
 from variolite.frameworks.optional import require
 
-_LARGEST_RING = 6
+_MOST_TAUTOMERS = 128
 
 
 class Linker(NamedTuple):
@@ -36,21 +37,42 @@ class Linker(NamedTuple):
 def read_linker(raw: str) -> Linker:
     """Neutralise a SMILES and write it canonically; of several parts only different ones stay."""
     chem = _rdkit()
-    molecule = chem.MolFromSmiles(raw)
-    molecule = _mended(raw) if molecule is None else molecule
-    if molecule is None or not molecule.GetNumAtoms():
-        return Linker(raw, "", "")
-    try:
-        parts = {
-            chem.MolToSmiles(_neutral(part))
-            for part in chem.GetMolFrags(molecule, asMols=True, sanitizeFrags=True)
-        }
-        # Written and read once more: the canonical form must be a fixed point.
-        parts = {chem.CanonSmiles(part) for part in parts}
-    except (ValueError, RuntimeError):
-        return Linker(raw, "", "")
-    smiles = ".".join(sorted(parts))
-    return Linker(raw, smiles, chem.MolToInchiKey(chem.MolFromSmiles(smiles)) or "")
+    for molecule in _readings(raw):
+        try:
+            parts = {
+                _tautomer(_neutral(part))
+                for part in chem.GetMolFrags(molecule, asMols=True, sanitizeFrags=True)
+            }
+        except (ValueError, RuntimeError):
+            continue
+        smiles = ".".join(sorted(parts))
+        return Linker(raw, smiles, chem.MolToInchiKey(chem.MolFromSmiles(smiles)) or "")
+    return Linker(raw, "", "")
+
+
+@lru_cache(maxsize=4096)
+def skeleton(smiles: str) -> str | None:
+    """Return which atoms but hydrogen are bonded, as SMILES without orders, charges or stereo.
+
+    None for molecules without a carbon outside of carboxyl groups.
+    """
+    chem = _rdkit()
+    molecule = chem.RWMol(chem.MolFromSmiles(smiles))
+    acid = chem.MolFromSmarts("[CX3](=O)[OX2H1,OX1-]")
+    acids = {match[0] for match in molecule.GetSubstructMatches(acid)}
+    if all(a.GetIdx() in acids for a in molecule.GetAtoms() if a.GetSymbol() == "C"):
+        return None
+    for bond in molecule.GetBonds():
+        bond.SetBondType(chem.BondType.SINGLE)
+        bond.SetIsAromatic(False)
+        bond.SetStereo(chem.BondStereo.STEREONONE)
+    for atom in molecule.GetAtoms():
+        atom.SetIsAromatic(False)
+        atom.SetFormalCharge(0)
+        atom.SetNumExplicitHs(0)
+        atom.SetNoImplicit(True)
+        atom.SetChiralTag(chem.ChiralType.CHI_UNSPECIFIED)
+    return str(chem.MolToSmiles(molecule))
 
 
 def _rdkit() -> Any:
@@ -74,51 +96,95 @@ def _neutral(molecule: Any) -> Any:
     return RemoveHs(Uncharger().uncharge(molecule))
 
 
-# What OpenBabel writes of azolates, ammonium and borates breaks the rules of valence.
-
-
-def _mended(raw: str) -> Any | None:
+def _tautomer(molecule: Any) -> str:
+    """Write the tautomer of azoles whose SMILES comes first: readers put the proton anywhere."""
     chem = _rdkit()
-    molecule = chem.MolFromSmiles(raw, sanitize=False)
-    if molecule is None:
-        return None
-    chem.FastFindRings(molecule)
-    ring_nitrogens = _made_aromatic(molecule)
-    for atom in molecule.GetAtoms():
-        bonds = sum(int(bond.GetBondTypeAsDouble()) for bond in atom.GetBonds())
-        if bonds + atom.GetNumExplicitHs() == 4 and not atom.GetFormalCharge():
-            atom.SetFormalCharge({"N": 1, "B": -1}.get(atom.GetSymbol(), 0))
-    # One nitrogen of an azole carries the proton; which one, canonical order does not know.
-    for place in [None, *ring_nitrogens]:
+    rings = [
+        [place for place in ring if molecule.GetAtomWithIdx(place).GetSymbol() == "N"]
+        for ring in chem.GetSymmSSSR(molecule)
+        if len(ring) == 5 and any(_is_pyrrolic(molecule.GetAtomWithIdx(p)) for p in ring)
+    ]
+    bare = chem.RWMol(molecule)
+    for place in {place for ring in rings for place in ring}:
+        if _is_pyrrolic(bare.GetAtomWithIdx(place)):
+            bare.GetAtomWithIdx(place).SetNumExplicitHs(0)
+    found = {chem.CanonSmiles(chem.MolToSmiles(molecule))}
+    found |= {chem.MolToSmiles(other) for other in _with_protons(bare, rings)}
+    # Written and read once more: the canonical form must be a fixed point.
+    return min(str(chem.CanonSmiles(smiles)) for smiles in found)
+
+
+def _is_pyrrolic(atom: Any) -> bool:
+    return bool(atom.GetSymbol() == "N" and atom.GetIsAromatic() and atom.GetTotalNumHs() == 1)
+
+
+def _with_protons(molecule: Any, rings: Sequence[Sequence[int]]) -> Iterator[Any]:
+    """Yield what is left whole when one nitrogen of each ring is given a proton, or none is."""
+    chem = _rdkit()
+    free = [
+        [None, *(p for p in ring if molecule.GetAtomWithIdx(p).GetDegree() == 2)] for ring in rings
+    ]
+    for chosen in islice(product(*free), _MOST_TAUTOMERS):
         attempt = chem.RWMol(molecule)
-        if place is not None:
+        for place in set(chosen) - {None}:
             attempt.GetAtomWithIdx(place).SetNumExplicitHs(1)
             attempt.GetAtomWithIdx(place).SetNoImplicit(True)
         if not chem.SanitizeMol(attempt, catchErrors=True):
-            return attempt
-    return None
+            yield attempt.GetMol()
 
 
-def _made_aromatic(molecule: Any) -> list[int]:
-    """Make rings aromatic that hold a nitrogen with two double bonds, and those fused to them.
+# What OpenBabel writes of azolates, ammonium and borates breaks the rules of valence, or leaves
+# carbon as a radical in a ring that is aromatic.
 
-    Returns their nitrogens with two neighbours.
+
+def _readings(raw: str) -> Iterator[Any]:
+    chem = _rdkit()
+    bare = chem.MolFromSmiles(raw, sanitize=False)
+    if bare is None or not bare.GetNumAtoms():
+        return
+    chem.FastFindRings(bare)
+    rings = _made_aromatic(bare)
+    for atom in bare.GetAtoms():
+        bonds = sum(int(bond.GetBondTypeAsDouble()) for bond in atom.GetBonds())
+        if bonds + atom.GetNumExplicitHs() == 4 and not atom.GetFormalCharge():
+            atom.SetFormalCharge({"N": 1, "B": -1}.get(atom.GetSymbol(), 0))
+    if rings:
+        yield from _with_protons(bare, rings)
+    if (plain := chem.MolFromSmiles(raw)) is not None:
+        yield plain
+    elif not rings:
+        yield from _with_protons(bare, [])
+
+
+def _made_aromatic(molecule: Any) -> list[list[int]]:
+    """Make rings aromatic that hold nitrogen and an atom which no aromatic ring would leave so.
+
+    That is nitrogen with two double bonds or a radical of carbon; fused rings follow. Returns the
+    nitrogens of each that has five members.
     """
     from rdkit.Chem import BondType, GetSymmSSSR
 
-    allenic = {
-        atom.GetIdx()
-        for atom in molecule.GetAtoms()
-        if atom.GetSymbol() == "N"
-        and sum(bond.GetBondType() == BondType.DOUBLE for bond in atom.GetBonds()) > 1
-    }
-    rings = [set(ring) for ring in GetSymmSSSR(molecule) if len(ring) <= _LARGEST_RING]
-    wanted: set[int] = set()
-    while grown := [r for r in rings if not r <= wanted and (r & allenic or len(r & wanted) > 1)]:
-        wanted = wanted.union(*grown)
+    rings = [
+        set(ring)
+        for ring in GetSymmSSSR(molecule)
+        if len(ring) in (5, 6) and all(_is_flat(molecule.GetAtomWithIdx(p)) for p in ring)
+    ]
+    nitrogens = [
+        {place for place in ring if molecule.GetAtomWithIdx(place).GetSymbol() == "N"}
+        for ring in rings
+    ]
+    odd = {atom.GetIdx() for atom in molecule.GetAtoms() if _is_odd(atom)}
+    systems: list[set[int]] = []
+    for ring in rings:
+        fused = [system for system in systems if len(system & ring) > 1]
+        systems = [s for s in systems if s not in fused] + [ring.union(*fused)]
+    wanted: set[int] = set().union(
+        *(s for s in systems if s & odd and any(n & s for n in nitrogens if n))
+    )
+    inside = [ring for ring in rings if ring <= wanted]
     for bond in molecule.GetBonds():
         ends = {bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()}
-        if any(ends <= ring <= wanted for ring in rings):
+        if any(ends <= ring for ring in inside):
             bond.SetBondType(BondType.AROMATIC)
             bond.SetIsAromatic(True)
     for place in wanted:
@@ -126,8 +192,28 @@ def _made_aromatic(molecule: Any) -> list[int]:
         atom.SetIsAromatic(True)
         atom.SetNoImplicit(False)
         atom.SetNumExplicitHs(0)
-    atoms = [molecule.GetAtomWithIdx(place) for place in sorted(wanted)]
-    return [a.GetIdx() for a in atoms if a.GetSymbol() == "N" and a.GetDegree() == 2]
+    five = [
+        n for ring, n in zip(rings, nitrogens, strict=True) if ring <= wanted and len(ring) == 5
+    ]
+    return [sorted(n) for n in five] or [[]] * bool(wanted)
+
+
+def _is_flat(atom: Any) -> bool:
+    return atom.GetSymbol() in "CN" and atom.GetDegree() + atom.GetNumExplicitHs() <= 3
+
+
+def _is_odd(atom: Any) -> bool:
+    bonds = [bond.GetBondTypeAsDouble() for bond in atom.GetBonds()]
+    if atom.GetIsAromatic() or atom.GetFormalCharge() or not atom.IsInRing():
+        return False
+    if atom.GetSymbol() == "N":
+        return bonds.count(2) > 1
+    # In brackets no hydrogen is implied: with less than four bonds it is a radical.
+    return bool(
+        atom.GetSymbol() == "C"
+        and atom.GetNoImplicit()
+        and sum(bonds) + atom.GetNumExplicitHs() < 4
+    )
 
 
 # A place for every linker, known or not.

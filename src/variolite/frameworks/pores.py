@@ -10,8 +10,10 @@ replaces each atom by dozens of small ones, which takes seconds.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,21 +28,19 @@ Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Shift = tuple[int, int, int]
 
+_CCDC = """
+H 1.09 He 1.4 Li 1.82 C 1.7 N 1.55 O 1.52 F 1.47 Ne 1.54 Na 2.27 Mg 1.73 Si 2.1 P 1.8 S 1.8 Cl 1.75
+Ar 1.88 K 2.75 Ni 1.63 Cu 1.4 Zn 1.39 Ga 1.87 As 1.85 Se 1.9 Br 1.85 Kr 2.02 Pd 1.63 Ag 1.72 Cd 1.58
+In 1.93 Sn 2.17 Te 2.06 I 1.98 Xe 2.16 Pt 1.72 Au 1.66 Hg 1.55 Tl 1.96 Pb 2.02 U 1.86
+"""
 _OTHERS = 2.0
-_CCDC = {
-    **{"H": 1.09, "He": 1.4, "Li": 1.82, "C": 1.7, "N": 1.55, "O": 1.52, "F": 1.47, "Ne": 1.54},
-    **{"Na": 2.27, "Mg": 1.73, "Si": 2.1, "P": 1.8, "S": 1.8, "Cl": 1.75, "Ar": 1.88, "K": 2.75},
-    **{"Ni": 1.63, "Cu": 1.4, "Zn": 1.39, "Ga": 1.87, "As": 1.85, "Se": 1.9, "Br": 1.85},
-    **{"Kr": 2.02, "Pd": 1.63, "Ag": 1.72, "Cd": 1.58, "In": 1.93, "Sn": 2.17, "Te": 2.06},
-    **{"I": 1.98, "Xe": 2.16, "Pt": 1.72, "Au": 1.66, "Hg": 1.55, "Tl": 1.96, "Pb": 2.02},
-    **{"U": 1.86},
-}
 RADII = np.full(len(MASSES), _OTHERS)
-RADII[[ATOMIC_NUMBERS[symbol] for symbol in _CCDC]] = list(_CCDC.values())
+for _symbol, _radius in re.findall(r"(\w+) ([\d.]+)", _CCDC):
+    RADII[ATOMIC_NUMBERS[_symbol]] = float(_radius)
 """Radius by atomic number in Angstrom; 2 where the CCDC gives none."""
 
 _JITTER = 1e-4  # Angstrom: symmetric atoms have no unique triangulation.
-_MARGIN = 8.0  # Angstrom of images around the cell, to begin with.
+_MARGIN = 6.0  # Angstrom of images around the cell, to begin with.
 _SURFACE_POINTS = 250  # on every atom
 _VOLUME_POINTS = 1 << 13
 _AVOGADRO = 0.602214076  # per mole, in Angstrom^3 per cm^3
@@ -95,7 +95,8 @@ class Spheres:
 
     @cached_property
     def inverse(self) -> Floats:
-        return np.linalg.inv(self.lattice)
+        inverse: Floats = np.linalg.inv(self.lattice).astype(np.float64)
+        return inverse
 
     def images(self, margin: float) -> tuple[Floats, Integers, Integers]:
         """Return places, atoms and shifts of all images within ``margin`` of the cell."""
@@ -119,14 +120,10 @@ class Spheres:
 
     @cached_property
     def surroundings(self) -> tuple[Floats, Integers]:
-        """Places and atoms of the images among which points of the cell find their nearest."""
-        margin = _MARGIN
-        while True:
-            places, atoms, _ = self.images(margin)
-            # In an all but empty cell the nearest atom may be farther away than the margin.
-            if len(places) >= 8 * len(self.places):
-                return places, atoms
-            margin *= 2
+        """Places and atoms of the images among which any point of the cell has its nearest."""
+        margin = self._at_probe[3]
+        places, atoms, _ = self.images(margin + float(np.ptp(self.radii)))
+        return places, atoms
 
     @cached_property
     def _trees(self) -> list[tuple[float, cKDTree, Integers]]:
@@ -137,6 +134,15 @@ class Spheres:
 
     def holes(self, level: float) -> Holes:
         """Draw the power diagram of this level."""
+        found = self._at_probe if level == PROBE else self._triangulated(level)
+        return Holes.of(self, *found[:3])
+
+    @cached_property
+    def _at_probe(self) -> tuple[Integers, Integers, Floats, float]:
+        return self._triangulated(PROBE)
+
+    def _triangulated(self, level: float) -> tuple[Integers, Integers, Floats, float]:
+        """Return atoms and shifts of four corners each, centres, and the margin that was enough."""
         margin = _MARGIN
         while True:
             places, atoms, shifts = self.images(margin)
@@ -153,11 +159,11 @@ class Spheres:
             # A little more than the cell: rounding must not lose one on its border.
             home = ((fractional > -0.02) & (fractional < 1.02)).all(axis=1)
             corners, centres = corners[home], centres[home]
-            reach = np.linalg.norm(places[corners[:, 0]] - centres, axis=1).max()
+            reach = np.linalg.norm(places[corners[:, 0]] - centres, axis=1).max(initial=0.0)
             # All atoms that could be within these spheres have to be among the images.
-            if reach <= margin - 0.5:
-                return Holes.of(self, atoms[corners], shifts[corners], centres)
-            margin = reach + 1.0
+            if 0 < reach <= margin - 0.5:
+                return atoms[corners], shifts[corners], centres, margin
+            margin = max(reach, margin) + 1.0
 
 
 @dataclass(frozen=True)
@@ -310,9 +316,7 @@ def _windows(spheres: Spheres, faces: Integers, ends: Floats, narrow: Floats) ->
     normal = np.cross(along[:, 0], along[:, 1])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
     axes = np.stack([x, np.cross(normal, x)], axis=1)
-    flat, widths = touching(
-        (at - at[:, :1]) @ np.swapaxes(axes, 1, 2), spheres.radii[faces[:, :3]]
-    )
+    flat, widths = touching((at - at[:, :1]) @ np.swapaxes(axes, 1, 2), spheres.radii[faces[:, :3]])
     sides = ((ends - at[:, :1]) * normal[:, None]).sum(axis=2)
     between = (sides.prod(axis=1) < 0) & np.isfinite(widths)
     widths = np.where(between, np.minimum(widths, narrow), narrow)
@@ -353,7 +357,7 @@ class _Rooms:
         ends = np.searchsorted(atoms[order], np.arange(len(spheres.radii) + 1))
         self.around = [
             (directions[order[low:high]], np.repeat(is_open[wide], 4)[order[low:high]])
-            for low, high in zip(ends[:-1], ends[1:], strict=True)
+            for low, high in pairwise(ends)
         ]
         reach = 2 * (spheres.radii.max() + probe)
         self.images, self.atoms, _ = spheres.images(reach)
@@ -385,9 +389,7 @@ class _Rooms:
         for atom in np.unique(atoms):
             own = atoms == atom
             directions, is_open = self.around[atom]
-            found[own] = _nearest_open(
-                wrapped[own] - places[images[own]], directions, is_open
-            )
+            found[own] = _nearest_open(wrapped[own] - places[images[own]], directions, is_open)
         return found
 
 

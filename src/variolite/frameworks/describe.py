@@ -1,0 +1,445 @@
+"""Frameworks to rows: from files of structures to a table with metals, linkers, net and pores.
+
+Each structure is read, reduced to its primitive Niggli cell and given to three tasks in worker
+processes: its pores, and two readers of its building units. A task that fails, dies or takes too
+long costs its own columns; the column ``problem`` says why. What is done is in a journal beside
+the table, so that a run that was interrupted goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import polars as pl
+
+from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
+from variolite.crystals.elements import COVALENT_RADII, METALLIC, SYMBOLS, densities
+from variolite.crystals.files.checks import Limits
+from variolite.crystals.files.reading import read_in_order
+from variolite.crystals.files.sources import find_files, read_sources
+from variolite.crystals.geometry.periodic import reduce_cells
+from variolite.crystals.geometry.primitive import primitive_cells
+from variolite.errors import DataError, ShortfallError
+from variolite.frameworks.building_units import (
+    UnreadableError,
+    linkers_agree,
+    linkers_of,
+    read_by_autografs,
+    read_by_mofstructure,
+    silence,
+)
+from variolite.frameworks.columns import CELL, PROBE, join
+from variolite.frameworks.framework_table import family_of
+from variolite.frameworks.net_signatures import version_note
+from variolite.frameworks.optional import require
+from variolite.frameworks.pores import measure_pores
+from variolite.frameworks.structure_checks import Bonded
+from variolite.frameworks.unit_library import merge_harvest, write_units
+from variolite.progress import Progress
+from variolite.records import require_writable, write_table
+from variolite.records.files.writing import require_parent
+from variolite.training.workers import TimeLimitError, WorkerDiedError, Workers
+
+MOST_ATOMS = 10_000
+_LIMITS = Limits(max_atoms=MOST_ATOMS, min_distance=0.4)
+_TASKS = ("pores", "linkers", "units")
+_AHEAD = 4  # structures per worker that are under way
+
+COLUMNS: Mapping[str, type[pl.DataType]] = {
+    **dict.fromkeys(("name", "file", "family", "problem", "formula"), pl.String),
+    "atoms": pl.Int64,
+    **dict.fromkeys(("metals", "nodes", "linker_units", "node_formulas"), pl.String),
+    **dict.fromkeys(("linkers", "linker_keys", "linkers_raw", "linkers_by"), pl.String),
+    **dict.fromkeys(("linkers_autografs", "net", "net_tier"), pl.String),
+    **dict.fromkeys(("catenation", "rods"), pl.Int64),
+    "units": pl.String,
+    **dict.fromkeys((*CELL, "volume", "density", "pore_volume", "void_fraction"), pl.Float64),
+    **dict.fromkeys(("accessible_void_fraction", "surface_area_mass"), pl.Float64),
+    **dict.fromkeys(("surface_area_volume", "largest_cavity_diameter"), pl.Float64),
+    **dict.fromkeys(("pore_limiting_diameter", "largest_free_path"), pl.Float64),
+    **dict.fromkeys(("metal_coordination", "linker_length", "packing_fraction"), pl.Float64),
+}
+"""Columns of the table and their types."""
+
+
+def describe_files(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    units: Path | None = None,
+    workers: int | None = None,
+    limit: float = 60.0,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Describe every structure in files or folders, and write the table.
+
+    ``units`` is where building units go that the assembler can use; ``limit`` is in seconds for
+    each task on a structure. Raises a DataError where there are no structures, a ShortfallError
+    where not one could be read.
+    """
+    progress = progress or Progress()
+    for module, purpose in _NEEDED.items():
+        require(module, purpose)
+    if note := version_note():
+        progress.note(note)
+    require_writable(out)
+    if units is not None:
+        require_parent(units)
+    with progress.stage("reading structures") as step:
+        structures = list(read_frameworks_in(paths, step))
+    if not structures:
+        where = ", ".join(map(str, paths))
+        raise DataError("no structures were found", where=where, hint="Give CIF files or folders")
+    with Journal(out, limit) as journal:
+        known = sum(structure.key in journal.found for structure in structures)
+        if known:
+            progress.note(f"{known:,} of {len(structures):,} are described already")
+        left = {s.key: s for s in structures if s.key not in journal.found}
+        with progress.stage("describing", len(left)) as step:
+            for done, (key, found) in enumerate(
+                describe_all(left.values(), workers=workers, limit=limit), start=1
+            ):
+                journal.write(key, found)
+                step(f"{done:,}/{len(left):,} {left[key].name}", done=done)
+        frame = table_of(structures, [journal.found[s.key] for s in structures], units)
+        write_table(frame, out)
+        journal.remove()
+    for line in _summary(frame):
+        progress.note(line)
+    if not frame["atoms"].is_not_null().any():
+        first = structures[0]
+        error = ShortfallError(
+            f"none of {len(structures):,} structures could be read",
+            where=str(out),
+            hint=f"The first is {first.file}: {first.problem}",
+        )
+        error.written = True
+        raise error
+    return frame
+
+
+_NEEDED = {
+    "mofstructure": "reading linkers",
+    "autografs": "reading nets and building units",
+    "rdkit": "canonical linkers",
+}
+
+
+@dataclass(frozen=True)
+class Framework:
+    """A structure in its primitive Niggli cell, or why it cannot be read."""
+
+    name: str
+    file: str
+    crystal: Crystal | None
+    problem: str = ""
+
+    @property
+    def key(self) -> str:
+        """Digest of what is described; rejected ones by their file."""
+        digest = hashlib.sha256(f"{self.name}\0{self.file}\0{self.problem}".encode())
+        if self.crystal is not None:
+            for part in (self.crystal.species, self.crystal.coordinates, self.crystal.lattice):
+                digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def read_frameworks_in(paths: Iterable[Path], step: Any = lambda _: None) -> Iterator[Framework]:
+    """Read structures in order, those that are rejected with the reason."""
+    count = 0
+    workers = os.cpu_count() or 1
+    for chunk, reading in read_in_order(
+        read_sources(find_files(paths), properties=False), _LIMITS, workers
+    ):
+        files = dict(zip(chunk.names, chunk.files, strict=False))
+        rejected = {(row["file"], row["name"]): row["reason"] for row in reading.rejects.to_dicts()}
+        crystals = reading.crystals
+        if len(crystals):
+            crystals = reduce_cells(primitive_cells(crystals))
+        for crystal in crystals:
+            # Several structures of one file are numbered.
+            file = files.get(crystal.name) or files.get(crystal.name.rpartition("-")[0])
+            yield Framework(crystal.name, file or chunk.files[0], crystal)
+        for (file, name), reason in rejected.items():
+            yield Framework(name or Path(file).stem, file, None, f"file: {reason}")
+        count += len(crystals) + len(rejected)
+        step(f"{count:,} structures")
+
+
+# One structure, in a worker process.
+
+
+def describe_task(task: str, crystal: Crystal) -> dict[str, Any]:
+    """Carry out a task on a structure: ``pores``, ``linkers`` or ``units``."""
+    if task == "linkers":
+        return read_by_mofstructure(crystal)
+    if task == "units":
+        return read_by_autografs(crystal)
+    return {**geometry(crystal), **measure_pores(crystal)}
+
+
+def geometry(crystal: Crystal) -> dict[str, Any]:
+    """Return what the cell and its atoms say without any reader."""
+    crystals = Crystals.of([crystal])
+    counts = np.bincount(crystal.species)
+    symbols = sorted(
+        (SYMBOLS[z] for z in np.flatnonzero(counts)), key=lambda s: (s != "C", s != "H", s)
+    )
+    numbers = {SYMBOLS[z]: int(counts[z]) for z in np.flatnonzero(counts)}
+    volume = float(crystals.volumes[0])
+    spheres = 4 / 3 * np.pi * (COVALENT_RADII[crystal.species] ** 3).sum()
+    bonded = Bonded(crystal)
+    metals = np.flatnonzero(METALLIC[crystal.species]).tolist()
+    around = [sum(crystal.species[j] != 1 for j, _ in bonded.nonmetals(m)) for m in metals]
+    return {
+        "formula": "".join(f"{s}{numbers[s] if numbers[s] > 1 else ''}" for s in symbols),
+        "atoms": len(crystal),
+        "metals": join(SYMBOLS[z] for z in np.unique(crystal.species[metals])) or None,
+        **dict(zip(CELL, map(float, cell_parameters(crystals.lattices)[0]), strict=True)),
+        "volume": volume,
+        "density": float(densities(crystals)[0]),
+        "metal_coordination": float(np.mean(around)) if around else None,
+        "packing_fraction": float(spheres / volume),
+        "dimensions": max(rank for _, rank in bonded.components),
+    }
+
+
+def describe_all(
+    frameworks: Iterable[Framework], *, workers: int | None = None, limit: float = 60.0
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield key and findings of each structure when its tasks are done, in any order.
+
+    Findings hold what each task returned, or ``{"failed": reason}``.
+    """
+    workers = workers or os.cpu_count() or 1
+    waiting: dict[Future[Any], tuple[str, str]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    with Workers(workers, limit=limit, initializer=silence) as pool:
+        for framework in frameworks:
+            if framework.crystal is None:
+                yield framework.key, {}
+                continue
+            found[framework.key] = {}
+            for task in _TASKS:
+                future = pool.submit(describe_task, task, framework.crystal)
+                waiting[future] = (framework.key, task)
+            while len(found) >= _AHEAD * workers:
+                yield from _collected(waiting, found, pool, limit)
+        while waiting:
+            yield from _collected(waiting, found, pool, limit)
+
+
+def _collected(
+    waiting: dict[Future[Any], tuple[str, str]],
+    found: dict[str, dict[str, Any]],
+    pool: Workers,
+    limit: float,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Wait for some tasks; yield the structures that have all of theirs."""
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        key, task = waiting.pop(future)
+        try:
+            found[key][task] = future.result()
+        except TimeLimitError:
+            found[key][task] = {"failed": f"time limit {limit:g} s"}
+        except (UnreadableError, WorkerDiedError) as error:
+            found[key][task] = {"failed": str(error)}
+        except Exception as error:  # of one structure: the others go on
+            pool.require_started()
+            found[key][task] = {"failed": f"{type(error).__name__}: {error}"[:160]}
+        if len(found[key]) == len(_TASKS):
+            yield key, found.pop(key)
+
+
+# Rows.
+
+
+def table_of(
+    frameworks: Sequence[Framework], found: Sequence[Mapping[str, Any]], units: Path | None = None
+) -> pl.DataFrame:
+    """Make the table; building units of one kind get one name throughout it."""
+    records = [
+        {"file": str(place), "fragments": (one.get("units") or {}).get("fragments")}
+        for place, one in enumerate(found)
+    ]
+    library, names = merge_harvest(records)
+    if units is not None:
+        write_units(units, library.values())
+    rows = [
+        _row(framework, one, names[str(place)])
+        for place, (framework, one) in enumerate(zip(frameworks, found, strict=True))
+    ]
+    return pl.DataFrame(rows, schema=dict(COLUMNS), orient="row")
+
+
+def _row(
+    framework: Framework, found: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row |= {"name": framework.name, "file": framework.file, "family": family_of(framework.name)}
+    problems = _Problems()
+    if framework.crystal is None:
+        problems.add(framework.problem)
+    else:
+        pores, linkers, units = (found[task] for task in _TASKS)
+        row |= {name: pores[name] for name in COLUMNS if name in pores}
+        problems.failed("pores", pores)
+        if pores.get("dimensions") == 0:
+            problems.add("structure: molecules, no framework")
+        if "atoms" in pores and pores["metals"] is None:
+            problems.add("metals: none")
+        row |= _linker_columns(linkers, units, problems)
+        row |= _unit_columns(units, names, problems)
+    row["problem"] = problems.text
+    return row
+
+
+@dataclass
+class _Problems:
+    reasons: list[str] = field(default_factory=list)
+
+    def add(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def failed(self, what: str, task: Mapping[str, Any]) -> bool:
+        if "failed" in task:
+            self.add(f"{what}: {task['failed']}")
+        return "failed" in task
+
+    @property
+    def text(self) -> str | None:
+        return "; ".join(reason.replace(";", ",") for reason in self.reasons) or None
+
+
+def _linker_columns(
+    by_mofstructure: Mapping[str, Any], by_autografs: Mapping[str, Any], problems: _Problems
+) -> dict[str, Any]:
+    """Linkers as mofstructure reads them, by AuToGraFS where that fails, and whether both agree."""
+    readings = {
+        "mofstructure": linkers_of(by_mofstructure.get("linkers", ())),
+        "autografs": linkers_of(by_autografs.get("linkers", ())),
+    }
+    by = next((reader for reader, reading in readings.items() if reading[0]), None)
+    lengths = by_mofstructure.get("lengths")
+    columns: dict[str, Any] = {
+        "node_formulas": join(by_mofstructure.get("nodes", ())) or None,
+        "linker_length": float(np.mean(lengths)) if lengths else None,
+    }
+    if by is None:
+        if not problems.failed("linkers", by_mofstructure):
+            problems.add("linkers: none found")
+        return columns
+    smiles, keys, raw, unread = readings[by]
+    other = readings["autografs"][0]
+    if unread:
+        problems.add(f"linkers: no molecule {' and '.join(unread)}")
+    if by == "mofstructure" and "failed" not in by_autografs:
+        agree = linkers_agree(smiles, other)
+        by = "both" if agree else "differ"
+        columns["linkers_autografs"] = None if agree else join(other) or None
+    return columns | {
+        "linkers": join(smiles),
+        "linker_keys": join(keys) or None,
+        "linkers_raw": join(raw),
+        "linkers_by": by,
+    }
+
+
+def _unit_columns(
+    units: Mapping[str, Any], names: Mapping[str, str], problems: _Problems
+) -> dict[str, Any]:
+    if problems.failed("units", units):
+        return {}
+    counts: dict[str, int] = {}
+    for own, count in units["units"].items():
+        # Units with one arm, such as a solvent, are in no library: nothing is built of them.
+        if (name := names.get(own)) is not None:
+            counts[name] = counts.get(name, 0) + count
+    if not units["nets"]:
+        problems.add("net: rods" if units["rods"] else "net: none that is known")
+    return {
+        "nodes": join(name for name in counts if name.startswith("node")) or None,
+        "linker_units": join(name for name in counts if name.startswith("linker")) or None,
+        "units": json.dumps(dict(sorted(counts.items()))),
+        # Nets that share all signatures are one for any use; the first stands for them.
+        "net": units["nets"][0] if units["nets"] else None,
+        "net_tier": units["tier"] or None,
+        "catenation": units["catenation"],
+        "rods": units["rods"],
+    }
+
+
+def _summary(frame: pl.DataFrame) -> list[str]:
+    total = len(frame)
+    shares = {
+        "pores": "largest_cavity_diameter",
+        "linkers": "linkers",
+        "building units": "units",
+        "a net": "net",
+    }
+    parts = [f"{what} {frame[name].is_not_null().sum():,}" for what, name in shares.items()]
+    lines = [f"{total:,} structures; with {', '.join(parts)}"]
+    readers = frame["linkers_by"].drop_nulls().value_counts(sort=True).rows()
+    if readers:
+        lines.append("linkers by " + ", ".join(f"{reader} {n:,}" for reader, n in readers))
+    reasons = (
+        frame["problem"].drop_nulls().str.split("; ").explode().value_counts(sort=True).head(6)
+    )
+    return lines + [f"{count:,} x {reason}" for reason, count in reasons.rows()]
+
+
+# The journal of an unfinished run.
+
+
+class Journal:
+    """Findings by structure, a line of JSON each, until the table is whole."""
+
+    def __init__(self, out: Path, limit: float) -> None:
+        self.path = out.with_name(f"{out.name}.unfinished")
+        packages = {name: version(name) for name in ("mofstructure", "AuToGraFS", "rdkit")}
+        self.settings = {"format": 1, "limit": limit, "probe": PROBE, **packages}
+        self.found: dict[str, dict[str, Any]] = {}
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Journal:
+        lines = []
+        if self.path.exists():
+            # A line that was being written when the run was killed has no end.
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+            lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        try:
+            whole = bool(lines) and json.loads(lines[0]) == self.settings
+            self.found = dict(json.loads(line) for line in lines[1:]) if whole else {}
+        except (ValueError, TypeError):
+            self.found = {}
+        entries = [self.settings, *self.found.items()]
+        self._file = self.path.open("w", encoding="utf-8", newline="\n")
+        self._file.writelines(json.dumps(entry) + "\n" for entry in entries)
+        self._file.flush()
+        return self
+
+    def write(self, key: str, found: dict[str, Any]) -> None:
+        """Keep what was found; it is on the disk when this returns."""
+        assert self._file is not None
+        self.found[key] = found
+        self._file.write(json.dumps([key, found]) + "\n")
+        self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def remove(self) -> None:
+        """Forget the run: its table is written."""
+        self.__exit__()
+        self.path.unlink(missing_ok=True)
