@@ -63,7 +63,7 @@ def labels(
         Path,
         typer.Argument(
             metavar="ISOTHERMS",
-            help="Table with name, pressure, loading; gas, temperature, source where there are any.",
+            help="Table with name, pressure and loading; gas, temperature, source if any.",
         ),
     ],
     out: Out,
@@ -82,8 +82,7 @@ def labels(
     Columns are co2_uptake, co2_uptake_sd and co2_uptake_n for CO2. Between two pressures of an
     isotherm its uptake is interpolated; it is never extrapolated.
     """
-    from variolite.frameworks.isotherms import label_table
-    from variolite.frameworks.simulate import parse_pressure
+    from variolite.frameworks.isotherms import label_table, parse_pressure
 
     keep_inputs("--out", out, isotherms)
     label_table(
