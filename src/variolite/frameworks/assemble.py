@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from variolite.frameworks.compatibility import (
 )
 from variolite.frameworks.nets import Nets, all_nets
 from variolite.frameworks.placement import Built, build
+from variolite.frameworks.pores import measure_pores
 from variolite.frameworks.structure_checks import CHECKS, check_structure
 from variolite.frameworks.unit_library import UnitLibrary, read_units, shipped_units
 from variolite.progress import Progress
@@ -72,7 +73,8 @@ class Candidate:
 class Assembled:
     """What came of a candidate: a crystal that passes all checks, or a failure.
 
-    ``first`` says whether the first attempt passed; ``checks`` what the last one failed.
+    ``first`` says whether the first attempt passed; ``checks`` what the last one failed. ``pores``
+    are the columns of `variolite.frameworks.pores`, as measured on the crystal.
     """
 
     crystal: Crystal | None
@@ -82,6 +84,7 @@ class Assembled:
     attempts: int
     first: bool
     seconds: float
+    pores: Mapping[str, float] = field(default_factory=dict)
 
 
 def assemble(
@@ -198,7 +201,10 @@ def _prepare(library: UnitLibrary, nets: Nets, max_rmsd: float) -> None:
 
 
 def _carry_out(candidate: Candidate, settings: Settings) -> Assembled:
-    return assemble(candidate, _COMPATIBILITY[0], settings)
+    result = assemble(candidate, _COMPATIBILITY[0], settings)
+    if result.crystal is None:
+        return result
+    return replace(result, pores=measure_pores(result.crystal))
 
 
 def assemble_all(
@@ -338,6 +344,7 @@ class _Ledger:
             line |= dict(zip(CELL, cell.tolist(), strict=True))
             line["volume"] = round(float(crystals.volumes[0]), 3)
             line["density"] = round(float(densities(crystals)[0]), 4)
+            line |= {name: float(f"{value:.6g}") for name, value in result.pores.items()}
             write_text_atomic(self.folder / line["file"], to_cif(crystal))
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")
@@ -358,16 +365,26 @@ def _key(candidate: Candidate, library: UnitLibrary, settings: Settings) -> str:
 
 _ADDED = ("built", "failure", "failed_checks", "attempts", "first_attempt", "seconds", "file")
 _MEASURED = ("net_built", "units_built", "arm_rmsd", "atoms", *CELL, "volume", "density")
+_PORES = (
+    "pore_volume",
+    "void_fraction",
+    "accessible_void_fraction",
+    "surface_area_mass",
+    "surface_area_volume",
+    "largest_cavity_diameter",
+    "pore_limiting_diameter",
+    "largest_free_path",
+)
 
 
 def _table(
     frame: pl.DataFrame, candidates: Sequence[Candidate], lines: Sequence[Mapping[str, Any]]
 ) -> pl.DataFrame:
     """The rows as given, with what came of each; what the request says of the cell is renamed."""
-    clash = {name for name in (*_ADDED, *_MEASURED) if name in frame.columns}
+    clash = {name for name in (*_ADDED, *_MEASURED, *_PORES) if name in frame.columns}
     frame = frame.rename({name: f"{name}_requested" for name in clash})
     added: dict[str, list[Any]] = {"name": [candidate.name for candidate in candidates]}
-    for column in (*_ADDED, *_MEASURED):
+    for column in (*_ADDED, *_MEASURED, *_PORES):
         values = [line.get(column) for line in lines]
         if column == "failed_checks":
             values = [";".join(value or ()) for value in values]

@@ -21,6 +21,7 @@ import numpy as np
 from variolite.crystals.crystals import Crystal
 from variolite.frameworks.linkers import read_linker, skeleton
 from variolite.frameworks.net_signatures import identify
+from variolite.frameworks.nets import interpenetration
 
 _ACID_BOND = 0.82  # Angstrom: half a bond of two carbons; that to phosphorus or a metal is longer
 _MARK, _MARKED = "At", 2.2  # an element that stands for a carboxyl group, and its bond to carbon
@@ -115,7 +116,8 @@ def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
         "linkers": [_smiles(fragments[unit]) for unit in _organic(fragments)],
         "nets": nets,
         "tier": tier,
-        "catenation": found.n_periodic_components,
+        # A translation may relate nets that are one part of the quotient graph.
+        "catenation": interpenetration(found.quotient_edges) or found.n_periodic_components,
         "rods": len(found.rod_units),
     }
 
