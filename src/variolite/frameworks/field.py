@@ -41,7 +41,7 @@ class FrameworkField:
         """Train, then fit priors and surrogates."""
         bound = parse_mapping(mapping, recipe.columns)
         # Late, so that a mistake above is reported without the seconds that torch takes.
-        from variolite.frameworks.framework_model import complete, linker_embedding, save_model
+        from variolite.frameworks.framework_model import complete, member_features, save_model
         from variolite.frameworks.framework_table import read_frameworks
         from variolite.training.run import train_run
 
@@ -54,7 +54,7 @@ class FrameworkField:
             device=device,
             restart=restart,
             load=read_frameworks,
-            features=linker_embedding if recipe.linker_features else lambda _: None,
+            features=member_features if recipe.linker_features else lambda _: None,
             complete=partial(complete, prior=recipe.prior == "mixture"),
             save=save_model,
             progress=progress,

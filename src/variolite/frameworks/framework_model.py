@@ -81,20 +81,27 @@ class FrameworkModel(TabularModel):
         return np.column_stack(parts).astype(np.float64)
 
 
-def linker_embedding(schema: FittedSchema) -> dict[str, NDArray[np.float32]]:
-    """Principal components of the features of the linkers of a schema, (levels, F)."""
-    if "linkers" not in schema.set_names:
-        return {}
+def member_features(schema: FittedSchema) -> dict[str, NDArray[np.float32]]:
+    """Principal components of what is known of linkers and building units, (levels, F) by set."""
     from sklearn.decomposition import PCA
 
     from variolite.frameworks.linkers import linker_features
+    from variolite.frameworks.unit_library import unit_features
 
-    features = linker_features(schema.levels["linkers"])
-    # Bits that hardly ever differ would be noise of unit variance.
-    scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-3)
-    components = min(FEATURES, *scaled.shape)
-    found = PCA(components, svd_solver="full").fit_transform(scaled)
-    return {"linkers": (found / found[:, 0].std()).astype(np.float32)}
+    found = {}
+    for name, describe in (
+        ("linkers", linker_features),
+        ("nodes", unit_features),
+        ("linker_units", unit_features),
+    ):
+        if name not in schema.set_names:
+            continue
+        features = describe(schema.levels[name])
+        # Bits that hardly ever differ would be noise of unit variance.
+        scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-3)
+        components = PCA(min(FEATURES, *scaled.shape), svd_solver="full").fit_transform(scaled)
+        found[name] = (components / components[:, 0].std()).astype(np.float32)
+    return found
 
 
 def complete(model: TabularModel, prepared: Prepared, *, prior: bool) -> FrameworkModel:

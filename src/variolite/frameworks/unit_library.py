@@ -282,6 +282,28 @@ def merge_harvest(
     return library, names
 
 
+_ELEMENTS = ("C", "H", "N", "O", "S", "P", "F", "Cl", "Br", "I", "Si", "B")
+_NAMED = re.compile(r"_([A-Z][A-Za-z0-9]*)_(\d+)X")
+
+
+def unit_features(names: Sequence[str]) -> NDArray[np.float32]:
+    """Embed units by the formula and the number of arms in their names, (n, F), log(1 + x).
+
+    Counts of the commonest elements, of metal atoms and of all, and the arms; zeros for a name
+    without a formula.
+    """
+    rows = np.zeros((len(names), len(_ELEMENTS) + 3), dtype=np.float32)
+    for row, name in zip(rows, names, strict=True):
+        if found := _NAMED.search(name):
+            counts = Counter[str]()
+            for symbol, number in re.findall(r"([A-Z][a-z]?)(\d*)", found[1]):
+                counts[symbol] += int(number or 1)
+            metals = (METALLIC[ATOMIC_NUMBERS[s]] * n for s, n in counts.items())
+            row[:-3] = [counts[symbol] for symbol in _ELEMENTS]
+            row[-3:] = sum(metals), counts.total(), int(found[2])
+    return np.log1p(rows)
+
+
 def shipped_units() -> UnitLibrary:
     """Return the 930 units that come with AuToGraFS, those of PORMAKE among them."""
     from variolite.frameworks.nets import autografs_data
