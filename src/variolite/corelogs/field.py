@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from variolite.arguments import keep_inputs, parse_mapping
-from variolite.errors import DataError, RunFolderError
+from variolite.arguments import parse_mapping
+from variolite.errors import RunFolderError
 from variolite.fields import Deferred, Paths
 from variolite.progress import Progress
 from variolite.recipe import Recipe, recipe_to_yaml
+from variolite.training.row_commands import (
+    Columns,
+    latents,
+    reconstructions,
+    records_of,
+    row_command,
+)
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from variolite.records import Records, Schema, Table
-    from variolite.records.schema import Column
+    from variolite.records import Records, Schema
     from variolite.scoring import Health, Scorecard
     from variolite.training import RunFolder, TabularModel
     from variolite.training.run import Prepared
@@ -29,115 +32,6 @@ DEMO_SETTINGS = (
     "clustering.k=[4, 6, 8, 10, 12]",
 )
 """What keeps the demo within a minute."""
-
-
-Columns = dict[str, "pl.Series"]
-
-
-def _rows(columns: Callable[[TabularModel, Records, Schema, RunFolder, int], Columns]) -> Any:
-    """Make a command of ``columns``, which computes what is written about every row."""
-
-    def write(
-        _: Corelogs,
-        run: RunFolder,
-        data: Paths,
-        out: Path,
-        progress: Progress,
-        *,
-        mapping: Sequence[str] = (),
-        member: int = 0,
-        rows: str | None = None,
-        null: Sequence[str] = (),
-        accept_range: bool = False,
-    ) -> Path:
-        import polars as pl
-
-        from variolite.records import require_writable, write_table
-        from variolite.records.units import split_header
-
-        keep_inputs("--out", out, data)
-        require_writable(out, also=[".las"])
-        model: TabularModel = run.model().reading(rows=rows, null=null)
-        if member >= len(model.members):
-            raise DataError(
-                f"the run has {len(model.members)} members, counted from 0",
-                where=f"--member {member}",
-                hint=f"choose 0 to {len(model.members) - 1}",
-            )
-        model = model.only(member)
-        bound = parse_mapping(mapping, model.schema.schema.columns)
-        table = model.table(data, bound)
-        records = _records(model, table, mapping, progress, accept_range=accept_range)
-        with warnings.catch_warnings(action="ignore"):  # What is guessed was said above.
-            schema = model.schema.schema.rebind(table.frame.columns, bound)
-        found = {"row": pl.Series(records.row)} | columns(model, records, schema, run, member)
-        if out.name.casefold().endswith(".las"):
-            return _write_las(table, pl.DataFrame(found), out, schema, progress)
-        if table.files is not None:
-            found["file"] = table.files[records.row]
-        given = _given(table, records, schema, model if columns is _reconstructions else None)
-        for name in sorted(given.keys() & found.keys()):
-            progress.note(f"column {name!r} of the table is left out: a result has its name")
-        paired = (name for header in given for name in (header, f"recon:{header}"))
-        order = dict.fromkeys(["row", "file", *paired, *found])
-        frame = pl.DataFrame(given | found)
-        write_table(frame.select(name for name in order if name in frame.columns), out)
-        # The table states them beside its headers, where the output has no place for them.
-        units = {n: u for n, u in table.units.items() if n in given and split_header(n)[1] is None}
-        if units:
-            progress.note(f"units in {out.name}: {', '.join(map(' in '.join, units.items()))}")
-        return out
-
-    return write
-
-
-def _given(table: Table, records: Records, schema: Schema, model: TabularModel | None) -> Columns:
-    """Take group, order and id as the table has them, and the inputs of a model if given."""
-    import numpy as np
-    import polars as pl
-
-    from variolite.records.records import numeric_values
-
-    used: list[tuple[Column | None, Any]] = [
-        (schema.group, records.group),
-        (schema.order, records.order),
-        (schema.id, records.ids),
-    ]
-    names = model.schema.numeric_names if model else ()
-    used += [(schema.columns.get(name), records.raw[:, i]) for i, name in enumerate(names)]
-    given = {}
-    for column, values in used:
-        if column is not None and values is not None:
-            header = str(column.source)
-            if column.kind == "numeric":
-                # As found: converted there and back they would differ in the last digits.
-                own = numeric_values(table.frame[header])[records.row]
-                values = np.where(np.isnan(values), np.nan, own)
-            given[header] = pl.Series(values)
-    return given
-
-
-def _write_las(
-    table: Table, found: pl.DataFrame, out: Path, schema: Schema, progress: Progress
-) -> Path:
-    from variolite.records.files.las_writing import write_las
-
-    well, depth = (c.source if c else None for c in (schema.group, schema.order))
-    paths = write_las(table, found, out, well=well, depth=depth)
-    if len(paths) == 1:
-        return paths[0]
-    progress.note(f"{len(paths)} wells, a file each")
-    return paths[0].parent
-
-
-def _latents(model: TabularModel, records: Records, *_: object) -> Columns:
-    """Posterior mean and standard deviation, as ``z0`` and ``sd0``."""
-    import numpy as np
-    import polars as pl
-
-    mean, log_variance = (values[0].T for values in model.posterior(records))
-    columns = {f"z{i}": pl.Series(z) for i, z in enumerate(mean)}
-    return columns | {f"sd{i}": pl.Series(np.exp(0.5 * v)) for i, v in enumerate(log_variance)}
 
 
 def _clusters(
@@ -152,20 +46,6 @@ def _clusters(
     return {"cluster": pl.Series(clusters.predict(model.encode(records)[0], member))}
 
 
-def _reconstructions(model: TabularModel, records: Records, schema: Schema, *_: object) -> Columns:
-    """The reconstruction of every input, in the unit of the table."""
-    import polars as pl
-
-    columns = {}
-    for name, decoded in zip(
-        model.schema.numeric_names, model.reconstruct(records)[0].T, strict=True
-    ):
-        column = schema.columns.get(name)
-        header = column.source if column else name
-        columns[f"recon:{header}"] = pl.Series(records.report.as_found(name, decoded))
-    return columns | {"log_likelihood_bound": pl.Series(model.evidence(records)[0])}
-
-
 class Corelogs:
     """See `variolite.fields.Field`."""
 
@@ -174,9 +54,9 @@ class Corelogs:
     subject = "tables"
     recipe = Recipe
 
-    encode = _rows(_latents)
-    cluster = _rows(_clusters)
-    reconstruct = _rows(_reconstructions)
+    encode = row_command(latents)
+    cluster = row_command(_clusters)
+    reconstruct = row_command(reconstructions)
     load_model = Deferred("variolite.training", "load_model")
     format_scores = Deferred("variolite.scoring.scorecard", "format_scorecard")
     compare = Deferred("variolite.scoring.tabular_run", "compare_runs")
@@ -285,7 +165,7 @@ class Corelogs:
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
-            records = _records(model, data, mapping, progress, accept_range=accept_range)
+            records = records_of(model, data, mapping, progress, accept_range=accept_range)
             return latent_health_of(model, records)
         stored = run.read(run.health_file, lambda path: Health.model_validate(read_object(path)))
         if stored is not None:
@@ -355,18 +235,3 @@ def _trained(
         return None
     progress.note("the model is trained already; what is missing is done now")
     return prepared
-
-
-def _records(
-    model: TabularModel,
-    data: Paths | Table,
-    mapping: Sequence[str],
-    progress: Progress,
-    *,
-    accept_range: bool,
-) -> Records:
-    bound = parse_mapping(mapping, model.schema.schema.columns)
-    records = model.records(data, bound, accept_range=accept_range)
-    for line in records.report.lines():
-        progress.note(line)
-    return records

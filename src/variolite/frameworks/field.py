@@ -11,9 +11,25 @@ from variolite.arguments import parse_mapping
 from variolite.fields import Deferred, Paths
 from variolite.frameworks.recipe import FrameworkRecipe
 from variolite.progress import Progress
+from variolite.training.row_commands import Columns, latents, reconstructions, row_command
 
 if TYPE_CHECKING:
+    from variolite.frameworks.framework_model import FrameworkModel
+    from variolite.records import Records
     from variolite.training import RunFolder
+
+
+def _latents(model: FrameworkModel, records: Records, *others: object) -> Columns:
+    """Latents, and what the surrogates predict."""
+    import polars as pl
+
+    columns = latents(model, records, *others)
+    if model.surrogates:
+        described = model.describe(records)
+        for name, surrogate in model.surrogates.items():
+            parts = zip(("predicted", "low", "high"), surrogate.predict(described), strict=True)
+            columns |= {f"{name}_{end}": pl.Series(values) for end, values in parts}
+    return columns
 
 
 class FrameworkField:
@@ -24,6 +40,8 @@ class FrameworkField:
     subject = "frameworks"
     recipe = FrameworkRecipe
     load_model = Deferred("variolite.frameworks.framework_model", "load_model")
+    encode = row_command(_latents)
+    reconstruct = row_command(reconstructions)
     generate = Deferred("variolite.frameworks.sampling", "generate_table")
 
     def train(
