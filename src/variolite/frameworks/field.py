@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variolite.arguments import parse_mapping
+from variolite.errors import RunFolderError
 from variolite.fields import Deferred, Paths
 from variolite.frameworks.recipe import FrameworkRecipe
 from variolite.progress import Progress
 from variolite.training.row_commands import Columns, latents, reconstructions, row_command
 
 if TYPE_CHECKING:
+    from variolite.frameworks.diagnosis import Diagnosis
     from variolite.frameworks.framework_model import FrameworkModel
     from variolite.records import Records
+    from variolite.scoring import Scorecard
     from variolite.training import RunFolder
 
 
@@ -40,6 +43,7 @@ class FrameworkField:
     subject = "frameworks"
     recipe = FrameworkRecipe
     load_model = Deferred("variolite.frameworks.framework_model", "load_model")
+    format_scores = Deferred("variolite.frameworks.score_run", "format_framework_scorecard")
     encode = row_command(_latents)
     reconstruct = row_command(reconstructions)
     generate = Deferred("variolite.frameworks.sampling", "generate_table")
@@ -84,6 +88,39 @@ class FrameworkField:
             )
         run.seal_fit()
         return run
+
+    def score(
+        self, run: RunFolder, data: Paths, progress: Progress, *, mapping: Sequence[str] = ()
+    ) -> Scorecard:
+        from variolite.frameworks.score_run import score_framework_run
+
+        bound = parse_mapping(mapping, run.recipe().columns)
+        with progress.stage("scoring on held-out families") as step:
+            return score_framework_run(run, data, mapping=bound, log=step)
+
+    def doctor(
+        self,
+        run: RunFolder,
+        data: Paths | None,
+        progress: Progress,
+        *,
+        mapping: Sequence[str] = (),
+    ) -> Diagnosis:
+        """Draw rows and diagnose them, or take the diagnosis of the last score."""
+        from variolite.frameworks.diagnosis import Diagnosis
+        from variolite.frameworks.score_run import diagnose_run, parts_of
+        from variolite.training.run_folder import read_object
+
+        model = run.model()  # read even where it is not needed, so that damage shows
+        if data is not None:
+            bound = parse_mapping(mapping, model.schema.schema.columns)
+            with progress.stage("diagnosing") as step:
+                return diagnose_run(model, parts_of(model, data, bound, run.split()), log=step)
+        stored = run.read(run.health_file, lambda p: Diagnosis.model_validate(read_object(p)))
+        if stored is None:
+            hint = "give the table trained on with --data, or run `variolite score` first"
+            raise RunFolderError("the run has not been scored yet", where=str(run.path), hint=hint)
+        return stored
 
 
 FIELD = FrameworkField()

@@ -135,6 +135,10 @@ def draw(
         conditions=conditions if names else None,
         dials=dials,
     )
+    for i, name in enumerate(names):
+        # What the prior draws beside the latents belongs to the row; what was asked for does not.
+        if prior is not None and name not in request.values:
+            columns[name] = model.schema.numeric[name].inverse(conditions[:, i])
     return pl.DataFrame(columns)
 
 
@@ -172,7 +176,8 @@ def generate(
 def _told(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.DataFrame:
     """Add names, cells, requests and predictions."""
     columns: dict[str, Any] = {"name": [f"generated_{i:05d}" for i in range(rows.height)]}
-    made: dict[str, NDArray[Any]] = {name: rows[name].to_numpy() for name in rows.columns}
+    own = [name for name in rows.columns if name not in model.condition_names]
+    made: dict[str, NDArray[Any]] = {name: rows[name].to_numpy() for name in own}
     columns |= with_cells(made)
     for name, value in request.values.items():
         columns[f"{name}_requested"] = np.full(rows.height, value)

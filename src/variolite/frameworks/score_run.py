@@ -1,0 +1,256 @@
+"""Scoring a run on frameworks: on families that it was not trained on, new rows beside real ones.
+
+Reconstructions and likelihoods are of held-out families. What is generated is held against them
+by `diagnosis`; whether a request is obeyed is for a surrogate to say that was fitted on other
+families than the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from variolite.errors import DataError
+from variolite.frameworks.diagnosis import Diagnosis, diagnose
+from variolite.frameworks.findings import ModelFacts
+from variolite.frameworks.framework_model import FrameworkModel
+from variolite.frameworks.sampling import Request, draw, generate
+from variolite.records import Records, Split, write_table
+from variolite.scoring.health import kl_from_standard_normal
+from variolite.scoring.intervals import Bootstrap, Interval
+from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
+from variolite.training.dials import PLAIN, Dials
+from variolite.vae import Batch
+
+if TYPE_CHECKING:
+    from variolite.training import RunFolder
+
+Floats = NDArray[np.float64]
+Log = Callable[[str], None]
+
+SPLIT = "held-out families"
+DRAWN = 10_000  # rows drawn for the diagnosis, of each member
+REQUESTS = 60  # values asked for, over the middle nine tenths of the training rows
+EACH = 5  # frameworks for each of them
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Real rows of a table by meaning: as frames, with ``family``, and as records."""
+
+    frames: Mapping[str, pl.DataFrame]
+    records: Mapping[str, Records]
+
+
+def parts_of(model: FrameworkModel, data: Any, mapping: Mapping[str, str], split: Split) -> Parts:
+    """Take the training and the held-out rows out of a table; families of neither are held out.
+
+    Raises a DataError where no row is left to score, or none was trained on.
+    """
+    table = model.table(data, mapping)
+    records = model.schema.apply(table, mapping=mapping or None)
+    bound = model.schema.schema.rebind(table.frame.columns, mapping)
+    if records.group is None:
+        hint = "Give a column 'family', or 'name' to read it off"
+        raise DataError("the table does not say which family a row is of", hint=hint)
+    named = [
+        table.frame[str(c.source)].alias(c.name)
+        for c in bound.columns.values()
+        if c.role != "group"
+    ]
+    frame = pl.DataFrame(named)[records.row].with_columns(pl.Series("family", records.group))
+    seen = {"train": set(split.train), "validation": set(split.validation)}
+    known = {name: np.isin(records.group, list(groups)) for name, groups in seen.items()}
+    chosen = {"train": known["train"], "test": ~known["train"] & ~known["validation"]}
+    for name, what in (
+        ("test", "no held-out row is left to score"),
+        ("train", "no row of the training families is there to compare with"),
+    ):
+        if not chosen[name].any():
+            hint = "Give the table that the run was trained on, whose split is kept in the run"
+            raise DataError(what, where="--data", hint=hint)
+    return Parts(
+        {name: frame.filter(pl.Series(rows)) for name, rows in chosen.items()},
+        {name: records.take(rows) for name, rows in chosen.items()},
+    )
+
+
+def diagnose_run(model: FrameworkModel, parts: Parts, *, seed: int = 0, log: Log) -> Diagnosis:
+    """Draw rows of every member and hold them against real ones; see `diagnose`."""
+    nothing = Request({}, {})
+    log(f"drawing {DRAWN:,} rows")
+    members = [model.only(i) for i in range(len(model.members))]
+    drawn = [draw(one, DRAWN, nothing, PLAIN, seed + i) for i, one in enumerate(members)]
+    coldest = draw(members[0], 2_000, nothing, Dials(temperature=1e-4), seed)
+    log("comparing them with real rows")
+    facts = model_facts(members[0], parts.records["test"])
+    return diagnose(parts.frames["train"], parts.frames["test"], drawn, argmax=coldest, model=facts)
+
+
+def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> ModelFacts:
+    """What the latents of one member carry, and what is lost when they are permuted."""
+    mean, log_variance = model.posterior(records)
+    order = np.random.default_rng(seed).permutation(len(records))
+    (batch,) = Batch.of(records, torch.device("cpu")).chunks(len(records))
+    z = torch.from_numpy(mean.astype(np.float32))
+
+    def likelihood(latents: torch.Tensor, condition: torch.Tensor | None) -> float:
+        with torch.no_grad():
+            found = model.module.generate(latents, condition)
+            return float(
+                found.log_prob(batch.numeric, batch.observed, batch.category, batch.sets).mean()
+            )
+
+    known = likelihood(z, batch.condition)
+    given = batch.condition
+    moved = None if given is None else known - likelihood(z, given[:, order])
+    return ModelFacts(
+        kl=kl_from_standard_normal(mean, log_variance)[0].tolist(),
+        latent_drop=known - likelihood(z[:, order], given),
+        condition_drop=moved,
+    )
+
+
+def score_framework_run(
+    run: RunFolder,
+    data: Any,
+    *,
+    mapping: Mapping[str, str],
+    seed: int = 0,
+    log: Log = lambda _: None,
+) -> Scorecard:
+    """Score a finished run and write scorecard.json, health.json and held_out.parquet."""
+    model: FrameworkModel = run.model()
+    parts = parts_of(model, data, mapping, run.split())
+    rows = [*_reconstruction(model, parts.records["test"], parts.frames["test"])]
+    found = diagnose_run(model, parts, seed=seed, log=log)
+    rows += _generation(found, len(model.members))
+    notes = [finding.text for finding in found.findings]
+    for name in model.condition_names:
+        log(f"asking for {name}")
+        more, note = _obedience(model, name, seed)
+        rows += more
+        notes.append(note)
+    card = Scorecard(tuple(rows), tuple(notes))
+    card.write(run.scorecard_file)
+    run.write_json(run.health_file, found.to_dict())
+    write_table(parts.frames["test"], run.held_out_file)
+    run.seal_score()
+    return card
+
+
+def _reconstruction(model: FrameworkModel, records: Records, frame: pl.DataFrame) -> list[ScoreRow]:
+    """Share of categories and sets that come back whole, and the bound on the likelihood."""
+    families = frame["family"].to_numpy()
+    values: dict[tuple[ScoreKey, str], Floats] = {}
+    for name in (*model.schema.category_names, *model.schema.set_names):
+        given = frame[name].fill_null("").to_numpy()
+        hit = []
+        for member in range(len(model.members)):
+            own = model.only(member).most_likely(records)[name]
+            hit.append(own == _ordered(given, model.schema.schema.columns[name].separator))
+        values[ScoreKey("reconstruction", "vae", SPLIT, feature=name), "accuracy"] = np.array(
+            hit, dtype=np.float64
+        )
+    values[ScoreKey("likelihood", "vae", SPLIT, unit="nats per row"), "log_likelihood_bound"] = (
+        model.evidence(records, samples=20)
+    )
+    return [
+        key.row(metric, _interval(array, families), len(np.unique(families)), len(array))
+        for (key, metric), array in values.items()
+    ]
+
+
+def _ordered(cells: NDArray[Any], separator: str) -> NDArray[Any]:
+    """Write the members of sets in the order of the alphabet."""
+    parts = [[p.strip() for p in str(cell).split(separator) if p.strip()] for cell in cells]
+    return np.array([separator.join(sorted(dict.fromkeys(part))) for part in parts])
+
+
+def _interval(values: Floats, families: NDArray[Any]) -> Interval:
+    """Mean over rows and members (M, n), with an interval over families and members."""
+    plan = Bootstrap(resamples=500)
+    names, group = np.unique(families, return_inverse=True)
+    weights = np.vstack([np.ones(len(names)), plan.groups(len(names))])[:, group]
+    means = (weights @ values.T) / weights.sum(axis=1, keepdims=True)
+    return plan.interval(float(means[0].mean()), plan.over_seeds(means[1:]))
+
+
+def _generation(found: Diagnosis, members: int) -> list[ScoreRow]:
+    """The figures of a diagnosis as rows; what they stand beside is a method of its own."""
+    rows = []
+    groups = found.rows["held_out_families"]
+    for figure in found.figures:
+        if figure.of == "model":
+            continue
+        of = figure.of if figure.n is None else f"{figure.of}, {figure.n:,} draws"
+        entries = [("vae", figure.value, figure.low, figure.high)]
+        if np.isfinite(figure.reference):
+            beside = (figure.reference, figure.reference_low, figure.reference_high)
+            entries.append((figure.against, *beside))
+        for method, value, low, high in entries:
+            key = ScoreKey("generation", method, SPLIT, feature=of, unit="1")
+            rows.append(key.row(figure.quantity, Interval(value, low, high), groups, members))
+    return rows
+
+
+def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[list[ScoreRow], str]:
+    """Ask for values over the range of the training rows, and correlate what is predicted."""
+    chain = model.schema.numeric[name]
+    # By the normal scores of the middle nine tenths: as many requests where rows are many.
+    low, high = chain.usual or (0.0, 1.0)
+    values = np.linspace(low + 0.05 * (high - low), high - 0.05 * (high - low), REQUESTS)
+    surrogate = model.surrogates.get(name)
+    if surrogate is None:
+        return [], f"{name}: there were too few rows of other families for a surrogate"
+    statistics = []
+    for member in range(len(model.members)):
+        one, predicted = model.only(member), []
+        for turn, value in enumerate(values.tolist()):
+            request = Request({name: value}, {})
+            seed_of = seed + 1_000 * member + turn
+            made, _ = generate(one, EACH, request, dials=PLAIN, seed=seed_of)
+            predicted.append(made[f"{name}_predicted"].to_numpy())
+        found = np.array(predicted)
+        rng, asked = np.random.default_rng(seed), np.repeat(values, EACH)
+        resampled = []
+        for _ in range(200):
+            chosen = rng.integers(REQUESTS, size=REQUESTS)
+            rank = spearmanr(np.repeat(values[chosen], EACH), found[chosen].ravel())[0]
+            resampled.append(float(rank))
+        statistics.append((float(spearmanr(asked, found.ravel())[0]), resampled))
+    mean = float(np.mean([value for value, _ in statistics]))
+    spread = np.concatenate([values for _, values in statistics])
+    interval = Interval(mean, *np.percentile(spread, [2.5, 97.5]).tolist())
+    key = ScoreKey("generation", "vae", SPLIT, feature=name, unit="1")
+    note = (
+        f"spearman_asked of {name}: {REQUESTS} values from {values[0]:.3g} to {values[-1]:.3g} "
+        f"asked for, {EACH} frameworks each, against a surrogate fitted on families that the model "
+        f"has not seen (R2 {surrogate.r2:.2f} on families left out); it sees no condition"
+    )
+    row = key.row("spearman_asked", interval, REQUESTS, len(model.members))
+    return [row], note
+
+
+def format_framework_scorecard(card: Scorecard) -> str:
+    """Lay out a card: a line per quantity, what it stands beside to its right, then the notes."""
+    from variolite.text_table import text_table
+
+    beside = {(row.metric, row.feature): row for row in card.rows if row.method != "vae"}
+    cells = []
+    for row in card.select(method="vae"):
+        other = beside.get((row.metric, row.feature))
+        spread = f"{row.low:.3g} to {row.high:.3g}" if np.isfinite(row.low) else ""
+        against = f"{other.mean:.3g}" if other else ""
+        named = other.method if other else ""
+        cells.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, against, named))
+    heads = ("metric", "of", "value", "95 %", "beside", "which is")
+    table = text_table(heads, cells, right=("value", "beside"), indent=2)
+    return "\n".join([SPLIT, table, "notes", *(f"  {note}" for note in card.notes)])
