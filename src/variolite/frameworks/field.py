@@ -98,6 +98,12 @@ class FrameworkField:
         with progress.stage("scoring on held-out families") as step:
             return score_framework_run(run, data, mapping=bound, log=step)
 
+    def report(self, run: RunFolder) -> Path:
+        from variolite.frameworks.framework_page import framework_page
+        from variolite.training.run_folder import read_run
+
+        return run.write_page(framework_page(read_run(run)))
+
     def doctor(
         self,
         run: RunFolder,
