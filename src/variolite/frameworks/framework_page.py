@@ -1,4 +1,4 @@
-"""The page of a run on frameworks: what was found, its scores, its training and where it is from."""
+"""The page of a run on frameworks: findings, scores, training and provenance."""
 
 from __future__ import annotations
 

@@ -184,11 +184,11 @@ def _interval(values: Floats, families: NDArray[Any]) -> Interval:
 
 
 def _generation(found: Diagnosis, members: int) -> list[ScoreRow]:
-    """The figures of a diagnosis as rows; what they stand beside is a method of its own."""
+    """The chief figures of a diagnosis as rows; what they stand beside is a method of its own."""
     rows = []
     groups = found.rows["held_out_families"]
     for figure in found.figures:
-        if figure.of == "model":
+        if figure.of == "model" or not figure.shown:
             continue
         of = figure.of if figure.n is None else f"{figure.of}, {figure.n:,} draws"
         entries = [("vae", figure.value, figure.low, figure.high)]
