@@ -1,0 +1,1 @@
+"""The contest against the rebuilt source, and the throughput of training."""

@@ -71,7 +71,7 @@ def rows_of(
     progress: Progress,
     workers: int = 1,
     limit: float = inf,
-    ready: Callable[[], object] | None = None,
+    ready: Callable[[], None] | None = None,
 ) -> list[Row]:
     """Apply a function to every key in worker processes, in the order of the keys.
 

@@ -32,6 +32,16 @@ class Charges(StrEnum):
     none = "none"
 
 
+def find_charges(text: str) -> Charges:
+    """Return the kind of that name; raises a DataError that lists those there are."""
+    try:
+        return Charges(text.strip().casefold())
+    except ValueError:
+        kinds = ", ".join(Charges)
+        what = f"there are no charges of the kind {text!r}"
+        raise DataError(what, where="--charges", hint=f"Kinds are {kinds}") from None
+
+
 def partial_charges(crystal: Crystal, path: Path, kind: Charges) -> Floats:
     """Return charges in e, (n,), that add up to zero.
 

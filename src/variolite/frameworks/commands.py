@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -139,4 +140,70 @@ def assemble(
     assemble_table(
         table, out, units=units or (), settings=settings, workers=workers, progress=PROGRESS
     )
+    typer.echo(str(out))
+
+
+@app.command()
+def simulate(
+    cifs: Annotated[
+        list[Path],
+        typer.Argument(metavar="CIFS...", help="CIF files of one structure each, or folders."),
+    ],
+    out: Out,
+    gas: Annotated[str, typer.Option(help="CO2 or N2.")] = "CO2",
+    pressure: Annotated[
+        str, typer.Option(metavar="VALUE", help="With its unit: 1bar, 15kPa, 0.15 bar.")
+    ] = "1bar",
+    temperature: Annotated[float, typer.Option(min=50.0, max=1000.0, help="In K.")] = 298.0,
+    charges: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="Partial charges of the atoms: cif, those in the file; eqeq, by charge "
+            "equilibration; or none.",
+        ),
+    ] = "cif",
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Error of the mean, as a share of it, that is enough."),
+    ] = 0.05,
+    cycles: Annotated[
+        int, typer.Option(min=20, help="At most so many Monte Carlo cycles are averaged.")
+    ] = 5000,
+    equilibration: Annotated[
+        int, typer.Option(min=1, help="At least so many cycles before are left out.")
+    ] = 200,
+    limit: Annotated[
+        float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one structure.")
+    ] = 600.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
+    ] = None,
+) -> None:
+    """Simulate how much of a gas frameworks take up, by grand-canonical Monte Carlo.
+
+    The framework is rigid; its atoms have Lennard-Jones parameters of UFF, the gas those of
+    TraPPE. A structure takes half a minute to some minutes. Every row of the table has the error
+    of its mean; what was set is written beside it. A run that was interrupted goes on where it
+    was.
+    """
+    from variolite.frameworks.charges import find_charges
+    from variolite.frameworks.force_field import find_gas
+    from variolite.frameworks.gcmc import Settings
+    from variolite.frameworks.simulate import parse_pressure, simulate_table
+
+    keep_inputs("--out", out, cifs)
+    settings = Settings(
+        gas=find_gas(gas).key,
+        pressure=parse_pressure(pressure),
+        temperature=temperature,
+        charges=find_charges(charges),
+        cycles=cycles,
+        equilibration=equilibration,
+        tolerance=tolerance,
+        limit=limit,
+        seed=seed,
+    )
+    simulate_table(cifs, out, settings, workers=workers or os.cpu_count() or 1, progress=PROGRESS)
     typer.echo(str(out))

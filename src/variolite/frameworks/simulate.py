@@ -1,357 +1,148 @@
-"""Uptake of a gas by grand-canonical Monte Carlo in a rigid framework, by way of raspalib.
-
-The gas is inserted, deleted, moved and turned at a fixed chemical potential, that of the gas
-outside by the equation of Peng and Robinson. Lennard-Jones forces end at a cutoff and are shifted
-to zero there, charges are summed after Ewald; that is how CRAFTED was made. Beginning with an
-empty framework, the run goes on until the error of the mean is as small as asked for.
-"""
+"""Files of frameworks to a table of simulated uptakes, each in a worker process of its own."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from dataclasses import asdict, dataclass
-from importlib import import_module
-from importlib.metadata import version
+import json
+import re
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+import polars as pl
 
-from variolite.crystals.crystals import Crystal, cell_parameters
-from variolite.crystals.elements import MASSES, SYMBOLS
+from variolite.crystals.crystals import Crystal
 from variolite.crystals.files.checks import Limits
 from variolite.crystals.files.reading import read_all
-from variolite.errors import DataError
-from variolite.frameworks.charges import Charges, partial_charges
-from variolite.frameworks.force_field import Gas, find_gas, framework_model, lennard_jones
-from variolite.frameworks.optional import require
+from variolite.crystals.files.sources import find_files
+from variolite.errors import DataError, ShortfallError
+from variolite.frameworks.batch import Journal, Row, rows_of
+from variolite.frameworks.charges import partial_charges
+from variolite.frameworks.force_field import find_gas
+from variolite.frameworks.gcmc import Settings, get_ready, simulate
+from variolite.progress import Progress
+from variolite.records import require_writable, write_table
+from variolite.records.files.writing import write_text_atomic
+from variolite.records.units import can_convert, convert, kindred
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-
-CUTOFF = 12.8
-"""Of Lennard-Jones forces in Angstrom; that of charges in real space is at least as large."""
-
-MOVES = {
-    "translation_probability": 0.25,
-    "rotation_probability": 0.25,
-    "swap_cbmc_probability": 0.5,
-}
-"""Share of each kind of move. A cycle has as many moves as there are molecules, at least 20."""
-
-LEAST_CYCLES = 500
-_BLOCKS = (5, 10, 20)
-_LONGER = 1.1
-_TUNED_EVERY = 20  # cycles of equilibration after which the lengths of moves are adapted
 _LARGEST = Limits(max_atoms=5000)
-_CANDIDATES = 250
+_PRESSURE = re.compile(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*(.*?)\s*", re.IGNORECASE)
+_SLOWER = 2.0  # times the limit after which a process is killed that did not stop by itself
+_START = 60.0
+_SHOWN = 5
+_BAR = 1e5
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is simulated, and how long: pressure in Pa, temperature in K, ``limit`` in seconds.
+def parse_pressure(text: str) -> float:
+    """Return in Pa what is written with its unit, as 1bar or 0.15 bar."""
+    match = _PRESSURE.fullmatch(text)
+    unit = match[2] if match else None
+    try:
+        value = float(match[1]) if match else np.nan
+    except ValueError:
+        value = np.nan
+    if not can_convert(unit, "pa") or not 0 < value < np.inf:
+        units = ", ".join(["pa", *kindred("pa")])
+        what = f"{text!r} is no pressure with a unit"
+        raise DataError(what, where="--pressure", hint=f"Write 1bar; units are {units}")
+    return float(convert(np.array(value), str(unit), "pa"))
 
-    At least ``equilibration`` cycles are left out of the mean. At most ``cycles`` are averaged,
-    fewer when the error is below ``tolerance`` times the mean.
+
+def simulate_table(
+    paths: Iterable[Path],
+    out: Path,
+    settings: Settings,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Simulate the structure in each CIF file, or in those in folders, and write a table.
+
+    What was set goes to ``NAME.settings.json`` beside it. Raises a `ShortfallError` once all is
+    written, if a structure has no uptake.
     """
-
-    gas: str = "CO2"
-    pressure: float = 1e5
-    temperature: float = 298.0
-    charges: Charges = Charges.cif
-    cycles: int = 5000
-    equilibration: int = 200
-    tolerance: float = 0.05
-    limit: float = 600.0
-    seed: int = 0
-
-    def record(self) -> dict[str, Any]:
-        """Return everything that a result depends on, as JSON can hold it."""
-        require("raspalib", "simulations")
-        return {
-            **asdict(self),
-            "force_field": force_field(find_gas(self.gas)),
-            "cutoff": CUTOFF,
-            "lennard_jones": "shifted, no tail corrections, Lorentz-Berthelot",
-            "moves": MOVES,
-            "raspalib": version("raspalib"),
-        }
-
-
-def force_field(gas: Gas) -> str:
-    """Return the names of the models of framework and gas."""
-    return f"{framework_model()} + {gas.model}"
+    progress = progress or Progress()
+    require_writable(out)
+    record, gas = settings.record(), find_gas(settings.gas)
+    files = [str(path) for path, kind in find_files(paths) if kind == "cif"]
+    if not files:
+        where = ", ".join(map(str, paths)) or None
+        raise DataError("there are no CIF files", where=where, hint="Give files or folders")
+    journal = Journal(out, record)
+    rows = rows_of(
+        partial(simulate_file, settings=settings),
+        files,
+        journal,
+        title="simulating",
+        progress=progress,
+        workers=min(workers, len(files)),
+        limit=_START + _SLOWER * settings.limit,
+        ready=get_ready,
+    )
+    table = _table(files, rows, gas.key, record)
+    write_table(table, out)
+    write_text_atomic(out.with_name(f"{out.stem}.settings.json"), json.dumps(record, indent=1))
+    journal.remove()
+    _report(table, f"{gas.key.lower()}_uptake_simulated", out, progress)
+    return table
 
 
-def simulate_file(file: str, settings: Settings) -> dict[str, Any]:
+def simulate_file(file: str, settings: Settings) -> Row:
     """Simulate the structure in a file; a task for a worker process."""
-    reading = read_all([file], limits=_LARGEST)
+    crystal = read_structure(Path(file))
+    return simulate(crystal, partial_charges(crystal, Path(file), settings.charges), settings)
+
+
+def read_structure(path: Path) -> Crystal:
+    """Read the only structure of a file; raises a DataError where it cannot be used."""
+    reading = read_all([path], limits=_LARGEST)
     if len(reading.rejects):
         raise DataError(str(reading.rejects["reason"][0]))
     if len(reading.crystals) != 1:
         raise DataError(f"it holds {len(reading.crystals)} structures: give a file for each")
-    crystal = reading.crystals[0]
-    return simulate(crystal, partial_charges(crystal, Path(file), settings.charges), settings)
+    return reading.crystals[0]
 
 
-def simulate(crystal: Crystal, charges: Floats, settings: Settings) -> dict[str, Any]:
-    """Return uptake and its error in mol/kg, with what was done to find them.
+def _table(files: list[str], rows: list[Row], gas: str, record: dict[str, Any]) -> pl.DataFrame:
+    uptake = f"{gas.lower()}_uptake_simulated"
 
-    ``charges`` are those of its atoms in e, (n,). Where the error did not become small enough
-    the row has a ``problem`` beside its uptake.
-    """
-    began = time.monotonic()
-    cells = compact_supercell(crystal.lattice, 2 * CUTOFF)
-    system = _system(crystal, cells, charges, settings)
-    found = _run(system, settings, began)
-    per_molecule = 1000.0 / system.framework_mass()  # mol/kg
-    count = round(abs(np.linalg.det(cells)))
-    return {
-        "uptake": per_molecule * found.value,
-        "error": per_molecule * found.error,
-        "cells": count,
-        "atoms": count * len(crystal),
-        "equilibration": found.equilibration,
-        "cycles": found.cycles,
-        "seconds": round(time.monotonic() - began, 1),
-        "problem": _doubt(found, settings),
-    }
+    def column(name: str, kind: type[pl.DataType]) -> pl.Series:
+        return pl.Series(name, [row.get(name) for row in rows], kind)
 
-
-def _doubt(found: Mean, settings: Settings) -> str:
-    """Say why a run that ended is not one to rely on; nothing where it is."""
-    if not found.settled:
-        return f"still not settled after {found.equilibration + found.cycles:,} cycles"
-    if found.error > settings.tolerance * found.value:
-        share = found.error / found.value
-        return f"not converged: the error is {share:.0%} after {found.cycles:,} cycles"
-    return ""
-
-
-def _run(system: Any, settings: Settings, began: float) -> Mean:
-    """Run cycles until the mean is certain enough, or there have been enough of them."""
-    raspalib = load_raspalib()
-    run = raspalib.MonteCarlo(
-        number_of_cycles=1,  # further ones are asked for one by one
-        number_of_initialization_cycles=settings.equilibration,
-        optimize_mc_moves_every=_TUNED_EVERY,
-        systems=[system],
-        random_seed=settings.seed,
-    )
-    chain: list[int] = []
-
-    def count() -> None:
-        chain.append(run.systems[0].number_of_molecules_per_component[0])
-
-    run.setup()
-    run.initialize(count, 1)
-    check = 0
-    while True:
-        run.cycle()
-        count()
-        late = time.monotonic() - began > settings.limit
-        if len(chain) < check and not late:
-            continue
-        found = Mean.of(chain, settings)
-        if late or found.is_enough or found.cycles >= settings.cycles:
-            return found
-        check = int(len(chain) * _LONGER) + 1
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean number of molecules over the ``cycles`` after the first ``equilibration`` ones.
-
-    ``settled`` says whether it is certain that those were all that had to be left out.
-    """
-
-    value: float
-    error: float
-    equilibration: int
-    cycles: int
-    settled: bool
-    is_enough: bool
-
-    @classmethod
-    def of(cls, chain: ArrayLike, settings: Settings) -> Mean:
-        """Average the numbers of molecules after each cycle, beginning with the first of all."""
-        values = np.asarray(chain, dtype=np.float64)
-        first, settled = equilibrated(values, settings.equilibration)
-        counted = values[first:]
-        value, error = float(counted.mean()), block_error(counted)
-        enough = len(counted) >= min(LEAST_CYCLES, settings.cycles)
-        enough &= settled and error <= settings.tolerance * value
-        return cls(value, error, first, len(counted), settled, enough)
-
-
-def equilibrated(chain: ArrayLike, least: int) -> tuple[int, bool]:
-    """Return from where on a chain counts, at least ``least``, and whether that is certain.
-
-    That is where the rest has the smallest standard error (MSER, White 1997). It is not certain
-    when it lies at the end of what is searched, half of the chain.
-    """
-    values = np.asarray(chain, dtype=np.float64)
-    last = max(least, least + (len(values) - least) // 2)
-    starts = np.unique(np.linspace(least, last, 51).astype(int))
-    errors = [values[start:].var() / (len(values) - start) for start in starts]
-    best = int(np.argmin(errors))
-    return int(starts[best]), best < len(starts) - 1 or len(starts) == 1
-
-
-def block_error(numbers: ArrayLike) -> float:
-    """Standard error of the mean of a correlated series, from the means of blocks.
-
-    It is the largest of those of 5, 10 and 20 blocks: that of few is often small by chance, that
-    of many is too small where blocks are short.
-    """
-    values = np.asarray(numbers, dtype=np.float64)
-    errors = [0.0]
-    for count in _BLOCKS:
-        if len(values) >= 2 * count:
-            means = [block.mean() for block in np.array_split(values, count)]
-            errors.append(float(np.std(means, ddof=1) / np.sqrt(count)))
-    return max(errors)
-
-
-# What is handed to raspalib.
-
-
-def load_raspalib() -> Any:
-    """Import raspalib; raises a DataError where it is missing."""
-    require("raspalib", "simulations")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that OpenCL, which is not used, is missing
-        return import_module("raspalib")
-
-
-def _system(crystal: Crystal, cells: Integers, charges: Floats, settings: Settings) -> Any:
-    """Build framework and gas; the supercell is the framework's cell."""
-    raspalib = load_raspalib()
-    gas = find_gas(settings.gas)
-    elements = sorted(set(crystal.species.tolist()))
-    atoms = [
-        raspalib.PseudoAtom(
-            name=SYMBOLS[element],
-            framework_type=True,
-            mass=float(MASSES[element]),
-            charge=0.0,
-            atomic_number=element,
-        )
-        for element in elements
-    ]
-    pairs = [raspalib.VDWParameters(*lennard_jones(SYMBOLS[element])) for element in elements]
-    kinds = list(dict.fromkeys((s.element, s.sigma, s.epsilon, s.charge) for s in gas.sites))
-    for number, (symbol, sigma, epsilon, charge) in enumerate(kinds):
-        element = SYMBOLS.index(symbol) if symbol else 0
-        atoms.append(
-            raspalib.PseudoAtom(
-                name=f"{symbol}_gas{number}",
-                framework_type=False,
-                mass=float(MASSES[element]) if element else 0.0,
-                charge=charge,
-                atomic_number=element or 1,
-            )
-        )
-        pairs.append(raspalib.VDWParameters(epsilon, sigma))
-    field = raspalib.ForceField(
-        atoms,
-        pairs,
-        cutoff_framework_vdw=CUTOFF,
-        cutoff_molecule_vdw=CUTOFF,
-        cutoff_coulomb=CUTOFF,
-        shifted=True,
-        tail_corrections=False,
-        use_charge=bool(charges.any()) or any(site.charge for site in gas.sites),
-    )
-    places, origin, lattice = _repeated(crystal, cells)
-    lengths, angles = np.split(cell_parameters(lattice)[0], 2)
-    framework = raspalib.Framework(
-        field,
-        "framework",
-        raspalib.SimulationBox(*lengths, *np.radians(angles)),
-        1,  # P 1
+    return pl.DataFrame(
         [
-            raspalib.Atom(
-                position=place.tolist(),
-                charge=float(charges[atom]),
-                type=elements.index(crystal.species[atom]),
-            )
-            for place, atom in zip(places, origin, strict=True)
-        ],
-        [1, 1, 1],
+            pl.Series("name", [Path(file).name.partition(".cif")[0] for file in files]),
+            pl.Series("file", files),
+            column("uptake", pl.Float64).alias(uptake),
+            column("error", pl.Float64).alias(f"{uptake}_error"),
+            column("problem", pl.String),
+            *(column(name, pl.Int64) for name in ("cells", "atoms", "equilibration", "cycles")),
+            column("seconds", pl.Float64),
+        ]
+    ).with_columns(
+        gas=pl.lit(gas),
+        pressure=pl.lit(record["pressure"] / _BAR),
+        temperature=pl.lit(record["temperature"]),
+        force_field=pl.lit(record["force_field"]),
+        charges=pl.lit(str(record["charges"])),
+        cutoff=pl.lit(record["cutoff"]),
+        seed=pl.lit(record["seed"]),
     )
-    molecule = [
-        raspalib.Atom(
-            position=[0.0, 0.0, site.place],
-            charge=site.charge,
-            type=len(elements) + kinds.index((site.element, site.sigma, site.epsilon, site.charge)),
+
+
+def _report(table: pl.DataFrame, uptake: str, out: Path, progress: Progress) -> None:
+    """Say what came of it; raises a ShortfallError where something is missing."""
+    doubtful = table.filter(pl.col("problem") != "")
+    for row in doubtful.head(_SHOWN).iter_rows(named=True):
+        progress.note(f"{row['name']}: {row['problem']}")
+    if (more := len(doubtful) - _SHOWN) > 0:
+        progress.note(f"and {more:,} more, see the column problem")
+    if missing := table[uptake].null_count():
+        error = ShortfallError(
+            f"{missing:,} of {len(table):,} structures have no uptake",
+            where=str(out),
+            hint="The column problem says why",
         )
-        for site in gas.sites
-    ]
-    component = raspalib.Component(
-        force_field=field,
-        component_name=gas.key,
-        critical_temperature=gas.critical_temperature,
-        critical_pressure=gas.critical_pressure,
-        acentric_factor=gas.acentric_factor,
-        defined_atoms=molecule,
-        particle_probabilities=raspalib.MCMoveProbabilities(**MOVES),
-    )
-    return raspalib.System(
-        force_field=field,
-        external_temperature=settings.temperature,
-        external_pressure=settings.pressure,
-        framework_components=framework,
-        components=[component],
-        initial_number_of_molecules=[0],
-    )
-
-
-def _repeated(crystal: Crystal, cells: Integers) -> tuple[Floats, Integers, Floats]:
-    """Return fractional places in a supercell, the atom that each repeats, and its lattice."""
-    inverse = np.linalg.inv(cells)
-    reach = np.abs(cells).sum(axis=0)
-    shifts = _grid(reach)
-    inside = shifts @ inverse
-    shifts = shifts[((inside > -1e-9) & (inside < 1 - 1e-9)).all(axis=1)]
-    places = ((crystal.coordinates % 1.0) + shifts[:, None]).reshape(-1, 3) @ inverse
-    origin = np.tile(np.arange(len(crystal)), len(shifts))
-    return places % 1.0, origin, cells @ crystal.lattice
-
-
-def compact_supercell(lattice: Floats, width: float) -> Integers:
-    """Return the smallest supercell whose faces are all ``width`` apart, as rows of integers.
-
-    Time grows with the square of its atoms. The usual multiples of the three edges hold 1.6 times
-    as many on the average, as oblique cells are wide where it does not help.
-    """
-    heights = 1 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    plain = np.diag(np.ceil(width / heights - 1e-9).astype(int))
-    reach = max(1.6 * width, float(np.linalg.norm(plain @ lattice, axis=1).max()))
-    steps = _grid(np.ceil(reach / heights).astype(int))
-    steps = steps[len(steps) // 2 + 1 :]  # of each pair of opposite ones
-    lengths = np.linalg.norm(steps @ lattice, axis=1)
-    order = np.argsort(lengths, kind="stable")
-    order = order[lengths[order] >= width - 1e-9][:_CANDIDATES]
-    steps = np.concatenate([plain, steps[order]])
-    edges = steps @ lattice
-    areas = np.linalg.norm(np.cross(edges[:, None], edges), axis=2)
-    first, second = np.nonzero(np.triu(areas >= width**2 - 1e-9, 1))
-    volumes = np.abs(np.cross(edges[first], edges[second]) @ edges.T)
-    faces = np.stack(
-        [areas[first, second][:, None].repeat(len(edges), 1), areas[first], areas[second]]
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):
-        wide = (volumes / faces).min(axis=0) >= width - 1e-9
-    volumes[~wide] = np.inf
-    pair, third = np.unravel_index(np.argmin(volumes), volumes.shape)
-    found = steps[[first[pair], second[pair], third]]
-    return np.asarray(found if np.linalg.det(found) > 0 else -found, dtype=np.int64)
-
-
-def _grid(reach: Integers) -> Integers:
-    """All triples of integers from -reach to reach, (n, 3); the middle one is 0, 0, 0."""
-    axes = [np.arange(-int(n), int(n) + 1) for n in reach]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+        error.written = True
+        raise error

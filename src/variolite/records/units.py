@@ -25,7 +25,8 @@ _QUANTITIES = """
 1 ohm.m ohmm ohm-m ohm*m ohm ohm/m; .01 ohm.cm ohm-cm
 1 ms/m mmho/m mmhom; 1000 s/m
 .001 mv millivolt millivolts; 1 v volt volts
-1 pa n/m2; 1e3 kpa kn/m2; 1e6 mpa mn/m2; 1e9 gpa; 1e5 bar; 6894.757293168 psi psia
+1 pa n/m2; 1e3 kpa kn/m2; 1e6 mpa mn/m2; 1e9 gpa; 1e5 bar; 100 mbar hpa; \
+101325 atm; 6894.757293168 psi psia
 1 degc c celsius deg.c; 1-273.15 k kelvin degk; \
 .5555555555555556-17.77777777777778 degf fahrenheit deg.f
 1 deg degree degrees dega; 57.29577951308232 rad radian radians
