@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from variolite.cli import main
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.charges import Charges, find_charges, partial_charges
 from variolite.frameworks.force_field import find_gas, lennard_jones
@@ -147,4 +148,35 @@ def test_files_have_to_be_cifs(tmp_path):
     pytest.importorskip("raspalib", reason="the package raspalib is not installed")
     (tmp_path / "note.txt").write_text("no structure")
     with pytest.raises(DataError, match="there are no CIF files"):
+        simulate_table([tmp_path], tmp_path / "out.csv", SHORT)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--gas", "CO"], "--gas: there is no model of the gas 'CO'. Did you mean CO2?"),
+        (["--pressure", "1"], "--pressure: '1' is no pressure with a unit. Write 1bar"),
+        (["--charges", "qeq"], "--charges: there are no charges of the kind 'qeq'. Kinds are cif"),
+        (["--out", "he.cif"], "--out he.cif: this is what is read"),
+        (["--out", "he.txt"], "he.txt"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(tmp_path, monkeypatch, capsys, options, words):
+    pytest.importorskip("raspalib", reason="the package raspalib is not installed")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "he.cif").write_text(HELIUM)
+    command = ["variolite", "frameworks", "simulate", "he.cif", "--out", "out.csv", *options]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"variolite: {words}")
+    assert message.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["he.cif"]
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("variolite.frameworks.optional.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"raspalib is needed .* 'variolite\[frameworks\]"):
         simulate_table([tmp_path], tmp_path / "out.csv", SHORT)
