@@ -4,10 +4,10 @@
     python -m benchmarks.frameworks.simulate --page                 write the page again
 
 FOLDER holds crafted_table.csv and cifs_ddec.zip. Structures are drawn over the range of uptakes,
-one for each half mol/kg from 0 to 10, none of those that the authors of CRAFTED call inconsistent. Each is simulated
-with its charges of DDEC (table column ID1), by EQeq (ID2) and without charges (ID4); the run with
-those of DDEC goes on for longer than asked, so that the error of a shorter one can be seen. What
-was found is kept beside the results: the command goes on where it was stopped.
+one for each half mol/kg from 0 to 10, none of those that the authors of CRAFTED call inconsistent.
+Each is simulated with its charges of DDEC (table column ID1), without charges (ID4) and by EQeq
+(ID2); the run with those of DDEC goes on for longer than asked, so that the error of a shorter one
+can be seen. What was found is kept in --folder: the command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -30,25 +30,24 @@ from scipy.stats import spearmanr
 
 from variolite.frameworks.batch import Journal, rows_of
 from variolite.frameworks.charges import Charges, partial_charges
-from variolite.frameworks.simulate import (
-    CUTOFF,
-    LEAST_CYCLES,
-    Mean,
-    Settings,
-    compact_supercell,
-    get_ready,
-    prepare,
-    read_structure,
-    sample,
-)
+from variolite.frameworks.gcmc import CUTOFF, Mean, Settings, get_ready, prepare, sample
+from variolite.frameworks.simulate import read_structure
+from variolite.frameworks.supercell import compact_supercell
 from variolite.progress import ConsoleProgress
 
 DATA = Path(os.environ.get("VARIOLITE_DATA", "data")) / "frameworks" / "crafted"
 TARGET = RESULTS / "frameworks_simulate"
-COLUMNS = {Charges.cif: "ID1", Charges.eqeq: "ID2", Charges.none: "ID4"}
+COLUMNS = {Charges.cif: "ID1", Charges.none: "ID4", Charges.eqeq: "ID2"}
 NAMES = {Charges.cif: "DDEC", Charges.eqeq: "EQeq", Charges.none: "no charges"}
 EVERY = [f"co2_1bar_298K_ID{number}" for number in range(1, 9)]
 MOST = 10.0  # mol/kg
+INTRODUCTION = """
+Carbon dioxide at 1 bar and 298 K in mol/kg, by `variolite frameworks simulate` (RASPA3 by way of
+raspalib), beside the table of CRAFTED (RASPA2; Oliveira et al., Sci. Data 2023). Uptakes in the
+table depend on the force field: the spread is that of its eight columns, UFF and DREIDING each with
+charges of DDEC, EQeq and Qeq and without. Charges of DDEC are those of the CIF files. An uptake is
+within the spread if it is up to twice its own error.
+"""
 TOLERANCES = (0.2, 0.1, 0.05, 0.02)
 
 
@@ -106,6 +105,7 @@ def main() -> None:
     parser.add_argument("--longer", type=int, default=1500, help="cycles of the long runs")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=Path("frameworks_simulate"))
+    parser.add_argument("--page", action="store_true", help="of what is in the folder")
     arguments = parser.parse_args()
     made = provenance(command("benchmarks.frameworks.simulate", arguments), ["raspalib", "numpy"])
     folder = arguments.folder
@@ -117,7 +117,9 @@ def main() -> None:
                 (folder / Path(member).name).write_bytes(archive.read(member))
     keys = [f"{name} {kind.value}" for kind in COLUMNS for name in rows["Name"]]
     journal = Journal(folder / "chains", {"longer": arguments.longer})
-    found = rows_of(
+    if arguments.page:
+        return report(rows, journal.rows, made)
+    rows_of(
         partial(simulated, folder=folder, longer=arguments.longer),
         keys,
         journal,
@@ -127,11 +129,128 @@ def main() -> None:
         limit=3600.0,
         ready=get_ready,
     )
-    report(rows, dict(zip(keys, found, strict=True)), made)
+    return report(rows, journal.rows, made)
 
 
-def report(rows, found, made):
-    print(len(found))
+def report(rows: pl.DataFrame, found: dict[str, Any], made: dict[str, Any]) -> None:
+    """Write the page: every structure, agreement by kind of charges, error against time."""
+    settings = Settings()
+    entries = []
+    for row in rows.iter_rows(named=True):
+        for kind, column in COLUMNS.items():
+            run = found.get(f"{row['Name']} {kind.value}")
+            if run is None:
+                continue
+            entry = {
+                "name": row["Name"],
+                "charges": kind.value,
+                "table": row[EVERY[int(column[2]) - 1]],
+            }
+            entry["least"], entry["most"] = (f(row[one] for one in EVERY) for f in (min, max))
+            if "chain" in run:
+                chain, unit = np.array(run["chain"]), run["per_molecule"]
+                mean = Mean.of(chain, settings)
+                entry |= {"simulated": unit * mean.value, "error": unit * mean.error}
+                entry |= {key: run[key] for key in ("atoms", "simulated_atoms", "cpu")}
+                entry |= {"cycles": len(chain), "stops": stops(chain, run, settings)}
+            else:
+                entry["problem"] = run["problem"]
+            entries.append(entry)
+    lines = [
+        *INTRODUCTION,
+        "",
+        *agreement(entries),
+        "",
+        *by_structure(entries),
+        "",
+        *times(entries),
+    ]
+    write_page(TARGET, "Simulated uptakes of CO2", lines, {"structures": entries}, made)
+
+
+def stops(chain: np.ndarray, run: dict[str, Any], settings: Settings) -> list[dict[str, Any]]:
+    """What shorter runs with other tolerances would have found, and their share of the time."""
+    unit, results = run["per_molecule"], []
+    for tolerance in TOLERANCES:
+        mean = stopped(chain, replace(settings, tolerance=tolerance))
+        spent = run["cpu"] * (mean.equilibration + mean.cycles) / len(chain)
+        results.append({"tolerance": tolerance, "uptake": unit * mean.value, "cpu": spent})
+    return results
+
+
+def agreement(entries: list[dict[str, Any]]) -> list[str]:
+    """A line for each kind of charges: how far from the column of the table."""
+    rows = []
+    for kind, column in COLUMNS.items():
+        chosen = [e for e in entries if e["charges"] == kind.value and "simulated" in e]
+        if len(chosen) < 3:
+            continue
+        ours, theirs = (np.array([e[key] for e in chosen]) for key in ("simulated", "table"))
+        slack = [2 * e["error"] for e in chosen]
+        inside = [
+            e["least"] - more <= e["simulated"] <= e["most"] + more
+            for e, more in zip(chosen, slack, strict=True)
+        ]
+        rows.append(
+            [
+                f"{NAMES[kind]} ({column})",
+                str(len(chosen)),
+                f"{spearmanr(ours, theirs).statistic:.3f}",
+                f"{np.abs(ours - theirs).mean():.2f}",
+                f"{np.median(np.abs(ours - theirs)):.2f}",
+                f"{(ours - theirs).mean():+.2f}",
+                f"{sum(inside)} of {len(inside)}",
+                f"{np.median([e['cpu'] for e in chosen]):.0f}",
+            ]
+        )
+    head = ["charges (column)", "structures", "Spearman", "mean difference", "median difference"]
+    return table([*head, "bias", "within the spread", "CPU seconds, median"], rows)
+
+
+def by_structure(entries: list[dict[str, Any]]) -> list[str]:
+    """A line for each structure with the charges of its file."""
+    rows = []
+    for entry in sorted(entries, key=lambda one: one["table"]):
+        if entry["charges"] != Charges.cif.value:
+            continue
+        spread = f"{entry['least']:.2f} to {entry['most']:.2f}"
+        if "simulated" not in entry:
+            rows.append([entry["name"], f"{entry['table']:.2f}", entry["problem"], *[""] * 4])
+            continue
+        rows.append(
+            [
+                entry["name"],
+                f"{entry['table']:.2f}",
+                f"{entry['simulated']:.2f} +- {entry['error']:.2f}",
+                f"{entry['simulated'] - entry['table']:+.2f}",
+                spread,
+                str(entry["simulated_atoms"]),
+                f"{entry['cpu']:.0f}",
+            ]
+        )
+    head = ["structure", "table, UFF and DDEC", "simulated", "difference", "eight force fields"]
+    return table([*head, "atoms simulated", "CPU seconds"], rows)
+
+
+def times(entries: list[dict[str, Any]]) -> list[str]:
+    """What a run costs that ends at a tolerance, and how far it is from the longest."""
+    runs = [e for e in entries if e["charges"] == Charges.cif.value and "simulated" in e]
+    rows = []
+    for place, tolerance in enumerate(TOLERANCES):
+        ends = [e["stops"][place] for e in runs]
+        off = [abs(end["uptake"] / e["simulated"] - 1) for end, e in zip(ends, runs, strict=True)]
+        spent = [end["cpu"] for end in ends]
+        rows.append(
+            [
+                f"{tolerance:.0%}",
+                f"{np.median(spent):.0f}",
+                f"{max(spent):.0f}",
+                f"{np.median(off):.1%}",
+                f"{max(off):.1%}",
+            ]
+        )
+    head = ["tolerance", "CPU seconds, median", "longest", "off the longest run, median", "most"]
+    return table(head, rows)
 
 
 if __name__ == "__main__":
