@@ -1,1 +1,0 @@
-"""The contest against the rebuilt source, and the throughput of training."""
