@@ -22,6 +22,7 @@ from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
 from variolite.frameworks.diagnosis import diagnose
 from variolite.frameworks.diversity import total_variation
+from variolite.frameworks.tallies import Layout
 
 Make = Callable[[pl.DataFrame, int, int], pl.DataFrame]
 """Rows made by a generator: from training rows, a seed and a number of draws."""
@@ -63,21 +64,29 @@ def baselines() -> dict[str, Make]:
 
 
 def measure(
-    rows: pl.DataFrame, generators: Mapping[str, Make], seeds: int = 10
+    rows: pl.DataFrame,
+    generators: Mapping[str, Make],
+    seeds: int = 10,
+    layout: Layout | None = None,
 ) -> list[dict[str, Any]]:
-    """Fit every generator on every split; a record of all figures for each."""
+    """Fit every generator on every split; a record of all figures for each.
+
+    The layout names the columns that are compared; all generators should make them.
+    """
     records = []
     for seed, (train, held_out) in enumerate(splits(rows, seeds)):
         for name, make in generators.items():
-            found = evaluate(train, held_out, make(train, seed, DRAWS))
+            found = evaluate(train, held_out, make(train, seed, DRAWS), layout)
             records.append({"generator": name, "split": seed, **found})
             print(name, seed, flush=True)
     return records
 
 
-def evaluate(train: pl.DataFrame, held_out: pl.DataFrame, made: pl.DataFrame) -> dict[str, Any]:
+def evaluate(
+    train: pl.DataFrame, held_out: pl.DataFrame, made: pl.DataFrame, layout: Layout | None = None
+) -> dict[str, Any]:
     """Return figures by their head: value, and what real rows or the floor show."""
-    diagnosis = diagnose(train, held_out, made)
+    diagnosis = diagnose(train, held_out, made, layout=layout)
     out = {}
     for head, (quantity, of, n) in FIGURES.items():
         try:

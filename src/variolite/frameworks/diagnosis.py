@@ -205,7 +205,8 @@ class _Comparison:
                 for order, name in enumerate(("effective number N1", "effective number N2")):
                     reference = float(np.mean([pair[order] for pair in drawn]))
                     values = [pair[order] for pair in found]
-                    self.add(name, column.name, values, reference, "n training rows", n=n)
+                    rest: dict[str, Any] = {"n": n, "shown": not order}
+                    self.add(name, column.name, values, reference, "n training rows", **rest)
 
     # How far from held-out rows.
 
@@ -287,9 +288,11 @@ class _Comparison:
         names = t.families[t.train]
         families = np.unique(names)
         halves = []
+        # Of a stream of their own: all generators meet the same halves.
+        rng = np.random.default_rng([self.plan.seed, 13])
         for _ in range(_SUBSETS):
-            kept = self.rng.permutation(families)[: max(1, len(families) // 2)]
-            halves.append(self.rng.permutation(t.train[np.isin(names, kept)]))
+            kept = rng.permutation(families)[: max(1, len(families) // 2)]
+            halves.append(rng.permutation(t.train[np.isin(names, kept)]))
         n = min(self.least, *map(len, halves))
         real = [[half[:n] for half in halves]]
         model = [[self.rng.choice(s, n, replace=False) for _ in halves] for s in self.samples]
@@ -331,6 +334,7 @@ class _Comparison:
             )
             best = float((1 - real / apart)[0].mean())
             gain = 1 - model / apart
+        what["shown"] = False
         self.add("gain over independent marginals", of, gain, best, "n real rows", **what)
 
     # What is hit, and what is new.
@@ -364,7 +368,8 @@ class _Comparison:
                         if len(states):
                             best = float(np.average(expected[states], weights=w))
                             values = np.average(seen[:, states], axis=1, weights=w)
-                            name, shown = f"{part} coverage{word}", not word
+                            name = f"{part} coverage{word}"
+                            shown = not word and (part == "tail" or column.kind != "set")
                             self.add(name, of, values, best, "n training rows", n=n, shown=shown)
                 for word, w in (("", np.sign(mass)), (" by mass", mass)):
                     if len(new):
@@ -372,7 +377,8 @@ class _Comparison:
                             found = w @ seen[:, new].T / w.sum(axis=1, keepdims=True)
                         name, beside = f"new held-out found{word}", f"known members, of {len(new)}"
                         possible = float(np.average(within, weights=w[0]))
-                        self.add(name, of, found, possible, beside, n=n, shown=not word)
+                        shown = not word and possible > 0
+                        self.add(name, of, found, possible, beside, n=n, shown=shown)
             strange = column.content @ (real == 0) > 0
             novel = []
             for rows in (t.held_out, *self.samples):
