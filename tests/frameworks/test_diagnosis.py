@@ -230,8 +230,35 @@ def test_what_is_missing_is_left_out_and_said():
         look(drawn().select("density"))
     with pytest.raises(DataError, match="held-out rows: the table has no rows"):
         diagnose(TRAIN, HELD_OUT.clear(), drawn())
+    with pytest.raises(DataError, match="generated rows: the table has no rows"):
+        look([])
     few = look(drawn(7))
     assert few.figure("distinct").n == 7
+
+
+def test_missing_values_of_every_spelling():
+    blank = drawn().with_columns(net=pl.lit(" "), density=pl.lit(float("nan")))
+    assert [f.text for f in look(blank).findings if f.name == "left_out"] == [
+        "Not compared, since one of the tables lacks it: net, density"
+    ]
+    lists = drawn().with_columns(linkers=pl.col("linkers").str.split(";"))
+    assert look(lists).to_dict() == look(drawn()).to_dict()
+    numbers = drawn().with_columns(density=pl.col("density").cast(pl.String))
+    assert look(numbers).figure("marginal TVD", "density") == look(drawn()).figure(
+        "marginal TVD", "density"
+    )
+    with pytest.raises(DataError, match="linkers: the column holds"):
+        look(drawn().with_columns(linkers=pl.lit([1, 2])))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_tables_of_a_few_rows(rows):
+    found = diagnose(TRAIN[:rows], HELD_OUT[:1], [drawn(rows), drawn(1)], bootstrap=QUICK)
+    assert names(found)[0] == "degenerate_data"
+    json.dumps(found.to_dict(), allow_nan=False)
+    strange = pl.DataFrame({"metals": ["Hf"], "linkers": ["C1CC(("], "density": [9.0]})
+    found = diagnose(TRAIN[:rows], HELD_OUT[:1], strange, bootstrap=QUICK)
+    assert found.figure("novel rows", "metals x linkers").value == 1
 
 
 def test_degenerate_columns_of_a_table():

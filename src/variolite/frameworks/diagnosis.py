@@ -98,7 +98,7 @@ def diagnose(
     look.marginals(mode)
     look.joints()
     look.coverage()
-    _repeats(look, train, tables)
+    _repeats(look)
     _similarity(look)
     figures = [*look.figures, *(model.figures() if model else ())]
     return Diagnosis(
@@ -402,16 +402,13 @@ def _mean(rows: FloatArray) -> FloatArray:
     return diversity.shares(rows.sum(axis=0))
 
 
-def _repeats(look: _Comparison, train: pl.DataFrame, samples: Sequence[pl.DataFrame]) -> None:
+def _repeats(look: _Comparison) -> None:
     """Rows equal in all columns, numbers to four digits, to an earlier one or to a training row."""
-    columns = list(look.t.columns)
-    rounded = pl.selectors.float().round_sig_figs(4)
-    real, *made = [
-        t.select(columns).with_columns(rounded).cast(pl.String) for t in (train, *samples)
-    ]
+    exact = pl.DataFrame({name: column.exact for name, column in look.t.columns.items()})
+    real, *made = [exact[rows] for rows in (look.t.train, *look.samples)]
     n = min(DISTINCT_AT[-1], look.least)
     again = [1 - table.head(n).unique().height / n for table in made]
-    same = [t.join(real, on=columns, how="semi", nulls_equal=True).height / t.height for t in made]
+    same = [t.join(real, on=exact.columns, how="semi").height / t.height for t in made]
     before = 1 - real.unique().height / real.height
     look.add("repeated rows", "all columns", again, before, "training rows", n=n)
     look.add("copies of training rows", "all columns", same)

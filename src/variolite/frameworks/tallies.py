@@ -7,9 +7,10 @@ that lack a value are left out where that column is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, zip_longest
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,12 +18,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, identity
 
 from variolite.errors import DataError
-from variolite.frameworks.columns import join, split
+from variolite.frameworks.columns import SEPARATOR, join, split
 from variolite.scoring.intervals import FloatArray, IntArray
 
 BINS = 5
 COMMON = 5
 """Real rows from which on a member is a state of its own; the others are one state together."""
+_NOTHING = np.array([np.nan])
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Tally:
 
     ``content`` (S, M) has what a state is made of, one for each of its members; ``profile`` (S, K)
     has the shares over those that are common among real rows, all others together in the last.
+    ``exact`` is the code of the value itself, numbers to four digits.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Tally:
     code: IntArray
     content: csr_array
     profile: FloatArray
+    exact: IntArray
 
     def rows(self, which: IntArray) -> FloatArray:
         """Shares over the members (n, K), zero in rows that lack the column."""
@@ -104,8 +108,9 @@ def tally(
 ) -> Tallies:
     """Code the tables. Raises DataError if one is empty or none has a column to look at."""
     tables = [train, held_out, *samples]
-    for name, table in zip(["training rows", "held-out rows", "a sample"], tables, strict=False):
-        if not table.height:
+    names = ("training rows", "held-out rows", *["generated rows"] * max(1, len(samples)))
+    for name, table in zip_longest(names, tables):
+        if table is None or not table.height:
             raise DataError("the table has no rows", where=name)
     ends = np.cumsum([table.height for table in tables])
     parts = [np.arange(end - table.height, end) for end, table in zip(ends, tables, strict=True)]
@@ -117,17 +122,15 @@ def tally(
         ("number", layout.numbers),
     ):
         for name in names:
-            filled = [name in t.columns and t[name].null_count() < t.height for t in tables]
+            read: Callable[[pl.Series], Any] = _numbers if kind == "number" else _words
+            stacked = [read(table[name]) if name in table.columns else _NOTHING for table in tables]
+            filled = [bool(_known(values).any()) for values in stacked]
             if not all(filled):
                 left_out += [name] if any(filled) else []
-                continue
-            stacked = [table[name] for table in tables]
-            if kind == "number":
-                values = np.concatenate([_numbers(series) for series in stacked])
-                columns[name] = _binned(name, values, parts[0])
+            elif kind == "number":
+                columns[name] = _binned(name, np.concatenate(stacked), parts[0])
             else:
-                words = pl.concat([series.cast(pl.String) for series in stacked])
-                columns[name] = _worded(name, kind, words, real)
+                columns[name] = _worded(name, kind, np.concatenate(stacked), real)
     combined = [columns[name] for name in layout.combination if name in columns]
     if not combined:
         what = f"none of {', '.join(layout.combination)} is filled in all tables"
@@ -156,7 +159,7 @@ def combination_of(columns: Sequence[Tally]) -> Tally:
         for row in found
     )
     name = " x ".join(column.name for column in columns)
-    return Tally(name, "combination", states, code, *_alone(len(states)))
+    return Tally(name, "combination", states, code, *_alone(len(states)), code)
 
 
 def joint_rows(columns: Sequence[Tally], rows: Sequence[IntArray]) -> FloatArray:
@@ -170,6 +173,22 @@ def joint_rows(columns: Sequence[Tally], rows: Sequence[IntArray]) -> FloatArray
     return out
 
 
+def _words(series: pl.Series) -> NDArray[np.str_]:
+    """Texts, "" where missing; lists of texts are sets."""
+    if series.dtype == pl.List(pl.String):
+        series = series.list.join(SEPARATOR)
+    try:
+        words = series.cast(pl.String).fill_null("").str.strip_chars()
+    except pl.exceptions.PolarsError:
+        what = f"the column holds {series.dtype}, not texts"
+        raise DataError(what, where=series.name) from None
+    return words.to_numpy().astype(str)
+
+
+def _known(values: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.isfinite(values) if values.dtype.kind == "f" else np.asarray(values != "")
+
+
 def _numbers(series: pl.Series) -> FloatArray:
     values = series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
     return np.where(np.isfinite(values), values, np.nan)
@@ -177,14 +196,15 @@ def _numbers(series: pl.Series) -> FloatArray:
 
 def _binned(name: str, values: FloatArray, train: IntArray) -> Tally:
     known = values[train][np.isfinite(values[train])]
-    inner = np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]) if len(known) else known
     # Ties at zero (no accessible pore) may fill a bin: equal edges become one.
-    edges = np.unique(inner)
-    edges = edges[(edges > known.min()) & (edges <= known.max())] if len(known) else edges
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = edges[edges > known.min()]
     code = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), -1)
     bounds = ["", *(f"{edge:.3g}" for edge in edges), ""]
     states = tuple(f"{low}..{high}" for low, high in pairwise(bounds))
-    return Tally(name, "number", states, code, *_alone(len(states)))
+    rounded = pl.Series(values, nan_to_null=True).round_sig_figs(4).rank("dense").fill_null(0)
+    exact = rounded.to_numpy().astype(np.int64)
+    return Tally(name, "number", states, code, *_alone(len(states)), exact)
 
 
 def _alone(states: int) -> tuple[csr_array, FloatArray]:
@@ -194,11 +214,10 @@ def _alone(states: int) -> tuple[csr_array, FloatArray]:
     return content, np.eye(states) if states <= BINS else np.zeros((states, 0))
 
 
-def _worded(name: str, kind: str, words: pl.Series, real: IntArray) -> Tally:
+def _worded(name: str, kind: str, words: NDArray[np.str_], real: IntArray) -> Tally:
     """Code a column of texts; sets are sorted first, so that order makes no state."""
-    # An empty text is a missing value, as null is.
-    raw, inverse = np.unique(words.fill_null("").to_numpy().astype(str), return_inverse=True)
-    clean = [join(split(word)) if kind == "set" else word.strip() for word in raw]
+    raw, inverse = np.unique(words, return_inverse=True)
+    clean = [join(split(word)) if kind == "set" else str(word) for word in raw]
     states = tuple(sorted({word for word in clean if word}))
     place = {word: index for index, word in enumerate(states)} | {"": -1}
     code = np.array([place[word] for word in clean])[inverse.reshape(-1)]
@@ -213,7 +232,7 @@ def _worded(name: str, kind: str, words: pl.Series, real: IntArray) -> Tally:
     each = content.multiply(1.0 / np.maximum(np.diff(starts), 1)[:, None]).tocsr()
     rare = np.asarray(each[:, np.flatnonzero(~common)].sum(axis=1)).reshape(-1, 1)
     profile = np.hstack([each[:, np.flatnonzero(common)].toarray(), rare])
-    return Tally(name, kind, states, code, content, profile)
+    return Tally(name, kind, states, code, content, profile, code)
 
 
 def _families(*tables: pl.DataFrame) -> NDArray[np.str_]:
