@@ -42,6 +42,7 @@ FIGURES: dict[str, tuple[str, str, int | None]] = {
     "over real, numbers": ("joint TVD over that of real rows", "pairs of numbers", None),
     "metals x linkers x number": ("joint TVD", "triples", None),
     "over real, triples": ("joint TVD over that of real rows", "triples", None),
+    "U at 50": ("distinct", COMBINATION, 50),
     "U/E[U] at 50": ("distinct over expected", COMBINATION, 50),
     "U/E[U] at 1,000": ("distinct over expected", COMBINATION, 1000),
     "known only, 1,000": ("known over expected", COMBINATION, 1000),
@@ -152,7 +153,7 @@ def explained(rows: pl.DataFrame, seeds: int) -> list[str]:
 A fifth of the families is held out, {seeds} splits, {DRAWS:,} draws of each generator, one seed per
 split. Splits overlap: the standard deviation is over splits, and no standard error. Ten splits
 are few: over {MANY} splits training and held-out rows differ by {chance.mean():.3f} ±
-{chance.std():.3f} in metals, and over these {seeds} by {chance[:seeds].mean():.3f}, so compare
+{chance.std():.3f} in metals, over these {seeds} by {chance[:seeds].mean():.3f}, so compare
 generators within a row.
 
 - TVD: total variation from held-out rows, 0 to 1. A framework of two linkers counts half for each;
