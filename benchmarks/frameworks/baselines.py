@@ -20,9 +20,8 @@ from benchmarks.frameworks.crafted import TABLE, load, splits
 from benchmarks.frameworks.generators import BASELINES
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
-from variolite.frameworks.diagnosis import diagnose
-from variolite.frameworks.diversity import total_variation
-from variolite.frameworks.tallies import Layout
+from variolite.frameworks.diagnosis import Layout, diagnose
+from variolite.frameworks.diagnosis.diversity import total_variation
 
 Make = Callable[[pl.DataFrame, int, int], pl.DataFrame]
 """Rows made by a generator: from training rows, a seed and a number of draws."""

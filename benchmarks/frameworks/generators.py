@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.frameworks.columns import join, split
-from variolite.frameworks.tallies import Layout
+from variolite.frameworks.diagnosis import Layout
 
 BINS = 8  # of numbers, by quantiles of training rows
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)

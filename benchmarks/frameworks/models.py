@@ -19,8 +19,8 @@ from benchmarks.frameworks.baselines import DRAWS, baselines, evaluate, summary
 from benchmarks.frameworks.crafted import load
 from benchmarks.pages import RESULTS, command, provenance, write_page
 
+from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.sampling import Request, draw
-from variolite.frameworks.tallies import Layout
 from variolite.training import RunFolder
 from variolite.training.dials import Dials
 

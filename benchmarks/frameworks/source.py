@@ -28,10 +28,8 @@ from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from torch import Tensor
 from torch.nn.functional import relu
 
-from variolite.frameworks.diagnosis import Diagnosis, diagnose
-from variolite.frameworks.diversity import expected_distinct, shares, total_variation
-from variolite.frameworks.findings import ModelFacts
-from variolite.frameworks.tallies import Layout
+from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagnose
+from variolite.frameworks.diagnosis.diversity import expected_distinct, shares, total_variation
 from variolite.scoring import Bootstrap
 
 COUNTS = {"Zn": 523, "Fe": 67, "Unknown": 42, "Ca": 31, "Al": 21, "Ti": 3}

@@ -7,7 +7,7 @@ from benchmarks.frameworks import baselines, crafted
 from benchmarks.frameworks.generators import BASELINES, BayesNet, backed_off, information
 
 from variolite.frameworks.diagnosis import diagnose
-from variolite.frameworks.diversity import effective_numbers, expected_distinct, shares
+from variolite.frameworks.diagnosis.diversity import effective_numbers, expected_distinct, shares
 
 
 def rows(n=600, seed=0):

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from variolite.errors import DataError
-from variolite.frameworks.diagnosis import Diagnosis, diagnose
-from variolite.frameworks.findings import ModelFacts
+from variolite.frameworks.diagnosis import Diagnosis, ModelFacts, diagnose
 from variolite.frameworks.framework_model import FrameworkModel
 from variolite.frameworks.sampling import Request, draw, generate
 from variolite.records import Records, Split, write_table

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from variolite.frameworks import diversity
+from variolite.frameworks.diagnosis import diversity
 
 COUNTS = np.array([40, 25, 10, 3, 1, 1])
 

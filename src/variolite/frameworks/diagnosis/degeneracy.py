@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from variolite.frameworks.columns import UNITS
-from variolite.frameworks.tallies import Layout, Tally, tally
+from variolite.frameworks.diagnosis.tallies import Layout, Tally, tally
 from variolite.scoring.intervals import IntArray
 
 _SAME_ORDER = 0.9999  # rank correlation of columns of which one follows from the other

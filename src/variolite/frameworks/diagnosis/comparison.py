@@ -18,12 +18,12 @@ import polars as pl
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict
 
-from variolite.frameworks import diversity
 from variolite.frameworks.columns import split
-from variolite.frameworks.degeneracy import Degeneracy, degeneracy
-from variolite.frameworks.findings import Figure, Finding, ModelFacts, findings_of
+from variolite.frameworks.diagnosis import diversity
+from variolite.frameworks.diagnosis.degeneracy import Degeneracy, degeneracy
+from variolite.frameworks.diagnosis.findings import Figure, Finding, ModelFacts, findings_of
+from variolite.frameworks.diagnosis.tallies import Layout, Tallies, Tally, joint_rows, tally
 from variolite.frameworks.optional import is_there
-from variolite.frameworks.tallies import Layout, Tallies, Tally, joint_rows, tally
 from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interval
 from variolite.text_table import text_table
 

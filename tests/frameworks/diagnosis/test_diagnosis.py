@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from variolite.errors import DataError
-from variolite.frameworks.degeneracy import degeneracy
 from variolite.frameworks.diagnosis import diagnose
-from variolite.frameworks.findings import ModelFacts
-from variolite.frameworks.tallies import BINS, Layout, joint_rows, tally
+from variolite.frameworks.diagnosis.degeneracy import degeneracy
+from variolite.frameworks.diagnosis.findings import ModelFacts
+from variolite.frameworks.diagnosis.tallies import BINS, Layout, joint_rows, tally
 from variolite.scoring import Bootstrap
 
 QUICK = Bootstrap(resamples=50)

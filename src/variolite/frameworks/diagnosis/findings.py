@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from variolite.frameworks.degeneracy import Degeneracy
+from variolite.frameworks.diagnosis.degeneracy import Degeneracy
 from variolite.scoring.health import ACTIVE_NATS
 from variolite.scoring.health import Finding as HealthFinding
 from variolite.scoring.scorecard import Number
