@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from variolite.crystals.crystals import Crystal
+from variolite.crystals.elements import METALLIC
 from variolite.frameworks.linkers import read_linker, skeleton
 from variolite.frameworks.net_signatures import identify
 from variolite.frameworks.nets import interpenetration
@@ -51,6 +52,8 @@ def read_by_mofstructure(crystal: Crystal) -> dict[str, Any]:
     from ase import Atoms
     from mofstructure import mofdeconstructor as reader
 
+    if not METALLIC[crystal.species].any():
+        raise UnreadableError("no metal from which linkers could be cut off")
     atoms = Atoms(
         crystal.species, scaled_positions=crystal.coordinates, cell=crystal.lattice, pbc=True
     )
@@ -106,6 +109,7 @@ def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
         nets, tier = identify(found.quotient_edges)
     except Exception as error:
         raise UnreadableError(_short(error)) from None
+    with_metal = bool(METALLIC[crystal.species].any())
     fragments = {
         name: [(site.specie.symbol, *map(float, site.coords)) for site in fragment.atoms]
         for name, fragment in found.fragments.items()
@@ -113,7 +117,7 @@ def read_by_autografs(crystal: Crystal) -> dict[str, Any]:
     return {
         "units": dict(sorted(Counter(unit.name for unit in found.units).items())),
         "fragments": fragments,
-        "linkers": [_smiles(fragments[unit]) for unit in _organic(fragments)],
+        "linkers": [_smiles(fragments[u], acids=with_metal) for u in _organic(fragments)],
         "nets": nets,
         "tier": tier,
         # A translation may relate nets that are one part of the quotient graph.
@@ -143,8 +147,8 @@ _REASONS = {
 }
 
 
-def _smiles(sites: Sequence[tuple[Any, ...]]) -> str:
-    """Write a fragment as SMILES, a carboxyl group at every cut to the carbon of one."""
+def _smiles(sites: Sequence[tuple[Any, ...]], *, acids: bool) -> str:
+    """Write a fragment as SMILES, with ``acids`` a carboxyl group at every cut of a carbon bond."""
     from openbabel import pybel
 
     real = [(site[0], np.array(site[1:])) for site in sites if site[0] != "X"]
@@ -154,7 +158,7 @@ def _smiles(sites: Sequence[tuple[Any, ...]]) -> str:
         end = np.array(site[1:])
         symbol, anchor = min(real, key=lambda atom: float(np.linalg.norm(atom[1] - end)))
         half = float(np.linalg.norm(end - anchor))
-        if symbol == "C" and half < _ACID_BOND:
+        if acids and symbol == "C" and half < _ACID_BOND:
             real.append((_MARK, anchor + (end - anchor) * _MARKED / half))
     lines = [f"{symbol} {x:.5f} {y:.5f} {z:.5f}" for symbol, (x, y, z) in real]
     text = "\n".join([str(len(real)), "", *lines])

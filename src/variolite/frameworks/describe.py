@@ -328,7 +328,10 @@ def _linker_columns(
         "mofstructure": linkers_of(by_mofstructure.get("linkers", ())),
         "autografs": linkers_of(by_autografs.get("linkers", ())),
     }
-    by = next((reader for reader, reading in readings.items() if reading[0]), None)
+    # mofstructure leaves some linkers in two cells: what falls apart was not read.
+    whole = not any("." in smiles for smiles in readings["mofstructure"][0])
+    order = [*readings] if whole else [*reversed(readings)]
+    by = next((reader for reader in order if readings[reader][0]), None)
     lengths = by_mofstructure.get("lengths")
     columns: dict[str, Any] = {
         "node_formulas": join(by_mofstructure.get("nodes", ())) or None,
