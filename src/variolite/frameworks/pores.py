@@ -39,8 +39,8 @@ for _symbol, _radius in re.findall(r"(\w+) ([\d.]+)", _CCDC):
     RADII[ATOMIC_NUMBERS[_symbol]] = float(_radius)
 """Radius by atomic number in Angstrom; 2 where the CCDC gives none."""
 
-_JITTER = 1e-4  # Angstrom: symmetric atoms have no unique triangulation.
-_MARGIN = 6.0  # Angstrom of images around the cell, to begin with.
+_JITTER, _STRAIN = 1e-4, 1e-5  # Angstrom, and none: symmetric atoms have no one triangulation.
+_MARGIN, _FEWEST = 6.0, 100  # Angstrom of images around the cell, to begin with, and their number
 _SURFACE_POINTS = 250  # on every atom
 _VOLUME_POINTS = 1 << 13
 _AVOGADRO = 0.602214076  # per mole, in Angstrom^3 per cm^3
@@ -88,10 +88,12 @@ class Spheres:
 
     @classmethod
     def of(cls, crystal: Crystal) -> Spheres:
-        """Move every atom by a hair, so that no five of them touch one sphere."""
-        places = (crystal.coordinates % 1.0) @ crystal.lattice
-        places = places + np.random.default_rng(0).normal(0, _JITTER, places.shape)
-        return cls(crystal.lattice, places, RADII[crystal.species])
+        """Move every atom and strain the cell by a hair, so that no five touch one sphere."""
+        random = np.random.default_rng(0)
+        lattice = crystal.lattice @ (np.eye(3) + random.normal(0, _STRAIN, (3, 3)))
+        places = (crystal.coordinates % 1.0) @ lattice
+        places += random.normal(0, _JITTER, places.shape)
+        return cls(lattice, places, RADII[crystal.species])
 
     @cached_property
     def inverse(self) -> Floats:
@@ -151,6 +153,9 @@ class Spheres:
             centred = places - middle
             # The lower side of a hull in four dimensions is the regular triangulation.
             lifted = (centred**2).sum(axis=1) - weights
+            if len(places) < _FEWEST:
+                margin *= 1.5
+                continue
             hull = ConvexHull(np.column_stack([centred, lifted]))
             lower = hull.equations[:, 3] < -1e-12
             planes, corners = hull.equations[lower], hull.simplices[lower]

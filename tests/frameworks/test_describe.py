@@ -1,0 +1,230 @@
+"""Describe: MOF-5 among files that are no frameworks; rows, problems, and runs that go on."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+from made_up_frameworks import BAD, write_frameworks
+
+from variolite.errors import DataError, ShortfallError
+from variolite.frameworks import describe
+from variolite.frameworks.columns import CELL, split
+from variolite.frameworks.describe import COLUMNS, Journal, describe_files, read_frameworks_in
+from variolite.frameworks.unit_library import read_units
+from variolite.progress import Progress
+
+for _module in ("mofstructure", "autografs", "rdkit"):
+    pytest.importorskip(_module, reason=f"the package {_module} is not installed")
+
+
+class Notes(Progress):
+    """Progress whose notes are kept."""
+
+    def __init__(self):
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Folder of a described folder of files, with the journal as it was before it was removed."""
+    folder = tmp_path_factory.mktemp("frameworks")
+    paths = [write_frameworks(folder / "cifs")]
+    removed = Journal.remove
+
+    def keep(journal):
+        shutil.copy(journal.path, folder / "journal")
+        removed(journal)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "remove", keep)
+        describe_files(
+            paths, folder / "out.parquet", units=folder / "units.xyz", workers=2, limit=300.0
+        )
+    return folder
+
+
+@pytest.fixture
+def rows(run):
+    frame = pl.read_parquet(run / "out.parquet")
+    assert dict(frame.schema) == dict(COLUMNS)
+    return {row["name"]: row for row in frame.to_dicts()}
+
+
+def test_mof_5_is_read_as_what_it_is(rows):
+    row = rows["MOF-5"]
+
+    # The primitive cell of a face-centred one.
+    assert [row[name] for name in CELL] == pytest.approx([25.832 / 2**0.5] * 3 + [60] * 3, rel=1e-4)
+    assert row["volume"] == pytest.approx(25.832**3 / 4, rel=1e-6)
+    assert (row["formula"], row["atoms"], row["metals"]) == ("C48H24O26Zn8", 106, "Zn")
+    assert row["linkers"] == "O=C(O)c1ccc(C(=O)O)cc1"
+    assert row["linker_keys"] == "KKEYFWRCBNTPAC-UHFFFAOYSA-N"
+    assert (row["linkers_by"], row["linkers_autografs"]) == ("both", None)
+    assert (row["net"], row["catenation"], row["rods"]) == ("pcu", 1, 0)
+    assert json.loads(row["units"]) == {"linker_C6H4_2X": 6, "node_C6O13Zn4_6X": 2}
+    assert (row["nodes"], row["linker_units"]) == ("node_C6O13Zn4_6X", "linker_C6H4_2X")
+    assert row["problem"] is None
+    # Every zinc has four oxygens; the carboxyl carbons of a linker are 7 Angstrom apart or less.
+    assert row["metal_coordination"] == 4
+    assert 5.5 < row["linker_length"] < 7.5
+
+
+def test_its_pores_are_as_published(rows):
+    """CoRE MOF 2019, EDUSIF: 15.05, 7.92 Angstrom, 3,751 m2/g; density .59 g/cm3."""
+    row = rows["MOF-5"]
+    assert row["largest_cavity_diameter"] == pytest.approx(15.05, rel=0.01)
+    assert row["pore_limiting_diameter"] == pytest.approx(7.92, rel=0.01)
+    assert row["surface_area_mass"] == pytest.approx(3751, rel=0.02)
+    assert row["void_fraction"] == pytest.approx(0.81, abs=0.01)
+    assert row["density"] == pytest.approx(0.593, abs=0.002)
+
+
+def test_a_molecule_is_no_framework(rows):
+    row = rows["water"]
+    assert "structure: molecules, no framework" in split(row["problem"])
+    assert "metals: none" in split(row["problem"])
+    assert row["linkers"] is row["net"] is row["units"] is row["metals"] is None
+    assert row["largest_cavity_diameter"] > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("broken", "file: has no cell"),
+        ("empty", "file: the text is empty"),
+        ("disordered", "file: a site is not fully occupied"),
+        ("without_symmetry", "file: the symmetry operations are missing"),
+        ("overlapping", "file: atoms are too close"),
+    ],
+)
+def test_what_cannot_be_read_is_a_row_with_the_reason(rows, name, problem):
+    row = rows.pop(name)
+    assert row["problem"].startswith(problem)
+    assert row["file"].endswith(f"{name}.cif")
+    others = set(COLUMNS) - {"name", "file", "family", "problem"}
+    assert all(row[column] is None for column in others)
+    assert len(rows) == len(BAD) + 1
+
+
+def test_units_are_written_for_the_assembler(run):
+    library = read_units(run / "units.xyz")
+    assert {name: unit.arms for name, unit in library.items()} == {
+        "node_C6O13Zn4_6X": 6,
+        "linker_C6H4_2X": 2,
+    }
+
+
+def test_the_journal_is_removed_with_the_end(run):
+    assert not list(run.glob("*.unfinished"))
+
+
+def continued(run, tmp_path, journal):
+    out = tmp_path / "again.parquet"
+    (tmp_path / "again.parquet.unfinished").write_text(journal)
+    notes = Notes()
+    frame = describe_files([run / "cifs"], out, workers=1, limit=300.0, progress=notes)
+    return frame, notes.lines
+
+
+def test_a_run_that_was_interrupted_goes_on(run, tmp_path, monkeypatch):
+    lines = (run / "journal").read_text().splitlines(keepends=True)
+    asked = []
+
+    def describe_none(frameworks, **_):
+        for framework in frameworks:
+            asked.append(framework.name)
+            yield framework.key, {}
+
+    monkeypatch.setattr(describe, "describe_all", describe_none)
+    # One of the rejected is missing, and the last line was not finished.
+    rejected = [line for line in lines[1:] if json.loads(line)[1] == {}]
+    lines = [line for line in lines if line != rejected[0]] + [rejected[0][:20]]
+
+    frame, notes = continued(run, tmp_path, "".join(lines))
+
+    assert len(asked) == 1
+    assert notes[0] == f"{len(BAD) + 1} of {len(BAD) + 2} are described already"
+    assert frame.equals(pl.read_parquet(run / "out.parquet"))
+
+
+@pytest.mark.parametrize("journal", ["", "no JSON\n", '{"format": 0}\n["key", {}]\n', "[1]\n[2]\n"])
+def test_a_journal_of_another_run_is_not_gone_on_with(tmp_path, journal):
+    (tmp_path / "out.csv.unfinished").write_text(journal)
+    with Journal(tmp_path / "out.csv", 60.0) as begun:
+        assert begun.found == {}
+        begun.write("key", {"pores": {"failed": "it did"}})
+    with Journal(tmp_path / "out.csv", 60.0) as again:
+        assert again.found == {"key": {"pores": {"failed": "it did"}}}
+    with Journal(tmp_path / "out.csv", 30.0) as other:
+        assert other.found == {}
+
+
+def test_every_task_that_failed_says_why(run):
+    (framework,) = (f for f in read_frameworks_in([run / "cifs"]) if f.name == "MOF-5")
+    found = {
+        "pores": {"failed": "its process ended with exit code 1"},
+        "linkers": {"failed": "time limit 60 s"},
+        "units": {"failed": "ValueError: one; two"},
+    }
+
+    (row,) = describe.table_of([framework], [found]).to_dicts()
+
+    assert split(row["problem"]) == (
+        "pores: its process ended with exit code 1",
+        "linkers: time limit 60 s",
+        "units: ValueError: one, two",
+    )
+    assert row["name"] == "MOF-5"
+    assert row["density"] is row["linkers"] is row["net"] is None
+
+
+BIPYRIDINE, IMIDAZOLE, BROKEN = "c1cc(ccn1)c1ccncc1", "c1c[nH]cn1", "c1ccncc1.c1ccncc1C"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "by", "linkers", "autografs"),
+    [
+        ([BIPYRIDINE], [BIPYRIDINE], "both", "c1cc(-c2ccncc2)ccn1", None),
+        ([BIPYRIDINE, "O=CO"], [BIPYRIDINE], "both", "O=CO;c1cc(-c2ccncc2)ccn1", None),
+        ([BIPYRIDINE], [IMIDAZOLE], "differ", "c1cc(-c2ccncc2)ccn1", IMIDAZOLE),
+        ([], [IMIDAZOLE], "autografs", IMIDAZOLE, None),
+        ([BROKEN], [IMIDAZOLE], "autografs", IMIDAZOLE, None),
+        ([IMIDAZOLE], None, "mofstructure", IMIDAZOLE, None),
+        ([], [], None, None, None),
+    ],
+)
+def test_who_read_the_linkers(run, one, other, by, linkers, autografs):
+    (framework,) = (f for f in read_frameworks_in([run / "cifs"]) if f.name == "MOF-5")
+    units = {"failed": "it did"}
+    if other is not None:
+        units = {"units": {}, "fragments": {}, "linkers": other, "nets": [], "tier": ""}
+        units |= {"catenation": 1, "rods": 0}
+    found = {"pores": {}, "linkers": {"linkers": one, "lengths": [], "nodes": []}, "units": units}
+
+    (row,) = describe.table_of([framework], [found]).to_dicts()
+
+    assert (row["linkers_by"], row["linkers"], row["linkers_autografs"]) == (by, linkers, autografs)
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        describe_files([tmp_path / "nowhere"], tmp_path / "out.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no structures were found"):
+        describe_files([tmp_path / "empty"], tmp_path / "out.csv")
+    bad = tmp_path / "broken.cif"
+    bad.write_text(BAD["broken.cif"])
+    with pytest.raises(ShortfallError, match="none of 1 structures could be read"):
+        describe_files([bad], tmp_path / "out.csv", workers=1)
+    assert (tmp_path / "out.csv").exists()
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("variolite.frameworks.optional.is_there", lambda module: False)
+    with pytest.raises(DataError, match=r"mofstructure is needed .*'variolite\[frameworks\]'"):
+        describe_files([tmp_path], tmp_path / "out.csv")
