@@ -36,6 +36,8 @@ UNITS: dict[str, str] = {
     "packing_fraction": "",
     "co2_uptake": "mol/kg",
     "co2_uptake_sd": "mol/kg",
+    "co2_uptake_simulated": "mol/kg",
+    "co2_uptake_simulated_error": "mol/kg",
 }
 """Numeric columns and their units; void fractions are of a point probe, accessible ones of
 `PROBE`."""
