@@ -38,7 +38,6 @@ MOVES = {
 }
 """Share of each kind of move. A cycle has as many moves as there are molecules, at least 20."""
 
-LEAST_CYCLES = 500
 _BLOCKS = (5, 10, 20)
 _LONGER = 1.1
 _TUNED_EVERY = 20  # cycles of equilibration after which the lengths of moves are adapted
@@ -49,7 +48,7 @@ class Settings:
     """What is simulated, and how long: pressure in Pa, temperature in K, ``limit`` in seconds.
 
     At least ``equilibration`` cycles are left out of the mean. At most ``cycles`` are averaged,
-    fewer when the error is below ``tolerance`` times the mean.
+    fewer, but not less than ``least``, when the error is below ``tolerance`` times the mean.
     """
 
     gas: str = "CO2"
@@ -57,6 +56,7 @@ class Settings:
     temperature: float = 298.0
     charges: Charges = Charges.cif
     cycles: int = 5000
+    least: int = 500  # with fewer the error is often thought to be smaller than it is
     equilibration: int = 200
     tolerance: float = 0.05
     limit: float = 600.0
@@ -171,7 +171,7 @@ class Mean:
         first, settled = equilibrated(values, settings.equilibration)
         counted = values[first:]
         value, error = float(counted.mean()), block_error(counted)
-        enough = len(counted) >= min(LEAST_CYCLES, settings.cycles)
+        enough = len(counted) >= min(settings.least, settings.cycles)
         enough &= settled and error <= settings.tolerance * value
         return cls(value, error, first, len(counted), settled, enough)
 
