@@ -101,6 +101,16 @@ def test_a_long_tail_is_no_fault():
     }  # fmt: skip
 
 
+def test_argmax_of_a_long_tail_is_no_finding():
+    mode = drawn().with_columns(linkers=pl.lit(ACIDS[1]))
+    loose = TRAIN.with_columns(
+        linkers=pl.Series([f"x{i // 2 if i < 80 else i}" for i in range(400)])
+    )
+    found = diagnose(loose, HELD_OUT, drawn(table=loose), argmax=mode, bootstrap=QUICK)
+    assert found.columns.states["linkers"][1] > 0.5
+    assert names(found) == ["long_tail", "copies", "no_collapse"]
+
+
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [

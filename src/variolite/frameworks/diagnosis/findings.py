@@ -158,7 +158,7 @@ def findings_of(
         Finding(name=name, level=level, text=text, advice=advice)
         for name, level, text, advice in (
             *_data(known, table),
-            *_decoding(known),
+            *_decoding(known, table),
             *_model(model),
             *_variety(known),
             *_copies(known),
@@ -187,23 +187,24 @@ def _data(known: _Known, table: Degeneracy) -> _Found:
     close = [pair for pair, (_, adjusted) in table.information.items() if adjusted > _DEPENDENT]
     if close and not table.functions:
         yield "dependent", "note", f"Nearly the same information: {', '.join(close)}", None
-    if once > _LONG_TAIL:
+    if once > _LONG_TAIL and states >= FEW_STATES:
         text = f"Long tail: {once:.0%} of {states} combinations of {known.combination} "
         text += "are seen once among training rows"
         advice = "Look at tail coverage and at new held-out combinations, not at distinct rows"
         yield "long_tail", "note", text, advice
 
 
-def _decoding(known: _Known) -> _Found:
+def _decoding(known: _Known, table: Degeneracy) -> _Found:
     sampled, decoded = known.excess(), known.excess("argmax TVD")
     for of, excess in decoded.items():
-        if sampled[of] <= MATCH < excess - MATCH:
+        # Of a long tail argmax shows little by its nature, and so do held-out rows.
+        if sampled[of] <= MATCH < excess - MATCH and table.states[of][1] <= _LONG_TAIL:
             drawn, argmax = known.get("marginal TVD", of), known.get("argmax TVD", of)
             text = f"Decoding artefact: drawn {of} match held-out rows (total variation "
             text += f"{drawn.value:.3f}, floor {drawn.reference:.3f}), by argmax they do not "
             text += f"({argmax.value:.3f})"
             advice = "Draw from the probabilities at temperature 1; argmax is for reconstruction"
-            yield "decoding_artefact", "warning", text, advice
+            yield "decoding_artefact", "note", text, advice
     for of, figure in known.all("fitted temperature").items():
         if sampled.get(of, 0.0) > MATCH and abs(np.log(figure.value)) > _TEMPERED:
             cold = figure.value < 1
