@@ -22,7 +22,7 @@ from variolite.frameworks.diagnosis import Diagnosis, ModelFacts, diagnose
 from variolite.frameworks.framework_model import FrameworkModel
 from variolite.frameworks.sampling import Request, draw, generate
 from variolite.records import Records, Split, write_table
-from variolite.scoring.health import kl_from_standard_normal
+from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
 from variolite.training.dials import PLAIN, Dials
@@ -112,6 +112,7 @@ def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> Model
     moved = None if given is None else known - likelihood(z, given[:, order])
     return ModelFacts(
         kl=kl_from_standard_normal(mean, log_variance)[0].tolist(),
+        information=posterior_information(mean[0], log_variance[0]),
         latent_drop=known - likelihood(z[:, order], given),
         condition_drop=moved,
     )
