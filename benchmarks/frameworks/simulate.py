@@ -28,9 +28,10 @@ import polars as pl
 from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from scipy.stats import spearmanr
 
-from variolite.frameworks.batch import Journal, rows_of
+from variolite.frameworks.batch import rows_of
 from variolite.frameworks.charges import Charges, partial_charges
 from variolite.frameworks.gcmc import CUTOFF, Mean, Settings, get_ready, prepare, sample
+from variolite.frameworks.journal import Journal
 from variolite.frameworks.simulate import read_structure
 from variolite.frameworks.supercell import compact_supercell
 from variolite.progress import ConsoleProgress
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("frameworks_simulate"))
     parser.add_argument("--page", action="store_true", help="of what is in the folder")
     arguments = parser.parse_args()
+    only_page, arguments.page = arguments.page, False
     made = provenance(command("benchmarks.frameworks.simulate", arguments), ["raspalib", "numpy"])
     folder = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,20 +118,19 @@ def main() -> None:
             if Path(member).stem in set(rows["Name"]):
                 (folder / Path(member).name).write_bytes(archive.read(member))
     keys = [f"{name} {kind.value}" for kind in COLUMNS for name in rows["Name"]]
-    journal = Journal(folder / "chains", {"longer": arguments.longer})
-    if arguments.page:
-        return report(rows, journal.rows, made)
-    rows_of(
-        partial(simulated, folder=folder, longer=arguments.longer),
-        keys,
-        journal,
-        title="simulations",
-        progress=ConsoleProgress(),
-        workers=arguments.workers,
-        limit=3600.0,
-        ready=get_ready,
-    )
-    return report(rows, journal.rows, made)
+    with Journal(folder / "chains", {"longer": arguments.longer}) as journal:
+        if not only_page:
+            rows_of(
+                partial(simulated, folder=folder, longer=arguments.longer),
+                keys,
+                journal,
+                title="simulations",
+                progress=ConsoleProgress(),
+                workers=arguments.workers,
+                limit=3600.0,
+                ready=get_ready,
+            )
+    report(rows, journal.found, made)
 
 
 def report(rows: pl.DataFrame, found: dict[str, Any], made: dict[str, Any]) -> None:

@@ -10,7 +10,8 @@ from made_up_frameworks import BAD, write_frameworks
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks import describe
 from variolite.frameworks.columns import CELL, split
-from variolite.frameworks.describe import COLUMNS, Journal, describe_files, read_frameworks_in
+from variolite.frameworks.describe import COLUMNS, describe_files, read_frameworks_in
+from variolite.frameworks.journal import Journal
 from variolite.frameworks.unit_library import read_units
 from variolite.progress import Progress
 
@@ -149,18 +150,6 @@ def test_a_run_that_was_interrupted_goes_on(run, tmp_path, monkeypatch):
     assert len(asked) == 1
     assert notes[0] == f"{len(BAD) + 1} of {len(BAD) + 2} are described already"
     assert frame.equals(pl.read_parquet(run / "out.parquet"))
-
-
-@pytest.mark.parametrize("journal", ["", "no JSON\n", '{"format": 0}\n["key", {}]\n', "[1]\n[2]\n"])
-def test_a_journal_of_another_run_is_not_gone_on_with(tmp_path, journal):
-    (tmp_path / "out.csv.unfinished").write_text(journal)
-    with Journal(tmp_path / "out.csv", 60.0) as begun:
-        assert begun.found == {}
-        begun.write("key", {"pores": {"failed": "it did"}})
-    with Journal(tmp_path / "out.csv", 60.0) as again:
-        assert again.found == {"key": {"pores": {"failed": "it did"}}}
-    with Journal(tmp_path / "out.csv", 30.0) as other:
-        assert other.found == {}
 
 
 def test_every_task_that_failed_says_why(run):

@@ -121,10 +121,9 @@ def test_nothing_is_lost_when_one_fails_or_the_command_is_interrupted(tmp_path):
     out = tmp_path / "uptakes.csv"
     # What an interrupted command leaves: settings, a row, and half a line.
     row = {"uptake": 12.5, "error": 0.5, "problem": ""}
-    entry = {"key": str(folder / "old.cif"), "row": row}
-    head = json.dumps({"settings": SHORT.record()}, sort_keys=True)
-    journal = tmp_path / "uptakes.csv.journal"
-    journal.write_text(f'{head}\n{json.dumps(entry)}\n{{"key": "x')
+    entry = [str(folder / "old.cif"), row]
+    journal = tmp_path / "uptakes.csv.unfinished"
+    journal.write_text(f'{json.dumps(SHORT.record())}\n{json.dumps(entry)}\n["key')
 
     with pytest.raises(DataError, match="other settings"):
         simulate_table([folder], out, Settings("CO2"))

@@ -1,65 +1,16 @@
-"""Many structures, one after another or side by side: every one ends as a row, none is lost.
-
-Rows go to a journal beside the result as they are found. An interrupted command finds them there
-when it is given again, and does only what is left.
-"""
+"""Many structures, one after another or side by side: every one ends as a row, none is lost."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from math import inf
 from pathlib import Path
-from typing import Any
 
 from variolite.errors import DataError
+from variolite.frameworks.journal import Journal, Row
 from variolite.progress import Progress
 from variolite.training.workers import TimeLimitError, Workers
-
-Row = dict[str, Any]
-
-
-class Journal:
-    """Rows that were found so far, by their keys, in a file of one line of JSON for each.
-
-    Its first line holds the settings. Raises a DataError if those of an earlier command differ.
-    """
-
-    def __init__(self, out: Path, settings: Mapping[str, Any]) -> None:
-        self.path = out.with_name(f"{out.name}.journal")
-        self.rows: dict[str, Row] = {}
-        head = json.dumps({"settings": settings}, sort_keys=True)
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        if lines and lines[0] != head:
-            raise DataError(
-                "it belongs to an interrupted command with other settings",
-                where=str(self.path),
-                hint="Give those settings again to resume, or delete it to begin anew",
-            )
-        for line in lines[1:]:
-            try:
-                entry = json.loads(line)
-                self.rows[entry["key"]] = entry["row"]
-            except (ValueError, KeyError):  # cut off as the process was killed
-                continue
-        # Written anew: nothing may be appended to half a line.
-        text = "".join(self._line(key, row) for key, row in self.rows.items())
-        self.path.write_text(f"{head}\n{text}", "utf-8")
-
-    def add(self, key: str, row: Row) -> None:
-        """Keep a row."""
-        self.rows[key] = row
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(self._line(key, row))
-
-    @staticmethod
-    def _line(key: str, row: Row) -> str:
-        return json.dumps({"key": key, "row": row}) + "\n"
-
-    def remove(self) -> None:
-        """Delete the file; call it once the result is written."""
-        self.path.unlink(missing_ok=True)
 
 
 def rows_of(
@@ -77,10 +28,10 @@ def rows_of(
 
     It returns a row that JSON can hold. A process is given ``limit`` seconds per key, and calls
     ``ready`` once before. What raises an error, dies or takes too long becomes a row that holds
-    nothing but the ``problem``.
+    nothing but the ``problem``. Rows that are in the journal are not made again.
     """
-    left = [key for key in dict.fromkeys(keys) if key not in journal.rows]
-    if found := len(journal.rows):
+    left = [key for key in dict.fromkeys(keys) if key not in journal.found]
+    if found := len(journal.found):
         progress.note(f"resumed: {found:,} are done, {len(left):,} are left")
     with (
         progress.stage(title, len(left)) as step,
@@ -96,9 +47,9 @@ def rows_of(
             except Exception as error:
                 pool.require_started()
                 row = {"problem": _problem(error, limit)}
-            journal.add(key, row)
+            journal.write(key, row)
             step(f"{done:,}/{len(left):,} {Path(key).name}", done=done)
-    return [journal.rows[key] for key in keys]
+    return [journal.found[key] for key in keys]
 
 
 def _problem(error: Exception, limit: float) -> str:

@@ -16,7 +16,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -39,6 +39,7 @@ from variolite.frameworks.building_units import (
 )
 from variolite.frameworks.columns import CELL, PROBE, join
 from variolite.frameworks.framework_table import family_of
+from variolite.frameworks.journal import Journal
 from variolite.frameworks.net_signatures import version_note
 from variolite.frameworks.optional import require
 from variolite.frameworks.pores import measure_pores
@@ -99,7 +100,8 @@ def describe_files(
     if not structures:
         where = ", ".join(map(str, paths))
         raise DataError("no structures were found", where=where, hint="Give CIF files or folders")
-    with Journal(out, limit) as journal:
+    packages = {name: version(name) for name in ("mofstructure", "AuToGraFS", "rdkit")}
+    with Journal(out, {"format": 1, "limit": limit, "probe": PROBE, **packages}) as journal:
         known = sum(structure.key in journal.found for structure in structures)
         if known:
             progress.note(f"{known:,} of {len(structures):,} are described already")
@@ -398,51 +400,3 @@ def _summary(frame: pl.DataFrame) -> list[str]:
         frame["problem"].drop_nulls().str.split("; ").explode().value_counts(sort=True).head(6)
     )
     return lines + [f"{count:,} x {reason}" for reason, count in reasons.rows()]
-
-
-# The journal of an unfinished run.
-
-
-class Journal:
-    """Findings by structure, a line of JSON each, until the table is whole."""
-
-    def __init__(self, out: Path, limit: float) -> None:
-        self.path = out.with_name(f"{out.name}.unfinished")
-        packages = {name: version(name) for name in ("mofstructure", "AuToGraFS", "rdkit")}
-        self.settings = {"format": 1, "limit": limit, "probe": PROBE, **packages}
-        self.found: dict[str, dict[str, Any]] = {}
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> Journal:
-        lines = []
-        if self.path.exists():
-            # A line that was being written when the run was killed has no end.
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-            lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        try:
-            whole = bool(lines) and json.loads(lines[0]) == self.settings
-            self.found = dict(json.loads(line) for line in lines[1:]) if whole else {}
-        except (ValueError, TypeError):
-            self.found = {}
-        entries = [self.settings, *self.found.items()]
-        self._file = self.path.open("w", encoding="utf-8", newline="\n")
-        self._file.writelines(json.dumps(entry) + "\n" for entry in entries)
-        self._file.flush()
-        return self
-
-    def write(self, key: str, found: dict[str, Any]) -> None:
-        """Keep what was found; it is on the disk when this returns."""
-        assert self._file is not None
-        self.found[key] = found
-        self._file.write(json.dumps([key, found]) + "\n")
-        self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def remove(self) -> None:
-        """Forget the run: its table is written."""
-        self.__exit__()
-        self.path.unlink(missing_ok=True)

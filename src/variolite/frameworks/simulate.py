@@ -17,10 +17,11 @@ from variolite.crystals.files.checks import Limits
 from variolite.crystals.files.reading import read_all
 from variolite.crystals.files.sources import find_files
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks.batch import Journal, Row, rows_of
+from variolite.frameworks.batch import rows_of
 from variolite.frameworks.charges import partial_charges
 from variolite.frameworks.force_field import find_gas
 from variolite.frameworks.gcmc import Settings, get_ready, simulate
+from variolite.frameworks.journal import Journal, Row
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import write_text_atomic
@@ -69,21 +70,21 @@ def simulate_table(
     if not files:
         where = ", ".join(map(str, paths)) or None
         raise DataError("there are no CIF files", where=where, hint="Give files or folders")
-    journal = Journal(out, record)
-    rows = rows_of(
-        partial(simulate_file, settings=settings),
-        files,
-        journal,
-        title="simulating",
-        progress=progress,
-        workers=min(workers, len(files)),
-        limit=_START + _SLOWER * settings.limit,
-        ready=get_ready,
-    )
-    table = _table(files, rows, gas.key, record)
-    write_table(table, out)
-    write_text_atomic(out.with_name(f"{out.stem}.settings.json"), json.dumps(record, indent=1))
-    journal.remove()
+    with Journal(out, record) as journal:
+        rows = rows_of(
+            partial(simulate_file, settings=settings),
+            files,
+            journal,
+            title="simulating",
+            progress=progress,
+            workers=min(workers, len(files)),
+            limit=_START + _SLOWER * settings.limit,
+            ready=get_ready,
+        )
+        table = _table(files, rows, gas.key, record)
+        write_table(table, out)
+        write_text_atomic(out.with_name(f"{out.stem}.settings.json"), json.dumps(record, indent=1))
+        journal.remove()
     _report(table, f"{gas.key.lower()}_uptake_simulated", out, progress)
     return table
 
