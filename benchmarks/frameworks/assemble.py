@@ -38,12 +38,13 @@ from variolite.frameworks.compatibility import Compatibility
 from variolite.frameworks.nets import interpenetration
 from variolite.frameworks.pores import measure_pores
 from variolite.frameworks.structure_checks import CHECKS, check_structure
-from variolite.frameworks.unit_library import merge_harvest
+from variolite.frameworks.unit_library import UnitLibrary, merge_harvest
 from variolite.scoring.intervals import bootstrap_interval
+from variolite.training.workers import Workers
 
 LIMITS = Limits(max_atoms=2_000, min_distance=0.05, volume_per_atom=(1.0, 2_000.0))
-CAVITIES = 120
-"""Structures whose cavities are measured, as built and as published."""
+CAVITIES = 5
+"""Structures of each part whose cavities are measured, as built and as published."""
 
 
 def family(name: str) -> str:
@@ -92,16 +93,40 @@ def ceiling(structures: Sequence[Crystal]) -> dict[str, Any]:
     return shares
 
 
+def crafted_ceiling(folder: Path) -> dict[str, Any]:
+    return ceiling(list(read_all(folder, limits=LIMITS).crystals))
+
+
+def core_ceiling(number: int) -> dict[str, Any]:
+    return ceiling(list(core_structures(number)))
+
+
+# What every process reads once.
+
+PARTS = 8
+RECORDS: list[Mapping[str, Any]] = []
+NAMES: dict[str, dict[str, str]] = {}
+LIBRARY = UnitLibrary()
+
+
+def prepare(harvest: Path) -> None:
+    """Read the harvest and merge its units."""
+    global LIBRARY
+    with harvest.open() as file:
+        RECORDS[:] = sorted((json.loads(line) for line in file), key=lambda one: one["file"])
+    LIBRARY, names = merge_harvest(RECORDS)
+    NAMES.update(names)
+
+
 # Round trip: real structures from their own net and units.
 
 
-def round_trip(
-    records: Sequence[Mapping[str, Any]],
-    names: Mapping[str, Mapping[str, str]],
-    compatibility: Compatibility,
-    real: Mapping[str, Crystal],
-) -> dict[str, Any]:
-    """Rebuild every structure that was read backwards into a net and units with bonds to it."""
+def trip_part(folder: Path, part: int) -> dict[str, Any]:
+    """Rebuild structures that were read backwards into a net and units, one part of them."""
+    records, names = RECORDS[part::PARTS], NAMES
+    compatibility = Compatibility(LIBRARY, strict=False)
+    paths = [folder / Path(record["file"]).name for record in records if record.get("nets")]
+    real = {crystal.name: crystal for crystal in read_all(paths, limits=LIMITS).crystals}
     stages: Counter[str] = Counter({"read": len(records)})
     lines: list[dict[str, Any]] = []
     for record in records:
@@ -131,7 +156,7 @@ def round_trip(
         pair = Crystals.of([real[name], result.crystal])
         line["volume_ratio"] = float(np.divide(*densities(pair)))
         atoms = [np.bincount(c.species, minlength=119) / len(c) for c in pair]
-        line["same_composition"] = bool(np.allclose(*atoms, atol=1e-6))
+        line["same_composition"] = bool(np.abs(atoms[0] - atoms[1]).max() < 1e-6)
         if sum("cavity" in other for other in lines) < CAVITIES:
             line["cavity"], line["real_cavity"] = (
                 measure_pores(crystal)["largest_cavity_diameter"]
@@ -140,17 +165,21 @@ def round_trip(
     return {"stages": dict(stages), "lines": lines}
 
 
+def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    stages: Counter[str] = Counter()
+    for part in parts:
+        stages.update(part["stages"])
+    return {"stages": dict(stages), "lines": [line for part in parts for line in part["lines"]]}
+
+
 # Random choices.
 
 
 def random_choices(
-    number: int,
-    records: Sequence[Mapping[str, Any]],
-    compatibility: Compatibility,
-    rng: np.random.Generator,
+    number: int, compatibility: Compatibility, rng: np.random.Generator
 ) -> Iterator[tuple[str, list[str]]]:
     """Nets as often as they occur, with units at random from those that fit, until compatible."""
-    nets = [record["nets"][0] for record in records if record.get("nets") and not record["rods"]]
+    nets = occurring_nets()
     found = 0
     while found < number:
         net = nets[rng.integers(len(nets))]
@@ -164,13 +193,20 @@ def random_choices(
             yield net, units
 
 
-def assembled(
-    choices: Sequence[tuple[str, list[str]]],
-    compatibility: Compatibility,
-    seen: set[tuple[str, frozenset[str]]],
-) -> dict[str, Any]:
+def occurring_nets() -> list[str]:
+    return [one["nets"][0] for one in RECORDS if one.get("nets") and not one["rods"]]
+
+
+def random_part(number: int, seed: int) -> list[dict[str, Any]]:
+    """Assemble random compatible choices."""
+    compatibility = Compatibility(LIBRARY)
+    seen = {
+        (net, frozenset(NAMES[one["file"]].get(unit[0], unit[0]) for unit in one["units"]))
+        for one in RECORDS
+        for net in one.get("nets", ())
+    }
     lines = []
-    for net, units in choices:
+    for net, units in random_choices(number, compatibility, np.random.default_rng(seed)):
         began = time.process_time()
         result = assemble(Candidate("x", (net,), tuple(sorted(set(units))), {}), compatibility)
         lines.append(
@@ -183,21 +219,19 @@ def assembled(
                 "seconds": time.process_time() - began,
             }
         )
-    return {"lines": lines}
+    return lines
 
 
-def by_autografs(
-    choices: Sequence[tuple[str, list[str]]], number: int, seed: int
-) -> dict[str, Any]:
+def by_autografs(number: int, seed: int) -> dict[str, Any]:
     """AuToGraFS alone: random blocks that its own sieve lists, at its usual gates."""
     from autografs import Autografs
 
     maker, rng = Autografs(), np.random.default_rng(seed)
     tally: Counter[str] = Counter()
     seconds = []
-    for net, _ in choices:
-        if tally["asked"] >= number:
-            break
+    nets = occurring_nets()
+    while tally["asked"] < number:
+        net = nets[rng.integers(len(nets))]
         topology = maker.topologies[net]
         options = maker.list_building_units(sieve=net)
         if len(options) != len(topology.mappings):
@@ -336,29 +370,23 @@ def main() -> None:
     parser.add_argument("--autografs", type=int, default=60)
     parser.add_argument("--core", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--target", type=Path, default=RESULTS / "frameworks_assemble")
     options = parser.parse_args()
     made = provenance(
         command("benchmarks.frameworks.assemble", options), ("AuToGraFS", "core-mof", "numpy")
     )
-    with options.harvest.open() as file:
-        records = sorted((json.loads(line) for line in file), key=lambda record: record["file"])
-    library, names = merge_harvest(records)
-    real = {c.name: c for c in read_all(options.cifs, limits=LIMITS).crystals}
-    found: dict[str, Any] = {"crafted": ceiling(list(real.values()))}
-    found["core"] = ceiling(list(core_structures(options.core)))
-    lenient = Compatibility(library, strict=False)
-    found["round_trip"] = round_trip(records, names, lenient, real)
-    strict = Compatibility(library)
-    seen = {
-        (net, frozenset(names[r["file"]].get(unit[0], unit[0]) for unit in r["units"]))
-        for r in records
-        for net in r.get("nets", ())
-    }
-    rng = np.random.default_rng(options.seed)
-    choices = list(random_choices(options.random, records, strict, rng))
-    found["random"] = assembled(choices, strict, seen)
-    found["autografs"] = by_autografs(choices, options.autografs, options.seed)
+    found: dict[str, Any] = {}
+    with Workers(options.workers, initializer=prepare, initargs=(options.harvest,)) as pool:
+        trips = [pool.submit(trip_part, options.cifs, part) for part in range(PARTS)]
+        draws = [pool.submit(random_part, options.random // PARTS, part) for part in range(PARTS)]
+        alone = pool.submit(by_autografs, options.autografs, options.seed)
+        crafted = pool.submit(crafted_ceiling, options.cifs)
+        core = pool.submit(core_ceiling, options.core)
+        found["crafted"], found["core"] = crafted.result(), core.result()
+        found["round_trip"] = joined([part.result() for part in trips])
+        found["random"] = {"lines": [line for part in draws for line in part.result()]}
+        found["autografs"] = alone.result()
     write_page(options.target, "Frameworks assembled from building units", page(found), found, made)
 
 

@@ -53,9 +53,9 @@ def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path)
     assert result["built"].to_list() == [True, True, False, False, False, False]
     failures = result["failure"].to_list()
     assert failures[:2] == ["", ""]
-    assert failures[2] == "no net is called 'pcuu'"
-    assert failures[3] == "no building unit is called 'node_Q'"
-    assert failures[4] == "the net sql is a layer"
+    assert failures[2] == "no net is called 'pcuu'. Did you mean pcu?"
+    assert failures[3].startswith("no building unit is called 'node_Q'. ")
+    assert failures[4] == "incompatible: the net sql is a layer"
     assert failures[5] == "no net is given"
     assert result["net_built"][1] == "pcu"  # dia has no vertex with six arms
     assert result["a_requested"].to_list() == [99.0] * 6
@@ -78,7 +78,7 @@ def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path)
         "linker_C6H4_2X": 3,
         "node_C6O13Zn4_6X": 1,
     }
-    assert made["candidates"]["layer"]["failure"] == "the net sql is a layer"
+    assert made["candidates"]["layer"]["failure"] == failures[4]
 
 
 def test_a_run_goes_on_where_it_was(table, units, tmp_path, monkeypatch):

@@ -33,7 +33,7 @@ from variolite.frameworks.compatibility import (
     Compatibility,
     IncompatibleError,
 )
-from variolite.frameworks.nets import Nets, all_nets
+from variolite.frameworks.nets import Nets, UnusableNetError, all_nets
 from variolite.frameworks.placement import Built, build
 from variolite.frameworks.pores import measure_pores
 from variolite.frameworks.structure_checks import CHECKS, check_structure
@@ -98,8 +98,8 @@ def assemble(
         try:
             assignment = compatibility.place(net, candidate.units, counts=candidate.counts)
         except DataError as error:
-            kind = "incompatible: " if isinstance(error, IncompatibleError) else ""
-            failure = f"{kind}{error.what}"
+            known = isinstance(error, IncompatibleError | UnusableNetError)
+            failure = f"incompatible: {error.what}" if known else str(error)
             continue
         for seed in range(settings.attempts):
             if seed:
@@ -138,7 +138,7 @@ def _failure(built: Built, checks: Mapping[str, str]) -> str:
 # Candidates from a table.
 
 
-def candidates_of(frame: pl.DataFrame) -> list[Candidate]:
+def candidates_of(frame: pl.DataFrame, where: str = "candidates") -> list[Candidate]:
     """Read candidates from columns net, and nodes with linker_units, or units.
 
     A DataError says which column is missing; a cell that cannot be read fails its row later.
@@ -148,7 +148,7 @@ def candidates_of(frame: pl.DataFrame) -> list[Candidate]:
         hint = "Candidates need net and nodes, and linker_units where there are linkers; it has: "
         raise DataError(
             f"has no column {missing!r}",
-            where="candidates",
+            where=where,
             hint=hint + ", ".join(frame.columns[:20]),
         )
     given = frame["name"].cast(pl.String).to_list() if "name" in frame.columns else []
@@ -258,7 +258,7 @@ def assemble_table(
     """
     settings, progress = settings or Settings(), progress or Progress()
     frame = read_table(table, text=("name", "net", "nodes", "linker_units", "units"))
-    candidates = candidates_of(frame)
+    candidates = candidates_of(frame, str(table))
     with progress.stage("reading nets and building units"):
         library = library_of(units)
         all_nets()
