@@ -43,7 +43,7 @@ from variolite.scoring.intervals import bootstrap_interval
 from variolite.training.workers import Workers
 
 LIMITS = Limits(max_atoms=2_000, min_distance=0.05, volume_per_atom=(1.0, 2_000.0))
-CAVITIES = 5
+CAVITIES = 3
 """Structures of each part whose cavities are measured, as built and as published."""
 
 

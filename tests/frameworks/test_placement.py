@@ -4,7 +4,7 @@ from made_up_units import phenylene, pillared_paddlewheel, pyrazine, zinc_oxide_
 
 from variolite.crystals.crystals import Crystals
 from variolite.frameworks.compatibility import Compatibility
-from variolite.frameworks.placement import _Bodies, _finer_lattices, build
+from variolite.frameworks.placement import CollapsedError, _Bodies, _finer_lattices, build
 from variolite.frameworks.structure_checks import check_structure
 from variolite.frameworks.unit_library import UnitLibrary
 
@@ -111,3 +111,14 @@ def test_finer_lattices_are_all_there_and_all_different(times, lattices):
         for other in found[:place]:
             change = np.linalg.inv(one) @ other
             assert not np.allclose(change, np.rint(change))
+
+
+def test_a_cell_that_collapses_is_an_error_and_no_search_without_end(compatibility):
+    placed = compatibility.place("pcu", ["node_C6O13Zn4_6X", "linker_C6H4_2X"])
+    net = compatibility.nets["pcu"]
+    bodies = _Bodies(net, placed, compatibility.library, np.random.default_rng(0))
+    bodies.lattice = bodies.lattice * np.array([[1.0], [1.0], [0.05]])
+    with pytest.raises(CollapsedError, match="the cell collapses"):
+        bodies.relaxed()
+    with pytest.raises(CollapsedError, match="no room for 997 nets"):
+        build(net, placed, compatibility.library, catenation=997)

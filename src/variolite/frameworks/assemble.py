@@ -34,7 +34,7 @@ from variolite.frameworks.compatibility import (
     IncompatibleError,
 )
 from variolite.frameworks.nets import Nets, UnusableNetError, all_nets
-from variolite.frameworks.placement import Built, build
+from variolite.frameworks.placement import Built, CollapsedError, build
 from variolite.frameworks.pores import measure_pores
 from variolite.frameworks.structure_checks import CHECKS, check_structure
 from variolite.frameworks.unit_library import UnitLibrary, read_units, shipped_units
@@ -106,15 +106,19 @@ def assemble(
                 assignment = compatibility.place(
                     net, candidate.units, counts=candidate.counts, seed=seed
                 )
-            built = build(
-                compatibility.nets[net],
-                assignment,
-                compatibility.library,
-                catenation=candidate.catenation,
-                name=candidate.name,
-                seed=seed,
-            )
             tried += 1
+            try:
+                built = build(
+                    compatibility.nets[net],
+                    assignment,
+                    compatibility.library,
+                    catenation=candidate.catenation,
+                    name=candidate.name,
+                    seed=seed,
+                )
+            except CollapsedError as error:
+                failure, checks = error.what, {}
+                continue
             checks = check_structure(built.crystal)
             failure = _failure(built, checks)
             if not failure:
@@ -219,7 +223,7 @@ def assemble_all(
     used = {unit for candidate in candidates for unit in candidate.units}
     chosen = UnitLibrary(library[unit] for unit in sorted(used & set(library)))
     nets = all_nets().only(net for candidate in candidates for net in candidate.nets)
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    workers = (os.cpu_count() or 1) if workers is None else workers
     with Workers(
         min(workers, max(len(candidates), 1)),
         limit=settings.limit,

@@ -7,6 +7,7 @@ units has its length and leaves both in the direction of their arms, and no othe
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -15,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from variolite.crystals.crystals import Crystal
+from variolite.crystals.crystals import Crystal, cell_heights
 from variolite.crystals.elements import COVALENT_RADII, atomic_numbers
 from variolite.crystals.geometry.periodic import reduced_basis
+from variolite.errors import DataError
 from variolite.frameworks.compatibility import Assignment
 from variolite.frameworks.nets import Net
 from variolite.frameworks.structure_checks import Bonded, neighbours
@@ -31,8 +33,13 @@ _CLASH = 0.5  # weight of a squared Angstrom of clash to one of a bond that is o
 _SKIN = 1.0  # Angstrom within which pairs are kept until the next list of them
 _STAGES, _ITERATIONS = 4, 60
 _STIFF = 15.0  # Angstrom that a unit of strain counts for
+_FLATTEST = 1.5  # Angstrom between opposite faces of a cell
 _FINER = 60  # finer lattices that are looked at, those with the longest vectors
 _NEXT = 1.9  # Angstrom from an anchor to the atoms next to it
+
+
+class CollapsedError(DataError):
+    """The cell that is to hold the units becomes too flat for any."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ def build(
 ) -> Built:
     """Place and relax the units of an assignment; ``seed`` turns those on edges about them.
 
-    With ``catenation`` n, n equal nets interpenetrate, shifted where they have most room.
+    With ``catenation`` n, n equal nets interpenetrate, shifted where they have most room. Raises
+    a CollapsedError.
     """
     bodies = _Bodies(net, assignment, library, np.random.default_rng(seed))
     points, lattice = bodies.relaxed()
@@ -240,7 +248,12 @@ class _Bodies:
             self.turned = turns @ self.turned
             if np.abs(x).max() < 0.01:
                 break
+        self._require_room()
         return self._points(self.turned, self.centres), self.lattice
+
+    def _require_room(self) -> None:
+        if not (cell_heights(self.lattice[None]) > _FLATTEST).all():
+            raise CollapsedError("the cell collapses")
 
     def interpenetrate(self, times: int, *, choice: int = 0) -> None:
         """Shift copies of the net into its voids, by a finer lattice of as many points.
@@ -248,22 +261,23 @@ class _Bodies:
         The cell then holds one net as before and is that many times smaller. ``choice`` counts
         from the lattice with the most room.
         """
-        changes = _finer_lattices(times)
-        shortest = [
-            np.linalg.norm(_in_shortest(np.linalg.inv(change) @ self.lattice), axis=1).min()
-            for change in changes
-        ]
-        rated = []
         given, shifts = self.lattice, self.shifts
-        for place in np.argsort(shortest)[::-1][:_FINER].tolist():
-            self.lattice = np.linalg.inv(changes[place]) @ given
-            self._list_pairs()
-            count = 6 * len(self.units) + 6
-            self.shifts = shifts @ changes[place]
-            rated.append((self._energy(np.zeros(count))[0], place))
-        best = sorted(rated)[min(choice, len(rated) - 1)][1]
-        self.lattice = np.linalg.inv(changes[best]) @ given
-        self.shifts = shifts @ changes[best]
+        finer = []
+        for change in _finer_lattices(times):
+            lattice = np.linalg.inv(change) @ given
+            shortest = reduced_basis(lattice[None])[0]
+            finer.append((shortest @ lattice, change @ np.linalg.inv(shortest)))
+        finer.sort(key=lambda found: -np.linalg.norm(found[0], axis=1).min())
+        rated = []
+        for place, (lattice, change) in enumerate(finer[:_FINER]):
+            self.lattice, self.shifts = lattice, np.rint(shifts @ change)
+            with suppress(CollapsedError):
+                self._list_pairs()
+                rated.append((self._energy(np.zeros(6 * len(self.units) + 6))[0], place))
+        if not rated:
+            raise CollapsedError(f"there is no room for {times} nets")
+        lattice, change = finer[sorted(rated)[min(choice, len(rated) - 1)][1]]
+        self.lattice, self.shifts = lattice, np.rint(shifts @ change)
 
     def _points(self, turned: Floats, centres: Floats) -> Floats:
         points: Floats = np.einsum("nij,nj->ni", turned[self.owner], self.local)
@@ -276,6 +290,7 @@ class _Bodies:
 
     def _list_pairs(self) -> None:
         """Find the pairs of atoms of different units, or images, that may come close."""
+        self._require_room()
         atoms = self._points(self.turned, self.centres)[: self.atoms]
         widest = 2 * float(self._radii.max()) + ROOM + _SKIN
         close = neighbours(self.lattice, atoms @ np.linalg.inv(self.lattice), widest)
@@ -342,12 +357,6 @@ def _finer_lattices(times: int) -> list[Floats]:
             for b, d, e in product(range(c), range(f), range(f)) if not left else ():
                 found.append(np.array([[a, 0, 0], [b, c, 0], [d, e, f]], dtype=np.float64))
     return found
-
-
-def _in_shortest(lattice: Floats) -> Floats:
-    """The shortest basis of a lattice."""
-    basis: Floats = reduced_basis(lattice[None])[0] @ lattice
-    return basis
 
 
 def _bond_length(one: Unit, arm: int, other: Unit, far: int) -> float:
