@@ -93,7 +93,8 @@ def assemble(
     """Build one candidate, in this process."""
     settings = settings or Settings()
     began = time.perf_counter()
-    failure, checks, assignment, tried = "no net is given", {}, None, 0
+    failure, assignment, tried = "no net is given", None, 0
+    checks: dict[str, str] = {}
     for net in candidate.nets:
         try:
             assignment = compatibility.place(net, candidate.units, counts=candidate.counts)

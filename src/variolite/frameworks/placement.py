@@ -34,6 +34,7 @@ _SKIN = 1.0  # Angstrom within which pairs are kept until the next list of them
 _STAGES, _ITERATIONS = 4, 60
 _STIFF = 15.0  # Angstrom that a unit of strain counts for
 _FLATTEST = 1.5  # Angstrom between opposite faces of a cell
+_MOST_NETS = 24
 _FINER = 60  # finer lattices that are looked at, those with the longest vectors
 _NEXT = 1.9  # Angstrom from an anchor to the atoms next to it
 
@@ -71,6 +72,8 @@ def build(
     With ``catenation`` n, n equal nets interpenetrate, shifted where they have most room. Raises
     a CollapsedError.
     """
+    if catenation > _MOST_NETS:
+        raise CollapsedError(f"there is no room for {catenation} nets")
     bodies = _Bodies(net, assignment, library, np.random.default_rng(seed))
     points, lattice = bodies.relaxed()
     if catenation > 1:
