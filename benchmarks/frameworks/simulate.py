@@ -46,8 +46,8 @@ INTRODUCTION = """
 Carbon dioxide at 1 bar and 298 K in mol/kg, by `variolite frameworks simulate` (RASPA3 by way of
 raspalib), beside the table of CRAFTED (RASPA2; Oliveira et al., Sci. Data 2023). Uptakes in the
 table depend on the force field: the spread is that of its eight columns, UFF and DREIDING each with
-charges of DDEC, EQeq and Qeq and without. Charges of DDEC are those of the CIF files. An uptake is
-within the spread if it is up to twice its own error.
+charges of DDEC, EQeq and Qeq and without. Charges of DDEC are those of the CIF files. An uptake
+counts as within the spread where it is not outside by more than twice its own error.
 """
 STOPS = ((100, 0.05), (300, 0.05), (500, 0.05), (500, 0.02))  # least cycles, tolerance
 
