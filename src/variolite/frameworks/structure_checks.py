@@ -34,7 +34,7 @@ Integers = NDArray[np.int64]
 SLACK, METAL_SLACK = 0.3, 0.4
 _SHORT = 0.4  # how far below the sum of covalent radii no bond goes, multiple ones included
 _HEAVY, _ANY = 1.0, 0.7  # Angstrom
-_DENSITY = (0.1, 4.0)  # g/cm3; of 12,020 structures of CoRE 2019 none lies outside .13 to 4.0
+_DENSITY = (0.1, 4.0)  # g/cm3
 _BENT = 150.0  # degrees: two bonds of a carbon without hydrogen are straighter
 _FLAT = 340.0  # degrees: three bonds of one, together
 
