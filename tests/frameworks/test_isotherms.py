@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from variolite.errors import DataError
-from variolite.frameworks.isotherms import label_table, labels_at, parse_pressure, read_isotherms
+from variolite.frameworks.isotherms import label_table, labels_at, read_isotherms
 
 
 @pytest.fixture
@@ -109,16 +109,3 @@ def test_labels_go_beside_described_frameworks(isotherms, tmp_path):
     table.write_text("name,density\nother,1.5\n")
     with pytest.raises(DataError, match=r"no framework has an isotherm\. Its names are like other"):
         label_table(isotherms, out, **where)
-
-
-@pytest.mark.parametrize(
-    ("text", "pascal"), [("1bar", 1e5), (".15 bar", 15e3), ("100 kPa", 1e5), ("2e3Pa", 2e3)]
-)
-def test_pressures_have_units(text, pascal):
-    assert parse_pressure(text) == pytest.approx(pascal)
-
-
-@pytest.mark.parametrize("text", ["1", "bar", "-1bar", "0 bar", "1 m", "1.2.3bar"])
-def test_what_is_no_pressure(text):
-    with pytest.raises(DataError, match=r"is no pressure with a unit\. Write 1bar"):
-        parse_pressure(text)

@@ -83,7 +83,8 @@ def labels(
     Columns are co2_uptake, co2_uptake_sd and co2_uptake_n for CO2. Between two pressures of an
     isotherm its uptake is interpolated; it is never extrapolated.
     """
-    from variolite.frameworks.isotherms import label_table, parse_pressure
+    from variolite.frameworks.isotherms import label_table
+    from variolite.frameworks.simulate import parse_pressure
 
     keep_inputs("--out", out, isotherms)
     label_table(

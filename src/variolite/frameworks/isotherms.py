@@ -7,7 +7,6 @@ logarithm of pressure; beyond those of the table nothing is said.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from variolite.errors import DataError, nearest
 from variolite.progress import Progress
 from variolite.records import read_table, require_writable, write_table
-from variolite.records.units import can_convert, convert, kindred, split_header
+from variolite.records.units import can_convert, convert, split_header
 
 Floats = NDArray[np.float64]
 
@@ -33,21 +32,6 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
 }
 _UPTAKES = {"mmol/g": 1.0, "mol/kg": 1.0, "mol/g": 1e3, "mmol/kg": 1e-3}
 _EQUAL = 0.51  # K: 298 is 298.15
-
-
-def parse_pressure(text: str) -> float:
-    """Return in Pa what is written with its unit, as 1bar or 0.15 bar."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[-+]?\d+)?)\s*(.*?)\s*", text, re.IGNORECASE)
-    try:
-        value = float(match[1]) if match else np.nan
-    except ValueError:
-        value = np.nan
-    unit = match[2] if match else None
-    if not can_convert(unit, "pa") or not 0 < value < np.inf:
-        units = ", ".join(["pa", *kindred("pa")])
-        what = f"{text!r} is no pressure with a unit"
-        raise DataError(what, where="--pressure", hint=f"Write 1bar; units are {units}")
-    return float(convert(np.array(value), str(unit), "pa"))
 
 
 class Isotherms(NamedTuple):
