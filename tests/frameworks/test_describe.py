@@ -205,6 +205,8 @@ def test_nothing_to_read_is_an_error(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no structures were found"):
         describe_files([tmp_path / "empty"], tmp_path / "out.csv")
+    with pytest.raises(DataError, match="the table goes there"):
+        describe_files([tmp_path / "empty"], tmp_path / "a.csv", units=tmp_path / "a.csv")
     bad = tmp_path / "broken.cif"
     bad.write_text(BAD["broken.cif"])
     with pytest.raises(ShortfallError, match="none of 1 structures could be read"):

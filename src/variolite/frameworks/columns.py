@@ -40,7 +40,7 @@ UNITS: dict[str, str] = {
     "co2_uptake_simulated_error": "mol/kg",
 }
 """Numeric columns and their units; void fractions are of a point probe, accessible ones of
-`PROBE`."""
+`PROBE`, packing fractions of spheres with covalent radii."""
 
 SETS = ("metals", "nodes", "linker_units", "node_formulas", "linkers", "linker_keys", "linkers_raw")
 

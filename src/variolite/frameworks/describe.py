@@ -95,6 +95,9 @@ def describe_files(
     require_writable(out)
     if units is not None:
         require_parent(units)
+        if units.resolve() == out.resolve():
+            hint = "Give the units a file of their own, such as units.xyz"
+            raise DataError("the table goes there", where=f"--units {units}", hint=hint)
     with progress.stage("reading structures") as step:
         structures = list(read_frameworks_in(paths, step))
     if not structures:

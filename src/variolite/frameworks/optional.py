@@ -8,7 +8,6 @@ from variolite.errors import DataError
 
 PACKAGES = {
     "rdkit": "rdkit",
-    "pyzeo": "pyzeo",
     "mofstructure": "mofstructure",
     "autografs": "AuToGraFS",
     "CoRE_MOF": "core-mof",
