@@ -114,14 +114,15 @@ class FrameworkField:
     ) -> Diagnosis:
         """Draw rows and diagnose them, or take the diagnosis of the last score."""
         from variolite.frameworks.diagnosis import Diagnosis
-        from variolite.frameworks.score_run import diagnose_run, parts_of
+        from variolite.frameworks.score_run import diagnose_run, draw_rows, parts_of
         from variolite.training.run_folder import read_object
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
             bound = parse_mapping(mapping, model.schema.schema.columns)
             with progress.stage("diagnosing") as step:
-                return diagnose_run(model, parts_of(model, data, bound, run.split()), log=step)
+                parts = parts_of(model, data, bound, run.split())
+                return diagnose_run(model, parts, draw_rows(model, log=step), log=step)
         stored = run.read(run.health_file, lambda p: Diagnosis.model_validate(read_object(p)))
         if stored is None:
             hint = "give the table trained on with --data, or run `variolite score` first"

@@ -173,12 +173,17 @@ def generate(
     return _told(model, pl.concat(found), request), drawn
 
 
+def table_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with cells in the place of their shapes."""
+    made: dict[str, NDArray[Any]] = {name: rows[name].to_numpy() for name in rows.columns}
+    return pl.DataFrame(with_cells(made))
+
+
 def _told(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.DataFrame:
     """Add names, cells, requests and predictions."""
     columns: dict[str, Any] = {"name": [f"generated_{i:05d}" for i in range(rows.height)]}
     own = [name for name in rows.columns if name not in model.condition_names]
-    made: dict[str, NDArray[Any]] = {name: rows[name].to_numpy() for name in own}
-    columns |= with_cells(made)
+    columns |= table_of(rows.select(own)).to_dict()
     for name, value in request.values.items():
         columns[f"{name}_requested"] = np.full(rows.height, value)
     if model.surrogates and rows.height:

@@ -7,7 +7,7 @@ families than the generator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 from variolite.errors import DataError
 from variolite.frameworks.diagnosis import Diagnosis, ModelFacts, diagnose
 from variolite.frameworks.framework_model import FrameworkModel
-from variolite.frameworks.sampling import Request, draw, generate
+from variolite.frameworks.sampling import Request, draw, generate, table_of
 from variolite.records import Records, Split, write_table
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval
@@ -81,15 +81,21 @@ def parts_of(model: FrameworkModel, data: Any, mapping: Mapping[str, str], split
     )
 
 
-def diagnose_run(model: FrameworkModel, parts: Parts, *, seed: int = 0, log: Log) -> Diagnosis:
-    """Draw rows of every member and hold them against real ones; see `diagnose`."""
-    nothing = Request({}, {})
+def draw_rows(model: FrameworkModel, *, seed: int = 0, log: Log) -> list[pl.DataFrame]:
+    """Draw rows of every member, whatever they are."""
     log(f"drawing {DRAWN:,} rows")
-    members = [model.only(i) for i in range(len(model.members))]
-    drawn = [draw(one, DRAWN, nothing, PLAIN, seed + i) for i, one in enumerate(members)]
-    coldest = draw(members[0], 2_000, nothing, Dials(temperature=1e-4), seed)
+    nothing, members = Request({}, {}), range(len(model.members))
+    return [draw(model.only(i), DRAWN, nothing, PLAIN, seed + i) for i in members]
+
+
+def diagnose_run(
+    model: FrameworkModel, parts: Parts, drawn: Sequence[pl.DataFrame], *, seed: int = 0, log: Log
+) -> Diagnosis:
+    """Hold rows drawn of every member against real ones; see `diagnose`."""
     log("comparing them with real rows")
-    facts = model_facts(members[0], parts.records["test"])
+    first = model.only(0)
+    coldest = draw(first, 2_000, Request({}, {}), Dials(temperature=1e-4), seed)
+    facts = model_facts(first, parts.records["test"])
     return diagnose(parts.frames["train"], parts.frames["test"], drawn, argmax=coldest, model=facts)
 
 
@@ -126,22 +132,29 @@ def score_framework_run(
     seed: int = 0,
     log: Log = lambda _: None,
 ) -> Scorecard:
-    """Score a finished run and write scorecard.json, health.json and held_out.parquet."""
+    """Score a finished run; write scorecard.json, health.json, and the rows that the page shows."""
     model: FrameworkModel = run.model()
     parts = parts_of(model, data, mapping, run.split())
     rows = [*_reconstruction(model, parts.records["test"], parts.frames["test"])]
-    found = diagnose_run(model, parts, seed=seed, log=log)
+    drawn = draw_rows(model, seed=seed, log=log)
+    found = diagnose_run(model, parts, drawn, seed=seed, log=log)
     rows += _generation(found, len(model.members))
     notes = [finding.text for finding in found.findings]
+    made = [table_of(frame).with_columns(member=i) for i, frame in enumerate(drawn)]
     for name in model.condition_names:
         log(f"asking for {name}")
-        more, note = _obedience(model, name, seed)
+        more, note, asked = _obedience(model, name, seed)
         rows += more
+        made += asked
         notes.append(note)
     card = Scorecard(tuple(rows), tuple(notes))
     card.write(run.scorecard_file)
     run.write_json(run.health_file, found.to_dict())
     write_table(parts.frames["test"], run.held_out_file)
+    write_table(parts.frames["train"], run.training_file)
+    # Half the size; nobody needs more digits of what was drawn.
+    short = pl.selectors.float().cast(pl.Float32)
+    write_table(pl.concat(made, how="diagonal").with_columns(short), run.generated_file)
     run.seal_score()
     return card
 
@@ -201,16 +214,21 @@ def _generation(found: Diagnosis, members: int) -> list[ScoreRow]:
     return rows
 
 
-def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[list[ScoreRow], str]:
-    """Ask for values over the range of the training rows, and correlate what is predicted."""
+def _obedience(
+    model: FrameworkModel, name: str, seed: int
+) -> tuple[list[ScoreRow], str, list[pl.DataFrame]]:
+    """Ask for values over the range of the training rows, and correlate what is predicted.
+
+    The rows that were made come too.
+    """
     chain = model.schema.numeric[name]
     # By the normal scores of the middle nine tenths: as many requests where rows are many.
     low, high = chain.usual or (0.0, 1.0)
     values = np.linspace(low + 0.05 * (high - low), high - 0.05 * (high - low), REQUESTS)
     surrogate = model.surrogates.get(name)
     if surrogate is None:
-        return [], f"{name}: there were too few rows of other families for a surrogate"
-    statistics = []
+        return [], f"{name}: there were too few rows of other families for a surrogate", []
+    statistics, asked_for = [], []
     for member in range(len(model.members)):
         one, predicted = model.only(member), []
         for turn, value in enumerate(values.tolist()):
@@ -218,6 +236,7 @@ def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[list[ScoreR
             seed_of = seed + 1_000 * member + turn
             made, _ = generate(one, EACH, request, dials=PLAIN, seed=seed_of)
             predicted.append(made[f"{name}_predicted"].to_numpy())
+            asked_for.append(made.with_columns(member=member))
         found = np.array(predicted)
         rng, asked = np.random.default_rng(seed), np.repeat(values, EACH)
         resampled = []
@@ -236,7 +255,7 @@ def _obedience(model: FrameworkModel, name: str, seed: int) -> tuple[list[ScoreR
         f"has not seen (R2 {surrogate.r2:.2f} on families left out); it sees no condition"
     )
     row = key.row("spearman_asked", interval, REQUESTS, len(model.members))
-    return [row], note
+    return [row], note, asked_for
 
 
 def format_framework_scorecard(card: Scorecard) -> str:

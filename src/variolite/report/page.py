@@ -84,11 +84,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns from ``numbers_from`` on are set flush right."""
+    """A table; columns from ``numbers_from`` on are set flush right.
+
+    The reader sorts a ``sortable`` one by its heads: by number where a column begins with numbers.
+    """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     numbers_from: int | None = None
+    sortable: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ _HELD: set[Path] = set()  # runs that this process writes
 _BY_FIT = ["recipe.yaml", "split.json", "history.jsonl", "environment.json"]
 _BY_FIT += [f"model/{name}" for name in (DESCRIPTION, WEIGHTS, "clusters.safetensors")]
 _BY_SCORE = ["scorecard.json", "health.json", "held_out.parquet"]
+_BY_SCORE += ["training.parquet", "generated.parquet"]
 _BY_SCORE += ["originals.crystals", "reconstructed.crystals", "samples.crystals"]
 
 
@@ -70,6 +71,8 @@ class RunFolder:
     scorecard_file = _Part("scorecard.json")
     health_file = _Part("health.json")
     held_out_file = _Part("held_out.parquet")
+    training_file = _Part("training.parquet")
+    generated_file = _Part("generated.parquet")
     clusters_file = _Part("model/clusters.safetensors")
     page_file = _Part("report.html")
     manifest_file = _Part("manifest.json")
