@@ -258,8 +258,8 @@ def assemble_table(
 ) -> pl.DataFrame:
     """Assemble the candidates of a table into a folder; what is there already is kept.
 
-    Writes NAME.cif for each that passes all checks, candidates.csv with all rows, and
-    provenance.json. Raises a ShortfallError where no candidate could be built.
+    Writes NAME.cif for each that passes all checks, candidates.csv with all rows, provenance.json
+    and report.html. Raises a ShortfallError where no candidate could be built.
     """
     settings, progress = settings or Settings(), progress or Progress()
     frame = read_table(table, text=("name", "net", "nodes", "linker_units", "units"))
@@ -288,6 +288,10 @@ def assemble_table(
     write_table(outcome, out / "candidates.csv")
     record = _provenance(table, units, library, settings, candidates, lines)
     write_text_atomic(out / "provenance.json", json.dumps(record, indent=1) + "\n")
+    with progress.stage("writing the report"):
+        from variolite.frameworks.report.candidates_page import write_candidates_page
+
+        write_candidates_page(out, library)
     passed = int(outcome["built"].sum())
     progress.note(f"{passed:,} of {len(lines):,} candidates are built and pass all checks")
     for reason, count in _reasons(lines).items():

@@ -132,7 +132,8 @@ def assemble(
     """Build candidates in three dimensions and check them.
 
     Writes a CIF file for every candidate that passes all checks, candidates.csv with what came of
-    each row, and provenance.json. A run that was interrupted goes on where it was.
+    each row, provenance.json, and report.html with all of it as a table and structures to turn. A
+    run that was interrupted goes on where it was.
     """
     from variolite.frameworks.assemble import Settings, assemble_table
 
@@ -142,6 +143,22 @@ def assemble(
         table, out, units=units or (), settings=settings, workers=workers, progress=PROGRESS
     )
     typer.echo(str(out))
+
+
+@app.command()
+def page(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that assemble wrote, with simulated.csv.")
+    ],
+) -> None:
+    """Write report.html of assembled candidates again.
+
+    Uptakes that `simulate DIR --out DIR/simulated.csv` wrote stand beside those that were
+    requested and predicted.
+    """
+    from variolite.frameworks.report.candidates_page import write_candidates_page
+
+    typer.echo(str(write_candidates_page(folder)))
 
 
 @app.command()

@@ -99,7 +99,7 @@ class FrameworkField:
             return score_framework_run(run, data, mapping=bound, log=step)
 
     def report(self, run: RunFolder) -> Path:
-        from variolite.frameworks.framework_page import framework_page
+        from variolite.frameworks.report.framework_page import framework_page
         from variolite.training.run_folder import read_run
 
         return run.write_page(framework_page(read_run(run)))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from variolite.errors import DataError
-from variolite.frameworks.diagnosis import Diagnosis, ModelFacts, diagnose
+from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagnose
 from variolite.frameworks.framework_model import FrameworkModel
 from variolite.frameworks.sampling import Request, draw, generate, table_of
 from variolite.records import Records, Split, write_table
@@ -96,7 +96,9 @@ def diagnose_run(
     first = model.only(0)
     coldest = draw(first, 2_000, Request({}, {}), Dials(temperature=1e-4), seed)
     facts = model_facts(first, parts.records["test"])
-    return diagnose(parts.frames["train"], parts.frames["test"], drawn, argmax=coldest, model=facts)
+    train, test = parts.frames["train"], parts.frames["test"]
+    layout = Layout.among(drawn[0].columns)
+    return diagnose(train, test, drawn, argmax=coldest, model=facts, layout=layout)
 
 
 def model_facts(model: FrameworkModel, records: Records, seed: int = 0) -> ModelFacts:

@@ -7,7 +7,7 @@ that lack a value are left out where that column is looked at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
 from typing import Any
@@ -43,6 +43,14 @@ class Layout:
         "volume",
     )
     combination: tuple[str, ...] = ("metals", "linkers")
+
+    @classmethod
+    def among(cls, columns: Collection[str]) -> Layout:
+        """The usual one; of tables without metals and linkers, that of what can be assembled."""
+        if {"metals", "linkers"} & set(columns):
+            return cls()
+        sets = ("nodes", "linker_units")
+        return cls(sets=sets, combination=("net", *sets))
 
 
 @dataclass(frozen=True)

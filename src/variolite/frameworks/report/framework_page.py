@@ -9,13 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from variolite.frameworks import generation_figures as figures
-from variolite.frameworks.candidates_page import STYLE, Molecules, candidate_table, conditions_of
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
-from variolite.frameworks.findings import Figure as Quantity
+from variolite.frameworks.diagnosis.findings import Figure as Quantity
 from variolite.frameworks.framework_table import with_cells
-from variolite.report.formatting import listed, percent, plain, significant
+from variolite.frameworks.report import generation_figures as figures
+from variolite.frameworks.report.candidates_page import (
+    STYLE,
+    Molecules,
+    candidate_table,
+    conditions_of,
+)
+from variolite.frameworks.report.generation_figures import called
+from variolite.report.formatting import listed, percent, significant
 from variolite.report.page import (
     Block,
     Figure,
@@ -59,9 +65,9 @@ class Scored:
         if found is None or any(table is None for table in tables):
             return None
         training, held_out, generated = (table for table in tables if table is not None)
-        real = [_with_cells(table) for table in (training, held_out)]
+        compared = figures.Compared.of(_with_cells(training), _with_cells(held_out), generated)
         simulated = run.read(run.path / "simulated.csv", pl.read_csv)
-        return cls(found, figures.Compared.of(*real, generated), generated, simulated)
+        return cls(found, compared, generated, simulated)
 
     @property
     def whiskers(self) -> str:
@@ -115,20 +121,20 @@ def _distributions(scored: Scored) -> list[Block]:
     words = [one for one in c.tallies.columns.values() if one.kind != "number"]
     shares = {one.name: c.shares(one) for one in words}
     short = [n for n, s in shares.items() if max(map(len, s.names)) <= figures.SHORT]
+    short = short[: len(short) // 2 * 2]  # side by side; an odd one is drawn as long ones are
     notes = (
         f"{_DRAWN}{scored.whiskers}. {c.rows}. The axis is logarithmic; hollow dots at its left "
         "end are zero."
     )
     for start in range(0, len(short), 2):
-        some = [(name, shares[name]) for name in short[start : start + 2]]
-        what = listed([plain(name) for name, _ in some])
-        drawing = figures.short_figure(some)
-        caption = f"Share of rows that have each of the {what}. {notes}"
-        blocks.append(Figure(f"shares-{some[0][0]}", drawing, caption))
+        beside = short[start : start + 2]
+        drawing = figures.short_figure([(name, shares[name]) for name in beside])
+        caption = f"Share of rows by {listed([called(name) for name in beside])}. {notes}"
+        blocks.append(Figure(f"shares-{beside[0]}", drawing, caption))
     for name in (name for name in shares if name not in short):
         caption = (
-            f"Left: share of rows that hold each of the commonest {plain(name)}. Right: of all "
-            f"{plain(name)} in a table, the share that so many training rows hold; "
+            f"Left: share of rows that hold each of the commonest {called(name)}. Right: of all "
+            f"{called(name)} in a table, the share that so many training rows hold; "
             f"“none” are those that training rows do not have. {notes}"
         )
         drawing = figures.long_figure(name, shares[name])
@@ -157,14 +163,14 @@ def _pairs(scored: Scored) -> list[Block]:
     others = [name for name in ("linkers", "linker_units") if name in c.tallies.columns]
     for first, second in zip(sets, others, strict=False):
         caption = (
-            f"Share of rows (%) that hold one of the {plain(first)} (across) and one of the "
-            f"{plain(second)} (down), the commonest among real rows; empty where there is none. "
-            f"Colours go by the square root. {c.rows}."
+            f"Share of rows (%) that hold one of the {called(first)} (across) and one of the "
+            f"{called(second)} (down), the commonest among real rows; empty where there is none, "
+            f"no number below 0.05. Colours go by the square root. {c.rows}."
         )
         drawing = figures.pairs_figure(c, first, second)
         blocks.append(Figure(f"pairs-{first}-{second}", drawing, caption))
-    drawing = figures.joint_figure(scored.found.figures)
-    if drawing is not None:
+    words = [name for name, one in c.tallies.columns.items() if one.kind != "number"]
+    if (distances := figures.joint_figure(scored.found.figures, words)) is not None:
         rows = scored.found.figure("joint TVD").n or 0
         caption = (
             f"Total variation of pairs and triples of columns from held-out families, {rows:,} "
@@ -172,7 +178,7 @@ def _pairs(scored: Scored) -> list[Block]:
             "families (sampling noise alone), and these with every column shuffled by itself. "
             f"{_intervals(scored)}"
         )
-        blocks.append(Figure("pairs", drawing, caption))
+        blocks.append(Figure("pairs", distances, caption))
     return blocks
 
 
@@ -186,15 +192,14 @@ def _intervals(scored: Scored) -> str:
 def _diversity(scored: Scored) -> list[Block]:
     c, quantities = scored.compared, scored.found.figures
     caption = (
-        f"Left: different {c.tallies.combination.name} among the first n rows drawn. A model that "
-        "only knew training rows could show no more than the dashed line; the black one is what n "
-        "draws from training rows show. Right: both over that number; the pale band from 0.9 to "
-        f"1.1 counts as equal. Dotted: combinations that training rows have. {c.rows}"
+        f"Left: different {called(c.tallies.combination.name)} among the first n rows drawn. A "
+        "model that only knew training rows could show no more than the dashed line; the black "
+        "one is what n draws from training rows show. Right: both over that number; from 0.9 to "
+        f"1.1, the pale band, counts as equal. Dotted: what training rows have, too. {c.rows}"
         f"{scored.whiskers}. Values at fewer rows are means over subsets."
     )
     blocks: list[Block] = [Figure("diversity", figures.diversity_figure(c), caption)]
-    drawing = figures.coverage_figure(quantities)
-    if drawing is not None:
+    if (drawing := figures.coverage_figure(quantities)) is not None:
         caption = (
             "Share of states that are shown at least once. Head: the fewest states that hold 80 % "
             "of training rows; tail: those of one or two training rows; new held-out: those of "
@@ -203,34 +208,33 @@ def _diversity(scored: Scored) -> list[Block]:
             f"that can be recombined. {_intervals(scored)}"
         )
         blocks.append(Figure("coverage", drawing, caption))
-    return [*blocks, Heading("Novelty"), *_novelty(quantities)]
+    return [*blocks, Heading("Novelty, and effective numbers"), *_novelty(quantities)]
 
 
 _MEANING = {
     "novel rows": "rows whose {of} no training row has",
     "new held-out found": "of new {of} of held-out families, those among {n:,} draws",
     "copies of training rows": "rows equal to a training row in all columns, numbers to 4 digits",
-    "repeated rows": "of {n:,} rows, those equal to another one in all columns",
-    "effective number N1": "{of} as many as equally common ones of the same entropy, {n:,} rows",
+    "repeated rows": "of {n:,} rows, those equal to an earlier one in all columns",
+    "effective number N1": "equally common {of} that have the same entropy, {n:,} rows",
     "Vendi number": "{of} that differ, by similarity of linkers times metals, {n:,} rows",
 }
 
 
 def _novelty(quantities: Sequence[Quantity]) -> list[Block]:
     rows = []
-    for one in quantities:
-        if one.quantity not in _MEANING or not one.shown:
-            continue
-        shares = one.quantity not in ("effective number N1", "Vendi number")
-        write = percent if shares else significant
+    shown = [one for one in quantities if one.quantity in _MEANING and one.shown]
+    for one in sorted(shown, key=lambda one: list(_MEANING).index(one.quantity)):
+        write = significant if "number" in one.quantity else percent
         ends = f"{write(one.low)} to {write(one.high)}" if math.isfinite(one.low) else ""
-        beside = f"{write(one.reference)}" if math.isfinite(one.reference) else ""
-        what = _MEANING[one.quantity].format(of=one.of.removesuffix(", members"), n=one.n or 0)
-        what += " (members of the set)" * one.of.endswith(", members")
-        rows.append((one.quantity, what, one.against, write(one.value), ends, beside))
-    head = ("", "definition", "beside it", "value", "95 %", "that has")
+        beside = f"{write(one.reference)} ({one.against})" if math.isfinite(one.reference) else ""
+        of = called(one.of.removesuffix(", members"))
+        of = f"single {of}" if one.of.endswith(", members") else of
+        what = _MEANING[one.quantity].format(of=of, n=one.n or 0)
+        rows.append((one.quantity, what, write(one.value), ends, beside))
+    head = ("quantity", "definition", "value", "95 %", "beside it")
     note = "Novel is new to the training rows of this run: a real framework may well have it."
-    return [Table(head, rows, numbers_from=3), Paragraph(note, "remark")]
+    return [Table(head, rows, numbers_from=2), Paragraph(note, "remark")]
 
 
 def _requested(scored: Scored, card: Scorecard | None) -> list[Block]:
@@ -240,7 +244,10 @@ def _requested(scored: Scored, card: Scorecard | None) -> list[Block]:
     names = [n for n in conditions_of(rows) if f"{n}_requested" in rows.columns]
     blocks: list[Block] = []
     if not names:
-        reason = "Nothing can be asked of this run: it has no conditions, or too few rows of other families for a surrogate."  # noqa: E501
+        reason = (
+            "Nothing can be asked of this run: it has no conditions, or there were too few rows "
+            "of other families for a surrogate."
+        )
         return [Paragraph(reason, "missing")]
     parts = [rows.filter(pl.col(f"{name}_requested").is_not_null()) for name in names]
     for start in range(0, len(names), 2):
@@ -248,13 +255,13 @@ def _requested(scored: Scored, card: Scorecard | None) -> list[Block]:
         notes = [_rank(card, name) for name in some]
         drawing = figures.requests_figure(few, some, notes)
         asked = ", ".join(
-            f"{plain(n)}: {p[f'{n}_requested'].n_unique()} values, {p.height} rows"
+            f"{called(n)}: {p[f'{n}_requested'].n_unique()} values, {p.height} rows"
             for n, p in zip(some, few, strict=True)
         )
         caption = (
             f"What was asked for against what a surrogate predicts of the rows made ({asked}). It "
             "was fitted on families that the generator has not seen and does not see the request; "
-            "grey lines are its 90 % intervals. On the dashed line both are equal. rho is "
+            "grey lines are its 90 % intervals. On the dashed line both are equal. ρ is "
             "Spearman's rank correlation with its 95 % interval over requests."
         )
         blocks.append(Figure(f"requested-{some[0]}", drawing, caption))
@@ -263,7 +270,7 @@ def _requested(scored: Scored, card: Scorecard | None) -> list[Block]:
 
 def _rank(card: Scorecard | None, name: str) -> str:
     rows = card.select(metric="spearman_asked", feature=name) if card else ()
-    return "".join(f"rho {r.mean:.2f} ({r.low:.2f} to {r.high:.2f})" for r in rows[:1])
+    return "".join(f"ρ {r.mean:.2f} ({r.low:.2f} to {r.high:.2f})" for r in rows[:1])
 
 
 def _rows(scored: Scored) -> list[Block]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -19,12 +20,13 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from variolite.frameworks import diversity
 from variolite.frameworks.columns import SETS, UNITS, split
-from variolite.frameworks.findings import TOO_FEW, TOO_MANY
-from variolite.frameworks.findings import Figure as Quantity
-from variolite.frameworks.tallies import Layout, Tallies, Tally, tally
+from variolite.frameworks.diagnosis import diversity
+from variolite.frameworks.diagnosis.findings import TOO_FEW, TOO_MANY
+from variolite.frameworks.diagnosis.findings import Figure as Quantity
+from variolite.frameworks.diagnosis.tallies import Layout, Tallies, Tally, tally
 from variolite.report import style
+from variolite.report.clouds import dot_size
 from variolite.report.figures import (
     IntervalPanel,
     RowLabel,
@@ -53,9 +55,24 @@ _LOOKS = {"Angstrom": "Å", "Angstrom^3": "Å³", "degree": "°", "g/cm3": "g/cm
           "m2/g": "m²/g", "m2/cm3": "m²/cm³"}  # fmt: skip
 
 
+_CALLED = {"surface_area_mass": "surface area", "surface_area_volume": "surface area, by volume",
+           "alpha": "α", "beta": "β", "gamma": "γ"}  # fmt: skip
+
+
 def unit_of(name: str) -> str:
     """Return the unit of a column as it is printed; empty without one."""
     return _LOOKS.get(UNITS.get(name, ""), UNITS.get(name, ""))
+
+
+def called(name: str) -> str:
+    """Return what a column is called in prose."""
+    return _CALLED.get(name, plain(name).replace("co2", "CO₂").replace(" x ", " × "))
+
+
+def with_unit(name: str, *, called_so: str = "") -> str:
+    """Return a name with its unit in brackets, for axes and heads."""
+    unit = unit_of(name)
+    return (called_so or called(name)) + (f" ({unit})" if unit else "")
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,7 @@ class Compared:
             sets=tuple(name for name in texts if name in SETS),
             categories=tuple(name for name in texts if name not in SETS),
             numbers=tuple(name for name in common if training[name].dtype.is_numeric()),
-            combination=combination_among(texts),
+            combination=Layout.among(texts).combination,
         )
         return cls(training, held_out, drawn, tally(training, held_out, drawn, layout))
 
@@ -99,17 +116,12 @@ class Compared:
 
     def shares(self, column: Tally) -> Shares:
         """Shares of rows that hold each member of a set, or are of a category."""
-        t, parts = self.tallies, (lambda s: split(s) if column.kind == "set" else (s,))
-        names = tuple(sorted({part for state in column.states for part in parts(state)}))
+        t = self.tallies
+        parts = [split(s) if column.kind == "set" else (s,) for s in column.states]
+        names = tuple(sorted({part for some in parts for part in some}))
         counts = [column.member_counts(rows) for rows in (t.train, t.held_out, *t.samples)]
         known = [column.known(rows) for rows in (t.train, t.held_out, *t.samples)]
         return Shares(names, np.array(counts), np.array(known))
-
-
-def combination_among(names: Sequence[str]) -> tuple[str, ...]:
-    """Return what counts as one kind of framework: metals and linkers, else all there is."""
-    usual = Layout().combination
-    return usual if set(usual) <= set(names) else tuple(names)
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ def _share_panel(axes: Axes, shares: Shares, title: str) -> None:
     ValueAxis(low, 100.0, "log").on(axes, "x", 4)
     axes.grid(axis="x")
     axes.set(title=title, xlabel="share of rows (%)", ylim=(len(rows) - 0.5, -0.5))
-    axes.set_yticks(rows, [shorten(name, 42) for name in shares.names])
+    axes.set_yticks(rows, [shorten(_bare(name), 42) for name in shares.names])
     axes.tick_params(axis="y", length=0, pad=8)
     training, _, *made = 100 * shares.counts / np.maximum(shares.known, 1)[:, None]
     real = np.maximum(training, low)
@@ -190,7 +202,7 @@ def short_figure(columns: Sequence[tuple[str, Shares]]) -> Markup:
     )
     for axes, (name, shares), (_, whole) in zip(drawn, shown, columns, strict=True):
         _share_panel(axes, shares, "")
-        titled(axes, plain(name), _extent(shares, whole))
+        titled(axes, called(name), _extent(shares, whole))
     _key(figure, 72 * figure.get_figheight() - 20, left)
     return to_svg(figure, f"Shares of {' and '.join(name for name, _ in columns)}")
 
@@ -210,16 +222,16 @@ def long_figure(name: str, shares: Shares) -> Markup:
     figure = new_figure(38 + height + 70)
     first = axes_at(figure, left, 38, wide, height)
     _share_panel(first, head, "")
-    titled(first, f"{plain(name)}: head", _extent(head, shares))
+    titled(first, f"{called(name)}: head", _extent(head, shares))
     often = shares.counts[0]
     groups = [np.flatnonzero((often >= least) & (often <= most)) for least, most, _ in CLASSES]
     tail = shares.grouped(groups, [label for *_, label in CLASSES])
     second = axes_at(figure, left + wide + 110, 38, wide, min(height, 2.2 * LINE * len(CLASSES)))
     _share_panel(second, tail, "")
-    second.set_xlabel(f"share of all {plain(name)} (%)")
-    titled(second, f"{plain(name)}: head to tail", "by how many training rows hold it")
+    second.set_xlabel(f"share of all {called(name)} (%)")
+    titled(second, f"{called(name)}: head to tail", "by how many training rows hold it")
     _key(figure, 38 + height + 48, left)
-    return to_svg(figure, f"Shares of {plain(name)}, head and tail")
+    return to_svg(figure, f"Shares of {called(name)}, head and tail")
 
 
 def numbers_figure(c: Compared, names: Sequence[str], quantities: Sequence[Quantity]) -> Markup:
@@ -237,7 +249,7 @@ def numbers_figure(c: Compared, names: Sequence[str], quantities: Sequence[Quant
         axis.on(axes, "x", 4)
         edges = _edges(axis)
         counts = [np.histogram(axis.inside(one), bins=edges)[0] for one in known]
-        training, held, *made = (100 * n / max(n.sum(), 1) for n in counts)
+        training, _, *made = (100 * n / max(n.sum(), 1) for n in counts)
         axes.stairs(training, edges, fill=True, color=blend((style.PAPER, REAL), 0.75))
         model = np.array(made)
         if len(made) > 1:
@@ -245,17 +257,18 @@ def numbers_figure(c: Compared, names: Sequence[str], quantities: Sequence[Quant
                         color=MADE, alpha=0.25)  # fmt: skip
         axes.stairs(model.mean(axis=0), edges, color=MADE, linewidth=1.5, baseline=None)
         middles = (edges[1:] + edges[:-1]) / 2
+        top = max(float(one.max(initial=0)) for one in (training, *made))
         for x, hits in zip(middles, counts[1].tolist(), strict=True):
             if counts[1].sum() and hits:
                 share, low, high = wilson(hits, int(counts[1].sum()))
+                top = max(top, high)
                 axes.vlines(x, low, high, color=HELD_OUT, linewidth=0.9)
                 axes.scatter(x, share, s=9, color=HELD_OUT, zorder=3, linewidths=0)
-        top = max(float(one.max(initial=0)) for one in (training, held, *made))
-        axes.set(ylim=(0, 1.25 * top or 1), xlabel=unit_of(name))
+        axes.set(ylim=(0, 1.06 * top or 1), xlabel=unit_of(name))
         number_axis(axes, "y", 3)
         found = tvd.get(name)
         note = f"TVD {found.value:.2f}, floor {found.reference:.2f}" if found else ""
-        titled(axes, plain(name), note)
+        titled(axes, called(name), note)
     _key(figure, 72 * figure.get_figheight() - 20, 40)
     return to_svg(figure, "Distributions of numeric columns")
 
@@ -264,8 +277,8 @@ def _edges(axis: ValueAxis) -> Floats:
     if axis.kind == "log":
         return np.geomspace(axis.low, axis.high, BINS + 1)
     if axis.kind == "symlog":
-        ends = np.arcsinh(np.array([axis.low, axis.high]) / axis.threshold)
-        return axis.threshold * np.sinh(np.linspace(*ends, BINS + 1))
+        low, high = np.arcsinh(np.array([axis.low, axis.high]) / axis.threshold).tolist()
+        return axis.threshold * np.sinh(np.linspace(low, high, BINS + 1))
     return np.linspace(axis.low, axis.high, BINS + 1)
 
 
@@ -275,12 +288,14 @@ def pairs_figure(c: Compared, first: str, second: str) -> Markup:
     ways = [c.shares(column) for column in (one, other)]
     chosen = [s.order[:most] for s, most in zip(ways, PAIRED, strict=True)]
     across, down = (
-        [shorten(way.names[i], 34) for i in own.tolist()]
+        [shorten(_bare(way.names[i]), 34) for i in own.tolist()]
         for way, own in zip(ways, chosen, strict=True)
     )
     left = 18 + style.LETTER * max(map(len, down))
+    tall = max(map(len, across))
+    below = 34 if tall < 4 else 24 + style.LETTER * tall
     figure, drawn = panels(
-        3, abreast=3, height=20.0 * len(down), left=left, gap=14, top=40, below=34
+        3, abreast=3, height=20.0 * len(down), left=left, gap=14, top=40, below=below
     )
     parts = {"training rows": [t.train], "held-out families": [t.held_out], "generated": t.samples}
     for axes, (title, samples) in zip(drawn, parts.items(), strict=True):
@@ -296,15 +311,20 @@ def pairs_figure(c: Compared, first: str, second: str) -> Markup:
         colours[share == 0] = (1, 1, 1, 1)
         texts = [[_percent(value) for value in line] for line in share.tolist()]
         heat_map(axes, colours, texts)
-        axes.set_xticks(np.arange(len(across)) + 0.5, across)
+        axes.set_xticks(np.arange(len(across)) + 0.5, across, rotation=0 if tall < 4 else 90)
         labels = down if axes is drawn[0] else []
         axes.set_yticks((np.arange(len(down)) + 0.5) if labels else [], labels)
-        titled(axes, title, f"together {share.sum():.0f} % of rows" if title else "")
+        titled(axes, title, f"{sum(map(len, samples)):,} rows")
     return to_svg(figure, f"{first} with {second}")
 
 
+def _bare(unit: str) -> str:
+    """Return the name of a building unit without its kind, which the title tells."""
+    return unit.removeprefix("node_").removeprefix("linker_")
+
+
 def _percent(value: float) -> str:
-    return "" if value == 0 else f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
+    return "" if value < 0.05 else f"{value:.0f}" if value >= 9.95 else f"{value:.1f}"
 
 
 def diversity_figure(c: Compared) -> Markup:
@@ -317,12 +337,13 @@ def diversity_figure(c: Compared) -> Markup:
     most = min(int(one.sum()) for one in counts)
     sizes = np.unique(np.geomspace(1, most, 36).round().astype(int))
     expected = np.array([diversity.expected_distinct(p, n) for n in sizes])
-    drawn = [(rng.multinomial(n, p, size=100) > 0).sum(axis=1) for n in sizes]
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=1)
+    drawn = [(rng.multinomial(n, p, size=200) > 0).sum(axis=1) for n in sizes]
+    half = 1.96 * np.std(drawn, axis=1)
+    low, high = np.maximum(expected - half, 1), np.minimum(expected + half, support)
     seen = [[diversity.chance_of_being_seen(one, int(n)) for n in sizes] for one in counts]
     every = np.array([[chance.sum() for chance in one] for one in seen])
     known = np.array([[chance[real > 0].sum() for chance in one] for one in seen])
-    figure, (left, right) = panels(2, abreast=2, height=250, foot=24, gap=70)
+    figure, (left, right) = panels(2, abreast=2, height=250, foot=24, gap=76, right=26)
     left.grid()
     right.grid(axis="y")
     left.plot(sizes, np.minimum(sizes, support), color=style.MUTED, lw=1, ls=style.DASHES)
@@ -342,10 +363,11 @@ def diversity_figure(c: Compared) -> Markup:
         whole.on(axes, "x", 5)
         axes.set_xlabel("rows drawn")
     ValueAxis(1, 1.1 * max(float(every.max()), support), "log").on(left, "y", 5)
-    right.set_ylim(0, 1.1 * max(float((every / expected).max()), TOO_MANY))
-    number_axis(right, "y", 5)
-    left.set(title=f"distinct {plain(column.name)}", ylabel="distinct")
-    right.set(title="over what training rows would show", ylabel="distinct over expected")
+    ratios = np.concatenate([every / expected, known / expected])
+    ends = min(float(ratios.min()), 0.5) / 1.1, max(float(ratios.max()), 2.0) * 1.1
+    ValueAxis(*ends, "log").on(right, "y", 5)
+    left.set(title=f"distinct {called(column.name)}", ylabel="distinct")
+    right.set(title="over what draws from training rows show", ylabel="distinct over expected")
     handles = [
         Line2D([], [], color=style.MUTED, lw=1, ls=style.DASHES),
         (Patch(facecolor=REAL, alpha=0.5), Line2D([], [], color=style.INK, lw=1.3)),
@@ -373,49 +395,53 @@ def coverage_figure(quantities: Sequence[Quantity]) -> Markup | None:
         whiskers: list[Whisker | None] = []
         for of, part in rows:
             values = [one for one in found if (one.of, one.quantity, one.n) == (of, part, n)]
-            for one in values or [None]:
-                whiskers += _beside(one)
+            whiskers += _beside(values[0] if values else None)
         shown.append(IntervalPanel(f"{n:,} draws", "share shown (%)", whiskers))
     labels = [
-        RowLabel(f"{of.removesuffix(', members')}: {_PARTS[part]}", 2 * i + 0.5)
+        RowLabel(f"{called(of.removesuffix(', members'))}: {_PARTS[part]}", 3 * i + 0.5)
         for i, (of, part) in enumerate(rows)
     ]
     names = [("generated", MADE), ("possible, or expected of training rows", HELD_OUT)]
-    return interval_figure(labels, shown, title="Coverage", row=13.0, widest=300, key=names)
+    return interval_figure(labels, shown, title="Coverage", row=10.0, widest=300, key=names)
 
 
 def _beside(one: Quantity | None) -> list[Whisker | None]:
     if one is None:
-        return [None, None]
-    ends = (100 * value for value in (one.value, one.low, one.high))
+        return [None, None, None]
     reference = Whisker(100 * one.reference, math.nan, math.nan, HELD_OUT, hollow=True)
-    return [Whisker(*ends, MADE), reference]
+    value = Whisker(100 * one.value, 100 * one.low, 100 * one.high, MADE)
+    return [value, reference, None]
 
 
-def joint_figure(quantities: Sequence[Quantity]) -> Markup | None:
-    """Draw how far pairs and triples of columns are from held-out rows; None without figures."""
-    of = {}
+def joint_figure(quantities: Sequence[Quantity], words: Sequence[str]) -> Markup | None:
+    """Draw how far pairs and triples of columns are from held-out rows; None without figures.
+
+    Pairs of ``words`` are shown each, those with numbers as their mean.
+    """
+    of: dict[str, dict[str, Quantity]] = {}
     for one in quantities:
         if one.quantity.startswith("joint TVD"):
             of.setdefault(one.of, {})[one.quantity] = one
-    wanted = ["metals x linkers", "pairs", "pairs of numbers", "triples"]
+    wanted = [" x ".join(pair) for pair in combinations(words, 2)]
+    wanted += ["pairs", "pairs of numbers", "triples"]
     rows = [name for name in wanted if "joint TVD" in of.get(name, {})]
     if not rows:
         return None
-    whiskers = []
+    whiskers: list[Whisker | None] = []
     for name in rows:
         model, apart = of[name]["joint TVD"], of[name]["joint TVD, independent marginals"]
         whiskers += [
             Whisker(model.value, model.low, model.high, MADE),
             Whisker(apart.value, apart.low, apart.high, style.SECOND),
             Whisker(model.reference, math.nan, math.nan, HELD_OUT, hollow=True),
+            None,
         ]
-    labels = [RowLabel(name, 3 * i + 1) for i, name in enumerate(rows)]
+    labels = [RowLabel(called(name), 4 * i + 1) for i, name in enumerate(rows)]
     names = [("generated", MADE), ("columns drawn independently", style.SECOND),
              ("as many real rows", HELD_OUT)]  # fmt: skip
     panel = IntervalPanel("distance from held-out families", "total variation", whiskers)
     return interval_figure(
-        labels, [panel], title="Pairs and triples", row=14, widest=420, key=names
+        labels, [panel], title="Pairs and triples", row=12, widest=420, key=names
     )
 
 
@@ -438,23 +464,25 @@ def requests_figure(
         # A little to both sides, so that intervals of one request stay apart.
         step = 0.2 * np.ptp(asked) / max(len(np.unique(asked)), 2)
         moved = asked + np.random.default_rng(0).uniform(-step, step, len(asked))
-        axis = ValueAxis.fitting(np.concatenate([asked, value, run]), tail=0)
-        axis.on(axes, "x", 5)
+        ValueAxis.fitting(np.concatenate([moved, asked]), tail=0).on(axes, "x", 5)
         ends = np.concatenate([value, run, asked, np.nanquantile(np.r_[low, high], [0.02, 0.98])
                                if np.isfinite(low).any() else []])  # fmt: skip
         ValueAxis.fitting(ends, tail=0).on(axes, "y", 5)
         axes.grid()
         axes.vlines(moved, low, high, color=REAL, linewidth=0.7, alpha=0.7)
-        axes.scatter(moved, value, s=14, color=MADE, alpha=0.7, linewidths=0, zorder=3)
-        if np.isfinite(run).any():
+        size = dot_size(len(asked)) ** 2
+        axes.scatter(moved, value, s=size, color=MADE, alpha=0.7, linewidths=0, zorder=3)
+        if known := bool(np.isfinite(run).any()):
             simulated = True
-            axes.errorbar(asked, run, np.nan_to_num(error), fmt="s", ms=6, color=style.SECOND,
+            axes.errorbar(moved, run, np.nan_to_num(error), fmt="s", ms=6, color=style.SECOND,
                           lw=1.4, ls="none", zorder=4)  # fmt: skip
         line = np.array(axes.get_xlim())
         axes.plot(line, line, color=style.INK, lw=1, ls=style.DASHES, scaley=False)
-        unit = f" ({unit_of(name)})" if unit_of(name) else ""
-        axes.set(xlabel=f"requested{unit}", ylabel=f"predicted{unit}")
-        titled(axes, plain(name), note)
+        axes.set(
+            xlabel=with_unit(name, called_so="requested"),
+            ylabel=with_unit(name, called_so="predicted, simulated" if known else "predicted"),
+        )
+        titled(axes, called(name), note)
     handles = [
         Line2D([], [], color=MADE, marker="o", ms=5, lw=0),
         Line2D([], [], color=REAL, lw=1.5),

@@ -1,0 +1,1 @@
+"""The report pages of generated frameworks and of assembled candidates."""
