@@ -133,7 +133,7 @@ def _rectangle(node):
     x, y = (float(v) for v in (moved.groups() if moved else (styled["x"], styled["y"])))
     share = {"middle": 0.5, "end": 1.0}.get(styled.get("text-anchor", ""), 0.0)
     left, right, top, bottom = -share * width, (1 - share) * width, -0.72 * size, 0.2 * size
-    turn = re.match(r"rotate\((-?\d+)", styled.get("transform", ""))
+    turn = re.search(r"rotate\((-?\d+)", styled.get("transform", ""))
     if turn:
         assert math.isclose(float(turn.group(1)), -90)
         left, right, top, bottom = top, bottom, -right, -left
@@ -153,8 +153,11 @@ def check_layout(page, sections, may_overlap):
         assert faults == [], (drawing.attributes["aria-label"], faults[:6])
 
 
-def check_page(html, sections, may_overlap):
-    """The page is whole, numbered, legible and self-contained, and its drawings stand alone."""
+def check_page(html, sections, may_overlap, *, least=9):
+    """The page is whole, numbered, legible and self-contained, and its drawings stand alone.
+
+    It has at least so many of them.
+    """
     page = read_page(html)
     check_layout(page, sections, may_overlap)
     assert len(page.find("section")) == len(sections)
@@ -169,7 +172,7 @@ def check_page(html, sections, may_overlap):
     ids = [node.attributes["id"] for node in page.walk() if "id" in node.attributes]
     assert len(ids) == len(set(ids))
     drawings = re.findall(r"<svg .*?</svg>", html, flags=re.DOTALL)
-    assert len(drawings) == len(page.find("svg")) == len(figures) > 8
+    assert len(drawings) == len(page.find("svg")) == len(figures) >= least
     for drawing in drawings:
         root = ElementTree.fromstring(drawing)
         assert {"viewBox", "width", "height", "font-family"} <= root.attrib.keys()

@@ -71,6 +71,7 @@ def test_each_candidate_ends_as_a_cif_or_a_named_failure(table, units, tmp_path)
         "candidates.csv",
         "pillared.cif",
         "provenance.json",
+        "report.html",
     ]
     made = json.loads((tmp_path / "out" / "provenance.json").read_text())
     assert made["sources"]["node_C6O13Zn4_6X"] == ["MOFFIV"]

@@ -58,6 +58,14 @@ def test_any_text_comes_back_from_a_cell(text):
     assert cell.text() == legal
 
 
+def test_a_table_sorts_where_that_is_asked_for():
+    plain, sorting = page_of(Table(["a"], [["1"]]), Table(["a"], [["1"]], sortable=True)).find(
+        "table"
+    )
+    assert "class" not in plain.attributes
+    assert sorting.attributes["class"] == "sortable"
+
+
 def test_only_the_script_of_the_page_may_run():
     page = page_of(script="more();", style="p { margin: 0 }")
     (script,) = page.find("script")

@@ -81,6 +81,20 @@ def parts_of(model: FrameworkModel, data: Any, mapping: Mapping[str, str], split
     )
 
 
+def unlinked(rows: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
+    """Rows as distributions: sets and categories together, every number in an order of its own.
+
+    No row can be told from it; numbers have four digits.
+    """
+    random = np.random.default_rng(seed)
+    rows = table_of(rows).drop("name", "family", strict=False)
+    texts = rows.select(pl.selectors.string())
+    numbers = rows.select(pl.selectors.float().round_sig_figs(4))
+    order = [random.permutation(rows.height) for _ in numbers.columns]
+    moved = [column.gather(own) for column, own in zip(numbers, order, strict=True)]
+    return (texts.sort(pl.all()) if texts.width else texts).with_columns(moved)
+
+
 def draw_rows(model: FrameworkModel, *, seed: int = 0, log: Log) -> list[pl.DataFrame]:
     """Draw rows of every member, whatever they are."""
     log(f"drawing {DRAWN:,} rows")
@@ -153,7 +167,7 @@ def score_framework_run(
     card.write(run.scorecard_file)
     run.write_json(run.health_file, found.to_dict())
     write_table(parts.frames["test"], run.held_out_file)
-    write_table(parts.frames["train"], run.training_file)
+    write_table(unlinked(parts.frames["train"], seed), run.training_file)
     # Half the size; nobody needs more digits of what was drawn.
     short = pl.selectors.float().cast(pl.Float32)
     write_table(pl.concat(made, how="diagonal").with_columns(short), run.generated_file)

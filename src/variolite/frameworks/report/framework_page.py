@@ -12,7 +12,6 @@ import polars as pl
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
 from variolite.frameworks.diagnosis.findings import Figure as Quantity
-from variolite.frameworks.framework_table import with_cells
 from variolite.frameworks.report import generation_figures as figures
 from variolite.frameworks.report.candidates_page import (
     STYLE,
@@ -21,6 +20,7 @@ from variolite.frameworks.report.candidates_page import (
     conditions_of,
 )
 from variolite.frameworks.report.generation_figures import called
+from variolite.frameworks.sampling import table_of
 from variolite.report.formatting import listed, percent, significant
 from variolite.report.page import (
     Block,
@@ -65,7 +65,7 @@ class Scored:
         if found is None or any(table is None for table in tables):
             return None
         training, held_out, generated = (table for table in tables if table is not None)
-        compared = figures.Compared.of(_with_cells(training), _with_cells(held_out), generated)
+        compared = figures.Compared.of(training, table_of(held_out), generated)
         simulated = run.read(run.path / "simulated.csv", pl.read_csv)
         return cls(found, compared, generated, simulated)
 
@@ -73,10 +73,6 @@ class Scored:
     def whiskers(self) -> str:
         members = len(self.compared.drawn)
         return f", the mean of {members} members with their range" if members > 1 else ""
-
-
-def _with_cells(table: pl.DataFrame) -> pl.DataFrame:
-    return pl.DataFrame(with_cells({name: table[name].to_numpy() for name in table.columns}))
 
 
 def framework_page(files: RunFiles) -> str:

@@ -56,7 +56,7 @@ _LOOKS = {"Angstrom": "Å", "Angstrom^3": "Å³", "degree": "°", "g/cm3": "g/cm
 
 
 _CALLED = {"surface_area_mass": "surface area", "surface_area_volume": "surface area, by volume",
-           "alpha": "α", "beta": "β", "gamma": "γ"}  # fmt: skip
+           "net": "nets", "alpha": "α", "beta": "β", "gamma": "γ"}  # fmt: skip
 
 
 def unit_of(name: str) -> str:
@@ -293,7 +293,7 @@ def pairs_figure(c: Compared, first: str, second: str) -> Markup:
     )
     left = 18 + style.LETTER * max(map(len, down))
     tall = max(map(len, across))
-    below = 34 if tall < 4 else 24 + style.LETTER * tall
+    below = 34 if tall < 4 else 30 + 1.1 * style.LETTER * tall
     figure, drawn = panels(
         3, abreast=3, height=20.0 * len(down), left=left, gap=14, top=40, below=below
     )

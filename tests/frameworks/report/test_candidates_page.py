@@ -1,0 +1,164 @@
+"""Candidates as a table and as structures: what is there is shown, what is not has no place."""
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from page_layout import HOSTILE as HOSTILE_BYTES
+from page_layout import layout_faults, read_page
+from variolite.crystals.files.textbook import textbook_crystals
+from variolite.crystals.files.writing import to_cif
+from variolite.errors import DataError
+from variolite.frameworks.commands import app
+from variolite.frameworks.optional import is_there
+from variolite.frameworks.report import candidates_page as module
+from variolite.frameworks.report.candidates_page import Molecules, candidate_table, candidates_page
+from variolite.frameworks.structure_checks import CHECKS
+from variolite.frameworks.unit_library import Unit
+
+needs_rdkit = pytest.mark.skipif(not is_there("rdkit"), reason="molecules are drawn by RDKit")
+HOSTILE = HOSTILE_BYTES.replace("\x00", "").replace("\x07", "")  # which no CSV file may hold
+ACID = "O=C(O)c1ccc(C(=O)O)cc1"
+SECTIONS = {"outcome", "candidates", "structures", "requested", "provenance"}
+
+
+def candidates(**columns):
+    given = {
+        "name": ["good", "bad", "odd"],
+        "net": ["pcu", "dia", None],
+        "nodes": ["node_C6O13Zn4_6X", "node_a;node_b", ""],
+        "linkers": [ACID, f"{ACID};OC=O", HOSTILE],
+        "co2_uptake_requested": [6.0, 2.0, 6.0],
+        "co2_uptake_predicted": [4.256, 1.0, None],
+        "co2_uptake_low": [3.1, 0.5, None],
+        "co2_uptake_high": [5.4, 1.5, None],
+        "built": [True, False, False],
+        "failure": ["", "has_atomic_overlaps: C1-C2 0.70 A", HOSTILE],
+        "failed_checks": ["", "has_atomic_overlaps", ""],
+        "first_attempt": [True, False, False],
+        "seconds": [0.5, 1.5, 0.1],
+        "file": ["good.cif", None, None],
+        "density": [0.59, None, None],
+        "void_fraction": [0.8, None, None],
+        "atoms": [1054, None, None],
+    } | {name: [8.0, None, None] for name in ("a", "b", "c")}
+    given |= {name: [90.0, None, None] for name in ("alpha", "beta", "gamma")}
+    return pl.DataFrame(given | columns)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    candidates().write_csv(tmp_path / "candidates.csv")
+    (tmp_path / "good.cif").write_text(to_cif(textbook_crystals()[0]))
+    return tmp_path
+
+
+def table_of(frame, **settings):
+    table = candidate_table(frame, Molecules(), **settings)
+    return [dict(zip(table.head, row, strict=True)) for row in table.rows], table
+
+
+def test_a_row_has_its_prediction_with_interval_and_what_came_of_it():
+    (good, bad, odd), table = table_of(candidates(), linked=True)
+    assert table.sortable
+    assert good["name"] == '<a href="good.cif">good</a>'
+    assert bad["name"] == "bad"
+    came = "what came of it"
+    assert (good[came], bad[came]) == ("built", "has_atomic_overlaps")
+    predicted = "CO₂ uptake, predicted (mol/kg)"
+    assert (good[predicted], odd[predicted]) == ("4.26 (3.1 to 5.4)", "")
+    assert good["CO₂ uptake, requested (mol/kg)"] == "6.00"
+    assert (good["atoms"], bad["atoms"]) == ("1,054", "")
+    assert bad["nodes"] == "node_a; node_b"
+    # Columns without any value have no place.
+    _, bare = table_of(candidates().with_columns(density=pl.lit(None, pl.Float64)))
+    assert "density (g/cm³)" not in bare.head
+
+
+def test_the_page_shows_all_candidates_and_is_not_misled_by_names(folder):
+    html = candidates_page(folder, {})
+    page = read_page(html)
+    assert len(page.find("script")) == 1
+    assert page.find("img") == []
+    assert "1 of 3 candidates are built and pass all checks: 33 % (6 to 79)" in page.text()
+    # Molecules have letters as paths, and turned structures their own layout.
+    (drawing,) = [one for one in page.find("svg") if "font-family" in one.attributes][1:]
+    assert layout_faults(drawing) == []
+    assert {section.attributes["id"] for section in page.find("section")} == SECTIONS
+    checks = page.find("table")[1]
+    rows = {row.find("td")[0].text(): row.text() for row in checks.find("tr")[1:]}
+    # Of two that were built one overlaps; real structures beside them.
+    assert rows["has_atomic_overlaps"] == "has_atomic_overlaps50.0 % (9 to 91)99.0 %85.8 %"
+    assert rows["has_short_bonds"].startswith("has_short_bonds100.0 %")
+    assert list(rows) == [*CHECKS, "all checks"]
+    (turned,) = [node for node in page.find("div") if node.attributes.get("class") == "turn"]
+    assert turned.find("svg")[0].attributes["aria-label"] == "good"
+
+
+def test_simulated_values_stand_beside_requests(folder):
+    pl.DataFrame(
+        {"name": ["good"], "co2_uptake_simulated": [3.5], "co2_uptake_simulated_error": [0.25]}
+    ).write_csv(folder / "simulated.csv")
+    result = CliRunner().invoke(app, ["page", str(folder)])
+    assert result.exit_code == 0, result.output
+    page = read_page((folder / "report.html").read_text())
+    assert "3.50 ± 0.25" in page.text()
+    (drawing,) = [
+        svg
+        for svg in page.find("svg")
+        if svg.attributes.get("aria-label", "").startswith("Requested")
+    ]
+    assert "simulated" in [text.text() for text in drawing.find("text")]
+    pl.DataFrame({"name": ["good"], "uptake": [3.5]}).write_csv(folder / "simulated.csv")
+    with pytest.raises(DataError, match="no table of simulated values"):
+        candidates_page(folder, {})
+
+
+def test_a_folder_without_candidates_or_structures_says_so(folder, tmp_path):
+    (folder / "good.cif").unlink()
+    assert "its CIF file is not there" in candidates_page(folder, {})
+    with pytest.raises(DataError, match="no candidates here"):
+        candidates_page(tmp_path / "elsewhere")
+
+
+@needs_rdkit
+def test_each_linker_is_drawn_once_and_used_often():
+    molecules = Molecules()
+    first, again = molecules.cell(ACID), molecules.cell(f"{ACID};not a molecule")
+    assert first in again
+    assert '<span class="smiles" title="not a molecule">not a molecule</span>' in again
+    assert molecules.symbols.count("<symbol") == 1
+    (drawing,) = read_page(str(first)).find("svg")
+    assert drawing.find("title")[0].text() == ACID
+    assert float(drawing.attributes["width"]) <= module.WIDE
+    assert "class" not in molecules.symbols
+
+
+def test_without_rdkit_linkers_are_text(monkeypatch):
+    monkeypatch.setattr(module, "is_there", lambda name: name != "rdkit")
+    molecules = Molecules()
+    long = "C" * 200
+    assert molecules.cell(f"{ACID};{HOSTILE}").count("<span") == 2
+    assert "<script" not in molecules.cell(HOSTILE)
+    (span,) = read_page(str(molecules.cell(long))).find("span")
+    assert span.text() == "C" * 59 + "…"
+    assert molecules.symbols == ""
+
+
+@needs_rdkit
+def test_units_become_molecules_by_their_distances():
+    from rdkit import Chem
+
+    angles = np.arange(6) * np.pi / 3
+    ring = np.stack([np.cos(angles), np.sin(angles), np.zeros(6)], axis=1)
+    carbons = [("C", *(1.39 * p)) for p in ring]
+    ends = [("X", *(2.1 * p)) for p in ring[[0, 3]]]
+    hydrogens = [("H", *(2.48 * p)) for p in ring[[1, 2, 4, 5]]]
+    phenylene = Unit.of("linker_C6H4_2X", [*carbons, *hydrogens, *ends])
+    assert Chem.MolToSmiles(module._molecule(phenylene)) == "*c1ccc(*)cc1"
+    # Nitrogen gives its pair to a metal: pyrazine, not a dihydropyrazine.
+    mixed = [("N" if i in (0, 3) else "C", *site[1:]) for i, site in enumerate(carbons)]
+    pyrazine = Unit.of("linker_C4H4N2_2X", [*mixed, *hydrogens, *ends])
+    assert Chem.MolToSmiles(module._molecule(pyrazine)) == "c1cnccn1"
+    assert "<use" in Molecules({"linker_C6H4_2X": phenylene}).cell("linker_C6H4_2X")

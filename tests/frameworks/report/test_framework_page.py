@@ -1,0 +1,156 @@
+"""The page of a run says of generated rows what its tables say, and prints."""
+
+import re
+
+import numpy as np
+import polars as pl
+import pytest
+
+from page_layout import check_page, read_page
+from variolite.frameworks.diagnosis import diagnose
+from variolite.frameworks.diagnosis.tallies import Layout
+from variolite.frameworks.framework_table import SHAPE
+from variolite.frameworks.report.framework_page import SHOWN, framework_page
+from variolite.frameworks.report.generation_figures import CLASSES, Compared, wilson
+from variolite.frameworks.sampling import table_of
+from variolite.frameworks.score_run import unlinked
+from variolite.scoring import Bootstrap
+from variolite.scoring.intervals import Interval
+from variolite.scoring.scorecard import Scorecard, ScoreKey
+from variolite.training.run_folder import RunFolder, read_run
+
+SECTIONS = {"findings", "distributions", "diversity", "requested", "rows", "scores", "training"}
+SECTIONS |= {"provenance"}
+LONG = "O=C(O)c1ccc(" + "-c2ccc(" * 20 + "C(=O)O" + ")cc2" * 20 + ")cc1"
+WORDS = {
+    "metals": ["Zn", "Fe", "Al;Zn", "Ca"],
+    "linkers": ["O=C(O)c1ccc(C(=O)O)cc1", "c1cc(-c2ccncc2)ccn1;O=CO", "OC(=O)C(=O)O", LONG],
+    "net": ["pcu", "dia", "cds", "sql"],
+    "nodes": ["node_C6O13Zn4_6X", "node_C4O8Zn2_6X", "node_Zn_4X", "node_C2O4Zn_4X"],
+    "linker_units": ["linker_C6H4_2X", "linker_C10H8N2_2X", "linker_C6H3_3X", "linker_C4H4N2_2X"],
+}
+
+
+def rows(n, seed, words, numbers):
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(4, n, p=[0.6, 0.2, 0.15, 0.05])
+    return pl.DataFrame(
+        {name: np.array(WORDS[name])[np.roll(kind, i)] for i, name in enumerate(words)}
+        | {name: rng.gamma(4.0, 0.3, n) for name in numbers}
+    )
+
+
+def run_of(folder, words, numbers=(), conditions=(), members=1):
+    """A scored run folder of made-up rows."""
+    folder.mkdir()
+    run = RunFolder(folder)
+    real = [rows(n, s, words, numbers) for n, s in ((300, 0), (90, 1))]
+    real = [one.with_columns(family=pl.format("F{}", pl.int_range(pl.len()) // 2)) for one in real]
+    made = [rows(1500, 2 + i, words, numbers) for i in range(members)]
+    found = diagnose(*real, made, bootstrap=Bootstrap(resamples=20), layout=Layout.among(words))
+    asked = [
+        rows(60, 9, words, numbers).with_columns(
+            pl.Series(f"{name}_{end}", np.repeat(np.arange(1.0, 21.0), 3) + step)
+            for end, step in (("requested", 0), ("predicted", 1), ("low", 0.2), ("high", 2.5))
+        )
+        for name in conditions
+    ]
+    tables = [one.with_columns(member=i) for i, one in enumerate(made)]
+    tables += [one.with_columns(member=0) for one in asked]
+    unlinked(real[0]).write_parquet(run.training_file)
+    real[1].write_parquet(run.held_out_file)
+    pl.concat(tables, how="diagonal").write_parquet(run.generated_file)
+    run.write_json(run.health_file, found.to_dict())
+    key = ScoreKey("generation", "vae", "held-out families", feature="co2_uptake")
+    card = Scorecard((key.row("spearman_asked", Interval(0.61, 0.5, 0.7), 60, members),), ())
+    card.write(run.scorecard_file)
+    return run
+
+
+SHAPES = [*SHAPE]
+
+
+@pytest.mark.parametrize(
+    ("words", "numbers", "conditions", "members"),
+    [
+        (("metals", "linkers", "net"), ("density", "void_fraction"), ("co2_uptake",), 3),
+        (("metals", "linkers"), SHAPES, (), 1),
+        (("net", "nodes", "linker_units"), (), ("co2_uptake", "void_fraction"), 1),
+    ],
+    ids=["all", "unconditional", "assembly"],
+)
+def test_the_page_prints_with_much_and_with_little(tmp_path, words, numbers, conditions, members):
+    run = run_of(tmp_path / "run", words, numbers, conditions, members)
+    html = framework_page(read_run(run))
+    # Molecules of the table have no captions, and letters as paths.
+    bare = re.sub(r'<svg [^>]*(class="molecule"|aria-hidden).*?</svg>', "", html, flags=re.DOTALL)
+    check_page(bare, SECTIONS, None, least=6)
+    page = read_page(html)
+    text = page.text()
+    assert ("Nothing can be asked of this run" in text) == (not conditions)
+    assert ("ρ 0.61 (0.50 to 0.70)" in text) == bool(conditions)
+    assert "300 training rows, 90 rows of held-out families" in text
+    assert ("3 x 1,500 generated rows, the mean of 3 members with their range" in text) == (
+        members == 3
+    )
+    assert "novel rows" in text
+    (table,) = [t for t in page.find("table") if t.find("th")[0].text() == "name"]
+    assert table.attributes["class"] == "sortable"
+    assert len(table.find("tr")) == 1 + SHOWN
+
+
+def test_a_run_that_was_not_scored_says_so(tmp_path):
+    run = run_of(tmp_path / "run", ("metals", "linkers"))
+    run.generated_file.unlink()
+    page = read_page(framework_page(read_run(run)))
+    assert "The run has not been scored" in page.text()
+    assert {s.attributes["id"] for s in page.find("section")} == {
+        "findings", "scores", "training", "provenance",
+    }  # fmt: skip
+
+
+def test_what_is_kept_of_training_rows_is_no_row_of_them():
+    real = rows(200, 0, ("metals", "linkers"), ("density", *SHAPES)).with_columns(
+        name=pl.format("secret {}", pl.int_range(200)), family=pl.lit("secret")
+    )
+    kept = unlinked(real)
+    assert not {"name", "family", *SHAPES} & set(kept.columns)
+    words = ["metals", "linkers"]
+    assert kept[words].rows() == sorted(real[words].rows())
+    volumes = table_of(real)["volume"].round_sig_figs(4)
+    assert kept["volume"].sort().to_list() == volumes.sort().to_list()
+    known = set(zip(real["density"].round_sig_figs(4), volumes, strict=True))
+    assert len(known & set(kept[["density", "volume"]].rows())) < 10
+
+
+def test_shares_are_of_rows_that_hold_a_member():
+    real = pl.DataFrame({"metals": ["Zn", "Zn;Fe", "Fe", None], "linkers": ["a", "b;c", "a", "a"]})
+    held = pl.DataFrame({"metals": ["Ca", "Zn"], "linkers": ["d", "a"]})
+    made = pl.DataFrame(
+        {
+            "metals": ["Zn", "Zn", "Fe;Zn", "Ca", "Ca"],
+            "linkers": ["a", "b", "b", "e", "e"],
+            "member": [0, 0, 1, 1, 1],
+            # What was asked for is not among what is compared.
+            "density_requested": [None, None, None, None, 1.0],
+        }
+    )
+    compared = Compared.of(real, held, made)
+    assert [one.height for one in compared.drawn] == [2, 2]
+    metals = compared.shares(compared.tallies.columns["metals"])
+    assert metals.names == ("Ca", "Fe", "Zn")
+    assert metals.counts.tolist() == [[0, 2, 2], [1, 0, 1], [0, 0, 2], [1, 1, 1]]
+    assert metals.known.tolist() == [3, 2, 2, 2]
+    assert [metals.names[i] for i in metals.order] == ["Zn", "Fe", "Ca"]
+    linkers = compared.shares(compared.tallies.columns["linkers"])
+    often = linkers.counts[0]
+    groups = [np.flatnonzero((often >= low) & (often <= high)) for low, high, _ in CLASSES]
+    tail = linkers.grouped(groups, [name for *_, name in CLASSES])
+    # Linkers d and e are new; b and c are held by one training row; a by three.
+    assert tail.counts[:, :4].tolist() == [[0, 2, 0, 3], [1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 0, 0]]
+    assert tail.known.tolist() == [5, 2, 2, 2]
+
+
+def test_intervals_of_shares_are_wilsons():
+    assert wilson(5, 10) == pytest.approx((50.0, 23.6593, 76.3407), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.0, 16.1125), abs=1e-3)
