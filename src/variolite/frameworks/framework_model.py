@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from variolite.errors import DataWarning
 from variolite.frameworks.framework_table import read_frameworks
 from variolite.frameworks.latent_prior import LatentPrior
 from variolite.frameworks.surrogate import FEWEST, Surrogate
@@ -55,7 +58,27 @@ class FrameworkModel(TabularModel):
     def table(self, data: Any, mapping: Mapping[str, str] | None = None) -> Table:
         schema = self.schema.schema
         text = group_spellings(schema, mapping)
-        return read_frameworks(data, text=text, nulls=schema.nulls, schema=schema, mapping=mapping)
+        table = read_frameworks(data, text=text, nulls=schema.nulls, schema=schema, mapping=mapping)
+        known = set(schema.sources(table.frame.columns, mapping or {}).values())
+        absent = [name for name in self.condition_names if name not in known]
+        if not absent or not set(absent) <= self.surrogates.keys():
+            return table
+        return table._replace(frame=self._with_predicted(table.frame, absent, mapping))
+
+    def _with_predicted(
+        self, frame: pl.DataFrame, names: Sequence[str], mapping: Mapping[str, str] | None
+    ) -> pl.DataFrame:
+        """Put what the surrogates predict where a table lacks conditions that the encoder takes."""
+        unknown = frame.with_columns(pl.lit(0.0).alias(name) for name in names)
+        records = self.schema.apply(unknown, mapping=mapping)  # surrogates see no condition
+        described = self.describe(records)
+        for name in names:
+            values = np.full(frame.height, np.nan)
+            values[records.row] = self.surrogates[name].predict(described)[0]
+            frame = frame.with_columns(pl.Series(name, values))
+        what = f"the table has no {', '.join(names)}: the encoder is given what is predicted"
+        warnings.warn(what, DataWarning, stacklevel=3)
+        return frame
 
     @property
     def condition_names(self) -> list[str]:
