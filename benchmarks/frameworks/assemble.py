@@ -33,12 +33,12 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, densities
 from variolite.crystals.files.checks import Limits
 from variolite.crystals.files.reading import read_all
-from variolite.frameworks.assemble import Candidate, assemble
-from variolite.frameworks.compatibility import Compatibility
-from variolite.frameworks.nets import interpenetration
-from variolite.frameworks.pores import measure_pores
-from variolite.frameworks.structure_checks import CHECKS, check_structure
-from variolite.frameworks.unit_library import UnitLibrary, merge_harvest
+from variolite.frameworks.assembly.assemble import Candidate, assemble
+from variolite.frameworks.assembly.compatibility import Compatibility
+from variolite.frameworks.assembly.nets import interpenetration
+from variolite.frameworks.assembly.structure_checks import CHECKS, check_structure
+from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_harvest
+from variolite.frameworks.description.pores import measure_pores
 from variolite.scoring.intervals import bootstrap_interval
 from variolite.training.workers import Workers
 

@@ -28,10 +28,10 @@ from benchmarks.pages import RESULTS, command, provenance, table, write_page
 
 from variolite.crystals.crystals import Crystal, cell_parameters
 from variolite.crystals.elements import SYMBOLS
-from variolite.frameworks.building_units import silence
 from variolite.frameworks.columns import PROBE
-from variolite.frameworks.describe import describe_task, read_frameworks_in
-from variolite.frameworks.pores import measure_pores
+from variolite.frameworks.description.building_units import silence
+from variolite.frameworks.description.describe import describe_task, read_frameworks_in
+from variolite.frameworks.description.pores import measure_pores
 from variolite.training.workers import outcomes
 
 QUANTITIES = {

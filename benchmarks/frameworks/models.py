@@ -20,7 +20,7 @@ from benchmarks.frameworks.crafted import load
 from benchmarks.pages import RESULTS, command, provenance, write_page
 
 from variolite.frameworks.diagnosis import Layout
-from variolite.frameworks.sampling import Request, draw
+from variolite.frameworks.generation.sampling import Request, draw
 from variolite.training import RunFolder
 from variolite.training.dials import Dials
 

@@ -29,11 +29,11 @@ from benchmarks.pages import RESULTS, command, provenance, table, write_page
 from scipy.stats import spearmanr
 
 from variolite.frameworks.batch import rows_of
-from variolite.frameworks.charges import Charges, partial_charges
-from variolite.frameworks.gcmc import CUTOFF, Mean, Settings, get_ready, prepare, sample
 from variolite.frameworks.journal import Journal
-from variolite.frameworks.simulate import read_structure
-from variolite.frameworks.supercell import compact_supercell
+from variolite.frameworks.simulation.charges import Charges, partial_charges
+from variolite.frameworks.simulation.gcmc import CUTOFF, Mean, Settings, get_ready, prepare, sample
+from variolite.frameworks.simulation.simulate import read_structure
+from variolite.frameworks.simulation.supercell import compact_supercell
 from variolite.progress import ConsoleProgress
 
 DATA = Path(os.environ.get("VARIOLITE_DATA", "data")) / "frameworks" / "crafted"

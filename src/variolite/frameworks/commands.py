@@ -50,7 +50,7 @@ def describe(
     One row per structure; what cannot be found is empty, and the column problem says why.
     A run that was interrupted goes on where it was.
     """
-    from variolite.frameworks.describe import describe_files
+    from variolite.frameworks.description.describe import describe_files
 
     keep_inputs("--out", out, *cifs)
     keep_inputs("--units", units, out, *cifs)
@@ -83,8 +83,8 @@ def labels(
     Columns are co2_uptake, co2_uptake_sd and co2_uptake_n for CO2. Between two pressures of an
     isotherm its uptake is interpolated; it is never extrapolated.
     """
-    from variolite.frameworks.isotherms import label_table
-    from variolite.frameworks.simulate import parse_pressure
+    from variolite.frameworks.description.isotherms import label_table
+    from variolite.frameworks.simulation.simulate import parse_pressure
 
     keep_inputs("--out", out, isotherms)
     label_table(
@@ -135,7 +135,7 @@ def assemble(
     each row, provenance.json, and report.html with all of it as a table and structures to turn. A
     run that was interrupted goes on where it was.
     """
-    from variolite.frameworks.assemble import Settings, assemble_table
+    from variolite.frameworks.assembly.assemble import Settings, assemble_table
 
     keep_inputs("--out", out, table, units)
     settings = Settings(attempts=attempts, limit=limit)
@@ -206,10 +206,10 @@ def simulate(
     of its mean; what was set is written beside it. A run that was interrupted goes on where it
     was.
     """
-    from variolite.frameworks.charges import find_charges
-    from variolite.frameworks.force_field import find_gas
-    from variolite.frameworks.gcmc import Settings
-    from variolite.frameworks.simulate import parse_pressure, simulate_table
+    from variolite.frameworks.simulation.charges import find_charges
+    from variolite.frameworks.simulation.force_field import find_gas
+    from variolite.frameworks.simulation.gcmc import Settings
+    from variolite.frameworks.simulation.simulate import parse_pressure, simulate_table
 
     keep_inputs("--out", out, cifs)
     settings = Settings(

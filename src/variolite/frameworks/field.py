@@ -16,7 +16,7 @@ from variolite.training.row_commands import Columns, latents, reconstructions, r
 
 if TYPE_CHECKING:
     from variolite.frameworks.diagnosis import Diagnosis
-    from variolite.frameworks.framework_model import FrameworkModel
+    from variolite.frameworks.generation.framework_model import FrameworkModel
     from variolite.records import Records
     from variolite.scoring import Scorecard
     from variolite.training import RunFolder
@@ -42,11 +42,13 @@ class FrameworkField:
     model_kind = "variolite.framework_vae"
     subject = "frameworks"
     recipe = FrameworkRecipe
-    load_model = Deferred("variolite.frameworks.framework_model", "load_model")
-    format_scores = Deferred("variolite.frameworks.score_run", "format_framework_scorecard")
+    load_model = Deferred("variolite.frameworks.generation.framework_model", "load_model")
+    format_scores = Deferred(
+        "variolite.frameworks.generation.score_run", "format_framework_scorecard"
+    )
     encode = row_command(_latents)
     reconstruct = row_command(reconstructions)
-    generate = Deferred("variolite.frameworks.sampling", "generate_table")
+    generate = Deferred("variolite.frameworks.generation.sampling", "generate_table")
 
     def train(
         self,
@@ -63,8 +65,12 @@ class FrameworkField:
         """Train, then fit priors and surrogates."""
         bound = parse_mapping(mapping, recipe.columns)
         # Late, so that a mistake above is reported without the seconds that torch takes.
-        from variolite.frameworks.framework_model import complete, member_features, save_model
         from variolite.frameworks.framework_table import read_frameworks
+        from variolite.frameworks.generation.framework_model import (
+            complete,
+            member_features,
+            save_model,
+        )
         from variolite.training.run import train_run
 
         run, _ = train_run(
@@ -92,7 +98,7 @@ class FrameworkField:
     def score(
         self, run: RunFolder, data: Paths, progress: Progress, *, mapping: Sequence[str] = ()
     ) -> Scorecard:
-        from variolite.frameworks.score_run import score_framework_run
+        from variolite.frameworks.generation.score_run import score_framework_run
 
         bound = parse_mapping(mapping, run.recipe().columns)
         with progress.stage("scoring on held-out families") as step:
@@ -114,7 +120,7 @@ class FrameworkField:
     ) -> Diagnosis:
         """Draw rows and diagnose them, or take the diagnosis of the last score."""
         from variolite.frameworks.diagnosis import Diagnosis
-        from variolite.frameworks.score_run import diagnose_run, draw_rows, parts_of
+        from variolite.frameworks.generation.score_run import diagnose_run, draw_rows, parts_of
         from variolite.training.run_folder import read_object
 
         model = run.model()  # read even where it is not needed, so that damage shows

@@ -10,12 +10,12 @@ from page_layout import layout_faults, read_page
 from variolite.crystals.files.textbook import textbook_crystals
 from variolite.crystals.files.writing import to_cif
 from variolite.errors import DataError
+from variolite.frameworks.assembly.structure_checks import CHECKS
+from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.commands import app
 from variolite.frameworks.optional import is_there
 from variolite.frameworks.report import candidates_page as module
 from variolite.frameworks.report.candidates_page import Molecules, candidate_table, candidates_page
-from variolite.frameworks.structure_checks import CHECKS
-from variolite.frameworks.unit_library import Unit
 
 needs_rdkit = pytest.mark.skipif(not is_there("rdkit"), reason="molecules are drawn by RDKit")
 HOSTILE = HOSTILE_BYTES.replace("\x00", "").replace("\x07", "")  # which no CSV file may hold

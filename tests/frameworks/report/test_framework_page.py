@@ -10,10 +10,10 @@ from page_layout import check_page, read_page
 from variolite.frameworks.diagnosis import diagnose
 from variolite.frameworks.diagnosis.tallies import Layout
 from variolite.frameworks.framework_table import SHAPE
+from variolite.frameworks.generation.sampling import table_of
+from variolite.frameworks.generation.score_run import unlinked
 from variolite.frameworks.report.framework_page import SHOWN, framework_page
 from variolite.frameworks.report.generation_figures import CLASSES, Compared, wilson
-from variolite.frameworks.sampling import table_of
-from variolite.frameworks.score_run import unlinked
 from variolite.scoring import Bootstrap
 from variolite.scoring.intervals import Interval
 from variolite.scoring.scorecard import Scorecard, ScoreKey

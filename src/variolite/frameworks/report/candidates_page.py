@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 from variolite.crystals.files.reading import read_all
 from variolite.crystals.report import structure_views as views
 from variolite.errors import DataError
+from variolite.frameworks.assembly.structure_checks import CHECKS
+from variolite.frameworks.assembly.unit_library import Unit
 from variolite.frameworks.columns import split
 from variolite.frameworks.optional import is_there
 from variolite.frameworks.report.generation_figures import (
@@ -25,8 +27,6 @@ from variolite.frameworks.report.generation_figures import (
     wilson,
     with_unit,
 )
-from variolite.frameworks.structure_checks import CHECKS
-from variolite.frameworks.unit_library import Unit
 from variolite.records import read_table, write_text_atomic
 from variolite.report.formatting import counted, decimals, significant, unit_after
 from variolite.report.page import (
@@ -287,7 +287,7 @@ def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> st
     place = folder / "provenance.json"
     record = read_object(place) if place.is_file() else {}
     if units is None and is_there("autografs"):
-        from variolite.frameworks.assemble import library_of
+        from variolite.frameworks.assembly.assemble import library_of
 
         units = library_of([Path(n) for n in record.get("units", ()) if Path(n).is_file()])
     molecules = Molecules(units)

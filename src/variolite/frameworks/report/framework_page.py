@@ -12,6 +12,7 @@ import polars as pl
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
 from variolite.frameworks.diagnosis.findings import Figure as Quantity
+from variolite.frameworks.generation.sampling import table_of
 from variolite.frameworks.report import generation_figures as figures
 from variolite.frameworks.report.candidates_page import (
     STYLE,
@@ -20,7 +21,6 @@ from variolite.frameworks.report.candidates_page import (
     conditions_of,
 )
 from variolite.frameworks.report.generation_figures import called
-from variolite.frameworks.sampling import table_of
 from variolite.report.formatting import listed, percent, significant
 from variolite.report.page import (
     Block,

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from variolite.frameworks import net_signatures
-from variolite.frameworks.net_signatures import identify, known_version, version_note
+from variolite.frameworks.assembly import net_signatures
+from variolite.frameworks.assembly.net_signatures import identify, known_version, version_note
 
 pytest.importorskip("autografs", reason="the package AuToGraFS is not installed")
 

@@ -29,7 +29,11 @@ from variolite.crystals.files.sources import find_files, read_sources
 from variolite.crystals.geometry.periodic import reduce_cells
 from variolite.crystals.geometry.primitive import primitive_cells
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks.building_units import (
+from variolite.frameworks.assembly.net_signatures import version_note
+from variolite.frameworks.assembly.structure_checks import Bonded
+from variolite.frameworks.assembly.unit_library import merge_harvest, write_units
+from variolite.frameworks.columns import CELL, PROBE, join
+from variolite.frameworks.description.building_units import (
     UnreadableError,
     linkers_agree,
     linkers_of,
@@ -37,14 +41,10 @@ from variolite.frameworks.building_units import (
     read_by_mofstructure,
     silence,
 )
-from variolite.frameworks.columns import CELL, PROBE, join
+from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.framework_table import family_of
 from variolite.frameworks.journal import Journal
-from variolite.frameworks.net_signatures import version_note
 from variolite.frameworks.optional import require
-from variolite.frameworks.pores import measure_pores
-from variolite.frameworks.structure_checks import Bonded
-from variolite.frameworks.unit_library import merge_harvest, write_units
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import require_parent

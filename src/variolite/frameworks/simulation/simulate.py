@@ -18,10 +18,10 @@ from variolite.crystals.files.reading import read_all
 from variolite.crystals.files.sources import find_files
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.batch import rows_of
-from variolite.frameworks.charges import partial_charges
-from variolite.frameworks.force_field import find_gas
-from variolite.frameworks.gcmc import Settings, get_ready, simulate
 from variolite.frameworks.journal import Journal, Row
+from variolite.frameworks.simulation.charges import partial_charges
+from variolite.frameworks.simulation.force_field import find_gas
+from variolite.frameworks.simulation.gcmc import Settings, get_ready, simulate
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import write_text_atomic

@@ -8,10 +8,10 @@ import pytest
 
 from variolite.cli import main
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks.charges import Charges, find_charges, partial_charges
-from variolite.frameworks.force_field import find_gas, lennard_jones
-from variolite.frameworks.gcmc import Settings
-from variolite.frameworks.simulate import parse_pressure, read_structure, simulate_table
+from variolite.frameworks.simulation.charges import Charges, find_charges, partial_charges
+from variolite.frameworks.simulation.force_field import find_gas, lennard_jones
+from variolite.frameworks.simulation.gcmc import Settings
+from variolite.frameworks.simulation.simulate import parse_pressure, read_structure, simulate_table
 
 HEAD = """data_{name}
 _cell_length_a {edge}

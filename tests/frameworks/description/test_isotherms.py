@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from variolite.errors import DataError
-from variolite.frameworks.isotherms import label_table, labels_at, read_isotherms
+from variolite.frameworks.description.isotherms import label_table, labels_at, read_isotherms
 
 
 @pytest.fixture

@@ -306,7 +306,7 @@ def unit_features(names: Sequence[str]) -> NDArray[np.float32]:
 
 def shipped_units() -> UnitLibrary:
     """Return the 930 units that come with AuToGraFS, those of PORMAKE among them."""
-    from variolite.frameworks.nets import autografs_data
+    from variolite.frameworks.assembly.nets import autografs_data
 
     files = (autografs_data() / name for name in ("defaults.xyz", "pormake.xyz"))
     return UnitLibrary(unit for path in files for unit in read_units(path).values())

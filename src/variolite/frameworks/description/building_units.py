@@ -20,9 +20,9 @@ import numpy as np
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import METALLIC
+from variolite.frameworks.assembly.net_signatures import identify
+from variolite.frameworks.assembly.nets import interpenetration
 from variolite.frameworks.linkers import read_linker, skeleton
-from variolite.frameworks.net_signatures import identify
-from variolite.frameworks.nets import interpenetration
 
 _ACID_BOND = 0.82  # Angstrom: half a bond of two carbons; that to phosphorus or a metal is longer
 _MARK, _MARKED = "At", 2.2  # an element that stands for a carboxyl group, and its bond to carbon

@@ -3,7 +3,7 @@ import pytest
 from made_up_units import phenylene, pillared_paddlewheel, zinc_oxide_node
 
 from variolite.errors import DataError
-from variolite.frameworks.unit_library import (
+from variolite.frameworks.assembly.unit_library import (
     Unit,
     UnitLibrary,
     assignments,

@@ -3,12 +3,12 @@ import pytest
 from made_up_units import phenylene, pillared_paddlewheel, pyrazine, zinc_oxide_node
 
 from variolite.errors import DataError
-from variolite.frameworks.compatibility import Compatibility, IncompatibleError, may_bond
-from variolite.frameworks.unit_library import UnitLibrary
+from variolite.frameworks.assembly.compatibility import Compatibility, IncompatibleError, may_bond
+from variolite.frameworks.assembly.unit_library import UnitLibrary
 
 pytest.importorskip("autografs", reason="nets come with AuToGraFS")
 
-from variolite.frameworks.nets import all_nets
+from variolite.frameworks.assembly.nets import all_nets
 
 
 @pytest.fixture(scope="module")

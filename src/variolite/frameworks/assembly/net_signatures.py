@@ -3,7 +3,7 @@
 AuToGraFS computes the signatures of its 2,686 nets anew in every process, tens of seconds for some
 structures. A signature is the multiset of coordination sequences, so that equal ones all but prove
 equal nets. Write the digests again for another version by ``python -m
-variolite.frameworks.net_signatures``; it takes about ten minutes.
+variolite.frameworks.assembly.net_signatures``; it takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _digests(name: str) -> tuple[str, str]:
 def _topologies() -> Any:
     from autografs.topology_io import load_topologies
 
-    from variolite.frameworks.nets import autografs_data
+    from variolite.frameworks.assembly.nets import autografs_data
 
     return load_topologies(autografs_data() / "topologies.json.gz")
 

@@ -19,8 +19,8 @@ from scipy.stats import spearmanr
 
 from variolite.errors import DataError
 from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagnose
-from variolite.frameworks.framework_model import FrameworkModel
-from variolite.frameworks.sampling import Request, draw, generate, table_of
+from variolite.frameworks.generation.framework_model import FrameworkModel
+from variolite.frameworks.generation.sampling import Request, draw, generate, table_of
 from variolite.records import Records, Split, write_table
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval
@@ -274,7 +274,7 @@ def _obedience(
     return [row], note, asked_for
 
 
-def format_framework_scorecard(card: Scorecard) -> str:
+def format_scorecard(card: Scorecard) -> str:
     """Lay out a card: a line per quantity, what it stands beside to its right, then the notes."""
     from variolite.text_table import text_table
 

@@ -19,9 +19,9 @@ import numpy as np
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import ATOMIC_NUMBERS, METALLIC, atomic_numbers
 from variolite.errors import DataError
-from variolite.frameworks.nets import Net, Nets, UnusableNetError, all_nets
-from variolite.frameworks.structure_checks import CHECKS, Bonded, charge_range
-from variolite.frameworks.unit_library import Unit, UnitLibrary, assignments
+from variolite.frameworks.assembly.nets import Net, Nets, UnusableNetError, all_nets
+from variolite.frameworks.assembly.structure_checks import CHECKS, Bonded, charge_range
+from variolite.frameworks.assembly.unit_library import Unit, UnitLibrary, assignments
 
 MAX_RMSD = 0.35
 """How far arms may point from the directions of a vertex: root mean square of unit vectors."""

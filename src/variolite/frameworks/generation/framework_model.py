@@ -16,8 +16,8 @@ from torch import Tensor
 
 from variolite.errors import DataWarning
 from variolite.frameworks.framework_table import read_frameworks
-from variolite.frameworks.latent_prior import LatentPrior
-from variolite.frameworks.surrogate import FEWEST, Surrogate
+from variolite.frameworks.generation.latent_prior import LatentPrior
+from variolite.frameworks.generation.surrogate import FEWEST, Surrogate
 from variolite.records import FittedSchema, Records, Table, group_spellings
 from variolite.training.run import Prepared
 from variolite.training.storage import (
@@ -108,8 +108,8 @@ def member_features(schema: FittedSchema) -> dict[str, NDArray[np.float32]]:
     """Principal components of what is known of linkers and building units, (levels, F) by set."""
     from sklearn.decomposition import PCA
 
+    from variolite.frameworks.assembly.unit_library import unit_features
     from variolite.frameworks.linkers import linker_features
-    from variolite.frameworks.unit_library import unit_features
 
     found = {}
     for name, describe in (

@@ -8,11 +8,11 @@ import pytest
 from made_up_frameworks import BAD, write_frameworks
 
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks import describe
+from variolite.frameworks.assembly.unit_library import read_units
 from variolite.frameworks.columns import CELL, split
-from variolite.frameworks.describe import COLUMNS, describe_files, read_frameworks_in
+from variolite.frameworks.description import describe
+from variolite.frameworks.description.describe import COLUMNS, describe_files, read_frameworks_in
 from variolite.frameworks.journal import Journal
-from variolite.frameworks.unit_library import read_units
 from variolite.progress import Progress
 
 for _module in ("mofstructure", "autografs", "rdkit"):

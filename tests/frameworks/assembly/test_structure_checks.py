@@ -10,7 +10,7 @@ from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import atomic_numbers
 from variolite.crystals.files.checks import Limits
 from variolite.crystals.files.reading import load_crystals
-from variolite.frameworks.structure_checks import (
+from variolite.frameworks.assembly.structure_checks import (
     CHECKS,
     Bonded,
     charge_range,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from variolite.frameworks.unit_library import Unit
+from variolite.frameworks.assembly.unit_library import Unit
 
 _OCTAHEDRON = np.array([*np.eye(3), *-np.eye(3)])
 

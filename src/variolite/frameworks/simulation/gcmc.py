@@ -20,10 +20,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from variolite.crystals.crystals import Crystal, cell_parameters
 from variolite.crystals.elements import MASSES, SYMBOLS
-from variolite.frameworks.charges import Charges
-from variolite.frameworks.force_field import Gas, find_gas, framework_model, lennard_jones
 from variolite.frameworks.optional import require
-from variolite.frameworks.supercell import compact_supercell, repeated
+from variolite.frameworks.simulation.charges import Charges
+from variolite.frameworks.simulation.force_field import (
+    Gas,
+    find_gas,
+    framework_model,
+    lennard_jones,
+)
+from variolite.frameworks.simulation.supercell import compact_supercell, repeated
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

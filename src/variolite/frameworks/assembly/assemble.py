@@ -26,18 +26,18 @@ from variolite.crystals.elements import densities
 from variolite.crystals.files.writing import file_names, to_cif
 from variolite.crystals.geometry.periodic import reduce_cells
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks.columns import CELL, split
-from variolite.frameworks.compatibility import (
+from variolite.frameworks.assembly.compatibility import (
     MAX_RMSD,
     Assignment,
     Compatibility,
     IncompatibleError,
 )
-from variolite.frameworks.nets import Nets, UnusableNetError, all_nets
-from variolite.frameworks.placement import Built, CollapsedError, build
-from variolite.frameworks.pores import measure_pores
-from variolite.frameworks.structure_checks import CHECKS, check_structure
-from variolite.frameworks.unit_library import UnitLibrary, read_units, shipped_units
+from variolite.frameworks.assembly.nets import Nets, UnusableNetError, all_nets
+from variolite.frameworks.assembly.placement import Built, CollapsedError, build
+from variolite.frameworks.assembly.structure_checks import CHECKS, check_structure
+from variolite.frameworks.assembly.unit_library import UnitLibrary, read_units, shipped_units
+from variolite.frameworks.columns import CELL, split
+from variolite.frameworks.description.pores import measure_pores
 from variolite.progress import Progress
 from variolite.records import read_table, write_table, write_text_atomic
 from variolite.training.workers import TimeLimitError, Workers
@@ -74,7 +74,7 @@ class Assembled:
     """What came of a candidate: a crystal that passes all checks, or a failure.
 
     ``first`` says whether the first attempt passed; ``checks`` what the last one failed. ``pores``
-    are the columns of `variolite.frameworks.pores`, as measured on the crystal.
+    are the columns of `variolite.frameworks.description.pores`, as measured on the crystal.
     """
 
     crystal: Crystal | None

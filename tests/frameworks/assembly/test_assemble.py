@@ -7,10 +7,10 @@ from typer.testing import CliRunner
 
 from variolite.crystals.files.reading import load_crystals
 from variolite.errors import DataError, ShortfallError
-from variolite.frameworks import assemble as module
-from variolite.frameworks.assemble import Settings, assemble_table, candidates_of
+from variolite.frameworks.assembly import assemble as module
+from variolite.frameworks.assembly.assemble import Settings, assemble_table, candidates_of
+from variolite.frameworks.assembly.unit_library import write_units
 from variolite.frameworks.commands import app
-from variolite.frameworks.unit_library import write_units
 
 pytest.importorskip("autografs", reason="nets come with AuToGraFS")
 
@@ -182,7 +182,7 @@ def test_a_folder_of_other_things_is_left_alone(table, units, tmp_path):
 
 def test_without_autografs_one_line_says_how_to_get_it(table, tmp_path, monkeypatch):
     from variolite.frameworks import optional
-    from variolite.frameworks.nets import all_nets
+    from variolite.frameworks.assembly.nets import all_nets
 
     all_nets.cache_clear()
     monkeypatch.setattr(optional, "is_there", lambda module: module != "autografs")

@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError, nearest
-from variolite.frameworks.framework_model import FrameworkModel
 from variolite.frameworks.framework_table import with_cells
+from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.training.dials import Dials

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from variolite.frameworks.nets import interpenetration
+from variolite.frameworks.assembly.nets import interpenetration
 
 X, Y, Z = np.eye(3, dtype=int)
 

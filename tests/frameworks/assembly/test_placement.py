@@ -3,10 +3,10 @@ import pytest
 from made_up_units import phenylene, pillared_paddlewheel, pyrazine, zinc_oxide_node
 
 from variolite.crystals.crystals import Crystals
-from variolite.frameworks.compatibility import Compatibility
-from variolite.frameworks.placement import CollapsedError, _Bodies, _finer_lattices, build
-from variolite.frameworks.structure_checks import check_structure
-from variolite.frameworks.unit_library import UnitLibrary
+from variolite.frameworks.assembly.compatibility import Compatibility
+from variolite.frameworks.assembly.placement import CollapsedError, _Bodies, _finer_lattices, build
+from variolite.frameworks.assembly.structure_checks import check_structure
+from variolite.frameworks.assembly.unit_library import UnitLibrary
 
 pytest.importorskip("autografs", reason="nets come with AuToGraFS")
 

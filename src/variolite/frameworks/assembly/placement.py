@@ -20,10 +20,10 @@ from variolite.crystals.crystals import Crystal, cell_heights
 from variolite.crystals.elements import COVALENT_RADII, atomic_numbers
 from variolite.crystals.geometry.periodic import reduced_basis
 from variolite.errors import DataError
-from variolite.frameworks.compatibility import Assignment
-from variolite.frameworks.nets import Net
-from variolite.frameworks.structure_checks import Bonded, neighbours
-from variolite.frameworks.unit_library import Unit, UnitLibrary, kabsch
+from variolite.frameworks.assembly.compatibility import Assignment
+from variolite.frameworks.assembly.nets import Net
+from variolite.frameworks.assembly.structure_checks import Bonded, neighbours
+from variolite.frameworks.assembly.unit_library import Unit, UnitLibrary, kabsch
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from variolite.frameworks.building_units import linkers_agree
+from variolite.frameworks.description.building_units import linkers_agree
 from variolite.frameworks.linkers import skeleton
 
 pytest.importorskip("rdkit", reason="the package rdkit is not installed")
@@ -30,7 +30,7 @@ def test_readers_agree_where_their_molecules_have_one_skeleton():
 
 def test_fragments_get_the_acids_that_were_cut_off():
     pytest.importorskip("openbabel", reason="the package openbabel is not installed")
-    from variolite.frameworks.building_units import _smiles
+    from variolite.frameworks.description.building_units import _smiles
     from variolite.frameworks.linkers import read_linker
 
     ring = 1.39

@@ -5,8 +5,8 @@ import pytest
 
 from variolite.crystals.crystals import Crystal, cell_parameters, lattices_from_parameters
 from variolite.crystals.elements import MASSES, SYMBOLS
-from variolite.frameworks.force_field import find_gas, lennard_jones
-from variolite.frameworks.gcmc import (
+from variolite.frameworks.simulation.force_field import find_gas, lennard_jones
+from variolite.frameworks.simulation.gcmc import (
     CUTOFF,
     Mean,
     Settings,
@@ -16,7 +16,7 @@ from variolite.frameworks.gcmc import (
     prepare,
     simulate,
 )
-from variolite.frameworks.supercell import compact_supercell, repeated
+from variolite.frameworks.simulation.supercell import compact_supercell, repeated
 
 BOLTZMANN = 1.380649e-23
 INTERNAL = 0.8314462618  # raspalib's unit of energy (10 J/mol) in terms of k times 1 K

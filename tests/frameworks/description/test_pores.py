@@ -10,7 +10,7 @@ from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES
 from variolite.crystals.geometry.periodic import reduce_cells
 from variolite.frameworks.columns import PROBE
-from variolite.frameworks.pores import RADII, Spheres, measure_pores, touching
+from variolite.frameworks.description.pores import RADII, Spheres, measure_pores, touching
 
 
 def crystal(symbols, coordinates, lattice):

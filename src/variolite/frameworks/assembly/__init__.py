@@ -1,0 +1,1 @@
+"""From net and building units to structures that pass checks."""

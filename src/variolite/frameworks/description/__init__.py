@@ -1,0 +1,1 @@
+"""From CIF files to rows: pores, linkers, building units, nets, and labels from isotherms."""

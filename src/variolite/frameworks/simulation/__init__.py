@@ -1,0 +1,1 @@
+"""Uptakes of gases by grand-canonical Monte Carlo."""
