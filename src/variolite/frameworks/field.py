@@ -43,9 +43,7 @@ class FrameworkField:
     subject = "frameworks"
     recipe = FrameworkRecipe
     load_model = Deferred("variolite.frameworks.generation.framework_model", "load_model")
-    format_scores = Deferred(
-        "variolite.frameworks.generation.score_run", "format_framework_scorecard"
-    )
+    format_scores = Deferred("variolite.frameworks.generation.score_run", "format_scorecard")
     encode = row_command(_latents)
     reconstruct = row_command(reconstructions)
     generate = Deferred("variolite.frameworks.generation.sampling", "generate_table")
