@@ -120,6 +120,12 @@ def test_a_folder_without_candidates_or_structures_says_so(folder, tmp_path):
     assert "its CIF file is not there" in candidates_page(folder, {})
     with pytest.raises(DataError, match="no candidates here"):
         candidates_page(tmp_path / "elsewhere")
+    (folder / "provenance.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read"):
+        candidates_page(folder, {})
+    candidates().drop("failure").write_csv(folder / "candidates.csv")
+    with pytest.raises(DataError, match="has no column 'failure'"):
+        candidates_page(folder, {})
 
 
 @needs_rdkit

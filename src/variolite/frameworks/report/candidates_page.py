@@ -66,6 +66,7 @@ _REAL = {
     "has_unbalanced_charge": (82.9, 65.3),
     "all checks": (77.9, 50.9),
 }
+_OUTCOME = ("name", "built", "failure", "failed_checks", "first_attempt", "file", "seconds")
 _WORDS = ("metals", "nodes", "linkers", "linker_units", "net")
 _NUMBERS = (
     "density",
@@ -260,9 +261,11 @@ def _value(row: Mapping[str, Any], name: str, ends: Sequence[str]) -> str:
 STYLE = """
 .molecule { vertical-align: middle; margin: 2px 4px; max-width: none; }
 .smiles { font: 11.5px/1.35 "DejaVu Sans Mono", Menlo, monospace; overflow-wrap: anywhere; }
+.smiles { display: inline-block; min-width: 13em; }
+table.sortable td:not(.number) { min-width: 5em; }
 table.sortable td { vertical-align: middle; }
 """
-_WIDER = "body { max-width: 1240px; }"
+_WIDER = "body { max-width: 1240px; } @page { size: A4 landscape; }"
 
 
 def write_candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> Path:
@@ -279,13 +282,18 @@ def write_candidates_page(folder: Path, units: Mapping[str, Unit] | None = None)
 
 def candidates_page(folder: Path, units: Mapping[str, Unit] | None = None) -> str:
     """Return the page as HTML; see `write_candidates_page`."""
-    table = folder / "candidates.csv"
+    table, place = folder / "candidates.csv", folder / "provenance.json"
+    hint = "Give a folder that `variolite frameworks assemble --out` wrote"
     if not table.is_file():
-        hint = "Give a folder that `variolite frameworks assemble --out` wrote"
         raise DataError("there are no candidates here", where=str(folder), hint=hint)
-    frame = _with_simulated(read_table(table, text=("name", "failure", "failed_checks")), folder)
-    place = folder / "provenance.json"
-    record = read_object(place) if place.is_file() else {}
+    frame = read_table(table, text=_OUTCOME)
+    if absent := [name for name in _OUTCOME if name not in frame.columns]:
+        raise DataError(f"has no column {absent[0]!r}", where=str(table), hint=hint)
+    frame = _with_simulated(frame.with_columns(pl.col("built", "first_attempt") == "true"), folder)
+    try:
+        record = read_object(place) if place.is_file() else {}
+    except (ValueError, OSError) as error:
+        raise DataError(f"cannot be read ({error})", where=str(place), hint=hint) from None
     if units is None and is_there("autografs"):
         from variolite.frameworks.assembly.assemble import library_of
 

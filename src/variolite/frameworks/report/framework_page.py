@@ -21,7 +21,7 @@ from variolite.frameworks.report.candidates_page import (
     conditions_of,
 )
 from variolite.frameworks.report.generation_figures import called
-from variolite.report.formatting import listed, percent, significant
+from variolite.report.formatting import percent, significant
 from variolite.report.page import (
     Block,
     Figure,
@@ -116,25 +116,19 @@ def _distributions(scored: Scored) -> list[Block]:
     blocks: list[Block] = []
     words = [one for one in c.tallies.columns.values() if one.kind != "number"]
     shares = {one.name: c.shares(one) for one in words}
-    short = [n for n, s in shares.items() if max(map(len, s.names)) <= figures.SHORT]
-    short = short[: len(short) // 2 * 2]  # side by side; an odd one is drawn as long ones are
     notes = (
         f"{_DRAWN}{scored.whiskers}. {c.rows}. The axis is logarithmic; hollow dots at its left "
         "end are zero."
     )
-    for start in range(0, len(short), 2):
-        beside = short[start : start + 2]
-        drawing = figures.short_figure([(name, shares[name]) for name in beside])
-        caption = f"Share of rows by {listed([called(name) for name in beside])}. {notes}"
-        blocks.append(Figure(f"shares-{beside[0]}", drawing, caption))
-    for name in (name for name in shares if name not in short):
-        caption = (
-            f"Left: share of rows that hold each of the commonest {called(name)}. Right: of all "
-            f"{called(name)} in a table, the share that so many training rows hold; "
-            f"“none” are those that training rows do not have. {notes}"
+    for name, own in shares.items():
+        tail = (
+            f" Right: of all {called(name)} in a table, the share that so many training rows hold; "
+            "“none” are those that training rows do not have."
         )
-        drawing = figures.long_figure(name, shares[name])
-        blocks.append(Figure(f"shares-{name}", drawing, caption))
+        caption = f"Share of rows that hold each of the commonest {called(name)}."
+        caption += tail * (len(own.names) > figures.HEAD_ROWS)
+        drawing = figures.shares_figure(name, own)
+        blocks.append(Figure(f"shares-{name}", drawing, f"{caption} {notes}"))
     numbers = [name for name, one in c.tallies.columns.items() if one.kind == "number"]
     cells = [name for name in (*CELL, "volume") if name in numbers]
     for some, what in (

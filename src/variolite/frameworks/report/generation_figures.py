@@ -45,8 +45,7 @@ from variolite.report.style import axes_at, blend, new_figure, shorten, to_svg
 Floats = NDArray[np.float64]
 
 REAL, HELD_OUT, MADE = style.OTHER, style.INK, style.ACCENT
-HEAD_ROWS, LINE, SHORT = 18, 19.0, 14
-"""Members of a set in a figure, the height of each, and letters of a name that counts as short."""
+HEAD_ROWS, LINE = 18, 19.0  # members of a set in a figure, and the height of each
 CLASSES = ((0, 0, "none"), (1, 1, "1"), (2, 2, "2"), (3, 5, "3 to 5"), (6, 10, "6 to 10"),
            (11, 10**9, "more"))  # fmt: skip
 BINS = 14
@@ -155,13 +154,13 @@ def wilson(hits: int, of: int) -> tuple[float, float, float]:
     return 100 * hits / of, 100 * float(found.low), 100 * float(found.high)
 
 
-def _share_panel(axes: Axes, shares: Shares, title: str) -> None:
+def _share_panel(axes: Axes, shares: Shares) -> None:
     """Draw a row per member, on a logarithmic axis, at whose end stands what is zero."""
     rows = np.arange(len(shares.names))
     low = 10.0 ** math.floor(math.log10(50 / shares.known[0]))
     ValueAxis(low, 100.0, "log").on(axes, "x", 4)
     axes.grid(axis="x")
-    axes.set(title=title, xlabel="share of rows (%)", ylim=(len(rows) - 0.5, -0.5))
+    axes.set(xlabel="share of rows (%)", ylim=(len(rows) - 0.5, -0.5))
     axes.set_yticks(rows, [shorten(_bare(name), 42) for name in shares.names])
     axes.tick_params(axis="y", length=0, pad=8)
     training, _, *made = 100 * shares.counts / np.maximum(shares.known, 1)[:, None]
@@ -192,46 +191,28 @@ def _key(figure: object, top: float, left: float = 54.0) -> None:
     key(figure, handles, names, left, top, ncols=3)  # type: ignore[arg-type]
 
 
-def short_figure(columns: Sequence[tuple[str, Shares]]) -> Markup:
-    """Draw columns of short names, such as metals and nets, side by side."""
-    shown = [(name, shares.take(shares.order[:HEAD_ROWS])) for name, shares in columns]
-    height = LINE * max(len(shares.names) for _, shares in shown)
-    left = 14 + style.LETTER * max(len(name) for _, s in shown for name in s.names)
-    figure, drawn = panels(
-        len(shown), abreast=2, height=height, left=left, gap=left + 20, foot=24, top=38
-    )
-    for axes, (name, shares), (_, whole) in zip(drawn, shown, columns, strict=True):
-        _share_panel(axes, shares, "")
-        titled(axes, called(name), _extent(shares, whole))
-    _key(figure, 72 * figure.get_figheight() - 20, left)
-    return to_svg(figure, f"Shares of {' and '.join(name for name, _ in columns)}")
-
-
-def _extent(shown: Shares, whole: Shares) -> str:
-    if len(shown.names) == len(whole.names):
-        return f"all {len(whole.names)}"
-    return f"the {len(shown.names)} commonest of {len(whole.names)}"
-
-
-def long_figure(name: str, shares: Shares) -> Markup:
-    """Draw the commonest members at the left, and all by how often training rows hold them."""
+def shares_figure(name: str, shares: Shares) -> Markup:
+    """Draw the commonest members and, beside many, all by how often training rows hold them."""
     head = shares.take(shares.order[:HEAD_ROWS])
-    left = 18 + style.LETTER * min(max(len(one) for one in head.names), 42)
-    wide = (style.WIDTH - left - 12 - 110) / 2
-    height = LINE * len(head.names)
+    left = 18 + style.LETTER * min(max(len(_bare(one)) for one in head.names), 42)
+    gap, height = 110.0, LINE * len(head.names)
+    wide = (style.WIDTH - left - 12 - gap) / 2
     figure = new_figure(38 + height + 70)
-    first = axes_at(figure, left, 38, wide, height)
-    _share_panel(first, head, "")
-    titled(first, f"{called(name)}: head", _extent(head, shares))
-    often = shares.counts[0]
-    groups = [np.flatnonzero((often >= least) & (often <= most)) for least, most, _ in CLASSES]
-    tail = shares.grouped(groups, [label for *_, label in CLASSES])
-    second = axes_at(figure, left + wide + 110, 38, wide, min(height, 2.2 * LINE * len(CLASSES)))
-    _share_panel(second, tail, "")
-    second.set_xlabel(f"share of all {called(name)} (%)")
-    titled(second, f"{called(name)}: head to tail", "by how many training rows hold it")
+    axes = axes_at(figure, left, 38, wide, height)
+    _share_panel(axes, head)
+    many = len(shares.names) > HEAD_ROWS
+    extent = f"the {HEAD_ROWS} commonest of {len(shares.names)}" if many else "all of them"
+    titled(axes, called(name), extent)
+    if many:
+        often = shares.counts[0]
+        groups = [np.flatnonzero((often >= least) & (often <= most)) for least, most, _ in CLASSES]
+        tail = shares.grouped(groups, [label for *_, label in CLASSES])
+        axes = axes_at(figure, left + wide + gap, 38, wide, 2.2 * LINE * len(CLASSES))
+        _share_panel(axes, tail)
+        axes.set_xlabel(f"share of all {called(name)} (%)")
+        titled(axes, f"{called(name)}: head to tail", "by how many training rows hold it")
     _key(figure, 38 + height + 48, left)
-    return to_svg(figure, f"Shares of {called(name)}, head and tail")
+    return to_svg(figure, f"Shares of {called(name)}")
 
 
 def numbers_figure(c: Compared, names: Sequence[str], quantities: Sequence[Quantity]) -> Markup:
