@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from variolite.errors import DataError, ShortfallError, nearest
-from variolite.frameworks.framework_table import with_cells
+from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
@@ -175,8 +174,9 @@ def generate(
 
 def table_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows with cells in the place of their shapes."""
-    made: dict[str, NDArray[Any]] = {name: rows[name].to_numpy() for name in rows.columns}
-    return pl.DataFrame(with_cells(made))
+    shape = {name: rows[name].to_numpy() for name in SHAPE if name in rows.columns}
+    cells = with_cells(shape)
+    return rows.drop(shape).with_columns(pl.Series(name, cells[name]) for name in cells)
 
 
 def _told(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.DataFrame:
