@@ -45,6 +45,15 @@ def test_a_measurement_is_no_group_and_no_label():
     refuse("60 different values in 60 rows", facies=np.arange(ROWS))
 
 
+def test_groups_of_one_row_are_allowed_where_the_schema_says_so():
+    schema = Schema.from_yaml("columns: {gr: {}, well: {role: group, singletons: true}}")
+    frame = table(well=[f"sample {i}" for i in range(ROWS)])
+    require_roles(schema.bind(frame.columns), frame)
+    decimals = table(well=np.arange(ROWS) + 0.25)
+    with pytest.raises(SchemaError, match="decimal numbers"):
+        require_roles(schema.bind(decimals.columns), decimals)
+
+
 def test_a_column_has_one_role():
     refuse(r"is an input \(gr\) as well .* label", {"facies": "gr"})
     refuse("column 'rho': is an input", {"well": "rho"})

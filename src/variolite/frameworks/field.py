@@ -47,6 +47,7 @@ class FrameworkField:
     encode = row_command(_latents)
     reconstruct = row_command(reconstructions)
     generate = Deferred("variolite.frameworks.generation.sampling", "generate_table")
+    demo = Deferred("variolite.frameworks.demo", "run_demo")
 
     def train(
         self,

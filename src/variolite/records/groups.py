@@ -64,7 +64,7 @@ def require_roles(schema: Schema, frame: pl.DataFrame) -> None:
 def require_names(column: Column, values: pl.Series | NDArray[np.str_]) -> None:
     """Refuse entries (n,), "" where missing, that name no groups or classes.
 
-    SchemaError if they are decimal numbers, or differ in almost every row.
+    SchemaError if they are decimal numbers, or differ in almost every row, unless they may.
     """
     names = pl.Series(values)
     names = names.filter(names != "")
@@ -75,7 +75,7 @@ def require_names(column: Column, values: pl.Series | NDArray[np.str_]) -> None:
     if not numbers.has_nulls() and (numbers != numbers.round()).any():
         example = distinct.filter(numbers != numbers.round()).sort()[0]
         raise _not_names(column, f"holds decimal numbers such as {example}")
-    if len(distinct) > _ALL * len(names):
+    if len(distinct) > _ALL * len(names) and not column.singletons:
         raise _not_names(column, f"has {len(distinct):,} different values in {len(names):,} rows")
 
 

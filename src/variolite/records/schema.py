@@ -74,6 +74,8 @@ class Column(Settings):
     aliases, source, optional
         Names under which tables hold this meaning; the column of the table in hand, found by
         name and aliases when None; and whether a table may lack it.
+    singletons
+        Groups may have one row each; else a group that differs in every row is refused.
     valid, sentinels
         Lowest and highest plausible value in ``unit``, beyond which values count as missing,
         and values that stand for a missing one, such as -999.25.
@@ -96,6 +98,7 @@ class Column(Settings):
     aliases: tuple[str, ...] = ()
     source: str | None = None
     optional: bool = False
+    singletons: bool = False
     valid: tuple[float | None, float | None] | None = None
     sentinels: tuple[float, ...] = ()
     clip: tuple[float, float] | None = None
