@@ -20,6 +20,7 @@ from variolite.records import (
     split_groups,
     usable_rows,
 )
+from variolite.records.records import ApplyReport
 
 SCHEMA = Schema.from_yaml(
     """
@@ -189,6 +190,22 @@ def test_missing_values_follow_the_policy():
     assert np.isnan(records.order[6])
     assert "density: 1 read as missing, being a sentinel" in report.lines()
     assert usable_rows(SCHEMA.bind(frame.columns), frame).tolist() == records.row.tolist()
+
+
+def test_counts_of_one_kind_are_one_sentence():
+    report = ApplyReport(
+        rows_read=9,
+        rows_kept=9,
+        missing={"a": 1},
+        clipped={f"c{i}": i for i in range(1, 11)},
+        ignored=tuple(f"x{i}" for i in range(9)),
+    )
+    listed = "c10 10, c9 9, c8 8, c7 7, c6 6, c5 5, c4 4, c3 3, and 2 more"
+    assert report.lines()[1:] == [
+        "a: 1 missing",
+        f"clipped to the training quantiles: {listed}",
+        "columns not used: x0, x1, x2, x3, x4, x5, x6, x7, and 1 more",
+    ]
 
 
 def test_rows_with_too_few_inputs_are_dropped():

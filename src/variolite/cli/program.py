@@ -147,7 +147,8 @@ def _of_the_machine(error: BaseException) -> str | None:
 
 def _stopped() -> int:
     number = _stopped_by or signal.SIGINT
-    _say(f"stopped by {number.name}. Give the same command again; `fit` resumes where it was.")
+    hint = "`fit` and the commands of `frameworks` go on where they were"
+    _say(f"stopped by {number.name}. Give the same command again; {hint}.")
     return 128 + number
 
 

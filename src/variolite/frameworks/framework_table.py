@@ -8,6 +8,7 @@ Its volume is their consequence and never a free number.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from variolite.errors import DataError, DataWarning
 from variolite.frameworks.columns import CELL, join
 from variolite.records import Table, load_table
 
@@ -41,7 +43,7 @@ def with_derived(frame: pl.DataFrame) -> pl.DataFrame:
     """Add family and cell shape to a table that has name and cell, and make linkers canonical."""
     if "linkers" in frame.columns:
         cells = frame["linkers"].cast(pl.String).fill_null("")
-        canonical = {cell: _canonical(cell) for cell in cells.unique()}
+        canonical = _canonical(cells.unique(maintain_order=True))
         known = pl.Series("linkers", [canonical[cell] or None for cell in cells], dtype=pl.String)
         frame = frame.with_columns(known)
     name = next((name for name in ("name", "Name", "MOFname") if name in frame.columns), None)
@@ -51,16 +53,31 @@ def with_derived(frame: pl.DataFrame) -> pl.DataFrame:
     if all(name in frame.columns for name in CELL):
         lengths = frame.select(pl.col(CELL).cast(pl.Float64, strict=False)).to_numpy()
         shape = cell_shape(lengths)
+        if frame.height and np.isnan(shape).all():
+            what = f"{', '.join(CELL)} make no cell in any row"
+            hint = "Lengths are in Angstrom, angles in degrees, all of them above 0"
+            raise DataError(what, where="columns of cells", hint=hint)
         frame = frame.with_columns(pl.Series(n, v) for n, v in zip(SHAPE, shape.T, strict=True))
     return frame
 
 
-def _canonical(cell: str) -> str:
-    """Canonical linkers of one cell, in which ``;`` or `` . `` stands between them."""
+def _canonical(cells: Iterable[str]) -> dict[str, str]:
+    """Canonical linkers of cells, in which ``;`` or `` . `` stands between them.
+
+    Says which are no molecules; those are left out.
+    """
     from variolite.frameworks.linkers import read_linker
 
-    parts = re.split(r"\s\.\s|;", cell)
-    return join(read_linker(part.strip()).smiles for part in parts if part.strip())
+    found, unread = {}, dict[str, None]()
+    for cell in cells:
+        parts = [part.strip() for part in re.split(r"\s\.\s|;", cell) if part.strip()]
+        found[cell] = join(read_linker(part).smiles for part in parts)
+        unread |= dict.fromkeys(part for part in parts if not read_linker(part).parsed)
+    if unread:
+        shown = ", ".join(map(repr, [*unread][:3])) + (", ..." if len(unread) > 3 else "")
+        message = f"linkers: {len(unread):,} are no SMILES of molecules and are left out: {shown}"
+        warnings.warn(message, DataWarning, stacklevel=3)
+    return found
 
 
 def family_of(name: str | None) -> str | None:
@@ -79,7 +96,10 @@ def cell_shape(cells: ArrayLike) -> Floats:
 
     NaN where the six make no cell of positive volume.
     """
-    a, b, c, alpha, beta, gamma = np.asarray(cells, dtype=np.float64).T
+    cells = np.asarray(cells, dtype=np.float64)
+    # A cosine does not tell 180.5 degrees from 179.5, nor a square a length from its negative.
+    possible = (cells > 0).all(axis=1) & (cells[:, 3:] < 180).all(axis=1)
+    a, b, c, alpha, beta, gamma = cells.T
     cos_a, cos_b, cos_c = (np.cos(np.radians(angle)) for angle in (alpha, beta, gamma))
     with np.errstate(invalid="ignore", divide="ignore"):
         # Rows of the matrix: a along x, b in the plane of x and y.
@@ -88,7 +108,8 @@ def cell_shape(cells: ArrayLike) -> Floats:
         c_x, c_y = c * cos_b, c * (cos_a - cos_b * cos_c) / sin_c
         c_z = np.sqrt(c**2 - c_x**2 - c_y**2)
         shape = np.stack([np.log(a), np.log(b_y), np.log(c_z), b_x / a, c_x / a, c_y / b_y], axis=1)
-    return np.where(np.isfinite(shape).all(axis=1, keepdims=True), shape, np.nan)
+    possible &= np.isfinite(shape).all(axis=1)
+    return np.where(possible[:, None], shape, np.nan)
 
 
 def cell_of(shape: ArrayLike) -> Floats:

@@ -135,7 +135,7 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     levels = tuple(sorted(filter(None, pl.Series(values).unique())))
     if len(levels) < 2:
         what = f"has {len(levels)} level(s) in the training rows, and a category needs two"
-        hint = "Leave the column out of the schema"
+        hint = f"Leave it out, as by --map {column.name}=-, or add rows that differ"
         raise SchemaError(what, where=f"column {column.source or column.name!r}", hint=hint)
     return levels
 
@@ -153,7 +153,7 @@ def _set_levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
         counts.update(dict.fromkeys(_members(cell, column.separator), number))
     if len(counts) < 2:
         what = f"has {len(counts)} member(s) in the training rows, and a set needs two"
-        hint = "Leave the column out of the schema"
+        hint = f"Leave it out, as by --map {column.name}=-, or add rows that differ"
         raise SchemaError(what, where=f"column {column.source or column.name!r}", hint=hint)
     return tuple(sorted(counts, key=lambda member: (-counts[member], member)))
 

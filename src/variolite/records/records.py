@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -275,7 +275,7 @@ class ApplyReport:
             (self.outside_domain, "impossible for the transform, read as missing"),
             (self.clipped, "clipped to the training quantiles"),
         ):
-            found += [f"{name}: {count:,} {meaning}" for name, count in counts.items()]
+            found += _counted(counts, meaning)
         for name, (unit, declared) in self.converted.items():
             found.append(f"{name}: converted from {unit} to {declared}")
         for name, levels in self.unseen.items():
@@ -285,8 +285,24 @@ class ApplyReport:
         if self.absent:
             found.append(f"not in the table: {', '.join(self.absent)}")
         if self.ignored:
-            found.append(f"columns not used: {', '.join(self.ignored)}")
+            found.append(f"columns not used: {_some(self.ignored)}")
         return found
+
+
+_SHOWN = 8  # of a list in one sentence
+
+
+def _counted(counts: Mapping[str, int], meaning: str) -> list[str]:
+    """Say counts of one kind in one sentence, that of a single column by its name."""
+    if len(counts) < 2:
+        return [f"{name}: {count:,} {meaning}" for name, count in counts.items()]
+    most = sorted(counts.items(), key=lambda item: -item[1])
+    return [f"{meaning}: {_some([f'{name} {count:,}' for name, count in most])}"]
+
+
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join([*names[:_SHOWN], *([f"and {rest} more"] if rest > 0 else [])])
 
 
 # Category codes of an entry that is missing, and of a level that training rows did not hold.

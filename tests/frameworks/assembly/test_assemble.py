@@ -106,6 +106,19 @@ def test_a_run_goes_on_where_it_was(table, units, tmp_path, monkeypatch):
     assert (out / "assembled.jsonl").read_text().count("\n") == before + 6
 
 
+def test_a_name_in_two_tables_means_the_structure_of_the_table(table, units, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other.csv"
+    run(table, out, units)
+    text = (out / "MOF-5.cif").read_text()
+    rows = pl.DataFrame(ROWS)
+    swap = {"MOF-5": "pillared", "pillared": "MOF-5"}
+    rows.with_columns(pl.col("name").replace(swap)).write_csv(other)
+    run(other, out, units)
+    assert (out / "MOF-5.cif").read_text() != text
+    run(table, out, units)
+    assert (out / "MOF-5.cif").read_text() == text
+
+
 def test_the_checks_decide_and_are_tried_again(table, units, tmp_path, monkeypatch):
     seen = []
 

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,6 +39,7 @@ from variolite.frameworks.assembly.structure_checks import CHECKS, check_structu
 from variolite.frameworks.assembly.unit_library import UnitLibrary, read_units, shipped_units
 from variolite.frameworks.columns import CELL, split
 from variolite.frameworks.description.pores import measure_pores
+from variolite.frameworks.journal import as_line, continued
 from variolite.progress import Progress
 from variolite.records import read_table, write_table, write_text_atomic
 from variolite.training.workers import TimeLimitError, Workers
@@ -268,30 +270,30 @@ def assemble_table(
         library = library_of(units)
         all_nets()
     keys = [_key(candidate, library, settings) for candidate in candidates]
-    ledger = _Ledger(out)
-    done = {place: ledger.found[key] for place, key in enumerate(keys) if key in ledger.found}
-    if done:
-        progress.note(f"{len(done):,} of {len(candidates):,} candidates are done already")
-    left = [place for place in range(len(candidates)) if place not in done]
-    with progress.stage("assembling", len(left)) as step:
-        todo = [candidates[place] for place in left]
-        built = 0
-        for number, (index, result) in enumerate(
-            assemble_all(todo, library, settings=settings, workers=workers), start=1
-        ):
-            place = left[index]
-            done[place] = ledger.write(keys[place], candidates[place].name, result)
-            built += result.crystal is not None
-            step(f"{number:,}/{len(left):,}, {built:,} pass all checks", done=number)
-    lines = [done[place] for place in range(len(candidates))]
-    outcome = _table(frame, candidates, lines)
-    write_table(outcome, out / "candidates.csv")
-    record = _provenance(table, units, library, settings, candidates, lines)
-    write_text_atomic(out / "provenance.json", json.dumps(record, indent=1) + "\n")
-    with progress.stage("writing the report"):
-        from variolite.frameworks.report.candidates_page import write_candidates_page
+    with closing(_Ledger(out)) as ledger:
+        done = {place: ledger.found[key] for place, key in enumerate(keys) if key in ledger.found}
+        if done:
+            progress.note(f"{len(done):,} of {len(candidates):,} candidates are done already")
+        left = [place for place in range(len(candidates)) if place not in done]
+        with progress.stage("assembling", len(left)) as step:
+            todo = [candidates[place] for place in left]
+            built = 0
+            for number, (index, result) in enumerate(
+                assemble_all(todo, library, settings=settings, workers=workers), start=1
+            ):
+                place = left[index]
+                done[place] = ledger.write(keys[place], candidates[place].name, result)
+                built += result.crystal is not None
+                step(f"{number:,}/{len(left):,}, {built:,} pass all checks", done=number)
+        lines = [done[place] for place in range(len(candidates))]
+        outcome = _table(frame, candidates, lines)
+        write_table(outcome, out / "candidates.csv")
+        record = _provenance(table, units, library, settings, candidates, lines)
+        write_text_atomic(out / "provenance.json", json.dumps(record, indent=1) + "\n")
+        with progress.stage("writing the report"):
+            from variolite.frameworks.report.candidates_page import write_candidates_page
 
-        write_candidates_page(out, library)
+            write_candidates_page(out, library)
     passed = int(outcome["built"].sum())
     progress.note(f"{passed:,} of {len(lines):,} candidates are built and pass all checks")
     for reason, count in _reasons(lines).items():
@@ -317,19 +319,23 @@ class _Ledger:
             raise DataError(what, where=str(folder), hint="Give the name of a new folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            self.file, entries = continued(self.path)
         except OSError as error:
             what = f"cannot be used ({error.strerror or error})"
             raise DataError(what, where=str(folder), hint="Give another folder") from None
-        # A line that was being written when the run was killed is done again.
-        whole = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        if len(text) > sum(map(len, whole)):
-            write_text_atomic(self.path, "".join(whole))
-        self.found: dict[str, dict[str, Any]] = {}
-        for line in whole:
-            found = json.loads(line)
-            if not found["built"] or (folder / found["file"]).exists():
-                self.found[found["key"]] = found
+        lines = [entry for entry in entries if isinstance(entry, dict) and "key" in entry]
+        # Candidates of two tables may have one name: the later has written over the file.
+        last = {line["file"]: line["key"] for line in lines if line["built"]}
+        self.found: dict[str, dict[str, Any]] = {
+            line["key"]: line
+            for line in lines
+            if not line["built"]
+            or (last[line["file"]] == line["key"] and (folder / line["file"]).exists())
+        }
+
+    def close(self) -> None:
+        """Let other commands at the folder."""
+        self.file.close()
 
     def write(self, key: str, name: str, result: Assembled) -> dict[str, Any]:
         line: dict[str, Any] = {
@@ -355,8 +361,8 @@ class _Ledger:
             line["density"] = round(float(densities(crystals)[0]), 4)
             line |= {name: float(f"{value:.6g}") for name, value in result.pores.items()}
             write_text_atomic(self.folder / line["file"], to_cif(crystal))
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(json.dumps(line) + "\n")
+        self.file.write(as_line(line))
+        self.file.flush()
         return line
 
 

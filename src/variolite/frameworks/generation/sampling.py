@@ -46,6 +46,9 @@ class Request:
             if not equals or not value:
                 hint = "For example --where co2_uptake=6, or --where metals=Zn"
                 raise DataError("this is not of the form NAME=VALUE", where=place, hint=hint)
+            if name in values or name in members:
+                hint = f"Give one value; rows that hold several: {name}=FIRST;SECOND"
+                raise DataError(f"{name} is asked for twice", where=place, hint=hint)
             if name in model.condition_names:
                 values[name] = _number(value, place)
             elif name in texts:
