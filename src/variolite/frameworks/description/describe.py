@@ -29,10 +29,11 @@ from variolite.crystals.files.sources import find_files, read_sources
 from variolite.crystals.geometry.periodic import reduce_cells
 from variolite.crystals.geometry.primitive import primitive_cells
 from variolite.errors import DataError, ShortfallError
+from variolite.frameworks.assembly.compatibility import Compatibility
 from variolite.frameworks.assembly.net_signatures import version_note
 from variolite.frameworks.assembly.structure_checks import Bonded
-from variolite.frameworks.assembly.unit_library import merge_harvest, write_units
-from variolite.frameworks.columns import CELL, PROBE, join
+from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_harvest, write_units
+from variolite.frameworks.columns import CELL, PROBE, join, split
 from variolite.frameworks.description.building_units import (
     UnreadableError,
     linkers_agree,
@@ -62,7 +63,7 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     **dict.fromkeys(("linkers", "linker_keys", "linkers_raw", "linkers_by"), pl.String),
     **dict.fromkeys(("linkers_autografs", "net", "net_tier"), pl.String),
     **dict.fromkeys(("catenation", "rods"), pl.Int64),
-    "units": pl.String,
+    **dict.fromkeys(("units", "assembly_problem"), pl.String),
     **dict.fromkeys((*CELL, "volume", "density", "pore_volume", "void_fraction"), pl.Float64),
     **dict.fromkeys(("accessible_void_fraction", "surface_area_mass"), pl.Float64),
     **dict.fromkeys(("surface_area_volume", "largest_cavity_diameter"), pl.Float64),
@@ -283,7 +284,25 @@ def table_of(
         _row(framework, one, names[str(place)])
         for place, (framework, one) in enumerate(zip(frameworks, found, strict=True))
     ]
+    _check_assembly(rows, library)
     return pl.DataFrame(rows, schema=dict(COLUMNS), orient="row")
+
+
+def _check_assembly(rows: Sequence[dict[str, Any]], library: UnitLibrary) -> None:
+    """Say of every row with a net why its units cannot be assembled on it; nothing where they can.
+
+    The recipe frameworks/assembly learns from the others.
+    """
+    known = [row for row in rows if row["net"] and row["nodes"]]
+    compatibility = Compatibility(library) if known else None
+    for row in rows:
+        if compatibility is None or not (row["net"] and row["nodes"]):
+            row["assembly_problem"] = "no net is known" if row["units"] else None
+        elif row["rods"]:
+            row["assembly_problem"] = "rods"
+        else:
+            sets = (split(row[name]) for name in ("nodes", "linker_units"))
+            row["assembly_problem"] = compatibility.why_not(row["net"], *sets) or None
 
 
 def _row(
