@@ -10,7 +10,7 @@ in the same table.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +97,11 @@ def evaluate(
     return out
 
 
-def summary(records: list[dict[str, Any]]) -> list[str]:
+def summary(records: list[dict[str, Any]], heads: Iterable[str] = tuple(FIGURES)) -> list[str]:
     """Lay out means over splits with their standard deviations, a column for each generator."""
     names = list(dict.fromkeys(record["generator"] for record in records))
     rows = []
-    for head in FIGURES:
+    for head in heads:
         cells = []
         for name in names:
             some = [r[head] for r in records if r["generator"] == name and head in r]

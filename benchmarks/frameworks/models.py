@@ -10,25 +10,36 @@ one recipe are one column.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
-from benchmarks.frameworks.baselines import DRAWS, baselines, evaluate, summary
+from benchmarks.frameworks.baselines import DRAWS, FIGURES, baselines, evaluate, summary
 from benchmarks.frameworks.crafted import load
 from benchmarks.pages import RESULTS, command, provenance, write_page
 
+from variolite.frameworks.columns import split as split_set
 from variolite.frameworks.diagnosis import Layout
 from variolite.frameworks.generation.sampling import Request, draw
 from variolite.training import RunFolder
 from variolite.training.dials import Dials
 
-BALANCES = (0.0, 1.0)
+DIALS = {
+    "": Dials(),
+    ", balance 1": Dials(balance=1.0),
+    ", temperature 2": Dials(temperature=2.0),
+}
+FIFTY = 50
+SUBSETS = 400
 
 
-def measure(runs: Sequence[Path], rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Evaluate runs, at every balance, and generators fitted on the same rows."""
+def measure(
+    runs: Sequence[Path], rows: pl.DataFrame, dials: Mapping[str, Dials], *, others: bool
+) -> list[dict[str, Any]]:
+    """Evaluate runs of one recipe with some dials, and generators fitted on the same rows."""
     records = []
     for turn, path in enumerate(runs):
         run = RunFolder(path)
@@ -39,12 +50,11 @@ def measure(runs: Sequence[Path], rows: pl.DataFrame) -> list[dict[str, Any]]:
         }
         name = run.recipe().name
         made = {
-            f"{name}, balance {balance:g}": draw(
-                model, DRAWS, Request({}, {}), Dials(balance=balance), turn
-            )
-            for balance in BALANCES
+            name + wording: draw(model, DRAWS, Request({}, {}), chosen, turn)
+            for wording, chosen in dials.items()
         }
-        made |= {other: make(of["train"], turn, DRAWS) for other, make in baselines().items()}
+        if others:
+            made |= {other: make(of["train"], turn, DRAWS) for other, make in baselines().items()}
         # Columns that all of them make, so that means over columns are of the same ones.
         layout = Layout(
             categories=tuple(c for c in Layout().categories if _all_have(c, made)),
@@ -52,9 +62,42 @@ def measure(runs: Sequence[Path], rows: pl.DataFrame) -> list[dict[str, Any]]:
         )
         for generator, table in made.items():
             found = evaluate(of["train"], of["test"], table, layout)
+            found |= of_fifty(of["train"], table, turn)
             records.append({"generator": generator, "run": path.name, **found})
             print(generator, path.name, flush=True)
     return records
+
+
+def of_fifty(train: pl.DataFrame, made: pl.DataFrame, seed: int) -> dict[str, Any]:
+    """Distinct combinations among 50 draws, and how much of the tail 50 draws show.
+
+    The tail are metals, and linkers, that one or two training rows have. Beside stands the same of
+    draws of training rows.
+    """
+    random = np.random.default_rng(seed)
+    counts = {
+        name: Counter(m for cell in train[name].drop_nulls() for m in set(split_set(cell)))
+        for name in ("metals", "linkers")
+    }
+    tail = {(name, m) for name, known in counts.items() for m, n in known.items() if n <= 2}
+    found: dict[str, list[float]] = {"distinct": [], "tail": [], "real": [], "real tail": []}
+    for prefix, table in (("", made), ("real ", train)):
+        rows = list(zip(table["metals"].fill_null(""), table["linkers"].fill_null(""), strict=True))
+        for _ in range(SUBSETS):
+            some = [rows[i] for i in random.integers(len(rows), size=FIFTY)]
+            members = {
+                (name, member)
+                for row in some
+                for name, cell in zip(("metals", "linkers"), row, strict=True)
+                for member in split_set(cell)
+            }
+            found["real" if prefix else "distinct"].append(len(set(some)))
+            found[f"{prefix}tail"].append(len(members & tail) / len(tail))
+    mean = {name: float(np.mean(values)) for name, values in found.items()}
+    return {
+        "distinct of 50": {"value": mean["distinct"], "beside": mean["real"]},
+        "tail members in 50": {"value": mean["tail"], "beside": mean["real tail"]},
+    }
 
 
 def _all_have(column: str, tables: dict[str, pl.DataFrame]) -> bool:
@@ -73,15 +116,23 @@ def main() -> None:
     made = provenance(
         command("benchmarks.frameworks.models RUN...", arguments), ("torch", "polars")
     )
-    records = measure(runs, load(arguments.data))
+    recipes: dict[str, list[Path]] = {}
+    for path in runs:
+        recipes.setdefault(RunFolder(path).recipe().name, []).append(path)
     lines = [
-        f"{len(runs)} runs with splits of their own; {DRAWS:,} draws of every generator. What the "
-        "rows are is said in `frameworks_baselines.md`. Mean and standard deviation over runs.",
-        "",
-        *summary(records),
+        f"{DRAWS:,} draws of every generator; mean and standard deviation over runs, each with a "
+        "split of its own. What the rows are is said in `frameworks_baselines.md`. A model holds "
+        "out validation families too, which the other generators are fitted on. Tail members are "
+        "metals and linkers of one or two training rows.",
     ]
+    everything, rows = {}, load(arguments.data)
+    for place, (name, of) in enumerate(recipes.items()):
+        dials = DIALS if place == 0 else {"": Dials()}
+        everything[name] = records = measure(of, rows, dials, others=place == 0)
+        heads = (*FIGURES, "distinct of 50", "tail members in 50")
+        lines += ["", f"## {name}, {len(of)} runs", "", *summary(records, heads)]
     title = "Frameworks: models beside generators without a neural network"
-    write_page(arguments.results / "frameworks_models", title, lines, {"records": records}, made)
+    write_page(arguments.results / "frameworks_models", title, lines, everything, made)
 
 
 if __name__ == "__main__":
