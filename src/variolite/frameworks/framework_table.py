@@ -41,6 +41,7 @@ def read_frameworks(data: Any, *, text: Iterable[str] = (), **settings: Any) -> 
 
 def with_derived(frame: pl.DataFrame) -> pl.DataFrame:
     """Add family and cell shape to a table that has name and cell, and make linkers canonical."""
+    frame = _published(frame)
     if "linkers" in frame.columns:
         cells = frame["linkers"].cast(pl.String).fill_null("")
         canonical = _canonical(cells.unique(maintain_order=True))
@@ -58,6 +59,26 @@ def with_derived(frame: pl.DataFrame) -> pl.DataFrame:
             hint = "Lengths are in Angstrom, angles in degrees, all of them above 0"
             raise DataError(what, where="columns of cells", hint=hint)
         frame = frame.with_columns(pl.Series(n, v) for n, v in zip(SHAPE, shape.T, strict=True))
+    return frame
+
+
+def _published(frame: pl.DataFrame) -> pl.DataFrame:
+    """Take metals, linkers and nets of published tables under our names and as sets.
+
+    CRAFTED and CoRE MOF write ``Cd+Na`` or ``Cd,Na``, and ERROR or UNKNOWN where no net was found.
+    """
+    ours = {"metal": "metals", "linker_smiles": "linkers", "topo": "net"}
+    taken = {theirs: own for theirs, own in ours.items() if theirs in frame.columns}
+    for theirs, own in taken.items():
+        if own not in frame.columns:
+            frame = frame.with_columns(pl.col(theirs).cast(pl.String).alias(own))
+    if "metals" in frame.columns:
+        metals = pl.col("metals").cast(pl.String).str.replace_all(r"\s*[+,]\s*", ";")
+        frame = frame.with_columns(metals)
+    if "net" in frame.columns:
+        # Several names are as many readers that disagree, or nets in one structure.
+        known = pl.col("net").str.contains(r"^[a-z]{3}(-[a-z*]+)*$")
+        frame = frame.with_columns(net=pl.when(known).then(pl.col("net")))
     return frame
 
 
