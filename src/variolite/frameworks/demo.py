@@ -127,7 +127,7 @@ def outcome(built: pl.DataFrame) -> list[str]:
         measured = rows.filter("built")["void_fraction"]
         text = f"void fraction {value:g} asked for: {len(measured)} of {rows.height} are built"
         if len(measured):
-            low, middle, high = (measured.quantile(q) for q in (0.0, 0.5, 1.0))
+            low, middle, high = (measured.quantile(q, "linear") for q in (0.0, 0.5, 1.0))
             text += f", and have {middle:.2f} (median; {low:.2f} to {high:.2f})"
         lines.append(text)
     return lines

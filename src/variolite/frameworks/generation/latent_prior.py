@@ -45,7 +45,7 @@ class LatentPrior:
         rows = np.concatenate([np.column_stack([z, conditions]) for z in latents])
         best, least = None, np.inf
         for count in COMPONENTS:
-            if count * rows.shape[1] > len(mean):
+            if best is not None and count * rows.shape[1] > len(mean):
                 break
             mixture = GaussianMixture(
                 count, reg_covar=1e-3, n_init=2, max_iter=300, random_state=seed
