@@ -139,8 +139,8 @@ def cell_of(shape: ArrayLike) -> Floats:
     a, b_y, c_z = np.exp(log_a), np.exp(log_b), np.exp(log_c)
     b_x, c_x, c_y = ab * a, ac * a, bc * b_y
     b, c = np.hypot(b_x, b_y), np.sqrt(c_x**2 + c_y**2 + c_z**2)
-    alpha = np.arccos((b_x * c_x + b_y * c_y) / (b * c))
-    angles = [np.degrees(v) for v in (alpha, np.arccos(c_x / c), np.arccos(b_x / b))]
+    cosines = ((b_x * c_x + b_y * c_y) / (b * c), c_x / c, b_x / b)
+    angles = [np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))) for cosine in cosines]
     return np.stack([a, b, c, *angles, a * b_y * c_z], axis=1)
 
 

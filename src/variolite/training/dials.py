@@ -14,6 +14,8 @@ from variolite.errors import DataError
 from variolite.records import FittedSchema
 from variolite.vae import Joint
 
+COLDEST = 1e-6  # colder ones leave the range of single precision
+
 
 @dataclass(frozen=True)
 class Dials:
@@ -30,8 +32,9 @@ class Dials:
     balance: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.temperature < np.inf:
-            what = f"the temperature must be a positive number, not {self.temperature:g}"
+        if not COLDEST <= self.temperature <= 1.0 / COLDEST:
+            what = f"the temperature must lie between {COLDEST:g} and {1.0 / COLDEST:g}"
+            what += f", not {self.temperature:g}"
             raise DataError(what, where="--temperature", hint="1 draws from the model as it is")
         if not 0.0 <= self.balance <= 1.0:
             what = f"the balance must lie between 0 and 1, not {self.balance:g}"

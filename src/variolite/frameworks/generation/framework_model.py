@@ -17,7 +17,7 @@ from torch import Tensor
 from variolite.errors import DataWarning
 from variolite.frameworks.framework_table import read_frameworks
 from variolite.frameworks.generation.latent_prior import LatentPrior
-from variolite.frameworks.generation.surrogate import FEWEST, Surrogate
+from variolite.frameworks.generation.surrogate import FEWEST, FOLDS, Surrogate
 from variolite.records import FittedSchema, Records, Table, group_spellings
 from variolite.training.run import Prepared
 from variolite.training.storage import (
@@ -69,21 +69,48 @@ class FrameworkModel(TabularModel):
         self, frame: pl.DataFrame, names: Sequence[str], mapping: Mapping[str, str] | None
     ) -> pl.DataFrame:
         """Put what the surrogates predict where a table lacks conditions that the encoder takes."""
-        unknown = frame.with_columns(pl.lit(0.0).alias(name) for name in names)
-        records = self.schema.apply(unknown, mapping=mapping)  # surrogates see no condition
-        described = self.describe(records)
-        for name in names:
-            values = np.full(frame.height, np.nan)
-            values[records.row] = self.surrogates[name].predict(described)[0]
-            frame = frame.with_columns(pl.Series(name, values))
+        predicted = self.predict(frame, names, mapping)
+        frame = frame.with_columns(pl.Series(name, predicted[name][0]) for name in names)
         what = f"the table has no {', '.join(names)}: the encoder is given what is predicted"
         warnings.warn(what, DataWarning, stacklevel=3)
         return frame
+
+    def require_whole(self) -> None:
+        """Raise a ValueError where priors or surrogates are of another model."""
+        if len(self.priors) not in (0, len(self.members)):
+            raise ValueError(f"there are {len(self.priors)} priors of {len(self.members)} members")
+        for prior, member in zip(self.priors, self.members, strict=False):
+            if prior.means.shape[1] != member.latent + len(self.condition_names):
+                raise ValueError("a prior is of another size than its model")
+        shapes = (column.shape for column in self.module.set_columns)
+        width = 2 * self.module.architecture.numeric + sum(s.features or s.levels for s in shapes)
+        for name, surrogate in self.surrogates.items():
+            if name not in self.condition_names or surrogate.feature.max(initial=0) >= width:
+                raise ValueError(f"the surrogate of {name} is of another model")
 
     @property
     def condition_names(self) -> list[str]:
         """Names of the numeric conditions, in their order in `Records.condition`."""
         return [column.name for column in self.schema.schema.of_role("condition", "numeric")]
+
+    def predict(
+        self, frame: pl.DataFrame, names: Sequence[str], mapping: Mapping[str, str] | None = None
+    ) -> dict[str, tuple[Floats, Floats, Floats]]:
+        """Predict conditions ``names`` that rows (n,) do not have: mean, low and high, each (n,).
+
+        NaN for rows that the schema does not take.
+        """
+        # Records need some value of a condition, surrogates see none: 0 once transformed, for 0
+        # itself may be impossible, as for a logarithm.
+        middle = {name: self.schema.numeric[name].inverse(np.zeros(1)).item() for name in names}
+        known = frame.with_columns(pl.lit(value).alias(name) for name, value in middle.items())
+        records = self.schema.apply(known, mapping=mapping)
+        described, found = self.describe(records), {}
+        for name, surrogate in self.surrogates.items():
+            whole = np.full((3, frame.height), np.nan)
+            whole[:, records.row] = surrogate.predict(described)
+            found[name] = (whole[0], whole[1], whole[2])
+        return found
 
     def describe(self, records: Records) -> Floats:
         """Rows as surrogates see them, (n, D): no condition is among it.
@@ -144,9 +171,10 @@ def complete(model: TabularModel, prepared: Prepared, *, prior: bool) -> Framewo
     others = prepared.records.take(np.concatenate([rows["validation"], rows["test"]]))
     surrogates: dict[str, Surrogate] = {}
     for i, name in enumerate(names):
-        if len(others) >= FEWEST and others.group is not None:
-            transformed = others.condition[:, i].astype(np.float64)
-            target = model.schema.numeric[name].inverse(transformed)
+        if others.group is None or len(others) < FEWEST or len(set(others.group)) < FOLDS:
+            break
+        target = model.schema.numeric[name].inverse(others.condition[:, i].astype(np.float64))
+        if np.ptp(target) > 0.0:
             found = Surrogate.fit(whole.describe(others), target, others.group.tolist(), seed)
             surrogates[name] = found
     return replace(whole, surrogates=surrogates)
@@ -180,7 +208,9 @@ def load_model(folder: Path) -> FrameworkModel:
             name: Surrogate(**_arrays(_under(tensors, f"surrogate.{name}."), _TREES), **errors)
             for name, errors in description["surrogates"].items()
         }
-        return FrameworkModel(**vars(base), priors=tuple(priors), surrogates=surrogates)
+        model = FrameworkModel(**vars(base), priors=tuple(priors), surrogates=surrogates)
+        model.require_whole()
+        return model
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

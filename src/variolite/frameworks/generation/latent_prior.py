@@ -33,6 +33,15 @@ class LatentPrior:
     covariances: Floats
     latent: int
 
+    def __post_init__(self) -> None:
+        """Raise a ValueError where this is no mixture, as of a damaged file."""
+        count, size = self.means.shape
+        if self.weights.shape != (count,) or self.covariances.shape != (count, size, size):
+            raise ValueError("the parts of a prior have different sizes")
+        if not (self.weights.min() >= 0.0 and np.isfinite(self.means).all()):
+            raise ValueError("a prior has weights or means that are impossible")
+        np.linalg.cholesky(self.covariances)
+
     @classmethod
     def fit(cls, mean: Floats, log_variance: Floats, conditions: Floats, seed: int) -> LatentPrior:
         """Fit to posteriors (n, L) and conditions (n, k) of training rows; K by the BIC."""
@@ -55,7 +64,7 @@ class LatentPrior:
             criterion = parameters - 2.0 * mixture.score(rows) * len(mean)
             if criterion < least:
                 best, least = mixture, criterion
-        assert best is not None  # one component always fits
+        assert best is not None  # one component is always fitted
         return cls(best.weights_, best.means_, best.covariances_, mean.shape[1])
 
     def sample(

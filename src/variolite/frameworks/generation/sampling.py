@@ -52,8 +52,9 @@ class Request:
             if name in model.condition_names:
                 values[name] = _number(value, place)
             elif name in texts:
-                members[name] = tuple(part.strip() for part in value.split(";") if part.strip())
-                _require_known(model, name, members[name], place)
+                asked = _members(model, name, value)
+                _require_known(model, name, asked, place)
+                members[name] = tuple(dict.fromkeys((*members.get(name, ()), *asked)))
             else:
                 known = [*model.condition_names, *texts]
                 close = nearest(name, known)
@@ -66,11 +67,21 @@ class Request:
         """Return which rows hold the members that are wanted."""
         met = pl.repeat(value=True, n=frame.height, eager=True)
         for name, wanted in self.members.items():
-            separator = model.schema.schema.columns[name].separator
-            held = frame[name].str.split(separator)
+            column = model.schema.schema.columns[name]
             for member in wanted:
-                met = met & held.list.contains(member)
+                if column.kind == "set":
+                    met = met & frame[name].str.split(column.separator).list.contains(member)
+                else:
+                    met = met & (frame[name] == member)
         return met
+
+
+def _members(model: FrameworkModel, name: str, text: str) -> tuple[str, ...]:
+    """Members of a set, or the level of a category."""
+    column = model.schema.schema.columns[name]
+    if column.kind == "category":
+        return (text,)
+    return tuple(part.strip() for part in text.split(column.separator) if part.strip())
 
 
 def _number(text: str, place: str) -> float:
@@ -98,15 +109,17 @@ def outside(model: FrameworkModel, request: Request) -> list[str]:
     """Say of every value asked for whether it lies beyond the training rows, and how far."""
     lines = []
     for name, value in request.values.items():
-        usual = model.schema.numeric[name].usual
+        chain = model.schema.numeric[name]
+        usual = chain.usual or chain.clip
         if usual is None or usual[0] <= value <= usual[1]:
             continue
         bound = usual[0] if value < usual[0] else usual[1]
-        unit = model.schema.schema.columns[name].unit or ""
+        unit = model.schema.schema.columns[name].unit
         far = abs(value - bound) / (usual[1] - usual[0])
+        taken = "" if chain.clip is None else f", taken as {np.clip(value, *chain.clip):.3g}"
         lines.append(
-            f"{name} {value:g} is outside the training rows, {usual[0]:.3g} to {usual[1]:.3g} "
-            f"{unit}: {far:.0%} of their range beyond, taken as {bound:.3g}"
+            f"{name} {value:g} is outside the training rows, {usual[0]:.3g} to {usual[1]:.3g}"
+            f"{f' {unit}' if unit else ''}: {far:.0%} of their range beyond{taken}"
         )
     return lines
 
@@ -130,11 +143,14 @@ def draw(
         conditions = random.standard_normal((number, len(names)))
         for place, value in given.items():
             conditions[:, place] = value
+    # Conditions that are categories come behind the numbers; zeros are none of their levels.
+    others = model.module.architecture.condition - len(names)
+    conditions = np.pad(conditions, ((0, 0), (0, others)))
     columns = model.sample(
         number,
         seed=seed,
         latents=latents,
-        conditions=conditions if names else None,
+        conditions=conditions,
         dials=dials,
     )
     for i, name in enumerate(names):
@@ -190,11 +206,7 @@ def _told(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.Dat
     for name, value in request.values.items():
         columns[f"{name}_requested"] = np.full(rows.height, value)
     if model.surrogates and rows.height:
-        # Records hold conditions, of which surrogates see nothing.
-        known = rows.with_columns(pl.lit(0.0).alias(n) for n in model.condition_names)
-        described = model.describe(model.schema.apply(known))
-        for name, surrogate in model.surrogates.items():
-            parts = surrogate.predict(described)
+        for name, parts in model.predict(rows, model.condition_names).items():
             for end, values in zip(("predicted", "low", "high"), parts, strict=True):
                 columns[f"{name}_{end}"] = values
     return pl.DataFrame(columns)

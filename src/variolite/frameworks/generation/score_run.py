@@ -22,6 +22,7 @@ from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagno
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.frameworks.generation.sampling import Request, draw, generate, table_of
 from variolite.records import Records, Split, write_table
+from variolite.records.records import text_values
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
@@ -180,19 +181,23 @@ def _reconstruction(model: FrameworkModel, records: Records, frame: pl.DataFrame
     families = frame["family"].to_numpy()
     values: dict[tuple[ScoreKey, str], Floats] = {}
     for name in (*model.schema.category_names, *model.schema.set_names):
-        given = frame[name].fill_null("").to_numpy()
-        hit = []
-        for member in range(len(model.members)):
-            own = model.only(member).most_likely(records)[name]
-            hit.append(own == _ordered(given, model.schema.schema.columns[name].separator))
-        values[ScoreKey("reconstruction", "vae", SPLIT, feature=name), "accuracy"] = np.array(
-            hit, dtype=np.float64
-        )
+        given = text_values(frame[name]) if name in frame.columns else np.array([])
+        known = given != ""  # what is missing cannot come back
+        if not known.any():
+            continue
+        column = model.schema.schema.columns[name]
+        given = _ordered(given, column.separator) if column.kind == "set" else given
+        hit = [
+            np.where(known, model.only(member).most_likely(records)[name] == given, np.nan)
+            for member in range(len(model.members))
+        ]
+        key = ScoreKey("reconstruction", "vae", SPLIT, feature=name)
+        values[key, "accuracy"] = np.array(hit, dtype=np.float64)
     values[ScoreKey("likelihood", "vae", SPLIT, unit="nats per row"), "log_likelihood_bound"] = (
         model.evidence(records, samples=20)
     )
     return [
-        key.row(metric, _interval(array, families), len(np.unique(families)), len(array))
+        key.row(metric, *_interval(array, families), len(array))
         for (key, metric), array in values.items()
     ]
 
@@ -203,13 +208,18 @@ def _ordered(cells: NDArray[Any], separator: str) -> NDArray[Any]:
     return np.array([separator.join(sorted(dict.fromkeys(part))) for part in parts])
 
 
-def _interval(values: Floats, families: NDArray[Any]) -> Interval:
-    """Mean over rows and members (M, n), with an interval over families and members."""
+def _interval(values: Floats, families: NDArray[Any]) -> tuple[Interval, int]:
+    """Mean over rows and members (M, n), with an interval over families and members; families.
+
+    Rows that are NaN do not count.
+    """
     plan = Bootstrap(resamples=500)
+    known = np.isfinite(values).all(axis=0)
+    values, families = values[:, known], families[known]
     names, group = np.unique(families, return_inverse=True)
     weights = np.vstack([np.ones(len(names)), plan.groups(len(names))])[:, group]
     means = (weights @ values.T) / weights.sum(axis=1, keepdims=True)
-    return plan.interval(float(means[0].mean()), plan.over_seeds(means[1:]))
+    return plan.interval(float(means[0].mean()), plan.over_seeds(means[1:])), len(names)
 
 
 def _generation(found: Diagnosis, members: int) -> list[ScoreRow]:

@@ -44,6 +44,24 @@ class Surrogate:
     r2: float
     mae: float
 
+    def __post_init__(self) -> None:
+        """Raise a ValueError where arrays do not make trees, as of a damaged file."""
+        nodes = len(self.value)
+        for name in ("roots", "feature", "left", "right"):
+            places, least = getattr(self, name), np.arange(nodes)
+            # Children come behind their parents, so that no row goes round in circles.
+            least = least if name in ("left", "right") else np.zeros(len(places), dtype=int)
+            most = np.inf if name == "feature" else nodes
+            whole = len(places) == (len(self.roots) if name == "roots" else nodes)
+            whole = whole and places.ndim == 1 and places.dtype.kind == "i"
+            if not (whole and (places >= least).all() and (places < most).all()):
+                raise ValueError(f"{name} of a surrogate makes no trees")
+        numbers = np.concatenate(
+            [self.threshold, self.value, [self.floor, self.width, self.r2, self.mae]]
+        )
+        if len(numbers) != 2 * nodes + 4 or not np.isfinite(numbers).all():
+            raise ValueError("a surrogate has values that are not finite")
+
     @classmethod
     def fit(cls, rows: Floats, target: Floats, families: Sequence[str], seed: int = 0) -> Surrogate:
         """Fit to rows (n, D) and a property (n,); errors are of families left out in turn."""
