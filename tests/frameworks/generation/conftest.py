@@ -7,11 +7,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from made_up_table import COLUMNS, frameworks
+from made_up_table import frameworks, recipe
 
 from variolite.frameworks.field import FIELD
 from variolite.frameworks.generation import sampling, score_run, surrogate
-from variolite.frameworks.recipe import FrameworkRecipe
 from variolite.progress import Progress
 from variolite.training import RunFolder
 
@@ -30,14 +29,6 @@ class Example:
     @property
     def frame(self) -> pl.DataFrame:
         return pl.read_csv(self.data)
-
-
-def recipe(**changes) -> FrameworkRecipe:
-    training = {"epochs": 40, "batch_size": 32, "learning_rate": 0.01}
-    training["beta"] = {"kind": "linear", "epochs": 5}
-    settings = {"columns": COLUMNS, "split": {"test": 0.25, "validation": 0.15}}
-    settings |= {"model": {"latent": 3, "encoder": [16], "decoder": [16]}, "training": training}
-    return FrameworkRecipe(**{"name": "made-up", **settings, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from variolite.frameworks.recipe import FrameworkRecipe
+
 LINKERS = [
     "O=C(O)c1ccc(C(=O)O)cc1",
     "O=C(O)c1cc(C(=O)O)cc(C(=O)O)c1",
@@ -66,3 +68,13 @@ def frameworks(rows: int = 300, seed: int = 0) -> pl.DataFrame:
             "void_fraction": 0.6 + 0.05 * factor + 0.02 * rng.normal(size=rows),
         }
     )
+
+
+def recipe(**changes) -> FrameworkRecipe:
+    """A small model of the table; training in part, all else as a whole, may differ."""
+    training = {"epochs": 40, "batch_size": 32, "learning_rate": 0.01}
+    training["beta"] = {"kind": "linear", "epochs": 5}
+    training |= changes.pop("training", {})
+    settings = {"columns": COLUMNS, "split": {"test": 0.25, "validation": 0.15}}
+    settings |= {"model": {"latent": 3, "encoder": [16], "decoder": [16]}, "training": training}
+    return FrameworkRecipe(**{"name": "made-up", **settings, **changes})

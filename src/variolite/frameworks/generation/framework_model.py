@@ -102,8 +102,13 @@ class FrameworkModel(TabularModel):
         """
         # Records need some value of a condition, surrogates see none: 0 once transformed, for 0
         # itself may be impossible, as for a logarithm.
-        middle = {name: self.schema.numeric[name].inverse(np.zeros(1)).item() for name in names}
-        known = frame.with_columns(pl.lit(value).alias(name) for name, value in middle.items())
+        given: dict[str, float | str] = {
+            name: self.schema.numeric[name].inverse(np.zeros(1)).item() for name in names
+        }
+        for column in self.schema.schema.of_role("condition", "category"):
+            if column.name not in frame.columns:
+                given[column.name] = self.schema.levels[column.name][0]
+        known = frame.with_columns(pl.lit(value).alias(name) for name, value in given.items())
         records = self.schema.apply(known, mapping=mapping)
         described, found = self.describe(records), {}
         for name, surrogate in self.surrogates.items():
