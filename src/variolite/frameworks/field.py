@@ -86,7 +86,12 @@ class FrameworkField:
             save=save_model,
             progress=progress,
         )
-        for name, surrogate in run.model().surrogates.items():
+        model: FrameworkModel = run.model()
+        for name in model.condition_names:
+            surrogate = model.surrogates.get(name)
+            if surrogate is None:
+                progress.note(f"no surrogate of {name}: there are too few rows of other families")
+                continue
             progress.note(
                 f"surrogate of {name}, on families that the model has not seen: "
                 f"R2 {surrogate.r2:.2f}, mean error {surrogate.mae:.3g}"
