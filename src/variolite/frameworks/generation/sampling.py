@@ -52,9 +52,8 @@ class Request:
             if name in model.condition_names:
                 values[name] = _number(value, place)
             elif name in texts:
-                asked = _members(model, name, value)
-                _require_known(model, name, asked, place)
-                members[name] = tuple(dict.fromkeys((*members.get(name, ()), *asked)))
+                members[name] = _members(model, name, value)
+                _require_known(model, name, members[name], place)
             else:
                 known = [*model.condition_names, *texts]
                 close = nearest(name, known)
