@@ -6,9 +6,13 @@ import pytest
 
 from variolite.errors import DataError
 from variolite.frameworks.generation.sampling import Request
+from variolite.records import Schema
 
 SCHEMA = SimpleNamespace(
-    set_names=("metals",), category_names=("net",), levels={"metals": ("Zn", "Fe"), "net": ("pcu",)}
+    schema=Schema(columns={"metals": {"kind": "set"}, "net": {"kind": "category"}}),
+    set_names=("metals",),
+    category_names=("net",),
+    levels={"metals": ("Zn", "Fe"), "net": ("pcu",)},
 )
 MODEL = SimpleNamespace(schema=SCHEMA, condition_names=("co2_uptake",))
 
