@@ -40,7 +40,7 @@ from variolite.training.dials import PLAIN
 REQUESTS = 20
 DRAWN = 60  # records for each request
 UNITS = ("net", "nodes", "linker_units", "catenation")
-PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "frameworks_loop.svg"
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "frameworks_loop.png"
 
 
 def variolite(*words: object) -> float:
@@ -124,8 +124,8 @@ def draw_picture(rows: pl.DataFrame) -> None:
         top = float(np.nanmax([rows["co2_uptake_high"].max(), rows["co2_uptake_simulated"].max()]))
         axis.plot([0, top], [0, top], color="0.8", lw=0.8, zorder=0)
         axis.set(xlabel="CO₂ uptake asked for (mol/kg)", ylabel="CO₂ uptake (mol/kg)")
-        axis.legend(frameon=False, loc="upper left")
-        figure.savefig(PICTURE)
+        figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize=8)
+        figure.savefig(PICTURE, dpi=160)
 
 
 def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], pl.DataFrame]:
