@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
 from math import inf
 from pathlib import Path
 
-from variolite.errors import DataError
 from variolite.frameworks.journal import Journal, Row
 from variolite.progress import Progress
-from variolite.training.workers import TimeLimitError, Workers
+from variolite.training.workers import each_outcome
 
 
 def rows_of(
@@ -33,28 +31,12 @@ def rows_of(
     left = [key for key in dict.fromkeys(keys) if key not in journal.found]
     if found := len(journal.found):
         progress.note(f"resumed: {found:,} are done, {len(left):,} are left")
-    with (
-        progress.stage(title, len(left)) as step,
-        Workers(
-            workers, limit=limit, initializer=ready or id, initargs=() if ready else (0,)
-        ) as pool,
-    ):
-        waiting = {pool.submit(function, key): key for key in left}
-        for done, future in enumerate(as_completed(waiting), 1):
-            key = waiting.pop(future)
-            try:
-                row = future.result()
-            except Exception as error:
-                pool.require_started()
-                row = {"problem": _problem(error, limit)}
-            journal.write(key, row)
-            step(f"{done:,}/{len(left):,} {Path(key).name}", done=done)
+    tasks = [(key,) for key in left]
+    with progress.stage(title, len(left)) as step:
+        for done, (place, outcome) in enumerate(
+            each_outcome(function, tasks, workers=workers, limit=limit, initializer=ready), 1
+        ):
+            row = outcome.value if outcome.status == "done" else {"problem": outcome.reason}
+            journal.write(left[place], row)
+            step(f"{done:,}/{len(left):,} {Path(left[place]).name}", done=done)
     return [journal.found[key] for key in keys]
-
-
-def _problem(error: Exception, limit: float) -> str:
-    if isinstance(error, TimeLimitError):
-        return f"time limit {limit:g} s"
-    if isinstance(error, DataError):
-        return error.what
-    return f"{type(error).__name__}: {error}"[:200]

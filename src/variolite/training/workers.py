@@ -14,7 +14,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from threading import Condition, Lock, Thread
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from variolite.errors import DataError
+from variolite.errors import DataError, VarioliteError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -324,10 +324,52 @@ def _sent(connection: Connection, answer: tuple[Any, Exception | None]) -> bool:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a task; "crashed" is an error that it raised, or a process that died."""
+    """What became of a task; "crashed" is an error that it raised, or a process that died.
+
+    ``reason`` says in words why there is no value.
+    """
 
     status: Literal["done", "timed out", "crashed"]
     value: Any = None
+    reason: str = ""
+
+
+def each_outcome(
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    *,
+    workers: int,
+    limit: float,
+    initializer: Callable[..., object] | None = None,
+    initargs: tuple[Any, ...] = (),
+) -> Iterator[tuple[int, Outcome]]:
+    """Call a function with each of several tuples of arguments; yield place and outcome when done.
+
+    Some may fail or take too long: the others are not affected. Raises a DataError if worker
+    processes cannot be started.
+    """
+    if initializer is None:
+        # The function goes along at the start, so that importing its module is no part of a task.
+        initializer, initargs = id, (function,)
+    workers = min(workers, max(len(tasks), 1))
+    with Workers(workers, limit=limit, initializer=initializer, initargs=initargs) as pool:
+        places = {pool.submit(function, *task): place for place, task in enumerate(tasks)}
+        for future in as_completed(places):
+            try:
+                outcome = Outcome("done", future.result())
+            except TimeLimitError:
+                outcome = Outcome("timed out", reason=f"time limit {limit:g} s")
+            except Exception as error:
+                pool.require_started()
+                outcome = Outcome("crashed", reason=_in_words(error))
+            yield places.pop(future), outcome
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, VarioliteError):
+        return error.what
+    text = " ".join(str(error).split())
+    return text if isinstance(error, WorkerDiedError) else f"{type(error).__name__}: {text}"[:200]
 
 
 def outcomes(
@@ -340,23 +382,14 @@ def outcomes(
 ) -> list[Outcome]:
     """Apply a function to tasks of which some may fail or take too long, in their order.
 
-    ``done`` is called with the place of every task when it has an outcome. Raises a DataError
-    if worker processes cannot be started.
+    ``done`` is called with the place of every task when it has an outcome. Raises as
+    `each_outcome`.
     """
     found: dict[int, Outcome] = {}
-    # The function goes along at the start, so that importing its module is no part of a task.
-    with Workers(workers, limit=limit, initializer=id, initargs=(function,)) as pool:
-        places = {pool.submit(function, task): place for place, task in enumerate(tasks)}
-        for future in as_completed(places):
-            try:
-                outcome = Outcome("done", future.result())
-            except TimeLimitError:
-                outcome = Outcome("timed out")
-            except Exception:
-                pool.require_started()
-                outcome = Outcome("crashed")
-            found[places[future]] = outcome
-            done(places[future])
+    single = [(task,) for task in tasks]
+    for place, outcome in each_outcome(function, single, workers=workers, limit=limit):
+        found[place] = outcome
+        done(place)
     return [found[place] for place in range(len(tasks))]
 
 

@@ -12,7 +12,6 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +41,7 @@ from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.journal import as_line, continued
 from variolite.progress import Progress
 from variolite.records import read_table, write_table, write_text_atomic
-from variolite.training.workers import TimeLimitError, Workers
+from variolite.training.workers import each_outcome
 
 STRETCH = 0.3
 """Angstrom that a bond between two units may differ from its length."""
@@ -226,24 +225,21 @@ def assemble_all(
     used = {unit for candidate in candidates for unit in candidate.units}
     chosen = UnitLibrary(library[unit] for unit in sorted(used & set(library)))
     nets = all_nets().only(net for candidate in candidates for net in candidate.nets)
-    workers = (os.cpu_count() or 1) if workers is None else workers
-    with Workers(
-        min(workers, max(len(candidates), 1)),
+    for place, outcome in each_outcome(
+        _carry_out,
+        [(candidate, settings) for candidate in candidates],
+        workers=(os.cpu_count() or 1) if workers is None else workers,
         limit=settings.limit,
         initializer=_prepare,
         initargs=(chosen, nets, settings.max_rmsd),
-    ) as pool:
-        places = {pool.submit(_carry_out, c, settings): i for i, c in enumerate(candidates)}
-        for future in as_completed(places):
-            try:
-                yield places[future], future.result()
-            except TimeLimitError:
-                failure = f"time limit {settings.limit:g} s"
-                yield places[future], Assembled(None, None, failure, {}, 0, False, settings.limit)
-            except Exception as error:  # of one candidate: the others go on
-                pool.require_started()
-                failure = f"error: {type(error).__name__}: {error}"
-                yield places[future], Assembled(None, None, failure, {}, 0, False, 0.0)
+    ):
+        if outcome.status == "done":
+            yield place, outcome.value
+            continue
+        crashed = outcome.status == "crashed"
+        failure = f"error: {outcome.reason}" if crashed else outcome.reason
+        seconds = 0.0 if crashed else settings.limit
+        yield place, Assembled(None, None, failure, {}, 0, False, seconds)
 
 
 # A folder of structures.

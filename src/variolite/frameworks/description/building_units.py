@@ -20,6 +20,7 @@ import numpy as np
 
 from variolite.crystals.crystals import Crystal
 from variolite.crystals.elements import METALLIC
+from variolite.errors import DataError
 from variolite.frameworks.assembly.net_signatures import identify
 from variolite.frameworks.assembly.nets import interpenetration
 from variolite.frameworks.linkers import read_linker, skeleton
@@ -29,7 +30,7 @@ _MARK, _MARKED = "At", 2.2  # an element that stands for a carboxyl group, and i
 _LONGEST = 160
 
 
-class UnreadableError(Exception):
+class UnreadableError(DataError):
     """A reader cannot read a structure; the text says why."""
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -35,7 +34,6 @@ from variolite.frameworks.assembly.structure_checks import Bonded
 from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_harvest, write_units
 from variolite.frameworks.columns import CELL, PROBE, join, split
 from variolite.frameworks.description.building_units import (
-    UnreadableError,
     linkers_agree,
     linkers_of,
     read_by_autografs,
@@ -49,12 +47,11 @@ from variolite.frameworks.optional import require
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import require_parent
-from variolite.training.workers import TimeLimitError, WorkerDiedError, Workers
+from variolite.training.workers import each_outcome
 
 MOST_ATOMS = 10_000
 _LIMITS = Limits(max_atoms=MOST_ATOMS, min_distance=0.4)
 _TASKS = ("pores", "linkers", "units")
-_AHEAD = 4  # structures per worker that are under way
 
 COLUMNS: Mapping[str, type[pl.DataType]] = {
     **dict.fromkeys(("name", "file", "family", "problem", "formula"), pl.String),
@@ -226,42 +223,23 @@ def describe_all(
 
     Findings hold what each task returned, or ``{"failed": reason}``.
     """
-    workers = workers or os.cpu_count() or 1
-    waiting: dict[Future[Any], tuple[str, str]] = {}
     found: dict[str, dict[str, Any]] = {}
-    with Workers(workers, limit=limit, initializer=silence) as pool:
-        for framework in frameworks:
-            if framework.crystal is None:
-                yield framework.key, {}
-                continue
-            found[framework.key] = {}
-            for task in _TASKS:
-                future = pool.submit(describe_task, task, framework.crystal)
-                waiting[future] = (framework.key, task)
-            while len(found) >= _AHEAD * workers:
-                yield from _collected(waiting, found, pool, limit)
-        while waiting:
-            yield from _collected(waiting, found, pool, limit)
-
-
-def _collected(
-    waiting: dict[Future[Any], tuple[str, str]],
-    found: dict[str, dict[str, Any]],
-    pool: Workers,
-    limit: float,
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Wait for some tasks; yield the structures that have all of theirs."""
-    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-        key, task = waiting.pop(future)
-        try:
-            found[key][task] = future.result()
-        except TimeLimitError:
-            found[key][task] = {"failed": f"time limit {limit:g} s"}
-        except (UnreadableError, WorkerDiedError) as error:
-            found[key][task] = {"failed": str(error)}
-        except Exception as error:  # of one structure: the others go on
-            pool.require_started()
-            found[key][task] = {"failed": f"{type(error).__name__}: {error}"[:160]}
+    tasks: list[tuple[str, Crystal]] = []
+    keys: list[str] = []
+    for framework in frameworks:
+        if framework.crystal is None:
+            yield framework.key, {}
+            continue
+        found[framework.key] = {}
+        tasks += [(task, framework.crystal) for task in _TASKS]
+        keys += [framework.key] * len(_TASKS)
+    workers = workers or os.cpu_count() or 1
+    for place, outcome in each_outcome(
+        describe_task, tasks, workers=workers, limit=limit, initializer=silence
+    ):
+        key, (task, _) = keys[place], tasks[place]
+        done = outcome.status == "done"
+        found[key][task] = outcome.value if done else {"failed": outcome.reason}
         if len(found[key]) == len(_TASKS):
             yield key, found.pop(key)
 
