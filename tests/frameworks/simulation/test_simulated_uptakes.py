@@ -175,6 +175,14 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path, monkeypatch, capsys
     assert [path.name for path in tmp_path.iterdir()] == ["he.cif"]
 
 
+def test_charges_by_equilibration_need_autografs_before_anything_begins(tmp_path, monkeypatch):
+    (tmp_path / "box.cif").write_text(HELIUM)
+    monkeypatch.setattr("variolite.frameworks.optional.is_there", lambda name: name != "autografs")
+    with pytest.raises(DataError, match=r"AuToGraFS is needed for charges by EQeq.* pip install"):
+        simulate_table([tmp_path], tmp_path / "out.csv", Settings(charges=Charges.eqeq))
+    assert [path.name for path in tmp_path.iterdir()] == ["box.cif"]
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("variolite.frameworks.optional.find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"raspalib is needed .* 'variolite\[frameworks\]"):

@@ -19,7 +19,8 @@ from variolite.crystals.files.sources import find_files
 from variolite.errors import DataError, ShortfallError
 from variolite.frameworks.batch import rows_of
 from variolite.frameworks.journal import Journal, Row
-from variolite.frameworks.simulation.charges import partial_charges
+from variolite.frameworks.optional import require
+from variolite.frameworks.simulation.charges import Charges, partial_charges
 from variolite.frameworks.simulation.force_field import find_gas
 from variolite.frameworks.simulation.gcmc import Settings, get_ready, simulate
 from variolite.progress import Progress
@@ -64,12 +65,16 @@ def simulate_table(
     written, if a structure has no uptake.
     """
     progress = progress or Progress()
+    if settings.charges is Charges.eqeq:
+        require("autografs", "charges by EQeq")
     require_writable(out)
     record, gas = settings.record(), find_gas(settings.gas)
     files = [str(path) for path, kind in find_files(paths) if kind == "cif"]
     if not files:
         where = ", ".join(map(str, paths)) or None
-        raise DataError("there are no CIF files", where=where, hint="Give files or folders")
+        raise DataError(
+            "there are no CIF files", where=where, hint="Give CIF files or folders of them"
+        )
     with Journal(out, record) as journal:
         rows = rows_of(
             partial(simulate_file, settings=settings),
