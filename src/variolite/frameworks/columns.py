@@ -14,6 +14,19 @@ PROBE = 1.655
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 
+_PORES = {
+    "pore_volume": "cm3/g",
+    "void_fraction": "",
+    "accessible_void_fraction": "",
+    "surface_area_mass": "m2/g",
+    "surface_area_volume": "m2/cm3",
+    "largest_cavity_diameter": "Angstrom",
+    "pore_limiting_diameter": "Angstrom",
+    "largest_free_path": "Angstrom",
+}
+PORES = tuple(_PORES)
+"""What is measured of pores."""
+
 UNITS: dict[str, str] = {
     "a": "Angstrom",
     "b": "Angstrom",
@@ -23,14 +36,7 @@ UNITS: dict[str, str] = {
     "gamma": "degree",
     "volume": "Angstrom^3",
     "density": "g/cm3",
-    "pore_volume": "cm3/g",
-    "void_fraction": "",
-    "accessible_void_fraction": "",
-    "surface_area_mass": "m2/g",
-    "surface_area_volume": "m2/cm3",
-    "largest_cavity_diameter": "Angstrom",
-    "pore_limiting_diameter": "Angstrom",
-    "largest_free_path": "Angstrom",
+    **_PORES,
     "metal_coordination": "",
     "linker_length": "Angstrom",
     "packing_fraction": "",

@@ -193,6 +193,30 @@ def test_a_folder_of_other_things_is_left_alone(table, units, tmp_path):
         run(table, out, units)
 
 
+def test_a_folder_that_cannot_be_used_is_refused_before_nets_are_read(
+    table, units, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(module, "all_nets", lambda: pytest.fail("nets are read"))
+    monkeypatch.setattr(module, "shipped_units", lambda: pytest.fail("units are read"))
+    with pytest.raises(DataError, match=r"cannot be used \(File exists\)"):
+        run(table, table, units)
+    with pytest.raises(DataError, match="not an empty folder"):
+        run(table, tmp_path, units)
+    pytest.importorskip("fcntl", reason="locks files")
+    held = module._Ledger(tmp_path / "out")
+    with pytest.raises(DataError, match="another command is at it"):
+        run(table, tmp_path / "out", units)
+    held.close()
+
+
+def test_units_that_cannot_be_read_make_no_folder(table, tmp_path):
+    units = tmp_path / "units.xyz"
+    units.write_text("no units")
+    with pytest.raises(DataError, match=r"units\.xyz"):
+        run(table, tmp_path / "out", units)
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_autografs_one_line_says_how_to_get_it(table, tmp_path, monkeypatch):
     from variolite.frameworks import optional
     from variolite.frameworks.assembly.nets import all_nets

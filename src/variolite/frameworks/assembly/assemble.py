@@ -36,9 +36,10 @@ from variolite.frameworks.assembly.nets import Nets, UnusableNetError, all_nets
 from variolite.frameworks.assembly.placement import Built, CollapsedError, build
 from variolite.frameworks.assembly.structure_checks import CHECKS, check_structure
 from variolite.frameworks.assembly.unit_library import UnitLibrary, read_units, shipped_units
-from variolite.frameworks.columns import CELL, split
+from variolite.frameworks.columns import CELL, PORES, split
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.journal import as_line, continued
+from variolite.frameworks.optional import require
 from variolite.progress import Progress
 from variolite.records import read_table, write_table, write_text_atomic
 from variolite.training.workers import each_outcome
@@ -191,10 +192,14 @@ def _counts(cell: object) -> dict[str, float]:
 
 def library_of(paths: Sequence[Path]) -> UnitLibrary:
     """Units of some files, then those that come with AuToGraFS."""
+    return _given(paths).including(shipped_units())
+
+
+def _given(paths: Sequence[Path]) -> UnitLibrary:
     library = UnitLibrary()
     for path in paths:
         library = library.including(read_units(path))
-    return library.including(shipped_units())
+    return library
 
 
 # Workers: each has the library and the nets that occur.
@@ -262,11 +267,14 @@ def assemble_table(
     settings, progress = settings or Settings(), progress or Progress()
     frame = read_table(table, text=("name", "net", "nodes", "linker_units", "units"))
     candidates = candidates_of(frame, str(table))
-    with progress.stage("reading nets and building units"):
-        library = library_of(units)
-        all_nets()
-    keys = [_key(candidate, library, settings) for candidate in candidates]
+    # What is wrong is said before the folder is made, and the rest is read once it can be used.
+    require("autografs", "nets and building units")
+    given = _given(units)
     with closing(_Ledger(out)) as ledger:
+        with progress.stage("reading nets and building units"):
+            library = given.including(shipped_units())
+            all_nets()
+        keys = [_key(candidate, library, settings) for candidate in candidates]
         done = {place: ledger.found[key] for place, key in enumerate(keys) if key in ledger.found}
         if done:
             progress.note(f"{len(done):,} of {len(candidates):,} candidates are done already")
@@ -375,27 +383,17 @@ def _key(candidate: Candidate, library: UnitLibrary, settings: Settings) -> str:
 
 
 _ADDED = ("built", "failure", "failed_checks", "attempts", "first_attempt", "seconds", "file")
-_MEASURED = ("net_built", "units_built", "arm_rmsd", "atoms", *CELL, "volume", "density")
-_PORES = (
-    "pore_volume",
-    "void_fraction",
-    "accessible_void_fraction",
-    "surface_area_mass",
-    "surface_area_volume",
-    "largest_cavity_diameter",
-    "pore_limiting_diameter",
-    "largest_free_path",
-)
+_MEASURED = ("net_built", "units_built", "arm_rmsd", "atoms", *CELL, "volume", "density", *PORES)
 
 
 def _table(
     frame: pl.DataFrame, candidates: Sequence[Candidate], lines: Sequence[Mapping[str, Any]]
 ) -> pl.DataFrame:
     """The rows as given, with what came of each; what the request says of the cell is renamed."""
-    clash = {name for name in (*_ADDED, *_MEASURED, *_PORES) if name in frame.columns}
+    clash = {name for name in (*_ADDED, *_MEASURED) if name in frame.columns}
     frame = frame.rename({name: f"{name}_requested" for name in clash})
     added: dict[str, list[Any]] = {"name": [candidate.name for candidate in candidates]}
-    for column in (*_ADDED, *_MEASURED, *_PORES):
+    for column in (*_ADDED, *_MEASURED):
         values = [line.get(column) for line in lines]
         if column == "failed_checks":
             values = [";".join(value or ()) for value in values]
