@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from variolite.errors import DataError
-from variolite.frameworks.optional import require
+from variolite.frameworks.optional import DESCRIBING, require
 from variolite.frameworks.recipe import FrameworkRecipe
 from variolite.progress import Progress
 
@@ -52,12 +52,7 @@ SETTINGS = (
 
 def run_demo(out: Path, progress: Progress) -> Path:
     """Describe, fit, generate and assemble; return the path of the page of candidates."""
-    for module, purpose in (
-        ("CoRE_MOF", "the structures of the demo"),
-        ("mofstructure", "reading linkers"),
-        ("autografs", "reading nets and building units"),
-        ("rdkit", "canonical linkers"),
-    ):
+    for module, purpose in {"CoRE_MOF": "the structures of the demo", **DESCRIBING}.items():
         require(module, purpose)
     # Late, so that a missing package is reported at once.
     from variolite.frameworks.assembly.assemble import assemble_table

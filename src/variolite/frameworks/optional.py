@@ -15,6 +15,13 @@ PACKAGES = {
 }
 """Modules of the extra `frameworks`, and the packages that they come with."""
 
+DESCRIBING = {
+    "mofstructure": "reading linkers",
+    "autografs": "reading nets and building units",
+    "rdkit": "canonical linkers",
+}
+"""Modules that describe needs, and what for."""
+
 
 def is_there(module: str) -> bool:
     """Whether a module can be imported; it is not."""

@@ -215,6 +215,50 @@ def test_nothing_to_read_is_an_error(tmp_path):
     assert not list((tmp_path / "empty").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("model/model.json", '{"kind": "assembly"}', "model.json: holds no structure"),
+        ("table.csv", "name,net\nA,pcu\n", "table.csv: the file cannot be read"),
+        ("units.xyz", "1\nnode_Zn_6X\nZn 0 0 0\n", "units.xyz: has no cell"),
+    ],
+)
+def test_a_folder_of_other_things_is_refused(run, tmp_path, name, text, reason):
+    folder, out = tmp_path / "run", tmp_path / "out.csv"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text(text)
+    with pytest.raises(DataError, match=f"no structures were found. .*{reason}") as caught:
+        describe_files([run / "cifs", folder], out, workers=1)
+    assert caught.value.where == str(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+    # Beside a file that ought to be a structure it is a row, with its reason.
+    (folder / "broken.cif").write_text(BAD["broken.cif"])
+    with pytest.raises(ShortfallError, match="none of 2 structures could be read"):
+        describe_files([folder], out, workers=1)
+
+
+def test_why_files_were_not_read_is_told_with_what_to_do(run, tmp_path):
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"{number}.cif").write_text(
+            BAD["without_symmetry.cif"].replace("25.832", f"25.8{number}")
+        )
+    (folder / "two.cif").write_text(BAD["overlapping.cif"])
+    (folder / "near.cif").write_text(BAD["overlapping.cif"].replace(".01", ".02"))
+    (folder / "empty.cif").write_text("")
+    notes = Notes()
+    with pytest.raises(ShortfallError):
+        describe_files([folder], tmp_path / "out.csv", workers=1, progress=notes)
+    assert notes.lines[1:] == [
+        "2 x file: the symmetry operations are missing or incomplete. "
+        "Add the symmetry operations, or export the structure in P 1",
+        "2 x file: atoms are too close. "
+        "Correct the coordinates; check that they fit the unit and the cell",
+        "1 x file: the text is empty. Export the structure again",
+    ]
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("variolite.frameworks.optional.is_there", lambda module: False)
     with pytest.raises(DataError, match=r"mofstructure is needed .*'variolite\[frameworks\]'"):

@@ -9,7 +9,7 @@ from scipy.ndimage import label
 from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import ATOMIC_NUMBERS, MASSES
 from variolite.crystals.geometry.periodic import reduce_cells
-from variolite.frameworks.columns import PROBE
+from variolite.frameworks.columns import PORES, PROBE
 from variolite.frameworks.description.pores import RADII, Spheres, measure_pores, touching
 
 
@@ -55,6 +55,7 @@ def test_the_simple_cubic_lattice():
     a = 8.0
     found = measure_pores(crystal("C", [[0, 0, 0]], a))
 
+    assert set(PORES) == set(found)
     # Holes are at the middle of the cube, windows in the middle of its faces.
     assert found["largest_cavity_diameter"] == pytest.approx(3**0.5 * a - 2 * CARBON, abs=1e-3)
     assert found["pore_limiting_diameter"] == pytest.approx(2**0.5 * a - 2 * CARBON, abs=1e-3)

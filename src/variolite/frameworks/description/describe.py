@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ import polars as pl
 
 from variolite.crystals.crystals import Crystal, Crystals, cell_parameters
 from variolite.crystals.elements import COVALENT_RADII, METALLIC, SYMBOLS, densities
-from variolite.crystals.files.checks import Limits
+from variolite.crystals.files.checks import HINTS, REASONS, Limits
 from variolite.crystals.files.reading import read_in_order
 from variolite.crystals.files.sources import find_files, read_sources
 from variolite.crystals.geometry.periodic import reduce_cells
@@ -32,7 +34,7 @@ from variolite.frameworks.assembly.compatibility import Compatibility
 from variolite.frameworks.assembly.net_signatures import version_note
 from variolite.frameworks.assembly.structure_checks import Bonded
 from variolite.frameworks.assembly.unit_library import UnitLibrary, merge_harvest, write_units
-from variolite.frameworks.columns import CELL, PROBE, join, split
+from variolite.frameworks.columns import CELL, PORES, PROBE, join, split
 from variolite.frameworks.description.building_units import (
     linkers_agree,
     linkers_of,
@@ -43,7 +45,7 @@ from variolite.frameworks.description.building_units import (
 from variolite.frameworks.description.pores import measure_pores
 from variolite.frameworks.framework_table import family_of
 from variolite.frameworks.journal import Journal
-from variolite.frameworks.optional import require
+from variolite.frameworks.optional import DESCRIBING, require
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
 from variolite.records.files.writing import require_parent
@@ -52,6 +54,12 @@ from variolite.training.workers import each_outcome
 MOST_ATOMS = 10_000
 _LIMITS = Limits(max_atoms=MOST_ATOMS, min_distance=0.4)
 _TASKS = ("pores", "linkers", "units")
+_FILE = "file: "
+_OFTEN_OTHER = frozenset({"json", "csv", "tsv", "parquet", "feather", "extxyz"})
+_HINTS = {
+    f"{_FILE}{REASONS[code]}": hint
+    for code, hint in {**HINTS, "too_many_atoms": "Give the primitive cell"}.items()
+}
 
 COLUMNS: Mapping[str, type[pl.DataType]] = {
     **dict.fromkeys(("name", "file", "family", "problem", "formula"), pl.String),
@@ -61,10 +69,7 @@ COLUMNS: Mapping[str, type[pl.DataType]] = {
     **dict.fromkeys(("linkers_autografs", "net", "net_tier"), pl.String),
     **dict.fromkeys(("catenation", "rods"), pl.Int64),
     **dict.fromkeys(("units", "assembly_problem"), pl.String),
-    **dict.fromkeys((*CELL, "volume", "density", "pore_volume", "void_fraction"), pl.Float64),
-    **dict.fromkeys(("accessible_void_fraction", "surface_area_mass"), pl.Float64),
-    **dict.fromkeys(("surface_area_volume", "largest_cavity_diameter"), pl.Float64),
-    **dict.fromkeys(("pore_limiting_diameter", "largest_free_path"), pl.Float64),
+    **dict.fromkeys((*CELL, "volume", "density", *PORES), pl.Float64),
     **dict.fromkeys(("metal_coordination", "linker_length", "packing_fraction"), pl.Float64),
 }
 """Columns of the table and their types."""
@@ -86,7 +91,7 @@ def describe_files(
     where not one could be read.
     """
     progress = progress or Progress()
-    for module, purpose in _NEEDED.items():
+    for module, purpose in DESCRIBING.items():
         require(module, purpose)
     if note := version_note():
         progress.note(note)
@@ -101,6 +106,8 @@ def describe_files(
     if not structures:
         where = ", ".join(map(str, paths))
         raise DataError("no structures were found", where=where, hint="Give CIF files or folders")
+    for folder in filter(Path.is_dir, paths):
+        _require_structures(folder, structures)
     packages = {name: version(name) for name in ("mofstructure", "AuToGraFS", "rdkit")}
     with Journal(out, {"format": 1, "limit": limit, "probe": PROBE, **packages}) as journal:
         known = sum(structure.key in journal.found for structure in structures)
@@ -128,13 +135,6 @@ def describe_files(
         error.written = True
         raise error
     return frame
-
-
-_NEEDED = {
-    "mofstructure": "reading linkers",
-    "autografs": "reading nets and building units",
-    "rdkit": "canonical linkers",
-}
 
 
 @dataclass(frozen=True)
@@ -173,9 +173,19 @@ def read_frameworks_in(paths: Iterable[Path], step: Any = lambda _: None) -> Ite
             file = files.get(crystal.name) or files.get(crystal.name.rpartition("-")[0])
             yield Framework(crystal.name, file or chunk.files[0], crystal)
         for (file, name), reason in rejected.items():
-            yield Framework(name or Path(file).stem, file, None, f"file: {reason}")
+            yield Framework(name or Path(file).stem, file, None, f"{_FILE}{reason}")
         count += len(crystals) + len(rejected)
         step(f"{count:,} structures")
+
+
+def _require_structures(folder: Path, structures: Iterable[Framework]) -> None:
+    """Raise a DataError where a folder holds other things, such as a run or a table."""
+    own = [one for one in structures if Path(one.file).is_relative_to(folder)]
+    other = all(kind in _OFTEN_OTHER for _, kind in find_files([folder]))
+    if own and other and all(one.crystal is None for one in own):
+        first = f"{Path(own[0].file).name}: {own[0].problem.removeprefix(_FILE)}"
+        hint = f"Give CIF files or folders of them. The first file is {first}"
+        raise DataError("no structures were found", where=str(folder), hint=hint)
 
 
 # One structure, in a worker process.
@@ -396,7 +406,13 @@ def _summary(frame: pl.DataFrame) -> list[str]:
     readers = frame["linkers_by"].drop_nulls().value_counts(sort=True).rows()
     if readers:
         lines.append("linkers by " + ", ".join(f"{reader} {n:,}" for reader, n in readers))
-    reasons = (
-        frame["problem"].drop_nulls().str.split("; ").explode().value_counts(sort=True).head(6)
-    )
-    return lines + [f"{count:,} x {reason}" for reason, count in reasons.rows()]
+    reasons = Counter(map(_kind, chain(*frame["problem"].drop_nulls().str.split("; "))))
+    for reason, count in reasons.most_common(6):
+        hint = f". {_HINTS[reason]}" if reason in _HINTS else ""
+        lines.append(f"{count:,} x {reason}{hint}")
+    return lines
+
+
+def _kind(reason: str) -> str:
+    """Return why a file was not read without what was found in it; other reasons as they are."""
+    return next((kind for kind in _HINTS if reason.startswith(kind)), reason)
