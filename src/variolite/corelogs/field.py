@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variolite.arguments import parse_mapping
-from variolite.errors import RunFolderError
 from variolite.fields import Deferred, Paths
 from variolite.progress import Progress
 from variolite.recipe import Recipe, recipe_to_yaml
@@ -161,20 +160,12 @@ class Corelogs:
         """Evaluate the latents of a table, or take the health of the last score."""
         from variolite.scoring import Health
         from variolite.scoring.tabular_run import latent_health_of
-        from variolite.training.run_folder import read_object
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
             records = records_of(model, data, mapping, progress, accept_range=accept_range)
             return latent_health_of(model, records)
-        stored = run.read(run.health_file, lambda path: Health.model_validate(read_object(path)))
-        if stored is not None:
-            return stored
-        raise RunFolderError(
-            "the run has not been scored yet",
-            where=str(run.path),
-            hint="give a table with --data, or run `variolite score` first",
-        )
+        return run.require_health(Health)
 
     def demo(self, out: Path, progress: Progress) -> Path:
         """Train and score on SIMULATED drill cores; return the report's path."""

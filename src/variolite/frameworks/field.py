@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from variolite.arguments import parse_mapping
-from variolite.errors import RunFolderError
 from variolite.fields import Deferred, Paths
 from variolite.frameworks.recipe import FrameworkRecipe
 from variolite.progress import Progress
@@ -26,13 +25,9 @@ def _latents(model: FrameworkModel, records: Records, *others: object) -> Column
     """Latents, and what the surrogates predict."""
     import polars as pl
 
-    columns = latents(model, records, *others)
-    if model.surrogates:
-        described = model.describe(records)
-        for name, surrogate in model.surrogates.items():
-            parts = zip(("predicted", "low", "high"), surrogate.predict(described), strict=True)
-            columns |= {f"{name}_{end}": pl.Series(values) for end, values in parts}
-    return columns
+    predicted = model.predictions(records)
+    columns = {name: pl.Series(values) for name, values in predicted.items()}
+    return latents(model, records, *others) | columns
 
 
 class FrameworkField:
@@ -125,7 +120,6 @@ class FrameworkField:
         """Draw rows and diagnose them, or take the diagnosis of the last score."""
         from variolite.frameworks.diagnosis import Diagnosis
         from variolite.frameworks.generation.score_run import diagnose_run, draw_rows, parts_of
-        from variolite.training.run_folder import read_object
 
         model = run.model()  # read even where it is not needed, so that damage shows
         if data is not None:
@@ -133,11 +127,7 @@ class FrameworkField:
             with progress.stage("diagnosing") as step:
                 parts = parts_of(model, data, bound, run.split())
                 return diagnose_run(model, parts, draw_rows(model, log=step), log=step)
-        stored = run.read(run.health_file, lambda p: Diagnosis.model_validate(read_object(p)))
-        if stored is None:
-            hint = "give the table trained on with --data, or run `variolite score` first"
-            raise RunFolderError("the run has not been scored yet", where=str(run.path), hint=hint)
-        return stored
+        return run.require_health(Diagnosis)
 
 
 FIELD = FrameworkField()

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from variolite.crystals.crystals import cell_parameters, lattices_from_parameters
 from variolite.errors import DataError, DataWarning
 from variolite.frameworks.columns import CELL, join
 from variolite.records import Table, load_table
@@ -118,30 +119,23 @@ def cell_shape(cells: ArrayLike) -> Floats:
     NaN where the six make no cell of positive volume.
     """
     cells = np.asarray(cells, dtype=np.float64)
-    # A cosine does not tell 180.5 degrees from 179.5, nor a square a length from its negative.
-    possible = (cells > 0).all(axis=1) & (cells[:, 3:] < 180).all(axis=1)
-    a, b, c, alpha, beta, gamma = cells.T
-    cos_a, cos_b, cos_c = (np.cos(np.radians(angle)) for angle in (alpha, beta, gamma))
+    lattices = lattices_from_parameters(np.where(np.isfinite(cells), cells, np.nan))
+    a, b_y, c_z = np.diagonal(lattices, axis1=1, axis2=2).T
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Rows of the matrix: a along x, b in the plane of x and y.
-        sin_c = np.sqrt(1.0 - cos_c**2)
-        b_x, b_y = b * cos_c, b * sin_c
-        c_x, c_y = c * cos_b, c * (cos_a - cos_b * cos_c) / sin_c
-        c_z = np.sqrt(c**2 - c_x**2 - c_y**2)
-        shape = np.stack([np.log(a), np.log(b_y), np.log(c_z), b_x / a, c_x / a, c_y / b_y], axis=1)
-    possible &= np.isfinite(shape).all(axis=1)
-    return np.where(possible[:, None], shape, np.nan)
+        ratios = (lattices[:, 1, 0] / a, lattices[:, 2, 0] / a, lattices[:, 2, 1] / b_y)
+        shape = np.stack([np.log(a), np.log(b_y), np.log(c_z), *ratios], axis=1)
+    return np.where(np.isfinite(shape).all(axis=1, keepdims=True), shape, np.nan)
 
 
 def cell_of(shape: ArrayLike) -> Floats:
     """Return a, b, c (Angstrom), alpha, beta, gamma (degrees) and volume (Angstrom^3), (n, 7)."""
-    log_a, log_b, log_c, ab, ac, bc = np.asarray(shape, dtype=np.float64).T
-    a, b_y, c_z = np.exp(log_a), np.exp(log_b), np.exp(log_c)
-    b_x, c_x, c_y = ab * a, ac * a, bc * b_y
-    b, c = np.hypot(b_x, b_y), np.sqrt(c_x**2 + c_y**2 + c_z**2)
-    cosines = ((b_x * c_x + b_y * c_y) / (b * c), c_x / c, b_x / b)
-    angles = [np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0))) for cosine in cosines]
-    return np.stack([a, b, c, *angles, a * b_y * c_z], axis=1)
+    numbers = np.asarray(shape, dtype=np.float64)
+    lattices = np.zeros((len(numbers), 3, 3))
+    sides = np.exp(numbers[:, :3])
+    lattices[:, [0, 1, 2], [0, 1, 2]] = sides
+    # Below the diagonal each is over the side above it.
+    lattices[:, [1, 2, 2], [0, 0, 1]] = numbers[:, 3:] * sides[:, [0, 0, 1]]
+    return np.column_stack([cell_parameters(lattices), sides.prod(axis=1)])
 
 
 def with_cells(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

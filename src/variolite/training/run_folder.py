@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import polars as pl
 import safetensors
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from variolite.atomic import is_still, try_lock
 from variolite.errors import RunFolderError, VarioliteError
@@ -35,6 +35,7 @@ from variolite.training.storage import (
 )
 
 Result = TypeVar("Result")
+Model = TypeVar("Model", bound=BaseModel)
 
 _FOREIGN = (yaml.YAMLError, pl.exceptions.PolarsError, safetensors.SafetensorError)
 _HELD: set[Path] = set()  # runs that this process writes
@@ -308,6 +309,18 @@ class RunFolder:
         except (OSError, ValueError, TypeError, KeyError, RecursionError, *_FOREIGN) as error:
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise damaged(path, reason[0]) from error
+
+    def health(self, kind: type[Model]) -> Model | None:
+        """Read what the last score found of the latents; None where there was none."""
+        return self.read(self.health_file, lambda path: kind.model_validate(read_object(path)))
+
+    def require_health(self, kind: type[Model]) -> Model:
+        """Read it; RunFolderError where the run has not been scored yet."""
+        found = self.health(kind)
+        if found is None:
+            hint = "give the data with --data, or run `variolite score` first"
+            raise self._refusal("the run has not been scored yet", hint)
+        return found
 
     def write_page(self, html: str) -> Path:
         """Write the run's report in one step and return where it lies."""

@@ -93,7 +93,8 @@ def test_conditions_that_a_table_lacks_are_predicted(model, example):
 def test_a_row_that_cannot_be_used_gets_no_prediction(model, example):
     frame = read_frameworks(example.data).frame.head(5)
     frame = frame.with_columns(metals=pl.Series(["Zn", None, "Cu", "Zn", "Zn"]))
-    mean, low, high = model.predict(frame, model.condition_names)["co2_uptake"]
+    found = model.predict(frame, model.condition_names)
+    mean, low, high = (found[f"co2_uptake_{end}"] for end in ("predicted", "low", "high"))
     for values in (mean, low, high):
         assert np.isnan(values).tolist() == [False, True, False, False, False]
     assert ((low < mean) & (mean < high))[[0, 2, 3, 4]].all()

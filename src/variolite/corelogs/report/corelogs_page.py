@@ -35,7 +35,7 @@ from variolite.report.run_sections import about_run, provenance_section, trainin
 from variolite.report.style import WIDTH, figure_style, to_svg
 from variolite.scoring.health import Health
 from variolite.scoring.scorecard import Scorecard, ScoreRow, caution_of
-from variolite.training.run_folder import Clustering, RunFiles, read_object
+from variolite.training.run_folder import Clustering, RunFiles
 
 
 def table_page(files: RunFiles) -> str:
@@ -45,7 +45,7 @@ def table_page(files: RunFiles) -> str:
     """
     run = files.run
     scorecard = run.read(run.scorecard_file, Scorecard.read)
-    health = run.read(run.health_file, lambda path: Health.model_validate(read_object(path)))
+    health = run.health(Health)
     held_out = held_out_of(files, scorecard)
     setup = main_setup(scorecard, held_out, files.recipe) if scorecard else None
     with figure_style():

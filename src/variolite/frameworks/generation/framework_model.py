@@ -70,7 +70,8 @@ class FrameworkModel(TabularModel):
     ) -> pl.DataFrame:
         """Put what the surrogates predict where a table lacks conditions that the encoder takes."""
         predicted = self.predict(frame, names, mapping)
-        frame = frame.with_columns(pl.Series(name, predicted[name][0]) for name in names)
+        given = (pl.Series(name, predicted[f"{name}_predicted"]) for name in names)
+        frame = frame.with_columns(given)
         what = f"the table has no {', '.join(names)}: the encoder is given what is predicted"
         warnings.warn(what, DataWarning, stacklevel=3)
         return frame
@@ -95,8 +96,8 @@ class FrameworkModel(TabularModel):
 
     def predict(
         self, frame: pl.DataFrame, names: Sequence[str], mapping: Mapping[str, str] | None = None
-    ) -> dict[str, tuple[Floats, Floats, Floats]]:
-        """Predict conditions ``names`` that rows (n,) do not have: mean, low and high, each (n,).
+    ) -> dict[str, Floats]:
+        """Predict conditions ``names`` that rows (n,) do not have; see `predictions`.
 
         NaN for rows that the schema does not take.
         """
@@ -110,11 +111,19 @@ class FrameworkModel(TabularModel):
                 given[column.name] = self.schema.levels[column.name][0]
         known = frame.with_columns(pl.lit(value).alias(name) for name, value in given.items())
         records = self.schema.apply(known, mapping=mapping)
-        described, found = self.describe(records), {}
+        whole = {}
+        for name, values in self.predictions(records).items():
+            whole[name] = np.full(frame.height, np.nan)
+            whole[name][records.row] = values
+        return whole
+
+    def predictions(self, records: Records) -> dict[str, Floats]:
+        """Return ``NAME_predicted``, ``_low`` and ``_high`` of each surrogate, (n,) each."""
+        found: dict[str, Floats] = {}
+        described = self.describe(records) if self.surrogates else np.empty((len(records), 0))
         for name, surrogate in self.surrogates.items():
-            whole = np.full((3, frame.height), np.nan)
-            whole[:, records.row] = surrogate.predict(described)
-            found[name] = (whole[0], whole[1], whole[2])
+            ends = (f"{name}_{end}" for end in ("predicted", "low", "high"))
+            found |= zip(ends, surrogate.predict(described), strict=True)
         return found
 
     def describe(self, records: Records) -> Floats:

@@ -187,7 +187,7 @@ def generate(
             drawn += int(met["at"][-1]) + 1
             break
         drawn += rows.height
-    return _told(model, pl.concat(found), request), drawn
+    return with_predictions(model, pl.concat(found), request), drawn
 
 
 def table_of(rows: pl.DataFrame) -> pl.DataFrame:
@@ -197,17 +197,15 @@ def table_of(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.drop(shape).with_columns(pl.Series(name, cells[name]) for name in cells)
 
 
-def _told(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.DataFrame:
-    """Add names, cells, requests and predictions."""
+def with_predictions(model: FrameworkModel, rows: pl.DataFrame, request: Request) -> pl.DataFrame:
+    """Return drawn rows with names, cells, what was requested and what surrogates predict."""
     columns: dict[str, Any] = {"name": [f"generated_{i:05d}" for i in range(rows.height)]}
     own = [name for name in rows.columns if name not in model.condition_names]
     columns |= table_of(rows.select(own)).to_dict()
     for name, value in request.values.items():
         columns[f"{name}_requested"] = np.full(rows.height, value)
     if model.surrogates and rows.height:
-        for name, parts in model.predict(rows, model.condition_names).items():
-            for end, values in zip(("predicted", "low", "high"), parts, strict=True):
-                columns[f"{name}_{end}"] = values
+        columns |= model.predict(rows, model.condition_names)
     return pl.DataFrame(columns)
 
 

@@ -20,12 +20,18 @@ from scipy.stats import spearmanr
 from variolite.errors import DataError
 from variolite.frameworks.diagnosis import Diagnosis, Layout, ModelFacts, diagnose
 from variolite.frameworks.generation.framework_model import FrameworkModel
-from variolite.frameworks.generation.sampling import Request, draw, generate, table_of
+from variolite.frameworks.generation.sampling import (
+    Request,
+    draw,
+    table_of,
+    with_predictions,
+)
 from variolite.records import Records, Split, write_table
 from variolite.records.records import text_values
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval
 from variolite.scoring.scorecard import Scorecard, ScoreKey, ScoreRow
+from variolite.text_table import text_table
 from variolite.training.dials import PLAIN, Dials
 from variolite.vae import Batch
 
@@ -37,7 +43,7 @@ Log = Callable[[str], None]
 
 SPLIT = "held-out families"
 DRAWN = 10_000  # rows drawn for the diagnosis, of each member
-REQUESTS = 60  # values asked for, over the middle nine tenths of the training rows
+REQUESTS = 60  # values asked for, evenly over the middle nine tenths of the training range
 EACH = 5  # frameworks for each of them
 
 
@@ -247,9 +253,7 @@ def _obedience(
 
     The rows that were made come too.
     """
-    chain = model.schema.numeric[name]
-    # By the normal scores of the middle nine tenths: as many requests where rows are many.
-    low, high = chain.usual or (0.0, 1.0)
+    low, high = model.schema.numeric[name].usual or (0.0, 1.0)
     values = np.linspace(low + 0.05 * (high - low), high - 0.05 * (high - low), REQUESTS)
     surrogate = model.surrogates.get(name)
     if surrogate is None:
@@ -260,7 +264,7 @@ def _obedience(
         for turn, value in enumerate(values.tolist()):
             request = Request({name: value}, {})
             seed_of = seed + 1_000 * member + turn
-            made, _ = generate(one, EACH, request, dials=PLAIN, seed=seed_of)
+            made = with_predictions(one, draw(one, EACH, request, PLAIN, seed_of), request)
             predicted.append(made[f"{name}_predicted"].to_numpy())
             asked_for.append(made.with_columns(member=member))
         found = np.array(predicted)
@@ -284,18 +288,22 @@ def _obedience(
     return [row], note, asked_for
 
 
-def format_scorecard(card: Scorecard) -> str:
-    """Lay out a card: a line per quantity, what it stands beside to its right, then the notes."""
-    from variolite.text_table import text_table
+HEADS = ("metric", "of", "value", "95 %", "beside", "which is")
 
+
+def score_cells(card: Scorecard) -> list[tuple[str, ...]]:
+    """Cells under `HEADS`: a row per quantity, what it stands beside to its right."""
     beside = {(row.metric, row.feature): row for row in card.rows if row.method != "vae"}
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for row in card.select(method="vae"):
         other = beside.get((row.metric, row.feature))
         spread = f"{row.low:.3g} to {row.high:.3g}" if np.isfinite(row.low) else ""
-        against = f"{other.mean:.3g}" if other else ""
-        named = other.method if other else ""
-        cells.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, against, named))
-    heads = ("metric", "of", "value", "95 %", "beside", "which is")
-    table = text_table(heads, cells, right=("value", "beside"), indent=2)
+        against = (f"{other.mean:.3g}", other.method) if other else ("", "")
+        cells.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, *against))
+    return cells
+
+
+def format_scorecard(card: Scorecard) -> str:
+    """Lay out a card as plain text: the scores, then the notes."""
+    table = text_table(HEADS, score_cells(card), right=("value", "beside"), indent=2)
     return "\n".join([SPLIT, table, "notes", *(f"  {note}" for note in card.notes)])

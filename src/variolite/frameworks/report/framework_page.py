@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from variolite.frameworks.columns import CELL
 from variolite.frameworks.diagnosis import Diagnosis
 from variolite.frameworks.diagnosis.findings import Figure as Quantity
 from variolite.frameworks.generation.sampling import table_of
+from variolite.frameworks.generation.score_run import HEADS, score_cells
 from variolite.frameworks.report import generation_figures as figures
 from variolite.frameworks.report.candidates_page import (
     STYLE,
@@ -37,7 +37,7 @@ from variolite.report.page import (
 from variolite.report.run_sections import about_run, provenance_section, training_section
 from variolite.report.style import figure_style
 from variolite.scoring.scorecard import Scorecard
-from variolite.training.run_folder import RunFiles, RunFolder, read_object
+from variolite.training.run_folder import RunFiles, RunFolder
 
 SHOWN = 24  # generated rows in the table
 _UNSCORED = "The run has not been scored: `variolite score RUN --data TABLE` does."
@@ -59,7 +59,7 @@ class Scored:
     @classmethod
     def read(cls, run: RunFolder) -> Scored | None:
         """Read it; None where a part is not there."""
-        found = run.read(run.health_file, lambda path: Diagnosis.model_validate(read_object(path)))
+        found = run.health(Diagnosis)
         files = (run.training_file, run.held_out_file, run.generated_file)
         tables = [run.read(path, pl.read_parquet) for path in files]
         if found is None or any(table is None for table in tables):
@@ -281,14 +281,7 @@ def _rows(scored: Scored) -> list[Block]:
 def _scores(card: Scorecard | None) -> Section:
     if card is None:
         return missing("scores", "Scores", "There is no scorecard yet.")
-    beside = {(row.metric, row.feature): row for row in card.rows if row.method != "vae"}
-    rows = []
-    for row in card.select(method="vae"):
-        other = beside.get((row.metric, row.feature))
-        spread = f"{row.low:.3g} to {row.high:.3g}" if np.isfinite(row.low) else ""
-        against = (f"{other.mean:.3g}", other.method) if other else ("", "")
-        rows.append((row.metric, row.feature or "", f"{row.mean:.3g}", spread, *against))
-    head = ("metric", "of", "value", "95 %", "beside", "which is")
-    table = Table(head, rows, sortable=True)
+    rows = score_cells(card)
+    table = Table(HEADS, rows, sortable=True)
     title = "Scores on held-out families"
     return Section("scores", title, [Fold(f"All {len(rows)} scores", [table])])
