@@ -277,32 +277,51 @@ def _shortest_basis(shifts: Floats, lattice: Floats, times: int) -> Floats:
     return np.eye(3)
 
 
+def periodic_parts(
+    count: int, first: Integers, second: Integers, shifts: Integers
+) -> list[tuple[Integers, Integers]]:
+    """Connected parts of a graph that repeats in a lattice: their vertices, and their loops.
+
+    Edges lead from vertex ``first`` to ``second`` in the cell ``shifts``, (E, 3). The loops (m, 3)
+    of a part are the translations that its cycles come to.
+    """
+    joined: list[list[tuple[int, Integers]]] = [[] for _ in range(count)]
+    for i, j, offset in zip(first.tolist(), second.tolist(), shifts, strict=True):
+        joined[i].append((j, offset))
+        joined[j].append((i, -offset))
+    label, cells = np.full(count, -1), np.zeros((count, 3), dtype=np.int64)
+    number = 0
+    for start in range(count):
+        if label[start] >= 0:
+            continue
+        label[start], stack = number, [start]
+        while stack:
+            here = stack.pop()
+            for there, offset in joined[here]:
+                if label[there] < 0:
+                    label[there], cells[there] = number, cells[here] + offset
+                    stack.append(there)
+        number += 1
+    loops = cells[first] + shifts - cells[second]
+    loops, owner = loops[loops.any(axis=1)], label[first][loops.any(axis=1)]
+    return [(np.flatnonzero(label == part), loops[owner == part]) for part in range(number)]
+
+
 def interpenetration(edges: Iterable[tuple[int, int, Sequence[int]]]) -> int:
     """How many separate nets a labelled quotient graph stands for.
 
     Edges are two vertices and the cell of the second, by whole lattice vectors. A graph in one
     piece stands for several nets where its cycles reach only some of the lattice's points. Parts
-    that do not go on in three dimensions count for nothing.
+    that are not three-periodic count for nothing.
     """
-    joined: dict[int, list[tuple[int, Integers]]] = {}
-    for u, v, cell in edges:
-        joined.setdefault(u, []).append((v, np.array(cell)))
-        joined.setdefault(v, []).append((u, -np.array(cell)))
-    total, cells = 0, dict[int, Integers]()
-    for start in joined:
-        if start in cells:
-            continue
-        cells[start], stack, cycles = np.zeros(3, dtype=np.int64), [start], []
-        while stack:
-            here = stack.pop()
-            for there, offset in joined[here]:
-                if there not in cells:
-                    cells[there] = cells[here] + offset
-                    stack.append(there)
-                elif (cycle := cells[here] + offset - cells[there]).any():
-                    cycles.append(cycle)
-        total += _index(cycles)
-    return total
+    listed = [(u, v, *cell) for u, v, cell in edges]
+    if not listed:
+        return 0
+    table = np.array(listed, dtype=np.int64)
+    names, ends = np.unique(table[:, :2], return_inverse=True)
+    first, second = ends.reshape(-1, 2).T
+    parts = periodic_parts(len(names), first, second, table[:, 2:])
+    return sum(_index(list(loops)) for _, loops in parts)
 
 
 def _index(vectors: list[Integers]) -> int:

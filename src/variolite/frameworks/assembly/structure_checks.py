@@ -10,16 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 
-from variolite.crystals.crystals import Crystal, Crystals, cell_heights
+from variolite.crystals.crystals import Crystal, Crystals
 from variolite.crystals.elements import (
     ATOMIC_NUMBERS,
     COVALENT_RADII,
@@ -27,6 +23,7 @@ from variolite.crystals.elements import (
     SYMBOLS,
     densities,
 )
+from variolite.frameworks.assembly.nets import periodic_parts
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -56,26 +53,20 @@ class Neighbours(NamedTuple):
 
 def neighbours(lattice: Floats, fractional: Floats, within: float) -> Neighbours:
     """Every pair of atoms up to ``within`` Angstrom apart, periodic images included."""
-    cell = np.floor(fractional)
-    home = fractional - cell
-    reach = within / cell_heights(lattice[None])[0]
-    spans = [range(-int(np.ceil(r)), int(np.ceil(r)) + 1) for r in reach]
-    shifts = np.array(list(product(*spans)), dtype=np.float64)
-    ghosts = (home + shifts[:, None]).reshape(-1, 3)
-    near = ((ghosts > -reach - 1e-9) & (ghosts < 1 + reach + 1e-9)).all(axis=1)
-    atom = np.tile(np.arange(len(home)), len(shifts))[near]
-    shift = np.repeat(shifts, len(home), axis=0)[near]
-    found = cKDTree(home @ lattice).sparse_distance_matrix(
-        cKDTree(ghosts[near] @ lattice), within, output_type="ndarray"
+    from pymatgen.optimization.neighbors import find_points_in_spheres
+
+    places = np.ascontiguousarray(fractional @ lattice)
+    every = np.ones(3, dtype=np.int64)
+    cell = np.ascontiguousarray(lattice)
+    first, second, images, apart = find_points_in_spheres(
+        places, places, r=float(within), pbc=every, lattice=cell, tol=1e-8
     )
-    first, second = found["i"], atom[found["j"]]
-    offset = shift[found["j"]].astype(np.int64)
+    shift: Integers = np.rint(images).astype(np.int64)
     # Of a pair of one atom and its image, one of the two directions.
-    sign = offset[:, 0] * 1_000_000 + offset[:, 1] * 1_000 + offset[:, 2]
-    once = (first < second) | ((first == second) & (sign > 0))
-    first, second, offset = first[once], second[once], offset[once]
-    offset += (cell[first] - cell[second]).astype(np.int64)
-    return Neighbours(first, second, offset, found["v"][once])
+    sign = shift @ np.array([1_000_000, 1_000, 1])
+    once = np.flatnonzero((first < second) | ((first == second) & (sign > 0)))
+    once = once[np.lexsort((sign[once], second[once], first[once]))]
+    return Neighbours(first[once], second[once], shift[once], apart[once])
 
 
 @dataclass(frozen=True)
@@ -137,34 +128,11 @@ class Bonded:
     def components(self) -> list[tuple[Integers, int]]:
         """Atoms of every connected part, and in how many dimensions it goes on."""
         first, second, shift, _ = self.bonds
-        count = len(self.crystal.species)
-        graph = coo_matrix((np.ones(len(first)), (first, second)), shape=(count, count))
-        number, label = connected_components(graph, directed=False)
-        cells = np.zeros((count, 3), dtype=np.int64)
-        seen = np.zeros(count, dtype=bool)
-        joined: list[list[tuple[int, Integers]]] = [[] for _ in range(count)]
-        for i, j, offset in zip(first.tolist(), second.tolist(), shift, strict=True):
-            joined[i].append((j, offset))
-            joined[j].append((i, -offset))
-        for start in range(count):
-            if seen[start]:
-                continue
-            seen[start], stack = True, [start]
-            while stack:
-                here = stack.pop()
-                for there, offset in joined[here]:
-                    if not seen[there]:
-                        seen[there] = True
-                        cells[there] = cells[here] + offset
-                        stack.append(there)
-        # Bonds that close a ring through another cell.
-        loops = cells[first] + shift - cells[second]
-        parts = []
-        for part in range(number):
-            mine = loops[label[first] == part]
-            rank = int(np.linalg.matrix_rank(mine)) if len(mine) else 0
-            parts.append((np.flatnonzero(label == part), rank))
-        return parts
+        parts = periodic_parts(len(self.crystal.species), first, second, shift)
+        return [
+            (atoms, int(np.linalg.matrix_rank(loops)) if len(loops) else 0)
+            for atoms, loops in parts
+        ]
 
 
 def _some(names: Sequence[str]) -> str:
