@@ -18,11 +18,12 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-
-@app.callback()
-def _frameworks() -> None:
-    # With a callback typer keeps a single command a subcommand.
-    pass
+_Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
+]
+_Pressure = Annotated[
+    str, typer.Option(metavar="VALUE", help="With its unit: 1bar, 15kPa, 0.15 bar.")
+]
 
 
 @app.command()
@@ -38,9 +39,7 @@ def describe(
         Path | None,
         typer.Option("--units", metavar="XYZ", help="Where to write building units, for assemble."),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
-    ] = None,
+    workers: _Workers = None,
     limit: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for each task.")
     ] = 60.0,
@@ -69,9 +68,7 @@ def labels(
     ],
     out: Out,
     gas: Annotated[str, typer.Option(help="Gas, as the table calls it.")] = "CO2",
-    pressure: Annotated[
-        str, typer.Option(metavar="VALUE", help="With its unit: 1bar, 15kPa, 0.15 bar.")
-    ] = "1bar",
+    pressure: _Pressure = "1bar",
     temperature: Annotated[float, typer.Option(min=0.0, help="In K.")] = 298.0,
     table: Annotated[
         Path | None,
@@ -119,9 +116,7 @@ def assemble(
             help="Building units beside those of AuToGraFS. May be repeated.",
         ),
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
-    ] = None,
+    workers: _Workers = None,
     limit: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one candidate.")
     ] = 60.0,
@@ -169,9 +164,7 @@ def simulate(
     ],
     out: Out,
     gas: Annotated[str, typer.Option(help="CO2 or N2.")] = "CO2",
-    pressure: Annotated[
-        str, typer.Option(metavar="VALUE", help="With its unit: 1bar, 15kPa, 0.15 bar.")
-    ] = "1bar",
+    pressure: _Pressure = "1bar",
     temperature: Annotated[float, typer.Option(min=50.0, max=1000.0, help="In K.")] = 298.0,
     charges: Annotated[
         str,
@@ -195,9 +188,7 @@ def simulate(
         float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one structure.")
     ] = 600.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 0,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; as many as there are cores by default.")
-    ] = None,
+    workers: _Workers = None,
 ) -> None:
     """Simulate how much of a gas frameworks take up, by grand-canonical Monte Carlo.
 

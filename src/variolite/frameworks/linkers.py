@@ -273,14 +273,18 @@ def nearest_linkers(
         raise DataError(what, hint="ask for at least one, and for no more than there are")
     given = np.array([_counts(m) for m in _molecules(smiles)]).reshape(-1, FINGERPRINT)
     known = np.array([_counts(m) for m in _molecules(library)])
-    similar = np.zeros((len(given), len(known)))
-    for row, counts in enumerate(np.expm1(given)):
-        # Counts, not logarithms: shared over united environments.
-        others = np.expm1(known)
-        shared = np.minimum(counts, others).sum(axis=1)
-        similar[row] = shared / np.maximum(counts, others).sum(axis=1)
+    # Counts, not logarithms.
+    similar = tanimoto(np.expm1(given), np.expm1(known))
     places = np.argsort(-similar, axis=1, kind="stable")[:, :k]
     return places, np.take_along_axis(similar, places, axis=1)
+
+
+def tanimoto(counts: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Similarity of counts (n, F) and (m, F), (n, m): what is shared over what there is."""
+    shared = np.array([np.minimum(one, others).sum(axis=1) for one in counts])
+    shared = shared.reshape(len(counts), len(others))
+    both = counts.sum(axis=1)[:, None] + others.sum(axis=1) - shared
+    return np.asarray(shared / both)
 
 
 def _molecules(smiles: Iterable[str]) -> Iterator[Any]:

@@ -15,6 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
 
 from variolite.crystals.crystals import Crystal, cell_heights
 from variolite.crystals.elements import COVALENT_RADII, atomic_numbers
@@ -391,13 +392,8 @@ def _cross_matrices(vectors: Floats) -> Floats:
 
 
 def _rotations(vectors: Floats) -> Floats:
-    """Rotations about vectors by their lengths, (m, 3, 3): the formula of Rodrigues."""
-    angle = np.linalg.norm(vectors, axis=1)[:, None, None] + 1e-12
-    k = _cross_matrices(vectors)
-    rotations: Floats = (
-        np.eye(3) + np.sin(angle) / angle * k + (1 - np.cos(angle)) / angle**2 * (k @ k)
-    )
-    return rotations
+    """Rotations about vectors by their lengths, (m, 3, 3)."""
+    return np.asarray(Rotation.from_rotvec(vectors).as_matrix())
 
 
 def _left_jacobians(vectors: Floats) -> Floats:

@@ -422,7 +422,7 @@ def _similarity(look: _Comparison) -> None:
     metals, linkers = (look.t.columns.get(name) for name in ("metals", "linkers"))
     if metals is None or linkers is None or not is_there("rdkit"):
         return
-    from variolite.frameworks.linkers import FINGERPRINT, linker_features, read_linker
+    from variolite.frameworks.linkers import FINGERPRINT, linker_features, read_linker, tanimoto
 
     molecules = np.array([all(read_linker(x).parsed for x in split(s)) for s in linkers.states])
     known = molecules[linkers.code] & (linkers.code >= 0) & (metals.code >= 0)
@@ -435,16 +435,10 @@ def _similarity(look: _Comparison) -> None:
         texts = [split(linkers.states[code]) for code in linkers.code[chosen]]
         counts = [np.expm1(linker_features(some)[:, :FINGERPRINT]).sum(axis=0) for some in texts]
         elements = metals.content[metals.code[chosen]].toarray()
-        kernel = _shared(np.array(counts, dtype=np.float64)) * _shared(elements)
+        counted = np.array(counts, dtype=np.float64)
+        kernel = tanimoto(counted, counted) * tanimoto(elements, elements)
         numbers.append(diversity.vendi_number(kernel))
     if numbers:
         look.add(
             "Vendi number", "metals x linkers", numbers[1:], numbers[0], "n training rows", n=n
         )
-
-
-def _shared(counts: FloatArray) -> FloatArray:
-    """Tanimoto similarity of counts (n, K), as (n, n): what is shared over what there is."""
-    both = np.stack([np.minimum(one, counts).sum(axis=1) for one in counts])
-    own = counts.sum(axis=1)
-    return np.asarray(both / (own[:, None] + own - both))
