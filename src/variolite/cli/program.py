@@ -147,7 +147,7 @@ def _of_the_machine(error: BaseException) -> str | None:
 
 def _stopped() -> int:
     number = _stopped_by or signal.SIGINT
-    hint = "`fit` and the commands of `frameworks` go on where they were"
+    hint = "`fit` and the commands of `frameworks` resume"
     _say(f"stopped by {number.name}. Give the same command again; {hint}.")
     return 128 + number
 

@@ -47,7 +47,7 @@ def describe(
     """Describe frameworks: metals, linkers, net, building units, cell and pores.
 
     One row per structure; what cannot be found is empty, and the column problem says why.
-    A run that was interrupted goes on where it was.
+    An interrupted run resumes.
     """
     from variolite.frameworks.description.describe import describe_files
 
@@ -127,8 +127,8 @@ def assemble(
     """Build candidates in three dimensions and check them.
 
     Writes a CIF file for every candidate that passes all checks, candidates.csv with what came of
-    each row, provenance.json, and report.html with all of it as a table and structures to turn. A
-    run that was interrupted goes on where it was.
+    each row, provenance.json, and report.html with all of it as a table and structures to turn. An
+    interrupted run resumes.
     """
     from variolite.frameworks.assembly.assemble import Settings, assemble_table
 
@@ -179,10 +179,10 @@ def simulate(
         typer.Option(min=0.0, max=1.0, help="Error of the mean, as a share of it, that is enough."),
     ] = 0.05,
     cycles: Annotated[
-        int, typer.Option(min=20, help="At most so many Monte Carlo cycles are averaged.")
+        int, typer.Option(min=20, help="Most Monte Carlo cycles that are averaged.")
     ] = 5000,
     equilibration: Annotated[
-        int, typer.Option(min=1, help="At least so many cycles before are left out.")
+        int, typer.Option(min=1, help="Fewest cycles that are left out before.")
     ] = 200,
     limit: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="Most time for one structure.")
@@ -194,8 +194,7 @@ def simulate(
 
     The framework is rigid; its atoms have Lennard-Jones parameters of UFF, the gas those of
     TraPPE. A structure takes half a minute to some minutes. Every row of the table has the error
-    of its mean; what was set is written beside it. A run that was interrupted goes on where it
-    was.
+    of its mean; what was set is written beside it. An interrupted run resumes.
     """
     from variolite.frameworks.simulation.charges import find_charges
     from variolite.frameworks.simulation.force_field import find_gas

@@ -140,7 +140,7 @@ def _levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     return levels
 
 
-def _members(cell: str, separator: str) -> list[str]:
+def members_of(cell: str, separator: str) -> list[str]:
     """Return the distinct members of one cell of a set."""
     return list(dict.fromkeys(filter(None, map(str.strip, cell.split(separator)))))
 
@@ -150,7 +150,7 @@ def _set_levels(column: Column, values: NDArray[np.str_]) -> tuple[str, ...]:
     cells = pl.Series(values).value_counts().iter_rows()
     counts = Counter[str]()
     for cell, number in cells:
-        counts.update(dict.fromkeys(_members(cell, column.separator), number))
+        counts.update(dict.fromkeys(members_of(cell, column.separator), number))
     if len(counts) < 2:
         what = f"has {len(counts)} member(s) in the training rows, and a set needs two"
         hint = f"Leave it out, as by --map {column.name}=-, or add rows that differ"
@@ -171,7 +171,7 @@ def _set_codes(
     unseen = Counter[str]()
     coded: list[list[int]] = []
     for cell, number in cells.iter_rows():
-        members = _members(cell, column.separator)
+        members = members_of(cell, column.separator)
         coded.append(sorted(known[member] for member in members if member in known))
         unseen.update(dict.fromkeys((m for m in members if m not in known), number))
     width = max((len(codes) for codes in coded), default=0)

@@ -115,6 +115,7 @@ class Members:
         """Log-probability of sets (M or 1, B, w), codes ascending; a missing one counts nothing."""
         members = self.query.shape[0]
         levels, most = self.column.shape.levels, self.column.shape.most
+        # A set larger than any training set has no place for its rarest members.
         codes = codes.expand(members, -1, -1)[..., :most]
         width = codes.shape[2]
         # State before each of the w + 1 draws: what the decoder says, and the members so far.

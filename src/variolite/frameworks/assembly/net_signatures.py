@@ -1,6 +1,6 @@
 """Which net a framework has: its signature among digests of those that AuToGraFS knows.
 
-AuToGraFS computes the signatures of its 2,686 nets anew in every process, tens of seconds for some
+AuToGraFS computes the signatures of its 2,686 nets again in every process, tens of seconds for some
 structures. A signature is the multiset of coordination sequences, so that equal ones all but prove
 equal nets. Write the digests again for another version by ``python -m
 variolite.frameworks.assembly.net_signatures``; it takes about ten minutes.

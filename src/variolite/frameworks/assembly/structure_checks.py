@@ -1,7 +1,7 @@
 """Checks that a framework could exist, under the names that MOFChecker gave them.
 
 Each looks at one structure and returns what is wrong, or nothing. They know atoms and cell only, so
-that the same checks judge assembled candidates and published structures. Two atoms count as bonded
+that the same checks evaluate assembled candidates and published structures. Two atoms count as bonded
 up to `SLACK` beyond the sum of their covalent radii, a metal and another up to `METAL_SLACK`.
 """
 
@@ -126,7 +126,7 @@ class Bonded:
 
     @cached_property
     def components(self) -> list[tuple[Integers, int]]:
-        """Atoms of every connected part, and in how many dimensions it goes on."""
+        """Atoms of every connected part, and in how many dimensions it is periodic."""
         first, second, shift, _ = self.bonds
         parts = periodic_parts(len(self.crystal.species), first, second, shift)
         return [

@@ -2,7 +2,7 @@
 
 A table of isotherms has several rows per framework: one per pressure, temperature, gas and, where
 there are several, force field or source. Between two pressures uptake is interpolated along the
-logarithm of pressure; beyond those of the table nothing is said.
+logarithm of pressure; beyond those of the table there is no label.
 """
 
 from __future__ import annotations

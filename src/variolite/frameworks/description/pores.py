@@ -51,7 +51,7 @@ def measure_pores(crystal: Crystal, probe: float = PROBE) -> dict[str, float]:
     """Return columns of the table of frameworks: diameters, areas, volumes, void fractions.
 
     Accessible is what a probe of this radius in Angstrom reaches from outside, through channels
-    that go on for ever. Diameters are 0 where nothing passes.
+    that are endless. Diameters are 0 where nothing passes.
     """
     spheres = Spheres.of(crystal)
     at_probe = spheres.holes(probe)

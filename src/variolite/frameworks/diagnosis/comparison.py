@@ -28,7 +28,7 @@ from variolite.scoring.intervals import Bootstrap, FloatArray, IntArray, Interva
 from variolite.text_table import text_table
 
 DISTINCT_AT, COVERED_AT = (50, 1000), (1000, 10_000)
-"""Numbers of draws at which diversity and coverage are told, as far as there are so many."""
+"""Numbers of draws at which diversity and coverage are reported, as far as there are as many."""
 
 _SUBSETS = 10  # equally large subsets of real and generated rows that are compared
 _ALIKE = 300  # rows of which similarities are computed

@@ -132,7 +132,7 @@ class _Known:
         return {figure.of: figure for figure in self.figures if figure.quantity == quantity}
 
     def get(self, quantity: str, of: str | None = None) -> Figure:
-        """One figure, of combinations if nothing else is said."""
+        """One figure, of combinations by default."""
         of = of or self.combination
         return self.all(quantity).get(of) or Figure(quantity=quantity, of=of, value=_NAN)
 
@@ -152,7 +152,7 @@ def findings_of(
     combination: str,
     left_out: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
-    """Judge the figures of `diagnosis`, the most upstream cause first."""
+    """Evaluate the figures of `diagnosis`, the most upstream cause first."""
     known = _Known(figures, combination)
     found = [
         Finding(name=name, level=level, text=text, advice=advice)
@@ -242,7 +242,7 @@ def _model(model: ModelFacts | None) -> _Found:
 def _variety(known: _Known) -> _Found:
     ratio, kept = known.get("distinct over expected"), known.get("known over expected")
     excess = known.excess()
-    # Sets are judged by their members: new sets of them are no fault.
+    # Sets are evaluated by their members: new sets of them are no fault.
     off = {of: x for of, x in excess.items() if x > MATCH and f"{of}, members" not in excess}
     what = f"{ratio.value:.2f} of the {known.combination} that {ratio.n or 0:,} real draws show"
     if ratio.value < min(TOO_FEW, ratio.reference_low) and off:
@@ -286,7 +286,7 @@ def _copies(known: _Known) -> _Found:
     again = known.get("repeated rows", "all columns")
     if again.value > again.reference + _COPIES and not copies > _COPIES:
         text = f"{again.value:.0%} of {again.n or 0:,} rows repeat another in all columns"
-        yield "repeated", "warning", text, "Count distinct rows, and say of how many draws"
+        yield "repeated", "warning", text, "Report distinct rows with the number of draws"
 
 
 def _left_out(names: Sequence[str]) -> _Found:

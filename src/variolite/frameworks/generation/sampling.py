@@ -15,6 +15,7 @@ from variolite.frameworks.framework_table import SHAPE, with_cells
 from variolite.frameworks.generation.framework_model import FrameworkModel
 from variolite.progress import Progress
 from variolite.records import require_writable, write_table
+from variolite.records.fitted import members_of
 from variolite.training.dials import Dials
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _members(model: FrameworkModel, name: str, text: str) -> tuple[str, ...]:
     column = model.schema.schema.columns[name]
     if column.kind == "category":
         return (text,)
-    return tuple(part.strip() for part in text.split(column.separator) if part.strip())
+    return tuple(members_of(text, column.separator))
 
 
 def _number(text: str, place: str) -> float:

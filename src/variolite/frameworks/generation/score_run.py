@@ -27,6 +27,7 @@ from variolite.frameworks.generation.sampling import (
     with_predictions,
 )
 from variolite.records import Records, Split, write_table
+from variolite.records.fitted import members_of
 from variolite.records.records import text_values
 from variolite.scoring.health import kl_from_standard_normal, posterior_information
 from variolite.scoring.intervals import Bootstrap, Interval
@@ -91,7 +92,7 @@ def parts_of(model: FrameworkModel, data: Any, mapping: Mapping[str, str], split
 def unlinked(rows: pl.DataFrame, seed: int = 0) -> pl.DataFrame:
     """Rows as distributions: sets and categories together, every number in an order of its own.
 
-    No row can be told from it; numbers have four digits.
+    No row can be recovered from it; numbers have four digits.
     """
     random = np.random.default_rng(seed)
     rows = table_of(rows).drop("name", "family", strict=False)
@@ -210,8 +211,7 @@ def _reconstruction(model: FrameworkModel, records: Records, frame: pl.DataFrame
 
 def _ordered(cells: NDArray[Any], separator: str) -> NDArray[Any]:
     """Write the members of sets in the order of the alphabet."""
-    parts = [[p.strip() for p in str(cell).split(separator) if p.strip()] for cell in cells]
-    return np.array([separator.join(sorted(dict.fromkeys(part))) for part in parts])
+    return np.array([separator.join(sorted(members_of(cell, separator))) for cell in cells])
 
 
 def _interval(values: Floats, families: NDArray[Any]) -> tuple[Interval, int]:

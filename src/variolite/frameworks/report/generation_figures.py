@@ -1,6 +1,6 @@
 """Figures of generated frameworks: grey is of training rows, black of held-out, blue of generated.
 
-Shares are in per cent of the rows that have the column. Where it is not said otherwise, dots of
+Shares are in per cent of the rows that have the column. By default dots of
 held-out rows have 95 % intervals of Wilson's, and what is generated the range of the members.
 """
 
@@ -300,7 +300,7 @@ def pairs_figure(c: Compared, first: str, second: str) -> Markup:
 
 
 def _bare(unit: str) -> str:
-    """Return the name of a building unit without its kind, which the title tells."""
+    """Return the name of a building unit without its kind, which the title states."""
     return unit.removeprefix("node_").removeprefix("linker_")
 
 
