@@ -237,6 +237,14 @@ def test_a_folder_of_other_things_is_refused(run, tmp_path, name, text, reason):
         describe_files([folder], out, workers=1)
 
 
+def test_structures_of_one_file_that_are_called_alike_are_all_rows(tmp_path):
+    path = tmp_path / "two.cif"
+    path.write_text(BAD["without_symmetry.cif"] * 2)
+    found = list(read_frameworks_in([path]))
+    assert [one.name for one in found] == ["MOF-5", "MOF-5"]
+    assert [one.file for one in found] == [str(path)] * 2
+
+
 def test_why_files_were_not_read_is_told_with_what_to_do(run, tmp_path):
     folder = tmp_path / "cifs"
     folder.mkdir()

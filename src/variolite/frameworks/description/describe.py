@@ -164,7 +164,6 @@ def read_frameworks_in(paths: Iterable[Path], step: Any = lambda _: None) -> Ite
         read_sources(find_files(paths), properties=False), _LIMITS, workers
     ):
         files = dict(zip(chunk.names, chunk.files, strict=False))
-        rejected = {(row["file"], row["name"]): row["reason"] for row in reading.rejects.to_dicts()}
         crystals = reading.crystals
         if len(crystals):
             crystals = reduce_cells(primitive_cells(crystals))
@@ -172,9 +171,9 @@ def read_frameworks_in(paths: Iterable[Path], step: Any = lambda _: None) -> Ite
             # Several structures of one file are numbered.
             file = files.get(crystal.name) or files.get(crystal.name.rpartition("-")[0])
             yield Framework(crystal.name, file or chunk.files[0], crystal)
-        for (file, name), reason in rejected.items():
+        for file, name, reason in reading.rejects.select("file", "name", "reason").rows():
             yield Framework(name or Path(file).stem, file, None, f"{_FILE}{reason}")
-        count += len(crystals) + len(rejected)
+        count += len(crystals) + len(reading.rejects)
         step(f"{count:,} structures")
 
 
